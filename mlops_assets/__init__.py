@@ -1,0 +1,1 @@
+"""One declaration per use case becomes a living asset graph. README.md draws the house."""

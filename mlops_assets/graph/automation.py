@@ -1,0 +1,51 @@
+"""The automation sensor of a use case: it evaluates the conditions of its assets and asks for few, whole runs.
+
+Belongs here: how requests become runs. Not here: the conditions (graph/conditions.py) and the training triggers.
+Why not Dagster's own backfills for several days at once: the backfill daemon looks every 30 s and starts one run per
+stage, so a month that lands would take minutes of waiting; one run over the range takes none.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.automation_tick_evaluation_context import build_run_requests_with_backfill_policies
+from dagster._core.definitions.events import AssetKeyPartitionKey
+
+# The daemon's loop takes 5 s; a smaller interval changes nothing.
+TICK_SECONDS = 5
+
+
+class WholeRuns(dg.AutomationConditionSensorDefinition):
+    """Requests of several partitions become one run per range of days instead of a backfill."""
+
+    def evaluate_tick(self, context: dg.SensorEvaluationContext) -> Any:
+        evaluated = super().evaluate_tick(context)
+        requests = [whole for request in evaluated.run_requests or [] for whole in _whole(request, context)]
+        return evaluated._replace(run_requests=requests)
+
+
+def build_automation(use_case: str, target: dg.AssetSelection) -> dg.AutomationConditionSensorDefinition:
+    """Running by default and evaluated with user code, without which a condition of ours silently never runs."""
+    return WholeRuns(
+        f"{use_case}_automation",
+        target=target,
+        use_user_code_server=True,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=TICK_SECONDS,
+        run_tags={"mlops/reason": "a parent has newer data"},
+    )
+
+
+def _whole(request: dg.RunRequest, context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest]:
+    subset = request.asset_graph_subset
+    if subset is None or context.repository_def is None:
+        yield request
+        return
+    graph = context.repository_def.asset_graph
+    wanted = {key: frozenset(at.partition_key for at in subset.get_asset_subset(key, graph).asset_partitions) for key in subset.asset_keys}
+    # A child whose parent runs in another request waits for the next tick: its condition stays true until it has run.
+    ready = [key for key, days in wanted.items() if all(wanted[parent] == days for parent in graph.get(key).parent_keys if parent in wanted)]
+    partitions = [AssetKeyPartitionKey(key, day) for key in ready for day in wanted[key]]
+    for whole in build_run_requests_with_backfill_policies(partitions, graph, context.instance):
+        yield whole.with_replaced_attrs(tags={**request.tags, **whole.tags})

@@ -1,0 +1,62 @@
+"""What people read on every asset: owner, kinds, tags, counts and column schemas.
+
+Belongs here: the translation of a declaration into Dagster's descriptive fields. Not here: any computation.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from mlops_assets.spec.contract import Column, Contract
+from mlops_assets.spec.use_case import Stage, UseCase
+
+SQL_TYPE = {"string": "string", "int": "bigint", "float": "double", "datetime": "timestamp (UTC)", "bool": "boolean"}
+
+
+def said_of(use_case: UseCase, stage: str, *kinds: str, made_from: Stage | None = None) -> dict[str, Any]:
+    """Owner, group, kinds, lifecycle tag and code version, as keyword arguments of @asset or AssetSpec."""
+    return {
+        "owners": [use_case.owner],
+        "group_name": use_case.name,
+        "kinds": set(kinds),
+        "tags": {"mlops/stage": stage},
+        "code_version": use_case.fingerprint(made_from) if made_from else "1",
+    }
+
+
+def table_schema(contract: Contract) -> dg.TableSchema:
+    return dg.TableSchema(columns=[_column(column) for column in contract.columns])
+
+
+def _column(column: Column) -> dg.TableColumn:
+    bounds = [f">= {column.min:g}"] * (column.min is not None) + [f"<= {column.max:g}"] * (column.max is not None)
+    rules = bounds + [f"one of {', '.join(column.allowed)}"] * bool(column.allowed)
+    return dg.TableColumn(
+        name=column.name,
+        type=SQL_TYPE[column.dtype],
+        description=column.description,
+        constraints=dg.TableColumnConstraints(nullable=column.nullable, other=rules),
+    )
+
+
+def count_by_day(context: dg.AssetExecutionContext, frame: pl.DataFrame, key: dg.AssetKey | None = None) -> None:
+    """Records each day's row count on that day's materialization, so that a backfill plots as well as daily runs."""
+    counts = dict(frame.group_by("day").len().iter_rows())
+    for partition in context.partition_keys:
+        rows = counts.get(date.fromisoformat(partition), 0)
+        context.add_asset_metadata({"dagster/partition_row_count": rows}, asset_key=key or context.asset_key, partition_key=partition)
+
+
+def rows_as_table(rows: Iterable[Mapping[str, Any]]) -> dg.TableMetadataValue | dg.TextMetadataValue:
+    """A small table for the UI; floats with four digits."""
+    records = [dg.TableRecord({name: _short(value) for name, value in row.items()}) for row in rows]
+    return dg.MetadataValue.table(records) if records else dg.MetadataValue.text("no rows")
+
+
+def _short(value: Any) -> str | int | float | bool:
+    if isinstance(value, float):
+        return round(value, 4)
+    return value if isinstance(value, (str, int, bool)) else str(value)

@@ -1,0 +1,72 @@
+"""The only place where an outside name is made: asset key, table, registered model, feature service, bento, folder.
+
+Belongs here: pure functions from a use case's name to a name. Not here: paths of one machine (ports/home.py).
+"""
+
+from pathlib import PurePosixPath
+
+AssetPath = list[str]
+
+
+def landing(use_case: str, table: str) -> AssetPath:
+    return [use_case, "landing", table]
+
+
+def raw(use_case: str, table: str) -> AssetPath:
+    return [use_case, "raw", table]
+
+
+def validated(use_case: str, table: str) -> AssetPath:
+    return [use_case, "validated", table]
+
+
+def quarantine(use_case: str, table: str) -> AssetPath:
+    return [use_case, "quarantine", table]
+
+
+def feature(use_case: str, view: str) -> AssetPath:
+    return [use_case, "feature", view]
+
+
+def online(use_case: str, view: str) -> AssetPath:
+    return [use_case, "online", view]
+
+
+def stage(use_case: str, name: str) -> AssetPath:
+    """training_set, candidate, evaluation, blessing, champion, service, predictions, outcomes, drift, performance."""
+    return [use_case, name]
+
+
+def prediction_log(use_case: str) -> AssetPath:
+    return [use_case, "prediction_log"]
+
+
+def table_path(asset: AssetPath) -> PurePosixPath:
+    """Where the Delta table of an asset lies below the tables' root, as dagster-polars lays it."""
+    return PurePosixPath(*asset[:-1], f"{asset[-1]}.delta")
+
+
+def feature_source(use_case: str, view: str) -> str:
+    """The path of a Feast source, relative to the offline store's root."""
+    return str(table_path(feature(use_case, view)))
+
+
+def registered_model(use_case: str) -> str:
+    return use_case
+
+
+def experiment(use_case: str) -> str:
+    return use_case
+
+
+def bento(use_case: str) -> str:
+    return f"{use_case}_service"
+
+
+def job(use_case: str, purpose: str) -> str:
+    """A job, schedule or sensor: flight_delay_training, flight_delay_on_drift."""
+    return f"{use_case}_{purpose}"
+
+
+FEAST_PROJECT = "mlops_assets"
+CHAMPION = "champion"

@@ -1,0 +1,93 @@
+"""The one home folder under which the embedded platform keeps everything, and the environment that chooses it.
+
+Belongs here: paths below the home, and the only reading of environment variables. Not here: what lies in the files.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+EnvironmentName = Literal["local", "test", "production"]
+LEGAL: tuple[EnvironmentName, ...] = ("local", "test", "production")
+DEFAULT_HOME = Path(".mlops")
+
+
+class IllegalEnvironment(ValueError):
+    """An environment variable holds what it must not."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where the platform lives. Every path is absolute; nothing is created here."""
+
+    root: Path
+
+    @property
+    def landing(self) -> Path:
+        return self.root / "landing"
+
+    @property
+    def tables(self) -> Path:
+        return self.root / "tables"
+
+    @property
+    def feast(self) -> Path:
+        return self.root / "feast"
+
+    @property
+    def mlflow(self) -> Path:
+        return self.root / "mlflow"
+
+    @property
+    def deployments(self) -> Path:
+        return self.root / "deployments"
+
+    @property
+    def prediction_log(self) -> Path:
+        return self.root / "prediction_log"
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    @property
+    def keys(self) -> Path:
+        return self.root / "keys"
+
+    @property
+    def dagster(self) -> Path:
+        return self.root / "dagster"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What the environment says: which table of resources applies, where the home is, where the service answers."""
+
+    name: EnvironmentName
+    home: Home
+    service_url: str
+    use_case: str
+
+
+def read_environment(variables: Mapping[str, str], working_folder: Path) -> Environment:
+    """MLOPS_ENV (local, test, production), MLOPS_HOME, MLOPS_SERVICE_URL, MLOPS_USE_CASE (the one a service answers).
+
+    Raises IllegalEnvironment for an unknown MLOPS_ENV, or a test or production environment without a home.
+    """
+    name = variables.get("MLOPS_ENV", "local")
+    if name not in LEGAL:
+        raise IllegalEnvironment(f"MLOPS_ENV · found {name!r}; legal: {', '.join(LEGAL)}. Set one of these.")
+    if name != "local" and "MLOPS_HOME" not in variables:
+        raise IllegalEnvironment(f"MLOPS_HOME · not set, and MLOPS_ENV={name} has no default. Set it to a folder.")
+    home = working_folder / variables.get("MLOPS_HOME", str(DEFAULT_HOME))
+    return Environment(
+        name=cast(EnvironmentName, name),
+        home=Home(home.resolve()),
+        service_url=variables.get("MLOPS_SERVICE_URL", "http://127.0.0.1:3000"),
+        use_case=variables.get("MLOPS_USE_CASE", "flight_delay"),
+    )

@@ -1,0 +1,103 @@
+"""What a table promises: columns, keys, bounds and statistical expectations, and how its files arrive.
+
+Belongs here: the words of sources and contracts. Not here: how a contract is checked (stages/validate.py).
+"""
+
+from datetime import timedelta
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from mlops_assets.spec.word import Word
+
+DType = Literal["string", "int", "float", "datetime", "bool"]
+
+
+class Column(Word):
+    """One column. `min` and `max` are inclusive; `datetime` is UTC; `pii` marks personal data."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    dtype: DType
+    description: str
+    nullable: bool = False
+    min: float | None = None
+    max: float | None = None
+    allowed: tuple[str, ...] = ()
+    pattern: str | None = None
+    example: str | int | float | None = None
+    pii: bool = False
+
+
+class RowCountBand(Word):
+    """Rows of one day, as a ratio to the median of the `days` before it."""
+
+    min_ratio: float = Field(default=0.5, gt=0)
+    max_ratio: float = Field(default=2.0, gt=0)
+    days: int = Field(default=28, ge=3)
+
+
+class MaxNullShare(Word):
+    """At most this share of one day's rows may miss `column`."""
+
+    column: str
+    share: float = Field(ge=0, le=1)
+
+
+class MaxNovelShare(Word):
+    """At most this share of one day's rows may carry a `column` value unseen in the `days` before it."""
+
+    column: str
+    share: float = Field(ge=0, le=1)
+    days: int = Field(default=28, ge=1)
+
+
+Expectation = RowCountBand | MaxNullShare | MaxNovelShare
+
+
+class Contract(Word):
+    """The promise of one table.
+
+    `day` names the datetime column whose UTC date must be the partition's day (None: any).
+    `max_bad_share` is the share of a day's rows that may go to quarantine before the check blocks.
+    """
+
+    table: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    description: str
+    columns: tuple[Column, ...] = Field(min_length=1)
+    unique: tuple[str, ...] = Field(min_length=1)
+    day: str | None = None
+    max_bad_share: float = Field(default=0.01, ge=0, lt=1)
+    expectations: tuple[Expectation, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+    def column(self, name: str) -> Column:
+        return next(column for column in self.columns if column.name == name)
+
+    @model_validator(mode="after")
+    def _columns_exist(self) -> Self:
+        named = [*self.unique, *([self.day] if self.day else [])]
+        named += [e.column for e in self.expectations if not isinstance(e, RowCountBand)]
+        for name in named:
+            if name not in self.names:
+                raise ValueError(f"column {name!r} is not in the contract; legal: {', '.join(self.names)}. Use one of these.")
+        return self
+
+
+class Daily(Word):
+    """One file a day; a missing day is late after `max_age`."""
+
+    max_age: timedelta = timedelta(hours=36)
+
+
+class WhenChanged(Word):
+    """A slowly changing table: a file only on the days that bring new or changed rows."""
+
+
+class Files(Word):
+    """CSV files, one folder a table and one file a day."""
+
+    table: str
+    cadence: Daily | WhenChanged = Daily()

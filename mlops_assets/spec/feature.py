@@ -1,0 +1,71 @@
+"""Which features exist and which of them a model reads.
+
+Belongs here: the words of features, labels and splits. Not here: Feast's own declaration (feature_repo/)
+and the transforms themselves (use_cases/).
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import Field
+
+from mlops_assets.spec.word import Word
+
+Tables = Mapping[str, Any]  # table name -> polars.LazyFrame
+ViewTransform = Callable[[Tables, datetime, datetime], Any]
+RowTransform = Callable[[Any], Any]
+
+
+class FeatureView(Word):
+    """One Feast feature view, filled day by day.
+
+    `transform(tables, start, end)` returns a LazyFrame of `entity` columns, `event_timestamp` (UTC, when the
+    values became known, in [start, end)) and features. `lookback` is how far before `start` it reads.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    description: str
+    tables: tuple[str, ...] = Field(min_length=1)
+    entity: tuple[str, ...] = Field(min_length=1)
+    transform: ViewTransform
+    lookback: timedelta = timedelta(0)
+
+
+class Features(Word):
+    """The inputs of a model: one Feast feature service, and what the request itself tells.
+
+    `request` are the columns of table `request_table` that a client sends. `entity_rows(frame)` adds the entity
+    columns, `event_timestamp` (the prediction moment) and the features that follow from the request alone.
+    `numeric` and `categorical` are the model's inputs, by name, from the service or from `entity_rows`.
+    """
+
+    service: str
+    views: tuple[FeatureView, ...]
+    request_table: str
+    request: tuple[str, ...]
+    entity_rows: RowTransform
+    numeric: tuple[str, ...]
+    categorical: tuple[str, ...]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (*self.numeric, *self.categorical)
+
+
+class Label(Word):
+    """The truth to predict: `transform(frame of table)` returns the `key` columns, `name` (0 or 1) and `known_at` (UTC)."""
+
+    name: str
+    table: str
+    key: tuple[str, ...]
+    transform: RowTransform
+
+
+class TimeSplit(Word):
+    """Train, then validation, then test, in time order, ending with the last landed day. Never at random:
+    a random split of time-ordered rows leaks the day's weather and delays into training."""
+
+    test: timedelta = Field(gt=timedelta(0))
+    validation: timedelta = Field(gt=timedelta(0))
+    max_train: timedelta | None = None

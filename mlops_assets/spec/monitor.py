@@ -1,0 +1,59 @@
+"""What is watched after promotion, and what asks for the next training. Not here: the statistics (stages/drift.py)."""
+
+from datetime import timedelta
+
+from pydantic import Field
+
+from mlops_assets.spec.gate import Metric
+from mlops_assets.spec.word import Word
+
+
+class Drift(Word):
+    """Served inputs of the last `window` against the champion's training window.
+
+    An input has drifted when its PSI exceeds `max_psi` and its KS statistic (numeric inputs) exceeds `max_ks`;
+    the check fails when more than `max_share` of the inputs have. Windows under 30 days alarm on weather alone.
+    """
+
+    window: timedelta = timedelta(days=30)
+    max_psi: float = Field(default=0.25, gt=0)
+    max_ks: float = Field(default=0.2, gt=0, lt=1)
+    max_share: float = Field(default=0.3, ge=0, le=1)
+    min_rows: int = Field(default=1000, ge=1)
+
+
+class Performance(Word):
+    """Realised quality of the answered requests, by day and month, once their labels are known."""
+
+    window: timedelta = timedelta(days=30)
+    min_rows: int = Field(default=1000, ge=1)
+
+
+class OnSchedule(Word):
+    """Train at these times (cron, UTC)."""
+
+    cron: str = Field(pattern=r"^\S+ \S+ \S+ \S+ \S+$")
+
+
+class OnDrift(Word):
+    """Train when the drift check fails."""
+
+
+class OnPerformance(Word):
+    """Train when the realised metric of the window is worse than `bound`."""
+
+    metric: Metric
+    bound: float
+
+
+Monitor = Drift | Performance
+Trigger = OnSchedule | OnDrift | OnPerformance
+
+
+class Freshness(Word):
+    """How old each stage may grow before people are told."""
+
+    raw: timedelta = timedelta(hours=36)
+    features: timedelta = timedelta(hours=36)
+    predictions: timedelta = timedelta(hours=48)
+    service: timedelta = timedelta(days=14)

@@ -1,0 +1,125 @@
+"""The declaration itself: one frozen value per use case, checked as a whole when it is built.
+
+Belongs here: UseCase, its cross-field checks and its fingerprints. Not here: the words it is made of.
+"""
+
+import hashlib
+import inspect
+from collections.abc import Iterator
+from datetime import date
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from mlops_assets.spec.contract import Contract, Files
+from mlops_assets.spec.feature import Features, Label, TimeSplit
+from mlops_assets.spec.gate import EverySlice, Gate
+from mlops_assets.spec.monitor import Drift, Freshness, Monitor, OnSchedule, Performance, Trigger
+from mlops_assets.spec.training import Search, Trainer
+from mlops_assets.spec.word import Word
+
+# What each stage is made from: editing a field changes the code version of these stages and of no other.
+STAGE_FIELDS: dict[str, tuple[str, ...]] = {
+    "raw": ("sources",),
+    "validated": ("contracts",),
+    "feature": ("features",),
+    "training_set": ("features", "label", "split"),
+    "candidate": ("trainer", "search"),
+    "evaluation": ("reference", "slices", "threshold", "gates"),
+    "monitor": ("monitors",),
+}
+Stage = Literal["raw", "validated", "feature", "training_set", "candidate", "evaluation", "monitor"]
+
+
+class UseCase(Word):
+    """One business question answered by one model line.
+
+    `first_day` to `last_day` (None: today) are the days that can land, in UTC.
+    `reference` is a second trainer, fitted on the same rows as a yardstick and never promoted. `threshold` turns a
+    probability into a decision. Raises IllegalDeclaration naming the use case, the field, what was found, what is legal.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    owner: str = Field(pattern=r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$")
+    question: str
+    risk: Literal["low", "medium", "high"] = "medium"
+    first_day: date
+    last_day: date | None = None
+    sources: tuple[Files, ...]
+    contracts: tuple[Contract, ...]
+    features: Features
+    label: Label
+    split: TimeSplit
+    trainer: Trainer = Field(discriminator="kind")
+    search: Search | None = None
+    reference: Trainer | None = None
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    slices: tuple[str, ...] = ()
+    gates: tuple[Gate, ...]
+    monitors: tuple[Monitor, ...] = ()
+    triggers: tuple[Trigger, ...] = ()
+    freshness: Freshness = Freshness()
+
+    def contract(self, table: str) -> Contract:
+        return next(contract for contract in self.contracts if contract.table == table)
+
+    @property
+    def drift(self) -> Drift | None:
+        return next((monitor for monitor in self.monitors if isinstance(monitor, Drift)), None)
+
+    @property
+    def performance(self) -> Performance | None:
+        return next((monitor for monitor in self.monitors if isinstance(monitor, Performance)), None)
+
+    @property
+    def schedules(self) -> tuple[OnSchedule, ...]:
+        return tuple(trigger for trigger in self.triggers if isinstance(trigger, OnSchedule))
+
+    def fingerprint(self, stage: Stage) -> str:
+        """Twelve hex digits over the fields (and the source of the transforms) that `stage` is made from."""
+        said = "\n".join(_said(getattr(self, field)) for field in STAGE_FIELDS[stage])
+        return hashlib.sha256(said.encode()).hexdigest()[:12]
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        for problem in self._problems():
+            raise ValueError(problem)
+        return self
+
+    def _problems(self) -> Iterator[str]:
+        tables = [contract.table for contract in self.contracts]
+        inputs = list(self.features.inputs)
+        yield from _unknown("sources", [source.table for source in self.sources], tables, "has no contract; contracts")
+        yield from _unknown("contracts", tables, [source.table for source in self.sources], "has no source; sources")
+        yield from _unknown("label.table", [self.label.table], tables, "has no contract; contracts")
+        for view in self.features.views:
+            yield from _unknown(f"features.views[{view.name}].tables", view.tables, tables, "has no contract; contracts")
+        yield from _unknown("features.request_table", [self.features.request_table], tables, "has no contract; contracts")
+        yield from _unknown("slices", self.slices, inputs, "is not an input of the model; inputs")
+        for index, gate in enumerate(self.gates):
+            if isinstance(gate, EverySlice):
+                yield from _unknown(f"gates[{index}].column", [gate.column], list(self.slices), "is not a declared slice; slices")
+        yield from _repeated("features.inputs", inputs)
+        yield from _repeated("contracts", tables)
+
+
+def _unknown(field: str, found: "list[str] | tuple[str, ...]", legal: list[str], why: str) -> Iterator[str]:
+    for name in found:
+        if name not in legal:
+            yield f"{field} · {name!r} {why}: {', '.join(legal)}. Use one of these or declare it."
+
+
+def _repeated(field: str, names: list[str]) -> Iterator[str]:
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"{field} · {name!r} is declared twice. Keep one."
+
+
+def _said(value: object) -> str:
+    """A text that changes exactly when the declaration does; functions count by their module's source."""
+    if isinstance(value, Word):
+        return f"{type(value).__name__}({', '.join(f'{name}={_said(getattr(value, name))}' for name in type(value).model_fields)})"
+    if isinstance(value, tuple):
+        return f"({', '.join(_said(item) for item in value)})"  # pyright: ignore[reportUnknownVariableType]
+    if callable(value):
+        return inspect.getsource(inspect.getmodule(value) or type(value))
+    return repr(value)

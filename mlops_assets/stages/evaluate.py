@@ -1,0 +1,178 @@
+"""The evidence about one candidate on the test rows: metrics, slices, curves in numbers, the comparison with the champion.
+
+Belongs here: Evaluation, its stable JSON (what a blessing signs) and its making. Not here: the metrics' formulas
+(metrics.py), what a gate makes of the evidence (judge.py), pictures (plots.py).
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, cast
+
+import numpy as np
+import polars as pl
+
+from mlops_assets.stages.metrics import METRICS, Array, Comparison, Interval, Ranked, calibration, compare, interval, measure
+
+Score = Callable[[pl.DataFrame], Array]
+
+
+@dataclass(frozen=True)
+class Rival:
+    """The live champion on the same rows: which version, and the (n,) probabilities it gives."""
+
+    version: str
+    probability: Array
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything a gate or a person may ask about one candidate. `first` and `last` bound the rows' event_timestamp.
+
+    `slices`: column, value, rows, positives, metrics (None where undefined). `calibration`: mean_probability, share,
+    rows of each equal-count bin. `comparison` is None without a champion, `reference` without a second trainer.
+    `importance`: input and the drop in auc when it is shuffled, largest first.
+    """
+
+    candidate: str
+    rows: int
+    positives: int
+    first: datetime
+    last: datetime
+    threshold: float
+    metrics: dict[str, Interval]
+    slices: list[dict[str, Any]]
+    confusion: dict[str, int]
+    calibration: list[dict[str, Any]]
+    champion: str | None = None
+    comparison: dict[str, Comparison] | None = None
+    reference: dict[str, Interval] | None = None
+    importance: tuple[tuple[str, float], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-able values; an undefined number is None."""
+        return cast(dict[str, Any], plain(asdict(self)))
+
+    def to_json(self) -> str:
+        """The same text for the same evidence, on every machine: sorted keys, no spaces, no nan."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of `to_json`, in hex."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """The value with tuples as lists, datetimes as ISO text and every number that is not finite as None."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in cast(dict[Any, Any], value).items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in cast(Sequence[Any], value)]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def evaluate(
+    rows: pl.DataFrame,
+    probability: Array,
+    *,
+    candidate: str,
+    label: str,
+    slices: Sequence[str],
+    threshold: float,
+    seed: int,
+    champion: Rival | None = None,
+    reference: Array | None = None,
+    importance: Sequence[tuple[str, float]] = (),
+    resamples: int = 200,
+) -> Evaluation:
+    """The evidence from the test rows (inputs, `label` as 0/1, event_timestamp) and the candidate's (n,) probabilities.
+
+    `candidate` is the model's digest; `reference` the yardstick's (n,) probabilities. Raises ValueError without rows.
+    """
+    if rows.is_empty():
+        raise ValueError(f"evaluate · the test split of candidate {candidate} has no rows. Widen split.test or land more days.")
+    truth = rows[label].cast(pl.Int8).to_numpy()
+    moments = rows["event_timestamp"]
+    return Evaluation(
+        candidate=candidate,
+        rows=len(rows),
+        positives=int(truth.sum()),
+        first=cast(datetime, moments.min()),
+        last=cast(datetime, moments.max()),
+        threshold=threshold,
+        metrics=_intervals(truth, probability, seed=seed, resamples=resamples),
+        slices=[one for column in slices for one in _slices(rows[column], truth, probability)],
+        confusion=confusion_matrix(truth, probability, threshold),
+        calibration=calibration_table(truth, probability),
+        champion=champion.version if champion else None,
+        comparison=_comparisons(truth, probability, champion, seed=seed, resamples=resamples) if champion else None,
+        reference=None if reference is None else _intervals(truth, reference, seed=seed, resamples=resamples),
+        importance=tuple(importance),
+    )
+
+
+def _intervals(truth: Array, probability: Array, *, seed: int, resamples: int) -> dict[str, Interval]:
+    return {metric: interval(metric, truth, probability, seed=seed, resamples=resamples) for metric in METRICS}
+
+
+def _comparisons(truth: Array, ours: Array, champion: Rival, *, seed: int, resamples: int) -> dict[str, Comparison]:
+    return {m: compare(m, truth, ours, champion.probability, seed=seed, resamples=resamples) for m in METRICS}
+
+
+def _slices(column: pl.Series, truth: Array, probability: Array) -> list[dict[str, Any]]:
+    values = column.cast(pl.String)
+    return [
+        _slice(column.name, value, truth[inside], probability[inside])
+        for value in sorted(values.drop_nulls().unique())
+        if (inside := (values == value).fill_null(False).to_numpy()).any()
+    ]
+
+
+def _slice(column: str, value: str, truth: Array, probability: Array) -> dict[str, Any]:
+    found = {metric: plain(measure(metric, truth, probability)) for metric in METRICS}
+    return {"column": column, "value": value, "rows": len(truth), "positives": int(truth.sum()), "metrics": found}
+
+
+def confusion_matrix(truth: Array, probability: Array, threshold: float) -> dict[str, int]:
+    """Rows by truth and decision; a probability of exactly `threshold` decides yes."""
+    yes, late = probability >= threshold, truth == 1
+    return {
+        "true_positive": int((yes & late).sum()),
+        "false_positive": int((yes & ~late).sum()),
+        "false_negative": int((~yes & late).sum()),
+        "true_negative": int((~yes & ~late).sum()),
+    }
+
+
+def calibration_table(truth: Array, probability: Array) -> list[dict[str, Any]]:
+    """Mean probability, share of positives and rows of each equal-count bin, rising."""
+    bins = zip(*calibration(Ranked.of(truth, probability).tally()), strict=True)
+    return [{"mean_probability": float(mean), "share": float(share), "rows": int(rows)} for mean, share, rows in bins]
+
+
+def permutation_importance(
+    score: Score, rows: pl.DataFrame, *, inputs: Sequence[str], label: str, seed: int, max_rows: int = 5000
+) -> list[tuple[str, float]]:
+    """Drop in auc when one input is shuffled among the rows (Breiman 2001), largest first, on at most `max_rows` of them.
+
+    Each input has its own random stream, so adding one does not change the others. Inputs that carry the same
+    knowledge share it, and each then looks less important than it is.
+    """
+    sample = rows.sample(max_rows, seed=seed) if len(rows) > max_rows else rows
+    truth = sample[label].cast(pl.Int8).to_numpy()
+    base = measure("auc", truth, score(sample))
+    drops = [(name, base - measure("auc", truth, score(_shuffled(sample, name, seed)))) for name in inputs]
+    return sorted(drops, key=lambda drop: (-np.nan_to_num(drop[1]), drop[0]))
+
+
+def _shuffled(sample: pl.DataFrame, name: str, seed: int) -> pl.DataFrame:
+    stream = np.random.default_rng([seed, *name.encode()])
+    return sample.with_columns(sample[name].gather(stream.permutation(len(sample))))

@@ -1,0 +1,231 @@
+"""Metrics of a probability against a 0/1 truth, with bootstrap intervals and paired comparisons.
+
+Belongs here: the formulas, in numpy alone, fast enough for hundreds of resamples. Not here: which metrics an
+evaluation holds (evaluate.py) and what a gate makes of them (judge.py).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops_assets.spec.gate import LOWER_IS_BETTER
+
+Array = NDArray[Any]
+BINS = 10
+_EPS = float(np.finfo(np.float64).eps)  # as sklearn.metrics.log_loss clips
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A metric and its two-sided percentile bootstrap bounds; nan where the metric is undefined."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How much better the challenger is, positive whatever the metric's direction.
+
+    `low` and `high` are one-sided bounds, each holding with the comparison's confidence; `better` iff `low` > 0.
+    """
+
+    difference: float
+    low: float
+    high: float
+    better: bool
+
+    def __str__(self) -> str:
+        return f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Rows counted by distinct probability, rising: all that any metric here needs. Three arrays of one length."""
+
+    probability: Array
+    positive: Array
+    negative: Array
+
+    @property
+    def rows(self) -> Array:
+        return self.positive + self.negative
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A sample sorted once, so that every resample of it is counted without sorting again.
+
+    `code` holds, per row, 2 * (rank of its probability) + truth.
+    """
+
+    probability: Array
+    code: Array
+
+    @classmethod
+    def of(cls, truth: Array, probability: Array) -> Self:
+        """Raises ValueError unless both have one length, truth is 0 or 1 and probability lies in [0, 1]."""
+        _check(truth, probability)
+        distinct, rank = np.unique(np.asarray(probability, dtype=np.float64), return_inverse=True)
+        return cls(probability=distinct, code=2 * rank.astype(np.int64) + np.asarray(truth, dtype=np.int64))
+
+    def tally(self, rows: Array | None = None) -> Tally:
+        """Counts of the sample, or of the resample that takes `rows` (indices, repeats allowed)."""
+        code = self.code if rows is None else self.code[rows]
+        counts = np.bincount(code, minlength=2 * len(self.probability)).reshape(-1, 2).astype(np.float64)
+        return Tally(probability=self.probability, positive=counts[:, 1], negative=counts[:, 0])
+
+
+def _check(truth: Array, probability: Array) -> None:
+    if truth.shape != probability.shape or truth.ndim != 1:
+        raise ValueError(f"metrics · truth has shape {truth.shape}, probability {probability.shape}. Give two equally long vectors.")
+    if not np.isin(truth, (0, 1)).all():
+        raise ValueError("metrics · truth holds values other than 0 and 1. Drop the rows without a label first.")
+    if not ((probability >= 0) & (probability <= 1)).all():
+        raise ValueError("metrics · probability holds nan or values outside [0, 1]. Give probabilities, not scores.")
+
+
+def _auc(tally: Tally) -> float:
+    """Chance that a positive row ranks above a negative one, ties counting half (Mann-Whitney)."""
+    pairs = tally.positive.sum() * tally.negative.sum()
+    if pairs == 0:
+        return float("nan")
+    below = np.cumsum(tally.negative) - tally.negative / 2
+    return float(tally.positive @ below / pairs)
+
+
+def _average_precision(tally: Tally) -> float:
+    """Sum over thresholds of (recall step) * precision, as sklearn.metrics.average_precision_score; nan without positives."""
+    positives = tally.positive.sum()
+    if positives == 0:
+        return float("nan")
+    hits = np.cumsum(tally.positive[::-1])
+    called = np.cumsum(tally.rows[::-1])
+    precision = np.divide(hits, called, out=np.zeros_like(hits), where=called > 0)
+    return float(tally.positive[::-1] @ precision / positives)
+
+
+def _brier(tally: Tally) -> float:
+    total = tally.rows.sum()
+    if total == 0:
+        return float("nan")
+    return float((tally.positive @ (1 - tally.probability) ** 2 + tally.negative @ tally.probability**2) / total)
+
+
+def _log_loss(tally: Tally) -> float:
+    """Mean negative log likelihood in nats, probabilities clipped to [eps, 1 - eps]."""
+    total = tally.rows.sum()
+    if total == 0:
+        return float("nan")
+    clipped = np.clip(tally.probability, _EPS, 1 - _EPS)
+    return float(-(tally.positive @ np.log(clipped) + tally.negative @ np.log1p(-clipped)) / total)
+
+
+def _ece(tally: Tally, bins: int = BINS) -> float:
+    """Expected calibration error: mean over equal-count bins, by rows, of |mean probability - share of positives|."""
+    mean, share, rows = calibration(tally, bins)
+    return float(np.abs(mean - share) @ rows / rows.sum()) if len(rows) else float("nan")
+
+
+def calibration(tally: Tally, bins: int = BINS) -> tuple[Array, Array, Array]:
+    """Mean probability, share of positives and rows of each non-empty equal-count bin, rising.
+
+    Rows of one probability stay in one bin (that of their middle), so the result does not depend on the rows' order.
+    """
+    rows = tally.rows
+    middle = np.cumsum(rows) - rows / 2
+    index = np.minimum((bins * middle / max(rows.sum(), 1)).astype(np.int64), bins - 1)
+    counted, expected, positive = (
+        np.bincount(index, weights=part, minlength=bins) for part in (rows, rows * tally.probability, tally.positive)
+    )
+    full = counted > 0
+    return expected[full] / counted[full], positive[full] / counted[full], counted[full]
+
+
+METRICS: dict[str, Callable[[Tally], float]] = {
+    "auc": _auc,
+    "average_precision": _average_precision,
+    "brier": _brier,
+    "log_loss": _log_loss,
+    "ece": _ece,
+}
+
+
+def _formula(metric: str, bins: int) -> Callable[[Tally], float]:
+    if metric not in METRICS:
+        raise ValueError(f"metrics · {metric!r} is not known; legal: {', '.join(METRICS)}. Use one of these.")
+    return partial(_ece, bins=bins) if metric == "ece" else METRICS[metric]
+
+
+def measure(metric: str, truth: Array, probability: Array, *, bins: int = BINS) -> float:
+    """One metric of (n,) truth and (n,) probability; nan where undefined (auc of one class, anything of no rows)."""
+    return _formula(metric, bins)(Ranked.of(truth, probability).tally())
+
+
+def interval(
+    metric: str,
+    truth: Array,
+    probability: Array,
+    *,
+    seed: int,
+    resamples: int = 200,
+    confidence: float = 0.95,
+    bins: int = BINS,
+) -> Interval:
+    """Percentile bootstrap (Efron and Tibshirani 1993, ch. 13). Resamples in which the metric is undefined are left out.
+
+    Resampling adds noise to every bin, which raises the ECE by itself; its draws are therefore recentred on the value.
+    """
+    formula, ranked = _formula(metric, bins), Ranked.of(truth, probability)
+    value = formula(ranked.tally())
+    if np.isnan(value):
+        return Interval(value, value, value)
+    rng = np.random.default_rng(seed)
+    draws = np.array([formula(ranked.tally(_resample(rng, len(truth)))) for _ in range(resamples)])
+    if metric == "ece":
+        draws = np.clip(draws - draws.mean() + value, 0, 1)
+    tail = (1 - confidence) / 2
+    low, high = np.nanquantile(draws, (tail, 1 - tail))
+    return Interval(value, float(low), float(high))
+
+
+def compare(
+    metric: str,
+    truth: Array,
+    challenger: Array,
+    champion: Array,
+    *,
+    seed: int,
+    resamples: int = 500,
+    confidence: float = 0.95,
+    bins: int = BINS,
+) -> Comparison:
+    """Paired bootstrap of two probabilities on the same rows: both are measured on each resample of them.
+
+    An undefined metric compares as nan and never as better.
+    """
+    formula = _formula(metric, bins)
+    ours, theirs = Ranked.of(truth, challenger), Ranked.of(truth, champion)
+    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    difference = sign * (formula(ours.tally()) - formula(theirs.tally()))
+    if np.isnan(difference):
+        return Comparison(difference, difference, difference, better=False)
+    draws = np.empty(resamples)
+    rng = np.random.default_rng(seed)
+    for index in range(resamples):
+        rows = _resample(rng, len(truth))
+        draws[index] = sign * (formula(ours.tally(rows)) - formula(theirs.tally(rows)))
+    low, high = np.nanquantile(draws, (1 - confidence, confidence))
+    return Comparison(difference, float(low), float(high), better=bool(low > 0))
+
+
+def _resample(rng: np.random.Generator, rows: int) -> Array:
+    return rng.integers(0, rows, rows)

@@ -1,0 +1,146 @@
+"""The transforms of the flight-delay line: pure Polars, from validated tables to what is known before a departure.
+
+Belongs here: one function per feature view, the rows that a request becomes, and the label.
+Not here: the declaration that names them (flight_delay.py) and Feast's schema of the results (feature_repo/).
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import polars as pl
+
+HORIZON = timedelta(hours=2)
+LATE_MINUTES = 15
+NEW_YORK = "America/New_York"
+# Rates of few flights are pulled towards the long-run share of late arrivals in the United States
+# (about one in five, https://www.transtats.bts.gov/OT_Delay/OT_DelayCause1.asp) with the weight of two flights.
+PRIOR_RATE, PRIOR_FLIGHTS = 0.2, 2
+# One storm day must not dominate a mean: departure delays count from half an hour early to three hours late.
+DELAY_BOUNDS = (-30, 180)
+
+Tables = Mapping[str, pl.LazyFrame]
+
+
+def flight_rows(flights: pl.LazyFrame) -> pl.LazyFrame:
+    """Scheduled flights with their prediction moment (`event_timestamp`) and what the request alone tells."""
+    local = pl.col("sched_dep").dt.convert_time_zone(NEW_YORK)
+    return flights.with_columns(
+        event_timestamp=pl.col("sched_dep") - HORIZON,
+        minute_of_day=local.dt.hour().cast(pl.Float64) * 60 + local.dt.minute(),
+        weekday=local.dt.strftime("%a"),
+    )
+
+
+def late_label(outcomes: pl.LazyFrame) -> pl.LazyFrame:
+    """Key, `late` (arrived more than 15 minutes after schedule) and when that became known."""
+    return outcomes.select(
+        "carrier", "flight", "origin", "sched_dep",
+        late=(pl.col("arr_delay") > LATE_MINUTES).cast(pl.Int8),
+        known_at="arr_time",
+    )  # fmt: skip
+
+
+def origin_weather(tables: Tables, start: datetime, end: datetime) -> pl.LazyFrame:
+    """The hourly observation of an airport, with the rain and the change of pressure of the last three hours."""
+    hours = tables["weather"].sort("origin", "observed_at")
+    before = pl.col("pressure").shift(3)
+    return (
+        hours.with_columns(
+            precip_3h=pl.col("precip").rolling_sum_by("observed_at", window_size="3h").over("origin"),
+            pressure_change_3h=(pl.col("pressure") - before).over("origin"),
+        )
+        .rename({"observed_at": "event_timestamp"})
+        .filter(_within(start, end))
+        .select("origin", "event_timestamp", "temp", "dewp", "humid", "wind_speed", "wind_gust", "precip_3h",
+                "pressure", "pressure_change_3h", "visib")
+    )  # fmt: skip
+
+
+def origin_delays(tables: Tables, start: datetime, end: datetime) -> pl.LazyFrame:
+    """Late share and mean departure delay of an airport's flights that have landed in the last hours."""
+    rolled = _rolled(tables["outcomes"], keys=["origin"], every="1h", windows=["2h", "4h", "24h"], start=start, end=end)
+    return rolled.select(
+        "origin", "event_timestamp",
+        _rate("origin", "2h"), _rate("origin", "4h"), _rate("origin", "24h"),
+        _mean_delay("origin", "2h"), _mean_delay("origin", "24h"),
+    )  # fmt: skip
+
+
+def carrier_delays(tables: Tables, start: datetime, end: datetime) -> pl.LazyFrame:
+    """Late share and mean departure delay of a carrier's flights that have landed in the last hours and week."""
+    rolled = _rolled(tables["outcomes"], keys=["carrier"], every="1h", windows=["6h", "24h", "7d"], start=start, end=end)
+    return rolled.select(
+        "carrier", "event_timestamp",
+        _rate("carrier", "6h"), _rate("carrier", "24h"), _rate("carrier", "7d"), _mean_delay("carrier", "24h"),
+    )  # fmt: skip
+
+
+def route_delays(tables: Tables, start: datetime, end: datetime) -> pl.LazyFrame:
+    """Late share of a route over the last week and month, every six hours."""
+    rolled = _rolled(tables["outcomes"], keys=["origin", "dest"], every="6h", windows=["7d", "30d"], start=start, end=end)
+    return rolled.select("origin", "dest", "event_timestamp", _rate("route", "7d"), _rate("route", "30d"))
+
+
+def route_schedule(tables: Tables, start: datetime, end: datetime) -> pl.LazyFrame:
+    """The distance of every route in the day's schedule, which is known a day ahead."""
+    day = pl.col("sched_dep").dt.truncate("1d")
+    flights = tables["schedule"].with_columns(event_timestamp=day).filter(_within(start, end))
+    return flights.group_by("origin", "dest", "event_timestamp").agg(pl.col("distance").mean())
+
+
+def tail_delays(tables: Tables, start: datetime, end: datetime) -> pl.LazyFrame:
+    """How late each aircraft arrived, from the moment it arrived."""
+    arrivals = tables["outcomes"].filter(pl.col("tailnum").is_not_null()).rename({"arr_time": "event_timestamp"})
+    return arrivals.filter(_within(start, end)).select(
+        "tailnum", "event_timestamp", tail_last_arr_delay=pl.col("arr_delay").cast(pl.Float64)
+    )
+
+
+def plane(tables: Tables, start: datetime, end: datetime) -> pl.LazyFrame:
+    """Seats and year of manufacture of an aircraft, from the day its registration landed."""
+    known = pl.col("day").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    planes = tables["planes"].with_columns(event_timestamp=known).filter(_within(start, end))
+    return planes.select("tailnum", "event_timestamp", pl.col("seats", "built").cast(pl.Float64))
+
+
+def _within(start: datetime, end: datetime) -> pl.Expr:
+    return pl.col("event_timestamp").is_between(start, end, closed="left")
+
+
+def _rolled(
+    outcomes: pl.LazyFrame, *, keys: list[str], every: str, windows: list[str], start: datetime, end: datetime
+) -> pl.LazyFrame:
+    """Rolling counts per key on a regular grid of moments; a moment counts the outcomes known at or before it."""
+    # The microsecond keeps an outcome known exactly on the grid in that moment's count.
+    moment = (pl.col("arr_time") - pl.duration(microseconds=1)).dt.truncate(every).dt.offset_by(every)
+    counts = (
+        outcomes.with_columns(event_timestamp=moment)
+        .group_by(*keys, "event_timestamp")
+        .agg(
+            flights=pl.len().cast(pl.Float64),
+            late=(pl.col("arr_delay") > LATE_MINUTES).sum().cast(pl.Float64),
+            delay=pl.col("dep_delay").clip(*DELAY_BOUNDS).sum().cast(pl.Float64),
+        )
+    )
+    grid = pl.LazyFrame({"event_timestamp": _moments(start, end, every, windows)})
+    filled = counts.select(keys).unique().join(grid, how="cross").join(counts, on=[*keys, "event_timestamp"], how="left")
+    sums = [
+        pl.col(name).fill_null(0).rolling_sum_by("event_timestamp", window_size=window).over(keys).alias(f"{name}_{window}")
+        for name in ("flights", "late", "delay")
+        for window in windows
+    ]
+    return filled.sort(*keys, "event_timestamp").with_columns(sums).filter(_within(start, end))
+
+
+def _moments(start: datetime, end: datetime, every: str, windows: list[str]) -> pl.Series:
+    longest = timedelta(days=int(windows[-1][:-1])) if windows[-1].endswith("d") else timedelta(hours=int(windows[-1][:-1]))
+    return pl.datetime_range(start - longest, end, every, closed="left", time_unit="us", time_zone="UTC", eager=True)
+
+
+def _rate(name: str, window: str) -> pl.Expr:
+    late = pl.col(f"late_{window}") + PRIOR_FLIGHTS * PRIOR_RATE
+    return (late / (pl.col(f"flights_{window}") + PRIOR_FLIGHTS)).alias(f"{name}_late_rate_{window}")
+
+
+def _mean_delay(name: str, window: str) -> pl.Expr:
+    return (pl.col(f"delay_{window}") / (pl.col(f"flights_{window}") + PRIOR_FLIGHTS)).alias(f"{name}_dep_delay_{window}")
