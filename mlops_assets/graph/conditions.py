@@ -95,3 +95,10 @@ CASCADE = (
     & ~AC.in_progress()
     & AC.all_deps_blocking_checks_passed()
 )
+# Assets that read every day landed so far cannot wait for the days that have not landed yet.
+LOOK_BACK_CASCADE = (
+    ((InputsStale() & RETRY_WORTHWHILE) | AC.any_deps_match(AC.will_be_requested()))
+    & ~AC.any_deps_in_progress()
+    & ~AC.in_progress()
+    & AC.all_deps_blocking_checks_passed()
+)

@@ -44,3 +44,9 @@ class DayTables(PolarsDeltaIOManager):
 
     def _table(self, context: dg.OutputContext) -> UPath:
         return self._with_extension(self._get_path_without_extension(context))
+
+
+def build_io_managers(tables: str, values: str) -> dict[str, Any]:
+    """`tables` for Delta tables; `values` for the small frozen values between training assets."""
+    files = dg.FilesystemIOManager(base_dir=values)
+    return {"tables": DayTables(base_dir=tables), "values": files, "io_manager": files}

@@ -32,7 +32,7 @@ def table_schema(contract: Contract) -> dg.TableSchema:
 
 
 def _column(column: Column) -> dg.TableColumn:
-    bounds = [f">= {column.min:g}"] * (column.min is not None) + [f"<= {column.max:g}"] * (column.max is not None)
+    bounds = [f"{sign} {bound:g}" for sign, bound in ((">=", column.min), ("<=", column.max)) if bound is not None]
     rules = bounds + [f"one of {', '.join(column.allowed)}"] * bool(column.allowed)
     return dg.TableColumn(
         name=column.name,

@@ -66,9 +66,10 @@ class Home:
 
 @dataclass(frozen=True)
 class Environment:
-    """What the environment says: which table of resources applies, where the home is, where the service answers."""
+    """What the environment says: which table of resources applies, where the project and its home are, where the service answers."""
 
     name: EnvironmentName
+    project: Path
     home: Home
     service_url: str
     use_case: str
@@ -87,6 +88,7 @@ def read_environment(variables: Mapping[str, str], working_folder: Path) -> Envi
     home = working_folder / variables.get("MLOPS_HOME", str(DEFAULT_HOME))
     return Environment(
         name=cast(EnvironmentName, name),
+        project=working_folder,
         home=Home(home.resolve()),
         service_url=variables.get("MLOPS_SERVICE_URL", "http://127.0.0.1:3000"),
         use_case=variables.get("MLOPS_USE_CASE", "flight_delay"),

@@ -15,6 +15,7 @@ import polars as pl
 from mlops_assets.ports.durable_file import sync_folder
 from mlops_assets.spec.contract import DType
 from mlops_assets.spec.use_case import UseCase
+from mlops_assets.spec.word import IllegalDeclaration
 
 UTC = pl.Datetime("us", "UTC")
 DTYPES: dict[DType, pl.DataType] = {
@@ -46,14 +47,18 @@ class Segment:
 
 
 def log_schema(use_case: UseCase) -> pl.Schema:
-    """ANSWER, then the request's columns, then the model's inputs that the request does not carry by the same name."""
+    """ANSWER, then the request's columns, then the model's inputs that the request does not carry by the same name.
+
+    Raises IllegalDeclaration when a request column or an input bears a name of ANSWER.
+    """
     contract = use_case.contract(use_case.features.request_table)
     request = {name: DTYPES[contract.column(name).dtype] for name in use_case.features.request}
-    numeric = dict.fromkeys(use_case.features.numeric, pl.Float64())
-    categorical = dict.fromkeys(use_case.features.categorical, pl.String())
-    return pl.Schema(numeric | categorical | request | ANSWER).__class__(
-        ANSWER | request | {name: dtype for name, dtype in (numeric | categorical).items() if name not in request}
-    )
+    inputs = dict.fromkeys(use_case.features.numeric, DTYPES["float"])
+    inputs |= dict.fromkeys(use_case.features.categorical, DTYPES["string"])
+    taken = sorted(ANSWER.keys() & (request.keys() | inputs.keys()))
+    if taken:
+        raise IllegalDeclaration(f"{use_case.name} · features · {', '.join(taken)} is a column of the prediction log. Rename it.")
+    return pl.Schema(ANSWER | request | {name: dtype for name, dtype in inputs.items() if name not in request})
 
 
 class PredictionLog:
@@ -73,6 +78,7 @@ class PredictionLog:
             file = self._file or self._open_segment()
             self._file = None  # after a failed write, its torn line stays the last of its segment
             file.write(content)
+            file.flush()
             os.fsync(file.fileno())
             self._file = file
 
@@ -100,7 +106,7 @@ class PredictionLog:
         while True:
             number += 1
             try:
-                file = (self._folder / f"{number:06d}.jsonl").open("xb", buffering=0)
+                file = (self._folder / f"{number:06d}.jsonl").open("xb")
             except FileExistsError:  # another process took the number
                 continue
             sync_folder(self._folder)

@@ -1,0 +1,69 @@
+"""From validated tables to feature tables and to the online store.
+
+Belongs here: one asset per feature view, offline and online. Not here: the transforms and Feast itself.
+"""
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import polars as pl
+
+from mlops_assets import names
+from mlops_assets.graph.conditions import CASCADE
+from mlops_assets.graph.partitions import ONE_RUN, days_in_run, days_of, looking_back
+from mlops_assets.graph.tables import DAY
+from mlops_assets.graph.words import count_by_day, said_of
+from mlops_assets.spec.feature import FeatureView
+from mlops_assets.spec.use_case import UseCase
+from mlops_assets.stages.featurize import fill_view, midnight
+
+if TYPE_CHECKING:
+    from mlops_assets.ports.feature_store import FeatureStore
+
+
+def build_features(use_case: UseCase) -> list[dg.AssetsDefinition]:
+    return [build(use_case, view) for view in use_case.features.views for build in (_feature, _online)]
+
+
+def _feature(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
+    mapping = looking_back(view.lookback)
+
+    @dg.asset(
+        key=names.feature(use_case.name, view.name),
+        ins={table: dg.AssetIn(names.validated(use_case.name, table), partition_mapping=mapping) for table in view.tables},
+        description=view.description,
+        metadata=DAY,
+        partitions_def=days_of(use_case),
+        backfill_policy=ONE_RUN,
+        automation_condition=CASCADE,
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=use_case.freshness.features),
+        io_manager_key="tables",
+        **said_of(use_case, "feature", "polars", "feast", "deltalake", made_from="feature"),
+    )
+    def feature(context: dg.AssetExecutionContext, **tables: pl.LazyFrame) -> pl.DataFrame:
+        days = days_in_run(context)
+        rows = fill_view(view, tables, first=days[0], last=days[-1]).collect()
+        count_by_day(context, rows)
+        return rows
+
+    return feature
+
+
+def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=names.online(use_case.name, view.name),
+        deps=[names.feature(use_case.name, view.name)],
+        description=f"The newest values, where the service reads them: {view.description}",
+        partitions_def=days_of(use_case),
+        backfill_policy=ONE_RUN,
+        automation_condition=CASCADE,
+        required_resource_keys={"feature_store"},
+        **said_of(use_case, "online", "feast", "sqlite", made_from="feature"),
+    )
+    def online(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        store: FeatureStore = context.resources.feature_store
+        days = days_in_run(context)
+        written = store.materialize(view.name, midnight(days[0]), midnight(days[-1]))
+        return dg.MaterializeResult(metadata={"entities_written": written})
+
+    return online

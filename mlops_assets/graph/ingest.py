@@ -1,0 +1,142 @@
+"""From landed files to validated tables: landing (external), raw, validated with quarantine.
+
+Belongs here: the ingestion assets of one use case and their blocking checks. Not here: parsing and checking
+(ports/landing.py, stages/validate.py).
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import polars as pl
+
+from mlops_assets import names
+from mlops_assets.graph.conditions import CASCADE
+from mlops_assets.graph.partitions import ONE_RUN, days_in_run, days_of
+from mlops_assets.graph.tables import DAY
+from mlops_assets.graph.words import count_by_day, rows_as_table, said_of, table_schema
+from mlops_assets.spec.contract import Contract, Daily, Files
+from mlops_assets.spec.use_case import UseCase
+
+if TYPE_CHECKING:
+    from mlops_assets.ports.landing import Landing
+    from mlops_assets.stages.validate import Finding
+
+BAD_SHARE, EXPECTATIONS = "bad_rows_within_bound", "rows_as_expected"
+
+
+def build_ingestion(use_case: UseCase) -> list[dg.AssetSpec | dg.AssetsDefinition]:
+    """Landing, raw and validated assets of every source."""
+    built: list[dg.AssetSpec | dg.AssetsDefinition] = []
+    for source in use_case.sources:
+        contract = use_case.contract(source.table)
+        built += [_landing(use_case, contract), _raw(use_case, source, contract), _validated(use_case, contract)]
+    return built
+
+
+def _landing(use_case: UseCase, contract: Contract) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        names.landing(use_case.name, contract.table),
+        description=f"Files as delivered: {contract.description}",
+        partitions_def=days_of(use_case),
+        owners=[use_case.owner],
+        group_name=use_case.name,
+        kinds={"csv"},
+        tags={"mlops/stage": "landing"},
+    )
+
+
+def _raw(use_case: UseCase, source: Files, contract: Contract) -> dg.AssetsDefinition:
+    landing = names.landing(use_case.name, source.table)
+
+    @dg.asset(
+        key=names.raw(use_case.name, source.table),
+        deps=[landing],
+        description=f"Exactly as delivered, every value still text: {contract.description}",
+        metadata=DAY,
+        partitions_def=days_of(use_case),
+        backfill_policy=ONE_RUN,
+        automation_condition=CASCADE,
+        freshness_policy=_freshness(use_case, source),
+        io_manager_key="tables",
+        required_resource_keys={"landing"},
+        **said_of(use_case, "raw", "csv", "deltalake", made_from="raw"),
+    )
+    def raw(context: dg.AssetExecutionContext) -> pl.DataFrame:
+        port: Landing = context.resources.landing
+        daily = isinstance(source.cadence, Daily)
+        rows = port.read(use_case.name, contract, days_in_run(context), required=daily)
+        count_by_day(context, rows)
+        return rows
+
+    return raw
+
+
+def _freshness(use_case: UseCase, source: Files) -> dg.FreshnessPolicy | None:
+    if not isinstance(source.cadence, Daily):
+        return None
+    return dg.FreshnessPolicy.time_window(fail_window=use_case.freshness.raw)
+
+
+def _validated(use_case: UseCase, contract: Contract) -> dg.AssetsDefinition:
+    good, bad = (dg.AssetKey(name(use_case.name, contract.table)) for name in (names.validated, names.quarantine))
+    said = said_of(use_case, "validated", "pandera", "deltalake", made_from="validated")
+
+    @dg.multi_asset(
+        name=f"{use_case.name}__validate_{contract.table}",
+        ins={"raw": dg.AssetIn(names.raw(use_case.name, contract.table))},
+        outs={
+            "validated": dg.AssetOut(
+                key=good, io_manager_key="tables", automation_condition=CASCADE, description=contract.description,
+                metadata={**DAY, "dagster/column_schema": table_schema(contract)}, **said,
+            ),
+            "quarantine": dg.AssetOut(
+                key=bad, io_manager_key="tables", automation_condition=CASCADE, metadata=DAY,
+                description=f"Rows of {contract.table} that break the contract, as delivered, each with its reasons.", **said,
+            ),
+        },
+        check_specs=_check_specs(contract, good),
+        partitions_def=days_of(use_case),
+        backfill_policy=ONE_RUN,
+        required_resource_keys={"warehouse"},
+    )  # fmt: skip
+    def validate(context: dg.AssetExecutionContext, raw: pl.LazyFrame) -> Iterator[Any]:
+        from mlops_assets.stages.validate import check_bad_share, check_expectations, split_rows  # noqa: PLC0415
+
+        split = split_rows(raw.collect(), contract)
+        history = _history(context, good)
+        count_by_day(context, split.accepted, good)
+        count_by_day(context, split.quarantined, bad)
+        yield dg.Output(split.accepted, "validated")
+        yield dg.Output(split.quarantined, "quarantine", metadata={"examples": rows_as_table(split.quarantined.head(5).to_dicts())})
+        yield _check(good, BAD_SHARE, [check_bad_share(split, contract)])
+        yield _check(good, EXPECTATIONS, check_expectations(split.accepted, history, contract))
+
+    return validate
+
+
+def _check_specs(contract: Contract, asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    bound = f"At most {contract.max_bad_share:.0%} of a day's rows break the contract."
+    return [
+        dg.AssetCheckSpec(BAD_SHARE, asset=asset, blocking=True, description=bound),
+        dg.AssetCheckSpec(EXPECTATIONS, asset=asset, blocking=True, description="Counts, gaps and categories look like the days before."),
+    ]
+
+
+def _check(asset: dg.AssetKey, name: str, findings: "list[Finding]") -> dg.AssetCheckResult:
+    failed = [finding.message for finding in findings if not finding.passed]
+    table = rows_as_table(vars(finding) for finding in findings)
+    return dg.AssetCheckResult(
+        passed=not failed,
+        asset_key=asset,
+        check_name=name,
+        metadata={"findings": table},
+        description="; ".join(failed) or "All within bounds.",
+    )
+
+
+def _history(context: dg.AssetExecutionContext, key: dg.AssetKey) -> pl.DataFrame:
+    """What had been accepted before the days of this run; empty on the first run."""
+    return context.resources.warehouse.read_before([*key.path], min(days_in_run(context)))
+
+

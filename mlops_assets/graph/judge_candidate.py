@@ -1,0 +1,112 @@
+"""Judging one candidate beside the champion on the same rows. Opens onnxruntime, matplotlib and Evidently.
+
+Belongs here: fetching both models, and the evidence as a person reads it. Not here: the measures and the gates (stages/).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from mlops_assets import names
+from mlops_assets.graph.words import rows_as_table
+from mlops_assets.spec.use_case import UseCase
+from mlops_assets.stages import plots
+from mlops_assets.stages.evaluate import Evaluation, Rival, evaluate, permutation_importance
+from mlops_assets.stages.judge import Verdict, judge
+from mlops_assets.stages.report import classification_report
+from mlops_assets.stages.score import OnnxModel
+from mlops_assets.stages.signature import digest
+from mlops_assets.stages.train import fit
+
+Probability = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class JudgedCandidate:
+    evaluation: Evaluation
+    verdicts: tuple[Verdict, ...]
+    metadata: dict[str, Any]
+
+
+def judge_candidate(use_case: UseCase, rows: pl.DataFrame, candidate: Any, *, resources: Any, seed: int) -> JudgedCandidate:
+    """Scores the test rows with candidate, champion and the reference trainer, and lets every gate speak."""
+    test = rows.filter(pl.col("split") == "test")
+    model = OnnxModel.from_bytes(resources.registry.load(names.registered_model(use_case.name), candidate.version))
+    ours, rival, yardstick = model.predict(test), _champion(use_case, test, candidate, resources), _reference(use_case, rows, test)
+    importance = permutation_importance(model.predict, test, inputs=use_case.features.inputs, label=use_case.label.name, seed=seed)
+    evaluation = evaluate(
+        test, ours, candidate=candidate.digest, label=use_case.label.name, slices=use_case.slices, threshold=use_case.threshold,
+        seed=seed, champion=rival, reference=yardstick, importance=importance,
+    )  # fmt: skip
+    truth = test[use_case.label.name].to_numpy()
+    verdicts = judge(
+        use_case.gates, evaluation, truth=truth, candidate_probability=ours,
+        champion_probability=rival.probability if rival else None, rows=test, seed=seed,
+    )  # fmt: skip
+    report = _report(resources.reports, use_case, test, ours, candidate, seed)
+    said = _said(evaluation, verdicts, report) | _pictures(truth, ours, rival, yardstick, evaluation)
+    return JudgedCandidate(evaluation, verdicts, said)
+
+
+def _champion(use_case: UseCase, test: pl.DataFrame, candidate: Any, resources: Any) -> Rival | None:
+    """The version that answers now; None when nothing does, or when the candidate is that very model."""
+    deployment = resources.deployment(use_case.name)
+    plan = deployment.plan()
+    if plan is None:
+        return None
+    onnx, _blessing = deployment.load(plan.champion)
+    if digest(onnx) == candidate.digest:
+        return None
+    return Rival(str(plan.champion), OnnxModel.from_bytes(onnx).predict(test))
+
+
+def _reference(use_case: UseCase, rows: pl.DataFrame, test: pl.DataFrame) -> Probability | None:
+    if use_case.reference is None:
+        return None
+    features = use_case.features
+    model = fit(
+        use_case.reference, rows, numeric=features.numeric, categorical=features.categorical,
+        label=use_case.label.name, progress=lambda _said: None,
+    )  # fmt: skip
+    return OnnxModel.from_bytes(model.onnx).predict(test)
+
+
+def _said(evaluation: Evaluation, verdicts: tuple[Verdict, ...], report: Path) -> dict[str, Any]:
+    metrics = {f"test_{name}": interval.value for name, interval in evaluation.metrics.items()}
+    reference = {f"reference_{name}": interval.value for name, interval in (evaluation.reference or {}).items()}
+    gates = rows_as_table({"gate": v.gate, "passed": v.passed, "measured": v.measured, "bound": v.bound, "said": v.message} for v in verdicts)
+    return metrics | reference | {
+        "auc": str(evaluation.metrics["auc"]),
+        "reference_auc_interval": str((evaluation.reference or {}).get("auc", "none declared")),
+        "champion": evaluation.champion or "none",
+        "comparison": rows_as_table({"metric": name, "difference": str(value), "better": value.better} for name, value in (evaluation.comparison or {}).items()),
+        "gates": gates,
+        "slices": rows_as_table({"column": s["column"], "value": s["value"], "rows": s["rows"], **s["metrics"]} for s in evaluation.slices),
+        "evidence": dg.MetadataValue.json(evaluation.to_dict()),
+        "report": dg.MetadataValue.path(report),
+    }  # fmt: skip
+
+
+def _pictures(truth: Any, ours: Probability, rival: Rival | None, yardstick: Probability | None, evaluation: Evaluation) -> dict[str, Any]:
+    curves = {"candidate": ours} | ({f"champion {rival.version}": rival.probability} if rival else {})
+    curves |= {"reference": yardstick} if yardstick is not None else {}
+    drawn = {
+        "roc": plots.roc_curve(truth, curves),
+        "reliability": plots.reliability(truth, curves),
+        "confusion": plots.confusion(evaluation.confusion),
+        "importance": plots.importance(evaluation.importance),
+    }
+    return {f"plot_{name}": dg.MetadataValue.md(plots.as_markdown(png, name)) for name, png in drawn.items()}
+
+
+def _report(folder: Path, use_case: UseCase, test: pl.DataFrame, ours: Probability, candidate: Any, seed: int) -> Path:
+    path = folder / use_case.name / f"evaluation_{candidate.version}.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scored = test.with_columns(probability=pl.Series(ours))
+    path.write_text(classification_report(scored, label=use_case.label.name, probability="probability", threshold=use_case.threshold, seed=seed))
+    return path

@@ -1,0 +1,79 @@
+"""Drift and performance of what is served, as assets with checks.
+
+Belongs here: the two monitors. Not here: the statistics (stages/) and what the checks set off (graph/triggers.py).
+"""
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import polars as pl
+
+from mlops_assets import names
+from mlops_assets.graph.conditions import LOOK_BACK_CASCADE
+from mlops_assets.graph.words import said_of
+from mlops_assets.spec.monitor import Drift, OnPerformance, Performance
+from mlops_assets.spec.use_case import UseCase
+
+if TYPE_CHECKING:
+    from mlops_assets.ports.deployment import Deployment
+
+NO_DRIFT, GOOD_ENOUGH = "inputs_like_training", "realised_metric_within_bound"
+SEED = 0
+
+
+def build_monitoring(use_case: UseCase) -> list[dg.AssetsDefinition]:
+    built = [_drift(use_case, monitor) for monitor in use_case.monitors if isinstance(monitor, Drift)]
+    return built + [_performance(use_case, monitor) for monitor in use_case.monitors if isinstance(monitor, Performance)]
+
+
+def _drift(use_case: UseCase, spec: Drift) -> dg.AssetsDefinition:
+    key = dg.AssetKey(names.stage(use_case.name, "drift"))
+
+    @dg.asset(
+        key=key,
+        ins={"predictions": dg.AssetIn(names.stage(use_case.name, "predictions"))},
+        description="How far the inputs of the last answered requests lie from those that the champion was trained on.",
+        check_specs=[dg.AssetCheckSpec(NO_DRIFT, asset=key, description=f"At most {spec.max_share:.0%} of the inputs have drifted.")],
+        automation_condition=LOOK_BACK_CASCADE,
+        required_resource_keys={"registry", "deployment", "reports"},
+        **said_of(use_case, "drift", "evidently", made_from="monitor"),
+    )
+    def drift(context: dg.AssetExecutionContext, predictions: pl.LazyFrame) -> dg.MaterializeResult:
+        from mlops_assets.graph.watch_drift import watch_drift  # noqa: PLC0415 - opens evidently and matplotlib
+
+        deployment: Deployment = context.resources.deployment(use_case.name)
+        seen = watch_drift(use_case, spec, _recent(predictions, spec), deployment.plan(), resources=context.resources, seed=SEED)
+        check = dg.AssetCheckResult(passed=seen.passed, asset_key=key, check_name=NO_DRIFT, severity=dg.AssetCheckSeverity.WARN, description=seen.message)
+        return dg.MaterializeResult(metadata=seen.metadata, check_results=[check])
+
+    return drift
+
+
+def _recent(rows: pl.LazyFrame, spec: Drift | Performance) -> pl.DataFrame:
+    """The rows of the last window, counted back from the newest prediction moment: replays have a clock of their own."""
+    moment = pl.col("event_timestamp")
+    return rows.filter(moment > moment.max() - spec.window).collect()
+
+
+def _performance(use_case: UseCase, spec: Performance) -> dg.AssetsDefinition:
+    key = dg.AssetKey(names.stage(use_case.name, "performance"))
+    bounds = [trigger for trigger in use_case.triggers if isinstance(trigger, OnPerformance)]
+
+    @dg.asset(
+        key=key,
+        ins={"outcomes": dg.AssetIn(names.stage(use_case.name, "outcomes"))},
+        description="How good the answers turned out to be, by month and day, per model version.",
+        check_specs=[dg.AssetCheckSpec(GOOD_ENOUGH, asset=key, description="; ".join(map(repr, bounds)) or "No bound is declared.")],
+        automation_condition=LOOK_BACK_CASCADE,
+        **said_of(use_case, "performance", "polars", made_from="monitor"),
+    )
+    def performance(context: dg.AssetExecutionContext, outcomes: pl.LazyFrame) -> dg.MaterializeResult:
+        from mlops_assets.graph.watch_performance import watch_performance  # noqa: PLC0415 - opens matplotlib
+
+        seen = watch_performance(use_case, spec, bounds, outcomes.collect(), _recent(outcomes, spec), seed=SEED)
+        check = dg.AssetCheckResult(passed=seen.passed, asset_key=key, check_name=GOOD_ENOUGH, severity=dg.AssetCheckSeverity.WARN, description=seen.message)
+        return dg.MaterializeResult(metadata=seen.metadata, check_results=[check])
+
+    return performance
+
+

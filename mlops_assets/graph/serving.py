@@ -1,0 +1,105 @@
+"""What answers, what it answered and what came true: service, prediction_log (external), predictions, outcomes.
+
+Belongs here: the assets around the live service. Not here: the service itself (serving/, deploy/service.py).
+"""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import polars as pl
+
+from mlops_assets import names
+from mlops_assets.graph.conditions import LOOK_BACK_CASCADE
+from mlops_assets.graph.words import said_of
+from mlops_assets.spec.use_case import UseCase
+
+if TYPE_CHECKING:
+    from mlops_assets.ports.live_service import LiveService
+    from mlops_assets.ports.prediction_log import PredictionLog
+
+SERVING_CHAMPION = "serves_the_champion"
+TAKE_OVER_SECONDS = 20.0
+
+
+def build_serving(use_case: UseCase) -> list[dg.AssetSpec | dg.AssetsDefinition]:
+    return [_service(use_case), _prediction_log(use_case), _predictions(use_case), _outcomes(use_case)]
+
+
+def _service(use_case: UseCase) -> dg.AssetsDefinition:
+    key = dg.AssetKey(names.stage(use_case.name, "service"))
+
+    @dg.asset(
+        key=key,
+        ins={"champion": dg.AssetIn(names.stage(use_case.name, "champion"))},
+        description="What the live service itself reports that it serves.",
+        check_specs=[dg.AssetCheckSpec(SERVING_CHAMPION, asset=key, description="The service has taken the champion over.")],
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=use_case.freshness.service),
+        required_resource_keys={"live_service"},
+        **said_of(use_case, "service", "bentoml"),
+    )
+    def service(context: dg.AssetExecutionContext, champion: int) -> dg.MaterializeResult:
+        live: LiveService = context.resources.live_service
+        found = live.wait_until_serving(champion, TAKE_OVER_SECONDS) if live.plan() else {}
+        served = found.get("champion")
+        said = f"The service answers with version {served}." if served else "No service answers. Start it with `mlops up`."
+        check = dg.AssetCheckResult(
+            passed=served == champion, asset_key=key, check_name=SERVING_CHAMPION, severity=dg.AssetCheckSeverity.WARN, description=said
+        )
+        return dg.MaterializeResult(metadata={"champion": champion, "served": served or 0}, check_results=[check])
+
+    return service
+
+
+def _prediction_log(use_case: UseCase) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        names.prediction_log(use_case.name),
+        description="The log that the live service writes before it answers.",
+        owners=[use_case.owner],
+        group_name=use_case.name,
+        kinds={"bentoml", "json"},
+        tags={"mlops/stage": "prediction_log"},
+    )
+
+
+def _predictions(use_case: UseCase) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=names.stage(use_case.name, "predictions"),
+        deps=[names.prediction_log(use_case.name)],
+        description="Every answered request, exactly once: its features, the model version, the probability and the decision.",
+        automation_condition=LOOK_BACK_CASCADE,
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=use_case.freshness.predictions),
+        io_manager_key="tables",
+        required_resource_keys={"prediction_log"},
+        **said_of(use_case, "predictions", "polars", "deltalake"),
+    )
+    def predictions(context: dg.AssetExecutionContext) -> pl.DataFrame:
+        log: PredictionLog = context.resources.prediction_log(use_case)
+        answered, positions = log.read()
+        context.add_output_metadata({"segments": len(positions), "read_at": dg.MetadataValue.timestamp(datetime.now(UTC))})
+        return answered.unique("prediction_id", keep="first", maintain_order=True)
+
+    return predictions
+
+
+def _outcomes(use_case: UseCase) -> dg.AssetsDefinition:
+    label = use_case.label
+
+    @dg.asset(
+        key=names.stage(use_case.name, "outcomes"),
+        ins={
+            "predictions": dg.AssetIn(names.stage(use_case.name, "predictions")),
+            "truths": dg.AssetIn(names.validated(use_case.name, label.table)),
+        },
+        description="Predictions beside what came true, as far as that is known.",
+        automation_condition=LOOK_BACK_CASCADE,
+        io_manager_key="tables",
+        **said_of(use_case, "outcomes", "polars", "deltalake", made_from="training_set"),
+    )
+    def outcomes(context: dg.AssetExecutionContext, predictions: pl.LazyFrame, truths: pl.LazyFrame) -> pl.DataFrame:
+        joined = predictions.join(label.transform(truths), on=list(label.key), how="left").collect()
+        known = joined.filter(pl.col(label.name).is_not_null())
+        context.add_output_metadata({"answered": len(joined), "known": len(known), "waiting": len(joined) - len(known)})
+        return known
+
+    return outcomes

@@ -1,0 +1,199 @@
+"""From features to the champion: training_set, candidate, evaluation with its gates, blessing, champion.
+
+Belongs here: these five assets, which take their window from the declaration and are not partitioned.
+Not here: training, measuring, judging and signing (stages/), the registry and the deployment (ports/).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import polars as pl
+
+from mlops_assets import names
+from mlops_assets.graph.words import rows_as_table, said_of
+from mlops_assets.spec.use_case import UseCase
+from mlops_assets.stages.featurize import label_rows, last_known_day, midnight, split_by_time
+
+if TYPE_CHECKING:
+    from mlops_assets.ports.delta_tables import DeltaTables
+    from mlops_assets.ports.deployment import Deployment
+    from mlops_assets.ports.feature_store import FeatureStore
+    from mlops_assets.ports.model_registry import ModelRegistry
+
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A registered model version that nothing has judged yet."""
+
+    version: int
+    digest: str
+    training: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An evaluation's digest and the verdicts over it, as a blessing signs them."""
+
+    evaluation_digest: str
+    verdicts: tuple[dict[str, Any], ...]
+
+
+def build_training(use_case: UseCase) -> list[dg.AssetsDefinition]:
+    return [_training_set(use_case), _candidate(use_case), _evaluation(use_case), _blessing(use_case), _champion(use_case)]
+
+
+def _key(use_case: UseCase, name: str) -> dg.AssetIn:
+    return dg.AssetIn(names.stage(use_case.name, name))
+
+
+def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=names.stage(use_case.name, "training_set"),
+        ins={
+            "requests": dg.AssetIn(names.validated(use_case.name, use_case.features.request_table)),
+            "truths": dg.AssetIn(names.validated(use_case.name, use_case.label.table)),
+        },
+        deps=[names.feature(use_case.name, view.name) for view in use_case.features.views],
+        description="Past requests with their features as known at the prediction moment, their label, and the split by time.",
+        io_manager_key="tables",
+        required_resource_keys={"feature_store"},
+        **said_of(use_case, "training_set", "feast", "polars", "deltalake", made_from="training_set"),
+    )
+    def training_set(context: dg.AssetExecutionContext, requests: pl.LazyFrame, truths: pl.LazyFrame) -> pl.DataFrame:
+        store: FeatureStore = context.resources.feature_store
+        end = midnight(last_known_day(truths) + timedelta(days=1))
+        labelled = split_by_time(label_rows(use_case, requests, truths).collect(), use_case.split, end=end)
+        rows = store.historical(labelled).sort("event_timestamp", *use_case.label.key)
+        context.add_output_metadata(_counts(rows, use_case.label.name))
+        return rows
+
+    return training_set
+
+
+def _counts(rows: pl.DataFrame, label: str) -> dict[str, Any]:
+    by_split = rows.group_by("split").agg(
+        rows=pl.len(), share_late=pl.col(label).mean(), first=pl.col("event_timestamp").min(), last=pl.col("event_timestamp").max()
+    )
+    return {"splits": rows_as_table(by_split.sort("first").to_dicts()), "label_rate": float(rows[label].cast(pl.Float64).mean() or 0)}  # pyright: ignore[reportArgumentType]
+
+
+def _candidate(use_case: UseCase) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=names.stage(use_case.name, "candidate"),
+        ins={"training_set": _key(use_case, "training_set")},
+        description="A newly trained model version, tracked in MLflow and exported to ONNX; nothing has judged it yet.",
+        io_manager_key="values",
+        required_resource_keys={"registry", "warehouse"},
+        **said_of(use_case, "candidate", use_case.trainer.kind.split("_")[0], "mlflow", "onnx", made_from="candidate"),
+    )
+    def candidate(context: dg.AssetExecutionContext, training_set: pl.LazyFrame) -> Candidate:
+        from mlops_assets.graph.train_and_track import train_and_track  # noqa: PLC0415 - opens torch and mlflow
+
+        rows = training_set.collect()
+        tracked = train_and_track(use_case, rows, run=context.run, registry=context.resources.registry, versions=_versions(context, use_case), say=context.log.info)
+        context.add_output_metadata(tracked.metadata)
+        return Candidate(tracked.version, tracked.digest, tracked.training)
+
+    return candidate
+
+
+def _versions(context: dg.AssetExecutionContext, use_case: UseCase) -> dict[str, str]:
+    """The Delta version of every table that the training set was made from."""
+    warehouse: DeltaTables = context.resources.warehouse
+    paths = [names.validated(use_case.name, contract.table) for contract in use_case.contracts]
+    paths += [names.feature(use_case.name, view.name) for view in use_case.features.views]
+    return {f"table.{'.'.join(path[1:])}": str(warehouse.version(path)) for path in [*paths, names.stage(use_case.name, "training_set")]}
+
+
+def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
+    from mlops_assets.stages.judge import gate_names  # noqa: PLC0415
+
+    key = dg.AssetKey(names.stage(use_case.name, "evaluation"))
+
+    @dg.asset(
+        key=key,
+        ins={"training_set": _key(use_case, "training_set"), "candidate": _key(use_case, "candidate")},
+        description="The evidence about the candidate on rows it never saw, beside the champion on the same rows, and the gates.",
+        check_specs=[dg.AssetCheckSpec(name, asset=key, blocking=True, description=repr(gate)) for name, gate in zip(gate_names(use_case.gates), use_case.gates, strict=True)],
+        io_manager_key="values",
+        required_resource_keys={"registry", "deployment", "reports"},
+        **said_of(use_case, "evaluation", "evidently", "onnx", made_from="evaluation"),
+    )
+    def evaluation(context: dg.AssetExecutionContext, training_set: pl.LazyFrame, candidate: Candidate) -> Iterator[Any]:
+        from mlops_assets.graph.judge_candidate import judge_candidate  # noqa: PLC0415 - opens onnxruntime and evidently
+
+        judged = judge_candidate(use_case, training_set.collect(), candidate, resources=context.resources, seed=SEED)
+        yield dg.Output(Judged(judged.evaluation.digest, tuple(v.to_dict() for v in judged.verdicts)), metadata=judged.metadata)
+        for verdict in judged.verdicts:
+            numbers = {"measured": _number(verdict.measured), "bound": verdict.bound, "evidence": dg.MetadataValue.json(verdict.evidence)}
+            yield dg.AssetCheckResult(passed=verdict.passed, asset_key=key, check_name=verdict.gate, metadata=numbers, description=verdict.message)
+
+    return evaluation
+
+
+def _number(value: float) -> float | str:
+    return value if value == value else "undefined"  # noqa: PLR0124 - only nan differs from itself
+
+
+def _blessing(use_case: UseCase) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=names.stage(use_case.name, "blessing"),
+        ins={"candidate": _key(use_case, "candidate"), "evaluation": _key(use_case, "evaluation")},
+        description="The signed statement that exactly this candidate passed every gate on exactly this evidence.",
+        io_manager_key="values",
+        required_resource_keys={"registry", "keys"},
+        **said_of(use_case, "blessing", "ed25519"),
+    )
+    def blessing(context: dg.AssetExecutionContext, candidate: Candidate, evaluation: Judged) -> str:
+        from mlops_assets.stages.bless import GateVerdict, bless  # noqa: PLC0415
+
+        registry: ModelRegistry = context.resources.registry
+        signed = bless(
+            use_case=use_case.name,
+            onnx=registry.load(names.registered_model(use_case.name), candidate.version),
+            evaluation_digest=evaluation.evaluation_digest,
+            gates=tuple(GateVerdict(v["gate"], v["passed"], v["measured"], v["bound"]) for v in evaluation.verdicts),
+            training=candidate.training,
+            blessed_at=_started(context),
+            private_key=context.resources.keys.private(),
+        )
+        context.add_output_metadata({"model_version": candidate.version, "digest": candidate.digest, "key": signed.key_id})
+        return signed.to_json()
+
+    return blessing
+
+
+def _champion(use_case: UseCase) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=names.stage(use_case.name, "champion"),
+        ins={"candidate": _key(use_case, "candidate"), "blessing": _key(use_case, "blessing")},
+        description="The blessed version that answers requests.",
+        io_manager_key="values",
+        required_resource_keys={"registry", "deployment", "keys"},
+        **said_of(use_case, "champion", "mlflow", "onnx"),
+    )
+    def champion(context: dg.AssetExecutionContext, candidate: Candidate, blessing: str) -> int:
+        from mlops_assets.stages.bless import Blessing, verify  # noqa: PLC0415
+
+        registry: ModelRegistry = context.resources.registry
+        deployment: Deployment = context.resources.deployment(use_case.name)
+        onnx = registry.load(names.registered_model(use_case.name), candidate.version)
+        verify(Blessing.from_json(blessing), use_case=use_case.name, onnx=onnx, public_keys=context.resources.keys.public())
+        deployment.place(candidate.version, onnx, blessing)
+        plan = deployment.point(candidate.version, _started(context).isoformat(), context.run.tags.get("mlops/reason", "materialized by hand"))
+        registry.set_alias(names.registered_model(use_case.name), names.CHAMPION, candidate.version)
+        context.add_output_metadata({"model_version": plan.champion, "previous": plan.previous or 0, "plan": plan.number, "reason": plan.reason})
+        return plan.champion
+
+    return champion
+
+
+def _started(context: dg.AssetExecutionContext) -> datetime:
+    """When the run was asked for: the same for every asset of a run, and for a run that is looked at again."""
+    record = context.instance.get_run_record_by_id(context.run_id)
+    return record.create_timestamp if record else datetime.now(UTC)

@@ -1,0 +1,162 @@
+"""What starts runs besides the cascade: landed files, the prediction log, and the reasons to train again.
+
+Belongs here: sensors and schedules of one use case. Not here: the automation conditions (graph/conditions.py).
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from mlops_assets import names
+from mlops_assets.graph.automation import TICK_SECONDS
+from mlops_assets.graph.monitoring import GOOD_ENOUGH, NO_DRIFT
+from mlops_assets.spec.monitor import OnDrift, OnPerformance, OnSchedule
+from mlops_assets.spec.use_case import UseCase
+
+if TYPE_CHECKING:
+    from mlops_assets.ports.landing import Landing
+    from mlops_assets.ports.prediction_log import PredictionLog
+
+RUNNING = dg.DefaultSensorStatus.RUNNING
+DATA_VERSION = "dagster/data_version"
+TRAINED = ("training_set", "candidate", "evaluation", "blessing", "champion", "service")
+ONE_AT_A_TIME = "mlops/training"
+FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+Requests = dg.SensorResult | dg.SkipReason
+
+
+def build_triggers(use_case: UseCase) -> dict[str, list[Any]]:
+    """Sensors, schedules and the training job, as keyword arguments of Definitions."""
+    training = _training_job(use_case)
+    sensors = [_landing_sensor(use_case), _log_sensor(use_case), _first_model(use_case, training)]
+    for trigger in use_case.triggers:
+        if isinstance(trigger, OnDrift):
+            sensors.append(_on_failed_check(use_case, training, "drift", NO_DRIFT))
+        if isinstance(trigger, OnPerformance):
+            sensors.append(_on_failed_check(use_case, training, "performance", GOOD_ENOUGH))
+    return {"jobs": [training], "sensors": sensors, "schedules": [_schedule(use_case, training, at) for at in use_case.schedules]}
+
+
+def _training_job(use_case: UseCase) -> Any:
+    return dg.define_asset_job(
+        names.job(use_case.name, "training"),
+        selection=dg.AssetSelection.assets(*(names.stage(use_case.name, name) for name in TRAINED)),
+        tags={ONE_AT_A_TIME: use_case.name},
+        description="Train a candidate, judge it against the champion on the same rows, and let it answer if it is blessed.",
+    )
+
+
+def _landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=names.job(use_case.name, "landing"),
+        default_status=RUNNING,
+        minimum_interval_seconds=TICK_SECONDS,
+        required_resource_keys={"landing"},
+        description="Reports every file that has landed or changed; the automation carries it on.",
+    )
+    def landing(context: dg.SensorEvaluationContext) -> Requests:
+        port: Landing = context.resources.landing
+        events = [event for source in use_case.sources for event in _landed(context, port, use_case.name, source.table)]
+        return dg.SensorResult(asset_events=events) if events else dg.SkipReason("Nothing new has landed.")
+
+    return landing
+
+
+def _landed(context: dg.SensorEvaluationContext, port: "Landing", use_case: str, table: str) -> list[dg.AssetMaterialization]:
+    """Files whose content differs from what was last reported; what was reported is read back, so nothing is lost."""
+    key = dg.AssetKey(names.landing(use_case, table))
+    reported = context.instance.event_log_storage.get_latest_tags_by_partition(
+        key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
+    )
+    return [
+        dg.AssetMaterialization(key, partition=day, tags={DATA_VERSION: digest})
+        for day, digest in sorted(port.digests(use_case, table).items())
+        if reported.get(day, {}).get(DATA_VERSION) != digest
+    ]
+
+
+def _log_sensor(use_case: UseCase) -> dg.SensorDefinition:
+    key = dg.AssetKey(names.prediction_log(use_case.name))
+
+    @dg.sensor(
+        name=names.job(use_case.name, "prediction_log"),
+        default_status=RUNNING,
+        minimum_interval_seconds=TICK_SECONDS,
+        required_resource_keys={"prediction_log"},
+        description="Reports that the service has answered more requests.",
+    )
+    def prediction_log(context: dg.SensorEvaluationContext) -> Requests:
+        log: PredictionLog = context.resources.prediction_log(use_case)
+        written = sum(segment.bytes for segment in log.segments())
+        if not written or str(written) == context.cursor:
+            return dg.SkipReason("No request has been answered since the last look.")
+        event = dg.AssetMaterialization(key, metadata={"bytes": written}, tags={DATA_VERSION: str(written)})
+        return dg.SensorResult(asset_events=[event], cursor=str(written))
+
+    return prediction_log
+
+
+def _first_model(use_case: UseCase, training: Any) -> dg.SensorDefinition:
+    features = [dg.AssetKey(names.online(use_case.name, view.name)) for view in use_case.features.views]
+
+    @dg.sensor(
+        name=names.job(use_case.name, "first_model"),
+        job=training,
+        default_status=RUNNING,
+        minimum_interval_seconds=TICK_SECONDS,
+        description="Trains once, when the features are there and nothing has ever been trained.",
+    )
+    def first_model(context: dg.SensorEvaluationContext) -> Requests:
+        if context.instance.get_latest_materialization_event(dg.AssetKey(names.stage(use_case.name, "candidate"))):
+            return dg.SkipReason("A candidate has been trained before.")
+        if not all(context.instance.get_latest_materialization_event(key) for key in features):
+            return dg.SkipReason("Not every feature view has been filled yet.")
+        return _train(use_case, "first model: the features are there and nothing has been trained", "first_model")
+
+    return first_model
+
+
+def _on_failed_check(use_case: UseCase, training: Any, monitor: str, check: str) -> dg.SensorDefinition:
+    key = dg.AssetCheckKey(dg.AssetKey(names.stage(use_case.name, monitor)), check)
+
+    @dg.sensor(
+        name=names.job(use_case.name, f"on_{monitor}"),
+        job=training,
+        default_status=RUNNING,
+        minimum_interval_seconds=TICK_SECONDS,
+        description=f"Trains again when {monitor}'s check {check} has failed since the last training.",
+    )
+    def on_failed_check(context: dg.SensorEvaluationContext) -> Requests:
+        record = context.instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
+        evaluation = record.event.asset_check_evaluation if record and record.event else None
+        if record is None or evaluation is None or evaluation.passed:
+            return dg.SkipReason(f"{check} has not failed.")
+        if _trained_since(context, use_case, record.create_timestamp):
+            return dg.SkipReason("A model has been trained, or is being trained, since the check failed.")
+        return _train(use_case, f"{monitor}: {evaluation.description}", f"{monitor}-{record.id}")
+
+    return on_failed_check
+
+
+def _trained_since(context: dg.SensorEvaluationContext, use_case: UseCase, moment: float) -> bool:
+    """One failed check, one training, however many monitors failed for the same reason."""
+    tags = {ONE_AT_A_TIME: use_case.name}
+    latest = context.instance.get_run_records(dg.RunsFilter(tags=tags), limit=1)
+    return bool(latest) and (
+        latest[0].dagster_run.status not in FINISHED or latest[0].create_timestamp.timestamp() > moment
+    )
+
+
+def _train(use_case: UseCase, reason: str, run_key: str) -> dg.SensorResult:
+    return dg.SensorResult(run_requests=[dg.RunRequest(run_key=run_key, tags={"mlops/reason": reason, ONE_AT_A_TIME: use_case.name})])
+
+
+def _schedule(use_case: UseCase, training: Any, at: OnSchedule) -> dg.ScheduleDefinition:
+    return dg.ScheduleDefinition(
+        name=names.job(use_case.name, "on_schedule"),
+        job=training,
+        cron_schedule=at.cron,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        tags={"mlops/reason": f"schedule: {at.cron}", ONE_AT_A_TIME: use_case.name},
+    )

@@ -1,0 +1,59 @@
+"""Drift of the served inputs against the champion's training window. Opens matplotlib and Evidently.
+
+Belongs here: fetching the reference and saying what moved. Not here: the statistics (stages/drift.py).
+"""
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from mlops_assets import names
+from mlops_assets.graph.seen import Seen
+from mlops_assets.graph.train_and_track import PROFILES, SAMPLE
+from mlops_assets.graph.words import rows_as_table
+from mlops_assets.ports.deployment import Plan
+from mlops_assets.spec.monitor import Drift
+from mlops_assets.spec.use_case import UseCase
+from mlops_assets.stages import plots
+from mlops_assets.stages.drift import ColumnDrift, compare_profiles, drift_share
+from mlops_assets.stages.profile import profile_like, profiles_from_json
+from mlops_assets.stages.report import drift_report
+
+
+def watch_drift(use_case: UseCase, spec: Drift, recent: pl.DataFrame, plan: Plan | None, *, resources: Any, seed: int) -> Seen:
+    """Compares profiles of `recent` with those logged when the champion was trained. Passes while there is too little to tell."""
+    if plan is None or len(recent) < spec.min_rows:
+        return Seen(True, f"{len(recent)} answered requests in the window; {spec.min_rows} are needed to tell.", {"rows": len(recent)})
+    registry, model = resources.registry, names.registered_model(use_case.name)
+    reference = profiles_from_json(registry.artifact(model, plan.champion, PROFILES).decode())
+    columns = compare_profiles(reference, profile_like(reference, recent), spec)
+    sample = pl.read_parquet(BytesIO(registry.artifact(model, plan.champion, SAMPLE)))
+    report = _report(resources.reports, use_case, sample, recent, seed)
+    share = drift_share(columns)
+    moved = sorted((column for column in columns if column.drifted), key=lambda column: -column.psi)
+    message = f"{len(moved)} of {len(columns)} inputs have drifted from version {plan.champion}'s training window (at most {spec.max_share:.0%} may)"
+    message += f": {', '.join(column.name for column in moved[:4])}." if moved else "."
+    return Seen(share <= spec.max_share, message, _said(columns, share, len(recent), spec, report))
+
+
+def _said(columns: list[ColumnDrift], share: float, rows: int, spec: Drift, report: Path) -> dict[str, Any]:
+    picture = plots.drift_bars({column.name: column.psi for column in columns}, bound=spec.max_psi)
+    return {
+        "rows": rows,
+        "drifted_share": share,
+        "max_psi": max(column.psi for column in columns),
+        "columns": rows_as_table(vars(column) for column in sorted(columns, key=lambda column: -column.psi)),
+        "plot_psi": dg.MetadataValue.md(plots.as_markdown(picture, "PSI by input")),
+        "report": dg.MetadataValue.path(report),
+    }
+
+
+def _report(folder: Path, use_case: UseCase, reference: pl.DataFrame, current: pl.DataFrame, seed: int) -> Path:
+    path = folder / use_case.name / "drift.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    features = use_case.features
+    path.write_text(drift_report(reference, current, numeric=features.numeric, categorical=features.categorical, seed=seed))
+    return path

@@ -1,0 +1,51 @@
+"""Realised quality of the answers, by month and day. Opens matplotlib.
+
+Belongs here: the verdict over the window and its evidence. Not here: the measures (stages/performance.py).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from mlops_assets.graph.seen import Seen
+from mlops_assets.graph.words import rows_as_table
+from mlops_assets.spec.gate import LOWER_IS_BETTER
+from mlops_assets.spec.monitor import OnPerformance, Performance
+from mlops_assets.spec.use_case import UseCase
+from mlops_assets.stages import plots
+from mlops_assets.stages.metrics import Interval
+from mlops_assets.stages.performance import realised, window_metrics
+
+
+def watch_performance(
+    use_case: UseCase, spec: Performance, bounds: Sequence[OnPerformance], known: pl.DataFrame, recent: pl.DataFrame, *, seed: int
+) -> Seen:
+    """The metrics of `recent` against the declared bounds. Passes while there is too little to tell."""
+    if len(recent) < spec.min_rows:
+        return Seen(True, f"{len(recent)} outcomes known in the window; {spec.min_rows} are needed to tell.", {"rows": len(recent)})
+    metrics = window_metrics(recent, label=use_case.label.name, probability="probability", seed=seed)
+    worse = [_sentence(bound, metrics[bound.metric]) for bound in bounds if _is_worse(bound, metrics[bound.metric])]
+    message = "; ".join(worse) or f"auc {metrics['auc']} over the last {spec.window.days} days is within its bound."
+    return Seen(not worse, message, _said(use_case, spec, known, metrics))
+
+
+def _is_worse(bound: OnPerformance, found: Interval) -> bool:
+    return found.value > bound.bound if bound.metric in LOWER_IS_BETTER else found.value < bound.bound
+
+
+def _sentence(bound: OnPerformance, found: Interval) -> str:
+    side = "above" if bound.metric in LOWER_IS_BETTER else "below"
+    return f"{bound.metric} {found} of the window is {side} {bound.bound}"
+
+
+def _said(use_case: UseCase, spec: Performance, known: pl.DataFrame, metrics: dict[str, Interval]) -> dict[str, Any]:
+    monthly, daily = (realised(known, by=by, label=use_case.label.name, probability="probability", min_rows=50) for by in ("month", "day"))
+    picture = plots.metric_over_time(daily, metric="auc")
+    return {f"window_{name}": interval.value for name, interval in metrics.items()} | {
+        "rows": len(known),
+        "by_month": rows_as_table(monthly.to_dicts()),
+        "by_day": rows_as_table(daily.tail(31).to_dicts()),
+        "plot_auc": dg.MetadataValue.md(plots.as_markdown(picture, "AUC by day")),
+    }

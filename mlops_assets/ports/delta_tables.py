@@ -1,0 +1,33 @@
+"""Delta tables below one root, read by name. Not here: writing them, which assets do through Dagster's IO manager."""
+
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+from deltalake import DeltaTable
+
+from mlops_assets.names import AssetPath, table_path
+
+
+class DeltaTables:
+    """The tables of the platform, by asset path. Raises nothing for a table that is not there yet: it is empty."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def path(self, asset: AssetPath) -> Path:
+        return self._root / table_path(asset)
+
+    def exists(self, asset: AssetPath) -> bool:
+        return DeltaTable.is_deltatable(str(self.path(asset)))
+
+    def version(self, asset: AssetPath) -> int:
+        """The version to pin a training set to; -1 when the table does not exist."""
+        return DeltaTable(str(self.path(asset)), without_files=True).version() if self.exists(asset) else -1
+
+    def scan(self, asset: AssetPath) -> pl.LazyFrame:
+        return pl.scan_delta(str(self.path(asset))) if self.exists(asset) else pl.LazyFrame()
+
+    def read_before(self, asset: AssetPath, day: date) -> pl.DataFrame:
+        """The rows of the days before `day`; an empty frame without columns when there is no table."""
+        return self.scan(asset).filter(pl.col("day") < day).collect() if self.exists(asset) else pl.DataFrame()

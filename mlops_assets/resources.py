@@ -1,0 +1,95 @@
+"""Resources: each opens one port when a run needs it. One table each for local, test and production.
+
+Belongs here: which port stands behind which resource key. Not here: the ports, and the reading of the environment.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from mlops_assets.ports.home import Environment, read_environment
+
+PROJECT = Path(__file__).resolve().parent.parent
+Open = Callable[[Environment], Any]
+
+
+def _landing(environment: Environment) -> Any:
+    from mlops_assets.ports.landing import Landing  # noqa: PLC0415
+
+    return Landing(environment.home.landing)
+
+
+def _warehouse(environment: Environment) -> Any:
+    from mlops_assets.ports.delta_tables import DeltaTables  # noqa: PLC0415
+
+    return DeltaTables(environment.home.tables)
+
+
+def _feature_store(environment: Environment) -> Any:
+    from mlops_assets.ports.feature_store import FeatureStore  # noqa: PLC0415 - opens feast
+
+    store = FeatureStore(environment.home)
+    store.apply(environment.project / "feature_repo")
+    return store
+
+
+def _registry(environment: Environment) -> Any:
+    from mlops_assets.ports.model_registry import ModelRegistry  # noqa: PLC0415 - opens mlflow
+
+    return ModelRegistry(environment.home.mlflow)
+
+
+def _deployment(environment: Environment) -> Any:
+    from mlops_assets.ports.deployment import Deployment  # noqa: PLC0415
+
+    return lambda use_case: Deployment(environment.home.deployments, use_case)
+
+
+def _prediction_log(environment: Environment) -> Any:
+    from mlops_assets.ports.prediction_log import PredictionLog  # noqa: PLC0415
+
+    return lambda use_case: PredictionLog(environment.home.prediction_log, use_case)
+
+
+def _keys(environment: Environment) -> Any:
+    from mlops_assets.ports.signing_keys import SigningKeys  # noqa: PLC0415
+
+    return SigningKeys(environment.home.keys)
+
+
+def _live_service(environment: Environment) -> Any:
+    from mlops_assets.ports.live_service import LiveService  # noqa: PLC0415
+
+    return LiveService(environment.service_url)
+
+
+EMBEDDED: dict[str, Open] = {
+    "landing": _landing,
+    "warehouse": _warehouse,
+    "feature_store": _feature_store,
+    "registry": _registry,
+    "deployment": _deployment,
+    "prediction_log": _prediction_log,
+    "keys": _keys,
+    "live_service": _live_service,
+    "reports": lambda environment: environment.home.reports,
+}
+# Every environment stands on the embedded ports today; a production port replaces its line here.
+TABLES: dict[str, dict[str, Open]] = {"local": EMBEDDED, "test": EMBEDDED, "production": EMBEDDED}
+
+
+def chosen_environment() -> Environment:
+    """The environment of this process, chosen once by MLOPS_ENV."""
+    return read_environment(os.environ, PROJECT)
+
+
+def build_resources(environment: Environment) -> dict[str, Any]:
+    """The resources of an environment, by key; nothing is opened until a run needs it."""
+    return {key: _resource(key, open_port, environment) for key, open_port in TABLES[environment.name].items()}
+
+
+def _resource(key: str, open_port: Open, environment: Environment) -> dg.ResourceDefinition:
+    return dg.ResourceDefinition(lambda _context: open_port(environment), description=f"Opens {key} below {environment.home.root.name}.")

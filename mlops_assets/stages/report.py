@@ -1,0 +1,80 @@
+"""Evidently reports as HTML text, for people to read, on a bounded sample. The home of evidently.
+
+Belongs here: which pictures a report shows. Not here: any decision. Evidently's PSI uses equal-width bins that move
+with each window and drops missing values, so drift is decided from profiles (drift.py).
+
+Evidently's usage logging lives in `evidently.telemetry`, which only its web service imports; a report never does.
+"""
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, cast
+
+import polars as pl
+
+with warnings.catch_warnings():  # eleven deprecation warnings of its dependencies, only while it is being imported
+    warnings.simplefilter("ignore")
+    from evidently import BinaryClassification, DataDefinition, Dataset, Report
+    from evidently.presets import ClassificationQuality, DataDriftPreset
+
+
+def drift_report(
+    reference: pl.DataFrame,
+    current: pl.DataFrame,
+    *,
+    numeric: Sequence[str],
+    categorical: Sequence[str],
+    seed: int,
+    max_psi: float = 0.25,
+    max_rows: int = 5000,
+) -> str:
+    """One picture per input, current beside reference: about 5 MB of self-contained HTML, whatever the rows.
+
+    Inputs without a single value in either sample are left out: Evidently cannot draw them.
+    """
+    both = (_sample(reference, seed, max_rows), _sample(current, seed, max_rows))
+    drawn = [name for name in (*numeric, *categorical) if all(one[name].count() for one in both)]
+    definition = DataDefinition(
+        numerical_columns=[name for name in numeric if name in drawn],
+        categorical_columns=[name for name in categorical if name in drawn],
+    )
+    before, now = (_dataset(one.select(drawn), definition) for one in both)
+    # The preset computes every column's drift three times (2 s instead of 1 here), but its one sortable table is what
+    # people can read; per-column metrics make thirty screens of it.
+    return _html([DataDriftPreset(columns=drawn, method="psi", threshold=max_psi)], now, before)
+
+
+def classification_report(
+    current: pl.DataFrame,
+    *,
+    label: str,
+    probability: str,
+    threshold: float,
+    seed: int,
+    reference: pl.DataFrame | None = None,
+    max_rows: int = 5000,
+) -> str:
+    """Quality, curves and confusion of `probability` against the 0/1 `label`, beside the reference's where given."""
+    task: Any = BinaryClassification(target=label, prediction_probas=probability, pos_label=cast(Any, 1))
+    definition = DataDefinition(classification=[task], numerical_columns=[probability])
+    sets = [
+        None if one is None else _dataset(_sample(one.select(label, probability), seed, max_rows), definition)
+        for one in (current, reference)
+    ]
+    return _html([ClassificationQuality(probas_threshold=threshold, conf_matrix=True, pr_curve=True, pr_table=True)], sets[0], sets[1])
+
+
+def _sample(frame: pl.DataFrame, seed: int, max_rows: int) -> pl.DataFrame:
+    return frame.sample(max_rows, seed=seed) if len(frame) > max_rows else frame
+
+
+def _dataset(frame: pl.DataFrame, definition: Any) -> Any:
+    return Dataset.from_pandas(frame.to_pandas(), data_definition=definition)
+
+
+def _html(metrics: list[Any], current: Any, reference: Any) -> str:
+    with warnings.catch_warnings():  # divisions of empty bins, which the page shows as such
+        warnings.simplefilter("ignore")
+        snapshot: Any = Report(metrics, include_tests=False).run(current, reference)
+        return cast(str, snapshot.get_html_str(as_iframe=False))
