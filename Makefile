@@ -1,51 +1,67 @@
-# Every target sets the environment up by itself and does nothing twice.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
-VENV := .venv
-BIN := $(VENV)/bin
-READY := $(VENV)/.ready
-export DO_NOT_TRACK := 1
-export FEAST_USAGE := False
-export BENTOML_DO_NOT_TRACK := True
+# Every target sets the environment up by itself, once: .venv from requirements.lock, then this package in place.
+# Python 3.11 and make are all that must be there before.
 
-.PHONY: help demo up test check bench lock clean
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
+.PHONY: help demo up test check bench format lock clean
+
+BIN := .venv/bin
+READY := .venv/.ready
+IS_311 := import sys; sys.exit(sys.version_info[:2] != (3, 11))
+# pip names each extra index that lacks a package; nobody needs to read that hundreds of times.
+QUIET := 2> >(grep -v "^WARNING: Location .* is ignored" >&2 || true)
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
-demo: $(READY) ## raw flights become a model that answers, drifts, is retrained and replaced
+demo: $(READY) ## the whole loop once around on real data, with a short report
 	@$(BIN)/mlops demo
 
-up: $(READY) ## web UI, daemon, prediction service and MLflow, until Ctrl-C
-	@$(BIN)/mlops up
+up: $(READY) ## Dagster, prediction service and MLflow together; one Ctrl-C ends them
+	@exec $(BIN)/mlops up
 
-test: $(READY) ## all tests
+test: $(READY) ## every test that can run here
 	@$(BIN)/python -m pytest -q
 
-check: $(READY) ## lint, types, import arrows, definitions
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+check: $(READY) ## lint, format, types, arrows, definitions
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
 	$(BIN)/pyright
-	$(BIN)/lint-imports
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dg check defs
-	$(BIN)/dagster definitions validate
+	$(BIN)/lint-imports --no-logo
+	DAGSTER_DISABLE_TELEMETRY=1 $(BIN)/dg check defs
+	DAGSTER_DISABLE_TELEMETRY=1 $(BIN)/dagster definitions validate
 
-bench: $(READY) ## every figure the project claims, as a ratio in one run
-	@for bench in tests/benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+bench: $(READY) ## measurements, printed as ratios
+	@for bench in tests/benchmarks/bench_*.py; do echo "== $$bench"; $(BIN)/python "$$bench"; done
 
-lock: ## pin every dependency anew
-	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install -q uv
-	UV_FIND_LINKS="$$PIP_FIND_LINKS" $(VENV)/lock/bin/uv pip compile -q --python 3.11 --extra dev --no-header --no-annotate pyproject.toml \
-		| sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > requirements.lock.new && mv requirements.lock.new requirements.lock
+format: $(READY) ## put the code in order
+	@$(BIN)/ruff check --fix --quiet
+	@$(BIN)/ruff format --quiet
 
-clean: ## forget the environment and everything the platform stored
-	rm -rf $(VENV) .mlops
+# torch's CPU build calls itself 2.13.0+cpu; the lock names the version alone, which both builds satisfy. The CUDA
+# packages of the other build are pinned by torch itself.
+lock: $(READY) ## resolve requirements.lock again from pyproject.toml
+	@UV_FIND_LINKS="$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-}}" $(BIN)/uv pip compile -q pyproject.toml --extra dev \
+	    --python-version 3.11 --no-header --no-annotate --upgrade -o requirements.lock.new
+	@sed -E 's/^(torch==[0-9.]+)\+.*/\1/; /^(nvidia-|cuda-|triton==)/d' requirements.lock.new > requirements.lock
+	@rm requirements.lock.new; echo "requirements.lock: $$(wc -l < requirements.lock) packages"
 
-# pip's own configuration and PIP_FIND_LINKS pass through; only its notes about absent folders are dropped.
+clean: ## remove caches and the local platform (.mlops), keep .venv
+	@rm -rf .mlops .pytest_cache .ruff_cache .import_linter_cache .hypothesis .tmp_dagster_home_* build dist *.egg-info
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed; found: $$($(PYTHON) --version 2>&1). Install it, or run: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
-	@echo "Setting up $(VENV) (a few minutes, once)"
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install -q -r requirements.lock 2>&1 | { grep -v 'is ignored: it is neither a file nor a directory' || true; }
-	@$(BIN)/pip install -q --no-deps -e . 2>&1 | { grep -v 'is ignored: it is neither a file nor a directory' || true; }
-	@$(BIN)/mlops --help > /dev/null && touch $@
+	@if ! $(BIN)/python -c '$(IS_311)' 2>/dev/null; then \
+	    for python in python3.11 python3 python; do \
+	        if command -v $$python >/dev/null && $$python -c '$(IS_311)' 2>/dev/null; then break; fi; python=; \
+	    done; \
+	    if [ -z "$$python" ]; then \
+	        echo "python · no Python 3.11 found as python3.11, python3 or python. Install it (for example with pyenv or uv), then run make again." >&2; exit 1; \
+	    fi; \
+	    $$python -m venv --clear .venv; \
+	fi
+	@echo "setting up .venv from requirements.lock (the first time takes some minutes)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock $(QUIET)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e . $(QUIET)
+	@touch $(READY)

@@ -31,9 +31,12 @@ def _warehouse(environment: Environment) -> Any:
 def _feature_store(environment: Environment) -> Any:
     from mlops_assets.ports.feature_store import FeatureStore  # noqa: PLC0415 - opens feast
 
-    store = FeatureStore(environment.home)
-    store.apply(environment.project / "feature_repo")
-    return store
+    def open_service(service: str) -> FeatureStore:
+        store = FeatureStore(environment.home, service=service)
+        store.apply(environment.project / "feature_repo")
+        return store
+
+    return open_service
 
 
 def _registry(environment: Environment) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.automation_tick_evaluation_context import build_run_requests_with_backfill_policies
 from dagster._core.definitions.events import AssetKeyPartitionKey
+from dagster_shared.record import replace
 
 # The daemon's loop takes 5 s; a smaller interval changes nothing.
 TICK_SECONDS = 5
@@ -22,7 +23,7 @@ class WholeRuns(dg.AutomationConditionSensorDefinition):
     def evaluate_tick(self, context: dg.SensorEvaluationContext) -> Any:
         evaluated = super().evaluate_tick(context)
         requests = [whole for request in evaluated.run_requests or [] for whole in _whole(request, context)]
-        return evaluated._replace(run_requests=requests)
+        return replace(evaluated, run_requests=requests)
 
 
 def build_automation(use_case: str, target: dg.AssetSelection) -> dg.AutomationConditionSensorDefinition:
@@ -43,9 +44,17 @@ def _whole(request: dg.RunRequest, context: dg.SensorEvaluationContext) -> Itera
         yield request
         return
     graph = context.repository_def.asset_graph
-    wanted = {key: frozenset(at.partition_key for at in subset.get_asset_subset(key, graph).asset_partitions) for key in subset.asset_keys}
+    wanted = {key: _days(subset.get_asset_subset(key), graph.get(key).partitions_def) for key in subset.asset_keys}
     # A child whose parent runs in another request waits for the next tick: its condition stays true until it has run.
-    ready = [key for key, days in wanted.items() if all(wanted[parent] == days for parent in graph.get(key).parent_keys if parent in wanted)]
-    partitions = [AssetKeyPartitionKey(key, day) for key in ready for day in wanted[key]]
+    together = [key for key, days in wanted.items() if all(wanted.get(parent, days) == days for parent in graph.get(key).parent_keys)]
+    partitions = [AssetKeyPartitionKey(key, day) for key in together for day in wanted[key]]
     for whole in build_run_requests_with_backfill_policies(partitions, graph, context.instance):
         yield whole.with_replaced_attrs(tags={**request.tags, **whole.tags})
+
+
+def _days(wanted: Any, definition: dg.PartitionsDefinition | None) -> frozenset[str | None]:
+    """The days of one run: the whole range, so that a table that lands now and then takes one run and not twenty."""
+    if definition is None:
+        return frozenset([None])
+    days = sorted(wanted.value.get_partition_keys())
+    return frozenset(definition.get_partition_keys_in_range(dg.PartitionKeyRange(days[0], days[-1])))

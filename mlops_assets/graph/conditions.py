@@ -1,83 +1,87 @@
 """When an asset materializes by itself: level-triggered on what its last materialization was made from.
 
-Belongs here: our one condition and the cascade built from it. Not here: sensors (graph/triggers.py).
+Belongs here: our one condition and the cascades built from it. Not here: sensors (graph/triggers.py).
 Why not `AutomationCondition.eager()`: an upstream update that falls in the tick in which the request is handled is
-dropped for good (dagster-io/dagster#24650, #33586). Dagster records on every materialization the newest event of each
-parent that it could have read (`dagster/input_event_pointer/…`); comparing that with the parent's events loses nothing.
+dropped for good (dagster-io/dagster#24650, #33586). The event log tells when a run was planned, which is before it read
+anything; a parent's event after that, from another run, was not read for certain.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.events import AssetKeyPartitionKey
-from dagster._core.definitions.data_version import CODE_VERSION_TAG, get_input_event_pointer_tag
 
 AC = dg.AutomationCondition
-Ids = Mapping[str | None, int]
+MADE, PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+At = str | None  # a partition, or None for an asset without partitions
+# The run of an event never changes, so it is asked for once: (instance, event id) -> run id.
+RUN_OF: dict[tuple[str, int], str] = {}
 
 
 class InputsStale(dg.AutomationCondition[dg.AssetKey]):
-    """True for partitions that are missing, were made before a parent's newest event, or by other code."""
+    """True for partitions that are missing, or made by a run that cannot have read the newest event of a parent."""
 
     @property
     def name(self) -> str:
         return "inputs_stale"
 
     def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
-        view, key = context.asset_graph_view, context.key
-        node = view.asset_graph.get(key)
-        made = _made(view.instance, key, [*node.parent_keys])
-        stale = context.get_empty_subset()
-        for parent in node.parent_keys:
-            stale = stale.compute_union(_behind(context, parent, made))
-        old_code = [at for at, tags in made.items() if tags.get(CODE_VERSION_TAG) != node.code_version]
-        stale = stale.compute_union(_subset(context, key, old_code))
-        missing = context.candidate_subset.compute_difference(_subset(context, key, made))
+        log = _Log(context.asset_graph_view.instance)
+        made, planned = log.newest(context.key, MADE), log.newest(context.key, PLANNED)
+        # Planned again and not made: that run has failed, was cancelled or still runs; the other conditions tell which.
+        unfinished = [at for at in made if planned.get(at, 0) > made[at]]
+        stale = _subset(context, context.key, unfinished)
+        for parent in context.asset_graph_view.asset_graph.get(context.key).parent_keys:
+            stale = stale.compute_union(_behind(context, log, parent, made, planned))
+        missing = context.candidate_subset.compute_difference(_subset(context, context.key, made))
         return dg.AutomationResult(context, context.candidate_subset.compute_intersection(stale.compute_union(missing)))
 
 
-def _behind(context: Any, parent: dg.AssetKey, made: Mapping[str | None, Mapping[str, str]]) -> Any:
-    """The partitions whose materialization could not have read the newest event of `parent`."""
-    tag = get_input_event_pointer_tag(parent)
-    events = _newest(context.asset_graph_view.instance, parent)
+@dataclass(frozen=True)
+class _Log:
+    """The event log, by partition."""
+
+    instance: dg.DagsterInstance
+
+    def newest(self, key: dg.AssetKey, kind: dg.DagsterEventType) -> dict[At, int]:
+        found: dict[At, int] = {**self.instance.event_log_storage.get_latest_storage_id_by_partition(key, kind)}
+        return found or self._unpartitioned(key, kind)
+
+    def runs(self, key: dg.AssetKey, events: Iterable[int]) -> dict[int, str]:
+        place = self.instance.root_directory
+        unknown = [event for event in events if (place, event) not in RUN_OF]
+        if unknown:
+            asked = dg.EventRecordsFilter(event_type=MADE, asset_key=key, storage_ids=unknown)
+            for record in self.instance.get_event_records(asked):
+                RUN_OF[place, record.storage_id] = record.run_id
+        return {event: RUN_OF[place, event] for event in events}
+
+    def _unpartitioned(self, key: dg.AssetKey, kind: dg.DagsterEventType) -> dict[At, int]:
+        records = self.instance.get_event_records(dg.EventRecordsFilter(event_type=kind, asset_key=key), limit=1)
+        return {None: records[0].storage_id} if records else {}
+
+
+def _behind(context: Any, log: _Log, parent: dg.AssetKey, made: Mapping[At, int], planned: Mapping[At, int]) -> Any:
+    """The partitions whose run was planned before an event of `parent` that another run wrote."""
+    events = log.newest(parent, MADE)
+    run_of = log.runs(context.key, made.values()) | log.runs(parent, events.values())
+    by_run: defaultdict[str, list[At]] = defaultdict(list)
+    for at, event in made.items():
+        by_run[run_of[event]].append(at)
     behind = context.get_empty_subset()
-    for pointer in {tags.get(tag, "NULL") for tags in made.values()}:
-        seen = int(pointer) if pointer.isdigit() else 0
-        newer = _subset(context, parent, [at for at, event in events.items() if event > seen])
-        same_read = _subset(context, context.key, [at for at, tags in made.items() if tags.get(tag, "NULL") == pointer])
-        behind = behind.compute_union(newer.compute_child_subset(context.key).compute_intersection(same_read))
+    for run, partitions in by_run.items():
+        began = min(planned.get(at, made[at]) for at in partitions)
+        newer = _subset(context, parent, [at for at, event in events.items() if event > began and run_of[event] != run])
+        if not newer.is_empty:
+            reached = newer.compute_child_subset(context.key)
+            behind = behind.compute_union(reached.compute_intersection(_subset(context, context.key, partitions)))
     return behind
 
 
-def _newest(instance: dg.DagsterInstance, key: dg.AssetKey) -> Ids:
-    by_partition = instance.event_log_storage.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
-    if by_partition:
-        return dict(by_partition)
-    event = instance.get_latest_materialization_event(key)
-    return {None: _record_id(instance, key)} if event else {}
-
-
-def _record_id(instance: dg.DagsterInstance, key: dg.AssetKey) -> int:
-    return instance.fetch_materializations(key, limit=1).records[0].storage_id
-
-
-def _made(
-    instance: dg.DagsterInstance, key: dg.AssetKey, parents: Iterable[dg.AssetKey]
-) -> Mapping[str | None, Mapping[str, str]]:
-    """Provenance tags of the last materialization, by partition (None: unpartitioned)."""
-    tags = [CODE_VERSION_TAG, *map(get_input_event_pointer_tag, parents)]
-    by_partition = instance.event_log_storage.get_latest_tags_by_partition(
-        key, dg.DagsterEventType.ASSET_MATERIALIZATION, tags
-    )
-    if by_partition:
-        return dict(by_partition)
-    event = instance.get_latest_materialization_event(key)
-    materialization = event.asset_materialization if event else None
-    return {None: materialization.tags or {}} if materialization else {}
-
-
-def _subset(context: Any, key: dg.AssetKey, partitions: Iterable[str | None]) -> Any:
+def _subset(context: Any, key: dg.AssetKey, partitions: Iterable[At]) -> Any:
     view, keys = context.asset_graph_view, set(partitions)
     definition = view.asset_graph.get(key).partitions_def
     if definition is None:
@@ -88,17 +92,21 @@ def _subset(context: Any, key: dg.AssetKey, partitions: Iterable[str | None]) ->
 
 # A failed run is not tried again until a parent has changed, so that a broken delivery does not start a storm of runs.
 RETRY_WORTHWHILE = ~AC.execution_failed() | AC.any_deps_match(AC.newly_updated())
+# `all_deps_blocking_checks_passed()` never holds for partitioned parents that are about to run: their inline checks have no
+# partitions. A parent that runs again takes its checks along, and a failed one stops the run.
+GATES_HOLD = ~AC.any_deps_match(AC.any_checks_match(AC.check_failed(), blocking_only=True) & ~AC.will_be_requested())
 CASCADE = (
     ((InputsStale() & RETRY_WORTHWHILE) | AC.any_deps_match(AC.will_be_requested()))
     & ~AC.any_deps_missing()
     & ~AC.any_deps_in_progress()
     & ~AC.in_progress()
-    & AC.all_deps_blocking_checks_passed()
+    & GATES_HOLD
 )
 # Assets that read every day landed so far cannot wait for the days that have not landed yet.
 LOOK_BACK_CASCADE = (
     ((InputsStale() & RETRY_WORTHWHILE) | AC.any_deps_match(AC.will_be_requested()))
+    & AC.all_deps_match(~AC.missing() | AC.will_be_requested())
     & ~AC.any_deps_in_progress()
     & ~AC.in_progress()
-    & AC.all_deps_blocking_checks_passed()
+    & GATES_HOLD
 )

@@ -11,7 +11,7 @@ import polars as pl
 from mlops_assets import names
 from mlops_assets.graph.conditions import CASCADE
 from mlops_assets.graph.partitions import ONE_RUN, days_in_run, days_of, looking_back
-from mlops_assets.graph.tables import DAY
+from mlops_assets.graph.tables import DAY, LAZY
 from mlops_assets.graph.words import count_by_day, said_of
 from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.use_case import UseCase
@@ -30,7 +30,7 @@ def _feature(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=names.feature(use_case.name, view.name),
-        ins={table: dg.AssetIn(names.validated(use_case.name, table), partition_mapping=mapping) for table in view.tables},
+        ins={table: dg.AssetIn(names.validated(use_case.name, table), partition_mapping=mapping, dagster_type=LAZY) for table in view.tables},
         description=view.description,
         metadata=DAY,
         partitions_def=days_of(use_case),
@@ -61,7 +61,7 @@ def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
         **said_of(use_case, "online", "feast", "sqlite", made_from="feature"),
     )
     def online(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        store: FeatureStore = context.resources.feature_store
+        store: FeatureStore = context.resources.feature_store(use_case.features.service)
         days = days_in_run(context)
         written = store.materialize(view.name, midnight(days[0]), midnight(days[-1]))
         return dg.MaterializeResult(metadata={"entities_written": written})

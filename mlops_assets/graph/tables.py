@@ -12,6 +12,7 @@ from dagster_polars import PolarsDeltaIOManager
 from upath import UPath
 
 DAY = {"partition_by": "day"}
+LAZY = dg.PythonObjectDagsterType(pl.LazyFrame, name="Table")
 
 
 class DayTables(PolarsDeltaIOManager):

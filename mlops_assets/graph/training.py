@@ -65,7 +65,7 @@ def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
         **said_of(use_case, "training_set", "feast", "polars", "deltalake", made_from="training_set"),
     )
     def training_set(context: dg.AssetExecutionContext, requests: pl.LazyFrame, truths: pl.LazyFrame) -> pl.DataFrame:
-        store: FeatureStore = context.resources.feature_store
+        store: FeatureStore = context.resources.feature_store(use_case.features.service)
         end = midnight(last_known_day(truths) + timedelta(days=1))
         labelled = split_by_time(label_rows(use_case, requests, truths).collect(), use_case.split, end=end)
         rows = store.historical(labelled).sort("event_timestamp", *use_case.label.key)

@@ -31,7 +31,7 @@ def watch_drift(use_case: UseCase, spec: Drift, recent: pl.DataFrame, plan: Plan
     reference = profiles_from_json(registry.artifact(model, plan.champion, PROFILES).decode())
     columns = compare_profiles(reference, profile_like(reference, recent), spec)
     sample = pl.read_parquet(BytesIO(registry.artifact(model, plan.champion, SAMPLE)))
-    report = _report(resources.reports, use_case, sample, recent, seed)
+    report = _report(resources.reports, use_case, sample, recent, spec=spec, seed=seed)
     share = drift_share(columns)
     moved = sorted((column for column in columns if column.drifted), key=lambda column: -column.psi)
     message = f"{len(moved)} of {len(columns)} inputs have drifted from version {plan.champion}'s training window (at most {spec.max_share:.0%} may)"
@@ -40,7 +40,7 @@ def watch_drift(use_case: UseCase, spec: Drift, recent: pl.DataFrame, plan: Plan
 
 
 def _said(columns: list[ColumnDrift], share: float, rows: int, spec: Drift, report: Path) -> dict[str, Any]:
-    picture = plots.drift_bars({column.name: column.psi for column in columns}, bound=spec.max_psi)
+    picture = plots.drift_bars(columns, spec.max_psi)
     return {
         "rows": rows,
         "drifted_share": share,
@@ -51,9 +51,9 @@ def _said(columns: list[ColumnDrift], share: float, rows: int, spec: Drift, repo
     }
 
 
-def _report(folder: Path, use_case: UseCase, reference: pl.DataFrame, current: pl.DataFrame, seed: int) -> Path:
+def _report(folder: Path, use_case: UseCase, reference: pl.DataFrame, current: pl.DataFrame, *, spec: Drift, seed: int) -> Path:
     path = folder / use_case.name / "drift.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     features = use_case.features
-    path.write_text(drift_report(reference, current, numeric=features.numeric, categorical=features.categorical, seed=seed))
+    path.write_text(drift_report(reference, current, numeric=features.numeric, categorical=features.categorical, seed=seed, spec=spec))
     return path

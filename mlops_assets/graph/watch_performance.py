@@ -4,7 +4,8 @@ Belongs here: the verdict over the window and its evidence. Not here: the measur
 """
 
 from collections.abc import Sequence
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, cast
 
 import dagster as dg
 import polars as pl
@@ -16,7 +17,7 @@ from mlops_assets.spec.monitor import OnPerformance, Performance
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.stages import plots
 from mlops_assets.stages.metrics import Interval
-from mlops_assets.stages.performance import realised, window_metrics
+from mlops_assets.stages.performance import ALL_VERSIONS, realised, window_metrics
 
 
 def watch_performance(
@@ -25,7 +26,10 @@ def watch_performance(
     """The metrics of `recent` against the declared bounds. Passes while there is too little to tell."""
     if len(recent) < spec.min_rows:
         return Seen(True, f"{len(recent)} outcomes known in the window; {spec.min_rows} are needed to tell.", {"rows": len(recent)})
-    metrics = window_metrics(recent, label=use_case.label.name, probability="probability", seed=seed)
+    end = cast(datetime, recent["event_timestamp"].max()) + timedelta(seconds=1)
+    metrics = window_metrics(
+        recent, end=end, window=spec.window, label=use_case.label.name, probability="probability", min_rows=spec.min_rows, seed=seed
+    ).metrics
     worse = [_sentence(bound, metrics[bound.metric]) for bound in bounds if _is_worse(bound, metrics[bound.metric])]
     message = "; ".join(worse) or f"auc {metrics['auc']} over the last {spec.window.days} days is within its bound."
     return Seen(not worse, message, _said(use_case, spec, known, metrics))
@@ -42,10 +46,16 @@ def _sentence(bound: OnPerformance, found: Interval) -> str:
 
 def _said(use_case: UseCase, spec: Performance, known: pl.DataFrame, metrics: dict[str, Interval]) -> dict[str, Any]:
     monthly, daily = (realised(known, by=by, label=use_case.label.name, probability="probability", min_rows=50) for by in ("month", "day"))
-    picture = plots.metric_over_time(daily, metric="auc")
+    whole = daily.filter(pl.col("model_version") == ALL_VERSIONS)
+    lines = {"auc": [Interval(value, value, value) for value in whole["auc"].fill_null(float("nan"))]}
+    picture = plots.metric_over_time("auc", whole["period"].to_list(), lines, bound=_bound(use_case))
     return {f"window_{name}": interval.value for name, interval in metrics.items()} | {
         "rows": len(known),
         "by_month": rows_as_table(monthly.to_dicts()),
         "by_day": rows_as_table(daily.tail(31).to_dicts()),
         "plot_auc": dg.MetadataValue.md(plots.as_markdown(picture, "AUC by day")),
     }
+
+
+def _bound(use_case: UseCase) -> float | None:
+    return next((trigger.bound for trigger in use_case.triggers if isinstance(trigger, OnPerformance) and trigger.metric == "auc"), None)

@@ -21,6 +21,10 @@ class AlreadyPlaced(ValueError):
     """A version that is placed with other bytes: versions never change."""
 
 
+class UnreadablePlan(ValueError):
+    """A plan that is not what `point` wrote."""
+
+
 class UnknownVersion(LookupError):
     """A version that was never placed."""
 
@@ -75,9 +79,9 @@ class Deployment:
             return plan
 
     def plan(self) -> Plan | None:
-        """The plan in force; None before the first."""
+        """The plan in force; None before the first. Raises UnreadablePlan."""
         try:
-            return _read_plan(self._plan.read_text())
+            return _read_plan(self._plan.read_bytes())
         except FileNotFoundError:
             return None
 
@@ -153,6 +157,12 @@ def _whole_lines(content: bytes) -> bytes:
     return content[: content.rfind(b"\n") + 1]
 
 
-def _read_plan(text: str) -> Plan:
-    said = json.loads(text)
-    return Plan(said["plan"], said["champion"], said["previous"], said["at"], said["reason"])
+def _read_plan(text: str | bytes) -> Plan:
+    try:
+        said = json.loads(text)
+        return Plan(said["plan"], said["champion"], said["previous"], said["at"], said["reason"])
+    except (ValueError, KeyError, TypeError) as error:
+        found = text[:80]
+        raise UnreadablePlan(
+            f"plan · found {found!r}: {error!r}. Restore the file from the last line of history.jsonl."
+        ) from None

@@ -110,8 +110,8 @@ class Landing:
 
 
 def _schema(contract: Contract) -> dict[str, pl.DataType]:
-    where: dict[str, pl.DataType] = {"day": pl.Date(), "source_file": pl.String(), "source_line": pl.Int64(), "problem": pl.String()}
-    return dict.fromkeys(contract.names, pl.String()) | where
+    schema: dict[str, pl.DataType] = dict.fromkeys((*contract.names, "source_file", "problem"), pl.String())
+    return schema | {"day": pl.Date(), "source_line": pl.Int64()}
 
 
 def _digest(path: Path) -> str:

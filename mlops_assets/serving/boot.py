@@ -23,10 +23,10 @@ class UnknownUseCase(LookupError):
 
 def open_service(variables: Mapping[str, str], working_folder: Path, use_cases: Sequence[UseCase]) -> Answering:
     """The service that the environment asks for, its features from Feast. Raises UnknownUseCase, IllegalEnvironment."""
-    from mlops_assets.ports.feature_store import FeatureStore
-
     environment = read_environment(variables, working_folder)
     use_case = _named(environment.use_case, use_cases)
+    from mlops_assets.ports.feature_store import FeatureStore
+
     return assemble(use_case, environment.home, FeatureStore(environment.home, use_case.name, use_case.features.service))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mlops_assets.ports.deployment import Deployment, Plan
+from mlops_assets.ports.deployment import Deployment, Plan, UnreadablePlan
 from mlops_assets.ports.signing_keys import SigningKeys
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.stages.bless import Blessing, verify
@@ -71,12 +71,13 @@ class ModelSlot:
         """Loads what the plan names, unless it answers already; a version that does not load leaves the old one answering."""
         try:
             plan = self._deployment.plan()
-        except (OSError, ValueError, KeyError) as error:
-            self._note(f"{self._use_case.name} · the plan is unreadable: {error}. Point to a version again.")
+        except (OSError, UnreadablePlan) as error:
+            self._note(f"{self._use_case.name} · {error}")
             return
-        if plan is None or (self.champion and self.champion.plan == plan) or self._waits(plan):
-            return
-        self._swap(plan)
+        if self.champion and self.champion.plan == plan:
+            self.last_error = None
+        elif plan and not self._waits(plan):
+            self._swap(plan)
 
     def _swap(self, plan: Plan) -> None:
         try:

@@ -23,6 +23,7 @@ MIN_YEAR, MAX_YEAR = 1900, 2200  # what every table format on the way can hold
 MAX_INTEGER = 2**63 - 1
 SHOWN_CHARACTERS = 80
 
+
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong: which row (from 0; None: the whole request), which field, and what would be right."""

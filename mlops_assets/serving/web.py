@@ -34,14 +34,23 @@ def build_app() -> Starlette:
             Route("/docs.json", _openapi),  # what the page at / reads
         ],
         exception_handlers={BadRequest: _bad_request, NotReady: _not_ready, HTTPException: _http_error, Exception: _failure},
-        max_body_size=MAX_BODY_BYTES,
     )
 
 
 async def _predict(request: Request) -> JSONResponse:
     answering = _answering(request)
-    body = await request.body()
+    body = await _body(request)
     return JSONResponse(await run_in_threadpool(_answer, answering, body))
+
+
+async def _body(request: Request) -> bytes:
+    """Starlette's own bound on bodies answers in plain text, where every error of this service is JSON."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise HTTPException(413, f"a body of more than {MAX_BODY_BYTES} bytes")
+    return bytes(body)
 
 
 def _answer(answering: Answering, body: bytes) -> dict[str, Any]:
@@ -72,8 +81,8 @@ async def _not_ready(_: Request, error: Exception) -> JSONResponse:
 async def _http_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     legal = f"a body of at most {MAX_BODY_BYTES} bytes" if error.status_code == 413 else "see /openapi.json"
-    found = {"row": None, "field": None, "found": error.detail, "legal": legal, "next": "Send a smaller or another request."}
-    return JSONResponse({"error": found}, status_code=error.status_code, headers=error.headers)
+    said = {"row": None, "field": None, "found": error.detail, "legal": legal, "next": "Change the request."}
+    return JSONResponse({"error": said}, status_code=error.status_code, headers=error.headers)
 
 
 async def _failure(_: Request, error: Exception) -> JSONResponse:

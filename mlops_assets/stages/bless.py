@@ -6,6 +6,7 @@ Not here: how gates are measured (stages/judge.py) and where keys lie (ports/sig
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -28,7 +29,7 @@ class UnblessedModel(ValueError):
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """One gate over an evaluation. `measured` is None where there was nothing to measure (no champion yet)."""
+    """One gate over an evaluation. `measured` is None where there was nothing to measure (no champion yet); JSON has no NaN."""
 
     name: str
     passed: bool
@@ -89,13 +90,14 @@ def bless(
     private_key: Ed25519PrivateKey,
 ) -> Blessing:
     """Signs that the model `onnx` passed `gates`. Raises Refused when one failed, or when none was judged."""
-    for reason in _refusals(gates):
+    reason = _refusal(gates)
+    if reason:
         raise Refused(f"{use_case} · {reason}")
     unsigned = Blessing(
         use_case=use_case,
         model_digest=digest(onnx),
         evaluation_digest=evaluation_digest,
-        gates=gates,
+        gates=tuple(replace(gate, measured=_sayable(gate.measured)) for gate in gates),
         training=dict(training),
         blessed_at=blessed_at.isoformat(),
         key_id=key_id(private_key.public_key()),
@@ -105,31 +107,36 @@ def bless(
 
 def verify(blessing: Blessing, *, use_case: str, onnx: bytes, public_keys: Mapping[str, Ed25519PublicKey]) -> None:
     """Raises UnblessedModel unless a known key signed that exactly these bytes passed every gate of `use_case`."""
-    for reason in _objections(blessing, use_case, onnx, public_keys):
+    reason = _objection(blessing, use_case, onnx, public_keys)
+    if reason:
         raise UnblessedModel(f"{use_case} · {reason}")
 
 
-def _refusals(gates: tuple[GateVerdict, ...]) -> list[str]:
+def _refusal(gates: tuple[GateVerdict, ...]) -> str | None:
     if not gates:
-        return ["no gate judged this model; at least one is required. Declare a gate and judge again."]
+        return "no gate judged this model; at least one is required. Declare a gate and judge again."
     failed = [f"gate {gate.name!r} failed: measured {gate.measured}, bound {gate.bound}" for gate in gates if not gate.passed]
-    return [f"{'; '.join(failed)}. Only a model that passes every gate is blessed."] if failed else []
+    return f"{'; '.join(failed)}. Only a model that passes every gate is blessed." if failed else None
 
 
-def _objections(blessing: Blessing, use_case: str, onnx: bytes, public_keys: Mapping[str, Ed25519PublicKey]) -> list[str]:
+def _objection(blessing: Blessing, use_case: str, onnx: bytes, public_keys: Mapping[str, Ed25519PublicKey]) -> str | None:
     """What speaks against the model; the signature comes first, because nothing unsigned is worth reading."""
     known = public_keys.get(blessing.key_id)
     if known is None:
         legal = ", ".join(sorted(public_keys)) or "none"
-        return [f"the blessing is signed by key {blessing.key_id!r}; known keys: {legal}. Bless the model with a known key."]
+        return f"the blessing is signed by key {blessing.key_id!r}; known keys: {legal}. Bless the model with a known key."
     if not _is_signed(blessing, known):
-        return [f"the signature of key {blessing.key_id!r} does not fit the blessing: it was altered. Bless the model again."]
+        return f"the signature of key {blessing.key_id!r} does not fit the blessing: it was altered. Bless the model again."
     if blessing.use_case != use_case:
-        return [f"the blessing speaks for {blessing.use_case!r}. Deploy it there."]
+        return f"the blessing speaks for {blessing.use_case!r}. Deploy the model there."
     if blessing.model_digest != digest(onnx):
         found, legal = digest(onnx)[:12], blessing.model_digest[:12]
-        return [f"the model's digest is {found}…, blessed was {legal}…: the file is not the blessed one. Place it again."]
-    return _refusals(blessing.gates)
+        return f"the model's digest is {found}…, blessed was {legal}…: the file is not the blessed one. Place it again."
+    return _refusal(blessing.gates)
+
+
+def _sayable(measured: float | None) -> float | None:
+    return measured if measured is not None and math.isfinite(measured) else None
 
 
 def _is_signed(blessing: Blessing, key: Ed25519PublicKey) -> bool:

@@ -101,7 +101,7 @@ def _judged(gate: Gate, name: str, case: _Case) -> Verdict:
 def _floor(gate: Floor, name: str, case: _Case) -> Verdict:
     found = _produced(gate.metric, name, case.evaluation)
     passed = _reaches(gate.metric, found.value, gate.bound)
-    advice = f"Look at the slices and at the drift of the inputs before training again; declared: Floor({gate.metric!r}, {gate.bound:g})."
+    advice = "Look at the slices and at the drift of the inputs before you train again."
     return Verdict(
         gate=name,
         passed=passed,
@@ -116,9 +116,7 @@ def _beats_champion(gate: BeatsChampion, name: str, case: _Case) -> Verdict:
     if case.champion is None:
         message = f"{name} · there is no champion to beat yet, so this gate passes."
         return Verdict(name, passed=True, measured=math.nan, bound=0.0, message=message, evidence={"champion": None})
-    found = compare(
-        gate.metric, case.truth, case.candidate, case.champion, seed=case.seed, confidence=gate.confidence
-    )
+    found = compare(gate.metric, case.truth, case.candidate, case.champion, seed=case.seed, confidence=gate.confidence)
     return Verdict(
         gate=name,
         passed=found.better,
@@ -150,7 +148,8 @@ def _calibrated(gate: Calibrated, name: str, case: _Case) -> Verdict:
     found = interval("ece", case.truth, case.candidate, seed=case.seed, bins=gate.bins)
     passed = _reaches("ece", found.value, gate.max_ece)
     leaning = float(np.mean(case.candidate) - np.mean(case.truth))
-    advice = f"Probabilities lie {abs(leaning):.3f} too {'high' if leaning > 0 else 'low'} on average; recalibrate on newer validation rows."
+    direction = "high" if leaning > 0 else "low"
+    advice = f"Probabilities lie {abs(leaning):.3f} too {direction} on average; recalibrate on newer validation rows."
     return Verdict(
         gate=name,
         passed=passed,
@@ -170,20 +169,22 @@ def _every_slice(gate: EverySlice, name: str, case: _Case) -> Verdict:
     skipped = len(every) - len(judged)
     evidence: dict[str, Any] = {"column": gate.column, "judged": len(judged), "skipped": skipped}
     if not judged:
-        message = f"{name} · none of {len(every)} values of {gate.column} has {gate.min_rows} rows of both classes. Widen split.test."
+        none = f"none of {len(every)} values of {gate.column} has {gate.min_rows} rows of both classes"
+        message = f"{name} · {none}. Widen split.test."
         return Verdict(name, passed=False, measured=math.nan, bound=gate.bound, message=message, evidence=evidence)
     worst = min(judged, key=_quality(gate.metric))
     found = _slice_interval(gate, worst["value"], case)
     passed = _reaches(gate.metric, found.value, gate.bound)
     failing = [one["value"] for one in judged if not _reaches(gate.metric, one["metrics"][gate.metric], gate.bound)]
     said = f"worst of {len(judged)} values of {gate.column} is {worst['value']} ({worst['rows']} rows): "
+    said += f"{_against(gate.metric, found, gate.bound)}. {skipped} skipped as too small."
     advice = f" Failing: {', '.join(failing)}. Look at these rows, or give the model an input that tells them apart."
     return Verdict(
         gate=name,
         passed=passed,
         measured=found.value,
         bound=gate.bound,
-        message=f"{name} · {said}{_against(gate.metric, found, gate.bound)}. {skipped} skipped as too small.{'' if passed else advice}",
+        message=f"{name} · {said}" + ("" if passed else advice),
         evidence={**evidence, "worst": worst["value"], "failing": failing, **plain(vars(found))},
     )
 

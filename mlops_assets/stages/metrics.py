@@ -86,7 +86,8 @@ class Ranked:
 
 def _check(truth: Array, probability: Array) -> None:
     if truth.shape != probability.shape or truth.ndim != 1:
-        raise ValueError(f"metrics · truth has shape {truth.shape}, probability {probability.shape}. Give two equally long vectors.")
+        found = f"truth has shape {truth.shape}, probability {probability.shape}"
+        raise ValueError(f"metrics · {found}. Give two equally long vectors.")
     if not np.isin(truth, (0, 1)).all():
         raise ValueError("metrics · truth holds values other than 0 and 1. Drop the rows without a label first.")
     if not ((probability >= 0) & (probability <= 1)).all():
@@ -171,14 +172,7 @@ def measure(metric: str, truth: Array, probability: Array, *, bins: int = BINS) 
 
 
 def interval(
-    metric: str,
-    truth: Array,
-    probability: Array,
-    *,
-    seed: int,
-    resamples: int = 200,
-    confidence: float = 0.95,
-    bins: int = BINS,
+    metric: str, truth: Array, probability: Array, *, seed: int, resamples: int = 200, confidence: float = 0.95, bins: int = BINS
 ) -> Interval:
     """Percentile bootstrap (Efron and Tibshirani 1993, ch. 13). Resamples in which the metric is undefined are left out.
 

@@ -146,7 +146,7 @@ def _paper(height_inches: float) -> tuple[Figure, Axes]:
 
 
 def _bars(names: Sequence[str]) -> tuple[Figure, Axes]:
-    figure, axes = _paper(1.0 + 0.19 * max(len(names), 3))
+    figure, axes = _paper(1.0 + 0.19 * max(len(names), 6))
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(axis="y", labelsize=8)
     axes.grid(visible=False, axis="y")

@@ -13,6 +13,8 @@ from typing import Any, cast
 
 import polars as pl
 
+from mlops_assets.spec.monitor import Drift
+
 with warnings.catch_warnings():  # eleven deprecation warnings of its dependencies, only while it is being imported
     warnings.simplefilter("ignore")
     from evidently import BinaryClassification, DataDefinition, Dataset, Report
@@ -26,15 +28,18 @@ def drift_report(
     numeric: Sequence[str],
     categorical: Sequence[str],
     seed: int,
-    max_psi: float = 0.25,
+    spec: Drift,
     max_rows: int = 5000,
 ) -> str:
-    """One picture per input, current beside reference: about 5 MB of self-contained HTML, whatever the rows.
+    """A table of the inputs, current beside reference: about 5 MB of self-contained HTML, whatever the rows.
 
-    Inputs without a single value in either sample are left out: Evidently cannot draw them.
+    Inputs without a single value in one of the samples are left out: Evidently cannot draw them. Raises ValueError
+    when none is left.
     """
     both = (_sample(reference, seed, max_rows), _sample(current, seed, max_rows))
     drawn = [name for name in (*numeric, *categorical) if all(one[name].count() for one in both)]
+    if not drawn:
+        raise ValueError("drift report · no input has a value in both samples. Wait for more predictions, or widen the window.")
     definition = DataDefinition(
         numerical_columns=[name for name in numeric if name in drawn],
         categorical_columns=[name for name in categorical if name in drawn],
@@ -42,7 +47,7 @@ def drift_report(
     before, now = (_dataset(one.select(drawn), definition) for one in both)
     # The preset computes every column's drift three times (2 s instead of 1 here), but its one sortable table is what
     # people can read; per-column metrics make thirty screens of it.
-    return _html([DataDriftPreset(columns=drawn, method="psi", threshold=max_psi)], now, before)
+    return _html([DataDriftPreset(columns=drawn, method="psi", threshold=spec.max_psi, drift_share=spec.max_share)], now, before)
 
 
 def classification_report(
@@ -62,7 +67,8 @@ def classification_report(
         None if one is None else _dataset(_sample(one.select(label, probability), seed, max_rows), definition)
         for one in (current, reference)
     ]
-    return _html([ClassificationQuality(probas_threshold=threshold, conf_matrix=True, pr_curve=True, pr_table=True)], sets[0], sets[1])
+    quality = ClassificationQuality(probas_threshold=threshold, conf_matrix=True, pr_curve=True, pr_table=True)
+    return _html([quality], sets[0], sets[1])
 
 
 def _sample(frame: pl.DataFrame, seed: int, max_rows: int) -> pl.DataFrame:

@@ -1,7 +1,8 @@
 """What a model reads: its numeric inputs, its categorical inputs with their vocabulary, and how a frame becomes a matrix.
 
-Belongs here: learning a signature, encoding rows by it, its text form, the digest of a model's bytes. Light on purpose
-(polars and numpy only), because the service encodes every request with it. Not here: running a model (stages/score.py).
+Belongs here: learning a signature, encoding rows by it, its text form, the names inside a model file and the digest of
+its bytes. Light on purpose (polars and numpy only), because the service encodes every request with it. Not here:
+running a model (score.py).
 """
 
 import hashlib
@@ -20,6 +21,8 @@ MIN_ROWS = 20
 """Rarer values share the code UNKNOWN in training too, so that a model has learned what to answer for it."""
 PRIOR_ROWS = 50
 """Rows of the overall label rate mixed into each value's own rate, so that a small value does not land at an end."""
+INPUT, OUTPUT, METADATA_KEY = "features", "probability", "signature"
+"""The names inside a model file: its float32 [rows, inputs], its float32 [rows], the signature in its metadata."""
 
 
 class UnreadableRows(ValueError):

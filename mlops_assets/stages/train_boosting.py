@@ -4,6 +4,7 @@ Belongs here: fitting it on encoded rows and exporting it. Not here: choosing a 
 """
 # pyright: reportUnknownMemberType=false
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -38,7 +39,12 @@ class FittedTrees:
     def to_onnx(self) -> bytes:
         shape = [(INPUT, FloatTensorType([None, len(self.signature.inputs)]))]
         options = {id(self.classifier): {"zipmap": False}}
-        converted = convert_sklearn(self.classifier, initial_types=shape, options=options, target_opset=OPSET)
+        with warnings.catch_warnings():  # skl2onnx hands protobuf a bool where it wants an int
+            warnings.simplefilter("ignore", DeprecationWarning)
+            # Without a name of its own the graph gets a random one, and the same trees other bytes each time.
+            converted = convert_sklearn(
+                self.classifier, name="trees", initial_types=shape, options=options, target_opset=OPSET
+            )
         return seal(_with_one_output(cast(onnx.ModelProto, converted)), self.signature)
 
 

@@ -8,7 +8,7 @@ Belongs here: the network, its batches, its training with early stopping, its ex
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -23,11 +23,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from mlops_assets.spec.training import Lightning
-from mlops_assets.stages.fitted import Examples, History, Progress, UntrainableRows
+from mlops_assets.stages.fitted import Examples, History, Progress
 from mlops_assets.stages.onnx_file import seal
 from mlops_assets.stages.signature import INPUT, OUTPUT, UNKNOWN, Signature
 
 EDGES = 16  # steps per number; measured over four seasons, steps gain 0.012 AUC over plain standardised numbers
+MEMBERS = 4
 CLIP = 4.0  # standard deviations; a sensor gone wild must not saturate the network
 HIDE_CATEGORY = 0.01  # of training codes become UNKNOWN, so that an unseen carrier has a learned answer too
 MAX_EMBEDDING = 8
@@ -70,42 +71,46 @@ class Inputs(nn.Module):
 
 
 class Network(nn.Module):
-    """Inputs, then dense layers; gives probabilities of shape (rows,), or their logits."""
+    """Inputs, shared by MEMBERS stacks of dense layers that differ in their random start; the answer is their mean."""
 
     def __init__(self, trainer: Lightning, signature: Signature, features: NDArray[np.float32]) -> None:
         super().__init__()
-        inputs = Inputs(signature, features)
-        widths = (inputs.width, *trainer.hidden)
-        layers: list[nn.Module] = [inputs]
-        for before, after in zip(widths, widths[1:], strict=False):
-            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(trainer.dropout)]
-        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+        self.inputs = Inputs(signature, features)
+        self.members = nn.ModuleList(_dense(self.inputs.width, trainer) for _ in range(MEMBERS))
 
     def logits(self, features: Tensor) -> Tensor:
-        return self.layers(features).squeeze(1)
+        """Of every member: (rows, MEMBERS)."""
+        inputs = self.inputs(features)
+        return torch.cat([member(inputs) for member in self.members], dim=1)
 
     def forward(self, features: Tensor) -> Tensor:
-        return torch.sigmoid(self.logits(features))
+        """Probability of a positive label, (rows,)."""
+        return torch.sigmoid(self.logits(features)).mean(dim=1)
 
 
 class Learner(lightning.LightningModule):
     """The training loop's view of a network: log loss, AdamW, a learning rate falling linearly to 0 at `max_epochs`."""
 
-    def __init__(self, network: Network, trainer: Lightning, progress: Progress) -> None:
+    def __init__(self, network: Network, trainer: Lightning, *, batches: int, progress: Progress) -> None:
         super().__init__()
         self.network = network
         self.word = trainer
+        self.steps = batches * trainer.max_epochs
         self.tell = progress
         self.losses: list[Tensor] = []
         self.history: History = []
 
     def training_step(self, batch: list[Tensor], _index: int) -> Tensor:
-        loss = self._loss(batch)
+        features, label = batch
+        logits = self.network.logits(features)  # each member learns alone: what they get wrong should differ
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, label.unsqueeze(1).expand_as(logits))
         self.losses.append(loss.detach())  # self.log on each step costs more than the step
         return loss
 
     def validation_step(self, batch: list[Tensor], _index: int) -> None:
-        self.log("validation_loss", self._loss(batch), batch_size=len(batch[1]))
+        features, label = batch
+        loss = nn.functional.binary_cross_entropy(self.network(features), label)
+        self.log("validation_loss", loss, batch_size=len(label))
 
     def on_train_epoch_end(self) -> None:
         measured = {"train_loss": float(torch.stack(self.losses).mean())}
@@ -117,17 +122,12 @@ class Learner(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.word.learning_rate, weight_decay=self.word.weight_decay)
-        steps = int(self.trainer.num_training_batches) * self.word.max_epochs
-        fall = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=1.0, end_factor=0.0, total_iters=steps)
+        fall = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=1.0, end_factor=0.0, total_iters=self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": fall, "interval": "step"}}
-
-    def _loss(self, batch: list[Tensor]) -> Tensor:
-        features, label = batch
-        return nn.functional.binary_cross_entropy_with_logits(self.network.logits(features), label)
 
 
 class Batches(Sampler[Tensor]):
-    """Shuffled row numbers, a whole batch at a time: torch's own loader collates row by row, 30 times slower."""
+    """Shuffled row numbers, a whole batch at a time: torch's own loader collates row by row, which takes longer than the network."""
 
     def __init__(self, rows: int, size: int, seed: int) -> None:
         self.rows = rows
@@ -179,11 +179,86 @@ def train(
     """Early stopping on the validation loss finds the number of epochs; then a fresh network learns from training and
     validation rows together for that many, because the latest weeks tell most about the next.
 
-    `history` is that of the first pass. Seeded; on a CPU the same rows give the same weights. Raises UntrainableRows.
+    `history` is that of the first pass. Seeded; on a CPU the same rows give the same weights.
     """
     progress(f"network · looking for the best epoch on {len(train)} + {len(validation)} rows")
-    history = _learn(trainer, signature, train, validation, trainer.max_epochs, progress).history
+    history = _learn(trainer, signature, train, validation, epochs=trainer.max_epochs, progress=progress).history
     best = min(history, key=lambda record: record["validation_loss"])
     progress(f"network · best epoch {best['epoch']:.0f}; learning from all {len(train) + len(validation)} rows")
-    learner = _learn(trainer, signature, train + validation, None, int(best["epoch"]), progress)
+    learner = _learn(trainer, signature, train + validation, None, epochs=int(best["epoch"]), progress=progress)
     return FittedNetwork(learner.network.cpu().eval(), signature, history)
+
+
+def _learn(
+    word: Lightning, signature: Signature, rows: Examples, validation: Examples | None, *, epochs: int, progress: Progress
+) -> Learner:
+    """A fresh network after `epochs` epochs, or fewer where `validation` rows say so."""
+    stopping = [EarlyStopping("validation_loss", patience=word.patience, verbose=False)] if validation else []
+    with torch.random.fork_rng(), _quiet():
+        torch.manual_seed(word.seed)
+        batches = _loader(rows, Batches(len(rows), word.batch_size, word.seed))
+        learner = Learner(Network(word, signature, rows.features), word, batches=len(batches), progress=progress)
+        loop = lightning.Trainer(
+            max_epochs=epochs,
+            callbacks=[*stopping],
+            accelerator="auto",
+            devices=1,
+            deterministic="warn",  # some GPU kernels have no deterministic twin; all CPU ones have
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        loop.fit(learner, batches, _loader(validation, _in_order(validation)) if validation else None)
+    return learner
+
+
+def _loader(rows: Examples, batches: Iterable[Tensor]) -> DataLoader[Any]:
+    data = TensorDataset(torch.from_numpy(rows.features), torch.from_numpy(rows.label))
+    return DataLoader(data, sampler=batches, batch_size=None, num_workers=0)
+
+
+def _in_order(rows: Examples) -> list[Tensor]:
+    return list(torch.arange(len(rows)).split(SCORING_ROWS))
+
+
+def _statistics(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float32], ...]:
+    """Mean and standard deviation (columns,) and EDGES quantiles (columns, EDGES), of what is not missing."""
+    mean, scale = np.zeros(numbers.shape[1]), np.ones(numbers.shape[1])
+    edges = np.zeros((numbers.shape[1], EDGES))
+    levels = np.linspace(0, 1, EDGES + 2)[1:-1]
+    for index, column in enumerate(numbers.T):
+        known = column[~np.isnan(column)]
+        if len(known):
+            mean[index], scale[index] = known.mean(), known.std() or 1.0
+            edges[index] = np.quantile(known, levels)
+    return mean.astype(np.float32), scale.astype(np.float32), edges.astype(np.float32)
+
+
+def _dense(width: int, trainer: Lightning) -> nn.Sequential:
+    widths = (width, *trainer.hidden)
+    layers: list[nn.Module] = []
+    for before, after in zip(widths, widths[1:], strict=False):
+        layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(trainer.dropout)]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+
+
+def _embedding(values: int) -> nn.Embedding:
+    embedding = nn.Embedding(values, min(MAX_EMBEDDING, values // 2 + 1))
+    nn.init.normal_(embedding.weight, std=0.1)
+    return embedding
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's advice (more workers, a logger) and torch's notes on the exporter are not for our readers."""
+    log = logging.getLogger("pytorch_lightning")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            log.setLevel(level)

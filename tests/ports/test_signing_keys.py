@@ -1,0 +1,57 @@
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlops_assets.ports.signing_keys import SigningKeys, UnreadableKey
+from mlops_assets.stages.bless import key_id
+
+PRINT_KEY = """
+import sys
+from pathlib import Path
+from mlops_assets.ports.signing_keys import SigningKeys
+keys = SigningKeys(Path(sys.argv[1]))
+sys.stdin.readline()
+print(keys.private().private_bytes_raw().hex())
+"""
+
+
+def test_the_private_key_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path):
+    keys = SigningKeys(tmp_path)
+    first = keys.private()
+    assert keys.private().private_bytes_raw() == first.private_bytes_raw()
+    assert stat.S_IMODE((tmp_path / "private.pem").stat().st_mode) == 0o600
+
+
+def test_before_the_first_signing_no_key_is_known(tmp_path: Path):
+    assert SigningKeys(tmp_path).public() == {}
+    assert not (tmp_path / "private.pem").exists()
+
+
+def test_public_keys_go_by_the_name_that_blessings_use(tmp_path: Path):
+    keys = SigningKeys(tmp_path)
+    public = keys.private().public_key()
+    assert {name: key.public_bytes_raw() for name, key in keys.public().items()} == {key_id(public): public.public_bytes_raw()}
+
+
+def test_of_many_first_users_all_get_the_same_key(tmp_path: Path):
+    command = [sys.executable, "-c", PRINT_KEY, str(tmp_path)]
+    racers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("\n")
+        racer.stdin.flush()
+    found = {racer.communicate(timeout=60)[0].strip() for racer in racers}
+    assert found == {SigningKeys(tmp_path).private().private_bytes_raw().hex()}
+    assert sorted(os.listdir(tmp_path)) == ["private.pem", "public"]
+    assert len(SigningKeys(tmp_path).public()) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"no key", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
+def test_a_damaged_key_file_is_named(tmp_path: Path, content: bytes):
+    (tmp_path / "private.pem").write_bytes(content)
+    with pytest.raises(UnreadableKey, match=r"private\.pem · is not a PEM key"):
+        SigningKeys(tmp_path).private()

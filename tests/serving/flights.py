@@ -1,0 +1,109 @@
+"""What the tests of serving share: flight requests, tiny real models of the flight-delay line, features in memory."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from onnx import TensorProto, helper, numpy_helper
+
+from mlops_assets.ports.deployment import Deployment
+from mlops_assets.ports.home import Home
+from mlops_assets.ports.signing_keys import SigningKeys
+from mlops_assets.stages.bless import Blessing, GateVerdict, bless
+from mlops_assets.stages.onnx_file import seal
+from mlops_assets.stages.signature import INPUT, OUTPUT, Signature
+from mlops_assets.use_cases.flight_delay import USE_CASE
+
+MOMENT = datetime(2013, 7, 1, 12, tzinfo=UTC)
+FLIGHT: dict[str, Any] = {
+    "carrier": "UA", "flight": 1545, "tailnum": "N14228", "origin": "EWR", "dest": "IAH", "sched_dep": "2013-07-01T14:05:00Z",
+}  # fmt: skip
+
+
+def tiny_model(bias: float) -> bytes:
+    """A sealed ONNX model: sigmoid(temp / 100 + bias), absent values counting as 0; it knows carriers UA and AA."""
+    categories = {"carrier": ("AA", "UA"), "origin": ("EWR", "JFK", "LGA"), "dest": ("IAH",)}
+    categories["weekday"] = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+    signature = Signature(USE_CASE.features.numeric, categories)
+    width = len(signature.inputs)
+    weights = np.zeros((width, 1), np.float32)
+    weights[signature.inputs.index("temp")] = 0.01
+    constants = {"weights": weights, "bias": np.float32([bias]), "zero": np.float32([0]), "axis": np.int64([1])}
+    nodes = [
+        helper.make_node("IsNaN", [INPUT], ["absent"]),
+        helper.make_node("Where", ["absent", "zero", INPUT], ["present"]),
+        helper.make_node("MatMul", ["present", "weights"], ["summed"]),
+        helper.make_node("Add", ["summed", "bias"], ["biased"]),
+        helper.make_node("Sigmoid", ["biased"], ["column"]),
+        helper.make_node("Squeeze", ["column", "axis"], [OUTPUT]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["rows", width])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["rows"])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    return seal(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), signature)
+
+
+def blessed(onnx_bytes: bytes, keys: SigningKeys, **changes: Any) -> Blessing:
+    said: dict[str, Any] = {
+        "use_case": USE_CASE.name,
+        "onnx": onnx_bytes,
+        "evaluation_digest": "e" * 64,
+        "gates": (GateVerdict("floor_auc", True, 0.72, 0.68),),
+        "training": {"window": "2013-01-01/2013-04-30"},
+        "blessed_at": MOMENT,
+        "private_key": keys.private(),
+    }
+    return bless(**(said | changes))
+
+
+def place_blessed(home: Home, version: int, bias: float) -> Deployment:
+    """Version `version` on the deployment target, properly blessed, not yet pointed to."""
+    deployment = Deployment(home.deployments, USE_CASE.name)
+    model = tiny_model(bias)
+    deployment.place(version, model, blessed(model, SigningKeys(home.keys)).to_json())
+    return deployment
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@dataclass(frozen=True)
+class InMemoryFeatures:
+    """Temperatures by origin, as known from `event_timestamp` on; every other feature is unknown."""
+
+    temperatures: pl.DataFrame
+
+    def lookup(self, entity_rows: pl.DataFrame) -> pl.DataFrame:
+        newest = self.temperatures.group_by("origin").agg(newest=pl.col("event_timestamp").max())
+        rows = entity_rows.with_row_index("place").sort("event_timestamp")
+        facts = self.temperatures.sort("event_timestamp")
+        found = rows.join_asof(facts, on="event_timestamp", by="origin", check_sortedness=False)
+        found = found.join(newest, on="origin", how="left")
+        late = (pl.col("event_timestamp") < pl.col("newest")).fill_null(False)
+        origin_of_features = pl.when(late).then(pl.lit("point_in_time")).otherwise(pl.lit("online"))
+        absent = [name for name in USE_CASE.features.numeric if name not in found.columns]
+        found = found.with_columns(pl.lit(None, pl.Float64).alias(name) for name in absent)
+        return found.sort("place").with_columns(features_from=origin_of_features).drop("place", "newest")
+
+
+def temperatures(*known: tuple[str, datetime, float]) -> InMemoryFeatures:
+    schema = {"origin": pl.String(), "event_timestamp": pl.Datetime("us", "UTC"), "temp": pl.Float64()}
+    return InMemoryFeatures(pl.DataFrame(list(known), schema=schema, orient="row"))
+
+
+def model_bytes_of_another_shape() -> bytes:
+    """A valid ONNX file that is no model of ours."""
+    node = helper.make_node("Identity", ["x"], ["y"])
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    graph = helper.make_graph([node], "other", values[:1], values[1:])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
