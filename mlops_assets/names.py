@@ -70,3 +70,5 @@ def job(use_case: str, purpose: str) -> str:
 
 FEAST_PROJECT = "mlops_assets"
 CHAMPION = "champion"
+# Checks that a sensor acts on.
+NO_DRIFT, GOOD_ENOUGH = "inputs_like_training", "realised_metric_within_bound"

@@ -110,7 +110,7 @@ def _validated(use_case: UseCase, contract: Contract) -> dg.AssetsDefinition:
         yield dg.Output(split.accepted, "validated")
         yield dg.Output(split.quarantined, "quarantine", metadata={"examples": rows_as_table(split.quarantined.head(5).to_dicts())})
         yield _check(good, BAD_SHARE, [check_bad_share(split, contract)])
-        yield _check(good, EXPECTATIONS, check_expectations(split.accepted, history, contract))
+        yield _check(good, EXPECTATIONS, check_expectations(split.accepted, history, contract, days=days_in_run(context)))
 
     return validate
 

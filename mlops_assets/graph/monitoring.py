@@ -11,13 +11,13 @@ import polars as pl
 from mlops_assets import names
 from mlops_assets.graph.conditions import LOOK_BACK_CASCADE
 from mlops_assets.graph.words import said_of
+from mlops_assets.names import GOOD_ENOUGH, NO_DRIFT
 from mlops_assets.spec.monitor import Drift, OnPerformance, Performance
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
     from mlops_assets.ports.deployment import Deployment
 
-NO_DRIFT, GOOD_ENOUGH = "inputs_like_training", "realised_metric_within_bound"
 SEED = 0
 
 

@@ -9,7 +9,7 @@ import dagster as dg
 
 from mlops_assets import names
 from mlops_assets.graph.automation import TICK_SECONDS
-from mlops_assets.graph.monitoring import GOOD_ENOUGH, NO_DRIFT
+from mlops_assets.names import GOOD_ENOUGH, NO_DRIFT
 from mlops_assets.spec.monitor import OnDrift, OnPerformance, OnSchedule
 from mlops_assets.spec.use_case import UseCase
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Generator
 from contextlib import chdir, closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -54,7 +55,7 @@ class FeatureStore:
     Entity rows carry the join keys and `event_timestamp` (without a time zone: UTC), the moment of the prediction.
     """
 
-    def __init__(self, home: Home, *, service: str) -> None:
+    def __init__(self, home: Home, *, service: str = "flight_delay_v1") -> None:
         self._home = home
         self._service = service
         self._lock = threading.RLock()
@@ -63,17 +64,25 @@ class FeatureStore:
         self._views: tuple[OnlineView, ...] | None = None
 
     def apply(self, repo: Path) -> None:
-        """What `feast apply` does in the folder `repo`; doing it again changes nothing."""
+        """What `feast apply` does in the folder `repo`; nothing at all when its files are the ones applied last."""
         with self._lock, self._alone():
-            store = self._open()
-            with _as_working_folder(repo.resolve()):
-                declared = parse_repo(Path.cwd())
-            if not declared.projects:
-                declared.projects.append(feast.Project(name=FEAST_PROJECT, description="Features of every use case."))
-            objects, gone, _, _ = extract_objects_for_apply_delete(FEAST_PROJECT, store.registry, declared)
-            self._let_readers_pass()
-            store.apply(cast(Any, objects), objects_to_delete=cast(Any, gone), partial=False)
-            self._views = None
+            applied, found = self._home.feast / "applied.sha256", _digest(repo)
+            if applied.is_file() and applied.read_text() == found and _registry_file(self._home).is_file():
+                return
+            applied.unlink(missing_ok=True)
+            self._apply(repo)
+            applied.write_text(found)
+
+    def _apply(self, repo: Path) -> None:
+        store = self._open()
+        with _as_working_folder(repo.resolve()):
+            declared = parse_repo(Path.cwd())
+        if not declared.projects:
+            declared.projects.append(feast.Project(name=FEAST_PROJECT, description="Features of every use case."))
+        objects, gone, _, _ = extract_objects_for_apply_delete(FEAST_PROJECT, store.registry, declared)
+        self._let_readers_pass()
+        store.apply(cast(Any, objects), objects_to_delete=cast(Any, gone), partial=False)
+        self._views = None
 
     def historical(self, entity_rows: pl.DataFrame) -> pl.DataFrame:
         """`entity_rows` and the features as they were known at each row's event_timestamp, in the same order.
@@ -236,11 +245,21 @@ def _online_file(home: Home) -> Path:
     return home.feast / "online.db"
 
 
+def _registry_file(home: Home) -> Path:
+    return home.feast / "registry.db"
+
+
+def _digest(repo: Path) -> str:
+    """SHA-256 over the names and contents of the repo's Python files."""
+    files = sorted(repo.rglob("*.py"))
+    return sha256(b"\0".join(part for file in files for part in (str(file.relative_to(repo)).encode(), file.read_bytes()))).hexdigest()
+
+
 def _config(home: Home) -> feast.RepoConfig:
     return feast.RepoConfig(
         project=FEAST_PROJECT,
         provider="local",
-        registry=RegistryConfig(path=str(home.feast / "registry.db"), serve_features_while_materializing=True),
+        registry=RegistryConfig(path=str(_registry_file(home)), serve_features_while_materializing=True),
         offline_store={"type": OFFLINE_STORE, "root": str(home.tables)},
         online_store={"type": "sqlite", "path": str(_online_file(home))},
         entity_key_serialization_version=3,

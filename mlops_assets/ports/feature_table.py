@@ -47,9 +47,10 @@ class FeatureTable:
     def scan(self, since: datetime | None = None, until: datetime | None = None) -> pl.LazyFrame:
         """Rows with `since` <= timestamp <= `until` (aware, either may be open). Raises MissingFeatureTable."""
         self._require()
-        rows = self._scan_all()
+        table = DeltaTable(str(self.path)) if self.delta else None
+        rows = pl.scan_delta(table) if table else self._scan_files()
         moment = utc(self.timestamp, rows.collect_schema()[self.timestamp])
-        partitioned = self.partitioned
+        partitioned = PARTITION in table.metadata().partition_columns if table else self.partitioned
         if since is not None:
             rows = rows.filter(moment >= since, *([pl.col(PARTITION) >= since.date()] if partitioned else []))
         if until is not None:
@@ -58,8 +59,7 @@ class FeatureTable:
 
     def schema(self) -> pl.Schema:
         """The columns without the partition column, which follows from the timestamp."""
-        self._require()
-        schema = self._scan_all().collect_schema()
+        schema = self.scan().collect_schema()
         return pl.Schema({name: dtype for name, dtype in schema.items() if name != PARTITION or not self.partitioned})
 
     def append(self, rows: pl.DataFrame) -> None:
@@ -82,9 +82,7 @@ class FeatureTable:
         else:
             _write_whole(rows, self.path / "data.parquet" if self.path.suffix != ".parquet" else self.path)
 
-    def _scan_all(self) -> pl.LazyFrame:
-        if self.delta:
-            return pl.scan_delta(str(self.path))
+    def _scan_files(self) -> pl.LazyFrame:
         if self.path.is_dir():
             return pl.scan_parquet(self.path / "**" / "*.parquet", hive_partitioning=True)
         return pl.scan_parquet(self.path)

@@ -135,14 +135,14 @@ def _moments(table: Facts) -> list[pl.Expr]:
 
 def _by_event(facts: pl.LazyFrame, table: Facts) -> pl.LazyFrame:
     order = [_SINCE, _CREATED] if table.created else [_SINCE]
-    return facts.sort(order).with_columns(pl.col(_SINCE).alias(_SEARCH))
+    return facts.sort(order, maintain_order=True).with_columns(pl.col(_SINCE).alias(_SEARCH))
 
 
 def _by_arrival(facts: pl.LazyFrame, keys: list[str]) -> pl.LazyFrame:
     """Searchable from the moment when a fact has happened and is written; a late fact older than one already known is no news."""
     arrived = facts.drop_nulls(_CREATED).with_columns(pl.max_horizontal(_SINCE, _CREATED).alias(_SEARCH))
     newest = pl.col(_SINCE).cum_max().over(keys) if keys else pl.col(_SINCE).cum_max()
-    return arrived.sort(_SEARCH, _SINCE, _CREATED).filter(pl.col(_SINCE) >= newest)
+    return arrived.sort(_SEARCH, _SINCE, _CREATED, maintain_order=True).filter(pl.col(_SINCE) >= newest)
 
 
 def _common_type(table: Facts, key: str, ours: pl.DataType) -> pl.DataType:

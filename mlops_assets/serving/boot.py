@@ -27,7 +27,7 @@ def open_service(variables: Mapping[str, str], working_folder: Path, use_cases: 
     use_case = _named(environment.use_case, use_cases)
     from mlops_assets.ports.feature_store import FeatureStore
 
-    return assemble(use_case, environment.home, FeatureStore(environment.home, use_case.name, use_case.features.service))
+    return assemble(use_case, environment.home, FeatureStore(environment.home, service=use_case.features.service))
 
 
 def assemble(use_case: UseCase, home: Home, features: FeatureLookup) -> Answering:

@@ -51,6 +51,8 @@ class MaxNovelShare(Word):
     days: int = Field(default=28, ge=1)
 
 
+# Columns that the platform adds to landed and quarantined rows.
+RESERVED = ("day", "source_file", "source_line", "problem", "reasons")
 Expectation = RowCountBand | MaxNullShare | MaxNovelShare
 
 
@@ -83,6 +85,8 @@ class Contract(Word):
         for name in named:
             if name not in self.names:
                 raise ValueError(f"column {name!r} is not in the contract; legal: {', '.join(self.names)}. Use one of these.")
+        for name in set(self.names) & set(RESERVED):
+            raise ValueError(f"column {name!r} is one that the platform adds ({', '.join(RESERVED)}). Rename yours.")
         return self
 
 
