@@ -25,12 +25,7 @@ dest = Entity(
     tags=TAGS,
 )
 carrier = Entity(
-    name="carrier",
-    join_keys=["carrier"],
-    value_type=ValueType.STRING,
-    description="Airline, IATA code.",
-    owner=OWNER,
-    tags=TAGS,
+    name="carrier", join_keys=["carrier"], value_type=ValueType.STRING, description="Airline, IATA code.", owner=OWNER, tags=TAGS
 )
 tailnum = Entity(
     name="tailnum",

@@ -17,6 +17,8 @@ from mlops_assets.names import GOOD_ENOUGH, NO_DRIFT
 from mlops_assets.ports.delta_tables import DeltaTables
 from mlops_assets.ports.deployment import Deployment, Plan
 from mlops_assets.spec.use_case import UseCase
+from mlops_assets.stages.metrics import measure
+from mlops_assets.stages.score import OnnxModel
 
 Say = Callable[[str], None]
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
@@ -77,6 +79,26 @@ class Watcher:
     def plan(self) -> Plan | None:
         return self.deployment.plan()
 
+    def verdict(self, monitor: str) -> str:
+        """What the newest check of a monitor said."""
+        key = _check_keys(self.use_case)[monitor]
+        record = self.instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
+        evaluation = record.event.asset_check_evaluation if record and record.event else None
+        return f"{'within bounds' if evaluation.passed else 'ALARM'} · {evaluation.description}" if evaluation else "nothing judged yet"
+
+    def months(self) -> list[dict[str, Any]]:
+        """By month of prediction: what served and how well, beside the first model, frozen, on the same logged inputs."""
+        outcomes = self.tables.scan(names.stage(self.use_case.name, "outcomes")).collect()
+        frozen = OnnxModel.from_bytes(self.deployment.load(self.deployment.versions()[0])[0])
+        scored = outcomes.with_columns(frozen=pl.Series(frozen.predict(outcomes)), month=pl.col("event_timestamp").dt.strftime("%Y-%m"))
+        return [self._month(str(month), rows) for (month,), rows in sorted(scored.group_by("month"), key=lambda pair: str(pair[0]))]
+
+    def _month(self, month: str, rows: pl.DataFrame) -> dict[str, Any]:
+        truth = rows[self.use_case.label.name].to_numpy()
+        versions = "+".join(str(version) for version in sorted(rows["model_version"].unique()))
+        aucs = {"served": measure("auc", truth, rows["probability"].to_numpy()), "frozen": measure("auc", truth, rows["frozen"].to_numpy())}
+        return {"month": month, "rows": len(rows), "versions": versions, **aucs}
+
     def metadata(self, stage: str) -> dict[str, Any]:
         """The newest materialization's metadata, as plain values."""
         event = self.instance.get_latest_materialization_event(dg.AssetKey(names.stage(self.use_case.name, stage)))
@@ -99,8 +121,7 @@ class Watcher:
         return any(failed > self._last_training() for failed in self._failed_checks())
 
     def _failed_checks(self) -> list[float]:
-        asked = {"drift": NO_DRIFT, "performance": GOOD_ENOUGH}
-        keys = [dg.AssetCheckKey(dg.AssetKey(names.stage(self.use_case.name, stage)), check) for stage, check in asked.items()]
+        keys = list(_check_keys(self.use_case).values())
         records = self.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys).values()
         evaluations = [(record, record.event.asset_check_evaluation) for record in records if record.event]
         return [record.create_timestamp for record, evaluation in evaluations if evaluation and not evaluation.passed]
@@ -124,3 +145,8 @@ def _line(record: dg.RunRecord, state: str) -> str:
     days = f" {first} to {last}" if first else ""
     took = f" in {record.end_time - record.start_time:.0f} s" if record.end_time and record.start_time else ""
     return f"    run {run.run_id[:8]} {state}{took}: {len(run.asset_selection or [])} assets{days} · {run.tags.get('mlops/reason', '')}"
+
+
+def _check_keys(use_case: UseCase) -> dict[str, dg.AssetCheckKey]:
+    asked = {"drift": NO_DRIFT, "performance": GOOD_ENOUGH}
+    return {stage: dg.AssetCheckKey(dg.AssetKey(names.stage(use_case.name, stage)), check) for stage, check in asked.items()}

@@ -17,6 +17,7 @@ from dagster._core.definitions.events import AssetKeyPartitionKey
 AC = dg.AutomationCondition
 MADE, PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
 At = str | None  # a partition, or None for an asset without partitions
+UNFINISHED = [status for status in dg.DagsterRunStatus if status.name not in ("SUCCESS", "FAILURE", "CANCELED")]
 # The run of an event never changes, so it is asked for once: (instance, event id) -> run id.
 RUN_OF: dict[tuple[str, int], str] = {}
 
@@ -38,6 +39,25 @@ class InputsStale(dg.AutomationCondition[dg.AssetKey]):
             stale = stale.compute_union(_behind(context, log, parent, made, planned))
         missing = context.candidate_subset.compute_difference(_subset(context, context.key, made))
         return dg.AutomationResult(context, context.candidate_subset.compute_intersection(stale.compute_union(missing)))
+
+
+class Quiet(dg.AutomationCondition[dg.AssetKey]):
+    """True while no unfinished run touches the asset or a parent, whatever its partitions.
+
+    Dagster's own `in_progress()` looks at single partitions, and those of a long run end one by one: what was missing
+    when one condition looked is made when the next one looks, and is asked for again.
+    """
+
+    @property
+    def name(self) -> str:
+        return "quiet"
+
+    def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
+        view = context.asset_graph_view
+        near = {context.key, *view.asset_graph.get(context.key).parent_keys}
+        runs = view.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+        touched = any(near & (run.asset_selection or set()) for run in runs)
+        return dg.AutomationResult(context, context.get_empty_subset() if touched else context.candidate_subset)
 
 
 @dataclass(frozen=True)
@@ -95,18 +115,17 @@ RETRY_WORTHWHILE = ~AC.execution_failed() | AC.any_deps_match(AC.newly_updated()
 # `all_deps_blocking_checks_passed()` never holds for partitioned parents that are about to run: their inline checks have no
 # partitions. A parent that runs again takes its checks along, and a failed one stops the run.
 GATES_HOLD = ~AC.any_deps_match(AC.any_checks_match(AC.check_failed(), blocking_only=True) & ~AC.will_be_requested())
+# Quiet stands first: a run that ends while the others look has then already written everything that they see.
 CASCADE = (
-    ((InputsStale() & RETRY_WORTHWHILE) | AC.any_deps_match(AC.will_be_requested()))
+    Quiet()
+    & ((InputsStale() & RETRY_WORTHWHILE) | AC.any_deps_match(AC.will_be_requested()))
     & ~AC.any_deps_missing()
-    & ~AC.any_deps_in_progress()
-    & ~AC.in_progress()
     & GATES_HOLD
 )
 # Assets that read every day landed so far cannot wait for the days that have not landed yet.
 LOOK_BACK_CASCADE = (
-    ((InputsStale() & RETRY_WORTHWHILE) | AC.any_deps_match(AC.will_be_requested()))
+    Quiet()
+    & ((InputsStale() & RETRY_WORTHWHILE) | AC.any_deps_match(AC.will_be_requested()))
     & AC.all_deps_match(~AC.missing() | AC.will_be_requested())
-    & ~AC.any_deps_in_progress()
-    & ~AC.in_progress()
     & GATES_HOLD
 )

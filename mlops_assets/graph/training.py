@@ -195,5 +195,5 @@ def _champion(use_case: UseCase) -> dg.AssetsDefinition:
 
 def _started(context: dg.AssetExecutionContext) -> datetime:
     """When the run was asked for: the same for every asset of a run, and for a run that is looked at again."""
-    record = context.instance.get_run_record_by_id(context.run_id)
+    record = context.instance.get_run_record_by_id(context.run.run_id)
     return record.create_timestamp if record else datetime.now(UTC)

@@ -5,14 +5,11 @@ is declared (feature_repo/). Feast 0.67 sends no telemetry, and loading this mod
 """
 
 import fcntl
-import importlib
 import sqlite3
-import sys
 import threading
 from collections.abc import Generator
-from contextlib import chdir, closing, contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -20,10 +17,10 @@ import feast
 import polars as pl
 from feast.errors import FeatureServiceNotFoundException, FeatureViewNotFoundException
 from feast.infra.provider import Provider, get_provider
-from feast.repo_config import RegistryConfig
 from feast.repo_operations import extract_objects_for_apply_delete, parse_repo  # pyright: ignore[reportUnknownVariableType]
 
 from mlops_assets.names import FEAST_PROJECT
+from mlops_assets.ports.declared_repo import as_working_folder, digest
 from mlops_assets.ports.home import Home
 from mlops_assets.ports.online_view import OnlineView
 from mlops_assets.ports.point_in_time import as_frame, event_timestamp_of, utc
@@ -66,7 +63,7 @@ class FeatureStore:
     def apply(self, repo: Path) -> None:
         """What `feast apply` does in the folder `repo`; nothing at all when its files are the ones applied last."""
         with self._lock, self._alone():
-            applied, found = self._home.feast / "applied.sha256", _digest(repo)
+            applied, found = self._home.feast / "applied.sha256", digest(repo)
             if applied.is_file() and applied.read_text() == found and _registry_file(self._home).is_file():
                 return
             applied.unlink(missing_ok=True)
@@ -75,7 +72,7 @@ class FeatureStore:
 
     def _apply(self, repo: Path) -> None:
         store = self._open()
-        with _as_working_folder(repo.resolve()):
+        with as_working_folder(repo.resolve()):
             declared = parse_repo(Path.cwd())
         if not declared.projects:
             declared.projects.append(feast.Project(name=FEAST_PROJECT, description="Features of every use case."))
@@ -249,17 +246,11 @@ def _registry_file(home: Home) -> Path:
     return home.feast / "registry.db"
 
 
-def _digest(repo: Path) -> str:
-    """SHA-256 over the names and contents of the repo's Python files."""
-    files = sorted(repo.rglob("*.py"))
-    return sha256(b"\0".join(part for file in files for part in (str(file.relative_to(repo)).encode(), file.read_bytes()))).hexdigest()
-
-
 def _config(home: Home) -> feast.RepoConfig:
     return feast.RepoConfig(
         project=FEAST_PROJECT,
         provider="local",
-        registry=RegistryConfig(path=str(_registry_file(home)), serve_features_while_materializing=True),
+        registry=str(_registry_file(home)),
         offline_store={"type": OFFLINE_STORE, "root": str(home.tables)},
         online_store={"type": "sqlite", "path": str(_online_file(home))},
         entity_key_serialization_version=3,
@@ -286,20 +277,3 @@ def _described(view: feast.FeatureView) -> dict[str, object]:
         "ttl": view.ttl or None,
         "features": [{"name": each.name, "type": str(each.dtype), "description": each.description} for each in view.features],
     }
-
-
-@contextmanager
-def _as_working_folder(repo: Path) -> Generator[None]:
-    """Feast names the modules of a repo relative to the working folder and imports them from there, as its command does."""
-    modules = {path.stem for path in repo.glob("*.py")}
-    others = {name: sys.modules.pop(name) for name in modules if name in sys.modules}
-    importlib.invalidate_caches()
-    sys.path.insert(0, str(repo))
-    try:
-        with chdir(repo):
-            yield
-    finally:
-        sys.path.remove(str(repo))
-        for name in modules:
-            sys.modules.pop(name, None)
-        sys.modules.update(others)

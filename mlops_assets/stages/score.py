@@ -4,21 +4,19 @@ Belongs here: opening ONNX bytes and turning rows into probabilities. Not here: 
 """
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Self, cast
 
 import numpy as np
 import onnxruntime
 import polars as pl
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as refusal
 
 from mlops_assets.stages.signature import INPUT, METADATA_KEY, OUTPUT, Signature
 
 ERRORS_ONLY = 3
-_REFUSALS = cast(
-    tuple[type[Exception], ...],
-    (refusal.InvalidProtobuf, refusal.InvalidGraph, refusal.InvalidArgument, refusal.NotImplemented, refusal.Fail),
-)
+_errors = cast(Any, import_module("onnxruntime.capi.onnxruntime_pybind11_state"))  # a compiled module without types
+_REFUSALS = (_errors.InvalidProtobuf, _errors.InvalidGraph, _errors.InvalidArgument, _errors.NotImplemented, _errors.Fail)
 
 
 class NotAModel(ValueError):

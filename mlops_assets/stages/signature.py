@@ -48,7 +48,7 @@ class Signature:
 
         Columns are taken by name; any others are ignored. Raises UnreadableRows.
         """
-        self._demand_columns(frame)
+        _demand(frame, self.inputs)
         matrix = np.empty((frame.height, len(self.inputs)), dtype=np.float32)
         for index, name in enumerate(self.numeric):
             matrix[:, index] = _numbers(frame[name])
@@ -66,13 +66,6 @@ class Signature:
         categories = cast(dict[str, list[str]], said["categories"])
         return cls(tuple(said["numeric"]), {name: tuple(values) for name, values in categories.items()})
 
-    def _demand_columns(self, frame: pl.DataFrame) -> None:
-        missing = [name for name in self.inputs if name not in frame.columns]
-        if missing:
-            raise UnreadableRows(
-                f"signature · rows lack {', '.join(missing)}; the model reads: {', '.join(self.inputs)}. Add the missing columns."
-            )
-
 
 def learn(frame: pl.DataFrame, *, numeric: Sequence[str], categorical: Sequence[str], label: str) -> Signature:
     """The signature of `frame`: each vocabulary holds the values with MIN_ROWS rows or more, ordered by label rate.
@@ -80,13 +73,19 @@ def learn(frame: pl.DataFrame, *, numeric: Sequence[str], categorical: Sequence[
     A tree splits an ordered code in one cut, so ordering by the (shrunk) share of positive labels lets it separate
     late from punctual values; a network does not mind the order. Ties go by name. Raises UnreadableRows.
     """
-    Signature(tuple(numeric), dict.fromkeys((*categorical, label), ()))._demand_columns(frame)  # pyright: ignore[reportPrivateUsage]
+    _demand(frame, (*numeric, *categorical, label))
     return Signature(tuple(numeric), {name: _vocabulary(frame.select(value=name, label=label)) for name in categorical})
 
 
 def digest(onnx: bytes) -> str:
     """The SHA-256 of a model's bytes, in hex: what a blessing is bound to."""
     return hashlib.sha256(onnx).hexdigest()
+
+
+def _demand(frame: pl.DataFrame, names: Sequence[str]) -> None:
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
+        raise UnreadableRows(f"signature · rows lack {', '.join(missing)}; needed: {', '.join(names)}. Add the missing columns.")
 
 
 def _vocabulary(pairs: pl.DataFrame) -> tuple[str, ...]:

@@ -29,45 +29,30 @@ class TrainedModel:
 
 
 def fit(
-    trainer: Trainer,
-    rows: pl.DataFrame,
-    *,
-    numeric: Sequence[str],
-    categorical: Sequence[str],
-    label: str,
-    progress: Progress,
+    trainer: Trainer, rows: pl.DataFrame, *, numeric: Sequence[str], categorical: Sequence[str], label: str, progress: Progress
 ) -> TrainedModel:
     """Trains on the rows whose `split` is train or validation; test rows are never read.
 
     The same rows in the same order give the same bytes on one machine. Raises UntrainableRows and UnreadableRows.
     """
-    fitted, signature = fit_in_library(
-        trainer, rows, numeric=numeric, categorical=categorical, label=label, progress=progress
-    )
+    fitted, signature = fit_in_library(trainer, rows, numeric=numeric, categorical=categorical, label=label, progress=progress)
     return TrainedModel(fitted.to_onnx(), signature, trainer, fitted.history)
 
 
 def fit_in_library(
-    trainer: Trainer,
-    rows: pl.DataFrame,
-    *,
-    numeric: Sequence[str],
-    categorical: Sequence[str],
-    label: str,
-    progress: Progress,
+    trainer: Trainer, rows: pl.DataFrame, *, numeric: Sequence[str], categorical: Sequence[str], label: str, progress: Progress
 ) -> tuple[Fitted, Signature]:
     """As `fit`, without the export: what a search needs of each trial."""
     known = rows.filter(pl.col("split").is_in([TRAIN, VALIDATION]))
     signature = learn(known, numeric=numeric, categorical=categorical, label=label)
-    train = _split(known, TRAIN, signature, label)
-    validation = _split(known, VALIDATION, signature, label)
+    parts = {"train": _split(known, TRAIN, signature, label), "validation": _split(known, VALIDATION, signature, label)}
     if isinstance(trainer, Lightning):
         from mlops_assets.stages import train_lightning
 
-        return train_lightning.train(trainer, signature=signature, train=train, validation=validation, progress=progress), signature
+        return train_lightning.train(trainer, signature=signature, **parts, progress=progress), signature
     from mlops_assets.stages import train_boosting
 
-    return train_boosting.train(trainer, signature=signature, train=train, validation=validation, progress=progress), signature
+    return train_boosting.train(trainer, signature=signature, **parts, progress=progress), signature
 
 
 def _split(rows: pl.DataFrame, split: str, signature: Signature, label: str) -> Examples:

@@ -2,7 +2,7 @@
 
 Belongs here: fitting it on encoded rows and exporting it. Not here: choosing a trainer (train.py), metrics (metrics.py).
 """
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import warnings
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class FittedTrees:
     history: History
 
     def probability(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        return self.classifier.predict_proba(features)[:, 1]
+        return _positive(self.classifier, features)
 
     def to_onnx(self) -> bytes:
         shape = [(INPUT, FloatTensorType([None, len(self.signature.inputs)]))]
@@ -42,9 +42,7 @@ class FittedTrees:
         with warnings.catch_warnings():  # skl2onnx hands protobuf a bool where it wants an int
             warnings.simplefilter("ignore", DeprecationWarning)
             # Without a name of its own the graph gets a random one, and the same trees other bytes each time.
-            converted = convert_sklearn(
-                self.classifier, name="trees", initial_types=shape, options=options, target_opset=OPSET
-            )
+            converted = convert_sklearn(self.classifier, name="trees", initial_types=shape, options=options, target_opset=OPSET)
         return seal(_with_one_output(cast(onnx.ModelProto, converted)), self.signature)
 
 
@@ -59,13 +57,17 @@ def train(
     rows = train + validation
     progress(f"boosting · {trainer.max_iter} iterations on {len(rows)} rows")
     fields = trainer.model_dump(exclude={"kind", "seed"})
-    classifier = HistGradientBoostingClassifier(**fields, early_stopping=False, random_state=trainer.seed)
+    fields |= {"early_stopping": False, "random_state": trainer.seed}
+    classifier = HistGradientBoostingClassifier(**fields)
     classifier.fit(rows.features, rows.label)
     _round_thresholds_down(classifier)
-    fitted = classifier.predict_proba(rows.features)[:, 1]
-    loss = measure("log_loss", rows.label, fitted)
+    loss = measure("log_loss", rows.label, _positive(classifier, rows.features))
     progress(f"boosting · training loss {loss:.4f}")
     return FittedTrees(classifier, signature, [{"iterations": float(trainer.max_iter), "train_loss": loss}])
+
+
+def _positive(classifier: HistGradientBoostingClassifier, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    return cast(NDArray[np.float64], classifier.predict_proba(features))[:, 1]
 
 
 def _round_thresholds_down(classifier: HistGradientBoostingClassifier) -> None:

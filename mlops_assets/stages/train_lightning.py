@@ -7,10 +7,12 @@ Belongs here: the network, its batches, its training with early stopping, its ex
 
 import io
 import logging
+import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -23,12 +25,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from mlops_assets.spec.training import Lightning
-from mlops_assets.stages.fitted import Examples, History, Progress
+from mlops_assets.stages.fitted import Examples, History, Progress, UntrainableRows
 from mlops_assets.stages.onnx_file import seal
 from mlops_assets.stages.signature import INPUT, OUTPUT, UNKNOWN, Signature
 
 EDGES = 16  # steps per number; measured over four seasons, steps gain 0.012 AUC over plain standardised numbers
-MEMBERS = 4
 CLIP = 4.0  # standard deviations; a sensor gone wild must not saturate the network
 HIDE_CATEGORY = 0.01  # of training codes become UNKNOWN, so that an unseen carrier has a learned answer too
 MAX_EMBEDDING = 8
@@ -71,21 +72,23 @@ class Inputs(nn.Module):
 
 
 class Network(nn.Module):
-    """Inputs, shared by MEMBERS stacks of dense layers that differ in their random start; the answer is their mean."""
+    """Inputs, then dense layers; the answer is a probability."""
 
     def __init__(self, trainer: Lightning, signature: Signature, features: NDArray[np.float32]) -> None:
         super().__init__()
-        self.inputs = Inputs(signature, features)
-        self.members = nn.ModuleList(_dense(self.inputs.width, trainer) for _ in range(MEMBERS))
+        inputs = Inputs(signature, features)
+        widths = (inputs.width, *trainer.hidden)
+        layers: list[nn.Module] = [inputs]
+        for before, after in pairwise(widths):
+            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(trainer.dropout)]
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
     def logits(self, features: Tensor) -> Tensor:
-        """Of every member: (rows, MEMBERS)."""
-        inputs = self.inputs(features)
-        return torch.cat([member(inputs) for member in self.members], dim=1)
+        return self.layers(features).squeeze(1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Probability of a positive label, (rows,)."""
-        return torch.sigmoid(self.logits(features)).mean(dim=1)
+        """Probability of a positive label: (rows, inputs) in, (rows,) out."""
+        return torch.sigmoid(self.logits(features))
 
 
 class Learner(lightning.LightningModule):
@@ -101,16 +104,12 @@ class Learner(lightning.LightningModule):
         self.history: History = []
 
     def training_step(self, batch: list[Tensor], _index: int) -> Tensor:
-        features, label = batch
-        logits = self.network.logits(features)  # each member learns alone: what they get wrong should differ
-        loss = nn.functional.binary_cross_entropy_with_logits(logits, label.unsqueeze(1).expand_as(logits))
+        loss = self._loss(batch)
         self.losses.append(loss.detach())  # self.log on each step costs more than the step
         return loss
 
     def validation_step(self, batch: list[Tensor], _index: int) -> None:
-        features, label = batch
-        loss = nn.functional.binary_cross_entropy(self.network(features), label)
-        self.log("validation_loss", loss, batch_size=len(label))
+        self.log("validation_loss", self._loss(batch), batch_size=len(batch[1]))
 
     def on_train_epoch_end(self) -> None:
         measured = {"train_loss": float(torch.stack(self.losses).mean())}
@@ -125,9 +124,13 @@ class Learner(lightning.LightningModule):
         fall = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=1.0, end_factor=0.0, total_iters=self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": fall, "interval": "step"}}
 
+    def _loss(self, batch: list[Tensor]) -> Tensor:
+        features, label = batch
+        return nn.functional.binary_cross_entropy_with_logits(self.network.logits(features), label)
+
 
 class Batches(Sampler[Tensor]):
-    """Shuffled row numbers, a whole batch at a time: torch's own loader collates row by row, which takes longer than the network."""
+    """Shuffled row numbers, a whole batch at a time: collating row by row takes longer than the network itself."""
 
     def __init__(self, rows: int, size: int, seed: int) -> None:
         self.rows = rows
@@ -138,7 +141,7 @@ class Batches(Sampler[Tensor]):
         yield from torch.randperm(self.rows, generator=self.generator).split(self.size)
 
     def __len__(self) -> int:
-        return -(-self.rows // self.size)
+        return math.ceil(self.rows / self.size)
 
 
 @dataclass(frozen=True)
@@ -179,14 +182,22 @@ def train(
     """Early stopping on the validation loss finds the number of epochs; then a fresh network learns from training and
     validation rows together for that many, because the latest weeks tell most about the next.
 
-    `history` is that of the first pass. Seeded; on a CPU the same rows give the same weights.
+    `history` is that of the first pass. Seeded; on a CPU the same rows give the same weights. Raises
+    UntrainableRows.
     """
     progress(f"network · looking for the best epoch on {len(train)} + {len(validation)} rows")
     history = _learn(trainer, signature, train, validation, epochs=trainer.max_epochs, progress=progress).history
-    best = min(history, key=lambda record: record["validation_loss"])
-    progress(f"network · best epoch {best['epoch']:.0f}; learning from all {len(train) + len(validation)} rows")
-    learner = _learn(trainer, signature, train + validation, None, epochs=int(best["epoch"]), progress=progress)
+    best = _best_epoch(history)
+    progress(f"network · best epoch {best}; learning from all {len(train) + len(validation)} rows")
+    learner = _learn(trainer, signature, train + validation, None, epochs=best, progress=progress)
     return FittedNetwork(learner.network.cpu().eval(), signature, history)
+
+
+def _best_epoch(history: History) -> int:
+    finite = [record for record in history if math.isfinite(record["validation_loss"])]
+    if not finite:
+        raise UntrainableRows("lightning · the validation loss is not a number from the first epoch on. Lower learning_rate.")
+    return int(min(finite, key=lambda record: record["validation_loss"])["epoch"])
 
 
 def _learn(
@@ -236,14 +247,6 @@ def _statistics(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float32], ...]
     return mean.astype(np.float32), scale.astype(np.float32), edges.astype(np.float32)
 
 
-def _dense(width: int, trainer: Lightning) -> nn.Sequential:
-    widths = (width, *trainer.hidden)
-    layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
-        layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(trainer.dropout)]
-    return nn.Sequential(*layers, nn.Linear(widths[-1], 1))
-
-
 def _embedding(values: int) -> nn.Embedding:
     embedding = nn.Embedding(values, min(MAX_EMBEDDING, values // 2 + 1))
     nn.init.normal_(embedding.weight, std=0.1)
@@ -251,7 +254,7 @@ def _embedding(values: int) -> nn.Embedding:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """Lightning's advice (more workers, a logger) and torch's notes on the exporter are not for our readers."""
     log = logging.getLogger("pytorch_lightning")
     level = log.level

@@ -12,7 +12,9 @@ from signal import SIGKILL
 
 import pytest
 from mlflow.entities import Run
-from mlops_assets.ports.model_registry import DAGSTER_RUN, MODEL_FILE, ModelRegistry, UnknownVersion
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+from mlops_assets.ports.model_registry import DAGSTER_RUN, DATABASE_FILE, MODEL_FILE, ModelRegistry, UnknownVersion
 
 REGISTER = """
 import os, signal, sys
@@ -141,13 +143,13 @@ def test_two_processes_may_create_the_database_and_register_at_the_same_time(tmp
     assert sorted(os.listdir(tmp_path)) == ["artifacts", "mlflow.db", "mlflow.db-shm", "mlflow.db-wal"]
 
 
-def test_the_database_is_the_one_mlflow_itself_would_have_made(tmp_path: Path) -> None:
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+def schema(database: Path) -> set[tuple[object, ...]]:
+    columns = "select m.type, m.name, c.* from sqlite_master m left join pragma_table_info(m.name) c"
+    with closing(sqlite3.connect(database)) as connection:
+        return {*connection.execute(columns), *connection.execute("select 'migration', version_num from alembic_version")}
 
+
+def test_the_database_is_the_one_that_mlflow_itself_makes(tmp_path: Path) -> None:
     SqlAlchemyStore(f"sqlite:///{tmp_path / 'plain.db'}", tmp_path.as_uri()).engine.dispose()
-    ModelRegistry(tmp_path / "ours")
-    query = "select type, name, sql from sqlite_master order by 1, 2"
-    with closing(sqlite3.connect(tmp_path / "plain.db")) as plain, closing(sqlite3.connect(tmp_path / "ours/mlflow.db")) as ours:
-        assert ours.execute(query).fetchall() == plain.execute(query).fetchall()
-        assert ours.execute("select * from alembic_version").fetchall() == plain.execute("select * from alembic_version").fetchall()
-        assert ours.execute("pragma journal_mode").fetchone() == ("wal",)
+    ModelRegistry(tmp_path)
+    assert schema(tmp_path / DATABASE_FILE) == schema(tmp_path / "plain.db")

@@ -1,0 +1,103 @@
+"""`mlops`: a thin face over the same functions that the graph uses.
+
+Belongs here: arguments and what is said about their effect. Not here: any work.
+"""
+
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlops_assets import names
+from mlops_assets.ports.home import Environment, read_environment
+from mlops_assets.spec.use_case import UseCase
+from mlops_assets.use_cases import USE_CASES
+
+PROJECT = Path(__file__).resolve().parent.parent
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Data in, models out, and what serves now.")
+Name = Annotated[str, typer.Argument(help="The use case, such as flight_delay.")]
+
+
+@app.command()
+def land(
+    first: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="First day.")],
+    last: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="Last day.")],
+) -> None:
+    """Lay down the files that the airlines delivered on these days of 2013."""
+    from mlops_assets.ports.landing import Landing
+    from mlops_assets.use_cases.airline import deliveries, package_folder
+
+    landing = Landing(_environment().home.landing)
+    delivered = [*deliveries(package_folder(), first.date(), last.date())]
+    new = sum(landing.put("flight_delay", each.table, day=each.day, rows=each.rows) for each in delivered)
+    typer.echo(f"{len(delivered)} files, {new} of them new or changed. The landing sensor takes them from here.")
+
+
+@app.command()
+def status(use_case: Name = "flight_delay") -> None:
+    """What is serving, why, and what came before."""
+    from mlops_assets.ports.deployment import Deployment
+    from mlops_assets.ports.live_service import LiveService
+
+    environment = _environment()
+    deployment = Deployment(environment.home.deployments, _use_case(use_case).name)
+    live = LiveService(environment.service_url).plan()
+    typer.echo(f"live: version {live['champion']} at {environment.service_url}" if live else f"live: nobody answers at {environment.service_url}")
+    for plan in reversed(deployment.history()):
+        typer.echo(f"  plan {plan.number}: version {plan.champion} since {plan.at} · {plan.reason}")
+
+
+@app.command()
+def rollback(use_case: Name, reason: Annotated[str, typer.Option(help="Why, for those who ask later.")] = "by hand") -> None:
+    """Let the previous champion answer again; its blessing is verified first."""
+    from mlops_assets.rollback import NothingBefore, roll_back
+
+    environment = _environment()
+    try:
+        plan = roll_back(environment.home, _use_case(use_case).name, at=datetime.now(UTC), reason=reason)
+    except NothingBefore as error:
+        raise typer.BadParameter(str(error)) from None
+    typer.echo(f"{use_case}: version {plan.champion} answers again (was {plan.previous}).")
+
+
+@app.command()
+def up() -> None:
+    """Web UI, daemon, prediction service and MLflow, until Ctrl-C."""
+    from mlops_assets.platform import running_platform
+
+    with running_platform(_environment(), everything=True) as addresses:
+        for name, url in addresses.items():
+            typer.echo(f"  {name:<10} {url}")
+        typer.echo("Ctrl-C ends them all.")
+        _until_interrupted()
+
+
+@app.command()
+def demo() -> None:
+    """Raw flights become a model that answers, drifts, is trained again and replaced."""
+    from mlops_assets.demo.stage import run_demo
+
+    run_demo(_environment(), _use_case("flight_delay"), say=typer.echo)
+
+
+def _until_interrupted() -> None:
+    try:
+        while True:
+            time.sleep(1)
+    except KeyboardInterrupt:
+        typer.echo("Ending.")
+
+
+def _environment() -> Environment:
+    return read_environment(os.environ, PROJECT)
+
+
+def _use_case(name: str) -> UseCase:
+    found = [use_case for use_case in USE_CASES if use_case.name == name]
+    if not found:
+        legal = ", ".join(names.registered_model(use_case.name) for use_case in USE_CASES)
+        raise typer.BadParameter(f"use case {name!r} is not declared; declared: {legal}. Use one of these.")
+    return found[0]

@@ -1,0 +1,75 @@
+"""What the demo tells, in the fewest lines. Not here: the course of events (story.py)."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from mlops_assets import names
+from mlops_assets.demo.watching import Say, Watcher
+from mlops_assets.ports.live_service import LiveService
+from mlops_assets.spec.use_case import UseCase
+
+
+@dataclass(frozen=True)
+class Report:
+    """Lines about one use case, each from what the platform has stored."""
+
+    use_case: UseCase
+    watcher: Watcher
+    say: Say
+
+    def rows(self) -> None:
+        self.say("  rows landed and quarantined")
+        for contract in self.use_case.contracts:
+            good, bad = (self._count(name(self.use_case.name, contract.table)) for name in (names.validated, names.quarantine))
+            self.say(f"    {contract.table:<10} {good:>9,} accepted {bad:>5,} quarantined")
+
+    def judgement(self) -> None:
+        found = self.watcher.metadata("evaluation")
+        reference = self.use_case.reference
+        self.say(f"  test AUC  {self.use_case.trainer.kind:<24} {found.get('auc', 'none')}")
+        if reference:
+            self.say(f"            {reference.kind:<24} {found.get('reference_auc_interval', 'none')}")
+        for record in getattr(found.get("gates"), "records", found.get("gates", [])):
+            gate = record.data if hasattr(record, "data") else record
+            self.say(f"    {'passed ' if gate['passed'] else 'REFUSED'} {gate['said']}")
+        plan = self.watcher.plan()
+        self.say(f"  champion: version {plan.champion} ({plan.reason})" if plan else "  champion: none")
+
+    def timed(self, live: LiveService, row: dict[str, Any]) -> dict[str, Any]:
+        began = time.perf_counter()
+        answer = live.predict([row])[0]
+        return {**row, **answer, "ms": (time.perf_counter() - began) * 1000}
+
+    def answers(self, answers: list[dict[str, Any]]) -> None:
+        self.say("  live answers")
+        for a in answers:
+            said = "late" if a["decision"] else "on time"
+            self.say(
+                f"    {a['carrier']}{a['flight']} {a['origin']}-{a['dest']} {a['sched_dep']:%d %b %H:%M} · {a['probability']:.1%} late → {said}"
+                f" · version {a['model_version']} · features {a['features_from']} · {a['ms']:.1f} ms"
+            )
+
+    def monitors(self) -> None:
+        for stage in ("drift", "performance"):
+            self.say(f"  {stage}: {self.watcher.verdict(stage)}")
+
+    def trainings(self) -> None:
+        for record in self.watcher.trainings()[1:]:
+            ended = "blessed" if record.dagster_run.status.value == "SUCCESS" else "refused"
+            self.say(f"  retrained ({ended}) because of {record.dagster_run.tags.get('mlops/reason', '')}")
+        self.judgement()
+
+    def months(self) -> None:
+        self.say("\n  month     rows   served by      AUC served   AUC first model, frozen")
+        for row in self.watcher.months():
+            self.say(f"  {row['month']}  {row['rows']:>6,}   version {row['versions']:<6} {row['served']:>8.4f} {row['frozen']:>14.4f}")
+
+    def what_next(self) -> None:
+        self.say("\nOpen it: `make up` starts the web UI, the service and MLflow on this data and prints their addresses.")
+        self.say(f"Go back:  `mlops rollback {self.use_case.name}` lets the previous champion answer again.")
+
+    def _count(self, path: names.AssetPath) -> int:
+        return self.watcher.tables.scan(path).select(pl.len()).collect().item() if self.watcher.tables.exists(path) else 0

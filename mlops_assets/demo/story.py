@@ -1,0 +1,84 @@
+"""The demo's course: land, wait for the platform, ask, land more, and tell what the platform did about it.
+
+Belongs here: the order of events. Not here: how things are seen (watching.py) and said (report.py).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import polars as pl
+
+from mlops_assets import names
+from mlops_assets.demo.report import Report
+from mlops_assets.demo.watching import Say, Watcher
+from mlops_assets.ports.landing import Landing
+from mlops_assets.ports.live_service import LiveService
+from mlops_assets.spec.use_case import UseCase
+from mlops_assets.use_cases.airline import deliveries, package_folder
+
+FIRST, SPRING = date(2013, 1, 1), date(2013, 4, 30)
+SUMMER = ((date(2013, 5, 1), date(2013, 6, 30)), (date(2013, 7, 1), date(2013, 8, 31)))
+ROWS_A_REQUEST = 5000
+PATIENCE_S = 600
+
+
+@dataclass(frozen=True)
+class Story:
+    """The demo on one running platform. Everything it does twice changes nothing the second time."""
+
+    use_case: UseCase
+    landing: Landing
+    live: LiveService
+    watcher: Watcher
+    report: Report
+    say: Say
+
+    def run(self) -> None:
+        self._spring()
+        for first, last in SUMMER:
+            self._summer(first, last)
+        self.report.months()
+        self.report.what_next()
+
+    def _spring(self) -> None:
+        self._land(FIRST, SPRING)
+        self.watcher.wait_until("features of the first four months", lambda: self.watcher.features_reach(SPRING), timeout_s=PATIENCE_S)
+        self.report.rows()
+        self.watcher.wait_until("a first champion", self._first_model_judged, timeout_s=PATIENCE_S)
+        self.report.judgement()
+        plan = self.watcher.plan()
+        if plan is None:
+            raise SystemExit("The first candidate was refused; the gates above say why. Nothing serves.")
+        self.live.wait_until_serving(plan.champion, PATIENCE_S)
+        self.report.answers(self._ask(SPRING + timedelta(days=1), limit=3))
+
+    def _summer(self, first: date, last: date) -> None:
+        self._land(first, last)
+        self.watcher.wait_until(f"features until {last}", lambda: self.watcher.features_reach(last), timeout_s=PATIENCE_S)
+        if self.watcher.answered_until() < last:
+            self.say(f"  asking the live service about every flight of {first} to {last}")
+            answered = sum(len(rows) for rows in self._requests(first, last) if self.live.predict(rows.to_dicts()))
+            self.say(f"  {answered:,} requests answered")
+        self.watcher.wait_until("the monitors' verdict", lambda: self.watcher.monitors_saw(last), timeout_s=PATIENCE_S)
+        self.report.monitors()
+        self.report.trainings()
+
+    def _land(self, first: date, last: date) -> None:
+        delivered = [*deliveries(package_folder(), first, last)]
+        landed = sum(self.landing.put(self.use_case.name, each.table, day=each.day, rows=each.rows) for each in delivered)
+        self.say(f"{first} to {last}: {landed} files landed" if landed else f"{first} to {last}: landed before")
+
+    def _first_model_judged(self) -> bool:
+        return not self.watcher.running() and bool(self.watcher.trainings())
+
+    def _ask(self, day: date, *, limit: int) -> list[dict[str, object]]:
+        rows = next(self._requests(day, day)).sort("sched_dep").head(limit)
+        return [self.report.timed(self.live, row) for row in rows.to_dicts()]
+
+    def _requests(self, first: date, last: date) -> Iterator[pl.DataFrame]:
+        """What clients would ask: the scheduled flights of these days, in whole batches."""
+        path = names.validated(self.use_case.name, self.use_case.features.request_table)
+        flights = self.watcher.tables.scan(path).filter(pl.col("day").is_between(first, last))
+        columns = list(self.use_case.features.request)
+        yield from flights.sort("sched_dep").select(columns).collect().iter_slices(ROWS_A_REQUEST)

@@ -1,0 +1,88 @@
+"""The embedded platform as processes: daemon, prediction service and, when all is wanted, web UI and MLflow.
+
+Belongs here: which process is started how. Not here: starting, watching and ending processes (ports/processes.py).
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlops_assets.ports.home import Environment
+from mlops_assets.ports.processes import Child, Processes, free_port
+from mlops_assets.serving.launch import serve_command, serve_environment
+
+WORKSPACE = ["--workspace", "workspace.yaml"]
+EVENT_LOG = """
+event_log_storage:
+  module: mlops_assets.graph.event_log
+  class: UnflushedEventLog
+  config: {{base_dir: {folder}/history}}
+"""
+
+
+@contextmanager
+def running_platform(environment: Environment, *, everything: bool) -> Iterator[dict[str, str]]:
+    """Addresses by name, for as long as the block lasts. Raises NotStarted with the log's last lines."""
+    asked = ("service", "dagster", "mlflow") if everything else ("service",)
+    addresses = {name: f"http://127.0.0.1:{free_port()}" for name in asked}
+    _lay_instance(environment)
+    variables = _variables(environment, addresses["service"])
+    starts = {"service": _service, "dagster": _web, "mlflow": _mlflow}
+    children = [starts[name](environment, url, variables) for name, url in addresses.items()]
+    with Processes([*children, _daemon(environment, variables)]):
+        yield addresses
+
+
+def _lay_instance(environment: Environment) -> None:
+    """The project's dagster.yaml in the home folder, with the event log of a single machine."""
+    folder = environment.home.dagster
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dagster.yaml").write_text((environment.project / "dagster.yaml").read_text() + EVENT_LOG.format(folder=folder))
+
+
+def _variables(environment: Environment, service_url: str) -> dict[str, str]:
+    said = {
+        "DAGSTER_HOME": str(environment.home.dagster),
+        "MLOPS_ENV": environment.name,
+        "MLOPS_HOME": str(environment.home.root),
+        "MLOPS_SERVICE_URL": service_url,
+        "PYTHONWARNINGS": "ignore",
+        "PYTHONUNBUFFERED": "1",
+    }
+    return {**os.environ, **said}
+
+
+def _child(environment: Environment, name: str, command: list[str], variables: dict[str, str], ready_url: str | None) -> Child:
+    log = environment.home.logs / f"{name}.log"
+    return Child(name, command, variables, log=log, working_folder=environment.project, ready_url=ready_url)
+
+
+def _daemon(environment: Environment, variables: dict[str, str]) -> Child:
+    command = [*_tool("dagster-daemon"), "run", *WORKSPACE]
+    return _child(environment, "daemon", command, variables, None)
+
+
+def _web(environment: Environment, url: str, variables: dict[str, str]) -> Child:
+    command = [*_tool("dagster-webserver"), "--host", "127.0.0.1", "--port", _port(url), *WORKSPACE]
+    return _child(environment, "webserver", command, variables, f"{url}/server_info")
+
+
+def _service(environment: Environment, url: str, variables: dict[str, str]) -> Child:
+    said = serve_environment(environment.home, environment.use_case, environment=environment.name, inherited=variables)
+    return _child(environment, "service", serve_command(int(_port(url))), said, f"{url}/livez")
+
+
+def _mlflow(environment: Environment, url: str, variables: dict[str, str]) -> Child:
+    store = f"sqlite:///{environment.home.mlflow / 'mlflow.db'}"
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", _port(url), "--backend-store-uri", store, "--workers", "1"]
+    return _child(environment, "mlflow", command, variables, f"{url}/health")
+
+
+def _tool(name: str) -> list[str]:
+    return [str(Path(sys.executable).with_name(name))]
+
+
+def _port(url: str) -> str:
+    return url.rpartition(":")[2]

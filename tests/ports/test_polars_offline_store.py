@@ -1,0 +1,296 @@
+"""Our offline store against Feast's DuckDB store, in every form of entity frame and source, and pruned."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pytest
+from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+from feast.data_format import DeltaFormat, ParquetFormat
+from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
+from feast.types import Float64, Int64, String
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mlops_assets.ports.feature_table import MissingFeatureTable
+from mlops_assets.ports.polars_offline_store import CLASS_PATH, PolarsOfflineStore, PolarsRetrievalJob
+
+START = datetime(2013, 3, 10, 6, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+carrier = Entity(name="carrier", join_keys=["carrier"], value_type=ValueType.STRING)
+stop = Entity(name="stop", join_keys=["stop"], value_type=ValueType.INT64)
+TYPES = {"carrier": String, "stop": Int64}
+
+
+def view(
+    name: str, path: Path | str, entities: list[Entity], *, ttl: timedelta = timedelta(0), delta: bool = False, **source: Any
+) -> FeatureView:
+    keys = [Field(name=each.join_key, dtype=TYPES[each.join_key]) for each in entities]
+    source = {"file_format": DeltaFormat() if delta else ParquetFormat(), "timestamp_field": "at", **source}
+    return FeatureView(
+        name=name, entities=entities, ttl=ttl, schema=[*keys, Field(name=f"{name}_value", dtype=Float64)],
+        source=FileSource(name=f"{name}_table", path=str(path), **source),
+    )
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    return feast_store(tmp_path_factory.mktemp("feast"))
+
+
+def feast_store(root: Path, offline: dict[str, str] | None = None) -> FeatureStore:
+    config = RepoConfig(
+        project="tests",
+        provider="local",
+        registry=str(root / "registry.db"),
+        offline_store=offline or {"type": CLASS_PATH, "root": str(root)},
+        online_store={"type": "sqlite", "path": str(root / "online.db")},
+        entity_key_serialization_version=3,
+    )
+    return FeatureStore(config=config)
+
+
+@pytest.fixture(scope="module")
+def duckdb_store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    return feast_store(tmp_path_factory.mktemp("duckdb"), {"type": "duckdb"})
+
+
+def ask(store: FeatureStore, entity_rows: Any, *views: FeatureView, **options: Any) -> PolarsRetrievalJob:
+    refs = [f"{each.projection.name_to_use()}:{feature.name}" for each in views for feature in each.features]
+    return PolarsOfflineStore.get_historical_features(
+        store.config, list(views), refs, entity_rows, store.registry, "tests", **options
+    )
+
+
+# --- the same answers as Feast's DuckDB store -------------------------------------------------------------------------
+
+moments = st.integers(0, 90).map(lambda minutes: START + timedelta(minutes=10 * minutes))
+carriers = st.sampled_from(["AA", "UA", "B6"])
+
+
+@st.composite
+def facts(draw: st.DrawFn, two_keys: bool) -> pl.DataFrame:
+    """No two facts of one key, time and creation: which of those wins is nobody's promise."""
+    unique = st.tuples(carriers, st.integers(0, 1 if two_keys else 0), moments, moments)
+    rows = draw(st.lists(unique, unique=True, min_size=1, max_size=30))
+    frame = pl.DataFrame(rows, schema=["carrier", "stop", "at", "created"], orient="row")
+    values = draw(st.lists(st.none() | st.integers(0, 99), min_size=len(rows), max_size=len(rows)))
+    return frame.with_columns(pl.Series("value", values, dtype=pl.Float64))
+
+
+asked = st.lists(st.tuples(carriers, st.integers(0, 2), moments), min_size=1, max_size=20)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # ibis calls what duckdb has deprecated
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(asked, facts(two_keys=False), facts(two_keys=True), st.sampled_from([0, 1, 6]))
+def test_answers_equal_those_of_the_duckdb_store(  # noqa: PLR0917 - drawn by hypothesis
+    store: FeatureStore,
+    duckdb_store: FeatureStore,
+    tmp_path: Path,
+    rows: list[tuple[str, int, datetime]],
+    one: pl.DataFrame,
+    two: pl.DataFrame,
+    ttl_hours: int,
+) -> None:
+    one.drop("stop").rename({"value": "one_value"}).write_parquet(tmp_path / "one.parquet")
+    two.rename({"value": "two_value"}).write_parquet(tmp_path / "two.parquet")
+    views = [
+        view("one", tmp_path / "one.parquet", [carrier], ttl=ttl_hours * HOUR, created_timestamp_column="created"),
+        view("two", tmp_path / "two.parquet", [carrier, stop], ttl=ttl_hours * HOUR, created_timestamp_column="created"),
+    ]
+    entities = pl.DataFrame(rows, schema=["carrier", "stop", "event_timestamp"], orient="row").with_row_index("row")
+
+    ours = ask(store, entities, *views).to_polars()
+    refs = ["one:one_value", "two:two_value"]
+    theirs = DuckDBOfflineStore.get_historical_features(
+        duckdb_store.config, views, refs, entities.to_pandas(), duckdb_store.registry, "tests"
+    ).to_df()
+
+    assert ours.select(entities.columns).equals(entities)
+    expected = pl.from_pandas(theirs).sort("row").select("one_value", "two_value")
+    assert ours.select("one_value", "two_value").equals(expected.cast(pl.Float64))
+
+
+# --- entity frames ----------------------------------------------------------------------------------------------------
+
+FRAMES: dict[str, Callable[[pl.DataFrame], Any]] = {
+    "polars": lambda frame: frame,
+    "lazy": lambda frame: frame.lazy(),
+    "arrow": lambda frame: frame.to_arrow(),
+    "pandas": lambda frame: frame.to_pandas(),
+    "pandas on arrow": lambda frame: frame.to_pandas(use_pyarrow_extension_array=True),
+    "naive": lambda frame: frame.with_columns(pl.col("event_timestamp").dt.replace_time_zone(None)),
+    "New York, nanoseconds": lambda frame: frame.to_pandas().assign(
+        event_timestamp=lambda each: pd.to_datetime(each.event_timestamp).astype("datetime64[ns, America/New_York]")
+    ),
+    "text": lambda frame: frame.with_columns(pl.col("event_timestamp").dt.to_string("iso:strict")),
+    "narrow keys": lambda frame: frame.with_columns(pl.col("stop").cast(pl.Int8), pl.col("carrier").cast(pl.Categorical)),
+}
+
+
+@pytest.fixture
+def late_rates(tmp_path: Path) -> FeatureView:
+    rows = {"carrier": ["AA", "AA", "UA"], "stop": [1, 1, 2], "at": [START, START + HOUR, START], "late_value": [0.1, 0.2, 0.3]}
+    pl.DataFrame(rows).write_parquet(tmp_path / "late.parquet")
+    return view("late", tmp_path / "late.parquet", [carrier, stop], ttl=2 * HOUR)
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_every_kind_of_entity_frame_gets_the_same_answer(store: FeatureStore, late_rates: FeatureView, kind: str) -> None:
+    entities = pl.DataFrame(
+        {
+            "carrier": ["UA", "AA", "AA", "ZZ", None, "AA"],
+            "stop": [2, 1, 1, 1, 1, None],
+            "event_timestamp": [START + HOUR, START, START + 3 * HOUR, START, START, START],
+        }
+    )
+    answer = ask(store, FRAMES[kind](entities), late_rates)
+    assert answer.to_polars()["late_value"].to_list() == [0.3, 0.1, 0.2, None, None, None]
+    assert pl.Series(answer.to_arrow()["late_value"]).to_list() == [0.3, 0.1, 0.2, None, None, None]
+    assert answer.to_df().columns.tolist() == ["carrier", "stop", "event_timestamp", "late_value"]
+
+
+def test_no_entity_row_is_no_error(store: FeatureStore, late_rates: FeatureView) -> None:
+    schema = {"carrier": pl.String, "stop": pl.Int64, "event_timestamp": pl.Datetime("us", "UTC")}
+    answer = ask(store, pl.DataFrame(schema=schema), late_rates).to_polars()
+    assert answer.schema == {**schema, "late_value": pl.Float64}
+
+
+def test_renamed_keys_and_full_names_are_honoured(store: FeatureStore, late_rates: FeatureView) -> None:
+    late_rates.projection.join_key_map = {"carrier": "airline", "stop": "stop"}
+    entities = pl.DataFrame({"airline": ["UA"], "stop": [2], "event_timestamp": [START]})
+    assert ask(store, entities, late_rates, full_feature_names=True).to_polars()["late__late_value"].to_list() == [0.3]
+
+
+def test_a_column_of_the_source_may_have_another_name_than_its_feature(store: FeatureStore, tmp_path: Path) -> None:
+    pl.DataFrame({"carrier": ["AA"], "at": [START], "raw": [0.5]}).write_parquet(tmp_path / "raw.parquet")
+    mapped = view("late", tmp_path / "raw.parquet", [carrier], field_mapping={"raw": "late_value"})
+    entities = pl.DataFrame({"carrier": ["AA"], "event_timestamp": [START]})
+    assert ask(store, entities, mapped).to_polars()["late_value"].to_list() == [0.5]
+
+
+def test_created_by_then_hides_what_was_written_later(store: FeatureStore, tmp_path: Path) -> None:
+    rows = {"carrier": ["AA", "AA"], "at": [START, START], "created": [START, START + 2 * HOUR], "late_value": [0.1, 0.9]}
+    pl.DataFrame(rows).write_parquet(tmp_path / "late.parquet")
+    late = view("late", tmp_path / "late.parquet", [carrier], created_timestamp_column="created")
+    entities = pl.DataFrame({"carrier": ["AA"], "event_timestamp": [START + HOUR]})
+    assert ask(store, entities, late).to_polars()["late_value"].to_list() == [0.9]
+    assert ask(store, entities, late, filter_by_created_timestamp=True).to_polars()["late_value"].to_list() == [0.1]
+
+
+# --- sources ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def five_days() -> pl.DataFrame:
+    at = pl.Series([START + number * DAY for number in range(5)])
+    return pl.DataFrame({"carrier": ["AA"] * 5, "at": at, "late_value": [float(n) for n in range(5)], "day": at.dt.date()})
+
+
+def lay(form: str, rows: pl.DataFrame, root: Path) -> Path:
+    path = root / f"late{form}"
+    if form == ".delta":
+        rows.write_delta(path, delta_write_options={"partition_by": ["day"]})
+    elif form == ".parquet":
+        rows.drop("day").write_parquet(path)
+    else:
+        for number, part in enumerate(rows.partition_by("day")):
+            folder = path / f"day={part['day'][0]}" if form == "-by-day" else path
+            folder.mkdir(parents=True, exist_ok=True)
+            part.drop("day").write_parquet(folder / f"{number}.parquet")
+    return path
+
+
+FORMS = [".parquet", "-folder", "-by-day", ".delta"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_source_is_a_file_a_folder_or_a_delta_table_below_the_root(tmp_path: Path, five_days: pl.DataFrame, form: str) -> None:
+    store = feast_store(tmp_path)
+    late = view("late", lay(form, five_days, tmp_path).name, [carrier], ttl=DAY, delta=form == ".delta")
+    entities = pl.DataFrame({"carrier": ["AA", "AA"], "event_timestamp": [START + 2 * DAY, START + 9 * DAY]})
+    assert ask(store, entities, late).to_polars()["late_value"].to_list() == [2.0, None]
+
+
+def test_only_the_delta_days_that_the_entity_rows_can_see_are_opened(
+    store: FeatureStore, tmp_path: Path, five_days: pl.DataFrame
+) -> None:
+    path = lay(".delta", five_days, tmp_path)
+    for far in (START, START + 4 * DAY):
+        next((path / f"day={far.date()}").iterdir()).unlink()
+    late = view("late", path, [carrier], ttl=DAY, delta=True)
+    entities = pl.DataFrame({"carrier": ["AA"], "event_timestamp": [START + 3 * DAY]})
+    assert ask(store, entities, late).to_polars()["late_value"].to_list() == [3.0]
+    with pytest.raises((pl.exceptions.ComputeError, OSError), match="day=2013-03-10"):
+        ask(store, entities.with_columns(event_timestamp=pl.lit(START)), late).to_polars()
+
+
+def test_only_the_folders_of_days_that_the_entity_rows_can_see_are_opened(
+    store: FeatureStore, tmp_path: Path, five_days: pl.DataFrame
+) -> None:
+    path = lay("-by-day", five_days, tmp_path)
+    (path / "day=2013-03-14" / "4.parquet").write_bytes(b"not a Parquet file")
+    late = view("late", path, [carrier], ttl=DAY)
+    entities = pl.DataFrame({"carrier": ["AA"], "event_timestamp": [START + 3 * DAY]})
+    assert ask(store, entities, late).to_polars()["late_value"].to_list() == [3.0]
+    with pytest.raises(pl.exceptions.ComputeError, match="out of specification"):
+        ask(store, entities.with_columns(event_timestamp=pl.lit(START + 4 * DAY)), late).to_polars()
+
+
+def test_a_view_without_a_table_says_which_and_what_to_do(tmp_path: Path) -> None:
+    late = view("late", "late.delta", [carrier], delta=True)
+    entities = pl.DataFrame({"carrier": ["AA"], "event_timestamp": [START]})
+    with pytest.raises(MissingFeatureTable, match=rf"late.*{tmp_path}/late\.delta.*[Mm]aterialize"):
+        ask(feast_store(tmp_path), entities, late).to_polars()
+
+
+def test_the_latest_row_of_each_key_is_pulled_within_its_bounds(store: FeatureStore, tmp_path: Path) -> None:
+    rows = {
+        "carrier": ["AA", "AA", "UA", "AA", "AA"],
+        "at": [START, START + HOUR, START, START + HOUR, START + DAY],
+        "created": [START, START + HOUR, START, START, START],
+        "late_value": [0.0, 1.0, 2.0, 3.0, 4.0],
+    }
+    pl.DataFrame(rows).write_parquet(tmp_path / "late.parquet")
+    late = view("late", tmp_path / "late.parquet", [carrier], created_timestamp_column="created")
+    bounds = {"start_date": START, "end_date": (START + HOUR).replace(tzinfo=None)}
+    columns = {"join_key_columns": ["carrier"], "feature_name_columns": ["late_value"], "timestamp_field": "at"}
+    pull = {"data_source": late.batch_source, **columns, "created_timestamp_column": "created", **bounds}
+
+    latest = PolarsOfflineStore.pull_latest_from_table_or_query(store.config, **pull).to_polars()
+    every = PolarsOfflineStore.pull_all_from_table_or_query(store.config, **pull).to_polars()
+
+    assert sorted(zip(latest["carrier"], latest["late_value"], strict=True)) == [("AA", 1.0), ("UA", 2.0)]
+    assert sorted(every["late_value"]) == [0.0, 1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_appended_rows_are_found_and_nothing_is_lost(tmp_path: Path, five_days: pl.DataFrame, form: str) -> None:
+    store = feast_store(tmp_path)
+    late = view("late", lay(form, five_days, tmp_path).name, [carrier], delta=form == ".delta")
+    store.apply([carrier, late])
+    store.write_to_offline_store(
+        "late", pd.DataFrame({"carrier": ["UA"], "at": [START + DAY], "late_value": [9.0]}), reorder_columns=True
+    )
+    entities = pl.DataFrame({"carrier": ["UA", "AA"], "event_timestamp": [START + DAY] * 2})
+    assert ask(store, entities, late).to_polars()["late_value"].to_list() == [9.0, 1.0]
+
+
+# --- through Feast's own front ----------------------------------------------------------------------------------------
+
+
+def test_feast_finds_the_store_by_its_class_path_and_materializes_with_it(tmp_path: Path, five_days: pl.DataFrame) -> None:
+    store = feast_store(tmp_path)
+    late = view("late", lay(".delta", five_days, tmp_path).name, [carrier], delta=True)
+    store.apply([carrier, late])
+    store.materialize(START, START + 3 * DAY)
+    online = store.get_online_features(features=["late:late_value"], entity_rows=[{"carrier": "AA"}, {"carrier": "ZZ"}]).to_dict()
+    assert online["late_value"] == [3.0, None]
+    entities = pd.DataFrame({"carrier": ["AA"], "event_timestamp": [START + HOUR]})
+    history = store.get_historical_features(entity_df=entities, features=["late:late_value"])
+    assert history.to_df()["late_value"].tolist() == [0.0]
+    assert history.metadata.min_event_timestamp == START + HOUR
