@@ -19,7 +19,7 @@ class DayTables(PolarsDeltaIOManager):
     """One Delta table per asset, partitioned by `day`; a run overwrites just its own days, one or many."""
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        if not context.has_asset_partitions or len(context.asset_partition_keys) == 1:
+        if not context.has_asset_partitions:
             return super().handle_output(context, obj)
         frame = obj.collect() if isinstance(obj, pl.LazyFrame) else obj
         self._overwrite(context.asset_partition_keys, frame, self._table(context))

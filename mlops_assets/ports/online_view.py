@@ -13,7 +13,7 @@ from feast.infra.provider import Provider
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.type_map import feast_value_type_to_python_type, python_values_to_proto_values
 
-from mlops_assets.ports.point_in_time import UTC_MICROSECONDS
+from mlops_assets.ports.point_in_time import UTC_MICROSECONDS, EntityFrameMismatch
 
 KEYS_PER_READ = 10_000  # SQLite limits the values of one statement to 32,766
 POLARS_TYPE: dict[ValueType, pl.DataType] = {
@@ -46,6 +46,9 @@ class OnlineView:
 
         Every distinct key is read once, and values are taken by name: Feast promises no order.
         """
+        if missing := [ours for ours in self._columns.values() if ours not in entity_rows.columns]:
+            found = f"the entity frame lacks {', '.join(missing)}; it has {', '.join(entity_rows.columns)}"
+            raise EntityFrameMismatch(f"feature view {self.name!r} · {found}. Add the join key.")
         types = {key: _polars_type(self._view, key, value_type) for key, value_type in self._key_types.items()}
         asked = entity_rows.select(pl.col(ours).cast(types[key]).alias(key) for key, ours in self._columns.items())
         parts = [self._read_keys(provider, config, part) for part in asked.unique().drop_nulls().iter_slices(KEYS_PER_READ)]

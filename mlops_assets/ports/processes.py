@@ -4,11 +4,15 @@ Belongs here: starting, readiness, ending. Not here: which processes there are (
 """
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
+import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -17,6 +21,9 @@ import httpx
 import psutil
 
 READY_SECONDS, GRACE_SECONDS = 90.0, 12.0
+POLL_SECONDS = 0.2
+FAMILY = "MLOPS_PROCESS_FAMILY"
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class NotStarted(RuntimeError):
@@ -36,42 +43,65 @@ class Child:
 
 
 class Processes:
-    """Starts the children on entry, in order and side by side; ends all of them on exit."""
+    """Starts the children side by side on entry, and waits for all; ends them and their descendants on exit.
 
-    def __init__(self, children: Sequence[Child]) -> None:
+    SIGTERM and SIGHUP leave the block like Ctrl-C does. Entry raises NotStarted.
+    """
+
+    def __init__(self, children: Sequence[Child], *, ready_s: float = READY_SECONDS, grace_s: float = GRACE_SECONDS) -> None:
         self._children = children
+        self._ready_s, self._grace_s = ready_s, grace_s
         self._running: list[tuple[Child, psutil.Popen]] = []
+        # Descendants are known by a variable that they inherit: sessions and parents are lost when a parent dies first.
+        self._family = uuid.uuid4().hex
+        self._signals = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
+        self._signals.enter_context(_exiting_on_signals())
         try:
-            self._running = [(child, _start(child)) for child in self._children]
-            for child, process in self._running:
-                _wait_until_ready(child, process)
+            for child in self._children:
+                self._running.append((child, _start(child, self._family)))
+            self._wait_until_ready()
         except BaseException:
-            self._end()
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end()
+        with self._signals:
+            self._end()
 
     def dead(self) -> list[Child]:
         """The children that have ended by themselves."""
         return [child for child, process in self._running if process.poll() is not None]
 
-    def _end(self) -> None:
-        """SIGINT first, which all of them take for a clean end; what is left after the grace period is killed.
+    def _wait_until_ready(self) -> None:
+        deadline, waiting = time.monotonic() + self._ready_s, [child for child, _ in self._running]
+        while waiting := [child for child in waiting if not _is_ready(child)]:
+            for child, process in self._running:
+                if process.poll() is not None:
+                    raise NotStarted(_report(child, f"ended with code {process.returncode}"))
+            if time.monotonic() > deadline:
+                raise NotStarted(_report(waiting[0], f"was not ready in {self._ready_s:g} s"))
+            time.sleep(POLL_SECONDS)
 
-        Descendants are listed beforehand: Bento's worker has a session of its own and outlives a killed parent.
+    def _end(self) -> None:
+        """SIGINT to each child, which all of them take for a clean end; who is left after the grace period is killed.
+
+        A second Ctrl-C cuts the grace period short.
         """
-        family = [one for _, process in self._running for one in _family(process)]
-        for _, process in self._running:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.SIGINT)
-        _, left = psutil.wait_procs(family, timeout=GRACE_SECONDS)
-        for one in left:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                one.kill()
+        family = _alive(self._family)
+        try:
+            for _, process in self._running:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGINT)
+            psutil.wait_procs(family, timeout=self._grace_s)
+        finally:
+            while left := _alive(self._family):
+                for one in left:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        one.kill()
+                psutil.wait_procs([*left, *(process for _, process in self._running)], timeout=1)
 
 
 def free_port() -> int:
@@ -81,31 +111,40 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _start(child: Child) -> psutil.Popen:
+@contextlib.contextmanager
+def _exiting_on_signals() -> Generator[None]:
+    """By default these signals end Python at once, and would leave the children behind. Only a main thread may catch them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, lambda caught, _frame: sys.exit(128 + caught)) for number in ENDING_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _start(child: Child, family: str) -> psutil.Popen:
     child.log.parent.mkdir(parents=True, exist_ok=True)
     with child.log.open("ab") as log:
         # A session of its own, so that a Ctrl-C in the terminal reaches us first and the children in order.
         return psutil.Popen(
-            [*child.command], env=dict(child.environment), cwd=child.working_folder, start_new_session=True,
+            [*child.command], env={**child.environment, FAMILY: family}, cwd=child.working_folder, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
 
-def _family(process: psutil.Popen) -> list[psutil.Process]:
+def _alive(family: str) -> list[psutil.Process]:
+    """Every process that bears the family's mark, the ended but not yet collected ones excepted."""
+    return [process for process in psutil.process_iter() if process.pid != os.getpid() and _bears(process, family)]
+
+
+def _bears(process: psutil.Process, family: str) -> bool:
     try:
-        return [*process.children(recursive=True), process]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _wait_until_ready(child: Child, process: psutil.Popen) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while not _is_ready(child):
-        if process.poll() is not None:
-            raise NotStarted(f"{child.name} ended with code {process.returncode}. The end of {child.log}:\n{_tail(child.log)}")
-        if time.monotonic() > deadline:
-            raise NotStarted(f"{child.name} was not ready in {READY_SECONDS:.0f} s. The end of {child.log}:\n{_tail(child.log)}")
-        time.sleep(0.2)
+        return process.environ().get(FAMILY) == family
+    except (psutil.Error, OSError):  # gone, a zombie, or another user's
+        return False
 
 
 def _is_ready(child: Child) -> bool:
@@ -115,6 +154,10 @@ def _is_ready(child: Child) -> bool:
         return httpx.get(child.ready_url, timeout=2, trust_env=False).is_success
     except httpx.HTTPError:
         return False
+
+
+def _report(child: Child, what: str) -> str:
+    return f"{child.name} {what}. The end of {child.log}:\n{_tail(child.log)}"
 
 
 def _tail(log: Path, lines: int = 20) -> str:

@@ -59,7 +59,7 @@ def train(
     fields = trainer.model_dump(exclude={"kind", "seed"})
     fields |= {"early_stopping": False, "random_state": trainer.seed}
     classifier = HistGradientBoostingClassifier(**fields)
-    classifier.fit(rows.features, rows.label)
+    classifier.fit(_without_empty_columns(rows.features), rows.label)
     _round_thresholds_down(classifier)
     loss = measure("log_loss", rows.label, _positive(classifier, rows.features))
     progress(f"boosting · training loss {loss:.4f}")
@@ -68,6 +68,11 @@ def train(
 
 def _positive(classifier: HistGradientBoostingClassifier, features: NDArray[np.float32]) -> NDArray[np.float64]:
     return cast(NDArray[np.float64], classifier.predict_proba(features))[:, 1]
+
+
+def _without_empty_columns(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A column without any known value becomes 0, on which no tree can split: scikit-learn cannot bin what is all NaN."""
+    return np.where(np.isnan(features).all(axis=0), np.float32(0), features)
 
 
 def _round_thresholds_down(classifier: HistGradientBoostingClassifier) -> None:

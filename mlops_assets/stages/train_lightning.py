@@ -205,8 +205,7 @@ def _learn(
 ) -> Learner:
     """A fresh network after `epochs` epochs, or fewer where `validation` rows say so."""
     stopping = [EarlyStopping("validation_loss", patience=word.patience, verbose=False)] if validation else []
-    with torch.random.fork_rng(), _quiet():
-        torch.manual_seed(word.seed)
+    with _seeded(word.seed), _quiet():
         batches = _loader(rows, Batches(len(rows), word.batch_size, word.seed))
         learner = Learner(Network(word, signature, rows.features), word, batches=len(batches), progress=progress)
         loop = lightning.Trainer(
@@ -251,6 +250,18 @@ def _embedding(values: int) -> nn.Embedding:
     embedding = nn.Embedding(values, min(MAX_EMBEDDING, values // 2 + 1))
     nn.init.normal_(embedding.weight, std=0.1)
     return embedding
+
+
+@contextmanager
+def _seeded(seed: int) -> Generator[None]:
+    """Torch's randomness from `seed`; afterwards it goes on as if nothing had been trained."""
+    demanded, only_warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.use_deterministic_algorithms(demanded, warn_only=only_warned)
 
 
 @contextmanager

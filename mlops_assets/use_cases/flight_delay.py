@@ -176,7 +176,9 @@ USE_CASE = UseCase(
     gates=(
         Floor(metric="auc", bound=0.68),
         BeatsChampion(metric="auc", confidence=0.95),
-        Calibrated(max_ece=0.10),
+        # The share of late flights moves by up to 10 points from month to month (2013: 0.13 to 0.32), which no model of
+        # the past foresees; a bound below that would refuse them all.
+        Calibrated(max_ece=0.12),
         EverySlice(column="origin", metric="auc", bound=0.60),
         EverySlice(column="carrier", metric="auc", bound=0.55),
     ),

@@ -38,16 +38,15 @@ def right_answer(row: dict[str, Any], facts: Rows, keys: Sequence[str], ttl: tim
         )
 
     never = datetime.min.replace(tzinfo=UTC)
-    known = [(fact["at"], fact["created"] or never, number) for number, fact in enumerate(facts) if counts(fact)]
+    known = [(fact["at"], fact["created"] or never, place) for place, fact in enumerate(facts) if counts(fact)]
     return facts[max(known)[2]]["value"] if known else None
 
 
 def table(name: str, keys: Sequence[str], facts: Rows, ttl: timedelta) -> Facts:
     schema = {**dict.fromkeys(keys, pl.String), "at": MOMENT, "created": MOMENT, "value": pl.Int64}
     rows = pl.LazyFrame(facts, schema=schema)
-    return Facts(
-        view=name, rows=rows, keys={key: key for key in keys}, features={"value": name}, timestamp="at", created="created", ttl=ttl
-    )
+    same = {key: key for key in keys}
+    return Facts(view=name, rows=rows, keys=same, features={"value": name}, timestamp="at", created="created", ttl=ttl)
 
 
 def entity_frame(rows: Rows) -> pl.DataFrame:
