@@ -45,7 +45,8 @@ def status(use_case: Name = "flight_delay") -> None:
     environment = _environment()
     deployment = Deployment(environment.home.deployments, _use_case(use_case).name)
     live = LiveService(environment.service_url).plan()
-    typer.echo(f"live: version {live['champion']} at {environment.service_url}" if live else f"live: nobody answers at {environment.service_url}")
+    answers = f"version {live['champion']} answers" if live else "nobody answers"
+    typer.echo(f"live: {answers} at {environment.service_url}")
     for plan in reversed(deployment.history()):
         typer.echo(f"  plan {plan.number}: version {plan.champion} since {plan.at} · {plan.reason}")
 

@@ -5,7 +5,7 @@ Belongs here: which process is started how. Not here: starting, watching and end
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +23,7 @@ event_log_storage:
 
 
 @contextmanager
-def running_platform(environment: Environment, *, everything: bool) -> Iterator[dict[str, str]]:
+def running_platform(environment: Environment, *, everything: bool) -> Generator[dict[str, str]]:
     """Addresses by name, for as long as the block lasts. Raises NotStarted with the log's last lines."""
     asked = ("service", "dagster", "mlflow") if everything else ("service",)
     addresses = {name: f"http://127.0.0.1:{free_port()}" for name in asked}
@@ -76,7 +76,8 @@ def _service(environment: Environment, url: str, variables: dict[str, str]) -> C
 
 def _mlflow(environment: Environment, url: str, variables: dict[str, str]) -> Child:
     store = f"sqlite:///{environment.home.mlflow / 'mlflow.db'}"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", _port(url), "--backend-store-uri", store, "--workers", "1"]
+    where = ["--host", "127.0.0.1", "--port", _port(url), "--backend-store-uri", store, "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "server", *where]
     return _child(environment, "mlflow", command, variables, f"{url}/health")
 
 

@@ -5,6 +5,7 @@ Belongs here: which port stands behind which resource key. Not here: the ports, 
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,19 @@ Open = Callable[[Environment], Any]
 
 
 def _landing(environment: Environment) -> Any:
-    from mlops_assets.ports.landing import Landing  # noqa: PLC0415
+    from mlops_assets.ports.landing import Landing
 
     return Landing(environment.home.landing)
 
 
 def _warehouse(environment: Environment) -> Any:
-    from mlops_assets.ports.delta_tables import DeltaTables  # noqa: PLC0415
+    from mlops_assets.ports.delta_tables import DeltaTables
 
     return DeltaTables(environment.home.tables)
 
 
 def _feature_store(environment: Environment) -> Any:
-    from mlops_assets.ports.feature_store import FeatureStore  # noqa: PLC0415 - opens feast
+    from mlops_assets.ports.feature_store import FeatureStore
 
     def open_service(service: str) -> FeatureStore:
         store = FeatureStore(environment.home, service=service)
@@ -40,31 +41,31 @@ def _feature_store(environment: Environment) -> Any:
 
 
 def _registry(environment: Environment) -> Any:
-    from mlops_assets.ports.model_registry import ModelRegistry  # noqa: PLC0415 - opens mlflow
+    from mlops_assets.ports.model_registry import ModelRegistry
 
     return ModelRegistry(environment.home.mlflow)
 
 
 def _deployment(environment: Environment) -> Any:
-    from mlops_assets.ports.deployment import Deployment  # noqa: PLC0415
+    from mlops_assets.ports.deployment import Deployment
 
-    return lambda use_case: Deployment(environment.home.deployments, use_case)
+    return partial(Deployment, environment.home.deployments)
 
 
 def _prediction_log(environment: Environment) -> Any:
-    from mlops_assets.ports.prediction_log import PredictionLog  # noqa: PLC0415
+    from mlops_assets.ports.prediction_log import PredictionLog
 
-    return lambda use_case: PredictionLog(environment.home.prediction_log, use_case)
+    return partial(PredictionLog, environment.home.prediction_log)
 
 
 def _keys(environment: Environment) -> Any:
-    from mlops_assets.ports.signing_keys import SigningKeys  # noqa: PLC0415
+    from mlops_assets.ports.signing_keys import SigningKeys
 
     return SigningKeys(environment.home.keys)
 
 
 def _live_service(environment: Environment) -> Any:
-    from mlops_assets.ports.live_service import LiveService  # noqa: PLC0415
+    from mlops_assets.ports.live_service import LiveService
 
     return LiveService(environment.service_url)
 
@@ -95,4 +96,5 @@ def build_resources(environment: Environment) -> dict[str, Any]:
 
 
 def _resource(key: str, open_port: Open, environment: Environment) -> dg.ResourceDefinition:
-    return dg.ResourceDefinition(lambda _context: open_port(environment), description=f"Opens {key} below {environment.home.root.name}.")
+    said = f"Opens {key} below {environment.home.root.name}."
+    return dg.ResourceDefinition(lambda _context: open_port(environment), description=said)

@@ -1,4 +1,7 @@
-"""Going back: the previous champion answers again. Not here: promotion (graph/training.py) and its plans (ports/deployment.py)."""
+"""Going back: the previous champion answers again.
+
+Not here: promotion (graph/training.py) and the plans (ports/deployment.py).
+"""
 
 from datetime import datetime
 

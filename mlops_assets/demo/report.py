@@ -48,7 +48,8 @@ class Report:
         for a in answers:
             said = "late" if a["decision"] else "on time"
             self.say(
-                f"    {a['carrier']}{a['flight']} {a['origin']}-{a['dest']} {a['sched_dep']:%d %b %H:%M} · {a['probability']:.1%} late → {said}"
+                f"    {a['carrier']}{a['flight']} {a['origin']}-{a['dest']} {a['sched_dep']:%d %b %H:%M} UTC"
+                f" · late with {a['probability']:.1%} → {said}"
                 f" · version {a['model_version']} · features {a['features_from']} · {a['ms']:.1f} ms"
             )
 
@@ -63,9 +64,10 @@ class Report:
         self.judgement()
 
     def months(self) -> None:
-        self.say("\n  month     rows   served by      AUC served   AUC first model, frozen")
+        self.say("\n  month      rows  served by      AUC served  AUC first model frozen")
         for row in self.watcher.months():
-            self.say(f"  {row['month']}  {row['rows']:>6,}   version {row['versions']:<6} {row['served']:>8.4f} {row['frozen']:>14.4f}")
+            by = f"version {row['versions']}"
+            self.say(f"  {row['month']}  {row['rows']:>6,}  {by:<14} {row['served']:>10.4f} {row['frozen']:>22.4f}")
 
     def what_next(self) -> None:
         self.say("\nOpen it: `make up` starts the web UI, the service and MLflow on this data and prints their addresses.")

@@ -18,7 +18,10 @@ def run_demo(environment: Environment, use_case: UseCase, *, say: Say) -> None:
     """Starts daemon and service, plays the story, ends both."""
     home = environment.home
     say(f"{use_case.question} Everything is kept below {home.root}.")
-    with running_platform(environment, everything=False) as addresses, dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+    with (
+        running_platform(environment, everything=False) as addresses,
+        dg.DagsterInstance.from_config(str(home.dagster)) as instance,
+    ):
         watcher = Watcher(use_case, instance, DeltaTables(home.tables), Deployment(home.deployments, use_case.name), say)
         report = Report(use_case, watcher, say)
         Story(use_case, Landing(home.landing), LiveService(addresses["service"]), watcher, report, say).run()

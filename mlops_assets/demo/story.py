@@ -15,6 +15,7 @@ from mlops_assets.demo.watching import Say, Watcher
 from mlops_assets.ports.landing import Landing
 from mlops_assets.ports.live_service import LiveService
 from mlops_assets.spec.use_case import UseCase
+from mlops_assets.stages.featurize import midnight
 from mlops_assets.use_cases.airline import deliveries, package_folder
 
 FIRST, SPRING = date(2013, 1, 1), date(2013, 4, 30)
@@ -43,7 +44,7 @@ class Story:
 
     def _spring(self) -> None:
         self._land(FIRST, SPRING)
-        self.watcher.wait_until("features of the first four months", lambda: self.watcher.features_reach(SPRING), timeout_s=PATIENCE_S)
+        self.watcher.wait_until("features until spring", lambda: self.watcher.features_reach(SPRING), timeout_s=PATIENCE_S)
         self.report.rows()
         self.watcher.wait_until("a first champion", self._first_model_judged, timeout_s=PATIENCE_S)
         self.report.judgement()
@@ -73,8 +74,10 @@ class Story:
         return not self.watcher.running() and bool(self.watcher.trainings())
 
     def _ask(self, day: date, *, limit: int) -> list[dict[str, object]]:
-        rows = next(self._requests(day, day)).sort("sched_dep").head(limit)
-        return [self.report.timed(self.live, row) for row in rows.to_dicts()]
+        """The next flights whose prediction moment lies after everything that has landed."""
+        flights = next(self._requests(day, day))
+        moments = self.use_case.features.entity_rows(flights.lazy()).collect()["event_timestamp"]
+        return [self.report.timed(self.live, row) for row in flights.filter(moments > midnight(day)).head(limit).to_dicts()]
 
     def _requests(self, first: date, last: date) -> Iterator[pl.DataFrame]:
         """What clients would ask: the scheduled flights of these days, in whole batches."""

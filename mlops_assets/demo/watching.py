@@ -38,14 +38,16 @@ class Watcher:
     tables: DeltaTables
     deployment: Deployment
     say: Say
-    seen: dict[str, str] = field(default_factory=dict)
+    seen: dict[str, str] = field(default_factory=dict[str, str])
 
     def wait_until(self, what: str, holds: Callable[[], bool], *, timeout_s: float) -> None:
         """Looks twice a second, telling of runs meanwhile. Raises StillWaiting."""
         deadline = time.monotonic() + timeout_s
         while not holds():
             if time.monotonic() > deadline:
-                raise StillWaiting(f"{what} · not reached in {timeout_s:.0f} s. Look at the runs and at logs/ in the home folder.")
+                raise StillWaiting(
+                    f"{what} · not reached in {timeout_s:.0f} s. Look at the runs and at logs/ in the home folder."
+                )
             self._tell()
             time.sleep(0.5)
         self._tell()
@@ -69,7 +71,8 @@ class Watcher:
         return found.date() + timedelta(days=1) if found else date.min
 
     def running(self) -> bool:
-        return bool(self.instance.get_run_records(dg.RunsFilter(statuses=[status for status in dg.DagsterRunStatus if status not in ENDED])))
+        unfinished = [status for status in dg.DagsterRunStatus if status not in ENDED]
+        return bool(self.instance.get_run_records(dg.RunsFilter(statuses=unfinished)))
 
     def trainings(self) -> list[dg.RunRecord]:
         """The training runs, oldest first."""
@@ -84,20 +87,25 @@ class Watcher:
         key = _check_keys(self.use_case)[monitor]
         record = self.instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
         evaluation = record.event.asset_check_evaluation if record and record.event else None
-        return f"{'within bounds' if evaluation.passed else 'ALARM'} · {evaluation.description}" if evaluation else "nothing judged yet"
+        return (
+            f"{'within bounds' if evaluation.passed else 'ALARM'} · {evaluation.description}"
+            if evaluation
+            else "nothing judged yet"
+        )
 
     def months(self) -> list[dict[str, Any]]:
         """By month of prediction: what served and how well, beside the first model, frozen, on the same logged inputs."""
         outcomes = self.tables.scan(names.stage(self.use_case.name, "outcomes")).collect()
         frozen = OnnxModel.from_bytes(self.deployment.load(self.deployment.versions()[0])[0])
-        scored = outcomes.with_columns(frozen=pl.Series(frozen.predict(outcomes)), month=pl.col("event_timestamp").dt.strftime("%Y-%m"))
-        return [self._month(str(month), rows) for (month,), rows in sorted(scored.group_by("month"), key=lambda pair: str(pair[0]))]
+        month = pl.col("event_timestamp").dt.strftime("%Y-%m")
+        scored = outcomes.with_columns(month=month, frozen=pl.Series(frozen.predict(outcomes))).sort("month")
+        return [self._month(str(month), rows) for (month,), rows in scored.group_by("month", maintain_order=True)]
 
     def _month(self, month: str, rows: pl.DataFrame) -> dict[str, Any]:
         truth = rows[self.use_case.label.name].to_numpy()
         versions = "+".join(str(version) for version in sorted(rows["model_version"].unique()))
-        aucs = {"served": measure("auc", truth, rows["probability"].to_numpy()), "frozen": measure("auc", truth, rows["frozen"].to_numpy())}
-        return {"month": month, "rows": len(rows), "versions": versions, **aucs}
+        served, frozen = (measure("auc", truth, rows[column].to_numpy()) for column in ("probability", "frozen"))
+        return {"month": month, "rows": len(rows), "versions": versions, "served": served, "frozen": frozen}
 
     def metadata(self, stage: str) -> dict[str, Any]:
         """The newest materialization's metadata, as plain values."""
@@ -142,9 +150,10 @@ class Watcher:
 def _line(record: dg.RunRecord, state: str) -> str:
     run = record.dagster_run
     first, last = (run.tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end"))
-    days = f" {first} to {last}" if first else ""
+    days = f", {first} to {last}" if first else ""
     took = f" in {record.end_time - record.start_time:.0f} s" if record.end_time and record.start_time else ""
-    return f"    run {run.run_id[:8]} {state}{took}: {len(run.asset_selection or [])} assets{days} · {run.tags.get('mlops/reason', '')}"
+    what = f"{len(run.asset_selection)} assets" if run.asset_selection else run.job_name
+    return f"    run {run.run_id[:8]} {state}{took}: {what}{days} · {run.tags.get('mlops/reason', '')}"
 
 
 def _check_keys(use_case: UseCase) -> dict[str, dg.AssetCheckKey]:

@@ -101,7 +101,7 @@ def _validated(use_case: UseCase, contract: Contract) -> dg.AssetsDefinition:
         required_resource_keys={"warehouse"},
     )  # fmt: skip
     def validate(context: dg.AssetExecutionContext, raw: pl.LazyFrame) -> Iterator[Any]:
-        from mlops_assets.stages.validate import check_bad_share, check_expectations, split_rows  # noqa: PLC0415
+        from mlops_assets.stages.validate import check_bad_share, check_expectations, split_rows
 
         split = split_rows(raw.collect(), contract)
         history = _history(context, good)

@@ -39,7 +39,7 @@ def _drift(use_case: UseCase, spec: Drift) -> dg.AssetsDefinition:
         **said_of(use_case, "drift", "evidently", made_from="monitor"),
     )
     def drift(context: dg.AssetExecutionContext, predictions: pl.LazyFrame) -> dg.MaterializeResult:
-        from mlops_assets.graph.watch_drift import watch_drift  # noqa: PLC0415 - opens evidently and matplotlib
+        from mlops_assets.graph.watch_drift import watch_drift
 
         deployment: Deployment = context.resources.deployment(use_case.name)
         seen = watch_drift(use_case, spec, _recent(predictions, spec), deployment.plan(), resources=context.resources, seed=SEED)
@@ -68,7 +68,7 @@ def _performance(use_case: UseCase, spec: Performance) -> dg.AssetsDefinition:
         **said_of(use_case, "performance", "polars", made_from="monitor"),
     )
     def performance(context: dg.AssetExecutionContext, outcomes: pl.LazyFrame) -> dg.MaterializeResult:
-        from mlops_assets.graph.watch_performance import watch_performance  # noqa: PLC0415 - opens matplotlib
+        from mlops_assets.graph.watch_performance import watch_performance
 
         seen = watch_performance(use_case, spec, bounds, outcomes.collect(), _recent(outcomes, spec), seed=SEED)
         check = dg.AssetCheckResult(passed=seen.passed, asset_key=key, check_name=GOOD_ENOUGH, severity=dg.AssetCheckSeverity.WARN, description=seen.message)

@@ -52,7 +52,7 @@ def train_and_track(
 def _searched(use_case: UseCase, rows: pl.DataFrame, tracked: TrackedRun, say: Say) -> Trainer:
     if use_case.search is None:
         return use_case.trainer
-    from mlops_assets.stages.search import search  # noqa: PLC0415 - opens optuna, which few runs need
+    from mlops_assets.stages.search import search
 
     result = search(use_case.trainer, use_case.search, rows, progress=say, **_inputs(use_case))
     tracked.log_text("search_trials.json", json.dumps(result.trials, default=str))
@@ -74,7 +74,7 @@ def _log(tracked: TrackedRun, model: TrainedModel, rows: pl.DataFrame, use_case:
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:
-    from io import BytesIO  # noqa: PLC0415
+    from io import BytesIO
 
     buffer = BytesIO()
     frame.write_parquet(buffer)
@@ -88,8 +88,8 @@ def _window(use_case: UseCase, rows: pl.DataFrame) -> dict[str, str]:
 
 def _code(use_case: UseCase, run: dg.DagsterRun) -> dict[str, str]:
     return {
-        "dagster.run_id": run.run_id,
-        "dagster.reason": run.tags.get("mlops/reason", "materialized by hand"),
+        "dagster_run_id": run.run_id,
+        "dagster_reason": run.tags.get("mlops/reason", "materialized by hand"),
         "code.training_set": use_case.fingerprint("training_set"),
         "code.candidate": use_case.fingerprint("candidate"),
     }

@@ -92,7 +92,7 @@ def _candidate(use_case: UseCase) -> dg.AssetsDefinition:
         **said_of(use_case, "candidate", use_case.trainer.kind.split("_")[0], "mlflow", "onnx", made_from="candidate"),
     )
     def candidate(context: dg.AssetExecutionContext, training_set: pl.LazyFrame) -> Candidate:
-        from mlops_assets.graph.train_and_track import train_and_track  # noqa: PLC0415 - opens torch and mlflow
+        from mlops_assets.graph.train_and_track import train_and_track
 
         rows = training_set.collect()
         tracked = train_and_track(use_case, rows, run=context.run, registry=context.resources.registry, versions=_versions(context, use_case), say=context.log.info)
@@ -111,7 +111,7 @@ def _versions(context: dg.AssetExecutionContext, use_case: UseCase) -> dict[str,
 
 
 def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
-    from mlops_assets.stages.judge import gate_names  # noqa: PLC0415
+    from mlops_assets.stages.judge import gate_names
 
     key = dg.AssetKey(names.stage(use_case.name, "evaluation"))
 
@@ -125,7 +125,7 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
         **said_of(use_case, "evaluation", "evidently", "onnx", made_from="evaluation"),
     )
     def evaluation(context: dg.AssetExecutionContext, training_set: pl.LazyFrame, candidate: Candidate) -> Iterator[Any]:
-        from mlops_assets.graph.judge_candidate import judge_candidate  # noqa: PLC0415 - opens onnxruntime and evidently
+        from mlops_assets.graph.judge_candidate import judge_candidate
 
         judged = judge_candidate(use_case, training_set.collect(), candidate, resources=context.resources, seed=SEED)
         yield dg.Output(Judged(judged.evaluation.digest, tuple(v.to_dict() for v in judged.verdicts)), metadata=judged.metadata)
@@ -150,7 +150,7 @@ def _blessing(use_case: UseCase) -> dg.AssetsDefinition:
         **said_of(use_case, "blessing", "ed25519"),
     )
     def blessing(context: dg.AssetExecutionContext, candidate: Candidate, evaluation: Judged) -> str:
-        from mlops_assets.stages.bless import GateVerdict, bless  # noqa: PLC0415
+        from mlops_assets.stages.bless import GateVerdict, bless
 
         registry: ModelRegistry = context.resources.registry
         signed = bless(
@@ -178,7 +178,7 @@ def _champion(use_case: UseCase) -> dg.AssetsDefinition:
         **said_of(use_case, "champion", "mlflow", "onnx"),
     )
     def champion(context: dg.AssetExecutionContext, candidate: Candidate, blessing: str) -> int:
-        from mlops_assets.stages.bless import Blessing, verify  # noqa: PLC0415
+        from mlops_assets.stages.bless import Blessing, verify
 
         registry: ModelRegistry = context.resources.registry
         deployment: Deployment = context.resources.deployment(use_case.name)

@@ -52,7 +52,7 @@ class FeatureStore:
     Entity rows carry the join keys and `event_timestamp` (without a time zone: UTC), the moment of the prediction.
     """
 
-    def __init__(self, home: Home, *, service: str = "flight_delay_v1") -> None:
+    def __init__(self, home: Home, *, service: str) -> None:
         self._home = home
         self._service = service
         self._lock = threading.RLock()

@@ -7,7 +7,7 @@ Belongs here: reading them no wider than a time range, and writing them whole or
 import os
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -45,16 +45,22 @@ class FeatureTable:
         return any(self.path.glob(f"{PARTITION}=*"))
 
     def scan(self, since: datetime | None = None, until: datetime | None = None) -> pl.LazyFrame:
-        """Rows with `since` <= timestamp <= `until` (aware, either may be open). Raises MissingFeatureTable."""
+        """Rows with `since` <= timestamp <= `until` (aware, either may be open).
+
+        Raises MissingFeatureTable, and ValueError for a table without the timestamp column.
+        """
         self._require()
         table = DeltaTable(str(self.path)) if self.delta else None
         rows = pl.scan_delta(table) if table else self._scan_files()
-        moment = utc(self.timestamp, rows.collect_schema()[self.timestamp])
+        schema = rows.collect_schema()
+        if self.timestamp not in schema:
+            raise ValueError(f"{self.owner} · no column {self.timestamp!r}; found: {', '.join(schema)}. Name the right one.")
+        moment = utc(self.timestamp, schema[self.timestamp])
         partitioned = PARTITION in table.metadata().partition_columns if table else self.partitioned
         if since is not None:
-            rows = rows.filter(moment >= since, *([pl.col(PARTITION) >= since.date()] if partitioned else []))
+            rows = rows.filter(moment >= since, *([pl.col(PARTITION) >= since.astimezone(UTC).date()] if partitioned else []))
         if until is not None:
-            rows = rows.filter(moment <= until, *([pl.col(PARTITION) <= until.date()] if partitioned else []))
+            rows = rows.filter(moment <= until, *([pl.col(PARTITION) <= until.astimezone(UTC).date()] if partitioned else []))
         return rows
 
     def schema(self) -> pl.Schema:
@@ -74,13 +80,6 @@ class FeatureTable:
                 _write_whole(part, folder / f"{uuid.uuid4().hex}.parquet")
         else:
             _write_whole(pl.concat([pl.read_parquet(self.path), rows]), self.path)
-
-    def replace(self, rows: pl.DataFrame) -> None:
-        """Write the rows as the whole table, in the form that the path asks for: Delta, or one Parquet file."""
-        if self.delta:
-            rows.write_delta(str(self.path), mode="overwrite", delta_write_options={"schema_mode": "overwrite"})
-        else:
-            _write_whole(rows, self.path / "data.parquet" if self.path.suffix != ".parquet" else self.path)
 
     def _scan_files(self) -> pl.LazyFrame:
         if self.path.is_dir():

@@ -6,7 +6,7 @@ Belongs here: paths below the home, and the only reading of environment variable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 EnvironmentName = Literal["local", "test", "production"]
 LEGAL: tuple[EnvironmentName, ...] = ("local", "test", "production")
@@ -87,7 +87,7 @@ def read_environment(variables: Mapping[str, str], working_folder: Path) -> Envi
         raise IllegalEnvironment(f"MLOPS_HOME · not set, and MLOPS_ENV={name} has no default. Set it to a folder.")
     home = working_folder / variables.get("MLOPS_HOME", str(DEFAULT_HOME))
     return Environment(
-        name=cast(EnvironmentName, name),
+        name=name,
         project=working_folder,
         home=Home(home.resolve()),
         service_url=variables.get("MLOPS_SERVICE_URL", "http://127.0.0.1:3000"),

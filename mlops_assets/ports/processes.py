@@ -86,22 +86,30 @@ class Processes:
             time.sleep(POLL_SECONDS)
 
     def _end(self) -> None:
-        """SIGINT to each child, which all of them take for a clean end; who is left after the grace period is killed.
+        """SIGINT, then SIGTERM (a shell's background job ignores SIGINT); who is left after the grace period is killed.
 
         A second Ctrl-C cuts the grace period short.
         """
-        family = _alive(self._family)
         try:
-            for _, process in self._running:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.send_signal(signal.SIGINT)
-            psutil.wait_procs(family, timeout=self._grace_s)
+            left = _alive(self._family)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._send(number)
+                _, left = psutil.wait_procs(left, timeout=self._grace_s / 2)
         finally:
-            while left := _alive(self._family):
-                for one in left:
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        one.kill()
-                psutil.wait_procs([*left, *(process for _, process in self._running)], timeout=1)
+            self._kill()
+
+    def _send(self, number: int) -> None:
+        """To the children alone: each of them ends its own workers in the right order."""
+        for _, process in self._running:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+    def _kill(self) -> None:
+        while left := _alive(self._family):
+            for one in left:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
+            psutil.wait_procs(left, timeout=1)
 
 
 def free_port() -> int:
@@ -117,12 +125,15 @@ def _exiting_on_signals() -> Generator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, lambda caught, _frame: sys.exit(128 + caught)) for number in ENDING_SIGNALS}
+    # One that is ignored (nohup) or already handled stays as it is.
+    unhandled = [number for number in ENDING_SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
     try:
+        for number in unhandled:
+            signal.signal(number, lambda caught, _frame: sys.exit(128 + caught))
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in unhandled:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _start(child: Child, family: str) -> psutil.Popen:

@@ -117,7 +117,9 @@ def _repeated(field: str, names: list[str]) -> Iterator[str]:
 def _said(value: object) -> str:
     """A text that changes exactly when the declaration does; functions count by their module's source."""
     if isinstance(value, Word):
-        return f"{type(value).__name__}({', '.join(f'{name}={_said(getattr(value, name))}' for name in type(value).model_fields)})"
+        return (
+            f"{type(value).__name__}({', '.join(f'{name}={_said(getattr(value, name))}' for name in type(value).model_fields)})"
+        )
     if isinstance(value, tuple):
         return f"({', '.join(_said(item) for item in value)})"  # pyright: ignore[reportUnknownVariableType]
     if callable(value):

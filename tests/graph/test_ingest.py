@@ -42,9 +42,12 @@ def test_a_sound_day_passes_whole(platform: Platform, january: list[Any]) -> Non
 def test_one_bad_row_goes_to_quarantine_and_the_rest_goes_on(
     platform: Platform, january: list[Any], column: str, value: str, said: str
 ) -> None:
-    rows = of(january, "schedule").rows.cast(pl.String)
-    broken = rows.with_row_index().with_columns(pl.when(pl.col("index") == 7).then(pl.lit(value)).otherwise(column).alias(column))
-    land_schedule(platform, broken.drop("index"))
+    rows = of(january, "schedule").rows
+    land_schedule(platform, rows)
+    path = platform.landing.path("flight_delay", "schedule", FIRST)
+    landed = pl.read_csv(path, infer_schema=False)
+    landed[7, column] = value
+    landed.write_csv(path)
     assert platform.carry("schedule").success
     quarantined = platform.rows(QUARANTINE)
     assert len(quarantined) == 1

@@ -8,9 +8,11 @@ from typing import Any
 import pandas as pd
 import polars as pl
 import pytest
-from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
 from feast.data_format import DeltaFormat, ParquetFormat
+from feast.feature_logging import FeatureServiceLoggingSource, LoggingConfig
 from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
+from feast.infra.offline_stores.file_source import FileLoggingDestination
 from feast.types import Float64, Int64, String
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -31,7 +33,10 @@ def view(
     keys = [Field(name=each.join_key, dtype=TYPES[each.join_key]) for each in entities]
     source = {"file_format": DeltaFormat() if delta else ParquetFormat(), "timestamp_field": "at", **source}
     return FeatureView(
-        name=name, entities=entities, ttl=ttl, schema=[*keys, Field(name=f"{name}_value", dtype=Float64)],
+        name=name,
+        entities=entities,
+        ttl=ttl,
+        schema=[*keys, Field(name=f"{name}_value", dtype=Float64)],
         source=FileSource(name=f"{name}_table", path=str(path), **source),
     )
 
@@ -216,31 +221,6 @@ def test_a_source_is_a_file_a_folder_or_a_delta_table_below_the_root(tmp_path: P
     assert ask(store, entities, late).to_polars()["late_value"].to_list() == [2.0, None]
 
 
-def test_only_the_delta_days_that_the_entity_rows_can_see_are_opened(
-    store: FeatureStore, tmp_path: Path, five_days: pl.DataFrame
-) -> None:
-    path = lay(".delta", five_days, tmp_path)
-    for far in (START, START + 4 * DAY):
-        next((path / f"day={far.date()}").iterdir()).unlink()
-    late = view("late", path, [carrier], ttl=DAY, delta=True)
-    entities = pl.DataFrame({"carrier": ["AA"], "event_timestamp": [START + 3 * DAY]})
-    assert ask(store, entities, late).to_polars()["late_value"].to_list() == [3.0]
-    with pytest.raises((pl.exceptions.ComputeError, OSError), match="day=2013-03-10"):
-        ask(store, entities.with_columns(event_timestamp=pl.lit(START)), late).to_polars()
-
-
-def test_only_the_folders_of_days_that_the_entity_rows_can_see_are_opened(
-    store: FeatureStore, tmp_path: Path, five_days: pl.DataFrame
-) -> None:
-    path = lay("-by-day", five_days, tmp_path)
-    (path / "day=2013-03-14" / "4.parquet").write_bytes(b"not a Parquet file")
-    late = view("late", path, [carrier], ttl=DAY)
-    entities = pl.DataFrame({"carrier": ["AA"], "event_timestamp": [START + 3 * DAY]})
-    assert ask(store, entities, late).to_polars()["late_value"].to_list() == [3.0]
-    with pytest.raises(pl.exceptions.ComputeError, match="out of specification"):
-        ask(store, entities.with_columns(event_timestamp=pl.lit(START + 4 * DAY)), late).to_polars()
-
-
 def test_a_view_without_a_table_says_which_and_what_to_do(tmp_path: Path) -> None:
     late = view("late", "late.delta", [carrier], delta=True)
     entities = pl.DataFrame({"carrier": ["AA"], "event_timestamp": [START]})
@@ -278,6 +258,27 @@ def test_appended_rows_are_found_and_nothing_is_lost(tmp_path: Path, five_days: 
     )
     entities = pl.DataFrame({"carrier": ["UA", "AA"], "event_timestamp": [START + DAY] * 2})
     assert ask(store, entities, late).to_polars()["late_value"].to_list() == [9.0, 1.0]
+
+
+def test_a_source_without_its_timestamp_is_refused_and_one_that_is_still_to_come_is_not(tmp_path: Path) -> None:
+    config, ours = feast_store(tmp_path).config, PolarsOfflineStore()
+    late = view("late", "late.parquet", [carrier], timestamp_field="seen_at")
+    ours.validate_data_source(config, late.batch_source)
+    pl.DataFrame({"carrier": ["AA"], "at": [START]}).write_parquet(tmp_path / "late.parquet")
+    with pytest.raises(ValueError, match="no column 'seen_at'; found: carrier, at"):
+        ours.validate_data_source(config, late.batch_source)
+
+
+def test_logged_features_are_added_to_their_folder(tmp_path: Path) -> None:
+    store = feast_store(tmp_path)
+    service = FeatureService(name="late_v1", features=[], logging_config=LoggingConfig(FileLoggingDestination(path="logged")))
+    rows = pl.DataFrame({"carrier": ["AA", "UA"], "late_value": [0.1, None]})
+    (tmp_path / "flushed").mkdir()
+    rows.write_parquet(tmp_path / "flushed" / "0.parquet")
+    source = FeatureServiceLoggingSource(service, "tests")
+    for data in (rows.to_arrow(), tmp_path / "flushed"):
+        PolarsOfflineStore.write_logged_features(store.config, data, source, service.logging_config, store.registry)
+    assert pl.read_parquet(tmp_path / "logged" / "*.parquet").sort("carrier").equals(pl.concat([rows, rows]).sort("carrier"))
 
 
 # --- through Feast's own front ----------------------------------------------------------------------------------------
