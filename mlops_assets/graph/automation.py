@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.automation_tick_evaluation_context import build_run_requests_with_backfill_policies
+from dagster._core.definitions.automation_tick_evaluation_context import build_run_requests_with_backfill_policies  # pyright: ignore[reportUnknownVariableType]
 from dagster._core.definitions.events import AssetKeyPartitionKey
-from dagster_shared.record import replace
+from dagster_shared.record import replace  # pyright: ignore[reportUnknownVariableType]
 
 # The daemon's loop takes 5 s; a smaller interval changes nothing.
 TICK_SECONDS = 5
@@ -46,7 +46,9 @@ def _whole(request: dg.RunRequest, context: dg.SensorEvaluationContext) -> Itera
     graph = context.repository_def.asset_graph
     wanted = {key: _days(subset.get_asset_subset(key), graph.get(key).partitions_def) for key in subset.asset_keys}
     # A child whose parent runs in another request waits for the next tick: its condition stays true until it has run.
-    together = [key for key, days in wanted.items() if all(wanted.get(parent, days) == days for parent in graph.get(key).parent_keys)]
+    together = [
+        key for key, days in wanted.items() if all(wanted.get(parent, days) == days for parent in graph.get(key).parent_keys)
+    ]
     partitions = [AssetKeyPartitionKey(key, day) for key in together for day in wanted[key]]
     for whole in build_run_requests_with_backfill_policies(partitions, graph, context.instance):
         yield whole.with_replaced_attrs(tags={**request.tags, **whole.tags})

@@ -27,8 +27,5 @@ def build_use_case(use_case: UseCase) -> dg.Definitions:
     triggers = build_triggers(use_case)
     automation = build_automation(use_case.name, dg.AssetSelection.groups(use_case.name))
     return dg.Definitions(
-        assets=assets,
-        jobs=triggers["jobs"],
-        schedules=triggers["schedules"],
-        sensors=[*triggers["sensors"], automation],
+        assets=assets, jobs=triggers["jobs"], schedules=triggers["schedules"], sensors=[*triggers["sensors"], automation]
     )

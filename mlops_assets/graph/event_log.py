@@ -5,7 +5,7 @@ the disk at each commit. With a write-ahead log, `synchronous=NORMAL` survives a
 the last moments before a power cut, never corrupt (https://sqlite.org/pragma.html#pragma_synchronous).
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,16 +25,14 @@ class UnflushedEventLog(SqliteEventLogStorage):
         super().__init__(*arguments, **named)
 
     @contextmanager
-    def _connect(self, shard: str) -> Iterator[Any]:
+    def _connect(self, shard: str) -> Generator[Any]:
         with self._db_lock, self._engine(shard).begin() as connection:
             connection.exec_driver_sql("PRAGMA synchronous=NORMAL")
             yield connection
 
     def _engine(self, shard: str) -> Engine:
         if shard not in self._engines:
-            engine = create_engine(
-                self.conn_string_for_shard(shard), poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS}
-            )
+            engine = create_engine(self.conn_string_for_shard(shard), poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
             self._initdb(engine)
             self._initialized_dbs.add(shard)
             self._engines[shard] = engine

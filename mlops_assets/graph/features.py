@@ -2,7 +2,10 @@
 
 Belongs here: one asset per feature view, offline and online. Not here: the transforms and Feast itself.
 """
+# Dagster takes a bare MaterializeResult only; its type argument cannot be said.
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -26,11 +29,9 @@ def build_features(use_case: UseCase) -> list[dg.AssetsDefinition]:
 
 
 def _feature(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
-    mapping = looking_back(view.lookback)
-
     @dg.asset(
         key=names.feature(use_case.name, view.name),
-        ins={table: dg.AssetIn(names.validated(use_case.name, table), partition_mapping=mapping, dagster_type=LAZY) for table in view.tables},
+        ins={table: _rows(names.validated(use_case.name, table), view) for table in view.tables},
         description=view.description,
         metadata=DAY,
         partitions_def=days_of(use_case),
@@ -49,6 +50,10 @@ def _feature(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
     return feature
 
 
+def _rows(path: names.AssetPath, view: FeatureView) -> dg.AssetIn:
+    return dg.AssetIn(path, partition_mapping=looking_back(view.lookback), dagster_type=LAZY)
+
+
 def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
     @dg.asset(
         key=names.online(use_case.name, view.name),
@@ -63,7 +68,7 @@ def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
     def online(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         store: FeatureStore = context.resources.feature_store(use_case.features.service)
         days = days_in_run(context)
-        written = store.materialize(view.name, midnight(days[0]), midnight(days[-1]))
+        written = store.materialize(view.name, midnight(days[0]), midnight(days[-1] + timedelta(days=1)))
         return dg.MaterializeResult(metadata={"entities_written": written})
 
     return online

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mlops_assets.ports.landing import Landing
     from mlops_assets.stages.validate import Finding
 
+USUAL = "Counts, gaps and categories look like those of the days before."
 BAD_SHARE, EXPECTATIONS = "bad_rows_within_bound", "rows_as_expected"
 
 
@@ -108,7 +109,9 @@ def _validated(use_case: UseCase, contract: Contract) -> dg.AssetsDefinition:
         count_by_day(context, split.accepted, good)
         count_by_day(context, split.quarantined, bad)
         yield dg.Output(split.accepted, "validated")
-        yield dg.Output(split.quarantined, "quarantine", metadata={"examples": rows_as_table(split.quarantined.head(5).to_dicts())})
+        yield dg.Output(
+            split.quarantined, "quarantine", metadata={"examples": rows_as_table(split.quarantined.head(5).to_dicts())}
+        )
         yield _check(good, BAD_SHARE, [check_bad_share(split, contract)])
         yield _check(good, EXPECTATIONS, check_expectations(split.accepted, history, contract, days=days_in_run(context)))
 
@@ -119,7 +122,7 @@ def _check_specs(contract: Contract, asset: dg.AssetKey) -> list[dg.AssetCheckSp
     bound = f"At most {contract.max_bad_share:.0%} of a day's rows break the contract."
     return [
         dg.AssetCheckSpec(BAD_SHARE, asset=asset, blocking=True, description=bound),
-        dg.AssetCheckSpec(EXPECTATIONS, asset=asset, blocking=True, description="Counts, gaps and categories look like the days before."),
+        dg.AssetCheckSpec(EXPECTATIONS, asset=asset, blocking=True, description=USUAL),
     ]
 
 
@@ -138,5 +141,3 @@ def _check(asset: dg.AssetKey, name: str, findings: "list[Finding]") -> dg.Asset
 def _history(context: dg.AssetExecutionContext, key: dg.AssetKey) -> pl.DataFrame:
     """What had been accepted before the days of this run; empty on the first run."""
     return context.resources.warehouse.read_before([*key.path], min(days_in_run(context)))
-
-

@@ -37,8 +37,13 @@ def judge_candidate(use_case: UseCase, rows: pl.DataFrame, candidate: Any, *, re
     """Scores the test rows with candidate, champion and the reference trainer, and lets every gate speak."""
     test = rows.filter(pl.col("split") == "test")
     model = OnnxModel.from_bytes(resources.registry.load(names.registered_model(use_case.name), candidate.version))
-    ours, rival, yardstick = model.predict(test), _champion(use_case, test, candidate, resources), _reference(use_case, rows, test)
-    importance = permutation_importance(model.predict, test, inputs=use_case.features.inputs, label=use_case.label.name, seed=seed)
+    ours, rival, yardstick = (
+        model.predict(test),
+        _champion(use_case, test, candidate, resources),
+        _reference(use_case, rows, test),
+    )
+    inputs, label = use_case.features.inputs, use_case.label.name
+    importance = permutation_importance(model.predict, test, inputs=inputs, label=label, seed=seed)
     evaluation = evaluate(
         test, ours, candidate=candidate.digest, label=use_case.label.name, slices=use_case.slices, threshold=use_case.threshold,
         seed=seed, champion=rival, reference=yardstick, importance=importance,
@@ -48,7 +53,8 @@ def judge_candidate(use_case: UseCase, rows: pl.DataFrame, candidate: Any, *, re
         use_case.gates, evaluation, truth=truth, candidate_probability=ours,
         champion_probability=rival.probability if rival else None, rows=test, seed=seed,
     )  # fmt: skip
-    report = _report(resources.reports, use_case, test, ours, candidate, seed)
+    page = resources.reports / use_case.name / f"evaluation_{candidate.version}.html"
+    report = _report(page, use_case, test.with_columns(probability=pl.Series(ours)), seed)
     said = _said(evaluation, verdicts, report) | _pictures(truth, ours, rival, yardstick, evaluation)
     return JudgedCandidate(evaluation, verdicts, said)
 
@@ -79,20 +85,27 @@ def _reference(use_case: UseCase, rows: pl.DataFrame, test: pl.DataFrame) -> Pro
 def _said(evaluation: Evaluation, verdicts: tuple[Verdict, ...], report: Path) -> dict[str, Any]:
     metrics = {f"test_{name}": interval.value for name, interval in evaluation.metrics.items()}
     reference = {f"reference_{name}": interval.value for name, interval in (evaluation.reference or {}).items()}
-    gates = rows_as_table({"gate": v.gate, "passed": v.passed, "measured": v.measured, "bound": v.bound, "said": v.message} for v in verdicts)
+    gates = rows_as_table(
+        {"gate": v.gate, "passed": v.passed, "measured": v.measured, "bound": v.bound, "said": v.message} for v in verdicts
+    )
+    differences = (evaluation.comparison or {}).items()
+    compared = [{"metric": name, "difference": str(found), "better": found.better} for name, found in differences]
+    slices = [{"column": s["column"], "value": s["value"], "rows": s["rows"], **s["metrics"]} for s in evaluation.slices]
     return metrics | reference | {
         "auc": str(evaluation.metrics["auc"]),
         "reference_auc_interval": str((evaluation.reference or {}).get("auc", "none declared")),
         "champion": evaluation.champion or "none",
-        "comparison": rows_as_table({"metric": name, "difference": str(value), "better": value.better} for name, value in (evaluation.comparison or {}).items()),
+        "comparison": rows_as_table(compared),
         "gates": gates,
-        "slices": rows_as_table({"column": s["column"], "value": s["value"], "rows": s["rows"], **s["metrics"]} for s in evaluation.slices),
+        "slices": rows_as_table(slices),
         "evidence": dg.MetadataValue.json(evaluation.to_dict()),
         "report": dg.MetadataValue.path(report),
     }  # fmt: skip
 
 
-def _pictures(truth: Any, ours: Probability, rival: Rival | None, yardstick: Probability | None, evaluation: Evaluation) -> dict[str, Any]:
+def _pictures(
+    truth: Any, ours: Probability, rival: Rival | None, yardstick: Probability | None, evaluation: Evaluation
+) -> dict[str, Any]:
     curves = {"candidate": ours} | ({f"champion {rival.version}": rival.probability} if rival else {})
     curves |= {"reference": yardstick} if yardstick is not None else {}
     drawn = {
@@ -104,9 +117,8 @@ def _pictures(truth: Any, ours: Probability, rival: Rival | None, yardstick: Pro
     return {f"plot_{name}": dg.MetadataValue.md(plots.as_markdown(png, name)) for name, png in drawn.items()}
 
 
-def _report(folder: Path, use_case: UseCase, test: pl.DataFrame, ours: Probability, candidate: Any, seed: int) -> Path:
-    path = folder / use_case.name / f"evaluation_{candidate.version}.html"
+def _report(path: Path, use_case: UseCase, scored: pl.DataFrame, seed: int) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    scored = test.with_columns(probability=pl.Series(ours))
-    path.write_text(classification_report(scored, label=use_case.label.name, probability="probability", threshold=use_case.threshold, seed=seed))
+    label, threshold = use_case.label.name, use_case.threshold
+    path.write_text(classification_report(scored, label=label, probability="probability", threshold=threshold, seed=seed))
     return path

@@ -2,6 +2,8 @@
 
 Belongs here: the two monitors. Not here: the statistics (stages/) and what the checks set off (graph/triggers.py).
 """
+# Dagster takes a bare MaterializeResult only; its type argument cannot be said.
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from mlops_assets.spec.monitor import Drift, OnPerformance, Performance
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
+    from mlops_assets.graph.seen import Seen
     from mlops_assets.ports.deployment import Deployment
 
 SEED = 0
@@ -33,7 +36,7 @@ def _drift(use_case: UseCase, spec: Drift) -> dg.AssetsDefinition:
         key=key,
         ins={"predictions": dg.AssetIn(names.stage(use_case.name, "predictions"))},
         description="How far the inputs of the last answered requests lie from those that the champion was trained on.",
-        check_specs=[dg.AssetCheckSpec(NO_DRIFT, asset=key, description=f"At most {spec.max_share:.0%} of the inputs have drifted.")],
+        check_specs=[dg.AssetCheckSpec(NO_DRIFT, asset=key, description=f"At most {spec.max_share:.0%} of the inputs drifted.")],
         automation_condition=LOOK_BACK_CASCADE,
         required_resource_keys={"registry", "deployment", "reports"},
         **said_of(use_case, "drift", "evidently", made_from="monitor"),
@@ -42,11 +45,17 @@ def _drift(use_case: UseCase, spec: Drift) -> dg.AssetsDefinition:
         from mlops_assets.graph.watch_drift import watch_drift
 
         deployment: Deployment = context.resources.deployment(use_case.name)
-        seen = watch_drift(use_case, spec, _recent(predictions, spec), deployment.plan(), resources=context.resources, seed=SEED)
-        check = dg.AssetCheckResult(passed=seen.passed, asset_key=key, check_name=NO_DRIFT, severity=dg.AssetCheckSeverity.WARN, description=seen.message)
-        return dg.MaterializeResult(metadata=seen.metadata, check_results=[check])
+        recent, plan = _recent(predictions, spec), deployment.plan()
+        seen = watch_drift(use_case, spec, recent, plan, resources=context.resources, seed=SEED)
+        return dg.MaterializeResult(metadata=seen.metadata, check_results=[_check(key, NO_DRIFT, seen)])
 
     return drift
+
+
+def _check(key: dg.AssetKey, name: str, seen: "Seen") -> dg.AssetCheckResult:
+    """A warning: an alarm is news for people and sensors, not a broken run."""
+    severity = dg.AssetCheckSeverity.WARN
+    return dg.AssetCheckResult(passed=seen.passed, asset_key=key, check_name=name, severity=severity, description=seen.message)
 
 
 def _recent(rows: pl.LazyFrame, spec: Drift | Performance) -> pl.DataFrame:
@@ -63,17 +72,14 @@ def _performance(use_case: UseCase, spec: Performance) -> dg.AssetsDefinition:
         key=key,
         ins={"outcomes": dg.AssetIn(names.stage(use_case.name, "outcomes"))},
         description="How good the answers turned out to be, by month and day, per model version.",
-        check_specs=[dg.AssetCheckSpec(GOOD_ENOUGH, asset=key, description="; ".join(map(repr, bounds)) or "No bound is declared.")],
+        check_specs=[dg.AssetCheckSpec(GOOD_ENOUGH, asset=key, description="; ".join(map(repr, bounds)) or "No bound.")],
         automation_condition=LOOK_BACK_CASCADE,
         **said_of(use_case, "performance", "polars", made_from="monitor"),
     )
     def performance(context: dg.AssetExecutionContext, outcomes: pl.LazyFrame) -> dg.MaterializeResult:
         from mlops_assets.graph.watch_performance import watch_performance
 
-        seen = watch_performance(use_case, spec, bounds, outcomes.collect(), _recent(outcomes, spec), seed=SEED)
-        check = dg.AssetCheckResult(passed=seen.passed, asset_key=key, check_name=GOOD_ENOUGH, severity=dg.AssetCheckSeverity.WARN, description=seen.message)
-        return dg.MaterializeResult(metadata=seen.metadata, check_results=[check])
+        seen = watch_performance(use_case, spec, bounds, known=outcomes.collect(), recent=_recent(outcomes, spec), seed=SEED)
+        return dg.MaterializeResult(metadata=seen.metadata, check_results=[_check(key, GOOD_ENOUGH, seen)])
 
     return performance
-
-

@@ -37,10 +37,7 @@ class DayTables(PolarsDeltaIOManager):
         frame.write_delta(
             str(path),
             mode="overwrite",
-            delta_write_options={
-                "partition_by": "day",
-                "predicate": f"day >= DATE '{first}' AND day <= DATE '{last}'",
-            },
+            delta_write_options={"partition_by": "day", "predicate": f"day >= DATE '{first}' AND day <= DATE '{last}'"},
         )
 
     def _table(self, context: dg.OutputContext) -> UPath:

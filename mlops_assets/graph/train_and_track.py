@@ -36,17 +36,24 @@ def train_and_track(
     use_case: UseCase, rows: pl.DataFrame, *, run: dg.DagsterRun, registry: ModelRegistry, versions: Mapping[str, str], say: Say
 ) -> Tracked:
     """Search (when declared), fit, log, register. The same rows give the same version again: it is known by its digest."""
-    registry.close_stale_runs(names.experiment(use_case.name))
+    registry.close_stale_runs(names.experiment(use_case.name))  # runs of killed processes
     made_from = {**_window(use_case, rows), **versions, **_code(use_case, run)}
-    with registry.track(f"{use_case.trainer.kind} {run.run_id[:8]}", experiment=names.experiment(use_case.name), tags=made_from, params=use_case.trainer.model_dump()) as tracked:
+    experiment, title = names.experiment(use_case.name), f"{use_case.trainer.kind} {run.run_id[:8]}"
+    with registry.track(title, experiment=experiment, tags=made_from, params=use_case.trainer.model_dump()) as tracked:
         trainer = _searched(use_case, rows, tracked, say)
         model = fit(trainer, rows, progress=say, **_inputs(use_case))
         _log(tracked, model, rows, use_case)
         version = registry.register(
-            names.registered_model(use_case.name), model.onnx, digest=model.digest, run_id=tracked.run_id, tags=made_from, description=use_case.question
+            names.registered_model(use_case.name),
+            model.onnx,
+            digest=model.digest,
+            run_id=tracked.run_id,
+            tags=made_from,
+            description=use_case.question,
         )
+    said = {"model_version": version, "digest": model.digest, "mlflow_run": tracked.run_id, "epochs": len(model.history)}
     last = {f"last_{name}": value for name, value in (model.history or [{}])[-1].items()}
-    return Tracked(version, model.digest, made_from, {"model_version": version, "digest": model.digest, "mlflow_run": tracked.run_id, "epochs": len(model.history), **last})
+    return Tracked(version, model.digest, made_from, said | last)
 
 
 def _searched(use_case: UseCase, rows: pl.DataFrame, tracked: TrackedRun, say: Say) -> Trainer:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mlops_assets.ports.deployment import Deployment
     from mlops_assets.ports.feature_store import FeatureStore
     from mlops_assets.ports.model_registry import ModelRegistry
+    from mlops_assets.stages.judge import Verdict
 
 SEED = 0
 
@@ -59,7 +60,7 @@ def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
             "truths": dg.AssetIn(names.validated(use_case.name, use_case.label.table)),
         },
         deps=[names.feature(use_case.name, view.name) for view in use_case.features.views],
-        description="Past requests with their features as known at the prediction moment, their label, and the split by time.",
+        description="Past requests with their features as known at the prediction moment, their label, and their split by time.",
         io_manager_key="tables",
         required_resource_keys={"feature_store"},
         **said_of(use_case, "training_set", "feast", "polars", "deltalake", made_from="training_set"),
@@ -77,9 +78,13 @@ def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
 
 def _counts(rows: pl.DataFrame, label: str) -> dict[str, Any]:
     by_split = rows.group_by("split").agg(
-        rows=pl.len(), share_late=pl.col(label).mean(), first=pl.col("event_timestamp").min(), last=pl.col("event_timestamp").max()
+        rows=pl.len(),
+        label_rate=pl.col(label).mean(),
+        first=pl.col("event_timestamp").min(),
+        last=pl.col("event_timestamp").max(),
     )
-    return {"splits": rows_as_table(by_split.sort("first").to_dicts()), "label_rate": float(rows[label].cast(pl.Float64).mean() or 0)}  # pyright: ignore[reportArgumentType]
+    label_rate = rows.select(pl.col(label).cast(pl.Float64).mean()).item()
+    return {"splits": rows_as_table(by_split.sort("first").to_dicts()), "label_rate": label_rate or 0.0}
 
 
 def _candidate(use_case: UseCase) -> dg.AssetsDefinition:
@@ -95,7 +100,8 @@ def _candidate(use_case: UseCase) -> dg.AssetsDefinition:
         from mlops_assets.graph.train_and_track import train_and_track
 
         rows = training_set.collect()
-        tracked = train_and_track(use_case, rows, run=context.run, registry=context.resources.registry, versions=_versions(context, use_case), say=context.log.info)
+        registry, versions = context.resources.registry, _versions(context, use_case)
+        tracked = train_and_track(use_case, rows, run=context.run, registry=registry, versions=versions, say=context.log.info)
         context.add_output_metadata(tracked.metadata)
         return Candidate(tracked.version, tracked.digest, tracked.training)
 
@@ -107,7 +113,8 @@ def _versions(context: dg.AssetExecutionContext, use_case: UseCase) -> dict[str,
     warehouse: DeltaTables = context.resources.warehouse
     paths = [names.validated(use_case.name, contract.table) for contract in use_case.contracts]
     paths += [names.feature(use_case.name, view.name) for view in use_case.features.views]
-    return {f"table.{'.'.join(path[1:])}": str(warehouse.version(path)) for path in [*paths, names.stage(use_case.name, "training_set")]}
+    paths += [names.stage(use_case.name, "training_set")]
+    return {f"table.{'.'.join(path[1:])}": str(warehouse.version(path)) for path in paths}
 
 
 def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
@@ -119,7 +126,10 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
         key=key,
         ins={"training_set": _key(use_case, "training_set"), "candidate": _key(use_case, "candidate")},
         description="The evidence about the candidate on rows it never saw, beside the champion on the same rows, and the gates.",
-        check_specs=[dg.AssetCheckSpec(name, asset=key, blocking=True, description=repr(gate)) for name, gate in zip(gate_names(use_case.gates), use_case.gates, strict=True)],
+        check_specs=[
+            dg.AssetCheckSpec(name, asset=key, blocking=True, description=repr(gate))
+            for name, gate in zip(gate_names(use_case.gates), use_case.gates, strict=True)
+        ],
         io_manager_key="values",
         required_resource_keys={"registry", "deployment", "reports"},
         **said_of(use_case, "evaluation", "evidently", "onnx", made_from="evaluation"),
@@ -128,12 +138,22 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
         from mlops_assets.graph.judge_candidate import judge_candidate
 
         judged = judge_candidate(use_case, training_set.collect(), candidate, resources=context.resources, seed=SEED)
-        yield dg.Output(Judged(judged.evaluation.digest, tuple(v.to_dict() for v in judged.verdicts)), metadata=judged.metadata)
-        for verdict in judged.verdicts:
-            numbers = {"measured": _number(verdict.measured), "bound": verdict.bound, "evidence": dg.MetadataValue.json(verdict.evidence)}
-            yield dg.AssetCheckResult(passed=verdict.passed, asset_key=key, check_name=verdict.gate, metadata=numbers, description=verdict.message)
+        verdicts = tuple(verdict.to_dict() for verdict in judged.verdicts)
+        yield dg.Output(Judged(judged.evaluation.digest, verdicts), metadata=judged.metadata)
+        yield from (_check(key, verdict) for verdict in judged.verdicts)
 
     return evaluation
+
+
+def _check(key: dg.AssetKey, verdict: "Verdict") -> dg.AssetCheckResult:
+    evidence = dg.MetadataValue.json(verdict.evidence)
+    return dg.AssetCheckResult(
+        passed=verdict.passed,
+        asset_key=key,
+        check_name=verdict.gate,
+        metadata={"measured": _number(verdict.measured), "bound": verdict.bound, "evidence": evidence},
+        description=verdict.message,
+    )
 
 
 def _number(value: float) -> float | str:
@@ -185,9 +205,11 @@ def _champion(use_case: UseCase) -> dg.AssetsDefinition:
         onnx = registry.load(names.registered_model(use_case.name), candidate.version)
         verify(Blessing.from_json(blessing), use_case=use_case.name, onnx=onnx, public_keys=context.resources.keys.public())
         deployment.place(candidate.version, onnx, blessing)
-        plan = deployment.point(candidate.version, _started(context).isoformat(), context.run.tags.get("mlops/reason", "materialized by hand"))
+        reason = context.run.tags.get("mlops/reason", "materialized by hand")
+        plan = deployment.point(candidate.version, _started(context).isoformat(), reason)
         registry.set_alias(names.registered_model(use_case.name), names.CHAMPION, candidate.version)
-        context.add_output_metadata({"model_version": plan.champion, "previous": plan.previous or 0, "plan": plan.number, "reason": plan.reason})
+        said = {"model_version": plan.champion, "previous": plan.previous or 0, "plan": plan.number, "reason": plan.reason}
+        context.add_output_metadata(said)
         return plan.champion
 
     return champion

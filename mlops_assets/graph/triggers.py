@@ -142,13 +142,13 @@ def _trained_since(context: dg.SensorEvaluationContext, use_case: UseCase, momen
     """One failed check, one training, however many monitors failed for the same reason."""
     tags = {ONE_AT_A_TIME: use_case.name}
     latest = context.instance.get_run_records(dg.RunsFilter(tags=tags), limit=1)
-    return bool(latest) and (
-        latest[0].dagster_run.status not in FINISHED or latest[0].create_timestamp.timestamp() > moment
-    )
+    return bool(latest) and (latest[0].dagster_run.status not in FINISHED or latest[0].create_timestamp.timestamp() > moment)
 
 
 def _train(use_case: UseCase, reason: str, run_key: str) -> dg.SensorResult:
-    return dg.SensorResult(run_requests=[dg.RunRequest(run_key=run_key, tags={"mlops/reason": reason, ONE_AT_A_TIME: use_case.name})])
+    return dg.SensorResult(
+        run_requests=[dg.RunRequest(run_key=run_key, tags={"mlops/reason": reason, ONE_AT_A_TIME: use_case.name})]
+    )
 
 
 def _schedule(use_case: UseCase, training: Any, at: OnSchedule) -> dg.ScheduleDefinition:

@@ -26,23 +26,25 @@ from mlops_assets.stages.report import drift_report
 def watch_drift(use_case: UseCase, spec: Drift, recent: pl.DataFrame, plan: Plan | None, *, resources: Any, seed: int) -> Seen:
     """Compares profiles of `recent` with those logged when the champion was trained. Passes while there is too little to tell."""
     if plan is None or len(recent) < spec.min_rows:
-        return Seen(True, f"{len(recent)} answered requests in the window; {spec.min_rows} are needed to tell.", {"rows": len(recent)})
+        said = f"{len(recent)} answered requests in the window; {spec.min_rows} are needed to tell."
+        return Seen(True, said, {"rows": len(recent)})
     registry, model = resources.registry, names.registered_model(use_case.name)
     reference = profiles_from_json(registry.artifact(model, plan.champion, PROFILES).decode())
     columns = compare_profiles(reference, profile_like(reference, recent), spec)
     sample = pl.read_parquet(BytesIO(registry.artifact(model, plan.champion, SAMPLE)))
-    report = _report(resources.reports, use_case, sample, recent, spec=spec, seed=seed)
+    page = resources.reports / use_case.name / "drift.html"
+    report = _report(page, use_case, sample, recent, spec=spec, seed=seed)
     share = drift_share(columns)
     moved = sorted((column for column in columns if column.drifted), key=lambda column: -column.psi)
-    message = f"{len(moved)} of {len(columns)} inputs have drifted from version {plan.champion}'s training window (at most {spec.max_share:.0%} may)"
-    message += f": {', '.join(column.name for column in moved[:4])}." if moved else "."
-    return Seen(share <= spec.max_share, message, _said(columns, share, len(recent), spec, report))
+    message = f"{len(moved)} of {len(columns)} inputs have drifted from version {plan.champion}'s training window"
+    named = f": {', '.join(column.name for column in moved[:4])}" if moved else ""
+    message = f"{message} (at most {spec.max_share:.0%} may){named}."
+    return Seen(share <= spec.max_share, message, {"rows": len(recent)} | _said(columns, share, spec, report))
 
 
-def _said(columns: list[ColumnDrift], share: float, rows: int, spec: Drift, report: Path) -> dict[str, Any]:
+def _said(columns: list[ColumnDrift], share: float, spec: Drift, report: Path) -> dict[str, Any]:
     picture = plots.drift_bars(columns, spec.max_psi)
     return {
-        "rows": rows,
         "drifted_share": share,
         "max_psi": max(column.psi for column in columns),
         "columns": rows_as_table(vars(column) for column in sorted(columns, key=lambda column: -column.psi)),
@@ -51,9 +53,8 @@ def _said(columns: list[ColumnDrift], share: float, rows: int, spec: Drift, repo
     }
 
 
-def _report(folder: Path, use_case: UseCase, reference: pl.DataFrame, current: pl.DataFrame, *, spec: Drift, seed: int) -> Path:
-    path = folder / use_case.name / "drift.html"
+def _report(path: Path, use_case: UseCase, reference: pl.DataFrame, current: pl.DataFrame, *, spec: Drift, seed: int) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    features = use_case.features
-    path.write_text(drift_report(reference, current, numeric=features.numeric, categorical=features.categorical, seed=seed, spec=spec))
+    numeric, categorical = use_case.features.numeric, use_case.features.categorical
+    path.write_text(drift_report(reference, current, numeric=numeric, categorical=categorical, seed=seed, spec=spec))
     return path

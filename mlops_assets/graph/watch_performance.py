@@ -19,16 +19,21 @@ from mlops_assets.stages import plots
 from mlops_assets.stages.metrics import Interval
 from mlops_assets.stages.performance import ALL_VERSIONS, realised, window_metrics
 
+# A day of fewer answers says nothing of its own in the plot.
+DAY_ROWS = 50
+
 
 def watch_performance(
-    use_case: UseCase, spec: Performance, bounds: Sequence[OnPerformance], known: pl.DataFrame, recent: pl.DataFrame, *, seed: int
+    use_case: UseCase, spec: Performance, bounds: Sequence[OnPerformance], *, known: pl.DataFrame, recent: pl.DataFrame, seed: int
 ) -> Seen:
     """The metrics of `recent` against the declared bounds. Passes while there is too little to tell."""
     if len(recent) < spec.min_rows:
-        return Seen(True, f"{len(recent)} outcomes known in the window; {spec.min_rows} are needed to tell.", {"rows": len(recent)})
+        said = f"{len(recent)} outcomes known in the window; {spec.min_rows} are needed to tell."
+        return Seen(True, said, {"rows": len(recent)})
     end = cast(datetime, recent["event_timestamp"].max()) + timedelta(seconds=1)
+    label = use_case.label.name
     metrics = window_metrics(
-        recent, end=end, window=spec.window, label=use_case.label.name, probability="probability", min_rows=spec.min_rows, seed=seed
+        recent, end=end, window=spec.window, label=label, probability="probability", min_rows=1, seed=seed
     ).metrics
     worse = [_sentence(bound, metrics[bound.metric]) for bound in bounds if _is_worse(bound, metrics[bound.metric])]
     message = "; ".join(worse) or f"auc {metrics['auc']} over the last {spec.window.days} days is within its bound."
@@ -45,7 +50,9 @@ def _sentence(bound: OnPerformance, found: Interval) -> str:
 
 
 def _said(use_case: UseCase, spec: Performance, known: pl.DataFrame, metrics: dict[str, Interval]) -> dict[str, Any]:
-    monthly, daily = (realised(known, by=by, label=use_case.label.name, probability="probability", min_rows=50) for by in ("month", "day"))
+    label = use_case.label.name
+    monthly = realised(known, by="month", label=label, probability="probability", min_rows=spec.min_rows)
+    daily = realised(known, by="day", label=label, probability="probability", min_rows=DAY_ROWS)
     whole = daily.filter(pl.col("model_version") == ALL_VERSIONS)
     lines = {"auc": [Interval(value, value, value) for value in whole["auc"].fill_null(float("nan"))]}
     picture = plots.metric_over_time("auc", whole["period"].to_list(), lines, bound=_bound(use_case))
@@ -58,4 +65,5 @@ def _said(use_case: UseCase, spec: Performance, known: pl.DataFrame, metrics: di
 
 
 def _bound(use_case: UseCase) -> float | None:
-    return next((trigger.bound for trigger in use_case.triggers if isinstance(trigger, OnPerformance) and trigger.metric == "auc"), None)
+    declared = [trigger for trigger in use_case.triggers if isinstance(trigger, OnPerformance)]
+    return next((trigger.bound for trigger in declared if trigger.metric == "auc"), None)

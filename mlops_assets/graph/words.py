@@ -5,7 +5,7 @@ Belongs here: the translation of a declaration into Dagster's descriptive fields
 
 from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import Any
+from typing import Any, TypedDict
 
 import dagster as dg
 import polars as pl
@@ -16,7 +16,17 @@ from mlops_assets.spec.use_case import Stage, UseCase
 SQL_TYPE = {"string": "string", "int": "bigint", "float": "double", "datetime": "timestamp (UTC)", "bool": "boolean"}
 
 
-def said_of(use_case: UseCase, stage: str, *kinds: str, made_from: Stage | None = None) -> dict[str, Any]:
+class Said(TypedDict):
+    """The descriptive keyword arguments of @asset, AssetOut and AssetSpec."""
+
+    owners: list[str]
+    group_name: str
+    kinds: set[str]
+    tags: dict[str, str]
+    code_version: str
+
+
+def said_of(use_case: UseCase, stage: str, *kinds: str, made_from: Stage | None = None) -> Said:
     """Owner, group, kinds, lifecycle tag and code version, as keyword arguments of @asset or AssetSpec."""
     return {
         "owners": [use_case.owner],
@@ -47,7 +57,8 @@ def count_by_day(context: dg.AssetExecutionContext, frame: pl.DataFrame, key: dg
     counts = dict(frame.group_by("day").len().iter_rows())
     for partition in context.partition_keys:
         rows = counts.get(date.fromisoformat(partition), 0)
-        context.add_asset_metadata({"dagster/partition_row_count": rows}, asset_key=key or context.asset_key, partition_key=partition)
+        said = {"dagster/partition_row_count": rows}
+        context.add_asset_metadata(said, asset_key=key or context.asset_key, partition_key=partition)
 
 
 def rows_as_table(rows: Iterable[Mapping[str, Any]]) -> dg.TableMetadataValue | dg.TextMetadataValue:

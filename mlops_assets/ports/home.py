@@ -66,7 +66,7 @@ class Home:
 
 @dataclass(frozen=True)
 class Environment:
-    """What the environment says: which table of resources applies, where the project and its home are, where the service answers."""
+    """What the environment says: which resources apply, where project and home are, where the service answers."""
 
     name: EnvironmentName
     project: Path

@@ -7,7 +7,7 @@ import hashlib
 import inspect
 from collections.abc import Iterator
 from datetime import date
-from typing import Literal, Self
+from typing import Literal, Self, cast
 
 from pydantic import Field, model_validator
 
@@ -117,11 +117,10 @@ def _repeated(field: str, names: list[str]) -> Iterator[str]:
 def _said(value: object) -> str:
     """A text that changes exactly when the declaration does; functions count by their module's source."""
     if isinstance(value, Word):
-        return (
-            f"{type(value).__name__}({', '.join(f'{name}={_said(getattr(value, name))}' for name in type(value).model_fields)})"
-        )
+        fields = (f"{name}={_said(getattr(value, name))}" for name in type(value).model_fields)
+        return f"{type(value).__name__}({', '.join(fields)})"
     if isinstance(value, tuple):
-        return f"({', '.join(_said(item) for item in value)})"  # pyright: ignore[reportUnknownVariableType]
+        return f"({', '.join(map(_said, cast(tuple[object, ...], value)))})"
     if callable(value):
         return inspect.getsource(inspect.getmodule(value) or type(value))
     return repr(value)

@@ -205,7 +205,7 @@ def _learn(
 ) -> Learner:
     """A fresh network after `epochs` epochs, or fewer where `validation` rows say so."""
     stopping = [EarlyStopping("validation_loss", patience=word.patience, verbose=False)] if validation else []
-    with _seeded(word.seed), _quiet():
+    with _repeatable(word.seed), _quiet():
         batches = _loader(rows, Batches(len(rows), word.batch_size, word.seed))
         learner = Learner(Network(word, signature, rows.features), word, batches=len(batches), progress=progress)
         loop = lightning.Trainer(
@@ -253,14 +253,21 @@ def _embedding(values: int) -> nn.Embedding:
 
 
 @contextmanager
-def _seeded(seed: int) -> Generator[None]:
-    """Torch's randomness from `seed`; afterwards it goes on as if nothing had been trained."""
+def _repeatable(seed: int) -> Generator[None]:
+    """Torch's randomness from `seed`, on one thread; afterwards torch goes on as if nothing had been trained.
+
+    One thread: a network this small gains nothing from more, the order of its sums no longer depends on the number of
+    cores, and beside busy neighbours two threads took ten times as long, each waiting for the other to get a core.
+    """
     demanded, only_warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    threads = torch.get_num_threads()
     try:
+        torch.set_num_threads(1)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             yield
     finally:
+        torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(demanded, warn_only=only_warned)
 
 

@@ -15,7 +15,10 @@ from mlops_assets.use_cases import flight_features as transforms
 
 CARRIER = Column(name="carrier", dtype="string", pattern=r"^[A-Z0-9]{2}$", example="UA", description="IATA code of the airline.")
 FLIGHT = Column(name="flight", dtype="int", min=1, max=9999, example=1545, description="Flight number.")
-TAILNUM = Column(name="tailnum", dtype="string", nullable=True, pattern=r"^[A-Z0-9]{2,8}$", example="N14228", description="Registration of the aircraft, when it is known.")  # fmt: skip
+TAILNUM = Column(
+    name="tailnum", dtype="string", nullable=True, pattern=r"^[A-Z0-9]{2,8}$", example="N14228",
+    description="Registration of the aircraft, when it is known.",
+)  # fmt: skip
 ORIGIN = Column(name="origin", dtype="string", allowed=("EWR", "JFK", "LGA"), example="EWR", description="Airport of departure.")
 DEST = Column(name="dest", dtype="string", pattern=r"^[A-Z]{3}$", example="IAH", description="Airport of arrival.")
 SCHED_DEP = Column(name="sched_dep", dtype="datetime", example="2013-07-01T14:05:00Z", description="Scheduled departure.")
@@ -30,7 +33,11 @@ SCHEDULE = Contract(
     ),
     unique=FLIGHT_KEY,
     day="sched_dep",
-    expectations=(RowCountBand(min_ratio=0.5, max_ratio=1.6), MaxNullShare(column="tailnum", share=0.4), MaxNovelShare(column="carrier", share=0.02)),
+    expectations=(
+        RowCountBand(min_ratio=0.5, max_ratio=1.6),
+        MaxNullShare(column="tailnum", share=0.4),
+        MaxNovelShare(column="carrier", share=0.02),
+    ),
 )  # fmt: skip
 OUTCOMES = Contract(
     table="outcomes",
@@ -58,7 +65,7 @@ WEATHER = Contract(
         Column(name="humid", dtype="float", nullable=True, min=0, max=100, description="Relative humidity, percent."),
         Column(name="wind_dir", dtype="float", nullable=True, min=0, max=360, description="Wind direction, degrees."),
         Column(name="wind_speed", dtype="float", nullable=True, min=0, max=200, description="Wind speed, miles per hour."),
-        Column(name="wind_gust", dtype="float", nullable=True, min=0, max=250, description="Gusts, miles per hour; often absent."),
+        Column(name="wind_gust", dtype="float", nullable=True, min=0, max=250, description="Gusts, miles per hour, if any."),
         Column(name="precip", dtype="float", nullable=True, min=0, max=10, description="Rain of the hour, inches."),
         Column(name="pressure", dtype="float", nullable=True, min=900, max=1100, description="Sea-level pressure, millibar."),
         Column(name="visib", dtype="float", nullable=True, min=0, max=50, description="Visibility, miles."),

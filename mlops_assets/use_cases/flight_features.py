@@ -43,11 +43,13 @@ def late_label(outcomes: pl.LazyFrame) -> pl.LazyFrame:
 def origin_weather(tables: Tables, start: datetime, end: datetime) -> pl.LazyFrame:
     """The hourly observation of an airport, with the rain and the change of pressure of the last three hours."""
     hours = tables["weather"].sort("origin", "observed_at")
-    before = pl.col("pressure").shift(3)
+    # By the clock and not by rows: observations go missing.
+    before = hours.select("origin", pl.col("observed_at").dt.offset_by("3h"), pressure_before="pressure")
     return (
-        hours.with_columns(
+        hours.join(before, on=["origin", "observed_at"], how="left", maintain_order="left")
+        .with_columns(
             precip_3h=pl.col("precip").rolling_sum_by("observed_at", window_size="3h").over("origin"),
-            pressure_change_3h=(pl.col("pressure") - before).over("origin"),
+            pressure_change_3h=pl.col("pressure") - pl.col("pressure_before"),
         )
         .rename({"observed_at": "event_timestamp"})
         .filter(_within(start, end))
@@ -110,7 +112,11 @@ def _within(start: datetime, end: datetime) -> pl.Expr:
 def _rolled(
     outcomes: pl.LazyFrame, *, keys: list[str], every: str, windows: list[str], start: datetime, end: datetime
 ) -> pl.LazyFrame:
-    """Rolling counts per key on a regular grid of moments; a moment counts the outcomes known at or before it."""
+    """Rolling counts per key on a regular grid of moments; a moment counts the outcomes known at or before it.
+
+    The last window is the longest. A key without an outcome in it has no row, so that neither a key that appears later
+    nor how many days are filled at once can be told from the rows.
+    """
     # The microsecond keeps an outcome known exactly on the grid in that moment's count.
     moment = (pl.col("arr_time") - pl.duration(microseconds=1)).dt.truncate(every).dt.offset_by(every)
     counts = (
@@ -129,7 +135,8 @@ def _rolled(
         for name in ("flights", "late", "delay")
         for window in windows
     ]
-    return filled.sort(*keys, "event_timestamp").with_columns(sums).filter(_within(start, end))
+    known = pl.col(f"flights_{windows[-1]}") > 0
+    return filled.sort(*keys, "event_timestamp").with_columns(sums).filter(known & _within(start, end))
 
 
 def _moments(start: datetime, end: datetime, every: str, windows: list[str]) -> pl.Series:

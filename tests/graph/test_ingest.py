@@ -5,9 +5,9 @@ from typing import Any
 
 import polars as pl
 import pytest
-from tests.graph.conftest import FIRST, LAST, Platform, failed_checks, failure
 
 from mlops_assets import names
+from tests.graph.conftest import FIRST, LAST, Platform, failed_checks, failure
 
 VALIDATED, QUARANTINE = names.validated("flight_delay", "schedule"), names.quarantine("flight_delay", "schedule")
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,7 +12,6 @@ import httpx
 import psutil
 import pytest
 
-from mlops_assets.ports import processes
 from mlops_assets.ports.processes import Child, NotStarted, Processes, free_port
 
 # Prints the ids of itself and of its grandchildren: one in its group, one in a session of its own, as Bento's workers are.
@@ -25,6 +25,7 @@ time.sleep(600)
 STUBBORN = """
 import os, signal, time
 signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print(os.getpid(), flush=True)
 time.sleep(600)
 """
@@ -35,6 +36,18 @@ try:
     time.sleep(600)
 except KeyboardInterrupt:
     print("ended cleanly", flush=True)
+"""
+
+
+# Starts one child that says its id into the supervisor's own log, and waits.
+SUPERVISOR = """
+import os, sys, time
+from pathlib import Path
+from mlops_assets.ports.processes import Child, Processes
+sleep = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+child = Child("child", [sys.executable, "-c", sleep], os.environ, log=Path("logs/supervisor.log"), working_folder=Path.cwd())
+with Processes([child], grace_s=5):
+    time.sleep(600)
 """
 
 
@@ -55,6 +68,10 @@ def family(one: Child) -> list[int]:
             return [int(word) for word in one.log.read_text().splitlines()[0].split()]
         time.sleep(0.02)
     raise AssertionError(f"{one.name} said nothing in 30 s")
+
+
+def supervisor_process(one: Child) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(one.command, cwd=one.working_folder, stderr=subprocess.DEVNULL)
 
 
 def alive(ids: list[int]) -> list[int]:
@@ -78,33 +95,29 @@ def test_children_are_asked_to_end_before_they_are_killed(tmp_path: Path) -> Non
     assert clean.log.read_text().endswith("ended cleanly\n")
 
 
-def test_no_grandchild_outlives_the_block_not_even_one_in_a_session_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(processes, "GRACE_SECONDS", 1.0)
+def test_no_grandchild_outlives_the_block_not_even_one_in_a_session_of_its_own(tmp_path: Path) -> None:
     parent = child(tmp_path, "parent", PARENT)
-    with Processes([parent]):
+    with Processes([parent], grace_s=0.5):
         ids = family(parent)
         assert alive(ids) == ids
     assert alive(ids) == []
 
 
-def test_a_killed_parent_leaves_no_orphan_in_its_group(tmp_path: Path) -> None:
+def test_a_parent_that_was_killed_leaves_no_orphan(tmp_path: Path) -> None:
     parent = child(tmp_path, "parent", PARENT)
-    with Processes([parent, child(tmp_path, "clean", CLEAN)]) as running:
-        killed, grandchild, stranger = family(parent)
+    with Processes([parent, child(tmp_path, "clean", CLEAN)], grace_s=0.5) as running:
+        killed, *orphans = family(parent)
         os.kill(killed, signal.SIGKILL)
         while not running.dead():
             time.sleep(0.02)
         assert [one.name for one in running.dead()] == ["parent"]
-        os.kill(stranger, signal.SIGKILL)
-    assert alive([grandchild]) == []
+        assert alive(orphans) == orphans
+    assert alive(orphans) == []
 
 
-def test_whoever_ignores_the_request_is_killed_after_the_grace_period(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "GRACE_SECONDS", 0.5)
+def test_whoever_ignores_every_request_is_killed_after_the_grace_period(tmp_path: Path) -> None:
     stubborn = child(tmp_path, "stubborn", STUBBORN)
-    with Processes([stubborn]):
+    with Processes([stubborn], grace_s=0.5):
         ids = family(stubborn)
     assert alive(ids) == []
 
@@ -125,12 +138,21 @@ def test_a_child_that_ends_before_it_is_ready_shows_its_code_and_log_and_ends_th
     assert not clean.log.read_text() or alive(family(clean)) == []
 
 
-def test_a_child_that_never_becomes_ready_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "READY_SECONDS", 1.0)
+def test_a_child_that_never_becomes_ready_is_given_up(tmp_path: Path) -> None:
     silent = child(tmp_path, "silent", CLEAN, ready_url=f"http://127.0.0.1:{free_port()}/")
-    with pytest.raises(NotStarted, match="silent was not ready in 1 s"), Processes([silent]):
+    with pytest.raises(NotStarted, match="silent was not ready in 1 s"), Processes([silent], ready_s=1):
         raise AssertionError("the block must not begin")
     assert alive(family(silent)) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_supervisor_that_is_told_to_end_ends_its_children_first(tmp_path: Path, number: signal.Signals) -> None:
+    supervisor = child(tmp_path, "supervisor", SUPERVISOR)
+    with supervisor_process(supervisor) as process:
+        ids = family(supervisor)
+        process.send_signal(number)
+        process.wait(timeout=30)
+    assert alive(ids) == []
 
 
 def test_a_free_port_can_be_listened_on() -> None:

@@ -17,7 +17,10 @@ SIGNATURE = Signature(("wind", "delay"), {})
 
 def halved_wind(width: int = 2, output: str = OUTPUT) -> onnx.ModelProto:
     """A graph of `width` inputs that answers half the first one."""
-    nodes = [helper.make_node("MatMul", [INPUT, "weights"], ["column"]), helper.make_node("Squeeze", ["column", "axis"], [output])]
+    nodes = [
+        helper.make_node("MatMul", [INPUT, "weights"], ["column"]),
+        helper.make_node("Squeeze", ["column", "axis"], [output]),
+    ]
     weights = np.zeros((width, 1), np.float32)
     weights[0] = 0.5
     constants = [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(np.int64([1]), "axis")]

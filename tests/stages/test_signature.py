@@ -43,7 +43,9 @@ def test_a_signature_survives_its_text_form(categories: dict[str, tuple[str, ...
 
 
 def test_missing_infinite_and_too_large_numbers_become_nan() -> None:
-    rows = pl.DataFrame({"wind": [None, float("nan"), float("inf"), 1e300, 2.5], "delay": [1, 2, None, 4, 5], "carrier": ["AA"] * 5})
+    rows = pl.DataFrame(
+        {"wind": [None, float("nan"), float("inf"), 1e300, 2.5], "delay": [1, 2, None, 4, 5], "carrier": ["AA"] * 5}
+    )
     encoded = FIVE.encode(rows)
     assert encoded.dtype == np.float32
     np.testing.assert_array_equal(encoded[:, 0], np.float32([np.nan, np.nan, np.nan, np.nan, 2.5]))

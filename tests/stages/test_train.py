@@ -31,7 +31,8 @@ def test_the_model_file_carries_the_signature_it_was_trained_with() -> None:
 
 def test_test_rows_are_never_read() -> None:
     spoilt = ROWS.with_columns(
-        late=pl.when(SPLIT == "test").then(None).otherwise(LATE), carrier=pl.when(SPLIT == "test").then(pl.lit("ZZ")).otherwise("carrier")
+        late=pl.when(SPLIT == "test").then(None).otherwise(LATE),
+        carrier=pl.when(SPLIT == "test").then(pl.lit("ZZ")).otherwise("carrier"),
     )
     assert trained(spoilt).digest == trained(ROWS).digest
 
@@ -50,9 +51,11 @@ def test_another_seed_or_field_is_another_trainer_of_the_same_inputs() -> None:
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_a_split_that_is_empty_or_has_one_label_is_refused(split: str) -> None:
     with pytest.raises(UntrainableRows, match=rf"train · 0 rows of split '{split}' have the labels \[\] in 'late'"):
-        trained(ROWS.filter(SPLIT != split))
-    with pytest.raises(UntrainableRows, match=rf"rows of split '{split}' have the labels \[0\.0\] in 'late'; needed: both 0 and 1"):
-        trained(ROWS.with_columns(late=pl.when(SPLIT == split).then(0).otherwise(LATE)))
+        trained(ROWS.filter(split != SPLIT))
+    with pytest.raises(
+        UntrainableRows, match=rf"rows of split '{split}' have the labels \[0\.0\] in 'late'; needed: both 0 and 1"
+    ):
+        trained(ROWS.with_columns(late=pl.when(split == SPLIT).then(0).otherwise(LATE)))
 
 
 def test_a_row_without_a_label_is_refused() -> None:

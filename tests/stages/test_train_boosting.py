@@ -55,7 +55,9 @@ def beside_splits(fitted: FittedTrees) -> np.ndarray:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 300]))
-def test_onnx_agrees_with_sklearn_on_missing_and_unknown_values(fitted: FittedTrees, model: OnnxModel, seed: int, count: int) -> None:
+def test_onnx_agrees_with_sklearn_on_missing_and_unknown_values(
+    fitted: FittedTrees, model: OnnxModel, seed: int, count: int
+) -> None:
     rows = unlabelled_rows(count, seed)
     expected = fitted.probability(fitted.signature.encode(rows))
     np.testing.assert_allclose(model.predict(rows), expected, rtol=0, atol=1e-5)

@@ -47,7 +47,9 @@ def model(fitted: FittedNetwork) -> OnnxModel:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 300]))
-def test_onnx_agrees_with_torch_on_missing_and_unknown_values(fitted: FittedNetwork, model: OnnxModel, seed: int, count: int) -> None:
+def test_onnx_agrees_with_torch_on_missing_and_unknown_values(
+    fitted: FittedNetwork, model: OnnxModel, seed: int, count: int
+) -> None:
     rows = unlabelled_rows(count, seed)
     expected = fitted.probability(SIGNATURE.encode(rows))
     assert expected.shape == (count,)
@@ -59,7 +61,9 @@ def test_onnx_agrees_with_torch_on_missing_and_unknown_values(fitted: FittedNetw
 def test_any_number_gets_the_same_probability_from_both(
     fitted: FittedNetwork, model: OnnxModel, numbers: list[float], carrier: str | None
 ) -> None:
-    row = pl.DataFrame({**{name: [value] for name, value in zip(NUMERIC, numbers, strict=True)}, "carrier": [carrier], "origin": ["EWR"]})
+    row = pl.DataFrame(
+        {**{name: [value] for name, value in zip(NUMERIC, numbers, strict=True)}, "carrier": [carrier], "origin": ["EWR"]}
+    )
     (answer,) = model.predict(row)
     assert 0 <= answer <= 1
     assert answer == pytest.approx(fitted.probability(SIGNATURE.encode(row))[0], abs=1e-5)
@@ -85,9 +89,11 @@ def test_training_leaves_torch_as_it_was() -> None:
     expected = torch.rand(3)
     torch.manual_seed(5)
     torch.use_deterministic_algorithms(False)
+    threads = torch.get_num_threads()
     fitted_network(WORD.but(max_epochs=1))
     assert torch.equal(torch.rand(3), expected)
     assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.get_num_threads() == threads
 
 
 def test_the_network_learns_what_makes_a_row_late(fitted: FittedNetwork) -> None:

@@ -1,0 +1,57 @@
+"""What loading the code location costs, as a ratio to `import dagster`: fresh processes, taken in turn, medians.
+
+Run it alone: `make bench`. It ends with code 1 when the ratio passes its bound or a heavy library comes along.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+ROUNDS = 7
+MAX_RATIO = 1.3
+HEAVY = ("torch", "pytorch_lightning", "lightning", "feast", "mlflow", "evidently", "sklearn", "bentoml", "optuna", "matplotlib")
+
+MEASURE = """
+import json, sys, time
+start = time.perf_counter()
+{statement}
+seconds = time.perf_counter() - start
+print(json.dumps([seconds, sorted(sys.modules)]))
+"""
+ALONE = MEASURE.format(statement="import dagster")
+LOADED = MEASURE.format(statement="from mlops_assets.definitions import defs; defs().get_repository_def()")
+
+
+def measured(code: str, home: str) -> tuple[float, list[str]]:
+    """Seconds, and the modules that were loaded, in a fresh interpreter."""
+    variables = {**os.environ, "MLOPS_ENV": "test", "MLOPS_HOME": home, "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=variables, capture_output=True, text=True, check=True)
+    seconds, modules = json.loads(done.stdout.splitlines()[-1])
+    return seconds, modules
+
+
+def main() -> int:
+    alone, loaded, modules = list[float](), list[float](), set[str]()
+    with tempfile.TemporaryDirectory() as home:
+        measured(LOADED, home)  # fills the byte-code and file caches
+        for _ in range(ROUNDS):
+            alone.append(measured(ALONE, home)[0])
+            seconds, found = measured(LOADED, home)
+            loaded.append(seconds)
+            modules.update(found)
+    heavy = sorted(modules & set(HEAVY))
+    ratio = statistics.median(loaded) / statistics.median(alone)
+    print(f"import dagster           {statistics.median(alone):.2f} s (median of {ROUNDS}, fastest {min(alone):.2f} s)")
+    print(f"load the code location   {statistics.median(loaded):.2f} s (median of {ROUNDS}, fastest {min(loaded):.2f} s)")
+    print(f"ratio                    {ratio:.2f} (at most {MAX_RATIO})")
+    print(f"heavy libraries loaded   {', '.join(heavy) or 'none'}")
+    return int(ratio > MAX_RATIO or bool(heavy))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

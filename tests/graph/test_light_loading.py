@@ -1,0 +1,34 @@
+"""The code location loads without the libraries of the work, so that every run worker starts fast."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+HEAVY = {
+    "torch", "pytorch_lightning", "lightning", "feast", "mlflow", "evidently", "bentoml", "sklearn", "skl2onnx", "onnx",
+    "onnxruntime", "optuna", "matplotlib", "pandera",
+}  # fmt: skip
+LOAD = """
+import json, sys
+from mlops_assets.definitions import defs
+keys = [key.to_user_string() for key in defs().resolve_asset_graph().get_all_asset_keys()]
+print(json.dumps([keys, sorted(sys.modules)]))
+"""
+
+
+def loaded(home: Path) -> tuple[list[str], set[str]]:
+    variables = {**os.environ, "MLOPS_ENV": "test", "MLOPS_HOME": str(home), "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run([sys.executable, "-c", LOAD], cwd=PROJECT, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    keys, modules = json.loads(done.stdout.splitlines()[-1])
+    return keys, set(modules)
+
+
+def test_loading_every_definition_opens_no_heavy_library_and_writes_nothing(tmp_path: Path) -> None:
+    keys, modules = loaded(tmp_path)
+    assert "flight_delay/candidate" in keys
+    assert modules & HEAVY == set()
+    assert list(tmp_path.iterdir()) == []
