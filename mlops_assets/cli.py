@@ -4,7 +4,10 @@ Belongs here: arguments and what is said about their effect. Not here: any work.
 """
 
 import os
+import signal
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -17,8 +20,15 @@ from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import USE_CASES
 
 PROJECT = Path(__file__).resolve().parent.parent
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Data in, models out, and what serves now.")
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 Name = Annotated[str, typer.Argument(help="The use case, such as flight_delay.")]
+
+
+@app.callback()
+def main() -> None:
+    """Data in, models out, and what serves now."""
+    # SIGTERM ends as Ctrl-C does: in order, with every child process.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @app.command()
@@ -69,7 +79,8 @@ def up() -> None:
     """Web UI, daemon, prediction service and MLflow, until Ctrl-C."""
     from mlops_assets.platform import running_platform
 
-    with running_platform(_environment(), everything=True) as addresses:
+    typer.echo("Starting web UI, daemon, prediction service and MLflow …")
+    with _told_plainly(), running_platform(_environment(), everything=True) as addresses:
         for name, url in addresses.items():
             typer.echo(f"  {name:<10} {url}")
         typer.echo("Ctrl-C ends them all.")
@@ -81,7 +92,25 @@ def demo() -> None:
     """Raw flights become a model that answers, drifts, is trained again and replaced."""
     from mlops_assets.demo.stage import run_demo
 
-    run_demo(_environment(), _use_case("flight_delay"), say=typer.echo)
+    with _told_plainly():
+        run_demo(_environment(), _use_case("flight_delay"), say=typer.echo)
+
+
+@contextmanager
+def _told_plainly() -> Generator[None]:
+    """Errors with a remedy reach people as one message, without a traceback."""
+    from mlops_assets.demo.watching import StillWaiting
+    from mlops_assets.platform import AlreadyRunning
+    from mlops_assets.ports.processes import NotStarted
+
+    try:
+        yield
+    except (AlreadyRunning, NotStarted, StillWaiting) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo("Ended.", err=True)
+        raise typer.Exit(130) from None
 
 
 def _until_interrupted() -> None:

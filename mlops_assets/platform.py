@@ -3,6 +3,7 @@
 Belongs here: which process is started how. Not here: starting, watching and ending processes (ports/processes.py).
 """
 
+import fcntl
 import os
 import sys
 from collections.abc import Generator
@@ -22,12 +23,21 @@ event_log_storage:
 """
 
 
+class AlreadyRunning(RuntimeError):
+    """Two platforms on one home would start every run twice."""
+
+
 @contextmanager
 def running_platform(environment: Environment, *, everything: bool) -> Generator[dict[str, str]]:
     """Addresses by name, for as long as the block lasts. Raises NotStarted with the log's last lines."""
-    asked = ("service", "dagster", "mlflow") if everything else ("service",)
+    with _alone(environment):
+        yield from _started(environment, ("service", "dagster", "mlflow") if everything else ("service",))
+
+
+def _started(environment: Environment, asked: tuple[str, ...]) -> Generator[dict[str, str]]:
     addresses = {name: f"http://127.0.0.1:{free_port()}" for name in asked}
     _lay_instance(environment)
+    _close_unfinished_runs(environment)
     variables = _variables(environment, addresses["service"])
     starts = {"service": _service, "dagster": _web, "mlflow": _mlflow}
     children = [starts[name](environment, url, variables) for name, url in addresses.items()]
@@ -40,6 +50,30 @@ def _lay_instance(environment: Environment) -> None:
     folder = environment.home.dagster
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "dagster.yaml").write_text((environment.project / "dagster.yaml").read_text() + EVENT_LOG.format(folder=folder))
+
+
+def _close_unfinished_runs(environment: Environment) -> None:
+    """Runs whose process died with an earlier platform: nobody else would ever end them, and what follows waits for them."""
+    import dagster as dg
+
+    unfinished = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    with dg.DagsterInstance.from_config(str(environment.home.dagster)) as instance:
+        for run in instance.get_runs(dg.RunsFilter(statuses=unfinished)):
+            instance.report_run_failed(run, "Its process ended together with the platform that had started it.")
+
+
+@contextmanager
+def _alone(environment: Environment) -> Generator[None]:
+    """One platform a home. Raises AlreadyRunning."""
+    environment.home.root.mkdir(parents=True, exist_ok=True)
+    with (environment.home.root / "platform.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunning(
+                f"{environment.home.root} · a platform runs on this home already. Use that one, end it, or set MLOPS_HOME."
+            ) from None
+        yield
 
 
 def _variables(environment: Environment, service_url: str) -> dict[str, str]:

@@ -74,12 +74,16 @@ def _performance(use_case: UseCase, spec: Performance) -> dg.AssetsDefinition:
         description="How good the answers turned out to be, by month and day, per model version.",
         check_specs=[dg.AssetCheckSpec(GOOD_ENOUGH, asset=key, description="; ".join(map(repr, bounds)) or "No bound.")],
         automation_condition=LOOK_BACK_CASCADE,
+        required_resource_keys={"deployment"},
         **said_of(use_case, "performance", "polars", made_from="monitor"),
     )
     def performance(context: dg.AssetExecutionContext, outcomes: pl.LazyFrame) -> dg.MaterializeResult:
         from mlops_assets.graph.watch_performance import watch_performance
 
-        seen = watch_performance(use_case, spec, bounds, known=outcomes.collect(), recent=_recent(outcomes, spec), seed=SEED)
+        plan = context.resources.deployment(use_case.name).plan()
+        # The version that answers now is judged by its own answers: those of its predecessor have had their consequence.
+        recent = _recent(outcomes.filter(pl.col("model_version") == (plan.champion if plan else None)), spec)
+        seen = watch_performance(use_case, spec, bounds, known=outcomes.collect(), recent=recent, seed=SEED)
         return dg.MaterializeResult(metadata=seen.metadata, check_results=[_check(key, GOOD_ENOUGH, seen)])
 
     return performance

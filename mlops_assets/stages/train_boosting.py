@@ -60,7 +60,7 @@ def train(
     fields = trainer.model_dump(exclude={"kind", "seed"})
     fields |= {"early_stopping": False, "random_state": trainer.seed}
     classifier = HistGradientBoostingClassifier(**fields)
-    # Beside busy neighbours two threads took ten times as long as one, each waiting for the other to get a core.
+    # One thread: beside busy neighbours more take many times as long, each waiting for the others to get a core.
     with threadpool_limits(limits=1, user_api="openmp"):
         classifier.fit(_without_empty_columns(rows.features), rows.label)
         _round_thresholds_down(classifier)

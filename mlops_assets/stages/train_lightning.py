@@ -29,7 +29,7 @@ from mlops_assets.stages.fitted import Examples, History, Progress, UntrainableR
 from mlops_assets.stages.onnx_file import seal
 from mlops_assets.stages.signature import INPUT, OUTPUT, UNKNOWN, Signature
 
-EDGES = 16  # steps per number; measured over four seasons, steps gain 0.012 AUC over plain standardised numbers
+EDGES = 16  # steps per number; measured on four months of flights, steps gain 0.012 AUC over plain standardised numbers
 CLIP = 4.0  # standard deviations; a sensor gone wild must not saturate the network
 HIDE_CATEGORY = 0.01  # of training codes become UNKNOWN, so that an unseen carrier has a learned answer too
 MAX_EMBEDDING = 8
@@ -257,7 +257,7 @@ def _repeatable(seed: int) -> Generator[None]:
     """Torch's randomness from `seed`, on one thread; afterwards torch goes on as if nothing had been trained.
 
     One thread: a network this small gains nothing from more, the order of its sums no longer depends on the number of
-    cores, and beside busy neighbours two threads took ten times as long, each waiting for the other to get a core.
+    cores, and beside busy neighbours threads take many times as long, each waiting for the others to get a core.
     """
     demanded, only_warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     threads = torch.get_num_threads()

@@ -67,9 +67,8 @@ def test_no_rows_give_an_empty_matrix() -> None:
 
 
 def test_the_vocabulary_rises_with_the_label_rate_and_leaves_rare_values_out() -> None:
-    rows = pl.DataFrame(
-        {"carrier": ["often"] * 40 + ["never"] * 40 + ["half"] * 40 + ["rare"] * (MIN_ROWS - 1), "late": [1] * 40 + [0] * 40 + [0, 1] * 20 + [1] * (MIN_ROWS - 1)}
-    )  # fmt: skip
+    labels = {"often": [1] * 40, "never": [0] * 40, "half": [0, 1] * 20, "rare": [1] * (MIN_ROWS - 1)}
+    rows = pl.concat(pl.DataFrame({"carrier": carrier, "late": late}) for carrier, late in labels.items())
     assert learn(rows, numeric=(), categorical=("carrier",), label="late").categories == {"carrier": ("never", "half", "often")}
 
 
