@@ -4,7 +4,6 @@ Belongs here: arguments and what is said about their effect. Not here: any work.
 """
 
 import os
-import signal
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -27,8 +26,6 @@ Name = Annotated[str, typer.Argument(help="The use case, such as flight_delay.")
 @app.callback()
 def main() -> None:
     """Data in, models out, and what serves now."""
-    # SIGTERM ends as Ctrl-C does: in order, with every child process.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @app.command()

@@ -5,6 +5,7 @@ Belongs here: starting, readiness, ending. Not here: which processes there are (
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
