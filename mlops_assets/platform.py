@@ -82,6 +82,7 @@ def _variables(environment: Environment, service_url: str) -> dict[str, str]:
         "MLOPS_ENV": environment.name,
         "MLOPS_HOME": str(environment.home.root),
         "MLOPS_SERVICE_URL": service_url,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
         "PYTHONWARNINGS": "ignore",
         "PYTHONUNBUFFERED": "1",
     }
@@ -109,6 +110,12 @@ def _service(environment: Environment, url: str, variables: dict[str, str]) -> C
 
 
 def _mlflow(environment: Environment, url: str, variables: dict[str, str]) -> Child:
+    from mlops_assets.ports.model_registry import ModelRegistry  # opens mlflow
+
+    # The server would make the database in place: slower, and not safely beside a run that makes it too.
+    ModelRegistry(environment.home.mlflow).prepare()
+    # Its job runner is eight more processes and 1 GB, for evaluations of language models.
+    variables = {**variables, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     store = f"sqlite:///{environment.home.mlflow / 'mlflow.db'}"
     where = ["--host", "127.0.0.1", "--port", _port(url), "--backend-store-uri", store, "--workers", "1"]
     command = [sys.executable, "-m", "mlflow", "server", *where]

@@ -7,6 +7,7 @@ Not here: whether a version may answer; an alias only mirrors that for people.
 import fcntl
 import hashlib
 import json
+import logging
 import sqlite3
 import time
 import uuid
@@ -91,6 +92,10 @@ class ModelRegistry:
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
+
+    def prepare(self) -> None:
+        """Makes the database now, for others that open the file themselves."""
+        self._client.search_experiments(max_results=1)
 
     @contextmanager
     def track(
@@ -232,6 +237,7 @@ def _lay_database(root: Path) -> None:
     if database.exists():
         return
     aside.unlink(missing_ok=True)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it announces the set-up on the terminal
     engine = SqlAlchemyStore("sqlite:///:memory:", (root / "artifacts").as_uri()).engine
     with closing(engine.raw_connection()) as source, closing(sqlite3.connect(aside)) as target:
         cast(sqlite3.Connection, source.driver_connection).backup(target)

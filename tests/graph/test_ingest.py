@@ -37,7 +37,11 @@ def test_a_sound_day_passes_whole(platform: Platform, january: list[Any]) -> Non
 
 @pytest.mark.parametrize(
     ("column", "value", "said"),
-    [("distance", "-5", "distance"), ("sched_dep", "2013-01-02T25:10:00Z", "is not a datetime"), ("carrier", "united", "carrier")],
+    [
+        ("distance", "-5", "distance"),
+        ("sched_dep", "2013-01-02T25:10:00Z", "is not a datetime"),
+        ("carrier", "united", "carrier"),
+    ],
 )
 def test_one_bad_row_goes_to_quarantine_and_the_rest_goes_on(
     platform: Platform, january: list[Any], column: str, value: str, said: str
@@ -73,13 +77,11 @@ def test_too_many_bad_rows_stop_what_follows(platform: Platform, january: list[A
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda text: b"", "empty"),
-        (lambda text: text.replace(b"tailnum", b"tail_number", 1), "tail_number"),
-    ],
+    ("change", "said"), [(lambda text: b"", "empty"), (lambda text: text.replace(b"tailnum", b"tail_number", 1), "tail_number")]
 )
-def test_an_unreadable_file_fails_with_its_name_and_the_remedy(platform: Platform, january: list[Any], change: Any, said: str) -> None:
+def test_an_unreadable_file_fails_with_its_name_and_the_remedy(
+    platform: Platform, january: list[Any], change: Any, said: str
+) -> None:
     land_schedule(platform, of(january, "schedule").rows)
     sound = platform.landing.path("flight_delay", "schedule", FIRST).read_bytes()
     assert platform.carry("schedule").success

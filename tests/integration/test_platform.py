@@ -68,4 +68,4 @@ def test_everybody_answers_and_nobody_outlives_the_block(tmp_path: Path) -> None
     assert all(health.values()), (health, (tmp_path / "logs" / "daemon.log").read_text()[-2000:])
     assert processes_of(tmp_path) == []
     assert {log.name for log in (tmp_path / "logs").iterdir()} >= LOGS
-    assert "telemetry: {enabled: false}" in (tmp_path / "dagster" / "dagster.yaml").read_text()
+    assert (PROJECT / "dagster.yaml").read_text() in (tmp_path / "dagster" / "dagster.yaml").read_text()

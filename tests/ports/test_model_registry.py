@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from signal import SIGKILL
@@ -11,6 +13,7 @@ from signal import SIGKILL
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from mlops_assets.ports.model_registry import MODEL, PARAMS, ModelAltered, ModelRegistry, NotRegistered
 
@@ -29,6 +32,8 @@ with registry.track("training", experiment="race", tags={}, params={}) as run:
     if ending == "waits":
         sys.stdin.read()
     version = registry.register("race", onnx, digest=sha256(onnx).hexdigest(), run_id=run.run_id, tags={}, description="raced")
+    if ending == "killed after":
+        os.kill(os.getpid(), signal.SIGKILL)
 print(version)
 """
 
@@ -176,3 +181,25 @@ def test_two_processes_may_create_the_database_and_register_at_the_same_time(tmp
     assert {out.split()[-1] for out, _ in answers} == {"1", "2"}
     registry = ModelRegistry(tmp_path)
     assert {registry.load("race", version.version) for version in registry.versions("race")} == {b"one", b"two"}
+
+
+def test_a_process_killed_after_its_version_leaves_one_that_stands(tmp_path: Path) -> None:
+    killed = in_another_process(tmp_path, "onnx", "killed after")
+    run_id = killed.communicate(timeout=120)[0].strip()
+    registry = ModelRegistry(tmp_path)
+    assert registry.close_stale_runs("race") == [run_id]
+    assert register(registry, "race", b"onnx") == 1
+    assert [(version.version, version.run_id) for version in registry.versions("race")] == [(1, run_id)]
+
+
+def test_the_database_is_the_one_that_mlflow_makes_also_after_a_set_up_that_was_cut_short(tmp_path: Path) -> None:
+    SqlAlchemyStore(f"sqlite:///{tmp_path / 'plain.db'}", tmp_path.as_uri()).engine.dispose()
+    (tmp_path / "mlflow.db.new").write_bytes((tmp_path / "plain.db").read_bytes()[:20_000])
+    ModelRegistry(tmp_path).prepare()
+    assert schema(tmp_path / "mlflow.db") == schema(tmp_path / "plain.db")
+
+
+def schema(database: Path) -> set[tuple[object, ...]]:
+    columns = "select m.type, m.name, c.* from sqlite_master m left join pragma_table_info(m.name) c"
+    with closing(sqlite3.connect(database)) as connection:
+        return {*connection.execute(columns), *connection.execute("select 'migration', version_num from alembic_version")}

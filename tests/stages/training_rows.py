@@ -19,7 +19,7 @@ def unlabelled_rows(count: int, seed: int) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "event_timestamp": [start + timedelta(minutes=10 * index) for index in range(count)],
-            "wind": _with_holes(rng, rng.normal(10, 4, count)),
+            "wind": _with_holes(rng, rng.normal(10, 4, count).round(1)),  # few values, so trees split between two of them
             "delay": _with_holes(rng, rng.exponential(20, count)),
             "never": pl.Series([None] * count, dtype=pl.Float64),
             "carrier": rng.choice([*CARRIERS, "ZZ", None], count, p=[0.3, 0.3, 0.2, 0.18, 0.01, 0.01]).tolist(),

@@ -82,7 +82,9 @@ def _schedule(rows: list[Any]) -> pl.DataFrame:
 
 def _planes(rows: list[Any]) -> pl.DataFrame:
     schema = {"tailnum": pl.String, "at": pl.Int64, "seats": pl.Int64}
-    frame = pl.DataFrame(rows, schema=schema, orient="row").with_columns(known=_moment(pl.col("at") * 24 * 60), built=2000 + pl.col("seats"))
+    frame = pl.DataFrame(rows, schema=schema, orient="row").with_columns(
+        known=_moment(pl.col("at") * 24 * 60), built=2000 + pl.col("seats")
+    )
     return frame.unique(["tailnum", "known"], keep="first", maintain_order=True).with_columns(day=pl.col("known").dt.date())
 
 
@@ -147,7 +149,12 @@ def test_rates_equal_a_count_by_hand(
     view = next(view for view in VIEWS if view.name == name)
     rows = filled(view, world).to_dicts()
     grid = {at(hour * 60) for hour in range(0, DAYS * 24, int(every[:-1]))}
-    expected = {(*key, moment) for moment in grid for key in _keys(view, world) if _landed(view, world, key, moment, max(windows.values()))}
+    expected = {
+        (*key, moment)
+        for moment in grid
+        for key in _keys(view, world)
+        if _landed(view, world, key, moment, max(windows.values()))
+    }
     assert {(*(row[key] for key in view.entity), row["event_timestamp"]) for row in rows} == expected
     for row in rows:
         key = tuple(row[name] for name in view.entity)
@@ -204,7 +211,9 @@ def test_the_change_of_pressure_spans_three_hours_whatever_is_missing() -> None:
         ("2013-01-01T10:15", 315, "Tue"),
     ],
 )
-def test_a_request_is_predicted_two_hours_ahead_and_told_in_the_time_of_new_york(sched_dep: str, minute: int, weekday: str) -> None:
+def test_a_request_is_predicted_two_hours_ahead_and_told_in_the_time_of_new_york(
+    sched_dep: str, minute: int, weekday: str
+) -> None:
     departure = dt.datetime.fromisoformat(sched_dep).replace(tzinfo=dt.UTC)
     row = flight_rows(pl.LazyFrame({"sched_dep": [departure]}, schema={"sched_dep": UTC})).collect().row(0, named=True)
     assert row["event_timestamp"] == departure - dt.timedelta(hours=2)
@@ -212,7 +221,9 @@ def test_a_request_is_predicted_two_hours_ahead_and_told_in_the_time_of_new_york
 
 
 def test_late_is_more_than_fifteen_minutes_and_known_on_arrival() -> None:
-    flights = pl.DataFrame({"carrier": "UA", "flight": 1, "origin": "EWR", "sched_dep": at(0), "arr_time": at(60), "arr_delay": [14, 15, 16]})
+    flights = pl.DataFrame(
+        {"carrier": "UA", "flight": 1, "origin": "EWR", "sched_dep": at(0), "arr_time": at(60), "arr_delay": [14, 15, 16]}
+    )
     labels = late_label(flights.lazy()).collect()
     assert labels["late"].to_list() == [0, 0, 1]
     assert labels["known_at"].unique().to_list() == [at(60)]

@@ -1,0 +1,111 @@
+"""What an analyst sees: the lineage and one asset page of a real web server, in headless Chromium."""
+
+import datetime as dt
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from mlops_assets import names
+from mlops_assets.definitions import defs
+from mlops_assets.ports.home import Home
+from mlops_assets.ports.landing import Landing
+from mlops_assets.ports.processes import Child, Processes, free_port
+from mlops_assets.resources import PROJECT
+from mlops_assets.use_cases.airline import deliveries, package_folder
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FIRST, LAST = dt.date(2013, 1, 1), dt.date(2013, 1, 4)
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A home in which four days of weather have been carried from landing to the validated table, one run a day."""
+    home = Home(tmp_path_factory.mktemp("home"))
+    landing = Landing(home.landing)
+    for each in deliveries(package_folder(), FIRST, LAST):
+        landing.put("flight_delay", each.table, day=each.day, rows=each.rows)
+    home.dagster.mkdir()
+    shutil.copy(PROJECT / "dagster.yaml", home.dagster)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLOPS_HOME", str(home.root))
+        _carry_weather(home)
+    yield home
+
+
+def _carry_weather(home: Home) -> None:
+    job = defs().resolve_implicit_global_asset_job_def()
+    paths = [name("flight_delay", "weather") for name in (names.raw, names.validated, names.quarantine)]
+    with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+        for offset in range((LAST - FIRST).days + 1):
+            day = (FIRST + dt.timedelta(days=offset)).isoformat()
+            keys = [dg.AssetKey(path) for path in paths]
+            assert job.execute_in_process(asset_selection=keys, instance=instance, partition_key=day).success
+
+
+@pytest.fixture(scope="module")
+def url(home: Home) -> Iterator[str]:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [
+        str(Path(sys.executable).with_name("dagster-webserver")),
+        "-w",
+        "workspace.yaml",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
+    ]
+    said = {**os.environ, "DAGSTER_HOME": str(home.dagster), "MLOPS_HOME": str(home.root), "PYTHONWARNINGS": "ignore"}
+    child = Child("webserver", command, said, home.logs / "webserver.log", PROJECT, f"{url}/server_info")
+    with Processes([child]):
+        yield url
+
+
+@pytest.fixture(scope="module")
+def page(url: str) -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        page = browser.new_page(viewport={"width": 1500, "height": 950})
+        page.set_default_timeout(60_000)
+        yield page
+        browser.close()
+
+
+def test_the_lineage_shows_the_stages_by_name(page: Any, url: str, tmp_path: Path) -> None:
+    page.goto(f"{url}/asset-groups")
+    page.get_by_text("training_set", exact=True).first.wait_for()
+    shown = page.content()
+    page.screenshot(path=tmp_path / "lineage.png")
+    for name in ("candidate", "evaluation", "blessing", "champion", "service", "predictions", "outcomes", "drift", "performance"):
+        assert name in shown
+
+
+def test_an_asset_page_shows_owner_checks_and_columns(page: Any, url: str, tmp_path: Path) -> None:
+    page.goto(f"{url}/assets/flight_delay/validated/weather?view=checks")
+    page.get_by_text("bad_rows_within_bound").first.wait_for()
+    assert page.get_by_text("rows_as_expected").count() > 0
+    page.goto(f"{url}/assets/flight_delay/validated/weather?view=overview")
+    page.get_by_text("network-operations").first.wait_for()
+    page.get_by_text("observed_at").first.wait_for()
+    page.screenshot(path=tmp_path / "asset.png")
+
+
+def test_every_day_is_shown_as_landed(page: Any, url: str, tmp_path: Path) -> None:
+    page.goto(f"{url}/assets/flight_delay/validated/weather?view=events")
+    page.get_by_text("2013-01-03").first.wait_for()
+    page.screenshot(path=tmp_path / "events.png")
+    assert page.get_by_text("2013-01-04").count() > 0

@@ -1,0 +1,79 @@
+"""What people read on every asset: owner, sentence, kinds, group, schema; and keys that no two use cases share."""
+
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from mlops_assets import names
+from mlops_assets.graph.compile import build_use_case
+from mlops_assets.use_cases.flight_delay import USE_CASE
+
+SPECS = {spec.key: spec for spec in build_use_case(USE_CASE).resolve_all_asset_specs()}
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=[key.to_user_string() for key in SPECS])
+def test_every_asset_says_whose_it_is_and_what_it_is(spec: dg.AssetSpec) -> None:
+    assert spec.key.path[0] == spec.group_name == USE_CASE.name
+    assert list(spec.owners) == [USE_CASE.owner]
+    assert spec.kinds
+    assert spec.tags["mlops/stage"]
+    said = spec.description or ""
+    assert said[:1].isupper() and said.endswith(".") and "\n" not in said and len(said) > 20
+
+
+@pytest.mark.parametrize("table", [contract.table for contract in USE_CASE.contracts])
+def test_every_validated_table_shows_its_columns(table: str) -> None:
+    metadata: Any = SPECS[dg.AssetKey(names.validated(USE_CASE.name, table))].metadata
+    schema: dg.TableSchema = (
+        metadata["dagster/column_schema"].schema
+        if hasattr(metadata["dagster/column_schema"], "schema")
+        else metadata["dagster/column_schema"]
+    )
+    contract = USE_CASE.contract(table)
+    assert [column.name for column in schema.columns] == list(contract.names)
+    assert all(column.description for column in schema.columns)
+    assert [column.constraints.nullable for column in schema.columns] == [column.nullable for column in contract.columns]
+
+
+def test_the_line_is_whole() -> None:
+    """Every stage of the declared line stands in the graph, and none besides."""
+    tables = [contract.table for contract in USE_CASE.contracts]
+    views = [view.name for view in USE_CASE.features.views]
+    stages = (
+        "training_set",
+        "candidate",
+        "evaluation",
+        "blessing",
+        "champion",
+        "service",
+        "predictions",
+        "outcomes",
+        "drift",
+        "performance",
+    )
+    expected = [
+        name(USE_CASE.name, table) for name in (names.landing, names.raw, names.validated, names.quarantine) for table in tables
+    ]
+    expected += [name(USE_CASE.name, view) for name in (names.feature, names.online) for view in views]
+    expected += [names.stage(USE_CASE.name, name) for name in stages] + [names.prediction_log(USE_CASE.name)]
+    assert set(SPECS) == {dg.AssetKey(path) for path in expected}
+
+
+def test_a_second_use_case_shares_no_name_with_the_first() -> None:
+    other = build_use_case(USE_CASE.but(name="other_line"))
+    both = dg.Definitions.merge(build_use_case(USE_CASE), other)
+    dg.Definitions.validate_loadable(dg.Definitions.merge(both, dg.Definitions(resources=_any_resources(both))))
+    assert not {spec.key for spec in other.resolve_all_asset_specs()} & set(SPECS)
+
+
+def _any_resources(definitions: dg.Definitions) -> dict[str, Any]:
+    keys = {key for asset in definitions.assets or [] for key in getattr(asset, "required_resource_keys", set())}
+    keys |= {key for sensor in definitions.sensors or [] for key in getattr(sensor, "required_resource_keys", set())}
+    return {key: dg.ResourceDefinition(lambda _context: None) for key in keys | {"tables", "values"}}
+
+
+def test_code_versions_follow_the_declaration() -> None:
+    edited = build_use_case(USE_CASE.but(gates=USE_CASE.gates[:1]))
+    changed = {spec.key for spec in edited.resolve_all_asset_specs() if spec.code_version != SPECS[spec.key].code_version}
+    assert changed == {dg.AssetKey(names.stage(USE_CASE.name, "evaluation"))}

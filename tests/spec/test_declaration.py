@@ -1,0 +1,135 @@
+"""The declaration: frozen, closed, readable in its errors, and fingerprinted stage by stage."""
+
+import typing
+from collections.abc import Callable
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from mlops_assets.spec.contract import Column, Contract, MaxNullShare
+from mlops_assets.spec.feature import TimeSplit
+from mlops_assets.spec.gate import EverySlice, Floor
+from mlops_assets.spec.monitor import Freshness, OnSchedule
+from mlops_assets.spec.training import HistGradientBoosting, Lightning, Search
+from mlops_assets.spec.use_case import STAGE_FIELDS, Stage, UseCase
+from mlops_assets.spec.word import IllegalDeclaration, Word
+from mlops_assets.use_cases.flight_delay import PLANES, USE_CASE
+
+STAGES: tuple[Stage, ...] = typing.get_args(Stage)
+A_DAY = timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [USE_CASE, USE_CASE.features, USE_CASE.label, PLANES, PLANES.columns[0], *USE_CASE.gates, *USE_CASE.triggers],
+    ids=lambda word: type(word).__name__,
+)
+def test_a_word_cannot_be_changed_once_it_is_said(word: Word) -> None:
+    field = next(iter(type(word).model_fields), "name")
+    with pytest.raises(ValueError, match="frozen"):
+        setattr(word, field, None)
+
+
+def test_but_says_the_same_with_one_field_changed() -> None:
+    other = USE_CASE.but(threshold=0.6)
+    assert (other.threshold, USE_CASE.threshold) == (0.6, 0.35)
+    assert other.but(threshold=0.35) == USE_CASE
+
+
+def test_but_checks_what_it_changes() -> None:
+    with pytest.raises(IllegalDeclaration, match="threshold"):
+        USE_CASE.but(threshold=1.5)
+
+
+ILLEGAL: list[tuple[Callable[[], Any], tuple[str, ...]]] = [
+    (lambda: USE_CASE.but(slices=("airport",)), ("flight_delay", "slices", "'airport'", "minute_of_day, distance", "Use one of these")),
+    (lambda: USE_CASE.but(gates=(EverySlice(column="dest", metric="auc", bound=0.5),)), ("flight_delay", "gates[0].column", "'dest'", "carrier, origin", "Use one")),
+    (lambda: USE_CASE.but(contracts=USE_CASE.contracts[:-1]), ("flight_delay", "sources", "'airlines'", "schedule, outcomes", "declare it")),
+    (lambda: USE_CASE.but(sources=USE_CASE.sources[1:]), ("flight_delay", "contracts", "'schedule'", "outcomes, weather", "declare it")),
+    (lambda: USE_CASE.but(contracts=(*USE_CASE.contracts, PLANES)), ("flight_delay", "contracts", "'planes'", "twice", "Keep one")),
+    (lambda: USE_CASE.but(label=USE_CASE.label.but(table="arrivals")), ("flight_delay", "label.table", "'arrivals'", "outcomes", "Use one")),
+    (lambda: USE_CASE.but(features=USE_CASE.features.but(request_table="bookings")), ("flight_delay", "features.request_table", "'bookings'", "schedule")),
+    (lambda: USE_CASE.but(features=USE_CASE.features.but(numeric=("distance", "distance"))), ("flight_delay", "features.inputs", "'distance'", "twice")),
+    (lambda: USE_CASE.but(name="Flight Delay"), ("Flight Delay", "name", "'Flight Delay'", "pattern")),
+    (lambda: USE_CASE.but(owner="somebody"), ("flight_delay", "owner", "'somebody'", "pattern")),
+    (lambda: USE_CASE.but(risk="none"), ("flight_delay", "risk", "'none'", "'low', 'medium' or 'high'")),
+    (lambda: USE_CASE.but(gate=()), ("flight_delay", "'gate'", "does not exist", "gates", "Remove or rename")),
+    (lambda: UseCase(name="empty"), ("empty", "'owner'", "missing", "required", "Add it")),
+    (lambda: Floor(metric="auc_roc", bound=0.7), ("Floor", "metric", "'auc_roc'", "'average_precision'")),  # pyright: ignore[reportArgumentType]
+    (lambda: TimeSplit(test=0 * A_DAY, validation=A_DAY), ("TimeSplit", "test", "greater than")),
+    (lambda: Lightning(dropout=1.0), ("Lightning", "dropout", "1.0", "less than 1")),
+    (lambda: Lightning(hidden=()), ("Lightning", "hidden", "at least 1")),
+    (lambda: OnSchedule(cron="weekly"), ("OnSchedule", "cron", "'weekly'", "pattern")),
+    (lambda: PLANES.but(unique=("tail",)), ("planes", "'tail'", "tailnum, built", "Use one of these")),
+    (lambda: PLANES.but(day="landed"), ("planes", "'landed'", "tailnum, built")),
+    (lambda: PLANES.but(expectations=(MaxNullShare(column="age", share=0.1),)), ("planes", "'age'", "tailnum, built")),
+    (lambda: PLANES.but(columns=(*PLANES.columns, Column(name="day", dtype="int", description="."))), ("planes", "'day'", "Rename yours")),
+    (lambda: Column(name="Seats", dtype="int", description="."), ("Seats", "name", "pattern")),
+    (lambda: Contract(table="t", description=".", columns=(), unique=("a",)), ("t", "columns", "at least 1")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("build", "said"), ILLEGAL, ids=[f"{case[1][0]}-{case[1][1]}" for case in ILLEGAL])
+def test_an_illegal_declaration_says_where_what_and_what_next(build: Callable[[], Any], said: tuple[str, ...]) -> None:
+    with pytest.raises(IllegalDeclaration) as error:
+        build()
+    for part in said:
+        assert part in str(error.value)
+
+
+def test_every_mistake_is_named_at_once() -> None:
+    with pytest.raises(IllegalDeclaration) as error:
+        USE_CASE.but(owner="somebody", risk="none", threshold=7)
+    assert len(str(error.value).splitlines()) == 3
+
+
+OUTCOMES_LOOSER = tuple(
+    contract.but(max_bad_share=0.5) if contract.table == "outcomes" else contract for contract in USE_CASE.contracts
+)
+EDITS: list[tuple[str, dict[str, Any], set[Stage]]] = [
+    ("a bound of a gate", {"gates": (Floor(metric="auc", bound=0.69), *USE_CASE.gates[1:])}, {"evaluation"}),
+    ("a gate more", {"gates": (*USE_CASE.gates, Floor(metric="brier", bound=0.3))}, {"evaluation"}),
+    ("slices", {"slices": ("carrier", "origin", "dest")}, {"evaluation"}),
+    ("threshold", {"threshold": 0.4}, {"evaluation"}),
+    ("reference", {"reference": HistGradientBoosting(seed=1)}, {"evaluation"}),
+    ("trainer", {"trainer": Lightning(max_epochs=9)}, {"candidate"}),
+    ("search", {"search": Search(trials=3)}, {"candidate"}),
+    ("split", {"split": TimeSplit(test=20 * A_DAY, validation=14 * A_DAY)}, {"training_set"}),
+    ("label", {"label": USE_CASE.label.but(name="tardy")}, {"training_set"}),
+    ("features", {"features": USE_CASE.features.but(numeric=USE_CASE.features.numeric[1:])}, {"feature", "training_set"}),
+    ("contracts", {"contracts": OUTCOMES_LOOSER}, {"validated"}),
+    ("sources", {"sources": (USE_CASE.sources[0].but(cadence=USE_CASE.sources[3].cadence), *USE_CASE.sources[1:])}, {"raw"}),
+    ("monitors", {"monitors": USE_CASE.monitors[:1]}, {"monitor"}),
+    ("triggers", {"triggers": ()}, set()),
+    ("owner", {"owner": "team:somebody-else"}, set()),
+    ("freshness", {"freshness": Freshness(raw=A_DAY)}, set()),
+    ("last_day", {"last_day": date(2013, 6, 30)}, set()),
+]
+
+
+@pytest.mark.parametrize(("fields", "changed"), [case[1:] for case in EDITS], ids=[case[0] for case in EDITS])
+def test_an_edit_changes_the_code_version_of_just_the_stages_made_from_it(fields: dict[str, Any], changed: set[Stage]) -> None:
+    edited = USE_CASE.but(**fields)
+    assert {stage for stage in STAGES if edited.fingerprint(stage) != USE_CASE.fingerprint(stage)} == changed
+
+
+def test_a_fingerprint_is_the_same_for_the_same_words() -> None:
+    again = USE_CASE.but(gates=tuple(gate.but() for gate in USE_CASE.gates))
+    assert [again.fingerprint(stage) for stage in STAGES] == [USE_CASE.fingerprint(stage) for stage in STAGES]
+
+
+def test_every_stage_is_made_from_fields_that_exist() -> None:
+    assert set(STAGE_FIELDS) == set(STAGES)
+    assert {field for fields in STAGE_FIELDS.values() for field in fields} <= set(UseCase.model_fields)
+
+
+def _other_transform(tables: Any, start: Any, end: Any) -> Any:
+    return tables["planes"]
+
+
+def test_another_transform_fills_again() -> None:
+    views = tuple(view.but(transform=_other_transform) if view.name == "plane" else view for view in USE_CASE.features.views)
+    edited = USE_CASE.but(features=USE_CASE.features.but(views=views))
+    assert edited.fingerprint("feature") != USE_CASE.fingerprint("feature")
+    assert edited.fingerprint("candidate") == USE_CASE.fingerprint("candidate")
