@@ -55,7 +55,7 @@ def entity_frame(rows: Rows) -> pl.DataFrame:
 
 @settings(max_examples=150, deadline=None)
 @given(asked, facts_of("k"), facts_of("k", "k2"), facts_of(), st.sampled_from([0, 1, 5]), st.booleans())
-def test_every_row_gets_the_newest_fact_of_its_moment_and_no_row_is_lost(  # noqa: PLR0917 - drawn by hypothesis
+def test_every_row_gets_the_newest_fact_of_its_moment_and_no_row_is_lost(
     rows: Rows, one_key: Rows, two_keys: Rows, no_key: Rows, ttl_minutes: int, created_by_then: bool
 ) -> None:
     ttl = timedelta(minutes=ttl_minutes)

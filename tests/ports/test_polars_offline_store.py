@@ -92,7 +92,7 @@ asked = st.lists(st.tuples(carriers, st.integers(0, 2), moments), min_size=1, ma
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # ibis calls what duckdb has deprecated
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(asked, facts(two_keys=False), facts(two_keys=True), st.sampled_from([0, 1, 6]))
-def test_answers_equal_those_of_the_duckdb_store(  # noqa: PLR0917 - drawn by hypothesis
+def test_answers_equal_those_of_the_duckdb_store(
     store: FeatureStore,
     duckdb_store: FeatureStore,
     tmp_path: Path,
