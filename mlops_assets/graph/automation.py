@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.automation_tick_evaluation_context import build_run_requests_with_backfill_policies  # pyright: ignore[reportUnknownVariableType]
 from dagster._core.definitions.events import AssetKeyPartitionKey
 from dagster_shared.record import replace  # pyright: ignore[reportUnknownVariableType]
 
@@ -39,6 +38,8 @@ def build_automation(use_case: str, target: dg.AssetSelection) -> dg.AutomationC
 
 
 def _whole(request: dg.RunRequest, context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest]:
+    from dagster._core.definitions import automation_tick_evaluation_context as tick  # opens what only the daemon needs
+
     subset = request.asset_graph_subset
     if subset is None or context.repository_def is None:
         yield request
@@ -50,7 +51,7 @@ def _whole(request: dg.RunRequest, context: dg.SensorEvaluationContext) -> Itera
         key for key, days in wanted.items() if all(wanted.get(parent, days) == days for parent in graph.get(key).parent_keys)
     ]
     partitions = [AssetKeyPartitionKey(key, day) for key in together for day in wanted[key]]
-    for whole in build_run_requests_with_backfill_policies(partitions, graph, context.instance):
+    for whole in tick.build_run_requests_with_backfill_policies(partitions, graph, context.instance):
         yield whole.with_replaced_attrs(tags={**request.tags, **whole.tags})
 
 

@@ -9,16 +9,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
-import polars as pl
 
 from mlops_assets import names
 from mlops_assets.graph.conditions import CASCADE
 from mlops_assets.graph.partitions import ONE_RUN, days_in_run, days_of, looking_back
-from mlops_assets.graph.tables import DAY, LAZY
+from mlops_assets.graph.tables import DAY, DataFrame, LazyFrame
 from mlops_assets.graph.words import count_by_day, said_of
 from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.stages.featurize import fill_view, midnight
 
 if TYPE_CHECKING:
     from mlops_assets.ports.feature_store import FeatureStore
@@ -41,7 +39,9 @@ def _feature(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
         io_manager_key="tables",
         **said_of(use_case, "feature", "polars", "feast", "deltalake", made_from="feature"),
     )
-    def feature(context: dg.AssetExecutionContext, **tables: pl.LazyFrame) -> pl.DataFrame:
+    def feature(context: dg.AssetExecutionContext, **tables: LazyFrame) -> DataFrame:
+        from mlops_assets.stages.featurize import fill_view
+
         days = days_in_run(context)
         rows = fill_view(view, tables, first=days[0], last=days[-1]).collect()
         count_by_day(context, rows)
@@ -51,7 +51,7 @@ def _feature(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
 
 
 def _rows(path: names.AssetPath, view: FeatureView) -> dg.AssetIn:
-    return dg.AssetIn(path, partition_mapping=looking_back(view.lookback), dagster_type=LAZY)
+    return dg.AssetIn(path, partition_mapping=looking_back(view.lookback), dagster_type=LazyFrame)
 
 
 def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
@@ -66,6 +66,8 @@ def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
         **said_of(use_case, "online", "feast", "sqlite", made_from="feature"),
     )
     def online(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        from mlops_assets.stages.featurize import midnight
+
         store: FeatureStore = context.resources.feature_store(use_case.features.service)
         days = days_in_run(context)
         written = store.materialize(view.name, midnight(days[0]), midnight(days[-1] + timedelta(days=1)))

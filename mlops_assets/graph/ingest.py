@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import polars as pl
 
 from mlops_assets import names
 from mlops_assets.graph.conditions import CASCADE
 from mlops_assets.graph.partitions import ONE_RUN, days_in_run, days_of
-from mlops_assets.graph.tables import DAY
+from mlops_assets.graph.tables import DAY, DataFrame, LazyFrame
 from mlops_assets.graph.words import count_by_day, rows_as_table, said_of, table_schema
 from mlops_assets.spec.contract import Contract, Daily, Files
 from mlops_assets.spec.use_case import UseCase
@@ -63,7 +62,7 @@ def _raw(use_case: UseCase, source: Files, contract: Contract) -> dg.AssetsDefin
         required_resource_keys={"landing"},
         **said_of(use_case, "raw", "csv", "deltalake", made_from="raw"),
     )
-    def raw(context: dg.AssetExecutionContext) -> pl.DataFrame:
+    def raw(context: dg.AssetExecutionContext) -> DataFrame:
         port: Landing = context.resources.landing
         daily = isinstance(source.cadence, Daily)
         rows = port.read(use_case.name, contract, days_in_run(context), required=daily)
@@ -101,7 +100,7 @@ def _validated(use_case: UseCase, contract: Contract) -> dg.AssetsDefinition:
         backfill_policy=ONE_RUN,
         required_resource_keys={"warehouse"},
     )  # fmt: skip
-    def validate(context: dg.AssetExecutionContext, raw: pl.LazyFrame) -> Iterator[Any]:
+    def validate(context: dg.AssetExecutionContext, raw: LazyFrame) -> Iterator[Any]:
         from mlops_assets.stages.validate import check_bad_share, check_expectations, split_rows
 
         split = split_rows(raw.collect(), contract)
@@ -138,6 +137,6 @@ def _check(asset: dg.AssetKey, name: str, findings: "list[Finding]") -> dg.Asset
     )
 
 
-def _history(context: dg.AssetExecutionContext, key: dg.AssetKey) -> pl.DataFrame:
+def _history(context: dg.AssetExecutionContext, key: dg.AssetKey) -> DataFrame:
     """What had been accepted before the days of this run; empty on the first run."""
     return context.resources.warehouse.read_before([*key.path], min(days_in_run(context)))

@@ -8,10 +8,10 @@ Belongs here: the two monitors. Not here: the statistics (stages/) and what the 
 from typing import TYPE_CHECKING
 
 import dagster as dg
-import polars as pl
 
 from mlops_assets import names
 from mlops_assets.graph.conditions import LOOK_BACK_CASCADE
+from mlops_assets.graph.tables import DataFrame, LazyFrame
 from mlops_assets.graph.words import said_of
 from mlops_assets.names import GOOD_ENOUGH, NO_DRIFT
 from mlops_assets.spec.monitor import Drift, OnPerformance, Performance
@@ -41,7 +41,7 @@ def _drift(use_case: UseCase, spec: Drift) -> dg.AssetsDefinition:
         required_resource_keys={"registry", "deployment", "reports"},
         **said_of(use_case, "drift", "evidently", made_from="monitor"),
     )
-    def drift(context: dg.AssetExecutionContext, predictions: pl.LazyFrame) -> dg.MaterializeResult:
+    def drift(context: dg.AssetExecutionContext, predictions: LazyFrame) -> dg.MaterializeResult:
         from mlops_assets.graph.watch_drift import watch_drift
 
         deployment: Deployment = context.resources.deployment(use_case.name)
@@ -58,8 +58,10 @@ def _check(key: dg.AssetKey, name: str, seen: "Seen") -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=seen.passed, asset_key=key, check_name=name, severity=severity, description=seen.message)
 
 
-def _recent(rows: pl.LazyFrame, spec: Drift | Performance) -> pl.DataFrame:
+def _recent(rows: LazyFrame, spec: Drift | Performance) -> DataFrame:
     """The rows of the last window, counted back from the newest prediction moment: replays have a clock of their own."""
+    import polars as pl
+
     moment = pl.col("event_timestamp")
     return rows.filter(moment > moment.max() - spec.window).collect()
 
@@ -77,7 +79,9 @@ def _performance(use_case: UseCase, spec: Performance) -> dg.AssetsDefinition:
         required_resource_keys={"deployment"},
         **said_of(use_case, "performance", "polars", made_from="monitor"),
     )
-    def performance(context: dg.AssetExecutionContext, outcomes: pl.LazyFrame) -> dg.MaterializeResult:
+    def performance(context: dg.AssetExecutionContext, outcomes: LazyFrame) -> dg.MaterializeResult:
+        import polars as pl
+
         from mlops_assets.graph.watch_performance import watch_performance
 
         plan = context.resources.deployment(use_case.name).plan()

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
-import polars as pl
 
 from mlops_assets import names
 from mlops_assets.graph.conditions import LOOK_BACK_CASCADE
+from mlops_assets.graph.tables import DataFrame, LazyFrame
 from mlops_assets.graph.words import said_of
 from mlops_assets.spec.use_case import UseCase
 
@@ -74,7 +74,7 @@ def _predictions(use_case: UseCase) -> dg.AssetsDefinition:
         required_resource_keys={"prediction_log"},
         **said_of(use_case, "predictions", "polars", "deltalake"),
     )
-    def predictions(context: dg.AssetExecutionContext) -> pl.DataFrame:
+    def predictions(context: dg.AssetExecutionContext) -> DataFrame:
         log: PredictionLog = context.resources.prediction_log(use_case)
         answered, positions = log.read()
         context.add_output_metadata({"segments": len(positions), "read_at": dg.MetadataValue.timestamp(datetime.now(UTC))})
@@ -97,9 +97,9 @@ def _outcomes(use_case: UseCase) -> dg.AssetsDefinition:
         io_manager_key="tables",
         **said_of(use_case, "outcomes", "polars", "deltalake", made_from="training_set"),
     )
-    def outcomes(context: dg.AssetExecutionContext, predictions: pl.LazyFrame, truths: pl.LazyFrame) -> pl.DataFrame:
+    def outcomes(context: dg.AssetExecutionContext, predictions: LazyFrame, truths: LazyFrame) -> DataFrame:
         joined = predictions.join(label.transform(truths), on=list(label.key), how="left").collect()
-        known = joined.filter(pl.col(label.name).is_not_null())
+        known = joined.drop_nulls(label.name)
         context.add_output_metadata({"answered": len(joined), "known": len(known), "waiting": len(joined) - len(known)})
         return known
 

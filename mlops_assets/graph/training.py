@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import polars as pl
 
 from mlops_assets import names
+from mlops_assets.graph.tables import DataFrame, LazyFrame
 from mlops_assets.graph.words import rows_as_table, said_of
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.stages.featurize import label_rows, last_known_day, midnight, split_by_time
+from mlops_assets.stages.gate_names import gate_names
 
 if TYPE_CHECKING:
     from mlops_assets.ports.delta_tables import DeltaTables
@@ -65,7 +65,9 @@ def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
         required_resource_keys={"feature_store"},
         **said_of(use_case, "training_set", "feast", "polars", "deltalake", made_from="training_set"),
     )
-    def training_set(context: dg.AssetExecutionContext, requests: pl.LazyFrame, truths: pl.LazyFrame) -> pl.DataFrame:
+    def training_set(context: dg.AssetExecutionContext, requests: LazyFrame, truths: LazyFrame) -> DataFrame:
+        from mlops_assets.stages.featurize import label_rows, last_known_day, midnight, split_by_time
+
         store: FeatureStore = context.resources.feature_store(use_case.features.service)
         end = midnight(last_known_day(truths) + timedelta(days=1))
         labelled = split_by_time(label_rows(use_case, requests, truths).collect(), use_case.split, end=end)
@@ -76,7 +78,9 @@ def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
     return training_set
 
 
-def _counts(rows: pl.DataFrame, label: str) -> dict[str, Any]:
+def _counts(rows: DataFrame, label: str) -> dict[str, Any]:
+    import polars as pl
+
     by_split = rows.group_by("split").agg(
         rows=pl.len(),
         label_rate=pl.col(label).mean(),
@@ -96,7 +100,7 @@ def _candidate(use_case: UseCase) -> dg.AssetsDefinition:
         required_resource_keys={"registry", "warehouse"},
         **said_of(use_case, "candidate", use_case.trainer.kind.split("_")[0], "mlflow", "onnx", made_from="candidate"),
     )
-    def candidate(context: dg.AssetExecutionContext, training_set: pl.LazyFrame) -> Candidate:
+    def candidate(context: dg.AssetExecutionContext, training_set: LazyFrame) -> Candidate:
         from mlops_assets.graph.train_and_track import train_and_track
 
         rows = training_set.collect()
@@ -118,8 +122,6 @@ def _versions(context: dg.AssetExecutionContext, use_case: UseCase) -> dict[str,
 
 
 def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
-    from mlops_assets.stages.judge import gate_names
-
     key = dg.AssetKey(names.stage(use_case.name, "evaluation"))
 
     @dg.asset(
@@ -134,7 +136,7 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
         required_resource_keys={"registry", "deployment", "reports"},
         **said_of(use_case, "evaluation", "evidently", "onnx", made_from="evaluation"),
     )
-    def evaluation(context: dg.AssetExecutionContext, training_set: pl.LazyFrame, candidate: Candidate) -> Iterator[Any]:
+    def evaluation(context: dg.AssetExecutionContext, training_set: LazyFrame, candidate: Candidate) -> Iterator[Any]:
         from mlops_assets.graph.judge_candidate import judge_candidate
 
         judged = judge_candidate(use_case, training_set.collect(), candidate, resources=context.resources, seed=SEED)

@@ -8,8 +8,8 @@ from datetime import date
 from typing import Any, TypedDict
 
 import dagster as dg
-import polars as pl
 
+from mlops_assets.graph.tables import DataFrame
 from mlops_assets.spec.contract import Column, Contract
 from mlops_assets.spec.use_case import Stage, UseCase
 
@@ -52,7 +52,7 @@ def _column(column: Column) -> dg.TableColumn:
     )
 
 
-def count_by_day(context: dg.AssetExecutionContext, frame: pl.DataFrame, key: dg.AssetKey | None = None) -> None:
+def count_by_day(context: dg.AssetExecutionContext, frame: DataFrame, key: dg.AssetKey | None = None) -> None:
     """Records each day's row count on that day's materialization, so that a backfill plots as well as daily runs."""
     counts = dict(frame.group_by("day").len().iter_rows())
     for partition in context.partition_keys:

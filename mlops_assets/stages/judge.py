@@ -1,7 +1,7 @@
 """Gates over an evaluation: what was measured, against which bound, and the verdict in one sentence.
 
-Belongs here: how each gate word judges, and the gates' names. Light to import: the code location reads the names when
-it loads. Not here: the words (spec/gate.py) and the evidence (evaluate.py).
+Belongs here: how each gate word judges. Not here: the words (spec/gate.py), the gates' names (gate_names.py) and the
+evidence (evaluate.py).
 """
 
 import math
@@ -14,6 +14,7 @@ import polars as pl
 
 from mlops_assets.spec.gate import LOWER_IS_BETTER, BeatsChampion, Calibrated, EverySlice, Floor, Gate
 from mlops_assets.stages.evaluate import Evaluation, plain
+from mlops_assets.stages.gate_names import gate_names
 from mlops_assets.stages.metrics import Array, Interval, compare, interval, measure
 
 
@@ -46,26 +47,6 @@ class _Case:
     champion: Array | None
     rows: pl.DataFrame
     seed: int
-
-
-def gate_name(gate: Gate) -> str:
-    """A name that stands for what the gate measures and survives a change of its bound: `every_carrier_auc`."""
-    match gate:
-        case Floor():
-            return f"floor_{gate.metric}"
-        case BeatsChampion():
-            return f"beats_champion_{gate.metric}"
-        case Calibrated():
-            return "calibrated"
-        case EverySlice():
-            return f"every_{gate.column}_{gate.metric}"
-
-
-def gate_names(gates: tuple[Gate, ...]) -> tuple[str, ...]:
-    """One unique name per gate, in order; a gate that measures what an earlier one does gets a number: `floor_auc_2`."""
-    names = [gate_name(gate) for gate in gates]
-    counts = [names[: index + 1].count(name) for index, name in enumerate(names)]
-    return tuple(name if count == 1 else f"{name}_{count}" for name, count in zip(names, counts, strict=True))
 
 
 def judge(

@@ -4,10 +4,12 @@ Belongs here: one function per feature view, the rows that a request becomes, an
 Not here: the declaration that names them (flight_delay.py) and Feast's schema of the results (feature_repo/).
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-import polars as pl
+from mlops_assets.use_cases.polars_later import pl
 
 HORIZON = timedelta(hours=2)
 LATE_MINUTES = 15
@@ -18,7 +20,7 @@ PRIOR_RATE, PRIOR_FLIGHTS = 0.2, 2
 # One storm day must not dominate a mean: departure delays count from half an hour early to three hours late.
 DELAY_BOUNDS = (-30, 180)
 
-Tables = Mapping[str, pl.LazyFrame]
+Tables = Mapping[str, "pl.LazyFrame"]
 
 
 def flight_rows(flights: pl.LazyFrame) -> pl.LazyFrame:

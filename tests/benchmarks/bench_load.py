@@ -38,7 +38,7 @@ def measured(code: str, home: str) -> tuple[float, list[str]]:
 
 def main() -> int:
     seconds: dict[str, list[float]] = {ALONE: [], WITH_POLARS: [], LOADED: []}
-    modules = set[str]()
+    modules = list[str]()
     with tempfile.TemporaryDirectory() as home:
         measured(LOADED, home)  # fills the byte-code and file caches
         for _ in range(ROUNDS):
@@ -46,7 +46,7 @@ def main() -> int:
                 one, modules = measured(code, home)
                 taken.append(one)
     alone, with_polars, loaded = map(statistics.median, seconds.values())
-    heavy = sorted(modules & set(HEAVY))
+    heavy = sorted(set(modules) & set(HEAVY))
     print(f"import dagster           {alone:.2f} s (median of {ROUNDS} fresh processes, taken in turn)")
     print(f"import dagster, polars   {with_polars:.2f} s, ratio {with_polars / alone:.2f}")
     print(f"load the code location   {loaded:.2f} s, ratio {loaded / alone:.2f} (at most {MAX_RATIO})")
