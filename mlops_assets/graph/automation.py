@@ -5,7 +5,7 @@ Why not Dagster's own backfills for several days at once: the backfill daemon lo
 stage, so a month that lands would take minutes of waiting; one run over the range takes none.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -14,6 +14,7 @@ from dagster_shared.record import replace  # pyright: ignore[reportUnknownVariab
 
 # The daemon's loop takes 5 s; a smaller interval changes nothing.
 TICK_SECONDS = 5
+Days = frozenset[str | None]
 
 
 class WholeRuns(dg.AutomationConditionSensorDefinition):
@@ -46,16 +47,23 @@ def _whole(request: dg.RunRequest, context: dg.SensorEvaluationContext) -> Itera
         return
     graph = context.repository_def.asset_graph
     wanted = {key: _days(subset.get_asset_subset(key), graph.get(key).partitions_def) for key in subset.asset_keys}
-    # A child whose parent runs in another request waits for the next tick: its condition stays true until it has run.
-    together = [
-        key for key, days in wanted.items() if all(wanted.get(parent, days) == days for parent in graph.get(key).parent_keys)
-    ]
+    together = _together(wanted, {key: graph.get(key).parent_keys for key in wanted}, graph.toposorted_asset_keys)
     partitions = [AssetKeyPartitionKey(key, day) for key in together for day in wanted[key]]
     for whole in tick.build_run_requests_with_backfill_policies(partitions, graph, context.instance):
         yield whole.with_replaced_attrs(tags={**request.tags, **whole.tags})
 
 
-def _days(wanted: Any, definition: dg.PartitionsDefinition | None) -> frozenset[str | None]:
+def _together(wanted: Mapping[Any, Days], parents: Mapping[Any, Iterable[Any]], order: Iterable[Any]) -> list[Any]:
+    """The assets whose wanted parents run in the same request. The others, and what follows from them, wait for the next
+    tick: their conditions stay true until they have run."""
+    kept: list[Any] = []
+    for key in order:
+        if key in wanted and all(wanted[parent] == wanted[key] and parent in kept for parent in parents[key] if parent in wanted):
+            kept.append(key)
+    return kept
+
+
+def _days(wanted: Any, definition: dg.PartitionsDefinition | None) -> Days:
     """The days of one run: the whole range, so that a table that lands now and then takes one run and not twenty."""
     if definition is None:
         return frozenset([None])
