@@ -75,12 +75,12 @@ class _Log:
         unknown = [event for event in events if (place, event) not in RUN_OF]
         if unknown:
             asked = dg.EventRecordsFilter(event_type=MADE, asset_key=key, storage_ids=unknown)
-            for record in self.instance.get_event_records(asked):
+            for record in self.instance.event_log_storage.get_event_records(asked):
                 RUN_OF[place, record.storage_id] = record.run_id
         return {event: RUN_OF[place, event] for event in events}
 
     def _unpartitioned(self, key: dg.AssetKey, kind: dg.DagsterEventType) -> dict[At, int]:
-        records = self.instance.get_event_records(dg.EventRecordsFilter(event_type=kind, asset_key=key), limit=1)
+        records = self.instance.event_log_storage.get_event_records(dg.EventRecordsFilter(event_type=kind, asset_key=key), limit=1)
         return {None: records[0].storage_id} if records else {}
 
 

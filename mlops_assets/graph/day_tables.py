@@ -9,7 +9,11 @@ from typing import Any
 import dagster as dg
 import polars as pl
 from dagster_polars import PolarsDeltaIOManager
+from dagster_polars.io_managers.delta import DeltaWriteMode
 from upath import UPath
+
+# The parent's default is the word's text, which it then takes for the word.
+OVERWRITE = DeltaWriteMode.overwrite
 
 
 class DayTables(PolarsDeltaIOManager):

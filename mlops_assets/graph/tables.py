@@ -32,9 +32,9 @@ def build_io_managers(tables: str, values: str) -> dict[str, Any]:
     """`tables` for Delta tables; `values` for the small frozen values between training assets."""
 
     def open_tables(context: dg.InitResourceContext) -> dg.IOManager:
-        from mlops_assets.graph.day_tables import DayTables
+        from mlops_assets.graph.day_tables import OVERWRITE, DayTables
 
-        opened = DayTables(base_dir=tables)
+        opened = DayTables(base_dir=tables, mode=OVERWRITE)
         opened.setup_for_execution(context)
         return opened
 
