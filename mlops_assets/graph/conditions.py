@@ -80,7 +80,8 @@ class _Log:
         return {event: RUN_OF[place, event] for event in events}
 
     def _unpartitioned(self, key: dg.AssetKey, kind: dg.DagsterEventType) -> dict[At, int]:
-        records = self.instance.event_log_storage.get_event_records(dg.EventRecordsFilter(event_type=kind, asset_key=key), limit=1)
+        asked = dg.EventRecordsFilter(event_type=kind, asset_key=key)
+        records = self.instance.event_log_storage.get_event_records(asked, limit=1)
         return {None: records[0].storage_id} if records else {}
 
 

@@ -56,7 +56,9 @@ class Line:
             self.instance.report_runless_asset_event(dg.AssetMaterialization(PARENT, partition=day(number)))
 
     def tick(self) -> list[dg.RunRequest]:
-        context = dg.build_sensor_context(self.instance, self.cursor, repository_def=self.repository, sensor_name=self.sensor.name)
+        context = dg.build_sensor_context(
+            self.instance, self.cursor, repository_def=self.repository, sensor_name=self.sensor.name
+        )
         evaluated = self.sensor.evaluate_tick(context)
         self.cursor = evaluated.cursor
         return [*(evaluated.run_requests or [])]
@@ -64,7 +66,11 @@ class Line:
     def run(self, request: dg.RunRequest) -> bool:
         keys = [*(request.asset_selection or [])]
         done = self.job.execute_in_process(
-            asset_selection=keys, instance=self.instance, tags=request.tags, partition_key=request.partition_key, raise_on_error=False
+            asset_selection=keys,
+            instance=self.instance,
+            tags=request.tags,
+            partition_key=request.partition_key,
+            raise_on_error=False,
         )
         return done.success
 
@@ -172,7 +178,10 @@ def test_a_child_that_was_made_before_and_fails_is_tried_again_with_a_new_parent
 @pytest.mark.parametrize("near", [CHILD, PARENT])
 def test_nothing_is_asked_for_while_a_run_touches_the_asset_or_its_parent(line: Line, near: dg.AssetKey) -> None:
     unfinished = dg.DagsterRun(
-        job_name="by_hand", run_id="0d000000-0000-4000-8000-000000000001", status=dg.DagsterRunStatus.STARTED, asset_selection=frozenset([near])
+        job_name="by_hand",
+        run_id="0d000000-0000-4000-8000-000000000001",
+        status=dg.DagsterRunStatus.STARTED,
+        asset_selection=frozenset([near]),
     )
     line.instance.add_run(unfinished)
     line.land(1)
@@ -184,7 +193,10 @@ def test_nothing_is_asked_for_while_a_run_touches_the_asset_or_its_parent(line: 
 def test_a_run_elsewhere_does_not_stand_in_the_way(line: Line) -> None:
     elsewhere = frozenset([dg.AssetKey("elsewhere")])
     run = dg.DagsterRun(
-        job_name="by_hand", run_id="0d000000-0000-4000-8000-000000000002", status=dg.DagsterRunStatus.STARTED, asset_selection=elsewhere
+        job_name="by_hand",
+        run_id="0d000000-0000-4000-8000-000000000002",
+        status=dg.DagsterRunStatus.STARTED,
+        asset_selection=elsewhere,
     )
     line.instance.add_run(run)
     line.land(1)
