@@ -9,11 +9,13 @@ from typing import Any
 import dagster as dg
 import polars as pl
 from dagster_polars import PolarsDeltaIOManager
-from dagster_polars.io_managers.delta import DeltaWriteMode
+from dagster_polars.io_managers.delta import DeltaSchemaMode, DeltaWriteMode
 from upath import UPath
 
 # The parent's default is the word's text, which it then takes for the word.
 OVERWRITE = DeltaWriteMode.overwrite
+# A training set with another feature replaces the old one whole.
+NEW_SCHEMA = DeltaSchemaMode.overwrite
 
 
 class DayTables(PolarsDeltaIOManager):

@@ -5,6 +5,7 @@ Belongs here: the ingestion assets of one use case and their blocking checks. No
 """
 
 from collections.abc import Iterator
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -132,7 +133,7 @@ def _check(asset: dg.AssetKey, name: str, findings: "list[Finding]") -> dg.Asset
         passed=not failed,
         asset_key=asset,
         check_name=name,
-        metadata={"findings": table},
+        metadata={"findings": table, **{finding.name: finding.measured for finding in findings if isfinite(finding.measured)}},
         description="; ".join(failed) or "All within bounds.",
     )
 

@@ -1,4 +1,4 @@
-"""Tables between assets, as the code location sees them: it loads without Polars, which costs a fifth of `import dagster`.
+"""Tables between assets, as the code location sees them: it loads without Polars.
 
 Belongs here: the types that assets name in their signatures, and the IO managers by key. Not here: how a table is written
 and read (graph/day_tables.py), and where the tables lie (resources.py).
@@ -32,9 +32,9 @@ def build_io_managers(tables: str, values: str) -> dict[str, Any]:
     """`tables` for Delta tables; `values` for the small frozen values between training assets."""
 
     def open_tables(context: dg.InitResourceContext) -> dg.IOManager:
-        from mlops_assets.graph.day_tables import OVERWRITE, DayTables
+        from mlops_assets.graph.day_tables import NEW_SCHEMA, OVERWRITE, DayTables
 
-        opened = DayTables(base_dir=tables, mode=OVERWRITE)
+        opened = DayTables(base_dir=tables, mode=OVERWRITE, schema_mode=NEW_SCHEMA)
         opened.setup_for_execution(context)
         return opened
 

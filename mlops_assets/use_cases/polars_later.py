@@ -1,6 +1,6 @@
 """Polars under its usual name for transforms, opened by the first one that runs.
 
-The code location loads every use case and runs none; Polars alone would cost it a fifth of `import dagster`.
+The code location loads every use case and runs none; Polars alone would cost it more than all its definitions together.
 Not here: anything but `pl`.
 """
 

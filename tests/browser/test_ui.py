@@ -22,6 +22,8 @@ from mlops_assets.use_cases.airline import deliveries, package_folder
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FIRST, LAST = dt.date(2013, 1, 1), dt.date(2013, 1, 4)
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+DRAWN = """() => [...document.querySelectorAll('canvas')].some(canvas =>
+    canvas.width > 0 && canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(value => value > 0))"""
 
 pytestmark = [
     pytest.mark.browser,
@@ -98,6 +100,8 @@ def test_an_asset_page_shows_owner_checks_and_columns(page: Any, url: str, tmp_p
     page.goto(f"{url}/assets/flight_delay/validated/weather?view=checks")
     page.get_by_text("bad_rows_within_bound").first.wait_for()
     assert page.get_by_text("rows_as_expected").count() > 0
+    page.locator("canvas").first.wait_for()  # the share of bad rows, plotted over the runs
+    page.screenshot(path=tmp_path / "checks.png")
     page.goto(f"{url}/assets/flight_delay/validated/weather?view=overview")
     page.get_by_text("network-operations").first.wait_for()
     page.get_by_text("observed_at").first.wait_for()
@@ -109,3 +113,14 @@ def test_every_day_is_shown_as_landed(page: Any, url: str, tmp_path: Path) -> No
     page.get_by_text("2013-01-03").first.wait_for()
     page.screenshot(path=tmp_path / "events.png")
     assert page.get_by_text("2013-01-04").count() > 0
+
+
+def test_row_counts_are_plotted_over_the_days(page: Any, url: str, tmp_path: Path) -> None:
+    page.goto(f"{url}/assets/flight_delay/validated/weather?view=overview")
+    page.get_by_text("Plots", exact=True).first.click()
+    page.locator("canvas").first.wait_for()
+    page.get_by_text("partition_row_count").first.wait_for()
+    # An empty canvas is a canvas too: something must be drawn on one of them.
+    page.wait_for_function(DRAWN)
+    page.screenshot(path=tmp_path / "plots.png")
+    assert page.locator("canvas").count() > 0

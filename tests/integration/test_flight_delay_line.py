@@ -1,0 +1,90 @@
+"""How well the line foresees April 2013, on the real flights: good enough, and not too good to be true."""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from mlops_assets import names
+from mlops_assets.ports.feature_store import FeatureStore
+from mlops_assets.ports.home import Home
+from mlops_assets.ports.landing import Landing
+from mlops_assets.spec.training import HistGradientBoosting, Lightning, Trainer
+from mlops_assets.stages.featurize import fill_view, label_rows, last_known_day, midnight, split_by_time
+from mlops_assets.stages.score import OnnxModel
+from mlops_assets.stages.train import fit
+from mlops_assets.stages.validate import split_rows
+from mlops_assets.use_cases.airline import deliveries, package_folder
+from mlops_assets.use_cases.flight_delay import USE_CASE
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+
+FIRST, LAST = date(2013, 1, 1), date(2013, 4, 30)
+REPO = Path(__file__).parents[2] / "feature_repo"
+A_LEAK = 0.80  # What is known two hours ahead does not tell more; what does has seen the departure.
+LABEL = USE_CASE.label.name
+
+
+@pytest.fixture(scope="module")
+def validated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pl.DataFrame]:
+    """Landed, read back and validated, as the graph does it."""
+    landing = Landing(tmp_path_factory.mktemp("landing"))
+    for each in deliveries(package_folder(), FIRST, LAST):
+        landing.put(USE_CASE.name, each.table, day=each.day, rows=each.rows)
+    days = [FIRST + timedelta(days=offset) for offset in range((LAST - FIRST).days + 1)]
+    read = {each.table: landing.read(USE_CASE.name, each, days, required=False) for each in USE_CASE.contracts}
+    return {table: split_rows(rows, USE_CASE.contract(table)).accepted for table, rows in read.items()}
+
+
+@pytest.fixture(scope="module")
+def training_set(validated: dict[str, pl.DataFrame], tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
+    home = Home(tmp_path_factory.mktemp("home"))
+    tables = {table: rows.lazy() for table, rows in validated.items()}
+    for view in USE_CASE.features.views:
+        path = home.tables / names.feature_source(USE_CASE.name, view.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = fill_view(view, tables, first=FIRST, last=LAST).collect()
+        rows.write_delta(str(path), delta_write_options={"partition_by": "day"})
+    store = FeatureStore(home, service=USE_CASE.features.service)
+    store.apply(REPO)
+    truths = tables[USE_CASE.label.table]
+    end = midnight(last_known_day(truths) + timedelta(days=1))
+    labelled = split_by_time(label_rows(USE_CASE, tables["schedule"], truths).collect(), USE_CASE.split, end=end)
+    return store.historical(labelled).sort("event_timestamp", *USE_CASE.label.key)
+
+
+def auc_of_april(rows: pl.DataFrame, trainer: Trainer, *more: str) -> float:
+    features = USE_CASE.features
+    model = fit(
+        trainer,
+        rows,
+        numeric=(*features.numeric, *more),
+        categorical=features.categorical,
+        label=LABEL,
+        progress=lambda _said: None,
+    )
+    test = rows.filter(pl.col("split") == "test")
+    return float(roc_auc_score(test[LABEL].to_numpy(), OnnxModel.from_bytes(model.onnx).predict(test)))
+
+
+def test_the_test_rows_are_april(training_set: pl.DataFrame) -> None:
+    moments = training_set.filter(pl.col("split") == "test")["event_timestamp"]
+    assert moments.dt.date().is_between(date(2013, 4, 1), LAST).all()
+    assert moments.dt.date().n_unique() == 30
+    assert len(moments) > 25_000
+
+
+@pytest.mark.parametrize(
+    ("trainer", "least"), [(HistGradientBoosting(), 0.72), (Lightning(), 0.71)], ids=["hist_gradient_boosting", "lightning"]
+)
+def test_april_is_foreseen_and_above_means_a_leak(training_set: pl.DataFrame, trainer: Trainer, least: float) -> None:
+    auc = auc_of_april(training_set, trainer)
+    assert least <= auc <= A_LEAK, f"April AUC {auc:.4f}; below {least} the features are broken, above {A_LEAK} one leaks"
+
+
+def test_the_leak_alarm_can_ring(training_set: pl.DataFrame, validated: dict[str, pl.DataFrame]) -> None:
+    departed = validated["outcomes"].select(*USE_CASE.label.key, pl.col("dep_delay").cast(pl.Float64))
+    leaking = training_set.join(departed, on=list(USE_CASE.label.key), how="left", maintain_order="left")
+    assert auc_of_april(leaking, HistGradientBoosting(max_iter=40), "dep_delay") > A_LEAK

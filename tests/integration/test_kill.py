@@ -1,0 +1,108 @@
+"""A line that is killed at any moment can be started again: same tables, one champion, a plan that holds."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from mlops_assets import names
+from mlops_assets.ports.deployment import Deployment
+from mlops_assets.ports.home import Home
+from mlops_assets.ports.landing import Landing
+from mlops_assets.ports.model_registry import ModelRegistry
+from mlops_assets.ports.signing_keys import SigningKeys
+from mlops_assets.stages.bless import Blessing, verify
+from mlops_assets.use_cases.airline import deliveries, package_folder
+from tests.integration.small_line import FIRST, LAST, SMALL
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+PROJECT = Path(__file__).parents[2]
+SCRIPT = Path(__file__).with_name("small_line.py")
+SEED, KILLS = 7, 4
+
+
+def landed(root: Path) -> Home:
+    landing = Landing(root / "landing")
+    for each in deliveries(package_folder(), FIRST, LAST):
+        landing.put(SMALL.name, each.table, day=each.day, rows=each.rows)
+    return Home(root)
+
+
+def start(home: Home) -> subprocess.Popen[str]:
+    variables = {**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONWARNINGS": "ignore", "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), str(home.root)], env=variables, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+
+
+def run_to_the_end(home: Home) -> list[str]:
+    """What the run said of its events, line by line."""
+    process = start(home)
+    _, said = process.communicate(timeout=240)
+    assert process.returncode == 0, said[-3000:]
+    return [line for line in said.splitlines() if " - dagster - " in line]
+
+
+def run_and_kill(home: Home, event: int) -> int:
+    """Ends the process at once when it has said so many events; they come in the same order whatever the machine's load."""
+    process, seen = start(home), 0
+    assert process.stderr is not None
+    for line in process.stderr:
+        seen += " - dagster - " in line
+        if seen >= event:
+            os.kill(process.pid, signal.SIGKILL)
+            break
+    process.stderr.close()
+    return process.wait()
+
+
+def tables_of(home: Home) -> dict[str, pl.DataFrame]:
+    paths = sorted(path.parent for path in home.tables.rglob("_delta_log"))
+    frames = {str(path.relative_to(home.tables)): pl.read_delta(str(path)) for path in paths}
+    return {name: frame.select(sorted(frame.columns)).sort(pl.all()) for name, frame in frames.items()}
+
+
+def check_champion(home: Home) -> None:
+    deployment, registry = Deployment(home.deployments, SMALL.name), ModelRegistry(home.mlflow)
+    plan = deployment.plan()
+    assert plan is not None
+    assert [each.number for each in deployment.history()] == [1], "the same model again is no new plan"
+    assert deployment.versions() == [plan.champion]
+    assert registry.alias(names.registered_model(SMALL.name), names.CHAMPION) == plan.champion
+    onnx, blessing = deployment.load(plan.champion)
+    verify(Blessing.from_json(blessing), use_case=SMALL.name, onnx=onnx, public_keys=SigningKeys(home.keys).public())
+    assert onnx == registry.load(names.registered_model(SMALL.name), plan.champion)
+
+
+def test_a_line_killed_anywhere_ends_as_if_it_had_never_been(tmp_path: Path) -> None:
+    calm, killed = landed(tmp_path / "calm"), landed(tmp_path / "killed")
+    said = run_to_the_end(calm)
+    check_champion(calm)
+    champion = next(number for number, line in enumerate(said) if "flight_delay__champion" in line and "STEP_START" in line)
+    # One kill while the champion is being placed, and some anywhere.
+    moments = [*random.Random(SEED).sample(range(1, len(said)), KILLS), champion + 2]
+    assert [run_and_kill(killed, event) for event in moments] == [-signal.SIGKILL] * len(moments)
+    run_to_the_end(killed)
+    expected, found = tables_of(calm), tables_of(killed)
+    assert found.keys() == expected.keys()
+    for name, frame in expected.items():
+        assert_frame_equal(found[name], frame, obj=name)
+    check_champion(killed)
+
+
+def test_the_same_line_run_twice_changes_nothing(tmp_path: Path) -> None:
+    home = landed(tmp_path / "home")
+    run_to_the_end(home)
+    before, plan = tables_of(home), Deployment(home.deployments, SMALL.name).plan()
+    run_to_the_end(home)
+    for name, frame in tables_of(home).items():
+        assert_frame_equal(frame, before[name], obj=name)
+    assert Deployment(home.deployments, SMALL.name).plan() == plan
+    check_champion(home)
