@@ -206,7 +206,7 @@ def _champion(use_case: UseCase) -> dg.AssetsDefinition:
         deployment: Deployment = context.resources.deployment(use_case.name)
         onnx = registry.load(names.registered_model(use_case.name), candidate.version)
         verify(Blessing.from_json(blessing), use_case=use_case.name, onnx=onnx, public_keys=context.resources.keys.public())
-        deployment.place(candidate.version, onnx, blessing)
+        _place(deployment, candidate.version, onnx, blessing)
         reason = context.run.tags.get("mlops/reason", "materialized by hand")
         plan = deployment.point(candidate.version, _started(context).isoformat(), reason)
         registry.set_alias(names.registered_model(use_case.name), names.CHAMPION, candidate.version)
@@ -215,6 +215,12 @@ def _champion(use_case: UseCase) -> dg.AssetsDefinition:
         return plan.champion
 
     return champion
+
+
+def _place(deployment: "Deployment", version: int, onnx: bytes, blessing: str) -> None:
+    """The same model, trained and blessed again, is the same version, and keeps the blessing that it was placed with."""
+    if version not in deployment.versions() or deployment.load(version)[0] != onnx:
+        deployment.place(version, onnx, blessing)
 
 
 def _started(context: dg.AssetExecutionContext) -> datetime:
