@@ -12,6 +12,7 @@ import dagster as dg
 from mlops_assets import names
 from mlops_assets.graph.compile import build_use_case
 from mlops_assets.graph.tables import build_io_managers
+from mlops_assets.platform import EVENT_LOG
 from mlops_assets.ports.home import read_environment
 from mlops_assets.resources import PROJECT, build_resources
 from mlops_assets.spec.feature import TimeSplit
@@ -19,7 +20,7 @@ from mlops_assets.spec.gate import Floor
 from mlops_assets.spec.training import HistGradientBoosting
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
-FIRST, LAST = date(2013, 1, 1), date(2013, 1, 5)
+FIRST, LAST = date(2013, 1, 1), date(2013, 1, 4)
 SMALL = USE_CASE.but(
     trainer=HistGradientBoosting(max_iter=5, min_samples_leaf=20),
     reference=None,
@@ -37,8 +38,10 @@ def carry(home: Path) -> None:
     between = build_io_managers(str(environment.home.tables), str(home / "values"))
     shared = dg.Definitions(resources={**build_resources(environment), **between}, executor=dg.in_process_executor)
     definitions = dg.Definitions.merge(shared, build_use_case(SMALL))
-    environment.home.dagster.mkdir(parents=True, exist_ok=True)
-    with dg.DagsterInstance.local_temp(str(environment.home.dagster)) as instance:
+    folder = environment.home.dagster
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dagster.yaml").write_text(EVENT_LOG.format(folder=folder))
+    with dg.DagsterInstance.from_config(str(folder)) as instance:
         days = {"dagster/asset_partition_range_start": FIRST.isoformat(), "dagster/asset_partition_range_end": LAST.isoformat()}
         every = definitions.resolve_implicit_global_asset_job_def()
         every.execute_in_process(asset_selection=daily_assets(), instance=instance, tags=days)
