@@ -80,7 +80,6 @@ def check_champion(home: Home) -> None:
     assert onnx == registry.load(names.registered_model(SMALL.name), plan.champion)
 
 
-@pytest.mark.timeout(600)  # four whole lines; 90 s of work, more on a busy machine
 def test_a_line_killed_anywhere_ends_as_if_it_had_never_been(tmp_path: Path) -> None:
     calm, killed = landed(tmp_path / "calm"), landed(tmp_path / "killed")
     said = run_to_the_end(calm)
