@@ -27,7 +27,7 @@ test: $(READY) ## every test that can run here
 check: $(READY) ## lint, format, types, arrows, definitions
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/pyright
+	$(BIN)/pyright --project pyproject.toml
 	$(BIN)/lint-imports --no-logo
 	DAGSTER_DISABLE_TELEMETRY=1 $(BIN)/dg check defs
 	DAGSTER_DISABLE_TELEMETRY=1 $(BIN)/dagster definitions validate
