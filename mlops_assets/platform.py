@@ -18,7 +18,7 @@ WORKSPACE = ["--workspace", "workspace.yaml"]
 EVENT_LOG = """
 event_log_storage:
   module: mlops_assets.graph.event_log
-  class: UnflushedEventLog
+  class: BatchedEventLog
   config: {{base_dir: {folder}/history}}
 """
 
@@ -79,6 +79,7 @@ def _alone(environment: Environment) -> Generator[None]:
 def _variables(environment: Environment, service_url: str) -> dict[str, str]:
     said = {
         "DAGSTER_HOME": str(environment.home.dagster),
+        "DAGSTER_EVENT_BATCH_SIZE": "2000",  # more than the assets of a use case have days in a month
         "MLOPS_ENV": environment.name,
         "MLOPS_HOME": str(environment.home.root),
         "MLOPS_SERVICE_URL": service_url,

@@ -57,11 +57,14 @@ class Report:
         for stage in ("drift", "performance"):
             self.say(f"  {stage}: {self.watcher.verdict(stage)}")
 
-    def trainings(self) -> None:
-        for record in self.watcher.trainings()[1:]:
+    def trainings(self, *, after: int) -> None:
+        """What the platform has trained since its first `after` trainings."""
+        fresh = self.watcher.trainings()[after:]
+        for record in fresh:
             ended = "blessed" if record.dagster_run.status.value == "SUCCESS" else "refused"
             self.say(f"  retrained ({ended}) because of {record.dagster_run.tags.get('mlops/reason', '')}")
-        self.judgement()
+        if fresh:
+            self.judgement()
 
     def months(self) -> None:
         self.say("\n  month      rows  served by      AUC served  AUC first model frozen")

@@ -15,7 +15,6 @@ from mlops_assets.demo.watching import Say, Watcher
 from mlops_assets.ports.landing import Landing
 from mlops_assets.ports.live_service import LiveService
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.stages.featurize import midnight
 from mlops_assets.use_cases.airline import deliveries, package_folder
 
 FIRST, SPRING = date(2013, 1, 1), date(2013, 4, 30)
@@ -55,6 +54,7 @@ class Story:
         self.report.answers(self._ask(SPRING + timedelta(days=1), limit=3))
 
     def _summer(self, first: date, last: date) -> None:
+        trained = len(self.watcher.trainings())
         self._land(first, last)
         self.watcher.wait_until(f"features until {last}", lambda: self.watcher.features_reach(last), timeout_s=PATIENCE_S)
         if self.watcher.answered_until() < last:
@@ -63,7 +63,7 @@ class Story:
             self.say(f"  {answered:,} requests answered")
         self.watcher.wait_until("the monitors' verdict", lambda: self.watcher.monitors_saw(last), timeout_s=PATIENCE_S)
         self.report.monitors()
-        self.report.trainings()
+        self.report.trainings(after=trained)
 
     def _land(self, first: date, last: date) -> None:
         delivered = [*deliveries(package_folder(), first, last)]
@@ -75,13 +75,13 @@ class Story:
 
     def _ask(self, day: date, *, limit: int) -> list[dict[str, object]]:
         """The next flights whose prediction moment lies after everything that has landed."""
-        flights = next(self._requests(day, day))
-        moments = self.use_case.features.entity_rows(flights.lazy()).collect()["event_timestamp"]
-        return [self.report.timed(self.live, row) for row in flights.filter(moments > midnight(day)).head(limit).to_dicts()]
+        return [self.report.timed(self.live, row) for row in next(self._requests(day, day)).head(limit).to_dicts()]
 
     def _requests(self, first: date, last: date) -> Iterator[pl.DataFrame]:
-        """What clients would ask: the scheduled flights of these days, in whole batches."""
-        path = names.validated(self.use_case.name, self.use_case.features.request_table)
-        flights = self.watcher.tables.scan(path).filter(pl.col("day").is_between(first, last))
-        columns = list(self.use_case.features.request)
-        yield from flights.sort("sched_dep").select(columns).collect().iter_slices(ROWS_A_REQUEST)
+        """What clients would ask on these days, in whole batches: the scheduled flights, at their prediction moments."""
+        features = self.use_case.features
+        flights = self.watcher.tables.scan(names.validated(self.use_case.name, features.request_table))
+        flights = flights.filter(pl.col("day").is_between(first, last + timedelta(days=1))).select(*features.request).collect()
+        moments = features.entity_rows(flights.lazy()).collect()["event_timestamp"]
+        asked = flights.filter(moments.dt.date().is_between(first, last)).sort("sched_dep")
+        yield from asked.iter_slices(ROWS_A_REQUEST)

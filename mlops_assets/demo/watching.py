@@ -6,7 +6,7 @@ Belongs here: reading and waiting. Not here: starting anything, and the report's
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -68,7 +68,7 @@ class Watcher:
         if not self.tables.exists(path):
             return date.min
         found = self.tables.scan(path).select(pl.col("event_timestamp").max()).collect().item()
-        return found.date() + timedelta(days=1) if found else date.min
+        return found.date() if found else date.min
 
     def running(self) -> bool:
         unfinished = [status for status in dg.DagsterRunStatus if status not in ENDED]

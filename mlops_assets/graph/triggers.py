@@ -3,9 +3,11 @@
 Belongs here: sensors and schedules of one use case. Not here: the automation conditions (graph/conditions.py).
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from dagster._core.events import DagsterEvent, DagsterEventBatchMetadata, StepMaterializationData, generate_event_batch_id
 
 from mlops_assets import names
 from mlops_assets.graph.automation import TICK_SECONDS
@@ -57,7 +59,8 @@ def _landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
     def landing(context: dg.SensorEvaluationContext) -> Requests:
         port: Landing = context.resources.landing
         events = [event for source in use_case.sources for event in _landed(context, port, use_case.name, source.table)]
-        return dg.SensorResult(asset_events=events) if events else dg.SkipReason("Nothing new has landed.")
+        _report_together(context.instance, events)
+        return dg.SkipReason(f"{len(events)} files have landed or changed since the last look.")
 
     return landing
 
@@ -73,6 +76,16 @@ def _landed(context: dg.SensorEvaluationContext, port: "Landing", use_case: str,
         for day, digest in sorted(port.digests(use_case, table).items())
         if reported.get(day, {}).get(DATA_VERSION) != digest
     ]
+
+
+def _report_together(instance: dg.DagsterInstance, landed: Sequence[dg.AssetMaterialization]) -> None:
+    """As `report_runless_asset_event` for each, as one batch: who saw half of a delivery would carry it in two runs."""
+    batch = generate_event_batch_id()
+    for number, each in enumerate(landed, start=1):
+        event = DagsterEvent(
+            dg.DagsterEventType.ASSET_MATERIALIZATION.value, job_name="", event_specific_data=StepMaterializationData(each)
+        )
+        instance.report_dagster_event(event, run_id="", batch_metadata=DagsterEventBatchMetadata(batch, number == len(landed)))
 
 
 def _log_sensor(use_case: UseCase) -> dg.SensorDefinition:
