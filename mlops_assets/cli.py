@@ -53,9 +53,10 @@ def status(use_case: Name = "flight_delay") -> None:
     deployment = Deployment(environment.home.deployments, _use_case(use_case).name)
     live = LiveService(environment.service_url).plan()
     answers = f"version {live['champion']} answers" if live else "nobody answers"
-    typer.echo(f"live: {answers} at {environment.service_url}")
+    typer.echo(f"live: {answers} at {environment.service_url}{'' if live else ' (MLOPS_SERVICE_URL names another place)'}")
     for plan in reversed(deployment.history()):
-        typer.echo(f"  plan {plan.number}: version {plan.champion} since {plan.at} · {plan.reason}")
+        since = datetime.fromisoformat(plan.at).strftime("%Y-%m-%d %H:%M:%S UTC")
+        typer.echo(f"  plan {plan.number}: version {plan.champion} since {since} · {plan.reason}")
 
 
 @app.command()

@@ -9,11 +9,13 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from mlops_assets.ports.home import Environment
 from mlops_assets.ports.processes import Child, Processes, free_port
 from mlops_assets.serving.launch import serve_command, serve_environment
 
+DAGSTER_PORT, MLFLOW_PORT = 3001, 5000
 WORKSPACE = ["--workspace", "workspace.yaml"]
 EVENT_LOG = """
 event_log_storage:
@@ -35,7 +37,8 @@ def running_platform(environment: Environment, *, everything: bool) -> Generator
 
 
 def _started(environment: Environment, asked: tuple[str, ...]) -> Generator[dict[str, str]]:
-    addresses = {name: f"http://127.0.0.1:{free_port()}" for name in asked}
+    preferred = {"service": urlsplit(environment.service_url).port or 0, "dagster": DAGSTER_PORT, "mlflow": MLFLOW_PORT}
+    addresses = {name: f"http://127.0.0.1:{free_port(preferred[name])}" for name in asked}
     _lay_instance(environment)
     _close_unfinished_runs(environment)
     variables = _variables(environment, addresses["service"])

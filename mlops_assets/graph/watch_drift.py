@@ -33,13 +33,21 @@ def watch_drift(use_case: UseCase, spec: Drift, recent: pl.DataFrame, plan: Plan
     columns = compare_profiles(reference, profile_like(reference, recent), spec)
     sample = pl.read_parquet(BytesIO(registry.artifact(model, plan.champion, SAMPLE)))
     page = resources.reports / use_case.name / "drift.html"
-    report = _report(page, use_case, sample, recent, spec=spec, seed=seed)
     share = drift_share(columns)
     moved = sorted((column for column in columns if column.drifted), key=lambda column: -column.psi)
+    drifted = [column.name for column in moved]
+    features = use_case.features
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(
+        drift_report(
+            sample, recent, numeric=features.numeric, categorical=features.categorical,
+            drifted=drifted, max_share=spec.max_share, seed=seed,
+        )
+    )  # fmt: skip
     message = f"{len(moved)} of {len(columns)} inputs have drifted from version {plan.champion}'s training window"
-    named = f": {', '.join(column.name for column in moved[:4])}" if moved else ""
+    named = f": {', '.join(drifted[:4])}" if moved else ""
     message = f"{message} (at most {spec.max_share:.0%} may){named}."
-    return Seen(share <= spec.max_share, message, {"rows": len(recent)} | _said(columns, share, spec, report))
+    return Seen(share <= spec.max_share, message, {"rows": len(recent)} | _said(columns, share, spec, page))
 
 
 def _said(columns: list[ColumnDrift], share: float, spec: Drift, report: Path) -> dict[str, Any]:
@@ -51,10 +59,3 @@ def _said(columns: list[ColumnDrift], share: float, spec: Drift, report: Path) -
         "plot_psi": dg.MetadataValue.md(plots.as_markdown(picture, "PSI by input")),
         "report": dg.MetadataValue.path(report),
     }
-
-
-def _report(path: Path, use_case: UseCase, reference: pl.DataFrame, current: pl.DataFrame, *, spec: Drift, seed: int) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    numeric, categorical = use_case.features.numeric, use_case.features.categorical
-    path.write_text(drift_report(reference, current, numeric=numeric, categorical=categorical, seed=seed, spec=spec))
-    return path

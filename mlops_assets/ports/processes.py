@@ -112,10 +112,14 @@ class Processes:
             psutil.wait_procs(left, timeout=1)
 
 
-def free_port() -> int:
-    """A loopback port that nobody listens on now."""
+def free_port(preferred: int = 0) -> int:
+    """A loopback port that nobody listens on now: `preferred`, or any when that one is taken."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do; a port of a server just ended is free
+        try:
+            probe.bind(("127.0.0.1", preferred))
+        except OSError:
+            return free_port()
         return int(probe.getsockname()[1])
 
 

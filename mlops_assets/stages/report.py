@@ -8,17 +8,17 @@ Evidently's usage logging lives in `evidently.telemetry`, which only its web ser
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, cast
 
 import polars as pl
-
-from mlops_assets.spec.monitor import Drift
 
 with warnings.catch_warnings():  # eleven deprecation warnings of its dependencies, only while it is being imported
     warnings.simplefilter("ignore")
     from evidently import BinaryClassification, DataDefinition, Dataset, Report
     from evidently.presets import ClassificationQuality, DataDriftPreset
+
+ALWAYS, NEVER = 0.0, 1e9  # bounds of Evidently's PSI, which the page does not show
 
 
 def drift_report(
@@ -27,14 +27,15 @@ def drift_report(
     *,
     numeric: Sequence[str],
     categorical: Sequence[str],
+    drifted: Collection[str],
+    max_share: float,
     seed: int,
-    spec: Drift,
     max_rows: int = 5000,
 ) -> str:
     """A table of the inputs, current beside reference: about 5 MB of self-contained HTML, whatever the rows.
 
-    Inputs without a single value in one of the samples are left out: Evidently cannot draw them. Raises ValueError
-    when none is left.
+    The page calls drifted what `drifted` names, so that it never contradicts the decision. Inputs without a single value
+    in one of the samples are left out: Evidently cannot draw them. Raises ValueError when none is left.
     """
     both = (_sample(reference, seed, max_rows), _sample(current, seed, max_rows))
     drawn = [name for name in (*numeric, *categorical) if all(one[name].count() for one in both)]
@@ -47,7 +48,8 @@ def drift_report(
     before, now = (_dataset(one.select(drawn), definition) for one in both)
     # The preset computes every column's drift three times (2 s instead of 1 here), but its one sortable table is what
     # people can read; per-column metrics make thirty screens of it.
-    return _html([DataDriftPreset(columns=drawn, method="psi", threshold=spec.max_psi, drift_share=spec.max_share)], now, before)
+    decided = {name: ALWAYS if name in drifted else NEVER for name in drawn}
+    return _html([DataDriftPreset(columns=drawn, method="psi", per_column_threshold=decided, drift_share=max_share)], now, before)
 
 
 def classification_report(

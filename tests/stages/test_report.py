@@ -11,7 +11,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mlops_assets.spec.monitor import Drift
 from mlops_assets.stages.report import classification_report, drift_report
 
 
@@ -29,16 +28,17 @@ def served(rows: int, shift: float = 0.0) -> pl.DataFrame:
     )
 
 
-def drift_page(spec: Drift) -> str:
+def drift_page(*drifted: str, max_share: float = 0.3) -> str:
     before, now = served(900), served(700, 2.0)
-    return drift_report(before, now, numeric=["wind", "gust"], categorical=["origin"], spec=spec, seed=0, max_rows=500)
+    asked = {"numeric": ["wind", "gust"], "categorical": ["origin"], "seed": 0, "max_rows": 500}
+    return drift_report(before, now, drifted=drifted, max_share=max_share, **asked)
 
 
 @pytest.fixture(scope="module")
 def page() -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return drift_page(Drift())
+        return drift_page("wind")
 
 
 def shown(page: str, folder: Path) -> str:
@@ -60,18 +60,23 @@ def test_a_person_sees_the_drifted_input_in_a_browser(page: str, tmp_path: Path)
     assert "wind" in text and "origin" in text
 
 
+def test_the_page_never_contradicts_the_decision(tmp_path: Path) -> None:
+    assert "Drift is detected for 50.0% of columns (1 out of 2)" in shown(drift_page("origin"), tmp_path)
+    assert "Drift is detected for 0.0% of columns (0 out of 2)" in shown(drift_page(), tmp_path)
+
+
 def test_an_input_without_values_is_left_out_instead_of_ending_the_report(page: str) -> None:
     assert '"wind"' in page and '"gust"' not in page
 
 
 def test_the_page_uses_the_declared_share(page: str) -> None:
     assert "Dataset drift detection threshold is 0.3" in page
-    assert "Dataset drift detection threshold is 0.9" in drift_page(Drift(max_share=0.9))
+    assert "Dataset drift detection threshold is 0.9" in drift_page(max_share=0.9)
 
 
 def test_nothing_to_draw_is_said() -> None:
     with pytest.raises(ValueError, match="no input has a value in both samples"):
-        drift_report(served(10), served(0), numeric=["wind"], categorical=[], spec=Drift(), seed=0)
+        drift_report(served(10), served(0), numeric=["wind"], categorical=[], drifted=[], max_share=0.3, seed=0)
 
 
 @pytest.mark.parametrize("reference", [None, served(400)])
