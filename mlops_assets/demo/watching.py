@@ -54,7 +54,7 @@ class Watcher:
 
     def features_reach(self, day: date) -> bool:
         """Every daily feature view has been carried online up to `day`, and nothing runs."""
-        daily = [view for view in self.use_case.features.views if self._is_daily(view.tables)]
+        daily = [view for view in self.use_case.features.views if self.use_case.is_daily(*view.tables)]
         return all(self._has(names.online(self.use_case.name, view.name), day) for view in daily) and not self.running()
 
     def monitors_saw(self, last: date) -> bool:
@@ -115,10 +115,6 @@ class Watcher:
 
     def _has(self, key: names.AssetPath, day: date) -> bool:
         return day.isoformat() in self.instance.get_materialized_partitions(dg.AssetKey(key))
-
-    def _is_daily(self, tables: tuple[str, ...]) -> bool:
-        cadences = {source.table: source.cadence for source in self.use_case.sources}
-        return all(type(cadences[table]).__name__ == "Daily" for table in tables)
 
     def _newest(self, stage: str) -> float:
         event = self.instance.get_latest_materialization_event(dg.AssetKey(names.stage(self.use_case.name, stage)))

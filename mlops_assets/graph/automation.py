@@ -12,6 +12,8 @@ import dagster as dg
 from dagster._core.definitions.events import AssetKeyPartitionKey
 from dagster_shared.record import replace  # pyright: ignore[reportUnknownVariableType]
 
+from mlops_assets.graph.words import CADENCE, WHEN_CHANGED
+
 # The daemon's loop takes 5 s; a smaller interval changes nothing.
 TICK_SECONDS = 5
 Days = frozenset[str | None]
@@ -46,7 +48,7 @@ def _whole(request: dg.RunRequest, context: dg.SensorEvaluationContext) -> Itera
         yield request
         return
     graph = context.repository_def.asset_graph
-    wanted = {key: _days(subset.get_asset_subset(key), graph.get(key).partitions_def) for key in subset.asset_keys}
+    wanted = {key: _days(subset.get_asset_subset(key), graph.get(key)) for key in subset.asset_keys}
     together = _together(wanted, {key: graph.get(key).parent_keys for key in wanted}, graph.toposorted_asset_keys)
     partitions = [AssetKeyPartitionKey(key, day) for key in together for day in wanted[key]]
     for whole in tick.build_run_requests_with_backfill_policies(partitions, graph, context.instance):
@@ -63,9 +65,15 @@ def _together(wanted: Mapping[Any, Days], parents: Mapping[Any, Iterable[Any]], 
     return kept
 
 
-def _days(wanted: Any, definition: dg.PartitionsDefinition | None) -> Days:
-    """The days of one run: the whole range, so that a table that lands now and then takes one run and not twenty."""
+def _days(wanted: Any, asset: Any) -> Days:
+    """The wanted days; of a table that lands now and then those between them too: one run then, and not twenty.
+
+    Where a file is due each day, a day that has not landed must not hold up the others.
+    """
+    definition = asset.partitions_def
     if definition is None:
         return frozenset([None])
     days = sorted(wanted.value.get_partition_keys())
+    if asset.tags.get(CADENCE) != WHEN_CHANGED:
+        return frozenset(days)
     return frozenset(definition.get_partition_keys_in_range(dg.PartitionKeyRange(days[0], days[-1])))

@@ -37,7 +37,7 @@ def _feature(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
         automation_condition=CASCADE,
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=use_case.freshness.features),
         io_manager_key="tables",
-        **said_of(use_case, "feature", "polars", "feast", "deltalake", made_from="feature"),
+        **said_of(use_case, "feature", "polars", "feast", "deltalake", made_from="feature", tables=view.tables),
     )
     def feature(context: dg.AssetExecutionContext, **tables: LazyFrame) -> DataFrame:
         from mlops_assets.stages.featurize import fill_view
@@ -63,7 +63,7 @@ def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
         backfill_policy=ONE_RUN,
         automation_condition=CASCADE,
         required_resource_keys={"feature_store"},
-        **said_of(use_case, "online", "feast", "sqlite", made_from="feature"),
+        **said_of(use_case, "online", "feast", "sqlite", made_from="feature", tables=view.tables),
     )
     def online(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         from mlops_assets.stages.featurize import midnight

@@ -15,7 +15,7 @@ from mlops_assets.graph.conditions import CASCADE
 from mlops_assets.graph.partitions import ONE_RUN, days_in_run, days_of
 from mlops_assets.graph.tables import DAY, DataFrame, LazyFrame
 from mlops_assets.graph.words import count_by_day, rows_as_table, said_of, table_schema
-from mlops_assets.spec.contract import Contract, Daily, Files
+from mlops_assets.spec.contract import Contract, Files
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -61,12 +61,11 @@ def _raw(use_case: UseCase, source: Files, contract: Contract) -> dg.AssetsDefin
         freshness_policy=_freshness(use_case, source),
         io_manager_key="tables",
         required_resource_keys={"landing"},
-        **said_of(use_case, "raw", "csv", "deltalake", made_from="raw"),
+        **said_of(use_case, "raw", "csv", "deltalake", made_from="raw", tables=[source.table]),
     )
     def raw(context: dg.AssetExecutionContext) -> DataFrame:
         port: Landing = context.resources.landing
-        daily = isinstance(source.cadence, Daily)
-        rows = port.read(use_case.name, contract, days_in_run(context), required=daily)
+        rows = port.read(use_case.name, contract, days_in_run(context), required=use_case.is_daily(source.table))
         count_by_day(context, rows)
         return rows
 
@@ -74,14 +73,14 @@ def _raw(use_case: UseCase, source: Files, contract: Contract) -> dg.AssetsDefin
 
 
 def _freshness(use_case: UseCase, source: Files) -> dg.FreshnessPolicy | None:
-    if not isinstance(source.cadence, Daily):
+    if not use_case.is_daily(source.table):
         return None
     return dg.FreshnessPolicy.time_window(fail_window=use_case.freshness.raw)
 
 
 def _validated(use_case: UseCase, contract: Contract) -> dg.AssetsDefinition:
     good, bad = (dg.AssetKey(name(use_case.name, contract.table)) for name in (names.validated, names.quarantine))
-    said = said_of(use_case, "validated", "pandera", "deltalake", made_from="validated")
+    said = said_of(use_case, "validated", "pandera", "deltalake", made_from="validated", tables=[contract.table])
 
     @dg.multi_asset(
         name=f"{use_case.name}__validate_{contract.table}",

@@ -3,7 +3,7 @@
 Belongs here: the translation of a declaration into Dagster's descriptive fields. Not here: any computation.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, TypedDict
 
@@ -13,6 +13,7 @@ from mlops_assets.graph.tables import DataFrame
 from mlops_assets.spec.contract import Column, Contract
 from mlops_assets.spec.use_case import Stage, UseCase
 
+CADENCE, WHEN_CHANGED = "mlops/cadence", "when_changed"
 SQL_TYPE = {"string": "string", "int": "bigint", "float": "double", "datetime": "timestamp (UTC)", "bool": "boolean"}
 
 
@@ -26,13 +27,17 @@ class Said(TypedDict):
     code_version: str
 
 
-def said_of(use_case: UseCase, stage: str, *kinds: str, made_from: Stage | None = None) -> Said:
-    """Owner, group, kinds, lifecycle tag and code version, as keyword arguments of @asset or AssetSpec."""
+def said_of(use_case: UseCase, stage: str, *kinds: str, made_from: Stage | None = None, tables: Sequence[str] = ()) -> Said:
+    """Owner, group, kinds, lifecycle tag and code version, as keyword arguments of @asset or AssetSpec.
+
+    What is made of `tables`, none of which is due each day, is tagged so.
+    """
+    cadence = {CADENCE: WHEN_CHANGED} if tables and not use_case.is_daily(*tables) else {}
     return {
         "owners": [use_case.owner],
         "group_name": use_case.name,
         "kinds": set(kinds),
-        "tags": {"mlops/stage": stage},
+        "tags": {"mlops/stage": stage, **cadence},
         "code_version": use_case.fingerprint(made_from) if made_from else "1",
     }
 

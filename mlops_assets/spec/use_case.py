@@ -11,7 +11,7 @@ from typing import Literal, Self, cast
 
 from pydantic import Field, model_validator
 
-from mlops_assets.spec.contract import Contract, Files
+from mlops_assets.spec.contract import Contract, Daily, Files
 from mlops_assets.spec.feature import Features, Label, TimeSplit
 from mlops_assets.spec.gate import EverySlice, Gate
 from mlops_assets.spec.monitor import Drift, Freshness, Monitor, OnSchedule, Performance, Trigger
@@ -62,6 +62,10 @@ class UseCase(Word):
 
     def contract(self, table: str) -> Contract:
         return next(contract for contract in self.contracts if contract.table == table)
+
+    def is_daily(self, *tables: str) -> bool:
+        """Whether a file is due each day for any of these tables; the others say only what has changed."""
+        return any(isinstance(source.cadence, Daily) for source in self.sources if source.table in tables)
 
     @property
     def drift(self) -> Drift | None:

@@ -101,8 +101,8 @@ def tail_delays(tables: Tables, start: datetime, end: datetime) -> pl.LazyFrame:
 
 
 def plane(tables: Tables, start: datetime, end: datetime) -> pl.LazyFrame:
-    """Seats and year of manufacture of an aircraft, from the day its registration landed."""
-    known = pl.col("day").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    """Seats and year of manufacture of an aircraft, from the end of the day on which its registration landed."""
+    known = pl.col("day").cast(pl.Datetime("us")).dt.replace_time_zone("UTC") + pl.duration(hours=23, minutes=59, seconds=59)
     planes = tables["planes"].with_columns(event_timestamp=known).filter(_within(start, end))
     return planes.select("tailnum", "event_timestamp", pl.col("seats", "built").cast(pl.Float64))
 

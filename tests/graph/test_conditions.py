@@ -14,6 +14,7 @@ import pytest
 from mlops_assets.graph.automation import build_automation
 from mlops_assets.graph.conditions import CASCADE
 from mlops_assets.graph.partitions import ONE_RUN, looking_back
+from mlops_assets.graph.words import CADENCE, WHEN_CHANGED
 
 DAYS = dg.DailyPartitionsDefinition("2013-01-01", end_date="2013-01-11")
 PARENT, CHILD, GRANDCHILD = (dg.AssetKey(name) for name in ("parent", "child", "grandchild"))
@@ -29,12 +30,18 @@ class Line:
     """The graph, its instance and what the sensor remembers between ticks. `during` runs in the child's body."""
 
     instance: dg.DagsterInstance
+    tags: dict[str, str] = field(default_factory=dict)
     during: Callable[[], None] = lambda: None
     cursor: str | None = None
     made: list[tuple[str, list[str]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        said: dict[str, Any] = {"partitions_def": DAYS, "backfill_policy": ONE_RUN, "automation_condition": CASCADE}
+        said: dict[str, Any] = {
+            "partitions_def": DAYS,
+            "backfill_policy": ONE_RUN,
+            "automation_condition": CASCADE,
+            "tags": self.tags,
+        }
 
         @dg.asset(deps=["parent"], **said)
         def child(context: dg.AssetExecutionContext) -> None:
@@ -203,10 +210,21 @@ def test_a_run_elsewhere_does_not_stand_in_the_way(line: Line) -> None:
     assert len(line.tick()) == 1
 
 
-def test_days_that_land_apart_take_one_run(line: Line) -> None:
-    """A table that changes now and then: one run over the range, whose days between are made again and stay the same."""
-    line.land(1, 2, 3, 4, 5)
+def test_days_that_land_apart_take_one_run_where_files_come_now_and_then() -> None:
+    """One run over the range, whose days between are made again and stay the same."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        line = Line(instance, tags={CADENCE: WHEN_CHANGED})
+        line.land(1, 2, 3, 4, 5)
+        line.settle()
+        line.land(1, 5)
+        (request,) = line.tick()
+        assert [request.tags[name] for name in RANGE] == [day(1), day(5)]
+
+
+def test_a_day_that_has_not_landed_holds_up_only_what_needs_it(line: Line) -> None:
+    line.land(1, 2, 4, 5)
     line.settle()
-    line.land(1, 5)
-    (request,) = line.tick()
-    assert [request.tags[name] for name in RANGE] == [day(1), day(5)]
+    assert sorted(line.made) == [("child", every_day(1, 2)), ("child", every_day(4, 5)), ("grandchild", every_day(1, 2))]
+    line.land(3)
+    line.settle()
+    assert sorted(line.made[3:]) == [("child", every_day(3)), ("grandchild", every_day(3, 4, 5))]
