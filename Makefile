@@ -44,7 +44,7 @@ format: $(READY) ## put the code in order
 lock: $(READY) ## resolve requirements.lock again from pyproject.toml
 	@UV_FIND_LINKS="$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-}}" $(BIN)/uv pip compile -q pyproject.toml --extra dev \
 	    --python-version 3.11 --no-header --no-annotate --upgrade -o requirements.lock.new
-	@sed -E 's/^(torch==[0-9.]+)\+.*/\1/; /^(nvidia-|cuda-|triton==)/d' requirements.lock.new > requirements.lock
+	@sed -E 's/^(torch==[0-9.]+)\+.*/\1/; /^(nvidia-[^m]|cuda-|triton==)/d' requirements.lock.new > requirements.lock
 	@rm requirements.lock.new; echo "requirements.lock: $$(wc -l < requirements.lock) packages"
 
 clean: ## remove caches and the local platform (.mlops), keep .venv
