@@ -121,7 +121,7 @@ class Watcher:
         return event.timestamp if event else 0.0
 
     def _training_due(self) -> bool:
-        """A monitor's check has failed since the last training was asked for: its sensor has yet to look."""
+        """A monitor's check has failed since the last training ended: its sensor has yet to look."""
         return any(failed > self._last_training() for failed in self._failed_checks())
 
     def _failed_checks(self) -> list[float]:
@@ -132,7 +132,7 @@ class Watcher:
 
     def _last_training(self) -> float:
         runs = self.trainings()
-        return runs[-1].create_timestamp.timestamp() if runs else 0.0
+        return (runs[-1].end_time or 0.0) if runs else 0.0
 
     def _tell(self) -> None:
         for record in reversed(self.instance.get_run_records(limit=20)):

@@ -152,10 +152,11 @@ def _on_failed_check(use_case: UseCase, training: Any, monitor: str, check: str)
 
 
 def _trained_since(context: dg.SensorEvaluationContext, use_case: UseCase, moment: float) -> bool:
-    """One failed check, one training, however many monitors failed for the same reason."""
+    """One failed check, one training, however many monitors failed for the same reason, before it or while it ran: they
+    have judged its predecessor."""
     tags = {ONE_AT_A_TIME: use_case.name}
     latest = context.instance.get_run_records(dg.RunsFilter(tags=tags), limit=1)
-    return bool(latest) and (latest[0].dagster_run.status not in FINISHED or latest[0].create_timestamp.timestamp() > moment)
+    return bool(latest) and (latest[0].dagster_run.status not in FINISHED or (latest[0].end_time or 0.0) > moment)
 
 
 def _train(use_case: UseCase, reason: str, run_key: str) -> dg.SensorResult:
