@@ -7,7 +7,7 @@ Belongs here: entities, time to live, typed schema and source of each view. Not 
 from datetime import timedelta
 
 from entities import OWNER, TAGS, carrier, dest, origin, tailnum
-from feast import Entity, FeatureView, Field, FileSource
+from feast import Entity, FeatureView, Field, FileSource, PushSource
 from feast.data_format import DeltaFormat
 from feast.types import Float64, String
 
@@ -21,12 +21,18 @@ def _view(name: str, *, entities: list[Entity], ttl: timedelta, description: str
         entities=entities,
         ttl=ttl,
         schema=keys + [Field(name=feature, dtype=Float64, description=said) for feature, said in features.items()],
-        source=FileSource(
-            name=f"{name}_table",
-            path=names.feature_source("flight_delay", name),
-            file_format=DeltaFormat(),
-            timestamp_field="event_timestamp",
-            description=f"Delta table of {name}, partitioned by day, below the offline store's root.",
+        source=PushSource(
+            name=f"{name}_push",
+            batch_source=FileSource(
+                name=f"{name}_table",
+                path=names.feature_source("flight_delay", name),
+                file_format=DeltaFormat(),
+                timestamp_field="event_timestamp",
+                description=f"Delta table of {name}, partitioned by day, below the offline store's root.",
+                owner=OWNER,
+                tags=TAGS,
+            ),
+            description=f"Fresh rows of {name}, before the day's table is filled.",
             owner=OWNER,
             tags=TAGS,
         ),

@@ -33,7 +33,7 @@ def _feature_store(environment: Environment) -> Any:
     from mlops_assets.ports.feature_store import FeatureStore
 
     def open_service(service: str) -> FeatureStore:
-        store = FeatureStore(environment.home, service=service)
+        store = FeatureStore(environment.home, service=service, redis_url=environment.redis_url)
         store.apply(environment.project / "feature_repo")
         return store
 

@@ -21,6 +21,9 @@ from mlops_assets.spec.use_case import UseCase
 if TYPE_CHECKING:
     from mlops_assets.ports.feature_store import FeatureStore
 
+# An online store that restarts is back within minutes; writing again is always safe. 5 + 10 + 20 + 40 + 80 + 160 s.
+OUTAGE = dg.RetryPolicy(max_retries=6, delay=5, backoff=dg.Backoff.EXPONENTIAL)
+
 
 def build_features(use_case: UseCase) -> list[dg.AssetsDefinition]:
     return [build(use_case, view) for view in use_case.features.views for build in (_feature, _online)]
@@ -63,6 +66,7 @@ def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
         backfill_policy=ONE_RUN,
         automation_condition=CASCADE,
         required_resource_keys={"feature_store"},
+        retry_policy=OUTAGE,
         **said_of(use_case, "online", "feast", "sqlite", made_from="feature", tables=view.tables),
     )
     def online(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

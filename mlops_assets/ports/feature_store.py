@@ -1,93 +1,84 @@
-"""The features of one service: declared, joined as of a moment, written online, looked up. The home of Feast.
+"""The features of one service: joined as of a moment, written online, pushed, looked up.
 
-Belongs here: everything that opens a Feast store. Not here: how the offline store reads (polars_offline_store) and what
-is declared (feature_repo/). Feast 0.67 sends no telemetry, and loading this module takes seconds: open it in functions.
+Belongs here: values, offline and online. Not here: what is declared (feature_registry), how the offline store reads
+(polars_offline_store) and how the mirror packs (online_mirror). Feast 0.67 sends no telemetry, and loading this module
+takes seconds: open it in functions.
 """
 
-import fcntl
-import sqlite3
-import threading
-from collections.abc import Generator
-from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import feast
+import numpy as np
 import polars as pl
-from feast.errors import FeatureServiceNotFoundException, FeatureViewNotFoundException
-from feast.infra.provider import Provider, get_provider
-from feast.repo_operations import extract_objects_for_apply_delete, parse_repo  # pyright: ignore[reportUnknownVariableType]
+from feast.data_source import PushMode
 
 from mlops_assets.names import FEAST_PROJECT
-from mlops_assets.ports.declared_repo import as_working_folder, digest
+from mlops_assets.ports.blob_stores import Blobs, LastKnown, RedisBlobs, SqliteBlobs
+from mlops_assets.ports.feature_registry import FeatureRegistry
+from mlops_assets.ports.feature_table import MissingFeatureTable
 from mlops_assets.ports.home import Home
-from mlops_assets.ports.online_view import OnlineView
-from mlops_assets.ports.point_in_time import as_frame, event_timestamp_of, utc
+from mlops_assets.ports.online_mirror import Answer, Moments, NotFilled, OnlineMirror
+from mlops_assets.ports.packed_rows import NEVER
+from mlops_assets.ports.point_in_time import UTC_MICROSECONDS, as_frame, event_timestamp_of, utc
 from mlops_assets.ports.polars_offline_store import PolarsRetrievalJob
+from mlops_assets.ports.service_views import ServiceView, entity_columns, groups, newest_rows
+from mlops_assets.spec.feature import WhenDown
 
-OFFLINE_STORE = "mlops_assets.ports.polars_offline_store.PolarsOfflineStore"
 FEATURES_FROM = "features_from"
-# Feast's SQLite store keeps whole seconds: a fact stored at t happened within [t, t + this].
-STORED_TICK = timedelta(microseconds=999_999)
+POINT_IN_TIME = pl.lit("point_in_time").alias(FEATURES_FROM)
+BEGINNING = datetime.min.replace(tzinfo=UTC)
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
-_ROW, _UNSURE = "__asked", "__unsure"
-
-
-class UnknownFeatures(LookupError):
-    """The registry does not know the feature service or view."""
+_ROW = "__asked"
 
 
 class OnlineFeatures(NamedTuple):
-    """Row by row as asked: `features` in the service's order, and `timestamps` with one column per view (null: unknown)."""
+    """Row by row as asked: `features` in the service's order, and `timestamps` with one column per view (null: unknown).
+
+    `age_s` is 0, or how long ago the values were read when the online store is down and the last known ones answer.
+    """
 
     features: pl.DataFrame
     timestamps: pl.DataFrame
+    age_s: float
 
 
 class FeatureStore:
     """The feature service `service` of the Feast project under `home`. Opens Feast on first use; safe in a thread pool.
 
     Entity rows carry the join keys and `event_timestamp` (without a time zone: UTC), the moment of the prediction.
+    Online values lie in SQLite, or in the Redis at `redis_url`; `when_down` says what a lookup does while that is down.
     """
 
-    def __init__(self, home: Home, *, service: str) -> None:
-        self._home = home
+    def __init__(self, home: Home, *, service: str, redis_url: str | None = None, when_down: WhenDown = "refuse") -> None:
         self._service = service
-        self._lock = threading.RLock()
-        self._opened: feast.FeatureStore | None = None
-        self._provider: Provider | None = None
-        self._views: tuple[OnlineView, ...] | None = None
+        self._registry = FeatureRegistry(home, redis_url)
+        self._mirrors: dict[str, OnlineMirror] = {}
+        blobs = RedisBlobs(redis_url, prefix=f"{FEAST_PROJECT}/") if redis_url else SqliteBlobs(home.feast / "mirror.db")
+        self._blobs: Blobs = LastKnown(blobs, clock=time.monotonic) if when_down == "last_known" else blobs
 
     def apply(self, repo: Path) -> None:
-        """What `feast apply` does in the folder `repo`; nothing at all when its files are the ones applied last."""
-        with self._lock, self._alone():
-            applied, found = self._home.feast / "applied.sha256", digest(repo)
-            if applied.is_file() and applied.read_text() == found and _registry_file(self._home).is_file():
-                return
-            applied.unlink(missing_ok=True)
-            self._apply(repo)
-            applied.write_text(found)
+        """As FeatureRegistry.apply."""
+        if self._registry.apply(repo):
+            self._mirrors = {}
 
-    def _apply(self, repo: Path) -> None:
-        store = self._open()
-        with as_working_folder(repo.resolve()):
-            declared = parse_repo(Path.cwd())
-        if not declared.projects:
-            declared.projects.append(feast.Project(name=FEAST_PROJECT, description="Features of every use case."))
-        objects, gone, _, _ = extract_objects_for_apply_delete(FEAST_PROJECT, store.registry, declared)
-        self._let_readers_pass()
-        store.apply(cast(Any, objects), objects_to_delete=cast(Any, gone), partial=False)
-        self._views = None
+    def describe(self) -> list[dict[str, object]]:
+        """As FeatureRegistry.describe."""
+        return self._registry.describe()
 
     def historical(self, entity_rows: pl.DataFrame) -> pl.DataFrame:
         """`entity_rows` and the features as they were known at each row's event_timestamp, in the same order.
 
         Raises UnknownFeatures, EntityFrameMismatch for a missing join key, MissingFeatureTable.
         """
-        views = self._service_views()
-        job = self._open().get_historical_features(entity_df=cast(Any, entity_rows), features=self._feast_service())
+        views = self._registry.views_of(self._service)
+        job = self._registry.open().get_historical_features(
+            entity_df=cast(Any, entity_rows), features=self._registry.service(self._service)
+        )
         found = cast(PolarsRetrievalJob, job).to_polars()
         types = {name: dtype for view in views for name, dtype in view.features.items()}
         return found.select(*entity_rows.columns, *(_missing_is_null(name, dtype) for name, dtype in types.items()))
@@ -96,68 +87,127 @@ class FeatureStore:
         """Write to the online store the newest value of every entity touched since `start`; returns how many.
 
         Reads on beyond `end`, up to the newest row of the table: Feast overwrites blindly, and a day that is filled again
-        must not push a newer value out. Raises UnknownFeatures, MissingFeatureTable, ValueError when end < start.
+        must not push a newer value out. Readers go on meanwhile. Every service that takes the view gets its mirror; one
+        that is new, or whose store was emptied, gets all of its views. Doing it again is always safe. Raises
+        UnknownFeatures, MissingFeatureTable, OnlineStoreDown, ValueError when end < start.
         """
         if end < start:
             raise ValueError(f"feature view {view!r} · materialize from {start} to {end}; legal: start <= end. Swap them.")
-        with self._lock, self._alone():
-            feature_view = self._feast_view(view)
-            rows = self._newest(feature_view, start)
-            if not rows.is_empty():
-                self._online_provider().ingest_df(feature_view, rows.to_pandas())
-            return rows.height
+        feature_view = self._registry.view(view)
+        with self._registry.alone(view):
+            touched = self._newest(feature_view, start)
+            self._mirror_rows(feature_view, touched)
+            if not touched.is_empty():
+                self._registry.provider().ingest_df(feature_view, touched.to_pandas())
+            return touched.height
+
+    def push(self, view: str, rows: pl.DataFrame) -> int:
+        """Fresh rows of a view (join keys, features, timestamp) through its Feast push source, offline and online.
+
+        Offline they are appended to the view's table; online a row that is older than what is held changes nothing.
+        Returns how many entities it changed online. Raises UnknownFeatures, MissingFeatureTable, OnlineStoreDown,
+        ValueError for a view without a push source; doing it again adds the offline rows again, which no join can tell.
+        """
+        feature_view = self._registry.view(view)
+        source, store = feature_view.stream_source, self._registry.open()
+        if not isinstance(source, feast.PushSource):
+            raise ValueError(f"feature view {view!r} · has no push source. Declare one in feature_repo, or materialize it.")
+        moment = cast(Any, source.batch_source).timestamp_field
+        newest = rows.drop_nulls(feature_view.join_keys).sort(moment).unique(feature_view.join_keys, keep="last")
+        with self._registry.alone(view):
+            store.push(source.name, rows.to_pandas(), to=PushMode.OFFLINE)
+            fresh = newest.filter(self._is_news(feature_view, newest, moment))
+            if not fresh.is_empty():
+                self._mirror_rows(feature_view, fresh)
+                store.push(source.name, fresh.to_pandas(), to=PushMode.ONLINE)
+        return fresh.height
 
     def online(self, entity_rows: pl.DataFrame) -> OnlineFeatures:
-        """What the online store holds now for these entities; null where it is unknown or older than the view's TTL."""
-        at = self._moments(entity_rows)
-        views = self._service_views()
-        held = [self._read(view, entity_rows) for view in views]
+        """What the online store holds now for these entities; null where it is unknown or older than the view's TTL.
+
+        Raises OnlineStoreDown, NotFilled, EntityFrameMismatch, UnknownFeatures.
+        """
+        answer, views = self._read(entity_rows), self._registry.views_of(self._service)
         features = [
-            found.select(_unexpired(at, view.ttl, found["timestamp"], name) for name in view.features)
-            for view, found in zip(views, held, strict=True)
+            pl.Series(name, answer.values[name]).set(pl.Series(~answer.known[name]), None).cast(dtype)
+            for view in views
+            for name, dtype in view.features.items()
         ]
-        timestamps = [found["timestamp"].alias(view.name) for view, found in zip(views, held, strict=True)]
-        return OnlineFeatures(pl.concat(features, how="horizontal"), pl.DataFrame(timestamps))
+        times = [_as_moments(view.name, answer.event_times[view.name]) for view in views]
+        return OnlineFeatures(pl.DataFrame(features), pl.DataFrame(times), answer.age_s)
 
     def lookup(self, entity_rows: pl.DataFrame) -> pl.DataFrame:
-        """`entity_rows`, the features, and `features_from`: 'online', or 'point_in_time' for the rows that it answers.
+        """`entity_rows`, the features, and `features_from`: 'online', 'last_known', or 'point_in_time'.
 
-        A row is never answered with facts newer than its event_timestamp: when the online store may hold one, or when
-        its whole seconds cannot decide about the TTL, the whole row comes from `historical`. Raises as `historical`.
+        A row is never answered with facts newer than its event_timestamp: when the online store holds one, the whole row
+        comes from `historical`; so does everything while that store is empty. Raises as `historical` and `online`.
         """
-        held = self.online(entity_rows)
-        unsure = self._unsure(entity_rows, held.timestamps)
+        try:
+            held = self.online(entity_rows)
+        except NotFilled:
+            return self.historical(entity_rows).with_columns(POINT_IN_TIME)
+        at = self._moments(entity_rows)
+        newer = pl.DataFrame([times > at for times in held.timestamps]).select(pl.any_horizontal(pl.all()).fill_null(value=False))
         rows = entity_rows.with_row_index(_ROW)
-        live = rows.hstack(held.features).filter(~unsure).with_columns(pl.lit("online").alias(FEATURES_FROM))
-        if not unsure.any():
+        source = pl.lit("last_known" if held.age_s else "online").alias(FEATURES_FROM)
+        live = rows.hstack(held.features).filter(~newer.to_series()).with_columns(source)
+        if not newer.to_series().any():
             return live.drop(_ROW)
-        past = self.historical(rows.filter(unsure)).with_columns(pl.lit("point_in_time").alias(FEATURES_FROM))
+        past = self.historical(rows.filter(newer.to_series())).with_columns(POINT_IN_TIME)
         return pl.concat([live, past]).sort(_ROW).drop(_ROW)
 
     def feature_names(self) -> tuple[str, ...]:
         """The features of the service, in its order."""
-        return tuple(name for view in self._service_views() for name in view.features)
+        return tuple(name for view in self._registry.views_of(self._service) for name in view.features)
 
-    def describe(self) -> list[dict[str, object]]:
-        """Every view of the registry, for a catalogue: view, description, owner, tags, entities, ttl, features.
+    def _read(self, entity_rows: pl.DataFrame) -> Answer:
+        keys = entity_columns(self._registry.views_of(self._service), entity_rows)
+        moments = self._moments(entity_rows).dt.epoch("us").to_numpy()
+        return self._mirror(self._service).read({name: keys[name].to_list() for name in keys.columns}, moments)
 
-        `ttl` is a timedelta, or None for values that never expire; `features` are {name, type, description}.
-        """
-        with self._lock:
-            views = self._open().list_feature_views()
-        return [_described(view) for view in sorted(views, key=lambda view: view.name)]
+    def _mirror(self, service: str) -> OnlineMirror:
+        if service not in self._mirrors:  # made twice by two threads at worst, and alike
+            self._mirrors[service] = OnlineMirror(service, groups(self._registry.views_of(service)), self._blobs)
+        return self._mirrors[service]
 
-    def _read(self, view: OnlineView, entity_rows: pl.DataFrame) -> pl.DataFrame:
-        with self._lock:
-            return view.read(self._online_provider(), self._open().config, entity_rows)
+    def _mirror_rows(self, view: feast.FeatureView, rows: pl.DataFrame) -> None:
+        """Into every service that takes the view; one that nobody has filled gets all that there is, of every view."""
+        for service, taken in self._registry.takers(view):
+            mirror = self._mirror(service)
+            self._write(mirror, view, taken, rows)
+            if not mirror.is_ready():
+                self._fill(service)
+                mirror.mark_ready()
+
+    def _fill(self, service: str) -> None:
+        for taken in self._registry.views_of(service):
+            view = self._registry.view(taken.declared)
+            with suppress(MissingFeatureTable):  # nobody has made that one yet; its first day brings it
+                self._write(self._mirror(service), view, taken, self._newest(view, BEGINNING))
+
+    def _write(self, mirror: OnlineMirror, view: feast.FeatureView, taken: ServiceView, rows: pl.DataFrame) -> None:
+        source = cast(Any, view.batch_source)
+        renamed = rows.rename(dict(source.field_mapping), strict=False)
+        moment = source.field_mapping.get(source.timestamp_field, source.timestamp_field)
+        mirror.write(taken.name, newest_rows(taken, renamed, moment))
+
+    def _is_news(self, view: feast.FeatureView, rows: pl.DataFrame, moment: str) -> pl.Series:
+        """Which rows are not older than what any service holds of their entity."""
+        at = rows.select(utc(moment, rows.schema[moment])).to_series()
+        news = pl.repeat(True, len(rows), eager=True)
+        for service, taken in self._registry.takers(view):
+            keys = {name: rows[ours].cast(dtype).to_list() for ours, (name, dtype) in taken.keys.items()}
+            held = self._mirror(service).event_times(taken.name, keys)
+            news = news & (at >= _as_moments("held", held)).fill_null(value=True)
+        return news
 
     def _newest(self, view: feast.FeatureView, start: datetime) -> pl.DataFrame:
         source = view.batch_source
         assert source is not None
         column = {ours: theirs for theirs, ours in source.field_mapping.items()}
         keys = [column.get(key, key) for key in view.join_keys]
-        job = self._online_provider().offline_store.pull_latest_from_table_or_query(
-            config=self._open().config,
+        job = self._registry.provider().offline_store.pull_latest_from_table_or_query(
+            config=self._registry.open().config,
             data_source=source,
             join_key_columns=keys,
             feature_name_columns=[column.get(feature.name, feature.name) for feature in view.features],
@@ -172,90 +222,6 @@ class FeatureStore:
         name = event_timestamp_of(as_frame(entity_rows))
         return entity_rows.select(utc(name, entity_rows.schema[name]).alias("at")).to_series()
 
-    def _unsure(self, entity_rows: pl.DataFrame, timestamps: pl.DataFrame) -> pl.Series:
-        at = self._moments(entity_rows)
-        verdict = pl.repeat(False, len(at), eager=True)
-        for view in self._service_views():
-            since = timestamps[view.name]
-            latest = since + STORED_TICK
-            verdict = verdict | (latest > at).fill_null(value=False)
-            if view.ttl:
-                verdict = verdict | ((since < at - view.ttl) & (latest >= at - view.ttl)).fill_null(value=False)
-        return verdict.alias(_UNSURE)
-
-    def _open(self) -> feast.FeatureStore:
-        with self._lock:
-            if self._opened is None:
-                self._home.feast.mkdir(parents=True, exist_ok=True)
-                self._opened = feast.FeatureStore(config=_config(self._home))
-            return self._opened
-
-    def _online_provider(self) -> Provider:
-        with self._lock:
-            if self._provider is None:
-                self._provider = get_provider(self._open().config)
-            return self._provider
-
-    def _feast_service(self) -> feast.FeatureService:
-        with self._lock:
-            try:
-                return self._open().get_feature_service(self._service)
-            except FeatureServiceNotFoundException as missing:
-                raise self._unknown("feature service", self._service) from missing
-
-    def _feast_view(self, name: str) -> feast.FeatureView:
-        try:
-            return self._open().get_feature_view(name)
-        except FeatureViewNotFoundException as missing:
-            raise self._unknown("feature view", name) from missing
-
-    def _service_views(self) -> tuple[OnlineView, ...]:
-        with self._lock:
-            if self._views is None:
-                projections = self._feast_service().feature_view_projections
-                views = [cast(Any, self._feast_view(each.name).with_projection(each)) for each in projections]
-                self._views = tuple(OnlineView(view) for view in views)
-            return self._views
-
-    def _unknown(self, kind: str, name: str) -> UnknownFeatures:
-        store = self._open()
-        known = store.list_feature_services() if kind == "feature service" else store.list_feature_views()
-        names = ", ".join(sorted(each.name for each in known)) or "none"
-        found = f"not in the registry under {self._home.feast}; known: {names}"
-        return UnknownFeatures(f"{kind} {name!r} · {found}. Apply feature_repo.")
-
-    def _let_readers_pass(self) -> None:
-        """With a write-ahead log nobody who reads waits for a materialization; the file keeps this setting."""
-        with closing(sqlite3.connect(_online_file(self._home))) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-
-    @contextmanager
-    def _alone(self) -> Generator[None]:
-        """One writer at a time among all processes: an older read must not be written after a newer one."""
-        self._home.feast.mkdir(parents=True, exist_ok=True)
-        with (self._home.feast / "write.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-
-
-def _online_file(home: Home) -> Path:
-    return home.feast / "online.db"
-
-
-def _registry_file(home: Home) -> Path:
-    return home.feast / "registry.db"
-
-
-def _config(home: Home) -> feast.RepoConfig:
-    return feast.RepoConfig(
-        project=FEAST_PROJECT,
-        provider="local",
-        registry=str(_registry_file(home)),
-        offline_store={"type": OFFLINE_STORE, "root": str(home.tables)},
-        online_store={"type": "sqlite", "path": str(_online_file(home))},
-        entity_key_serialization_version=3,
-    )
-
 
 def _missing_is_null(name: str, dtype: pl.DataType) -> pl.Expr:
     """The online store cannot tell NaN from null; so that both sides agree, missing is null."""
@@ -263,17 +229,6 @@ def _missing_is_null(name: str, dtype: pl.DataType) -> pl.Expr:
     return value.fill_nan(None) if dtype.is_float() else value
 
 
-def _unexpired(at: pl.Series, ttl: timedelta, since: pl.Series, name: str) -> pl.Expr:
-    return pl.when(since >= at - ttl if ttl else since.is_not_null()).then(pl.col(name)).alias(name)
-
-
-def _described(view: feast.FeatureView) -> dict[str, object]:
-    return {
-        "view": view.name,
-        "description": view.description,
-        "owner": view.owner,
-        "tags": dict(view.tags),
-        "entities": list(view.entities),
-        "ttl": view.ttl or None,
-        "features": [{"name": each.name, "type": str(each.dtype), "description": each.description} for each in view.features],
-    }
+def _as_moments(name: str, times: Moments) -> pl.Series:
+    known = pl.Series(name, np.where(times == NEVER, 0, times)).cast(UTC_MICROSECONDS)
+    return known.set(pl.Series(times == NEVER), None)

@@ -11,6 +11,7 @@ from typing import Literal
 EnvironmentName = Literal["local", "test", "production"]
 LEGAL: tuple[EnvironmentName, ...] = ("local", "test", "production")
 DEFAULT_HOME = Path(".mlops")
+SQLITE = "sqlite"
 
 
 class IllegalEnvironment(ValueError):
@@ -73,12 +74,15 @@ class Environment:
     home: Home
     service_url: str
     use_case: str
+    redis_url: str | None = None  # None: online values lie in SQLite below home
 
 
 def read_environment(variables: Mapping[str, str], working_folder: Path) -> Environment:
-    """MLOPS_ENV (local, test, production), MLOPS_HOME, MLOPS_SERVICE_URL, MLOPS_USE_CASE (the one a service answers).
+    """MLOPS_ENV (local, test, production), MLOPS_HOME, MLOPS_SERVICE_URL, MLOPS_USE_CASE (the one a service answers),
+    MLOPS_ONLINE_STORE (sqlite, or the address of a Redis).
 
-    Raises IllegalEnvironment for an unknown MLOPS_ENV, or a test or production environment without a home.
+    Raises IllegalEnvironment for an unknown MLOPS_ENV or MLOPS_ONLINE_STORE, or a test or production environment without
+    a home.
     """
     name = variables.get("MLOPS_ENV", "local")
     if name not in LEGAL:
@@ -92,4 +96,13 @@ def read_environment(variables: Mapping[str, str], working_folder: Path) -> Envi
         home=Home(home.resolve()),
         service_url=variables.get("MLOPS_SERVICE_URL", "http://127.0.0.1:3000"),
         use_case=variables.get("MLOPS_USE_CASE", "flight_delay"),
+        redis_url=_redis_url(variables.get("MLOPS_ONLINE_STORE", SQLITE)),
     )
+
+
+def _redis_url(said: str) -> str | None:
+    if said == SQLITE:
+        return None
+    if said.startswith(("redis://", "rediss://")):
+        return said
+    raise IllegalEnvironment(f"MLOPS_ONLINE_STORE · found {said!r}; legal: {SQLITE}, redis://host:port/0. Set one of these.")

@@ -27,7 +27,11 @@ def open_service(variables: Mapping[str, str], working_folder: Path, use_cases: 
     use_case = _named(environment.use_case, use_cases)
     from mlops_assets.ports.feature_store import FeatureStore
 
-    return assemble(use_case, environment.home, FeatureStore(environment.home, service=use_case.features.service))
+    features = use_case.features
+    store = FeatureStore(
+        environment.home, service=features.service, redis_url=environment.redis_url, when_down=features.when_down
+    )
+    return assemble(use_case, environment.home, store)
 
 
 def assemble(use_case: UseCase, home: Home, features: FeatureLookup) -> Answering:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from mlops_assets.ports.blob_stores import OnlineStoreDown
 from mlops_assets.serving.answering import Answering, NotReady
 from mlops_assets.serving.openapi import openapi
 from mlops_assets.serving.request import BadRequest, read_rows, request_columns
@@ -33,7 +34,13 @@ def build_app() -> Starlette:
             Route("/openapi.json", _openapi),
             Route("/docs.json", _openapi),  # what the page at / reads
         ],
-        exception_handlers={BadRequest: _bad_request, NotReady: _not_ready, HTTPException: _http_error, Exception: _failure},
+        exception_handlers={
+            BadRequest: _bad_request,
+            NotReady: _not_ready,
+            OnlineStoreDown: _not_ready,
+            HTTPException: _http_error,
+            Exception: _failure,
+        },
     )
 
 

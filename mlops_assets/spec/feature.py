@@ -6,7 +6,7 @@ and the transforms themselves (use_cases/).
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -32,12 +32,16 @@ class FeatureView(Word):
     lookback: timedelta = timedelta(0)
 
 
+WhenDown = Literal["refuse", "last_known"]
+
+
 class Features(Word):
     """The inputs of a model: one Feast feature service, and what the request itself tells.
 
     `request` are the columns of table `request_table` that a client sends. `entity_rows(frame)` adds the entity
     columns, `event_timestamp` (the prediction moment) and the features that follow from the request alone.
-    `numeric` and `categorical` are the model's inputs, by name, from the service or from `entity_rows`.
+    `numeric` and `categorical` are the model's inputs, by name, from the service or from `entity_rows`. `when_down` says
+    what a server does while its online store does not answer: refuse, or answer from the last values that it has read.
     """
 
     service: str
@@ -47,6 +51,7 @@ class Features(Word):
     entity_rows: RowTransform
     numeric: tuple[str, ...]
     categorical: tuple[str, ...]
+    when_down: WhenDown = "refuse"
 
     @property
     def inputs(self) -> tuple[str, ...]:

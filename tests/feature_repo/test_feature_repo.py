@@ -50,7 +50,7 @@ def test_every_declared_object_says_what_it_is_and_whose(applied: feast.FeatureS
     views = applied.list_feature_views()
     entities = [entity for entity in applied.list_entities() if entity.name != "__dummy"]
     declared = [*views, *entities, *applied.list_feature_services(), *applied.list_data_sources()]
-    assert {type(each).__name__ for each in declared} == {"FeatureView", "Entity", "FeatureService", "FileSource"}
+    assert {type(each).__name__ for each in declared} == {"FeatureView", "Entity", "FeatureService", "FileSource", "PushSource"}
     for each in declared:
         assert each.description and each.owner == "team:network-operations", each.name
         assert each.tags["use_case"] == "flight_delay", each.name

@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_assets import names
-from mlops_assets.ports import feature_store as module
-from mlops_assets.ports.feature_store import FeatureStore, UnknownFeatures
+from mlops_assets.ports.feast_config import feast_config
+from mlops_assets.ports.feature_registry import UnknownFeatures
+from mlops_assets.ports.feature_store import FeatureStore
 from mlops_assets.ports.feature_table import MissingFeatureTable
 from mlops_assets.ports.home import Home
+from mlops_assets.ports.online_mirror import NotFilled
 from mlops_assets.ports.point_in_time import EntityFrameMismatch
 
 pytestmark = pytest.mark.filterwarnings("error")  # what Feast and pyarrow deprecate must not reach a log
@@ -44,6 +46,10 @@ FEATURES = [
 
 def open_store(root: Path) -> FeatureStore:
     return FeatureStore(Home(root), service="flight_delay_v1")
+
+
+def root_of(store: FeatureStore) -> Path:
+    return Path(store._registry.open().config.offline_store.root).parent
 
 
 def features_of(store: FeatureStore) -> dict[str, list[str]]:
@@ -160,7 +166,10 @@ def test_a_table_that_nobody_has_filled_is_named(tmp_path: Path) -> None:
         store.materialize("tail_delays", START, START + DAY)
     with pytest.raises(MissingFeatureTable, match="origin_weather"):
         store.historical(asked([START]))
-    assert store.lookup(asked([START])).select(FEATURES).null_count().row(0) == (1,) * len(FEATURES)
+    with pytest.raises(MissingFeatureTable, match="origin_weather"):
+        store.lookup(asked([START]))
+    with pytest.raises(NotFilled, match="nothing of it is online yet"):
+        store.online(asked([START]))
 
 
 # --- history ----------------------------------------------------------------------------------------------------------
@@ -179,7 +188,7 @@ def test_empty_frames_work_everywhere(filled: FeatureStore) -> None:
     for answer in (filled.historical(rows), filled.lookup(rows)):
         assert answer.is_empty()
         assert set(FEATURES) < set(answer.columns)
-    assert [frame.height for frame in filled.online(rows)] == [0, 0]
+    assert [frame.height for frame in filled.online(rows)[:2]] == [0, 0]
 
 
 def test_a_frame_without_a_join_key_is_refused(filled: FeatureStore) -> None:
@@ -195,8 +204,8 @@ def test_a_frame_without_a_join_key_is_refused(filled: FeatureStore) -> None:
 def test_online_values_stand_under_their_own_names(filled: FeatureStore) -> None:
     """Feast answers in an order that changes from process to process."""
     rows = asked([START + 91 * HOUR])
-    features, _ = filled.online(rows)
-    theirs = feast.FeatureStore(config=module._config(filled._home))
+    features = filled.online(rows).features
+    theirs = feast.FeatureStore(config=feast_config(Home(root_of(filled)), None))
     references = [f"{view}:{feature}" for view, each in features_of(filled).items() for feature in each]
     expected = theirs.get_online_features(features=references, entity_rows=rows.drop("event_timestamp").to_dicts()).to_dict()
     assert features.columns == FEATURES
@@ -206,7 +215,7 @@ def test_online_values_stand_under_their_own_names(filled: FeatureStore) -> None
 
 def test_values_too_old_for_the_moment_are_null_and_the_others_stay(filled: FeatureStore) -> None:
     newest = START + 90 * HOUR
-    features, timestamps = filled.online(asked([newest + 3 * HOUR, newest + 4 * HOUR, newest + 3 * DAY]))
+    features, timestamps, _ = filled.online(asked([newest + 3 * HOUR, newest + 4 * HOUR, newest + 3 * DAY]))
     assert features["temp"].to_list() == [180.0, None, None]  # 3 h
     assert features["route_late_rate_7d"].is_null().to_list() == [False, False, True]  # 2 days
     assert features["seats"].is_null().to_list() == [False, False, False]  # for good
@@ -239,7 +248,7 @@ def test_a_newest_value_of_nothing_but_nulls_is_written_too(tmp_path: Path) -> N
     for step, value in enumerate((1.0, None)):
         fill(tmp_path, "plane", [{"tailnum": "N1", "at": START + step * DAY, "value": value}], ["seats", "built"])
         store.materialize("plane", START + step * DAY, START + (step + 1) * DAY)
-    features, timestamps = store.online(asked([START + 2 * DAY]))
+    features, timestamps, _ = store.online(asked([START + 2 * DAY]))
     assert features["seats"].to_list() == [None]
     assert timestamps["plane"].to_list() == [START + DAY]
 
@@ -279,7 +288,7 @@ def test_readers_are_never_disturbed_by_a_materialization(filled: FeatureStore) 
         except Exception as error:  # noqa: BLE001 - a thread's error must fail the test
             wrong.append(error)
 
-    home = filled._home.root
+    home = root_of(filled)
     readers = [threading.Thread(target=read, args=(store,)) for store in (filled, filled, open_store(home), open_store(home))]
     for reader in readers:
         reader.start()

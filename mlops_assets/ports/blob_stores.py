@@ -1,0 +1,165 @@
+"""Values by key in SQLite or Redis: read many at once, change many at once.
+
+Belongs here: the two stores, and what is done while one is down. Not here: what a value holds (packed_rows).
+"""
+
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, Protocol, cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError, LockError, TimeoutError
+from redis.retry import Retry
+
+KEYS_A_STATEMENT = 30_000  # SQLite binds at most 32,766 values
+KEYS_A_COMMAND = 10_000  # one MSET of this size keeps Redis from others for some 10 ms
+READ_TIMEOUT_S, WRITE_TIMEOUT_S = 0.5, 10.0
+LOCK_LEASE_S = 10  # renewed with every command, so that a killed writer keeps others waiting no longer
+SQLITE_BUSY_S = 300
+REMEMBERED = 100_000
+
+Value = bytes | None
+Change = Callable[[list[Value]], Sequence[bytes]]
+
+
+class OnlineStoreDown(RuntimeError):
+    """The store does not answer."""
+
+
+class Read(NamedTuple):
+    """One value a key, None where there is none; `age_s` is how long ago the oldest of them was read, 0 for now."""
+
+    values: list[Value]
+    age_s: float = 0.0
+
+
+class Blobs(Protocol):
+    """A reader never meets half a value, and waits for no writer."""
+
+    def read(self, keys: Sequence[str]) -> Read:
+        """Raises OnlineStoreDown."""
+        ...
+
+    def change(self, keys: Sequence[str], change: Change) -> None:
+        """Replaces the values of distinct `keys` by what `change` makes of them; no other writer comes between.
+
+        Raises OnlineStoreDown; then some values may have been replaced, and doing it again is safe.
+        """
+        ...
+
+
+class SqliteBlobs:
+    """A file of its own. A write-ahead log lets readers go on, with the values of before, while one writer writes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+
+    def read(self, keys: Sequence[str]) -> Read:
+        found: dict[str, bytes] = {}
+        for start in range(0, len(keys), KEYS_A_STATEMENT):
+            part = keys[start : start + KEYS_A_STATEMENT]
+            asked = f"SELECT key, value FROM mirror WHERE key IN ({','.join('?' * len(part))})"
+            found.update(self._connection().execute(asked, part))
+        return Read([found.get(key) for key in keys])
+
+    def change(self, keys: Sequence[str], change: Change) -> None:
+        """All of them or none: one transaction."""
+        connection = self._connection()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            rows = zip(keys, change(self.read(keys).values), strict=True)
+            connection.executemany(
+                "INSERT INTO mirror VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", rows
+            )
+        except BaseException:
+            connection.rollback()
+            raise
+        connection.commit()
+
+    def _connection(self) -> sqlite3.Connection:
+        """One a thread: a connection must not be shared."""
+        if not hasattr(self._local, "connection"):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self._path, isolation_level=None, timeout=SQLITE_BUSY_S)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("CREATE TABLE IF NOT EXISTS mirror (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
+            self._local.connection = connection
+        return cast(sqlite3.Connection, self._local.connection)
+
+
+class RedisBlobs:
+    """Keys below `prefix` on one Redis. A lost connection is opened again by the next call; nothing needs a restart."""
+
+    def __init__(self, url: str, *, prefix: str) -> None:
+        self._url, self._prefix = url, prefix
+        self._reader, self._writer = (_client(url, timeout_s) for timeout_s in (READ_TIMEOUT_S, WRITE_TIMEOUT_S))
+
+    def read(self, keys: Sequence[str]) -> Read:
+        with self._told():
+            return Read(cast(list[Value], self._reader.mget([self._prefix + key for key in keys])) if keys else [])
+
+    def change(self, keys: Sequence[str], change: Change) -> None:
+        with self._told(), self._writer.lock(f"{self._prefix}write.lock", timeout=LOCK_LEASE_S) as lock:
+            for start in range(0, len(keys), KEYS_A_COMMAND):
+                part = [self._prefix + key for key in keys[start : start + KEYS_A_COMMAND]]
+                self._writer.mset(dict(zip(part, change(cast(list[Value], self._writer.mget(part))), strict=True)))
+                lock.reacquire()
+
+    @contextmanager
+    def _told(self) -> Generator[None]:
+        try:
+            yield
+        except (ConnectionError, TimeoutError, LockError) as error:
+            where = self._url.rpartition("@")[2].removeprefix("redis://")  # never a password
+            raise OnlineStoreDown(
+                f"online store · Redis at {where} does not answer: {error}. Start it, or mend the address."
+            ) from error
+
+
+def _client(url: str, timeout_s: float) -> redis.Redis:
+    return redis.Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=READ_TIMEOUT_S, retry=Retry(NoBackoff(), 1))
+
+
+class LastKnown:
+    """Reads through `blobs`; while they are down, answers what was last read in this process, with its age.
+
+    A key that this process has never read is answered by nobody: OnlineStoreDown. Values keep their event times, so
+    that a view's TTL ends the use of old ones by itself. `clock` gives seconds that only grow.
+    """
+
+    def __init__(self, blobs: Blobs, *, clock: Callable[[], float], most: int = REMEMBERED) -> None:
+        self._blobs, self._clock, self._most = blobs, clock, most
+        self._seen: OrderedDict[str, tuple[Value, float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, keys: Sequence[str]) -> Read:
+        try:
+            found = self._blobs.read(keys)
+        except OnlineStoreDown as down:
+            return self._remembered(keys, down)
+        now = self._clock()
+        with self._lock:
+            # A value that is suddenly gone is a store that was emptied: what is known stays.
+            seen = zip(keys, found.values, strict=True)
+            self._seen.update((key, (value, now)) for key, value in seen if value is not None or key not in self._seen)
+            while len(self._seen) > self._most:
+                self._seen.popitem(last=False)
+        return found
+
+    def change(self, keys: Sequence[str], change: Change) -> None:
+        self._blobs.change(keys, change)
+
+    def _remembered(self, keys: Sequence[str], down: OnlineStoreDown) -> Read:
+        with self._lock:
+            seen = [self._seen.get(key) for key in keys]
+        known = [each for each in seen if each is not None]
+        if len(known) < len(seen):
+            raise down
+        return Read([value for value, _ in known], max((self._clock() - at for _, at in known), default=0.0))
