@@ -60,6 +60,21 @@ def status(use_case: Name = "flight_delay") -> None:
 
 
 @app.command()
+def features(use_case: Annotated[str | None, typer.Argument(help="Every use case when left out.")] = None) -> None:
+    """Which features exist, whose they are, which model reads them, how fresh they are and how distributed."""
+    from mlops_assets.feature_catalog import read_catalog
+    from mlops_assets.resources import TABLES
+    from mlops_assets.stages.catalog_page import as_text
+
+    environment = _environment()
+    opened = TABLES[environment.name]
+    tables, open_store, open_deployment = (opened[key](environment) for key in ("warehouse", "feature_store", "deployment"))
+    for declared in [_use_case(use_case)] if use_case else USE_CASES:
+        store, deployment = open_store(declared.features.service), open_deployment(declared.name)
+        typer.echo(as_text(read_catalog(declared, store=store, tables=tables, deployment=deployment)))
+
+
+@app.command()
 def rollback(use_case: Name, reason: Annotated[str, typer.Option(help="Why, for those who ask later.")] = "by hand") -> None:
     """Let the previous champion answer again; its blessing is verified first."""
     from mlops_assets.rollback import NothingBefore, roll_back
@@ -70,6 +85,29 @@ def rollback(use_case: Name, reason: Annotated[str, typer.Option(help="Why, for 
     except NothingBefore as error:
         raise typer.BadParameter(str(error)) from None
     typer.echo(f"{use_case}: version {plan.champion} answers again (was {plan.previous}).")
+
+
+@app.command()
+def push(
+    use_case: Name,
+    table: Annotated[str, typer.Argument(help="The table of the facts, such as outcomes.")],
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="<YYYY-MM-DD>.csv: all of that day so far.")],
+    now: Annotated[datetime | None, typer.Option(help="UTC; what is known after this moment is left for later.")] = None,
+) -> None:
+    """Let fresh facts change the features at once, before their day has landed."""
+    from mlops_assets.push import push_file
+    from mlops_assets.resources import TABLES
+
+    environment, declared = _environment(), _use_case(use_case)
+    opened = TABLES[environment.name]
+    store, tables = opened["feature_store"](environment)(declared.features.service), opened["warehouse"](environment)
+    try:
+        pushed = push_file(declared, table, file, now=(now or datetime.now(UTC)).replace(tzinfo=UTC), store=store, tables=tables)
+    except (ValueError, LookupError) as error:
+        raise typer.BadParameter(str(error)) from None
+    for row in pushed.refused.to_dicts():
+        typer.echo(f"  refused · line {row['source_line']}: {row['reasons']}")
+    typer.echo(f"{pushed.accepted} facts · entities changed online: {pushed.entities or 'none'}")
 
 
 @app.command()

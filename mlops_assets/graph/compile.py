@@ -6,6 +6,7 @@ Belongs here: putting the parts together. Not here: any part.
 import dagster as dg
 
 from mlops_assets.graph.automation import build_automation
+from mlops_assets.graph.catalog import build_catalog
 from mlops_assets.graph.features import build_features
 from mlops_assets.graph.ingest import build_ingestion
 from mlops_assets.graph.monitoring import build_monitoring
@@ -23,6 +24,7 @@ def build_use_case(use_case: UseCase) -> dg.Definitions:
         *build_training(use_case),
         *build_serving(use_case),
         *build_monitoring(use_case),
+        build_catalog(use_case),
     ]
     triggers = build_triggers(use_case)
     automation = build_automation(use_case.name, dg.AssetSelection.groups(use_case.name))

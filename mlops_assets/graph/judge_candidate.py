@@ -21,6 +21,7 @@ from mlops_assets.stages.judge import Verdict, judge
 from mlops_assets.stages.report import classification_report
 from mlops_assets.stages.score import OnnxModel
 from mlops_assets.stages.signature import digest
+from mlops_assets.stages.skew import Parity
 from mlops_assets.stages.train import fit
 
 Probability = NDArray[np.float64]
@@ -51,12 +52,19 @@ def judge_candidate(use_case: UseCase, rows: pl.DataFrame, candidate: Any, *, re
     truth = test[use_case.label.name].to_numpy()
     verdicts = judge(
         use_case.gates, evaluation, truth=truth, candidate_probability=ours,
-        champion_probability=rival.probability if rival else None, rows=test, seed=seed,
+        champion_probability=rival.probability if rival else None, rows=test,
+        parity=_parity(use_case, resources.warehouse), seed=seed,
     )  # fmt: skip
     page = resources.reports / use_case.name / f"evaluation_{candidate.version}.html"
     report = _report(page, use_case, test.with_columns(probability=pl.Series(ours)), seed)
     said = _said(evaluation, verdicts, report) | _pictures(truth, ours, rival, yardstick, evaluation)
     return JudgedCandidate(evaluation, verdicts, said)
+
+
+def _parity(use_case: UseCase, warehouse: Any) -> Parity | None:
+    """What the skew asset compared last. Read and not depended on: what is served comes after the gates."""
+    path = names.stage(use_case.name, "skew")
+    return Parity.from_table(warehouse.scan(path).collect()) if warehouse.exists(path) else None
 
 
 def _champion(use_case: UseCase, test: pl.DataFrame, candidate: Any, resources: Any) -> Rival | None:

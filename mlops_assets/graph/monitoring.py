@@ -1,11 +1,11 @@
-"""Drift and performance of what is served, as assets with checks.
+"""Drift, performance and skew of what is served, as assets with checks.
 
-Belongs here: the two monitors. Not here: the statistics (stages/) and what the checks set off (graph/triggers.py).
+Belongs here: the monitors. Not here: the statistics (stages/) and what the checks set off (graph/triggers.py).
 """
 # Dagster takes a bare MaterializeResult only; its type argument cannot be said.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import dagster as dg
 
@@ -13,8 +13,8 @@ from mlops_assets import names
 from mlops_assets.graph.conditions import LOOK_BACK_CASCADE
 from mlops_assets.graph.tables import DataFrame, LazyFrame
 from mlops_assets.graph.words import said_of
-from mlops_assets.names import GOOD_ENOUGH, NO_DRIFT
-from mlops_assets.spec.monitor import Drift, OnPerformance, Performance
+from mlops_assets.names import GOOD_ENOUGH, NO_DRIFT, SAME_FEATURES
+from mlops_assets.spec.monitor import Drift, Monitor, OnPerformance, Performance, Skew
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -25,8 +25,17 @@ SEED = 0
 
 
 def build_monitoring(use_case: UseCase) -> list[dg.AssetsDefinition]:
-    built = [_drift(use_case, monitor) for monitor in use_case.monitors if isinstance(monitor, Drift)]
-    return built + [_performance(use_case, monitor) for monitor in use_case.monitors if isinstance(monitor, Performance)]
+    return [_built(use_case, monitor) for monitor in use_case.monitors]
+
+
+def _built(use_case: UseCase, monitor: Monitor) -> dg.AssetsDefinition:
+    match monitor:
+        case Drift():
+            return _drift(use_case, monitor)
+        case Performance():
+            return _performance(use_case, monitor)
+        case Skew():
+            return _skew(use_case, monitor)
 
 
 def _drift(use_case: UseCase, spec: Drift) -> dg.AssetsDefinition:
@@ -58,7 +67,7 @@ def _check(key: dg.AssetKey, name: str, seen: "Seen") -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=seen.passed, asset_key=key, check_name=name, severity=severity, description=seen.message)
 
 
-def _recent(rows: LazyFrame, spec: Drift | Performance) -> DataFrame:
+def _recent(rows: LazyFrame, spec: Monitor) -> DataFrame:
     """The rows of the last window, counted back from the newest prediction moment: replays have a clock of their own."""
     import polars as pl
 
@@ -91,3 +100,29 @@ def _performance(use_case: UseCase, spec: Performance) -> dg.AssetsDefinition:
         return dg.MaterializeResult(metadata=seen.metadata, check_results=[_check(key, GOOD_ENOUGH, seen)])
 
     return performance
+
+
+def _skew(use_case: UseCase, spec: Skew) -> dg.AssetsDefinition:
+    key = dg.AssetKey(names.stage(use_case.name, "skew"))
+    said = f"At most {spec.max_mismatch_rate:.2%} of the answers used features that are recomputed otherwise."
+
+    @dg.asset(
+        key=key,
+        ins={"predictions": dg.AssetIn(names.stage(use_case.name, "predictions"))},
+        description="Features that the last answers used, beside those that the feature tables give now for the same moments.",
+        check_specs=[dg.AssetCheckSpec(SAME_FEATURES, asset=key, description=said)],
+        automation_condition=LOOK_BACK_CASCADE,
+        dagster_type=cast(dg.DagsterType, DataFrame),  # which it is when Dagster reads it
+        io_manager_key="tables",
+        required_resource_keys={"feature_store"},
+        **said_of(use_case, "skew", "feast", "polars", "deltalake", made_from="monitor"),
+    )
+    def skew(context: dg.AssetExecutionContext, predictions: LazyFrame) -> dg.MaterializeResult:
+        from mlops_assets.graph.watch_skew import recompute, watch_skew
+
+        parity = recompute(use_case, spec, _recent(predictions, spec), open_store=context.resources.feature_store, seed=SEED)
+        seen = watch_skew(spec, parity)
+        check = _check(key, SAME_FEATURES, seen)
+        return dg.MaterializeResult(value=parity.to_table(), metadata=seen.metadata, check_results=[check])
+
+    return skew

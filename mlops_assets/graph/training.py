@@ -133,7 +133,7 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
             for name, gate in zip(gate_names(use_case.gates), use_case.gates, strict=True)
         ],
         io_manager_key="values",
-        required_resource_keys={"registry", "deployment", "reports"},
+        required_resource_keys={"registry", "deployment", "reports", "warehouse"},
         **said_of(use_case, "evaluation", "evidently", "onnx", made_from="evaluation"),
     )
     def evaluation(context: dg.AssetExecutionContext, training_set: LazyFrame, candidate: Candidate) -> Iterator[Any]:

@@ -23,7 +23,7 @@ class DeltaTables:
 
     def version(self, asset: AssetPath) -> int:
         """The version to pin a training set to; -1 when the table does not exist."""
-        return DeltaTable(str(self.path(asset)), without_files=True).version() if self.exists(asset) else -1
+        return DeltaTable(str(self.path(asset))).version() if self.exists(asset) else -1
 
     def scan(self, asset: AssetPath) -> pl.LazyFrame:
         return pl.scan_delta(str(self.path(asset))) if self.exists(asset) else pl.LazyFrame()

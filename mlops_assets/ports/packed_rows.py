@@ -29,10 +29,6 @@ class Segment:
     ttl: timedelta
     features: Mapping[str, pl.DataType]
 
-    @property
-    def ttl_us(self) -> int:
-        return self.ttl // MICROSECOND
-
 
 @dataclass
 class Rows:
@@ -72,6 +68,18 @@ class Layout:
     @cached_property
     def positions(self) -> dict[str, int]:
         return {name: position for position, name in enumerate(self.features)}
+
+    @cached_property
+    def ttls(self) -> NDArray[np.int64]:
+        return np.array([segment.ttl // MICROSECOND for segment in self.segments])
+
+    @cached_property
+    def segment_of_feature(self) -> NDArray[np.int64]:
+        return np.repeat(np.arange(len(self.segments)), [len(segment.features) for segment in self.segments])
+
+    @cached_property
+    def float_positions(self) -> NDArray[np.int64]:
+        return np.array([self.positions[name] for name, (kind, _) in self.places.items() if kind == "floats"], dtype=np.int64)
 
     @cached_property
     def record(self) -> np.dtype[Any]:

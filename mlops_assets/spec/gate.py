@@ -40,4 +40,13 @@ class EverySlice(Word):
     min_rows: int = Field(default=200, ge=2)
 
 
-Gate = Floor | BeatsChampion | Calibrated | EverySlice
+class NoSkew(Word):
+    """Of the answers that the Skew monitor compared last, at most `max_mismatch_rate` used a feature that is recomputed
+    otherwise: whoever trains on other features than are served learns another question. Passes below `min_rows` answers.
+    """
+
+    max_mismatch_rate: float = Field(default=0.001, ge=0, lt=1)
+    min_rows: int = Field(default=100, ge=1)
+
+
+Gate = Floor | BeatsChampion | Calibrated | EverySlice | NoSkew

@@ -1,4 +1,4 @@
-"""What is watched after promotion, and what asks for the next training. Not here: the statistics (stages/drift.py)."""
+"""What is watched after promotion, and what asks for the next training. Not here: the statistics (stages/)."""
 
 from datetime import timedelta
 
@@ -29,6 +29,22 @@ class Performance(Word):
     min_rows: int = Field(default=1000, ge=1)
 
 
+class Skew(Word):
+    """Features that the answers of the last `window` used, against those that the feature tables give now for their moments.
+
+    Numbers agree within max(`relative` of the larger, `absolute`): rolling sums end otherwise in their last digits when
+    more days are filled at once, and a model reads 32 bits. The check fails when more than `max_mismatch_rate` of at least
+    `min_rows` answers used any feature that is recomputed otherwise. At most `max_rows` of them are recomputed.
+    """
+
+    window: timedelta = timedelta(days=30)
+    relative: float = Field(default=1e-6, ge=0, lt=1)
+    absolute: float = Field(default=1e-6, ge=0)
+    max_mismatch_rate: float = Field(default=0.001, ge=0, lt=1)
+    min_rows: int = Field(default=100, ge=1)
+    max_rows: int = Field(default=10_000, ge=1)
+
+
 class OnSchedule(Word):
     """Train at these times (cron, UTC)."""
 
@@ -46,7 +62,7 @@ class OnPerformance(Word):
     bound: float
 
 
-Monitor = Drift | Performance
+Monitor = Drift | Performance | Skew
 Trigger = OnSchedule | OnDrift | OnPerformance
 
 

@@ -13,8 +13,8 @@ from pydantic import Field, model_validator
 
 from mlops_assets.spec.contract import Contract, Daily, Files
 from mlops_assets.spec.feature import Features, Label, TimeSplit
-from mlops_assets.spec.gate import EverySlice, Gate
-from mlops_assets.spec.monitor import Drift, Freshness, Monitor, OnSchedule, Performance, Trigger
+from mlops_assets.spec.gate import EverySlice, Gate, NoSkew
+from mlops_assets.spec.monitor import Drift, Freshness, Monitor, OnSchedule, Performance, Skew, Trigger
 from mlops_assets.spec.training import Search, Trainer
 from mlops_assets.spec.word import Word
 
@@ -76,6 +76,10 @@ class UseCase(Word):
         return next((monitor for monitor in self.monitors if isinstance(monitor, Performance)), None)
 
     @property
+    def skew(self) -> Skew | None:
+        return next((monitor for monitor in self.monitors if isinstance(monitor, Skew)), None)
+
+    @property
     def schedules(self) -> tuple[OnSchedule, ...]:
         return tuple(trigger for trigger in self.triggers if isinstance(trigger, OnSchedule))
 
@@ -103,6 +107,9 @@ class UseCase(Word):
         for index, gate in enumerate(self.gates):
             if isinstance(gate, EverySlice):
                 yield from _unknown(f"gates[{index}].column", [gate.column], list(self.slices), "is not a declared slice; slices")
+            if isinstance(gate, NoSkew) and self.skew is None:
+                declared = ", ".join(type(monitor).__name__ for monitor in self.monitors) or "none"
+                yield f"gates[{index}] · NoSkew judges what the monitor Skew found; monitors: {declared}. Declare Skew()."
         yield from _repeated("features.inputs", inputs)
         yield from _repeated("contracts", tables)
 

@@ -4,7 +4,7 @@ Light to import: the code location reads the names when it loads. Not here: the 
 (judge.py).
 """
 
-from mlops_assets.spec.gate import BeatsChampion, Calibrated, EverySlice, Floor, Gate
+from mlops_assets.spec.gate import BeatsChampion, Calibrated, EverySlice, Floor, Gate, NoSkew
 
 
 def gate_name(gate: Gate) -> str:
@@ -18,6 +18,8 @@ def gate_name(gate: Gate) -> str:
             return "calibrated"
         case EverySlice():
             return f"every_{gate.column}_{gate.metric}"
+        case NoSkew():
+            return "no_skew"
 
 
 def gate_names(gates: tuple[Gate, ...]) -> tuple[str, ...]:

@@ -12,10 +12,11 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 
-from mlops_assets.spec.gate import LOWER_IS_BETTER, BeatsChampion, Calibrated, EverySlice, Floor, Gate
+from mlops_assets.spec.gate import LOWER_IS_BETTER, BeatsChampion, Calibrated, EverySlice, Floor, Gate, NoSkew
 from mlops_assets.stages.evaluate import Evaluation, plain
 from mlops_assets.stages.gate_names import gate_names
 from mlops_assets.stages.metrics import Array, Interval, compare, interval, measure
+from mlops_assets.stages.skew import Parity
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class _Case:
     candidate: Array
     champion: Array | None
     rows: pl.DataFrame
+    parity: Parity | None
     seed: int
 
 
@@ -57,13 +59,15 @@ def judge(
     candidate_probability: Array,
     champion_probability: Array | None,
     rows: pl.DataFrame,
+    parity: Parity | None = None,
     seed: int,
 ) -> tuple[Verdict, ...]:
-    """One verdict per gate, in order. The (n,) arrays and `rows` are those the evaluation was made from.
+    """One verdict per gate, in order. The (n,) arrays and `rows` are those the evaluation was made from; `parity` is the newest
+    comparison of served with recomputed features, None before the first.
 
     Raises ValueError when a gate asks for a metric or a slice that the evaluation does not hold.
     """
-    case = _Case(evaluation, truth, candidate_probability, champion_probability, rows, seed)
+    case = _Case(evaluation, truth, candidate_probability, champion_probability, rows, parity, seed)
     return tuple(_judged(gate, name, case) for gate, name in zip(gates, gate_names(gates), strict=True))
 
 
@@ -77,6 +81,8 @@ def _judged(gate: Gate, name: str, case: _Case) -> Verdict:
             return _calibrated(gate, name, case)
         case EverySlice():
             return _every_slice(gate, name, case)
+        case NoSkew():
+            return _no_skew(gate, name, case)
 
 
 def _floor(gate: Floor, name: str, case: _Case) -> Verdict:
@@ -167,6 +173,25 @@ def _every_slice(gate: EverySlice, name: str, case: _Case) -> Verdict:
         bound=gate.bound,
         message=f"{name} · {said}" + ("" if passed else advice),
         evidence={**evidence, "worst": worst["value"], "failing": failing, **plain(vars(found))},
+    )
+
+
+def _no_skew(gate: NoSkew, name: str, case: _Case) -> Verdict:
+    found, bound = case.parity, gate.max_mismatch_rate
+    rows = found.rows if found else 0
+    if found is None or rows < gate.min_rows:
+        compared = f"only {rows} answers have been compared" if rows else "nothing has been served yet"
+        message = f"{name} · {compared}; {gate.min_rows} are needed to tell, so this gate passes."
+        return Verdict(name, passed=True, measured=math.nan, bound=bound, message=message, evidence={"rows": rows})
+    passed = found.mismatch_rate <= bound
+    advice = "Look at the examples on the skew asset and correct what differs; the next answers then show it."
+    return Verdict(
+        gate=name,
+        passed=passed,
+        measured=found.mismatch_rate,
+        bound=bound,
+        message=f"{name} · {found.sentence(bound)}" + ("" if passed else f" {advice}"),
+        evidence=found.to_dict(),
     )
 
 

@@ -7,8 +7,8 @@ from datetime import date, timedelta
 
 from mlops_assets.spec.contract import Column, Contract, Daily, Files, MaxNovelShare, MaxNullShare, RowCountBand, WhenChanged
 from mlops_assets.spec.feature import Features, FeatureView, Label, TimeSplit
-from mlops_assets.spec.gate import BeatsChampion, Calibrated, EverySlice, Floor
-from mlops_assets.spec.monitor import Drift, OnDrift, OnPerformance, OnSchedule, Performance
+from mlops_assets.spec.gate import BeatsChampion, Calibrated, EverySlice, Floor, NoSkew
+from mlops_assets.spec.monitor import Drift, OnDrift, OnPerformance, OnSchedule, Performance, Skew
 from mlops_assets.spec.training import HistGradientBoosting, Lightning
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import flight_features as transforms
@@ -188,7 +188,8 @@ USE_CASE = UseCase(
         Calibrated(max_ece=0.12),
         EverySlice(column="origin", metric="auc", bound=0.60),
         EverySlice(column="carrier", metric="auc", bound=0.55),
+        NoSkew(max_mismatch_rate=0.001),
     ),
-    monitors=(Drift(), Performance()),
+    monitors=(Drift(), Performance(), Skew()),
     triggers=(OnSchedule(cron="0 6 * * 1"), OnDrift(), OnPerformance(metric="auc", bound=0.72)),
 )  # fmt: skip

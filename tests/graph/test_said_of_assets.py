@@ -58,6 +58,8 @@ def test_the_line_is_whole() -> None:
         "outcomes",
         "drift",
         "performance",
+        "skew",
+        "feature_catalog",
     )
     expected = [
         name(USE_CASE.name, table) for name in (names.landing, names.raw, names.validated, names.quarantine) for table in tables

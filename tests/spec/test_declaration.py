@@ -45,6 +45,7 @@ def test_but_checks_what_it_changes() -> None:
 ILLEGAL: list[tuple[Callable[[], Any], tuple[str, ...]]] = [
     (lambda: USE_CASE.but(slices=("airport",)), ("flight_delay", "slices", "'airport'", "minute_of_day, distance", "Use one of these")),
     (lambda: USE_CASE.but(gates=(EverySlice(column="dest", metric="auc", bound=0.5),)), ("flight_delay", "gates[0].column", "'dest'", "carrier, origin", "Use one")),
+    (lambda: USE_CASE.but(monitors=USE_CASE.monitors[:2]), ("flight_delay", "gates[5]", "NoSkew", "Drift, Performance", "Declare Skew()")),
     (lambda: USE_CASE.but(contracts=USE_CASE.contracts[:-1]), ("flight_delay", "sources", "'airlines'", "schedule, outcomes", "declare it")),
     (lambda: USE_CASE.but(sources=USE_CASE.sources[1:]), ("flight_delay", "contracts", "'schedule'", "outcomes, weather", "declare it")),
     (lambda: USE_CASE.but(contracts=(*USE_CASE.contracts, PLANES)), ("flight_delay", "contracts", "'planes'", "twice", "Keep one")),
@@ -100,7 +101,7 @@ EDITS: list[tuple[str, dict[str, Any], set[Stage]]] = [
     ("features", {"features": USE_CASE.features.but(numeric=USE_CASE.features.numeric[1:])}, {"feature", "training_set"}),
     ("contracts", {"contracts": OUTCOMES_LOOSER}, {"validated"}),
     ("sources", {"sources": (USE_CASE.sources[0].but(cadence=USE_CASE.sources[3].cadence), *USE_CASE.sources[1:])}, {"raw"}),
-    ("monitors", {"monitors": USE_CASE.monitors[:1]}, {"monitor"}),
+    ("monitors", {"monitors": USE_CASE.monitors[1:]}, {"monitor"}),
     ("triggers", {"triggers": ()}, set()),
     ("owner", {"owner": "team:somebody-else"}, set()),
     ("freshness", {"freshness": Freshness(raw=A_DAY)}, set()),

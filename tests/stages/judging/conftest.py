@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mlops_assets.spec.gate import Gate
 from mlops_assets.stages.evaluate import Rival, evaluate
 from mlops_assets.stages.judge import Verdict, judge
+from mlops_assets.stages.skew import Parity
 
 Array = NDArray[Any]
 
@@ -31,10 +32,10 @@ class Trial:
         rows = pl.DataFrame({"late": self.truth.astype(np.int8), "carrier": self.carrier.tolist()})
         return rows.with_columns(event_timestamp=pl.lit(datetime(2013, 4, 1)) + pl.int_range(pl.len()) * timedelta(hours=1))
 
-    def verdict(self, *gates: Gate, champion: Array | None = None) -> Verdict:
-        return self.verdicts(*gates, champion=champion)[0]
+    def verdict(self, *gates: Gate, champion: Array | None = None, parity: Parity | None = None) -> Verdict:
+        return self.verdicts(*gates, champion=champion, parity=parity)[0]
 
-    def verdicts(self, *gates: Gate, champion: Array | None = None) -> tuple[Verdict, ...]:
+    def verdicts(self, *gates: Gate, champion: Array | None = None, parity: Parity | None = None) -> tuple[Verdict, ...]:
         evidence = evaluate(
             self.rows,
             self.probability,
@@ -53,6 +54,7 @@ class Trial:
             candidate_probability=self.probability,
             champion_probability=champion,
             rows=self.rows,
+            parity=parity,
             seed=3,
         )
 

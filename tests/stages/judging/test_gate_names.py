@@ -5,7 +5,7 @@ import subprocess
 import sys
 from typing import Any
 
-from mlops_assets.spec.gate import BeatsChampion, Calibrated, EverySlice, Floor, Gate
+from mlops_assets.spec.gate import BeatsChampion, Calibrated, EverySlice, Floor, Gate, NoSkew
 from mlops_assets.stages.gate_names import gate_name, gate_names
 
 GATES: tuple[Gate, ...] = (
@@ -13,11 +13,12 @@ GATES: tuple[Gate, ...] = (
     BeatsChampion(),
     Calibrated(max_ece=0.05),
     EverySlice(column="carrier", metric="auc", bound=0.6),
+    NoSkew(),
 )
 
 
 def test_each_gate_is_named_by_what_it_measures() -> None:
-    assert gate_names(GATES) == ("floor_auc", "beats_champion_auc", "calibrated", "every_carrier_auc")
+    assert gate_names(GATES) == ("floor_auc", "beats_champion_auc", "calibrated", "every_carrier_auc", "no_skew")
     assert all(re.fullmatch(r"[A-Za-z0-9_]+", name) for name in gate_names(GATES))
 
 

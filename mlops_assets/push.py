@@ -1,0 +1,86 @@
+"""Fresh facts into the features, before their day's file has landed and been carried on.
+
+Belongs here: which views a table's facts change, and to what. Not here: Feast (ports/feature_store.py) and the transforms
+(use_cases/). The day's own run computes the same rows again and replaces them.
+"""
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from mlops_assets import names
+from mlops_assets.ports.delta_tables import DeltaTables
+from mlops_assets.ports.landing import Landing
+from mlops_assets.spec.contract import Contract
+from mlops_assets.spec.feature import FeatureView
+from mlops_assets.spec.use_case import UseCase
+from mlops_assets.stages.featurize import midnight
+from mlops_assets.stages.validate import Split, split_rows
+
+if TYPE_CHECKING:
+    from mlops_assets.ports.feature_store import FeatureStore
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """`entities`: how many changed online, by view. Rows that break the contract are left to the landed file's quarantine."""
+
+    accepted: int
+    refused: pl.DataFrame
+    entities: dict[str, int]
+
+
+def push_file(use_case: UseCase, table: str, file: Path, *, now: datetime, store: "FeatureStore", tables: DeltaTables) -> Pushed:
+    """Pushes `file`, named <YYYY-MM-DD>.csv as a landed one: all that is known of that day up to `now`.
+
+    Raises ValueError for another name or an unknown table, BrokenDelivery, and as FeatureStore.push.
+    """
+    legal = [each.table for each in use_case.contracts]
+    if table not in legal:
+        raise ValueError(f"{use_case.name} · found table {table!r}; declared: {', '.join(legal)}. Use one of these.")
+    contract, day = use_case.contract(table), _day_of(file)
+    split = _read(use_case, contract, file, day)
+    views = [view for view in use_case.features.views if table in view.tables]
+    fresh = {
+        view.name: fresh_rows(use_case.name, view, contract, split.accepted, day=day, now=now, tables=tables) for view in views
+    }
+    entities = {view: store.push(view, rows) for view, rows in fresh.items() if not rows.is_empty()}
+    return Pushed(split.accepted.height, split.quarantined, entities)
+
+
+def fresh_rows(
+    use_case: str, view: FeatureView, contract: Contract, facts: pl.DataFrame, *, day: date, now: datetime, tables: DeltaTables
+) -> pl.DataFrame:
+    """The rows of a view that `facts` add or change from `day` until `now`: a moment still to come is not told yet."""
+    known = {each: tables.scan(names.validated(use_case, each)) for each in view.tables}
+    held = known[contract.table]
+    empty = not held.collect_schema()
+    both = facts.lazy() if empty else pl.concat([held, facts.lazy()], how="diagonal_relaxed")
+    start, end = midnight(day), min(midnight(day) + timedelta(days=1), now + timedelta(microseconds=1))
+    after: pl.LazyFrame = view.transform(known | {contract.table: both.unique(contract.unique, keep="last")}, start, end)
+    if empty:
+        return after.collect()
+    before: pl.LazyFrame = view.transform(known, start, end)
+    return after.collect().join(before.collect(), on=after.collect_schema().names(), how="anti", nulls_equal=True)
+
+
+def _day_of(file: Path) -> date:
+    try:
+        return date.fromisoformat(file.stem)
+    except ValueError:
+        raise ValueError(f"{file.name} · a pushed file bears its day, such as 2013-05-01.csv. Rename it.") from None
+
+
+def _read(use_case: UseCase, contract: Contract, file: Path, day: date) -> Split:
+    """Read as landed files are, from a landing folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        landing = Landing(Path(folder))
+        landed = landing.path(use_case.name, contract.table, day)
+        landed.parent.mkdir(parents=True)
+        shutil.copyfile(file, landed)
+        return split_rows(landing.read(use_case.name, contract, [day], required=True), contract)

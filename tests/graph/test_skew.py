@@ -1,0 +1,177 @@
+"""Skew through the real graph: an untouched log has none, tampered and overtaken answers are found, and promotion waits."""
+
+import datetime as dt
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from mlops_assets import names
+from mlops_assets.graph.compile import build_use_case
+from mlops_assets.graph.tables import build_io_managers
+from mlops_assets.names import SAME_FEATURES
+from mlops_assets.ports.feature_store import FeatureStore
+from mlops_assets.ports.home import Environment, read_environment
+from mlops_assets.ports.prediction_log import PredictionLog
+from mlops_assets.resources import PROJECT, build_resources
+from mlops_assets.spec.feature import TimeSplit
+from mlops_assets.spec.gate import NoSkew
+from mlops_assets.spec.training import HistGradientBoosting
+from mlops_assets.use_cases.airline import deliveries, package_folder
+from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.graph.conftest import Platform, failed_checks, failure
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(400),
+    pytest.mark.filterwarnings("ignore:The 'without_files' parameter:DeprecationWarning"),  # of reading a table's version
+]
+
+FIRST, LAST, DAY = dt.date(2013, 1, 1), dt.date(2013, 1, 4), dt.timedelta(days=1)
+ANSWERS = 400
+MORNING = dt.datetime(2013, 1, 5, 13, tzinfo=dt.UTC)
+LINE = USE_CASE.but(
+    trainer=HistGradientBoosting(max_iter=5, min_samples_leaf=20),
+    reference=None,
+    slices=("origin",),
+    split=TimeSplit(test=DAY, validation=DAY),
+    gates=(NoSkew(max_mismatch_rate=0.001),),
+)
+SKEW = names.stage(LINE.name, "skew")
+JUDGING = [names.stage(LINE.name, name) for name in ("training_set", "candidate", "evaluation", "blessing")]
+
+
+def views() -> list[names.AssetPath]:
+    return [name(LINE.name, view.name) for view in LINE.features.views for name in (names.feature, names.online)]
+
+
+def tables() -> list[names.AssetPath]:
+    return [name(LINE.name, each.table) for each in LINE.sources for name in (names.raw, names.validated, names.quarantine)]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    home = tmp_path_factory.mktemp("home")
+    variables = {"MLOPS_ENV": "test", "MLOPS_HOME": str(home), "MLOPS_SERVICE_URL": "http://127.0.0.1:9"}
+    return read_environment(variables, PROJECT)
+
+
+@pytest.fixture(scope="module")
+def line(environment: Environment) -> Iterator[Platform]:
+    """Four days carried to features, offline and online."""
+    home = environment.home.root
+    between = build_io_managers(str(environment.home.tables), str(home / "values"))
+    shared = dg.Definitions(resources={**build_resources(environment), **between}, executor=dg.in_process_executor)
+    definitions = dg.Definitions.merge(shared, build_use_case(LINE))
+    with dg.DagsterInstance.ephemeral(tempdir=str(home)) as instance:
+        platform = Platform(home, instance, definitions)
+        platform.land([*deliveries(package_folder(), FIRST, LAST)])
+        assert platform.materialize(*tables(), *views(), first=FIRST, last=LAST).success
+        assert platform.carry("schedule", first=LAST + DAY, last=LAST + DAY).success
+        yield platform
+
+
+@pytest.fixture(scope="module")
+def answers(line: Platform, environment: Environment) -> pl.DataFrame:
+    """What the service would have logged on the last evening, and on the next morning, of which nothing has landed yet."""
+    store = FeatureStore(environment.home, service=LINE.features.service)
+    flights = line.tables.scan(names.validated(LINE.name, "schedule")).select(*LINE.features.request)
+    asked: pl.DataFrame = LINE.features.entity_rows(flights).collect().sort("event_timestamp")
+    asked = asked.filter(pl.col("event_timestamp") < MORNING).tail(ANSWERS)
+    return store.lookup(asked).with_columns(
+        prediction_id=pl.format("p{}", pl.int_range(pl.len())),
+        answered_at=pl.col("event_timestamp"),
+        model_version=pl.lit(1),
+        model_digest=pl.lit("d1"),
+        probability=pl.lit(0.2),
+        decision=pl.lit(False),
+        latency_ms=pl.lit(2.0),
+    )
+
+
+def watch(line: Platform, environment: Environment, answered: pl.DataFrame) -> dg.ExecuteInProcessResult:
+    """The log holds these answers and no others, and the skew of them has been looked at."""
+    shutil.rmtree(environment.home.prediction_log, ignore_errors=True)
+    log = PredictionLog(environment.home.prediction_log, LINE)
+    if len(answered):
+        log.append(answered)
+    result = line.materialize(names.stage(LINE.name, "predictions"), SKEW)
+    assert result.success, failure(result)
+    return result
+
+
+def metadata(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    materialized = next(each for each in result.asset_materializations_for_node("flight_delay__skew"))
+    return {name: value.value for name, value in materialized.metadata.items()}
+
+
+def tampered(answers: pl.DataFrame, rows: int, warmer_by: float = 3.0) -> pl.DataFrame:
+    """The first answers say that they were given from another temperature."""
+    early = pl.int_range(pl.len()) < rows
+    return answers.with_columns(temp=pl.when(early).then(pl.col("temp") + warmer_by).otherwise(pl.col("temp")))
+
+
+def test_an_untouched_log_has_no_mismatch(line: Platform, environment: Environment, answers: pl.DataFrame) -> None:
+    assert set(answers["features_from"]) == {"online", "point_in_time"}
+    result = watch(line, environment, answers)
+    found = metadata(result)
+    assert failed_checks(result) == {}
+    assert (found["rows"], found["mismatch_rate"], found["differing_rows"]) == (ANSWERS, 0.0, 0)
+    features = {record.data["feature"]: record.data for record in found["features"].records}
+    assert "temp" in features and "route_late_rate_30d" in features
+    assert not features.keys() & {"minute_of_day", "weekday", "origin"}, "what the request tells is not compared"
+    assert answers["temp"].null_count() < ANSWERS, "the comparison saw values"
+
+
+def test_tampered_features_are_found_and_shown(line: Platform, environment: Environment, answers: pl.DataFrame) -> None:
+    result = watch(line, environment, tampered(answers, rows=7))
+    found = metadata(result)
+    changed = len(answers.head(7).drop_nulls("temp"))
+    assert found["differing_rows"] == changed > 0
+    assert found["mismatch_rate"] == pytest.approx(changed / ANSWERS)
+    worst = found["features"].records[0].data
+    assert (worst["feature"], worst["mismatches"], worst["largest_difference"]) == ("temp", changed, 3.0)
+    example = found["examples"].records[0].data
+    assert example["served"] == pytest.approx(example["recomputed"] + 3.0)
+    assert example["prediction_id"] in answers["prediction_id"].head(7).to_list()
+    assert "temp" in failed_checks(result)[SAME_FEATURES]
+    check = next(each for each in result.get_asset_check_evaluations() if each.check_name == SAME_FEATURES)
+    assert check.severity is dg.AssetCheckSeverity.WARN
+
+
+def test_a_difference_in_the_last_digits_is_none(line: Platform, environment: Environment, answers: pl.DataFrame) -> None:
+    found = metadata(watch(line, environment, tampered(answers, rows=ANSWERS, warmer_by=1e-9)))
+    assert found["differing_rows"] == 0
+
+
+def test_without_answers_there_is_nothing_to_tell(line: Platform, environment: Environment, answers: pl.DataFrame) -> None:
+    result = watch(line, environment, answers.clear())
+    assert failed_checks(result) == {}
+    assert metadata(result)["rows"] == 0
+
+
+def test_promotion_waits_while_the_features_differ(line: Platform, environment: Environment, answers: pl.DataFrame) -> None:
+    watch(line, environment, tampered(answers, rows=40))
+    refused = line.materialize(*JUDGING)
+    assert "no_skew" in failed_checks(refused), failure(refused)
+    assert "temp (10.00%)" in failed_checks(refused)["no_skew"]
+    assert not refused.asset_materializations_for_node("flight_delay__blessing")
+    watch(line, environment, answers)
+    assert line.materialize(*JUDGING[2:]).success
+
+
+def test_a_fact_that_came_late_is_skew(line: Platform, environment: Environment, answers: pl.DataFrame) -> None:
+    """Last of all: the same answers are overtaken by weather that is corrected after they were given."""
+    day = LAST
+    weather = next(each for each in deliveries(package_folder(), day, day) if each.table == "weather")
+    line.landing.put(LINE.name, "weather", day=day, rows=weather.rows.with_columns(pl.col("temp") + 5))
+    carried = [name(LINE.name, "weather") for name in (names.raw, names.validated, names.quarantine)]
+    weathered = [name(LINE.name, "origin_weather") for name in (names.feature, names.online)]
+    assert line.materialize(*carried, *weathered, first=day, last=day).success
+    result = watch(line, environment, answers)
+    late = answers.filter(pl.col("event_timestamp").dt.date() == day)
+    assert metadata(result)["differing_rows"] > len(late) * 0.5
+    assert "temp" in failed_checks(result)[SAME_FEATURES]
