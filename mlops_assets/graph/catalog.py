@@ -5,23 +5,25 @@ Belongs here: the one asset. Not here: what the page says (feature_catalog.py, s
 # Dagster takes a bare MaterializeResult only; its type argument cannot be said.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
+from typing import Any
+
 import dagster as dg
 
 from mlops_assets import names
-from mlops_assets.graph.conditions import LOOK_BACK_CASCADE
 from mlops_assets.graph.words import rows_as_table, said_of
 from mlops_assets.spec.use_case import UseCase
+
+AC = dg.AutomationCondition
 
 
 def build_catalog(use_case: UseCase) -> dg.AssetsDefinition:
     features = [names.feature(use_case.name, view.name) for view in use_case.features.views]
 
-    # The champion is a parent too: who reads a feature changes with it, and a page before the first one can wait.
     @dg.asset(
         key=names.stage(use_case.name, "feature_catalog"),
         deps=[*features, names.stage(use_case.name, "champion")],
         description="Which features exist, who owns them, which model reads them, how fresh they are and how distributed.",
-        automation_condition=LOOK_BACK_CASCADE,
+        automation_condition=_condition(names.stage(use_case.name, "champion")),
         required_resource_keys={"feature_store", "warehouse", "deployment", "reports"},
         **said_of(use_case, "feature_catalog", "feast", "polars", "html", made_from="feature"),
     )
@@ -41,3 +43,9 @@ def build_catalog(use_case: UseCase) -> dg.AssetsDefinition:
         return dg.MaterializeResult(metadata={**said, "catalog": rows_as_table(rows), "page": dg.MetadataValue.path(page)})
 
     return feature_catalog
+
+
+def _condition(champion: names.AssetPath) -> Any:
+    """Once a day, and when another model reads the features; a page need not follow every landed file."""
+    replaced: Any = AC.any_deps_match(AC.newly_updated())
+    return (AC.on_cron("@daily") | replaced.allow(dg.AssetSelection.assets(champion))) & ~AC.in_progress()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
 DATA_VERSION = "dagster/data_version"
+# Under steady traffic the monitors run every five minutes, and not one run after the other.
+TICKS_TO_A_PAUSE = 300 // TICK_SECONDS
 TRAINED = ("training_set", "candidate", "evaluation", "blessing", "champion", "service")
 ONE_AT_A_TIME = "mlops/training"
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
@@ -96,15 +98,19 @@ def _log_sensor(use_case: UseCase) -> dg.SensorDefinition:
         default_status=RUNNING,
         minimum_interval_seconds=TICK_SECONDS,
         required_resource_keys={"prediction_log"},
-        description="Reports that the service has answered more requests.",
+        description="Reports that the service has answered more requests, at its next pause or after five minutes without one.",
     )
     def prediction_log(context: dg.SensorEvaluationContext) -> Requests:
         log: PredictionLog = context.resources.prediction_log(use_case)
         written = sum(segment.bytes for segment in log.segments())
-        if not written or str(written) == context.cursor:
-            return dg.SkipReason("No request has been answered since the last look.")
+        reported, seen, waited = map(int, (context.cursor or "0 0 0").split())
+        if written == reported:
+            return dg.SkipReason("No request has been answered since the last report.")
+        if written != seen and waited < TICKS_TO_A_PAUSE:
+            context.update_cursor(f"{reported} {written} {waited + 1}")
+            return dg.SkipReason("Requests are being answered.")
         event = dg.AssetMaterialization(key, metadata={"bytes": written}, tags={DATA_VERSION: str(written)})
-        return dg.SensorResult(asset_events=[event], cursor=str(written))
+        return dg.SensorResult(asset_events=[event], cursor=f"{written} {written} 0")
 
     return prediction_log
 

@@ -30,8 +30,8 @@ def recompute(
 
     What follows from the request alone is not compared: it was computed by the same lines from the same columns.
     """
-    if recent.is_empty():
-        return Parity(0, 0, None, None, ())
+    if len(recent) < spec.min_rows:
+        return Parity(len(recent), 0, None, None, ())
     features, store = use_case.features, open_store(use_case.features.service)
     served = sample_answers(recent, max_rows=spec.max_rows, seed=seed)
     asked: pl.DataFrame = features.entity_rows(served.select(features.request).lazy()).collect()

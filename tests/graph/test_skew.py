@@ -24,11 +24,7 @@ from mlops_assets.use_cases.airline import deliveries, package_folder
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.graph.conftest import Platform, failed_checks, failure
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.timeout(400),
-    pytest.mark.filterwarnings("ignore:The 'without_files' parameter:DeprecationWarning"),  # of reading a table's version
-]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
 FIRST, LAST, DAY = dt.date(2013, 1, 1), dt.date(2013, 1, 4), dt.timedelta(days=1)
 ANSWERS = 400

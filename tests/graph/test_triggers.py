@@ -1,0 +1,81 @@
+"""The sensors that look outside: one report for a delivery, and one for a burst of answers."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from mlops_assets import names
+from mlops_assets.graph.triggers import TICKS_TO_A_PAUSE, build_triggers
+from mlops_assets.ports.landing import Landing
+from mlops_assets.ports.prediction_log import PredictionLog
+from mlops_assets.use_cases.flight_delay import USE_CASE
+
+SENSORS = {sensor.name: sensor for sensor in build_triggers(USE_CASE)["sensors"]}
+
+
+class Log:
+    """The bytes of a prediction log, and its sensor ticked by hand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / USE_CASE.name / "000001.jsonl"
+        self.file.parent.mkdir()
+        self.resources = {"prediction_log": partial(PredictionLog, folder)}
+        self.cursor: str | None = None
+
+    def answer(self) -> None:
+        with self.file.open("a") as file:
+            file.write("one more\n")
+
+    def tick(self) -> bool:
+        """Whether the sensor has reported."""
+        with dg.build_sensor_context(cursor=self.cursor, resources=self.resources) as context:
+            told = SENSORS["flight_delay_prediction_log"].evaluate_tick(context)
+        self.cursor = told.cursor
+        return bool(told.asset_events)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Log:
+    return Log(tmp_path)
+
+
+def test_a_burst_of_answers_is_reported_once_at_its_end(log: Log) -> None:
+    told = []
+    for _ in range(4):
+        log.answer()
+        told.append(log.tick())
+    assert [*told, log.tick(), log.tick()] == [False, False, False, False, True, False]
+
+
+def test_steady_traffic_is_reported_now_and_then(log: Log) -> None:
+    told = []
+    for _ in range(3 * (TICKS_TO_A_PAUSE + 1)):
+        log.answer()
+        told.append(log.tick())
+    assert sum(told) == 3
+
+
+def test_nothing_answered_is_nothing_to_report(log: Log) -> None:
+    assert [log.tick(), log.tick()] == [False, False]
+
+
+def test_every_landed_file_is_reported_once_and_again_when_it_changes(tmp_path: Path, january: list[Any]) -> None:
+    landing = Landing(tmp_path)
+    for each in january:
+        landing.put(USE_CASE.name, each.table, day=each.day, rows=each.rows)
+
+    def reported(instance: dg.DagsterInstance) -> int:
+        with dg.build_sensor_context(instance=instance, resources={"landing": landing}) as context:
+            SENSORS["flight_delay_landing"].evaluate_tick(context)
+        keys = [dg.AssetKey(names.landing(USE_CASE.name, table)) for table in {each.table for each in january}]
+        made = dg.DagsterEventType.ASSET_MATERIALIZATION
+        return sum(len(instance.get_event_records(dg.EventRecordsFilter(made, key))) for key in keys)
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert [reported(instance), reported(instance)] == [len(january)] * 2
+        changed = january[0]
+        landing.put(USE_CASE.name, changed.table, day=changed.day, rows=changed.rows.head(1))
+        assert reported(instance) == len(january) + 1
