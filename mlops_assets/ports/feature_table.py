@@ -81,6 +81,18 @@ class FeatureTable:
         else:
             _write_whole(pl.concat([pl.read_parquet(self.path), rows]), self.path)
 
+    def replace(self, rows: pl.DataFrame) -> None:
+        """These rows instead of all others, as one file or one Delta version. Raises IsADirectoryError for a folder of files."""
+        if self.delta:
+            rows.write_delta(str(self.path), mode="overwrite", delta_write_options={"schema_mode": "overwrite"})
+        elif self.path.is_dir():
+            raise IsADirectoryError(
+                f"{self.owner} · a folder stands at {self.path}; legal: one Parquet file or a Delta table, which change at once. "
+                "Name a file."
+            )
+        else:
+            _write_whole(rows, self.path)
+
     def _scan_files(self) -> pl.LazyFrame:
         if self.path.is_dir():
             return pl.scan_parquet(self.path / "**" / "*.parquet", hive_partitioning=True)

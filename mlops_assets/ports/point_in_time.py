@@ -13,7 +13,7 @@ import polars as pl
 
 UTC_MICROSECONDS = pl.Datetime("us", "UTC")
 
-_AT, _ROW, _SINCE, _CREATED, _SEARCH = "__at", "__row", "__since", "__created", "__search"
+_AT, _ROW, _PLACE, _SINCE, _CREATED, _SEARCH = "__at", "__row", "__place", "__since", "__created", "__search"
 
 
 class EntityFrameMismatch(ValueError):
@@ -97,33 +97,58 @@ def join_facts(
     `created_by_then` counts a fact as known only from its created timestamp on. Raises EntityFrameMismatch.
     """
     _check_columns(entities, tables)
-    # Sorted once; every as-of join keeps this order, so that the answers only need to be laid side by side.
-    rows = entities.with_row_index(_ROW).with_columns(utc(event_timestamp, entities.schema[event_timestamp]).alias(_AT)).sort(_AT)
-    answers = pl.collect_all([_join_one(rows, table, created_by_then) for table in tables])
-    found = pl.concat([rows.select(_ROW), *answers], how="horizontal").sort(_ROW).drop(_ROW)
-    return entities.hstack(found)
+    keys = dict.fromkeys(ours for table in tables for ours in table.keys.values())
+    moment = utc(event_timestamp, entities.schema[event_timestamp]).alias(_AT)
+    asked = entities.select(*keys, moment).with_row_index(_ROW).sort(_AT)  # once, for all tables
+    return entities.hstack([feature for table in tables for feature in _known(asked, table, created_by_then)])
 
 
-def _join_one(rows: pl.DataFrame, table: Facts, created_by_then: bool) -> pl.LazyFrame:
-    keys = {theirs: f"__key_{number}" for number, theirs in enumerate(table.keys)}
-    types = {theirs: _common_type(table, theirs, rows.schema[ours]) for theirs, ours in table.keys.items()}
-    left = rows.lazy().select(_AT, *(pl.col(ours).cast(types[k]).alias(keys[k]) for k, ours in table.keys.items()))
-    right = table.rows.select(
-        *(pl.col(theirs).cast(types[theirs]).alias(key) for theirs, key in keys.items()),
-        *_moments(table),
-        *(pl.col(theirs).alias(ours) for theirs, ours in table.features.items()),
-    ).drop_nulls([*keys.values(), _SINCE])
-    joined = left.join_asof(
-        _by_arrival(right, list(keys.values())) if created_by_then and table.created else _by_event(right, table),
-        left_on=_AT,
-        right_on=_SEARCH,
-        by=list(keys.values()) or None,
-        strategy="backward",
-        coalesce=False,
-        check_sortedness=False,
+def _known(asked: pl.DataFrame, table: Facts, created_by_then: bool) -> list[pl.Series]:
+    """The features for each entity row, in the rows' first order.
+
+    Only keys and times are sorted and joined; each feature is then picked once, by its place in the table. Carrying ten
+    features through both took 1.1 to 1.7 times as long, and 1.2 to 2 times the memory (tests/benchmarks/bench_offline_store.py).
+    """
+    facts = table.rows.select(*_keys(table, asked.schema), *_moments(table), *_features(table)).collect()
+    features = facts.select(table.features.values())
+    places = _places(asked, facts.lazy().drop(features.columns), table, created_by_then)
+    return features.select(pl.all().gather(places)).get_columns()
+
+
+def _places(asked: pl.DataFrame, times: pl.LazyFrame, table: Facts, created_by_then: bool) -> pl.Series:
+    """For each entity row, in the rows' first order, where its fact stands in the table; null where none counts."""
+    keys = _key_names(table)
+    times = times.with_row_index(_PLACE).drop_nulls([*keys, _SINCE])
+    types = times.collect_schema()
+    ours = (pl.col(name).cast(types[key]).alias(key) for key, name in zip(keys, table.keys.values(), strict=True))
+    joined = (
+        asked.lazy()
+        .select(_ROW, _AT, *ours)
+        .join_asof(
+            _by_arrival(times, keys) if created_by_then and table.created else _by_event(times, table),
+            left_on=_AT,
+            right_on=_SEARCH,
+            by=keys or None,
+            strategy="backward",
+            coalesce=False,
+            check_sortedness=False,
+        )
     )
     fresh = pl.col(_SINCE) >= pl.col(_AT) - table.ttl if table.ttl else pl.col(_SINCE).is_not_null()
-    return joined.select(pl.when(fresh).then(pl.col(name)).alias(name) for name in table.features.values())
+    return joined.select(_ROW, pl.when(fresh).then(_PLACE).alias(_PLACE)).sort(_ROW).collect()[_PLACE]
+
+
+def _key_names(table: Facts) -> list[str]:
+    return [f"__key_{number}" for number in range(len(table.keys))]
+
+
+def _keys(table: Facts, asked: pl.Schema) -> list[pl.Expr]:
+    names = zip(_key_names(table), table.keys.items(), strict=True)
+    return [pl.col(theirs).cast(_common_type(table, theirs, asked[ours])).alias(key) for key, (theirs, ours) in names]
+
+
+def _features(table: Facts) -> list[pl.Expr]:
+    return [pl.col(theirs).alias(ours) for theirs, ours in table.features.items()]
 
 
 def _moments(table: Facts) -> list[pl.Expr]:

@@ -16,6 +16,7 @@ import pandas as pd
 import polars as pl
 from feast.data_format import DeltaFormat
 from feast.data_source import DataSource
+from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.feature_logging import LoggingConfig, LoggingSource
 from feast.feature_view import DUMMY_ENTITY_ID, FeatureView
 from feast.infra.offline_stores.file_source import FileLoggingDestination
@@ -23,6 +24,7 @@ from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob,
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
+from feast.saved_dataset import SavedDatasetStorage
 from pyarrow import parquet
 
 from mlops_assets.ports.feature_table import FeatureTable
@@ -46,12 +48,13 @@ class PolarsRetrievalJob(RetrievalJob):
     def __init__(
         self,
         answer: Callable[[], pl.DataFrame],
+        config: RepoConfig,
         *,
         full_feature_names: bool = False,
         on_demand: Sequence[OnDemandFeatureView] = (),
         metadata: RetrievalMetadata | None = None,
     ) -> None:
-        self._answer = answer
+        self._answer, self._config = answer, config
         self._full_feature_names = full_feature_names
         self._on_demand = list(on_demand)
         self._metadata = metadata
@@ -66,6 +69,16 @@ class PolarsRetrievalJob(RetrievalJob):
     def _to_arrow_internal(self, timeout: int | None = None) -> ArrowTable:
         # Feast's protobuf converters do not know Arrow's string views, and write only the first chunk of a table online.
         return self.to_polars().rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+
+    def persist(self, storage: SavedDatasetStorage, allow_overwrite: bool = False, timeout: int | None = None) -> None:
+        """Writes the answer, on-demand features included, whole or not at all, to a Parquet file or a Delta table.
+
+        Raises SavedDatasetLocationAlreadyExists, and IsADirectoryError where a folder of Parquet files stands.
+        """
+        table = _table(self._config, storage.to_data_source())
+        if table.exists and not allow_overwrite:
+            raise SavedDatasetLocationAlreadyExists(str(table.path))
+        table.replace(cast(pl.DataFrame, pl.from_arrow(self.to_arrow(timeout=timeout))))
 
     @property
     def full_feature_names(self) -> bool:
@@ -113,6 +126,7 @@ class PolarsOfflineStore(OfflineStore):
         keys = [name for name in entities.columns if name != moment]
         return PolarsRetrievalJob(
             lambda: join_facts(entities, tables, event_timestamp=moment, created_by_then=filter_by_created_timestamp),
+            config,
             full_feature_names=full_feature_names,
             on_demand=OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry),
             metadata=RetrievalMetadata(feature_refs, keys, *(moments or (None, None))),
@@ -130,11 +144,11 @@ class PolarsOfflineStore(OfflineStore):
         end_date: datetime,
     ) -> PolarsRetrievalJob:
         """The newest row of each key within [start_date, end_date]; rows with a null key are nobody's and are left out."""
-        rows = _pull(config, data_source, [*join_key_columns, *feature_name_columns], start_date, end_date)
-        order = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
-        known = rows.drop_nulls(join_key_columns).sort(order, maintain_order=True) if join_key_columns else rows.sort(order)
+        times = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
+        rows = _pull(config, data_source, [*join_key_columns, *feature_name_columns], times, (start_date, end_date))
+        known = (rows.drop_nulls(join_key_columns) if join_key_columns else rows).sort(times, maintain_order=True)
         newest = known.unique(join_key_columns, keep="last", maintain_order=True) if join_key_columns else known.tail(1)
-        return PolarsRetrievalJob(newest.collect)
+        return PolarsRetrievalJob(newest.collect, config)
 
     @staticmethod
     def pull_all_from_table_or_query(  # noqa: PLR0917 - Feast's signature
@@ -148,8 +162,9 @@ class PolarsOfflineStore(OfflineStore):
         end_date: datetime | None = None,
     ) -> PolarsRetrievalJob:
         """Every row within [start_date, end_date]; a missing bound is open."""
-        rows = _pull(config, data_source, [*join_key_columns, *feature_name_columns], start_date, end_date)
-        return PolarsRetrievalJob(rows.collect)
+        times = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
+        rows = _pull(config, data_source, [*join_key_columns, *feature_name_columns], times, (start_date, end_date))
+        return PolarsRetrievalJob(rows.collect, config)
 
     @staticmethod
     def offline_write_batch(
@@ -221,11 +236,11 @@ def _source(view: FeatureView) -> DataSource:
 
 
 def _pull(
-    config: RepoConfig, source: DataSource, columns: list[str], since: datetime | None, until: datetime | None
+    config: RepoConfig, source: DataSource, columns: list[str], times: list[str], within: tuple[datetime | None, datetime | None]
 ) -> pl.LazyFrame:
-    rows = _table(config, source).scan(_in_utc(since), _in_utc(until))
+    # The caller names the time: the source of a saved dataset has none.
+    rows = _table(config, source, times[0]).scan(*map(_in_utc, within))
     schema = rows.collect_schema()
-    times = [name for name in (source.timestamp_field, source.created_timestamp_column) if name]
     return rows.select(*columns, *(utc(name, schema[name]) for name in times))
 
 
@@ -233,11 +248,13 @@ def _in_utc(time: datetime | None) -> datetime | None:
     return time.replace(tzinfo=UTC) if time and time.tzinfo is None else time and time.astimezone(UTC)
 
 
-def _table(config: RepoConfig, source: DataSource) -> FeatureTable:
+def _table(config: RepoConfig, source: DataSource, timestamp: str | None = None) -> FeatureTable:
     file = cast(Any, source)
     path = _below_root(config, cast(str, file.path))
     delta = isinstance(file.file_format, DeltaFormat) or (path / "_delta_log").is_dir()
-    return FeatureTable(owner=f"feature source {source.name!r}", path=path, delta=delta, timestamp=source.timestamp_field)
+    return FeatureTable(
+        owner=f"feature source {source.name!r}", path=path, delta=delta, timestamp=timestamp or source.timestamp_field
+    )
 
 
 def _below_root(config: RepoConfig, path: str) -> Path:

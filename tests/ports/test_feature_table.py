@@ -69,6 +69,21 @@ def test_appended_rows_land_on_their_day(tmp_path: Path, form: str) -> None:
     assert table.schema() == {"carrier": pl.String, "at": pl.Datetime("us", "UTC"), "value": pl.Float64}
 
 
+@pytest.mark.parametrize("name", ["late.delta", "late.parquet"])
+def test_rows_replace_all_others_whatever_their_columns(tmp_path: Path, name: str) -> None:
+    table = FeatureTable(owner="dataset 'late'", path=tmp_path / name, delta=name.endswith(".delta"), timestamp="at")
+    for rows in (pl.DataFrame({"at": [START, START], "old": [1, 2]}), pl.DataFrame({"at": [START], "new": ["a"]})):
+        table.replace(rows)
+        assert table.scan().collect().equals(rows)
+
+
+def test_a_folder_of_files_is_not_replaced(tmp_path: Path) -> None:
+    table = lay(tmp_path, "-folder")
+    with pytest.raises(IsADirectoryError, match="'late' · a folder stands at .*; legal: .* Name a file"):
+        table.replace(pl.DataFrame({"at": [START]}))
+    assert len(values(table)) == 5
+
+
 @pytest.mark.parametrize("name", ["late.delta", "late.parquet", "empty-folder"])
 def test_a_table_that_nobody_has_filled_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty-folder").mkdir()

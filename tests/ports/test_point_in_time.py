@@ -1,17 +1,22 @@
-"""The join against a brute-force one that says the rule in the plainest words."""
+"""The join, and the whole store, against a brute-force one that says the rule in the plainest words, and against DuckDB's."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
+from feast.types import Int64, String
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.ports.point_in_time import EntityFrameMismatch, Facts, as_frame, event_timestamp_of, join_facts, time_range
+from mlops_assets.ports.polars_offline_store import CLASS_PATH, PolarsOfflineStore
 
-START = datetime(2013, 3, 10, 6, tzinfo=UTC)  # in New York the clocks jump within the drawn minutes
+START = datetime(2013, 3, 10, 6, 54, tzinfo=UTC)  # in New York the clocks jump within the drawn minutes
 MOMENT = pl.Datetime("us", "UTC")
 KEYS = st.sampled_from(["a", "b", None])
 minutes = st.integers(0, 12).map(lambda minute: START + timedelta(minutes=minute))
@@ -24,14 +29,19 @@ def facts_of(*keys: str) -> st.SearchStrategy[Rows]:
     return st.lists(st.fixed_dictionaries(columns), max_size=25)
 
 
-asked = st.lists(st.fixed_dictionaries({"k": KEYS, "k2": KEYS, "event_timestamp": minutes}), max_size=15)
+def rows_asked(moments: st.SearchStrategy[datetime | None]) -> st.SearchStrategy[Rows]:
+    return st.lists(st.fixed_dictionaries({"k": KEYS, "k2": KEYS, "event_timestamp": moments}), max_size=15)
+
+
+asked = rows_asked(minutes)
 
 
 def right_answer(row: dict[str, Any], facts: Rows, keys: Sequence[str], ttl: timedelta, created_by_then: bool) -> Any:
     def counts(fact: dict[str, Any]) -> bool:
         at = row["event_timestamp"]
         return (
-            all(row[key] is not None and row[key] == fact[key] for key in keys)
+            at is not None
+            and all(row[key] is not None and row[key] == fact[key] for key in keys)
             and fact["at"] <= at
             and (not ttl or fact["at"] >= at - ttl)
             and (not created_by_then or (fact["created"] is not None and fact["created"] <= at))
@@ -54,7 +64,7 @@ def entity_frame(rows: Rows) -> pl.DataFrame:
 
 
 @settings(max_examples=150, deadline=None)
-@given(asked, facts_of("k"), facts_of("k", "k2"), facts_of(), st.sampled_from([0, 1, 5]), st.booleans())
+@given(rows_asked(st.none() | minutes), facts_of("k"), facts_of("k", "k2"), facts_of(), st.sampled_from([0, 1, 5]), st.booleans())
 def test_every_row_gets_the_newest_fact_of_its_moment_and_no_row_is_lost(
     rows: Rows, one_key: Rows, two_keys: Rows, no_key: Rows, ttl_minutes: int, created_by_then: bool
 ) -> None:
@@ -69,6 +79,90 @@ def test_every_row_gets_the_newest_fact_of_its_moment_and_no_row_is_lost(
         for row in rows
     ]
     assert answer.to_dicts() == expected
+
+
+# --- the whole store --------------------------------------------------------------------------------------------------
+
+FORMS: dict[str, Any] = {
+    "UTC": lambda moment: moment,
+    "no zone": lambda moment: moment.dt.replace_time_zone(None),
+    "New York": lambda moment: moment.dt.convert_time_zone("America/New_York"),
+    "milliseconds": lambda moment: moment.dt.cast_time_unit("ms"),
+}
+forms = st.sampled_from(sorted(FORMS))
+
+
+def as_duckdb_promises(facts: Rows) -> Rows:
+    """No fact without a creation, no two of one key, time and creation: which of those wins there is nobody's promise."""
+    known = [fact for fact in facts if fact["created"]]
+    return list({tuple(value for name, value in fact.items() if name != "value"): fact for fact in known}.values())
+
+
+def view(name: str, keys: Sequence[str], facts: Rows, ttl: timedelta, *, folder: Path, form: str) -> FeatureView:
+    moments = FORMS[form](pl.col("at", "created"))
+    table(name, keys, facts, ttl).rows.rename({"value": name}).with_columns(moments).sink_parquet(folder / f"{name}.parquet")
+    times = {"timestamp_field": "at", "created_timestamp_column": "created"}
+    return FeatureView(
+        name=name,
+        entities=[Entity(name=key, join_keys=[key], value_type=ValueType.STRING) for key in keys],
+        ttl=ttl,
+        schema=[*(Field(name=key, dtype=String) for key in keys), Field(name=name, dtype=Int64)],
+        source=FileSource(name=f"{name}_table", path=str(folder / f"{name}.parquet"), **times),
+    )
+
+
+def feast_store(folder: Path, kind: str) -> FeatureStore:
+    registry = str(folder / f"{kind}.db")
+    config = RepoConfig(
+        project="tests", provider="local", registry=registry, offline_store={"type": kind}, entity_key_serialization_version=3
+    )
+    return FeatureStore(config=config)
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FeatureStore, FeatureStore]:
+    folder = tmp_path_factory.mktemp("feast")
+    return folder, feast_store(folder, CLASS_PATH), feast_store(folder, "duckdb")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    asked.filter(bool),
+    facts_of("k"),
+    facts_of("k", "k2"),
+    st.sampled_from([0, 1, 5]),
+    st.booleans(),
+    st.tuples(forms, forms, forms),
+)
+def test_the_store_answers_as_brute_force_does_and_as_feast_on_duckdb_does(
+    stores: tuple[Path, FeatureStore, FeatureStore],
+    rows: Rows,
+    one_key: Rows,
+    two_keys: Rows,
+    ttl_minutes: int,
+    created_by_then: bool,
+    said_in: tuple[str, str, str],
+) -> None:
+    folder, ours, duckdb = stores
+    ttl = timedelta(minutes=ttl_minutes)
+    declared = {"one": (["k"], as_duckdb_promises(one_key)), "two": (["k", "k2"], as_duckdb_promises(two_keys))}
+    views = [
+        view(name, *known, ttl, folder=folder, form=form)
+        for (name, known), form in zip(declared.items(), said_in[1:], strict=True)
+    ]
+    entities = entity_frame(rows).with_row_index("row").with_columns(FORMS[said_in[0]](pl.col("event_timestamp")))
+    rest = {"registry": ours.registry, "project": "tests", "filter_by_created_timestamp": created_by_then}
+
+    answer = PolarsOfflineStore.get_historical_features(ours.config, views, ["one:one", "two:two"], entities, **rest).to_polars()
+    theirs = DuckDBOfflineStore.get_historical_features(
+        duckdb.config, views, ["one:one", "two:two"], entities.to_pandas(), **rest
+    ).to_arrow()
+
+    assert answer.select(entities.columns).equals(entities)
+    for name, (keys, facts) in declared.items():
+        expected = [right_answer(row, facts, keys, ttl, created_by_then) for row in rows]
+        assert answer[name].to_list() == expected
+        assert pl.DataFrame(theirs).sort("row")[name].to_list() == expected  # DuckDB keeps no order
 
 
 @settings(max_examples=60, deadline=None)
@@ -137,7 +231,7 @@ def test_a_moment_is_read_as_utc_in_every_form() -> None:
         pl.Series([START]).dt.replace_time_zone(None),
         pl.Series([START]).dt.convert_time_zone("America/New_York"),
         pl.Series([START.isoformat()]),
-        pl.Series(["2013-03-10 06:00:00"]),
+        pl.Series(["2013-03-10 06:54:00"]),
     ]
     for form in forms:
         assert time_range(pl.DataFrame({"event_timestamp": form}), "event_timestamp") == (START, START), form.dtype

@@ -1,4 +1,4 @@
-"""Our offline store against Feast's DuckDB store, in every form of entity frame and source, and pruned."""
+"""Our offline store in every form of entity frame and source, pruned, and through Feast's own front; answers: test_point_in_time."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -8,14 +8,13 @@ from typing import Any
 import pandas as pd
 import polars as pl
 import pytest
-from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, RepoConfig, RequestSource, ValueType
 from feast.data_format import DeltaFormat, ParquetFormat
+from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.feature_logging import FeatureServiceLoggingSource, LoggingConfig
-from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
-from feast.infra.offline_stores.file_source import FileLoggingDestination
+from feast.infra.offline_stores.file_source import FileLoggingDestination, SavedDatasetFileStorage
+from feast.on_demand_feature_view import OnDemandFeatureView, on_demand_feature_view
 from feast.types import Float64, Int64, String
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from mlops_assets.ports.feature_table import MissingFeatureTable
 from mlops_assets.ports.polars_offline_store import CLASS_PATH, PolarsOfflineStore, PolarsRetrievalJob
@@ -58,66 +57,11 @@ def feast_store(root: Path, offline: dict[str, str] | None = None) -> FeatureSto
     return FeatureStore(config=config)
 
 
-@pytest.fixture(scope="module")
-def duckdb_store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
-    return feast_store(tmp_path_factory.mktemp("duckdb"), {"type": "duckdb"})
-
-
 def ask(store: FeatureStore, entity_rows: Any, *views: FeatureView, **options: Any) -> PolarsRetrievalJob:
     refs = [f"{each.projection.name_to_use()}:{feature.name}" for each in views for feature in each.features]
     return PolarsOfflineStore.get_historical_features(
         store.config, list(views), refs, entity_rows, store.registry, "tests", **options
     )
-
-
-# --- the same answers as Feast's DuckDB store -------------------------------------------------------------------------
-
-moments = st.integers(0, 90).map(lambda minutes: START + timedelta(minutes=10 * minutes))
-carriers = st.sampled_from(["AA", "UA", "B6"])
-
-
-@st.composite
-def facts(draw: st.DrawFn, two_keys: bool) -> pl.DataFrame:
-    """No two facts of one key, time and creation: which of those wins is nobody's promise."""
-    unique = st.tuples(carriers, st.integers(0, 1 if two_keys else 0), moments, moments)
-    rows = draw(st.lists(unique, unique=True, min_size=1, max_size=30))
-    frame = pl.DataFrame(rows, schema=["carrier", "stop", "at", "created"], orient="row")
-    values = draw(st.lists(st.none() | st.integers(0, 99), min_size=len(rows), max_size=len(rows)))
-    return frame.with_columns(pl.Series("value", values, dtype=pl.Float64))
-
-
-asked = st.lists(st.tuples(carriers, st.integers(0, 2), moments), min_size=1, max_size=20)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # ibis calls what duckdb has deprecated
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(asked, facts(two_keys=False), facts(two_keys=True), st.sampled_from([0, 1, 6]))
-def test_answers_equal_those_of_the_duckdb_store(
-    store: FeatureStore,
-    duckdb_store: FeatureStore,
-    tmp_path: Path,
-    rows: list[tuple[str, int, datetime]],
-    one: pl.DataFrame,
-    two: pl.DataFrame,
-    ttl_hours: int,
-) -> None:
-    one.drop("stop").rename({"value": "one_value"}).write_parquet(tmp_path / "one.parquet")
-    two.rename({"value": "two_value"}).write_parquet(tmp_path / "two.parquet")
-    views = [
-        view("one", tmp_path / "one.parquet", [carrier], ttl=ttl_hours * HOUR, created_timestamp_column="created"),
-        view("two", tmp_path / "two.parquet", [carrier, stop], ttl=ttl_hours * HOUR, created_timestamp_column="created"),
-    ]
-    entities = pl.DataFrame(rows, schema=["carrier", "stop", "event_timestamp"], orient="row").with_row_index("row")
-
-    ours = ask(store, entities, *views).to_polars()
-    refs = ["one:one_value", "two:two_value"]
-    theirs = DuckDBOfflineStore.get_historical_features(
-        duckdb_store.config, views, refs, entities.to_pandas(), duckdb_store.registry, "tests"
-    ).to_df()
-
-    assert ours.select(entities.columns).equals(entities)
-    expected = pl.from_pandas(theirs).sort("row").select("one_value", "two_value")
-    assert ours.select("one_value", "two_value").equals(expected.cast(pl.Float64))
 
 
 # --- entity frames ----------------------------------------------------------------------------------------------------
@@ -221,6 +165,17 @@ def test_a_source_is_a_file_a_folder_or_a_delta_table_below_the_root(tmp_path: P
     assert ask(store, entities, late).to_polars()["late_value"].to_list() == [2.0, None]
 
 
+def test_only_the_days_that_the_entity_rows_can_touch_are_read(tmp_path: Path, five_days: pl.DataFrame) -> None:
+    late = view("late", lay(".delta", five_days, tmp_path), [carrier], ttl=DAY, delta=True)
+    for far in (START, START + 4 * DAY):
+        next((tmp_path / "late.delta" / f"day={far.date()}").iterdir()).unlink()
+    entities = pl.DataFrame({"carrier": ["AA", "AA"], "event_timestamp": [START + 2 * DAY, START + 3 * DAY]})
+    assert ask(feast_store(tmp_path), entities, late).to_polars()["late_value"].to_list() == [2.0, 3.0]
+    late.ttl = 2 * DAY
+    with pytest.raises((pl.exceptions.ComputeError, OSError), match="day=2013-03-10"):
+        ask(feast_store(tmp_path), entities, late).to_polars()
+
+
 def test_a_view_without_a_table_says_which_and_what_to_do(tmp_path: Path) -> None:
     late = view("late", "late.delta", [carrier], delta=True)
     entities = pl.DataFrame({"carrier": ["AA"], "event_timestamp": [START]})
@@ -295,3 +250,45 @@ def test_feast_finds_the_store_by_its_class_path_and_materializes_with_it(tmp_pa
     history = store.get_historical_features(entity_df=entities, features=["late:late_value"])
     assert history.to_df()["late_value"].tolist() == [0.0]
     assert history.metadata.min_event_timestamp == START + HOUR
+
+
+def scaled(source: FeatureView) -> OnDemandFeatureView:
+    asked = RequestSource(name="asked", schema=[Field(name="factor", dtype=Float64)])
+
+    @on_demand_feature_view(sources=[source, asked], schema=[Field(name="scaled", dtype=Float64)], mode="python")
+    def on_demand(inputs: dict[str, list[float]]) -> dict[str, list[float]]:
+        pairs = zip(inputs["late_value"], inputs["factor"], strict=True)
+        return {"scaled": [value and value * factor for value, factor in pairs]}
+
+    return on_demand
+
+
+def test_on_demand_views_meet_the_request_data_in_history(tmp_path: Path, five_days: pl.DataFrame) -> None:
+    store = feast_store(tmp_path)
+    late = view("late", lay(".parquet", five_days, tmp_path).name, [carrier])
+    store.apply([carrier, late, scaled(late)])
+    moments = [START, START + 2 * DAY, START]
+    entities = pl.DataFrame({"carrier": ["ZZ", "AA", "AA"], "event_timestamp": moments, "factor": [2.0, 3.0, 4.0]})
+    for kind, full_names in (("pandas", False), ("polars", True), ("arrow", False)):
+        history = store.get_historical_features(FRAMES[kind](entities), ["on_demand:scaled"], full_feature_names=full_names)
+        answer = pl.from_pandas(history.to_df())
+        assert answer["on_demand__scaled" if full_names else "scaled"].to_list() == [None, 6.0, 0.0]
+        assert answer["factor"].to_list() == [2.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize("place", ["saved.parquet", "saved.delta"])
+def test_an_answer_is_kept_as_a_saved_dataset(tmp_path: Path, five_days: pl.DataFrame, place: str) -> None:
+    store = feast_store(tmp_path)
+    late = view("late", lay(".parquet", five_days, tmp_path).name, [carrier])
+    store.apply([carrier, late, scaled(late)])
+    entities = pl.DataFrame({"carrier": ["AA", "ZZ"], "event_timestamp": [START, START + DAY], "factor": [2.0, 3.0]})
+    history = store.get_historical_features(entities, ["late:late_value", "on_demand:scaled"])
+    storage = SavedDatasetFileStorage(place, file_format=DeltaFormat() if place.endswith("delta") else ParquetFormat())
+
+    kept = store.create_saved_dataset(from_=history, name="kept", storage=storage)
+
+    assert pl.from_pandas(kept.to_df()).sort("carrier").rows() == [("AA", 0.0, 0.0, START), ("ZZ", None, None, START + DAY)]
+    with pytest.raises(SavedDatasetLocationAlreadyExists, match=place):
+        history.persist(storage)
+    history.persist(storage, allow_overwrite=True)
+    assert len(store.get_saved_dataset("kept").to_df()) == 2
