@@ -30,6 +30,9 @@ def _warehouse(environment: Environment) -> Any:
 
 
 def _feature_store(environment: Environment) -> Any:
+    from mlops_assets.ports.light_feast import import_feast
+
+    import_feast()
     from mlops_assets.ports.feature_store import FeatureStore
 
     def open_service(service: str) -> FeatureStore:

@@ -1,19 +1,15 @@
-"""The feature catalogue of a use case, as a page that follows the feature tables and the champion.
+"""The feature catalogue of a use case, as a page: made anew with each champion, who reads other features, and each day.
 
 Belongs here: the one asset. Not here: what the page says (feature_catalog.py, stages/catalog.py).
 """
 # Dagster takes a bare MaterializeResult only; its type argument cannot be said.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
-from typing import Any
-
 import dagster as dg
 
 from mlops_assets import names
 from mlops_assets.graph.words import rows_as_table, said_of
 from mlops_assets.spec.use_case import UseCase
-
-AC = dg.AutomationCondition
 
 
 def build_catalog(use_case: UseCase) -> dg.AssetsDefinition:
@@ -23,7 +19,7 @@ def build_catalog(use_case: UseCase) -> dg.AssetsDefinition:
         key=names.stage(use_case.name, "feature_catalog"),
         deps=[*features, names.stage(use_case.name, "champion")],
         description="Which features exist, who owns them, which model reads them, how fresh they are and how distributed.",
-        automation_condition=_condition(names.stage(use_case.name, "champion")),
+        automation_condition=dg.AutomationCondition.on_cron("@daily"),
         required_resource_keys={"feature_store", "warehouse", "deployment", "reports"},
         **said_of(use_case, "feature_catalog", "feast", "polars", "html", made_from="feature"),
     )
@@ -43,9 +39,3 @@ def build_catalog(use_case: UseCase) -> dg.AssetsDefinition:
         return dg.MaterializeResult(metadata={**said, "catalog": rows_as_table(rows), "page": dg.MetadataValue.path(page)})
 
     return feature_catalog
-
-
-def _condition(champion: names.AssetPath) -> Any:
-    """Once a day, and when another model reads the features; a page need not follow every landed file."""
-    replaced: Any = AC.any_deps_match(AC.newly_updated())
-    return (AC.on_cron("@daily") | replaced.allow(dg.AssetSelection.assets(champion))) & ~AC.in_progress()

@@ -25,6 +25,9 @@ def open_service(variables: Mapping[str, str], working_folder: Path, use_cases: 
     """The service that the environment asks for, its features from Feast. Raises UnknownUseCase, IllegalEnvironment."""
     environment = read_environment(variables, working_folder)
     use_case = _named(environment.use_case, use_cases)
+    from mlops_assets.ports.light_feast import import_feast
+
+    import_feast()
     from mlops_assets.ports.feature_store import FeatureStore
 
     features = use_case.features
