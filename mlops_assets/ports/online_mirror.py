@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -73,14 +73,14 @@ class OnlineMirror:
         Raises OnlineStoreDown, and NotFilled rather than calling every entity unknown.
         """
         asked = [_entity_keys(prefix, entities, each.keys) for prefix, each in zip(self._prefixes, self.groups, strict=True)]
-        distinct = dict.fromkeys(key for keys in asked for key in keys if key is not None)
+        distinct = dict.fromkeys([key for keys in asked for key in keys if key is not None])
         found = self.blobs.read([self._ready, *distinct])
         if found.values[0] is None:
             raise NotFilled(f"feature service {self.service!r} · nothing of it is online yet. Materialize its features.")
-        values = dict(zip(distinct, found.values[1:], strict=True))
+        values: dict[str | None, bytes | None] = {None: None, **dict(zip(distinct, found.values[1:], strict=True))}
         answer = Answer({}, {}, {}, {}, found.age_s)
         for group, keys in zip(self.groups, asked, strict=True):
-            _answer(answer, group.layout, [values.get(key) if key else None for key in keys], moments)
+            _answer(answer, group.layout, [values[key] for key in keys], moments)
         return answer
 
     def write(self, view: str, newest: pl.DataFrame) -> None:
@@ -121,8 +121,10 @@ class OnlineMirror:
 
 def _entity_keys(prefix: str, entities: Mapping[str, Sequence[object]], names: tuple[str, ...]) -> list[str | None]:
     """Each part with its length before it: ("a1", "b") and ("a", "1b") must not meet."""
-    rows = zip(*(entities[name] for name in names), strict=True)
-    return [None if None in row else prefix + "".join([f"{len(part)}:{part}" for part in map(str, row)]) for row in rows]
+    columns = [[None if each is None else f"{len(part := str(each))}:{part}" for each in entities[name]] for name in names]
+    if len(columns) == 1:
+        return [None if part is None else prefix + part for part in columns[0]]
+    return [None if None in row else prefix + "".join(cast(Sequence[str], row)) for row in zip(*columns, strict=True)]
 
 
 def _write(blobs: Blobs, layout: Layout, view: str, keys: list[str], newest: pl.DataFrame) -> None:
