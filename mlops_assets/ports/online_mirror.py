@@ -145,9 +145,10 @@ def _answer(answer: Answer, layout: Layout, values: list[bytes | None], moments:
     """Adds one group to `answer`; by whole matrices, for a column at a time costs three times as much."""
     rows = layout.unpack(values)
     at = rows.fixed["at"]
-    missing, stale = at == NEVER, (at < moments[:, None] - layout.ttls) & (layout.ttls > 0)
-    states = np.where(missing, State.MISSING, np.where(stale, State.STALE, State.FRESH)).astype(np.int8)
-    known = rows.fixed["known"] & (states == State.FRESH)[:, layout.segment_of_feature]
+    held = at != NEVER
+    fresh = held & ((at >= moments[:, None] - layout.ttls) | (layout.ttls == 0))
+    states = held.astype(np.int8) + fresh  # MISSING, STALE and FRESH are 0, 1 and 2
+    known = rows.fixed["known"] & fresh[:, layout.segment_of_feature]
     floats = np.where(known[:, layout.float_positions], rows.fixed["floats"], np.nan)
     for number, segment in enumerate(layout.segments):
         answer.states[segment.view], answer.event_times[segment.view] = states[:, number], at[:, number]

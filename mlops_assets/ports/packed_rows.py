@@ -78,8 +78,13 @@ class Layout:
         return np.repeat(np.arange(len(self.segments)), [len(segment.features) for segment in self.segments])
 
     @cached_property
-    def float_positions(self) -> NDArray[np.int64]:
-        return np.array([self.positions[name] for name, (kind, _) in self.places.items() if kind == "floats"], dtype=np.int64)
+    def float_positions(self) -> NDArray[np.int64] | slice:
+        found = [self.positions[name] for name, (kind, _) in self.places.items() if kind == "floats"]
+        return slice(None) if len(found) == len(self.places) else np.array(found, dtype=np.int64)
+
+    @cached_property
+    def texts(self) -> int:
+        return sum(kind == "texts" for kind, _ in self.places.values())
 
     @cached_property
     def record(self) -> np.dtype[Any]:
@@ -96,10 +101,12 @@ class Layout:
 
     def unpack(self, values: Sequence[bytes | None]) -> Rows:
         """The rows of these values; None is an entity that nobody knows."""
-        size, width = self.record.itemsize, sum(kind == "texts" for kind, _ in self.places.values())
+        size, width = self.record.itemsize, self.texts
+        if not width:
+            return Rows(np.frombuffer(bytearray(b"".join([value or self.nothing for value in values])), self.record), [])
         fixed = b"".join([self.nothing if value is None else value[:size] for value in values])
         blank: list[str | None] = [None] * width
-        texts = [cast(list[str | None], json.loads(value[size:])) if value else [*blank] for value in values] if width else []
+        texts = [cast(list[str | None], json.loads(value[size:])) if value else [*blank] for value in values]
         return Rows(np.frombuffer(bytearray(fixed), self.record), texts)
 
     def pack(self, rows: Rows) -> list[bytes]:
