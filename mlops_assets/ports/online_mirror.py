@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -121,10 +121,12 @@ class OnlineMirror:
 
 def _entity_keys(prefix: str, entities: Mapping[str, Sequence[object]], names: tuple[str, ...]) -> list[str | None]:
     """Each part with its length before it: ("a1", "b") and ("a", "1b") must not meet."""
-    columns = [[None if each is None else f"{len(part := str(each))}:{part}" for each in entities[name]] for name in names]
-    if len(columns) == 1:
-        return [None if part is None else prefix + part for part in columns[0]]
-    return [None if None in row else prefix + "".join(cast(Sequence[str], row)) for row in zip(*columns, strict=True)]
+    first, *others = names
+    keys = [None if each is None else f"{prefix}{len(part := str(each))}:{part}" for each in entities[first]]
+    for name in others:
+        rows = zip(keys, entities[name], strict=True)
+        keys = [None if key is None or each is None else f"{key}{len(part := str(each))}:{part}" for key, each in rows]
+    return keys
 
 
 def _write(blobs: Blobs, layout: Layout, view: str, keys: list[str], newest: pl.DataFrame) -> None:
