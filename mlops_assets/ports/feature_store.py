@@ -183,7 +183,9 @@ class FeatureStore:
         for taken in self._registry.views_of(service):
             view = self._registry.view(taken.declared)
             with suppress(MissingFeatureTable):  # nobody has made that one yet; its first day brings it
-                self._write(self._mirror(service), view, taken, self._newest(view, BEGINNING))
+                rows, moment = self._newest(view, BEGINNING), cast(Any, view.batch_source).timestamp_field
+                # Another process may have carried this view on while its table was read here.
+                self._write(self._mirror(service), view, taken, rows.filter(self._is_news(view, rows, moment)))
 
     def _write(self, mirror: OnlineMirror, view: feast.FeatureView, taken: ServiceView, rows: pl.DataFrame) -> None:
         source = cast(Any, view.batch_source)

@@ -84,13 +84,14 @@ class OnlineMirror:
         return answer
 
     def write(self, view: str, newest: pl.DataFrame) -> None:
-        """The newest values of one view: its join keys, distinct and without nulls, its features, and `timestamp`.
+        """The newest values of one view: its join keys, distinct, its features, and `timestamp`; a null key is nobody's.
 
         They replace what is held, newer or not: a table that is put right may take a value back. Raises OnlineStoreDown.
         """
         prefix, group = self._home_of(view)
-        keys = _entity_keys(prefix, {key: newest[key].to_list() for key in group.keys}, group.keys)
-        _write(self.blobs, group.layout, view, [key for key in keys if key is not None], newest)
+        named = newest.drop_nulls(group.keys)
+        keys = _entity_keys(prefix, {key: named[key].to_list() for key in group.keys}, group.keys)
+        _write(self.blobs, group.layout, view, [key for key in keys if key is not None], named)
 
     def event_times(self, view: str, entities: Mapping[str, Sequence[object]]) -> Moments:
         """When the values held of one view happened; NEVER where there is none. Raises OnlineStoreDown."""

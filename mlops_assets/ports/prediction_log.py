@@ -33,7 +33,7 @@ ANSWER: dict[str, pl.DataType] = {
     "model_digest": pl.String(),
     "probability": pl.Float64(),
     "decision": pl.Boolean(),
-    "features_from": pl.String(),  # online or point_in_time
+    "features_from": pl.String(),  # online, last_known or point_in_time
     "latency_ms": pl.Float64(),
 }
 

@@ -67,6 +67,15 @@ def test_missing_stale_and_zero_are_told_apart(blobs: Blobs) -> None:
     assert ask(mirror, None).states["weather"][0] == State.MISSING
 
 
+def test_a_null_key_is_nobodys_and_moves_no_value_to_another(blobs: Blobs) -> None:
+    mirror = mirror_on(blobs)
+    rows = weather(["LGA", "JFK", "EWR"], 1.0).with_columns(
+        origin=pl.Series([None, "JFK", "EWR"]), temp=pl.Series([1.0, 2.0, 3.0])
+    )
+    mirror.write("weather", rows)
+    assert [ask(mirror, origin).values["temp"][0] for origin in ("JFK", "EWR")] == [2.0, 3.0]
+
+
 def test_a_value_is_as_old_as_its_ttl_and_not_a_microsecond_older(blobs: Blobs) -> None:
     mirror = mirror_on(blobs)
     mirror.write("weather", weather(["JFK"], 1.0, at=START + 7 * HOUR))
