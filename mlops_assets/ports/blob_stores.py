@@ -17,7 +17,7 @@ from redis.exceptions import ConnectionError, LockError, TimeoutError
 from redis.retry import Retry
 
 KEYS_A_STATEMENT = 30_000  # SQLite binds at most 32,766 values
-KEYS_A_COMMAND = 10_000  # one MSET of this size keeps Redis from others for some 10 ms
+KEYS_A_COMMAND = 10_000  # one HSET of this size keeps Redis from others for some 10 ms
 READ_TIMEOUT_S, WRITE_TIMEOUT_S = 0.5, 10.0
 LOCK_LEASE_S = 10  # renewed with every command, so that a killed writer keeps others waiting no longer
 SQLITE_BUSY_S = 300
@@ -98,23 +98,28 @@ class SqliteBlobs:
 
 
 class RedisBlobs:
-    """Keys below `prefix` on one Redis. A lost connection is opened again by the next call; nothing needs a restart."""
+    """One hash, `name`, on one Redis. A lost connection is opened again by the next call; nothing needs a restart.
 
-    def __init__(self, url: str, *, prefix: str) -> None:
-        self._url, self._prefix = url, prefix
+    A hash rather than a key a value: its fields need no prefix, and 30 bytes less a field are a third off the round trip of
+    100 (0.18 to 0.12 ms). It lies on one node of a cluster, where a read of several keys would be refused.
+    """
+
+    def __init__(self, url: str, *, name: str) -> None:
+        self._url, self._name = url, name
         self._readers = redis.ConnectionPool.from_url(url, socket_timeout=READ_TIMEOUT_S, **CONNECTING)
         self._writer = redis.Redis.from_url(url, socket_timeout=WRITE_TIMEOUT_S, **CONNECTING)
         self._local = threading.local()
 
     def read(self, keys: Sequence[str]) -> Read:
         with self._told():
-            return Read(self._ask("MGET", *[self._prefix + key for key in keys]) if keys else [])
+            return Read(self._ask("HMGET", self._name, *keys) if keys else [])
 
     def change(self, keys: Sequence[str], change: Change) -> None:
-        with self._told(), self._writer.lock(f"{self._prefix}write.lock", timeout=LOCK_LEASE_S) as lock:
+        with self._told(), self._writer.lock(f"{self._name}.lock", timeout=LOCK_LEASE_S) as lock:
             for start in range(0, len(keys), KEYS_A_COMMAND):
-                part = [self._prefix + key for key in keys[start : start + KEYS_A_COMMAND]]
-                self._writer.mset(dict(zip(part, change(cast(list[Value], self._writer.mget(part))), strict=True)))
+                part = list(keys[start : start + KEYS_A_COMMAND])
+                values = change(cast(list[Value], self._writer.hmget(self._name, part)))
+                self._writer.hset(self._name, mapping=dict(zip(part, values, strict=True)))
                 lock.reacquire()
 
     def _ask(self, *command: str) -> list[Value]:

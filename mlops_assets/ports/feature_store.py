@@ -58,7 +58,7 @@ class FeatureStore:
         self._service = service
         self._registry = FeatureRegistry(home, redis_url)
         self._mirrors: dict[str, OnlineMirror] = {}
-        blobs = RedisBlobs(redis_url, prefix=f"{FEAST_PROJECT}/") if redis_url else SqliteBlobs(home.feast / "mirror.db")
+        blobs = RedisBlobs(redis_url, name=f"{FEAST_PROJECT}/mirror") if redis_url else SqliteBlobs(home.feast / "mirror.db")
         self._blobs: Blobs = LastKnown(blobs, clock=time.monotonic) if when_down == "last_known" else blobs
 
     def apply(self, repo: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,9 @@ class OnlineMirror:
 
     @cached_property
     def _prefixes(self) -> tuple[str, ...]:
-        return tuple(f"{self.service}/{each.layout.digest}/{'+'.join(each.keys)}/" for each in self.groups)
+        """Eight letters for service, layout and join keys: a short key is read faster."""
+        said = (f"{self.service}/{each.layout.digest}/{'+'.join(each.keys)}" for each in self.groups)
+        return tuple(sha256(each.encode()).hexdigest()[:8] for each in said)
 
     def read(self, entities: Mapping[str, Sequence[object]], moments: Moments) -> Answer:
         """Features by name at each moment: what is older than its view's TTL is stale and has no value.
@@ -110,7 +113,7 @@ class OnlineMirror:
 
     @cached_property
     def _ready(self) -> str:
-        return "ready/" + "".join(self._prefixes)
+        return f"ready/{self.service}/" + "".join(self._prefixes)
 
     def _home_of(self, view: str) -> tuple[str, Group]:
         return next(
@@ -123,7 +126,7 @@ class OnlineMirror:
 def _entity_keys(prefix: str, entities: Mapping[str, Sequence[object]], names: tuple[str, ...]) -> list[str | None]:
     """Each part with its length before it: ("a1", "b") and ("a", "1b") must not meet."""
     first, *others = names
-    keys = [None if each is None else f"{prefix}{len(part := str(each))}:{part}" for each in entities[first]]
+    keys = [None if each is None else f"{prefix}/{len(part := str(each))}:{part}" for each in entities[first]]
     for name in others:
         rows = zip(keys, entities[name], strict=True)
         keys = [None if key is None or each is None else f"{key}{len(part := str(each))}:{part}" for key, each in rows]

@@ -38,7 +38,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 def blobs(request: pytest.FixtureRequest, tmp_path: Path, redis_server: RedisServer) -> Blobs:
     if request.param == "sqlite":
         return SqliteBlobs(tmp_path / "mirror.db")
-    return RedisBlobs(redis_server.url, prefix=f"{tmp_path}/")
+    return RedisBlobs(redis_server.url, name=str(tmp_path))
 
 
 def mirror_on(blobs: Blobs, service: str = "flights_v1", groups: tuple[Group, ...] = GROUPS) -> OnlineMirror:
@@ -173,8 +173,8 @@ def mortal(tmp_path: Path) -> Iterator[RedisServer]:
 
 def test_while_it_is_down_a_reader_refuses_or_answers_what_it_knew_and_goes_on_by_itself_afterwards(mortal: RedisServer) -> None:
     clock = iter(range(1000)).__next__
-    straight = mirror_on(RedisBlobs(mortal.url, prefix="t/"))
-    remembering = mirror_on(LastKnown(RedisBlobs(mortal.url, prefix="t/"), clock=clock))
+    straight = mirror_on(RedisBlobs(mortal.url, name="t"))
+    remembering = mirror_on(LastKnown(RedisBlobs(mortal.url, name="t"), clock=clock))
     straight.write("weather", weather(["JFK", "EWR"], 4.0))
     assert ask(remembering, "JFK").age_s == 0
     mortal.kill()
@@ -192,7 +192,7 @@ def test_while_it_is_down_a_reader_refuses_or_answers_what_it_knew_and_goes_on_b
 def test_a_store_that_comes_back_empty_says_so(tmp_path: Path) -> None:
     forgetful = RedisServer(tmp_path, durable=False)
     forgetful.start()
-    mirror = mirror_on(RedisBlobs(forgetful.url, prefix="t/"))
+    mirror = mirror_on(RedisBlobs(forgetful.url, name="t"))
     forgetful.kill()
     forgetful.start()
     try:
@@ -214,7 +214,7 @@ def eventually(act: Callable[[], None], within_s: float = 20) -> None:
 
 
 def test_killed_in_the_middle_of_writing_nothing_is_lost_and_writing_again_completes_it(mortal: RedisServer) -> None:
-    mirror = mirror_on(RedisBlobs(mortal.url, prefix="t/"))
+    mirror = mirror_on(RedisBlobs(mortal.url, name="t"))
     origins = [f"O{number}" for number in range(60_000)]
     mirror.write("weather", weather(origins, 1.0))
     killer = threading.Timer(0.15, mortal.kill)
@@ -233,5 +233,5 @@ def test_killed_in_the_middle_of_writing_nothing_is_lost_and_writing_again_compl
 
 def test_a_password_never_reaches_a_message() -> None:
     with pytest.raises(OnlineStoreDown) as told:
-        RedisBlobs("redis://someone:secret@127.0.0.1:9/0", prefix="t/").read(["a"])
+        RedisBlobs("redis://someone:secret@127.0.0.1:9/0", name="t").read(["a"])
     assert "secret" not in str(told.value) and "127.0.0.1:9" in str(told.value)
