@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check bench format lock clean
+.PHONY: help demo up test check bench bento format lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -35,16 +35,22 @@ check: $(READY) ## lint, format, types, arrows, definitions
 bench: $(READY) ## measurements, printed as ratios
 	@for bench in tests/benchmarks/bench_*.py; do echo "== $$bench"; $(BIN)/python "$$bench"; done
 
+bento: $(READY) ## the server as dist/predictions.bento, tried in a clean environment (some minutes)
+	@$(BIN)/python -m tests.integration.bento_trial dist/predictions.bento
+	@echo "dist/predictions.bento answers with its own requirements alone; deploy/README.md says how to run it"
+
 format: $(READY) ## put the code in order
 	@$(BIN)/ruff check --fix --quiet
 	@$(BIN)/ruff format --quiet
 
 # torch's CPU build calls itself 2.13.0+cpu; the lock names the version alone, which both builds satisfy. The CUDA
 # packages of the other build are pinned by torch itself.
-lock: $(READY) ## resolve requirements.lock again from pyproject.toml
+lock: $(READY) ## resolve requirements.lock and the bento's deploy/requirements.txt again from pyproject.toml
 	@UV_FIND_LINKS="$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-}}" $(BIN)/uv pip compile -q pyproject.toml --extra dev \
 	    --python-version 3.11 --no-header --no-annotate --upgrade -o requirements.lock.new
 	@sed -E 's/^(torch==[0-9.]+)\+.*/\1/; /^(nvidia-[^m]|cuda-|triton==)/d' requirements.lock.new > requirements.lock
+	@$(BIN)/uv pip compile -q --group server -c requirements.lock --python-version 3.11 --no-header --no-annotate \
+	    --upgrade -o deploy/requirements.txt
 	@rm requirements.lock.new; echo "requirements.lock: $$(wc -l < requirements.lock) packages"
 
 clean: ## remove caches and the local platform (.mlops), keep .venv

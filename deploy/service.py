@@ -10,34 +10,40 @@ from typing import Any
 
 import bentoml
 
-from mlops_assets.serving.answering import Answering
 from mlops_assets.serving.boot import open_service
-from mlops_assets.serving.web import build_app
+from mlops_assets.serving.patience import cut_off_slow_clients
+from mlops_assets.serving.service import Service
+from mlops_assets.serving.web import Front
 from mlops_assets.use_cases import USE_CASES
 
+# One process: workers on one machine would fight for its cores; more machines scale it out. Logs, metrics and limits are
+# those of mlops_assets/serving, which stands in front.
+CONFIG: Any = {"workers": 1, "metrics": {"enabled": False}, "logging": {"access": {"enabled": False}}}
 
-def build_service(open_answering: Callable[[], Answering]) -> Any:
-    """A Bento service around what `open_answering` gives when the server process starts."""
-    app = build_app()
 
-    # One process: workers on one machine would fight for its cores; more machines scale it out. The access log costs
-    # more than an inference, and the prediction log says more.
-    @bentoml.service(name="predictions", workers=1, traffic={"timeout": 60}, logging={"access": {"enabled": False}})
-    @bentoml.asgi_app(app)
+def build_service(open_: Callable[[], Service]) -> bentoml.Service[Any]:
+    """A Bento service around what `open_` gives when the server process starts."""
+    running: list[Service] = []
+
     class Predictions:
         def __init__(self) -> None:
-            self.answering = open_answering()
-            self.answering.slot.start()
-            app.state.answering = self.answering
+            service = open_()
+            service.start()
+            running.append(service)
 
         def __is_ready__(self) -> bool:
-            return self.answering.slot.champion is not None
+            return running[0].is_ready()
 
         @bentoml.on_shutdown
         def stop(self) -> None:
-            self.answering.slot.stop()
+            running.pop().stop()
 
-    return Predictions
+    class Fronted(bentoml.Service[Any]):
+        def to_asgi(self, is_main: bool = True) -> Any:
+            cut_off_slow_clients()
+            return Front(super().to_asgi(is_main), lambda: running[0])
+
+    return Fronted(name="predictions", config=CONFIG, inner=Predictions)
 
 
 Predictions = build_service(lambda: open_service(os.environ, Path.cwd(), USE_CASES))

@@ -13,13 +13,15 @@ from typing import Annotated
 
 import typer
 
-from mlops_assets import names
+from mlops_assets import keys_cli, names
+from mlops_assets.ports.deployment import IllegalRoute, Split, UnknownVersion
 from mlops_assets.ports.home import Environment, read_environment
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import USE_CASES
 
 PROJECT = Path(__file__).resolve().parent.parent
 app = typer.Typer(no_args_is_help=True, add_completion=False)
+app.add_typer(keys_cli.app, name="keys")
 Name = Annotated[str, typer.Argument(help="The use case, such as flight_delay.")]
 
 
@@ -51,12 +53,13 @@ def status(use_case: Name = "flight_delay") -> None:
 
     environment = _environment()
     deployment = Deployment(environment.home.deployments, _use_case(use_case).name)
-    live = LiveService(environment.service_url).plan()
+    live = LiveService(environment.service_url, environment.api_key).plan()
     answers = f"version {live['champion']} answers" if live else "nobody answers"
     typer.echo(f"live: {answers} at {environment.service_url}{'' if live else ' (MLOPS_SERVICE_URL names another place)'}")
     for plan in reversed(deployment.history()):
         since = datetime.fromisoformat(plan.at).strftime("%Y-%m-%d %H:%M:%S UTC")
-        typer.echo(f"  plan {plan.number}: version {plan.champion} since {since} · {plan.reason}")
+        beside = f" ({plan.rollout})" if plan.rollout else ""
+        typer.echo(f"  plan {plan.number}: version {plan.champion}{beside} since {since} · {plan.reason}")
 
 
 @app.command()
@@ -85,6 +88,28 @@ def rollback(use_case: Name, reason: Annotated[str, typer.Option(help="Why, for 
     except NothingBefore as error:
         raise typer.BadParameter(str(error)) from None
     typer.echo(f"{use_case}: version {plan.champion} answers again (was {plan.previous}).")
+
+
+@app.command()
+def route(
+    use_case: Name,
+    *,
+    challenger: Annotated[int | None, typer.Option(help="The version that answers a share of the requests.")] = None,
+    share: Annotated[float, typer.Option(help="That share, from 0 to 1.")] = 0.0,
+    split: Annotated[Split, typer.Option(help="canary: by prediction; ab: by the declared sticky key.")] = "canary",
+    shadow: Annotated[int | None, typer.Option(help="A version that scores every request and answers none.")] = None,
+    reason: Annotated[str, typer.Option(help="Why, for those who ask later.")] = "by hand",
+) -> None:
+    """Let other versions run beside the champion, their blessings verified first; without options only the champion answers."""
+    from mlops_assets.rollout import roll_out
+    from mlops_assets.stages.bless import UnblessedModel
+
+    home, declared, at = _environment().home, _use_case(use_case), datetime.now(UTC)
+    try:
+        plan = roll_out(home, declared.name, challenger=challenger, share=share, split=split, shadow=shadow, at=at, reason=reason)
+    except (IllegalRoute, UnknownVersion, UnblessedModel) as error:
+        raise typer.BadParameter(str(error)) from None
+    typer.echo(f"{use_case}: version {plan.champion} answers; {plan.rollout or 'nothing runs beside it'} (plan {plan.number}).")
 
 
 @app.command()

@@ -70,7 +70,7 @@ def _keys(environment: Environment) -> Any:
 def _live_service(environment: Environment) -> Any:
     from mlops_assets.ports.live_service import LiveService
 
-    return LiveService(environment.service_url)
+    return LiveService(environment.service_url, environment.api_key)
 
 
 EMBEDDED: dict[str, Open] = {

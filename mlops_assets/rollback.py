@@ -8,8 +8,7 @@ from datetime import datetime
 from mlops_assets import names
 from mlops_assets.ports.deployment import Deployment, Plan
 from mlops_assets.ports.home import Home
-from mlops_assets.ports.signing_keys import SigningKeys
-from mlops_assets.stages.bless import Blessing, verify
+from mlops_assets.rollout import demand_blessing
 
 
 class NothingBefore(LookupError):
@@ -17,15 +16,14 @@ class NothingBefore(LookupError):
 
 
 def roll_back(home: Home, use_case: str, *, at: datetime, reason: str) -> Plan:
-    """Points the live service to the previous champion. Raises NothingBefore, UnblessedModel."""
+    """Points the live service to the previous champion alone; a rollout ends. Raises NothingBefore, UnblessedModel."""
     from mlops_assets.ports.model_registry import ModelRegistry
 
     deployment = Deployment(home.deployments, use_case)
     version = deployment.previous_champion()
     if version is None:
         raise NothingBefore(f"{use_case} · no earlier champion is on record. `mlops status {use_case}` shows the history.")
-    onnx, blessing = deployment.load(version)
-    verify(Blessing.from_json(blessing), use_case=use_case, onnx=onnx, public_keys=SigningKeys(home.keys).public())
+    demand_blessing(home, use_case, version)
     plan = deployment.point(version, at.isoformat(), f"rollback: {reason}")
     ModelRegistry(home.mlflow).set_alias(names.registered_model(use_case), names.CHAMPION, version)
     return plan

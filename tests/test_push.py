@@ -92,7 +92,7 @@ def test_pushed_outcomes_are_online_within_seconds_and_are_what_the_day_itself_g
     answer = line.store.lookup(asked)
     assert answer["tail_last_arr_delay"].item() == arrived["arr_delay"]
     assert answer["features_from"].item() == "online"
-    assert answer.drop("features_from").equals(line.store.historical(asked))
+    assert answer.drop("features_from", "feature_age_s").equals(line.store.historical(asked))
     for view, before in files.items():  # nothing was rewritten
         assert before < set(DeltaTable(line.tables.path(names.feature(USE_CASE.name, view))).file_uris())
 
@@ -130,7 +130,9 @@ def test_pushing_twice_changes_nothing(line: Line, tmp_path: Path) -> None:
     rows = line.ask("N14228", NOON + timedelta(seconds=1))
     before = line.store.lookup(rows)
     line.push(file)
-    assert line.store.lookup(rows).equals(before) and line.store.historical(rows).equals(before.drop("features_from"))
+    assert line.store.lookup(rows).equals(before) and line.store.historical(rows).equals(
+        before.drop("features_from", "feature_age_s")
+    )
 
 
 def test_bad_rows_are_told_and_the_rest_goes_on(line: Line, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What the demo tells, in the fewest lines. Not here: the course of events (story.py)."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import polars as pl
@@ -41,7 +41,7 @@ class Report:
     def timed(self, live: LiveService, row: dict[str, Any]) -> dict[str, Any]:
         began = time.perf_counter()
         answer = live.predict([row])[0]
-        return {**row, **answer, "ms": (time.perf_counter() - began) * 1000}
+        return {**row, **asdict(answer), "ms": (time.perf_counter() - began) * 1000}
 
     def answers(self, answers: list[dict[str, Any]]) -> None:
         self.say("  live answers")

@@ -24,4 +24,5 @@ def run_demo(environment: Environment, use_case: UseCase, *, say: Say) -> None:
     ):
         watcher = Watcher(use_case, instance, DeltaTables(home.tables), Deployment(home.deployments, use_case.name), say)
         report = Report(use_case, watcher, say)
-        Story(use_case, Landing(home.landing), LiveService(addresses["service"]), watcher, report, say).run()
+        live = LiveService(addresses["service"], environment.api_key)
+        Story(use_case, Landing(home.landing), live, watcher, report, say).run()

@@ -1,20 +1,25 @@
-"""The deployment target on a file system: placed model versions, and the plan that says which of them answers.
+"""The deployment target on a file system: placed model versions, and the plan that says which of them answers whom.
 
-Belongs here: placing, pointing, reading, and the history of plans. A blessing passes through as text.
-Not here: whether a model may answer; the server checks the blessing before it loads (serving/model_slot.py).
+Belongs here: placing, pointing, routing, reading, and the history of plans. A blessing passes through as text.
+Not here: whether a model may answer (the server checks its blessing: serving/model_slots.py) and which request goes to
+which version (serving/routing.py).
 """
 
 import fcntl
-import json
 import os
 import shutil
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from mlops_assets.ports.durable_file import replace_file, sync_folder
+
+Split = Literal["canary", "ab"]
 
 
 class AlreadyPlaced(ValueError):
@@ -22,26 +27,52 @@ class AlreadyPlaced(ValueError):
 
 
 class UnreadablePlan(ValueError):
-    """A plan that is not what `point` wrote."""
+    """A plan that is not what `point` or `route` wrote."""
 
 
 class UnknownVersion(LookupError):
     """A version that was never placed."""
 
 
+class IllegalRoute(ValueError):
+    """A rollout that cannot be: its words contradict each other, or there is no champion beside which it could run."""
+
+
 @dataclass(frozen=True)
 class Plan:
-    """Which version answers. `number` counts the plans from 1, `previous` answered before, `at` is ISO 8601 UTC."""
+    """Which version answers whom. `number` counts the plans from 1, `at` is ISO 8601 UTC, `previous` was champion before.
 
-    number: int
+    The `challenger` answers the share (0 to 1) of the keys that `split` names: each prediction's own in a canary, the
+    declared sticky key in an A/B test. The `shadow` scores every request and answers none. Raises IllegalRoute.
+    """
+
+    number: Annotated[int, Field(alias="plan")]
     champion: int
     previous: int | None
     at: str
     reason: str
+    challenger: int | None = None
+    share: float = 0.0
+    split: Split = "canary"
+    shadow: int | None = None
+
+    def __post_init__(self) -> None:
+        objection = _objection(self)
+        if objection:
+            raise IllegalRoute(f"plan · {objection}")
+
+    @property
+    def rollout(self) -> str:
+        """What runs beside the champion, for people; empty when nothing does."""
+        arm = f"{self.split}: {100 * self.share:.6g}% to version {self.challenger}" if self.challenger is not None else ""
+        shadow = f"shadow: version {self.shadow}" if self.shadow is not None else ""
+        return ", ".join(said for said in (arm, shadow) if said)
 
     def to_json(self) -> str:
-        said = {"plan": self.number, "champion": self.champion, "previous": self.previous, "at": self.at, "reason": self.reason}
-        return json.dumps(said)
+        return _PLAN.dump_json(self, by_alias=True).decode()
+
+
+_PLAN = TypeAdapter(Plan)
 
 
 class Deployment:
@@ -66,17 +97,38 @@ class Deployment:
                 raise AlreadyPlaced(f"{self._use_case} · version {version} is placed with other bytes. Use a new version number.")
 
     def point(self, version: int, at: str, reason: str) -> Plan:
-        """Lets `version` answer from now on; pointing to the champion changes nothing. Raises UnknownVersion."""
+        """Lets `version` alone answer from now on, without a rollout; the same again changes nothing. Raises UnknownVersion."""
         with self._writing():
             self._demand(version)
             now = self.plan()
-            self._write_history(now)
-            if now is not None and now.champion == version:
-                return now
-            plan = Plan(now.number + 1 if now else 1, version, now.champion if now else None, at, reason)
-            replace_file(self._plan, plan.to_json().encode())
-            self._write_history(plan)
-            return plan
+            if now is None:
+                return self._write(Plan(1, version, None, at, reason))
+            previous = now.previous if now.champion == version else now.champion
+            return self._follow(now, Plan(now.number, version, previous, now.at, now.reason), at, reason)
+
+    def route(
+        self,
+        *,
+        challenger: int | None = None,
+        share: float = 0.0,
+        split: Split = "canary",
+        shadow: int | None = None,
+        at: str,
+        reason: str,
+    ) -> Plan:
+        """Sets what runs beside the champion, who stays; without a version the rollout ends, the same again changes nothing.
+
+        Raises UnknownVersion, IllegalRoute.
+        """
+        with self._writing():
+            now = self.plan()
+            if now is None:
+                raise IllegalRoute(f"{self._use_case} · nobody answers yet, so nothing can run beside. Promote a model first.")
+            wanted = replace(now, challenger=challenger, share=float(share), split=split, shadow=shadow)
+            for version in (challenger, shadow):
+                if version is not None:
+                    self._demand(version)
+            return self._follow(now, wanted, at, reason)
 
     def plan(self) -> Plan | None:
         """The plan in force; None before the first. Raises UnreadablePlan."""
@@ -108,7 +160,7 @@ class Deployment:
         for plan in self.history():
             if len(stood) > 1 and stood[-2] == plan.champion:
                 stood.pop()
-            else:
+            elif stood[-1:] != [plan.champion]:  # a plan that only changed the rollout is no step
                 stood.append(plan.champion)
         return stood[-2] if len(stood) > 1 else None
 
@@ -116,6 +168,16 @@ class Deployment:
         if not (self._models / str(version)).exists():
             legal = ", ".join(str(placed) for placed in self.versions()) or "none"
             raise UnknownVersion(f"{self._use_case} · version {version} is not placed; placed: {legal}. Place it first.")
+
+    def _follow(self, now: Plan, wanted: Plan, at: str, reason: str) -> Plan:
+        """Puts `wanted` in force under the next number, unless it says what `now` says."""
+        self._write_history(now)
+        return now if wanted == now else self._write(replace(wanted, number=now.number + 1, at=at, reason=reason))
+
+    def _write(self, plan: Plan) -> Plan:
+        replace_file(self._plan, plan.to_json().encode())
+        self._write_history(plan)
+        return plan
 
     def _lay(self, version: int, onnx: bytes, blessing: str) -> None:
         aside = Path(tempfile.mkdtemp(dir=self._folder, prefix=".new-"))
@@ -134,10 +196,10 @@ class Deployment:
         except FileNotFoundError:
             return []
 
-    def _write_history(self, plan: Plan | None) -> None:
+    def _write_history(self, plan: Plan) -> None:
         """Appends `plan` unless it is there, after cutting off a line that a killed writer left unfinished."""
         lines = self._history_lines()
-        if plan is None or (lines and _read_plan(lines[-1]).number >= plan.number):
+        if lines and _read_plan(lines[-1]).number >= plan.number:
             return
         with self._history.open("ab") as file:
             file.truncate(len(_whole_lines(self._history.read_bytes())))
@@ -157,12 +219,24 @@ def _whole_lines(content: bytes) -> bytes:
     return content[: content.rfind(b"\n") + 1]
 
 
+def _objection(plan: Plan) -> str | None:
+    if not 0 <= plan.share <= 1:
+        return f"share is {plan.share}; legal: 0 to 1, the part of the keys that goes to the challenger. Correct it."
+    if plan.split not in get_args(Split):
+        return f"split is {plan.split!r}; legal: {', '.join(get_args(Split))}. Use one of these."
+    if plan.challenger == plan.champion:
+        return f"the challenger is the champion, version {plan.champion}; legal: any other placed version. Name another."
+    if plan.challenger is None and plan.share:
+        return f"share is {plan.share} and there is no challenger; legal without one: 0. Name the challenger."
+    return None
+
+
 def _read_plan(text: str | bytes) -> Plan:
     try:
-        said = json.loads(text)
-        return Plan(said["plan"], said["champion"], said["previous"], said["at"], said["reason"])
-    except (ValueError, KeyError, TypeError) as error:
-        found = text[:80]
+        return _PLAN.validate_json(text, strict=True)
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in detail["loc"]) or "document"
         raise UnreadablePlan(
-            f"plan · found {found!r}: {error!r}. Restore the file from the last line of history.jsonl."
+            f"plan · found {text[:80]!r}: {where} · {detail['msg']}. Restore the file from the last line of history.jsonl."
         ) from None

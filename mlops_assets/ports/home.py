@@ -4,7 +4,7 @@ Belongs here: paths below the home, and the only reading of environment variable
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -49,6 +49,10 @@ class Home:
         return self.root / "prediction_log"
 
     @property
+    def shadow_log(self) -> Path:
+        return self.root / "shadow_log"
+
+    @property
     def reports(self) -> Path:
         return self.root / "reports"
 
@@ -75,11 +79,12 @@ class Environment:
     service_url: str
     use_case: str
     redis_url: str | None = None  # None: online values lie in SQLite below home
+    api_key: str | None = field(default=None, repr=False)  # what the platform shows to the service; None: nothing
 
 
 def read_environment(variables: Mapping[str, str], working_folder: Path) -> Environment:
     """MLOPS_ENV (local, test, production), MLOPS_HOME, MLOPS_SERVICE_URL, MLOPS_USE_CASE (the one a service answers),
-    MLOPS_ONLINE_STORE (sqlite, or the address of a Redis).
+    MLOPS_ONLINE_STORE (sqlite, or the address of a Redis), MLOPS_API_KEY (to ask the service with).
 
     Raises IllegalEnvironment for an unknown MLOPS_ENV or MLOPS_ONLINE_STORE, or a test or production environment without
     a home.
@@ -97,6 +102,7 @@ def read_environment(variables: Mapping[str, str], working_folder: Path) -> Envi
         service_url=variables.get("MLOPS_SERVICE_URL", "http://127.0.0.1:3000"),
         use_case=variables.get("MLOPS_USE_CASE", "flight_delay"),
         redis_url=_redis_url(variables.get("MLOPS_ONLINE_STORE", SQLITE)),
+        api_key=variables.get("MLOPS_API_KEY", "").strip() or None,
     )
 
 

@@ -1,35 +1,86 @@
-"""A running prediction service, asked over HTTP.
+"""A running prediction service, asked over HTTP: the Python client.
 
-Belongs here: asking for the plan and for predictions, waiting for a version. Not here: what the service does (serving/).
+Belongs here: asking for predictions and for the plan, waiting for a version. Not here: what the service does (serving/).
 """
 
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import httpx
+import msgspec
 
 POLL_S = 0.2
+MAX_TRIES = 4
+MAX_WAIT_S = 30  # a service that asks for more patience is not waited for
 STATUS_BAD_REQUEST = 400
+UNANSWERED = (429, 503)
+JSON = {"Content-Type": "application/json"}
+
+Rows = Sequence[Mapping[str, object]]
 
 
 class NobodyAnswers(ConnectionError):
-    """The service is down, or does not serve what was waited for."""
+    """The service is down, is another kind of service, or does not serve what was waited for."""
 
 
 class RequestRefused(ValueError):
-    """The service answered, with an error."""
+    """The service answered with an error, and these are its own words; `status` is the HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer about one row. `arm` is champion or challenger; `explanation` has what each input added to the log-odds,
+    where it was asked for.
+    """
+
+    prediction_id: str
+    probability: float
+    decision: bool
+    model_version: int
+    arm: str
+    features_from: str
+    warnings: tuple[str, ...]
+    explanation: Mapping[str, Any] | None = None
+
+
+class _Answer(msgspec.Struct):
+    predictions: list[Prediction]
 
 
 class LiveService:
-    """The service at `url`, such as http://127.0.0.1:3000. Keeps its connection; `close` ends it."""
+    """The service at `url`, such as http://127.0.0.1:3000. Keeps its connections; `close`, or the end of a `with`, ends them.
 
-    def __init__(self, url: str, timeout_s: float = 60) -> None:
-        self._url = url
+    A refusal for the moment (429, or 503 with Retry-After) is waited for and asked again, MAX_TRIES times in all. Nothing
+    else is: where a connection broke, or time ran out, the prediction may have been made and logged already.
+    """
+
+    def __init__(
+        self, url: str, api_key: str | None = None, timeout_s: float = 60, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._url, self._sleep = url, sleep
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         # trust_env off: a proxy of the machine must not stand between two processes of one platform
-        self._client = httpx.Client(base_url=url, timeout=timeout_s, trust_env=False)
+        self._client = httpx.Client(base_url=url, headers=headers, timeout=timeout_s, trust_env=False)
+
+    def predict(self, rows: Rows, *, explain: bool = False) -> list[Prediction]:
+        """One prediction a row, in order, with the features that the service knows. NaN is sent as null.
+
+        Raises RequestRefused with the service's own words, NobodyAnswers.
+        """
+        return self._predict({"rows": rows}, explain)
+
+    def predict_given(self, features: Rows, rows: Rows | None = None, *, explain: bool = False) -> list[Prediction]:
+        """As `predict`, with every input of the model from the caller (null or NaN: missing) and, beside them, the request
+        columns that the log should hold.
+        """
+        return self._predict({"features": features} | ({"rows": rows} if rows is not None else {}), explain)
 
     def plan(self) -> dict[str, Any] | None:
         """What the service says that it serves; None when nobody answers."""
@@ -39,34 +90,61 @@ class LiveService:
             return None
         return response.json() if response.is_success else None
 
-    def predict(self, rows: Sequence[Mapping[str, object]]) -> list[dict[str, Any]]:
-        """One prediction a row, in order. Raises RequestRefused with the service's own words, NobodyAnswers."""
-        body = {"rows": [{name: _sayable(value) for name, value in row.items()} for row in rows]}
-        try:
-            response = self._client.post("/predict", json=body)
-        except httpx.TransportError as error:
-            raise NobodyAnswers(f"{self._url} · {error or type(error).__name__}. Start it with `mlops up`.") from error
-        if response.status_code >= STATUS_BAD_REQUEST:
-            raise RequestRefused(f"{self._url}/predict · HTTP {response.status_code} · {response.text[:2000]}")
-        return response.json()["predictions"]
-
-    def wait_until_serving(self, version: int, timeout_s: float, sleep: Callable[[float], None] = time.sleep) -> dict[str, Any]:
+    def wait_until_serving(self, version: int, timeout_s: float) -> dict[str, Any]:
         """The plan, once the service answers with `version`. Raises NobodyAnswers after about `timeout_s` seconds."""
         plan: dict[str, Any] | None = None
         for _ in range(max(1, math.ceil(timeout_s / POLL_S))):
             plan = self.plan()
             if plan is not None and plan["champion"] == version:
                 return plan
-            sleep(POLL_S)
+            self._sleep(POLL_S)
         found = _served(plan)
         raise NobodyAnswers(f"{self._url} · waited {timeout_s:g} s for version {version}; {found}. Look into the service's log.")
 
     def close(self) -> None:
         self._client.close()
 
+    def __enter__(self) -> Self:
+        return self
 
-def _sayable(value: object) -> object:
-    return value.isoformat() if isinstance(value, datetime) else value
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _predict(self, body: Mapping[str, Rows], explain: bool) -> list[Prediction]:
+        response = self._post(msgspec.json.encode(body), {"explain": "true"} if explain else {})
+        if response.status_code >= STATUS_BAD_REQUEST:
+            said = f"{self._url}/predict · HTTP {response.status_code} · {response.text[:2000]}"
+            raise RequestRefused(said, response.status_code)
+        try:
+            return msgspec.json.decode(response.content, type=_Answer).predictions
+        except msgspec.DecodeError as error:
+            raise NobodyAnswers(f"{self._url} · no prediction service answers there: {error}. Correct the address.") from error
+
+    def _post(self, content: bytes, params: Mapping[str, str]) -> httpx.Response:
+        """The last answer of at most MAX_TRIES."""
+        response = self._post_once(content, params)
+        for _ in range(MAX_TRIES - 1):
+            wait_s = _asked_to_wait_s(response)
+            if wait_s is None:
+                break
+            self._sleep(wait_s)
+            response = self._post_once(content, params)
+        return response
+
+    def _post_once(self, content: bytes, params: Mapping[str, str]) -> httpx.Response:
+        try:
+            return self._client.post("/predict", content=content, params=params, headers=JSON)
+        except httpx.TransportError as error:
+            why = str(error) or type(error).__name__
+            raise NobodyAnswers(f"{self._url} · {why}. Start it with `mlops up`.") from error
+
+
+def _asked_to_wait_s(response: httpx.Response) -> float | None:
+    """None where it makes no sense to ask again, or an answer may have been made."""
+    said = response.headers.get("Retry-After", "")
+    if response.status_code not in UNANSWERED or not said.isdecimal() or int(said) > MAX_WAIT_S:
+        return None
+    return float(said)
 
 
 def _served(plan: Mapping[str, Any] | None) -> str:

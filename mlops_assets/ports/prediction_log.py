@@ -1,15 +1,19 @@
-"""Every answer that was given, with what it was given from: JSON lines, durable before the answer leaves.
+"""Every answer that was given, with what it was given from: JSON lines, with the operating system before the answer leaves.
 
 Belongs here: the log's schema, appending, reading on from a position. Not here: joining labels (stages) or answering (serving).
+A killed process loses nothing that it was told to keep; what a power cut takes is bounded by how often `flush` is called.
 """
 
+import errno
+import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import Any
 
+import msgspec
 import polars as pl
 
 from mlops_assets.ports.durable_file import sync_folder
@@ -29,58 +33,93 @@ ANSWER: dict[str, pl.DataType] = {
     "prediction_id": pl.String(),
     "answered_at": UTC,
     "event_timestamp": UTC,  # the prediction moment: nothing newer was used
+    "trace_id": pl.String(),
+    "plan": pl.Int64(),
+    "arm": pl.String(),  # champion, challenger or shadow
     "model_version": pl.Int64(),
     "model_digest": pl.String(),
     "probability": pl.Float64(),
     "decision": pl.Boolean(),
-    "features_from": pl.String(),  # online, last_known or point_in_time
+    "features_from": pl.String(),  # online, last_known, point_in_time, or request where the caller gave them
     "latency_ms": pl.Float64(),
 }
+FEATURE_AGE_S = "feature_age_s"
+SEGMENT_BYTES = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One file of the log: what one process start has answered. It only grows, and only while that process lives."""
+    """One file of the log, written by one process start. It only grows, and only while that process lives."""
 
     name: str
     bytes: int
 
 
 def log_schema(use_case: UseCase) -> pl.Schema:
-    """ANSWER, then the request's columns, then the model's inputs that the request does not carry by the same name.
+    """ANSWER, the age of each view's features, the request's columns, then the model's inputs that the request does not
+    carry by the same name. Personal data is text where its contract says hashed, and absent where it says left out.
 
     Raises IllegalDeclaration when a request column or an input bears a name of ANSWER.
     """
-    contract = use_case.contract(use_case.features.request_table)
-    request = {name: DTYPES[contract.column(name).dtype] for name in use_case.features.request}
-    inputs = dict.fromkeys(use_case.features.numeric, DTYPES["float"])
-    inputs |= dict.fromkeys(use_case.features.categorical, DTYPES["string"])
-    taken = sorted(ANSWER.keys() & (request.keys() | inputs.keys()))
+    contract, features = use_case.contract(use_case.features.request_table), use_case.features
+    columns = [contract.column(name) for name in features.request]
+    request = {column.name: pl.String() if column.pii else DTYPES[column.dtype] for column in columns}
+    inputs = dict.fromkeys(features.numeric, DTYPES["float"]) | dict.fromkeys(features.categorical, DTYPES["string"])
+    ages = {FEATURE_AGE_S: pl.Struct({view.name: pl.Float64() for view in features.views})} if features.views else {}
+    taken = sorted((ANSWER | ages).keys() & (request.keys() | inputs.keys()))
     if taken:
         raise IllegalDeclaration(f"{use_case.name} · features · {', '.join(taken)} is a column of the prediction log. Rename it.")
-    return pl.Schema(ANSWER | request | {name: dtype for name, dtype in inputs.items() if name not in request})
+    left_out = {column.name for column in columns if column.pii == "left_out"}
+    said = ANSWER | ages | request | {name: dtype for name, dtype in inputs.items() if name not in request}
+    return pl.Schema({name: dtype for name, dtype in said.items() if name not in left_out})
 
 
 class PredictionLog:
-    """The log of one use case, `<folder>/<use case>/<number>.jsonl`: one segment for each process that answered."""
+    """The log of one use case, `<folder>/<use case>/<number>.jsonl`: new segments for each process that answered.
 
-    def __init__(self, folder: Path, use_case: UseCase) -> None:
+    `secret` is the key of the hash that stands for personal data; only a writer needs it. Safe to use in threads.
+    """
+
+    def __init__(self, folder: Path, use_case: UseCase, *, secret: bytes = b"", segment_bytes: int = SEGMENT_BYTES) -> None:
         self.schema = log_schema(use_case)
         self._folder = folder / use_case.name
-        self._file: BinaryIO | None = None
+        self._most_waiting = use_case.serving.log.max_lost_rows
+        self._segment_bytes = segment_bytes
+        self._hidden = _hidden(use_case, secret)
+        self._encode = msgspec.json.Encoder().encode
+        self._file: int | None = None
+        self._written = 0
+        self._waiting: list[bytes] = []
         self._lock = Lock()
 
-    def append(self, rows: pl.DataFrame) -> None:
-        """Durable when it returns. `rows` has every column of `schema`; others are left out. Raises OSError, PolarsError."""
-        lines = rows.select(pl.col(name).cast(dtype) for name, dtype in self.schema.items())
-        content = lines.with_columns(pl.selectors.datetime().dt.to_string("iso:strict")).write_ndjson().encode()
+    def append(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Rows with every column of `schema`; others are left out. Raises KeyError, and OSError when they could not be
+        kept: then none of them is in the log.
+        """
+        lines = [self._line(row) for row in rows]
         with self._lock:
-            file = self._file or self._open_segment()
-            self._file = None  # after a failed write, its torn line stays the last of its segment
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            self._file = file
+            if len(self._waiting) + len(lines) > self._most_waiting:
+                self._write([*self._waiting, *lines])
+            else:
+                self._waiting += lines
+
+    def flush(self) -> None:
+        """Forces everything to the disk. Raises OSError; what waited then goes on waiting."""
+        with self._lock:
+            if self._waiting:
+                self._write(self._waiting)
+            file = None if self._file is None else os.dup(self._file)
+        if file is not None:
+            try:  # outside the lock: a disk may take long, and answers do not wait for it
+                os.fsync(file)
+            finally:
+                os.close(file)
+
+    def close(self) -> None:
+        """Flushes; the next append opens another segment. Raises OSError."""
+        self.flush()
+        with self._lock:
+            self._leave()
 
     def segments(self) -> list[Segment]:
         """Every segment with its size, in the order of their starts."""
@@ -100,17 +139,47 @@ class PredictionLog:
                 frames.append(self._parse(lines))
         return pl.concat(frames), positions
 
-    def _open_segment(self) -> BinaryIO:
+    def _line(self, row: Mapping[str, object]) -> bytes:
+        kept: dict[str, Any] = {name: row[name] for name in self.schema}
+        for name, hashed in self._hidden.items():
+            kept[name] = None if kept[name] is None else hashed(kept[name])
+        return self._encode(kept)
+
+    def _write(self, lines: list[bytes]) -> None:
+        """All of `lines` or none: what a full disk took in part is cut off again, and its segment ends there."""
+        if self._file is None or self._written >= self._segment_bytes:
+            self._open_segment()
+        assert self._file is not None
+        content = b"\n".join([*lines, b""])
+        try:
+            if os.write(self._file, content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._folder))
+        except OSError:
+            if os.fstat(self._file).st_size > self._written:
+                os.ftruncate(self._file, self._written)
+                self._leave()  # a reader may have seen the part, and its position must not point into other lines
+            raise
+        self._written += len(content)
+        self._waiting = []
+
+    def _leave(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _open_segment(self) -> None:
+        self._leave()
         self._folder.mkdir(parents=True, exist_ok=True)
         number = max((int(path.stem) for path in self._folder.glob("*.jsonl")), default=0)
-        while True:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        while self._file is None:
             number += 1
             try:
-                file = (self._folder / f"{number:06d}.jsonl").open("xb")
+                self._file = os.open(self._folder / f"{number:06d}.jsonl", flags, 0o640)
             except FileExistsError:  # another process took the number
                 continue
-            sync_folder(self._folder)
-            return file
+        self._written = 0
+        sync_folder(self._folder)
 
     def _whole_lines(self, name: str, position: int) -> bytes:
         with (self._folder / name).open("rb") as file:
@@ -122,3 +191,15 @@ class PredictionLog:
         moments = [name for name, dtype in self.schema.items() if dtype == UTC]
         text = pl.read_ndjson(lines, schema={**self.schema, **dict.fromkeys(moments, pl.String())})
         return text.with_columns(pl.col(moments).str.to_datetime("%+", time_unit="us", time_zone="UTC"))
+
+
+def _hidden(use_case: UseCase, secret: bytes) -> dict[str, Callable[[object], str]]:
+    """How each hashed column is hashed: with a key, for anybody can hash all the names and numbers that there are."""
+
+    def hashed(value: object) -> str:
+        if not secret:
+            raise ValueError(f"{use_case.name} · personal data is to be logged as a keyed hash, and no key is given.")
+        return hashlib.blake2b(str(value).encode(), key=secret, digest_size=16).hexdigest()
+
+    contract = use_case.contract(use_case.features.request_table)
+    return {name: hashed for name in use_case.features.request if contract.column(name).pii == "hashed"}

@@ -5,7 +5,7 @@ Belongs here: the document. Not here: the checks that it describes (request.py) 
 
 from typing import Any
 
-from mlops_assets.serving.request import MAX_ROWS, legal_values, request_columns
+from mlops_assets.serving.request import INPUTS, ROWS, input_columns, legal_values, request_columns
 from mlops_assets.spec.contract import Column, DType
 from mlops_assets.spec.use_case import UseCase
 
@@ -15,7 +15,8 @@ TYPES: dict[DType, Schema] = {
     "string": {"type": "string"},
     "int": {"type": "integer"},
     "float": {"type": "number"},
-    "datetime": {"type": "string", "format": "date-time"},
+    # From MIN_YEAR of request.py to its MAX_YEAR.
+    "datetime": {"type": "string", "format": "date-time", "pattern": r"^(19|2[01])\d\d-"},
     "bool": {"type": "boolean"},
 }
 PREDICTION: Schema = {
@@ -23,12 +24,20 @@ PREDICTION: Schema = {
     "probability": {"type": "number", "minimum": 0, "maximum": 1},
     "decision": {"type": "boolean", "description": "The probability reaches the declared threshold."},
     "model_version": {"type": "integer"},
+    "arm": {"type": "string", "enum": ["champion", "challenger"], "description": "Which side of a rollout answered."},
     "features_from": {
         "type": "string",
-        "enum": ["online", "point_in_time"],
-        "description": "The online store, or point-in-time retrieval where that store knows more than the prediction moment.",
+        "enum": ["online", "last_known", "point_in_time", "request"],
+        "description": "The online store, its last known values while it is down, point-in-time retrieval where that store "
+        "knows more than the prediction moment, or the request itself.",
     },
     "warnings": {"type": "array", "items": {"type": "string"}},
+}
+EXPLANATION: Schema = {
+    "explanation": {
+        "type": "object",
+        "description": "With ?explain=true: what each input adds to the log-odds, against knowing nothing.",
+    }
 }
 PROBLEM: Schema = {
     "row": {"type": "integer", "nullable": True, "description": "Counted from 0."},
@@ -37,6 +46,14 @@ PROBLEM: Schema = {
     "legal": {"type": "string"},
     "next": {"type": "string"},
 }
+KEYS: Schema = {"bearer": {"type": "http", "scheme": "bearer"}, "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"}}
+REFUSALS = {
+    "401": "An API key is missing, unknown or revoked.",
+    "413": "The body is too large.",
+    "429": "Too many requests, of this key or at once; try again after Retry-After seconds.",
+    "503": "No champion answers yet, or features or log are out of reach; try again after Retry-After seconds.",
+    "504": "The answer took too long.",
+}
 
 
 def openapi(use_case: UseCase) -> Schema:
@@ -44,6 +61,7 @@ def openapi(use_case: UseCase) -> Schema:
     return {
         "openapi": "3.0.3",
         "info": {"title": use_case.name, "description": use_case.question, "version": use_case.features.service},
+        "components": {"securitySchemes": KEYS},
         "paths": {
             "/predict": {"post": _predict(use_case)},
             "/plan": {"get": _get("Which model version answers, since when, and the last load error.", {"200": "The plan."})},
@@ -55,24 +73,52 @@ def openapi(use_case: UseCase) -> Schema:
 
 
 def _predict(use_case: UseCase) -> Schema:
-    columns = request_columns(use_case)
-    row = _object({column.name: _property(column) for column in columns})
-    rows = {"type": "array", "items": row, "minItems": 1, "maxItems": MAX_ROWS}
-    example = {"rows": [{column.name: column.example for column in columns}]}
-    predictions = {"type": "array", "items": _object(PREDICTION)}
-    answer = _object({"predictions": predictions, "model_version": {"type": "integer"}, "latency_ms": {"type": "number"}})
     errors = {"type": "array", "items": _object(PROBLEM)}
     refused = _object({"error": _object(PROBLEM), "errors": errors, "total_errors": {"type": "integer"}})
+    refusals = {
+        status: {"description": said, "content": _json(_object({"error": _object(PROBLEM)}))} for status, said in REFUSALS.items()
+    }
     return {
         "summary": use_case.question,
         "operationId": "predict",
-        "requestBody": {"required": True, "content": _json(_object({"rows": rows}), example)},
+        "security": [{}, *({name: []} for name in KEYS)],
+        "parameters": [
+            {
+                "name": "explain",
+                "in": "query",
+                "description": "Adds an explanation to each prediction, for some 50 ms a row.",
+                "schema": {"type": "boolean", "default": False},
+            }
+        ],
+        "requestBody": {"required": True, "content": _json(*_request(use_case))},
         "responses": {
-            "200": {"description": "One prediction a row, in order.", "content": _json(answer)},
+            "200": {"description": "One prediction a row, in order.", "content": _json(_answer())},
             "400": {"description": "What is wrong with the request, and what is legal.", "content": _json(refused)},
-            "503": {"description": "No champion answers yet; try again after Retry-After seconds."},
+            **refusals,
         },
     }
+
+
+def _request(use_case: UseCase) -> tuple[Schema, Schema]:
+    """The schema of a request, and examples by name."""
+    parts: Schema = {}
+    for name, columns in ((ROWS, request_columns(use_case)), (INPUTS, input_columns(use_case))):
+        one = _object({column.name: _property(column) for column in columns})
+        parts[name] = {"type": "array", "items": one, "minItems": 1, "maxItems": use_case.serving.limits.max_rows}
+    described = "rows: their features are looked up. features: taken as given; rows beside them, as many, are logged."
+    schema: Schema = {"type": "object", "properties": parts, "additionalProperties": False, "description": described}
+    schema["anyOf"] = [{"required": [name]} for name in parts]
+    row = {column.name: column.example for column in request_columns(use_case)}
+    given = {column.name: row.get(column.name) for column in input_columns(use_case)}
+    examples = {"looked up": {ROWS: [row]}, "features given": {INPUTS: [given]}}
+    return schema, {name: {"value": value} for name, value in examples.items()}
+
+
+def _answer() -> Schema:
+    prediction = _object(PREDICTION)
+    prediction["properties"] |= EXPLANATION
+    predictions = {"type": "array", "items": prediction}
+    return _object({"predictions": predictions, "plan": {"type": "integer"}, "latency_ms": {"type": "number"}})
 
 
 def _property(column: Column) -> Schema:
@@ -89,11 +135,11 @@ def _property(column: Column) -> Schema:
 
 
 def _object(properties: Schema) -> Schema:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    return {"type": "object", "properties": dict(properties), "required": list(properties), "additionalProperties": False}
 
 
-def _json(schema: Schema, example: Any = None) -> Schema:
-    return {"application/json": {"schema": schema} | ({"example": example} if example else {})}
+def _json(schema: Schema, examples: Schema | None = None) -> Schema:
+    return {"application/json": {"schema": schema} | ({"examples": examples} if examples else {})}
 
 
 def _get(summary: str, responses: dict[str, str]) -> Schema:

@@ -9,16 +9,16 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, cast
 
-import polars as pl
-
-from mlops_assets.ports.prediction_log import DTYPES
 from mlops_assets.spec.contract import Column, DType
 from mlops_assets.spec.use_case import UseCase
 
-MAX_ROWS = 10_000
+ROWS, INPUTS = "rows", "features"
+INPUT = "An input of the model."
 MAX_PROBLEMS = 20
+MAX_COUNTED = 1000  # each takes some 5 µs, of the one thread that answers everybody
 MIN_YEAR, MAX_YEAR = 1900, 2200  # what every table format on the way can hold
 MAX_INTEGER = 2**63 - 1
 SHOWN_CHARACTERS = 80
@@ -36,7 +36,9 @@ class Problem:
 
 
 class BadRequest(ValueError):
-    """A request that cannot be answered. `problems` holds at most MAX_PROBLEMS of `total`."""
+    """A request that cannot be answered. `problems` holds at most MAX_PROBLEMS of `total`, and `total`
+    little more than MAX_COUNTED, where reading ended.
+    """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems[:MAX_PROBLEMS])
@@ -56,19 +58,31 @@ class _Illegal(Exception):
         self.legal, self.next = legal, next
 
 
-def read_rows(body: bytes, columns: Sequence[Column], max_rows: int = MAX_ROWS) -> pl.DataFrame:
-    """One typed row for each object in {"rows": [...]}, in order. Raises BadRequest."""
-    rows = _rows(body, max_rows)
+@dataclass(frozen=True)
+class Asked:
+    """A request: the values of its rows, in the order of `request_columns`, and the inputs that came with it, in the order
+    of `input_columns`, row by row; None where the request has no such part. It has at least one, of the same length.
+    """
+
+    rows: Sequence[tuple[Any, ...]] | None
+    inputs: Sequence[tuple[Any, ...]] | None
+
+    def __len__(self) -> int:
+        return len(self.rows or self.inputs or ())
+
+
+def read_request(body: bytes, use_case: UseCase) -> Asked:
+    """Slowly, and with every problem named: decode.py reads what is right in a tenth of the time. Raises BadRequest."""
+    said = {name: _listed(name, part, use_case) for name, part in _parts(body).items()}
+    columns = {ROWS: request_columns(use_case), INPUTS: input_columns(use_case)}
     problems: list[Problem] = []
-    values: dict[str, list[object]] = {column.name: [] for column in columns}
-    for index, row in enumerate(rows):
-        if isinstance(row, dict):
-            _read_row(index, cast(dict[str, object], row), columns=columns, values=values, problems=problems)
-        else:
-            problems.append(Problem(index, None, _shown(row), _object(columns), "Send an object for each row."))
+    parts = {name: _read_part(part, columns[name], problems) for name, part in said.items()}
+    if len({len(part) for part in said.values()}) > 1:
+        found = " and ".join(f"{len(part)} {name}" for name, part in said.items())
+        problems.append(Problem(None, INPUTS, found, "as many features as rows", "Send one of each for a prediction."))
     if problems:
         raise BadRequest(problems)
-    return pl.DataFrame(values, schema={column.name: DTYPES[column.dtype] for column in columns})
+    return Asked(parts.get(ROWS), parts.get(INPUTS))
 
 
 def request_columns(use_case: UseCase) -> tuple[Column, ...]:
@@ -77,10 +91,18 @@ def request_columns(use_case: UseCase) -> tuple[Column, ...]:
     return tuple(contract.column(name) for name in use_case.features.request)
 
 
+def input_columns(use_case: UseCase) -> tuple[Column, ...]:
+    """What a caller gives who brings the features: each input of the model, null where it is not known."""
+    features = use_case.features
+    numeric = (Column(name=name, dtype="float", description=INPUT, nullable=True) for name in features.numeric)
+    categorical = (Column(name=name, dtype="string", description=INPUT, nullable=True) for name in features.categorical)
+    return (*numeric, *categorical)
+
+
 def legal_values(column: Column) -> str:
     """What a column accepts, in words."""
     words = {"string": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
-    said = words.get(column.dtype, "a moment in ISO 8601, UTC unless an offset is given")
+    said = words.get(column.dtype, f"a moment in ISO 8601, {MIN_YEAR} to {MAX_YEAR - 1}, UTC unless an offset is given")
     if column.allowed:
         said = f"one of {', '.join(column.allowed)}"
     if column.pattern:
@@ -91,39 +113,57 @@ def legal_values(column: Column) -> str:
     return f"{said}, or null" if column.nullable else said
 
 
-def _rows(body: bytes, max_rows: int) -> list[object]:
-    legal = 'a JSON object {"rows": [{…}, …]}'
+def _parts(body: bytes) -> dict[str, object]:
+    """The fields of the request, rows or features or both."""
+    legal = "a JSON object with a list of rows, a list of features, or both"
     try:
-        said: object = json.loads(body)
+        said = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise BadRequest([Problem(None, None, f"not JSON: {error}", legal, "Send JSON.")]) from None
-    if not isinstance(said, dict) or set(cast(dict[str, object], said)) != {"rows"}:
-        raise BadRequest([Problem(None, "rows", _shown(cast(object, said)), legal, "Send one object with the one field rows.")])
-    rows = cast(dict[str, object], said)["rows"]
-    if not isinstance(rows, list):
-        raise BadRequest([Problem(None, "rows", _shown(rows), "a list of objects", "Send a list.")])
-    count = len(cast(list[object], rows))
-    if not 1 <= count <= max_rows:
+    parts = cast(dict[str, object], said) if isinstance(said, dict) else {}
+    if not parts or parts.keys() - {ROWS, INPUTS}:
+        raise BadRequest([Problem(None, ROWS, _shown(cast(object, said)), legal, "Send one object with these fields only.")])
+    return parts
+
+
+def _listed(name: str, part: object, use_case: UseCase) -> list[object]:
+    if not isinstance(part, list):
+        raise BadRequest([Problem(None, name, _shown(part), "a list of objects", "Send a list.")])
+    count, most = len(cast(list[object], part)), use_case.serving.limits.max_rows
+    if not 1 <= count <= most:
         next_step = "Send at least one row." if count == 0 else "Send several smaller requests."
-        raise BadRequest([Problem(None, "rows", f"{count} rows", f"1 to {max_rows} rows", next_step)])
-    return cast(list[object], rows)
+        raise BadRequest([Problem(None, name, f"{count} {name}", f"1 to {most} {name}", next_step)])
+    return cast(list[object], part)
 
 
-def _read_row(
-    index: int, row: dict[str, object], *, columns: Sequence[Column], values: dict[str, list[object]], problems: list[Problem]
-) -> None:
-    """Appends one value to each column of `values`, or what is wrong to `problems`."""
+def _read_part(part: list[object], columns: Sequence[Column], problems: list[Problem]) -> list[tuple[Any, ...]]:
+    values: list[tuple[Any, ...]] = []
+    for index, row in enumerate(part):
+        if len(problems) >= MAX_COUNTED:
+            break
+        if isinstance(row, dict):
+            values.append(_read_row(index, cast(dict[str, object], row), columns, problems))
+        else:
+            problems.append(Problem(index, None, _shown(row), _object(columns), "Send an object for each row."))
+            values.append(())
+    return values
+
+
+def _read_row(index: int, row: dict[str, object], columns: Sequence[Column], problems: list[Problem]) -> tuple[Any, ...]:
+    """The values of one row; what is wrong with it is added to `problems`."""
+    values: list[object] = []
     for column in columns:
         name = column.name
         try:
-            values[name].append(_value(row, column))
+            values.append(_value(row, column))
         except _Illegal as illegal:
             found = _shown(row[name]) if name in row else "nothing"
             problems.append(Problem(index, name, found, illegal.legal, illegal.next))
     known = {column.name for column in columns}
     legal = ", ".join(sorted(known))
-    for name in row.keys() - known:
+    for name in islice(row.keys() - known, MAX_COUNTED):
         problems.append(Problem(index, name[:SHOWN_CHARACTERS], "an unknown field", legal, "Remove or rename it."))
+    return tuple(values)
 
 
 def _value(row: dict[str, object], column: Column) -> object:
@@ -172,7 +212,11 @@ def _number(value: object) -> float:
 
 
 def _moment(value: object) -> datetime:
-    moment = datetime.fromisoformat(_text(value))
+    return in_utc(datetime.fromisoformat(_text(value)))
+
+
+def in_utc(moment: datetime) -> datetime:
+    """The same moment in UTC; without an offset it is UTC already. Raises ValueError outside MIN_YEAR to MAX_YEAR."""
     moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     if not MIN_YEAR <= moment.year < MAX_YEAR:
         raise ValueError

@@ -14,7 +14,10 @@ DType = Literal["string", "int", "float", "datetime", "bool"]
 
 
 class Column(Word):
-    """One column. `min` and `max` are inclusive; `datetime` is UTC; `pii` marks personal data."""
+    """One column. `min` and `max` are inclusive; `datetime` is UTC.
+
+    `pii` marks personal data, and says how the prediction log holds it: as a keyed hash, or not at all.
+    """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     dtype: DType
@@ -25,7 +28,7 @@ class Column(Word):
     allowed: tuple[str, ...] = ()
     pattern: str | None = None
     example: str | int | float | None = None
-    pii: bool = False
+    pii: Literal["hashed", "left_out"] | None = None
 
 
 class RowCountBand(Word):

@@ -15,6 +15,7 @@ from mlops_assets.spec.contract import Contract, Daily, Files
 from mlops_assets.spec.feature import Features, Label, TimeSplit
 from mlops_assets.spec.gate import EverySlice, Gate, NoSkew
 from mlops_assets.spec.monitor import Drift, Freshness, Monitor, OnSchedule, Performance, Skew, Trigger
+from mlops_assets.spec.serving import Serving
 from mlops_assets.spec.training import Search, Trainer
 from mlops_assets.spec.word import Word
 
@@ -59,6 +60,7 @@ class UseCase(Word):
     monitors: tuple[Monitor, ...] = ()
     triggers: tuple[Trigger, ...] = ()
     freshness: Freshness = Freshness()
+    serving: Serving = Serving()
 
     def contract(self, table: str) -> Contract:
         return next(contract for contract in self.contracts if contract.table == table)
@@ -103,6 +105,12 @@ class UseCase(Word):
         for view in self.features.views:
             yield from _unknown(f"features.views[{view.name}].tables", view.tables, tables, "has no contract; contracts")
         yield from _unknown("features.request_table", [self.features.request_table], tables, "has no contract; contracts")
+        request = self.features.request
+        yield from _unknown("serving.sticky_key", self.serving.sticky_key, list(request), "is not a request column; request")
+        contract = next((each for each in self.contracts if each.table == self.features.request_table), None)
+        hidden = [column.name for column in contract.columns if column.pii] if contract else []
+        for name in sorted({*self.label.key} & {*hidden}):
+            yield f"label.key · {name!r} is personal data that the log hides: no outcome would join. Use another key."
         yield from _unknown("slices", self.slices, inputs, "is not an input of the model; inputs")
         for index, gate in enumerate(self.gates):
             if isinstance(gate, EverySlice):

@@ -40,10 +40,13 @@ class OnnxModel:
 
     def predict(self, frame: pl.DataFrame) -> NDArray[np.float64]:
         """Probability of a positive label, shape (rows,), in the order of `frame`. Raises UnreadableRows."""
-        features = self.signature.encode(frame)
-        if not len(features):
+        return self.score(self.signature.encode(frame))
+
+    def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Probability of a positive label, shape (rows,), of rows encoded by the signature, shape (rows, inputs)."""
+        if not len(matrix):
             return np.empty(0)
-        return self.session.run([OUTPUT], {INPUT: features})[0].astype(np.float64)
+        return self.session.run([OUTPUT], {INPUT: matrix})[0].astype(np.float64)
 
 
 def _open(onnx: bytes, threads: int) -> Any:

@@ -99,7 +99,7 @@ def test_the_lineage_shows_the_stages_by_name(page: Any, url: str, tmp_path: Pat
 def test_an_asset_page_shows_owner_checks_and_columns(page: Any, url: str, tmp_path: Path) -> None:
     page.goto(f"{url}/assets/flight_delay/validated/weather?view=checks")
     page.get_by_text("bad_rows_within_bound").first.wait_for()
-    assert page.get_by_text("rows_as_expected").count() > 0
+    page.get_by_text("rows_as_expected").first.wait_for()
     page.locator("canvas").first.wait_for()  # the share of bad rows, plotted over the runs
     page.screenshot(path=tmp_path / "checks.png")
     page.goto(f"{url}/assets/flight_delay/validated/weather?view=overview")

@@ -80,6 +80,9 @@ def answers(line: Platform, environment: Environment) -> pl.DataFrame:
     return store.lookup(asked).with_columns(
         prediction_id=pl.format("p{}", pl.int_range(pl.len())),
         answered_at=pl.col("event_timestamp"),
+        trace_id=pl.lit("t1"),
+        plan=pl.lit(1),
+        arm=pl.lit("champion"),
         model_version=pl.lit(1),
         model_digest=pl.lit("d1"),
         probability=pl.lit(0.2),
@@ -93,7 +96,7 @@ def watch(line: Platform, environment: Environment, answered: pl.DataFrame) -> d
     shutil.rmtree(environment.home.prediction_log, ignore_errors=True)
     log = PredictionLog(environment.home.prediction_log, LINE)
     if len(answered):
-        log.append(answered)
+        log.append(answered.to_dicts())
     result = line.materialize(names.stage(LINE.name, "predictions"), SKEW)
     assert result.success, failure(result)
     return result
@@ -136,6 +139,13 @@ def test_tampered_features_are_found_and_shown(line: Platform, environment: Envi
     assert "temp" in failed_checks(result)[SAME_FEATURES]
     check = next(each for each in result.get_asset_check_evaluations() if each.check_name == SAME_FEATURES)
     assert check.severity is dg.AssetCheckSeverity.WARN
+
+
+def test_features_that_callers_brought_are_not_compared(line: Platform, environment: Environment, answers: pl.DataFrame) -> None:
+    brought = tampered(answers, rows=7).with_row_index("place")
+    brought = brought.with_columns(features_from=pl.when(pl.col("place") < 7).then(pl.lit("request")).otherwise("features_from"))
+    found = metadata(watch(line, environment, brought.drop("place")))
+    assert (found["rows"], found["differing_rows"]) == (ANSWERS - 7, 0)
 
 
 def test_a_difference_in_the_last_digits_is_none(line: Platform, environment: Environment, answers: pl.DataFrame) -> None:

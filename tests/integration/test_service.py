@@ -1,236 +1,276 @@
-import os
+"""Two replicas of the real service on one home, through every planned change, while clients ask without pause."""
+
+import json
+import math
 import pickle
 import signal
-import socket
-import subprocess
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
+from datetime import datetime
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
-import httpx
-import psutil
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from scipy.stats import binom
 
-from mlops_assets.ports.deployment import Deployment
+from mlops_assets.ports.deployment import Deployment, Plan
 from mlops_assets.ports.home import Home
-from mlops_assets.ports.live_service import LiveService, NobodyAnswers, RequestRefused
 from mlops_assets.ports.prediction_log import PredictionLog
 from mlops_assets.ports.signing_keys import SigningKeys
-from mlops_assets.serving.launch import serve_command, serve_environment
+from mlops_assets.rollout import roll_out
 from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.integration.running_service import AT, Server, Told, started, wait_for_plan, wait_until
+from tests.integration.traffic import AGREED, flights, log_of, traffic
 from tests.serving.flights import FLIGHT, blessed, flip_a_bit, place_blessed, tiny_model
 
 pytestmark = pytest.mark.integration
 
-PROJECT = Path(__file__).parents[2]
-AT = "2013-07-01T12:00:00+00:00"
-READY_S = 60
+BIAS = {1: -1.0, 2: 1.0, 3: 0.5}
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+class Collector(ThreadingHTTPServer):
+    """What OpenTelemetry sends, by OTLP over HTTP, to a port of its own."""
+
+    def __init__(self) -> None:
+        self.traces = traces = set[str]()
+
+        class Take(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                content = self.rfile.read(int(self.headers["Content-Length"]))
+                for resource in ExportTraceServiceRequest.FromString(content).resource_spans:
+                    traces.update(span.trace_id.hex() for scope in resource.scope_spans for span in scope.spans)
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Not on the terminal."""
+
+        super().__init__(("127.0.0.1", 0), Take)
+        Thread(target=self.serve_forever, daemon=True).start()
 
 
 @dataclass
-class Server:
+class Replicas:
+    """Two servers of one home; spans of the second go to `collector`. `before` is what the first said without a champion."""
+
     home: Home
-    url: str
-    process: subprocess.Popen[bytes]
+    first: Server
+    second: Server
+    collector: Collector
+    before: dict[str, Told]
 
-    def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"{self.url}{path}", trust_env=False)
+    @property
+    def both(self) -> tuple[Server, Server]:
+        return self.first, self.second
 
-    def post(self, content: bytes) -> httpx.Response:
-        return httpx.post(f"{self.url}/predict", content=content, trust_env=False, timeout=30)
+    @property
+    def deployment(self) -> Deployment:
+        return Deployment(self.home.deployments, USE_CASE.name)
 
-    def end(self, which: signal.Signals) -> int:
-        """What `mlops up` and Kubernetes do: tell the parent, and wait."""
-        self.process.send_signal(which)
-        return self.process.wait(timeout=20)
+    def taken(self, plan: Plan) -> Plan:
+        """The plan, once both serve it, which has to be within a second."""
+        assert max(wait_for_plan(server, plan.number) for server in self.both) < 1
+        return plan
 
-    def kill(self) -> None:
-        """kill -9 of the parent and of its worker, which has a session of its own and would go on answering."""
-        parent = psutil.Process(self.process.pid)
-        for process in (parent, *parent.children(recursive=True)):
-            process.kill()
-        self.process.wait(timeout=20)
+    def point(self, version: int) -> Plan:
+        return self.taken(self.deployment.point(version, AT, "better"))
 
-
-@contextmanager
-def started(home: Home) -> Iterator[Server]:
-    """A real server, answering /livez; whatever is left of it is killed at the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = serve_command(port, service="tests.integration.flights_service:Service")
-    environment = serve_environment(home, USE_CASE.name, environment="test", inherited=os.environ)
-    home.root.mkdir(exist_ok=True)
-    with (home.root / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=log, stderr=log)
-    server = Server(home, f"http://127.0.0.1:{port}", process)
-    try:
-        wait_until(lambda: answers(server), READY_S, (home.root / "server.log").read_text)
-        yield server
-    finally:
-        if process.poll() is None:
-            server.kill()
-
-
-def answers(server: Server) -> bool:
-    try:
-        return server.get("/livez").is_success
-    except httpx.TransportError:
-        return False
-
-
-def wait_until(condition: Any, timeout_s: float, explain: Any) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, explain()
-        time.sleep(0.05)
-
-
-@dataclass
-class Traffic:
-    """Clients that ask without pause until `stop`, and everything they were told."""
-
-    url: str
-    answered: list[tuple[float, str, int]] = field(default_factory=list)
-    failures: list[Exception] = field(default_factory=list)
-    stopped: threading.Event = field(default_factory=threading.Event)
-
-    def start(self, clients: int) -> list[threading.Thread]:
-        threads = [threading.Thread(target=self._ask) for _ in range(clients)]
-        for thread in threads:
-            thread.start()
-        return threads
-
-    def _ask(self) -> None:
-        service = LiveService(self.url)
-        while not self.stopped.is_set():
-            try:
-                for prediction in service.predict([FLIGHT]):
-                    self.answered.append((time.monotonic(), prediction["prediction_id"], prediction["model_version"]))
-            except (RequestRefused, NobodyAnswers) as failure:
-                self.failures.append(failure)
-                return
-        service.close()
-
-
-@contextmanager
-def traffic(server: Server, clients: int = 3) -> Iterator[Traffic]:
-    flow = Traffic(server.url)
-    threads = flow.start(clients)
-    try:
-        yield flow
-    finally:
-        flow.stopped.set()
-        for thread in threads:
-            thread.join()
+    def route(self, challenger: int | None = None, share: float = 0.0, split: Any = "canary", shadow: int | None = None) -> Plan:
+        at = datetime.fromisoformat(AT)
+        rollout: dict[str, Any] = {"challenger": challenger, "share": share, "split": split, "shadow": shadow}
+        return self.taken(roll_out(self.home, USE_CASE.name, **rollout, at=at, reason="a test"))
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One server for the module: it starts without a champion, and version 1 answers after that was looked at."""
-    home = Home(tmp_path_factory.mktemp("home"))
-    with started(home) as server:
-        assert server.get("/readyz").status_code == 503
-        refused = server.post(b'{"rows": []}'), server.post(b"{")
-        assert [response.status_code for response in refused] == [400, 400]
-        with pytest.raises(RequestRefused, match=r"HTTP 503 .*no champion answers"):
-            LiveService(server.url).predict([FLIGHT])
-        place_blessed(home, 1, bias=-1).point(1, AT, "first")
-        LiveService(server.url).wait_until_serving(1, timeout_s=5)
-        yield server
-        assert server.end(signal.SIGINT) == 0
+def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
+    home, collector = Home(tmp_path_factory.mktemp("home")), Collector()
+    traced = {
+        "OTEL_SDK_DISABLED": "false",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.server_port}",
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+    }
+    service = "tests.integration.varied_services:Sticky"
+    first, second = Server(home, service), Server(home, service, traced)
+    with started(first, second):
+        asked = {"predict": first.predict({"rows": [FLIGHT]}), "readyz": first.ask("/readyz"), "livez": first.ask("/livez")}
+        there = Replicas(home, first, second, collector, asked | {"plan": first.ask("/plan")})
+        for version, bias in BIAS.items():
+            place_blessed(home, version, bias)
+        there.point(1)
+        yield there
+    collector.shutdown()
 
 
-@pytest.fixture
-def service(server: Server) -> LiveService:
-    return LiveService(server.url)
+def probability(version: int) -> float:
+    """What the tiny model of that version gives FLIGHT, at 80 degrees."""
+    return 1 / (1 + math.exp(-(0.80 + BIAS[version])))
 
 
-def test_a_ready_server_is_healthy_documented_and_counted(server: Server, service: LiveService):
-    service.predict([FLIGHT])
-    assert server.get("/readyz").status_code == 200
-    assert "/predict" in server.get("/docs.json").json()["paths"]
-    assert server.get("/").status_code == 200
-    counted = [line for line in server.get("/metrics").text.splitlines() if "request_total" in line and "/predict" in line]
-    for status in ("200", "400", "503"):
-        assert any(f'http_response_code="{status}"' in line for line in counted), (status, counted)
+def arms(server: Server, rows: list[dict[str, Any]]) -> list[str]:
+    return [each["arm"] for each in server.predict({"rows": rows}).said["predictions"]]
 
 
-def test_a_thousand_rows_are_answered_at_once(service: LiveService, server: Server):
-    predictions = service.predict([FLIGHT | {"flight": 1 + index} for index in range(1000)])
-    assert len({prediction["prediction_id"] for prediction in predictions}) == 1000
-    rows, _ = PredictionLog(server.home.prediction_log, USE_CASE).read()
-    said = {prediction["prediction_id"]: index + 1 for index, prediction in enumerate(predictions)}
-    logged = {name: flight for name, flight in rows.select("prediction_id", "flight").iter_rows() if name in said}
-    assert logged == said
+def test_without_a_champion_a_server_is_alive_and_not_ready_and_says_so(replicas: Replicas):
+    before = replicas.before
+    assert {name: told.status for name, told in before.items()} == {"predict": 503, "readyz": 503, "livez": 200, "plan": 200}
+    assert "no champion answers" in before["predict"].said["error"]["found"] and int(before["predict"].headers["retry-after"])
+    assert before["plan"].said["champion"] is None
 
 
-@pytest.mark.parametrize(
-    ("content", "field"),
-    [
-        (b"no json", None),
-        (b'{"rows": []}', "rows"),
-        (b'{"rows": [{}]}', "carrier"),
-        (b'{"rows": [{"carrier": "UA", "flight": NaN}]}', "flight"),
-        (b'{"rows": ' + b"[" * 100_000, None),
-        (b'{"rows": [' + b"{}," * 10_000 + b"{}]}", "rows"),
-    ],
-    ids=["no json", "no rows", "no fields", "NaN", "too deep", "too many"],
-)
-def test_a_bad_request_is_told_what_is_legal(server: Server, content: bytes, field: str | None):
-    response = server.post(content)
-    assert response.status_code == 400
-    said = response.json()
-    assert field in [error["field"] for error in said["errors"]] and len(said["errors"]) <= 20
-    assert set(said["error"]) == {"row", "field", "found", "legal", "next"}
+def test_a_server_that_serves_is_ready_documented_and_counts_what_it_answers(replicas: Replicas):
+    server = replicas.first
+    before = {status: server.counted("mlops_requests_total", status=status) for status in ("200", "400", "503")}
+    statuses = [server.predict(said).status for said in ({"rows": [FLIGHT]}, {"rows": []}, {"rows": [{}]})]
+    assert statuses == [200, 400, 400] and before["503"] == 1
+    assert server.counted("mlops_requests_total", status="200") == before["200"] + 1
+    assert server.counted("mlops_requests_total", status="400") == before["400"] + 2
+    assert server.answers("/readyz") and server.answers("/")
+    assert server.ask("/docs.json").said == server.ask("/openapi.json").said
+    plan = server.plan()
+    assert (plan["champion"], plan["plan"], plan["last_load_error"]) == (1, replicas.deployment.plan().number, None)  # type: ignore[union-attr]
 
 
-def test_a_new_champion_takes_over_within_two_seconds_and_no_request_fails(server: Server):
-    deployment = place_blessed(server.home, 2, bias=1)
-    with traffic(server) as flow:
-        time.sleep(0.5)
-        for version in (2, 1):
-            pointed = time.monotonic()
-            deployment.point(version, AT, "better")
-            time.sleep(2.2)
-            first = min(moment for moment, _, served in flow.answered if served == version and moment > pointed)
-            last_old = max(moment for moment, _, served in flow.answered if served != version)
-            assert max(first, last_old) - pointed < 2
-    assert flow.failures == [] and len(flow.answered) > 100
+def test_many_rows_are_answered_in_order_and_an_explanation_adds_up(replicas: Replicas):
+    rows = flights(0, 1000)
+    predictions = replicas.first.predict({"rows": rows}).said["predictions"]
+    kept = log_of(replicas.home).read()[0].select("prediction_id", "flight").rows()
+    said = {each["prediction_id"]: row["flight"] for each, row in zip(predictions, rows, strict=True)}
+    assert said.items() <= dict(kept).items()
+    (explained,) = replicas.first.predict({"rows": [FLIGHT]}, "/predict?explain=true").said["predictions"]
+    baseline = explained["explanation"]["baseline_probability"]
+    log_odds = math.log(baseline / (1 - baseline)) + sum(explained["explanation"]["contributions"].values())
+    assert 1 / (1 + math.exp(-log_odds)) == pytest.approx(explained["probability"], abs=1e-6)
 
 
-def test_nothing_unblessed_is_served_and_the_old_one_answers_on(server: Server, service: LiveService):
-    deployment = Deployment(server.home.deployments, USE_CASE.name)
-    keys = SigningKeys(server.home.keys)
+def test_no_request_fails_while_models_are_promoted_rolled_back_and_rolled_out(replicas: Replicas):
+    before = [server.counted("mlops_requests_total", status="200") for server in replicas.both]
+    with traffic(*replicas.both) as flow:
+        plans = [replicas.point(2)]
+        plans.append(replicas.point(replicas.deployment.previous_champion() or 0))  # what a rollback does
+        plans.append(replicas.route(challenger=2, share=0.3))
+        plans.append(replicas.route(challenger=2, share=0.5, split="ab", shadow=3))
+        plans.append(replicas.route(shadow=3))
+        plans.append(replicas.route())
+        time.sleep(0.2)
+    assert [plan.champion for plan in plans] == [2, 1, 1, 1, 1, 1]
+    assert (flow.refused.total(), flow.cut, flow.not_connected) == (0, 0, 0) and flow.sent == flow.answers > 100
+    assert flow.difference() == AGREED
+    assert {plan.number for plan in plans} <= {told.plan for told in flow.answered.values()}
+    assert {(told.version, told.arm) for told in flow.answered.values()} == {(1, "champion"), (2, "champion"), (2, "challenger")}
+    after = [server.counted("mlops_requests_total", status="200") for server in replicas.both]
+    assert sum(after) - sum(before) == flow.answers
+
+
+def test_a_small_canary_is_as_large_as_it_is_said_the_same_on_both_replicas_and_grows_by_adding(replicas: Replicas):
+    rows, arms_by_share = flights(0, 4000), list[list[str]]()
+    for share in (0.05, 0.2):
+        plan = replicas.route(challenger=2, share=share)
+        first, second = (server.predict({"rows": rows}).said for server in replicas.both)
+        arms_by_share.append([each["arm"] for each in first["predictions"]])
+        assert arms_by_share[-1] == [each["arm"] for each in second["predictions"]]
+        least, most = binom.interval(0.999, len(rows), share)
+        assert least <= arms_by_share[-1].count("challenger") <= most
+        kept = log_of(replicas.home).read()[0]
+        logged = {name: said for name, *said in kept.select("prediction_id", "arm", "plan", "flight").iter_rows()}
+        for row, each in zip(rows, first["predictions"], strict=True):
+            assert logged[each["prediction_id"]] == [each["arm"], plan.number, row["flight"]]
+    for small, large in zip(*arms_by_share, strict=True):
+        assert large == "challenger" or small == "champion"
+    replicas.route()
+
+
+def test_an_a_b_test_keeps_each_client_in_one_arm_on_every_replica(replicas: Replicas):
+    replicas.route(challenger=2, share=0.5, split="ab")
+    clients = [f"N{number}" for number in range(300)]
+    asked = [[row | {"tailnum": client} for row, client in zip(flights(at, 300), clients, strict=True)] for at in (0, 5000)]
+    answers = [arms(server, rows) for server in replicas.both for rows in asked]
+    assert all(each == answers[0] for each in answers) and 100 < answers[0].count("challenger") < 200
+    replicas.route()
+
+
+def test_a_shadow_scores_what_the_champion_answers_and_nobody_is_told(replicas: Replicas):
+    shadows, waited = PredictionLog(replicas.home.shadow_log, USE_CASE), 5
+    _, before = shadows.read()
+    plan = replicas.route(shadow=3)
+    with traffic(*replicas.both) as flow:
+        time.sleep(0.3)
+    assert {(told.version, told.arm) for told in flow.answered.values()} == {(1, "champion")} and flow.difference() == AGREED
+    (answer,) = replicas.first.predict({"rows": [FLIGHT]}).said["predictions"]
+    ids = [*flow.answered, answer["prediction_id"]]
+    wait_until(lambda: len(shadows.read(before)[0]) == len(ids), waited, lambda: len(shadows.read(before)[0]))
+    kept = shadows.read(before)[0]
+    assert sorted(kept["prediction_id"]) == sorted(ids)
+    assert kept.select("arm", "model_version", "plan").unique().rows() == [("shadow", 3, plan.number)]
+    (shadowed,) = kept.filter(prediction_id=answer["prediction_id"])["probability"]
+    assert (answer["probability"], shadowed) == pytest.approx((probability(1), probability(3)), abs=1e-6)
+    replicas.route()
+
+
+def test_nothing_unblessed_is_served_and_the_old_one_answers_on(replicas: Replicas):
+    server, deployment, keys = replicas.first, replicas.deployment, SigningKeys(replicas.home.keys)
     model, pickled = tiny_model(2), pickle.dumps({"a": "pickle"})
     deployment.place(11, model, blessed(model, keys).to_json())
-    flip_a_bit(server.home.deployments / USE_CASE.name / "models" / "11" / "model.onnx")
+    flip_a_bit(replicas.home.deployments / USE_CASE.name / "models" / "11" / "model.onnx")
     deployment.place(12, model, replace(blessed(model, keys), signature="").to_json())
     deployment.place(13, pickled, blessed(pickled, keys).to_json())
-    for version, why in ((11, "not the blessed one"), (12, "was altered"), (13, "onnxruntime refuses it")):
-        deployment.point(version, AT, "an attempt")
-        wait_until(lambda why=why: why in str((service.plan() or {})["last_load_error"]), 5, service.plan)
-        assert service.predict([FLIGHT])[0]["model_version"] == 1
-    deployment.point(1, AT, "back")
-    wait_until(lambda: (service.plan() or {})["last_load_error"] is None, 5, service.plan)
+    with traffic(*replicas.both, clients=2) as flow:
+        for version, why in ((11, "not the blessed one"), (12, "was altered"), (13, "onnxruntime refuses it")):
+            failures = server.counted("mlops_model_load_failures_total")
+            plan = deployment.point(version, AT, "an attempt")
+            wait_until(lambda why=why: why in str(server.plan()["last_load_error"]), 2, server.plan)
+            assert server.counted("mlops_model_load_failures_total") == failures + 1
+            said = f"plan {plan.number} is not taken · version {version} is not served"
+            assert any(said in line["message"] and why in line["message"] for line in log_lines(server))
+    assert flow.sent == flow.answers and flow.difference() == AGREED
+    assert {told.version for told in flow.answered.values()} == {1}
+    replicas.point(1)
+    assert server.plan()["last_load_error"] is None
 
 
-def test_every_answer_is_in_the_log_exactly_once_after_kill_9_and_the_next_start_serves_on(tmp_path: Path):
-    home = Home(tmp_path)
-    place_blessed(home, 1, bias=-1).point(1, AT, "first")
-    with started(home) as server, traffic(server) as flow:
-        wait_until(lambda: len(flow.answered) > 50, 20, lambda: flow.failures)
-        server.kill()
-        assert not answers(server)
-    logged = PredictionLog(home.prediction_log, USE_CASE).read()[0]["prediction_id"]
-    assert logged.is_unique().all()
-    assert {prediction_id for _, prediction_id, _ in flow.answered} <= set(logged)
-    with started(home) as server:
-        assert LiveService(server.url).predict([FLIGHT])[0]["model_version"] == 1
-        assert server.end(signal.SIGTERM) == 0
-    assert len(PredictionLog(home.prediction_log, USE_CASE).segments()) == 2
-    assert LiveService(server.url).plan() is None
+def test_a_trace_goes_on_from_the_caller_into_the_collector_and_the_log(replicas: Replicas):
+    answer = replicas.second.predict({"rows": [FLIGHT]}, traceparent=f"00-{TRACE}-00f067aa0ba902b7-01").said
+    wait_until(lambda: TRACE in replicas.collector.traces, 5, lambda: len(replicas.collector.traces))
+    kept = log_of(replicas.home).read()[0].filter(prediction_id=answer["predictions"][0]["prediction_id"])
+    assert kept["trace_id"].to_list() == [TRACE]
+
+
+def test_no_request_fails_while_a_replica_is_drained_and_started_again(replicas: Replicas):
+    """Clients go on to the other replica when one refuses or cuts a connection. What was cut is not in the log: a server that
+    is told to end answers what it has read, and reads no more.
+    """
+    leaving = replicas.first
+    with traffic(*replicas.both, again=True) as flow:
+        large = HTTPConnection("127.0.0.1", leaving.port, timeout=30)
+        large.request("POST", "/predict", json.dumps({"rows": flights(0, 10_000)}))
+        time.sleep(0.1)  # it is being answered, for some tenths of a second
+        assert leaving.end(signal.SIGTERM) == 0
+        told = {each["prediction_id"] for each in json.loads(large.getresponse().read())["predictions"]}
+        gone_at = time.monotonic()
+        leaving.start()
+        wait_until(lambda: leaving.answers("/readyz"), 30, leaving.last_words)
+    assert flow.refused.total() == 0 and flow.sent == flow.answers and any(at > gone_at for at, _ in flow.moments)
+    assert sorted(flow.logged["prediction_id"]) == sorted(flow.answered.keys() | told)
+    with traffic(leaving) as flow:
+        time.sleep(0.2)
+    assert flow.sent == flow.answers > 0 and flow.difference() == AGREED
+
+
+def log_lines(server: Server) -> list[dict[str, Any]]:
+    """What the worker wrote: JSON with MLOPS_ENV=test, but for what Bento's parent says at its start."""
+    lines = server.log.read_text().splitlines()
+    return [json.loads(line) for line in lines if "Starting production HTTP BentoServer" not in line]
+
+
+def test_what_a_server_writes_is_json_with_moment_level_and_message(replicas: Replicas):
+    for line in log_lines(replicas.first):
+        assert {"at", "level", "name", "message"} <= line.keys()
+    assert any("version 1 answers" in line["message"] for line in log_lines(replicas.first))
+
+
+def test_a_server_ends_cleanly_when_it_is_interrupted(replicas: Replicas):
+    assert replicas.second.end(signal.SIGINT) == 0

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mlops_assets.ports.deployment import Deployment
 from mlops_assets.ports.home import Home
+from mlops_assets.ports.looked_up import LookedUp
 from mlops_assets.ports.signing_keys import SigningKeys
 from mlops_assets.stages.bless import Blessing, GateVerdict, bless
 from mlops_assets.stages.onnx_file import seal
@@ -83,17 +84,16 @@ class InMemoryFeatures:
 
     temperatures: pl.DataFrame
 
-    def lookup(self, entity_rows: pl.DataFrame) -> pl.DataFrame:
+    def look_up(self, entity_rows: pl.DataFrame) -> LookedUp:
         newest = self.temperatures.group_by("origin").agg(newest=pl.col("event_timestamp").max())
         rows = entity_rows.with_row_index("place").sort("event_timestamp")
         facts = self.temperatures.sort("event_timestamp")
         found = rows.join_asof(facts, on="event_timestamp", by="origin", check_sortedness=False)
-        found = found.join(newest, on="origin", how="left")
-        late = (pl.col("event_timestamp") < pl.col("newest")).fill_null(False)
-        origin_of_features = pl.when(late).then(pl.lit("point_in_time")).otherwise(pl.lit("online"))
+        found = found.join(newest, on="origin", how="left").sort("place")
+        late = found.select((pl.col("event_timestamp") < pl.col("newest")).fill_null(False)).to_series()
         absent = [name for name in USE_CASE.features.numeric if name not in found.columns]
-        found = found.with_columns(pl.lit(None, pl.Float64).alias(name) for name in absent)
-        return found.sort("place").with_columns(features_from=origin_of_features).drop("place", "newest")
+        features = {"temp": found["temp"].to_list()} | {name: [None] * len(found) for name in absent}
+        return LookedUp(features, ["point_in_time" if each else "online" for each in late], [None] * len(found))
 
 
 def temperatures(*known: tuple[str, datetime, float]) -> InMemoryFeatures:

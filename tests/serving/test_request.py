@@ -2,26 +2,34 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_assets.serving.request import MAX_PROBLEMS, MAX_ROWS, BadRequest, read_rows, request_columns
-from mlops_assets.spec.contract import Column
+from mlops_assets.serving.decode import RequestDecoder
+from mlops_assets.serving.request import MAX_PROBLEMS, Asked, BadRequest, read_request
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import FLIGHT
 
-COLUMNS = request_columns(USE_CASE)
+MAX_ROWS = USE_CASE.serving.limits.max_rows
+INPUTS = dict.fromkeys(USE_CASE.features.numeric, 1.5) | dict.fromkeys(USE_CASE.features.categorical, "UA")
+fast = RequestDecoder(USE_CASE)
 
 
-def read(rows: object) -> pl.DataFrame:
-    return read_rows(json.dumps({"rows": rows}).encode(), COLUMNS)
+def slow(body: bytes) -> Asked:
+    return read_request(body, USE_CASE)
+
+
+def read(rows: object) -> list[dict[str, Any]]:
+    """As both readers understand it."""
+    body = json.dumps({"rows": rows}).encode()
+    assert fast(body) == slow(body)
+    return [dict(zip(USE_CASE.features.request, row, strict=True)) for row in fast(body).rows or ()]
 
 
 def refused(body: bytes) -> BadRequest:
     with pytest.raises(BadRequest) as caught:
-        read_rows(body, COLUMNS)
+        fast(body)
     return caught.value
 
 
@@ -30,19 +38,16 @@ def refused_row(**changes: Any) -> BadRequest:
 
 
 def test_a_good_request_becomes_typed_rows_in_order():
-    frame = read([FLIGHT, FLIGHT | {"flight": 7, "tailnum": None}])
-    assert frame.columns == list(USE_CASE.features.request)
-    assert frame["flight"].to_list() == [1545, 7]
-    assert frame["tailnum"].to_list() == ["N14228", None]
-    assert frame["sched_dep"].dtype == pl.Datetime("us", "UTC")
-    assert frame["sched_dep"][0] == datetime(2013, 7, 1, 14, 5, tzinfo=UTC)
+    first, second = read([FLIGHT, FLIGHT | {"flight": 7, "tailnum": None}])
+    assert first == FLIGHT | {"sched_dep": datetime(2013, 7, 1, 14, 5, tzinfo=UTC)}
+    assert second == first | {"flight": 7, "tailnum": None}
 
 
 @pytest.mark.parametrize(
     "moment", ["2013-07-01T14:05:00", "2013-07-01T14:05:00+00:00", "2013-07-01T10:05:00-04:00", "20130701T140500Z"]
 )
 def test_a_moment_is_utc_unless_it_says_otherwise(moment: str):
-    assert read([FLIGHT | {"sched_dep": moment}])["sched_dep"][0] == datetime(2013, 7, 1, 14, 5, tzinfo=UTC)
+    assert read([FLIGHT | {"sched_dep": moment}])[0]["sched_dep"] == datetime(2013, 7, 1, 14, 5, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +109,7 @@ def test_a_body_that_is_no_request_says_what_one_is(body: bytes, found: str):
 
 
 def test_too_many_rows_are_refused_and_the_most_are_read():
-    assert read([FLIGHT] * MAX_ROWS).height == MAX_ROWS
+    assert len(read([FLIGHT] * MAX_ROWS)) == MAX_ROWS
     problem = refused(json.dumps({"rows": [FLIGHT] * (MAX_ROWS + 1)}).encode()).problems[0]
     assert (problem.found, problem.legal) == ("10001 rows", "1 to 10000 rows")
 
@@ -116,12 +121,29 @@ def test_only_the_first_problems_are_listed_and_all_are_counted():
     assert said["total_errors"] == 1000 and said["error"] == said["errors"][0]
 
 
-def test_floats_and_truths_are_read_too():
-    columns = (Column(name="x", dtype="float", description="", max=2), Column(name="yes", dtype="bool", description=""))
-    assert read_rows(b'{"rows": [{"x": 1, "yes": true}]}', columns).row(0) == (1.0, True)
-    with pytest.raises(BadRequest) as caught:
-        read_rows(b'{"rows": [{"x": Infinity, "yes": 1}, {"x": 2.5, "yes": false}]}', columns)
-    assert [(problem.row, problem.field) for problem in caught.value.problems] == [(0, "x"), (0, "yes"), (1, "x")]
+def test_features_may_come_with_the_request_alone_or_beside_its_rows():
+    values = tuple(INPUTS.values())
+    assert fast(json.dumps({"features": [INPUTS]}).encode()) == Asked(None, [values])
+    both = fast(json.dumps({"rows": [FLIGHT], "features": [INPUTS | {"temp": None, "dest": None}]}).encode())
+    assert both.rows and both.inputs and len(both) == 1 and None in both.inputs[0]
+
+
+@pytest.mark.parametrize(
+    ("said", "field", "found"),
+    [
+        ({"features": [INPUTS], "rows": [FLIGHT, FLIGHT]}, "features", "1 features and 2 rows"),
+        ({"features": [INPUTS | {"temp": "warm"}]}, "temp", '"warm"'),
+        ({"features": [INPUTS | {"dest": 7}]}, "dest", "7"),
+        ({"features": [INPUTS | {"speed": 7}]}, "speed", "an unknown field"),
+        ({"features": [{}]}, "minute_of_day", "nothing"),
+        ({"features": []}, "features", "0 features"),
+        ({"features": None}, "features", "null"),
+        ({}, "rows", "{}"),
+    ],
+)
+def test_features_that_no_model_reads_are_refused(said: dict[str, Any], field: str, found: str):
+    bodies = [(problem.field, problem.found) for problem in refused(json.dumps(said).encode()).problems]
+    assert any(field == where and what.startswith(found) for where, what in bodies), bodies
 
 
 json_values = st.recursive(
@@ -130,10 +152,39 @@ json_values = st.recursive(
 )
 
 
-@given(st.lists(st.dictionaries(st.sampled_from(list(FLIGHT)), json_values) | json_values, max_size=3))
-def test_whatever_is_sent_is_read_or_refused_and_the_refusal_can_be_said(rows: list[object]):
+fields = st.dictionaries(st.sampled_from([*FLIGHT, "more"]), json_values)
+likely = st.fixed_dictionaries(
+    {
+        "carrier": st.sampled_from(["UA", "ua", "U", "", None]),
+        "flight": st.integers(-1, 10_001) | st.floats() | st.just(2**63),
+        "tailnum": st.none() | st.text(max_size=3) | st.just("N14228"),
+        "origin": st.sampled_from(["EWR", "BOS"]),
+        "dest": st.just("IAH"),
+        "sched_dep": st.datetimes(timezones=st.none() | st.timezones()).map(str) | st.dates().map(str),
+    }
+)
+
+
+@given(st.lists(likely | fields | json_values, max_size=3))
+def test_both_readers_understand_the_same_and_every_refusal_can_be_said(rows: list[object]):
     body = json.dumps({"rows": rows}).encode()
+    outcomes: list[object] = []
+    for reader in (fast, slow):
+        try:
+            outcomes.append(reader(body))
+        except BadRequest as error:
+            outcomes.append(json.dumps(error.to_dict(), allow_nan=False))
+    assert outcomes[0] == outcomes[1]
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(list(INPUTS)), st.none() | st.floats() | st.text(), min_size=29), max_size=3))
+def test_both_readers_understand_the_same_features(features: list[object]):
+    body = json.dumps({"features": features}).encode()
     try:
-        assert read_rows(body, COLUMNS).height == len(rows)
-    except BadRequest as error:
-        json.dumps(error.to_dict(), allow_nan=False).encode()
+        expected = slow(body)
+    except BadRequest:
+        expected = None
+    try:
+        assert fast(body) == expected
+    except BadRequest:
+        assert expected is None

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
-from mlops_assets.ports.home import Home
+from mlops_assets.ports.home import Environment, Home
 from mlops_assets.serving.boot import assemble
-from mlops_assets.serving.web import MAX_BODY_BYTES, build_app
+from mlops_assets.serving.service import Service
+from mlops_assets.serving.web import Front
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import FLIGHT, MOMENT, place_blessed, temperatures
 
@@ -22,23 +24,26 @@ def home(tmp_path: Path) -> Home:
 
 
 @pytest.fixture
-def client(home: Home) -> Iterator[TestClient]:
-    answering = assemble(USE_CASE, home, temperatures(("EWR", MOMENT - timedelta(hours=8), 40.0), ("EWR", NEWEST, 80.0)))
-    app = build_app()
-    app.state.answering = answering
+def service(home: Home) -> Iterator[Service]:
+    environment = Environment("local", Path(), home, "http://127.0.0.1:3000", USE_CASE.name)
     place_blessed(home, 1, bias=-1)
-    yield TestClient(app, raise_server_exceptions=False)
+    features = temperatures(("EWR", MOMENT - timedelta(hours=8), 40.0), ("EWR", NEWEST, 80.0))
+    service = assemble(USE_CASE, environment, features)
+    service.start()
+    yield service
+    service.stop()
 
 
 @pytest.fixture
-def ready(client: TestClient, home: Home) -> TestClient:
+def client(service: Service) -> TestClient:
+    return TestClient(Front(PlainTextResponse("Bento's"), lambda: service), raise_server_exceptions=False)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def ready(client: TestClient, service: Service, home: Home) -> TestClient:
     place_blessed(home, 1, bias=-1).point(1, "2013-07-01T00:00:00+00:00", "first")
-    slot_of(client).poll()
+    service.answering.slots.poll()
     return client
-
-
-def slot_of(client: TestClient) -> Any:
-    return client.app.state.answering.slot  # type: ignore[attr-defined]
 
 
 def predict(client: TestClient, *rows: dict[str, Any]) -> Any:
@@ -54,7 +59,7 @@ def test_an_answer_carries_probability_decision_version_and_id(ready: TestClient
     (prediction,) = answer["predictions"]
     assert prediction["probability"] == pytest.approx(sigmoid(0.80 - 1), abs=1e-6)
     assert prediction["decision"] is (prediction["probability"] >= USE_CASE.threshold)
-    assert prediction["model_version"] == answer["model_version"] == 1
+    assert (prediction["model_version"], prediction["arm"], answer["plan"]) == (1, "champion", 1)
     assert len(prediction["prediction_id"]) == 32 and prediction["warnings"] == [] and answer["latency_ms"] > 0
 
 
@@ -71,9 +76,9 @@ def test_an_unknown_category_is_answered_with_a_warning(ready: TestClient):
     assert predictions[1]["warnings"] == ["carrier 'ZZ' was not in the training data; the model treats it as unknown"]
 
 
-def test_every_answer_is_logged_with_its_request_and_inputs(ready: TestClient):
+def test_every_answer_is_logged_with_its_request_and_inputs(ready: TestClient, service: Service):
     predictions = predict(ready, FLIGHT, FLIGHT | {"tailnum": None, "origin": "JFK"}).json()["predictions"]
-    rows, _ = ready.app.state.answering.log.read()  # type: ignore[attr-defined]
+    rows, _ = service.answering.log.read()
     assert rows["prediction_id"].to_list() == [prediction["prediction_id"] for prediction in predictions]
     assert rows["probability"].to_list() == [prediction["probability"] for prediction in predictions]
     logged = rows.row(0, named=True)
@@ -82,12 +87,12 @@ def test_every_answer_is_logged_with_its_request_and_inputs(ready: TestClient):
     assert len(logged["model_digest"]) == 64 and rows["temp"][1] is None
 
 
-def test_a_refused_request_says_what_is_wrong_and_is_not_logged(ready: TestClient):
+def test_a_refused_request_says_what_is_wrong_and_is_not_logged(ready: TestClient, service: Service):
     response = predict(ready, FLIGHT, FLIGHT | {"flight": "x"})
     assert response.status_code == 400
     said = response.json()["error"]
     assert (said["row"], said["field"], said["found"]) == (1, "flight", '"x"')
-    assert ready.app.state.answering.log.segments() == []  # type: ignore[attr-defined]
+    assert service.answering.log.segments() == []
 
 
 def test_without_a_champion_the_answer_says_so_and_when_to_come_back(client: TestClient):
@@ -105,9 +110,9 @@ def test_the_plan_says_what_answers_since_when(ready: TestClient):
 
 
 def test_a_body_that_is_too_large_is_refused(ready: TestClient):
-    response = ready.post("/predict", content=b" " * (MAX_BODY_BYTES + 1))
+    response = ready.post("/predict", content=b" " * (USE_CASE.serving.limits.max_body_bytes + 1))
     assert response.status_code == 413
-    assert str(MAX_BODY_BYTES) in response.json()["error"]["legal"]
+    assert str(USE_CASE.serving.limits.max_body_bytes) in response.json()["error"]["legal"]
 
 
 def test_a_wrong_method_is_refused_in_json(ready: TestClient):
@@ -118,7 +123,9 @@ def test_a_wrong_method_is_refused_in_json(ready: TestClient):
 def test_when_the_log_cannot_be_written_nothing_is_answered(ready: TestClient, home: Home):
     home.prediction_log.write_text("a file where the folder belongs")
     response = predict(ready, FLIGHT)
-    assert response.status_code == 500 and "prediction" not in response.text
+    assert response.status_code == 503 and "prediction_id" not in response.text
+    assert response.headers["Retry-After"] and "prediction log cannot be written" in response.json()["error"]["found"]
+    assert "mlops_log_failures_total 1.0" in ready.get("/metrics").text
 
 
 def test_the_openapi_document_describes_every_request_field_with_an_example(ready: TestClient):
@@ -129,4 +136,53 @@ def test_the_openapi_document_describes_every_request_field_with_an_example(read
     assert list(row["properties"]) == row["required"] == list(USE_CASE.features.request)
     assert row["properties"]["origin"]["enum"] == ["EWR", "JFK", "LGA"]
     assert "Flight number." in row["properties"]["flight"]["description"]
-    assert predict(ready, *content["example"]["rows"]).status_code == 200
+    for example in content["examples"].values():
+        assert ready.post("/predict", json=example["value"]).status_code == 200
+
+
+def test_features_given_are_taken_as_they_are_and_logged(ready: TestClient, service: Service):
+    inputs = dict.fromkeys(USE_CASE.features.numeric) | {"carrier": "UA", "origin": "EWR", "dest": None, "weekday": "Mon"}
+    given = [inputs | {"temp": 60.0}, inputs | {"temp": None}]
+    alone = ready.post("/predict", json={"features": given}).json()["predictions"]
+    beside = ready.post("/predict", json={"features": given, "rows": [FLIGHT, FLIGHT]}).json()["predictions"]
+    for first, second in (alone, beside):
+        assert first["probability"] == pytest.approx(sigmoid(0.60 - 1), abs=1e-6) and first["features_from"] == "request"
+        assert second["probability"] == pytest.approx(sigmoid(-1), abs=1e-6)
+    rows, _ = service.answering.log.read()
+    assert rows["flight"].to_list() == [None, None, 1545, 1545] and rows["temp"].to_list() == [60.0, None, 60.0, None]
+    assert rows["carrier"].to_list() == ["UA"] * 4 and rows["event_timestamp"].null_count() == 0
+
+
+def test_an_explanation_adds_up_to_the_prediction(ready: TestClient):
+    (prediction,) = ready.post("/predict?explain=true", json={"rows": [FLIGHT]}).json()["predictions"]
+    said = prediction["explanation"]
+    assert next(iter(said["contributions"])) == "temp"
+    log_odds = sum(said["contributions"].values()) + math.log(said["baseline_probability"] / (1 - said["baseline_probability"]))
+    assert sigmoid(log_odds) == pytest.approx(prediction["probability"], abs=1e-6)
+    assert "explanation" not in predict(ready, FLIGHT).json()["predictions"][0]
+    refused = ready.post("/predict?explain=true", json={"rows": [FLIGHT] * 11})
+    assert (refused.status_code, refused.json()["error"]["legal"]) == (400, "at most 10 rows")
+
+
+def test_a_request_belongs_to_the_trace_of_its_caller(ready: TestClient, service: Service):
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    for header in (f"00-{trace}-00f067aa0ba902b7-01", "nonsense", ""):
+        ready.post("/predict", json={"rows": [FLIGHT]}, headers={"traceparent": header})
+    traces = service.answering.log.read()[0]["trace_id"].to_list()
+    assert traces[0] == trace and len(set(traces)) == 3 and {len(each) for each in traces} == {32}
+
+
+def test_what_was_asked_is_counted_by_status_and_arm(ready: TestClient):
+    predict(ready, FLIGHT, FLIGHT)
+    predict(ready, {})
+    ready.get("/predict")
+    counted = ready.get("/metrics").text
+    for status in ("200", "400", "405"):
+        assert f'mlops_requests_total{{status="{status}"}} 1.0' in counted
+    assert 'mlops_answer_seconds_count{arm="champion",version="1"} 1.0' in counted
+    assert 'mlops_predictions_total{arm="champion",features_from="online",version="1"} 2.0' in counted
+    assert "mlops_plan 1.0" in counted
+
+
+def test_what_is_not_ours_is_answered_from_behind(client: TestClient):
+    assert client.get("/livez").text == "Bento's"

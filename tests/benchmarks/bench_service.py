@@ -1,0 +1,253 @@
+"""This service beside a hand-written FastAPI, plain @bentoml.api, `mlflow models serve` and MLServer: one model, one run.
+
+Each server in turn, over rounds; ratios compare servers of one round, and their median is judged. The peak is that of a
+closed loop of 8 connections; latencies under an open loop, at half of a peak, count from when a request was due. Then a
+soak of this service with features looked up. Generator and server share the machine, and nothing is pinned to a core.
+It ends with code 1 when a bound is broken, and with 2 when none is but others kept the machine busy in most rounds: a peer
+that is disturbed makes this service look good. No round is ever left out; a peer that cannot be installed is left out, with the reason.
+"""
+
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from mlops_assets.ports.home import Home
+from mlops_assets.ports.processes import Processes
+from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.benchmarks import contenders
+from tests.benchmarks.bystanders import Bystanders
+from tests.benchmarks.contenders import BENTO, FASTAPI, GIVEN, LOOKED_UP, Contender, Ground, NotInstalled, Question
+from tests.benchmarks.flight_home import Flights, furnish
+from tests.benchmarks.soak import soak
+from tests.ports.redis_server import RedisServer
+
+MIN_TO_FASTAPI, MAX_P99_TO_FASTAPI, MIN_TO_BENTO, MAX_LOOKUP_P99_MS = 1.0, 1.5, 5.0, 5.0
+ROUNDS, SECONDS, WARM_SECONDS, SOAK_SECONDS = 3, 4.0, 1.5, 600.0
+CONNECTIONS, OPEN_CONNECTIONS = 8, 64
+JUDGED, MAX_OTHERS_CORES = (FASTAPI, GIVEN, LOOKED_UP, BENTO), 0.2  # alone on the machine it stays below 0.1
+PEERS = (contenders.bento, contenders.mlflow, contenders.mlserver)
+
+Found = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One question in one round: the closed loop, the open loop at `rate` requests a second, cores used by others meanwhile."""
+
+    peak: Found
+    rate: float
+    open: Found
+    others: float
+
+    @property
+    def answered(self) -> int:
+        return self.peak["answered"] + self.open["answered"]
+
+    @property
+    def failed(self) -> int:
+        return sum(self.peak["failed"].values()) + sum(self.open["failed"].values())
+
+
+@dataclass
+class Report:
+    """What was found: a line is printed at once, `broken` decides how the run ends."""
+
+    broken: list[str] = field(default_factory=list[str])
+
+    def judge(self, what: str, found: list[float], *, least: float = 0.0, most: float = math.inf, unit: str = "x") -> None:
+        middle = statistics.median(found)
+        held = least <= middle <= most
+        bound = f"at least {least:g}" if math.isinf(most) else f"{least:g} to {most:g}" if least else f"at most {most:g}"
+        spread = f", {min(found):.2f} to {max(found):.2f}" if len(found) > 1 else ""
+        print(f"  {what:<58} {middle:.3f}{unit} ({bound}{unit}{spread})  {'ok' if held else 'BROKEN'}")
+        if not held:
+            self.broken.append(what)
+
+
+# --- one server -------------------------------------------------------------------------------------------------------
+
+
+def command(question: Question, seconds: float, rate: float | None = None, seed: int = 0) -> list[str]:
+    said = [sys.executable, "-m", "tests.benchmarks.load", question.url, str(question.bodies), f"--seconds={seconds}"]
+    said += [f"--seed={seed}", *(f"--header={header}" for header in question.headers)]
+    said.append(f"--connections={CONNECTIONS if rate is None else OPEN_CONNECTIONS}")
+    return said if rate is None else [*said, f"--rate={rate}"]
+
+
+def load(question: Question, seconds: float, rate: float | None = None, seed: int = 0) -> Found:
+    asked = command(question, seconds, rate, seed)
+    done = subprocess.run(asked, cwd=contenders.PROJECT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{question.name} · the generator ended with {done.returncode}: {done.stderr[-1000:]}")
+    return json.loads(done.stdout)
+
+
+def check(question: Question, expected: float) -> None:
+    """Whether the answer to the first body is the model's own, and none is given without the key. Raises ValueError."""
+    headers = dict(header.split(": ", 1) for header in question.headers) | {"Content-Type": "application/json"}
+    body = question.bodies.read_bytes().splitlines()[0]
+    answer = httpx.post(question.url, content=body, headers=headers, trust_env=False, timeout=30)
+    if question.headers and httpx.post(question.url, content=body, trust_env=False, timeout=30).status_code != 401:
+        raise ValueError(f"{question.name} · answers without its API key. Measure it with everything on.")
+    answer.raise_for_status()
+    found = question.probability(answer.json())
+    if question.name != LOOKED_UP and abs(found - expected) > 1e-5:
+        raise ValueError(f"{question.name} · found probability {found}, the model says {expected}. It serves another model.")
+
+
+def take(contender: Contender, expected: float, rate: Callable[[str, float], float], said: Any) -> dict[str, Taken]:
+    """Every question of one server, from its start to its end."""
+    taken: dict[str, Taken] = {}
+    with Processes([contender.child]):
+        for question in contender.questions:
+            check(question, expected)
+            load(question, WARM_SECONDS)
+            bystanders = Bystanders()
+            peak = load(question, said.seconds)
+            asked = rate(question.name, peak["rate"])
+            steady = load(question, said.seconds, asked)
+            taken[question.name] = Taken(peak, asked, steady, bystanders.cores())
+    return taken
+
+
+# --- all of them ------------------------------------------------------------------------------------------------------
+
+
+def take_all(ground: Ground, said: Any) -> list[dict[str, Taken]]:
+    """One entry a round. FastAPI and this service with features given get one rate: half of FastAPI's first peak."""
+    shared: list[float] = []
+
+    def rate(name: str, peak: float) -> float:
+        if name == FASTAPI and not shared:
+            shared.append(peak / 2)
+        return shared[0] if name in (FASTAPI, GIVEN) else peak / 2
+
+    entered = [contenders.fastapi(ground), contenders.service(ground), *present(ground)]
+    rounds: list[dict[str, Taken]] = []
+    print("closed loop: rate, p50, p99; open loop: p50, p99, p99.9; cores that others used meanwhile")
+    for number in range(said.rounds):
+        rounds.append({})
+        for contender in entered[:: (-1) ** number]:
+            taken = take(contender, ground.flights.first_probability, rate, said)
+            rounds[-1] |= taken
+            for name, each in taken.items():
+                print(f"  round {number + 1}  {line(name, each)}", flush=True)
+    return rounds
+
+
+def present(ground: Ground) -> list[Contender]:
+    entered: list[Contender] = []
+    for peer in PEERS:
+        try:
+            entered.append(peer(ground))
+        except NotInstalled as reason:
+            print(f"  left out: {reason}")
+    return entered
+
+
+def line(name: str, taken: Taken) -> str:
+    peak, steady = taken.peak, taken.open
+    failed = f"  FAILED {taken.failed}" if taken.failed else ""
+    return (
+        f"{name:<29} {peak['rate']:7,.0f}/s {peak['p50_ms']:6.2f} {peak['p99_ms']:7.2f} ms   "
+        f"open at {taken.rate:6,.0f}/s {steady['p50_ms']:6.2f} {steady['p99_ms']:7.2f} {steady['p999_ms']:7.2f} ms  others {taken.others:.1f}{failed}"
+    )
+
+
+def compare(rounds: list[dict[str, Taken]], report: Report) -> None:
+    print("\nmedians of the rounds, and throughput to FastAPI's")
+    for name in rounds[0]:
+        ratios = [each[name].peak["rate"] / each[FASTAPI].peak["rate"] for each in rounds]
+        found = [statistics.median(each[name].peak[what] for each in rounds) for what in ("rate", "p50_ms", "p99_ms")]
+        steady = statistics.median(each[name].open["p99_ms"] for each in rounds)
+        print(
+            f"  {name:<29} {found[0]:7,.0f}/s {found[1]:6.2f} {found[2]:7.2f} ms   open loop's p99 {steady:7.2f} ms  "
+            f" {statistics.median(ratios):5.2f}x"
+        )
+    print("\nbounds")
+    for peer, least in ((FASTAPI, MIN_TO_FASTAPI), (BENTO, MIN_TO_BENTO)):
+        ratios = [each[GIVEN].peak["rate"] / each[peer].peak["rate"] for each in rounds]
+        report.judge(f"throughput, features given, to {peer}", ratios, least=least)
+    p99s = [each[GIVEN].open["p99_ms"] / each[FASTAPI].open["p99_ms"] for each in rounds]
+    report.judge("p99 at the same rate, features given, to FastAPI's", p99s, most=MAX_P99_TO_FASTAPI)
+    looked_up = [each[LOOKED_UP].open["p99_ms"] for each in rounds]
+    report.judge("p99, looked up on Redis, at half of the peak", looked_up, most=MAX_LOOKUP_P99_MS, unit=" ms")
+    failed = [float(sum(each[name].failed for each in rounds)) for name in (GIVEN, LOOKED_UP)]
+    report.judge("requests of this service that failed", [sum(failed)], most=0, unit="")
+
+
+def is_noisy(rounds: list[dict[str, Taken]]) -> bool:
+    """Whether others kept the machine busy, during what is judged, in most rounds."""
+    quiet = [all(each[name].others <= MAX_OTHERS_CORES for name in JUDGED) for each in rounds]
+    print(f"\n{sum(quiet)} of {len(quiet)} rounds were quiet: others used at most {MAX_OTHERS_CORES} cores during what is judged")
+    return 2 * sum(quiet) <= len(quiet)
+
+
+def logged(home: Home) -> int:
+    """Lines of the prediction log, one an answer; those of the warm-ups count too."""
+    lines = 0
+    for segment in (home.prediction_log / USE_CASE.name).glob("*.jsonl"):
+        with segment.open("rb") as file:
+            lines += sum(1 for _ in file)
+    return lines
+
+
+def print_generator(ground: Ground) -> None:
+    bare = contenders.bare(ground)
+    with Processes([bare.child]):
+        load(bare.questions[0], 1)
+        found = load(bare.questions[0], 2)
+    print(
+        f"the generator against a bare socket: {found['rate']:,.0f}/s, p99 {found['p99_ms']:.2f} ms; it limits nobody below that"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each loop in each round")
+    parser.add_argument("--soak-seconds", type=float, default=SOAK_SECONDS, help="0: no soak")
+    said = parser.parse_args()
+    report, started, flights = Report(), time.monotonic(), Flights()
+    with tempfile.TemporaryDirectory() as folder:
+        redis = RedisServer(Path(folder) / "redis", durable=False)
+        redis.start()
+        try:
+            home = Home(Path(folder) / "home")
+            ground = Ground(Path(folder), flights, home, redis.url, furnish(home, flights, redis.url))
+            print_generator(ground)
+            rounds = take_all(ground, said)
+            compare(rounds, report)
+            answered = sum(each[name].answered for each in rounds for name in (GIVEN, LOOKED_UP))
+            if said.soak_seconds:
+                half = statistics.median(each[LOOKED_UP].rate for each in rounds)
+                answered += soak(
+                    contenders.service(ground), lambda question: command(question, said.soak_seconds, half), report.judge
+                )
+            report.judge("lines of the prediction log to answers counted", [logged(home) / answered], least=1.0)
+        finally:
+            redis.kill()
+    noisy = is_noisy(rounds)
+    load_average = ", ".join(f"{each:.1f}" for each in psutil.getloadavg())
+    print(
+        f"\n{time.monotonic() - started:.0f} s on {psutil.cpu_count()} cores; load of the last 1, 5 and 15 minutes: {load_average}"
+    )
+    doubt = " Too noisy to tell: run it again on an idle machine." if noisy else ""
+    print(f"broken: {'; '.join(report.broken) or 'nothing'}.{doubt}")
+    return 1 if report.broken else 2 if noisy else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

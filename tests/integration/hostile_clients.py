@@ -1,0 +1,104 @@
+"""Clients that mean harm, or do it, and what a server may suffer from them.
+
+Belongs here: sending too much, too slowly; watching memory and everybody else's answers meanwhile. Not here: what is expected
+of each (test_service_contract.py).
+"""
+
+import socket
+import time
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.client import HTTPException, HTTPResponse
+from threading import Event, Thread
+
+import psutil
+
+from tests.integration.running_service import Server
+from tests.integration.traffic import given, looked_up, traffic
+
+MB = 1024 * 1024
+PROMPT_S = 1.5  # for everybody else, on a machine that runs tests; they take some milliseconds
+
+
+@dataclass
+class Memory:
+    """Of a process, while it is watched: resident bytes before, and at most."""
+
+    before: int
+    most: int = 0
+    ended: Event = field(default_factory=Event)
+
+    def watch(self, process: psutil.Process) -> None:
+        while not self.ended.wait(0.02):
+            self.most = max(self.most, process.memory_info().rss)
+
+    @property
+    def grew_mb(self) -> float:
+        return (self.most - self.before) / MB
+
+
+@contextmanager
+def unharmed(server: Server, max_grown_mb: float) -> Generator[None]:
+    """Whatever happens within, others are answered promptly, all of them, and memory stays within bounds."""
+    worker = server.worker()
+    memory = Memory(worker.memory_info().rss)
+    watching = Thread(target=memory.watch, args=(worker,))
+    watching.start()
+    try:
+        with traffic(server, clients=1, asks=(given, looked_up)) as flow:
+            time.sleep(0.1)
+            yield
+            time.sleep(0.1)
+    finally:
+        memory.ended.set()
+        watching.join()
+    assert flow.sent == flow.answers > 10 and flow.longest_s < PROMPT_S
+    assert memory.grew_mb < max_grown_mb
+    assert server.worker().pid == worker.pid
+
+
+def sent(server: Server, head: str, pieces: Iterable[bytes]) -> int | None:
+    """The status that a client is told who sends all that it can; None when its connection was cut before."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        with suppress(OSError):  # when the server has stopped reading, its answer may lie there
+            connection.sendall(f"POST /predict HTTP/1.1\r\nHost: test\r\n{head}\r\n\r\n".encode())
+            for piece in pieces:
+                connection.sendall(piece)
+        try:
+            response = HTTPResponse(connection)
+            response.begin()
+            return response.status
+        except (OSError, HTTPException):
+            return None
+
+
+@dataclass
+class SlowLoris:
+    """Connections that send one byte now and then, and what each was told before it was cut."""
+
+    connections: dict[socket.socket, float]
+    lives: list[float] = field(default_factory=list[float])
+    told: list[bytes] = field(default_factory=list[bytes])
+
+    def bite(self) -> None:
+        for connection, began in list(self.connections.items()):
+            try:
+                connection.setblocking(False)
+                connection.send(b"a")
+                answer = connection.recv(65536)
+            except BlockingIOError:
+                continue
+            except OSError:
+                answer = b""
+            self.told.append(answer)
+            self.lives.append(time.monotonic() - began)
+            connection.close()
+            del self.connections[connection]
+
+
+def slow_loris(server: Server, head: bytes, count: int) -> SlowLoris:
+    connections = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(count)]
+    for connection in connections:
+        connection.sendall(head)
+    return SlowLoris(dict.fromkeys(connections, time.monotonic()))

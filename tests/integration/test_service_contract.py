@@ -1,0 +1,225 @@
+"""What strangers may send to a running service: all that its page allows, and all that it does not."""
+
+import gzip
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+
+from mlops_assets.ports.api_keys import ApiKeys
+from mlops_assets.ports.home import Home
+from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.integration import traffic as ask
+from tests.integration.hostile_clients import MB, sent, slow_loris, unharmed
+from tests.integration.running_service import AT, Server, Told, started, wait_until
+from tests.integration.traffic import flights, log_of, traffic
+from tests.serving.flights import FLIGHT, place_blessed
+
+pytestmark = pytest.mark.integration
+
+
+MOST = USE_CASE.serving.limits.max_body_bytes
+
+CUT_OFF_S = 10  # of headers, and of bodies
+UNSAID = {"as many features as rows", "at most 10 rows"}  # what OpenAPI has no words for: equal lengths, rows to explain
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Server]]:
+    """One with the usual limits, one with narrow ones."""
+    both = tuple(
+        Server(Home(tmp_path_factory.mktemp(name)), f"tests.integration.varied_services:{name}") for name in ("Sticky", "Narrow")
+    )
+    for server in both:
+        place_blessed(server.home, 1, bias=-1).point(1, AT, "first")
+    with started(*both):
+        yield both[0], both[1]
+
+
+@pytest.fixture
+def server(servers: tuple[Server, Server]) -> Server:
+    return servers[0]
+
+
+@pytest.fixture
+def narrow(servers: tuple[Server, Server]) -> Server:
+    time.sleep(1)  # its callers have used up their rate
+    return servers[1]
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def test_schemathesis_finds_no_answer_that_the_page_does_not_describe(server: Server, tmp_path: Path):
+    command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"http://127.0.0.1:{server.port}/openapi.json"]
+    # A valid request that is refused is looked for below, for here no exception can be made for what is UNSAID.
+    said = ["--max-examples", "60", "--continue-on-failure", "--exclude-checks", "positive_data_acceptance", "--seed", "4"]
+    done = subprocess.run([*command, *said], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert server.counted("mlops_requests_total", status="200") > 50 and server.counted("mlops_requests_total", status="400") > 50
+    assert server.counted("mlops_requests_total", status="500") == 0
+
+
+def test_what_the_page_allows_is_answered(server: Server):
+    operation = schemathesis.openapi.from_url(f"http://127.0.0.1:{server.port}/openapi.json")["/predict"]["POST"]
+    answered = 0
+
+    @settings(max_examples=60, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck), database=None)
+    @given(operation.as_strategy())
+    def every_request(case: schemathesis.Case) -> None:
+        nonlocal answered
+        response = case.call()
+        answered += response.status_code == 200
+        assert response.status_code == 200 or {each["legal"] for each in response.json()["errors"]} <= UNSAID, response.text
+
+    every_request()
+    assert answered > 30
+
+
+# --- what is too large ------------------------------------------------------------------------------------------------
+
+
+def test_a_hundred_megabytes_are_refused_however_they_come_and_never_held(server: Server):
+    piece = b" " * 65536
+    chunk, count = b"%x\r\n%b\r\n" % (len(piece), piece), 100 * MB // len(piece)
+    announced, chunked = f"Content-Length: {100 * MB}", "Transfer-Encoding: chunked"
+    asked = server.counted("mlops_requests_total", status="413")
+    with unharmed(server, max_grown_mb=4 * MOST / MB + 60), ThreadPoolExecutor(8) as clients:
+        told = [clients.submit(sent, server, announced, [piece] * count) for _ in range(4)]
+        told += [clients.submit(sent, server, chunked, [chunk] * count) for _ in range(4)]
+        assert {each.result() for each in told} <= {413, None}
+        assert sent(server, f"{announced}\r\nExpect: 100-continue", []) == 413
+    assert server.counted("mlops_requests_total", status="413") == asked + len(told) + 1
+
+
+@pytest.mark.parametrize(
+    ("start", "one", "end", "status"),
+    [
+        (b'{"rows": [', b"{},", b"{}]}", 400),
+        (b"", b"[", b"", 400),
+        (b'{"rows": [{"carrier": ', b'{"a":', b"", 400),
+        (b'{"rows": [{', b'"a":1,', b'"b":1}]}', 400),
+        (b'{"features": [{"temp": 1', b"1", b"}]}", 400),
+        (b'{"rows": [{"carrier": "', b"\\u0041", b'"}]}', 400),
+    ],
+    ids=["empty rows", "deep lists", "deep objects", "unknown fields", "a long number", "a long text"],
+)
+def test_the_largest_body_that_is_read_holds_nobody_up(server: Server, start: bytes, one: bytes, end: bytes, status: int):
+    body = start + one * ((MOST - len(start) - len(end)) // len(one)) + end
+    with unharmed(server, max_grown_mb=4 * MOST / MB + 60):
+        assert server.ask("/predict", body).status == status
+
+
+def test_ten_thousand_wrong_rows_hold_nobody_up(server: Server):
+    with unharmed(server, max_grown_mb=60):
+        told = [server.predict({"rows": [{}] * 10_000}) for _ in range(5)]
+    assert {each.status for each in told} == {400} and len(told[0].said["errors"]) == 20
+    assert told[0].said["total_errors"] < 1100  # of 60,000: none is looked for that nobody reads
+
+
+# --- what is no request -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps({"rows": [FLIGHT]}).encode("utf-16"),
+        json.dumps({"rows": [FLIGHT]}).encode("utf-32"),
+        json.dumps({"rows": [FLIGHT | {"carrier": "Ü"}]}, ensure_ascii=False).encode("latin-1"),
+        gzip.compress(json.dumps({"rows": [FLIGHT]}).encode()),
+        b'{"rows": [{"carrier": "\xff\xfe"}]}',
+        b'{"rows": [{"carrier": "\\ud800"}]}',
+        b"\x00" * 1000,
+        b"",
+        b'{"rows": [], "rows": []}',
+        b'{"rows": [], "features": []}',
+        json.dumps({"rows": [FLIGHT], "features": []}).encode(),
+        json.dumps({"rows": [], "features": [ask.NOTHING]}).encode(),
+        *(json.dumps({"rows": [FLIGHT | {"flight": value}]}).encode() for value in (float("nan"), float("inf"), 1e400, 10**400)),
+        *(json.dumps({"features": [ask.NOTHING | {"temp": value}]}).encode() for value in (float("nan"), float("-inf"))),
+        b'{"features": [' + json.dumps(ask.NOTHING | {"temp": 0}).encode().replace(b'"temp": 0', b'"temp": 1e999') + b"]}",
+    ],
+)
+def test_what_is_no_request_is_told_what_one_is(server: Server, body: bytes):
+    told = server.ask("/predict", body, {"Content-Type": "application/json"})
+    if body.startswith(b"\xff\xfe"):
+        assert told.status in (200, 400)  # json.loads knows UTF-16 by its mark
+    else:
+        assert told.status == 400 and set(told.said["error"]) == {"row", "field", "found", "legal", "next"}
+
+
+def test_a_body_that_says_it_is_compressed_is_read_as_it_is(server: Server):
+    body = gzip.compress(json.dumps({"rows": [FLIGHT]}).encode())
+    assert server.ask("/predict", body, {"Content-Encoding": "gzip"}).status == 400
+    assert (
+        server.predict({"rows": [FLIGHT]}, **{"Content-Encoding": "gzip", "Content-Type": "text/plain; charset=utf-16"}).status
+        == 200
+    )
+
+
+def test_slow_clients_are_cut_off_and_hold_nobody_up(server: Server):
+    start = b"POST /predict HTTP/1.1\r\nHost: test\r\n"
+    with unharmed(server, max_grown_mb=60):
+        headers = slow_loris(server, start + b"X-Slow: ", 150)
+        bodies = slow_loris(server, start + b"Content-Length: 1000\r\n\r\n", 150)
+        until = time.monotonic() + CUT_OFF_S + 5
+        while (headers.connections or bodies.connections) and time.monotonic() < until:
+            headers.bite()
+            bodies.bite()
+            time.sleep(0.3)
+    assert not headers.connections and not bodies.connections
+    assert min(headers.lives + bodies.lives) > CUT_OFF_S - 2 and set(headers.told) == {b""}
+    assert all(b" 504 " in each.splitlines()[0] for each in bodies.told if each)
+    assert server.counted("mlops_requests_total", status="504") == len(bodies.lives)
+
+
+# --- who is let in ----------------------------------------------------------------------------------------------------
+
+
+def test_too_many_requests_in_a_second_are_told_when_to_come_back(narrow: Server):
+    with traffic(narrow, clients=1, asks=(ask.given,)) as flow:
+        time.sleep(1.5)
+    told = next(each for each in iter(lambda: narrow.predict(ask.given(0)), None) if each.status == 429)
+    assert int(told.headers["retry-after"]) >= 1 and told.said["error"]["legal"] == "20 requests a second for each key"
+    assert set(flow.refused) == {429} and flow.sent == flow.answers + flow.refused[429]
+    assert 40 <= flow.answers <= 55 and flow.difference().answered_not_logged == 0  # a burst of 20, and 20 a second
+
+
+def test_a_key_lets_in_from_when_it_is_made_until_it_is_revoked_while_the_server_runs(narrow: Server):
+    def with_key(token: str) -> Told:
+        time.sleep(0.1)
+        return narrow.predict(ask.given(0), Authorization=f"Bearer {token}")
+
+    keys, now = ApiKeys(narrow.home.keys), datetime.now(UTC)
+    assert narrow.predict(ask.given(0)).status == 200
+    first, second = (keys.add(name, now, lambda name=name: name * 43) for name in ("a", "b"))
+    wait_until(lambda: with_key("").status == 401, 1.5, lambda: "answers without a key")
+    unknown = with_key("mlops_unknown")
+    assert unknown.status == 401 and unknown.headers["www-authenticate"] == "Bearer"
+    assert with_key(first).status == 200 and narrow.predict(ask.given(0), **{"X-API-Key": second}).status == 200
+    keys.revoke("a", now)
+    wait_until(lambda: with_key(first).status == 401, 1.5, lambda: "answers a revoked key")
+    assert with_key(second).status == 200
+    assert narrow.counted("mlops_requests_total", status="401") >= 3 and len(log_of(narrow.home).read()[0]) > 0
+    assert first not in narrow.log.read_text()
+
+
+def test_a_full_service_says_so_at_once_and_when_to_come_back(narrow: Server):
+    """The last of this server: what took too long goes on there for a while, and holds others up."""
+    key = {"X-API-Key": ApiKeys(narrow.home.keys).add("last", datetime.now(UTC), lambda: "last" * 11)}
+    wait_until(lambda: narrow.predict(ask.given(0), **key).status == 200, 3, lambda: "does not know the key")
+    with ThreadPoolExecutor(1) as large:
+        asked = large.submit(lambda: narrow.predict({"rows": flights(0, 60_000)}, **key))
+        wait_until(lambda: narrow.counted("mlops_in_flight") == 1, 5, lambda: "never in flight")
+        told = narrow.predict(ask.given(0), **key)
+        assert asked.result().status == 504  # it takes longer than the 0.3 s that it may
+    assert (told.status, told.headers["retry-after"], told.said["error"]["found"]) == (429, "1", "the service is full")
+    assert narrow.counted("mlops_in_flight") == 0

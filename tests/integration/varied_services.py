@@ -1,0 +1,37 @@
+"""The real Bento service under other declarations than the real one: what the tests beside start.
+
+Belongs here: declarations and their features. Not here: starting them (running_service.py).
+"""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from deploy.service import build_service
+from mlops_assets.ports.home import read_environment
+from mlops_assets.serving.boot import assemble, open_service
+from mlops_assets.serving.service import Service
+from mlops_assets.spec.serving import AnswerLog, Cache, Limits, Serving
+from mlops_assets.spec.use_case import UseCase
+from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.serving.flights import temperatures
+
+STICKY = USE_CASE.but(serving=Serving(sticky_key=("tailnum",)))
+NARROW = USE_CASE.but(
+    serving=Serving(limits=Limits(max_in_flight=1, max_rate=20, max_rows=100_000, timeout=timedelta(seconds=0.3)))
+)
+LENIENT = USE_CASE.but(
+    features=USE_CASE.features.but(when_down="last_known"),
+    serving=Serving(log=AnswerLog(when_full="answer"), cache=Cache(where="redis")),
+)
+
+
+def with_features_in_memory(use_case: UseCase) -> Service:
+    environment = read_environment(os.environ, Path.cwd())
+    traced = os.environ.get("OTEL_SDK_DISABLED") == "false"
+    return assemble(use_case, environment, temperatures(("EWR", datetime(2013, 7, 1, tzinfo=UTC), 80.0)), traced=traced)
+
+
+Sticky = build_service(lambda: with_features_in_memory(STICKY))
+Narrow = build_service(lambda: with_features_in_memory(NARROW))
+Lenient = build_service(lambda: open_service(os.environ, Path.cwd(), (LENIENT,)))

@@ -1,0 +1,115 @@
+"""`mlops keys` as people use it, on a real home."""
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from mlops_assets.cli import app
+from mlops_assets.ports.api_keys import ApiKeys
+from mlops_assets.serving.admission import Admission, NotAdmitted
+from mlops_assets.spec.serving import Limits
+from mlops_assets.use_cases.flight_delay import USE_CASE
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("MLOPS_ENV", "test")
+    monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
+    return lambda *said: CliRunner().invoke(app, ["keys", *said])
+
+
+def added(run: Run, name: str) -> str:
+    result = run("add", name)
+    assert result.exit_code == 0, result.output
+    (token,) = re.findall(r"^  (mlops_\S+)$", result.output, re.MULTILINE)
+    return token
+
+
+def admit(home: Path, token: str) -> str:
+    admission = Admission(ApiKeys(home / "keys"), Limits(), clock=monotonic, open_without_keys=False)
+    return admission.admit([(b"authorization", f"Bearer {token}".encode())])
+
+
+def test_a_token_that_was_shown_is_let_in_until_its_key_is_revoked(run: Run, tmp_path: Path):
+    shop, app_ = added(run, "shop"), added(run, "app")
+    assert len(shop) == len("mlops_") + 43
+    assert (admit(tmp_path, shop), admit(tmp_path, app_)) == ("shop", "app")
+    assert "Active keys: app." in run("revoke", "shop").output
+    with pytest.raises(NotAdmitted):
+        admit(tmp_path, shop)
+    assert admit(tmp_path, app_) == "app"
+
+
+def test_the_line_to_try_is_a_whole_legal_request(run: Run):
+    (line,) = [line for line in run("add", "shop").output.splitlines() if "curl" in line]
+    said = shlex.split(line)
+    assert said[:3] == ["curl", "-s", "http://127.0.0.1:3000/predict"]
+    assert re.fullmatch(r"Authorization: Bearer mlops_\S+", said[said.index("-H") + 1])
+    (row,) = json.loads(said[said.index("-d") + 1])["rows"]
+    assert list(row) == list(USE_CASE.features.request)
+    assert None not in row.values(), "each column of a request declares an example"
+
+
+def test_only_the_first_key_is_said_to_close_the_door(run: Run):
+    assert "It is the first key" in run("add", "shop").output
+    assert "first key" not in run("add", "app").output
+
+
+def test_the_list_tells_names_moments_and_never_a_token(run: Run):
+    token = added(run, "shop")
+    added(run, "app")
+    run("revoke", "app")
+    listed = run("list").output
+    moment = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+    assert re.search(rf"^shop +made {moment} · active · SHA-256 [0-9a-f]{{8}}…$", listed, re.MULTILINE)
+    assert re.search(rf"^app +made {moment} · revoked {moment} · SHA-256", listed, re.MULTILINE)
+    assert token not in listed
+
+
+@pytest.mark.parametrize(("environment", "meaning"), [("test", "everybody is answered"), ("production", "nobody is answered")])
+def test_an_empty_list_says_what_that_means(run: Run, monkeypatch: pytest.MonkeyPatch, environment: str, meaning: str):
+    monkeypatch.setenv("MLOPS_ENV", environment)
+    assert meaning in run("list").output
+
+
+def test_revoking_the_last_key_says_that_nobody_is_answered(run: Run):
+    added(run, "shop")
+    assert "none, so that nobody is answered" in run("revoke", "shop").output
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        (["add", "shop"], "the name 'shop' is in use"),
+        (["add", "My Shop"], "legal: 1 to 63"),
+        (["revoke", "app"], "no active key has the name 'app'; active: shop"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_one_line(run: Run, said: list[str], problem: str):
+    added(run, "shop")
+    result = run(*said)
+    assert result.exit_code == 1
+    assert problem in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_a_damaged_file_and_an_illegal_environment_are_told_in_one_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "api_keys.json").write_text("[")
+    for said in (["add", "shop"], ["list"], ["revoke", "shop"]):
+        result = run(*said)
+        assert (result.exit_code, len(result.output.splitlines())) == (1, 1)
+        assert "cannot be read as API keys" in result.output
+    monkeypatch.setenv("MLOPS_ENV", "staging")
+    assert "MLOPS_ENV · found 'staging'" in run("list").output
