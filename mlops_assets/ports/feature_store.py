@@ -155,7 +155,7 @@ class FeatureStore:
             answer = self._read(entity_rows)
         except NotFilled:
             return self._looked_back(entity_rows)
-        at = self._moments(entity_rows).dt.epoch("us").to_numpy()
+        at = self._moments(entity_rows)
         newer = np.any([times > at for times in answer.event_times.values()], axis=0)
         found = LookedUp(
             {name: plain_values(answer, name) for name in answer.values},
@@ -181,7 +181,7 @@ class FeatureStore:
 
     def _read(self, entity_rows: pl.DataFrame) -> Answer:
         keys = entity_columns(self._registry.views_of(self._service), entity_rows)
-        moments = self._moments(entity_rows).dt.epoch("us").to_numpy()
+        moments = self._moments(entity_rows)
         return self._mirror(self._service).read({name: key.to_list() for name, key in keys.items()}, moments)
 
     def _mirror(self, service: str) -> OnlineMirror:
@@ -239,11 +239,12 @@ class FeatureStore:
         )
         return cast(PolarsRetrievalJob, job).to_polars().drop_nulls(keys)
 
-    def _moments(self, entity_rows: pl.DataFrame) -> pl.Series:
+    def _moments(self, entity_rows: pl.DataFrame) -> Moments:
         name = event_timestamp_of(as_frame(entity_rows))
-        if entity_rows.schema[name] == UTC_MICROSECONDS:
-            return entity_rows[name]
-        return entity_rows.select(utc(name, entity_rows.schema[name]).alias("at")).to_series()
+        moments = entity_rows[name]
+        if moments.dtype != UTC_MICROSECONDS:
+            moments = entity_rows.select(utc(name, moments.dtype)).to_series()
+        return moments.to_physical().to_numpy()
 
 
 def _missing_is_null(name: str, dtype: pl.DataType) -> pl.Expr:

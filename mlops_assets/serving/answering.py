@@ -156,10 +156,10 @@ class Answering:
 
     def _answer(self, lineup: Lineup, asks: Sequence[Ask], given: Sequence[Sequence[Given]]) -> list[Outcome]:
         """Scored together, logged together, and said apart."""
-        every = [row for rows in given for row in rows]
-        scored = iter(self.scorer.score(lineup, every))
+        scored = iter(self.scorer.score(lineup, [row for rows in given for row in rows]))
         outcomes: list[Outcome] = []
         answers: list[Answer] = []
+        answered: list[Given] = []
         logged: list[dict[str, Any]] = []
         for ask, rows in zip(asks, given, strict=True):
             scores = [next(scored) for _ in rows]
@@ -170,12 +170,13 @@ class Answering:
                 continue
             answer = self._said(lineup, ask, rows, scores)
             answers.append(answer)
+            answered += rows
             logged += self._log_rows(ask, answer, rows, scores)
             outcomes.append(msgspec.json.encode(answer))
         self._keep(logged)
         self._count(answers)
         if lineup.shadow:
-            self.shadowing.put(lineup.shadow, every, logged)
+            self.shadowing.put(lineup.shadow, answered, logged)
         return outcomes
 
     def _said(self, lineup: Lineup, ask: Ask, rows: Sequence[Given], scores: Sequence[Scored]) -> Answer:

@@ -85,9 +85,10 @@ class SlowLoris:
         for connection, began in list(self.connections.items()):
             try:
                 connection.setblocking(False)
-                connection.send(b"a")
                 answer = connection.recv(65536)
             except BlockingIOError:
+                with suppress(OSError):
+                    connection.send(b"a")
                 continue
             except OSError:
                 answer = b""

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +49,7 @@ class Server:
 
     home: Home
     service: str = SERVICE
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict[str, str])
     port: int = field(default_factory=free_port)
     process: psutil.Popen | None = None
 
@@ -123,7 +123,7 @@ class Server:
 
 
 @contextmanager
-def started(*servers: Server) -> Iterator[None]:
+def started(*servers: Server) -> Generator[None]:
     """All of them, answering /livez; whatever is left of them is killed at the end."""
     try:
         for server in servers:

@@ -25,9 +25,7 @@ from tests.serving.flights import FLIGHT, place_blessed
 
 pytestmark = pytest.mark.integration
 
-
 MOST = USE_CASE.serving.limits.max_body_bytes
-
 CUT_OFF_S = 10  # of headers, and of bodies
 UNSAID = {"as many features as rows", "at most 10 rows"}  # what OpenAPI has no words for: equal lengths, rows to explain
 
@@ -35,13 +33,13 @@ UNSAID = {"as many features as rows", "at most 10 rows"}  # what OpenAPI has no 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Server]]:
     """One with the usual limits, one with narrow ones."""
-    both = tuple(
+    usual, narrow = (
         Server(Home(tmp_path_factory.mktemp(name)), f"tests.integration.varied_services:{name}") for name in ("Sticky", "Narrow")
     )
-    for server in both:
+    for server in (usual, narrow):
         place_blessed(server.home, 1, bias=-1).point(1, AT, "first")
-    with started(*both):
-        yield both[0], both[1]
+    with started(usual, narrow):
+        yield usual, narrow
 
 
 @pytest.fixture
@@ -177,7 +175,7 @@ def test_slow_clients_are_cut_off_and_hold_nobody_up(server: Server):
             time.sleep(0.3)
     assert not headers.connections and not bodies.connections
     assert min(headers.lives + bodies.lives) > CUT_OFF_S - 2 and set(headers.told) == {b""}
-    assert all(b" 504 " in each.splitlines()[0] for each in bodies.told if each)
+    assert all(b" 504 " in each.splitlines()[0] for each in bodies.told)
     assert server.counted("mlops_requests_total", status="504") == len(bodies.lives)
 
 

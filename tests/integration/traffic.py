@@ -10,7 +10,7 @@ import itertools
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event, Lock, Thread
@@ -46,6 +46,7 @@ class Difference(NamedTuple):
     logged_not_answered: int
     logged_otherwise: int
     logged_again: int
+    answered_again: int = 0  # an id that two answers bear
 
 
 AGREED = Difference(0, 0, 0, 0)
@@ -69,7 +70,6 @@ ASKS: tuple[Callable[[int], dict[str, Any]], ...] = (
     lambda turn: looked_up(turn, QUEUED),
     lambda turn: looked_up(turn, LARGE),
 )
-GIVEN_ONLY = (given, lambda turn: given(turn, QUEUED))
 
 
 @dataclass
@@ -86,9 +86,10 @@ class Traffic:
     cut: int = 0
     not_connected: int = 0
     rows_cut: int = 0
+    answered_again: int = 0
     refused: Counter[int] = field(default_factory=Counter[int])
     answered: dict[str, Answered] = field(default_factory=dict[str, Answered])
-    moments: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
+    moments: list[float] = field(default_factory=list[float])
     longest_s: float = 0.0
     logged: pl.DataFrame = field(default_factory=pl.DataFrame)
     stopped: Event = field(default_factory=Event)
@@ -102,13 +103,18 @@ class Traffic:
                 return client.leave()
             client.ask(self.asks[turn % len(self.asks)](turn))
 
-    def happened(self, *, cut: int = 0, rows_cut: int = 0, not_connected: int = 0) -> None:
+    def asked(self) -> None:
         with self._lock:
-            self.cut, self.rows_cut, self.not_connected = (
-                self.cut + cut,
-                self.rows_cut + rows_cut,
-                self.not_connected + not_connected,
-            )
+            self.sent += 1
+
+    def was_cut(self, rows: int) -> None:
+        with self._lock:
+            self.cut += 1
+            self.rows_cut += rows
+
+    def found_nobody(self) -> None:
+        with self._lock:
+            self.not_connected += 1
 
     def told(self, status: int, body: bytes, seconds: float) -> None:
         with self._lock:
@@ -118,11 +124,11 @@ class Traffic:
                 return
             said = json.loads(body)
             self.answers += 1
+            self.moments.append(time.monotonic())
             for each in said["predictions"]:
-                assert each["prediction_id"] not in self.answered, "one id, given twice"
+                self.answered_again += each["prediction_id"] in self.answered
                 told = Answered(each["model_version"], each["arm"], each["probability"], said["plan"])
                 self.answered[each["prediction_id"]] = told
-            self.moments.append((time.monotonic(), told.version))
 
     def difference(self) -> Difference:
         """What the log holds since the clients began, against what they were told."""
@@ -130,7 +136,7 @@ class Traffic:
         kept = {name: Answered(*said) for name, *said in self.logged.select(names).iter_rows()}
         missing, more = self.answered.keys() - kept.keys(), kept.keys() - self.answered.keys()
         otherwise = sum(kept[name] != told for name, told in self.answered.items() if name in kept)
-        return Difference(len(missing), len(more), otherwise, len(self.logged) - len(kept))
+        return Difference(len(missing), len(more), otherwise, len(self.logged) - len(kept), self.answered_again)
 
     def is_accounted_for(self) -> bool:
         """Every question ended in one way, and only one."""
@@ -142,14 +148,12 @@ class _Client:
 
     def __init__(self, traffic: Traffic, number: int) -> None:
         self._traffic = traffic
-        self._servers = itertools.cycle(
-            traffic.servers[number % len(traffic.servers) :] + traffic.servers[: number % len(traffic.servers)]
-        )
+        first = number % len(traffic.servers)
+        self._servers = itertools.cycle([*traffic.servers[first:], *traffic.servers[:first]])
         self._connection: http.client.HTTPConnection | None = None
 
     def ask(self, request: dict[str, Any]) -> None:
-        with self._traffic._lock:
-            self._traffic.sent += 1
+        self._traffic.asked()
         body, began = json.dumps(request), time.monotonic()
         while time.monotonic() < began + PATIENCE_S:
             connection = self._connected()
@@ -162,7 +166,7 @@ class _Client:
                 return
             except (OSError, http.client.HTTPException):
                 self.leave()
-                self._traffic.happened(cut=1, rows_cut=max(len(part) for part in request.values()))
+                self._traffic.was_cut(max(len(part) for part in request.values()))
                 if not self._traffic.again:
                     return
 
@@ -177,7 +181,7 @@ class _Client:
             try:
                 connection.connect()
             except OSError:
-                self._traffic.happened(not_connected=1)
+                self._traffic.found_nobody()
                 time.sleep(0.02)
                 return None
             self._connection = connection
@@ -185,7 +189,7 @@ class _Client:
 
 
 @contextmanager
-def traffic(*servers: Server, clients: int = CLIENTS, **said: Any) -> Iterator[Traffic]:
+def traffic(*servers: Server, clients: int = CLIENTS, **said: Any) -> Generator[Traffic]:
     """Several clients, stopped at the end; then `logged` holds what the prediction log took meanwhile."""
     flow, log = Traffic(servers, **said), log_of(servers[0].home)
     _, before = log.read()
