@@ -7,7 +7,7 @@ requests that end in 400 or 500 (https://github.com/bentoml/BentoML/issues/2052)
 from collections.abc import Mapping
 from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -20,6 +20,8 @@ class Telemetry:
     """The metrics of one server process, all in one registry."""
 
     def __init__(self) -> None:
+        # Bento's variable PROMETHEUS_MULTIPROC_DIR makes every metric of a process a slot in files that all registries share.
+        values.ValueClass = values.MutexValue
         own = self._registry = CollectorRegistry()
         self._requests = Counter("mlops_requests", "Requests to /predict by HTTP status.", ["status"], registry=own)
         self._latency = Histogram(

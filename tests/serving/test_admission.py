@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_assets.ports.api_keys import ApiKeys, UnreadableApiKeys
-from mlops_assets.serving.admission import ANONYMOUS, Admission, NotAdmitted
+from mlops_assets.serving.admission import ANONYMOUS, ROUNDING_S, Admission, NotAdmitted
 from mlops_assets.spec.serving import Limits
 
 AT = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -231,7 +231,7 @@ def test_a_burst_is_one_second_of_the_rate_to_the_request(tmp_path_factory: pyte
 @given(rate=RATES)
 def test_who_comes_back_when_told_is_let_in(tmp_path_factory: pytest.TempPathFactory, rate: float):
     door = Door(tmp_path_factory.mktemp("keys"), names="", limits=Limits(max_rate=rate))
-    for _ in range(max(1, math.floor(rate + 1e-9))):
+    for _ in range(max(1, math.floor(rate * (1 + ROUNDING_S)))):
         door.admit([])
     refusal = door.refused([])
     assert refusal.retry_after_s is not None
