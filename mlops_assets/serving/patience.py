@@ -90,8 +90,10 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if not self._between_requests:
-            self._wait()  # the rest of a body that was answered before its end
+        waited = self._cut_off is not None
+        self._wait_no_more()  # for what came of the next request meanwhile, time begins now
+        if waited or not self._between_requests:  # or the rest of a body that was answered before its end
+            self._wait()
 
     def send_400_response(self, msg: str) -> None:
         if not self.transport.is_closing():
