@@ -18,7 +18,7 @@ from redis.retry import Retry
 
 KEYS_A_STATEMENT = 30_000  # SQLite binds at most 32,766 values
 KEYS_A_COMMAND = 10_000  # one HSET of this size keeps Redis from others for some 10 ms
-READ_TIMEOUT_S, WRITE_TIMEOUT_S = 0.5, 10.0
+READ_TIMEOUT_S, WRITE_TIMEOUT_S = 0.25, 10.0
 LOCK_LEASE_S = 10  # renewed with every command, so that a killed writer keeps others waiting no longer
 SQLITE_BUSY_S = 300
 MAPPED_BYTES = 2**30  # read in place, without a copy and a call a page: a tenth off a read of 100 keys
@@ -128,7 +128,10 @@ class RedisBlobs:
             self._local.connection = self._readers.make_connection()
         try:
             return self._answer(*command)
-        except (ConnectionError, TimeoutError):
+        except TimeoutError:  # who hangs is waited for once
+            self._local.connection.disconnect()
+            raise
+        except ConnectionError:
             self._local.connection.disconnect()
             return self._answer(*command)
 

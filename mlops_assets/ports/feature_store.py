@@ -126,7 +126,7 @@ class FeatureStore:
 
         Raises OnlineStoreDown, NotFilled, EntityFrameMismatch, UnknownFeatures.
         """
-        answer, views = self._read(entity_rows), self._registry.views_of(self._service)
+        answer, views = self._read(entity_rows, self._moments(entity_rows)), self._registry.views_of(self._service)
         times = pl.DataFrame({view.name: answer.event_times[view.name] for view in views})
         return OnlineFeatures(
             self._features(answer), times.select(pl.all().replace(NEVER, None).cast(UTC_MICROSECONDS)), answer.age_s
@@ -151,11 +151,11 @@ class FeatureStore:
 
     def look_up(self, entity_rows: pl.DataFrame) -> LookedUp:
         """As `lookup`, in plain values, which a server is through with in half the time."""
+        at = self._moments(entity_rows)
         try:
-            answer = self._read(entity_rows)
+            answer = self._read(entity_rows, at)
         except NotFilled:
             return self._looked_back(entity_rows)
-        at = self._moments(entity_rows)
         newer = np.any([times > at for times in answer.event_times.values()], axis=0)
         found = LookedUp(
             {name: plain_values(answer, name) for name in answer.values},
@@ -179,9 +179,8 @@ class FeatureStore:
         plain = pl.DataFrame({name: plain_values(answer, name) for name in types}, schema=types)
         return plain.select(_missing_is_null(name, dtype) for name, dtype in types.items())
 
-    def _read(self, entity_rows: pl.DataFrame) -> Answer:
+    def _read(self, entity_rows: pl.DataFrame, moments: Moments) -> Answer:
         keys = entity_columns(self._registry.views_of(self._service), entity_rows)
-        moments = self._moments(entity_rows)
         return self._mirror(self._service).read({name: key.to_list() for name, key in keys.items()}, moments)
 
     def _mirror(self, service: str) -> OnlineMirror:
@@ -244,7 +243,7 @@ class FeatureStore:
         moments = entity_rows[name]
         if moments.dtype != UTC_MICROSECONDS:
             moments = entity_rows.select(utc(name, moments.dtype)).to_series()
-        return moments.to_physical().to_numpy()
+        return moments.to_numpy().view(np.int64)
 
 
 def _missing_is_null(name: str, dtype: pl.DataType) -> pl.Expr:

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from itertools import repeat
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import polars as pl
 from msgspec import UNSET, UnsetType
 
 from mlops_assets.ports.blob_stores import OnlineStoreDown
-from mlops_assets.ports.looked_up import LookedUp
 from mlops_assets.ports.prediction_log import DTYPES, FEATURE_AGE_S, PredictionLog
 from mlops_assets.serving.model_slots import Lineup, Loaded, ModelSlots
+from mlops_assets.serving.pace import PacedLookup
 from mlops_assets.serving.request import Asked, request_columns
 from mlops_assets.serving.scoring import Given, Scored, Scorer
 from mlops_assets.serving.shadowing import Shadowing
@@ -27,14 +27,6 @@ from mlops_assets.serving.telemetry import Telemetry
 from mlops_assets.spec.use_case import UseCase
 
 REQUEST = "request"  # where features come from when the caller gives them
-
-
-class FeatureLookup(Protocol):
-    """What answers the features of entity rows."""
-
-    def look_up(self, entity_rows: pl.DataFrame) -> LookedUp:
-        """Every feature as known at each row's `event_timestamp`, in their order."""
-        ...
 
 
 class NotReady(RuntimeError):
@@ -90,7 +82,7 @@ class Answering:
 
     use_case: UseCase
     slots: ModelSlots
-    features: FeatureLookup
+    features: PacedLookup
     log: PredictionLog
     shadowing: Shadowing
     scorer: Scorer
@@ -146,7 +138,7 @@ class Answering:
             return []
         features = self.use_case.features
         frame = pl.DataFrame(rows, schema=self._request_schema, orient="row")
-        entity_rows = features.entity_rows(frame.lazy()).collect()
+        entity_rows = features.entity_rows(frame.lazy()).collect(engine="in-memory")  # Polars' own choice takes 0.08 ms more
         found = self.features.look_up(entity_rows)
         said = [found.features.get(name) or entity_rows[name].to_list() for name in features.numeric]
         said += [_texts(found.features.get(name) or entity_rows[name].to_list()) for name in features.categorical]

@@ -19,9 +19,10 @@ from mlops_assets.ports.log_secret import log_secret
 from mlops_assets.ports.prediction_log import PredictionLog
 from mlops_assets.ports.signing_keys import SigningKeys
 from mlops_assets.serving.admission import Admission
-from mlops_assets.serving.answering import Answering, FeatureLookup
+from mlops_assets.serving.answering import Answering
 from mlops_assets.serving.cache import MemoryScores, RedisScores, ScoreCache
 from mlops_assets.serving.model_slots import ModelSlots
+from mlops_assets.serving.pace import FeatureLookup, PacedLookup
 from mlops_assets.serving.scoring import Scorer
 from mlops_assets.serving.service import Service
 from mlops_assets.serving.shadowing import Shadowing
@@ -58,7 +59,7 @@ def assemble(use_case: UseCase, environment: Environment, features: FeatureLooku
     answering = Answering(
         use_case=use_case,
         slots=ModelSlots(use_case, Deployment(home.deployments, use_case.name), signing, telemetry),
-        features=features,
+        features=PacedLookup(features, time.perf_counter),
         log=PredictionLog(home.prediction_log, use_case, secret=secret),
         shadowing=Shadowing(PredictionLog(home.shadow_log, use_case, secret=secret), use_case.threshold, telemetry),
         scorer=Scorer(use_case, _cache(use_case, environment.redis_url), telemetry, time.perf_counter),

@@ -109,8 +109,7 @@ class Front:
                 ask = Ask(asked, started, trace_id, _wants_explanation(scope))
                 if ask.explain and len(asked) > MAX_EXPLAINED:
                     raise BadRequest([_too_many_to_explain(len(asked))])
-                blocks = asked.inputs is None or ask.explain or len(asked) > service.inline_rows
-                batching = service.batching if blocks else service.loop_batching
+                batching = service.batching if service.blocks(ask) else service.loop_batching
                 return Reply(200, await batching.submit(ask))
         finally:
             service.admission.leave()

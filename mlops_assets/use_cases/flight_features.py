@@ -26,7 +26,8 @@ Tables = Mapping[str, "pl.LazyFrame"]
 def flight_rows(flights: pl.LazyFrame) -> pl.LazyFrame:
     """Scheduled flights with their prediction moment (`event_timestamp`) and what the request alone tells."""
     local = pl.col("sched_dep").dt.convert_time_zone(NEW_YORK)
-    return flights.with_columns(
+    # In sequence: handing three columns of one row to threads takes longer than making them (50 against 148 µs).
+    return flights.with_columns_seq(
         event_timestamp=pl.col("sched_dep") - HORIZON,
         minute_of_day=local.dt.hour().cast(pl.Float64) * 60 + local.dt.minute(),
         weekday=local.dt.strftime("%a"),
