@@ -1,0 +1,199 @@
+"""What the rows of a rollout tell of its challenger, as bets whose state is small and grows chunk by chunk.
+
+Belongs here: the state of a rollout's evidence, which rows count for which test. Not here: the bets (sequential.py), what
+follows from them (rollout_step.py), and how rows come out of the logs. Feeding a row twice changes nothing.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import Any, Literal, Self
+
+import numpy as np
+import polars as pl
+
+from mlops_assets.spec.rollout import BusinessFigure, Canary, Rollback
+from mlops_assets.spec.use_case import UseCase
+from mlops_assets.stages.metrics import Array
+from mlops_assets.stages.seen_units import SeenUnits
+from mlops_assets.stages.sequential import Wealth, bet_on_draws, bet_on_pairs
+
+Test = Literal["errors", "latency", "score", "quality", "figure"]
+_FAILED = pl.col("challenger_failed").fill_null(False)
+_DRAWN = (pl.col("arm") == "challenger") | _FAILED  # it was the challenger's to answer
+UNIT, CALL, OUTCOME, SHADOW = 0, 1, 2, 4  # salts of what counts once; a key may count in the shadow and again when drawn
+
+
+@dataclass(frozen=True)
+class RolloutState:
+    """What is known so far. `share` is that of the step under way (0: shadow), which began at `stepped`; `answers` are the
+    different requests that its challenger was asked; `edges` the scores whose shares above are compared.
+    """
+
+    share: float
+    began: datetime
+    stepped: datetime
+    answers: int
+    edges: tuple[float, ...]
+    wealth: Mapping[Test, Wealth]
+    seen: SeenUnits
+
+    @classmethod
+    def begin(cls, canary: Canary, *, edges: Sequence[float], at: datetime) -> Self:
+        """Nothing known, at the first step; `edges` as score_edges gives them."""
+        tests = margins(canary.rollback)
+        wealth: dict[Test, Wealth] = {test: Wealth.fresh(2 * len(edges) if test == "score" else 1) for test in tests}
+        requests = canary.shadow_rows + sum(canary.step_rows / share for share in canary.steps)
+        return cls(canary.shares[0], at, at, 0, tuple(edges), wealth, SeenUnits.for_keys(3 * requests))
+
+    def entering(self, share: float, at: datetime) -> Self:
+        """The same evidence at the begin of another step."""
+        wealth = {test: one.counted_anew() for test, one in self.wealth.items()}
+        return replace(self, share=share, stepped=at, answers=0, wealth=wealth)
+
+    def to_json(self) -> str:
+        said = vars(self) | {"began": self.began.isoformat(), "stepped": self.stepped.isoformat(), "seen": self.seen.to_text()}
+        return json.dumps(said | {"wealth": {test: one.to_dict() for test, one in self.wealth.items()}})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        said: dict[str, Any] = json.loads(text)
+        return cls(
+            share=said["share"],
+            began=datetime.fromisoformat(said["began"]),
+            stepped=datetime.fromisoformat(said["stepped"]),
+            answers=said["answers"],
+            edges=tuple(said["edges"]),
+            wealth={test: Wealth.from_dict(one) for test, one in said["wealth"].items()},
+            seen=SeenUnits.from_text(said["seen"]),
+        )
+
+
+def margins(rollback: Rollback) -> dict[Test, float]:
+    """The declared tests, and by how much the challenger's mean outcome, in [0, 1], may be above the champion's in each."""
+    figure = rollback.figure
+    declared: dict[Test, float] = {
+        "errors": rollback.max_error_gap,
+        "latency": rollback.max_slow_gap,
+        "score": rollback.max_score_shift,
+        "quality": rollback.max_quality_loss,
+    }
+    if figure:
+        declared["figure"] = figure.max_loss / (figure.high - figure.low)
+    return declared
+
+
+def score_edges(champion: pl.Series, threshold: float) -> tuple[float, ...]:
+    """The champion's quartiles and the decision's threshold, in order. `champion`: its scores of some hundred rows at least,
+    of before the rollout. Without scores, the threshold alone.
+    """
+    quartiles = (champion.quantile(share, "nearest") for share in (0.25, 0.5, 0.75))
+    return tuple(sorted({threshold, *(edge for edge in quartiles if edge is not None)}))
+
+
+def unit(use_case: UseCase, split: Literal["canary", "ab"]) -> pl.Expr:
+    """The key that a logged row was drawn by (serving/scoring.py), as one number. Personal data that the log leaves out is
+    missing from it, so that some keys fall together, and fewer rows count."""
+    features = use_case.features
+    contract = use_case.contract(features.request_table)
+    drawn_by = use_case.serving.sticky_key if split == "ab" else features.request
+    logged = [name for name in drawn_by if contract.column(name).pii != "left_out"]
+    only_asked = [name for name in logged if name not in features.categorical]  # null where the caller gave features alone
+    asked = pl.any_horizontal(pl.col(only_asked).is_not_null()) if only_asked else pl.lit(True)
+    given = pl.struct(features.inputs).hash(seed=1)
+    return pl.when(asked).then(pl.struct(logged).hash(seed=0)).otherwise(given)
+
+
+def see_answers(canary: Canary, state: RolloutState, answers: pl.DataFrame, *, share: float) -> RolloutState:
+    """The state after logged answers of plans that gave the challenger this `share`; 0: what the shadow scored beside them.
+
+    Columns: `arm`; `unit` (see unit); `call`, the same for all rows that were scored together, by whichever arm;
+    `challenger_failed`: it was asked and gave no legal answer, so that the champion answered; `model_ms` of the model call;
+    `probability` that was answered. A row with arm "shadow" holds the shadow's own (null where it failed) and the
+    champion's beside it as `champion_probability`.
+
+    Each unit counts once. Errors and latency count one row of each call, for its rows fail and wait together. Latency is not
+    compared in the shadow, which works in the background.
+    """
+    rows, seen = _first(state.seen, _of_phase(answers, share), UNIT if share else SHADOW)
+    called, seen = seen.first(rows["call"], CALL | (0 if share else SHADOW))
+    limits, asked, above = canary.rollback, _DRAWN if share else pl.lit(True), partial(_above, edges=state.edges)
+    slow, beside = pl.col("model_ms") > limits.slow_ms, above("champion_probability") if not share else []
+    drawn, failed, late, score, theirs = _numbers(rows, [asked], [_FAILED], [slow], above("probability"), beside)
+    state = replace(state, seen=seen, answers=state.answers + (int(drawn.sum()) if share == state.share else 0))
+    if not share:
+        errors = _pairs(state, "errors", failed[called], np.zeros_like(failed[called]), limits)
+        return _pairs(errors, "score", score, theirs, limits)
+    state = _draws(state, "errors", drawn[called], failed[called], share=share, limits=limits)
+    state = _draws(state, "latency", drawn[called], late[called], share=share, limits=limits)
+    return _draws(state, "score", drawn, score, share=share, limits=limits)
+
+
+def see_outcomes(canary: Canary, state: RolloutState, outcomes: pl.DataFrame, *, share: float, label: str) -> RolloutState:
+    """The state after answers of such plans whose outcome is known: the columns `arm`, `unit`, `challenger_failed`,
+    `probability` and `champion_probability` as above, `label` (0 or 1), and what the business figure reads.
+
+    In the shadow nobody acts on the challenger's scores, so the business figure is not compared there; otherwise it counts
+    when it is known together with the label.
+    """
+    rows, seen = _first(state.seen, _of_phase(outcomes, share).drop_nulls(label), OUTCOME | (0 if share else SHADOW))
+    state, limits, figure = replace(state, seen=seen), canary.rollback, canary.rollback.figure
+    if not share:
+        ours, theirs = _numbers(rows, _squared_error("probability", label), _squared_error("champion_probability", label))
+        return _pairs(state, "quality", ours, theirs, limits)
+    figures = [_badness(figure, figure.of(rows))] if figure else []
+    drawn, error, bad = _numbers(rows, [_DRAWN], _squared_error("probability", label), figures)
+    state = _draws(state, "quality", drawn, error, share=share, limits=limits)
+    return _draws(state, "figure", drawn, bad, share=share, limits=limits) if figure else state
+
+
+def _of_phase(rows: pl.DataFrame, share: float) -> pl.DataFrame:
+    return rows.filter(pl.col("arm") != "shadow" if share else pl.col("arm") == "shadow")
+
+
+def _first(seen: SeenUnits, rows: pl.DataFrame, salt: int) -> tuple[pl.DataFrame, SeenUnits]:
+    fresh, seen = seen.first(rows["unit"], salt)
+    return rows.filter(fresh), seen
+
+
+def _above(probability: str, edges: Sequence[float]) -> list[pl.Expr]:
+    """At or above each edge, then below each: claims about both tell of a shift either way."""
+    return [pl.col(probability) >= edge for edge in edges] + [pl.col(probability) < edge for edge in edges]
+
+
+def _squared_error(probability: str, label: str) -> list[pl.Expr]:
+    return [(pl.col(probability) - pl.col(label).cast(pl.Float64)) ** 2]
+
+
+def _badness(figure: BusinessFigure, value: pl.Expr) -> pl.Expr:
+    """The figure from 0 (as good as it gets) to 1."""
+    best, worst = (figure.high, figure.low) if figure.higher_is_better else (figure.low, figure.high)
+    return (value.cast(pl.Float64).clip(figure.low, figure.high) - best) / (worst - best)
+
+
+def _numbers(rows: pl.DataFrame, *groups: Sequence[pl.Expr]) -> list[Array]:
+    """Each group as (n, its length) numbers, in one pass; nan where not known."""
+    columns = [each.cast(pl.Float64).alias(str(place)) for place, each in enumerate(each for group in groups for each in group)]
+    found = rows.select(columns).to_numpy()
+    return np.split(found, np.cumsum([len(group) for group in groups])[:-1], axis=1)
+
+
+def _draws(state: RolloutState, test: Test, drawn: Array, outcome: Array, *, share: float, limits: Rollback) -> RolloutState:
+    known = ~np.isnan(outcome).any(axis=1)
+    arms, margin = drawn[known, 0] > 0, margins(limits)[test]
+    after = bet_on_draws(state.wealth[test], arms, outcome[known], share=share, margin=margin, most=_most(test))
+    return replace(state, wealth={**state.wealth, test: after})
+
+
+def _pairs(state: RolloutState, test: Test, challenger: Array, champion: Array, limits: Rollback) -> RolloutState:
+    known = ~np.isnan(challenger + champion).any(axis=1)
+    margin, wealth = margins(limits)[test], state.wealth[test]
+    after = bet_on_pairs(wealth, challenger[known], champion[known], margin=margin, most=_most(test))
+    return replace(state, wealth={**state.wealth, test: after})
+
+
+def _most(test: Test) -> float:
+    """The champion's worst outcome: where it fails there is no answer and no row, so what is logged of it never failed."""
+    return 0.0 if test == "errors" else 1.0

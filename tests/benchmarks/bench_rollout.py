@@ -1,0 +1,202 @@
+"""How often rollouts are taken back: 1,000 with no difference, 500 as bad as is declared bearable, 200 for
+each planted harm.
+
+Whole rollouts, from shadow to full, through the code that decides in production. Ends with code 1 when harmless rollouts are
+taken back more often than declared. Writes docs/rollouts.md and docs/rollouts.png; the same seeds give the same files.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy import stats
+
+from mlops_assets.spec.rollout import Canary
+from mlops_assets.stages.plots import FAINT, INK
+from tests.stages.rollout_traffic import Harm, roll_out, traffic
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+CANARY = Canary()
+SEED, HARMED, CONFIDENCE = 5, 200, 0.99
+HARMLESS = {"no difference": 1000, "as bad as declared bearable": 500}
+LOOK = 250  # requests to the challenger between two looks
+# Each as bad as it may be: errors and slow calls to the point, the Brier score as near as `brier_loss` can tell.
+AT_THE_MARGINS = Harm(errors=CANARY.rollback.max_error_gap, slow=CANARY.rollback.max_slow_gap, noise=0.61)
+WORLDS: dict[str, tuple[str, Harm]] = {
+    "no difference": ("harmless", Harm()),
+    "as bad as declared bearable": ("harmless", AT_THE_MARGINS),
+    "errors +0.5 points": ("errors", Harm(errors=0.005)),
+    "errors +1 point": ("errors", Harm(errors=0.01)),
+    "errors +2 points": ("errors", Harm(errors=0.02)),
+    "errors +5 points": ("errors", Harm(errors=0.05)),
+    "slow calls +2 points": ("latency", Harm(slow=0.02)),
+    "slow calls +5 points": ("latency", Harm(slow=0.05)),
+    "slow calls +10 points": ("latency", Harm(slow=0.10)),
+    "answers noisier by 0.9": ("quality", Harm(noise=0.9)),
+    "answers noisier by 1.3": ("quality", Harm(noise=1.3)),
+    "answers noisier by 1.7": ("quality", Harm(noise=1.7)),
+    "scores up by 1 in log-odds": ("score", Harm(shift=1.0)),
+    "scores down by 1 in log-odds": ("score", Harm(shift=-1.0)),
+    "the same score for all": ("score", Harm(constant=True)),
+}
+
+
+@dataclass(frozen=True)
+class End:
+    """How one rollout ended: taken back or not, after how many requests, `asked` of them to the challenger, at which share
+    (0: shadow)."""
+
+    rolled_back: bool
+    requests: int
+    asked: float
+    share: float
+
+
+def one_end(seed: int, harm: Harm) -> End:
+    asked, before = 0.0, 0
+    looks = list(roll_out(CANARY, np.random.default_rng(seed), harm, every=LOOK))
+    for requests, share, _ in looks:
+        asked, before = asked + (requests - before) * (share or 1), requests
+    return End(looks[-1][2].kind == "roll_back", before, asked, looks[-1][1])
+
+
+def interval(hits: int, trials: int) -> tuple[float, float]:
+    """The exact binomial interval (Clopper and Pearson) of CONFIDENCE."""
+    found = stats.binomtest(hits, trials).proportion_ci(CONFIDENCE, method="exact")
+    return float(found.low), float(found.high)
+
+
+def brier_loss(harm: Harm) -> float:
+    """How much worse the challenger's Brier score is, over a million rows that both score: within 0.0002 or so."""
+    rows = traffic(np.random.default_rng(SEED), 1_000_000, share=0.0, harm=harm).with_columns(pl.col("late").cast(pl.Float64))
+    ours, theirs = (((rows[who] - rows["late"]) ** 2).mean() for who in ("probability", "champion_probability"))
+    return float(ours) - float(theirs)
+
+
+def row(name: str, ends: Sequence[End]) -> str:
+    back = [end for end in ends if end.rolled_back]
+    low, high = interval(len(back), len(ends))
+    said = f"{len(back) / len(ends):.1%} ({low:.1%} to {high:.1%})"
+    if not back:
+        return f"| {name} | {len(ends):,} | {said} | | | |"
+    requests, asked = ([getattr(end, counted) for end in back] for counted in ("requests", "asked"))
+    spread = (f"{np.median(each):,.0f} / {np.percentile(each, 90):,.0f}" for each in (requests, asked))
+    where = ", ".join(f"{sum(end.share == share for end in back)} {_where(share)}" for share in CANARY.shares[:-1])
+    return f"| {name} | {len(ends):,} | {said} | {' | '.join(spread)} | {where} |"
+
+
+def _where(share: float) -> str:
+    return f"at {share:.0%}" if share else "in shadow"
+
+
+def page(table: Sequence[str]) -> str:
+    limits = CANARY.rollback
+    return f"""# Rollouts: how often they are taken back, and how soon
+
+A rollout declared as `Canary()` asks its challenger {CANARY.shadow_rows:,} requests in the shadow and {CANARY.step_rows:,} at {" and ".join(f"{share:.0%}" for share in CANARY.steps[:-1])}
+of the traffic each, and then lets it answer everybody. `Rollback()` bounds the rate of false rollbacks of a whole rollout at **{limits.false_alarm_rate:.0%}**,
+however often one looks. This page is made by `make bench` (`tests/benchmarks/bench_rollout.py`), which fails when more than that are
+taken back without a difference.
+
+| planted | rollouts | taken back ({CONFIDENCE:.0%} interval) | requests until then, median / 90% | of them to the challenger | where |
+|---|--:|--:|--:|--:|---|
+{chr(10).join(table)}
+
+![Share of the rollouts taken back against the challenger's requests](rollouts.png)
+
+"As bad as declared bearable" is {limits.max_error_gap:.1%} failing calls, {limits.max_slow_gap:.0%} more slow ones and a Brier score higher by nearly {limits.max_quality_loss:g}, all at
+once. Noise is in log-odds. What is not taken back went on to all of the traffic; from then on the monitors watch. Labels are known at once here: in
+production they come later, and a rollout sees of them what `step_for` waits for. Looks come every {LOOK} requests to the challenger.
+
+## How a rollout decides
+
+1. Routing draws who answers, at random and whatever the traffic. So if the challenger is no worse, what a request meets
+   does not tell who answered it, even while the base rate drifts. That independence is what is tested.
+2. Each test bets on outcomes in [0, 1]: a failed call, a slow call, the squared error, the business figure, a score above a level.
+3. A row pays (A − share) · (outcome − margin · A − m), A being 1 where the challenger was drawn and m the champion's mean before.
+   If the challenger is worse by the margin at most, nobody is expected to win.
+4. Eleven bettors stake 1/2 to 1/2048 of what they have. Their mean wealth reaches 1/a with probability at most a, ever.
+5. In the shadow both score the same rows, so a row pays the difference less the margin. Latency and the business figure are not
+   compared there: the shadow works in the background, and nobody acts on it.
+6. The wealth goes on from step to step: a is for the whole rollout, and is split evenly over the declared tests.
+7. The scores are compared as the shares above and below the champion's quartiles and the threshold, with a wide margin: another model
+   is supposed to answer otherwise. It finds what is broken (a feature always missing), not what is better or worse.
+8. What was drawn by the same key counts once, for a client that asks again stays in its arm; of rows that were scored
+   together one counts for errors and latency, for they fail and wait together.
+9. A row whose challenger failed counts as the challenger's, though the champion answered it.
+10. A breach takes the rollout back at once; a step that has its requests and its time leads on; `give_up_after` ends what cannot decide.
+
+What it cannot tell: harm that begins after full traffic; harm smaller than the margins, which are declared to be bearable; in the
+shadow, a challenger that is worse only in passing weather counts as worse. With a cache of scores, a champion whose answers lie in it
+already is faster than any challenger: declare `slow_ms` well above what a model call takes.
+
+References: Waudby-Smith and Ramdas, [Estimating means of bounded random variables by betting](https://arxiv.org/abs/2010.09686), JRSS B 2023;
+Ramdas, Grünwald, Vovk and Shafer, [Game-theoretic statistics and safe anytime-valid inference](https://arxiv.org/abs/2210.01948), 2023;
+Ville, Étude critique de la notion de collectif, 1939; Lindon and Malek,
+[Anytime-valid inference for multinomial count data](https://arxiv.org/abs/2011.03567), NeurIPS 2022.
+"""
+
+
+def picture(found: dict[str, list[End]]) -> Figure:
+    figure = Figure(figsize=(9.6, 6.4), dpi=100, layout="constrained")
+    titles = {"errors": "Failing calls", "latency": "Slow calls", "quality": "Worse Brier score", "score": "Shifted scores"}
+    colours = ("#f59e0b", "#ea580c", "#dc2626", "#7f1d1d")
+    for axes, (family, title) in zip(figure.subplots(2, 2, sharex=True, sharey=True).flat, titles.items(), strict=True):
+        _curve(axes, found["no difference"], "no difference", "#64748b")
+        named = [name for name, (kind, _) in WORLDS.items() if kind == family]
+        for name, colour in zip(named, colours, strict=False):
+            _curve(axes, found[name], name, colour)
+        _dress(axes, title)
+    figure.supxlabel("requests to the challenger", fontsize=10, color=INK)
+    figure.supylabel("share of the rollouts taken back", fontsize=10, color=INK)
+    return figure
+
+
+def _curve(axes: Axes, ends: Sequence[End], name: str, colour: str) -> None:
+    asked = sorted(end.asked for end in ends if end.rolled_back)
+    last = CANARY.shadow_rows + CANARY.step_rows * (len(CANARY.steps) - 1)
+    share = np.arange(1, len(asked) + 1) / len(ends)
+    end = share[-1] if len(share) else 0.0
+    axes.step([0, *asked, last * 1.2], [0, *share, end], where="post", color=colour, linewidth=1.8, label=name)
+
+
+def _dress(axes: Axes, title: str) -> None:
+    begins = [CANARY.shadow_rows + CANARY.step_rows * step for step in range(len(CANARY.steps))]
+    for begin, share in zip([0, *begins], [*CANARY.shares], strict=True):
+        axes.axvline(begin, color=FAINT, linewidth=1)
+        axes.text(begin + 25, 1.03, _where(share) if share < 1 else "all", color=INK, fontsize=8)
+    axes.set(xlim=(0, begins[-1] * 1.2), ylim=(-0.02, 1.12))
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color=FAINT, linewidth=0.6, alpha=0.6)
+    axes.legend(frameon=False, fontsize=8, loc="center right", bbox_to_anchor=(1, 0.32))
+
+
+def main() -> int:
+    began = time.process_time()
+    found = dict[str, list[End]]()
+    table = list[str]()
+    for world, (family, harm) in WORLDS.items():
+        found[world] = [one_end(SEED * 1_000_000 + trial, harm) for trial in range(HARMLESS.get(world, HARMED))]
+        loss = f", Brier {brier_loss(harm):+.3f}" if family == "quality" or harm == AT_THE_MARGINS else ""
+        table.append(row(world + loss, found[world]))
+        print(table[-1], flush=True)
+    DOCS.joinpath("rollouts.md").write_text(page(table))
+    picture(found).savefig(DOCS / "rollouts.png")
+    rate = CANARY.rollback.false_alarm_rate
+    broken = [world for world, trials in HARMLESS.items() if sum(end.rolled_back for end in found[world]) > rate * trials]
+    print(
+        f"{time.process_time() - began:.0f} CPU s; harmless ones taken back in more than {rate:.0%}: {', '.join(broken) or 'none'}"
+    )
+    return int(bool(broken))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
