@@ -3,7 +3,6 @@
 Belongs here: arguments and what is said about their effect. Not here: any work.
 """
 
-import os
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -13,16 +12,20 @@ from typing import Annotated
 
 import typer
 
-from mlops_assets import keys_cli, names
-from mlops_assets.ports.deployment import IllegalRoute, Split, UnknownVersion
-from mlops_assets.ports.home import Environment, read_environment
-from mlops_assets.spec.use_case import UseCase
+from mlops_assets import explain_cli, forget_cli, keys_cli, ledger_cli, promotion_cli, signing_cli
+from mlops_assets.cli_arguments import Name, declared, environment
 from mlops_assets.use_cases import USE_CASES
 
-PROJECT = Path(__file__).resolve().parent.parent
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(keys_cli.app, name="keys")
-Name = Annotated[str, typer.Argument(help="The use case, such as flight_delay.")]
+app.add_typer(ledger_cli.app, name="ledger")
+app.add_typer(signing_cli.app, name="signing")
+ledger_cli.app.command()(promotion_cli.mirror)
+for command in (
+    promotion_cli.status, promotion_cli.approve, promotion_cli.route, promotion_cli.rollback,
+    explain_cli.why, explain_cli.replay, explain_cli.reproduce, forget_cli.forget,
+):  # fmt: skip
+    app.command()(command)
 
 
 @app.callback()
@@ -39,27 +42,10 @@ def land(
     from mlops_assets.ports.landing import Landing
     from mlops_assets.use_cases.airline import deliveries, package_folder
 
-    landing = Landing(_environment().home.landing)
+    landing = Landing(environment().home.landing)
     delivered = [*deliveries(package_folder(), first.date(), last.date())]
     new = sum(landing.put("flight_delay", each.table, day=each.day, rows=each.rows) for each in delivered)
     typer.echo(f"{len(delivered)} files, {new} of them new or changed. The landing sensor takes them from here.")
-
-
-@app.command()
-def status(use_case: Name = "flight_delay") -> None:
-    """What is serving, why, and what came before."""
-    from mlops_assets.ports.deployment import Deployment
-    from mlops_assets.ports.live_service import LiveService
-
-    environment = _environment()
-    deployment = Deployment(environment.home.deployments, _use_case(use_case).name)
-    live = LiveService(environment.service_url, environment.api_key).plan()
-    answers = f"version {live['champion']} answers" if live else "nobody answers"
-    typer.echo(f"live: {answers} at {environment.service_url}{'' if live else ' (MLOPS_SERVICE_URL names another place)'}")
-    for plan in reversed(deployment.history()):
-        since = datetime.fromisoformat(plan.at).strftime("%Y-%m-%d %H:%M:%S UTC")
-        beside = f" ({plan.rollout})" if plan.rollout else ""
-        typer.echo(f"  plan {plan.number}: version {plan.champion}{beside} since {since} · {plan.reason}")
 
 
 @app.command()
@@ -69,47 +55,12 @@ def features(use_case: Annotated[str | None, typer.Argument(help="Every use case
     from mlops_assets.resources import TABLES
     from mlops_assets.stages.catalog_page import as_text
 
-    environment = _environment()
-    opened = TABLES[environment.name]
-    tables, open_store, open_deployment = (opened[key](environment) for key in ("warehouse", "feature_store", "deployment"))
-    for declared in [_use_case(use_case)] if use_case else USE_CASES:
-        store, deployment = open_store(declared.features.service), open_deployment(declared.name)
-        typer.echo(as_text(read_catalog(declared, store=store, tables=tables, deployment=deployment)))
-
-
-@app.command()
-def rollback(use_case: Name, reason: Annotated[str, typer.Option(help="Why, for those who ask later.")] = "by hand") -> None:
-    """Let the previous champion answer again; its blessing is verified first."""
-    from mlops_assets.rollback import NothingBefore, roll_back
-
-    environment = _environment()
-    try:
-        plan = roll_back(environment.home, _use_case(use_case).name, at=datetime.now(UTC), reason=reason)
-    except NothingBefore as error:
-        raise typer.BadParameter(str(error)) from None
-    typer.echo(f"{use_case}: version {plan.champion} answers again (was {plan.previous}).")
-
-
-@app.command()
-def route(
-    use_case: Name,
-    *,
-    challenger: Annotated[int | None, typer.Option(help="The version that answers a share of the requests.")] = None,
-    share: Annotated[float, typer.Option(help="That share, from 0 to 1.")] = 0.0,
-    split: Annotated[Split, typer.Option(help="canary: by prediction; ab: by the declared sticky key.")] = "canary",
-    shadow: Annotated[int | None, typer.Option(help="A version that scores every request and answers none.")] = None,
-    reason: Annotated[str, typer.Option(help="Why, for those who ask later.")] = "by hand",
-) -> None:
-    """Let other versions run beside the champion, their blessings verified first; without options only the champion answers."""
-    from mlops_assets.rollout import roll_out
-    from mlops_assets.stages.bless import UnblessedModel
-
-    home, declared, at = _environment().home, _use_case(use_case), datetime.now(UTC)
-    try:
-        plan = roll_out(home, declared.name, challenger=challenger, share=share, split=split, shadow=shadow, at=at, reason=reason)
-    except (IllegalRoute, UnknownVersion, UnblessedModel) as error:
-        raise typer.BadParameter(str(error)) from None
-    typer.echo(f"{use_case}: version {plan.champion} answers; {plan.rollout or 'nothing runs beside it'} (plan {plan.number}).")
+    asked = environment()
+    opened = TABLES[asked.name]
+    tables, open_store, open_deployment = (opened[key](asked) for key in ("warehouse", "feature_store", "deployment"))
+    for each in [declared(use_case)] if use_case else USE_CASES:
+        store, deployment = open_store(each.features.service), open_deployment(each.name)
+        typer.echo(as_text(read_catalog(each, store=store, tables=tables, deployment=deployment)))
 
 
 @app.command()
@@ -123,11 +74,11 @@ def push(
     from mlops_assets.push import push_file
     from mlops_assets.resources import TABLES
 
-    environment, declared = _environment(), _use_case(use_case)
-    opened = TABLES[environment.name]
-    store, tables = opened["feature_store"](environment)(declared.features.service), opened["warehouse"](environment)
+    asked, found = environment(), declared(use_case)
+    opened = TABLES[asked.name]
+    store, tables = opened["feature_store"](asked)(found.features.service), opened["warehouse"](asked)
     try:
-        pushed = push_file(declared, table, file, now=(now or datetime.now(UTC)).replace(tzinfo=UTC), store=store, tables=tables)
+        pushed = push_file(found, table, file, now=(now or datetime.now(UTC)).replace(tzinfo=UTC), store=store, tables=tables)
     except (ValueError, LookupError) as error:
         raise typer.BadParameter(str(error)) from None
     for row in pushed.refused.to_dicts():
@@ -141,7 +92,7 @@ def up() -> None:
     from mlops_assets.platform import running_platform
 
     typer.echo("Starting web UI, daemon, prediction service and MLflow …")
-    with _told_plainly(), running_platform(_environment(), everything=True) as addresses:
+    with _told_plainly(), running_platform(environment(), everything=True) as addresses:
         for name, url in addresses.items():
             typer.echo(f"  {name:<10} {url}")
         typer.echo("Ctrl-C ends them all.")
@@ -154,7 +105,7 @@ def demo() -> None:
     from mlops_assets.demo.stage import run_demo
 
     with _told_plainly():
-        run_demo(_environment(), _use_case("flight_delay"), say=typer.echo)
+        run_demo(environment(), declared("flight_delay"), say=typer.echo)
 
 
 @contextmanager
@@ -180,15 +131,3 @@ def _until_interrupted() -> None:
             time.sleep(1)
     except KeyboardInterrupt:
         typer.echo("Ending.")
-
-
-def _environment() -> Environment:
-    return read_environment(os.environ, PROJECT)
-
-
-def _use_case(name: str) -> UseCase:
-    found = [use_case for use_case in USE_CASES if use_case.name == name]
-    if not found:
-        legal = ", ".join(names.registered_model(use_case.name) for use_case in USE_CASES)
-        raise typer.BadParameter(f"use case {name!r} is not declared; declared: {legal}. Use one of these.")
-    return found[0]

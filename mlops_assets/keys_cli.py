@@ -4,24 +4,21 @@ Belongs here: arguments and what is said about their effect. Not here: the keys 
 """
 
 import json
-import os
 import secrets
 import shlex
-from collections.abc import Generator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mlops_assets.cli_arguments import environment, told_plainly
 from mlops_assets.ports.api_keys import ApiKey, ApiKeys, RefusedName, UnknownKey, UnreadableApiKeys
-from mlops_assets.ports.home import Environment, IllegalEnvironment, read_environment
+from mlops_assets.ports.home import Environment
 from mlops_assets.use_cases import USE_CASES
 
-PROJECT = Path(__file__).resolve().parent.parent
 TOKEN_BYTES = 32
 HASH_SHOWN = 8
+TOLD = (RefusedName, UnknownKey, UnreadableApiKeys, OSError)
 app = typer.Typer(no_args_is_help=True, help="API keys of the prediction service.")
 Name = Annotated[str, typer.Argument(help="Who the key is for, such as shop-backend; it stands in logs and metrics.")]
 
@@ -29,12 +26,13 @@ Name = Annotated[str, typer.Argument(help="Who the key is for, such as shop-back
 @app.command()
 def add(name: Name) -> None:
     """Make a key; its token is shown once."""
-    with _told_plainly() as environment:
-        keys = ApiKeys(environment.home.keys)
+    asked = environment()
+    with told_plainly(*TOLD):
+        keys = ApiKeys(asked.home.keys)
         is_first = not keys.entries()
         token = keys.add(name, datetime.now(UTC), lambda: secrets.token_urlsafe(TOKEN_BYTES))
         typer.echo(f"Key {name!r} is made. Its token is shown now and never again; only a hash is kept:\n\n  {token}\n")
-        typer.echo(f"Try it:\n\n  {_curl(environment, token)}\n")
+        typer.echo(f"Try it:\n\n  {_curl(asked, token)}\n")
         if is_first:
             typer.echo("It is the first key: within about a second no server of this home answers without one.")
 
@@ -42,11 +40,12 @@ def add(name: Name) -> None:
 @app.command("list")
 def list_keys() -> None:
     """Every key that was ever made, by name."""
-    with _told_plainly() as environment:
-        entries = ApiKeys(environment.home.keys).entries()
+    asked = environment()
+    with told_plainly(*TOLD):
+        entries = ApiKeys(asked.home.keys).entries()
         if not entries:
-            meaning = "nobody is answered" if environment.name == "production" else "everybody is answered"
-            typer.echo(f"No key was ever made: with MLOPS_ENV={environment.name} {meaning}. `mlops keys add NAME` makes one.")
+            meaning = "nobody is answered" if asked.name == "production" else "everybody is answered"
+            typer.echo(f"No key was ever made: with MLOPS_ENV={asked.name} {meaning}. `mlops keys add NAME` makes one.")
         for each in entries:
             typer.echo(_line(each))
 
@@ -54,26 +53,17 @@ def list_keys() -> None:
 @app.command()
 def revoke(name: Name) -> None:
     """Let a key answer no more, within about a second."""
-    with _told_plainly() as environment:
-        keys = ApiKeys(environment.home.keys)
+    asked = environment()
+    with told_plainly(*TOLD):
+        keys = ApiKeys(asked.home.keys)
         keys.revoke(name, datetime.now(UTC))
         left = ", ".join((keys.active() or {}).values()) or "none, so that nobody is answered; `mlops keys add NAME` makes one"
         typer.echo(f"Key {name!r} is revoked: servers refuse it within about a second. Active keys: {left}.")
 
 
-@contextmanager
-def _told_plainly() -> Generator[Environment]:
-    """Errors with a remedy reach people as one message, without a traceback."""
-    try:
-        yield read_environment(os.environ, PROJECT)
-    except (RefusedName, UnknownKey, UnreadableApiKeys, IllegalEnvironment, OSError) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
-
-
-def _curl(environment: Environment, token: str) -> str:
-    said = ["curl", "-s", f"{environment.service_url}/predict", "-H", f"Authorization: Bearer {token}"]
-    return shlex.join([*said, "-d", json.dumps({"rows": [_example_row(environment.use_case)]})])
+def _curl(asked: Environment, token: str) -> str:
+    said = ["curl", "-s", f"{asked.service_url}/predict", "-H", f"Authorization: Bearer {token}"]
+    return shlex.join([*said, "-d", json.dumps({"rows": [_example_row(asked.use_case)]})])
 
 
 def _example_row(name: str) -> dict[str, str | int | float | None]:

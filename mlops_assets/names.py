@@ -33,7 +33,7 @@ def online(use_case: str, view: str) -> AssetPath:
 
 
 def stage(use_case: str, name: str) -> AssetPath:
-    """training_set, candidate, evaluation, blessing, champion, service, predictions, outcomes, drift, performance, skew,
+    """training_set, candidate, evaluation, blessing, rollout, service, predictions, outcomes, drift, performance, skew,
     feature_catalog.
     """
     return [use_case, name]
@@ -71,7 +71,7 @@ def job(use_case: str, purpose: str) -> str:
 
 
 FEAST_PROJECT = "mlops_assets"
-CHAMPION = "champion"
+CHAMPION, CHALLENGER = "champion", "challenger"
 # Checks that a sensor acts on.
 NO_DRIFT, GOOD_ENOUGH = "inputs_like_training", "realised_metric_within_bound"
 SAME_FEATURES = "features_like_recomputed"

@@ -64,13 +64,26 @@ def _prediction_log(environment: Environment) -> Any:
 def _keys(environment: Environment) -> Any:
     from mlops_assets.ports.signing_keys import SigningKeys
 
-    return SigningKeys(environment.home.keys)
+    return SigningKeys(environment.home.keys, environment.signing_key)
 
 
-def _live_service(environment: Environment) -> Any:
+def _ledger(environment: Environment) -> Any:
+    from mlops_assets.ports.ledger import Ledger
+
+    return Ledger(environment.ledger_url)
+
+
+def _shadow_log(environment: Environment) -> Any:
+    from mlops_assets.ports.prediction_log import PredictionLog
+
+    return partial(PredictionLog, environment.home.shadow_log)
+
+
+def _live_services(environment: Environment) -> Any:
     from mlops_assets.ports.live_service import LiveService
 
-    return LiveService(environment.service_url, environment.api_key)
+    urls = (environment.service_url, *environment.other_service_urls)
+    return [LiveService(url, environment.api_key) for url in urls]
 
 
 EMBEDDED: dict[str, Open] = {
@@ -81,7 +94,10 @@ EMBEDDED: dict[str, Open] = {
     "deployment": _deployment,
     "prediction_log": _prediction_log,
     "keys": _keys,
-    "live_service": _live_service,
+    "ledger": _ledger,
+    "live_services": _live_services,
+    "shadow_log": _shadow_log,
+    "rollouts": lambda environment: environment.home.rollouts,
     "reports": lambda environment: environment.home.reports,
 }
 # Every environment stands on the embedded ports today; a production port replaces its line here.

@@ -36,7 +36,8 @@ class Report:
             gate = record.data if hasattr(record, "data") else record
             self.say(f"    {'passed ' if gate['passed'] else 'REFUSED'} {gate['said']}")
         plan = self.watcher.plan()
-        self.say(f"  champion: version {plan.champion} ({plan.reason})" if plan else "  champion: none")
+        beside = f", {plan.rollout}" if plan and plan.rollout else ""
+        self.say(f"  champion: version {plan.champion}{beside} ({plan.reason})" if plan else "  champion: none")
 
     def timed(self, live: LiveService, row: dict[str, Any]) -> dict[str, Any]:
         began = time.perf_counter()

@@ -10,6 +10,7 @@ from mlops_assets.ports.delta_tables import DeltaTables
 from mlops_assets.ports.deployment import Deployment
 from mlops_assets.ports.home import Environment
 from mlops_assets.ports.landing import Landing
+from mlops_assets.ports.ledger import Ledger
 from mlops_assets.ports.live_service import LiveService
 from mlops_assets.spec.use_case import UseCase
 
@@ -22,7 +23,8 @@ def run_demo(environment: Environment, use_case: UseCase, *, say: Say) -> None:
         running_platform(environment, everything=False) as addresses,
         dg.DagsterInstance.from_config(str(home.dagster)) as instance,
     ):
-        watcher = Watcher(use_case, instance, DeltaTables(home.tables), Deployment(home.deployments, use_case.name), say)
+        deployment, ledger = Deployment(home.deployments, use_case.name), Ledger(environment.ledger_url)
+        watcher = Watcher(use_case, instance, DeltaTables(home.tables), deployment, ledger, say)
         report = Report(use_case, watcher, say)
         live = LiveService(addresses["service"], environment.api_key)
         Story(use_case, Landing(home.landing), live, watcher, report, say).run()

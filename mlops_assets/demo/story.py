@@ -3,6 +3,7 @@
 Belongs here: the order of events. Not here: how things are seen (watching.py) and said (report.py).
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -21,6 +22,7 @@ FIRST, SPRING = date(2013, 1, 1), date(2013, 4, 30)
 SUMMER = ((date(2013, 5, 1), date(2013, 6, 30)), (date(2013, 7, 1), date(2013, 8, 31)))
 ROWS_A_REQUEST = 5000
 PATIENCE_S = 600
+STEP_S = 8.0  # the daemon looks every five
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,24 @@ class Story:
         self.watcher.wait_until(f"features until {last}", lambda: self.watcher.features_reach(last), timeout_s=PATIENCE_S)
         if self.watcher.answered_until() < last:
             self.say(f"  asking the live service about every flight of {first} to {last}")
-            answered = sum(len(rows) for rows in self._requests(first, last) if self.live.predict(rows.to_dicts()))
+            answered = 0
+            for rows in self._requests(first, last):
+                answered += len(self.live.predict(rows.to_dicts()))
+                if self.watcher.on_trial() is not None:
+                    self._let_it_step()
             self.say(f"  {answered:,} requests answered")
         self.watcher.wait_until("the monitors' verdict", lambda: self.watcher.monitors_saw(last), timeout_s=PATIENCE_S)
         self.report.monitors()
         self.report.trainings(after=trained)
+
+    def _let_it_step(self) -> None:
+        """A year's traffic comes in a minute here: the rollout gets the time to look at what it has been asked."""
+        before = self.watcher.standing()
+        deadline = time.monotonic() + STEP_S
+        while time.monotonic() < deadline and self.watcher.standing().head == before.head:
+            time.sleep(0.2)
+        for line in self.watcher.changes(after=before.head):
+            self.say(f"  {line}")
 
     def _land(self, first: date, last: date) -> None:
         delivered = [*deliveries(package_folder(), first, last)]

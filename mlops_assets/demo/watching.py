@@ -16,6 +16,8 @@ from mlops_assets import names
 from mlops_assets.names import GOOD_ENOUGH, NO_DRIFT
 from mlops_assets.ports.delta_tables import DeltaTables
 from mlops_assets.ports.deployment import Deployment, Plan
+from mlops_assets.ports.ledger import Ledger
+from mlops_assets.promotion.standing import Standing, standing_of
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.stages.metrics import measure
 from mlops_assets.stages.score import OnnxModel
@@ -37,6 +39,7 @@ class Watcher:
     instance: dg.DagsterInstance
     tables: DeltaTables
     deployment: Deployment
+    ledger: Ledger
     say: Say
     seen: dict[str, str] = field(default_factory=dict[str, str])
 
@@ -51,6 +54,19 @@ class Watcher:
             self._tell()
             time.sleep(0.5)
         self._tell()
+
+    def standing(self) -> Standing:
+        return standing_of(self.use_case.name, self.ledger.records(self.use_case.name))
+
+    def on_trial(self) -> int | None:
+        return self.standing().trial
+
+    def changes(self, *, after: int) -> list[str]:
+        """What the ledger says has changed since record `after`, a line each."""
+        records = self.ledger.records(self.use_case.name, after=after)
+        return [
+            f"{each.kind} of version {each.body['version']}: {each.body['reason']}" for each in records if "reason" in each.body
+        ]
 
     def features_reach(self, day: date) -> bool:
         """Every daily feature view has been carried online up to `day`, and nothing runs."""

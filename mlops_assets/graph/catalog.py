@@ -17,7 +17,7 @@ def build_catalog(use_case: UseCase) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=names.stage(use_case.name, "feature_catalog"),
-        deps=[*features, names.stage(use_case.name, "champion")],
+        deps=[*features, names.stage(use_case.name, "rollout")],
         description="Which features exist, who owns them, which model reads them, how fresh they are and how distributed.",
         automation_condition=dg.AutomationCondition.on_cron("@daily"),
         required_resource_keys={"feature_store", "warehouse", "deployment", "reports"},

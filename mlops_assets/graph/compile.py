@@ -10,6 +10,7 @@ from mlops_assets.graph.catalog import build_catalog
 from mlops_assets.graph.features import build_features
 from mlops_assets.graph.ingest import build_ingestion
 from mlops_assets.graph.monitoring import build_monitoring
+from mlops_assets.graph.rollout import build_rollout
 from mlops_assets.graph.serving import build_serving
 from mlops_assets.graph.training import build_training
 from mlops_assets.graph.triggers import build_triggers
@@ -26,8 +27,12 @@ def build_use_case(use_case: UseCase) -> dg.Definitions:
         *build_monitoring(use_case),
         build_catalog(use_case),
     ]
-    triggers = build_triggers(use_case)
+    triggers, rollout = build_triggers(use_case), build_rollout(use_case)
     automation = build_automation(use_case.name, dg.AssetSelection.groups(use_case.name))
     return dg.Definitions(
-        assets=assets, jobs=triggers["jobs"], schedules=triggers["schedules"], sensors=[*triggers["sensors"], automation]
+        assets=[*assets, *rollout["assets"]],
+        asset_checks=rollout["checks"],
+        jobs=[*triggers["jobs"], *rollout["jobs"]],
+        schedules=triggers["schedules"],
+        sensors=[*triggers["sensors"], *rollout["sensors"], automation],
     )

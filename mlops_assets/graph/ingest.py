@@ -108,9 +108,7 @@ def _validated(use_case: UseCase, contract: Contract) -> dg.AssetsDefinition:
         count_by_day(context, split.accepted, good)
         count_by_day(context, split.quarantined, bad)
         yield dg.Output(split.accepted, "validated")
-        yield dg.Output(
-            split.quarantined, "quarantine", metadata={"examples": rows_as_table(split.quarantined.head(5).to_dicts())}
-        )
+        yield dg.Output(split.quarantined, "quarantine", metadata={"examples": _examples(split.quarantined, contract)})
         yield _check(good, BAD_SHARE, [check_bad_share(split, contract)])
         yield _check(good, EXPECTATIONS, check_expectations(split.accepted, history, contract, days=days_in_run(context)))
 
@@ -135,6 +133,13 @@ def _check(asset: dg.AssetKey, name: str, findings: "list[Finding]") -> dg.Asset
         metadata={"findings": table, **{finding.name: finding.measured for finding in findings if isfinite(finding.measured)}},
         description="; ".join(failed) or "All within bounds.",
     )
+
+
+def _examples(quarantined: DataFrame, contract: Contract) -> Any:
+    """A few rows for people, without what tells who somebody is: an event log keeps what it was told for good."""
+    hidden = [column.name for column in contract.columns if column.identifies or column.pii]
+    quoting = ["reasons"] if hidden else []
+    return rows_as_table(quarantined.head(5).drop(*hidden, *quoting, strict=False).to_dicts())
 
 
 def _history(context: dg.AssetExecutionContext, key: dg.AssetKey) -> DataFrame:

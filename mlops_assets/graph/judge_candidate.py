@@ -17,9 +17,12 @@ from mlops_assets.graph.words import rows_as_table
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.stages import plots
 from mlops_assets.stages.evaluate import Evaluation, Rival, evaluate, permutation_importance
-from mlops_assets.stages.judge import Verdict, judge
+from mlops_assets.stages.gates.case import Case, Verdict
+from mlops_assets.stages.judge import judge
 from mlops_assets.stages.report import classification_report
 from mlops_assets.stages.score import OnnxModel
+from mlops_assets.stages.side_by_side import side_by_side
+from mlops_assets.stages.side_by_side_page import as_html
 from mlops_assets.stages.signature import digest
 from mlops_assets.stages.skew import Parity
 from mlops_assets.stages.train import fit
@@ -37,7 +40,8 @@ class JudgedCandidate:
 def judge_candidate(use_case: UseCase, rows: pl.DataFrame, candidate: Any, *, resources: Any, seed: int) -> JudgedCandidate:
     """Scores the test rows with candidate, champion and the reference trainer, and lets every gate speak."""
     test = rows.filter(pl.col("split") == "test")
-    model = OnnxModel.from_bytes(resources.registry.load(names.registered_model(use_case.name), candidate.version))
+    onnx = resources.registry.load(names.registered_model(use_case.name), candidate.version)
+    model = OnnxModel.from_bytes(onnx)
     ours, rival, yardstick = (
         model.predict(test),
         _champion(use_case, test, candidate, resources),
@@ -50,14 +54,15 @@ def judge_candidate(use_case: UseCase, rows: pl.DataFrame, candidate: Any, *, re
         seed=seed, champion=rival, reference=yardstick, importance=importance,
     )  # fmt: skip
     truth = test[use_case.label.name].to_numpy()
-    verdicts = judge(
-        use_case.gates, evaluation, truth=truth, candidate_probability=ours,
-        champion_probability=rival.probability if rival else None, rows=test,
-        parity=_parity(use_case, resources.warehouse), seed=seed,
-    )  # fmt: skip
+    verdicts = judge(use_case.gates, Case(
+        evaluation, truth, ours, rival.probability if rival else None, test, parity=_parity(use_case, resources.warehouse),
+        model=model, onnx=onnx, training_rows=rows, use_case=use_case, training=candidate.training, seed=seed,
+    ))  # fmt: skip
     page = resources.reports / use_case.name / f"evaluation_{candidate.version}.html"
     report = _report(page, use_case, test.with_columns(probability=pl.Series(ours)), seed)
     said = _said(evaluation, verdicts, report) | _pictures(truth, ours, rival, yardstick, evaluation)
+    beside = page.with_name(f"side_by_side_{candidate.version}.html")
+    said |= _beside(beside, use_case, evaluation, test, version=candidate.version, ours=ours, rival=rival)
     return JudgedCandidate(evaluation, verdicts, said)
 
 
@@ -93,9 +98,8 @@ def _reference(use_case: UseCase, rows: pl.DataFrame, test: pl.DataFrame) -> Pro
 def _said(evaluation: Evaluation, verdicts: tuple[Verdict, ...], report: Path) -> dict[str, Any]:
     metrics = {f"test_{name}": interval.value for name, interval in evaluation.metrics.items()}
     reference = {f"reference_{name}": interval.value for name, interval in (evaluation.reference or {}).items()}
-    gates = rows_as_table(
-        {"gate": v.gate, "passed": v.passed, "measured": v.measured, "bound": v.bound, "said": v.message} for v in verdicts
-    )
+    shown = ("gate", "passed", "measured", "low", "high", "bound")
+    gates = rows_as_table({**{name: getattr(v, name) for name in shown}, "said": v.message} for v in verdicts)
     differences = (evaluation.comparison or {}).items()
     compared = [{"metric": name, "difference": str(found), "better": found.better} for name, found in differences]
     slices = [{"column": s["column"], "value": s["value"], "rows": s["rows"], **s["metrics"]} for s in evaluation.slices]
@@ -130,3 +134,23 @@ def _report(path: Path, use_case: UseCase, scored: pl.DataFrame, seed: int) -> P
     label, threshold = use_case.label.name, use_case.threshold
     path.write_text(classification_report(scored, label=label, probability="probability", threshold=threshold, seed=seed))
     return path
+
+
+def _beside(
+    path: Path,
+    use_case: UseCase,
+    evaluation: Evaluation,
+    test: pl.DataFrame,
+    *,
+    version: int,
+    ours: Probability,
+    rival: Rival | None,
+) -> dict[str, Any]:
+    """The page about candidate and champion side by side, where there is a champion."""
+    if rival is None:
+        return {}
+    told = side_by_side(use_case, evaluation, test, version=version, candidate=ours, champion=rival.probability)
+    truth, both = test[use_case.label.name].to_numpy(), {"champion": rival.probability, "candidate": ours}
+    drawn = {"reliability": plots.reliability(truth, both), "scores": plots.score_distribution(both, evaluation.threshold)}
+    path.write_text(as_html(told, drawn))
+    return {"side_by_side": dg.MetadataValue.path(path)}

@@ -6,21 +6,22 @@ Belongs here: the assets around the live service. Not here: the service itself (
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from mlops_assets import names
 from mlops_assets.graph.conditions import LOOK_BACK_CASCADE
 from mlops_assets.graph.tables import DataFrame, LazyFrame
-from mlops_assets.graph.words import said_of
+from mlops_assets.graph.words import rows_as_table, said_of
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
     from mlops_assets.ports.live_service import LiveService
     from mlops_assets.ports.prediction_log import PredictionLog
 
-SERVING_CHAMPION = "serves_the_champion"
+SERVING_THE_PLAN = "serves_the_plan"
+REPORTED = ("plan", "champion", "challenger", "share", "shadow", "last_load_error")
 TAKE_OVER_SECONDS = 20.0
 
 
@@ -33,23 +34,42 @@ def _service(use_case: UseCase) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=key,
-        ins={"champion": dg.AssetIn(names.stage(use_case.name, "champion"))},
-        description="What the live service itself reports that it serves.",
-        check_specs=[dg.AssetCheckSpec(SERVING_CHAMPION, asset=key, description="The service has taken the champion over.")],
+        deps=[names.stage(use_case.name, "rollout")],
+        description="What the live servers themselves report that they serve.",
+        check_specs=[dg.AssetCheckSpec(SERVING_THE_PLAN, asset=key, description="Every server has taken the newest plan over.")],
+        automation_condition=LOOK_BACK_CASCADE,
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=use_case.freshness.service),
-        required_resource_keys={"live_service"},
-        **said_of(use_case, "service", "bentoml"),
+        required_resource_keys={"live_services", "deployment", "registry", "ledger"},
+        **said_of(use_case, "service", "bentoml", "mlflow"),
     )
-    def service(context: dg.AssetExecutionContext, champion: int) -> dg.MaterializeResult:
-        live: LiveService = context.resources.live_service
-        found = live.wait_until_serving(champion, TAKE_OVER_SECONDS) if live.plan() else {}
-        served = found.get("champion")
-        said = f"The service answers with version {served}." if served else "No service answers. Start it with `mlops up`."
-        agrees, warn = served == champion, dg.AssetCheckSeverity.WARN
-        check = dg.AssetCheckResult(passed=agrees, asset_key=key, check_name=SERVING_CHAMPION, severity=warn, description=said)
-        return dg.MaterializeResult(metadata={"champion": champion, "served": served or 0}, check_results=[check])
+    def service(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        from mlops_assets.promotion.mirrors import put_right
+        from mlops_assets.promotion.standing import standing_of
+
+        plan = context.resources.deployment(use_case.name).plan()
+        live: list[LiveService] = context.resources.live_services
+        passed, said, served = _taken(live, plan.number if plan else 0)
+        put_right(context.resources.registry, standing_of(use_case.name, context.resources.ledger.records(use_case.name)))
+        warn = dg.AssetCheckSeverity.WARN
+        check = dg.AssetCheckResult(passed=passed, asset_key=key, check_name=SERVING_THE_PLAN, severity=warn, description=said)
+        metadata = {"plan": plan.number if plan else 0, "servers": rows_as_table(served)}
+        return dg.MaterializeResult(metadata=metadata, check_results=[check])
 
     return service
+
+
+def _taken(live: "list[LiveService]", number: int) -> tuple[bool, str, list[dict[str, Any]]]:
+    """Whether every server serves plan `number`, in words, and what each reports."""
+    from mlops_assets.ports.live_service import NobodyAnswers
+
+    late: list[str] = []
+    for each in live:
+        try:
+            each.wait_until_taken(number, TAKE_OVER_SECONDS if each.plan() else 0)
+        except NobodyAnswers as error:
+            late.append(str(error))
+    served = [{"server": each.url, **{name: said.get(name) for name in REPORTED}} for each in live if (said := each.plan())]
+    return not late, " ".join(late) or f"All {len(live)} servers serve plan {number}.", served
 
 
 def _prediction_log(use_case: UseCase) -> dg.AssetSpec:

@@ -6,6 +6,7 @@ Belongs here: search, fit, tracking and registration in their order. Not here: a
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import dagster as dg
@@ -15,8 +16,10 @@ from mlops_assets import names
 from mlops_assets.ports.model_registry import ModelRegistry, TrackedRun
 from mlops_assets.spec.training import Trainer
 from mlops_assets.spec.use_case import UseCase
+from mlops_assets.stages.gates.budget import TRAIN_SECONDS
 from mlops_assets.stages.profile import profile_reference, profiles_to_json
 from mlops_assets.stages.train import TrainedModel, fit
+from mlops_assets.stages.training_record import in_training_order, record_rows, record_surroundings, record_trainer
 
 PROFILES, SAMPLE, SAMPLE_ROWS = "training_profiles.json", "training_sample.parquet", 5000
 Say = Callable[[str], None]
@@ -37,23 +40,27 @@ def train_and_track(
 ) -> Tracked:
     """Search (when declared), fit, log, register. The same rows give the same version again: it is known by its digest."""
     registry.close_stale_runs(names.experiment(use_case.name))  # runs of killed processes
-    made_from = {**_window(use_case, rows), **versions, **_code(use_case, run)}
+    rows = in_training_order(rows, use_case)
+    surroundings = record_surroundings(use_case, use_case.trainer)
+    made_from = {**record_rows(rows), **versions, **_asked_by(run), **surroundings}
     experiment, title = names.experiment(use_case.name), f"{use_case.trainer.kind} {run.run_id[:8]}"
     with registry.track(title, experiment=experiment, tags=made_from, params=use_case.trainer.model_dump()) as tracked:
+        started = perf_counter()
         trainer = _searched(use_case, rows, tracked, say)
         model = fit(trainer, rows, progress=say, **_inputs(use_case))
+        training = made_from | record_trainer(trainer) | {TRAIN_SECONDS: f"{perf_counter() - started:.3f}"}
         _log(tracked, model, rows, use_case)
         version = registry.register(
             names.registered_model(use_case.name),
             model.onnx,
             digest=model.digest,
             run_id=tracked.run_id,
-            tags=made_from,
+            tags=training,
             description=use_case.question,
         )
     said = {"model_version": version, "digest": model.digest, "mlflow_run": tracked.run_id, "epochs": len(model.history)}
     last = {f"last_{name}": value for name, value in (model.history or [{}])[-1].items()}
-    return Tracked(version, model.digest, made_from, said | last)
+    return Tracked(version, model.digest, training, said | last)
 
 
 def _searched(use_case: UseCase, rows: pl.DataFrame, tracked: TrackedRun, say: Say) -> Trainer:
@@ -88,15 +95,5 @@ def _parquet(frame: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def _window(use_case: UseCase, rows: pl.DataFrame) -> dict[str, str]:
-    moment = rows.filter(pl.col("split") == "train")["event_timestamp"]
-    return {"window.first": str(moment.min()), "window.last": str(moment.max()), "rows": str(len(rows))}
-
-
-def _code(use_case: UseCase, run: dg.DagsterRun) -> dict[str, str]:
-    return {
-        "dagster_run_id": run.run_id,
-        "dagster_reason": run.tags.get("mlops/reason", "materialized by hand"),
-        "code.training_set": use_case.fingerprint("training_set"),
-        "code.candidate": use_case.fingerprint("candidate"),
-    }
+def _asked_by(run: dg.DagsterRun) -> dict[str, str]:
+    return {"dagster_run_id": run.run_id, "dagster_reason": run.tags.get("mlops/reason", "materialized by hand")}

@@ -1,9 +1,10 @@
-"""From features to the champion: training_set, candidate, evaluation with its gates, blessing, champion.
+"""From features to a blessed candidate: training_set, candidate, evaluation with its gates, blessing.
 
-Belongs here: these five assets, which take their window from the declaration and are not partitioned.
+Belongs here: these four assets, which take their window from the declaration and are not partitioned.
 Not here: training, measuring, judging and signing (stages/), the registry and the deployment (ports/).
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,10 +20,9 @@ from mlops_assets.stages.gate_names import gate_names
 
 if TYPE_CHECKING:
     from mlops_assets.ports.delta_tables import DeltaTables
-    from mlops_assets.ports.deployment import Deployment
     from mlops_assets.ports.feature_store import FeatureStore
     from mlops_assets.ports.model_registry import ModelRegistry
-    from mlops_assets.stages.judge import Verdict
+    from mlops_assets.stages.gates.case import Verdict
 
 SEED = 0
 
@@ -45,7 +45,7 @@ class Judged:
 
 
 def build_training(use_case: UseCase) -> list[dg.AssetsDefinition]:
-    return [_training_set(use_case), _candidate(use_case), _evaluation(use_case), _blessing(use_case), _champion(use_case)]
+    return [_training_set(use_case), _candidate(use_case), _evaluation(use_case), _blessing(use_case)]
 
 
 def _key(use_case: UseCase, name: str) -> dg.AssetIn:
@@ -133,7 +133,7 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
             for name, gate in zip(gate_names(use_case.gates), use_case.gates, strict=True)
         ],
         io_manager_key="values",
-        required_resource_keys={"registry", "deployment", "reports", "warehouse"},
+        required_resource_keys={"registry", "deployment", "reports", "warehouse", "ledger", "keys"},
         **said_of(use_case, "evaluation", "evidently", "onnx", made_from="evaluation"),
     )
     def evaluation(context: dg.AssetExecutionContext, training_set: LazyFrame, candidate: Candidate) -> Iterator[Any]:
@@ -141,25 +141,41 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
 
         judged = judge_candidate(use_case, training_set.collect(), candidate, resources=context.resources, seed=SEED)
         verdicts = tuple(verdict.to_dict() for verdict in judged.verdicts)
+        _record_refusal(context, use_case, candidate, judged.verdicts)
         yield dg.Output(Judged(judged.evaluation.digest, verdicts), metadata=judged.metadata)
         yield from (_check(key, verdict) for verdict in judged.verdicts)
 
     return evaluation
 
 
+def _record_refusal(
+    context: dg.AssetExecutionContext, use_case: UseCase, candidate: Candidate, verdicts: "tuple[Verdict, ...]"
+) -> None:
+    from mlops_assets.promotion.promotions import Promotions
+
+    failed = [verdict for verdict in verdicts if not verdict.passed]
+    if failed:
+        resources = context.resources
+        promotions = Promotions(use_case, resources.ledger, resources.deployment(use_case.name), resources.keys)
+        reason = " ".join(verdict.message for verdict in failed)
+        evidence = {"model_digest": candidate.digest, "gates": [verdict.to_dict() for verdict in failed]}
+        by = f"run {context.run.run_id[:8]}"
+        promotions.refuse(candidate.version, reason=reason, by=by, at=_started(context), evidence=evidence)
+
+
 def _check(key: dg.AssetKey, verdict: "Verdict") -> dg.AssetCheckResult:
-    evidence = dg.MetadataValue.json(verdict.evidence)
+    measured = {name: _number(getattr(verdict, name)) for name in ("measured", "low", "high")}
     return dg.AssetCheckResult(
         passed=verdict.passed,
         asset_key=key,
         check_name=verdict.gate,
-        metadata={"measured": _number(verdict.measured), "bound": verdict.bound, "evidence": evidence},
+        metadata=measured | {"bound": verdict.bound, "evidence": dg.MetadataValue.json(verdict.evidence)},
         description=verdict.message,
     )
 
 
 def _number(value: float) -> float | str:
-    return value if value == value else "undefined"  # noqa: PLR0124 - only nan differs from itself
+    return value if math.isfinite(value) else "undefined"
 
 
 def _blessing(use_case: UseCase) -> dg.AssetsDefinition:
@@ -179,7 +195,9 @@ def _blessing(use_case: UseCase) -> dg.AssetsDefinition:
             use_case=use_case.name,
             onnx=registry.load(names.registered_model(use_case.name), candidate.version),
             evaluation_digest=evaluation.evaluation_digest,
-            gates=tuple(GateVerdict(v["gate"], v["passed"], v["measured"], v["bound"]) for v in evaluation.verdicts),
+            gates=tuple(
+                GateVerdict(v["gate"], v["passed"], v["measured"], v["bound"], v["low"], v["high"]) for v in evaluation.verdicts
+            ),
             training=candidate.training,
             blessed_at=_started(context),
             private_key=context.resources.keys.private(),
@@ -188,39 +206,6 @@ def _blessing(use_case: UseCase) -> dg.AssetsDefinition:
         return signed.to_json()
 
     return blessing
-
-
-def _champion(use_case: UseCase) -> dg.AssetsDefinition:
-    @dg.asset(
-        key=names.stage(use_case.name, "champion"),
-        ins={"candidate": _key(use_case, "candidate"), "blessing": _key(use_case, "blessing")},
-        description="The blessed version that answers requests.",
-        io_manager_key="values",
-        required_resource_keys={"registry", "deployment", "keys"},
-        **said_of(use_case, "champion", "mlflow", "onnx"),
-    )
-    def champion(context: dg.AssetExecutionContext, candidate: Candidate, blessing: str) -> int:
-        from mlops_assets.stages.bless import Blessing, verify
-
-        registry: ModelRegistry = context.resources.registry
-        deployment: Deployment = context.resources.deployment(use_case.name)
-        onnx = registry.load(names.registered_model(use_case.name), candidate.version)
-        verify(Blessing.from_json(blessing), use_case=use_case.name, onnx=onnx, public_keys=context.resources.keys.public())
-        _place(deployment, candidate.version, onnx, blessing)
-        reason = context.run.tags.get("mlops/reason", "materialized by hand")
-        plan = deployment.point(candidate.version, _started(context).isoformat(), reason)
-        registry.set_alias(names.registered_model(use_case.name), names.CHAMPION, candidate.version)
-        said = {"model_version": plan.champion, "previous": plan.previous or 0, "plan": plan.number, "reason": plan.reason}
-        context.add_output_metadata(said)
-        return plan.champion
-
-    return champion
-
-
-def _place(deployment: "Deployment", version: int, onnx: bytes, blessing: str) -> None:
-    """The same model, trained and blessed again, is the same version, and keeps the blessing that it was placed with."""
-    if version not in deployment.versions() or deployment.load(version)[0] != onnx:
-        deployment.place(version, onnx, blessing)
 
 
 def _started(context: dg.AssetExecutionContext) -> datetime:

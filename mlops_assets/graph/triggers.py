@@ -23,7 +23,7 @@ RUNNING = dg.DefaultSensorStatus.RUNNING
 DATA_VERSION = "dagster/data_version"
 # Under steady traffic the monitors run every five minutes, and not one run after the other.
 TICKS_TO_A_PAUSE = 300 // TICK_SECONDS
-TRAINED = ("training_set", "candidate", "evaluation", "blessing", "champion", "service", "feature_catalog")
+TRAINED = ("training_set", "candidate", "evaluation", "blessing", "rollout", "service", "feature_catalog")
 ONE_AT_A_TIME = "mlops/training"
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 Requests = dg.SensorResult | dg.SkipReason

@@ -3,6 +3,7 @@
 Belongs here: the translation of a declaration into Dagster's descriptive fields. Not here: any computation.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, TypedDict
@@ -67,12 +68,12 @@ def count_by_day(context: dg.AssetExecutionContext, frame: DataFrame, key: dg.As
 
 
 def rows_as_table(rows: Iterable[Mapping[str, Any]]) -> dg.TableMetadataValue | dg.TextMetadataValue:
-    """A small table for the UI; floats with four digits."""
+    """A small table for the UI; floats with four digits, and in words where they are no number: the page's JSON has no NaN."""
     records = [dg.TableRecord({name: _short(value) for name, value in row.items()}) for row in rows]
     return dg.MetadataValue.table(records) if records else dg.MetadataValue.text("no rows")
 
 
 def _short(value: Any) -> str | int | float | bool:
     if isinstance(value, float):
-        return round(value, 4)
+        return round(value, 4) if math.isfinite(value) else "undefined"
     return value if isinstance(value, (str, int, bool)) else str(value)

@@ -1,13 +1,14 @@
-"""Values by key in SQLite or Redis: read many at once, change many at once.
+"""Values by key in SQLite or Redis: read many at once, change many at once, erase.
 
 Belongs here: the two stores, and what is done while one is down. Not here: what a value holds (packed_rows).
 """
 
+import re
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -23,6 +24,7 @@ LOCK_LEASE_S = 10  # renewed with every command, so that a killed writer keeps o
 SQLITE_BUSY_S = 300
 MAPPED_BYTES = 2**30  # read in place, without a copy and a call a page: a tenth off a read of 100 keys
 REMEMBERED = 100_000
+GLOB = re.compile(rb"[*?\[\]\\]")  # what has a meaning in a pattern of Redis
 CONNECTING: dict[str, Any] = {"socket_connect_timeout": READ_TIMEOUT_S, "retry": Retry(NoBackoff(), 1)}
 
 Value = bytes | None
@@ -54,6 +56,20 @@ class Blobs(Protocol):
         """
         ...
 
+    def keys(self, containing: str) -> list[str]:
+        """Every key with that text in it. Raises OnlineStoreDown."""
+        ...
+
+    def erase(self, keys: Sequence[str]) -> None:
+        """The keys with their values, for good. Raises OnlineStoreDown; doing it again is safe."""
+        ...
+
+
+def leave_no_trace(connection: sqlite3.Connection) -> None:
+    """What was deleted goes from the pages of the file and from its write-ahead log too, once nobody reads what was before."""
+    connection.execute("VACUUM")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
 
 class SqliteBlobs:
     """A file of its own. A write-ahead log lets readers go on, with the values of before, while one writer writes."""
@@ -84,6 +100,14 @@ class SqliteBlobs:
             raise
         connection.commit()
 
+    def keys(self, containing: str) -> list[str]:
+        found = self._connection().execute("SELECT key FROM mirror WHERE instr(key, ?) ORDER BY key", [containing])
+        return [key for (key,) in found]
+
+    def erase(self, keys: Sequence[str]) -> None:
+        self._connection().executemany("DELETE FROM mirror WHERE key = ?", ([key] for key in keys))
+        leave_no_trace(self._connection())
+
     def _connection(self) -> sqlite3.Connection:
         """One a thread: a connection must not be shared."""
         if not hasattr(self._local, "connection"):
@@ -95,6 +119,23 @@ class SqliteBlobs:
             connection.execute("CREATE TABLE IF NOT EXISTS mirror (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
             self._local.connection = connection
         return cast(sqlite3.Connection, self._local.connection)
+
+
+def glob_literal(text: bytes) -> bytes:
+    """A pattern of Redis that nothing but `text` matches."""
+    return GLOB.sub(rb"\\\g<0>", text)
+
+
+@contextmanager
+def told_when_down(url: str) -> Generator[None]:
+    """Raises OnlineStoreDown for what Redis' client raises then."""
+    try:
+        yield
+    except (ConnectionError, TimeoutError, LockError) as error:
+        where = url.rpartition("@")[2].removeprefix("redis://")  # never a password
+        raise OnlineStoreDown(
+            f"online store · Redis at {where} does not answer: {error}. Start it, or mend the address."
+        ) from error
 
 
 class RedisBlobs:
@@ -122,6 +163,18 @@ class RedisBlobs:
                 self._writer.hset(self._name, mapping=dict(zip(part, values, strict=True)))
                 lock.reacquire()
 
+    def keys(self, containing: str) -> list[str]:
+        asked = b"*" + glob_literal(containing.encode()) + b"*"
+        with self._told():
+            found = cast(Iterator[tuple[bytes, bytes]], self._writer.hscan_iter(self._name, match=asked, count=KEYS_A_COMMAND))
+            return sorted({key.decode() for key, _ in found})
+
+    def erase(self, keys: Sequence[str]) -> None:
+        """From memory; Redis rewrites its own files on disk, if it keeps any, in its own time."""
+        with self._told(), self._writer.lock(f"{self._name}.lock", timeout=LOCK_LEASE_S):
+            if keys:
+                self._writer.hdel(self._name, *keys)
+
     def _ask(self, *command: str) -> list[Value]:
         """On a connection of this thread, opened again once: taking one from a pool is a third of a read (0.14 to 0.09 ms)."""
         if not hasattr(self._local, "connection"):
@@ -140,15 +193,8 @@ class RedisBlobs:
         connection.send_command(*command)
         return connection.read_response()
 
-    @contextmanager
-    def _told(self) -> Generator[None]:
-        try:
-            yield
-        except (ConnectionError, TimeoutError, LockError) as error:
-            where = self._url.rpartition("@")[2].removeprefix("redis://")  # never a password
-            raise OnlineStoreDown(
-                f"online store · Redis at {where} does not answer: {error}. Start it, or mend the address."
-            ) from error
+    def _told(self) -> AbstractContextManager[None]:
+        return told_when_down(self._url)
 
 
 class LastKnown:
@@ -179,6 +225,16 @@ class LastKnown:
 
     def change(self, keys: Sequence[str], change: Change) -> None:
         self._blobs.change(keys, change)
+
+    def keys(self, containing: str) -> list[str]:
+        return self._blobs.keys(containing)
+
+    def erase(self, keys: Sequence[str]) -> None:
+        """In this process too; another one that reads through the same store keeps what it knows until it ends."""
+        self._blobs.erase(keys)
+        with self._lock:
+            for key in keys:
+                self._seen.pop(key, None)
 
     def _remembered(self, keys: Sequence[str], down: OnlineStoreDown) -> Read:
         with self._lock:

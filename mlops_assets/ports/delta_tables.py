@@ -5,8 +5,13 @@ from pathlib import Path
 
 import polars as pl
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from mlops_assets.names import AssetPath, table_path
+
+
+class VersionGone(LookupError):
+    """A version of a table whose rows are no longer kept."""
 
 
 class DeltaTables:
@@ -18,6 +23,12 @@ class DeltaTables:
     def path(self, asset: AssetPath) -> Path:
         return self._root / table_path(asset)
 
+    def assets(self, use_case: str) -> list[AssetPath]:
+        """Every table of a use case, those included that no asset writes any more."""
+        tables = sorted(log.parent.relative_to(self._root) for log in (self._root / use_case).rglob("_delta_log"))
+        assets = [[*table.parts[:-1], table.stem] for table in tables]
+        return [asset for asset in assets if self.exists(asset)]
+
     def exists(self, asset: AssetPath) -> bool:
         return DeltaTable.is_deltatable(str(self.path(asset)))
 
@@ -27,6 +38,17 @@ class DeltaTables:
 
     def scan(self, asset: AssetPath) -> pl.LazyFrame:
         return pl.scan_delta(str(self.path(asset))) if self.exists(asset) else pl.LazyFrame()
+
+    def read_version(self, asset: AssetPath, version: int) -> pl.DataFrame:
+        """The rows of a version as it was. Raises VersionGone where its files or its log are not kept any more."""
+        try:
+            return pl.scan_delta(str(self.path(asset)), version=version).collect()
+        except (DeltaError, OSError, OverflowError) as error:
+            why, newest = str(error).splitlines()[0], self.version(asset)
+        raise VersionGone(
+            f"{'.'.join(asset)} · version {version} cannot be read any more ({why}); the newest is {newest}. "
+            f"It was vacuumed, its log was cleaned, or the table was made anew: train again."
+        )
 
     def read_before(self, asset: AssetPath, day: date) -> pl.DataFrame:
         """The rows of the days before `day`; an empty frame without columns when there is no table."""

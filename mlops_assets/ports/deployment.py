@@ -1,17 +1,16 @@
 """The deployment target on a file system: placed model versions, and the plan that says which of them answers whom.
 
-Belongs here: placing, pointing, routing, reading, and the history of plans. A blessing passes through as text.
-Not here: whether a model may answer (the server checks its blessing: serving/model_slots.py) and which request goes to
-which version (serving/routing.py).
+Belongs here: placing, publishing a plan, reading both. A blessing passes through as text.
+Not here: which plan is in force (the ledger says it; this is what servers see of it), whether a model may answer (the
+server checks its blessing: serving/model_slots.py) and which request goes to which version (serving/routing.py).
 """
 
 import fcntl
-import os
 import shutil
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -27,7 +26,7 @@ class AlreadyPlaced(ValueError):
 
 
 class UnreadablePlan(ValueError):
-    """A plan that is not what `point` or `route` wrote."""
+    """A plan that is not what `publish` wrote."""
 
 
 class UnknownVersion(LookupError):
@@ -40,7 +39,8 @@ class IllegalRoute(ValueError):
 
 @dataclass(frozen=True)
 class Plan:
-    """Which version answers whom. `number` counts the plans from 1, `at` is ISO 8601 UTC, `previous` was champion before.
+    """Which version answers whom. `number` and `record` are those of the ledger's record (its digest) that set it, `at` is
+    ISO 8601 UTC, `previous` was champion before.
 
     The `challenger` answers the share (0 to 1) of the keys that `split` names: each prediction's own in a canary, the
     declared sticky key in an A/B test. The `shadow` scores every request and answers none. Raises IllegalRoute.
@@ -55,6 +55,7 @@ class Plan:
     share: float = 0.0
     split: Split = "canary"
     shadow: int | None = None
+    record: str = ""
 
     def __post_init__(self) -> None:
         objection = _objection(self)
@@ -76,7 +77,7 @@ _PLAN = TypeAdapter(Plan)
 
 
 class Deployment:
-    """One use case below `root`: `models/<version>/`, `plan.json` (the truth), `history.jsonl` (every plan so far).
+    """One use case below `root`: `models/<version>/` and `plan.json`.
 
     Any number of processes may read and write; writers take turns by a lock that ends with its process.
     """
@@ -86,7 +87,6 @@ class Deployment:
         self._folder = root / use_case
         self._models = self._folder / "models"
         self._plan = self._folder / "plan.json"
-        self._history = self._folder / "history.jsonl"
 
     def place(self, version: int, onnx: bytes, blessing: str) -> None:
         """Lays a model and its blessing down, whole or not at all; the same again changes nothing. Raises AlreadyPlaced."""
@@ -96,42 +96,24 @@ class Deployment:
             elif self.load(version) != (onnx, blessing):
                 raise AlreadyPlaced(f"{self._use_case} · version {version} is placed with other bytes. Use a new version number.")
 
-    def point(self, version: int, at: str, reason: str) -> Plan:
-        """Lets `version` alone answer from now on, without a rollout; the same again changes nothing. Raises UnknownVersion."""
-        with self._writing():
-            self._demand(version)
-            now = self.plan()
-            if now is None:
-                return self._write(Plan(1, version, None, at, reason))
-            previous = now.previous if now.champion == version else now.champion
-            return self._follow(now, Plan(now.number, version, previous, now.at, now.reason), at, reason)
+    def publish(self, plan: Plan) -> bool:
+        """Lets servers see `plan`, unless they see it, or a newer one, already: whoever comes late takes nothing back.
 
-    def route(
-        self,
-        *,
-        challenger: int | None = None,
-        share: float = 0.0,
-        split: Split = "canary",
-        shadow: int | None = None,
-        at: str,
-        reason: str,
-    ) -> Plan:
-        """Sets what runs beside the champion, who stays; without a version the rollout ends, the same again changes nothing.
-
-        Raises UnknownVersion, IllegalRoute.
+        Whether it is what they see now. A plan file that nobody can read is replaced. Raises UnknownVersion.
         """
         with self._writing():
-            now = self.plan()
-            if now is None:
-                raise IllegalRoute(f"{self._use_case} · nobody answers yet, so nothing can run beside. Promote a model first.")
-            wanted = replace(now, challenger=challenger, share=float(share), split=split, shadow=shadow)
-            for version in (challenger, shadow):
+            for version in (plan.champion, plan.challenger, plan.shadow):
                 if version is not None:
                     self._demand(version)
-            return self._follow(now, wanted, at, reason)
+            seen = self._readable_plan()
+            if seen is None or seen.number <= plan.number:
+                if seen != plan:
+                    replace_file(self._plan, plan.to_json().encode())
+                return True
+            return False
 
     def plan(self) -> Plan | None:
-        """The plan in force; None before the first. Raises UnreadablePlan."""
+        """The plan that servers see; None before the first. Raises UnreadablePlan."""
         try:
             return _read_plan(self._plan.read_bytes())
         except FileNotFoundError:
@@ -147,37 +129,16 @@ class Deployment:
         """Every placed version, ascending."""
         return sorted(int(path.name) for path in self._models.glob("[0-9]*"))
 
-    def history(self) -> list[Plan]:
-        """Every plan from the first to the one in force."""
-        plans = [_read_plan(line) for line in self._history_lines()]
-        now = self.plan()
-        # A process that died between writing the plan and its history line leaves the line to the next writer.
-        return [*plans, now] if now and (not plans or plans[-1].number < now.number) else plans
-
-    def previous_champion(self) -> int | None:
-        """The version to go back to; going back twice goes back two steps, not forth again. None when there is none."""
-        stood: list[int] = []
-        for plan in self.history():
-            if len(stood) > 1 and stood[-2] == plan.champion:
-                stood.pop()
-            elif stood[-1:] != [plan.champion]:  # a plan that only changed the rollout is no step
-                stood.append(plan.champion)
-        return stood[-2] if len(stood) > 1 else None
+    def _readable_plan(self) -> Plan | None:
+        try:
+            return self.plan()
+        except UnreadablePlan:
+            return None
 
     def _demand(self, version: int) -> None:
         if not (self._models / str(version)).exists():
             legal = ", ".join(str(placed) for placed in self.versions()) or "none"
             raise UnknownVersion(f"{self._use_case} · version {version} is not placed; placed: {legal}. Place it first.")
-
-    def _follow(self, now: Plan, wanted: Plan, at: str, reason: str) -> Plan:
-        """Puts `wanted` in force under the next number, unless it says what `now` says."""
-        self._write_history(now)
-        return now if wanted == now else self._write(replace(wanted, number=now.number + 1, at=at, reason=reason))
-
-    def _write(self, plan: Plan) -> Plan:
-        replace_file(self._plan, plan.to_json().encode())
-        self._write_history(plan)
-        return plan
 
     def _lay(self, version: int, onnx: bytes, blessing: str) -> None:
         aside = Path(tempfile.mkdtemp(dir=self._folder, prefix=".new-"))
@@ -190,33 +151,12 @@ class Deployment:
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
-    def _history_lines(self) -> list[str]:
-        try:
-            return _whole_lines(self._history.read_bytes()).decode().splitlines()
-        except FileNotFoundError:
-            return []
-
-    def _write_history(self, plan: Plan) -> None:
-        """Appends `plan` unless it is there, after cutting off a line that a killed writer left unfinished."""
-        lines = self._history_lines()
-        if lines and _read_plan(lines[-1]).number >= plan.number:
-            return
-        with self._history.open("ab") as file:
-            file.truncate(len(_whole_lines(self._history.read_bytes())))
-            file.write(f"{plan.to_json()}\n".encode())
-            file.flush()
-            os.fsync(file.fileno())
-
     @contextmanager
     def _writing(self) -> Generator[None]:
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-
-def _whole_lines(content: bytes) -> bytes:
-    return content[: content.rfind(b"\n") + 1]
 
 
 def _objection(plan: Plan) -> str | None:
@@ -238,5 +178,5 @@ def _read_plan(text: str | bytes) -> Plan:
         detail = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in detail["loc"]) or "document"
         raise UnreadablePlan(
-            f"plan · found {text[:80]!r}: {where} · {detail['msg']}. Restore the file from the last line of history.jsonl."
+            f"plan · found {text[:80]!r}: {where} · {detail['msg']}. `mlops ledger mirror` writes it again."
         ) from None

@@ -108,8 +108,11 @@ class FeatureRegistry:
     def takers(self, view: feast.FeatureView) -> list[tuple[str, ServiceView]]:
         """Every service that takes the view, with the view as that service takes it."""
         with self._lock:
-            services = [each.name for each in self.open().list_feature_services()]
-            return [(name, taken) for name in services for taken in self.views_of(name) if taken.declared == view.name]
+            return [(name, taken) for name in self.services() for taken in self.views_of(name) if taken.declared == view.name]
+
+    def services(self) -> list[str]:
+        with self._lock:
+            return [each.name for each in self.open().list_feature_services()]
 
     def _unknown(self, kind: str, name: str) -> UnknownFeatures:
         store = self.open()

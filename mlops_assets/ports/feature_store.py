@@ -1,4 +1,4 @@
-"""The features of one service: joined as of a moment, written online, pushed, looked up.
+"""The features of one service: joined as of a moment, written online, pushed, looked up, erased.
 
 Belongs here: values, offline and online. Not here: what is declared (feature_registry), how the offline store reads
 (polars_offline_store) and how the mirror packs (online_mirror). Feast 0.67 sends no telemetry, and loading this module
@@ -6,6 +6,7 @@ takes seconds: open it in functions.
 """
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,16 +19,18 @@ from feast.data_source import PushMode
 
 from mlops_assets.names import FEAST_PROJECT
 from mlops_assets.ports.blob_stores import Blobs, LastKnown, RedisBlobs, SqliteBlobs
+from mlops_assets.ports.erasable_online import FeastRows, MirrorKeys
 from mlops_assets.ports.feature_registry import FeatureRegistry
 from mlops_assets.ports.feature_table import MissingFeatureTable
 from mlops_assets.ports.home import Home
-from mlops_assets.ports.looked_up import POINT_IN_TIME, LookedUp, ages, plain_values
+from mlops_assets.ports.looked_up import POINT_IN_TIME, LookedUp, ages
 from mlops_assets.ports.online_mirror import Answer, Moments, NotFilled, OnlineMirror
 from mlops_assets.ports.packed_rows import NEVER
 from mlops_assets.ports.point_in_time import UTC_MICROSECONDS, as_frame, event_timestamp_of, utc
 from mlops_assets.ports.polars_offline_store import PolarsRetrievalJob
 from mlops_assets.ports.prediction_log import FEATURE_AGE_S
 from mlops_assets.ports.service_views import ServiceView, entity_columns, groups, newest_rows
+from mlops_assets.ports.sought import Sought
 from mlops_assets.spec.feature import WhenDown
 
 FEATURES_FROM = "features_from"
@@ -55,6 +58,7 @@ class FeatureStore:
 
     def __init__(self, home: Home, *, service: str, redis_url: str | None = None, when_down: WhenDown = "refuse") -> None:
         self._service = service
+        self._redis_url = redis_url
         self._registry = FeatureRegistry(home, redis_url)
         self._mirrors: dict[str, OnlineMirror] = {}
         blobs = RedisBlobs(redis_url, name=f"{FEAST_PROJECT}/mirror") if redis_url else SqliteBlobs(home.feast / "mirror.db")
@@ -127,7 +131,7 @@ class FeatureStore:
         Raises OnlineStoreDown, NotFilled, EntityFrameMismatch, UnknownFeatures.
         """
         answer, views = self._read(entity_rows, self._moments(entity_rows)), self._registry.views_of(self._service)
-        times = pl.DataFrame({view.name: answer.event_times[view.name] for view in views})
+        times = pl.DataFrame(answer.event_times, schema=answer.views).select(view.name for view in views)
         return OnlineFeatures(
             self._features(answer), times.select(pl.all().replace(NEVER, None).cast(UTC_MICROSECONDS)), answer.age_s
         )
@@ -156,12 +160,9 @@ class FeatureStore:
             answer = self._read(entity_rows, at)
         except NotFilled:
             return self._looked_back(entity_rows)
-        newer = np.any([times > at for times in answer.event_times.values()], axis=0)
-        found = LookedUp(
-            {name: plain_values(answer, name) for name in answer.values},
-            ["last_known" if answer.age_s else "online"] * len(at),
-            ages(answer, at),
-        )
+        newer = np.any(answer.event_times > at[:, None], axis=1)
+        source = "last_known" if answer.age_s else "online"
+        found = LookedUp(answer.features, [source] * len(at), ages(answer, at))
         if newer.any():
             found.replace(np.flatnonzero(newer).tolist(), self._looked_back(entity_rows.filter(newer)))
         return found
@@ -170,13 +171,20 @@ class FeatureStore:
         """The features of the service, in its order."""
         return tuple(name for view in self._registry.views_of(self._service) for name in view.features)
 
+    def online_rows(self, views: Sequence[str], sought: Sought) -> tuple[FeastRows, MirrorKeys]:
+        """What the online store and the mirrors of all services hold of the sought entities of these views."""
+        return (
+            FeastRows(self._registry, tuple(views), sought, self._redis_url),
+            MirrorKeys(self._registry, tuple(views), sought, self._blobs, self._mirror),
+        )
+
     def _looked_back(self, entity_rows: pl.DataFrame) -> LookedUp:
         features = self.historical(entity_rows).select(self.feature_names()).to_dict(as_series=False)
         return LookedUp(features, [POINT_IN_TIME] * len(entity_rows), [None] * len(entity_rows))
 
     def _features(self, answer: Answer) -> pl.DataFrame:
         types = {name: dtype for view in self._registry.views_of(self._service) for name, dtype in view.features.items()}
-        plain = pl.DataFrame({name: plain_values(answer, name) for name in types}, schema=types)
+        plain = pl.DataFrame({name: answer.features[name] for name in types}, schema=types)
         return plain.select(_missing_is_null(name, dtype) for name, dtype in types.items())
 
     def _read(self, entity_rows: pl.DataFrame, moments: Moments) -> Answer:

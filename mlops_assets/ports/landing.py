@@ -1,6 +1,6 @@
 """The landing folder: one CSV file per table and day, as a source laid it there.
 
-Belongs here: laying a file down, telling its content apart, and reading its lines as text without losing one.
+Belongs here: laying a file down, telling its content apart, reading its lines as text without losing one, erasing some.
 Not here: what the text means and whether it is legal (stages/validate.py).
 """
 
@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -18,10 +19,14 @@ from pathlib import Path
 import polars as pl
 import polars.selectors as cs
 
+from mlops_assets.ports.durable_file import sync_folder, write_aside
+from mlops_assets.ports.sought import Sought
 from mlops_assets.spec.contract import Contract
 
+BOM = b"\xef\xbb\xbf"
 DATETIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 DAY_FILE = re.compile(r"\d{4}-\d{2}-\d{2}\.csv")
+LEFT_BEHIND = re.compile(r"\.new-.*|\..*\.part")  # by a process that was killed before its file was in place
 MAX_LINES_A_RECORD = 50  # a quoted value may span lines; one that opens and never closes must not swallow the file
 MAX_SHOWN = 200  # characters of foreign text in a message
 
@@ -61,11 +66,23 @@ class Landing:
 
     def digests(self, use_case: str, table: str) -> dict[str, str]:
         """ISO day -> 12 hex digits over the file's content, in the order of the days."""
-        folder = self.root / use_case / table
-        if not folder.is_dir():
-            return {}
-        files = sorted(entry.name for entry in os.scandir(folder) if DAY_FILE.fullmatch(entry.name))
-        return {name.removesuffix(".csv"): _digest(folder / name) for name in files}
+        return {path.stem: _digest(path) for path in self._files(use_case, table, DAY_FILE)}
+
+    def count(self, use_case: str, contract: Contract, sought: Sought) -> int:
+        """The delivered lines that are sought; a line that spans several counts once."""
+        contents = (path.read_bytes() for path in self._erasable(use_case, contract.table))
+        return sum(len(_sought_lines(_lines(content), contract, sought)) for content in contents)
+
+    def erase(self, use_case: str, contract: Contract, sought: Sought) -> None:
+        """Takes the sought lines out; all others stay as they were delivered, byte for byte.
+
+        A file that is delivered again in the meantime is left as it is, to be found by the next look.
+        """
+        for path in self._erasable(use_case, contract.table):
+            before, content = path.stat(), path.read_bytes()
+            kept = _without(content, contract, sought)
+            if kept != content:
+                _replace_unless_changed(path, kept, before)
 
     def read(self, use_case: str, contract: Contract, days: Sequence[date], *, required: bool) -> pl.DataFrame:
         """The lines of these days: every column of `contract` as String, exactly as landed, then where they stand.
@@ -79,6 +96,15 @@ class Landing:
         landed = [day for day in days if self._has_landed(use_case, contract, day, required=required)]
         read = [self._read_file(self.path(use_case, contract.table, day), contract, day) for day in landed]
         return pl.concat([pl.DataFrame(schema=_schema(contract)), *read])
+
+    def _erasable(self, use_case: str, table: str) -> list[Path]:
+        return [*self._files(use_case, table, DAY_FILE), *self._files(use_case, table, LEFT_BEHIND)]
+
+    def _files(self, use_case: str, table: str, named: re.Pattern[str]) -> list[Path]:
+        """In the order of their names."""
+        folder = self.root / use_case / table
+        names = sorted(entry.name for entry in os.scandir(folder)) if folder.is_dir() else []
+        return [folder / name for name in names if named.fullmatch(name)]
 
     def _has_landed(self, use_case: str, contract: Contract, day: date, *, required: bool) -> bool:
         path = self.path(use_case, contract.table, day)
@@ -116,6 +142,40 @@ def _schema(contract: Contract) -> dict[str, pl.DataType]:
 
 def _digest(path: Path) -> str:
     return hashlib.blake2b(path.read_bytes(), digest_size=6).hexdigest()
+
+
+def _without(content: bytes, contract: Contract, sought: Sought) -> bytes:
+    lines = _lines(content)
+    gone = {number for span in _sought_lines(lines, contract, sought) for number in span}
+    kept = "".join(line for number, line in enumerate(lines) if number not in gone)
+    return (BOM if content.startswith(BOM) else b"") + kept.encode("utf-8", "surrogateescape")
+
+
+def _sought_lines(lines: list[str], contract: Contract, sought: Sought) -> list[range]:
+    """The lines of each sought record. One that cannot be told apart, or stands in a file without the contract's columns,
+    is sought when the value stands anywhere in it.
+    """
+    header, *records = list(_records(lines, len(contract.columns))) or [_Record(1, [])]
+    illegible = _complaint(header.fields, contract) is not None
+    records = [header, *records] if illegible else records  # what stands first may be a row of a file without a header
+    ends = [record.line - 1 for record in records[1:]] + [len(lines)]
+    spans = [range(record.line - 1, end) for record, end in zip(records, ends[: len(records)], strict=True)]
+
+    def is_sought(record: _Record, span: range) -> bool:
+        if illegible or record.problem:
+            return sought.is_in_text("".join(lines[number] for number in span))
+        return sought.is_in(dict(zip(header.fields, record.fields, strict=True)))
+
+    return [span for record, span in zip(records, spans, strict=True) if is_sought(record, span)]
+
+
+def _replace_unless_changed(path: Path, content: bytes, before: os.stat_result) -> None:
+    aside, now = write_aside(path, content), path.stat()
+    if (now.st_ino, now.st_mtime_ns, now.st_size) != (before.st_ino, before.st_mtime_ns, before.st_size):
+        return aside.unlink()
+    shutil.copymode(path, aside)
+    aside.rename(path)
+    sync_folder(path.parent)
 
 
 def _padded(fields: list[str], width: int) -> list[str | None]:

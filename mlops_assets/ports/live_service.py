@@ -64,7 +64,7 @@ class LiveService:
     def __init__(
         self, url: str, api_key: str | None = None, timeout_s: float = 60, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        self._url, self._sleep = url, sleep
+        self.url, self._sleep = url, sleep
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         # trust_env off: a proxy of the machine must not stand between two processes of one platform
         self._client = httpx.Client(base_url=url, headers=headers, timeout=timeout_s, trust_env=False)
@@ -92,14 +92,20 @@ class LiveService:
 
     def wait_until_serving(self, version: int, timeout_s: float) -> dict[str, Any]:
         """The plan, once the service answers with `version`. Raises NobodyAnswers after about `timeout_s` seconds."""
+        return self._wait(lambda plan: plan["champion"] == version, f"version {version}", timeout_s)
+
+    def wait_until_taken(self, number: int, timeout_s: float) -> dict[str, Any]:
+        """The plan, once the service serves the one of this number, or a newer one. Raises as `wait_until_serving`."""
+        return self._wait(lambda plan: (plan["plan"] or 0) >= number, f"plan {number}", timeout_s)
+
+    def _wait(self, holds: Callable[[dict[str, Any]], bool], what: str, timeout_s: float) -> dict[str, Any]:
         plan: dict[str, Any] | None = None
         for _ in range(max(1, math.ceil(timeout_s / POLL_S))):
             plan = self.plan()
-            if plan is not None and plan["champion"] == version:
+            if plan is not None and holds(plan):
                 return plan
             self._sleep(POLL_S)
-        found = _served(plan)
-        raise NobodyAnswers(f"{self._url} · waited {timeout_s:g} s for version {version}; {found}. Look into the service's log.")
+        raise NobodyAnswers(f"{self.url} · waited {timeout_s:g} s for {what}; {_served(plan)}. Look into the service's log.")
 
     def close(self) -> None:
         self._client.close()
@@ -113,12 +119,12 @@ class LiveService:
     def _predict(self, body: Mapping[str, Rows], explain: bool) -> list[Prediction]:
         response = self._post(msgspec.json.encode(body), {"explain": "true"} if explain else {})
         if response.status_code >= STATUS_BAD_REQUEST:
-            said = f"{self._url}/predict · HTTP {response.status_code} · {response.text[:2000]}"
+            said = f"{self.url}/predict · HTTP {response.status_code} · {response.text[:2000]}"
             raise RequestRefused(said, response.status_code)
         try:
             return msgspec.json.decode(response.content, type=_Answer).predictions
         except msgspec.DecodeError as error:
-            raise NobodyAnswers(f"{self._url} · no prediction service answers there: {error}. Correct the address.") from error
+            raise NobodyAnswers(f"{self.url} · no prediction service answers there: {error}. Correct the address.") from error
 
     def _post(self, content: bytes, params: Mapping[str, str]) -> httpx.Response:
         """The last answer of at most MAX_TRIES."""
@@ -136,7 +142,7 @@ class LiveService:
             return self._client.post("/predict", content=content, params=params, headers=JSON)
         except httpx.TransportError as error:
             why = str(error) or type(error).__name__
-            raise NobodyAnswers(f"{self._url} · {why}. Start it with `mlops up`.") from error
+            raise NobodyAnswers(f"{self.url} · {why}. Start it with `mlops up`.") from error
 
 
 def _asked_to_wait_s(response: httpx.Response) -> float | None:

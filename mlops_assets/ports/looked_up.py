@@ -31,18 +31,10 @@ class LookedUp(NamedTuple):
                 cast(list[Any], ours)[place] = value
 
 
-def plain_values(answer: Answer, name: str) -> list[Any]:
-    """One feature, None or NaN where it is not known."""
-    values, known = answer.values[name], answer.known[name]
-    if isinstance(values, list) or values.dtype.kind == "f":
-        return cast(list[Any], values if isinstance(values, list) else values.tolist())
-    return [value if there else None for value, there in zip(values.tolist(), known.tolist(), strict=True)]
-
-
 def ages(answer: Answer, at: Moments) -> list[Ages | None]:
     """Seconds from each view's event time to `at`, shape (rows,)."""
-    seconds = [
-        [None if never else age for age, never in zip(((at - times) / 1e6).tolist(), (times == NEVER).tolist(), strict=True)]
-        for times in answer.event_times.values()
+    rows = zip(at.tolist(), answer.event_times.tolist(), strict=True)
+    return [
+        {view: None if time == NEVER else (moment - time) / 1e6 for view, time in zip(answer.views, times, strict=True)}
+        for moment, times in rows
     ]
-    return [dict(zip(answer.event_times, row, strict=True)) for row in zip(*seconds, strict=True)]

@@ -95,7 +95,7 @@ class ModelRegistry:
 
     def prepare(self) -> None:
         """Makes the database now, for others that open the file themselves."""
-        self._client.search_experiments(max_results=1)
+        self.client.search_experiments(max_results=1)
 
     @contextmanager
     def track(
@@ -106,23 +106,23 @@ class ModelRegistry:
         with _locked(lock):
             run = self._start(run_name, experiment, {**_shortened(tags), LOCK: lock.name})
             try:
-                tracked = TrackedRun(self._client, run)
+                tracked = TrackedRun(self.client, run)
                 tracked.log_params(params)
                 yield tracked
             except BaseException:
-                self._client.set_terminated(run.info.run_id, "FAILED")
+                self.client.set_terminated(run.info.run_id, "FAILED")
                 raise
             else:
-                self._client.set_terminated(run.info.run_id, "FINISHED")
+                self.client.set_terminated(run.info.run_id, "FINISHED")
             finally:
                 lock.unlink(missing_ok=True)
 
     def close_stale_runs(self, experiment: str) -> list[str]:
         """Marks runs that a dead process left RUNNING as KILLED, and returns their ids. Runs in progress are left alone."""
-        found = self._client.get_experiment_by_name(experiment)
+        found = self.client.get_experiment_by_name(experiment)
         if found is None:
             return []
-        running = self._client.search_runs([found.experiment_id], "attributes.status = 'RUNNING'")
+        running = self.client.search_runs([found.experiment_id], "attributes.status = 'RUNNING'")
         return [run.info.run_id for run in running if self._close_if_stale(run)]
 
     def register(
@@ -137,8 +137,8 @@ class ModelRegistry:
             known = [found.version for found in self.versions(model_name) if found.digest == digest]
             if known:
                 return known[0]
-            run = self._client.get_run(run_id)
-            TrackedRun(self._client, run).log_bytes(MODEL, onnx)
+            run = self.client.get_run(run_id)
+            TrackedRun(self.client, run).log_bytes(MODEL, onnx)
             return self._new_version(model_name, run_id, {**_shortened(tags), DIGEST: digest}, description)
 
     def load(self, model_name: str, version: int) -> bytes:
@@ -149,7 +149,7 @@ class ModelRegistry:
 
     def artifact(self, model_name: str, version: int, name: str) -> bytes:
         """An artifact of the run that made the version. Raises NotRegistered."""
-        run = self._client.get_run(str(self._version(model_name, version).run_id))
+        run = self.client.get_run(str(self._version(model_name, version).run_id))
         folder = _folder(run)
         if (folder / name).is_file():
             return (folder / name).read_bytes()
@@ -160,57 +160,48 @@ class ModelRegistry:
         """All versions, oldest first; none for a model that nobody registered."""
         found, token = list[Version](), None
         while True:
-            page = self._client.search_model_versions(f"name='{model_name}'", page_token=token)
+            page = self.client.search_model_versions(f"name='{model_name}'", page_token=token)
             found += map(_said, page)
             token = cast("str | None", page.token)
             if not token:
                 return sorted(found, key=lambda version: version.version)
 
-    def set_alias(self, model_name: str, alias: str, version: int) -> None:
-        """Points `alias` to a version, whatever it pointed to. Raises NotRegistered."""
-        self._version(model_name, version)
-        self._client.set_registered_model_alias(model_name, alias, str(version))
-
-    def alias(self, model_name: str, alias: str) -> int | None:
-        """The version behind an alias; None when there is none."""
-        try:
-            aliases = cast("dict[str, int]", self._client.get_registered_model(model_name).aliases)
-        except MlflowException as error:
-            _demand_code(error, ABSENT)
-            return None
-        return aliases.get(alias)
+    def artifacts(self, experiment: str) -> Path:
+        """The folder below which the artifacts of all its runs lie."""
+        return self._root / "artifacts" / experiment
 
     @cached_property
-    def _client(self) -> MlflowClient:
+    def client(self) -> MlflowClient:
+        """For what has no word here."""
         with _locked(self._root / "create.lock"):
             _lay_database(self._root)
         uri = f"sqlite:///{self._root / 'mlflow.db'}"
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
     def _start(self, run_name: str, experiment: str, tags: Mapping[str, str]) -> Run:
-        return self._client.create_run(self._experiment(experiment), run_name=run_name, tags=dict(tags))
+        return self.client.create_run(self._experiment(experiment), run_name=run_name, tags=dict(tags))
 
     def _experiment(self, name: str) -> str:
         try:
-            return self._client.create_experiment(name, (self._root / "artifacts" / name).as_uri())
+            return self.client.create_experiment(name, self.artifacts(name).as_uri())
         except MlflowException as error:
             _demand_code(error, PRESENT)
-        found = self._client.get_experiment_by_name(name)
+        found = self.client.get_experiment_by_name(name)
         assert found is not None
         return found.experiment_id
 
     def _new_version(self, model_name: str, run_id: str, tags: dict[str, Any], description: str) -> int:
         try:
-            self._client.create_registered_model(model_name)
+            self.client.create_registered_model(model_name)
         except MlflowException as error:
             _demand_code(error, PRESENT)
         source = f"runs:/{run_id}/{MODEL}"
-        made = self._client.create_model_version(model_name, source, run_id, tags, description=description, await_creation_for=0)
+        made = self.client.create_model_version(model_name, source, run_id, tags, description=description, await_creation_for=0)
         return int(made.version)
 
     def _version(self, model_name: str, version: int) -> ModelVersion:
         try:
-            return self._client.get_model_version(model_name, str(version))
+            return self.client.get_model_version(model_name, str(version))
         except MlflowException as error:
             _demand_code(error, ABSENT)
         known = ", ".join(str(found.version) for found in self.versions(model_name)) or "none"
@@ -221,9 +212,9 @@ class ModelRegistry:
         if name is None or not _is_free(self._root / "running" / name):
             return False
         # Its process is gone or done by now, so what is read here is the last word.
-        stale = self._client.get_run(run.info.run_id).info.status == "RUNNING"
+        stale = self.client.get_run(run.info.run_id).info.status == "RUNNING"
         if stale:
-            self._client.set_terminated(run.info.run_id, "KILLED")
+            self.client.set_terminated(run.info.run_id, "KILLED")
         (self._root / "running" / name).unlink(missing_ok=True)
         return stale
 

@@ -18,6 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 NEVER = int(np.iinfo(np.int64).min)  # the event time of a view that holds nothing for the entity
+FOREVER = 2**62  # microseconds: more than all years of a datetime, and any moment less so many still comes after NEVER
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -70,8 +71,9 @@ class Layout:
         return {name: position for position, name in enumerate(self.features)}
 
     @cached_property
-    def ttls(self) -> NDArray[np.int64]:
-        return np.array([segment.ttl // MICROSECOND for segment in self.segments])
+    def lifetimes(self) -> NDArray[np.int64]:
+        """How many microseconds after its event time each view's part is held for true."""
+        return np.array([segment.ttl // MICROSECOND or FOREVER for segment in self.segments])
 
     @cached_property
     def segment_of_feature(self) -> NDArray[np.int64]:
@@ -81,6 +83,11 @@ class Layout:
     def float_positions(self) -> NDArray[np.int64] | slice:
         found = [self.positions[name] for name, (kind, _) in self.places.items() if kind == "floats"]
         return slice(None) if len(found) == len(self.places) else np.array(found, dtype=np.int64)
+
+    @cached_property
+    def gapped(self) -> tuple[str, ...]:
+        """The features whose values cannot say by themselves that they are not known: all but the floats."""
+        return tuple(name for name, (kind, _) in self.places.items() if kind != "floats")
 
     @cached_property
     def texts(self) -> int:

@@ -16,7 +16,9 @@ from typing import Any
 import msgspec
 import polars as pl
 
+from mlops_assets.ports.blanked_lines import unchanging, without_blanked
 from mlops_assets.ports.durable_file import sync_folder
+from mlops_assets.ports.line_search import last_line
 from mlops_assets.spec.contract import DType
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.spec.word import IllegalDeclaration
@@ -42,9 +44,22 @@ ANSWER: dict[str, pl.DataType] = {
     "decision": pl.Boolean(),
     "features_from": pl.String(),  # online, last_known, point_in_time, or request where the caller gave them
     "latency_ms": pl.Float64(),
+    "call": pl.Int64(),  # the same for all rows that were scored together
+    "model_ms": pl.Float64(),  # what the model took for them
+    "challenger_failed": pl.Boolean(),  # it was asked and gave no probability, so that the champion answered
 }
+TRIAL: dict[str, pl.DataType] = {"champion_probability": pl.Float64()}  # beside the shadow's own score; else null
+ALWAYS_KNOWN = ("answered_at", "event_timestamp", "plan", "model_version", "model_digest", "probability", "decision")
 FEATURE_AGE_S = "feature_age_s"
 SEGMENT_BYTES = 256 * 1024 * 1024
+
+
+class UnknownPrediction(LookupError):
+    """An id that the log does not hold."""
+
+
+class AlteredLine(ValueError):
+    """A line that is not what the log wrote."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,7 @@ class Segment:
 
 
 def log_schema(use_case: UseCase) -> pl.Schema:
-    """ANSWER, the age of each view's features, the request's columns, then the model's inputs that the request does not
+    """ANSWER, TRIAL, the age of each view's features, the request's columns, then the model's inputs that the request does not
     carry by the same name. Personal data is text where its contract says hashed, and absent where it says left out.
 
     Raises IllegalDeclaration when a request column or an input bears a name of ANSWER.
@@ -66,11 +81,11 @@ def log_schema(use_case: UseCase) -> pl.Schema:
     request = {column.name: pl.String() if column.pii else DTYPES[column.dtype] for column in columns}
     inputs = dict.fromkeys(features.numeric, DTYPES["float"]) | dict.fromkeys(features.categorical, DTYPES["string"])
     ages = {FEATURE_AGE_S: pl.Struct({view.name: pl.Float64() for view in features.views})} if features.views else {}
-    taken = sorted((ANSWER | ages).keys() & (request.keys() | inputs.keys()))
+    taken = sorted((ANSWER | TRIAL | ages).keys() & (request.keys() | inputs.keys()))
     if taken:
         raise IllegalDeclaration(f"{use_case.name} · features · {', '.join(taken)} is a column of the prediction log. Rename it.")
     left_out = {column.name for column in columns if column.pii == "left_out"}
-    said = ANSWER | ages | request | {name: dtype for name, dtype in inputs.items() if name not in request}
+    said = ANSWER | TRIAL | ages | request | {name: dtype for name, dtype in inputs.items() if name not in request}
     return pl.Schema({name: dtype for name, dtype in said.items() if name not in left_out})
 
 
@@ -135,9 +150,33 @@ class PredictionLog:
         for segment in self.segments():
             lines = self._whole_lines(segment.name, positions.get(segment.name, 0))
             positions[segment.name] = positions.get(segment.name, 0) + len(lines)
-            if lines:
-                frames.append(self._parse(lines))
+            if kept := without_blanked(lines):
+                frames.append(self._parse(kept))
         return pl.concat(frames), positions
+
+    def find(self, prediction_id: str) -> pl.DataFrame:
+        """The one row of an answer, newest segments first and in bounded memory. Raises UnknownPrediction, AlteredLine."""
+        # A quote inside of a value is escaped, so that this stands nowhere but at the start of a line.
+        start = b'{"prediction_id":' + self._encode(prediction_id) + b","
+        segments = self.segments()
+        for segment in reversed(segments):
+            line = last_line(self._folder / segment.name, start)
+            if line is not None:
+                return self._read_line(line, f"{self._folder / segment.name} · answer {prediction_id}")
+        size = sum(segment.bytes for segment in segments) / 1e6
+        raise UnknownPrediction(
+            f"{self._folder} · no answer {prediction_id!r} in its {len(segments)} segments ({size:,.1f} MB). Look for the id in "
+            f"another use case or home, or among what was erased."
+        )
+
+    def _read_line(self, line: bytes, where: str) -> pl.DataFrame:
+        try:
+            row = self._parse(line)
+        except pl.exceptions.PolarsError as error:
+            raise AlteredLine(f"{where} · its line cannot be read: {str(error).splitlines()[0]}. It was altered.") from None
+        if missing := [name for name in ALWAYS_KNOWN if row[name][0] is None]:
+            raise AlteredLine(f"{where} · its line lacks {', '.join(missing)}, which the log never leaves out. It was altered.")
+        return row
 
     def _line(self, row: Mapping[str, object]) -> bytes:
         kept: dict[str, Any] = {name: row[name] for name in self.schema}
@@ -182,7 +221,7 @@ class PredictionLog:
         sync_folder(self._folder)
 
     def _whole_lines(self, name: str, position: int) -> bytes:
-        with (self._folder / name).open("rb") as file:
+        with (self._folder / name).open("rb") as file, unchanging(file):
             file.seek(position)
             content = file.read()
         return content[: content.rfind(b"\n") + 1]
@@ -193,13 +232,18 @@ class PredictionLog:
         return text.with_columns(pl.col(moments).str.to_datetime("%+", time_unit="us", time_zone="UTC"))
 
 
+def keyed_hash(value: object, secret: bytes) -> str:
+    """32 hex digits that stand for personal data."""
+    return hashlib.blake2b(str(value).encode(), key=secret, digest_size=16).hexdigest()
+
+
 def _hidden(use_case: UseCase, secret: bytes) -> dict[str, Callable[[object], str]]:
     """How each hashed column is hashed: with a key, for anybody can hash all the names and numbers that there are."""
 
     def hashed(value: object) -> str:
         if not secret:
             raise ValueError(f"{use_case.name} · personal data is to be logged as a keyed hash, and no key is given.")
-        return hashlib.blake2b(str(value).encode(), key=secret, digest_size=16).hexdigest()
+        return keyed_hash(value, secret)
 
     contract = use_case.contract(use_case.features.request_table)
     return {name: hashed for name in use_case.features.request if contract.column(name).pii == "hashed"}

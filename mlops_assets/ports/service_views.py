@@ -56,17 +56,15 @@ def groups(views: Sequence[ServiceView]) -> tuple[Group, ...]:
 
 
 def entity_columns(views: Sequence[ServiceView], rows: pl.DataFrame) -> dict[str, pl.Series]:
-    """The join keys of all views in their declared types, each by itself: a query costs 0.1 ms.
+    """The join keys of all views in their declared types, each by itself: a query costs 0.1 ms, a needless cast 4 µs.
 
     Raises EntityFrameMismatch for one that `rows` lacks.
     """
-    types: dict[str, pl.DataType] = {}
-    for view in views:
-        if missing := [ours for ours, _ in view.keys.values() if ours not in rows.columns]:
-            found = f"the entity frame lacks {', '.join(missing)}; it has {', '.join(rows.columns)}"
-            raise EntityFrameMismatch(f"feature view {view.name!r} · {found}. Add the join key.")
-        types |= dict(view.keys.values())
-    return {name: rows[name].cast(dtype) for name, dtype in types.items()}
+    types, given = {name: dtype for view in views for name, dtype in view.keys.values()}, rows.columns
+    if types.keys() - set(given):
+        raise _lacking(views, given)
+    columns = [(rows.get_column(name), dtype) for name, dtype in types.items()]
+    return {each.name: each if each.dtype == dtype else each.cast(dtype) for each, dtype in columns}
 
 
 def newest_rows(view: ServiceView, rows: pl.DataFrame, timestamp: str) -> pl.DataFrame:
@@ -81,6 +79,14 @@ def polars_type(view: FeatureView, name: str, value_type: ValueType) -> pl.DataT
         legal = ", ".join(each.name for each in POLARS_TYPE)
         raise ValueError(f"feature view {view.name!r} · {name} is a {value_type.name}; legal: {legal}. Declare one of these.")
     return POLARS_TYPE[value_type]
+
+
+def _lacking(views: Sequence[ServiceView], given: Sequence[str]) -> EntityFrameMismatch:
+    view, missing = next(
+        (view, missing) for view in views if (missing := [ours for ours, _ in view.keys.values() if ours not in given])
+    )
+    found = f"the entity frame lacks {', '.join(missing)}; it has {', '.join(given)}"
+    return EntityFrameMismatch(f"feature view {view.name!r} · {found}. Add the join key.")
 
 
 def _asked(view: ServiceView) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 from pythonjsonlogger.json import JsonFormatter
@@ -61,12 +62,15 @@ def assemble(use_case: UseCase, environment: Environment, features: FeatureLooku
         slots=ModelSlots(use_case, Deployment(home.deployments, use_case.name), signing, telemetry),
         features=PacedLookup(features, time.perf_counter),
         log=PredictionLog(home.prediction_log, use_case, secret=secret),
-        shadowing=Shadowing(PredictionLog(home.shadow_log, use_case, secret=secret), use_case.threshold, telemetry),
+        shadowing=Shadowing(
+            PredictionLog(home.shadow_log, use_case, secret=secret), use_case.threshold, telemetry, time.perf_counter
+        ),
         scorer=Scorer(use_case, _cache(use_case, environment.redis_url), telemetry, time.perf_counter),
         telemetry=telemetry,
         now=lambda: datetime.now(UTC),
         clock=time.perf_counter,
         new_id=_new_id,
+        next_call=count(int.from_bytes(os.urandom(5)) << 22).__next__,  # whole numbers of 62 bits, apart for each replica
     )
     admission = Admission(
         ApiKeys(home.keys), use_case.serving.limits, clock=time.monotonic, open_without_keys=environment.name != "production"

@@ -4,6 +4,7 @@ Belongs here: choosing arms, the cache of scores, running models. Not here: who 
 looking features up and saying the answer (answering.py).
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 EXPLAINED_S = 0.05  # at most so long for one row
 SEED = 0
 
+log = logging.getLogger("bentoml.mlops_assets")
+
 
 class Given(NamedTuple):
     """One row to score: what the request said (None: features only), the inputs as the declaration orders them, the moment
@@ -37,11 +40,16 @@ class Given(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """The probability of one row, and whose it is."""
+    """The probability of one row, and whose it is. `model_ms` is what its model took for all rows that it scored together.
+
+    `challenger_failed`: it was the challenger's to answer, which gave no probability, so that the champion answers.
+    """
 
     arm: str
     loaded: Loaded
     probability: float
+    model_ms: float
+    challenger_failed: bool = False
 
     @property
     def is_legal(self) -> bool:
@@ -62,9 +70,12 @@ class Scorer:
             return self._score(CHAMPION, lineup.champion, rows)
         keys = [self._key(row, lineup.plan.split == "ab") for row in rows]
         moved = to_challenger(lineup.plan, self._use_case.name, keys)
-        stayed = iter(self._score(CHAMPION, lineup.champion, [row for row, left in zip(rows, moved, strict=True) if not left]))
-        left = iter(self._score(CHALLENGER, challenger, [row for row, left in zip(rows, moved, strict=True) if left]))
-        return [next(left if each else stayed) for each in moved]
+        tried = iter(self._try(challenger, [row for row, theirs in zip(rows, moved, strict=True) if theirs]))
+        found = [next(tried) if theirs else None for theirs in moved]
+        left = [row for row, each in zip(rows, found, strict=True) if each is None]
+        kept = iter(self._score(CHAMPION, lineup.champion, left) if left else ())
+        pairs = zip(found, moved, strict=True)
+        return [each or next(kept)._replace(challenger_failed=theirs) for each, theirs in pairs]
 
     def explain(self, scored: Scored, row: Given) -> dict[str, Any]:
         """What each input adds to the log-odds of one score."""
@@ -84,10 +95,25 @@ class Scorer:
             return msgspec.json.encode([row.request[place] for place in self._sticky])
         return msgspec.json.encode(row.request or row.inputs)
 
+    def _try(self, challenger: Loaded, rows: Sequence[Given]) -> list[Scored | None]:
+        """The challenger's scores; None where it gives no probability, in whatever way it fails."""
+        if not rows:
+            return []
+        try:
+            scored: list[Scored | None] = [each if each.is_legal else None for each in self._score(CHALLENGER, challenger, rows)]
+        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no parent but Exception
+            log.error("%s · challenger, version %s · %s", self._use_case.name, challenger.version, error)
+            scored = [None] * len(rows)
+        self._telemetry.challenger_failures.inc(scored.count(None))
+        return scored
+
     def _score(self, arm: str, loaded: Loaded, rows: Sequence[Given]) -> list[Scored]:
         matrix = loaded.encoder.encode([row.inputs for row in rows])
         score = loaded.model.score if self._cache is None else self._through_cache(self._cache, loaded)
-        return [Scored(arm, loaded, probability) for probability in score(matrix).tolist()]
+        began = self._clock()
+        found = score(matrix).tolist()
+        model_ms = round((self._clock() - began) * 1000, 3)
+        return [Scored(arm, loaded, probability, model_ms) for probability in found]
 
     def _through_cache(self, cache: ScoreCache, loaded: Loaded) -> Callable[[NDArray[np.float32]], NDArray[np.float64]]:
         def score(matrix: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -37,6 +37,8 @@ class Telemetry:
         self.queue = Gauge("mlops_queue_requests", "Requests that wait for the feature lookup.", registry=own)
         self.unlogged = Counter("mlops_unlogged", "Rows answered without a log, as declared for a full disk.", registry=own)
         self.log_failures = Counter("mlops_log_failures", "Writes that the prediction log refused.", registry=own)
+        said = "Rows that the champion answered, for the challenger gave no probability."
+        self.challenger_failures = Counter("mlops_challenger_failures", said, registry=own)
         self.shadow_dropped = Counter("mlops_shadow_dropped", "Rows that no shadow scored, for it lags.", registry=own)
         # A child looked up by its labels costs as much as the counting itself.
         self._request = cache(self._requests.labels)

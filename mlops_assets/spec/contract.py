@@ -16,7 +16,9 @@ DType = Literal["string", "int", "float", "datetime", "bool"]
 class Column(Word):
     """One column. `min` and `max` are inclusive; `datetime` is UTC.
 
-    `pii` marks personal data, and says how the prediction log holds it: as a keyed hash, or not at all.
+    `pii` marks personal data, and says how the prediction log holds it: as a keyed hash, or not at all. `identifies` names
+    whom or what a value stands for, such as customer: all rows of one can be erased (`mlops forget`). A name that
+    identifies in one table means the same in every table, feature view and log of its use case.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -29,6 +31,14 @@ class Column(Word):
     pattern: str | None = None
     example: str | int | float | None = None
     pii: Literal["hashed", "left_out"] | None = None
+    identifies: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*$")
+
+    @model_validator(mode="after")
+    def _is_told_exactly(self) -> Self:
+        if self.identifies and self.dtype not in ("string", "int"):
+            legal = f"{self.name!r} is a {self.dtype} and is to identify a {self.identifies}; legal: string, int"
+            raise ValueError(f"identifies · {legal}. Tag a column that tells one from another exactly.")
+        return self
 
 
 class RowCountBand(Word):

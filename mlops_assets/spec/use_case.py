@@ -15,6 +15,7 @@ from mlops_assets.spec.contract import Contract, Daily, Files
 from mlops_assets.spec.feature import Features, Label, TimeSplit
 from mlops_assets.spec.gate import EverySlice, Gate, NoSkew
 from mlops_assets.spec.monitor import Drift, Freshness, Monitor, OnSchedule, Performance, Skew, Trigger
+from mlops_assets.spec.rollout import AtOnce, Canary, Rollout
 from mlops_assets.spec.serving import Serving
 from mlops_assets.spec.training import Search, Trainer
 from mlops_assets.spec.word import Word
@@ -61,6 +62,7 @@ class UseCase(Word):
     triggers: tuple[Trigger, ...] = ()
     freshness: Freshness = Freshness()
     serving: Serving = Serving()
+    rollout: Rollout = AtOnce()
 
     def contract(self, table: str) -> Contract:
         return next(contract for contract in self.contracts if contract.table == table)
@@ -111,6 +113,8 @@ class UseCase(Word):
         hidden = [column.name for column in contract.columns if column.pii] if contract else []
         for name in sorted({*self.label.key} & {*hidden}):
             yield f"label.key · {name!r} is personal data that the log hides: no outcome would join. Use another key."
+        left_out = [column.name for column in contract.columns if column.pii == "left_out"] if contract else []
+        yield from _undrawable(self.rollout, self.serving.sticky_key, left_out)
         yield from _unknown("slices", self.slices, inputs, "is not an input of the model; inputs")
         for index, gate in enumerate(self.gates):
             if isinstance(gate, EverySlice):
@@ -126,6 +130,16 @@ def _unknown(field: str, found: "list[str] | tuple[str, ...]", legal: list[str],
     for name in found:
         if name not in legal:
             yield f"{field} · {name!r} {why}: {', '.join(legal)}. Use one of these or declare it."
+
+
+def _undrawable(rollout: Rollout, sticky_key: tuple[str, ...], left_out: list[str]) -> Iterator[str]:
+    """What keeps the rows of one draw from being known again in the log."""
+    if isinstance(rollout, Canary) and rollout.split == "ab":
+        if not sticky_key:
+            yield "rollout.split · 'ab' draws by serving.sticky_key, which is empty. Declare it, or say split='canary'."
+        for name in sticky_key:
+            if name in left_out:
+                yield f"serving.sticky_key · {name!r} is left out of the log, which must tell who was drawn. Say pii='hashed'."
 
 
 def _repeated(field: str, names: list[str]) -> Iterator[str]:

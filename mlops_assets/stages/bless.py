@@ -1,7 +1,7 @@
 """The signed statement that one exact model passed every gate on exactly this evidence.
 
 Belongs here: what a blessing says, its canonical bytes, making one and checking one (Ed25519).
-Not here: how gates are measured (stages/judge.py) and where keys lie (ports/signing_keys.py).
+Not here: how gates are measured (stages/gates/) and where keys lie (ports/signing_keys.py).
 """
 
 import hashlib
@@ -29,12 +29,17 @@ class UnblessedModel(ValueError):
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """One gate over an evaluation. `measured` is None where there was nothing to measure (no champion yet); JSON has no NaN."""
+    """One gate over an evaluation. `measured` is None where there was nothing to measure (no champion yet); JSON has no NaN.
+
+    `low` and `high` are the interval of what was measured, None where there is none.
+    """
 
     name: str
     passed: bool
     measured: float | None
     bound: float
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ def bless(
         use_case=use_case,
         model_digest=digest(onnx),
         evaluation_digest=evaluation_digest,
-        gates=tuple(replace(gate, measured=_sayable(gate.measured)) for gate in gates),
+        gates=tuple(_sayable(gate) for gate in gates),
         training=dict(training),
         blessed_at=blessed_at.isoformat(),
         key_id=key_id(private_key.public_key()),
@@ -135,8 +140,12 @@ def _objection(blessing: Blessing, use_case: str, onnx: bytes, public_keys: Mapp
     return _refusal(blessing.gates)
 
 
-def _sayable(measured: float | None) -> float | None:
-    return measured if measured is not None and math.isfinite(measured) else None
+def _sayable(gate: GateVerdict) -> GateVerdict:
+    return replace(gate, measured=_finite(gate.measured), low=_finite(gate.low), high=_finite(gate.high))
+
+
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
 
 
 def _is_signed(blessing: Blessing, key: Ed25519PublicKey) -> bool:

@@ -8,49 +8,21 @@ from datetime import datetime, timedelta
 from html import escape
 
 from mlops_assets.stages.catalog import Catalog, FeatureEntry, Statistics, ViewEntry
+from mlops_assets.stages.page import page
 
 NONE = "–"
 NUMBERS = ("missing", "min", "median", "mean", "max", "distinct")
 UNITS = {"day": timedelta(days=1), "hour": timedelta(hours=1), "minute": timedelta(minutes=1)}
 STYLE = """
-:root { color-scheme: light dark; --ink: #1e293b; --faint: #64748b; --line: #e2e8f0; --paper: #fff; --page: #f8fafc;
-  --mark: #2563eb; --warn: #b45309; --chip: #f1f5f9; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e2e8f0; --faint: #94a3b8; --line: #334155; --paper: #1e293b;
-  --page: #0f172a; --mark: #60a5fa; --warn: #fbbf24; --chip: #334155; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 76rem; background: var(--page); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.15rem; margin: 0; } p { margin: .25rem 0; }
-a { color: var(--mark); text-decoration: none; } nav { display: flex; flex-wrap: wrap; gap: .4rem; margin: 1rem 0; }
-nav a, .chip { background: var(--chip); border-radius: 1rem; padding: .1rem .7rem; font-size: .85rem; }
-.chips { display: flex; flex-wrap: wrap; gap: .4rem; margin: .6rem 0; } .faint { color: var(--faint); }
-.warn { color: var(--warn); }
-section { background: var(--paper); border: 1px solid var(--line); border-radius: .75rem; padding: 1rem 1.25rem;
-  margin-top: 1rem; }
-table { border-collapse: collapse; table-layout: fixed; width: 100%; font-size: .9rem; }
-th { text-align: left; color: var(--faint); font-weight: 500; font-size: .8rem; }
-th, td { padding: .45rem .6rem .45rem 0; border-top: 1px solid var(--line); vertical-align: top; }
-thead th { border-top: 0; } .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-th.name { width: 32%; } th.used { width: 17%; } code { font-size: .95em; font-weight: 600; overflow-wrap: anywhere; }
-@media (max-width: 48rem) { thead { display: none; } tr { display: grid; grid-template-columns: repeat(3, 1fr);
-  border-top: 1px solid var(--line); padding: .6rem 0; } td { border: 0; padding: .1rem .5rem .1rem 0; }
-  td.name, td.used { grid-column: 1 / -1; } td.number { text-align: left; }
-  td.number::before, td.used::before { content: attr(data-label) " "; color: var(--faint); font-size: .8rem; } }
+th.name { width: 32%; } th.used { width: 17%; } @media (max-width: 48rem) { td.used { grid-column: 1 / -1; } }
 """
 
 
 def as_html(catalog: Catalog) -> str:
     """One self-contained page, for a wide screen and for a phone."""
-    title = f"Features of {escape(catalog.use_case)}"
     links = "".join(f'<a href="#{escape(view.name)}">{escape(view.name)}</a>' for view in catalog.views)
-    sections = "".join(_section(catalog, view) for view in catalog.views)
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1>"
-        f"<p>{escape(catalog.question)}</p><p class=faint>{escape(_summary(catalog))}</p>"
-        f"<nav>{links}</nav>{sections}</body></html>\n"
-    )
+    said = f"<p>{escape(catalog.question)}</p><p class=faint>{escape(_summary(catalog))}</p><nav>{links}</nav>"
+    return page(f"Features of {catalog.use_case}", said, *(_section(catalog, view) for view in catalog.views), style=STYLE)
 
 
 def as_text(catalog: Catalog) -> str:

@@ -18,6 +18,7 @@ import polars as pl
 from mlops_assets.stages.metrics import METRICS, Array, Comparison, Interval, Ranked, calibration, compare, interval, measure
 
 Score = Callable[[pl.DataFrame], Array]
+SLICE_CONFIDENCE = 0.99  # of each bound: measured, 1 to 4 of 100 unchanged slices then look changed (with 0.95: 1 of 10)
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,10 @@ class Rival:
 class Evaluation:
     """Everything a gate or a person may ask about one candidate. `first` and `last` bound the rows' event_timestamp.
 
-    `slices`: column, value, rows, positives, metrics (None where undefined). `calibration`: mean_probability, share,
-    rows of each equal-count bin. `comparison` is None without a champion, `reference` without a second trainer.
-    `importance`: input and the drop in auc when it is shuffled, largest first.
+    `slices`: column, value, rows, positives, metrics (None where undefined); beside a champion also its metrics
+    (`champion`) and the `comparison` with it by metric, whose bounds each hold with SLICE_CONFIDENCE. `calibration`:
+    mean_probability, share, rows of each equal-count bin. `comparison` is None without a champion, `reference` without
+    a second trainer. `importance`: input and the drop in auc when it is shuffled, largest first.
     """
 
     candidate: str
@@ -109,7 +111,11 @@ def evaluate(
         last=cast(datetime, moments.max()),
         threshold=threshold,
         metrics=_intervals(truth, probability, seed=seed, resamples=resamples),
-        slices=[one for column in slices for one in _slices(rows[column], truth, probability)],
+        slices=[
+            _slice(column, value, truth, probability, rival=champion, inside=inside, seed=seed, resamples=resamples)
+            for column in slices
+            for value, inside in _parts(rows[column])
+        ],
         confusion=confusion_matrix(truth, probability, threshold),
         calibration=calibration_table(truth, probability),
         champion=champion.version if champion else None,
@@ -127,18 +133,26 @@ def _comparisons(truth: Array, ours: Array, champion: Rival, *, seed: int, resam
     return {m: compare(m, truth, ours, champion.probability, seed=seed, resamples=resamples) for m in METRICS}
 
 
-def _slices(column: pl.Series, truth: Array, probability: Array) -> list[dict[str, Any]]:
+def _parts(column: pl.Series) -> list[tuple[str, Array]]:
+    """Each value of the column, as text and in order, with the (n,) mask of its rows."""
     values = column.cast(pl.String)
-    return [
-        _slice(column.name, value, truth[inside], probability[inside])
-        for value in sorted(values.drop_nulls().unique())
-        if (inside := (values == value).fill_null(False).to_numpy()).any()
-    ]
+    return [(value, (values == value).fill_null(False).to_numpy()) for value in sorted(values.drop_nulls().unique())]
 
 
-def _slice(column: str, value: str, truth: Array, probability: Array) -> dict[str, Any]:
-    found = {metric: plain(measure(metric, truth, probability)) for metric in METRICS}
-    return {"column": column, "value": value, "rows": len(truth), "positives": int(truth.sum()), "metrics": found}
+def _slice(
+    column: str, value: str, truth: Array, ours: Array, *, rival: Rival | None, inside: Array, seed: int, resamples: int
+) -> dict[str, Any]:
+    truth, ours = truth[inside], ours[inside]
+    found = {"column": column, "value": value, "rows": len(truth), "positives": int(truth.sum()), "metrics": _values(truth, ours)}
+    if rival is None:
+        return found
+    theirs = rival.probability[inside]
+    compared = {m: compare(m, truth, ours, theirs, seed=seed, resamples=resamples, confidence=SLICE_CONFIDENCE) for m in METRICS}
+    return found | {"champion": _values(truth, theirs), "comparison": {m: plain(vars(one)) for m, one in compared.items()}}
+
+
+def _values(truth: Array, probability: Array) -> dict[str, float | None]:
+    return {metric: plain(measure(metric, truth, probability)) for metric in METRICS}
 
 
 def confusion_matrix(truth: Array, probability: Array, threshold: float) -> dict[str, int]:

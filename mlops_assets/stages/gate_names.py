@@ -4,10 +4,23 @@ Light to import: the code location reads the names when it loads. Not here: the 
 (judge.py).
 """
 
-from mlops_assets.spec.gate import BeatsChampion, Calibrated, EverySlice, Floor, Gate, NoSkew
+from mlops_assets.spec.gate import (
+    BeatsChampion,
+    Budget,
+    Calibrated,
+    EverySlice,
+    Fair,
+    Floor,
+    Gate,
+    Latency,
+    NoLeak,
+    NoPii,
+    NoSkew,
+    Robust,
+)
 
 
-def gate_name(gate: Gate) -> str:
+def gate_name(gate: Gate) -> str:  # noqa: PLR0911 - one for each word
     """A name that stands for what the gate measures and survives a change of its bound: `every_carrier_auc`."""
     match gate:
         case Floor():
@@ -20,6 +33,18 @@ def gate_name(gate: Gate) -> str:
             return f"every_{gate.column}_{gate.metric}"
         case NoSkew():
             return "no_skew"
+        case Robust():
+            return f"robust_{gate.metric}"
+        case NoLeak():
+            return "no_leak"
+        case Fair():
+            return f"fair_{gate.column}_{gate.metric}"
+        case Latency():
+            return f"latency_{gate.rows}_rows" if gate.rows > 1 else "latency"
+        case Budget():
+            return "budget"
+        case NoPii():
+            return "no_pii"
 
 
 def gate_names(gates: tuple[Gate, ...]) -> tuple[str, ...]:

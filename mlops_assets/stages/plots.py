@@ -69,6 +69,21 @@ def reliability(truth: Array, probabilities: Mapping[str, Array]) -> bytes:
     return _png(figure)
 
 
+def score_distribution(probabilities: Mapping[str, Array], threshold: float) -> bytes:
+    """How often each named (n,) probability falls into each of 40 equal bins, with the threshold of the decision."""
+    figure, axes = _paper(WIDE)
+    for name, probability in probabilities.items():
+        share, edges = np.histogram(probability, bins=40, range=(0, 1))
+        colour = _colour(name, probabilities)
+        axes.stairs(share / max(len(probability), 1), edges, color=colour, linewidth=1.6, label=name)
+        axes.stairs(share / max(len(probability), 1), edges, color=colour, alpha=0.12, fill=True)
+    axes.axvline(threshold, color=INK, linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
+    _label(axes, "Scores", "predicted probability", "share of rows")
+    axes.set(xlim=(0, 1), ylim=(0, None))
+    axes.legend(loc="upper right", frameon=False, fontsize=9)
+    return _png(figure)
+
+
 def confusion(matrix: Mapping[str, int], labels: tuple[str, str] = ("no", "yes")) -> bytes:
     """Rows by truth and decision; `matrix` as evaluate.confusion_matrix gives it, `labels` name truth 0 and truth 1."""
     figure, axes = _paper(3.2)

@@ -18,7 +18,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
 from mlops_assets.spec.training import HistGradientBoosting
-from mlops_assets.stages.fitted import Examples, History, Progress
+from mlops_assets.stages.fitted import THREADS, Examples, History, Progress
 from mlops_assets.stages.metrics import measure
 from mlops_assets.stages.onnx_file import seal
 from mlops_assets.stages.signature import INPUT, OUTPUT, Signature
@@ -60,8 +60,7 @@ def train(
     fields = trainer.model_dump(exclude={"kind", "seed"})
     fields |= {"early_stopping": False, "random_state": trainer.seed}
     classifier = HistGradientBoostingClassifier(**fields)
-    # One thread: beside busy neighbours more take many times as long, each waiting for the others to get a core.
-    with threadpool_limits(limits=1, user_api="openmp"):
+    with threadpool_limits(limits=THREADS, user_api="openmp"):
         classifier.fit(_without_empty_columns(rows.features), rows.label)
         _round_thresholds_down(classifier)
         loss = measure("log_loss", rows.label, _positive(classifier, rows.features))

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from mlops_assets.spec.training import Lightning
-from mlops_assets.stages.fitted import Examples, History, Progress, UntrainableRows
+from mlops_assets.stages.fitted import THREADS, Examples, History, Progress, UntrainableRows
 from mlops_assets.stages.onnx_file import seal
 from mlops_assets.stages.signature import INPUT, OUTPUT, UNKNOWN, Signature
 
@@ -176,6 +176,14 @@ class FittedNetwork:
         return seal(onnx.load_from_string(file.getvalue()), self.signature)
 
 
+def accelerator() -> str:
+    """What Lightning will train on here: cpu, or the kind of accelerator with its name."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    if found is None:
+        return "cpu"
+    return f"{found.type} {torch.cuda.get_device_name()}" if found.type == "cuda" else found.type
+
+
 def train(
     trainer: Lightning, *, signature: Signature, train: Examples, validation: Examples, progress: Progress
 ) -> FittedNetwork:
@@ -254,15 +262,11 @@ def _embedding(values: int) -> nn.Embedding:
 
 @contextmanager
 def _repeatable(seed: int) -> Generator[None]:
-    """Torch's randomness from `seed`, on one thread; afterwards torch goes on as if nothing had been trained.
-
-    One thread: a network this small gains nothing from more, the order of its sums no longer depends on the number of
-    cores, and beside busy neighbours threads take many times as long, each waiting for the others to get a core.
-    """
+    """Torch's randomness from `seed`, on THREADS threads; afterwards torch goes on as if nothing had been trained."""
     demanded, only_warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     threads = torch.get_num_threads()
     try:
-        torch.set_num_threads(1)
+        torch.set_num_threads(THREADS)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             yield

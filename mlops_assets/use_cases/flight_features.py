@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import cache
 
 from mlops_assets.use_cases.polars_later import pl
 
@@ -25,12 +26,18 @@ Tables = Mapping[str, "pl.LazyFrame"]
 
 def flight_rows(flights: pl.LazyFrame) -> pl.LazyFrame:
     """Scheduled flights with their prediction moment (`event_timestamp`) and what the request alone tells."""
-    local = pl.col("sched_dep").dt.convert_time_zone(NEW_YORK)
     # In sequence: handing three columns of one row to threads takes longer than making them (50 against 148 µs).
-    return flights.with_columns_seq(
-        event_timestamp=pl.col("sched_dep") - HORIZON,
-        minute_of_day=local.dt.hour().cast(pl.Float64) * 60 + local.dt.minute(),
-        weekday=local.dt.strftime("%a"),
+    return flights.with_columns_seq(_request_columns())
+
+
+@cache
+def _request_columns() -> tuple[pl.Expr, ...]:
+    """Made once: saying them again takes a server 50 µs a request, as long as computing them."""
+    local = pl.col("sched_dep").dt.convert_time_zone(NEW_YORK)
+    return (
+        (pl.col("sched_dep") - HORIZON).alias("event_timestamp"),
+        (local.dt.hour().cast(pl.Float64) * 60 + local.dt.minute()).alias("minute_of_day"),
+        local.dt.strftime("%a").alias("weekday"),
     )
 
 

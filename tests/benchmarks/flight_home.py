@@ -17,7 +17,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from mlops_assets.ports.api_keys import ApiKeys
-from mlops_assets.ports.deployment import Deployment
+from mlops_assets.ports.deployment import Deployment, Plan
 from mlops_assets.ports.feature_store import FeatureStore
 from mlops_assets.ports.home import Home
 from mlops_assets.ports.signing_keys import SigningKeys
@@ -104,7 +104,7 @@ def furnish(home: Home, flights: Flights, redis_url: str) -> str:
     """The champion, every feature of every entity in the tables and in Redis, and a key; gives the key's token."""
     deployment = Deployment(home.deployments, USE_CASE.name)
     deployment.place(1, flights.model, blessed(flights.model, SigningKeys(home.keys)).to_json())
-    deployment.point(1, KNOWN_AT.isoformat(), "measured")
+    deployment.publish(Plan(1, 1, None, KNOWN_AT.isoformat(), "measured"))
     _fill_features(home, redis_url)
     return ApiKeys(home.keys).add("bench", datetime.now(UTC), lambda: secrets.token_urlsafe(32))
 

@@ -92,7 +92,7 @@ def test_the_lineage_shows_the_stages_by_name(page: Any, url: str, tmp_path: Pat
     page.get_by_text("training_set", exact=True).first.wait_for()
     shown = page.content()
     page.screenshot(path=tmp_path / "lineage.png")
-    for name in ("candidate", "evaluation", "blessing", "champion", "service", "predictions", "outcomes", "drift", "performance"):
+    for name in ("candidate", "evaluation", "blessing", "rollout", "service", "predictions", "outcomes", "drift", "performance"):
         assert name in shown
 
 

@@ -52,7 +52,7 @@ def test_the_line_is_whole() -> None:
         "candidate",
         "evaluation",
         "blessing",
-        "champion",
+        "rollout",
         "service",
         "predictions",
         "outcomes",

@@ -88,6 +88,10 @@ def answers(line: Platform, environment: Environment) -> pl.DataFrame:
         probability=pl.lit(0.2),
         decision=pl.lit(False),
         latency_ms=pl.lit(2.0),
+        call=pl.lit(1),
+        model_ms=pl.lit(1.0),
+        challenger_failed=pl.lit(False),
+        champion_probability=pl.lit(None, pl.Float64),
     )
 
 

@@ -14,7 +14,9 @@ from mlops_assets import names
 from mlops_assets.ports.deployment import Deployment
 from mlops_assets.ports.home import Home
 from mlops_assets.ports.landing import Landing
+from mlops_assets.ports.ledger import Ledger
 from mlops_assets.ports.model_registry import ModelRegistry
+from mlops_assets.ports.model_stages import shown_of
 from mlops_assets.ports.signing_keys import SigningKeys
 from mlops_assets.stages.bless import Blessing, verify
 from mlops_assets.use_cases.airline import deliveries, package_folder
@@ -72,9 +74,13 @@ def check_champion(home: Home) -> None:
     deployment, registry = Deployment(home.deployments, SMALL.name), ModelRegistry(home.mlflow)
     plan = deployment.plan()
     assert plan is not None
-    assert [each.number for each in deployment.history()] == [1], "the same model again is no new plan"
+    ledger = Ledger(f"sqlite:///{home.root / 'ledger.db'}")
+    kinds = [each.kind for each in ledger.records(SMALL.name)]
+    assert kinds == ["blessing", "promotion"], "the same model again is no new plan"
+    assert ledger.verify(SMALL.name, mirrored=(plan.number, plan.record)) == []
     assert deployment.versions() == [plan.champion]
-    assert registry.alias(names.registered_model(SMALL.name), names.CHAMPION) == plan.champion
+    shown = shown_of(registry, names.registered_model(SMALL.name))
+    assert (shown.aliases, shown.record) == ({names.CHAMPION: plan.champion}, plan.number)
     onnx, blessing = deployment.load(plan.champion)
     verify(Blessing.from_json(blessing), use_case=SMALL.name, onnx=onnx, public_keys=SigningKeys(home.keys).public())
     assert onnx == registry.load(names.registered_model(SMALL.name), plan.champion)

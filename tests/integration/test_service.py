@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -17,15 +16,14 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from scipy.stats import binom
 
-from mlops_assets.ports.deployment import Deployment, Plan
+from mlops_assets.ports.deployment import Plan
 from mlops_assets.ports.home import Home
 from mlops_assets.ports.prediction_log import PredictionLog
 from mlops_assets.ports.signing_keys import SigningKeys
-from mlops_assets.rollout import roll_out
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.integration.running_service import AT, Server, Told, started, wait_for_plan, wait_until
 from tests.integration.traffic import AGREED, flights, log_of, traffic
-from tests.serving.flights import FLIGHT, blessed, flip_a_bit, place_blessed, tiny_model
+from tests.serving.flights import FLIGHT, DirectDeployment, blessed, flip_a_bit, place_blessed, tiny_model
 
 pytestmark = pytest.mark.integration
 
@@ -69,8 +67,8 @@ class Replicas:
         return self.first, self.second
 
     @property
-    def deployment(self) -> Deployment:
-        return Deployment(self.home.deployments, USE_CASE.name)
+    def deployment(self) -> DirectDeployment:
+        return DirectDeployment(self.home.deployments, USE_CASE.name)
 
     def taken(self, plan: Plan) -> Plan:
         """The plan, once both serve it, which has to be within a second."""
@@ -80,10 +78,8 @@ class Replicas:
     def point(self, version: int) -> Plan:
         return self.taken(self.deployment.point(version, AT, "better"))
 
-    def route(self, challenger: int | None = None, share: float = 0.0, split: Any = "canary", shadow: int | None = None) -> Plan:
-        at = datetime.fromisoformat(AT)
-        rollout: dict[str, Any] = {"challenger": challenger, "share": share, "split": split, "shadow": shadow}
-        return self.taken(roll_out(self.home, USE_CASE.name, **rollout, at=at, reason="a test"))
+    def route(self, **beside: Any) -> Plan:
+        return self.taken(self.deployment.route(**beside, at=AT, reason="a test"))
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +147,7 @@ def test_no_request_fails_while_models_are_promoted_rolled_back_and_rolled_out(r
     before = [server.counted("mlops_requests_total", status="200") for server in replicas.both]
     with traffic(*replicas.both) as flow:
         plans = [replicas.point(2)]
-        plans.append(replicas.point(replicas.deployment.previous_champion() or 0))  # what a rollback does
+        plans.append(replicas.point(plans[0].previous or 0))  # what a rollback does
         plans.append(replicas.route(challenger=2, share=0.3))
         plans.append(replicas.route(challenger=2, share=0.5, split="ab", shadow=3))
         plans.append(replicas.route(shadow=3))

@@ -126,8 +126,6 @@ def test_an_unknown_version_or_artifact_is_refused_and_the_known_ones_are_named(
         registry.load("never_registered", 1)
     with pytest.raises(NotRegistered, match="no artifact 'plan.json'; its run has: model.onnx"):
         registry.artifact("known", 1, "plan.json")
-    with pytest.raises(NotRegistered, match="no version 7"):
-        registry.set_alias("known", "champion", 7)
 
 
 def test_bytes_that_are_not_the_digest_s_are_neither_registered_nor_loaded(registry: ModelRegistry, root: Path) -> None:
@@ -139,15 +137,6 @@ def test_bytes_that_are_not_the_digest_s_are_neither_registered_nor_loaded(regis
         registry.load("altered", version)
     with pytest.raises(ModelAltered, match="altered · registering"):
         registry.register("altered", b"other", digest="0" * 64, run_id=run_id, tags={}, description="")
-
-
-def test_an_alias_moves_and_is_none_before_it_exists(registry: ModelRegistry) -> None:
-    assert registry.alias("aliased", "champion") is None
-    first, second = register(registry, "aliased", b"1"), register(registry, "aliased", b"2")
-    assert registry.alias("aliased", "champion") is None
-    registry.set_alias("aliased", "champion", second)
-    registry.set_alias("aliased", "champion", first)
-    assert registry.alias("aliased", "champion") == first
 
 
 def test_a_process_killed_between_file_and_version_leaves_no_version_and_the_next_one_makes_it(tmp_path: Path) -> None:

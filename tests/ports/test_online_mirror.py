@@ -61,10 +61,10 @@ def test_missing_stale_and_zero_are_told_apart(blobs: Blobs) -> None:
     mirror.write("weather", weather(["JFK"], 0.0))
     mirror.write("weather", weather(["EWR"], 5.0, at=START + 6 * HOUR))
     fresh, stale, missing = (ask(mirror, origin) for origin in ("JFK", "EWR", "LGA"))
-    assert [each.states["weather"][0] for each in (fresh, stale, missing)] == [State.FRESH, State.STALE, State.MISSING]
-    assert fresh.values["temp"][0] == 0.0 and fresh.known["temp"][0]
-    assert np.isnan(stale.values["temp"][0]) and not stale.known["temp"][0] and not missing.known["temp"][0]
-    assert ask(mirror, None).states["weather"][0] == State.MISSING
+    assert [each.states("weather") for each in (fresh, stale, missing)] == [[State.FRESH], [State.STALE], [State.MISSING]]
+    assert fresh.features["temp"] == [0.0]
+    assert np.isnan(stale.features["temp"][0]) and np.isnan(missing.features["temp"][0])
+    assert ask(mirror, None).states("weather") == [State.MISSING]
 
 
 def test_a_null_key_is_nobodys_and_moves_no_value_to_another(blobs: Blobs) -> None:
@@ -73,14 +73,14 @@ def test_a_null_key_is_nobodys_and_moves_no_value_to_another(blobs: Blobs) -> No
         origin=pl.Series([None, "JFK", "EWR"]), temp=pl.Series([1.0, 2.0, 3.0])
     )
     mirror.write("weather", rows)
-    assert [ask(mirror, origin).values["temp"][0] for origin in ("JFK", "EWR")] == [2.0, 3.0]
+    assert [ask(mirror, origin).features["temp"] for origin in ("JFK", "EWR")] == [[2.0], [3.0]]
 
 
 def test_a_value_is_as_old_as_its_ttl_and_not_a_microsecond_older(blobs: Blobs) -> None:
     mirror = mirror_on(blobs)
     mirror.write("weather", weather(["JFK"], 1.0, at=START + 7 * HOUR))
     mirror.write("weather", weather(["EWR"], 1.0, at=START + 7 * HOUR - timedelta(microseconds=1)))
-    assert [ask(mirror, origin).states["weather"][0] for origin in ("JFK", "EWR")] == [State.FRESH, State.STALE]
+    assert [ask(mirror, origin).states("weather") for origin in ("JFK", "EWR")] == [[State.FRESH], [State.STALE]]
 
 
 def test_one_view_leaves_the_others_of_the_same_value_alone(blobs: Blobs) -> None:
@@ -93,8 +93,8 @@ def test_one_view_leaves_the_others_of_the_same_value_alone(blobs: Blobs) -> Non
     mirror.write("weather", weather(["JFK"], 7.0))
     mirror.write("weather", weather(["JFK"], None))
     found = ask(mirror, "JFK")
-    assert (found.values["late"][0], found.values["flights"][0], found.values["worst"]) == (0.25, 2**53 + 1, ["ü/|"])
-    assert found.states["weather"][0] == State.FRESH and not found.known["temp"][0]
+    assert [found.features[name] for name in ("late", "flights", "worst")] == [[0.25], [2**53 + 1], ["ü/|"]]
+    assert found.states("weather") == [State.FRESH] and np.isnan(found.features["temp"][0])
 
 
 parts = st.text(st.sampled_from("a1:/|+\x1f"), max_size=4)
@@ -109,7 +109,7 @@ def test_no_two_entities_share_a_key(blobs: Blobs, routes: list[tuple[str, str]]
         "route", rows.with_columns(miles=pl.int_range(pl.len()).cast(pl.Float64), timestamp=pl.lit(START).dt.cast_time_unit("us"))
     )
     found = mirror.read({"origin": rows["origin"].to_list(), "dest": rows["dest"].to_list()}, np.repeat(NOW, len(rows)))
-    assert found.values["miles"].tolist() == list(range(len(rows)))
+    assert found.features["miles"] == list(range(len(rows)))
 
 
 def test_two_versions_of_a_service_live_side_by_side(blobs: Blobs) -> None:
@@ -120,8 +120,8 @@ def test_two_versions_of_a_service_live_side_by_side(blobs: Blobs) -> None:
     first.write("weather", rows)
     second.write("weather", rows.with_columns(temp=pl.lit(2.0)))
     anew.write("weather", rows.with_columns(temp=pl.lit(3.0)))
-    assert [ask(each, "JFK").values["temp"][0] for each in (first, second, anew)] == [1.0, 2.0, 3.0]
-    assert ask(anew, "JFK").values["gust"][0] == 9.0
+    assert [ask(each, "JFK").features["temp"] for each in (first, second, anew)] == [[1.0], [2.0], [3.0]]
+    assert ask(anew, "JFK").features["gust"] == [9.0]
 
 
 def test_an_empty_store_is_not_a_store_without_the_entity(blobs: Blobs) -> None:
@@ -129,7 +129,7 @@ def test_an_empty_store_is_not_a_store_without_the_entity(blobs: Blobs) -> None:
     with pytest.raises(NotFilled, match="flights_v1.*nothing of it is online yet. Materialize"):
         ask(mirror, "JFK")
     mirror.mark_ready()
-    assert mirror.is_ready() and ask(mirror, "JFK").states["weather"][0] == State.MISSING
+    assert mirror.is_ready() and ask(mirror, "JFK").states("weather") == [State.MISSING]
 
 
 def test_a_reader_never_sees_half_of_a_write(blobs: Blobs) -> None:
@@ -144,8 +144,8 @@ def test_a_reader_never_sees_half_of_a_write(blobs: Blobs) -> None:
         while not stop.is_set():
             try:
                 found = mirror.read(keys, np.repeat(NOW, len(origins)))
-                if not (found.values["temp"] == found.values["gust"]).all() or len(set(found.values["temp"])) > 1:
-                    wrong.append(set(found.values["temp"]))
+                if found.features["temp"] != found.features["gust"] or len(set(found.features["temp"])) > 1:
+                    wrong.append(set(found.features["temp"]))
             except Exception as error:  # noqa: BLE001 - a thread's error must fail the test
                 wrong.append(error)
 
@@ -181,11 +181,11 @@ def test_while_it_is_down_a_reader_refuses_or_answers_what_it_knew_and_goes_on_b
     with pytest.raises(OnlineStoreDown, match=r"Redis at 127.0.0.1:\d+/0 does not answer: .*Start it"):
         ask(straight, "JFK")
     known = ask(remembering, "JFK")
-    assert known.values["temp"][0] == 4.0 and known.age_s > 0
+    assert known.features["temp"] == [4.0] and known.age_s > 0
     with pytest.raises(OnlineStoreDown):
         ask(remembering, "EWR")  # never read by this process
     mortal.start()
-    assert ask(straight, "JFK").values["temp"][0] == 4.0
+    assert ask(straight, "JFK").features["temp"] == [4.0]
     assert ask(remembering, "EWR").age_s == 0
 
 
@@ -226,9 +226,9 @@ def test_killed_in_the_middle_of_writing_nothing_is_lost_and_writing_again_compl
     mortal.start()
     keys, moments = {"origin": origins, "dest": ["ATL"] * len(origins)}, np.repeat(NOW, len(origins))
     torn = mirror.read(keys, moments)
-    assert set(torn.values["temp"]) <= {1.0, 2.0} and (torn.values["temp"] == torn.values["gust"]).all()
+    assert set(torn.features["temp"]) <= {1.0, 2.0} and torn.features["temp"] == torn.features["gust"]
     eventually(lambda: mirror.write("weather", weather(origins, 2.0)))
-    assert set(mirror.read(keys, moments).values["temp"]) == {2.0}
+    assert set(mirror.read(keys, moments).features["temp"]) == {2.0}
 
 
 def test_a_password_never_reaches_a_message() -> None:

@@ -8,7 +8,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from mlops_assets.ports.prediction_log import ANSWER, FEATURE_AGE_S, PredictionLog, log_schema
+from mlops_assets.ports.prediction_log import (
+    ANSWER,
+    FEATURE_AGE_S,
+    TRIAL,
+    AlteredLine,
+    PredictionLog,
+    UnknownPrediction,
+    log_schema,
+)
 from mlops_assets.spec.serving import AnswerLog, Serving
 from mlops_assets.spec.word import IllegalDeclaration
 from mlops_assets.use_cases.flight_delay import USE_CASE
@@ -49,7 +57,7 @@ def log(tmp_path: Path) -> PredictionLog:
 def test_the_schema_is_fixed_by_the_declaration():
     schema = log_schema(USE_CASE)
     assert list(schema)[: len(ANSWER)] == list(ANSWER)
-    assert set(schema) == {*ANSWER, FEATURE_AGE_S, *USE_CASE.features.request, *USE_CASE.features.inputs}
+    assert set(schema) == {*ANSWER, *TRIAL, FEATURE_AGE_S, *USE_CASE.features.request, *USE_CASE.features.inputs}
     assert schema["temp"] == pl.Float64 and schema["weekday"] == pl.String and schema["sched_dep"] == pl.Datetime("us", "UTC")
 
 
@@ -194,3 +202,42 @@ def test_a_thousand_rows_are_kept_in_under_50_ms(log: PredictionLog):
         log.append(rows)
         took_ms.append((time.perf_counter() - started) * 1000)
     assert min(took_ms) < 50  # the others tell how busy the disk is
+
+
+def whole_answers(count: int, first: int = 0) -> pl.DataFrame:
+    return answers(count, first).with_columns(
+        pl.lit(MOMENT).alias("event_timestamp"), plan=3, model_version=2, model_digest=pl.lit("d"), probability=0.25
+    )
+
+
+def test_one_answer_is_found_by_its_id_in_whichever_segment(tmp_path: Path):
+    written = PredictionLog(tmp_path, USE_CASE, segment_bytes=3000)
+    for first in range(0, 20, 2):
+        written.append(whole_answers(2, first).to_dicts())
+    log = PredictionLog(tmp_path, USE_CASE)
+    assert len(log.segments()) > 3
+    for number in range(20):
+        assert log.find(f"id-{number}").equals(whole_answers(1, number))
+
+
+@pytest.mark.parametrize("sought", ["id", "id-", "id-10", 'U"', "", '","'])
+def test_an_id_that_was_never_given_is_told_with_where_was_looked(log: PredictionLog, tmp_path: Path, sought: str):
+    with pytest.raises(UnknownPrediction, match=r"no answer .* in its 0 segments \(0\.0 MB\)"):
+        log.find(sought)
+    log.append(whole_answers(10).to_dicts())
+    with pytest.raises(UnknownPrediction, match=f"{USE_CASE.name} · no answer .* in its 1 segments"):
+        log.find(sought)
+
+
+def test_a_line_that_was_altered_is_not_taken_for_an_answer(log: PredictionLog, tmp_path: Path):
+    log.append(whole_answers(2).to_dicts())
+    (segment,) = tmp_path.rglob("*.jsonl")
+    segment.write_bytes(
+        segment.read_bytes().replace(b'"model_digest":"d",', b"", 1).replace(b'"probability":0.25', b'"probability":?')
+    )
+    with pytest.raises(AlteredLine, match="000001.jsonl · answer id-0 · its line cannot be read"):
+        log.find("id-0")
+    segment.write_bytes(segment.read_bytes().replace(b'"probability":?', b'"probability":0.25'))
+    with pytest.raises(AlteredLine, match="answer id-0 · its line lacks model_digest, which the log never leaves out"):
+        log.find("id-0")
+    assert log.find("id-1").equals(whole_answers(1, 1))

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.ports.signing_keys import SigningKeys, UnreadableKey
+from mlops_assets.ports.signing_keys import NotOurs, SigningKeys, UnknownKey, UnreadableKey
 from mlops_assets.stages.bless import key_id
 
 PRINT_KEY = """
 import sys
 from pathlib import Path
-from mlops_assets.ports.signing_keys import SigningKeys
+from mlops_assets.ports.signing_keys import NotOurs, SigningKeys, UnknownKey, UnreadableKey
 keys = SigningKeys(Path(sys.argv[1]))
 sys.stdin.readline()
 print(keys.private().private_bytes_raw().hex())
@@ -55,3 +55,37 @@ def test_a_damaged_key_file_is_named(tmp_path: Path, content: bytes):
     (tmp_path / "private.pem").write_bytes(content)
     with pytest.raises(UnreadableKey, match=r"private\.pem · is not a PEM key"):
         SigningKeys(tmp_path).private()
+
+
+def test_after_a_rotation_new_and_old_signatures_count_until_the_old_key_is_withdrawn(tmp_path: Path):
+    keys = SigningKeys(tmp_path)
+    before = keys.private().public_key()
+    new = keys.rotate()
+    assert keys.private().public_key() != before
+    assert len(keys.public()) == 2 and keys.public()[new] == keys.private().public_key()
+    (old,) = keys.public().keys() - {new}
+    keys.withdraw(old)
+    assert [*keys.public()] == [new]
+    with pytest.raises(UnknownKey, match=f"'{old}' is not known; known: {new}"):
+        keys.withdraw(old)
+
+
+def test_the_rotated_private_key_is_for_its_owner_alone(tmp_path: Path):
+    keys = SigningKeys(tmp_path)
+    keys.private()
+    keys.rotate()
+    assert (tmp_path / "private.pem").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_key_from_a_secret_store_is_used_and_never_made_or_rotated(tmp_path: Path):
+    other = SigningKeys(tmp_path / "other")
+    private = other.private()
+    given = SigningKeys(tmp_path / "home", given=tmp_path / "other" / "private.pem")
+    assert given.private().private_bytes_raw() == private.private_bytes_raw()
+    assert [*given.public()] == [*other.public()] and not (tmp_path / "home" / "private.pem").exists()
+    with pytest.raises(NotOurs, match="Put the new key into the secret store"):
+        given.rotate()
+    missing = SigningKeys(tmp_path / "home", given=tmp_path / "nowhere.pem")
+    with pytest.raises(UnreadableKey, match="Mount the secret"):
+        missing.private()
+    assert not (tmp_path / "nowhere.pem").exists()

@@ -1,15 +1,17 @@
-"""What the tests of serving share: flight requests, tiny real models of the flight-delay line, features in memory."""
+"""What the tests of serving share: flight requests, tiny real models of the flight-delay line, plans without a ledger, features
+in memory.
+"""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from mlops_assets.ports.deployment import Deployment
+from mlops_assets.ports.deployment import Deployment, Plan, Split
 from mlops_assets.ports.home import Home
 from mlops_assets.ports.looked_up import LookedUp
 from mlops_assets.ports.signing_keys import SigningKeys
@@ -19,19 +21,57 @@ from mlops_assets.stages.signature import INPUT, OUTPUT, Signature
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
 MOMENT = datetime(2013, 7, 1, 12, tzinfo=UTC)
+HOT = 90.0  # degrees
+WhenHot = float | Literal["raises"] | None
 FLIGHT: dict[str, Any] = {
     "carrier": "UA", "flight": 1545, "tailnum": "N14228", "origin": "EWR", "dest": "IAH", "sched_dep": "2013-07-01T14:05:00Z",
 }  # fmt: skip
 
 
-def tiny_model(bias: float) -> bytes:
-    """A sealed ONNX model: sigmoid(temp / 100 + bias), absent values counting as 0; it knows carriers UA and AA."""
+class DirectDeployment(Deployment):
+    """A deployment whose plans the test sets itself, numbered as they come: no ledger stands behind it."""
+
+    def point(self, version: int, at: str = MOMENT.isoformat(), reason: str = "") -> Plan:
+        """`version` alone answers."""
+        now = self.plan()
+        before = now and (now.champion if now.champion != version else now.previous)
+        return self._next(champion=version, previous=before, at=at, reason=reason)
+
+    def route(
+        self,
+        *,
+        challenger: int | None = None,
+        share: float = 0.0,
+        split: Split = "canary",
+        shadow: int | None = None,
+        at: str = MOMENT.isoformat(),
+        reason: str = "",
+    ) -> Plan:
+        """What runs beside the champion, who stays."""
+        now = self.plan()
+        assert now is not None, "nobody answers yet"
+        beside: dict[str, Any] = {"challenger": challenger, "share": float(share), "split": split, "shadow": shadow}
+        return self._next(champion=now.champion, previous=now.previous, at=at, reason=reason, **beside)
+
+    def _next(self, **said: Any) -> Plan:
+        now = self.plan()
+        plan = Plan(number=now.number + 1 if now else 1, **said)
+        assert self.publish(plan)
+        return plan
+
+
+def tiny_model(bias: float, when_hot: WhenHot = None) -> bytes:
+    """A sealed ONNX model: sigmoid(temp / 100 + bias), absent values counting as 0; it knows carriers UA and AA.
+
+    A row above HOT gets the score `when_hot`, or makes the whole run raise.
+    """
     categories = {"carrier": ("AA", "UA"), "origin": ("EWR", "JFK", "LGA"), "dest": ("IAH",)}
     categories["weekday"] = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
     signature = Signature(USE_CASE.features.numeric, categories)
     width = len(signature.inputs)
+    temp = signature.inputs.index("temp")
     weights = np.zeros((width, 1), np.float32)
-    weights[signature.inputs.index("temp")] = 0.01
+    weights[temp] = 0.01
     constants = {"weights": weights, "bias": np.float32([bias]), "zero": np.float32([0]), "axis": np.int64([1])}
     nodes = [
         helper.make_node("IsNaN", [INPUT], ["absent"]),
@@ -39,8 +79,15 @@ def tiny_model(bias: float) -> bytes:
         helper.make_node("MatMul", ["present", "weights"], ["summed"]),
         helper.make_node("Add", ["summed", "bias"], ["biased"]),
         helper.make_node("Sigmoid", ["biased"], ["column"]),
-        helper.make_node("Squeeze", ["column", "axis"], [OUTPUT]),
+        helper.make_node("Squeeze", ["column", "axis"], [OUTPUT if when_hot is None else "sound"]),
     ]
+    if when_hot is not None:
+        constants |= {
+            "temp": np.int64(temp),
+            "high": np.float32(HOT),
+            "instead": np.float32(0 if when_hot == "raises" else when_hot),
+        }
+        nodes += _when_hot(when_hot)
     graph = helper.make_graph(
         nodes,
         "tiny",
@@ -49,6 +96,16 @@ def tiny_model(bias: float) -> bytes:
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     return seal(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), signature)
+
+
+def _when_hot(said: float | Literal["raises"]) -> list[NodeProto]:
+    degrees = helper.make_node("Gather", ["present", "temp"], ["degrees"], axis=1)
+    hot = helper.make_node("Greater", ["degrees", "high"], ["hot"])
+    if said != "raises":
+        return [degrees, hot, helper.make_node("Where", ["hot", "instead", "sound"], [OUTPUT])]
+    place = helper.make_node("Cast", ["hot"], ["place"], to=TensorProto.INT64)
+    beyond = helper.make_node("Gather", ["zero", "place"], ["nothing"])  # there is one zero, at place 0
+    return [degrees, hot, place, beyond, helper.make_node("Add", ["sound", "nothing"], [OUTPUT])]
 
 
 def blessed(onnx_bytes: bytes, keys: SigningKeys, **changes: Any) -> Blessing:
@@ -64,10 +121,10 @@ def blessed(onnx_bytes: bytes, keys: SigningKeys, **changes: Any) -> Blessing:
     return bless(**(said | changes))
 
 
-def place_blessed(home: Home, version: int, bias: float) -> Deployment:
+def place_blessed(home: Home, version: int, bias: float, when_hot: WhenHot = None) -> DirectDeployment:
     """Version `version` on the deployment target, properly blessed, not yet pointed to."""
-    deployment = Deployment(home.deployments, USE_CASE.name)
-    model = tiny_model(bias)
+    deployment = DirectDeployment(home.deployments, USE_CASE.name)
+    model = tiny_model(bias, when_hot)
     deployment.place(version, model, blessed(model, SigningKeys(home.keys)).to_json())
     return deployment
 

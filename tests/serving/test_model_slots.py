@@ -16,7 +16,7 @@ from mlops_assets.ports.home import Home
 from mlops_assets.ports.signing_keys import SigningKeys
 from mlops_assets.serving.model_slots import KEPT, POLL_S, RETRY_POLLS, Lineup, ModelSlots
 from mlops_assets.use_cases.flight_delay import USE_CASE
-from tests.serving.flights import blessed, flip_a_bit, model_bytes_of_another_shape, place_blessed, tiny_model
+from tests.serving.flights import DirectDeployment, blessed, flip_a_bit, model_bytes_of_another_shape, place_blessed, tiny_model
 
 AT = "2013-07-01T12:00:00+00:00"
 
@@ -213,7 +213,7 @@ def test_a_flipped_bit_is_refused(slots: ModelSlots, home: Home):
     ids=["pickle", "empty", "another shape", "not a number"],
 )
 def test_even_a_blessed_file_must_be_a_model_of_ours(slots: ModelSlots, home: Home, slot: str, onnx: bytes, because: str):
-    deployment = Deployment(home.deployments, USE_CASE.name)
+    deployment = DirectDeployment(home.deployments, USE_CASE.name)
     deployment.place(2, onnx, blessed(onnx, SigningKeys(home.keys)).to_json())
     if slot == "champion":
         deployment.point(2, AT, "")
@@ -225,7 +225,7 @@ def test_even_a_blessed_file_must_be_a_model_of_ours(slots: ModelSlots, home: Ho
 def test_a_blessing_by_a_stranger_is_refused(slots: ModelSlots, home: Home):
     model = tiny_model(1)
     stranger = blessed(model, SigningKeys(home.keys), private_key=Ed25519PrivateKey.generate())
-    deployment = Deployment(home.deployments, USE_CASE.name)
+    deployment = DirectDeployment(home.deployments, USE_CASE.name)
     deployment.place(2, model, stranger.to_json())
     deployment.place(3, model, replace(stranger, signature="").to_json())
     deployment.place(4, model, "no blessing at all")
@@ -236,7 +236,7 @@ def test_a_blessing_by_a_stranger_is_refused(slots: ModelSlots, home: Home):
 
 def test_a_blessing_of_another_use_case_is_refused(slots: ModelSlots, home: Home):
     model = tiny_model(1)
-    deployment = Deployment(home.deployments, USE_CASE.name)
+    deployment = DirectDeployment(home.deployments, USE_CASE.name)
     deployment.place(2, model, blessed(model, SigningKeys(home.keys), use_case="other").to_json())
     deployment.point(2, AT, "")
     assert_the_old_one_answers(slots, "speaks for 'other'")

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlops_assets.ports.deployment import Deployment
 from mlops_assets.ports.home import Home
 from mlops_assets.ports.signing_keys import SigningKeys
 from mlops_assets.serving.cache import MemoryScores
@@ -16,26 +15,27 @@ from mlops_assets.serving.scoring import Given, Scorer
 from mlops_assets.serving.telemetry import Telemetry
 from mlops_assets.spec.serving import Cache, Serving
 from mlops_assets.use_cases.flight_delay import USE_CASE
-from tests.serving.flights import place_blessed
+from tests.serving.flights import HOT, WhenHot, place_blessed
 
-AT = "2013-07-01T12:00:00+00:00"
 STICKY = USE_CASE.but(serving=Serving(sticky_key=("carrier",)))
 PLACE = {name: place for place, name in enumerate(USE_CASE.features.inputs)}
 
 
-@pytest.fixture
-def lineup(tmp_path: Path) -> Lineup:
-    """Version 1 answers 0.27, version 2, its challenger by halves, 0.73."""
-    home = Home(tmp_path)
-    for version, bias in ((1, -1.0), (2, 1.0)):
-        place_blessed(home, version, bias)
-    deployment = Deployment(home.deployments, USE_CASE.name)
-    deployment.point(1, AT, "first")
-    deployment.route(challenger=2, share=0.5, at=AT, reason="try")
+def lineup_in(home: Home, when_hot: WhenHot = None) -> Lineup:
+    """Version 1 answers 0.27, version 2, its challenger by halves, 0.73; of hot rows the challenger says `when_hot`."""
+    place_blessed(home, 2, bias=1.0, when_hot=when_hot)
+    deployment = place_blessed(home, 1, bias=-1.0)
+    deployment.point(1)
+    deployment.route(challenger=2, share=0.5)
     slots = ModelSlots(USE_CASE, deployment, SigningKeys(home.keys), Telemetry())
     slots.poll()
     assert slots.lineup
     return slots.lineup
+
+
+@pytest.fixture
+def lineup(tmp_path: Path) -> Lineup:
+    return lineup_in(Home(tmp_path))
 
 
 def flights(count: int) -> list[Given]:
@@ -46,6 +46,10 @@ def flights(count: int) -> list[Given]:
         Given((carriers[number % 5], number, None, "EWR", "IAH", moment), inputs, moment, "request", None)
         for number in range(count)
     ]
+
+
+def warmed(row: Given, temperature: float) -> Given:
+    return row._replace(inputs=tuple(temperature if name == "temp" else None for name in PLACE))
 
 
 def scorer(cache: MemoryScores | None = None, telemetry: Telemetry | None = None) -> Scorer:
@@ -97,7 +101,58 @@ def test_what_is_no_probability_is_told_apart(lineup: Lineup):
 
 
 def test_an_explanation_is_the_same_each_time_and_for_the_arm_that_answered(lineup: Lineup):
-    row = flights(1)[0]
-    warm = row._replace(inputs=tuple(80.0 if name == "temp" else None for name in PLACE))
+    warm = warmed(flights(1)[0], 80.0)
     said: Sequence[dict[str, object]] = [scorer().explain(each, warm) for each in scorer().score(lineup, [warm]) * 2]
     assert said[0] == said[1] and said[0]["contributions"] == {"temp": pytest.approx(0.8, abs=1e-5)}
+
+
+FAILURES = pytest.mark.parametrize("when_hot", [float("nan"), 2.0, -0.5, "raises"])
+
+
+@FAILURES
+def test_where_the_challenger_gives_no_probability_the_champion_answers_and_the_row_says_so(tmp_path: Path, when_hot: WhenHot):
+    lineup, telemetry = lineup_in(Home(tmp_path), when_hot), Telemetry()
+    rows = [warmed(row, HOT + 10 if number % 3 == 0 else 0.0) for number, row in enumerate(flights(300))]
+    # The answers of a challenger that never fails, and of a champion on his own.
+    sound, alone = (
+        scorer().score(each, rows) for each in (lineup_in(Home(tmp_path / "sound")), replace(lineup, challenger=None))
+    )
+    found = scorer(telemetry=telemetry).score(lineup, rows)
+    theirs = [each.arm == "challenger" for each in sound]
+    # One hot row makes the whole run of the model raise; otherwise a failure is its row's own.
+    failed = [tried and (when_hot == "raises" or number % 3 == 0) for number, tried in enumerate(theirs)]
+    assert 10 < sum(failed) <= sum(theirs) and all(each.is_legal for each in found)
+    assert [each.challenger_failed for each in found] == failed
+    for each, has_failed, champion, challenger in zip(found, failed, alone, sound, strict=True):
+        expected = champion if has_failed or challenger.arm == "champion" else challenger
+        assert (each.arm, each.loaded.version, each.probability) == (expected.arm, expected.loaded.version, expected.probability)
+    assert f"mlops_challenger_failures_total {float(sum(failed))}" in telemetry.page().decode()
+
+
+@FAILURES
+def test_a_champion_that_gives_no_probability_is_not_answered_for(tmp_path: Path, when_hot: WhenHot):
+    lineup = lineup_in(Home(tmp_path), when_hot)
+    assert lineup.challenger
+    alone = Lineup(lineup.plan, lineup.challenger, None, None)
+    rows = [warmed(row, HOT + 10) for row in flights(2)]
+    if when_hot == "raises":
+        with pytest.raises(Exception, match="indices element out of data bounds"):
+            scorer().score(alone, rows)
+    else:
+        assert [each.is_legal for each in scorer().score(alone, rows)] == [False, False]
+
+
+def test_a_failing_challenger_is_found_through_the_cache_as_well(tmp_path: Path):
+    lineup = lineup_in(Home(tmp_path), float("nan"))
+    cached, rows = scorer(MemoryScores(Cache(), time.monotonic)), [warmed(row, HOT + 10) for row in flights(20)]
+    plain = [(each.arm, each.probability, each.challenger_failed) for each in scorer().score(lineup, rows)]
+    for _ in range(2):
+        assert [(each.arm, each.probability, each.challenger_failed) for each in cached.score(lineup, rows)] == plain
+    assert {failed for _arm, _probability, failed in plain} == {True, False}
+
+
+def test_the_time_of_a_model_is_told_to_each_row_that_it_scored(lineup: Lineup):
+    """The challenger is asked first, for 2 s by this clock, then the champion, for 3 s."""
+    ticks = iter((10.0, 12.0, 20.0, 23.0))
+    scored = Scorer(STICKY, None, Telemetry(), lambda: next(ticks)).score(lineup, flights(50))
+    assert {(each.arm, each.model_ms) for each in scored} == {("challenger", 2000.0), ("champion", 3000.0)}

@@ -13,7 +13,7 @@ from mlops_assets.serving.boot import assemble
 from mlops_assets.serving.service import Service
 from mlops_assets.serving.web import Front
 from mlops_assets.use_cases.flight_delay import USE_CASE
-from tests.serving.flights import FLIGHT, MOMENT, place_blessed, temperatures
+from tests.serving.flights import FLIGHT, HOT, MOMENT, WhenHot, place_blessed, temperatures
 
 NEWEST = MOMENT - timedelta(minutes=30)
 
@@ -85,6 +85,63 @@ def test_every_answer_is_logged_with_its_request_and_inputs(ready: TestClient, s
     assert logged["temp"] == 80.0 and logged["weekday"] == "Mon" and logged["tailnum"] == "N14228"
     assert logged["event_timestamp"] == MOMENT + timedelta(minutes=5) and logged["model_version"] == 1
     assert len(logged["model_digest"]) == 64 and rows["temp"][1] is None
+
+
+def test_rows_scored_together_bear_the_same_call_and_others_another(ready: TestClient, service: Service):
+    for rows in ([FLIGHT, FLIGHT | {"flight": 7}], [FLIGHT], [FLIGHT]):
+        predict(ready, *rows)
+    logged, _ = service.answering.log.read()
+    first, second, third, fourth = logged["call"].to_list()
+    assert first == second and len({first, third, fourth}) == 3 and min(first, third, fourth) >= 0
+    assert max(first, third, fourth) < 2**63, "a Delta table holds no larger whole number"
+    assert logged["model_ms"].is_between(0, 10_000).all() and logged["model_ms"][0] == logged["model_ms"][1]
+    assert logged["challenger_failed"].to_list() == [False] * 4 and logged["champion_probability"].null_count() == 4
+
+
+def test_two_replicas_number_their_calls_apart(home: Home):
+    environment = Environment("local", Path(), home, "http://127.0.0.1:3000", USE_CASE.name)
+    replicas = [assemble(USE_CASE, environment, temperatures()).answering for _ in range(2)]
+    calls = [[each.next_call() for _ in range(1000)] for each in replicas]
+    assert not {*calls[0]} & {*calls[1]}
+
+
+@pytest.mark.parametrize("when_hot", [float("nan"), 2.0, "raises"])
+def test_no_request_fails_with_a_challenger_that_does(ready: TestClient, service: Service, home: Home, when_hot: WhenHot):
+    place_blessed(home, 2, bias=1, when_hot=when_hot).route(challenger=2, share=0.5)
+    service.answering.slots.poll()
+    inputs = dict.fromkeys(USE_CASE.features.inputs)
+    answered = [
+        ready.post(
+            "/predict", json={"features": [inputs | {"temp": HOT + 5 if turn % 2 else 20.0}], "rows": [FLIGHT | {"flight": turn}]}
+        )
+        for turn in range(1, 61)
+    ]
+    assert {each.status_code for each in answered} == {200}
+    told = [each.json()["predictions"][0] for each in answered]
+    rows = {row["prediction_id"]: row for row in service.answering.log.read()[0].to_dicts()}
+    failed = 0
+    for each in told:
+        row = rows[each["prediction_id"]]
+        hot, theirs = row["temp"] > HOT, row["challenger_failed"] or each["arm"] == "challenger"
+        assert row["challenger_failed"] == (hot and theirs) and each["model_version"] == (2 if each["arm"] == "challenger" else 1)
+        bias = 1 if each["arm"] == "challenger" else -1
+        assert row["probability"] == each["probability"] == pytest.approx(sigmoid(row["temp"] / 100 + bias), abs=1e-6)
+        failed += row["challenger_failed"]
+    arms = [each["arm"] for each in told]
+    assert 5 < failed < 30 and arms.count("challenger") > 5 and arms.count("champion") > failed
+    counted = ready.get("/metrics").text
+    assert f"mlops_challenger_failures_total {float(failed)}" in counted and 'mlops_requests_total{status="200"} 60.0' in counted
+
+
+def test_a_shadow_of_a_live_service_bears_what_the_champion_answered(ready: TestClient, service: Service, home: Home):
+    place_blessed(home, 3, bias=1).route(shadow=3)
+    service.answering.slots.poll()
+    told = {each["prediction_id"]: each["probability"] for each in predict(ready, FLIGHT, FLIGHT).json()["predictions"]}
+    service.answering.shadowing.stop()
+    rows, _ = service.answering.shadowing.log.read()
+    assert dict(rows.select("prediction_id", "champion_probability").iter_rows()) == told
+    assert rows["probability"].to_list() == pytest.approx([sigmoid(0.80 + 1)] * 2, abs=1e-6)
+    assert rows["call"].to_list() == service.answering.log.read()[0]["call"].to_list()
 
 
 def test_a_refused_request_says_what_is_wrong_and_is_not_logged(ready: TestClient, service: Service):

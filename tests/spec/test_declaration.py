@@ -9,7 +9,7 @@ import pytest
 
 from mlops_assets.spec.contract import Column, Contract, MaxNullShare
 from mlops_assets.spec.feature import TimeSplit
-from mlops_assets.spec.gate import EverySlice, Floor
+from mlops_assets.spec.gate import Budget, EverySlice, Fair, Floor, Latency
 from mlops_assets.spec.monitor import Freshness, OnSchedule
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, Search
 from mlops_assets.spec.use_case import STAGE_FIELDS, Stage, UseCase
@@ -58,6 +58,9 @@ ILLEGAL: list[tuple[Callable[[], Any], tuple[str, ...]]] = [
     (lambda: USE_CASE.but(gate=()), ("flight_delay", "'gate'", "does not exist", "gates", "Remove or rename")),
     (lambda: UseCase(name="empty"), ("empty", "'owner'", "missing", "required", "Add it")),
     (lambda: Floor(metric="auc_roc", bound=0.7), ("Floor", "metric", "'auc_roc'", "'average_precision'")),  # pyright: ignore[reportArgumentType]
+    (Budget, ("Budget", "no bound is given", "max_train_seconds, max_megabytes", "Give at least one")),
+    (lambda: Latency(p99_ms=0), ("Latency", "p99_ms", "0", "greater than 0")),
+    (lambda: Fair(column="sex", max_gap=0.1, metric="parity"), ("Fair", "metric", "'parity'", "'demographic_parity' or 'equalized_odds'")),  # pyright: ignore[reportArgumentType]
     (lambda: TimeSplit(test=0 * A_DAY, validation=A_DAY), ("TimeSplit", "test", "greater than")),
     (lambda: Lightning(dropout=1.0), ("Lightning", "dropout", "1.0", "less than 1")),
     (lambda: Lightning(hidden=()), ("Lightning", "hidden", "at least 1")),

@@ -13,6 +13,7 @@ OTHER = Ed25519PrivateKey.from_private_bytes(b"o" * 32)
 PUBLIC = {key_id(KEY.public_key()): KEY.public_key()}
 PASSED = GateVerdict("floor_auc", True, 0.72, 0.68)
 FAILED = GateVerdict("calibrated", False, 0.3, 0.1)
+NUMBER = st.floats(allow_nan=False, allow_infinity=False)
 MODEL = b"the bytes of a model"
 
 
@@ -46,15 +47,11 @@ def test_a_blessed_model_verifies_and_survives_json():
 
 
 @given(
-    st.tuples(
-        st.floats(allow_nan=False, allow_infinity=False),
-        st.floats(allow_nan=False, allow_infinity=False),
-        st.dictionaries(st.text(), st.text(), max_size=3),
-    )
+    gate=st.builds(GateVerdict, st.just("g"), st.just(True), NUMBER | st.none(), NUMBER, NUMBER | st.none(), NUMBER | st.none()),
+    training=st.dictionaries(st.text(), st.text(), max_size=3),
 )
-def test_any_numbers_and_texts_survive_json_with_their_signature(values: tuple[float, float, dict[str, str]]):
-    measured, bound, training = values
-    blessing = signed_by_hand(replace(blessing_of(), gates=(GateVerdict("g", True, measured, bound),), training=training))
+def test_any_numbers_and_texts_survive_json_with_their_signature(gate: GateVerdict, training: dict[str, str]):
+    blessing = signed_by_hand(replace(blessing_of(), gates=(gate,), training=training))
     check(Blessing.from_json(blessing.to_json()))
 
 
@@ -68,10 +65,19 @@ def test_a_model_that_nothing_judged_is_refused():
         blessing_of(gates=())
 
 
-def test_a_gate_without_a_measurement_is_said_as_null():
-    blessing = blessing_of(gates=(GateVerdict("beats_champion_auc", True, float("nan"), 0.95),))
-    assert blessing.gates[0].measured is None
+@pytest.mark.parametrize("undefined", [float("nan"), float("inf"), -float("inf"), None])
+def test_a_gate_without_a_measurement_or_an_interval_is_said_as_null(undefined: float | None):
+    gate = GateVerdict("beats_champion_auc", True, undefined, 0.95, low=undefined, high=undefined)
+    blessing = blessing_of(gates=(gate,))
+    assert blessing.gates == (GateVerdict("beats_champion_auc", True, None, 0.95, low=None, high=None),)
     check(Blessing.from_json(blessing.to_json()))
+
+
+def test_the_interval_of_a_measurement_is_signed_with_it():
+    blessing = blessing_of(gates=(replace(PASSED, low=0.70, high=0.74),))
+    assert (blessing.gates[0].low, blessing.gates[0].high) == (0.70, 0.74)
+    with pytest.raises(UnblessedModel, match="was altered"):
+        check(replace(blessing, gates=(replace(blessing.gates[0], low=0.71),)))
 
 
 @given(st.integers(0, len(MODEL) * 8 - 1))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sklearn.metrics import brier_score_loss, roc_auc_score
 from sklearn.metrics import confusion_matrix as oracle
 
 from mlops_assets.stages.evaluate import (
@@ -21,7 +22,7 @@ from mlops_assets.stages.evaluate import (
     permutation_importance,
     plain,
 )
-from mlops_assets.stages.metrics import METRICS, measure
+from mlops_assets.stages.metrics import METRICS, compare, measure
 
 Array = NDArray[Any]
 
@@ -72,6 +73,31 @@ def test_a_slice_of_one_class_has_no_auc_but_a_brier() -> None:
     assert found["positives"] == 0
     assert found["metrics"]["auc"] is None
     assert found["metrics"]["brier"] > 0
+
+
+def test_beside_a_champion_each_slice_carries_its_metrics_and_the_paired_difference() -> None:
+    rows, theirs = flights(), np.random.default_rng(5).uniform(size=600)
+    united = (rows["carrier"] == "UA").to_numpy()
+    found = evaluation(champion=Rival("7", theirs)).slices[1]
+    truth = rows["late"].to_numpy()[united]
+    assert found["champion"]["auc"] == pytest.approx(roc_auc_score(truth, theirs[united]))
+    told = found["comparison"]["brier"]
+    assert told["difference"] == pytest.approx(brier_score_loss(truth, theirs[united]) - found["metrics"]["brier"])
+    assert told == plain(
+        vars(compare("brier", truth, score(rows)[united], theirs[united], seed=1, resamples=30, confidence=0.99))
+    )
+    assert told["better"] and 0 < told["low"] < told["difference"] < told["high"]
+
+
+def test_without_a_champion_slices_compare_with_nothing() -> None:
+    assert set(evaluation().slices[0]) == {"column", "value", "rows", "positives", "metrics"}
+
+
+def test_a_slice_of_one_class_compares_its_brier_and_not_its_auc() -> None:
+    rows = flights().with_columns(late=pl.when(pl.col("carrier") == "AA").then(0).otherwise(pl.col("late")))
+    compared = evaluation(rows, champion=Rival("7", np.full(600, 0.9))).slices[0]["comparison"]
+    assert compared["auc"] == {"difference": None, "low": None, "high": None, "better": False}
+    assert compared["brier"]["better"]
 
 
 def test_without_rival_or_yardstick_there_is_nothing_to_compare() -> None:

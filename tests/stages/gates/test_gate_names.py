@@ -3,9 +3,23 @@
 import re
 import subprocess
 import sys
+import typing
 from typing import Any
 
-from mlops_assets.spec.gate import BeatsChampion, Calibrated, EverySlice, Floor, Gate, NoSkew
+from mlops_assets.spec.gate import (
+    BeatsChampion,
+    Budget,
+    Calibrated,
+    EverySlice,
+    Fair,
+    Floor,
+    Gate,
+    Latency,
+    NoLeak,
+    NoPii,
+    NoSkew,
+    Robust,
+)
 from mlops_assets.stages.gate_names import gate_name, gate_names
 
 GATES: tuple[Gate, ...] = (
@@ -14,12 +28,37 @@ GATES: tuple[Gate, ...] = (
     Calibrated(max_ece=0.05),
     EverySlice(column="carrier", metric="auc", bound=0.6),
     NoSkew(),
+    Robust(),
+    NoLeak(),
+    Fair(column="sex", max_gap=0.05, metric="equalized_odds"),
+    Latency(p99_ms=5),
+    Latency(p99_ms=50, rows=100),
+    Budget(max_megabytes=5),
+    NoPii(),
+)
+NAMES = (
+    "floor_auc",
+    "beats_champion_auc",
+    "calibrated",
+    "every_carrier_auc",
+    "no_skew",
+    "robust_auc",
+    "no_leak",
+    "fair_sex_equalized_odds",
+    "latency",
+    "latency_100_rows",
+    "budget",
+    "no_pii",
 )
 
 
 def test_each_gate_is_named_by_what_it_measures() -> None:
-    assert gate_names(GATES) == ("floor_auc", "beats_champion_auc", "calibrated", "every_carrier_auc", "no_skew")
+    assert gate_names(GATES) == NAMES
     assert all(re.fullmatch(r"[A-Za-z0-9_]+", name) for name in gate_names(GATES))
+
+
+def test_every_word_has_a_name() -> None:
+    assert {type(gate) for gate in GATES} == set(typing.get_args(Gate))
 
 
 def test_a_name_survives_a_new_bound() -> None:
@@ -31,8 +70,9 @@ def test_gates_that_measure_the_same_are_numbered() -> None:
 
 
 def test_the_verdicts_come_in_the_order_and_under_the_names_of_the_gates(trial: Any) -> None:
-    verdicts = trial(rows=900).verdicts(*GATES, GATES[0])
-    assert [verdict.gate for verdict in verdicts] == list(gate_names((*GATES, GATES[0])))
+    over_probabilities = GATES[:5]
+    verdicts = trial(rows=900).verdicts(*over_probabilities, GATES[0])
+    assert [verdict.gate for verdict in verdicts] == [*NAMES[:5], "floor_auc_2"]
     assert all(verdict.message.startswith(f"{verdict.gate} · ") for verdict in verdicts)
 
 

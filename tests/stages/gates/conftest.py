@@ -12,10 +12,15 @@ from numpy.typing import NDArray
 
 from mlops_assets.spec.gate import Gate
 from mlops_assets.stages.evaluate import Rival, evaluate
-from mlops_assets.stages.judge import Verdict, judge
+from mlops_assets.stages.gates.case import Case, Verdict
+from mlops_assets.stages.judge import judge
+from mlops_assets.stages.score import OnnxModel
 from mlops_assets.stages.skew import Parity
+from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.serving.flights import tiny_model
 
 Array = NDArray[Any]
+MODEL = tiny_model(0.0)
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,10 @@ class Trial:
         return self.verdicts(*gates, champion=champion, parity=parity)[0]
 
     def verdicts(self, *gates: Gate, champion: Array | None = None, parity: Parity | None = None) -> tuple[Verdict, ...]:
+        return judge(gates, self.case(champion=champion, parity=parity))
+
+    def case(self, *, champion: Array | None = None, parity: Parity | None = None) -> Case:
+        """These rows before the judges; the model is a real one that no gate over probabilities asks."""
         evidence = evaluate(
             self.rows,
             self.probability,
@@ -47,14 +56,18 @@ class Trial:
             champion=None if champion is None else Rival("7", champion),
             resamples=20,
         )
-        return judge(
-            gates,
-            evidence,
+        return Case(
+            evaluation=evidence,
             truth=self.truth,
-            candidate_probability=self.probability,
-            champion_probability=champion,
+            candidate=self.probability,
+            champion=champion,
             rows=self.rows,
             parity=parity,
+            model=OnnxModel.from_bytes(MODEL),
+            onnx=MODEL,
+            training_rows=self.rows.with_columns(split=pl.lit("test")),
+            use_case=USE_CASE,
+            training={},
             seed=3,
         )
 

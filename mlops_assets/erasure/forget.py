@@ -1,0 +1,64 @@
+"""Forgetting one subject: look everywhere, put it on record, erase, look again.
+
+Belongs here: the order of these. Not here: the places (places.py) and what a model was trained on (trained_on.py).
+"""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from mlops_assets.erasure.places import Place, Stores, places_of, what_is_left
+from mlops_assets.erasure.subject import Subject
+from mlops_assets.erasure.trained_on import trained_on
+from mlops_assets.spec.use_case import UseCase
+
+if TYPE_CHECKING:
+    from mlops_assets.ports.ledger import Record
+
+
+@dataclass(frozen=True)
+class Found:
+    """`rows` by place, none of them 0; the model versions trained on them, surely and possibly; what cannot be erased."""
+
+    rows: dict[str, int]
+    trained_on: list[int]
+    possibly_trained_on: list[int]
+    left: list[str]
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """`record` is None when there was nothing. `still` are rows that came meanwhile, by place: for another call."""
+
+    found: Found
+    record: "Record | None"
+    still: dict[str, int]
+
+
+def look_for(use_case: UseCase, subject: Subject, stores: Stores, *, at: datetime) -> Found:
+    """Changes nothing."""
+    rows = _count(places_of(use_case, subject.sought, stores, at=at))
+    models = trained_on(use_case, subject.sought, tables=stores.tables, registry=stores.registry)
+    return Found(rows, models.certain, models.possible, what_is_left(use_case, subject.sought, rows))
+
+
+def forget_subject(use_case: UseCase, subject: Subject, stores: Stores, *, why: str, by: str, at: datetime) -> Forgotten:
+    """Erases every row of the subject, for good: older versions of a table that held them cannot be read any more.
+
+    The record comes first, so that nothing is erased without one. After a kill the next call finishes, and records what
+    it still finds. Raises LedgerDown, OnlineStoreDown, UnknownFeatures.
+    """
+    found = look_for(use_case, subject, stores, at=at)
+    record = None
+    if found.rows:
+        said = {"tag": subject.tag, "entity": subject.entity, "subject": subject.digest, "why": why, **asdict(found)}
+        record = stores.ledger.append(use_case.name, "erasure", said, by=by, at=at)
+    places = places_of(use_case, subject.sought, stores, at=at)
+    for place in places:
+        place.rows.erase()
+    return Forgotten(found, record, _count(places))
+
+
+def _count(places: list[Place]) -> dict[str, int]:
+    counted = {place.name: place.rows.count() for place in places}
+    return {name: rows for name, rows in counted.items() if rows}

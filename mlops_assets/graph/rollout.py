@@ -1,0 +1,165 @@
+"""The rollout of a blessed version, step by step, and what people on call start by hand.
+
+Belongs here: the asset `rollout`, the sensor that carries it on, the jobs to approve and to roll back. Not here: the steps
+(promotion/), the tests behind them (stages/). The sensor acts itself rather than starting a run: a run takes seconds to start,
+and a bad challenger answers meanwhile.
+"""
+# Dagster takes a bare MaterializeResult only; its type argument cannot be said.
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from mlops_assets import names
+from mlops_assets.graph.training import Candidate
+from mlops_assets.graph.words import rows_as_table, said_of
+from mlops_assets.spec.use_case import UseCase
+
+if TYPE_CHECKING:
+    from mlops_assets.promotion.rollouts import Rollouts, Step
+
+NEEDS = {"ledger", "deployment", "keys", "prediction_log", "shadow_log", "warehouse", "rollouts"}
+# The daemon comes by every five seconds; while a challenger is on trial a tick goes on looking until then.
+LOOKS_A_TICK, LOOK_EVERY_S = 5, 1.0
+MIRRORED = "mlflow_shows_what_the_ledger_says"
+
+
+def build_rollout(use_case: UseCase) -> dict[str, list[Any]]:
+    """The asset, its check, the sensor and the jobs, as keyword arguments of Definitions."""
+    jobs = [_approve(use_case), _roll_back(use_case)]
+    return {"assets": [_rollout(use_case)], "checks": [_mirrored(use_case)], "sensors": [_watch(use_case)], "jobs": jobs}
+
+
+def _rollout(use_case: UseCase) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=names.stage(use_case.name, "rollout"),
+        ins={name: dg.AssetIn(names.stage(use_case.name, name)) for name in ("candidate", "blessing")},
+        description="Who answers which share of the requests since when and why: one materialization for each step.",
+        required_resource_keys=NEEDS | {"registry"},
+        **said_of(use_case, "rollout", "onnx", "sqlalchemy"),
+    )
+    def rollout(context: dg.AssetExecutionContext, candidate: Candidate, blessing: str) -> dg.MaterializeResult:
+        rollouts, now = open_rollouts(use_case, context.resources), datetime.now(UTC)
+        onnx = context.resources.registry.load(names.registered_model(use_case.name), candidate.version)
+        by, why = f"run {context.run.run_id[:8]}", context.run.tags.get("mlops/reason", "materialized by hand")
+        rollouts.promotions.bless(candidate.version, onnx, blessing, by=by, at=now)
+        return dg.MaterializeResult(metadata=_said(rollouts, rollouts.carry_on(by=by, at=now, why=why)))
+
+    return rollout
+
+
+def open_rollouts(use_case: UseCase, resources: Any) -> "Rollouts":
+    from mlops_assets.promotion.promotions import Promotions
+    from mlops_assets.promotion.rollouts import Rollouts
+
+    promotions = Promotions(use_case, resources.ledger, resources.deployment(use_case.name), resources.keys)
+    log, shadow_log = resources.prediction_log(use_case), resources.shadow_log(use_case)
+    return Rollouts(promotions, log, shadow_log, resources.warehouse, resources.rollouts)
+
+
+def _said(rollouts: "Rollouts", step: "Step") -> dict[str, Any]:
+    standing = rollouts.promotions.standing()
+    plan = standing.plan
+    said: dict[str, Any] = {"said": step.said}
+    if plan:
+        said |= {"champion": plan.champion, "previous": plan.previous or 0, "plan": plan.number, "reason": plan.reason}
+        said |= {"challenger": standing.trial or 0, "share": plan.share}
+    if step.decision:
+        said["tests"] = rows_as_table(found.to_dict() for found in step.decision.findings)
+    return said
+
+
+def _watch(use_case: UseCase) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=names.job(use_case.name, "rollout"),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=1,
+        required_resource_keys=NEEDS,
+        description="Advances a rollout, or takes it back at once, as soon as its evidence says so; begins what was approved.",
+    )
+    def rollout(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        from mlops_assets.ports.ledger import Outrun
+
+        rollouts = open_rollouts(use_case, context.resources)
+        try:
+            step = _look(rollouts)
+            for _ in range(LOOKS_A_TICK - 1):
+                if step.decision is None or step.plan:
+                    break
+                time.sleep(LOOK_EVERY_S)
+                step = _look(rollouts)
+        except Outrun as error:
+            return dg.SkipReason(str(error))
+        if step.plan is None:
+            return dg.SkipReason(step.said)
+        key = dg.AssetKey(names.stage(use_case.name, "rollout"))
+        return dg.SensorResult(asset_events=[dg.AssetMaterialization(key, metadata=_said(rollouts, step))])
+
+    return rollout
+
+
+def _look(rollouts: "Rollouts") -> "Step":
+    return rollouts.carry_on(by="the rollout sensor", at=datetime.now(UTC), why="it may begin now")
+
+
+def _mirrored(use_case: UseCase) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=names.stage(use_case.name, "rollout"),
+        name=MIRRORED,
+        description="Aliases and stages in MLflow are those that the ledger set; nobody moved them behind its back.",
+        automation_condition=dg.AutomationCondition.on_cron("*/10 * * * *"),
+        required_resource_keys={"ledger", "registry"},
+    )
+    def mirrored(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        from mlops_assets.promotion.mirrors import differences
+
+        found = differences(context.resources.registry, use_case.name, context.resources.ledger.records(use_case.name))
+        remedy = f"`mlops ledger mirror {use_case.name}` puts it right, with --adopt it takes MLflow's champion over."
+        said = f"{'; '.join(found)}. {remedy}" if found else "They are the same."
+        return dg.AssetCheckResult(passed=not found, severity=dg.AssetCheckSeverity.WARN, description=said)
+
+    return mirrored
+
+
+class ApprovalConfig(dg.Config):
+    version: int
+    by: str
+    why: str
+
+
+class RollbackConfig(dg.Config):
+    by: str
+    reason: str
+
+
+def _approve(use_case: UseCase) -> dg.JobDefinition:
+    @dg.op(name=names.job(use_case.name, "approve_version"), required_resource_keys=NEEDS)
+    def approve(context: dg.OpExecutionContext, config: ApprovalConfig) -> None:
+        promotions = open_rollouts(use_case, context.resources).promotions
+        promotions.approve(config.version, why=config.why, by=config.by, at=datetime.now(UTC))
+
+    @dg.job(name=names.job(use_case.name, "approve"), description="Lets a blessed version of a high-risk use case answer.")
+    def approval() -> None:
+        approve()
+
+    return approval
+
+
+def _roll_back(use_case: UseCase) -> dg.JobDefinition:
+    key = dg.AssetKey(names.stage(use_case.name, "rollout"))
+
+    @dg.op(name=names.job(use_case.name, "go_back"), required_resource_keys=NEEDS)
+    def go_back(context: dg.OpExecutionContext, config: RollbackConfig) -> None:
+        promotions = open_rollouts(use_case, context.resources).promotions
+        plan = promotions.roll_back(reason=config.reason, by=config.by, at=datetime.now(UTC))
+        said = {"champion": plan.champion, "previous": plan.previous or 0, "plan": plan.number, "reason": plan.reason}
+        context.log_event(dg.AssetMaterialization(key, metadata=said))
+
+    @dg.job(name=names.job(use_case.name, "rollback"), description="Takes back what is on trial, or else the champion.")
+    def rollback() -> None:
+        go_back()
+
+    return rollback

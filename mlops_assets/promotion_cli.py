@@ -1,0 +1,212 @@
+"""`mlops status, approve, route, rollback, ledger mirror`: for the person on call.
+
+Belongs here: arguments and what is said about their effect. Not here: any work (promotion/).
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from mlops_assets.cli_arguments import Name, account, declared, environment, told_plainly
+from mlops_assets.ledger_cli import line_of, moment, one_line
+from mlops_assets.ports.deployment import IllegalRoute, Plan, Split, UnknownVersion, UnreadablePlan
+from mlops_assets.ports.ledger import IllegalAddress, LedgerDown, Outrun, RecordsGone
+from mlops_assets.ports.ledger_chain import Record, UnreadableRecord
+from mlops_assets.ports.signing_keys import UnreadableKey
+from mlops_assets.promotion.promotions import NotApproved, NotBlessed, NothingBefore, Promotions
+from mlops_assets.promotion.standing import Standing, standing_of
+from mlops_assets.spec.use_case import UseCase
+
+
+def _printable(text: str | None) -> str | None:
+    if text is not None and not text.isprintable():
+        raise typer.BadParameter(f"found {text!r}; legal: printable text, on one line.")
+    return text
+
+
+By = Annotated[str | None, typer.Option(help="Who decides; the account when left out.", callback=_printable)]
+Why = Annotated[str, typer.Option(help="Why, for those who ask later.")]
+SHOWN = 15
+
+
+def status(use_case: Name = "flight_delay") -> None:
+    """What is serving, why, what came before, and how to go back."""
+    from mlops_assets.ports.live_service import LiveService
+
+    with _told():
+        asked, promotions = environment(), open_promotions(use_case)
+        records = promotions.ledger.records(use_case)
+        standing = standing_of(use_case, records)
+    for url in (asked.service_url, *asked.other_service_urls):
+        with LiveService(url, asked.api_key) as service:
+            typer.echo(_live(url, service.plan(), standing.plan))
+    for line in (*_serving(promotions.use_case, standing), *_history(records), *_way_back(use_case, standing)):
+        typer.echo(line)
+
+
+def approve(
+    use_case: Name,
+    version: Annotated[int, typer.Argument(help="The blessed version.")],
+    *,
+    why: Annotated[str, typer.Option(help="On what grounds, after reading its evaluation.")],
+    by: By = None,
+) -> None:
+    """Let a version of a use case of high risk answer; the rollout then begins by itself."""
+    with _told():
+        open_promotions(use_case).approve(version, why=why, by=by or account(), at=datetime.now(UTC))
+    typer.echo(f"{use_case}: version {version} is approved, for exactly what it was blessed on.")
+
+
+def rollback(use_case: Name, *, reason: Why = "by hand", by: By = None) -> None:
+    """Take back what is on trial, or else let the previous champion answer again; its blessing is verified first."""
+    with _told():
+        promotions = open_promotions(use_case)
+        plan = promotions.roll_back(reason=reason, by=by or account(), at=datetime.now(UTC))
+        (record, *_) = promotions.ledger.records(use_case, after=plan.number - 1)
+    taken_back = f"version {record.body['version']} is taken back"
+    typer.echo(f"{use_case}: {taken_back}; version {plan.champion} answers everybody (plan {plan.number}).")
+    _show_people(promotions)
+
+
+def route(
+    use_case: Name,
+    *,
+    challenger: Annotated[int | None, typer.Option(help="The version that answers a share of the requests.")] = None,
+    share: Annotated[float, typer.Option(help="That share, from 0 to 1.")] = 0.0,
+    split: Annotated[Split, typer.Option(help="canary: by prediction; ab: by the declared sticky key.")] = "canary",
+    shadow: Annotated[int | None, typer.Option(help="A version that scores every request and answers none.")] = None,
+    reason: Why = "by hand",
+    by: By = None,
+) -> None:
+    """Let other versions run beside the champion, their blessings verified first; without options what is on trial ends."""
+    said, who = f"route: {reason}", by or account()
+    with _told():
+        promotions = open_promotions(use_case)
+        plan = promotions.try_out(
+            challenger=challenger, share=share, split=split, shadow=shadow, reason=said, by=who, at=datetime.now(UTC)
+        )
+    typer.echo(f"{use_case}: version {plan.champion} answers; {plan.rollout or 'nothing runs beside it'} (plan {plan.number}).")
+    _show_people(promotions)
+
+
+def mirror(
+    use_case: Name,
+    *,
+    adopt: Annotated[bool, typer.Option("--adopt", help="Take MLflow's champion over, if it may answer.")] = False,
+    by: By = None,
+) -> None:
+    """Tell how servers and MLflow differ from the ledger, and put them right."""
+    from mlflow import MlflowException
+
+    from mlops_assets.ports.model_registry import ModelRegistry
+    from mlops_assets.promotion import mirrors
+
+    with _told(mirrors.NothingToAdopt, MlflowException):
+        promotions, registry = open_promotions(use_case), ModelRegistry(environment().home.mlflow)
+        for line in mirrors.differences(registry, use_case, promotions.ledger.records(use_case)) or ["MLflow shows the ledger."]:
+            typer.echo(line)
+        typer.echo(_servers_see(promotions) or "Servers see the ledger's plan.")
+        if adopt:
+            plan = mirrors.adopt(registry, promotions, by=by or account(), at=datetime.now(UTC))
+            typer.echo(f"{use_case}: version {plan.champion} answers everybody (plan {plan.number}).")
+        _put_right(promotions)
+    typer.echo("Servers and MLflow now show the ledger.")
+
+
+def open_promotions(use_case: str) -> Promotions:
+    """As the graph opens them."""
+    from mlops_assets.resources import TABLES
+
+    asked, found = environment(), declared(use_case)
+    opened = TABLES[asked.name]
+    return Promotions(found, opened["ledger"](asked), opened["deployment"](asked)(found.name), opened["keys"](asked))
+
+
+def _show_people(promotions: Promotions) -> None:
+    """What was done is done, and servers know it, whatever state MLflow is in."""
+    from mlflow import MlflowException
+
+    from mlops_assets.ports.model_registry import ModelRegistry
+    from mlops_assets.promotion.mirrors import put_right
+
+    try:
+        put_right(ModelRegistry(environment().home.mlflow), promotions.standing())
+    except (MlflowException, OSError, LedgerDown) as error:
+        name = promotions.use_case.name
+        typer.echo(f"It is in force; MLflow does not show it yet: {error}. `mlops ledger mirror {name}` tries again.", err=True)
+
+
+def _put_right(promotions: Promotions) -> None:
+    from mlops_assets.ports.model_registry import ModelRegistry
+    from mlops_assets.promotion.mirrors import put_right
+
+    standing = promotions.standing()
+    if standing.plan:
+        promotions.show(standing)
+    if differing := _servers_see(promotions):
+        where = f"{promotions.use_case.name} · {differing}"
+        typer.echo(f"{where}. Run `mlops ledger verify`; then remove that plan.json and run this again.", err=True)
+        raise typer.Exit(1)
+    put_right(ModelRegistry(environment().home.mlflow), standing)
+
+
+def _servers_see(promotions: Promotions) -> str | None:
+    """Where the plan that servers see is not the ledger's."""
+    plan = promotions.standing().plan
+    try:
+        seen = promotions.deployment.plan()
+    except UnreadablePlan as error:
+        return str(error)
+    if seen == plan:
+        return None
+    return f"servers see {_named(seen)}; in the ledger it is {_named(plan)}"
+
+
+def _named(plan: Plan | None) -> str:
+    return f"plan {plan.number} (version {plan.champion}{f'; {plan.rollout}' if plan.rollout else ''})" if plan else "no plan"
+
+
+def _told(*more: type[Exception]) -> AbstractContextManager[None]:
+    from mlops_assets.stages.bless import UnblessedModel
+
+    known = (NothingBefore, NotApproved, NotBlessed, UnblessedModel, UnknownVersion, IllegalRoute)
+    unknown = (Outrun, RecordsGone, LedgerDown, UnreadableRecord, IllegalAddress, UnreadableKey)
+    return told_plainly(*known, *unknown, *more)
+
+
+def _live(url: str, live: dict[str, object] | None, plan: Plan | None) -> str:
+    if live is None:
+        return f"live: nobody answers at {url} (MLOPS_SERVICE_URL names another place)"
+    who = "no version" if live["champion"] is None else f"version {live['champion']}"
+    late = f", not yet plan {plan.number}" if plan and live["plan"] != plan.number else ""
+    said = f"live: {who} answers at {url} (plan {live['plan'] or 'none'}{late})"
+    return f"{said}; {live['last_load_error']}" if live["last_load_error"] else said
+
+
+def _serving(use_case: UseCase, standing: Standing) -> Iterator[str]:
+    plan, waiting = standing.plan, standing.waiting
+    if plan:
+        yield f"serving: version {plan.champion}{f' ({plan.rollout})' if plan.rollout else ''} since {moment(plan.at)}"
+        yield f"why: {one_line(plan.reason)}"
+    else:
+        yield "nothing serves yet"
+    if waiting is not None:
+        needs = use_case.risk == "high" and waiting not in standing.approvals
+        said = f"waits for `mlops approve {use_case.name} {waiting} --why …`" if needs else "is blessed and not tried yet"
+        yield f"waiting: version {waiting} {said}"
+
+
+def _history(records: list[Record]) -> Iterator[str]:
+    if records:
+        yield f"the last {min(SHOWN, len(records))} of {len(records)} records, newest first:"
+    yield from (line_of(record) for record in [*reversed(records)][:SHOWN])
+
+
+def _way_back(use_case: str, standing: Standing) -> Iterator[str]:
+    if standing.trial is not None:
+        yield f"to go back: `mlops rollback {use_case}` takes version {standing.trial} off trial"
+    elif standing.previous is not None:
+        yield f"to go back: `mlops rollback {use_case}` lets version {standing.previous} answer again"

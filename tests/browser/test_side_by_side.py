@@ -1,0 +1,49 @@
+"""The side-by-side page in headless Chromium: it fits a wide screen and a phone, and its colours are drawn."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops_assets.stages.side_by_side_page import as_html
+from tests.stages.two_models import pictures, told
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Any:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "light"), (1280, "dark")])
+def test_the_page_fits_the_screen_and_tells_better_from_worse_by_colour(
+    browser: Any, tmp_path: Path, width: int, scheme: str
+) -> None:
+    file = tmp_path / "side_by_side.html"
+    file.write_text(as_html(told(), pictures()))
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.goto(file.as_uri())
+    page.screenshot(path=tmp_path / "side_by_side.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    right = "element => element.getBoundingClientRect().right"
+    edges = [page.locator("section").first.evaluate(right), *(mark.evaluate(right) for mark in page.locator(".mark").all())]
+    assert max(edges[1:]) <= edges[0]
+    colours = {
+        name: page.locator(f".mark.{name}").first.evaluate("e => getComputedStyle(e).color") for name in ("better", "worse")
+    }
+    assert colours["better"] != colours["worse"]
+    assert page.evaluate("[...document.images].every(image => image.naturalWidth === 480)")
+    page.close()

@@ -1,0 +1,42 @@
+"""A process that forgets customer ONE and is killed before its n-th change of a file: `python killed_forget.py ROOT N`."""
+
+import datetime as dt
+import os
+import signal
+import sys
+from pathlib import Path
+
+from mlops_assets.erasure.forget import forget_subject
+from mlops_assets.erasure.places import Stores
+from mlops_assets.erasure.subject import Subject, find_subject
+from mlops_assets.forget_cli import open_stores
+from mlops_assets.ports.log_secret import log_secret
+from tests.erasure.shop import ONE, SHOP, environment_of
+
+CHANGES = ("os.rename", "os.remove", "fcntl.flock", "sqlite3.connect")
+
+
+def opened(root: Path, whom: str = ONE, redis_url: str = "sqlite") -> tuple[Subject, Stores]:
+    environment = environment_of(root, redis_url)
+    subject = find_subject(SHOP, f"customer_id={whom}", secret=log_secret(environment.home.keys))
+    return subject, open_stores(environment, SHOP)
+
+
+def die_before(change: int) -> None:
+    left = change
+
+    def count(event: str, _arguments: object) -> None:
+        nonlocal left
+        if event in CHANGES:
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+
+
+if __name__ == "__main__":
+    subject, stores = opened(Path(sys.argv[1]))
+    stores.features.describe()  # what is opened once is opened before the count begins
+    die_before(int(sys.argv[2]))
+    forget_subject(SHOP, subject, stores, why="to be killed", by="a test", at=dt.datetime.now(dt.UTC))

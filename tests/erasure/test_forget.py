@@ -1,0 +1,245 @@
+"""A customer is forgotten by a whole, real home: nothing names them, and everybody else is untouched."""
+
+import datetime as dt
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+import redis
+
+from mlops_assets import names
+from mlops_assets.erasure.forget import Forgotten, forget_subject, look_for
+from mlops_assets.erasure.places import Stores
+from mlops_assets.ports.delta_tables import DeltaTables, VersionGone
+from mlops_assets.ports.landing import Landing
+from mlops_assets.ports.ledger import Ledger
+from mlops_assets.ports.log_secret import log_secret
+from mlops_assets.ports.prediction_log import PredictionLog, keyed_hash
+from tests.erasure.killed_forget import opened
+from tests.erasure.shop import DAYS, FIRST, LAST, ONE, OTHERS, SHOP, environment_of, orders
+from tests.ports.redis_server import RedisServer
+
+NOW = dt.datetime.now(dt.UTC)
+SCRIPT = Path(__file__).with_name("killed_forget.py")
+TABLES = sorted([
+    *(f"{stage}/{table}" for stage in ("raw", "validated") for table in ("orders", "returns", "customers")),
+    "quarantine/orders", "feature/customer_spend", "feature/pair_spend", "predictions", "outcomes",
+])  # fmt: skip
+
+
+def forgotten(root: Path, whom: str = ONE) -> Forgotten:
+    subject, stores = opened(root, whom)
+    return forget_subject(SHOP, subject, stores, why="asked by letter", by="Ada", at=NOW)
+
+
+def naming(root: Path, whom: str = ONE) -> set[str]:
+    """The files below the home in which the customer stands, in clear or as a hash; Parquet is decoded, too."""
+    home = environment_of(root).home
+    texts = [whom.encode(), keyed_hash(whom, log_secret(home.keys)).encode()]
+    return {
+        path.relative_to(home.root).as_posix() for path in home.root.rglob("*") if any(text in content(path) for text in texts)
+    }
+
+
+def content(path: Path) -> bytes:
+    if path.is_dir():
+        return b""
+    decoded = pl.read_parquet(path, glob=False, hive_partitioning=False).to_dicts() if path.suffix == ".parquet" else []
+    return path.read_bytes() + json.dumps(decoded, default=str).encode()
+
+
+def rows_of_the_others(root: Path) -> dict[str, pl.DataFrame]:
+    """Every table and log without the customer's rows, in one order."""
+    home = environment_of(root).home
+    tables, secret = DeltaTables(home.tables), log_secret(home.keys)
+    frames = {"/".join(asset): tables.scan(asset).collect() for asset in tables.assets("shop")}
+    frames |= {folder.name: PredictionLog(folder, SHOP).read()[0] for folder in (home.prediction_log, home.shadow_log)}
+    theirs = [ONE, keyed_hash(ONE, secret)]
+    kept = {
+        name: frame.filter(~pl.col("customer_id").str.strip_chars().is_in(theirs)) if "customer_id" in frame.columns else frame
+        for name, frame in frames.items()
+    }
+    order = ["day", "source_file", "source_line", "prediction_id", "order_id", "customer_id", "city", "event_timestamp"]
+    return {
+        name: frame.sort([each for each in order if each in frame.columns], maintain_order=True) for name, frame in kept.items()
+    }
+
+
+def lines_of_the_others(root: Path) -> dict[str, list[bytes]]:
+    files = sorted((environment_of(root).home.landing).rglob("*.csv"))
+    return {
+        path.name + path.parent.name: [line for line in path.read_bytes().splitlines() if ONE.encode() not in line]
+        for path in files
+    }
+
+
+def looked_up(stores: Stores, *whom: str) -> pl.DataFrame:
+    asked = pl.DataFrame({"customer_id": whom, "city": "Ulm", "event_timestamp": dt.datetime(2024, 4, 1)})
+    return stores.features.lookup(asked)
+
+
+def test_nothing_names_the_customer_any_more(root: Path) -> None:
+    before = naming(root)
+    places = ("landing/", "tables/shop/raw", "tables/shop/validated", "tables/shop/quarantine", "tables/shop/feature", "tables/shop/pred",
+              "tables/shop/outcomes", "tables/shop/training_set", "prediction_log/", "shadow_log/", "feast/online", "feast/mirror")  # fmt: skip
+    assert all(any(name.startswith(place) for name in before) for place in places)
+    assert any("_delta_log" in name for name in before)
+    done = forgotten(root)
+    assert naming(root) == set()
+    assert done.still == {}
+
+
+def test_everybody_elses_rows_lines_answers_and_online_values_are_all_there(root: Path) -> None:
+    rows, lines, (_, stores) = rows_of_the_others(root), lines_of_the_others(root), opened(root)
+    online = looked_up(stores, *OTHERS)
+    assert looked_up(stores, ONE)["spent"].is_not_null().item()
+    forgotten(root)
+    after = rows_of_the_others(root)
+    assert {name: frame.equals(rows[name]) for name, frame in after.items()} == dict.fromkeys(rows, True)
+    assert sum(map(len, rows.values())) > 3000
+    assert lines_of_the_others(root) == lines
+    assert looked_up(stores, *OTHERS).equals(online)
+    assert looked_up(stores, ONE).select("spent", "spent_there").row(0) == (None, None)
+
+
+def test_what_was_found_is_told_and_recorded_without_the_name(root: Path) -> None:
+    subject, stores = opened(root)
+    expected = look_for(SHOP, subject, stores, at=NOW)
+    done = forgotten(root)
+    assert done.found == expected
+    rows = done.found.rows
+    assert sorted(name for name in rows if name.partition(" ")[0] in TABLES and "(" not in name) == TABLES
+    assert {name: rows[name] for name in ("raw/orders", "quarantine/orders", "validated/orders", "landing/orders")} == {
+        "raw/orders": 12, "quarantine/orders": 3, "validated/orders": 9, "landing/orders": 12,
+    }  # fmt: skip
+    assert (rows["prediction_log"], rows["shadow_log"], rows["predictions"], rows["outcomes"]) == (3, 3, 3, 3)
+    assert rows["training_set (older versions)"] == 9 and "training_set" not in rows
+    assert "sums over many" in done.found.left[0] and done.found.left[0].startswith("feature/city_spend")
+    (record,) = Ledger(environment_of(root).ledger_url).records("shop")
+    assert record == done.record
+    assert (record.kind, record.by, record.at) == ("erasure", "Ada", NOW.isoformat())
+    body = record.body
+    assert body["rows"] == rows and body["why"] == "asked by letter"
+    assert (body["tag"], body["entity"], body["trained_on"], body["possibly_trained_on"]) == ("customer_id", "customer", [1], [])
+    assert ONE not in json.dumps(body) and body["subject"] == subject.digest != subject.sought.hashed
+
+
+def test_asking_only_changes_nothing(root: Path) -> None:
+    def files() -> dict[Path, bytes]:
+        return {
+            path: path.read_bytes()
+            for path in environment_of(root).home.root.rglob("*")
+            if path.is_file() and "feast" not in path.parts
+        }
+
+    subject, stores = opened(root)
+    before, named = files(), naming(root)
+    assert look_for(SHOP, subject, stores, at=NOW).rows
+    assert files() == before and naming(root) == named
+
+
+def test_again_finds_nothing_and_records_nothing(root: Path) -> None:
+    forgotten(root)
+    again = forgotten(root)
+    assert (again.found.rows, again.record, again.still) == ({}, None, {})
+    ledger = Ledger(environment_of(root).ledger_url)
+    assert len(ledger.records("shop")) == 1 and ledger.verify("shop") == []
+
+
+def test_models_are_told_surely_while_their_tables_last_and_then_by_their_window(root: Path) -> None:
+    tables, asset = DeltaTables(environment_of(root).home.tables), names.stage("shop", "training_set")
+    forgotten(root)
+    with pytest.raises(VersionGone):
+        tables.read_version(asset, 0)
+    assert tables.read_version(asset, 1).height > 100, "the second model's table never held the first customer"
+    second = forgotten(root, OTHERS[0])
+    assert (second.found.trained_on, second.found.possibly_trained_on) == ([2], [1])
+    assert naming(root, OTHERS[0]) == set()
+
+
+def test_what_comes_back_meanwhile_is_told_and_the_next_call_takes_it(root: Path) -> None:
+    done = forgotten(root)
+    assert done.still == {}
+    Landing(environment_of(root).home.landing).put("shop", "orders", day=FIRST, rows=orders(FIRST))
+    again = forgotten(root)
+    assert again.found.rows == {"landing/orders": 3}
+    assert again.record is not None and again.record.number == 2
+    assert naming(root) == set()
+
+
+def test_a_row_that_is_about_to_be_committed_is_left_and_told(root: Path) -> None:
+    table = DeltaTables(environment_of(root).home.tables).path(names.validated("shop", "orders"))
+    young = table / f"day={LAST}" / "part-of-a-run.parquet"
+    pl.DataFrame({"order_id": [1], "customer_id": [ONE]}).write_parquet(young)
+    done = forgotten(root)
+    assert done.still == {"validated/orders (older versions)": 1}
+    assert naming(root) == {young.relative_to(environment_of(root).home.root).as_posix()}
+
+
+@pytest.mark.integration
+def test_kills_in_the_middle_are_finished_by_the_next_call(root: Path) -> None:
+    rows, lines = rows_of_the_others(root), lines_of_the_others(root)
+    named = [len(naming(root))]
+    for change in (20, 45):
+        killed = subprocess.run(
+            [sys.executable, str(SCRIPT), str(root), str(change)], check=False, capture_output=True, cwd=SCRIPT.parents[2]
+        )
+        assert killed.returncode == -9, killed.stderr.decode()
+        named.append(len(naming(root)))
+    assert named[0] > named[1] > named[2] > 0
+    done = forgotten(root)
+    assert naming(root) == set() and done.still == {}
+    assert all(frame.equals(rows[name]) for name, frame in rows_of_the_others(root).items())
+    assert lines_of_the_others(root) == lines
+    ledger = Ledger(environment_of(root).ledger_url)
+    records = ledger.records("shop")
+    assert ledger.verify("shop") == []
+    assert records[0].body["trained_on"] == [1], "put on record before anything went"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path / "redis", durable=False)
+    server.start()
+    yield server
+    server.kill()
+
+
+def test_online_values_in_redis_are_forgotten_too(root: Path, server: RedisServer) -> None:
+    subject, stores = opened(root, redis_url=server.url)
+    for view in SHOP.features.views:
+        stores.features.materialize(view.name, dt.datetime(2024, 3, 1, tzinfo=dt.UTC), dt.datetime(2024, 3, 9, tzinfo=dt.UTC))
+    before = looked_up(stores, *OTHERS)
+    assert ONE.encode() in in_redis(server)
+    found = forget_subject(SHOP, subject, stores, why="asked", by="Ada", at=NOW).found
+    assert (found.rows["online store"], found.rows["online mirrors"]) == (3, 3)
+    assert ONE.encode() not in in_redis(server)
+    assert all(other.encode() in in_redis(server) for other in OTHERS)
+    assert looked_up(stores, *OTHERS).equals(before)
+
+
+def in_redis(server: RedisServer) -> bytes:
+    with redis.Redis.from_url(server.url) as client:
+        return b"".join(key + b"".join(field + value for field, value in client.hgetall(key).items()) for key in client.keys("*"))
+
+
+def test_the_platform_goes_on_and_its_next_fill_leaves_the_customer_out_of_every_sum(root: Path) -> None:
+    from tests.erasure.shop import Shop  # the graph opens seconds of imports
+
+    tables = DeltaTables(environment_of(root).home.tables)
+    sums = tables.scan(names.feature("shop", "city_spend"))
+    before = sums.select(pl.col("city_spent").sum()).collect().item()
+    forgotten(root)
+    (root / "dagster").rename(root / "dagster_before")
+    (root / "feature_repo" / "declared.py").unlink()
+    (root / "feature_repo").rmdir()
+    Shop(root).carry(FIRST, LAST)
+    spent = sum(frame["amount"].sum() for frame in (orders(day).filter(pl.col("customer_id") == ONE) for day in DAYS))
+    spent += 3 * 1.0  # the second day was delivered again, each order a euro dearer
+    after = tables.scan(names.feature("shop", "city_spend")).select(pl.col("city_spent").sum()).collect().item()
+    assert before - after == pytest.approx(spent)
+    assert naming(root) == set()

@@ -1,0 +1,167 @@
+"""A rollout as it is lived: the real service under traffic, the real daemon, real logs. Nobody tells either what to do."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Generator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import onnx
+import polars as pl
+import pytest
+from onnx import helper, numpy_helper
+
+from mlops_assets import names
+from mlops_assets.platform import EVENT_LOG
+from mlops_assets.ports.deployment import Deployment
+from mlops_assets.ports.home import read_environment
+from mlops_assets.ports.ledger import Ledger
+from mlops_assets.ports.live_service import LiveService
+from mlops_assets.ports.model_registry import ModelRegistry
+from mlops_assets.ports.prediction_log import PredictionLog
+from mlops_assets.ports.processes import Child, Processes
+from mlops_assets.ports.signing_keys import SigningKeys
+from mlops_assets.promotion.promotions import Promotions
+from mlops_assets.stages.onnx_file import seal
+from mlops_assets.stages.signature import INPUT, OUTPUT, digest
+from tests.integration.canary_line import STEPPED
+from tests.integration.running_service import Server
+from tests.integration.traffic import NOTHING, traffic
+from tests.serving.flights import FLIGHT, blessed, tiny_model
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+
+PROJECT = Path(__file__).parents[2]
+HOT = 200.0  # a temperature that the third version has no answer for
+BREACH_TO_NO_TRAFFIC_S = 10
+
+
+def failing_when_hot(bias: float) -> bytes:
+    """The tiny model, whose answer is not a number where `temp` is HOT or more: it adds 0 times the root of HOT - temp."""
+    model = onnx.load_from_string(tiny_model(bias))
+    graph, place = model.graph, STEPPED.features.numeric.index("temp")
+    squeeze = next(node for node in graph.node if node.output[0] == OUTPUT)
+    squeeze.output[0] = "sound"
+    said = {"place": np.int64([place]), "one": np.int64([1]), "hot": np.float32(HOT - 1), "nothing": np.float32(0)}
+    graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in said.items())
+    graph.node.extend(
+        [
+            helper.make_node("Gather", ["present", "place"], ["temperature"], axis=1),
+            helper.make_node("Sub", ["hot", "temperature"], ["room"]),
+            helper.make_node("Sqrt", ["room"], ["root"]),
+            helper.make_node("Squeeze", ["root", "one"], ["flat"]),
+            helper.make_node("Mul", ["flat", "nothing"], ["noise"]),
+            helper.make_node("Add", ["sound", "noise"], [OUTPUT]),
+        ]
+    )
+    assert graph.input[0].name == INPUT
+    return seal(model, _signature(tiny_model(bias)))
+
+
+def _signature(model: bytes) -> Any:
+    from mlops_assets.stages.score import OnnxModel
+
+    return OnnxModel.from_bytes(model).signature
+
+
+class Asking:
+    """Requests that no other one equals, cold or, from one moment on, hot."""
+
+    def __init__(self) -> None:
+        self.hot_since: datetime | None = None
+
+    def __call__(self, turn: int) -> dict[str, Any]:
+        temperature = float(turn % 90) + (HOT if self.hot_since else 0)
+        departs = datetime(2013, 7, 1, 14, tzinfo=UTC) + timedelta(minutes=turn // 9999)
+        flight = FLIGHT | {"flight": 1 + turn % 9999, "sched_dep": departs.isoformat()}
+        return {"features": [NOTHING | {"temp": temperature}], "rows": [flight]}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
+    root = tmp_path_factory.mktemp("home")
+    home = read_environment({"MLOPS_ENV": "test", "MLOPS_HOME": str(root)}, PROJECT).home
+    server = Server(home)
+    home.dagster.mkdir()
+    (home.dagster / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text() + EVENT_LOG.format(folder=home.dagster))
+    variables = os.environ | {
+        "DAGSTER_HOME": str(home.dagster), "MLOPS_ENV": "test", "MLOPS_HOME": str(root), "PYTHONWARNINGS": "ignore",
+        "MLOPS_SERVICE_URL": f"http://127.0.0.1:{server.port}", "PYTHONPATH": str(PROJECT),
+    }  # fmt: skip
+    command = [str(Path(sys.executable).with_name("dagster-daemon")), "run", "-m", "tests.integration.canary_line"]
+    daemon = Child("daemon", command, dict(variables), log=root / "daemon.log", working_folder=PROJECT, ready_url=None)
+    promotions_of(server).bless(1, *signed(server, tiny_model(-1)), by="test", at=datetime.now(UTC))
+    server.start()
+    try:
+        with Processes([daemon]):
+            yield server
+    finally:
+        server.running().terminate()
+        server.running().wait(30)
+
+
+def promotions_of(server: Server) -> Promotions:
+    home = server.home
+    ledger = Ledger(f"sqlite:///{home.root / 'ledger.db'}")
+    return Promotions(STEPPED, ledger, Deployment(home.deployments, STEPPED.name), SigningKeys(home.keys))
+
+
+def signed(server: Server, model: bytes) -> tuple[bytes, str]:
+    registry, name = ModelRegistry(server.home.mlflow), names.registered_model(STEPPED.name)
+    with registry.track("made", experiment=names.experiment(STEPPED.name), tags={}, params={}) as run:
+        registry.register(name, model, digest=digest(model), run_id=run.run_id, tags={}, description="made for a test")
+    return model, blessed(model, SigningKeys(server.home.keys)).to_json()
+
+
+def wait_until(holds: Callable[[], bool], seconds: float, server: Server) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        records = promotions_of(server).ledger.records(STEPPED.name)
+        assert time.monotonic() < deadline, [(each.kind, each.body.get("reason")) for each in records]
+        time.sleep(0.1)
+
+
+def test_a_first_a_good_and_a_failing_challenger(server: Server) -> None:
+    """The first answers at once, the good one comes through shadow and canary, the failing one is taken back in time."""
+    promotions, asking = promotions_of(server), Asking()
+    live = LiveService(f"http://127.0.0.1:{server.port}")
+    wait_until(lambda: (live.plan() or {}).get("champion") == 1, 90, server)
+    with traffic(server, asks=(asking,)) as flow:
+        promotions.bless(2, *signed(server, tiny_model(-1.02)), by="test", at=datetime.now(UTC))
+        wait_until(lambda: live.plan()["champion"] == 2, 90, server)  # pyright: ignore[reportOptionalSubscript]
+        promotions.bless(3, *signed(server, failing_when_hot(-1.02)), by="test", at=datetime.now(UTC))
+        wait_until(lambda: live.plan()["challenger"] == 3, 60, server)  # pyright: ignore[reportOptionalSubscript]
+        asking.hot_since = datetime.now(UTC)
+        wait_until(lambda: live.plan()["challenger"] is None, 30, server)  # pyright: ignore[reportOptionalSubscript]
+        time.sleep(3)
+    assert (flow.refused, flow.cut, flow.sent) == ({}, 0, flow.answers), "a request failed"
+    kinds = [(each.kind, each.body.get("version")) for each in promotions.ledger.records(STEPPED.name)]
+    assert kinds == [
+        ("blessing", 1), ("promotion", 1),
+        ("blessing", 2), ("plan", 2), ("step", 2), ("promotion", 2),
+        ("blessing", 3), ("plan", 3), ("step", 3), ("rollback", 3),
+    ]  # fmt: skip
+    assert promotions.ledger.verify(STEPPED.name) == []
+    assert asked_of_challenger_until(server) - asking.hot_since < timedelta(seconds=BREACH_TO_NO_TRAFFIC_S)
+    wait_until(lambda: last_service_plan(server) == 10, 90, server)
+
+
+def asked_of_challenger_until(server: Server) -> datetime:
+    rows, _positions = PredictionLog(server.home.prediction_log, STEPPED).read()
+    moments = rows.filter((pl.col("arm") == "challenger") | pl.col("challenger_failed"))["answered_at"]
+    last = moments.max()
+    assert isinstance(last, datetime)
+    return last
+
+
+def last_service_plan(server: Server) -> int:
+    """Which plan the asset `service` has seen on every server."""
+    with dg.DagsterInstance.from_config(str(server.home.dagster)) as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey(names.stage(STEPPED.name, "service")))
+    found = event.asset_materialization.metadata["plan"].value if event and event.asset_materialization else 0
+    assert isinstance(found, int)
+    return found

@@ -1,0 +1,152 @@
+"""Lines erased in place, in real files, under a writer and readers with positions."""
+
+import json
+import threading
+from pathlib import Path
+
+import msgspec
+import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlops_assets.ports.blanked_lines import LoggedRows, without_blanked
+from mlops_assets.ports.prediction_log import PredictionLog, keyed_hash
+from mlops_assets.ports.sought import Sought
+from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.ports.test_prediction_log import answers
+
+SECRET = b"s" * 32
+HIDDEN = keyed_hash("N1", SECRET)
+N1 = Sought(columns=frozenset(["tailnum", "aircraft"]), text="N1", hashed=HIDDEN, is_number=False)
+VALUES = st.sampled_from(["N1", "N12", 'N"1', "é N1", HIDDEN, "", None, " N1 "])
+
+
+def segment(tmp_path: Path) -> Path:
+    return tmp_path / "flight_delay" / "000001.jsonl"
+
+
+def rows_of(log: PredictionLog, *tails: str | None) -> list[dict[str, object]]:
+    rows = answers(len(tails)).with_columns(tailnum=pl.Series(tails, dtype=pl.String))
+    return [
+        row | {"prediction_id": f"{tail}-{number}"} for number, (tail, row) in enumerate(zip(tails, rows.to_dicts(), strict=True))
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.lists(st.fixed_dictionaries({"tailnum": VALUES, "other": VALUES}), max_size=8), unfinished=st.booleans())
+def test_exactly_the_sought_lines_become_blank_and_every_byte_keeps_its_place(
+    tmp_path_factory: object, rows: list[dict[str, str | None]], unfinished: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("log")  # type: ignore[attr-defined]
+    lines = [msgspec.json.encode(row) + b"\n" for row in rows]
+    content = b"".join(lines) + (b'{"tailnum":"N1"' if unfinished else b"")
+    (folder / "000001.jsonl").write_bytes(content)
+    theirs = [row["tailnum"] is not None and row["tailnum"].strip() in ("N1", HIDDEN) for row in rows]
+    logged = LoggedRows(folder, N1)
+    assert logged.count() == sum(theirs)
+    logged.erase()
+    expected = b"".join(b" " * (len(line) - 1) + b"\n" if gone else line for line, gone in zip(lines, theirs, strict=True))
+    after = (folder / "000001.jsonl").read_bytes()
+    assert after == expected + content[len(expected) :]
+    assert without_blanked(expected) == b"".join(line for line, gone in zip(lines, theirs, strict=True) if not gone)
+    assert logged.count() == 0
+
+
+def test_the_log_is_read_on_without_the_erased_rows_from_any_position(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path, USE_CASE, segment_bytes=3000)
+    tails = ["N1", "N2", "N1", "N3", "N1", None, "N2"]
+    positions: list[dict[str, int]] = [{}]
+    for row in rows_of(log, *tails):
+        log.append([row])
+        positions.append(log.read()[1])
+    sizes = log.segments()
+    assert len(sizes) > 1
+    LoggedRows(tmp_path / "flight_delay", N1).erase()
+    assert log.segments() == sizes
+    for number, position in enumerate(positions):
+        rows, after = log.read(position)
+        assert rows["tailnum"].to_list() == [tail for tail in tails[number:] if tail != "N1"]
+        assert after == positions[-1]
+
+
+def test_a_log_of_nothing_but_erased_rows_reads_as_empty(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path, USE_CASE)
+    log.append(rows_of(log, "N1", "N1"))
+    LoggedRows(tmp_path / "flight_delay", N1).erase()
+    assert log.read()[0].equals(pl.DataFrame(schema=log.schema))
+    assert segment(tmp_path).read_bytes().strip(b" \n") == b""
+
+
+def test_the_hash_and_what_was_logged_in_clear_before_are_both_found(tmp_path: Path) -> None:
+    schedule = USE_CASE.contract("schedule")
+    columns = tuple(each.but(pii="hashed") if each.name == "tailnum" else each for each in schedule.columns)
+    contracts = tuple(each.but(columns=columns) if each is schedule else each for each in USE_CASE.contracts)
+    clear, hashed = PredictionLog(tmp_path, USE_CASE), PredictionLog(tmp_path, USE_CASE.but(contracts=contracts), secret=SECRET)
+    for log in (clear, hashed):
+        log.append(rows_of(log, "N1", "N2"))
+    logged = LoggedRows(tmp_path / "flight_delay", N1)
+    assert logged.count() == 2
+    logged.erase()
+    assert clear.read()[0].height == 2
+    held = b"".join(path.read_bytes() for path in tmp_path.rglob("*.jsonl"))
+    assert HIDDEN.encode() not in held and b'"N1"' not in held and b'"N2"' in held
+
+
+def test_what_a_kill_has_left_half_blanked_is_read_by_nobody_and_finished_by_the_next_call(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path, USE_CASE)
+    log.append(rows_of(log, "N2", "N1", "N3"))
+    whole = segment(tmp_path).read_bytes()
+    start = whole.index(b"\n") + 1
+    length = whole.index(b"\n", start) - start
+    for done in range(1, length, 17):  # the mark comes first; then any part of the content may be gone
+        segment(tmp_path).write_bytes(whole[:start] + b" " * done + whole[start + done :])
+        assert log.read()[0]["tailnum"].to_list() == ["N2", "N3"]
+        LoggedRows(tmp_path / "flight_delay", N1).erase()
+        assert segment(tmp_path).read_bytes() == whole[:start] + b" " * length + whole[start + length :]
+
+
+def test_a_writer_and_a_reader_go_on_and_no_other_row_is_lost_or_doubled(tmp_path: Path) -> None:
+    log, requests = PredictionLog(tmp_path, USE_CASE, segment_bytes=200_000), 300
+    seen: list[str] = []
+    failed: list[BaseException] = []
+    done = threading.Event()
+
+    def write() -> None:
+        row = rows_of(log, None)[0]
+        for number in range(requests):
+            log.append([row | {"tailnum": tail, "prediction_id": f"{tail}-{number}"} for tail in ("N1", "N2")])
+        done.set()
+
+    def read() -> None:
+        positions: dict[str, int] = {}
+        reader = PredictionLog(tmp_path, USE_CASE)
+        try:
+            ended = False
+            while not ended:
+                ended = done.is_set()
+                rows, positions = reader.read(positions)
+                seen.extend(rows["prediction_id"])
+        except BaseException as error:  # noqa: BLE001 - shown by the test
+            failed.append(error)
+
+    threads = [threading.Thread(target=each) for each in (write, read)]
+    for thread in threads:
+        thread.start()
+    logged = LoggedRows(tmp_path / "flight_delay", N1)
+    while not done.is_set():
+        logged.erase()
+    for thread in threads:
+        thread.join()
+    logged.erase()
+    assert failed == []
+    assert [each for each in seen if each.startswith("N2")] == [f"N2-{number}" for number in range(requests)]
+    assert len(set(seen)) == len(seen)
+    assert log.read()[0]["prediction_id"].to_list() == [f"N2-{number}" for number in range(requests)]
+    assert b'"N1"' not in b"".join(path.read_bytes() for path in tmp_path.rglob("*.jsonl"))
+
+
+def test_a_line_that_only_names_it_elsewhere_stays(tmp_path: Path) -> None:
+    line = json.dumps({"tailnum": "N2", "trace_id": "N1"}) + "\n"
+    (tmp_path / "000001.jsonl").write_text(line)
+    LoggedRows(tmp_path, N1).erase()
+    assert (tmp_path / "000001.jsonl").read_text() == line

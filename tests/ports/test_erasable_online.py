@@ -1,0 +1,155 @@
+"""Entities erased online with the real feature_repo: from Feast's SQLite and Redis, and from the mirrors beside it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+import redis
+
+from mlops_assets.names import FEAST_PROJECT
+from mlops_assets.ports.blob_stores import LastKnown, SqliteBlobs, glob_literal
+from mlops_assets.ports.feature_store import FeatureStore
+from mlops_assets.ports.home import Home
+from mlops_assets.ports.online_mirror import entity_parts
+from mlops_assets.ports.sought import Sought
+from tests.ports.redis_server import RedisServer
+from tests.ports.test_feature_store import DAY, FEATURES, HOUR, KEYS, LEGAL, REPO, START, asked, features_of, fill
+
+VIEWS = list(KEYS)
+GONE = "tail*[q]7\\é"  # with what has a meaning in the patterns of Redis
+LIKE_IT = "tailZ[q]7\\é"
+TAILS = [GONE, LIKE_IT, "N1"]
+
+
+@pytest.fixture(scope="module", params=["sqlite", "redis"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer | None]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"), durable=False) if request.param == "redis" else None
+    if server:
+        server.start()
+    yield server
+    if server:
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def root(server: RedisServer | None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every view knows one fact of every entity, and it is online; two aircraft have confusing names."""
+    root = tmp_path_factory.mktemp("home")
+    store = opened(root, server)
+    store.apply(REPO)
+    known, legal = features_of(store), {**LEGAL, "tailnum": TAILS}
+    for view, keys in KEYS.items():
+        entities = [{keys[0]: first} for first in legal[keys[0]]]
+        entities = [{**each, keys[1]: second} for each in entities for second in legal[keys[1]]] if keys[1:] else entities
+        rows = [{**each, "at": START + HOUR, "value": 1.0 + place} for place, each in enumerate(entities)]
+        fill(root, view, rows, known[view])
+        store.materialize(view, START, START + DAY)
+    return root
+
+
+@pytest.fixture
+def store(root: Path, server: RedisServer | None) -> FeatureStore:
+    return opened(root, server)
+
+
+def opened(root: Path, server: RedisServer | None) -> FeatureStore:
+    return FeatureStore(Home(root), service="flight_delay_v1", redis_url=server.url if server else None)
+
+
+def sought(text: str, *columns: str) -> Sought:
+    return Sought(columns=frozenset(columns), text=text, hashed="f" * 32, is_number=False)
+
+
+def held(root: Path, server: RedisServer | None) -> str:
+    """Everything that the online stores say."""
+    if server is None:
+        return "".join(path.read_bytes().decode("utf-8", "replace") for path in (root / "feast").iterdir())
+    with redis.Redis.from_url(server.url) as client:
+        return "".join(f"{key!r}{client.hgetall(key)!r}" for key in client.keys("*") if client.type(key) == b"hash")
+
+
+def looked_up(store: FeatureStore) -> pl.DataFrame:
+    return pl.concat([store.lookup(asked([START + 2 * HOUR], tailnum=tail)) for tail in TAILS])
+
+
+def spelled(server: RedisServer | None) -> str:
+    """As the bytes of a store are shown by `held`."""
+    return GONE if server is None else repr(GONE.encode())[2:-1]
+
+
+def test_an_aircraft_is_gone_with_its_values_and_all_others_are_there(
+    store: FeatureStore, root: Path, server: RedisServer | None
+) -> None:
+    before = looked_up(store)
+    assert spelled(server) in held(root, server)
+    rows, mirrors = store.online_rows(VIEWS, sought(GONE, "tailnum"))
+    assert (rows.count(), mirrors.count()) == (1 if server else 2, 1)  # Redis holds both views of an aircraft together
+    rows.erase()
+    mirrors.erase()
+    assert (rows.count(), mirrors.count()) == (0, 0)
+    assert spelled(server) not in held(root, server)
+    after = looked_up(store)
+    assert after[1:].equals(before[1:])
+    of_the_tail = ["tail_last_arr_delay", "seats", "built"]
+    assert after[:1].select(of_the_tail).row(0) == (None, None, None)
+    assert before[:1].select(of_the_tail).null_count().row(0) == (0, 0, 0)
+    assert after.select(FEATURES).drop(of_the_tail).equals(before.select(FEATURES).drop(of_the_tail))
+
+
+def test_an_entity_that_is_half_of_a_key_takes_every_pair_with_it(
+    store: FeatureStore, root: Path, server: RedisServer | None
+) -> None:
+    rows, mirrors = store.online_rows(VIEWS, sought("ATL", "dest"))
+    assert (rows.count(), mirrors.count()) == (2 if server else 4, 2)
+    rows.erase()
+    mirrors.erase()
+    assert "ATL" not in held(root, server)
+    answers = [
+        store.lookup(asked([START + 2 * HOUR], origin=origin, dest=dest)) for origin in ("EWR", "JFK") for dest in ("ATL", "SEA")
+    ]
+    assert [each["distance"].is_null().item() for each in answers] == [True, False, True, False]
+
+
+def test_the_same_text_in_another_key_is_somebody_else(store: FeatureStore) -> None:
+    rows, mirrors = store.online_rows(VIEWS, sought("EWR", "dest"))
+    assert (rows.count(), mirrors.count()) == (0, 0)
+    rows, mirrors = store.online_rows(["plane", "tail_delays"], sought("EWR", "origin"))
+    assert (rows.count(), mirrors.count()) == (0, 0), "views of another use case are not asked"
+
+
+def test_keys_of_a_layout_that_nobody_reads_any_more_go_too(store: FeatureStore) -> None:
+    _, mirrors = store.online_rows(VIEWS, sought("N1", "tailnum"))
+    old = ["0ldlay0t/3:EWR2:N1", "0ldlay0t/3:N1x", "ready/gone/0ldlay0t"]
+    mirrors.blobs.change(old, lambda values: [b"value"] * len(values))
+    assert mirrors.count() == 2
+    mirrors.erase()
+    assert [value is None for value in mirrors.blobs.read(old).values] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("key", "parts"),
+    [
+        ("abcdefgh/2:N1", ("abcdefgh", ["N1"])),
+        ("abcdefgh/3:a/:0:2:é1", ("abcdefgh", ["a/:", "", "é1"])),
+        ("ready/service/abcdefgh", None),
+        ("abcdefgh", None),
+    ],
+)
+def test_a_key_is_taken_apart_as_it_was_put_together(key: str, parts: tuple[str, list[str]] | None) -> None:
+    assert entity_parts(key) == parts
+
+
+def test_a_reader_that_remembers_forgets_too(tmp_path: Path) -> None:
+    blobs = LastKnown(SqliteBlobs(tmp_path / "mirror.db"), clock=lambda: 0.0)
+    blobs.change(["a", "b"], lambda values: [b"1"] * len(values))
+    blobs.read(["a", "b"])
+    assert blobs.keys("a") == ["a"]
+    blobs.erase(["a"])
+    assert list(blobs._seen) == ["b"]
+    assert blobs.read(["a", "b"]).values == [None, b"1"]
+
+
+def test_a_literal_pattern_matches_itself_alone() -> None:
+    assert glob_literal(b"a*b?[c]\\") == rb"a\*b\?\[c\]\\"
+    assert FEAST_PROJECT.encode() == glob_literal(FEAST_PROJECT.encode())

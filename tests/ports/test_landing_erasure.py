@@ -1,0 +1,140 @@
+"""Lines taken out of landed files: of the sought one only, and byte for byte nobody else's."""
+
+import csv
+import datetime as dt
+import io
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlops_assets.ports.landing import Landing
+from mlops_assets.ports.sought import Sought
+from mlops_assets.spec.contract import Column, Contract
+
+ORDERS = Contract(
+    table="orders",
+    description="Orders.",
+    columns=(
+        Column(name="who", dtype="string", description="The customer.", identifies="customer"),
+        Column(name="what", dtype="string", description="The thing."),
+    ),
+    unique=("who",),
+)
+Q7 = Sought(columns=frozenset(["who"]), text="q7", hashed="f" * 32, is_number=False)
+DAY = dt.date(2024, 1, 1)
+
+
+def landed(root: Path, content: bytes, name: str = "2024-01-01.csv") -> Path:
+    path = root / "shop" / "orders" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def erase(root: Path) -> int:
+    landing = Landing(root)
+    found = landing.count("shop", ORDERS, Q7)
+    landing.erase("shop", ORDERS, Q7)
+    assert landing.count("shop", ORDERS, Q7) == 0
+    return found
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_delivered_lines_of_the_others_stay_byte_for_byte(tmp_path: Path, end: bytes) -> None:
+    lines = [
+        b"\xef\xbb\xbfwhat,who",
+        b"a,q7",
+        b'"a, with ""quotes""",other',
+        b'"spans' + end + b'lines",q7',
+        b'"q7' + end + b'q7",other',
+        b"",
+        b"\xff\xfe,other",
+        b"q7,other",
+        b"q7, q7 ",
+        b"too,many,fields,q7",
+        b"too,many,fields,q77",
+        b'"never closed,q7',
+        b"cut off,q7",
+    ]
+    path = landed(tmp_path, end.join(lines))
+    assert erase(tmp_path) == 6
+    kept = [line for number, line in enumerate(lines) if number not in (1, 3, 8, 9, 11, 12)]
+    assert path.read_bytes() == end.join(kept) + end
+
+
+def test_the_columns_stand_in_the_files_own_order_and_other_files_are_not_touched(tmp_path: Path) -> None:
+    path, other = landed(tmp_path, b"what,who\nq7,a\na,q7\n"), landed(tmp_path, b"who,what\na,b\n", "2024-01-02.csv")
+    foreign = landed(tmp_path, b"who,what\nq7,b\n", "notes.csv")
+    before = other.stat()
+    assert erase(tmp_path) == 1
+    assert path.read_bytes() == b"what,who\nq7,a\n"
+    assert other.stat() == before
+    assert foreign.read_bytes() == b"who,what\nq7,b\n"
+
+
+def test_a_file_without_the_contracts_columns_is_searched_as_text(tmp_path: Path) -> None:
+    path = landed(tmp_path, b"customer,what\nq7,a\nb,c\n")
+    assert erase(tmp_path) == 1
+    assert path.read_bytes() == b"customer,what\nb,c\n"
+    path.write_bytes(b"q7,a\nb,c\n")
+    assert erase(tmp_path) == 1
+    assert path.read_bytes() == b"b,c\n"
+    path.write_bytes(b"")
+    assert erase(tmp_path) == 0
+
+
+@pytest.mark.parametrize("name", [".new-ab12", ".2024-01-01.csv.17.part"])
+def test_what_a_killed_process_left_beside_is_freed_too(tmp_path: Path, name: str) -> None:
+    left = landed(tmp_path, b"who,what\nq7,a\nother,b\nq7,cut", name)
+    assert erase(tmp_path) == 2
+    assert left.read_bytes() == b"who,what\nother,b\n"
+    assert Landing(tmp_path).digests("shop", "orders") == {}
+
+
+def test_the_file_keeps_its_mode(tmp_path: Path) -> None:
+    path = landed(tmp_path, b"who,what\nq7,a\n")
+    path.chmod(0o664)
+    erase(tmp_path)
+    assert path.stat().st_mode & 0o777 == 0o664
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_a_file_that_is_delivered_again_meanwhile_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, landing = landed(tmp_path, b"who,what\nq7,a\n"), Landing(tmp_path)
+    read = Path.read_bytes
+
+    def read_and_deliver(self: Path) -> bytes:
+        content = read(self)
+        part = path.with_suffix(".part")
+        part.write_bytes(b"who,what\nq7,a\nnew,b\n")
+        os.replace(part, path)
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", read_and_deliver)
+    landing.erase("shop", ORDERS, Q7)
+    monkeypatch.undo()
+    assert path.read_bytes() == b"who,what\nq7,a\nnew,b\n"
+    assert erase(tmp_path) == 1
+    assert path.read_bytes() == b"who,what\nnew,b\n"
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(st.sampled_from(["q7", "a", "q77", ""]), st.text(st.sampled_from('q7,"\n aé'), max_size=6)), max_size=8
+    )
+)
+def test_any_legible_file_keeps_exactly_the_rows_of_the_others(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]
+) -> None:
+    root = tmp_path_factory.mktemp("landing")
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows([("who", "what"), *rows])
+    path = landed(root, buffer.getvalue().encode())
+    assert erase(root) == sum(who == "q7" for who, _ in rows)
+    read = list(csv.reader(io.StringIO(path.read_text(), newline="")))
+    assert read == [["who", "what"], *([who, what] for who, what in rows if who != "q7")]
+    assert Landing(root).read("shop", ORDERS, [DAY], required=True).height == len(read) - 1

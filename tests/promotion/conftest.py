@@ -1,0 +1,34 @@
+"""A model line for each test, and one Postgres for all."""
+
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.ports.postgres_server import PostgresServer, running_postgres
+from tests.promotion.model_line import ModelLine
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> ModelLine:
+    return ModelLine(tmp_path)
+
+
+@pytest.fixture
+def risky(tmp_path: Path) -> ModelLine:
+    """Its use case is of high risk."""
+    return ModelLine(tmp_path, risk="high")
+
+
+@pytest.fixture(autouse=True)
+def thawed() -> Iterator[None]:
+    """A server freezes the heap when it takes a plan; what the next test makes shall not pile up on it."""
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with running_postgres() as server:
+        yield server

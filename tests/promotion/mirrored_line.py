@@ -1,0 +1,29 @@
+"""A model line whose versions are registered in a real MLflow, below a name of their own."""
+
+from hashlib import sha256
+from itertools import count
+from pathlib import Path
+
+from mlops_assets.ports.model_registry import ModelRegistry
+from mlops_assets.promotion import mirrors
+from tests.promotion.model_line import ModelLine, model
+
+NAMES = count(1)
+
+
+class MirroredLine(ModelLine):
+    def __init__(self, root: Path, registry: ModelRegistry, *, risk: str = "medium") -> None:
+        super().__init__(root, name=f"line_{next(NAMES)}", risk=risk)
+        self.registry, self.client, self.name = registry, registry.client, self.use_case.name
+
+    def train(self, version: int) -> None:
+        said = {"tags": {}, "description": "a model"}
+        with self.registry.track("training", experiment=self.name, tags={}, params={}) as run:
+            found = sha256(model(version)).hexdigest()
+            assert version == self.registry.register(self.name, model(version), digest=found, run_id=run.run_id, **said)
+
+    def put_right(self) -> None:
+        mirrors.put_right(self.registry, self.standing())
+
+    def differences(self) -> list[str]:
+        return mirrors.differences(self.registry, self.name, self.ledger.records(self.name))

@@ -1,0 +1,141 @@
+"""What the tests of promotion share: a model line with a real ledger, a real deployment target, real keys and real servers."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from mlops_assets.ports.deployment import Deployment, Plan
+from mlops_assets.ports.home import Home
+from mlops_assets.ports.ledger import Ledger
+from mlops_assets.ports.ledger_chain import Record
+from mlops_assets.ports.signing_keys import SigningKeys
+from mlops_assets.promotion.promotions import Promotions
+from mlops_assets.promotion.standing import Standing
+from mlops_assets.serving.model_slots import ModelSlots
+from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.serving.flights import MOMENT, blessed, tiny_model
+
+FORGERIES = ("wrong key", "altered gates", "other bytes", "another use case", "unsigned", "no text")
+
+
+class Deaf:
+    """A server whose counts nobody reads."""
+
+    def loaded(self, version: int, seconds: float) -> None: ...
+
+    def not_loaded(self) -> None: ...
+
+
+class Killed(BaseException):
+    """What ends a process."""
+
+
+class FrailDeployment(Deployment):
+    """Where `dies` is set, the process dies before servers see its plan."""
+
+    dies = False
+
+    def publish(self, plan: Plan) -> bool:
+        if self.dies:
+            self.dies = False
+            raise Killed
+        return super().publish(plan)
+
+
+class FrailLedger(Ledger):
+    """`before` happens once, between what a writer read and what it writes: others write, or the process dies."""
+
+    before: Callable[[], object] | None = None
+
+    def append(self, *said: Any, **more: Any) -> Record:
+        if (before := self.before) is not None:
+            self.before = None
+            before()
+        return super().append(*said, **more)
+
+
+@cache
+def model(version: int) -> bytes:
+    """Answers sigmoid(version / 10) to an empty row."""
+    return tiny_model(bias=version / 10)
+
+
+class ModelLine:
+    """One use case below `root`. Every act happens a minute after the one before."""
+
+    def __init__(self, root: Path, *, risk: str = "medium", name: str = USE_CASE.name, url: str | None = None) -> None:
+        self.use_case = USE_CASE.model_copy(update={"risk": risk, "name": name})
+        self.keys = SigningKeys(Home(root).keys)
+        self.ledger = FrailLedger(url or f"sqlite:///{root / 'ledger.db'}")
+        self.deployment = FrailDeployment(Home(root).deployments, name)
+        self.folder = Home(root).deployments / name
+        self.promotions = Promotions(self.use_case, self.ledger, self.deployment, self.keys)
+        self._minutes = count(1)
+
+    def now(self) -> datetime:
+        return MOMENT + timedelta(minutes=next(self._minutes))
+
+    def said(self, **more: Any) -> dict[str, Any]:
+        return {"reason": "a test", "by": "ana", "at": self.now()} | more
+
+    def train(self, version: int) -> None:
+        """Nobody but its trainer knows of a version yet."""
+
+    def blessing(self, version: int, **changes: Any) -> str:
+        said = {"use_case": self.use_case.name, "blessed_at": self.now()} | changes
+        return blessed(model(version), self.keys, **said).to_json()
+
+    def bless(self, *versions: int, **changes: Any) -> None:
+        for version in versions:
+            blessing = self.blessing(version, **changes)
+            self.promotions.bless(version, model(version), blessing, by="ana", at=self.now())
+
+    def approve(self, version: int) -> None:
+        self.promotions.approve(version, why="read its evaluation", by="bob", at=self.now())
+
+    def promote(self, *versions: int) -> Plan:
+        return [self.promotions.promote(version, **self.said()) for version in versions][-1]
+
+    def forgery(self, version: int, how: str) -> tuple[bytes, str]:
+        """Bytes and a text that must not pass for a blessing of version `version`."""
+        match how:
+            case "wrong key":
+                return model(version), self.blessing(version, private_key=Ed25519PrivateKey.generate())
+            case "other bytes":
+                return tiny_model(bias=-version / 10), self.blessing(version)
+            case "another use case":
+                return model(version), self.blessing(version, use_case="loan_default")
+            case "altered gates":
+                return model(version), self._rewritten(version, gates=[])
+            case "unsigned":
+                return model(version), self._rewritten(version, signature="")
+            case _:
+                return model(version), "passed, honestly"
+
+    def _rewritten(self, version: int, **changes: Any) -> str:
+        return json.dumps(json.loads(self.blessing(version)) | changes)
+
+    def standing(self) -> Standing:
+        return self.promotions.standing()
+
+    def kinds(self) -> list[str]:
+        return [record.kind for record in self.ledger.records(self.use_case.name)]
+
+    def server(self) -> ModelSlots:
+        slots = ModelSlots(self.use_case, self.deployment, self.keys, Deaf())
+        slots.poll()
+        return slots
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """No record is written meanwhile, and servers see the same."""
+        before = (self.standing(), self.deployment.plan())
+        yield
+        assert (self.standing(), self.deployment.plan()) == before

@@ -1,0 +1,440 @@
+"""Every change of what serves, on a real ledger, real files and real keys: what it does, what it refuses, what it survives."""
+
+from typing import Any
+
+import pytest
+
+from mlops_assets.ports.deployment import AlreadyPlaced, IllegalRoute, Plan, UnknownVersion
+from mlops_assets.ports.ledger import Outrun
+from mlops_assets.promotion.promotions import NotApproved, NotBlessed, NothingBefore
+from mlops_assets.stages.bless import UnblessedModel
+from tests.promotion.model_line import FORGERIES, Killed, ModelLine, model
+from tests.serving.flights import flip_a_bit, tiny_model
+
+# --- promoting
+
+
+def test_the_first_promotion_answers_everybody_and_is_on_record(line: ModelLine):
+    line.bless(1)
+    plan = line.promotions.promote(1, reason="the best so far", by="ana", at=line.now(), evidence={"auc": 0.7})
+    record = line.ledger.records("flight_delay")[-1]
+    assert (record.kind, record.by, record.number) == ("promotion", "ana", 2)
+    assert (record.body["version"], record.body["reason"], record.body["evidence"]) == (1, "the best so far", {"auc": 0.7})
+    assert plan == Plan(2, 1, None, record.at, "the best so far", record=record.digest) == line.deployment.plan()
+    served = line.server().lineup
+    assert served and served.champion.version == 1 and served.plan == plan
+
+
+def test_a_second_promotion_remembers_whom_it_replaced(line: ModelLine):
+    line.bless(1, 2)
+    assert line.promote(1, 2).previous == 1
+    assert line.kinds() == ["blessing", "blessing", "promotion", "promotion"]
+
+
+def test_promoting_the_champion_again_changes_nothing(line: ModelLine):
+    line.bless(1)
+    plan = line.promote(1)
+    with line.unchanged():
+        assert line.promote(1) == plan
+
+
+def test_promoting_what_is_on_trial_ends_the_trial(line: ModelLine):
+    line.bless(1, 2)
+    line.promote(1)
+    line.promotions.try_out(challenger=2, share=0.5, **line.said())
+    plan = line.promote(2)
+    assert (plan.champion, plan.previous, plan.rollout) == (2, 1, "")
+    assert line.standing().trial is None and line.standing().began is None
+
+
+def test_what_nobody_blessed_is_neither_promoted_nor_tried(line: ModelLine):
+    line.bless(1)
+    line.promote(1)
+    with line.unchanged(), pytest.raises(NotBlessed, match="version 2 has no blessing in the ledger; blessed: 1"):
+        line.promote(2)
+    line.deployment.place(2, model(2), line.blessing(2))  # signed and placed, and not on record
+    for beside in ({"challenger": 2, "share": 0.1}, {"shadow": 2}):
+        with line.unchanged(), pytest.raises(NotBlessed):
+            line.promotions.try_out(**beside, **line.said())
+
+
+# --- blessing
+
+
+def test_the_same_blessing_again_changes_nothing(line: ModelLine):
+    blessing = line.blessing(1)
+    for _ in range(3):
+        line.promotions.bless(1, model(1), blessing, by="ana", at=line.now())
+    assert line.kinds() == ["blessing"]
+    line.bless(1)  # signed anew, on the same evidence
+    assert line.kinds() == ["blessing"]
+
+
+def test_the_record_of_a_blessing_says_on_what_it_stands(line: ModelLine):
+    line.bless(1, evaluation_digest="f" * 64)
+    body = line.ledger.records("flight_delay")[0].body
+    assert body["evaluation_digest"] == "f" * 64 and body["gates"][0]["name"] == "floor_auc"
+    assert body["blessing"] == line.deployment.load(1)[1]
+
+
+def test_a_model_judged_again_keeps_its_place_and_has_a_second_record(line: ModelLine):
+    line.bless(1)
+    placed = line.deployment.load(1)
+    line.bless(1, evaluation_digest="f" * 64)
+    assert line.deployment.load(1) == placed and line.kinds() == ["blessing", "blessing"]
+    assert line.promote(1).champion == 1
+
+
+@pytest.mark.parametrize("how", FORGERIES)
+def test_what_is_no_blessing_is_refused_on_record_and_never_answers(line: ModelLine, how: str):
+    onnx, text = line.forgery(1, how)
+    for _ in range(2):  # the second time adds nothing
+        with pytest.raises(UnblessedModel) as said:
+            line.promotions.bless(1, onnx, text, by="mallory", at=line.now())
+    (record,) = line.ledger.records("flight_delay")
+    assert (record.kind, record.by, record.body["reason"]) == ("refusal", "mallory", str(said.value))
+    assert line.deployment.versions() == [] and line.standing().waiting is None
+    with line.unchanged(), pytest.raises(NotBlessed):
+        line.promote(1)
+
+
+@pytest.mark.parametrize("how", FORGERIES)
+def test_what_was_placed_with_no_blessing_does_not_answer_though_the_ledger_blessed_the_version(line: ModelLine, how: str):
+    line.bless(1)
+    line.promote(1)
+    line.deployment.place(2, *line.forgery(2, how))
+    if how == "other bytes":
+        with line.unchanged(), pytest.raises(AlreadyPlaced, match="version 2 is placed with other bytes"):
+            line.bless(2)
+        return
+    line.bless(2)
+    with line.unchanged(), pytest.raises(UnblessedModel):
+        line.promote(2)
+
+
+def test_other_bytes_below_a_blessed_version_do_not_answer(line: ModelLine):
+    line.bless(1, 2)
+    line.promote(1)
+    flip_a_bit(line.folder / "models" / "2" / "model.onnx")
+    with line.unchanged(), pytest.raises(UnblessedModel, match="the file is not the blessed one"):
+        line.promote(2)
+
+
+def test_a_blessed_model_below_the_number_of_another_does_not_answer(line: ModelLine):
+    line.bless(1, 2)
+    for name in ("model.onnx", "blessing.json"):
+        (line.folder / "models" / "2" / name).write_bytes((line.folder / "models" / "1" / name).read_bytes())
+    with line.unchanged(), pytest.raises(UnblessedModel, match=r"version 2 is placed with digest .*; the ledger blessed"):
+        line.promote(2)
+
+
+def test_bytes_that_a_version_cannot_have_leave_no_record(line: ModelLine):
+    line.bless(1)
+    other = tiny_model(bias=3)
+    with line.unchanged(), pytest.raises(AlreadyPlaced):
+        line.promotions.bless(1, other, line.blessing(1, onnx=other), by="ana", at=line.now())
+    assert line.promote(1).champion == 1
+
+
+def test_a_process_that_died_after_placing_is_run_again(line: ModelLine):
+    blessing = line.blessing(1)
+    line.deployment.place(1, model(1), blessing)
+    line.promotions.bless(1, model(1), blessing, by="ana", at=line.now())
+    assert line.standing().waiting == 1 and line.promote(1).champion == 1
+
+
+# --- refusing
+
+
+def test_what_was_refused_waits_no_more_and_is_neither_promoted_nor_tried(line: ModelLine):
+    line.bless(1, 2)
+    line.promote(1)
+    assert line.standing().waiting == 2
+    line.promotions.refuse(2, reason="Its worst slice got worse.", by="ana", at=line.now())
+    assert line.standing().waiting is None
+    with line.unchanged(), pytest.raises(UnblessedModel, match="version 2 was refused by record 4: Its worst slice got worse."):
+        line.promote(2)
+    with line.unchanged(), pytest.raises(UnblessedModel):
+        line.promotions.try_out(shadow=2, **line.said())
+
+
+def test_refusing_for_the_same_reason_again_changes_nothing(line: ModelLine):
+    for _ in range(2):
+        line.promotions.refuse(1, reason="It leaks.", by="ana", at=line.now())
+    assert line.kinds() == ["refusal"]
+    line.promotions.refuse(1, reason="It is slow.", by="ana", at=line.now())
+    assert line.kinds() == ["refusal", "refusal"]
+
+
+@pytest.mark.parametrize("evidence", ["e" * 64, "f" * 64], ids=["same evidence", "new evidence"])
+def test_a_refusal_is_lifted_by_a_blessing_made_since(line: ModelLine, evidence: str):
+    line.bless(1)
+    line.promotions.refuse(1, reason="The key was missing.", by="ana", at=line.now())
+    line.bless(1, evaluation_digest=evidence)
+    assert line.standing().waiting == 1 and line.promote(1).champion == 1
+
+
+def test_a_refusal_is_not_lifted_by_a_blessing_from_before(line: ModelLine):
+    line.bless(1)
+    late = line.blessing(1, evaluation_digest="f" * 64)
+    line.promotions.refuse(1, reason="It leaks.", by="ana", at=line.now())
+    with line.unchanged():
+        line.promotions.bless(1, model(1), late, by="mallory", at=line.now())
+        line.bless(1, blessed_at=line.now().replace(year=2012), evaluation_digest="a" * 64)
+
+
+# --- approving
+
+
+def test_high_risk_waits_for_an_approval(risky: ModelLine):
+    risky.bless(1)
+    with risky.unchanged(), pytest.raises(NotApproved, match=r"version 1 waits for an approval.*`mlops approve flight_delay 1"):
+        risky.promote(1)
+    risky.approve(1)
+    assert risky.promote(1).champion == 1
+    risky.bless(2)
+    for beside in ({"challenger": 2, "share": 0.1}, {"shadow": 2}):
+        with risky.unchanged(), pytest.raises(NotApproved):
+            risky.promotions.try_out(**beside, **risky.said())
+
+
+def test_an_approval_is_of_exactly_what_was_blessed(risky: ModelLine):
+    with pytest.raises(NotBlessed):
+        risky.approve(1)
+    risky.bless(1)
+    risky.approve(1)
+    approval, blessing = risky.ledger.records("flight_delay")[::-1]
+    assert approval.by == "bob" and approval.body["why"] == "read its evaluation"
+    for what in ("version", "model_digest", "evaluation_digest"):
+        assert approval.body[what] == blessing.body[what]
+    risky.bless(1, evaluation_digest="f" * 64)
+    with risky.unchanged(), pytest.raises(NotApproved):
+        risky.promote(1)
+
+
+def test_the_same_blessing_again_leaves_an_approval_in_force(risky: ModelLine):
+    risky.bless(1)
+    risky.approve(1)
+    risky.bless(1)
+    assert risky.promote(1).champion == 1
+
+
+def test_an_approval_of_one_version_is_none_of_another(risky: ModelLine):
+    risky.bless(1, 2)
+    risky.approve(1)
+    with risky.unchanged(), pytest.raises(NotApproved):
+        risky.promote(2)
+
+
+# --- trying out
+
+
+def test_a_rollout_begins_with_a_plan_and_goes_on_by_steps(line: ModelLine):
+    line.bless(1, 2)
+    line.promote(1)
+    plans = [
+        line.promotions.try_out(shadow=2, **line.said()),
+        line.promotions.try_out(challenger=2, share=0.05, **line.said()),
+        line.promotions.try_out(challenger=2, share=0.5, split="ab", **line.said()),
+    ]
+    assert line.kinds()[-3:] == ["plan", "step", "step"]
+    assert [plan.rollout for plan in plans] == ["shadow: version 2", "canary: 5% to version 2", "ab: 50% to version 2"]
+    standing = line.standing()
+    assert (standing.trial, standing.began) == (2, plans[0].number)
+    assert standing.shares == dict(zip((plan.number for plan in plans), (0.0, 0.05, 0.5), strict=True))
+    served = line.server().lineup
+    assert served and served.champion.version == 1 and served.challenger and served.challenger.version == 2
+
+
+def test_the_same_step_again_changes_nothing(line: ModelLine):
+    line.bless(1, 2)
+    line.promote(1)
+    plan = line.promotions.try_out(challenger=2, share=0.05, **line.said())
+    with line.unchanged():
+        assert line.promotions.try_out(challenger=2, share=0.05, **line.said()) == plan
+
+
+def test_with_nothing_named_what_is_on_trial_is_taken_back(line: ModelLine):
+    line.bless(1, 2)
+    line.promote(1)
+    line.promotions.try_out(shadow=2, **line.said())
+    assert line.promotions.try_out(**line.said()).rollout == ""
+    assert line.kinds()[-1] == "rollback"
+
+
+@pytest.mark.parametrize("split", ["canary", "ab"])
+def test_with_nothing_named_and_nothing_on_trial_nothing_changes(line: ModelLine, split: Any):
+    line.bless(1)
+    plan = line.promote(1)
+    with line.unchanged():
+        assert line.promotions.try_out(split=split, **line.said()) == plan
+
+
+ILLEGAL = {
+    "share above one": {"challenger": 2, "share": 1.5},
+    "share below zero": {"challenger": 2, "share": -0.1},
+    "no share at all": {"challenger": 2, "share": float("nan")},
+    "unknown split": {"challenger": 2, "share": 0.5, "split": "coin"},
+    "champion against itself": {"challenger": 1, "share": 0.5},
+    "champion in its own shadow": {"shadow": 1},
+    "share for nobody": {"share": 0.5},
+    "share for the shadow": {"shadow": 2, "share": 0.5},
+}
+
+
+@pytest.mark.parametrize("on_trial", [False, True], ids=["nothing on trial", "on trial"])
+@pytest.mark.parametrize("words", ILLEGAL.values(), ids=ILLEGAL)
+def test_illegal_words_leave_no_record(line: ModelLine, words: dict[str, Any], on_trial: bool):
+    line.bless(1, 2)
+    line.promote(1)
+    if on_trial:
+        line.promotions.try_out(challenger=2, share=0.25, **line.said())
+    with line.unchanged(), pytest.raises(IllegalRoute):
+        line.promotions.try_out(**words, **line.said())
+
+
+def test_nothing_runs_beside_nobody(line: ModelLine):
+    line.bless(1)
+    with line.unchanged(), pytest.raises(NothingBefore, match="nobody answers yet"):
+        line.promotions.try_out(shadow=1, **line.said())
+
+
+# --- going back
+
+
+def test_going_back_takes_first_what_is_on_trial(line: ModelLine):
+    line.bless(1, 2, 3)
+    line.promote(1, 2)
+    line.promotions.try_out(challenger=3, share=0.5, **line.said())
+    plan = line.promotions.roll_back(**line.said(reason="3 fails", evidence={"errors": 0.2}))
+    assert (plan.champion, plan.previous, plan.rollout) == (2, 1, "")
+    record = line.ledger.records("flight_delay")[-1]
+    assert (record.kind, record.body["version"], record.body["evidence"]) == ("rollback", 3, {"errors": 0.2})
+
+
+def test_going_back_twice_goes_back_two_steps_and_then_there_is_nowhere(line: ModelLine):
+    line.bless(1, 2, 3)
+    line.promote(1, 2, 3)
+    assert [line.promotions.roll_back(**line.said()).champion for _ in range(2)] == [2, 1]
+    with line.unchanged(), pytest.raises(NothingBefore, match="no earlier champion is on record"):
+        line.promotions.roll_back(**line.said())
+
+
+def test_before_the_first_champion_there_is_nowhere_to_go_back(line: ModelLine):
+    with line.unchanged(), pytest.raises(NothingBefore):
+        line.promotions.roll_back(**line.said())
+
+
+def test_the_champion_taken_back_stays_warm(line: ModelLine):
+    line.bless(1, 2)
+    line.promote(1, 2)
+    assert line.promotions.roll_back(**line.said()).previous == 2
+
+
+def test_what_was_taken_back_waits_no_more_even_when_refused_and_blessed_anew(line: ModelLine):
+    line.bless(1, 2)
+    line.promote(1, 2)
+    line.promotions.roll_back(**line.said())
+    line.bless(2, evaluation_digest="f" * 64)
+    assert line.standing().waiting is None
+    line.promotions.refuse(2, reason="It was slow.", by="ana", at=line.now())
+    line.bless(2, evaluation_digest="a" * 64)
+    assert line.standing().waiting is None
+    assert line.promote(2).champion == 2  # by hand, by whoever knows better
+
+
+def test_going_back_needs_no_new_judgement_and_no_new_approval(risky: ModelLine):
+    """It is the way out: what answered well before may answer again, whatever was judged since."""
+    risky.bless(1, 2)
+    for version in (1, 2):
+        risky.approve(version)
+    risky.promote(1, 2)
+    risky.bless(1, evaluation_digest="f" * 64)
+    risky.promotions.refuse(1, reason="No better than 2.", by="ana", at=risky.now())
+    assert risky.promotions.roll_back(**risky.said()).champion == 1
+
+
+def test_going_back_needs_the_very_bytes(line: ModelLine):
+    line.bless(1, 2)
+    line.promote(1, 2)
+    flip_a_bit(line.folder / "models" / "1" / "model.onnx")
+    with line.unchanged(), pytest.raises(UnblessedModel):
+        line.promotions.roll_back(**line.said())
+
+
+# --- others, and deaths
+
+
+def test_who_was_outrun_is_told_by_whom_and_has_changed_nothing(line: ModelLine):
+    line.bless(1, 2, 3)
+    line.promote(1)
+    line.ledger.before = lambda: line.promotions.promote(3, **line.said(by="bob"))
+    with pytest.raises(Outrun, match=r"after record 4 there came record 5 \(promotion by bob at 2013-07-01"):
+        line.promote(2)
+    seen = line.deployment.plan()
+    assert line.standing().plan == seen and seen and seen.champion == 3
+    assert line.kinds()[-1] == "promotion" and len(line.kinds()) == 5
+
+
+def test_what_was_decided_before_somebody_went_back_is_not_done_after(line: ModelLine):
+    """Otherwise a second rollback takes the champion back, and a late step lets the failed version answer again."""
+    line.bless(1, 2, 3)
+    line.promote(1, 2)
+    line.promotions.try_out(challenger=3, share=0.05, **line.said())
+    before = line.standing()
+    line.promotions.roll_back(**line.said(by="bob"))
+    with line.unchanged():
+        with pytest.raises(Outrun, match="rollback by bob"):
+            line.promotions.roll_back(**line.said(decided_on=before))
+        with pytest.raises(Outrun, match="rollback by bob"):
+            line.promotions.try_out(challenger=3, share=0.25, **line.said(decided_on=before))
+        with pytest.raises(Outrun, match="rollback by bob"):
+            line.promotions.promote(3, **line.said(decided_on=before))
+        with pytest.raises(Outrun, match="rollback by bob"):
+            line.promotions.try_out(**line.said(decided_on=before))
+
+
+def test_a_death_between_ledger_and_servers_is_healed_by_the_next_show(line: ModelLine):
+    line.bless(1, 2)
+    line.promote(1)
+    server, line.deployment.dies = line.server(), True
+    with pytest.raises(Killed):
+        line.promote(2)
+    seen = line.deployment.plan()
+    assert seen and seen.champion == 1 and line.kinds()[-1] == "promotion"
+    line.promotions.show(line.standing())
+    server.poll()
+    assert server.lineup and server.lineup.plan == line.standing().plan and server.lineup.champion.version == 2
+
+
+def test_a_process_that_comes_late_takes_nothing_back(line: ModelLine):
+    line.bless(1, 2)
+    line.promote(1)
+    late = line.standing()
+    line.promote(2)
+    with line.unchanged():
+        line.promotions.show(late)
+
+
+def test_a_plan_that_somebody_wrote_by_hand_is_put_right_by_the_next_show(line: ModelLine):
+    line.bless(1, 2)
+    plan = line.promote(1)
+    (line.folder / "plan.json").write_text(plan.to_json().replace('"champion":1', '"champion":2'))
+    line.promotions.show(line.standing())
+    assert line.deployment.plan() == plan
+
+
+def test_a_version_whose_folder_is_gone_is_named(line: ModelLine):
+    line.bless(1, 2)
+    (line.folder / "models" / "2").rename(line.folder / "aside")
+    with line.unchanged(), pytest.raises(UnknownVersion, match="version 2 is not placed; placed: 1"):
+        line.promote(2)
+
+
+def test_use_cases_do_not_see_each_other(line: ModelLine):
+    root = line.folder.parents[1]
+    other = ModelLine(root, name="loan_default")
+    other.bless(1)
+    with line.unchanged(), pytest.raises(NotBlessed):
+        line.promote(1)
+    assert other.promote(1).champion == 1 and line.standing().plan is None

@@ -1,0 +1,196 @@
+"""A small line of flights in a home of its own, carried to three registered models, of which one answers real requests.
+
+Real files, Delta tables, Feast, MLflow, ledger and log; the service answers in this process.
+"""
+
+import datetime as dt
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+from click.testing import Result
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
+from typer import Typer
+from typer.testing import CliRunner
+
+from mlops_assets import explain_cli, names
+from mlops_assets.graph.compile import build_use_case
+from mlops_assets.graph.tables import build_io_managers
+from mlops_assets.graph.train_and_track import train_and_track
+from mlops_assets.ports.delta_tables import DeltaTables
+from mlops_assets.ports.deployment import Deployment
+from mlops_assets.ports.home import Home, read_environment
+from mlops_assets.ports.landing import Landing
+from mlops_assets.ports.ledger import Ledger
+from mlops_assets.ports.model_registry import ModelRegistry
+from mlops_assets.ports.prediction_log import PredictionLog
+from mlops_assets.ports.signing_keys import SigningKeys
+from mlops_assets.promotion.promotions import Promotions
+from mlops_assets.resources import PROJECT, build_resources
+from mlops_assets.serving.boot import open_service
+from mlops_assets.serving.web import Front
+from mlops_assets.spec.training import HistGradientBoosting, Lightning, Search
+from mlops_assets.spec.use_case import UseCase
+from mlops_assets.stages.bless import GateVerdict, bless
+from mlops_assets.use_cases.airline import deliveries, package_folder
+from tests.integration.small_line import FIRST, LAST, NOBODY_LISTENS, SMALL, daily_assets
+
+TREES, NETWORK, SEARCHED = 1, 2, 3
+LINES = {
+    TREES: SMALL,
+    NETWORK: SMALL.but(trainer=Lightning(hidden=(16,), max_epochs=2)),
+    SEARCHED: SMALL.but(trainer=HistGradientBoosting(max_iter=4, min_samples_leaf=20), search=Search(trials=3, folds=2)),
+}
+NOW = dt.datetime(2013, 1, 5, 12, tzinfo=dt.UTC)
+PERSON = "ada"
+
+
+@dataclass(frozen=True)
+class Line:
+    """Everything below one home."""
+
+    home: Home
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {"MLOPS_ENV": "test", "MLOPS_HOME": str(self.home.root), "MLOPS_SERVICE_URL": NOBODY_LISTENS}
+
+    @property
+    def tables(self) -> DeltaTables:
+        return DeltaTables(self.home.tables)
+
+    @property
+    def registry(self) -> ModelRegistry:
+        return ModelRegistry(self.home.mlflow)
+
+    @property
+    def keys(self) -> SigningKeys:
+        return SigningKeys(self.home.keys)
+
+    @property
+    def deployment(self) -> Deployment:
+        return Deployment(self.home.deployments, SMALL.name)
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(read_environment(self.variables, PROJECT).ledger_url)
+
+    @property
+    def log(self) -> PredictionLog:
+        return PredictionLog(self.home.prediction_log, SMALL)
+
+    @property
+    def segment(self) -> Path:
+        """The one file of the prediction log."""
+        (found,) = self.home.prediction_log.rglob("*.jsonl")
+        return found
+
+    def training_set(self) -> pl.DataFrame:
+        return self.tables.scan(names.stage(SMALL.name, "training_set")).collect()
+
+    def carry(self) -> None:
+        """From the files of four days to the training set."""
+        for each in deliveries(package_folder(), FIRST, LAST):
+            Landing(self.home.landing).put(SMALL.name, each.table, day=each.day, rows=each.rows)
+        between = build_io_managers(str(self.home.tables), str(self.home.root / "values"))
+        shared = dg.Definitions(
+            resources={**build_resources(read_environment(self.variables, PROJECT)), **between}, executor=dg.in_process_executor
+        )
+        job = dg.Definitions.merge(shared, build_use_case(SMALL)).resolve_implicit_global_asset_job_def()
+        days = {"dagster/asset_partition_range_start": FIRST.isoformat(), "dagster/asset_partition_range_end": LAST.isoformat()}
+        with dg.DagsterInstance.ephemeral(tempdir=str(self.home.root)) as instance:
+            assert job.execute_in_process(asset_selection=daily_assets(), instance=instance, tags=days).success
+            training_set = [dg.AssetKey(names.stage(SMALL.name, "training_set"))]
+            assert job.execute_in_process(asset_selection=training_set, instance=instance).success
+
+    def train(self, use_case: UseCase) -> int:
+        run = dg.DagsterRun(job_name="training", run_id=f"{use_case.fingerprint('candidate')}-0000")
+        version = str(self.tables.version(names.stage(SMALL.name, "training_set")))
+        versions = {"table.training_set": version, "table.validated.weather": "0"}
+        rows = self.training_set()
+        return train_and_track(use_case, rows, run=run, registry=self.registry, versions=versions, say=lambda _: None).version
+
+    def promote(self, version: int) -> None:
+        """Blessed, approved by a person, and alone in answering."""
+        onnx = self.registry.load(names.registered_model(SMALL.name), version)
+        record = next(each.tags for each in self.registry.versions(SMALL.name) if each.version == version)
+        gates = (GateVerdict("floor_auc", True, 0.7123, 0.5, 0.69, 0.73), GateVerdict("beats_champion_auc", True, None, 0.95))
+        signed = bless(
+            use_case=SMALL.name, onnx=onnx, evaluation_digest="e" * 64, gates=gates, training=record, blessed_at=NOW,
+            private_key=self.keys.private(),
+        )  # fmt: skip
+        promotions = Promotions(SMALL, self.ledger, self.deployment, self.keys)
+        promotions.bless(version, onnx, signed.to_json(), by="the gates", at=NOW)
+        promotions.approve(version, why="the winter is short", by=PERSON, at=NOW)
+        promotions.promote(version, reason="blessed", by="the rollout", at=NOW)
+
+    def flights(self) -> list[dict[str, Any]]:
+        """Two requests of the days that have landed, and one for the day after, of which nothing is known yet."""
+        scheduled = self.tables.scan(names.validated(SMALL.name, "schedule")).sort("sched_dep").collect()
+        asked = scheduled.select(SMALL.features.request).with_columns(pl.col("sched_dep").dt.to_string("iso:strict"))
+        early, late, tomorrow = asked.gather([100, 1200, len(asked) - 1]).to_dicts()
+        return [early, late, tomorrow | {"sched_dep": "2013-01-05T14:05:00+00:00"}]
+
+
+@pytest.fixture(scope="session")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
+    """The line with its three models; the trees answer."""
+    line = Line(Home(tmp_path_factory.mktemp("home")))
+    line.carry()
+    assert [line.train(use_case) for use_case in LINES.values()] == [*LINES]
+    line.promote(TREES)
+    return line
+
+
+@pytest.fixture(scope="session")
+def client(line: Line) -> Iterator[TestClient]:
+    service = open_service(line.variables, PROJECT, [SMALL])
+    service.start()
+    yield TestClient(Front(PlainTextResponse("Bento's"), lambda: service))  # type: ignore[arg-type]
+    service.stop()
+
+
+@pytest.fixture(scope="session")
+def answered(line: Line, client: TestClient) -> list[dict[str, Any]]:
+    """What the service answered: three lookups, the last of them for tomorrow, and then one row of features alone."""
+    flights = line.flights()
+    given = line.training_set().select(SMALL.features.inputs).row(500, named=True)
+    bodies = [{"rows": flights}, {"features": [given]}]
+    told = [client.post("/predict", json=body) for body in bodies]
+    assert [each.status_code for each in told] == [200, 200], [each.text for each in told]
+    return [prediction for each in told for prediction in each.json()["predictions"]]
+
+
+@pytest.fixture
+def altered(line: Line) -> Iterator[Callable[[Path, bytes, bytes], None]]:
+    """Replaces bytes in a file of the home, which gets its old ones back after the test."""
+    before: dict[Path, bytes] = {}
+
+    def alter(path: Path, old: bytes, new: bytes) -> None:
+        content = path.read_bytes()
+        before.setdefault(path, content)
+        assert content.count(old) >= 1, f"{old!r} is not in {path.name}"
+        path.write_bytes(content.replace(old, new, 1))
+
+    yield alter
+    for path, content in before.items():
+        path.write_bytes(content)
+
+
+@pytest.fixture
+def run(line: Line, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`mlops why`, `replay` and `reproduce` on the home of the line."""
+    app = Typer()
+    for command in (explain_cli.why, explain_cli.replay, explain_cli.reproduce):
+        app.command()(command)
+    for name in [name for name in os.environ if name.startswith("MLOPS_")]:
+        monkeypatch.delenv(name)
+    for name, value in line.variables.items():
+        monkeypatch.setenv(name, value)
+    return lambda *said: CliRunner().invoke(app, [str(each) for each in said])

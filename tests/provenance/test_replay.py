@@ -1,0 +1,232 @@
+"""Every answer of the real service is the same again; whatever was altered since, at whichever place, is told."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from click.testing import Result
+from deltalake import DeltaTable
+
+from mlops_assets import names
+from mlops_assets.ports.home import Home
+from mlops_assets.ports.prediction_log import AlteredLine, PredictionLog
+from mlops_assets.provenance import replay_page
+from mlops_assets.provenance.logged import features_of_views
+from mlops_assets.provenance.replay import Replayed, replay
+from mlops_assets.resources import TABLES, chosen_environment
+from mlops_assets.spec.use_case import UseCase
+from tests.integration.small_line import SMALL
+from tests.provenance.conftest import TREES, Line
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+
+Alter = Callable[[Path, bytes, bytes], None]
+
+
+@pytest.fixture
+def again(line: Line, run: Any) -> Callable[..., Replayed]:
+    """Replays an answer; `run` has set the environment."""
+
+    def replayed(
+        prediction: dict[str, Any], use_case: UseCase = SMALL, row: pl.DataFrame | None = None, home: Path | None = None
+    ) -> Replayed:
+        environment = chosen_environment()
+        return replay(
+            use_case,
+            line.log.find(prediction["prediction_id"]) if row is None else row,
+            deployment=line.deployment,
+            keys=line.keys,
+            views=features_of_views(use_case, line.tables),
+            open_store=TABLES["test"]["feature_store"](replace(environment, home=Home(home)) if home else environment),
+        )
+
+    return replayed
+
+
+def logged(line: Line, prediction: dict[str, Any]) -> dict[str, Any]:
+    """The raw line of an answer, read without the code under test."""
+    lines = (json.loads(each) for each in line.segment.read_text().splitlines())
+    return next(each for each in lines if each["prediction_id"] == prediction["prediction_id"])
+
+
+def said(line: Line, prediction: dict[str, Any], name: str) -> bytes:
+    return json.dumps(logged(line, prediction)[name]).encode()
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_every_answer_is_the_same_again(line: Line, answered: list[dict[str, Any]], again: Callable[..., Replayed], place: int):
+    found = again(answered[place])
+    assert found.again == pytest.approx(answered[place]["probability"], abs=1e-7)
+    assert found.is_same and found.objections == ()
+    if answered[place]["features_from"] == "request":
+        assert found.recomputed is None
+        assert "its caller gave them" in replay_page.as_text(found)
+    else:
+        assert found.recomputed is not None and found.recomputed.compared == len(SMALL.features.inputs)
+        assert found.recomputed.probability == pytest.approx(answered[place]["probability"], abs=1e-5)
+        assert f"all {len(SMALL.features.inputs)} that were compared are recomputed as they were served" in replay_page.as_text(
+            found
+        )
+
+
+def test_the_answers_came_from_all_places(answered: list[dict[str, Any]]):
+    assert {each["features_from"] for each in answered} == {"online", "point_in_time", "request"}
+
+
+def test_an_altered_probability_is_another_answer(
+    line: Line, answered: list[dict[str, Any]], altered: Alter, run: Callable[..., Result]
+):
+    prediction = answered[0]
+    assert run("replay", prediction["prediction_id"]).exit_code == 0
+    probability = said(line, prediction, "probability")
+    altered(line.segment, b'"probability":' + probability, b'"probability":0.987654')
+    result = run("replay", prediction["prediction_id"])
+    assert result.exit_code == 1
+    version = f"version {TREES} gives {prediction['probability']:.6f} for the logged inputs"
+    assert f"ANOTHER ANSWER: 0.987654 was logged, {version} (tolerance 1e-05)" in result.output
+
+
+def test_an_altered_feature_is_found_against_the_feature_tables(
+    line: Line, answered: list[dict[str, Any]], altered: Alter, again: Callable[..., Replayed]
+):
+    temperature = said(line, answered[0], "temp")
+    altered(line.segment, b'"temp":' + temperature, b'"temp":-39.5')
+    found = again(answered[0])
+    assert found.recomputed is not None and not found.is_same
+    (wrong,) = found.recomputed.differing
+    assert (wrong.feature, wrong.examples[0]["served"], wrong.examples[0]["recomputed"]) == ("temp", -39.5, float(temperature))
+    assert found.recomputed.probability == pytest.approx(answered[0]["probability"], abs=1e-5), "the tables give the true answer"
+    assert f"temp                     served -39.5          recomputed {float(temperature):.7g}" in replay_page.as_text(found)
+
+
+def test_facts_that_came_late_are_named_beside_the_same_answer(
+    line: Line, answered: list[dict[str, Any]], again: Callable[..., Replayed]
+):
+    table = DeltaTable(str(line.tables.path(names.feature(SMALL.name, "origin_weather"))))
+    before, rows = table.version(), pl.read_delta(table)
+    try:
+        colder = rows.with_columns(temp=pl.col("temp") - 30)
+        colder.write_delta(str(table.table_uri), mode="overwrite", delta_write_options={"partition_by": "day"})
+        found = again(answered[0])
+    finally:
+        table.update_incremental()
+        table.restore(before)
+    assert found.same_answer and not found.is_same and found.recomputed is not None
+    (wrong,) = found.recomputed.differing
+    assert wrong.feature == "temp"
+    assert wrong.examples[0]["served"] - wrong.examples[0]["recomputed"] == pytest.approx(30)
+    assert "same answer from the logged inputs, BUT" in replay_page.as_text(found)
+    assert again(answered[0]).is_same
+
+
+def test_a_model_of_which_one_byte_is_another_is_not_run(
+    line: Line, answered: list[dict[str, Any]], altered: Alter, run: Callable[..., Result]
+):
+    (placed,) = (path for path in line.home.deployments.rglob("*.onnx") if path.parent.name == str(TREES))
+    altered(placed, b"trees", b"treez")
+    result = run("replay", answered[0]["prediction_id"])
+    assert result.exit_code == 1
+    assert "NOT REPLAYED" in result.output and "the model is not run: flight_delay · the model's digest is" in result.output
+
+
+def test_another_digest_in_the_log_is_told(
+    line: Line, answered: list[dict[str, Any]], altered: Alter, again: Callable[..., Replayed]
+):
+    digest = said(line, answered[0], "model_digest")
+    altered(line.segment, digest, b'"' + b"0" * 64 + b'"')
+    assert again(answered[0]).again is None
+    assert "version 1 has the digest" in again(answered[0]).objections[0]
+
+
+def test_a_version_that_is_not_placed_is_told(
+    line: Line, answered: list[dict[str, Any]], altered: Alter, again: Callable[..., Replayed]
+):
+    altered(line.segment, b'"model_version":1', b'"model_version":7')
+    (why,) = again(answered[0]).objections
+    assert "version 7 is not placed; placed: 1" in why
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (b'"probability":', b'"probability":x', "its line cannot be read"),
+        (b'"model_version":1,', b"", "its line lacks model_version"),
+    ],
+)
+def test_a_broken_line_is_told_in_one_line(
+    line: Line, answered: list[dict[str, Any]], altered: Alter, run: Callable[..., Result], old: bytes, new: bytes, problem: str
+):
+    altered(line.segment, old, new)  # of the first line, which is the first answer
+    with pytest.raises(AlteredLine, match=problem):
+        line.log.find(answered[0]["prediction_id"])
+    result = run("replay", answered[0]["prediction_id"])
+    assert (result.exit_code, len(result.output.splitlines())) == (1, 1)
+    assert problem in result.output
+
+
+def test_another_threshold_since_then_is_an_objection(answered: list[dict[str, Any]], again: Callable[..., Replayed]):
+    probability, decided = answered[0]["probability"], answered[0]["decision"]
+    other = probability * 1.01 if decided else probability * 0.99
+    found = again(answered[0], SMALL.but(threshold=other))
+    assert found.same_answer and not found.is_same
+    assert f"was decided {'yes' if decided else 'no'}, and the declared threshold" in found.objections[0]
+
+
+def hiding(**how: str) -> UseCase:
+    """The line with columns of its requests tagged as personal data."""
+    schedule = SMALL.contract("schedule")
+    columns = tuple(each.but(pii=how.get(each.name)) for each in schedule.columns)
+    contracts = tuple(each.but(columns=columns) if each is schedule else each for each in SMALL.contracts)
+    return SMALL.but(contracts=contracts, label=SMALL.label.but(key=tuple(key for key in SMALL.label.key if key not in how)))
+
+
+def logged_as(use_case: UseCase, folder: Path, line: Line, prediction: dict[str, Any]) -> pl.DataFrame:
+    log = PredictionLog(folder, use_case, secret=b"salt")
+    log.append(line.log.find(prediction["prediction_id"]).to_dicts())
+    return log.find(prediction["prediction_id"])
+
+
+def test_what_follows_from_hidden_data_is_left_out_and_named(
+    line: Line, answered: list[dict[str, Any]], again: Callable[..., Replayed], tmp_path: Path
+):
+    private = hiding(tailnum="hashed")
+    row = logged_as(private, tmp_path, line, answered[0])
+    assert row["tailnum"][0] != logged(line, answered[0])["tailnum"]
+    found = again(answered[0], private, row)
+    assert found.is_same and found.recomputed is not None
+    assert set(found.recomputed.left_out) == {"tail_last_arr_delay", "seats", "built"}
+    assert found.recomputed.compared == len(SMALL.features.inputs) - 3
+    assert found.recomputed.probability is None, "without all inputs there is no answer to compare"
+    assert "not compared, as the log hides what they follow from: " in replay_page.as_text(found)
+
+
+@pytest.mark.parametrize("how", ["hashed", "left_out"])
+def test_a_model_that_reads_hidden_data_cannot_be_replayed(
+    line: Line, answered: list[dict[str, Any]], again: Callable[..., Replayed], tmp_path: Path, how: str
+):
+    private = hiding(dest=how)
+    found = again(answered[0], private, logged_as(private, tmp_path, line, answered[0]))
+    assert found.again is None and not found.is_same
+    assert found.objections == ("the model reads dest, which the log hides as personal data",)
+
+
+def test_inputs_that_are_no_longer_declared_are_an_objection(
+    line: Line, answered: list[dict[str, Any]], again: Callable[..., Replayed]
+):
+    numeric = tuple(name for name in SMALL.features.numeric if name != "temp")
+    later = SMALL.but(features=SMALL.features.but(numeric=numeric))
+    row = PredictionLog(line.home.prediction_log, later).find(answered[0]["prediction_id"])
+    (why,) = again(answered[0], later, row).objections
+    assert why.startswith("the declared inputs are not those of version 1: ") and "rows lack temp" in why
+
+
+def test_feature_tables_that_are_gone_are_an_objection(
+    answered: list[dict[str, Any]], again: Callable[..., Replayed], tmp_path: Path
+):
+    found = again(answered[0], home=tmp_path)
+    assert found.same_answer and not found.is_same and found.recomputed is None
+    assert found.objections[0].startswith("its features cannot be recomputed: ")

@@ -1,0 +1,167 @@
+"""One id explains an answer: the page and its JSON say what log, ledger, blessing and tables say, and nothing that is hidden."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlops_assets import names
+from mlops_assets.ports.prediction_log import PredictionLog
+from mlops_assets.provenance import why_page
+from mlops_assets.provenance.why import Why, why
+from mlops_assets.spec.use_case import UseCase
+from mlops_assets.stages.signature import digest
+from tests.integration.small_line import SMALL
+from tests.provenance.conftest import PERSON, TREES, Line
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+
+Alter = Callable[[Path, bytes, bytes], None]
+
+
+def explained(line: Line, prediction: dict[str, Any], use_case: UseCase = SMALL, log: PredictionLog | None = None) -> Why:
+    return why(
+        use_case, prediction["prediction_id"], log=log or line.log, deployment=line.deployment, keys=line.keys,
+        ledger=line.ledger, tables=line.tables,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page(line: Line, answered: list[dict[str, Any]]) -> str:
+    return why_page.as_text(explained(line, answered[0]))
+
+
+def raw(line: Line, prediction: dict[str, Any]) -> dict[str, Any]:
+    """The line of an answer, read without the code under test."""
+    lines = (json.loads(each) for each in line.segment.read_text().splitlines())
+    return next(each for each in lines if each["prediction_id"] == prediction["prediction_id"])
+
+
+def test_the_page_tells_what_was_asked_and_answered(line: Line, answered: list[dict[str, Any]], page: str):
+    row = raw(line, answered[0])
+    assert page.splitlines()[0] == f"flight_delay · {SMALL.question}"
+    assert re.search(
+        rf"^  probability +{row['probability']:.6g}, decided {'yes' if row['decision'] else 'no'}$", page, re.MULTILINE
+    )
+    assert re.search(
+        rf"^  by +champion, version {TREES}, plan {row['plan']} \(promotion by the rollout, 2013-01-05", page, re.MULTILINE
+    )
+    assert row["trace_id"] in page and row["prediction_id"] in page
+    assert f"flight {row['flight']}" in page and f"tailnum {row['tailnum']}" in page
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_every_input_stands_in_exactly_one_view_with_its_logged_value_and_age(
+    line: Line, answered: list[dict[str, Any]], place: int
+):
+    row, found = raw(line, answered[place]), explained(line, answered[place])
+    values = [pair for view in found.views for pair in view.values.items()]
+    assert sorted(name for name, _ in values) == sorted(SMALL.features.inputs)
+    assert all(value == row[name] for name, value in values)
+    ages = row["feature_age_s"] or {}
+    assert {view.view: view.age_s for view in found.views if view.view} == {
+        view.name: ages.get(view.name) for view in SMALL.features.views
+    }
+    weather = {view.view: view for view in found.views}["origin_weather"]
+    assert {"temp", "visib"} <= set(weather.values)
+    own = {view.view: view for view in found.views}[None]
+    assert {"minute_of_day", "weekday", "carrier"} <= set(own.values)
+
+
+def test_the_page_tells_model_gates_approval_and_promotion(line: Line, page: str):
+    onnx = line.registry.load(names.registered_model(SMALL.name), TREES)
+    key = line.keys.private().public_key()
+    assert digest(onnx) in page
+    assert re.search(
+        r"^  blessed +2013-01-05 12:00:00 UTC by key [0-9a-f]{16}; signature and digest .* hold$", page, re.MULTILINE
+    )
+    assert key is not None
+    assert re.search(r"^  gates +passed floor_auc +measured 0\.7123 \(0\.69 to 0\.73\) +bound 0\.5$", page, re.MULTILINE)
+    assert re.search(r"^ +passed beats_champion_auc +measured nothing to measure +bound 0\.95$", page, re.MULTILINE)
+    assert re.search(r"^  blessing +record 1: blessing by the gates, 2013-01-05 12:00:00 UTC$", page, re.MULTILINE)
+    assert re.search(rf"^  approvals +record 2: approval by {PERSON}, .* · the winter is short$", page, re.MULTILINE)
+    assert re.search(r"^  what serves +record 3: promotion by the rollout, .* · blessed$", page, re.MULTILINE)
+
+
+def test_the_page_tells_data_and_code(line: Line, page: str):
+    rows = line.training_set()
+    train = rows.filter(split="train")["event_timestamp"]
+    told = " ".join(page.split())
+    assert f"window {train.min()} to {train.max()}, {len(rows)} rows" in told
+    assert "tables training_set 0 · validated.weather 0" in told
+    assert f"candidate {SMALL.fingerprint('candidate')}" in told
+    assert "train_boosting " in told and "scikit-learn " in told and "python 3.11" in told
+    assert "max_iter 5 · learning_rate 0.04 · " in told
+
+
+def test_it_is_one_screen(page: str):
+    lines = page.splitlines()
+    assert len(lines) <= 60
+    assert max(map(len, lines)) <= 120
+
+
+def test_the_json_holds_all_of_it(line: Line, answered: list[dict[str, Any]], run: Callable[..., Result]):
+    result = run("why", answered[0]["prediction_id"], "--json")
+    assert result.exit_code == 0, result.output
+    found, row = json.loads(result.stdout), raw(line, answered[0])
+    assert found["answer"]["probability"] == row["probability"]
+    assert found["answer"]["model_digest"] == row["model_digest"] == found["blessing"]["model_digest"]
+    assert {name: value for view in found["views"] for name, value in view["values"].items()} == {
+        name: row[name] for name in SMALL.features.inputs
+    }
+    assert [(each["number"], each["kind"]) for each in found["records"]] == [(1, "blessing"), (2, "approval"), (3, "promotion")]
+    assert found["plan"]["number"] == row["plan"] == 3
+    assert found["blessing"]["training"]["table.training_set"] == "0"
+
+
+def test_an_unknown_id_is_told_with_where_was_looked(line: Line, answered: list[dict[str, Any]], run: Callable[..., Result]):
+    result = run("why", "nobody")
+    assert result.exit_code == 1 and answered
+    assert f"{line.home.prediction_log / SMALL.name} · no answer 'nobody' in its 1 segments (0.0 MB)." in result.output
+    other = run("why", answered[0]["prediction_id"], "--use-case", "churn")
+    assert other.exit_code == 2 and "declared: flight_delay" in " ".join(other.output.split())
+
+
+def test_what_the_log_hides_stays_hidden(line: Line, answered: list[dict[str, Any]], tmp_path: Path):
+    schedule, hide = SMALL.contract("schedule"), {"tailnum": "hashed", "sched_dep": "left_out"}
+    columns = tuple(each.but(pii=hide.get(each.name)) for each in schedule.columns)
+    contracts = tuple(each.but(columns=columns) if each is schedule else each for each in SMALL.contracts)
+    label = SMALL.label.but(key=("carrier", "flight", "origin"))
+    private = SMALL.but(contracts=contracts, label=label)
+    log = PredictionLog(tmp_path, private, secret=b"salt")
+    log.append(line.log.find(answered[0]["prediction_id"]).to_dicts())
+    found, tailnum = explained(line, answered[0], private, log), raw(line, answered[0])["tailnum"]
+    text = why_page.as_text(found)
+    assert tailnum not in text + why_page.as_json(found)
+    assert f"tailnum hashed as {log.find(answered[0]['prediction_id'])['tailnum'][0][:12]}…" in text
+    assert "sched_dep (left out of the log)" in text
+
+
+def test_a_model_that_is_not_the_one_that_answered_is_said_first(line: Line, answered: list[dict[str, Any]], altered: Alter):
+    (placed,) = (path for path in line.home.deployments.rglob("*.onnx") if path.parent.name == str(TREES))
+    altered(placed, b"trees", b"treez")
+    found = explained(line, answered[0])
+    assert found.blessing is None and "the file is not the blessed one" in str(found.objection)
+    text = why_page.as_text(found)
+    assert "NOT VERIFIED" in text and "signature and digest" not in text
+    assert "record 3: promotion" in text, "what the ledger says stays told"
+
+
+def test_a_plan_that_the_ledger_does_not_hold_is_told(line: Line, answered: list[dict[str, Any]], altered: Alter):
+    altered(line.segment, b'"plan":3', b'"plan":9')
+    assert "plan 9 (not in the ledger)" in why_page.as_text(explained(line, answered[0]))
+
+
+@given(st.floats(0, 1e8))
+def test_an_age_is_said_to_within_half_of_its_smaller_unit(seconds: float):
+    units = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+    said = why_page._age(seconds)  # pyright: ignore[reportPrivateUsage]
+    parts = [(int(number), units[unit]) for number, unit in re.findall(r"(\d+) (s|min|h|d)", said)]
+    assert abs(sum(number * unit for number, unit in parts) - seconds) <= parts[-1][1] / 2
+    assert all(number < 60 for number, unit in parts if unit in (1, 60)) or said == "60 s"
