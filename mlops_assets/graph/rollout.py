@@ -20,10 +20,12 @@ from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
     from mlops_assets.promotion.rollouts import Rollouts, Step
+    from mlops_assets.promotion.standing import Standing
 
 NEEDS = {"ledger", "deployment", "keys", "prediction_log", "shadow_log", "warehouse", "rollouts"}
 # The daemon comes by every five seconds; while a challenger is on trial a tick goes on looking until then.
 LOOKS_A_TICK, LOOK_EVERY_S = 5, 1.0
+SHOWN_OF_A_TEST = ("test", "breached", "evidence", "needed", "said")  # the ledger keeps the rest
 MIRRORED = "mlflow_shows_what_the_ledger_says"
 
 
@@ -61,15 +63,21 @@ def open_rollouts(use_case: UseCase, resources: Any) -> "Rollouts":
 
 
 def _said(rollouts: "Rollouts", step: "Step") -> dict[str, Any]:
-    standing = rollouts.promotions.standing()
-    plan = standing.plan
-    said: dict[str, Any] = {"said": step.said}
-    if plan:
-        said |= {"champion": plan.champion, "previous": plan.previous or 0, "plan": plan.number, "reason": plan.reason}
-        said |= {"challenger": standing.trial or 0, "share": plan.share}
+    said = _in_force(rollouts.promotions.standing())
+    if step.said != said.get("reason"):
+        said["said"] = step.said
     if step.decision:
-        said["tests"] = rows_as_table(found.to_dict() for found in step.decision.findings)
+        found = (each.to_dict() for each in step.decision.findings)
+        said["tests"] = rows_as_table({name: each[name] for name in SHOWN_OF_A_TEST} for each in found)
     return said
+
+
+def _in_force(standing: "Standing") -> dict[str, Any]:
+    plan = standing.plan
+    if plan is None:
+        return {}
+    said = {"champion": plan.champion, "previous": plan.previous, "challenger": standing.trial, "share": plan.share}
+    return {name: value for name, value in said.items() if value is not None} | {"plan": plan.number, "reason": plan.reason}
 
 
 def _watch(use_case: UseCase) -> dg.SensorDefinition:
@@ -154,9 +162,8 @@ def _roll_back(use_case: UseCase) -> dg.JobDefinition:
     @dg.op(name=names.job(use_case.name, "go_back"), required_resource_keys=NEEDS)
     def go_back(context: dg.OpExecutionContext, config: RollbackConfig) -> None:
         promotions = open_rollouts(use_case, context.resources).promotions
-        plan = promotions.roll_back(reason=config.reason, by=config.by, at=datetime.now(UTC))
-        said = {"champion": plan.champion, "previous": plan.previous or 0, "plan": plan.number, "reason": plan.reason}
-        context.log_event(dg.AssetMaterialization(key, metadata=said))
+        promotions.roll_back(reason=config.reason, by=config.by, at=datetime.now(UTC))
+        context.log_event(dg.AssetMaterialization(key, metadata=_in_force(promotions.standing())))
 
     @dg.job(name=names.job(use_case.name, "rollback"), description="Takes back what is on trial, or else the champion.")
     def rollback() -> None:
