@@ -106,7 +106,7 @@ def _finding(limits: Rollback, state: RolloutState, test: Test) -> Finding:
         champion_rows=theirs,
         evidence=math.exp(min(wealth.peak, MOST_NATS)),
         needed=math.exp(needed(alpha)),
-        said=f"{said} This step: {ours:,} rows of the challenger, {theirs:,} of the champion.",
+        said=f"{said} Rows in this step: {ours:,} of the challenger, {theirs:,} of the champion.",
     )
 
 

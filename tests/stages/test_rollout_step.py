@@ -49,7 +49,7 @@ def test_a_step_that_has_what_it_needs_leads_to_the_next(share: float, following
 
 
 HARMS = [
-    ("errors", Harm(errors=0.2), r"Rolled back at 0\.5 of the traffic: (1|2)\d\.\d\d% of the challenger's calls fail where the champion answers; at most 0\.10% may\. This step: [\d,]+ rows of the challenger, [\d,]+ of the champion\. Evidence \S+ to 1, 400 needed\."),
+    ("errors", Harm(errors=0.2), r"Rolled back at 0\.5 of the traffic: (1|2)\d\.\d\d% of the challenger's calls fail where the champion answers; at most 0\.10% may\. Rows in this step: [\d,]+ of the challenger, [\d,]+ of the champion\. Evidence \S+ to 1, 400 needed\."),
     ("latency", Harm(slow=0.2), r"(1|2)\d\.\d\d% of the challenger's calls take longer than 50 ms, [01]\.\d\d% of the champion's; at most 1\.00% more may\."),
     ("score", Harm(constant=True), r"100\.0% of the challenger's scores are at or above 0\.\d+, \d\d\.\d% of the champion's; at most 20% apart they may be\."),
     ("quality", Harm(noise=3.0), r"The challenger's Brier score is 0\.2\d\d\d, the champion's 0\.1\d\d\d; at most 0\.01 worse it may be\."),
