@@ -29,7 +29,8 @@ UNIT, CALL, OUTCOME, SHADOW = 0, 1, 2, 4  # salts of what counts once; a key may
 @dataclass(frozen=True)
 class RolloutState:
     """What is known so far. `share` is that of the step under way (0: shadow), which began at `stepped`; `answers` are the
-    different requests that its challenger was asked; `edges` the scores whose shares above are compared.
+    different requests that its challenger answered: where calls hold many rows, few that fail prove little, and must not lead
+    on. `edges` the scores whose shares above are compared.
     """
 
     share: float
@@ -122,7 +123,8 @@ def see_answers(canary: Canary, state: RolloutState, answers: pl.DataFrame, *, s
     limits, asked, above = canary.rollback, _DRAWN if share else pl.lit(True), partial(_above, edges=state.edges)
     slow, beside = pl.col("model_ms") > limits.slow_ms, above("champion_probability") if not share else []
     drawn, failed, late, score, theirs = _numbers(rows, [asked], [_FAILED], [slow], above("probability"), beside)
-    state = replace(state, seen=seen, answers=state.answers + (int(drawn.sum()) if share == state.share else 0))
+    answered = int((drawn * (1 - failed)).sum())
+    state = replace(state, seen=seen, answers=state.answers + (answered if share == state.share else 0))
     if not share:
         errors = _pairs(state, "errors", failed[called], np.zeros_like(failed[called]), limits)
         return _pairs(errors, "score", score, theirs, limits)

@@ -81,7 +81,7 @@ def _waiting(canary: Canary, state: RolloutState, now: datetime) -> str:
     """What this step still lacks; empty when nothing."""
     missing = (canary.step_rows if state.share else canary.shadow_rows) - state.answers
     early = canary.step_for - (now - state.stepped)
-    lacks = [f"{missing:,} more requests to the challenger"] if missing > 0 else []
+    lacks = [f"{missing:,} more answers of the challenger"] if missing > 0 else []
     return " and ".join([*lacks, f"{early} to pass"] if early.total_seconds() > 0 else lacks)
 
 

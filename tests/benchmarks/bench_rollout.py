@@ -99,7 +99,7 @@ def page(table: Sequence[str]) -> str:
     limits = CANARY.rollback
     return f"""# Rollouts: how often they are taken back, and how soon
 
-A rollout declared as `Canary()` asks its challenger {CANARY.shadow_rows:,} requests in the shadow and {CANARY.step_rows:,} at {" and ".join(f"{share:.0%}" for share in CANARY.steps[:-1])}
+A rollout declared as `Canary()` waits for {CANARY.shadow_rows:,} answers of its challenger in the shadow and {CANARY.step_rows:,} at {" and ".join(f"{share:.0%}" for share in CANARY.steps[:-1])}
 of the traffic each, and then lets it answer everybody. `Rollback()` bounds the rate of false rollbacks of a whole rollout at **{limits.false_alarm_rate:.0%}**,
 however often one looks. This page is made by `make bench` (`tests/benchmarks/bench_rollout.py`), which fails when more than that are
 taken back without a difference.
@@ -130,7 +130,8 @@ production they come later, and a rollout sees of them what `step_for` waits for
 8. What was drawn by the same key counts once, for a client that asks again stays in its arm; of rows that were scored
    together one counts for errors and latency, for they fail and wait together.
 9. A row whose challenger failed counts as the challenger's, though the champion answered it.
-10. A breach takes the rollout back at once; a step that has its requests and its time leads on; `give_up_after` ends what cannot decide.
+10. A breach takes the rollout back at once; a step that has its answers and its time leads on; `give_up_after` ends what cannot decide.
+   A call that failed is no answer: where each call holds many rows, a few that fail prove little, and must not lead on either.
 
 What it cannot tell: harm that begins after full traffic; harm smaller than the margins, which are declared to be bearable; in the
 shadow, a challenger that is worse only in passing weather counts as worse. With a cache of scores, a champion whose answers lie in it

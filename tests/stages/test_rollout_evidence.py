@@ -156,11 +156,11 @@ def test_only_rows_of_the_phase_count() -> None:
         assert look(CANARY, _fresh(), both, share=share).to_json() == look(CANARY, _fresh(), alone, share=share).to_json()
 
 
-def test_a_step_counts_the_requests_that_its_own_challenger_was_asked() -> None:
+def test_a_step_counts_the_requests_that_its_own_challenger_answered() -> None:
     rows = _rows(2, 400, 0.25).with_columns(unit=pl.int_range(400))
-    asked = rows.filter((pl.col("arm") == "challenger") | pl.col("challenger_failed"))
+    answered = rows.filter((pl.col("arm") == "challenger") & ~pl.col("challenger_failed"))
     state = see_answers(CANARY, _fresh().entering(0.25, BEGAN), rows, share=0.25)
-    assert len(asked) - 2 <= state.answers <= len(asked)
+    assert len(answered) - 2 <= state.answers <= len(answered)
     late = see_answers(CANARY, _fresh().entering(0.5, BEGAN), rows, share=0.25)
     assert (late.answers, late.wealth["errors"].rows.sum() > 0) == (0, True)
 

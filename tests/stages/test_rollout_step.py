@@ -32,12 +32,22 @@ def test_a_step_waits_for_requests_and_time_and_says_for_which() -> None:
     nothing = begin(SMALL, np.random.default_rng(0))
     both = decide(SMALL, nothing, now=_at(0.5))
     assert (both.kind, both.share, both.reason) == (
-        "hold", 0.0, "Waiting in the shadow for 100 more requests to the challenger and 0:00:30 to pass.",
+        "hold", 0.0, "Waiting in the shadow for 100 more answers of the challenger and 0:00:30 to pass.",
     )  # fmt: skip
-    assert decide(SMALL, nothing, now=_at(2)).reason == "Waiting in the shadow for 100 more requests to the challenger."
+    assert decide(SMALL, nothing, now=_at(2)).reason == "Waiting in the shadow for 100 more answers of the challenger."
     enough = _after(SMALL, 0.2, 1000, Harm(), at=_at(3))
     early = decide(SMALL, enough, now=_at(3.25))
     assert (early.kind, early.share, early.reason) == ("hold", 0.2, "Waiting at 0.2 of the traffic for 0:00:45 to pass.")
+
+
+def test_many_rows_in_a_few_failing_calls_lead_nowhere() -> None:
+    rng = np.random.default_rng(1)
+    rows = traffic(rng, 1200, share=0.2, harm=Harm(errors=1)).with_columns(call=pl.int_range(pl.len()) // 400)
+    state = look(SMALL, begin(SMALL, rng).entering(0.2, BEGAN), rows, share=0.2)
+    assert state.wealth["errors"].rows.sum() == 3, "too little to prove anything by"
+    decision = decide(SMALL, state, now=_at(2))
+    assert (decision.kind, decision.reason) == ("hold", "Waiting at 0.2 of the traffic for 100 more answers of the challenger.")
+    assert decide(SMALL, state, now=_at(61)).kind == "roll_back"
 
 
 @pytest.mark.parametrize(("share", "following", "kind"), [(0.0, 0.2, "advance"), (0.2, 0.5, "advance"), (0.5, 1.0, "finish")])
@@ -87,8 +97,8 @@ def test_what_cannot_decide_is_given_up_and_says_so() -> None:
     decision = decide(SMALL, _after(SMALL, 0.2, 50, Harm()), now=_at(60))
     assert (decision.kind, decision.share) == ("roll_back", 0.0)
     assert re.fullmatch(
-        r"Given up at 0\.2 of the traffic: nothing was proven against the challenger, but it is still short of \d+ more requests"
-        r" to the challenger after 1:00:00\. Start again when there is more traffic\.",
+        r"Given up at 0\.2 of the traffic: nothing was proven against the challenger, but it is still short of \d+ more answers"
+        r" of the challenger after 1:00:00\. Start again when there is more traffic\.",
         decision.reason,
     )
 
