@@ -8,17 +8,20 @@ from typing import Annotated
 import typer
 
 from mlops_assets.cli_arguments import environment, told_plainly
-from mlops_assets.ports.signing_keys import NotOurs, SigningKeys, UnknownKey, UnreadableKey
+from mlops_assets.ports.signing_keys import NotOurs, SigningKeys, StillSigns, UnknownKey, UnreadableKey
 
 app = typer.Typer(no_args_is_help=True, help="The keys that blessings are signed with.")
 
 
 @app.command("list")
 def show() -> None:
-    """Every key whose blessings count."""
+    """Every key whose blessings count, and which of them signs."""
     with told_plainly(UnreadableKey):
-        for key_id in _keys().public():
-            typer.echo(key_id)
+        known, current = _keys().public(), _keys().current()
+    for key_id in known:
+        typer.echo(f"{key_id}  signs now" if key_id == current else key_id)
+    if not known:
+        typer.echo("No key's blessings count yet; the first blessing brings its key.")
 
 
 @app.command()
@@ -33,7 +36,7 @@ def rotate() -> None:
 @app.command()
 def withdraw(key_id: Annotated[str, typer.Argument(help="As `mlops signing list` shows it.")]) -> None:
     """Let nothing count any more that this key has signed."""
-    with told_plainly(UnknownKey, UnreadableKey):
+    with told_plainly(UnknownKey, StillSigns, UnreadableKey):
         _keys().withdraw(key_id)
     typer.echo(f"{key_id} is withdrawn: servers refuse what it signed at the next load; bless those versions again.")
 

@@ -31,6 +31,10 @@ class NotOurs(PermissionError):
     """A private key that is given from outside is changed there."""
 
 
+class StillSigns(PermissionError):
+    """The key to be withdrawn signs what is blessed next, which would bring it back."""
+
+
 class SigningKeys:
     """Ed25519 keys below `folder`: `private.pem` (mode 0600) and `public/<key id>.pem`.
 
@@ -54,6 +58,10 @@ class SigningKeys:
         """Every known public key by its id; empty before the first signing. Raises UnreadableKey."""
         return {path.stem: _read_public(path) for path in sorted(self._public.glob("*.pem"))}
 
+    def current(self) -> str | None:
+        """The id of the key that signs; None before the first signing. Raises UnreadableKey."""
+        return _name(self._read_private().public_key()) if self._given or self._private.exists() else None
+
     def rotate(self) -> str:
         """Signs with a new key from now on, whose id it returns; what older ones signed stays valid until they are withdrawn.
 
@@ -69,10 +77,15 @@ class SigningKeys:
         return _name(key.public_key())
 
     def withdraw(self, key_id: str) -> None:
-        """What this key signed is no blessing any more, once servers load it again. Raises UnknownKey."""
+        """What this key signed is no blessing any more, once servers load it again. Raises UnknownKey, StillSigns,
+        UnreadableKey.
+        """
         known = self.public()
         if key_id not in known:
             raise UnknownKey(f"signing keys · {key_id!r} is not known; known: {', '.join(known) or 'none'}. Use one of these.")
+        if key_id == self.current():
+            way = "Put another key into the secret store" if self._given else "Run `mlops signing rotate`"
+            raise StillSigns(f"signing keys · {key_id} signs what is blessed next. {way}, then withdraw it.")
         (self._public / f"{key_id}.pem").unlink()
         sync_folder(self._public)
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.ports.signing_keys import NotOurs, SigningKeys, UnknownKey, UnreadableKey
+from mlops_assets.ports.signing_keys import NotOurs, SigningKeys, StillSigns, UnknownKey, UnreadableKey
 from mlops_assets.stages.bless import key_id
 
 PRINT_KEY = """
 import sys
 from pathlib import Path
-from mlops_assets.ports.signing_keys import NotOurs, SigningKeys, UnknownKey, UnreadableKey
+from mlops_assets.ports.signing_keys import NotOurs, SigningKeys, StillSigns, UnknownKey, UnreadableKey
 keys = SigningKeys(Path(sys.argv[1]))
 sys.stdin.readline()
 print(keys.private().private_bytes_raw().hex())
@@ -68,6 +68,22 @@ def test_after_a_rotation_new_and_old_signatures_count_until_the_old_key_is_with
     assert [*keys.public()] == [new]
     with pytest.raises(UnknownKey, match=f"'{old}' is not known; known: {new}"):
         keys.withdraw(old)
+
+
+def test_a_key_that_still_signs_is_not_withdrawn_for_the_next_blessing_would_bring_it_back(tmp_path: Path):
+    keys = SigningKeys(tmp_path)
+    assert keys.current() is None
+    keys.private()
+    (first,) = keys.public()
+    assert keys.current() == first
+    with pytest.raises(StillSigns, match=f"{first} signs what is blessed next. Run `mlops signing rotate`, then withdraw it"):
+        keys.withdraw(first)
+    assert [*keys.public()] == [first]
+    second = keys.rotate()
+    assert keys.current() == second != first
+    keys.withdraw(first)
+    keys.private()
+    assert [*keys.public()] == [second]
 
 
 def test_the_rotated_private_key_is_for_its_owner_alone(tmp_path: Path):

@@ -1,0 +1,41 @@
+"""`mlops signing` as people use it, on real keys."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from mlops_assets.signing_cli import app
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("MLOPS_ENV", "test")
+    monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
+    monkeypatch.delenv("MLOPS_SIGNING_KEY", raising=False)
+    return lambda *said: CliRunner().invoke(app, [*said])
+
+
+def test_before_the_first_blessing_the_list_says_so(run: Run):
+    assert run("list").output == "No key's blessings count yet; the first blessing brings its key.\n"
+
+
+def test_the_list_marks_the_key_that_signs_which_only_another_can_replace(run: Run):
+    first = run("rotate").output.split()[4]
+    assert run("list").output == f"{first}  signs now\n"
+    refused = run("withdraw", first)
+    assert refused.exit_code == 1 and "signs what is blessed next. Run `mlops signing rotate`" in refused.output
+    second = run("rotate").output.split()[4]
+    assert set(run("list").output.splitlines()) == {first, f"{second}  signs now"}
+    assert run("withdraw", first).output.startswith(f"{first} is withdrawn: servers refuse what it signed")
+    assert run("list").output == f"{second}  signs now\n"
+
+
+def test_a_given_key_that_is_missing_is_said_rather_than_none(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLOPS_SIGNING_KEY", str(tmp_path / "nowhere.pem"))
+    found = run("list")
+    assert found.exit_code == 1 and "nowhere.pem · the signing key is missing. Mount the secret" in found.output
