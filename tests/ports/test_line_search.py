@@ -23,7 +23,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 @given(
     st.lists(st.tuples(st.integers(0, 12), st.text("ab\u00e9", max_size=9))),
-    st.text("<>0", max_size=4),
+    st.text("<>0", max_size=4).filter(lambda text: "<0>" not in text),  # which stands at the start of a line alone
     st.integers(0, 12),
     st.integers(1, 40),
 )
