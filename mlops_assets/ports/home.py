@@ -97,9 +97,9 @@ class Environment:
 
 def read_environment(variables: Mapping[str, str], working_folder: Path) -> Environment:
     """MLOPS_ENV (local, test, production), MLOPS_HOME, MLOPS_SERVICE_URL (of each replica, with commas between), MLOPS_USE_CASE
-    (the one a service answers),
-    MLOPS_ONLINE_STORE (sqlite, or the address of a Redis), MLOPS_LEDGER (the address of a Postgres; SQLite below the home
-    when left out), MLOPS_API_KEY (to ask the service with), MLOPS_SIGNING_KEY (the file of the private key).
+    (the one a service answers), MLOPS_ONLINE_STORE (sqlite, or the address of a Redis), MLOPS_LEDGER (the address of a
+    Postgres; SQLite below the home when left out), MLOPS_API_KEY (to ask the service with), MLOPS_SIGNING_KEY (the file of
+    the private key).
 
     Raises IllegalEnvironment for an unknown MLOPS_ENV, MLOPS_ONLINE_STORE or MLOPS_LEDGER, or a test or production
     environment without a home.
@@ -116,7 +116,7 @@ def read_environment(variables: Mapping[str, str], working_folder: Path) -> Envi
         project=working_folder,
         home=Home(home.resolve()),
         service_url=service_url,
-        other_service_urls=tuple(others),
+        other_service_urls=tuple(filter(None, others)),
         use_case=variables.get("MLOPS_USE_CASE", "flight_delay"),
         redis_url=_redis_url(variables.get("MLOPS_ONLINE_STORE", SQLITE)),
         api_key=variables.get("MLOPS_API_KEY", "").strip() or None,

@@ -46,3 +46,8 @@ def test_the_address_of_a_postgres_is_read_as_secrets_are_mounted_and_never_prin
     with pytest.raises(IllegalEnvironment) as refused:
         read_environment({"MLOPS_LEDGER": "postgres://user:sesame@host/db"}, tmp_path)
     assert "sesame" not in str(refused.value)
+
+
+def test_the_first_address_is_the_replica_that_is_asked_and_the_others_are_watched(tmp_path: Path):
+    said = read_environment({"MLOPS_SERVICE_URL": "http://a:3000, http://b:3000,"}, tmp_path)
+    assert (said.service_url, said.other_service_urls) == ("http://a:3000", ("http://b:3000",))

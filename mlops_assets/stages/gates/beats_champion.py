@@ -39,9 +39,6 @@ def _unrivalled(name: str) -> Verdict:
     return Verdict(
         gate=name,
         passed=True,
-        measured=math.nan,
-        low=math.nan,
-        high=math.nan,
         bound=0.0,
         message=f"{name} · there is no champion to beat yet, so this gate passes.",
         evidence={"champion": None},

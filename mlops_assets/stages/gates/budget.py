@@ -27,8 +27,6 @@ def judge_budget(gate: Budget, name: str, case: Case) -> Verdict:
         gate=name,
         passed=passed,
         measured=measured,
-        low=math.nan,
-        high=math.nan,
         bound=1.0,
         message=f"{name} · {_UNTIMED}" if math.isnan(measured) else sentence(name, said, passed=passed, advice=_ADVICE),
         evidence=plain({"shares": shares, "bounds": bounds, **used}),

@@ -4,6 +4,7 @@ Belongs here: the two values that every gate shares. Not here: how one gate judg
 wording of verdicts (wording.py) and the dispatch (stages/judge.py).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -60,9 +61,9 @@ class Verdict:
 
     gate: str
     passed: bool
-    measured: float
-    low: float
-    high: float
+    measured: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
     bound: float
     message: str
     evidence: dict[str, Any]

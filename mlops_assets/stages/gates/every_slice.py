@@ -3,7 +3,6 @@
 Not here: the word (spec/gate.py), the making of slices (stages/evaluate.py) and gaps between groups (fair.py).
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -57,9 +56,6 @@ def _too_small(gate: EverySlice, name: str, values: int, evidence: dict[str, Any
     return Verdict(
         gate=name,
         passed=False,
-        measured=math.nan,
-        low=math.nan,
-        high=math.nan,
         bound=gate.bound,
         message=sentence(name, said, passed=False, advice="Widen split.test."),
         evidence=evidence,

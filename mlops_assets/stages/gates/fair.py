@@ -4,7 +4,6 @@ Belongs here: the gaps between groups and their interval. Not here: the word (sp
 (every_slice.py).
 """
 
-import math
 from typing import Any, cast
 
 import numpy as np
@@ -144,9 +143,6 @@ def _incomparable(gate: Fair, name: str, counts: pl.DataFrame) -> Verdict:
     return Verdict(
         gate=name,
         passed=False,
-        measured=math.nan,
-        low=math.nan,
-        high=math.nan,
         bound=gate.max_gap,
         message=sentence(name, said, passed=False, advice="Widen split.test."),
         evidence={"column": gate.column, "metric": gate.metric, "groups": {}},

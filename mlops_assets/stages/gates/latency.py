@@ -106,9 +106,6 @@ def _untimed(gate: Latency, name: str, why: str) -> Verdict:
     return Verdict(
         gate=name,
         passed=False,
-        measured=math.nan,
-        low=math.nan,
-        high=math.nan,
         bound=gate.p99_ms,
         message=sentence(name, why, passed=False, advice="Try the model file by hand."),
         evidence={"calls": 0, "rows": gate.rows, "said": why},

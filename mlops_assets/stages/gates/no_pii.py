@@ -3,7 +3,6 @@
 Not here: the word (spec/gate.py) and how columns are followed (stages/lineage.py).
 """
 
-import math
 from collections.abc import Sequence
 
 from mlops_assets.spec.gate import NoPii
@@ -30,8 +29,6 @@ def judge_no_pii(gate: NoPii, name: str, case: Case) -> Verdict:
         gate=name,
         passed=not carrying,
         measured=float(len(carrying)),
-        low=math.nan,
-        high=math.nan,
         bound=0.0,
         message=sentence(name, _said(carrying, inputs, pii), passed=not carrying, advice=_ADVICE),
         evidence={

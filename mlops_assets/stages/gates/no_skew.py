@@ -3,8 +3,6 @@
 Not here: the word (spec/gate.py) and the comparison itself (stages/skew.py).
 """
 
-import math
-
 from mlops_assets.spec.gate import NoSkew
 from mlops_assets.stages.gates.case import Case, Verdict
 from mlops_assets.stages.skew import Parity
@@ -22,8 +20,6 @@ def judge_no_skew(gate: NoSkew, name: str, case: Case) -> Verdict:
         gate=name,
         passed=passed,
         measured=found.mismatch_rate,
-        low=math.nan,
-        high=math.nan,
         bound=gate.max_mismatch_rate,
         message=f"{name} · {_said(gate, found, passed)}",
         evidence=found.to_dict(),
@@ -40,9 +36,6 @@ def _too_few(gate: NoSkew, name: str, rows: int) -> Verdict:
     return Verdict(
         gate=name,
         passed=True,
-        measured=math.nan,
-        low=math.nan,
-        high=math.nan,
         bound=gate.max_mismatch_rate,
         message=f"{name} · {compared}; {gate.min_rows} are needed to tell, so this gate passes.",
         evidence={"rows": rows},
