@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mlops_assets.cli_arguments import environment, told_plainly
-from mlops_assets.ports.signing_keys import NotOurs, SigningKeys, StillSigns, UnknownKey, UnreadableKey
+from mlops_assets.ports.signing_keys import ExternalKey, KeyInUse, SigningKeys, UnknownKey, UnreadableKey
 
 app = typer.Typer(no_args_is_help=True, help="The keys that blessings are signed with.")
 
@@ -27,7 +27,7 @@ def show() -> None:
 @app.command()
 def rotate() -> None:
     """Sign with a new key from now on; older blessings stay valid until their key is withdrawn."""
-    with told_plainly(NotOurs, UnreadableKey):
+    with told_plainly(ExternalKey, UnreadableKey):
         typer.echo(
             f"Blessings are signed with {_keys().rotate()} now. Servers need its file in keys/public before they load one."
         )
@@ -36,7 +36,7 @@ def rotate() -> None:
 @app.command()
 def withdraw(key_id: Annotated[str, typer.Argument(help="As `mlops signing list` shows it.")]) -> None:
     """Let nothing count any more that this key has signed."""
-    with told_plainly(UnknownKey, StillSigns, UnreadableKey):
+    with told_plainly(UnknownKey, KeyInUse, UnreadableKey):
         _keys().withdraw(key_id)
     typer.echo(f"{key_id} is withdrawn: servers refuse what it signed at the next load; bless those versions again.")
 

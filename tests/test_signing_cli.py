@@ -28,7 +28,7 @@ def test_the_list_marks_the_key_that_signs_which_only_another_can_replace(run: R
     first = run("rotate").output.split()[4]
     assert run("list").output == f"{first}  signs now\n"
     refused = run("withdraw", first)
-    assert refused.exit_code == 1 and "signs what is blessed next. Run `mlops signing rotate`" in refused.output
+    assert refused.exit_code == 1 and "signs new blessings. Run `mlops signing rotate`" in refused.output
     second = run("rotate").output.split()[4]
     assert set(run("list").output.splitlines()) == {first, f"{second}  signs now"}
     assert run("withdraw", first).output.startswith(f"{first} is withdrawn: servers refuse what it signed")

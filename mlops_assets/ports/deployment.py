@@ -1,19 +1,15 @@
-"""The deployment target on a file system: placed model versions, and the plan that says which of them answers whom.
+"""The deployment target on a file system: placed model versions, and the plan that routes requests to them.
 
-Belongs here: placing, publishing a plan, reading both. A blessing passes through as text.
-Not here: which plan is in force (the ledger says it; this is what servers see of it), whether a model may answer (the
-server checks its blessing: serving/model_slots.py) and which request goes to which version (serving/routing.py).
+The ledger decides which plan is in force; the file is what servers read of it. Servers verify the blessings.
 """
 
-import fcntl
 import shutil
-import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
+from filelock import FileLock
 from pydantic import Field, TypeAdapter, ValidationError
 
 from mlops_assets.ports.durable_file import replace_file, sync_folder
@@ -26,7 +22,7 @@ class AlreadyPlaced(ValueError):
 
 
 class UnreadablePlan(ValueError):
-    """A plan that is not what `publish` wrote."""
+    """A plan file whose content is not a plan."""
 
 
 class UnknownVersion(LookupError):
@@ -34,16 +30,16 @@ class UnknownVersion(LookupError):
 
 
 class IllegalRoute(ValueError):
-    """A rollout that cannot be: its words contradict each other, or there is no champion beside which it could run."""
+    """A rollout whose values contradict each other, or one without a champion."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which version answers whom. `number` and `record` are those of the ledger's record (its digest) that set it, `at` is
-    ISO 8601 UTC, `previous` was champion before.
+    """Which version serves which requests. Raises IllegalRoute.
 
-    The `challenger` answers the share (0 to 1) of the keys that `split` names: each prediction's own in a canary, the
-    declared sticky key in an A/B test. The `shadow` scores every request and answers none. Raises IllegalRoute.
+    `number` and `record` (its digest) identify the ledger record that set the plan; `at` is ISO 8601 UTC; `previous` was
+    champion before. The `challenger` serves the share (0 to 1) of the keys that `split` selects: prediction ids in a
+    canary, the declared sticky key in an A/B test. The `shadow` scores every request and serves none.
     """
 
     number: Annotated[int, Field(alias="plan")]
@@ -58,16 +54,15 @@ class Plan:
     record: str = ""
 
     def __post_init__(self) -> None:
-        objection = _objection(self)
-        if objection:
+        if objection := _objection(self):
             raise IllegalRoute(f"plan · {objection}")
 
     @property
     def rollout(self) -> str:
-        """What runs beside the champion, for people; empty when nothing does."""
+        """What runs next to the champion, for people; empty when nothing does."""
         arm = f"{self.split}: {100 * self.share:.6g}% to version {self.challenger}" if self.challenger is not None else ""
         shadow = f"shadow: version {self.shadow}" if self.shadow is not None else ""
-        return ", ".join(said for said in (arm, shadow) if said)
+        return ", ".join(filter(None, (arm, shadow)))
 
     def to_json(self) -> str:
         return _PLAN.dump_json(self, by_alias=True).decode()
@@ -77,9 +72,9 @@ _PLAN = TypeAdapter(Plan)
 
 
 class Deployment:
-    """One use case below `root`: `models/<version>/` and `plan.json`.
+    """One use case under `root`: `models/<version>/` and `plan.json`.
 
-    Any number of processes may read and write; writers take turns by a lock that ends with its process.
+    Any number of processes read and write; writers take turns.
     """
 
     def __init__(self, root: Path, use_case: str) -> None:
@@ -89,39 +84,39 @@ class Deployment:
         self._plan = self._folder / "plan.json"
 
     def place(self, version: int, onnx: bytes, blessing: str) -> None:
-        """Lays a model and its blessing down, whole or not at all; the same again changes nothing. Raises AlreadyPlaced."""
-        with self._writing():
+        """Stores a model and its blessing, both or neither; placing the same again changes nothing. Raises AlreadyPlaced."""
+        with self._lock():
             if not (self._models / str(version)).exists():
-                self._lay(version, onnx, blessing)
+                self._store(version, onnx, blessing)
             elif self.load(version) != (onnx, blessing):
                 raise AlreadyPlaced(f"{self._use_case} · version {version} is placed with other bytes. Use a new version number.")
 
     def publish(self, plan: Plan) -> bool:
-        """Lets servers see `plan`, unless they see it, or a newer one, already: whoever comes late takes nothing back.
+        """Shows `plan` to servers unless a newer one is published; an unreadable plan file is replaced.
 
-        Whether it is what they see now. A plan file that nobody can read is replaced. Raises UnknownVersion.
+        Returns whether `plan` is now the published one. Raises UnknownVersion.
         """
-        with self._writing():
+        with self._lock():
             for version in (plan.champion, plan.challenger, plan.shadow):
                 if version is not None:
-                    self._demand(version)
-            seen = self._readable_plan()
-            if seen is None or seen.number <= plan.number:
-                if seen != plan:
-                    replace_file(self._plan, plan.to_json().encode())
-                return True
-            return False
+                    self._require(version)
+            published = self._readable_plan()
+            if published is not None and published.number > plan.number:
+                return False
+            if published != plan:
+                replace_file(self._plan, plan.to_json().encode())
+            return True
 
     def plan(self) -> Plan | None:
-        """The plan that servers see; None before the first. Raises UnreadablePlan."""
+        """The published plan; None before the first. Raises UnreadablePlan."""
         try:
-            return _read_plan(self._plan.read_bytes())
+            return _parse_plan(self._plan.read_bytes())
         except FileNotFoundError:
             return None
 
     def load(self, version: int) -> tuple[bytes, str]:
         """The model's bytes and its blessing's text, exactly as placed. Raises UnknownVersion."""
-        self._demand(version)
+        self._require(version)
         folder = self._models / str(version)
         return (folder / "model.onnx").read_bytes(), (folder / "blessing.json").read_text()
 
@@ -135,13 +130,13 @@ class Deployment:
         except UnreadablePlan:
             return None
 
-    def _demand(self, version: int) -> None:
+    def _require(self, version: int) -> None:
         if not (self._models / str(version)).exists():
-            legal = ", ".join(str(placed) for placed in self.versions()) or "none"
+            legal = ", ".join(map(str, self.versions())) or "none"
             raise UnknownVersion(f"{self._use_case} · version {version} is not placed; placed: {legal}. Place it first.")
 
-    def _lay(self, version: int, onnx: bytes, blessing: str) -> None:
-        aside = Path(tempfile.mkdtemp(dir=self._folder, prefix=".new-"))
+    def _store(self, version: int, onnx: bytes, blessing: str) -> None:
+        aside = self._folder / f".new-{uuid.uuid4().hex}"
         try:
             replace_file(aside / "model.onnx", onnx)
             replace_file(aside / "blessing.json", blessing.encode())
@@ -151,12 +146,9 @@ class Deployment:
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
-    @contextmanager
-    def _writing(self) -> Generator[None]:
+    def _lock(self) -> FileLock:
         self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        return FileLock(self._folder / ".lock")
 
 
 def _objection(plan: Plan) -> str | None:
@@ -171,7 +163,7 @@ def _objection(plan: Plan) -> str | None:
     return None
 
 
-def _read_plan(text: str | bytes) -> Plan:
+def _parse_plan(text: str | bytes) -> Plan:
     try:
         return _PLAN.validate_json(text, strict=True)
     except ValidationError as error:

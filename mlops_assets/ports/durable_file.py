@@ -1,27 +1,46 @@
-"""Files that are there whole or not at all, and stay after a power cut.
-
-Belongs here: writing one file beside its place and moving it there. Not here: what any file says.
-"""
+"""Atomic, durable files: readers see the old content or the new, and what was written survives a power cut."""
 
 import os
-import tempfile
+import uuid
 from pathlib import Path
 
-
-def write_aside(path: Path, content: bytes) -> Path:
-    """A complete, durable file of mode 0600 in the folder of `path`, to be linked or renamed into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        os.fsync(file.fileno())
-    return Path(aside)
+PRIVATE = 0o600
+SHARED = 0o666  # less what the umask takes away
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Readers see the old file or the new one, never a part of either."""
-    write_aside(path, content).rename(path)
+def replace_file(path: Path, content: bytes, *, mode: int | None = None) -> None:
+    """A file that is replaced keeps its mode unless `mode` is set; a new one is readable as the umask allows."""
+    aside = write_aside(path, content, mode=SHARED if mode is None else mode)
+    try:
+        if mode is None and path.exists():
+            aside.chmod(path.stat().st_mode & 0o777)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def create_file(path: Path, content: bytes, *, mode: int = SHARED) -> None:
+    """Of several processes that create `path` one succeeds; a file that exists stays as it is."""
+    aside = write_aside(path, content, mode=mode)
+    try:
+        os.link(aside, path)  # unlike a rename, a link never replaces the file of a faster process
+    except FileExistsError:
+        return
+    finally:
+        aside.unlink()
+    sync_folder(path.parent)
+
+
+def write_aside(path: Path, content: bytes, *, mode: int = PRIVATE) -> Path:
+    """A complete, durable file in the folder of `path`, to be linked or renamed into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.parent / f".new-{uuid.uuid4().hex}"
+    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return aside
 
 
 def sync_folder(folder: Path) -> None:

@@ -4,12 +4,10 @@ Belongs here: making it once, reading it. Not here: hashing (prediction_log.py).
 again; who tells it lets names be guessed.
 """
 
-import contextlib
-import os
 import secrets
 from pathlib import Path
 
-from mlops_assets.ports.durable_file import write_aside
+from mlops_assets.ports.durable_file import PRIVATE, create_file
 
 BYTES = 32
 
@@ -18,8 +16,5 @@ def log_secret(folder: Path) -> bytes:
     """32 bytes below `folder`, made on first use (mode 0600); of several first users one wins and all get its key."""
     path = folder / "prediction_log.secret"
     if not path.exists():
-        written = write_aside(path, secrets.token_bytes(BYTES))
-        with contextlib.suppress(FileExistsError):
-            os.link(written, path)  # unlike a rename, a link never replaces the key of a faster process
-        written.unlink()
+        create_file(path, secrets.token_bytes(BYTES), mode=PRIVATE)
     return path.read_bytes()

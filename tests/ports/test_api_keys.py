@@ -1,6 +1,5 @@
 import json
 import os
-import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -36,11 +35,6 @@ def test_a_token_is_told_once_and_only_its_hash_is_kept(tmp_path: Path):
     for path in tmp_path.iterdir():
         assert b"secret-bits" not in path.read_bytes()
     assert ApiKeys(tmp_path).active() == {digest_of(b"mlops_secret-bits"): "shop"}
-
-
-def test_only_its_owner_may_read_the_file(tmp_path: Path):
-    ApiKeys(tmp_path / "keys").add("shop", MONDAY, numbered())
-    assert stat.S_IMODE((tmp_path / "keys" / "api_keys.json").stat().st_mode) == 0o600
 
 
 def test_no_key_ever_is_something_else_than_no_key_any_more(tmp_path: Path):

@@ -1,5 +1,7 @@
 import json
+import os
 import random
+import stat
 import subprocess
 import sys
 import time
@@ -59,6 +61,11 @@ def published_on(number: int) -> Plan:
     return Plan(number, champion, 3 - champion, AT, LONG)
 
 
+def umask() -> int:
+    os.umask(current := os.umask(0))
+    return current
+
+
 def plan_file(root: Path) -> Path:
     return root / "flight_delay" / "plan.json"
 
@@ -74,6 +81,17 @@ def test_placing_the_same_again_changes_nothing_and_other_bytes_are_refused(depl
         deployment.place(1, b"another model", "blessing")
     with pytest.raises(AlreadyPlaced):
         deployment.place(1, b"model 1", "another blessing")
+
+
+def test_a_second_user_still_reads_models_and_plan_after_the_next_promotion(deployment: Deployment, tmp_path: Path):
+    deployment.publish(FIRST)
+    plan_file(tmp_path).chmod(0o664)
+    deployment.publish(replace(FIRST, number=2, champion=2))
+    model = tmp_path / "flight_delay" / "models" / "2"
+    readable = {path.name: stat.S_IMODE(path.stat().st_mode) & 0o044 for path in (model, *model.iterdir())}
+    allowed = 0o044 & ~umask()
+    assert readable == {"2": allowed, "model.onnx": allowed, "blessing.json": allowed}
+    assert stat.S_IMODE(plan_file(tmp_path).stat().st_mode) == 0o664
 
 
 def test_before_the_first_plan_there_is_none(deployment: Deployment):

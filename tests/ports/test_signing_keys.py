@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.ports.signing_keys import NotOurs, SigningKeys, StillSigns, UnknownKey, UnreadableKey
+from mlops_assets.ports.signing_keys import ExternalKey, KeyInUse, SigningKeys, UnknownKey, UnreadableKey
 from mlops_assets.stages.bless import key_id
 
 PRINT_KEY = """
 import sys
 from pathlib import Path
-from mlops_assets.ports.signing_keys import NotOurs, SigningKeys, StillSigns, UnknownKey, UnreadableKey
+from mlops_assets.ports.signing_keys import SigningKeys
 keys = SigningKeys(Path(sys.argv[1]))
 sys.stdin.readline()
 print(keys.private().private_bytes_raw().hex())
 """
 
 
-def test_the_private_key_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path):
+def test_the_private_key_is_created_once_and_readable_by_its_owner_only(tmp_path: Path):
     keys = SigningKeys(tmp_path)
     first = keys.private()
     assert keys.private().private_bytes_raw() == first.private_bytes_raw()
@@ -31,13 +31,13 @@ def test_before_the_first_signing_no_key_is_known(tmp_path: Path):
     assert not (tmp_path / "private.pem").exists()
 
 
-def test_public_keys_go_by_the_name_that_blessings_use(tmp_path: Path):
+def test_public_keys_have_the_id_that_blessings_use(tmp_path: Path):
     keys = SigningKeys(tmp_path)
     public = keys.private().public_key()
     assert {name: key.public_bytes_raw() for name, key in keys.public().items()} == {key_id(public): public.public_bytes_raw()}
 
 
-def test_of_many_first_users_all_get_the_same_key(tmp_path: Path):
+def test_concurrent_first_users_all_get_the_same_key(tmp_path: Path):
     command = [sys.executable, "-c", PRINT_KEY, str(tmp_path)]
     racers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     for racer in racers:
@@ -70,13 +70,13 @@ def test_after_a_rotation_new_and_old_signatures_count_until_the_old_key_is_with
         keys.withdraw(old)
 
 
-def test_a_key_that_still_signs_is_not_withdrawn_for_the_next_blessing_would_bring_it_back(tmp_path: Path):
+def test_the_key_that_signs_cannot_be_withdrawn(tmp_path: Path):
     keys = SigningKeys(tmp_path)
     assert keys.current() is None
     keys.private()
     (first,) = keys.public()
     assert keys.current() == first
-    with pytest.raises(StillSigns, match=f"{first} signs what is blessed next. Run `mlops signing rotate`, then withdraw it"):
+    with pytest.raises(KeyInUse, match=f"{first} signs new blessings. Run `mlops signing rotate`, then withdraw it"):
         keys.withdraw(first)
     assert [*keys.public()] == [first]
     second = keys.rotate()
@@ -86,22 +86,22 @@ def test_a_key_that_still_signs_is_not_withdrawn_for_the_next_blessing_would_bri
     assert [*keys.public()] == [second]
 
 
-def test_the_rotated_private_key_is_for_its_owner_alone(tmp_path: Path):
+def test_a_rotated_private_key_is_readable_by_its_owner_only(tmp_path: Path):
     keys = SigningKeys(tmp_path)
     keys.private()
     keys.rotate()
     assert (tmp_path / "private.pem").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_key_from_a_secret_store_is_used_and_never_made_or_rotated(tmp_path: Path):
+def test_a_key_from_a_secret_store_is_used_and_never_created_or_rotated(tmp_path: Path):
     other = SigningKeys(tmp_path / "other")
     private = other.private()
-    given = SigningKeys(tmp_path / "home", given=tmp_path / "other" / "private.pem")
-    assert given.private().private_bytes_raw() == private.private_bytes_raw()
-    assert [*given.public()] == [*other.public()] and not (tmp_path / "home" / "private.pem").exists()
-    with pytest.raises(NotOurs, match="Put the new key into the secret store"):
-        given.rotate()
-    missing = SigningKeys(tmp_path / "home", given=tmp_path / "nowhere.pem")
+    external = SigningKeys(tmp_path / "home", external=tmp_path / "other" / "private.pem")
+    assert external.private().private_bytes_raw() == private.private_bytes_raw()
+    assert [*external.public()] == [*other.public()] and not (tmp_path / "home" / "private.pem").exists()
+    with pytest.raises(ExternalKey, match="comes from a secret store. Replace it there"):
+        external.rotate()
+    missing = SigningKeys(tmp_path / "home", external=tmp_path / "nowhere.pem")
     with pytest.raises(UnreadableKey, match="Mount the secret"):
         missing.private()
     assert not (tmp_path / "nowhere.pem").exists()
