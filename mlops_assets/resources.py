@@ -6,14 +6,12 @@ Belongs here: which port stands behind which resource key. Not here: the ports, 
 import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from mlops_assets.ports.home import Environment, read_environment
+from mlops_assets.ports.home import PROJECT, Environment, read_environment
 
-PROJECT = Path(__file__).resolve().parent.parent
 Open = Callable[[Environment], Any]
 
 

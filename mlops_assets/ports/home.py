@@ -1,105 +1,75 @@
-"""The one home folder under which the embedded platform keeps everything, and the environment that chooses it.
-
-Belongs here: paths below the home, and the only reading of environment variables. Not here: what lies in the files.
-"""
+"""The home folder of the platform, and the only place that reads environment variables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 EnvironmentName = Literal["local", "test", "production"]
 LEGAL: tuple[EnvironmentName, ...] = ("local", "test", "production")
-DEFAULT_HOME = Path(".mlops")
+PROJECT = Path(__file__).resolve().parents[2]
 SQLITE = "sqlite"
 
 
 class IllegalEnvironment(ValueError):
-    """An environment variable holds what it must not."""
+    """An environment variable has an illegal value."""
+
+
+class _Folder:
+    """A folder of the home, named like the attribute."""
+
+    def __set_name__(self, _home: type[Any], name: str) -> None:
+        self._name = name
+
+    def __get__(self, home: "Home", _type: type[Any]) -> Path:
+        return home.root / self._name
 
 
 @dataclass(frozen=True)
 class Home:
-    """Where the platform lives. Every path is absolute; nothing is created here."""
+    """The folder that holds everything. Every path is absolute; nothing is created here."""
 
     root: Path
 
-    @property
-    def landing(self) -> Path:
-        return self.root / "landing"
-
-    @property
-    def tables(self) -> Path:
-        return self.root / "tables"
-
-    @property
-    def feast(self) -> Path:
-        return self.root / "feast"
-
-    @property
-    def mlflow(self) -> Path:
-        return self.root / "mlflow"
-
-    @property
-    def deployments(self) -> Path:
-        return self.root / "deployments"
-
-    @property
-    def prediction_log(self) -> Path:
-        return self.root / "prediction_log"
-
-    @property
-    def shadow_log(self) -> Path:
-        return self.root / "shadow_log"
-
-    @property
-    def rollouts(self) -> Path:
-        return self.root / "rollouts"
-
-    @property
-    def reports(self) -> Path:
-        return self.root / "reports"
-
-    @property
-    def keys(self) -> Path:
-        return self.root / "keys"
-
-    @property
-    def dagster(self) -> Path:
-        return self.root / "dagster"
-
-    @property
-    def logs(self) -> Path:
-        return self.root / "logs"
+    landing = _Folder()
+    tables = _Folder()
+    feast = _Folder()
+    mlflow = _Folder()
+    deployments = _Folder()
+    prediction_log = _Folder()
+    shadow_log = _Folder()
+    rollouts = _Folder()
+    reports = _Folder()
+    keys = _Folder()
+    dagster = _Folder()
+    logs = _Folder()
 
 
 @dataclass(frozen=True)
 class Environment:
-    """What the environment says: which resources apply, where project and home are, where the service answers."""
+    """Which resources apply, and where project, home and service are."""
 
     name: EnvironmentName
     project: Path
     home: Home
-    service_url: str  # of the replica that the platform asks
+    service_url: str  # of the replica that the platform calls
     use_case: str
-    redis_url: str | None = None  # None: online values lie in SQLite below home
-    api_key: str | None = field(default=None, repr=False)  # what the platform shows to the service; None: nothing
+    redis_url: str | None = None  # None: online values are in SQLite under the home
+    api_key: str | None = field(default=None, repr=False)  # that the platform sends to the service
     other_service_urls: tuple[str, ...] = ()  # of the other replicas
-    signing_key: Path | None = None  # a file that a secret store hands over; None: made below home on first use
-    postgres_url: str | None = field(default=None, repr=False)  # holds a password; None: the ledger lies in SQLite below home
+    signing_key: Path | None = None  # a file from a secret store; None: created under the home on first use
+    postgres_url: str | None = field(default=None, repr=False)  # has a password; None: the ledger is in SQLite under the home
 
     @property
     def ledger_url(self) -> str:
-        """Where the ledger lies, for ports/ledger.py; may hold a password."""
+        """The ledger's database; may contain a password."""
         return self.postgres_url or f"sqlite:///{quote(str(self.home.root / 'ledger.db'))}"
 
 
-def read_environment(variables: Mapping[str, str], working_folder: Path) -> Environment:
-    """MLOPS_ENV (local, test, production), MLOPS_HOME, MLOPS_SERVICE_URL (of each replica, with commas between), MLOPS_USE_CASE
-    (the one a service answers), MLOPS_ONLINE_STORE (sqlite, or the address of a Redis), MLOPS_LEDGER (the address of a
-    Postgres; SQLite below the home when left out), MLOPS_API_KEY (to ask the service with), MLOPS_SIGNING_KEY (the file of
-    the private key).
+def read_environment(variables: Mapping[str, str], project: Path = PROJECT) -> Environment:
+    """The home is MLOPS_HOME, or `.mlops` in the local environment; a relative path starts in the folder that holds this
+    package, for every process alike and whatever its working folder. README.md lists all variables.
 
     Raises IllegalEnvironment for an unknown MLOPS_ENV, MLOPS_ONLINE_STORE or MLOPS_LEDGER, or a test or production
     environment without a home.
@@ -110,33 +80,33 @@ def read_environment(variables: Mapping[str, str], working_folder: Path) -> Envi
     if name != "local" and "MLOPS_HOME" not in variables:
         raise IllegalEnvironment(f"MLOPS_HOME · not set, and MLOPS_ENV={name} has no default. Set it to a folder.")
     service_url, *others = (url.strip() for url in variables.get("MLOPS_SERVICE_URL", "http://127.0.0.1:3000").split(","))
-    home = working_folder / variables.get("MLOPS_HOME", str(DEFAULT_HOME))
+    signing_key = variables.get("MLOPS_SIGNING_KEY", "").strip()
     return Environment(
         name=name,
-        project=working_folder,
-        home=Home(home.resolve()),
+        project=project,
+        home=Home((PROJECT / variables.get("MLOPS_HOME", ".mlops")).resolve()),
         service_url=service_url,
         other_service_urls=tuple(filter(None, others)),
         use_case=variables.get("MLOPS_USE_CASE", "flight_delay"),
         redis_url=_redis_url(variables.get("MLOPS_ONLINE_STORE", SQLITE)),
         api_key=variables.get("MLOPS_API_KEY", "").strip() or None,
-        signing_key=Path(said) if (said := variables.get("MLOPS_SIGNING_KEY", "").strip()) else None,
+        signing_key=Path(signing_key) if signing_key else None,
         postgres_url=_postgres_url(variables.get("MLOPS_LEDGER", "").strip()),
     )
 
 
-def _redis_url(said: str) -> str | None:
-    if said == SQLITE:
+def _redis_url(store: str) -> str | None:
+    if store == SQLITE:
         return None
-    if said.startswith(("redis://", "rediss://")):
-        return said
-    raise IllegalEnvironment(f"MLOPS_ONLINE_STORE · found {said!r}; legal: {SQLITE}, redis://host:port/0. Set one of these.")
+    if store.startswith(("redis://", "rediss://")):
+        return store
+    raise IllegalEnvironment(f"MLOPS_ONLINE_STORE · found {store!r}; legal: {SQLITE}, redis://host:port/0. Set one of these.")
 
 
-def _postgres_url(said: str) -> str | None:
-    if not said or said.startswith("postgresql://"):
-        return said or None
-    legal = "legal: postgresql://user:password@host/database, or not set (SQLite below MLOPS_HOME)"
+def _postgres_url(ledger: str) -> str | None:
+    if not ledger or ledger.startswith("postgresql://"):
+        return ledger or None
+    legal = "legal: postgresql://user:password@host/database, or not set (SQLite under MLOPS_HOME)"
     raise IllegalEnvironment(
-        f"MLOPS_LEDGER · found another address, not shown as it may hold a password; {legal}. Set one of these."
+        f"MLOPS_LEDGER · found another address, not shown as it may contain a password; {legal}. Set one of these."
     )

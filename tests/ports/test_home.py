@@ -2,19 +2,31 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.ports.home import IllegalEnvironment, read_environment
+from mlops_assets.ports.home import PROJECT, Home, IllegalEnvironment, read_environment
 
 
 def test_an_empty_environment_is_local_and_shows_no_key(tmp_path: Path):
-    found = read_environment({}, tmp_path)
-    assert (found.name, found.home.root, found.service_url) == ("local", tmp_path / ".mlops", "http://127.0.0.1:3000")
-    assert (found.redis_url, found.api_key) == (None, None)
+    environment = read_environment({}, tmp_path)
+    assert (environment.name, environment.service_url) == ("local", "http://127.0.0.1:3000")
+    assert (environment.redis_url, environment.api_key) == (None, None)
 
 
-@pytest.mark.parametrize(("said", "found"), [("", None), ("\n", None), ("mlops_abc", "mlops_abc"), ("mlops_abc\n", "mlops_abc")])
-def test_an_api_key_is_read_as_secrets_are_mounted_and_never_printed(tmp_path: Path, said: str, found: str | None):
-    environment = read_environment({"MLOPS_API_KEY": said}, tmp_path)
-    assert environment.api_key == found and "mlops_abc" not in repr(environment)
+@pytest.mark.parametrize(("variables", "home"), [({}, PROJECT / ".mlops"), ({"MLOPS_HOME": "a/home"}, PROJECT / "a" / "home")])
+def test_command_line_and_server_have_the_same_home_in_whatever_folder_they_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], home: Path
+):
+    monkeypatch.chdir(tmp_path)
+    assert read_environment(variables).home == read_environment(variables, Path.cwd()).home == Home(home)
+
+
+def test_the_folders_of_a_home_have_the_names_of_their_attributes(tmp_path: Path):
+    assert (Home(tmp_path).landing, Home(tmp_path).logs) == (tmp_path / "landing", tmp_path / "logs")
+
+
+@pytest.mark.parametrize(("value", "key"), [("", None), ("\n", None), ("mlops_abc", "mlops_abc"), ("mlops_abc\n", "mlops_abc")])
+def test_an_api_key_is_read_as_secrets_are_mounted_and_never_printed(tmp_path: Path, value: str, key: str | None):
+    environment = read_environment({"MLOPS_API_KEY": value}, tmp_path)
+    assert environment.api_key == key and "mlops_abc" not in repr(environment)
 
 
 @pytest.mark.parametrize(
@@ -35,9 +47,9 @@ def test_an_illegal_environment_is_refused_with_what_is_legal(tmp_path: Path, va
         read_environment(variables, tmp_path)
 
 
-def test_the_ledger_lies_below_the_home_unless_a_postgres_is_named(tmp_path: Path):
-    assert read_environment({}, tmp_path).ledger_url == f"sqlite:///{tmp_path / '.mlops' / 'ledger.db'}"
-    assert read_environment({"MLOPS_LEDGER": ""}, Path("/a b")).ledger_url == "sqlite:////a%20b/.mlops/ledger.db"
+def test_the_ledger_is_stored_under_the_home_unless_a_postgres_is_configured(tmp_path: Path):
+    assert read_environment({"MLOPS_HOME": str(tmp_path)}).ledger_url == f"sqlite:///{tmp_path / 'ledger.db'}"
+    assert read_environment({"MLOPS_HOME": "/a b", "MLOPS_LEDGER": ""}).ledger_url == "sqlite:////a%20b/ledger.db"
 
 
 def test_the_address_of_a_postgres_is_read_as_secrets_are_mounted_and_never_printed(tmp_path: Path):
@@ -48,6 +60,6 @@ def test_the_address_of_a_postgres_is_read_as_secrets_are_mounted_and_never_prin
     assert "sesame" not in str(refused.value)
 
 
-def test_the_first_address_is_the_replica_that_is_asked_and_the_others_are_watched(tmp_path: Path):
-    said = read_environment({"MLOPS_SERVICE_URL": "http://a:3000, http://b:3000,"}, tmp_path)
-    assert (said.service_url, said.other_service_urls) == ("http://a:3000", ("http://b:3000",))
+def test_the_first_address_is_the_replica_that_the_platform_calls(tmp_path: Path):
+    environment = read_environment({"MLOPS_SERVICE_URL": "http://a:3000, http://b:3000,"}, tmp_path)
+    assert (environment.service_url, environment.other_service_urls) == ("http://a:3000", ("http://b:3000",))
