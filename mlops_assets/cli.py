@@ -1,11 +1,6 @@
-"""`mlops`: a thin face over the same functions that the graph uses.
+"""The `mlops` command: arguments and what is printed. The work is in the packages that each command imports."""
 
-Belongs here: arguments and what is said about their effect. Not here: any work.
-"""
-
-import time
-from collections.abc import Generator
-from contextlib import contextmanager
+import signal
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -13,10 +8,10 @@ from typing import Annotated
 import typer
 
 from mlops_assets import explain_cli, forget_cli, keys_cli, ledger_cli, promotion_cli, signing_cli
-from mlops_assets.cli_arguments import Name, declared, environment
+from mlops_assets.cli_arguments import Commands, Name, declared, environment
 from mlops_assets.use_cases import USE_CASES
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(keys_cli.app, name="keys")
 app.add_typer(ledger_cli.app, name="ledger")
 app.add_typer(signing_cli.app, name="signing")
@@ -29,8 +24,8 @@ for command in (
 
 
 @app.callback()
-def main() -> None:
-    """Data in, models out, and what serves now."""
+def main(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    """Run and operate the platform: data, features, models and the prediction service."""
 
 
 @app.command()
@@ -38,14 +33,14 @@ def land(
     first: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="First day.")],
     last: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="Last day.")],
 ) -> None:
-    """Lay down the files that the airlines delivered on these days of 2013."""
+    """Deliver the airlines' files of these days of 2013 to the landing folder."""
     from mlops_assets.ports.landing import Landing
     from mlops_assets.use_cases.airline import deliveries, package_folder
 
     landing = Landing(environment().home.landing)
     delivered = [*deliveries(package_folder(), first.date(), last.date())]
     new = sum(landing.put("flight_delay", each.table, day=each.day, rows=each.rows) for each in delivered)
-    typer.echo(f"{len(delivered)} files, {new} of them new or changed. The landing sensor takes them from here.")
+    typer.echo(f"{len(delivered)} files, {new} of them new or changed. The landing sensor picks them up.")
 
 
 @app.command()
@@ -66,68 +61,43 @@ def features(use_case: Annotated[str | None, typer.Argument(help="Every use case
 @app.command()
 def push(
     use_case: Name,
-    table: Annotated[str, typer.Argument(help="The table of the facts, such as outcomes.")],
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="<YYYY-MM-DD>.csv: all of that day so far.")],
-    now: Annotated[datetime | None, typer.Option(help="UTC; what is known after this moment is left for later.")] = None,
+    table: Annotated[str, typer.Argument(help="The table, such as outcomes.")],
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="<YYYY-MM-DD>.csv: all rows of that day so far.")],
+    now: Annotated[datetime | None, typer.Option(help="UTC; later rows are ignored.")] = None,
 ) -> None:
-    """Let fresh facts change the features at once, before their day has landed."""
+    """Update the online features from new rows, before their day's file has landed."""
     from mlops_assets.push import push_file
     from mlops_assets.resources import TABLES
 
-    asked, found = environment(), declared(use_case)
-    opened = TABLES[asked.name]
-    store, tables = opened["feature_store"](asked)(found.features.service), opened["warehouse"](asked)
-    try:
-        pushed = push_file(found, table, file, now=(now or datetime.now(UTC)).replace(tzinfo=UTC), store=store, tables=tables)
-    except (ValueError, LookupError) as error:
-        raise typer.BadParameter(str(error)) from None
+    chosen, declaration = environment(), declared(use_case)
+    ports = TABLES[chosen.name]
+    store, tables = ports["feature_store"](chosen)(declaration.features.service), ports["warehouse"](chosen)
+    pushed = push_file(declaration, table, file, now=(now or datetime.now(UTC)).replace(tzinfo=UTC), store=store, tables=tables)
     for row in pushed.refused.to_dicts():
         typer.echo(f"  refused · line {row['source_line']}: {row['reasons']}")
-    typer.echo(f"{pushed.accepted} facts · entities changed online: {pushed.entities or 'none'}")
+    typer.echo(f"{pushed.accepted} rows accepted · entities changed online: {pushed.entities or 'none'}")
 
 
 @app.command()
 def up() -> None:
-    """Web UI, daemon, prediction service and MLflow, until Ctrl-C."""
+    """Run web UI, daemon, prediction service and MLflow until Ctrl-C."""
     from mlops_assets.platform import running_platform
 
     typer.echo("Starting web UI, daemon, prediction service and MLflow …")
-    with _told_plainly(), running_platform(environment(), everything=True) as addresses:
+    with running_platform(environment(), everything=True) as addresses:
         for name, url in addresses.items():
             typer.echo(f"  {name:<10} {url}")
-        typer.echo("Ctrl-C ends them all.")
-        _until_interrupted()
+        typer.echo("Press Ctrl-C to end them all.")
+        try:
+            while True:
+                signal.pause()
+        except KeyboardInterrupt:
+            typer.echo("Ending …")
 
 
 @app.command()
 def demo() -> None:
-    """Raw flights become a model that answers, drifts, is trained again and replaced."""
+    """Play the whole loop on real flights: train, serve, drift, train again, replace."""
     from mlops_assets.demo.stage import run_demo
 
-    with _told_plainly():
-        run_demo(environment(), declared("flight_delay"), say=typer.echo)
-
-
-@contextmanager
-def _told_plainly() -> Generator[None]:
-    """Errors with a remedy reach people as one message, without a traceback."""
-    from mlops_assets.demo.watching import StillWaiting
-    from mlops_assets.platform import AlreadyRunning
-    from mlops_assets.ports.processes import NotStarted
-
-    try:
-        yield
-    except (AlreadyRunning, NotStarted, StillWaiting) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        typer.echo("Ended.", err=True)
-        raise typer.Exit(130) from None
-
-
-def _until_interrupted() -> None:
-    try:
-        while True:
-            time.sleep(1)
-    except KeyboardInterrupt:
-        typer.echo("Ending.")
+    run_demo(environment(), declared("flight_delay"), say=typer.echo)

@@ -9,13 +9,11 @@ from typing import Annotated
 
 import typer
 
-from mlops_assets.cli_arguments import Name, account, declared, environment, told_plainly
+from mlops_assets.cli_arguments import Name, account, declared, environment
 from mlops_assets.erasure.forget import Forgotten, Found, forget_subject, look_for
 from mlops_assets.erasure.places import Stores
-from mlops_assets.erasure.subject import UnknownSubject, find_subject
-from mlops_assets.ports.blob_stores import OnlineStoreDown
+from mlops_assets.erasure.subject import find_subject
 from mlops_assets.ports.home import Environment
-from mlops_assets.ports.ledger import LedgerDown
 from mlops_assets.ports.log_secret import log_secret
 from mlops_assets.spec.use_case import UseCase
 
@@ -30,12 +28,11 @@ def forget(
 ) -> None:
     """Erase every row of one subject from tables, online stores, logs and landed files, and put it on record."""
     chosen, asked, at = declared(use_case), environment(), datetime.now(UTC)
-    with told_plainly(UnknownSubject, OnlineStoreDown, LedgerDown):
-        subject = find_subject(chosen, whom, secret=log_secret(asked.home.keys))
-        stores = open_stores(asked, chosen)
-        if dry_run:
-            return _say([*_told(look_for(chosen, subject, stores, at=at), "would be erased"), "Nothing was changed: --dry-run."])
-        done = forget_subject(chosen, subject, stores, why=because, by=by or account(), at=at)
+    subject = find_subject(chosen, whom, secret=log_secret(asked.home.keys))
+    stores = open_stores(asked, chosen)
+    if dry_run:
+        return _say([*_told(look_for(chosen, subject, stores, at=at), "would be erased"), "Nothing was changed: --dry-run."])
+    done = forget_subject(chosen, subject, stores, why=because, by=by or account(), at=at)
     _say([*_told(done.found, "erased"), *_ending(done)])
     if done.still:
         raise typer.Exit(1)

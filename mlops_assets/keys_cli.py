@@ -1,7 +1,4 @@
-"""`mlops keys`: who may ask the prediction service.
-
-Belongs here: arguments and what is said about their effect. Not here: the keys (ports/api_keys.py).
-"""
+"""`mlops keys`: API keys of the prediction service."""
 
 import json
 import secrets
@@ -11,63 +8,59 @@ from typing import Annotated
 
 import typer
 
-from mlops_assets.cli_arguments import environment, told_plainly
-from mlops_assets.ports.api_keys import ApiKey, ApiKeys, RefusedName, UnknownKey, UnreadableApiKeys
+from mlops_assets.cli_arguments import environment
+from mlops_assets.ports.api_keys import ApiKey, ApiKeys
 from mlops_assets.ports.home import Environment
 from mlops_assets.use_cases import USE_CASES
 
 TOKEN_BYTES = 32
 HASH_SHOWN = 8
-TOLD = (RefusedName, UnknownKey, UnreadableApiKeys, OSError)
-app = typer.Typer(no_args_is_help=True, help="API keys of the prediction service.")
-Name = Annotated[str, typer.Argument(help="Who the key is for, such as shop-backend; it stands in logs and metrics.")]
+app = typer.Typer(no_args_is_help=True, help="Manage the API keys of the prediction service.")
+Name = Annotated[str, typer.Argument(help="The key's owner, such as shop-backend; shown in logs and metrics.")]
 
 
 @app.command()
 def add(name: Name) -> None:
-    """Make a key; its token is shown once."""
-    asked = environment()
-    with told_plainly(*TOLD):
-        keys = ApiKeys(asked.home.keys)
-        is_first = not keys.entries()
-        token = keys.add(name, datetime.now(UTC), lambda: secrets.token_urlsafe(TOKEN_BYTES))
-        typer.echo(f"Key {name!r} is made. Its token is shown now and never again; only a hash is kept:\n\n  {token}\n")
-        typer.echo(f"Try it:\n\n  {_curl(asked, token)}\n")
-        if is_first:
-            typer.echo("It is the first key: within about a second no server of this home answers without one.")
+    """Create a key and show its token, once."""
+    chosen = environment()
+    keys = ApiKeys(chosen.home.keys)
+    is_first = not keys.entries()
+    token = keys.add(name, datetime.now(UTC), lambda: secrets.token_urlsafe(TOKEN_BYTES))
+    typer.echo(f"Created key {name!r}. Its token is not stored and is shown only now:\n\n  {token}\n")
+    typer.echo(f"Try it:\n\n  {_curl(chosen, token)}\n")
+    if is_first:
+        typer.echo("This is the first key: within about a second, servers of this home refuse /predict without a key.")
+        typer.echo("/plan, /metrics and the health checks need no key.")
 
 
 @app.command("list")
 def list_keys() -> None:
-    """Every key that was ever made, by name."""
-    asked = environment()
-    with told_plainly(*TOLD):
-        entries = ApiKeys(asked.home.keys).entries()
-        if not entries:
-            meaning = "nobody is answered" if asked.name == "production" else "everybody is answered"
-            typer.echo(f"No key was ever made: with MLOPS_ENV={asked.name} {meaning}. `mlops keys add NAME` makes one.")
-        for each in entries:
-            typer.echo(_line(each))
+    """List all keys, including revoked ones."""
+    chosen = environment()
+    entries = ApiKeys(chosen.home.keys).entries()
+    if not entries:
+        effect = "refused" if chosen.name == "production" else "served without a key"
+        typer.echo(f"No keys. With MLOPS_ENV={chosen.name} every /predict is {effect}. Create one: `mlops keys add NAME`.")
+    for key in entries:
+        typer.echo(_line(key))
 
 
 @app.command()
 def revoke(name: Name) -> None:
-    """Let a key answer no more, within about a second."""
-    asked = environment()
-    with told_plainly(*TOLD):
-        keys = ApiKeys(asked.home.keys)
-        keys.revoke(name, datetime.now(UTC))
-        left = ", ".join((keys.active() or {}).values()) or "none, so that nobody is answered; `mlops keys add NAME` makes one"
-        typer.echo(f"Key {name!r} is revoked: servers refuse it within about a second. Active keys: {left}.")
+    """Make servers refuse a key, within about a second."""
+    keys = ApiKeys(environment().home.keys)
+    keys.revoke(name, datetime.now(UTC))
+    active = ", ".join((keys.active() or {}).values()) or "none, so every /predict is refused"
+    typer.echo(f"Revoked key {name!r}: servers refuse it within about a second. Active keys: {active}.")
 
 
-def _curl(asked: Environment, token: str) -> str:
-    said = ["curl", "-s", f"{asked.service_url}/predict", "-H", f"Authorization: Bearer {token}"]
-    return shlex.join([*said, "-d", json.dumps({"rows": [_example_row(asked.use_case)]})])
+def _curl(environment: Environment, token: str) -> str:
+    command = ["curl", "-s", f"{environment.service_url}/predict", "-H", f"Authorization: Bearer {token}"]
+    return shlex.join([*command, "-d", json.dumps({"rows": [_example_row(environment.use_case)]})])
 
 
 def _example_row(name: str) -> dict[str, str | int | float | None]:
-    """One request for that use case; empty where it is not declared, which the service itself would say."""
+    """One request row; empty for a use case that is not declared, which the service reports."""
     for use_case in USE_CASES:
         if use_case.name == name:
             contract = use_case.contract(use_case.features.request_table)
@@ -77,7 +70,7 @@ def _example_row(name: str) -> dict[str, str | int | float | None]:
 
 def _line(key: ApiKey) -> str:
     until = f"revoked {_moment(key.revoked_at)}" if key.revoked_at else "active"
-    return f"{key.name:<24} made {_moment(key.made_at)} · {until} · SHA-256 {key.sha256[:HASH_SHOWN]}…"
+    return f"{key.name:<24} created {_moment(key.made_at)} · {until} · SHA-256 {key.sha256[:HASH_SHOWN]}…"
 
 
 def _moment(at: datetime) -> str:

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from mlops_assets.cli_arguments import Name, environment, told_plainly
+from mlops_assets.cli_arguments import Name, environment
 from mlops_assets.ports.deployment import Deployment, UnreadablePlan
-from mlops_assets.ports.ledger import IllegalAddress, Ledger, LedgerDown
-from mlops_assets.ports.ledger_chain import Record, UnreadableRecord
+from mlops_assets.ports.ledger import Ledger
+from mlops_assets.ports.ledger_chain import Record
 from mlops_assets.use_cases import USE_CASES
 
 app = typer.Typer(no_args_is_help=True, help="The append-only record of everything that changed what serves.")
@@ -26,11 +26,10 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Whole records for programs, one JSON object a line.")] = False,
 ) -> None:
     """The newest records, oldest first, one a line."""
-    with told_plainly(LedgerDown, UnreadableRecord, IllegalAddress):
-        ledger = Ledger(environment().ledger_url)
-        records = ledger.records(use_case)
-        if not records:
-            _refuse(use_case, ledger.use_cases())
+    ledger = Ledger(environment().ledger_url)
+    records = ledger.records(use_case)
+    if not records:
+        _refuse(use_case, ledger.use_cases())
     for record in records[-last:]:
         typer.echo(json.dumps(asdict(record), ensure_ascii=False) if as_json else line_of(record))
 
@@ -38,15 +37,14 @@ def show(
 @app.command()
 def verify(use_case: Annotated[str | None, typer.Argument(help="Every use case when left out.")] = None) -> None:
     """Finds any edit, gap or fork, and newest records that only servers still know; exits with 1 where there is one."""
-    with told_plainly(LedgerDown, UnreadableRecord, IllegalAddress):
-        ledger = Ledger(environment().ledger_url)
-        known = sorted({*ledger.use_cases(), *(each.name for each in USE_CASES)})
-        if use_case and use_case not in known:
-            _refuse(use_case, known)
-        # A list, not a generator: every use case is told, also after the first that is broken.
-        if not all([_told_whole(ledger, name) for name in ([use_case] if use_case else known)]):
-            typer.echo("Compare the ledger with its newest backup, and ask who can write to the database.", err=True)
-            raise typer.Exit(1)
+    ledger = Ledger(environment().ledger_url)
+    known = sorted({*ledger.use_cases(), *(each.name for each in USE_CASES)})
+    if use_case and use_case not in known:
+        _refuse(use_case, known)
+    # A list, not a generator: every use case is told, also after the first that is broken.
+    if not all([_told_whole(ledger, name) for name in ([use_case] if use_case else known)]):
+        typer.echo("Compare the ledger with its newest backup, and ask who can write to the database.", err=True)
+        raise typer.Exit(1)
 
 
 def line_of(record: Record) -> str:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from mlops_assets.ports.feature_store import FeatureStore
 
 
+class IllegalPush(ValueError):
+    """A file or table that cannot be pushed."""
+
+
 @dataclass(frozen=True)
 class Pushed:
     """`entities`: how many changed online, by view. Rows that break the contract are left to the landed file's quarantine."""
@@ -38,11 +42,11 @@ class Pushed:
 def push_file(use_case: UseCase, table: str, file: Path, *, now: datetime, store: "FeatureStore", tables: DeltaTables) -> Pushed:
     """Pushes `file`, named <YYYY-MM-DD>.csv as a landed one: all that is known of that day up to `now`.
 
-    Raises ValueError for another name or an unknown table, BrokenDelivery, and as FeatureStore.push.
+    Raises IllegalPush for another name or an unknown table, BrokenDelivery, and as FeatureStore.push.
     """
     legal = [each.table for each in use_case.contracts]
     if table not in legal:
-        raise ValueError(f"{use_case.name} · found table {table!r}; declared: {', '.join(legal)}. Use one of these.")
+        raise IllegalPush(f"{use_case.name} · found table {table!r}; declared: {', '.join(legal)}. Use one of these.")
     contract, day = use_case.contract(table), _day_of(file)
     split = _read(use_case, contract, file, day)
     views = [view for view in use_case.features.views if table in view.tables]
@@ -73,7 +77,7 @@ def _day_of(file: Path) -> date:
     try:
         return date.fromisoformat(file.stem)
     except ValueError:
-        raise ValueError(f"{file.name} · a pushed file bears its day, such as 2013-05-01.csv. Rename it.") from None
+        raise IllegalPush(f"{file.name} · a pushed file bears its day, such as 2013-05-01.csv. Rename it.") from None
 
 
 def _read(use_case: UseCase, contract: Contract, file: Path, day: date) -> Split:

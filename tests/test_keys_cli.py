@@ -24,7 +24,7 @@ Run = Callable[..., Result]
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("MLOPS_ENV", "test")
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
-    return lambda *said: CliRunner().invoke(app, ["keys", *said])
+    return lambda *arguments: CliRunner().invoke(app, ["keys", *arguments])
 
 
 def added(run: Run, name: str) -> str:
@@ -59,31 +59,35 @@ def test_the_line_to_try_is_a_whole_legal_request(run: Run):
     assert None not in row.values(), "each column of a request declares an example"
 
 
-def test_only_the_first_key_is_said_to_close_the_door(run: Run):
-    assert "It is the first key" in run("add", "shop").output
+def test_the_first_key_says_what_needs_a_key_now_and_what_does_not(run: Run):
+    first = run("add", "shop").output
+    assert (
+        "servers of this home refuse /predict without a key" in first
+        and "/plan, /metrics and the health checks need no key" in first
+    )
     assert "first key" not in run("add", "app").output
 
 
-def test_the_list_tells_names_moments_and_never_a_token(run: Run):
+def test_the_list_shows_names_and_times_and_never_a_token(run: Run):
     token = added(run, "shop")
     added(run, "app")
     run("revoke", "app")
     listed = run("list").output
     moment = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
-    assert re.search(rf"^shop +made {moment} · active · SHA-256 [0-9a-f]{{8}}…$", listed, re.MULTILINE)
-    assert re.search(rf"^app +made {moment} · revoked {moment} · SHA-256", listed, re.MULTILINE)
+    assert re.search(rf"^shop +created {moment} · active · SHA-256 [0-9a-f]{{8}}…$", listed, re.MULTILINE)
+    assert re.search(rf"^app +created {moment} · revoked {moment} · SHA-256", listed, re.MULTILINE)
     assert token not in listed
 
 
-@pytest.mark.parametrize(("environment", "meaning"), [("test", "everybody is answered"), ("production", "nobody is answered")])
-def test_an_empty_list_says_what_that_means(run: Run, monkeypatch: pytest.MonkeyPatch, environment: str, meaning: str):
+@pytest.mark.parametrize(("environment", "effect"), [("test", "served without a key"), ("production", "refused")])
+def test_an_empty_list_says_what_that_means(run: Run, monkeypatch: pytest.MonkeyPatch, environment: str, effect: str):
     monkeypatch.setenv("MLOPS_ENV", environment)
-    assert meaning in run("list").output
+    assert f"MLOPS_ENV={environment} every /predict is {effect}" in run("list").output
 
 
-def test_revoking_the_last_key_says_that_nobody_is_answered(run: Run):
+def test_revoking_the_last_key_says_that_every_request_is_refused(run: Run):
     added(run, "shop")
-    assert "none, so that nobody is answered" in run("revoke", "shop").output
+    assert "none, so every /predict is refused" in run("revoke", "shop").output
 
 
 @pytest.mark.parametrize(
@@ -94,7 +98,7 @@ def test_revoking_the_last_key_says_that_nobody_is_answered(run: Run):
         (["revoke", "app"], "no active key has the name 'app'; active: shop"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_one_line(run: Run, said: list[str], problem: str):
+def test_what_cannot_be_done_is_one_line_on_stderr(run: Run, said: list[str], problem: str):
     added(run, "shop")
     result = run(*said)
     assert result.exit_code == 1
@@ -102,7 +106,7 @@ def test_what_cannot_be_done_is_told_in_one_line(run: Run, said: list[str], prob
     assert len(result.output.splitlines()) == 1
 
 
-def test_a_damaged_file_and_an_illegal_environment_are_told_in_one_line(
+def test_a_damaged_file_and_an_illegal_environment_are_one_line_on_stderr(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / "keys").mkdir()

@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from mlops_assets.ledger_cli import app
+from mlops_assets.cli import app
 from mlops_assets.ports.deployment import Deployment, Plan
 from mlops_assets.ports.home import Home
 from mlops_assets.ports.ledger import Ledger
@@ -26,7 +26,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("MLOPS_ENV", "test")
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
     monkeypatch.delenv("MLOPS_LEDGER", raising=False)
-    return lambda *said: CliRunner().invoke(app, [*said])
+    return lambda *said: CliRunner().invoke(app, ["ledger", *said])
 
 
 @pytest.fixture

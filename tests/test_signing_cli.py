@@ -7,7 +7,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from mlops_assets.signing_cli import app
+from mlops_assets.cli import app
 
 Run = Callable[..., Result]
 
@@ -17,11 +17,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("MLOPS_ENV", "test")
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
     monkeypatch.delenv("MLOPS_SIGNING_KEY", raising=False)
-    return lambda *said: CliRunner().invoke(app, [*said])
+    return lambda *arguments: CliRunner().invoke(app, ["signing", *arguments])
 
 
 def test_before_the_first_blessing_the_list_says_so(run: Run):
-    assert run("list").output == "No key's blessings count yet; the first blessing brings its key.\n"
+    assert run("list").output == "No keys yet; the first blessing creates one.\n"
 
 
 def test_the_list_marks_the_key_that_signs_which_only_another_can_replace(run: Run):
@@ -31,11 +31,11 @@ def test_the_list_marks_the_key_that_signs_which_only_another_can_replace(run: R
     assert refused.exit_code == 1 and "signs new blessings. Run `mlops signing rotate`" in refused.output
     second = run("rotate").output.split()[4]
     assert set(run("list").output.splitlines()) == {first, f"{second}  signs now"}
-    assert run("withdraw", first).output.startswith(f"{first} is withdrawn: servers refuse what it signed")
+    assert run("withdraw", first).output.startswith(f"Withdrew {first}: servers refuse what it signed")
     assert run("list").output == f"{second}  signs now\n"
 
 
-def test_a_given_key_that_is_missing_is_said_rather_than_none(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_external_key_that_is_missing_is_an_error(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLOPS_SIGNING_KEY", str(tmp_path / "nowhere.pem"))
-    found = run("list")
-    assert found.exit_code == 1 and "nowhere.pem · the signing key is missing. Mount the secret" in found.output
+    result = run("list")
+    assert result.exit_code == 1 and "nowhere.pem · the signing key is missing. Mount the secret" in result.output

@@ -20,6 +20,7 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from mlops_assets import explain_cli, names
+from mlops_assets.cli_arguments import Commands
 from mlops_assets.graph.compile import build_use_case
 from mlops_assets.graph.tables import build_io_managers
 from mlops_assets.graph.train_and_track import train_and_track
@@ -186,7 +187,7 @@ def altered(line: Line) -> Iterator[Callable[[Path, bytes, bytes], None]]:
 @pytest.fixture
 def run(line: Line, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """`mlops why`, `replay` and `reproduce` on the home of the line."""
-    app = Typer()
+    app = Typer(cls=Commands)
     for command in (explain_cli.why, explain_cli.replay, explain_cli.reproduce):
         app.command()(command)
     for name in [name for name in os.environ if name.startswith("MLOPS_")]:
