@@ -1,21 +1,20 @@
-"""The embedded platform as processes: daemon, prediction service and, when all is wanted, web UI and MLflow.
+"""The platform on one machine: prediction service and daemon and, for `mlops up`, web UI and MLflow."""
 
-Belongs here: which process is started how. Not here: starting, watching and ending processes (ports/processes.py).
-"""
-
-import fcntl
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from filelock import FileLock, Timeout
+
 from mlops_assets.ports.home import Environment
-from mlops_assets.ports.processes import Child, Processes, free_port
+from mlops_assets.ports.processes import Child, free_port, running
 from mlops_assets.serving.launch import serve_command, serve_environment
 
-DAGSTER_PORT, MLFLOW_PORT = 3001, 5000
+PORTS = {"dagster": 3001, "mlflow": 5000}
 WORKSPACE = ["--workspace", "workspace.yaml"]
 EVENT_LOG = """
 event_log_storage:
@@ -31,24 +30,23 @@ class AlreadyRunning(RuntimeError):
 
 @contextmanager
 def running_platform(environment: Environment, *, everything: bool) -> Generator[dict[str, str]]:
-    """Addresses by name, for as long as the block lasts. Raises NotStarted with the log's last lines."""
-    with _alone(environment):
-        yield from _started(environment, ("service", "dagster", "mlflow") if everything else ("service",))
+    """The addresses by name, while the block runs. Raises AlreadyRunning, ProcessFailed."""
+    root, preferred = environment.home.root, {"service": urlsplit(environment.service_url).port or 0}
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(root / "platform.lock").acquire(blocking=False)
+    except Timeout:
+        raise AlreadyRunning(f"{root} · a platform already runs on this home. Use it, end it, or set MLOPS_HOME.") from None
+    with lock:
+        preferred |= PORTS if everything else {}
+        addresses = {name: f"http://127.0.0.1:{free_port(port)}" for name, port in preferred.items()}
+        _write_instance(environment)
+        _close_unfinished_runs(environment)
+        with running(_children(environment, addresses)):
+            yield addresses
 
 
-def _started(environment: Environment, asked: tuple[str, ...]) -> Generator[dict[str, str]]:
-    preferred = {"service": urlsplit(environment.service_url).port or 0, "dagster": DAGSTER_PORT, "mlflow": MLFLOW_PORT}
-    addresses = {name: f"http://127.0.0.1:{free_port(preferred[name])}" for name in asked}
-    _lay_instance(environment)
-    _close_unfinished_runs(environment)
-    variables = _variables(environment, addresses["service"])
-    starts = {"service": _service, "dagster": _web, "mlflow": _mlflow}
-    children = [starts[name](environment, url, variables) for name, url in addresses.items()]
-    with Processes([*children, _daemon(environment, variables)]):
-        yield addresses
-
-
-def _lay_instance(environment: Environment) -> None:
+def _write_instance(environment: Environment) -> None:
     """The project's dagster.yaml in the home folder, with the event log of a single machine."""
     folder = environment.home.dagster
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +54,7 @@ def _lay_instance(environment: Environment) -> None:
 
 
 def _close_unfinished_runs(environment: Environment) -> None:
-    """Runs whose process died with an earlier platform: nobody else would ever end them, and what follows waits for them."""
+    """Runs whose process died with an earlier platform: nothing else would end them, and later runs wait for them."""
     import dagster as dg
 
     unfinished = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
@@ -65,70 +63,49 @@ def _close_unfinished_runs(environment: Environment) -> None:
             instance.report_run_failed(run, "Its process ended together with the platform that had started it.")
 
 
-@contextmanager
-def _alone(environment: Environment) -> Generator[None]:
-    """One platform a home. Raises AlreadyRunning."""
-    environment.home.root.mkdir(parents=True, exist_ok=True)
-    with (environment.home.root / "platform.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadyRunning(
-                f"{environment.home.root} · a platform runs on this home already. Use that one, end it, or set MLOPS_HOME."
-            ) from None
-        yield
-
-
-def _variables(environment: Environment, service_url: str) -> dict[str, str]:
-    said = {
-        "DAGSTER_HOME": str(environment.home.dagster),
+def _children(environment: Environment, addresses: Mapping[str, str]) -> Iterator[Child]:
+    home = environment.home
+    variables = {
+        **os.environ,
+        "DAGSTER_HOME": str(home.dagster),
         "DAGSTER_EVENT_BATCH_SIZE": "2000",  # more than the assets of a use case have days in a month
         "MLOPS_ENV": environment.name,
-        "MLOPS_HOME": str(environment.home.root),
-        "MLOPS_SERVICE_URL": service_url,
+        "MLOPS_HOME": str(home.root),
+        "MLOPS_SERVICE_URL": addresses["service"],
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        # Its job runner is eight more processes and 1 GB, for evaluations of language models.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "PYTHONWARNINGS": "ignore",
         "PYTHONUNBUFFERED": "1",
     }
-    return {**os.environ, **said}
+    child = partial(_child, environment)
+    serving = serve_environment(home, environment.use_case, environment=environment.name, inherited=variables)
+    yield child("service", serve_command(_port(addresses["service"])), serving, f"{addresses['service']}/livez")
+    if url := addresses.get("dagster"):
+        command = [_tool("dagster-webserver"), "--host", "127.0.0.1", "--port", str(_port(url)), *WORKSPACE]
+        yield child("webserver", command, variables, f"{url}/server_info")
+    if url := addresses.get("mlflow"):
+        yield child("mlflow", _mlflow_command(environment, _port(url)), variables, f"{url}/health")
+    yield child("daemon", [_tool("dagster-daemon"), "run", *WORKSPACE], variables, None)
 
 
-def _child(environment: Environment, name: str, command: list[str], variables: dict[str, str], ready_url: str | None) -> Child:
-    log = environment.home.logs / f"{name}.log"
-    return Child(name, command, variables, log=log, working_folder=environment.project, ready_url=ready_url)
+def _child(environment: Environment, name: str, command: list[str], variables: Mapping[str, str], ready_url: str | None) -> Child:
+    return Child(name, command, variables, environment.home.logs / f"{name}.log", environment.project, ready_url)
 
 
-def _daemon(environment: Environment, variables: dict[str, str]) -> Child:
-    command = [*_tool("dagster-daemon"), "run", *WORKSPACE]
-    return _child(environment, "daemon", command, variables, None)
-
-
-def _web(environment: Environment, url: str, variables: dict[str, str]) -> Child:
-    command = [*_tool("dagster-webserver"), "--host", "127.0.0.1", "--port", _port(url), *WORKSPACE]
-    return _child(environment, "webserver", command, variables, f"{url}/server_info")
-
-
-def _service(environment: Environment, url: str, variables: dict[str, str]) -> Child:
-    said = serve_environment(environment.home, environment.use_case, environment=environment.name, inherited=variables)
-    return _child(environment, "service", serve_command(int(_port(url))), said, f"{url}/livez")
-
-
-def _mlflow(environment: Environment, url: str, variables: dict[str, str]) -> Child:
+def _mlflow_command(environment: Environment, port: int) -> list[str]:
     from mlops_assets.ports.model_registry import ModelRegistry  # opens mlflow
 
-    # The server would make the database in place: slower, and not safely beside a run that makes it too.
-    ModelRegistry(environment.home.mlflow).prepare()
-    # Its job runner is eight more processes and 1 GB, for evaluations of language models.
-    variables = {**variables, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    store = f"sqlite:///{environment.home.mlflow / 'mlflow.db'}"
-    where = ["--host", "127.0.0.1", "--port", _port(url), "--backend-store-uri", store, "--workers", "1"]
-    command = [sys.executable, "-m", "mlflow", "server", *where]
-    return _child(environment, "mlflow", command, variables, f"{url}/health")
+    folder = environment.home.mlflow
+    # The server would make the database in place: slower, and unsafe while a run makes it too.
+    ModelRegistry(folder).prepare()
+    options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    return [sys.executable, "-m", "mlflow", "server", *options, "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
 
 
-def _tool(name: str) -> list[str]:
-    return [str(Path(sys.executable).with_name(name))]
+def _tool(name: str) -> str:
+    return str(Path(sys.executable).with_name(name))
 
 
-def _port(url: str) -> str:
-    return url.rpartition(":")[2]
+def _port(url: str) -> int:
+    return urlsplit(url).port or 0

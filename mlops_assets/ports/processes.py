@@ -1,38 +1,37 @@
-"""Child processes that start together, are ready together and end together, grandchildren included.
-
-Belongs here: starting, readiness, ending. Not here: which processes there are (platform.py).
-"""
+"""Child processes that start together, become ready together and end together, including what they started."""
 
 import contextlib
-import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import uuid
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any
 
 import httpx
 import psutil
 
-READY_SECONDS, GRACE_SECONDS = 90.0, 12.0
-POLL_SECONDS = 0.2
-FAMILY = "MLOPS_PROCESS_FAMILY"
-ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+READY_SECONDS, GRACE_SECONDS, POLL_SECONDS = 90.0, 12.0, 0.2
+# Descendants inherit this variable: a process whose parent died first is found by it, also in a session of its own.
+GROUP = "MLOPS_PROCESS_GROUP"
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class NotStarted(RuntimeError):
-    """A process ended, or was not ready in time; the message carries the end of its log."""
+class ProcessFailed(RuntimeError):
+    """A process ended by itself, or was not ready in time; the message has the end of its log."""
+
+
+class _ChildEnded(BaseException):
+    """Interrupts the main thread as Ctrl-C does; not an Exception, so that no retry loop swallows it."""
 
 
 @dataclass(frozen=True)
 class Child:
-    """`ready_url` answers with success once the process is ready; without one it is ready when it runs."""
+    """Ready once `ready_url` returns success; without one, as soon as it runs."""
 
     name: str
     command: Sequence[str]
@@ -42,80 +41,94 @@ class Child:
     ready_url: str | None = None
 
 
-class Processes:
-    """Starts the children side by side on entry, and waits for all; ends them and their descendants on exit.
+@contextlib.contextmanager
+def running(children: Iterable[Child], *, ready_s: float = READY_SECONDS, grace_s: float = GRACE_SECONDS) -> Generator[None]:
+    """Starts the children and waits until all are ready; ends them and their descendants when the block ends.
 
-    SIGTERM and SIGHUP leave the block like Ctrl-C does. Entry raises NotStarted.
+    SIGINT (also where it was ignored at start), SIGTERM, SIGHUP and a child that ends by itself end the block at once.
+    A second signal cuts the grace period short. Raises ProcessFailed.
     """
-
-    def __init__(self, children: Sequence[Child], *, ready_s: float = READY_SECONDS, grace_s: float = GRACE_SECONDS) -> None:
-        self._children = children
-        self._ready_s, self._grace_s = ready_s, grace_s
-        self._running: list[tuple[Child, psutil.Popen]] = []
-        # Descendants are known by a variable that they inherit: sessions and parents are lost when a parent dies first.
-        self._family = uuid.uuid4().hex
-        self._signals = contextlib.ExitStack()
-
-    def __enter__(self) -> Self:
-        self._signals.enter_context(_exiting_on_signals())
+    group = _Group()
+    with _handling({**dict.fromkeys(ENDING, group.end_on_signal), signal.SIGCHLD: group.notice_ended_child}):
         try:
-            for child in self._children:
-                self._running.append((child, _start(child, self._family)))
-            self._wait_until_ready()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._signals:
-            self._end()
-
-    def dead(self) -> list[Child]:
-        """The children that have ended by themselves."""
-        return [child for child, process in self._running if process.poll() is not None]
-
-    def _wait_until_ready(self) -> None:
-        deadline, waiting = time.monotonic() + self._ready_s, [child for child, _ in self._running]
-        while waiting := [child for child in waiting if not _is_ready(child)]:
-            for child, process in self._running:
-                if process.poll() is not None:
-                    raise NotStarted(_report(child, f"ended with code {process.returncode}"))
-            if time.monotonic() > deadline:
-                raise NotStarted(_report(waiting[0], f"was not ready in {self._ready_s:g} s"))
-            time.sleep(POLL_SECONDS)
-
-    def _end(self) -> None:
-        """SIGINT, then SIGTERM (a shell's background job ignores SIGINT); who is left after the grace period is killed.
-
-        A second Ctrl-C cuts the grace period short.
-        """
-        try:
-            left = _alive(self._family)
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._send(number)
-                _, left = psutil.wait_procs(left, timeout=self._grace_s / 2)
+            for child in children:
+                group.start(child)
+            group.wait_until_ready(ready_s)
+            yield
+        except _ChildEnded:
+            group.raise_for_ended_child()
         finally:
-            self._kill()
+            group.end(grace_s)
 
-    def _send(self, number: int) -> None:
-        """To the children alone: each of them ends its own workers in the right order."""
-        for _, process in self._running:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(number)
+
+@dataclass
+class _Group:
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    started: list[tuple[Child, "subprocess.Popen[bytes]"]] = field(default_factory=list[Any])
+    is_ending: bool = False
+
+    def start(self, child: Child) -> None:
+        child.log.parent.mkdir(parents=True, exist_ok=True)
+        with child.log.open("ab") as log:
+            # A session of its own: Ctrl-C in the terminal reaches this process only, which then ends the children.
+            process = subprocess.Popen(
+                [*child.command], env={**child.environment, GROUP: self.name}, cwd=child.working_folder,
+                start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        self.started.append((child, process))
+
+    def wait_until_ready(self, seconds: float) -> None:
+        deadline, waiting = time.monotonic() + seconds, [child for child, _ in self.started]
+        while waiting := [child for child in waiting if not _is_ready(child)]:
+            self.raise_for_ended_child()
+            if time.monotonic() > deadline:
+                raise ProcessFailed(_report(waiting[0], f"was not ready in {seconds:g} s"))
+            time.sleep(POLL_SECONDS)
+        self.raise_for_ended_child()
+
+    def raise_for_ended_child(self) -> None:
+        for child, process in self.started:
+            if process.poll() is not None:
+                raise ProcessFailed(_report(child, f"ended with code {process.returncode}")) from None
+
+    def end_on_signal(self, number: int, _frame: object) -> None:
+        self.is_ending = True
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+    def notice_ended_child(self, _number: int, _frame: object) -> None:
+        if not self.is_ending and any(process.poll() is not None for _, process in self.started):
+            self.is_ending = True
+            raise _ChildEnded
+
+    def end(self, grace_s: float) -> None:
+        """SIGINT, then SIGTERM, to the children only: each ends its own workers in order. What is left is killed."""
+        self.is_ending = True
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                for _, process in self.started:
+                    process.send_signal(number)
+                psutil.wait_procs(self._alive(), timeout=grace_s / 2)
+        finally:
+            with _handling(dict.fromkeys(ENDING, signal.SIG_IGN)):
+                self._kill()
 
     def _kill(self) -> None:
-        while left := _alive(self._family):
-            for one in left:
+        while alive := self._alive():
+            for process in alive:
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    one.kill()
-            psutil.wait_procs(left, timeout=1)
+                    process.kill()
+            psutil.wait_procs(alive, timeout=1)
+
+    def _alive(self) -> list[psutil.Process]:
+        return [
+            process for process in psutil.process_iter(["environ"]) if (process.info["environ"] or {}).get(GROUP) == self.name
+        ]
 
 
 def free_port(preferred: int = 0) -> int:
-    """A loopback port that nobody listens on now: `preferred`, or any when that one is taken."""
+    """An unused loopback port: `preferred` if it is free."""
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do; a port of a server just ended is free
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: the port of a server just ended is free
         try:
             probe.bind(("127.0.0.1", preferred))
         except OSError:
@@ -124,56 +137,26 @@ def free_port(preferred: int = 0) -> int:
 
 
 @contextlib.contextmanager
-def _exiting_on_signals() -> Generator[None]:
-    """By default these signals end Python at once, and would leave the children behind. Only a main thread may catch them."""
+def _handling(handlers: Mapping[signal.Signals, Callable[[int, Any], None] | signal.Handlers]) -> Generator[None]:
+    """Only the main thread can set handlers. A SIGHUP that nohup ignores stays ignored."""
+    kept = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set[int]()
     if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    # One that is ignored (nohup) or already handled stays as it is.
-    unhandled = [number for number in ENDING_SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+        kept = {*handlers}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items() if number not in kept}
     try:
-        for number in unhandled:
-            signal.signal(number, lambda caught, _frame: sys.exit(128 + caught))
         yield
     finally:
-        for number in unhandled:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _start(child: Child, family: str) -> psutil.Popen:
-    child.log.parent.mkdir(parents=True, exist_ok=True)
-    with child.log.open("ab") as log:
-        # A session of its own, so that a Ctrl-C in the terminal reaches us first and the children in order.
-        return psutil.Popen(
-            [*child.command], env={**child.environment, FAMILY: family}, cwd=child.working_folder, start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-
-
-def _alive(family: str) -> list[psutil.Process]:
-    """Every process that bears the family's mark, the ended but not yet collected ones excepted."""
-    return [process for process in psutil.process_iter() if process.pid != os.getpid() and _bears(process, family)]
-
-
-def _bears(process: psutil.Process, family: str) -> bool:
-    try:
-        return process.environ().get(FAMILY) == family
-    except (psutil.Error, OSError):  # gone, a zombie, or another user's
-        return False
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def _is_ready(child: Child) -> bool:
-    if child.ready_url is None:
-        return True
     try:
-        return httpx.get(child.ready_url, timeout=2, trust_env=False).is_success
+        return child.ready_url is None or httpx.get(child.ready_url, timeout=2, trust_env=False).is_success
     except httpx.HTTPError:
         return False
 
 
-def _report(child: Child, what: str) -> str:
-    return f"{child.name} {what}. The end of {child.log}:\n{_tail(child.log)}"
-
-
-def _tail(log: Path, lines: int = 20) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+def _report(child: Child, problem: str) -> str:
+    tail = child.log.read_text(errors="replace").splitlines()[-20:]
+    return "\n".join([f"{child.name} {problem}. The end of {child.log}:", *tail])

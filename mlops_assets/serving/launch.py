@@ -1,7 +1,4 @@
-"""How the Bento service is started: its command line and its environment.
-
-Belongs here: pure values for whoever starts a process. Not here: starting it (cli.py).
-"""
+"""The command line and the environment variables that start the Bento service."""
 
 import sys
 from collections.abc import Mapping
@@ -12,21 +9,13 @@ SERVICE = "deploy.service:Predictions"
 
 
 def serve_command(port: int, host: str = "127.0.0.1", service: str = SERVICE) -> list[str]:
-    """To be run in the project's root, where `deploy` is importable. SIGINT and SIGTERM end it cleanly."""
+    """Runs in the project's root, where `deploy` can be imported. SIGINT and SIGTERM end it cleanly."""
     return [sys.executable, "-m", "bentoml", "serve", service, "--host", host, "--port", str(port)]
 
 
 def serve_environment(home: Home, use_case: str, *, environment: EnvironmentName, inherited: Mapping[str, str]) -> dict[str, str]:
-    """`inherited` with what the service needs: Bento reports no usage, and traces only where OTEL_SDK_DISABLED=false.
-
-    The frames of a request are small: handing them to Polars' other threads costs more than it brings (a fifth of the rate).
-    """
-    said = {
-        "MLOPS_ENV": environment,
-        "MLOPS_HOME": str(home.root),
-        "MLOPS_USE_CASE": use_case,
-        "BENTOML_HOME": str(home.root / "bentoml"),
-        "BENTOML_DO_NOT_TRACK": "True",
-        "PYTHONUNBUFFERED": "1",
-    }
-    return {"OTEL_SDK_DISABLED": "true", "POLARS_MAX_THREADS": "1", **inherited, **said}
+    """`inherited` plus the service's own variables; it traces only where OTEL_SDK_DISABLED=false."""
+    variables = {"MLOPS_ENV": environment, "MLOPS_HOME": str(home.root), "MLOPS_USE_CASE": use_case, "PYTHONUNBUFFERED": "1"}
+    bento = {"BENTOML_HOME": str(home.root / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
+    # A request's frames are small: handing them to other Polars threads costs a fifth of the rate.
+    return {"OTEL_SDK_DISABLED": "true", "POLARS_MAX_THREADS": "1", **inherited, **variables, **bento}

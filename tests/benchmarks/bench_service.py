@@ -24,7 +24,7 @@ import httpx
 import psutil
 
 from mlops_assets.ports.home import Home
-from mlops_assets.ports.processes import Processes
+from mlops_assets.ports.processes import running
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.benchmarks import contenders
 from tests.benchmarks.bystanders import Bystanders
@@ -110,7 +110,7 @@ def check(question: Question, expected: float) -> None:
 def take(contender: Contender, expected: float, rate: Callable[[str, float], float], said: Any) -> dict[str, Taken]:
     """Every question of one server, from its start to its end."""
     taken: dict[str, Taken] = {}
-    with Processes([contender.child]):
+    with running([contender.child]):
         for question in contender.questions:
             check(question, expected)
             load(question, WARM_SECONDS)
@@ -206,7 +206,7 @@ def logged(home: Home) -> int:
 
 def print_generator(ground: Ground) -> None:
     bare = contenders.bare(ground)
-    with Processes([bare.child]):
+    with running([bare.child]):
         load(bare.questions[0], 1)
         found = load(bare.questions[0], 2)
     print(

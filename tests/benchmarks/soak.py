@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from mlops_assets.ports.processes import Processes
+from mlops_assets.ports.processes import running
 from tests.benchmarks.contenders import LOOKED_UP, PROJECT, Contender, Question
 
 MAX_GROWTH, MAX_QUEUE_GROWTH, SMALL_QUEUE = 1.05, 2.0, 5.0
@@ -24,7 +24,7 @@ def soak(contender: Contender, command: Callable[[Question], list[str]], judge: 
     """Asks with features looked up until the generator ends, and gives the answers; `judge` is told what is bounded."""
     question = next(each for each in contender.questions if each.name == LOOKED_UP)
     before = set(psutil.Process().children(recursive=True))
-    with Processes([contender.child]):
+    with running([contender.child]):
         family = [each for each in psutil.Process().children(recursive=True) if each not in before]
         found, resident = watched(command(question), family)
     print(

@@ -15,7 +15,7 @@ from mlops_assets import names
 from mlops_assets.definitions import defs
 from mlops_assets.ports.home import Home
 from mlops_assets.ports.landing import Landing
-from mlops_assets.ports.processes import Child, Processes, free_port
+from mlops_assets.ports.processes import Child, free_port, running
 from mlops_assets.resources import PROJECT
 from mlops_assets.use_cases.airline import deliveries, package_folder
 
@@ -71,7 +71,7 @@ def url(home: Home) -> Iterator[str]:
     ]
     said = {**os.environ, "DAGSTER_HOME": str(home.dagster), "MLOPS_HOME": str(home.root), "PYTHONWARNINGS": "ignore"}
     child = Child("webserver", command, said, home.logs / "webserver.log", PROJECT, f"{url}/server_info")
-    with Processes([child]):
+    with running([child]):
         yield url
 
 

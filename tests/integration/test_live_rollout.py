@@ -23,7 +23,7 @@ from mlops_assets.ports.ledger import Ledger
 from mlops_assets.ports.live_service import LiveService
 from mlops_assets.ports.model_registry import ModelRegistry
 from mlops_assets.ports.prediction_log import PredictionLog
-from mlops_assets.ports.processes import Child, Processes
+from mlops_assets.ports.processes import Child, running
 from mlops_assets.ports.signing_keys import SigningKeys
 from mlops_assets.promotion.promotions import Promotions
 from mlops_assets.stages.onnx_file import seal
@@ -97,7 +97,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
     promotions_of(server).bless(1, *signed(server, tiny_model(-1)), by="test", at=datetime.now(UTC))
     server.start()
     try:
-        with Processes([daemon]):
+        with running([daemon]):
             yield server
     finally:
         server.running().terminate()

@@ -1,6 +1,12 @@
-"""The embedded platform as `mlops up` starts it, in a home of its own: everybody answers, the daemon is healthy, nobody stays."""
+"""The platform as `mlops up` starts it, in a home of its own: all are ready, the daemon is healthy, no process is left."""
 
+import os
+import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +21,7 @@ pytestmark = pytest.mark.integration
 
 PROJECT = Path(__file__).parents[2]
 LOGS = {"daemon.log", "mlflow.log", "service.log", "webserver.log"}
-ASKED = """{
+QUERY = """{
   instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } }
   repositoriesOrError { ... on RepositoryConnection { nodes { location { name } } } ... on PythonError { message } }
 }"""
@@ -26,41 +32,41 @@ def environment(home: Path) -> Environment:
 
 
 def processes_of(home: Path) -> list[str]:
-    """Whatever still runs for this home, whoever its parent is."""
-    found: list[str] = []
+    """Every process that runs for this home, whatever its parent."""
+    commands: list[str] = []
     for process in psutil.process_iter():
         try:
             if process.environ().get("MLOPS_HOME") == str(home):
-                found.append(" ".join(process.cmdline()))
+                commands.append(" ".join(process.cmdline()))
         except (psutil.Error, OSError):
             continue
-    return found
+    return commands
 
 
 def get(url: str) -> httpx.Response:
     return httpx.get(url, trust_env=False, timeout=30).raise_for_status()
 
 
-def ask_dagster(url: str) -> dict[str, Any]:
-    return httpx.post(f"{url}/graphql", json={"query": ASKED}, trust_env=False, timeout=30).raise_for_status().json()["data"]
+def query_dagster(url: str) -> dict[str, Any]:
+    return httpx.post(f"{url}/graphql", json={"query": QUERY}, trust_env=False, timeout=30).raise_for_status().json()["data"]
 
 
 def wait_for_health(url: str, seconds: float) -> dict[str, bool]:
     """The required daemons by name, once all are healthy or the time is over."""
     deadline = time.monotonic() + seconds
     while True:
-        daemons = ask_dagster(url)["instance"]["daemonHealth"]["allDaemonStatuses"]
+        daemons = query_dagster(url)["instance"]["daemonHealth"]["allDaemonStatuses"]
         health = {daemon["daemonType"]: bool(daemon["healthy"]) for daemon in daemons if daemon["required"]}
         if all(health.values()) or time.monotonic() > deadline:
             return health
         time.sleep(0.5)
 
 
-def test_everybody_answers_and_nobody_outlives_the_block(tmp_path: Path) -> None:
+def test_all_are_ready_and_no_process_outlives_the_block(tmp_path: Path) -> None:
     with running_platform(environment(tmp_path), everything=True) as addresses:
         assert get(f"{addresses['service']}/livez")
         assert "MLflow" in get(addresses["mlflow"]).text
-        locations = [node["location"]["name"] for node in ask_dagster(addresses["dagster"])["repositoriesOrError"]["nodes"]]
+        locations = [node["location"]["name"] for node in query_dagster(addresses["dagster"])["repositoriesOrError"]["nodes"]]
         health = wait_for_health(addresses["dagster"], seconds=40)
         assert len(processes_of(tmp_path)) >= len(LOGS)
     assert set(locations) == {"mlops_assets"}
@@ -69,3 +75,42 @@ def test_everybody_answers_and_nobody_outlives_the_block(tmp_path: Path) -> None
     assert processes_of(tmp_path) == []
     assert {log.name for log in (tmp_path / "logs").iterdir()} >= LOGS
     assert (PROJECT / "dagster.yaml").read_text() in (tmp_path / "dagster" / "dagster.yaml").read_text()
+
+
+@contextmanager
+def mlops_up(home: Path, *, before: str = "") -> Iterator["subprocess.Popen[str]"]:
+    """`mlops up` of a shell that ran `before`, once everything is ready."""
+    command = ["sh", "-c", f'{before} exec "$@"', "sh", sys.executable, "-m", "mlops_assets", "up"]
+    variables = {**os.environ, "MLOPS_ENV": "test", "MLOPS_HOME": str(home), "MLOPS_SERVICE_URL": "http://127.0.0.1:9"}
+    with subprocess.Popen(
+        command, cwd=PROJECT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            assert any("Ctrl-C" in line for line in process.stdout)
+            yield process
+        finally:
+            process.terminate()
+
+
+@pytest.mark.parametrize(
+    ("before", "number", "code"), [("trap '' INT;", signal.SIGINT, 0), ("", signal.SIGTERM, 128 + signal.SIGTERM)]
+)
+def test_one_signal_ends_mlops_up_and_every_process_of_it(tmp_path: Path, before: str, number: signal.Signals, code: int) -> None:
+    with mlops_up(tmp_path, before=before) as process:
+        assert len(processes_of(tmp_path)) > len(LOGS)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) == (code, "")
+        assert processes_of(tmp_path) == []
+
+
+def test_a_service_that_dies_ends_mlops_up_with_its_name_code_and_log(tmp_path: Path) -> None:
+    with mlops_up(tmp_path) as process:
+        children = psutil.Process(process.pid).children()
+        (service,) = [child for child in children if "bentoml" in child.cmdline()]
+        service.kill()
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert errors.startswith(f"service ended with code -9. The end of {tmp_path / 'logs' / 'service.log'}:\n")
+        assert processes_of(tmp_path) == []
