@@ -20,13 +20,13 @@ from mlops_assets.spec.use_case import UseCase
 
 def forget(
     use_case: Name,
-    whom: Annotated[str, typer.Argument(metavar="COLUMN=VALUE", help="A column that identifies, and whom: customer_id=42.")],
+    whom: Annotated[str, typer.Argument(metavar="COLUMN=VALUE", help="An identifying column and its value: customer_id=42.")],
     *,
-    because: Annotated[str, typer.Option(help="Why, for those who ask later.")] = "on request",
-    by: Annotated[str | None, typer.Option(help="Who decides; the account when left out.")] = None,
+    because: Annotated[str, typer.Option(help="The reason, for the ledger.")] = "on request",
+    by: Annotated[str | None, typer.Option(help="Who decides; by default the user who runs the command.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only.")] = False,
 ) -> None:
-    """Erase every row of one subject from tables, online stores, logs and landed files, and put it on record."""
+    """Erase every row of one subject from tables, online stores, logs and landed files, and record it in the ledger."""
     chosen, asked, at = declared(use_case), environment(), datetime.now(UTC)
     subject = find_subject(chosen, whom, secret=log_secret(asked.home.keys))
     stores = open_stores(asked, chosen)

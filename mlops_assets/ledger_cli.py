@@ -1,4 +1,4 @@
-"""`mlops ledger`: what changed what serves, and whether somebody changed the record of it.
+"""`mlops ledger`: the record of every change to what serves, and its check.
 
 Belongs here: arguments, and how a record is shown wherever `mlops` shows one. Not here: the ledger (ports/ledger.py), and
 `mlops ledger mirror` (promotion_cli.py).
@@ -16,7 +16,7 @@ from mlops_assets.ports.ledger import Ledger
 from mlops_assets.ports.ledger_chain import Record
 from mlops_assets.use_cases import USE_CASES
 
-app = typer.Typer(no_args_is_help=True, help="The append-only record of everything that changed what serves.")
+app = typer.Typer(no_args_is_help=True, help="Read and check the append-only record of every change to what serves.")
 
 
 @app.command()
@@ -25,7 +25,7 @@ def show(
     last: Annotated[int, typer.Option(min=1, help="How many records, from the newest back.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Whole records for programs, one JSON object a line.")] = False,
 ) -> None:
-    """The newest records, oldest first, one a line."""
+    """Show the newest records, oldest first, one per line."""
     ledger = Ledger(environment().ledger_url)
     records = ledger.records(use_case)
     if not records:
@@ -36,13 +36,13 @@ def show(
 
 @app.command()
 def verify(use_case: Annotated[str | None, typer.Argument(help="Every use case when left out.")] = None) -> None:
-    """Finds any edit, gap or fork, and newest records that only servers still know; exits with 1 where there is one."""
+    """Check for edits, gaps, forks and lost newest records; exit code 1 where there is one."""
     ledger = Ledger(environment().ledger_url)
     known = sorted({*ledger.use_cases(), *(each.name for each in USE_CASES)})
     if use_case and use_case not in known:
         _refuse(use_case, known)
-    # A list, not a generator: every use case is told, also after the first that is broken.
-    if not all([_told_whole(ledger, name) for name in ([use_case] if use_case else known)]):
+    # A list, not a generator: every use case is reported, also after the first broken one.
+    if not all([_report_problems(ledger, name) for name in ([use_case] if use_case else known)]):
         typer.echo("Compare the ledger with its newest backup, and ask who can write to the database.", err=True)
         raise typer.Exit(1)
 
@@ -65,7 +65,7 @@ def moment(at: str) -> str:
     return f"{at[:19].replace('T', ' ')} UTC"
 
 
-def _told_whole(ledger: Ledger, name: str) -> bool:
+def _report_problems(ledger: Ledger, name: str) -> bool:
     problems = _problems(ledger, name)
     typer.echo("\n".join(problems) or f"{name} · whole: {len(ledger.records(name))} records.")
     return not problems

@@ -2,9 +2,9 @@
 
 import os
 import sys
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -40,13 +40,13 @@ def running_platform(environment: Environment, *, everything: bool) -> Generator
     with lock:
         preferred |= PORTS if everything else {}
         addresses = {name: f"http://127.0.0.1:{free_port(port)}" for name, port in preferred.items()}
-        _write_instance(environment)
+        _lay_instance(environment)
         _close_unfinished_runs(environment)
         with running(_children(environment, addresses)):
             yield addresses
 
 
-def _write_instance(environment: Environment) -> None:
+def _lay_instance(environment: Environment) -> None:
     """The project's dagster.yaml in the home folder, with the event log of a single machine."""
     folder = environment.home.dagster
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,47 +64,42 @@ def _close_unfinished_runs(environment: Environment) -> None:
 
 
 def _children(environment: Environment, addresses: Mapping[str, str]) -> Iterator[Child]:
-    home = environment.home
+    home, scripts = environment.home, Path(sys.executable).parent
     variables = {
         **os.environ,
+        **{f"MLOPS_{name.upper()}_URL": url for name, url in addresses.items()},
         "DAGSTER_HOME": str(home.dagster),
         "DAGSTER_EVENT_BATCH_SIZE": "2000",  # more than the assets of a use case have days in a month
         "MLOPS_ENV": environment.name,
         "MLOPS_HOME": str(home.root),
-        "MLOPS_SERVICE_URL": addresses["service"],
         "MLFLOW_DISABLE_TELEMETRY": "true",
         # Its job runner is eight more processes and 1 GB, for evaluations of language models.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "PYTHONWARNINGS": "ignore",
         "PYTHONUNBUFFERED": "1",
     }
-    child = partial(_child, environment)
+
+    def child(name: str, command: Sequence[str], ready_url: str | None = None) -> Child:
+        return Child(name, command, variables, home.logs / f"{name}.log", environment.project, ready_url)
+
+    service = child("service", serve_command(_port(addresses["service"])), f"{addresses['service']}/livez")
     serving = serve_environment(home, environment.use_case, environment=environment.name, inherited=variables)
-    yield child("service", serve_command(_port(addresses["service"])), serving, f"{addresses['service']}/livez")
+    yield replace(service, environment=serving)
     if url := addresses.get("dagster"):
-        command = [_tool("dagster-webserver"), "--host", "127.0.0.1", "--port", str(_port(url)), *WORKSPACE]
-        yield child("webserver", command, variables, f"{url}/server_info")
+        command = [f"{scripts}/dagster-webserver", "--host", "127.0.0.1", "--port", str(_port(url)), *WORKSPACE]
+        yield child("webserver", command, f"{url}/server_info")
     if url := addresses.get("mlflow"):
-        yield child("mlflow", _mlflow_command(environment, _port(url)), variables, f"{url}/health")
-    yield child("daemon", [_tool("dagster-daemon"), "run", *WORKSPACE], variables, None)
+        yield child("mlflow", _mlflow_command(home.mlflow, _port(url)), f"{url}/health")
+    yield child("daemon", [f"{scripts}/dagster-daemon", "run", *WORKSPACE])
 
 
-def _child(environment: Environment, name: str, command: list[str], variables: Mapping[str, str], ready_url: str | None) -> Child:
-    return Child(name, command, variables, environment.home.logs / f"{name}.log", environment.project, ready_url)
-
-
-def _mlflow_command(environment: Environment, port: int) -> list[str]:
+def _mlflow_command(folder: Path, port: int) -> list[str]:
     from mlops_assets.ports.model_registry import ModelRegistry  # opens mlflow
 
-    folder = environment.home.mlflow
     # The server would make the database in place: slower, and unsafe while a run makes it too.
     ModelRegistry(folder).prepare()
     options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     return [sys.executable, "-m", "mlflow", "server", *options, "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-
-
-def _tool(name: str) -> str:
-    return str(Path(sys.executable).with_name(name))
 
 
 def _port(url: str) -> int:

@@ -27,13 +27,13 @@ def _printable(text: str | None) -> str | None:
     return text
 
 
-By = Annotated[str | None, typer.Option(help="Who decides; the account when left out.", callback=_printable)]
-Why = Annotated[str, typer.Option(help="Why, for those who ask later.")]
+By = Annotated[str | None, typer.Option(help="Who decides; by default the user who runs the command.", callback=_printable)]
+Why = Annotated[str, typer.Option(help="The reason, for the ledger.")]
 SHOWN = 15
 
 
 def status(use_case: Name = "flight_delay") -> None:
-    """What is serving, why, what came before, and how to go back."""
+    """Show what is serving and why, its history, and how to roll back."""
     from mlops_assets.ports.live_service import LiveService
 
     with _told():
@@ -51,17 +51,17 @@ def approve(
     use_case: Name,
     version: Annotated[int, typer.Argument(help="The blessed version.")],
     *,
-    why: Annotated[str, typer.Option(help="On what grounds, after reading its evaluation.")],
+    why: Annotated[str, typer.Option(help="The reason, after reading its evaluation.")],
     by: By = None,
 ) -> None:
-    """Let a version of a use case of high risk answer; the rollout then begins by itself."""
+    """Approve a version of a high-risk use case; its rollout then starts automatically."""
     with _told():
         open_promotions(use_case).approve(version, why=why, by=by or account(), at=datetime.now(UTC))
     typer.echo(f"{use_case}: version {version} is approved, for exactly what it was blessed on.")
 
 
 def rollback(use_case: Name, *, reason: Why = "by hand", by: By = None) -> None:
-    """Take back what is on trial, or else let the previous champion answer again; its blessing is verified first."""
+    """Roll the challenger back, or without one return to the previous champion; its blessing is verified first."""
     with _told():
         promotions = open_promotions(use_case)
         plan = promotions.roll_back(reason=reason, by=by or account(), at=datetime.now(UTC))
@@ -74,14 +74,14 @@ def rollback(use_case: Name, *, reason: Why = "by hand", by: By = None) -> None:
 def route(
     use_case: Name,
     *,
-    challenger: Annotated[int | None, typer.Option(help="The version that answers a share of the requests.")] = None,
+    challenger: Annotated[int | None, typer.Option(help="The version that serves a share of the requests.")] = None,
     share: Annotated[float, typer.Option(help="That share, from 0 to 1.")] = 0.0,
     split: Annotated[Split, typer.Option(help="canary: by prediction; ab: by the declared sticky key.")] = "canary",
-    shadow: Annotated[int | None, typer.Option(help="A version that scores every request and answers none.")] = None,
+    shadow: Annotated[int | None, typer.Option(help="A version that scores every request and serves none.")] = None,
     reason: Why = "by hand",
     by: By = None,
 ) -> None:
-    """Let other versions run beside the champion, their blessings verified first; without options what is on trial ends."""
+    """Run a challenger or a shadow next to the champion, their blessings verified first; without options, end them."""
     said, who = f"route: {reason}", by or account()
     with _told():
         promotions = open_promotions(use_case)

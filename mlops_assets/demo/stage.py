@@ -1,4 +1,4 @@
-"""Sets the demo's stage: the embedded platform, and the story on it. Not here: the story (story.py)."""
+"""Runs the demo's story on the platform of one machine."""
 
 import dagster as dg
 
@@ -16,9 +16,9 @@ from mlops_assets.spec.use_case import UseCase
 
 
 def run_demo(environment: Environment, use_case: UseCase, *, say: Say) -> None:
-    """Starts daemon and service, plays the story, ends both."""
+    """Starts daemon and service, plays the story, ends both. Raises AlreadyRunning, ProcessFailed."""
     home = environment.home
-    say(f"{use_case.question} Everything is kept below {home.root}.")
+    say(f"{use_case.question} Everything is stored under {home.root}.")
     with (
         running_platform(environment, everything=False) as addresses,
         dg.DagsterInstance.from_config(str(home.dagster)) as instance,

@@ -54,8 +54,8 @@ class Plan:
     record: str = ""
 
     def __post_init__(self) -> None:
-        if objection := _objection(self):
-            raise IllegalRoute(f"plan · {objection}")
+        if problem := _problem(self):
+            raise IllegalRoute(f"plan · {problem}")
 
     @property
     def rollout(self) -> str:
@@ -151,7 +151,7 @@ class Deployment:
         return FileLock(self._folder / ".lock")
 
 
-def _objection(plan: Plan) -> str | None:
+def _problem(plan: Plan) -> str | None:
     if not 0 <= plan.share <= 1:
         return f"share is {plan.share}; legal: 0 to 1, the part of the keys that goes to the challenger. Correct it."
     if plan.split not in get_args(Split):
