@@ -92,27 +92,21 @@ def route(
     _show_people(promotions)
 
 
-def mirror(
-    use_case: Name,
-    *,
-    adopt: Annotated[bool, typer.Option("--adopt", help="Take MLflow's champion over, if it may answer.")] = False,
-    by: By = None,
-) -> None:
-    """Tell how servers and MLflow differ from the ledger, and put them right."""
+def mirror(use_case: Name) -> None:
+    """List where servers and MLflow differ from the ledger, and write the ledger's plan, aliases and stages to them."""
     from mlflow import MlflowException
 
     from mlops_assets.ports.model_registry import ModelRegistry
     from mlops_assets.promotion import mirrors
 
-    with _told(mirrors.NothingToAdopt, MlflowException):
+    with _told(MlflowException):
         promotions, registry = open_promotions(use_case), ModelRegistry(environment().home.mlflow)
-        for line in mirrors.differences(registry, use_case, promotions.ledger.records(use_case)) or ["MLflow shows the ledger."]:
+        standing = promotions.standing()
+        for line in mirrors.differences(registry, standing) or ["MLflow shows the ledger."]:
             typer.echo(line)
-        typer.echo(_servers_see(promotions) or "Servers see the ledger's plan.")
-        if adopt:
-            plan = mirrors.adopt(registry, promotions, by=by or account(), at=datetime.now(UTC))
-            typer.echo(f"{use_case}: version {plan.champion} answers everybody (plan {plan.number}).")
-        _put_right(promotions)
+        typer.echo(_servers_see(promotions, standing) or "Servers see the ledger's plan.")
+        _show_servers(promotions, standing)
+        mirrors.mirror(registry, standing)
     typer.echo("Servers and MLflow now show the ledger.")
 
 
@@ -130,39 +124,33 @@ def _show_people(promotions: Promotions) -> None:
     from mlflow import MlflowException
 
     from mlops_assets.ports.model_registry import ModelRegistry
-    from mlops_assets.promotion.mirrors import put_right
+    from mlops_assets.promotion.mirrors import mirror
 
     try:
-        put_right(ModelRegistry(environment().home.mlflow), promotions.standing())
+        mirror(ModelRegistry(environment().home.mlflow), promotions.standing())
     except (MlflowException, OSError, LedgerDown) as error:
         name = promotions.use_case.name
         typer.echo(f"It is in force; MLflow does not show it yet: {error}. `mlops ledger mirror {name}` tries again.", err=True)
 
 
-def _put_right(promotions: Promotions) -> None:
-    from mlops_assets.ports.model_registry import ModelRegistry
-    from mlops_assets.promotion.mirrors import put_right
-
-    standing = promotions.standing()
+def _show_servers(promotions: Promotions, standing: Standing) -> None:
+    """A plan that is newer than the ledger stays: it can be the only trace of records that were cut off."""
     if standing.plan:
         promotions.show(standing)
-    if differing := _servers_see(promotions):
-        where = f"{promotions.use_case.name} · {differing}"
+    if difference := _servers_see(promotions, standing):
+        where = f"{promotions.use_case.name} · {difference}"
         typer.echo(f"{where}. Run `mlops ledger verify`; then remove that plan.json and run this again.", err=True)
         raise typer.Exit(1)
-    put_right(ModelRegistry(environment().home.mlflow), standing)
 
 
-def _servers_see(promotions: Promotions) -> str | None:
-    """Where the plan that servers see is not the ledger's."""
-    plan = promotions.standing().plan
+def _servers_see(promotions: Promotions, standing: Standing) -> str | None:
+    """How the plan that servers read differs from the ledger's; None where it is the same."""
     try:
-        seen = promotions.deployment.plan()
+        published = promotions.deployment.plan()
     except UnreadablePlan as error:
         return str(error)
-    if seen == plan:
-        return None
-    return f"servers see {_named(seen)}; in the ledger it is {_named(plan)}"
+    same = published == standing.plan
+    return None if same else f"servers see {_named(published)}; in the ledger it is {_named(standing.plan)}"
 
 
 def _named(plan: Plan | None) -> str:

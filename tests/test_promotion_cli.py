@@ -20,9 +20,8 @@ from mlops_assets.ports.ledger import Ledger
 from mlops_assets.ports.ledger_chain import Record
 from mlops_assets.ports.model_registry import ModelRegistry
 from mlops_assets.ports.signing_keys import SigningKeys
-from mlops_assets.promotion.mirrors import put_right
+from mlops_assets.promotion.mirrors import mirror
 from mlops_assets.promotion.promotions import Promotions
-from mlops_assets.promotion.standing import plan_of
 from mlops_assets.stages.signature import digest
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.ports.test_live_service import running
@@ -59,7 +58,7 @@ def laid(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if version != UNBLESSED:
             bless(home, version)
     promotions.promote(1, reason="the first", by="ana", at=AT)
-    put_right(registry, promotions.standing())
+    mirror(registry, promotions.standing())
     return home.root
 
 
@@ -364,30 +363,6 @@ def test_a_plan_file_newer_than_the_ledger_is_not_overwritten_by_itself(run: Run
     file.unlink()
     assert run("ledger", "mirror", NAME).exit_code == 0
     assert plan_in_force(home) == plan
-
-
-def test_mlflows_champion_is_adopted_where_it_may_answer(run: Run, home: Home):
-    move_alias(home, 2)
-    result = run("ledger", "mirror", NAME, "--adopt", "--by", "ana")
-    assert "flight_delay: version 2 answers everybody (plan 5)." in result.output.splitlines()
-    newest = records_of(home)[-1]
-    assert (newest.kind, newest.by, plan_of(newest)) == ("adoption", "ana", plan_in_force(home))
-    assert (plan_in_force(home).champion, alias(home)) == (2, 2)
-
-
-def test_a_champion_of_mlflow_that_may_not_answer_is_not_adopted(run: Run, home: Home):
-    move_alias(home, UNBLESSED)
-    result = run("ledger", "mirror", NAME, "--adopt")
-    assert result.exit_code == 1 and "version 4 has no blessing in the ledger; blessed: 1, 2, 3" in result.output
-    assert plan_in_force(home).champion == 1 and len(records_of(home)) == 4
-
-
-def test_nothing_to_adopt_is_said(run: Run, home: Home):
-    result = run("ledger", "mirror", NAME, "--adopt")
-    assert result.exit_code == 1
-    assert result.output.splitlines()[-1] == (
-        "flight_delay · MLflow's champion is version 1, which the ledger knows. Nothing to adopt."
-    )
 
 
 def test_a_model_that_mlflow_lost_is_told_plainly(run: Run, home: Home):

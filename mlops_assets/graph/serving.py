@@ -43,13 +43,13 @@ def _service(use_case: UseCase) -> dg.AssetsDefinition:
         **said_of(use_case, "service", "bentoml", "mlflow"),
     )
     def service(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        from mlops_assets.promotion.mirrors import put_right
+        from mlops_assets.promotion.mirrors import mirror
         from mlops_assets.promotion.standing import standing_of
 
         plan = context.resources.deployment(use_case.name).plan()
         live: list[LiveService] = context.resources.live_services
         passed, said, served = _taken(live, plan.number if plan else 0)
-        put_right(context.resources.registry, standing_of(use_case.name, context.resources.ledger.records(use_case.name)))
+        mirror(context.resources.registry, standing_of(use_case.name, context.resources.ledger.records(use_case.name)))
         warn = dg.AssetCheckSeverity.WARN
         check = dg.AssetCheckResult(passed=passed, asset_key=key, check_name=SERVING_THE_PLAN, severity=warn, description=said)
         metadata = {"plan": plan.number if plan else 0, "servers": rows_as_table(served)}

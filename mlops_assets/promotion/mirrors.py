@@ -1,75 +1,75 @@
-"""What MLflow shows people of the ledger: who is champion, and which stage each version is in.
+"""MLflow as a mirror of the ledger: the aliases `champion` and `challenger`, and the tag `stage` of every version.
 
-Belongs here: what it should show, how it differs, putting it right, adopting what somebody changed there. Not here: MLflow
-itself (ports/model_registry.py). The ledger is the truth; MLflow keeps no history of its aliases (mlflow/mlflow#2169).
+The ledger is the truth; MLflow keeps no history of its aliases (mlflow/mlflow#2169).
 """
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 from mlops_assets import names
-from mlops_assets.ports.deployment import Plan
-from mlops_assets.ports.ledger_chain import Record
 from mlops_assets.ports.model_registry import ModelRegistry
-from mlops_assets.ports.model_stages import Shown, show, shown_of
-from mlops_assets.promotion.promotions import Promotions
-from mlops_assets.promotion.standing import Standing, standing_of
+from mlops_assets.promotion.standing import Standing
+
+STAGE = "stage"
+OURS = (names.CHALLENGER, names.CHAMPION)  # people may set other aliases, which stay as they are
 
 
-class NothingToAdopt(LookupError):
-    """MLflow's champion is the ledger's."""
+@dataclass(frozen=True)
+class Mirror:
+    """The version of each alias and the stage of each version; None where a version has no stage."""
+
+    aliases: Mapping[str, int]
+    stages: Mapping[int, str | None]
 
 
-def expected(standing: Standing, versions: Sequence[int]) -> Shown:
-    """Production answers, Staging may or is about to, Archived did or was refused, Development is everything else."""
-    plan = standing.plan
-    aliases = {names.CHAMPION: plan.champion} if plan else {}
-    if plan and standing.trial is not None:
-        aliases[names.CHALLENGER] = standing.trial
-    return Shown(standing.head, aliases, {version: _stage(standing, version) for version in versions})
+def expected(standing: Standing, versions: Sequence[int]) -> Mirror:
+    """What MLflow should hold for the registered `versions`."""
+    named = {names.CHAMPION: standing.plan.champion if standing.plan else None, names.CHALLENGER: standing.trial}
+    aliases = {alias: version for alias, version in named.items() if version is not None}
+    return Mirror(aliases, {version: _stage(standing, version) for version in versions})
 
 
-def differences(registry: ModelRegistry, use_case: str, records: Sequence[Record]) -> list[str]:
-    """Where MLflow shows something else than the ledger held when it was last put right, one sentence each."""
-    model = names.registered_model(use_case)
-    shown = shown_of(registry, model)
-    should = expected(standing_of(use_case, [each for each in records if each.number <= shown.record]), [*shown.stages])
-    aliases = sorted({*should.aliases, *shown.aliases})
-    said = [
-        f"alias {alias!r} names {_version(shown.aliases.get(alias))}; in the ledger it is {_version(should.aliases.get(alias))}"
-        for alias in aliases
-        if shown.aliases.get(alias) != should.aliases.get(alias)
+def current(registry: ModelRegistry, use_case: str) -> Mirror:
+    """What MLflow holds now; nothing for a model without versions."""
+    name = names.registered_model(use_case)
+    models = registry.client.search_registered_models(f"name='{name}'")
+    aliases = {alias: int(version) for model in models for alias, version in cast("dict[str, Any]", model.aliases).items()}
+    stages = {version.version: version.tags.get(STAGE) for version in registry.versions(name)}
+    return Mirror({alias: version for alias, version in aliases.items() if alias in OURS}, stages)
+
+
+def differences(registry: ModelRegistry, standing: Standing) -> list[str]:
+    """Where MLflow differs from the ledger, one sentence each. A version without a stage is in Development."""
+    now = current(registry, standing.use_case)
+    ledger = expected(standing, [*now.stages])
+    return [
+        f"alias {alias!r} names {_version(now.aliases.get(alias))}; in the ledger it is {_version(ledger.aliases.get(alias))}"
+        for alias in OURS
+        if now.aliases.get(alias) != ledger.aliases.get(alias)
+    ] + [
+        f"version {version} is in stage {now.stages[version] or 'none'}; in the ledger it is {stage}"
+        for version, stage in ledger.stages.items()
+        if (now.stages[version] or "Development") != stage
     ]
-    return said + [
-        f"version {version} is in stage {shown.stages[version] or 'none'}; in the ledger it is {stage}"
-        for version, stage in should.stages.items()
-        # A version that was trained since has no stage yet, and could have none but this.
-        if shown.stages[version] != stage and (shown.stages[version], stage) != (None, "Development")
-    ]
 
 
-def put_right(registry: ModelRegistry, standing: Standing) -> None:
-    """Lets MLflow show what the ledger says; the same again changes nothing."""
-    model = names.registered_model(standing.use_case)
-    show(registry, model, expected(standing, [each.version for each in registry.versions(model)]))
-
-
-def adopt(registry: ModelRegistry, promotions: Promotions, *, by: str, at: datetime) -> Plan:
-    """Promotes the version that somebody made champion in MLflow, if it may answer at all.
-
-    Raises NothingToAdopt, and as Promotions.promote.
-    """
-    name, standing = promotions.use_case.name, promotions.standing()
-    version = shown_of(registry, names.registered_model(name)).aliases.get(names.CHAMPION)
-    if version is None or (standing.plan and version == standing.plan.champion):
-        raise NothingToAdopt(f"{name} · MLflow's champion is {_version(version)}, which the ledger knows. Nothing to adopt.")
-    reason = f"alias {names.CHAMPION!r} was moved to version {version} in MLflow, and adopted"
-    plan = promotions.promote(version, reason=reason, by=by, at=at, kind="adoption")
-    put_right(registry, promotions.standing())
-    return plan
+def mirror(registry: ModelRegistry, standing: Standing) -> None:
+    """Writes aliases and stages as the ledger has them; writes nothing where they are the same."""
+    client, name, now = registry.client, names.registered_model(standing.use_case), current(registry, standing.use_case)
+    ledger = expected(standing, [*now.stages])
+    for alias in now.aliases.keys() - ledger.aliases.keys():
+        client.delete_registered_model_alias(name, alias)
+    for alias, version in ledger.aliases.items():
+        if now.aliases.get(alias) != version:
+            client.set_registered_model_alias(name, alias, str(version))
+    for version, stage in ledger.stages.items():
+        if now.stages[version] != stage:
+            client.set_model_version_tag(name, str(version), STAGE, stage)
 
 
 def _stage(standing: Standing, version: int) -> str:
+    """Production serves, Staging is the challenger or waits, Archived was champion or was rejected."""
     if standing.plan and version == standing.plan.champion:
         return "Production"
     if version in (standing.trial, standing.waiting):
@@ -80,4 +80,4 @@ def _stage(standing: Standing, version: int) -> str:
 
 
 def _version(version: int | None) -> str:
-    return "nobody" if version is None else f"version {version}"
+    return "no version" if version is None else f"version {version}"

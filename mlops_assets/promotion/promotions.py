@@ -8,7 +8,7 @@ A change is in force once its record is written; a process that dies before serv
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from mlops_assets.ports.deployment import Deployment, IllegalRoute, Plan, Split
 from mlops_assets.ports.ledger import Ledger
@@ -84,7 +84,6 @@ class Promotions:
         by: str,
         at: datetime,
         evidence: Mapping[str, Any] | None = None,
-        kind: Literal["promotion", "adoption"] = "promotion",
         decided_on: Standing | None = None,
     ) -> Plan:
         """`version` alone answers from now on; for the champion nothing changes. Raises UnblessedModel, NotApproved,
@@ -96,7 +95,7 @@ class Promotions:
         self._demand(standing, version)
         previous = standing.plan.champion if standing.plan and standing.plan.champion != version else None
         plan = _said(champion=version, previous=previous or standing.previous)
-        return self._write(standing, kind, version, plan, reason=reason, by=by, at=at, evidence=evidence)
+        return self._write(standing, "promotion", version, plan, reason=reason, by=by, at=at, evidence=evidence)
 
     def try_out(
         self,

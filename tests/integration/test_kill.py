@@ -16,8 +16,8 @@ from mlops_assets.ports.home import Home
 from mlops_assets.ports.landing import Landing
 from mlops_assets.ports.ledger import Ledger
 from mlops_assets.ports.model_registry import ModelRegistry
-from mlops_assets.ports.model_stages import shown_of
 from mlops_assets.ports.signing_keys import SigningKeys
+from mlops_assets.promotion.mirrors import current
 from mlops_assets.stages.bless import Blessing, verify
 from mlops_assets.use_cases.airline import deliveries, package_folder
 from tests.integration.small_line import FIRST, LAST, SMALL
@@ -79,8 +79,7 @@ def check_champion(home: Home) -> None:
     assert kinds == ["blessing", "promotion"], "the same model again is no new plan"
     assert ledger.verify(SMALL.name, mirrored=(plan.number, plan.record)) == []
     assert deployment.versions() == [plan.champion]
-    shown = shown_of(registry, names.registered_model(SMALL.name))
-    assert (shown.aliases, shown.record) == ({names.CHAMPION: plan.champion}, plan.number)
+    assert current(registry, SMALL.name).aliases == {names.CHAMPION: plan.champion}
     onnx, blessing = deployment.load(plan.champion)
     verify(Blessing.from_json(blessing), use_case=SMALL.name, onnx=onnx, public_keys=SigningKeys(home.keys).public())
     assert onnx == registry.load(names.registered_model(SMALL.name), plan.champion)

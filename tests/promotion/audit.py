@@ -52,11 +52,11 @@ class Audit:
 
     def _change(self, kind: str, said: dict[str, Any]) -> None:
         beside = [each for each in (said["challenger"], said["shadow"]) if each is not None]
-        named = [said["champion"]] if kind in ("promotion", "adoption") else beside
+        named = [said["champion"]] if kind == "promotion" else beside
         for version in named:
             assert self.may(version), f"an unblessed version: {version} was let in by a {kind}"
         match kind:
-            case "promotion" | "adoption":
+            case "promotion":
                 self._promoted(said, beside)
             case "rollback":
                 assert not beside, "a rollback leaves nothing on trial"

@@ -1,4 +1,4 @@
-"""A model line whose versions are registered in a real MLflow, below a name of their own."""
+"""A model line whose versions are registered in a real MLflow, under a name of their own."""
 
 from hashlib import sha256
 from itertools import count
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mlops_assets.ports.model_registry import ModelRegistry
 from mlops_assets.promotion import mirrors
+from mlops_assets.promotion.mirrors import Mirror
 from tests.promotion.model_line import ModelLine, model
 
 NAMES = count(1)
@@ -22,8 +23,11 @@ class MirroredLine(ModelLine):
             found = sha256(model(version)).hexdigest()
             assert version == self.registry.register(self.name, model(version), digest=found, run_id=run.run_id, **said)
 
-    def put_right(self) -> None:
-        mirrors.put_right(self.registry, self.standing())
+    def mirror(self) -> None:
+        mirrors.mirror(self.registry, self.standing())
+
+    def current(self) -> Mirror:
+        return mirrors.current(self.registry, self.name)
 
     def differences(self) -> list[str]:
-        return mirrors.differences(self.registry, self.name, self.ledger.records(self.name))
+        return mirrors.differences(self.registry, self.standing())
