@@ -95,6 +95,7 @@ EMBEDDED: dict[str, Open] = {
     "ledger": _ledger,
     "live_services": _live_services,
     "shadow_log": _shadow_log,
+    "environment": lambda environment: environment,
     "rollouts": lambda environment: environment.home.rollouts,
     "reports": lambda environment: environment.home.reports,
 }

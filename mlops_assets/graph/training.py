@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from mlops_assets import names
+from mlops_assets.graph.mlflow_run import link_of, tracked_run
 from mlops_assets.graph.tables import DataFrame, LazyFrame
 from mlops_assets.graph.words import rows_as_table, said_of
 from mlops_assets.spec.use_case import UseCase
@@ -97,28 +98,32 @@ def _candidate(use_case: UseCase) -> dg.AssetsDefinition:
         ins={"training_set": _key(use_case, "training_set")},
         description="A newly trained model version, tracked in MLflow and exported to ONNX; nothing has judged it yet.",
         io_manager_key="values",
-        required_resource_keys={"registry", "warehouse"},
+        required_resource_keys={"registry", "warehouse", "environment"},
         **said_of(use_case, "candidate", use_case.trainer.kind.split("_")[0], "mlflow", "onnx", made_from="candidate"),
     )
     def candidate(context: dg.AssetExecutionContext, training_set: LazyFrame) -> Candidate:
-        from mlops_assets.graph.train_and_track import train_and_track
+        from mlops_assets.stages.train_and_track import train_and_track
 
-        rows = training_set.collect()
-        registry, versions = context.resources.registry, _versions(context, use_case)
-        tracked = train_and_track(use_case, rows, run=context.run, registry=registry, versions=versions, say=context.log.info)
-        context.add_output_metadata(tracked.metadata)
-        return Candidate(tracked.version, tracked.digest, tracked.training)
+        rows, registry, made_from = training_set.collect(), context.resources.registry, _made_from(context, use_case)
+        with tracked_run(context, use_case) as run:
+            model = train_and_track(use_case, rows, run=run, registry=registry, made_from=made_from, progress=context.log.info)
+        about = {"model_version": model.version, "digest": model.digest, "epochs": model.epochs}
+        last = {f"last_{name}": value for name, value in model.last.items()}
+        context.add_output_metadata(about | last | {"mlflow_run": link_of(run, context.resources.environment)})
+        return Candidate(model.version, model.digest, model.training)
 
     return candidate
 
 
-def _versions(context: dg.AssetExecutionContext, use_case: UseCase) -> dict[str, str]:
-    """The Delta version of every table that the training set was made from."""
+def _made_from(context: dg.AssetExecutionContext, use_case: UseCase) -> dict[str, str]:
+    """The Dagster run, and the Delta version of every table that the training set was made from."""
     warehouse: DeltaTables = context.resources.warehouse
     paths = [names.validated(use_case.name, contract.table) for contract in use_case.contracts]
     paths += [names.feature(use_case.name, view.name) for view in use_case.features.views]
     paths += [names.stage(use_case.name, "training_set")]
-    return {f"table.{'.'.join(path[1:])}": str(warehouse.version(path)) for path in paths}
+    reason = context.run.tags.get("mlops/reason", "materialized by hand")
+    versions = {f"table.{'.'.join(path[1:])}": str(warehouse.version(path)) for path in paths}
+    return {**versions, "dagster_run_id": context.run.run_id, "dagster_reason": reason}
 
 
 def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:

@@ -12,7 +12,6 @@ import polars as pl
 
 from mlops_assets import names
 from mlops_assets.graph.seen import Seen
-from mlops_assets.graph.train_and_track import PROFILES, SAMPLE
 from mlops_assets.graph.words import rows_as_table
 from mlops_assets.ports.deployment import Plan
 from mlops_assets.spec.monitor import Drift
@@ -21,6 +20,7 @@ from mlops_assets.stages import plots
 from mlops_assets.stages.drift import ColumnDrift, compare_profiles, drift_share
 from mlops_assets.stages.profile import profile_like, profiles_from_json
 from mlops_assets.stages.report import drift_report
+from mlops_assets.stages.train_and_track import PROFILES, SAMPLE
 
 
 def watch_drift(use_case: UseCase, spec: Drift, recent: pl.DataFrame, plan: Plan | None, *, resources: Any, seed: int) -> Seen:

@@ -59,6 +59,8 @@ class Environment:
     api_key: str | None = field(default=None, repr=False)  # that the platform sends to the service
     other_service_urls: tuple[str, ...] = ()  # of the other replicas
     signing_key: Path | None = None  # a file from a secret store; None: created under the home on first use
+    dagster_url: str | None = None  # of the web pages of Dagster and of MLflow, for links between them; None: no links
+    mlflow_url: str | None = None
     postgres_url: str | None = field(default=None, repr=False)  # has a password; None: the ledger is in SQLite under the home
 
     @property
@@ -91,6 +93,8 @@ def read_environment(variables: Mapping[str, str], project: Path = PROJECT) -> E
         redis_url=_redis_url(variables.get("MLOPS_ONLINE_STORE", SQLITE)),
         api_key=variables.get("MLOPS_API_KEY", "").strip() or None,
         signing_key=Path(signing_key) if signing_key else None,
+        dagster_url=variables.get("MLOPS_DAGSTER_URL", "").strip().rstrip("/") or None,
+        mlflow_url=variables.get("MLOPS_MLFLOW_URL", "").strip().rstrip("/") or None,
         postgres_url=_postgres_url(variables.get("MLOPS_LEDGER", "").strip()),
     )
 

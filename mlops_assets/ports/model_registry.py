@@ -1,18 +1,13 @@
-"""MLflow on SQLite: tracked runs, registered versions, aliases. The home of mlflow.
+"""MLflow on SQLite: tracked runs, artifacts and registered versions. The only user of MLflow's client."""
 
-Belongs here: what is written to MLflow, and what is read back.
-Not here: whether a version may answer; an alias only mirrors that for people.
-"""
-
-import fcntl
 import hashlib
 import json
 import logging
 import sqlite3
+import tempfile
 import time
-import uuid
-from collections.abc import Generator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -20,17 +15,18 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urlparse
 
+from filelock import FileLock
 from mlflow import MlflowClient, MlflowException
-from mlflow.entities import Metric, Param, Run
+from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from mlops_assets.ports.durable_file import replace_file, sync_folder
+from mlops_assets.ports.durable_file import replace_file
 
 MODEL = "model.onnx"
 PARAMS = "params.json"
 DIGEST = "digest"
-LOCK = "mlops.lock"
+DAGSTER_RUN = "dagster_run_id"  # dagster-mlflow's tag
+MEMORY = Path("/dev/shm")
 MAX_PARAM = 6000  # characters of a value; also MLflow's limit
 MAX_TAG = 8000
 MAX_PARAMS_PER_CALL = 100
@@ -42,7 +38,7 @@ class NotRegistered(LookupError):
 
 
 class ModelAltered(ValueError):
-    """Model bytes that are not the ones which bear the digest."""
+    """Model bytes whose digest is not the recorded one."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +53,16 @@ class Version:
 
 
 class TrackedRun:
-    """One MLflow run while it lasts; made by `ModelRegistry.track`."""
+    """One MLflow run in progress; see `ModelRegistry.tracked`."""
 
     def __init__(self, client: MlflowClient, run: Run) -> None:
         self._client = client
         self._folder = _folder(run)
         self.run_id: str = run.info.run_id
+        self.experiment_id: str = run.info.experiment_id
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        self._client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in _shortened(tags).items()])
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         now = int(time.time() * 1000)
@@ -85,45 +85,38 @@ class TrackedRun:
             self._client.log_batch(self.run_id, params=rows[first : first + MAX_PARAMS_PER_CALL])
 
 
-# Not dagster-mlflow's `mlflow_tracking` resource: it leaves its run RUNNING in every job without its hook (the jobs of
-# automation conditions have none), works through MLflow's global current run, and knows no registry.
 class ModelRegistry:
-    """MLflow below `root`: `mlflow.db` and `artifacts/`, made on first use. Any number of processes may use it at once."""
+    """MLflow under `root`: `mlflow.db` and `artifacts/`, made on first use. Any number of processes may use it at once."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
+        self.uri = f"sqlite:///{self._root / 'mlflow.db'}"
 
     def prepare(self) -> None:
-        """Makes the database now, for others that open the file themselves."""
-        self.client.search_experiments(max_results=1)
+        """Makes the database, whole or not at all, for others that open the file themselves."""
+        with FileLock(self._root / "create.lock"):
+            _create_database(self._root / "mlflow.db")
 
-    @contextmanager
-    def track(
-        self, run_name: str, *, experiment: str, tags: Mapping[str, str], params: Mapping[str, Any]
-    ) -> Generator[TrackedRun]:
-        """A run that ends FINISHED, or FAILED when the block raises. After a kill -9 `close_stale_runs` ends it."""
-        lock = self._root / "running" / uuid.uuid4().hex
-        with _locked(lock):
-            run = self._start(run_name, experiment, {**_shortened(tags), LOCK: lock.name})
-            try:
-                tracked = TrackedRun(self.client, run)
-                tracked.log_params(params)
-                yield tracked
-            except BaseException:
-                self.client.set_terminated(run.info.run_id, "FAILED")
-                raise
-            else:
-                self.client.set_terminated(run.info.run_id, "FINISHED")
-            finally:
-                lock.unlink(missing_ok=True)
+    def experiment(self, name: str) -> str:
+        """The id of the experiment, which is made with its folder of artifacts where there is none."""
+        try:
+            return self.client.create_experiment(name, self.artifacts(name).as_uri())
+        except MlflowException as error:
+            _demand_code(error, PRESENT)
+        known = self.client.get_experiment_by_name(name)
+        assert known is not None
+        return known.experiment_id
 
-    def close_stale_runs(self, experiment: str) -> list[str]:
-        """Marks runs that a dead process left RUNNING as KILLED, and returns their ids. Runs in progress are left alone."""
-        found = self.client.get_experiment_by_name(experiment)
-        if found is None:
-            return []
-        running = self.client.search_runs([found.experiment_id], "attributes.status = 'RUNNING'")
-        return [run.info.run_id for run in running if self._close_if_stale(run)]
+    def tracked(self, run_id: str) -> TrackedRun:
+        return TrackedRun(self.client, self.client.get_run(run_id))
+
+    def close_stale_runs(self, experiment: str, *, is_over: Callable[[str], bool]) -> list[str]:
+        """Marks the runs that a killed process left RUNNING as KILLED, and returns their ids.
+
+        `is_over` says whether the Dagster run of this id has ended. Runs that Dagster did not start are left alone.
+        """
+        running = self.client.search_runs([self.experiment(experiment)], "attributes.status = 'RUNNING'")
+        return [run.info.run_id for run in running if self._close_if_stale(run, is_over)]
 
     def register(
         self, model_name: str, onnx: bytes, *, digest: str, run_id: str, tags: Mapping[str, str], description: str
@@ -133,8 +126,8 @@ class ModelRegistry:
         `digest` is the SHA-256 of `onnx` in hex. Raises ModelAltered when it is not.
         """
         _demand_digest(onnx, digest, f"{model_name} · registering")
-        with _locked(self._root / "register.lock"):
-            known = [found.version for found in self.versions(model_name) if found.digest == digest]
+        with FileLock(self._root / "register.lock"):
+            known = [version.version for version in self.versions(model_name) if version.digest == digest]
             if known:
                 return known[0]
             run = self.client.get_run(run_id)
@@ -142,7 +135,7 @@ class ModelRegistry:
             return self._new_version(model_name, run_id, {**_shortened(tags), DIGEST: digest}, description)
 
     def load(self, model_name: str, version: int) -> bytes:
-        """The ONNX bytes of a version. Raises NotRegistered; ModelAltered when they do not bear the version's digest."""
+        """The ONNX bytes of a version. Raises NotRegistered; ModelAltered when their digest is not the version's."""
         onnx = self.artifact(model_name, version, MODEL)
         _demand_digest(onnx, str(self._version(model_name, version).tags.get(DIGEST)), f"{model_name} · version {version}")
         return onnx
@@ -157,38 +150,24 @@ class ModelRegistry:
         raise NotRegistered(f"{model_name} · version {version} · no artifact {name!r}; its run has: {found}. Train it again.")
 
     def versions(self, model_name: str) -> list[Version]:
-        """All versions, oldest first; none for a model that nobody registered."""
+        """All versions, oldest first; none for an unknown model."""
         found, token = list[Version](), None
         while True:
             page = self.client.search_model_versions(f"name='{model_name}'", page_token=token)
-            found += map(_said, page)
+            found += map(_read_version, page)
             token = cast("str | None", page.token)
             if not token:
                 return sorted(found, key=lambda version: version.version)
 
     def artifacts(self, experiment: str) -> Path:
-        """The folder below which the artifacts of all its runs lie."""
+        """The folder of the artifacts of all its runs."""
         return self._root / "artifacts" / experiment
 
     @cached_property
     def client(self) -> MlflowClient:
-        """For what has no word here."""
-        with _locked(self._root / "create.lock"):
-            _lay_database(self._root)
-        uri = f"sqlite:///{self._root / 'mlflow.db'}"
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-    def _start(self, run_name: str, experiment: str, tags: Mapping[str, str]) -> Run:
-        return self.client.create_run(self._experiment(experiment), run_name=run_name, tags=dict(tags))
-
-    def _experiment(self, name: str) -> str:
-        try:
-            return self.client.create_experiment(name, self.artifacts(name).as_uri())
-        except MlflowException as error:
-            _demand_code(error, PRESENT)
-        found = self.client.get_experiment_by_name(name)
-        assert found is not None
-        return found.experiment_id
+        """For everything that has no method here."""
+        self.prepare()
+        return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
     def _new_version(self, model_name: str, run_id: str, tags: dict[str, Any], description: str) -> int:
         try:
@@ -207,54 +186,30 @@ class ModelRegistry:
         known = ", ".join(str(found.version) for found in self.versions(model_name)) or "none"
         raise NotRegistered(f"{model_name} · no version {version}; registered are: {known}. Use one of these, or train.")
 
-    def _close_if_stale(self, run: Run) -> bool:
-        name = run.data.tags.get(LOCK)
-        if name is None or not _is_free(self._root / "running" / name):
+    def _close_if_stale(self, run: Run, is_over: Callable[[str], bool]) -> bool:
+        owner = run.data.tags.get(DAGSTER_RUN)
+        if owner is None or not is_over(owner):
             return False
-        # Its process is gone or done by now, so what is read here is the last word.
+        # Read again: it may have ended between the search and the end of its Dagster run.
         stale = self.client.get_run(run.info.run_id).info.status == "RUNNING"
         if stale:
             self.client.set_terminated(run.info.run_id, "KILLED")
-        (self._root / "running" / name).unlink(missing_ok=True)
         return stale
 
 
-def _lay_database(root: Path) -> None:
-    """Whole or not at all: MLflow cannot go on from a set-up that a kill cut short.
+def _create_database(database: Path) -> None:
+    """Moved into place when it is complete: MLflow cannot continue a set-up that a kill cut short.
 
-    Its 69 migrations run in memory: on disk each of them waits for syncs of its own (measured: 5.5 s against 0.8 s).
+    Its 69 migrations run in memory, for on a disk each of them waits for its own syncs (5.5 s; 1.5 to 2 s in /dev/shm).
     """
-    database, aside = root / "mlflow.db", root / "mlflow.db.new"
     if database.exists():
         return
-    aside.unlink(missing_ok=True)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it announces the set-up on the terminal
-    engine = SqlAlchemyStore("sqlite:///:memory:", (root / "artifacts").as_uri()).engine
-    with closing(engine.raw_connection()) as source, closing(sqlite3.connect(aside)) as target:
-        cast(sqlite3.Connection, source.driver_connection).backup(target)
-    engine.dispose()
-    aside.rename(database)
-    sync_folder(root)
-
-
-@contextmanager
-def _locked(path: Path) -> Generator[None]:
-    """Waits for its turn; the lock ends with its process, however that ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _is_free(path: Path) -> bool:
-    if not path.exists():
-        return True
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it prints every set-up to the terminal
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        aside = Path(folder) / database.name
+        MlflowClient(tracking_uri=f"sqlite:///{aside}").search_experiments(max_results=1)
+        with closing(sqlite3.connect(aside)) as connection:
+            replace_file(database, connection.serialize())
 
 
 def _folder(run: Run) -> Path:
@@ -265,7 +220,7 @@ def _shortened(tags: Mapping[str, str]) -> dict[str, str]:
     return {name: str(value)[:MAX_TAG] for name, value in tags.items()}
 
 
-def _said(version: ModelVersion) -> Version:
+def _read_version(version: ModelVersion) -> Version:
     created_at = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
     return Version(int(version.version), version.tags.get(DIGEST, ""), str(version.run_id), created_at, dict(version.tags))
 

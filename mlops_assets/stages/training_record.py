@@ -21,7 +21,7 @@ from mlops_assets.spec.use_case import UseCase
 from mlops_assets.stages.fitted import THREADS, TRAIN
 
 Record = dict[str, str]
-TRAINER = "trainer"
+TRAINER, TRAIN_SECONDS = "trainer", "train_seconds"
 LIBRARIES = ("torch", "pytorch-lightning", "scikit-learn", "numpy", "polars", "onnx", "skl2onnx", "onnxscript")
 SOURCES = ("train", "fitted", "signature", "onnx_file")  # of stages/: what shapes a model besides its trainer's module
 _TRAINER: TypeAdapter[Trainer] = TypeAdapter(Annotated[Trainer, Field(discriminator="kind")])

@@ -19,6 +19,7 @@ from mlops_assets.spec.training import HistGradientBoosting
 from mlops_assets.stages.signature import digest
 from mlops_assets.stages.train import fit
 from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.ports.mlflow_runs import new_run
 from tests.stages.training_rows import CATEGORICAL, INPUTS, NUMERIC, training_rows
 
 CASE = USE_CASE.but(
@@ -54,9 +55,8 @@ def resources(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="module")
 def candidate(resources: Any) -> Candidate:
     onnx, name = trained(flights()), names.registered_model(CASE.name)
-    with resources.registry.track("training", experiment=name, tags={}, params={}) as run:
-        said = {"digest": digest(onnx), "run_id": run.run_id, "tags": {}, "description": "a model"}
-        return Candidate(resources.registry.register(name, onnx, **said), digest(onnx), {})
+    said = {"digest": digest(onnx), "run_id": new_run(resources.registry, name).run_id, "tags": {}, "description": "a model"}
+    return Candidate(resources.registry.register(name, onnx, **said), digest(onnx), {})
 
 
 def judged(resources: Any, candidate: Candidate) -> JudgedCandidate:

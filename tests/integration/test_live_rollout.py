@@ -31,6 +31,7 @@ from mlops_assets.stages.signature import INPUT, OUTPUT, digest
 from tests.integration.canary_line import STEPPED
 from tests.integration.running_service import Server
 from tests.integration.traffic import NOTHING, traffic
+from tests.ports.mlflow_runs import new_run
 from tests.serving.flights import FLIGHT, blessed, tiny_model
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
@@ -112,8 +113,8 @@ def promotions_of(server: Server) -> Promotions:
 
 def signed(server: Server, model: bytes) -> tuple[bytes, str]:
     registry, name = ModelRegistry(server.home.mlflow), names.registered_model(STEPPED.name)
-    with registry.track("made", experiment=names.experiment(STEPPED.name), tags={}, params={}) as run:
-        registry.register(name, model, digest=digest(model), run_id=run.run_id, tags={}, description="made for a test")
+    run_id = new_run(registry, names.experiment(STEPPED.name)).run_id
+    registry.register(name, model, digest=digest(model), run_id=run_id, tags={}, description="made for a test")
     return model, blessed(model, SigningKeys(server.home.keys)).to_json()
 
 

@@ -13,9 +13,9 @@ from signal import SIGKILL
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from mlops_assets.ports.model_registry import MODEL, PARAMS, ModelAltered, ModelRegistry, NotRegistered
+from tests.ports.mlflow_runs import new_run
 
 REGISTER = """
 import os, signal, sys
@@ -24,27 +24,24 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlops_assets.ports.model_registry import ModelRegistry
 root, onnx, ending = Path(sys.argv[1]), sys.argv[2].encode(), sys.argv[3]
+if ending == "killed in set-up":
+    os.rename = Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 if ending == "killed":
     MlflowClient.create_model_version = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 registry = ModelRegistry(root)
-with registry.track("training", experiment="race", tags={}, params={}) as run:
-    print(run.run_id, flush=True)
-    if ending == "waits":
-        sys.stdin.read()
-    version = registry.register("race", onnx, digest=sha256(onnx).hexdigest(), run_id=run.run_id, tags={}, description="raced")
-    if ending == "killed after":
-        os.kill(os.getpid(), signal.SIGKILL)
-print(version)
+run_id = registry.client.create_run(registry.experiment("race")).info.run_id
+print(run_id, flush=True)
+print(registry.register("race", onnx, digest=sha256(onnx).hexdigest(), run_id=run_id, tags={}, description="raced"))
 """
 
 
 def register(registry: ModelRegistry, model: str, onnx: bytes, **tags: str) -> int:
-    with registry.track("training", experiment=model, tags={}, params={}) as run:
-        digest = hashlib.sha256(onnx).hexdigest()
-        return registry.register(model, onnx, digest=digest, run_id=run.run_id, tags=tags, description="a model")
+    run_id, digest = new_run(registry, model).run_id, hashlib.sha256(onnx).hexdigest()
+    return registry.register(model, onnx, digest=digest, run_id=run_id, tags=tags, description="a model")
 
 
 def client(root: Path) -> MlflowClient:
+    root.mkdir(exist_ok=True)
     uri = f"sqlite:///{root / 'mlflow.db'}"
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
@@ -68,15 +65,16 @@ def in_another_process(root: Path, onnx: str, ending: str) -> "subprocess.Popen[
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_a_run_keeps_its_parameters_metrics_and_files_and_ends_finished(registry: ModelRegistry, root: Path) -> None:
+def test_a_run_keeps_its_tags_parameters_metrics_and_files(registry: ModelRegistry, root: Path) -> None:
     parameters = {f"p{number}": number for number in range(130)}
-    with registry.track("training", experiment="kept", tags={"dagster_run_id": "d1"}, params=parameters) as run:
-        run.log_metrics({"loss": 0.5}, step=0)
-        run.log_metrics({"loss": 0.25}, step=1)
-        run.log_text("window.txt", "January to March")
-        run.log_bytes("plots/curve.png", b"a curve")
+    run = new_run(registry, "kept")
+    run.set_tags({"dagster_run_id": "d1"})
+    run.log_params(parameters)
+    run.log_metrics({"loss": 0.5}, step=0)
+    run.log_metrics({"loss": 0.25}, step=1)
+    run.log_text("window.txt", "January to March")
+    run.log_bytes("plots/curve.png", b"a curve")
     found = stored(root, run.run_id)
-    assert found.info.status == "FINISHED"
     assert found.data.params == {key: str(value) for key, value in parameters.items()}
     assert [point.value for point in client(root).get_metric_history(run.run_id, "loss")] == [0.5, 0.25]
     assert found.data.tags["dagster_run_id"] == "d1"
@@ -86,17 +84,11 @@ def test_a_run_keeps_its_parameters_metrics_and_files_and_ends_finished(registry
 
 def test_a_parameter_longer_than_mlflow_takes_is_kept_in_full_as_an_artifact(registry: ModelRegistry, root: Path) -> None:
     vocabulary = ",".join(f"N{number}" for number in range(3000))
-    with registry.track("training", experiment="long", tags={"vocabulary": vocabulary}, params={"v": vocabulary}) as run:
-        pass
+    run = new_run(registry, "long")
+    run.set_tags({"vocabulary": vocabulary})
+    run.log_params({"v": vocabulary})
     assert vocabulary.startswith(stored(root, run.run_id).data.params["v"])
     assert json.loads(Path(client(root).download_artifacts(run.run_id, PARAMS)).read_text()) == {"v": vocabulary}
-
-
-@pytest.mark.parametrize("problem", [ValueError("no rows"), KeyboardInterrupt(), SystemExit(1)])
-def test_a_run_whose_training_breaks_off_ends_failed(registry: ModelRegistry, root: Path, problem: BaseException) -> None:
-    with pytest.raises(type(problem)), registry.track("training", experiment="broken", tags={}, params={}) as run:
-        raise problem
-    assert stored(root, run.run_id).info.status == "FAILED"
 
 
 def test_a_registered_model_comes_back_byte_for_byte(registry: ModelRegistry, root: Path) -> None:
@@ -141,26 +133,35 @@ def test_bytes_that_are_not_the_digest_s_are_neither_registered_nor_loaded(regis
 
 def test_a_process_killed_between_file_and_version_leaves_no_version_and_the_next_one_makes_it(tmp_path: Path) -> None:
     killed = in_another_process(tmp_path, "onnx", "killed")
-    run_id = killed.communicate(timeout=120)[0].strip()
+    killed.communicate(timeout=120)
     assert killed.returncode == -SIGKILL
     registry = ModelRegistry(tmp_path)
     assert registry.versions("race") == []
-    assert stored(tmp_path, run_id).info.status == "RUNNING"
-    assert registry.close_stale_runs("race") == [run_id]
-    assert stored(tmp_path, run_id).info.status == "KILLED"
     assert register(registry, "race", b"onnx") == register(registry, "race", b"onnx") == 1
     assert registry.load("race", 1) == b"onnx"
 
 
-def test_a_run_in_progress_in_another_process_is_not_stale(tmp_path: Path) -> None:
-    other = in_another_process(tmp_path, "onnx", "waits")
-    assert other.stdout is not None
-    run_id = other.stdout.readline().strip()
-    registry = ModelRegistry(tmp_path)
-    assert registry.close_stale_runs("race") == []
-    other.communicate(timeout=120)
-    assert stored(tmp_path, run_id).info.status == "FINISHED"
-    assert registry.close_stale_runs("no such experiment") == []
+def test_only_running_runs_whose_dagster_run_is_over_are_stale(registry: ModelRegistry, root: Path) -> None:
+    over, lasting, ended, by_hand = (
+        new_run(registry, "stale", **tags).run_id
+        for tags in ({"dagster_run_id": "over"}, {"dagster_run_id": "lasts"}, {"dagster_run_id": "over"}, {})
+    )
+    registry.client.set_terminated(ended, "FAILED")
+    assert registry.close_stale_runs("stale", is_over=lambda run_id: run_id == "over") == [over]
+    statuses = [stored(root, run_id).info.status for run_id in (over, lasting, ended, by_hand)]
+    assert statuses == ["KILLED", "RUNNING", "FAILED", "RUNNING"]
+    assert registry.close_stale_runs("no such experiment", is_over=lambda _: True) == []
+
+
+def test_a_run_that_ends_while_it_is_looked_at_keeps_its_status(registry: ModelRegistry, root: Path) -> None:
+    run_id = new_run(registry, "ending", dagster_run_id="d1").run_id
+
+    def ends_now(_run_id: str) -> bool:
+        registry.client.set_terminated(run_id, "FINISHED")
+        return True
+
+    assert registry.close_stale_runs("ending", is_over=ends_now) == []
+    assert stored(root, run_id).info.status == "FINISHED"
 
 
 def test_two_processes_may_create_the_database_and_register_at_the_same_time(tmp_path: Path) -> None:
@@ -172,20 +173,12 @@ def test_two_processes_may_create_the_database_and_register_at_the_same_time(tmp
     assert {registry.load("race", version.version) for version in registry.versions("race")} == {b"one", b"two"}
 
 
-def test_a_process_killed_after_its_version_leaves_one_that_stands(tmp_path: Path) -> None:
-    killed = in_another_process(tmp_path, "onnx", "killed after")
-    run_id = killed.communicate(timeout=120)[0].strip()
-    registry = ModelRegistry(tmp_path)
-    assert registry.close_stale_runs("race") == [run_id]
-    assert register(registry, "race", b"onnx") == 1
-    assert [(version.version, version.run_id) for version in registry.versions("race")] == [(1, run_id)]
-
-
-def test_the_database_is_the_one_that_mlflow_makes_also_after_a_set_up_that_was_cut_short(tmp_path: Path) -> None:
-    SqlAlchemyStore(f"sqlite:///{tmp_path / 'plain.db'}", tmp_path.as_uri()).engine.dispose()
-    (tmp_path / "mlflow.db.new").write_bytes((tmp_path / "plain.db").read_bytes()[:20_000])
+def test_the_database_is_the_one_that_mlflow_makes_also_after_a_killed_set_up(tmp_path: Path) -> None:
+    client(tmp_path / "plain").search_experiments(max_results=1)
+    in_another_process(tmp_path, "onnx", "killed in set-up").communicate(timeout=120)
+    assert not (tmp_path / "mlflow.db").exists()
     ModelRegistry(tmp_path).prepare()
-    assert schema(tmp_path / "mlflow.db") == schema(tmp_path / "plain.db")
+    assert schema(tmp_path / "mlflow.db") == schema(tmp_path / "plain" / "mlflow.db")
 
 
 def schema(database: Path) -> set[tuple[object, ...]]:

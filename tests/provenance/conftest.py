@@ -23,7 +23,6 @@ from mlops_assets import explain_cli, names
 from mlops_assets.cli_arguments import Commands
 from mlops_assets.graph.compile import build_use_case
 from mlops_assets.graph.tables import build_io_managers
-from mlops_assets.graph.train_and_track import train_and_track
 from mlops_assets.ports.delta_tables import DeltaTables
 from mlops_assets.ports.deployment import Deployment
 from mlops_assets.ports.home import Home, read_environment
@@ -39,8 +38,10 @@ from mlops_assets.serving.web import Front
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, Search
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.stages.bless import GateVerdict, bless
+from mlops_assets.stages.train_and_track import train_and_track
 from mlops_assets.use_cases.airline import deliveries, package_folder
 from tests.integration.small_line import FIRST, LAST, NOBODY_LISTENS, SMALL, daily_assets
+from tests.ports.mlflow_runs import new_run
 
 TREES, NETWORK, SEARCHED = 1, 2, 3
 LINES = {
@@ -111,11 +112,12 @@ class Line:
             assert job.execute_in_process(asset_selection=training_set, instance=instance).success
 
     def train(self, use_case: UseCase) -> int:
-        run = dg.DagsterRun(job_name="training", run_id=f"{use_case.fingerprint('candidate')}-0000")
         version = str(self.tables.version(names.stage(SMALL.name, "training_set")))
-        versions = {"table.training_set": version, "table.validated.weather": "0"}
-        rows = self.training_set()
-        return train_and_track(use_case, rows, run=run, registry=self.registry, versions=versions, say=lambda _: None).version
+        about = {"dagster_run_id": f"{use_case.fingerprint('candidate')}-0000", "dagster_reason": "materialized by hand"}
+        made_from = {"table.training_set": version, "table.validated.weather": "0", **about}
+        rows, run = self.training_set(), new_run(self.registry, names.experiment(use_case.name))
+        said: dict[str, Any] = {"registry": self.registry, "made_from": made_from, "progress": lambda _line: None}
+        return train_and_track(use_case, rows, run=run, **said).version
 
     def promote(self, version: int) -> None:
         """Blessed, approved by a person, and alone in answering."""

@@ -1,6 +1,6 @@
 """Judging Budget: what the candidate cost to train and what its file weighs.
 
-Not here: the word (spec/gate.py) and the timing (graph/train_and_track.py).
+Not here: the word (spec/gate.py) and the timing (stages/train_and_track.py).
 """
 
 import math
@@ -9,8 +9,8 @@ from mlops_assets.spec.gate import Budget
 from mlops_assets.stages.evaluate import plain
 from mlops_assets.stages.gates.case import Case, Verdict
 from mlops_assets.stages.gates.wording import sentence
+from mlops_assets.stages.training_record import TRAIN_SECONDS
 
-TRAIN_SECONDS = "train_seconds"
 _ADVICE = "Shrink the trainer or the search, or widen the budget."
 _UNTIMED = "the candidate carries no time of its training. Train again."
 
