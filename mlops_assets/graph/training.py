@@ -16,8 +16,8 @@ from mlops_assets import names
 from mlops_assets.graph.mlflow_run import link_of, tracked_run
 from mlops_assets.graph.tables import DataFrame, LazyFrame
 from mlops_assets.graph.words import rows_as_table, said_of
+from mlops_assets.spec.gate import gate_names
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.stages.gate_names import gate_names
 
 if TYPE_CHECKING:
     from mlops_assets.ports.delta_tables import DeltaTables

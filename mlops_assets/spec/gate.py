@@ -1,5 +1,6 @@
-"""The rules that a candidate must pass. Not here: how they are measured (stages/gates/)."""
+"""The rules that a candidate must pass. How each is measured is in stages/gates/, one module per class."""
 
+from abc import ABC, abstractmethod
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -10,28 +11,56 @@ Metric = Literal["auc", "average_precision", "brier", "log_loss", "ece"]
 LOWER_IS_BETTER: frozenset[str] = frozenset({"brier", "log_loss", "ece"})
 
 
-class Floor(Word):
+class Gate(Word, ABC):
+    """One rule. To add one: a subclass here, a module in stages/gates/, and a line in JUDGES of stages/judge.py."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What the gate measures, without its bound, so that the name survives a new bound: `every_carrier_auc`."""
+
+
+def gate_names(gates: tuple[Gate, ...]) -> tuple[str, ...]:
+    """One unique name per gate, in order; a second gate that measures the same gets a number: `floor_auc_2`."""
+    names = [gate.name for gate in gates]
+    counts = [names[: index + 1].count(name) for index, name in enumerate(names)]
+    return tuple(name if count == 1 else f"{name}_{count}" for name, count in zip(names, counts, strict=True))
+
+
+class Floor(Gate):
     """The metric on the test rows reaches `bound` (for brier, log_loss and ece: stays at or below it)."""
 
     metric: Metric
     bound: float
 
+    @property
+    def name(self) -> str:
+        return f"floor_{self.metric}"
 
-class BeatsChampion(Word):
+
+class BeatsChampion(Gate):
     """Paired bootstrap on the same rows: better than the live champion with this confidence. Passes without a champion."""
 
     metric: Metric = "auc"
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
 
+    @property
+    def name(self) -> str:
+        return f"beats_champion_{self.metric}"
 
-class Calibrated(Word):
+
+class Calibrated(Gate):
     """Expected calibration error over `bins` equal-count bins stays at or below `max_ece`."""
 
     max_ece: float = Field(gt=0, lt=1)
     bins: int = Field(default=10, ge=2)
 
+    @property
+    def name(self) -> str:
+        return "calibrated"
 
-class EverySlice(Word):
+
+class EverySlice(Gate):
     """The metric reaches `bound` in every value of `column` with at least `min_rows` test rows of both classes."""
 
     column: str
@@ -39,21 +68,29 @@ class EverySlice(Word):
     bound: float
     min_rows: int = Field(default=200, ge=2)
 
+    @property
+    def name(self) -> str:
+        return f"every_{self.column}_{self.metric}"
 
-class NoSkew(Word):
-    """Of the answers that the Skew monitor compared last, at most `max_mismatch_rate` used a feature that is recomputed
-    otherwise: whoever trains on other features than are served learns another question. Passes below `min_rows` answers.
+
+class NoSkew(Gate):
+    """Of the answers in the Skew monitor's last comparison, at most `max_mismatch_rate` used a feature that is recomputed
+    differently: a model trained on other features than are served solves another problem. Passes below `min_rows` answers.
     """
 
     max_mismatch_rate: float = Field(default=0.001, ge=0, lt=1)
     min_rows: int = Field(default=100, ge=1)
 
+    @property
+    def name(self) -> str:
+        return "no_skew"
 
-class Robust(Word):
-    """The metric on the test rows falls by at most `max_drop` under each of four disturbances, and every answer stays finite.
 
-    Each number with Gaussian noise of `noise` standard deviations; a share `missing` of the values of each input gone; as
-    many of each category unseen before; as many of each number far outside of the range that was learned from.
+class Robust(Gate):
+    """The metric on the test rows falls by at most `max_drop` under each of four perturbations, and every score stays finite.
+
+    Gaussian noise of `noise` standard deviations on every number; a share `missing` of the values of every input missing;
+    the same share of every category replaced by an unknown one; the same share of every number far out of the training range.
     """
 
     noise: float = Field(default=0.05, gt=0)
@@ -61,20 +98,28 @@ class Robust(Word):
     max_drop: float = Field(default=0.02, gt=0)
     metric: Metric = "auc"
 
+    @property
+    def name(self) -> str:
+        return f"robust_{self.metric}"
 
-class NoLeak(Word):
-    """Nothing that the model reads tells the label itself, or what is known only after the moment of the prediction.
+
+class NoLeak(Gate):
+    """No input of the model reveals the label, or anything known only after the prediction moment.
 
     No single input reaches an auc above `max_single_auc`; a random split is at most `max_split_gap` of auc better than
-    the split by time; no feature is newer than the prediction or the label. For scale: the delay of a departure tells its
+    the split by time; no feature is newer than the prediction or the label. For scale: the departure delay predicts a
     late arrival with an auc of 0.87 to 0.92, by month of 2013.
     """
 
     max_single_auc: float = Field(default=0.85, gt=0.5, le=1)
     max_split_gap: float = Field(default=0.05, gt=0)
 
+    @property
+    def name(self) -> str:
+        return "no_leak"
 
-class Fair(Word):
+
+class Fair(Gate):
     """The decisions of the test rows differ by at most `max_gap` between the values of `column`, which may be any column of
     the training rows and need not be an input.
 
@@ -87,32 +132,45 @@ class Fair(Word):
     metric: Literal["demographic_parity", "equalized_odds"] = "demographic_parity"
     min_rows: int = Field(default=200, ge=2)
 
+    @property
+    def name(self) -> str:
+        return f"fair_{self.column}_{self.metric}"
 
-class Latency(Word):
+
+class Latency(Gate):
     """99 of 100 calls of the warm ONNX model with `rows` rows take at most `p99_ms` milliseconds of one core."""
 
     p99_ms: float = Field(gt=0)
     rows: int = Field(default=1, ge=1)
 
+    @property
+    def name(self) -> str:
+        return f"latency_{self.rows}_rows" if self.rows > 1 else "latency"
 
-class Budget(Word):
+
+class Budget(Gate):
     """Training took at most `max_train_seconds`, its search included, and the model file is at most `max_megabytes` large."""
 
     max_train_seconds: float | None = Field(default=None, gt=0)
     max_megabytes: float | None = Field(default=None, gt=0)
 
+    @property
+    def name(self) -> str:
+        return "budget"
+
     @model_validator(mode="after")
     def _bounds_something(self) -> Self:
         if self.max_train_seconds is None and self.max_megabytes is None:
-            raise ValueError("no bound is given; legal: max_train_seconds, max_megabytes, or both. Give at least one.")
+            raise ValueError("no bound is declared; legal: max_train_seconds, max_megabytes, or both. Declare at least one.")
         return self
 
 
-class NoPii(Word):
+class NoPii(Gate):
     """No input of the model and no readable column of the prediction log is made from a column that a contract tags `pii`.
 
     The columns are followed through the views and `entity_rows`. Rows may be joined and grouped by a tagged key.
     """
 
-
-Gate = Floor | BeatsChampion | Calibrated | EverySlice | NoSkew | Robust | NoLeak | Fair | Latency | Budget | NoPii
+    @property
+    def name(self) -> str:
+        return "no_pii"

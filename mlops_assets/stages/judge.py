@@ -1,67 +1,55 @@
-"""Every gate speaks over one candidate: what was measured, against which bound, and the verdict in one sentence.
+"""Applies every declared gate to one candidate: JUDGES maps each gate class to the module that measures it."""
 
-Belongs here: which judge belongs to which word. Not here: the words (spec/gate.py), the judges (gates/), the gates' names
-(gate_names.py) and the evidence (evaluate.py).
-"""
+from collections.abc import Callable
+from typing import Any
 
-from mlops_assets.spec.gate import (
-    BeatsChampion,
-    Budget,
-    Calibrated,
-    EverySlice,
-    Fair,
-    Floor,
-    Gate,
-    Latency,
-    NoLeak,
-    NoPii,
-    NoSkew,
-    Robust,
+from mlops_assets.spec import gate as declared
+from mlops_assets.spec.gate import Gate, gate_names
+from mlops_assets.stages.evaluate import plain
+from mlops_assets.stages.gates import (
+    beats_champion,
+    budget,
+    calibrated,
+    every_slice,
+    fair,
+    floor,
+    latency,
+    no_leak,
+    no_pii,
+    no_skew,
+    robust,
 )
-from mlops_assets.stages.gate_names import gate_names
-from mlops_assets.stages.gates.beats_champion import judge_beats_champion
-from mlops_assets.stages.gates.budget import judge_budget
-from mlops_assets.stages.gates.calibrated import judge_calibrated
-from mlops_assets.stages.gates.case import Case, Verdict
-from mlops_assets.stages.gates.every_slice import judge_every_slice
-from mlops_assets.stages.gates.fair import judge_fair
-from mlops_assets.stages.gates.floor import judge_floor
-from mlops_assets.stages.gates.latency import judge_latency
-from mlops_assets.stages.gates.no_leak import judge_no_leak
-from mlops_assets.stages.gates.no_pii import judge_no_pii
-from mlops_assets.stages.gates.no_skew import judge_no_skew
-from mlops_assets.stages.gates.robust import judge_robust
+from mlops_assets.stages.gates.case import Case, Measurement, Verdict
+
+JUDGES: dict[type[Gate], Callable[[Any, Case], Measurement]] = {
+    declared.BeatsChampion: beats_champion.judge,
+    declared.Budget: budget.judge,
+    declared.Calibrated: calibrated.judge,
+    declared.EverySlice: every_slice.judge,
+    declared.Fair: fair.judge,
+    declared.Floor: floor.judge,
+    declared.Latency: latency.judge,
+    declared.NoLeak: no_leak.judge,
+    declared.NoPii: no_pii.judge,
+    declared.NoSkew: no_skew.judge,
+    declared.Robust: robust.judge,
+}
 
 
 def judge(gates: tuple[Gate, ...], case: Case) -> tuple[Verdict, ...]:
-    """One verdict per gate, in order.
-
-    Raises ValueError when a gate asks for a metric, a slice or a column that the case does not hold.
-    """
-    return tuple(_judged(gate, name, case) for gate, name in zip(gates, gate_names(gates), strict=True))
+    """One verdict per gate, in order. Raises ValueError when a gate reads a metric, slice or column that the case lacks."""
+    return tuple(_verdict(name, JUDGES[type(gate)](gate, case)) for gate, name in zip(gates, gate_names(gates), strict=True))
 
 
-def _judged(gate: Gate, name: str, case: Case) -> Verdict:  # noqa: PLR0911 - one for each word
-    match gate:
-        case Floor():
-            return judge_floor(gate, name, case)
-        case BeatsChampion():
-            return judge_beats_champion(gate, name, case)
-        case Calibrated():
-            return judge_calibrated(gate, name, case)
-        case EverySlice():
-            return judge_every_slice(gate, name, case)
-        case NoSkew():
-            return judge_no_skew(gate, name, case)
-        case Robust():
-            return judge_robust(gate, name, case)
-        case NoLeak():
-            return judge_no_leak(gate, name, case)
-        case Fair():
-            return judge_fair(gate, name, case)
-        case Latency():
-            return judge_latency(gate, name, case)
-        case Budget():
-            return judge_budget(gate, name, case)
-        case NoPii():
-            return judge_no_pii(gate, name, case)
+def _verdict(name: str, measurement: Measurement) -> Verdict:
+    message = f"{name} · {measurement.message.removesuffix('.')}."
+    return Verdict(
+        gate=name,
+        passed=measurement.passed,
+        measured=measurement.value.value,
+        low=measurement.value.low,
+        high=measurement.value.high,
+        bound=measurement.bound,
+        message=message if measurement.passed or not measurement.advice else f"{message} {measurement.advice}",
+        evidence=plain(measurement.evidence),
+    )

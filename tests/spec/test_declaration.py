@@ -58,7 +58,7 @@ ILLEGAL: list[tuple[Callable[[], Any], tuple[str, ...]]] = [
     (lambda: USE_CASE.but(gate=()), ("flight_delay", "'gate'", "does not exist", "gates", "Remove or rename")),
     (lambda: UseCase(name="empty"), ("empty", "'owner'", "missing", "required", "Add it")),
     (lambda: Floor(metric="auc_roc", bound=0.7), ("Floor", "metric", "'auc_roc'", "'average_precision'")),  # pyright: ignore[reportArgumentType]
-    (Budget, ("Budget", "no bound is given", "max_train_seconds, max_megabytes", "Give at least one")),
+    (Budget, ("Budget", "no bound is declared", "max_train_seconds, max_megabytes", "Declare at least one")),
     (lambda: Latency(p99_ms=0), ("Latency", "p99_ms", "0", "greater than 0")),
     (lambda: Fair(column="sex", max_gap=0.1, metric="parity"), ("Fair", "metric", "'parity'", "'demographic_parity' or 'equalized_odds'")),  # pyright: ignore[reportArgumentType]
     (lambda: TimeSplit(test=0 * A_DAY, validation=A_DAY), ("TimeSplit", "test", "greater than")),

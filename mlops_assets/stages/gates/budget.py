@@ -1,37 +1,26 @@
-"""Judging Budget: what the candidate cost to train and what its file weighs.
-
-Not here: the word (spec/gate.py) and the timing (stages/train_and_track.py).
-"""
+"""Judges Budget: training time and model file size."""
 
 import math
 
 from mlops_assets.spec.gate import Budget
-from mlops_assets.stages.evaluate import plain
-from mlops_assets.stages.gates.case import Case, Verdict
-from mlops_assets.stages.gates.wording import sentence
+from mlops_assets.stages.gates.case import Case, Measurement
+from mlops_assets.stages.metrics import Interval
 from mlops_assets.stages.training_record import TRAIN_SECONDS
 
-_ADVICE = "Shrink the trainer or the search, or widen the budget."
-_UNTIMED = "the candidate carries no time of its training. Train again."
 
-
-def judge_budget(gate: Budget, name: str, case: Case) -> Verdict:
-    """`measured` is the largest share of a bound that is used up, nan where the candidate says no training time."""
-    used = {"train_seconds": _train_seconds(case), "megabytes": len(case.onnx) / 1e6}
+def judge(gate: Budget, case: Case) -> Measurement:
+    """Measures the largest used share of a bound; nan, and no pass, when the candidate has no training time."""
+    used = {"train_seconds": float(case.training.get(TRAIN_SECONDS, "nan")), "megabytes": len(case.onnx) / 1e6}
     bounds = {"train_seconds": gate.max_train_seconds, "megabytes": gate.max_megabytes}
-    shares = {what: used[what] / bound for what, bound in bounds.items() if bound is not None}
-    measured = math.nan if any(map(math.isnan, shares.values())) else max(shares.values())  # max() may pass over a nan
-    passed = measured <= 1
-    said = ", ".join(f"{used[what]:,.4g} of {bounds[what]:,.4g} {what.replace('_', ' ')}" for what in shares)
-    return Verdict(
-        gate=name,
-        passed=passed,
-        measured=measured,
+    shares = {name: used[name] / bound for name, bound in bounds.items() if bound is not None}
+    timed = not any(map(math.isnan, shares.values()))
+    share = max(shares.values()) if timed else math.nan
+    amounts = ", ".join(f"{used[name]:,.4g} of {bounds[name]:,.4g} {name.replace('_', ' ')}" for name in shares)
+    return Measurement(
+        passed=share <= 1,
+        value=Interval(share, math.nan, math.nan),
         bound=1.0,
-        message=f"{name} · {_UNTIMED}" if math.isnan(measured) else sentence(name, said, passed=passed, advice=_ADVICE),
-        evidence=plain({"shares": shares, "bounds": bounds, **used}),
+        message=amounts if timed else "the candidate has no training time",
+        advice="Shrink the trainer or the search, or widen the budget." if timed else "Train again.",
+        evidence={"shares": shares, "bounds": bounds, **used},
     )
-
-
-def _train_seconds(case: Case) -> float:
-    return float(case.training.get(TRAIN_SECONDS, "nan"))

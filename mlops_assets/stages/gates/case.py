@@ -1,8 +1,4 @@
-"""What lies before the judges, and what they answer: Case and Verdict.
-
-Belongs here: the two values that every gate shares. Not here: how one gate judges (its own module beside this one), the
-wording of verdicts (wording.py) and the dispatch (stages/judge.py).
-"""
+"""The values that all gates share: the Case that they read, the Measurement that each returns, the final Verdict."""
 
 import math
 from dataclasses import dataclass
@@ -12,13 +8,15 @@ import polars as pl
 
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.stages.evaluate import Evaluation, plain
-from mlops_assets.stages.metrics import Array
+from mlops_assets.stages.metrics import Array, Interval
 from mlops_assets.stages.signature import Signature
 from mlops_assets.stages.skew import Parity
 
+UNDEFINED = Interval(math.nan, math.nan, math.nan)
+
 
 class Model(Protocol):
-    """A model that answers, as stages/score.py opens it."""
+    """An opened model, as in stages/score.py."""
 
     @property
     def signature(self) -> Signature: ...
@@ -30,12 +28,12 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class Case:
-    """One candidate before its judges: the evidence, the rows it was made from, and the model itself.
+    """One candidate: its evaluation, the rows behind it, and the model itself.
 
     `rows` are the n test rows with all inputs; `truth` (0 or 1), `candidate` and `champion` (probabilities; None without a
     champion) have shape (n,). `parity` is the newest comparison of served with recomputed features, None before the first.
     `model` and `onnx` are the candidate, opened and in bytes. `training_rows` are the rows of all splits: `split`, the
-    label, event_timestamp and the inputs. `training` says how the candidate was made, as the blessing will sign it.
+    label, event_timestamp and the inputs. `training` records how the candidate was made, as the blessing will sign it.
     """
 
     evaluation: Evaluation
@@ -53,17 +51,32 @@ class Case:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """One gate's answer. `measured` is nan where it is undefined (which never passes) or where nothing was to measure.
+class Measurement:
+    """What one gate measured. `value` is nan where it is undefined (never a pass) or where there was nothing to measure.
 
-    `low` and `high` are the interval of what was measured, nan where there is none. `evidence` holds plain JSON-able values.
+    `message` compares value and bound, without a final full stop; `advice` follows it when the gate did not pass.
+    """
+
+    passed: bool
+    bound: float
+    message: str
+    evidence: dict[str, Any]
+    value: Interval = UNDEFINED
+    advice: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A measurement under its gate's name. `low` and `high` are its interval, nan where there is none.
+
+    `evidence` holds plain JSON-able values.
     """
 
     gate: str
     passed: bool
-    measured: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
+    measured: float
+    low: float
+    high: float
     bound: float
     message: str
     evidence: dict[str, Any]

@@ -1,7 +1,6 @@
-"""Judging Fair: decisions that do not depend on which group a row belongs to. Opens fairlearn.
+"""Judges Fair: decisions that do not depend on which group a row belongs to. Imports fairlearn in a function.
 
-Belongs here: the gaps between groups and their interval. Not here: the word (spec/gate.py) and quality within each group
-(every_slice.py).
+Quality within each group is in every_slice.py.
 """
 
 from typing import Any, cast
@@ -10,9 +9,7 @@ import numpy as np
 import polars as pl
 
 from mlops_assets.spec.gate import Fair
-from mlops_assets.stages.evaluate import plain
-from mlops_assets.stages.gates.case import Case, Verdict
-from mlops_assets.stages.gates.wording import sentence
+from mlops_assets.stages.gates.case import Case, Measurement
 from mlops_assets.stages.metrics import Array, Interval
 
 RATES = {"demographic_parity": ("selection_rate",), "equalized_odds": ("true_positive_rate", "false_positive_rate")}
@@ -26,31 +23,28 @@ RESAMPLES = 1000
 Rates = dict[str, dict[str, float]]
 
 
-def judge_fair(gate: Fair, name: str, case: Case) -> Verdict:
-    """`measured` is the largest gap of a rate between two groups, nan where fewer than two can be compared.
+def judge(gate: Fair, case: Case) -> Measurement:
+    """Measures the largest gap of a rate between two groups; fewer than two comparable groups are no pass.
 
     Raises ValueError when the rows lack the column.
     """
-    counts = _decisions(gate, name, case)
+    counts = _decisions(gate, case)
     compared, skipped = _compared(gate, counts)
     if compared["group"].n_unique() < 2:
-        return _incomparable(gate, name, counts)
+        return _incomparable(gate, counts["group"].n_unique())
     rates = group_rates(compared)
     rate, lowest, highest = _widest(rates, gate)
-    found = gap_interval(compared, gate.metric, seed=case.seed)
-    passed = found.value <= gate.max_gap
-    said = f"{SHOWN[rate]} is {rates[highest][rate]:.3f} for {highest} and {rates[lowest][rate]:.3f} for {lowest}: "
-    said += f"gap {found} {'stays within' if passed else 'is above'} {gate.max_gap:.3f}. {skipped} skipped as too small"
-    advice = f"Look at the rows of {highest} and {lowest}, and for inputs that stand in for {gate.column}."
-    return Verdict(
-        gate=name,
+    gap = gap_interval(compared, gate.metric, seed=case.seed)
+    passed = gap.value <= gate.max_gap
+    message = f"{SHOWN[rate]} is {rates[highest][rate]:.3f} for {highest} and {rates[lowest][rate]:.3f} for {lowest}: "
+    message += f"gap {gap} {'stays within' if passed else 'is above'} {gate.max_gap:.3f}. {skipped} skipped as too small"
+    return Measurement(
         passed=passed,
-        measured=found.value,
-        low=found.low,
-        high=found.high,
+        value=gap,
         bound=gate.max_gap,
-        message=sentence(name, said, passed=passed, advice=advice),
-        evidence=plain({"column": gate.column, "metric": gate.metric, "rate": rate, "skipped": skipped, "groups": rates}),
+        message=message,
+        advice=f"Look at the rows of {highest} and {lowest}, and for inputs that stand in for {gate.column}.",
+        evidence={"column": gate.column, "metric": gate.metric, "rate": rate, "skipped": skipped, "groups": rates},
     )
 
 
@@ -72,7 +66,7 @@ def group_rates(counts: pl.DataFrame) -> Rates:
     )
     by_group = cast(dict[str, dict[str, float]], cast(Any, frame.by_group).to_dict("index"))
     rows = dict(counts.group_by("group").agg(pl.col("rows").sum()).iter_rows())
-    return {group: {"rows": rows[group], **found} for group, found in sorted(by_group.items())}
+    return {group: {"rows": rows[group], **of_group} for group, of_group in sorted(by_group.items())}
 
 
 def gap_interval(counts: pl.DataFrame, metric: str, *, seed: int, resamples: int = RESAMPLES) -> Interval:
@@ -105,12 +99,12 @@ def _gaps(cells: Array, metric: str) -> Array:
     return (np.nanmax(rates, axis=1) - np.nanmin(rates, axis=1)).max(axis=-1)
 
 
-def _decisions(gate: Fair, name: str, case: Case) -> pl.DataFrame:
-    """Counts of the test rows by group, truth and decision; those whose group is not known belong to none."""
+def _decisions(gate: Fair, case: Case) -> pl.DataFrame:
+    """Counts of the test rows by group, truth and decision; rows without a group are left out."""
     if gate.column not in case.rows.columns:
-        held = ", ".join(case.rows.columns)
+        columns = ", ".join(case.rows.columns)
         raise ValueError(
-            f"{name} · the training rows have no column {gate.column!r}; they have: {held}. Add it to a feature view."
+            f"{gate.name} · the training rows have no column {gate.column!r}; they have: {columns}. Add it to a feature view."
         )
     rows = pl.DataFrame(
         {
@@ -136,14 +130,12 @@ def _widest(rates: Rates, gate: Fair) -> tuple[str, str, str]:
     return rate, ends[rate][0], ends[rate][-1]
 
 
-def _incomparable(gate: Fair, name: str, counts: pl.DataFrame) -> Verdict:
-    values = counts["group"].n_unique()
+def _incomparable(gate: Fair, values: int) -> Measurement:
     both = " of both classes" if gate.metric == "equalized_odds" else ""
-    said = f"fewer than two of {values} values of {gate.column} have {gate.min_rows} rows{both}"
-    return Verdict(
-        gate=name,
+    return Measurement(
         passed=False,
         bound=gate.max_gap,
-        message=sentence(name, said, passed=False, advice="Widen split.test."),
+        message=f"fewer than two of {values} values of {gate.column} have {gate.min_rows} rows{both}",
+        advice="Widen split.test.",
         evidence={"column": gate.column, "metric": gate.metric, "groups": {}},
     )

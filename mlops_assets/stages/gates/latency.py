@@ -1,7 +1,6 @@
-"""Judging Latency: the model file timed in a fresh process of its own, warm, on one thread.
+"""Judges Latency: the model file timed in a fresh process, warm, on one thread (the calls are in time_model.py).
 
-Belongs here: that process and what its times mean. Not here: the word (spec/gate.py), the calls (time_model.py), and how
-long the service takes, with its queues and look-ups, which the rollout watches.
+The latency of the service, with its queues and look-ups, is watched by the rollout.
 """
 
 import json
@@ -16,50 +15,47 @@ import numpy as np
 from scipy.stats import binom
 
 from mlops_assets.spec.gate import Latency
-from mlops_assets.stages.gates.case import Case, Verdict
-from mlops_assets.stages.gates.wording import sentence
+from mlops_assets.stages.gates.case import Case, Measurement
 from mlops_assets.stages.metrics import Array, Interval
 
 CALL_SECONDS, CHILD_SECONDS = 2.0, 30.0
-"""How long calls are made, and how long the whole process may take; it starts in about 0.5 s."""
+"""Time for the calls, and the limit of the whole process, which starts in about 0.5 s."""
 DISTINCT_ROWS = 1000
 Times = dict[str, Array]
-_ADVICE = "Take a smaller model, or fewer rows a call."
 
 
 class Untimed(RuntimeError):
     """The process that times a model ended without times."""
 
 
-def judge_latency(gate: Latency, name: str, case: Case) -> Verdict:
-    """`measured` is the 99th percentile of what a call takes of one core, in ms. Six busy neighbours on two cores raise it
-    from 4.5 to 5.5, and the time by the clock from 18 to 113. A process that crashes or takes too long has not passed.
+def judge(gate: Latency, case: Case) -> Measurement:
+    """Measures the 99th percentile of one call's time on one core, in ms. Six busy neighbours on two cores raise it
+    from 4.5 to 5.5, and the wall-clock time from 18 to 113. A process that crashes or takes too long does not pass.
     """
     matrix = case.model.signature.encode(case.rows.head(max(DISTINCT_ROWS, gate.rows)))
     try:
         times = timed(case.onnx, matrix, rows=gate.rows)
     except Untimed as error:
-        return _untimed(gate, name, str(error))
-    found = p99(times["core_ms"])
-    passed = found.value <= gate.p99_ms
-    calls = f"{len(times['core_ms'])} calls of {gate.rows} rows"
-    said = f"p99 {_shown(found)} ms of one core over {calls} {'stays within' if passed else 'is above'} {gate.p99_ms:g} ms"
-    return Verdict(
-        gate=name,
+        evidence = {"calls": 0, "rows": gate.rows, "error": str(error)}
+        advice = "Run the model file by hand."
+        return Measurement(passed=False, bound=gate.p99_ms, message=str(error), advice=advice, evidence=evidence)
+    measured, calls = p99(times["core_ms"]), len(times["core_ms"])
+    passed = measured.value <= gate.p99_ms
+    message = f"p99 {_shown(measured)} ms of one core over {calls} calls of {gate.rows} rows"
+    return Measurement(
         passed=passed,
-        measured=found.value,
-        low=found.low,
-        high=found.high,
+        value=measured,
         bound=gate.p99_ms,
-        message=sentence(name, said, passed=passed, advice=_ADVICE),
-        evidence={"calls": len(times["core_ms"]), "rows": gate.rows} | _quantiles(times),
+        message=f"{message} {'stays within' if passed else 'is above'} {gate.p99_ms:g} ms",
+        advice="Take a smaller model, or fewer rows a call.",
+        evidence={"calls": calls, "rows": gate.rows} | _quantiles(times),
     )
 
 
 def timed(onnx: bytes, matrix: Array, *, rows: int, timeout: float = CHILD_SECONDS) -> Times:
     """What each call of the model with `rows` of the rows in `matrix` (n, inputs) took, in ms: core_ms and clock_ms.
 
-    Raises Untimed with what the process said when it crashes, and when it takes longer than `timeout` seconds.
+    Raises Untimed with the last line of stderr when the process crashes, and when it takes longer than `timeout` seconds.
     """
     with TemporaryDirectory() as folder:
         model, inputs = Path(folder) / "model.onnx", Path(folder) / "rows.npy"
@@ -72,8 +68,8 @@ def timed(onnx: bytes, matrix: Array, *, rows: int, timeout: float = CHILD_SECON
         except subprocess.TimeoutExpired:
             raise Untimed(f"no {rows}-row calls were timed within {timeout:g} s") from None
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise Untimed(f"the process ended with {done.returncode}: {said[-1] if said else 'without a word'}")
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise Untimed(f"the process ended with {done.returncode}: {lines[-1] if lines else 'no message'}")
     return {name: np.array(values) for name, values in json.loads(done.stdout).items()}
 
 
@@ -91,22 +87,12 @@ def p99(times: Array) -> Interval:
 
 def _quantiles(times: Times) -> dict[str, float]:
     shares = {"p50": 0.5, "p99": 0.99}
-    return {f"{name}_{said}": _quantile(values, share) for name, values in times.items() for said, share in shares.items()}
+    return {f"{name}_{label}": _quantile(values, share) for name, values in times.items() for label, share in shares.items()}
 
 
 def _quantile(times: Array, share: float) -> float:
     return float(np.quantile(times, share, method="inverted_cdf"))
 
 
-def _shown(found: Interval) -> str:
-    return f"{found.value:.3f} (at least {found.low:.3f})" if math.isnan(found.high) else str(found)
-
-
-def _untimed(gate: Latency, name: str, why: str) -> Verdict:
-    return Verdict(
-        gate=name,
-        passed=False,
-        bound=gate.p99_ms,
-        message=sentence(name, why, passed=False, advice="Try the model file by hand."),
-        evidence={"calls": 0, "rows": gate.rows, "said": why},
-    )
+def _shown(measured: Interval) -> str:
+    return f"{measured.value:.3f} (at least {measured.low:.3f})" if math.isnan(measured.high) else str(measured)

@@ -1,27 +1,22 @@
-"""Judging NoLeak: whether the candidate reads the answer, or what is known only after the moment of the prediction.
-
-Not here: the word (spec/gate.py) and the three signs of a leak (stages/leak.py).
-"""
+"""Judges NoLeak: the candidate reads the label, or what is known only after the prediction (stages/leak.py measures)."""
 
 import math
 from dataclasses import dataclass
 
 from mlops_assets.spec.gate import NoLeak
-from mlops_assets.stages.evaluate import plain
-from mlops_assets.stages.gates.case import Case, Verdict
-from mlops_assets.stages.gates.wording import sentence
+from mlops_assets.stages.gates.case import Case, Measurement
 from mlops_assets.stages.leak import FEWEST, NewerFeatures, SingleInput, SplitGap, explain_alone, newer_features, split_gap
 from mlops_assets.stages.metrics import Interval
 
-BLIND = 0.5  # the auc of an input that says nothing
+BLIND = 0.5  # the auc of an input without information
 
 
 @dataclass(frozen=True)
 class _Sign:
-    """One sign of a leak: `used` is the part of what is allowed that was found, above 1 for a leak; nan for undefined."""
+    """One sign of a leak: `used` is the used part of what is allowed, above 1 for a leak; nan when undefined."""
 
     used: Interval
-    said: str
+    message: str
     advice: str
 
     @property
@@ -29,8 +24,8 @@ class _Sign:
         return not self.used.value <= 1
 
 
-def judge_no_leak(gate: NoLeak, name: str, case: Case) -> Verdict:
-    """`measured` is the largest of three parts of what is allowed, so that 1 is the bound and more than 1 a leak.
+def judge(gate: NoLeak, case: Case) -> Measurement:
+    """Measures the largest of three used parts of what is allowed, so that 1 is the bound and more than 1 a leak.
 
     Of one input: (auc - 0.5) / (max_single_auc - 0.5). Of the splits: (auc of the random split - auc of the split by
     time) / max_split_gap. Of moments: 0, or 1 + the share of rows with a newer feature. nan, and no pass, where rows of
@@ -42,30 +37,22 @@ def judge_no_leak(gate: NoLeak, name: str, case: Case) -> Verdict:
     newer = newer_features(case.training_rows)
     signs = (_of_input(gate, alone[0]), _of_splits(gate, gap), _of_moments(newer))
     leaking = [sign for sign in signs if sign.leaks]
-    found = max(signs, key=lambda sign: math.inf if math.isnan(sign.used.value) else sign.used.value).used
-    return Verdict(
-        gate=name,
+    return Measurement(
         passed=not leaking,
-        measured=found.value,
-        low=found.low,
-        high=found.high,
+        value=max(signs, key=lambda sign: math.inf if math.isnan(sign.used.value) else sign.used.value).used,
         bound=1.0,
-        message=sentence(
-            name,
-            "; ".join(sign.said for sign in leaking or signs),
-            passed=not leaking,
-            advice=" ".join(sign.advice for sign in leaking),
-        ),
-        evidence=plain({"inputs": {one.name: one.auc for one in alone}, "splits": vars(gap), "moments": vars(newer)}),
+        message="; ".join(sign.message for sign in leaking or signs),
+        advice=" ".join(sign.advice for sign in leaking),
+        evidence={"inputs": {one.name: one.auc for one in alone}, "splits": vars(gap), "moments": vars(newer)},
     )
 
 
 def _of_input(gate: NoLeak, most: SingleInput) -> _Sign:
     allowed = gate.max_single_auc - BLIND
-    said = f"{most.name} alone has auc {most.auc:.3f}, {_beside(most.auc, gate.max_single_auc)}"
+    message = f"{most.name} alone has auc {most.auc:.3f}, {_side(most.auc, gate.max_single_auc)}"
     return _Sign(
         Interval(*((auc - BLIND) / allowed for auc in (most.auc, most.low, most.high))),
-        f"no input could be tried alone: {FEWEST} test rows of each class are needed" if math.isnan(most.auc) else said,
+        f"no input could be tried alone: {FEWEST} test rows of each class are needed" if math.isnan(most.auc) else message,
         f"Is {most.name} known at the moment of the prediction? If not, leave it out; if so, raise max_single_auc."
         if most.auc > gate.max_single_auc
         else "Widen split.test.",
@@ -73,12 +60,12 @@ def _of_input(gate: NoLeak, most: SingleInput) -> _Sign:
 
 
 def _of_splits(gate: NoLeak, gap: SplitGap) -> _Sign:
-    said = f"a random split has auc {gap.random:.3f}, the split by time {gap.by_time:.3f}: "
-    said += f"a gap of {gap.gap:+.3f}, {_beside(gap.gap, gate.max_split_gap)}"
+    message = f"a random split has auc {gap.random:.3f}, the split by time {gap.by_time:.3f}: "
+    message += f"a gap of {gap.gap:+.3f}, {_side(gap.gap, gate.max_split_gap)}"
     return _Sign(
-        Interval(*(each / gate.max_split_gap for each in (gap.gap, gap.low, gap.high))),
-        f"the splits could not be compared: {FEWEST} rows of each class are needed in each part" if math.isnan(gap.gap) else said,
-        "Rows of one moment tell of each other: look for an input that names the day or the group of a row."
+        Interval(*(value / gate.max_split_gap for value in (gap.gap, gap.low, gap.high))),
+        f"the splits could not be compared: every part needs {FEWEST} rows of each class" if math.isnan(gap.gap) else message,
+        "Rows of one moment resemble each other: look for an input that identifies the day or the group of a row."
         if gap.gap > gate.max_split_gap
         else "Widen split.test.",
     )
@@ -90,5 +77,5 @@ def _of_moments(newer: NewerFeatures) -> _Sign:
     return _Sign(Interval(used, used, used), newer.sentence(), advice)
 
 
-def _beside(found: float, bound: float) -> str:
-    return f"{'above' if found > bound else 'within'} {bound:g}"
+def _side(value: float, bound: float) -> str:
+    return f"{'above' if value > bound else 'within'} {bound:g}"

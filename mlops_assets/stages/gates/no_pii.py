@@ -1,41 +1,40 @@
-"""Judging NoPii: personal data reaches neither the model nor the readable part of the prediction log.
+"""Judges NoPii: personal data reaches neither the model nor the readable part of the prediction log.
 
-Not here: the word (spec/gate.py) and how columns are followed (stages/lineage.py).
+How columns are followed is in stages/lineage.py.
 """
 
+import math
 from collections.abc import Sequence
 
 from mlops_assets.spec.gate import NoPii
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.stages.gates.case import Case, Verdict
-from mlops_assets.stages.gates.wording import sentence
+from mlops_assets.stages.gates.case import Case, Measurement
 from mlops_assets.stages.lineage import MOMENT, Made, made_by_request, made_by_views, tagged
+from mlops_assets.stages.metrics import Interval
 
-_ADVICE = "Leave these out, or make them from columns that are not tagged."
 
-
-def judge_no_pii(gate: NoPii, name: str, case: Case) -> Verdict:
-    """`measured` is how many inputs and readable log columns are made from tagged columns, keys not counted.
+def judge(gate: NoPii, case: Case) -> Measurement:
+    """Measures how many inputs and readable log columns are made from tagged columns; keys do not count.
 
     Raises ValueError for an input that no declared transform makes.
     """
     use_case = case.use_case
     pii = tagged(use_case)
     of_views, of_request = made_by_views(use_case), made_by_request(use_case)
-    inputs = _taken(use_case.features.inputs, of_request | of_views, name)
-    logged = _taken(_readable_in_the_log(use_case), of_views | of_request, name)
-    carrying = {each: sorted(one.values & pii.keys()) for each, one in (inputs | logged).items() if one.values & pii.keys()}
-    return Verdict(
-        gate=name,
+    inputs = _taken(use_case.features.inputs, of_request | of_views, gate.name)
+    logged = _taken(_readable_in_the_log(use_case), of_views | of_request, gate.name)
+    carrying = {name: sorted(one.values & pii.keys()) for name, one in (inputs | logged).items() if one.values & pii.keys()}
+    return Measurement(
         passed=not carrying,
-        measured=float(len(carrying)),
+        value=Interval(float(len(carrying)), math.nan, math.nan),
         bound=0.0,
-        message=sentence(name, _said(carrying, inputs, pii), passed=not carrying, advice=_ADVICE),
+        message=_message(carrying, inputs, pii),
+        advice="Leave these out, or make them from columns that are not tagged.",
         evidence={
             "tagged": pii,
             "carrying": carrying,
-            "inputs": {each: _told(one) for each, one in inputs.items()},
-            "log": {each: _told(one) for each, one in logged.items()},
+            "inputs": {name: _sources(one) for name, one in inputs.items()},
+            "log": {name: _sources(one) for name, one in logged.items()},
         },
     )
 
@@ -58,7 +57,7 @@ def _readable_in_the_log(use_case: UseCase) -> list[str]:
     return [name for name in dict.fromkeys((MOMENT, *features.request, *features.inputs)) if name not in hidden]
 
 
-def _said(carrying: dict[str, list[str]], inputs: dict[str, Made], pii: dict[str, str]) -> str:
+def _message(carrying: dict[str, list[str]], inputs: dict[str, Made], pii: dict[str, str]) -> str:
     if carrying:
         where = {each: "input" if each in inputs else "log column" for each in carrying}
         return "; ".join(f"{where[each]} {each} is made from {', '.join(sources)}" for each, sources in carrying.items())
@@ -67,5 +66,5 @@ def _said(carrying: dict[str, list[str]], inputs: dict[str, Made], pii: dict[str
     return f"none of {len(inputs)} inputs and no readable column of the log is made from {', '.join(pii)}"
 
 
-def _told(made: Made) -> dict[str, list[str]]:
+def _sources(made: Made) -> dict[str, list[str]]:
     return {"values": sorted(made.values), "keys": sorted(made.keys)}

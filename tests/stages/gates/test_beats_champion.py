@@ -26,14 +26,14 @@ def test_a_clearly_better_candidate_beats_the_champion(trial: Any, metric: Any) 
     verdict = case.but(probability=case.nature).verdict(BeatsChampion(metric=metric), champion=1 - case.nature)
     assert verdict.passed
     assert verdict.measured > 0
-    assert "beside champion 7 on the same rows" in verdict.message
+    assert "against champion 7 on the same rows" in verdict.message
 
 
 def test_a_candidate_that_answers_alike_is_no_better(trial: Any) -> None:
     case = trial()
     verdict = case.verdict(AUC, champion=case.probability)
     assert not verdict.passed
-    assert verdict.message.startswith("beats_champion_auc · no better: auc +0.0000 beside champion 7")
+    assert verdict.message.startswith("beats_champion_auc · no better: auc +0.0000 against champion 7")
     assert verdict.message.endswith("Keep the champion; train on newer rows or change the trainer.")
 
 

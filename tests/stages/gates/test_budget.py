@@ -47,7 +47,7 @@ def test_the_message_says_what_was_used_of_what(trial: Any) -> None:
 def test_a_candidate_without_its_time_is_no_pass_however_small(trial: Any) -> None:
     verdict = judged(trial, Budget(max_train_seconds=40, max_megabytes=100), seconds=None)
     assert not verdict.passed and math.isnan(verdict.measured)
-    assert verdict.message == "budget · the candidate carries no time of its training. Train again."
+    assert verdict.message == "budget · the candidate has no training time. Train again."
     json.dumps(verdict.to_dict(), allow_nan=False)
 
 

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import typing
 from typing import Any
 
 from mlops_assets.spec.gate import (
@@ -19,8 +18,9 @@ from mlops_assets.spec.gate import (
     NoPii,
     NoSkew,
     Robust,
+    gate_names,
 )
-from mlops_assets.stages.gate_names import gate_name, gate_names
+from mlops_assets.stages.judge import JUDGES
 
 GATES: tuple[Gate, ...] = (
     Floor(metric="auc", bound=0.7),
@@ -57,12 +57,12 @@ def test_each_gate_is_named_by_what_it_measures() -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9_]+", name) for name in gate_names(GATES))
 
 
-def test_every_word_has_a_name() -> None:
-    assert {type(gate) for gate in GATES} == set(typing.get_args(Gate))
+def test_every_gate_has_a_judge_and_an_example_here() -> None:
+    assert {type(gate) for gate in GATES} == set(JUDGES) == set(Gate.__subclasses__())
 
 
 def test_a_name_survives_a_new_bound() -> None:
-    assert gate_name(Floor(metric="auc", bound=0.9)) == gate_name(GATES[0])
+    assert Floor(metric="auc", bound=0.9).name == GATES[0].name
 
 
 def test_gates_that_measure_the_same_are_numbered() -> None:
@@ -78,5 +78,5 @@ def test_the_verdicts_come_in_the_order_and_under_the_names_of_the_gates(trial: 
 
 def test_asking_for_names_loads_no_heavy_library() -> None:
     heavy = "{'numpy', 'polars', 'sklearn', 'torch', 'feast', 'mlflow', 'evidently', 'matplotlib', 'scipy', 'pandas'}"
-    code = f"import sys, mlops_assets.stages.gate_names; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, mlops_assets.spec.gate; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

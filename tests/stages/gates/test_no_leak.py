@@ -12,7 +12,7 @@ import pytest
 from mlops_assets.spec.gate import NoLeak
 from mlops_assets.spec.training import HistGradientBoosting
 from mlops_assets.stages.gates.case import Case, Verdict
-from mlops_assets.stages.gates.no_leak import judge_no_leak
+from mlops_assets.stages.judge import judge
 from mlops_assets.stages.train import fit
 from mlops_assets.use_cases.airline import deliveries, package_folder
 from mlops_assets.use_cases.flight_delay import USE_CASE
@@ -54,7 +54,7 @@ def candidate(rows: pl.DataFrame, *more: str, categorical: tuple[str, ...] = CAT
 
 
 def verdict(case: Case, gate: NoLeak = GATE) -> Verdict:
-    found = judge_no_leak(gate, "no_leak", case)
+    found = judge((gate,), case)[0]
     json.dumps(found.to_dict(), allow_nan=False)
     assert found.passed == (found.measured <= found.bound == 1)
     return found
@@ -95,7 +95,7 @@ def test_an_input_that_names_the_day_is_stopped_by_the_random_split(flights: pl.
     rows = flights.with_columns(day=day.cast(pl.Float64), late=day.is_in(late_days).cast(pl.Int8))
     found = verdict(candidate(rows, "day"))
     assert not found.passed
-    assert "Rows of one moment tell of each other" in found.message
+    assert "Rows of one moment resemble each other" in found.message
     assert found.measured == pytest.approx(found.evidence["splits"]["gap"] / GATE.max_split_gap)
 
 

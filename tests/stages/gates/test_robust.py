@@ -15,10 +15,10 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from mlops_assets.spec.gate import Robust
 from mlops_assets.spec.training import HistGradientBoosting
-from mlops_assets.stages.disturb import Disturbances, spread_of
-from mlops_assets.stages.gates.case import Case
-from mlops_assets.stages.gates.robust import judge_robust
+from mlops_assets.stages.gates.case import Case, Verdict
+from mlops_assets.stages.judge import judge
 from mlops_assets.stages.onnx_file import seal
+from mlops_assets.stages.perturb import Perturbations, spread_of
 from mlops_assets.stages.signature import INPUT, OUTPUT, Signature
 from mlops_assets.stages.train import fit
 from tests.stages.gates.real_case import case_of
@@ -62,13 +62,17 @@ def led_by_wind() -> pl.DataFrame:
     return ROWS.with_columns(wind=wind, delay=pl.col("delay").fill_null(20.0), never=pl.lit(0.0), late=late)
 
 
-def worsened(case: Case, *, noise: float, share: float) -> dict[str, pl.DataFrame]:
+def judged(gate: Robust, case: Case) -> Verdict:
+    return judge((gate,), case)[0]
+
+
+def perturbed(case: Case, *, noise: float, share: float) -> dict[str, pl.DataFrame]:
     spread = spread_of(ROWS.filter(pl.col("split") != "test"), NUMERIC)
-    return Disturbances(spread, CATEGORICAL, noise=noise, share=share, seed=case.seed).of(case.rows)
+    return Perturbations(spread, CATEGORICAL, noise=noise, share=share, seed=case.seed).of(case.rows)
 
 
-def test_trees_pass_and_the_worst_disturbance_is_said_with_its_input(trees: Case) -> None:
-    verdict = judge_robust(Robust(max_drop=0.1), "robust_auc", trees)
+def test_trees_pass_and_the_worst_perturbation_is_said_with_its_input(trees: Case) -> None:
+    verdict = judged(Robust(max_drop=0.1), trees)
     assert verdict.passed
     worst, culprit = verdict.evidence["worst"], verdict.evidence["worst_input"]
     assert verdict.message.startswith(f"robust_auc · auc falls most under {worst}, by 0.0")
@@ -76,9 +80,9 @@ def test_trees_pass_and_the_worst_disturbance_is_said_with_its_input(trees: Case
     json.dumps(verdict.to_dict(), allow_nan=False)
 
 
-def test_the_worst_input_is_the_one_that_costs_most_when_it_alone_is_disturbed(trees: Case) -> None:
-    verdict = judge_robust(Robust(missing=0.5), "robust_auc", trees)
-    worse = worsened(trees, noise=0.05, share=0.5)[verdict.evidence["worst"]]
+def test_the_worst_input_is_the_one_that_costs_most_when_it_alone_is_perturbed(trees: Case) -> None:
+    verdict = judged(Robust(missing=0.5), trees)
+    worse = perturbed(trees, noise=0.05, share=0.5)[verdict.evidence["worst"]]
     alone = {name: trees.model.predict(trees.rows.with_columns(worse[name])) for name in (*NUMERIC, *CATEGORICAL)}
     before = roc_auc_score(trees.truth, trees.candidate)
     costs = {name: before - roc_auc_score(trees.truth, after) for name, after in alone.items()}
@@ -92,22 +96,22 @@ def test_the_worst_input_is_the_one_that_costs_most_when_it_alone_is_disturbed(t
 def test_each_drop_is_what_scikit_learn_measures_before_and_after(
     trees: Case, metric: Any, oracle: Callable[[Any, Any], float], sign: int
 ) -> None:
-    verdict = judge_robust(Robust(metric=metric, noise=0.5, missing=0.2), "robust", trees)
-    worse = worsened(trees, noise=0.5, share=0.2)
+    verdict = judged(Robust(metric=metric, noise=0.5, missing=0.2), trees)
+    worse = perturbed(trees, noise=0.5, share=0.2)
     before = oracle(trees.truth, trees.model.predict(trees.rows))
     for kind in KINDS:
         after = oracle(trees.truth, trees.model.predict(worse[kind]))
-        told = verdict.evidence["disturbances"][kind]
+        told = verdict.evidence["perturbations"][kind]
         assert told[metric] == pytest.approx(after)
         assert told["drop"]["value"] == pytest.approx(sign * (before - after))
         assert told["drop"]["low"] < told["drop"]["value"] < told["drop"]["high"]
-    assert verdict.measured == max(told["drop"]["value"] for told in verdict.evidence["disturbances"].values())
-    assert verdict.evidence["undisturbed"] == pytest.approx(before)
+    assert verdict.measured == max(told["drop"]["value"] for told in verdict.evidence["perturbations"].values())
+    assert verdict.evidence["unperturbed"] == pytest.approx(before)
 
 
 def test_a_sum_that_one_wild_number_decides_fails_and_names_the_number() -> None:
     rows = led_by_wind()
-    verdict = judge_robust(Robust(), "robust_auc", case_of(rows, sum_of_numbers(heals=True)))
+    verdict = judged(Robust(), case_of(rows, sum_of_numbers(heals=True)))
     assert not verdict.passed
     assert (verdict.evidence["worst"], verdict.evidence["worst_input"]) == ("out of range", "wind")
     assert verdict.low > 0.02
@@ -116,11 +120,11 @@ def test_a_sum_that_one_wild_number_decides_fails_and_names_the_number() -> None
 
 def test_answers_that_are_no_probabilities_fail_whatever_the_bound() -> None:
     rows = led_by_wind()
-    verdict = judge_robust(Robust(max_drop=1000), "robust_auc", case_of(rows, sum_of_numbers(heals=False)))
+    verdict = judged(Robust(max_drop=1000), case_of(rows, sum_of_numbers(heals=False)))
     assert not verdict.passed
     assert math.isinf(verdict.measured) and verdict.to_dict()["measured"] is None
-    assert "under missing values some answers are not probabilities" in verdict.message
-    told = verdict.evidence["disturbances"]
+    assert "under missing values some scores are not probabilities" in verdict.message
+    told = verdict.evidence["perturbations"]
     assert told["missing values"]["no_probability"] > 0.05 * 800
     assert told["noise"]["no_probability"] == told["out of range"]["no_probability"] == 0
     json.dumps(verdict.to_dict(), allow_nan=False)
@@ -128,7 +132,7 @@ def test_answers_that_are_no_probabilities_fail_whatever_the_bound() -> None:
 
 def test_rows_of_one_class_never_pass(trees: Case) -> None:
     rows = ROWS.with_columns(late=pl.when(pl.col("split") == "test").then(0).otherwise("late"))
-    verdict = judge_robust(Robust(), "robust_auc", case_of(rows, trees.onnx))
+    verdict = judged(Robust(), case_of(rows, trees.onnx))
     assert not verdict.passed
     assert "auc is undefined on these rows (one class only)" in verdict.message
 
@@ -136,21 +140,21 @@ def test_rows_of_one_class_never_pass(trees: Case) -> None:
 @settings(max_examples=8, deadline=None)
 @given(bound=st.floats(0.0001, 0.2), slack=st.floats(0, 0.2), share=st.floats(0.01, 0.5))
 def test_an_easier_bound_never_turns_pass_into_fail(trees: Case, bound: float, slack: float, share: float) -> None:
-    before, after = (judge_robust(Robust(missing=share, max_drop=each), "robust", trees) for each in (bound, bound + slack))
+    before, after = (judged(Robust(missing=share, max_drop=each), trees) for each in (bound, bound + slack))
     assert before.measured == after.measured
     assert before.passed == (before.measured <= bound)
     assert after.passed or not before.passed
 
 
-def test_disturbances_too_small_to_matter_cost_nothing(trees: Case) -> None:
-    gentle = judge_robust(Robust(noise=1e-9, missing=1e-9), "robust", trees)
+def test_perturbations_too_small_to_matter_cost_nothing(trees: Case) -> None:
+    gentle = judged(Robust(noise=1e-9, missing=1e-9), trees)
     assert gentle.passed
     assert abs(gentle.measured) < 1e-3
 
 
 def test_more_missing_values_cost_more(trees: Case) -> None:
     drops = [
-        judge_robust(Robust(missing=share), "robust", trees).evidence["disturbances"]["missing values"]["drop"]["value"]
+        judged(Robust(missing=share), trees).evidence["perturbations"]["missing values"]["drop"]["value"]
         for share in (0.02, 0.3, 0.9)
     ]
     assert drops == sorted(drops)

@@ -1,8 +1,4 @@
-"""Rows made worse on purpose, as sources make them worse by accident: noise, missing values, new categories, wild numbers.
-
-Belongs here: the four disturbances of a frame, each made from a seed. Not here: what a model may lose under them
-(gates/robust.py) and rows that break a contract (validate.py).
-"""
+"""Rows perturbed as faulty sources would: noise, missing values, unseen categories, numbers out of range."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,13 +7,13 @@ import numpy as np
 import polars as pl
 
 UNSEEN = "never seen before"
-SPANS_AWAY = 10  # a wild number lies this many widths of the known range outside of it: a wrong unit, a broken sensor
+SPANS_AWAY = 10  # an out-of-range number is this many widths of the known range outside of it: a wrong unit, a broken sensor
 Draws = np.random.Generator
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How one number is spread over the rows that a model learned from; all nan where none is known."""
+    """Standard deviation and range of one number over the training rows; all nan when none is known."""
 
     deviation: float
     low: float
@@ -25,11 +21,11 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Disturbances:
-    """Which columns are disturbed, and how much. `spread` holds one entry per numeric column.
+class Perturbations:
+    """Which columns are perturbed, and how much. `spread` holds one entry per numeric column.
 
-    `noise` is in standard deviations, `share` the part of the values of each column that are hit; a column draws from a
-    stream of its own, so that another column changes nothing about it.
+    `noise` is in standard deviations, `share` the part of the values of each column that change. Each column has its own
+    random stream, so that adding a column does not change the others.
     """
 
     spread: dict[str, Spread]
@@ -39,15 +35,14 @@ class Disturbances:
     seed: int
 
     def of(self, rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
-        """The rows four times, each time with one disturbance, and with numbers as Float64 and categories as String."""
-        read = rows.with_columns(
-            *(pl.col(name).cast(pl.Float64) for name in self.spread), *(pl.col(name).cast(pl.String) for name in self.categorical)
-        )
+        """The rows under each of the four perturbations, with numbers as Float64 and categories as String."""
+        rows = rows.with_columns(pl.col(*self.spread).cast(pl.Float64) if self.spread else [])
+        rows = rows.with_columns(pl.col(*self.categorical).cast(pl.String) if self.categorical else [])
         return {
-            "noise": self._changed(read, self.spread, self._noisy),
-            "missing values": self._changed(read, (*self.spread, *self.categorical), self._missing),
-            "unseen categories": self._changed(read, self.categorical, self._unseen),
-            "out of range": self._changed(read, self.spread, self._wild),
+            "noise": self._changed(rows, self.spread, self._noisy),
+            "missing values": self._changed(rows, (*self.spread, *self.categorical), self._missing),
+            "unseen categories": self._changed(rows, self.categorical, self._unseen),
+            "out of range": self._changed(rows, self.spread, self._out_of_range),
         }
 
     def _changed(
@@ -65,7 +60,7 @@ class Disturbances:
     def _unseen(self, column: pl.Series, draws: Draws) -> pl.Series:
         return self._hit(column, pl.repeat(UNSEEN, len(column), eager=True), draws)
 
-    def _wild(self, column: pl.Series, draws: Draws) -> pl.Series:
+    def _out_of_range(self, column: pl.Series, draws: Draws) -> pl.Series:
         spread = self.spread[column.name]
         if np.isnan(spread.low):
             return column
@@ -79,7 +74,7 @@ class Disturbances:
 
 
 def spread_of(known: pl.DataFrame, numeric: Sequence[str]) -> dict[str, Spread]:
-    """Standard deviation (of the sample), least and largest value of each column, over its finite values."""
+    """Spread of each column over its finite values."""
     return {name: _spread(known[name].cast(pl.Float64)) for name in numeric}
 
 

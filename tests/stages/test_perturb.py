@@ -1,4 +1,4 @@
-"""The four disturbances: what they hit, how hard, and that a seed makes them again."""
+"""The four perturbations: what they hit, how hard, and that a seed makes them again."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.stages.disturb import SPANS_AWAY, UNSEEN, Disturbances, spread_of
+from mlops_assets.stages.perturb import SPANS_AWAY, UNSEEN, Perturbations, spread_of
 
 ROWS = 4000
 KINDS = ("noise", "missing values", "unseen categories", "out of range")
@@ -29,21 +29,21 @@ def flights(rows: int = ROWS, seed: int = 0) -> pl.DataFrame:
     )
 
 
-def disturbances(known: pl.DataFrame, **changes: Any) -> Disturbances:
-    said: dict[str, Any] = {
+def perturbations(known: pl.DataFrame, **changes: Any) -> Perturbations:
+    fields: dict[str, Any] = {
         "numeric": ("wind", "minute", "never"),
         "categorical": ("carrier",),
         "noise": 0.05,
         "share": 0.05,
         "seed": 3,
     }
-    said |= changes
-    return Disturbances(spread_of(known, said.pop("numeric")), **said)
+    fields |= changes
+    return Perturbations(spread_of(known, fields.pop("numeric")), **fields)
 
 
 @pytest.fixture(scope="module")
 def worse() -> dict[str, pl.DataFrame]:
-    return disturbances(flights()).of(flights())
+    return perturbations(flights()).of(flights())
 
 
 def changed(kind: pl.DataFrame, name: str) -> np.ndarray[Any, Any]:
@@ -51,7 +51,7 @@ def changed(kind: pl.DataFrame, name: str) -> np.ndarray[Any, Any]:
     return kind[name].ne_missing(before.cast(kind[name].dtype)).to_numpy()
 
 
-def test_each_disturbance_touches_its_own_columns_and_no_other(worse: dict[str, pl.DataFrame]) -> None:
+def test_each_perturbation_touches_its_own_columns_and_no_other(worse: dict[str, pl.DataFrame]) -> None:
     touched = {kind: {name for name in flights().columns if changed(rows, name).any()} for kind, rows in worse.items()}
     assert touched == {
         "noise": {"wind", "minute"},
@@ -78,7 +78,7 @@ def test_noise_has_the_declared_part_of_the_deviation_and_leaves_what_is_missing
     assert after.is_null().equals(before.is_null())
 
 
-def test_a_wild_number_lies_far_outside_of_what_was_known_on_either_side(worse: dict[str, pl.DataFrame]) -> None:
+def test_an_out_of_range_number_is_far_outside_the_known_range_on_either_side(worse: dict[str, pl.DataFrame]) -> None:
     low, high = float(flights()["minute"].min()), float(flights()["minute"].max())  # pyright: ignore[reportArgumentType]
     wild = worse["out of range"]["minute"].to_numpy()[changed(worse["out of range"], "minute")]
     assert set(wild) == {low - SPANS_AWAY * (high - low), high + SPANS_AWAY * (high - low)}
@@ -88,17 +88,17 @@ def test_an_unseen_category_was_not_there_before(worse: dict[str, pl.DataFrame])
     assert set(worse["unseen categories"]["carrier"]) - set(flights()["carrier"]) == {UNSEEN}
 
 
-def test_the_range_is_that_of_the_rows_learned_from_and_not_of_those_disturbed() -> None:
+def test_the_range_is_that_of_the_rows_learned_from_and_not_of_those_perturbed() -> None:
     rows = flights().with_columns(pl.col("minute") * 100)
-    wild = disturbances(flights()).of(rows)["out of range"]["minute"].to_numpy()
+    wild = perturbations(flights()).of(rows)["out of range"]["minute"].to_numpy()
     low = float(flights()["minute"].min())  # pyright: ignore[reportArgumentType]
     high = float(flights()["minute"].max())  # pyright: ignore[reportArgumentType]
     assert high + SPANS_AWAY * (high - low) in wild
 
 
-def test_a_number_that_never_varied_still_goes_wild() -> None:
+def test_a_number_that_never_varied_still_goes_out_of_range() -> None:
     constant = flights().with_columns(minute=pl.lit(7))
-    assert set(disturbances(constant).of(constant)["out of range"]["minute"]) == {7.0 - SPANS_AWAY, 7.0, 7.0 + SPANS_AWAY}
+    assert set(perturbations(constant).of(constant)["out of range"]["minute"]) == {7.0 - SPANS_AWAY, 7.0, 7.0 + SPANS_AWAY}
 
 
 @settings(max_examples=15, deadline=None)
@@ -106,8 +106,8 @@ def test_a_number_that_never_varied_still_goes_wild() -> None:
 def test_rows_keep_their_number_and_order_and_a_seed_makes_the_same_again(
     seed: int, rows: int, share: float, noise: float
 ) -> None:
-    frame, said = flights(rows), disturbances(flights(), share=share, noise=noise, seed=seed)
-    first, again = said.of(frame), said.of(frame)
+    frame, perturb = flights(rows), perturbations(flights(), share=share, noise=noise, seed=seed)
+    first, again = perturb.of(frame), perturb.of(frame)
     assert tuple(first) == KINDS
     for kind, worse in first.items():
         assert worse.equals(again[kind])
@@ -116,19 +116,19 @@ def test_rows_keep_their_number_and_order_and_a_seed_makes_the_same_again(
 
 
 def test_a_share_of_one_hits_every_value() -> None:
-    worse = disturbances(flights(), share=1.0).of(flights())
+    worse = perturbations(flights(), share=1.0).of(flights())
     assert worse["missing values"]["carrier"].null_count() == ROWS
     assert set(worse["unseen categories"]["carrier"]) == {UNSEEN}
 
 
 def test_another_seed_hits_other_rows() -> None:
-    first, other = (disturbances(flights(), seed=seed).of(flights())["missing values"] for seed in (1, 2))
+    first, other = (perturbations(flights(), seed=seed).of(flights())["missing values"] for seed in (1, 2))
     assert not first.equals(other)
 
 
 def test_a_column_more_changes_nothing_about_the_others() -> None:
-    both = disturbances(flights()).of(flights())
-    alone = disturbances(flights(), numeric=("minute",), categorical=()).of(flights())
+    both = perturbations(flights()).of(flights())
+    alone = perturbations(flights(), numeric=("minute",), categorical=()).of(flights())
     assert all(
         both[kind]["minute"].equals(alone[kind]["minute"].cast(pl.Float64))
         for kind in ("noise", "missing values", "out of range")
