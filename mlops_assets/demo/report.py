@@ -29,12 +29,12 @@ class Report:
     def judgement(self) -> None:
         found = self.watcher.metadata("evaluation")
         reference = self.use_case.reference
-        self.say(f"  test AUC  {self.use_case.trainer.kind:<24} {found.get('auc', 'none')}")
+        self.say(f"  test AUC  {self.use_case.trainer.kind:<24} {found.get('test_auc', 'none')}")
         if reference:
-            self.say(f"            {reference.kind:<24} {found.get('reference_auc_interval', 'none')}")
+            self.say(f"            {reference.kind:<24} {found.get('reference_auc', 'none')}")
         for record in getattr(found.get("gates"), "records", found.get("gates", [])):
             gate = record.data if hasattr(record, "data") else record
-            self.say(f"    {'passed ' if gate['passed'] else 'REFUSED'} {gate['said']}")
+            self.say(f"    {'passed ' if gate['passed'] else 'REFUSED'} {gate['message']}")
         plan = self.watcher.plan()
         beside = f", {plan.rollout}" if plan and plan.rollout else ""
         self.say(f"  champion: version {plan.champion}{beside} ({plan.reason})" if plan else "  champion: none")

@@ -1,8 +1,4 @@
-"""From features to a blessed candidate: training_set, candidate, evaluation with its gates, blessing.
-
-Belongs here: these four assets, which take their window from the declaration and are not partitioned.
-Not here: training, measuring, judging and signing (stages/), the registry and the deployment (ports/).
-"""
+"""The assets from features to a blessed candidate: training_set, candidate, evaluation with its gates, blessing."""
 
 import math
 from collections.abc import Iterator
@@ -21,16 +17,19 @@ from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
     from mlops_assets.ports.delta_tables import DeltaTables
+    from mlops_assets.ports.deployment import Deployment
     from mlops_assets.ports.feature_store import FeatureStore
     from mlops_assets.ports.model_registry import ModelRegistry
+    from mlops_assets.stages.evaluate_candidate import CandidateEvaluation, ModelVersion
     from mlops_assets.stages.gates.case import Verdict
+    from mlops_assets.stages.skew import Parity
 
 SEED = 0
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A registered model version that nothing has judged yet."""
+    """A registered model version before its evaluation."""
 
     version: int
     digest: str
@@ -96,7 +95,7 @@ def _candidate(use_case: UseCase) -> dg.AssetsDefinition:
     @dg.asset(
         key=names.stage(use_case.name, "candidate"),
         ins={"training_set": _key(use_case, "training_set")},
-        description="A newly trained model version, tracked in MLflow and exported to ONNX; nothing has judged it yet.",
+        description="A newly trained model version, tracked in MLflow and exported to ONNX, before its evaluation.",
         io_manager_key="values",
         required_resource_keys={"registry", "warehouse", "environment"},
         **said_of(use_case, "candidate", use_case.trainer.kind.split("_")[0], "mlflow", "onnx", made_from="candidate"),
@@ -132,7 +131,7 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
     @dg.asset(
         key=key,
         ins={"training_set": _key(use_case, "training_set"), "candidate": _key(use_case, "candidate")},
-        description="The evidence about the candidate on rows it never saw, beside the champion on the same rows, and the gates.",
+        description="The evidence about the candidate on unseen rows, against the champion on the same rows, and the gates.",
         check_specs=[
             dg.AssetCheckSpec(name, asset=key, blocking=True, description=repr(gate))
             for name, gate in zip(gate_names(use_case.gates), use_case.gates, strict=True)
@@ -142,15 +141,59 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
         **said_of(use_case, "evaluation", "evidently", "onnx", made_from="evaluation"),
     )
     def evaluation(context: dg.AssetExecutionContext, training_set: LazyFrame, candidate: Candidate) -> Iterator[Any]:
-        from mlops_assets.graph.judge_candidate import judge_candidate
+        from mlops_assets.stages.evaluate_candidate import ModelVersion, evaluate_candidate
 
-        judged = judge_candidate(use_case, training_set.collect(), candidate, resources=context.resources, seed=SEED)
-        verdicts = tuple(verdict.to_dict() for verdict in judged.verdicts)
-        _record_refusal(context, use_case, candidate, judged.verdicts)
-        yield dg.Output(Judged(judged.evaluation.digest, verdicts), metadata=judged.metadata)
-        yield from (_check(key, verdict) for verdict in judged.verdicts)
+        resources = context.resources
+        onnx = resources.registry.load(names.registered_model(use_case.name), candidate.version)
+        result = evaluate_candidate(
+            use_case,
+            training_set.collect(),
+            ModelVersion(candidate.version, onnx),
+            champion=_champion(resources.deployment(use_case.name)),
+            training=candidate.training,
+            parity=_parity(use_case, resources.warehouse),
+            folder=resources.reports / use_case.name,
+            seed=SEED,
+        )
+        _record_refusal(context, use_case, candidate, result.verdicts)
+        verdicts = tuple(verdict.to_dict() for verdict in result.verdicts)
+        yield dg.Output(Judged(result.evaluation.digest, verdicts), metadata=_evaluation_metadata(result))
+        yield from (_check(key, verdict) for verdict in result.verdicts)
 
     return evaluation
+
+
+def _champion(deployment: "Deployment") -> "ModelVersion | None":
+    from mlops_assets.stages.evaluate_candidate import ModelVersion
+
+    plan = deployment.plan()
+    return ModelVersion(plan.champion, deployment.load(plan.champion)[0]) if plan else None
+
+
+def _parity(use_case: UseCase, warehouse: "DeltaTables") -> "Parity | None":
+    """The last result of the skew asset. It is no dependency: serving comes after the gates."""
+    from mlops_assets.stages.skew import Parity
+
+    path = names.stage(use_case.name, "skew")
+    return Parity.from_table(warehouse.scan(path).collect()) if warehouse.exists(path) else None
+
+
+def _evaluation_metadata(result: "CandidateEvaluation") -> dict[str, Any]:
+    from mlops_assets.stages.plots import as_markdown
+
+    evaluation = result.evaluation
+    pictures = {f"plot_{name}": dg.MetadataValue.md(as_markdown(png, name)) for name, png in result.pictures.items()}
+    metrics = {f"test_{name}": _rounded(interval.value) for name, interval in evaluation.metrics.items()}
+    reference = {f"reference_{name}": _rounded(interval.value) for name, interval in (evaluation.reference or {}).items()}
+    return {
+        "verdict": result.summary,
+        **pictures,
+        **{name: rows_as_table(rows) for name, rows in result.tables.items()},
+        **{name: dg.MetadataValue.path(page) for name, page in result.pages.items()},
+        **metrics,
+        **reference,
+        "evidence": dg.MetadataValue.json(evaluation.to_dict()),
+    }
 
 
 def _record_refusal(
@@ -169,18 +212,19 @@ def _record_refusal(
 
 
 def _check(key: dg.AssetKey, verdict: "Verdict") -> dg.AssetCheckResult:
-    measured = {name: _number(getattr(verdict, name)) for name in ("measured", "low", "high")}
+    measured = {name: _rounded(getattr(verdict, name)) for name in ("measured", "low", "high", "bound")}
     return dg.AssetCheckResult(
         passed=verdict.passed,
         asset_key=key,
         check_name=verdict.gate,
-        metadata=measured | {"bound": verdict.bound, "evidence": dg.MetadataValue.json(verdict.evidence)},
+        metadata=measured | {"evidence": dg.MetadataValue.json(verdict.evidence)},
         description=verdict.message,
     )
 
 
-def _number(value: float) -> float | str:
-    return value if math.isfinite(value) else "undefined"
+def _rounded(value: float) -> float | str:
+    """Four significant digits, or a word: the web UI's JSON has no nan."""
+    return float(f"{value:.4g}") if math.isfinite(value) else "undefined"
 
 
 def _blessing(use_case: UseCase) -> dg.AssetsDefinition:
@@ -214,6 +258,6 @@ def _blessing(use_case: UseCase) -> dg.AssetsDefinition:
 
 
 def _started(context: dg.AssetExecutionContext) -> datetime:
-    """When the run was asked for: the same for every asset of a run, and for a run that is looked at again."""
+    """When the run was created: the same for every asset of the run, and for a run that is retried."""
     record = context.instance.get_run_record_by_id(context.run.run_id)
     return record.create_timestamp if record else datetime.now(UTC)
