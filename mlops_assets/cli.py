@@ -45,17 +45,29 @@ def land(
 
 @app.command()
 def features(use_case: Annotated[str | None, typer.Argument(help="Every use case when left out.")] = None) -> None:
-    """Which features exist, whose they are, which model reads them, how fresh they are and how distributed."""
+    """Every feature with its owner, readers, freshness and recent distribution."""
     from mlops_assets.feature_catalog import read_catalog
     from mlops_assets.resources import TABLES
-    from mlops_assets.stages.catalog_page import as_text
+    from mlops_assets.stages.page import number
+    from mlops_assets.terminal import show, table
 
-    asked = environment()
-    opened = TABLES[asked.name]
-    tables, open_store, open_deployment = (opened[key](asked) for key in ("warehouse", "feature_store", "deployment"))
+    chosen = environment()
+    opened = TABLES[chosen.name]
+    tables, open_store, open_deployment = (opened[key](chosen) for key in ("warehouse", "feature_store", "deployment"))
+    numbers = ("missing", "min", "median", "mean", "max", "distinct")
     for each in [declared(use_case)] if use_case else USE_CASES:
         store, deployment = open_store(each.features.service), open_deployment(each.name)
-        typer.echo(as_text(read_catalog(each, store=store, tables=tables, deployment=deployment)))
+        catalog = read_catalog(each, store=store, tables=tables, deployment=deployment)
+        views = table(("view", "owner", "entities", "expiry", "newest row"), ((view.name, *view.facts) for view in catalog.views))
+        rows = (
+            (
+                *(row["view"], row["name"], row["type"], row["used_by"] or "no model"),
+                *(number(row["missing"], ".1%"), *(number(row[name]) for name in numbers[1:])),
+            )
+            for row in catalog.rows()
+        )
+        heads = ("view", "feature", "type", "used by", *numbers)
+        show(f"{each.name}: {catalog.summary}", "", views, "", table(heads, rows, numbers=numbers))
 
 
 @app.command()

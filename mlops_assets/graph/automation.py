@@ -12,7 +12,7 @@ import dagster as dg
 from dagster._core.definitions.events import AssetKeyPartitionKey
 from dagster_shared.record import replace  # pyright: ignore[reportUnknownVariableType]
 
-from mlops_assets.graph.words import CADENCE, WHEN_CHANGED
+from mlops_assets.graph.asset_metadata import CADENCE, WHEN_CHANGED
 
 # The daemon's loop takes 5 s; a smaller interval changes nothing.
 TICK_SECONDS = 5

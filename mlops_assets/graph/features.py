@@ -1,7 +1,4 @@
-"""From validated tables to feature tables and to the online store.
-
-Belongs here: one asset per feature view, offline and online. Not here: the transforms and Feast itself.
-"""
+"""Feature assets: one per feature view, offline and online."""
 # Dagster takes a bare MaterializeResult only; its type argument cannot be said.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
@@ -11,10 +8,10 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from mlops_assets import names
+from mlops_assets.graph.asset_metadata import asset_metadata, count_by_day, feature_columns
 from mlops_assets.graph.conditions import CASCADE
 from mlops_assets.graph.partitions import ONE_RUN, days_in_run, days_of, looking_back
 from mlops_assets.graph.tables import DAY, DataFrame, LazyFrame
-from mlops_assets.graph.words import count_by_day, said_of
 from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.use_case import UseCase
 
@@ -40,7 +37,7 @@ def _feature(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
         automation_condition=CASCADE,
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=use_case.freshness.features),
         io_manager_key="tables",
-        **said_of(use_case, "feature", "polars", "feast", "deltalake", made_from="feature", tables=view.tables),
+        **asset_metadata(use_case, "feature", "polars", "feast", "deltalake", made_from="feature", tables=view.tables),
     )
     def feature(context: dg.AssetExecutionContext, **tables: LazyFrame) -> DataFrame:
         from mlops_assets.stages.featurize import fill_view
@@ -48,6 +45,7 @@ def _feature(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
         days = days_in_run(context)
         rows = fill_view(view, tables, first=days[0], last=days[-1]).collect()
         count_by_day(context, rows)
+        context.add_output_metadata(feature_columns(use_case, view, rows))
         return rows
 
     return feature
@@ -67,7 +65,7 @@ def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
         automation_condition=CASCADE,
         required_resource_keys={"feature_store"},
         retry_policy=OUTAGE,
-        **said_of(use_case, "online", "feast", "sqlite", made_from="feature", tables=view.tables),
+        **asset_metadata(use_case, "online", "feast", "sqlite", made_from="feature", tables=view.tables),
     )
     def online(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         from mlops_assets.stages.featurize import midnight

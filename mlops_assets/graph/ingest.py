@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from mlops_assets import names
+from mlops_assets.graph.asset_metadata import asset_metadata, count_by_day, rows_as_table, table_schema
 from mlops_assets.graph.conditions import CASCADE
 from mlops_assets.graph.partitions import ONE_RUN, days_in_run, days_of
 from mlops_assets.graph.tables import DAY, DataFrame, LazyFrame
-from mlops_assets.graph.words import count_by_day, rows_as_table, said_of, table_schema
 from mlops_assets.spec.contract import Contract, Files
 from mlops_assets.spec.use_case import UseCase
 
@@ -61,7 +61,7 @@ def _raw(use_case: UseCase, source: Files, contract: Contract) -> dg.AssetsDefin
         freshness_policy=_freshness(use_case, source),
         io_manager_key="tables",
         required_resource_keys={"landing"},
-        **said_of(use_case, "raw", "csv", "deltalake", made_from="raw", tables=[source.table]),
+        **asset_metadata(use_case, "raw", "csv", "deltalake", made_from="raw", tables=[source.table]),
     )
     def raw(context: dg.AssetExecutionContext) -> DataFrame:
         port: Landing = context.resources.landing
@@ -80,7 +80,7 @@ def _freshness(use_case: UseCase, source: Files) -> dg.FreshnessPolicy | None:
 
 def _validated(use_case: UseCase, contract: Contract) -> dg.AssetsDefinition:
     good, bad = (dg.AssetKey(name(use_case.name, contract.table)) for name in (names.validated, names.quarantine))
-    said = said_of(use_case, "validated", "pandera", "deltalake", made_from="validated", tables=[contract.table])
+    said = asset_metadata(use_case, "validated", "pandera", "deltalake", made_from="validated", tables=[contract.table])
 
     @dg.multi_asset(
         name=f"{use_case.name}__validate_{contract.table}",

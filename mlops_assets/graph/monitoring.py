@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, cast
 import dagster as dg
 
 from mlops_assets import names
+from mlops_assets.graph.asset_metadata import asset_metadata
 from mlops_assets.graph.conditions import LOOK_BACK_CASCADE
 from mlops_assets.graph.tables import DataFrame, LazyFrame
-from mlops_assets.graph.words import said_of
 from mlops_assets.names import GOOD_ENOUGH, NO_DRIFT, SAME_FEATURES
 from mlops_assets.spec.monitor import Drift, Monitor, OnPerformance, Performance, Skew
 from mlops_assets.spec.use_case import UseCase
@@ -48,7 +48,7 @@ def _drift(use_case: UseCase, spec: Drift) -> dg.AssetsDefinition:
         check_specs=[dg.AssetCheckSpec(NO_DRIFT, asset=key, description=f"At most {spec.max_share:.0%} of the inputs drifted.")],
         automation_condition=LOOK_BACK_CASCADE,
         required_resource_keys={"registry", "deployment", "reports"},
-        **said_of(use_case, "drift", "evidently", made_from="monitor"),
+        **asset_metadata(use_case, "drift", "evidently", made_from="monitor"),
     )
     def drift(context: dg.AssetExecutionContext, predictions: LazyFrame) -> dg.MaterializeResult:
         from mlops_assets.graph.watch_drift import watch_drift
@@ -86,7 +86,7 @@ def _performance(use_case: UseCase, spec: Performance) -> dg.AssetsDefinition:
         check_specs=[dg.AssetCheckSpec(GOOD_ENOUGH, asset=key, description="; ".join(map(repr, bounds)) or "No bound.")],
         automation_condition=LOOK_BACK_CASCADE,
         required_resource_keys={"deployment"},
-        **said_of(use_case, "performance", "polars", made_from="monitor"),
+        **asset_metadata(use_case, "performance", "polars", made_from="monitor"),
     )
     def performance(context: dg.AssetExecutionContext, outcomes: LazyFrame) -> dg.MaterializeResult:
         import polars as pl
@@ -115,7 +115,7 @@ def _skew(use_case: UseCase, spec: Skew) -> dg.AssetsDefinition:
         dagster_type=cast(dg.DagsterType, DataFrame),  # which it is when Dagster reads it
         io_manager_key="tables",
         required_resource_keys={"feature_store"},
-        **said_of(use_case, "skew", "feast", "polars", "deltalake", made_from="monitor"),
+        **asset_metadata(use_case, "skew", "feast", "polars", "deltalake", made_from="monitor"),
     )
     def skew(context: dg.AssetExecutionContext, predictions: LazyFrame) -> dg.MaterializeResult:
         import polars as pl

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from mlops_assets import names
+from mlops_assets.graph.asset_metadata import asset_metadata, rows_as_table
 from mlops_assets.graph.training import Candidate
-from mlops_assets.graph.words import rows_as_table, said_of
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _rollout(use_case: UseCase) -> dg.AssetsDefinition:
         ins={name: dg.AssetIn(names.stage(use_case.name, name)) for name in ("candidate", "blessing")},
         description="Who answers which share of the requests since when and why: one materialization for each step.",
         required_resource_keys=NEEDS | {"registry"},
-        **said_of(use_case, "rollout", "onnx", "sqlalchemy"),
+        **asset_metadata(use_case, "rollout", "onnx", "sqlalchemy"),
     )
     def rollout(context: dg.AssetExecutionContext, candidate: Candidate, blessing: str) -> dg.MaterializeResult:
         rollouts, now = open_rollouts(use_case, context.resources), datetime.now(UTC)

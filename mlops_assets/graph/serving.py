@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from mlops_assets import names
+from mlops_assets.graph.asset_metadata import asset_metadata, rows_as_table
 from mlops_assets.graph.conditions import LOOK_BACK_CASCADE
 from mlops_assets.graph.tables import DataFrame, LazyFrame
-from mlops_assets.graph.words import rows_as_table, said_of
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def _service(use_case: UseCase) -> dg.AssetsDefinition:
         automation_condition=LOOK_BACK_CASCADE,
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=use_case.freshness.service),
         required_resource_keys={"live_services", "deployment", "registry", "ledger"},
-        **said_of(use_case, "service", "bentoml", "mlflow"),
+        **asset_metadata(use_case, "service", "bentoml", "mlflow"),
     )
     def service(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         from mlops_assets.promotion.mirrors import mirror
@@ -92,7 +92,7 @@ def _predictions(use_case: UseCase) -> dg.AssetsDefinition:
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=use_case.freshness.predictions),
         io_manager_key="tables",
         required_resource_keys={"prediction_log"},
-        **said_of(use_case, "predictions", "polars", "deltalake"),
+        **asset_metadata(use_case, "predictions", "polars", "deltalake"),
     )
     def predictions(context: dg.AssetExecutionContext) -> DataFrame:
         log: PredictionLog = context.resources.prediction_log(use_case)
@@ -115,7 +115,7 @@ def _outcomes(use_case: UseCase) -> dg.AssetsDefinition:
         description="Predictions beside what came true, as far as that is known.",
         automation_condition=LOOK_BACK_CASCADE,
         io_manager_key="tables",
-        **said_of(use_case, "outcomes", "polars", "deltalake", made_from="training_set"),
+        **asset_metadata(use_case, "outcomes", "polars", "deltalake", made_from="training_set"),
     )
     def outcomes(context: dg.AssetExecutionContext, predictions: LazyFrame, truths: LazyFrame) -> DataFrame:
         joined = predictions.join(label.transform(truths), on=list(label.key), how="left").collect()

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from mlops_assets import names
+from mlops_assets.graph.asset_metadata import asset_metadata, rows_as_table, training_columns
 from mlops_assets.graph.mlflow_run import link_of, tracked_run
 from mlops_assets.graph.tables import DataFrame, LazyFrame
-from mlops_assets.graph.words import rows_as_table, said_of
 from mlops_assets.spec.gate import gate_names
 from mlops_assets.spec.use_case import UseCase
 
@@ -63,7 +63,7 @@ def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
         description="Past requests with their features as known at the prediction moment, their label, and their split by time.",
         io_manager_key="tables",
         required_resource_keys={"feature_store"},
-        **said_of(use_case, "training_set", "feast", "polars", "deltalake", made_from="training_set"),
+        **asset_metadata(use_case, "training_set", "feast", "polars", "deltalake", made_from="training_set"),
     )
     def training_set(context: dg.AssetExecutionContext, requests: LazyFrame, truths: LazyFrame) -> DataFrame:
         from mlops_assets.stages.featurize import label_rows, last_known_day, midnight, split_by_time
@@ -72,7 +72,7 @@ def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
         end = midnight(last_known_day(truths) + timedelta(days=1))
         labelled = split_by_time(label_rows(use_case, requests, truths).collect(), use_case.split, end=end)
         rows = store.historical(labelled).sort("event_timestamp", *use_case.label.key)
-        context.add_output_metadata(_counts(rows, use_case.label.name))
+        context.add_output_metadata({**_counts(rows, use_case.label.name), **training_columns(use_case)})
         return rows
 
     return training_set
@@ -98,7 +98,7 @@ def _candidate(use_case: UseCase) -> dg.AssetsDefinition:
         description="A newly trained model version, tracked in MLflow and exported to ONNX, before its evaluation.",
         io_manager_key="values",
         required_resource_keys={"registry", "warehouse", "environment"},
-        **said_of(use_case, "candidate", use_case.trainer.kind.split("_")[0], "mlflow", "onnx", made_from="candidate"),
+        **asset_metadata(use_case, "candidate", use_case.trainer.kind.split("_")[0], "mlflow", "onnx", made_from="candidate"),
     )
     def candidate(context: dg.AssetExecutionContext, training_set: LazyFrame) -> Candidate:
         from mlops_assets.stages.train_and_track import train_and_track
@@ -138,7 +138,7 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
         ],
         io_manager_key="values",
         required_resource_keys={"registry", "deployment", "reports", "warehouse", "ledger", "keys"},
-        **said_of(use_case, "evaluation", "evidently", "onnx", made_from="evaluation"),
+        **asset_metadata(use_case, "evaluation", "evidently", "onnx", made_from="evaluation"),
     )
     def evaluation(context: dg.AssetExecutionContext, training_set: LazyFrame, candidate: Candidate) -> Iterator[Any]:
         from mlops_assets.stages.evaluate_candidate import ModelVersion, evaluate_candidate
@@ -234,7 +234,7 @@ def _blessing(use_case: UseCase) -> dg.AssetsDefinition:
         description="The signed statement that exactly this candidate passed every gate on exactly this evidence.",
         io_manager_key="values",
         required_resource_keys={"registry", "keys"},
-        **said_of(use_case, "blessing", "ed25519"),
+        **asset_metadata(use_case, "blessing", "ed25519"),
     )
     def blessing(context: dg.AssetExecutionContext, candidate: Candidate, evaluation: Judged) -> str:
         from mlops_assets.stages.bless import GateVerdict, bless

@@ -11,8 +11,8 @@ import dagster as dg
 import polars as pl
 
 from mlops_assets import names
+from mlops_assets.graph.asset_metadata import rows_as_table
 from mlops_assets.graph.seen import Seen
-from mlops_assets.graph.words import rows_as_table
 from mlops_assets.ports.deployment import Plan
 from mlops_assets.spec.monitor import Drift
 from mlops_assets.spec.use_case import UseCase

@@ -10,8 +10,8 @@ from typing import Any, cast
 import dagster as dg
 import polars as pl
 
+from mlops_assets.graph.asset_metadata import rows_as_table
 from mlops_assets.graph.seen import Seen
-from mlops_assets.graph.words import rows_as_table
 from mlops_assets.spec.gate import LOWER_IS_BETTER
 from mlops_assets.spec.monitor import OnPerformance, Performance
 from mlops_assets.spec.use_case import UseCase

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from mlops_assets.graph.asset_metadata import rows_as_table
 from mlops_assets.graph.seen import Seen
-from mlops_assets.graph.words import rows_as_table
 from mlops_assets.spec.monitor import Skew
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.stages.skew import KEY, MOMENT, FeatureSkew, Parity, compare_features, sample_answers

@@ -15,8 +15,7 @@ from mlops_assets.stages.judge import judge
 from mlops_assets.stages.metrics import Array
 from mlops_assets.stages.report import classification_report
 from mlops_assets.stages.score import OnnxModel
-from mlops_assets.stages.side_by_side import side_by_side
-from mlops_assets.stages.side_by_side_page import as_html
+from mlops_assets.stages.side_by_side import as_html, side_by_side
 from mlops_assets.stages.signature import digest
 from mlops_assets.stages.skew import Parity
 from mlops_assets.stages.train import fit

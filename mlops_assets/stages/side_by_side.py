@@ -1,10 +1,6 @@
-"""What changes when the candidate answers instead of the champion: what gets better, what gets worse, for whom.
+"""The page that compares a candidate with the champion on the same test rows: what improves, what gets worse, for which rows."""
 
-Belongs here: the facts, from an evaluation and the test rows with both probabilities. Not here: how they look
-(side_by_side_page.py), the measures (evaluate.py, metrics.py) and whether the candidate may answer (gates/).
-"""
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -16,39 +12,50 @@ from mlops_assets.spec.gate import BeatsChampion
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.stages.evaluate import Evaluation, plain
 from mlops_assets.stages.metrics import Array, Comparison, measure
+from mlops_assets.stages.page import render
 
-Outcome = Literal["better", "worse", "no difference", "cannot tell"]
+Outcome = Literal["better", "worse", "no difference", "not enough data"]
 EXAMPLES = 5
-FEWEST = 20  # rows of each class: with fewer, one row moves an auc further than most models do
+MIN_ROWS = 20  # of each class: with fewer, one row moves an auc further than most models do
+MEANINGS = {
+    "auc": "how often a positive row ranks above a negative one",
+    "average_precision": "precision, averaged over recall",
+    "brier": "squared error of the probability; lower is better",
+    "log_loss": "negative log-likelihood in nats; lower is better",
+    "ece": "expected calibration error; lower is better",
+}
 
 
 @dataclass(frozen=True)
 class Change:
-    """One metric on one set of rows: the champion's value, the candidate's, how much better (negative: worse) that is.
-
-    `difference`, `low` and `high` are positive for the better whatever the metric's direction; None where undefined.
+    """One metric on one set of rows. `difference`, `low` and `high` are positive where the candidate is better, whatever the
+    metric's direction; None where undefined.
     """
 
     name: str
     rows: int
     positives: int
-    before: float | None
-    after: float | None
+    champion: float | None
+    candidate: float | None
     difference: float | None
     low: float | None
     high: float | None
 
     @property
+    def is_known(self) -> bool:
+        enough = min(self.positives, self.rows - self.positives) >= MIN_ROWS
+        return enough and self.low is not None and self.high is not None
+
+    @property
     def outcome(self) -> Outcome:
-        few = min(self.positives, self.rows - self.positives) < FEWEST
-        if few or self.low is None or self.high is None:
-            return "cannot tell"
-        return "better" if self.low > 0 else "worse" if self.high < 0 else "no difference"
+        if not self.is_known:
+            return "not enough data"
+        return "better" if (self.low or 0) > 0 else "worse" if (self.high or 0) < 0 else "no difference"
 
 
 @dataclass(frozen=True)
 class Flips:
-    """Rows whose decision the candidate changes into `decision`, and how many of them it then has right."""
+    """Rows whose decision the candidate changes to `decision`, and for how many that is right."""
 
     decision: bool
     rows: int
@@ -57,21 +64,17 @@ class Flips:
 
 @dataclass(frozen=True)
 class Example:
-    """One row: what it is about, its truth, and the probability that each of both gives it."""
+    """One row: its public request columns, its label and both probabilities."""
 
     facts: dict[str, str]
     truth: bool
-    before: float
-    after: float
+    champion: float
+    candidate: float
 
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Everything that the page says. `metric` is the one that decides; `groups` come with what changed most first.
-
-    `flips` are those into yes and those into no. `gained` and `lost` are the rows for which the candidate came nearest
-    to the truth and went farthest from it, beside the champion.
-    """
+    """The content of the page. `metric` is the deciding one; `groups` are ordered by the size of their change."""
 
     title: str
     question: str
@@ -92,52 +95,57 @@ class SideBySide:
     def decisive(self) -> Change:
         return next(change for change in self.metrics if change.name == self.metric)
 
-    def headline(self) -> str:
-        """What a person needs who reads one line only."""
-        found = self.decisive
-        if found.difference is None:
-            return f"{self.metric} is undefined on these rows, so nothing can be said."
-        word = {"better": "better", "worse": "worse"}.get(found.outcome, "no better")
-        values = f"{self.metric} {found.after:.3f} against {found.before:.3f} ({found.difference:+.3f})"
-        return f"The candidate is {word}: {values}. {self._groups_said()} {self._flips_said()}"
+    @property
+    def verdict(self) -> str:
+        change = self.decisive
+        if change.difference is None:
+            return f"{self.metric} is undefined on these rows: they have one class only."
+        word = change.outcome if change.outcome in ("better", "worse") else "no better"
+        values = f"{self.metric} {change.candidate:.3f} against {change.champion:.3f} ({change.difference:+.3f})"
+        return f"The candidate is {word}: {values}."
 
-    def _groups_said(self) -> str:
-        if not self.groups:
-            return "No groups are declared."
-        named = {word: [change.name for change in self.groups if change.outcome == word] for word in ("better", "worse")}
-        better, worse = (f"{len(names)} {word}{_few(names)}" for word, names in named.items())
-        return f"Of {len(self.groups)} groups, {better} and {worse}."
-
-    def _flips_said(self) -> str:
+    @property
+    def details(self) -> str:
+        """How many groups and decisions change."""
+        names = {word: [group.name for group in self.groups if group.outcome == word] for word in ("better", "worse")}
+        counts = [f"{len(some)} {word}" + (f" ({', '.join(some)})" if 0 < len(some) <= 3 else "") for word, some in names.items()]
         rows, right = sum(flip.rows for flip in self.flips), sum(flip.right for flip in self.flips)
-        if not rows:
-            return "No decision changes."
+        groups = f"Of {len(self.groups)} groups, {' and '.join(counts)}. " if self.groups else ""
         share = f"{rows:,} of {self.rows:,} decisions change ({rows / self.rows:.1%})"
-        return f"{share}: {right:,} become right, {rows - right:,} wrong."
+        return groups + (f"{share}: {right:,} become right, {rows - right:,} wrong." if rows else "No decision changes.")
+
+    @property
+    def group_sizes(self) -> dict[str, str]:
+        return {group.name: f"{group.rows:,} rows, {group.positives / group.rows:.0%} {self.label}" for group in self.groups}
+
+    @staticmethod
+    def widest(changes: Sequence[Change]) -> float:
+        """The bound farthest from no difference: the scale of the drawings."""
+        return max((abs(bound or 0) for each in changes if each.is_known for bound in (each.low, each.high)), default=0) or 1.0
 
 
-def _few(names: Sequence[str]) -> str:
-    """The names themselves, where they are few."""
-    return f" ({', '.join(names)})" if 0 < len(names) <= 3 else ""
+def as_html(page: SideBySide, pictures: Mapping[str, bytes]) -> str:
+    """One self-contained page. `pictures` are PNG bytes by name."""
+    return render("side_by_side", title=page.title, page=page, pictures=pictures, meanings=MEANINGS, min_rows=MIN_ROWS)
 
 
 def side_by_side(
     use_case: UseCase, evaluation: Evaluation, rows: pl.DataFrame, *, version: int, candidate: Array, champion: Array
 ) -> SideBySide:
-    """From the (n,) test rows with the label and what the request tells, and both (n,) probabilities of them.
+    """From the (n,) test rows with label and request columns, and both (n,) probabilities. Examples hide personal data.
 
-    Personal data is left out of the examples. Raises ValueError when the evaluation has no champion.
+    Raises ValueError when the evaluation has no champion.
     """
     if evaluation.champion is None:
-        raise ValueError(f"{use_case.name} · side by side · version {version} was evaluated without a champion. Give both.")
+        raise ValueError(f"{use_case.name} · side by side · version {version} was evaluated without a champion. Pass both.")
     truth, threshold = rows[use_case.label.name].cast(pl.Int8).to_numpy(), evaluation.threshold
     metric = next((gate.metric for gate in use_case.gates if isinstance(gate, BeatsChampion)), "auc")
     gain = np.abs(champion - truth) - np.abs(candidate - truth)
     order = np.argsort(-gain, kind="stable")
-    flips = (_flips(decision, truth, champion >= threshold, candidate >= threshold) for decision in (True, False))
-    shown = _shown(use_case, rows).with_columns(truth=truth == 1, before=champion, after=candidate)
+    facts = _public_facts(use_case, rows).with_columns(truth=truth == 1, champion=champion, candidate=candidate)
+    to_yes, to_no = (_flips(decision, truth, champion >= threshold, candidate >= threshold) for decision in (True, False))
     return SideBySide(
-        title=f"{use_case.name}: candidate {version} beside champion {evaluation.champion}",
+        title=f"{use_case.name}: candidate {version} against champion {evaluation.champion}",
         question=use_case.question,
         label=use_case.label.name,
         metric=metric,
@@ -147,30 +155,29 @@ def side_by_side(
         last=evaluation.last,
         threshold=threshold,
         metrics=_metrics(evaluation, truth, champion),
-        groups=tuple(sorted((_group(one, metric) for one in evaluation.slices), key=_most_changed)),
-        flips=(next(flips), next(flips)),
-        gained=_examples(shown[[int(row) for row in order[:EXAMPLES] if gain[row] > 0]]),
-        lost=_examples(shown[[int(row) for row in order[::-1][:EXAMPLES] if gain[row] < 0]]),
+        groups=tuple(sorted((_group(group, metric) for group in evaluation.slices), key=_size)),
+        flips=(to_yes, to_no),
+        gained=_examples(facts[[int(row) for row in order[:EXAMPLES] if gain[row] > 0]]),
+        lost=_examples(facts[[int(row) for row in order[::-1][:EXAMPLES] if gain[row] < 0]]),
     )
 
 
 def _metrics(evaluation: Evaluation, truth: Array, champion: Array) -> tuple[Change, ...]:
     def change(name: str, compared: Comparison) -> Change:
         before, after = measure(name, truth, champion), evaluation.metrics[name].value
-        bounds = _bounds(plain(vars(compared)))
-        return Change(name, evaluation.rows, evaluation.positives, plain(before), plain(after), **bounds)
+        return Change(name, evaluation.rows, evaluation.positives, plain(before), plain(after), **_bounds(plain(vars(compared))))
 
     return tuple(change(name, compared) for name, compared in (evaluation.comparison or {}).items())
 
 
-def _group(found: dict[str, Any], metric: str) -> Change:
+def _group(group: dict[str, Any], metric: str) -> Change:
     return Change(
-        f"{found['column']} {found['value']}",
-        rows=found["rows"],
-        positives=found["positives"],
-        before=found["champion"][metric],
-        after=found["metrics"][metric],
-        **_bounds(found["comparison"][metric]),
+        f"{group['column']} {group['value']}",
+        rows=group["rows"],
+        positives=group["positives"],
+        champion=group["champion"][metric],
+        candidate=group["metrics"][metric],
+        **_bounds(group["comparison"][metric]),
     )
 
 
@@ -178,8 +185,8 @@ def _bounds(compared: dict[str, Any]) -> dict[str, float | None]:
     return {name: compared[name] for name in ("difference", "low", "high")}
 
 
-def _most_changed(change: Change) -> tuple[int, float, str]:
-    place = {"better": 0, "worse": 0, "no difference": 1, "cannot tell": 2}[change.outcome]
+def _size(change: Change) -> tuple[int, float, str]:
+    place = {"no difference": 1, "not enough data": 2}.get(change.outcome, 0)
     return place, -abs(change.difference or 0), change.name
 
 
@@ -188,12 +195,11 @@ def _flips(decision: bool, truth: Array, before: Array, after: Array) -> Flips:
     return Flips(decision, int(flipped.sum()), int((flipped & (truth == decision)).sum()))
 
 
-def _shown(use_case: UseCase, rows: pl.DataFrame) -> pl.DataFrame:
-    """What the request tells and may be shown, as text."""
-    contract, held = use_case.contract(use_case.features.request_table), (*use_case.features.request,)
+def _public_facts(use_case: UseCase, rows: pl.DataFrame) -> pl.DataFrame:
+    """The request columns that are no personal data, as text."""
+    contract = use_case.contract(use_case.features.request_table)
     hidden = {column.name for column in contract.columns if column.pii}
-    named = [name for name in held if name in rows.columns and name not in hidden]
-    return rows.select(_as_text(rows[name]) for name in named)
+    return rows.select(_as_text(rows[name]) for name in use_case.features.request if name in rows.columns and name not in hidden)
 
 
 def _as_text(column: pl.Series) -> pl.Series:
@@ -202,6 +208,6 @@ def _as_text(column: pl.Series) -> pl.Series:
 
 
 def _examples(rows: pl.DataFrame) -> tuple[Example, ...]:
-    facts = rows.drop("truth", "before", "after").to_dicts()
-    told = rows.select("truth", "before", "after").iter_rows(named=True)
-    return tuple(Example(facts=about, **one) for about, one in zip(facts, told, strict=True))
+    numbers = ("truth", "champion", "candidate")
+    facts, values = rows.drop(numbers).to_dicts(), rows.select(numbers).to_dicts()
+    return tuple(Example(facts=fact, **value) for fact, value in zip(facts, values, strict=True))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mlops_assets.stages.side_by_side_page import as_html
+from mlops_assets.stages.side_by_side import as_html
 from tests.stages.two_models import pictures, told
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

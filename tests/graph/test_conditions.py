@@ -11,10 +11,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from mlops_assets.graph.asset_metadata import CADENCE, WHEN_CHANGED
 from mlops_assets.graph.automation import build_automation
 from mlops_assets.graph.conditions import CASCADE
 from mlops_assets.graph.partitions import ONE_RUN, looking_back
-from mlops_assets.graph.words import CADENCE, WHEN_CHANGED
 
 DAYS = dg.DailyPartitionsDefinition("2013-01-01", end_date="2013-01-11")
 PARENT, CHILD, GRANDCHILD = (dg.AssetKey(name) for name in ("parent", "child", "grandchild"))

@@ -1,4 +1,4 @@
-"""The feature catalogue on a real home: the page, its metadata, and the same in a terminal."""
+"""The feature catalogue and column metadata on a real home: page, asset metadata and terminal."""
 
 import datetime as dt
 from pathlib import Path
@@ -28,7 +28,7 @@ def materialized(platform: Platform) -> dict[str, Any]:
     return {name: value.value for name, value in event.metadata.items()}
 
 
-def told(home: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
+def printed(home: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
     monkeypatch.setenv("MLOPS_ENV", "test")
     monkeypatch.setenv("MLOPS_HOME", str(home))
     result = CliRunner().invoke(app, ["features", *arguments])
@@ -36,32 +36,41 @@ def told(home: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
     return result.output
 
 
-def test_the_page_and_the_terminal_tell_the_same(platform: Platform, january: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_and_the_terminal_show_the_same(platform: Platform, january: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     carry_weather(platform, january)
     found = materialized(platform)
     page = Path(found["page"])
     assert page == platform.home / "reports" / "flight_delay" / "features.html"
-    rows = {record.data["feature"]: record.data for record in found["catalog"].records}
-    assert (found["views"], found["features"], found["read_by_no_model"]) == (7, len(rows), 0)
+    rows = {record.data["name"]: record.data for record in found["catalog"].records}
+    assert found["summary"].startswith(f"{len(rows)} features in 7 views, 0 read by no model. No version serves yet")
     assert rows["temp"]["newest"].startswith("2013-01-06 23:00")
     assert (rows["temp"]["rows"], rows["seats"]["rows"]) == (
         len(platform.rows(names.feature("flight_delay", "origin_weather"))),
         0,
     )
-    text = told(platform.home, monkeypatch, "flight_delay")
-    for said in (
-        *rows,
-        "team:network-operations",
-        "newest row 2013-01-06 23:00 UTC",
-        "newest row none yet",
-        "nobody answers yet",
-    ):
-        assert said in text
-        assert said in page.read_text()
-    assert told(platform.home, monkeypatch) == text, "there is one use case"
+    assert rows["temp"]["sources"] == "weather.observed_at, weather.origin, weather.temp"
+    text = printed(platform.home, monkeypatch, "flight_delay")
+    for word in (*rows, "team:network-operations", "newest row 2013-01-06 23:00 UTC", "no rows yet", "No version serves yet"):
+        assert word in text
+        assert word in page.read_text()
+    assert printed(platform.home, monkeypatch) == text, "there is one use case"
 
 
-def test_an_unknown_use_case_is_named_beside_the_legal_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_feature_table_shows_its_schema_and_the_columns_it_is_computed_from(platform: Platform, january: list[Any]) -> None:
+    platform.land([each for each in january if each.table == "weather"])
+    assert platform.carry("weather", FIRST, LAST).success
+    path = names.feature("flight_delay", "origin_weather")
+    result = platform.materialize(path, first=FIRST + dt.timedelta(days=1), last=LAST)
+    event = result.asset_materializations_for_node("__".join(path))[-1]
+    schema, lineage = (event.metadata[f"dagster/column_{name}"].value for name in ("schema", "lineage"))
+    assert {column.name: column.type for column in schema.columns}["temp"] == "Float64"
+    assert {(dep.asset_key.path[-1], dep.column_name) for dep in lineage.deps_by_column["temp"]} >= {
+        (names.validated("flight_delay", "weather")[-1], "temp")
+    }
+    assert not [dep for dep in lineage.deps_by_column["temp"] if dep.column_name == "pressure"]
+
+
+def test_an_unknown_use_case_is_an_error_with_the_declared_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(app, ["features", "flights"])
     assert result.exit_code == 2
     assert "'flights' is not declared" in result.output

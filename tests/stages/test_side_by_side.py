@@ -1,4 +1,4 @@
-"""Candidate beside champion: the facts against a walk over the rows, and a page that says them whole and escaped."""
+"""The side-by-side page: its facts against a loop over the rows, and HTML that is complete and escaped."""
 
 from html.parser import HTMLParser
 
@@ -11,8 +11,7 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from mlops_assets.spec.gate import BeatsChampion
 from mlops_assets.stages.evaluate import evaluate
-from mlops_assets.stages.side_by_side import EXAMPLES, Change, SideBySide, side_by_side
-from mlops_assets.stages.side_by_side_page import as_html
+from mlops_assets.stages.side_by_side import EXAMPLES, Change, SideBySide, as_html, side_by_side
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.stages.two_models import THRESHOLD, flights, guesses, pictures, told
 
@@ -28,8 +27,8 @@ def test_each_metric_tells_both_values_and_how_much_better_that_is() -> None:
     truth = flights()["late"].to_numpy()
     metrics = {change.name: change for change in told().metrics}
     auc, brier = metrics["auc"], metrics["brier"]
-    assert (auc.before, auc.after) == pytest.approx((roc_auc_score(truth, theirs), roc_auc_score(truth, ours)))
-    assert (brier.before, brier.after) == pytest.approx((brier_score_loss(truth, theirs), brier_score_loss(truth, ours)))
+    assert (auc.champion, auc.candidate) == pytest.approx((roc_auc_score(truth, theirs), roc_auc_score(truth, ours)))
+    assert (brier.champion, brier.candidate) == pytest.approx((brier_score_loss(truth, theirs), brier_score_loss(truth, ours)))
     assert auc.difference == pytest.approx(roc_auc_score(truth, ours) - roc_auc_score(truth, theirs))
     assert brier.difference == pytest.approx(brier_score_loss(truth, theirs) - brier_score_loss(truth, ours))
 
@@ -54,7 +53,7 @@ def test_groups_without_a_difference_follow_and_small_ones_come_last() -> None:
     ours, theirs = guesses(rows, seed=1)
     alike = (rows["carrier"] == "UA").to_numpy()
     found = told(rows, both=(np.where(alike, theirs, ours), theirs))
-    assert [change.outcome for change in found.groups][-2:] == ["no difference", "cannot tell"]
+    assert [change.outcome for change in found.groups][-2:] == ["no difference", "not enough data"]
     assert [change.name for change in found.groups][-2:] == ["carrier UA", "carrier ZZ"]
 
 
@@ -86,10 +85,10 @@ def test_the_examples_are_the_rows_that_moved_most_with_what_the_request_told() 
     truth = rows["late"].to_numpy()
     gain = np.abs(theirs - truth) - np.abs(ours - truth)
     found = told(rows)
-    assert [abs(one.before - one.truth) - abs(one.after - one.truth) for one in found.gained] == pytest.approx(
+    assert [abs(one.champion - one.truth) - abs(one.candidate - one.truth) for one in found.gained] == pytest.approx(
         sorted(gain, reverse=True)[:EXAMPLES]
     )
-    assert [abs(one.before - one.truth) - abs(one.after - one.truth) for one in found.lost] == pytest.approx(
+    assert [abs(one.champion - one.truth) - abs(one.candidate - one.truth) for one in found.lost] == pytest.approx(
         sorted(gain)[:EXAMPLES]
     )
     first = rows.row(int(np.argmax(gain)), named=True)
@@ -108,12 +107,14 @@ def test_personal_data_is_left_out_of_the_examples() -> None:
     assert "tailnum" not in told(use_case=USE_CASE.but(contracts=contracts)).gained[0].facts
 
 
-def test_the_headline_says_it_all_in_three_sentences() -> None:
+def test_the_verdict_is_one_sentence_and_the_details_count_groups_and_decisions() -> None:
     found = told()
     auc = found.decisive
     flipped, right = sum(flip.rows for flip in found.flips), sum(flip.right for flip in found.flips)
-    assert found.headline() == (
-        f"The candidate is better: auc {auc.after:.3f} against {auc.before:.3f} ({auc.difference:+.3f}). "
+    assert found.verdict == (
+        f"The candidate is better: auc {auc.candidate:.3f} against {auc.champion:.3f} ({auc.difference:+.3f})."
+    )
+    assert found.details == (
         "Of 5 groups, 4 better and 1 worse (carrier B6). "
         f"{flipped} of 1,200 decisions change ({flipped / 1200:.1%}): {right} become right, {flipped - right} wrong."
     )
@@ -122,21 +123,21 @@ def test_the_headline_says_it_all_in_three_sentences() -> None:
 def test_a_candidate_that_answers_alike_is_no_better_and_changes_no_decision() -> None:
     alike = guesses(flights(), seed=1)[0]
     found = told(both=(alike, alike))
-    assert found.headline().startswith("The candidate is no better: auc ")
-    assert found.headline().endswith("Of 5 groups, 0 better and 0 worse. No decision changes.")
+    assert found.verdict.startswith("The candidate is no better: auc ")
+    assert found.details == "Of 5 groups, 0 better and 0 worse. No decision changes."
     assert found.gained == found.lost == ()
     Page(as_html(found, {}))
 
 
 def test_a_worse_candidate_is_called_so() -> None:
     ours, theirs = guesses(flights(), seed=1)
-    assert told(both=(theirs, ours)).headline().startswith("The candidate is worse: auc ")
+    assert told(both=(theirs, ours)).verdict.startswith("The candidate is worse: auc ")
 
 
 def test_rows_of_one_class_leave_nothing_to_say() -> None:
     found = told(flights().with_columns(late=pl.lit(0)))
-    assert found.headline() == "auc is undefined on these rows, so nothing can be said."
-    assert "cannot tell" in Page(as_html(found, {})).text
+    assert found.verdict == "auc is undefined on these rows: they have one class only."
+    assert "not enough data" in Page(as_html(found, {})).text
 
 
 def test_without_a_champion_there_is_no_side_by_side() -> None:
@@ -144,7 +145,7 @@ def test_without_a_champion_there_is_no_side_by_side() -> None:
     ours, _ = guesses(rows, seed=1)
     alone = evaluate(rows, ours, candidate="c0ffee", label="late", slices=(), threshold=THRESHOLD, seed=3, resamples=5)
     with pytest.raises(
-        ValueError, match=r"flight_delay · side by side · version 8 was evaluated without a champion\. Give both\."
+        ValueError, match=r"flight_delay · side by side · version 8 was evaluated without a champion\. Pass both\."
     ):
         side_by_side(USE_CASE, alone, rows, version=8, candidate=ours, champion=ours)
 
@@ -180,8 +181,16 @@ class Page(HTMLParser):
 def test_the_page_says_everything_in_words_and_in_colour() -> None:
     found = told()
     page = Page(as_html(found, pictures()))
-    assert "flight_delay: candidate 8 beside champion 7" in page.text
-    for said in (found.headline(), USE_CASE.question, "1,200 test rows", "2013-04-01 to 2013-05-20", "carrier B6", "brier"):
+    assert "flight_delay: candidate 8 against champion 7" in page.text
+    for said in (
+        found.verdict,
+        found.details,
+        USE_CASE.question,
+        "1,200 test rows",
+        "2013-04-01 to 2013-05-20",
+        "carrier B6",
+        "brier",
+    ):
         assert said in page.text
     for flip in found.flips:
         assert (
@@ -191,7 +200,7 @@ def test_the_page_says_everything_in_words_and_in_colour() -> None:
     assert [name for name in page.classes("span") if name.startswith("mark")] == [f"mark {outcome}" for outcome in outcomes]
     assert page.classes("svg") == outcomes
     assert {"better", "worse"} <= set(outcomes)
-    assert "headline better" in page.classes("section")
+    assert "verdict better" in page.classes("section")
 
 
 def test_the_page_needs_nothing_besides_itself() -> None:

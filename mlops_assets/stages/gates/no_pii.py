@@ -1,7 +1,4 @@
-"""Judges NoPii: personal data reaches neither the model nor the readable part of the prediction log.
-
-How columns are followed is in stages/lineage.py.
-"""
+"""Judges NoPii: personal data reaches neither the model nor the readable part of the prediction log."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +6,7 @@ from collections.abc import Sequence
 from mlops_assets.spec.gate import NoPii
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.stages.gates.case import Case, Measurement
-from mlops_assets.stages.lineage import MOMENT, Made, made_by_request, made_by_views, tagged
+from mlops_assets.stages.lineage import MOMENT, Lineage, request_lineage, tagged, view_lineage
 from mlops_assets.stages.metrics import Interval
 
 
@@ -20,36 +17,41 @@ def judge(gate: NoPii, case: Case) -> Measurement:
     """
     use_case = case.use_case
     pii = tagged(use_case)
-    of_views, of_request = made_by_views(use_case), made_by_request(use_case)
-    inputs = _taken(use_case.features.inputs, of_request | of_views, gate.name)
-    logged = _taken(_readable_in_the_log(use_case), of_views | of_request, gate.name)
-    carrying = {name: sorted(one.values & pii.keys()) for name, one in (inputs | logged).items() if one.values & pii.keys()}
+    of_views, of_request = view_lineage(use_case), request_lineage(use_case)
+    inputs = _select(use_case.features.inputs, of_request | of_views, gate.name)
+    logged = _select(_readable_log_columns(use_case), of_views | of_request, gate.name)
+    carrying = {
+        column: sorted(lineage.values & pii.keys())
+        for column, lineage in (inputs | logged).items()
+        if lineage.values & pii.keys()
+    }
     return Measurement(
         passed=not carrying,
         value=Interval(float(len(carrying)), math.nan, math.nan),
         bound=0.0,
-        message=_message(carrying, inputs, pii),
+        message=_finding(carrying, inputs, pii),
         advice="Leave these out, or make them from columns that are not tagged.",
         evidence={
             "tagged": pii,
             "carrying": carrying,
-            "inputs": {name: _sources(one) for name, one in inputs.items()},
-            "log": {name: _sources(one) for name, one in logged.items()},
+            "inputs": {column: _as_lists(lineage) for column, lineage in inputs.items()},
+            "log": {column: _as_lists(lineage) for column, lineage in logged.items()},
         },
     )
 
 
-def _taken(wanted: Sequence[str], made: dict[str, Made], name: str) -> dict[str, Made]:
-    for each in wanted:
-        if each not in made:
-            raise ValueError(f"{name} · no view makes {each!r}, nor does entity_rows; made: {', '.join(made)}. Declare its view.")
-    return {each: made[each] for each in wanted}
+def _select(columns: Sequence[str], lineage: dict[str, Lineage], name: str) -> dict[str, Lineage]:
+    for column in columns:
+        if column not in lineage:
+            known = ", ".join(lineage)
+            raise ValueError(f"{name} · no view makes {column!r}, nor does entity_rows; made: {known}. Declare its view.")
+    return {column: lineage[column] for column in columns}
 
 
-def _readable_in_the_log(use_case: UseCase) -> list[str]:
-    """The columns that ports/prediction_log.py `log_schema` takes from a request and its features, less those it hides.
+def _readable_log_columns(use_case: UseCase) -> list[str]:
+    """The columns that `log_schema` (ports/prediction_log.py) takes from a request and its features, without the hidden ones.
 
-    Of the answer's own columns only the prediction moment is made from what was sent.
+    Of the answer's own columns, only the prediction moment is computed from the request.
     """
     features = use_case.features
     request = use_case.contract(features.request_table)
@@ -57,14 +59,14 @@ def _readable_in_the_log(use_case: UseCase) -> list[str]:
     return [name for name in dict.fromkeys((MOMENT, *features.request, *features.inputs)) if name not in hidden]
 
 
-def _message(carrying: dict[str, list[str]], inputs: dict[str, Made], pii: dict[str, str]) -> str:
+def _finding(carrying: dict[str, list[str]], inputs: dict[str, Lineage], pii: dict[str, str]) -> str:
     if carrying:
-        where = {each: "input" if each in inputs else "log column" for each in carrying}
-        return "; ".join(f"{where[each]} {each} is made from {', '.join(sources)}" for each, sources in carrying.items())
+        where = {column: "input" if column in inputs else "log column" for column in carrying}
+        return "; ".join(f"{where[column]} {column} is made from {', '.join(sources)}" for column, sources in carrying.items())
     if not pii:
         return "no contract tags a column as personal data"
     return f"none of {len(inputs)} inputs and no readable column of the log is made from {', '.join(pii)}"
 
 
-def _sources(made: Made) -> dict[str, list[str]]:
-    return {"values": sorted(made.values), "keys": sorted(made.keys)}
+def _as_lists(lineage: Lineage) -> dict[str, list[str]]:
+    return {"values": sorted(lineage.values), "keys": sorted(lineage.keys)}

@@ -1,7 +1,4 @@
-"""What people read on every asset: owner, kinds, tags, counts and column schemas.
-
-Belongs here: the translation of a declaration into Dagster's descriptive fields. Not here: any computation.
-"""
+"""Descriptive metadata of assets: owner, kinds, tags, column schema, column lineage, row counts, small tables."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,15 +7,18 @@ from typing import Any, TypedDict
 
 import dagster as dg
 
+from mlops_assets import names
 from mlops_assets.graph.tables import DataFrame
 from mlops_assets.spec.contract import Column, Contract
+from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.use_case import Stage, UseCase
 
 CADENCE, WHEN_CHANGED = "mlops/cadence", "when_changed"
 SQL_TYPE = {"string": "string", "int": "bigint", "float": "double", "datetime": "timestamp (UTC)", "bool": "boolean"}
+SCHEMA, LINEAGE = "dagster/column_schema", "dagster/column_lineage"
 
 
-class Said(TypedDict):
+class AssetMetadata(TypedDict):
     """The descriptive keyword arguments of @asset, AssetOut and AssetSpec."""
 
     owners: list[str]
@@ -28,11 +28,10 @@ class Said(TypedDict):
     code_version: str
 
 
-def said_of(use_case: UseCase, stage: str, *kinds: str, made_from: Stage | None = None, tables: Sequence[str] = ()) -> Said:
-    """Owner, group, kinds, lifecycle tag and code version, as keyword arguments of @asset or AssetSpec.
-
-    What is made of `tables`, none of which is due each day, is tagged so.
-    """
+def asset_metadata(
+    use_case: UseCase, stage: str, *kinds: str, made_from: Stage | None = None, tables: Sequence[str] = ()
+) -> AssetMetadata:
+    """Owner, group, kinds, lifecycle tags and code version. Assets of `tables` that are not daily are tagged so."""
     cadence = {CADENCE: WHEN_CHANGED} if tables and not use_case.is_daily(*tables) else {}
     return {
         "owners": [use_case.owner],
@@ -58,17 +57,44 @@ def _column(column: Column) -> dg.TableColumn:
     )
 
 
+def feature_columns(use_case: UseCase, view: FeatureView, rows: DataFrame) -> dict[str, Any]:
+    """Schema of a feature table, and the validated columns that each of its columns is computed from."""
+    from mlops_assets.stages.lineage import view_columns_read
+
+    schema = [dg.TableColumn(name, str(dtype)) for name, dtype in rows.schema.items()]
+    return {SCHEMA: dg.TableSchema(schema), LINEAGE: _lineage(use_case, view_columns_read(use_case, view))}
+
+
+def training_columns(use_case: UseCase) -> dict[str, Any]:
+    """The feature table, or the validated request columns, that each input of the model comes from."""
+    from mlops_assets.stages.lineage import request_lineage, view_columns_read
+
+    deps = dict(_lineage(use_case, {name: each.values for name, each in request_lineage(use_case).items()}).deps_by_column)
+    for view in use_case.features.views:
+        table = dg.AssetKey(names.feature(use_case.name, view.name))
+        features = view_columns_read(use_case, view).keys() & {*use_case.features.inputs} - {*view.entity}
+        deps |= {name: [dg.TableColumnDep(table, name)] for name in features}
+    return {LINEAGE: dg.TableColumnLineage(deps)}
+
+
+def _lineage(use_case: UseCase, sources: Mapping[str, Iterable[str]]) -> dg.TableColumnLineage:
+    def dep(source: str) -> dg.TableColumnDep:
+        table, column = source.split(".")
+        return dg.TableColumnDep(dg.AssetKey(names.validated(use_case.name, table)), column)
+
+    return dg.TableColumnLineage({column: [dep(source) for source in sorted(read)] for column, read in sources.items()})
+
+
 def count_by_day(context: dg.AssetExecutionContext, frame: DataFrame, key: dg.AssetKey | None = None) -> None:
     """Records each day's row count on that day's materialization, so that a backfill plots as well as daily runs."""
     counts = dict(frame.group_by("day").len().iter_rows())
     for partition in context.partition_keys:
-        rows = counts.get(date.fromisoformat(partition), 0)
-        said = {"dagster/partition_row_count": rows}
-        context.add_asset_metadata(said, asset_key=key or context.asset_key, partition_key=partition)
+        count = {"dagster/partition_row_count": counts.get(date.fromisoformat(partition), 0)}
+        context.add_asset_metadata(count, asset_key=key or context.asset_key, partition_key=partition)
 
 
 def rows_as_table(rows: Iterable[Mapping[str, Any]]) -> dg.TableMetadataValue | dg.TextMetadataValue:
-    """A small table for the UI; floats with four digits, and in words where they are no number: the page's JSON has no NaN."""
+    """A small table for the UI, floats with four digits; "undefined" for those that JSON has no number for."""
     records = [dg.TableRecord({name: _short(value) for name, value in row.items()}) for row in rows]
     return dg.MetadataValue.table(records) if records else dg.MetadataValue.text("no rows")
 

@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any
 
-from mlops_assets.graph.words import rows_as_table
+from mlops_assets.graph.asset_metadata import rows_as_table
 
 
 def test_numbers_that_are_none_are_said_in_words() -> None:

@@ -1,0 +1,50 @@
+"""Terminal output with rich: tables and labelled facts. Outside a terminal, plain lines that are never wrapped or cut."""
+
+import io
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+import typer
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+UNBOUNDED = 10_000  # columns: nothing is cut where programs read
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", numbers: Sequence[str] = ()) -> Table:
+    """A table without borders, so that each row is one line that grep finds. `numbers` are the right-aligned columns."""
+    built = Table(box=None, title=title or None, title_justify="left", title_style="bold", padding=(0, 2, 0, 0))
+    for head in heads:
+        built.add_column(head, justify="right" if head in numbers else "left", overflow="fold", header_style="bold")
+    for row in rows:
+        built.add_row(*(Text(str(cell)) for cell in row))
+    return built
+
+
+def facts(title: str, values: Mapping[str, object]) -> Table:
+    """One line per labelled value."""
+    built = table(("", ""), values.items(), title=title)
+    built.show_header = False
+    return built
+
+
+def show(*parts: RenderableType) -> None:
+    """Prints to standard output, in colour on a terminal."""
+    if sys.stdout.isatty():
+        Console(highlight=False, markup=False, emoji=False).print(*parts, sep="\n")
+    else:
+        typer.echo(as_text(*parts))
+
+
+def as_text(*parts: RenderableType) -> str:
+    """The same as plain text."""
+    console = Console(file=io.StringIO(), width=UNBOUNDED, highlight=False, markup=False, emoji=False, color_system=None)
+    with console.capture() as captured:
+        console.print(*parts, sep="\n")
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def one_line(text: object) -> str:
+    """Text of others without line breaks and control characters."""
+    return " ".join("".join(character if character.isprintable() else " " for character in str(text)).split())
