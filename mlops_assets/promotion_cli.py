@@ -1,7 +1,4 @@
-"""`mlops status, approve, route, rollback, ledger mirror`: for the person on call.
-
-Belongs here: arguments and what is said about their effect. Not here: any work (promotion/).
-"""
+"""`mlops status, approve, route, rollback, ledger mirror`: commands for the person on call."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -11,14 +8,14 @@ from typing import Annotated
 import typer
 
 from mlops_assets.cli_arguments import Name, account, declared, environment, told_plainly
-from mlops_assets.ledger_cli import line_of, moment, one_line
 from mlops_assets.ports.deployment import IllegalRoute, Plan, Split, UnknownVersion, UnreadablePlan
 from mlops_assets.ports.ledger import IllegalAddress, LedgerDown, Outrun, RecordsGone
-from mlops_assets.ports.ledger_chain import Record, UnreadableRecord
+from mlops_assets.ports.ledger_chain import UnreadableRecord
 from mlops_assets.ports.signing_keys import UnreadableKey
 from mlops_assets.promotion.promotions import NotApproved, NotBlessed, NothingBefore, Promotions
 from mlops_assets.promotion.standing import Standing, standing_of
 from mlops_assets.spec.use_case import UseCase
+from mlops_assets.terminal import moment, one_line, records_table, show
 
 
 def _printable(text: str | None) -> str | None:
@@ -43,7 +40,12 @@ def status(use_case: Name = "flight_delay") -> None:
     for url in (asked.service_url, *asked.other_service_urls):
         with LiveService(url, asked.api_key) as service:
             typer.echo(_live(url, service.plan(), standing.plan))
-    for line in (*_serving(promotions.use_case, standing), *_history(records), *_way_back(use_case, standing)):
+    show(*_serving(promotions.use_case, standing))
+    if records:
+        show(
+            f"last {min(SHOWN, len(records))} of {len(records)} records, newest first:", records_table(records[: -SHOWN - 1 : -1])
+        )
+    for line in _way_back(use_case, standing):
         typer.echo(line)
 
 
@@ -57,7 +59,7 @@ def approve(
     """Approve a version of a high-risk use case; its rollout then starts automatically."""
     with _told():
         open_promotions(use_case).approve(version, why=why, by=by or account(), at=datetime.now(UTC))
-    typer.echo(f"{use_case}: version {version} is approved, for exactly what it was blessed on.")
+    typer.echo(f"{use_case}: version {version} is approved, with the model and evidence of its blessing.")
 
 
 def rollback(use_case: Name, *, reason: Why = "by hand", by: By = None) -> None:
@@ -66,8 +68,8 @@ def rollback(use_case: Name, *, reason: Why = "by hand", by: By = None) -> None:
         promotions = open_promotions(use_case)
         plan = promotions.roll_back(reason=reason, by=by or account(), at=datetime.now(UTC))
         (record, *_) = promotions.ledger.records(use_case, after=plan.number - 1)
-    taken_back = f"version {record.body['version']} is taken back"
-    typer.echo(f"{use_case}: {taken_back}; version {plan.champion} answers everybody (plan {plan.number}).")
+    rolled_back = f"version {record.body['version']} is rolled back"
+    typer.echo(f"{use_case}: {rolled_back}; version {plan.champion} serves all requests (plan {plan.number}).")
     _show_people(promotions)
 
 
@@ -88,7 +90,7 @@ def route(
         plan = promotions.try_out(
             challenger=challenger, share=share, split=split, shadow=shadow, reason=said, by=who, at=datetime.now(UTC)
         )
-    typer.echo(f"{use_case}: version {plan.champion} answers; {plan.rollout or 'nothing runs beside it'} (plan {plan.number}).")
+    typer.echo(f"{use_case}: version {plan.champion} serves; {plan.rollout or 'no challenger, no shadow'} (plan {plan.number}).")
     _show_people(promotions)
 
 
@@ -167,10 +169,10 @@ def _told(*more: type[Exception]) -> AbstractContextManager[None]:
 
 def _live(url: str, live: dict[str, object] | None, plan: Plan | None) -> str:
     if live is None:
-        return f"live: nobody answers at {url} (MLOPS_SERVICE_URL names another place)"
+        return f"live: no answer from {url} (set MLOPS_SERVICE_URL to use another address)"
     who = "no version" if live["champion"] is None else f"version {live['champion']}"
     late = f", not yet plan {plan.number}" if plan and live["plan"] != plan.number else ""
-    said = f"live: {who} answers at {url} (plan {live['plan'] or 'none'}{late})"
+    said = f"live: {who} serves at {url} (plan {live['plan'] or 'none'}{late})"
     return f"{said}; {live['last_load_error']}" if live["last_load_error"] else said
 
 
@@ -183,18 +185,16 @@ def _serving(use_case: UseCase, standing: Standing) -> Iterator[str]:
         yield "nothing serves yet"
     if waiting is not None:
         needs = use_case.risk == "high" and waiting not in standing.approvals
-        said = f"waits for `mlops approve {use_case.name} {waiting} --why …`" if needs else "is blessed and not tried yet"
+        said = (
+            f"waits for `mlops approve {use_case.name} {waiting} --why …`"
+            if needs
+            else "is blessed and its rollout has not started"
+        )
         yield f"waiting: version {waiting} {said}"
-
-
-def _history(records: list[Record]) -> Iterator[str]:
-    if records:
-        yield f"the last {min(SHOWN, len(records))} of {len(records)} records, newest first:"
-    yield from (line_of(record) for record in [*reversed(records)][:SHOWN])
 
 
 def _way_back(use_case: str, standing: Standing) -> Iterator[str]:
     if standing.trial is not None:
-        yield f"to go back: `mlops rollback {use_case}` takes version {standing.trial} off trial"
+        yield f"to roll back: `mlops rollback {use_case}` ends the rollout of version {standing.trial}"
     elif standing.previous is not None:
-        yield f"to go back: `mlops rollback {use_case}` lets version {standing.previous} answer again"
+        yield f"to roll back: `mlops rollback {use_case}` serves version {standing.previous} again"

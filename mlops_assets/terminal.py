@@ -3,11 +3,14 @@
 import io
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 
 import typer
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from mlops_assets.ports.ledger_chain import Record
 
 UNBOUNDED = 10_000  # columns: nothing is cut where programs read
 
@@ -48,3 +51,21 @@ def as_text(*parts: RenderableType) -> str:
 def one_line(text: object) -> str:
     """Text of others without line breaks and control characters."""
     return " ".join("".join(character if character.isprintable() else " " for character in str(text)).split())
+
+
+def moment(at: datetime | str) -> str:
+    """A moment in UTC, to the second."""
+    parsed = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return parsed.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def records_table(records: Sequence[Record], title: str = "") -> Table:
+    """One line per record: number, moment, kind, version, author, reason."""
+    rows = (
+        (
+            *(record.number, moment(record.at), record.kind, record.body.get("version", ""), record.by),
+            one_line(record.body.get("reason") or record.body.get("why") or ""),
+        )
+        for record in records
+    )
+    return table(("record", "at", "kind", "version", "by", "reason"), rows, title=title, numbers=("record", "version"))

@@ -113,25 +113,26 @@ def test_status_of_a_new_home_says_that_nothing_serves_yet(run: Run):
     result = run("status")
     assert result.exit_code == 0
     assert result.output.splitlines() == [
-        f"live: nobody answers at {NOBODY} (MLOPS_SERVICE_URL names another place)",
+        f"live: no answer from {NOBODY} (set MLOPS_SERVICE_URL to use another address)",
         "nothing serves yet",
     ]
 
 
 def test_status_tells_what_serves_why_what_waits_what_was_and_how_to_go_back(run: Run, home: Home):
     promotions_of(home).promote(2, reason="better\nby far", by="run 12345678", at=AT)
-    lines = run("status", NAME).output.splitlines()
+    lines = [" ".join(line.split()) for line in run("status", NAME).output.splitlines()]
     assert lines[1:] == [
         "serving: version 2 since 2026-01-01 12:30:00 UTC",
         "why: better by far",
-        "waiting: version 3 is blessed and not tried yet",
-        "the last 5 of 5 records, newest first:",
-        "    5  2026-01-01 12:30:00 UTC  promotion version 2 by run 12345678 · better by far",
-        "    4  2026-01-01 12:30:00 UTC  promotion version 1 by ana · the first",
-        "    3  2026-01-01 12:30:00 UTC  blessing version 3 by the gates",
-        "    2  2026-01-01 12:30:00 UTC  blessing version 2 by the gates",
-        "    1  2026-01-01 12:30:00 UTC  blessing version 1 by the gates",
-        "to go back: `mlops rollback flight_delay` lets version 1 answer again",
+        "waiting: version 3 is blessed and its rollout has not started",
+        "last 5 of 5 records, newest first:",
+        "record at kind version by reason",
+        "5 2026-01-01 12:30:00 UTC promotion 2 run 12345678 better by far",
+        "4 2026-01-01 12:30:00 UTC promotion 1 ana the first",
+        "3 2026-01-01 12:30:00 UTC blessing 3 the gates",
+        "2 2026-01-01 12:30:00 UTC blessing 2 the gates",
+        "1 2026-01-01 12:30:00 UTC blessing 1 the gates",
+        "to roll back: `mlops rollback flight_delay` serves version 1 again",
     ]
 
 
@@ -139,15 +140,15 @@ def test_status_of_a_rollout_names_the_version_on_trial(run: Run, home: Home):
     run("route", NAME, "--challenger", "2", "--share", "0.05", "--reason", "try")
     lines = run("status").output.splitlines()
     assert lines[1].startswith("serving: version 1 (canary: 5% to version 2) since 20")
-    assert lines[-1] == "to go back: `mlops rollback flight_delay` takes version 2 off trial"
+    assert lines[-1] == "to roll back: `mlops rollback flight_delay` ends the rollout of version 2"
 
 
 def test_status_shows_the_newest_records_of_many(run: Run, home: Home):
     for turn in range(40):
         promotions_of(home).approve(2, why=f"turn {turn}", by="ana", at=AT)
     lines = run("status").output.splitlines()
-    assert "the last 15 of 44 records, newest first:" in lines
-    assert [line.split(" · ")[-1] for line in lines if " approval " in line] == [f"turn {turn}" for turn in range(39, 24, -1)]
+    assert "last 15 of 44 records, newest first:" in lines
+    assert [line.split("  ")[-1] for line in lines if " approval " in line] == [f"turn {turn}" for turn in range(39, 24, -1)]
 
 
 def test_status_tells_what_each_live_server_serves(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch):
@@ -161,10 +162,10 @@ def test_status_tells_what_each_live_server_serves(run: Run, home: Home, monkeyp
         flip_a_bit(home.deployments / NAME / "models" / "2" / "model.onnx")
         service.answering.slots.poll()
         broken = run("status").output.splitlines()[0]
-    assert before == f"live: no version answers at {url} (plan none, not yet plan 4)"
-    assert now == f"live: version 1 answers at {url} (plan 4)"
-    assert other == f"live: nobody answers at {NOBODY} (MLOPS_SERVICE_URL names another place)"
-    assert late == f"live: version 1 answers at {url} (plan 4, not yet plan 5)"
+    assert before == f"live: no version serves at {url} (plan none, not yet plan 4)"
+    assert now == f"live: version 1 serves at {url} (plan 4)"
+    assert other == f"live: no answer from {NOBODY} (set MLOPS_SERVICE_URL to use another address)"
+    assert late == f"live: version 1 serves at {url} (plan 4, not yet plan 5)"
     assert broken.startswith(f"{late}; plan 5 is not taken · version 2 is not served")
 
 
@@ -175,11 +176,14 @@ def test_status_tells_what_each_live_server_serves(run: Run, home: Home, monkeyp
 def test_an_approval_is_recorded_with_who_why_and_on_what_and_status_asks_for_it(run: Run, home: Home):
     assert "waiting: version 3 waits for `mlops approve flight_delay 3 --why …`" in run("status").output
     result = run("approve", NAME, "3", "--why", "I read its evaluation", "--by", "ana")
-    assert (result.exit_code, result.output) == (0, "flight_delay: version 3 is approved, for exactly what it was blessed on.\n")
+    assert (result.exit_code, result.output) == (
+        0,
+        "flight_delay: version 3 is approved, with the model and evidence of its blessing.\n",
+    )
     record = records_of(home)[-1]
     assert (record.kind, record.by, record.body["version"], record.body["why"]) == ("approval", "ana", 3, "I read its evaluation")
     assert record.body["model_digest"] == digest(tiny_model(3)) and record.body["evaluation_digest"] == "e" * 64
-    assert "waiting: version 3 is blessed and not tried yet" in run("status").output
+    assert "waiting: version 3 is blessed and its rollout has not started" in run("status").output
 
 
 @pytest.mark.usefixtures("high_risk")
@@ -218,11 +222,11 @@ def test_an_approval_that_cannot_be_is_refused(run: Run, home: Home, said: tuple
 
 def test_a_route_lets_others_run_beside_and_ends_by_a_route_to_nothing(run: Run, home: Home):
     result = run("route", NAME, "--challenger", "2", "--share", "0.05", "--split", "ab", "--shadow", "3", "--reason", "try")
-    assert result.output == "flight_delay: version 1 answers; ab: 5% to version 2, shadow: version 3 (plan 5).\n"
+    assert result.output == "flight_delay: version 1 serves; ab: 5% to version 2, shadow: version 3 (plan 5).\n"
     plan = plan_in_force(home)
     assert (plan.challenger, plan.share, plan.split, plan.shadow, plan.reason) == (2, 0.05, "ab", 3, "route: try")
     assert alias(home, names.CHALLENGER) == 2
-    assert run("route", NAME).output == "flight_delay: version 1 answers; nothing runs beside it (plan 6).\n"
+    assert run("route", NAME).output == "flight_delay: version 1 serves; no challenger, no shadow (plan 6).\n"
     assert plan_in_force(home).rollout == "" and alias(home, names.CHALLENGER) is None
     assert [each.kind for each in records_of(home)[-2:]] == ["plan", "rollback"]
 
@@ -280,10 +284,10 @@ def test_what_is_on_trial_is_taken_back_first_and_then_the_champion(run: Run, ho
     promotions_of(home).promote(2, reason="better", by="ana", at=AT)
     run("route", NAME, "--challenger", "3", "--share", "0.1")
     result = run("rollback", NAME, "--reason", "slow")
-    assert result.output == "flight_delay: version 3 is taken back; version 2 answers everybody (plan 7).\n"
+    assert result.output == "flight_delay: version 3 is rolled back; version 2 serves all requests (plan 7).\n"
     assert (plan_in_force(home).champion, alias(home), alias(home, names.CHALLENGER)) == (2, 2, None)
     result = run("rollback", NAME, "--reason", "wrong", "--by", "ben")
-    assert result.output == "flight_delay: version 2 is taken back; version 1 answers everybody (plan 8).\n"
+    assert result.output == "flight_delay: version 2 is rolled back; version 1 serves all requests (plan 8).\n"
     assert (plan_in_force(home).champion, alias(home)) == (1, 1)
     newest = records_of(home)[-1]
     assert (newest.kind, newest.by, newest.body["reason"], newest.body["version"]) == ("rollback", "ben", "wrong", 2)
@@ -314,7 +318,7 @@ def test_going_back_does_not_wait_for_mlflow(run: Run, home: Home):
     result = run("rollback", NAME)
     assert result.exit_code == 0 and "Traceback" not in result.output
     done, left = result.output.splitlines()
-    assert done == "flight_delay: version 2 is taken back; version 1 answers everybody (plan 6)."
+    assert done == "flight_delay: version 2 is rolled back; version 1 serves all requests (plan 6)."
     assert left.startswith("It is in force; MLflow does not show it yet: ")
     assert left.endswith(" `mlops ledger mirror flight_delay` tries again.")
     assert plan_in_force(home).champion == 1

@@ -1,4 +1,4 @@
-"""What the demo tells, in the fewest lines. Not here: the course of events (story.py)."""
+"""What the demo prints about each step, from what the platform has stored."""
 
 import time
 from dataclasses import asdict, dataclass
@@ -10,6 +10,7 @@ from mlops_assets import names
 from mlops_assets.demo.watching import Say, Watcher
 from mlops_assets.ports.live_service import LiveService
 from mlops_assets.spec.use_case import UseCase
+from mlops_assets.terminal import as_text, table
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,12 @@ class Report:
     say: Say
 
     def rows(self) -> None:
-        self.say("  rows landed and quarantined")
-        for contract in self.use_case.contracts:
-            good, bad = (self._count(name(self.use_case.name, contract.table)) for name in (names.validated, names.quarantine))
-            self.say(f"    {contract.table:<10} {good:>9,} accepted {bad:>5,} quarantined")
+        kinds = (names.validated, names.quarantine)
+        rows = (
+            (contract.table, *(f"{self._count(name(self.use_case.name, contract.table)):,}" for name in kinds))
+            for contract in self.use_case.contracts
+        )
+        self.say(as_text(table(("table", "accepted", "quarantined"), rows, numbers=("accepted", "quarantined"))))
 
     def judgement(self) -> None:
         found = self.watcher.metadata("evaluation")
@@ -68,14 +71,16 @@ class Report:
             self.judgement()
 
     def months(self) -> None:
-        self.say("\n  month      rows  served by      AUC served  AUC first model frozen")
-        for row in self.watcher.months():
-            by = f"version {row['versions']}"
-            self.say(f"  {row['month']}  {row['rows']:>6,}  {by:<14} {row['served']:>10.4f} {row['frozen']:>22.4f}")
+        heads = ("month", "rows", "served by", "AUC served", "AUC first model")
+        rows = (
+            (row["month"], f"{row['rows']:,}", f"version {row['versions']}", f"{row['served']:.4f}", f"{row['frozen']:.4f}")
+            for row in self.watcher.months()
+        )
+        self.say(as_text("", table(heads, rows, numbers=("rows", "AUC served", "AUC first model"))))
 
     def what_next(self) -> None:
         self.say("\nOpen it: `make up` starts the web UI, the service and MLflow on this data and prints their addresses.")
-        self.say(f"Go back:  `mlops rollback {self.use_case.name}` lets the previous champion answer again.")
+        self.say(f"Go back:  `mlops rollback {self.use_case.name}` serves the previous champion again.")
 
     def _count(self, path: names.AssetPath) -> int:
         return self.watcher.tables.scan(path).select(pl.len()).collect().item() if self.watcher.tables.exists(path) else 0

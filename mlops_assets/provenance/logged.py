@@ -1,7 +1,4 @@
-"""One logged answer as the commands read it: what was asked, which value is of which view, whose model it was.
-
-Belongs here: what `why` and `replay` share. Not here: finding the row (ports/prediction_log.py), what either makes of it.
-"""
+"""One logged answer: its request, the features of each view, and the model that computed it."""
 
 from typing import Any
 
@@ -26,11 +23,11 @@ def hidden(use_case: UseCase) -> dict[str, str]:
     return {column.name: column.pii for column in columns if column.pii}
 
 
-def asked(use_case: UseCase, row: pl.DataFrame) -> pl.DataFrame:
-    """The request of one logged row, in the types that it came in; what the log hides is null."""
-    contract, kept_back = use_case.contract(use_case.features.request_table), hidden(use_case)
+def logged_request(use_case: UseCase, row: pl.DataFrame) -> pl.DataFrame:
+    """The request of one logged row in its original types; hidden columns are null."""
+    contract, hidden_columns = use_case.contract(use_case.features.request_table), hidden(use_case)
     return row.select(
-        pl.lit(None, DTYPES[contract.column(name).dtype]).alias(name) if name in kept_back else pl.col(name)
+        pl.lit(None, DTYPES[contract.column(name).dtype]).alias(name) if name in hidden_columns else pl.col(name)
         for name in use_case.features.request
     )
 

@@ -1,8 +1,4 @@
-"""The same answer once more: from the logged inputs with the very model, and its inputs from the feature tables.
-
-Belongs here: the recomputation and what differs. Not here: the comparison of features (stages/skew.py), what is said
-(replay_page.py). A feature that differs has one of the causes that graph/watch_skew.py names.
-"""
+"""Computes a logged answer again: from its logged inputs with the same model, and its features from the feature tables."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +9,7 @@ import polars as pl
 from mlops_assets.ports.deployment import Deployment, UnknownVersion
 from mlops_assets.ports.feature_table import MissingFeatureTable
 from mlops_assets.ports.signing_keys import SigningKeys
-from mlops_assets.provenance.logged import REQUEST, asked, blessed_model, hidden
+from mlops_assets.provenance.logged import REQUEST, blessed_model, hidden, logged_request
 from mlops_assets.spec.monitor import Skew
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.stages.bless import UnblessedModel
@@ -79,27 +75,27 @@ def replay(
     open_store: Callable[[str], Store],
 ) -> Replayed:
     """Recomputes the answer of one logged row. `views` are the features of each view (logged.features_of_views)."""
-    said = row.row(0, named=True)
-    model, no_model = _model(use_case, said, deployment, keys)
+    logged = row.row(0, named=True)
+    model, no_model = _model(use_case, logged, deployment, keys)
     again, no_answer = _score(use_case, model, row) if model else (None, None)
-    given = said["features_from"] == REQUEST
-    recomputed, no_features = (None, None) if given else _recompute(use_case, model, row, views, open_store)
-    objections = (no_model, no_answer, no_features, _decided_otherwise(use_case, said))
+    from_caller = logged["features_from"] == REQUEST
+    recomputed, no_features = (None, None) if from_caller else _recompute(use_case, model, row, views, open_store)
+    objections = (no_model, no_answer, no_features, _decided_otherwise(use_case, logged))
     return Replayed(
-        prediction_id=said[KEY],
-        version=said["model_version"],
-        logged=said["probability"],
+        prediction_id=logged[KEY],
+        version=logged["model_version"],
+        logged=logged["probability"],
         again=again,
-        objections=tuple(each for each in objections if each),
+        objections=tuple(objection for objection in objections if objection),
         recomputed=recomputed,
     )
 
 
 def _model(
-    use_case: UseCase, said: dict[str, Any], deployment: Deployment, keys: SigningKeys
+    use_case: UseCase, logged: dict[str, Any], deployment: Deployment, keys: SigningKeys
 ) -> tuple[OnnxModel | None, str | None]:
     try:
-        onnx, _blessing = blessed_model(use_case, said, deployment=deployment, keys=keys)
+        onnx, _blessing = blessed_model(use_case, logged, deployment=deployment, keys=keys)
     except (UnknownVersion, UnblessedModel) as error:
         return None, f"the model is not run: {error}"
     return OnnxModel.from_bytes(onnx), None
@@ -118,16 +114,16 @@ def _score(use_case: UseCase, model: OnnxModel, row: pl.DataFrame) -> tuple[floa
 def _recompute(
     use_case: UseCase, model: OnnxModel | None, row: pl.DataFrame, views: Views, open_store: Callable[[str], Store]
 ) -> tuple[Recomputed | None, str | None]:
-    rows: pl.DataFrame = use_case.features.entity_rows(asked(use_case, row).lazy()).collect()
+    rows: pl.DataFrame = use_case.features.entity_rows(logged_request(use_case, row).lazy()).collect()
     try:
-        found = open_store(use_case.features.service).historical(rows.with_columns(row[KEY], row[MOMENT]))
+        recomputed = open_store(use_case.features.service).historical(rows.with_columns(row[KEY], row[MOMENT]))
     except MissingFeatureTable as error:
         return None, f"its features cannot be recomputed: {error}"
     unknown = _unknowable(use_case, views)
-    compared = [name for name in use_case.features.inputs if name in found.columns and name not in unknown]
+    compared = [name for name in use_case.features.inputs if name in recomputed.columns and name not in unknown]
     spec = use_case.skew or Skew()
-    parity = compare_features(row, found, features=compared, relative=spec.relative, absolute=spec.absolute)
-    answer = _score(use_case, model, found)[0] if model and not unknown else None
+    parity = compare_features(row, recomputed, features=compared, relative=spec.relative, absolute=spec.absolute)
+    answer = _score(use_case, model, recomputed)[0] if model and not unknown else None
     return Recomputed(len(compared), tuple(parity.mismatched), unknown, answer), None
 
 
@@ -139,10 +135,10 @@ def _unknowable(use_case: UseCase, views: Views) -> tuple[str, ...]:
     return tuple(name for name in use_case.features.inputs if name in lost)
 
 
-def _decided_otherwise(use_case: UseCase, said: dict[str, Any]) -> str | None:
-    if said["decision"] == (said["probability"] >= use_case.threshold):
+def _decided_otherwise(use_case: UseCase, logged: dict[str, Any]) -> str | None:
+    if logged["decision"] == (logged["probability"] >= use_case.threshold):
         return None
     return (
-        f"{said['probability']:.6g} was decided {'yes' if said['decision'] else 'no'}, and the declared threshold of "
+        f"{logged['probability']:.6g} was decided {'yes' if logged['decision'] else 'no'}, and the declared threshold of "
         f"{use_case.threshold:g} decides otherwise: another one was declared then, or the log was altered"
     )

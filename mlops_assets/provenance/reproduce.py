@@ -1,8 +1,4 @@
-"""From a registered version the same model again, and what is to blame where it is another.
-
-Belongs here: reading the record of a training, training again from it, the comparison. Not here: the record itself
-(stages/training_record.py), the measures (stages/model_distance.py), what is said of them (reproduce_page.py).
-"""
+"""Trains a registered version again from its record, and lists what changed where the model differs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,8 +1,4 @@
-"""Everything on record about one answer: what was asked, what it was answered from, by which model, and why that one.
-
-Belongs here: gathering it from log, deployment, ledger and tables. Not here: how it reads (why_page.py), computing the answer
-again (replay.py). Personal data stays as the log hides it.
-"""
+"""Everything on record about one answer: request, feature values, model, gates, approvals. Personal data stays hidden."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,9 +17,9 @@ from mlops_assets.stages.bless import Blessing, UnblessedModel
 
 @dataclass(frozen=True)
 class ViewValues:
-    """The features that one view brought, and how old they were at the prediction moment in seconds (None: not known).
+    """The features of one view, and their age at the prediction moment in seconds (None: unknown).
 
-    `view` is None for what the request itself tells.
+    `view` is None for features that follow from the request alone.
     """
 
     view: str | None
@@ -33,16 +29,16 @@ class ViewValues:
 
 @dataclass(frozen=True)
 class Why:
-    """`answer` holds the log's columns of that name, `asked` the request as logged; `hidden` says which of it the log hides.
+    """`answer` has the answer's columns of the log, `request` the request as logged, `hidden` how the log hides personal data.
 
-    `blessing` is None, and `objection` says why, where the model that is placed now is not the one that answered.
-    `records` are those of the ledger about the version, oldest first; `plan` is the one that was in force.
+    `blessing` is None, and `objection` the reason, where the stored model is not the one that answered. `records` are the
+    ledger's records of the version, oldest first; `plan` is the record of the plan in force.
     """
 
     use_case: str
     question: str
     answer: dict[str, Any]
-    asked: dict[str, Any]
+    request: dict[str, Any]
     hidden: dict[str, str]
     views: tuple[ViewValues, ...]
     blessing: Blessing | None
@@ -69,7 +65,7 @@ def why(
         use_case=use_case.name,
         question=use_case.question,
         answer={name: row[name] for name in ANSWER},
-        asked={name: row[name] for name in use_case.features.request if name in row},
+        request={name: row[name] for name in use_case.features.request if name in row},
         hidden=hidden(use_case),
         views=_views(use_case, row, features_of_views(use_case, tables)),
         blessing=blessing,

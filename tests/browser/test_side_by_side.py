@@ -45,5 +45,5 @@ def test_the_page_fits_the_screen_and_tells_better_from_worse_by_colour(
         name: page.locator(f".mark.{name}").first.evaluate("e => getComputedStyle(e).color") for name in ("better", "worse")
     }
     assert colours["better"] != colours["worse"]
-    assert page.evaluate("[...document.images].every(image => image.naturalWidth === 480)")
+    assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
     page.close()

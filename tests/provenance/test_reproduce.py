@@ -21,13 +21,14 @@ from mlops_assets import names
 from mlops_assets.ports.delta_tables import DeltaTables, VersionGone
 from mlops_assets.ports.ledger import Ledger
 from mlops_assets.ports.model_registry import ModelAltered, NotRegistered
-from mlops_assets.provenance import reproduce_page
+from mlops_assets.provenance.pages import reproduce_page
 from mlops_assets.provenance.reproduce import OtherRows, Reproduced, reproduce
 from mlops_assets.resources import PROJECT
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.stages import train_boosting
 from mlops_assets.stages.score import OnnxModel
 from mlops_assets.stages.training_record import NotRecorded, read_trainer
+from mlops_assets.terminal import as_text
 from tests.integration.small_line import SMALL
 from tests.provenance.conftest import LINES, NETWORK, NOW, SEARCHED, TREES, Line
 
@@ -80,14 +81,14 @@ def test_another_process_with_other_threads_and_hashes_trains_the_same_bytes(lin
     assert told.stdout.splitlines().count("exit 0") == len(LINES), told.stderr[-2000:]
     for version in (TREES, NETWORK, SEARCHED):
         digest = record_of(line, version)["digest"][:12]
-        assert f"flight_delay · version {version} · same model: " in told.stdout
-        assert f"the ONNX digest {digest}… again." in told.stdout
+        assert f"flight_delay, version {version}: same model, " in told.stdout
+        assert f"ONNX digest {digest}… again" in told.stdout
 
 
 def test_where_nothing_changed_nothing_is_said_to_have(line: Line):
     found = again(line)
     assert (found.digest, found.distance, found.changed, found.is_good) == (found.again, None, (), True)
-    assert len(reproduce_page.as_text(found).splitlines()) == 1
+    assert len(as_text(*reproduce_page(found)).splitlines()) == 1
 
 
 def test_a_search_is_not_repeated_its_finding_is(line: Line):
@@ -109,11 +110,11 @@ def test_another_library_platform_and_declaration_are_told_by_name(line: Line, r
         "platform": "Amiga",
         "cpu": None,
     }
-    text = reproduce_page.as_text(found)
-    assert re.search(rf"^    library numpy +1\.0\.0 → {re.escape(np.__version__)}$", text, re.MULTILINE)
-    assert re.search(r"^    cpu +not recorded → ", text, re.MULTILINE)
-    assert re.search(r"^    features, label, split as declared +[0-9a-f]{12} → [0-9a-f]{12}$", text, re.MULTILINE)
-    assert "although not as it was at the first training" in text, "the bytes are the same all the same"
+    text = as_text(*reproduce_page(found))
+    assert re.search(rf"^library numpy +1\.0\.0 +{re.escape(np.__version__)}$", text, re.MULTILINE)
+    assert re.search(r"^cpu +not recorded  ", text, re.MULTILINE)
+    assert re.search(r"^declared features, label, split +[0-9a-f]{12} +[0-9a-f]{12}$", text, re.MULTILINE)
+    assert "Changed since, without effect" in text, "the bytes are the same all the same"
 
 
 def test_other_code_that_makes_another_model_is_measured_and_named(line: Line, recorded: Any, monkeypatch: pytest.MonkeyPatch):
@@ -128,9 +129,9 @@ def test_other_code_that_makes_another_model_is_measured_and_named(line: Line, r
     assert found.distance.rows == len(test)
     assert found.distance.metrics["auc"][0] == pytest.approx(roc_auc_score(test["late"], model.predict(test)))
     assert found.distance.weights is None, "two trees instead of five"
-    text = reproduce_page.as_text(found)
-    assert "ANOTHER MODEL" in text.splitlines()[0] and "NOT within the tolerance of 0.005" in text
-    assert re.search(r"^    code of stages/train_boosting.py +000000000000 → [0-9a-f]{12}$", text, re.MULTILINE)
+    text = as_text(*reproduce_page(found))
+    assert "DIFFERENT MODEL" in text.splitlines()[0] and "NOT within the tolerance of 0.005" in text
+    assert re.search(r"^code of stages/train_boosting.py +000000000000 +[0-9a-f]{12}$", text, re.MULTILINE)
     assert not found.is_good
 
 
@@ -142,9 +143,9 @@ def test_a_hair_of_difference_is_within_the_tolerance_and_its_cause_is_not_made_
     found = again(line)
     assert found.digest != found.again and found.is_good and found.distance is not None
     assert 0 < found.distance.probability < 1e-3
-    text = reproduce_page.as_text(found)
+    text = as_text(*reproduce_page(found))
     assert "equivalent model" in text.splitlines()[0]
-    assert "code, libraries and machine are as they were: what makes the difference was not recorded" in text
+    assert "code, libraries and machine are unchanged: the cause was not recorded" in text
 
 
 @pytest.fixture
