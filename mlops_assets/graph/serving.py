@@ -60,13 +60,13 @@ def _service(use_case: UseCase) -> dg.AssetsDefinition:
 
 def _taken(live: "list[LiveService]", number: int) -> tuple[bool, str, list[dict[str, Any]]]:
     """Whether every server serves plan `number`, in words, and what each reports."""
-    from mlops_assets.ports.live_service import NobodyAnswers
+    from mlops_assets.ports.live_service import ServiceUnavailable
 
     late: list[str] = []
     for each in live:
         try:
             each.wait_until_taken(number, TAKE_OVER_SECONDS if each.plan() else 0)
-        except NobodyAnswers as error:
+        except ServiceUnavailable as error:
             late.append(str(error))
     served = [{"server": each.url, **{name: said.get(name) for name in REPORTED}} for each in live if (said := each.plan())]
     return not late, " ".join(late) or f"All {len(live)} servers serve plan {number}.", served

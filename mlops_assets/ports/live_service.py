@@ -1,6 +1,6 @@
-"""A running prediction service, asked over HTTP: the Python client.
+"""The platform's own client of a running prediction service: predictions, the plan, waiting for a version.
 
-Belongs here: asking for predictions and for the plan, waiting for a version. Not here: what the service does (serving/).
+Bento's SyncHTTPClient calls the same route; this one returns typed predictions, waits where it is told to, and loads no Bento.
 """
 
 import math
@@ -14,20 +14,19 @@ import msgspec
 
 POLL_S = 0.2
 MAX_TRIES = 4
-MAX_WAIT_S = 30  # a service that asks for more patience is not waited for
-STATUS_BAD_REQUEST = 400
-UNANSWERED = (429, 503)
+MAX_WAIT_S = 30  # of a Retry-After; a longer one ends the attempts
+RETRIED = (429, 503)
 JSON = {"Content-Type": "application/json"}
 
 Rows = Sequence[Mapping[str, object]]
 
 
-class NobodyAnswers(ConnectionError):
-    """The service is down, is another kind of service, or does not serve what was waited for."""
+class ServiceUnavailable(ConnectionError):
+    """The service is down, is another kind of service, or does not serve the version that was waited for."""
 
 
 class RequestRefused(ValueError):
-    """The service answered with an error, and these are its own words; `status` is the HTTP status."""
+    """The service's error, in its own words; `status` is the HTTP status."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -36,8 +35,8 @@ class RequestRefused(ValueError):
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer about one row. `arm` is champion or challenger; `explanation` has what each input added to the log-odds,
-    where it was asked for.
+    """The answer about one row. `arm` is champion or challenger; `explanation`, on request, has what each input adds to the
+    log-odds.
     """
 
     prediction_id: str
@@ -57,8 +56,8 @@ class _Answer(msgspec.Struct):
 class LiveService:
     """The service at `url`, such as http://127.0.0.1:3000. Keeps its connections; `close`, or the end of a `with`, ends them.
 
-    A refusal for the moment (429, or 503 with Retry-After) is waited for and asked again, MAX_TRIES times in all. Nothing
-    else is: where a connection broke, or time ran out, the prediction may have been made and logged already.
+    A 429 or 503 with Retry-After is retried after that time, MAX_TRIES times in all. Nothing else is: where a connection
+    broke, or time ran out, the prediction may have been made and logged already.
     """
 
     def __init__(
@@ -66,24 +65,24 @@ class LiveService:
     ) -> None:
         self.url, self._sleep = url, sleep
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        # trust_env off: a proxy of the machine must not stand between two processes of one platform
+        # trust_env off: two processes of one platform need no proxy of the machine
         self._client = httpx.Client(base_url=url, headers=headers, timeout=timeout_s, trust_env=False)
 
     def predict(self, rows: Rows, *, explain: bool = False) -> list[Prediction]:
-        """One prediction a row, in order, with the features that the service knows. NaN is sent as null.
+        """One prediction a row, in order, with the features of the feature store. NaN is sent as null.
 
-        Raises RequestRefused with the service's own words, NobodyAnswers.
+        Raises RequestRefused with the service's own words, ServiceUnavailable.
         """
-        return self._predict({"rows": rows}, explain)
+        return self._predict({"rows": rows, "explain": explain})
 
     def predict_given(self, features: Rows, rows: Rows | None = None, *, explain: bool = False) -> list[Prediction]:
-        """As `predict`, with every input of the model from the caller (null or NaN: missing) and, beside them, the request
+        """As `predict`, with every input of the model from the caller (null or NaN: missing) and, optionally, the request
         columns that the log should hold.
         """
-        return self._predict({"features": features} | ({"rows": rows} if rows is not None else {}), explain)
+        return self._predict({"features": features, "rows": rows, "explain": explain})
 
     def plan(self) -> dict[str, Any] | None:
-        """What the service says that it serves; None when nobody answers."""
+        """What the service serves; None when it does not answer."""
         try:
             response = self._client.get("/plan")
         except httpx.TransportError:
@@ -91,7 +90,7 @@ class LiveService:
         return response.json() if response.is_success else None
 
     def wait_until_serving(self, version: int, timeout_s: float) -> dict[str, Any]:
-        """The plan, once the service answers with `version`. Raises NobodyAnswers after about `timeout_s` seconds."""
+        """The plan, once the service answers with `version`. Raises ServiceUnavailable after about `timeout_s` seconds."""
         return self._wait(lambda plan: plan["champion"] == version, f"version {version}", timeout_s)
 
     def wait_until_taken(self, number: int, timeout_s: float) -> dict[str, Any]:
@@ -105,7 +104,7 @@ class LiveService:
             if plan is not None and holds(plan):
                 return plan
             self._sleep(POLL_S)
-        raise NobodyAnswers(f"{self.url} · waited {timeout_s:g} s for {what}; {_served(plan)}. Look into the service's log.")
+        raise ServiceUnavailable(f"{self.url} · waited {timeout_s:g} s for {what}; {_served(plan)}. Look into the service's log.")
 
     def close(self) -> None:
         self._client.close()
@@ -116,44 +115,44 @@ class LiveService:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _predict(self, body: Mapping[str, Rows], explain: bool) -> list[Prediction]:
-        response = self._post(msgspec.json.encode(body), {"explain": "true"} if explain else {})
-        if response.status_code >= STATUS_BAD_REQUEST:
-            said = f"{self.url}/predict · HTTP {response.status_code} · {response.text[:2000]}"
-            raise RequestRefused(said, response.status_code)
+    def _predict(self, body: Mapping[str, Rows | bool | None]) -> list[Prediction]:
+        response = self._post(msgspec.json.encode(body))
+        if response.is_error:
+            message = f"{self.url}/predict · HTTP {response.status_code} · {response.text[:2000]}"
+            raise RequestRefused(message, response.status_code)
         try:
             return msgspec.json.decode(response.content, type=_Answer).predictions
         except msgspec.DecodeError as error:
-            raise NobodyAnswers(f"{self.url} · no prediction service answers there: {error}. Correct the address.") from error
+            raise ServiceUnavailable(f"{self.url} · is no prediction service: {error}. Correct the address.") from error
 
-    def _post(self, content: bytes, params: Mapping[str, str]) -> httpx.Response:
+    def _post(self, content: bytes) -> httpx.Response:
         """The last answer of at most MAX_TRIES."""
-        response = self._post_once(content, params)
+        response = self._post_once(content)
         for _ in range(MAX_TRIES - 1):
-            wait_s = _asked_to_wait_s(response)
+            wait_s = _retry_after_s(response)
             if wait_s is None:
                 break
             self._sleep(wait_s)
-            response = self._post_once(content, params)
+            response = self._post_once(content)
         return response
 
-    def _post_once(self, content: bytes, params: Mapping[str, str]) -> httpx.Response:
+    def _post_once(self, content: bytes) -> httpx.Response:
         try:
-            return self._client.post("/predict", content=content, params=params, headers=JSON)
+            return self._client.post("/predict", content=content, headers=JSON)
         except httpx.TransportError as error:
             why = str(error) or type(error).__name__
-            raise NobodyAnswers(f"{self.url} · {why}. Start it with `mlops up`.") from error
+            raise ServiceUnavailable(f"{self.url} · {why}. Start it with `mlops up`.") from error
 
 
-def _asked_to_wait_s(response: httpx.Response) -> float | None:
-    """None where it makes no sense to ask again, or an answer may have been made."""
-    said = response.headers.get("Retry-After", "")
-    if response.status_code not in UNANSWERED or not said.isdecimal() or int(said) > MAX_WAIT_S:
+def _retry_after_s(response: httpx.Response) -> float | None:
+    """None where a retry makes no sense, or an answer may have been made."""
+    seconds = response.headers.get("Retry-After", "")
+    if response.status_code not in RETRIED or not seconds.isdecimal() or int(seconds) > MAX_WAIT_S:
         return None
-    return float(said)
+    return float(seconds)
 
 
 def _served(plan: Mapping[str, Any] | None) -> str:
     if plan is None:
-        return "nobody answers"
-    return f"version {plan['champion']} answers; last load error: {plan['last_load_error']}"
+        return "it does not answer"
+    return f"it serves version {plan['champion']}; last load error: {plan['last_load_error']}"

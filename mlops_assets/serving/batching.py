@@ -12,14 +12,15 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import NamedTuple
 
-from mlops_assets.serving.answering import Ask, Outcome
+from mlops_assets.serving.answering import Outcome
+from mlops_assets.serving.request import PredictRequest
 
 MAX_ROWS = 200  # together; a request of more is answered by itself, beside the others
 LARGE_AT_ONCE = 2
 
 
 class _Waiting(NamedTuple):
-    ask: Ask
+    ask: PredictRequest
     future: asyncio.Future[Outcome]
 
 
@@ -29,11 +30,11 @@ class LoopBatching:
     `answer` gives one outcome for each request, never raises, and keeps the loop waiting.
     """
 
-    def __init__(self, answer: Callable[[Sequence[Ask]], Sequence[Outcome]]) -> None:
+    def __init__(self, answer: Callable[[Sequence[PredictRequest]], Sequence[Outcome]]) -> None:
         self._answer = answer
         self._waiting: list[_Waiting] = []
 
-    async def submit(self, ask: Ask) -> bytes:
+    async def submit(self, ask: PredictRequest) -> bytes:
         """The answer. Raises what kept the request from one."""
         loop = asyncio.get_running_loop()
         waiting = _Waiting(ask, loop.create_future())
@@ -50,7 +51,7 @@ class LoopBatching:
 class Batching:
     """Between `start` and `stop`. `answer` gives one outcome for each request, and never raises."""
 
-    def __init__(self, answer: Callable[[Sequence[Ask]], Sequence[Outcome]]) -> None:
+    def __init__(self, answer: Callable[[Sequence[PredictRequest]], Sequence[Outcome]]) -> None:
         self._answer = answer
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._large = ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="large-request")
@@ -69,10 +70,10 @@ class Batching:
     def waiting(self) -> int:
         return self._queue.qsize()
 
-    async def submit(self, ask: Ask) -> bytes:
+    async def submit(self, ask: PredictRequest) -> bytes:
         """The answer; to be called in an event loop. Raises what kept the request from one."""
         loop = asyncio.get_running_loop()
-        if len(ask.asked) > MAX_ROWS:
+        if len(ask) > MAX_ROWS:
             outcome = (await loop.run_in_executor(self._large, self._answer, [ask]))[0]
         else:
             future: asyncio.Future[Outcome] = loop.create_future()
@@ -93,7 +94,7 @@ class Batching:
 
     def _gather(self, batch: list[_Waiting]) -> bool:
         """Adds what has come; whether the end has come, too."""
-        rows = len(batch[0].ask.asked)
+        rows = len(batch[0].ask)
         while rows < MAX_ROWS:
             try:
                 another = self._queue.get_nowait()
@@ -102,7 +103,7 @@ class Batching:
             if another is None:
                 return True
             batch.append(another)
-            rows += len(another.ask.asked)
+            rows += len(another.ask)
         return False
 
 

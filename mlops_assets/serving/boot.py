@@ -37,6 +37,11 @@ class UnknownUseCase(LookupError):
     """MLOPS_USE_CASE names no declared use case."""
 
 
+def served_use_case(variables: Mapping[str, str], working_folder: Path, use_cases: Sequence[UseCase]) -> UseCase:
+    """The use case that the environment names. Raises UnknownUseCase, IllegalEnvironment."""
+    return _named(read_environment(variables, working_folder).use_case, use_cases)
+
+
 def open_service(variables: Mapping[str, str], working_folder: Path, use_cases: Sequence[UseCase]) -> Service:
     """The service that the environment asks for, its features from Feast. Raises UnknownUseCase, IllegalEnvironment."""
     environment = read_environment(variables, working_folder)

@@ -1,46 +1,48 @@
-"""One running service: everything that answers, started and stopped together.
+"""One running service: its parts and their threads, started and stopped together."""
 
-Belongs here: its parts and their threads. Not here: which port is handed to what (boot.py), HTTP (web.py).
-"""
-
+import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Event, Thread
 
 from mlops_assets.serving.admission import Admission
-from mlops_assets.serving.answering import Answering, Ask
+from mlops_assets.serving.answering import Answering
 from mlops_assets.serving.batching import Batching, LoopBatching
-from mlops_assets.serving.decode import RequestDecoder
+from mlops_assets.serving.request import PredictRequest, RequestParser
 from mlops_assets.serving.telemetry import Telemetry
 from mlops_assets.serving.tracing import Tracing
 
 INLINE_ROWS = 10  # answered in the event loop: some 10 µs each, and 0.9 ms where features are looked up
+INLINE_BYTES = 100_000  # are parsed in a millisecond; a larger body must not block the event loop
+WARN_EVERY_S = 1.0
 
 log = logging.getLogger("bentoml.mlops_assets")
 
 
 @dataclass
 class Service:
-    """Between `start` and `stop`, which answers what is queued and leaves nothing of the log in memory."""
+    """Serves between `start` and `stop`, which answers what is queued and leaves nothing of the log in memory."""
 
     answering: Answering
     admission: Admission
     tracing: Tracing
     batching: Batching = field(init=False)
     loop_batching: LoopBatching = field(init=False)
-    decode: RequestDecoder = field(init=False)
+    parse: RequestParser = field(init=False)
 
     def __post_init__(self) -> None:
         use_case = self.answering.use_case
         self.batching = Batching(self.answering.answer_together)
         self.loop_batching = LoopBatching(self.answering.answer_together)
-        self.decode = RequestDecoder(use_case)
+        self.parse = RequestParser(use_case)
         self.timeout_s = use_case.serving.limits.timeout.total_seconds()
         self.max_body_bytes = use_case.serving.limits.max_body_bytes
-        # A cache in Redis may take 50 ms for its answer, and the event loop waits for nobody.
+        # A cache in Redis may take 50 ms to answer, which would block the event loop.
         self._inline_rows = 0 if (cache := use_case.serving.cache) and cache.where == "redis" else INLINE_ROWS
         self._flush_every_s = use_case.serving.log.flush_every.total_seconds()
         self._stopped = Event()
+        self._warn_at = 0.0
         self._flusher = Thread(target=self._flush_now_and_then, name="log-flusher", daemon=True)
 
     @property
@@ -65,10 +67,33 @@ class Service:
     def is_ready(self) -> bool:
         return self.answering.slots.lineup is not None
 
-    def blocks(self, ask: Ask) -> bool:
-        """Whether answering may take longer than the event loop can spare."""
-        slow = ask.asked.inputs is None and not self.answering.features.is_quick
-        return slow or ask.explain or len(ask.asked) > self._inline_rows
+    async def predict(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bytes:
+        """The answer as JSON. Raises NotAdmitted above the limit of requests in flight, BadRequest, and what kept the
+        request from an answer.
+        """
+        started = self.answering.clock()
+        self.admission.enter()
+        try:
+            with self.tracing.span(headers) as trace_id:
+                if len(body) <= INLINE_BYTES:
+                    request = self.parse(body, started=started, trace_id=trace_id)
+                else:
+                    request = await asyncio.to_thread(self.parse, body, started=started, trace_id=trace_id)
+                batching = self.batching if self._blocks(request) else self.loop_batching
+                return await batching.submit(request)
+        finally:
+            self.admission.leave()
+
+    def warn(self, error: Exception) -> None:
+        """Logs why requests get no answer, once a second: an outage concerns thousands of them."""
+        if (now := self.answering.clock()) >= self._warn_at:
+            self._warn_at = now + WARN_EVERY_S
+            log.warning("no answer · %s: %s", type(error).__name__, error)
+
+    def _blocks(self, request: PredictRequest) -> bool:
+        """Whether the answer may take too long for the event loop."""
+        slow = request.inputs is None and not self.answering.features.is_quick
+        return slow or request.explain or len(request) > self._inline_rows
 
     def measure(self) -> None:
         """Brings what is a state rather than an event up to date in the metrics."""
@@ -82,9 +107,9 @@ class Service:
             self._flush()
 
     def _flush(self) -> None:
-        for each in (self.answering.log, self.answering.shadowing.log):
+        for prediction_log in (self.answering.log, self.answering.shadowing.log):
             try:
-                each.flush()
+                prediction_log.flush()
             except OSError as error:
                 self.telemetry.log_failures.inc()
                 log.error("the prediction log could not be forced to the disk: %s", error)

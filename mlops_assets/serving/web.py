@@ -1,7 +1,6 @@
-"""The HTTP face, in front of Bento's: /predict, /plan, /metrics, /openapi.json, and one clear error for what can go wrong.
+"""The fast path of HTTP, in front of Bento: /predict, /plan, /metrics, and one clear error for each failure.
 
-Belongs here: routes, bodies, status codes. Not here: /livez, /readyz and the page at /, which Bento behind it answers.
-Plain ASGI, because every layer on the way counts: Bento's middleware costs 270 µs a request, an answer 60.
+Plain ASGI, because Bento's middleware costs 270 µs a request and an answer 60.
 """
 
 import asyncio
@@ -9,15 +8,13 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
 
 import msgspec
 
 from mlops_assets.ports.blob_stores import OnlineStoreDown
 from mlops_assets.serving.admission import NotAdmitted
-from mlops_assets.serving.answering import Ask, LogUnavailable, NotReady
-from mlops_assets.serving.openapi import openapi
-from mlops_assets.serving.request import SHOWN_CHARACTERS, BadRequest, Problem
+from mlops_assets.serving.answering import LogUnavailable, NotReady
+from mlops_assets.serving.request import BadRequest
 from mlops_assets.serving.service import Service
 from mlops_assets.serving.telemetry import CONTENT_TYPE
 
@@ -30,9 +27,13 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 JSON = b"application/json"
 RETRY_AFTER_S = 5
-INLINE_BYTES = 100_000  # are read in a millisecond; what is larger must not hold the others up
-MAX_EXPLAINED = 10  # rows of a request, each of which may take 50 ms
 BODIES_AT_ONCE = 16  # of the largest size, in memory at the same time
+# What a stranger reads of a failure; its cause may name paths and hosts, and is in the log.
+UNAVAILABLE: dict[type[Exception], str] = {
+    NotReady: "no champion serves yet",
+    OnlineStoreDown: "the online feature store does not answer",
+    LogUnavailable: "the prediction log cannot be written",
+}
 
 log = logging.getLogger("bentoml.mlops_assets")
 
@@ -53,28 +54,26 @@ class Refused(Exception):
 
 
 class ClientGone(Exception):
-    """Nobody is there to be answered."""
+    """The client has closed its connection."""
 
 
-class Front:
-    """An ASGI application that answers what is ours and hands the rest to the one behind it, Bento's."""
+class ApiApp:
+    """An ASGI application that answers the routes of the fast path and passes the rest on to `bento`."""
 
-    def __init__(self, behind: App, service: Callable[[], Service]) -> None:
-        self._behind, self._service = behind, service
+    def __init__(self, bento: App, service: Callable[[], Service]) -> None:
+        self._bento, self._service = bento, service
         self._buffered = 0
-        document = self._openapi
         self._routes: dict[str, tuple[str, Callable[[Scope, Receive], Awaitable[Reply]]]] = {
             "/predict": ("POST", self._predict),
             "/plan": ("GET", self._plan),
             "/metrics": ("GET", self._metrics),
-            "/openapi.json": ("GET", document),
-            "/docs.json": ("GET", document),  # what the page at / reads
+            "/openapi.json": ("GET", self._openapi),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._routes.get(scope["path"]) if scope["type"] == "http" else None
         if route is None:
-            await self._behind(scope, receive, send)
+            await self._bento(scope, receive, send)
             return
         method, answer = route
         try:
@@ -86,41 +85,16 @@ class Front:
         await _send(send, reply)
 
     async def _predict(self, scope: Scope, receive: Receive) -> Reply:
-        service = self._service()
-        try:
-            service.admission.admit(scope["headers"])
-            async with asyncio.timeout(service.timeout_s):
-                return await self._answer(service, scope, await self._body(service, scope, receive))
-        except Refused as refused:
-            return refused.reply
-        except (NotAdmitted, BadRequest, NotReady, OnlineStoreDown, LogUnavailable, TimeoutError) as error:
-            return _refusal(error)
-        # What the service itself got wrong: the details go to the log, not to strangers.
-        except Exception:
-            log.exception("request failed")
-            return _problem(500, "the service could not answer; its log says why")
+        if b"explain=" in scope["query_string"]:
+            return _problem(400, "explain in the query", legal='{"rows": [...], "explain": true}', next="Move it into the body.")
+        service, headers = self._service(), scope["headers"]
+        return await respond(service, headers, lambda: self._body(service.max_body_bytes, headers, receive))
 
-    async def _answer(self, service: Service, scope: Scope, body: bytes) -> Reply:
-        started = service.answering.clock()
-        service.admission.enter()
-        try:
-            with service.tracing.span(scope["headers"]) as trace_id:
-                asked = service.decode(body) if len(body) <= INLINE_BYTES else await asyncio.to_thread(service.decode, body)
-                ask = Ask(asked, started, trace_id, _wants_explanation(scope))
-                if ask.explain and len(asked) > MAX_EXPLAINED:
-                    raise BadRequest([_too_many_to_explain(len(asked))])
-                batching = service.batching if service.blocks(ask) else service.loop_batching
-                return Reply(200, await batching.submit(ask))
-        finally:
-            service.admission.leave()
-
-    async def _body(self, service: Service, scope: Scope, receive: Receive) -> bytes:
-        most = service.max_body_bytes
-        if _announced(scope["headers"]) > most:
-            raise Refused(_too_large(most))
+    async def _body(self, max_bytes: int, headers: Headers, receive: Receive) -> bytes:
+        _check_headers(headers, max_bytes)
         message = await receive()
         if message["type"] == "http.request" and not message.get("more_body"):
-            return _within(message.get("body", b""), most)
+            return _within(message.get("body", b""), max_bytes)
         chunks: list[bytes] = []
         size = 0
         try:
@@ -130,9 +104,9 @@ class Front:
                 chunks.append(message.get("body", b""))
                 size += len(chunks[-1])
                 self._buffered += len(chunks[-1])
-                if size > most:
-                    raise Refused(_too_large(most))
-                if self._buffered > BODIES_AT_ONCE * most:
+                if size > max_bytes:
+                    raise Refused(_too_large(max_bytes))
+                if self._buffered > BODIES_AT_ONCE * max_bytes:
                     raise Refused(_problem(503, "too many large requests at once", headers=_retry_after(1)))
                 if not message.get("more_body"):
                     return b"".join(chunks)
@@ -149,7 +123,27 @@ class Front:
         return Reply(200, service.telemetry.page(), content_type=CONTENT_TYPE.encode())
 
     async def _openapi(self, scope: Scope, receive: Receive) -> Reply:
-        return Reply(200, msgspec.json.encode(openapi(self._service().answering.use_case)))
+        return Reply(307, b"", ((b"location", b"/docs.json"),))
+
+
+async def respond(service: Service, headers: Headers, read_body: Callable[[], Awaitable[bytes]]) -> Reply:
+    """The reply to one request for predictions: an answer, or the error that a client can act on. Raises ClientGone."""
+    try:
+        service.admission.admit(headers)
+        async with asyncio.timeout(service.timeout_s):
+            return Reply(200, await service.predict(headers, await read_body()))
+    except Refused as refused:
+        return refused.reply
+    except (NotAdmitted, BadRequest, TimeoutError) as error:
+        return _refusal(error)
+    except tuple(UNAVAILABLE) as error:
+        service.warn(error)
+        return _refusal(error)
+    except ClientGone:
+        raise
+    except Exception:
+        log.exception("request failed")
+        return _problem(500, "the service could not answer; its log has the cause")
 
 
 async def _send(send: Send, reply: Reply) -> None:
@@ -167,26 +161,39 @@ def _refusal(error: Exception) -> Reply:
         return _problem(error.status, error.found, legal=error.legal, next=error.next, headers=headers)
     if isinstance(error, TimeoutError):
         return _problem(504, "the request took too long", next="Send it again, or less at once.", headers=_CLOSE)
-    return _problem(503, str(error), headers=_retry_after(RETRY_AFTER_S))
+    message = next(message for kind, message in UNAVAILABLE.items() if isinstance(error, kind))
+    return _problem(503, message, headers=_retry_after(RETRY_AFTER_S))
 
 
 def _problem(
-    status: int, found: str, *, legal: str = "see /openapi.json", next: str = "Try again later.", headers: Headers = ()
+    status: int, found: str, *, legal: str = "see /docs.json", next: str = "Try again later.", headers: Headers = ()
 ) -> Reply:
-    said = {"row": None, "field": None, "found": found, "legal": legal, "next": next}
-    return Reply(status, msgspec.json.encode({"error": said}), headers)
+    problem = {"row": None, "field": None, "found": found, "legal": legal, "next": next}
+    return Reply(status, msgspec.json.encode({"error": problem}), headers)
 
 
-_CLOSE = ((b"connection", b"close"),)  # what is still to come of the body need not be read
+_CLOSE = ((b"connection", b"close"),)  # the rest of the body need not be read
 
 
-def _too_large(most: int) -> Reply:
-    legal = f"a body of at most {most} bytes"
+def _check_headers(headers: Headers, max_bytes: int) -> None:
+    """Refuses bodies that are too large (uvicorn has refused a length that is no number), compressed, or not JSON."""
+    for name, value in headers:
+        if name == b"content-length" and int(value) > max_bytes:
+            raise Refused(_too_large(max_bytes))
+        if name == b"content-type" and value.partition(b";")[0].strip().lower() != JSON:
+            raise Refused(_unsupported("Content-Type", value, "application/json"))
+        if name == b"content-encoding" and value.lower() != b"identity":
+            raise Refused(_unsupported("Content-Encoding", value, "none: plain JSON, uncompressed"))
+
+
+def _unsupported(header: str, value: bytes, legal: str) -> Reply:
+    found = f"{header}: {value.decode('latin-1')[:80]}"
+    return _problem(415, found, legal=legal, next="Send plain JSON with Content-Type: application/json.", headers=_CLOSE)
+
+
+def _too_large(max_bytes: int) -> Reply:
+    legal = f"a body of at most {max_bytes} bytes"
     return _problem(413, "a body that is too large", legal=legal, next="Send several smaller requests.", headers=_CLOSE)
-
-
-def _too_many_to_explain(count: int) -> Problem:
-    return Problem(None, "explain", f"{count} rows", f"at most {MAX_EXPLAINED} rows", "Explain fewer at once.")
 
 
 def _wrong_method(method: str) -> Reply:
@@ -198,22 +205,7 @@ def _retry_after(seconds: int) -> Headers:
     return ((b"retry-after", b"%d" % seconds),)
 
 
-def _within(body: bytes, most: int) -> bytes:
-    if len(body) > most:
-        raise Refused(_too_large(most))
+def _within(body: bytes, max_bytes: int) -> bytes:
+    if len(body) > max_bytes:
+        raise Refused(_too_large(max_bytes))
     return body
-
-
-def _announced(headers: Headers) -> int:
-    """The length that the client says its body has; uvicorn has refused what is no number."""
-    return next((int(value) for name, value in headers if name == b"content-length"), 0)
-
-
-def _wants_explanation(scope: Scope) -> bool:
-    """Other parameters mean nothing here. Raises BadRequest."""
-    if not (query := scope["query_string"]):
-        return False
-    said = [value for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True) if name == "explain"]
-    if said not in ([], ["false"], ["true"]):
-        raise BadRequest([Problem(None, "explain", ", ".join(said)[:SHOWN_CHARACTERS], "true or false, once", "Correct it.")])
-    return said == ["true"]

@@ -12,4 +12,4 @@ from mlops_assets.spec.serving import Limits, Serving
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
 MEASURED = USE_CASE.but(serving=Serving(limits=Limits(max_rate=1e6)))
-Service = build_service(lambda: open_service(os.environ, Path.cwd(), (MEASURED,)))
+Service = build_service(MEASURED, lambda: open_service(os.environ, Path.cwd(), (MEASURED,)))

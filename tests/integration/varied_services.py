@@ -32,6 +32,6 @@ def with_features_in_memory(use_case: UseCase) -> Service:
     return assemble(use_case, environment, temperatures(("EWR", datetime(2013, 7, 1, tzinfo=UTC), 80.0)), traced=traced)
 
 
-Sticky = build_service(lambda: with_features_in_memory(STICKY))
-Narrow = build_service(lambda: with_features_in_memory(NARROW))
-Lenient = build_service(lambda: open_service(os.environ, Path.cwd(), (LENIENT,)))
+Sticky = build_service(STICKY, lambda: with_features_in_memory(STICKY))
+Narrow = build_service(NARROW, lambda: with_features_in_memory(NARROW))
+Lenient = build_service(LENIENT, lambda: open_service(os.environ, Path.cwd(), (LENIENT,)))

@@ -12,11 +12,11 @@ import uvicorn
 
 from mlops_assets.ports.api_keys import ApiKeys
 from mlops_assets.ports.home import Environment, Home
-from mlops_assets.ports.live_service import LiveService, NobodyAnswers, Prediction, RequestRefused
+from mlops_assets.ports.live_service import LiveService, Prediction, RequestRefused, ServiceUnavailable
 from mlops_assets.ports.prediction_log import PredictionLog
 from mlops_assets.serving.boot import assemble
 from mlops_assets.serving.service import Service
-from mlops_assets.serving.web import Front
+from mlops_assets.serving.web import ApiApp
 from mlops_assets.spec.serving import Limits, Serving
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases.flight_delay import USE_CASE
@@ -34,7 +34,7 @@ def running(home: Home, use_case: UseCase = USE_CASE) -> Iterator[tuple[str, Ser
     service = assemble(use_case, environment, temperatures())
     service.batching.start()
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(Front(nothing_behind, lambda: service), log_level="error", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(ApiApp(nothing_behind, lambda: service), log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     while not server.started:
@@ -170,7 +170,7 @@ def test_a_client_above_its_rate_is_slowed_down_and_not_refused(home: Home):
 
 def test_patience_ends_with_the_service_s_words(tmp_path: Path):
     slept = list[float]()
-    refused = pytest.raises(RequestRefused, match=r"HTTP 503 .*no champion answers")
+    refused = pytest.raises(RequestRefused, match=r"HTTP 503 .*no champion serves")
     with running(Home(tmp_path)) as (url, _), LiveService(url, sleep=slept.append) as client, refused:
         client.predict([FLIGHT])
     assert slept == [5, 5, 5]
@@ -184,8 +184,8 @@ def test_patience_ends_with_the_service_s_words(tmp_path: Path):
         (503, {"Retry-After": "3600"}, RequestRefused),
         (500, {"Retry-After": "1"}, RequestRefused),
         (504, {"Retry-After": "1"}, RequestRefused),
-        (200, {"Content-Type": "text/html"}, NobodyAnswers),
-        (0, {}, NobodyAnswers),
+        (200, {"Content-Type": "text/html"}, ServiceUnavailable),
+        (0, {}, ServiceUnavailable),
     ],
     ids=["no time", "a date", "too long", "500", "504", "another server", "hung up"],
 )
@@ -209,7 +209,7 @@ def test_waiting_for_another_version_gives_up_and_says_which_answers(home: Home)
     slept = list[float]()
     with running(home) as (url, answering), LiveService(url, sleep=slept.append) as client:
         answering.answering.slots.poll()
-        with pytest.raises(NobodyAnswers, match="waited 1 s for version 2; version 1 answers; last load error: None"):
+        with pytest.raises(ServiceUnavailable, match="waited 1 s for version 2; it serves version 1; last load error: None"):
             client.wait_until_serving(2, timeout_s=1)
     assert sum(slept) == pytest.approx(1)
 
@@ -219,7 +219,7 @@ def test_waiting_for_another_version_gives_up_and_says_which_answers(home: Home)
 )
 def test_when_nobody_answers_there_is_no_plan_and_no_prediction(nobody: LiveService, ask: Callable[[LiveService], object]):
     assert nobody.plan() is None
-    with pytest.raises(NobodyAnswers, match="Start it with `mlops up`"):
+    with pytest.raises(ServiceUnavailable, match="Start it with `mlops up`"):
         ask(nobody)
-    with pytest.raises(NobodyAnswers, match="nobody answers"):
+    with pytest.raises(ServiceUnavailable, match="it does not answer"):
         nobody.wait_until_serving(1, timeout_s=0.2)

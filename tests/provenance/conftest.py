@@ -34,7 +34,7 @@ from mlops_assets.ports.signing_keys import SigningKeys
 from mlops_assets.promotion.promotions import Promotions
 from mlops_assets.resources import PROJECT, build_resources
 from mlops_assets.serving.boot import open_service
-from mlops_assets.serving.web import Front
+from mlops_assets.serving.web import ApiApp
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, Search
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.stages.bless import GateVerdict, bless
@@ -155,7 +155,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
 def client(line: Line) -> Iterator[TestClient]:
     service = open_service(line.variables, PROJECT, [SMALL])
     service.start()
-    yield TestClient(Front(PlainTextResponse("Bento's"), lambda: service))  # type: ignore[arg-type]
+    yield TestClient(ApiApp(PlainTextResponse("Bento's"), lambda: service))  # type: ignore[arg-type]
     service.stop()
 
 

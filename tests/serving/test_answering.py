@@ -8,7 +8,6 @@ import polars as pl
 from mlops_assets.ports.blob_stores import OnlineStoreDown
 from mlops_assets.ports.home import Environment, Home
 from mlops_assets.ports.looked_up import LookedUp
-from mlops_assets.serving.answering import Ask
 from mlops_assets.serving.boot import assemble
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import FLIGHT, MOMENT, place_blessed
@@ -21,14 +20,13 @@ class Unreachable:
         raise OnlineStoreDown("online store · gone")
 
 
-def test_those_who_bring_their_features_are_answered_beside_those_for_whom_the_store_is_down(tmp_path: Path):
+def test_requests_with_features_are_answered_while_the_online_store_is_down(tmp_path: Path):
     home = Home(tmp_path)
     place_blessed(home, 1, bias=-1).point(1, MOMENT.isoformat(), "first")
     environment = Environment("local", Path(), home, "http://127.0.0.1:3000", USE_CASE.name)
     service = assemble(USE_CASE, environment, Unreachable())
     service.answering.slots.poll()
     bodies = [{"rows": [FLIGHT]}, {"features": [dict.fromkeys(USE_CASE.features.inputs)]}, {"rows": [FLIGHT]}]
-    asks = [Ask(service.decode(msgspec.json.encode(body)), 0.0, str(number)) for number, body in enumerate(bodies)]
-    first, second, third = service.answering.answer_together(asks)
+    first, second, third = service.answering.answer_together([service.parse(msgspec.json.encode(body)) for body in bodies])
     assert first is third and isinstance(first, OnlineStoreDown)
     assert isinstance(second, bytes) and len(msgspec.json.decode(second)["predictions"]) == 1

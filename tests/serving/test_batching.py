@@ -6,31 +6,31 @@ from contextlib import contextmanager
 
 import pytest
 
-from mlops_assets.serving.answering import Ask, Outcome
+from mlops_assets.serving.answering import Outcome
 from mlops_assets.serving.batching import MAX_ROWS, Batching
-from mlops_assets.serving.request import Asked
+from mlops_assets.serving.request import PredictRequest
 
 
-def ask(number: int, rows: int = 1) -> Ask:
-    return Ask(Asked([(number,)] * rows, None), 0.0, str(number))
+def ask(number: int, rows: int = 1) -> PredictRequest:
+    return PredictRequest([(number,)] * rows, None, trace_id=str(number))
 
 
 @contextmanager
-def batching(answer: Callable[[Sequence[Ask]], Sequence[Outcome]]) -> Iterator[Batching]:
+def batching(answer: Callable[[Sequence[PredictRequest]], Sequence[Outcome]]) -> Iterator[Batching]:
     batches = Batching(answer)
     batches.start()
     yield batches
     batches.stop()
 
 
-def by_name(asks: Sequence[Ask]) -> list[Outcome]:
+def by_name(asks: Sequence[PredictRequest]) -> list[Outcome]:
     return [each.trace_id.encode() for each in asks]
 
 
 def test_each_request_gets_its_own_answer_and_those_that_wait_go_together():
     sizes: list[int] = []
 
-    def slowly(asks: Sequence[Ask]) -> list[Outcome]:
+    def slowly(asks: Sequence[PredictRequest]) -> list[Outcome]:
         sizes.append(len(asks))
         time.sleep(0.02)
         return by_name(asks)
@@ -44,7 +44,7 @@ def test_each_request_gets_its_own_answer_and_those_that_wait_go_together():
 
 
 def test_what_goes_wrong_with_one_is_raised_for_it_alone():
-    def odd_fails(asks: Sequence[Ask]) -> list[Outcome]:
+    def odd_fails(asks: Sequence[PredictRequest]) -> list[Outcome]:
         return [ValueError(each.trace_id) if int(each.trace_id) % 2 else each.trace_id.encode() for each in asks]
 
     async def main(batches: Batching) -> list[bytes | BaseException]:
@@ -58,8 +58,8 @@ def test_what_goes_wrong_with_one_is_raised_for_it_alone():
 def test_a_large_request_holds_nobody_up():
     release = threading.Event()
 
-    def large_waits(asks: Sequence[Ask]) -> list[Outcome]:
-        if len(asks[0].asked) > MAX_ROWS:
+    def large_waits(asks: Sequence[PredictRequest]) -> list[Outcome]:
+        if len(asks[0]) > MAX_ROWS:
             assert release.wait(10)
         return by_name(asks)
 
@@ -78,7 +78,7 @@ def test_who_waits_no_longer_is_not_answered():
     answered: list[str] = []
     busy, release = threading.Event(), threading.Event()
 
-    def first_waits(asks: Sequence[Ask]) -> list[Outcome]:
+    def first_waits(asks: Sequence[PredictRequest]) -> list[Outcome]:
         answered.extend(each.trace_id for each in asks)
         busy.set()
         assert release.wait(10)

@@ -1,0 +1,83 @@
+"""What Bento's clients, schema and documentation know of the API, generated from the declaration."""
+
+from typing import Annotated, Any
+
+import bentoml
+import msgspec
+from pydantic import ConfigDict, Field, WithJsonSchema, create_model
+
+from mlops_assets.serving.answering import Answer
+from mlops_assets.serving.request import EXPLAIN, INPUTS, MAX_EXPLAINED, ROWS, input_columns, request_columns
+from mlops_assets.serving.value_types import value_schema
+from mlops_assets.spec.contract import Column
+from mlops_assets.spec.use_case import UseCase
+
+Schema = dict[str, Any]
+Objects = list[dict[str, Any]]
+
+PARTS = {ROWS: "Rows to predict; their features are looked up.", INPUTS: "Features, instead of a lookup; rows may go with them."}
+TEXT: Schema = {"type": "string"}
+PROBLEM: Schema = {
+    "row": {"type": "integer", "nullable": True, "description": "Counted from 0."},
+    "field": TEXT | {"nullable": True},
+    **dict.fromkeys(("found", "legal", "next"), TEXT),
+}
+KEYS: Schema = {"bearer": {"type": "http", "scheme": "bearer"}, "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"}}
+REFUSALS = {
+    "400": "What is wrong with the request, and what is legal.",
+    "401": "An API key is missing, unknown or revoked.",
+    "413": "The body is too large.",
+    "415": "The body is compressed or not JSON.",
+    "429": "Too many requests, of this key or at once; try again after Retry-After seconds.",
+    "500": "The service could not answer.",
+    "503": "No champion serves yet, or features or log are out of reach; try again after Retry-After seconds.",
+    "504": "The answer took too long.",
+}
+
+
+class _Strict(bentoml.IODescriptor):
+    """Refuses unknown fields."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def input_spec(use_case: UseCase) -> type[bentoml.IODescriptor]:
+    """The body of a request. Pydantic checks its outline only: rows and fields are for the parser of the fast path."""
+    columns = {ROWS: request_columns(use_case), INPUTS: input_columns(use_case)}
+    fields: dict[str, Any] = {}
+    for part, description in PARTS.items():
+        schema = {"type": "array", "minItems": 1, "maxItems": use_case.serving.limits.max_rows, "items": _row(columns[part])}
+        fields[part] = (Annotated[Objects | None, WithJsonSchema(schema)], Field(default=None, description=description))
+    explain = f"Adds an explanation to each prediction, for at most {MAX_EXPLAINED} rows and some 50 ms a row."
+    fields[EXPLAIN] = (bool, Field(default=False, strict=True, description=explain))
+    return create_model("PredictRequest", __base__=_Strict, **fields)
+
+
+def output_spec() -> type[bentoml.IODescriptor]:
+    """The answer, as `Answer` declares it."""
+    definitions = msgspec.json.schema(Answer)["$defs"]
+    schema = {"type": "array", "items": definitions["Prediction"], "description": "One prediction a row, in order."}
+    return create_model(
+        "PredictResponse",
+        __base__=_Strict,
+        predictions=(Annotated[Objects, WithJsonSchema(schema)], ...),
+        plan=(int, ...),
+        latency_ms=(float, ...),
+    )
+
+
+def refusals() -> Schema:
+    """The responses of OpenAPI that Bento does not know of."""
+    problem = _object(PROBLEM)
+    listed = _object({"error": problem, "errors": {"type": "array", "items": problem}, "total_errors": {"type": "integer"}})
+    listed["required"] = ["error"]
+    content = {"application/json": {"schema": listed}}
+    return {status: {"description": description, "content": content} for status, description in REFUSALS.items()}
+
+
+def _row(columns: tuple[Column, ...]) -> Schema:
+    return _object({column.name: value_schema(column) for column in columns})
+
+
+def _object(properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}

@@ -1,0 +1,93 @@
+"""The values of a request: how a declared column becomes a checked type, its JSON Schema, and words for people."""
+
+import math
+import re
+from abc import ABC
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, cast
+
+import msgspec
+from msgspec import Meta
+
+from mlops_assets.spec.contract import Column
+
+MIN_YEAR, MAX_YEAR = 1900, 2200  # what every table format on the way can hold
+MAX_INTEGER = 2**63 - 1
+
+
+class Moment(ABC):  # noqa: B024 - only its registered class matters
+    """A datetime in UTC. A class of its own, for msgspec's datetime accepts one format of ISO 8601 and any year."""
+
+
+Moment.register(datetime)
+
+
+def read_moment(_: type, value: object) -> datetime:
+    """Raises ValueError outside MIN_YEAR to MAX_YEAR."""
+    try:
+        moment = datetime.fromisoformat(cast(str, value))
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (OverflowError, TypeError) as error:
+        raise ValueError(str(error)) from None
+    if not MIN_YEAR <= moment.year < MAX_YEAR:
+        raise ValueError(f"Expected a year from {MIN_YEAR} to {MAX_YEAR - 1}")
+    return moment
+
+
+def _moment_schema(_: type) -> dict[str, str]:
+    return {"type": "string", "format": "date-time", "pattern": r"^(19|2[01])\d\d-"}  # the years of `read_moment`
+
+
+def value_type(column: Column) -> Any:
+    """The type, with its constraints, that msgspec checks one value of the column against."""
+    types: dict[str, Callable[[Column], Any]] = {
+        "string": _text_type,
+        "int": _integer_type,
+        "float": lambda column: Annotated[float, Meta(ge=column.min, le=column.max)],
+        "datetime": lambda _: Moment,
+        "bool": lambda _: bool,
+    }
+    kind = types[column.dtype](column)
+    return kind | None if column.nullable else kind
+
+
+def value_schema(column: Column) -> dict[str, Any]:
+    """The JSON Schema of one value, in the dialect of OpenAPI 3.0."""
+    schema = msgspec.json.schema(value_type(column.but(nullable=False)), schema_hook=_moment_schema)
+    facets = {"nullable": column.nullable or None, "example": column.example}
+    schema["description"] = f"{column.description} Legal: {legal_values(column)}."
+    return schema | {name: value for name, value in facets.items() if value is not None}
+
+
+def legal_values(column: Column) -> str:
+    """What a column accepts, in words."""
+    words = {"string": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
+    legal = words.get(column.dtype, f"a moment in ISO 8601, {MIN_YEAR} to {MAX_YEAR - 1}, UTC where it has no offset")
+    if column.allowed and column.dtype in ("string", "int"):
+        legal = f"one of {', '.join(column.allowed)}"
+    if column.pattern:
+        legal += f" matching {column.pattern}"
+    if column.min is not None or column.max is not None:
+        legal += f" from {_bound(column.min, '-∞')} to {_bound(column.max, '∞')}"
+    legal += "" if column.example is None else f", such as {column.example}"
+    return f"{legal}, or null" if column.nullable else legal
+
+
+def _text_type(column: Column) -> Any:
+    if column.allowed:
+        return Literal[tuple(value for value in column.allowed if not column.pattern or re.fullmatch(column.pattern, value))]
+    # `$` alone lets a line end follow, in Python's expressions and not in JSON Schema's
+    return Annotated[str, Meta(pattern=rf"^(?:{column.pattern})$(?!\n)")] if column.pattern else str
+
+
+def _integer_type(column: Column) -> Any:
+    least = -MAX_INTEGER if column.min is None else math.ceil(column.min)
+    most = MAX_INTEGER if column.max is None else math.floor(column.max)
+    if column.allowed:
+        return Literal[tuple(value for value in map(int, column.allowed) if least <= value <= most)]
+    return Annotated[int, Meta(ge=least, le=most)]
+
+
+def _bound(value: float | None, absent: str) -> str:
+    return absent if value is None else f"{value:g}"
