@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -46,6 +47,16 @@ class Report:
         began = time.perf_counter()
         answer = live.predict([row])[0]
         return {**row, **asdict(answer), "ms": (time.perf_counter() - began) * 1000}
+
+    def through_bento(self, url: str, api_key: str | None, row: dict[str, Any]) -> None:
+        """One prediction through Bento's own client, which knows the API by the service's /schema.json."""
+        import bentoml
+
+        plain = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
+        with bentoml.SyncHTTPClient(url, token=api_key) as client:
+            (answer,) = client.predict(rows=[plain])["predictions"]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
+        flight = f"{row['carrier']}{row['flight']}"
+        self.say(f"  bentoml.SyncHTTPClient: {flight} late with {answer['probability']:.1%} · version {answer['model_version']}")
 
     def answers(self, answers: list[dict[str, Any]]) -> None:
         self.say("  live answers")

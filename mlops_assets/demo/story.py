@@ -53,7 +53,9 @@ class Story:
         if plan is None:
             raise SystemExit("The first candidate was refused; the gates above say why. Nothing serves.")
         self.live.wait_until_serving(plan.champion, PATIENCE_S)
-        self.report.answers(self._ask(SPRING + timedelta(days=1), limit=3))
+        day = SPRING + timedelta(days=1)
+        self.report.answers(self._ask(day, limit=3))
+        self.report.through_bento(self.live.url, self.live.api_key, next(self._requests(day, day)).row(0, named=True))
 
     def _summer(self, first: date, last: date) -> None:
         trained = len(self.watcher.trainings())

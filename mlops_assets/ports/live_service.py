@@ -63,7 +63,7 @@ class LiveService:
     def __init__(
         self, url: str, api_key: str | None = None, timeout_s: float = 60, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        self.url, self._sleep = url, sleep
+        self.url, self.api_key, self._sleep = url, api_key, sleep
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         # trust_env off: two processes of one platform need no proxy of the machine
         self._client = httpx.Client(base_url=url, headers=headers, timeout=timeout_s, trust_env=False)
