@@ -91,7 +91,7 @@ def ask(url: str, token: str, home: Home) -> None:
     assert [each.probability for each in (now, before, given)] == pytest.approx([0.6899745, 0.5, 0.5])
     assert now.explanation and now.explanation["contributions"]["temp"] == pytest.approx(WARM / 100, abs=1e-5)
     assert httpx.get(f"{url}/metrics", trust_env=False).text.count("mlops_requests_total{") == 2
-    assert "/predict" in httpx.get(f"{url}/openapi.json", trust_env=False).json()["paths"]
+    assert "/predict" in httpx.get(f"{url}/docs.json", trust_env=False).json()["paths"]
     logged = PredictionLog(home.prediction_log, USE_CASE).read()[0]["prediction_id"]
     assert sorted(logged) == sorted(each.prediction_id for each in (now, before, given))
 

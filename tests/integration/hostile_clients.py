@@ -1,7 +1,6 @@
 """Clients that mean harm, or do it, and what a server may suffer from them.
 
-Belongs here: sending too much, too slowly; watching memory and everybody else's answers meanwhile. Not here: what is expected
-of each (test_service_contract.py).
+Slow clients are not among them: the proxy in front ends those (deploy/README.md).
 """
 
 import socket
@@ -71,35 +70,3 @@ def sent(server: Server, head: str, pieces: Iterable[bytes]) -> int | None:
             return response.status
         except (OSError, HTTPException):
             return None
-
-
-@dataclass
-class SlowLoris:
-    """Connections that send one byte now and then, and what each was told before it was cut."""
-
-    connections: dict[socket.socket, float]
-    lives: list[float] = field(default_factory=list[float])
-    told: list[bytes] = field(default_factory=list[bytes])
-
-    def bite(self) -> None:
-        for connection, began in list(self.connections.items()):
-            try:
-                connection.setblocking(False)
-                answer = connection.recv(65536)
-            except BlockingIOError:
-                with suppress(OSError):
-                    connection.send(b"a")
-                continue
-            except OSError:
-                answer = b""
-            self.told.append(answer)
-            self.lives.append(time.monotonic() - began)
-            connection.close()
-            del self.connections[connection]
-
-
-def slow_loris(server: Server, head: bytes, count: int) -> SlowLoris:
-    connections = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(count)]
-    for connection in connections:
-        connection.sendall(head)
-    return SlowLoris(dict.fromkeys(connections, time.monotonic()))
