@@ -1,5 +1,6 @@
 """`mlops keys` as people use it, on a real home."""
 
+import asyncio
 import json
 import re
 import shlex
@@ -36,7 +37,7 @@ def added(run: Run, name: str) -> str:
 
 def admit(home: Path, token: str) -> str:
     admission = Admission(ApiKeys(home / "keys"), Limits(), clock=monotonic, open_without_keys=False)
-    return admission.admit([(b"authorization", f"Bearer {token}".encode())])
+    return asyncio.run(admission.admit([(b"authorization", f"Bearer {token}".encode())]))
 
 
 def test_a_token_that_was_shown_is_let_in_until_its_key_is_revoked(run: Run, tmp_path: Path):

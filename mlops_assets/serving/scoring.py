@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_assets.serving.cache import ScoreCache, score_keys
+from mlops_assets.serving.cache import MemoryScores, score_keys
 from mlops_assets.serving.explain import Unexplainable, explain, nothing_known
 from mlops_assets.serving.model_slots import Lineup, Loaded
 from mlops_assets.serving.routing import to_challenger
@@ -59,7 +59,7 @@ class Scored(NamedTuple):
 class Scorer:
     """Scores the rows of one use case. `clock` gives seconds that only grow."""
 
-    def __init__(self, use_case: UseCase, cache: ScoreCache | None, telemetry: Telemetry, clock: Callable[[], float]) -> None:
+    def __init__(self, use_case: UseCase, cache: MemoryScores | None, telemetry: Telemetry, clock: Callable[[], float]) -> None:
         self._use_case, self._cache, self._telemetry, self._clock = use_case, cache, telemetry, clock
         self._sticky = [use_case.features.request.index(name) for name in use_case.serving.sticky_key]
 
@@ -115,7 +115,7 @@ class Scorer:
         model_ms = round((self._clock() - began) * 1000, 3)
         return [Scored(arm, loaded, probability, model_ms) for probability in found]
 
-    def _through_cache(self, cache: ScoreCache, loaded: Loaded) -> Callable[[NDArray[np.float32]], NDArray[np.float64]]:
+    def _through_cache(self, cache: MemoryScores, loaded: Loaded) -> Callable[[NDArray[np.float32]], NDArray[np.float64]]:
         def score(matrix: NDArray[np.float32]) -> NDArray[np.float64]:
             keys = score_keys(matrix, loaded.blessing.model_digest)
             known = cache.read(keys)

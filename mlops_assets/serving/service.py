@@ -38,8 +38,6 @@ class Service:
         self.parse = RequestParser(use_case)
         self.timeout_s = use_case.serving.limits.timeout.total_seconds()
         self.max_body_bytes = use_case.serving.limits.max_body_bytes
-        # A cache in Redis may take 50 ms to answer, which would block the event loop.
-        self._inline_rows = 0 if (cache := use_case.serving.cache) and cache.where == "redis" else INLINE_ROWS
         self._flush_every_s = use_case.serving.log.flush_every.total_seconds()
         self._stopped = Event()
         self._warn_at = 0.0
@@ -93,7 +91,7 @@ class Service:
     def _blocks(self, request: PredictRequest) -> bool:
         """Whether the answer may take too long for the event loop."""
         slow = request.inputs is None and not self.answering.features.is_quick
-        return slow or request.explain or len(request) > self._inline_rows
+        return slow or request.explain or len(request) > INLINE_ROWS
 
     def measure(self) -> None:
         """Brings what is a state rather than an event up to date in the metrics."""

@@ -129,7 +129,7 @@ class ApiApp:
 async def respond(service: Service, headers: Headers, read_body: Callable[[], Awaitable[bytes]]) -> Reply:
     """The reply to one request for predictions: an answer, or the error that a client can act on. Raises ClientGone."""
     try:
-        service.admission.admit(headers)
+        await service.admission.admit(headers)
         async with asyncio.timeout(service.timeout_s):
             return Reply(200, await service.predict(headers, await read_body()))
     except Refused as refused:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from deploy.service import build_service
-from mlops_assets.serving.boot import open_service
+from mlops_assets.serving.factory import open_service
 from mlops_assets.spec.serving import Limits, Serving
 from mlops_assets.use_cases.flight_delay import USE_CASE
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deploy.service import build_service
 from mlops_assets.ports.home import read_environment
-from mlops_assets.serving.boot import assemble, open_service
+from mlops_assets.serving.factory import assemble, open_service
 from mlops_assets.serving.service import Service
 from mlops_assets.spec.serving import AnswerLog, Cache, Limits, Serving
 from mlops_assets.spec.use_case import UseCase
@@ -21,8 +21,7 @@ NARROW = USE_CASE.but(
     serving=Serving(limits=Limits(max_in_flight=1, max_rate=20, max_rows=100_000, timeout=timedelta(seconds=0.3)))
 )
 LENIENT = USE_CASE.but(
-    features=USE_CASE.features.but(when_down="last_known"),
-    serving=Serving(log=AnswerLog(when_full="answer"), cache=Cache(where="redis")),
+    features=USE_CASE.features.but(when_down="last_known"), serving=Serving(log=AnswerLog(when_full="answer"), cache=Cache())
 )
 
 

@@ -14,7 +14,7 @@ from mlops_assets.ports.api_keys import ApiKeys
 from mlops_assets.ports.home import Environment, Home
 from mlops_assets.ports.live_service import LiveService, Prediction, RequestRefused, ServiceUnavailable
 from mlops_assets.ports.prediction_log import PredictionLog
-from mlops_assets.serving.boot import assemble
+from mlops_assets.serving.factory import assemble
 from mlops_assets.serving.service import Service
 from mlops_assets.serving.web import ApiApp
 from mlops_assets.spec.serving import Limits, Serving

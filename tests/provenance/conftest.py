@@ -33,7 +33,7 @@ from mlops_assets.ports.prediction_log import PredictionLog
 from mlops_assets.ports.signing_keys import SigningKeys
 from mlops_assets.promotion.promotions import Promotions
 from mlops_assets.resources import PROJECT, build_resources
-from mlops_assets.serving.boot import open_service
+from mlops_assets.serving.factory import open_service
 from mlops_assets.serving.web import ApiApp
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, Search
 from mlops_assets.spec.use_case import UseCase

@@ -8,7 +8,7 @@ import polars as pl
 from mlops_assets.ports.blob_stores import OnlineStoreDown
 from mlops_assets.ports.home import Environment, Home
 from mlops_assets.ports.looked_up import LookedUp
-from mlops_assets.serving.boot import assemble
+from mlops_assets.serving.factory import assemble
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import FLIGHT, MOMENT, place_blessed
 

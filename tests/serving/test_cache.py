@@ -1,22 +1,14 @@
 import math
-import socket
-import struct
 import threading
-import time
-from collections.abc import Generator
 from datetime import timedelta
-from pathlib import Path
 
 import numpy as np
-import pytest
-import redis
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mlops_assets.serving.cache import MemoryScores, RedisScores, ScoreCache, score_keys
+from mlops_assets.serving.cache import MemoryScores, score_keys
 from mlops_assets.spec.serving import Cache
-from tests.ports.redis_server import RedisServer
 
 MINUTE = Cache(ttl=timedelta(minutes=1))
 FLOATS = st.floats(width=32, allow_nan=True)
@@ -32,60 +24,16 @@ class Clock:
         return self.now
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[RedisServer]:
-    running = RedisServer(tmp_path_factory.mktemp("redis"), durable=False)
-    running.start()
-    yield running
-    running.kill()
-
-
-@pytest.fixture
-def emptied(server: RedisServer) -> RedisServer:
-    with redis.Redis.from_url(server.url) as client:
-        client.flushall()
-    return server
-
-
-@pytest.fixture(params=["memory", "redis"])
-def scores(request: pytest.FixtureRequest) -> ScoreCache:
-    if request.param == "memory":
-        return MemoryScores(MINUTE, Clock())
-    return RedisScores(MINUTE, request.getfixturevalue("emptied").url, Clock())
-
-
 def keys(*numbers: float) -> list[bytes]:
     return score_keys(np.array([[number, 0] for number in numbers], np.float32), "digest")
 
 
-def test_what_was_written_is_read_key_by_key_and_nothing_else(scores: ScoreCache):
+def test_what_was_written_is_read_key_by_key_and_nothing_else():
+    scores = MemoryScores(MINUTE, Clock())
     scores.write(keys(1, 2), [0.25, 1 / 3])
     assert scores.read(keys(2, 3, 1, 2)) == [1 / 3, None, 0.25, 1 / 3]
     scores.write(keys(1), [0.5])
     assert scores.read(keys(1)) == [0.5]
-
-
-def test_of_no_keys_nothing_is_asked(scores: ScoreCache):
-    scores.write([], [])
-    assert scores.read([]) == []
-
-
-@given(score=st.floats(allow_nan=False))
-def test_a_score_comes_back_to_the_last_bit(server: RedisServer, score: float):
-    for scores in (MemoryScores(MINUTE, Clock()), RedisScores(MINUTE, server.url, Clock())):
-        scores.write(keys(1), [score])
-        (found,) = scores.read(keys(1))
-        assert found is not None
-        assert struct.pack("<d", found) == struct.pack("<d", score)
-
-
-def test_ten_thousand_rows_are_one_request(scores: ScoreCache):
-    many = keys(*range(10_000))
-    scores.write(many, [number / 10_000 for number in range(10_000)])
-    found = scores.read(many)
-    known = [(number, score) for number, score in enumerate(found) if score is not None]
-    assert all(score == number / 10_000 for number, score in known)
-    assert len(known) > 6000, "in Redis some share a place"
 
 
 def test_in_memory_a_score_is_known_for_its_time_and_no_longer():
@@ -124,111 +72,6 @@ def test_in_memory_any_number_of_threads_may_write():
     for thread in threads:
         thread.join()
     assert wrong == []
-
-
-def test_in_redis_a_score_is_known_for_its_time_to_all_servers(emptied: RedisServer):
-    short = Cache(ttl=timedelta(milliseconds=300))
-    RedisScores(short, emptied.url, Clock()).write(keys(1), [0.25])
-    other = RedisScores(short, emptied.url, Clock())
-    assert other.read(keys(1)) == [0.25]
-    time.sleep(0.35)
-    assert other.read(keys(1)) == [None]
-
-
-def test_in_redis_there_are_never_more_entries_than_declared_and_none_without_an_end(emptied: RedisServer):
-    scores = RedisScores(Cache(max_entries=100), emptied.url, Clock())
-    scores.write(keys(*range(1000)), [number / 1000 for number in range(1000)])
-    found = scores.read(keys(*range(1000)))
-    assert {index for index, score in enumerate(found) if score is not None and score != index / 1000} == set()
-    with redis.Redis.from_url(emptied.url) as client:
-        names = client.keys("*")
-        assert 50 < len(names) <= 100
-        assert all(name.startswith(b"mlops/score/") for name in names)
-        assert all(0 < client.pttl(name) <= 60_000 for name in names)
-
-
-def test_in_redis_two_inputs_in_one_place_are_never_mistaken(emptied: RedisServer):
-    scores = RedisScores(Cache(max_entries=1), emptied.url, Clock())
-    scores.write(keys(1), [0.1])
-    scores.write(keys(2), [0.2])
-    assert scores.read(keys(1, 2)) == [None, 0.2]
-
-
-def test_what_others_have_left_in_redis_is_not_a_score(emptied: RedisServer):
-    clock = Clock()
-    scores = RedisScores(Cache(max_entries=1), emptied.url, clock)
-    with redis.Redis.from_url(emptied.url) as client:
-        for value in (b"", b"x" * 24, keys(1)[0], keys(1)[0] + b"123"):
-            client.set("mlops/score/0", value)
-            assert scores.read(keys(1)) == [None]
-        client.delete("mlops/score/0")
-        client.rpush("mlops/score/0", "of another kind")
-    assert scores.read(keys(1)) == [None]
-    scores.write(keys(1), [0.5])
-    assert scores.read(keys(1)) == [0.5]
-
-
-def test_a_redis_that_is_down_is_a_miss_and_is_asked_again_after_a_second(tmp_path: Path):
-    server, clock = RedisServer(tmp_path, durable=False), Clock()
-    server.start()
-    try:
-        scores = RedisScores(MINUTE, server.url, clock)
-        scores.write(keys(1), [0.25])
-        server.kill()
-        assert scores.read(keys(1, 2)) == [None, None]
-        scores.write(keys(1), [0.25])
-        server.start()
-        scores.write(keys(1), [0.25])
-        clock.now += 0.9
-        assert scores.read(keys(1)) == [None], "it is left alone for a second"
-        clock.now += 0.1
-        assert scores.read(keys(1)) == [None], "it was not written to either"
-        scores.write(keys(1), [0.25])
-        assert scores.read(keys(1)) == [0.25]
-    finally:
-        server.kill()
-
-
-def test_a_failed_write_leaves_it_alone_for_a_second_too(tmp_path: Path):
-    clock, server = Clock(), RedisServer(tmp_path, durable=False)
-    scores = RedisScores(MINUTE, server.url, clock)
-    scores.write(keys(1), [0.25])
-    server.start()
-    try:
-        assert scores.read(keys(1)) == [None]
-        scores.write(keys(1), [0.25])
-        clock.now += 1
-        assert scores.read(keys(1)) == [None]
-        scores.write(keys(1), [0.25])
-        assert scores.read(keys(1)) == [0.25]
-    finally:
-        server.kill()
-
-
-def test_connections_of_before_a_restart_do_no_harm(tmp_path: Path):
-    server, clock = RedisServer(tmp_path, durable=False), Clock()
-    server.start()
-    try:
-        scores = RedisScores(MINUTE, server.url, clock)
-        scores.write(keys(1), [0.25])
-        server.kill()
-        server.start()
-        scores.write(keys(1), [0.25])
-        clock.now += 1
-        scores.write(keys(1), [0.25])
-        assert scores.read(keys(1)) == [0.25]
-    finally:
-        server.kill()
-
-
-def test_a_redis_that_never_answers_costs_little_and_only_once_a_second():
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        scores = RedisScores(MINUTE, f"redis://127.0.0.1:{silent.getsockname()[1]}/0", Clock())
-        began = time.monotonic()
-        for _ in range(100):
-            assert scores.read(keys(1)) == [None]
-            scores.write(keys(1), [0.25])
-        assert time.monotonic() - began < 0.5
 
 
 ROWS = hnp.arrays(np.float32, st.tuples(st.integers(0, 20), st.integers(1, 8)), elements=FLOATS)

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from mlops_assets.ports.home import Environment, Home
-from mlops_assets.serving.boot import assemble
+from mlops_assets.serving.factory import assemble
 from mlops_assets.serving.service import Service
 from mlops_assets.serving.web import ApiApp
 from mlops_assets.use_cases.flight_delay import USE_CASE

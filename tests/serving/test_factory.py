@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.serving.boot import UnknownUseCase, open_service
+from mlops_assets.serving.factory import UnknownUseCase, open_service
 from mlops_assets.use_cases import USE_CASES
 
 

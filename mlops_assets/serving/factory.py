@@ -1,7 +1,4 @@
-"""Puts one running service together from the declaration and the home folder.
-
-Belongs here: which port is handed to what. Not here: reading the environment (ports/home.py) and Bento (deploy/service.py).
-"""
+"""Builds the service of one use case from its declaration and the home folder."""
 
 import logging
 import os
@@ -21,16 +18,16 @@ from mlops_assets.ports.prediction_log import PredictionLog
 from mlops_assets.ports.signing_keys import SigningKeys
 from mlops_assets.serving.admission import Admission
 from mlops_assets.serving.answering import Answering
-from mlops_assets.serving.cache import MemoryScores, RedisScores, ScoreCache
+from mlops_assets.serving.cache import MemoryScores
 from mlops_assets.serving.model_slots import ModelSlots
 from mlops_assets.serving.pace import FeatureLookup, PacedLookup
+from mlops_assets.serving.rate_limit import RateLimiter
 from mlops_assets.serving.scoring import Scorer
 from mlops_assets.serving.service import Service
 from mlops_assets.serving.shadowing import Shadowing
 from mlops_assets.serving.telemetry import Telemetry
 from mlops_assets.serving.tracing import open_tracing
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.spec.word import IllegalDeclaration
 
 
 class UnknownUseCase(LookupError):
@@ -43,7 +40,7 @@ def served_use_case(variables: Mapping[str, str], working_folder: Path, use_case
 
 
 def open_service(variables: Mapping[str, str], working_folder: Path, use_cases: Sequence[UseCase]) -> Service:
-    """The service that the environment asks for, its features from Feast. Raises UnknownUseCase, IllegalEnvironment."""
+    """The service that the environment names, with its features from Feast. Raises UnknownUseCase, IllegalEnvironment."""
     environment = read_environment(variables, working_folder)
     use_case = _named(environment.use_case, use_cases)
     from mlops_assets.ports.light_feast import import_feast
@@ -61,7 +58,7 @@ def open_service(variables: Mapping[str, str], working_folder: Path, use_cases: 
 def assemble(use_case: UseCase, environment: Environment, features: FeatureLookup, *, traced: bool = False) -> Service:
     """The service of one use case; it is not started yet."""
     home, telemetry, signing = environment.home, Telemetry(), SigningKeys(environment.home.keys)
-    secret = log_secret(home.keys)
+    secret, cache = log_secret(home.keys), use_case.serving.cache
     answering = Answering(
         use_case=use_case,
         slots=ModelSlots(use_case, Deployment(home.deployments, use_case.name), signing, telemetry),
@@ -70,16 +67,21 @@ def assemble(use_case: UseCase, environment: Environment, features: FeatureLooku
         shadowing=Shadowing(
             PredictionLog(home.shadow_log, use_case, secret=secret), use_case.threshold, telemetry, time.perf_counter
         ),
-        scorer=Scorer(use_case, _cache(use_case, environment.redis_url), telemetry, time.perf_counter),
+        scorer=Scorer(use_case, cache and MemoryScores(cache, time.monotonic), telemetry, time.perf_counter),
         telemetry=telemetry,
         now=lambda: datetime.now(UTC),
         clock=time.perf_counter,
         new_id=_new_id,
-        next_call=count(int.from_bytes(os.urandom(5)) << 22).__next__,  # whole numbers of 62 bits, apart for each replica
+        next_call=count(int.from_bytes(os.urandom(5)) << 22).__next__,  # 62 bits, different on each replica
     )
-    admission = Admission(
-        ApiKeys(home.keys), use_case.serving.limits, clock=time.monotonic, open_without_keys=environment.name != "production"
+    limits = use_case.serving.limits
+    rates = (
+        RateLimiter(limits.max_rate, scope=use_case.name, redis_url=environment.redis_url, clock=time.monotonic)
+        if limits.max_rate
+        else None
     )
+    is_open = environment.name != "production"
+    admission = Admission(ApiKeys(home.keys), limits, clock=time.monotonic, open_without_keys=is_open, rates=rates)
     if environment.name != "local":
         _log_as_json()
     return Service(answering, admission, open_tracing(_new_id, is_on=traced))
@@ -89,21 +91,8 @@ def _new_id() -> str:
     return os.urandom(16).hex()
 
 
-def _cache(use_case: UseCase, redis_url: str | None) -> ScoreCache | None:
-    word = use_case.serving.cache
-    if word is None:
-        return None
-    if word.where == "memory":
-        return MemoryScores(word, time.monotonic)
-    if redis_url is None:
-        raise IllegalDeclaration(
-            f"{use_case.name} · serving.cache.where = 'redis', and MLOPS_ONLINE_STORE names no Redis. Name one, or use memory."
-        )
-    return RedisScores(word, redis_url, time.monotonic)
-
-
 def _log_as_json() -> None:
-    """What machines collect, machines should read; Bento's handlers are the only ones in its process."""
+    """For log collectors; Bento's handlers are the only ones in its process."""
     form = JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s", rename_fields={"asctime": "at", "levelname": "level"})
     for name in ("bentoml", "uvicorn.error", ""):
         for handler in logging.getLogger(name).handlers:
