@@ -18,6 +18,7 @@ from mlops_assets.stages.featurize import fill_view, midnight
 from mlops_assets.stages.validate import split_rows
 from mlops_assets.use_cases.airline import deliveries, package_folder
 from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.ports.lookups import lookup
 
 FIRST, LAST, TODAY = date(2013, 1, 1), date(2013, 1, 4), date(2013, 1, 5)
 NOON = midnight(TODAY) + timedelta(hours=18)
@@ -89,7 +90,7 @@ def test_pushed_outcomes_are_online_within_seconds_and_are_what_the_day_itself_g
     assert time.monotonic() - began < 20  # seconds; a day's run takes longer to start
 
     assert set(pushed.entities) == OF_OUTCOMES and pushed.refused.is_empty()
-    answer = line.store.lookup(asked)
+    answer = lookup(line.store, asked)
     assert answer["tail_last_arr_delay"].item() == arrived["arr_delay"]
     assert answer["features_from"].item() == "online"
     assert answer.drop("features_from", "feature_age_s").equals(line.store.historical(asked))
@@ -114,23 +115,23 @@ def test_what_arrives_late_takes_no_newer_value_back(line: Line, tmp_path: Path)
         .head(50)
     )
     rows = pl.concat([line.ask(tail, NOON + timedelta(hours=1)) for tail in tails])
-    before = line.store.online(rows).features
+    before = line.store.look_up(rows).features
     assert (
         line.store.push(
             "tail_delays", pl.DataFrame({"tailnum": tails, "tail_last_arr_delay": 999.0, "event_timestamp": midnight(FIRST)})
         )
         == 0
     )
-    assert line.store.online(rows).features.equals(before)
+    assert line.store.look_up(rows).features == before
 
 
 def test_pushing_twice_changes_nothing(line: Line, tmp_path: Path) -> None:
     file = line.today(tmp_path, until=NOON)
     line.push(file)
     rows = line.ask("N14228", NOON + timedelta(seconds=1))
-    before = line.store.lookup(rows)
+    before = lookup(line.store, rows)
     line.push(file)
-    assert line.store.lookup(rows).equals(before) and line.store.historical(rows).equals(
+    assert lookup(line.store, rows).equals(before) and line.store.historical(rows).equals(
         before.drop("features_from", "feature_age_s")
     )
 

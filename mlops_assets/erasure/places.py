@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from mlops_assets import names
 from mlops_assets.ports.blanked_lines import LoggedRows
 from mlops_assets.ports.delta_tables import DeltaTables
+from mlops_assets.ports.erasable_online import online_rows
 from mlops_assets.ports.erasable_tables import OlderFiles, TableRows
 from mlops_assets.ports.home import Home
 from mlops_assets.ports.landing import Landing
@@ -70,7 +71,7 @@ class _LandedLines:
 def places_of(use_case: UseCase, sought: Sought, stores: Stores, *, at: datetime) -> list[Place]:
     """Tables before the online stores, which are filled from them; the landed files last, for a change there starts runs."""
     views = [view.name for view in use_case.features.views]
-    online, mirrors = stores.features.online_rows(views, sought)
+    online, mirrors = online_rows(stores.features, views, sought)
     samples = stores.registry.artifacts(names.experiment(use_case.name))
     return [
         *_tables(use_case, sought, stores.tables, at),

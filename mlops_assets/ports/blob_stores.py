@@ -42,7 +42,7 @@ class Read(NamedTuple):
     age_s: float = 0.0
 
 
-class Blobs(Protocol):
+class KeyValueStore(Protocol):
     """A reader never meets half a value, and waits for no writer."""
 
     def read(self, keys: Sequence[str]) -> Read:
@@ -71,7 +71,7 @@ def leave_no_trace(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
-class SqliteBlobs:
+class SqliteStore:
     """A file of its own. A write-ahead log lets readers go on, with the values of before, while one writer writes."""
 
     def __init__(self, path: Path) -> None:
@@ -138,7 +138,7 @@ def told_when_down(url: str) -> Generator[None]:
         ) from error
 
 
-class RedisBlobs:
+class RedisStore:
     """One hash, `name`, on one Redis. A lost connection is opened again by the next call; nothing needs a restart.
 
     A hash rather than a key a value: its fields need no prefix, and 30 bytes less a field are a third off the round trip of
@@ -204,7 +204,7 @@ class LastKnown:
     that a view's TTL ends the use of old ones by itself. `clock` gives seconds that only grow.
     """
 
-    def __init__(self, blobs: Blobs, *, clock: Callable[[], float], most: int = REMEMBERED) -> None:
+    def __init__(self, blobs: KeyValueStore, *, clock: Callable[[], float], most: int = REMEMBERED) -> None:
         self._blobs, self._clock, self._most = blobs, clock, most
         self._seen: OrderedDict[str, tuple[Value, float]] = OrderedDict()
         self._lock = threading.Lock()

@@ -5,7 +5,7 @@ Belongs here: telling whose a key is. Not here: values (feature_store.py), the s
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import sqlite3
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, cast
 import redis
 
 from mlops_assets.names import FEAST_PROJECT
-from mlops_assets.ports.blob_stores import Blobs, glob_literal, leave_no_trace, told_when_down
+from mlops_assets.ports.blob_stores import KeyValueStore, glob_literal, leave_no_trace, told_when_down
 from mlops_assets.ports.online_mirror import OnlineMirror, entity_parts
 from mlops_assets.ports.sought import Sought
 
 if TYPE_CHECKING:
     from mlops_assets.ports.feature_registry import FeatureRegistry
+    from mlops_assets.ports.feature_store import FeatureStore
 
 SQLITE_BUSY_S = 60
 KEYS_A_SCAN = 10_000
@@ -41,7 +42,7 @@ class MirrorKeys:
     registry: "FeatureRegistry"
     views: tuple[str, ...]
     sought: Sought
-    blobs: Blobs
+    blobs: KeyValueStore
     mirror: Callable[[str], OnlineMirror]
 
     def count(self) -> int:
@@ -134,6 +135,14 @@ class FeastRows:
         said = cast(Any, deserialize_entity_key(entity_key))
         values = [getattr(value, value.WhichOneof("val")) for value in said.entity_values]
         return self.sought.is_in(dict(zip(said.join_keys, values, strict=True)))
+
+
+def online_rows(store: "FeatureStore", views: Sequence[str], sought: Sought) -> tuple[FeastRows, MirrorKeys]:
+    """The sought entities of these views in the online store and in the mirrors of all services."""
+    return (
+        FeastRows(store.registry, tuple(views), sought, store.redis_url),
+        MirrorKeys(store.registry, tuple(views), sought, store.online_values, store.mirror),
+    )
 
 
 SUFFIX = FEAST_PROJECT.encode()  # of Feast's keys in Redis

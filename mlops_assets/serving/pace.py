@@ -10,7 +10,7 @@ from typing import Protocol
 
 import polars as pl
 
-from mlops_assets.ports.looked_up import LookedUp
+from mlops_assets.ports.online_mirror import LookupResult
 
 QUICK_S = 0.01
 IN_A_ROW = 50  # before the event loop trusts the store again
@@ -19,7 +19,7 @@ IN_A_ROW = 50  # before the event loop trusts the store again
 class FeatureLookup(Protocol):
     """What answers the features of entity rows."""
 
-    def look_up(self, entity_rows: pl.DataFrame) -> LookedUp:
+    def look_up(self, entity_rows: pl.DataFrame) -> LookupResult:
         """Every feature as known at each row's `event_timestamp`, in their order."""
         ...
 
@@ -36,7 +36,7 @@ class PacedLookup:
     def is_quick(self) -> bool:
         return self._quick_in_a_row >= IN_A_ROW
 
-    def look_up(self, entity_rows: pl.DataFrame) -> LookedUp:
+    def look_up(self, entity_rows: pl.DataFrame) -> LookupResult:
         quick_before, self._quick_in_a_row = self._quick_in_a_row, 0  # also when it raises
         began = self.clock()
         found = self.features.look_up(entity_rows)

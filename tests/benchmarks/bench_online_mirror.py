@@ -20,7 +20,7 @@ import polars as pl
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
 from feast.types import Float64, String
 
-from mlops_assets.ports.blob_stores import Blobs, RedisBlobs, SqliteBlobs
+from mlops_assets.ports.blob_stores import KeyValueStore, RedisStore, SqliteStore
 from mlops_assets.ports.feast_config import feast_config
 from mlops_assets.ports.home import Home
 from mlops_assets.ports.online_mirror import OnlineMirror
@@ -83,7 +83,7 @@ def rows() -> pl.DataFrame:
     )
 
 
-def measure(name: str, blobs: Blobs, home: Home, redis_url: str | None) -> bool:
+def measure(name: str, blobs: KeyValueStore, home: Home, redis_url: str | None) -> bool:
     """Prints the figures of one store; whether every bound held."""
     entity, view, service = declared()
     store = feast.FeatureStore(config=feast_config(home, redis_url))
@@ -136,11 +136,11 @@ def measure(name: str, blobs: Blobs, home: Home, redis_url: str | None) -> bool:
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        held = measure("sqlite", SqliteBlobs(root / "mirror.db"), _home(root / "a"), None)
+        held = measure("sqlite", SqliteStore(root / "mirror.db"), _home(root / "a"), None)
         server = RedisServer(root / "redis", durable=False)
         server.start()
         try:
-            held &= measure("redis", RedisBlobs(server.url, name="bench"), _home(root / "b"), server.url)
+            held &= measure("redis", RedisStore(server.url, name="bench"), _home(root / "b"), server.url)
         finally:
             server.kill()
     print("every bound held" if held else "a bound is broken")

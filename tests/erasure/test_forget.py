@@ -21,6 +21,7 @@ from mlops_assets.ports.log_secret import log_secret
 from mlops_assets.ports.prediction_log import PredictionLog, keyed_hash
 from tests.erasure.killed_forget import opened
 from tests.erasure.shop import DAYS, FIRST, LAST, ONE, OTHERS, SHOP, environment_of, orders
+from tests.ports.lookups import lookup
 from tests.ports.redis_server import RedisServer
 
 NOW = dt.datetime.now(dt.UTC)
@@ -79,7 +80,7 @@ def lines_of_the_others(root: Path) -> dict[str, list[bytes]]:
 
 def looked_up(stores: Stores, *whom: str) -> pl.DataFrame:
     asked = pl.DataFrame({"customer_id": whom, "city": "Ulm", "event_timestamp": dt.datetime(2024, 4, 1)})
-    return stores.features.lookup(asked)
+    return lookup(stores.features, asked)
 
 
 def test_nothing_names_the_customer_any_more(root: Path) -> None:

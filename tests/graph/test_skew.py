@@ -23,6 +23,7 @@ from mlops_assets.spec.training import HistGradientBoosting
 from mlops_assets.use_cases.airline import deliveries, package_folder
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.graph.conftest import Platform, failed_checks, failure
+from tests.ports.lookups import lookup
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
@@ -77,7 +78,7 @@ def answers(line: Platform, environment: Environment) -> pl.DataFrame:
     flights = line.tables.scan(names.validated(LINE.name, "schedule")).select(*LINE.features.request)
     asked: pl.DataFrame = LINE.features.entity_rows(flights).collect().sort("event_timestamp")
     asked = asked.filter(pl.col("event_timestamp") < MORNING).tail(ANSWERS)
-    return store.lookup(asked).with_columns(
+    return lookup(store, asked).with_columns(
         prediction_id=pl.format("p{}", pl.int_range(pl.len())),
         answered_at=pl.col("event_timestamp"),
         trace_id=pl.lit("t1"),

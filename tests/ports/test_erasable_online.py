@@ -8,11 +8,13 @@ import pytest
 import redis
 
 from mlops_assets.names import FEAST_PROJECT
-from mlops_assets.ports.blob_stores import LastKnown, SqliteBlobs, glob_literal
+from mlops_assets.ports.blob_stores import LastKnown, SqliteStore, glob_literal
+from mlops_assets.ports.erasable_online import online_rows
 from mlops_assets.ports.feature_store import FeatureStore
 from mlops_assets.ports.home import Home
 from mlops_assets.ports.online_mirror import entity_parts
 from mlops_assets.ports.sought import Sought
+from tests.ports.lookups import lookup
 from tests.ports.redis_server import RedisServer
 from tests.ports.test_feature_store import DAY, FEATURES, HOUR, KEYS, LEGAL, REPO, START, asked, features_of, fill
 
@@ -70,7 +72,7 @@ def held(root: Path, server: RedisServer | None) -> str:
 
 
 def looked_up(store: FeatureStore) -> pl.DataFrame:
-    return pl.concat([store.lookup(asked([START + 2 * HOUR], tailnum=tail)) for tail in TAILS])
+    return pl.concat([lookup(store, asked([START + 2 * HOUR], tailnum=tail)) for tail in TAILS])
 
 
 def spelled(server: RedisServer | None) -> str:
@@ -83,7 +85,7 @@ def test_an_aircraft_is_gone_with_its_values_and_all_others_are_there(
 ) -> None:
     before = looked_up(store)
     assert spelled(server) in held(root, server)
-    rows, mirrors = store.online_rows(VIEWS, sought(GONE, "tailnum"))
+    rows, mirrors = online_rows(store, VIEWS, sought(GONE, "tailnum"))
     assert (rows.count(), mirrors.count()) == (1 if server else 2, 1)  # Redis holds both views of an aircraft together
     rows.erase()
     mirrors.erase()
@@ -100,26 +102,26 @@ def test_an_aircraft_is_gone_with_its_values_and_all_others_are_there(
 def test_an_entity_that_is_half_of_a_key_takes_every_pair_with_it(
     store: FeatureStore, root: Path, server: RedisServer | None
 ) -> None:
-    rows, mirrors = store.online_rows(VIEWS, sought("ATL", "dest"))
+    rows, mirrors = online_rows(store, VIEWS, sought("ATL", "dest"))
     assert (rows.count(), mirrors.count()) == (2 if server else 4, 2)
     rows.erase()
     mirrors.erase()
     assert "ATL" not in held(root, server)
     answers = [
-        store.lookup(asked([START + 2 * HOUR], origin=origin, dest=dest)) for origin in ("EWR", "JFK") for dest in ("ATL", "SEA")
+        lookup(store, asked([START + 2 * HOUR], origin=origin, dest=dest)) for origin in ("EWR", "JFK") for dest in ("ATL", "SEA")
     ]
     assert [each["distance"].is_null().item() for each in answers] == [True, False, True, False]
 
 
 def test_the_same_text_in_another_key_is_somebody_else(store: FeatureStore) -> None:
-    rows, mirrors = store.online_rows(VIEWS, sought("EWR", "dest"))
+    rows, mirrors = online_rows(store, VIEWS, sought("EWR", "dest"))
     assert (rows.count(), mirrors.count()) == (0, 0)
-    rows, mirrors = store.online_rows(["plane", "tail_delays"], sought("EWR", "origin"))
+    rows, mirrors = online_rows(store, ["plane", "tail_delays"], sought("EWR", "origin"))
     assert (rows.count(), mirrors.count()) == (0, 0), "views of another use case are not asked"
 
 
 def test_keys_of_a_layout_that_nobody_reads_any_more_go_too(store: FeatureStore) -> None:
-    _, mirrors = store.online_rows(VIEWS, sought("N1", "tailnum"))
+    _, mirrors = online_rows(store, VIEWS, sought("N1", "tailnum"))
     old = ["0ldlay0t/3:EWR2:N1", "0ldlay0t/3:N1x", "ready/gone/0ldlay0t"]
     mirrors.blobs.change(old, lambda values: [b"value"] * len(values))
     assert mirrors.count() == 2
@@ -141,7 +143,7 @@ def test_a_key_is_taken_apart_as_it_was_put_together(key: str, parts: tuple[str,
 
 
 def test_a_reader_that_remembers_forgets_too(tmp_path: Path) -> None:
-    blobs = LastKnown(SqliteBlobs(tmp_path / "mirror.db"), clock=lambda: 0.0)
+    blobs = LastKnown(SqliteStore(tmp_path / "mirror.db"), clock=lambda: 0.0)
     blobs.change(["a", "b"], lambda values: [b"1"] * len(values))
     blobs.read(["a", "b"])
     assert blobs.keys("a") == ["a"]

@@ -1,5 +1,6 @@
 """The feature store with the real feature_repo, real Delta tables and a real SQLite file: history, online, and both as one."""
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,8 +19,8 @@ from mlops_assets.ports.feature_registry import UnknownFeatures
 from mlops_assets.ports.feature_store import FeatureStore
 from mlops_assets.ports.feature_table import MissingFeatureTable
 from mlops_assets.ports.home import Home
-from mlops_assets.ports.online_mirror import NotFilled
 from mlops_assets.ports.point_in_time import EntityFrameMismatch
+from tests.ports.lookups import lookup
 
 pytestmark = pytest.mark.filterwarnings("error")  # what Feast and pyarrow deprecate must not reach a log
 
@@ -49,7 +50,7 @@ def open_store(root: Path) -> FeatureStore:
 
 
 def root_of(store: FeatureStore) -> Path:
-    return Path(store._registry.open().config.offline_store.root).parent
+    return Path(store.registry.open().config.offline_store.root).parent
 
 
 def features_of(store: FeatureStore) -> dict[str, list[str]]:
@@ -105,10 +106,10 @@ def test_the_service_names_its_features_in_their_order(filled: FeatureStore) -> 
 
 def test_applying_again_keeps_what_is_declared_and_what_is_online(filled: FeatureStore) -> None:
     rows = asked([START + 4 * DAY])
-    before = filled.describe(), filled.lookup(rows)
+    before = filled.describe(), lookup(filled, rows)
     filled.apply(REPO)
     assert filled.describe() == before[0]
-    assert filled.lookup(rows).equals(before[1])
+    assert lookup(filled, rows).equals(before[1])
 
 
 def test_a_changed_repo_is_applied_and_a_view_that_is_gone_goes(tmp_path: Path) -> None:
@@ -137,7 +138,7 @@ service = FeatureService(name="sales_v1", features=[{name}])
     sales.write_parquet(tmp_path / "home" / "tables" / "daily.parquet")
     assert store.materialize("daily", START, START) == 2
     moments = [at - timedelta(microseconds=1), at, at + HOUR, at + HOUR + timedelta(microseconds=1)]
-    answer = store.lookup(pl.DataFrame({"shop": [1, 1, 1, 1], "event_timestamp": moments}))
+    answer = lookup(store, pl.DataFrame({"shop": [1, 1, 1, 1], "event_timestamp": moments}))
     assert answer["sold"].to_list() == [None, 7, 7, None]  # to the microsecond, though SQLite keeps seconds
     assert answer.schema["sold"] == pl.Int64
 
@@ -167,9 +168,7 @@ def test_a_table_that_nobody_has_filled_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingFeatureTable, match="origin_weather"):
         store.historical(asked([START]))
     with pytest.raises(MissingFeatureTable, match="origin_weather"):
-        store.lookup(asked([START]))
-    with pytest.raises(NotFilled, match="nothing of it is online yet"):
-        store.online(asked([START]))
+        lookup(store, asked([START]))
 
 
 # --- history ----------------------------------------------------------------------------------------------------------
@@ -185,17 +184,16 @@ def test_history_keeps_rows_order_and_columns(filled: FeatureStore) -> None:
 
 def test_empty_frames_work_everywhere(filled: FeatureStore) -> None:
     rows = asked([START]).clear()
-    for answer in (filled.historical(rows), filled.lookup(rows)):
+    for answer in (filled.historical(rows), lookup(filled, rows)):
         assert answer.is_empty()
         assert set(FEATURES) < set(answer.columns)
-    assert [frame.height for frame in filled.online(rows)[:2]] == [0, 0]
 
 
 def test_a_frame_without_a_join_key_is_refused(filled: FeatureStore) -> None:
     with pytest.raises(EntityFrameMismatch, match="tailnum"):
         filled.historical(asked([START]).drop("tailnum"))
     with pytest.raises(EntityFrameMismatch, match="tailnum"):
-        filled.lookup(asked([START]).drop("tailnum"))
+        lookup(filled, asked([START]).drop("tailnum"))
 
 
 # --- online -----------------------------------------------------------------------------------------------------------
@@ -204,7 +202,7 @@ def test_a_frame_without_a_join_key_is_refused(filled: FeatureStore) -> None:
 def test_online_values_stand_under_their_own_names(filled: FeatureStore) -> None:
     """Feast answers in an order that changes from process to process."""
     rows = asked([START + 91 * HOUR])
-    features = filled.online(rows).features
+    features = lookup(filled, rows).select(FEATURES)
     theirs = feast.FeatureStore(config=feast_config(Home(root_of(filled)), None))
     references = [f"{view}:{feature}" for view, each in features_of(filled).items() for feature in each]
     expected = theirs.get_online_features(features=references, entity_rows=rows.drop("event_timestamp").to_dicts()).to_dict()
@@ -215,15 +213,16 @@ def test_online_values_stand_under_their_own_names(filled: FeatureStore) -> None
 
 def test_values_too_old_for_the_moment_are_null_and_the_others_stay(filled: FeatureStore) -> None:
     newest = START + 90 * HOUR
-    features, timestamps, _ = filled.online(asked([newest + 3 * HOUR, newest + 4 * HOUR, newest + 3 * DAY]))
+    features = lookup(filled, asked([newest + 3 * HOUR, newest + 4 * HOUR, newest + 3 * DAY]))
     assert features["temp"].to_list() == [180.0, None, None]  # 3 h
     assert features["route_late_rate_7d"].is_null().to_list() == [False, False, True]  # 2 days
     assert features["seats"].is_null().to_list() == [False, False, False]  # for good
-    assert timestamps["origin_weather"].to_list() == [newest] * 3
+    ages_s = [age["origin_weather"] for age in features["feature_age_s"]]
+    assert ages_s == [3 * 3600, 4 * 3600, 3 * 86400]
 
 
 def test_an_unknown_or_missing_entity_gets_nulls_and_the_rest_of_its_row_stays(filled: FeatureStore) -> None:
-    answer = filled.lookup(asked([START + 92 * HOUR] * 3, tailnum=["N999", None, "N2"]))
+    answer = lookup(filled, asked([START + 92 * HOUR] * 3, tailnum=["N999", None, "N2"]))
     assert answer["seats"].to_list() == [None, None, 6181.0]
     assert answer["temp"].null_count() == 0
     assert set(answer["features_from"]) == {"online"}
@@ -238,7 +237,7 @@ def test_filling_an_old_day_again_never_takes_an_online_value_back(tmp_path: Pat
     assert store.materialize("tail_delays", START + 2 * DAY, START + 3 * DAY) == 2
     for day in (0, 1, 2, 0):
         assert store.materialize("tail_delays", START + day * DAY, START + (day + 1) * DAY) == 2
-        assert store.online(moment).features["tail_last_arr_delay"].to_list() == [2.0]
+        assert store.look_up(moment).features["tail_last_arr_delay"] == [2.0]
     assert store.materialize("tail_delays", START + 3 * DAY, START + 4 * DAY) == 0
 
 
@@ -248,9 +247,25 @@ def test_a_newest_value_of_nothing_but_nulls_is_written_too(tmp_path: Path) -> N
     for step, value in enumerate((1.0, None)):
         fill(tmp_path, "plane", [{"tailnum": "N1", "at": START + step * DAY, "value": value}], ["seats", "built"])
         store.materialize("plane", START + step * DAY, START + (step + 1) * DAY)
-    features, timestamps, _ = store.online(asked([START + 2 * DAY]))
-    assert features["seats"].to_list() == [None]
-    assert timestamps["plane"].to_list() == [START + DAY]
+    result = store.look_up(asked([START + 2 * DAY]))
+    assert result.features["seats"] == [None]
+    assert result.ages[0] is not None and result.ages[0]["plane"] == DAY.total_seconds()
+
+
+def test_values_of_an_older_format_are_ignored_until_the_next_materialization_fills_them(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.apply(REPO)
+    for view, features in features_of(store).items():
+        fill(tmp_path, view, [{**{key: LEGAL[key][0] for key in KEYS[view]}, "at": START, "value": 7.0}], features)
+    store.materialize("plane", START, START + DAY)
+    before = lookup(store, asked([START + HOUR]))
+    assert before["features_from"].to_list() == ["online"]
+    with sqlite3.connect(tmp_path / "feast" / "mirror.db") as connection:
+        connection.execute("UPDATE mirror SET key = 'z' || substr(key, 2), value = x'00'")
+    reopened = open_store(tmp_path)
+    assert lookup(reopened, asked([START + HOUR]))["features_from"].to_list() == ["point_in_time"]
+    reopened.materialize("plane", START, START + DAY)
+    assert lookup(reopened, asked([START + HOUR])).equals(before)
 
 
 # --- both as one ------------------------------------------------------------------------------------------------------
@@ -268,23 +283,23 @@ def test_a_lookup_at_any_moment_is_what_history_knew_then(
     """Also promise 4: training and serving see the same features; above all never a fact newer than the moment."""
     schema = {**dict.fromkeys(LEGAL, pl.String), "event_timestamp": pl.Datetime("us", "UTC")}
     rows = pl.DataFrame([{**keys, "event_timestamp": at} for keys, at in drawn], schema=schema)
-    assert filled.lookup(rows).drop("features_from", "feature_age_s").equals(filled.historical(rows))
+    assert lookup(filled, rows).drop("features_from", "feature_age_s").equals(filled.historical(rows))
 
 
 def test_each_row_tells_where_its_features_are_from(filled: FeatureStore) -> None:
-    answer = filled.lookup(asked([START + 46 * HOUR, START + 91 * HOUR, START + 21 * HOUR, START + 10 * DAY]))
+    answer = lookup(filled, asked([START + 46 * HOUR, START + 91 * HOUR, START + 21 * HOUR, START + 10 * DAY]))
     assert answer["features_from"].to_list() == ["point_in_time", "online", "point_in_time", "online"]
     assert answer["temp"].to_list() == [90.0, 180.0, 40.0, None]
 
 
 def test_readers_are_never_disturbed_by_a_materialization(filled: FeatureStore) -> None:
     rows = asked([START + 91 * HOUR] * 50)
-    expected = filled.lookup(rows)
+    expected = lookup(filled, rows)
     wrong: list[object] = []
 
     def read(store: FeatureStore) -> None:
         try:
-            wrong.extend(answer for _ in range(15) if not (answer := store.lookup(rows)).equals(expected))
+            wrong.extend(answer for _ in range(15) if not (answer := lookup(store, rows)).equals(expected))
         except Exception as error:  # noqa: BLE001 - a thread's error must fail the test
             wrong.append(error)
 

@@ -11,6 +11,7 @@ from mlops_assets.ports.feast_config import feast_config
 from mlops_assets.ports.feature_store import FeatureStore
 from mlops_assets.ports.home import Home
 from mlops_assets.spec.feature import WhenDown
+from tests.ports.lookups import lookup
 from tests.ports.redis_server import RedisServer
 from tests.ports.test_feature_store import DAY, FEATURES, HOUR, KEYS, LEGAL, REPO, START, asked, features_of, fill
 
@@ -52,7 +53,7 @@ def root(tmp_path: Path, server: RedisServer) -> Path:
 
 def test_training_serving_and_other_feast_clients_see_the_same(root: Path, server: RedisServer) -> None:
     store, rows = opened(root, server), asked([START + 2 * HOUR])
-    answer = store.lookup(rows)
+    answer = lookup(store, rows)
     assert answer["features_from"].to_list() == ["online"]
     assert answer.drop("features_from", "feature_age_s").equals(store.historical(rows))
     theirs = feast.FeatureStore(config=feast_config(Home(root), server.url))
@@ -63,27 +64,27 @@ def test_training_serving_and_other_feast_clients_see_the_same(root: Path, serve
 
 def test_while_it_is_down_a_server_does_what_is_declared_and_writing_fails_clearly(root: Path, server: RedisServer) -> None:
     refusing, remembering, rows = opened(root, server), opened(root, server, "last_known"), asked([START + 2 * HOUR])
-    before = remembering.lookup(rows)
+    before = lookup(remembering, rows)
     server.kill()
     with pytest.raises(OnlineStoreDown, match="does not answer"):
-        refusing.lookup(rows)
+        lookup(refusing, rows)
     with pytest.raises(OnlineStoreDown, match="does not answer"):
         carry(refusing, "plane")
-    known = remembering.lookup(rows)
+    known = lookup(remembering, rows)
     assert known["features_from"].to_list() == ["last_known"]
     assert known.select(FEATURES).equals(before.select(FEATURES))
     server.start()
     carry(refusing, "plane")
-    assert refusing.lookup(rows).equals(before) and remembering.lookup(rows).equals(before)
+    assert lookup(refusing, rows).equals(before) and lookup(remembering, rows).equals(before)
 
 
 def test_one_that_comes_back_empty_is_answered_by_history_and_filled_by_the_next_view(root: Path, server: RedisServer) -> None:
     store, rows = opened(root, server), asked([START + 2 * HOUR])
-    before = store.lookup(rows)
+    before = lookup(store, rows)
     server.kill()
     server.start()
-    emptied = store.lookup(rows)
+    emptied = lookup(store, rows)
     assert emptied["features_from"].to_list() == ["point_in_time"]
     assert emptied.select(FEATURES).equals(before.select(FEATURES))
     carry(store, "plane")
-    assert store.lookup(rows).equals(before)
+    assert lookup(store, rows).equals(before)

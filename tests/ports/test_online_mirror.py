@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.ports.blob_stores import Blobs, LastKnown, OnlineStoreDown, RedisBlobs, SqliteBlobs
-from mlops_assets.ports.online_mirror import Group, NotFilled, OnlineMirror, State
-from mlops_assets.ports.packed_rows import Layout, Segment
+from mlops_assets.ports.blob_stores import KeyValueStore, LastKnown, OnlineStoreDown, RedisStore, SqliteStore
+from mlops_assets.ports.online_mirror import Group, NotFilled, OnlineMirror, OnlineValues
+from mlops_assets.ports.packed_rows import NEVER, Layout, Segment
 from tests.ports.redis_server import RedisServer
 
 START = datetime(2013, 3, 1, tzinfo=UTC)
@@ -35,13 +35,13 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 
 @pytest.fixture(params=["sqlite", "redis"])
-def blobs(request: pytest.FixtureRequest, tmp_path: Path, redis_server: RedisServer) -> Blobs:
+def blobs(request: pytest.FixtureRequest, tmp_path: Path, redis_server: RedisServer) -> KeyValueStore:
     if request.param == "sqlite":
-        return SqliteBlobs(tmp_path / "mirror.db")
-    return RedisBlobs(redis_server.url, name=str(tmp_path))
+        return SqliteStore(tmp_path / "mirror.db")
+    return RedisStore(redis_server.url, name=str(tmp_path))
 
 
-def mirror_on(blobs: Blobs, service: str = "flights_v1", groups: tuple[Group, ...] = GROUPS) -> OnlineMirror:
+def mirror_on(blobs: KeyValueStore, service: str = "flights_v1", groups: tuple[Group, ...] = GROUPS) -> OnlineMirror:
     mirror = OnlineMirror(service, groups, blobs)
     mirror.mark_ready()
     return mirror
@@ -56,18 +56,24 @@ def ask(mirror: OnlineMirror, origin: str | None, dest: str | None = "ATL"):
     return mirror.read({"origin": [origin], "dest": [dest]}, NOW)
 
 
-def test_missing_stale_and_zero_are_told_apart(blobs: Blobs) -> None:
+def weather_state(values: OnlineValues) -> str:
+    place = values.views.index("weather")
+    is_held = values.event_times[0, place] != NEVER
+    return "fresh" if values.fresh[0, place] else "stale" if is_held else "missing"
+
+
+def test_missing_stale_and_zero_are_told_apart(blobs: KeyValueStore) -> None:
     mirror = mirror_on(blobs)
     mirror.write("weather", weather(["JFK"], 0.0))
     mirror.write("weather", weather(["EWR"], 5.0, at=START + 6 * HOUR))
     fresh, stale, missing = (ask(mirror, origin) for origin in ("JFK", "EWR", "LGA"))
-    assert [each.states("weather") for each in (fresh, stale, missing)] == [[State.FRESH], [State.STALE], [State.MISSING]]
+    assert [weather_state(each) for each in (fresh, stale, missing)] == ["fresh", "stale", "missing"]
     assert fresh.features["temp"] == [0.0]
-    assert np.isnan(stale.features["temp"][0]) and np.isnan(missing.features["temp"][0])
-    assert ask(mirror, None).states("weather") == [State.MISSING]
+    assert stale.features["temp"] == missing.features["temp"] == [None]
+    assert weather_state(ask(mirror, None)) == "missing"
 
 
-def test_a_null_key_is_nobodys_and_moves_no_value_to_another(blobs: Blobs) -> None:
+def test_a_null_key_is_nobodys_and_moves_no_value_to_another(blobs: KeyValueStore) -> None:
     mirror = mirror_on(blobs)
     rows = weather(["LGA", "JFK", "EWR"], 1.0).with_columns(
         origin=pl.Series([None, "JFK", "EWR"]), temp=pl.Series([1.0, 2.0, 3.0])
@@ -76,14 +82,14 @@ def test_a_null_key_is_nobodys_and_moves_no_value_to_another(blobs: Blobs) -> No
     assert [ask(mirror, origin).features["temp"] for origin in ("JFK", "EWR")] == [[2.0], [3.0]]
 
 
-def test_a_value_is_as_old_as_its_ttl_and_not_a_microsecond_older(blobs: Blobs) -> None:
+def test_a_value_is_as_old_as_its_ttl_and_not_a_microsecond_older(blobs: KeyValueStore) -> None:
     mirror = mirror_on(blobs)
     mirror.write("weather", weather(["JFK"], 1.0, at=START + 7 * HOUR))
     mirror.write("weather", weather(["EWR"], 1.0, at=START + 7 * HOUR - timedelta(microseconds=1)))
-    assert [ask(mirror, origin).states("weather") for origin in ("JFK", "EWR")] == [[State.FRESH], [State.STALE]]
+    assert [weather_state(ask(mirror, origin)) for origin in ("JFK", "EWR")] == ["fresh", "stale"]
 
 
-def test_one_view_leaves_the_others_of_the_same_value_alone(blobs: Blobs) -> None:
+def test_one_view_leaves_the_others_of_the_same_value_alone(blobs: KeyValueStore) -> None:
     mirror = mirror_on(blobs)
     at = pl.lit(START).dt.cast_time_unit("us")
     delays = pl.DataFrame({"origin": ["JFK"], "late": [0.25], "flights": [2**53 + 1], "worst": ["ü/|"]}).with_columns(
@@ -94,7 +100,7 @@ def test_one_view_leaves_the_others_of_the_same_value_alone(blobs: Blobs) -> Non
     mirror.write("weather", weather(["JFK"], None))
     found = ask(mirror, "JFK")
     assert [found.features[name] for name in ("late", "flights", "worst")] == [[0.25], [2**53 + 1], ["ü/|"]]
-    assert found.states("weather") == [State.FRESH] and np.isnan(found.features["temp"][0])
+    assert weather_state(found) == "fresh" and found.features["temp"] == [None]
 
 
 parts = st.text(st.sampled_from("a1:/|+\x1f"), max_size=4)
@@ -102,7 +108,7 @@ parts = st.text(st.sampled_from("a1:/|+\x1f"), max_size=4)
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(parts, parts), min_size=1, max_size=8, unique=True))
-def test_no_two_entities_share_a_key(blobs: Blobs, routes: list[tuple[str, str]]) -> None:
+def test_no_two_entities_share_a_key(blobs: KeyValueStore, routes: list[tuple[str, str]]) -> None:
     mirror = mirror_on(blobs)
     rows = pl.DataFrame(routes, schema=["origin", "dest"], orient="row")
     mirror.write(
@@ -112,7 +118,7 @@ def test_no_two_entities_share_a_key(blobs: Blobs, routes: list[tuple[str, str]]
     assert found.features["miles"] == list(range(len(rows)))
 
 
-def test_two_versions_of_a_service_live_side_by_side(blobs: Blobs) -> None:
+def test_two_versions_of_a_service_live_side_by_side(blobs: KeyValueStore) -> None:
     """By its name, and, for one that was declared anew under the same name, by its layout."""
     turned = (Group(("origin",), Layout((Segment("weather", 3 * HOUR, {"gust": pl.Float64(), "temp": pl.Float64()}),))),)
     first, second, anew = mirror_on(blobs), mirror_on(blobs, "flights_v2"), mirror_on(blobs, groups=turned)
@@ -124,15 +130,15 @@ def test_two_versions_of_a_service_live_side_by_side(blobs: Blobs) -> None:
     assert ask(anew, "JFK").features["gust"] == [9.0]
 
 
-def test_an_empty_store_is_not_a_store_without_the_entity(blobs: Blobs) -> None:
+def test_an_empty_store_is_not_a_store_without_the_entity(blobs: KeyValueStore) -> None:
     mirror = OnlineMirror("flights_v1", GROUPS, blobs)
     with pytest.raises(NotFilled, match="flights_v1.*nothing of it is online yet. Materialize"):
         ask(mirror, "JFK")
     mirror.mark_ready()
-    assert mirror.is_ready() and ask(mirror, "JFK").states("weather") == [State.MISSING]
+    assert mirror.is_ready() and weather_state(ask(mirror, "JFK")) == "missing"
 
 
-def test_a_reader_never_sees_half_of_a_write(blobs: Blobs) -> None:
+def test_a_reader_never_sees_half_of_a_write(blobs: KeyValueStore) -> None:
     """Every write gives all entities one new value for both features; a row that holds two was torn."""
     mirror, origins = mirror_on(blobs), [f"O{number}" for number in range(300)]
     mirror.write("weather", weather(origins, 0.0))
@@ -173,8 +179,8 @@ def mortal(tmp_path: Path) -> Iterator[RedisServer]:
 
 def test_while_it_is_down_a_reader_refuses_or_answers_what_it_knew_and_goes_on_by_itself_afterwards(mortal: RedisServer) -> None:
     clock = iter(range(1000)).__next__
-    straight = mirror_on(RedisBlobs(mortal.url, name="t"))
-    remembering = mirror_on(LastKnown(RedisBlobs(mortal.url, name="t"), clock=clock))
+    straight = mirror_on(RedisStore(mortal.url, name="t"))
+    remembering = mirror_on(LastKnown(RedisStore(mortal.url, name="t"), clock=clock))
     straight.write("weather", weather(["JFK", "EWR"], 4.0))
     assert ask(remembering, "JFK").age_s == 0
     mortal.kill()
@@ -192,7 +198,7 @@ def test_while_it_is_down_a_reader_refuses_or_answers_what_it_knew_and_goes_on_b
 def test_a_store_that_comes_back_empty_says_so(tmp_path: Path) -> None:
     forgetful = RedisServer(tmp_path, durable=False)
     forgetful.start()
-    mirror = mirror_on(RedisBlobs(forgetful.url, name="t"))
+    mirror = mirror_on(RedisStore(forgetful.url, name="t"))
     forgetful.kill()
     forgetful.start()
     try:
@@ -214,7 +220,7 @@ def eventually(act: Callable[[], None], within_s: float = 20) -> None:
 
 
 def test_killed_in_the_middle_of_writing_nothing_is_lost_and_writing_again_completes_it(mortal: RedisServer) -> None:
-    mirror = mirror_on(RedisBlobs(mortal.url, name="t"))
+    mirror = mirror_on(RedisStore(mortal.url, name="t"))
     origins = [f"O{number}" for number in range(60_000)]
     mirror.write("weather", weather(origins, 1.0))
     killer = threading.Timer(0.15, mortal.kill)
@@ -233,5 +239,5 @@ def test_killed_in_the_middle_of_writing_nothing_is_lost_and_writing_again_compl
 
 def test_a_password_never_reaches_a_message() -> None:
     with pytest.raises(OnlineStoreDown) as told:
-        RedisBlobs("redis://someone:secret@127.0.0.1:9/0", name="t").read(["a"])
+        RedisStore("redis://someone:secret@127.0.0.1:9/0", name="t").read(["a"])
     assert "secret" not in str(told.value) and "127.0.0.1:9" in str(told.value)

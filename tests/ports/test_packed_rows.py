@@ -39,13 +39,12 @@ def filled(draw: st.DrawFn) -> tuple[Layout, dict[str, pl.DataFrame]]:
 
 
 def read_back(layout: Layout, packed: list[bytes | None], name: str) -> list[Any]:
-    rows, dtype = layout.unpack(packed), layout.features[name]
-    kind, place = layout.places[name]
-    values = [text[place] for text in rows.texts] if kind == "texts" else rows.fixed[kind][:, place].tolist()
-    known = rows.fixed["known"][:, layout.positions[name]].tolist()
-    return pl.Series(
-        [value if there else None for value, there in zip(values, known, strict=True)], dtype=dtype, strict=False
-    ).to_list()
+    names = [name for segment in layout.segments for name in segment.features]
+    return [row[len(layout.segments) + names.index(name)] for row in layout.unpack(packed)]
+
+
+def event_times(layout: Layout, packed: list[bytes | None], view: str) -> list[int]:
+    return [row[layout.number_of(view)] for row in layout.unpack(packed)]
 
 
 @given(filled())
@@ -53,12 +52,10 @@ def test_what_is_packed_view_by_view_is_unpacked_as_it_was(case: tuple[Layout, d
     layout, frames = case
     packed: list[bytes | None] = [None] * len(next(iter(frames.values())))
     for view, frame in frames.items():
-        rows = layout.unpack(packed)
-        layout.put(rows, view, frame)
-        packed = [*layout.pack(rows)]
-    for number, segment in enumerate(layout.segments):
+        packed = [*layout.merge(packed, view, frame)]
+    for segment in layout.segments:
         frame = frames[segment.view]
-        assert layout.unpack(packed).fixed["at"][:, number].tolist() == frame["timestamp"].dt.epoch("us").to_list()
+        assert event_times(layout, packed, segment.view) == frame["timestamp"].dt.epoch("us").to_list()
         for name in segment.features:
             assert read_back(layout, packed, name) == frame[name].to_list()
 
@@ -70,16 +67,15 @@ def test_missing_zero_and_never_are_three_things() -> None:
             Segment("plane", timedelta(0), {"name": pl.String()}),
         )
     )
-    rows = layout.unpack([None, None])
-    layout.put(
-        rows,
+    merged = layout.merge(
+        [None, None],
         "delays",
         pl.DataFrame({"late": [0.0, None], "flights": [0, None], "timestamp": [datetime(2013, 1, 1, tzinfo=UTC)] * 2}),
     )
-    packed: list[bytes | None] = [*layout.pack(rows)]
+    packed: list[bytes | None] = [*merged]
     assert read_back(layout, packed, "late") == [0.0, None]
     assert read_back(layout, packed, "flights") == [0, None]
-    assert layout.unpack(packed).fixed["at"][:, 1].tolist() == [NEVER, NEVER]
+    assert event_times(layout, packed, "plane") == [NEVER, NEVER]
 
 
 def test_a_layout_that_reads_other_bytes_has_another_digest() -> None:

@@ -13,7 +13,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from mlops_assets.ports.deployment import Deployment, Plan, Split
 from mlops_assets.ports.home import Home
-from mlops_assets.ports.looked_up import LookedUp
+from mlops_assets.ports.online_mirror import LookupResult
 from mlops_assets.ports.signing_keys import SigningKeys
 from mlops_assets.stages.bless import Blessing, GateVerdict, bless
 from mlops_assets.stages.onnx_file import seal
@@ -141,7 +141,7 @@ class InMemoryFeatures:
 
     temperatures: pl.DataFrame
 
-    def look_up(self, entity_rows: pl.DataFrame) -> LookedUp:
+    def look_up(self, entity_rows: pl.DataFrame) -> LookupResult:
         newest = self.temperatures.group_by("origin").agg(newest=pl.col("event_timestamp").max())
         rows = entity_rows.with_row_index("place").sort("event_timestamp")
         facts = self.temperatures.sort("event_timestamp")
@@ -150,7 +150,7 @@ class InMemoryFeatures:
         late = found.select((pl.col("event_timestamp") < pl.col("newest")).fill_null(False)).to_series()
         absent = [name for name in USE_CASE.features.numeric if name not in found.columns]
         features = {"temp": found["temp"].to_list()} | {name: [None] * len(found) for name in absent}
-        return LookedUp(features, ["point_in_time" if each else "online" for each in late], [None] * len(found))
+        return LookupResult(features, ["point_in_time" if each else "online" for each in late], [None] * len(found))
 
 
 def temperatures(*known: tuple[str, datetime, float]) -> InMemoryFeatures:

@@ -7,7 +7,7 @@ import polars as pl
 
 from mlops_assets.ports.blob_stores import OnlineStoreDown
 from mlops_assets.ports.home import Environment, Home
-from mlops_assets.ports.looked_up import LookedUp
+from mlops_assets.ports.online_mirror import LookupResult
 from mlops_assets.serving.factory import assemble
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import FLIGHT, MOMENT, place_blessed
@@ -16,7 +16,7 @@ from tests.serving.flights import FLIGHT, MOMENT, place_blessed
 class Unreachable:
     """An online store that is down."""
 
-    def look_up(self, entity_rows: pl.DataFrame) -> LookedUp:
+    def look_up(self, entity_rows: pl.DataFrame) -> LookupResult:
         raise OnlineStoreDown("online store · gone")
 
 

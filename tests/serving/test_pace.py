@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_assets.ports.blob_stores import OnlineStoreDown
-from mlops_assets.ports.looked_up import LookedUp
+from mlops_assets.ports.online_mirror import LookupResult
 from mlops_assets.serving.pace import IN_A_ROW, QUICK_S, PacedLookup
 
 ROWS = pl.DataFrame({"event_timestamp": [datetime(2013, 7, 1, tzinfo=UTC)]})
@@ -20,12 +20,12 @@ class Timed:
     def __init__(self, takes: list[float | None]) -> None:
         self.now, self.takes = 0.0, iter(takes)
 
-    def look_up(self, entity_rows: pl.DataFrame) -> LookedUp:
+    def look_up(self, entity_rows: pl.DataFrame) -> LookupResult:
         took = next(self.takes)
         if took is None:
             raise OnlineStoreDown("gone")
         self.now += took
-        return LookedUp({}, ["online"] * len(entity_rows), [None] * len(entity_rows))
+        return LookupResult({}, ["online"] * len(entity_rows), [None] * len(entity_rows))
 
 
 def after(takes: list[float | None]) -> PacedLookup:
