@@ -1,9 +1,5 @@
-"""Feast's registry under a home folder: what is declared, applied, and asked for by name.
+"""Feast's registry under a home folder: opened, applied, and read by name."""
 
-Belongs here: opening Feast, `feast apply`, and the declarations. Not here: values (feature_store).
-"""
-
-import fcntl
 import sqlite3
 import threading
 from collections.abc import Generator
@@ -15,9 +11,11 @@ import feast
 from feast.errors import FeatureServiceNotFoundException, FeatureViewNotFoundException
 from feast.infra.provider import Provider, get_provider
 from feast.repo_operations import extract_objects_for_apply_delete, parse_repo  # pyright: ignore[reportUnknownVariableType]
+from filelock import FileLock
 
 from mlops_assets.names import FEAST_PROJECT
 from mlops_assets.ports.declared_repo import as_working_folder, digest
+from mlops_assets.ports.durable_file import replace_file
 from mlops_assets.ports.feast_config import feast_config, online_file, registry_file
 from mlops_assets.ports.home import Home
 from mlops_assets.ports.service_views import ServiceView, service_view
@@ -46,7 +44,7 @@ class FeatureRegistry:
                 return False
             applied.unlink(missing_ok=True)
             self._apply(repo)
-            applied.write_text(found)
+            replace_file(applied, found.encode())
             return True
 
     def _apply(self, repo: Path) -> None:
@@ -130,8 +128,7 @@ class FeatureRegistry:
     def alone(self, what: str) -> Generator[None]:
         """One writer at a time among all processes: an older read must not be written after a newer one."""
         self._home.feast.mkdir(parents=True, exist_ok=True)
-        with (self._home.feast / f"{what}.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with FileLock(self._home.feast / f"{what}.lock"):
             yield
 
 

@@ -1,18 +1,18 @@
 """The file forms behind a feature source: one Parquet file, a folder of Parquet files, or a Delta table.
 
-Belongs here: reading them no wider than a time range, and writing them whole or not at all. Not here: Feast
-(polars_offline_store) and the join (point_in_time). A partition column `day` is the UTC date of the timestamp column.
+A partition column `day` is the UTC date of the timestamp column.
 """
 
-import os
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 
 import polars as pl
 from deltalake import DeltaTable
 
+from mlops_assets.ports.durable_file import replace_file
 from mlops_assets.ports.point_in_time import utc
 
 PARTITION = "day"
@@ -114,8 +114,6 @@ def _by_folder(rows: pl.DataFrame, root: Path, partitioned: bool) -> list[tuple[
 
 
 def _write_whole(rows: pl.DataFrame, path: Path) -> None:
-    """Through a file beside it, so that no reader ever meets half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    rows.write_parquet(unfinished)
-    os.replace(unfinished, path)
+    content = BytesIO()
+    rows.write_parquet(content)
+    replace_file(path, content.getvalue())

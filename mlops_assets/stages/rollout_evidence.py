@@ -16,8 +16,8 @@ import polars as pl
 
 from mlops_assets.spec.rollout import BusinessFigure, Canary, Rollback
 from mlops_assets.spec.use_case import UseCase
+from mlops_assets.stages.dedup_bitmap import DedupBitmap
 from mlops_assets.stages.metrics import Array
-from mlops_assets.stages.seen_units import SeenUnits
 from mlops_assets.stages.sequential import Wealth, bet_on_draws, bet_on_pairs
 
 Test = Literal["errors", "latency", "score", "quality", "figure"]
@@ -39,7 +39,7 @@ class RolloutState:
     answers: int
     edges: tuple[float, ...]
     wealth: Mapping[Test, Wealth]
-    seen: SeenUnits
+    seen: DedupBitmap
 
     @classmethod
     def begin(cls, canary: Canary, *, edges: Sequence[float], at: datetime) -> Self:
@@ -47,7 +47,7 @@ class RolloutState:
         tests = margins(canary.rollback)
         wealth: dict[Test, Wealth] = {test: Wealth.fresh(2 * len(edges) if test == "score" else 1) for test in tests}
         requests = canary.shadow_rows + sum(canary.step_rows / share for share in canary.steps)
-        return cls(canary.shares[0], at, at, 0, tuple(edges), wealth, SeenUnits.for_keys(3 * requests))
+        return cls(canary.shares[0], at, at, 0, tuple(edges), wealth, DedupBitmap.for_keys(3 * requests))
 
     def entering(self, share: float, at: datetime) -> Self:
         """The same evidence at the begin of another step."""
@@ -68,7 +68,7 @@ class RolloutState:
             answers=said["answers"],
             edges=tuple(said["edges"]),
             wealth={test: Wealth.from_dict(one) for test, one in said["wealth"].items()},
-            seen=SeenUnits.from_text(said["seen"]),
+            seen=DedupBitmap.from_text(said["seen"]),
         )
 
 
@@ -155,7 +155,7 @@ def _of_phase(rows: pl.DataFrame, share: float) -> pl.DataFrame:
     return rows.filter(pl.col("arm") != "shadow" if share else pl.col("arm") == "shadow")
 
 
-def _first(seen: SeenUnits, rows: pl.DataFrame, salt: int) -> tuple[pl.DataFrame, SeenUnits]:
+def _first(seen: DedupBitmap, rows: pl.DataFrame, salt: int) -> tuple[pl.DataFrame, DedupBitmap]:
     fresh, seen = seen.first(rows["unit"], salt)
     return rows.filter(fresh), seen
 
