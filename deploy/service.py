@@ -63,6 +63,7 @@ def build_service(use_case: UseCase, open_: Callable[[], Service]) -> bentoml.Se
             spec = super().openapi_spec
             operation: Any = spec.paths["/predict"].post
             operation["responses"] = {"200": operation["responses"][HTTPStatus.OK.value], **refusals()}
+            operation["requestBody"]["required"] = True
             operation["security"] = [{}, *({name: []} for name in KEYS)]
             components: Any = spec.components
             components["securitySchemes"] = KEYS

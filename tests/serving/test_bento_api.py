@@ -105,6 +105,7 @@ def test_schema_and_document_describe_every_field_and_every_refusal(behind: Test
     document = behind.get("/docs.json").json()
     operation = document["paths"]["/predict"]["post"]
     assert {"200", "400", "401", "413", "415", "429", "503", "504"} <= {*operation["responses"]}
+    assert operation["requestBody"]["required"]
     assert {"bearer": []} in operation["security"] and "bearer" in document["components"]["securitySchemes"]
 
 
