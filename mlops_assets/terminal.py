@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -15,21 +15,27 @@ from mlops_assets.ports.ledger_chain import Record
 UNBOUNDED = 10_000  # columns: nothing is cut where programs read
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", numbers: Sequence[str] = ()) -> Table:
-    """A table without borders, so that each row is one line that grep finds. `numbers` are the right-aligned columns."""
-    built = Table(box=None, title=title or None, title_justify="left", title_style="bold", padding=(0, 2, 0, 0))
+def table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str = "",
+    numbers: Sequence[str] = (),
+    show_heads: bool = True,
+) -> RenderableType:
+    """A table without borders: each row is one line that grep finds. `numbers` are the right-aligned columns."""
+    built = Table(box=None, show_header=show_heads, padding=(0, 2, 0, 0))
     for head in heads:
         built.add_column(head, justify="right" if head in numbers else "left", overflow="fold", header_style="bold")
     for row in rows:
-        built.add_row(*(Text(str(cell)) for cell in row))
-    return built
+        built.add_row(*(Text(one_line(cell)) for cell in row))
+    # Rich would wrap a title of its own to the width of the table.
+    return Group(Text(title, style="bold"), built) if title else built
 
 
-def facts(title: str, values: Mapping[str, object]) -> Table:
+def facts(title: str, values: Mapping[str, object]) -> RenderableType:
     """One line per labelled value."""
-    built = table(("", ""), values.items(), title=title)
-    built.show_header = False
-    return built
+    return table(("", ""), values.items(), title=title, show_heads=False)
 
 
 def show(*parts: RenderableType) -> None:
@@ -59,13 +65,12 @@ def moment(at: datetime | str) -> str:
     return parsed.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def records_table(records: Sequence[Record], title: str = "") -> Table:
+def records_table(records: Sequence[Record], title: str = "") -> RenderableType:
     """One line per record: number, moment, kind, version, author, reason."""
-    rows = (
-        (
-            *(record.number, moment(record.at), record.kind, record.body.get("version", ""), record.by),
-            one_line(record.body.get("reason") or record.body.get("why") or ""),
-        )
-        for record in records
-    )
-    return table(("record", "at", "kind", "version", "by", "reason"), rows, title=title, numbers=("record", "version"))
+    heads = ("record", "at", "kind", "version", "by", "reason")
+    rows = ((*_subject(record), record.body.get("reason") or record.body.get("why") or "") for record in records)
+    return table(heads, rows, title=title, numbers=("record", "version"))
+
+
+def _subject(record: Record) -> tuple[object, ...]:
+    return record.number, moment(record.at), record.kind, record.body.get("version", ""), record.by
