@@ -75,3 +75,5 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 # Checks that a sensor acts on.
 NO_DRIFT, GOOD_ENOUGH = "inputs_like_training", "realised_metric_within_bound"
 SAME_FEATURES = "features_like_recomputed"
+# A column of lookups and of the prediction log: seconds from each view's event time to the prediction moment.
+FEATURE_AGE_S = "feature_age_s"

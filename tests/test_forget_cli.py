@@ -49,8 +49,8 @@ def test_a_customer_is_counted_then_erased_and_then_not_found(run: Run, tmp_path
 @pytest.mark.parametrize(
     ("said", "problem"),
     [
-        (("shop", "city=Ulm"), f"column 'city' identifies nobody; legal: {CUSTOMER.name}=<customer>. Use one of these"),
-        (("shop", "customer_id="), "no value was given"),
+        (("shop", "city=Ulm"), f"column 'city' identifies nothing; legal: {CUSTOMER.name}=<customer>. Use one of these"),
+        (("shop", "customer_id="), "the value is missing"),
         (("store", "customer_id=1"), "use case 'store' is not declared"),
     ],
 )

@@ -1,13 +1,10 @@
-"""Forgetting one subject: look everywhere, put it on record, erase, look again.
-
-Belongs here: the order of these. Not here: the places (places.py) and what a model was trained on (trained_on.py).
-"""
+"""Forgetting one subject: count everywhere, record it, erase, count again."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from mlops_assets.erasure.places import Place, Stores, places_of, what_is_left
+from mlops_assets.erasure.places import Stores, places_of, what_is_left
 from mlops_assets.erasure.subject import Subject
 from mlops_assets.erasure.trained_on import trained_on
 from mlops_assets.spec.use_case import UseCase
@@ -35,30 +32,28 @@ class Forgotten:
     still: dict[str, int]
 
 
-def look_for(use_case: UseCase, subject: Subject, stores: Stores, *, at: datetime) -> Found:
+def look_for(use_case: UseCase, subject: Subject, stores: Stores) -> Found:
     """Changes nothing."""
-    rows = _count(places_of(use_case, subject.sought, stores, at=at))
-    models = trained_on(use_case, subject.sought, tables=stores.tables, registry=stores.registry)
-    return Found(rows, models.certain, models.possible, what_is_left(use_case, subject.sought, rows))
+    rows = _count(use_case, subject, stores)
+    models = trained_on(use_case, subject.matcher, tables=stores.tables, registry=stores.registry)
+    return Found(rows, models.certain, models.possible, [*what_is_left(use_case, subject.matcher, rows)])
 
 
 def forget_subject(use_case: UseCase, subject: Subject, stores: Stores, *, why: str, by: str, at: datetime) -> Forgotten:
-    """Erases every row of the subject, for good: older versions of a table that held them cannot be read any more.
+    """Erases every row of the subject, for good: older versions of a table that held them become unreadable.
 
     The record comes first, so that nothing is erased without one. After a kill the next call finishes, and records what
     it still finds. Raises LedgerDown, OnlineStoreDown, UnknownFeatures.
     """
-    found = look_for(use_case, subject, stores, at=at)
-    record = None
+    found, record = look_for(use_case, subject, stores), None
     if found.rows:
-        said = {"tag": subject.tag, "entity": subject.entity, "subject": subject.digest, "why": why, **asdict(found)}
-        record = stores.ledger.append(use_case.name, "erasure", said, by=by, at=at)
-    places = places_of(use_case, subject.sought, stores, at=at)
-    for place in places:
-        place.rows.erase()
-    return Forgotten(found, record, _count(places))
+        body = {"tag": subject.tag, "entity": subject.entity, "subject": subject.digest, "why": why, **asdict(found)}
+        record = stores.ledger.append(use_case.name, "erasure", body, by=by, at=at)
+    for _, rows in places_of(use_case, subject.matcher, stores):
+        rows.erase()
+    return Forgotten(found, record, _count(use_case, subject, stores))
 
 
-def _count(places: list[Place]) -> dict[str, int]:
-    counted = {place.name: place.rows.count() for place in places}
-    return {name: rows for name, rows in counted.items() if rows}
+def _count(use_case: UseCase, subject: Subject, stores: Stores) -> dict[str, int]:
+    counts = {name: rows.count() for name, rows in places_of(use_case, subject.matcher, stores)}
+    return {name: count for name, count in counts.items() if count}

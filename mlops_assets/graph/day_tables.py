@@ -10,7 +10,10 @@ import dagster as dg
 import polars as pl
 from dagster_polars import PolarsDeltaIOManager
 from dagster_polars.io_managers.delta import DeltaSchemaMode, DeltaWriteMode
+from deltalake import DeltaTable
 from upath import UPath
+
+from mlops_assets.ports.delta_tables import NO_STATISTICS
 
 # The parent's default is the word's text, which it then takes for the word.
 OVERWRITE = DeltaWriteMode.overwrite
@@ -46,8 +49,18 @@ class DayTables(PolarsDeltaIOManager):
         frame.write_delta(
             str(path),
             mode="overwrite",
-            delta_write_options={"partition_by": "day", "predicate": f"day >= DATE '{first}' AND day <= DATE '{last}'"},
+            delta_write_options={
+                "partition_by": "day",
+                "predicate": f"day >= DATE '{first}' AND day <= DATE '{last}'",
+                "configuration": NO_STATISTICS,
+            },
         )
+
+    def write_df_to_path(self, context: dg.OutputContext, df: pl.DataFrame, path: UPath) -> None:
+        """As the parent, which takes no properties of a table."""
+        options = {"schema_mode": "overwrite", "configuration": NO_STATISTICS}
+        df.write_delta(str(path), mode="overwrite", delta_write_options=options)
+        context.add_output_metadata({"version": DeltaTable(str(path)).version()})
 
     def _table(self, context: dg.OutputContext) -> UPath:
         return self._with_extension(self._get_path_without_extension(context))

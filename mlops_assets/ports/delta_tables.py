@@ -1,4 +1,4 @@
-"""Delta tables below one root, read by name. Not here: writing them, which assets do through Dagster's IO manager."""
+"""Delta tables under one root, read by name; assets write them through Dagster's IO manager."""
 
 from datetime import date
 from pathlib import Path
@@ -8,6 +8,9 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from mlops_assets.names import AssetPath, table_path
+
+# A table's log keeps the least and greatest value of every column, also after their rows were erased: none is written.
+NO_STATISTICS = {"delta.dataSkippingNumIndexedCols": "0"}
 
 
 class VersionGone(LookupError):

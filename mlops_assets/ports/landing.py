@@ -1,7 +1,7 @@
-"""The landing folder: one CSV file per table and day, as a source laid it there.
+"""The landing folder: one CSV file per table and day, read as text without losing a line.
 
-Belongs here: laying a file down, telling its content apart, reading its lines as text without losing one, erasing some.
-Not here: what the text means and whether it is legal (stages/validate.py).
+Python's csv module reads the quoted lines. pyarrow.csv loses rows instead of reporting them: of two quotes that never
+close, 200 lines apart, it makes one legal row.
 """
 
 import csv
@@ -10,25 +10,35 @@ import hashlib
 import io
 import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 import polars.selectors as cs
 
-from mlops_assets.ports.durable_file import sync_folder, write_aside
-from mlops_assets.ports.sought import Sought
 from mlops_assets.spec.contract import Contract
 
 BOM = b"\xef\xbb\xbf"
 DATETIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 DAY_FILE = re.compile(r"\d{4}-\d{2}-\d{2}\.csv")
 LEFT_BEHIND = re.compile(r"\.new-.*|\..*\.part")  # by a process that was killed before its file was in place
-MAX_LINES_A_RECORD = 50  # a quoted value may span lines; one that opens and never closes must not swallow the file
+MAX_LINES_A_ROW = 50  # a quoted value may span lines; one that opens and never closes must not swallow the file
 MAX_SHOWN = 200  # characters of foreign text in a message
+
+
+class Line(NamedTuple):
+    """One row with all its lines as `text`, as delivered; a blank line has no fields."""
+
+    number: int
+    text: str
+    fields: list[str]
+    problem: str | None = None
+
+
+NO_HEADER = Line(1, "", [])
 
 
 class BrokenDelivery(ValueError):
@@ -66,23 +76,7 @@ class Landing:
 
     def digests(self, use_case: str, table: str) -> dict[str, str]:
         """ISO day -> 12 hex digits over the file's content, in the order of the days."""
-        return {path.stem: _digest(path) for path in self._files(use_case, table, DAY_FILE)}
-
-    def count(self, use_case: str, contract: Contract, sought: Sought) -> int:
-        """The delivered lines that are sought; a line that spans several counts once."""
-        contents = (path.read_bytes() for path in self._erasable(use_case, contract.table))
-        return sum(len(_sought_lines(_lines(content), contract, sought)) for content in contents)
-
-    def erase(self, use_case: str, contract: Contract, sought: Sought) -> None:
-        """Takes the sought lines out; all others stay as they were delivered, byte for byte.
-
-        A file that is delivered again in the meantime is left as it is, to be found by the next look.
-        """
-        for path in self._erasable(use_case, contract.table):
-            before, content = path.stat(), path.read_bytes()
-            kept = _without(content, contract, sought)
-            if kept != content:
-                _replace_unless_changed(path, kept, before)
+        return {path.stem: _digest(path) for path in self.files(use_case, table)}
 
     def read(self, use_case: str, contract: Contract, days: Sequence[date], *, required: bool) -> pl.DataFrame:
         """The lines of these days: every column of `contract` as String, exactly as landed, then where they stand.
@@ -97,14 +91,11 @@ class Landing:
         read = [self._read_file(self.path(use_case, contract.table, day), contract, day) for day in landed]
         return pl.concat([pl.DataFrame(schema=_schema(contract)), *read])
 
-    def _erasable(self, use_case: str, table: str) -> list[Path]:
-        return [*self._files(use_case, table, DAY_FILE), *self._files(use_case, table, LEFT_BEHIND)]
-
-    def _files(self, use_case: str, table: str, named: re.Pattern[str]) -> list[Path]:
-        """In the order of their names."""
+    def files(self, use_case: str, table: str, *, leftovers: bool = False) -> list[Path]:
+        """The day files in the order of their names, and those a killed process left if `leftovers`."""
         folder = self.root / use_case / table
         names = sorted(entry.name for entry in os.scandir(folder)) if folder.is_dir() else []
-        return [folder / name for name in names if named.fullmatch(name)]
+        return [folder / name for name in names if DAY_FILE.fullmatch(name) or (leftovers and LEFT_BEHIND.fullmatch(name))]
 
     def _has_landed(self, use_case: str, contract: Contract, day: date, *, required: bool) -> bool:
         path = self.path(use_case, contract.table, day)
@@ -116,20 +107,19 @@ class Landing:
         return path.exists()
 
     def _read_file(self, path: Path, contract: Contract, day: date) -> pl.DataFrame:
-        header, *records = list(_records(_lines(path.read_bytes()), len(contract.columns))) or [_Record(1, [])]
-        complaint = _complaint(header.fields, contract)
-        if complaint:
-            raise BrokenDelivery(f"{self._shown(path)} · {complaint}. Mend the file and land it again, or change the contract.")
-        rows = [_padded(record.fields, len(header.fields)) for record in records]
-        cells = dict(zip(header.fields, zip(*rows, strict=True), strict=True)) if rows else {}
+        header, *lines = [line for line in parse_lines(path.read_bytes(), len(contract.columns)) if line.fields] or [NO_HEADER]
+        if problem := header_problem(header.fields, contract):
+            raise BrokenDelivery(f"{self._shown(path)} · {problem}. Correct the file and land it again, or change the contract.")
+        missing = [None] * len(header.fields)
+        rows = [[*line.fields, *missing][: len(missing)] if line.problem else line.fields for line in lines]
         values = {
-            **{name: cells.get(name, ()) for name in contract.names},
-            "day": [day] * len(records),
-            "source_file": [self._shown(path)] * len(records),
-            "source_line": [record.line for record in records],
-            "problem": [record.problem for record in records],
+            **dict(zip(header.fields, zip(*rows, strict=True) if rows else [()] * len(missing), strict=True)),
+            "day": [day] * len(lines),
+            "source_file": [self._shown(path)] * len(lines),
+            "source_line": [line.number for line in lines],
+            "problem": [line.problem for line in lines],
         }
-        return pl.DataFrame(values, schema=_schema(contract))
+        return pl.DataFrame({name: values[name] for name in _schema(contract)}, schema=_schema(contract))
 
     def _shown(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -144,45 +134,7 @@ def _digest(path: Path) -> str:
     return hashlib.blake2b(path.read_bytes(), digest_size=6).hexdigest()
 
 
-def _without(content: bytes, contract: Contract, sought: Sought) -> bytes:
-    lines = _lines(content)
-    gone = {number for span in _sought_lines(lines, contract, sought) for number in span}
-    kept = "".join(line for number, line in enumerate(lines) if number not in gone)
-    return (BOM if content.startswith(BOM) else b"") + kept.encode("utf-8", "surrogateescape")
-
-
-def _sought_lines(lines: list[str], contract: Contract, sought: Sought) -> list[range]:
-    """The lines of each sought record. One that cannot be told apart, or stands in a file without the contract's columns,
-    is sought when the value stands anywhere in it.
-    """
-    header, *records = list(_records(lines, len(contract.columns))) or [_Record(1, [])]
-    illegible = _complaint(header.fields, contract) is not None
-    records = [header, *records] if illegible else records  # what stands first may be a row of a file without a header
-    ends = [record.line - 1 for record in records[1:]] + [len(lines)]
-    spans = [range(record.line - 1, end) for record, end in zip(records, ends[: len(records)], strict=True)]
-
-    def is_sought(record: _Record, span: range) -> bool:
-        if illegible or record.problem:
-            return sought.is_in_text("".join(lines[number] for number in span))
-        return sought.is_in(dict(zip(header.fields, record.fields, strict=True)))
-
-    return [span for record, span in zip(records, spans, strict=True) if is_sought(record, span)]
-
-
-def _replace_unless_changed(path: Path, content: bytes, before: os.stat_result) -> None:
-    aside, now = write_aside(path, content), path.stat()
-    if (now.st_ino, now.st_mtime_ns, now.st_size) != (before.st_ino, before.st_mtime_ns, before.st_size):
-        return aside.unlink()
-    shutil.copymode(path, aside)
-    aside.rename(path)
-    sync_folder(path.parent)
-
-
-def _padded(fields: list[str], width: int) -> list[str | None]:
-    return [*fields[:width], *[None] * (width - len(fields))]
-
-
-def _complaint(found: list[str], contract: Contract) -> str | None:
+def header_problem(found: list[str], contract: Contract) -> str | None:
     """What is wrong with a header, or None; the order of the columns is free."""
     if not found:
         return f"the file is empty; expected a header and rows with the columns {', '.join(contract.names)}"
@@ -191,8 +143,8 @@ def _complaint(found: list[str], contract: Contract) -> str | None:
     repeated = sorted({name for name in found if found.count(name) > 1} - set(unknown))
     wrong = [f"{name!r} is missing{_renamed(name, unknown, missing)}" for name in missing]
     wrong += [f"{_short(name)!r} is unknown" for name in unknown] + [f"{name!r} comes twice" for name in repeated]
-    told = f"found the columns {_short(', '.join(found))}; expected {', '.join(contract.names)}"
-    return f"{_short('; '.join(wrong))}; {told}" if wrong else None
+    columns = f"found the columns {_short(', '.join(found))}; expected {', '.join(contract.names)}"
+    return f"{_short('; '.join(wrong))}; {columns}" if wrong else None
 
 
 def _renamed(missing: str, unknown: list[str], all_missing: list[str]) -> str:
@@ -204,36 +156,35 @@ def _short(text: str) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
-    line: int
-    fields: list[str]
-    problem: str | None = None
+def parse_lines(content: bytes, width: int) -> list[Line]:
+    """Every physical line as part of exactly one row; the first that is not blank is the header.
+
+    A byte that is not UTF-8 becomes a lone surrogate in `text`, so that none is lost.
+    """
+    lines = io.StringIO(content.decode("utf-8-sig", "surrogateescape"), newline="").readlines()
+    return list(_parse(lines, width))
 
 
-def _lines(content: bytes) -> list[str]:
-    """The physical lines with their ends. A byte that is not UTF-8 becomes a lone surrogate, so none is lost."""
-    return io.StringIO(content.decode("utf-8-sig", "surrogateescape"), newline="").readlines()
-
-
-def _records(lines: list[str], width: int) -> Iterator[_Record]:
-    """Every line that is not blank, as part of exactly one record; the first one is the header."""
+def _parse(lines: list[str], width: int) -> Iterator[Line]:
     at = 0
     while at < len(lines):
-        fields, used, problem = _fields(lines, at, width)
-        if lines[at].strip("\r\n"):
-            whole = lines[at + used - 1].endswith(("\n", "\r"))
-            problem = problem or _problem(fields, width, whole=whole)
-            yield _Record(at + 1, [_legible(field) for field in fields] if problem else fields, problem)
-        at += used
+        fields, taken, problem = _fields(lines, at, width)
+        text = lines[at] if taken == 1 else "".join(lines[at : at + taken])
+        if not lines[at].strip("\r\n"):
+            yield Line(at + 1, text, [])
+        elif problem := problem or _problem(text, fields, width):
+            yield Line(at + 1, text, [_legible(field) for field in fields], problem)
+        else:
+            yield Line(at + 1, text, fields)
+        at += taken
 
 
 def _fields(lines: list[str], at: int, width: int) -> tuple[list[str], int, str | None]:
-    """The fields of the record that starts at a line, the number of lines it takes, and what is wrong with its quotes."""
+    """The fields of the row that starts at a line, the number of its lines, and what is wrong with its quotes."""
     line = lines[at].rstrip("\r\n")
     if '"' not in line:
         return line.split(","), 1, None
-    reader = csv.reader(lines[at : at + MAX_LINES_A_RECORD], strict=True)
+    reader = csv.reader(lines[at : at + MAX_LINES_A_ROW], strict=True)
     try:
         fields = next(reader)
     except csv.Error:
@@ -243,15 +194,14 @@ def _fields(lines: list[str], at: int, width: int) -> tuple[list[str], int, str 
     return fields, reader.line_num, None
 
 
-def _problem(fields: list[str], width: int, *, whole: bool) -> str | None:
+def _problem(text: str, fields: list[str], width: int) -> str | None:
     if len(fields) > width:
         return f"line has {len(fields)} of {width} fields; beyond the last: {_short(_legible(', '.join(fields[width:])))!r}"
     if len(fields) < width:
         return f"line has {len(fields)} of {width} fields"
-    text = "".join(fields)
     if "\0" in text or (not text.isascii() and _legible(text) != text):
         return "line holds bytes that are not UTF-8 text"
-    return None if whole else "line is cut off by the end of the file (no line end)"
+    return None if text.endswith(("\n", "\r")) else "line is cut off by the end of the file (no line end)"
 
 
 def _legible(text: str) -> str:

@@ -1,11 +1,11 @@
-"""Every answer that was given, with what it was given from: JSON lines, with the operating system before the answer leaves.
+"""Every answer with its inputs: JSON lines, written to the operating system before the answer is sent.
 
-Belongs here: the log's schema, appending, reading on from a position. Not here: joining labels (stages) or answering (serving).
-A killed process loses nothing that it was told to keep; what a power cut takes is bounded by how often `flush` is called.
+A killed process loses no row that was appended; a power cut loses at most the rows since the last `flush`.
 """
 
 import errno
 import hashlib
+import mmap
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from typing import Any
 
 import msgspec
 import polars as pl
+from filelock import FileLock
 
-from mlops_assets.ports.blanked_lines import unchanging, without_blanked
+from mlops_assets.names import FEATURE_AGE_S
 from mlops_assets.ports.durable_file import sync_folder
-from mlops_assets.ports.line_search import last_line
 from mlops_assets.spec.contract import DType
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.spec.word import IllegalDeclaration
@@ -50,8 +50,8 @@ ANSWER: dict[str, pl.DataType] = {
 }
 TRIAL: dict[str, pl.DataType] = {"champion_probability": pl.Float64()}  # beside the shadow's own score; else null
 ALWAYS_KNOWN = ("answered_at", "event_timestamp", "plan", "model_version", "model_digest", "probability", "decision")
-FEATURE_AGE_S = "feature_age_s"
 SEGMENT_BYTES = 256 * 1024 * 1024
+BLANK = b" "  # an erased line begins with it, and no line of JSON does: erasing moves no reader's position
 
 
 class UnknownPrediction(LookupError):
@@ -150,7 +150,7 @@ class PredictionLog:
         for segment in self.segments():
             lines = self._whole_lines(segment.name, positions.get(segment.name, 0))
             positions[segment.name] = positions.get(segment.name, 0) + len(lines)
-            if kept := without_blanked(lines):
+            if kept := without_erased(lines):
                 frames.append(self._parse(kept))
         return pl.concat(frames), positions
 
@@ -160,7 +160,7 @@ class PredictionLog:
         start = b'{"prediction_id":' + self._encode(prediction_id) + b","
         segments = self.segments()
         for segment in reversed(segments):
-            line = last_line(self._folder / segment.name, start)
+            line = _last_line(self._folder / segment.name, start)
             if line is not None:
                 return self._read_line(line, f"{self._folder / segment.name} · answer {prediction_id}")
         size = sum(segment.bytes for segment in segments) / 1e6
@@ -221,7 +221,7 @@ class PredictionLog:
         sync_folder(self._folder)
 
     def _whole_lines(self, name: str, position: int) -> bytes:
-        with (self._folder / name).open("rb") as file, unchanging(file):
+        with redaction_lock(self._folder), (self._folder / name).open("rb") as file:
             file.seek(position)
             content = file.read()
         return content[: content.rfind(b"\n") + 1]
@@ -230,6 +230,28 @@ class PredictionLog:
         moments = [name for name, dtype in self.schema.items() if dtype == UTC]
         text = pl.read_ndjson(lines, schema={**self.schema, **dict.fromkeys(moments, pl.String())})
         return text.with_columns(pl.col(moments).str.to_datetime("%+", time_unit="us", time_zone="UTC"))
+
+
+def redaction_lock(folder: Path) -> FileLock:
+    """Held while lines of a log are blanked, and while they are read: no reader gets half of a line."""
+    return FileLock(folder / "redaction.lock")
+
+
+def without_erased(lines: bytes) -> bytes:
+    """Whole lines without the erased ones, and without those whose erasing was killed half way."""
+    if not lines.startswith(BLANK) and b"\n" + BLANK not in lines:
+        return lines
+    return b"".join(line + b"\n" for line in lines.split(b"\n")[:-1] if not line.startswith(BLANK))
+
+
+def _last_line(path: Path, start: bytes) -> bytes | None:
+    """The last whole line that starts with `start`, which must not occur elsewhere in a line."""
+    if not path.stat().st_size:
+        return None
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        end = content.rfind(b"\n") + 1
+        at = content.rfind(start, 0, end)
+        return None if at < 0 else content[at : content.find(b"\n", at) + 1]
 
 
 def keyed_hash(value: object, secret: bytes) -> str:

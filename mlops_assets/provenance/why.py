@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mlops_assets.names import FEATURE_AGE_S
 from mlops_assets.ports.delta_tables import DeltaTables
 from mlops_assets.ports.deployment import Deployment, UnknownVersion
 from mlops_assets.ports.ledger import Ledger
 from mlops_assets.ports.ledger_chain import Record
-from mlops_assets.ports.prediction_log import ANSWER, FEATURE_AGE_S, PredictionLog
+from mlops_assets.ports.prediction_log import ANSWER, PredictionLog
 from mlops_assets.ports.signing_keys import SigningKeys
 from mlops_assets.provenance.logged import blessed_model, features_of_views, hidden
 from mlops_assets.spec.use_case import UseCase

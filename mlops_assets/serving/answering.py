@@ -12,8 +12,9 @@ import msgspec
 import polars as pl
 from msgspec import UNSET, Meta, UnsetType
 
+from mlops_assets.names import FEATURE_AGE_S
 from mlops_assets.ports.blob_stores import OnlineStoreDown
-from mlops_assets.ports.prediction_log import DTYPES, FEATURE_AGE_S, PredictionLog
+from mlops_assets.ports.prediction_log import DTYPES, PredictionLog
 from mlops_assets.serving.model_slots import Lineup, Loaded, ModelSlots
 from mlops_assets.serving.pace import PacedLookup
 from mlops_assets.serving.request import PredictRequest, request_columns

@@ -109,7 +109,7 @@ def test_everybody_elses_rows_lines_answers_and_online_values_are_all_there(root
 
 def test_what_was_found_is_told_and_recorded_without_the_name(root: Path) -> None:
     subject, stores = opened(root)
-    expected = look_for(SHOP, subject, stores, at=NOW)
+    expected = look_for(SHOP, subject, stores)
     done = forgotten(root)
     assert done.found == expected
     rows = done.found.rows
@@ -126,7 +126,7 @@ def test_what_was_found_is_told_and_recorded_without_the_name(root: Path) -> Non
     body = record.body
     assert body["rows"] == rows and body["why"] == "asked by letter"
     assert (body["tag"], body["entity"], body["trained_on"], body["possibly_trained_on"]) == ("customer_id", "customer", [1], [])
-    assert ONE not in json.dumps(body) and body["subject"] == subject.digest != subject.sought.hashed
+    assert ONE not in json.dumps(body) and body["subject"] == subject.digest != subject.matcher.hashed
 
 
 def test_asking_only_changes_nothing(root: Path) -> None:
@@ -139,7 +139,7 @@ def test_asking_only_changes_nothing(root: Path) -> None:
 
     subject, stores = opened(root)
     before, named = files(), naming(root)
-    assert look_for(SHOP, subject, stores, at=NOW).rows
+    assert look_for(SHOP, subject, stores).rows
     assert files() == before and naming(root) == named
 
 

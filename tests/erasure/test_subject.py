@@ -35,15 +35,15 @@ def renamed(table: str, name: str) -> UseCase:
 
 def test_all_columns_that_identify_the_same_are_sought_with_their_entity() -> None:
     subject = find_subject(renamed("customers", "id"), "customer_id= cst-1 ", secret=SECRET)
-    assert subject.sought.columns == {"customer_id", "id", "customer"}
-    assert (subject.tag, subject.entity, subject.sought.text) == ("customer_id", "customer", "cst-1")
-    assert subject.sought.hashed == keyed_hash("cst-1", SECRET) != subject.digest
+    assert subject.matcher.columns == {"customer_id", "id", "customer"}
+    assert (subject.tag, subject.entity, subject.matcher.text) == ("customer_id", "customer", "cst-1")
+    assert subject.matcher.hashed == keyed_hash("cst-1", SECRET) != subject.digest
     assert find_subject(renamed("customers", "id"), "id=cst-1", secret=SECRET).digest == subject.digest
     assert find_subject(SHOP, "customer_id=cst-1", secret=b"t" * 32).digest != subject.digest
 
 
 def test_a_value_may_hold_the_sign_of_equality() -> None:
-    assert find_subject(SHOP, "customer_id=a=b", secret=SECRET).sought.text == "a=b"
+    assert find_subject(SHOP, "customer_id=a=b", secret=SECRET).matcher.text == "a=b"
 
 
 @given(number=st.integers())
@@ -53,7 +53,7 @@ def test_numbers_are_read_as_numbers(number: int) -> None:
         contract = shop.contract(table)
         columns = tuple(each.but(dtype="int", pattern=None) if each.name == "customer_id" else each for each in contract.columns)
         shop = shop.but(contracts=tuple(contract.but(columns=columns) if each is contract else each for each in shop.contracts))
-    sought = find_subject(shop, f"customer_id={number:+}", secret=SECRET).sought
+    sought = find_subject(shop, f"customer_id={number:+}", secret=SECRET).matcher
     assert (sought.text, sought.is_number) == (str(number), True)
     with pytest.raises(UnknownSubject, match="found 'seven'; legal: a whole number"):
         find_subject(shop, "customer_id=seven", secret=SECRET)
@@ -68,7 +68,7 @@ def test_what_identifies_nobody_is_refused_with_what_does(said: str) -> None:
 
 @pytest.mark.parametrize("said", ["customer_id=", "customer_id= "])
 def test_no_value_is_refused_rather_than_taken_for_all_who_have_none(said: str) -> None:
-    with pytest.raises(UnknownSubject, match="no value was given"):
+    with pytest.raises(UnknownSubject, match="the value is missing"):
         find_subject(SHOP, said, secret=SECRET)
 
 
@@ -81,7 +81,7 @@ def test_without_any_tag_the_remedy_is_told() -> None:
     )
     assert columns
     with pytest.raises(
-        UnknownSubject, match=re.escape("'tailnum' identifies nobody; legal: none. Tag the column: Column(identifies=...)")
+        UnknownSubject, match=re.escape("'tailnum' identifies nothing; legal: none. Tag the column: Column(identifies=...)")
     ):
         find_subject(untagged, "tailnum=N1", secret=SECRET)
 
@@ -91,10 +91,10 @@ def test_without_any_tag_the_remedy_is_told() -> None:
     [
         (
             retagged("returns", "customer_id", identifies=None),
-            "contracts[returns] · 'customer_id' is a string that identifies nobody",
+            "contracts[returns] · 'customer_id' is a string that identifies nothing",
         ),
         (retagged("returns", "customer_id", identifies="agent"), "'customer_id' is a string that identifies"),
-        (retagged("customers", "city", name="customer"), "contracts[customers] · 'customer' is a string that identifies nobody"),
+        (retagged("customers", "city", name="customer"), "contracts[customers] · 'customer' is a string that identifies nothing"),
     ],
 )
 def test_a_name_that_is_somebody_elses_in_another_table_is_refused(use_case: UseCase, found: str) -> None:

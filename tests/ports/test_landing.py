@@ -1,5 +1,7 @@
 """Landing and reading daily files: real files, broken in the ways that files break."""
 
+import csv
+import io
 import os
 import random
 import re
@@ -142,7 +144,7 @@ def test_a_renamed_column_is_a_broken_delivery_that_says_which(landing: Landing)
     assert str(error.value) == (
         "demo/flights/2013-07-01.csv · 'distance' is missing (renamed to 'dist'?); 'dist' is unknown; found the columns "
         "carrier, flight, note, dist; expected carrier, flight, note, distance. "
-        "Mend the file and land it again, or change the contract."
+        "Correct the file and land it again, or change the contract."
     )
 
 
@@ -228,6 +230,24 @@ def test_no_line_of_garbage_is_lost(landing: Landing, body: bytes) -> None:
     assert {at for at, line in enumerate(lines) if line} <= set(taken)
     good = rows.filter(pl.col("problem").is_null()).select(FLIGHTS.names)
     assert good.null_count().sum_horizontal().sum() == 0
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(
+        st.lists(st.text(st.sampled_from('",\n\r a\ufeff\u00e9\x0b\u2028'), max_size=5), min_size=4, max_size=4), max_size=8
+    ),
+    end=st.sampled_from(["\n", "\r\n"]),
+    mark=st.sampled_from([b"", b"\xef\xbb\xbf"]),
+)
+def test_a_good_file_is_read_as_pythons_csv_reads_it(landing: Landing, rows: list[list[str]], end: str, mark: bytes) -> None:
+    text = io.StringIO(newline="")
+    quoting = csv.QUOTE_ALL if end == "\n" else csv.QUOTE_MINIMAL  # which leaves a lone \r unquoted before Python 3.13
+    csv.writer(text, lineterminator=end, quoting=quoting).writerows([FLIGHTS.names, *rows])
+    land(landing, mark + text.getvalue().encode())
+    got = read(landing)
+    assert got["problem"].null_count() == got.height
+    assert got.select(FLIGHTS.names).rows() == [tuple(row) for row in csv.reader(io.StringIO(text.getvalue(), newline=""))][1:]
 
 
 def test_a_season_of_files_is_read_in_seconds(landing: Landing) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from mlops_assets.ports.prediction_log import ANSWER, FEATURE_AGE_S, TRIAL, PredictionLog, log_schema
+from mlops_assets.names import FEATURE_AGE_S
+from mlops_assets.ports.prediction_log import ANSWER, TRIAL, PredictionLog, log_schema
 from mlops_assets.spec.gate import NoPii
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.stages.gates.case import Verdict

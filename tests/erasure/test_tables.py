@@ -14,15 +14,13 @@ from deltalake.exceptions import CommitFailedError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.ports.delta_tables import DeltaTables, VersionGone
-from mlops_assets.ports.erasable_tables import OlderFiles, TableRows
-from mlops_assets.ports.parquet_rows import ParquetRows
-from mlops_assets.ports.sought import Sought
+from mlops_assets.erasure.subject_matcher import SubjectMatcher
+from mlops_assets.erasure.tables import OlderFiles, ParquetRows, TableLog, TableRows
+from mlops_assets.ports.delta_tables import NO_STATISTICS, DeltaTables, VersionGone
 
 NOW = dt.datetime.now(dt.UTC)
 DAYS = [dt.date(2024, 1, day) for day in (1, 2, 3)]
-ZZ = Sought(columns=frozenset(["who"]), text="zz'9", hashed="f" * 32, is_number=False)
-LATER = NOW + dt.timedelta(hours=2)
+ZZ = SubjectMatcher(columns=frozenset(["who"]), text="zz'9", hashed="f" * 32, is_number=False)
 
 
 def people(*who: str | None, day: dt.date = DAYS[0]) -> pl.DataFrame:
@@ -32,12 +30,15 @@ def people(*who: str | None, day: dt.date = DAYS[0]) -> pl.DataFrame:
 def put(table: Path, rows: pl.DataFrame, day: dt.date | None = None) -> None:
     """As the platform overwrites a day."""
     predicate = {"predicate": f"day >= DATE '{day}' AND day <= DATE '{day}'"} if day else {}
-    rows.write_delta(str(table), mode="overwrite", delta_write_options={"partition_by": "day", **predicate})
+    rows.write_delta(
+        str(table), mode="overwrite", delta_write_options={"partition_by": "day", "configuration": NO_STATISTICS, **predicate}
+    )
 
 
-def forget(table: Path, sought: Sought = ZZ, at: dt.datetime = LATER) -> None:
+def forget(table: Path, sought: SubjectMatcher = ZZ) -> None:
     TableRows(table, sought).erase()
-    OlderFiles(table, sought, at).erase()
+    OlderFiles(table, sought).erase()
+    TableLog(table, sought).erase()
 
 
 def told_by_files(table: Path) -> str:
@@ -62,10 +63,10 @@ def test_no_file_of_any_version_names_it_and_everybody_else_is_still_there(tmp_p
     put(tmp_path, people("a", "zz'9"), DAYS[0])
     DeltaTable(str(tmp_path)).create_checkpoint()
     put(tmp_path, people("c", day=DAYS[2]), DAYS[2])
-    assert (TableRows(tmp_path, ZZ).count(), OlderFiles(tmp_path, ZZ, LATER).count()) == (2, 1)
+    assert (TableRows(tmp_path, ZZ).count(), OlderFiles(tmp_path, ZZ).count()) == (2, 1)
     assert told_by_files(tmp_path).count("zz'9") > 6
     forget(tmp_path)
-    assert (TableRows(tmp_path, ZZ).count(), OlderFiles(tmp_path, ZZ, LATER).count()) == (0, 0)
+    assert (TableRows(tmp_path, ZZ).count(), OlderFiles(tmp_path, ZZ).count()) == (0, 0)
     told = told_by_files(tmp_path)
     assert "zz'9" not in told and "zz''9" not in told
     assert rows(tmp_path) == ["a", "b", "c"]
@@ -109,7 +110,7 @@ def test_a_table_that_names_nobody_is_not_touched(tmp_path: Path) -> None:
 def test_a_table_whose_newer_schema_lacks_the_column_is_freed_of_its_older_rows(tmp_path: Path) -> None:
     put(tmp_path, people("zz'9", "a"))
     people("a").drop("who").write_delta(str(tmp_path), mode="overwrite", delta_write_options={"schema_mode": "overwrite"})
-    assert (TableRows(tmp_path, ZZ).count(), OlderFiles(tmp_path, ZZ, LATER).count()) == (0, 1)
+    assert (TableRows(tmp_path, ZZ).count(), OlderFiles(tmp_path, ZZ).count()) == (0, 1)
     forget(tmp_path)
     assert "zz'9" not in told_by_files(tmp_path)
     assert pl.scan_delta(str(tmp_path)).collect().height == 1
@@ -119,7 +120,7 @@ def test_a_young_file_that_nobody_has_committed_stays_and_is_told_and_an_old_one
     put(tmp_path, people("a"))
     left = tmp_path / "day=2024-01-01" / "part-left-by-a-killed-run.parquet"
     people("zz'9").drop("day").write_parquet(left)
-    older = OlderFiles(tmp_path, ZZ, NOW)
+    older = OlderFiles(tmp_path, ZZ)
     older.erase()
     assert left.exists() and older.count() == 1
     os.utime(left, (NOW.timestamp() - 3601,) * 2)
@@ -150,7 +151,7 @@ def test_a_run_that_writes_meanwhile_fails_and_is_run_again_or_loses_nothing(tmp
     writer = threading.Thread(target=write)
     writer.start()
     while writer.is_alive():
-        forget(tmp_path, at=NOW)
+        forget(tmp_path)
     writer.join()
     forget(tmp_path)
     assert written
@@ -189,7 +190,7 @@ def test_any_table_keeps_exactly_the_rows_of_the_others(
     for version in versions:
         frame = pl.DataFrame(version, schema={"who": pl.Int64, "day": pl.Date}, orient="row")
         put(table, frame.with_columns(n=pl.int_range(pl.len()), text=pl.format("is {}", "who")))
-    sought = Sought(columns=frozenset(["who"]), text=str(number), hashed="f" * 32, is_number=True)
+    sought = SubjectMatcher(columns=frozenset(["who"]), text=str(number), hashed="f" * 32, is_number=True)
     forget(table, sought)
     kept = pl.scan_delta(str(table)).sort("n").collect()
     expected = [(n, who, day) for n, (who, day) in enumerate(versions[-1]) if who != number]
@@ -207,3 +208,24 @@ def test_rows_of_single_files_are_taken_out(tmp_path: Path) -> None:
     assert samples.count() == 0
     assert pl.read_parquet(tmp_path / "run" / "training_sample.parquet")["who"].to_list() == ["a", None]
     assert pl.read_parquet(tmp_path / "other.parquet")["author"].to_list() == ["zz'9"]
+
+
+def test_a_log_with_statistics_of_an_earlier_release_is_freed_once_its_commits_are_an_hour_old(tmp_path: Path) -> None:
+    for frame in (people("zz'9", "a"), people("b", "zz'9"), people("c")):
+        frame.write_delta(str(tmp_path), mode="overwrite", delta_write_options={"partition_by": "day"})
+    DeltaTable(str(tmp_path)).create_checkpoint()
+    people("d", "zz'9").write_delta(str(tmp_path), mode="append")
+    DeltaTable(str(tmp_path)).delete("who = 'zz''9'")
+    log = TableLog(tmp_path, ZZ)
+    assert log.count() == 4
+    forget(tmp_path)
+    assert log.count() == 4, "a concurrent writer may not have seen these commits yet"
+    for file in (tmp_path / "_delta_log").iterdir():
+        os.utime(file, (NOW.timestamp() - 3700,) * 2)
+    forget(tmp_path)
+    assert log.count() == 0 and "zz'9" not in told_by_files(tmp_path) and "zz''9" not in told_by_files(tmp_path)
+    assert sorted(filter(None, rows(tmp_path))) == ["c", "d"]
+    assert DeltaTable(str(tmp_path)).metadata().configuration["delta.logRetentionDuration"] == "interval 30 days"
+    people("zz'9").write_delta(str(tmp_path), mode="append")
+    forget(tmp_path)
+    assert "zz'9" not in told_by_files(tmp_path)

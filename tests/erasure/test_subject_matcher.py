@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_assets.ports.sought import Sought
+from mlops_assets.erasure.subject_matcher import SubjectMatcher
 
 HASH = "0123456789abcdef0123456789abcdef"
 TEXTS = st.text(st.sampled_from("aB7.*[ -+\\'é\""), min_size=1, max_size=5).filter(lambda text: text == text.strip())
 
 
-def sought(text: str, *columns: str, number: bool = False) -> Sought:
-    return Sought(columns=frozenset(columns or ["who"]), text=text, hashed=HASH, is_number=number)
+def sought(text: str, *columns: str, number: bool = False) -> SubjectMatcher:
+    return SubjectMatcher(columns=frozenset(columns or ["who"]), text=text, hashed=HASH, is_number=number)
 
 
 @given(text=TEXTS, found=TEXTS | st.none() | st.just(HASH), blanks=st.sampled_from(["", " ", "\t", "  "]))

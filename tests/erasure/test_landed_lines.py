@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlops_assets.erasure.landed_lines import LandedLines
+from mlops_assets.erasure.subject_matcher import SubjectMatcher
 from mlops_assets.ports.landing import Landing
-from mlops_assets.ports.sought import Sought
 from mlops_assets.spec.contract import Column, Contract
 
 ORDERS = Contract(
@@ -23,7 +24,7 @@ ORDERS = Contract(
     ),
     unique=("who",),
 )
-Q7 = Sought(columns=frozenset(["who"]), text="q7", hashed="f" * 32, is_number=False)
+Q7 = SubjectMatcher(columns=frozenset(["who"]), text="q7", hashed="f" * 32, is_number=False)
 DAY = dt.date(2024, 1, 1)
 
 
@@ -35,10 +36,10 @@ def landed(root: Path, content: bytes, name: str = "2024-01-01.csv") -> Path:
 
 
 def erase(root: Path) -> int:
-    landing = Landing(root)
-    found = landing.count("shop", ORDERS, Q7)
-    landing.erase("shop", ORDERS, Q7)
-    assert landing.count("shop", ORDERS, Q7) == 0
+    lines = LandedLines(Landing(root), "shop", ORDERS, Q7)
+    found = lines.count()
+    lines.erase()
+    assert lines.count() == 0
     return found
 
 
@@ -103,7 +104,7 @@ def test_the_file_keeps_its_mode(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_delivered_again_meanwhile_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, landing = landed(tmp_path, b"who,what\nq7,a\n"), Landing(tmp_path)
+    path, lines = landed(tmp_path, b"who,what\nq7,a\n"), LandedLines(Landing(tmp_path), "shop", ORDERS, Q7)
     read = Path.read_bytes
 
     def read_and_deliver(self: Path) -> bytes:
@@ -114,7 +115,7 @@ def test_a_file_that_is_delivered_again_meanwhile_is_not_overwritten(tmp_path: P
         return content
 
     monkeypatch.setattr(Path, "read_bytes", read_and_deliver)
-    landing.erase("shop", ORDERS, Q7)
+    lines.erase()
     monkeypatch.undo()
     assert path.read_bytes() == b"who,what\nq7,a\nnew,b\n"
     assert erase(tmp_path) == 1

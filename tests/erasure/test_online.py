@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 import redis
 
+from mlops_assets.erasure.online import FeastRows, MirrorKeys
+from mlops_assets.erasure.subject_matcher import SubjectMatcher
 from mlops_assets.names import FEAST_PROJECT
 from mlops_assets.ports.blob_stores import LastKnown, SqliteStore, glob_literal
-from mlops_assets.ports.erasable_online import online_rows
 from mlops_assets.ports.feature_store import FeatureStore
 from mlops_assets.ports.home import Home
 from mlops_assets.ports.online_mirror import entity_parts
-from mlops_assets.ports.sought import Sought
 from tests.ports.lookups import lookup
 from tests.ports.redis_server import RedisServer
 from tests.ports.test_feature_store import DAY, FEATURES, HOUR, KEYS, LEGAL, REPO, START, asked, features_of, fill
@@ -59,8 +59,13 @@ def opened(root: Path, server: RedisServer | None) -> FeatureStore:
     return FeatureStore(Home(root), service="flight_delay_v1", redis_url=server.url if server else None)
 
 
-def sought(text: str, *columns: str) -> Sought:
-    return Sought(columns=frozenset(columns), text=text, hashed="f" * 32, is_number=False)
+def sought(text: str, *columns: str) -> SubjectMatcher:
+    return SubjectMatcher(columns=frozenset(columns), text=text, hashed="f" * 32, is_number=False)
+
+
+def online_rows(store: FeatureStore, views: list[str], matcher: SubjectMatcher) -> tuple[FeastRows, MirrorKeys]:
+    parts = store
+    return FeastRows(parts, tuple(views), matcher), MirrorKeys(parts, tuple(views), matcher)
 
 
 def held(root: Path, server: RedisServer | None) -> str:
@@ -123,10 +128,10 @@ def test_the_same_text_in_another_key_is_somebody_else(store: FeatureStore) -> N
 def test_keys_of_a_layout_that_nobody_reads_any_more_go_too(store: FeatureStore) -> None:
     _, mirrors = online_rows(store, VIEWS, sought("N1", "tailnum"))
     old = ["0ldlay0t/3:EWR2:N1", "0ldlay0t/3:N1x", "ready/gone/0ldlay0t"]
-    mirrors.blobs.change(old, lambda values: [b"value"] * len(values))
+    mirrors.store.blobs.change(old, lambda values: [b"value"] * len(values))
     assert mirrors.count() == 2
     mirrors.erase()
-    assert [value is None for value in mirrors.blobs.read(old).values] == [True, False, False]
+    assert [value is None for value in mirrors.store.blobs.read(old).values] == [True, False, False]
 
 
 @pytest.mark.parametrize(

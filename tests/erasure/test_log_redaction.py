@@ -9,15 +9,15 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.ports.blanked_lines import LoggedRows, without_blanked
-from mlops_assets.ports.prediction_log import PredictionLog, keyed_hash
-from mlops_assets.ports.sought import Sought
+from mlops_assets.erasure.log_redaction import LoggedRows
+from mlops_assets.erasure.subject_matcher import SubjectMatcher
+from mlops_assets.ports.prediction_log import PredictionLog, keyed_hash, without_erased
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.ports.test_prediction_log import answers
 
 SECRET = b"s" * 32
 HIDDEN = keyed_hash("N1", SECRET)
-N1 = Sought(columns=frozenset(["tailnum", "aircraft"]), text="N1", hashed=HIDDEN, is_number=False)
+N1 = SubjectMatcher(columns=frozenset(["tailnum", "aircraft"]), text="N1", hashed=HIDDEN, is_number=False)
 VALUES = st.sampled_from(["N1", "N12", 'N"1', "é N1", HIDDEN, "", None, " N1 "])
 
 
@@ -48,7 +48,7 @@ def test_exactly_the_sought_lines_become_blank_and_every_byte_keeps_its_place(
     expected = b"".join(b" " * (len(line) - 1) + b"\n" if gone else line for line, gone in zip(lines, theirs, strict=True))
     after = (folder / "000001.jsonl").read_bytes()
     assert after == expected + content[len(expected) :]
-    assert without_blanked(expected) == b"".join(line for line, gone in zip(lines, theirs, strict=True) if not gone)
+    assert without_erased(expected) == b"".join(line for line, gone in zip(lines, theirs, strict=True) if not gone)
     assert logged.count() == 0
 
 
