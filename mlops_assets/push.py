@@ -1,11 +1,5 @@
-"""Fresh facts into the features, before their day's file has landed and been carried on.
+"""Pushes fresh facts into the features before their day's file lands; that day's run replaces them with the same rows."""
 
-Belongs here: which views a table's facts change, and to what. Not here: Feast (ports/feature_store.py) and the transforms
-(use_cases/). The day's own run computes the same rows again and replaces them.
-"""
-
-import shutil
-import tempfile
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -20,7 +14,7 @@ from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.stages.featurize import midnight
-from mlops_assets.stages.validate import Split, split_rows
+from mlops_assets.stages.validate import split_rows
 
 if TYPE_CHECKING:
     from mlops_assets.ports.feature_store import FeatureStore
@@ -44,11 +38,11 @@ def push_file(use_case: UseCase, table: str, file: Path, *, now: datetime, store
 
     Raises IllegalPush for another name or an unknown table, BrokenDelivery, and as FeatureStore.push.
     """
-    legal = [each.table for each in use_case.contracts]
+    legal = [contract.table for contract in use_case.contracts]
     if table not in legal:
         raise IllegalPush(f"{use_case.name} · found table {table!r}; declared: {', '.join(legal)}. Use one of these.")
     contract, day = use_case.contract(table), _day_of(file)
-    split = _read(use_case, contract, file, day)
+    split = split_rows(Landing(file.parent).read_file(file, contract, day), contract)
     views = [view for view in use_case.features.views if table in view.tables]
     fresh = {
         view.name: fresh_rows(use_case.name, view, contract, split.accepted, day=day, now=now, tables=tables) for view in views
@@ -60,8 +54,8 @@ def push_file(use_case: UseCase, table: str, file: Path, *, now: datetime, store
 def fresh_rows(
     use_case: str, view: FeatureView, contract: Contract, facts: pl.DataFrame, *, day: date, now: datetime, tables: DeltaTables
 ) -> pl.DataFrame:
-    """The rows of a view that `facts` add or change from `day` until `now`: a moment still to come is not told yet."""
-    known = {each: tables.scan(names.validated(use_case, each)) for each in view.tables}
+    """The rows of a view that `facts` add or change from `day` until `now`: later moments are left out."""
+    known = {table: tables.scan(names.validated(use_case, table)) for table in view.tables}
     held = known[contract.table]
     empty = not held.collect_schema()
     both = facts.lazy() if empty else pl.concat([held, facts.lazy()], how="diagonal_relaxed")
@@ -77,14 +71,4 @@ def _day_of(file: Path) -> date:
     try:
         return date.fromisoformat(file.stem)
     except ValueError:
-        raise IllegalPush(f"{file.name} · a pushed file bears its day, such as 2013-05-01.csv. Rename it.") from None
-
-
-def _read(use_case: UseCase, contract: Contract, file: Path, day: date) -> Split:
-    """Read as landed files are, from a landing folder of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        landing = Landing(Path(folder))
-        landed = landing.path(use_case.name, contract.table, day)
-        landed.parent.mkdir(parents=True)
-        shutil.copyfile(file, landed)
-        return split_rows(landing.read(use_case.name, contract, [day], required=True), contract)
+        raise IllegalPush(f"{file.name} · a pushed file is named by its day, such as 2013-05-01.csv. Rename it.") from None

@@ -139,5 +139,5 @@ def test_pushing_twice_changes_nothing(line: Line, tmp_path: Path) -> None:
 def test_bad_rows_are_told_and_the_rest_goes_on(line: Line, tmp_path: Path) -> None:
     pushed = line.push(line.today(tmp_path, until=NOON, spoil=True))
     assert pushed.refused.height == 1 and pushed.accepted > 100
-    with pytest.raises(ValueError, match="bears its day, such as 2013-05-01.csv. Rename it"):
+    with pytest.raises(ValueError, match="is named by its day, such as 2013-05-01.csv. Rename it"):
         line.push(line.today(tmp_path, until=NOON).rename(tmp_path / "outcomes.csv"))

@@ -42,11 +42,11 @@ NO_HEADER = Line(1, "", [])
 
 
 class BrokenDelivery(ValueError):
-    """A landed file whose lines cannot be told apart into the contract's columns."""
+    """A landed file without the contract's columns."""
 
 
 class MissingDelivery(FileNotFoundError):
-    """A file that had to be there."""
+    """A required file that has not landed."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Landing:
         return self.root / use_case / table / f"{day.isoformat()}.csv"
 
     def put(self, use_case: str, table: str, *, day: date, rows: pl.DataFrame) -> bool:
-        """Lays one day's file down, whole or not at all; datetimes are written as UTC, `2013-07-01T14:05:00Z`.
+        """Writes one day's file, whole or not at all; datetimes are written as UTC, `2013-07-01T14:05:00Z`.
 
         Returns whether the content is new; an identical file is left untouched.
         """
@@ -79,16 +79,16 @@ class Landing:
         return {path.stem: _digest(path) for path in self.files(use_case, table)}
 
     def read(self, use_case: str, contract: Contract, days: Sequence[date], *, required: bool) -> pl.DataFrame:
-        """The lines of these days: every column of `contract` as String, exactly as landed, then where they stand.
+        """The lines of these days: every column of `contract` as String, exactly as landed, then their place.
 
         That is `day` (Date), `source_file` (String, relative to `root`), `source_line` (Int64, the header is line 1) and
-        `problem` (String, null unless the line cannot be told apart into its fields). An empty value is "", one that is
+        `problem` (String, null unless the line cannot be parsed). An empty value is "", one that is
         not there is null; blank lines are skipped. A line that the file's end cuts off is a problem too: its last value
         may be half a value. Raises MissingDelivery for a `required` file that is absent (else such a day has no rows)
         and BrokenDelivery for a file that is empty or whose columns are not the contract's.
         """
         landed = [day for day in days if self._has_landed(use_case, contract, day, required=required)]
-        read = [self._read_file(self.path(use_case, contract.table, day), contract, day) for day in landed]
+        read = [self.read_file(self.path(use_case, contract.table, day), contract, day) for day in landed]
         return pl.concat([pl.DataFrame(schema=_schema(contract)), *read])
 
     def files(self, use_case: str, table: str, *, leftovers: bool = False) -> list[Path]:
@@ -106,7 +106,8 @@ class Landing:
             )
         return path.exists()
 
-    def _read_file(self, path: Path, contract: Contract, day: date) -> pl.DataFrame:
+    def read_file(self, path: Path, contract: Contract, day: date) -> pl.DataFrame:
+        """One file under `root`, as `read`."""
         header, *lines = [line for line in parse_lines(path.read_bytes(), len(contract.columns)) if line.fields] or [NO_HEADER]
         if problem := header_problem(header.fields, contract):
             raise BrokenDelivery(f"{self._shown(path)} · {problem}. Correct the file and land it again, or change the contract.")

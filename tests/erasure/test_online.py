@@ -128,10 +128,10 @@ def test_the_same_text_in_another_key_is_somebody_else(store: FeatureStore) -> N
 def test_keys_of_a_layout_that_nobody_reads_any_more_go_too(store: FeatureStore) -> None:
     _, mirrors = online_rows(store, VIEWS, sought("N1", "tailnum"))
     old = ["0ldlay0t/3:EWR2:N1", "0ldlay0t/3:N1x", "ready/gone/0ldlay0t"]
-    mirrors.store.blobs.change(old, lambda values: [b"value"] * len(values))
+    mirrors.store.online_values.change(old, lambda values: [b"value"] * len(values))
     assert mirrors.count() == 2
     mirrors.erase()
-    assert [value is None for value in mirrors.store.blobs.read(old).values] == [True, False, False]
+    assert [value is None for value in mirrors.store.online_values.read(old).values] == [True, False, False]
 
 
 @pytest.mark.parametrize(
