@@ -1,7 +1,4 @@
-"""The only place where an outside name is made: asset key, table, registered model, feature service, bento, folder.
-
-Belongs here: pure functions from a use case's name to a name. Not here: paths of one machine (ports/home.py).
-"""
+"""Every outside name, made from a use case's name: asset keys, tables, registered models, jobs. Paths are in ports/home.py."""
 
 from pathlib import PurePosixPath
 
@@ -44,7 +41,7 @@ def prediction_log(use_case: str) -> AssetPath:
 
 
 def table_path(asset: AssetPath) -> PurePosixPath:
-    """Where the Delta table of an asset lies below the tables' root, as dagster-polars lays it."""
+    """The path of an asset's Delta table under the tables' root, as dagster-polars writes it."""
     return PurePosixPath(*asset[:-1], f"{asset[-1]}.delta")
 
 
@@ -59,10 +56,6 @@ def registered_model(use_case: str) -> str:
 
 def experiment(use_case: str) -> str:
     return use_case
-
-
-def bento(use_case: str) -> str:
-    return f"{use_case}_service"
 
 
 def job(use_case: str, purpose: str) -> str:

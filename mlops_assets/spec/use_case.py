@@ -1,7 +1,4 @@
-"""The declaration itself: one frozen value per use case, checked as a whole when it is built.
-
-Belongs here: UseCase, its cross-field checks and its fingerprints. Not here: the words it is made of.
-"""
+"""UseCase: the whole declaration of one use case, its cross-field checks and its fingerprints."""
 
 import hashlib
 import inspect
@@ -14,7 +11,7 @@ from pydantic import Field, model_validator
 from mlops_assets.spec.contract import Contract, Daily, Files
 from mlops_assets.spec.feature import Features, Label, TimeSplit
 from mlops_assets.spec.gate import EverySlice, Gate, NoSkew
-from mlops_assets.spec.monitor import Drift, Freshness, Monitor, OnSchedule, Performance, Skew, Trigger
+from mlops_assets.spec.monitor import Freshness, Monitor, OnSchedule, Skew, Trigger
 from mlops_assets.spec.rollout import AtOnce, Canary, Rollout
 from mlops_assets.spec.serving import Serving
 from mlops_assets.spec.training import Search, Trainer
@@ -68,16 +65,8 @@ class UseCase(Word):
         return next(contract for contract in self.contracts if contract.table == table)
 
     def is_daily(self, *tables: str) -> bool:
-        """Whether a file is due each day for any of these tables; the others say only what has changed."""
+        """Whether a file is due each day for any of these tables; the others get files only for changes."""
         return any(isinstance(source.cadence, Daily) for source in self.sources if source.table in tables)
-
-    @property
-    def drift(self) -> Drift | None:
-        return next((monitor for monitor in self.monitors if isinstance(monitor, Drift)), None)
-
-    @property
-    def performance(self) -> Performance | None:
-        return next((monitor for monitor in self.monitors if isinstance(monitor, Performance)), None)
 
     @property
     def skew(self) -> Skew | None:
@@ -89,8 +78,8 @@ class UseCase(Word):
 
     def fingerprint(self, stage: Stage) -> str:
         """Twelve hex digits over the fields (and the source of the transforms) that `stage` is made from."""
-        said = "\n".join(_said(getattr(self, field)) for field in STAGE_FIELDS[stage])
-        return hashlib.sha256(said.encode()).hexdigest()[:12]
+        text = "\n".join(_stable_text(getattr(self, field)) for field in STAGE_FIELDS[stage])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
@@ -121,7 +110,7 @@ class UseCase(Word):
                 yield from _unknown(f"gates[{index}].column", [gate.column], list(self.slices), "is not a declared slice; slices")
             if isinstance(gate, NoSkew) and self.skew is None:
                 declared = ", ".join(type(monitor).__name__ for monitor in self.monitors) or "none"
-                yield f"gates[{index}] · NoSkew judges what the monitor Skew found; monitors: {declared}. Declare Skew()."
+                yield f"gates[{index}] · NoSkew reads the result of the monitor Skew; monitors: {declared}. Declare Skew()."
         yield from _repeated("features.inputs", inputs)
         yield from _repeated("contracts", tables)
 
@@ -133,13 +122,13 @@ def _unknown(field: str, found: "list[str] | tuple[str, ...]", legal: list[str],
 
 
 def _undrawable(rollout: Rollout, sticky_key: tuple[str, ...], left_out: list[str]) -> Iterator[str]:
-    """What keeps the rows of one draw from being known again in the log."""
+    """What prevents the rows of one draw from being recognised in the log."""
     if isinstance(rollout, Canary) and rollout.split == "ab":
         if not sticky_key:
-            yield "rollout.split · 'ab' draws by serving.sticky_key, which is empty. Declare it, or say split='canary'."
+            yield "rollout.split · 'ab' draws by serving.sticky_key, which is empty. Declare it, or use split='canary'."
         for name in sticky_key:
             if name in left_out:
-                yield f"serving.sticky_key · {name!r} is left out of the log, which must tell who was drawn. Say pii='hashed'."
+                yield f"serving.sticky_key · {name!r} is left out of the log, which must show who was drawn. Use pii='hashed'."
 
 
 def _repeated(field: str, names: list[str]) -> Iterator[str]:
@@ -147,13 +136,13 @@ def _repeated(field: str, names: list[str]) -> Iterator[str]:
         yield f"{field} · {name!r} is declared twice. Keep one."
 
 
-def _said(value: object) -> str:
+def _stable_text(value: object) -> str:
     """A text that changes exactly when the declaration does; functions count by their module's source."""
     if isinstance(value, Word):
-        fields = (f"{name}={_said(getattr(value, name))}" for name in type(value).model_fields)
+        fields = (f"{name}={_stable_text(getattr(value, name))}" for name in type(value).model_fields)
         return f"{type(value).__name__}({', '.join(fields)})"
     if isinstance(value, tuple):
-        return f"({', '.join(map(_said, cast(tuple[object, ...], value)))})"
+        return f"({', '.join(map(_stable_text, cast(tuple[object, ...], value)))})"
     if callable(value):
         return inspect.getsource(inspect.getmodule(value) or type(value))
     return repr(value)

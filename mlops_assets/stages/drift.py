@@ -1,19 +1,16 @@
-"""Drift between two samples, computed from mergeable profiles: PSI, KS, Jensen-Shannon and Kullback-Leibler.
-
-Belongs here: what two profiles say about each other and about a declared Drift. Not here: how a profile is counted
-and merged (profile.py), and reports for people (report.py).
-"""
+"""Drift between two samples, computed from their profiles: PSI, Kolmogorov-Smirnov and Jensen-Shannon."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import rel_entr
 
 from mlops_assets.spec.monitor import Drift
 from mlops_assets.stages.metrics import Array
 from mlops_assets.stages.profile import CategoricalProfile, ColumnProfile, NumericProfile
 
-FLOOR = 1e-4  # share given to an empty bin: one unseen category then weighs little instead of infinitely much
+FLOOR = 1e-4  # smallest share of a bin: without it, one unseen category would have infinite weight
 
 
 @dataclass(frozen=True)
@@ -37,18 +34,11 @@ def psi(reference: ColumnProfile, current: ColumnProfile) -> float:
     return float((q - p) @ np.log(q / p))
 
 
-def kl(reference: ColumnProfile, current: ColumnProfile) -> float:
-    """Kullback-Leibler divergence of current from reference in nats: sum of q ln(q / p) over the bins."""
-    p, q = (_floored(share) for share in _shares(reference, current))
-    return float(q @ np.log(q / p))
-
-
 def js(reference: ColumnProfile, current: ColumnProfile) -> float:
-    """Jensen-Shannon distance to base 2, from 0 (equal shares) to 1 (no bin in common), as scipy's jensenshannon."""
+    """Jensen-Shannon distance to base 2, from 0 (equal shares) to 1 (no bin in common)."""
     p, q = _shares(reference, current)
     middle = (p + q) / 2
-    divergence = sum(float(np.sum(x[x > 0] * np.log2(x[x > 0] / middle[x > 0]))) for x in (p, q)) / 2
-    return float(np.sqrt(max(divergence, 0.0)))
+    return float(np.sqrt((rel_entr(p, middle).sum() + rel_entr(q, middle).sum()) / np.log(4)))
 
 
 def ks(reference: ColumnProfile, current: ColumnProfile) -> float | None:

@@ -1,8 +1,4 @@
-"""From validated tables to feature tables and to the labelled rows of a training set.
-
-Belongs here: what is the same for every use case: filling a view, labelling, the split by time.
-Not here: the transforms of one use case (use_cases/) and Feast's point-in-time join (ports/feature_store.py).
-"""
+"""From validated tables to feature tables and to the labelled, split rows of a training set."""
 
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -10,8 +6,6 @@ import polars as pl
 
 from mlops_assets.spec.feature import FeatureView, Tables, TimeSplit
 from mlops_assets.spec.use_case import UseCase
-
-SPLITS = ("train", "validation", "test")
 
 
 class IllegalFeatures(ValueError):

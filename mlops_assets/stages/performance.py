@@ -1,11 +1,7 @@
-"""Realised quality of answered requests whose labels are known: by day or month, and over a recent window.
-
-Belongs here: the tables behind the performance asset and its trigger. Not here: joining labels to answers, and the
-metrics' formulas (metrics.py).
-"""
+"""Realised quality of answered requests whose labels are known: by day or month, and over a recent window."""
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal, cast
 
 import polars as pl
@@ -14,6 +10,7 @@ from mlops_assets.stages.evaluate import plain
 from mlops_assets.stages.metrics import METRICS, Interval, interval, measure
 
 Period = Literal["day", "month"]
+MOMENT = "event_timestamp"
 ALL_VERSIONS = "all"
 REALISED = ("auc", "brier", "ece")
 SCHEMA: dict[str, Any] = {
@@ -28,7 +25,7 @@ SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class WindowMetrics:
-    """Quality of the rows with `start` <= moment < `end`. `metrics` is empty under the asked number of rows."""
+    """Quality of the rows with `start` <= moment < `end`. `metrics` is empty when there are fewer than `min_rows`."""
 
     start: datetime
     end: datetime
@@ -42,32 +39,18 @@ class WindowMetrics:
         return cast(dict[str, Any], plain({**vars(self), "metrics": metrics}))
 
 
-def realised(
-    outcomes: pl.DataFrame,
-    *,
-    by: Period,
-    label: str,
-    probability: str,
-    min_rows: int,
-    at: str = "event_timestamp",
-    version: str = "model_version",
-) -> pl.DataFrame:
+def realised(outcomes: pl.DataFrame, *, by: Period, label: str, probability: str, min_rows: int) -> pl.DataFrame:
     """One row per period and model version, and one for all versions together, in order; columns as in SCHEMA.
 
-    `period` is the first day of the period of `at` (UTC). Metrics are null under `min_rows` rows and where undefined
-    (auc of one class). Rows without label or probability are left out.
+    `period` is the first day of the period of event_timestamp (UTC). Metrics are null under `min_rows` rows and where
+    undefined (auc of one class). Rows without label or probability are left out.
     """
-    moment, name = pl.col(at).dt.truncate("1d" if by == "day" else "1mo").dt.date(), pl.col(version).cast(pl.String)
-    known = _known(outcomes, label, probability).with_columns(name, period=moment)
-    together = known.with_columns(pl.lit(ALL_VERSIONS).alias(version))
-    groups = pl.concat([known, together]).group_by("period", version, maintain_order=True)
+    period = pl.col(MOMENT).dt.truncate("1d" if by == "day" else "1mo").dt.date()
+    known = _known(outcomes, label, probability).with_columns(pl.col("model_version").cast(pl.String), period=period)
+    groups = pl.concat([known, known.with_columns(model_version=pl.lit(ALL_VERSIONS))]).group_by("period", "model_version")
     rows = [
-        {
-            "period": cast(date, period),
-            "model_version": cast(str, name),
-            **_tally(group, label=label, probability=probability, min_rows=min_rows),
-        }
-        for (period, name), group in groups
+        {"period": day, "model_version": version, **_row(group[label], group[probability], measured=len(group) >= min_rows)}
+        for (day, version), group in groups
     ]
     return pl.DataFrame(rows, schema=SCHEMA).sort("period", pl.col("model_version") == ALL_VERSIONS, "model_version")
 
@@ -76,38 +59,27 @@ def _known(outcomes: pl.DataFrame, label: str, probability: str) -> pl.DataFrame
     return outcomes.filter(pl.col(label).is_not_null(), pl.col(probability).is_not_null())
 
 
-def _tally(group: pl.DataFrame, *, label: str, probability: str, min_rows: int) -> dict[str, Any]:
-    truth, answered = group[label].cast(pl.Int8).to_numpy(), group[probability].to_numpy()
-    enough = len(group) >= min_rows
+def _row(labels: pl.Series, probabilities: pl.Series, *, measured: bool) -> dict[str, Any]:
+    truth, probability = labels.cast(pl.Int8).to_numpy(), probabilities.to_numpy()
     return {
-        "rows": len(group),
+        "rows": len(truth),
         "label_rate": float(truth.mean()),
-        "mean_probability": float(answered.mean()),
-        **{metric: plain(measure(metric, truth, answered)) if enough else None for metric in REALISED},
+        "mean_probability": float(probability.mean()),
+        **{metric: plain(measure(metric, truth, probability)) if measured else None for metric in REALISED},
     }
 
 
 def window_metrics(
-    outcomes: pl.DataFrame,
-    *,
-    end: datetime,
-    window: timedelta,
-    label: str,
-    probability: str,
-    min_rows: int,
-    seed: int,
-    at: str = "event_timestamp",
-    resamples: int = 200,
+    outcomes: pl.DataFrame, *, end: datetime, window: timedelta, label: str, probability: str, min_rows: int, seed: int
 ) -> WindowMetrics:
     """Every metric with its interval over the `window` that ends with `end` (exclusive)."""
-    inside = pl.col(at).is_between(end - window, end, closed="left")
+    inside = pl.col(MOMENT).is_between(end - window, end, closed="left")
     rows = _known(outcomes, label, probability).filter(inside)
-    truth, answered = rows[label].cast(pl.Int8).to_numpy(), rows[probability].to_numpy()
-    asked = METRICS if len(rows) >= min_rows else ()
+    truth, scores = rows[label].cast(pl.Int8).to_numpy(), rows[probability].to_numpy()
     return WindowMetrics(
         start=end - window,
         end=end,
         rows=len(rows),
         label_rate=float(truth.mean()) if len(rows) else float("nan"),
-        metrics={metric: interval(metric, truth, answered, seed=seed, resamples=resamples) for metric in asked},
+        metrics={name: interval(name, truth, scores, seed=seed) for name in METRICS} if len(rows) >= min_rows else {},
     )

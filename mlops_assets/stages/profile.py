@@ -1,10 +1,6 @@
-"""Profiles: mergeable counts that summarise one window of one table, column by column.
-
-Belongs here: counting, merging and the JSON of profiles. Not here: what two of them say about drift (drift.py).
-"""
+"""Profiles: counts that summarise one window of one table, column by column, and their JSON."""
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self, cast
@@ -37,13 +33,6 @@ class NumericProfile:
         counts = np.bincount(bins, minlength=len(self.edges) + 1)
         return type(self)(edges=self.edges, counts=tuple(counts.tolist()), missing=missing)
 
-    def merge(self, other: "ColumnProfile") -> Self:
-        """The profile of both samples together. Raises ValueError when the other was counted between other edges."""
-        if not isinstance(other, NumericProfile) or other.edges != self.edges:
-            raise ValueError("profile · cannot merge counts of different bins. Count both with profile_like of one reference.")
-        counts = tuple(one + two for one, two in zip(self.counts, other.counts, strict=True))
-        return type(self)(edges=self.edges, counts=counts, missing=self.missing + other.missing)
-
 
 @dataclass(frozen=True)
 class CategoricalProfile:
@@ -59,13 +48,6 @@ class CategoricalProfile:
     def like(self, column: pl.Series) -> Self:
         """The profile of another sample of this column; new values are counted under their own names."""
         return type(self)(counts=_tally(column), missing=column.null_count())
-
-    def merge(self, other: "ColumnProfile") -> Self:
-        """The profile of both samples together. Raises ValueError when the other is numeric."""
-        if not isinstance(other, CategoricalProfile):
-            raise ValueError("profile · cannot merge categories with numbers. Count both with profile_like of one reference.")
-        counts = Counter(self.counts) + Counter(other.counts)
-        return type(self)(counts=dict(sorted(counts.items())), missing=self.missing + other.missing)
 
 
 ColumnProfile = NumericProfile | CategoricalProfile
@@ -89,14 +71,6 @@ def profile_like(reference: Mapping[str, ColumnProfile], frame: pl.DataFrame) ->
     return {name: profile.like(frame[name]) for name, profile in reference.items()}
 
 
-def merge(first: Mapping[str, ColumnProfile], second: Mapping[str, ColumnProfile]) -> dict[str, ColumnProfile]:
-    """Profiles of both windows together: exactly those of their concatenated rows."""
-    if first.keys() != second.keys():
-        odd = ", ".join(sorted(first.keys() ^ second.keys()))
-        raise ValueError(f"profile · only one of the two windows has {odd}. Profile the same columns in both.")
-    return {name: profile.merge(second[name]) for name, profile in first.items()}
-
-
 def profiles_to_json(profiles: Mapping[str, ColumnProfile]) -> str:
     """One stable text: sorted keys, no spaces, edges to the last bit."""
     return json.dumps({name: asdict(one) for name, one in profiles.items()}, sort_keys=True, separators=(",", ":"))
@@ -104,18 +78,18 @@ def profiles_to_json(profiles: Mapping[str, ColumnProfile]) -> str:
 
 def profiles_from_json(text: str) -> dict[str, ColumnProfile]:
     """The profiles that `profiles_to_json` wrote, columns in alphabetical order."""
-    return {name: _read(said) for name, said in cast(dict[str, dict[str, Any]], json.loads(text)).items()}
+    return {name: _read(fields) for name, fields in cast(dict[str, dict[str, Any]], json.loads(text)).items()}
 
 
-def _read(said: dict[str, Any]) -> ColumnProfile:
-    if "edges" in said:
-        return NumericProfile(edges=tuple(said["edges"]), counts=tuple(said["counts"]), missing=said["missing"])
-    return CategoricalProfile(counts=said["counts"], missing=said["missing"])
+def _read(fields: dict[str, Any]) -> ColumnProfile:
+    if "edges" in fields:
+        return NumericProfile(edges=tuple(fields["edges"]), counts=tuple(fields["counts"]), missing=fields["missing"])
+    return CategoricalProfile(counts=fields["counts"], missing=fields["missing"])
 
 
 def _edges(column: pl.Series, bins: int) -> tuple[float, ...]:
     """Inner quantiles as they occur in the data. A value that fills several of them gets a bin of its own, or its mass
-    (the dry hours in `precip`) would hide what happens beside it."""
+    (the dry hours in `precip`) would hide the changes around it."""
     values, _ = _numbers(column)
     finite = values[np.isfinite(values)]
     if not len(finite):

@@ -76,7 +76,7 @@ def test_an_ab_test_by_what_the_log_leaves_out_is_refused() -> None:
     serving = USE_CASE.serving.but(sticky_key=("carrier",))
     said = {"contracts": contracts, "serving": serving, "label": label}
     assert USE_CASE.but(**said, rollout=Canary()).rollout == Canary()
-    with pytest.raises(IllegalDeclaration, match="'carrier' is left out of the log.*Say pii='hashed'"):
+    with pytest.raises(IllegalDeclaration, match="'carrier' is left out of the log.*Use pii='hashed'"):
         USE_CASE.but(**said, rollout=Canary(split="ab"))
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.spec.feature import FeatureView, TimeSplit
-from mlops_assets.stages.featurize import SPLITS, IllegalFeatures, fill_view, label_rows, last_known_day, midnight, split_by_time
+from mlops_assets.stages.featurize import IllegalFeatures, fill_view, label_rows, last_known_day, midnight, split_by_time
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
 END = datetime(2013, 4, 1, tzinfo=UTC)
@@ -30,7 +30,7 @@ def known(hours: list[tuple[int, int]]) -> pl.DataFrame:
 @settings(deadline=None)
 def test_train_lies_before_validation_and_validation_before_test(hours: list[tuple[int, int]]) -> None:
     rows = split_by_time(known(hours), SPLIT, end=END)
-    spans = {part: rows.filter(pl.col("split") == part)["event_timestamp"] for part in SPLITS}
+    spans = {part: rows.filter(pl.col("split") == part)["event_timestamp"] for part in ("train", "validation", "test")}
     assert all(moment < VALIDATION_START for moment in spans["train"])
     assert all(VALIDATION_START <= moment < TEST_START for moment in spans["validation"])
     assert all(TEST_START <= moment < END for moment in spans["test"])

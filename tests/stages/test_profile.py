@@ -1,4 +1,4 @@
-"""Profiles: every row counted once, windows merge, point masses stay apart, JSON keeps every bit."""
+"""Profiles: every row counted once, point masses stay apart, JSON keeps every bit."""
 
 import math
 from itertools import pairwise
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from mlops_assets.stages.profile import (
     CategoricalProfile,
     NumericProfile,
-    merge,
     profile_like,
     profile_reference,
     profiles_from_json,
@@ -33,17 +32,6 @@ def numeric(values: list[float | None]) -> NumericProfile:
     found = profile_reference(pl.DataFrame({"x": values}, schema={"x": pl.Float64}), ["x"], [])["x"]
     assert isinstance(found, NumericProfile)
     return found
-
-
-@given(WINDOW, WINDOW, WINDOW)
-def test_merging_is_profiling_the_concatenation(
-    reference: list[tuple[float | None, str | None]],
-    first: list[tuple[float | None, str | None]],
-    second: list[tuple[float | None, str | None]],
-) -> None:
-    bins = profile_reference(frame(reference), ["wind"], ["origin"])
-    merged = merge(profile_like(bins, frame(first)), profile_like(bins, frame(second)))
-    assert merged == profile_like(bins, frame(first + second))
 
 
 @given(WINDOW, WINDOW)
@@ -99,19 +87,6 @@ def test_a_column_may_bear_any_name() -> None:
     assert found["count"] == CategoricalProfile({"a": 2}, 1)
 
 
-def test_other_bins_do_not_merge() -> None:
-    one, two = numeric([1.0, 2.0]), numeric([5.0, 6.0])
-    with pytest.raises(ValueError, match="cannot merge counts of different bins"):
-        one.merge(two)
-    with pytest.raises(ValueError, match="cannot merge categories with numbers"):
-        CategoricalProfile({}, 0).merge(one)
-
-
 def test_an_absent_column_is_named_with_what_there_is() -> None:
     with pytest.raises(ValueError, match="has no column wind; it has: temp"):
         profile_reference(pl.DataFrame({"temp": [1.0]}), ["wind"], [])
-
-
-def test_windows_of_different_columns_do_not_merge() -> None:
-    with pytest.raises(ValueError, match="only one of the two windows has x"):
-        merge({"x": numeric([1.0])}, {})
