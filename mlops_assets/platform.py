@@ -16,12 +16,6 @@ from mlops_assets.serving.launch import serve_command, serve_environment
 
 PORTS = {"dagster": 3001, "mlflow": 5000}
 WORKSPACE = ["--workspace", "workspace.yaml"]
-EVENT_LOG = """
-event_log_storage:
-  module: mlops_assets.graph.event_log
-  class: BatchedEventLog
-  config: {{base_dir: {folder}/history}}
-"""
 
 
 class AlreadyRunning(RuntimeError):
@@ -47,10 +41,22 @@ def running_platform(environment: Environment, *, everything: bool) -> Generator
 
 
 def _lay_instance(environment: Environment) -> None:
-    """The project's dagster.yaml in the home folder, with the event log of a single machine."""
+    """The project's dagster.yaml in the home folder."""
     folder = environment.home.dagster
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "dagster.yaml").write_text((environment.project / "dagster.yaml").read_text() + EVENT_LOG.format(folder=folder))
+    (folder / "dagster.yaml").write_text((environment.project / "dagster.yaml").read_text())
+    move_event_log(folder / "history")
+
+
+def move_event_log(history: Path) -> None:
+    """Homes whose dagster.yaml named an `event_log_storage` keep it one folder above Dagster's default, next to the runs."""
+    default = history / "runs"
+    if not (history / "index.db").exists() or (default / "index.db").exists():
+        return
+    default.mkdir(exist_ok=True)
+    for file in sorted(history.glob("*.db*"), key=lambda file: file.name.startswith("index.db")):  # the index last
+        if not file.name.startswith("runs.db"):
+            file.rename(default / file.name)
 
 
 def _close_unfinished_runs(environment: Environment) -> None:
@@ -69,7 +75,6 @@ def _children(environment: Environment, addresses: Mapping[str, str]) -> Iterato
         **os.environ,
         **{f"MLOPS_{name.upper()}_URL": url for name, url in addresses.items()},
         "DAGSTER_HOME": str(home.dagster),
-        "DAGSTER_EVENT_BATCH_SIZE": "2000",  # more than the assets of a use case have days in a month
         "MLOPS_ENV": environment.name,
         "MLOPS_HOME": str(home.root),
         "MLFLOW_DISABLE_TELEMETRY": "true",

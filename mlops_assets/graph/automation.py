@@ -1,7 +1,6 @@
-"""The automation sensor of a use case: it evaluates the conditions of its assets and asks for few, whole runs.
+"""The automation sensor of a use case: it evaluates the conditions of its assets and requests one run per range of days.
 
-Belongs here: how requests become runs. Not here: the conditions (graph/conditions.py) and the training triggers.
-Why not Dagster's own backfills for several days at once: the backfill daemon looks every 30 s and starts one run per
+Why not Dagster's own backfills for several days at once: the backfill daemon evaluates every 30 s and starts one run per
 stage, so a month that lands would take minutes of waiting; one run over the range takes none.
 """
 
@@ -9,10 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.events import AssetKeyPartitionKey
-from dagster_shared.record import replace  # pyright: ignore[reportUnknownVariableType]
 
 from mlops_assets.graph.asset_metadata import CADENCE, WHEN_CHANGED
+from mlops_assets.graph.dagster_internals import RANGE_END, RANGE_START, requested_subset, with_run_requests
 
 # The daemon's loop takes 5 s; a smaller interval changes nothing.
 TICK_SECONDS = 5
@@ -25,7 +23,7 @@ class WholeRuns(dg.AutomationConditionSensorDefinition):
     def evaluate_tick(self, context: dg.SensorEvaluationContext) -> Any:
         evaluated = super().evaluate_tick(context)
         requests = [whole for request in evaluated.run_requests or [] for whole in _whole(request, context)]
-        return replace(evaluated, run_requests=requests)
+        return with_run_requests(evaluated, requests)
 
 
 def build_automation(use_case: str, target: dg.AssetSelection) -> dg.AutomationConditionSensorDefinition:
@@ -41,23 +39,32 @@ def build_automation(use_case: str, target: dg.AssetSelection) -> dg.AutomationC
 
 
 def _whole(request: dg.RunRequest, context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest]:
-    from dagster._core.definitions import automation_tick_evaluation_context as tick  # opens what only the daemon needs
-
-    subset = request.asset_graph_subset
+    subset = requested_subset(request)
     if subset is None or context.repository_def is None:
         yield request
         return
-    graph = context.repository_def.asset_graph
-    wanted = {key: _days(subset.get_asset_subset(key), graph.get(key)) for key in subset.asset_keys}
+    graph: Any = context.repository_def.asset_graph
+    wanted: dict[Any, Days] = {key: _days(subset.get_asset_subset(key), graph.get(key)) for key in subset.asset_keys}
     together = _together(wanted, {key: graph.get(key).parent_keys for key in wanted}, graph.toposorted_asset_keys)
-    partitions = [AssetKeyPartitionKey(key, day) for key in together for day in wanted[key]]
-    for whole in tick.build_run_requests_with_backfill_policies(partitions, graph, context.instance):
-        yield whole.with_replaced_attrs(tags={**request.tags, **whole.tags})
+    for days in dict.fromkeys(wanted[key] for key in together):
+        keys = [key for key in together if wanted[key] == days]
+        for tags in _ranges(days, graph.get(keys[0]).partitions_def):
+            checks = [*graph.get_check_keys_for_assets(set(keys))]
+            yield dg.RunRequest(asset_selection=keys, asset_check_keys=checks, tags={**request.tags, **tags})
+
+
+def _ranges(days: Days, definition: dg.PartitionsDefinition[str] | None) -> Iterator[dict[str, str]]:
+    """The tags of one run per unbroken range of days."""
+    if definition is None:
+        yield {}
+        return
+    for days_between in definition.subset_with_partition_keys(filter(None, days)).get_partition_key_ranges(definition):
+        yield {RANGE_START: days_between.start, RANGE_END: days_between.end}
 
 
 def _together(wanted: Mapping[Any, Days], parents: Mapping[Any, Iterable[Any]], order: Iterable[Any]) -> list[Any]:
-    """The assets whose wanted parents run in the same request. The others, and what follows from them, wait for the next
-    tick: their conditions stay true until they have run."""
+    """The assets whose wanted parents run in the same request. The others and their children wait for the next tick: their
+    conditions stay true until they have run."""
     kept: list[Any] = []
     for key in order:
         if key in wanted and all(wanted[parent] == wanted[key] and parent in kept for parent in parents[key] if parent in wanted):

@@ -3,14 +3,13 @@
 Belongs here: sensors and schedules of one use case. Not here: the automation conditions (graph/conditions.py).
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from dagster._core.events import DagsterEvent, DagsterEventBatchMetadata, StepMaterializationData, generate_event_batch_id
 
 from mlops_assets import names
 from mlops_assets.graph.automation import TICK_SECONDS
+from mlops_assets.graph.dagster_internals import DATA_VERSION, data_versions, newest_check
 from mlops_assets.names import GOOD_ENOUGH, NO_DRIFT
 from mlops_assets.spec.monitor import OnDrift, OnPerformance, OnSchedule
 from mlops_assets.spec.use_case import UseCase
@@ -20,9 +19,10 @@ if TYPE_CHECKING:
     from mlops_assets.ports.prediction_log import PredictionLog
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
-DATA_VERSION = "dagster/data_version"
 # Under steady traffic the monitors run every five minutes, and not one run after the other.
 TICKS_TO_A_PAUSE = 300 // TICK_SECONDS
+# The daemon reports them one by one, in 17 ms each: a full tick takes 17 s. The oldest days come first.
+MAX_EVENTS = 1000
 TRAINED = ("training_set", "candidate", "evaluation", "blessing", "rollout", "service", "feature_catalog")
 ONE_AT_A_TIME = "mlops/training"
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
@@ -61,8 +61,9 @@ def _landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
     def landing(context: dg.SensorEvaluationContext) -> Requests:
         port: Landing = context.resources.landing
         events = [event for source in use_case.sources for event in _landed(context, port, use_case.name, source.table)]
-        _report_together(context.instance, events)
-        return dg.SkipReason(f"{len(events)} files have landed or changed since the last look.")
+        if not events:
+            return dg.SkipReason("No file has landed or changed since the last report.")
+        return dg.SensorResult(asset_events=sorted(events, key=lambda event: event.partition or "")[:MAX_EVENTS])
 
     return landing
 
@@ -70,24 +71,12 @@ def _landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
 def _landed(context: dg.SensorEvaluationContext, port: "Landing", use_case: str, table: str) -> list[dg.AssetMaterialization]:
     """Files whose content differs from what was last reported; what was reported is read back, so nothing is lost."""
     key = dg.AssetKey(names.landing(use_case, table))
-    reported = context.instance.event_log_storage.get_latest_tags_by_partition(
-        key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
-    )
+    reported = data_versions(context.instance, key)
     return [
         dg.AssetMaterialization(key, partition=day, tags={DATA_VERSION: digest})
         for day, digest in sorted(port.digests(use_case, table).items())
-        if reported.get(day, {}).get(DATA_VERSION) != digest
+        if reported.get(day) != digest
     ]
-
-
-def _report_together(instance: dg.DagsterInstance, landed: Sequence[dg.AssetMaterialization]) -> None:
-    """As `report_runless_asset_event` for each, as one batch: who saw half of a delivery would carry it in two runs."""
-    batch = generate_event_batch_id()
-    for number, each in enumerate(landed, start=1):
-        event = DagsterEvent(
-            dg.DagsterEventType.ASSET_MATERIALIZATION.value, job_name="", event_specific_data=StepMaterializationData(each)
-        )
-        instance.report_dagster_event(event, run_id="", batch_metadata=DagsterEventBatchMetadata(batch, number == len(landed)))
 
 
 def _log_sensor(use_case: UseCase) -> dg.SensorDefinition:
@@ -146,7 +135,7 @@ def _on_failed_check(use_case: UseCase, training: Any, monitor: str, check: str)
         description=f"Trains again when {monitor}'s check {check} has failed since the last training.",
     )
     def on_failed_check(context: dg.SensorEvaluationContext) -> Requests:
-        record = context.instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
+        record = newest_check(context.instance, key)
         evaluation = record.event.asset_check_evaluation if record and record.event else None
         if record is None or evaluation is None or evaluation.passed:
             return dg.SkipReason(f"{check} has not failed.")

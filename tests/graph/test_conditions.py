@@ -4,6 +4,7 @@ Real runs, the real event log and the real automation sensor, ticked by hand.
 """
 
 import datetime as dt
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from mlops_assets.graph.asset_metadata import CADENCE, WHEN_CHANGED
 from mlops_assets.graph.automation import build_automation
-from mlops_assets.graph.conditions import CASCADE
+from mlops_assets.graph.conditions import EVERY_PARENT, SETTLE, build_cascade
 from mlops_assets.graph.partitions import ONE_RUN, looking_back
 
 DAYS = dg.DailyPartitionsDefinition("2013-01-01", end_date="2013-01-11")
@@ -32,6 +33,7 @@ class Line:
     instance: dg.DagsterInstance
     tags: dict[str, str] = field(default_factory=dict)
     during: Callable[[], None] = lambda: None
+    settle_for: dt.timedelta = dt.timedelta(0)
     cursor: str | None = None
     made: list[tuple[str, list[str]]] = field(default_factory=list)
 
@@ -39,7 +41,7 @@ class Line:
         said: dict[str, Any] = {
             "partitions_def": DAYS,
             "backfill_policy": ONE_RUN,
-            "automation_condition": CASCADE,
+            "automation_condition": build_cascade(EVERY_PARENT, self.settle_for),
             "tags": self.tags,
         }
 
@@ -111,6 +113,17 @@ def test_several_landed_days_become_one_run_over_their_range(line: Line) -> None
     assert line.run(request)
     assert line.made == [("child", every_day(1, 2, 3, 4)), ("grandchild", every_day(1, 2, 3, 4))]
     assert line.tick() == []
+
+
+def test_a_delivery_that_is_still_being_reported_is_one_run() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        line = Line(instance, settle_for=SETTLE)
+        line.land(1, 2)
+        assert line.tick() == []
+        line.land(3)
+        time.sleep(SETTLE.total_seconds())
+        (request,) = line.tick()
+        assert [request.tags[name] for name in RANGE] == [day(1), day(3)]
 
 
 def test_nothing_is_asked_for_while_nothing_has_landed(line: Line) -> None:

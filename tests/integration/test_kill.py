@@ -37,7 +37,7 @@ def landed(root: Path) -> Home:
 
 
 def start(home: Home) -> subprocess.Popen[str]:
-    variables = {**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONWARNINGS": "ignore", "DAGSTER_EVENT_BATCH_SIZE": "2000"}
+    variables = {**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONWARNINGS": "ignore"}
     return subprocess.Popen(
         [sys.executable, str(SCRIPT), str(home.root)], env=variables, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )

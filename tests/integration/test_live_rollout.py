@@ -16,7 +16,6 @@ import pytest
 from onnx import helper, numpy_helper
 
 from mlops_assets import names
-from mlops_assets.platform import EVENT_LOG
 from mlops_assets.ports.deployment import Deployment
 from mlops_assets.ports.home import read_environment
 from mlops_assets.ports.ledger import Ledger
@@ -88,7 +87,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
     home = read_environment({"MLOPS_ENV": "test", "MLOPS_HOME": str(root)}, PROJECT).home
     server = Server(home)
     home.dagster.mkdir()
-    (home.dagster / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text() + EVENT_LOG.format(folder=home.dagster))
+    (home.dagster / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text())
     variables = os.environ | {
         "DAGSTER_HOME": str(home.dagster), "MLOPS_ENV": "test", "MLOPS_HOME": str(root), "PYTHONWARNINGS": "ignore",
         "MLOPS_SERVICE_URL": f"http://127.0.0.1:{server.port}", "PYTHONPATH": str(PROJECT),
