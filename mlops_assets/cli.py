@@ -47,13 +47,14 @@ def land(
 def features(use_case: Annotated[str | None, typer.Argument(help="Every use case when left out.")] = None) -> None:
     """Every feature with its owner, readers, freshness and recent distribution."""
     from mlops_assets.feature_catalog import read_catalog
-    from mlops_assets.resources import TABLES
+    from mlops_assets.resources import build_resources
     from mlops_assets.stages.page import number
     from mlops_assets.terminal import show, table
 
-    chosen = environment()
-    opened = TABLES[chosen.name]
-    tables, open_store, open_deployment = (opened[key](chosen) for key in ("warehouse", "feature_store", "deployment"))
+    resources = build_resources(environment())
+    tables, open_store, open_deployment = (
+        resources["warehouse"].open(), resources["feature_store"].open, resources["deployment"].open
+    )  # fmt: skip
     numbers = ("missing", "min", "median", "mean", "max", "distinct")
     for each in [declared(use_case)] if use_case else USE_CASES:
         store, deployment = open_store(each.features.service), open_deployment(each.name)
@@ -79,11 +80,10 @@ def push(
 ) -> None:
     """Update the online features from new rows, before their day's file has landed."""
     from mlops_assets.push import push_file
-    from mlops_assets.resources import TABLES
+    from mlops_assets.resources import build_resources
 
-    chosen, declaration = environment(), declared(use_case)
-    ports = TABLES[chosen.name]
-    store, tables = ports["feature_store"](chosen)(declaration.features.service), ports["warehouse"](chosen)
+    resources, declaration = build_resources(environment()), declared(use_case)
+    store, tables = resources["feature_store"].open(declaration.features.service), resources["warehouse"].open()
     pushed = push_file(declaration, table, file, now=(now or datetime.now(UTC)).replace(tzinfo=UTC), store=store, tables=tables)
     for row in pushed.refused.to_dicts():
         typer.echo(f"  refused · line {row['source_line']}: {row['reasons']}")

@@ -1,12 +1,15 @@
 """`mlops why`, `mlops replay`, `mlops reproduce`: the origin of an answer or a model, and the same computed again."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlops_assets.cli_arguments import declared, environment, told_plainly
 from mlops_assets.ports.prediction_log import AlteredLine, UnknownPrediction
 from mlops_assets.terminal import show
+
+if TYPE_CHECKING:
+    from mlops_assets.resources import Resources
 
 PredictionId = Annotated[str, typer.Argument(help="The prediction_id of an answer.")]
 OfUseCase = Annotated[str, typer.Option("--use-case", help="Whose answer or model it is.")]
@@ -25,15 +28,15 @@ def why(
     from mlops_assets.provenance.why import why as gather
 
     with told_plainly(UnknownPrediction, AlteredLine, LedgerDown, UnreadableRecord):
-        chosen, opened = declared(use_case), _opened("prediction_log", "deployment", "keys", "ledger", "warehouse")
+        chosen, resources = declared(use_case), _resources()
         result = gather(
             chosen,
             prediction_id,
-            log=opened["prediction_log"](chosen),
-            deployment=opened["deployment"](chosen.name),
-            keys=opened["keys"],
-            ledger=opened["ledger"],
-            tables=opened["warehouse"],
+            log=resources["prediction_log"].open(chosen),
+            deployment=resources["deployment"].open(chosen.name),
+            keys=resources["signing_keys"].open(),
+            ledger=resources["ledger"].open(),
+            tables=resources["warehouse"].open(),
         )
         show(*([whole(result)] if as_json else why_page(result)))
 
@@ -45,15 +48,14 @@ def replay(prediction_id: PredictionId, use_case: OfUseCase = "flight_delay") ->
     from mlops_assets.provenance.replay import replay as recompute
 
     with told_plainly(UnknownPrediction, AlteredLine):
-        chosen = declared(use_case)
-        opened = _opened("prediction_log", "deployment", "keys", "warehouse", "feature_store")
+        chosen, resources = declared(use_case), _resources()
         result = recompute(
             chosen,
-            opened["prediction_log"](chosen).find(prediction_id),
-            deployment=opened["deployment"](chosen.name),
-            keys=opened["keys"],
-            views=features_of_views(chosen, opened["warehouse"]),
-            open_store=opened["feature_store"],
+            resources["prediction_log"].open(chosen).find(prediction_id),
+            deployment=resources["deployment"].open(chosen.name),
+            keys=resources["signing_keys"].open(),
+            views=features_of_views(chosen, resources["warehouse"].open()),
+            open_store=resources["feature_store"].open,
         )
         show(*replay_page(result))
         raise typer.Exit(0 if result.is_same else 1)
@@ -69,8 +71,8 @@ def reproduce(
     from mlops_assets.provenance.reproduce import reproduce as train_again
 
     with told_plainly(*NOT_REPRODUCIBLE):
-        chosen, opened = declared(use_case), _opened("registry", "warehouse", "ledger")
-        registry, tables, ledger = opened["registry"], opened["warehouse"], opened["ledger"]
+        chosen, resources = declared(use_case), _resources()
+        registry, tables, ledger = resources["registry"].open(), resources["warehouse"].open(), resources["ledger"].open()
         result = train_again(chosen, version, registry=registry, tables=tables, ledger=ledger, progress=_log)
         show(*reproduce_page(result))
         raise typer.Exit(0 if result.is_good else 1)
@@ -80,9 +82,7 @@ def _log(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def _opened(*keys: str) -> dict[str, Any]:
-    """Ports of the chosen environment by their resource keys."""
-    from mlops_assets.resources import TABLES
+def _resources() -> "Resources":
+    from mlops_assets.resources import build_resources
 
-    chosen = environment()
-    return {key: TABLES[chosen.name][key](chosen) for key in keys}
+    return build_resources(environment())

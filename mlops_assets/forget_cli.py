@@ -38,11 +38,12 @@ def forget(
 
 def open_stores(chosen: Environment, use_case: UseCase) -> Stores:
     """As the graph opens them."""
-    from mlops_assets.resources import TABLES
+    from mlops_assets.resources import build_resources
 
-    opened = TABLES[chosen.name]
-    landing, tables, registry, ledger = (opened[key](chosen) for key in ("landing", "warehouse", "registry", "ledger"))
-    return Stores(chosen.home, landing, tables, opened["feature_store"](chosen)(use_case.features.service), registry, ledger)
+    opened = build_resources(chosen)
+    features = opened["feature_store"].open(use_case.features.service)
+    landing, tables = opened["landing"].open(), opened["warehouse"].open()
+    return Stores(chosen.home, landing, tables, features, opened["registry"].open(), opened["ledger"].open())
 
 
 def _report(found: Found, effect: str) -> Iterator[str]:

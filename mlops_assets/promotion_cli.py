@@ -114,11 +114,10 @@ def mirror(use_case: Name) -> None:
 
 def open_promotions(use_case: str) -> Promotions:
     """As the graph opens them."""
-    from mlops_assets.resources import TABLES
+    from mlops_assets.resources import build_resources
 
-    asked, found = environment(), declared(use_case)
-    opened = TABLES[asked.name]
-    return Promotions(found, opened["ledger"](asked), opened["deployment"](asked)(found.name), opened["keys"](asked))
+    found, opened = declared(use_case), build_resources(environment())
+    return Promotions(found, opened["ledger"].open(), opened["deployment"].open(found.name), opened["signing_keys"].open())
 
 
 def _show_people(promotions: Promotions) -> None:

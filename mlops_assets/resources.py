@@ -1,118 +1,208 @@
-"""Resources: each opens one port when a run needs it. One table each for local, test and production.
+"""Dagster's resources: each holds typed configuration and opens its port, with the port's libraries, when `open` is called."""
 
-Belongs here: which port stands behind which resource key. Not here: the ports, and the reading of the environment.
-"""
+# Dagster generates the classes with their type argument left open.
+# pyright: reportMissingTypeArgument=false
 
 import os
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
 
 import dagster as dg
 
-from mlops_assets.ports.home import PROJECT, Environment, read_environment
+from mlops_assets.ports.home import Environment, Home, read_environment
+from mlops_assets.spec.use_case import UseCase
 
-Open = Callable[[Environment], Any]
-
-
-def _landing(environment: Environment) -> Any:
-    from mlops_assets.ports.landing import Landing
-
-    return Landing(environment.home.landing)
-
-
-def _warehouse(environment: Environment) -> Any:
+if TYPE_CHECKING:
     from mlops_assets.ports.delta_tables import DeltaTables
-
-    return DeltaTables(environment.home.tables)
-
-
-def _feature_store(environment: Environment) -> Any:
-    from mlops_assets.ports.light_feast import import_feast
-
-    import_feast()
-    from mlops_assets.ports.feature_store import FeatureStore
-
-    def open_service(service: str) -> FeatureStore:
-        store = FeatureStore(environment.home, service=service, redis_url=environment.redis_url)
-        store.apply(environment.project / "feature_repo")
-        return store
-
-    return open_service
-
-
-def _registry(environment: Environment) -> Any:
-    from mlops_assets.ports.model_registry import ModelRegistry
-
-    return ModelRegistry(environment.home.mlflow)
-
-
-def _deployment(environment: Environment) -> Any:
     from mlops_assets.ports.deployment import Deployment
-
-    return partial(Deployment, environment.home.deployments)
-
-
-def _prediction_log(environment: Environment) -> Any:
+    from mlops_assets.ports.feature_store import FeatureStore
+    from mlops_assets.ports.landing import Landing
+    from mlops_assets.ports.ledger import Ledger
+    from mlops_assets.ports.live_service import LiveService
+    from mlops_assets.ports.model_registry import ModelRegistry
     from mlops_assets.ports.prediction_log import PredictionLog
-
-    return partial(PredictionLog, environment.home.prediction_log)
-
-
-def _keys(environment: Environment) -> Any:
     from mlops_assets.ports.signing_keys import SigningKeys
 
-    return SigningKeys(environment.home.keys, environment.signing_key)
+
+class LandingResource(dg.ConfigurableResource):
+    folder: str
+
+    def open(self) -> "Landing":
+        from mlops_assets.ports.landing import Landing
+
+        return Landing(Path(self.folder))
 
 
-def _ledger(environment: Environment) -> Any:
-    from mlops_assets.ports.ledger import Ledger
+class WarehouseResource(dg.ConfigurableResource):
+    folder: str
 
-    return Ledger(environment.ledger_url)
+    def open(self) -> "DeltaTables":
+        from mlops_assets.ports.delta_tables import DeltaTables
 
-
-def _shadow_log(environment: Environment) -> Any:
-    from mlops_assets.ports.prediction_log import PredictionLog
-
-    return partial(PredictionLog, environment.home.shadow_log)
+        return DeltaTables(Path(self.folder))
 
 
-def _live_services(environment: Environment) -> Any:
-    from mlops_assets.ports.live_service import LiveService
+class FeatureStoreResource(dg.ConfigurableResource):
+    home: str
+    project: str
+    redis_url: str | None
 
-    urls = (environment.service_url, *environment.other_service_urls)
-    return [LiveService(url, environment.api_key) for url in urls]
+    def open(self, service: str) -> "FeatureStore":
+        """The store of one feature service, with the project's feature_repo applied."""
+        from mlops_assets.ports.light_feast import import_feast
+
+        import_feast()
+        from mlops_assets.ports.feature_store import FeatureStore
+
+        store = FeatureStore(Home(Path(self.home)), service=service, redis_url=_value(self.redis_url))
+        store.apply(Path(self.project) / "feature_repo")
+        return store
 
 
-EMBEDDED: dict[str, Open] = {
-    "landing": _landing,
-    "warehouse": _warehouse,
-    "feature_store": _feature_store,
-    "registry": _registry,
-    "deployment": _deployment,
-    "prediction_log": _prediction_log,
-    "keys": _keys,
-    "ledger": _ledger,
-    "live_services": _live_services,
-    "shadow_log": _shadow_log,
-    "environment": lambda environment: environment,
-    "rollouts": lambda environment: environment.home.rollouts,
-    "reports": lambda environment: environment.home.reports,
-}
-# Every environment stands on the embedded ports today; a production port replaces its line here.
-TABLES: dict[str, dict[str, Open]] = {"local": EMBEDDED, "test": EMBEDDED, "production": EMBEDDED}
+class RegistryResource(dg.ConfigurableResource):
+    """MLflow; the addresses of the web pages of MLflow and Dagster are for links between them, where they are known."""
+
+    folder: str
+    mlflow_url: str | None
+    dagster_url: str | None
+
+    def open(self) -> "ModelRegistry":
+        from mlops_assets.ports.model_registry import ModelRegistry
+
+        return ModelRegistry(Path(self.folder))
+
+
+class DeploymentResource(dg.ConfigurableResource):
+    folder: str
+
+    def open(self, use_case: str) -> "Deployment":
+        from mlops_assets.ports.deployment import Deployment
+
+        return Deployment(Path(self.folder), use_case)
+
+
+class PredictionLogResource(dg.ConfigurableResource):
+    """The log of served predictions, or that of the shadow's."""
+
+    folder: str
+
+    def open(self, use_case: UseCase) -> "PredictionLog":
+        from mlops_assets.ports.prediction_log import PredictionLog
+
+        return PredictionLog(Path(self.folder), use_case)
+
+
+class SigningKeysResource(dg.ConfigurableResource):
+    folder: str
+    private_key_file: str | None
+
+    def open(self) -> "SigningKeys":
+        from mlops_assets.ports.signing_keys import SigningKeys
+
+        return SigningKeys(Path(self.folder), Path(self.private_key_file) if self.private_key_file else None)
+
+
+class LedgerResource(dg.ConfigurableResource):
+    url: str
+
+    def open(self) -> "Ledger":
+        from mlops_assets.ports.ledger import Ledger
+
+        return Ledger(_value(self.url) or "")
+
+
+class LiveServicesResource(dg.ConfigurableResource):
+    urls: list[str]
+    api_key: str | None
+
+    def open(self) -> "list[LiveService]":
+        """One client per replica."""
+        from mlops_assets.ports.live_service import LiveService
+
+        return [LiveService(url, _value(self.api_key)) for url in self.urls]
+
+
+class RolloutStoresResource(dg.ConfigurableResource):
+    """What one step of a rollout reads and writes."""
+
+    ledger: LedgerResource
+    deployment: DeploymentResource
+    signing_keys: SigningKeysResource
+    prediction_log: PredictionLogResource
+    shadow_log: PredictionLogResource
+    warehouse: WarehouseResource
+    folder: str
+
+
+class FolderResource(dg.ConfigurableResource):
+    folder: str
+
+    def open(self) -> Path:
+        return Path(self.folder)
+
+
+class Resources(TypedDict):
+    """The resources of one environment, under the parameter names that assets, checks, sensors and jobs use."""
+
+    landing: LandingResource
+    warehouse: WarehouseResource
+    feature_store: FeatureStoreResource
+    registry: RegistryResource
+    deployment: DeploymentResource
+    prediction_log: PredictionLogResource
+    signing_keys: SigningKeysResource
+    ledger: LedgerResource
+    live_services: LiveServicesResource
+    rollout_stores: RolloutStoresResource
+    reports: FolderResource
 
 
 def chosen_environment() -> Environment:
     """The environment of this process, chosen once by MLOPS_ENV."""
-    return read_environment(os.environ, PROJECT)
+    return read_environment(os.environ)
 
 
-def build_resources(environment: Environment) -> dict[str, Any]:
-    """The resources of an environment, by key; nothing is opened until a run needs it."""
-    return {key: _resource(key, open_port, environment) for key, open_port in TABLES[environment.name].items()}
+def build_resources(environment: Environment) -> Resources:
+    """Every environment uses the embedded ports; their addresses and folders come from the environment."""
+    home, key_file = environment.home, environment.signing_key
+    ledger = LedgerResource(url=_secret("MLOPS_LEDGER", environment.postgres_url) or environment.ledger_url)
+    warehouse = WarehouseResource(folder=str(home.tables))
+    deployment = DeploymentResource(folder=str(home.deployments))
+    prediction_log = PredictionLogResource(folder=str(home.prediction_log))
+    signing_keys = SigningKeysResource(folder=str(home.keys), private_key_file=str(key_file) if key_file else None)
+    redis_url = _secret("MLOPS_ONLINE_STORE", environment.redis_url)
+    urls, api_key = [environment.service_url, *environment.other_service_urls], _secret("MLOPS_API_KEY", environment.api_key)
+    return Resources(
+        landing=LandingResource(folder=str(home.landing)),
+        warehouse=warehouse,
+        feature_store=FeatureStoreResource(home=str(home.root), project=str(environment.project), redis_url=redis_url),
+        registry=RegistryResource(
+            folder=str(home.mlflow), mlflow_url=environment.mlflow_url, dagster_url=environment.dagster_url
+        ),
+        deployment=deployment,
+        prediction_log=prediction_log,
+        signing_keys=signing_keys,
+        ledger=ledger,
+        live_services=LiveServicesResource(urls=urls, api_key=api_key),
+        rollout_stores=RolloutStoresResource(
+            ledger=ledger,
+            deployment=deployment,
+            signing_keys=signing_keys,
+            prediction_log=prediction_log,
+            shadow_log=PredictionLogResource(folder=str(home.shadow_log)),
+            warehouse=warehouse,
+            folder=str(home.rollouts),
+        ),
+        reports=FolderResource(folder=str(home.reports)),
+    )
 
 
-def _resource(key: str, open_port: Open, environment: Environment) -> dg.ResourceDefinition:
-    said = f"Opens {key} below {environment.home.root.name}."
-    return dg.ResourceDefinition(lambda _context: open_port(environment), description=said)
+def _secret(variable: str, value: str | None) -> str | None:
+    """A value that may hold a password, as a reference to its variable: the web UI shows the configuration of resources."""
+    return dg.EnvVar(variable) if value and os.environ.get(variable, "").strip() == value else value
+
+
+def _value(configured: str | None) -> str | None:
+    """The value itself; outside a run Dagster has not resolved a reference."""
+    value = configured.get_value() if isinstance(configured, dg.EnvVar) else configured
+    return value.strip() if value else None

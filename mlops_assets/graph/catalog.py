@@ -6,6 +6,7 @@ import dagster as dg
 
 from mlops_assets import names
 from mlops_assets.graph.asset_metadata import asset_metadata, rows_as_table
+from mlops_assets.resources import DeploymentResource, FeatureStoreResource, FolderResource, WarehouseResource
 from mlops_assets.spec.use_case import UseCase
 
 SHOWN = (
@@ -35,16 +36,16 @@ def build_catalog(use_case: UseCase) -> dg.AssetsDefinition:
         ],
         description="Every feature with its owner, source columns, readers, freshness and recent distribution.",
         automation_condition=dg.AutomationCondition.on_cron("@daily"),
-        required_resource_keys={"feature_store", "warehouse", "deployment", "reports"},
         **asset_metadata(use_case, "feature_catalog", "feast", "polars", "html", made_from="feature"),
     )
-    def feature_catalog(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def feature_catalog(
+        feature_store: FeatureStoreResource, warehouse: WarehouseResource, deployment: DeploymentResource, reports: FolderResource
+    ) -> dg.MaterializeResult:
         from mlops_assets.feature_catalog import as_html, read_catalog
 
-        resources = context.resources
-        store, deployment = resources.feature_store(use_case.features.service), resources.deployment(use_case.name)
-        catalog = read_catalog(use_case, store=store, tables=resources.warehouse, deployment=deployment)
-        page = resources.reports / use_case.name / "features.html"
+        store = feature_store.open(use_case.features.service)
+        catalog = read_catalog(use_case, store=store, tables=warehouse.open(), deployment=deployment.open(use_case.name))
+        page = reports.open() / use_case.name / "features.html"
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(as_html(catalog))
         table = rows_as_table({name: row[name] for name in SHOWN} for row in catalog.rows())

@@ -1,9 +1,8 @@
-"""Feature assets: one per feature view, offline and online."""
-# Dagster takes a bare MaterializeResult only; its type argument cannot be said.
+"""From validated tables to feature tables and to the online store: two assets per feature view."""
+# Dagster takes a bare MaterializeResult only; its type argument cannot be written.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -12,11 +11,9 @@ from mlops_assets.graph.asset_metadata import asset_metadata, count_by_day, feat
 from mlops_assets.graph.conditions import CASCADE
 from mlops_assets.graph.partitions import ONE_RUN, days_in_run, days_of, looking_back
 from mlops_assets.graph.tables import DAY, DataFrame, LazyFrame
+from mlops_assets.resources import FeatureStoreResource
 from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.use_case import UseCase
-
-if TYPE_CHECKING:
-    from mlops_assets.ports.feature_store import FeatureStore
 
 # An online store that restarts is back within minutes; writing again is always safe. 5 + 10 + 20 + 40 + 80 + 160 s.
 OUTAGE = dg.RetryPolicy(max_retries=6, delay=5, backoff=dg.Backoff.EXPONENTIAL)
@@ -63,14 +60,13 @@ def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
         partitions_def=days_of(use_case),
         backfill_policy=ONE_RUN,
         automation_condition=CASCADE,
-        required_resource_keys={"feature_store"},
         retry_policy=OUTAGE,
         **asset_metadata(use_case, "online", "feast", "sqlite", made_from="feature", tables=view.tables),
     )
-    def online(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def online(context: dg.AssetExecutionContext, feature_store: FeatureStoreResource) -> dg.MaterializeResult:
         from mlops_assets.stages.featurize import midnight
 
-        store: FeatureStore = context.resources.feature_store(use_case.features.service)
+        store = feature_store.open(use_case.features.service)
         days = days_in_run(context)
         written = store.materialize(view.name, midnight(days[0]), midnight(days[-1] + timedelta(days=1)))
         return dg.MaterializeResult(metadata={"entities_written": written})

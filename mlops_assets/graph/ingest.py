@@ -1,8 +1,4 @@
-"""From landed files to validated tables: landing (external), raw, validated with quarantine.
-
-Belongs here: the ingestion assets of one use case and their blocking checks. Not here: parsing and checking
-(ports/landing.py, stages/validate.py).
-"""
+"""From landed files to validated tables: landing (external), raw, validated with quarantine, and their blocking checks."""
 
 from collections.abc import Iterator
 from math import isfinite
@@ -15,11 +11,11 @@ from mlops_assets.graph.asset_metadata import asset_metadata, count_by_day, rows
 from mlops_assets.graph.conditions import CASCADE
 from mlops_assets.graph.partitions import ONE_RUN, days_in_run, days_of
 from mlops_assets.graph.tables import DAY, DataFrame, LazyFrame
+from mlops_assets.resources import LandingResource, WarehouseResource
 from mlops_assets.spec.contract import Contract, Files
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
-    from mlops_assets.ports.landing import Landing
     from mlops_assets.stages.validate import Finding
 
 USUAL = "Counts, gaps and categories look like those of the days before."
@@ -48,11 +44,9 @@ def _landing(use_case: UseCase, contract: Contract) -> dg.AssetSpec:
 
 
 def _raw(use_case: UseCase, source: Files, contract: Contract) -> dg.AssetsDefinition:
-    landing = names.landing(use_case.name, source.table)
-
     @dg.asset(
         key=names.raw(use_case.name, source.table),
-        deps=[landing],
+        deps=[names.landing(use_case.name, source.table)],
         description=f"Exactly as delivered, every value still text: {contract.description}",
         metadata=DAY,
         partitions_def=days_of(use_case),
@@ -60,12 +54,10 @@ def _raw(use_case: UseCase, source: Files, contract: Contract) -> dg.AssetsDefin
         automation_condition=CASCADE,
         freshness_policy=_freshness(use_case, source),
         io_manager_key="tables",
-        required_resource_keys={"landing"},
         **asset_metadata(use_case, "raw", "csv", "deltalake", made_from="raw", tables=[source.table]),
     )
-    def raw(context: dg.AssetExecutionContext) -> DataFrame:
-        port: Landing = context.resources.landing
-        rows = port.read(use_case.name, contract, days_in_run(context), required=use_case.is_daily(source.table))
+    def raw(context: dg.AssetExecutionContext, landing: LandingResource) -> DataFrame:
+        rows = landing.open().read(use_case.name, contract, days_in_run(context), required=use_case.is_daily(source.table))
         count_by_day(context, rows)
         return rows
 
@@ -98,13 +90,12 @@ def _validated(use_case: UseCase, contract: Contract) -> dg.AssetsDefinition:
         check_specs=_check_specs(contract, good),
         partitions_def=days_of(use_case),
         backfill_policy=ONE_RUN,
-        required_resource_keys={"warehouse"},
     )  # fmt: skip
-    def validate(context: dg.AssetExecutionContext, raw: LazyFrame) -> Iterator[Any]:
+    def validate(context: dg.AssetExecutionContext, raw: LazyFrame, warehouse: WarehouseResource) -> Iterator[Any]:
         from mlops_assets.stages.validate import check_bad_share, check_expectations, split_rows
 
         split = split_rows(raw.collect(), contract)
-        history = _history(context, good)
+        history = warehouse.open().read_before([*good.path], min(days_in_run(context)))
         count_by_day(context, split.accepted, good)
         count_by_day(context, split.quarantined, bad)
         yield dg.Output(split.accepted, "validated")
@@ -140,8 +131,3 @@ def _examples(quarantined: DataFrame, contract: Contract) -> Any:
     hidden = [column.name for column in contract.columns if column.identifies or column.pii]
     quoting = ["reasons"] if hidden else []
     return rows_as_table(quarantined.head(5).drop(*hidden, *quoting, strict=False).to_dicts())
-
-
-def _history(context: dg.AssetExecutionContext, key: dg.AssetKey) -> DataFrame:
-    """What had been accepted before the days of this run; empty on the first run."""
-    return context.resources.warehouse.read_before([*key.path], min(days_in_run(context)))

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from mlops_assets import names
+from mlops_assets.resources import RegistryResource
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
-    from mlops_assets.ports.home import Environment
-    from mlops_assets.ports.model_registry import ModelRegistry, TrackedRun
+    from mlops_assets.ports.model_registry import TrackedRun
 
 
 @contextmanager
-def tracked_run(context: dg.AssetExecutionContext, use_case: UseCase) -> "Generator[TrackedRun]":
+def tracked_run(context: dg.AssetExecutionContext, use_case: UseCase, resource: RegistryResource) -> "Generator[TrackedRun]":
     """One MLflow run per step: FINISHED, FAILED when the block raises, KILLED when it is interrupted. A retry resumes it.
 
     Not the hook `end_mlflow_on_run_finished`: it ends a run after the job's last step, jobs of automation conditions have no
@@ -23,8 +23,7 @@ def tracked_run(context: dg.AssetExecutionContext, use_case: UseCase) -> "Genera
     """
     from dagster_mlflow import mlflow_tracking
 
-    registry: ModelRegistry = context.resources.registry
-    experiment = names.experiment(use_case.name)
+    registry, experiment = resource.open(), names.experiment(use_case.name)
     registry.experiment(experiment)  # dagster-mlflow would make it with artifacts in ./mlruns
     registry.close_stale_runs(experiment, is_over=lambda run_id: _is_over(context.instance, run_id))
     tracking = mlflow_tracking.configured(
@@ -32,7 +31,7 @@ def tracked_run(context: dg.AssetExecutionContext, use_case: UseCase) -> "Genera
             "experiment_name": experiment,
             "mlflow_tracking_uri": registry.uri,
             "env": {},
-            "extra_tags": _tags(context, use_case, context.resources.environment),
+            "extra_tags": _tags(context, use_case, resource.dagster_url),
         }
     )
     with dg.build_resources(
@@ -43,11 +42,11 @@ def tracked_run(context: dg.AssetExecutionContext, use_case: UseCase) -> "Genera
         mlflow.end_run()
 
 
-def link_of(run: "TrackedRun", environment: "Environment") -> dg.MetadataValue:
+def link_of(run: "TrackedRun", resource: RegistryResource) -> dg.MetadataValue:
     """The run's page in MLflow, or its id where MLOPS_MLFLOW_URL is not set."""
-    if environment.mlflow_url is None:
+    if resource.mlflow_url is None:
         return dg.MetadataValue.text(run.run_id)
-    return dg.MetadataValue.url(f"{environment.mlflow_url}/#/experiments/{run.experiment_id}/runs/{run.run_id}")
+    return dg.MetadataValue.url(f"{resource.mlflow_url}/#/experiments/{run.experiment_id}/runs/{run.run_id}")
 
 
 def _is_over(instance: dg.DagsterInstance, run_id: str) -> bool:
@@ -56,12 +55,12 @@ def _is_over(instance: dg.DagsterInstance, run_id: str) -> bool:
     return run is None or run.is_finished
 
 
-def _tags(context: dg.AssetExecutionContext, use_case: UseCase, environment: "Environment") -> dict[str, str]:
+def _tags(context: dg.AssetExecutionContext, use_case: UseCase, dagster_url: str | None) -> dict[str, str]:
     """`dagster_run_id` is dagster-mlflow's own tag. MLflow shows the note as Markdown above the run."""
     asset, run_id = context.asset_key.path, context.run.run_id
     tags = {"mlflow.runName": f"{use_case.trainer.kind} {run_id[:8]}", "dagster_asset": "/".join(asset)}
-    if environment.dagster_url is None:
+    if dagster_url is None:
         return tags
-    page = f"{environment.dagster_url}/runs/{run_id}"
-    note = f"Dagster [run {run_id[:8]}]({page}), asset [{'/'.join(asset)}]({environment.dagster_url}/assets/{'/'.join(asset)})"
+    page = f"{dagster_url}/runs/{run_id}"
+    note = f"Dagster [run {run_id[:8]}]({page}), asset [{'/'.join(asset)}]({dagster_url}/assets/{'/'.join(asset)})"
     return tags | {"dagster_url": page, "mlflow.note.content": note}

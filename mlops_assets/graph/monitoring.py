@@ -1,34 +1,34 @@
-"""Drift, performance and skew of what is served, as assets with checks.
-
-Belongs here: the monitors. Not here: the statistics (stages/) and what the checks set off (graph/triggers.py).
-"""
-# Dagster takes a bare MaterializeResult only; its type argument cannot be said.
+"""Drift, performance and skew of what is served, as assets with checks."""
+# Dagster takes a bare MaterializeResult only; its type argument cannot be written.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
 from mlops_assets import names
-from mlops_assets.graph.asset_metadata import asset_metadata
+from mlops_assets.graph.asset_metadata import asset_metadata, rows_as_table
 from mlops_assets.graph.conditions import LOOK_BACK_CASCADE
 from mlops_assets.graph.tables import DataFrame, LazyFrame
 from mlops_assets.names import GOOD_ENOUGH, NO_DRIFT, SAME_FEATURES
+from mlops_assets.resources import DeploymentResource, FeatureStoreResource, FolderResource, RegistryResource
 from mlops_assets.spec.monitor import Drift, Monitor, OnPerformance, Performance, Skew
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
-    from mlops_assets.graph.seen import Seen
-    from mlops_assets.ports.deployment import Deployment
+    from mlops_assets.stages.monitor import MonitorResult
+    from mlops_assets.stages.monitor_drift import TrainingWindow
 
 SEED = 0
 
 
 def build_monitoring(use_case: UseCase) -> list[dg.AssetsDefinition]:
-    return [_built(use_case, monitor) for monitor in use_case.monitors]
+    return [_monitor(use_case, monitor) for monitor in use_case.monitors]
 
 
-def _built(use_case: UseCase, monitor: Monitor) -> dg.AssetsDefinition:
+def _monitor(use_case: UseCase, monitor: Monitor) -> dg.AssetsDefinition:
     match monitor:
         case Drift():
             return _drift(use_case, monitor)
@@ -44,27 +44,32 @@ def _drift(use_case: UseCase, spec: Drift) -> dg.AssetsDefinition:
     @dg.asset(
         key=key,
         ins={"predictions": dg.AssetIn(names.stage(use_case.name, "predictions"))},
-        description="How far the inputs of the last answered requests lie from those that the champion was trained on.",
+        description="How far the inputs of the last served requests are from those that the champion was trained on.",
         check_specs=[dg.AssetCheckSpec(NO_DRIFT, asset=key, description=f"At most {spec.max_share:.0%} of the inputs drifted.")],
         automation_condition=LOOK_BACK_CASCADE,
-        required_resource_keys={"registry", "deployment", "reports"},
         **asset_metadata(use_case, "drift", "evidently", made_from="monitor"),
     )
-    def drift(context: dg.AssetExecutionContext, predictions: LazyFrame) -> dg.MaterializeResult:
-        from mlops_assets.graph.watch_drift import watch_drift
+    def drift(
+        predictions: LazyFrame, *, registry: RegistryResource, deployment: DeploymentResource, reports: FolderResource
+    ) -> dg.MaterializeResult:
+        from mlops_assets.stages.monitor_drift import monitor_drift
 
-        deployment: Deployment = context.resources.deployment(use_case.name)
-        recent, plan = _recent(predictions, spec), deployment.plan()
-        seen = watch_drift(use_case, spec, recent, plan, resources=context.resources, seed=SEED)
-        return dg.MaterializeResult(metadata=seen.metadata, check_results=[_check(key, NO_DRIFT, seen)])
+        plan = deployment.open(use_case.name).plan()
+        read_window = partial(_training_window, use_case, registry, plan.champion) if plan else None
+        result = monitor_drift(use_case, spec, _recent(predictions, spec), read_window, seed=SEED)
+        page = _page(result, reports.open() / use_case.name / "drift.html")
+        return dg.MaterializeResult(metadata=_metadata(result) | page, check_results=[_check(key, NO_DRIFT, result)])
 
     return drift
 
 
-def _check(key: dg.AssetKey, name: str, seen: "Seen") -> dg.AssetCheckResult:
-    """A warning: an alarm is news for people and sensors, not a broken run."""
-    severity = dg.AssetCheckSeverity.WARN
-    return dg.AssetCheckResult(passed=seen.passed, asset_key=key, check_name=name, severity=severity, description=seen.message)
+def _training_window(use_case: UseCase, registry: RegistryResource, version: int) -> "TrainingWindow":
+    from mlops_assets.stages.monitor_drift import TrainingWindow
+    from mlops_assets.stages.train_and_track import PROFILES, SAMPLE
+
+    model, opened = names.registered_model(use_case.name), registry.open()
+    profiles, sample = (opened.artifact(model, version, artifact) for artifact in (PROFILES, SAMPLE))
+    return TrainingWindow.from_artifacts(version, profiles, sample)
 
 
 def _recent(rows: LazyFrame, spec: Monitor) -> DataFrame:
@@ -75,6 +80,30 @@ def _recent(rows: LazyFrame, spec: Monitor) -> DataFrame:
     return rows.filter(moment > moment.max() - spec.window).collect()
 
 
+def _check(key: dg.AssetKey, name: str, result: "MonitorResult") -> dg.AssetCheckResult:
+    """A warning: an alarm is news for people and sensors, not a failed run."""
+    return dg.AssetCheckResult(
+        passed=result.passed, asset_key=key, check_name=name, severity=dg.AssetCheckSeverity.WARN, description=result.message
+    )
+
+
+def _metadata(result: "MonitorResult") -> dict[str, Any]:
+    """The evidence as Dagster shows it: pictures first, tables last."""
+    from mlops_assets.stages.plots import as_markdown
+
+    pictures = {f"plot_{name}": dg.MetadataValue.md(as_markdown(png, name)) for name, png in result.pictures.items()}
+    tables = {name: rows_as_table(rows) for name, rows in result.tables.items()}
+    return {**pictures, **result.figures, **tables}
+
+
+def _page(result: "MonitorResult", path: Path) -> dict[str, Any]:
+    if result.page is None:
+        return {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(result.page)
+    return {"report": dg.MetadataValue.path(path)}
+
+
 def _performance(use_case: UseCase, spec: Performance) -> dg.AssetsDefinition:
     key = dg.AssetKey(names.stage(use_case.name, "performance"))
     bounds = [trigger for trigger in use_case.triggers if isinstance(trigger, OnPerformance)]
@@ -82,51 +111,49 @@ def _performance(use_case: UseCase, spec: Performance) -> dg.AssetsDefinition:
     @dg.asset(
         key=key,
         ins={"outcomes": dg.AssetIn(names.stage(use_case.name, "outcomes"))},
-        description="How good the answers turned out to be, by month and day, per model version.",
+        description="The realised quality of the predictions, by month and day, per model version.",
         check_specs=[dg.AssetCheckSpec(GOOD_ENOUGH, asset=key, description="; ".join(map(repr, bounds)) or "No bound.")],
         automation_condition=LOOK_BACK_CASCADE,
-        required_resource_keys={"deployment"},
         **asset_metadata(use_case, "performance", "polars", made_from="monitor"),
     )
-    def performance(context: dg.AssetExecutionContext, outcomes: LazyFrame) -> dg.MaterializeResult:
+    def performance(outcomes: LazyFrame, deployment: DeploymentResource) -> dg.MaterializeResult:
         import polars as pl
 
-        from mlops_assets.graph.watch_performance import watch_performance
+        from mlops_assets.stages.monitor_performance import monitor_performance
 
-        plan = context.resources.deployment(use_case.name).plan()
-        # The version that answers now is judged by its own answers: those of its predecessor have had their consequence.
+        plan = deployment.open(use_case.name).plan()
+        # The champion is judged by its own predictions: those of its predecessor have had their consequence.
         recent = _recent(outcomes.filter(pl.col("model_version") == (plan.champion if plan else None)), spec)
-        seen = watch_performance(use_case, spec, bounds, known=outcomes.collect(), recent=recent, seed=SEED)
-        return dg.MaterializeResult(metadata=seen.metadata, check_results=[_check(key, GOOD_ENOUGH, seen)])
+        result = monitor_performance(use_case, spec, known=outcomes.collect(), recent=recent, seed=SEED)
+        return dg.MaterializeResult(metadata=_metadata(result), check_results=[_check(key, GOOD_ENOUGH, result)])
 
     return performance
 
 
 def _skew(use_case: UseCase, spec: Skew) -> dg.AssetsDefinition:
     key = dg.AssetKey(names.stage(use_case.name, "skew"))
-    said = f"At most {spec.max_mismatch_rate:.2%} of the answers used features that are recomputed otherwise."
+    bound = f"At most {spec.max_mismatch_rate:.2%} of the predictions used features that are recomputed differently."
 
     @dg.asset(
         key=key,
         ins={"predictions": dg.AssetIn(names.stage(use_case.name, "predictions"))},
-        description="Features that the last answers used, beside those that the feature tables give now for the same moments.",
-        check_specs=[dg.AssetCheckSpec(SAME_FEATURES, asset=key, description=said)],
+        description="Features of the last served requests, next to what the feature tables return now for the same moments.",
+        check_specs=[dg.AssetCheckSpec(SAME_FEATURES, asset=key, description=bound)],
         automation_condition=LOOK_BACK_CASCADE,
         dagster_type=cast(dg.DagsterType, DataFrame),  # which it is when Dagster reads it
         io_manager_key="tables",
-        required_resource_keys={"feature_store"},
         **asset_metadata(use_case, "skew", "feast", "polars", "deltalake", made_from="monitor"),
     )
-    def skew(context: dg.AssetExecutionContext, predictions: LazyFrame) -> dg.MaterializeResult:
+    def skew(predictions: LazyFrame, feature_store: FeatureStoreResource) -> dg.MaterializeResult:
         import polars as pl
 
-        from mlops_assets.graph.watch_skew import recompute, watch_skew
+        from mlops_assets.stages.monitor_skew import monitor_skew, recompute
 
-        # What callers bring along is theirs to answer for.
+        # Features that the caller sent are the caller's own.
         looked_up = predictions.filter(pl.col("features_from") != "request")
-        parity = recompute(use_case, spec, _recent(looked_up, spec), open_store=context.resources.feature_store, seed=SEED)
-        seen = watch_skew(spec, parity)
-        check = _check(key, SAME_FEATURES, seen)
-        return dg.MaterializeResult(value=parity.to_table(), metadata=seen.metadata, check_results=[check])
+        parity = recompute(use_case, spec, _recent(looked_up, spec), open_store=feature_store.open, seed=SEED)
+        result = monitor_skew(spec, parity)
+        check = _check(key, SAME_FEATURES, result)
+        return dg.MaterializeResult(value=parity.to_table(), metadata=_metadata(result), check_results=[check])
 
     return skew

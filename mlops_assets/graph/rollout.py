@@ -1,14 +1,14 @@
-"""The rollout of a blessed version, step by step, and what people on call start by hand.
+"""The rollout of a blessed version: its asset, the sensor that advances it, the jobs to approve and to roll back.
 
-Belongs here: the asset `rollout`, the sensor that carries it on, the jobs to approve and to roll back. Not here: the steps
-(promotion/), the tests behind them (stages/). The sensor acts itself rather than starting a run: a run takes seconds to start,
-and a bad challenger answers meanwhile.
+The sensor advances the rollout itself instead of requesting a run: a run takes seconds to start, and a bad challenger
+serves meanwhile.
 """
-# Dagster takes a bare MaterializeResult only; its type argument cannot be said.
+# Dagster takes a bare MaterializeResult only; its type argument cannot be written.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -16,14 +16,14 @@ import dagster as dg
 from mlops_assets import names
 from mlops_assets.graph.asset_metadata import asset_metadata, rows_as_table
 from mlops_assets.graph.training import Candidate
+from mlops_assets.resources import LedgerResource, RegistryResource, RolloutStoresResource
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
     from mlops_assets.promotion.rollouts import Rollouts, Step
     from mlops_assets.promotion.standing import Standing
 
-NEEDS = {"ledger", "deployment", "keys", "prediction_log", "shadow_log", "warehouse", "rollouts"}
-# The daemon comes by every five seconds; while a challenger is on trial a tick goes on looking until then.
+# The daemon evaluates every five seconds; while a challenger serves, a tick lasts until the next one.
 LOOKS_A_TICK, LOOK_EVERY_S = 5, 1.0
 SHOWN_OF_A_TEST = ("test", "breached", "evidence", "needed", "said")  # the ledger keeps the rest
 MIRRORED = "mlflow_shows_what_the_ledger_says"
@@ -41,12 +41,17 @@ def _rollout(use_case: UseCase) -> dg.AssetsDefinition:
         key=names.stage(use_case.name, "rollout"),
         ins={name: dg.AssetIn(names.stage(use_case.name, name)) for name in ("candidate", "blessing")},
         description="Who answers which share of the requests since when and why: one materialization for each step.",
-        required_resource_keys=NEEDS | {"registry"},
         **asset_metadata(use_case, "rollout", "onnx", "sqlalchemy"),
     )
-    def rollout(context: dg.AssetExecutionContext, candidate: Candidate, blessing: str) -> dg.MaterializeResult:
-        rollouts, now = open_rollouts(use_case, context.resources), datetime.now(UTC)
-        onnx = context.resources.registry.load(names.registered_model(use_case.name), candidate.version)
+    def rollout(
+        context: dg.AssetExecutionContext,
+        candidate: Candidate,
+        blessing: str,
+        rollout_stores: RolloutStoresResource,
+        registry: RegistryResource,
+    ) -> dg.MaterializeResult:
+        rollouts, now = open_rollouts(use_case, rollout_stores), datetime.now(UTC)
+        onnx = registry.open().load(names.registered_model(use_case.name), candidate.version)
         by, why = f"run {context.run.run_id[:8]}", context.run.tags.get("mlops/reason", "materialized by hand")
         rollouts.promotions.bless(candidate.version, onnx, blessing, by=by, at=now)
         return dg.MaterializeResult(metadata=_said(rollouts, rollouts.carry_on(by=by, at=now, why=why)))
@@ -54,13 +59,13 @@ def _rollout(use_case: UseCase) -> dg.AssetsDefinition:
     return rollout
 
 
-def open_rollouts(use_case: UseCase, resources: Any) -> "Rollouts":
+def open_rollouts(use_case: UseCase, stores: RolloutStoresResource) -> "Rollouts":
     from mlops_assets.promotion.promotions import Promotions
     from mlops_assets.promotion.rollouts import Rollouts
 
-    promotions = Promotions(use_case, resources.ledger, resources.deployment(use_case.name), resources.keys)
-    log, shadow_log = resources.prediction_log(use_case), resources.shadow_log(use_case)
-    return Rollouts(promotions, log, shadow_log, resources.warehouse, resources.rollouts)
+    promotions = Promotions(use_case, stores.ledger.open(), stores.deployment.open(use_case.name), stores.signing_keys.open())
+    log, shadow_log = stores.prediction_log.open(use_case), stores.shadow_log.open(use_case)
+    return Rollouts(promotions, log, shadow_log, stores.warehouse.open(), Path(stores.folder))
 
 
 def _said(rollouts: "Rollouts", step: "Step") -> dict[str, Any]:
@@ -86,13 +91,12 @@ def _watch(use_case: UseCase) -> dg.SensorDefinition:
         name=names.job(use_case.name, "rollout"),
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=1,
-        required_resource_keys=NEEDS,
-        description="Advances a rollout, or takes it back at once, as soon as its evidence says so; begins what was approved.",
+        description="Advances a rollout or rolls it back as soon as its evidence decides; starts what was approved.",
     )
-    def rollout(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    def rollout(context: dg.SensorEvaluationContext, rollout_stores: RolloutStoresResource) -> dg.SensorResult | dg.SkipReason:
         from mlops_assets.ports.ledger import Outrun
 
-        rollouts = open_rollouts(use_case, context.resources)
+        rollouts = open_rollouts(use_case, rollout_stores)
         try:
             step = _look(rollouts)
             for _ in range(LOOKS_A_TICK - 1):
@@ -120,16 +124,15 @@ def _mirrored(use_case: UseCase) -> dg.AssetChecksDefinition:
         name=MIRRORED,
         description="MLflow's aliases and stages are those of the ledger.",
         automation_condition=dg.AutomationCondition.on_cron("*/10 * * * *"),
-        required_resource_keys={"ledger", "registry"},
     )
-    def mirrored(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    def mirrored(ledger: LedgerResource, registry: RegistryResource) -> dg.AssetCheckResult:
         from mlops_assets.promotion.mirrors import differences
         from mlops_assets.promotion.standing import standing_of
 
-        records = context.resources.ledger.records(use_case.name)
+        records = ledger.open().records(use_case.name)
         if records and datetime.now(UTC) - datetime.fromisoformat(records[-1].at) < UNMIRRORED_FOR:
             return dg.AssetCheckResult(passed=True, description=f"Record {records[-1].number} is being mirrored.")
-        found = differences(context.resources.registry, standing_of(use_case.name, records))
+        found = differences(registry.open(), standing_of(use_case.name, records))
         message = f"{'; '.join(found)}. Run `mlops ledger mirror {use_case.name}`." if found else "They are the same."
         return dg.AssetCheckResult(passed=not found, severity=dg.AssetCheckSeverity.WARN, description=message)
 
@@ -148,9 +151,9 @@ class RollbackConfig(dg.Config):
 
 
 def _approve(use_case: UseCase) -> dg.JobDefinition:
-    @dg.op(name=names.job(use_case.name, "approve_version"), required_resource_keys=NEEDS)
-    def approve(context: dg.OpExecutionContext, config: ApprovalConfig) -> None:
-        promotions = open_rollouts(use_case, context.resources).promotions
+    @dg.op(name=names.job(use_case.name, "approve_version"))
+    def approve(config: ApprovalConfig, rollout_stores: RolloutStoresResource) -> None:
+        promotions = open_rollouts(use_case, rollout_stores).promotions
         promotions.approve(config.version, why=config.why, by=config.by, at=datetime.now(UTC))
 
     @dg.job(name=names.job(use_case.name, "approve"), description="Lets a blessed version of a high-risk use case answer.")
@@ -163,9 +166,9 @@ def _approve(use_case: UseCase) -> dg.JobDefinition:
 def _roll_back(use_case: UseCase) -> dg.JobDefinition:
     key = dg.AssetKey(names.stage(use_case.name, "rollout"))
 
-    @dg.op(name=names.job(use_case.name, "go_back"), required_resource_keys=NEEDS)
-    def go_back(context: dg.OpExecutionContext, config: RollbackConfig) -> None:
-        promotions = open_rollouts(use_case, context.resources).promotions
+    @dg.op(name=names.job(use_case.name, "go_back"))
+    def go_back(context: dg.OpExecutionContext, config: RollbackConfig, rollout_stores: RolloutStoresResource) -> None:
+        promotions = open_rollouts(use_case, rollout_stores).promotions
         promotions.roll_back(reason=config.reason, by=config.by, at=datetime.now(UTC))
         context.log_event(dg.AssetMaterialization(key, metadata=_in_force(promotions.standing())))
 

@@ -1,8 +1,5 @@
-"""What answers, what it answered and what came true: service, prediction_log (external), predictions, outcomes.
-
-Belongs here: the assets around the live service. Not here: the service itself (serving/, deploy/service.py).
-"""
-# Dagster takes a bare MaterializeResult only; its type argument cannot be said.
+"""The assets around the live service: service, prediction_log (external), predictions, outcomes."""
+# Dagster takes a bare MaterializeResult only; its type argument cannot be written.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
 from datetime import UTC, datetime
@@ -14,11 +11,17 @@ from mlops_assets import names
 from mlops_assets.graph.asset_metadata import asset_metadata, rows_as_table
 from mlops_assets.graph.conditions import LOOK_BACK_CASCADE
 from mlops_assets.graph.tables import DataFrame, LazyFrame
+from mlops_assets.resources import (
+    DeploymentResource,
+    LedgerResource,
+    LiveServicesResource,
+    PredictionLogResource,
+    RegistryResource,
+)
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
     from mlops_assets.ports.live_service import LiveService
-    from mlops_assets.ports.prediction_log import PredictionLog
 
 SERVING_THE_PLAN = "serves_the_plan"
 REPORTED = ("plan", "champion", "challenger", "share", "shadow", "last_load_error")
@@ -39,17 +42,17 @@ def _service(use_case: UseCase) -> dg.AssetsDefinition:
         check_specs=[dg.AssetCheckSpec(SERVING_THE_PLAN, asset=key, description="Every server has taken the newest plan over.")],
         automation_condition=LOOK_BACK_CASCADE,
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=use_case.freshness.service),
-        required_resource_keys={"live_services", "deployment", "registry", "ledger"},
         **asset_metadata(use_case, "service", "bentoml", "mlflow"),
     )
-    def service(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def service(
+        live_services: LiveServicesResource, deployment: DeploymentResource, registry: RegistryResource, ledger: LedgerResource
+    ) -> dg.MaterializeResult:
         from mlops_assets.promotion.mirrors import mirror
         from mlops_assets.promotion.standing import standing_of
 
-        plan = context.resources.deployment(use_case.name).plan()
-        live: list[LiveService] = context.resources.live_services
-        passed, said, served = _taken(live, plan.number if plan else 0)
-        mirror(context.resources.registry, standing_of(use_case.name, context.resources.ledger.records(use_case.name)))
+        plan = deployment.open(use_case.name).plan()
+        passed, said, served = _taken(live_services.open(), plan.number if plan else 0)
+        mirror(registry.open(), standing_of(use_case.name, ledger.open().records(use_case.name)))
         warn = dg.AssetCheckSeverity.WARN
         check = dg.AssetCheckResult(passed=passed, asset_key=key, check_name=SERVING_THE_PLAN, severity=warn, description=said)
         metadata = {"plan": plan.number if plan else 0, "servers": rows_as_table(served)}
@@ -91,12 +94,10 @@ def _predictions(use_case: UseCase) -> dg.AssetsDefinition:
         automation_condition=LOOK_BACK_CASCADE,
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=use_case.freshness.predictions),
         io_manager_key="tables",
-        required_resource_keys={"prediction_log"},
         **asset_metadata(use_case, "predictions", "polars", "deltalake"),
     )
-    def predictions(context: dg.AssetExecutionContext) -> DataFrame:
-        log: PredictionLog = context.resources.prediction_log(use_case)
-        answered, positions = log.read()
+    def predictions(context: dg.AssetExecutionContext, prediction_log: PredictionLogResource) -> DataFrame:
+        answered, positions = prediction_log.open(use_case).read()
         context.add_output_metadata({"segments": len(positions), "read_at": dg.MetadataValue.timestamp(datetime.now(UTC))})
         return answered.unique("prediction_id", keep="first", maintain_order=True)
 

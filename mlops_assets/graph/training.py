@@ -12,14 +12,22 @@ from mlops_assets import names
 from mlops_assets.graph.asset_metadata import asset_metadata, rows_as_table, training_columns
 from mlops_assets.graph.mlflow_run import link_of, tracked_run
 from mlops_assets.graph.tables import DataFrame, LazyFrame
+from mlops_assets.resources import (
+    DeploymentResource,
+    FeatureStoreResource,
+    FolderResource,
+    LedgerResource,
+    RegistryResource,
+    SigningKeysResource,
+    WarehouseResource,
+)
 from mlops_assets.spec.gate import gate_names
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
     from mlops_assets.ports.delta_tables import DeltaTables
     from mlops_assets.ports.deployment import Deployment
-    from mlops_assets.ports.feature_store import FeatureStore
-    from mlops_assets.ports.model_registry import ModelRegistry
+    from mlops_assets.promotion.promotions import Promotions
     from mlops_assets.stages.evaluate_candidate import CandidateEvaluation, ModelVersion
     from mlops_assets.stages.gates.case import Verdict
     from mlops_assets.stages.skew import Parity
@@ -62,13 +70,14 @@ def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
         deps=[names.feature(use_case.name, view.name) for view in use_case.features.views],
         description="Past requests with their features as known at the prediction moment, their label, and their split by time.",
         io_manager_key="tables",
-        required_resource_keys={"feature_store"},
         **asset_metadata(use_case, "training_set", "feast", "polars", "deltalake", made_from="training_set"),
     )
-    def training_set(context: dg.AssetExecutionContext, requests: LazyFrame, truths: LazyFrame) -> DataFrame:
+    def training_set(
+        context: dg.AssetExecutionContext, requests: LazyFrame, truths: LazyFrame, feature_store: FeatureStoreResource
+    ) -> DataFrame:
         from mlops_assets.stages.featurize import label_rows, last_known_day, midnight, split_by_time
 
-        store: FeatureStore = context.resources.feature_store(use_case.features.service)
+        store = feature_store.open(use_case.features.service)
         end = midnight(last_known_day(truths) + timedelta(days=1))
         labelled = split_by_time(label_rows(use_case, requests, truths).collect(), use_case.split, end=end)
         rows = store.historical(labelled).sort("event_timestamp", *use_case.label.key)
@@ -97,26 +106,28 @@ def _candidate(use_case: UseCase) -> dg.AssetsDefinition:
         ins={"training_set": _key(use_case, "training_set")},
         description="A newly trained model version, tracked in MLflow and exported to ONNX, before its evaluation.",
         io_manager_key="values",
-        required_resource_keys={"registry", "warehouse", "environment"},
         **asset_metadata(use_case, "candidate", use_case.trainer.kind.split("_")[0], "mlflow", "onnx", made_from="candidate"),
     )
-    def candidate(context: dg.AssetExecutionContext, training_set: LazyFrame) -> Candidate:
+    def candidate(
+        context: dg.AssetExecutionContext, training_set: LazyFrame, *, registry: RegistryResource, warehouse: WarehouseResource
+    ) -> Candidate:
         from mlops_assets.stages.train_and_track import train_and_track
 
-        rows, registry, made_from = training_set.collect(), context.resources.registry, _made_from(context, use_case)
-        with tracked_run(context, use_case) as run:
-            model = train_and_track(use_case, rows, run=run, registry=registry, made_from=made_from, progress=context.log.info)
+        rows, made_from = training_set.collect(), _made_from(context, warehouse.open(), use_case)
+        with tracked_run(context, use_case, registry) as run:
+            model = train_and_track(
+                use_case, rows, run=run, registry=registry.open(), made_from=made_from, progress=context.log.info
+            )
         about = {"model_version": model.version, "digest": model.digest, "epochs": model.epochs}
         last = {f"last_{name}": value for name, value in model.last.items()}
-        context.add_output_metadata(about | last | {"mlflow_run": link_of(run, context.resources.environment)})
+        context.add_output_metadata(about | last | {"mlflow_run": link_of(run, registry)})
         return Candidate(model.version, model.digest, model.training)
 
     return candidate
 
 
-def _made_from(context: dg.AssetExecutionContext, use_case: UseCase) -> dict[str, str]:
+def _made_from(context: dg.AssetExecutionContext, warehouse: "DeltaTables", use_case: UseCase) -> dict[str, str]:
     """The Dagster run, and the Delta version of every table that the training set was made from."""
-    warehouse: DeltaTables = context.resources.warehouse
     paths = [names.validated(use_case.name, contract.table) for contract in use_case.contracts]
     paths += [names.feature(use_case.name, view.name) for view in use_case.features.views]
     paths += [names.stage(use_case.name, "training_set")]
@@ -137,25 +148,36 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
             for name, gate in zip(gate_names(use_case.gates), use_case.gates, strict=True)
         ],
         io_manager_key="values",
-        required_resource_keys={"registry", "deployment", "reports", "warehouse", "ledger", "keys"},
         **asset_metadata(use_case, "evaluation", "evidently", "onnx", made_from="evaluation"),
     )
-    def evaluation(context: dg.AssetExecutionContext, training_set: LazyFrame, candidate: Candidate) -> Iterator[Any]:
+    def evaluation(
+        context: dg.AssetExecutionContext,
+        training_set: LazyFrame,
+        candidate: Candidate,
+        *,
+        registry: RegistryResource,
+        deployment: DeploymentResource,
+        reports: FolderResource,
+        warehouse: WarehouseResource,
+        ledger: LedgerResource,
+        signing_keys: SigningKeysResource,
+    ) -> Iterator[Any]:
+        from mlops_assets.promotion.promotions import Promotions
         from mlops_assets.stages.evaluate_candidate import ModelVersion, evaluate_candidate
 
-        resources = context.resources
-        onnx = resources.registry.load(names.registered_model(use_case.name), candidate.version)
+        deployed = deployment.open(use_case.name)
+        onnx = registry.open().load(names.registered_model(use_case.name), candidate.version)
         result = evaluate_candidate(
             use_case,
             training_set.collect(),
             ModelVersion(candidate.version, onnx),
-            champion=_champion(resources.deployment(use_case.name)),
+            champion=_champion(deployed),
             training=candidate.training,
-            parity=_parity(use_case, resources.warehouse),
-            folder=resources.reports / use_case.name,
+            parity=_parity(use_case, warehouse.open()),
+            folder=reports.open() / use_case.name,
             seed=SEED,
         )
-        _record_refusal(context, use_case, candidate, result.verdicts)
+        _record_refusal(context, Promotions(use_case, ledger.open(), deployed, signing_keys.open()), candidate, result.verdicts)
         verdicts = tuple(verdict.to_dict() for verdict in result.verdicts)
         yield dg.Output(Judged(result.evaluation.digest, verdicts), metadata=_evaluation_metadata(result))
         yield from (_check(key, verdict) for verdict in result.verdicts)
@@ -197,14 +219,10 @@ def _evaluation_metadata(result: "CandidateEvaluation") -> dict[str, Any]:
 
 
 def _record_refusal(
-    context: dg.AssetExecutionContext, use_case: UseCase, candidate: Candidate, verdicts: "tuple[Verdict, ...]"
+    context: dg.AssetExecutionContext, promotions: "Promotions", candidate: Candidate, verdicts: "tuple[Verdict, ...]"
 ) -> None:
-    from mlops_assets.promotion.promotions import Promotions
-
     failed = [verdict for verdict in verdicts if not verdict.passed]
     if failed:
-        resources = context.resources
-        promotions = Promotions(use_case, resources.ledger, resources.deployment(use_case.name), resources.keys)
         reason = " ".join(verdict.message for verdict in failed)
         evidence = {"model_digest": candidate.digest, "gates": [verdict.to_dict() for verdict in failed]}
         by = f"run {context.run.run_id[:8]}"
@@ -233,23 +251,27 @@ def _blessing(use_case: UseCase) -> dg.AssetsDefinition:
         ins={"candidate": _key(use_case, "candidate"), "evaluation": _key(use_case, "evaluation")},
         description="The signed statement that exactly this candidate passed every gate on exactly this evidence.",
         io_manager_key="values",
-        required_resource_keys={"registry", "keys"},
         **asset_metadata(use_case, "blessing", "ed25519"),
     )
-    def blessing(context: dg.AssetExecutionContext, candidate: Candidate, evaluation: Judged) -> str:
+    def blessing(
+        context: dg.AssetExecutionContext,
+        candidate: Candidate,
+        evaluation: Judged,
+        registry: RegistryResource,
+        signing_keys: SigningKeysResource,
+    ) -> str:
         from mlops_assets.stages.bless import GateVerdict, bless
 
-        registry: ModelRegistry = context.resources.registry
         signed = bless(
             use_case=use_case.name,
-            onnx=registry.load(names.registered_model(use_case.name), candidate.version),
+            onnx=registry.open().load(names.registered_model(use_case.name), candidate.version),
             evaluation_digest=evaluation.evaluation_digest,
             gates=tuple(
                 GateVerdict(v["gate"], v["passed"], v["measured"], v["bound"], v["low"], v["high"]) for v in evaluation.verdicts
             ),
             training=candidate.training,
             blessed_at=_started(context),
-            private_key=context.resources.keys.private(),
+            private_key=signing_keys.open().private(),
         )
         context.add_output_metadata({"model_version": candidate.version, "digest": candidate.digest, "key": signed.key_id})
         return signed.to_json()

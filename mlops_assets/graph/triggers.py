@@ -1,9 +1,7 @@
-"""What starts runs besides the cascade: landed files, the prediction log, and the reasons to train again.
+"""Sensors and schedules of one use case: landed files, the prediction log, and the triggers of a training."""
 
-Belongs here: sensors and schedules of one use case. Not here: the automation conditions (graph/conditions.py).
-"""
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 
@@ -11,12 +9,9 @@ from mlops_assets import names
 from mlops_assets.graph.automation import TICK_SECONDS
 from mlops_assets.graph.dagster_internals import DATA_VERSION, data_versions, newest_check
 from mlops_assets.names import GOOD_ENOUGH, NO_DRIFT
+from mlops_assets.resources import LandingResource, PredictionLogResource
 from mlops_assets.spec.monitor import OnDrift, OnPerformance, OnSchedule
 from mlops_assets.spec.use_case import UseCase
-
-if TYPE_CHECKING:
-    from mlops_assets.ports.landing import Landing
-    from mlops_assets.ports.prediction_log import PredictionLog
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
 # Under steady traffic the monitors run every five minutes, and not one run after the other.
@@ -55,26 +50,29 @@ def _landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
         name=names.job(use_case.name, "landing"),
         default_status=RUNNING,
         minimum_interval_seconds=TICK_SECONDS,
-        required_resource_keys={"landing"},
-        description="Reports every file that has landed or changed; the automation carries it on.",
+        description="Reports every file that has landed or changed; the automation sensor requests the runs.",
     )
-    def landing(context: dg.SensorEvaluationContext) -> Requests:
-        port: Landing = context.resources.landing
-        events = [event for source in use_case.sources for event in _landed(context, port, use_case.name, source.table)]
+    def report(context: dg.SensorEvaluationContext, landing: LandingResource) -> Requests:
+        port = landing.open()
+        events = [
+            event
+            for source in use_case.sources
+            for event in _landed(context.instance, port.digests(use_case.name, source.table), use_case.name, source.table)
+        ]
         if not events:
             return dg.SkipReason("No file has landed or changed since the last report.")
         return dg.SensorResult(asset_events=sorted(events, key=lambda event: event.partition or "")[:MAX_EVENTS])
 
-    return landing
+    return report
 
 
-def _landed(context: dg.SensorEvaluationContext, port: "Landing", use_case: str, table: str) -> list[dg.AssetMaterialization]:
+def _landed(instance: dg.DagsterInstance, digests: Mapping[str, str], use_case: str, table: str) -> list[dg.AssetMaterialization]:
     """Files whose content differs from what was last reported; what was reported is read back, so nothing is lost."""
     key = dg.AssetKey(names.landing(use_case, table))
-    reported = data_versions(context.instance, key)
+    reported = data_versions(instance, key)
     return [
         dg.AssetMaterialization(key, partition=day, tags={DATA_VERSION: digest})
-        for day, digest in sorted(port.digests(use_case, table).items())
+        for day, digest in digests.items()
         if reported.get(day) != digest
     ]
 
@@ -86,12 +84,10 @@ def _log_sensor(use_case: UseCase) -> dg.SensorDefinition:
         name=names.job(use_case.name, "prediction_log"),
         default_status=RUNNING,
         minimum_interval_seconds=TICK_SECONDS,
-        required_resource_keys={"prediction_log"},
         description="Reports that the service has answered more requests, at its next pause or after five minutes without one.",
     )
-    def prediction_log(context: dg.SensorEvaluationContext) -> Requests:
-        log: PredictionLog = context.resources.prediction_log(use_case)
-        written = sum(segment.bytes for segment in log.segments())
+    def report(context: dg.SensorEvaluationContext, prediction_log: PredictionLogResource) -> Requests:
+        written = sum(segment.bytes for segment in prediction_log.open(use_case).segments())
         reported, seen, waited = map(int, (context.cursor or "0 0 0").split())
         if written == reported:
             return dg.SkipReason("No request has been answered since the last report.")
@@ -101,7 +97,7 @@ def _log_sensor(use_case: UseCase) -> dg.SensorDefinition:
         event = dg.AssetMaterialization(key, metadata={"bytes": written}, tags={DATA_VERSION: str(written)})
         return dg.SensorResult(asset_events=[event], cursor=f"{written} {written} 0")
 
-    return prediction_log
+    return report
 
 
 def _first_model(use_case: UseCase, training: Any) -> dg.SensorDefinition:

@@ -1,7 +1,7 @@
 """Parity of features: what the answers used beside what the feature tables give for the same rows and moments.
 
 Belongs here: the comparison, its evidence as a table, and the bounded sample that it is made on. Not here: the log and the
-recomputation (graph/watch_skew.py), and the bounds' verdicts (graph/watch_skew.py, judge.py).
+recomputation (monitor_skew.py), and the bounds' verdicts (monitor_skew.py, judge.py).
 """
 
 from collections.abc import Sequence

@@ -13,10 +13,9 @@ import pytest
 
 from mlops_assets import names
 from mlops_assets.definitions import defs
-from mlops_assets.ports.home import Home
+from mlops_assets.ports.home import PROJECT, Home
 from mlops_assets.ports.landing import Landing
 from mlops_assets.ports.processes import Child, free_port, running
-from mlops_assets.resources import PROJECT
 from mlops_assets.use_cases.airline import deliveries, package_folder
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

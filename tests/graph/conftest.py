@@ -14,9 +14,9 @@ from mlops_assets import names
 from mlops_assets.graph.compile import build_use_case
 from mlops_assets.graph.tables import build_io_managers
 from mlops_assets.ports.delta_tables import DeltaTables
-from mlops_assets.ports.home import read_environment
+from mlops_assets.ports.home import PROJECT, read_environment
 from mlops_assets.ports.landing import Landing
-from mlops_assets.resources import PROJECT, build_resources
+from mlops_assets.resources import build_resources
 from mlops_assets.use_cases.airline import deliveries, package_folder
 from mlops_assets.use_cases.flight_delay import USE_CASE
 

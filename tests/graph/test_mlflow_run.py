@@ -13,6 +13,7 @@ from mlops_assets import names
 from mlops_assets.graph.mlflow_run import link_of, tracked_run
 from mlops_assets.ports.home import Environment, read_environment
 from mlops_assets.ports.model_registry import ModelRegistry
+from mlops_assets.resources import RegistryResource, build_resources
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.ports.mlflow_runs import new_run
 
@@ -22,7 +23,7 @@ PAGES = {"MLOPS_DAGSTER_URL": "http://dagster:3001/", "MLOPS_MLFLOW_URL": "http:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    return read_environment({"MLOPS_HOME": "home", **PAGES}, tmp_path_factory.mktemp("project"))
+    return read_environment({"MLOPS_HOME": str(tmp_path_factory.mktemp("home")), **PAGES})
 
 
 @pytest.fixture(scope="module")
@@ -42,19 +43,15 @@ def trained(
     """One Dagster run of an asset that logs a metric, fails once with each problem and is retried."""
     ahead = [*problems]
 
-    @dg.asset(
-        key=names.stage(USE_CASE.name, "candidate"),
-        required_resource_keys={"registry", "environment"},
-        retry_policy=dg.RetryPolicy(max_retries=1),
-    )
-    def candidate(context: dg.AssetExecutionContext) -> None:
-        with tracked_run(context, USE_CASE) as run:
-            context.add_output_metadata({"mlflow_run": link_of(run, environment)})
+    @dg.asset(key=names.stage(USE_CASE.name, "candidate"), retry_policy=dg.RetryPolicy(max_retries=1))
+    def candidate(context: dg.AssetExecutionContext, registry: RegistryResource) -> None:
+        with tracked_run(context, USE_CASE, registry) as run:
+            context.add_output_metadata({"mlflow_run": link_of(run, registry)})
             run.log_metrics({"loss": 0.5})
             if ahead:
                 raise ahead.pop(0)
 
-    resources: dict[str, Any] = {"registry": registry, "environment": environment}
+    resources: dict[str, Any] = {"registry": build_resources(environment)["registry"]}
     result = dg.materialize([candidate], instance=instance, resources=resources, raise_on_error=False)
     (run,) = registry.client.search_runs([registry.experiment(EXPERIMENT)], f"tags.dagster_run_id = '{result.run_id}'")
     assert mlflow.active_run() is None

@@ -14,9 +14,9 @@ from mlops_assets.graph.compile import build_use_case
 from mlops_assets.graph.tables import build_io_managers
 from mlops_assets.names import SAME_FEATURES
 from mlops_assets.ports.feature_store import FeatureStore
-from mlops_assets.ports.home import Environment, read_environment
+from mlops_assets.ports.home import PROJECT, Environment, read_environment
 from mlops_assets.ports.prediction_log import PredictionLog
-from mlops_assets.resources import PROJECT, build_resources
+from mlops_assets.resources import build_resources
 from mlops_assets.spec.feature import TimeSplit
 from mlops_assets.spec.gate import NoSkew
 from mlops_assets.spec.training import HistGradientBoosting

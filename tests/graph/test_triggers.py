@@ -1,6 +1,5 @@
 """The sensors that look outside: one report for a delivery, and one for a burst of answers."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from mlops_assets import names
 from mlops_assets.graph.triggers import TICKS_TO_A_PAUSE, build_triggers
 from mlops_assets.ports.landing import Landing
-from mlops_assets.ports.prediction_log import PredictionLog
+from mlops_assets.resources import LandingResource, PredictionLogResource
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
 SENSORS = {sensor.name: sensor for sensor in build_triggers(USE_CASE)["sensors"]}
@@ -22,7 +21,7 @@ class Log:
     def __init__(self, folder: Path) -> None:
         self.file = folder / USE_CASE.name / "000001.jsonl"
         self.file.parent.mkdir()
-        self.resources = {"prediction_log": partial(PredictionLog, folder)}
+        self.resources = {"prediction_log": PredictionLogResource(folder=str(folder))}
         self.cursor: str | None = None
 
     def answer(self) -> None:
@@ -68,7 +67,7 @@ def test_every_landed_file_is_reported_once_and_again_when_it_changes(tmp_path: 
         landing.put(USE_CASE.name, each.table, day=each.day, rows=each.rows)
 
     def reported(instance: dg.DagsterInstance) -> int:
-        with dg.build_sensor_context(instance=instance, resources={"landing": landing}) as context:
+        with dg.build_sensor_context(instance=instance, resources={"landing": LandingResource(folder=str(tmp_path))}) as context:
             evaluated = SENSORS["flight_delay_landing"].evaluate_tick(context)
         for event in evaluated.asset_events:  # as the daemon does
             instance.report_runless_asset_event(event)

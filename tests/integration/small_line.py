@@ -12,8 +12,8 @@ import dagster as dg
 from mlops_assets import names
 from mlops_assets.graph.compile import build_use_case
 from mlops_assets.graph.tables import build_io_managers
-from mlops_assets.ports.home import read_environment
-from mlops_assets.resources import PROJECT, build_resources
+from mlops_assets.ports.home import PROJECT, read_environment
+from mlops_assets.resources import build_resources
 from mlops_assets.spec.feature import TimeSplit
 from mlops_assets.spec.gate import Floor
 from mlops_assets.spec.training import HistGradientBoosting

@@ -25,14 +25,14 @@ from mlops_assets.graph.compile import build_use_case
 from mlops_assets.graph.tables import build_io_managers
 from mlops_assets.ports.delta_tables import DeltaTables
 from mlops_assets.ports.deployment import Deployment
-from mlops_assets.ports.home import Home, read_environment
+from mlops_assets.ports.home import PROJECT, Home, read_environment
 from mlops_assets.ports.landing import Landing
 from mlops_assets.ports.ledger import Ledger
 from mlops_assets.ports.model_registry import ModelRegistry
 from mlops_assets.ports.prediction_log import PredictionLog
 from mlops_assets.ports.signing_keys import SigningKeys
 from mlops_assets.promotion.promotions import Promotions
-from mlops_assets.resources import PROJECT, build_resources
+from mlops_assets.resources import build_resources
 from mlops_assets.serving.factory import open_service
 from mlops_assets.serving.web import ApiApp
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, Search
@@ -81,7 +81,7 @@ class Line:
 
     @property
     def ledger(self) -> Ledger:
-        return Ledger(read_environment(self.variables, PROJECT).ledger_url)
+        return Ledger(read_environment(self.variables).ledger_url)
 
     @property
     def log(self) -> PredictionLog:
@@ -102,7 +102,7 @@ class Line:
             Landing(self.home.landing).put(SMALL.name, each.table, day=each.day, rows=each.rows)
         between = build_io_managers(str(self.home.tables), str(self.home.root / "values"))
         shared = dg.Definitions(
-            resources={**build_resources(read_environment(self.variables, PROJECT)), **between}, executor=dg.in_process_executor
+            resources={**build_resources(read_environment(self.variables)), **between}, executor=dg.in_process_executor
         )
         job = dg.Definitions.merge(shared, build_use_case(SMALL)).resolve_implicit_global_asset_job_def()
         days = {"dagster/asset_partition_range_start": FIRST.isoformat(), "dagster/asset_partition_range_end": LAST.isoformat()}

@@ -18,7 +18,7 @@ from mlops_assets.ports.prediction_log import AlteredLine, PredictionLog
 from mlops_assets.provenance.logged import features_of_views
 from mlops_assets.provenance.pages import replay_page
 from mlops_assets.provenance.replay import Replayed, replay
-from mlops_assets.resources import TABLES, chosen_environment
+from mlops_assets.resources import build_resources, chosen_environment
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.terminal import as_text
 from tests.integration.small_line import SMALL
@@ -43,7 +43,7 @@ def again(line: Line, run: Any) -> Callable[..., Replayed]:
             deployment=line.deployment,
             keys=line.keys,
             views=features_of_views(use_case, line.tables),
-            open_store=TABLES["test"]["feature_store"](replace(environment, home=Home(home)) if home else environment),
+            open_store=build_resources(replace(environment, home=Home(home)) if home else environment)["feature_store"].open,
         )
 
     return replayed

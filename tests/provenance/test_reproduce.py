@@ -19,11 +19,11 @@ from sklearn.metrics import roc_auc_score
 
 from mlops_assets import names
 from mlops_assets.ports.delta_tables import DeltaTables, VersionGone
+from mlops_assets.ports.home import PROJECT
 from mlops_assets.ports.ledger import Ledger
 from mlops_assets.ports.model_registry import ModelAltered, NotRegistered
 from mlops_assets.provenance.pages import reproduce_page
 from mlops_assets.provenance.reproduce import OtherRows, Reproduced, reproduce
-from mlops_assets.resources import PROJECT
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.stages import train_boosting
 from mlops_assets.stages.score import OnnxModel
