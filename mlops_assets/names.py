@@ -63,6 +63,10 @@ def job(use_case: str, purpose: str) -> str:
     return f"{use_case}_{purpose}"
 
 
+# Columns that the platform reads or writes.
+EVENT_TIMESTAMP = "event_timestamp"  # the prediction moment of a row; of a feature, when its values became known
+KNOWN_AT = "known_at"  # when the label became known
+PREDICTION_ID = "prediction_id"
 FEAST_PROJECT = "mlops_assets"
 CHAMPION, CHALLENGER = "champion", "challenger"
 # Checks that a sensor acts on.

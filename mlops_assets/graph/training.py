@@ -80,7 +80,7 @@ def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
         store = feature_store.open(use_case.features.service)
         end = midnight(last_known_day(truths) + timedelta(days=1))
         labelled = split_by_time(label_rows(use_case, requests, truths).collect(), use_case.split, end=end)
-        rows = store.historical(labelled).sort("event_timestamp", *use_case.label.key)
+        rows = store.historical(labelled).sort(names.EVENT_TIMESTAMP, *use_case.label.key)
         context.add_output_metadata({**_counts(rows, use_case.label.name), **training_columns(use_case)})
         return rows
 
@@ -93,8 +93,8 @@ def _counts(rows: DataFrame, label: str) -> dict[str, Any]:
     by_split = rows.group_by("split").agg(
         rows=pl.len(),
         label_rate=pl.col(label).mean(),
-        first=pl.col("event_timestamp").min(),
-        last=pl.col("event_timestamp").max(),
+        first=pl.col(names.EVENT_TIMESTAMP).min(),
+        last=pl.col(names.EVENT_TIMESTAMP).max(),
     )
     label_rate = rows.select(pl.col(label).cast(pl.Float64).mean()).item()
     return {"splits": rows_as_table(by_split.sort("first").to_dicts()), "label_rate": label_rate or 0.0}

@@ -34,7 +34,7 @@ class Skew(Word):
 
     Numbers agree within max(`relative` of the larger, `absolute`): rolling sums end otherwise in their last digits when
     more days are filled at once, and a model reads 32 bits. The check fails when more than `max_mismatch_rate` of at least
-    `min_rows` answers used any feature that is recomputed otherwise. At most `max_rows` of them are recomputed.
+    `min_rows` answers used any feature that is recomputed differently. At most `max_rows` of them are recomputed.
     """
 
     window: timedelta = timedelta(days=30)

@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 
+from mlops_assets.names import EVENT_TIMESTAMP
 from mlops_assets.stages.metrics import METRICS, Array, Comparison, Interval, Ranked, calibration, compare, interval, measure
 
 Score = Callable[[pl.DataFrame], Array]
@@ -102,7 +103,7 @@ def evaluate(
     if rows.is_empty():
         raise ValueError(f"evaluate · the test split of candidate {candidate} has no rows. Widen split.test or land more days.")
     truth = rows[label].cast(pl.Int8).to_numpy()
-    moments = rows["event_timestamp"]
+    moments = rows[EVENT_TIMESTAMP]
     return Evaluation(
         candidate=candidate,
         rows=len(rows),

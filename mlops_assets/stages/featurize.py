@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 
+from mlops_assets.names import EVENT_TIMESTAMP, KNOWN_AT
 from mlops_assets.spec.feature import FeatureView, Tables, TimeSplit
 from mlops_assets.spec.use_case import UseCase
 
@@ -22,12 +23,12 @@ def fill_view(view: FeatureView, tables: Tables, *, first: date, last: date) -> 
     Raises IllegalFeatures when the transform's columns lack the entity or the timestamp.
     """
     rows: pl.LazyFrame = view.transform(tables, midnight(first), midnight(last + timedelta(days=1)))
-    missing = [name for name in (*view.entity, "event_timestamp") if name not in rows.collect_schema().names()]
+    missing = [name for name in (*view.entity, EVENT_TIMESTAMP) if name not in rows.collect_schema().names()]
     if missing:
         raise IllegalFeatures(
             f"view {view.name} · its transform returned {rows.collect_schema().names()}, without {missing}. Add these columns."
         )
-    return rows.with_columns(day=pl.col("event_timestamp").dt.date()).sort(*view.entity, "event_timestamp")
+    return rows.with_columns(day=pl.col(EVENT_TIMESTAMP).dt.date()).sort(*view.entity, EVENT_TIMESTAMP)
 
 
 def label_rows(use_case: UseCase, requests: pl.LazyFrame, truths: pl.LazyFrame) -> pl.LazyFrame:
@@ -35,7 +36,7 @@ def label_rows(use_case: UseCase, requests: pl.LazyFrame, truths: pl.LazyFrame) 
     columns = list(use_case.features.request)
     rows: pl.LazyFrame = use_case.features.entity_rows(requests.select(columns))
     labels: pl.LazyFrame = use_case.label.transform(truths)
-    return rows.join(labels, on=list(use_case.label.key), how="inner").sort("event_timestamp", *use_case.label.key)
+    return rows.join(labels, on=list(use_case.label.key), how="inner").sort(EVENT_TIMESTAMP, *use_case.label.key)
 
 
 def split_by_time(rows: pl.DataFrame, split: TimeSplit, *, end: datetime) -> pl.DataFrame:
@@ -45,8 +46,8 @@ def split_by_time(rows: pl.DataFrame, split: TimeSplit, *, end: datetime) -> pl.
     """
     test_start = end - split.test
     validation_start = test_start - split.validation
-    moment, known = pl.col("event_timestamp"), pl.col("known_at")
-    earliest = rows["event_timestamp"].min() if split.max_train is None else validation_start - split.max_train
+    moment, known = pl.col(EVENT_TIMESTAMP), pl.col(KNOWN_AT)
+    earliest = rows[EVENT_TIMESTAMP].min() if split.max_train is None else validation_start - split.max_train
     part = (
         pl.when((moment >= test_start) & (moment < end)).then(pl.lit("test"))
         .when((moment >= validation_start) & (moment < test_start) & (known < test_start)).then(pl.lit("validation"))

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from mlops_assets.names import EVENT_TIMESTAMP, KNOWN_AT
 from mlops_assets.spec.training import HistGradientBoosting
 from mlops_assets.stages.fitted import TEST, TRAIN, VALIDATION
 from mlops_assets.stages.metrics import Array, compare, interval, measure
 from mlops_assets.stages.signature import Signature
 
-MOMENT, KNOWN_AT = "event_timestamp", "known_at"
 FOLDS = 5
 PRIOR_ROWS = 50  # of the overall rate are mixed into that of a value, so that a rare value says little
 FEWEST = 30  # rows of each class, below which an input parts them by luck: 2 and 2 rows do so one time in three
@@ -158,9 +158,9 @@ def newer_features(rows: pl.DataFrame) -> NewerFeatures:
     The row's own `event_timestamp` is the prediction's moment, as of which features are joined, and `known_at` (where the
     rows have it) that of the label. A label known before its prediction may have been in any feature.
     """
-    features = tuple(name for name in rows.columns if name.endswith("_timestamp") and name != MOMENT)
+    features = tuple(name for name in rows.columns if name.endswith("_timestamp") and name != EVENT_TIMESTAMP)
     known = [KNOWN_AT] if KNOWN_AT in rows.columns else []
-    newer = [pl.col(name) > pl.min_horizontal(MOMENT, *known) for name in features]
-    newer += [pl.col(MOMENT) > pl.col(name) for name in known]
+    newer = [pl.col(name) > pl.min_horizontal(EVENT_TIMESTAMP, *known) for name in features]
+    newer += [pl.col(EVENT_TIMESTAMP) > pl.col(name) for name in known]
     hit = rows.select(pl.any_horizontal(pl.lit(False), *newer).fill_null(False)).to_series()
     return NewerFeatures(float(hit.to_numpy().mean()) if newer else 0.0, len(rows), features)

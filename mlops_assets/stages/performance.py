@@ -6,11 +6,11 @@ from typing import Any, Literal, cast
 
 import polars as pl
 
+from mlops_assets.names import EVENT_TIMESTAMP
 from mlops_assets.stages.evaluate import plain
 from mlops_assets.stages.metrics import METRICS, Interval, interval, measure
 
 Period = Literal["day", "month"]
-MOMENT = "event_timestamp"
 ALL_VERSIONS = "all"
 REALISED = ("auc", "brier", "ece")
 SCHEMA: dict[str, Any] = {
@@ -45,7 +45,7 @@ def realised(outcomes: pl.DataFrame, *, by: Period, label: str, probability: str
     `period` is the first day of the period of event_timestamp (UTC). Metrics are null under `min_rows` rows and where
     undefined (auc of one class). Rows without label or probability are left out.
     """
-    period = pl.col(MOMENT).dt.truncate("1d" if by == "day" else "1mo").dt.date()
+    period = pl.col(EVENT_TIMESTAMP).dt.truncate("1d" if by == "day" else "1mo").dt.date()
     known = _known(outcomes, label, probability).with_columns(pl.col("model_version").cast(pl.String), period=period)
     groups = pl.concat([known, known.with_columns(model_version=pl.lit(ALL_VERSIONS))]).group_by("period", "model_version")
     rows = [
@@ -73,7 +73,7 @@ def window_metrics(
     outcomes: pl.DataFrame, *, end: datetime, window: timedelta, label: str, probability: str, min_rows: int, seed: int
 ) -> WindowMetrics:
     """Every metric with its interval over the `window` that ends with `end` (exclusive)."""
-    inside = pl.col(MOMENT).is_between(end - window, end, closed="left")
+    inside = pl.col(EVENT_TIMESTAMP).is_between(end - window, end, closed="left")
     rows = _known(outcomes, label, probability).filter(inside)
     truth, scores = rows[label].cast(pl.Int8).to_numpy(), rows[probability].to_numpy()
     return WindowMetrics(

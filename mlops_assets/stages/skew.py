@@ -1,8 +1,4 @@
-"""Parity of features: what the answers used beside what the feature tables give for the same rows and moments.
-
-Belongs here: the comparison, its evidence as a table, and the bounded sample that it is made on. Not here: the log and the
-recomputation (monitor_skew.py), and the bounds' verdicts (monitor_skew.py, judge.py).
-"""
+"""Training/serving skew: the features that answers used, compared with those recomputed from the tables for the same rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,22 +7,25 @@ from typing import Any, Self, cast
 
 import polars as pl
 
-KEY, MOMENT = "prediction_id", "event_timestamp"
+from mlops_assets.names import EVENT_TIMESTAMP, PREDICTION_ID
+
+KEY, MOMENT = PREDICTION_ID, EVENT_TIMESTAMP
 MAX_EXAMPLES = 5
 SERVED, RECOMPUTED, DIFFERS = "served", "recomputed", "differs"
-EVIDENCE = pl.Schema(
-    {
-        "feature": pl.String(),
-        "mismatches": pl.Int64(),
-        "largest_difference": pl.Float64(),
-        "missing_served": pl.Int64(),
-        "missing_recomputed": pl.Int64(),
-        "rows": pl.Int64(),
-        "differing_rows": pl.Int64(),
-        "since": pl.Datetime("us", "UTC"),
-        "until": pl.Datetime("us", "UTC"),
-    }
-)
+PER_FEATURE = {
+    "feature": pl.String(),
+    "mismatches": pl.Int64(),
+    "largest_difference": pl.Float64(),
+    "missing_served": pl.Int64(),
+    "missing_recomputed": pl.Int64(),
+}
+PER_TABLE = {
+    "rows": pl.Int64(),
+    "differing_rows": pl.Int64(),
+    "since": pl.Datetime("us", "UTC"),
+    "until": pl.Datetime("us", "UTC"),
+}
+EVIDENCE = pl.Schema(PER_FEATURE | PER_TABLE)
 
 
 class NotTheSameRows(ValueError):
@@ -53,7 +52,7 @@ class FeatureSkew:
 class Parity:
     """The comparison of `rows` answers with prediction moments from `since` to `until` (None without rows).
 
-    `differing_rows` is how many of them used at least one feature that is recomputed otherwise.
+    `differing_rows` counts the answers that used at least one feature which is recomputed differently.
     """
 
     rows: int
@@ -64,13 +63,13 @@ class Parity:
 
     @property
     def mismatch_rate(self) -> float:
-        """Share of answers with any mismatch: never below the rate of a single feature, so that none is diluted."""
+        """Share of answers with any mismatch: never below the rate of a single feature, so that no feature is averaged away."""
         return self.differing_rows / self.rows if self.rows else 0.0
 
     @property
     def mismatched(self) -> list[FeatureSkew]:
         """The features with a mismatch, the worst first."""
-        return sorted((each for each in self.features if each.mismatches), key=lambda each: -each.mismatches)
+        return sorted((feature for feature in self.features if feature.mismatches), key=lambda feature: -feature.mismatches)
 
     def rate(self, feature: FeatureSkew) -> float:
         return feature.mismatches / self.rows if self.rows else 0.0
@@ -79,9 +78,9 @@ class Parity:
         """The mismatch rate against its bound, over which answers, and the worst features."""
         side = "within" if self.mismatch_rate <= max_mismatch_rate else "above"
         answers = f"{self.rows:,} answers from {self.since:%Y-%m-%d} to {self.until:%Y-%m-%d}"
-        said = f"{self.mismatch_rate:.2%} of {answers} used features now recomputed otherwise, {side} {max_mismatch_rate:.2%}"
-        worst = ", ".join(f"{each.feature} ({self.rate(each):.2%})" for each in self.mismatched[:4])
-        return f"{said}: {worst}." if worst else f"{said}."
+        rate = f"{self.mismatch_rate:.2%} of {answers} used features now recomputed differently, {side} {max_mismatch_rate:.2%}"
+        worst = ", ".join(f"{feature.feature} ({self.rate(feature):.2%})" for feature in self.mismatched[:4])
+        return f"{rate}: {worst}." if worst else f"{rate}."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able evidence: how many answers of which window, and which features."""
@@ -90,30 +89,27 @@ class Parity:
             "differing_rows": self.differing_rows,
             "since": str(self.since),
             "until": str(self.until),
-            "mismatch_rates": {each.feature: self.rate(each) for each in self.mismatched},
+            "mismatch_rates": {feature.feature: self.rate(feature) for feature in self.mismatched},
         }
 
     def to_table(self) -> pl.DataFrame:
-        """One row per feature, without examples; what holds for all of them stands on each."""
-        whole = {"rows": self.rows, "differing_rows": self.differing_rows, "since": self.since, "until": self.until}
-        rows = [{**vars(each), **whole} for each in self.features]
-        return pl.DataFrame([{name: row[name] for name in EVIDENCE} for row in rows], schema=EVIDENCE)
+        """One row per feature, without examples; the counts of the whole comparison repeat on every row."""
+        rows = [{name: (vars(self) | vars(feature))[name] for name in EVIDENCE} for feature in self.features]
+        return pl.DataFrame(rows, schema=EVIDENCE)
 
     @classmethod
     def from_table(cls, table: pl.DataFrame) -> Self:
-        """What `to_table` was made from; a table without rows is a comparison of nothing."""
+        """The inverse of `to_table`; a table without rows is a comparison of nothing."""
         if table.is_empty():
             return cls(0, 0, None, None, ())
-        first, names = table.row(0, named=True), ("feature", "mismatches", "largest_difference", "missing_served")
-        features = table.select(*names, "missing_recomputed").iter_rows(named=True)
-        whole = {name: first[name] for name in ("rows", "differing_rows", "since", "until")}
-        return cls(**whole, features=tuple(FeatureSkew(**row) for row in features))
+        features = table.select(PER_FEATURE.keys()).iter_rows(named=True)
+        return cls(**table.select(PER_TABLE.keys()).row(0, named=True), features=tuple(FeatureSkew(**row) for row in features))
 
 
 def sample_answers(answers: pl.DataFrame, *, max_rows: int, seed: int) -> pl.DataFrame:
-    """At most `max_rows` answers, in the order of their moments: those whose id hashes lowest.
+    """The `max_rows` answers whose id hashes lowest, in the order of their moments.
 
-    Whether an answer is among them depends on its id and not on its place, so that a log which grows keeps its sample.
+    The choice depends on ids and not on positions, so that a log which grows keeps its sample.
     """
     if len(answers) > max_rows:
         answers = answers.sort(pl.col(KEY).hash(seed)).head(max_rows)
@@ -133,7 +129,7 @@ def compare_features(
 
     Numbers agree when |a - b| <= max(relative * max(|a|, |b|), absolute); missing (null or NaN) agrees with missing.
     """
-    _demand(served, recomputed, features)
+    _require_same_rows(served, recomputed, features)
     pairs = [_pair(served, recomputed, name, relative=relative, absolute=absolute) for name in features]
     differing = pl.DataFrame([pair[DIFFERS].alias(str(at)) for at, pair in enumerate(pairs)])
     return Parity(
@@ -145,11 +141,11 @@ def compare_features(
     )
 
 
-def _demand(served: pl.DataFrame, recomputed: pl.DataFrame, features: Sequence[str]) -> None:
+def _require_same_rows(served: pl.DataFrame, recomputed: pl.DataFrame, features: Sequence[str]) -> None:
     for side, frame in ((SERVED, served), (RECOMPUTED, recomputed)):
         if missing := [name for name in (KEY, *features) if name not in frame.columns]:
-            found = ", ".join(frame.columns)
-            raise NotTheSameRows(f"skew · the {side} frame lacks {', '.join(missing)}; it has {found}. Add them.")
+            columns = ", ".join(frame.columns)
+            raise NotTheSameRows(f"skew · the {side} frame lacks {', '.join(missing)}; it has {columns}. Add them.")
     if not served[KEY].equals(recomputed[KEY]):
         raise NotTheSameRows(
             f"skew · {len(served)} served and {len(recomputed)} recomputed rows; legal: the same {KEY}s in the same order. "
@@ -160,7 +156,7 @@ def _demand(served: pl.DataFrame, recomputed: pl.DataFrame, features: Sequence[s
 def _pair(served: pl.DataFrame, recomputed: pl.DataFrame, name: str, *, relative: float, absolute: float) -> pl.DataFrame:
     """Key, both values in one type, and whether they differ."""
     one, two = served[name], recomputed[name]
-    numeric = all(_is_number(each.dtype) for each in (one, two))
+    numeric = _is_number(one.dtype) and _is_number(two.dtype)
     pair = pl.DataFrame({KEY: served[KEY], SERVED: _plain(one, numeric), RECOMPUTED: _plain(two, numeric)})
     a, b = pl.col(SERVED), pl.col(RECOMPUTED)
     agrees = a == b
@@ -186,14 +182,14 @@ def _skew(name: str, pair: pl.DataFrame, max_examples: int) -> FeatureSkew:
     return FeatureSkew(
         feature=name,
         mismatches=len(wrong),
-        largest_difference=_largest(pair) if served.dtype.is_float() else None,
+        largest_difference=_largest_difference(pair) if served.dtype.is_float() else None,
         missing_served=int((served.is_null() & recomputed.is_not_null()).sum()),
         missing_recomputed=int((served.is_not_null() & recomputed.is_null()).sum()),
         examples=tuple(wrong.select(KEY, SERVED, RECOMPUTED).head(max_examples).to_dicts()),
     )
 
 
-def _largest(pair: pl.DataFrame) -> float | None:
+def _largest_difference(pair: pl.DataFrame) -> float | None:
     a, b = pl.col(SERVED), pl.col(RECOMPUTED)
-    # Two equal infinities differ by nothing, and not by NaN.
+    # The difference of two equal infinities is 0 here, not NaN.
     return pair.select(pl.when(a == b).then(0.0).otherwise((a - b).abs()).max()).item()

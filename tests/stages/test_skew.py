@@ -94,7 +94,7 @@ def test_the_rate_of_answers_is_not_diluted_by_features_that_agree() -> None:
     assert [each.feature for each in found.mismatched] == ["temp"]
     assert found.features[0].examples == ({"prediction_id": "p1", "served": 2.0, "recomputed": 2.5},)
     assert found.sentence(0.001) == (
-        "25.00% of 4 answers from 2013-06-01 to 2013-06-01 used features now recomputed otherwise, above 0.10%: temp (25.00%)."
+        "25.00% of 4 answers from 2013-06-01 to 2013-06-01 used features now recomputed differently, above 0.10%: temp (25.00%)."
     )
 
 
