@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # The daemon evaluates every five seconds; while a challenger serves, a tick lasts until the next one.
 LOOKS_A_TICK, LOOK_EVERY_S = 5, 1.0
-SHOWN_OF_A_TEST = ("test", "breached", "evidence", "needed", "said")  # the ledger keeps the rest
+SHOWN_OF_A_TEST = ("test", "breached", "evidence", "needed", "message")  # the ledger keeps the rest
 MIRRORED = "mlflow_shows_what_the_ledger_says"
 UNMIRRORED_FOR = timedelta(minutes=2)  # the asset `service` mirrors a new record, at most a tick and a run later
 

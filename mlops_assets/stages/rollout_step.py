@@ -1,8 +1,4 @@
-"""From the evidence of a rollout to its next step: advance, finish, hold or roll back, and why.
-
-Belongs here: the decision and its words, for the person on call. Not here: the evidence (rollout_evidence.py) and carrying
-a decision out.
-"""
+"""From the evidence of a rollout to its next step: advance, finish, hold or roll back, and why."""
 
 import math
 from dataclasses import dataclass
@@ -15,14 +11,14 @@ from mlops_assets.spec.rollout import Canary, Rollback
 from mlops_assets.stages.rollout_evidence import RolloutState, Test, margins
 from mlops_assets.stages.sequential import needed
 
-MOST_NATS = 700.0  # e to this is about the largest double
+MAX_NATS = 700.0  # e to this is about the largest double
 
 
 @dataclass(frozen=True)
 class Finding:
     """One declared test. `challenger` and `champion` are means over `challenger_rows` and `champion_rows` of this step (None
-    without rows), in the units of `said`; `evidence` (odds against a challenger that keeps within the declared margin, over
-    the whole rollout, at their highest) is a breach from `needed` on.
+    without rows), in the units of `message`. `evidence` is the highest odds, over the whole rollout, against a challenger
+    within the declared margin; from `needed` on it is a breach.
     """
 
     test: Test
@@ -32,7 +28,7 @@ class Finding:
     champion_rows: int
     evidence: float
     needed: float
-    said: str
+    message: str
 
     @property
     def breached(self) -> bool:
@@ -45,7 +41,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do now, the challenger's `share` from then on, and why in one sentence or two."""
+    """What to do now, the challenger's `share` from then on, and why in one or two sentences."""
 
     kind: Literal["advance", "finish", "hold", "roll_back"]
     share: float
@@ -54,31 +50,27 @@ class Decision:
 
 
 def decide(canary: Canary, state: RolloutState, *, now: datetime) -> Decision:
-    """What follows from what is known. A breach comes first; then a step that has all it needs; then the end of patience."""
+    """A breach comes first; then a step that has all it needs; then the end of `give_up_after`."""
     findings = tuple(_finding(canary.rollback, state, test) for test in margins(canary.rollback))
-    breaches = [found for found in findings if found.breached]
-    where, waiting = _where(state.share), _waiting(canary, state, now)
+    breaches = [finding for finding in findings if finding.breached]
+    where, waiting = f"at {state.share:.4g} of the traffic" if state.share else "in the shadow", _waiting(canary, state, now)
     if breaches:
-        said = " ".join(f"{each.said} Evidence {each.evidence:.3g} to 1, {each.needed:.3g} needed." for each in breaches)
-        return Decision("roll_back", 0.0, f"Rolled back {where}: {said}", findings)
+        reasons = (f"{one.message} Evidence {one.evidence:.3g} to 1, {one.needed:.3g} needed." for one in breaches)
+        return Decision("roll_back", 0.0, f"Rolled back {where}: {' '.join(reasons)}", findings)
     if not waiting:
-        share = min(each for each in canary.shares if each > state.share)
-        nothing = f"Nothing speaks against the challenger after {state.answers:,} requests {where}"
+        share = min(share for share in canary.shares if share > state.share)
+        harmless = f"No evidence against the challenger after {state.answers:,} requests {where}"
         if share < 1:
-            return Decision("advance", share, f"{nothing}: on to {share:.4g} of the traffic.", findings)
-        return Decision("finish", share, f"{nothing}: it answers everybody.", findings)
+            return Decision("advance", share, f"{harmless}: on to {share:.4g} of the traffic.", findings)
+        return Decision("finish", share, f"{harmless}: it serves all traffic.", findings)
     if now - state.began >= canary.give_up_after:
-        said = f"nothing was proven against the challenger, but it is still short of {waiting} after {now - state.began}"
-        return Decision("roll_back", 0.0, f"Given up {where}: {said}. Start again when there is more traffic.", findings)
+        reason = f"no evidence against the challenger, but it is still short of {waiting} after {now - state.began}"
+        return Decision("roll_back", 0.0, f"Given up {where}: {reason}. Start again when there is more traffic.", findings)
     return Decision("hold", state.share, f"Waiting {where} for {waiting}.", findings)
 
 
-def _where(share: float) -> str:
-    return f"at {share:.4g} of the traffic" if share else "in the shadow"
-
-
 def _waiting(canary: Canary, state: RolloutState, now: datetime) -> str:
-    """What this step still lacks; empty when nothing."""
+    """What this step still lacks; empty when it lacks nothing."""
     missing = (canary.step_rows if state.share else canary.shadow_rows) - state.answers
     early = canary.step_for - (now - state.stepped)
     lacks = [f"{missing:,} more answers of the challenger"] if missing > 0 else []
@@ -86,32 +78,32 @@ def _waiting(canary: Canary, state: RolloutState, now: datetime) -> str:
 
 
 def _finding(limits: Rollback, state: RolloutState, test: Test) -> Finding:
-    """The test as people read it; of several claims, the one whose outcomes are furthest apart."""
+    """Of several claims, the one whose outcomes are furthest apart."""
     wealth, alpha = state.wealth[test], limits.false_alarm_rate / len(margins(limits))
     means = wealth.totals / np.maximum(wealth.rows, 1)[:, None]
     claim = int(np.argmax(means[1] - means[0]))
     champion, challenger = (_in_units(limits, test, float(mean)) for mean in means[:, claim])
-    theirs, ours = (int(rows) for rows in wealth.rows)
-    if test == "score":
-        edge = state.edges[claim % len(state.edges)]
-        side = "at or above" if claim < len(state.edges) else "below"
-        said = _say(test, limits, challenger, champion, beside=f"{side} {edge:.3g}")
-    else:
-        said = _say(test, limits, challenger, champion)
+    champion_rows, challenger_rows = (int(rows) for rows in wealth.rows)
+    message = _message(test, limits, challenger, champion, level=_level(state, claim) if test == "score" else "")
     return Finding(
         test=test,
-        challenger=challenger if ours else None,
-        champion=champion if theirs else None,
-        challenger_rows=ours,
-        champion_rows=theirs,
-        evidence=math.exp(min(wealth.peak, MOST_NATS)),
+        challenger=challenger if challenger_rows else None,
+        champion=champion if champion_rows else None,
+        challenger_rows=challenger_rows,
+        champion_rows=champion_rows,
+        evidence=math.exp(min(wealth.peak, MAX_NATS)),
         needed=math.exp(needed(alpha)),
-        said=f"{said} Rows in this step: {ours:,} of the challenger, {theirs:,} of the champion.",
+        message=f"{message} Rows in this step: {challenger_rows:,} of the challenger, {champion_rows:,} of the champion.",
     )
 
 
+def _level(state: RolloutState, claim: int) -> str:
+    side = "at or above" if claim < len(state.edges) else "below"
+    return f"{side} {state.edges[claim % len(state.edges)]:.3g}"
+
+
 def _in_units(limits: Rollback, test: Test, mean: float) -> float:
-    """An outcome in [0, 1], bad when high, as the figure that it stands for."""
+    """An outcome in [0, 1], where 1 is worst, in the units of its figure."""
     figure = limits.figure
     if test != "figure" or figure is None:
         return mean
@@ -119,21 +111,21 @@ def _in_units(limits: Rollback, test: Test, mean: float) -> float:
     return figure.low + good * (figure.high - figure.low)
 
 
-def _say(test: Test, limits: Rollback, challenger: float, champion: float, *, beside: str = "") -> str:
+def _message(test: Test, limits: Rollback, challenger: float, champion: float, *, level: str) -> str:
+    calls = f"{challenger:.2%} of the challenger's calls"
     match test:
         case "errors":
-            said = f"{challenger:.2%} of the challenger's calls fail where the champion answers"
-            return f"{said}; at most {limits.max_error_gap:.2%} may."
+            return f"{calls} fail where the champion answers; at most {limits.max_error_gap:.2%} may."
         case "latency":
-            said = f"{challenger:.2%} of the challenger's calls take longer than {limits.slow_ms:g} ms, {champion:.2%} of the"
-            return f"{said} champion's; at most {limits.max_slow_gap:.2%} more may."
+            slow = f"{calls} take longer than {limits.slow_ms:g} ms, {champion:.2%} of the champion's"
+            return f"{slow}; at most {limits.max_slow_gap:.2%} more may."
         case "score":
-            said = f"{challenger:.1%} of the challenger's scores are {beside}, {champion:.1%} of the champion's"
-            return f"{said}; at most {limits.max_score_shift:.0%} apart they may be."
+            shares = f"{challenger:.1%} of the challenger's scores are {level}, {champion:.1%} of the champion's"
+            return f"{shares}; they may be at most {limits.max_score_shift:.0%} apart."
         case "quality":
-            said = f"The challenger's Brier score is {challenger:.4f}, the champion's {champion:.4f}"
-            return f"{said}; at most {limits.max_quality_loss:.4g} worse it may be."
+            scores = f"The challenger's Brier score is {challenger:.4f}, the champion's {champion:.4f}"
+            return f"{scores}; it may be at most {limits.max_quality_loss:.4g} worse."
         case "figure":
             assert limits.figure is not None
-            said = f"The challenger's {limits.figure.name} is {challenger:.4g} a row, the champion's {champion:.4g}"
-            return f"{said}; at most {limits.figure.max_loss:.4g} worse it may be."
+            means = f"The challenger's {limits.figure.name} is {challenger:.4g} a row, the champion's {champion:.4g}"
+            return f"{means}; it may be at most {limits.figure.max_loss:.4g} worse."
