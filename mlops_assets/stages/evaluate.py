@@ -1,8 +1,4 @@
-"""The evidence about one candidate on the test rows: metrics, slices, curves in numbers, the comparison with the champion.
-
-Belongs here: Evaluation, its stable JSON (what a blessing signs) and its making. Not here: the metrics' formulas
-(metrics.py), what a gate makes of the evidence (judge.py), pictures (plots.py).
-"""
+"""Evaluation: the evidence about one candidate on the test rows, and its stable JSON, whose digest a blessing signs."""
 
 import hashlib
 import json
@@ -24,7 +20,7 @@ SLICE_CONFIDENCE = 0.99  # of each bound: measured, 1 to 4 of 100 unchanged slic
 
 @dataclass(frozen=True)
 class Rival:
-    """The live champion on the same rows: which version, and the (n,) probabilities it gives."""
+    """The live champion on the same rows: its version and its (n,) probabilities."""
 
     version: str
     probability: Array
@@ -32,9 +28,9 @@ class Rival:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything a gate or a person may ask about one candidate. `first` and `last` bound the rows' event_timestamp.
+    """The evidence that gates and people read. `first` and `last` bound the rows' event_timestamp.
 
-    `slices`: column, value, rows, positives, metrics (None where undefined); beside a champion also its metrics
+    `slices`: column, value, rows, positives, metrics (None where undefined); with a champion also its metrics
     (`champion`) and the `comparison` with it by metric, whose bounds each hold with SLICE_CONFIDENCE. `calibration`:
     mean_probability, share, rows of each equal-count bin. `comparison` is None without a champion, `reference` without
     a second trainer. `importance`: input and the drop in auc when it is shuffled, largest first.
@@ -98,7 +94,7 @@ def evaluate(
 ) -> Evaluation:
     """The evidence from the test rows (inputs, `label` as 0/1, event_timestamp) and the candidate's (n,) probabilities.
 
-    `candidate` is the model's digest; `reference` the yardstick's (n,) probabilities. Raises ValueError without rows.
+    `candidate` is the model's digest; `reference` the reference trainer's (n,) probabilities. Raises ValueError without rows.
     """
     if rows.is_empty():
         raise ValueError(f"evaluate · the test split of candidate {candidate} has no rows. Widen split.test or land more days.")
@@ -130,8 +126,11 @@ def _intervals(truth: Array, probability: Array, *, seed: int, resamples: int) -
     return {metric: interval(metric, truth, probability, seed=seed, resamples=resamples) for metric in METRICS}
 
 
-def _comparisons(truth: Array, ours: Array, champion: Rival, *, seed: int, resamples: int) -> dict[str, Comparison]:
-    return {m: compare(m, truth, ours, champion.probability, seed=seed, resamples=resamples) for m in METRICS}
+def _comparisons(
+    truth: Array, scores: Array, champion: Rival, *, seed: int, resamples: int, confidence: float = 0.95
+) -> dict[str, Comparison]:
+    options: dict[str, Any] = {"seed": seed, "resamples": resamples, "confidence": confidence}
+    return {name: compare(name, truth, scores, champion.probability, **options) for name in METRICS}
 
 
 def _parts(column: pl.Series) -> list[tuple[str, Array]]:
@@ -141,15 +140,17 @@ def _parts(column: pl.Series) -> list[tuple[str, Array]]:
 
 
 def _slice(
-    column: str, value: str, truth: Array, ours: Array, *, rival: Rival | None, inside: Array, seed: int, resamples: int
+    column: str, value: str, truth: Array, scores: Array, *, rival: Rival | None, inside: Array, seed: int, resamples: int
 ) -> dict[str, Any]:
-    truth, ours = truth[inside], ours[inside]
-    found = {"column": column, "value": value, "rows": len(truth), "positives": int(truth.sum()), "metrics": _values(truth, ours)}
+    truth, scores = truth[inside], scores[inside]
+    counts = {"column": column, "value": value, "rows": len(truth), "positives": int(truth.sum())}
+    part = counts | {"metrics": _values(truth, scores)}
     if rival is None:
-        return found
-    theirs = rival.probability[inside]
-    compared = {m: compare(m, truth, ours, theirs, seed=seed, resamples=resamples, confidence=SLICE_CONFIDENCE) for m in METRICS}
-    return found | {"champion": _values(truth, theirs), "comparison": {m: plain(vars(one)) for m, one in compared.items()}}
+        return part
+    champion = Rival(rival.version, rival.probability[inside])
+    compared = _comparisons(truth, scores, champion, seed=seed, resamples=resamples, confidence=SLICE_CONFIDENCE)
+    comparison = {name: plain(vars(one)) for name, one in compared.items()}
+    return part | {"champion": _values(truth, champion.probability), "comparison": comparison}
 
 
 def _values(truth: Array, probability: Array) -> dict[str, float | None]:
@@ -158,13 +159,9 @@ def _values(truth: Array, probability: Array) -> dict[str, float | None]:
 
 def confusion_matrix(truth: Array, probability: Array, threshold: float) -> dict[str, int]:
     """Rows by truth and decision; a probability of exactly `threshold` decides yes."""
-    yes, late = probability >= threshold, truth == 1
-    return {
-        "true_positive": int((yes & late).sum()),
-        "false_positive": int((yes & ~late).sum()),
-        "false_negative": int((~yes & late).sum()),
-        "true_negative": int((~yes & ~late).sum()),
-    }
+    yes, positive = probability >= threshold, truth == 1
+    cells = {"true_positive": yes & positive, "false_positive": yes & ~positive, "false_negative": ~yes & positive}
+    return {name: int(cell.sum()) for name, cell in (cells | {"true_negative": ~yes & ~positive}).items()}
 
 
 def calibration_table(truth: Array, probability: Array) -> list[dict[str, Any]]:
@@ -178,8 +175,8 @@ def permutation_importance(
 ) -> list[tuple[str, float]]:
     """Drop in auc when one input is shuffled among the rows (Breiman 2001), largest first, on at most `max_rows` of them.
 
-    Each input has its own random stream, so adding one does not change the others. Inputs that carry the same
-    knowledge share it, and each then looks less important than it is.
+    Each input has its own random stream, so adding one does not change the others. Correlated inputs share their
+    importance, and each then looks less important than it is.
     """
     sample = rows.sample(max_rows, seed=seed) if len(rows) > max_rows else rows
     truth = sample[label].cast(pl.Int8).to_numpy()
