@@ -1,8 +1,4 @@
-"""How a blessed version comes to answer everybody: at once, or step by step beside the champion.
-
-Belongs here: the words of a rollout and what takes it back. Not here: the tests that decide (stages/sequential.py,
-stages/rollout_step.py) and who goes to which version (serving/routing.py).
-"""
+"""How a blessed version takes over the traffic: at once, or step by step with automatic rollback."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,15 +10,15 @@ from mlops_assets.spec.word import Word
 
 
 class AtOnce(Word):
-    """A blessed version answers everybody as soon as it is promoted."""
+    """A blessed version serves all traffic as soon as it is promoted."""
 
 
 class BusinessFigure(Word):
-    """What the business counts of an answer whose outcome is known, such as the cost of a decision.
+    """A business figure of an answer whose outcome is known, such as the cost of a decision.
 
-    `of(outcomes)` returns a Polars expression over them, one number a row; null where it is not known, for reasons that do
-    not hang on who answered. Numbers outside `low` to `high` count as the nearer of the two, so choose them wide, but not
-    wider: their distance is the noise that the test must see through. `max_loss` is what may be lost a row, on average.
+    `of(outcomes)` returns a Polars expression over them, one number a row; null where it is unknown, for reasons that do not
+    depend on the model that answered. Numbers outside `low` to `high` are clipped, so choose the range wide enough, but no
+    wider: the test's noise grows with it. `max_loss` is the largest mean loss a row.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -40,13 +36,12 @@ class BusinessFigure(Word):
 
 
 class Rollback(Word):
-    """What takes a rollout back: proof that the challenger is worse than the champion by more than it may be.
+    """When a rollout is rolled back: on evidence that the challenger is worse than the champion by more than a margin.
 
-    `false_alarm_rate` bounds the chance that a whole rollout, however often one looks, is taken back by a challenger that
-    keeps within all of these: so many more of its model calls fail (`max_error_gap`, a share), so many more take longer
-    than `slow_ms` (`max_slow_gap`, a share), its Brier score is so much higher (`max_quality_loss`), and the share of its
-    scores at or above any level watched is so far from the champion's (`max_score_shift`: wide, for another model is
-    supposed to answer otherwise; it tells a broken one).
+    `false_alarm_rate` bounds the chance that a whole rollout, however often it is checked, rolls back a challenger within
+    all margins: the share of failing model calls (`max_error_gap`), the share of calls slower than `slow_ms`
+    (`max_slow_gap`), the Brier score (`max_quality_loss`), and the share of scores at or above any watched level
+    (`max_score_shift`: wide, as another model is expected to score differently; it detects a broken one).
     """
 
     false_alarm_rate: float = Field(default=0.01, gt=0, lt=1)
@@ -59,12 +54,12 @@ class Rollback(Word):
 
 
 class Canary(Word):
-    """First a shadow that answers nobody, then growing shares of the traffic, at last all of it.
+    """First a shadow, then growing shares of the traffic, at last all of it.
 
-    A step is left after `step_rows` different requests that the challenger was asked (`shadow_rows` in the shadow; 0: no
-    shadow), not before `step_for`, unless `rollback` says otherwise; the last step is the promotion. What has not come
-    through `give_up_after` its begin is taken back. A canary draws by all that a request says, an A/B test by the declared
-    sticky key; either way what is drawn counts once, however often it asks.
+    A step ends after `step_rows` different requests to the challenger (`shadow_rows` in the shadow; 0: no shadow), not
+    before `step_for`, unless `rollback` applies; the last step is the promotion. A rollout that has not finished
+    `give_up_after` its start is rolled back. A canary draws by the whole request, an A/B test by the declared sticky key;
+    either way each drawn key counts once, however many requests it sends.
     """
 
     shadow_rows: int = Field(default=1000, ge=0)
@@ -84,9 +79,9 @@ class Canary(Word):
     def _leads_to_full(self) -> Self:
         rising = all(one < other for one, other in zip((0.0, *self.steps), self.steps, strict=False))
         if not rising or self.steps[-1:] != (1.0,):
-            raise ValueError(f"steps are {self.steps}; legal: growing shares above 0 that end with 1.0. Put them so.")
+            raise ValueError(f"steps are {self.steps}; legal: growing shares above 0 that end with 1.0. Use such steps.")
         if len(self.shares) == 1:
-            raise ValueError("steps are (1.0,) without a shadow, so that nothing is watched. Add a step, or say AtOnce().")
+            raise ValueError("steps are (1.0,) without a shadow, so that nothing is watched. Add a step, or use AtOnce().")
         soonest = self.step_for * (len(self.shares) - 1)
         if soonest >= self.give_up_after:
             raise ValueError(

@@ -1,7 +1,4 @@
-"""Three signs that a training set holds the answer: one input tells it alone, a random split flatters, features are newer.
-
-Belongs here: measuring the signs. Not here: what is allowed (spec/gate.py) and the verdict (gates/no_leak.py).
-"""
+"""Signs of a leak in a training set: one input predicts the label alone, a random split scores far better, newer features."""
 
 from dataclasses import dataclass
 
@@ -15,15 +12,15 @@ from mlops_assets.stages.metrics import Array, compare, interval, measure
 from mlops_assets.stages.signature import Signature
 
 FOLDS = 5
-PRIOR_ROWS = 50  # of the overall rate are mixed into that of a value, so that a rare value says little
-FEWEST = 30  # rows of each class, below which an input parts them by luck: 2 and 2 rows do so one time in three
+PRIOR_ROWS = 50  # of the overall rate are added to those of a value, so that a rare value has little weight
+FEWEST = 30  # rows of each class; with fewer, an input separates them by chance: 2 and 2 rows do so one time in three
 MOST_ROWS = 20_000
 QUICK = HistGradientBoosting(max_iter=60, learning_rate=0.1, min_samples_leaf=50)
 
 
 @dataclass(frozen=True)
 class SingleInput:
-    """What one input alone explains: its auc against the label, from 0.5 (nothing), with its bootstrap interval."""
+    """The auc of one input alone against the label, from 0.5 (no information), with its bootstrap interval."""
 
     name: str
     auc: float
@@ -52,11 +49,11 @@ class NewerFeatures:
     features: tuple[str, ...]
 
     def sentence(self) -> str:
-        found = f"{self.share:.2%} of {self.rows:,} rows have" if self.share else "no row has"
-        said = f"{found} a feature newer than the prediction or the label"
+        share = f"{self.share:.2%} of {self.rows:,} rows have" if self.share else "no row has"
+        newer = f"{share} a feature newer than the prediction or the label"
         if self.features:
-            return f"{said} (by {', '.join(self.features)})"
-        return f"{said}, as far as known_at tells: the rows carry no moments of single features, so these were not checked"
+            return f"{newer} (by {', '.join(self.features)})"
+        return f"{newer} by known_at; the rows hold no event times of single features, so these were not checked"
 
 
 def explain_alone(rows: pl.DataFrame, signature: Signature, label: str, *, seed: int) -> list[SingleInput]:
@@ -64,18 +61,14 @@ def explain_alone(rows: pl.DataFrame, signature: Signature, label: str, *, seed:
 
     A number counts by its rank, in whichever direction, over the rows that have it, or by whether it is missing. A
     category counts by the label rate of its value in the other FOLDS - 1 folds of the rows, so that a value of one row
-    says nothing.
+    has no effect.
     """
     truth = rows[label].cast(pl.Int8).to_numpy()
     scores = [_numeric_scores(rows[name], truth) for name in signature.numeric]
     scores += [_categorical_scores(rows[name], truth, seed) for name in signature.categories]
-    found = [_single(name, *score, seed=seed) for name, score in zip(signature.inputs, scores, strict=True)]
-    return sorted(found, key=lambda one: (-np.nan_to_num(one.auc), one.name))
-
-
-def _single(name: str, truth: Array, score: Array, *, seed: int) -> SingleInput:
-    found = interval("auc", truth, score, seed=seed, resamples=100)
-    return SingleInput(name, found.value, found.low, found.high)
+    aucs = [interval("auc", *score, seed=seed, resamples=100) for score in scores]
+    inputs = [SingleInput(name, auc.value, auc.low, auc.high) for name, auc in zip(signature.inputs, aucs, strict=True)]
+    return sorted(inputs, key=lambda one: (-np.nan_to_num(one.auc), one.name))
 
 
 def _numeric_scores(column: pl.Series, truth: Array) -> tuple[Array, Array]:
@@ -121,39 +114,41 @@ def _ascending(truth: Array, score: Array) -> tuple[Array, Array]:
 
 
 def split_gap(rows: pl.DataFrame, signature: Signature, label: str, *, seed: int) -> SplitGap:
-    """How much better a quick model is when rows of the test window may teach it, on the same rows and from as many.
+    """How much better a quick model is when it also learns from the test window, on the same rows and from as many.
 
-    Half of the test rows are asked. One model learns from the rows before the test window, the other from as many drawn
+    Half of the test rows are scored. One model learns from the rows before the test window, the other from as many drawn
     at random from these and the other half; together at most MOST_ROWS. nan where a part does not hold FEWEST
     of both classes.
     """
     shuffled = rows.sample(fraction=1, shuffle=True, seed=seed)
     earlier, test = shuffled.filter(pl.col("split") != TEST), shuffled.filter(pl.col("split") == TEST)
-    taught = min(len(earlier), MOST_ROWS * 3 // 4)
-    asked, other = test[: len(test) // 2][: MOST_ROWS // 4], test[len(test) // 2 :]
-    at_random = pl.concat([earlier, other]).sample(taught, shuffle=True, seed=seed)
-    teaching = (at_random, earlier[:taught])
-    if not all(_enough(part[label].cast(pl.Int8).to_numpy()) for part in (*teaching, asked)):
-        return SplitGap(*[float("nan")] * 5, rows=len(asked))
-    truth = asked[label].cast(pl.Int8).to_numpy()
-    random, by_time = (_answers(part, asked, signature, label) for part in teaching)
-    found = compare("auc", truth, random, by_time, seed=seed, resamples=200, confidence=0.975)
+    size = min(len(earlier), MOST_ROWS * 3 // 4)
+    scored, other = test[: len(test) // 2][: MOST_ROWS // 4], test[len(test) // 2 :]
+    at_random = pl.concat([earlier, other]).sample(size, shuffle=True, seed=seed)
+    training = (at_random, earlier[:size])
+    if not all(_enough(part[label].cast(pl.Int8).to_numpy()) for part in (*training, scored)):
+        return SplitGap(*[float("nan")] * 5, rows=len(scored))
+    truth = scored[label].cast(pl.Int8).to_numpy()
+    random, by_time = (_scores(part, scored, signature, label) for part in training)
+    gap = compare("auc", truth, random, by_time, seed=seed, resamples=200, confidence=0.975)
     aucs = measure("auc", truth, random), measure("auc", truth, by_time)
-    return SplitGap(*aucs, gap=found.difference, low=found.low, high=found.high, rows=len(asked))
+    return SplitGap(*aucs, gap=gap.difference, low=gap.low, high=gap.high, rows=len(scored))
 
 
-def _answers(taught: pl.DataFrame, asked: pl.DataFrame, signature: Signature, label: str) -> Array:
+def _scores(training: pl.DataFrame, scored: pl.DataFrame, signature: Signature, label: str) -> Array:
     from mlops_assets.stages.train import fit_in_library
 
-    # The trainer learns from train and validation rows together and demands both.
-    parts = taught.with_columns(split=pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.lit(TRAIN)).otherwise(pl.lit(VALIDATION)))
-    read = {"numeric": signature.numeric, "categorical": tuple(signature.categories)}
-    model, learned = fit_in_library(QUICK, parts, **read, label=label, progress=lambda _said: None)
-    return model.probability(learned.encode(asked))
+    # The trainer learns from train and validation rows together and needs both.
+    parts = training.with_columns(
+        split=pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.lit(TRAIN)).otherwise(pl.lit(VALIDATION))
+    )
+    inputs = {"numeric": signature.numeric, "categorical": tuple(signature.categories)}
+    model, learned = fit_in_library(QUICK, parts, **inputs, label=label, progress=lambda _message: None)
+    return model.probability(learned.encode(scored))
 
 
 def newer_features(rows: pl.DataFrame) -> NewerFeatures:
-    """Compares every column `*_timestamp` beside the row's own, the moments of features, with prediction and label.
+    """Compares every other column `*_timestamp`, the event times of features, with prediction and label.
 
     The row's own `event_timestamp` is the prediction's moment, as of which features are joined, and `known_at` (where the
     rows have it) that of the label. A label known before its prediction may have been in any feature.

@@ -1,7 +1,6 @@
-"""What the rows of a rollout tell of its challenger, as bets whose state is small and grows chunk by chunk.
+"""The evidence of a rollout about its challenger: a small state, updated chunk by chunk from logged answers and outcomes.
 
-Belongs here: the state of a rollout's evidence, which rows count for which test. Not here: the bets (sequential.py), what
-follows from them (rollout_step.py), and how rows come out of the logs. Feeding a row twice changes nothing.
+A row that is fed twice counts once. The bets are in sequential.py, the decision is in rollout_step.py.
 """
 
 import json
@@ -9,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from itertools import chain
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -22,15 +22,15 @@ from mlops_assets.stages.sequential import Wealth, bet_on_draws, bet_on_pairs
 
 Test = Literal["errors", "latency", "score", "quality", "figure"]
 _FAILED = pl.col("challenger_failed").fill_null(False)
-_DRAWN = (pl.col("arm") == "challenger") | _FAILED  # it was the challenger's to answer
+_DRAWN = (pl.col("arm") == "challenger") | _FAILED  # the draw chose the challenger
 UNIT, CALL, OUTCOME, SHADOW = 0, 1, 2, 4  # salts of what counts once; a key may count in the shadow and again when drawn
 
 
 @dataclass(frozen=True)
 class RolloutState:
-    """What is known so far. `share` is that of the step under way (0: shadow), which began at `stepped`; `answers` are the
-    different requests that its challenger answered: where calls hold many rows, few that fail prove little, and must not lead
-    on. `edges` the scores whose shares above are compared.
+    """`share` is that of the current step (0: shadow), which began at `stepped`. `answers` counts the different requests that
+    its challenger answered: failed calls of many rows are little evidence and must not complete a step. `edges` are the
+    scores whose shares above are compared.
     """
 
     share: float
@@ -43,37 +43,37 @@ class RolloutState:
 
     @classmethod
     def begin(cls, canary: Canary, *, edges: Sequence[float], at: datetime) -> Self:
-        """Nothing known, at the first step; `edges` as score_edges gives them."""
+        """No evidence, at the first step; `edges` as from score_edges."""
         tests = margins(canary.rollback)
         wealth: dict[Test, Wealth] = {test: Wealth.fresh(2 * len(edges) if test == "score" else 1) for test in tests}
         requests = canary.shadow_rows + sum(canary.step_rows / share for share in canary.steps)
         return cls(canary.shares[0], at, at, 0, tuple(edges), wealth, DedupBitmap.for_keys(3 * requests))
 
     def entering(self, share: float, at: datetime) -> Self:
-        """The same evidence at the begin of another step."""
+        """The same evidence at the start of another step."""
         wealth = {test: one.counted_anew() for test, one in self.wealth.items()}
         return replace(self, share=share, stepped=at, answers=0, wealth=wealth)
 
     def to_json(self) -> str:
-        said = vars(self) | {"began": self.began.isoformat(), "stepped": self.stepped.isoformat(), "seen": self.seen.to_text()}
-        return json.dumps(said | {"wealth": {test: one.to_dict() for test, one in self.wealth.items()}})
+        fields = vars(self) | {"began": self.began.isoformat(), "stepped": self.stepped.isoformat(), "seen": self.seen.to_text()}
+        return json.dumps(fields | {"wealth": {test: one.to_dict() for test, one in self.wealth.items()}})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        said: dict[str, Any] = json.loads(text)
+        fields: dict[str, Any] = json.loads(text)
         return cls(
-            share=said["share"],
-            began=datetime.fromisoformat(said["began"]),
-            stepped=datetime.fromisoformat(said["stepped"]),
-            answers=said["answers"],
-            edges=tuple(said["edges"]),
-            wealth={test: Wealth.from_dict(one) for test, one in said["wealth"].items()},
-            seen=DedupBitmap.from_text(said["seen"]),
+            share=fields["share"],
+            began=datetime.fromisoformat(fields["began"]),
+            stepped=datetime.fromisoformat(fields["stepped"]),
+            answers=fields["answers"],
+            edges=tuple(fields["edges"]),
+            wealth={test: Wealth.from_dict(one) for test, one in fields["wealth"].items()},
+            seen=DedupBitmap.from_text(fields["seen"]),
         )
 
 
 def margins(rollback: Rollback) -> dict[Test, float]:
-    """The declared tests, and by how much the challenger's mean outcome, in [0, 1], may be above the champion's in each."""
+    """The declared tests, and in each how far the challenger's mean outcome, in [0, 1], may be above the champion's."""
     figure = rollback.figure
     declared: dict[Test, float] = {
         "errors": rollback.max_error_gap,
@@ -87,8 +87,8 @@ def margins(rollback: Rollback) -> dict[Test, float]:
 
 
 def score_edges(champion: pl.Series, threshold: float) -> tuple[float, ...]:
-    """The champion's quartiles and the decision's threshold, in order. `champion`: its scores of some hundred rows at least,
-    of before the rollout. Without scores, the threshold alone.
+    """The champion's quartiles and the decision's threshold, in order. `champion` holds its scores before the rollout, at
+    least some hundred; without scores, the threshold alone.
     """
     quartiles = (champion.quantile(share, "nearest") for share in (0.25, 0.5, 0.75))
     return tuple(sorted({threshold, *(edge for edge in quartiles if edge is not None)}))
@@ -96,33 +96,33 @@ def score_edges(champion: pl.Series, threshold: float) -> tuple[float, ...]:
 
 def unit(use_case: UseCase, split: Literal["canary", "ab"]) -> pl.Expr:
     """The key that a logged row was drawn by (serving/scoring.py), as one number. Personal data that the log leaves out is
-    missing from it, so that some keys fall together, and fewer rows count."""
+    missing from it, so that some keys coincide and fewer rows count."""
     features = use_case.features
     contract = use_case.contract(features.request_table)
     drawn_by = use_case.serving.sticky_key if split == "ab" else features.request
     logged = [name for name in drawn_by if contract.column(name).pii != "left_out"]
-    only_asked = [name for name in logged if name not in features.categorical]  # null where the caller gave features alone
-    asked = pl.any_horizontal(pl.col(only_asked).is_not_null()) if only_asked else pl.lit(True)
-    given = pl.struct(features.inputs).hash(seed=1)
-    return pl.when(asked).then(pl.struct(logged).hash(seed=0)).otherwise(given)
+    request_only = [name for name in logged if name not in features.categorical]  # null where the caller sent features alone
+    requested = pl.any_horizontal(pl.col(request_only).is_not_null()) if request_only else pl.lit(True)
+    by_features = pl.struct(features.inputs).hash(seed=1)
+    return pl.when(requested).then(pl.struct(logged).hash(seed=0)).otherwise(by_features)
 
 
 def see_answers(canary: Canary, state: RolloutState, answers: pl.DataFrame, *, share: float) -> RolloutState:
-    """The state after logged answers of plans that gave the challenger this `share`; 0: what the shadow scored beside them.
+    """The state after logged answers of plans with this `share` for the challenger; 0: the scores of the shadow.
 
-    Columns: `arm`; `unit` (see unit); `call`, the same for all rows that were scored together, by whichever arm;
-    `challenger_failed`: it was asked and gave no legal answer, so that the champion answered; `model_ms` of the model call;
-    `probability` that was answered. A row with arm "shadow" holds the shadow's own (null where it failed) and the
-    champion's beside it as `champion_probability`.
+    Columns: `arm`; `unit` (see unit); `call`, the same for all rows that were scored together, by either arm;
+    `challenger_failed`: it gave no legal answer, so that the champion answered; `model_ms` of the model call; the served
+    `probability`. A row with arm "shadow" holds the shadow's own probability (null where it failed) and the champion's
+    as `champion_probability`.
 
-    Each unit counts once. Errors and latency count one row of each call, for its rows fail and wait together. Latency is not
+    Each unit counts once. Errors and latency count one row of each call, as its rows fail and wait together. Latency is not
     compared in the shadow, which works in the background.
     """
     rows, seen = _first(state.seen, _of_phase(answers, share), UNIT if share else SHADOW)
     called, seen = seen.first(rows["call"], CALL | (0 if share else SHADOW))
-    limits, asked, above = canary.rollback, _DRAWN if share else pl.lit(True), partial(_above, edges=state.edges)
-    slow, beside = pl.col("model_ms") > limits.slow_ms, above("champion_probability") if not share else []
-    drawn, failed, late, score, theirs = _numbers(rows, [asked], [_FAILED], [slow], above("probability"), beside)
+    limits, in_challenger, above = canary.rollback, _DRAWN if share else pl.lit(True), partial(_above, edges=state.edges)
+    slow, champions = pl.col("model_ms") > limits.slow_ms, above("champion_probability") if not share else []
+    drawn, failed, late, score, theirs = _numbers(rows, [in_challenger], [_FAILED], [slow], above("probability"), champions)
     answered = int((drawn * (1 - failed)).sum())
     state = replace(state, seen=seen, answers=state.answers + (answered if share == state.share else 0))
     if not share:
@@ -137,8 +137,8 @@ def see_outcomes(canary: Canary, state: RolloutState, outcomes: pl.DataFrame, *,
     """The state after answers of such plans whose outcome is known: the columns `arm`, `unit`, `challenger_failed`,
     `probability` and `champion_probability` as above, `label` (0 or 1), and what the business figure reads.
 
-    In the shadow nobody acts on the challenger's scores, so the business figure is not compared there; otherwise it counts
-    when it is known together with the label.
+    The business figure is not compared in the shadow, whose scores have no consequences; otherwise it counts when it is
+    known together with the label.
     """
     rows, seen = _first(state.seen, _of_phase(outcomes, share).drop_nulls(label), OUTCOME | (0 if share else SHADOW))
     state, limits, figure = replace(state, seen=seen), canary.rollback, canary.rollback.figure
@@ -161,7 +161,7 @@ def _first(seen: DedupBitmap, rows: pl.DataFrame, salt: int) -> tuple[pl.DataFra
 
 
 def _above(probability: str, edges: Sequence[float]) -> list[pl.Expr]:
-    """At or above each edge, then below each: claims about both tell of a shift either way."""
+    """At or above each edge, then below each: claims about both detect a shift in either direction."""
     return [pl.col(probability) >= edge for edge in edges] + [pl.col(probability) < edge for edge in edges]
 
 
@@ -170,16 +170,16 @@ def _squared_error(probability: str, label: str) -> list[pl.Expr]:
 
 
 def _badness(figure: BusinessFigure, value: pl.Expr) -> pl.Expr:
-    """The figure from 0 (as good as it gets) to 1."""
+    """The figure from 0 (best) to 1 (worst)."""
     best, worst = (figure.high, figure.low) if figure.higher_is_better else (figure.low, figure.high)
     return (value.cast(pl.Float64).clip(figure.low, figure.high) - best) / (worst - best)
 
 
 def _numbers(rows: pl.DataFrame, *groups: Sequence[pl.Expr]) -> list[Array]:
     """Each group as (n, its length) numbers, in one pass; nan where not known."""
-    columns = [each.cast(pl.Float64).alias(str(place)) for place, each in enumerate(each for group in groups for each in group)]
-    found = rows.select(columns).to_numpy()
-    return np.split(found, np.cumsum([len(group) for group in groups])[:-1], axis=1)
+    columns = [column.cast(pl.Float64).alias(str(place)) for place, column in enumerate(chain.from_iterable(groups))]
+    numbers = rows.select(columns).to_numpy()
+    return np.split(numbers, np.cumsum([len(group) for group in groups])[:-1], axis=1)
 
 
 def _draws(state: RolloutState, test: Test, drawn: Array, outcome: Array, *, share: float, limits: Rollback) -> RolloutState:
@@ -197,5 +197,5 @@ def _pairs(state: RolloutState, test: Test, challenger: Array, champion: Array, 
 
 
 def _most(test: Test) -> float:
-    """The champion's worst outcome: where it fails there is no answer and no row, so what is logged of it never failed."""
+    """The champion's worst outcome: a failed call of the champion gives no answer and no row, so its logged rows never failed."""
     return 0.0 if test == "errors" else 1.0

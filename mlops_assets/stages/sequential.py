@@ -1,9 +1,8 @@
-"""Tests that stay valid however often one looks at them: bets on claims, whose wealth is the evidence.
+"""Sequential tests by betting: the wealth of bets against a claim is the evidence, valid however often it is checked.
 
-Belongs here: the bets, their state and its JSON. Not here: which claims a rollout makes of its rows (rollout_evidence.py)
-and what follows (rollout_step.py). A claim says that the challenger's outcomes, in [0, 1] and bad when high, are on average
-at most `margin` above the champion's. While it holds, no bettor's wealth is expected to grow, so that it ever reaches
-1 / alpha with probability at most alpha (Ville's inequality; Waudby-Smith & Ramdas 2023, https://arxiv.org/abs/2010.09686).
+A claim is that the challenger's outcomes, in [0, 1] where 1 is worst, are on average at most `margin` above the champion's.
+While it holds, no bettor's wealth grows in expectation, so that it ever reaches 1 / alpha with probability at most alpha
+(Ville's inequality; Waudby-Smith & Ramdas 2023, https://arxiv.org/abs/2010.09686).
 """
 
 import math
@@ -14,18 +13,18 @@ import numpy as np
 
 from mlops_assets.stages.metrics import Array
 
-# Shares of the largest bet that cannot lose everything. Small, slow harm is best bet on with small shares: rare errors of
-# 0.5% against a margin of 0.1% with 1/250. Eleven bettors cost log(11) = 2.4 of some 6 that a breach needs.
+# Shares of the largest bet that cannot lose everything. Small shares detect small harm best: errors of 0.5% against a
+# margin of 0.1% with 1/250. Eleven bettors cost log(11) = 2.4 of some 6 that a breach needs.
 STAKES = 2.0 ** -np.arange(1, 12)
 BLOCK = 1024  # rows at once: (rows, claims, stakes) then stays in the processor's cache
 
 
 @dataclass(frozen=True)
 class Wealth:
-    """What bets against c claims have won since the rollout began, and their outcomes since `counted_anew`.
+    """The wealth of bets against c claims since the start of the rollout, and the outcomes since `counted_anew`.
 
-    `logs` is (c, stakes), natural logs, each stake having begun with 1; `peak` the largest log of their mean that was ever
-    reached; `rows` and `totals` count and sum the outcomes of champion and challenger: (2,) and (2, c).
+    `logs` is (c, stakes), natural logs, each stake starting at 1; `peak` the largest log of their mean so far; `rows` and
+    `totals` count and sum the outcomes of champion and challenger: (2,) and (2, c).
     """
 
     logs: Array
@@ -46,8 +45,8 @@ class Wealth:
         return {"logs": self.logs.tolist(), "peak": self.peak, "rows": self.rows.tolist(), "totals": self.totals.tolist()}
 
     @classmethod
-    def from_dict(cls, said: dict[str, Any]) -> Self:
-        return cls(np.array(said["logs"]), said["peak"], np.array(said["rows"]), np.array(said["totals"]))
+    def from_dict(cls, fields: dict[str, Any]) -> Self:
+        return cls(np.array(fields["logs"]), fields["peak"], np.array(fields["rows"]), np.array(fields["totals"]))
 
 
 def needed(alpha: float) -> float:
@@ -56,20 +55,22 @@ def needed(alpha: float) -> float:
 
 
 def bet_on_draws(wealth: Wealth, drawn: Array, outcome: Array, *, share: float, margin: float, most: float = 1.0) -> Wealth:
-    """The wealth after rows whose arm was drawn: (n,) `drawn` says the challenger's, with chance `share`; `outcome` is (n, c).
+    """The wealth after rows of a drawn arm: (n,) `drawn` is true for the challenger, with chance `share`; `outcome` is (n, c).
 
-    The draw is all that is random, so nothing is asked of the traffic, which may drift, nor of the outcomes of one arm,
-    which may hang together. With A the draw and m the champion's mean so far, which only lessens the noise, each row pays
-    x = (A - share) * (outcome - margin * A - m), whose expectation is share * (1 - share) * (what the challenger is worse -
-    margin). `most` is the highest outcome that the champion can have. Raises ValueError on outcomes out of range and on a
+    Only the draw is random, so nothing is assumed about the traffic, which may drift, nor about the outcomes of one arm,
+    which may be correlated. With A the draw and m the champion's mean so far, which only lessens the noise, each row pays
+    x = (A - share) * (outcome - margin * A - m), whose expectation is share * (1 - share) * (the challenger's excess -
+    margin). `most` is the highest possible outcome of the champion. Raises ValueError on outcomes out of range and on a
     share that draws nothing.
     """
     if not 0 < share < 1:
-        raise ValueError(f"sequential · share is {share}; legal: above 0 and below 1, or nothing is drawn. Bet on pairs.")
+        raise ValueError(
+            f"sequential · share is {share}; legal: above 0 and below 1. Use bet_on_pairs instead."
+        )
     arms = drawn.astype(bool)[:, None]
     theirs, whose = np.where(arms, 0.0, outcome), (~arms).astype(np.int64)
-    _demand_within(outcome, 1.0)
-    _demand_within(theirs, most)
+    _require_within(outcome, 1.0)
+    _require_within(theirs, most)
     known = wealth.totals[0] + np.cumsum(theirs, axis=0) - theirs
     mean: Array = known / (wealth.rows[0] + np.cumsum(whose, axis=0) - whose + 1)
     paid: Array = np.where(arms, (1 - share) * (outcome - margin - mean), -share * (outcome - mean))
@@ -82,11 +83,11 @@ def bet_on_draws(wealth: Wealth, drawn: Array, outcome: Array, *, share: float, 
 def bet_on_pairs(wealth: Wealth, challenger: Array, champion: Array, *, margin: float, most: float = 1.0) -> Wealth:
     """The wealth after rows that both have scored: outcomes (n, c), of which the champion's are at most `most`.
 
-    Each row pays challenger - champion - margin. Here the rows are the chance: the claim is about the traffic as it comes.
+    Each row pays challenger - champion - margin. Here the rows are random: the claim is about the traffic as it arrives.
     Raises ValueError on outcomes out of range.
     """
-    _demand_within(challenger, 1.0)
-    _demand_within(champion, most)
+    _require_within(challenger, 1.0)
+    _require_within(champion, most)
     rows, totals = np.full(2, len(challenger)), np.array([champion.sum(axis=0), challenger.sum(axis=0)])
     grown = _grown(wealth, (challenger - champion - margin) / (most + margin))
     return replace(grown, rows=wealth.rows + rows, totals=wealth.totals + totals)
@@ -104,6 +105,6 @@ def _grown(wealth: Wealth, paid: Array) -> Wealth:
     return replace(wealth, logs=logs, peak=peak)
 
 
-def _demand_within(outcome: Array, most: float) -> None:
+def _require_within(outcome: Array, most: float) -> None:
     if not bool(np.all((outcome >= 0) & (outcome <= most))):
-        raise ValueError(f"sequential · an outcome is not within 0 to {most:g}. Scale it, and leave out what is not known.")
+        raise ValueError(f"sequential · an outcome is not within 0 to {most:g}. Scale it, and leave out unknown outcomes.")

@@ -52,7 +52,9 @@ def test_a_blessed_model_verifies_and_survives_json():
 )
 def test_any_numbers_and_texts_survive_json_with_their_signature(gate: GateVerdict, training: dict[str, str]):
     blessing = signed_by_hand(replace(blessing_of(), gates=(gate,), training=training))
-    check(Blessing.from_json(blessing.to_json()))
+    again = Blessing.from_json(blessing.to_json())
+    check(again)
+    assert again == blessing
 
 
 def test_a_failed_gate_is_refused_by_name():
@@ -70,7 +72,9 @@ def test_a_gate_without_a_measurement_or_an_interval_is_said_as_null(undefined: 
     gate = GateVerdict("beats_champion_auc", True, undefined, 0.95, low=undefined, high=undefined)
     blessing = blessing_of(gates=(gate,))
     assert blessing.gates == (GateVerdict("beats_champion_auc", True, None, 0.95, low=None, high=None),)
-    check(Blessing.from_json(blessing.to_json()))
+    again = Blessing.from_json(blessing.to_json())
+    check(again)
+    assert again == blessing
 
 
 def test_the_interval_of_a_measurement_is_signed_with_it():

@@ -128,7 +128,7 @@ def moments(**hours: list[int | None]) -> pl.DataFrame:
     )
 
 
-def test_without_moments_of_features_it_is_said_that_they_were_not_checked() -> None:
+def test_without_moments_of_features_the_sentence_says_that_they_were_not_checked() -> None:
     found = newer_features(moments(event_timestamp=[1, 2], known_at=[3, 4]))
     assert found == NewerFeatures(0.0, 2, ())
     assert "were not checked" in found.sentence()

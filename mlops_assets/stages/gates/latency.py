@@ -52,7 +52,7 @@ def judge(gate: Latency, case: Case) -> Measurement:
     )
 
 
-def timed(onnx: bytes, matrix: Array, *, rows: int, timeout: float = CHILD_SECONDS) -> Times:
+def timed(onnx: bytes, matrix: Array, *, rows: int, seconds: float = CALL_SECONDS, timeout: float = CHILD_SECONDS) -> Times:
     """What each call of the model with `rows` of the rows in `matrix` (n, inputs) took, in ms: core_ms and clock_ms.
 
     Raises Untimed with the last line of stderr when the process crashes, and when it takes longer than `timeout` seconds.
@@ -61,7 +61,7 @@ def timed(onnx: bytes, matrix: Array, *, rows: int, timeout: float = CHILD_SECON
         model, inputs = Path(folder) / "model.onnx", Path(folder) / "rows.npy"
         model.write_bytes(onnx)
         np.save(inputs, matrix)
-        arguments = [str(model), str(inputs), str(rows), str(CALL_SECONDS)]
+        arguments = [str(model), str(inputs), str(rows), str(seconds)]
         command = [sys.executable, "-m", f"{__package__}.time_model", *arguments]
         try:
             done = subprocess.run(command, capture_output=True, timeout=timeout, check=False)
