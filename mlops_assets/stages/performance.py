@@ -1,8 +1,6 @@
 """Realised quality of answered requests whose labels are known: by day or month, and over a recent window."""
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import polars as pl
 
@@ -21,22 +19,6 @@ SCHEMA: dict[str, Any] = {
     "mean_probability": pl.Float64,
     **dict.fromkeys(REALISED, pl.Float64),
 }
-
-
-@dataclass(frozen=True)
-class WindowMetrics:
-    """Quality of the rows with `start` <= moment < `end`. `metrics` is empty when there are fewer than `min_rows`."""
-
-    start: datetime
-    end: datetime
-    rows: int
-    label_rate: float
-    metrics: dict[str, Interval]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-able values; an undefined number is None."""
-        metrics = {name: vars(found) for name, found in self.metrics.items()}
-        return cast(dict[str, Any], plain({**vars(self), "metrics": metrics}))
 
 
 def realised(outcomes: pl.DataFrame, *, by: Period, label: str, probability: str, min_rows: int) -> pl.DataFrame:
@@ -69,17 +51,8 @@ def _row(labels: pl.Series, probabilities: pl.Series, *, measured: bool) -> dict
     }
 
 
-def window_metrics(
-    outcomes: pl.DataFrame, *, end: datetime, window: timedelta, label: str, probability: str, min_rows: int, seed: int
-) -> WindowMetrics:
-    """Every metric with its interval over the `window` that ends with `end` (exclusive)."""
-    inside = pl.col(EVENT_TIMESTAMP).is_between(end - window, end, closed="left")
-    rows = _known(outcomes, label, probability).filter(inside)
-    truth, scores = rows[label].cast(pl.Int8).to_numpy(), rows[probability].to_numpy()
-    return WindowMetrics(
-        start=end - window,
-        end=end,
-        rows=len(rows),
-        label_rate=float(truth.mean()) if len(rows) else float("nan"),
-        metrics={name: interval(name, truth, scores, seed=seed) for name in METRICS} if len(rows) >= min_rows else {},
-    )
+def window_metrics(outcomes: pl.DataFrame, *, label: str, probability: str, seed: int) -> dict[str, Interval]:
+    """Every metric of the rows of one window, with its interval. Rows without label or probability are left out."""
+    known = _known(outcomes, label, probability)
+    truth, scores = known[label].cast(pl.Int8).to_numpy(), known[probability].to_numpy()
+    return {name: interval(name, truth, scores, seed=seed) for name in METRICS}

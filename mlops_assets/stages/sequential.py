@@ -64,9 +64,7 @@ def bet_on_draws(wealth: Wealth, drawn: Array, outcome: Array, *, share: float, 
     share that draws nothing.
     """
     if not 0 < share < 1:
-        raise ValueError(
-            f"sequential · share is {share}; legal: above 0 and below 1. Use bet_on_pairs instead."
-        )
+        raise ValueError(f"sequential · share is {share}; legal: above 0 and below 1. Use bet_on_pairs instead.")
     arms = drawn.astype(bool)[:, None]
     theirs, whose = np.where(arms, 0.0, outcome), (~arms).astype(np.int64)
     _require_within(outcome, 1.0)

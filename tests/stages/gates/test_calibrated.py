@@ -46,11 +46,3 @@ def test_moving_each_tenth_to_its_own_share_never_turns_pass_into_fail(trial: An
     before, after = case.verdict(gate), case.but(probability=moved).verdict(gate)
     assert after.measured <= before.measured + 1e-12
     assert after.passed or not before.passed
-
-
-@settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 99), bound=st.floats(0.01, 0.5), slack=st.floats(0, 0.4))
-def test_an_easier_bound_never_turns_pass_into_fail(trial: Any, seed: int, bound: float, slack: float) -> None:
-    case = trial(rows=100, seed=seed)
-    before, after = case.verdict(Calibrated(max_ece=bound)), case.verdict(Calibrated(max_ece=bound + slack))
-    assert after.passed or not before.passed

@@ -1,9 +1,14 @@
-"""The names under which people meet the gates: stable, unique, legal for Dagster, and cheap to ask for."""
+"""What all gates share: names that are stable, unique and legal for Dagster, one judge each, and monotonic verdicts."""
 
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mlops_assets.spec.gate import (
     BeatsChampion,
@@ -80,3 +85,34 @@ def test_asking_for_names_loads_no_heavy_library() -> None:
     heavy = "{'numpy', 'polars', 'sklearn', 'torch', 'feast', 'mlflow', 'evidently', 'matplotlib', 'scipy', 'pandas'}"
     code = f"import sys, mlops_assets.spec.gate; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+BOUNDED: list[Callable[[Any, float], Gate]] = [
+    lambda metric, bound: Floor(metric=metric, bound=bound),
+    lambda metric, bound: EverySlice(column="carrier", metric=metric, bound=bound, min_rows=10),
+    lambda metric, _bound: BeatsChampion(metric=metric, confidence=0.6),
+]
+
+
+@pytest.mark.parametrize("gate_of", BOUNDED, ids=["floor", "every_slice", "beats_champion"])
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 99), step=st.floats(0, 1), metric=st.sampled_from(["auc", "brier"]), bound=st.floats(0, 1))
+def test_better_predictions_never_turn_pass_into_fail(
+    trial: Any, gate_of: Callable[[Any, float], Gate], seed: int, step: float, metric: str, bound: float
+) -> None:
+    case, gate = trial(rows=60, seed=seed), gate_of(metric, bound)
+    champion = trial(rows=60, seed=seed, noise=0.7).probability
+    before, after = (one.verdict(gate, champion=champion) for one in (case, case.nearer_to_the_truth(step)))
+    assert after.passed or not before.passed
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 99), bound=st.floats(0.01, 0.5), slack=st.floats(0, 0.4))
+def test_an_easier_bound_never_turns_pass_into_fail(trial: Any, seed: int, bound: float, slack: float) -> None:
+    case, easier = trial(rows=60, seed=seed), bound + slack
+    pairs = [
+        (Floor(metric="auc", bound=easier), Floor(metric="auc", bound=bound)),
+        (Floor(metric="brier", bound=bound), Floor(metric="brier", bound=easier)),
+        (Calibrated(max_ece=bound), Calibrated(max_ece=easier)),
+    ]
+    assert all(case.verdict(easy).passed or not case.verdict(hard).passed for hard, easy in pairs)
