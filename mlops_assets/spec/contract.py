@@ -1,7 +1,4 @@
-"""What a table promises: columns, keys, bounds and statistical expectations, and how its files arrive.
-
-Belongs here: the words of sources and contracts. Not here: how a contract is checked (stages/validate.py).
-"""
+"""Contracts: columns, keys, bounds and statistical expectations of a table, and how its files arrive."""
 
 from datetime import timedelta
 from typing import Literal, Self
@@ -16,9 +13,9 @@ DType = Literal["string", "int", "float", "datetime", "bool"]
 class Column(Word):
     """One column. `min` and `max` are inclusive; `datetime` is UTC.
 
-    `pii` marks personal data, and says how the prediction log holds it: as a keyed hash, or not at all. `identifies` names
-    whom or what a value stands for, such as customer: all rows of one can be erased (`mlops forget`). A name that
-    identifies in one table means the same in every table, feature view and log of its use case.
+    `pii` marks personal data, and how the prediction log stores it: as a keyed hash, or not at all. `identifies` names the
+    kind of subject that a value identifies, such as customer: all rows of one can be erased (`mlops forget`). Such a column
+    has the same meaning in every table, feature view and log of its use case.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -34,10 +31,10 @@ class Column(Word):
     identifies: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*$")
 
     @model_validator(mode="after")
-    def _is_told_exactly(self) -> Self:
+    def _identifies_exactly(self) -> Self:
         if self.identifies and self.dtype not in ("string", "int"):
             legal = f"{self.name!r} is a {self.dtype} and is to identify a {self.identifies}; legal: string, int"
-            raise ValueError(f"identifies · {legal}. Tag a column that tells one from another exactly.")
+            raise ValueError(f"identifies · {legal}. Tag a column of exact values.")
         return self
 
 
@@ -57,7 +54,7 @@ class MaxNullShare(Word):
 
 
 class MaxNovelShare(Word):
-    """At most this share of one day's rows may carry a `column` value unseen in the `days` before it."""
+    """At most this share of one day's rows may have a `column` value unseen in the `days` before it."""
 
     column: str
     share: float = Field(ge=0, le=1)
@@ -70,7 +67,7 @@ Expectation = RowCountBand | MaxNullShare | MaxNovelShare
 
 
 class Contract(Word):
-    """The promise of one table.
+    """The contract of one table.
 
     `day` names the datetime column whose UTC date must be the partition's day (None: any).
     `max_bad_share` is the share of a day's rows that may go to quarantine before the check blocks.

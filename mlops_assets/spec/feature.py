@@ -1,8 +1,4 @@
-"""Which features exist and which of them a model reads.
-
-Belongs here: the words of features, labels and splits. Not here: Feast's own declaration (feature_repo/)
-and the transforms themselves (use_cases/).
-"""
+"""Features, labels and splits: which features exist and which of them a model reads."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -36,12 +32,12 @@ WhenDown = Literal["refuse", "last_known"]
 
 
 class Features(Word):
-    """The inputs of a model: one Feast feature service, and what the request itself tells.
+    """The inputs of a model: one Feast feature service, and what the request itself contains.
 
     `request` are the columns of table `request_table` that a client sends. `entity_rows(frame)` adds the entity
     columns, `event_timestamp` (the prediction moment) and the features that follow from the request alone.
-    `numeric` and `categorical` are the model's inputs, by name, from the service or from `entity_rows`. `when_down` says
-    what a server does while its online store does not answer: refuse, or answer from the last values that it has read.
+    `numeric` and `categorical` are the model's inputs, by name, from the service or from `entity_rows`. `when_down`
+    is what a server does while its online store does not answer: refuse, or use the last values that it has read.
     """
 
     service: str

@@ -1,4 +1,4 @@
-"""What is watched after promotion, and what asks for the next training. Not here: the statistics (stages/)."""
+"""Monitors after promotion, and triggers of the next training. The statistics are in stages/."""
 
 from datetime import timedelta
 
@@ -32,7 +32,7 @@ class Performance(Word):
 class Skew(Word):
     """Features that the answers of the last `window` used, against those that the feature tables give now for their moments.
 
-    Numbers agree within max(`relative` of the larger, `absolute`): rolling sums end otherwise in their last digits when
+    Numbers agree within max(`relative` of the larger, `absolute`): rolling sums differ in their last digits when
     more days are filled at once, and a model reads 32 bits. The check fails when more than `max_mismatch_rate` of at least
     `min_rows` answers used any feature that is recomputed differently. At most `max_rows` of them are recomputed.
     """
@@ -67,7 +67,7 @@ Trigger = OnSchedule | OnDrift | OnPerformance
 
 
 class Freshness(Word):
-    """How old each stage may grow before people are told."""
+    """How old each stage may become before it is reported."""
 
     raw: timedelta = timedelta(hours=36)
     features: timedelta = timedelta(hours=36)

@@ -1,4 +1,4 @@
-"""How a candidate is trained. Not here: the training itself (stages/train_*.py)."""
+"""How a candidate is trained."""
 
 from typing import Literal
 

@@ -1,7 +1,4 @@
-"""What every word of a declaration shares: frozen, closed to unknown fields, with readable errors.
-
-Belongs here: the parent of all words and the one error they raise. Not here: any single word.
-"""
+"""Word: the base class of every declaration: frozen, closed to unknown fields, with readable errors."""
 
 from typing import Any, Self
 
@@ -9,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class IllegalDeclaration(ValueError):
-    """A declaration that cannot be built: says where, what was found, what is legal, what to do."""
+    """A declaration that cannot be built: where, what was found, what is legal, what to do."""
 
 
 class Word(BaseModel):

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self, cast
+from typing import Self
 
 import numpy as np
 import polars as pl
+from pydantic import TypeAdapter
 
 from mlops_assets.stages.metrics import Array
 
@@ -78,13 +79,7 @@ def profiles_to_json(profiles: Mapping[str, ColumnProfile]) -> str:
 
 def profiles_from_json(text: str) -> dict[str, ColumnProfile]:
     """The profiles that `profiles_to_json` wrote, columns in alphabetical order."""
-    return {name: _read(fields) for name, fields in cast(dict[str, dict[str, Any]], json.loads(text)).items()}
-
-
-def _read(fields: dict[str, Any]) -> ColumnProfile:
-    if "edges" in fields:
-        return NumericProfile(edges=tuple(fields["edges"]), counts=tuple(fields["counts"]), missing=fields["missing"])
-    return CategoricalProfile(counts=fields["counts"], missing=fields["missing"])
+    return TypeAdapter(dict[str, ColumnProfile]).validate_json(text)
 
 
 def _edges(column: pl.Series, bins: int) -> tuple[float, ...]:

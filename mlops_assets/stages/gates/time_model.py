@@ -1,7 +1,6 @@
 """A process that times a model file: `python -m mlops_assets.stages.gates.time_model MODEL ROWS ROWS_PER_CALL SECONDS`.
 
-ROWS is a .npy file, float32 of shape (n, inputs). Prints JSON: what each call took, by the clock and of the core, in ms.
-Belongs here: the calls, with onnxruntime and numpy alone. Not here: what the times mean (latency.py).
+ROWS is a .npy file, float32 of shape (n, inputs). Prints JSON: each call's wall-clock and core time, in ms.
 """
 
 import json
