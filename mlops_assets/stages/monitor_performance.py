@@ -1,8 +1,6 @@
 """Realised quality of the served predictions, by month and day. Imports matplotlib."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import cast
 
 import polars as pl
 
@@ -24,10 +22,7 @@ def monitor_performance(
     """The metrics of `recent` against the declared bounds. Passes while there is too little data."""
     if len(recent) < spec.min_rows:
         return too_few(len(recent), spec.min_rows, "known outcomes")
-    end = cast(datetime, recent["event_timestamp"].max()) + timedelta(seconds=1)
-    metrics = window_metrics(
-        recent, end=end, window=spec.window, label=use_case.label.name, probability="probability", min_rows=1, seed=seed
-    ).metrics
+    metrics = window_metrics(recent, label=use_case.label.name, probability="probability", seed=seed)
     bounds = [trigger for trigger in use_case.triggers if isinstance(trigger, OnPerformance)]
     worse = [_breach(bound, metrics[bound.metric]) for bound in bounds if _is_worse(bound, metrics[bound.metric])]
     message = "; ".join(worse) or f"auc {metrics['auc']} over the last {spec.window.days} days is within its bound."
