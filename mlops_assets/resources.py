@@ -49,7 +49,7 @@ class FeatureStoreResource(dg.ConfigurableResource):
 
     def open(self, service: str) -> "FeatureStore":
         """The store of one feature service, with the project's feature_repo applied."""
-        from mlops_assets.ports.light_feast import import_feast
+        from mlops_assets.ports.feast_internals import import_feast
 
         import_feast()
         from mlops_assets.ports.feature_store import FeatureStore

@@ -9,14 +9,14 @@ from typing import Any, cast
 
 import feast
 from feast.errors import FeatureServiceNotFoundException, FeatureViewNotFoundException
-from feast.infra.provider import Provider, get_provider
-from feast.repo_operations import extract_objects_for_apply_delete, parse_repo  # pyright: ignore[reportUnknownVariableType]
+from feast.infra.provider import Provider
 from filelock import FileLock
 
 from mlops_assets.names import FEAST_PROJECT
 from mlops_assets.ports.declared_repo import as_working_folder, digest
 from mlops_assets.ports.durable_file import replace_file
 from mlops_assets.ports.feast_config import feast_config, online_file, registry_file
+from mlops_assets.ports.feast_internals import provider_of, registry_changes
 from mlops_assets.ports.home import Home
 from mlops_assets.ports.service_views import ServiceView, service_view
 
@@ -50,12 +50,9 @@ class FeatureRegistry:
     def _apply(self, repo: Path) -> None:
         store = self.open()
         with as_working_folder(repo.resolve()):
-            declared = parse_repo(Path.cwd())
-        if not declared.projects:
-            declared.projects.append(feast.Project(name=FEAST_PROJECT, description="Features of every use case."))
-        objects, gone, _, _ = extract_objects_for_apply_delete(FEAST_PROJECT, store.registry, declared)
+            changes = registry_changes(store, FEAST_PROJECT, "Features of every use case.")
         self._let_readers_pass()
-        store.apply(cast(Any, objects), objects_to_delete=cast(Any, gone), partial=False)
+        store.apply(changes.objects, objects_to_delete=changes.objects_to_delete, partial=False)
         self._views = {}
 
     def describe(self) -> list[dict[str, object]]:
@@ -77,7 +74,7 @@ class FeatureRegistry:
     def provider(self) -> Provider:
         with self._lock:
             if self._provider is None:
-                self._provider = get_provider(self.open().config)
+                self._provider = provider_of(self.open())
             return self._provider
 
     def service(self, name: str) -> feast.FeatureService:

@@ -1,8 +1,4 @@
-"""Feast's offline store over Polars, by Feast's public hook: `offline_store.type` names this module's class.
-
-Belongs here: what Feast asks for, in its words. Not here: the join (point_in_time), the files (feature_table), the declared
-views (feature_repo/) and the platform's own use of Feast (feature_store).
-"""
+"""Feast's offline store over Polars, by Feast's public hook: `offline_store.type` names this module's class."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownParameterType=false, reportMissingTypeArgument=false
 
@@ -18,7 +14,7 @@ from feast.data_format import DeltaFormat
 from feast.data_source import DataSource
 from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.feature_logging import LoggingConfig, LoggingSource
-from feast.feature_view import DUMMY_ENTITY_ID, FeatureView
+from feast.feature_view import FeatureView
 from feast.infra.offline_stores.file_source import FileLoggingDestination
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
 from feast.infra.registry.base_registry import BaseRegistry
@@ -27,6 +23,7 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from feast.saved_dataset import SavedDatasetStorage
 from pyarrow import parquet
 
+from mlops_assets.ports.feast_internals import DUMMY_ENTITY_ID, on_demand_views
 from mlops_assets.ports.feature_table import FeatureTable
 from mlops_assets.ports.point_in_time import Facts, as_frame, event_timestamp_of, join_facts, time_range, utc
 
@@ -128,7 +125,7 @@ class PolarsOfflineStore(OfflineStore):
             lambda: join_facts(entities, tables, event_timestamp=moment, created_by_then=filter_by_created_timestamp),
             config,
             full_feature_names=full_feature_names,
-            on_demand=OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry),
+            on_demand=on_demand_views(feature_refs, project, registry),
             metadata=RetrievalMetadata(feature_refs, keys, *(moments or (None, None))),
         )
 

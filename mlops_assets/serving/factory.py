@@ -43,7 +43,7 @@ def open_service(variables: Mapping[str, str], working_folder: Path, use_cases: 
     """The service that the environment names, with its features from Feast. Raises UnknownUseCase, IllegalEnvironment."""
     environment = read_environment(variables, working_folder)
     use_case = _named(environment.use_case, use_cases)
-    from mlops_assets.ports.light_feast import import_feast
+    from mlops_assets.ports.feast_internals import import_feast
 
     import_feast()
     from mlops_assets.ports.feature_store import FeatureStore

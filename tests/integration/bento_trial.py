@@ -21,8 +21,8 @@ import psutil
 import pytest
 
 from mlops_assets.ports.api_keys import ApiKeys
+from mlops_assets.ports.feast_internals import import_feast
 from mlops_assets.ports.home import Home
-from mlops_assets.ports.light_feast import import_feast
 from mlops_assets.ports.live_service import LiveService, RequestRefused
 from mlops_assets.ports.prediction_log import PredictionLog
 from mlops_assets.use_cases.flight_delay import USE_CASE
