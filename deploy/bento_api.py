@@ -6,9 +6,9 @@ import bentoml
 import msgspec
 from pydantic import ConfigDict, Field, WithJsonSchema, create_model
 
-from mlops_assets.serving.answering import Answer
-from mlops_assets.serving.request import EXPLAIN, INPUTS, MAX_EXPLAINED, ROWS, input_columns, request_columns
-from mlops_assets.serving.value_types import value_schema
+from mlops_assets.serving.http.request import EXPLAIN, INPUTS, MAX_EXPLAINED, ROWS, input_columns, request_columns
+from mlops_assets.serving.http.value_types import value_schema
+from mlops_assets.serving.inference.answering import Answer
 from mlops_assets.spec.contract import Column
 from mlops_assets.spec.use_case import UseCase
 

@@ -12,8 +12,8 @@ from bentoml.exceptions import BentoMLException
 
 from deploy.bento_api import KEYS, input_spec, output_spec, refusals
 from mlops_assets.serving.factory import open_service, served_use_case
+from mlops_assets.serving.http.app import ApiApp, respond
 from mlops_assets.serving.service import Service
-from mlops_assets.serving.web import ApiApp, respond
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import USE_CASES
 

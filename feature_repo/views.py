@@ -1,7 +1,7 @@
 """The feature views of the flight-delay line: what is known about an airport, airline, route and aircraft, and for how long.
 
 Belongs here: entities, time to live, typed schema and source of each view. Not here: how the values are computed
-(mlops_assets/use_cases/flight_features.py) and where the tables lie (the offline store's root).
+(mlops_assets/use_cases/flight_delay/transforms.py) and where the tables lie (the offline store's root).
 """
 
 from datetime import timedelta
@@ -11,7 +11,7 @@ from feast import Entity, FeatureView, Field, FileSource, PushSource
 from feast.data_format import DeltaFormat
 from feast.types import Float64, String
 
-from mlops_assets import names
+from mlops_assets.foundation import names
 
 
 def _view(name: str, *, entities: list[Entity], ttl: timedelta, description: str, features: dict[str, str]) -> FeatureView:

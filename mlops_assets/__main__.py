@@ -8,7 +8,7 @@ def main() -> None:
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from mlops_assets.cli import app
+    from mlops_assets.cli.app import app
 
     signal.signal(signal.SIGINT, before)
     app(prog_name="mlops")

@@ -15,7 +15,7 @@ def defs() -> dg.Definitions:
     # load, which is half of what they cost.
     gc.freeze()
     from mlops_assets.graph.compile import build_use_case
-    from mlops_assets.graph.tables import build_io_managers
+    from mlops_assets.graph.kernel.tables import build_io_managers
     from mlops_assets.resources import build_resources, chosen_environment
     from mlops_assets.use_cases import USE_CASES
 

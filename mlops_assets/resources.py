@@ -9,26 +9,26 @@ from typing import TYPE_CHECKING, TypedDict
 
 import dagster as dg
 
-from mlops_assets.ports.home import Environment, Home, read_environment
+from mlops_assets.foundation.home import Environment, Home, read_environment
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
-    from mlops_assets.ports.delta_tables import DeltaTables
-    from mlops_assets.ports.deployment import Deployment
-    from mlops_assets.ports.feature_store import FeatureStore
-    from mlops_assets.ports.landing import Landing
-    from mlops_assets.ports.ledger import Ledger
-    from mlops_assets.ports.live_service import LiveService
-    from mlops_assets.ports.model_registry import ModelRegistry
-    from mlops_assets.ports.prediction_log import PredictionLog
-    from mlops_assets.ports.signing_keys import SigningKeys
+    from mlops_assets.features.feast.feature_store import FeatureStore
+    from mlops_assets.foundation.delta_tables import DeltaTables
+    from mlops_assets.ingestion.landing import Landing
+    from mlops_assets.promotion.deployment import Deployment
+    from mlops_assets.promotion.ledger import Ledger
+    from mlops_assets.promotion.signing_keys import SigningKeys
+    from mlops_assets.serving.client import LiveService
+    from mlops_assets.serving.log.prediction_log import PredictionLog
+    from mlops_assets.training.model_registry import ModelRegistry
 
 
 class LandingResource(dg.ConfigurableResource):
     folder: str
 
     def open(self) -> "Landing":
-        from mlops_assets.ports.landing import Landing
+        from mlops_assets.ingestion.landing import Landing
 
         return Landing(Path(self.folder))
 
@@ -37,7 +37,7 @@ class WarehouseResource(dg.ConfigurableResource):
     folder: str
 
     def open(self) -> "DeltaTables":
-        from mlops_assets.ports.delta_tables import DeltaTables
+        from mlops_assets.foundation.delta_tables import DeltaTables
 
         return DeltaTables(Path(self.folder))
 
@@ -49,10 +49,10 @@ class FeatureStoreResource(dg.ConfigurableResource):
 
     def open(self, service: str) -> "FeatureStore":
         """The store of one feature service, with the project's feature_repo applied."""
-        from mlops_assets.ports.feast_internals import import_feast
+        from mlops_assets.features.feast.feast_internals import import_feast
 
         import_feast()
-        from mlops_assets.ports.feature_store import FeatureStore
+        from mlops_assets.features.feast.feature_store import FeatureStore
 
         store = FeatureStore(Home(Path(self.home)), service=service, redis_url=_value(self.redis_url))
         store.apply(Path(self.project) / "feature_repo")
@@ -67,7 +67,7 @@ class RegistryResource(dg.ConfigurableResource):
     dagster_url: str | None
 
     def open(self) -> "ModelRegistry":
-        from mlops_assets.ports.model_registry import ModelRegistry
+        from mlops_assets.training.model_registry import ModelRegistry
 
         return ModelRegistry(Path(self.folder))
 
@@ -76,7 +76,7 @@ class DeploymentResource(dg.ConfigurableResource):
     folder: str
 
     def open(self, use_case: str) -> "Deployment":
-        from mlops_assets.ports.deployment import Deployment
+        from mlops_assets.promotion.deployment import Deployment
 
         return Deployment(Path(self.folder), use_case)
 
@@ -87,7 +87,7 @@ class PredictionLogResource(dg.ConfigurableResource):
     folder: str
 
     def open(self, use_case: UseCase) -> "PredictionLog":
-        from mlops_assets.ports.prediction_log import PredictionLog
+        from mlops_assets.serving.log.prediction_log import PredictionLog
 
         return PredictionLog(Path(self.folder), use_case)
 
@@ -97,7 +97,7 @@ class SigningKeysResource(dg.ConfigurableResource):
     private_key_file: str | None
 
     def open(self) -> "SigningKeys":
-        from mlops_assets.ports.signing_keys import SigningKeys
+        from mlops_assets.promotion.signing_keys import SigningKeys
 
         return SigningKeys(Path(self.folder), Path(self.private_key_file) if self.private_key_file else None)
 
@@ -106,7 +106,7 @@ class LedgerResource(dg.ConfigurableResource):
     url: str
 
     def open(self) -> "Ledger":
-        from mlops_assets.ports.ledger import Ledger
+        from mlops_assets.promotion.ledger import Ledger
 
         return Ledger(_value(self.url) or "")
 
@@ -117,7 +117,7 @@ class LiveServicesResource(dg.ConfigurableResource):
 
     def open(self) -> "list[LiveService]":
         """One client per replica."""
-        from mlops_assets.ports.live_service import LiveService
+        from mlops_assets.serving.client import LiveService
 
         return [LiveService(url, _value(self.api_key)) for url in self.urls]
 

@@ -10,7 +10,7 @@ from mlops_assets.erasure.trained_on import trained_on
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
-    from mlops_assets.ports.ledger import Record
+    from mlops_assets.promotion.ledger import Record
 
 
 @dataclass(frozen=True)

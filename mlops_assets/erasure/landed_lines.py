@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlops_assets.erasure.subject_matcher import SubjectMatcher
-from mlops_assets.ports.durable_file import sync_folder, write_aside
-from mlops_assets.ports.landing import BOM, Landing, Line, header_problem, parse_lines
+from mlops_assets.foundation.atomic_file import sync_folder, write_aside
+from mlops_assets.ingestion.landing import BOM, Landing, Line, header_problem, parse_lines
 from mlops_assets.spec.contract import Contract
 
 

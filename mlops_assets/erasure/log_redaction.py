@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from mlops_assets.erasure.subject_matcher import SubjectMatcher
-from mlops_assets.ports.prediction_log import BLANK, redaction_lock
+from mlops_assets.serving.log.prediction_log import BLANK, redaction_lock
 
 
 @dataclass(frozen=True)

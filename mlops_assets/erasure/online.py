@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, cast
 import redis
 
 from mlops_assets.erasure.subject_matcher import SubjectMatcher
-from mlops_assets.names import FEAST_PROJECT
-from mlops_assets.ports.blob_stores import glob_literal, leave_no_trace, told_when_down
-from mlops_assets.ports.online_mirror import entity_parts
+from mlops_assets.features.feast.feast_internals import entity_key_prefix, entity_values
+from mlops_assets.features.online.key_value_stores import glob_literal, leave_no_trace, told_when_down
+from mlops_assets.features.online.online_mirror import entity_parts
+from mlops_assets.foundation.names import FEAST_PROJECT
 
 if TYPE_CHECKING:
-    from mlops_assets.ports.feature_store import FeatureStore
+    from mlops_assets.features.feast.feature_store import FeatureStore
 
 SQLITE_BUSY_S = 60
 KEYS_PER_SCAN = 10_000
@@ -112,16 +113,10 @@ class FeastRows(_Online):
         return {table: [key for (key,) in rows if self._is_subject(key)] for table, rows in keys.items()}
 
     def _in_redis(self, client: redis.Redis) -> list[bytes]:
-        from feast.infra.key_encoding_utils import serialize_entity_key_prefix
-
-        prefixes = {serialize_entity_key_prefix(names) for names in self._join_keys().values()}
+        prefixes = {entity_key_prefix(names) for names in self._join_keys().values()}
         patterns = [glob_literal(prefix) + b"*" + glob_literal(SUFFIX) for prefix in prefixes]
         keys = (cast(Iterator[bytes], client.scan_iter(pattern, count=KEYS_PER_SCAN)) for pattern in patterns)
         return sorted(key for found in keys for key in found if self._is_subject(key.removesuffix(SUFFIX)))
 
     def _is_subject(self, entity_key: bytes) -> bool:
-        from feast.infra.key_encoding_utils import deserialize_entity_key
-
-        key = cast(Any, deserialize_entity_key(entity_key))
-        values = [getattr(value, value.WhichOneof("val")) for value in key.entity_values]
-        return self.matcher.is_in(dict(zip(key.join_keys, values, strict=True)))
+        return self.matcher.is_in(entity_values(entity_key))

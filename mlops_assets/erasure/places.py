@@ -4,21 +4,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from mlops_assets import names
 from mlops_assets.erasure.landed_lines import LandedLines
 from mlops_assets.erasure.log_redaction import LoggedRows
 from mlops_assets.erasure.online import FeastRows, MirrorKeys
 from mlops_assets.erasure.subject_matcher import SubjectMatcher
 from mlops_assets.erasure.tables import OlderFiles, ParquetRows, TableLog, TableRows
-from mlops_assets.ports.delta_tables import DeltaTables
-from mlops_assets.ports.home import Home
-from mlops_assets.ports.landing import Landing
+from mlops_assets.foundation import names
+from mlops_assets.foundation.delta_tables import DeltaTables
+from mlops_assets.foundation.home import Home
+from mlops_assets.ingestion.landing import Landing
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
-    from mlops_assets.ports.feature_store import FeatureStore
-    from mlops_assets.ports.ledger import Ledger
-    from mlops_assets.ports.model_registry import ModelRegistry
+    from mlops_assets.features.feast.feature_store import FeatureStore
+    from mlops_assets.promotion.ledger import Ledger
+    from mlops_assets.training.model_registry import ModelRegistry
 
 
 class Erasable(Protocol):

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 
 from mlops_assets.erasure.subject_matcher import SubjectMatcher
-from mlops_assets.ports.prediction_log import keyed_hash
+from mlops_assets.serving.log.prediction_log import keyed_hash
 from mlops_assets.spec.contract import Column
 from mlops_assets.spec.use_case import UseCase
 

@@ -13,8 +13,8 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from mlops_assets.erasure.subject_matcher import PLACE, SubjectMatcher
-from mlops_assets.ports.delta_tables import NO_STATISTICS
-from mlops_assets.ports.durable_file import replace_file, sync_folder
+from mlops_assets.foundation.atomic_file import replace_file, sync_folder
+from mlops_assets.foundation.delta_tables import NO_STATISTICS
 
 LOG = "_delta_log"
 RETENTION = "delta.logRetentionDuration"

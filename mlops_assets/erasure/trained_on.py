@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mlops_assets import names
 from mlops_assets.erasure.subject_matcher import SubjectMatcher
-from mlops_assets.ports.delta_tables import DeltaTables, VersionGone
+from mlops_assets.foundation import names
+from mlops_assets.foundation.delta_tables import DeltaTables, VersionGone
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
-    from mlops_assets.ports.model_registry import ModelRegistry
+    from mlops_assets.training.model_registry import ModelRegistry
 
 TABLE_VERSION = "table.training_set"
 FIRST, LAST = "window.first", "window.last"

@@ -4,8 +4,8 @@
 
 import dagster as dg
 
-from mlops_assets import names
-from mlops_assets.graph.asset_metadata import asset_metadata, rows_as_table
+from mlops_assets.foundation import names
+from mlops_assets.graph.kernel.asset_metadata import asset_metadata, rows_as_table
 from mlops_assets.resources import DeploymentResource, FeatureStoreResource, FolderResource, WarehouseResource
 from mlops_assets.spec.use_case import UseCase
 
@@ -41,10 +41,11 @@ def build_catalog(use_case: UseCase) -> dg.AssetsDefinition:
     def feature_catalog(
         feature_store: FeatureStoreResource, warehouse: WarehouseResource, deployment: DeploymentResource, reports: FolderResource
     ) -> dg.MaterializeResult:
-        from mlops_assets.feature_catalog import as_html, read_catalog
+        from mlops_assets.features.catalogue import as_html, read_catalog
 
         store = feature_store.open(use_case.features.service)
-        catalog = read_catalog(use_case, store=store, tables=warehouse.open(), deployment=deployment.open(use_case.name))
+        champion = deployment.open(use_case.name).champion()
+        catalog = read_catalog(use_case, store=store, tables=warehouse.open(), champion=champion)
         page = reports.open() / use_case.name / "features.html"
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(as_html(catalog))

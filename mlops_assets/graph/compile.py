@@ -5,10 +5,10 @@ Belongs here: putting the parts together. Not here: any part.
 
 import dagster as dg
 
-from mlops_assets.graph.automation import build_automation
 from mlops_assets.graph.catalog import build_catalog
 from mlops_assets.graph.features import build_features
-from mlops_assets.graph.ingest import build_ingestion
+from mlops_assets.graph.ingestion import build_ingestion
+from mlops_assets.graph.kernel.automation import build_automation
 from mlops_assets.graph.monitoring import build_monitoring
 from mlops_assets.graph.rollout import build_rollout
 from mlops_assets.graph.serving import build_serving

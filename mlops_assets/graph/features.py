@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import dagster as dg
 
-from mlops_assets import names
-from mlops_assets.graph.asset_metadata import asset_metadata, count_by_day, feature_columns
-from mlops_assets.graph.conditions import CASCADE
-from mlops_assets.graph.partitions import ONE_RUN, days_in_run, days_of, looking_back
-from mlops_assets.graph.tables import DAY, DataFrame, LazyFrame
+from mlops_assets.foundation import names
+from mlops_assets.graph.kernel.asset_metadata import asset_metadata, count_by_day, feature_columns
+from mlops_assets.graph.kernel.conditions import CASCADE
+from mlops_assets.graph.kernel.partitions import ONE_RUN, days_in_run, days_of, looking_back
+from mlops_assets.graph.kernel.tables import DAY, DataFrame, LazyFrame
 from mlops_assets.resources import FeatureStoreResource
 from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.use_case import UseCase
@@ -37,7 +37,7 @@ def _feature(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
         **asset_metadata(use_case, "feature", "polars", "feast", "deltalake", made_from="feature", tables=view.tables),
     )
     def feature(context: dg.AssetExecutionContext, **tables: LazyFrame) -> DataFrame:
-        from mlops_assets.stages.featurize import fill_view
+        from mlops_assets.features.featurize import fill_view
 
         days = days_in_run(context)
         rows = fill_view(view, tables, first=days[0], last=days[-1]).collect()
@@ -64,7 +64,7 @@ def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
         **asset_metadata(use_case, "online", "feast", "sqlite", made_from="feature", tables=view.tables),
     )
     def online(context: dg.AssetExecutionContext, feature_store: FeatureStoreResource) -> dg.MaterializeResult:
-        from mlops_assets.stages.featurize import midnight
+        from mlops_assets.features.featurize import midnight
 
         store = feature_store.open(use_case.features.service)
         days = days_in_run(context)

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
-from mlops_assets import names
-from mlops_assets.graph.asset_metadata import asset_metadata, rows_as_table
-from mlops_assets.graph.conditions import LOOK_BACK_CASCADE
-from mlops_assets.graph.tables import DataFrame, LazyFrame
-from mlops_assets.names import GOOD_ENOUGH, NO_DRIFT, SAME_FEATURES
+from mlops_assets.foundation import names
+from mlops_assets.foundation.names import GOOD_ENOUGH, NO_DRIFT, SAME_FEATURES
+from mlops_assets.graph.kernel.asset_metadata import asset_metadata, rows_as_table
+from mlops_assets.graph.kernel.conditions import LOOK_BACK_CASCADE
+from mlops_assets.graph.kernel.tables import DataFrame, LazyFrame
 from mlops_assets.resources import DeploymentResource, FeatureStoreResource, FolderResource, RegistryResource
 from mlops_assets.spec.monitor import Drift, Monitor, OnPerformance, Performance, Skew
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
-    from mlops_assets.stages.monitor import MonitorResult
-    from mlops_assets.stages.monitor_drift import TrainingWindow
+    from mlops_assets.monitoring.drift import TrainingWindow
+    from mlops_assets.monitoring.monitor_result import MonitorResult
 
 SEED = 0
 
@@ -52,7 +52,7 @@ def _drift(use_case: UseCase, spec: Drift) -> dg.AssetsDefinition:
     def drift(
         predictions: LazyFrame, *, registry: RegistryResource, deployment: DeploymentResource, reports: FolderResource
     ) -> dg.MaterializeResult:
-        from mlops_assets.stages.monitor_drift import monitor_drift
+        from mlops_assets.monitoring.drift import monitor_drift
 
         plan = deployment.open(use_case.name).plan()
         read_window = partial(_training_window, use_case, registry, plan.champion) if plan else None
@@ -64,8 +64,8 @@ def _drift(use_case: UseCase, spec: Drift) -> dg.AssetsDefinition:
 
 
 def _training_window(use_case: UseCase, registry: RegistryResource, version: int) -> "TrainingWindow":
-    from mlops_assets.stages.monitor_drift import TrainingWindow
-    from mlops_assets.stages.train_and_track import PROFILES, SAMPLE
+    from mlops_assets.monitoring.drift import TrainingWindow
+    from mlops_assets.training.train_and_track import PROFILES, SAMPLE
 
     model, opened = names.registered_model(use_case.name), registry.open()
     profiles, sample = (opened.artifact(model, version, artifact) for artifact in (PROFILES, SAMPLE))
@@ -89,7 +89,7 @@ def _check(key: dg.AssetKey, name: str, result: "MonitorResult") -> dg.AssetChec
 
 def _metadata(result: "MonitorResult") -> dict[str, Any]:
     """The evidence as Dagster shows it: pictures first, tables last."""
-    from mlops_assets.stages.plots import as_markdown
+    from mlops_assets.statistics.plots import as_markdown
 
     pictures = {f"plot_{name}": dg.MetadataValue.md(as_markdown(png, name)) for name, png in result.pictures.items()}
     tables = {name: rows_as_table(rows) for name, rows in result.tables.items()}
@@ -119,7 +119,7 @@ def _performance(use_case: UseCase, spec: Performance) -> dg.AssetsDefinition:
     def performance(outcomes: LazyFrame, deployment: DeploymentResource) -> dg.MaterializeResult:
         import polars as pl
 
-        from mlops_assets.stages.monitor_performance import monitor_performance
+        from mlops_assets.monitoring.performance import monitor_performance
 
         plan = deployment.open(use_case.name).plan()
         # The champion is judged by its own predictions: those of its predecessor have had their consequence.
@@ -147,7 +147,7 @@ def _skew(use_case: UseCase, spec: Skew) -> dg.AssetsDefinition:
     def skew(predictions: LazyFrame, feature_store: FeatureStoreResource) -> dg.MaterializeResult:
         import polars as pl
 
-        from mlops_assets.stages.monitor_skew import monitor_skew, recompute
+        from mlops_assets.monitoring.skew import monitor_skew, recompute
 
         # Features that the caller sent are the caller's own.
         looked_up = predictions.filter(pl.col("features_from") != "request")

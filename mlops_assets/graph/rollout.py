@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from mlops_assets import names
-from mlops_assets.graph.asset_metadata import asset_metadata, rows_as_table
+from mlops_assets.foundation import names
+from mlops_assets.graph.kernel.asset_metadata import asset_metadata, rows_as_table
 from mlops_assets.graph.training import Candidate
 from mlops_assets.resources import LedgerResource, RegistryResource, RolloutStoresResource
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
-    from mlops_assets.promotion.rollouts import Rollouts, Step
-    from mlops_assets.promotion.standing import Standing
+    from mlops_assets.promotion.promotion_state import Standing
+    from mlops_assets.rollout.rollouts import Rollouts, Step
 
 # The daemon evaluates every five seconds; while a challenger serves, a tick lasts until the next one.
 LOOKS_A_TICK, LOOK_EVERY_S = 5, 1.0
@@ -61,7 +61,7 @@ def _rollout(use_case: UseCase) -> dg.AssetsDefinition:
 
 def open_rollouts(use_case: UseCase, stores: RolloutStoresResource) -> "Rollouts":
     from mlops_assets.promotion.promotions import Promotions
-    from mlops_assets.promotion.rollouts import Rollouts
+    from mlops_assets.rollout.rollouts import Rollouts
 
     promotions = Promotions(use_case, stores.ledger.open(), stores.deployment.open(use_case.name), stores.signing_keys.open())
     log, shadow_log = stores.prediction_log.open(use_case), stores.shadow_log.open(use_case)
@@ -94,7 +94,7 @@ def _watch(use_case: UseCase) -> dg.SensorDefinition:
         description="Advances a rollout or rolls it back as soon as its evidence decides; starts what was approved.",
     )
     def rollout(context: dg.SensorEvaluationContext, rollout_stores: RolloutStoresResource) -> dg.SensorResult | dg.SkipReason:
-        from mlops_assets.ports.ledger import Outrun
+        from mlops_assets.promotion.ledger import Outrun
 
         rollouts = open_rollouts(use_case, rollout_stores)
         try:
@@ -126,8 +126,8 @@ def _mirrored(use_case: UseCase) -> dg.AssetChecksDefinition:
         automation_condition=dg.AutomationCondition.on_cron("*/10 * * * *"),
     )
     def mirrored(ledger: LedgerResource, registry: RegistryResource) -> dg.AssetCheckResult:
-        from mlops_assets.promotion.mirrors import differences
-        from mlops_assets.promotion.standing import standing_of
+        from mlops_assets.promotion.mlflow_aliases import differences
+        from mlops_assets.promotion.promotion_state import standing_of
 
         records = ledger.open().records(use_case.name)
         if records and datetime.now(UTC) - datetime.fromisoformat(records[-1].at) < UNMIRRORED_FOR:

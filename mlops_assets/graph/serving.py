@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from mlops_assets import names
-from mlops_assets.graph.asset_metadata import asset_metadata, rows_as_table
-from mlops_assets.graph.conditions import LOOK_BACK_CASCADE
-from mlops_assets.graph.tables import DataFrame, LazyFrame
+from mlops_assets.foundation import names
+from mlops_assets.graph.kernel.asset_metadata import asset_metadata, rows_as_table
+from mlops_assets.graph.kernel.conditions import LOOK_BACK_CASCADE
+from mlops_assets.graph.kernel.tables import DataFrame, LazyFrame
 from mlops_assets.resources import (
     DeploymentResource,
     LedgerResource,
@@ -21,7 +21,7 @@ from mlops_assets.resources import (
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
-    from mlops_assets.ports.live_service import LiveService
+    from mlops_assets.serving.client import LiveService
 
 SERVING_THE_PLAN = "serves_the_plan"
 REPORTED = ("plan", "champion", "challenger", "share", "shadow", "last_load_error")
@@ -47,8 +47,8 @@ def _service(use_case: UseCase) -> dg.AssetsDefinition:
     def service(
         live_services: LiveServicesResource, deployment: DeploymentResource, registry: RegistryResource, ledger: LedgerResource
     ) -> dg.MaterializeResult:
-        from mlops_assets.promotion.mirrors import mirror
-        from mlops_assets.promotion.standing import standing_of
+        from mlops_assets.promotion.mlflow_aliases import mirror
+        from mlops_assets.promotion.promotion_state import standing_of
 
         plan = deployment.open(use_case.name).plan()
         passed, said, served = _taken(live_services.open(), plan.number if plan else 0)
@@ -63,7 +63,7 @@ def _service(use_case: UseCase) -> dg.AssetsDefinition:
 
 def _taken(live: "list[LiveService]", number: int) -> tuple[bool, str, list[dict[str, Any]]]:
     """Whether every server serves plan `number`, in words, and what each reports."""
-    from mlops_assets.ports.live_service import ServiceUnavailable
+    from mlops_assets.serving.client import ServiceUnavailable
 
     late: list[str] = []
     for each in live:

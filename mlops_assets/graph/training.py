@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from mlops_assets import names
-from mlops_assets.graph.asset_metadata import asset_metadata, rows_as_table, training_columns
-from mlops_assets.graph.mlflow_run import link_of, tracked_run
-from mlops_assets.graph.tables import DataFrame, LazyFrame
+from mlops_assets.foundation import names
+from mlops_assets.graph.kernel.asset_metadata import asset_metadata, rows_as_table, training_columns
+from mlops_assets.graph.kernel.mlflow_run import link_of, tracked_run
+from mlops_assets.graph.kernel.tables import DataFrame, LazyFrame
 from mlops_assets.resources import (
     DeploymentResource,
     FeatureStoreResource,
@@ -25,12 +25,12 @@ from mlops_assets.spec.gate import gate_names
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
-    from mlops_assets.ports.delta_tables import DeltaTables
-    from mlops_assets.ports.deployment import Deployment
+    from mlops_assets.evaluation.evaluate_candidate import CandidateEvaluation, ModelVersion
+    from mlops_assets.evaluation.gates.case import Verdict
+    from mlops_assets.features.parity import Parity
+    from mlops_assets.foundation.delta_tables import DeltaTables
+    from mlops_assets.promotion.deployment import Deployment
     from mlops_assets.promotion.promotions import Promotions
-    from mlops_assets.stages.evaluate_candidate import CandidateEvaluation, ModelVersion
-    from mlops_assets.stages.gates.case import Verdict
-    from mlops_assets.stages.skew import Parity
 
 SEED = 0
 
@@ -75,7 +75,7 @@ def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
     def training_set(
         context: dg.AssetExecutionContext, requests: LazyFrame, truths: LazyFrame, feature_store: FeatureStoreResource
     ) -> DataFrame:
-        from mlops_assets.stages.featurize import label_rows, last_known_day, midnight, split_by_time
+        from mlops_assets.features.featurize import label_rows, last_known_day, midnight, split_by_time
 
         store = feature_store.open(use_case.features.service)
         end = midnight(last_known_day(truths) + timedelta(days=1))
@@ -111,7 +111,7 @@ def _candidate(use_case: UseCase) -> dg.AssetsDefinition:
     def candidate(
         context: dg.AssetExecutionContext, training_set: LazyFrame, *, registry: RegistryResource, warehouse: WarehouseResource
     ) -> Candidate:
-        from mlops_assets.stages.train_and_track import train_and_track
+        from mlops_assets.training.train_and_track import train_and_track
 
         rows, made_from = training_set.collect(), _made_from(context, warehouse.open(), use_case)
         with tracked_run(context, use_case, registry) as run:
@@ -162,8 +162,8 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
         ledger: LedgerResource,
         signing_keys: SigningKeysResource,
     ) -> Iterator[Any]:
+        from mlops_assets.evaluation.evaluate_candidate import ModelVersion, evaluate_candidate
         from mlops_assets.promotion.promotions import Promotions
-        from mlops_assets.stages.evaluate_candidate import ModelVersion, evaluate_candidate
 
         deployed = deployment.open(use_case.name)
         onnx = registry.open().load(names.registered_model(use_case.name), candidate.version)
@@ -186,22 +186,22 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
 
 
 def _champion(deployment: "Deployment") -> "ModelVersion | None":
-    from mlops_assets.stages.evaluate_candidate import ModelVersion
+    from mlops_assets.evaluation.evaluate_candidate import ModelVersion
 
-    plan = deployment.plan()
-    return ModelVersion(plan.champion, deployment.load(plan.champion)[0]) if plan else None
+    champion = deployment.champion()
+    return ModelVersion(*champion) if champion else None
 
 
 def _parity(use_case: UseCase, warehouse: "DeltaTables") -> "Parity | None":
     """The last result of the skew asset. It is no dependency: serving comes after the gates."""
-    from mlops_assets.stages.skew import Parity
+    from mlops_assets.features.parity import Parity
 
     path = names.stage(use_case.name, "skew")
     return Parity.from_table(warehouse.scan(path).collect()) if warehouse.exists(path) else None
 
 
 def _evaluation_metadata(result: "CandidateEvaluation") -> dict[str, Any]:
-    from mlops_assets.stages.plots import as_markdown
+    from mlops_assets.statistics.plots import as_markdown
 
     evaluation = result.evaluation
     pictures = {f"plot_{name}": dg.MetadataValue.md(as_markdown(png, name)) for name, png in result.pictures.items()}
@@ -260,7 +260,7 @@ def _blessing(use_case: UseCase) -> dg.AssetsDefinition:
         registry: RegistryResource,
         signing_keys: SigningKeysResource,
     ) -> str:
-        from mlops_assets.stages.bless import GateVerdict, bless
+        from mlops_assets.promotion.blessing import GateVerdict, bless
 
         signed = bless(
             use_case=use_case.name,

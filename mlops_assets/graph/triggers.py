@@ -5,10 +5,10 @@ from typing import Any
 
 import dagster as dg
 
-from mlops_assets import names
-from mlops_assets.graph.automation import TICK_SECONDS
-from mlops_assets.graph.dagster_internals import DATA_VERSION, data_versions, newest_check
-from mlops_assets.names import GOOD_ENOUGH, NO_DRIFT
+from mlops_assets.foundation import names
+from mlops_assets.foundation.names import GOOD_ENOUGH, NO_DRIFT
+from mlops_assets.graph.kernel.automation import TICK_SECONDS
+from mlops_assets.graph.kernel.dagster_internals import DATA_VERSION, data_versions, newest_check
 from mlops_assets.resources import LandingResource, PredictionLogResource
 from mlops_assets.spec.monitor import OnDrift, OnPerformance, OnSchedule
 from mlops_assets.spec.use_case import UseCase

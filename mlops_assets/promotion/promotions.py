@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from mlops_assets.ports.deployment import Deployment, IllegalRoute, Plan, Split
-from mlops_assets.ports.ledger import Ledger
-from mlops_assets.ports.ledger_chain import Kind
-from mlops_assets.ports.signing_keys import SigningKeys
-from mlops_assets.promotion.standing import Standing, plan_of, standing_of
+from mlops_assets.promotion.blessing import Blessing, UnblessedModel, verify
+from mlops_assets.promotion.deployment import Deployment, IllegalRoute, Plan, Split
+from mlops_assets.promotion.ledger import Ledger
+from mlops_assets.promotion.ledger_chain import Kind
+from mlops_assets.promotion.promotion_state import Standing, plan_of, standing_of
+from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.stages.bless import Blessing, UnblessedModel, verify
-from mlops_assets.stages.signature import digest
+from mlops_assets.training.signature import digest
 
 
 class NotApproved(PermissionError):

@@ -4,14 +4,14 @@ from typing import Any
 
 import polars as pl
 
-from mlops_assets import names
-from mlops_assets.ports.delta_tables import DeltaTables
-from mlops_assets.ports.deployment import Deployment
-from mlops_assets.ports.prediction_log import DTYPES
-from mlops_assets.ports.signing_keys import SigningKeys
+from mlops_assets.foundation import names
+from mlops_assets.foundation.delta_tables import DeltaTables
+from mlops_assets.promotion.blessing import Blessing, UnblessedModel, verify
+from mlops_assets.promotion.deployment import Deployment
+from mlops_assets.promotion.signing_keys import SigningKeys
+from mlops_assets.serving.log.prediction_log import DTYPES
 from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.stages.bless import Blessing, UnblessedModel, verify
 
 REQUEST = "request"  # where features come from when the caller gives them
 

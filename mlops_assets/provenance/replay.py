@@ -6,20 +6,20 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from mlops_assets.ports.deployment import Deployment, UnknownVersion
-from mlops_assets.ports.feature_table import MissingFeatureTable
-from mlops_assets.ports.signing_keys import SigningKeys
+from mlops_assets.features.offline.feature_table import MissingFeatureTable
+from mlops_assets.features.parity import KEY, MOMENT, FeatureSkew, compare_features
+from mlops_assets.promotion.blessing import UnblessedModel
+from mlops_assets.promotion.deployment import Deployment, UnknownVersion
+from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.provenance.logged import REQUEST, blessed_model, hidden, logged_request
 from mlops_assets.spec.monitor import Skew
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.stages.bless import UnblessedModel
-from mlops_assets.stages.score import OnnxModel
-from mlops_assets.stages.signature import UnreadableRows
-from mlops_assets.stages.skew import KEY, MOMENT, FeatureSkew, compare_features
+from mlops_assets.training.onnx_model import OnnxModel
+from mlops_assets.training.signature import UnreadableRows
 
 TOLERANCE = 1e-5
 """Of a probability. A model sums in float32, and by the rows beside one and the machine it does so in another order: measured
-up to 1e-6 (tests/stages/test_train_lightning.py)."""
+up to 1e-6 (tests/training/trainers/test_lightning.py)."""
 Views = dict[str, tuple[str, ...]]
 
 

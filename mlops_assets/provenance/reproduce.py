@@ -5,17 +5,17 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from mlops_assets import names
-from mlops_assets.ports.delta_tables import DeltaTables, VersionGone
-from mlops_assets.ports.ledger import Ledger, LedgerDown
-from mlops_assets.ports.model_registry import ModelAltered, ModelRegistry, NotRegistered
+from mlops_assets.foundation import names
+from mlops_assets.foundation.delta_tables import DeltaTables, VersionGone
+from mlops_assets.promotion.ledger import Ledger, LedgerDown
+from mlops_assets.provenance.model_distance import Distance, distance
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.stages.fitted import TEST, Progress, UntrainableRows
-from mlops_assets.stages.model_distance import Distance, distance
-from mlops_assets.stages.score import OnnxModel
-from mlops_assets.stages.signature import UnreadableRows, digest
-from mlops_assets.stages.train import fit
-from mlops_assets.stages.training_record import (
+from mlops_assets.training.fitted import TEST, Progress, UntrainableRows
+from mlops_assets.training.model_registry import ModelAltered, ModelRegistry, NotRegistered
+from mlops_assets.training.onnx_model import OnnxModel
+from mlops_assets.training.signature import UnreadableRows, digest
+from mlops_assets.training.train import fit
+from mlops_assets.training.training_record import (
     Changed,
     NotRecorded,
     changes,

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlops_assets.names import FEATURE_AGE_S
-from mlops_assets.ports.delta_tables import DeltaTables
-from mlops_assets.ports.deployment import Deployment, UnknownVersion
-from mlops_assets.ports.ledger import Ledger
-from mlops_assets.ports.ledger_chain import Record
-from mlops_assets.ports.prediction_log import ANSWER, PredictionLog
-from mlops_assets.ports.signing_keys import SigningKeys
+from mlops_assets.foundation.delta_tables import DeltaTables
+from mlops_assets.foundation.names import FEATURE_AGE_S
+from mlops_assets.promotion.blessing import Blessing, UnblessedModel
+from mlops_assets.promotion.deployment import Deployment, UnknownVersion
+from mlops_assets.promotion.ledger import Ledger
+from mlops_assets.promotion.ledger_chain import Record
+from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.provenance.logged import blessed_model, features_of_views, hidden
+from mlops_assets.serving.log.prediction_log import ANSWER, PredictionLog
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.stages.bless import Blessing, UnblessedModel
 
 
 @dataclass(frozen=True)

@@ -10,23 +10,23 @@ from pathlib import Path
 
 from pythonjsonlogger.json import JsonFormatter
 
-from mlops_assets.ports.api_keys import ApiKeys
-from mlops_assets.ports.deployment import Deployment
-from mlops_assets.ports.home import Environment, read_environment
-from mlops_assets.ports.log_secret import log_secret
-from mlops_assets.ports.prediction_log import PredictionLog
-from mlops_assets.ports.signing_keys import SigningKeys
-from mlops_assets.serving.admission import Admission
-from mlops_assets.serving.answering import Answering
-from mlops_assets.serving.cache import MemoryScores
-from mlops_assets.serving.model_slots import ModelSlots
-from mlops_assets.serving.pace import FeatureLookup, PacedLookup
-from mlops_assets.serving.rate_limit import RateLimiter
-from mlops_assets.serving.scoring import Scorer
+from mlops_assets.foundation.home import Environment, read_environment
+from mlops_assets.promotion.deployment import Deployment
+from mlops_assets.promotion.signing_keys import SigningKeys
+from mlops_assets.serving.http.admission import Admission
+from mlops_assets.serving.http.api_keys import ApiKeys
+from mlops_assets.serving.http.rate_limit import RateLimiter
+from mlops_assets.serving.http.tracing import open_tracing
+from mlops_assets.serving.inference.answering import Answering
+from mlops_assets.serving.inference.cache import MemoryScores
+from mlops_assets.serving.inference.model_slots import ModelSlots
+from mlops_assets.serving.inference.pace import FeatureLookup, PacedLookup
+from mlops_assets.serving.inference.scoring import Scorer
+from mlops_assets.serving.inference.shadowing import Shadowing
+from mlops_assets.serving.log.log_secret import log_secret
+from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.serving.service import Service
-from mlops_assets.serving.shadowing import Shadowing
 from mlops_assets.serving.telemetry import Telemetry
-from mlops_assets.serving.tracing import open_tracing
 from mlops_assets.spec.use_case import UseCase
 
 
@@ -43,10 +43,10 @@ def open_service(variables: Mapping[str, str], working_folder: Path, use_cases: 
     """The service that the environment names, with its features from Feast. Raises UnknownUseCase, IllegalEnvironment."""
     environment = read_environment(variables, working_folder)
     use_case = _named(environment.use_case, use_cases)
-    from mlops_assets.ports.feast_internals import import_feast
+    from mlops_assets.features.feast.feast_internals import import_feast
 
     import_feast()
-    from mlops_assets.ports.feature_store import FeatureStore
+    from mlops_assets.features.feast.feature_store import FeatureStore
 
     features = use_case.features
     store = FeatureStore(

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Event, Thread
 
-from mlops_assets.serving.admission import Admission
-from mlops_assets.serving.answering import Answering
-from mlops_assets.serving.batching import Batching, LoopBatching
-from mlops_assets.serving.request import PredictRequest, RequestParser
+from mlops_assets.serving.http.admission import Admission
+from mlops_assets.serving.http.request import PredictRequest, RequestParser
+from mlops_assets.serving.http.tracing import Tracing
+from mlops_assets.serving.inference.answering import Answering
+from mlops_assets.serving.inference.batching import Batching, LoopBatching
 from mlops_assets.serving.telemetry import Telemetry
-from mlops_assets.serving.tracing import Tracing
 
 INLINE_ROWS = 10  # answered in the event loop: some 10 µs each, and 0.9 ms where features are looked up
 INLINE_BYTES = 100_000  # are parsed in a millisecond; a larger body must not block the event loop

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from mlops_assets.spec.word import Word
+from mlops_assets.spec.spec import Word
 
 DType = Literal["string", "int", "float", "datetime", "bool"]
 

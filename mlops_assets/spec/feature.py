@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from mlops_assets.spec.word import Word
+from mlops_assets.spec.spec import Word
 
 Tables = Mapping[str, Any]  # table name -> polars.LazyFrame
 ViewTransform = Callable[[Tables, datetime, datetime], Any]

@@ -1,18 +1,18 @@
-"""The rules that a candidate must pass. How each is measured is in stages/gates/, one module per class."""
+"""The rules that a candidate must pass. How each is measured is in evaluation/gates/, one module per class."""
 
 from abc import ABC, abstractmethod
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from mlops_assets.spec.word import Word
+from mlops_assets.spec.spec import Word
 
 Metric = Literal["auc", "average_precision", "brier", "log_loss", "ece"]
 LOWER_IS_BETTER: frozenset[str] = frozenset({"brier", "log_loss", "ece"})
 
 
 class Gate(Word, ABC):
-    """One rule. To add one: a subclass here, a module in stages/gates/, and a line in JUDGES of stages/judge.py."""
+    """One rule. To add one: a subclass here, a module in evaluation/gates/, and a line in JUDGES of evaluation/judge.py."""
 
     @property
     @abstractmethod

@@ -1,11 +1,11 @@
-"""Monitors after promotion, and triggers of the next training. The statistics are in stages/."""
+"""Monitors after promotion, and triggers of the next training. Their statistics are in statistics/ and monitoring/."""
 
 from datetime import timedelta
 
 from pydantic import Field
 
 from mlops_assets.spec.gate import Metric
-from mlops_assets.spec.word import Word
+from mlops_assets.spec.spec import Word
 
 
 class Drift(Word):

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mlops_assets.spec.word import Word
+from mlops_assets.spec.spec import Word
 
 
 class AtOnce(Word):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from mlops_assets.spec.word import Word
+from mlops_assets.spec.spec import Word
 
 
 class Lightning(Word):

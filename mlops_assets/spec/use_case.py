@@ -14,8 +14,8 @@ from mlops_assets.spec.gate import EverySlice, Gate, NoSkew
 from mlops_assets.spec.monitor import Freshness, Monitor, OnSchedule, Skew, Trigger
 from mlops_assets.spec.rollout import AtOnce, Canary, Rollout
 from mlops_assets.spec.serving import Serving
+from mlops_assets.spec.spec import Word
 from mlops_assets.spec.training import Search, Trainer
-from mlops_assets.spec.word import Word
 
 # What each stage is made from: editing a field changes the code version of these stages and of no other.
 STAGE_FIELDS: dict[str, tuple[str, ...]] = {

@@ -20,12 +20,12 @@ import polars as pl
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
 from feast.types import Float64, String
 
-from mlops_assets.ports.blob_stores import KeyValueStore, RedisStore, SqliteStore
-from mlops_assets.ports.feast_config import feast_config
-from mlops_assets.ports.home import Home
-from mlops_assets.ports.online_mirror import OnlineMirror
-from mlops_assets.ports.service_views import groups, service_view
-from tests.ports.redis_server import RedisServer
+from mlops_assets.features.feast.feast_config import feast_config
+from mlops_assets.features.feast.service_views import groups, service_view
+from mlops_assets.features.online.key_value_stores import KeyValueStore, RedisStore, SqliteStore
+from mlops_assets.features.online.online_mirror import OnlineMirror
+from mlops_assets.foundation.home import Home
+from tests.servers.redis_server import RedisServer
 
 ENTITIES, FEATURES, SEED = 100_000, [f"f{number}" for number in range(10)], 0
 FEAST_ENTITIES = 5_000  # Feast writes some 10,000 a second; its reads do not depend on how many there are

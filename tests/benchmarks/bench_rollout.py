@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from mlops_assets.spec.rollout import Canary
-from mlops_assets.stages.plots import FAINT, INK
-from tests.stages.rollout_traffic import Harm, roll_out, traffic
+from mlops_assets.statistics.plots import FAINT, INK
+from tests.rollout.rollout_traffic import Harm, roll_out, traffic
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 CANARY = Canary()

@@ -23,15 +23,15 @@ from typing import Any
 import httpx
 import psutil
 
-from mlops_assets.ports.home import Home
-from mlops_assets.ports.processes import running
+from mlops_assets.foundation.home import Home
+from mlops_assets.local.processes import running
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.benchmarks import contenders
 from tests.benchmarks.bystanders import Bystanders
 from tests.benchmarks.contenders import BENTO, FASTAPI, GIVEN, LOOKED_UP, Contender, Ground, NotInstalled, Question
 from tests.benchmarks.flight_home import Flights, furnish
 from tests.benchmarks.soak import soak
-from tests.ports.redis_server import RedisServer
+from tests.servers.redis_server import RedisServer
 
 MIN_TO_FASTAPI, MAX_P99_TO_FASTAPI, MIN_TO_BENTO, MAX_LOOKUP_P99_MS = 1.0, 1.5, 5.0, 5.0
 ROUNDS, SECONDS, WARM_SECONDS, SOAK_SECONDS = 3, 4.0, 1.5, 600.0

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlops_assets.ports.home import Home
-from mlops_assets.ports.processes import Child, free_port
-from mlops_assets.serving.launch import serve_command, serve_environment
-from mlops_assets.stages.signature import INPUT, OUTPUT
+from mlops_assets.foundation.home import Home
+from mlops_assets.local.launch import serve_command, serve_environment
+from mlops_assets.local.processes import Child, free_port
+from mlops_assets.training.signature import INPUT, OUTPUT
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.benchmarks.flight_home import WIDTHS, Flights, write_bodies
 

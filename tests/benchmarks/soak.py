@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from mlops_assets.ports.processes import running
+from mlops_assets.local.processes import running
 from tests.benchmarks.contenders import LOOKED_UP, PROJECT, Contender, Question
 
 MAX_GROWTH, MAX_QUEUE_GROWTH, SMALL_QUEUE = 1.05, 2.0, 5.0

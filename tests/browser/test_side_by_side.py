@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from mlops_assets.stages.side_by_side import as_html
-from tests.stages.two_models import pictures, told
+from mlops_assets.evaluation.side_by_side import as_html
+from tests.training.two_models import pictures, told
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]

@@ -11,12 +11,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from mlops_assets import names
 from mlops_assets.definitions import defs
-from mlops_assets.ports.home import PROJECT, Home
-from mlops_assets.ports.landing import Landing
-from mlops_assets.ports.processes import Child, free_port, running
-from mlops_assets.use_cases.airline import deliveries, package_folder
+from mlops_assets.foundation import names
+from mlops_assets.foundation.home import PROJECT, Home
+from mlops_assets.ingestion.landing import Landing
+from mlops_assets.local.processes import Child, free_port, running
+from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FIRST, LAST = dt.date(2013, 1, 1), dt.date(2013, 1, 4)

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from mlops_assets.stages.metrics import compare
+from mlops_assets.statistics.metrics import compare
 
 TRIALS = 200
 CONFIDENCE = 0.95

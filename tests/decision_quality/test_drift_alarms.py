@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from mlops_assets.spec.monitor import Drift
-from mlops_assets.stages.drift import compare_profiles, drift_share
-from mlops_assets.stages.profile import profile_like, profile_reference
+from mlops_assets.statistics.drift import compare_profiles, drift_share
+from mlops_assets.statistics.profile import profile_like, profile_reference
 
 SPEC = Drift()
 TRIALS = 60

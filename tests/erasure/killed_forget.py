@@ -6,11 +6,11 @@ import signal
 import sys
 from pathlib import Path
 
+from mlops_assets.cli.erasure import open_stores
 from mlops_assets.erasure.forget import forget_subject
 from mlops_assets.erasure.places import Stores
 from mlops_assets.erasure.subject import Subject, find_subject
-from mlops_assets.forget_cli import open_stores
-from mlops_assets.ports.log_secret import log_secret
+from mlops_assets.serving.log.log_secret import log_secret
 from tests.erasure.shop import ONE, SHOP, environment_of
 
 CHANGES = ("os.rename", "os.remove", "fcntl.flock", "sqlite3.connect")

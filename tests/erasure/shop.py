@@ -11,17 +11,17 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from mlops_assets import names
+from mlops_assets.foundation import names
+from mlops_assets.foundation.home import Environment, read_environment
 from mlops_assets.graph.features import build_features
-from mlops_assets.graph.ingest import build_ingestion
+from mlops_assets.graph.ingestion import build_ingestion
+from mlops_assets.graph.kernel.tables import build_io_managers
 from mlops_assets.graph.serving import build_serving
-from mlops_assets.graph.tables import build_io_managers
 from mlops_assets.graph.training import build_training
-from mlops_assets.ports.home import Environment, read_environment
-from mlops_assets.ports.landing import Landing
-from mlops_assets.ports.log_secret import log_secret
-from mlops_assets.ports.prediction_log import PredictionLog
+from mlops_assets.ingestion.landing import Landing
 from mlops_assets.resources import build_resources
+from mlops_assets.serving.log.log_secret import log_secret
+from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.spec.contract import Column, Contract, Daily, Files, WhenChanged
 from mlops_assets.spec.feature import Features, FeatureView, Label, Tables, TimeSplit
 from mlops_assets.spec.gate import Floor

@@ -11,18 +11,18 @@ import polars as pl
 import pytest
 import redis
 
-from mlops_assets import names
 from mlops_assets.erasure.forget import Forgotten, forget_subject, look_for
 from mlops_assets.erasure.places import Stores
-from mlops_assets.ports.delta_tables import DeltaTables, VersionGone
-from mlops_assets.ports.landing import Landing
-from mlops_assets.ports.ledger import Ledger
-from mlops_assets.ports.log_secret import log_secret
-from mlops_assets.ports.prediction_log import PredictionLog, keyed_hash
+from mlops_assets.foundation import names
+from mlops_assets.foundation.delta_tables import DeltaTables, VersionGone
+from mlops_assets.ingestion.landing import Landing
+from mlops_assets.promotion.ledger import Ledger
+from mlops_assets.serving.log.log_secret import log_secret
+from mlops_assets.serving.log.prediction_log import PredictionLog, keyed_hash
 from tests.erasure.killed_forget import opened
 from tests.erasure.shop import DAYS, FIRST, LAST, ONE, OTHERS, SHOP, environment_of, orders
-from tests.ports.lookups import lookup
-from tests.ports.redis_server import RedisServer
+from tests.features.feast.lookups import lookup
+from tests.servers.redis_server import RedisServer
 
 NOW = dt.datetime.now(dt.UTC)
 SCRIPT = Path(__file__).with_name("killed_forget.py")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mlops_assets.erasure.landed_lines import LandedLines
 from mlops_assets.erasure.subject_matcher import SubjectMatcher
-from mlops_assets.ports.landing import Landing
+from mlops_assets.ingestion.landing import Landing
 from mlops_assets.spec.contract import Column, Contract
 
 ORDERS = Contract(

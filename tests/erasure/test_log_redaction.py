@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from mlops_assets.erasure.log_redaction import LoggedRows
 from mlops_assets.erasure.subject_matcher import SubjectMatcher
-from mlops_assets.ports.prediction_log import PredictionLog, keyed_hash, without_erased
+from mlops_assets.serving.log.prediction_log import PredictionLog, keyed_hash, without_erased
 from mlops_assets.use_cases.flight_delay import USE_CASE
-from tests.ports.test_prediction_log import answers
+from tests.serving.log.test_prediction_log import answers
 
 SECRET = b"s" * 32
 HIDDEN = keyed_hash("N1", SECRET)

@@ -9,14 +9,14 @@ import redis
 
 from mlops_assets.erasure.online import FeastRows, MirrorKeys
 from mlops_assets.erasure.subject_matcher import SubjectMatcher
-from mlops_assets.names import FEAST_PROJECT
-from mlops_assets.ports.blob_stores import LastKnown, SqliteStore, glob_literal
-from mlops_assets.ports.feature_store import FeatureStore
-from mlops_assets.ports.home import Home
-from mlops_assets.ports.online_mirror import entity_parts
-from tests.ports.lookups import lookup
-from tests.ports.redis_server import RedisServer
-from tests.ports.test_feature_store import DAY, FEATURES, HOUR, KEYS, LEGAL, REPO, START, asked, features_of, fill
+from mlops_assets.features.feast.feature_store import FeatureStore
+from mlops_assets.features.online.key_value_stores import LastKnown, SqliteStore, glob_literal
+from mlops_assets.features.online.online_mirror import entity_parts
+from mlops_assets.foundation.home import Home
+from mlops_assets.foundation.names import FEAST_PROJECT
+from tests.features.feast.lookups import lookup
+from tests.features.feast.test_feature_store import DAY, FEATURES, HOUR, KEYS, LEGAL, REPO, START, asked, features_of, fill
+from tests.servers.redis_server import RedisServer
 
 VIEWS = list(KEYS)
 GONE = "tail*[q]7\\é"  # with what has a meaning in the patterns of Redis

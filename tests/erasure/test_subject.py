@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_assets.erasure.subject import UnknownSubject, find_subject
-from mlops_assets.ports.prediction_log import keyed_hash
+from mlops_assets.serving.log.prediction_log import keyed_hash
 from mlops_assets.spec.contract import Column
+from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.spec.word import IllegalDeclaration
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.erasure.shop import SHOP
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mlops_assets.erasure.subject_matcher import SubjectMatcher
 from mlops_assets.erasure.tables import OlderFiles, ParquetRows, TableLog, TableRows
-from mlops_assets.ports.delta_tables import NO_STATISTICS, DeltaTables, VersionGone
+from mlops_assets.foundation.delta_tables import NO_STATISTICS, DeltaTables, VersionGone
 
 NOW = dt.datetime.now(dt.UTC)
 DAYS = [dt.date(2024, 1, day) for day in (1, 2, 3)]

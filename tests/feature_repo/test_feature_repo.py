@@ -11,9 +11,9 @@ import feast
 import pytest
 from feast.types import Float64
 
-from mlops_assets import names
-from mlops_assets.ports.feature_store import FeatureStore
-from mlops_assets.ports.home import Home
+from mlops_assets.features.feast.feature_store import FeatureStore
+from mlops_assets.foundation import names
+from mlops_assets.foundation.home import Home
 
 PROJECT = Path(__file__).parents[2]
 VIEWS = {

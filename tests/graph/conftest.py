@@ -10,15 +10,15 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from mlops_assets import names
+from mlops_assets.foundation import names
+from mlops_assets.foundation.delta_tables import DeltaTables
+from mlops_assets.foundation.home import PROJECT, read_environment
 from mlops_assets.graph.compile import build_use_case
-from mlops_assets.graph.tables import build_io_managers
-from mlops_assets.ports.delta_tables import DeltaTables
-from mlops_assets.ports.home import PROJECT, read_environment
-from mlops_assets.ports.landing import Landing
+from mlops_assets.graph.kernel.tables import build_io_managers
+from mlops_assets.ingestion.landing import Landing
 from mlops_assets.resources import build_resources
-from mlops_assets.use_cases.airline import deliveries, package_folder
 from mlops_assets.use_cases.flight_delay import USE_CASE
+from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder
 
 FIRST, LAST = dt.date(2013, 1, 2), dt.date(2013, 1, 6)  # the schedule of a day lands the day before
 

@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from mlops_assets import names
+from mlops_assets.foundation import names
 from mlops_assets.graph.compile import build_use_case
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases.flight_delay import USE_CASE

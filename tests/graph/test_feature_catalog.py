@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from mlops_assets import names
-from mlops_assets.cli import app
+from mlops_assets.cli.app import app
+from mlops_assets.foundation import names
 from tests.graph.conftest import FIRST, LAST, Platform, failure
 
 CATALOG = names.stage("flight_delay", "feature_catalog")

@@ -9,21 +9,21 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from mlops_assets import names
+from mlops_assets.features.feast.feature_store import FeatureStore
+from mlops_assets.foundation import names
+from mlops_assets.foundation.home import PROJECT, Environment, read_environment
+from mlops_assets.foundation.names import SAME_FEATURES
 from mlops_assets.graph.compile import build_use_case
-from mlops_assets.graph.tables import build_io_managers
-from mlops_assets.names import SAME_FEATURES
-from mlops_assets.ports.feature_store import FeatureStore
-from mlops_assets.ports.home import PROJECT, Environment, read_environment
-from mlops_assets.ports.prediction_log import PredictionLog
+from mlops_assets.graph.kernel.tables import build_io_managers
 from mlops_assets.resources import build_resources
+from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.spec.feature import TimeSplit
 from mlops_assets.spec.gate import NoSkew
 from mlops_assets.spec.training import HistGradientBoosting
-from mlops_assets.use_cases.airline import deliveries, package_folder
 from mlops_assets.use_cases.flight_delay import USE_CASE
+from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder
+from tests.features.feast.lookups import lookup
 from tests.graph.conftest import Platform, failed_checks, failure
-from tests.ports.lookups import lookup
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 

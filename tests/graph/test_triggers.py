@@ -6,9 +6,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from mlops_assets import names
+from mlops_assets.foundation import names
 from mlops_assets.graph.triggers import TICKS_TO_A_PAUSE, build_triggers
-from mlops_assets.ports.landing import Landing
+from mlops_assets.ingestion.landing import Landing
 from mlops_assets.resources import LandingResource, PredictionLogResource
 from mlops_assets.use_cases.flight_delay import USE_CASE
 

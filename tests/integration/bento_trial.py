@@ -20,11 +20,11 @@ import httpx
 import psutil
 import pytest
 
-from mlops_assets.ports.api_keys import ApiKeys
-from mlops_assets.ports.feast_internals import import_feast
-from mlops_assets.ports.home import Home
-from mlops_assets.ports.live_service import LiveService, RequestRefused
-from mlops_assets.ports.prediction_log import PredictionLog
+from mlops_assets.features.feast.feast_internals import import_feast
+from mlops_assets.foundation.home import Home
+from mlops_assets.serving.client import LiveService, RequestRefused
+from mlops_assets.serving.http.api_keys import ApiKeys
+from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import FLIGHT, place_blessed
 
@@ -45,8 +45,8 @@ def build(folder: Path, archive: Path) -> None:
 def lay_home(home: Home) -> str:
     """One blessed model that answers, features of one moment, and an API key, which is returned."""
     import_feast()
-    from mlops_assets.ports.feature_store import FeatureStore
-    from tests.ports.test_feature_store import KEYS, features_of, fill
+    from mlops_assets.features.feast.feature_store import FeatureStore
+    from tests.features.feast.test_feature_store import KEYS, features_of, fill
 
     place_blessed(home, 1, bias=0).point(1, KNOWN_AT.isoformat(), "first")
     store = FeatureStore(home, service=USE_CASE.features.service)

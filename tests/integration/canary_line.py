@@ -5,7 +5,7 @@ from datetime import timedelta
 import dagster as dg
 
 from mlops_assets.graph.compile import build_use_case
-from mlops_assets.graph.tables import build_io_managers
+from mlops_assets.graph.kernel.tables import build_io_managers
 from mlops_assets.resources import build_resources, chosen_environment
 from mlops_assets.spec.rollout import Canary
 from tests.integration.small_line import SMALL

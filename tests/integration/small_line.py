@@ -9,10 +9,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from mlops_assets import names
+from mlops_assets.foundation import names
+from mlops_assets.foundation.home import PROJECT, read_environment
 from mlops_assets.graph.compile import build_use_case
-from mlops_assets.graph.tables import build_io_managers
-from mlops_assets.ports.home import PROJECT, read_environment
+from mlops_assets.graph.kernel.tables import build_io_managers
 from mlops_assets.resources import build_resources
 from mlops_assets.spec.feature import TimeSplit
 from mlops_assets.spec.gate import Floor

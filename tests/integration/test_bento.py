@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.ports.home import Home
+from mlops_assets.foundation.home import Home
 from tests.integration.bento_trial import PROJECT, ask, build, lay_home, served
 
 pytestmark = pytest.mark.integration

@@ -9,8 +9,8 @@ import bentoml
 import pytest
 from bentoml.exceptions import BentoMLException, InvalidArgument
 
-from mlops_assets.ports.api_keys import ApiKeys
-from mlops_assets.ports.home import Home
+from mlops_assets.foundation.home import Home
+from mlops_assets.serving.http.api_keys import ApiKeys
 from tests.integration.running_service import AT, Server, started
 from tests.integration.traffic import flights
 from tests.serving.flights import FLIGHT, place_blessed

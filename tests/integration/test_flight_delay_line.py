@@ -7,17 +7,17 @@ import polars as pl
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mlops_assets import names
-from mlops_assets.ports.feature_store import FeatureStore
-from mlops_assets.ports.home import Home
-from mlops_assets.ports.landing import Landing
+from mlops_assets.features.feast.feature_store import FeatureStore
+from mlops_assets.features.featurize import fill_view, label_rows, last_known_day, midnight, split_by_time
+from mlops_assets.foundation import names
+from mlops_assets.foundation.home import Home
+from mlops_assets.ingestion.landing import Landing
+from mlops_assets.ingestion.validate import split_rows
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, Trainer
-from mlops_assets.stages.featurize import fill_view, label_rows, last_known_day, midnight, split_by_time
-from mlops_assets.stages.score import OnnxModel
-from mlops_assets.stages.train import fit
-from mlops_assets.stages.validate import split_rows
-from mlops_assets.use_cases.airline import deliveries, package_folder
+from mlops_assets.training.onnx_model import OnnxModel
+from mlops_assets.training.train import fit
 from mlops_assets.use_cases.flight_delay import USE_CASE
+from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from mlops_assets import names
-from mlops_assets.ports.deployment import Deployment
-from mlops_assets.ports.home import Home
-from mlops_assets.ports.landing import Landing
-from mlops_assets.ports.ledger import Ledger
-from mlops_assets.ports.model_registry import ModelRegistry
-from mlops_assets.ports.signing_keys import SigningKeys
-from mlops_assets.promotion.mirrors import current
-from mlops_assets.stages.bless import Blessing, verify
-from mlops_assets.use_cases.airline import deliveries, package_folder
+from mlops_assets.foundation import names
+from mlops_assets.foundation.home import Home
+from mlops_assets.ingestion.landing import Landing
+from mlops_assets.promotion.blessing import Blessing, verify
+from mlops_assets.promotion.deployment import Deployment
+from mlops_assets.promotion.ledger import Ledger
+from mlops_assets.promotion.mlflow_aliases import current
+from mlops_assets.promotion.signing_keys import SigningKeys
+from mlops_assets.training.model_registry import ModelRegistry
+from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder
 from tests.integration.small_line import FIRST, LAST, SMALL
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]

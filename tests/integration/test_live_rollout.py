@@ -15,23 +15,23 @@ import polars as pl
 import pytest
 from onnx import helper, numpy_helper
 
-from mlops_assets import names
-from mlops_assets.ports.deployment import Deployment
-from mlops_assets.ports.home import read_environment
-from mlops_assets.ports.ledger import Ledger
-from mlops_assets.ports.live_service import LiveService
-from mlops_assets.ports.model_registry import ModelRegistry
-from mlops_assets.ports.prediction_log import PredictionLog
-from mlops_assets.ports.processes import Child, running
-from mlops_assets.ports.signing_keys import SigningKeys
+from mlops_assets.foundation import names
+from mlops_assets.foundation.home import read_environment
+from mlops_assets.local.processes import Child, running
+from mlops_assets.promotion.deployment import Deployment
+from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.promotions import Promotions
-from mlops_assets.stages.onnx_file import seal
-from mlops_assets.stages.signature import INPUT, OUTPUT, digest
+from mlops_assets.promotion.signing_keys import SigningKeys
+from mlops_assets.serving.client import LiveService
+from mlops_assets.serving.log.prediction_log import PredictionLog
+from mlops_assets.training.model_registry import ModelRegistry
+from mlops_assets.training.onnx_file import seal
+from mlops_assets.training.signature import INPUT, OUTPUT, digest
 from tests.integration.canary_line import STEPPED
 from tests.integration.running_service import Server
 from tests.integration.traffic import NOTHING, traffic
-from tests.ports.mlflow_runs import new_run
 from tests.serving.flights import FLIGHT, blessed, tiny_model
+from tests.training.mlflow_runs import new_run
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
@@ -63,7 +63,7 @@ def failing_when_hot(bias: float) -> bytes:
 
 
 def _signature(model: bytes) -> Any:
-    from mlops_assets.stages.score import OnnxModel
+    from mlops_assets.training.onnx_model import OnnxModel
 
     return OnnxModel.from_bytes(model).signature
 

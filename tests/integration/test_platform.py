@@ -14,8 +14,8 @@ import httpx
 import psutil
 import pytest
 
-from mlops_assets.platform import running_platform
-from mlops_assets.ports.home import Environment, Home
+from mlops_assets.foundation.home import Environment, Home
+from mlops_assets.local.platform import running_platform
 
 pytestmark = pytest.mark.integration
 

@@ -16,10 +16,10 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from scipy.stats import binom
 
-from mlops_assets.ports.deployment import Plan
-from mlops_assets.ports.home import Home
-from mlops_assets.ports.prediction_log import PredictionLog
-from mlops_assets.ports.signing_keys import SigningKeys
+from mlops_assets.foundation.home import Home
+from mlops_assets.promotion.deployment import Plan
+from mlops_assets.promotion.signing_keys import SigningKeys
+from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.integration.running_service import AT, Server, Told, started, wait_for_plan, wait_until
 from tests.integration.traffic import AGREED, flights, log_of, traffic

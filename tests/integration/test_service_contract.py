@@ -14,9 +14,9 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 
-from mlops_assets.ports.api_keys import ApiKeys
-from mlops_assets.ports.home import Home
-from mlops_assets.serving.request import BODY, MAX_EXPLAINED
+from mlops_assets.foundation.home import Home
+from mlops_assets.serving.http.api_keys import ApiKeys
+from mlops_assets.serving.http.request import BODY, MAX_EXPLAINED
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.integration import traffic as ask
 from tests.integration.hostile_clients import MB, sent, unharmed

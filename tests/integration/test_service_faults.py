@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 import psutil
 import pytest
 
-from mlops_assets.ports.feature_store import FeatureStore
-from mlops_assets.ports.home import Home
+from mlops_assets.features.feast.feature_store import FeatureStore
+from mlops_assets.foundation.home import Home
 from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.features.feast.test_feature_store import KEYS, features_of, fill
 from tests.integration.running_service import AT, PROJECT, Server, started, wait_until
 from tests.integration.traffic import AGREED, CLIENTS, Difference, given, log_of, looked_up, traffic
-from tests.ports.redis_server import RedisServer
-from tests.ports.test_feature_store import KEYS, features_of, fill
+from tests.servers.redis_server import RedisServer
 from tests.serving.flights import FLIGHT, place_blessed
 
 pytestmark = pytest.mark.integration

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from mlops_assets.ports.home import Home
-from mlops_assets.ports.prediction_log import PredictionLog
+from mlops_assets.foundation.home import Home
+from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.integration.running_service import Server
 from tests.serving.flights import FLIGHT

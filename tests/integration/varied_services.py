@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from deploy.service import build_service
-from mlops_assets.ports.home import read_environment
+from mlops_assets.foundation.home import read_environment
 from mlops_assets.serving.factory import assemble, open_service
 from mlops_assets.serving.service import Service
 from mlops_assets.spec.serving import AnswerLog, Cache, Limits, Serving

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlops_assets.ports.ledger_chain import Record
-from mlops_assets.promotion.standing import Standing
+from mlops_assets.promotion.ledger_chain import Record
+from mlops_assets.promotion.promotion_state import Standing
 
 
 @dataclass

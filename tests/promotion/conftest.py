@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.ports.postgres_server import PostgresServer, running_postgres
 from tests.promotion.model_line import ModelLine
+from tests.servers.postgres_server import PostgresServer, running_postgres
 
 
 @pytest.fixture
@@ -32,3 +32,11 @@ def thawed() -> Iterator[None]:
 def postgres() -> Iterator[PostgresServer]:
     with running_postgres() as server:
         yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a ledger that does not exist yet."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'home' / 'ledger.db'}"
+    return request.getfixturevalue("postgres").new_database()

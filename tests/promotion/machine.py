@@ -15,13 +15,13 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, precondition, rule
 
-from mlops_assets.ports.deployment import AlreadyPlaced, IllegalRoute, Plan, UnknownVersion, UnreadablePlan
-from mlops_assets.ports.ledger import Outrun
+from mlops_assets.promotion.blessing import UnblessedModel
+from mlops_assets.promotion.deployment import AlreadyPlaced, IllegalRoute, Plan, UnknownVersion, UnreadablePlan
+from mlops_assets.promotion.ledger import Outrun
+from mlops_assets.promotion.promotion_state import plan_of
 from mlops_assets.promotion.promotions import NotApproved, NotBlessed, NothingBefore
-from mlops_assets.promotion.standing import plan_of
-from mlops_assets.serving.model_slots import RETRY_POLLS, Loaded
-from mlops_assets.stages.bless import UnblessedModel
-from mlops_assets.stages.signature import digest
+from mlops_assets.serving.inference.model_slots import RETRY_POLLS, Loaded
+from mlops_assets.training.signature import digest
 from tests.promotion.audit import Audit
 from tests.promotion.model_line import FORGERIES, Killed, ModelLine, model
 from tests.serving.flights import tiny_model

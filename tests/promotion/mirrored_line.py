@@ -4,11 +4,11 @@ from hashlib import sha256
 from itertools import count
 from pathlib import Path
 
-from mlops_assets.ports.model_registry import ModelRegistry
-from mlops_assets.promotion import mirrors
-from mlops_assets.promotion.mirrors import Mirror
-from tests.ports.mlflow_runs import new_run
+from mlops_assets.promotion import mlflow_aliases as mirrors
+from mlops_assets.promotion.mlflow_aliases import Mirror
+from mlops_assets.training.model_registry import ModelRegistry
 from tests.promotion.model_line import ModelLine, model
+from tests.training.mlflow_runs import new_run
 
 NAMES = count(1)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
-from mlops_assets.ports.model_registry import ModelRegistry
-from mlops_assets.promotion.mirrors import STAGE
+from mlops_assets.promotion.mlflow_aliases import STAGE
+from mlops_assets.training.model_registry import ModelRegistry
 from tests.promotion.machine import PromotionMachine
 from tests.promotion.mirrored_line import MirroredLine
 

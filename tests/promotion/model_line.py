@@ -11,14 +11,14 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mlops_assets.ports.deployment import Deployment, Plan
-from mlops_assets.ports.home import Home
-from mlops_assets.ports.ledger import Ledger
-from mlops_assets.ports.ledger_chain import Record
-from mlops_assets.ports.signing_keys import SigningKeys
+from mlops_assets.foundation.home import Home
+from mlops_assets.promotion.deployment import Deployment, Plan
+from mlops_assets.promotion.ledger import Ledger
+from mlops_assets.promotion.ledger_chain import Record
+from mlops_assets.promotion.promotion_state import Standing
 from mlops_assets.promotion.promotions import Promotions
-from mlops_assets.promotion.standing import Standing
-from mlops_assets.serving.model_slots import ModelSlots
+from mlops_assets.promotion.signing_keys import SigningKeys
+from mlops_assets.serving.inference.model_slots import ModelSlots
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import MOMENT, blessed, tiny_model
 

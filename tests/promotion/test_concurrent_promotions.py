@@ -16,10 +16,10 @@ PROMOTE = """
 import json, os, signal, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from mlops_assets.ports.deployment import Deployment
-from mlops_assets.ports.home import Home
-from mlops_assets.ports.ledger import Ledger, Outrun
-from mlops_assets.ports.signing_keys import SigningKeys
+from mlops_assets.promotion.deployment import Deployment
+from mlops_assets.foundation.home import Home
+from mlops_assets.promotion.ledger import Ledger, Outrun
+from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.promotion.promotions import Promotions
 from mlops_assets.use_cases.flight_delay import USE_CASE
 root, url, version, by, ending = sys.argv[1:]

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from mlops_assets.ports.deployment import AlreadyPlaced, IllegalRoute, Plan, UnknownVersion
-from mlops_assets.ports.ledger import Outrun
+from mlops_assets.promotion.blessing import UnblessedModel
+from mlops_assets.promotion.deployment import AlreadyPlaced, IllegalRoute, Plan, UnknownVersion
+from mlops_assets.promotion.ledger import Outrun
 from mlops_assets.promotion.promotions import NotApproved, NotBlessed, NothingBefore
-from mlops_assets.stages.bless import UnblessedModel
 from tests.promotion.model_line import FORGERIES, Killed, ModelLine, model
 from tests.serving.flights import flip_a_bit, tiny_model
 

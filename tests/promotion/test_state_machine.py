@@ -11,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from mlops_assets.ports.deployment import Deployment, Plan
-from mlops_assets.ports.durable_file import replace_file
-from mlops_assets.ports.ledger import Ledger
-from mlops_assets.ports.ledger_chain import Record
-from mlops_assets.ports.model_registry import ModelRegistry
+from mlops_assets.foundation.atomic_file import replace_file
 from mlops_assets.promotion import promotions
+from mlops_assets.promotion.deployment import Deployment, Plan
+from mlops_assets.promotion.ledger import Ledger
+from mlops_assets.promotion.ledger_chain import Record
 from mlops_assets.promotion.promotions import Promotions
-from mlops_assets.serving import model_slots
+from mlops_assets.serving.inference import model_slots
+from mlops_assets.training.model_registry import ModelRegistry
 from tests.promotion.machine import PromotionMachine
 from tests.promotion.mirrored_machine import MirroredMachine
 

@@ -19,29 +19,30 @@ from starlette.testclient import TestClient
 from typer import Typer
 from typer.testing import CliRunner
 
-from mlops_assets import explain_cli, names
-from mlops_assets.cli_arguments import Commands
+from mlops_assets.cli import provenance as explain_cli
+from mlops_assets.cli.arguments import Commands
+from mlops_assets.foundation import names
+from mlops_assets.foundation.delta_tables import DeltaTables
+from mlops_assets.foundation.home import PROJECT, Home, read_environment
 from mlops_assets.graph.compile import build_use_case
-from mlops_assets.graph.tables import build_io_managers
-from mlops_assets.ports.delta_tables import DeltaTables
-from mlops_assets.ports.deployment import Deployment
-from mlops_assets.ports.home import PROJECT, Home, read_environment
-from mlops_assets.ports.landing import Landing
-from mlops_assets.ports.ledger import Ledger
-from mlops_assets.ports.model_registry import ModelRegistry
-from mlops_assets.ports.prediction_log import PredictionLog
-from mlops_assets.ports.signing_keys import SigningKeys
+from mlops_assets.graph.kernel.tables import build_io_managers
+from mlops_assets.ingestion.landing import Landing
+from mlops_assets.promotion.blessing import GateVerdict, bless
+from mlops_assets.promotion.deployment import Deployment
+from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.promotions import Promotions
+from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.resources import build_resources
 from mlops_assets.serving.factory import open_service
-from mlops_assets.serving.web import ApiApp
+from mlops_assets.serving.http.app import ApiApp
+from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, Search
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.stages.bless import GateVerdict, bless
-from mlops_assets.stages.train_and_track import train_and_track
-from mlops_assets.use_cases.airline import deliveries, package_folder
+from mlops_assets.training.model_registry import ModelRegistry
+from mlops_assets.training.train_and_track import train_and_track
+from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder
 from tests.integration.small_line import FIRST, LAST, NOBODY_LISTENS, SMALL, daily_assets
-from tests.ports.mlflow_runs import new_run
+from tests.training.mlflow_runs import new_run
 
 TREES, NETWORK, SEARCHED = 1, 2, 3
 LINES = {

@@ -12,15 +12,15 @@ import pytest
 from click.testing import Result
 from deltalake import DeltaTable
 
-from mlops_assets import names
-from mlops_assets.ports.home import Home
-from mlops_assets.ports.prediction_log import AlteredLine, PredictionLog
+from mlops_assets.cli.provenance_pages import replay_page
+from mlops_assets.foundation import names
+from mlops_assets.foundation.home import Home
+from mlops_assets.foundation.terminal import as_text
 from mlops_assets.provenance.logged import features_of_views
-from mlops_assets.provenance.pages import replay_page
 from mlops_assets.provenance.replay import Replayed, replay
 from mlops_assets.resources import build_resources, chosen_environment
+from mlops_assets.serving.log.prediction_log import AlteredLine, PredictionLog
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.terminal import as_text
 from tests.integration.small_line import SMALL
 from tests.provenance.conftest import TREES, Line
 

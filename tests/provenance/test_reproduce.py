@@ -17,18 +17,18 @@ from deltalake import DeltaTable
 from mlflow import MlflowClient
 from sklearn.metrics import roc_auc_score
 
-from mlops_assets import names
-from mlops_assets.ports.delta_tables import DeltaTables, VersionGone
-from mlops_assets.ports.home import PROJECT
-from mlops_assets.ports.ledger import Ledger
-from mlops_assets.ports.model_registry import ModelAltered, NotRegistered
-from mlops_assets.provenance.pages import reproduce_page
+from mlops_assets.cli.provenance_pages import reproduce_page
+from mlops_assets.foundation import names
+from mlops_assets.foundation.delta_tables import DeltaTables, VersionGone
+from mlops_assets.foundation.home import PROJECT
+from mlops_assets.foundation.terminal import as_text
+from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.provenance.reproduce import OtherRows, Reproduced, reproduce
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.stages import train_boosting
-from mlops_assets.stages.score import OnnxModel
-from mlops_assets.stages.training_record import NotRecorded, read_trainer
-from mlops_assets.terminal import as_text
+from mlops_assets.training.model_registry import ModelAltered, NotRegistered
+from mlops_assets.training.onnx_model import OnnxModel
+from mlops_assets.training.trainers import boosting as train_boosting
+from mlops_assets.training.training_record import NotRecorded, read_trainer
 from tests.integration.small_line import SMALL
 from tests.provenance.conftest import LINES, NETWORK, NOW, SEARCHED, TREES, Line
 
@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 TRAINING_SET = names.stage(SMALL.name, "training_set")
 REPRODUCE_ALL = """
 import typer
-from mlops_assets.explain_cli import reproduce
+from mlops_assets.cli.provenance import reproduce
 for version in (1, 2, 3):
     try:
         reproduce(version)
@@ -131,7 +131,7 @@ def test_other_code_that_makes_another_model_is_measured_and_named(line: Line, r
     assert found.distance.weights is None, "two trees instead of five"
     text = as_text(*reproduce_page(found))
     assert "DIFFERENT MODEL" in text.splitlines()[0] and "NOT within the tolerance of 0.005" in text
-    assert re.search(r"^code of stages/train_boosting.py +000000000000 +[0-9a-f]{12}$", text, re.MULTILINE)
+    assert re.search(r"^code of training/trainers/boosting.py +000000000000 +[0-9a-f]{12}$", text, re.MULTILINE)
     assert not found.is_good
 
 

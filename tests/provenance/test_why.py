@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from mlops_assets import names
-from mlops_assets.ports.prediction_log import PredictionLog
-from mlops_assets.provenance.pages import as_json, why_page
+from mlops_assets.cli.provenance_pages import as_json, why_page
+from mlops_assets.foundation import names
+from mlops_assets.foundation.terminal import as_text
 from mlops_assets.provenance.why import Why, why
+from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.stages.signature import digest
-from mlops_assets.terminal import as_text
+from mlops_assets.training.signature import digest
 from tests.integration.small_line import SMALL
 from tests.provenance.conftest import PERSON, TREES, Line
 

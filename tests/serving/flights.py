@@ -11,13 +11,13 @@ import numpy as np
 import polars as pl
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from mlops_assets.ports.deployment import Deployment, Plan, Split
-from mlops_assets.ports.home import Home
-from mlops_assets.ports.online_mirror import LookupResult
-from mlops_assets.ports.signing_keys import SigningKeys
-from mlops_assets.stages.bless import Blessing, GateVerdict, bless
-from mlops_assets.stages.onnx_file import seal
-from mlops_assets.stages.signature import INPUT, OUTPUT, Signature
+from mlops_assets.features.online.online_mirror import LookupResult
+from mlops_assets.foundation.home import Home
+from mlops_assets.promotion.blessing import Blessing, GateVerdict, bless
+from mlops_assets.promotion.deployment import Deployment, Plan, Split
+from mlops_assets.promotion.signing_keys import SigningKeys
+from mlops_assets.training.onnx_file import seal
+from mlops_assets.training.signature import INPUT, OUTPUT, Signature
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
 MOMENT = datetime(2013, 7, 1, 12, tzinfo=UTC)

@@ -11,9 +11,9 @@ from mlops_assets.spec.contract import Column, Contract, MaxNullShare
 from mlops_assets.spec.feature import TimeSplit
 from mlops_assets.spec.gate import Budget, EverySlice, Fair, Floor, Latency
 from mlops_assets.spec.monitor import Freshness, OnSchedule
+from mlops_assets.spec.spec import IllegalDeclaration, Word
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, Search
 from mlops_assets.spec.use_case import STAGE_FIELDS, Stage, UseCase
-from mlops_assets.spec.word import IllegalDeclaration, Word
 from mlops_assets.use_cases.flight_delay import PLANES, USE_CASE
 
 STAGES: tuple[Stage, ...] = typing.get_args(Stage)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_assets.spec.rollout import BusinessFigure, Canary, Rollback
+from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.use_case import Stage
-from mlops_assets.spec.word import IllegalDeclaration
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
 A_DAY = timedelta(days=1)

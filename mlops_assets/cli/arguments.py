@@ -1,0 +1,87 @@
+"""What all commands share: arguments, the environment, the account, and how errors are shown."""
+
+import os
+import pwd
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from mlops_assets.foundation.home import PROJECT, Environment, read_environment
+from mlops_assets.spec.use_case import UseCase
+from mlops_assets.use_cases import USE_CASES
+
+Name = Annotated[str, typer.Argument(help="The use case, such as flight_delay.")]
+INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
+
+
+class CommandFailed(Exception):
+    """An error of a library that its caller can correct; the message says how."""
+
+
+class Commands(TyperGroup):
+    """Shows every error as one message on stderr; with --debug, which is legal anywhere on the line, as a traceback.
+
+    The errors that this package defines, and those of the operating system, are the caller's to correct: exit code 1.
+    Every other error is a defect: exit code 70.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, sorted(args, key=lambda argument: argument != "--debug"))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except KeyboardInterrupt:
+            typer.echo("Interrupted.", err=True)
+            raise typer.Exit(130) from None
+        except Exception as error:
+            if ctx.params.get("debug"):
+                raise
+            typer.echo(_message(error), err=True)
+            raise typer.Exit(1 if _is_correctable(error) else INTERNAL_ERROR) from None
+
+
+def environment() -> Environment:
+    """Of this process. Raises IllegalEnvironment."""
+    return read_environment(os.environ, PROJECT)
+
+
+def declared(name: str) -> UseCase:
+    for use_case in USE_CASES:
+        if use_case.name == name:
+            return use_case
+    legal = ", ".join(use_case.name for use_case in USE_CASES)
+    raise typer.BadParameter(f"use case {name!r} is not declared; declared: {legal}. Use one of these.")
+
+
+def account() -> str:
+    """The user who runs the command."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may run under a uid without a name
+        return f"uid {os.getuid()}"
+
+
+@contextmanager
+def told_plainly(*errors: type[Exception]) -> Generator[None]:
+    """Shows these errors of a library like the package's own."""
+    try:
+        yield
+    except errors as error:
+        raise CommandFailed(str(error)) from error
+
+
+def _is_correctable(error: Exception) -> bool:
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] == __package__
+
+
+def _message(error: Exception) -> str:
+    if _is_correctable(error):
+        return str(error)
+    return f"internal error · {type(error).__name__}: {error}. Run the same with --debug to see where."

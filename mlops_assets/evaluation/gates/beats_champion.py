@@ -1,0 +1,41 @@
+"""Judges BeatsChampion: better than the live champion on the same rows."""
+
+import math
+
+from mlops_assets.evaluation.gates.case import Case, Measurement
+from mlops_assets.spec.gate import BeatsChampion
+from mlops_assets.statistics.metrics import Comparison, Interval, compare, measure
+
+
+def judge(gate: BeatsChampion, case: Case) -> Measurement:
+    """Measures the low end of the difference: the smallest improvement that the gate's confidence supports."""
+    if case.champion is None:
+        message = "there is no champion to beat yet, so this gate passes"
+        return Measurement(passed=True, bound=0.0, message=message, evidence={"champion": None})
+    gain = compare(gate.metric, case.truth, case.candidate, case.champion, seed=case.seed, confidence=gate.confidence)
+    return Measurement(
+        passed=gain.better,
+        value=Interval(gain.low, gain.low, gain.high),
+        bound=0.0,
+        message=_message(gate, case.evaluation.champion, gain),
+        advice="Widen split.test."
+        if math.isnan(gain.difference)
+        else "Keep the champion; train on newer rows or change the trainer.",
+        evidence={
+            "champion": case.evaluation.champion,
+            "metric": gate.metric,
+            "candidate": measure(gate.metric, case.truth, case.candidate),
+            "champion_value": measure(gate.metric, case.truth, case.champion),
+            "confidence": gate.confidence,
+            **vars(gain),
+        },
+    )
+
+
+def _message(gate: BeatsChampion, champion: str | None, gain: Comparison) -> str:
+    rival = f"champion {champion} on the same rows"
+    if math.isnan(gain.difference):
+        return f"{gate.metric} is undefined on these rows, so the candidate cannot beat {rival}"
+    least = f"at least {gain.low:+.4f} with {gate.confidence:.0%} confidence"
+    measured = f"{gate.metric} {gain.difference:+.4f} against {rival}, {least}"
+    return measured if gain.better else f"no better: {measured}, which is not above 0"

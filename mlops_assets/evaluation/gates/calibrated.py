@@ -1,0 +1,23 @@
+"""Judges Calibrated: predicted probabilities agree with the observed shares."""
+
+import numpy as np
+
+from mlops_assets.evaluation.gates.case import Case, Measurement
+from mlops_assets.evaluation.gates.wording import against, reaches
+from mlops_assets.spec.gate import Calibrated
+from mlops_assets.statistics.metrics import interval
+
+
+def judge(gate: Calibrated, case: Case) -> Measurement:
+    """Measures the expected calibration error over the gate's equal-count bins."""
+    error = interval("ece", case.truth, case.candidate, seed=case.seed, bins=gate.bins)
+    bias = float(np.mean(case.candidate) - np.mean(case.truth))
+    direction = "high" if bias > 0 else "low"
+    return Measurement(
+        passed=reaches("ece", error.value, gate.max_ece),
+        value=error,
+        bound=gate.max_ece,
+        message=against("ece", error, gate.max_ece),
+        advice=f"Probabilities are {abs(bias):.3f} too {direction} on average; recalibrate on newer validation rows.",
+        evidence={"bins": gate.bins, "mean_gap": bias, "calibration": case.evaluation.calibration, **vars(error)},
+    )

@@ -1,0 +1,48 @@
+"""Judges EverySlice: no group of rows is served badly behind a good average. Gaps between groups are in fair.py."""
+
+from typing import Any
+
+import polars as pl
+
+from mlops_assets.evaluation.gates.case import Case, Measurement
+from mlops_assets.evaluation.gates.wording import against, reaches
+from mlops_assets.spec.gate import LOWER_IS_BETTER, EverySlice
+from mlops_assets.statistics.metrics import Interval, interval
+
+Slice = dict[str, Any]
+
+
+def judge(gate: EverySlice, case: Case) -> Measurement:
+    """Measures the metric of the worst value. Raises ValueError when the evaluation has no slices by the column."""
+    slices = _slices(gate, case)
+    judged = [part for part in slices if part["rows"] >= gate.min_rows and 0 < part["positives"] < part["rows"]]
+    evidence: dict[str, Any] = {"column": gate.column, "judged": len(judged), "skipped": len(slices) - len(judged)}
+    if not judged:
+        message = f"none of {len(slices)} values of {gate.column} has {gate.min_rows} rows of both classes"
+        return Measurement(passed=False, bound=gate.bound, message=message, advice="Widen split.test.", evidence=evidence)
+    sign = -1 if gate.metric in LOWER_IS_BETTER else 1
+    worst = min(judged, key=lambda part: sign * part["metrics"][gate.metric])
+    measured = _interval(gate, worst["value"], case)
+    failing = [part["value"] for part in judged if not reaches(gate.metric, part["metrics"][gate.metric], gate.bound)]
+    message = f"worst of {len(judged)} values of {gate.column} is {worst['value']} ({worst['rows']} rows): "
+    return Measurement(
+        passed=reaches(gate.metric, measured.value, gate.bound),
+        value=measured,
+        bound=gate.bound,
+        message=f"{message}{against(gate.metric, measured, gate.bound)}. {evidence['skipped']} skipped as too small",
+        advice=f"Failing: {', '.join(failing)}. Look at these rows, or add an input that distinguishes them.",
+        evidence={**evidence, "worst": worst["value"], "failing": failing, **vars(measured)},
+    )
+
+
+def _slices(gate: EverySlice, case: Case) -> list[Slice]:
+    slices = [part for part in case.evaluation.slices if part["column"] == gate.column]
+    if not slices:
+        columns = ", ".join(sorted({part["column"] for part in case.evaluation.slices})) or "none"
+        raise ValueError(f"{gate.name} · the evaluation has no slices by {gate.column!r}; it has: {columns}. Add it to `slices`.")
+    return slices
+
+
+def _interval(gate: EverySlice, value: str, case: Case) -> Interval:
+    inside = (case.rows[gate.column].cast(pl.String) == value).fill_null(False).to_numpy()
+    return interval(gate.metric, case.truth[inside], case.candidate[inside], seed=case.seed)

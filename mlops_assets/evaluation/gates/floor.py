@@ -1,0 +1,21 @@
+"""Judges Floor: the metric on the test rows reaches its bound."""
+
+from mlops_assets.evaluation.gates.case import Case, Measurement
+from mlops_assets.evaluation.gates.wording import against, reaches
+from mlops_assets.spec.gate import Floor
+
+
+def judge(gate: Floor, case: Case) -> Measurement:
+    """Raises ValueError when the evaluation does not hold the metric."""
+    if gate.metric not in case.evaluation.metrics:
+        produced = ", ".join(case.evaluation.metrics)
+        raise ValueError(f"{gate.name} · the evaluation has no metric {gate.metric!r}; it has: {produced}. Use one of these.")
+    measured = case.evaluation.metrics[gate.metric]
+    return Measurement(
+        passed=reaches(gate.metric, measured.value, gate.bound),
+        value=measured,
+        bound=gate.bound,
+        message=against(gate.metric, measured, gate.bound),
+        advice="Look at the slices and at the drift of the inputs before you train again.",
+        evidence={"metric": gate.metric, "rows": case.evaluation.rows, **vars(measured)},
+    )

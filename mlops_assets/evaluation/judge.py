@@ -1,0 +1,55 @@
+"""Applies every declared gate to one candidate: JUDGES maps each gate class to the module that measures it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from mlops_assets.evaluation.evaluate import plain
+from mlops_assets.evaluation.gates import (
+    beats_champion,
+    budget,
+    calibrated,
+    every_slice,
+    fair,
+    floor,
+    latency,
+    no_leak,
+    no_pii,
+    no_skew,
+    robust,
+)
+from mlops_assets.evaluation.gates.case import Case, Measurement, Verdict
+from mlops_assets.spec import gate as declared
+from mlops_assets.spec.gate import Gate, gate_names
+
+JUDGES: dict[type[Gate], Callable[[Any, Case], Measurement]] = {
+    declared.BeatsChampion: beats_champion.judge,
+    declared.Budget: budget.judge,
+    declared.Calibrated: calibrated.judge,
+    declared.EverySlice: every_slice.judge,
+    declared.Fair: fair.judge,
+    declared.Floor: floor.judge,
+    declared.Latency: latency.judge,
+    declared.NoLeak: no_leak.judge,
+    declared.NoPii: no_pii.judge,
+    declared.NoSkew: no_skew.judge,
+    declared.Robust: robust.judge,
+}
+
+
+def judge(gates: tuple[Gate, ...], case: Case) -> tuple[Verdict, ...]:
+    """One verdict per gate, in order. Raises ValueError when a gate reads a metric, slice or column that the case lacks."""
+    return tuple(_verdict(name, JUDGES[type(gate)](gate, case)) for gate, name in zip(gates, gate_names(gates), strict=True))
+
+
+def _verdict(name: str, measurement: Measurement) -> Verdict:
+    message = f"{name} · {measurement.message.removesuffix('.')}."
+    return Verdict(
+        gate=name,
+        passed=measurement.passed,
+        measured=measurement.value.value,
+        low=measurement.value.low,
+        high=measurement.value.high,
+        bound=measurement.bound,
+        message=message if measurement.passed or not measurement.advice else f"{message} {measurement.advice}",
+        evidence=plain(measurement.evidence),
+    )

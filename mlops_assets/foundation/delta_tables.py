@@ -1,0 +1,58 @@
+"""Delta tables under one root, read by name; assets write them through Dagster's IO manager."""
+
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from mlops_assets.foundation.names import AssetPath, table_path
+
+# A table's log keeps the least and greatest value of every column, also after their rows were erased: none is written.
+NO_STATISTICS = {"delta.dataSkippingNumIndexedCols": "0"}
+
+
+class VersionGone(LookupError):
+    """A version of a table whose rows are no longer kept."""
+
+
+class DeltaTables:
+    """The tables of the platform, by asset path. Raises nothing for a table that is not there yet: it is empty."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def path(self, asset: AssetPath) -> Path:
+        return self._root / table_path(asset)
+
+    def assets(self, use_case: str) -> list[AssetPath]:
+        """Every table of a use case, those included that no asset writes any more."""
+        tables = sorted(log.parent.relative_to(self._root) for log in (self._root / use_case).rglob("_delta_log"))
+        assets = [[*table.parts[:-1], table.stem] for table in tables]
+        return [asset for asset in assets if self.exists(asset)]
+
+    def exists(self, asset: AssetPath) -> bool:
+        return DeltaTable.is_deltatable(str(self.path(asset)))
+
+    def version(self, asset: AssetPath) -> int:
+        """The version to pin a training set to; -1 when the table does not exist."""
+        return DeltaTable(str(self.path(asset))).version() if self.exists(asset) else -1
+
+    def scan(self, asset: AssetPath) -> pl.LazyFrame:
+        return pl.scan_delta(str(self.path(asset))) if self.exists(asset) else pl.LazyFrame()
+
+    def read_version(self, asset: AssetPath, version: int) -> pl.DataFrame:
+        """The rows of a version as it was. Raises VersionGone where its files or its log are not kept any more."""
+        try:
+            return pl.scan_delta(str(self.path(asset)), version=version).collect()
+        except (DeltaError, OSError, OverflowError) as error:
+            why, newest = str(error).splitlines()[0], self.version(asset)
+        raise VersionGone(
+            f"{'.'.join(asset)} · version {version} cannot be read any more ({why}); the newest is {newest}. "
+            f"It was vacuumed, its log was cleaned, or the table was made anew: train again."
+        )
+
+    def read_before(self, asset: AssetPath, day: date) -> pl.DataFrame:
+        """The rows of the days before `day`; an empty frame without columns when there is no table."""
+        return self.scan(asset).filter(pl.col("day") < day).collect() if self.exists(asset) else pl.DataFrame()

@@ -1,0 +1,40 @@
+"""Renders HTML pages from `templates/*.html.jinja`. Every page is one self-contained file with autoescaped values."""
+
+import base64
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+NONE = "–"
+
+
+def render(template: str, **values: object) -> str:
+    """The page of `templates/<template>.html.jinja`."""
+    return _environment().get_template(f"{template}.html.jinja").render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("mlops_assets.foundation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "data_uri": data_uri}
+    return environment
+
+
+def number(value: float | None, spec: str = "") -> str:
+    """In the format `spec`, else with four significant digits; a dash for None."""
+    if value is None:
+        return NONE
+    if spec or abs(value) < 1000:
+        return format(value, spec or ".4g")
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.0f}"  # no comma in a year
+
+
+def data_uri(png: bytes) -> str:
+    """A picture that carries its own bytes."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

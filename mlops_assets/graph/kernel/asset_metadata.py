@@ -1,0 +1,105 @@
+"""Descriptive metadata of assets: owner, kinds, tags, column schema, column lineage, row counts, small tables."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import Any, TypedDict
+
+import dagster as dg
+
+from mlops_assets.foundation import names
+from mlops_assets.graph.kernel.tables import DataFrame
+from mlops_assets.spec.contract import Column, Contract
+from mlops_assets.spec.feature import FeatureView
+from mlops_assets.spec.use_case import Stage, UseCase
+
+CADENCE, WHEN_CHANGED = "mlops/cadence", "when_changed"
+SQL_TYPE = {"string": "string", "int": "bigint", "float": "double", "datetime": "timestamp (UTC)", "bool": "boolean"}
+SCHEMA, LINEAGE = "dagster/column_schema", "dagster/column_lineage"
+
+
+class AssetMetadata(TypedDict):
+    """The descriptive keyword arguments of @asset, AssetOut and AssetSpec."""
+
+    owners: list[str]
+    group_name: str
+    kinds: set[str]
+    tags: dict[str, str]
+    code_version: str
+
+
+def asset_metadata(
+    use_case: UseCase, stage: str, *kinds: str, made_from: Stage | None = None, tables: Sequence[str] = ()
+) -> AssetMetadata:
+    """Owner, group, kinds, lifecycle tags and code version. Assets of `tables` that are not daily are tagged so."""
+    cadence = {CADENCE: WHEN_CHANGED} if tables and not use_case.is_daily(*tables) else {}
+    return {
+        "owners": [use_case.owner],
+        "group_name": use_case.name,
+        "kinds": set(kinds),
+        "tags": {"mlops/stage": stage, **cadence},
+        "code_version": use_case.fingerprint(made_from) if made_from else "1",
+    }
+
+
+def table_schema(contract: Contract) -> dg.TableSchema:
+    return dg.TableSchema(columns=[_column(column) for column in contract.columns])
+
+
+def _column(column: Column) -> dg.TableColumn:
+    bounds = [f"{sign} {bound:g}" for sign, bound in ((">=", column.min), ("<=", column.max)) if bound is not None]
+    rules = bounds + [f"one of {', '.join(column.allowed)}"] * bool(column.allowed)
+    return dg.TableColumn(
+        name=column.name,
+        type=SQL_TYPE[column.dtype],
+        description=column.description,
+        constraints=dg.TableColumnConstraints(nullable=column.nullable, other=rules),
+    )
+
+
+def feature_columns(use_case: UseCase, view: FeatureView, rows: DataFrame) -> dict[str, Any]:
+    """Schema of a feature table, and the validated columns that each of its columns is computed from."""
+    from mlops_assets.features.lineage import view_columns_read
+
+    schema = [dg.TableColumn(name, str(dtype)) for name, dtype in rows.schema.items()]
+    return {SCHEMA: dg.TableSchema(schema), LINEAGE: _lineage(use_case, view_columns_read(use_case, view))}
+
+
+def training_columns(use_case: UseCase) -> dict[str, Any]:
+    """The feature table, or the validated request columns, that each input of the model comes from."""
+    from mlops_assets.features.lineage import request_lineage, view_columns_read
+
+    deps = dict(_lineage(use_case, {name: each.values for name, each in request_lineage(use_case).items()}).deps_by_column)
+    for view in use_case.features.views:
+        table = dg.AssetKey(names.feature(use_case.name, view.name))
+        features = view_columns_read(use_case, view).keys() & {*use_case.features.inputs} - {*view.entity}
+        deps |= {name: [dg.TableColumnDep(table, name)] for name in features}
+    return {LINEAGE: dg.TableColumnLineage(deps)}
+
+
+def _lineage(use_case: UseCase, sources: Mapping[str, Iterable[str]]) -> dg.TableColumnLineage:
+    def dep(source: str) -> dg.TableColumnDep:
+        table, column = source.split(".")
+        return dg.TableColumnDep(dg.AssetKey(names.validated(use_case.name, table)), column)
+
+    return dg.TableColumnLineage({column: [dep(source) for source in sorted(read)] for column, read in sources.items()})
+
+
+def count_by_day(context: dg.AssetExecutionContext, frame: DataFrame, key: dg.AssetKey | None = None) -> None:
+    """Records each day's row count on that day's materialization, so that a backfill plots as well as daily runs."""
+    counts = dict(frame.group_by("day").len().iter_rows())
+    for partition in context.partition_keys:
+        count = {"dagster/partition_row_count": counts.get(date.fromisoformat(partition), 0)}
+        context.add_asset_metadata(count, asset_key=key or context.asset_key, partition_key=partition)
+
+
+def rows_as_table(rows: Iterable[Mapping[str, Any]]) -> dg.TableMetadataValue | dg.TextMetadataValue:
+    """A small table for the UI, floats with four digits; "undefined" for those that JSON has no number for."""
+    records = [dg.TableRecord({name: _short(value) for name, value in row.items()}) for row in rows]
+    return dg.MetadataValue.table(records) if records else dg.MetadataValue.text("no rows")
+
+
+def _short(value: Any) -> str | int | float | bool:
+    if isinstance(value, float):
+        return round(value, 4) if math.isfinite(value) else "undefined"
+    return value if isinstance(value, (str, int, bool)) else str(value)

@@ -1,0 +1,62 @@
+"""Every use of Dagster that its public API does not cover: the event log by partition, and the requests of an automation tick.
+
+tests/graph/kernel/test_dagster_internals.py fails when an upgrade of Dagster changes one of them, and says what to do.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import dagster as dg
+from dagster_shared.record import replace  # pyright: ignore[reportUnknownVariableType]
+
+DATA_VERSION = "dagster/data_version"
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+At = str | None  # a partition, or None for an asset without partitions
+# The run of an event never changes, so it is read once: (instance, event id) -> run id.
+_RUN_OF: dict[tuple[str, int], str] = {}
+
+
+def newest_events(instance: dg.DagsterInstance, key: dg.AssetKey, kind: dg.DagsterEventType) -> dict[At, int]:
+    """The id of the newest event of each partition. The public `fetch_materializations` reads whole events, page by page."""
+    log = instance.event_log_storage
+    by_partition: dict[At, int] = {**log.get_latest_storage_id_by_partition(key, kind)}
+    if by_partition:
+        return by_partition
+    records = log.get_event_records(dg.EventRecordsFilter(event_type=kind, asset_key=key), limit=1)
+    return {None: records[0].storage_id} if records else {}
+
+
+def runs_of(instance: dg.DagsterInstance, key: dg.AssetKey, events: Iterable[int]) -> dict[int, str]:
+    """The run that wrote each of these materializations of `key`."""
+    place, ids = instance.root_directory, set(events)
+    unknown = [event for event in ids if (place, event) not in _RUN_OF]
+    if unknown:
+        filtered = dg.EventRecordsFilter(dg.DagsterEventType.ASSET_MATERIALIZATION, asset_key=key, storage_ids=unknown)
+        _RUN_OF.update({(place, record.storage_id): record.run_id for record in _records(instance, filtered)})
+    return {event: _RUN_OF[place, event] for event in ids}
+
+
+def _records(instance: dg.DagsterInstance, filtered: dg.EventRecordsFilter) -> Sequence[dg.EventLogRecord]:
+    return instance.event_log_storage.get_event_records(filtered)
+
+
+def data_versions(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, str]:
+    """The newest reported data version of each partition."""
+    kind = dg.DagsterEventType.ASSET_MATERIALIZATION
+    tags = instance.event_log_storage.get_latest_tags_by_partition(key, kind, [DATA_VERSION])
+    return {partition: of_partition[DATA_VERSION] for partition, of_partition in tags.items()}
+
+
+def newest_check(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> Any:
+    """The record of the newest execution of a check; None before the first."""
+    return instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
+
+
+def with_run_requests(evaluated: Any, requests: Sequence[dg.RunRequest]) -> Any:
+    """The result of an automation tick with other run requests; its cursor and evaluations stay."""
+    return replace(evaluated, run_requests=requests)
+
+
+def requested_subset(request: dg.RunRequest) -> Any:
+    """The assets and partitions of a request that would become a backfill; None for one that names its assets."""
+    return request.asset_graph_subset

@@ -1,0 +1,111 @@
+"""The platform on one machine: prediction service and daemon and, for `mlops up`, web UI and MLflow."""
+
+import os
+import sys
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from filelock import FileLock, Timeout
+
+from mlops_assets.foundation.home import Environment
+from mlops_assets.local.launch import serve_command, serve_environment
+from mlops_assets.local.processes import Child, free_port, running
+
+PORTS = {"dagster": 3001, "mlflow": 5000}
+WORKSPACE = ["--workspace", "workspace.yaml"]
+
+
+class AlreadyRunning(RuntimeError):
+    """Two platforms on one home would start every run twice."""
+
+
+@contextmanager
+def running_platform(environment: Environment, *, everything: bool) -> Generator[dict[str, str]]:
+    """The addresses by name, while the block runs. Raises AlreadyRunning, ProcessFailed."""
+    root, preferred = environment.home.root, {"service": urlsplit(environment.service_url).port or 0}
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(root / "platform.lock").acquire(blocking=False)
+    except Timeout:
+        raise AlreadyRunning(f"{root} · a platform already runs on this home. Use it, end it, or set MLOPS_HOME.") from None
+    with lock:
+        preferred |= PORTS if everything else {}
+        addresses = {name: f"http://127.0.0.1:{free_port(port)}" for name, port in preferred.items()}
+        _lay_instance(environment)
+        _close_unfinished_runs(environment)
+        with running(_children(environment, addresses)):
+            yield addresses
+
+
+def _lay_instance(environment: Environment) -> None:
+    """The project's dagster.yaml in the home folder."""
+    folder = environment.home.dagster
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dagster.yaml").write_text((environment.project / "dagster.yaml").read_text())
+    move_event_log(folder / "history")
+
+
+def move_event_log(history: Path) -> None:
+    """Homes whose dagster.yaml named an `event_log_storage` keep it one folder above Dagster's default, next to the runs."""
+    default = history / "runs"
+    if not (history / "index.db").exists() or (default / "index.db").exists():
+        return
+    default.mkdir(exist_ok=True)
+    for file in sorted(history.glob("*.db*"), key=lambda file: file.name.startswith("index.db")):  # the index last
+        if not file.name.startswith("runs.db"):
+            file.rename(default / file.name)
+
+
+def _close_unfinished_runs(environment: Environment) -> None:
+    """Runs whose process died with an earlier platform: nothing else would end them, and later runs wait for them."""
+    import dagster as dg
+
+    unfinished = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    with dg.DagsterInstance.from_config(str(environment.home.dagster)) as instance:
+        for run in instance.get_runs(dg.RunsFilter(statuses=unfinished)):
+            instance.report_run_failed(run, "Its process ended together with the platform that had started it.")
+
+
+def _children(environment: Environment, addresses: Mapping[str, str]) -> Iterator[Child]:
+    home, scripts = environment.home, Path(sys.executable).parent
+    variables = {
+        **os.environ,
+        **{f"MLOPS_{name.upper()}_URL": url for name, url in addresses.items()},
+        "DAGSTER_HOME": str(home.dagster),
+        "MLOPS_ENV": environment.name,
+        "MLOPS_HOME": str(home.root),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        # Its job runner is eight more processes and 1 GB, for evaluations of language models.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "PYTHONWARNINGS": "ignore",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+    def child(name: str, command: Sequence[str], ready_url: str | None = None) -> Child:
+        return Child(name, command, variables, home.logs / f"{name}.log", environment.project, ready_url)
+
+    service = child("service", serve_command(_port(addresses["service"])), f"{addresses['service']}/livez")
+    serving = serve_environment(home, environment.use_case, environment=environment.name, inherited=variables)
+    yield replace(service, environment=serving)
+    if url := addresses.get("dagster"):
+        command = [f"{scripts}/dagster-webserver", "--host", "127.0.0.1", "--port", str(_port(url)), *WORKSPACE]
+        yield child("webserver", command, f"{url}/server_info")
+    if url := addresses.get("mlflow"):
+        yield child("mlflow", _mlflow_command(home.mlflow, _port(url)), f"{url}/health")
+    yield child("daemon", [f"{scripts}/dagster-daemon", "run", *WORKSPACE])
+
+
+def _mlflow_command(folder: Path, port: int) -> list[str]:
+    from mlops_assets.training.model_registry import ModelRegistry  # opens mlflow
+
+    # The server would make the database in place: slower, and unsafe while a run makes it too.
+    ModelRegistry(folder).prepare()
+    options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    return [sys.executable, "-m", "mlflow", "server", *options, "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+
+
+def _port(url: str) -> int:
+    return urlsplit(url).port or 0

@@ -1,0 +1,64 @@
+"""Skew between the served features and what the feature tables return now for the same requests and moments.
+
+A mismatch means one of: a fact arrived late, so that the prediction was served before it was known; the online store was
+behind its tables; a day was filled again with other rows or by another transform; or the log was altered. None is
+excused: in each of them the model was trained on features that its callers did not get.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import polars as pl
+
+from mlops_assets.features.parity import KEY, MOMENT, FeatureSkew, Parity, compare_features, sample_answers
+from mlops_assets.monitoring.monitor_result import MonitorResult, too_few
+from mlops_assets.spec.monitor import Skew
+from mlops_assets.spec.use_case import UseCase
+
+
+class Features(Protocol):
+    """The feature tables, read as of a moment."""
+
+    def historical(self, entity_rows: pl.DataFrame) -> pl.DataFrame: ...
+
+    def feature_names(self) -> Sequence[str]: ...
+
+
+def recompute(use_case: UseCase, spec: Skew, recent: pl.DataFrame, *, open_store: Callable[[str], Features], seed: int) -> Parity:
+    """Reads the features of a sample of `recent` again, from the logged requests at their logged moments.
+
+    What follows from the request alone is not compared: it was computed by the same lines from the same columns.
+    """
+    if len(recent) < spec.min_rows:
+        return Parity(len(recent), 0, None, None, ())
+    features, store = use_case.features, open_store(use_case.features.service)
+    served = sample_answers(recent, max_rows=spec.max_rows, seed=seed)
+    requests: pl.DataFrame = features.entity_rows(served.select(features.request).lazy()).collect()
+    recomputed = store.historical(requests.with_columns(served[KEY], served[MOMENT]))
+    logged = [name for name in store.feature_names() if name in served.columns]
+    return compare_features(served, recomputed, features=logged, relative=spec.relative, absolute=spec.absolute)
+
+
+def monitor_skew(spec: Skew, parity: Parity) -> MonitorResult:
+    """Passes while there is too little data."""
+    if parity.rows < spec.min_rows:
+        return too_few(parity.rows, spec.min_rows, "served requests")
+    features = sorted(parity.features, key=lambda feature: -feature.mismatches)
+    examples = [{"feature": feature.feature, **row} for feature in parity.mismatched for row in feature.examples]
+    return MonitorResult(
+        parity.mismatch_rate <= spec.max_mismatch_rate,
+        parity.sentence(spec.max_mismatch_rate),
+        {
+            "mismatch_rate": parity.mismatch_rate,
+            "rows": parity.rows,
+            "differing_rows": parity.differing_rows,
+            "since": str(parity.since),
+            "until": str(parity.until),
+        },
+        {"features": [_row(parity, feature) for feature in features], "examples": examples},
+    )
+
+
+def _row(parity: Parity, feature: FeatureSkew) -> dict[str, Any]:
+    counts = {name: value for name, value in vars(feature).items() if name != "examples"}
+    return {"feature": feature.feature, "mismatch_rate": parity.rate(feature), "compared": parity.rows} | counts

@@ -1,0 +1,112 @@
+"""The Ed25519 key pairs that sign blessings, as files. A server needs the `public` folder only."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from mlops_assets.foundation.atomic_file import PRIVATE, create_file, replace_file, sync_folder
+
+Key = TypeVar("Key")
+
+
+class UnreadableKey(ValueError):
+    """A key file that holds no Ed25519 key."""
+
+
+class UnknownKey(LookupError):
+    """A key id without a public key."""
+
+
+class ExternalKey(PermissionError):
+    """A private key from a secret store, which must be rotated there."""
+
+
+class KeyInUse(PermissionError):
+    """The key to be withdrawn is the one that signs; the next blessing would publish it again."""
+
+
+class SigningKeys:
+    """`private.pem` (mode 0600) and `public/<key id>.pem` under `folder`.
+
+    `external` is the file of a private key from a secret store; no key is created then.
+    """
+
+    def __init__(self, folder: Path, external: Path | None = None) -> None:
+        self._external = external
+        self._private = external or folder / "private.pem"
+        self._public = folder / "public"
+
+    def private(self) -> Ed25519PrivateKey:
+        """The private key, created on first use; concurrent first users all get the same one. Raises UnreadableKey."""
+        if not self._external and not self._private.exists():
+            create_file(self._private, _pem(Ed25519PrivateKey.generate()), mode=PRIVATE)
+        key = self._read_private()
+        self._publish(key.public_key())
+        return key
+
+    def public(self) -> dict[str, Ed25519PublicKey]:
+        """Every known public key by its id; empty before the first signing. Raises UnreadableKey."""
+        parse = serialization.load_pem_public_key
+        return {path.stem: _read(path, parse, Ed25519PublicKey) for path in sorted(self._public.glob("*.pem"))}
+
+    def current(self) -> str | None:
+        """The id of the key that signs; None before the first signing. Raises UnreadableKey."""
+        return _key_id(self._read_private().public_key()) if self._external or self._private.exists() else None
+
+    def rotate(self) -> str:
+        """Signs with a new key from now on and returns its id; older signatures stay valid until their key is withdrawn.
+
+        Raises ExternalKey.
+        """
+        if self._external:
+            raise ExternalKey(f"{self._external} · this key comes from a secret store. Replace it there.")
+        key = Ed25519PrivateKey.generate()
+        self._publish(key.public_key())  # first: a server must know the key before anything is signed with it
+        replace_file(self._private, _pem(key), mode=PRIVATE)
+        return _key_id(key.public_key())
+
+    def withdraw(self, key_id: str) -> None:
+        """Makes this key's signatures invalid from the next load on. Raises UnknownKey, KeyInUse, UnreadableKey."""
+        known = self.public()
+        if key_id not in known:
+            raise UnknownKey(f"signing keys · {key_id!r} is not known; known: {', '.join(known) or 'none'}. Use one of these.")
+        if key_id == self.current():
+            remedy = "Put another key into the secret store" if self._external else "Run `mlops signing rotate`"
+            raise KeyInUse(f"signing keys · {key_id} signs new blessings. {remedy}, then withdraw it.")
+        (self._public / f"{key_id}.pem").unlink()
+        sync_folder(self._public)
+
+    def _read_private(self) -> Ed25519PrivateKey:
+        if not self._private.exists():
+            raise UnreadableKey(f"{self._private} · the signing key is missing. Mount the secret, or correct MLOPS_SIGNING_KEY.")
+        return _read(self._private, lambda pem: serialization.load_pem_private_key(pem, password=None), Ed25519PrivateKey)
+
+    def _publish(self, key: Ed25519PublicKey) -> None:
+        path = self._public / f"{_key_id(key)}.pem"
+        if not path.exists():
+            pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+            create_file(path, pem)
+
+
+def _key_id(key: Ed25519PublicKey) -> str:
+    return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
+
+
+def _pem(key: Ed25519PrivateKey) -> bytes:
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return key.private_bytes(pem, pkcs8, serialization.NoEncryption())
+
+
+def _read(path: Path, parse: Callable[[bytes], object], kind: type[Key]) -> Key:
+    try:
+        key = parse(path.read_bytes())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise UnreadableKey(f"{path} · is not a PEM key: {error}. Restore it, or move it away.") from None
+    if not isinstance(key, kind):
+        raise UnreadableKey(f"{path} · holds another kind of key; legal: Ed25519. Move it away.")
+    return key

@@ -1,0 +1,220 @@
+"""Requests: parsed into structs that are built from the declaration, or refused with every problem named."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Annotated, Any, cast
+
+import msgspec
+from msgspec import Meta
+from msgspec.structs import astuple
+
+from mlops_assets.serving.http.value_types import legal_values, read_moment, value_type
+from mlops_assets.spec.contract import Column
+from mlops_assets.spec.use_case import UseCase
+
+ROWS, INPUTS, EXPLAIN = "rows", "features", "explain"
+INPUT = "An input of the model."
+MAX_PROBLEMS = 20
+MAX_COUNTED = 1000  # up to 50 µs each
+MAX_DETAILED_BYTES = 2 * 1024 * 1024  # 16 MB of empty objects take 400 MB as plain values: only their first problem is named
+MAX_EXPLAINED = 10  # rows of one request, at 50 ms each
+SHOWN_CHARACTERS, MESSAGE_CHARACTERS = 80, 200
+BODY = "a JSON object with a list of rows, a list of features, or both"
+CORRECT = "Correct the value."
+
+PLACE = re.compile(r"(?P<message>.*?) - at `\$\.(?P<part>\w+)(?:\[(?P<row>\d+)\](?:\.(?P<field>\w+))?)?`")
+"""How msgspec ends a message that belongs to one row or field."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: which row (from 0; None: the whole request), which field, and what is legal."""
+
+    row: int | None
+    field: str | None
+    found: str
+    legal: str
+    next: str
+
+
+class BadRequest(ValueError):
+    """A request that cannot be answered. `problems` holds at most MAX_PROBLEMS of `total`, which ends at MAX_COUNTED."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems[:MAX_PROBLEMS])
+        self.total = len(problems)
+        super().__init__(f"{self.total} problems; the first: {self.problems[0]}")
+
+    def to_dict(self) -> dict[str, Any]:
+        problems = [asdict(problem) for problem in self.problems]
+        return {"error": problems[0], "errors": problems, "total_errors": self.total}
+
+
+class PredictRequest(msgspec.Struct, frozen=True):
+    """`rows` in the order of `request_columns`, `inputs` in the order of `input_columns`; None where the request has none.
+    It has at least one of the two, of the same length. `started` is in seconds of the clock, `trace_id` 32 hex digits.
+    """
+
+    rows: Sequence[tuple[Any, ...]] | None
+    inputs: Sequence[tuple[Any, ...]] | None
+    explain: bool = False
+    started: float = 0.0
+    trace_id: str = ""
+
+    def __len__(self) -> int:
+        return len(self.rows or self.inputs or ())
+
+
+class RequestParser:
+    """Parses the requests of one use case. One row of six columns takes 6 µs; what is refused is read a second time."""
+
+    def __init__(self, use_case: UseCase) -> None:
+        self._max_rows = use_case.serving.limits.max_rows
+        self._columns = {ROWS: request_columns(use_case), INPUTS: input_columns(use_case)}
+
+    def __call__(self, body: bytes, *, started: float = 0.0, trace_id: str = "") -> PredictRequest:
+        """Raises BadRequest with all that is wrong, or with the first problem of a body above MAX_DETAILED_BYTES."""
+        try:
+            parsed = self._decoder.decode(body)
+        except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+            raise BadRequest(self._problems(body, error)) from None
+        request = PredictRequest(_tuples(parsed.rows), _tuples(parsed.features), parsed.explain, started, trace_id)
+        if problems := [*_count_problems(request.rows, request.inputs, explain=request.explain)]:
+            raise BadRequest(problems)
+        return request
+
+    @cached_property
+    def _types(self) -> dict[str, dict[Column, Any]]:
+        return {part: {column: value_type(column) for column in columns} for part, columns in self._columns.items()}
+
+    @cached_property
+    def _structs(self) -> dict[str, type[msgspec.Struct]]:
+        """Structs of plain values, which garbage collection need not visit."""
+        return {
+            part: msgspec.defstruct(
+                part.title(), [(column.name, kind) for column, kind in types.items()], forbid_unknown_fields=True, gc=False
+            )
+            for part, types in self._types.items()
+        }
+
+    @cached_property
+    def _decoder(self) -> msgspec.json.Decoder[Any]:
+        length = Meta(min_length=1, max_length=self._max_rows)
+        parts = [(part, cast(Any, Annotated[list[struct], length]) | None, None) for part, struct in self._structs.items()]
+        request = msgspec.defstruct("Request", [*parts, (EXPLAIN, bool, False)], forbid_unknown_fields=True)
+        return msgspec.json.Decoder(request, dec_hook=read_moment)
+
+    def _problems(self, body: bytes, error: Exception) -> list[Problem]:
+        if len(body) > MAX_DETAILED_BYTES:
+            return [_first_problem(error)]
+        try:
+            content = msgspec.json.decode(body)
+        except (ValueError, RecursionError) as malformed:
+            return [Problem(None, None, f"not JSON: {malformed}"[:MESSAGE_CHARACTERS], BODY, "Send JSON.")]
+        return [*islice(self._body_problems(content), MAX_COUNTED)] or [_first_problem(error)]
+
+    def _body_problems(self, content: object) -> Iterator[Problem]:
+        if not isinstance(content, dict) or cast(dict[str, object], content).keys() - {ROWS, INPUTS, EXPLAIN}:
+            yield Problem(None, ROWS, _shown(cast(object, content)), BODY, "Send one object with these fields only.")
+            return
+        fields = cast(dict[str, object], content)
+        explain = fields.get(EXPLAIN, False)
+        if not isinstance(explain, bool):
+            yield Problem(None, EXPLAIN, _shown(explain), "true or false", CORRECT)
+        for part in self._columns:
+            yield from self._part_problems(part, fields.get(part))
+        lists = [cast(list[object], value) if isinstance(value := fields.get(part), list) else None for part in self._columns]
+        yield from _count_problems(*lists, explain=explain is True)
+
+    def _part_problems(self, part: str, rows: object) -> Iterator[Problem]:
+        if rows is None:
+            return
+        if not isinstance(rows, list):
+            yield Problem(None, part, _shown(rows), "a list of objects", "Send a list.")
+            return
+        count = len(cast(list[object], rows))
+        if not 1 <= count <= self._max_rows:
+            next_step = "Send several smaller requests." if count else "Send at least one row."
+            yield Problem(None, part, f"{count} {part}", f"1 to {self._max_rows} {part}", next_step)
+            return
+        for index, row in enumerate(cast(list[object], rows)):
+            if not _is_legal(row, self._structs[part]):
+                yield from _row_problems(index, row, self._types[part])
+
+
+def request_columns(use_case: UseCase) -> tuple[Column, ...]:
+    """The columns that a request carries, in the order of the declaration."""
+    contract = use_case.contract(use_case.features.request_table)
+    return tuple(contract.column(name) for name in use_case.features.request)
+
+
+def input_columns(use_case: UseCase) -> tuple[Column, ...]:
+    """The columns of a caller who sends the features: each input of the model, null where it is not known."""
+    features = use_case.features
+    numeric = (Column(name=name, dtype="float", description=INPUT, nullable=True) for name in features.numeric)
+    categorical = (Column(name=name, dtype="string", description=INPUT, nullable=True) for name in features.categorical)
+    return (*numeric, *categorical)
+
+
+def _count_problems(rows: Sequence[object] | None, inputs: Sequence[object] | None, *, explain: bool) -> Iterator[Problem]:
+    """What is wrong with the numbers of rows and features together."""
+    counts = {part: len(value) for part, value in ((ROWS, rows), (INPUTS, inputs)) if value is not None}
+    if not counts:
+        yield Problem(None, ROWS, "neither rows nor features", BODY, "Send at least one row.")
+    if len({*counts.values()}) > 1:
+        found = " and ".join(f"{count} {part}" for part, count in counts.items())
+        yield Problem(None, INPUTS, found, "as many features as rows", "Send one of each for a prediction.")
+    if explain and max(counts.values(), default=0) > MAX_EXPLAINED:
+        found, legal = f"{max(counts.values())} rows", f"at most {MAX_EXPLAINED} rows"
+        yield Problem(None, EXPLAIN, found, legal, "Explain fewer at once.")
+
+
+def _row_problems(index: int, row: object, types: Mapping[Column, Any]) -> Iterator[Problem]:
+    names = [column.name for column in types]
+    if not isinstance(row, dict):
+        legal = f"an object with the fields {', '.join(names)}"
+        yield Problem(index, None, _shown(row), legal, "Send an object for each row.")
+        return
+    values = cast(dict[str, object], row)
+    for column, kind in types.items():
+        if column.name not in values:
+            yield Problem(index, column.name, "nothing", legal_values(column), "Add the field.")
+        elif not _is_legal(values[column.name], kind):
+            yield Problem(index, column.name, _shown(values[column.name]), legal_values(column), CORRECT)
+    for name in values:
+        if name not in names:
+            legal = ", ".join(sorted(names))
+            yield Problem(index, name[:SHOWN_CHARACTERS], "an unknown field", legal, "Remove or rename it.")
+
+
+def _is_legal(value: object, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, kind, dec_hook=read_moment)
+    except ValueError:
+        return False
+    return True
+
+
+def _first_problem(error: Exception) -> Problem:
+    place: Mapping[str, str | None] = match.groupdict() if (match := PLACE.match(str(error))) else {}
+    row, field = place.get("row"), place.get("field") or place.get("part")
+    found = (place.get("message") or str(error))[:MESSAGE_CHARACTERS]
+    next_step = "Correct it. In a smaller request every problem is named."
+    return Problem(None if row is None else int(row), field, found, "see /docs.json", next_step)
+
+
+def _tuples(structs: Sequence[msgspec.Struct] | None) -> list[tuple[Any, ...]] | None:
+    return None if structs is None else [astuple(struct) for struct in structs]
+
+
+def _shown(value: object) -> str:
+    """The value as ASCII JSON, cut short."""
+    try:
+        text = json.dumps(value)
+    except RecursionError:
+        return f"a deeply nested {type(value).__name__}"
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"

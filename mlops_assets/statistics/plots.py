@@ -1,0 +1,196 @@
+"""Small pictures of the evidence, as PNG bytes that fit in asset metadata. The home of matplotlib.
+
+Belongs here: how evidence looks; one colour per role in every picture. Not here: what is measured (metrics.py,
+evaluate.py, drift.py).
+"""
+# pyright: reportUnknownMemberType=false
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+from mlops_assets.statistics.drift import ColumnDrift
+from mlops_assets.statistics.metrics import Array, Interval, Ranked, Tally, calibration, measure
+
+INK, FAINT, ALARM = "#334155", "#cbd5e1", "#dc2626"
+CANDIDATE, CHAMPION, REFERENCE = "#2563eb", "#ea580c", "#64748b"
+ROLES = {"candidate": CANDIDATE, "champion": CHAMPION, "reference": REFERENCE}
+OTHERS = ("#059669", "#9333ea", "#ca8a04", "#0891b2")
+WIDTH_INCHES, DPI = 4.8, 100  # 480 pixels wide: what the Dagster UI shows without scaling
+SQUARE, WIDE = 4.2, 2.7
+MOST_BARS = 20
+
+
+def roc_curve(truth: Array, probabilities: Mapping[str, Array]) -> bytes:
+    """True against false positive rate of each named (n,) probability, with its auc."""
+    figure, axes = _paper(SQUARE)
+    axes.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1)
+    for name, probability in probabilities.items():
+        false, true = _rates(Ranked.of(truth, probability).tally())
+        label = f"{name} · {measure('auc', truth, probability):.3f}"
+        axes.plot(false, true, color=_colour(name, probabilities), linewidth=1.8, label=label)
+    _label(axes, "ROC", "false positive rate", "true positive rate")
+    _unit_square(axes)
+    axes.legend(loc="lower right", frameon=False, title="AUC", alignment="left")
+    return _png(figure)
+
+
+def _rates(tally: Tally) -> tuple[Array, Array]:
+    """False and true positive rate at each threshold, falling, thinned to what 480 pixels can show."""
+    false, true = (
+        np.concatenate([[0.0], np.cumsum(part[::-1])]) / max(part.sum(), 1.0) for part in (tally.negative, tally.positive)
+    )
+    shown = np.unique(np.linspace(0, len(false) - 1, 600).astype(int))
+    return false[shown], true[shown]
+
+
+def reliability(truth: Array, probabilities: Mapping[str, Array]) -> bytes:
+    """Share of positives against mean probability in equal-count bins, with the expected calibration error."""
+    figure, axes = _paper(SQUARE)
+    highest = 0.05
+    for name, probability in probabilities.items():
+        mean, share, _ = calibration(Ranked.of(truth, probability).tally())
+        label = f"{name} · {measure('ece', truth, probability):.3f}"
+        axes.plot(mean, share, color=_colour(name, probabilities), marker="o", markersize=4, linewidth=1.6, label=label)
+        highest = max(highest, mean.max(initial=0), share.max(initial=0))
+    axes.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1, zorder=0)
+    _label(axes, "Reliability", "mean predicted probability", "observed share")
+    axes.set(xlim=(0, min(highest * 1.08, 1)), ylim=(0, min(highest * 1.08, 1)), aspect="equal")
+    axes.legend(loc="upper left", frameon=False, title="ECE", alignment="left")
+    return _png(figure)
+
+
+def score_distribution(probabilities: Mapping[str, Array], threshold: float) -> bytes:
+    """How often each named (n,) probability falls into each of 40 equal bins, with the threshold of the decision."""
+    figure, axes = _paper(WIDE)
+    for name, probability in probabilities.items():
+        share, edges = np.histogram(probability, bins=40, range=(0, 1))
+        colour = _colour(name, probabilities)
+        axes.stairs(share / max(len(probability), 1), edges, color=colour, linewidth=1.6, label=name)
+        axes.stairs(share / max(len(probability), 1), edges, color=colour, alpha=0.12, fill=True)
+    axes.axvline(threshold, color=INK, linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
+    _label(axes, "Scores", "predicted probability", "share of rows")
+    axes.set(xlim=(0, 1), ylim=(0, None))
+    axes.legend(loc="upper right", frameon=False, fontsize=9)
+    return _png(figure)
+
+
+def confusion(matrix: Mapping[str, int], labels: tuple[str, str] = ("no", "yes")) -> bytes:
+    """Rows by truth and decision; `matrix` as evaluate.confusion_matrix gives it, `labels` name truth 0 and truth 1."""
+    figure, axes = _paper(3.2)
+    counts = np.array([[matrix["true_negative"], matrix["false_positive"]], [matrix["false_negative"], matrix["true_positive"]]])
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.8, aspect="auto")  # pale enough for dark text
+    for row, column in np.ndindex(2, 2):
+        text = f"{counts[row, column]:,}\n{shares[row, column]:.0%}"
+        axes.text(column, row, text, ha="center", va="center", color=INK, fontsize=12)
+    axes.set_xticks([0, 1], labels)
+    axes.set_yticks([0, 1], labels)
+    _label(axes, "Confusion, with shares of each truth", "decided", "truly")
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    return _png(figure)
+
+
+def importance(drops: Sequence[tuple[str, float]]) -> bytes:
+    """The inputs whose shuffling costs the most auc, largest on top."""
+    shown = sorted(drops, key=lambda drop: drop[1])[-MOST_BARS:]
+    figure, axes = _bars([name for name, _ in shown])
+    axes.barh(range(len(shown)), [drop for _, drop in shown], color=CANDIDATE, height=0.7)
+    _label(axes, "Permutation importance", "drop in AUC when shuffled", "")
+    return _png(figure)
+
+
+def drift_bars(columns: Sequence[ColumnDrift], max_psi: float) -> bytes:
+    """PSI of the inputs that moved most, drifted ones in red, with the declared bound."""
+    shown = sorted(columns, key=lambda column: column.psi)[-MOST_BARS:]
+    figure, axes = _bars([column.name for column in shown])
+    colours = [ALARM if column.drifted else REFERENCE for column in shown]
+    axes.barh(range(len(shown)), [column.psi for column in shown], color=colours, height=0.7)
+    axes.axvline(max_psi, color=INK, linestyle="--", linewidth=1)
+    axes.set_xlim(0, max(max_psi * 1.25, *(column.psi * 1.05 for column in shown), 0) if shown else max_psi * 1.25)
+    drifted = sum(column.drifted for column in columns)
+    _label(axes, f"Drift: {drifted} of {len(columns)} inputs", f"PSI (bound {max_psi:g}); red drifted", "")
+    return _png(figure)
+
+
+def metric_over_time(
+    metric: str, periods: Sequence[date], found: Mapping[str, Sequence[Interval]], *, bound: float | None = None
+) -> bytes:
+    """One line per name over the periods, with the interval as a band; an undefined value leaves a gap."""
+    figure, axes = _paper(WIDE)
+    days = np.array(periods, dtype="datetime64[D]")
+    for name, intervals in found.items():
+        value, low, high = (np.array([getattr(one, part) for one in intervals]) for part in ("value", "low", "high"))
+        colour = _colour(name, found)
+        axes.fill_between(days, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(days, value, color=colour, marker="o", markersize=3.5, linewidth=1.6, label=name)
+    if bound is not None:
+        axes.axhline(bound, color=ALARM, linestyle="--", linewidth=1, label=f"bound {bound:g}")
+    _label(axes, f"{metric} over time", "", metric)
+    locator = AutoDateLocator(maxticks=8)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    figure.legend(frameon=False, ncols=3, loc="outside lower left", fontsize=9)
+    return _png(figure)
+
+
+def as_markdown(png: bytes, alt: str) -> str:
+    """A markdown picture that carries its own bytes, as Dagster's UI shows it."""
+    return f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode()})"
+
+
+def _paper(height_inches: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH_INCHES, height_inches), dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.tick_params(colors=INK, labelsize=9, length=0)
+    axes.grid(color=FAINT, linewidth=0.6, alpha=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _bars(names: Sequence[str]) -> tuple[Figure, Axes]:
+    figure, axes = _paper(1.0 + 0.19 * max(len(names), 6))
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(axis="y", labelsize=8)
+    axes.grid(visible=False, axis="y")
+    axes.set_ylim(-0.7, max(len(names), 1) - 0.3)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    return figure, axes
+
+
+def _label(axes: Axes, title: str, x: str, y: str) -> None:
+    axes.set_title(title, loc="left", color=INK, fontsize=11, fontweight="bold")
+    axes.set_xlabel(x, color=INK, fontsize=9)
+    axes.set_ylabel(y, color=INK, fontsize=9)
+
+
+def _unit_square(axes: Axes) -> None:
+    axes.set(xlim=(0, 1), ylim=(0, 1.01), aspect="equal")
+
+
+def _colour(name: str, among: Mapping[str, object]) -> str:
+    """The role's own colour, else one by the name's place among those without a role."""
+    others = [other for other in among if other not in ROLES]
+    return ROLES[name] if name in ROLES else OTHERS[others.index(name) % len(OTHERS)]
+
+
+def _png(figure: Figure) -> bytes:
+    """The picture's bytes in 64 colours: a third of the size, no difference to the eye, and no version of ours inside."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    buffer = io.BytesIO()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    picture.quantize(64, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
+    return buffer.getvalue()

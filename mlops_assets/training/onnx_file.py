@@ -1,0 +1,32 @@
+"""Sealing an exported graph into the one shape of a model file, with its signature in the metadata.
+
+Not here: exporting (train_lightning.py, train_boosting.py), running (score.py), the names inside (signature.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlops_assets.training.signature import METADATA_KEY, Signature
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def seal(model: onnx.ModelProto, signature: Signature) -> bytes:
+    """The bytes of a checked model that carries its signature and nothing of the machine that exported it.
+
+    The same graph and signature give the same bytes. Raises onnx.checker.ValidationError for a broken graph.
+    """
+    import onnx
+
+    sealed = onnx.ModelProto()
+    sealed.CopyFrom(model)
+    sealed.doc_string = sealed.graph.doc_string = ""
+    for node in sealed.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]  # exporters leave stack traces with paths of the machine here
+    del sealed.metadata_props[:]
+    onnx.helper.set_model_props(sealed, {METADATA_KEY: signature.to_json()})
+    onnx.checker.check_model(sealed)
+    return sealed.SerializeToString(deterministic=True)

@@ -1,0 +1,69 @@
+"""`mlops forget` as people use it, on a real home."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+import mlops_assets.cli.arguments
+from mlops_assets.cli.app import app
+from mlops_assets.ingestion.landing import Landing
+from mlops_assets.promotion.ledger import Ledger
+from tests.erasure.shop import CUSTOMER, FIRST, ONE, REPO, SHOP, environment_of, orders
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The commands of a project that declares the shop, with one landed file."""
+    (tmp_path / "feature_repo").mkdir()
+    (tmp_path / "feature_repo" / "declared.py").write_text(REPO)
+    monkeypatch.setattr(mlops_assets.cli.arguments, "USE_CASES", (SHOP,))
+    monkeypatch.setattr(mlops_assets.cli.arguments, "PROJECT", tmp_path)
+    monkeypatch.setenv("MLOPS_ENV", "test")
+    monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "home"))
+    Landing(tmp_path / "home" / "landing").put("shop", "orders", day=FIRST, rows=orders(FIRST))
+    return lambda *said: CliRunner().invoke(app, ["forget", *said])
+
+
+def test_a_customer_is_counted_then_erased_and_then_not_found(run: Run, tmp_path: Path) -> None:
+    ledger = Ledger(environment_of(tmp_path).ledger_url)
+    asked = run("shop", f"customer_id={ONE}", "--dry-run")
+    assert asked.exit_code == 0, asked.output
+    assert asked.output.splitlines() == ["3 rows would be erased:", "  landing/orders        3", *asked.output.splitlines()[2:]]
+    assert asked.output.splitlines()[-1] == "Nothing was changed: --dry-run."
+    assert ledger.records("shop") == []
+    done = run("shop", f"customer_id={ONE}", "--because", "letter of 3 May", "--by", "Ada")
+    assert done.exit_code == 0, done.output
+    assert "3 rows erased:" in done.output and "Ledger record 1." in done.output
+    assert ONE not in done.output
+    (record,) = ledger.records("shop")
+    assert (record.by, record.body["why"], record.body["rows"]) == ("Ada", "letter of 3 May", {"landing/orders": 3})
+    again = run("shop", f"customer_id={ONE}")
+    assert (again.exit_code, again.output) == (0, "No row was found anywhere.\n")
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        (("shop", "city=Ulm"), f"column 'city' identifies nothing; legal: {CUSTOMER.name}=<customer>. Use one of these"),
+        (("shop", "customer_id="), "the value is missing"),
+        (("store", "customer_id=1"), "use case 'store' is not declared"),
+    ],
+)
+def test_what_cannot_be_asked_is_told_with_what_can(run: Run, tmp_path: Path, said: tuple[str, str], problem: str) -> None:
+    refused = run(*said)
+    assert refused.exit_code != 0
+    assert problem in " ".join(refused.output.replace("│", " ").split())
+    assert Ledger(environment_of(tmp_path).ledger_url).records("shop") == []
+
+
+def test_nothing_is_erased_while_the_ledger_is_down(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLOPS_LEDGER", "postgresql://nobody:secret@127.0.0.1:9/none")
+    refused = run("shop", f"customer_id={ONE}")
+    assert refused.exit_code == 1 and "secret" not in refused.output
+    assert "ledger" in refused.output
+    assert ONE in Landing(tmp_path / "home" / "landing").path("shop", "orders", FIRST).read_text()

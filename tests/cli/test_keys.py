@@ -1,0 +1,120 @@
+"""`mlops keys` as people use it, on a real home."""
+
+import asyncio
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from mlops_assets.cli.app import app
+from mlops_assets.serving.http.admission import Admission, NotAdmitted
+from mlops_assets.serving.http.api_keys import ApiKeys
+from mlops_assets.spec.serving import Limits
+from mlops_assets.use_cases.flight_delay import USE_CASE
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("MLOPS_ENV", "test")
+    monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
+    return lambda *arguments: CliRunner().invoke(app, ["keys", *arguments])
+
+
+def added(run: Run, name: str) -> str:
+    result = run("add", name)
+    assert result.exit_code == 0, result.output
+    (token,) = re.findall(r"^  (mlops_\S+)$", result.output, re.MULTILINE)
+    return token
+
+
+def admit(home: Path, token: str) -> str:
+    admission = Admission(ApiKeys(home / "keys"), Limits(), clock=monotonic, open_without_keys=False)
+    return asyncio.run(admission.admit([(b"authorization", f"Bearer {token}".encode())]))
+
+
+def test_a_token_that_was_shown_is_let_in_until_its_key_is_revoked(run: Run, tmp_path: Path):
+    shop, app_ = added(run, "shop"), added(run, "app")
+    assert len(shop) == len("mlops_") + 43
+    assert (admit(tmp_path, shop), admit(tmp_path, app_)) == ("shop", "app")
+    assert "Active keys: app." in run("revoke", "shop").output
+    with pytest.raises(NotAdmitted):
+        admit(tmp_path, shop)
+    assert admit(tmp_path, app_) == "app"
+
+
+def test_the_line_to_try_is_a_whole_legal_request(run: Run):
+    (line,) = [line for line in run("add", "shop").output.splitlines() if "curl" in line]
+    said = shlex.split(line)
+    assert said[:3] == ["curl", "-s", "http://127.0.0.1:3000/predict"]
+    assert re.fullmatch(r"Authorization: Bearer mlops_\S+", said[said.index("-H") + 1])
+    (row,) = json.loads(said[said.index("-d") + 1])["rows"]
+    assert list(row) == list(USE_CASE.features.request)
+    assert None not in row.values(), "each column of a request declares an example"
+
+
+def test_the_first_key_says_what_needs_a_key_now_and_what_does_not(run: Run):
+    first = run("add", "shop").output
+    assert (
+        "servers of this home refuse /predict without a key" in first
+        and "/plan, /metrics and the health checks need no key" in first
+    )
+    assert "first key" not in run("add", "app").output
+
+
+def test_the_list_shows_names_and_times_and_never_a_token(run: Run):
+    token = added(run, "shop")
+    added(run, "app")
+    run("revoke", "app")
+    listed = run("list").output
+    moment = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+    assert re.search(rf"^shop +created {moment} · active · SHA-256 [0-9a-f]{{8}}…$", listed, re.MULTILINE)
+    assert re.search(rf"^app +created {moment} · revoked {moment} · SHA-256", listed, re.MULTILINE)
+    assert token not in listed
+
+
+@pytest.mark.parametrize(("environment", "effect"), [("test", "served without a key"), ("production", "refused")])
+def test_an_empty_list_says_what_that_means(run: Run, monkeypatch: pytest.MonkeyPatch, environment: str, effect: str):
+    monkeypatch.setenv("MLOPS_ENV", environment)
+    assert f"MLOPS_ENV={environment} every /predict is {effect}" in run("list").output
+
+
+def test_revoking_the_last_key_says_that_every_request_is_refused(run: Run):
+    added(run, "shop")
+    assert "none, so every /predict is refused" in run("revoke", "shop").output
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        (["add", "shop"], "the name 'shop' is in use"),
+        (["add", "My Shop"], "legal: 1 to 63"),
+        (["revoke", "app"], "no active key has the name 'app'; active: shop"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_on_stderr(run: Run, said: list[str], problem: str):
+    added(run, "shop")
+    result = run(*said)
+    assert result.exit_code == 1
+    assert problem in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_a_damaged_file_and_an_illegal_environment_are_one_line_on_stderr(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "api_keys.json").write_text("[")
+    for said in (["add", "shop"], ["list"], ["revoke", "shop"]):
+        result = run(*said)
+        assert (result.exit_code, len(result.output.splitlines())) == (1, 1)
+        assert "cannot be read as API keys" in result.output
+    monkeypatch.setenv("MLOPS_ENV", "staging")
+    assert "MLOPS_ENV · found 'staging'" in run("list").output

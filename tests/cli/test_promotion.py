@@ -1,0 +1,433 @@
+"""`mlops status, approve, route, rollback, ledger mirror` as people use them: a real home, ledger, MLflow and command line."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from mlops_assets.cli.app import app
+from mlops_assets.foundation import names
+from mlops_assets.foundation.home import Home
+from mlops_assets.promotion.deployment import Deployment, Plan
+from mlops_assets.promotion.ledger import Ledger
+from mlops_assets.promotion.ledger_chain import Record
+from mlops_assets.promotion.mlflow_aliases import mirror
+from mlops_assets.promotion.promotions import Promotions
+from mlops_assets.promotion.signing_keys import SigningKeys
+from mlops_assets.training.model_registry import ModelRegistry
+from mlops_assets.training.signature import digest
+from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.serving.flights import blessed, flip_a_bit, tiny_model
+from tests.serving.test_client import running
+from tests.training.mlflow_runs import new_run
+
+Run = Callable[..., Result]
+NAME = USE_CASE.name
+MODEL = names.registered_model(NAME)
+AT = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)
+NOBODY = "http://127.0.0.1:9"
+UNBLESSED = 4
+
+
+def promotions_of(home: Home) -> Promotions:
+    ledger = Ledger(f"sqlite:///{home.root / 'ledger.db'}")
+    return Promotions(USE_CASE, ledger, Deployment(home.deployments, NAME), SigningKeys(home.keys))
+
+
+def bless(home: Home, version: int) -> None:
+    onnx = tiny_model(version)
+    promotions_of(home).bless(version, onnx, blessed(onnx, SigningKeys(home.keys)).to_json(), by="the gates", at=AT)
+
+
+@pytest.fixture(scope="module")
+def laid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four registered versions, three of them blessed; 1 answers, and MLflow shows it."""
+    home = Home(tmp_path_factory.mktemp("laid"))
+    registry, promotions = ModelRegistry(home.mlflow), promotions_of(home)
+    for version in (1, 2, 3, UNBLESSED):
+        onnx = tiny_model(version)
+        run_id = new_run(registry, NAME).run_id
+        registered = registry.register(MODEL, onnx, digest=digest(onnx), run_id=run_id, tags={}, description="Tiny.")
+        assert registered == version
+        if version != UNBLESSED:
+            bless(home, version)
+    promotions.promote(1, reason="the first", by="ana", at=AT)
+    mirror(registry, promotions.standing())
+    return home.root
+
+
+@pytest.fixture
+def home(laid: Path, tmp_path: Path) -> Home:
+    return Home(Path(shutil.copytree(laid, tmp_path / "home")))
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`mlops` on the home, or on an empty one where the test takes no home."""
+    variables = {"MLOPS_ENV": "test", "MLOPS_HOME": str(tmp_path / "home"), "MLOPS_SERVICE_URL": NOBODY, "COLUMNS": "1000"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    for name in ("MLOPS_LEDGER", "MLOPS_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    return lambda *said: CliRunner().invoke(app, [*said])
+
+
+@pytest.fixture
+def high_risk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlops_assets.cli.arguments.USE_CASES", (USE_CASE.but(risk="high"),))
+
+
+def plan_in_force(home: Home) -> Plan:
+    """What servers see, which is what the ledger says."""
+    promotions = promotions_of(home)
+    plan = promotions.deployment.plan()
+    assert plan is not None and plan == promotions.standing().plan
+    return plan
+
+
+def records_of(home: Home) -> list[Record]:
+    ledger = promotions_of(home).ledger
+    assert ledger.verify(NAME) == []
+    return ledger.records(NAME)
+
+
+def alias(home: Home, name: str = names.CHAMPION) -> int | None:
+    return ModelRegistry(home.mlflow).client.get_registered_model(MODEL).aliases.get(name)
+
+
+def move_alias(home: Home, version: int) -> None:
+    ModelRegistry(home.mlflow).client.set_registered_model_alias(MODEL, names.CHAMPION, str(version))
+
+
+# --- status -----------------------------------------------------------------------------------------------------------
+
+
+def test_status_of_a_new_home_says_that_nothing_serves_yet(run: Run):
+    result = run("status")
+    assert result.exit_code == 0
+    assert result.output.splitlines() == [
+        f"live: no answer from {NOBODY} (set MLOPS_SERVICE_URL to use another address)",
+        "nothing serves yet",
+    ]
+
+
+def test_status_tells_what_serves_why_what_waits_what_was_and_how_to_go_back(run: Run, home: Home):
+    promotions_of(home).promote(2, reason="better\nby far", by="run 12345678", at=AT)
+    lines = [" ".join(line.split()) for line in run("status", NAME).output.splitlines()]
+    assert lines[1:] == [
+        "serving: version 2 since 2026-01-01 12:30:00 UTC",
+        "why: better by far",
+        "waiting: version 3 is blessed and its rollout has not started",
+        "last 5 of 5 records, newest first:",
+        "record at kind version by reason",
+        "5 2026-01-01 12:30:00 UTC promotion 2 run 12345678 better by far",
+        "4 2026-01-01 12:30:00 UTC promotion 1 ana the first",
+        "3 2026-01-01 12:30:00 UTC blessing 3 the gates",
+        "2 2026-01-01 12:30:00 UTC blessing 2 the gates",
+        "1 2026-01-01 12:30:00 UTC blessing 1 the gates",
+        "to roll back: `mlops rollback flight_delay` serves version 1 again",
+    ]
+
+
+def test_status_of_a_rollout_names_the_version_on_trial(run: Run, home: Home):
+    run("route", NAME, "--challenger", "2", "--share", "0.05", "--reason", "try")
+    lines = run("status").output.splitlines()
+    assert lines[1].startswith("serving: version 1 (canary: 5% to version 2) since 20")
+    assert lines[-1] == "to roll back: `mlops rollback flight_delay` ends the rollout of version 2"
+
+
+def test_status_shows_the_newest_records_of_many(run: Run, home: Home):
+    for turn in range(40):
+        promotions_of(home).approve(2, why=f"turn {turn}", by="ana", at=AT)
+    lines = run("status").output.splitlines()
+    assert "last 15 of 44 records, newest first:" in lines
+    assert [line.split("  ")[-1] for line in lines if " approval " in line] == [f"turn {turn}" for turn in range(39, 24, -1)]
+
+
+def test_status_tells_what_each_live_server_serves(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch):
+    with running(home) as (url, service):
+        monkeypatch.setenv("MLOPS_SERVICE_URL", f"{url},{NOBODY}")
+        before = run("status").output.splitlines()[0]
+        service.answering.slots.poll()
+        now, other = run("status").output.splitlines()[:2]
+        promotions_of(home).promote(2, reason="better", by="ana", at=AT)
+        late = run("status").output.splitlines()[0]
+        flip_a_bit(home.deployments / NAME / "models" / "2" / "model.onnx")
+        service.answering.slots.poll()
+        broken = run("status").output.splitlines()[0]
+    assert before == f"live: no version serves at {url} (plan none, not yet plan 4)"
+    assert now == f"live: version 1 serves at {url} (plan 4)"
+    assert other == f"live: no answer from {NOBODY} (set MLOPS_SERVICE_URL to use another address)"
+    assert late == f"live: version 1 serves at {url} (plan 4, not yet plan 5)"
+    assert broken.startswith(f"{late}; plan 5 is not taken · version 2 is not served")
+
+
+# --- approve ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("high_risk")
+def test_an_approval_is_recorded_with_who_why_and_on_what_and_status_asks_for_it(run: Run, home: Home):
+    assert "waiting: version 3 waits for `mlops approve flight_delay 3 --why …`" in run("status").output
+    result = run("approve", NAME, "3", "--why", "I read its evaluation", "--by", "ana")
+    assert (result.exit_code, result.output) == (
+        0,
+        "flight_delay: version 3 is approved, with the model and evidence of its blessing.\n",
+    )
+    record = records_of(home)[-1]
+    assert (record.kind, record.by, record.body["version"], record.body["why"]) == ("approval", "ana", 3, "I read its evaluation")
+    assert record.body["model_digest"] == digest(tiny_model(3)) and record.body["evaluation_digest"] == "e" * 64
+    assert "waiting: version 3 is blessed and its rollout has not started" in run("status").output
+
+
+@pytest.mark.usefixtures("high_risk")
+def test_what_nobody_approved_is_not_tried_and_the_remedy_is_said(run: Run, home: Home):
+    before = plan_in_force(home)
+    result = run("route", NAME, "--challenger", "2", "--share", "0.1")
+    assert result.exit_code == 1 and "`mlops approve flight_delay 2 --why …`" in result.output
+    assert plan_in_force(home) == before
+    run("approve", NAME, "2", "--why", "read")
+    assert run("route", NAME, "--challenger", "2", "--share", "0.1").exit_code == 0
+
+
+def test_an_approval_names_the_account_that_gives_it(run: Run, home: Home):
+    run("approve", NAME, "2", "--why", "read")
+    assert records_of(home)[-1].by not in ("", "ana")
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "because"),
+    [
+        (("4", "--why", "read"), 1, "version 4 has no blessing in the ledger; blessed: 1, 2, 3. Judge it."),
+        (("2",), 2, "Missing option '--why'"),
+        (("two", "--why", "read"), 2, "'two' is not a valid integer"),
+        (("2", "--why", "read", "--by", "ana\neve"), 2, "legal: printable text, on one line"),
+    ],
+)
+def test_an_approval_that_cannot_be_is_refused(run: Run, home: Home, said: tuple[str, ...], code: int, because: str):
+    before = records_of(home)
+    result = run("approve", NAME, *said)
+    assert result.exit_code == code and because in result.output and "Traceback" not in result.output
+    assert records_of(home) == before
+
+
+# --- route ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_route_lets_others_run_beside_and_ends_by_a_route_to_nothing(run: Run, home: Home):
+    result = run("route", NAME, "--challenger", "2", "--share", "0.05", "--split", "ab", "--shadow", "3", "--reason", "try")
+    assert result.output == "flight_delay: version 1 serves; ab: 5% to version 2, shadow: version 3 (plan 5).\n"
+    plan = plan_in_force(home)
+    assert (plan.challenger, plan.share, plan.split, plan.shadow, plan.reason) == (2, 0.05, "ab", 3, "route: try")
+    assert alias(home, names.CHALLENGER) == 2
+    assert run("route", NAME).output == "flight_delay: version 1 serves; no challenger, no shadow (plan 6).\n"
+    assert plan_in_force(home).rollout == "" and alias(home, names.CHALLENGER) is None
+    assert [each.kind for each in records_of(home)[-2:]] == ["plan", "rollback"]
+
+
+def test_the_same_route_again_changes_nothing(run: Run, home: Home):
+    first = run("route", NAME, "--challenger", "2", "--share", "0.05")
+    assert run("route", NAME, "--challenger", "2", "--share", "0.05", "--reason", "again").output == first.output
+    assert len(records_of(home)) == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "because"),
+    [
+        (("--challenger", "9", "--share", "0.1"), 1, "version 9 has no blessing in the ledger; blessed: 1, 2, 3"),
+        (("--challenger", "4", "--share", "0.1"), 1, "version 4 has no blessing in the ledger"),
+        (("--shadow", "4"), 1, "version 4 has no blessing in the ledger"),
+        (("--challenger", "2", "--share", "5"), 1, "share is 5.0; legal: 0 to 1"),
+        (("--challenger", "2", "--share", "nan"), 1, "share is nan; legal: 0 to 1"),
+        (("--challenger", "1", "--share", "0.1"), 1, "the challenger is the champion"),
+        (("--share", "0.1"), 1, "there is no challenger"),
+        (("--challenger", "2", "--split", "half"), 2, "is not one of 'canary', 'ab'"),
+        (("--challenger", "2.5"), 2, "'2.5' is not a valid integer"),
+    ],
+)
+def test_a_refused_route_is_told_plainly_and_changes_nothing(
+    run: Run, home: Home, options: tuple[str, ...], code: int, because: str
+):
+    before = records_of(home)
+    result = run("route", NAME, *options)
+    assert result.exit_code == code and because in result.output and "Traceback" not in result.output
+    assert records_of(home) == before and plan_in_force(home).number == 4
+
+
+@pytest.mark.parametrize("slot", ["--challenger", "--shadow"])
+def test_a_version_whose_file_was_changed_receives_no_traffic(run: Run, home: Home, slot: str):
+    flip_a_bit(home.deployments / NAME / "models" / "2" / "model.onnx")
+    result = run("route", NAME, slot, "2")
+    assert result.exit_code == 1 and "the file is not the blessed one" in result.output
+    assert plan_in_force(home).rollout == ""
+
+
+def test_before_the_first_champion_nothing_runs_beside(run: Run, tmp_path: Path):
+    bless(Home(tmp_path / "home"), 1)
+    result = run("route", NAME, "--shadow", "1")
+    assert (result.exit_code, result.output) == (
+        1,
+        "flight_delay · nobody answers yet, so nothing can run beside. Promote a model first.\n",
+    )
+
+
+# --- rollback ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_on_trial_is_taken_back_first_and_then_the_champion(run: Run, home: Home):
+    promotions_of(home).promote(2, reason="better", by="ana", at=AT)
+    run("route", NAME, "--challenger", "3", "--share", "0.1")
+    result = run("rollback", NAME, "--reason", "slow")
+    assert result.output == "flight_delay: version 3 is rolled back; version 2 serves all requests (plan 7).\n"
+    assert (plan_in_force(home).champion, alias(home), alias(home, names.CHALLENGER)) == (2, 2, None)
+    result = run("rollback", NAME, "--reason", "wrong", "--by", "ben")
+    assert result.output == "flight_delay: version 2 is rolled back; version 1 serves all requests (plan 8).\n"
+    assert (plan_in_force(home).champion, alias(home)) == (1, 1)
+    newest = records_of(home)[-1]
+    assert (newest.kind, newest.by, newest.body["reason"], newest.body["version"]) == ("rollback", "ben", "wrong", 2)
+
+
+def test_without_an_earlier_champion_nothing_changes(run: Run, home: Home):
+    before = records_of(home)
+    result = run("rollback", NAME)
+    assert (result.exit_code, result.output) == (
+        1,
+        "flight_delay · no earlier champion is on record. `mlops status flight_delay` shows the history.\n",
+    )
+    assert records_of(home) == before
+
+
+def test_an_earlier_champion_whose_file_was_changed_does_not_answer_again(run: Run, home: Home):
+    promotions_of(home).promote(2, reason="better", by="ana", at=AT)
+    flip_a_bit(home.deployments / NAME / "models" / "1" / "model.onnx")
+    result = run("rollback", NAME)
+    assert result.exit_code == 1 and "the file is not the blessed one" in result.output
+    assert plan_in_force(home).champion == 2
+
+
+def test_going_back_does_not_wait_for_mlflow(run: Run, home: Home):
+    promotions_of(home).promote(2, reason="better", by="ana", at=AT)
+    shutil.rmtree(home.mlflow)
+    home.mlflow.write_text("a file where the folder belongs")
+    result = run("rollback", NAME)
+    assert result.exit_code == 0 and "Traceback" not in result.output
+    done, left = result.output.splitlines()
+    assert done == "flight_delay: version 2 is rolled back; version 1 serves all requests (plan 6)."
+    assert left.startswith("It is in force; MLflow does not show it yet: ")
+    assert left.endswith(" `mlops ledger mirror flight_delay` tries again.")
+    assert plan_in_force(home).champion == 1
+
+
+# --- ledger mirror ----------------------------------------------------------------------------------------------------
+
+
+def test_a_mirror_that_is_right_is_said_to_be(run: Run, home: Home):
+    assert run("ledger", "mirror", NAME).output.splitlines() == [
+        "MLflow shows the ledger.",
+        "Servers see the ledger's plan.",
+        "Servers and MLflow now show the ledger.",
+    ]
+    assert len(records_of(home)) == 4
+
+
+def test_an_alias_that_was_moved_is_told_and_put_right(run: Run, home: Home):
+    move_alias(home, 2)
+    result = run("ledger", "mirror", NAME)
+    assert result.output.splitlines()[0] == "alias 'champion' names version 2; in the ledger it is version 1"
+    assert (result.exit_code, alias(home), len(records_of(home))) == (0, 1, 4)
+
+
+@pytest.mark.parametrize("edit", [lambda plan: replace(plan, champion=4).to_json(), lambda _plan: "{", lambda _plan: ""])
+def test_a_plan_file_that_was_edited_is_told_and_put_right(run: Run, home: Home, edit: Callable[[Plan], str]):
+    plan, file = plan_in_force(home), home.deployments / NAME / "plan.json"
+    Deployment(home.deployments, NAME).place(4, b"", "")
+    file.write_text(edit(plan))
+    result = run("ledger", "mirror", NAME)
+    assert result.exit_code == 0, result.output
+    assert ("servers see plan 4 (version 4); in the ledger it is plan 4 (version 1)" in result.output) == ("4" in edit(plan))
+    assert plan_in_force(home) == plan
+
+
+def test_a_plan_file_newer_than_the_ledger_is_not_overwritten_by_itself(run: Run, home: Home):
+    """It may be the only trace of records that somebody cut off."""
+    plan, file = plan_in_force(home), home.deployments / NAME / "plan.json"
+    file.write_text(replace(plan, number=9, champion=2, previous=1).to_json())
+    result = run("ledger", "mirror", NAME)
+    assert result.exit_code == 1 and "Servers and MLflow now show" not in result.output
+    assert result.output.splitlines()[-1] == (
+        "flight_delay · servers see plan 9 (version 2); in the ledger it is plan 4 (version 1). "
+        "Run `mlops ledger verify`; then remove that plan.json and run this again."
+    )
+    assert run("ledger", "verify", NAME).exit_code == 1
+    file.unlink()
+    assert run("ledger", "mirror", NAME).exit_code == 0
+    assert plan_in_force(home) == plan
+
+
+def test_a_model_that_mlflow_lost_is_told_plainly(run: Run, home: Home):
+    shutil.rmtree(home.mlflow)
+    result = run("ledger", "mirror", NAME)
+    assert result.exit_code == 1 and "flight_delay" in result.output.splitlines()[-1] and "Traceback" not in result.output
+
+
+def test_a_home_without_anything_has_nothing_to_mirror(run: Run):
+    result = run("ledger", "mirror", NAME)
+    assert result.exit_code == 0, result.output
+
+
+# --- what stands in the way of all of them ------------------------------------------------------------------------------
+
+EVERY = pytest.mark.parametrize(
+    "said",
+    [
+        ("status", NAME),
+        ("approve", NAME, "2", "--why", "read"),
+        ("route", NAME, "--challenger", "2"),
+        ("rollback", NAME),
+        ("ledger", "mirror", NAME),
+    ],
+    ids=lambda said: " ".join(said[:2]),
+)
+
+
+@EVERY
+def test_a_ledger_that_does_not_answer_is_told_in_one_line(
+    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch, said: tuple[str, ...]
+):
+    monkeypatch.setenv("MLOPS_LEDGER", "postgresql://mlops:sesame@127.0.0.1:1/mlops")
+    result = run(*said)
+    assert (result.exit_code, len(result.output.splitlines())) == (1, 1)
+    assert "does not answer" in result.output and "sesame" not in result.output
+
+
+@EVERY
+def test_a_record_that_cannot_be_read_is_told_in_one_line(run: Run, home: Home, said: tuple[str, ...]):
+    with closing(sqlite3.connect(home.root / "ledger.db", isolation_level=None)) as connection:
+        connection.execute("DROP TRIGGER mlops_ledger_no_update")
+        connection.execute("UPDATE mlops_ledger SET body = '{' WHERE number = 2")
+    result = run(*said)
+    assert (result.exit_code, len(result.output.splitlines())) == (1, 1)
+    assert "record 2 · body cannot be read" in result.output and "Run `mlops ledger verify flight_delay`." in result.output
+
+
+@EVERY
+def test_a_use_case_that_nobody_declared_is_told_with_the_declared_ones(run: Run, said: tuple[str, ...]):
+    result = run(*(each.replace(NAME, "flight_dely") for each in said))
+    assert result.exit_code == 2
+    assert "use case 'flight_dely' is not declared; declared: flight_delay. Use one of these." in result.output
+
+
+@EVERY
+def test_an_environment_that_cannot_be_is_told_in_one_line(run: Run, monkeypatch: pytest.MonkeyPatch, said: tuple[str, ...]):
+    monkeypatch.setenv("MLOPS_ENV", "staging")
+    result = run(*said)
+    assert (result.exit_code, result.output) == (
+        1,
+        "MLOPS_ENV · found 'staging'; legal: local, test, production. Set one of these.\n",
+    )

@@ -1,0 +1,52 @@
+"""NoSkew: refuses while the answers use other features than the tables give, and says which; silent while nothing is served."""
+
+import json
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from mlops_assets.features.parity import FeatureSkew, Parity
+from mlops_assets.spec.gate import NoSkew
+
+SINCE, UNTIL = datetime(2013, 6, 1, tzinfo=UTC), datetime(2013, 6, 30, tzinfo=UTC)
+
+
+def parity(rows: int, differing: int) -> Parity:
+    features = (FeatureSkew("temp", differing, 4.5, 0, 0), FeatureSkew("seats", 0, 0.0, 0, 0))
+    return Parity(rows, differing, SINCE, UNTIL, features)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [(None, "nothing has been served yet"), (parity(0, 0), "nothing has been served yet"), (parity(99, 99), "only 99 answers")],
+    ids=["no evidence", "no answers", "too few answers"],
+)
+def test_without_enough_answers_it_passes_and_says_so(trial: Any, found: Parity | None, said: str) -> None:
+    verdict = trial().verdict(NoSkew(min_rows=100), parity=found)
+    assert verdict.passed
+    assert math.isnan(verdict.measured)
+    assert said in verdict.message and "so this gate passes" in verdict.message
+    json.dumps(verdict.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize(("differing", "passed"), [(0, True), (10, True), (11, False), (1000, False)])
+def test_the_bound_itself_still_passes(trial: Any, differing: int, passed: bool) -> None:
+    assert trial().verdict(NoSkew(max_mismatch_rate=0.01), parity=parity(1000, differing)).passed is passed
+
+
+def test_a_refusal_carries_what_was_measured_and_where(trial: Any) -> None:
+    verdict = trial().verdict(NoSkew(max_mismatch_rate=0.001), parity=parity(1000, 25))
+    assert (verdict.measured, verdict.bound) == (0.025, 0.001)
+    assert verdict.message == (
+        "no_skew · 2.50% of 1,000 answers from 2013-06-01 to 2013-06-30 used features now recomputed differently, above 0.10%: "
+        "temp (2.50%). Look at the examples on the skew asset and correct what differs; the next answers then show it."
+    )
+    assert verdict.evidence == {
+        "rows": 1000,
+        "differing_rows": 25,
+        "since": "2013-06-01 00:00:00+00:00",
+        "until": "2013-06-30 00:00:00+00:00",
+        "mismatch_rates": {"temp": 0.025},
+    }

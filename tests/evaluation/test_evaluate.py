@@ -1,0 +1,176 @@
+"""The evaluation of a planted model: what it holds, that its digest is stable, and that importance finds the cause."""
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.metrics import brier_score_loss, roc_auc_score
+from sklearn.metrics import confusion_matrix as oracle
+
+from mlops_assets.evaluation.evaluate import (
+    Evaluation,
+    Rival,
+    calibration_table,
+    confusion_matrix,
+    evaluate,
+    permutation_importance,
+    plain,
+)
+from mlops_assets.statistics.metrics import METRICS, compare, measure
+
+Array = NDArray[Any]
+
+
+def flights(rows: int = 600, seed: int = 0) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    wind = rng.normal(size=rows)
+    return pl.DataFrame(
+        {
+            "event_timestamp": [datetime(2013, 4, 1) + timedelta(hours=index) for index in range(rows)],
+            "wind": wind,
+            "noise": rng.normal(size=rows),
+            "carrier": rng.choice(["UA", "AA"], rows),
+            "late": (rng.uniform(size=rows) < 1 / (1 + np.exp(-2 * wind))).astype(int),
+        }
+    )
+
+
+def score(rows: pl.DataFrame) -> Array:
+    return 1 / (1 + np.exp(-2 * rows["wind"].to_numpy()))
+
+
+def evaluation(rows: pl.DataFrame | None = None, **changes: Any) -> Evaluation:
+    rows = flights() if rows is None else rows
+    said: dict[str, Any] = {"candidate": "c0ffee", "label": "late", "slices": ("carrier",), "threshold": 0.5, "seed": 1}
+    return evaluate(rows, score(rows), **{**said, "resamples": 30, **changes})
+
+
+def test_the_evaluation_tells_rows_window_and_every_metric_with_its_bounds() -> None:
+    found = evaluation()
+    assert (found.rows, found.first, found.last) == (600, datetime(2013, 4, 1), datetime(2013, 4, 25, 23))
+    assert set(found.metrics) == set(METRICS)
+    assert all(one.low <= one.value <= one.high for one in found.metrics.values())
+
+
+def test_slices_divide_the_rows_and_measure_each_part() -> None:
+    rows = flights()
+    found = evaluation(rows).slices
+    assert [one["value"] for one in found] == ["AA", "UA"]
+    assert sum(one["rows"] for one in found) == 600
+    united = rows.filter(pl.col("carrier") == "UA")
+    assert found[1]["metrics"]["auc"] == pytest.approx(measure("auc", united["late"].to_numpy(), score(united)))
+
+
+def test_a_slice_of_one_class_has_no_auc_but_a_brier() -> None:
+    rows = flights().with_columns(late=pl.when(pl.col("carrier") == "AA").then(0).otherwise(pl.col("late")))
+    found = evaluation(rows).slices[0]
+    assert found["positives"] == 0
+    assert found["metrics"]["auc"] is None
+    assert found["metrics"]["brier"] > 0
+
+
+def test_beside_a_champion_each_slice_carries_its_metrics_and_the_paired_difference() -> None:
+    rows, theirs = flights(), np.random.default_rng(5).uniform(size=600)
+    united = (rows["carrier"] == "UA").to_numpy()
+    found = evaluation(champion=Rival("7", theirs)).slices[1]
+    truth = rows["late"].to_numpy()[united]
+    assert found["champion"]["auc"] == pytest.approx(roc_auc_score(truth, theirs[united]))
+    told = found["comparison"]["brier"]
+    assert told["difference"] == pytest.approx(brier_score_loss(truth, theirs[united]) - found["metrics"]["brier"])
+    assert told == plain(
+        vars(compare("brier", truth, score(rows)[united], theirs[united], seed=1, resamples=30, confidence=0.99))
+    )
+    assert told["better"] and 0 < told["low"] < told["difference"] < told["high"]
+
+
+def test_without_a_champion_slices_compare_with_nothing() -> None:
+    assert set(evaluation().slices[0]) == {"column", "value", "rows", "positives", "metrics"}
+
+
+def test_a_slice_of_one_class_compares_its_brier_and_not_its_auc() -> None:
+    rows = flights().with_columns(late=pl.when(pl.col("carrier") == "AA").then(0).otherwise(pl.col("late")))
+    compared = evaluation(rows, champion=Rival("7", np.full(600, 0.9))).slices[0]["comparison"]
+    assert compared["auc"] == {"difference": None, "low": None, "high": None, "better": False}
+    assert compared["brier"]["better"]
+
+
+def test_without_rival_or_yardstick_there_is_nothing_to_compare() -> None:
+    found = evaluation()
+    assert (found.champion, found.comparison, found.reference) == (None, None, None)
+
+
+def test_champion_and_reference_are_measured_on_the_same_rows() -> None:
+    blind = np.random.default_rng(5).uniform(size=600)
+    found = evaluation(champion=Rival("7", blind), reference=blind)
+    assert found.champion == "7"
+    assert found.comparison is not None and found.comparison["auc"].better
+    assert found.reference is not None and found.reference["auc"].value == pytest.approx(0.5, abs=0.1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), min_size=1, max_size=40), st.floats(0.01, 0.99))
+def test_the_confusion_matrix_agrees_with_sklearn(rows: list[tuple[int, float]], threshold: float) -> None:
+    truth, probability = (np.array(column) for column in zip(*rows, strict=True))
+    found = confusion_matrix(truth, probability, threshold)
+    expected = oracle(truth, probability >= threshold, labels=[0, 1])
+    names = ("true_negative", "false_positive", "false_negative", "true_positive")
+    assert [found[name] for name in names] == expected.ravel().tolist()
+
+
+def test_the_calibration_table_counts_every_row() -> None:
+    table = calibration_table(flights()["late"].to_numpy(), score(flights()))
+    assert [bin["rows"] for bin in table] == [60] * 10
+
+
+def test_equal_evidence_has_one_digest_and_any_change_another() -> None:
+    first, again = evaluation(), evaluation()
+    assert first.digest == again.digest
+    changed = (evaluation(candidate="beef"), evaluation(seed=2), evaluation(threshold=0.4))
+    assert len({first.digest, *(one.digest for one in changed)}) == 4
+
+
+def test_the_json_is_sorted_finite_and_plain() -> None:
+    one_class = flights().with_columns(late=pl.lit(0))
+    text = evaluation(one_class, champion=Rival("1", score(one_class))).to_json()
+    assert "NaN" not in text
+    read = json.loads(text)
+    assert list(read) == sorted(read)
+    assert read["metrics"]["auc"] == {"value": None, "low": None, "high": None}
+    assert read["first"] == "2013-04-01T00:00:00"
+    assert json.loads(text) == evaluation(one_class, champion=Rival("1", score(one_class))).to_dict()
+
+
+@given(st.recursive(st.floats() | st.integers() | st.text(max_size=3), lambda inner: st.lists(inner) | st.tuples(inner, inner)))
+@settings(max_examples=50)
+def test_plain_values_always_dump_as_strict_json(value: Any) -> None:
+    assert json.loads(json.dumps(plain(value), allow_nan=False)) == plain(value)
+
+
+def test_no_rows_are_refused_with_the_remedy() -> None:
+    with pytest.raises(ValueError, match=r"candidate c0ffee has no rows\. Widen split\.test"):
+        evaluation(flights(0))
+
+
+def test_importance_finds_the_input_that_the_model_uses_and_no_other() -> None:
+    found = permutation_importance(score, flights(), inputs=("noise", "wind", "carrier"), label="late", seed=0)
+    assert [name for name, _ in found] == ["wind", "carrier", "noise"]
+    assert found[0][1] > 0.2
+    assert found[1][1] == found[2][1] == 0
+
+
+def test_importance_is_seeded_bounded_and_independent_of_the_other_inputs() -> None:
+    seen: list[int] = []
+
+    def watched(rows: pl.DataFrame) -> Array:
+        seen.append(len(rows))
+        return score(rows)
+
+    both = permutation_importance(watched, flights(), inputs=("noise", "wind"), label="late", seed=3, max_rows=100)
+    alone = permutation_importance(watched, flights(), inputs=("wind",), label="late", seed=3, max_rows=100)
+    assert set(seen) == {100}
+    assert both[0] == alone[0]

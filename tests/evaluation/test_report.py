@@ -1,0 +1,94 @@
+"""Evidently's pages: bounded, self-contained, silent towards the network and readable in a real browser."""
+
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from mlops_assets.evaluation.report import classification_report, drift_report
+
+
+def served(rows: int, shift: float = 0.0) -> pl.DataFrame:
+    rng = np.random.default_rng(rows)
+    probability = rng.uniform(size=rows)
+    return pl.DataFrame(
+        {
+            "wind": rng.normal(shift, 1, rows),
+            "gust": pl.Series([None] * rows, dtype=pl.Float64),
+            "origin": rng.choice(["JFK", "LGA"], rows),
+            "probability": probability,
+            "late": (rng.uniform(size=rows) < probability).astype(np.int8),
+        }
+    )
+
+
+def drift_page(*drifted: str, max_share: float = 0.3) -> str:
+    before, now = served(900), served(700, 2.0)
+    asked = {"numeric": ["wind", "gust"], "categorical": ["origin"], "seed": 0, "max_rows": 500}
+    return drift_report(before, now, drifted=drifted, max_share=max_share, **asked)
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return drift_page("wind")
+
+
+def shown(page: str, folder: Path) -> str:
+    """The text of the page after a browser has run its scripts."""
+    browser = shutil.which("chromium")
+    if browser is None:
+        pytest.skip("chromium is not installed")
+    file = folder / "report.html"
+    file.write_text(page, encoding="utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000", f"--user-data-dir={folder / 'profile'}"]
+    command = [browser, *flags, "--dump-dom", file.as_uri()]
+    dom = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    return re.sub(r"<script.*?</script>|<[^>]+>", " ", dom, flags=re.DOTALL)
+
+
+def test_a_person_sees_the_drifted_input_in_a_browser(page: str, tmp_path: Path) -> None:
+    text = shown(page, tmp_path)
+    assert "Drift is detected for 50.0% of columns (1 out of 2)" in text
+    assert "wind" in text and "origin" in text
+
+
+def test_the_page_never_contradicts_the_decision(tmp_path: Path) -> None:
+    assert "Drift is detected for 50.0% of columns (1 out of 2)" in shown(drift_page("origin"), tmp_path)
+    assert "Drift is detected for 0.0% of columns (0 out of 2)" in shown(drift_page(), tmp_path)
+
+
+def test_an_input_without_values_is_left_out_instead_of_ending_the_report(page: str) -> None:
+    assert '"wind"' in page and '"gust"' not in page
+
+
+def test_the_page_uses_the_declared_share(page: str) -> None:
+    assert "Dataset drift detection threshold is 0.3" in page
+    assert "Dataset drift detection threshold is 0.9" in drift_page(max_share=0.9)
+
+
+def test_nothing_to_draw_is_said() -> None:
+    with pytest.raises(ValueError, match="no input has a value in both samples"):
+        drift_report(served(10), served(0), numeric=["wind"], categorical=[], drifted=[], max_share=0.3, seed=0)
+
+
+@pytest.mark.parametrize("reference", [None, served(400)])
+def test_a_classification_report_shows_quality_and_curves(reference: pl.DataFrame | None) -> None:
+    page = classification_report(
+        served(600), label="late", probability="probability", threshold=0.3, seed=0, reference=reference, max_rows=300
+    )
+    assert "ROC AUC" in page and "Confusion Matrix" in page
+    assert ("Reference: Model Quality Metrics" in page) is (reference is not None)
+
+
+def test_the_usage_logging_of_evidently_is_never_loaded() -> None:
+    code = "import sys, mlops_assets.evaluation.report; print({'evidently.telemetry', 'iterative_telemetry'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"

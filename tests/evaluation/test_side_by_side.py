@@ -1,0 +1,226 @@
+"""The side-by-side page: its facts against a loop over the rows, and HTML that is complete and escaped."""
+
+from html.parser import HTMLParser
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import brier_score_loss, roc_auc_score
+
+from mlops_assets.evaluation.evaluate import evaluate
+from mlops_assets.evaluation.side_by_side import EXAMPLES, Change, SideBySide, as_html, side_by_side
+from mlops_assets.spec.gate import BeatsChampion
+from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.training.two_models import THRESHOLD, flights, guesses, pictures, told
+
+HOSTILE = '<script>alert("x")</script>&\'"'
+
+
+def named(found: SideBySide) -> dict[str, Change]:
+    return {change.name: change for change in found.groups}
+
+
+def test_each_metric_tells_both_values_and_how_much_better_that_is() -> None:
+    ours, theirs = guesses(flights(), seed=1)
+    truth = flights()["late"].to_numpy()
+    metrics = {change.name: change for change in told().metrics}
+    auc, brier = metrics["auc"], metrics["brier"]
+    assert (auc.champion, auc.candidate) == pytest.approx((roc_auc_score(truth, theirs), roc_auc_score(truth, ours)))
+    assert (brier.champion, brier.candidate) == pytest.approx((brier_score_loss(truth, theirs), brier_score_loss(truth, ours)))
+    assert auc.difference == pytest.approx(roc_auc_score(truth, ours) - roc_auc_score(truth, theirs))
+    assert brier.difference == pytest.approx(brier_score_loss(truth, theirs) - brier_score_loss(truth, ours))
+
+
+def test_who_gets_better_and_who_gets_worse_is_told_apart_with_what_changed_most_first() -> None:
+    found = told()
+    assert {name: change.outcome for name, change in named(found).items()} == {
+        "carrier AA": "better", "carrier B6": "worse", "carrier UA": "better", "origin EWR": "better", "origin JFK": "better",
+    }  # fmt: skip
+    sizes = [abs(change.difference or 0) for change in found.groups]
+    assert sizes == sorted(sizes, reverse=True)
+    ours, theirs = guesses(flights(), seed=1)
+    inside = (flights()["carrier"] == "B6").to_numpy()
+    truth = flights()["late"].to_numpy()[inside]
+    worse = named(found)["carrier B6"]
+    assert (worse.rows, worse.positives) == (inside.sum(), truth.sum())
+    assert worse.difference == pytest.approx(roc_auc_score(truth, ours[inside]) - roc_auc_score(truth, theirs[inside]))
+
+
+def test_groups_without_a_difference_follow_and_small_ones_come_last() -> None:
+    rows = flights().with_columns(carrier=pl.when(pl.int_range(pl.len()) < 10).then(pl.lit("ZZ")).otherwise("carrier"))
+    ours, theirs = guesses(rows, seed=1)
+    alike = (rows["carrier"] == "UA").to_numpy()
+    found = told(rows, both=(np.where(alike, theirs, ours), theirs))
+    assert [change.outcome for change in found.groups][-2:] == ["no difference", "not enough data"]
+    assert [change.name for change in found.groups][-2:] == ["carrier UA", "carrier ZZ"]
+
+
+def test_groups_are_told_by_the_metric_that_must_beat_the_champion() -> None:
+    by_brier = USE_CASE.but(gates=(BeatsChampion(metric="brier"),))
+    assert told().metric == "auc"
+    assert told(use_case=by_brier).metric == "brier"
+    assert named(told(use_case=by_brier))["carrier B6"].difference != named(told())["carrier B6"].difference
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 9999), rows=st.integers(40, 80))
+def test_the_decisions_that_change_agree_with_a_walk_over_the_rows(seed: int, rows: int) -> None:
+    frame = flights(rows=rows)
+    ours, theirs = (np.random.default_rng([seed, each]).random(rows).round(2) for each in (0, 1))
+    found = told(frame, both=(ours, theirs))
+    walked = {True: [0, 0], False: [0, 0]}
+    for truth, now, before in zip(frame["late"], ours, theirs, strict=True):
+        if (now >= THRESHOLD) != (before >= THRESHOLD):
+            walked[bool(now >= THRESHOLD)][0] += 1
+            walked[bool(now >= THRESHOLD)][1] += int((now >= THRESHOLD) == truth)
+    assert [flip.decision for flip in found.flips] == [True, False]
+    assert {flip.decision: [flip.rows, flip.right] for flip in found.flips} == walked
+
+
+def test_the_examples_are_the_rows_that_moved_most_with_what_the_request_told() -> None:
+    rows = flights()
+    ours, theirs = guesses(rows, seed=1)
+    truth = rows["late"].to_numpy()
+    gain = np.abs(theirs - truth) - np.abs(ours - truth)
+    found = told(rows)
+    assert [abs(one.champion - one.truth) - abs(one.candidate - one.truth) for one in found.gained] == pytest.approx(
+        sorted(gain, reverse=True)[:EXAMPLES]
+    )
+    assert [abs(one.champion - one.truth) - abs(one.candidate - one.truth) for one in found.lost] == pytest.approx(
+        sorted(gain)[:EXAMPLES]
+    )
+    first = rows.row(int(np.argmax(gain)), named=True)
+    assert found.gained[0].facts == {
+        "carrier": first["carrier"], "flight": str(first["flight"]), "tailnum": "unknown", "origin": first["origin"],
+        "dest": "IAH", "sched_dep": f"{first['sched_dep']:%Y-%m-%d %H:%M}",
+    }  # fmt: skip
+
+
+def test_personal_data_is_left_out_of_the_examples() -> None:
+    contracts = tuple(
+        contract.but(columns=tuple(c.but(pii="hashed") if c.name == "tailnum" else c for c in contract.columns))
+        for contract in USE_CASE.contracts
+    )
+    assert "tailnum" in told().gained[0].facts
+    assert "tailnum" not in told(use_case=USE_CASE.but(contracts=contracts)).gained[0].facts
+
+
+def test_the_verdict_is_one_sentence_and_the_details_count_groups_and_decisions() -> None:
+    found = told()
+    auc = found.decisive
+    flipped, right = sum(flip.rows for flip in found.flips), sum(flip.right for flip in found.flips)
+    assert found.verdict == (
+        f"The candidate is better: auc {auc.candidate:.3f} against {auc.champion:.3f} ({auc.difference:+.3f})."
+    )
+    assert found.details == (
+        "Of 5 groups, 4 better and 1 worse (carrier B6). "
+        f"{flipped} of 1,200 decisions change ({flipped / 1200:.1%}): {right} become right, {flipped - right} wrong."
+    )
+
+
+def test_a_candidate_that_answers_alike_is_no_better_and_changes_no_decision() -> None:
+    alike = guesses(flights(), seed=1)[0]
+    found = told(both=(alike, alike))
+    assert found.verdict.startswith("The candidate is no better: auc ")
+    assert found.details == "Of 5 groups, 0 better and 0 worse. No decision changes."
+    assert found.gained == found.lost == ()
+    Page(as_html(found, {}))
+
+
+def test_a_worse_candidate_is_called_so() -> None:
+    ours, theirs = guesses(flights(), seed=1)
+    assert told(both=(theirs, ours)).verdict.startswith("The candidate is worse: auc ")
+
+
+def test_rows_of_one_class_leave_nothing_to_say() -> None:
+    found = told(flights().with_columns(late=pl.lit(0)))
+    assert found.verdict == "auc is undefined on these rows: they have one class only."
+    assert "not enough data" in Page(as_html(found, {})).text
+
+
+def test_without_a_champion_there_is_no_side_by_side() -> None:
+    rows = flights()
+    ours, _ = guesses(rows, seed=1)
+    alone = evaluate(rows, ours, candidate="c0ffee", label="late", slices=(), threshold=THRESHOLD, seed=3, resamples=5)
+    with pytest.raises(
+        ValueError, match=r"flight_delay · side by side · version 8 was evaluated without a champion\. Pass both\."
+    ):
+        side_by_side(USE_CASE, alone, rows, version=8, candidate=ours, champion=ours)
+
+
+class Page(HTMLParser):
+    """The text of a page and the tags in it; every tag that is opened is closed."""
+
+    VOID = frozenset({"meta", "br", "img"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(page)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def classes(self, tag: str) -> list[str]:
+        return [str(attrs.get("class", "")) for name, attrs in self.tags if name == tag]
+
+
+def test_the_page_says_everything_in_words_and_in_colour() -> None:
+    found = told()
+    page = Page(as_html(found, pictures()))
+    assert "flight_delay: candidate 8 against champion 7" in page.text
+    for said in (
+        found.verdict,
+        found.details,
+        USE_CASE.question,
+        "1,200 test rows",
+        "2013-04-01 to 2013-05-20",
+        "carrier B6",
+        "brier",
+    ):
+        assert said in page.text
+    for flip in found.flips:
+        assert (
+            f"{flip.right:,} become right ({flip.right / flip.rows:.0%}), {flip.rows - flip.right:,} become wrong." in page.text
+        )
+    outcomes = [change.outcome for change in (*found.metrics, *found.groups)]
+    assert [name for name in page.classes("span") if name.startswith("mark")] == [f"mark {outcome}" for outcome in outcomes]
+    assert page.classes("svg") == outcomes
+    assert {"better", "worse"} <= set(outcomes)
+    assert "verdict better" in page.classes("section")
+
+
+def test_the_page_needs_nothing_besides_itself() -> None:
+    page = Page(as_html(told(), pictures()))
+    sources = [attrs[name] or "" for _, attrs in page.tags for name in ("src", "href") if name in attrs]
+    assert len(sources) == 2
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert {"script", "link"} & {tag for tag, _ in page.tags} == set()
+
+
+def test_an_interval_is_drawn_on_the_side_of_zero_on_which_it_lies() -> None:
+    page = Page(as_html(told(), {}))
+    circles = [float(str(attrs["cx"])) for tag, attrs in page.tags if tag == "circle"]
+    changes = [*told().metrics, *told().groups]
+    assert [at > 75 for at in circles] == [(change.difference or 0) > 0 for change in changes]
+    ends = [float(str(attrs[end])) for tag, attrs in page.tags if tag == "line" for end in ("x1", "x2")]
+    assert min(ends) > 0 and max(ends) < 150
+
+
+def test_what_rows_say_is_escaped() -> None:
+    page = Page(as_html(told(flights((HOSTILE, "UA"))), {}))
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert HOSTILE in page.text

@@ -1,0 +1,90 @@
+"""The feature store with its online values in a real Redis, which dies, comes back, and comes back empty."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import feast
+import pytest
+
+from mlops_assets.features.feast.feast_config import feast_config
+from mlops_assets.features.feast.feature_store import FeatureStore
+from mlops_assets.features.online.key_value_stores import OnlineStoreDown
+from mlops_assets.foundation.home import Home
+from mlops_assets.spec.feature import WhenDown
+from tests.features.feast.lookups import lookup
+from tests.features.feast.test_feature_store import DAY, FEATURES, HOUR, KEYS, LEGAL, REPO, START, asked, features_of, fill
+from tests.servers.redis_server import RedisServer
+
+VIEWS = list(KEYS)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path / "redis", durable=False)
+    server.start()
+    yield server
+    server.kill()
+
+
+def opened(root: Path, server: RedisServer, when_down: WhenDown = "refuse") -> FeatureStore:
+    store = FeatureStore(Home(root), service="flight_delay_v1", redis_url=server.url, when_down=when_down)
+    store.apply(REPO)
+    return store
+
+
+def carry(store: FeatureStore, *views: str) -> None:
+    for view in views:
+        store.materialize(view, START, START + DAY)
+
+
+@pytest.fixture
+def root(tmp_path: Path, server: RedisServer) -> Path:
+    """Every view knows one fact of every entity, an hour after the start, and it is online."""
+    store = opened(tmp_path, server)
+    known = features_of(store)
+    for number, (view, keys) in enumerate(KEYS.items()):
+        entities = [{keys[0]: first} for first in LEGAL[keys[0]]]
+        entities = [{**each, keys[1]: second} for each in entities for second in LEGAL[keys[1]]] if keys[1:] else entities
+        rows = [{**each, "at": START + HOUR, "value": 100.0 * number + place} for place, each in enumerate(entities)]
+        fill(tmp_path, view, rows, known[view])
+    carry(store, *VIEWS)
+    return tmp_path
+
+
+def test_training_serving_and_other_feast_clients_see_the_same(root: Path, server: RedisServer) -> None:
+    store, rows = opened(root, server), asked([START + 2 * HOUR])
+    answer = lookup(store, rows)
+    assert answer["features_from"].to_list() == ["online"]
+    assert answer.drop("features_from", "feature_age_s").equals(store.historical(rows))
+    theirs = feast.FeatureStore(config=feast_config(Home(root), server.url))
+    references = [f"{view}:{feature}" for view, each in features_of(store).items() for feature in each]
+    held = theirs.get_online_features(features=references, entity_rows=rows.drop("event_timestamp").to_dicts()).to_dict()
+    assert answer.select(FEATURES).row(0, named=True) == {name: held[name][0] for name in FEATURES}
+
+
+def test_while_it_is_down_a_server_does_what_is_declared_and_writing_fails_clearly(root: Path, server: RedisServer) -> None:
+    refusing, remembering, rows = opened(root, server), opened(root, server, "last_known"), asked([START + 2 * HOUR])
+    before = lookup(remembering, rows)
+    server.kill()
+    with pytest.raises(OnlineStoreDown, match="does not answer"):
+        lookup(refusing, rows)
+    with pytest.raises(OnlineStoreDown, match="does not answer"):
+        carry(refusing, "plane")
+    known = lookup(remembering, rows)
+    assert known["features_from"].to_list() == ["last_known"]
+    assert known.select(FEATURES).equals(before.select(FEATURES))
+    server.start()
+    carry(refusing, "plane")
+    assert lookup(refusing, rows).equals(before) and lookup(remembering, rows).equals(before)
+
+
+def test_one_that_comes_back_empty_is_answered_by_history_and_filled_by_the_next_view(root: Path, server: RedisServer) -> None:
+    store, rows = opened(root, server), asked([START + 2 * HOUR])
+    before = lookup(store, rows)
+    server.kill()
+    server.start()
+    emptied = lookup(store, rows)
+    assert emptied["features_from"].to_list() == ["point_in_time"]
+    assert emptied.select(FEATURES).equals(before.select(FEATURES))
+    carry(store, "plane")
+    assert lookup(store, rows).equals(before)

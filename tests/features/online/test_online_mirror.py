@@ -1,0 +1,243 @@
+"""The packed mirror on a real SQLite file and a real Redis: keys, versions, states, one read at a time, and a Redis that dies."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mlops_assets.features.online.key_value_stores import KeyValueStore, LastKnown, OnlineStoreDown, RedisStore, SqliteStore
+from mlops_assets.features.online.online_mirror import Group, NotFilled, OnlineMirror, OnlineValues
+from mlops_assets.features.online.packed_rows import NEVER, Layout, Segment
+from tests.servers.redis_server import RedisServer
+
+START = datetime(2013, 3, 1, tzinfo=UTC)
+HOUR, NO_TTL = timedelta(hours=1), timedelta(0)
+NOW = np.array([int((START + 10 * HOUR).timestamp() * 1e6)])
+WEATHER = Segment("weather", 3 * HOUR, {"temp": pl.Float64(), "gust": pl.Float64()})
+DELAYS = Segment("delays", NO_TTL, {"late": pl.Float64(), "flights": pl.Int64(), "worst": pl.String()})
+ROUTE = Segment("route", NO_TTL, {"miles": pl.Float64()})
+GROUPS = (Group(("origin",), Layout((WEATHER, DELAYS))), Group(("origin", "dest"), Layout((ROUTE,))))
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def blobs(request: pytest.FixtureRequest, tmp_path: Path, redis_server: RedisServer) -> KeyValueStore:
+    if request.param == "sqlite":
+        return SqliteStore(tmp_path / "mirror.db")
+    return RedisStore(redis_server.url, name=str(tmp_path))
+
+
+def mirror_on(blobs: KeyValueStore, service: str = "flights_v1", groups: tuple[Group, ...] = GROUPS) -> OnlineMirror:
+    mirror = OnlineMirror(service, groups, blobs)
+    mirror.mark_ready()
+    return mirror
+
+
+def weather(origins: list[str], temp: float | None, at: datetime = START + 9 * HOUR) -> pl.DataFrame:
+    schema = {"origin": pl.String, "temp": pl.Float64, "gust": pl.Float64, "timestamp": pl.Datetime("us", "UTC")}
+    return pl.DataFrame({"origin": origins, "temp": temp, "gust": temp, "timestamp": at}, schema=schema)
+
+
+def ask(mirror: OnlineMirror, origin: str | None, dest: str | None = "ATL"):
+    return mirror.read({"origin": [origin], "dest": [dest]}, NOW)
+
+
+def weather_state(values: OnlineValues) -> str:
+    place = values.views.index("weather")
+    is_held = values.event_times[0, place] != NEVER
+    return "fresh" if values.fresh[0, place] else "stale" if is_held else "missing"
+
+
+def test_missing_stale_and_zero_are_told_apart(blobs: KeyValueStore) -> None:
+    mirror = mirror_on(blobs)
+    mirror.write("weather", weather(["JFK"], 0.0))
+    mirror.write("weather", weather(["EWR"], 5.0, at=START + 6 * HOUR))
+    fresh, stale, missing = (ask(mirror, origin) for origin in ("JFK", "EWR", "LGA"))
+    assert [weather_state(each) for each in (fresh, stale, missing)] == ["fresh", "stale", "missing"]
+    assert fresh.features["temp"] == [0.0]
+    assert stale.features["temp"] == missing.features["temp"] == [None]
+    assert weather_state(ask(mirror, None)) == "missing"
+
+
+def test_a_null_key_is_nobodys_and_moves_no_value_to_another(blobs: KeyValueStore) -> None:
+    mirror = mirror_on(blobs)
+    rows = weather(["LGA", "JFK", "EWR"], 1.0).with_columns(
+        origin=pl.Series([None, "JFK", "EWR"]), temp=pl.Series([1.0, 2.0, 3.0])
+    )
+    mirror.write("weather", rows)
+    assert [ask(mirror, origin).features["temp"] for origin in ("JFK", "EWR")] == [[2.0], [3.0]]
+
+
+def test_a_value_is_as_old_as_its_ttl_and_not_a_microsecond_older(blobs: KeyValueStore) -> None:
+    mirror = mirror_on(blobs)
+    mirror.write("weather", weather(["JFK"], 1.0, at=START + 7 * HOUR))
+    mirror.write("weather", weather(["EWR"], 1.0, at=START + 7 * HOUR - timedelta(microseconds=1)))
+    assert [weather_state(ask(mirror, origin)) for origin in ("JFK", "EWR")] == ["fresh", "stale"]
+
+
+def test_one_view_leaves_the_others_of_the_same_value_alone(blobs: KeyValueStore) -> None:
+    mirror = mirror_on(blobs)
+    at = pl.lit(START).dt.cast_time_unit("us")
+    delays = pl.DataFrame({"origin": ["JFK"], "late": [0.25], "flights": [2**53 + 1], "worst": ["ü/|"]}).with_columns(
+        timestamp=at
+    )
+    mirror.write("delays", delays)
+    mirror.write("weather", weather(["JFK"], 7.0))
+    mirror.write("weather", weather(["JFK"], None))
+    found = ask(mirror, "JFK")
+    assert [found.features[name] for name in ("late", "flights", "worst")] == [[0.25], [2**53 + 1], ["ü/|"]]
+    assert weather_state(found) == "fresh" and found.features["temp"] == [None]
+
+
+parts = st.text(st.sampled_from("a1:/|+\x1f"), max_size=4)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(parts, parts), min_size=1, max_size=8, unique=True))
+def test_no_two_entities_share_a_key(blobs: KeyValueStore, routes: list[tuple[str, str]]) -> None:
+    mirror = mirror_on(blobs)
+    rows = pl.DataFrame(routes, schema=["origin", "dest"], orient="row")
+    mirror.write(
+        "route", rows.with_columns(miles=pl.int_range(pl.len()).cast(pl.Float64), timestamp=pl.lit(START).dt.cast_time_unit("us"))
+    )
+    found = mirror.read({"origin": rows["origin"].to_list(), "dest": rows["dest"].to_list()}, np.repeat(NOW, len(rows)))
+    assert found.features["miles"] == list(range(len(rows)))
+
+
+def test_two_versions_of_a_service_live_side_by_side(blobs: KeyValueStore) -> None:
+    """By its name, and, for one that was declared anew under the same name, by its layout."""
+    turned = (Group(("origin",), Layout((Segment("weather", 3 * HOUR, {"gust": pl.Float64(), "temp": pl.Float64()}),))),)
+    first, second, anew = mirror_on(blobs), mirror_on(blobs, "flights_v2"), mirror_on(blobs, groups=turned)
+    rows = weather(["JFK"], 1.0).with_columns(gust=pl.lit(9.0))
+    first.write("weather", rows)
+    second.write("weather", rows.with_columns(temp=pl.lit(2.0)))
+    anew.write("weather", rows.with_columns(temp=pl.lit(3.0)))
+    assert [ask(each, "JFK").features["temp"] for each in (first, second, anew)] == [[1.0], [2.0], [3.0]]
+    assert ask(anew, "JFK").features["gust"] == [9.0]
+
+
+def test_an_empty_store_is_not_a_store_without_the_entity(blobs: KeyValueStore) -> None:
+    mirror = OnlineMirror("flights_v1", GROUPS, blobs)
+    with pytest.raises(NotFilled, match="flights_v1.*nothing of it is online yet. Materialize"):
+        ask(mirror, "JFK")
+    mirror.mark_ready()
+    assert mirror.is_ready() and weather_state(ask(mirror, "JFK")) == "missing"
+
+
+def test_a_reader_never_sees_half_of_a_write(blobs: KeyValueStore) -> None:
+    """Every write gives all entities one new value for both features; a row that holds two was torn."""
+    mirror, origins = mirror_on(blobs), [f"O{number}" for number in range(300)]
+    mirror.write("weather", weather(origins, 0.0))
+    wrong: list[object] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        keys = {"origin": origins, "dest": ["ATL"] * len(origins)}
+        while not stop.is_set():
+            try:
+                found = mirror.read(keys, np.repeat(NOW, len(origins)))
+                if found.features["temp"] != found.features["gust"] or len(set(found.features["temp"])) > 1:
+                    wrong.append(set(found.features["temp"]))
+            except Exception as error:  # noqa: BLE001 - a thread's error must fail the test
+                wrong.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for value in range(1, 40):
+        mirror.write("weather", weather(origins, float(value)))
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert wrong == []
+
+
+# --- a Redis that dies ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path / "mortal")
+    server.start()
+    yield server
+    server.kill()
+
+
+def test_while_it_is_down_a_reader_refuses_or_answers_what_it_knew_and_goes_on_by_itself_afterwards(mortal: RedisServer) -> None:
+    clock = iter(range(1000)).__next__
+    straight = mirror_on(RedisStore(mortal.url, name="t"))
+    remembering = mirror_on(LastKnown(RedisStore(mortal.url, name="t"), clock=clock))
+    straight.write("weather", weather(["JFK", "EWR"], 4.0))
+    assert ask(remembering, "JFK").age_s == 0
+    mortal.kill()
+    with pytest.raises(OnlineStoreDown, match=r"Redis at 127.0.0.1:\d+/0 does not answer: .*Start it"):
+        ask(straight, "JFK")
+    known = ask(remembering, "JFK")
+    assert known.features["temp"] == [4.0] and known.age_s > 0
+    with pytest.raises(OnlineStoreDown):
+        ask(remembering, "EWR")  # never read by this process
+    mortal.start()
+    assert ask(straight, "JFK").features["temp"] == [4.0]
+    assert ask(remembering, "EWR").age_s == 0
+
+
+def test_a_store_that_comes_back_empty_says_so(tmp_path: Path) -> None:
+    forgetful = RedisServer(tmp_path, durable=False)
+    forgetful.start()
+    mirror = mirror_on(RedisStore(forgetful.url, name="t"))
+    forgetful.kill()
+    forgetful.start()
+    try:
+        with pytest.raises(NotFilled):
+            ask(mirror, "JFK")
+    finally:
+        forgetful.kill()
+
+
+def eventually(act: Callable[[], None], within_s: float = 20) -> None:
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            return act()
+        except OnlineStoreDown:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def test_killed_in_the_middle_of_writing_nothing_is_lost_and_writing_again_completes_it(mortal: RedisServer) -> None:
+    mirror = mirror_on(RedisStore(mortal.url, name="t"))
+    origins = [f"O{number}" for number in range(60_000)]
+    mirror.write("weather", weather(origins, 1.0))
+    killer = threading.Timer(0.15, mortal.kill)
+    killer.start()
+    with pytest.raises(OnlineStoreDown):
+        for _ in range(100):
+            mirror.write("weather", weather(origins, 2.0))
+    killer.join()
+    mortal.start()
+    keys, moments = {"origin": origins, "dest": ["ATL"] * len(origins)}, np.repeat(NOW, len(origins))
+    torn = mirror.read(keys, moments)
+    assert set(torn.features["temp"]) <= {1.0, 2.0} and torn.features["temp"] == torn.features["gust"]
+    eventually(lambda: mirror.write("weather", weather(origins, 2.0)))
+    assert set(mirror.read(keys, moments).features["temp"]) == {2.0}
+
+
+def test_a_password_never_reaches_a_message() -> None:
+    with pytest.raises(OnlineStoreDown) as told:
+        RedisStore("redis://someone:secret@127.0.0.1:9/0", name="t").read(["a"])
+    assert "secret" not in str(told.value) and "127.0.0.1:9" in str(told.value)

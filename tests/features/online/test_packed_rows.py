@@ -1,0 +1,88 @@
+"""Every value of every type comes back as it went in, and missing, zero and never are three things."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlops_assets.features.online.packed_rows import NEVER, Layout, Segment
+
+MOMENT = pl.Datetime("us", "UTC")
+moments = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1)).map(lambda at: at.replace(tzinfo=UTC))
+VALUES: dict[pl.DataType, st.SearchStrategy[Any]] = {
+    pl.Float64(): st.floats(allow_nan=False),
+    pl.Float32(): st.floats(width=32, allow_nan=False),
+    pl.Int64(): st.integers(-(2**63), 2**63 - 1),
+    pl.Int32(): st.integers(-(2**31), 2**31 - 1),
+    pl.Boolean(): st.booleans(),
+    pl.String(): st.text(st.characters(exclude_categories=["Cs"])),
+    MOMENT: moments,
+}
+types = st.sampled_from(list(VALUES))
+
+
+@st.composite
+def filled(draw: st.DrawFn) -> tuple[Layout, dict[str, pl.DataFrame]]:
+    """A layout of one to three views, and as many rows of each."""
+    segments, frames, rows = [], {}, draw(st.integers(1, 4))
+    for number in range(draw(st.integers(1, 3))):
+        features = {f"f{number}_{place}": draw(types) for place in range(draw(st.integers(1, 4)))}
+        segments.append(Segment(f"view{number}", timedelta(0), features))
+        columns = {
+            name: draw(st.lists(st.none() | VALUES[dtype], min_size=rows, max_size=rows)) for name, dtype in features.items()
+        }
+        times = draw(st.lists(moments, min_size=rows, max_size=rows))
+        frames[f"view{number}"] = pl.DataFrame({**columns, "timestamp": times}, schema={**features, "timestamp": MOMENT})
+    return Layout(tuple(segments)), frames
+
+
+def read_back(layout: Layout, packed: list[bytes | None], name: str) -> list[Any]:
+    names = [name for segment in layout.segments for name in segment.features]
+    return [row[len(layout.segments) + names.index(name)] for row in layout.unpack(packed)]
+
+
+def event_times(layout: Layout, packed: list[bytes | None], view: str) -> list[int]:
+    return [row[layout.number_of(view)] for row in layout.unpack(packed)]
+
+
+@given(filled())
+def test_what_is_packed_view_by_view_is_unpacked_as_it_was(case: tuple[Layout, dict[str, pl.DataFrame]]) -> None:
+    layout, frames = case
+    packed: list[bytes | None] = [None] * len(next(iter(frames.values())))
+    for view, frame in frames.items():
+        packed = [*layout.merge(packed, view, frame)]
+    for segment in layout.segments:
+        frame = frames[segment.view]
+        assert event_times(layout, packed, segment.view) == frame["timestamp"].dt.epoch("us").to_list()
+        for name in segment.features:
+            assert read_back(layout, packed, name) == frame[name].to_list()
+
+
+def test_missing_zero_and_never_are_three_things() -> None:
+    layout = Layout(
+        (
+            Segment("delays", timedelta(0), {"late": pl.Float64(), "flights": pl.Int64()}),
+            Segment("plane", timedelta(0), {"name": pl.String()}),
+        )
+    )
+    merged = layout.merge(
+        [None, None],
+        "delays",
+        pl.DataFrame({"late": [0.0, None], "flights": [0, None], "timestamp": [datetime(2013, 1, 1, tzinfo=UTC)] * 2}),
+    )
+    packed: list[bytes | None] = [*merged]
+    assert read_back(layout, packed, "late") == [0.0, None]
+    assert read_back(layout, packed, "flights") == [0, None]
+    assert event_times(layout, packed, "plane") == [NEVER, NEVER]
+
+
+def test_a_layout_that_reads_other_bytes_has_another_digest() -> None:
+    one = Layout((Segment("delays", timedelta(0), {"a": pl.Float64(), "b": pl.Float64()}),))
+    turned = Layout((Segment("delays", timedelta(0), {"b": pl.Float64(), "a": pl.Float64()}),))
+    wider = Layout((Segment("delays", timedelta(0), {"a": pl.Float64(), "b": pl.Int64()}),))
+    assert len({one.digest, turned.digest, wider.digest}) == 3
+    assert (
+        one.digest == Layout((Segment("delays", timedelta(hours=1), {"a": pl.Float64(), "b": pl.Float64()}),)).digest
+    )  # a TTL is no byte

@@ -1,0 +1,143 @@
+"""Fresh outcomes of a real day, pushed before the day's file has landed: online at once, offline appended, equal to the day's own."""
+
+import time
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+
+from mlops_assets.features.feast.feature_store import FeatureStore
+from mlops_assets.features.featurize import fill_view, midnight
+from mlops_assets.features.push import push_file
+from mlops_assets.foundation import names
+from mlops_assets.foundation.delta_tables import DeltaTables
+from mlops_assets.foundation.home import Home
+from mlops_assets.ingestion.landing import Landing
+from mlops_assets.ingestion.validate import split_rows
+from mlops_assets.use_cases.flight_delay import USE_CASE
+from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder
+from tests.features.feast.lookups import lookup
+
+FIRST, LAST, TODAY = date(2013, 1, 1), date(2013, 1, 4), date(2013, 1, 5)
+NOON = midnight(TODAY) + timedelta(hours=18)
+REPO = Path(__file__).parents[2] / "feature_repo"
+OF_OUTCOMES = {view.name for view in USE_CASE.features.views if "outcomes" in view.tables}
+
+
+class Line:
+    """Four days landed, validated, filled and online; the fifth is going on."""
+
+    def __init__(self, root: Path) -> None:
+        self.home = Home(root)
+        self.tables = DeltaTables(self.home.tables)
+        self.landing = Landing(root / "delivered")
+        for each in deliveries(package_folder(), FIRST, TODAY):
+            self.landing.put(USE_CASE.name, each.table, day=each.day, rows=each.rows)
+        self.validated = {each.table: self.accepted(each.table, until=LAST) for each in USE_CASE.contracts}
+        for table, rows in self.validated.items():
+            self._write(names.validated(USE_CASE.name, table), rows)
+        self.store = FeatureStore(self.home, service=USE_CASE.features.service)
+        self.store.apply(REPO)
+        for view in USE_CASE.features.views:
+            tables = {table: rows.lazy() for table, rows in self.validated.items()}
+            self._write(names.feature(USE_CASE.name, view.name), fill_view(view, tables, first=FIRST, last=LAST).collect())
+            self.store.materialize(view.name, midnight(FIRST), midnight(TODAY))
+
+    def accepted(self, table: str, *, until: date) -> pl.DataFrame:
+        days = [FIRST + timedelta(days=offset) for offset in range((until - FIRST).days + 1)]
+        contract = USE_CASE.contract(table)
+        return split_rows(self.landing.read(USE_CASE.name, contract, days, required=False), contract).accepted
+
+    def today(self, folder: Path, *, until: datetime, spoil: bool = False) -> Path:
+        """The outcomes of the fifth day so far, as a file."""
+        lines = self.landing.path(USE_CASE.name, "outcomes", TODAY).read_text().splitlines(keepends=True)
+        rows = pl.read_csv(self.landing.path(USE_CASE.name, "outcomes", TODAY))
+        known = rows["arr_time"].str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_zone="UTC") <= until
+        kept = [line for line, there in zip(lines[1:], known, strict=True) if there]
+        file = folder / f"{TODAY}.csv"
+        file.write_text("".join([lines[0], *kept, *(["UA,x,N1,EWR,IAH\n"] if spoil else [])]))
+        return file
+
+    def push(self, file: Path, now: datetime = NOON):
+        return push_file(USE_CASE, "outcomes", file, now=now, store=self.store, tables=self.tables)
+
+    def ask(self, tail: str, at: datetime) -> pl.DataFrame:
+        flight = {"origin": "EWR", "dest": "IAH", "carrier": "UA", "tailnum": tail}
+        return pl.DataFrame({**flight, "event_timestamp": [at]}, schema_overrides={"event_timestamp": pl.Datetime("us", "UTC")})
+
+    def _write(self, path: names.AssetPath, rows: pl.DataFrame) -> None:
+        self.tables.path(path).parent.mkdir(parents=True, exist_ok=True)
+        rows.write_delta(self.tables.path(path), delta_write_options={"partition_by": "day"})
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Line:
+    return Line(tmp_path)
+
+
+def test_pushed_outcomes_are_online_within_seconds_and_are_what_the_day_itself_gives(line: Line, tmp_path: Path) -> None:
+    last = line.accepted("outcomes", until=TODAY).filter(
+        pl.col("day") == TODAY, pl.col("arr_time") <= NOON, pl.col("tailnum").is_not_null()
+    )
+    arrived = last.sort("arr_time").tail(1).to_dicts()[0]
+    asked = line.ask(arrived["tailnum"], NOON + timedelta(seconds=1))
+    files = {view: set(DeltaTable(line.tables.path(names.feature(USE_CASE.name, view))).file_uris()) for view in OF_OUTCOMES}
+
+    began = time.monotonic()
+    pushed = line.push(line.today(tmp_path, until=NOON))
+    assert time.monotonic() - began < 20  # seconds; a day's run takes longer to start
+
+    assert set(pushed.entities) == OF_OUTCOMES and pushed.refused.is_empty()
+    answer = lookup(line.store, asked)
+    assert answer["tail_last_arr_delay"].item() == arrived["arr_delay"]
+    assert answer["features_from"].item() == "online"
+    assert answer.drop("features_from", "feature_age_s").equals(line.store.historical(asked))
+    for view, before in files.items():  # nothing was rewritten
+        assert before < set(DeltaTable(line.tables.path(names.feature(USE_CASE.name, view))).file_uris())
+
+    whole = {table: line.accepted(table, until=TODAY).lazy() for table in line.validated}
+    for view in (view for view in USE_CASE.features.views if view.name in OF_OUTCOMES):
+        ours = line.tables.scan(names.feature(USE_CASE.name, view.name)).filter(pl.col("day") == TODAY).collect()
+        own = fill_view(view, whole, first=TODAY, last=TODAY).filter(pl.col("event_timestamp") <= NOON).collect()
+        assert not ours.is_empty()
+        assert ours.select(own.columns).join(own, on=own.columns, how="anti", nulls_equal=True).is_empty()
+
+
+def test_what_arrives_late_takes_no_newer_value_back(line: Line, tmp_path: Path) -> None:
+    line.push(line.today(tmp_path, until=NOON))
+    tails = (
+        line.accepted("outcomes", until=TODAY)
+        .filter(pl.col("arr_time") <= NOON)
+        .drop_nulls("tailnum")["tailnum"]
+        .unique(maintain_order=True)
+        .head(50)
+    )
+    rows = pl.concat([line.ask(tail, NOON + timedelta(hours=1)) for tail in tails])
+    before = line.store.look_up(rows).features
+    assert (
+        line.store.push(
+            "tail_delays", pl.DataFrame({"tailnum": tails, "tail_last_arr_delay": 999.0, "event_timestamp": midnight(FIRST)})
+        )
+        == 0
+    )
+    assert line.store.look_up(rows).features == before
+
+
+def test_pushing_twice_changes_nothing(line: Line, tmp_path: Path) -> None:
+    file = line.today(tmp_path, until=NOON)
+    line.push(file)
+    rows = line.ask("N14228", NOON + timedelta(seconds=1))
+    before = lookup(line.store, rows)
+    line.push(file)
+    assert lookup(line.store, rows).equals(before) and line.store.historical(rows).equals(
+        before.drop("features_from", "feature_age_s")
+    )
+
+
+def test_bad_rows_are_told_and_the_rest_goes_on(line: Line, tmp_path: Path) -> None:
+    pushed = line.push(line.today(tmp_path, until=NOON, spoil=True))
+    assert pushed.refused.height == 1 and pushed.accepted > 100
+    with pytest.raises(ValueError, match="is named by its day, such as 2013-05-01.csv. Rename it"):
+        line.push(line.today(tmp_path, until=NOON).rename(tmp_path / "outcomes.csv"))

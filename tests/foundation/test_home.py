@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+
+from mlops_assets.foundation.home import PROJECT, Home, IllegalEnvironment, read_environment
+
+
+def test_an_empty_environment_is_local_and_shows_no_key(tmp_path: Path):
+    environment = read_environment({}, tmp_path)
+    assert (environment.name, environment.service_url) == ("local", "http://127.0.0.1:3000")
+    assert (environment.redis_url, environment.api_key) == (None, None)
+
+
+@pytest.mark.parametrize(("variables", "home"), [({}, PROJECT / ".mlops"), ({"MLOPS_HOME": "a/home"}, PROJECT / "a" / "home")])
+def test_command_line_and_server_have_the_same_home_in_whatever_folder_they_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], home: Path
+):
+    monkeypatch.chdir(tmp_path)
+    assert read_environment(variables).home == read_environment(variables, Path.cwd()).home == Home(home)
+
+
+def test_the_folders_of_a_home_have_the_names_of_their_attributes(tmp_path: Path):
+    assert (Home(tmp_path).landing, Home(tmp_path).logs) == (tmp_path / "landing", tmp_path / "logs")
+
+
+@pytest.mark.parametrize(("value", "key"), [("", None), ("\n", None), ("mlops_abc", "mlops_abc"), ("mlops_abc\n", "mlops_abc")])
+def test_an_api_key_is_read_as_secrets_are_mounted_and_never_printed(tmp_path: Path, value: str, key: str | None):
+    environment = read_environment({"MLOPS_API_KEY": value}, tmp_path)
+    assert environment.api_key == key and "mlops_abc" not in repr(environment)
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"MLOPS_ENV": "staging"}, "found 'staging'; legal: local, test, production"),
+        ({"MLOPS_ENV": "production"}, "MLOPS_HOME · not set"),
+        ({"MLOPS_ONLINE_STORE": "postgres://x"}, "legal: sqlite, redis://host:port/0"),
+        (
+            {"MLOPS_LEDGER": "mysql://user:sesame@host/db"},
+            "MLOPS_LEDGER · found another address, .*legal: postgresql://user:password@host/database",
+        ),
+        ({"MLOPS_LEDGER": "sqlite:///ledger.db"}, "MLOPS_LEDGER · found another address"),
+    ],
+)
+def test_an_illegal_environment_is_refused_with_what_is_legal(tmp_path: Path, variables: dict[str, str], message: str):
+    with pytest.raises(IllegalEnvironment, match=message):
+        read_environment(variables, tmp_path)
+
+
+def test_the_ledger_is_stored_under_the_home_unless_a_postgres_is_configured(tmp_path: Path):
+    assert read_environment({"MLOPS_HOME": str(tmp_path)}).ledger_url == f"sqlite:///{tmp_path / 'ledger.db'}"
+    assert read_environment({"MLOPS_HOME": "/a b", "MLOPS_LEDGER": ""}).ledger_url == "sqlite:////a%20b/ledger.db"
+
+
+def test_the_address_of_a_postgres_is_read_as_secrets_are_mounted_and_never_printed(tmp_path: Path):
+    environment = read_environment({"MLOPS_LEDGER": "postgresql://user:sesame@host/db\n"}, tmp_path)
+    assert environment.ledger_url == "postgresql://user:sesame@host/db" and "sesame" not in repr(environment)
+    with pytest.raises(IllegalEnvironment) as refused:
+        read_environment({"MLOPS_LEDGER": "postgres://user:sesame@host/db"}, tmp_path)
+    assert "sesame" not in str(refused.value)
+
+
+def test_the_first_address_is_the_replica_that_the_platform_calls(tmp_path: Path):
+    environment = read_environment({"MLOPS_SERVICE_URL": "http://a:3000, http://b:3000,"}, tmp_path)
+    assert (environment.service_url, environment.other_service_urls) == ("http://a:3000", ("http://b:3000",))

@@ -1,0 +1,243 @@
+"""The cascade on a small graph: parent (landed outside) -> child -> grandchild, which looks two days back.
+
+Real runs, the real event log and the real automation sensor, ticked by hand.
+"""
+
+import datetime as dt
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from mlops_assets.graph.kernel.asset_metadata import CADENCE, WHEN_CHANGED
+from mlops_assets.graph.kernel.automation import build_automation
+from mlops_assets.graph.kernel.conditions import EVERY_PARENT, SETTLE, build_cascade
+from mlops_assets.graph.kernel.partitions import ONE_RUN, looking_back
+
+DAYS = dg.DailyPartitionsDefinition("2013-01-01", end_date="2013-01-11")
+PARENT, CHILD, GRANDCHILD = (dg.AssetKey(name) for name in ("parent", "child", "grandchild"))
+RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+
+
+def day(number: int) -> str:
+    return dt.date(2013, 1, number).isoformat()
+
+
+@dataclass
+class Line:
+    """The graph, its instance and what the sensor remembers between ticks. `during` runs in the child's body."""
+
+    instance: dg.DagsterInstance
+    tags: dict[str, str] = field(default_factory=dict)
+    during: Callable[[], None] = lambda: None
+    settle_for: dt.timedelta = dt.timedelta(0)
+    cursor: str | None = None
+    made: list[tuple[str, list[str]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        said: dict[str, Any] = {
+            "partitions_def": DAYS,
+            "backfill_policy": ONE_RUN,
+            "automation_condition": build_cascade(EVERY_PARENT, self.settle_for),
+            "tags": self.tags,
+        }
+
+        @dg.asset(deps=["parent"], **said)
+        def child(context: dg.AssetExecutionContext) -> None:
+            self.made.append(("child", sorted(context.partition_keys)))
+            self.during()
+
+        @dg.asset(deps=[dg.AssetDep("child", partition_mapping=looking_back(dt.timedelta(days=2)))], **said)
+        def grandchild(context: dg.AssetExecutionContext) -> None:
+            self.made.append(("grandchild", sorted(context.partition_keys)))
+
+        self.sensor = build_automation("tiny", dg.AssetSelection.all())
+        parent = dg.AssetSpec("parent", partitions_def=DAYS)
+        definitions = dg.Definitions([parent, child, grandchild], sensors=[self.sensor], executor=dg.in_process_executor)
+        self.repository = definitions.get_repository_def()
+        self.job = definitions.resolve_implicit_global_asset_job_def()
+
+    def land(self, *numbers: int) -> None:
+        for number in numbers:
+            self.instance.report_runless_asset_event(dg.AssetMaterialization(PARENT, partition=day(number)))
+
+    def tick(self) -> list[dg.RunRequest]:
+        context = dg.build_sensor_context(
+            self.instance, self.cursor, repository_def=self.repository, sensor_name=self.sensor.name
+        )
+        evaluated = self.sensor.evaluate_tick(context)
+        self.cursor = evaluated.cursor
+        return [*(evaluated.run_requests or [])]
+
+    def run(self, request: dg.RunRequest) -> bool:
+        keys = [*(request.asset_selection or [])]
+        done = self.job.execute_in_process(
+            asset_selection=keys,
+            instance=self.instance,
+            tags=request.tags,
+            partition_key=request.partition_key,
+            raise_on_error=False,
+        )
+        return done.success
+
+    def settle(self, most: int = 6) -> list[tuple[str, list[str]]]:
+        """Ticks and runs until nothing is asked for; what was made, in order."""
+        before = len(self.made)
+        for _ in range(most):
+            requests = self.tick()
+            if not requests:
+                return self.made[before:]
+            for request in requests:
+                self.run(request)
+        raise AssertionError(f"still asking after {most} ticks: {self.made[before:]}")
+
+
+@pytest.fixture
+def line() -> Iterator[Line]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Line(instance)
+
+
+def every_day(*numbers: int) -> list[str]:
+    return [day(number) for number in numbers]
+
+
+def test_several_landed_days_become_one_run_over_their_range(line: Line) -> None:
+    line.land(1, 2, 3, 4)
+    (request,) = line.tick()
+    assert {*(request.asset_selection or [])} == {CHILD, GRANDCHILD}
+    assert [request.tags[name] for name in RANGE] == [day(1), day(4)]
+    assert line.run(request)
+    assert line.made == [("child", every_day(1, 2, 3, 4)), ("grandchild", every_day(1, 2, 3, 4))]
+    assert line.tick() == []
+
+
+def test_a_delivery_that_is_still_being_reported_is_one_run() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        line = Line(instance, settle_for=SETTLE)
+        line.land(1, 2)
+        assert line.tick() == []
+        line.land(3)
+        time.sleep(SETTLE.total_seconds())
+        (request,) = line.tick()
+        assert [request.tags[name] for name in RANGE] == [day(1), day(3)]
+
+
+def test_nothing_is_asked_for_while_nothing_has_landed(line: Line) -> None:
+    assert line.tick() == []
+
+
+def test_a_day_whose_earlier_days_have_not_landed_waits(line: Line) -> None:
+    """The look-back is needed whole: day 4 without day 3 would be wrong, and would look finished."""
+    line.land(1, 2)
+    line.settle()
+    line.land(4)
+    assert line.settle() == [("child", [day(4)])]
+    line.land(3)
+    assert line.settle() == [("child", [day(3)]), ("grandchild", every_day(3, 4))]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_day_that_lands_again_makes_itself_and_its_look_back_children_stale(line: Line, number: int) -> None:
+    line.land(1, 2, 3, 4, 5)
+    line.settle()
+    line.land(number)
+    assert line.settle() == [("child", [day(number)]), ("grandchild", every_day(number, number + 1, number + 2))]
+
+
+def test_a_parent_that_lands_again_while_its_child_runs_is_not_lost(line: Line) -> None:
+    line.land(1, 2)
+    line.during = lambda: line.land(2)
+    (request,) = line.tick()
+    assert line.run(request)
+    line.during = lambda: None
+    assert line.settle() == [("child", [day(2)]), ("grandchild", every_day(2))]
+
+
+def test_a_parent_that_lands_again_between_two_ticks_is_made_once(line: Line) -> None:
+    line.land(1)
+    line.settle()
+    line.land(1)
+    line.land(1)
+    assert line.settle() == [("child", [day(1)]), ("grandchild", [day(1)])]
+
+
+def test_a_failed_child_waits_until_its_parent_has_changed(line: Line) -> None:
+    def fail() -> None:
+        raise ValueError("the delivery is broken")
+
+    line.land(1)
+    line.during = fail
+    (request,) = line.tick()
+    assert not line.run(request)
+    assert [line.tick() for _ in range(3)] == [[], [], []]
+    line.during = lambda: None
+    line.land(1)
+    assert line.settle() == [("child", [day(1)]), ("grandchild", [day(1)])]
+
+
+def test_a_child_that_was_made_before_and_fails_is_tried_again_with_a_new_parent_only(line: Line) -> None:
+    def fail() -> None:
+        raise ValueError("the delivery is broken")
+
+    line.land(1, 2)
+    line.settle()
+    line.during = fail
+    line.land(2)
+    (request,) = line.tick()
+    assert not line.run(request)
+    assert [line.tick() for _ in range(3)] == [[], [], []]
+    line.during = lambda: None
+    line.land(2)
+    assert line.settle() == [("child", [day(2)]), ("grandchild", [day(2)])]
+
+
+@pytest.mark.parametrize("near", [CHILD, PARENT])
+def test_nothing_is_asked_for_while_a_run_touches_the_asset_or_its_parent(line: Line, near: dg.AssetKey) -> None:
+    unfinished = dg.DagsterRun(
+        job_name="by_hand",
+        run_id="0d000000-0000-4000-8000-000000000001",
+        status=dg.DagsterRunStatus.STARTED,
+        asset_selection=frozenset([near]),
+    )
+    line.instance.add_run(unfinished)
+    line.land(1)
+    assert line.tick() == []
+    line.instance.report_run_canceled(unfinished)
+    assert line.settle() == [("child", [day(1)]), ("grandchild", [day(1)])]
+
+
+def test_a_run_elsewhere_does_not_stand_in_the_way(line: Line) -> None:
+    elsewhere = frozenset([dg.AssetKey("elsewhere")])
+    run = dg.DagsterRun(
+        job_name="by_hand",
+        run_id="0d000000-0000-4000-8000-000000000002",
+        status=dg.DagsterRunStatus.STARTED,
+        asset_selection=elsewhere,
+    )
+    line.instance.add_run(run)
+    line.land(1)
+    assert len(line.tick()) == 1
+
+
+def test_days_that_land_apart_take_one_run_where_files_come_now_and_then() -> None:
+    """One run over the range, whose days between are made again and stay the same."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        line = Line(instance, tags={CADENCE: WHEN_CHANGED})
+        line.land(1, 2, 3, 4, 5)
+        line.settle()
+        line.land(1, 5)
+        (request,) = line.tick()
+        assert [request.tags[name] for name in RANGE] == [day(1), day(5)]
+
+
+def test_a_day_that_has_not_landed_holds_up_only_what_needs_it(line: Line) -> None:
+    line.land(1, 2, 4, 5)
+    line.settle()
+    assert sorted(line.made) == [("child", every_day(1, 2)), ("child", every_day(4, 5)), ("grandchild", every_day(1, 2))]
+    line.land(3)
+    line.settle()
+    assert sorted(line.made[3:]) == [("child", every_day(3)), ("grandchild", every_day(3, 4, 5))]

@@ -1,0 +1,66 @@
+"""Canary: the parts of Dagster outside its public API that graph/kernel/dagster_internals.py uses still behave as assumed.
+
+A failure after an upgrade: look for the new name or a public replacement in Dagster's changelog, change
+graph/kernel/dagster_internals.py alone, and run tests/graph/kernel/test_conditions.py, which covers what is built on it.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from mlops_assets.graph.kernel import dagster_internals as internals
+
+MADE, PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+DAYS = dg.DailyPartitionsDefinition("2013-01-01", end_date="2013-01-04")
+RANGE = {internals.RANGE_START: "2013-01-01", internals.RANGE_END: "2013-01-02"}
+FILES = dg.AssetKey("files")
+
+
+@dg.asset(partitions_def=DAYS, backfill_policy=dg.BackfillPolicy.single_run())
+def rows(context: dg.AssetExecutionContext) -> None:
+    context.log.info(", ".join(context.partition_keys))
+
+
+@dg.asset(check_specs=[dg.AssetCheckSpec("fine", asset="total")], automation_condition=dg.AutomationCondition.on_missing())
+def total() -> dg.MaterializeResult:
+    return dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=True, check_name="fine")])
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def test_a_run_over_a_range_of_days_writes_a_planned_event_and_a_materialization_per_day(instance: dg.DagsterInstance) -> None:
+    run = dg.materialize([rows], instance=instance, tags=RANGE)
+    made, planned = (internals.newest_events(instance, rows.key, kind) for kind in (MADE, PLANNED))
+    assert sorted(made) == sorted(planned) == ["2013-01-01", "2013-01-02"]
+    assert max(planned.values()) < min(made.values()), "planned before the run reads anything"
+    assert set(internals.runs_of(instance, rows.key, made.values()).values()) == {run.run_id}
+
+
+def test_an_asset_without_partitions_has_one_newest_event_and_check(instance: dg.DagsterInstance) -> None:
+    check = dg.AssetCheckKey(total.key, "fine")
+    assert (internals.newest_events(instance, total.key, MADE), internals.newest_check(instance, check)) == ({}, None)
+    dg.materialize([total], instance=instance)
+    assert list(internals.newest_events(instance, total.key, MADE)) == [None]
+    assert internals.newest_check(instance, check).event.asset_check_evaluation.passed
+
+
+def test_the_newest_data_version_is_read_back_by_partition(instance: dg.DagsterInstance) -> None:
+    for version in ("a", "b"):
+        event = dg.AssetMaterialization(FILES, partition="2013-01-01", tags={internals.DATA_VERSION: version})
+        instance.report_runless_asset_event(event)
+    assert internals.data_versions(instance, FILES) == {"2013-01-01": "b"}
+
+
+def test_the_run_requests_of_an_automation_tick_can_be_replaced(instance: dg.DagsterInstance) -> None:
+    sensor = dg.AutomationConditionSensorDefinition("tick", target="*", use_user_code_server=True)
+    repository = dg.Definitions([total], sensors=[sensor]).get_repository_def()
+    evaluated = sensor.evaluate_tick(dg.build_sensor_context(instance, repository_def=repository, sensor_name="tick"))
+    (request,) = [dg.RunRequest(asset_selection=[total.key])]
+    replaced = internals.with_run_requests(evaluated, [request])
+    assert (replaced.run_requests, replaced.cursor) == ([request], evaluated.cursor)
+    assert internals.requested_subset(request) is None

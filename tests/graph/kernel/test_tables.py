@@ -1,0 +1,47 @@
+"""Tables between assets: lazy on the way in, checked for their type, and a clear word when one is missing."""
+
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from mlops_assets.graph.kernel.tables import DataFrame, LazyFrame, build_io_managers
+
+ROWS = pl.DataFrame({"carrier": ["AA", "UA"], "flights": [1, 2]})
+
+
+@dg.asset(io_manager_key="tables")
+def written() -> DataFrame:
+    return ROWS
+
+
+@dg.asset(io_manager_key="tables")
+def forgotten() -> DataFrame:
+    return "no frame"  # pyright: ignore[reportReturnType]
+
+
+@dg.asset
+def seen(written: LazyFrame) -> dg.MaterializeResult:
+    assert isinstance(written, pl.LazyFrame)
+    return dg.MaterializeResult(metadata={"flights": written.collect()["flights"].sum()})
+
+
+@pytest.fixture
+def managers(tmp_path: Path) -> dict[str, object]:
+    return build_io_managers(str(tmp_path / "tables"), str(tmp_path / "values"))
+
+
+def test_a_table_reaches_the_next_asset_lazily(managers: dict[str, object]) -> None:
+    result = dg.materialize([written, seen], resources=managers)
+    assert result.asset_materializations_for_node("seen")[0].metadata["flights"].value == 3
+
+
+def test_what_is_no_frame_fails_the_type_check(managers: dict[str, object]) -> None:
+    with pytest.raises(dg.DagsterTypeCheckDidNotPass, match='expected type "DataFrame"'):
+        dg.materialize([forgotten], resources=managers)
+
+
+def test_a_missing_table_is_named(managers: dict[str, object]) -> None:
+    with pytest.raises(FileNotFoundError, match=r"written\.delta · there is no such table"):
+        dg.materialize([written, seen], selection=[seen], resources=managers)

@@ -1,0 +1,23 @@
+from pathlib import Path
+
+from mlops_assets.foundation.home import Home, read_environment
+from mlops_assets.local.launch import serve_command, serve_environment
+
+
+def test_what_the_environment_says_is_what_the_service_reads(tmp_path: Path):
+    said = serve_environment(Home(tmp_path), "flight_delay", environment="test", inherited={"PATH": "/bin"})
+    read = read_environment(said, Path("/elsewhere"))
+    assert (read.name, read.home, read.use_case) == ("test", Home(tmp_path), "flight_delay")
+    assert said["BENTOML_DO_NOT_TRACK"] == "True" and said["BENTOML_HOME"].startswith(str(tmp_path)) and said["PATH"] == "/bin"
+
+
+def test_tracing_is_off_unless_it_is_asked_for(tmp_path: Path):
+    def tracing_disabled(inherited: dict[str, str]) -> str:
+        return serve_environment(Home(tmp_path), "u", environment="local", inherited=inherited)["OTEL_SDK_DISABLED"]
+
+    assert tracing_disabled({}) == "true"
+    assert tracing_disabled({"OTEL_SDK_DISABLED": "false"}) == "false"
+
+
+def test_the_command_names_host_and_port():
+    assert serve_command(3001)[-5:] == ["deploy.service:Predictions", "--host", "127.0.0.1", "--port", "3001"]

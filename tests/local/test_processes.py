@@ -1,0 +1,208 @@
+"""`running` with real processes: servers, grandchildren in sessions of their own, ended and stubborn children."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from mlops_assets.local.processes import Child, ProcessFailed, free_port, running
+
+# Prints the ids of itself and of its grandchildren: one in its group, one in a session of its own, as Bento's workers are.
+PARENT = """
+import os, subprocess, sys, time
+sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+family = [subprocess.Popen(sleep).pid, subprocess.Popen(sleep, start_new_session=True).pid]
+print(os.getpid(), *family, flush=True)
+time.sleep(600)
+"""
+STUBBORN = """
+import os, signal, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(os.getpid(), flush=True)
+time.sleep(600)
+"""
+CLEAN = """
+import os, time
+print(os.getpid(), flush=True)
+try:
+    time.sleep(600)
+except KeyboardInterrupt:
+    print("ended cleanly", flush=True)
+"""
+
+
+# Starts one child that writes its id into the supervisor's own log, and waits.
+SUPERVISOR = """
+import os, sys, time
+from pathlib import Path
+from mlops_assets.local.processes import Child, running
+child = Child("child", [sys.executable, "-c", sys.argv[1]], os.environ, log=Path("logs/supervisor.log"), working_folder=Path.cwd())
+with running([child], grace_s=float(sys.argv[2])):
+    print("ready", file=sys.stderr, flush=True)
+    time.sleep(600)
+"""
+
+
+def child(folder: Path, name: str, script: str, *, ready_url: str | None = None) -> Child:
+    command = [sys.executable, "-c", script]
+    return Child(name, command, os.environ, log=folder / "logs" / f"{name}.log", working_folder=folder, ready_url=ready_url)
+
+
+def server(folder: Path, port: int) -> Child:
+    script = f"from http.server import *; HTTPServer(('127.0.0.1', {port}), SimpleHTTPRequestHandler).serve_forever()"
+    return child(folder, "server", script, ready_url=f"http://127.0.0.1:{port}/")
+
+
+def ids_of(one: Child) -> list[int]:
+    """The process ids in the first line of its log."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if one.log.exists() and "\n" in one.log.read_text():
+            return [int(word) for word in one.log.read_text().splitlines()[0].split()]
+        time.sleep(0.02)
+    raise AssertionError(f"{one.name} wrote nothing in 30 s")
+
+
+@contextmanager
+def supervised(
+    folder: Path, script: str, *, grace_s: float = 5, before: str = ""
+) -> Iterator[tuple["subprocess.Popen[bytes]", list[int]]]:
+    """A process of its own that runs one child with `script`, ready; and the ids that the child wrote."""
+    one = child(folder, "supervisor", SUPERVISOR)
+    command = ["sh", "-c", f'{before} exec "$@"', "sh", *one.command, script, str(grace_s)]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None and process.stderr.readline() == b"ready\n"
+        try:
+            yield process, ids_of(one)
+        finally:
+            process.kill()
+
+
+def alive(ids: list[int]) -> list[int]:
+    running = [psutil.Process(one) for one in ids if psutil.pid_exists(one)]
+    return [one.pid for one in running if one.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_the_block_begins_when_the_server_answers_and_ends_with_the_server(tmp_path: Path) -> None:
+    port = free_port()
+    with running([server(tmp_path, port)]):
+        assert httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).is_success
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{port}/", trust_env=False)
+
+
+def test_children_can_end_cleanly_before_they_are_killed(tmp_path: Path) -> None:
+    clean = child(tmp_path, "clean", CLEAN)
+    with running([clean]):
+        ids_of(clean)
+    assert clean.log.read_text().endswith("ended cleanly\n")
+
+
+def test_no_grandchild_outlives_the_block_not_even_one_in_a_session_of_its_own(tmp_path: Path) -> None:
+    parent = child(tmp_path, "parent", PARENT)
+    with running([parent], grace_s=0.5):
+        ids = ids_of(parent)
+        assert alive(ids) == ids
+    assert alive(ids) == []
+
+
+def test_a_child_that_ends_by_itself_ends_the_block_and_its_own_orphans(tmp_path: Path) -> None:
+    parent = child(tmp_path, "parent", PARENT)
+    clean = child(tmp_path, "clean", CLEAN)
+    with (
+        pytest.raises(ProcessFailed, match=r"^parent ended with code -9\. The end of .*parent\.log:\n"),
+        running([parent, clean], grace_s=0.5),
+    ):
+        killed, *orphans = ids_of(parent)
+        others = ids_of(clean)
+        os.kill(killed, signal.SIGKILL)
+        time.sleep(30)
+        raise AssertionError("the death of a child must interrupt the block")
+    assert alive([*orphans, *others]) == []
+
+
+def test_a_child_that_ignores_every_signal_is_killed_after_the_grace_period(tmp_path: Path) -> None:
+    stubborn = child(tmp_path, "stubborn", STUBBORN)
+    with running([stubborn], grace_s=0.5):
+        ids = ids_of(stubborn)
+    assert alive(ids) == []
+
+
+def test_an_error_in_the_block_ends_the_children_too(tmp_path: Path) -> None:
+    clean = child(tmp_path, "clean", CLEAN)
+    with pytest.raises(KeyboardInterrupt), running([clean]):
+        ids = ids_of(clean)
+        raise KeyboardInterrupt
+    assert alive(ids) == []
+
+
+def test_a_child_that_ends_before_it_is_ready_shows_its_code_and_log_and_ends_the_others(tmp_path: Path) -> None:
+    clean = child(tmp_path, "clean", CLEAN)
+    broken = child(tmp_path, "broken", "print('port taken'); raise SystemExit(3)", ready_url="http://127.0.0.1:9/")
+    with pytest.raises(ProcessFailed, match=r"broken ended with code 3(.|\n)*broken\.log:\nport taken"), running([clean, broken]):
+        raise AssertionError("the block must not begin")
+    assert not clean.log.read_text() or alive(ids_of(clean)) == []
+
+
+def test_a_child_that_never_becomes_ready_is_an_error(tmp_path: Path) -> None:
+    silent = child(tmp_path, "silent", CLEAN, ready_url=f"http://127.0.0.1:{free_port()}/")
+    with pytest.raises(ProcessFailed, match="silent was not ready in 1 s"), running([silent], ready_s=1):
+        raise AssertionError("the block must not begin")
+    assert alive(ids_of(silent)) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGHUP, 128 + signal.SIGHUP)],
+)
+def test_a_signal_to_the_supervisor_ends_its_children_first(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    with supervised(tmp_path, PARENT) as (process, ids):
+        process.send_signal(number)
+        assert process.wait(timeout=30) == code
+        assert alive(ids) == []
+
+
+def test_an_interrupt_that_was_ignored_at_start_ends_it_too(tmp_path: Path) -> None:
+    """As in a background job of a script, whose shell ignores SIGINT for it."""
+    with supervised(tmp_path, CLEAN, before="trap '' INT;") as (process, ids):
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)
+        assert alive(ids) == []
+        assert "ended cleanly" in (tmp_path / "logs" / "supervisor.log").read_text(), "the child must get SIGINT as well"
+
+
+def test_a_hangup_that_nohup_ignores_ends_nothing(tmp_path: Path) -> None:
+    with supervised(tmp_path, CLEAN, before="trap '' HUP;") as (process, ids):
+        process.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=1)
+        assert alive(ids) == ids
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def test_a_second_interrupt_cuts_the_grace_period_short(tmp_path: Path) -> None:
+    with supervised(tmp_path, STUBBORN, grace_s=120) as (process, ids):
+        process.send_signal(signal.SIGINT)
+        time.sleep(1)
+        assert alive(ids) == ids
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)
+        assert alive(ids) == []
+
+
+def test_a_free_port_accepts_a_listener() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", free_port()))
+        listener.listen()
+        assert listener.getsockname()[1] > 0

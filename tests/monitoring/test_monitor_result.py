@@ -1,0 +1,62 @@
+"""The monitors' verdicts over served predictions, as plain values."""
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from mlops_assets.monitoring.drift import TrainingWindow, monitor_drift
+from mlops_assets.monitoring.performance import monitor_performance
+from mlops_assets.spec.monitor import Drift, OnPerformance, Performance
+from mlops_assets.statistics.profile import profile_reference
+from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.training.training_rows import CATEGORICAL, NUMERIC, training_rows
+
+CASE = USE_CASE.but(features=USE_CASE.features.but(numeric=NUMERIC, categorical=CATEGORICAL))
+ROWS = training_rows(1200)
+DRIFT = Drift(window=timedelta(days=30), min_rows=500, max_share=0.2)
+
+
+def window() -> TrainingWindow:
+    return TrainingWindow(3, profile_reference(ROWS, NUMERIC, CATEGORICAL), ROWS)
+
+
+def test_the_rows_it_was_trained_on_have_not_drifted() -> None:
+    result = monitor_drift(CASE, DRIFT, ROWS, window, seed=0)
+    assert result.passed and result.figures["drifted_share"] == 0
+    assert result.page and result.pictures["psi"].startswith(b"\x89PNG")
+
+
+def test_a_shifted_input_is_an_alarm_that_names_it() -> None:
+    shifted = ROWS.with_columns(pl.col(name) * 3 + 50 for name in NUMERIC)
+    result = monitor_drift(CASE, DRIFT, shifted, window, seed=0)
+    assert not result.passed
+    assert "from version 3's training window" in result.message and NUMERIC[0] in result.message
+    assert result.tables["columns"][0]["drifted"]
+
+
+@pytest.mark.parametrize("rows", [0, DRIFT.min_rows - 1])
+def test_too_few_rows_are_no_verdict_and_read_no_training_window(rows: int) -> None:
+    def unread() -> TrainingWindow:
+        raise AssertionError("the training window was read")
+
+    result = monitor_drift(CASE, DRIFT, ROWS.head(rows), unread, seed=0)
+    assert result.passed and f"{rows} served requests in the window; a verdict needs {DRIFT.min_rows}" in result.message
+
+
+@pytest.mark.parametrize(("better", "passed"), [(True, True), (False, False)])
+def test_performance_is_judged_by_the_declared_bound(better: bool, passed: bool) -> None:
+    truth = pl.int_range(400) % 2 == 0
+    start = datetime(2013, 5, 1, tzinfo=UTC)
+    known = pl.DataFrame({"n": range(400)}).with_columns(
+        truth.alias(CASE.label.name),
+        pl.when(truth == better).then(0.9).otherwise(0.1).alias("probability"),
+        event_timestamp=pl.lit(start) + pl.int_range(400) * timedelta(minutes=30),
+        model_version=pl.lit(1),
+    )
+    case = CASE.but(triggers=(OnPerformance(metric="auc", bound=0.7),))
+    spec = Performance(window=timedelta(days=30), min_rows=100)
+    result = monitor_performance(case, spec, known=known, recent=known, seed=0)
+    assert result.passed is passed
+    assert ("is below 0.7" in result.message) is not passed
+    assert len(result.tables["by_month"]) >= 1 and "auc" in result.pictures

@@ -1,0 +1,168 @@
+"""What records add up to: sentence by sentence, and any history against one who asks each question of the whole of it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlops_assets.promotion.deployment import Plan
+from mlops_assets.promotion.ledger_chain import GENESIS, Kind, Record, linked
+from mlops_assets.promotion.promotion_state import Standing, plan_of, standing_of
+
+AT = "2013-07-01T12:00:00+00:00"
+SERVES: dict[str, Any] = {"champion": 1, "previous": None, "challenger": None, "share": 0.0, "split": "canary", "shadow": None}
+Said = tuple[Kind, int, dict[str, Any]]
+
+
+def history(*said: Said) -> list[Record]:
+    """A chain of records of a kind about a version; those that change what serves bear a plan."""
+    records: list[Record] = []
+    for kind, version, plan in said:
+        body: dict[str, Any] = {"version": version, "reason": "a test"} | ({"plan": SERVES | plan} if plan else {})
+        before = records[-1].digest if records else GENESIS
+        fields = {"use_case": "flights", "kind": kind, "at": AT, "by": "ana", "body": body}
+        records.append(linked(fields, len(records) + 1, before))
+    return records
+
+
+def after(*said: Said) -> Standing:
+    return standing_of("flights", history(*said))
+
+
+def about(kind: Kind, version: int) -> Said:
+    return kind, version, {}
+
+
+def promoted(version: int, previous: int | None = None) -> Said:
+    return "promotion", version, {"champion": version, "previous": previous}
+
+
+def back_to(version: int, from_version: int) -> Said:
+    return "rollback", from_version, {"champion": version, "previous": from_version}
+
+
+def test_without_records_nothing_stands():
+    standing = standing_of("flights", [])
+    assert (standing.head, standing.plan, standing.trial, standing.began) == (0, None, None, None)
+    assert (standing.previous, standing.waiting, standing.stood) == (None, None, ())
+
+
+def test_a_plan_is_its_record():
+    records = history(promoted(1))
+    plan = Plan(1, 1, None, AT, "a test", record=records[0].digest)
+    assert plan_of(records[0]) == plan == standing_of("flights", records).plan
+    assert standing_of("flights", records).digest == records[0].digest
+
+
+def test_a_record_that_changes_nothing_that_serves_leaves_the_plan():
+    before, behind = after(promoted(1)), after(promoted(1), about("erasure", 7), about("refusal", 2))
+    assert behind.plan == before.plan and behind.head == 3
+
+
+def test_who_was_promoted_twice_stands_once():
+    standing = after(promoted(1), promoted(2, 1), promoted(1, 2))
+    assert standing.stood == (2, 1) and standing.previous == 2
+
+
+def test_an_adopted_version_stands_like_a_promoted_one():
+    standing = after(promoted(1), ("adoption", 2, {"champion": 2, "previous": 1}))
+    assert standing.stood == (1, 2) and standing.previous == 1
+
+
+def test_going_back_and_promoting_anew_goes_back_to_what_was_replaced():
+    standing = after(promoted(1), promoted(2, 1), back_to(1, 2), promoted(3, 1))
+    assert standing.stood == (1, 3) and standing.previous == 1
+
+
+def test_going_back_to_a_champion_from_before_the_records_leaves_it_alone():
+    assert after(promoted(2, 1), back_to(1, 2)).stood == (1,)
+
+
+def test_the_newest_blessed_version_waits():
+    standing = after(about("blessing", 1), about("blessing", 2))
+    assert standing.waiting == 2
+    assert after(about("blessing", 1), about("blessing", 2), about("refusal", 2)).waiting is None
+
+
+@pytest.mark.parametrize(
+    "tried",
+    [
+        [promoted(2)],
+        [promoted(1), ("plan", 2, {"shadow": 2})],
+        [promoted(1), ("plan", 2, {"challenger": 2, "share": 0.5})],
+        [promoted(2), promoted(3, 2)],
+        [promoted(1), promoted(2, 1), back_to(1, 2)],
+    ],
+    ids=["champion", "shadow", "challenger", "former champion", "taken back"],
+)
+def test_what_was_tried_waits_no_more(tried: list[Said]):
+    assert after(*tried, about("blessing", 2)).waiting is None
+
+
+def test_a_rollout_is_known_by_its_shares_and_ends_with_a_promotion_or_a_rollback():
+    begun = [promoted(1), ("plan", 2, {"shadow": 2}), ("step", 2, {"challenger": 2, "share": 0.05})]
+    assert (after(*begun).began, after(*begun).shares) == (2, {2: 0.0, 3: 0.05})
+    for end in (promoted(2, 1), back_to(1, 2)):
+        assert after(*begun, end).began is None and after(*begun, end).trial is None
+    another = after(*begun, ("plan", 3, {"shadow": 3}))
+    assert (another.began, another.trial) == (4, 3)
+
+
+VERSION = st.integers(1, 4)
+TRIALS = st.fixed_dictionaries({"champion": VERSION, "challenger": st.none() | st.integers(5, 8), "shadow": st.none() | VERSION})
+EVENTS = st.one_of(
+    st.tuples(st.sampled_from(["blessing", "approval", "refusal"]), st.integers(1, 8), st.just({})),
+    st.tuples(st.sampled_from(["promotion", "adoption", "rollback"]), VERSION, st.fixed_dictionaries({"champion": VERSION})),
+    st.tuples(st.sampled_from(["plan", "step"]), st.integers(5, 8), TRIALS),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(EVENTS, max_size=14))
+def test_any_history_adds_up_to_what_one_finds_by_asking_all_of_it(events: Sequence[Any]):
+    records = history(*events)
+    standing = standing_of("flights", records)
+    for version in range(1, 9):
+        blessed = newest(records, version, "blessing")
+        assert standing.blessings.get(version) == blessed
+        approved, refused = newest(records, version, "approval"), newest(records, version, "refusal")
+        assert standing.approvals.get(version) == (approved if later(approved, blessed) else None)
+        assert standing.refusals.get(version) == (refused if later(refused, blessed) else None)
+        assert standing.failures.get(version) == newest(records, version, "rollback")
+    changes = [record for record in records if "plan" in record.body]
+    assert standing.plan == (plan_of(changes[-1]) if changes else None)
+    assert standing.shares == shares(changes)
+    if standing.waiting is not None:
+        assert_waits(standing.waiting, records)
+
+
+def newest(records: Sequence[Record], version: int, kind: str) -> Record | None:
+    return next((each for each in reversed(records) if (each.kind, each.body["version"]) == (kind, version)), None)
+
+
+def later(one: Record | None, other: Record | None) -> bool:
+    return one is not None and (other is None or one.number > other.number)
+
+
+def shares(changes: Sequence[Record]) -> dict[int, float]:
+    """Steps since the last change of another kind, that one included where it is a plan."""
+    found: dict[int, float] = {}
+    for record in reversed(changes):
+        if record.kind not in ("plan", "step"):
+            break
+        found[record.number] = record.body["plan"]["share"]
+        if record.kind == "plan":
+            break
+    return found
+
+
+def assert_waits(version: int, records: Sequence[Record]) -> None:
+    """Blessed last of all, never refused since, and never named by a plan in force nor taken back."""
+    blessed = [each for each in records if each.kind == "blessing"]
+    assert blessed[-1].body["version"] == version
+    assert not any(each.kind == "refusal" and each.body["version"] == version for each in records[blessed[-1].number :])
+    assert not any(each.kind == "rollback" and each.body["version"] == version for each in records)
+    serving = next((each.body["plan"] for each in reversed(records) if "plan" in each.body), SERVES | {"champion": None})
+    assert version not in (serving["champion"], serving["challenger"])

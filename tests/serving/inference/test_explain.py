@@ -1,0 +1,174 @@
+import json
+import math
+from collections.abc import Callable
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlops_assets.serving.inference.explain import MIN_PROBABILITY, Explanation, Unexplainable, explain, nothing_known
+from mlops_assets.training.onnx_model import OnnxModel
+from mlops_assets.training.signature import Signature
+from tests.serving.flights import tiny_model
+from tests.training.trainers.test_boosting import fitted_trees
+
+INPUTS = 6
+NAMES = tuple("abcdef")
+NOTHING = np.full(INPUTS, np.nan, np.float32)
+ROW = np.arange(1, INPUTS + 1, dtype=np.float32)
+Score = Callable[[np.ndarray], np.ndarray]
+SEEDS = st.integers(0, 2**32 - 1)
+KNOWN = st.lists(st.booleans(), min_size=INPUTS, max_size=INPUTS).map(np.array)
+
+
+def explained(
+    score: Score, row: np.ndarray, *, seed: int = 0, most: int = 2, late: Callable[[], bool] = lambda: False
+) -> Explanation:
+    rng = np.random.default_rng(seed)
+    return explain(score, row, NOTHING, names=NAMES, rng=rng, deadline=late, max_permutations=most)
+
+
+def sigmoid(log_odds: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-log_odds))
+
+
+def log_odds(probability: float) -> float:
+    return math.log(probability / (1 - probability))
+
+
+def any_game(seed: int) -> Score:
+    """Log-odds drawn for each of the 64 sets of known inputs: interactions of every order."""
+    drawn = np.random.default_rng(seed).normal(size=2**INPUTS)
+    return lambda rows: sigmoid(drawn[(~np.isnan(rows)) @ (2 ** np.arange(INPUTS))])
+
+
+def game_of_twos(seed: int) -> Score:
+    """Log-odds that are a sum over inputs and over pairs of inputs."""
+    rng = np.random.default_rng(seed)
+    ones, twos = rng.normal(size=INPUTS), rng.normal(size=(INPUTS, INPUTS))
+
+    def score(rows: np.ndarray) -> np.ndarray:
+        known = (~np.isnan(rows)).astype(float)
+        return sigmoid(known @ ones + np.einsum("ri,ij,rj->r", known, twos, known))
+
+    return score
+
+
+def by_brute_force(score: Score, row: np.ndarray) -> dict[str, float]:
+    """The mean over all orderings of what each input adds, one row a call."""
+    places = [place for place in range(INPUTS) if not np.isnan(row[place])]
+    total = dict.fromkeys(places, 0.0)
+    for order in permutations(places):
+        known = NOTHING.copy()
+        for place in order:
+            before = log_odds(score(known[None])[0])
+            known[place] = row[place]
+            total[place] += log_odds(score(known[None])[0]) - before
+    return {NAMES[place]: gained / math.factorial(len(places)) for place, gained in total.items()}
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=SEEDS, known=KNOWN, order=SEEDS)
+def test_an_ordering_and_its_reverse_are_exact_where_inputs_interact_by_twos(seed: int, known: np.ndarray, order: int):
+    row = np.where(known, ROW, NOTHING)
+    found = explained(game_of_twos(seed), row, seed=order)
+    assert dict(found.contributions) == pytest.approx(by_brute_force(game_of_twos(seed), row), abs=1e-9)
+
+
+@settings(deadline=None, max_examples=5)
+@given(seed=SEEDS, order=SEEDS)
+def test_many_orderings_come_to_the_mean_over_all_of_them(seed: int, order: int):
+    score, pairs = any_game(seed), 5000
+    exact = by_brute_force(score, ROW)
+    found = explained(score, ROW, seed=order, most=2 * pairs)
+    seen = np.random.default_rng(seed).normal(size=2**INPUTS)
+    # Hoeffding: a mean of pairs within twice the range of the game is further away once in 10^12.
+    bound = 2 * (seen.max() - seen.min()) * math.sqrt(math.log(2e12) / (2 * pairs))
+    assert dict(found.contributions) == pytest.approx(exact, abs=bound)
+
+
+def test_three_inputs_that_only_count_together_share_alike_within_the_stated_error():
+    row = np.array([1, 1, 1, np.nan, np.nan, np.nan], np.float32)
+    found = explained(lambda rows: sigmoid((~np.isnan(rows[:, :3])).all(axis=1) * 3.0), row, most=20_000)
+    # Of a pair one half goes to each input that ends an ordering: 1.5 or 0, the former for two orderings in three.
+    assert found.standard_error == pytest.approx(1.5 * math.sqrt(2) / 3 / math.sqrt(10_000), rel=0.02)
+    assert dict(found.contributions) == pytest.approx(dict.fromkeys("abc", 1.0), abs=4 * found.standard_error)
+
+
+@given(seed=SEEDS, known=KNOWN, order=SEEDS, most=st.integers(0, 150))
+def test_contributions_and_baseline_add_up_to_the_prediction(seed: int, known: np.ndarray, order: int, most: int):
+    score, row = any_game(seed), np.where(known, ROW, NOTHING)
+    found = explained(score, row, seed=order, most=most)
+    assert found.baseline_probability == pytest.approx(score(NOTHING[None])[0], rel=1e-12)
+    reached = log_odds(found.baseline_probability) + sum(found.contributions.values())
+    assert reached == pytest.approx(log_odds(score(row[None])[0]), abs=1e-9)
+    assert set(found.contributions) == {name for name, there in zip(NAMES, known, strict=True) if there}
+
+
+@given(seed=SEEDS, order=SEEDS)
+def test_the_same_seed_gives_the_same_answer_and_the_largest_stands_first(seed: int, order: int):
+    first, again = (explained(any_game(seed), ROW, seed=order, most=10) for _ in range(2))
+    assert first == again
+    assert [*first.contributions] == [*again.contributions]
+    sizes = [abs(size) for size in first.contributions.values()]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_other_seeds_take_other_orderings():
+    assert len({explained(any_game(1), ROW, seed=seed).contributions["a"] for seed in range(20)}) > 1
+
+
+def test_time_ends_it_after_one_call_and_never_before_a_pair():
+    asked = []
+
+    def late() -> bool:
+        asked.append(1)
+        return len(asked) == 2
+
+    assert explained(any_game(1), ROW, most=1_000_000, late=lambda: True).permutations >= 2
+    stopped = explained(any_game(1), ROW, most=1_000_000, late=late).permutations
+    assert len(asked) == 2 and 4 <= stopped < 1000
+    assert explained(any_game(1), ROW, most=0).permutations == 2
+
+
+def test_a_single_pair_states_no_error_unless_it_is_exact():
+    two = np.array([1, 2, np.nan, np.nan, np.nan, np.nan], np.float32)
+    assert explained(any_game(1), ROW).standard_error is None
+    assert explained(any_game(1), two).standard_error == 0
+    assert dict(explained(any_game(1), two).contributions) == pytest.approx(by_brute_force(any_game(1), two), abs=1e-12)
+
+
+def test_what_is_missing_or_unknown_says_nothing():
+    nothing = nothing_known(Signature(("delay", "wind"), {"carrier": ("AA", "UA")}))
+    assert np.isnan(nothing[:2]).all() and nothing[2] == 0 and nothing.dtype == np.float32
+    found = explained(any_game(3), NOTHING)
+    assert found.contributions == {} and found.standard_error == 0
+    zero = np.where(np.arange(INPUTS) == 0, 0.0, NOTHING).astype(np.float32)
+    assert [*explained(any_game(3), zero).contributions] == ["a"]  # 0 of a number is no missing number
+
+
+def test_scores_of_0_and_1_are_explained_as_nearly_so():
+    found = explained(lambda rows: (~np.isnan(rows[:, 0])).astype(float), ROW)
+    assert found.baseline_probability == pytest.approx(MIN_PROBABILITY)
+    assert found.contributions["a"] == pytest.approx(2 * log_odds(1 - MIN_PROBABILITY))
+    assert [found.contributions[name] for name in "bcdef"] == [0] * 5
+
+
+def test_a_model_without_a_number_for_some_inputs_missing_is_not_explained():
+    with pytest.raises(Unexplainable, match="gives no number where some inputs are missing"):
+        explained(lambda rows: np.where(np.isnan(rows).sum(axis=1) == 3, np.nan, 0.5), ROW)
+
+
+@pytest.mark.parametrize("onnx", [lambda: tiny_model(0.5), lambda: fitted_trees().to_onnx()], ids=["tiny", "trees"])
+def test_a_real_model_s_answer_is_taken_apart_and_is_json(onnx: Callable[[], bytes]):
+    model = OnnxModel.from_bytes(onnx())
+    nothing = nothing_known(model.signature)
+    row = np.random.default_rng(1).uniform(0, 3, len(nothing)).round().astype(np.float32)
+    rng = np.random.default_rng(2)
+    found = explain(model.score, row, nothing, names=model.signature.inputs, rng=rng, deadline=lambda: False)
+    said = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert set(said) == {"baseline_probability", "contributions", "permutations", "standard_error"}
+    reached = log_odds(said["baseline_probability"]) + sum(said["contributions"].values())
+    assert reached == pytest.approx(log_odds(float(model.score(row[None])[0])), abs=1e-9)

@@ -1,0 +1,158 @@
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlops_assets.foundation.home import Home
+from mlops_assets.promotion.signing_keys import SigningKeys
+from mlops_assets.serving.inference.cache import MemoryScores
+from mlops_assets.serving.inference.model_slots import Lineup, ModelSlots
+from mlops_assets.serving.inference.scoring import Given, Scorer
+from mlops_assets.serving.telemetry import Telemetry
+from mlops_assets.spec.serving import Cache, Serving
+from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.serving.flights import HOT, WhenHot, place_blessed
+
+STICKY = USE_CASE.but(serving=Serving(sticky_key=("carrier",)))
+PLACE = {name: place for place, name in enumerate(USE_CASE.features.inputs)}
+
+
+def lineup_in(home: Home, when_hot: WhenHot = None) -> Lineup:
+    """Version 1 answers 0.27, version 2, its challenger by halves, 0.73; of hot rows the challenger says `when_hot`."""
+    place_blessed(home, 2, bias=1.0, when_hot=when_hot)
+    deployment = place_blessed(home, 1, bias=-1.0)
+    deployment.point(1)
+    deployment.route(challenger=2, share=0.5)
+    slots = ModelSlots(USE_CASE, deployment, SigningKeys(home.keys), Telemetry())
+    slots.poll()
+    assert slots.lineup
+    return slots.lineup
+
+
+@pytest.fixture
+def lineup(tmp_path: Path) -> Lineup:
+    return lineup_in(Home(tmp_path))
+
+
+def flights(count: int) -> list[Given]:
+    moment = datetime(2013, 7, 1, tzinfo=UTC)
+    inputs = tuple(None for _ in PLACE)
+    carriers = ("UA", "AA", "DL", "B6", "EV")
+    return [
+        Given((carriers[number % 5], number, None, "EWR", "IAH", moment), inputs, moment, "request", None)
+        for number in range(count)
+    ]
+
+
+def warmed(row: Given, temperature: float) -> Given:
+    return row._replace(inputs=tuple(temperature if name == "temp" else None for name in PLACE))
+
+
+def scorer(cache: MemoryScores | None = None, telemetry: Telemetry | None = None) -> Scorer:
+    return Scorer(STICKY, cache, telemetry or Telemetry(), time.perf_counter)
+
+
+def test_each_row_is_scored_by_the_model_of_its_arm_and_keeps_its_place(lineup: Lineup):
+    scored = scorer().score(lineup, flights(400))
+    versions = {"champion": (1, 0.2689), "challenger": (2, 0.7311)}
+    assert {each.arm for each in scored} == set(versions)
+    for each in scored:
+        version, probability = versions[each.arm]
+        assert each.loaded.version == version and each.probability == pytest.approx(probability, abs=1e-4) and each.is_legal
+
+
+def test_a_row_stays_in_its_arm_whatever_comes_with_it(lineup: Lineup):
+    rows = flights(100)
+    together = [each.arm for each in scorer().score(lineup, rows)]
+    assert together == [scorer().score(lineup, [row])[0].arm for row in rows]
+
+
+def test_the_sticky_key_decides_in_an_ab_rollout_and_the_whole_request_in_a_canary(lineup: Lineup):
+    def arms_by_carrier(lineup: Lineup) -> list[int]:
+        rows = flights(400)
+        arms: dict[str, set[str]] = {}
+        for row, each in zip(rows, scorer().score(lineup, rows), strict=True):
+            assert row.request
+            arms.setdefault(row.request[0], set()).add(each.arm)
+        return [len(each) for each in arms.values()]
+
+    assert arms_by_carrier(lineup) == [2] * 5
+    assert arms_by_carrier(replace(lineup, plan=replace(lineup.plan, split="ab"))) == [1] * 5
+
+
+def test_a_score_seen_before_is_not_computed_again_and_models_do_not_share_scores(lineup: Lineup):
+    telemetry = Telemetry()
+    cached = scorer(MemoryScores(Cache(), time.monotonic), telemetry)
+    plain = [each.probability for each in scorer().score(lineup, flights(10))]
+    for _ in range(3):
+        assert [each.probability for each in cached.score(lineup, flights(10))] == plain
+    counted = telemetry.page().decode()
+    assert 'mlops_cache_reads_total{result="hit"} 20.0' in counted
+    assert 'mlops_cache_reads_total{result="miss"} 10.0' in counted
+
+
+def test_what_is_no_probability_is_told_apart(lineup: Lineup):
+    (scored,) = scorer().score(lineup, flights(1))
+    assert [scored._replace(probability=each).is_legal for each in (np.nan, -0.1, 1.1, 0.0, 1.0)] == [False] * 3 + [True] * 2
+
+
+def test_an_explanation_is_the_same_each_time_and_for_the_arm_that_answered(lineup: Lineup):
+    warm = warmed(flights(1)[0], 80.0)
+    said: Sequence[dict[str, object]] = [scorer().explain(each, warm) for each in scorer().score(lineup, [warm]) * 2]
+    assert said[0] == said[1] and said[0]["contributions"] == {"temp": pytest.approx(0.8, abs=1e-5)}
+
+
+FAILURES = pytest.mark.parametrize("when_hot", [float("nan"), 2.0, -0.5, "raises"])
+
+
+@FAILURES
+def test_where_the_challenger_gives_no_probability_the_champion_answers_and_the_row_says_so(tmp_path: Path, when_hot: WhenHot):
+    lineup, telemetry = lineup_in(Home(tmp_path), when_hot), Telemetry()
+    rows = [warmed(row, HOT + 10 if number % 3 == 0 else 0.0) for number, row in enumerate(flights(300))]
+    # The answers of a challenger that never fails, and of a champion on his own.
+    sound, alone = (
+        scorer().score(each, rows) for each in (lineup_in(Home(tmp_path / "sound")), replace(lineup, challenger=None))
+    )
+    found = scorer(telemetry=telemetry).score(lineup, rows)
+    theirs = [each.arm == "challenger" for each in sound]
+    # One hot row makes the whole run of the model raise; otherwise a failure is its row's own.
+    failed = [tried and (when_hot == "raises" or number % 3 == 0) for number, tried in enumerate(theirs)]
+    assert 10 < sum(failed) <= sum(theirs) and all(each.is_legal for each in found)
+    assert [each.challenger_failed for each in found] == failed
+    for each, has_failed, champion, challenger in zip(found, failed, alone, sound, strict=True):
+        expected = champion if has_failed or challenger.arm == "champion" else challenger
+        assert (each.arm, each.loaded.version, each.probability) == (expected.arm, expected.loaded.version, expected.probability)
+    assert f"mlops_challenger_failures_total {float(sum(failed))}" in telemetry.page().decode()
+
+
+@FAILURES
+def test_a_champion_that_gives_no_probability_is_not_answered_for(tmp_path: Path, when_hot: WhenHot):
+    lineup = lineup_in(Home(tmp_path), when_hot)
+    assert lineup.challenger
+    alone = Lineup(lineup.plan, lineup.challenger, None, None)
+    rows = [warmed(row, HOT + 10) for row in flights(2)]
+    if when_hot == "raises":
+        with pytest.raises(Exception, match="indices element out of data bounds"):
+            scorer().score(alone, rows)
+    else:
+        assert [each.is_legal for each in scorer().score(alone, rows)] == [False, False]
+
+
+def test_a_failing_challenger_is_found_through_the_cache_as_well(tmp_path: Path):
+    lineup = lineup_in(Home(tmp_path), float("nan"))
+    cached, rows = scorer(MemoryScores(Cache(), time.monotonic)), [warmed(row, HOT + 10) for row in flights(20)]
+    plain = [(each.arm, each.probability, each.challenger_failed) for each in scorer().score(lineup, rows)]
+    for _ in range(2):
+        assert [(each.arm, each.probability, each.challenger_failed) for each in cached.score(lineup, rows)] == plain
+    assert {failed for _arm, _probability, failed in plain} == {True, False}
+
+
+def test_the_time_of_a_model_is_told_to_each_row_that_it_scored(lineup: Lineup):
+    """The challenger is asked first, for 2 s by this clock, then the champion, for 3 s."""
+    ticks = iter((10.0, 12.0, 20.0, 23.0))
+    scored = Scorer(STICKY, None, Telemetry(), lambda: next(ticks)).score(lineup, flights(50))
+    assert {(each.arm, each.model_ms) for each in scored} == {("challenger", 2000.0), ("champion", 3000.0)}

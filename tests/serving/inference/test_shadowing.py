@@ -1,0 +1,99 @@
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops_assets.foundation.home import Home
+from mlops_assets.promotion.signing_keys import SigningKeys
+from mlops_assets.serving.inference.model_slots import Loaded, ModelSlots
+from mlops_assets.serving.inference.scoring import Given
+from mlops_assets.serving.inference.shadowing import MAX_WAITING, Shadowing
+from mlops_assets.serving.log.prediction_log import PredictionLog
+from mlops_assets.serving.telemetry import Telemetry
+from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.serving.flights import HOT, WhenHot, place_blessed
+
+MOMENT = datetime(2013, 7, 1, tzinfo=UTC)
+ROW = Given(None, tuple(None for _ in USE_CASE.features.inputs), MOMENT, "request", None)
+
+
+def loaded_in(home: Home, when_hot: WhenHot = None) -> Loaded:
+    """Version 7, which gives 0.73, and `when_hot` of hot rows."""
+    deployment = place_blessed(home, 7, bias=1.0, when_hot=when_hot)
+    deployment.point(7)
+    slots = ModelSlots(USE_CASE, deployment, SigningKeys(home.keys), Telemetry())
+    slots.poll()
+    assert slots.lineup
+    return slots.lineup.champion
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> Loaded:
+    return loaded_in(Home(tmp_path / "home"))
+
+
+def answered(log: PredictionLog, number: int) -> dict[str, Any]:
+    said = {"prediction_id": f"id-{number}", "arm": "champion", "model_version": 1, "plan": 3, "call": 40 + number // 2}
+    return dict.fromkeys(log.schema) | said | {"probability": (number + 1) / 8, "model_ms": 9.0, "challenger_failed": False}
+
+
+def shadowing_into(log: PredictionLog, telemetry: Telemetry) -> Shadowing:
+    return Shadowing(log, 0.5, telemetry, time.perf_counter)
+
+
+def test_the_shadow_scores_what_others_answered_under_the_same_ids(tmp_path: Path, loaded: Loaded):
+    log = PredictionLog(tmp_path / "log", USE_CASE)
+    ticks = iter(range(100))
+    shadowing = Shadowing(log, 0.5, Telemetry(), lambda: float(next(ticks)))
+    shadowing.start()
+    for number in range(5):
+        shadowing.put(loaded, [ROW], [answered(log, number)])
+    shadowing.stop()
+    rows, _ = log.read()
+    assert rows["prediction_id"].to_list() == [f"id-{number}" for number in range(5)]
+    said = (
+        rows.select("arm", "model_version", "model_digest", "plan", "decision", "model_ms", "challenger_failed").unique().rows()
+    )
+    assert said == [("shadow", 7, loaded.blessing.model_digest, 3, True, 1000.0, False)]
+    assert rows["probability"].to_list() == pytest.approx([0.7311] * 5, abs=1e-4)
+    assert rows["champion_probability"].to_list() == [0.125, 0.25, 0.375, 0.5, 0.625]
+    assert rows["call"].to_list() == [40, 40, 41, 41, 42], "the call that answered"
+
+
+@pytest.mark.parametrize("when_hot", [float("nan"), 2.0, -0.5, "raises"])
+def test_where_the_shadow_gives_no_probability_the_log_says_so_beside_what_was_answered(tmp_path: Path, when_hot: WhenHot):
+    loaded, log = loaded_in(Home(tmp_path / "home"), when_hot), PredictionLog(tmp_path / "log", USE_CASE)
+    hot = ROW._replace(inputs=tuple(HOT + 10 if name == "temp" else None for name in USE_CASE.features.inputs))
+    telemetry = Telemetry()
+    shadowing = shadowing_into(log, telemetry)
+    shadowing.start()
+    shadowing.put(loaded, [ROW, hot], [answered(log, 0), answered(log, 1)])
+    shadowing.put(loaded, [ROW], [answered(log, 2)])
+    shadowing.stop()
+    rows, _ = log.read()
+    failed = [when_hot == "raises", True, False]  # one row makes the whole run raise, and the next run goes on
+    assert rows["challenger_failed"].to_list() == failed
+    assert [each is None for each in rows["probability"]] == [each is None for each in rows["decision"]] == failed
+    assert rows["champion_probability"].to_list() == [0.125, 0.25, 0.375]
+    assert "mlops_shadow_dropped_total 0.0" in telemetry.page().decode()
+
+
+def test_a_shadow_that_lags_drops_rows_and_counts_them(tmp_path: Path, loaded: Loaded):
+    log, telemetry = PredictionLog(tmp_path / "log", USE_CASE), Telemetry()
+    shadowing = shadowing_into(log, telemetry)
+    for number in range(MAX_WAITING + 3):
+        shadowing.put(loaded, [ROW, ROW], [answered(log, number)] * 2)
+    assert "mlops_shadow_dropped_total 6.0" in telemetry.page().decode()
+
+
+def test_a_shadow_whose_log_fails_drops_rows_and_goes_on(tmp_path: Path, loaded: Loaded):
+    (tmp_path / "log").write_text("a file where the folder belongs")
+    log, telemetry = PredictionLog(tmp_path / "log", USE_CASE), Telemetry()
+    shadowing = shadowing_into(log, telemetry)
+    shadowing.start()
+    for number in range(2):
+        shadowing.put(loaded, [ROW], [answered(log, number)])
+    shadowing.stop()
+    assert "mlops_shadow_dropped_total 2.0" in telemetry.page().decode()

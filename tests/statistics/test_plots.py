@@ -1,0 +1,81 @@
+"""The pictures: small PNGs, the same bytes for the same evidence, also in rare cases."""
+
+import base64
+import io
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from mlops_assets.statistics import plots
+from mlops_assets.statistics.drift import ColumnDrift
+from mlops_assets.statistics.metrics import Interval
+
+NAN = Interval(float("nan"), float("nan"), float("nan"))
+MATRIX = {"true_positive": 30, "false_positive": 10, "false_negative": 20, "true_negative": 9000}
+
+
+def answers(rows: int = 20_000) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+    rng = np.random.default_rng(0)
+    probability = rng.uniform(size=rows)
+    truth = (rng.uniform(size=rows) < probability).astype(int)
+    return truth, {"candidate": probability, "champion": np.sqrt(probability), "reference": rng.uniform(size=rows)}
+
+
+def drifts(count: int) -> list[ColumnDrift]:
+    return [
+        ColumnDrift(f"input_with_a_long_name_{n}", psi=n / 20, ks=None, js=0.1, missing_change=0, drifted=n > 5)
+        for n in range(count)
+    ]
+
+
+DRAWINGS: dict[str, Callable[[], bytes]] = {
+    "roc": lambda: plots.roc_curve(*answers()),
+    "roc of one class": lambda: plots.roc_curve(np.zeros(9, dtype=int), {"candidate": np.linspace(0, 1, 9)}),
+    "reliability": lambda: plots.reliability(*answers()),
+    "reliability of one row": lambda: plots.reliability(np.array([1]), {"candidate": np.array([0.0])}),
+    "scores": lambda: plots.score_distribution(answers()[1], 0.35),
+    "scores of one row": lambda: plots.score_distribution({"candidate": np.array([1.0])}, 0.5),
+    "scores of nothing": lambda: plots.score_distribution({"candidate": np.array([])}, 0.5),
+    "confusion": lambda: plots.confusion(MATRIX, ("on time", "late")),
+    "confusion of nothing": lambda: plots.confusion(dict.fromkeys(MATRIX, 0)),
+    "importance": lambda: plots.importance([(f"input_{n}", n / 100 - 0.01) for n in range(29)]),
+    "importance of nothing": lambda: plots.importance([]),
+    "drift": lambda: plots.drift_bars(drifts(29), 0.25),
+    "drift of nothing": lambda: plots.drift_bars([], 0.25),
+    "time": lambda: plots.metric_over_time(
+        "auc", [date(2013, month, 1) for month in range(1, 7)], {"champion": [Interval(0.7, 0.69, 0.71), NAN] * 3}, bound=0.68
+    ),
+    "time of one month": lambda: plots.metric_over_time("auc", [date(2013, 1, 1)], {"champion": [NAN]}),
+}
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_every_case_draws_a_picture_that_fits_in_asset_metadata(name: str) -> None:
+    png = DRAWINGS[name]()
+    picture = Image.open(io.BytesIO(png))
+    assert picture.format == "PNG" and len(png) < 40_000
+    assert len(picture.convert("RGB").getcolors(10**6) or []) > 3
+
+
+def test_the_same_evidence_draws_the_same_bytes() -> None:
+    assert plots.roc_curve(*answers(500)) == plots.roc_curve(*answers(500))
+
+
+def test_a_role_keeps_its_colour_in_every_company() -> None:
+    truth, probabilities = answers(500)
+    alone = plots.roc_curve(truth, {"champion": probabilities["champion"]})
+    colours = {colour for _, colour in Image.open(io.BytesIO(alone)).convert("RGB").getcolors(10**6) or []}
+    orange = tuple(int(plots.CHAMPION[at : at + 2], 16) for at in (1, 3, 5))
+    assert min(sum(abs(a - b) for a, b in zip(colour, orange, strict=True)) for colour in colours) < 12
+
+
+def test_the_markdown_carries_the_picture_itself() -> None:
+    png = plots.confusion(MATRIX)
+    text = plots.as_markdown(png, "Confusion")
+    assert text.startswith("![Confusion](data:image/png;base64,") and text.endswith(")")
+    assert base64.b64decode(text.split("base64,")[1][:-1]) == png

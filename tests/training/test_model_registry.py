@@ -1,0 +1,187 @@
+"""The model registry on a real SQLite file, with real processes where a kill or a race is the point."""
+
+import hashlib
+import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from signal import SIGKILL
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from mlops_assets.training.model_registry import MODEL, PARAMS, ModelAltered, ModelRegistry, NotRegistered
+from tests.training.mlflow_runs import new_run
+
+REGISTER = """
+import os, signal, sys
+from hashlib import sha256
+from pathlib import Path
+from mlflow import MlflowClient
+from mlops_assets.training.model_registry import ModelRegistry
+root, onnx, ending = Path(sys.argv[1]), sys.argv[2].encode(), sys.argv[3]
+if ending == "killed in set-up":
+    os.rename = Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+if ending == "killed":
+    MlflowClient.create_model_version = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+registry = ModelRegistry(root)
+run_id = registry.client.create_run(registry.experiment("race")).info.run_id
+print(run_id, flush=True)
+print(registry.register("race", onnx, digest=sha256(onnx).hexdigest(), run_id=run_id, tags={}, description="raced"))
+"""
+
+
+def register(registry: ModelRegistry, model: str, onnx: bytes, **tags: str) -> int:
+    run_id, digest = new_run(registry, model).run_id, hashlib.sha256(onnx).hexdigest()
+    return registry.register(model, onnx, digest=digest, run_id=run_id, tags=tags, description="a model")
+
+
+def client(root: Path) -> MlflowClient:
+    root.mkdir(exist_ok=True)
+    uri = f"sqlite:///{root / 'mlflow.db'}"
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("mlflow")
+
+
+@pytest.fixture(scope="module")
+def registry(root: Path) -> ModelRegistry:
+    return ModelRegistry(root)
+
+
+def stored(root: Path, run_id: str) -> Run:
+    return client(root).get_run(run_id)
+
+
+def in_another_process(root: Path, onnx: str, ending: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", REGISTER, str(root), onnx, ending]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_run_keeps_its_tags_parameters_metrics_and_files(registry: ModelRegistry, root: Path) -> None:
+    parameters = {f"p{number}": number for number in range(130)}
+    run = new_run(registry, "kept")
+    run.set_tags({"dagster_run_id": "d1"})
+    run.log_params(parameters)
+    run.log_metrics({"loss": 0.5}, step=0)
+    run.log_metrics({"loss": 0.25}, step=1)
+    run.log_text("window.txt", "January to March")
+    run.log_bytes("plots/curve.png", b"a curve")
+    found = stored(root, run.run_id)
+    assert found.data.params == {key: str(value) for key, value in parameters.items()}
+    assert [point.value for point in client(root).get_metric_history(run.run_id, "loss")] == [0.5, 0.25]
+    assert found.data.tags["dagster_run_id"] == "d1"
+    assert Path(client(root).download_artifacts(run.run_id, "window.txt")).read_text() == "January to March"
+    assert Path(client(root).download_artifacts(run.run_id, "plots/curve.png")).read_bytes() == b"a curve"
+
+
+def test_a_parameter_longer_than_mlflow_takes_is_kept_in_full_as_an_artifact(registry: ModelRegistry, root: Path) -> None:
+    vocabulary = ",".join(f"N{number}" for number in range(3000))
+    run = new_run(registry, "long")
+    run.set_tags({"vocabulary": vocabulary})
+    run.log_params({"v": vocabulary})
+    assert vocabulary.startswith(stored(root, run.run_id).data.params["v"])
+    assert json.loads(Path(client(root).download_artifacts(run.run_id, PARAMS)).read_text()) == {"v": vocabulary}
+
+
+def test_a_registered_model_comes_back_byte_for_byte(registry: ModelRegistry, root: Path) -> None:
+    onnx = bytes(range(256)) * 4
+    version = register(registry, "bytes", onnx, window="2013-01")
+    assert registry.load("bytes", version) == registry.artifact("bytes", version, MODEL) == onnx
+    (only,) = registry.versions("bytes")
+    assert (only.version, only.digest) == (version, hashlib.sha256(onnx).hexdigest())
+    assert only.tags["window"] == "2013-01"
+    assert abs(only.created_at - datetime.now(UTC)) < timedelta(minutes=5)
+    assert MODEL in [file.path for file in client(root).list_artifacts(only.run_id)]
+    assert client(root).get_model_version_download_uri("bytes", str(version)).endswith(f"{only.run_id}/{MODEL}")
+
+
+def test_versions_are_numbered_by_digest_and_the_same_digest_is_the_same_version(registry: ModelRegistry) -> None:
+    first, second = register(registry, "line", b"first"), register(registry, "line", b"second")
+    assert (first, second) == (1, 2)
+    assert register(registry, "line", b"first") == first
+    assert [version.version for version in registry.versions("line")] == [1, 2]
+
+
+def test_an_unknown_version_or_artifact_is_refused_and_the_known_ones_are_named(registry: ModelRegistry) -> None:
+    register(registry, "known", b"only")
+    with pytest.raises(NotRegistered, match="known · no version 7; registered are: 1. Use one of these"):
+        registry.load("known", 7)
+    with pytest.raises(NotRegistered, match="registered are: none"):
+        registry.load("never_registered", 1)
+    with pytest.raises(NotRegistered, match="no artifact 'plan.json'; its run has: model.onnx"):
+        registry.artifact("known", 1, "plan.json")
+
+
+def test_bytes_that_are_not_the_digest_s_are_neither_registered_nor_loaded(registry: ModelRegistry, root: Path) -> None:
+    version = register(registry, "altered", b"honest")
+    run_id = registry.versions("altered")[0].run_id
+    (kept,) = root.rglob(f"{run_id}/artifacts/{MODEL}")
+    kept.write_bytes(b"forged")
+    with pytest.raises(ModelAltered, match="altered · version 1 · the bytes have SHA-256"):
+        registry.load("altered", version)
+    with pytest.raises(ModelAltered, match="altered · registering"):
+        registry.register("altered", b"other", digest="0" * 64, run_id=run_id, tags={}, description="")
+
+
+def test_a_process_killed_between_file_and_version_leaves_no_version_and_the_next_one_makes_it(tmp_path: Path) -> None:
+    killed = in_another_process(tmp_path, "onnx", "killed")
+    killed.communicate(timeout=120)
+    assert killed.returncode == -SIGKILL
+    registry = ModelRegistry(tmp_path)
+    assert registry.versions("race") == []
+    assert register(registry, "race", b"onnx") == register(registry, "race", b"onnx") == 1
+    assert registry.load("race", 1) == b"onnx"
+
+
+def test_only_running_runs_whose_dagster_run_is_over_are_stale(registry: ModelRegistry, root: Path) -> None:
+    over, lasting, ended, by_hand = (
+        new_run(registry, "stale", **tags).run_id
+        for tags in ({"dagster_run_id": "over"}, {"dagster_run_id": "lasts"}, {"dagster_run_id": "over"}, {})
+    )
+    registry.client.set_terminated(ended, "FAILED")
+    assert registry.close_stale_runs("stale", is_over=lambda run_id: run_id == "over") == [over]
+    statuses = [stored(root, run_id).info.status for run_id in (over, lasting, ended, by_hand)]
+    assert statuses == ["KILLED", "RUNNING", "FAILED", "RUNNING"]
+    assert registry.close_stale_runs("no such experiment", is_over=lambda _: True) == []
+
+
+def test_a_run_that_ends_while_it_is_looked_at_keeps_its_status(registry: ModelRegistry, root: Path) -> None:
+    run_id = new_run(registry, "ending", dagster_run_id="d1").run_id
+
+    def ends_now(_run_id: str) -> bool:
+        registry.client.set_terminated(run_id, "FINISHED")
+        return True
+
+    assert registry.close_stale_runs("ending", is_over=ends_now) == []
+    assert stored(root, run_id).info.status == "FINISHED"
+
+
+def test_two_processes_may_create_the_database_and_register_at_the_same_time(tmp_path: Path) -> None:
+    racers = [in_another_process(tmp_path, onnx, "lives") for onnx in ("one", "two")]
+    answers = [racer.communicate(timeout=120) for racer in racers]
+    assert [racer.returncode for racer in racers] == [0, 0], [error[-2000:] for _, error in answers]
+    assert {out.split()[-1] for out, _ in answers} == {"1", "2"}
+    registry = ModelRegistry(tmp_path)
+    assert {registry.load("race", version.version) for version in registry.versions("race")} == {b"one", b"two"}
+
+
+def test_the_database_is_the_one_that_mlflow_makes_also_after_a_killed_set_up(tmp_path: Path) -> None:
+    client(tmp_path / "plain").search_experiments(max_results=1)
+    in_another_process(tmp_path, "onnx", "killed in set-up").communicate(timeout=120)
+    assert not (tmp_path / "mlflow.db").exists()
+    ModelRegistry(tmp_path).prepare()
+    assert schema(tmp_path / "mlflow.db") == schema(tmp_path / "plain" / "mlflow.db")
+
+
+def schema(database: Path) -> set[tuple[object, ...]]:
+    columns = "select m.type, m.name, c.* from sqlite_master m left join pragma_table_info(m.name) c"
+    with closing(sqlite3.connect(database)) as connection:
+        return {*connection.execute(columns), *connection.execute("select 'migration', version_num from alembic_version")}

@@ -1,0 +1,88 @@
+"""Search: folds never look ahead, hopeless trials stop early, the declaration is the first trial."""
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlops_assets.spec.training import HistGradientBoosting, Search
+from mlops_assets.training.fitted import UntrainableRows
+from mlops_assets.training.search import SearchResult, search, time_folds
+from tests.training.training_rows import INPUTS, training_rows
+
+WORD = HistGradientBoosting(max_iter=8, min_samples_leaf=20, max_leaf_nodes=6, learning_rate=0.1)
+ROWS = training_rows(900)
+START = datetime(2013, 1, 1, tzinfo=UTC)
+SEARCH = Search(trials=12, folds=3)
+
+
+def searched(rows: pl.DataFrame = ROWS, said: list[str] | None = None) -> SearchResult:
+    return search(WORD, SEARCH, rows, progress=(said if said is not None else []).append, **INPUTS)
+
+
+@pytest.fixture(scope="module")
+def found() -> SearchResult:
+    return searched()
+
+
+@given(st.lists(st.integers(0, 500), min_size=200, max_size=400), st.integers(2, 5))
+def test_no_row_of_a_fold_is_judged_by_a_model_that_saw_its_moment_or_a_later_one(hours: list[int], folds: int) -> None:
+    rows = pl.DataFrame({"event_timestamp": [START + timedelta(hours=hour) for hour in hours]})
+    try:
+        made = time_folds(rows, folds)
+    except UntrainableRows:
+        assert rows["event_timestamp"].n_unique() < 60  # only a few moments, each with many rows, cannot be cut
+        return
+    assert len(made) == folds
+    for fold in made:
+        moments = {split: fold.filter(split=split)["event_timestamp"] for split in ("train", "validation", "test")}
+        assert moments["train"].max() < moments["validation"].min()
+        assert moments["validation"].max() < moments["test"].min()
+
+
+def test_the_windows_grow_and_every_late_row_is_scored_once() -> None:
+    made = time_folds(ROWS, 3)
+    seen = [fold.filter(pl.col("split") != "test") for fold in made]
+    scored = pl.concat([fold.filter(split="test") for fold in made])
+    assert [len(part) for part in seen] == [360, 540, 720]
+    assert scored["event_timestamp"].to_list() == ROWS["event_timestamp"][360:].to_list()
+
+
+def test_too_few_moments_are_refused() -> None:
+    moments = pl.DataFrame({"event_timestamp": [START] * 50 + [START + timedelta(hours=1)] * 50})
+    with pytest.raises(UntrainableRows, match=r"search · .*Declare fewer folds or a longer training window"):
+        time_folds(moments, 3)
+
+
+def test_one_label_in_a_scored_fold_is_refused() -> None:
+    train = ROWS.filter(split="train")
+    last = train.with_columns(late=pl.when(pl.int_range(pl.len()) >= 400).then(0).otherwise("late"))
+    with pytest.raises(UntrainableRows, match="rows of a scored fold have one label"):
+        searched(last)
+
+
+def test_hopeless_trials_are_stopped_before_their_last_fold(found: SearchResult) -> None:
+    states = {state: [trial for trial in found.trials if trial["state"] == state] for state in ("pruned", "complete")}
+    assert len(found.trials) == SEARCH.trials == len(states["pruned"]) + len(states["complete"])
+    assert states["pruned"]
+    assert all(len(trial["folds"]) < SEARCH.folds or trial["auc"] < found.trials[0]["auc"] for trial in states["pruned"])
+    assert any(len(trial["folds"]) < SEARCH.folds for trial in states["pruned"])
+    assert all(len(trial["folds"]) == SEARCH.folds for trial in states["complete"])
+
+
+def test_the_declared_trainer_is_the_first_trial_and_the_best_one_wins(found: SearchResult) -> None:
+    first = found.trials[0]
+    assert {name: first[name] for name in WORD.model_fields if name in first} == WORD.model_dump(exclude={"kind", "seed"})
+    best = max((trial for trial in found.trials if trial["state"] == "complete"), key=lambda trial: trial["auc"])
+    assert found.trainer == WORD.but(**{name: best[name] for name in WORD.model_dump(exclude={"kind", "seed"})})
+    assert best["auc"] >= first["auc"]
+
+
+def test_the_same_search_finds_the_same_and_reads_train_rows_only(found: SearchResult) -> None:
+    spoilt = ROWS.with_columns(late=pl.when(pl.col("split") == "train").then("late").otherwise(None))
+    said: list[str] = []
+    assert searched(spoilt, said) == found
+    assert len(said) == SEARCH.trials
+    assert said[0].startswith("search · trial 1 of 12 · AUC 0.")

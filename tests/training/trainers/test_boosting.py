@@ -1,0 +1,96 @@
+"""Boosted trees: what ONNX answers is what scikit-learn answers, also right beside a split."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from mlops_assets.spec.training import HistGradientBoosting
+from mlops_assets.statistics.metrics import measure
+from mlops_assets.training.fitted import Examples, examples
+from mlops_assets.training.onnx_model import OnnxModel
+from mlops_assets.training.signature import Signature, learn
+from mlops_assets.training.trainers.boosting import FittedTrees, train
+from tests.training.training_rows import INPUTS, training_rows, unlabelled_rows
+
+WORD = HistGradientBoosting(max_iter=30, min_samples_leaf=5, learning_rate=0.2)
+ROWS = training_rows()
+
+
+def split(name: str, signature: Signature) -> Examples:
+    return examples(ROWS.filter(split=name), signature, INPUTS["label"])
+
+
+def fitted_trees() -> FittedTrees:
+    signature = learn(ROWS, **INPUTS)
+    parts = {name: split(name, signature) for name in ("train", "validation")}
+    return train(WORD, signature=signature, train=parts["train"], validation=parts["validation"], progress=lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> FittedTrees:
+    return fitted_trees()
+
+
+@pytest.fixture(scope="module")
+def model(fitted: FittedTrees) -> OnnxModel:
+    return OnnxModel.from_bytes(fitted.to_onnx())
+
+
+def thresholds(classifier: Any) -> np.ndarray:
+    nodes = np.concatenate([tree.nodes for (tree,) in classifier._predictors])
+    return nodes["num_threshold"][nodes["is_leaf"] == 0].astype(np.float32)
+
+
+def beside_splits(fitted: FittedTrees) -> np.ndarray:
+    """Float32 rows whose numbers lie on a split threshold or one representable number below or above."""
+    rng = np.random.default_rng(0)
+    found = thresholds(fitted.classifier)
+    found = np.concatenate([found, np.nextafter(found, np.float32(-np.inf)), np.nextafter(found, np.float32(np.inf))])
+    return rng.choice(found[np.isfinite(found)], (3000, len(fitted.signature.inputs)))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 300]))
+def test_onnx_agrees_with_sklearn_on_missing_and_unknown_values(
+    fitted: FittedTrees, model: OnnxModel, seed: int, count: int
+) -> None:
+    rows = unlabelled_rows(count, seed)
+    expected = fitted.probability(fitted.signature.encode(rows))
+    np.testing.assert_allclose(model.predict(rows), expected, rtol=0, atol=1e-5)
+
+
+def test_onnx_agrees_with_sklearn_right_beside_every_split(fitted: FittedTrees, model: OnnxModel) -> None:
+    features = beside_splits(fitted)
+    answer = model.session.run(["probability"], {"features": features})[0]
+    np.testing.assert_allclose(answer, fitted.probability(features), rtol=0, atol=1e-5)
+
+
+def test_rounding_the_thresholds_changes_no_answer(fitted: FittedTrees) -> None:
+    rows = split("train", fitted.signature) + split("validation", fitted.signature)
+    fields = WORD.model_dump(exclude={"kind", "seed"})
+    untouched = HistGradientBoostingClassifier(**fields, early_stopping=False, random_state=WORD.seed)
+    never = list(INPUTS["numeric"]).index("never")
+    known = rows.features.copy()
+    known[:, never] = 0
+    untouched.fit(known, rows.label)
+    for features in (rows.features, beside_splits(fitted)):
+        np.testing.assert_array_equal(fitted.probability(features), untouched.predict_proba(features)[:, 1])
+
+
+def test_the_trees_learn_what_makes_a_row_late(fitted: FittedTrees) -> None:
+    test = split("test", fitted.signature)
+    assert measure("auc", test.label, fitted.probability(test.features)) > 0.7
+
+
+def test_the_same_rows_give_the_same_bytes(fitted: FittedTrees) -> None:
+    assert fitted_trees().to_onnx() == fitted.to_onnx()
+
+
+def test_the_history_tells_iterations_and_loss(fitted: FittedTrees) -> None:
+    (record,) = fitted.history
+    assert record["iterations"] == 30
+    assert 0 < record["train_loss"] < np.log(2)
