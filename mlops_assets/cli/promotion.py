@@ -11,10 +11,10 @@ from mlops_assets.cli.arguments import Name, account, declared, environment, tol
 from mlops_assets.cli.ledger import records_table
 from mlops_assets.foundation.terminal import moment, one_line, show
 from mlops_assets.promotion.deployment import IllegalRoute, Plan, Split, UnknownVersion, UnreadablePlan
-from mlops_assets.promotion.ledger import IllegalAddress, LedgerDown, Outrun, RecordsGone
+from mlops_assets.promotion.ledger import ConcurrentWrite, IllegalAddress, LedgerDown, LedgerTruncated
 from mlops_assets.promotion.ledger_chain import UnreadableRecord
-from mlops_assets.promotion.promotion_state import Standing, standing_of
-from mlops_assets.promotion.promotions import NotApproved, NotBlessed, NothingBefore, Promotions
+from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
+from mlops_assets.promotion.promotions import NoPreviousChampion, NotApproved, NotBlessed, Promotions
 from mlops_assets.promotion.signing_keys import UnreadableKey
 from mlops_assets.spec.use_case import UseCase
 
@@ -37,7 +37,7 @@ def status(use_case: Name = "flight_delay") -> None:
     with _told():
         asked, promotions = environment(), open_promotions(use_case)
         records = promotions.ledger.records(use_case)
-        standing = standing_of(use_case, records)
+        standing = promotion_state_of(use_case, records)
     for url in (asked.service_url, *asked.other_service_urls):
         with LiveService(url, asked.api_key) as service:
             typer.echo(_live(url, service.plan(), standing.plan))
@@ -102,7 +102,7 @@ def mirror(use_case: Name) -> None:
 
     with _told(RegistryError):
         promotions, registry = open_promotions(use_case), ModelRegistry(environment().home.mlflow)
-        standing = promotions.standing()
+        standing = promotions.state()
         for line in mirrors.differences(registry, standing) or ["MLflow shows the ledger."]:
             typer.echo(line)
         typer.echo(_servers_see(promotions, standing) or "Servers see the ledger's plan.")
@@ -125,13 +125,13 @@ def _show_people(promotions: Promotions) -> None:
     from mlops_assets.training.model_registry import ModelRegistry, RegistryError
 
     try:
-        mirror(ModelRegistry(environment().home.mlflow), promotions.standing())
+        mirror(ModelRegistry(environment().home.mlflow), promotions.state())
     except (RegistryError, OSError, LedgerDown) as error:
         name = promotions.use_case.name
         typer.echo(f"It is in force; MLflow does not show it yet: {error}. `mlops ledger mirror {name}` tries again.", err=True)
 
 
-def _show_servers(promotions: Promotions, standing: Standing) -> None:
+def _show_servers(promotions: Promotions, standing: PromotionState) -> None:
     """A plan that is newer than the ledger stays: it can be the only trace of records that were cut off."""
     if standing.plan:
         promotions.show(standing)
@@ -141,7 +141,7 @@ def _show_servers(promotions: Promotions, standing: Standing) -> None:
         raise typer.Exit(1)
 
 
-def _servers_see(promotions: Promotions, standing: Standing) -> str | None:
+def _servers_see(promotions: Promotions, standing: PromotionState) -> str | None:
     """How the plan that servers read differs from the ledger's; None where it is the same."""
     try:
         published = promotions.deployment.plan()
@@ -158,8 +158,8 @@ def _named(plan: Plan | None) -> str:
 def _told(*more: type[Exception]) -> AbstractContextManager[None]:
     from mlops_assets.promotion.blessing import UnblessedModel
 
-    known = (NothingBefore, NotApproved, NotBlessed, UnblessedModel, UnknownVersion, IllegalRoute)
-    unknown = (Outrun, RecordsGone, LedgerDown, UnreadableRecord, IllegalAddress, UnreadableKey)
+    known = (NoPreviousChampion, NotApproved, NotBlessed, UnblessedModel, UnknownVersion, IllegalRoute)
+    unknown = (ConcurrentWrite, LedgerTruncated, LedgerDown, UnreadableRecord, IllegalAddress, UnreadableKey)
     return told_plainly(*known, *unknown, *more)
 
 
@@ -172,7 +172,7 @@ def _live(url: str, live: dict[str, object] | None, plan: Plan | None) -> str:
     return f"{said}; {live['last_load_error']}" if live["last_load_error"] else said
 
 
-def _serving(use_case: UseCase, standing: Standing) -> Iterator[str]:
+def _serving(use_case: UseCase, standing: PromotionState) -> Iterator[str]:
     plan, waiting = standing.plan, standing.waiting
     if plan:
         yield f"serving: version {plan.champion}{f' ({plan.rollout})' if plan.rollout else ''} since {moment(plan.at)}"
@@ -189,7 +189,7 @@ def _serving(use_case: UseCase, standing: Standing) -> Iterator[str]:
         yield f"waiting: version {waiting} {said}"
 
 
-def _way_back(use_case: str, standing: Standing) -> Iterator[str]:
+def _way_back(use_case: str, standing: PromotionState) -> Iterator[str]:
     if standing.trial is not None:
         yield f"to roll back: `mlops rollback {use_case}` ends the rollout of version {standing.trial}"
     elif standing.previous is not None:

@@ -12,7 +12,7 @@ import redis
 
 from mlops_assets.erasure.subject_matcher import SubjectMatcher
 from mlops_assets.features.feast.feast_internals import entity_key_prefix, entity_values
-from mlops_assets.features.online.key_value_stores import glob_literal, leave_no_trace, told_when_down
+from mlops_assets.features.online.key_value_stores import glob_literal, leave_no_trace, unavailable_when_down
 from mlops_assets.features.online.online_mirror import entity_parts
 from mlops_assets.foundation.names import FEAST_PROJECT
 
@@ -77,7 +77,7 @@ class FeastRows(_Online):
 
     def count(self) -> int:
         if url := self.store.redis_url:
-            with told_when_down(url), redis.Redis.from_url(url) as client:
+            with unavailable_when_down(url), redis.Redis.from_url(url) as client:
                 return len(self._in_redis(client))
         with closing(self._sqlite()) as connection:
             return sum(len(keys) for keys in self._in_sqlite(connection).values())
@@ -88,7 +88,7 @@ class FeastRows(_Online):
         """
         with self._alone():
             if url := self.store.redis_url:
-                with told_when_down(url), redis.Redis.from_url(url) as client:
+                with unavailable_when_down(url), redis.Redis.from_url(url) as client:
                     for key in self._in_redis(client):
                         client.delete(key)
                 return

@@ -20,7 +20,7 @@ from mlops_assets.resources import LedgerResource, RegistryResource, RolloutStor
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
-    from mlops_assets.promotion.promotion_state import Standing
+    from mlops_assets.promotion.promotion_state import PromotionState
     from mlops_assets.rollout.rollouts import Rollouts, Step
 
 # The daemon evaluates every five seconds; while a challenger serves, a tick lasts until the next one.
@@ -54,7 +54,7 @@ def _rollout(use_case: UseCase) -> dg.AssetsDefinition:
         onnx = registry.open().load(names.registered_model(use_case.name), candidate.version)
         by, why = f"run {context.run.run_id[:8]}", context.run.tags.get("mlops/reason", "materialized by hand")
         rollouts.promotions.bless(candidate.version, onnx, blessing, by=by, at=now)
-        return dg.MaterializeResult(metadata=_said(rollouts, rollouts.carry_on(by=by, at=now, why=why)))
+        return dg.MaterializeResult(metadata=_said(rollouts, rollouts.advance(by=by, at=now, why=why)))
 
     return rollout
 
@@ -69,7 +69,7 @@ def open_rollouts(use_case: UseCase, stores: RolloutStoresResource) -> "Rollouts
 
 
 def _said(rollouts: "Rollouts", step: "Step") -> dict[str, Any]:
-    said = _in_force(rollouts.promotions.standing())
+    said = _in_force(rollouts.promotions.state())
     if step.said != said.get("reason"):
         said["said"] = step.said
     if step.decision:
@@ -78,7 +78,7 @@ def _said(rollouts: "Rollouts", step: "Step") -> dict[str, Any]:
     return said
 
 
-def _in_force(standing: "Standing") -> dict[str, Any]:
+def _in_force(standing: "PromotionState") -> dict[str, Any]:
     plan = standing.plan
     if plan is None:
         return {}
@@ -94,7 +94,7 @@ def _watch(use_case: UseCase) -> dg.SensorDefinition:
         description="Advances a rollout or rolls it back as soon as its evidence decides; starts what was approved.",
     )
     def rollout(context: dg.SensorEvaluationContext, rollout_stores: RolloutStoresResource) -> dg.SensorResult | dg.SkipReason:
-        from mlops_assets.promotion.ledger import Outrun
+        from mlops_assets.promotion.ledger import ConcurrentWrite
 
         rollouts = open_rollouts(use_case, rollout_stores)
         try:
@@ -104,7 +104,7 @@ def _watch(use_case: UseCase) -> dg.SensorDefinition:
                     break
                 time.sleep(LOOK_EVERY_S)
                 step = _look(rollouts)
-        except Outrun as error:
+        except ConcurrentWrite as error:
             return dg.SkipReason(str(error))
         if step.plan is None:
             return dg.SkipReason(step.said)
@@ -115,7 +115,7 @@ def _watch(use_case: UseCase) -> dg.SensorDefinition:
 
 
 def _look(rollouts: "Rollouts") -> "Step":
-    return rollouts.carry_on(by="the rollout sensor", at=datetime.now(UTC), why="it may begin now")
+    return rollouts.advance(by="the rollout sensor", at=datetime.now(UTC), why="it may begin now")
 
 
 def _mirrored(use_case: UseCase) -> dg.AssetChecksDefinition:
@@ -127,12 +127,12 @@ def _mirrored(use_case: UseCase) -> dg.AssetChecksDefinition:
     )
     def mirrored(ledger: LedgerResource, registry: RegistryResource) -> dg.AssetCheckResult:
         from mlops_assets.promotion.mlflow_aliases import differences
-        from mlops_assets.promotion.promotion_state import standing_of
+        from mlops_assets.promotion.promotion_state import promotion_state_of
 
         records = ledger.open().records(use_case.name)
         if records and datetime.now(UTC) - datetime.fromisoformat(records[-1].at) < UNMIRRORED_FOR:
             return dg.AssetCheckResult(passed=True, description=f"Record {records[-1].number} is being mirrored.")
-        found = differences(registry.open(), standing_of(use_case.name, records))
+        found = differences(registry.open(), promotion_state_of(use_case.name, records))
         message = f"{'; '.join(found)}. Run `mlops ledger mirror {use_case.name}`." if found else "They are the same."
         return dg.AssetCheckResult(passed=not found, severity=dg.AssetCheckSeverity.WARN, description=message)
 
@@ -170,7 +170,7 @@ def _roll_back(use_case: UseCase) -> dg.JobDefinition:
     def go_back(context: dg.OpExecutionContext, config: RollbackConfig, rollout_stores: RolloutStoresResource) -> None:
         promotions = open_rollouts(use_case, rollout_stores).promotions
         promotions.roll_back(reason=config.reason, by=config.by, at=datetime.now(UTC))
-        context.log_event(dg.AssetMaterialization(key, metadata=_in_force(promotions.standing())))
+        context.log_event(dg.AssetMaterialization(key, metadata=_in_force(promotions.state())))
 
     @dg.job(name=names.job(use_case.name, "rollback"), description="Takes back what is on trial, or else the champion.")
     def rollback() -> None:

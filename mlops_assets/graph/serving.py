@@ -48,11 +48,11 @@ def _service(use_case: UseCase) -> dg.AssetsDefinition:
         live_services: LiveServicesResource, deployment: DeploymentResource, registry: RegistryResource, ledger: LedgerResource
     ) -> dg.MaterializeResult:
         from mlops_assets.promotion.mlflow_aliases import mirror
-        from mlops_assets.promotion.promotion_state import standing_of
+        from mlops_assets.promotion.promotion_state import promotion_state_of
 
         plan = deployment.open(use_case.name).plan()
         passed, said, served = _taken(live_services.open(), plan.number if plan else 0)
-        mirror(registry.open(), standing_of(use_case.name, ledger.open().records(use_case.name)))
+        mirror(registry.open(), promotion_state_of(use_case.name, ledger.open().records(use_case.name)))
         warn = dg.AssetCheckSeverity.WARN
         check = dg.AssetCheckResult(passed=passed, asset_key=key, check_name=SERVING_THE_PLAN, severity=warn, description=said)
         metadata = {"plan": plan.number if plan else 0, "servers": rows_as_table(served)}

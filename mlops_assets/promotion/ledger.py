@@ -33,11 +33,11 @@ class IllegalAddress(ValueError):
     """An address at which no ledger can lie."""
 
 
-class Outrun(RuntimeError):
+class ConcurrentWrite(RuntimeError):
     """Others wrote records after the one up to which the writer had read."""
 
 
-class RecordsGone(LookupError):
+class LedgerTruncated(LookupError):
     """The writer has read a record that the ledger no longer holds."""
 
 
@@ -96,7 +96,7 @@ class Ledger:
         """Writes the next record, whole or not at all. `after` is the number of the newest record that the writer has read
         (0: none); None writes behind whatever is there.
 
-        Raises Outrun, RecordsGone (both only with `after`), ValueError for what cannot be kept.
+        Raises ConcurrentWrite, LedgerTruncated (both only with `after`), ValueError for what cannot be kept.
         """
         said = _sayable(use_case, kind, body, by=by, at=at)
         with self._connected() as connection:
@@ -245,9 +245,11 @@ def _sayable(use_case: str, kind: Kind, body: Mapping[str, Any], *, by: str, at:
     return {"use_case": use_case, "kind": kind, "at": at.astimezone(UTC).isoformat(), "by": by, "body": plain}
 
 
-def _overtaken(use_case: str, after: int, newest: int, meanwhile: Iterable[Row]) -> Outrun | RecordsGone:
+def _overtaken(use_case: str, after: int, newest: int, meanwhile: Iterable[Row]) -> ConcurrentWrite | LedgerTruncated:
     if newest < after:
         said = f"record {after} was read, and the newest is {newest or 'none'}: records are gone, or this is another ledger"
-        return RecordsGone(f"{use_case} · ledger · {said}. Run `mlops ledger verify {use_case}`.")
+        return LedgerTruncated(f"{use_case} · ledger · {said}. Run `mlops ledger verify {use_case}`.")
     told = ", ".join(f"record {row.number} ({row.kind} by {row.by} at {row.at})" for row in meanwhile)
-    return Outrun(f"{use_case} · ledger · after record {after} there came {told}. Look at what was done and decide again.")
+    return ConcurrentWrite(
+        f"{use_case} · ledger · after record {after} there came {told}. Look at what was done and decide again."
+    )

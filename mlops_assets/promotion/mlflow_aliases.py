@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from mlops_assets.foundation import names
-from mlops_assets.promotion.promotion_state import Standing
+from mlops_assets.promotion.promotion_state import PromotionState
 from mlops_assets.training.model_registry import ModelRegistry
 
 STAGE = "stage"
@@ -23,7 +23,7 @@ class Mirror:
     stages: Mapping[int, str | None]
 
 
-def expected(standing: Standing, versions: Sequence[int]) -> Mirror:
+def expected(standing: PromotionState, versions: Sequence[int]) -> Mirror:
     """What MLflow should hold for the registered `versions`."""
     named = {names.CHAMPION: standing.plan.champion if standing.plan else None, names.CHALLENGER: standing.trial}
     aliases = {alias: version for alias, version in named.items() if version is not None}
@@ -39,7 +39,7 @@ def current(registry: ModelRegistry, use_case: str) -> Mirror:
     return Mirror({alias: version for alias, version in aliases.items() if alias in OURS}, stages)
 
 
-def differences(registry: ModelRegistry, standing: Standing) -> list[str]:
+def differences(registry: ModelRegistry, standing: PromotionState) -> list[str]:
     """Where MLflow differs from the ledger, one sentence each. A version without a stage is in Development."""
     now = current(registry, standing.use_case)
     ledger = expected(standing, [*now.stages])
@@ -54,7 +54,7 @@ def differences(registry: ModelRegistry, standing: Standing) -> list[str]:
     ]
 
 
-def mirror(registry: ModelRegistry, standing: Standing) -> None:
+def mirror(registry: ModelRegistry, standing: PromotionState) -> None:
     """Writes aliases and stages as the ledger has them; writes nothing where they are the same."""
     client, name, now = registry.client, names.registered_model(standing.use_case), current(registry, standing.use_case)
     ledger = expected(standing, [*now.stages])
@@ -68,7 +68,7 @@ def mirror(registry: ModelRegistry, standing: Standing) -> None:
             client.set_model_version_tag(name, str(version), STAGE, stage)
 
 
-def _stage(standing: Standing, version: int) -> str:
+def _stage(standing: PromotionState, version: int) -> str:
     """Production serves, Staging is the challenger or waits, Archived was champion or was rejected."""
     if standing.plan and version == standing.plan.champion:
         return "Production"

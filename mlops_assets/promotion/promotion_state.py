@@ -13,7 +13,7 @@ from mlops_assets.promotion.ledger_chain import Record
 
 
 @dataclass(frozen=True)
-class Standing:
+class PromotionState:
     """`plan` is in force (None before the first champion). By version: its newest `blessings`, `approvals` of exactly what
     they bless, `refusals` since, `failures` (taken back after it was tried). `stood` are the champions one can go back to,
     the present one last. `shares` are the challenger's, by plan number, since the rollout began; empty without one.
@@ -55,15 +55,15 @@ class Standing:
         return None if version is None or known else version
 
 
-def standing_of(use_case: str, records: Sequence[Record]) -> Standing:
+def promotion_state_of(use_case: str, records: Sequence[Record]) -> PromotionState:
     """`records` are all of the use case, oldest first."""
-    standing = Standing(use_case)
+    standing = PromotionState(use_case)
     for record in records:
         standing = replace(_after(standing, record), head=record.number, digest=record.digest)
     return standing
 
 
-def _after(standing: Standing, record: Record) -> Standing:
+def _after(standing: PromotionState, record: Record) -> PromotionState:
     version = record.body.get("version")
     match record.kind:
         case "blessing":
@@ -87,14 +87,14 @@ def _after(standing: Standing, record: Record) -> Standing:
     return standing
 
 
-def _blessed(standing: Standing, version: Any, record: Record) -> Standing:
+def _blessed(standing: PromotionState, version: Any, record: Record) -> PromotionState:
     """A new judgement: what was approved or refused on the one before no longer counts, but what failed in traffic does."""
     approvals = {each: approval for each, approval in standing.approvals.items() if each != version}
     refusals = {each: refusal for each, refusal in standing.refusals.items() if each != version}
     return replace(standing, blessings={**standing.blessings, version: record}, approvals=approvals, refusals=refusals)
 
 
-def _rolled_back(standing: Standing, record: Record) -> Standing:
+def _rolled_back(standing: PromotionState, record: Record) -> PromotionState:
     """A challenger is taken back, or the champion; either way it is not tried again by itself."""
     plan = plan_of(record)
     stood = standing.stood[: standing.stood.index(plan.champion) + 1] if plan.champion in standing.stood else (plan.champion,)

@@ -14,7 +14,7 @@ from mlops_assets.promotion.blessing import Blessing, UnblessedModel, verify
 from mlops_assets.promotion.deployment import Deployment, IllegalRoute, Plan, Split
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.ledger_chain import Kind
-from mlops_assets.promotion.promotion_state import Standing, plan_of, standing_of
+from mlops_assets.promotion.promotion_state import PromotionState, plan_of, promotion_state_of
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.training.signature import digest
@@ -24,7 +24,7 @@ class NotApproved(PermissionError):
     """A use case of high risk whose version nobody has approved, or no longer on this evidence."""
 
 
-class NothingBefore(LookupError):
+class NoPreviousChampion(LookupError):
     """There is no earlier champion, and nothing on trial, to go back from."""
 
 
@@ -35,7 +35,7 @@ class NotBlessed(LookupError):
 @dataclass(frozen=True)
 class Promotions:
     """One use case. Every method that changes something reads the ledger first, unless it is told by `decided_on` what was
-    read, and raises Outrun when another writer was faster: nothing has changed then, and who it was is said. Raises
+    read, and raises ConcurrentWrite when another writer was faster: nothing has changed then, and who it was is said. Raises
     LedgerDown.
     """
 
@@ -44,8 +44,8 @@ class Promotions:
     deployment: Deployment
     keys: SigningKeys
 
-    def standing(self) -> Standing:
-        return standing_of(self.use_case.name, self.ledger.records(self.use_case.name))
+    def state(self) -> PromotionState:
+        return promotion_state_of(self.use_case.name, self.ledger.records(self.use_case.name))
 
     def bless(self, version: int, onnx: bytes, blessing: str, *, by: str, at: datetime) -> None:
         """Lays `version` beside the server and records that it may be tried; the same again changes nothing, and neither
@@ -53,7 +53,7 @@ class Promotions:
 
         Raises UnblessedModel, after recording the refusal; AlreadyPlaced.
         """
-        standing, signed = self.standing(), self._verified(version, onnx, blessing, by=by, at=at)
+        standing, signed = self.state(), self._verified(version, onnx, blessing, by=by, at=at)
         # The same model, judged again, is the same version, and keeps the blessing that it was placed with.
         if version not in self.deployment.versions() or self.deployment.load(version)[0] != onnx:
             self.deployment.place(version, onnx, blessing)
@@ -63,7 +63,7 @@ class Promotions:
 
     def refuse(self, version: int, *, reason: str, by: str, at: datetime, evidence: Mapping[str, Any] | None = None) -> None:
         """Records that a version may not be tried, and why; saying so again changes nothing."""
-        standing = self.standing()
+        standing = self.state()
         known = standing.refusals.get(version)
         if known is None or known.body["reason"] != reason:
             said = {"version": version, "reason": reason, "evidence": dict(evidence or {})}
@@ -71,7 +71,7 @@ class Promotions:
 
     def approve(self, version: int, *, why: str, by: str, at: datetime) -> None:
         """Records that the person `by` lets exactly this version, on exactly this evidence, answer. Raises NotBlessed."""
-        standing = self.standing()
+        standing = self.state()
         blessing = self._blessing(standing, version)
         said = {key: blessing.body[key] for key in ("version", "model_digest", "evaluation_digest")} | {"why": why}
         self.ledger.append(self.use_case.name, "approval", said, by=by, at=at, after=standing.head)
@@ -84,12 +84,12 @@ class Promotions:
         by: str,
         at: datetime,
         evidence: Mapping[str, Any] | None = None,
-        decided_on: Standing | None = None,
+        decided_on: PromotionState | None = None,
     ) -> Plan:
         """`version` alone answers from now on; for the champion nothing changes. Raises UnblessedModel, NotApproved,
         NotBlessed, UnknownVersion.
         """
-        standing = decided_on or self.standing()
+        standing = decided_on or self.state()
         if standing.plan and standing.plan.champion == version and standing.trial is None:
             return self.show(standing)
         self._demand(standing, version)
@@ -108,14 +108,16 @@ class Promotions:
         by: str,
         at: datetime,
         evidence: Mapping[str, Any] | None = None,
-        decided_on: Standing | None = None,
+        decided_on: PromotionState | None = None,
     ) -> Plan:
         """Sets what runs beside the champion, who stays: a rollout's begin or its next step; with nothing named, what is on
         trial is taken back. Raises as `promote`, and IllegalRoute.
         """
-        standing = decided_on or self.standing()
+        standing = decided_on or self.state()
         if standing.plan is None:
-            raise NothingBefore(f"{self.use_case.name} · nobody answers yet, so nothing can run beside. Promote a model first.")
+            raise NoPreviousChampion(
+                f"{self.use_case.name} · nobody answers yet, so nothing can run beside. Promote a model first."
+            )
         now, on_trial = standing.plan, challenger or shadow
         plan = _said(now.champion, now.previous, challenger=challenger, share=float(share), split=split, shadow=shadow)
         _demand_legal(standing, plan)
@@ -130,31 +132,38 @@ class Promotions:
         return self._write(standing, kind, on_trial, plan, reason=reason, by=by, at=at, evidence=evidence)
 
     def roll_back(
-        self, *, reason: str, by: str, at: datetime, evidence: Mapping[str, Any] | None = None, decided_on: Standing | None = None
+        self,
+        *,
+        reason: str,
+        by: str,
+        at: datetime,
+        evidence: Mapping[str, Any] | None = None,
+        decided_on: PromotionState | None = None,
     ) -> Plan:
         """Takes what is on trial back, or else the champion: the one before answers again, and neither is tried by itself
-        any more. Raises NothingBefore, UnblessedModel.
+        any more. Raises NoPreviousChampion, UnblessedModel.
         """
-        standing = decided_on or self.standing()
+        standing = decided_on or self.state()
         now, back = standing.plan, standing.previous
         if now and standing.trial is not None:
             plan = _said(now.champion, now.previous)
             return self._write(standing, "rollback", standing.trial, plan, reason=reason, by=by, at=at, evidence=evidence)
         if now is None or back is None:
             name = self.use_case.name
-            raise NothingBefore(f"{name} · no earlier champion is on record. `mlops status {name}` shows the history.")
+            raise NoPreviousChampion(f"{name} · no earlier champion is on record. `mlops status {name}` shows the history.")
         self._demand_blessing(back)
         plan = _said(champion=back, previous=now.champion)
         return self._write(standing, "rollback", now.champion, plan, reason=reason, by=by, at=at, evidence=evidence)
 
-    def show(self, standing: Standing) -> Plan:
+    def show(self, standing: PromotionState) -> Plan:
         """Lets servers see the plan in force; the same again changes nothing."""
         assert standing.plan is not None
         self.deployment.publish(standing.plan)
         return standing.plan
 
     def _write(
-        self, standing: Standing, kind: Kind, version: int | None, plan: dict[str, Any], *, reason: str, by: str, at: datetime,
+        self, standing: PromotionState, kind: Kind, version: int | None, plan: dict[str, Any], *, reason: str, by: str,
+        at: datetime,
         evidence: Mapping[str, Any] | None,
     ) -> Plan:  # fmt: skip
         said = {"version": version, "plan": plan, "reason": reason, "evidence": dict(evidence or {})}
@@ -162,7 +171,7 @@ class Promotions:
         self.deployment.publish(written)
         return written
 
-    def _demand(self, standing: Standing, version: int) -> None:
+    def _demand(self, standing: PromotionState, version: int) -> None:
         """What may receive traffic: blessed by signature and by record, not refused since, approved where the risk is high."""
         blessing, refused = self._blessing(standing, version), standing.refusals.get(version)
         if refused is not None:
@@ -186,7 +195,7 @@ class Promotions:
         verify(blessing, use_case=self.use_case.name, onnx=onnx, public_keys=self.keys.public())
         return blessing
 
-    def _blessing(self, standing: Standing, version: int) -> Any:
+    def _blessing(self, standing: PromotionState, version: int) -> Any:
         if version not in standing.blessings:
             legal = ", ".join(map(str, sorted(standing.blessings))) or "none"
             raise NotBlessed(
@@ -204,7 +213,7 @@ class Promotions:
         return signed
 
 
-def _is_news(standing: Standing, version: int, signed: Blessing) -> bool:
+def _is_news(standing: PromotionState, version: int, signed: Blessing) -> bool:
     """A blessing counts once. After a refusal one made since counts, be it on the same evidence; an older one never does."""
     known, refused = standing.blessings.get(version), standing.refusals.get(version)
     if known is None:
@@ -220,7 +229,7 @@ def _judged(blessing: Blessing) -> dict[str, Any]:
     return {"model_digest": blessing.model_digest, "evaluation_digest": blessing.evaluation_digest, "gates": gates}
 
 
-def _demand_legal(standing: Standing, plan: Mapping[str, Any]) -> None:
+def _demand_legal(standing: PromotionState, plan: Mapping[str, Any]) -> None:
     """Raises IllegalRoute: what servers could not read, or what tries nothing out, is not worth a record."""
     tried = Plan(number=standing.head + 1, at="", reason="", **plan)
     if tried.shadow == tried.champion:

@@ -65,7 +65,7 @@ def decide(canary: Canary, state: RolloutState, *, now: datetime) -> Decision:
         return Decision("finish", share, f"{harmless}: it serves all traffic.", findings)
     if now - state.began >= canary.give_up_after:
         reason = f"no evidence against the challenger, but it is still short of {waiting} after {now - state.began}"
-        return Decision("roll_back", 0.0, f"Given up {where}: {reason}. Start again when there is more traffic.", findings)
+        return Decision("roll_back", 0.0, f"ScoringRow up {where}: {reason}. Start again when there is more traffic.", findings)
     return Decision("hold", state.share, f"Waiting {where} for {waiting}.", findings)
 
 

@@ -19,7 +19,7 @@ from mlops_assets.foundation.atomic_file import replace_file
 from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.promotion.blessing import UnblessedModel
 from mlops_assets.promotion.deployment import Plan
-from mlops_assets.promotion.promotion_state import Standing
+from mlops_assets.promotion.promotion_state import PromotionState
 from mlops_assets.promotion.promotions import NotApproved, Promotions
 from mlops_assets.rollout.decision import Decision, decide
 from mlops_assets.rollout.evidence import RolloutState, score_edges, see_answers, see_outcomes, unit
@@ -66,13 +66,13 @@ class Rollouts:
     def _use_case(self) -> UseCase:
         return self.promotions.use_case
 
-    def carry_on(self, *, by: str, at: datetime, why: str) -> Step:
+    def advance(self, *, by: str, at: datetime, why: str) -> Step:
         """Begins with what waits, `why` being the reason for that, or takes the rollout under way one step on where its
         evidence says so.
 
-        Raises Outrun and LedgerDown as `Promotions`.
+        Raises ConcurrentWrite and LedgerDown as `Promotions`.
         """
-        standing = self.promotions.standing()
+        standing = self.promotions.state()
         if standing.plan:
             self.promotions.show(standing)
         rollout = self._use_case.rollout
@@ -87,7 +87,7 @@ class Rollouts:
             return Step("Nothing waits for a rollout.")
         return self._begin(standing, standing.waiting, by=by, at=at, why=why)
 
-    def _begin(self, standing: Standing, version: int, *, by: str, at: datetime, why: str) -> Step:
+    def _begin(self, standing: PromotionState, version: int, *, by: str, at: datetime, why: str) -> Step:
         rollout = self._use_case.rollout
         try:
             if isinstance(rollout, AtOnce) or standing.plan is None:
@@ -108,7 +108,7 @@ class Rollouts:
         whom: dict[str, Any] = {"challenger": version, "share": share, "split": rollout.split} if share else {"shadow": version}
         return self.promotions.try_out(**whom, **said)
 
-    def _go_on(self, rollout: Canary, standing: Standing, *, by: str, at: datetime) -> Step:
+    def _go_on(self, rollout: Canary, standing: PromotionState, *, by: str, at: datetime) -> Step:
         assert standing.began is not None and standing.trial is not None and standing.plan is not None
         state = self._see(rollout, standing, at)
         decision = decide(rollout, state, now=at)
@@ -126,7 +126,7 @@ class Rollouts:
                 plan = self._route(rollout, standing.trial, decision.share, **said)
         return Step(decision.reason, plan, decision)
 
-    def _see(self, rollout: Canary, standing: Standing, at: datetime) -> RolloutState:
+    def _see(self, rollout: Canary, standing: PromotionState, at: datetime) -> RolloutState:
         """The evidence with all that logs and outcomes hold by now; kept for the next look."""
         assert standing.plan is not None and standing.began is not None
         seen = self._kept(rollout, standing, at)
@@ -143,7 +143,9 @@ class Rollouts:
         self._keep(seen)
         return state
 
-    def _of_rollout(self, rollout: Canary, standing: Standing, parts: list[pl.DataFrame]) -> Iterator[tuple[float, pl.DataFrame]]:
+    def _of_rollout(
+        self, rollout: Canary, standing: PromotionState, parts: list[pl.DataFrame]
+    ) -> Iterator[tuple[float, pl.DataFrame]]:
         """The rows that plans of this rollout answered, by the challenger's share in them."""
         rows = (
             pl.concat(parts, how="diagonal").with_columns(unit=unit(self._use_case, rollout.split)) if parts else pl.DataFrame()
@@ -163,12 +165,12 @@ class Rollouts:
         shadows, _positions = self.shadow_log.read(seen.first_shadows)
         return [known, shadows.join(known.select("prediction_id", label), on="prediction_id", how="inner")]
 
-    def _nothing_seen(self, rollout: Canary, standing: Standing, *, began: int, at: datetime) -> _Seen:
+    def _nothing_seen(self, rollout: Canary, standing: PromotionState, *, began: int, at: datetime) -> _Seen:
         state = RolloutState.begin(rollout, edges=self._edges(standing), at=at)
         answers, shadows = ({each.name: each.bytes for each in log.segments()} for log in (self.log, self.shadow_log))
         return _Seen(began, state.to_json(), answers, shadows, shadows)
 
-    def _edges(self, standing: Standing) -> tuple[float, ...]:
+    def _edges(self, standing: PromotionState) -> tuple[float, ...]:
         path, champion = names.stage(self._use_case.name, "predictions"), standing.plan.champion if standing.plan else None
         scores = pl.Series("probability", [], pl.Float64())
         if self.tables.exists(path):
@@ -176,7 +178,7 @@ class Rollouts:
             scores = answered.sort("answered_at").tail(EDGE_ROWS).select("probability").collect().to_series()
         return score_edges(scores, self._use_case.threshold)
 
-    def _kept(self, rollout: Canary, standing: Standing, at: datetime) -> _Seen:
+    def _kept(self, rollout: Canary, standing: PromotionState, at: datetime) -> _Seen:
         """What was seen of this very rollout; evidence that is missing, unreadable or another's is gathered anew."""
         assert standing.began is not None
         try:

@@ -5,12 +5,12 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from mlops_assets.spec.spec import Word
+from mlops_assets.spec.spec import Spec
 
 DType = Literal["string", "int", "float", "datetime", "bool"]
 
 
-class Column(Word):
+class Column(Spec):
     """One column. `min` and `max` are inclusive; `datetime` is UTC.
 
     `pii` marks personal data, and how the prediction log stores it: as a keyed hash, or not at all. `identifies` names the
@@ -38,7 +38,7 @@ class Column(Word):
         return self
 
 
-class RowCountBand(Word):
+class RowCountBand(Spec):
     """Rows of one day, as a ratio to the median of the `days` before it."""
 
     min_ratio: float = Field(default=0.5, gt=0)
@@ -46,14 +46,14 @@ class RowCountBand(Word):
     days: int = Field(default=28, ge=3)
 
 
-class MaxNullShare(Word):
+class MaxNullShare(Spec):
     """At most this share of one day's rows may miss `column`."""
 
     column: str
     share: float = Field(ge=0, le=1)
 
 
-class MaxNovelShare(Word):
+class MaxNovelShare(Spec):
     """At most this share of one day's rows may have a `column` value unseen in the `days` before it."""
 
     column: str
@@ -66,7 +66,7 @@ RESERVED = ("day", "source_file", "source_line", "problem", "reasons")
 Expectation = RowCountBand | MaxNullShare | MaxNovelShare
 
 
-class Contract(Word):
+class Contract(Spec):
     """The contract of one table.
 
     `day` names the datetime column whose UTC date must be the partition's day (None: any).
@@ -100,17 +100,17 @@ class Contract(Word):
         return self
 
 
-class Daily(Word):
+class Daily(Spec):
     """One file a day; a missing day is late after `max_age`."""
 
     max_age: timedelta = timedelta(hours=36)
 
 
-class WhenChanged(Word):
+class WhenChanged(Spec):
     """A slowly changing table: a file only on the days that bring new or changed rows."""
 
 
-class Files(Word):
+class Files(Spec):
     """CSV files, one folder a table and one file a day."""
 
     table: str

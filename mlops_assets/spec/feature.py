@@ -6,14 +6,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from mlops_assets.spec.spec import Word
+from mlops_assets.spec.spec import Spec
 
 Tables = Mapping[str, Any]  # table name -> polars.LazyFrame
 ViewTransform = Callable[[Tables, datetime, datetime], Any]
 RowTransform = Callable[[Any], Any]
 
 
-class FeatureView(Word):
+class FeatureView(Spec):
     """One Feast feature view, filled day by day.
 
     `transform(tables, start, end)` returns a LazyFrame of `entity` columns, `event_timestamp` (UTC, when the
@@ -31,7 +31,7 @@ class FeatureView(Word):
 WhenDown = Literal["refuse", "last_known"]
 
 
-class Features(Word):
+class Features(Spec):
     """The inputs of a model: one Feast feature service, and what the request itself contains.
 
     `request` are the columns of table `request_table` that a client sends. `entity_rows(frame)` adds the entity
@@ -54,7 +54,7 @@ class Features(Word):
         return (*self.numeric, *self.categorical)
 
 
-class Label(Word):
+class Label(Spec):
     """The truth to predict: `transform(frame of table)` returns the `key` columns, `name` (0 or 1) and `known_at` (UTC)."""
 
     name: str
@@ -63,7 +63,7 @@ class Label(Word):
     transform: RowTransform
 
 
-class TimeSplit(Word):
+class TimeSplit(Spec):
     """Train, then validation, then test, in time order, ending with the last landed day. Never at random:
     a random split of time-ordered rows leaks the day's weather and delays into training."""
 

@@ -5,13 +5,13 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from mlops_assets.spec.spec import Word
+from mlops_assets.spec.spec import Spec
 
 Metric = Literal["auc", "average_precision", "brier", "log_loss", "ece"]
 LOWER_IS_BETTER: frozenset[str] = frozenset({"brier", "log_loss", "ece"})
 
 
-class Gate(Word, ABC):
+class Gate(Spec, ABC):
     """One rule. To add one: a subclass here, a module in evaluation/gates/, and a line in JUDGES of evaluation/judge.py."""
 
     @property

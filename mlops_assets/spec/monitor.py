@@ -5,10 +5,10 @@ from datetime import timedelta
 from pydantic import Field
 
 from mlops_assets.spec.gate import Metric
-from mlops_assets.spec.spec import Word
+from mlops_assets.spec.spec import Spec
 
 
-class Drift(Word):
+class Drift(Spec):
     """Served inputs of the last `window` against the champion's training window.
 
     An input has drifted when its PSI exceeds `max_psi` and its KS statistic (numeric inputs) exceeds `max_ks`;
@@ -22,14 +22,14 @@ class Drift(Word):
     min_rows: int = Field(default=1000, ge=1)
 
 
-class Performance(Word):
+class Performance(Spec):
     """Realised quality of the answered requests, by day and month, once their labels are known."""
 
     window: timedelta = timedelta(days=30)
     min_rows: int = Field(default=1000, ge=1)
 
 
-class Skew(Word):
+class Skew(Spec):
     """Features that the answers of the last `window` used, against those that the feature tables give now for their moments.
 
     Numbers agree within max(`relative` of the larger, `absolute`): rolling sums differ in their last digits when
@@ -45,17 +45,17 @@ class Skew(Word):
     max_rows: int = Field(default=10_000, ge=1)
 
 
-class OnSchedule(Word):
+class OnSchedule(Spec):
     """Train at these times (cron, UTC)."""
 
     cron: str = Field(pattern=r"^\S+ \S+ \S+ \S+ \S+$")
 
 
-class OnDrift(Word):
+class OnDrift(Spec):
     """Train when the drift check fails."""
 
 
-class OnPerformance(Word):
+class OnPerformance(Spec):
     """Train when the realised metric of the window is worse than `bound`."""
 
     metric: Metric
@@ -66,7 +66,7 @@ Monitor = Drift | Performance | Skew
 Trigger = OnSchedule | OnDrift | OnPerformance
 
 
-class Freshness(Word):
+class Freshness(Spec):
     """How old each stage may become before it is reported."""
 
     raw: timedelta = timedelta(hours=36)

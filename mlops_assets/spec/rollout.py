@@ -6,14 +6,14 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mlops_assets.spec.spec import Word
+from mlops_assets.spec.spec import Spec
 
 
-class AtOnce(Word):
+class AtOnce(Spec):
     """A blessed version serves all traffic as soon as it is promoted."""
 
 
-class BusinessFigure(Word):
+class BusinessFigure(Spec):
     """A business figure of an answer whose outcome is known, such as the cost of a decision.
 
     `of(outcomes)` returns a Polars expression over them, one number a row; null where it is unknown, for reasons that do not
@@ -35,7 +35,7 @@ class BusinessFigure(Word):
         return self
 
 
-class Rollback(Word):
+class Rollback(Spec):
     """When a rollout is rolled back: on evidence that the challenger is worse than the champion by more than a margin.
 
     `false_alarm_rate` bounds the chance that a whole rollout, however often it is checked, rolls back a challenger within
@@ -53,7 +53,7 @@ class Rollback(Word):
     figure: BusinessFigure | None = None
 
 
-class Canary(Word):
+class Canary(Spec):
     """First a shadow, then growing shares of the traffic, at last all of it.
 
     A step ends after `step_rows` different requests to the challenger (`shadow_rows` in the shadow; 0: no shadow), not

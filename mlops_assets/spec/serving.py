@@ -5,10 +5,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from mlops_assets.spec.spec import Word
+from mlops_assets.spec.spec import Spec
 
 
-class AnswerLog(Word):
+class AnswerLog(Spec):
     """The prediction log. Every answer is passed to the operating system before it is sent, so that a killed process loses
     none; with `max_lost_rows` above 0 so many rows may wait in memory for up to `flush_every`, and a kill loses them.
 
@@ -21,7 +21,7 @@ class AnswerLog(Word):
     when_full: Literal["refuse", "answer"] = "refuse"
 
 
-class Cache(Word):
+class Cache(Spec):
     """Scores kept in the memory of each server, by inputs and model digest: at most `max_entries`, none older than `ttl`.
 
     The least recently used scores are dropped first.
@@ -31,7 +31,7 @@ class Cache(Word):
     ttl: timedelta = Field(default=timedelta(minutes=1), gt=timedelta(0))
 
 
-class Limits(Word):
+class Limits(Spec):
     """Above `max_in_flight` requests at once a server answers 429 with Retry-After.
 
     `max_rate` is requests a second for each API key (None: no limit), counted in the shortest window of whole seconds that
@@ -46,7 +46,7 @@ class Limits(Word):
     timeout: timedelta = Field(default=timedelta(seconds=10), gt=timedelta(0))
 
 
-class Serving(Word):
+class Serving(Spec):
     """`sticky_key` are columns of the request that keep a client in one arm of an A/B rollout."""
 
     sticky_key: tuple[str, ...] = ()

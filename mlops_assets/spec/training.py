@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from mlops_assets.spec.spec import Word
+from mlops_assets.spec.spec import Spec
 
 
-class Lightning(Word):
+class Lightning(Spec):
     """A PyTorch Lightning network with embeddings for the categories."""
 
     kind: Literal["lightning"] = "lightning"
@@ -21,7 +21,7 @@ class Lightning(Word):
     seed: int = 0
 
 
-class HistGradientBoosting(Word):
+class HistGradientBoosting(Spec):
     """scikit-learn's histogram gradient boosting."""
 
     kind: Literal["hist_gradient_boosting"] = "hist_gradient_boosting"
@@ -36,7 +36,7 @@ class HistGradientBoosting(Word):
 Trainer = Lightning | HistGradientBoosting
 
 
-class Search(Word):
+class Search(Spec):
     """Optuna search with pruning over time-ordered folds of the training rows."""
 
     trials: int = Field(default=20, ge=1)

@@ -14,7 +14,7 @@ from mlops_assets.spec.gate import EverySlice, Gate, NoSkew
 from mlops_assets.spec.monitor import Freshness, Monitor, OnSchedule, Skew, Trigger
 from mlops_assets.spec.rollout import AtOnce, Canary, Rollout
 from mlops_assets.spec.serving import Serving
-from mlops_assets.spec.spec import Word
+from mlops_assets.spec.spec import Spec
 from mlops_assets.spec.training import Search, Trainer
 
 # What each stage is made from: editing a field changes the code version of these stages and of no other.
@@ -30,7 +30,7 @@ STAGE_FIELDS: dict[str, tuple[str, ...]] = {
 Stage = Literal["raw", "validated", "feature", "training_set", "candidate", "evaluation", "monitor"]
 
 
-class UseCase(Word):
+class UseCase(Spec):
     """One business question answered by one model line.
 
     `first_day` to `last_day` (None: today) are the days that can land, in UTC.
@@ -138,7 +138,7 @@ def _repeated(field: str, names: list[str]) -> Iterator[str]:
 
 def _stable_text(value: object) -> str:
     """A text that changes exactly when the declaration does; functions count by their module's source."""
-    if isinstance(value, Word):
+    if isinstance(value, Spec):
         fields = (f"{name}={_stable_text(getattr(value, name))}" for name in type(value).model_fields)
         return f"{type(value).__name__}({', '.join(fields)})"
     if isinstance(value, tuple):

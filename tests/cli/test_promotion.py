@@ -59,7 +59,7 @@ def laid(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if version != UNBLESSED:
             bless(home, version)
     promotions.promote(1, reason="the first", by="ana", at=AT)
-    mirror(registry, promotions.standing())
+    mirror(registry, promotions.state())
     return home.root
 
 
@@ -88,7 +88,7 @@ def plan_in_force(home: Home) -> Plan:
     """What servers see, which is what the ledger says."""
     promotions = promotions_of(home)
     plan = promotions.deployment.plan()
-    assert plan is not None and plan == promotions.standing().plan
+    assert plan is not None and plan == promotions.state().plan
     return plan
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlops_assets.promotion.ledger_chain import Record
-from mlops_assets.promotion.promotion_state import Standing
+from mlops_assets.promotion.promotion_state import PromotionState
 
 
 @dataclass
@@ -73,7 +73,7 @@ class Audit:
             assert said["previous"] == self.champion, f"promoted over {said['previous']}, when {self.champion} was champion"
         self.champions = [each for each in self.champions if each != said["champion"]] + [said["champion"]]
 
-    def agrees_with(self, standing: Standing) -> None:
+    def agrees_with(self, standing: PromotionState) -> None:
         champion = standing.plan.champion if standing.plan else None
         assert (standing.head, champion, standing.trial) == (self.head, self.champion, self.trial)
         assert [*standing.stood] == self.champions

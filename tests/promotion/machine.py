@@ -17,16 +17,16 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from mlops_assets.promotion.blessing import UnblessedModel
 from mlops_assets.promotion.deployment import AlreadyPlaced, IllegalRoute, Plan, UnknownVersion, UnreadablePlan
-from mlops_assets.promotion.ledger import Outrun
+from mlops_assets.promotion.ledger import ConcurrentWrite
 from mlops_assets.promotion.promotion_state import plan_of
-from mlops_assets.promotion.promotions import NotApproved, NotBlessed, NothingBefore
+from mlops_assets.promotion.promotions import NoPreviousChampion, NotApproved, NotBlessed
 from mlops_assets.serving.inference.model_slots import RETRY_POLLS, Loaded
 from mlops_assets.training.signature import digest
 from tests.promotion.audit import Audit
 from tests.promotion.model_line import FORGERIES, Killed, ModelLine, model
 from tests.serving.flights import tiny_model
 
-REFUSED = (NotBlessed, NotApproved, UnblessedModel, NothingBefore, UnknownVersion, IllegalRoute, AlreadyPlaced)
+REFUSED = (NotBlessed, NotApproved, UnblessedModel, NoPreviousChampion, UnknownVersion, IllegalRoute, AlreadyPlaced)
 VERSIONS = 6
 FAULTS = st.sampled_from(["none", "none", "dies before the record", "dies before servers see it", "rival"])
 WHICH = st.sampled_from([0, 1])
@@ -103,11 +103,11 @@ class PromotionMachine(RuleBasedStateMachine):
 
     @rule(version=versions)
     def approve(self, version: int) -> None:
-        self.attempt(lambda: self.line.approve(version), legal=version in self.line.standing().blessings)
+        self.attempt(lambda: self.line.approve(version), legal=version in self.line.state().blessings)
 
     @rule(version=versions, fault=FAULTS)
     def promote(self, version: int, fault: str) -> None:
-        now = self.line.standing()
+        now = self.line.state()
         champion = now.plan is not None and now.plan.champion == version and now.trial is None
         self.change(lambda: self.line.promote(version), fault, legal=champion or self.may(version), again=True)
 
@@ -126,9 +126,9 @@ class PromotionMachine(RuleBasedStateMachine):
 
     @rule(one=versions, other=versions)
     def promote_two_at_once(self, one: int, other: int) -> None:
-        decided_on = self.line.standing()
+        decided_on = self.line.state()
         for version, by in ((one, "ana"), (other, "bob")):
-            with suppress(*REFUSED, Outrun):
+            with suppress(*REFUSED, ConcurrentWrite):
                 self.line.promotions.promote(version, **self.line.said(by=by, decided_on=decided_on))
 
     @precondition(lambda self: self.audited)
@@ -160,7 +160,7 @@ class PromotionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.tampered)
     @rule(version=versions, slot=st.sampled_from(["champion", "challenger", "shadow", "torn"]), older=WHICH)
     def edit_plan(self, version: int, slot: str, older: int) -> None:
-        plan = self.line.standing().plan
+        plan = self.line.state().plan
         if plan is not None:
             said = json.loads(plan.to_json()) | {"plan": plan.number - older, slot: version}
             text = json.dumps({name: value for name, value in said.items() if name != "torn"})
@@ -184,7 +184,7 @@ class PromotionMachine(RuleBasedStateMachine):
     @rule()
     def look_again(self) -> None:
         """The sensor's next look: servers see the plan in force, and take it unless a file that it names is not right."""
-        standing = self.line.standing()
+        standing = self.line.state()
         if standing.plan is not None and self.audited:
             self.line.promotions.show(standing)
             assert self.line.deployment.plan() == standing.plan
@@ -210,14 +210,14 @@ class PromotionMachine(RuleBasedStateMachine):
         if self.audited:
             for record in self.line.ledger.records(self.line.use_case.name, after=self.audit.head):
                 self.audit.read(record)
-            self.audit.agrees_with(self.line.standing())
+            self.audit.agrees_with(self.line.state())
             assert self.line.ledger.verify(self.line.use_case.name) == []
 
     @invariant()
     def what_servers_see_is_on_record(self) -> None:
         """The newest plan; an older one only where a process died or somebody wrote by hand."""
         if self.audited:
-            in_force = self.line.standing().plan
+            in_force = self.line.state().plan
             try:
                 self.disturbed = self.disturbed and self.line.deployment.plan() != in_force
                 assert self.disturbed or self.line.deployment.plan() == in_force, "servers see an old plan"
@@ -245,7 +245,7 @@ class PromotionMachine(RuleBasedStateMachine):
         return self.audit.may(version) and self.intact(version)
 
     def head(self) -> int:
-        return self.line.standing().head
+        return self.line.state().head
 
     def attempt(self, act: Callable[[], object], *, legal: bool) -> bool:
         """Whether it was done. What is refused leaves no record, and what is legal is not refused."""
@@ -267,7 +267,7 @@ class PromotionMachine(RuleBasedStateMachine):
         except Killed:
             self.disturbed = self.disturbed or self.head() > before
             return
-        except Outrun as outrun:
+        except ConcurrentWrite as outrun:
             assert "refusal by the rival" in str(outrun)
             return
         finally:

@@ -24,10 +24,10 @@ class MirroredLine(ModelLine):
         assert version == self.registry.register(self.name, onnx, digest=sha256(onnx).hexdigest(), **about)
 
     def mirror(self) -> None:
-        mirrors.mirror(self.registry, self.standing())
+        mirrors.mirror(self.registry, self.state())
 
     def current(self) -> Mirror:
         return mirrors.current(self.registry, self.name)
 
     def differences(self) -> list[str]:
-        return mirrors.differences(self.registry, self.standing())
+        return mirrors.differences(self.registry, self.state())

@@ -15,7 +15,7 @@ from mlops_assets.foundation.home import Home
 from mlops_assets.promotion.deployment import Deployment, Plan
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.ledger_chain import Record
-from mlops_assets.promotion.promotion_state import Standing
+from mlops_assets.promotion.promotion_state import PromotionState
 from mlops_assets.promotion.promotions import Promotions
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.serving.inference.model_slots import ModelSlots
@@ -122,8 +122,8 @@ class ModelLine:
     def _rewritten(self, version: int, **changes: Any) -> str:
         return json.dumps(json.loads(self.blessing(version)) | changes)
 
-    def standing(self) -> Standing:
-        return self.promotions.standing()
+    def state(self) -> PromotionState:
+        return self.promotions.state()
 
     def kinds(self) -> list[str]:
         return [record.kind for record in self.ledger.records(self.use_case.name)]
@@ -136,6 +136,6 @@ class ModelLine:
     @contextmanager
     def unchanged(self) -> Iterator[None]:
         """No record is written meanwhile, and servers see the same."""
-        before = (self.standing(), self.deployment.plan())
+        before = (self.state(), self.deployment.plan())
         yield
-        assert (self.standing(), self.deployment.plan()) == before
+        assert (self.state(), self.deployment.plan()) == before

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from mlops_assets.promotion.deployment import Deployment
 from mlops_assets.foundation.home import Home
-from mlops_assets.promotion.ledger import Ledger, Outrun
+from mlops_assets.promotion.ledger import Ledger, ConcurrentWrite
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.promotion.promotions import Promotions
 from mlops_assets.use_cases.flight_delay import USE_CASE
@@ -37,7 +37,7 @@ promotions = Promotions(USE_CASE, Waiting(url), deployment, SigningKeys(home.key
 try:
     plan = promotions.promote(int(version), reason="the better one", by=by, at=datetime.now(UTC))
     print(json.dumps({"by": by, "champion": plan.champion, "plan": plan.number}))
-except Outrun as outrun:
+except ConcurrentWrite as outrun:
     print(json.dumps({"by": by, "outrun": str(outrun)}))
 """
 
@@ -86,9 +86,9 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_says_who_was_first(sha
     assert "Look at what was done and decide again." in lost["outrun"]
     server.poll()
     assert server.lineup and server.lineup.plan.number == won["plan"] == 5
-    assert server.lineup.champion.version == won["champion"] and server.lineup.plan == line.standing().plan
+    assert server.lineup.champion.version == won["champion"] and server.lineup.plan == line.state().plan
     assert line.ledger.verify("flight_delay", mirrored=(5, server.lineup.plan.record)) == []
-    assert line.standing().previous == 1  # the loser never answered
+    assert line.state().previous == 1  # the loser never answered
     other = ({2, 3} - {won["champion"]}).pop()
     assert line.promote(other).previous == won["champion"]  # decided again
 
@@ -101,7 +101,7 @@ def test_a_promotion_that_is_killed_before_servers_see_it_is_in_force_and_the_ne
     assert process.wait(timeout=60) == -signal.SIGKILL
     server.poll()
     assert server.lineup and server.lineup.champion.version == 1
-    assert line.standing().plan and line.standing().previous == 1 and line.ledger.verify("flight_delay") == []
-    line.promotions.show(line.standing())
+    assert line.state().plan and line.state().previous == 1 and line.ledger.verify("flight_delay") == []
+    line.promotions.show(line.state())
     server.poll()
-    assert server.lineup.champion.version == 2 and server.lineup.plan == line.standing().plan
+    assert server.lineup.champion.version == 2 and server.lineup.plan == line.state().plan

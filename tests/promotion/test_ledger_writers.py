@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from mlops_assets.promotion.ledger import Ledger, Outrun, RecordsGone
+from mlops_assets.promotion.ledger import ConcurrentWrite, Ledger, LedgerTruncated
 from mlops_assets.promotion.ledger_chain import Record
 
 AT = datetime(2013, 6, 1, 12, 30, tzinfo=UTC)
@@ -40,11 +40,11 @@ def test_who_read_too_little_is_told_what_came_meanwhile(ledger_url: str):
     ledger.append("flights", "rollback", {}, by="bob", at=AT + timedelta(hours=1))
     wrote(ledger)
     told = r"flights · ledger · after record 1 there came record 2 \(rollback by bob at 2013-06-01T13:30:00\+00:00\), record 3 \(plan"
-    with pytest.raises(Outrun, match=told):
+    with pytest.raises(ConcurrentWrite, match=told):
         wrote(ledger, after=1)
-    with pytest.raises(Outrun, match=r"after record 0 there came record 1 \(plan by ana"):
+    with pytest.raises(ConcurrentWrite, match=r"after record 0 there came record 1 \(plan by ana"):
         wrote(ledger, after=0)
-    with pytest.raises(RecordsGone, match="record 7 was read, and the newest is 3: records are gone"):
+    with pytest.raises(LedgerTruncated, match="record 7 was read, and the newest is 3: records are gone"):
         wrote(ledger, after=7)
     assert len(ledger.records("flights")) == 3
 
@@ -61,7 +61,7 @@ def test_a_rival_between_reading_and_writing_wins_once(ledger_url: str):
 
     event.listen(Engine, "before_cursor_execute", rush)
     try:
-        with pytest.raises(Outrun, match=r"after record 2 there came record 3 \(promotion by rival"):
+        with pytest.raises(ConcurrentWrite, match=r"after record 2 there came record 3 \(promotion by rival"):
             wrote(ledger, after=2)
         calls.clear()
         assert wrote(ledger).number == 5
@@ -75,17 +75,17 @@ def test_of_two_writers_who_read_the_same_exactly_one_wins_and_the_other_is_told
     ledgers = {"ana": Ledger(ledger_url), "bob": Ledger(ledger_url)}
     start = Barrier(2)
 
-    def promote(by: str, after: int) -> Record | Outrun:
+    def promote(by: str, after: int) -> Record | ConcurrentWrite:
         start.wait()
         try:
             return ledgers[by].append("flights", "promotion", {"by": by}, by=by, at=AT, after=after)
-        except Outrun as outrun:
+        except ConcurrentWrite as outrun:
             return outrun
 
     with ThreadPoolExecutor(2) as pool:
         for after in range(12):
             ended = [*pool.map(promote, ledgers, [after, after])]
-            ((won, told),) = [(a, b) for a in ended for b in ended if isinstance(a, Record) and isinstance(b, Outrun)]
+            ((won, told),) = [(a, b) for a in ended for b in ended if isinstance(a, Record) and isinstance(b, ConcurrentWrite)]
             assert won.number == after + 1
             assert f"record {won.number} (promotion by {won.by} at {won.at})" in str(told)
     assert len(ledgers["ana"].records("flights")) == 12 and ledgers["ana"].verify("flights") == []

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mlops_assets.promotion.deployment import Plan
 from mlops_assets.promotion.ledger_chain import GENESIS, Kind, Record, linked
-from mlops_assets.promotion.promotion_state import Standing, plan_of, standing_of
+from mlops_assets.promotion.promotion_state import PromotionState, plan_of, promotion_state_of
 
 AT = "2013-07-01T12:00:00+00:00"
 SERVES: dict[str, Any] = {"champion": 1, "previous": None, "challenger": None, "share": 0.0, "split": "canary", "shadow": None}
@@ -27,8 +27,8 @@ def history(*said: Said) -> list[Record]:
     return records
 
 
-def after(*said: Said) -> Standing:
-    return standing_of("flights", history(*said))
+def after(*said: Said) -> PromotionState:
+    return promotion_state_of("flights", history(*said))
 
 
 def about(kind: Kind, version: int) -> Said:
@@ -44,7 +44,7 @@ def back_to(version: int, from_version: int) -> Said:
 
 
 def test_without_records_nothing_stands():
-    standing = standing_of("flights", [])
+    standing = promotion_state_of("flights", [])
     assert (standing.head, standing.plan, standing.trial, standing.began) == (0, None, None, None)
     assert (standing.previous, standing.waiting, standing.stood) == (None, None, ())
 
@@ -52,8 +52,8 @@ def test_without_records_nothing_stands():
 def test_a_plan_is_its_record():
     records = history(promoted(1))
     plan = Plan(1, 1, None, AT, "a test", record=records[0].digest)
-    assert plan_of(records[0]) == plan == standing_of("flights", records).plan
-    assert standing_of("flights", records).digest == records[0].digest
+    assert plan_of(records[0]) == plan == promotion_state_of("flights", records).plan
+    assert promotion_state_of("flights", records).digest == records[0].digest
 
 
 def test_a_record_that_changes_nothing_that_serves_leaves_the_plan():
@@ -123,7 +123,7 @@ EVENTS = st.one_of(
 @given(st.lists(EVENTS, max_size=14))
 def test_any_history_adds_up_to_what_one_finds_by_asking_all_of_it(events: Sequence[Any]):
     records = history(*events)
-    standing = standing_of("flights", records)
+    standing = promotion_state_of("flights", records)
     for version in range(1, 9):
         blessed = newest(records, version, "blessing")
         assert standing.blessings.get(version) == blessed

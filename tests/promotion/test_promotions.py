@@ -6,8 +6,8 @@ import pytest
 
 from mlops_assets.promotion.blessing import UnblessedModel
 from mlops_assets.promotion.deployment import AlreadyPlaced, IllegalRoute, Plan, UnknownVersion
-from mlops_assets.promotion.ledger import Outrun
-from mlops_assets.promotion.promotions import NotApproved, NotBlessed, NothingBefore
+from mlops_assets.promotion.ledger import ConcurrentWrite
+from mlops_assets.promotion.promotions import NoPreviousChampion, NotApproved, NotBlessed
 from tests.promotion.model_line import FORGERIES, Killed, ModelLine, model
 from tests.serving.flights import flip_a_bit, tiny_model
 
@@ -44,7 +44,7 @@ def test_promoting_what_is_on_trial_ends_the_trial(line: ModelLine):
     line.promotions.try_out(challenger=2, share=0.5, **line.said())
     plan = line.promote(2)
     assert (plan.champion, plan.previous, plan.rollout) == (2, 1, "")
-    assert line.standing().trial is None and line.standing().began is None
+    assert line.state().trial is None and line.state().began is None
 
 
 def test_what_nobody_blessed_is_neither_promoted_nor_tried(line: ModelLine):
@@ -93,7 +93,7 @@ def test_what_is_no_blessing_is_refused_on_record_and_never_answers(line: ModelL
             line.promotions.bless(1, onnx, text, by="mallory", at=line.now())
     (record,) = line.ledger.records("flight_delay")
     assert (record.kind, record.by, record.body["reason"]) == ("refusal", "mallory", str(said.value))
-    assert line.deployment.versions() == [] and line.standing().waiting is None
+    assert line.deployment.versions() == [] and line.state().waiting is None
     with line.unchanged(), pytest.raises(NotBlessed):
         line.promote(1)
 
@@ -140,7 +140,7 @@ def test_a_process_that_died_after_placing_is_run_again(line: ModelLine):
     blessing = line.blessing(1)
     line.deployment.place(1, model(1), blessing)
     line.promotions.bless(1, model(1), blessing, by="ana", at=line.now())
-    assert line.standing().waiting == 1 and line.promote(1).champion == 1
+    assert line.state().waiting == 1 and line.promote(1).champion == 1
 
 
 # --- refusing
@@ -149,9 +149,9 @@ def test_a_process_that_died_after_placing_is_run_again(line: ModelLine):
 def test_what_was_refused_waits_no_more_and_is_neither_promoted_nor_tried(line: ModelLine):
     line.bless(1, 2)
     line.promote(1)
-    assert line.standing().waiting == 2
+    assert line.state().waiting == 2
     line.promotions.refuse(2, reason="Its worst slice got worse.", by="ana", at=line.now())
-    assert line.standing().waiting is None
+    assert line.state().waiting is None
     with line.unchanged(), pytest.raises(UnblessedModel, match="version 2 was refused by record 4: Its worst slice got worse."):
         line.promote(2)
     with line.unchanged(), pytest.raises(UnblessedModel):
@@ -171,7 +171,7 @@ def test_a_refusal_is_lifted_by_a_blessing_made_since(line: ModelLine, evidence:
     line.bless(1)
     line.promotions.refuse(1, reason="The key was missing.", by="ana", at=line.now())
     line.bless(1, evaluation_digest=evidence)
-    assert line.standing().waiting == 1 and line.promote(1).champion == 1
+    assert line.state().waiting == 1 and line.promote(1).champion == 1
 
 
 def test_a_refusal_is_not_lifted_by_a_blessing_from_before(line: ModelLine):
@@ -239,7 +239,7 @@ def test_a_rollout_begins_with_a_plan_and_goes_on_by_steps(line: ModelLine):
     ]
     assert line.kinds()[-3:] == ["plan", "step", "step"]
     assert [plan.rollout for plan in plans] == ["shadow: version 2", "canary: 5% to version 2", "ab: 50% to version 2"]
-    standing = line.standing()
+    standing = line.state()
     assert (standing.trial, standing.began) == (2, plans[0].number)
     assert standing.shares == dict(zip((plan.number for plan in plans), (0.0, 0.05, 0.5), strict=True))
     served = line.server().lineup
@@ -295,7 +295,7 @@ def test_illegal_words_leave_no_record(line: ModelLine, words: dict[str, Any], o
 
 def test_nothing_runs_beside_nobody(line: ModelLine):
     line.bless(1)
-    with line.unchanged(), pytest.raises(NothingBefore, match="nobody answers yet"):
+    with line.unchanged(), pytest.raises(NoPreviousChampion, match="nobody answers yet"):
         line.promotions.try_out(shadow=1, **line.said())
 
 
@@ -316,12 +316,12 @@ def test_going_back_twice_goes_back_two_steps_and_then_there_is_nowhere(line: Mo
     line.bless(1, 2, 3)
     line.promote(1, 2, 3)
     assert [line.promotions.roll_back(**line.said()).champion for _ in range(2)] == [2, 1]
-    with line.unchanged(), pytest.raises(NothingBefore, match="no earlier champion is on record"):
+    with line.unchanged(), pytest.raises(NoPreviousChampion, match="no earlier champion is on record"):
         line.promotions.roll_back(**line.said())
 
 
 def test_before_the_first_champion_there_is_nowhere_to_go_back(line: ModelLine):
-    with line.unchanged(), pytest.raises(NothingBefore):
+    with line.unchanged(), pytest.raises(NoPreviousChampion):
         line.promotions.roll_back(**line.said())
 
 
@@ -336,10 +336,10 @@ def test_what_was_taken_back_waits_no_more_even_when_refused_and_blessed_anew(li
     line.promote(1, 2)
     line.promotions.roll_back(**line.said())
     line.bless(2, evaluation_digest="f" * 64)
-    assert line.standing().waiting is None
+    assert line.state().waiting is None
     line.promotions.refuse(2, reason="It was slow.", by="ana", at=line.now())
     line.bless(2, evaluation_digest="a" * 64)
-    assert line.standing().waiting is None
+    assert line.state().waiting is None
     assert line.promote(2).champion == 2  # by hand, by whoever knows better
 
 
@@ -369,10 +369,10 @@ def test_who_was_outrun_is_told_by_whom_and_has_changed_nothing(line: ModelLine)
     line.bless(1, 2, 3)
     line.promote(1)
     line.ledger.before = lambda: line.promotions.promote(3, **line.said(by="bob"))
-    with pytest.raises(Outrun, match=r"after record 4 there came record 5 \(promotion by bob at 2013-07-01"):
+    with pytest.raises(ConcurrentWrite, match=r"after record 4 there came record 5 \(promotion by bob at 2013-07-01"):
         line.promote(2)
     seen = line.deployment.plan()
-    assert line.standing().plan == seen and seen and seen.champion == 3
+    assert line.state().plan == seen and seen and seen.champion == 3
     assert line.kinds()[-1] == "promotion" and len(line.kinds()) == 5
 
 
@@ -381,16 +381,16 @@ def test_what_was_decided_before_somebody_went_back_is_not_done_after(line: Mode
     line.bless(1, 2, 3)
     line.promote(1, 2)
     line.promotions.try_out(challenger=3, share=0.05, **line.said())
-    before = line.standing()
+    before = line.state()
     line.promotions.roll_back(**line.said(by="bob"))
     with line.unchanged():
-        with pytest.raises(Outrun, match="rollback by bob"):
+        with pytest.raises(ConcurrentWrite, match="rollback by bob"):
             line.promotions.roll_back(**line.said(decided_on=before))
-        with pytest.raises(Outrun, match="rollback by bob"):
+        with pytest.raises(ConcurrentWrite, match="rollback by bob"):
             line.promotions.try_out(challenger=3, share=0.25, **line.said(decided_on=before))
-        with pytest.raises(Outrun, match="rollback by bob"):
+        with pytest.raises(ConcurrentWrite, match="rollback by bob"):
             line.promotions.promote(3, **line.said(decided_on=before))
-        with pytest.raises(Outrun, match="rollback by bob"):
+        with pytest.raises(ConcurrentWrite, match="rollback by bob"):
             line.promotions.try_out(**line.said(decided_on=before))
 
 
@@ -402,15 +402,15 @@ def test_a_death_between_ledger_and_servers_is_healed_by_the_next_show(line: Mod
         line.promote(2)
     seen = line.deployment.plan()
     assert seen and seen.champion == 1 and line.kinds()[-1] == "promotion"
-    line.promotions.show(line.standing())
+    line.promotions.show(line.state())
     server.poll()
-    assert server.lineup and server.lineup.plan == line.standing().plan and server.lineup.champion.version == 2
+    assert server.lineup and server.lineup.plan == line.state().plan and server.lineup.champion.version == 2
 
 
 def test_a_process_that_comes_late_takes_nothing_back(line: ModelLine):
     line.bless(1, 2)
     line.promote(1)
-    late = line.standing()
+    late = line.state()
     line.promote(2)
     with line.unchanged():
         line.promotions.show(late)
@@ -420,7 +420,7 @@ def test_a_plan_that_somebody_wrote_by_hand_is_put_right_by_the_next_show(line: 
     line.bless(1, 2)
     plan = line.promote(1)
     (line.folder / "plan.json").write_text(plan.to_json().replace('"champion":1', '"champion":2'))
-    line.promotions.show(line.standing())
+    line.promotions.show(line.state())
     assert line.deployment.plan() == plan
 
 
@@ -437,4 +437,4 @@ def test_use_cases_do_not_see_each_other(line: ModelLine):
     other.bless(1)
     with line.unchanged(), pytest.raises(NotBlessed):
         line.promote(1)
-    assert other.promote(1).champion == 1 and line.standing().plan is None
+    assert other.promote(1).champion == 1 and line.state().plan is None

@@ -97,7 +97,7 @@ def test_what_cannot_decide_is_given_up_and_says_so() -> None:
     decision = decide(SMALL, _after(SMALL, 0.2, 50, Harm()), now=_at(60))
     assert (decision.kind, decision.share) == ("roll_back", 0.0)
     assert re.fullmatch(
-        r"Given up at 0\.2 of the traffic: no evidence against the challenger, but it is still short of \d+ more answers"
+        r"ScoringRow up at 0\.2 of the traffic: no evidence against the challenger, but it is still short of \d+ more answers"
         r" of the challenger after 1:00:00\. Start again when there is more traffic\.",
         decision.reason,
     )

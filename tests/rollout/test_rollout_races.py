@@ -7,7 +7,7 @@ import pytest
 
 from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.foundation.home import Home
-from mlops_assets.promotion.ledger import Outrun
+from mlops_assets.promotion.ledger import ConcurrentWrite
 from mlops_assets.promotion.promotions import Promotions
 from mlops_assets.rollout.rollouts import Rollouts
 from mlops_assets.serving.log.prediction_log import PredictionLog
@@ -38,11 +38,11 @@ class Line(ModelLine):
         assert self.look().plan
 
     def look(self) -> Any:
-        return self.rollouts.carry_on(by="the sensor", at=self.now(), why="a test")
+        return self.rollouts.advance(by="the sensor", at=self.now(), why="a test")
 
     def score(self) -> None:
         """One more request, which the shadow was asked too: enough to go on."""
-        now, plan = self.now(), self.standing().plan
+        now, plan = self.now(), self.state().plan
         assert plan
         row = dict.fromkeys(self.shadow_log.schema) | {"prediction_id": "p", "answered_at": now, "event_timestamp": now}
         row |= {"plan": plan.number, "arm": "shadow", "model_version": 3, "model_digest": "d" * 64, "probability": 0.3}
@@ -62,18 +62,18 @@ def trial(tmp_path: Path) -> Line:
 
 def test_two_who_take_the_same_trial_back_do_not_take_the_champion_back_too(trial: Line):
     trial.go_back_meanwhile()
-    with pytest.raises(Outrun, match="rollback by bob"):
-        trial.rollouts.carry_on(by="the sensor", at=trial.now() + QUICK.give_up_after, why="a test")
-    plan = trial.standing().plan
+    with pytest.raises(ConcurrentWrite, match="rollback by bob"):
+        trial.rollouts.advance(by="the sensor", at=trial.now() + QUICK.give_up_after, why="a test")
+    plan = trial.state().plan
     assert plan and plan.champion == 2 and trial.kinds()[-2:] == ["plan", "rollback"]
 
 
 def test_what_a_person_took_back_does_not_step_on(trial: Line):
     trial.score()
     trial.go_back_meanwhile()
-    with pytest.raises(Outrun, match="rollback by bob"):
+    with pytest.raises(ConcurrentWrite, match="rollback by bob"):
         trial.look()
-    assert trial.standing().trial is None and trial.look().plan is None
+    assert trial.state().trial is None and trial.look().plan is None
 
 
 def test_what_was_refused_while_on_trial_is_taken_back_instead_of_stepping_on(trial: Line):

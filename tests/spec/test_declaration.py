@@ -11,7 +11,7 @@ from mlops_assets.spec.contract import Column, Contract, MaxNullShare
 from mlops_assets.spec.feature import TimeSplit
 from mlops_assets.spec.gate import Budget, EverySlice, Fair, Floor, Latency
 from mlops_assets.spec.monitor import Freshness, OnSchedule
-from mlops_assets.spec.spec import IllegalDeclaration, Word
+from mlops_assets.spec.spec import IllegalDeclaration, Spec
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, Search
 from mlops_assets.spec.use_case import STAGE_FIELDS, Stage, UseCase
 from mlops_assets.use_cases.flight_delay import PLANES, USE_CASE
@@ -25,7 +25,7 @@ A_DAY = timedelta(days=1)
     [USE_CASE, USE_CASE.features, USE_CASE.label, PLANES, PLANES.columns[0], *USE_CASE.gates, *USE_CASE.triggers],
     ids=lambda word: type(word).__name__,
 )
-def test_a_word_cannot_be_changed_once_it_is_said(word: Word) -> None:
+def test_a_word_cannot_be_changed_once_it_is_said(word: Spec) -> None:
     field = next(iter(type(word).model_fields), "name")
     with pytest.raises(ValueError, match="frozen"):
         setattr(word, field, None)

@@ -127,7 +127,7 @@ def glob_literal(text: bytes) -> bytes:
 
 
 @contextmanager
-def told_when_down(url: str) -> Generator[None]:
+def unavailable_when_down(url: str) -> Generator[None]:
     """Raises OnlineStoreDown for what Redis' client raises then."""
     try:
         yield
@@ -194,7 +194,7 @@ class RedisStore:
         return connection.read_response()
 
     def _told(self) -> AbstractContextManager[None]:
-        return told_when_down(self._url)
+        return unavailable_when_down(self._url)
 
 
 class LastKnown:

@@ -75,9 +75,9 @@ class Story:
 
     def _let_it_step(self) -> None:
         """A year's traffic comes in a minute here: the rollout gets the time to look at what it has been asked."""
-        before = self.watcher.standing()
+        before = self.watcher.state()
         deadline = time.monotonic() + STEP_S
-        while time.monotonic() < deadline and self.watcher.standing().head == before.head:
+        while time.monotonic() < deadline and self.watcher.state().head == before.head:
             time.sleep(0.2)
         for line in self.watcher.changes(after=before.head):
             self.say(f"  {line}")

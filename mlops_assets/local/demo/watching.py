@@ -17,7 +17,7 @@ from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.foundation.names import GOOD_ENOUGH, NO_DRIFT
 from mlops_assets.promotion.deployment import Deployment, Plan
 from mlops_assets.promotion.ledger import Ledger
-from mlops_assets.promotion.promotion_state import Standing, standing_of
+from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics.metrics import measure
 from mlops_assets.training.onnx_model import OnnxModel
@@ -55,11 +55,11 @@ class Watcher:
             time.sleep(0.5)
         self._tell()
 
-    def standing(self) -> Standing:
-        return standing_of(self.use_case.name, self.ledger.records(self.use_case.name))
+    def state(self) -> PromotionState:
+        return promotion_state_of(self.use_case.name, self.ledger.records(self.use_case.name))
 
     def on_trial(self) -> int | None:
-        return self.standing().trial
+        return self.state().trial
 
     def changes(self, *, after: int) -> list[str]:
         """What the ledger says has changed since record `after`, a line each."""

@@ -17,7 +17,7 @@ from mlops_assets.foundation.names import FEATURE_AGE_S
 from mlops_assets.serving.http.request import PredictRequest, request_columns
 from mlops_assets.serving.inference.model_slots import Lineup, Loaded, ModelSlots
 from mlops_assets.serving.inference.pace import PacedLookup
-from mlops_assets.serving.inference.scoring import Given, Scored, Scorer
+from mlops_assets.serving.inference.scoring import Scored, Scorer, ScoringRow
 from mlops_assets.serving.inference.shadowing import Shadowing
 from mlops_assets.serving.log.prediction_log import DTYPES, PredictionLog
 from mlops_assets.serving.telemetry import Telemetry
@@ -136,17 +136,17 @@ class Answering:
             raise NotReady(self.slots.last_error or "no version has been promoted yet")
         return lineup
 
-    def _prepare(self, requests: Sequence[PredictRequest]) -> list[list[Given]]:
+    def _prepare(self, requests: Sequence[PredictRequest]) -> list[list[ScoringRow]]:
         """The rows of each request with their features, from the request itself or from the feature store."""
         rows = iter(self._look_up([row for request in requests if request.inputs is None for row in request.rows or ()]))
         return [self._complete(request) or [next(rows) for _ in range(len(request))] for request in requests]
 
-    def _complete(self, request: PredictRequest) -> list[Given]:
+    def _complete(self, request: PredictRequest) -> list[ScoringRow]:
         """The rows of a request that holds its features; none of another."""
         moment, rows = self.now(), request.rows or repeat(None)
-        return [Given(row, inputs, moment, REQUEST, None) for row, inputs in zip(rows, request.inputs or (), strict=False)]
+        return [ScoringRow(row, inputs, moment, REQUEST, None) for row, inputs in zip(rows, request.inputs or (), strict=False)]
 
-    def _look_up(self, rows: Sequence[tuple[Any, ...]]) -> list[Given]:
+    def _look_up(self, rows: Sequence[tuple[Any, ...]]) -> list[ScoringRow]:
         if not rows:
             return []
         features = self.use_case.features
@@ -157,15 +157,17 @@ class Answering:
         columns += [_texts(result.features.get(name) or entity_rows[name].to_list()) for name in features.categorical]
         moments = entity_rows["event_timestamp"].to_list()
         fields = zip(rows, zip(*columns, strict=True), moments, result.features_from, result.ages, strict=True)
-        return [Given(*values) for values in fields]
+        return [ScoringRow(*values) for values in fields]
 
-    def _answer(self, lineup: Lineup, requests: Sequence[PredictRequest], prepared: Sequence[Sequence[Given]]) -> list[Outcome]:
+    def _answer(
+        self, lineup: Lineup, requests: Sequence[PredictRequest], prepared: Sequence[Sequence[ScoringRow]]
+    ) -> list[Outcome]:
         """One call of the model and one write of the log for all requests."""
         all_scores = iter(self.scorer.score(lineup, [row for rows in prepared for row in rows]))
         call = self.next_call()
         outcomes: list[Outcome] = []
         answers: list[Answer] = []
-        answered: list[Given] = []
+        answered: list[ScoringRow] = []
         logged: list[dict[str, Any]] = []
         for request, rows in zip(requests, prepared, strict=True):
             scores = [next(all_scores) for _ in rows]
@@ -184,7 +186,7 @@ class Answering:
             self.shadowing.put(lineup.shadow, answered, logged)
         return outcomes
 
-    def _compose(self, lineup: Lineup, request: PredictRequest, rows: Sequence[Given], scores: Sequence[Scored]) -> Answer:
+    def _compose(self, lineup: Lineup, request: PredictRequest, rows: Sequence[ScoringRow], scores: Sequence[Scored]) -> Answer:
         seconds = self.clock() - request.started
         predictions = [
             Prediction(
@@ -202,7 +204,7 @@ class Answering:
                 self.telemetry.answered(arm, version, sources, answer.latency_ms / 1000)
 
     def _log_rows(
-        self, request: PredictRequest, answer: Answer, rows: Sequence[Given], scores: Sequence[Scored], call: int
+        self, request: PredictRequest, answer: Answer, rows: Sequence[ScoringRow], scores: Sequence[Scored], call: int
     ) -> list[dict[str, Any]]:
         moment = self.now()
         return [
@@ -262,7 +264,7 @@ def _texts(values: list[Any]) -> list[str | None]:
     return pl.Series(values).cast(pl.String).to_list()
 
 
-def _warnings(loaded: Loaded, row: Given) -> list[str]:
+def _warnings(loaded: Loaded, row: ScoringRow) -> list[str]:
     unseen = loaded.encoder.unseen(row.inputs)
     return [f"{name} {value!r} was not in the training data; the model treats it as unknown" for name, value in unseen]
 

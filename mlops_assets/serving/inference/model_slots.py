@@ -32,7 +32,7 @@ KEPT = 4  # loaded models: those of the plan, its previous champion, and then th
 log = logging.getLogger("bentoml.mlops_assets")  # below Bento's logger, whose handlers are the only ones in its process
 
 
-class NotServed(Exception):
+class ModelLoadError(Exception):
     """A version that may not or cannot answer, and why."""
 
 
@@ -131,7 +131,7 @@ class ModelSlots:
     def _take(self, plan: Plan) -> None:
         try:
             lineup = self._line_up(plan)
-        except NotServed as error:
+        except ModelLoadError as error:
             self._refused, self._polls_since_refusal = plan, 0
             self._note(f"plan {plan.number} is not taken · {error}")
             return
@@ -160,7 +160,7 @@ class ModelSlots:
         # A file from outside can fail in any way its runtime knows (onnxruntime's errors share no parent but Exception),
         # and none may end the thread that would bring the next plan.
         except Exception as error:
-            raise NotServed(f"version {version} is not served · {error}") from error
+            raise ModelLoadError(f"version {version} is not served · {error}") from error
         self._watcher.loaded(version, self._clock() - started)
         return loaded
 

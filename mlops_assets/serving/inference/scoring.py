@@ -27,7 +27,7 @@ SEED = 0
 log = logging.getLogger("bentoml.mlops_assets")
 
 
-class Given(NamedTuple):
+class ScoringRow(NamedTuple):
     """One row to score: what the request said (None: features only), the inputs as the declaration orders them, the moment
     that they hold for, where they come from, and how old each view's were (seconds; None: not known).
     """
@@ -63,7 +63,7 @@ class Scorer:
         self._use_case, self._cache, self._telemetry, self._clock = use_case, cache, telemetry, clock
         self._sticky = [use_case.features.request.index(name) for name in use_case.serving.sticky_key]
 
-    def score(self, lineup: Lineup, rows: Sequence[Given]) -> list[Scored]:
+    def score(self, lineup: Lineup, rows: Sequence[ScoringRow]) -> list[Scored]:
         """One score for each row, in their order."""
         challenger = lineup.challenger
         if challenger is None or lineup.plan.share == 0:
@@ -77,7 +77,7 @@ class Scorer:
         pairs = zip(found, moved, strict=True)
         return [each or next(kept)._replace(challenger_failed=theirs) for each, theirs in pairs]
 
-    def explain(self, scored: Scored, row: Given) -> dict[str, Any]:
+    def explain(self, scored: Scored, row: ScoringRow) -> dict[str, Any]:
         """What each input adds to the log-odds of one score."""
         loaded, signature = scored.loaded, scored.loaded.model.signature
         until = self._clock() + EXPLAINED_S
@@ -89,13 +89,13 @@ class Scorer:
         except Unexplainable as error:  # the prediction stands all the same
             return {"problem": str(error)}
 
-    def _key(self, row: Given, sticky: bool) -> bytes:
+    def _key(self, row: ScoringRow, sticky: bool) -> bytes:
         """What keeps a row in its arm: the declared columns in an A/B rollout, else all that the request says."""
         if sticky and self._sticky and row.request:
             return msgspec.json.encode([row.request[place] for place in self._sticky])
         return msgspec.json.encode(row.request or row.inputs)
 
-    def _try(self, challenger: Loaded, rows: Sequence[Given]) -> list[Scored | None]:
+    def _try(self, challenger: Loaded, rows: Sequence[ScoringRow]) -> list[Scored | None]:
         """The challenger's scores; None where it gives no probability, in whatever way it fails."""
         if not rows:
             return []
@@ -107,7 +107,7 @@ class Scorer:
         self._telemetry.challenger_failures.inc(scored.count(None))
         return scored
 
-    def _score(self, arm: str, loaded: Loaded, rows: Sequence[Given]) -> list[Scored]:
+    def _score(self, arm: str, loaded: Loaded, rows: Sequence[ScoringRow]) -> list[Scored]:
         matrix = loaded.encoder.encode([row.inputs for row in rows])
         score = loaded.model.score if self._cache is None else self._through_cache(self._cache, loaded)
         began = self._clock()

@@ -10,14 +10,14 @@ from threading import Thread
 from typing import Any
 
 from mlops_assets.serving.inference.model_slots import Loaded
-from mlops_assets.serving.inference.scoring import Given
+from mlops_assets.serving.inference.scoring import ScoringRow
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.serving.telemetry import Telemetry
 
 SHADOW = "shadow"
 MAX_WAITING = 1000  # requests
 
-Answered = tuple[Loaded, Sequence[Given], Sequence[dict[str, Any]]]
+Answered = tuple[Loaded, Sequence[ScoringRow], Sequence[dict[str, Any]]]
 
 
 class Shadowing:
@@ -36,7 +36,7 @@ class Shadowing:
             self._queue.put(None)
             self._thread.join()
 
-    def put(self, loaded: Loaded, rows: Sequence[Given], logged: Sequence[dict[str, Any]]) -> None:
+    def put(self, loaded: Loaded, rows: Sequence[ScoringRow], logged: Sequence[dict[str, Any]]) -> None:
         """Rows that were answered, and what the prediction log holds of each."""
         try:
             self._queue.put_nowait((loaded, rows, logged))
@@ -50,7 +50,7 @@ class Shadowing:
             except (OSError, KeyError):  # a full disk: those who were answered must not notice
                 self._telemetry.shadow_dropped.inc(len(answered[1]))
 
-    def _score(self, loaded: Loaded, rows: Sequence[Given], logged: Sequence[dict[str, Any]]) -> None:
+    def _score(self, loaded: Loaded, rows: Sequence[ScoringRow], logged: Sequence[dict[str, Any]]) -> None:
         began = self._clock()
         scores = _scores(loaded, rows)
         model_ms = round((self._clock() - began) * 1000, 3)
@@ -69,7 +69,7 @@ class Shadowing:
         return said | {"champion_probability": row["probability"]}
 
 
-def _scores(loaded: Loaded, rows: Sequence[Given]) -> list[float | None]:
+def _scores(loaded: Loaded, rows: Sequence[ScoringRow]) -> list[float | None]:
     try:
         found = loaded.model.score(loaded.encoder.encode([row.inputs for row in rows])).tolist()
     except Exception:  # noqa: BLE001 - a candidate may fail in any way, and the log says that it did

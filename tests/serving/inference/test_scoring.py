@@ -11,7 +11,7 @@ from mlops_assets.foundation.home import Home
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.serving.inference.cache import MemoryScores
 from mlops_assets.serving.inference.model_slots import Lineup, ModelSlots
-from mlops_assets.serving.inference.scoring import Given, Scorer
+from mlops_assets.serving.inference.scoring import Scorer, ScoringRow
 from mlops_assets.serving.telemetry import Telemetry
 from mlops_assets.spec.serving import Cache, Serving
 from mlops_assets.use_cases.flight_delay import USE_CASE
@@ -38,17 +38,17 @@ def lineup(tmp_path: Path) -> Lineup:
     return lineup_in(Home(tmp_path))
 
 
-def flights(count: int) -> list[Given]:
+def flights(count: int) -> list[ScoringRow]:
     moment = datetime(2013, 7, 1, tzinfo=UTC)
     inputs = tuple(None for _ in PLACE)
     carriers = ("UA", "AA", "DL", "B6", "EV")
     return [
-        Given((carriers[number % 5], number, None, "EWR", "IAH", moment), inputs, moment, "request", None)
+        ScoringRow((carriers[number % 5], number, None, "EWR", "IAH", moment), inputs, moment, "request", None)
         for number in range(count)
     ]
 
 
-def warmed(row: Given, temperature: float) -> Given:
+def warmed(row: ScoringRow, temperature: float) -> ScoringRow:
     return row._replace(inputs=tuple(temperature if name == "temp" else None for name in PLACE))
 
 

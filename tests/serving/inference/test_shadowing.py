@@ -8,7 +8,7 @@ import pytest
 from mlops_assets.foundation.home import Home
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.serving.inference.model_slots import Loaded, ModelSlots
-from mlops_assets.serving.inference.scoring import Given
+from mlops_assets.serving.inference.scoring import ScoringRow
 from mlops_assets.serving.inference.shadowing import MAX_WAITING, Shadowing
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.serving.telemetry import Telemetry
@@ -16,7 +16,7 @@ from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import HOT, WhenHot, place_blessed
 
 MOMENT = datetime(2013, 7, 1, tzinfo=UTC)
-ROW = Given(None, tuple(None for _ in USE_CASE.features.inputs), MOMENT, "request", None)
+ROW = ScoringRow(None, tuple(None for _ in USE_CASE.features.inputs), MOMENT, "request", None)
 
 
 def loaded_in(home: Home, when_hot: WhenHot = None) -> Loaded:
