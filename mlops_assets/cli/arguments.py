@@ -78,7 +78,7 @@ def told_plainly(*errors: type[Exception]) -> Generator[None]:
 
 
 def _is_correctable(error: Exception) -> bool:
-    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] == __package__
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] == "mlops_assets"
 
 
 def _message(error: Exception) -> str:
