@@ -1,8 +1,8 @@
-"""How often rollouts are taken back: 1,000 with no difference, 500 as bad as is declared bearable, 200 for
+"""How often rollouts are rolled back: 1,000 with no difference, 500 as bad as is declared bearable, 200 for
 each planted harm.
 
 Whole rollouts, from shadow to full, through the code that decides in production. Ends with code 1 when harmless rollouts are
-taken back more often than declared. Writes docs/rollouts.md and docs/rollouts.png; the same seeds give the same files.
+rolled back more often than declared. Writes docs/rollouts.md and docs/rollouts.png; the same seeds give the same files.
 """
 
 import sys
@@ -38,9 +38,9 @@ WORLDS: dict[str, tuple[str, Harm]] = {
     "slow calls +2 points": ("latency", Harm(slow=0.02)),
     "slow calls +5 points": ("latency", Harm(slow=0.05)),
     "slow calls +10 points": ("latency", Harm(slow=0.10)),
-    "answers noisier by 0.9": ("quality", Harm(noise=0.9)),
-    "answers noisier by 1.3": ("quality", Harm(noise=1.3)),
-    "answers noisier by 1.7": ("quality", Harm(noise=1.7)),
+    "predictions noisier by 0.9": ("quality", Harm(noise=0.9)),
+    "predictions noisier by 1.3": ("quality", Harm(noise=1.3)),
+    "predictions noisier by 1.7": ("quality", Harm(noise=1.7)),
     "scores up by 1 in log-odds": ("score", Harm(shift=1.0)),
     "scores down by 1 in log-odds": ("score", Harm(shift=-1.0)),
     "the same score for all": ("score", Harm(constant=True)),
@@ -49,7 +49,7 @@ WORLDS: dict[str, tuple[str, Harm]] = {
 
 @dataclass(frozen=True)
 class End:
-    """How one rollout ended: taken back or not, after how many requests, `asked` of them to the challenger, at which share
+    """How one rollout ended: rolled back or not, after how many requests, `asked` of them to the challenger, at which share
     (0: shadow)."""
 
     rolled_back: bool
@@ -97,21 +97,21 @@ def _where(share: float) -> str:
 
 def page(table: Sequence[str]) -> str:
     limits = CANARY.rollback
-    return f"""# Rollouts: how often they are taken back, and how soon
+    return f"""# Rollouts: how often they are rolled back, and how soon
 
-A rollout declared as `Canary()` waits for {CANARY.shadow_rows:,} answers of its challenger in the shadow and {CANARY.step_rows:,} at {" and ".join(f"{share:.0%}" for share in CANARY.steps[:-1])}
-of the traffic each, and then lets it answer everybody. `Rollback()` bounds the rate of false rollbacks of a whole rollout at **{limits.false_alarm_rate:.0%}**,
-however often one looks. This page is made by `make bench` (`tests/benchmarks/bench_rollout.py`), which fails when more than that are
-taken back without a difference.
+A rollout declared as `Canary()` waits for {CANARY.shadow_rows:,} predictions of its challenger in the shadow and {CANARY.step_rows:,} at {" and ".join(f"{share:.0%}" for share in CANARY.steps[:-1])}
+of the traffic each, and then lets it serve all requests. `Rollback()` bounds the rate of false rollbacks of a whole rollout at **{limits.false_alarm_rate:.0%}**,
+however often the evidence is examined. This page is made by `make bench` (`tests/benchmarks/bench_rollout.py`), which fails when more than that are
+rolled back without a difference.
 
-| planted | rollouts | taken back ({CONFIDENCE:.0%} interval) | requests until then, median / 90% | of them to the challenger | where |
+| planted | rollouts | rolled back ({CONFIDENCE:.0%} interval) | requests until then, median / 90% | of them to the challenger | where |
 |---|--:|--:|--:|--:|---|
 {chr(10).join(table)}
 
-![Share of the rollouts taken back against the challenger's requests](rollouts.png)
+![Share of the rollouts rolled back against the challenger's requests](rollouts.png)
 
 "As bad as declared bearable" is {limits.max_error_gap:.1%} failing calls, {limits.max_slow_gap:.0%} more slow ones and a Brier score higher by nearly {limits.max_quality_loss:g}, all at
-once. Noise is in log-odds. What is not taken back went on to all of the traffic; from then on the monitors watch. Labels are known at once here: in
+once. Noise is in log-odds. What is not rolled back went on to all of the traffic; from then on the monitors watch. Labels are known at once here: in
 production they come later, and a rollout sees of them what `step_for` waits for. Looks come every {LOOK} requests to the challenger.
 
 ## How a rollout decides
@@ -155,7 +155,7 @@ def picture(found: dict[str, list[End]]) -> Figure:
             _curve(axes, found[name], name, colour)
         _dress(axes, title)
     figure.supxlabel("requests to the challenger", fontsize=10, color=INK)
-    figure.supylabel("share of the rollouts taken back", fontsize=10, color=INK)
+    figure.supylabel("share of the rollouts rolled back", fontsize=10, color=INK)
     return figure
 
 
@@ -194,7 +194,7 @@ def main() -> int:
     rate = CANARY.rollback.false_alarm_rate
     broken = [world for world, trials in HARMLESS.items() if sum(end.rolled_back for end in found[world]) > rate * trials]
     print(
-        f"{time.process_time() - began:.0f} CPU s; harmless ones taken back in more than {rate:.0%}: {', '.join(broken) or 'none'}"
+        f"{time.process_time() - began:.0f} CPU s; harmless ones rolled back in more than {rate:.0%}: {', '.join(broken) or 'none'}"
     )
     return int(bool(broken))
 
