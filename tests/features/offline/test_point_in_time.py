@@ -1,10 +1,11 @@
 """The join, and the whole store, against a brute-force one that says the rule in the plainest words, and against DuckDB's."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import ibis
 import polars as pl
 import pytest
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
@@ -127,9 +128,12 @@ def feast_store(folder: Path, kind: str) -> FeatureStore:
 
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FeatureStore, FeatureStore]:
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, FeatureStore, FeatureStore]]:
     folder = tmp_path_factory.mktemp("feast")
-    return folder, feast_store(folder, CLASS_PATH), feast_store(folder, "duckdb")
+    yield folder, feast_store(folder, CLASS_PATH), feast_store(folder, "duckdb")
+    # A connection that is open when Python ends makes DuckDB print a page of leaked objects.
+    ibis.get_backend().disconnect()
+    ibis.options.default_backend = None
 
 
 @settings(max_examples=40, deadline=None)
