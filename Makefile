@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check bench bento format lock clean
+.PHONY: help demo up test test-slow check bench bento format lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -20,7 +20,7 @@ UV_INSTALL = UV_INDEX_URL="$${UV_INDEX_URL:-$${PIP_INDEX_URL:-$$($(PIP_SETTING) 
     $(BIN)/uv pip install --python $(BIN)/python
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
 
 demo: $(READY) ## the whole loop once around on real data, with a short report
 	@$(BIN)/mlops demo
@@ -28,8 +28,11 @@ demo: $(READY) ## the whole loop once around on real data, with a short report
 up: $(READY) ## Dagster, prediction service and MLflow together; one Ctrl-C ends them
 	@exec $(BIN)/mlops up
 
-test: $(READY) ## every test that can run here
-	@$(BIN)/python -m pytest -q
+test: $(READY) ## the tests, in random order
+	@$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: $(READY) ## the tests that start whole platforms and servers, or simulate for minutes
+	@$(BIN)/python -m pytest -q -m slow
 
 check: $(READY) ## lint, format, types, arrows, definitions
 	$(BIN)/ruff check
