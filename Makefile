@@ -20,9 +20,9 @@ UV_INSTALL = UV_INDEX_URL="$${UV_INDEX_URL:-$${PIP_INDEX_URL:-$$($(PIP_SETTING) 
     $(BIN)/uv pip install --python $(BIN)/python
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
-demo: $(READY) ## the whole loop once around on real data, with a short report
+demo: $(READY) ## the whole loop on real data, with a short report
 	@$(BIN)/mlops demo
 
 up: $(READY) ## Dagster, prediction service and MLflow together; one Ctrl-C ends them
@@ -34,7 +34,7 @@ test: $(READY) ## the tests, in random order
 test-slow: $(READY) ## the tests that start whole platforms and servers, or simulate for minutes
 	@$(BIN)/python -m pytest -q -m slow
 
-check: $(READY) ## lint, format, types, arrows, definitions
+check: $(READY) ## lint, format, types, import rules, definitions
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright --project pyproject.toml
@@ -45,11 +45,11 @@ check: $(READY) ## lint, format, types, arrows, definitions
 bench: $(READY) ## measurements, printed as ratios
 	@for bench in tests/benchmarks/bench_*.py; do echo "== $$bench"; $(BIN)/python "$$bench"; done
 
-bento: $(READY) ## the server as dist/predictions.bento, tried in a clean environment (some minutes)
+bento: $(READY) ## build dist/predictions.bento and try it in a clean environment (some minutes)
 	@$(BIN)/python -m tests.integration.bento_trial dist/predictions.bento
-	@echo "dist/predictions.bento answers with its own requirements alone; deploy/README.md says how to run it"
+	@echo "dist/predictions.bento runs with its own requirements alone; deploy/README.md describes how to run it"
 
-format: $(READY) ## put the code in order
+format: $(READY) ## sort imports and format the code
 	@$(BIN)/ruff check --fix --quiet
 	@$(BIN)/ruff format --quiet
 
