@@ -14,8 +14,7 @@ class Column(Spec):
     """One column. `min` and `max` are inclusive; `datetime` is UTC.
 
     `pii` marks personal data, and how the prediction log stores it: as a keyed hash, or not at all. `identifies` names the
-    kind of subject that a value identifies, such as customer: all rows of one can be erased (`mlops forget`). Such a column
-    has the same meaning in every table, feature view and log of its use case.
+    kind of subject, such as customer, whose rows `mlops forget` erases by this column, in every table, view and log.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -33,8 +32,8 @@ class Column(Spec):
     @model_validator(mode="after")
     def _identifies_exactly(self) -> Self:
         if self.identifies and self.dtype not in ("string", "int"):
-            legal = f"{self.name!r} is a {self.dtype} and is to identify a {self.identifies}; legal: string, int"
-            raise ValueError(f"identifies · {legal}. Tag a column of exact values.")
+            found = f"{self.name!r} identifies a {self.identifies} and is a {self.dtype}; legal: string, int"
+            raise ValueError(f"identifies · {found}. Tag a column of exact values.")
         return self
 
 
@@ -54,7 +53,7 @@ class MaxNullShare(Spec):
 
 
 class MaxNovelShare(Spec):
-    """At most this share of one day's rows may have a `column` value unseen in the `days` before it."""
+    """At most this share of one day's rows may have a `column` value that is new against the `days` before it."""
 
     column: str
     share: float = Field(ge=0, le=1)
@@ -67,9 +66,8 @@ Expectation = RowCountBand | MaxNullShare | MaxNovelShare
 
 
 class Contract(Spec):
-    """The contract of one table.
+    """The contract of one table. `day` names the datetime column whose UTC date must be the partition's day (None: any).
 
-    `day` names the datetime column whose UTC date must be the partition's day (None: any).
     `max_bad_share` is the share of a day's rows that may go to quarantine before the check blocks.
     """
 
@@ -90,9 +88,8 @@ class Contract(Spec):
 
     @model_validator(mode="after")
     def _columns_exist(self) -> Self:
-        named = [*self.unique, *([self.day] if self.day else [])]
-        named += [e.column for e in self.expectations if not isinstance(e, RowCountBand)]
-        for name in named:
+        expected = [expectation.column for expectation in self.expectations if not isinstance(expectation, RowCountBand)]
+        for name in [*self.unique, *filter(None, [self.day]), *expected]:
             if name not in self.names:
                 raise ValueError(f"column {name!r} is not in the contract; legal: {', '.join(self.names)}. Use one of these.")
         for name in set(self.names) & set(RESERVED):

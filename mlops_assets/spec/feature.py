@@ -36,8 +36,8 @@ class Features(Spec):
 
     `request` are the columns of table `request_table` that a client sends. `entity_rows(frame)` adds the entity
     columns, `event_timestamp` (the prediction moment) and the features that follow from the request alone.
-    `numeric` and `categorical` are the model's inputs, by name, from the service or from `entity_rows`. `when_down`
-    is what a server does while its online store does not answer: refuse, or use the last values that it has read.
+    `numeric` and `categorical` are the model's inputs, by name, from the service or from `entity_rows`. `when_down`: while
+    its online store does not answer, a server refuses, or uses the last values that it has read.
     """
 
     service: str
@@ -64,9 +64,9 @@ class Label(Spec):
 
 
 class TimeSplit(Spec):
-    """Train, then validation, then test, in time order, ending with the last landed day. Never at random:
-    a random split of time-ordered rows leaks the day's weather and delays into training."""
+    """Train, then validation, then test, in time order, ending with the last landed day."""
 
+    # Never at random: that would leak the day's weather and delays into training.
     test: timedelta = Field(gt=timedelta(0))
     validation: timedelta = Field(gt=timedelta(0))
     max_train: timedelta | None = None

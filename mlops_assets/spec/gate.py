@@ -1,7 +1,6 @@
 """The rules that a candidate must pass. How each is measured is in evaluation/gates/, one module per class."""
 
-from abc import ABC, abstractmethod
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,79 +10,66 @@ Metric = Literal["auc", "average_precision", "brier", "log_loss", "ece"]
 LOWER_IS_BETTER: frozenset[str] = frozenset({"brier", "log_loss", "ece"})
 
 
-class Gate(Spec, ABC):
+class Gate(Spec):
     """One rule. To add one: a subclass here, a module in evaluation/gates/, and a line in JUDGES of evaluation/judge.py."""
 
+    NAME: ClassVar[str]  # over the fields of the gate, without its bound, so that the name survives a new bound
+
     @property
-    @abstractmethod
     def name(self) -> str:
-        """What the gate measures, without its bound, so that the name survives a new bound: `every_carrier_auc`."""
+        """What the gate measures, such as `every_carrier_auc`."""
+        return self.NAME.format_map(vars(self))
 
 
 def gate_names(gates: tuple[Gate, ...]) -> tuple[str, ...]:
     """One unique name per gate, in order; a second gate that measures the same gets a number: `floor_auc_2`."""
     names = [gate.name for gate in gates]
-    counts = [names[: index + 1].count(name) for index, name in enumerate(names)]
-    return tuple(name if count == 1 else f"{name}_{count}" for name, count in zip(names, counts, strict=True))
+    earlier = [names[:index].count(name) for index, name in enumerate(names)]
+    return tuple(f"{name}_{count + 1}" if count else name for name, count in zip(names, earlier, strict=True))
 
 
 class Floor(Gate):
     """The metric on the test rows reaches `bound` (for brier, log_loss and ece: stays at or below it)."""
 
+    NAME = "floor_{metric}"
     metric: Metric
     bound: float
-
-    @property
-    def name(self) -> str:
-        return f"floor_{self.metric}"
 
 
 class BeatsChampion(Gate):
     """Paired bootstrap on the same rows: better than the live champion with this confidence. Passes without a champion."""
 
+    NAME = "beats_champion_{metric}"
     metric: Metric = "auc"
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
-
-    @property
-    def name(self) -> str:
-        return f"beats_champion_{self.metric}"
 
 
 class Calibrated(Gate):
     """Expected calibration error over `bins` equal-count bins stays at or below `max_ece`."""
 
+    NAME = "calibrated"
     max_ece: float = Field(gt=0, lt=1)
     bins: int = Field(default=10, ge=2)
-
-    @property
-    def name(self) -> str:
-        return "calibrated"
 
 
 class EverySlice(Gate):
     """The metric reaches `bound` in every value of `column` with at least `min_rows` test rows of both classes."""
 
+    NAME = "every_{column}_{metric}"
     column: str
     metric: Metric
     bound: float
     min_rows: int = Field(default=200, ge=2)
 
-    @property
-    def name(self) -> str:
-        return f"every_{self.column}_{self.metric}"
-
 
 class NoSkew(Gate):
-    """Of the answers in the Skew monitor's last comparison, at most `max_mismatch_rate` used a feature that is recomputed
-    differently: a model trained on other features than are served solves another problem. Passes below `min_rows` answers.
+    """Training/serving skew: of the answers in the Skew monitor's last comparison, at most `max_mismatch_rate` used a feature
+    that is recomputed differently. Passes below `min_rows` answers.
     """
 
+    NAME = "no_skew"
     max_mismatch_rate: float = Field(default=0.001, ge=0, lt=1)
     min_rows: int = Field(default=100, ge=1)
-
-    @property
-    def name(self) -> str:
-        return "no_skew"
 
 
 class Robust(Gate):
@@ -93,48 +79,39 @@ class Robust(Gate):
     the same share of every category replaced by an unknown one; the same share of every number far out of the training range.
     """
 
+    NAME = "robust_{metric}"
     noise: float = Field(default=0.05, gt=0)
     missing: float = Field(default=0.05, gt=0, le=1)
     max_drop: float = Field(default=0.02, gt=0)
     metric: Metric = "auc"
-
-    @property
-    def name(self) -> str:
-        return f"robust_{self.metric}"
 
 
 class NoLeak(Gate):
     """No input of the model reveals the label, or anything known only after the prediction moment.
 
     No single input reaches an auc above `max_single_auc`; a random split is at most `max_split_gap` of auc better than
-    the split by time; no feature is newer than the prediction or the label. For scale: the departure delay predicts a
-    late arrival with an auc of 0.87 to 0.92, by month of 2013.
+    the split by time; no feature is newer than the prediction or the label.
     """
 
+    NAME = "no_leak"
+    # For scale: the departure delay, a leak, predicts a late arrival with an auc of 0.87 to 0.92, by month of 2013.
     max_single_auc: float = Field(default=0.85, gt=0.5, le=1)
     max_split_gap: float = Field(default=0.05, gt=0)
-
-    @property
-    def name(self) -> str:
-        return "no_leak"
 
 
 class Fair(Gate):
     """The decisions of the test rows differ by at most `max_gap` between the values of `column`, which may be any column of
     the training rows and need not be an input.
 
-    demographic_parity: the largest gap of the share decided yes; equalized_odds: the larger of the gaps of that share among
-    the positive and among the negative rows. Values with fewer than `min_rows` rows are not compared.
+    demographic_parity: the largest gap of the share of positive decisions; equalized_odds: the larger of the gaps of that
+    share among the positive and among the negative rows. Values with fewer than `min_rows` rows are not compared.
     """
 
+    NAME = "fair_{column}_{metric}"
     column: str
     max_gap: float = Field(gt=0, lt=1)
     metric: Literal["demographic_parity", "equalized_odds"] = "demographic_parity"
     min_rows: int = Field(default=200, ge=2)
-
-    @property
-    def name(self) -> str:
-        return f"fair_{self.column}_{self.metric}"
 
 
 class Latency(Gate):
@@ -151,12 +128,9 @@ class Latency(Gate):
 class Budget(Gate):
     """Training took at most `max_train_seconds`, its search included, and the model file is at most `max_megabytes` large."""
 
+    NAME = "budget"
     max_train_seconds: float | None = Field(default=None, gt=0)
     max_megabytes: float | None = Field(default=None, gt=0)
-
-    @property
-    def name(self) -> str:
-        return "budget"
 
     @model_validator(mode="after")
     def _bounds_something(self) -> Self:
@@ -171,6 +145,4 @@ class NoPii(Gate):
     The columns are followed through the views and `entity_rows`. Rows may be joined and grouped by a tagged key.
     """
 
-    @property
-    def name(self) -> str:
-        return "no_pii"
+    NAME = "no_pii"

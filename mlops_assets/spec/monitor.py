@@ -12,10 +12,10 @@ class Drift(Spec):
     """Served inputs of the last `window` against the champion's training window.
 
     An input has drifted when its PSI exceeds `max_psi` and its KS statistic (numeric inputs) exceeds `max_ks`;
-    the check fails when more than `max_share` of the inputs have. Windows under 30 days alarm on weather alone.
+    the check fails when more than `max_share` of the inputs have.
     """
 
-    window: timedelta = timedelta(days=30)
+    window: timedelta = timedelta(days=30)  # shorter ones alarm on weather alone
     max_psi: float = Field(default=0.25, gt=0)
     max_ks: float = Field(default=0.2, gt=0, lt=1)
     max_share: float = Field(default=0.3, ge=0, le=1)
@@ -30,14 +30,15 @@ class Performance(Spec):
 
 
 class Skew(Spec):
-    """Features that the answers of the last `window` used, against those that the feature tables give now for their moments.
+    """Training/serving skew: features that the answers of the last `window` used, against the same recomputed from the feature
+    tables.
 
-    Numbers agree within max(`relative` of the larger, `absolute`): rolling sums differ in their last digits when
-    more days are filled at once, and a model reads 32 bits. The check fails when more than `max_mismatch_rate` of at least
-    `min_rows` answers used any feature that is recomputed differently. At most `max_rows` of them are recomputed.
+    Numbers agree within max(`relative` of the larger, `absolute`). The check fails when more than `max_mismatch_rate` of at
+    least `min_rows` answers used any feature that is recomputed differently. At most `max_rows` of them are recomputed.
     """
 
     window: timedelta = timedelta(days=30)
+    # Rolling sums differ in their last digits when more days are filled at once, and a model reads 32 bits.
     relative: float = Field(default=1e-6, ge=0, lt=1)
     absolute: float = Field(default=1e-6, ge=0)
     max_mismatch_rate: float = Field(default=0.001, ge=0, lt=1)

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from mlops_assets.spec.spec import Spec
+
+Split = Literal["canary", "ab"]
 
 
 class AtOnce(Spec):
@@ -16,9 +19,9 @@ class AtOnce(Spec):
 class BusinessFigure(Spec):
     """A business figure of an answer whose outcome is known, such as the cost of a decision.
 
-    `of(outcomes)` returns a Polars expression over them, one number a row; null where it is unknown, for reasons that do not
-    depend on the model that answered. Numbers outside `low` to `high` are clipped, so choose the range wide enough, but no
-    wider: the test's noise grows with it. `max_loss` is the largest mean loss a row.
+    `of(outcomes)` returns a Polars expression, one number a row; null where it is unknown, for reasons that do not depend on
+    the model. Numbers outside `low` to `high` are clipped: the range must hold them, and the test's noise grows with it.
+    `max_loss` is the largest mean loss a row.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -40,8 +43,7 @@ class Rollback(Spec):
 
     `false_alarm_rate` bounds the chance that a whole rollout, however often it is checked, rolls back a challenger within
     all margins: the share of failing model calls (`max_error_gap`), the share of calls slower than `slow_ms`
-    (`max_slow_gap`), the Brier score (`max_quality_loss`), and the share of scores at or above any watched level
-    (`max_score_shift`: wide, as another model is expected to score differently; it detects a broken one).
+    (`max_slow_gap`), the Brier score (`max_quality_loss`), and the share of scores at or above any edge (`max_score_shift`).
     """
 
     false_alarm_rate: float = Field(default=0.01, gt=0, lt=1)
@@ -49,17 +51,16 @@ class Rollback(Spec):
     slow_ms: float = Field(default=50.0, gt=0)
     max_slow_gap: float = Field(default=0.01, ge=0, lt=1)
     max_quality_loss: float = Field(default=0.01, ge=0, lt=1)
-    max_score_shift: float = Field(default=0.2, ge=0, lt=1)
+    max_score_shift: float = Field(default=0.2, ge=0, lt=1)  # wide, as another model scores differently: detects a broken one
     figure: BusinessFigure | None = None
 
 
 class Canary(Spec):
-    """First a shadow, then growing shares of the traffic, at last all of it.
+    """First a shadow, then growing shares of the traffic, at last all of it, unless `rollback` applies.
 
     A step ends after `step_rows` different requests to the challenger (`shadow_rows` in the shadow; 0: no shadow), not
-    before `step_for`, unless `rollback` applies; the last step is the promotion. A rollout that has not finished
-    `give_up_after` its start is rolled back. A canary draws by the whole request, an A/B test by the declared sticky key;
-    either way each drawn key counts once, however many requests it sends.
+    before `step_for`. A rollout that has not finished `give_up_after` its start is rolled back. `split` assigns requests to
+    an arm by the whole request (canary) or by the declared sticky key (ab); every such key counts once.
     """
 
     shadow_rows: int = Field(default=1000, ge=0)
@@ -67,7 +68,7 @@ class Canary(Spec):
     step_rows: int = Field(default=1000, ge=1)
     step_for: timedelta = Field(default=timedelta(0), ge=timedelta(0))
     give_up_after: timedelta = timedelta(days=7)
-    split: Literal["canary", "ab"] = "canary"
+    split: Split = "canary"
     rollback: Rollback = Rollback()
 
     @property
@@ -77,16 +78,15 @@ class Canary(Spec):
 
     @model_validator(mode="after")
     def _leads_to_full(self) -> Self:
-        rising = all(one < other for one, other in zip((0.0, *self.steps), self.steps, strict=False))
+        rising = all(share < following for share, following in pairwise((0.0, *self.steps)))
         if not rising or self.steps[-1:] != (1.0,):
             raise ValueError(f"steps are {self.steps}; legal: growing shares above 0 that end with 1.0. Use such steps.")
         if len(self.shares) == 1:
             raise ValueError("steps are (1.0,) without a shadow, so that nothing is watched. Add a step, or use AtOnce().")
         soonest = self.step_for * (len(self.shares) - 1)
         if soonest >= self.give_up_after:
-            raise ValueError(
-                f"give_up_after is {self.give_up_after}; legal: longer than {soonest}, which the steps take at least. Raise it."
-            )
+            found = f"give_up_after is {self.give_up_after}; legal: longer than {soonest}"
+            raise ValueError(f"{found}, which the steps take at least. Raise it.")
         return self
 
 

@@ -12,8 +12,8 @@ class AnswerLog(Spec):
     """The prediction log. Every answer is passed to the operating system before it is sent, so that a killed process loses
     none; with `max_lost_rows` above 0 so many rows may wait in memory for up to `flush_every`, and a kill loses them.
 
-    The log is synced to disk every `flush_every`, which bounds the loss of a power cut. `when_full` decides what happens
-    when the log cannot be written: refuse the request, or answer without a log entry. Both are counted.
+    The log is synced to disk every `flush_every`, which bounds the loss of a power cut. `when_full`: while the log cannot be
+    written, refuse requests, or answer without a log entry. Both are counted.
     """
 
     max_lost_rows: int = Field(default=0, ge=0)
@@ -22,10 +22,7 @@ class AnswerLog(Spec):
 
 
 class Cache(Spec):
-    """Scores kept in the memory of each server, by inputs and model digest: at most `max_entries`, none older than `ttl`.
-
-    The least recently used scores are dropped first.
-    """
+    """Scores in the memory of every server, by inputs and model digest: the `max_entries` last used, none older than `ttl`."""
 
     max_entries: int = Field(default=10_000, ge=1)
     ttl: timedelta = Field(default=timedelta(minutes=1), gt=timedelta(0))
@@ -34,9 +31,8 @@ class Cache(Spec):
 class Limits(Spec):
     """Above `max_in_flight` requests at once a server answers 429 with Retry-After.
 
-    `max_rate` is requests a second for each API key (None: no limit), counted in the shortest window of whole seconds that
-    holds a whole number of them. Where MLOPS_ONLINE_STORE names a Redis the rate is over all servers of the use case;
-    without one, or while it is down, each server counts by itself.
+    `max_rate` is requests a second per API key (None: no limit), counted in the shortest window of whole seconds that holds a
+    whole number of them, over all servers that share a Redis (MLOPS_ONLINE_STORE); otherwise every server counts by itself.
     """
 
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1)

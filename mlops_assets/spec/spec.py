@@ -18,28 +18,21 @@ class Spec(BaseModel):
         try:
             super().__init__(**fields)
         except ValidationError as error:
-            raise IllegalDeclaration(_readable(type(self), fields, error)) from None
+            names = [str(fields[key]) for key in ("name", "table") if fields.get(key)]
+            where = " · ".join([*names[:1], type(self).__name__])
+            raise IllegalDeclaration("\n".join(_line(where, type(self), detail) for detail in error.errors())) from None
 
     def but(self, **fields: Any) -> Self:
-        """The same word with some fields changed, validated anew."""
+        """The same declaration with some fields changed, validated again."""
         return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | fields)
 
 
-def _readable(word: type[Spec], fields: dict[str, Any], error: ValidationError) -> str:
-    named = fields.get("name") or fields.get("table")
-    where = f"{named} · {word.__name__}" if named else word.__name__
-    return "\n".join(_line(where, word, detail) for detail in error.errors())
-
-
-def _line(where: str, word: type[Spec], detail: Any) -> str:
+def _line(where: str, spec: type[Spec], detail: Any) -> str:
     field = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        return f"{where} · field {field!r} does not exist; legal: {', '.join(word.model_fields)}. Remove or rename it."
+        return f"{where} · field {field!r} does not exist; legal: {', '.join(spec.model_fields)}. Remove or rename it."
     if detail["type"] == "missing":
-        return f"{where} · field {field!r} is missing; required: {', '.join(_required(word))}. Add it."
-    found = "" if not field else f" · {field} = {detail['input']!r}"
+        required = ", ".join(name for name, info in spec.model_fields.items() if info.is_required())
+        return f"{where} · field {field!r} is missing; required: {required}. Add it."
+    found = f" · {field} = {detail['input']!r}" if field else ""
     return f"{where}{found} · {detail['msg'].removeprefix('Value error, ')}"
-
-
-def _required(word: type[Spec]) -> list[str]:
-    return [name for name, field in word.model_fields.items() if field.is_required()]

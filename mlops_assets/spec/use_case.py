@@ -2,7 +2,7 @@
 
 import hashlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Literal, Self, cast
 
@@ -33,9 +33,8 @@ Stage = Literal["raw", "validated", "feature", "training_set", "candidate", "eva
 class UseCase(Spec):
     """One business question answered by one model line.
 
-    `first_day` to `last_day` (None: today) are the days that can land, in UTC.
-    `reference` is a second trainer, fitted on the same rows as a yardstick and never promoted. `threshold` turns a
-    probability into a decision. Raises IllegalDeclaration naming the use case, the field, what was found, what is legal.
+    `first_day` to `last_day` (None: today) are the days that can land, in UTC. `reference` is a second trainer, fitted on the
+    same rows for comparison and never promoted. `threshold` turns a probability into a decision.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -83,57 +82,53 @@ class UseCase(Spec):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
-        for problem in self._problems():
+        if problem := next(self._problems(), None):
             raise ValueError(problem)
         return self
 
     def _problems(self) -> Iterator[str]:
-        tables = [contract.table for contract in self.contracts]
-        inputs = list(self.features.inputs)
-        yield from _unknown("sources", [source.table for source in self.sources], tables, "has no contract; contracts")
-        yield from _unknown("contracts", tables, [source.table for source in self.sources], "has no source; sources")
-        yield from _unknown("label.table", [self.label.table], tables, "has no contract; contracts")
-        for view in self.features.views:
-            yield from _unknown(f"features.views[{view.name}].tables", view.tables, tables, "has no contract; contracts")
-        yield from _unknown("features.request_table", [self.features.request_table], tables, "has no contract; contracts")
-        request = self.features.request
-        yield from _unknown("serving.sticky_key", self.serving.sticky_key, list(request), "is not a request column; request")
-        contract = next((each for each in self.contracts if each.table == self.features.request_table), None)
-        hidden = [column.name for column in contract.columns if column.pii] if contract else []
-        for name in sorted({*self.label.key} & {*hidden}):
-            yield f"label.key · {name!r} is personal data that the log hides: no outcome would join. Use another key."
-        left_out = [column.name for column in contract.columns if column.pii == "left_out"] if contract else []
-        yield from _undrawable(self.rollout, self.serving.sticky_key, left_out)
+        """What makes the declaration illegal, a sentence each."""
+        features, request = self.features, self.features.request
+        tables, sources = [contract.table for contract in self.contracts], [source.table for source in self.sources]
+        no_contract, inputs = "has no contract; contracts", features.inputs
+        yield from _unknown("sources", sources, tables, no_contract)
+        yield from _unknown("contracts", tables, sources, "has no source; sources")
+        yield from _unknown("label.table", [self.label.table], tables, no_contract)
+        for view in features.views:
+            yield from _unknown(f"features.views[{view.name}].tables", view.tables, tables, no_contract)
+        yield from _unknown("features.request_table", [features.request_table], tables, no_contract)
+        yield from _unknown("serving.sticky_key", self.serving.sticky_key, request, "is not a request column; request")
+        yield from self._hidden_keys()
         yield from _unknown("slices", self.slices, inputs, "is not an input of the model; inputs")
         for index, gate in enumerate(self.gates):
             if isinstance(gate, EverySlice):
-                yield from _unknown(f"gates[{index}].column", [gate.column], list(self.slices), "is not a declared slice; slices")
+                yield from _unknown(f"gates[{index}].column", [gate.column], self.slices, "is not a declared slice; slices")
             if isinstance(gate, NoSkew) and self.skew is None:
                 declared = ", ".join(type(monitor).__name__ for monitor in self.monitors) or "none"
                 yield f"gates[{index}] · NoSkew reads the result of the monitor Skew; monitors: {declared}. Declare Skew()."
-        yield from _repeated("features.inputs", inputs)
-        yield from _repeated("contracts", tables)
+        for field, names in {"features.inputs": inputs, "contracts": tables}.items():
+            for name in sorted({name for name in names if names.count(name) > 1}):
+                yield f"{field} · {name!r} is declared twice. Keep one."
 
-
-def _unknown(field: str, found: "list[str] | tuple[str, ...]", legal: list[str], why: str) -> Iterator[str]:
-    for name in found:
-        if name not in legal:
-            yield f"{field} · {name!r} {why}: {', '.join(legal)}. Use one of these or declare it."
-
-
-def _undrawable(rollout: Rollout, sticky_key: tuple[str, ...], left_out: list[str]) -> Iterator[str]:
-    """What prevents the rows of one draw from being recognised in the log."""
-    if isinstance(rollout, Canary) and rollout.split == "ab":
-        if not sticky_key:
-            yield "rollout.split · 'ab' draws by serving.sticky_key, which is empty. Declare it, or use split='canary'."
-        for name in sticky_key:
-            if name in left_out:
+    def _hidden_keys(self) -> Iterator[str]:
+        """Keys that the log hides although outcomes are joined, or rows of one arm recognised, by them."""
+        columns = [
+            column for contract in self.contracts if contract.table == self.features.request_table for column in contract.columns
+        ]
+        for name in sorted({*self.label.key} & {column.name for column in columns if column.pii}):
+            yield f"label.key · {name!r} is personal data that the log hides: no outcome would join. Use another key."
+        if isinstance(self.rollout, Canary) and self.rollout.split == "ab":
+            sticky_key = self.serving.sticky_key
+            if not sticky_key:
+                yield "rollout.split · 'ab' draws by serving.sticky_key, which is empty. Declare it, or use split='canary'."
+            left_out = {column.name for column in columns if column.pii == "left_out"}
+            for name in (name for name in sticky_key if name in left_out):
                 yield f"serving.sticky_key · {name!r} is left out of the log, which must show who was drawn. Use pii='hashed'."
 
 
-def _repeated(field: str, names: list[str]) -> Iterator[str]:
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"{field} · {name!r} is declared twice. Keep one."
+def _unknown(field: str, names: Sequence[str], legal: Sequence[str], problem: str) -> Iterator[str]:
+    for name in (name for name in names if name not in legal):
+        yield f"{field} · {name!r} {problem}: {', '.join(legal)}. Use one of these or declare it."
 
 
 def _stable_text(value: object) -> str:
