@@ -1,10 +1,5 @@
-"""The signed statement that one exact model passed every gate on exactly this evidence.
+"""The signed statement (Ed25519) that one exact model passed every gate on exactly this evidence."""
 
-Belongs here: what a blessing says, its canonical bytes, making one and checking one (Ed25519).
-Not here: how gates are measured (stages/gates/) and where keys lie (promotion/signing_keys.py).
-"""
-
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -16,15 +11,17 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import TypeAdapter, ValidationError
 
+from mlops_assets.promotion.ledger_chain import canonical_json
+from mlops_assets.promotion.signing_keys import key_id
 from mlops_assets.training.signature import digest
 
 
-class Refused(ValueError):
-    """A candidate that may not be blessed."""
+class GatesNotPassed(ValueError):
+    """A candidate that failed a gate, or that no gate judged."""
 
 
 class UnblessedModel(ValueError):
-    """A model that must not answer: no valid blessing speaks for these bytes."""
+    """A model that must not serve: no valid blessing covers these bytes."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class GateVerdict:
 class Blessing:
     """Digests are SHA-256 in hex, `blessed_at` is ISO 8601 UTC, `signature` is hex over `signed_bytes`.
 
-    `training` says where the model comes from: table versions, fingerprint, window, code, run.
+    `training` is the origin of the model: table versions, fingerprint, window, code, run.
     """
 
     use_case: str
@@ -60,28 +57,21 @@ class Blessing:
 
     @property
     def signed_bytes(self) -> bytes:
-        """Canonical JSON of everything but the signature. Raises ValueError for a NaN, which JSON cannot say."""
-        said = asdict(self)
-        del said["signature"]
-        return json.dumps(said, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+        """Canonical JSON of every field but the signature. Raises ValueError for a NaN."""
+        return canonical_json({name: value for name, value in asdict(self).items() if name != "signature"}).encode()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True, indent=2, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Raises UnblessedModel when `text` is not what `to_json` gave."""
+        """Raises UnblessedModel when `text` is not the output of `to_json`."""
         try:
             return cast(Self, TypeAdapter(Blessing).validate_json(text))
         except ValidationError as error:
             detail = error.errors()[0]
             where = ".".join(str(part) for part in detail["loc"]) or "document"
             raise UnblessedModel(f"blessing · {where} · {detail['msg']}. Bless the model again.") from None
-
-
-def key_id(key: Ed25519PublicKey) -> str:
-    """Sixteen hex digits that name a public key."""
-    return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
 
 
 def bless(
@@ -94,15 +84,16 @@ def bless(
     blessed_at: datetime,
     private_key: Ed25519PrivateKey,
 ) -> Blessing:
-    """Signs that the model `onnx` passed `gates`. Raises Refused when one failed, or when none was judged."""
-    reason = _refusal(gates)
-    if reason:
-        raise Refused(f"{use_case} · {reason}")
+    """Signs that the model `onnx` passed `gates`. Raises GatesNotPassed."""
+    if reason := _failure(gates):
+        raise GatesNotPassed(f"{use_case} · {reason}")
     unsigned = Blessing(
         use_case=use_case,
         model_digest=digest(onnx),
         evaluation_digest=evaluation_digest,
-        gates=tuple(_sayable(gate) for gate in gates),
+        gates=tuple(
+            replace(gate, measured=_finite(gate.measured), low=_finite(gate.low), high=_finite(gate.high)) for gate in gates
+        ),
         training=dict(training),
         blessed_at=blessed_at.isoformat(),
         key_id=key_id(private_key.public_key()),
@@ -112,36 +103,31 @@ def bless(
 
 def verify(blessing: Blessing, *, use_case: str, onnx: bytes, public_keys: Mapping[str, Ed25519PublicKey]) -> None:
     """Raises UnblessedModel unless a known key signed that exactly these bytes passed every gate of `use_case`."""
-    reason = _objection(blessing, use_case, onnx, public_keys)
-    if reason:
+    if reason := _objection(blessing, use_case, onnx, public_keys):
         raise UnblessedModel(f"{use_case} · {reason}")
 
 
-def _refusal(gates: tuple[GateVerdict, ...]) -> str | None:
+def _failure(gates: tuple[GateVerdict, ...]) -> str | None:
     if not gates:
-        return "no gate judged this model; at least one is required. Declare a gate and judge again."
+        return "no gate judged this model; at least one is required. Declare a gate and evaluate again."
     failed = [f"gate {gate.name!r} failed: measured {gate.measured}, bound {gate.bound}" for gate in gates if not gate.passed]
     return f"{'; '.join(failed)}. Only a model that passes every gate is blessed." if failed else None
 
 
 def _objection(blessing: Blessing, use_case: str, onnx: bytes, public_keys: Mapping[str, Ed25519PublicKey]) -> str | None:
-    """What speaks against the model; the signature comes first, because nothing unsigned is worth reading."""
     known = public_keys.get(blessing.key_id)
     if known is None:
         legal = ", ".join(sorted(public_keys)) or "none"
         return f"the blessing is signed by key {blessing.key_id!r}; known keys: {legal}. Bless the model with a known key."
+    # Before the other fields are compared: without a valid signature none of them can be trusted.
     if not _is_signed(blessing, known):
-        return f"the signature of key {blessing.key_id!r} does not fit the blessing: it was altered. Bless the model again."
+        return f"the signature of key {blessing.key_id!r} does not match the blessing: it was altered. Bless the model again."
     if blessing.use_case != use_case:
-        return f"the blessing speaks for {blessing.use_case!r}. Deploy the model there."
+        return f"the blessing is for {blessing.use_case!r}. Deploy the model there."
     if blessing.model_digest != digest(onnx):
         found, legal = digest(onnx)[:12], blessing.model_digest[:12]
-        return f"the model's digest is {found}…, blessed was {legal}…: the file is not the blessed one. Place it again."
-    return _refusal(blessing.gates)
-
-
-def _sayable(gate: GateVerdict) -> GateVerdict:
-    return replace(gate, measured=_finite(gate.measured), low=_finite(gate.low), high=_finite(gate.high))
+        return f"the model's digest is {found}…, blessed was {legal}…: the file is not the blessed one. Store the blessed file."
+    return _failure(blessing.gates)
 
 
 def _finite(number: float | None) -> float | None:

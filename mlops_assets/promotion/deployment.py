@@ -1,20 +1,19 @@
 """The deployment target on a file system: placed model versions, and the plan that routes requests to them.
 
-The ledger decides which plan is in force; the file is what servers read of it. Servers verify the blessings.
+The ledger decides which plan is in force; servers read it from here and verify the blessings themselves.
 """
 
 import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, get_args
 
 from filelock import FileLock
 from pydantic import Field, TypeAdapter, ValidationError
 
 from mlops_assets.foundation.atomic_file import replace_file, sync_folder
-
-Split = Literal["canary", "ab"]
+from mlops_assets.spec.rollout import Split
 
 
 class AlreadyPlaced(ValueError):
@@ -26,7 +25,7 @@ class UnreadablePlan(ValueError):
 
 
 class UnknownVersion(LookupError):
-    """A version that was never placed."""
+    """A version that is not placed."""
 
 
 class IllegalRoute(ValueError):
@@ -59,7 +58,7 @@ class Plan:
 
     @property
     def rollout(self) -> str:
-        """What runs next to the champion, for people; empty when nothing does."""
+        """What runs next to the champion, in words; empty when nothing does."""
         arm = f"{self.split}: {100 * self.share:.6g}% to version {self.challenger}" if self.challenger is not None else ""
         shadow = f"shadow: version {self.shadow}" if self.shadow is not None else ""
         return ", ".join(filter(None, (arm, shadow)))
@@ -72,10 +71,7 @@ _PLAN = TypeAdapter(Plan)
 
 
 class Deployment:
-    """One use case under `root`: `models/<version>/` and `plan.json`.
-
-    Any number of processes read and write; writers take turns.
-    """
+    """One use case under `root`: `models/<version>/` and `plan.json`. Any number of processes read and write at once."""
 
     def __init__(self, root: Path, use_case: str) -> None:
         self._use_case = use_case
@@ -84,7 +80,7 @@ class Deployment:
         self._plan = self._folder / "plan.json"
 
     def place(self, version: int, onnx: bytes, blessing: str) -> None:
-        """Stores a model and its blessing, both or neither; placing the same again changes nothing. Raises AlreadyPlaced."""
+        """Stores a model and its blessing, both or neither; the same again changes nothing. Raises AlreadyPlaced."""
         with self._lock():
             if not (self._models / str(version)).exists():
                 self._store(version, onnx, blessing)
@@ -92,7 +88,7 @@ class Deployment:
                 raise AlreadyPlaced(f"{self._use_case} · version {version} is placed with other bytes. Use a new version number.")
 
     def publish(self, plan: Plan) -> bool:
-        """Shows `plan` to servers unless a newer one is published; an unreadable plan file is replaced.
+        """Lets servers read `plan` unless a newer one is published; an unreadable plan file is replaced.
 
         Returns whether `plan` is now the published one. Raises UnknownVersion.
         """
@@ -100,7 +96,10 @@ class Deployment:
             for version in (plan.champion, plan.challenger, plan.shadow):
                 if version is not None:
                     self._require(version)
-            published = self._readable_plan()
+            try:
+                published = self.plan()
+            except UnreadablePlan:
+                published = None
             if published is not None and published.number > plan.number:
                 return False
             if published != plan:
@@ -110,9 +109,16 @@ class Deployment:
     def plan(self) -> Plan | None:
         """The published plan; None before the first. Raises UnreadablePlan."""
         try:
-            return _parse_plan(self._plan.read_bytes())
+            text = self._plan.read_bytes()
         except FileNotFoundError:
             return None
+        try:
+            return _PLAN.validate_json(text, strict=True)
+        except ValidationError as error:
+            detail = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in detail["loc"]) or "document"
+            remedy = f"`mlops ledger mirror {self._use_case}` writes it again"
+            raise UnreadablePlan(f"plan · found {text[:80]!r}: {where} · {detail['msg']}. {remedy}.") from None
 
     def load(self, version: int) -> tuple[bytes, str]:
         """The model's bytes and its blessing's text, exactly as placed. Raises UnknownVersion."""
@@ -121,7 +127,7 @@ class Deployment:
         return (folder / "model.onnx").read_bytes(), (folder / "blessing.json").read_text()
 
     def champion(self) -> tuple[int, bytes] | None:
-        """The version and the ONNX bytes of the champion; None before the first promotion."""
+        """The champion's version and ONNX bytes; None before the first promotion."""
         plan = self.plan()
         return (plan.champion, self.load(plan.champion)[0]) if plan else None
 
@@ -129,27 +135,21 @@ class Deployment:
         """Every placed version, ascending."""
         return sorted(int(path.name) for path in self._models.glob("[0-9]*"))
 
-    def _readable_plan(self) -> Plan | None:
-        try:
-            return self.plan()
-        except UnreadablePlan:
-            return None
-
     def _require(self, version: int) -> None:
         if not (self._models / str(version)).exists():
             legal = ", ".join(map(str, self.versions())) or "none"
             raise UnknownVersion(f"{self._use_case} · version {version} is not placed; placed: {legal}. Place it first.")
 
     def _store(self, version: int, onnx: bytes, blessing: str) -> None:
-        aside = self._folder / f".new-{uuid.uuid4().hex}"
+        new = self._folder / f".new-{uuid.uuid4().hex}"
         try:
-            replace_file(aside / "model.onnx", onnx)
-            replace_file(aside / "blessing.json", blessing.encode())
+            replace_file(new / "model.onnx", onnx)
+            replace_file(new / "blessing.json", blessing.encode())
             self._models.mkdir(exist_ok=True)
-            aside.rename(self._models / str(version))
+            new.rename(self._models / str(version))
             sync_folder(self._models)
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(new, ignore_errors=True)
 
     def _lock(self) -> FileLock:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -166,14 +166,3 @@ def _problem(plan: Plan) -> str | None:
     if plan.challenger is None and plan.share:
         return f"share is {plan.share} and there is no challenger; legal without one: 0. Name the challenger."
     return None
-
-
-def _parse_plan(text: str | bytes) -> Plan:
-    try:
-        return _PLAN.validate_json(text, strict=True)
-    except ValidationError as error:
-        detail = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in detail["loc"]) or "document"
-        raise UnreadablePlan(
-            f"plan · found {text[:80]!r}: {where} · {detail['msg']}. `mlops ledger mirror` writes it again."
-        ) from None

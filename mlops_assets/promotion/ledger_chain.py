@@ -1,7 +1,4 @@
-"""The chain of the ledger: what a record is, how it is linked to the one before, and what is wrong with stored ones.
-
-Belongs here: digests, links, canonical text, verification; pure. Not here: where records lie (promotion/ledger.py).
-"""
+"""The chain of the ledger: its records, their canonical text and digests, and the faults of stored rows. Pure."""
 
 import hashlib
 import json
@@ -11,7 +8,7 @@ from itertools import groupby
 from typing import Any, Literal, NamedTuple, cast
 
 Kind = Literal["blessing", "approval", "plan", "step", "promotion", "rollback", "refusal", "adoption", "erasure"]
-GENESIS = 64 * "0"  # what the first record names as the digest before it
+GENESIS = 64 * "0"  # `previous` of the first record
 
 
 class UnreadableRecord(ValueError):
@@ -22,8 +19,7 @@ class UnreadableRecord(ValueError):
 class Record:
     """One link of the chain of a use case. `number` counts from 1, `at` is ISO 8601 UTC, `body` is plain JSON.
 
-    `previous` is the digest of the record before, GENESIS for the first. `digest` is the SHA-256 in hex over all other fields
-    as one JSON object with sorted keys, no spaces and ASCII only.
+    `previous` is the digest of the record before. `digest` is the SHA-256 in hex over the canonical JSON of all other fields.
     """
 
     use_case: str
@@ -37,7 +33,7 @@ class Record:
 
 
 class Row(NamedTuple):
-    """A record as it lies in the table, whatever somebody made of it: `body` is text."""
+    """A record as stored, possibly edited by hand: `body` is text."""
 
     use_case: str
     number: int
@@ -49,14 +45,19 @@ class Row(NamedTuple):
     digest: str
 
 
-def linked(said: Mapping[str, Any], number: int, previous: str) -> Record:
-    """The record that says `said` (every field but number, previous and digest) after the one of digest `previous`."""
-    fields: dict[str, Any] = {**said, "number": number, "previous": previous}
-    return Record(**fields, digest=_digest(fields))
+def canonical_json(value: Any) -> str:
+    """Sorted keys, no spaces, ASCII. Raises ValueError, TypeError or RecursionError for what JSON cannot express."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def record_of(row: Row) -> Record:
-    """Reads a stored record, without checking its digest. Raises UnreadableRecord."""
+def link_record(fields: Mapping[str, Any], number: int, previous: str) -> Record:
+    """The record of `fields` (all but number, previous and digest) that follows the one with digest `previous`."""
+    linked: dict[str, Any] = {**fields, "number": number, "previous": previous}
+    return Record(**linked, digest=_digest(linked))
+
+
+def parse_row(row: Row) -> Record:
+    """The stored record; its digest is not checked. Raises UnreadableRecord."""
     try:
         body = json.loads(row.body)
     except (ValueError, RecursionError) as error:
@@ -65,55 +66,44 @@ def record_of(row: Row) -> Record:
     return Record(row.use_case, row.number, cast(Kind, row.kind), row.at, row.by, body, row.previous, row.digest)
 
 
-def canonical(value: Any) -> str:
-    """The one text of a JSON value. Raises ValueError, TypeError or RecursionError for what JSON cannot say."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+def find_faults(rows: list[Row]) -> Iterator[str]:
+    """Edits, gaps and forks in the chain of one use case, a sentence each; `rows` ascend by number."""
+    newest, ends = 0, {GENESIS}  # several ends where the chain forks
+    for number, group in groupby(rows, key=lambda row: row.number):
+        siblings = [*group]
+        if number < 1:
+            yield f"record {number} cannot be: numbers begin at 1."
+        elif number > newest + 1:
+            yield f"record{f' {number - 1} is' if number == newest + 2 else f's {newest + 1} to {number - 1} are'} missing."
+        if len(siblings) > 1:
+            yield f"record {number} is there {len(siblings)} times: the chain forks."
+        for row in siblings:
+            yield from _find_edit(row)
+            if number == newest + 1 and row.previous not in ends:
+                yield f"record {number} does not follow the one before: it names {row.previous[:12]}…."
+        newest, ends = number, {row.digest for row in siblings}
+
+
+def find_lost(rows: list[Row], number: int, digest: str) -> Iterator[str]:
+    """Why the record with this number and digest, known from another place, is not in the chain."""
+    stored = [row.digest for row in rows if row.number == number]
+    if not stored:
+        last = rows[-1].number if rows else "none"
+        yield f"record {number} is known elsewhere and not here, where the newest is {last}: the newest records were cut off."
+    elif digest not in stored:
+        yield f"record {number} differs from the one known elsewhere: {stored[0][:12]}… here, {digest[:12]}… there."
 
 
 def _digest(fields: Mapping[str, Any]) -> str:
-    """Over the canonical JSON of every field but the digest."""
-    return hashlib.sha256(canonical(fields).encode()).hexdigest()
+    return hashlib.sha256(canonical_json(fields).encode()).hexdigest()
 
 
-def breaks(rows: list[Row]) -> Iterator[str]:
-    """Where the chain of one use case is not whole; `rows` ascend by number."""
-    newest, ends = 0, {GENESIS}
-    for number, siblings in groupby(rows, key=lambda row: row.number):
-        beside = [*siblings]
-        if number != newest + 1:
-            yield _gap(newest, number)
-        if len(beside) > 1:
-            yield f"record {number} is there {len(beside)} times: the chain forks."
-        for row in beside:
-            yield from _faults(row, ends if number == newest + 1 else None)
-        newest, ends = number, {row.digest for row in beside}
-
-
-def _gap(newest: int, number: int) -> str:
-    if number < 1:
-        return f"record {number} cannot be: numbers begin at 1."
-    missing = f"record {newest + 1} is" if number == newest + 2 else f"records {newest + 1} to {number - 1} are"
-    return f"{missing} missing."
-
-
-def _faults(row: Row, ends: set[str] | None) -> Iterator[str]:
-    """`ends` are the digests with which the chain ended before; None where that record is missing."""
+def _find_edit(row: Row) -> Iterator[str]:
     try:
-        body = json.loads(row.body)
-        digest = _digest({name: value for name, value in row._asdict().items() if name != "digest"} | {"body": body})
-        if (digest, canonical(body)) != (row.digest, row.body):
-            yield f"record {row.number} was altered: its digest is {row.digest[:12]}…, what it says has {digest[:12]}…."
+        fields = row._asdict() | {"body": json.loads(row.body)}
+        del fields["digest"]
+        digest = _digest(fields)
+        if (digest, canonical_json(fields["body"])) != (row.digest, row.body):
+            yield f"record {row.number} was altered: its digest is {row.digest[:12]}…, its content has {digest[:12]}…."
     except (TypeError, ValueError, RecursionError) as error:
         yield f"record {row.number} cannot be read: {error}."
-    if ends is not None and row.previous not in ends:
-        yield f"record {row.number} does not follow the one before: it names {row.previous[:12]}…."
-
-
-def missed(rows: list[Row], number: int, digest: str) -> Iterator[str]:
-    """Why the record of this number and digest, known from another place, is not in the chain."""
-    held = [row.digest for row in rows if row.number == number]
-    if not held:
-        last = rows[-1].number if rows else "none"
-        yield f"record {number} is known elsewhere and not here, where the newest is {last}: the newest records were cut off."
-    elif digest not in held:
-        yield f"record {number} is another one than is known elsewhere: {held[0][:12]}… here, {digest[:12]}… there."

@@ -1,7 +1,4 @@
-"""MLflow as a mirror of the ledger: the aliases `champion` and `challenger`, and the tag `stage` of every version.
-
-The ledger is the truth; MLflow keeps no history of its aliases (mlflow/mlflow#2169).
-"""
+"""MLflow as a mirror of the ledger: the aliases `champion` and `challenger`, and the tag `stage` of every version."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +8,7 @@ from mlops_assets.foundation import names
 from mlops_assets.promotion.promotion_state import PromotionState
 from mlops_assets.training.model_registry import ModelRegistry
 
+# The ledger decides: MLflow keeps no history of its aliases (https://github.com/mlflow/mlflow/issues/2169).
 STAGE = "stage"
 OURS = (names.CHALLENGER, names.CHAMPION)  # people may set other aliases, which stay as they are
 
@@ -23,11 +21,11 @@ class Mirror:
     stages: Mapping[int, str | None]
 
 
-def expected(standing: PromotionState, versions: Sequence[int]) -> Mirror:
+def expected(state: PromotionState, versions: Sequence[int]) -> Mirror:
     """What MLflow should hold for the registered `versions`."""
-    named = {names.CHAMPION: standing.plan.champion if standing.plan else None, names.CHALLENGER: standing.trial}
+    named = {names.CHAMPION: state.plan.champion if state.plan else None, names.CHALLENGER: state.challenger_version}
     aliases = {alias: version for alias, version in named.items() if version is not None}
-    return Mirror(aliases, {version: _stage(standing, version) for version in versions})
+    return Mirror(aliases, {version: _stage(state, version) for version in versions})
 
 
 def current(registry: ModelRegistry, use_case: str) -> Mirror:
@@ -39,10 +37,10 @@ def current(registry: ModelRegistry, use_case: str) -> Mirror:
     return Mirror({alias: version for alias, version in aliases.items() if alias in OURS}, stages)
 
 
-def differences(registry: ModelRegistry, standing: PromotionState) -> list[str]:
-    """Where MLflow differs from the ledger, one sentence each. A version without a stage is in Development."""
-    now = current(registry, standing.use_case)
-    ledger = expected(standing, [*now.stages])
+def differences(registry: ModelRegistry, state: PromotionState) -> list[str]:
+    """Where MLflow differs from the ledger, one sentence each. A version without a stage counts as Development."""
+    now = current(registry, state.use_case)
+    ledger = expected(state, [*now.stages])
     return [
         f"alias {alias!r} names {_version(now.aliases.get(alias))}; in the ledger it is {_version(ledger.aliases.get(alias))}"
         for alias in OURS
@@ -54,29 +52,24 @@ def differences(registry: ModelRegistry, standing: PromotionState) -> list[str]:
     ]
 
 
-def mirror(registry: ModelRegistry, standing: PromotionState) -> None:
-    """Writes aliases and stages as the ledger has them; writes nothing where they are the same."""
-    client, name, now = registry.client, names.registered_model(standing.use_case), current(registry, standing.use_case)
-    ledger = expected(standing, [*now.stages])
+def mirror(registry: ModelRegistry, state: PromotionState) -> None:
+    """Writes the ledger's aliases and stages to MLflow where they differ."""
+    client, name, now = registry.client, names.registered_model(state.use_case), current(registry, state.use_case)
+    ledger = expected(state, [*now.stages])
     for alias in now.aliases.keys() - ledger.aliases.keys():
         client.delete_registered_model_alias(name, alias)
-    for alias, version in ledger.aliases.items():
-        if now.aliases.get(alias) != version:
-            client.set_registered_model_alias(name, alias, str(version))
-    for version, stage in ledger.stages.items():
-        if now.stages[version] != stage:
-            client.set_model_version_tag(name, str(version), STAGE, stage)
+    for alias, version in sorted(ledger.aliases.items() - now.aliases.items()):
+        client.set_registered_model_alias(name, alias, str(version))
+    for version, stage in sorted(ledger.stages.items() - now.stages.items()):
+        client.set_model_version_tag(name, str(version), STAGE, stage)
 
 
-def _stage(standing: PromotionState, version: int) -> str:
-    """Production serves, Staging is the challenger or waits, Archived was champion or was rejected."""
-    if standing.plan and version == standing.plan.champion:
+def _stage(state: PromotionState, version: int) -> str:
+    if state.plan and version == state.plan.champion:
         return "Production"
-    if version in (standing.trial, standing.waiting):
+    if version in (state.challenger_version, state.waiting):
         return "Staging"
-    if version in standing.refusals or version in standing.failures or version in standing.stood:
-        return "Archived"
-    return "Development"
+    return "Archived" if version in {*state.refusals, *state.rollbacks, *state.champions} else "Development"
 
 
 def _version(version: int | None) -> str:

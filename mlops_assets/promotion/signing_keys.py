@@ -15,7 +15,7 @@ Key = TypeVar("Key")
 
 
 class UnreadableKey(ValueError):
-    """A key file that holds no Ed25519 key."""
+    """A key file that is missing or holds no Ed25519 key."""
 
 
 class UnknownKey(LookupError):
@@ -27,13 +27,13 @@ class ExternalKey(PermissionError):
 
 
 class KeyInUse(PermissionError):
-    """The key to be withdrawn is the one that signs; the next blessing would publish it again."""
+    """The key to withdraw is the one that signs; the next blessing would publish it again."""
 
 
 class SigningKeys:
     """`private.pem` (mode 0600) and `public/<key id>.pem` under `folder`.
 
-    `external` is the file of a private key from a secret store; no key is created then.
+    `external` is the file of a private key from a secret store; no key is created then. Reading raises UnreadableKey.
     """
 
     def __init__(self, folder: Path, external: Path | None = None) -> None:
@@ -42,36 +42,33 @@ class SigningKeys:
         self._public = folder / "public"
 
     def private(self) -> Ed25519PrivateKey:
-        """The private key, created on first use; concurrent first users all get the same one. Raises UnreadableKey."""
+        """The private key, created on first use; concurrent first users all get the same one."""
         if not self._external and not self._private.exists():
-            create_file(self._private, _pem(Ed25519PrivateKey.generate()), mode=PRIVATE)
+            create_file(self._private, _to_pem(Ed25519PrivateKey.generate()), mode=PRIVATE)
         key = self._read_private()
         self._publish(key.public_key())
         return key
 
     def public(self) -> dict[str, Ed25519PublicKey]:
-        """Every known public key by its id; empty before the first signing. Raises UnreadableKey."""
-        parse = serialization.load_pem_public_key
-        return {path.stem: _read(path, parse, Ed25519PublicKey) for path in sorted(self._public.glob("*.pem"))}
+        """Every known public key by its id; empty before the first signing."""
+        files = sorted(self._public.glob("*.pem"))
+        return {file.stem: _read(file, serialization.load_pem_public_key, Ed25519PublicKey) for file in files}
 
     def current(self) -> str | None:
-        """The id of the key that signs; None before the first signing. Raises UnreadableKey."""
-        return _key_id(self._read_private().public_key()) if self._external or self._private.exists() else None
+        """The id of the key that signs; None before the first signing."""
+        return key_id(self._read_private().public_key()) if self._external or self._private.exists() else None
 
     def rotate(self) -> str:
-        """Signs with a new key from now on and returns its id; older signatures stay valid until their key is withdrawn.
-
-        Raises ExternalKey.
-        """
+        """Signs with a new key from now on and returns its id; signatures of older keys stay valid. Raises ExternalKey."""
         if self._external:
             raise ExternalKey(f"{self._external} · this key comes from a secret store. Replace it there.")
         key = Ed25519PrivateKey.generate()
         self._publish(key.public_key())  # first: a server must know the key before anything is signed with it
-        replace_file(self._private, _pem(key), mode=PRIVATE)
-        return _key_id(key.public_key())
+        replace_file(self._private, _to_pem(key), mode=PRIVATE)
+        return key_id(key.public_key())
 
     def withdraw(self, key_id: str) -> None:
-        """Makes this key's signatures invalid from the next load on. Raises UnknownKey, KeyInUse, UnreadableKey."""
+        """Makes all signatures of this key invalid from the next load on. Raises UnknownKey, KeyInUse."""
         known = self.public()
         if key_id not in known:
             raise UnknownKey(f"signing keys · {key_id!r} is not known; known: {', '.join(known) or 'none'}. Use one of these.")
@@ -87,19 +84,18 @@ class SigningKeys:
         return _read(self._private, lambda pem: serialization.load_pem_private_key(pem, password=None), Ed25519PrivateKey)
 
     def _publish(self, key: Ed25519PublicKey) -> None:
-        path = self._public / f"{_key_id(key)}.pem"
+        path = self._public / f"{key_id(key)}.pem"
         if not path.exists():
-            pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-            create_file(path, pem)
+            create_file(path, key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
 
 
-def _key_id(key: Ed25519PublicKey) -> str:
+def key_id(key: Ed25519PublicKey) -> str:
+    """Sixteen hex digits that identify a public key."""
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
 
 
-def _pem(key: Ed25519PrivateKey) -> bytes:
-    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    return key.private_bytes(pem, pkcs8, serialization.NoEncryption())
+def _to_pem(key: Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
 def _read(path: Path, parse: Callable[[bytes], object], kind: type[Key]) -> Key:

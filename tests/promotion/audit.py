@@ -73,10 +73,10 @@ class Audit:
             assert said["previous"] == self.champion, f"promoted over {said['previous']}, when {self.champion} was champion"
         self.champions = [each for each in self.champions if each != said["champion"]] + [said["champion"]]
 
-    def agrees_with(self, standing: PromotionState) -> None:
-        champion = standing.plan.champion if standing.plan else None
-        assert (standing.head, champion, standing.trial) == (self.head, self.champion, self.trial)
-        assert [*standing.stood] == self.champions
-        assert (*map(set, (standing.blessings, standing.approvals, standing.refusals)),) == (
+    def agrees_with(self, state: PromotionState) -> None:
+        champion = state.plan.champion if state.plan else None
+        assert (state.head, champion, state.challenger_version) == (self.head, self.champion, self.trial)
+        assert [*state.champions] == self.champions
+        assert (*map(set, (state.blessings, state.approvals, state.refusals)),) == (
             self.blessed, self.approved, self.refused
         )  # fmt: skip

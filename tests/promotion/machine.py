@@ -108,7 +108,7 @@ class PromotionMachine(RuleBasedStateMachine):
     @rule(version=versions, fault=FAULTS)
     def promote(self, version: int, fault: str) -> None:
         now = self.line.state()
-        champion = now.plan is not None and now.plan.champion == version and now.trial is None
+        champion = now.plan is not None and now.plan.champion == version and now.challenger_version is None
         self.change(lambda: self.line.promote(version), fault, legal=champion or self.may(version), again=True)
 
     @rule(version=versions, share=st.sampled_from([0.0, 0.05, 0.5]), fault=FAULTS)
@@ -116,7 +116,7 @@ class PromotionMachine(RuleBasedStateMachine):
         whom: dict[str, Any] = {"challenger": version, "share": share} if share else {"shadow": version}
         champion = self.audit.champion
         legal = champion not in (None, version) and self.may(version)
-        self.change(lambda: self.line.promotions.try_out(**whom, **self.line.said()), fault, legal=legal, again=True)
+        self.change(lambda: self.line.promotions.route(**whom, **self.line.said()), fault, legal=legal, again=True)
 
     @rule(fault=FAULTS)
     def roll_back(self, fault: str) -> None:
@@ -184,16 +184,16 @@ class PromotionMachine(RuleBasedStateMachine):
     @rule()
     def look_again(self) -> None:
         """The sensor's next look: servers see the plan in force, and take it unless a file that it names is not right."""
-        standing = self.line.state()
-        if standing.plan is not None and self.audited:
-            self.line.promotions.show(standing)
-            assert self.line.deployment.plan() == standing.plan
+        state = self.line.state()
+        if state.plan is not None and self.audited:
+            self.line.promotions.publish(state)
+            assert self.line.deployment.plan() == state.plan
             for server in self.servers:
                 for _ in range(RETRY_POLLS + 1):
                     server.poll()
-                named = {standing.plan.champion, standing.plan.challenger, standing.plan.shadow} - {None}
+                named = {state.plan.champion, state.plan.challenger, state.plan.shadow} - {None}
                 if all(self.intact(version) for version in named):
-                    assert server.lineup and server.lineup.plan == standing.plan, server.last_error
+                    assert server.lineup and server.lineup.plan == state.plan, server.last_error
 
     # --- what must hold
 

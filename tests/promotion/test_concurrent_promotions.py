@@ -82,13 +82,13 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_says_who_was_first(sha
     (lost,) = [each for each in ended if "outrun" in each]
     record = line.ledger.records("flight_delay")[-1]
     assert (record.number, record.by, record.body["version"]) == (5, won["by"], won["champion"])
-    assert f"after record 4 there came record 5 (promotion by {won['by']} at {record.at})" in lost["outrun"]
+    assert f"after record 4 came record 5 (promotion by {won['by']} at {record.at})" in lost["outrun"]
     assert "Look at what was done and decide again." in lost["outrun"]
     server.poll()
     assert server.lineup and server.lineup.plan.number == won["plan"] == 5
     assert server.lineup.champion.version == won["champion"] and server.lineup.plan == line.state().plan
     assert line.ledger.verify("flight_delay", mirrored=(5, server.lineup.plan.record)) == []
-    assert line.state().previous == 1  # the loser never answered
+    assert line.state().previous_champion == 1  # the loser never answered
     other = ({2, 3} - {won["champion"]}).pop()
     assert line.promote(other).previous == won["champion"]  # decided again
 
@@ -101,7 +101,7 @@ def test_a_promotion_that_is_killed_before_servers_see_it_is_in_force_and_the_ne
     assert process.wait(timeout=60) == -signal.SIGKILL
     server.poll()
     assert server.lineup and server.lineup.champion.version == 1
-    assert line.state().plan and line.state().previous == 1 and line.ledger.verify("flight_delay") == []
-    line.promotions.show(line.state())
+    assert line.state().plan and line.state().previous_champion == 1 and line.ledger.verify("flight_delay") == []
+    line.promotions.publish(line.state())
     server.poll()
     assert server.lineup.champion.version == 2 and server.lineup.plan == line.state().plan

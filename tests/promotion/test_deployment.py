@@ -183,7 +183,7 @@ UNREADABLE = [
 @pytest.mark.parametrize("content", UNREADABLE, ids=lambda content: content[-40:].decode(errors="replace"))
 def test_an_illegal_plan_file_is_unreadable_until_a_plan_is_published(deployment: Deployment, tmp_path: Path, content: bytes):
     plan_file(tmp_path).write_bytes(content)
-    with pytest.raises(UnreadablePlan, match="`mlops ledger mirror` writes it again"):
+    with pytest.raises(UnreadablePlan, match="`mlops ledger mirror flight_delay` writes it again"):
         deployment.plan()
     assert deployment.publish(FIRST)
     assert deployment.plan() == FIRST

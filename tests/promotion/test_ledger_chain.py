@@ -65,7 +65,7 @@ def swapped(draw: st.DrawFn, rows: list[Stored]) -> list[Stored]:
 
 @st.composite
 def inserted(draw: st.DrawFn, rows: list[Stored]) -> list[Stored]:
-    """A record that nobody wrote: any row, a second copy, or a rightly linked second one after the same record."""
+    """A record that nobody wrote: any row, a second copy, or a correctly linked second one after the same record."""
     row = draw(st.sampled_from(rows))
     forged = draw(st.sampled_from([row, sealed(row | {"body": '{"champion":9}'})]) | st.fixed_dictionaries(NEW))
     assume(forged["use_case"] not in KEPT or forged is row or forged["number"] <= KEPT[forged["use_case"]])
@@ -174,7 +174,7 @@ def test_a_chain_made_anew_to_its_end_is_found_by_what_another_place_knows(tampe
         rows[place] = sealed(rows[place] | {"previous": previous})
         previous = rows[place]["digest"]
     (told,) = tampered.found(rows)
-    assert told.startswith("flights · record 6 is another one than is known elsewhere: ")
+    assert told.startswith("flights · record 6 differs from the one known elsewhere: ")
     assert tampered.ledger.verify("flights") == [], "the chain alone cannot tell"
 
 

@@ -39,10 +39,10 @@ def test_who_read_too_little_is_told_what_came_meanwhile(ledger_url: str):
     wrote(ledger)
     ledger.append("flights", "rollback", {}, by="bob", at=AT + timedelta(hours=1))
     wrote(ledger)
-    told = r"flights · ledger · after record 1 there came record 2 \(rollback by bob at 2013-06-01T13:30:00\+00:00\), record 3 \(plan"
+    told = r"flights · ledger · after record 1 came record 2 \(rollback by bob at 2013-06-01T13:30:00\+00:00\), record 3 \(plan"
     with pytest.raises(ConcurrentWrite, match=told):
         wrote(ledger, after=1)
-    with pytest.raises(ConcurrentWrite, match=r"after record 0 there came record 1 \(plan by ana"):
+    with pytest.raises(ConcurrentWrite, match=r"after record 0 came record 1 \(plan by ana"):
         wrote(ledger, after=0)
     with pytest.raises(LedgerTruncated, match="record 7 was read, and the newest is 3: records are gone"):
         wrote(ledger, after=7)
@@ -61,7 +61,7 @@ def test_a_rival_between_reading_and_writing_wins_once(ledger_url: str):
 
     event.listen(Engine, "before_cursor_execute", rush)
     try:
-        with pytest.raises(ConcurrentWrite, match=r"after record 2 there came record 3 \(promotion by rival"):
+        with pytest.raises(ConcurrentWrite, match=r"after record 2 came record 3 \(promotion by rival"):
             wrote(ledger, after=2)
         calls.clear()
         assert wrote(ledger).number == 5

@@ -24,7 +24,7 @@ def line_below(root: Path, registry: ModelRegistry) -> MirroredLine:
     line.promote(1, 2)
     line.promotions.roll_back(**line.said())
     line.promote(3)
-    line.promotions.try_out(challenger=4, share=0.1, **line.said())
+    line.promotions.route(challenger=4, share=0.1, **line.said())
     line.mirror()
     return line
 

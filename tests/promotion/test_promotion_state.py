@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.promotion.deployment import Plan
-from mlops_assets.promotion.ledger_chain import GENESIS, Kind, Record, linked
+from mlops_assets.promotion.ledger_chain import GENESIS, Kind, Record, link_record
 from mlops_assets.promotion.promotion_state import PromotionState, plan_of, promotion_state_of
 
 AT = "2013-07-01T12:00:00+00:00"
@@ -23,7 +23,7 @@ def history(*said: Said) -> list[Record]:
         body: dict[str, Any] = {"version": version, "reason": "a test"} | ({"plan": SERVES | plan} if plan else {})
         before = records[-1].digest if records else GENESIS
         fields = {"use_case": "flights", "kind": kind, "at": AT, "by": "ana", "body": body}
-        records.append(linked(fields, len(records) + 1, before))
+        records.append(link_record(fields, len(records) + 1, before))
     return records
 
 
@@ -44,16 +44,15 @@ def back_to(version: int, from_version: int) -> Said:
 
 
 def test_without_records_nothing_stands():
-    standing = promotion_state_of("flights", [])
-    assert (standing.head, standing.plan, standing.trial, standing.began) == (0, None, None, None)
-    assert (standing.previous, standing.waiting, standing.stood) == (None, None, ())
+    state = promotion_state_of("flights", [])
+    assert (state.head, state.plan, state.challenger_version, state.first_plan) == (0, None, None, None)
+    assert (state.previous_champion, state.waiting, state.champions) == (None, None, ())
 
 
 def test_a_plan_is_its_record():
     records = history(promoted(1))
     plan = Plan(1, 1, None, AT, "a test", record=records[0].digest)
     assert plan_of(records[0]) == plan == promotion_state_of("flights", records).plan
-    assert promotion_state_of("flights", records).digest == records[0].digest
 
 
 def test_a_record_that_changes_nothing_that_serves_leaves_the_plan():
@@ -62,27 +61,27 @@ def test_a_record_that_changes_nothing_that_serves_leaves_the_plan():
 
 
 def test_who_was_promoted_twice_stands_once():
-    standing = after(promoted(1), promoted(2, 1), promoted(1, 2))
-    assert standing.stood == (2, 1) and standing.previous == 2
+    state = after(promoted(1), promoted(2, 1), promoted(1, 2))
+    assert state.champions == (2, 1) and state.previous_champion == 2
 
 
 def test_an_adopted_version_stands_like_a_promoted_one():
-    standing = after(promoted(1), ("adoption", 2, {"champion": 2, "previous": 1}))
-    assert standing.stood == (1, 2) and standing.previous == 1
+    state = after(promoted(1), ("adoption", 2, {"champion": 2, "previous": 1}))
+    assert state.champions == (1, 2) and state.previous_champion == 1
 
 
 def test_going_back_and_promoting_anew_goes_back_to_what_was_replaced():
-    standing = after(promoted(1), promoted(2, 1), back_to(1, 2), promoted(3, 1))
-    assert standing.stood == (1, 3) and standing.previous == 1
+    state = after(promoted(1), promoted(2, 1), back_to(1, 2), promoted(3, 1))
+    assert state.champions == (1, 3) and state.previous_champion == 1
 
 
 def test_going_back_to_a_champion_from_before_the_records_leaves_it_alone():
-    assert after(promoted(2, 1), back_to(1, 2)).stood == (1,)
+    assert after(promoted(2, 1), back_to(1, 2)).champions == (1,)
 
 
 def test_the_newest_blessed_version_waits():
-    standing = after(about("blessing", 1), about("blessing", 2))
-    assert standing.waiting == 2
+    state = after(about("blessing", 1), about("blessing", 2))
+    assert state.waiting == 2
     assert after(about("blessing", 1), about("blessing", 2), about("refusal", 2)).waiting is None
 
 
@@ -103,11 +102,11 @@ def test_what_was_tried_waits_no_more(tried: list[Said]):
 
 def test_a_rollout_is_known_by_its_shares_and_ends_with_a_promotion_or_a_rollback():
     begun = [promoted(1), ("plan", 2, {"shadow": 2}), ("step", 2, {"challenger": 2, "share": 0.05})]
-    assert (after(*begun).began, after(*begun).shares) == (2, {2: 0.0, 3: 0.05})
+    assert (after(*begun).first_plan, after(*begun).shares) == (2, {2: 0.0, 3: 0.05})
     for end in (promoted(2, 1), back_to(1, 2)):
-        assert after(*begun, end).began is None and after(*begun, end).trial is None
+        assert after(*begun, end).first_plan is None and after(*begun, end).challenger_version is None
     another = after(*begun, ("plan", 3, {"shadow": 3}))
-    assert (another.began, another.trial) == (4, 3)
+    assert (another.first_plan, another.challenger_version) == (4, 3)
 
 
 VERSION = st.integers(1, 4)
@@ -123,19 +122,19 @@ EVENTS = st.one_of(
 @given(st.lists(EVENTS, max_size=14))
 def test_any_history_adds_up_to_what_one_finds_by_asking_all_of_it(events: Sequence[Any]):
     records = history(*events)
-    standing = promotion_state_of("flights", records)
+    state = promotion_state_of("flights", records)
     for version in range(1, 9):
         blessed = newest(records, version, "blessing")
-        assert standing.blessings.get(version) == blessed
+        assert state.blessings.get(version) == blessed
         approved, refused = newest(records, version, "approval"), newest(records, version, "refusal")
-        assert standing.approvals.get(version) == (approved if later(approved, blessed) else None)
-        assert standing.refusals.get(version) == (refused if later(refused, blessed) else None)
-        assert standing.failures.get(version) == newest(records, version, "rollback")
+        assert state.approvals.get(version) == (approved if later(approved, blessed) else None)
+        assert state.refusals.get(version) == (refused if later(refused, blessed) else None)
+        assert state.rollbacks.get(version) == newest(records, version, "rollback")
     changes = [record for record in records if "plan" in record.body]
-    assert standing.plan == (plan_of(changes[-1]) if changes else None)
-    assert standing.shares == shares(changes)
-    if standing.waiting is not None:
-        assert_waits(standing.waiting, records)
+    assert state.plan == (plan_of(changes[-1]) if changes else None)
+    assert state.shares == shares(changes)
+    if state.waiting is not None:
+        assert_waits(state.waiting, records)
 
 
 def newest(records: Sequence[Record], version: int, kind: str) -> Record | None:

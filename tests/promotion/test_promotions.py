@@ -41,10 +41,10 @@ def test_promoting_the_champion_again_changes_nothing(line: ModelLine):
 def test_promoting_what_is_on_trial_ends_the_trial(line: ModelLine):
     line.bless(1, 2)
     line.promote(1)
-    line.promotions.try_out(challenger=2, share=0.5, **line.said())
+    line.promotions.route(challenger=2, share=0.5, **line.said())
     plan = line.promote(2)
     assert (plan.champion, plan.previous, plan.rollout) == (2, 1, "")
-    assert line.state().trial is None and line.state().began is None
+    assert line.state().challenger_version is None and line.state().first_plan is None
 
 
 def test_what_nobody_blessed_is_neither_promoted_nor_tried(line: ModelLine):
@@ -55,7 +55,7 @@ def test_what_nobody_blessed_is_neither_promoted_nor_tried(line: ModelLine):
     line.deployment.place(2, model(2), line.blessing(2))  # signed and placed, and not on record
     for beside in ({"challenger": 2, "share": 0.1}, {"shadow": 2}):
         with line.unchanged(), pytest.raises(NotBlessed):
-            line.promotions.try_out(**beside, **line.said())
+            line.promotions.route(**beside, **line.said())
 
 
 # --- blessing
@@ -155,7 +155,7 @@ def test_what_was_refused_waits_no_more_and_is_neither_promoted_nor_tried(line: 
     with line.unchanged(), pytest.raises(UnblessedModel, match="version 2 was refused by record 4: Its worst slice got worse."):
         line.promote(2)
     with line.unchanged(), pytest.raises(UnblessedModel):
-        line.promotions.try_out(shadow=2, **line.said())
+        line.promotions.route(shadow=2, **line.said())
 
 
 def test_refusing_for_the_same_reason_again_changes_nothing(line: ModelLine):
@@ -178,9 +178,9 @@ def test_a_refusal_is_not_lifted_by_a_blessing_from_before(line: ModelLine):
     line.bless(1)
     late = line.blessing(1, evaluation_digest="f" * 64)
     line.promotions.refuse(1, reason="It leaks.", by="ana", at=line.now())
-    with line.unchanged():
-        line.promotions.bless(1, model(1), late, by="mallory", at=line.now())
-        line.bless(1, blessed_at=line.now().replace(year=2012), evaluation_digest="a" * 64)
+    line.promotions.bless(1, model(1), late, by="mallory", at=line.now())
+    line.bless(1, blessed_at=line.now().replace(year=2012), evaluation_digest="a" * 64)
+    assert line.kinds() == ["blessing", "refusal"] and line.state().waiting is None
 
 
 # --- approving
@@ -195,7 +195,14 @@ def test_high_risk_waits_for_an_approval(risky: ModelLine):
     risky.bless(2)
     for beside in ({"challenger": 2, "share": 0.1}, {"shadow": 2}):
         with risky.unchanged(), pytest.raises(NotApproved):
-            risky.promotions.try_out(**beside, **risky.said())
+            risky.promotions.route(**beside, **risky.said())
+
+
+@pytest.mark.parametrize("why", ["", "  "])
+def test_an_approval_without_a_reason_is_refused(risky: ModelLine, why: str):
+    risky.bless(1)
+    with risky.unchanged(), pytest.raises(NotApproved, match="legal: the reason for the approval"):
+        risky.promotions.approve(1, why=why, by="bob", at=risky.now())
 
 
 def test_an_approval_is_of_exactly_what_was_blessed(risky: ModelLine):
@@ -233,15 +240,15 @@ def test_a_rollout_begins_with_a_plan_and_goes_on_by_steps(line: ModelLine):
     line.bless(1, 2)
     line.promote(1)
     plans = [
-        line.promotions.try_out(shadow=2, **line.said()),
-        line.promotions.try_out(challenger=2, share=0.05, **line.said()),
-        line.promotions.try_out(challenger=2, share=0.5, split="ab", **line.said()),
+        line.promotions.route(shadow=2, **line.said()),
+        line.promotions.route(challenger=2, share=0.05, **line.said()),
+        line.promotions.route(challenger=2, share=0.5, split="ab", **line.said()),
     ]
     assert line.kinds()[-3:] == ["plan", "step", "step"]
     assert [plan.rollout for plan in plans] == ["shadow: version 2", "canary: 5% to version 2", "ab: 50% to version 2"]
-    standing = line.state()
-    assert (standing.trial, standing.began) == (2, plans[0].number)
-    assert standing.shares == dict(zip((plan.number for plan in plans), (0.0, 0.05, 0.5), strict=True))
+    state = line.state()
+    assert (state.challenger_version, state.first_plan) == (2, plans[0].number)
+    assert state.shares == dict(zip((plan.number for plan in plans), (0.0, 0.05, 0.5), strict=True))
     served = line.server().lineup
     assert served and served.champion.version == 1 and served.challenger and served.challenger.version == 2
 
@@ -249,16 +256,16 @@ def test_a_rollout_begins_with_a_plan_and_goes_on_by_steps(line: ModelLine):
 def test_the_same_step_again_changes_nothing(line: ModelLine):
     line.bless(1, 2)
     line.promote(1)
-    plan = line.promotions.try_out(challenger=2, share=0.05, **line.said())
+    plan = line.promotions.route(challenger=2, share=0.05, **line.said())
     with line.unchanged():
-        assert line.promotions.try_out(challenger=2, share=0.05, **line.said()) == plan
+        assert line.promotions.route(challenger=2, share=0.05, **line.said()) == plan
 
 
 def test_with_nothing_named_what_is_on_trial_is_taken_back(line: ModelLine):
     line.bless(1, 2)
     line.promote(1)
-    line.promotions.try_out(shadow=2, **line.said())
-    assert line.promotions.try_out(**line.said()).rollout == ""
+    line.promotions.route(shadow=2, **line.said())
+    assert line.promotions.route(**line.said()).rollout == ""
     assert line.kinds()[-1] == "rollback"
 
 
@@ -267,7 +274,7 @@ def test_with_nothing_named_and_nothing_on_trial_nothing_changes(line: ModelLine
     line.bless(1)
     plan = line.promote(1)
     with line.unchanged():
-        assert line.promotions.try_out(split=split, **line.said()) == plan
+        assert line.promotions.route(split=split, **line.said()) == plan
 
 
 ILLEGAL = {
@@ -288,15 +295,15 @@ def test_illegal_words_leave_no_record(line: ModelLine, words: dict[str, Any], o
     line.bless(1, 2)
     line.promote(1)
     if on_trial:
-        line.promotions.try_out(challenger=2, share=0.25, **line.said())
+        line.promotions.route(challenger=2, share=0.25, **line.said())
     with line.unchanged(), pytest.raises(IllegalRoute):
-        line.promotions.try_out(**words, **line.said())
+        line.promotions.route(**words, **line.said())
 
 
 def test_nothing_runs_beside_nobody(line: ModelLine):
     line.bless(1)
-    with line.unchanged(), pytest.raises(NoPreviousChampion, match="nobody answers yet"):
-        line.promotions.try_out(shadow=1, **line.said())
+    with line.unchanged(), pytest.raises(NoPreviousChampion, match="no champion serves yet"):
+        line.promotions.route(shadow=1, **line.said())
 
 
 # --- going back
@@ -305,7 +312,7 @@ def test_nothing_runs_beside_nobody(line: ModelLine):
 def test_going_back_takes_first_what_is_on_trial(line: ModelLine):
     line.bless(1, 2, 3)
     line.promote(1, 2)
-    line.promotions.try_out(challenger=3, share=0.5, **line.said())
+    line.promotions.route(challenger=3, share=0.5, **line.said())
     plan = line.promotions.roll_back(**line.said(reason="3 fails", evidence={"errors": 0.2}))
     assert (plan.champion, plan.previous, plan.rollout) == (2, 1, "")
     record = line.ledger.records("flight_delay")[-1]
@@ -369,7 +376,7 @@ def test_who_was_outrun_is_told_by_whom_and_has_changed_nothing(line: ModelLine)
     line.bless(1, 2, 3)
     line.promote(1)
     line.ledger.before = lambda: line.promotions.promote(3, **line.said(by="bob"))
-    with pytest.raises(ConcurrentWrite, match=r"after record 4 there came record 5 \(promotion by bob at 2013-07-01"):
+    with pytest.raises(ConcurrentWrite, match=r"after record 4 came record 5 \(promotion by bob at 2013-07-01"):
         line.promote(2)
     seen = line.deployment.plan()
     assert line.state().plan == seen and seen and seen.champion == 3
@@ -380,18 +387,18 @@ def test_what_was_decided_before_somebody_went_back_is_not_done_after(line: Mode
     """Otherwise a second rollback takes the champion back, and a late step lets the failed version answer again."""
     line.bless(1, 2, 3)
     line.promote(1, 2)
-    line.promotions.try_out(challenger=3, share=0.05, **line.said())
+    line.promotions.route(challenger=3, share=0.05, **line.said())
     before = line.state()
     line.promotions.roll_back(**line.said(by="bob"))
     with line.unchanged():
         with pytest.raises(ConcurrentWrite, match="rollback by bob"):
             line.promotions.roll_back(**line.said(decided_on=before))
         with pytest.raises(ConcurrentWrite, match="rollback by bob"):
-            line.promotions.try_out(challenger=3, share=0.25, **line.said(decided_on=before))
+            line.promotions.route(challenger=3, share=0.25, **line.said(decided_on=before))
         with pytest.raises(ConcurrentWrite, match="rollback by bob"):
             line.promotions.promote(3, **line.said(decided_on=before))
         with pytest.raises(ConcurrentWrite, match="rollback by bob"):
-            line.promotions.try_out(**line.said(decided_on=before))
+            line.promotions.route(**line.said(decided_on=before))
 
 
 def test_a_death_between_ledger_and_servers_is_healed_by_the_next_show(line: ModelLine):
@@ -402,7 +409,7 @@ def test_a_death_between_ledger_and_servers_is_healed_by_the_next_show(line: Mod
         line.promote(2)
     seen = line.deployment.plan()
     assert seen and seen.champion == 1 and line.kinds()[-1] == "promotion"
-    line.promotions.show(line.state())
+    line.promotions.publish(line.state())
     server.poll()
     assert server.lineup and server.lineup.plan == line.state().plan and server.lineup.champion.version == 2
 
@@ -411,16 +418,16 @@ def test_a_process_that_comes_late_takes_nothing_back(line: ModelLine):
     line.bless(1, 2)
     line.promote(1)
     late = line.state()
-    line.promote(2)
-    with line.unchanged():
-        line.promotions.show(late)
+    plan = line.promote(2)
+    line.promotions.publish(late)
+    assert line.deployment.plan() == plan
 
 
 def test_a_plan_that_somebody_wrote_by_hand_is_put_right_by_the_next_show(line: ModelLine):
     line.bless(1, 2)
     plan = line.promote(1)
     (line.folder / "plan.json").write_text(plan.to_json().replace('"champion":1', '"champion":2'))
-    line.promotions.show(line.state())
+    line.promotions.publish(line.state())
     assert line.deployment.plan() == plan
 
 

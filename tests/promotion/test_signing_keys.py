@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.promotion.blessing import key_id
-from mlops_assets.promotion.signing_keys import ExternalKey, KeyInUse, SigningKeys, UnknownKey, UnreadableKey
+from mlops_assets.promotion.signing_keys import ExternalKey, KeyInUse, SigningKeys, UnknownKey, UnreadableKey, key_id
 
 PRINT_KEY = """
 import sys
