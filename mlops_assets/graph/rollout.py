@@ -70,8 +70,8 @@ def open_rollouts(use_case: UseCase, stores: RolloutStoresResource) -> "Rollouts
 
 def _said(rollouts: "Rollouts", step: "Step") -> dict[str, Any]:
     said = _in_force(rollouts.promotions.state())
-    if step.said != said.get("reason"):
-        said["said"] = step.said
+    if step.message != said.get("reason"):
+        said["said"] = step.message
     if step.decision:
         found = (each.to_dict() for each in step.decision.findings)
         said["tests"] = rows_as_table({name: each[name] for name in SHOWN_OF_A_TEST} for each in found)
@@ -82,7 +82,7 @@ def _in_force(standing: "PromotionState") -> dict[str, Any]:
     plan = standing.plan
     if plan is None:
         return {}
-    said = {"champion": plan.champion, "previous": plan.previous, "challenger": standing.trial, "share": plan.share}
+    said = {"champion": plan.champion, "previous": plan.previous, "challenger": standing.challenger_version, "share": plan.share}
     return {name: value for name, value in said.items() if value is not None} | {"plan": plan.number, "reason": plan.reason}
 
 
@@ -107,7 +107,7 @@ def _watch(use_case: UseCase) -> dg.SensorDefinition:
         except ConcurrentWrite as error:
             return dg.SkipReason(str(error))
         if step.plan is None:
-            return dg.SkipReason(step.said)
+            return dg.SkipReason(step.message)
         key = dg.AssetKey(names.stage(use_case.name, "rollout"))
         return dg.SensorResult(asset_events=[dg.AssetMaterialization(key, metadata=_said(rollouts, step))])
 

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import numpy as np
@@ -61,11 +61,11 @@ def decide(canary: Canary, state: RolloutState, *, now: datetime) -> Decision:
         share = min(share for share in canary.shares if share > state.share)
         harmless = f"No evidence against the challenger after {state.answers:,} requests {where}"
         if share < 1:
-            return Decision("advance", share, f"{harmless}: on to {share:.4g} of the traffic.", findings)
+            return Decision("advance", share, f"{harmless}: advanced to {share:.4g} of the traffic.", findings)
         return Decision("finish", share, f"{harmless}: it serves all traffic.", findings)
     if now - state.began >= canary.give_up_after:
         reason = f"no evidence against the challenger, but it is still short of {waiting} after {now - state.began}"
-        return Decision("roll_back", 0.0, f"ScoringRow up {where}: {reason}. Start again when there is more traffic.", findings)
+        return Decision("roll_back", 0.0, f"Given up {where}: {reason}. Start again when there is more traffic.", findings)
     return Decision("hold", state.share, f"Waiting {where} for {waiting}.", findings)
 
 
@@ -73,18 +73,19 @@ def _waiting(canary: Canary, state: RolloutState, now: datetime) -> str:
     """What this step still lacks; empty when it lacks nothing."""
     missing = (canary.step_rows if state.share else canary.shadow_rows) - state.answers
     early = canary.step_for - (now - state.stepped)
-    lacks = [f"{missing:,} more answers of the challenger"] if missing > 0 else []
-    return " and ".join([*lacks, f"{early} to pass"] if early.total_seconds() > 0 else lacks)
+    lacks = [f"{missing:,} more answers of the challenger"] * (missing > 0) + [f"{early} to pass"] * (early > timedelta(0))
+    return " and ".join(lacks)
 
 
 def _finding(limits: Rollback, state: RolloutState, test: Test) -> Finding:
-    """Of several claims, the one whose outcomes are furthest apart."""
     wealth, alpha = state.wealth[test], limits.false_alarm_rate / len(margins(limits))
     means = wealth.totals / np.maximum(wealth.rows, 1)[:, None]
-    claim = int(np.argmax(means[1] - means[0]))
+    claim = int(np.argmax(means[1] - means[0]))  # of several claims, the one whose outcomes are furthest apart
     champion, challenger = (_in_units(limits, test, float(mean)) for mean in means[:, claim])
     champion_rows, challenger_rows = (int(rows) for rows in wealth.rows)
-    message = _message(test, limits, challenger, champion, level=_level(state, claim) if test == "score" else "")
+    # Claims about "at or above" come first, see evidence.py; the level matters to the test of scores only.
+    level = f"{'at or above' if claim < len(state.edges) else 'below'} {state.edges[claim % len(state.edges)]:.3g}"
+    message = _message(test, limits, challenger, champion, level=level)
     return Finding(
         test=test,
         challenger=challenger if challenger_rows else None,
@@ -97,13 +98,8 @@ def _finding(limits: Rollback, state: RolloutState, test: Test) -> Finding:
     )
 
 
-def _level(state: RolloutState, claim: int) -> str:
-    side = "at or above" if claim < len(state.edges) else "below"
-    return f"{side} {state.edges[claim % len(state.edges)]:.3g}"
-
-
 def _in_units(limits: Rollback, test: Test, mean: float) -> float:
-    """An outcome in [0, 1], where 1 is worst, in the units of its figure."""
+    """Maps an outcome in [0, 1], where 1 is worst, to the units of its figure."""
     figure = limits.figure
     if test != "figure" or figure is None:
         return mean
@@ -115,17 +111,17 @@ def _message(test: Test, limits: Rollback, challenger: float, champion: float, *
     calls = f"{challenger:.2%} of the challenger's calls"
     match test:
         case "errors":
-            return f"{calls} fail where the champion answers; at most {limits.max_error_gap:.2%} may."
+            return f"{calls} fail and the champion's do not; the limit is {limits.max_error_gap:.2%}."
         case "latency":
             slow = f"{calls} take longer than {limits.slow_ms:g} ms, {champion:.2%} of the champion's"
-            return f"{slow}; at most {limits.max_slow_gap:.2%} more may."
+            return f"{slow}; the limit is {limits.max_slow_gap:.2%} more."
         case "score":
             shares = f"{challenger:.1%} of the challenger's scores are {level}, {champion:.1%} of the champion's"
-            return f"{shares}; they may be at most {limits.max_score_shift:.0%} apart."
+            return f"{shares}; the limit is {limits.max_score_shift:.0%} apart."
         case "quality":
             scores = f"The challenger's Brier score is {challenger:.4f}, the champion's {champion:.4f}"
-            return f"{scores}; it may be at most {limits.max_quality_loss:.4g} worse."
+            return f"{scores}; the limit is {limits.max_quality_loss:.4g} worse."
         case "figure":
             assert limits.figure is not None
             means = f"The challenger's {limits.figure.name} is {challenger:.4g} a row, the champion's {champion:.4g}"
-            return f"{means}; it may be at most {limits.figure.max_loss:.4g} worse."
+            return f"{means}; the limit is {limits.figure.max_loss:.4g} worse."

@@ -1,7 +1,4 @@
-"""The evidence of a rollout about its challenger: a small state, updated chunk by chunk from logged answers and outcomes.
-
-A row that is fed twice counts once. The bets are in sequential.py, the decision is in rollout_step.py.
-"""
+"""The evidence of a rollout about its challenger: a small state, updated chunk by chunk from logged answers and outcomes."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import polars as pl
 
-from mlops_assets.spec.rollout import BusinessFigure, Canary, Rollback
+from mlops_assets.spec.rollout import BusinessFigure, Canary, Rollback, Split
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics.dedup_bitmap import DedupBitmap
 from mlops_assets.statistics.metrics import Array
@@ -24,13 +21,13 @@ Test = Literal["errors", "latency", "score", "quality", "figure"]
 _FAILED = pl.col("challenger_failed").fill_null(False)
 _DRAWN = (pl.col("arm") == "challenger") | _FAILED  # the draw chose the challenger
 UNIT, CALL, OUTCOME, SHADOW = 0, 1, 2, 4  # salts of what counts once; a key may count in the shadow and again when drawn
+WORST = {"errors": 0.0}  # the champion's worst outcome, else 1: its failed calls give no answer and so no row
 
 
 @dataclass(frozen=True)
 class RolloutState:
     """`share` is that of the current step (0: shadow), which began at `stepped`. `answers` counts the different requests that
-    its challenger answered: failed calls of many rows are little evidence and must not complete a step. `edges` are the
-    scores whose shares above are compared.
+    its challenger served. `edges` are the scores above which the shares of both arms are compared.
     """
 
     share: float
@@ -61,42 +58,35 @@ class RolloutState:
     @classmethod
     def from_json(cls, text: str) -> Self:
         fields: dict[str, Any] = json.loads(text)
-        return cls(
-            share=fields["share"],
-            began=datetime.fromisoformat(fields["began"]),
-            stepped=datetime.fromisoformat(fields["stepped"]),
-            answers=fields["answers"],
-            edges=tuple(fields["edges"]),
-            wealth={test: Wealth.from_dict(one) for test, one in fields["wealth"].items()},
-            seen=DedupBitmap.from_text(fields["seen"]),
-        )
+        fields |= {name: datetime.fromisoformat(fields[name]) for name in ("began", "stepped")}
+        fields["wealth"] = {test: Wealth.from_dict(one) for test, one in fields["wealth"].items()}
+        fields |= {"edges": tuple(fields["edges"]), "seen": DedupBitmap.from_text(fields["seen"])}
+        return cls(**fields)
 
 
 def margins(rollback: Rollback) -> dict[Test, float]:
-    """The declared tests, and in each how far the challenger's mean outcome, in [0, 1], may be above the champion's."""
+    """By declared test, the most by which the challenger's mean outcome, in [0, 1], may exceed the champion's."""
     figure = rollback.figure
-    declared: dict[Test, float] = {
+    return {
         "errors": rollback.max_error_gap,
         "latency": rollback.max_slow_gap,
         "score": rollback.max_score_shift,
         "quality": rollback.max_quality_loss,
+        **({"figure": figure.max_loss / (figure.high - figure.low)} if figure else {}),
     }
-    if figure:
-        declared["figure"] = figure.max_loss / (figure.high - figure.low)
-    return declared
 
 
 def score_edges(champion: pl.Series, threshold: float) -> tuple[float, ...]:
-    """The champion's quartiles and the decision's threshold, in order. `champion` holds its scores before the rollout, at
-    least some hundred; without scores, the threshold alone.
+    """The quartiles of `champion`, its scores before the rollout (at least some hundred), and the decision's threshold, in
+    order; without scores, the threshold alone.
     """
     quartiles = (champion.quantile(share, "nearest") for share in (0.25, 0.5, 0.75))
     return tuple(sorted({threshold, *(edge for edge in quartiles if edge is not None)}))
 
 
-def unit(use_case: UseCase, split: Literal["canary", "ab"]) -> pl.Expr:
-    """The key by which a logged row was assigned to an arm (serving/inference/scoring.py), as one number. It lacks the
-    personal data that the log leaves out, so that some keys coincide and fewer rows count.
+def unit(use_case: UseCase, split: Split) -> pl.Expr:
+    """The key by which serving/inference/scoring.py assigned a logged row to an arm, hashed to one number. It lacks the
+    personal data that the log leaves out: some keys coincide, so that fewer rows count.
     """
     features = use_case.features
     contract = use_case.contract(features.request_table)
@@ -108,22 +98,21 @@ def unit(use_case: UseCase, split: Literal["canary", "ab"]) -> pl.Expr:
     return pl.when(requested).then(pl.struct(logged).hash(seed=0)).otherwise(by_features)
 
 
-def see_answers(canary: Canary, state: RolloutState, answers: pl.DataFrame, *, share: float) -> RolloutState:
+def add_answers(canary: Canary, state: RolloutState, answers: pl.DataFrame, *, share: float) -> RolloutState:
     """The state after logged answers of plans with this `share` for the challenger; 0: the scores of the shadow.
 
-    Columns: `arm`; `unit` (see unit); `call`, the same for all rows that were scored together, by either arm;
-    `challenger_failed`: it gave no legal answer, so that the champion answered; `model_ms` of the model call; the served
-    `probability`. A row with arm "shadow" holds the shadow's own probability (null where it failed) and the champion's
-    as `champion_probability`.
-
-    Each unit counts once. Errors and latency count one row of each call, as its rows fail and wait together. Latency is not
-    compared in the shadow, which works in the background.
+    Columns: `arm`; `unit` (see unit); `call`, the same for all rows that one model call scored; `challenger_failed`: it gave
+    no legal answer, so that the champion served; `model_ms` of the model call; the served `probability`. A row with arm
+    "shadow" holds the shadow's own probability (null where it failed) and the champion's as `champion_probability`.
+    Each unit counts once, however often it is added. Latency is not compared in the shadow, which works in the background.
     """
-    rows, seen = _first(state.seen, _of_phase(answers, share), UNIT if share else SHADOW)
+    rows, seen = _fresh(answers, share, state.seen, UNIT if share else SHADOW)
+    # Errors and latency count one row per call, as its rows fail and wait together.
     called, seen = seen.first(rows["call"], CALL | (0 if share else SHADOW))
     limits, in_challenger, above = canary.rollback, _DRAWN if share else pl.lit(True), partial(_above, edges=state.edges)
     slow, champions = pl.col("model_ms") > limits.slow_ms, above("champion_probability") if not share else []
     drawn, failed, late, score, theirs = _numbers(rows, [in_challenger], [_FAILED], [slow], above("probability"), champions)
+    # Failed calls of many rows are little evidence and must not complete a step.
     answered = int((drawn * (1 - failed)).sum())
     state = replace(state, seen=seen, answers=state.answers + (answered if share == state.share else 0))
     if not share:
@@ -134,14 +123,11 @@ def see_answers(canary: Canary, state: RolloutState, answers: pl.DataFrame, *, s
     return _draws(state, "score", drawn, score, share=share, limits=limits)
 
 
-def see_outcomes(canary: Canary, state: RolloutState, outcomes: pl.DataFrame, *, share: float, label: str) -> RolloutState:
-    """The state after answers of such plans whose outcome is known: the columns `arm`, `unit`, `challenger_failed`,
-    `probability` and `champion_probability` as above, `label` (0 or 1), and what the business figure reads.
-
-    The business figure is not compared in the shadow, whose scores have no consequences; otherwise it counts when it is
-    known together with the label.
+def add_outcomes(canary: Canary, state: RolloutState, outcomes: pl.DataFrame, *, share: float, label: str) -> RolloutState:
+    """The state after such answers whose outcome is known: the columns of `add_answers` but `call` and `model_ms`, `label`
+    (0 or 1), and what the business figure reads; the figure is not compared in the shadow, whose scores have no effect.
     """
-    rows, seen = _first(state.seen, _of_phase(outcomes, share).drop_nulls(label), OUTCOME | (0 if share else SHADOW))
+    rows, seen = _fresh(outcomes.drop_nulls(label), share, state.seen, OUTCOME | (0 if share else SHADOW))
     state, limits, figure = replace(state, seen=seen), canary.rollback, canary.rollback.figure
     if not share:
         ours, theirs = _numbers(rows, _squared_error("probability", label), _squared_error("champion_probability", label))
@@ -152,17 +138,15 @@ def see_outcomes(canary: Canary, state: RolloutState, outcomes: pl.DataFrame, *,
     return _draws(state, "figure", drawn, bad, share=share, limits=limits) if figure else state
 
 
-def _of_phase(rows: pl.DataFrame, share: float) -> pl.DataFrame:
-    return rows.filter(pl.col("arm") != "shadow" if share else pl.col("arm") == "shadow")
-
-
-def _first(seen: DedupBitmap, rows: pl.DataFrame, salt: int) -> tuple[pl.DataFrame, DedupBitmap]:
+def _fresh(rows: pl.DataFrame, share: float, seen: DedupBitmap, salt: int) -> tuple[pl.DataFrame, DedupBitmap]:
+    """The rows of this phase, the shadow or not, whose unit has not been counted."""
+    rows = rows.filter(pl.col("arm") != "shadow" if share else pl.col("arm") == "shadow")
     fresh, seen = seen.first(rows["unit"], salt)
     return rows.filter(fresh), seen
 
 
 def _above(probability: str, edges: Sequence[float]) -> list[pl.Expr]:
-    """At or above each edge, then below each: claims about both detect a shift in either direction."""
+    """At or above every edge, then below: claims about both detect a shift in either direction."""
     return [pl.col(probability) >= edge for edge in edges] + [pl.col(probability) < edge for edge in edges]
 
 
@@ -177,7 +161,7 @@ def _badness(figure: BusinessFigure, value: pl.Expr) -> pl.Expr:
 
 
 def _numbers(rows: pl.DataFrame, *groups: Sequence[pl.Expr]) -> list[Array]:
-    """Each group as (n, its length) numbers, in one pass; nan where not known."""
+    """Every group as (n, its length) numbers, in one pass; nan where unknown."""
     columns = [column.cast(pl.Float64).alias(str(place)) for place, column in enumerate(chain.from_iterable(groups))]
     numbers = rows.select(columns).to_numpy()
     return np.split(numbers, np.cumsum([len(group) for group in groups])[:-1], axis=1)
@@ -186,17 +170,12 @@ def _numbers(rows: pl.DataFrame, *groups: Sequence[pl.Expr]) -> list[Array]:
 def _draws(state: RolloutState, test: Test, drawn: Array, outcome: Array, *, share: float, limits: Rollback) -> RolloutState:
     known = ~np.isnan(outcome).any(axis=1)
     arms, margin = drawn[known, 0] > 0, margins(limits)[test]
-    after = bet_on_draws(state.wealth[test], arms, outcome[known], share=share, margin=margin, most=_most(test))
+    after = bet_on_draws(state.wealth[test], arms, outcome[known], share=share, margin=margin, most=WORST.get(test, 1.0))
     return replace(state, wealth={**state.wealth, test: after})
 
 
 def _pairs(state: RolloutState, test: Test, challenger: Array, champion: Array, limits: Rollback) -> RolloutState:
     known = ~np.isnan(challenger + champion).any(axis=1)
     margin, wealth = margins(limits)[test], state.wealth[test]
-    after = bet_on_pairs(wealth, challenger[known], champion[known], margin=margin, most=_most(test))
+    after = bet_on_pairs(wealth, challenger[known], champion[known], margin=margin, most=WORST.get(test, 1.0))
     return replace(state, wealth={**state.wealth, test: after})
-
-
-def _most(test: Test) -> float:
-    """The champion's worst outcome: a failed call of the champion gives no answer and no row, so its logged rows never failed."""
-    return 0.0 if test == "errors" else 1.0

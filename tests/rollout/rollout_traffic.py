@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mlops_assets.rollout.decision import Decision, decide
-from mlops_assets.rollout.evidence import RolloutState, score_edges, see_answers, see_outcomes
+from mlops_assets.rollout.evidence import RolloutState, add_answers, add_outcomes, score_edges
 from mlops_assets.spec.rollout import Canary
 
 Floats = NDArray[np.float64]
@@ -76,8 +76,8 @@ def begin(canary: Canary, rng: np.random.Generator) -> RolloutState:
 
 def look(canary: Canary, state: RolloutState, chunk: pl.DataFrame, *, share: float) -> RolloutState:
     """The state once the chunk is answered and its outcomes are known."""
-    state = see_answers(canary, state, chunk, share=share)
-    return see_outcomes(canary, state, chunk, share=share, label="late")
+    state = add_answers(canary, state, chunk, share=share)
+    return add_outcomes(canary, state, chunk, share=share, label="late")
 
 
 def roll_out(canary: Canary, rng: np.random.Generator, harm: Harm, *, every: int = 100) -> Iterator[tuple[int, float, Decision]]:

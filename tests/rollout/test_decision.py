@@ -59,10 +59,10 @@ def test_a_step_that_has_what_it_needs_leads_to_the_next(share: float, following
 
 
 HARMS = [
-    ("errors", Harm(errors=0.2), r"Rolled back at 0\.5 of the traffic: (1|2)\d\.\d\d% of the challenger's calls fail where the champion answers; at most 0\.10% may\. Rows in this step: [\d,]+ of the challenger, [\d,]+ of the champion\. Evidence \S+ to 1, 400 needed\."),
-    ("latency", Harm(slow=0.2), r"(1|2)\d\.\d\d% of the challenger's calls take longer than 50 ms, [01]\.\d\d% of the champion's; at most 1\.00% more may\."),
-    ("score", Harm(constant=True), r"100\.0% of the challenger's scores are at or above 0\.\d+, \d\d\.\d% of the champion's; they may be at most 20% apart\."),
-    ("quality", Harm(noise=3.0), r"The challenger's Brier score is 0\.2\d\d\d, the champion's 0\.1\d\d\d; it may be at most 0\.01 worse\."),
+    ("errors", Harm(errors=0.2), r"Rolled back at 0\.5 of the traffic: (1|2)\d\.\d\d% of the challenger's calls fail and the champion's do not; the limit is 0\.10%\. Rows in this step: [\d,]+ of the challenger, [\d,]+ of the champion\. Evidence \S+ to 1, 400 needed\."),
+    ("latency", Harm(slow=0.2), r"(1|2)\d\.\d\d% of the challenger's calls take longer than 50 ms, [01]\.\d\d% of the champion's; the limit is 1\.00% more\."),
+    ("score", Harm(constant=True), r"100\.0% of the challenger's scores are at or above 0\.\d+, \d\d\.\d% of the champion's; the limit is 20% apart\."),
+    ("quality", Harm(noise=3.0), r"The challenger's Brier score is 0\.2\d\d\d, the champion's 0\.1\d\d\d; the limit is 0\.01 worse\."),
 ]  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def test_the_business_figure_is_told_in_its_own_units() -> None:
     poorer = rows.with_columns(revenue=pl.when(pl.col("arm") == "challenger").then(2.0).otherwise(6.0))
     decision = decide(canary, look(canary, begin(canary, rng).entering(0.5, BEGAN), poorer, share=0.5), now=_at(0))
     assert decision.kind == "roll_back"
-    assert "The challenger's revenue is 2 a row, the champion's 6; it may be at most 0.5 worse." in decision.reason
+    assert "The challenger's revenue is 2 a row, the champion's 6; the limit is 0.5 worse." in decision.reason
     assert "500 needed" in decision.reason  # five tests share 1%
 
 
@@ -97,7 +97,7 @@ def test_what_cannot_decide_is_given_up_and_says_so() -> None:
     decision = decide(SMALL, _after(SMALL, 0.2, 50, Harm()), now=_at(60))
     assert (decision.kind, decision.share) == ("roll_back", 0.0)
     assert re.fullmatch(
-        r"ScoringRow up at 0\.2 of the traffic: no evidence against the challenger, but it is still short of \d+ more answers"
+        r"Given up at 0\.2 of the traffic: no evidence against the challenger, but it is still short of \d+ more answers"
         r" of the challenger after 1:00:00\. Start again when there is more traffic\.",
         decision.reason,
     )

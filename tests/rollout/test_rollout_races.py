@@ -73,14 +73,14 @@ def test_what_a_person_took_back_does_not_step_on(trial: Line):
     trial.go_back_meanwhile()
     with pytest.raises(ConcurrentWrite, match="rollback by bob"):
         trial.look()
-    assert trial.state().trial is None and trial.look().plan is None
+    assert trial.state().challenger_version is None and trial.look().plan is None
 
 
 def test_what_was_refused_while_on_trial_is_taken_back_instead_of_stepping_on(trial: Line):
     trial.score()
     trial.promotions.refuse(3, reason="It leaks.", by="judge", at=trial.now())
     step = trial.look()
-    assert step.plan.rollout == "" and step.plan.champion == 2 and "It leaks." in step.said
+    assert step.plan.rollout == "" and step.plan.champion == 2 and "It leaks." in step.message
     assert trial.kinds()[-1] == "rollback" and trial.look().plan is None
 
 
@@ -89,6 +89,6 @@ def test_a_trial_whose_approval_expired_stays_where_it_is_until_it_is_approved_a
     trial.score()
     trial.bless(3, evaluation_digest="f" * 64)
     with trial.unchanged():
-        assert "version 3 waits for an approval" in trial.look().said
+        assert "version 3 waits for an approval" in trial.look().message
     trial.approve(3)
     assert trial.look().plan.share == 0.5

@@ -59,7 +59,7 @@ class Watcher:
         return promotion_state_of(self.use_case.name, self.ledger.records(self.use_case.name))
 
     def on_trial(self) -> int | None:
-        return self.state().trial
+        return self.state().challenger_version
 
     def changes(self, *, after: int) -> list[str]:
         """What the ledger says has changed since record `after`, a line each."""
