@@ -2,8 +2,6 @@
 
 import os
 import pwd
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 import click
@@ -14,19 +12,27 @@ from mlops_assets.foundation.home import PROJECT, Environment, read_environment
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import USE_CASES
 
-Name = Annotated[str, typer.Argument(help="The use case, such as flight_delay.")]
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
+# MLflow's messages name what it did not find; matched by name, as importing MLflow takes a second.
+CORRECTABLE = {"mlops_assets", "mlflow"}
 
 
-class CommandFailed(Exception):
-    """An error of a library that its caller can correct; the message says how."""
+def _printable(text: str | None) -> str | None:
+    if text is not None and not text.isprintable():
+        raise typer.BadParameter(f"found {text!r}; legal: printable text, on one line.")
+    return text
+
+
+Name = Annotated[str, typer.Argument(help="The use case, such as flight_delay.")]
+By = Annotated[str | None, typer.Option(help="Who decides; by default the user who runs the command.", callback=_printable)]
+Json = Annotated[bool, typer.Option("--json", help="Print everything as JSON, for programs.")]
 
 
 class Commands(TyperGroup):
     """Shows every error as one message on stderr; with --debug, which is legal anywhere on the line, as a traceback.
 
-    The errors that this package defines, and those of the operating system, are the caller's to correct: exit code 1.
-    Every other error is a defect: exit code 70.
+    Errors of this package, of MLflow and of the operating system are the caller's to correct: exit code 1. Every other error
+    is a defect: exit code 70.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -43,8 +49,10 @@ class Commands(TyperGroup):
         except Exception as error:
             if ctx.params.get("debug"):
                 raise
-            typer.echo(_message(error), err=True)
-            raise typer.Exit(1 if _is_correctable(error) else INTERNAL_ERROR) from None
+            is_correctable = isinstance(error, OSError) or type(error).__module__.partition(".")[0] in CORRECTABLE
+            defect = f"internal error · {type(error).__name__}: {error}. Run the same with --debug to see where."
+            typer.echo(str(error) if is_correctable else defect, err=True)
+            raise typer.Exit(1 if is_correctable else INTERNAL_ERROR) from None
 
 
 def environment() -> Environment:
@@ -66,22 +74,3 @@ def account() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a container may run under a uid without a name
         return f"uid {os.getuid()}"
-
-
-@contextmanager
-def told_plainly(*errors: type[Exception]) -> Generator[None]:
-    """Shows these errors of a library like the package's own."""
-    try:
-        yield
-    except errors as error:
-        raise CommandFailed(str(error)) from error
-
-
-def _is_correctable(error: Exception) -> bool:
-    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] == "mlops_assets"
-
-
-def _message(error: Exception) -> str:
-    if _is_correctable(error):
-        return str(error)
-    return f"internal error · {type(error).__name__}: {error}. Run the same with --debug to see where."

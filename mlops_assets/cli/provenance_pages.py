@@ -20,41 +20,35 @@ DIGITS = 12  # of a digest
 LAST_RECORDS = 12
 CODE = {"code.training_set": "declared features, label, split", "code.candidate": "declared trainer, search"}
 MACHINE = ("python", "platform", "cpu", "accelerator", "threads")
+TRAINING = {"tables": "table.", "declaration": "code.", "code": "source.", "libraries": "library."}
+AGE_UNITS = (("d", 86400), ("h", 3600), ("min", 60))  # with their length in seconds
 Page = list[RenderableType]
 
 
 def as_json(result: Why) -> str:
-    """Everything that `mlops why` found, with whole digests and all records of the version."""
+    """The whole result, with full digests and all records of the version."""
     return json.dumps(asdict(result), indent=1, ensure_ascii=False, default=lambda at: at.astimezone(UTC).isoformat())
 
 
 def why_page(result: Why) -> Page:
-    answer = result.answer
+    answer, blessing = result.answer, result.blessing
     request = {name: _request_value(value, result.hidden.get(name)) for name, value in result.request.items()}
     request |= {name: "left out of the log" for name in result.hidden if name not in request}
     views = ((view.view or "request", _age(view.age_s), _joined(view.values)) for view in result.views)
-    model = {"version": answer["model_version"], "digest": answer["model_digest"]}
+    model: dict[str, object] = {"version": answer["model_version"], "digest": answer["model_digest"]}
     page: Page = [
         f"{result.use_case}: {result.question}",
         facts("ANSWER", _answer(result)),
         facts("REQUEST", request),
         table(("view", "age", "values"), views, title=f"FEATURES from {answer['features_from']}, age at the prediction moment"),
     ]
-    if result.blessing is None:
-        return [
-            *page,
-            facts("MODEL", {**model, "NOT VERIFIED": result.objection}),
-            records_table(result.records[-LAST_RECORDS:], title="LEDGER"),
-        ]
-    blessing = result.blessing
+    ledger = records_table(result.records[-LAST_RECORDS:], title="LEDGER")
+    if blessing is None:
+        return [*page, facts("MODEL", model | {"NOT VERIFIED": result.objection}), ledger]
     signed = f"{moment(blessing.blessed_at)} by key {blessing.key_id}; signature and digest verified"
-    return [
-        *page,
-        facts("MODEL", {**model, "blessed": signed, "evidence": f"evaluation {blessing.evaluation_digest}"}),
-        table(("gate", "result", "measured", "interval", "bound"), map(_gate, blessing.gates), title="GATES"),
-        records_table(result.records[-LAST_RECORDS:], title="LEDGER"),
-        facts("TRAINING", _training(blessing.training)),
-    ]
+    model |= {"blessed": signed, "evidence": f"evaluation {blessing.evaluation_digest}"}
+    gates = table(("gate", "result", "measured", "interval", "bound"), map(_gate, blessing.gates), title="GATES")
+    return [*page, facts("MODEL", model), gates, ledger, facts("TRAINING", _training(blessing.training))]
 
 
 def _answer(result: Why) -> dict[str, object]:
@@ -82,14 +76,13 @@ def _gate(gate: GateVerdict) -> tuple[str, ...]:
 
 
 def _training(training: Mapping[str, str]) -> dict[str, str]:
-    parts = {"tables": "table.", "declaration": "code.", "code": "source.", "libraries": "library."}
-    groups = {
-        label: _joined({key.removeprefix(start): value for key, value in training.items() if key.startswith(start)})
-        for label, start in parts.items()
-    }
+    window = f"{training.get('window.first')} to {training.get('window.last')}, {training.get('rows')} rows"
     return {
-        "window": f"{training.get('window.first')} to {training.get('window.last')}, {training.get('rows')} rows",
-        **groups,
+        "window": window,
+        **{
+            label: _joined({key.removeprefix(start): value for key, value in training.items() if key.startswith(start)})
+            for label, start in TRAINING.items()
+        },
         "machine": _joined({name: training[name] for name in MACHINE if name in training}),
         "trainer": _joined(json.loads(training.get("trainer", "{}"))),
     } | {name: training[name] for name in ("dagster_run_id", "dagster_reason") if name in training}
@@ -98,14 +91,14 @@ def _training(training: Mapping[str, str]) -> dict[str, str]:
 def replay_page(result: Replayed) -> Page:
     page: Page = [
         f"answer {result.prediction_id}: {_replay_verdict(result)}",
-        *(f"objection: {each}." for each in result.objections),
+        *(f"objection: {objection}." for objection in result.objections),
     ]
     features = result.recomputed
     if features is None:
         return page if result.objections else [*page, "features: sent by the caller, so there is nothing to recompute"]
     if features.differing:
         sides = ("served", "recomputed")
-        rows = ((each.feature, *(_value(each.examples[0][side]) for side in sides)) for each in features.differing)
+        rows = ((row.feature, *(_value(row.examples[0][side]) for side in sides)) for row in features.differing)
         page.append(table(("feature", *sides), rows, title=f"{len(features.differing)} of {features.compared} features differ"))
         if features.probability is not None:
             page.append(f"version {result.version} computes {features.probability:.6f} from the recomputed features")
@@ -130,11 +123,9 @@ def reproduce_page(result: Reproduced) -> Page:
         first = f"{subject}: same model, {source}; ONNX digest {result.digest[:DIGITS]}… again"
         return [first, *([_changes(result.changed, "Changed since, without effect")] if result.changed else [])]
     verdict = "equivalent model" if result.is_good else "DIFFERENT MODEL"
-    page: Page = [f"{subject}: {verdict}, {source}; ONNX digest {result.again[:DIGITS]}…, was {result.digest[:DIGITS]}…"]
-    page += _distance(result.distance)
-    if result.changed:
-        return [*page, _changes(result.changed, "Changed since")]
-    return [*page, "code, libraries and machine are unchanged: the cause was not recorded"]
+    first = f"{subject}: {verdict}, {source}; ONNX digest {result.again[:DIGITS]}…, was {result.digest[:DIGITS]}…"
+    unchanged = "code, libraries and machine are unchanged: the cause was not recorded"
+    return [first, *_distance(result.distance), _changes(result.changed, "Changed since") if result.changed else unchanged]
 
 
 def _distance(distance: Distance) -> Page:
@@ -149,9 +140,8 @@ def _distance(distance: Distance) -> Page:
 
 
 def _changes(changed: tuple[Changed, ...], title: str) -> RenderableType:
-    return table(
-        ("what", "then", "now"), ((_label(each.name), each.then or "not recorded", each.now) for each in changed), title=title
-    )
+    rows = ((_label(change.name), change.then or "not recorded", change.now) for change in changed)
+    return table(("what", "then", "now"), rows, title=title)
 
 
 def _label(name: str) -> str:
@@ -164,13 +154,12 @@ def _joined(values: Mapping[str, object]) -> str:
 
 
 def _age(seconds: float | None) -> str:
-    """In the largest unit of which it has two."""
+    """In the largest unit of which there are two."""
     if seconds is None:
         return ""
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if abs(seconds) >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s"
+    return next(
+        (f"{seconds / length:.1f} {unit}" for unit, length in AGE_UNITS if abs(seconds) >= 2 * length), f"{seconds:.0f} s"
+    )
 
 
 def _value(value: object) -> str:

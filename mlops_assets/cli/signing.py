@@ -11,13 +11,11 @@ app = typer.Typer(no_args_is_help=True, help="Manage the keys that sign blessing
 
 
 @app.command("list")
-def show() -> None:
+def list_keys() -> None:
     """List the keys whose signatures are valid, and mark the one that signs."""
-    known, current = _keys().public(), _keys().current()
-    for key_id in known:
-        typer.echo(f"{key_id}  signs now" if key_id == current else key_id)
-    if not known:
-        typer.echo("No keys yet; the first blessing creates one.")
+    current = _keys().current()
+    lines = [f"{key_id}  signs now" if key_id == current else key_id for key_id in _keys().public()]
+    typer.echo("\n".join(lines) or "No keys yet; the first blessing creates one.")
 
 
 @app.command()
@@ -34,5 +32,5 @@ def withdraw(key_id: Annotated[str, typer.Argument(help="As shown by `mlops sign
 
 
 def _keys() -> SigningKeys:
-    chosen = environment()
-    return SigningKeys(chosen.home.keys, chosen.signing_key)
+    settings = environment()
+    return SigningKeys(settings.home.keys, settings.signing_key)

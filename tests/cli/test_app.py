@@ -11,8 +11,9 @@ import typer
 from typer.testing import CliRunner
 
 from mlops_assets.cli.app import app
-from mlops_assets.cli.arguments import Commands, told_plainly
+from mlops_assets.cli.arguments import Commands
 from mlops_assets.foundation.home import IllegalEnvironment
+from mlops_assets.training.model_registry import RegistryError
 
 PROJECT = Path(__file__).parents[2]
 failing = typer.Typer(cls=Commands)
@@ -33,9 +34,8 @@ def missing() -> None:
 
 
 @failing.command()
-def library() -> None:
-    with told_plainly(ArithmeticError):
-        raise ZeroDivisionError("no share of 0 rows")
+def registry() -> None:
+    raise RegistryError("Model 'flights' not found")
 
 
 @failing.command()
@@ -53,7 +53,7 @@ def interrupted() -> None:
     [
         ("correctable", 1, "MLOPS_ENV · found 'x'"),
         ("missing", 1, "[Errno 2] No such file or directory: '/nowhere/file'"),
-        ("library", 1, "no share of 0 rows"),
+        ("registry", 1, "Model 'flights' not found"),
         ("defect", 70, "internal error · ValueError: not a date. Run the same with --debug to see where."),
         ("interrupted", 130, "Interrupted."),
     ],

@@ -131,7 +131,7 @@ def test_a_chain_that_was_rewritten_is_found_by_what_servers_see(run: Run, file:
     for turn in range(25):
         other.append("flights", "promotion", {"version": turn, "why": "a nicer story"}, by="ana", at=AT)
     result = run("verify", "flights")
-    assert result.exit_code == 1 and "flights · record 25 is another one than is known elsewhere" in result.output
+    assert result.exit_code == 1 and "flights · record 25 differs from the one known elsewhere" in result.output
 
 
 def test_a_plan_that_servers_cannot_read_is_a_problem_and_does_not_hide_others(run: Run, file: Path, served: Deployment):

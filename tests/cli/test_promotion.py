@@ -114,7 +114,7 @@ def test_status_of_a_new_home_says_that_nothing_serves_yet(run: Run):
     assert result.exit_code == 0
     assert result.output.splitlines() == [
         f"live: no answer from {NOBODY} (set MLOPS_SERVICE_URL to use another address)",
-        "nothing serves yet",
+        "nothing serves yet: the first version that passes its gates will (train one in the web UI of `mlops up`)",
     ]
 
 
@@ -204,8 +204,9 @@ def test_an_approval_names_the_account_that_gives_it(run: Run, home: Home):
 @pytest.mark.parametrize(
     ("said", "code", "because"),
     [
-        (("4", "--why", "read"), 1, "version 4 has no blessing in the ledger; blessed: 1, 2, 3. Judge it."),
+        (("4", "--why", "read"), 1, "version 4 has no blessing in the ledger; blessed: 1, 2, 3. Evaluate it."),
         (("2",), 2, "Missing option '--why'"),
+        (("2", "--why", ""), 1, "why = ''; legal: the reason for the approval"),
         (("two", "--why", "read"), 2, "'two' is not a valid integer"),
         (("2", "--why", "read", "--by", "ana\neve"), 2, "legal: printable text, on one line"),
     ],
@@ -273,7 +274,7 @@ def test_before_the_first_champion_nothing_runs_beside(run: Run, tmp_path: Path)
     result = run("route", NAME, "--shadow", "1")
     assert (result.exit_code, result.output) == (
         1,
-        "flight_delay · nobody answers yet, so nothing can run beside. Promote a model first.\n",
+        "flight_delay · no champion serves yet, so nothing can run next to it. Promote a version first.\n",
     )
 
 
@@ -329,9 +330,9 @@ def test_going_back_does_not_wait_for_mlflow(run: Run, home: Home):
 
 def test_a_mirror_that_is_right_is_said_to_be(run: Run, home: Home):
     assert run("ledger", "mirror", NAME).output.splitlines() == [
-        "MLflow shows the ledger.",
-        "Servers see the ledger's plan.",
-        "Servers and MLflow now show the ledger.",
+        "MLflow matches the ledger.",
+        "Servers read the ledger's plan.",
+        "Servers and MLflow now match the ledger.",
     ]
     assert len(records_of(home)) == 4
 
@@ -350,7 +351,7 @@ def test_a_plan_file_that_was_edited_is_told_and_put_right(run: Run, home: Home,
     file.write_text(edit(plan))
     result = run("ledger", "mirror", NAME)
     assert result.exit_code == 0, result.output
-    assert ("servers see plan 4 (version 4); in the ledger it is plan 4 (version 1)" in result.output) == ("4" in edit(plan))
+    assert ("servers read plan 4 (version 4); in the ledger it is plan 4 (version 1)" in result.output) == ("4" in edit(plan))
     assert plan_in_force(home) == plan
 
 
@@ -359,10 +360,10 @@ def test_a_plan_file_newer_than_the_ledger_is_not_overwritten_by_itself(run: Run
     plan, file = plan_in_force(home), home.deployments / NAME / "plan.json"
     file.write_text(replace(plan, number=9, champion=2, previous=1).to_json())
     result = run("ledger", "mirror", NAME)
-    assert result.exit_code == 1 and "Servers and MLflow now show" not in result.output
+    assert result.exit_code == 1 and "Servers and MLflow now match" not in result.output
     assert result.output.splitlines()[-1] == (
-        "flight_delay · servers see plan 9 (version 2); in the ledger it is plan 4 (version 1). "
-        "Run `mlops ledger verify`; then remove that plan.json and run this again."
+        "flight_delay · servers read plan 9 (version 2); in the ledger it is plan 4 (version 1). "
+        "Run `mlops ledger verify flight_delay`; then remove that plan.json and run this again."
     )
     assert run("ledger", "verify", NAME).exit_code == 1
     file.unlink()
