@@ -1,5 +1,4 @@
-"""Dagster's resources: each holds typed configuration and opens its port, with the port's libraries, when `open` is called."""
-
+"""Dagster's resources: each holds typed configuration; its `open` imports the store's libraries and opens the store."""
 # Dagster generates the classes with their type argument left open.
 # pyright: reportMissingTypeArgument=false
 
@@ -60,7 +59,7 @@ class FeatureStoreResource(dg.ConfigurableResource):
 
 
 class RegistryResource(dg.ConfigurableResource):
-    """MLflow; the addresses of the web pages of MLflow and Dagster are for links between them, where they are known."""
+    """MLflow. The URLs of the web pages of MLflow and Dagster are for links between them, where they are known."""
 
     folder: str
     mlflow_url: str | None
@@ -82,8 +81,6 @@ class DeploymentResource(dg.ConfigurableResource):
 
 
 class PredictionLogResource(dg.ConfigurableResource):
-    """The log of served predictions, or that of the shadow's."""
-
     folder: str
 
     def open(self, use_case: UseCase) -> "PredictionLog":
@@ -163,46 +160,44 @@ def chosen_environment() -> Environment:
 
 
 def build_resources(environment: Environment) -> Resources:
-    """Every environment uses the embedded ports; their addresses and folders come from the environment."""
+    """Every environment uses the embedded stores; their addresses and folders come from the environment."""
     home, key_file = environment.home, environment.signing_key
-    ledger = LedgerResource(url=_secret("MLOPS_LEDGER", environment.postgres_url) or environment.ledger_url)
-    warehouse = WarehouseResource(folder=str(home.tables))
-    deployment = DeploymentResource(folder=str(home.deployments))
-    prediction_log = PredictionLogResource(folder=str(home.prediction_log))
-    signing_keys = SigningKeysResource(folder=str(home.keys), private_key_file=str(key_file) if key_file else None)
     redis_url = _secret("MLOPS_ONLINE_STORE", environment.redis_url)
     urls, api_key = [environment.service_url, *environment.other_service_urls], _secret("MLOPS_API_KEY", environment.api_key)
+    rollout_stores = RolloutStoresResource(
+        ledger=LedgerResource(url=_secret("MLOPS_LEDGER", environment.postgres_url) or environment.ledger_url),
+        deployment=DeploymentResource(folder=str(home.deployments)),
+        signing_keys=SigningKeysResource(folder=str(home.keys), private_key_file=str(key_file) if key_file else None),
+        prediction_log=PredictionLogResource(folder=str(home.prediction_log)),
+        shadow_log=PredictionLogResource(folder=str(home.shadow_log)),
+        warehouse=WarehouseResource(folder=str(home.tables)),
+        folder=str(home.rollouts),
+    )
     return Resources(
         landing=LandingResource(folder=str(home.landing)),
-        warehouse=warehouse,
+        warehouse=rollout_stores.warehouse,
         feature_store=FeatureStoreResource(home=str(home.root), project=str(environment.project), redis_url=redis_url),
         registry=RegistryResource(
             folder=str(home.mlflow), mlflow_url=environment.mlflow_url, dagster_url=environment.dagster_url
         ),
-        deployment=deployment,
-        prediction_log=prediction_log,
-        signing_keys=signing_keys,
-        ledger=ledger,
+        deployment=rollout_stores.deployment,
+        prediction_log=rollout_stores.prediction_log,
+        signing_keys=rollout_stores.signing_keys,
+        ledger=rollout_stores.ledger,
         live_services=LiveServicesResource(urls=urls, api_key=api_key),
-        rollout_stores=RolloutStoresResource(
-            ledger=ledger,
-            deployment=deployment,
-            signing_keys=signing_keys,
-            prediction_log=prediction_log,
-            shadow_log=PredictionLogResource(folder=str(home.shadow_log)),
-            warehouse=warehouse,
-            folder=str(home.rollouts),
-        ),
+        rollout_stores=rollout_stores,
         reports=FolderResource(folder=str(home.reports)),
     )
 
 
 def _secret(variable: str, value: str | None) -> str | None:
-    """A value that may hold a password, as a reference to its variable: the web UI shows the configuration of resources."""
+    """A reference to the variable, where it holds exactly `value`, which may contain a password."""
+    # The web UI shows the configuration of resources.
     return dg.EnvVar(variable) if value and os.environ.get(variable, "").strip() == value else value
 
 
 def _value(configured: str | None) -> str | None:
-    """The value itself; outside a run Dagster has not resolved a reference."""
+    """The value itself."""
+    # Dagster resolves references in runs only.
     value = configured.get_value() if isinstance(configured, dg.EnvVar) else configured
     return value.strip() if value else None

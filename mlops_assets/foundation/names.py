@@ -1,32 +1,44 @@
-"""Every outside name, made from a use case's name: asset keys, tables, registered models, jobs. Paths are in home.py."""
+"""Every outside name, made from a use case's name: asset keys, groups, tables, registered models, jobs. Paths: home.py."""
 
 from pathlib import PurePosixPath
 
 AssetPath = list[str]
 
+# Tables keep the folder that they had before asset keys named their stage: raw_planes is stored in raw/planes.delta.
+FOLDERS = {"raw": "raw", "validated": "validated", "quarantined": "quarantine", "features": "feature"}
+# The lineage folds by group: one per use case and stage of the model line.
+GROUPS = {
+    "raw": ("landing", "raw"),
+    "validated": ("validated",),
+    "features": ("feature", "online", "feature_catalog"),
+    "training": ("training_set", "candidate", "evaluation", "blessing"),
+    "serving": ("rollout", "service", "prediction_log", "predictions"),
+    "monitoring": ("outcomes", "drift", "performance", "skew"),
+}
+
 
 def landing(use_case: str, table: str) -> AssetPath:
-    return [use_case, "landing", table]
+    return [use_case, f"landed_{table}"]
 
 
 def raw(use_case: str, table: str) -> AssetPath:
-    return [use_case, "raw", table]
+    return [use_case, f"raw_{table}"]
 
 
 def validated(use_case: str, table: str) -> AssetPath:
-    return [use_case, "validated", table]
+    return [use_case, f"validated_{table}"]
 
 
 def quarantine(use_case: str, table: str) -> AssetPath:
-    return [use_case, "quarantine", table]
+    return [use_case, f"quarantined_{table}"]
 
 
 def feature(use_case: str, view: str) -> AssetPath:
-    return [use_case, "feature", view]
+    return [use_case, f"features_{view}"]
 
 
 def online(use_case: str, view: str) -> AssetPath:
-    return [use_case, "online", view]
+    return [use_case, f"online_{view}"]
 
 
 def stage(use_case: str, name: str) -> AssetPath:
@@ -40,9 +52,23 @@ def prediction_log(use_case: str) -> AssetPath:
     return [use_case, "prediction_log"]
 
 
+def group(use_case: str, stage: str) -> str:
+    """The group of an asset by its stage, for example flight_delay_training of "candidate"."""
+    return next(f"{use_case}_{name}" for name, stages in GROUPS.items() if stage in stages)
+
+
 def table_path(asset: AssetPath) -> PurePosixPath:
-    """The path of an asset's Delta table under the tables' root, as dagster-polars writes it."""
-    return PurePosixPath(*asset[:-1], f"{asset[-1]}.delta")
+    """The path of an asset's Delta table under the tables' root. Also takes the table's folders and name themselves."""
+    *folders, name = asset
+    prefix, _, table = name.partition("_")
+    if len(asset) == 2 and prefix in FOLDERS:
+        folders, name = [*folders, FOLDERS[prefix]], table
+    return PurePosixPath(*folders, f"{name}.delta")
+
+
+def table_tag(asset: AssetPath) -> str:
+    """The MLflow tag that holds the version of a table, for example table.validated.planes."""
+    return ".".join(["table", *table_path(asset).with_suffix("").parts[1:]])
 
 
 def feature_source(use_case: str, view: str) -> str:

@@ -1,11 +1,7 @@
-"""The compiler: one declaration in, one set of Dagster definitions out.
-
-Belongs here: putting the parts together. Not here: any part.
-"""
+"""The compiler: one declaration in, one set of Dagster definitions out."""
 
 import dagster as dg
 
-from mlops_assets.graph.catalog import build_catalog
 from mlops_assets.graph.features import build_features
 from mlops_assets.graph.ingestion import build_ingestion
 from mlops_assets.graph.kernel.automation import build_automation
@@ -19,18 +15,11 @@ from mlops_assets.spec.use_case import UseCase
 
 def build_use_case(use_case: UseCase) -> dg.Definitions:
     """Every asset, check, job, sensor and schedule of one use case; resources are bound by the caller."""
-    assets = [
-        *build_ingestion(use_case),
-        *build_features(use_case),
-        *build_training(use_case),
-        *build_serving(use_case),
-        *build_monitoring(use_case),
-        build_catalog(use_case),
-    ]
+    parts = (build_ingestion, build_features, build_training, build_serving, build_monitoring)
     triggers, rollout = build_triggers(use_case), build_rollout(use_case)
-    automation = build_automation(use_case.name, dg.AssetSelection.groups(use_case.name))
+    automation = build_automation(use_case.name, dg.AssetSelection.key_prefixes(use_case.name))
     return dg.Definitions(
-        assets=[*assets, *rollout["assets"]],
+        assets=[*(asset for build in parts for asset in build(use_case)), *rollout["assets"]],
         asset_checks=rollout["checks"],
         jobs=[*triggers["jobs"], *rollout["jobs"]],
         schedules=triggers["schedules"],

@@ -1,4 +1,4 @@
-"""From validated tables to feature tables and to the online store: two assets per feature view."""
+"""From validated tables to feature tables and the online store, two assets per feature view, and the feature catalogue."""
 # Dagster takes a bare MaterializeResult only; its type argument cannot be written.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
@@ -7,20 +7,27 @@ from datetime import timedelta
 import dagster as dg
 
 from mlops_assets.foundation import names
-from mlops_assets.graph.kernel.asset_metadata import asset_metadata, count_by_day, feature_columns
+from mlops_assets.graph.kernel.asset_metadata import asset_metadata, count_by_day, feature_columns, rows_as_table
 from mlops_assets.graph.kernel.conditions import CASCADE
-from mlops_assets.graph.kernel.partitions import ONE_RUN, days_in_run, days_of, looking_back
-from mlops_assets.graph.kernel.tables import DAY, DataFrame, LazyFrame
-from mlops_assets.resources import FeatureStoreResource
+from mlops_assets.graph.kernel.mlflow_run import publish
+from mlops_assets.graph.kernel.tables import DAY, ONE_RUN, DataFrame, LazyFrame, days_in_run, days_of, looking_back
+from mlops_assets.resources import (
+    DeploymentResource,
+    FeatureStoreResource,
+    FolderResource,
+    RegistryResource,
+    WarehouseResource,
+)  # fmt: skip
 from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.use_case import UseCase
 
 # An online store that restarts is back within minutes; writing again is always safe. 5 + 10 + 20 + 40 + 80 + 160 s.
 OUTAGE = dg.RetryPolicy(max_retries=6, delay=5, backoff=dg.Backoff.EXPONENTIAL)
+CATALOG_COLUMNS = ("view", "name", "type", "used_by", "sources", "newest", "rows", "missing", "min", "median", "max")
 
 
 def build_features(use_case: UseCase) -> list[dg.AssetsDefinition]:
-    return [build(use_case, view) for view in use_case.features.views for build in (_feature, _online)]
+    return [*(build(use_case, view) for view in use_case.features.views for build in (_feature, _online)), _catalog(use_case)]
 
 
 def _feature(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
@@ -72,3 +79,37 @@ def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
         return dg.MaterializeResult(metadata={"entities_written": written})
 
     return online
+
+
+def _catalog(use_case: UseCase) -> dg.AssetsDefinition:
+    views = [names.feature(use_case.name, view.name) for view in use_case.features.views]
+
+    @dg.asset(
+        key=names.stage(use_case.name, "feature_catalog"),
+        deps=[*views, names.stage(use_case.name, "rollout")],
+        description="Every feature with its owner, source columns, readers, freshness and recent distribution.",
+        automation_condition=dg.AutomationCondition.on_cron("@daily"),
+        **asset_metadata(use_case, "feature_catalog", "feast", "polars", "html", made_from="feature"),
+    )
+    def feature_catalog(
+        *,
+        feature_store: FeatureStoreResource,
+        warehouse: WarehouseResource,
+        deployment: DeploymentResource,
+        registry: RegistryResource,
+        reports: FolderResource,
+    ) -> dg.MaterializeResult:
+        from mlops_assets.features.catalogue import as_html, read_catalog
+
+        store = feature_store.open(use_case.features.service)
+        champion = deployment.open(use_case.name).champion()
+        catalog = read_catalog(use_case, store=store, tables=warehouse.open(), champion=champion)
+        file, html = reports.open() / use_case.name / "features.html", as_html(catalog)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(html)
+        links = publish(registry, use_case, champion[0], {file.name: html}) if champion else {}
+        table = rows_as_table({name: row[name] for name in CATALOG_COLUMNS} for row in catalog.rows())
+        page = links.get("features", dg.MetadataValue.path(file))
+        return dg.MaterializeResult(metadata={"summary": catalog.summary, "page": page, "catalog": table})
+
+    return feature_catalog

@@ -3,17 +3,24 @@
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.names import GOOD_ENOUGH, NO_DRIFT, SAME_FEATURES
-from mlops_assets.graph.kernel.asset_metadata import asset_metadata, rows_as_table
+from mlops_assets.graph.kernel.asset_metadata import (
+    MAX_ROWS,
+    AssetMetadata,
+    asset_metadata,
+    pictures_as_metadata,
+    readable,
+    rows_as_table,
+)  # fmt: skip
 from mlops_assets.graph.kernel.conditions import LOOK_BACK_CASCADE
+from mlops_assets.graph.kernel.mlflow_run import publish
 from mlops_assets.graph.kernel.tables import DataFrame, LazyFrame
-from mlops_assets.resources import DeploymentResource, FeatureStoreResource, FolderResource, RegistryResource
+from mlops_assets.resources import DeploymentResource, FeatureStoreResource, RegistryResource
 from mlops_assets.spec.monitor import Drift, Monitor, OnPerformance, Performance, Skew
 from mlops_assets.spec.use_case import UseCase
 
@@ -38,27 +45,40 @@ def _monitor(use_case: UseCase, monitor: Monitor) -> dg.AssetsDefinition:
             return _skew(use_case, monitor)
 
 
+class _Arguments(AssetMetadata):
+    """The arguments of @asset that all monitors share."""
+
+    key: names.AssetPath
+    ins: dict[str, dg.AssetIn]
+    automation_condition: Any
+
+
+def _asset(use_case: UseCase, stage: str, reads: str, *kinds: str) -> _Arguments:
+    return {
+        "key": names.stage(use_case.name, stage),
+        "ins": {reads: dg.AssetIn(names.stage(use_case.name, reads))},
+        "automation_condition": LOOK_BACK_CASCADE,
+        **asset_metadata(use_case, stage, *kinds, made_from="monitor"),
+    }
+
+
 def _drift(use_case: UseCase, spec: Drift) -> dg.AssetsDefinition:
     key = dg.AssetKey(names.stage(use_case.name, "drift"))
 
     @dg.asset(
-        key=key,
-        ins={"predictions": dg.AssetIn(names.stage(use_case.name, "predictions"))},
         description="How far the inputs of the last served requests are from those that the champion was trained on.",
         check_specs=[dg.AssetCheckSpec(NO_DRIFT, asset=key, description=f"At most {spec.max_share:.0%} of the inputs drifted.")],
-        automation_condition=LOOK_BACK_CASCADE,
-        **asset_metadata(use_case, "drift", "evidently", made_from="monitor"),
+        **_asset(use_case, "drift", "predictions", "evidently"),
     )
-    def drift(
-        predictions: LazyFrame, *, registry: RegistryResource, deployment: DeploymentResource, reports: FolderResource
-    ) -> dg.MaterializeResult:
+    def drift(predictions: LazyFrame, registry: RegistryResource, deployment: DeploymentResource) -> dg.MaterializeResult:
         from mlops_assets.monitoring.drift import monitor_drift
 
         plan = deployment.open(use_case.name).plan()
         read_window = partial(_training_window, use_case, registry, plan.champion) if plan else None
         result = monitor_drift(use_case, spec, _recent(predictions, spec), read_window, seed=SEED)
-        page = _page(result, reports.open() / use_case.name / "drift.html")
-        return dg.MaterializeResult(metadata=_metadata(result) | page, check_results=[_check(key, NO_DRIFT, result)])
+        files = {"drift_report.html": result.page} if result.page else {}
+        links = publish(registry, use_case, plan.champion, files) if plan else {}
+        return dg.MaterializeResult(metadata=_metadata(result, links), check_results=[_check(key, NO_DRIFT, result)])
 
     return drift
 
@@ -81,27 +101,17 @@ def _recent(rows: LazyFrame, spec: Monitor) -> DataFrame:
 
 
 def _check(key: dg.AssetKey, name: str, result: "MonitorResult") -> dg.AssetCheckResult:
-    """A warning: an alarm is news for people and sensors, not a failed run."""
+    # A warning: an alarm is for people and sensors; the run itself has not failed.
     return dg.AssetCheckResult(
         passed=result.passed, asset_key=key, check_name=name, severity=dg.AssetCheckSeverity.WARN, description=result.message
     )
 
 
-def _metadata(result: "MonitorResult") -> dict[str, Any]:
-    """The evidence as Dagster shows it: pictures first, tables last."""
-    from mlops_assets.statistics.plots import as_markdown
-
-    pictures = {f"plot_{name}": dg.MetadataValue.md(as_markdown(png, name)) for name, png in result.pictures.items()}
-    tables = {name: rows_as_table(rows) for name, rows in result.tables.items()}
-    return {**pictures, **result.figures, **tables}
-
-
-def _page(result: "MonitorResult", path: Path) -> dict[str, Any]:
-    if result.page is None:
-        return {}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(result.page)
-    return {"report": dg.MetadataValue.path(path)}
+def _metadata(result: "MonitorResult", links: dict[str, dg.MetadataValue]) -> dict[str, Any]:
+    """In the order in which people read: verdict, pictures, links, numbers, short tables."""
+    figures = {name: readable(value) for name, value in result.figures.items()}
+    tables = {name: rows_as_table(rows) for name, rows in result.tables.items() if len(rows) <= MAX_ROWS or name not in links}
+    return {"verdict": result.message, **pictures_as_metadata(result.pictures), **links, **figures, **tables}
 
 
 def _performance(use_case: UseCase, spec: Performance) -> dg.AssetsDefinition:
@@ -109,23 +119,22 @@ def _performance(use_case: UseCase, spec: Performance) -> dg.AssetsDefinition:
     bounds = [trigger for trigger in use_case.triggers if isinstance(trigger, OnPerformance)]
 
     @dg.asset(
-        key=key,
-        ins={"outcomes": dg.AssetIn(names.stage(use_case.name, "outcomes"))},
         description="The realised quality of the predictions, by month and day, per model version.",
         check_specs=[dg.AssetCheckSpec(GOOD_ENOUGH, asset=key, description="; ".join(map(repr, bounds)) or "No bound.")],
-        automation_condition=LOOK_BACK_CASCADE,
-        **asset_metadata(use_case, "performance", "polars", made_from="monitor"),
+        **_asset(use_case, "performance", "outcomes", "polars"),
     )
-    def performance(outcomes: LazyFrame, deployment: DeploymentResource) -> dg.MaterializeResult:
+    def performance(outcomes: LazyFrame, registry: RegistryResource, deployment: DeploymentResource) -> dg.MaterializeResult:
         import polars as pl
 
         from mlops_assets.monitoring.performance import monitor_performance
 
         plan = deployment.open(use_case.name).plan()
-        # The champion is judged by its own predictions: those of its predecessor have had their consequence.
+        # Only the champion's own predictions: those of earlier versions have had their consequence.
         recent = _recent(outcomes.filter(pl.col("model_version") == (plan.champion if plan else None)), spec)
         result = monitor_performance(use_case, spec, known=outcomes.collect(), recent=recent, seed=SEED)
-        return dg.MaterializeResult(metadata=_metadata(result), check_results=[_check(key, GOOD_ENOUGH, result)])
+        long = {f"{name}.csv": pl.DataFrame(rows).write_csv() for name, rows in result.tables.items() if len(rows) > MAX_ROWS}
+        links = publish(registry, use_case, plan.champion, long) if plan else {}
+        return dg.MaterializeResult(metadata=_metadata(result, links), check_results=[_check(key, GOOD_ENOUGH, result)])
 
     return performance
 
@@ -135,14 +144,11 @@ def _skew(use_case: UseCase, spec: Skew) -> dg.AssetsDefinition:
     bound = f"At most {spec.max_mismatch_rate:.2%} of the predictions used features that are recomputed differently."
 
     @dg.asset(
-        key=key,
-        ins={"predictions": dg.AssetIn(names.stage(use_case.name, "predictions"))},
         description="Features of the last served requests, next to what the feature tables return now for the same moments.",
         check_specs=[dg.AssetCheckSpec(SAME_FEATURES, asset=key, description=bound)],
-        automation_condition=LOOK_BACK_CASCADE,
         dagster_type=cast(dg.DagsterType, DataFrame),  # which it is when Dagster reads it
         io_manager_key="tables",
-        **asset_metadata(use_case, "skew", "feast", "polars", "deltalake", made_from="monitor"),
+        **_asset(use_case, "skew", "predictions", "feast", "polars", "deltalake"),
     )
     def skew(predictions: LazyFrame, feature_store: FeatureStoreResource) -> dg.MaterializeResult:
         import polars as pl
@@ -154,6 +160,6 @@ def _skew(use_case: UseCase, spec: Skew) -> dg.AssetsDefinition:
         parity = recompute(use_case, spec, _recent(looked_up, spec), open_store=feature_store.open, seed=SEED)
         result = monitor_skew(spec, parity)
         check = _check(key, SAME_FEATURES, result)
-        return dg.MaterializeResult(value=parity.to_table(), metadata=_metadata(result), check_results=[check])
+        return dg.MaterializeResult(value=parity.to_table(), metadata=_metadata(result, {}), check_results=[check])
 
     return skew

@@ -1,8 +1,4 @@
-"""The rollout of a blessed version: its asset, the sensor that advances it, the jobs to approve and to roll back.
-
-The sensor advances the rollout itself instead of requesting a run: a run takes seconds to start, and a bad challenger
-serves meanwhile.
-"""
+"""The rollout of a blessed version: its asset, the sensor that advances it, the jobs to approve and to roll back."""
 # Dagster takes a bare MaterializeResult only; its type argument cannot be written.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
@@ -24,10 +20,11 @@ if TYPE_CHECKING:
     from mlops_assets.rollout.rollouts import Rollouts, Step
 
 # The daemon evaluates every five seconds; while a challenger serves, a tick lasts until the next one.
-LOOKS_A_TICK, LOOK_EVERY_S = 5, 1.0
-SHOWN_OF_A_TEST = ("test", "breached", "evidence", "needed", "message")  # the ledger keeps the rest
+LOOKS_PER_TICK, LOOK_EVERY_S = 5, 1.0
+TEST_COLUMNS = ("test", "breached", "evidence", "needed", "message")  # the ledger keeps the rest
 MIRRORED = "mlflow_shows_what_the_ledger_says"
-UNMIRRORED_FOR = timedelta(minutes=2)  # the asset `service` mirrors a new record, at most a tick and a run later
+# The asset `service` copies a new record to MLflow, at most a tick and a run later.
+COPIED_WITHIN = timedelta(minutes=2)
 
 
 def build_rollout(use_case: UseCase) -> dict[str, list[Any]]:
@@ -40,7 +37,7 @@ def _rollout(use_case: UseCase) -> dg.AssetsDefinition:
     @dg.asset(
         key=names.stage(use_case.name, "rollout"),
         ins={name: dg.AssetIn(names.stage(use_case.name, name)) for name in ("candidate", "blessing")},
-        description="Who answers which share of the requests since when and why: one materialization for each step.",
+        description="Which version serves which share of the requests, since when and why: one materialization per step.",
         **asset_metadata(use_case, "rollout", "onnx", "sqlalchemy"),
     )
     def rollout(
@@ -54,7 +51,7 @@ def _rollout(use_case: UseCase) -> dg.AssetsDefinition:
         onnx = registry.open().load(names.registered_model(use_case.name), candidate.version)
         by, why = f"run {context.run.run_id[:8]}", context.run.tags.get("mlops/reason", "materialized by hand")
         rollouts.promotions.bless(candidate.version, onnx, blessing, by=by, at=now)
-        return dg.MaterializeResult(metadata=_said(rollouts, rollouts.advance(by=by, at=now, why=why)))
+        return dg.MaterializeResult(metadata=_metadata(rollouts, rollouts.advance(by=by, at=now, why=why)))
 
     return rollout
 
@@ -68,53 +65,51 @@ def open_rollouts(use_case: UseCase, stores: RolloutStoresResource) -> "Rollouts
     return Rollouts(promotions, log, shadow_log, stores.warehouse.open(), Path(stores.folder))
 
 
-def _said(rollouts: "Rollouts", step: "Step") -> dict[str, Any]:
-    said = _in_force(rollouts.promotions.state())
-    if step.message != said.get("reason"):
-        said["said"] = step.message
-    if step.decision:
-        found = (each.to_dict() for each in step.decision.findings)
-        said["tests"] = rows_as_table({name: each[name] for name in SHOWN_OF_A_TEST} for each in found)
-    return said
+def _metadata(rollouts: "Rollouts", step: "Step") -> dict[str, Any]:
+    findings = [finding.to_dict() for finding in step.decision.findings] if step.decision else []
+    tests = rows_as_table({name: finding[name] for name in TEST_COLUMNS} for finding in findings)
+    return {"verdict": step.said, **_in_force(rollouts.promotions.state()), **({"tests": tests} if findings else {})}
 
 
-def _in_force(standing: "PromotionState") -> dict[str, Any]:
-    plan = standing.plan
+def _in_force(state: "PromotionState") -> dict[str, Any]:
+    plan = state.plan
     if plan is None:
         return {}
-    said = {"champion": plan.champion, "previous": plan.previous, "challenger": standing.challenger_version, "share": plan.share}
-    return {name: value for name, value in said.items() if value is not None} | {"plan": plan.number, "reason": plan.reason}
+    routing = {"champion": plan.champion, "previous": plan.previous, "challenger": state.trial, "share": plan.share}
+    return {name: value for name, value in routing.items() if value is not None} | {"plan": plan.number, "reason": plan.reason}
 
 
 def _watch(use_case: UseCase) -> dg.SensorDefinition:
+    # The sensor advances the rollout itself instead of requesting a run: a run takes seconds to start, and a bad challenger
+    # serves meanwhile.
     @dg.sensor(
         name=names.job(use_case.name, "rollout"),
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=1,
-        description="Advances a rollout or rolls it back as soon as its evidence decides; starts what was approved.",
+        description="Advances a rollout or rolls it back as soon as its evidence decides; starts approved ones.",
     )
     def rollout(context: dg.SensorEvaluationContext, rollout_stores: RolloutStoresResource) -> dg.SensorResult | dg.SkipReason:
         from mlops_assets.promotion.ledger import ConcurrentWrite
 
         rollouts = open_rollouts(use_case, rollout_stores)
         try:
-            step = _look(rollouts)
-            for _ in range(LOOKS_A_TICK - 1):
+            step = _advance(rollouts)
+            for _ in range(LOOKS_PER_TICK - 1):
                 if step.decision is None or step.plan:
                     break
                 time.sleep(LOOK_EVERY_S)
-                step = _look(rollouts)
+                step = _advance(rollouts)
         except ConcurrentWrite as error:
             return dg.SkipReason(str(error))
         if step.plan is None:
             return dg.SkipReason(step.message)
         key = dg.AssetKey(names.stage(use_case.name, "rollout"))
-        return dg.SensorResult(asset_events=[dg.AssetMaterialization(key, metadata=_said(rollouts, step))])
+        return dg.SensorResult(asset_events=[dg.AssetMaterialization(key, metadata=_metadata(rollouts, step))])
 
     return rollout
 
 
-def _look(rollouts: "Rollouts") -> "Step":
+def _advance(rollouts: "Rollouts") -> "Step":
     return rollouts.advance(by="the rollout sensor", at=datetime.now(UTC), why="it may begin now")
 
 
@@ -130,11 +125,11 @@ def _mirrored(use_case: UseCase) -> dg.AssetChecksDefinition:
         from mlops_assets.promotion.promotion_state import promotion_state_of
 
         records = ledger.open().records(use_case.name)
-        if records and datetime.now(UTC) - datetime.fromisoformat(records[-1].at) < UNMIRRORED_FOR:
-            return dg.AssetCheckResult(passed=True, description=f"Record {records[-1].number} is being mirrored.")
-        found = differences(registry.open(), promotion_state_of(use_case.name, records))
-        message = f"{'; '.join(found)}. Run `mlops ledger mirror {use_case.name}`." if found else "They are the same."
-        return dg.AssetCheckResult(passed=not found, severity=dg.AssetCheckSeverity.WARN, description=message)
+        if records and datetime.now(UTC) - datetime.fromisoformat(records[-1].at) < COPIED_WITHIN:
+            return dg.AssetCheckResult(passed=True, description=f"Record {records[-1].number} is being copied to MLflow.")
+        wrong = differences(registry.open(), promotion_state_of(use_case.name, records))
+        message = f"{'; '.join(wrong)}. Run `mlops ledger mirror {use_case.name}`." if wrong else "They are the same."
+        return dg.AssetCheckResult(passed=not wrong, severity=dg.AssetCheckSeverity.WARN, description=message)
 
     return mirrored
 
@@ -156,7 +151,7 @@ def _approve(use_case: UseCase) -> dg.JobDefinition:
         promotions = open_rollouts(use_case, rollout_stores).promotions
         promotions.approve(config.version, why=config.why, by=config.by, at=datetime.now(UTC))
 
-    @dg.job(name=names.job(use_case.name, "approve"), description="Lets a blessed version of a high-risk use case answer.")
+    @dg.job(name=names.job(use_case.name, "approve"), description="Approves a blessed version of a high-risk use case.")
     def approval() -> None:
         approve()
 
@@ -172,7 +167,7 @@ def _roll_back(use_case: UseCase) -> dg.JobDefinition:
         promotions.roll_back(reason=config.reason, by=config.by, at=datetime.now(UTC))
         context.log_event(dg.AssetMaterialization(key, metadata=_in_force(promotions.state())))
 
-    @dg.job(name=names.job(use_case.name, "rollback"), description="Takes back what is on trial, or else the champion.")
+    @dg.job(name=names.job(use_case.name, "rollback"), description="Rolls back the challenger, or else the champion.")
     def rollback() -> None:
         go_back()
 

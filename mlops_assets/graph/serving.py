@@ -17,7 +17,7 @@ from mlops_assets.resources import (
     LiveServicesResource,
     PredictionLogResource,
     RegistryResource,
-)
+)  # fmt: skip
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def _service(use_case: UseCase) -> dg.AssetsDefinition:
     @dg.asset(
         key=key,
         deps=[names.stage(use_case.name, "rollout")],
-        description="What the live servers themselves report that they serve.",
-        check_specs=[dg.AssetCheckSpec(SERVING_THE_PLAN, asset=key, description="Every server has taken the newest plan over.")],
+        description="The versions that the live servers report they serve.",
+        check_specs=[dg.AssetCheckSpec(SERVING_THE_PLAN, asset=key, description="Every server has loaded the newest plan.")],
         automation_condition=LOOK_BACK_CASCADE,
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=use_case.freshness.service),
         **asset_metadata(use_case, "service", "bentoml", "mlflow"),
@@ -51,38 +51,38 @@ def _service(use_case: UseCase) -> dg.AssetsDefinition:
         from mlops_assets.promotion.promotion_state import promotion_state_of
 
         plan = deployment.open(use_case.name).plan()
-        passed, said, served = _taken(live_services.open(), plan.number if plan else 0)
+        number = plan.number if plan else 0
+        passed, verdict, servers = _wait_for_plan(live_services.open(), number)
         mirror(registry.open(), promotion_state_of(use_case.name, ledger.open().records(use_case.name)))
         warn = dg.AssetCheckSeverity.WARN
-        check = dg.AssetCheckResult(passed=passed, asset_key=key, check_name=SERVING_THE_PLAN, severity=warn, description=said)
-        metadata = {"plan": plan.number if plan else 0, "servers": rows_as_table(served)}
+        check = dg.AssetCheckResult(passed=passed, asset_key=key, check_name=SERVING_THE_PLAN, severity=warn, description=verdict)
+        metadata = {"verdict": verdict, "plan": number, "servers": rows_as_table(servers)}
         return dg.MaterializeResult(metadata=metadata, check_results=[check])
 
     return service
 
 
-def _taken(live: "list[LiveService]", number: int) -> tuple[bool, str, list[dict[str, Any]]]:
-    """Whether every server serves plan `number`, in words, and what each reports."""
+def _wait_for_plan(services: "list[LiveService]", number: int) -> tuple[bool, str, list[dict[str, Any]]]:
+    """Whether every server serves plan `number`, in one sentence, and what each server reports."""
     from mlops_assets.serving.client import ServiceUnavailable
 
     late: list[str] = []
-    for each in live:
+    for service in services:
         try:
-            each.wait_until_taken(number, TAKE_OVER_SECONDS if each.plan() else 0)
+            # A server that does not respond now is not waited for.
+            service.wait_until_taken(number, TAKE_OVER_SECONDS if service.plan() else 0)
         except ServiceUnavailable as error:
             late.append(str(error))
-    served = [{"server": each.url, **{name: said.get(name) for name in REPORTED}} for each in live if (said := each.plan())]
-    return not late, " ".join(late) or f"All {len(live)} servers serve plan {number}.", served
+    plans = {service.url: service.plan() for service in services}
+    servers = [{"server": url, **{name: plan.get(name) for name in REPORTED}} for url, plan in plans.items() if plan]
+    return not late, " ".join(late) or f"All {len(services)} servers serve plan {number}.", servers
 
 
 def _prediction_log(use_case: UseCase) -> dg.AssetSpec:
     return dg.AssetSpec(
         names.prediction_log(use_case.name),
-        description="The log that the live service writes before it answers.",
-        owners=[use_case.owner],
-        group_name=use_case.name,
-        kinds={"bentoml", "json"},
-        tags={"mlops/stage": "prediction_log"},
+        description="The log that the live service writes before it responds.",
+        **asset_metadata(use_case, "prediction_log", "bentoml", "json"),
     )
 
 
@@ -90,16 +90,16 @@ def _predictions(use_case: UseCase) -> dg.AssetsDefinition:
     @dg.asset(
         key=names.stage(use_case.name, "predictions"),
         deps=[names.prediction_log(use_case.name)],
-        description="Every answered request, exactly once: its features, the model version, the probability and the decision.",
+        description="Every served request, exactly once: its features, the model version, the probability and the decision.",
         automation_condition=LOOK_BACK_CASCADE,
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=use_case.freshness.predictions),
         io_manager_key="tables",
         **asset_metadata(use_case, "predictions", "polars", "deltalake"),
     )
     def predictions(context: dg.AssetExecutionContext, prediction_log: PredictionLogResource) -> DataFrame:
-        answered, positions = prediction_log.open(use_case).read()
+        rows, positions = prediction_log.open(use_case).read()
         context.add_output_metadata({"segments": len(positions), "read_at": dg.MetadataValue.timestamp(datetime.now(UTC))})
-        return answered.unique("prediction_id", keep="first", maintain_order=True)
+        return rows.unique("prediction_id", keep="first", maintain_order=True)
 
     return predictions
 
@@ -113,7 +113,7 @@ def _outcomes(use_case: UseCase) -> dg.AssetsDefinition:
             "predictions": dg.AssetIn(names.stage(use_case.name, "predictions")),
             "truths": dg.AssetIn(names.validated(use_case.name, label.table)),
         },
-        description="Predictions beside what came true, as far as that is known.",
+        description="Predictions joined with their labels, as far as these are known.",
         automation_condition=LOOK_BACK_CASCADE,
         io_manager_key="tables",
         **asset_metadata(use_case, "outcomes", "polars", "deltalake", made_from="training_set"),

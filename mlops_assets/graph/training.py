@@ -1,26 +1,33 @@
 """The assets from features to a blessed candidate: training_set, candidate, evaluation with its gates, blessing."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from mlops_assets.foundation import names
-from mlops_assets.graph.kernel.asset_metadata import asset_metadata, rows_as_table, training_columns
-from mlops_assets.graph.kernel.mlflow_run import link_of, tracked_run
+from mlops_assets.graph.kernel.asset_metadata import (
+    MAX_ROWS,
+    asset_metadata,
+    pictures_as_metadata,
+    readable,
+    rows_as_table,
+    training_columns,
+)  # fmt: skip
+from mlops_assets.graph.kernel.mlflow_run import link_of, publish, tracked_run
 from mlops_assets.graph.kernel.tables import DataFrame, LazyFrame
 from mlops_assets.resources import (
     DeploymentResource,
     FeatureStoreResource,
-    FolderResource,
     LedgerResource,
     RegistryResource,
     SigningKeysResource,
     WarehouseResource,
-)
+)  # fmt: skip
 from mlops_assets.spec.gate import gate_names
 from mlops_assets.spec.use_case import UseCase
 
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
 SEED = 0
 
 
+# Both classes are pickled between assets: their names, fields and module must not change.
 @dataclass(frozen=True)
 class Candidate:
     """A registered model version before its evaluation."""
@@ -56,17 +64,16 @@ def build_training(use_case: UseCase) -> list[dg.AssetsDefinition]:
     return [_training_set(use_case), _candidate(use_case), _evaluation(use_case), _blessing(use_case)]
 
 
-def _key(use_case: UseCase, name: str) -> dg.AssetIn:
-    return dg.AssetIn(names.stage(use_case.name, name))
+def _inputs(use_case: UseCase, *stages: str) -> dict[str, dg.AssetIn]:
+    return {name: dg.AssetIn(names.stage(use_case.name, name)) for name in stages}
 
 
 def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
+    tables = {"requests": use_case.features.request_table, "truths": use_case.label.table}
+
     @dg.asset(
         key=names.stage(use_case.name, "training_set"),
-        ins={
-            "requests": dg.AssetIn(names.validated(use_case.name, use_case.features.request_table)),
-            "truths": dg.AssetIn(names.validated(use_case.name, use_case.label.table)),
-        },
+        ins={name: dg.AssetIn(names.validated(use_case.name, table)) for name, table in tables.items()},
         deps=[names.feature(use_case.name, view.name) for view in use_case.features.views],
         description="Past requests with their features as known at the prediction moment, their label, and their split by time.",
         io_manager_key="tables",
@@ -90,20 +97,21 @@ def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
 def _counts(rows: DataFrame, label: str) -> dict[str, Any]:
     import polars as pl
 
-    by_split = rows.group_by("split").agg(
-        rows=pl.len(),
-        label_rate=pl.col(label).mean(),
-        first=pl.col(names.EVENT_TIMESTAMP).min(),
-        last=pl.col(names.EVENT_TIMESTAMP).max(),
-    )
-    label_rate = rows.select(pl.col(label).cast(pl.Float64).mean()).item()
-    return {"splits": rows_as_table(by_split.sort("first").to_dicts()), "label_rate": label_rate or 0.0}
+    moment, rate = pl.col(names.EVENT_TIMESTAMP), pl.col(label).cast(pl.Float64).mean()
+    by_split = rows.group_by("split").agg(rows=pl.len(), label_rate=rate, first=moment.min(), last=moment.max()).sort("first")
+    parts = [f"{part['rows']:,} {part['split']}" for part in by_split.to_dicts()]
+    label_rate = rows.select(rate).item() or 0.0
+    return {
+        "summary": f"{len(rows):,} labelled requests ({', '.join(parts)}), of which {label_rate:.1%} have {label}.",
+        "splits": rows_as_table(by_split.to_dicts()),
+        "label_rate": readable(label_rate),
+    }
 
 
 def _candidate(use_case: UseCase) -> dg.AssetsDefinition:
     @dg.asset(
         key=names.stage(use_case.name, "candidate"),
-        ins={"training_set": _key(use_case, "training_set")},
+        ins=_inputs(use_case, "training_set"),
         description="A newly trained model version, tracked in MLflow and exported to ONNX, before its evaluation.",
         io_manager_key="values",
         **asset_metadata(use_case, "candidate", use_case.trainer.kind.split("_")[0], "mlflow", "onnx", made_from="candidate"),
@@ -118,9 +126,10 @@ def _candidate(use_case: UseCase) -> dg.AssetsDefinition:
             model = train_and_track(
                 use_case, rows, run=run, registry=registry.open(), made_from=made_from, progress=context.log.info
             )
-        about = {"model_version": model.version, "digest": model.digest, "epochs": model.epochs}
-        last = {f"last_{name}": value for name, value in model.last.items()}
-        context.add_output_metadata(about | last | {"mlflow_run": link_of(run, registry)})
+        last = {f"last_{name}": readable(value) for name, value in model.last.items()}
+        summary = f"Version {model.version}: {use_case.trainer.kind}, {model.epochs} epochs on {len(rows):,} rows."
+        numbers = {"model_version": model.version, "epochs": model.epochs, **last, "digest": model.digest}
+        context.add_output_metadata({"summary": summary, "mlflow_run": link_of(run, registry), **numbers})
         return Candidate(model.version, model.digest, model.training)
 
     return candidate
@@ -131,22 +140,20 @@ def _made_from(context: dg.AssetExecutionContext, warehouse: "DeltaTables", use_
     paths = [names.validated(use_case.name, contract.table) for contract in use_case.contracts]
     paths += [names.feature(use_case.name, view.name) for view in use_case.features.views]
     paths += [names.stage(use_case.name, "training_set")]
+    versions = {names.table_tag(path): str(warehouse.version(path)) for path in paths}
     reason = context.run.tags.get("mlops/reason", "materialized by hand")
-    versions = {f"table.{'.'.join(path[1:])}": str(warehouse.version(path)) for path in paths}
     return {**versions, "dagster_run_id": context.run.run_id, "dagster_reason": reason}
 
 
 def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
     key = dg.AssetKey(names.stage(use_case.name, "evaluation"))
+    gates = zip(gate_names(use_case.gates), use_case.gates, strict=True)
 
     @dg.asset(
         key=key,
-        ins={"training_set": _key(use_case, "training_set"), "candidate": _key(use_case, "candidate")},
+        ins=_inputs(use_case, "training_set", "candidate"),
         description="The evidence about the candidate on unseen rows, against the champion on the same rows, and the gates.",
-        check_specs=[
-            dg.AssetCheckSpec(name, asset=key, blocking=True, description=repr(gate))
-            for name, gate in zip(gate_names(use_case.gates), use_case.gates, strict=True)
-        ],
+        check_specs=[dg.AssetCheckSpec(name, asset=key, blocking=True, description=repr(gate)) for name, gate in gates],
         io_manager_key="values",
         **asset_metadata(use_case, "evaluation", "evidently", "onnx", made_from="evaluation"),
     )
@@ -157,7 +164,6 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
         *,
         registry: RegistryResource,
         deployment: DeploymentResource,
-        reports: FolderResource,
         warehouse: WarehouseResource,
         ledger: LedgerResource,
         signing_keys: SigningKeysResource,
@@ -167,19 +173,23 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
 
         deployed = deployment.open(use_case.name)
         onnx = registry.open().load(names.registered_model(use_case.name), candidate.version)
-        result = evaluate_candidate(
-            use_case,
-            training_set.collect(),
-            ModelVersion(candidate.version, onnx),
-            champion=_champion(deployed),
-            training=candidate.training,
-            parity=_parity(use_case, warehouse.open()),
-            folder=reports.open() / use_case.name,
-            seed=SEED,
-        )
+        with TemporaryDirectory() as folder:
+            result = evaluate_candidate(
+                use_case,
+                training_set.collect(),
+                ModelVersion(candidate.version, onnx),
+                champion=_champion(deployed),
+                training=candidate.training,
+                parity=_parity(use_case, warehouse.open()),
+                folder=Path(folder),
+                seed=SEED,
+            )
+            links = publish(
+                registry, use_case, candidate.version, {f"{name}.html": page.read_bytes() for name, page in result.pages.items()}
+            )
         _record_refusal(context, Promotions(use_case, ledger.open(), deployed, signing_keys.open()), candidate, result.verdicts)
         verdicts = tuple(verdict.to_dict() for verdict in result.verdicts)
-        yield dg.Output(Judged(result.evaluation.digest, verdicts), metadata=_evaluation_metadata(result))
+        yield dg.Output(Judged(result.evaluation.digest, verdicts), metadata=_evaluation_metadata(result, links))
         yield from (_check(key, verdict) for verdict in result.verdicts)
 
     return evaluation
@@ -200,21 +210,16 @@ def _parity(use_case: UseCase, warehouse: "DeltaTables") -> "Parity | None":
     return Parity.from_table(warehouse.scan(path).collect()) if warehouse.exists(path) else None
 
 
-def _evaluation_metadata(result: "CandidateEvaluation") -> dict[str, Any]:
-    from mlops_assets.statistics.plots import as_markdown
-
-    evaluation = result.evaluation
-    pictures = {f"plot_{name}": dg.MetadataValue.md(as_markdown(png, name)) for name, png in result.pictures.items()}
-    metrics = {f"test_{name}": _rounded(interval.value) for name, interval in evaluation.metrics.items()}
-    reference = {f"reference_{name}": _rounded(interval.value) for name, interval in (evaluation.reference or {}).items()}
+def _evaluation_metadata(result: "CandidateEvaluation", links: dict[str, dg.MetadataValue]) -> dict[str, Any]:
+    """In the order in which people read: verdict, pictures, links, short tables, numbers to plot over versions."""
+    parts = {"test": result.evaluation.metrics, "reference": result.evaluation.reference or {}}
     return {
         "verdict": result.summary,
-        **pictures,
-        **{name: rows_as_table(rows) for name, rows in result.tables.items()},
-        **{name: dg.MetadataValue.path(page) for name, page in result.pages.items()},
-        **metrics,
-        **reference,
-        "evidence": dg.MetadataValue.json(evaluation.to_dict()),
+        **pictures_as_metadata(result.pictures),
+        **links,
+        **{name: rows_as_table(rows[:MAX_ROWS]) for name, rows in result.tables.items() if rows},
+        **{f"{part}_{name}": readable(interval.value) for part, metrics in parts.items() for name, interval in metrics.items()},
+        "evidence": dg.MetadataValue.json(result.evaluation.to_dict()),
     }
 
 
@@ -230,25 +235,17 @@ def _record_refusal(
 
 
 def _check(key: dg.AssetKey, verdict: "Verdict") -> dg.AssetCheckResult:
-    measured = {name: _rounded(getattr(verdict, name)) for name in ("measured", "low", "high", "bound")}
+    measured = {name: readable(getattr(verdict, name)) for name in ("measured", "low", "high", "bound")}
+    evidence = {"evidence": dg.MetadataValue.json(verdict.evidence)}
     return dg.AssetCheckResult(
-        passed=verdict.passed,
-        asset_key=key,
-        check_name=verdict.gate,
-        metadata=measured | {"evidence": dg.MetadataValue.json(verdict.evidence)},
-        description=verdict.message,
+        passed=verdict.passed, asset_key=key, check_name=verdict.gate, metadata=measured | evidence, description=verdict.message
     )
-
-
-def _rounded(value: float) -> float | str:
-    """Four significant digits, or a word: the web UI's JSON has no nan."""
-    return float(f"{value:.4g}") if math.isfinite(value) else "undefined"
 
 
 def _blessing(use_case: UseCase) -> dg.AssetsDefinition:
     @dg.asset(
         key=names.stage(use_case.name, "blessing"),
-        ins={"candidate": _key(use_case, "candidate"), "evaluation": _key(use_case, "evaluation")},
+        ins=_inputs(use_case, "candidate", "evaluation"),
         description="The signed statement that exactly this candidate passed every gate on exactly this evidence.",
         io_manager_key="values",
         **asset_metadata(use_case, "blessing", "ed25519"),
@@ -262,18 +259,19 @@ def _blessing(use_case: UseCase) -> dg.AssetsDefinition:
     ) -> str:
         from mlops_assets.promotion.blessing import GateVerdict, bless
 
+        fields = ("gate", "passed", "measured", "bound", "low", "high")
         signed = bless(
             use_case=use_case.name,
             onnx=registry.open().load(names.registered_model(use_case.name), candidate.version),
             evaluation_digest=evaluation.evaluation_digest,
-            gates=tuple(
-                GateVerdict(v["gate"], v["passed"], v["measured"], v["bound"], v["low"], v["high"]) for v in evaluation.verdicts
-            ),
+            gates=tuple(GateVerdict(*(verdict[name] for name in fields)) for verdict in evaluation.verdicts),
             training=candidate.training,
             blessed_at=_started(context),
             private_key=signing_keys.open().private(),
         )
-        context.add_output_metadata({"model_version": candidate.version, "digest": candidate.digest, "key": signed.key_id})
+        summary = f"Version {candidate.version} passed {len(evaluation.verdicts)} gates and was signed with key {signed.key_id}."
+        numbers = {"model_version": candidate.version, "digest": candidate.digest, "key": signed.key_id}
+        context.add_output_metadata({"summary": summary, **numbers})
         return signed.to_json()
 
     return blessing

@@ -14,9 +14,9 @@ from mlops_assets.spec.monitor import OnDrift, OnPerformance, OnSchedule
 from mlops_assets.spec.use_case import UseCase
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
-# Under steady traffic the monitors run every five minutes, and not one run after the other.
+# Under steady traffic the log is reported every five minutes, so that monitors do not run back to back.
 TICKS_TO_A_PAUSE = 300 // TICK_SECONDS
-# The daemon reports them one by one, in 17 ms each: a full tick takes 17 s. The oldest days come first.
+# The daemon reports files one by one, in 17 ms each, so a full tick takes 17 s. The oldest days come first.
 MAX_EVENTS = 1000
 TRAINED = ("training_set", "candidate", "evaluation", "blessing", "rollout", "service", "feature_catalog")
 ONE_AT_A_TIME = "mlops/training"
@@ -41,7 +41,7 @@ def _training_job(use_case: UseCase) -> Any:
         names.job(use_case.name, "training"),
         selection=dg.AssetSelection.assets(*(names.stage(use_case.name, name) for name in TRAINED)),
         tags={ONE_AT_A_TIME: use_case.name},
-        description="Train a candidate, judge it against the champion on the same rows, and let it answer if it is blessed.",
+        description="Train a candidate, evaluate it against the champion on the same rows, and roll it out if it is blessed.",
     )
 
 
@@ -67,7 +67,7 @@ def _landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
 
 
 def _landed(instance: dg.DagsterInstance, digests: Mapping[str, str], use_case: str, table: str) -> list[dg.AssetMaterialization]:
-    """Files whose content differs from what was last reported; what was reported is read back, so nothing is lost."""
+    """Files whose content differs from the last report, which is read from the event log: a report cannot be lost."""
     key = dg.AssetKey(names.landing(use_case, table))
     reported = data_versions(instance, key)
     return [
@@ -84,16 +84,16 @@ def _log_sensor(use_case: UseCase) -> dg.SensorDefinition:
         name=names.job(use_case.name, "prediction_log"),
         default_status=RUNNING,
         minimum_interval_seconds=TICK_SECONDS,
-        description="Reports that the service has answered more requests, at its next pause or after five minutes without one.",
+        description="Reports new rows of the prediction log, at the next pause in traffic or after five minutes without one.",
     )
     def report(context: dg.SensorEvaluationContext, prediction_log: PredictionLogResource) -> Requests:
         written = sum(segment.bytes for segment in prediction_log.open(use_case).segments())
-        reported, seen, waited = map(int, (context.cursor or "0 0 0").split())
+        reported, previous, ticks = map(int, (context.cursor or "0 0 0").split())
         if written == reported:
-            return dg.SkipReason("No request has been answered since the last report.")
-        if written != seen and waited < TICKS_TO_A_PAUSE:
-            context.update_cursor(f"{reported} {written} {waited + 1}")
-            return dg.SkipReason("Requests are being answered.")
+            return dg.SkipReason("No request has been served since the last report.")
+        if written != previous and ticks < TICKS_TO_A_PAUSE:
+            context.update_cursor(f"{reported} {written} {ticks + 1}")
+            return dg.SkipReason("Requests are being served; waiting for a pause.")
         event = dg.AssetMaterialization(key, metadata={"bytes": written}, tags={DATA_VERSION: str(written)})
         return dg.SensorResult(asset_events=[event], cursor=f"{written} {written} 0")
 
@@ -108,11 +108,11 @@ def _first_model(use_case: UseCase, training: Any) -> dg.SensorDefinition:
         job=training,
         default_status=RUNNING,
         minimum_interval_seconds=TICK_SECONDS,
-        description="Trains once, when the features are there and nothing has ever been trained.",
+        description="Trains once, when every feature view is filled and no candidate exists.",
     )
     def first_model(context: dg.SensorEvaluationContext) -> Requests:
         if context.instance.get_latest_materialization_event(dg.AssetKey(names.stage(use_case.name, "candidate"))):
-            return dg.SkipReason("A candidate has been trained before.")
+            return dg.SkipReason("A candidate already exists.")
         if not all(context.instance.get_latest_materialization_event(key) for key in features):
             return dg.SkipReason("Not every feature view has been filled yet.")
         return _train(use_case, "first model: the features are there and nothing has been trained", "first_model")
@@ -143,8 +143,8 @@ def _on_failed_check(use_case: UseCase, training: Any, monitor: str, check: str)
 
 
 def _trained_since(context: dg.SensorEvaluationContext, use_case: UseCase, moment: float) -> bool:
-    """One failed check, one training, however many monitors failed for the same reason, before it or while it ran: they
-    have judged its predecessor."""
+    """Whether a training runs, or ended after `moment`."""
+    # One failed check causes one training, however many monitors failed before or during it: they judged the model before.
     tags = {ONE_AT_A_TIME: use_case.name}
     latest = context.instance.get_run_records(dg.RunsFilter(tags=tags), limit=1)
     return bool(latest) and (latest[0].dagster_run.status not in FINISHED or (latest[0].end_time or 0.0) > moment)

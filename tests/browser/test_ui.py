@@ -96,26 +96,26 @@ def test_the_lineage_shows_the_stages_by_name(page: Any, url: str, tmp_path: Pat
 
 
 def test_an_asset_page_shows_owner_checks_and_columns(page: Any, url: str, tmp_path: Path) -> None:
-    page.goto(f"{url}/assets/flight_delay/validated/weather?view=checks")
+    page.goto(f"{url}/assets/flight_delay/validated_weather?view=checks")
     page.get_by_text("bad_rows_within_bound").first.wait_for()
     page.get_by_text("rows_as_expected").first.wait_for()
     page.locator("canvas").first.wait_for()  # the share of bad rows, plotted over the runs
     page.screenshot(path=tmp_path / "checks.png")
-    page.goto(f"{url}/assets/flight_delay/validated/weather?view=overview")
+    page.goto(f"{url}/assets/flight_delay/validated_weather?view=overview")
     page.get_by_text("network-operations").first.wait_for()
     page.get_by_text("observed_at").first.wait_for()
     page.screenshot(path=tmp_path / "asset.png")
 
 
 def test_every_day_is_shown_as_landed(page: Any, url: str, tmp_path: Path) -> None:
-    page.goto(f"{url}/assets/flight_delay/validated/weather?view=events")
+    page.goto(f"{url}/assets/flight_delay/validated_weather?view=events")
     page.get_by_text("2013-01-03").first.wait_for()
     page.screenshot(path=tmp_path / "events.png")
     assert page.get_by_text("2013-01-04").count() > 0
 
 
 def test_row_counts_are_plotted_over_the_days(page: Any, url: str, tmp_path: Path) -> None:
-    page.goto(f"{url}/assets/flight_delay/validated/weather?view=overview")
+    page.goto(f"{url}/assets/flight_delay/validated_weather?view=overview")
     page.get_by_text("Plots", exact=True).first.click()
     # By default the plot is over the newest partitions, and this home holds the first days of the year.
     page.get_by_text("Events", exact=True).last.click()

@@ -21,7 +21,7 @@ SPECS = specs_of(USE_CASE)
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=[key.to_user_string() for key in SPECS])
 def test_every_asset_says_whose_it_is_and_what_it_is(spec: dg.AssetSpec) -> None:
-    assert spec.key.path[0] == spec.group_name == USE_CASE.name
+    assert spec.group_name == names.group(USE_CASE.name, spec.tags["mlops/stage"])
     assert list(spec.owners) == [USE_CASE.owner]
     assert spec.kinds
     assert spec.tags["mlops/stage"]
@@ -41,6 +41,22 @@ def test_every_validated_table_shows_its_columns(table: str) -> None:
     assert [column.name for column in schema.columns] == list(contract.names)
     assert all(column.description for column in schema.columns)
     assert [column.constraints.nullable for column in schema.columns] == [column.nullable for column in contract.columns]
+
+
+def test_node_names_are_unique_and_tables_keep_their_folders() -> None:
+    assert {len(key.path) for key in SPECS} == {2}
+    assert len({key.path[-1] for key in SPECS}) == len(SPECS)
+    paths = [
+        (names.raw("shop", "raw_features"), "shop/raw/raw_features.delta"),
+        (names.validated("shop", "orders"), "shop/validated/orders.delta"),
+        (names.quarantine("shop", "orders"), "shop/quarantine/orders.delta"),
+        (names.feature("shop", "customer_spend"), "shop/feature/customer_spend.delta"),
+        (names.stage("shop", "training_set"), "shop/training_set.delta"),
+        (["shop", "raw", "orders"], "shop/raw/orders.delta"),
+    ]
+    assert [str(names.table_path(asset)) for asset, _path in paths] == [path for _asset, path in paths]
+    assert names.table_tag(names.validated("shop", "orders")) == "table.validated.orders"
+    assert names.table_tag(names.stage("shop", "training_set")) == "table.training_set"
 
 
 def test_the_line_is_whole() -> None:

@@ -1,8 +1,8 @@
-"""Descriptive metadata of assets: owner, kinds, tags, column schema, column lineage, row counts, small tables."""
+"""Metadata of assets for people: owner, group, kinds, column schema and lineage, row counts, pictures, short tables."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any, TypedDict
 
 import dagster as dg
@@ -16,6 +16,8 @@ from mlops_assets.spec.use_case import Stage, UseCase
 CADENCE, WHEN_CHANGED = "mlops/cadence", "when_changed"
 SQL_TYPE = {"string": "string", "int": "bigint", "float": "double", "datetime": "timestamp (UTC)", "bool": "boolean"}
 SCHEMA, LINEAGE = "dagster/column_schema", "dagster/column_lineage"
+# What fits on a screen of the web UI; longer tables become a picture and a CSV file.
+MAX_ROWS = 20
 
 
 class AssetMetadata(TypedDict):
@@ -35,7 +37,7 @@ def asset_metadata(
     cadence = {CADENCE: WHEN_CHANGED} if tables and not use_case.is_daily(*tables) else {}
     return {
         "owners": [use_case.owner],
-        "group_name": use_case.name,
+        "group_name": names.group(use_case.name, stage),
         "kinds": set(kinds),
         "tags": {"mlops/stage": stage, **cadence},
         "code_version": use_case.fingerprint(made_from) if made_from else "1",
@@ -46,15 +48,21 @@ def table_schema(contract: Contract) -> dg.TableSchema:
     return dg.TableSchema(columns=[_column(column) for column in contract.columns])
 
 
+def delivered_schema(contract: Contract, *added: dg.TableColumn) -> dg.TableSchema:
+    """The columns as delivered: text, without constraints."""
+    return dg.TableSchema([*(dg.TableColumn(each.name, "string", each.description) for each in contract.columns), *added])
+
+
 def _column(column: Column) -> dg.TableColumn:
     bounds = [f"{sign} {bound:g}" for sign, bound in ((">=", column.min), ("<=", column.max)) if bound is not None]
     rules = bounds + [f"one of {', '.join(column.allowed)}"] * bool(column.allowed)
-    return dg.TableColumn(
-        name=column.name,
-        type=SQL_TYPE[column.dtype],
-        description=column.description,
-        constraints=dg.TableColumnConstraints(nullable=column.nullable, other=rules),
-    )
+    constraints = dg.TableColumnConstraints(nullable=column.nullable, other=rules)
+    return dg.TableColumn(column.name, SQL_TYPE[column.dtype], column.description, constraints)
+
+
+def same_columns(parent: names.AssetPath, columns: Iterable[str]) -> dg.TableColumnLineage:
+    """Each column comes from the column of the same name in `parent`."""
+    return dg.TableColumnLineage({column: [dg.TableColumnDep(dg.AssetKey(parent), column)] for column in columns})
 
 
 def feature_columns(use_case: UseCase, view: FeatureView, rows: DataFrame) -> dict[str, Any]:
@@ -69,11 +77,11 @@ def training_columns(use_case: UseCase) -> dict[str, Any]:
     """The feature table, or the validated request columns, that each input of the model comes from."""
     from mlops_assets.features.lineage import request_lineage, view_columns_read
 
-    deps = dict(_lineage(use_case, {name: each.values for name, each in request_lineage(use_case).items()}).deps_by_column)
+    requests = {name: lineage.values for name, lineage in request_lineage(use_case).items()}
+    deps = dict(_lineage(use_case, requests).deps_by_column)
     for view in use_case.features.views:
-        table = dg.AssetKey(names.feature(use_case.name, view.name))
         features = view_columns_read(use_case, view).keys() & {*use_case.features.inputs} - {*view.entity}
-        deps |= {name: [dg.TableColumnDep(table, name)] for name in features}
+        deps |= same_columns(names.feature(use_case.name, view.name), features).deps_by_column
     return {LINEAGE: dg.TableColumnLineage(deps)}
 
 
@@ -93,13 +101,23 @@ def count_by_day(context: dg.AssetExecutionContext, frame: DataFrame, key: dg.As
         context.add_asset_metadata(count, asset_key=key or context.asset_key, partition_key=partition)
 
 
+def pictures_as_metadata(pictures: Mapping[str, bytes]) -> dict[str, dg.MetadataValue]:
+    """PNG files, shown in the page."""
+    from mlops_assets.statistics.plots import as_markdown
+
+    return {f"plot_{name}": dg.MetadataValue.md(as_markdown(png, name)) for name, png in pictures.items()}
+
+
 def rows_as_table(rows: Iterable[Mapping[str, Any]]) -> dg.TableMetadataValue | dg.TextMetadataValue:
-    """A small table for the UI, floats with four digits; "undefined" for those that JSON has no number for."""
-    records = [dg.TableRecord({name: _short(value) for name, value in row.items()}) for row in rows]
+    """A small table for the UI, its values as `readable`."""
+    records = [dg.TableRecord({name: readable(value) for name, value in row.items()}) for row in rows]
     return dg.MetadataValue.table(records) if records else dg.MetadataValue.text("no rows")
 
 
-def _short(value: Any) -> str | int | float | bool:
+def readable(value: Any) -> str | int | float | bool:
+    """A float with four significant digits, a time to the minute, "undefined" for nan and infinity: JSON has no such number."""
     if isinstance(value, float):
-        return round(value, 4) if math.isfinite(value) else "undefined"
-    return value if isinstance(value, (str, int, bool)) else str(value)
+        return float(f"{value:.4g}") if math.isfinite(value) else "undefined"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    return value if isinstance(value, (str, int, bool)) else "" if value is None else str(value)

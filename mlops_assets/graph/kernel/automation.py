@@ -1,8 +1,7 @@
-"""The automation sensor of a use case: it evaluates the conditions of its assets and requests one run per range of days.
+"""The automation sensor of a use case: it evaluates the conditions of its assets and requests one run per range of days."""
 
-Why not Dagster's own backfills for several days at once: the backfill daemon evaluates every 30 s and starts one run per
-stage, so a month that lands would take minutes of waiting; one run over the range takes none.
-"""
+# Not Dagster's own backfills for several days at once: the backfill daemon evaluates every 30 s and starts one run per
+# stage, so a month that lands would wait for minutes. One run over the range does not wait.
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -22,23 +21,23 @@ class WholeRuns(dg.AutomationConditionSensorDefinition):
 
     def evaluate_tick(self, context: dg.SensorEvaluationContext) -> Any:
         evaluated = super().evaluate_tick(context)
-        requests = [whole for request in evaluated.run_requests or [] for whole in _whole(request, context)]
+        requests = [run for request in evaluated.run_requests or [] for run in _runs_of(request, context)]
         return with_run_requests(evaluated, requests)
 
 
 def build_automation(use_case: str, target: dg.AssetSelection) -> dg.AutomationConditionSensorDefinition:
-    """Running by default and evaluated with user code, without which a condition of ours silently never runs."""
+    """Running by default."""
     return WholeRuns(
         f"{use_case}_automation",
         target=target,
-        use_user_code_server=True,
+        use_user_code_server=True,  # without it, conditions of our own never run, silently
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=TICK_SECONDS,
         run_tags={"mlops/reason": "a parent has newer data"},
     )
 
 
-def _whole(request: dg.RunRequest, context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest]:
+def _runs_of(request: dg.RunRequest, context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest]:
     subset = requested_subset(request)
     if subset is None or context.repository_def is None:
         yield request
@@ -63,8 +62,8 @@ def _ranges(days: Days, definition: dg.PartitionsDefinition[str] | None) -> Iter
 
 
 def _together(wanted: Mapping[Any, Days], parents: Mapping[Any, Iterable[Any]], order: Iterable[Any]) -> list[Any]:
-    """The assets whose wanted parents run in the same request. The others and their children wait for the next tick: their
-    conditions stay true until they have run."""
+    """The assets whose wanted parents run in the same request, in order."""
+    # The others and their children wait for the next tick: their conditions stay true until they have run.
     kept: list[Any] = []
     for key in order:
         if key in wanted and all(wanted[parent] == wanted[key] and parent in kept for parent in parents[key] if parent in wanted):
@@ -73,14 +72,12 @@ def _together(wanted: Mapping[Any, Days], parents: Mapping[Any, Iterable[Any]], 
 
 
 def _days(wanted: Any, asset: Any) -> Days:
-    """The wanted days; of a table that lands now and then those between them too: one run then, and not twenty.
-
-    Where a file is due each day, a day that has not landed must not hold up the others.
-    """
+    """The wanted days; for a table without a daily file also those between them, so that one run covers all."""
     definition = asset.partitions_def
     if definition is None:
         return frozenset([None])
     days = sorted(wanted.value.get_partition_keys())
     if asset.tags.get(CADENCE) != WHEN_CHANGED:
+        # Where a file is due each day, a day that has not landed must not hold up the others.
         return frozenset(days)
     return frozenset(definition.get_partition_keys_in_range(dg.PartitionKeyRange(days[0], days[-1])))

@@ -1,9 +1,8 @@
-"""When an asset materializes by itself: level-triggered conditions on what its last materialization was made from.
+"""When an asset materializes by itself: level-triggered conditions on what its last materialization was made from."""
 
-Why not `AutomationCondition.eager()`: an upstream update that falls in the tick in which the request is handled is
-dropped for good (dagster-io/dagster#24650, #33586). The event log records when a run was planned, which is before the run
-reads anything; an event of a parent after that, from another run, may not have been read.
-"""
+# Not `AutomationCondition.eager()`: an upstream update in the same tick in which the request is handled is dropped for good
+# (dagster-io/dagster#24650, #33586). The event log records when a run was planned, which is before the run reads anything;
+# a later event of a parent from another run may not have been read.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -32,7 +31,7 @@ class InputsStale(dg.AutomationCondition[dg.AssetKey]):
     def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
         instance = context.asset_graph_view.instance
         made, planned = newest_events(instance, context.key, MADE), newest_events(instance, context.key, PLANNED)
-        # Planned again and not made: that run has failed, was cancelled or still runs; the other conditions know which.
+        # Planned again and not made: that run has failed, was cancelled or still runs; the other conditions tell which.
         unfinished = [at for at in made if planned.get(at, 0) > made[at]]
         stale = _subset(context, context.key, unfinished)
         for parent in context.asset_graph_view.asset_graph.get(context.key).parent_keys:
@@ -42,11 +41,10 @@ class InputsStale(dg.AutomationCondition[dg.AssetKey]):
 
 
 class Quiet(dg.AutomationCondition[dg.AssetKey]):
-    """True while no unfinished run touches the asset or a parent, whatever its partitions.
+    """True while no unfinished run touches the asset or a parent, whatever its partitions."""
 
-    Dagster's own `in_progress()` looks at single partitions, and those of a long run end one by one: what was missing
-    when one condition looked is made when the next one looks, and is asked for again.
-    """
+    # Dagster's own `in_progress()` looks at single partitions, and those of a long run end one by one: a partition that was
+    # missing for one condition exists for the next one, and would be requested again.
 
     @property
     def name(self) -> str:
@@ -74,8 +72,8 @@ class Settled(dg.AutomationCondition[dg.AssetKey]):
         view, graph = context.asset_graph_view, context.asset_graph_view.asset_graph
         if context.candidate_subset.is_empty or not self.settle:
             return dg.AutomationResult(context, context.candidate_subset)
-        group = graph.get(context.key).group_name
-        files = [key for key in graph.external_asset_keys if graph.get(key).group_name == group and graph.get(key).is_partitioned]
+        prefix = context.key.path[:-1]  # the use case
+        files = [key for key in graph.external_asset_keys if key.path[:-1] == prefix and graph.get(key).is_partitioned]
         newest = [event.timestamp for key in files if (event := view.instance.get_latest_materialization_event(key))]
         arriving = newest and max(newest) > (context.evaluation_time - self.settle).timestamp()
         return dg.AutomationResult(context, context.get_empty_subset() if arriving else context.candidate_subset)

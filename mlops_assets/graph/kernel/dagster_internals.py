@@ -1,6 +1,6 @@
-"""Every use of Dagster that its public API does not cover: the event log by partition, and the requests of an automation tick.
+"""Every use of Dagster beyond its public API: the event log by partition, and the requests of an automation tick.
 
-tests/graph/kernel/test_dagster_internals.py fails when an upgrade of Dagster changes one of them, and says what to do.
+tests/graph/kernel/test_dagster_internals.py fails when an upgrade of Dagster changes one of them, and explains what to do.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,8 @@ _RUN_OF: dict[tuple[str, int], str] = {}
 
 
 def newest_events(instance: dg.DagsterInstance, key: dg.AssetKey, kind: dg.DagsterEventType) -> dict[At, int]:
-    """The id of the newest event of each partition. The public `fetch_materializations` reads whole events, page by page."""
+    """The id of the newest event of each partition."""
+    # The public `fetch_materializations` reads whole events, page by page.
     log = instance.event_log_storage
     by_partition: dict[At, int] = {**log.get_latest_storage_id_by_partition(key, kind)}
     if by_partition:
@@ -28,16 +29,13 @@ def newest_events(instance: dg.DagsterInstance, key: dg.AssetKey, kind: dg.Dagst
 
 def runs_of(instance: dg.DagsterInstance, key: dg.AssetKey, events: Iterable[int]) -> dict[int, str]:
     """The run that wrote each of these materializations of `key`."""
-    place, ids = instance.root_directory, set(events)
-    unknown = [event for event in ids if (place, event) not in _RUN_OF]
+    root, ids = instance.root_directory, set(events)
+    unknown = [event for event in ids if (root, event) not in _RUN_OF]
     if unknown:
-        filtered = dg.EventRecordsFilter(dg.DagsterEventType.ASSET_MATERIALIZATION, asset_key=key, storage_ids=unknown)
-        _RUN_OF.update({(place, record.storage_id): record.run_id for record in _records(instance, filtered)})
-    return {event: _RUN_OF[place, event] for event in ids}
-
-
-def _records(instance: dg.DagsterInstance, filtered: dg.EventRecordsFilter) -> Sequence[dg.EventLogRecord]:
-    return instance.event_log_storage.get_event_records(filtered)
+        wanted = dg.EventRecordsFilter(dg.DagsterEventType.ASSET_MATERIALIZATION, asset_key=key, storage_ids=unknown)
+        records = instance.event_log_storage.get_event_records(wanted)
+        _RUN_OF.update({(root, record.storage_id): record.run_id for record in records})
+    return {event: _RUN_OF[root, event] for event in ids}
 
 
 def data_versions(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, str]:

@@ -1,8 +1,10 @@
-"""The MLflow run of a training step, opened by dagster-mlflow, with links between MLflow and Dagster."""
+"""MLflow runs of training steps, opened by dagster-mlflow, their reports, and the links between MLflow and Dagster."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
 
 import dagster as dg
 
@@ -16,27 +18,18 @@ if TYPE_CHECKING:
 
 @contextmanager
 def tracked_run(context: dg.AssetExecutionContext, use_case: UseCase, resource: RegistryResource) -> "Generator[TrackedRun]":
-    """One MLflow run per step: FINISHED, FAILED when the block raises, KILLED when it is interrupted. A retry resumes it.
-
-    Not the hook `end_mlflow_on_run_finished`: it ends a run after the job's last step, jobs of automation conditions have no
-    hooks, and there the run stayed RUNNING (dagster-mlflow 0.29.27). So the resource lasts for the step, which took 0.24 s.
-    """
+    """One MLflow run per step: FINISHED, FAILED when the block raises, KILLED when it is interrupted. A retry resumes it."""
+    # Not the hook `end_mlflow_on_run_finished`: it ends a run after the job's last step, but runs of automation conditions
+    # have no hooks and stayed RUNNING (dagster-mlflow 0.29.27). So the resource lasts for the step, at 0.24 s a step.
     from dagster_mlflow import mlflow_tracking
 
     registry, experiment = resource.open(), names.experiment(use_case.name)
-    registry.experiment(experiment)  # dagster-mlflow would make it with artifacts in ./mlruns
+    registry.experiment(experiment)  # dagster-mlflow would create it with artifacts in ./mlruns
     registry.close_stale_runs(experiment, is_over=lambda run_id: _is_over(context.instance, run_id))
-    tracking = mlflow_tracking.configured(
-        {
-            "experiment_name": experiment,
-            "mlflow_tracking_uri": registry.uri,
-            "env": {},
-            "extra_tags": _tags(context, use_case, resource.dagster_url),
-        }
-    )
-    with dg.build_resources(
-        {"mlflow": tracking}, instance=context.instance, dagster_run=context.run, log_manager=context.log
-    ) as opened:
+    tags = _tags(context, use_case, resource.dagster_url)
+    config = {"experiment_name": experiment, "mlflow_tracking_uri": registry.uri, "env": {}, "extra_tags": tags}
+    resources = {"mlflow": mlflow_tracking.configured(config)}
+    with dg.build_resources(resources, instance=context.instance, dagster_run=context.run, log_manager=context.log) as opened:
         mlflow: Any = opened.mlflow
         yield registry.tracked(mlflow.active_run().info.run_id)
         mlflow.end_run()
@@ -44,9 +37,32 @@ def tracked_run(context: dg.AssetExecutionContext, use_case: UseCase, resource: 
 
 def link_of(run: "TrackedRun", resource: RegistryResource) -> dg.MetadataValue:
     """The run's page in MLflow, or its id where MLOPS_MLFLOW_URL is not set."""
-    if resource.mlflow_url is None:
-        return dg.MetadataValue.text(run.run_id)
-    return dg.MetadataValue.url(f"{resource.mlflow_url}/#/experiments/{run.experiment_id}/runs/{run.run_id}")
+    return dg.MetadataValue.url(_page(run, resource)) if resource.mlflow_url else dg.MetadataValue.text(run.run_id)
+
+
+def publish(
+    resource: RegistryResource, use_case: UseCase, version: int, files: Mapping[str, bytes | str]
+) -> dict[str, dg.MetadataValue]:
+    """Stores `files` as artifacts of the run that trained `version`, and returns a link to each by its name without suffix.
+
+    The links open from any machine; where MLOPS_MLFLOW_URL is not set, they are paths. A file of the same name is replaced.
+    """
+    if not files:
+        return {}
+    registry = resource.open()
+    versions = registry.versions(names.registered_model(use_case.name))
+    run = registry.tracked(next(known.run_id for known in versions if known.version == version))
+    folder = Path(unquote(urlparse(str(registry.client.get_run(run.run_id).info.artifact_uri)).path))
+    links: dict[str, dg.MetadataValue] = {}
+    for name, content in files.items():
+        run.log_bytes(name, content.encode() if isinstance(content, str) else content)
+        url = f"{_page(run, resource)}/artifacts/{name}" if resource.mlflow_url else None
+        links[Path(name).stem] = dg.MetadataValue.url(url) if url else dg.MetadataValue.path(folder / name)
+    return links
+
+
+def _page(run: "TrackedRun", resource: RegistryResource) -> str:
+    return f"{resource.mlflow_url}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
 
 
 def _is_over(instance: dg.DagsterInstance, run_id: str) -> bool:
@@ -57,10 +73,10 @@ def _is_over(instance: dg.DagsterInstance, run_id: str) -> bool:
 
 def _tags(context: dg.AssetExecutionContext, use_case: UseCase, dagster_url: str | None) -> dict[str, str]:
     """`dagster_run_id` is dagster-mlflow's own tag. MLflow shows the note as Markdown above the run."""
-    asset, run_id = context.asset_key.path, context.run.run_id
-    tags = {"mlflow.runName": f"{use_case.trainer.kind} {run_id[:8]}", "dagster_asset": "/".join(asset)}
+    asset, run_id = "/".join(context.asset_key.path), context.run.run_id
+    tags = {"mlflow.runName": f"{use_case.trainer.kind} {run_id[:8]}", "dagster_asset": asset}
     if dagster_url is None:
         return tags
     page = f"{dagster_url}/runs/{run_id}"
-    note = f"Dagster [run {run_id[:8]}]({page}), asset [{'/'.join(asset)}]({dagster_url}/assets/{'/'.join(asset)})"
+    note = f"Dagster [run {run_id[:8]}]({page}), asset [{asset}]({dagster_url}/assets/{asset})"
     return tags | {"dagster_url": page, "mlflow.note.content": note}

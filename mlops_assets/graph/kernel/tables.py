@@ -1,14 +1,15 @@
-"""Tables between assets, as the code location sees them: it loads without Polars.
+"""What asset definitions say about tables: their types without loading Polars, their daily partitions, their IO managers."""
 
-Belongs here: the types that assets name in their signatures, and the IO managers by key. Not here: how a table is written
-and read (graph/kernel/day_tables.py), and where the tables lie (resources.py).
-"""
-
+from collections.abc import Sequence
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from mlops_assets.spec.use_case import UseCase
+
 DAY = {"partition_by": "day"}
+ONE_RUN = dg.BackfillPolicy.single_run()
 
 
 def _polars_type(name: str) -> dg.DagsterType:
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
 else:  # Dagster resolves the annotations of an asset when it is built
     DataFrame, LazyFrame = _polars_type("DataFrame"), _polars_type("LazyFrame")
 
-__all__ = ["DAY", "DataFrame", "LazyFrame", "build_io_managers"]
+__all__ = ["DAY", "ONE_RUN", "DataFrame", "LazyFrame", "build_io_managers", "days_in_run", "days_of", "looking_back"]
 
 
 def build_io_managers(tables: str, values: str) -> dict[str, Any]:
-    """`tables` for Delta tables; `values` for the small frozen values between training assets."""
+    """`tables` for Delta tables; `values` for the small frozen values between training assets. Both are folders."""
 
     def open_tables(context: dg.InitResourceContext) -> dg.IOManager:
         from mlops_assets.graph.kernel.day_tables import NEW_SCHEMA, OVERWRITE, DayTables
@@ -40,3 +41,21 @@ def build_io_managers(tables: str, values: str) -> dict[str, Any]:
 
     files = dg.FilesystemIOManager(base_dir=values)
     return {"tables": dg.IOManagerDefinition(open_tables), "values": files, "io_manager": files}
+
+
+def days_of(use_case: UseCase) -> dg.DailyPartitionsDefinition:
+    """One partition per UTC day that can land."""
+    end = None if use_case.last_day is None else (use_case.last_day + timedelta(days=1)).isoformat()
+    return dg.DailyPartitionsDefinition(use_case.first_day.isoformat(), end_date=end)
+
+
+def looking_back(lookback: timedelta) -> dg.PartitionMapping:
+    """A day depends on itself and on the existing days within `lookback` before it."""
+    if not lookback:
+        return dg.IdentityPartitionMapping()
+    return dg.TimeWindowPartitionMapping(start_offset=-lookback.days, allow_nonexistent_upstream_partitions=True)
+
+
+def days_in_run(context: dg.AssetExecutionContext) -> Sequence[date]:
+    """The days of this run, in order; several in a backfill."""
+    return [date.fromisoformat(key) for key in sorted(context.partition_keys)]

@@ -15,7 +15,7 @@ import pytest
 from mlops_assets.graph.kernel.asset_metadata import CADENCE, WHEN_CHANGED
 from mlops_assets.graph.kernel.automation import build_automation
 from mlops_assets.graph.kernel.conditions import EVERY_PARENT, SETTLE, build_cascade
-from mlops_assets.graph.kernel.partitions import ONE_RUN, looking_back
+from mlops_assets.graph.kernel.tables import ONE_RUN, looking_back
 
 DAYS = dg.DailyPartitionsDefinition("2013-01-01", end_date="2013-01-11")
 PARENT, CHILD, GRANDCHILD = (dg.AssetKey(name) for name in ("parent", "child", "grandchild"))

@@ -43,5 +43,5 @@ def test_what_is_no_frame_fails_the_type_check(managers: dict[str, object]) -> N
 
 
 def test_a_missing_table_is_named(managers: dict[str, object]) -> None:
-    with pytest.raises(FileNotFoundError, match=r"written\.delta · there is no such table"):
+    with pytest.raises(FileNotFoundError, match=r"written\.delta · the table does not exist. Materialize written first"):
         dg.materialize([written, seen], selection=[seen], resources=managers)
