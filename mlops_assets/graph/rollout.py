@@ -68,14 +68,14 @@ def open_rollouts(use_case: UseCase, stores: RolloutStoresResource) -> "Rollouts
 def _metadata(rollouts: "Rollouts", step: "Step") -> dict[str, Any]:
     findings = [finding.to_dict() for finding in step.decision.findings] if step.decision else []
     tests = rows_as_table({name: finding[name] for name in TEST_COLUMNS} for finding in findings)
-    return {"verdict": step.said, **_in_force(rollouts.promotions.state()), **({"tests": tests} if findings else {})}
+    return {"verdict": step.message, **_in_force(rollouts.promotions.state()), **({"tests": tests} if findings else {})}
 
 
 def _in_force(state: "PromotionState") -> dict[str, Any]:
     plan = state.plan
     if plan is None:
         return {}
-    routing = {"champion": plan.champion, "previous": plan.previous, "challenger": state.trial, "share": plan.share}
+    routing = {"champion": plan.champion, "previous": plan.previous, "challenger": state.challenger_version, "share": plan.share}
     return {name: value for name, value in routing.items() if value is not None} | {"plan": plan.number, "reason": plan.reason}
 
 

@@ -13,7 +13,8 @@ from mlops_assets.graph.kernel.dagster_internals import RANGE_END, RANGE_START, 
 
 # The daemon's loop takes 5 s; a smaller interval changes nothing.
 TICK_SECONDS = 5
-Days = frozenset[str | None]
+Days = frozenset[str]
+UNPARTITIONED: Days = frozenset()
 
 
 class WholeRuns(dg.AutomationConditionSensorDefinition):
@@ -21,8 +22,10 @@ class WholeRuns(dg.AutomationConditionSensorDefinition):
 
     def evaluate_tick(self, context: dg.SensorEvaluationContext) -> Any:
         evaluated = super().evaluate_tick(context)
-        requests = [run for request in evaluated.run_requests or [] for run in _runs_of(request, context)]
-        return with_run_requests(evaluated, requests)
+        if context.repository_def is None or not evaluated.run_requests:
+            return evaluated
+        requests = _whole_runs(evaluated.run_requests, context.repository_def.asset_graph, self.run_tags or {})
+        return with_run_requests(evaluated, [*requests])
 
 
 def build_automation(use_case: str, target: dg.AssetSelection) -> dg.AutomationConditionSensorDefinition:
@@ -37,47 +40,63 @@ def build_automation(use_case: str, target: dg.AssetSelection) -> dg.AutomationC
     )
 
 
-def _runs_of(request: dg.RunRequest, context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest]:
-    subset = requested_subset(request)
-    if subset is None or context.repository_def is None:
-        yield request
-        return
-    graph: Any = context.repository_def.asset_graph
-    wanted: dict[Any, Days] = {key: _days(subset.get_asset_subset(key), graph.get(key)) for key in subset.asset_keys}
-    together = _together(wanted, {key: graph.get(key).parent_keys for key in wanted}, graph.toposorted_asset_keys)
-    for days in dict.fromkeys(wanted[key] for key in together):
-        keys = [key for key in together if wanted[key] == days]
-        for tags in _ranges(days, graph.get(keys[0]).partitions_def):
-            checks = [*graph.get_check_keys_for_assets(set(keys))]
-            yield dg.RunRequest(asset_selection=keys, asset_check_keys=checks, tags={**request.tags, **tags})
+def _whole_runs(requests: Iterable[dg.RunRequest], graph: Any, tags: Mapping[str, str]) -> Iterator[dg.RunRequest]:
+    together = _together(_wanted_days(requests, graph), graph)
+    for days in dict.fromkeys(together.values()):
+        keys = [key for key in together if together[key] == days]
+        checks = [*graph.get_check_keys_for_assets(set(keys))]
+        for first, last in _ranges(days, graph.get(keys[0]).partitions_def):
+            bounds = {RANGE_START: first, RANGE_END: last} if first else {}
+            yield dg.RunRequest(asset_selection=keys, asset_check_keys=checks, tags={**tags, **bounds})
 
 
-def _ranges(days: Days, definition: dg.PartitionsDefinition[str] | None) -> Iterator[dict[str, str]]:
-    """The tags of one run per unbroken range of days."""
-    if definition is None:
-        yield {}
-        return
-    for days_between in definition.subset_with_partition_keys(filter(None, days)).get_partition_key_ranges(definition):
-        yield {RANGE_START: days_between.start, RANGE_END: days_between.end}
+def _wanted_days(requests: Iterable[dg.RunRequest], graph: Any) -> dict[Any, Days]:
+    """A request with a subset has assets of several days, any other has assets of its one day or without days."""
+    wanted: dict[Any, Days] = {}
+    for request in requests:
+        subset = requested_subset(request)
+        for key in subset.asset_keys if subset else request.asset_selection or []:
+            asset = graph.get(key)
+            if asset.partitions_def is None:
+                wanted[key] = UNPARTITIONED
+            else:
+                days = subset.get_asset_subset(key).value.get_partition_keys() if subset else [request.partition_key]
+                wanted[key] = _filled(days, asset)
+    return wanted
 
 
-def _together(wanted: Mapping[Any, Days], parents: Mapping[Any, Iterable[Any]], order: Iterable[Any]) -> list[Any]:
-    """The assets whose wanted parents run in the same request, in order."""
-    # The others and their children wait for the next tick: their conditions stay true until they have run.
-    kept: list[Any] = []
-    for key in order:
-        if key in wanted and all(wanted[parent] == wanted[key] and parent in kept for parent in parents[key] if parent in wanted):
-            kept.append(key)
+def _together(wanted: Mapping[Any, Days], graph: Any) -> dict[Any, Days]:
+    """The assets whose wanted parents run in the same request, with the days of their run, parents first.
+
+    The others and their children wait for the next tick: their conditions stay true until they have run.
+    """
+    kept: dict[Any, Days] = {}
+    for key in (key for key in graph.toposorted_asset_keys if key in wanted):
+        parents, days = graph.get(key).parent_keys, wanted[key]
+        days_of_parents = {kept.get(parent, UNPARTITIONED) for parent in parents}
+        # An asset without partitions joins the run that makes all of its parents: a run of its own starts in 8 s.
+        if days == UNPARTITIONED and len(days_of_parents) == 1 and parents <= wanted.keys():
+            (of_parents,) = days_of_parents
+            days = of_parents if len(_ranges(of_parents, graph.get(min(parents)).partitions_def)) == 1 else days
+        if all(kept.get(parent) == days for parent in parents if parent in wanted):
+            kept[key] = days
     return kept
 
 
-def _days(wanted: Any, asset: Any) -> Days:
-    """The wanted days; for a table without a daily file also those between them, so that one run covers all."""
-    definition = asset.partitions_def
-    if definition is None:
-        return frozenset([None])
-    days = sorted(wanted.value.get_partition_keys())
+def _ranges(days: Days, definition: dg.PartitionsDefinition[str] | None) -> list[tuple[str | None, str | None]]:
+    """The first and last day of each unbroken range: one run each."""
+    if definition is None or days == UNPARTITIONED:
+        return [(None, None)]
+    ranges = definition.subset_with_partition_keys(filter(None, days)).get_partition_key_ranges(definition)
+    return [(unbroken.start, unbroken.end) for unbroken in ranges]
+
+
+def _filled(days: Iterable[str | None], asset: Any) -> Days:
+    """The wanted days; of a table that lands now and then those between them too: one run then, and not twenty.
+
+    Where a file is due each day, a day that has not landed must not hold up the others.
+    """
+    wanted = sorted(filter(None, days))
     if asset.tags.get(CADENCE) != WHEN_CHANGED:
-        # Where a file is due each day, a day that has not landed must not hold up the others.
-        return frozenset(days)
-    return frozenset(definition.get_partition_keys_in_range(dg.PartitionKeyRange(days[0], days[-1])))
+        return frozenset(wanted)
+    return frozenset(asset.partitions_def.get_partition_keys_in_range(dg.PartitionKeyRange(wanted[0], wanted[-1])))

@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from mlops_assets.graph.kernel.dagster_internals import At, newest_events, runs_of
+from mlops_assets.graph.kernel.dagster_internals import At, is_requested, newest_events, runs_of
 
 AC = dg.AutomationCondition
 MADE, PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
@@ -29,9 +29,8 @@ class InputsStale(dg.AutomationCondition[dg.AssetKey]):
         return "inputs_stale"
 
     def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
-        instance = context.asset_graph_view.instance
-        made, planned = newest_events(instance, context.key, MADE), newest_events(instance, context.key, PLANNED)
-        # Planned again and not made: that run has failed, was cancelled or still runs; the other conditions tell which.
+        made, planned = (_newest_events(context, context.key, kind) for kind in (MADE, PLANNED))
+        # Planned again and not made: that run has failed, was cancelled or still runs; the other conditions know which.
         unfinished = [at for at in made if planned.get(at, 0) > made[at]]
         stale = _subset(context, context.key, unfinished)
         for parent in context.asset_graph_view.asset_graph.get(context.key).parent_keys:
@@ -58,6 +57,23 @@ class Quiet(dg.AutomationCondition[dg.AssetKey]):
         return dg.AutomationResult(context, context.get_empty_subset() if touched else context.candidate_subset)
 
 
+class ParentsRequested(dg.AutomationCondition[dg.AssetKey]):
+    """True for an asset without partitions, all of whose parents are requested in this tick: it joins their run.
+
+    Dagster's own `will_be_requested()` holds only where parent and child have the same partitions.
+    """
+
+    @property
+    def name(self) -> str:
+        return "parents_requested"
+
+    def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
+        asset = context.asset_graph_view.asset_graph.get(context.key)
+        parents = [] if asset.is_partitioned else [is_requested(context, parent) for parent in asset.parent_keys]
+        joins = bool(parents) and all(parents)
+        return dg.AutomationResult(context, context.candidate_subset if joins else context.get_empty_subset())
+
+
 @dataclass(frozen=True)
 class Settled(dg.AutomationCondition[dg.AssetKey]):
     """True once no file of the use case has been reported for a moment, so that one delivery becomes one run."""
@@ -79,10 +95,15 @@ class Settled(dg.AutomationCondition[dg.AssetKey]):
         return dg.AutomationResult(context, context.get_empty_subset() if arriving else context.candidate_subset)
 
 
+def _newest_events(context: Any, key: dg.AssetKey, kind: dg.DagsterEventType) -> dict[At, int]:
+    view = context.asset_graph_view
+    return newest_events(view.instance, key, kind, partitioned=view.asset_graph.get(key).is_partitioned)
+
+
 def _behind(context: Any, parent: dg.AssetKey, made: Mapping[At, int], planned: Mapping[At, int]) -> Any:
     """The partitions whose run was planned before an event of `parent` that another run wrote."""
     instance = context.asset_graph_view.instance
-    events = newest_events(instance, parent, MADE)
+    events = _newest_events(context, parent, MADE)
     run_of = runs_of(instance, context.key, made.values()) | runs_of(instance, parent, events.values())
     by_run: defaultdict[str, list[At]] = defaultdict(list)
     for at, event in made.items():
@@ -114,11 +135,12 @@ GATES_HOLD = ~AC.any_deps_match(AC.any_checks_match(AC.check_failed(), blocking_
 
 def build_cascade(parents_ready: Any, settle: timedelta = SETTLE) -> Any:
     # Quiet comes first: a run that ends while the others evaluate has then already written everything that they read.
-    wanted = (InputsStale() & RETRY_WORTHWHILE) | AC.any_deps_match(AC.will_be_requested())
+    wanted = (InputsStale() & RETRY_WORTHWHILE) | AC.any_deps_match(AC.will_be_requested()) | ParentsRequested()
     return Quiet() & wanted & parents_ready & GATES_HOLD & Settled(settle)
 
 
 EVERY_PARENT = ~AC.any_deps_missing()
 CASCADE = build_cascade(EVERY_PARENT)
 # Assets that read every day landed so far cannot wait for the days that have not landed yet.
-LOOK_BACK_CASCADE = build_cascade(AC.all_deps_match(~AC.missing() | AC.will_be_requested()))
+LANDED_PARENTS = AC.all_deps_match(~AC.missing() | AC.will_be_requested()) | ParentsRequested()
+LOOK_BACK_CASCADE = build_cascade(LANDED_PARENTS)

@@ -16,13 +16,13 @@ At = str | None  # a partition, or None for an asset without partitions
 _RUN_OF: dict[tuple[str, int], str] = {}
 
 
-def newest_events(instance: dg.DagsterInstance, key: dg.AssetKey, kind: dg.DagsterEventType) -> dict[At, int]:
-    """The id of the newest event of each partition."""
-    # The public `fetch_materializations` reads whole events, page by page.
+def newest_events(
+    instance: dg.DagsterInstance, key: dg.AssetKey, kind: dg.DagsterEventType, *, partitioned: bool
+) -> dict[At, int]:
+    """The id of the newest event of each partition; of an asset without partitions, of the newest event alone."""
     log = instance.event_log_storage
-    by_partition: dict[At, int] = {**log.get_latest_storage_id_by_partition(key, kind)}
-    if by_partition:
-        return by_partition
+    if partitioned:  # the public `fetch_materializations` reads whole events, page by page
+        return {**log.get_latest_storage_id_by_partition(key, kind)}
     records = log.get_event_records(dg.EventRecordsFilter(event_type=kind, asset_key=key), limit=1)
     return {None: records[0].storage_id} if records else {}
 
@@ -48,6 +48,12 @@ def data_versions(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, s
 def newest_check(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> Any:
     """The record of the newest execution of a check; None before the first."""
     return instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
+
+
+def is_requested(context: Any, key: dg.AssetKey) -> bool:
+    """Whether any partition of an asset is requested in the tick that is being evaluated."""
+    requested = context.request_subsets_by_key.get(key)
+    return requested is not None and not requested.is_empty
 
 
 def with_run_requests(evaluated: Any, requests: Sequence[dg.RunRequest]) -> Any:

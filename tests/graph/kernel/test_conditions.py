@@ -1,5 +1,7 @@
 """The cascade on a small graph: parent (landed outside) -> child -> grandchild, which looks two days back.
 
+On request, `newest` is another child of child, without partitions.
+
 Real runs, the real event log and the real automation sensor, ticked by hand.
 """
 
@@ -14,9 +16,10 @@ import pytest
 
 from mlops_assets.graph.kernel.asset_metadata import CADENCE, WHEN_CHANGED
 from mlops_assets.graph.kernel.automation import build_automation
-from mlops_assets.graph.kernel.conditions import EVERY_PARENT, SETTLE, build_cascade
+from mlops_assets.graph.kernel.conditions import EVERY_PARENT, LANDED_PARENTS, SETTLE, build_cascade
 from mlops_assets.graph.kernel.tables import ONE_RUN, looking_back
 
+NEWEST = dg.AssetKey("newest")
 DAYS = dg.DailyPartitionsDefinition("2013-01-01", end_date="2013-01-11")
 PARENT, CHILD, GRANDCHILD = (dg.AssetKey(name) for name in ("parent", "child", "grandchild"))
 RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
@@ -34,6 +37,7 @@ class Line:
     tags: dict[str, str] = field(default_factory=dict)
     during: Callable[[], None] = lambda: None
     settle_for: dt.timedelta = dt.timedelta(0)
+    with_newest: bool = False
     cursor: str | None = None
     made: list[tuple[str, list[str]]] = field(default_factory=list)
 
@@ -54,9 +58,14 @@ class Line:
         def grandchild(context: dg.AssetExecutionContext) -> None:
             self.made.append(("grandchild", sorted(context.partition_keys)))
 
+        @dg.asset(deps=["child"], automation_condition=build_cascade(LANDED_PARENTS, self.settle_for))
+        def newest() -> None:
+            self.made.append(("newest", []))
+
         self.sensor = build_automation("tiny", dg.AssetSelection.all())
         parent = dg.AssetSpec("parent", partitions_def=DAYS)
-        definitions = dg.Definitions([parent, child, grandchild], sensors=[self.sensor], executor=dg.in_process_executor)
+        assets = [parent, child, grandchild, *[newest][: self.with_newest]]
+        definitions = dg.Definitions(assets, sensors=[self.sensor], executor=dg.in_process_executor)
         self.repository = definitions.get_repository_def()
         self.job = definitions.resolve_implicit_global_asset_job_def()
 
@@ -241,3 +250,24 @@ def test_a_day_that_has_not_landed_holds_up_only_what_needs_it(line: Line) -> No
     line.land(3)
     line.settle()
     assert sorted(line.made[3:]) == [("child", every_day(3)), ("grandchild", every_day(3, 4, 5))]
+
+
+@pytest.mark.parametrize("days", [(1, 2, 3), (1,)])
+def test_an_asset_without_partitions_joins_the_run_of_its_parent(days: tuple[int, ...]) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        line = Line(instance, with_newest=True)
+        line.land(*days)
+        (request,) = line.tick()
+        assert {*(request.asset_selection or [])} == {CHILD, GRANDCHILD, NEWEST}
+        assert line.run(request)
+        assert line.made[-1] == ("newest", []) or line.made[-2] == ("newest", [])
+        assert line.tick() == []
+
+
+def test_an_asset_without_partitions_follows_once_where_its_parent_takes_two_runs() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        line = Line(instance, with_newest=True)
+        line.land(1, 2, 4, 5)
+        line.settle()
+        assert sorted(line.made[:-1]) == [("child", every_day(1, 2)), ("child", every_day(4, 5)), ("grandchild", every_day(1, 2))]
+        assert line.made[-1] == ("newest", [])

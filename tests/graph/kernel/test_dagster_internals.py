@@ -35,7 +35,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 def test_a_run_over_a_range_of_days_writes_a_planned_event_and_a_materialization_per_day(instance: dg.DagsterInstance) -> None:
     run = dg.materialize([rows], instance=instance, tags=RANGE)
-    made, planned = (internals.newest_events(instance, rows.key, kind) for kind in (MADE, PLANNED))
+    made, planned = (internals.newest_events(instance, rows.key, kind, partitioned=True) for kind in (MADE, PLANNED))
     assert sorted(made) == sorted(planned) == ["2013-01-01", "2013-01-02"]
     assert max(planned.values()) < min(made.values()), "planned before the run reads anything"
     assert set(internals.runs_of(instance, rows.key, made.values()).values()) == {run.run_id}
@@ -43,9 +43,10 @@ def test_a_run_over_a_range_of_days_writes_a_planned_event_and_a_materialization
 
 def test_an_asset_without_partitions_has_one_newest_event_and_check(instance: dg.DagsterInstance) -> None:
     check = dg.AssetCheckKey(total.key, "fine")
-    assert (internals.newest_events(instance, total.key, MADE), internals.newest_check(instance, check)) == ({}, None)
+    assert internals.newest_events(instance, total.key, MADE, partitioned=False) == {}
+    assert internals.newest_check(instance, check) is None
     dg.materialize([total], instance=instance)
-    assert list(internals.newest_events(instance, total.key, MADE)) == [None]
+    assert list(internals.newest_events(instance, total.key, MADE, partitioned=False)) == [None]
     assert internals.newest_check(instance, check).event.asset_check_evaluation.passed
 
 
