@@ -1,4 +1,4 @@
-"""Child processes that start together, become ready together and end together, including what they started."""
+"""Child processes that start and stop together, with all their descendants."""
 
 import contextlib
 import signal
@@ -16,22 +16,22 @@ import httpx
 import psutil
 
 READY_SECONDS, GRACE_SECONDS, POLL_SECONDS = 90.0, 12.0, 0.2
-# Descendants inherit this variable: a process whose parent died first is found by it, also in a session of its own.
+# Descendants inherit this variable: it identifies a process whose parent died first, also in a session of its own.
 GROUP = "MLOPS_PROCESS_GROUP"
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class ProcessFailed(RuntimeError):
-    """A process ended by itself, or was not ready in time; the message has the end of its log."""
+    """A process exited, or was not ready in time; the message has the end of its log."""
 
 
-class _ChildEnded(BaseException):
-    """Interrupts the main thread as Ctrl-C does; not an Exception, so that no retry loop swallows it."""
+class _ChildExited(BaseException):
+    """Interrupts the main thread as Ctrl-C does; not an Exception, so that no retry loop catches it."""
 
 
 @dataclass(frozen=True)
 class Child:
-    """Ready once `ready_url` returns success; without one, as soon as it runs."""
+    """Ready once `ready_url` returns success; without one, once it is started."""
 
     name: str
     command: Sequence[str]
@@ -43,34 +43,34 @@ class Child:
 
 @contextlib.contextmanager
 def running(children: Iterable[Child], *, ready_s: float = READY_SECONDS, grace_s: float = GRACE_SECONDS) -> Generator[None]:
-    """Starts the children and waits until all are ready; ends them and their descendants when the block ends.
+    """Starts the children, waits until all are ready, and stops them and their descendants after the block.
 
-    SIGINT (also where it was ignored at start), SIGTERM, SIGHUP and a child that ends by itself end the block at once.
+    SIGINT (also where it was ignored at start), SIGTERM, SIGHUP and a child that exits interrupt the block.
     A second signal cuts the grace period short. Raises ProcessFailed.
     """
     group = _Group()
-    with _handling({**dict.fromkeys(ENDING, group.end_on_signal), signal.SIGCHLD: group.notice_ended_child}):
+    with _handling({**dict.fromkeys(STOP_SIGNALS, group.exit_on_signal), signal.SIGCHLD: group.on_child_exit}):
         try:
             for child in children:
                 group.start(child)
             group.wait_until_ready(ready_s)
             yield
-        except _ChildEnded:
-            group.raise_for_ended_child()
+        except _ChildExited:
+            group.raise_for_exited_child()
         finally:
-            group.end(grace_s)
+            group.stop(grace_s)
 
 
 @dataclass
 class _Group:
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     started: list[tuple[Child, "subprocess.Popen[bytes]"]] = field(default_factory=list[Any])
-    is_ending: bool = False
+    is_stopping: bool = False
 
     def start(self, child: Child) -> None:
         child.log.parent.mkdir(parents=True, exist_ok=True)
         with child.log.open("ab") as log:
-            # A session of its own: Ctrl-C in the terminal reaches this process only, which then ends the children.
+            # A session of its own: Ctrl-C in the terminal reaches this process only, which then stops the children.
             process = subprocess.Popen(
                 [*child.command], env={**child.environment, GROUP: self.name}, cwd=child.working_folder,
                 start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
@@ -80,55 +80,53 @@ class _Group:
     def wait_until_ready(self, seconds: float) -> None:
         deadline, waiting = time.monotonic() + seconds, [child for child, _ in self.started]
         while waiting := [child for child in waiting if not _is_ready(child)]:
-            self.raise_for_ended_child()
+            self.raise_for_exited_child()
             if time.monotonic() > deadline:
-                raise ProcessFailed(_report(waiting[0], f"was not ready in {seconds:g} s"))
+                raise ProcessFailed(_failure(waiting[0], f"was not ready in {seconds:g} s"))
             time.sleep(POLL_SECONDS)
-        self.raise_for_ended_child()
+        self.raise_for_exited_child()
 
-    def raise_for_ended_child(self) -> None:
+    def raise_for_exited_child(self) -> None:
         for child, process in self.started:
             if process.poll() is not None:
-                raise ProcessFailed(_report(child, f"ended with code {process.returncode}")) from None
+                raise ProcessFailed(_failure(child, f"exited with code {process.returncode}")) from None
 
-    def end_on_signal(self, number: int, _frame: object) -> None:
-        self.is_ending = True
+    def exit_on_signal(self, number: int, _frame: object) -> None:
+        self.is_stopping = True
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
-    def notice_ended_child(self, _number: int, _frame: object) -> None:
-        if not self.is_ending and any(process.poll() is not None for _, process in self.started):
-            self.is_ending = True
-            raise _ChildEnded
+    def on_child_exit(self, _number: int, _frame: object) -> None:
+        if not self.is_stopping and any(process.poll() is not None for _, process in self.started):
+            self.is_stopping = True
+            raise _ChildExited
 
-    def end(self, grace_s: float) -> None:
-        """SIGINT, then SIGTERM, to the children only: each ends its own workers in order. What is left is killed."""
-        self.is_ending = True
+    def stop(self, grace_s: float) -> None:
+        self.is_stopping = True
         try:
+            # To the children only: each stops its own workers in order.
             for number in (signal.SIGINT, signal.SIGTERM):
                 for _, process in self.started:
                     process.send_signal(number)
                 psutil.wait_procs(self._alive(), timeout=grace_s / 2)
         finally:
-            with _handling(dict.fromkeys(ENDING, signal.SIG_IGN)):
-                self._kill()
-
-    def _kill(self) -> None:
-        while alive := self._alive():
-            for process in alive:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-            psutil.wait_procs(alive, timeout=1)
+            with _handling(dict.fromkeys(STOP_SIGNALS, signal.SIG_IGN)):
+                while alive := self._alive():
+                    for process in alive:
+                        with contextlib.suppress(psutil.NoSuchProcess):
+                            process.kill()
+                    psutil.wait_procs(alive, timeout=1)
 
     def _alive(self) -> list[psutil.Process]:
-        return [
-            process for process in psutil.process_iter(["environ"]) if (process.info["environ"] or {}).get(GROUP) == self.name
-        ]
+        processes = psutil.process_iter(["environ"])
+        return [process for process in processes if (process.info["environ"] or {}).get(GROUP) == self.name]
 
 
 def free_port(preferred: int = 0) -> int:
     """An unused loopback port: `preferred` if it is free."""
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: the port of a server just ended is free
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # as servers do: the port of a server that has just stopped is free
         try:
             probe.bind(("127.0.0.1", preferred))
         except OSError:
@@ -138,10 +136,9 @@ def free_port(preferred: int = 0) -> int:
 
 @contextlib.contextmanager
 def _handling(handlers: Mapping[signal.Signals, Callable[[int, Any], None] | signal.Handlers]) -> Generator[None]:
-    """Only the main thread can set handlers. A SIGHUP that nohup ignores stays ignored."""
+    # A SIGHUP that nohup ignores stays ignored, and only the main thread can set handlers.
     kept = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set[int]()
-    if threading.current_thread() is not threading.main_thread():
-        kept = {*handlers}
+    kept = kept if threading.current_thread() is threading.main_thread() else {*handlers}
     before = {number: signal.signal(number, handler) for number, handler in handlers.items() if number not in kept}
     try:
         yield
@@ -157,6 +154,6 @@ def _is_ready(child: Child) -> bool:
         return False
 
 
-def _report(child: Child, problem: str) -> str:
+def _failure(child: Child, problem: str) -> str:
     tail = child.log.read_text(errors="replace").splitlines()[-20:]
     return "\n".join([f"{child.name} {problem}. The end of {child.log}:", *tail])

@@ -112,5 +112,5 @@ def test_a_service_that_dies_ends_mlops_up_with_its_name_code_and_log(tmp_path: 
         service.kill()
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 1
-        assert errors.startswith(f"service ended with code -9. The end of {tmp_path / 'logs' / 'service.log'}:\n")
+        assert errors.startswith(f"service exited with code -9. The end of {tmp_path / 'logs' / 'service.log'}:\n")
         assert processes_of(tmp_path) == []

@@ -120,7 +120,7 @@ def test_a_child_that_ends_by_itself_ends_the_block_and_its_own_orphans(tmp_path
     parent = child(tmp_path, "parent", PARENT)
     clean = child(tmp_path, "clean", CLEAN)
     with (
-        pytest.raises(ProcessFailed, match=r"^parent ended with code -9\. The end of .*parent\.log:\n"),
+        pytest.raises(ProcessFailed, match=r"^parent exited with code -9\. The end of .*parent\.log:\n"),
         running([parent, clean], grace_s=0.5),
     ):
         killed, *orphans = ids_of(parent)
@@ -149,7 +149,10 @@ def test_an_error_in_the_block_ends_the_children_too(tmp_path: Path) -> None:
 def test_a_child_that_ends_before_it_is_ready_shows_its_code_and_log_and_ends_the_others(tmp_path: Path) -> None:
     clean = child(tmp_path, "clean", CLEAN)
     broken = child(tmp_path, "broken", "print('port taken'); raise SystemExit(3)", ready_url="http://127.0.0.1:9/")
-    with pytest.raises(ProcessFailed, match=r"broken ended with code 3(.|\n)*broken\.log:\nport taken"), running([clean, broken]):
+    with (
+        pytest.raises(ProcessFailed, match=r"broken exited with code 3(.|\n)*broken\.log:\nport taken"),
+        running([clean, broken]),
+    ):
         raise AssertionError("the block must not begin")
     assert not clean.log.read_text() or alive(ids_of(clean)) == []
 

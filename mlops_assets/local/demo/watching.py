@@ -1,7 +1,4 @@
-"""What the demo sees of the platform: its runs, its tables, its newest evidence.
-
-Belongs here: reading and waiting. Not here: starting anything, and the report's layout (report.py).
-"""
+"""What the demo reads from the platform: its runs, its tables, its newest metadata and check results."""
 
 import time
 from collections.abc import Callable
@@ -15,102 +12,91 @@ import polars as pl
 from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.foundation.names import GOOD_ENOUGH, NO_DRIFT
-from mlops_assets.promotion.deployment import Deployment, Plan
+from mlops_assets.promotion.deployment import Deployment
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics.metrics import measure
 from mlops_assets.training.onnx_model import OnnxModel
 
-Say = Callable[[str], None]
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+UNFINISHED = [status for status in dg.DagsterRunStatus if status not in ENDED]
 TRAINING = "mlops/training"
+CHECKS = {"drift": NO_DRIFT, "performance": GOOD_ENOUGH}
+PATIENCE_S = 600
 
 
 class StillWaiting(TimeoutError):
-    """The platform did not reach a state in time; the message says which, and where to look."""
+    """The platform did not reach a state in time."""
 
 
 @dataclass
 class Watcher:
-    """One use case on one instance. `say` gets a line when a run starts or ends."""
+    """One use case on one instance. `say` is called with a line when a run starts or ends."""
 
     use_case: UseCase
     instance: dg.DagsterInstance
     tables: DeltaTables
     deployment: Deployment
     ledger: Ledger
-    say: Say
-    seen: dict[str, str] = field(default_factory=dict[str, str])
+    say: Callable[[str], None]
+    reported: dict[str, str] = field(default_factory=dict[str, str])
 
-    def wait_until(self, what: str, holds: Callable[[], bool], *, timeout_s: float) -> None:
-        """Looks twice a second, telling of runs meanwhile. Raises StillWaiting."""
-        deadline = time.monotonic() + timeout_s
-        while not holds():
+    def wait_until(self, state: str, is_reached: Callable[[], bool]) -> None:
+        """Checks twice a second and reports runs meanwhile. Raises StillWaiting."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not is_reached():
             if time.monotonic() > deadline:
-                raise StillWaiting(
-                    f"{what} · not reached in {timeout_s:.0f} s. Look at the runs and at logs/ in the home folder."
-                )
-            self._tell()
+                raise StillWaiting(f"{state} · not reached in {PATIENCE_S} s. Look at the runs and at logs/ in the home folder.")
+            self._report_runs()
             time.sleep(0.5)
-        self._tell()
+        self._report_runs()
 
     def state(self) -> PromotionState:
         return promotion_state_of(self.use_case.name, self.ledger.records(self.use_case.name))
 
-    def on_trial(self) -> int | None:
-        return self.state().challenger_version
-
     def changes(self, *, after: int) -> list[str]:
-        """What the ledger says has changed since record `after`, a line each."""
+        """The decisions in the ledger since record `after`, one line per record."""
         records = self.ledger.records(self.use_case.name, after=after)
-        return [
-            f"{each.kind} of version {each.body['version']}: {each.body['reason']}" for each in records if "reason" in each.body
-        ]
+        return [f"{row.kind} of version {row.body['version']}: {row.body['reason']}" for row in records if "reason" in row.body]
 
     def features_reach(self, day: date) -> bool:
-        """Every daily feature view has been carried online up to `day`, and nothing runs."""
-        daily = [view for view in self.use_case.features.views if self.use_case.is_daily(*view.tables)]
-        return all(self._has(names.online(self.use_case.name, view.name), day) for view in daily) and not self.running()
+        """Every daily feature view is online up to `day`, and nothing runs."""
+        daily = [view.name for view in self.use_case.features.views if self.use_case.is_daily(*view.tables)]
+        return all(self._is_online(view, day) for view in daily) and not self.is_running()
 
-    def monitors_saw(self, last: date) -> bool:
-        """The monitors have judged the answers of `last`, and any training that they asked for has ended."""
-        newest = [self._newest(name) for name in ("predictions", "outcomes", "performance", "drift")]
-        in_order = newest[0] < newest[1] < newest[2] and newest[0] < newest[3]
-        return in_order and self.answered_until() >= last and not self.running() and not self._training_due()
+    def monitors_reach(self, last: date) -> bool:
+        """The monitors have evaluated the predictions of `last`, and any training that they caused has ended."""
+        stages = ("predictions", "outcomes", "performance", "drift")
+        predictions, outcomes, performance, drift = (
+            self._materialized_at(names.stage(self.use_case.name, stage)) for stage in stages
+        )
+        in_order = predictions < outcomes < performance and predictions < drift
+        return in_order and self.predicted_until() >= last and not self.is_running() and not self._is_training_due()
 
-    def answered_until(self) -> date:
+    def predicted_until(self) -> date:
+        """The day of the newest prediction in the table; date.min without one."""
         path = names.stage(self.use_case.name, "predictions")
         if not self.tables.exists(path):
             return date.min
-        found = self.tables.scan(path).select(pl.col("event_timestamp").max()).collect().item()
-        return found.date() if found else date.min
+        newest = self.tables.scan(path).select(pl.col("event_timestamp").max()).collect().item()
+        return newest.date() if newest else date.min
 
-    def running(self) -> bool:
-        unfinished = [status for status in dg.DagsterRunStatus if status not in ENDED]
-        return bool(self.instance.get_run_records(dg.RunsFilter(statuses=unfinished)))
+    def is_running(self) -> bool:
+        return bool(self.instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED)))
 
     def trainings(self) -> list[dg.RunRecord]:
         """The training runs, oldest first."""
         tags = {TRAINING: self.use_case.name}
         return [*reversed(self.instance.get_run_records(dg.RunsFilter(tags=tags)))]
 
-    def plan(self) -> Plan | None:
-        return self.deployment.plan()
-
     def verdict(self, monitor: str) -> str:
-        """What the newest check of a monitor said."""
-        key = _check_keys(self.use_case)[monitor]
-        record = self.instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
-        evaluation = record.event.asset_check_evaluation if record and record.event else None
-        return (
-            f"{'within bounds' if evaluation.passed else 'ALARM'} · {evaluation.description}"
-            if evaluation
-            else "nothing judged yet"
-        )
+        """The newest result of a monitor's check."""
+        result = next((result for key, _, result in self._check_results() if key == self._check_key(monitor)), None)
+        return f"{'within bounds' if result.passed else 'ALARM'} · {result.description}" if result else "not evaluated yet"
 
     def months(self) -> list[dict[str, Any]]:
-        """By month of prediction: what served and how well, beside the first model, frozen, on the same logged inputs."""
+        """By month of prediction: rows, versions, and the AUC served against that of the first model on the same inputs."""
         outcomes = self.tables.scan(names.stage(self.use_case.name, "outcomes")).collect()
         frozen = OnnxModel.from_bytes(self.deployment.load(self.deployment.versions()[0])[0])
         month = pl.col("event_timestamp").dt.strftime("%Y-%m")
@@ -118,56 +104,57 @@ class Watcher:
         return [self._month(str(month), rows) for (month,), rows in scored.group_by("month", maintain_order=True)]
 
     def _month(self, month: str, rows: pl.DataFrame) -> dict[str, Any]:
-        truth = rows[self.use_case.label.name].to_numpy()
+        labels = rows[self.use_case.label.name].to_numpy()
         versions = "+".join(str(version) for version in sorted(rows["model_version"].unique()))
-        served, frozen = (measure("auc", truth, rows[column].to_numpy()) for column in ("probability", "frozen"))
+        served, frozen = (measure("auc", labels, rows[column].to_numpy()) for column in ("probability", "frozen"))
         return {"month": month, "rows": len(rows), "versions": versions, "served": served, "frozen": frozen}
 
     def metadata(self, stage: str) -> dict[str, Any]:
         """The newest materialization's metadata, as plain values."""
         event = self.instance.get_latest_materialization_event(dg.AssetKey(names.stage(self.use_case.name, stage)))
-        found = event.asset_materialization if event else None
-        return {name: value.value for name, value in found.metadata.items()} if found else {}
+        materialization = event.asset_materialization if event else None
+        return {name: value.value for name, value in materialization.metadata.items()} if materialization else {}
 
-    def _has(self, key: names.AssetPath, day: date) -> bool:
-        return day.isoformat() in self.instance.get_materialized_partitions(dg.AssetKey(key))
+    def _is_online(self, view: str, day: date) -> bool:
+        feature, online = names.feature(self.use_case.name, view), names.online(self.use_case.name, view)
+        is_filled = day.isoformat() in self.instance.get_materialized_partitions(dg.AssetKey(feature))
+        return is_filled and self._materialized_at(feature) < self._materialized_at(online)
 
-    def _newest(self, stage: str) -> float:
-        event = self.instance.get_latest_materialization_event(dg.AssetKey(names.stage(self.use_case.name, stage)))
+    def _materialized_at(self, path: names.AssetPath) -> float:
+        event = self.instance.get_latest_materialization_event(dg.AssetKey(path))
         return event.timestamp if event else 0.0
 
-    def _training_due(self) -> bool:
-        """A monitor's check has failed since the last training ended: its sensor has yet to look."""
-        return any(failed > self._last_training() for failed in self._failed_checks())
-
-    def _failed_checks(self) -> list[float]:
-        keys = list(_check_keys(self.use_case).values())
-        records = self.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys).values()
-        evaluations = [(record, record.event.asset_check_evaluation) for record in records if record.event]
-        return [record.create_timestamp for record, evaluation in evaluations if evaluation and not evaluation.passed]
-
-    def _last_training(self) -> float:
+    def _is_training_due(self) -> bool:
+        """A check has failed since the last training ended: its sensor has not looked yet."""
         runs = self.trainings()
-        return (runs[-1].end_time or 0.0) if runs else 0.0
+        trained_at = (runs[-1].end_time or 0.0) if runs else 0.0
+        return any(at > trained_at for _, at, result in self._check_results() if not result.passed)
 
-    def _tell(self) -> None:
+    def _check_key(self, monitor: str) -> dg.AssetCheckKey:
+        return dg.AssetCheckKey(dg.AssetKey(names.stage(self.use_case.name, monitor)), CHECKS[monitor])
+
+    def _check_results(self) -> list[tuple[dg.AssetCheckKey, float, dg.AssetCheckEvaluation]]:
+        """Key, time and result of each monitor's newest check."""
+        keys = [self._check_key(monitor) for monitor in CHECKS]
+        records = self.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+        results = [
+            (key, record.create_timestamp, record.event.asset_check_evaluation) for key, record in records.items() if record.event
+        ]
+        return [(key, at, result) for key, at, result in results if result]
+
+    def _report_runs(self) -> None:
         for record in reversed(self.instance.get_run_records(limit=20)):
             run = record.dagster_run
-            state = "started" if run.status not in ENDED else run.status.value.lower()
-            if run.status is not dg.DagsterRunStatus.QUEUED and self.seen.get(run.run_id) != state:
-                self.seen[run.run_id] = state
-                self.say(_line(record, state))
+            status = run.status.value.lower() if run.status in ENDED else "started"
+            if run.status is not dg.DagsterRunStatus.QUEUED and self.reported.get(run.run_id) != status:
+                self.reported[run.run_id] = status
+                self.say(_run_line(record, status))
 
 
-def _line(record: dg.RunRecord, state: str) -> str:
+def _run_line(record: dg.RunRecord, status: str) -> str:
     run = record.dagster_run
     first, last = (run.tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end"))
     days = f", {first} to {last}" if first else ""
     took = f" in {record.end_time - record.start_time:.0f} s" if record.end_time and record.start_time else ""
-    what = f"{len(run.asset_selection)} assets" if run.asset_selection else run.job_name
-    return f"    run {run.run_id[:8]} {state}{took}: {what}{days} · {run.tags.get('mlops/reason', '')}"
-
-
-def _check_keys(use_case: UseCase) -> dict[str, dg.AssetCheckKey]:
-    asked = {"drift": NO_DRIFT, "performance": GOOD_ENOUGH}
-    return {stage: dg.AssetCheckKey(dg.AssetKey(names.stage(use_case.name, stage)), check) for stage, check in asked.items()}
+    target = f"{len(run.asset_selection)} assets" if run.asset_selection else run.job_name
+    return f"    run {run.run_id[:8]} {status}{took}: {target}{days} · {run.tags.get('mlops/reason', '')}"
