@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import psutil
 
-READY_SECONDS, GRACE_SECONDS, POLL_SECONDS = 90.0, 12.0, 0.2
+READY_SECONDS, GRACE_SECONDS, POLL_SECONDS = 180.0, 12.0, 0.2
 # Descendants inherit this variable: it identifies a process whose parent died first, also in a session of its own.
 GROUP = "MLOPS_PROCESS_GROUP"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -1,6 +1,6 @@
-"""A process that carries landed files to a champion: `python small_line.py HOME`. Run and killed by test_kill.py.
+"""A process that turns landed files into a champion: `python small_line.py HOME`. test_kill.py runs and kills it.
 
-The line is flight_delay, whole and real, with a trainer of few trees and one gate, on the first days of the year.
+The use case is flight_delay with few trees and one gate, on the first days of the year.
 """
 
 import sys
@@ -27,12 +27,12 @@ SMALL = USE_CASE.but(
     split=TimeSplit(test=timedelta(days=1), validation=timedelta(days=1)),
     gates=(Floor(metric="auc", bound=0.5),),
 )
-NOBODY_LISTENS = "http://127.0.0.1:9"
+NO_SERVER = "http://127.0.0.1:9"
 
 
-def carry(home: Path) -> None:
+def run_pipeline(home: Path) -> None:
     """Ingestion and features of all days in one run, then the training job in another; raises when one fails."""
-    variables = {"MLOPS_ENV": "test", "MLOPS_HOME": str(home), "MLOPS_SERVICE_URL": NOBODY_LISTENS}
+    variables = {"MLOPS_ENV": "test", "MLOPS_HOME": str(home), "MLOPS_SERVICE_URL": NO_SERVER}
     environment = read_environment(variables, PROJECT)
     between = build_io_managers(str(environment.home.tables), str(home / "values"))
     shared = dg.Definitions(resources={**build_resources(environment), **between}, executor=dg.in_process_executor)
@@ -56,4 +56,4 @@ def daily_assets() -> list[dg.AssetKey]:
 
 
 if __name__ == "__main__":
-    carry(Path(sys.argv[1]))
+    run_pipeline(Path(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""A line that is killed at any moment can be started again: same tables, one champion, a plan that holds."""
+"""A pipeline that is killed at any moment can be started again: same tables, one champion, a valid plan."""
 
 import os
 import random
@@ -31,8 +31,8 @@ SEED, KILLS = 7, 2
 
 def landed(root: Path) -> Home:
     landing = Landing(root / "landing")
-    for each in deliveries(package_folder(), FIRST, LAST):
-        landing.put(SMALL.name, each.table, day=each.day, rows=each.rows)
+    for file in deliveries(package_folder(), FIRST, LAST):
+        landing.put(SMALL.name, file.table, day=file.day, rows=file.rows)
     return Home(root)
 
 
@@ -44,20 +44,20 @@ def start(home: Home) -> subprocess.Popen[str]:
 
 
 def run_to_the_end(home: Home) -> list[str]:
-    """What the run said of its events, line by line."""
+    """The run's event lines."""
     process = start(home)
-    _, said = process.communicate(timeout=240)
-    assert process.returncode == 0, said[-3000:]
-    return [line for line in said.splitlines() if " - dagster - " in line]
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors[-3000:]
+    return [line for line in errors.splitlines() if " - dagster - " in line]
 
 
 def run_and_kill(home: Home, event: int) -> int:
-    """Ends the process at once when it has said so many events; they come in the same order whatever the machine's load."""
-    process, seen = start(home), 0
+    """Kills the process at its n-th event line; the order of events does not depend on the machine's load."""
+    process, events = start(home), 0
     assert process.stderr is not None
     for line in process.stderr:
-        seen += " - dagster - " in line
-        if seen >= event:
+        events += " - dagster - " in line
+        if events >= event:
             os.kill(process.pid, signal.SIGKILL)
             break
     process.stderr.close()
@@ -75,8 +75,8 @@ def check_champion(home: Home) -> None:
     plan = deployment.plan()
     assert plan is not None
     ledger = Ledger(f"sqlite:///{home.root / 'ledger.db'}")
-    kinds = [each.kind for each in ledger.records(SMALL.name)]
-    assert kinds == ["blessing", "promotion"], "the same model again is no new plan"
+    kinds = [record.kind for record in ledger.records(SMALL.name)]
+    assert kinds == ["blessing", "promotion"], "the same model again makes no new plan"
     assert ledger.verify(SMALL.name, mirrored=(plan.number, plan.record)) == []
     assert deployment.versions() == [plan.champion]
     assert current(registry, SMALL.name).aliases == {names.CHAMPION: plan.champion}
@@ -85,16 +85,16 @@ def check_champion(home: Home) -> None:
     assert onnx == registry.load(names.registered_model(SMALL.name), plan.champion)
 
 
-def test_a_line_killed_anywhere_ends_as_if_it_had_never_been(tmp_path: Path) -> None:
-    calm, killed = landed(tmp_path / "calm"), landed(tmp_path / "killed")
-    said = run_to_the_end(calm)
-    check_champion(calm)
-    # Twice anywhere, and once with the champion in place: the last run then trains and blesses the same model again.
-    promoted = next(number for number, line in enumerate(said) if "flight_delay__service" in line and "STEP_START" in line)
+def test_a_pipeline_killed_at_any_event_ends_with_the_same_tables_and_champion(tmp_path: Path) -> None:
+    undisturbed, killed = landed(tmp_path / "undisturbed"), landed(tmp_path / "killed")
+    lines = run_to_the_end(undisturbed)
+    check_champion(undisturbed)
+    # Twice at random, and once after the promotion: the last run then trains and blesses the same model again.
+    promoted = next(number for number, line in enumerate(lines) if "flight_delay__service" in line and "STEP_START" in line)
     moments = [*random.Random(SEED).sample(range(1, promoted), KILLS), promoted]
     assert [run_and_kill(killed, event) for event in moments] == [-signal.SIGKILL] * len(moments)
     run_to_the_end(killed)
-    expected, found = tables_of(calm), tables_of(killed)
-    assert found.keys() == expected.keys()
-    assert [name for name in expected if not found[name].equals(expected[name])] == []
+    expected, actual = tables_of(undisturbed), tables_of(killed)
+    assert actual.keys() == expected.keys()
+    assert [name for name in expected if not actual[name].equals(expected[name])] == []
     check_champion(killed)

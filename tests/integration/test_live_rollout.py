@@ -1,4 +1,4 @@
-"""A rollout as it is lived: the real service under traffic, the real daemon, real logs. Nobody tells either what to do."""
+"""Rollouts with the real service under traffic, the real daemon and real logs; the test only blesses models."""
 
 import os
 import sys
@@ -36,18 +36,18 @@ from tests.training.mlflow_runs import new_run
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
 PROJECT = Path(__file__).parents[2]
-HOT = 200.0  # a temperature that the third version has no answer for
+HOT = 200.0  # the third version returns NaN from this temperature on
 BREACH_TO_NO_TRAFFIC_S = 10
 
 
 def failing_when_hot(bias: float) -> bytes:
-    """The tiny model, whose answer is not a number where `temp` is HOT or more: it adds 0 times the root of HOT - temp."""
+    """The tiny model, whose output is NaN where `temp` is HOT or more: it adds 0 times the square root of HOT - 1 - temp."""
     model = onnx.load_from_string(tiny_model(bias))
     graph, place = model.graph, STEPPED.features.numeric.index("temp")
     squeeze = next(node for node in graph.node if node.output[0] == OUTPUT)
     squeeze.output[0] = "sound"
-    said = {"place": np.int64([place]), "one": np.int64([1]), "hot": np.float32(HOT - 1), "nothing": np.float32(0)}
-    graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in said.items())
+    constants = {"place": np.int64([place]), "one": np.int64([1]), "hot": np.float32(HOT - 1), "nothing": np.float32(0)}
+    graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items())
     graph.node.extend(
         [
             helper.make_node("Gather", ["present", "place"], ["temperature"], axis=1),
@@ -68,8 +68,8 @@ def _signature(model: bytes) -> Any:
     return OnnxModel.from_bytes(model).signature
 
 
-class Asking:
-    """Requests that no other one equals, cold or, from one moment on, hot."""
+class Requests:
+    """Distinct requests, cold and, once `hot_since` is set, hot."""
 
     def __init__(self) -> None:
         self.hot_since: datetime | None = None
@@ -121,36 +121,36 @@ def wait_until(holds: Callable[[], bool], seconds: float, server: Server) -> Non
     deadline = time.monotonic() + seconds
     while not holds():
         records = promotions_of(server).ledger.records(STEPPED.name)
-        assert time.monotonic() < deadline, [(each.kind, each.body.get("reason")) for each in records]
+        assert time.monotonic() < deadline, [(record.kind, record.body.get("reason")) for record in records]
         time.sleep(0.1)
 
 
 def test_a_first_a_good_and_a_failing_challenger(server: Server) -> None:
-    """The first answers at once, the good one comes through shadow and canary, the failing one is taken back in time."""
-    promotions, asking = promotions_of(server), Asking()
+    """The first is promoted at once, the good one passes shadow and canary, the failing one is rolled back in time."""
+    promotions, requests = promotions_of(server), Requests()
     live = LiveService(f"http://127.0.0.1:{server.port}")
     wait_until(lambda: (live.plan() or {}).get("champion") == 1, 90, server)
-    with traffic(server, asks=(asking,)) as flow:
+    with traffic(server, asks=(requests,)) as flow:
         promotions.bless(2, *signed(server, tiny_model(-1.02)), by="test", at=datetime.now(UTC))
         wait_until(lambda: live.plan()["champion"] == 2, 90, server)  # pyright: ignore[reportOptionalSubscript]
         promotions.bless(3, *signed(server, failing_when_hot(-1.02)), by="test", at=datetime.now(UTC))
         wait_until(lambda: live.plan()["challenger"] == 3, 60, server)  # pyright: ignore[reportOptionalSubscript]
-        asking.hot_since = datetime.now(UTC)
+        requests.hot_since = datetime.now(UTC)
         wait_until(lambda: live.plan()["challenger"] is None, 30, server)  # pyright: ignore[reportOptionalSubscript]
         time.sleep(3)
     assert (flow.refused, flow.cut, flow.sent) == ({}, 0, flow.answers), "a request failed"
-    kinds = [(each.kind, each.body.get("version")) for each in promotions.ledger.records(STEPPED.name)]
+    kinds = [(record.kind, record.body.get("version")) for record in promotions.ledger.records(STEPPED.name)]
     assert kinds == [
         ("blessing", 1), ("promotion", 1),
         ("blessing", 2), ("plan", 2), ("step", 2), ("promotion", 2),
         ("blessing", 3), ("plan", 3), ("step", 3), ("rollback", 3),
     ]  # fmt: skip
     assert promotions.ledger.verify(STEPPED.name) == []
-    assert asked_of_challenger_until(server) - asking.hot_since < timedelta(seconds=BREACH_TO_NO_TRAFFIC_S)
+    assert newest_challenger_call(server) - requests.hot_since < timedelta(seconds=BREACH_TO_NO_TRAFFIC_S)
     wait_until(lambda: last_service_plan(server) == 10, 90, server)
 
 
-def asked_of_challenger_until(server: Server) -> datetime:
+def newest_challenger_call(server: Server) -> datetime:
     rows, _positions = PredictionLog(server.home.prediction_log, STEPPED).read()
     moments = rows.filter((pl.col("arm") == "challenger") | pl.col("challenger_failed"))["answered_at"]
     last = moments.max()
@@ -159,9 +159,9 @@ def asked_of_challenger_until(server: Server) -> datetime:
 
 
 def last_service_plan(server: Server) -> int:
-    """Which plan the asset `service` has seen on every server."""
+    """The plan in the newest materialization of the asset `service`."""
     with dg.DagsterInstance.from_config(str(server.home.dagster)) as instance:
         event = instance.get_latest_materialization_event(dg.AssetKey(names.stage(STEPPED.name, "service")))
-    found = event.asset_materialization.metadata["plan"].value if event and event.asset_materialization else 0
-    assert isinstance(found, int)
-    return found
+    plan = event.asset_materialization.metadata["plan"].value if event and event.asset_materialization else 0
+    assert isinstance(plan, int)
+    return plan

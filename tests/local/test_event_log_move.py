@@ -1,4 +1,4 @@
-"""A home whose event log is where earlier dagster.yaml files put it keeps its history."""
+"""A home whose event log is stored where earlier versions of dagster.yaml put it keeps its history."""
 
 from pathlib import Path
 

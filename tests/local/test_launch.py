@@ -4,14 +4,18 @@ from mlops_assets.foundation.home import Home, read_environment
 from mlops_assets.local.launch import serve_command, serve_environment
 
 
-def test_what_the_environment_says_is_what_the_service_reads(tmp_path: Path):
-    said = serve_environment(Home(tmp_path), "flight_delay", environment="test", inherited={"PATH": "/bin"})
-    read = read_environment(said, Path("/elsewhere"))
+def test_the_service_reads_the_variables_of_its_environment(tmp_path: Path):
+    variables = serve_environment(Home(tmp_path), "flight_delay", environment="test", inherited={"PATH": "/bin"})
+    read = read_environment(variables, Path("/elsewhere"))
     assert (read.name, read.home, read.use_case) == ("test", Home(tmp_path), "flight_delay")
-    assert said["BENTOML_DO_NOT_TRACK"] == "True" and said["BENTOML_HOME"].startswith(str(tmp_path)) and said["PATH"] == "/bin"
+    assert (
+        variables["BENTOML_DO_NOT_TRACK"] == "True"
+        and variables["BENTOML_HOME"].startswith(str(tmp_path))
+        and variables["PATH"] == "/bin"
+    )
 
 
-def test_tracing_is_off_unless_it_is_asked_for(tmp_path: Path):
+def test_tracing_is_off_unless_it_is_enabled(tmp_path: Path):
     def tracing_disabled(inherited: dict[str, str]) -> str:
         return serve_environment(Home(tmp_path), "u", environment="local", inherited=inherited)["OTEL_SDK_DISABLED"]
 

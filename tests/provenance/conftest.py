@@ -41,7 +41,7 @@ from mlops_assets.spec.use_case import UseCase
 from mlops_assets.training.model_registry import ModelRegistry
 from mlops_assets.training.train_and_track import train_and_track
 from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder
-from tests.integration.small_line import FIRST, LAST, NOBODY_LISTENS, SMALL, daily_assets
+from tests.integration.small_line import FIRST, LAST, NO_SERVER, SMALL, daily_assets
 from tests.training.mlflow_runs import new_run
 
 TREES, NETWORK, SEARCHED = 1, 2, 3
@@ -62,7 +62,7 @@ class Line:
 
     @property
     def variables(self) -> dict[str, str]:
-        return {"MLOPS_ENV": "test", "MLOPS_HOME": str(self.home.root), "MLOPS_SERVICE_URL": NOBODY_LISTENS}
+        return {"MLOPS_ENV": "test", "MLOPS_HOME": str(self.home.root), "MLOPS_SERVICE_URL": NO_SERVER}
 
     @property
     def tables(self) -> DeltaTables:

@@ -77,7 +77,7 @@ def _together(wanted: Mapping[Any, Days], graph: Any) -> dict[Any, Days]:
         # An asset without partitions joins the run that makes all of its parents: a run of its own starts in 8 s.
         if days == UNPARTITIONED and len(days_of_parents) == 1 and parents <= wanted.keys():
             (of_parents,) = days_of_parents
-            days = of_parents if len(_ranges(of_parents, graph.get(min(parents)).partitions_def)) == 1 else days
+            days = of_parents if len(_ranges(of_parents, graph.get(next(iter(parents))).partitions_def)) == 1 else days
         if all(kept.get(parent) == days for parent in parents if parent in wanted):
             kept[key] = days
     return kept
@@ -87,7 +87,7 @@ def _ranges(days: Days, definition: dg.PartitionsDefinition[str] | None) -> list
     """The first and last day of each unbroken range: one run each."""
     if definition is None or days == UNPARTITIONED:
         return [(None, None)]
-    ranges = definition.subset_with_partition_keys(filter(None, days)).get_partition_key_ranges(definition)
+    ranges = definition.subset_with_partition_keys(days).get_partition_key_ranges(definition)
     return [(unbroken.start, unbroken.end) for unbroken in ranges]
 
 

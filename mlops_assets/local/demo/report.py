@@ -84,11 +84,7 @@ class Report:
 
     def months(self) -> None:
         heads = ("month", "rows", "served by", "AUC served", "AUC first model")
-        rows = (
-            (row["month"], f"{row['rows']:,}", f"version {row['versions']}", f"{row['served']:.4f}", f"{row['frozen']:.4f}")
-            for row in self.watcher.months()
-        )
-        self.say(as_text("", table(heads, rows, numbers=("rows", "AUC served", "AUC first model"))))
+        self.say(as_text("", table(heads, self.watcher.months(), numbers=("rows", "AUC served", "AUC first model"))))
 
     def what_next(self) -> None:
         self.say("\nNext:     `make up` starts the web UI, the service and MLflow on this data and prints their addresses.")

@@ -1,7 +1,7 @@
 """What the demo reads from the platform: its runs, its tables, its newest metadata and check results."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -92,22 +92,20 @@ class Watcher:
 
     def verdict(self, monitor: str) -> str:
         """The newest result of a monitor's check."""
-        result = next((result for key, _, result in self._check_results() if key == self._check_key(monitor)), None)
+        _, result = self._check_results().get(monitor, (0.0, None))
         return f"{'within bounds' if result.passed else 'ALARM'} · {result.description}" if result else "not evaluated yet"
 
-    def months(self) -> list[dict[str, Any]]:
-        """By month of prediction: rows, versions, and the AUC served against that of the first model on the same inputs."""
+    def months(self) -> Iterator[tuple[str, ...]]:
+        """Month, rows, versions, AUC served, and AUC of the first model on the same inputs, formatted."""
         outcomes = self.tables.scan(names.stage(self.use_case.name, "outcomes")).collect()
-        frozen = OnnxModel.from_bytes(self.deployment.load(self.deployment.versions()[0])[0])
+        first_model = OnnxModel.from_bytes(self.deployment.load(self.deployment.versions()[0])[0])
         month = pl.col("event_timestamp").dt.strftime("%Y-%m")
-        scored = outcomes.with_columns(month=month, frozen=pl.Series(frozen.predict(outcomes))).sort("month")
-        return [self._month(str(month), rows) for (month,), rows in scored.group_by("month", maintain_order=True)]
-
-    def _month(self, month: str, rows: pl.DataFrame) -> dict[str, Any]:
-        labels = rows[self.use_case.label.name].to_numpy()
-        versions = "+".join(str(version) for version in sorted(rows["model_version"].unique()))
-        served, frozen = (measure("auc", labels, rows[column].to_numpy()) for column in ("probability", "frozen"))
-        return {"month": month, "rows": len(rows), "versions": versions, "served": served, "frozen": frozen}
+        scored = outcomes.with_columns(month=month, first_model=pl.Series(first_model.predict(outcomes))).sort("month")
+        for (name,), rows in scored.group_by("month", maintain_order=True):
+            labels = rows[self.use_case.label.name].to_numpy()
+            versions = "+".join(str(version) for version in sorted(rows["model_version"].unique()))
+            aucs = (measure("auc", labels, rows[column].to_numpy()) for column in ("probability", "first_model"))
+            yield str(name), f"{len(rows):,}", f"version {versions}", *(f"{auc:.4f}" for auc in aucs)
 
     def metadata(self, stage: str) -> dict[str, Any]:
         """The newest materialization's metadata, as plain values."""
@@ -128,19 +126,16 @@ class Watcher:
         """A check has failed since the last training ended: its sensor has not looked yet."""
         runs = self.trainings()
         trained_at = (runs[-1].end_time or 0.0) if runs else 0.0
-        return any(at > trained_at for _, at, result in self._check_results() if not result.passed)
+        return any(at > trained_at for at, result in self._check_results().values() if not result.passed)
 
-    def _check_key(self, monitor: str) -> dg.AssetCheckKey:
-        return dg.AssetCheckKey(dg.AssetKey(names.stage(self.use_case.name, monitor)), CHECKS[monitor])
-
-    def _check_results(self) -> list[tuple[dg.AssetCheckKey, float, dg.AssetCheckEvaluation]]:
-        """Key, time and result of each monitor's newest check."""
-        keys = [self._check_key(monitor) for monitor in CHECKS]
-        records = self.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
-        results = [
-            (key, record.create_timestamp, record.event.asset_check_evaluation) for key, record in records.items() if record.event
-        ]
-        return [(key, at, result) for key, at, result in results if result]
+    def _check_results(self) -> dict[str, tuple[float, dg.AssetCheckEvaluation]]:
+        """Time and result of each monitor's newest check, by monitor."""
+        keys = {
+            dg.AssetCheckKey(dg.AssetKey(names.stage(self.use_case.name, name)), check): name for name, check in CHECKS.items()
+        }
+        records = self.instance.event_log_storage.get_latest_asset_check_execution_by_key([*keys])
+        events = [(keys[key], record.create_timestamp, record.event) for key, record in records.items() if record.event]
+        return {name: (at, result) for name, at, event in events if (result := event.asset_check_evaluation)}
 
     def _report_runs(self) -> None:
         for record in reversed(self.instance.get_run_records(limit=20)):
