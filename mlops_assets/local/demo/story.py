@@ -94,7 +94,7 @@ class Story:
         predicted = 0
         for rows in self._requests(first, last):
             predicted += len(self.live.predict(rows.to_dicts()))
-            if self.watcher.state().trial is not None:
+            if self.watcher.state().challenger_version is not None:
                 self._wait_for_rollout_step()
         self.report.say(f"  {predicted:,} requests answered")
 
