@@ -102,10 +102,11 @@ def count_by_day(context: dg.AssetExecutionContext, frame: DataFrame, key: dg.As
 
 
 def pictures_as_metadata(pictures: Mapping[str, bytes]) -> dict[str, dg.MetadataValue]:
-    """PNG files, shown in the page."""
+    """All PNG files as one entry, as the web UI opens each entry by a click of its own."""
     from mlops_assets.statistics.plots import as_markdown
 
-    return {f"plot_{name}": dg.MetadataValue.md(as_markdown(png, name)) for name, png in pictures.items()}
+    texts = [as_markdown(png, name) for name, png in pictures.items()]
+    return {"pictures": dg.MetadataValue.md("\n\n".join(texts))} if texts else {}
 
 
 def rows_as_table(rows: Iterable[Mapping[str, Any]]) -> dg.TableMetadataValue | dg.TextMetadataValue:
