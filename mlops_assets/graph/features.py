@@ -66,7 +66,8 @@ def _rows(path: names.AssetPath, view: FeatureView) -> dg.AssetIn:
 def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
     feature = names.feature(use_case.name, view.name)
 
-    # Without partitions: an event per partition takes Dagster's SQLite storage 8 ms, twice, and only the newest values count.
+    # Without partitions, as only the newest values count: Dagster's SQLite storage takes 8 ms per materialized partition. Its
+    # planned events stay one per partition of the run, whatever the asset, which costs less than a run of its own (15 s).
     @dg.asset(
         key=names.online(use_case.name, view.name),
         deps=[feature],
