@@ -101,3 +101,4 @@ NO_DRIFT, GOOD_ENOUGH = "inputs_like_training", "realised_metric_within_bound"
 SAME_FEATURES = "features_like_recomputed"
 # A column of lookups and of the prediction log: seconds from each view's event time to the prediction moment.
 FEATURE_AGE_S = "feature_age_s"
+SEED = 0  # of every sample, resample and shuffle, so that the same rows give the same evidence

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from mlops_assets.monitoring.drift import TrainingWindow
     from mlops_assets.monitoring.monitor_result import MonitorResult
 
-SEED = 0
-
 
 def build_monitoring(use_case: UseCase) -> list[dg.AssetsDefinition]:
     return [_monitor(use_case, monitor) for monitor in use_case.monitors]
@@ -75,7 +73,7 @@ def _drift(use_case: UseCase, spec: Drift) -> dg.AssetsDefinition:
 
         plan = deployment.open(use_case.name).plan()
         read_window = partial(_training_window, use_case, registry, plan.champion) if plan else None
-        result = monitor_drift(use_case, spec, _recent(predictions, spec), read_window, seed=SEED)
+        result = monitor_drift(use_case, spec, _recent(predictions, spec), read_window, seed=names.SEED)
         files = {"drift_report.html": result.page} if result.page else {}
         links = publish(registry, use_case, plan.champion, files) if plan else {}
         return dg.MaterializeResult(metadata=_metadata(result, links), check_results=[_check(key, NO_DRIFT, result)])
@@ -96,7 +94,7 @@ def _recent(rows: LazyFrame, spec: Monitor) -> DataFrame:
     """The rows of the last window, counted back from the newest prediction moment: replays have a clock of their own."""
     import polars as pl
 
-    moment = pl.col("event_timestamp")
+    moment = pl.col(names.EVENT_TIMESTAMP)
     return rows.filter(moment > moment.max() - spec.window).collect()
 
 
@@ -131,7 +129,7 @@ def _performance(use_case: UseCase, spec: Performance) -> dg.AssetsDefinition:
         plan = deployment.open(use_case.name).plan()
         # Only the champion's own predictions: those of earlier versions have had their consequence.
         recent = _recent(outcomes.filter(pl.col("model_version") == (plan.champion if plan else None)), spec)
-        result = monitor_performance(use_case, spec, known=outcomes.collect(), recent=recent, seed=SEED)
+        result = monitor_performance(use_case, spec, known=outcomes.collect(), recent=recent, seed=names.SEED)
         long = {f"{name}.csv": pl.DataFrame(rows).write_csv() for name, rows in result.tables.items() if len(rows) > MAX_ROWS}
         links = publish(registry, use_case, plan.champion, long) if plan else {}
         return dg.MaterializeResult(metadata=_metadata(result, links), check_results=[_check(key, GOOD_ENOUGH, result)])
@@ -157,7 +155,7 @@ def _skew(use_case: UseCase, spec: Skew) -> dg.AssetsDefinition:
 
         # Features that the caller sent are the caller's own.
         looked_up = predictions.filter(pl.col("features_from") != "request")
-        parity = recompute(use_case, spec, _recent(looked_up, spec), open_store=feature_store.open, seed=SEED)
+        parity = recompute(use_case, spec, _recent(looked_up, spec), open_store=feature_store.open, seed=names.SEED)
         result = monitor_skew(spec, parity)
         check = _check(key, SAME_FEATURES, result)
         return dg.MaterializeResult(value=parity.to_table(), metadata=_metadata(result, {}), check_results=[check])

@@ -12,13 +12,13 @@ from mlops_assets.monitoring.monitor_result import MonitorResult, too_few
 from mlops_assets.spec.monitor import Drift
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics import plots
-from mlops_assets.statistics.drift import ColumnDrift, compare_profiles, drift_share
+from mlops_assets.statistics.drift import compare_profiles, drift_share
 from mlops_assets.statistics.profile import ColumnProfile, profile_like, profiles_from_json
 
 
 @dataclass(frozen=True)
 class TrainingWindow:
-    """What was logged when the champion was trained: profiles of its inputs, and a sample of its rows."""
+    """The log of the champion's training: profiles of its inputs, and a sample of its rows."""
 
     version: int
     profiles: dict[str, ColumnProfile]
@@ -35,26 +35,20 @@ def monitor_drift(
     """Compares profiles of `recent` with those of the champion's training window. Passes while there is too little data."""
     if read_window is None or len(recent) < spec.min_rows:
         return too_few(len(recent), spec.min_rows, "served requests")
-    trained_on = read_window()
-    columns = compare_profiles(trained_on.profiles, profile_like(trained_on.profiles, recent), spec)
+    window, features = read_window(), use_case.features
+    columns = compare_profiles(window.profiles, profile_like(window.profiles, recent), spec)
     columns = sorted(columns, key=lambda column: -column.psi)
-    drifted = [column.name for column in columns if column.drifted]
-    features, share = use_case.features, drift_share(columns)
-    page = drift_report(
-        trained_on.sample, recent, numeric=features.numeric, categorical=features.categorical,
-        drifted=drifted, max_share=spec.max_share, seed=seed,
-    )  # fmt: skip
+    drifted, share = [column.name for column in columns if column.drifted], drift_share(columns)
+    worst = f": {', '.join(drifted[:4])}" if drifted else ""
+    found = f"{len(drifted)} of {len(columns)} inputs have drifted from version {window.version}'s training window"
     return MonitorResult(
         share <= spec.max_share,
-        _message(spec, columns, drifted, trained_on.version),
+        f"{found} (at most {spec.max_share:.0%} may){worst}.",
         {"rows": len(recent), "drifted_share": share, "max_psi": columns[0].psi},
         {"columns": [vars(column) for column in columns]},
         {"psi": plots.drift_bars(columns, spec.max_psi)},
-        page,
-    )
-
-
-def _message(spec: Drift, columns: list[ColumnDrift], drifted: list[str], version: int) -> str:
-    worst = f": {', '.join(drifted[:4])}" if drifted else ""
-    found = f"{len(drifted)} of {len(columns)} inputs have drifted from version {version}'s training window"
-    return f"{found} (at most {spec.max_share:.0%} may){worst}."
+        drift_report(
+            window.sample, recent, numeric=features.numeric, categorical=features.categorical,
+            drifted=drifted, max_share=spec.max_share, seed=seed,
+        ),
+    )  # fmt: skip

@@ -9,7 +9,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class MonitorResult:
-    """`pictures` are PNG files, `page` is an HTML document; all are named as people read them."""
+    """`pictures` are PNG bytes by name, `page` is an HTML document."""
 
     passed: bool
     message: str

@@ -1,8 +1,8 @@
 """Skew between the served features and what the feature tables return now for the same requests and moments.
 
 A mismatch means one of: a fact arrived late, so that the prediction was served before it was known; the online store was
-behind its tables; a day was filled again with other rows or by another transform; or the log was altered. None is
-excused: in each of them the model was trained on features that its callers did not get.
+behind its tables; a day was filled again with other rows or by another transform; or the log was altered. All of them count:
+in each the model was trained on features that its callers did not get.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,16 +25,14 @@ class Features(Protocol):
 
 
 def recompute(use_case: UseCase, spec: Skew, recent: pl.DataFrame, *, open_store: Callable[[str], Features], seed: int) -> Parity:
-    """Reads the features of a sample of `recent` again, from the logged requests at their logged moments.
-
-    What follows from the request alone is not compared: it was computed by the same lines from the same columns.
-    """
+    """Reads the features of a sample of `recent` again, from the logged requests at their logged moments."""
     if len(recent) < spec.min_rows:
         return Parity(len(recent), 0, None, None, ())
     features, store = use_case.features, open_store(use_case.features.service)
     served = sample_answers(recent, max_rows=spec.max_rows, seed=seed)
     requests: pl.DataFrame = features.entity_rows(served.select(features.request).lazy()).collect()
     recomputed = store.historical(requests.with_columns(served[KEY], served[MOMENT]))
+    # Features of the request alone are not compared: the same code computes them from the same columns.
     logged = [name for name in store.feature_names() if name in served.columns]
     return compare_features(served, recomputed, features=logged, relative=spec.relative, absolute=spec.absolute)
 
@@ -45,16 +43,11 @@ def monitor_skew(spec: Skew, parity: Parity) -> MonitorResult:
         return too_few(parity.rows, spec.min_rows, "served requests")
     features = sorted(parity.features, key=lambda feature: -feature.mismatches)
     examples = [{"feature": feature.feature, **row} for feature in parity.mismatched for row in feature.examples]
+    figures = {"mismatch_rate": parity.mismatch_rate, "rows": parity.rows, "differing_rows": parity.differing_rows}
     return MonitorResult(
         parity.mismatch_rate <= spec.max_mismatch_rate,
         parity.sentence(spec.max_mismatch_rate),
-        {
-            "mismatch_rate": parity.mismatch_rate,
-            "rows": parity.rows,
-            "differing_rows": parity.differing_rows,
-            "since": str(parity.since),
-            "until": str(parity.until),
-        },
+        figures | {"since": str(parity.since), "until": str(parity.until)},
         {"features": [_row(parity, feature) for feature in features], "examples": examples},
     )
 

@@ -1,4 +1,4 @@
-"""Which draws were counted already, in a few bits for each key.
+"""Which keys were already counted, in a few bits per key.
 
 A client that repeats a request stays in its arm, so its rows are one draw: counted as many, they refute any claim in the end.
 """
@@ -19,13 +19,13 @@ BITS_PER_KEY = 32  # a new key shares the bit of another, and is left out, once 
 
 @dataclass(frozen=True)
 class DedupBitmap:
-    """One bit for every counted key, at the position of its hash. Bounded, and so kept with the state of a rollout."""
+    """One bit per counted key, at the position of its hash; bounded, as it is stored with the state of a rollout."""
 
     bits: bytes
 
     @classmethod
     def for_keys(cls, expected: float) -> Self:
-        """Empty, sized for that many keys. Further keys are left out more and more often."""
+        """Empty, sized for that many keys. Of further keys, an increasing share is left out."""
         return cls(bytes(2 ** math.ceil(math.log2(max(expected * BITS_PER_KEY, 1024))) // 8))
 
     def first(self, keys: pl.Series, salt: int) -> tuple[Array, Self]:

@@ -30,7 +30,8 @@ def psi(reference: ColumnProfile, current: ColumnProfile) -> float:
 
     Two samples of one distribution give about (bins - 1) * (1 / n + 1 / m) by chance alone.
     """
-    p, q = (_floored(share) for share in _shares(reference, current))
+    floored = np.maximum(_shares(reference, current), FLOOR)
+    p, q = floored / floored.sum(axis=1, keepdims=True)
     return float((q - p) @ np.log(q / p))
 
 
@@ -44,8 +45,8 @@ def js(reference: ColumnProfile, current: ColumnProfile) -> float:
 def ks(reference: ColumnProfile, current: ColumnProfile) -> float | None:
     """Kolmogorov-Smirnov distance at the bins' edges, a missing value ranking below every number; None for categories.
 
-    With p and q the two shares of a bin: ks <= exact distance <= ks + max over bins of min(p, q), which is about 0.1
-    for ten bins at worst and far less for a smooth shift. A bin that holds a single value adds no error.
+    With p and q the shares of a bin: ks <= exact distance <= ks + max over bins of min(p, q), which is about 0.1
+    for ten bins at worst and far less for a smooth shift. A bin of a single value adds no error.
     """
     if isinstance(reference, CategoricalProfile):
         return None
@@ -56,37 +57,26 @@ def ks(reference: ColumnProfile, current: ColumnProfile) -> float | None:
 def compare_profiles(
     reference: Mapping[str, ColumnProfile], current: Mapping[str, ColumnProfile], spec: Drift
 ) -> list[ColumnDrift]:
-    """One result per column of `reference`, in its order. Nothing counts as drifted while either sample
-    has fewer than `spec.min_rows` rows.
+    """One result per column of `reference`, in its order; none is drifted while a sample has fewer than `spec.min_rows` rows.
 
     Raises ValueError when `current` lacks a column or was counted with other bins.
     """
-    absent = [name for name in reference if name not in current]
-    if absent:
+    if absent := [name for name in reference if name not in current]:
         raise ValueError(f"drift · the current window has no profile of {', '.join(absent)}. Profile it with profile_like.")
     return [_column_drift(name, profile, current[name], spec) for name, profile in reference.items()]
 
 
 def _column_drift(name: str, reference: ColumnProfile, current: ColumnProfile, spec: Drift) -> ColumnDrift:
+    p, q = _shares(reference, current)
     moved, distance = psi(reference, current), ks(reference, current)
     enough = min(reference.rows, current.rows) >= spec.min_rows
-    return ColumnDrift(
-        name=name,
-        psi=moved,
-        ks=distance,
-        js=js(reference, current),
-        missing_change=_missing_share(current) - _missing_share(reference),
-        drifted=enough and moved > spec.max_psi and (distance is None or distance > spec.max_ks),
-    )
+    drifted = enough and moved > spec.max_psi and (distance is None or distance > spec.max_ks)
+    return ColumnDrift(name, moved, distance, js(reference, current), missing_change=float(q[0] - p[0]), drifted=drifted)
 
 
 def drift_share(columns: Sequence[ColumnDrift]) -> float:
     """Share of the columns that drifted; 0 without columns."""
     return sum(column.drifted for column in columns) / len(columns) if columns else 0.0
-
-
-def _missing_share(profile: ColumnProfile) -> float:
-    return profile.missing / profile.rows if profile.rows else 0.0
 
 
 def _shares(reference: ColumnProfile, current: ColumnProfile) -> tuple[Array, Array]:
@@ -103,8 +93,3 @@ def _shares(reference: ColumnProfile, current: ColumnProfile) -> tuple[Array, Ar
 def _share(missing: int, counts: Sequence[int]) -> Array:
     rows = np.array([missing, *counts], dtype=np.float64)
     return rows / max(rows.sum(), 1.0)
-
-
-def _floored(share: Array) -> Array:
-    floored = np.maximum(share, FLOOR)
-    return floored / floored.sum()

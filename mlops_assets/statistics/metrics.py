@@ -1,8 +1,6 @@
-"""Metrics of a probability against a 0/1 truth, with bootstrap intervals and paired comparisons.
+"""Metrics of a probability against a 0/1 truth, with bootstrap intervals and paired comparisons."""
 
-The formulas work on counts of rows, so that 200 resamples of 27,000 rows take under 3 s; scikit-learn sorts every resample.
-"""
-
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -20,11 +18,11 @@ _EPS = float(np.finfo(np.float64).eps)  # as sklearn.metrics.log_loss clips
 
 @dataclass(frozen=True)
 class Interval:
-    """A metric and its two-sided percentile bootstrap bounds; nan where the metric is undefined."""
+    """A metric and its two-sided percentile bootstrap bounds; nan where undefined."""
 
-    value: float
-    low: float
-    high: float
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
@@ -34,7 +32,7 @@ class Interval:
 class Comparison:
     """How much better the challenger is, positive whatever the metric's direction.
 
-    `low` and `high` are one-sided bounds, each holding with the comparison's confidence; `better` iff `low` > 0.
+    `low` and `high` are one-sided bounds, each with the comparison's confidence; `better` iff `low` > 0.
     """
 
     difference: float
@@ -46,9 +44,10 @@ class Comparison:
         return f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
 
+# Formulas over counts: 200 resamples of 27,000 rows take under 3 s; scikit-learn sorts each resample again.
 @dataclass(frozen=True)
 class Tally:
-    """Rows counted by distinct probability, rising: all that any metric here needs. Three arrays of one length."""
+    """Rows counted by distinct probability, rising. Three arrays of one length."""
 
     probability: Array
     positive: Array
@@ -63,7 +62,7 @@ class Tally:
 class Ranked:
     """A sample sorted once, so that every resample of it is counted without sorting again.
 
-    `code` holds, per row, 2 * (rank of its probability) + truth.
+    `code` is, per row, 2 * (rank of its probability) + truth.
     """
 
     probability: Array
@@ -71,7 +70,7 @@ class Ranked:
 
     @classmethod
     def of(cls, truth: Array, probability: Array) -> Self:
-        """Raises ValueError unless both have one length, truth is 0 or 1 and probability lies in [0, 1]."""
+        """Raises ValueError unless both have one length, truth is 0 or 1 and probability is in [0, 1]."""
         _check(truth, probability)
         distinct, rank = np.unique(np.asarray(probability, dtype=np.float64), return_inverse=True)
         return cls(probability=distinct, code=2 * rank.astype(np.int64) + np.asarray(truth, dtype=np.int64))
@@ -88,29 +87,24 @@ def _check(truth: Array, probability: Array) -> None:
         shapes = f"truth has shape {truth.shape}, probability {probability.shape}"
         raise ValueError(f"metrics · {shapes}. Pass two equally long vectors.")
     if not np.isin(truth, (0, 1)).all():
-        raise ValueError("metrics · truth holds values other than 0 and 1. Drop the rows without a label first.")
+        raise ValueError("metrics · truth has values other than 0 and 1. Drop the rows without a label first.")
     if not ((probability >= 0) & (probability <= 1)).all():
-        raise ValueError("metrics · probability holds nan or values outside [0, 1]. Pass probabilities, not scores.")
+        raise ValueError("metrics · probability has nan or values outside [0, 1]. Pass probabilities, not scores.")
 
 
 def _auc(tally: Tally) -> float:
     """Chance that a positive row ranks above a negative one, ties counting half (Mann-Whitney)."""
     pairs = tally.positive.sum() * tally.negative.sum()
-    if pairs == 0:
-        return float("nan")
     below = np.cumsum(tally.negative) - tally.negative / 2
-    return float(tally.positive @ below / pairs)
+    return float(tally.positive @ below / pairs) if pairs else math.nan
 
 
 def _average_precision(tally: Tally) -> float:
     """Sum over thresholds of (recall step) * precision, as sklearn.metrics.average_precision_score; nan without positives."""
-    positives = tally.positive.sum()
-    if positives == 0:
-        return float("nan")
-    hits = np.cumsum(tally.positive[::-1])
-    called = np.cumsum(tally.rows[::-1])
+    hits, called = np.cumsum(tally.positive[::-1]), np.cumsum(tally.rows[::-1])
     precision = np.divide(hits, called, out=np.zeros_like(hits), where=called > 0)
-    return float(tally.positive[::-1] @ precision / positives)
+    positives = tally.positive.sum()
+    return float(tally.positive[::-1] @ precision / positives) if positives else math.nan
 
 
 def _brier(tally: Tally) -> float:
@@ -125,21 +119,19 @@ def _log_loss(tally: Tally) -> float:
 
 def _mean_loss(tally: Tally, of_positive: Array, of_negative: Array) -> float:
     total = tally.rows.sum()
-    return float((tally.positive @ of_positive + tally.negative @ of_negative) / total) if total else float("nan")
+    return float((tally.positive @ of_positive + tally.negative @ of_negative) / total) if total else math.nan
 
 
 def _ece(tally: Tally, bins: int = BINS) -> float:
     """Expected calibration error: mean over equal-count bins, by rows, of |mean probability - share of positives|."""
     mean, share, rows = calibration(tally, bins)
-    return float(np.abs(mean - share) @ rows / rows.sum()) if len(rows) else float("nan")
+    return float(np.abs(mean - share) @ rows / rows.sum()) if len(rows) else math.nan
 
 
 def calibration(tally: Tally, bins: int = BINS) -> tuple[Array, Array, Array]:
-    """Mean probability, share of positives and rows of each non-empty equal-count bin, rising.
-
-    Rows of one probability stay in one bin (that of their middle), so the result does not depend on the rows' order.
-    """
+    """Mean probability, share of positives and rows of each non-empty equal-count bin, rising."""
     rows = tally.rows
+    # Rows of one probability stay in the bin of their middle, so the result does not depend on the rows' order.
     middle = np.cumsum(rows) - rows / 2
     index = np.minimum((bins * middle / max(rows.sum(), 1)).astype(np.int64), bins - 1)
     counted, expected, positive = (
@@ -160,7 +152,7 @@ METRICS: dict[str, Callable[[Tally], float]] = {
 
 def _formula(metric: str, bins: int) -> Callable[[Tally], float]:
     if metric not in METRICS:
-        raise ValueError(f"metrics · {metric!r} is not known; legal: {', '.join(METRICS)}. Use one of these.")
+        raise ValueError(f"metrics · {metric!r} is unknown; legal: {', '.join(METRICS)}. Use one of these.")
     return partial(_ece, bins=bins) if metric == "ece" else METRICS[metric]
 
 
@@ -172,16 +164,13 @@ def measure(metric: str, truth: Array, probability: Array, *, bins: int = BINS) 
 def interval(
     metric: str, truth: Array, probability: Array, *, seed: int, resamples: int = 200, confidence: float = 0.95, bins: int = BINS
 ) -> Interval:
-    """Percentile bootstrap (Efron and Tibshirani 1993, ch. 13). Resamples in which the metric is undefined are left out.
-
-    Resampling adds noise to every bin, which raises the ECE by itself; its draws are therefore recentred on the value.
-    """
+    """Percentile bootstrap (Efron and Tibshirani 1993, ch. 13). Resamples in which the metric is undefined are left out."""
     formula, ranked = _formula(metric, bins), Ranked.of(truth, probability)
     value = formula(ranked.tally())
     if np.isnan(value):
         return Interval(value, value, value)
     draws = np.array([formula(ranked.tally(rows)) for rows in _resamples(len(truth), resamples, seed)])
-    if metric == "ece":
+    if metric == "ece":  # resampling adds noise to every bin, which raises the ECE: recentre the draws
         draws = np.clip(draws - draws.mean() + value, 0, 1)
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(draws, (tail, 1 - tail))
@@ -191,10 +180,7 @@ def interval(
 def compare(
     metric: str, truth: Array, challenger: Array, champion: Array, *, seed: int, resamples: int = 500, confidence: float = 0.95
 ) -> Comparison:
-    """Paired bootstrap of two probabilities on the same rows: both are measured on each resample of them.
-
-    An undefined metric compares as nan and never as better.
-    """
+    """Paired bootstrap: both probabilities are measured on each resample of the rows. An undefined metric is never better."""
     formula, sign = _formula(metric, BINS), -1.0 if metric in LOWER_IS_BETTER else 1.0
     ours, theirs = Ranked.of(truth, challenger), Ranked.of(truth, champion)
 

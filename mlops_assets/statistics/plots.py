@@ -1,14 +1,11 @@
-"""Small pictures of the evidence, as PNG bytes that fit in asset metadata. The home of matplotlib.
-
-Belongs here: how evidence looks; one colour per role in every picture. Not here: what is measured (metrics.py,
-evaluate.py, drift.py).
-"""
+"""Pictures of the evidence as PNG bytes that fit in asset metadata, with one colour per role in every picture."""
 # pyright: reportUnknownMemberType=false
 
 import base64
 import io
 from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from mlops_assets.statistics.drift import ColumnDrift
-from mlops_assets.statistics.metrics import Array, Interval, Ranked, Tally, calibration, measure
+from mlops_assets.statistics.metrics import Array, Ranked, Tally, calibration, measure
 
 INK, FAINT, ALARM = "#334155", "#cbd5e1", "#dc2626"
 CANDIDATE, CHAMPION, REFERENCE = "#2563eb", "#ea580c", "#64748b"
@@ -28,18 +25,17 @@ OTHERS = ("#059669", "#9333ea", "#ca8a04", "#0891b2")
 WIDTH_INCHES, DPI = 4.8, 100  # 480 pixels wide: what the Dagster UI shows without scaling
 SQUARE, WIDE = 4.2, 2.7
 MOST_BARS = 20
+DASHED: dict[str, Any] = {"linestyle": "--", "linewidth": 1}
 
 
 def roc_curve(truth: Array, probabilities: Mapping[str, Array]) -> bytes:
     """True against false positive rate of each named (n,) probability, with its auc."""
-    figure, axes = _paper(SQUARE)
-    axes.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1)
+    figure, axes = _figure(SQUARE, "ROC", x="false positive rate", y="true positive rate")
+    axes.plot([0, 1], [0, 1], color=FAINT, **DASHED)
     for name, probability in probabilities.items():
-        false, true = _rates(Ranked.of(truth, probability).tally())
         label = f"{name} · {measure('auc', truth, probability):.3f}"
-        axes.plot(false, true, color=_colour(name, probabilities), linewidth=1.8, label=label)
-    _label(axes, "ROC", "false positive rate", "true positive rate")
-    _unit_square(axes)
+        axes.plot(*_rates(Ranked.of(truth, probability).tally()), color=_colour(name, probabilities), linewidth=1.8, label=label)
+    axes.set(xlim=(0, 1), ylim=(0, 1.01), aspect="equal")
     axes.legend(loc="lower right", frameon=False, title="AUC", alignment="left")
     return _png(figure)
 
@@ -55,38 +51,37 @@ def _rates(tally: Tally) -> tuple[Array, Array]:
 
 def reliability(truth: Array, probabilities: Mapping[str, Array]) -> bytes:
     """Share of positives against mean probability in equal-count bins, with the expected calibration error."""
-    figure, axes = _paper(SQUARE)
+    figure, axes = _figure(SQUARE, "Reliability", x="mean predicted probability", y="observed share")
     highest = 0.05
     for name, probability in probabilities.items():
         mean, share, _ = calibration(Ranked.of(truth, probability).tally())
         label = f"{name} · {measure('ece', truth, probability):.3f}"
         axes.plot(mean, share, color=_colour(name, probabilities), marker="o", markersize=4, linewidth=1.6, label=label)
         highest = max(highest, mean.max(initial=0), share.max(initial=0))
-    axes.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1, zorder=0)
-    _label(axes, "Reliability", "mean predicted probability", "observed share")
-    axes.set(xlim=(0, min(highest * 1.08, 1)), ylim=(0, min(highest * 1.08, 1)), aspect="equal")
+    axes.plot([0, 1], [0, 1], color=FAINT, zorder=0, **DASHED)
+    limits = (0, min(highest * 1.08, 1))
+    axes.set(xlim=limits, ylim=limits, aspect="equal")
     axes.legend(loc="upper left", frameon=False, title="ECE", alignment="left")
     return _png(figure)
 
 
 def score_distribution(probabilities: Mapping[str, Array], threshold: float) -> bytes:
-    """How often each named (n,) probability falls into each of 40 equal bins, with the threshold of the decision."""
-    figure, axes = _paper(WIDE)
+    """How often each named (n,) probability falls into each of 40 equal bins, with the decision threshold."""
+    figure, axes = _figure(WIDE, "Scores", x="predicted probability", y="share of rows")
     for name, probability in probabilities.items():
-        share, edges = np.histogram(probability, bins=40, range=(0, 1))
-        colour = _colour(name, probabilities)
-        axes.stairs(share / max(len(probability), 1), edges, color=colour, linewidth=1.6, label=name)
-        axes.stairs(share / max(len(probability), 1), edges, color=colour, alpha=0.12, fill=True)
-    axes.axvline(threshold, color=INK, linestyle="--", linewidth=1, label=f"threshold {threshold:g}")
-    _label(axes, "Scores", "predicted probability", "share of rows")
+        count, edges = np.histogram(probability, bins=40, range=(0, 1))
+        share, colour = count / max(len(probability), 1), _colour(name, probabilities)
+        axes.stairs(share, edges, color=colour, linewidth=1.6, label=name)
+        axes.stairs(share, edges, color=colour, alpha=0.12, fill=True)
+    axes.axvline(threshold, color=INK, label=f"threshold {threshold:g}", **DASHED)
     axes.set(xlim=(0, 1), ylim=(0, None))
     axes.legend(loc="upper right", frameon=False, fontsize=9)
     return _png(figure)
 
 
 def confusion(matrix: Mapping[str, int], labels: tuple[str, str] = ("no", "yes")) -> bytes:
-    """Rows by truth and decision; `matrix` as evaluate.confusion_matrix gives it, `labels` name truth 0 and truth 1."""
-    figure, axes = _paper(3.2)
+    """Rows by truth and decision, from evaluate.confusion_matrix; `labels` name truth 0 and truth 1."""
+    figure, axes = _figure(3.2, "Confusion, with shares of each truth", x="decided", y="truly")
     counts = np.array([[matrix["true_negative"], matrix["false_positive"]], [matrix["false_negative"], matrix["true_positive"]]])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.8, aspect="auto")  # pale enough for dark text
@@ -95,7 +90,6 @@ def confusion(matrix: Mapping[str, int], labels: tuple[str, str] = ("no", "yes")
         axes.text(column, row, text, ha="center", va="center", color=INK, fontsize=12)
     axes.set_xticks([0, 1], labels)
     axes.set_yticks([0, 1], labels)
-    _label(axes, "Confusion, with shares of each truth", "decided", "truly")
     axes.grid(False)
     axes.spines[:].set_visible(False)
     return _png(figure)
@@ -104,39 +98,40 @@ def confusion(matrix: Mapping[str, int], labels: tuple[str, str] = ("no", "yes")
 def importance(drops: Sequence[tuple[str, float]]) -> bytes:
     """The inputs whose shuffling costs the most auc, largest on top."""
     shown = sorted(drops, key=lambda drop: drop[1])[-MOST_BARS:]
-    figure, axes = _bars([name for name, _ in shown])
-    axes.barh(range(len(shown)), [drop for _, drop in shown], color=CANDIDATE, height=0.7)
-    _label(axes, "Permutation importance", "drop in AUC when shuffled", "")
-    return _png(figure)
+    return _png(_bars(dict(shown), CANDIDATE, "Permutation importance", "drop in AUC when shuffled")[0])
 
 
 def drift_bars(columns: Sequence[ColumnDrift], max_psi: float) -> bytes:
     """PSI of the inputs that moved most, drifted ones in red, with the declared bound."""
     shown = sorted(columns, key=lambda column: column.psi)[-MOST_BARS:]
-    figure, axes = _bars([column.name for column in shown])
+    title = f"Drift: {sum(column.drifted for column in columns)} of {len(columns)} inputs"
     colours = [ALARM if column.drifted else REFERENCE for column in shown]
-    axes.barh(range(len(shown)), [column.psi for column in shown], color=colours, height=0.7)
-    axes.axvline(max_psi, color=INK, linestyle="--", linewidth=1)
-    axes.set_xlim(0, max(max_psi * 1.25, *(column.psi * 1.05 for column in shown), 0) if shown else max_psi * 1.25)
-    drifted = sum(column.drifted for column in columns)
-    _label(axes, f"Drift: {drifted} of {len(columns)} inputs", f"PSI (bound {max_psi:g}); red drifted", "")
+    values = {column.name: column.psi for column in shown}
+    figure, axes = _bars(values, colours, title, f"PSI (bound {max_psi:g}); red drifted")
+    axes.axvline(max_psi, color=INK, **DASHED)
+    axes.set_xlim(0, max(max_psi * 1.25, *(psi * 1.05 for psi in values.values()), 0.0))
     return _png(figure)
 
 
-def metric_over_time(
-    metric: str, periods: Sequence[date], found: Mapping[str, Sequence[Interval]], *, bound: float | None = None
-) -> bytes:
-    """One line per name over the periods, with the interval as a band; an undefined value leaves a gap."""
-    figure, axes = _paper(WIDE)
+def loss_curve(history: Sequence[Mapping[str, float]]) -> bytes:
+    """Every loss of `history`, one record per epoch; a loss that is not finite leaves a gap."""
+    figure, axes = _figure(WIDE, "Loss", x="epoch", y="log loss in nats")
+    for name in [name for name in history[0] if name.endswith("_loss")]:
+        losses = [record.get(name, np.nan) for record in history]
+        colour = CANDIDATE if name == "train_loss" else CHAMPION
+        axes.plot(range(1, len(losses) + 1), losses, color=colour, marker="o", markersize=3.5, label=name.replace("_", " "))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(loc="upper right", frameon=False, fontsize=9)
+    return _png(figure)
+
+
+def metric_over_time(metric: str, periods: Sequence[date], values: Sequence[float], *, bound: float | None = None) -> bytes:
+    """One point per period; an undefined value leaves a gap."""
+    figure, axes = _figure(WIDE, f"{metric} over time", y=metric)
     days = np.array(periods, dtype="datetime64[D]")
-    for name, intervals in found.items():
-        value, low, high = (np.array([getattr(one, part) for one in intervals]) for part in ("value", "low", "high"))
-        colour = _colour(name, found)
-        axes.fill_between(days, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.plot(days, value, color=colour, marker="o", markersize=3.5, linewidth=1.6, label=name)
+    axes.plot(days, values, color=CHAMPION, marker="o", markersize=3.5, linewidth=1.6, label=metric)
     if bound is not None:
-        axes.axhline(bound, color=ALARM, linestyle="--", linewidth=1, label=f"bound {bound:g}")
-    _label(axes, f"{metric} over time", "", metric)
+        axes.axhline(bound, color=ALARM, label=f"bound {bound:g}", **DASHED)
     locator = AutoDateLocator(maxticks=8)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
@@ -145,11 +140,11 @@ def metric_over_time(
 
 
 def as_markdown(png: bytes, alt: str) -> str:
-    """A markdown picture that carries its own bytes, as Dagster's UI shows it."""
+    """A markdown picture that contains its own bytes, as Dagster's UI shows it."""
     return f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode()})"
 
 
-def _paper(height_inches: float) -> tuple[Figure, Axes]:
+def _figure(height_inches: float, title: str, *, x: str = "", y: str = "") -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH_INCHES, height_inches), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
@@ -157,40 +152,35 @@ def _paper(height_inches: float) -> tuple[Figure, Axes]:
     axes.tick_params(colors=INK, labelsize=9, length=0)
     axes.grid(color=FAINT, linewidth=0.6, alpha=0.6)
     axes.set_axisbelow(True)
+    axes.set_title(title, loc="left", color=INK, fontsize=11, fontweight="bold")
+    axes.set_xlabel(x, color=INK, fontsize=9)
+    axes.set_ylabel(y, color=INK, fontsize=9)
     return figure, axes
 
 
-def _bars(names: Sequence[str]) -> tuple[Figure, Axes]:
-    figure, axes = _paper(1.0 + 0.19 * max(len(names), 6))
-    axes.set_yticks(range(len(names)), names)
+def _bars(values: Mapping[str, float], colours: str | list[str], title: str, x: str) -> tuple[Figure, Axes]:
+    """One horizontal bar per name, the last on top."""
+    figure, axes = _figure(1.0 + 0.19 * max(len(values), 6), title, x=x)
+    axes.barh(range(len(values)), list(values.values()), color=colours, height=0.7)
+    axes.set_yticks(range(len(values)), list(values))
     axes.tick_params(axis="y", labelsize=8)
     axes.grid(visible=False, axis="y")
-    axes.set_ylim(-0.7, max(len(names), 1) - 0.3)
+    axes.set_ylim(-0.7, max(len(values), 1) - 0.3)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     return figure, axes
 
 
-def _label(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, loc="left", color=INK, fontsize=11, fontweight="bold")
-    axes.set_xlabel(x, color=INK, fontsize=9)
-    axes.set_ylabel(y, color=INK, fontsize=9)
-
-
-def _unit_square(axes: Axes) -> None:
-    axes.set(xlim=(0, 1), ylim=(0, 1.01), aspect="equal")
-
-
 def _colour(name: str, among: Mapping[str, object]) -> str:
-    """The role's own colour, else one by the name's place among those without a role."""
+    """The role's own colour, else one by the name's position among those without a role."""
     others = [other for other in among if other not in ROLES]
     return ROLES[name] if name in ROLES else OTHERS[others.index(name) % len(OTHERS)]
 
 
 def _png(figure: Figure) -> bytes:
-    """The picture's bytes in 64 colours: a third of the size, no difference to the eye, and no version of ours inside."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     buffer = io.BytesIO()
+    # 64 colours look the same in a third of the size; written by Pillow, the bytes do not name matplotlib's version.
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     picture.quantize(64, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
     return buffer.getvalue()

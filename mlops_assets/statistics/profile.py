@@ -1,4 +1,4 @@
-"""Profiles: counts that summarise one window of one table, column by column, and their JSON."""
+"""Profiles: counts that summarise one window of one table, column by column."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -31,8 +31,7 @@ class NumericProfile:
         """The profile of another sample of this column, counted between the same edges."""
         values, missing = _numbers(column)
         bins = np.searchsorted(np.array(self.edges), values, side="left")
-        counts = np.bincount(bins, minlength=len(self.edges) + 1)
-        return type(self)(edges=self.edges, counts=tuple(counts.tolist()), missing=missing)
+        return type(self)(self.edges, tuple(np.bincount(bins, minlength=len(self.edges) + 1).tolist()), missing)
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,8 @@ class CategoricalProfile:
 
     def like(self, column: pl.Series) -> Self:
         """The profile of another sample of this column; new values are counted under their own names."""
-        return type(self)(counts=_tally(column), missing=column.null_count())
+        counts = column.alias("value").cast(pl.String).drop_nulls().value_counts(name="rows").sort("value")
+        return type(self)(counts=dict(counts.iter_rows()), missing=column.null_count())
 
 
 ColumnProfile = NumericProfile | CategoricalProfile
@@ -83,13 +83,13 @@ def profiles_from_json(text: str) -> dict[str, ColumnProfile]:
 
 
 def _edges(column: pl.Series, bins: int) -> tuple[float, ...]:
-    """Inner quantiles as they occur in the data. A value that fills several of them gets a bin of its own, or its mass
-    (the dry hours in `precip`) would hide the changes around it."""
+    """Inner quantiles as they occur in the data."""
     values, _ = _numbers(column)
     finite = values[np.isfinite(values)]
     if not len(finite):
         return ()
     inner = np.quantile(finite, np.linspace(0, 1, bins + 1)[1:-1], method="inverted_cdf")
+    # A value that fills several quantiles gets its own bin, or its mass (the dry hours in `precip`) hides the changes around it.
     distinct, times = np.unique(inner, return_counts=True)
     edges = np.union1d(distinct, np.nextafter(distinct[times > 1], -np.inf))
     return tuple(edges[np.isfinite(edges)].tolist())
@@ -102,13 +102,7 @@ def _numbers(column: pl.Series) -> tuple[Array, int]:
     return values[~missing], int(missing.sum())
 
 
-def _tally(column: pl.Series) -> dict[str, int]:
-    counts = column.alias("value").cast(pl.String).drop_nulls().value_counts(name="rows")
-    return dict(sorted(zip(counts["value"].to_list(), counts["rows"].to_list(), strict=True)))
-
-
 def _require(frame: pl.DataFrame, columns: Sequence[str]) -> None:
-    absent = [name for name in columns if name not in frame.columns]
-    if absent:
-        held = ", ".join(frame.columns)
-        raise ValueError(f"profile · the frame has no column {', '.join(absent)}; it has: {held}. Join it first.")
+    if absent := [name for name in columns if name not in frame.columns]:
+        found = ", ".join(frame.columns)
+        raise ValueError(f"profile · the frame has no column {', '.join(absent)}; it has: {found}. Join it first.")

@@ -37,5 +37,5 @@ def test_an_equal_challenger_is_seldom_called_better(metric: str) -> None:
     assert _calls(metric, champion_noise=0.5, seed=1) <= allowed
 
 
-def test_a_clearly_better_challenger_is_nearly_always_seen() -> None:
+def test_a_clearly_better_challenger_is_nearly_always_detected() -> None:
     assert _calls("auc", champion_noise=3.0, seed=2) >= 0.95 * TRIALS

@@ -40,7 +40,7 @@ def test_the_same_key_counts_again_under_another_salt() -> None:
     assert [first.tolist(), second.tolist(), again.tolist()] == [[True, True, False], [True, True, False], [False] * 3]
 
 
-def test_what_one_process_has_seen_another_knows() -> None:
+def test_a_key_counted_in_one_process_is_counted_in_another() -> None:
     code = (
         "import polars as pl; from mlops_assets.statistics.dedup_bitmap import DedupBitmap;"
         "print(DedupBitmap.for_keys(100).first(pl.Series(['a', 'b', None]), 3)[1].to_text())"
@@ -49,6 +49,6 @@ def test_what_one_process_has_seen_another_knows() -> None:
     assert there == DedupBitmap.for_keys(100).first(pl.Series(["a", "b", None]), 3)[1].to_text()
 
 
-def test_what_a_rollout_by_default_keeps_stays_below_200_kilobytes() -> None:
+def test_the_bitmap_of_a_default_rollout_stays_below_200_kilobytes() -> None:
     _, seen = DedupBitmap.for_keys(75_000).first(pl.int_range(0, 75_000, eager=True), 0)
     assert len(seen.to_text()) < 200_000

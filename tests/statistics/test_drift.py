@@ -87,7 +87,7 @@ def test_new_nulls_alone_are_drift() -> None:
     assert found.missing_change == pytest.approx(0.3, abs=0.02)
 
 
-def test_a_shift_beside_a_point_mass_is_seen() -> None:
+def test_a_shift_next_to_a_point_mass_is_detected() -> None:
     reference = np.array([0.0] * 9000 + [1.0] * 1000)
     one, two = profiled(reference, np.array([0.0] * 5000 + [1.0] * 5000))
     assert ks(one, two) == pytest.approx(0.4)

@@ -134,7 +134,7 @@ def test_no_rows_have_no_metric(metric: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("truth", "probability", "said"),
+    ("truth", "probability", "message"),
     [
         ([0, 1], [0.5], "equally long"),
         ([0, 2], [0.5, 0.5], "other than 0 and 1"),
@@ -142,8 +142,8 @@ def test_no_rows_have_no_metric(metric: str) -> None:
         ([0, 1], [0.5, 1.5], r"outside \[0, 1\]"),
     ],
 )
-def test_illegal_inputs_are_named(truth: list[int], probability: list[float], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_illegal_inputs_are_named(truth: list[int], probability: list[float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         measure("auc", np.array(truth), np.array(probability))
 
 

@@ -13,9 +13,8 @@ from PIL import Image
 
 from mlops_assets.statistics import plots
 from mlops_assets.statistics.drift import ColumnDrift
-from mlops_assets.statistics.metrics import Interval
 
-NAN = Interval(float("nan"), float("nan"), float("nan"))
+NAN = float("nan")
 MATRIX = {"true_positive": 30, "false_positive": 10, "false_negative": 20, "true_negative": 9000}
 
 
@@ -47,10 +46,12 @@ DRAWINGS: dict[str, Callable[[], bytes]] = {
     "importance of nothing": lambda: plots.importance([]),
     "drift": lambda: plots.drift_bars(drifts(29), 0.25),
     "drift of nothing": lambda: plots.drift_bars([], 0.25),
-    "time": lambda: plots.metric_over_time(
-        "auc", [date(2013, month, 1) for month in range(1, 7)], {"champion": [Interval(0.7, 0.69, 0.71), NAN] * 3}, bound=0.68
+    "loss": lambda: plots.loss_curve(
+        [{"epoch": n, "train_loss": 1 / n, "validation_loss": 0.1 + 1 / n} for n in (1.0, 2.0, 3.0)]
     ),
-    "time of one month": lambda: plots.metric_over_time("auc", [date(2013, 1, 1)], {"champion": [NAN]}),
+    "loss of one fit": lambda: plots.loss_curve([{"iterations": 5.0, "train_loss": 0.3}]),
+    "time": lambda: plots.metric_over_time("auc", [date(2013, month, 1) for month in range(1, 7)], [0.7, NAN] * 3, bound=0.68),
+    "time of one month": lambda: plots.metric_over_time("auc", [date(2013, 1, 1)], [NAN]),
 }
 
 

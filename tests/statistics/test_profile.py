@@ -82,7 +82,7 @@ def test_an_empty_or_missing_reference_still_counts_later_windows() -> None:
     assert found.like(pl.Series([1.0, None])).counts == (1,)
 
 
-def test_a_column_may_bear_any_name() -> None:
+def test_a_column_may_have_any_name() -> None:
     found = profile_reference(pl.DataFrame({"count": ["a", "a", None]}), [], ["count"])
     assert found["count"] == CategoricalProfile({"a": 2}, 1)
 

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from mlops_assets.foundation.names import SEED
 from mlops_assets.serving.inference.cache import MemoryScores, score_keys
 from mlops_assets.serving.inference.explain import Unexplainable, explain, nothing_known
 from mlops_assets.serving.inference.model_slots import Lineup, Loaded
@@ -22,7 +23,6 @@ from mlops_assets.spec.use_case import UseCase
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 EXPLAINED_S = 0.05  # at most so long for one row
-SEED = 0
 
 log = logging.getLogger("bentoml.mlops_assets")
 

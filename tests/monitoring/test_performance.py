@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mlops_assets.monitoring.realised_quality import SCHEMA, realised, window_metrics
+from mlops_assets.monitoring.performance import SCHEMA, realised, window_metrics
 
 START = datetime(2013, 3, 30, tzinfo=UTC)
 
@@ -30,7 +30,7 @@ def outcomes(rows: int = 960, seed: int = 0) -> pl.DataFrame:
 
 def by(period: Any, frame: pl.DataFrame | None = None, min_rows: int = 10) -> pl.DataFrame:
     frame = outcomes() if frame is None else frame
-    return realised(frame, by=period, label="late", probability="probability", min_rows=min_rows)
+    return realised(frame, by=period, label="late", min_rows=min_rows)
 
 
 def test_days_and_versions_have_a_row_each_and_all_versions_come_last() -> None:
@@ -50,7 +50,7 @@ def test_a_month_measures_what_sklearn_does_on_its_rows() -> None:
     assert found["mean_probability"] == pytest.approx(march["probability"].mean())
 
 
-def test_two_versions_in_one_period_are_told_apart_and_together() -> None:
+def test_two_versions_in_one_period_are_measured_apart_and_together() -> None:
     mixed = outcomes().with_columns(model_version=pl.Series(["1", "2"] * 480))
     april = by("month", mixed).filter(pl.col("period") == date(2013, 4, 1))
     assert april.select("model_version", "rows").rows() == [("1", 240), ("2", 240), ("all", 480)]
@@ -80,6 +80,6 @@ def test_no_outcomes_give_an_empty_table() -> None:
 
 def test_the_metrics_of_a_window_are_sklearns_within_their_intervals() -> None:
     rows = outcomes()
-    auc = window_metrics(rows, label="late", probability="probability", seed=0)["auc"]
+    auc = window_metrics(rows, label="late", seed=0)["auc"]
     assert auc.value == pytest.approx(roc_auc_score(rows["late"], rows["probability"]))
     assert auc.low < auc.value < auc.high
