@@ -146,7 +146,9 @@ def _changes(changed: tuple[Changed, ...], title: str) -> RenderableType:
 
 def _label(name: str) -> str:
     kind, _, rest = name.partition(".")
-    return {"source": f"code of training/{rest}.py", "library": f"library {rest}"}.get(kind) or CODE.get(name, name)
+    return {"source": f"code of training/{rest.replace('train_', 'trainers/')}.py", "library": f"library {rest}"}.get(
+        kind
+    ) or CODE.get(name, name)
 
 
 def _joined(values: Mapping[str, object]) -> str:

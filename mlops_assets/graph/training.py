@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from mlops_assets.promotion.deployment import Deployment
     from mlops_assets.promotion.promotions import Promotions
 
-SEED = 0
-
 
 # Both classes are pickled between assets: their names, fields and module must not change.
 @dataclass(frozen=True)
@@ -129,7 +127,8 @@ def _candidate(use_case: UseCase) -> dg.AssetsDefinition:
         last = {f"last_{name}": readable(value) for name, value in model.last.items()}
         summary = f"Version {model.version}: {use_case.trainer.kind}, {model.epochs} epochs on {len(rows):,} rows."
         numbers = {"model_version": model.version, "epochs": model.epochs, **last, "digest": model.digest}
-        context.add_output_metadata({"summary": summary, "mlflow_run": link_of(run, registry), **numbers})
+        pictures = pictures_as_metadata({"loss": model.loss})
+        context.add_output_metadata({"summary": summary, **pictures, "mlflow_run": link_of(run, registry), **numbers})
         return Candidate(model.version, model.digest, model.training)
 
     return candidate
@@ -182,7 +181,7 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
                 training=candidate.training,
                 parity=_parity(use_case, warehouse.open()),
                 folder=Path(folder),
-                seed=SEED,
+                seed=names.SEED,
             )
             links = publish(
                 registry, use_case, candidate.version, {f"{name}.html": page.read_bytes() for name, page in result.pages.items()}

@@ -1,7 +1,4 @@
-"""What every trainer reads and what it gives back, so that training and search need not know which one it is.
-
-Belongs here: encoded rows and the face of a fitted model. Not here: a trainer (train_lightning.py, train_boosting.py).
-"""
+"""What every trainer reads and returns, so that training and search do not depend on one of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +13,13 @@ from mlops_assets.training.signature import Signature
 Progress = Callable[[str], None]
 History = list[dict[str, float]]
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
+# Of every trainer: sums must not depend on the number of cores, and next to busy processes more threads wait for each other
+# (measured: 10 s against 90 s).
 THREADS = 1
-"""Of every trainer: the order of its sums must not depend on the number of cores, and beside busy neighbours more threads take
-many times as long, each waiting for the others to get a core (measured: 10 s against 90 s)."""
 
 
 class UntrainableRows(ValueError):
-    """The rows cannot teach a model: none of a split, or labels of one kind only."""
+    """The rows cannot train a model: a split is empty, or its labels are all the same."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +40,16 @@ def examples(rows: pl.DataFrame, signature: Signature, label: str) -> Examples:
     return Examples(signature.encode(rows), rows[label].cast(pl.Float32).to_numpy())
 
 
+def silent(_message: str) -> None:
+    """Drops progress messages."""
+
+
 class Fitted(Protocol):
-    """A model that has learned and still lives in its own library."""
+    """A trained model in its own library, before its export."""
 
     @property
     def history(self) -> History:
-        """One record per epoch (or fit) of named numbers, in order."""
+        """One record of named numbers per epoch, in order; a trainer without epochs has one."""
         ...
 
     def probability(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -56,5 +57,5 @@ class Fitted(Protocol):
         ...
 
     def to_onnx(self) -> bytes:
-        """The same model as ONNX, sealed with its signature (training/onnx_file.py)."""
+        """The same model as ONNX with its signature (training/onnx_file.py)."""
         ...

@@ -1,4 +1,4 @@
-"""MLflow on SQLite: tracked runs, artifacts and registered versions. The only user of MLflow's client."""
+"""MLflow on SQLite: tracked runs, artifacts and registered versions."""
 
 import hashlib
 import json
@@ -36,11 +36,11 @@ RegistryError = MlflowException  # what MLflow raises, for callers that do not i
 
 
 class NotRegistered(LookupError):
-    """A version, or an artifact of a version, that the registry does not hold."""
+    """The registry has no such version, or the version no such artifact."""
 
 
 class ModelAltered(ValueError):
-    """Model bytes whose digest is not the recorded one."""
+    """Model bytes whose digest differs from the recorded one."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,11 @@ class TrackedRun:
         self.log_bytes(name, text.encode())
 
     def log_bytes(self, name: str, content: bytes) -> None:
-        """Stores an artifact, whole or not at all: MLflow's own copy can be cut short by a kill."""
+        """Stores an artifact, whole or not at all: MLflow's own copy is cut short when the process is killed."""
         replace_file(self._folder / name, content)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Values longer than MLflow takes are shortened there, and then all are kept in full as an artifact."""
+        """Shortens values that are too long for MLflow, and then stores all of them in full as an artifact."""
         texts = {name: str(value) for name, value in params.items()}
         if any(len(text) > MAX_PARAM for text in texts.values()):
             self.log_text(PARAMS, json.dumps(texts, indent=1))
@@ -88,23 +88,23 @@ class TrackedRun:
 
 
 class ModelRegistry:
-    """MLflow under `root`: `mlflow.db` and `artifacts/`, made on first use. Any number of processes may use it at once."""
+    """MLflow under `root`: `mlflow.db` and `artifacts/`, created on first use. Safe for concurrent processes."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
         self.uri = f"sqlite:///{self._root / 'mlflow.db'}"
 
     def prepare(self) -> None:
-        """Makes the database, whole or not at all, for others that open the file themselves."""
+        """Creates the database, whole or not at all, for processes that open the file themselves."""
         with FileLock(self._root / "create.lock"):
             _create_database(self._root / "mlflow.db")
 
     def experiment(self, name: str) -> str:
-        """The id of the experiment, which is made with its folder of artifacts where there is none."""
+        """The id of the experiment, created with its artifact folder if it does not exist."""
         try:
             return self.client.create_experiment(name, self.artifacts(name).as_uri())
         except MlflowException as error:
-            _demand_code(error, PRESENT)
+            _require_code(error, PRESENT)
         known = self.client.get_experiment_by_name(name)
         assert known is not None
         return known.experiment_id
@@ -115,7 +115,7 @@ class ModelRegistry:
     def close_stale_runs(self, experiment: str, *, is_over: Callable[[str], bool]) -> list[str]:
         """Marks the runs that a killed process left RUNNING as KILLED, and returns their ids.
 
-        `is_over` says whether the Dagster run of this id has ended. Runs that Dagster did not start are left alone.
+        `is_over`: whether the Dagster run of this id has ended. Runs that Dagster did not start are left alone.
         """
         running = self.client.search_runs([self.experiment(experiment)], "attributes.status = 'RUNNING'")
         return [run.info.run_id for run in running if self._close_if_stale(run, is_over)]
@@ -123,29 +123,27 @@ class ModelRegistry:
     def register(
         self, model_name: str, onnx: bytes, *, digest: str, run_id: str, tags: Mapping[str, str], description: str
     ) -> int:
-        """The version of these bytes, made if there is none: the same digest is the same version, also after a kill.
+        """The version of these bytes, created if there is none: the same digest is the same version, also after a kill.
 
         `digest` is the SHA-256 of `onnx` in hex. Raises ModelAltered when it is not.
         """
-        _demand_digest(onnx, digest, f"{model_name} · registering")
+        _require_digest(onnx, digest, f"{model_name} · registering")
         with FileLock(self._root / "register.lock"):
             known = [version.version for version in self.versions(model_name) if version.digest == digest]
             if known:
                 return known[0]
-            run = self.client.get_run(run_id)
-            TrackedRun(self.client, run).log_bytes(MODEL, onnx)
-            return self._new_version(model_name, run_id, {**_shortened(tags), DIGEST: digest}, description)
+            self.tracked(run_id).log_bytes(MODEL, onnx)
+            return self._create_version(model_name, run_id, {**_shortened(tags), DIGEST: digest}, description)
 
     def load(self, model_name: str, version: int) -> bytes:
         """The ONNX bytes of a version. Raises NotRegistered; ModelAltered when their digest is not the version's."""
         onnx = self.artifact(model_name, version, MODEL)
-        _demand_digest(onnx, str(self._version(model_name, version).tags.get(DIGEST)), f"{model_name} · version {version}")
+        _require_digest(onnx, str(self._version(model_name, version).tags.get(DIGEST)), f"{model_name} · version {version}")
         return onnx
 
     def artifact(self, model_name: str, version: int, name: str) -> bytes:
-        """An artifact of the run that made the version. Raises NotRegistered."""
-        run = self.client.get_run(str(self._version(model_name, version).run_id))
-        folder = _folder(run)
+        """An artifact of the run that created the version. Raises NotRegistered."""
+        folder = _folder(self.client.get_run(str(self._version(model_name, version).run_id)))
         if (folder / name).is_file():
             return (folder / name).read_bytes()
         found = ", ".join(sorted(path.name for path in folder.glob("*"))) or "none"
@@ -167,24 +165,25 @@ class ModelRegistry:
 
     @cached_property
     def client(self) -> MlflowClient:
-        """For everything that has no method here."""
         self.prepare()
         return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
-    def _new_version(self, model_name: str, run_id: str, tags: dict[str, Any], description: str) -> int:
+    def _create_version(self, model_name: str, run_id: str, tags: dict[str, Any], description: str) -> int:
         try:
             self.client.create_registered_model(model_name)
         except MlflowException as error:
-            _demand_code(error, PRESENT)
+            _require_code(error, PRESENT)
         source = f"runs:/{run_id}/{MODEL}"
-        made = self.client.create_model_version(model_name, source, run_id, tags, description=description, await_creation_for=0)
-        return int(made.version)
+        created = self.client.create_model_version(
+            model_name, source, run_id, tags, description=description, await_creation_for=0
+        )
+        return int(created.version)
 
     def _version(self, model_name: str, version: int) -> ModelVersion:
         try:
             return self.client.get_model_version(model_name, str(version))
         except MlflowException as error:
-            _demand_code(error, ABSENT)
+            _require_code(error, ABSENT)
         known = ", ".join(str(found.version) for found in self.versions(model_name)) or "none"
         raise NotRegistered(f"{model_name} · no version {version}; registered are: {known}. Use one of these, or train.")
 
@@ -200,16 +199,14 @@ class ModelRegistry:
 
 
 def _create_database(database: Path) -> None:
-    """Moved into place when it is complete: MLflow cannot continue a set-up that a kill cut short.
-
-    Its 69 migrations run in memory, for on a disk each of them waits for its own syncs (5.5 s; 1.5 to 2 s in /dev/shm).
-    """
     if database.exists():
         return
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it prints every set-up to the terminal
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it prints every migration to the terminal
+    # In memory: on a disk each of the 69 migrations waits for its own syncs (5.5 s; 1.5 to 2 s in /dev/shm).
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         aside = Path(folder) / database.name
         MlflowClient(tracking_uri=f"sqlite:///{aside}").search_experiments(max_results=1)
+        # Moved into place when it is complete: MLflow cannot resume migrations that a kill has cut short.
         with closing(sqlite3.connect(aside)) as connection:
             replace_file(database, connection.serialize())
 
@@ -227,12 +224,12 @@ def _read_version(version: ModelVersion) -> Version:
     return Version(int(version.version), version.tags.get(DIGEST, ""), str(version.run_id), created_at, dict(version.tags))
 
 
-def _demand_digest(onnx: bytes, digest: str, where: str) -> None:
+def _require_digest(onnx: bytes, digest: str, where: str) -> None:
     found = hashlib.sha256(onnx).hexdigest()
     if found != digest:
         raise ModelAltered(f"{where} · the bytes have SHA-256 {found}; recorded: {digest}. Do not serve them; train again.")
 
 
-def _demand_code(error: MlflowException, expected: str) -> None:
+def _require_code(error: MlflowException, expected: str) -> None:
     if error.error_code != expected:
         raise error

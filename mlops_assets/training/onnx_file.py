@@ -1,7 +1,4 @@
-"""Sealing an exported graph into the one shape of a model file, with its signature in the metadata.
-
-Not here: exporting (train_lightning.py, train_boosting.py), running (score.py), the names inside (signature.py).
-"""
+"""Seals an exported graph as a model file: its signature in the metadata, nothing of the exporting machine."""
 
 from __future__ import annotations
 
@@ -14,10 +11,7 @@ if TYPE_CHECKING:
 
 
 def seal(model: onnx.ModelProto, signature: Signature) -> bytes:
-    """The bytes of a checked model that carries its signature and nothing of the machine that exported it.
-
-    The same graph and signature give the same bytes. Raises onnx.checker.ValidationError for a broken graph.
-    """
+    """The same graph and signature give the same bytes. Raises onnx.checker.ValidationError for a broken graph."""
     import onnx
 
     sealed = onnx.ModelProto()

@@ -1,7 +1,4 @@
-"""Running a model file: the home of onnxruntime, for evaluation and the service alike.
-
-Belongs here: opening ONNX bytes and turning rows into probabilities. Not here: training or exporting.
-"""
+"""Runs a model file with onnxruntime, in evaluation and in the service."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -22,20 +19,23 @@ _REFUSALS = (_errors.InvalidProtobuf, _errors.InvalidGraph, _errors.InvalidArgum
 class NotAModel(ValueError):
     """The bytes are not a model file as training writes it."""
 
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"model file · {reason}. Pass the ONNX bytes of a TrainedModel.")
+
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """A model ready to answer, with the signature that it was trained with."""
+    """An opened model with the signature that it was trained with."""
 
     signature: Signature
     session: Any
 
     @classmethod
     def from_bytes(cls, onnx: bytes, *, threads: int = 1) -> Self:
-        """Opens a model that was sealed by training. Raises NotAModel saying what is wrong with it."""
+        """Opens a sealed model. Raises NotAModel."""
         session = _open(onnx, threads)
         signature = _signature(session)
-        _demand_shape(session, signature)
+        _require_shape(session, signature)
         return cls(signature, session)
 
     def predict(self, frame: pl.DataFrame) -> NDArray[np.float64]:
@@ -43,41 +43,33 @@ class OnnxModel:
         return self.score(self.signature.encode(frame))
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Probability of a positive label, shape (rows,), of rows encoded by the signature, shape (rows, inputs)."""
-        if not len(matrix):
-            return np.empty(0)
-        return self.session.run([OUTPUT], {INPUT: matrix})[0].astype(np.float64)
+        """The same for rows that the signature has encoded, shape (rows, inputs)."""
+        return self.session.run([OUTPUT], {INPUT: matrix})[0].astype(np.float64) if len(matrix) else np.empty(0)
 
 
 def _open(onnx: bytes, threads: int) -> Any:
     options = cast(Any, onnxruntime.SessionOptions())
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = ERRORS_ONLY
+    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, ERRORS_ONLY
     try:
         return onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
     except _REFUSALS as error:
-        raise _not_a_model(f"onnxruntime refuses it: {error}") from None
+        raise NotAModel(f"onnxruntime refuses it: {error}") from None
 
 
 def _signature(session: Any) -> Signature:
     metadata = cast(dict[str, str], session.get_modelmeta().custom_metadata_map)
     if METADATA_KEY not in metadata:
-        raise _not_a_model(f"it carries no {METADATA_KEY!r}; its metadata: {', '.join(metadata) or 'none'}")
+        raise NotAModel(f"it has no {METADATA_KEY!r}; its metadata: {', '.join(metadata) or 'none'}")
     try:
         return Signature.from_json(metadata[METADATA_KEY])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _not_a_model(f"its {METADATA_KEY!r} is unreadable: {error!r}") from None
+        raise NotAModel(f"its {METADATA_KEY!r} is unreadable: {error!r}") from None
 
 
-def _demand_shape(session: Any, signature: Signature) -> None:
+def _require_shape(session: Any, signature: Signature) -> None:
     found = {(port.name, port.type, len(port.shape)) for port in (*session.get_inputs(), *session.get_outputs())}
     if found != {(INPUT, "tensor(float)", 2), (OUTPUT, "tensor(float)", 1)}:
-        raise _not_a_model(f"it has {sorted(found)} instead of {INPUT} [rows, inputs] and {OUTPUT} [rows]")
+        raise NotAModel(f"it has {sorted(found)} instead of {INPUT} [rows, inputs] and {OUTPUT} [rows]")
     width = session.get_inputs()[0].shape[1]
     if width != len(signature.inputs):
-        raise _not_a_model(f"it reads {width} inputs and its signature names {len(signature.inputs)}")
-
-
-def _not_a_model(why: str) -> NotAModel:
-    return NotAModel(f"model file · {why}. Give the ONNX bytes of a TrainedModel.")
+        raise NotAModel(f"it reads {width} inputs and its signature names {len(signature.inputs)}")

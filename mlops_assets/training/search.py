@@ -1,26 +1,24 @@
-"""Looking for a better trainer: the home of optuna.
+"""Searches for a better trainer near the declared one with optuna, over time-ordered folds of the train rows."""
 
-Belongs here: time-ordered folds, the space around a declared trainer, pruning. Not here: training (train.py) and
-metrics (metrics.py).
-"""
-
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import optuna
 import polars as pl
 
+from mlops_assets.foundation.names import EVENT_TIMESTAMP
 from mlops_assets.spec.training import Lightning, Search, Trainer
 from mlops_assets.statistics.metrics import measure
-from mlops_assets.training.fitted import TEST, TRAIN, VALIDATION, Examples, Fitted, Progress, UntrainableRows, examples
+from mlops_assets.training.fitted import TEST, TRAIN, VALIDATION, Progress, UntrainableRows, examples
+from mlops_assets.training.signature import Columns
 from mlops_assets.training.train import fit_in_library
 
 FIRST_SHARE = 0.4  # of the rows, in time order, come before the first scored fold
 VALIDATION_SHARE = 0.15  # of the rows before a scored fold, the latest, are its validation rows
-TRIALS_BEFORE_PRUNING = 4  # a median of fewer says nothing
+TRIALS_BEFORE_PRUNING = 4  # a median of fewer trials is too noisy
+optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 Score = Callable[[pl.DataFrame, Trainer], float]
 
@@ -34,14 +32,7 @@ class SearchResult:
 
 
 def search(
-    trainer: Trainer,
-    search: Search,
-    rows: pl.DataFrame,
-    *,
-    numeric: Sequence[str],
-    categorical: Sequence[str],
-    label: str,
-    progress: Progress,
+    trainer: Trainer, search: Search, rows: pl.DataFrame, *, progress: Progress, **columns: Unpack[Columns]
 ) -> SearchResult:
     """The trainer with the best mean AUC over `time_folds` of the train rows; validation and test rows are never read.
 
@@ -51,104 +42,87 @@ def search(
     folds = time_folds(rows.filter(pl.col("split") == TRAIN), search.folds)
 
     def score(fold: pl.DataFrame, tried: Trainer) -> float:
-        fitted, signature = fit_in_library(tried, fold, numeric=numeric, categorical=categorical, label=label, progress=_unheard)
-        return _auc(fitted, examples(fold.filter(pl.col("split") == TEST), signature, label))
+        fitted, signature = fit_in_library(tried, fold, **columns)
+        scored = examples(fold.filter(pl.col("split") == TEST), signature, columns["label"])
+        auc = measure("auc", scored.label, fitted.probability(scored.features))
+        if np.isnan(auc):
+            raise _untrainable(f"all {len(scored)} rows of a scored fold have one label")
+        return auc
 
-    with _quiet():
-        study = _study(search)
-        study.enqueue_trial(_declared(trainer))
-        study.optimize(
-            lambda trial: _try(trial, trainer, folds, score),
-            n_trials=search.trials,
-            callbacks=[lambda _, trial: progress(_told(trial, search))],
-        )
+    study = optuna.create_study(
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=search.seed),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=TRIALS_BEFORE_PRUNING),
+    )
+    study.enqueue_trial(trainer.model_dump() | {"width": 1.0})  # the declared trainer, in the names of _suggest
+    study.optimize(
+        lambda trial: _try(trial, trainer, folds, score),
+        n_trials=search.trials,
+        callbacks=[lambda _, trial: progress(_line(_record(trial), search))],
+    )
     return SearchResult(trainer.but(**study.best_trial.user_attrs["fields"]), [_record(trial) for trial in study.trials])
-
-
-def _auc(fitted: Fitted, scored: Examples) -> float:
-    found = measure("auc", scored.label, fitted.probability(scored.features))
-    if np.isnan(found):
-        raise UntrainableRows(
-            f"search · all {len(scored)} rows of a scored fold have one label. Declare fewer folds or a longer training window."
-        )
-    return found
 
 
 def time_folds(rows: pl.DataFrame, folds: int) -> list[pl.DataFrame]:
     """`folds` training sets with growing windows: train, then validation, then test (what is scored), in time order.
 
-    Every moment of `event_timestamp` falls on one side of each cut, so no row is judged by a model that has seen its
-    own moment. Raises UntrainableRows when the rows hold too few moments.
+    Every moment of `event_timestamp` is on one side of each cut, so no row is scored by a model that was trained on its
+    own moment. Raises UntrainableRows when the rows have too few moments.
     """
-    ordered = rows.sort("event_timestamp", maintain_order=True)
+    if rows.is_empty():
+        raise _untrainable("there are no train rows to fold")
+    ordered = rows.sort(EVENT_TIMESTAMP, maintain_order=True)
     starts = [_moment(ordered, FIRST_SHARE + (1 - FIRST_SHARE) * index / folds) for index in range(folds)]
-    return [_fold(ordered, start, end) for start, end in zip(starts, [*starts[1:], None], strict=True)]
+    ends = [ordered.filter(pl.col(EVENT_TIMESTAMP) < start) for start in starts[1:]]
+    return [_fold(part, start) for part, start in zip([*ends, ordered], starts, strict=True)]
 
 
-def _fold(ordered: pl.DataFrame, start: Any, end: Any) -> pl.DataFrame:
-    moment = pl.col("event_timestamp")
-    seen = ordered.filter(moment < start)
-    cut = _moment(seen, 1 - VALIDATION_SHARE)
+def _fold(ordered: pl.DataFrame, start: Any) -> pl.DataFrame:
+    moment = pl.col(EVENT_TIMESTAMP)
+    before = ordered.filter(moment < start)
+    cut = _moment(before, 1 - VALIDATION_SHARE) if len(before) else start
     split = pl.when(moment < cut).then(pl.lit(TRAIN)).when(moment < start).then(pl.lit(VALIDATION)).otherwise(pl.lit(TEST))
-    fold = ordered.filter(moment < end if end is not None else pl.lit(True)).with_columns(split=split)
-    missing = {TRAIN, VALIDATION, TEST} - set(fold["split"].unique().to_list())
-    if missing:
-        raise UntrainableRows(
-            f"search · a fold has no {', '.join(sorted(missing))} rows: {ordered.height} train rows hold "
-            f"{ordered['event_timestamp'].n_unique()} moments. Declare fewer folds or a longer training window."
-        )
+    fold = ordered.with_columns(split=split)
+    if missing := {TRAIN, VALIDATION, TEST} - set(fold["split"]):
+        moments = f"{len(ordered)} train rows have {ordered[EVENT_TIMESTAMP].n_unique()} moments"
+        raise _untrainable(f"a fold has no {', '.join(sorted(missing))} rows: {moments}")
     return fold
 
 
 def _moment(ordered: pl.DataFrame, share: float) -> Any:
-    if not ordered.height:
-        raise UntrainableRows("search · there are no train rows to fold. Declare fewer folds or a longer training window.")
-    return ordered["event_timestamp"][int(ordered.height * share)]
+    return ordered[EVENT_TIMESTAMP][int(len(ordered) * share)]
 
 
-def _study(search: Search) -> optuna.Study:
-    sampler = optuna.samplers.TPESampler(seed=search.seed)
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=TRIALS_BEFORE_PRUNING)
-    return optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
+def _untrainable(found: str) -> UntrainableRows:
+    return UntrainableRows(f"search · {found}. Declare fewer folds or a longer training window.")
 
 
 def _try(trial: optuna.Trial, declared: Trainer, folds: list[pl.DataFrame], score: Score) -> float:
     fields = _suggest(trial, declared)
     trial.set_user_attr("fields", fields)
-    found: list[float] = []
+    aucs: list[float] = []
     for step, fold in enumerate(folds):
-        found.append(score(fold, declared.but(**fields)))
-        trial.set_user_attr("folds", found)
-        trial.report(float(np.mean(found)), step)
+        aucs.append(score(fold, declared.but(**fields)))
+        trial.set_user_attr("folds", aucs)
+        trial.report(float(np.mean(aucs)), step)
         if trial.should_prune():
             raise optuna.TrialPruned
-    return float(np.mean(found))
+    return float(np.mean(aucs))
 
 
 def _suggest(trial: optuna.Trial, declared: Trainer) -> dict[str, Any]:
-    """Fields near the declared ones: a declaration is a person's good guess, and the space always contains it."""
-    rate = {
-        "learning_rate": trial.suggest_float("learning_rate", declared.learning_rate / 4, declared.learning_rate * 4, log=True)
-    }
+    """Fields near the declared ones; the space always contains the declaration."""
+    low, high = declared.learning_rate / 4, declared.learning_rate * 4
+    rate = {"learning_rate": trial.suggest_float("learning_rate", low, high, log=True)}
     if isinstance(declared, Lightning):
         width = trial.suggest_categorical("width", [0.5, 1.0, 2.0])
         hidden = tuple(max(1, round(size * width)) for size in declared.hidden)
         return rate | {"hidden": hidden, "dropout": trial.suggest_float("dropout", 0.0, max(0.6, declared.dropout))}
-    return rate | {
-        "max_iter": _around(trial, "max_iter", declared.max_iter, least=1),
-        "max_leaf_nodes": _around(trial, "max_leaf_nodes", declared.max_leaf_nodes, least=2),
-        "min_samples_leaf": _around(trial, "min_samples_leaf", declared.min_samples_leaf, least=1),
-        "l2_regularization": trial.suggest_float("l2_regularization", 0.0, max(10.0, 2 * declared.l2_regularization)),
-    }
-
-
-def _around(trial: optuna.Trial, name: str, declared: int, *, least: int) -> int:
-    return trial.suggest_int(name, max(least, declared // 2), declared * 2, log=True)
-
-
-def _declared(trainer: Trainer) -> dict[str, Any]:
-    """The trial that is the declared trainer itself, in the names of `_suggest`."""
-    return trainer.model_dump() | {"width": 1.0}
+    least = {"max_iter": 1, "max_leaf_nodes": 2, "min_samples_leaf": 1}
+    around = {name: (max(bound, getattr(declared, name) // 2), getattr(declared, name) * 2) for name, bound in least.items()}
+    counts = {name: trial.suggest_int(name, low, high, log=True) for name, (low, high) in around.items()}
+    most = max(10.0, 2 * declared.l2_regularization)
+    return rate | counts | {"l2_regularization": trial.suggest_float("l2_regularization", 0.0, most)}
 
 
 def _record(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
@@ -157,21 +131,6 @@ def _record(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
     return {"trial": trial.number, "state": trial.state.name.lower(), "auc": float(np.mean(folds)), "folds": folds, **fields}
 
 
-def _told(trial: optuna.trial.FrozenTrial, search: Search) -> str:
-    record = _record(trial)
+def _line(record: dict[str, Any], search: Search) -> str:
     ending = f"stopped after fold {len(record['folds'])}" if record["state"] == "pruned" else f"{search.folds} folds"
-    return f"search · trial {trial.number + 1} of {search.trials} · AUC {record['auc']:.4f} · {ending}"
-
-
-def _unheard(_line: str) -> None:
-    """The epochs of a single trial are noise beside the trials."""
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(level)
+    return f"search · trial {record['trial'] + 1} of {search.trials} · AUC {record['auc']:.4f} · {ending}"

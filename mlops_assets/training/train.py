@@ -1,22 +1,19 @@
-"""From a training set to a model file, whichever trainer the declaration names. Light: the trainers load when needed.
+"""From a training set to a model file, with the declared trainer. The trainers' libraries load when they are needed."""
 
-Belongs here: splitting, encoding, choosing the trainer. Not here: a trainer (train_lightning.py, train_boosting.py),
-search (search.py), running the result (score.py).
-"""
-
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import polars as pl
 
 from mlops_assets.spec.training import Lightning, Trainer
-from mlops_assets.training.fitted import TRAIN, VALIDATION, Examples, Fitted, History, Progress, UntrainableRows, examples
-from mlops_assets.training.signature import Signature, digest, learn
+from mlops_assets.spec.use_case import UseCase
+from mlops_assets.training.fitted import TRAIN, VALIDATION, Examples, Fitted, History, Progress, UntrainableRows, examples, silent
+from mlops_assets.training.signature import Columns, Signature, digest, learn
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model file with what it was made by. `history` holds one record of named numbers per epoch or fit."""
+    """A model file, the trainer that made it, and one record of named numbers per epoch."""
 
     onnx: bytes
     signature: Signature
@@ -28,31 +25,34 @@ class TrainedModel:
         return digest(self.onnx)
 
 
-def fit(
-    trainer: Trainer, rows: pl.DataFrame, *, numeric: Sequence[str], categorical: Sequence[str], label: str, progress: Progress
-) -> TrainedModel:
+def training_columns(use_case: UseCase) -> Columns:
+    features = use_case.features
+    return {"numeric": features.numeric, "categorical": features.categorical, "label": use_case.label.name}
+
+
+def fit(trainer: Trainer, rows: pl.DataFrame, *, progress: Progress = silent, **columns: Unpack[Columns]) -> TrainedModel:
     """Trains on the rows whose `split` is train or validation; test rows are never read.
 
     The same rows in the same order give the same bytes on one machine. Raises UntrainableRows and UnreadableRows.
     """
-    fitted, signature = fit_in_library(trainer, rows, numeric=numeric, categorical=categorical, label=label, progress=progress)
+    fitted, signature = fit_in_library(trainer, rows, progress=progress, **columns)
     return TrainedModel(fitted.to_onnx(), signature, trainer, fitted.history)
 
 
 def fit_in_library(
-    trainer: Trainer, rows: pl.DataFrame, *, numeric: Sequence[str], categorical: Sequence[str], label: str, progress: Progress
+    trainer: Trainer, rows: pl.DataFrame, *, progress: Progress = silent, **columns: Unpack[Columns]
 ) -> tuple[Fitted, Signature]:
-    """As `fit`, without the export: what a search needs of each trial."""
+    """As `fit`, without the export."""
     known = rows.filter(pl.col("split").is_in([TRAIN, VALIDATION]))
-    signature = learn(known, numeric=numeric, categorical=categorical, label=label)
-    parts = {"train": _split(known, TRAIN, signature, label), "validation": _split(known, VALIDATION, signature, label)}
+    signature = learn(known, **columns)
+    train, validation = (_split(known, split, signature, columns["label"]) for split in (TRAIN, VALIDATION))
     if isinstance(trainer, Lightning):
-        from mlops_assets.training.trainers import lightning as train_lightning
+        from mlops_assets.training.trainers import lightning
 
-        return train_lightning.train(trainer, signature=signature, **parts, progress=progress), signature
-    from mlops_assets.training.trainers import boosting as train_boosting
+        return lightning.train(trainer, signature=signature, train=train, validation=validation, progress=progress), signature
+    from mlops_assets.training.trainers import boosting
 
-    return train_boosting.train(trainer, signature=signature, **parts, progress=progress), signature
+    return boosting.train(trainer, signature=signature, train=train, validation=validation, progress=progress), signature
 
 
 def _split(rows: pl.DataFrame, split: str, signature: Signature, label: str) -> Examples:

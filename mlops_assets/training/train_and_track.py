@@ -1,20 +1,21 @@
-"""Training one candidate: search, fit, log to MLflow, register. Opens the trainer's library and MLflow."""
+"""Trains one candidate: search, fit, log to MLflow, register. Imports the trainer's library, MLflow and matplotlib."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from time import perf_counter
-from typing import Any
 
 import polars as pl
 
 from mlops_assets.foundation import names
 from mlops_assets.spec.training import Trainer
 from mlops_assets.spec.use_case import UseCase
+from mlops_assets.statistics.plots import loss_curve
 from mlops_assets.statistics.profile import profile_reference, profiles_to_json
+from mlops_assets.training.fitted import TRAIN, Progress
 from mlops_assets.training.model_registry import ModelRegistry, TrackedRun
-from mlops_assets.training.train import TrainedModel, fit
+from mlops_assets.training.train import TrainedModel, fit, training_columns
 from mlops_assets.training.training_record import (
     TRAIN_SECONDS,
     in_training_order,
@@ -24,18 +25,21 @@ from mlops_assets.training.training_record import (
 )
 
 PROFILES, SAMPLE, SAMPLE_ROWS = "training_profiles.json", "training_sample.parquet", 5000
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class TrackedModel:
-    """A registered candidate. `training` is what a blessing signs about how it was made; `last` are its last metrics."""
+    """A registered candidate. `training` is what a blessing signs about its origin; `last` are its last metrics.
+
+    `loss` is the loss of each epoch as PNG bytes.
+    """
 
     version: int
     digest: str
     training: dict[str, str]
     epochs: int
     last: dict[str, float]
+    loss: bytes
 
 
 def train_and_track(
@@ -47,14 +51,14 @@ def train_and_track(
     made_from: Mapping[str, str],
     progress: Progress,
 ) -> TrackedModel:
-    """`made_from` holds what the caller knows of the rows' origin. The same rows give the same version, found by its digest."""
+    """`made_from` records the origin of the rows. The same rows give the same version, found by its digest."""
     rows = in_training_order(rows, use_case)
     made_from = {**record_rows(rows), **made_from, **record_surroundings(use_case, use_case.trainer)}
     run.set_tags(made_from)
     run.log_params(use_case.trainer.model_dump())
     started = perf_counter()
     trainer = _searched(use_case, rows, run, progress)
-    model = fit(trainer, rows, progress=progress, **_inputs(use_case))
+    model = fit(trainer, rows, progress=progress, **training_columns(use_case))
     training = made_from | record_trainer(trainer) | {TRAIN_SECONDS: f"{perf_counter() - started:.3f}"}
     _log(run, model, rows, use_case)
     version = registry.register(
@@ -65,7 +69,8 @@ def train_and_track(
         tags=training,
         description=use_case.question,
     )
-    return TrackedModel(version, model.digest, training, len(model.history), dict((model.history or [{}])[-1]))
+    history = model.history
+    return TrackedModel(version, model.digest, training, len(history), dict(history[-1]), loss_curve(history))
 
 
 def _searched(use_case: UseCase, rows: pl.DataFrame, run: TrackedRun, progress: Progress) -> Trainer:
@@ -73,22 +78,17 @@ def _searched(use_case: UseCase, rows: pl.DataFrame, run: TrackedRun, progress: 
         return use_case.trainer
     from mlops_assets.training.search import search
 
-    result = search(use_case.trainer, use_case.search, rows, progress=progress, **_inputs(use_case))
+    result = search(use_case.trainer, use_case.search, rows, progress=progress, **training_columns(use_case))
     run.log_text("search_trials.json", json.dumps(result.trials, default=str))
     return result.trainer
-
-
-def _inputs(use_case: UseCase) -> dict[str, Any]:
-    features = use_case.features
-    return {"numeric": features.numeric, "categorical": features.categorical, "label": use_case.label.name}
 
 
 def _log(run: TrackedRun, model: TrainedModel, rows: pl.DataFrame, use_case: UseCase) -> None:
     for step, record in enumerate(model.history):
         run.log_metrics(record, step=step)
-    features, train = use_case.features, rows.filter(pl.col("split") == "train")
+    features, train = use_case.features, rows.filter(pl.col("split") == TRAIN)
     run.log_text(PROFILES, profiles_to_json(profile_reference(train, features.numeric, features.categorical)))
-    sample = train.sample(min(SAMPLE_ROWS, len(train)), seed=0).select(*features.inputs, use_case.label.name)
     buffer = BytesIO()
-    sample.write_parquet(buffer)
+    sample = train.sample(min(SAMPLE_ROWS, len(train)), seed=names.SEED)
+    sample.select(*features.inputs, use_case.label.name).write_parquet(buffer)
     run.log_bytes(SAMPLE, buffer.getvalue())

@@ -1,8 +1,4 @@
-"""What is recorded of a training so that it can be repeated: the trainer, its rows, code, libraries and machine.
-
-Belongs here: taking the record, reading the trainer back, telling two records apart. Not here: training (train.py), where
-the record is kept (training/model_registry.py) and training again from it (provenance/reproduce.py).
-"""
+"""The record that lets a training be repeated: trainer, rows, code, libraries and machine."""
 
 import hashlib
 import platform
@@ -16,6 +12,7 @@ from typing import Annotated
 import polars as pl
 from pydantic import Field, TypeAdapter
 
+from mlops_assets.foundation.names import EVENT_TIMESTAMP
 from mlops_assets.spec.training import Lightning, Trainer
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.training.fitted import THREADS, TRAIN
@@ -23,7 +20,8 @@ from mlops_assets.training.fitted import THREADS, TRAIN
 Record = dict[str, str]
 TRAINER, TRAIN_SECONDS = "trainer", "train_seconds"
 LIBRARIES = ("torch", "pytorch-lightning", "scikit-learn", "numpy", "polars", "onnx", "skl2onnx", "onnxscript")
-SOURCES = ("train", "fitted", "signature", "onnx_file")  # of training/: what shapes a model besides its trainer's module
+# The modules of training/ that shape a model, by the name under which the record stores their fingerprint.
+SOURCES = {name: name for name in ("train", "fitted", "signature", "onnx_file")}
 _TRAINER: TypeAdapter[Trainer] = TypeAdapter(Annotated[Trainer, Field(discriminator="kind")])
 
 
@@ -33,7 +31,7 @@ class NotRecorded(LookupError):
 
 @dataclass(frozen=True)
 class Changed:
-    """One thing that is not as it was; `then` is None where nothing was recorded."""
+    """One entry of the record that differs now; `then` is None where nothing was recorded."""
 
     name: str
     then: str | None
@@ -42,22 +40,23 @@ class Changed:
 
 def in_training_order(rows: pl.DataFrame, use_case: UseCase) -> pl.DataFrame:
     """By moment and key, so that a model does not depend on the order in which a table's files are read."""
-    return rows.sort("event_timestamp", *use_case.label.key, maintain_order=True)
+    return rows.sort(EVENT_TIMESTAMP, *use_case.label.key, maintain_order=True)
 
 
 def record_rows(rows: pl.DataFrame) -> Record:
-    """How many rows of all splits there are, and the first and last moment of those in train."""
-    moments = rows.filter(pl.col("split") == TRAIN)["event_timestamp"]
+    """The number of rows of all splits, and the first and last moment of those in train."""
+    moments = rows.filter(pl.col("split") == TRAIN)[EVENT_TIMESTAMP]
     return {"window.first": str(moments.min()), "window.last": str(moments.max()), "rows": str(len(rows))}
 
 
 def record_surroundings(use_case: UseCase, trainer: Trainer) -> Record:
     """Fingerprints of the declaration and of the training code (12 hex digits of SHA-256), versions, machine."""
-    module = "trainers.lightning" if isinstance(trainer, Lightning) else "trainers.boosting"
+    name = "lightning" if isinstance(trainer, Lightning) else "boosting"
+    sources = SOURCES | {f"train_{name}": f"trainers.{name}"}
     return {
         "code.training_set": use_case.fingerprint("training_set"),
         "code.candidate": use_case.fingerprint("candidate"),
-        **{f"source.{name}": _source(name) for name in (*SOURCES, module)},
+        **{f"source.{recorded}": _source(module) for recorded, module in sources.items()},
         **{f"library.{name}": version(name) for name in LIBRARIES},
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -68,7 +67,7 @@ def record_surroundings(use_case: UseCase, trainer: Trainer) -> Record:
 
 
 def record_trainer(trainer: Trainer) -> Record:
-    """The trainer as it was fitted: after a search that is the one found."""
+    """The trainer as it was fitted: after a search, the one that it found."""
     return {TRAINER: trainer.model_dump_json()}
 
 
@@ -78,13 +77,12 @@ def read_trainer(record: Mapping[str, str], where: str) -> Trainer:
         return _TRAINER.validate_json(record.get(TRAINER, ""))
     except ValueError:
         found = record.get(TRAINER)
-        raise NotRecorded(
-            f"{where} · the record of its training has trainer {found!r}; legal: one as JSON. Train it anew."
-        ) from None
+        message = f"{where} · the record of its training has trainer {found!r}; legal: one as JSON. Train it again."
+        raise NotRecorded(message) from None
 
 
 def changes(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[Changed, ...]:
-    """What of `now` was otherwise, or was not recorded, in the order of `now`."""
+    """The entries of `now` that were different or not recorded, in the order of `now`."""
     return tuple(Changed(name, then.get(name), value) for name, value in now.items() if then.get(name) != value)
 
 
@@ -94,11 +92,11 @@ def _source(module: str) -> str:
     return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()[:12]
 
 
-def _cpu(known: Path) -> str:
-    """The processor's name, for another one may have other vector units, which sum in another order."""
-    lines = known.read_text().splitlines() if known.exists() else []
-    said = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return said[0] if said else platform.processor() or platform.machine()
+def _cpu(info: Path) -> str:
+    # Another processor may have other vector units, which sum in another order.
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def _accelerator(trainer: Trainer) -> str:

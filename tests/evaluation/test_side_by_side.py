@@ -13,7 +13,7 @@ from mlops_assets.evaluation.evaluate import evaluate
 from mlops_assets.evaluation.side_by_side import EXAMPLES, Change, SideBySide, as_html, side_by_side
 from mlops_assets.spec.gate import BeatsChampion
 from mlops_assets.use_cases.flight_delay import USE_CASE
-from tests.training.two_models import THRESHOLD, flights, guesses, pictures, told
+from tests.training.two_models import THRESHOLD, compare_models, flights, guesses, pictures
 
 HOSTILE = '<script>alert("x")</script>&\'"'
 
@@ -22,10 +22,10 @@ def named(found: SideBySide) -> dict[str, Change]:
     return {change.name: change for change in found.groups}
 
 
-def test_each_metric_tells_both_values_and_how_much_better_that_is() -> None:
+def test_each_metric_has_both_values_and_the_difference() -> None:
     ours, theirs = guesses(flights(), seed=1)
     truth = flights()["late"].to_numpy()
-    metrics = {change.name: change for change in told().metrics}
+    metrics = {change.name: change for change in compare_models().metrics}
     auc, brier = metrics["auc"], metrics["brier"]
     assert (auc.champion, auc.candidate) == pytest.approx((roc_auc_score(truth, theirs), roc_auc_score(truth, ours)))
     assert (brier.champion, brier.candidate) == pytest.approx((brier_score_loss(truth, theirs), brier_score_loss(truth, ours)))
@@ -33,8 +33,8 @@ def test_each_metric_tells_both_values_and_how_much_better_that_is() -> None:
     assert brier.difference == pytest.approx(brier_score_loss(truth, theirs) - brier_score_loss(truth, ours))
 
 
-def test_who_gets_better_and_who_gets_worse_is_told_apart_with_what_changed_most_first() -> None:
-    found = told()
+def test_groups_are_better_or_worse_and_the_largest_change_comes_first() -> None:
+    found = compare_models()
     assert {name: change.outcome for name, change in named(found).items()} == {
         "carrier AA": "better", "carrier B6": "worse", "carrier UA": "better", "origin EWR": "better", "origin JFK": "better",
     }  # fmt: skip
@@ -52,16 +52,16 @@ def test_groups_without_a_difference_follow_and_small_ones_come_last() -> None:
     rows = flights().with_columns(carrier=pl.when(pl.int_range(pl.len()) < 10).then(pl.lit("ZZ")).otherwise("carrier"))
     ours, theirs = guesses(rows, seed=1)
     alike = (rows["carrier"] == "UA").to_numpy()
-    found = told(rows, both=(np.where(alike, theirs, ours), theirs))
+    found = compare_models(rows, both=(np.where(alike, theirs, ours), theirs))
     assert [change.outcome for change in found.groups][-2:] == ["no difference", "not enough data"]
     assert [change.name for change in found.groups][-2:] == ["carrier UA", "carrier ZZ"]
 
 
-def test_groups_are_told_by_the_metric_that_must_beat_the_champion() -> None:
+def test_groups_use_the_metric_that_must_beat_the_champion() -> None:
     by_brier = USE_CASE.but(gates=(BeatsChampion(metric="brier"),))
-    assert told().metric == "auc"
-    assert told(use_case=by_brier).metric == "brier"
-    assert named(told(use_case=by_brier))["carrier B6"].difference != named(told())["carrier B6"].difference
+    assert compare_models().metric == "auc"
+    assert compare_models(use_case=by_brier).metric == "brier"
+    assert named(compare_models(use_case=by_brier))["carrier B6"].difference != named(compare_models())["carrier B6"].difference
 
 
 @settings(max_examples=10, deadline=None)
@@ -69,7 +69,7 @@ def test_groups_are_told_by_the_metric_that_must_beat_the_champion() -> None:
 def test_the_decisions_that_change_agree_with_a_walk_over_the_rows(seed: int, rows: int) -> None:
     frame = flights(rows=rows)
     ours, theirs = (np.random.default_rng([seed, each]).random(rows).round(2) for each in (0, 1))
-    found = told(frame, both=(ours, theirs))
+    found = compare_models(frame, both=(ours, theirs))
     walked = {True: [0, 0], False: [0, 0]}
     for truth, now, before in zip(frame["late"], ours, theirs, strict=True):
         if (now >= THRESHOLD) != (before >= THRESHOLD):
@@ -79,12 +79,12 @@ def test_the_decisions_that_change_agree_with_a_walk_over_the_rows(seed: int, ro
     assert {flip.decision: [flip.rows, flip.right] for flip in found.flips} == walked
 
 
-def test_the_examples_are_the_rows_that_moved_most_with_what_the_request_told() -> None:
+def test_the_examples_are_the_rows_that_moved_most_with_their_request() -> None:
     rows = flights()
     ours, theirs = guesses(rows, seed=1)
     truth = rows["late"].to_numpy()
     gain = np.abs(theirs - truth) - np.abs(ours - truth)
-    found = told(rows)
+    found = compare_models(rows)
     assert [abs(one.champion - one.truth) - abs(one.candidate - one.truth) for one in found.gained] == pytest.approx(
         sorted(gain, reverse=True)[:EXAMPLES]
     )
@@ -103,12 +103,12 @@ def test_personal_data_is_left_out_of_the_examples() -> None:
         contract.but(columns=tuple(c.but(pii="hashed") if c.name == "tailnum" else c for c in contract.columns))
         for contract in USE_CASE.contracts
     )
-    assert "tailnum" in told().gained[0].facts
-    assert "tailnum" not in told(use_case=USE_CASE.but(contracts=contracts)).gained[0].facts
+    assert "tailnum" in compare_models().gained[0].facts
+    assert "tailnum" not in compare_models(use_case=USE_CASE.but(contracts=contracts)).gained[0].facts
 
 
 def test_the_verdict_is_one_sentence_and_the_details_count_groups_and_decisions() -> None:
-    found = told()
+    found = compare_models()
     auc = found.decisive
     flipped, right = sum(flip.rows for flip in found.flips), sum(flip.right for flip in found.flips)
     assert found.verdict == (
@@ -122,7 +122,7 @@ def test_the_verdict_is_one_sentence_and_the_details_count_groups_and_decisions(
 
 def test_a_candidate_that_answers_alike_is_no_better_and_changes_no_decision() -> None:
     alike = guesses(flights(), seed=1)[0]
-    found = told(both=(alike, alike))
+    found = compare_models(both=(alike, alike))
     assert found.verdict.startswith("The candidate is no better: auc ")
     assert found.details == "Of 5 groups, 0 better and 0 worse. No decision changes."
     assert found.gained == found.lost == ()
@@ -131,11 +131,11 @@ def test_a_candidate_that_answers_alike_is_no_better_and_changes_no_decision() -
 
 def test_a_worse_candidate_is_called_so() -> None:
     ours, theirs = guesses(flights(), seed=1)
-    assert told(both=(theirs, ours)).verdict.startswith("The candidate is worse: auc ")
+    assert compare_models(both=(theirs, ours)).verdict.startswith("The candidate is worse: auc ")
 
 
-def test_rows_of_one_class_leave_nothing_to_say() -> None:
-    found = told(flights().with_columns(late=pl.lit(0)))
+def test_rows_of_one_class_have_no_verdict() -> None:
+    found = compare_models(flights().with_columns(late=pl.lit(0)))
     assert found.verdict == "auc is undefined on these rows: they have one class only."
     assert "not enough data" in Page(as_html(found, {})).text
 
@@ -178,11 +178,11 @@ class Page(HTMLParser):
         return [str(attrs.get("class", "")) for name, attrs in self.tags if name == tag]
 
 
-def test_the_page_says_everything_in_words_and_in_colour() -> None:
-    found = told()
+def test_the_page_shows_everything_in_words_and_in_colour() -> None:
+    found = compare_models()
     page = Page(as_html(found, pictures()))
     assert "flight_delay: candidate 8 against champion 7" in page.text
-    for said in (
+    for text in (
         found.verdict,
         found.details,
         USE_CASE.question,
@@ -191,7 +191,7 @@ def test_the_page_says_everything_in_words_and_in_colour() -> None:
         "carrier B6",
         "brier",
     ):
-        assert said in page.text
+        assert text in page.text
     for flip in found.flips:
         assert (
             f"{flip.right:,} become right ({flip.right / flip.rows:.0%}), {flip.rows - flip.right:,} become wrong." in page.text
@@ -204,7 +204,7 @@ def test_the_page_says_everything_in_words_and_in_colour() -> None:
 
 
 def test_the_page_needs_nothing_besides_itself() -> None:
-    page = Page(as_html(told(), pictures()))
+    page = Page(as_html(compare_models(), pictures()))
     sources = [attrs[name] or "" for _, attrs in page.tags for name in ("src", "href") if name in attrs]
     assert len(sources) == 2
     assert all(source.startswith("data:image/png;base64,") for source in sources)
@@ -212,15 +212,15 @@ def test_the_page_needs_nothing_besides_itself() -> None:
 
 
 def test_an_interval_is_drawn_on_the_side_of_zero_on_which_it_lies() -> None:
-    page = Page(as_html(told(), {}))
+    page = Page(as_html(compare_models(), {}))
     circles = [float(str(attrs["cx"])) for tag, attrs in page.tags if tag == "circle"]
-    changes = [*told().metrics, *told().groups]
+    changes = [*compare_models().metrics, *compare_models().groups]
     assert [at > 75 for at in circles] == [(change.difference or 0) > 0 for change in changes]
     ends = [float(str(attrs[end])) for tag, attrs in page.tags if tag == "line" for end in ("x1", "x2")]
     assert min(ends) > 0 and max(ends) < 150
 
 
-def test_what_rows_say_is_escaped() -> None:
-    page = Page(as_html(told(flights((HOSTILE, "UA"))), {}))
+def test_values_of_rows_are_escaped() -> None:
+    page = Page(as_html(compare_models(flights((HOSTILE, "UA"))), {}))
     assert "script" not in {tag for tag, _ in page.tags}
     assert HOSTILE in page.text

@@ -25,7 +25,7 @@ from mlflow import MlflowClient
 from mlops_assets.training.model_registry import ModelRegistry
 root, onnx, ending = Path(sys.argv[1]), sys.argv[2].encode(), sys.argv[3]
 if ending == "killed in set-up":
-    os.rename = Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    os.replace = Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 if ending == "killed":
     MlflowClient.create_model_version = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 registry = ModelRegistry(root)
@@ -175,7 +175,9 @@ def test_two_processes_may_create_the_database_and_register_at_the_same_time(tmp
 
 def test_the_database_is_the_one_that_mlflow_makes_also_after_a_killed_set_up(tmp_path: Path) -> None:
     client(tmp_path / "plain").search_experiments(max_results=1)
-    in_another_process(tmp_path, "onnx", "killed in set-up").communicate(timeout=120)
+    killed = in_another_process(tmp_path, "onnx", "killed in set-up")
+    killed.communicate(timeout=120)
+    assert killed.returncode == -SIGKILL
     assert not (tmp_path / "mlflow.db").exists()
     ModelRegistry(tmp_path).prepare()
     assert schema(tmp_path / "mlflow.db") == schema(tmp_path / "plain" / "mlflow.db")

@@ -57,7 +57,7 @@ def test_other_bytes_are_refused(content: bytes) -> None:
 
 
 def test_a_model_without_a_signature_is_refused() -> None:
-    with pytest.raises(NotAModel, match="carries no 'signature'; its metadata: none"):
+    with pytest.raises(NotAModel, match="it has no 'signature'; its metadata: none"):
         OnnxModel.from_bytes(halved_wind().SerializeToString())
 
 

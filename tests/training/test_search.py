@@ -18,8 +18,8 @@ START = datetime(2013, 1, 1, tzinfo=UTC)
 SEARCH = Search(trials=12, folds=3)
 
 
-def searched(rows: pl.DataFrame = ROWS, said: list[str] | None = None) -> SearchResult:
-    return search(WORD, SEARCH, rows, progress=(said if said is not None else []).append, **INPUTS)
+def searched(rows: pl.DataFrame = ROWS, messages: list[str] | None = None) -> SearchResult:
+    return search(WORD, SEARCH, rows, progress=(messages if messages is not None else []).append, **INPUTS)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_the_declared_trainer_is_the_first_trial_and_the_best_one_wins(found: Se
 
 def test_the_same_search_finds_the_same_and_reads_train_rows_only(found: SearchResult) -> None:
     spoilt = ROWS.with_columns(late=pl.when(pl.col("split") == "train").then("late").otherwise(None))
-    said: list[str] = []
-    assert searched(spoilt, said) == found
-    assert len(said) == SEARCH.trials
-    assert said[0].startswith("search · trial 1 of 12 · AUC 0.")
+    messages: list[str] = []
+    assert searched(spoilt, messages) == found
+    assert len(messages) == SEARCH.trials
+    assert messages[0].startswith("search · trial 1 of 12 · AUC 0.")

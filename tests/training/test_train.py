@@ -71,5 +71,5 @@ def test_a_missing_input_is_refused() -> None:
 def test_importing_the_dispatcher_loads_no_trainer() -> None:
     heavy = "{'torch', 'pytorch_lightning', 'sklearn', 'skl2onnx', 'optuna', 'onnx', 'onnxruntime'}"
     program = f"import sys, mlops_assets.training.train; print(sorted({heavy} & set(sys.modules)))"
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "[]"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

@@ -45,16 +45,16 @@ def test_a_recorded_trainer_is_read_back_to_the_last_digit(trainer: Trainer):
 @pytest.mark.parametrize(
     "found", [{}, {"trainer": ""}, {"trainer": '{"kind":"oracle"}'}, {"trainer": '{"kind":"lightning","hidden":[]}'}]
 )
-def test_a_record_without_a_trainer_says_so(found: dict[str, str]):
+def test_a_record_without_a_trainer_is_an_error(found: dict[str, str]):
     with pytest.raises(NotRecorded, match=r"flight_delay · version 3 · the record of its training has trainer .*legal: "):
         read_trainer(found, "flight_delay · version 3")
 
 
 def test_the_same_place_records_the_same_in_another_process():
-    said = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", AGAIN], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
     )
-    assert said.stdout.strip() == repr(sorted(record_surroundings(USE_CASE, HistGradientBoosting()).items()))
+    assert result.stdout.strip() == repr(sorted(record_surroundings(USE_CASE, HistGradientBoosting()).items()))
 
 
 def test_each_trainer_records_its_own_code_and_both_their_libraries():
@@ -66,7 +66,7 @@ def test_each_trainer_records_its_own_code_and_both_their_libraries():
     assert (trees["threads"], trees["accelerator"]) == ("1", "cpu")
 
 
-def test_an_edited_trainer_module_is_told_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_edited_trainer_module_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     then = record_surroundings(USE_CASE, HistGradientBoosting())
     edited = tmp_path / "train_boosting.py"
     found = training_record.find_spec
@@ -74,7 +74,7 @@ def test_an_edited_trainer_module_is_told_by_name(tmp_path: Path, monkeypatch: p
 
     def elsewhere(name: str) -> object:
         spec = found(name)
-        if name.endswith("train_boosting") and spec:
+        if name.endswith("trainers.boosting") and spec:
             spec.origin = str(edited)
         return spec
 
@@ -83,13 +83,13 @@ def test_an_edited_trainer_module_is_told_by_name(tmp_path: Path, monkeypatch: p
     assert change.name == "source.train_boosting" and change.then == then["source.train_boosting"] != change.now
 
 
-def test_an_edited_declaration_is_told_by_its_stage():
+def test_an_edited_declaration_is_named_by_its_stage():
     then = record_surroundings(USE_CASE, HistGradientBoosting())
     now = record_surroundings(USE_CASE.but(trainer=HistGradientBoosting()), HistGradientBoosting())
     assert [change.name for change in changes(then, now)] == ["code.candidate"]
 
 
-def test_what_was_not_recorded_is_a_change_and_what_is_no_longer_asked_is_none():
+def test_a_new_entry_is_a_change_and_a_dropped_entry_is_none():
     assert changes({"python": "3.10", "gone": "x"}, {"python": "3.11", "cpu": "A"}) == (
         Changed("python", "3.10", "3.11"),
         Changed("cpu", None, "A"),

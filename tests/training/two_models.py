@@ -40,11 +40,13 @@ def guesses(rows: pl.DataFrame, seed: int) -> tuple[Any, Any]:
     return np.where(knows, good, poor), np.where(knows, poor, good)
 
 
-def told(rows: pl.DataFrame | None = None, use_case: UseCase = USE_CASE, *, both: tuple[Any, Any] | None = None) -> SideBySide:
+def compare_models(
+    rows: pl.DataFrame | None = None, use_case: UseCase = USE_CASE, *, both: tuple[Any, Any] | None = None
+) -> SideBySide:
     rows = flights() if rows is None else rows
     ours, theirs = both or guesses(rows, seed=1)
-    said: dict[str, Any] = {"candidate": "c0ffee", "label": "late", "slices": ("carrier", "origin"), "threshold": THRESHOLD}
-    evaluation = evaluate(rows, ours, **said, seed=3, champion=Rival("7", theirs), resamples=60)
+    options: dict[str, Any] = {"candidate": "c0ffee", "label": "late", "slices": ("carrier", "origin"), "threshold": THRESHOLD}
+    evaluation = evaluate(rows, ours, **options, seed=3, champion=Rival("7", theirs), resamples=60)
     return side_by_side(use_case, evaluation, rows, version=8, candidate=ours, champion=theirs)
 
 

@@ -1,7 +1,4 @@
-"""Histogram gradient boosting: the home of scikit-learn's trainer and of skl2onnx.
-
-Belongs here: fitting it on encoded rows and exporting it. Not here: choosing a trainer (train.py), metrics (metrics.py).
-"""
+"""Histogram gradient boosting with scikit-learn, exported by skl2onnx."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import warnings
@@ -28,7 +25,7 @@ OPSET = {"": 18, "ai.onnx.ml": 3}  # the newest that skl2onnx's tree converters 
 
 @dataclass(frozen=True)
 class FittedTrees:
-    """Boosted trees that have learned; see training/fitted.py."""
+    """Trained trees; see training/fitted.py."""
 
     classifier: HistGradientBoostingClassifier
     signature: Signature
@@ -40,9 +37,9 @@ class FittedTrees:
     def to_onnx(self) -> bytes:
         shape = [(INPUT, FloatTensorType([None, len(self.signature.inputs)]))]
         options = {id(self.classifier): {"zipmap": False}}
-        with warnings.catch_warnings():  # skl2onnx hands protobuf a bool where it wants an int
+        with warnings.catch_warnings():  # skl2onnx passes protobuf a bool where it wants an int
             warnings.simplefilter("ignore", DeprecationWarning)
-            # Without a name of its own the graph gets a random one, and the same trees other bytes each time.
+            # Without a name the graph gets a random one, and the same trees get other bytes each time.
             converted = convert_sklearn(self.classifier, name="trees", initial_types=shape, options=options, target_opset=OPSET)
         return seal(_with_one_output(cast(onnx.ModelProto, converted)), self.signature)
 
@@ -50,34 +47,27 @@ class FittedTrees:
 def train(
     trainer: HistGradientBoosting, *, signature: Signature, train: Examples, validation: Examples, progress: Progress
 ) -> FittedTrees:
-    """Trees on training and validation rows together: the number of iterations is declared, so nothing needs validating.
-
-    Split thresholds are rounded down to float32, which changes no answer for float32 rows and makes ONNX, whose
-    thresholds are float32, split exactly as scikit-learn does.
-    """
+    """Trees on training and validation rows together: the number of iterations is declared, so nothing needs validating."""
     rows = train + validation
     progress(f"boosting · {trainer.max_iter} iterations on {len(rows)} rows")
-    fields = trainer.model_dump(exclude={"kind", "seed"})
-    fields |= {"early_stopping": False, "random_state": trainer.seed}
+    fields = trainer.model_dump(exclude={"kind", "seed"}) | {"early_stopping": False, "random_state": trainer.seed}
     classifier = HistGradientBoostingClassifier(**fields)
+    # A column without any known value becomes 0, which no tree can split: scikit-learn cannot bin NaN alone.
+    features = np.where(np.isnan(rows.features).all(axis=0), np.float32(0), rows.features)
     with threadpool_limits(limits=THREADS, user_api="openmp"):
-        classifier.fit(_without_empty_columns(rows.features), rows.label)
+        classifier.fit(features, rows.label)
         _round_thresholds_down(classifier)
         loss = measure("log_loss", rows.label, _positive(classifier, rows.features))
     progress(f"boosting · training loss {loss:.4f}")
     return FittedTrees(classifier, signature, [{"iterations": float(trainer.max_iter), "train_loss": loss}])
 
 
-def _positive(classifier: HistGradientBoostingClassifier, features: NDArray[np.float32]) -> NDArray[np.float64]:
-    return cast(NDArray[np.float64], classifier.predict_proba(features))[:, 1]
-
-
-def _without_empty_columns(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A column without any known value becomes 0, on which no tree can split: scikit-learn cannot bin what is all NaN."""
-    return np.where(np.isnan(features).all(axis=0), np.float32(0), features)
-
-
 def _round_thresholds_down(classifier: HistGradientBoostingClassifier) -> None:
+    """Rounds each split threshold down to float32: float32 rows get the same answer, and ONNX splits exactly as scikit-learn.
+
+    scikit-learn has no public access to its trees. `test_scikit_learn_keeps_its_thresholds_where_they_are_rounded` fails
+    when they move.
+    """
     for (tree,) in cast(list[Any], classifier._predictors):  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
         exact = tree.nodes["num_threshold"]
         rounded = exact.astype(np.float32)
@@ -86,8 +76,12 @@ def _round_thresholds_down(classifier: HistGradientBoostingClassifier) -> None:
         tree.nodes["num_threshold"] = rounded
 
 
+def _positive(classifier: HistGradientBoostingClassifier, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    return cast(NDArray[np.float64], classifier.predict_proba(features))[:, 1]
+
+
 def _with_one_output(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The converted classifier with its label dropped and the second column of its probabilities as `probability`."""
+    """The converted classifier without its label output, and with the second column of its probabilities as OUTPUT."""
     graph = model.graph
     both = graph.output[1].name
     graph.initializer.append(numpy_helper.from_array(np.array(1, dtype=np.int64), "positive"))

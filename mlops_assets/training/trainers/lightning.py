@@ -1,15 +1,11 @@
-"""A small network with embeddings, trained by PyTorch Lightning: the home of torch and pytorch_lightning.
-
-Belongs here: the network, its batches, its training with early stopping, its export. Not here: choosing a trainer
-(train.py), encoding rows (signature.py).
-"""
+"""A small network with embeddings, trained by PyTorch Lightning."""
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 import io
 import logging
 import math
 import warnings
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import EarlyStopping
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Sampler, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
 
 from mlops_assets.spec.training import Lightning
 from mlops_assets.training.fitted import THREADS, Examples, History, Progress, UntrainableRows
@@ -30,15 +26,15 @@ from mlops_assets.training.onnx_file import seal
 from mlops_assets.training.signature import INPUT, OUTPUT, UNKNOWN, Signature
 
 EDGES = 16  # steps per number; measured on four months of flights, steps gain 0.012 AUC over plain standardised numbers
-CLIP = 4.0  # standard deviations; a sensor gone wild must not saturate the network
-HIDE_CATEGORY = 0.01  # of training codes become UNKNOWN, so that an unseen carrier has a learned answer too
+CLIP = 4.0  # standard deviations; the value of a broken sensor must not saturate the network
+HIDE_CATEGORY = 0.01  # of training codes become UNKNOWN, so that the network learns an effect for unseen categories
 MAX_EMBEDDING = 8
 SCORING_ROWS = 65_536  # bounds memory when many rows are scored at once
 OPSET = 18
 
 
 class Inputs(nn.Module):
-    """Raw encoded rows (see Signature.encode) into what a network can learn from: all of it travels inside the ONNX.
+    """Encoded rows (see Signature.encode) as inputs of the dense layers; exported with the network.
 
     A number becomes its clipped standard score, whether it is missing, and EDGES steps at its training quantiles
     (thermometer code); a category becomes a row of its embedding.
@@ -51,13 +47,11 @@ class Inputs(nn.Module):
     def __init__(self, signature: Signature, features: NDArray[np.float32]) -> None:
         super().__init__()
         self.numbers = len(signature.numeric)
-        mean, scale, edges = _statistics(features[:, : self.numbers].astype(np.float64))
-        self.register_buffer("mean", torch.from_numpy(mean))
-        self.register_buffer("scale", torch.from_numpy(scale))
-        self.register_buffer("edges", torch.from_numpy(edges))
-        self.embeddings = nn.ModuleList(_embedding(len(values) + 1) for values in signature.categories.values())
-        embedded = sum(cast(nn.Embedding, embedding).embedding_dim for embedding in self.embeddings)
-        self.width = self.numbers * (2 + EDGES) + embedded
+        for name, values in _statistics(features[:, : self.numbers].astype(np.float64)).items():
+            self.register_buffer(name, torch.from_numpy(values.astype(np.float32)))
+        embeddings = [_embedding(len(values) + 1) for values in signature.categories.values()]
+        self.embeddings = nn.ModuleList(embeddings)
+        self.width = self.numbers * (2 + EDGES) + sum(embedding.embedding_dim for embedding in embeddings)
 
     def forward(self, features: Tensor) -> Tensor:
         raw, codes = features[:, : self.numbers], features[:, self.numbers :].long()
@@ -72,7 +66,7 @@ class Inputs(nn.Module):
 
 
 class Network(nn.Module):
-    """Inputs, then dense layers; the answer is a probability."""
+    """Inputs, then dense layers; the output is a probability."""
 
     def __init__(self, trainer: Lightning, signature: Signature, features: NDArray[np.float32]) -> None:
         super().__init__()
@@ -92,14 +86,14 @@ class Network(nn.Module):
 
 
 class Learner(lightning.LightningModule):
-    """The training loop's view of a network: log loss, AdamW, a learning rate falling linearly to 0 at `max_epochs`."""
+    """The training loop of a network: log loss, AdamW, a learning rate falling linearly to 0 at `max_epochs`."""
 
-    def __init__(self, network: Network, trainer: Lightning, *, batches: int, progress: Progress) -> None:
+    def __init__(self, network: Network, declared: Lightning, *, batches: int, progress: Progress) -> None:
         super().__init__()
         self.network = network
-        self.word = trainer
-        self.steps = batches * trainer.max_epochs
-        self.tell = progress
+        self.declared = declared
+        self.steps = batches * declared.max_epochs
+        self.progress = progress
         self.losses: list[Tensor] = []
         self.history: History = []
 
@@ -117,10 +111,11 @@ class Learner(lightning.LightningModule):
         self.losses.clear()
         self.history.append({"epoch": float(self.current_epoch + 1)} | measured)
         shown = " · ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in measured.items())
-        self.tell(f"epoch {self.current_epoch + 1} of {self.trainer.max_epochs} · {shown}")
+        self.progress(f"epoch {self.current_epoch + 1} of {self.trainer.max_epochs} · {shown}")
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.word.learning_rate, weight_decay=self.word.weight_decay)
+        rate, decay = self.declared.learning_rate, self.declared.weight_decay
+        optimizer = torch.optim.AdamW(self.network.parameters(), lr=rate, weight_decay=decay)
         fall = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=1.0, end_factor=0.0, total_iters=self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": fall, "interval": "step"}}
 
@@ -129,24 +124,9 @@ class Learner(lightning.LightningModule):
         return nn.functional.binary_cross_entropy_with_logits(self.network.logits(features), label)
 
 
-class Batches(Sampler[Tensor]):
-    """Shuffled row numbers, a whole batch at a time: collating row by row takes longer than the network itself."""
-
-    def __init__(self, rows: int, size: int, seed: int) -> None:
-        self.rows = rows
-        self.size = size
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        yield from torch.randperm(self.rows, generator=self.generator).split(self.size)
-
-    def __len__(self) -> int:
-        return math.ceil(self.rows / self.size)
-
-
 @dataclass(frozen=True)
 class FittedNetwork:
-    """A network that has learned; see training/fitted.py."""
+    """A trained network; see training/fitted.py."""
 
     network: Network
     signature: Signature
@@ -158,8 +138,8 @@ class FittedNetwork:
         return torch.cat(parts).double().numpy()
 
     def to_onnx(self) -> bytes:
-        # The older exporter, on purpose: the new one takes seconds instead of 0.1 s, writes a larger file with stack
-        # traces of the machine in it, and logs warnings that cannot be turned off. Both agree with torch to 1e-7.
+        # The older exporter: the new one takes seconds instead of 0.1 s, writes a larger file with stack traces of the
+        # machine in it, and logs warnings that cannot be turned off. Both agree with torch to 1e-7.
         file = io.BytesIO()
         rows: dict[int, str] = {0: "rows"}
         with _quiet():
@@ -177,7 +157,7 @@ class FittedNetwork:
 
 
 def accelerator() -> str:
-    """What Lightning will train on here: cpu, or the kind of accelerator with its name."""
+    """The accelerator that Lightning trains on here: cpu, or its kind with its name."""
     found = torch.accelerator.current_accelerator(check_available=True)
     if found is None:
         return "cpu"
@@ -187,16 +167,16 @@ def accelerator() -> str:
 def train(
     trainer: Lightning, *, signature: Signature, train: Examples, validation: Examples, progress: Progress
 ) -> FittedNetwork:
-    """Early stopping on the validation loss finds the number of epochs; then a fresh network learns from training and
-    validation rows together for that many, because the latest weeks tell most about the next.
+    """Early stopping on the validation loss finds the number of epochs; then a fresh network trains on training and
+    validation rows together for that many. `history` is that of the first pass.
 
-    `history` is that of the first pass. Seeded; on a CPU the same rows give the same weights. Raises
-    UntrainableRows.
+    Seeded; on a CPU the same rows give the same weights. Raises UntrainableRows.
     """
-    progress(f"network · looking for the best epoch on {len(train)} + {len(validation)} rows")
+    progress(f"network · searching for the best epoch on {len(train)} + {len(validation)} rows")
     history = _learn(trainer, signature, train, validation, epochs=trainer.max_epochs, progress=progress).history
     best = _best_epoch(history)
-    progress(f"network · best epoch {best}; learning from all {len(train) + len(validation)} rows")
+    # The validation rows are the latest weeks, which resemble the next ones most.
+    progress(f"network · best epoch {best}; training on all {len(train) + len(validation)} rows")
     learner = _learn(trainer, signature, train + validation, None, epochs=best, progress=progress)
     return FittedNetwork(learner.network.cpu().eval(), signature, history)
 
@@ -209,49 +189,44 @@ def _best_epoch(history: History) -> int:
 
 
 def _learn(
-    word: Lightning, signature: Signature, rows: Examples, validation: Examples | None, *, epochs: int, progress: Progress
+    declared: Lightning, signature: Signature, rows: Examples, validation: Examples | None, *, epochs: int, progress: Progress
 ) -> Learner:
-    """A fresh network after `epochs` epochs, or fewer where `validation` rows say so."""
-    stopping = [EarlyStopping("validation_loss", patience=word.patience, verbose=False)] if validation else []
-    with _repeatable(word.seed), _quiet():
-        batches = _loader(rows, Batches(len(rows), word.batch_size, word.seed))
-        learner = Learner(Network(word, signature, rows.features), word, batches=len(batches), progress=progress)
+    """A fresh network after `epochs` epochs, or fewer when the loss on the `validation` rows stops falling."""
+    stopping = [EarlyStopping("validation_loss", patience=declared.patience, verbose=False)] if validation else []
+    with _repeatable(declared.seed), _quiet():
+        batches = _loader(rows, declared.batch_size, seed=declared.seed)
+        learner = Learner(Network(declared, signature, rows.features), declared, batches=len(batches), progress=progress)
         loop = lightning.Trainer(
             max_epochs=epochs,
             callbacks=[*stopping],
             accelerator="auto",
             devices=1,
-            deterministic="warn",  # some GPU kernels have no deterministic twin; all CPU ones have
+            deterministic="warn",  # some GPU kernels have no deterministic variant; all CPU ones have
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        loop.fit(learner, batches, _loader(validation, _in_order(validation)) if validation else None)
+        loop.fit(learner, batches, _loader(validation, SCORING_ROWS) if validation else None)
     return learner
 
 
-def _loader(rows: Examples, batches: Iterable[Tensor]) -> DataLoader[Any]:
+def _loader(rows: Examples, size: int, *, seed: int | None = None) -> DataLoader[Any]:
+    """Batches of `size` rows, in order, or shuffled anew for each epoch where a seed is given."""
     data = TensorDataset(torch.from_numpy(rows.features), torch.from_numpy(rows.label))
-    return DataLoader(data, sampler=batches, batch_size=None, num_workers=0)
+    shuffled = seed is not None
+    order = RandomSampler(data, generator=torch.Generator().manual_seed(seed)) if shuffled else SequentialSampler(data)
+    # A whole batch at a time: collating row by row takes longer than the network itself.
+    return DataLoader(data, sampler=BatchSampler(order, size, drop_last=False), batch_size=None, num_workers=0)
 
 
-def _in_order(rows: Examples) -> list[Tensor]:
-    return list(torch.arange(len(rows)).split(SCORING_ROWS))
-
-
-def _statistics(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float32], ...]:
-    """Mean and standard deviation (columns,) and EDGES quantiles (columns, EDGES), of what is not missing."""
-    mean, scale = np.zeros(numbers.shape[1]), np.ones(numbers.shape[1])
-    edges = np.zeros((numbers.shape[1], EDGES))
-    levels = np.linspace(0, 1, EDGES + 2)[1:-1]
-    for index, column in enumerate(numbers.T):
-        known = column[~np.isnan(column)]
-        if len(known):
-            mean[index], scale[index] = known.mean(), known.std() or 1.0
-            edges[index] = np.quantile(known, levels)
-    return mean.astype(np.float32), scale.astype(np.float32), edges.astype(np.float32)
+def _statistics(numbers: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """mean and scale, (columns,), and edges, EDGES quantiles (columns, EDGES), of the values that are not missing."""
+    known = np.where(np.isnan(numbers).all(axis=0), 0.0, numbers)  # a column without values has mean 0 and scale 1
+    scale = np.nanstd(known, axis=0)
+    edges = np.nanquantile(known, np.linspace(0, 1, EDGES + 2)[1:-1], axis=0).reshape(EDGES, numbers.shape[1])
+    return {"mean": np.nanmean(known, axis=0), "scale": np.where(scale > 0, scale, 1.0), "edges": edges.T.copy()}
 
 
 def _embedding(values: int) -> nn.Embedding:
@@ -262,8 +237,8 @@ def _embedding(values: int) -> nn.Embedding:
 
 @contextmanager
 def _repeatable(seed: int) -> Generator[None]:
-    """Torch's randomness from `seed`, on THREADS threads; afterwards torch goes on as if nothing had been trained."""
-    demanded, only_warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    """Torch's randomness from `seed`, on THREADS threads; torch's settings and random state are restored afterwards."""
+    deterministic, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(THREADS)
@@ -272,12 +247,12 @@ def _repeatable(seed: int) -> Generator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(demanded, warn_only=only_warned)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
 
 
 @contextmanager
 def _quiet() -> Generator[None]:
-    """Lightning's advice (more workers, a logger) and torch's notes on the exporter are not for our readers."""
+    """Without Lightning's advice (more workers, a logger) and torch's notes on the exporter."""
     log = logging.getLogger("pytorch_lightning")
     level = log.level
     log.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Boosted trees: what ONNX answers is what scikit-learn answers, also right beside a split."""
+"""Boosted trees: what ONNX answers is what scikit-learn answers, also next to a split."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from mlops_assets.statistics.metrics import measure
 from mlops_assets.training.fitted import Examples, examples
 from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.training.signature import Signature, learn
-from mlops_assets.training.trainers.boosting import FittedTrees, train
+from mlops_assets.training.trainers.boosting import FittedTrees, _round_thresholds_down, train
 from tests.training.training_rows import INPUTS, training_rows, unlabelled_rows
 
 WORD = HistGradientBoosting(max_iter=30, min_samples_leaf=5, learning_rate=0.2)
@@ -45,7 +45,20 @@ def thresholds(classifier: Any) -> np.ndarray:
     return nodes["num_threshold"][nodes["is_leaf"] == 0].astype(np.float32)
 
 
-def beside_splits(fitted: FittedTrees) -> np.ndarray:
+def test_scikit_learn_keeps_its_thresholds_where_they_are_rounded() -> None:
+    """The canary of boosting._round_thresholds_down, which reads a private attribute: find where scikit-learn keeps its trees."""
+    exact = HistGradientBoostingClassifier(max_iter=5, min_samples_leaf=5).fit(
+        np.random.default_rng(0).random((200, 2)), [0, 1] * 100
+    )
+    before = np.concatenate([tree.nodes["num_threshold"] for (tree,) in exact._predictors])
+    _round_thresholds_down(exact)
+    after = np.concatenate([tree.nodes["num_threshold"] for (tree,) in exact._predictors])
+    assert (after <= before).all() and (after < before).any()
+    assert (after == after.astype(np.float32)).all()
+    assert (np.nextafter(after.astype(np.float32), np.float32(np.inf)) > before).all()
+
+
+def next_to_splits(fitted: FittedTrees) -> np.ndarray:
     """Float32 rows whose numbers lie on a split threshold or one representable number below or above."""
     rng = np.random.default_rng(0)
     found = thresholds(fitted.classifier)
@@ -63,8 +76,8 @@ def test_onnx_agrees_with_sklearn_on_missing_and_unknown_values(
     np.testing.assert_allclose(model.predict(rows), expected, rtol=0, atol=1e-5)
 
 
-def test_onnx_agrees_with_sklearn_right_beside_every_split(fitted: FittedTrees, model: OnnxModel) -> None:
-    features = beside_splits(fitted)
+def test_onnx_agrees_with_sklearn_next_to_every_split(fitted: FittedTrees, model: OnnxModel) -> None:
+    features = next_to_splits(fitted)
     answer = model.session.run(["probability"], {"features": features})[0]
     np.testing.assert_allclose(answer, fitted.probability(features), rtol=0, atol=1e-5)
 
@@ -77,7 +90,7 @@ def test_rounding_the_thresholds_changes_no_answer(fitted: FittedTrees) -> None:
     known = rows.features.copy()
     known[:, never] = 0
     untouched.fit(known, rows.label)
-    for features in (rows.features, beside_splits(fitted)):
+    for features in (rows.features, next_to_splits(fitted)):
         np.testing.assert_array_equal(fitted.probability(features), untouched.predict_proba(features)[:, 1])
 
 
@@ -90,7 +103,7 @@ def test_the_same_rows_give_the_same_bytes(fitted: FittedTrees) -> None:
     assert fitted_trees().to_onnx() == fitted.to_onnx()
 
 
-def test_the_history_tells_iterations_and_loss(fitted: FittedTrees) -> None:
+def test_the_history_has_iterations_and_loss(fitted: FittedTrees) -> None:
     (record,) = fitted.history
     assert record["iterations"] == 30
     assert 0 < record["train_loss"] < np.log(2)

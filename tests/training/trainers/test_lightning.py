@@ -18,7 +18,7 @@ from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.training.search import search
 from mlops_assets.training.signature import Signature, learn
 from mlops_assets.training.train import fit
-from mlops_assets.training.trainers.lightning import Batches, FittedNetwork, train
+from mlops_assets.training.trainers.lightning import FittedNetwork, train
 from tests.training.training_rows import CATEGORICAL, INPUTS, NUMERIC, training_rows, unlabelled_rows
 
 WORD = Lightning(hidden=(16,), batch_size=128, learning_rate=1e-2, max_epochs=4)
@@ -30,8 +30,8 @@ def split(name: str, rows: pl.DataFrame = ROWS, signature: Signature = SIGNATURE
     return examples(rows.filter(split=name), signature, INPUTS["label"])
 
 
-def fitted_network(trainer: Lightning = WORD, said: list[str] | None = None) -> FittedNetwork:
-    progress = (said if said is not None else []).append
+def fitted_network(trainer: Lightning = WORD, messages: list[str] | None = None) -> FittedNetwork:
+    progress = (messages if messages is not None else []).append
     return train(trainer, signature=SIGNATURE, train=split("train"), validation=split("validation"), progress=progress)
 
 
@@ -105,14 +105,14 @@ def test_training_stops_when_the_validation_loss_has_risen_for_the_declared_pati
     turned = split("validation")
     turned = Examples(turned.features, 1 - turned.label)  # what helps in training hurts here
     word = WORD.but(max_epochs=20, patience=3)
-    said: list[str] = []
-    history = train(word, signature=SIGNATURE, train=split("train"), validation=turned, progress=said.append).history
+    messages: list[str] = []
+    history = train(word, signature=SIGNATURE, train=split("train"), validation=turned, progress=messages.append).history
     losses = [record["validation_loss"] for record in history]
     best = int(np.argmin(losses)) + 1
     assert len(history) == best + word.patience < word.max_epochs
     assert [record["epoch"] for record in history] == list(range(1, len(history) + 1))
-    assert f"best epoch {best};" in "\n".join(said)
-    assert len([line for line in said if line.startswith(f"epoch {best} of {best} ")]) == 1  # the last pass is that long
+    assert f"best epoch {best};" in "\n".join(messages)
+    assert len([line for line in messages if line.startswith(f"epoch {best} of {best} ")]) == 1  # the last pass is that long
 
 
 def test_a_loss_that_is_not_a_number_is_refused_with_the_remedy() -> None:
@@ -124,23 +124,14 @@ def test_training_writes_no_file_no_line_and_no_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    said: list[str] = []
+    messages: list[str] = []
     with warnings.catch_warnings(), caplog.at_level(logging.INFO):
         warnings.simplefilter("error")
-        fit(WORD.but(max_epochs=2), ROWS, progress=said.append, **INPUTS)
+        fit(WORD.but(max_epochs=2), ROWS, progress=messages.append, **INPUTS)
     assert list(tmp_path.iterdir()) == []
     assert capfd.readouterr() == ("", "")
     assert caplog.messages == []
-    assert any(line.startswith("epoch 1 of 2 · train loss 0.") and "validation loss 0." in line for line in said)
-
-
-def test_every_row_is_in_one_batch_of_each_epoch_and_epochs_differ() -> None:
-    batches = Batches(10, 4, seed=0)
-    epochs = [list(batches), list(batches)]
-    assert [len(batch) for batch in epochs[0]] == [4, 4, 2]
-    assert len(batches) == 3
-    assert all(sorted(torch.cat(epoch).tolist()) == list(range(10)) for epoch in epochs)
-    assert torch.cat(epochs[0]).tolist() != torch.cat(epochs[1]).tolist()
+    assert any(line.startswith("epoch 1 of 2 · train loss 0.") and "validation loss 0." in line for line in messages)
 
 
 @pytest.mark.parametrize("left_out", ["numeric", "categorical"])
