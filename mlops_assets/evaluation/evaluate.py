@@ -20,7 +20,7 @@ SLICE_CONFIDENCE = 0.99  # of each bound: measured, 1 to 4 of 100 unchanged slic
 
 @dataclass(frozen=True)
 class Rival:
-    """The live champion on the same rows: its version and its (n,) probabilities."""
+    """The champion on the same rows: its version and its (n,) probabilities."""
 
     version: str
     probability: Array
@@ -28,10 +28,10 @@ class Rival:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The evidence that gates and people read. `first` and `last` bound the rows' event_timestamp.
+    """The evidence for gates and people. `first` and `last` bound the rows' event_timestamp.
 
     `slices`: column, value, rows, positives, metrics (None where undefined); with a champion also its metrics
-    (`champion`) and the `comparison` with it by metric, whose bounds each hold with SLICE_CONFIDENCE. `calibration`:
+    (`champion`) and the `comparison` with it by metric, whose bounds each have SLICE_CONFIDENCE. `calibration`:
     mean_probability, share, rows of each equal-count bin. `comparison` is None without a champion, `reference` without
     a second trainer. `importance`: input and the drop in auc when it is shuffled, largest first.
     """
@@ -73,9 +73,7 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in cast(Sequence[Any], value)]
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def evaluate(
@@ -98,39 +96,37 @@ def evaluate(
     """
     if rows.is_empty():
         raise ValueError(f"evaluate · the test split of candidate {candidate} has no rows. Widen split.test or land more days.")
-    truth = rows[label].cast(pl.Int8).to_numpy()
-    moments = rows[EVENT_TIMESTAMP]
+    truth, bootstrap = rows[label].cast(pl.Int8).to_numpy(), {"seed": seed, "resamples": resamples}
     return Evaluation(
         candidate=candidate,
         rows=len(rows),
         positives=int(truth.sum()),
-        first=cast(datetime, moments.min()),
-        last=cast(datetime, moments.max()),
+        first=cast(datetime, rows[EVENT_TIMESTAMP].min()),
+        last=cast(datetime, rows[EVENT_TIMESTAMP].max()),
         threshold=threshold,
-        metrics=_intervals(truth, probability, seed=seed, resamples=resamples),
+        metrics=_intervals(truth, probability, bootstrap),
         slices=[
-            _slice(column, value, truth, probability, rival=champion, inside=inside, seed=seed, resamples=resamples)
+            {"column": column, "value": value, **_slice(truth[inside], probability[inside], champion, inside, bootstrap)}
             for column in slices
             for value, inside in _parts(rows[column])
         ],
         confusion=confusion_matrix(truth, probability, threshold),
         calibration=calibration_table(truth, probability),
         champion=champion.version if champion else None,
-        comparison=_comparisons(truth, probability, champion, seed=seed, resamples=resamples) if champion else None,
-        reference=None if reference is None else _intervals(truth, reference, seed=seed, resamples=resamples),
+        comparison=_comparisons(truth, probability, champion.probability, bootstrap) if champion else None,
+        reference=None if reference is None else _intervals(truth, reference, bootstrap),
         importance=tuple(importance),
     )
 
 
-def _intervals(truth: Array, probability: Array, *, seed: int, resamples: int) -> dict[str, Interval]:
-    return {metric: interval(metric, truth, probability, seed=seed, resamples=resamples) for metric in METRICS}
+def _intervals(truth: Array, probability: Array, bootstrap: dict[str, int]) -> dict[str, Interval]:
+    return {metric: interval(metric, truth, probability, **bootstrap) for metric in METRICS}
 
 
 def _comparisons(
-    truth: Array, scores: Array, champion: Rival, *, seed: int, resamples: int, confidence: float = 0.95
+    truth: Array, candidate: Array, champion: Array, bootstrap: dict[str, int], *, confidence: float = 0.95
 ) -> dict[str, Comparison]:
-    options: dict[str, Any] = {"seed": seed, "resamples": resamples, "confidence": confidence}
-    return {name: compare(name, truth, scores, champion.probability, **options) for name in METRICS}
+    return {name: compare(name, truth, candidate, champion, confidence=confidence, **bootstrap) for name in METRICS}
 
 
 def _parts(column: pl.Series) -> list[tuple[str, Array]]:
@@ -139,18 +135,14 @@ def _parts(column: pl.Series) -> list[tuple[str, Array]]:
     return [(value, (values == value).fill_null(False).to_numpy()) for value in sorted(values.drop_nulls().unique())]
 
 
-def _slice(
-    column: str, value: str, truth: Array, scores: Array, *, rival: Rival | None, inside: Array, seed: int, resamples: int
-) -> dict[str, Any]:
-    truth, scores = truth[inside], scores[inside]
-    counts = {"column": column, "value": value, "rows": len(truth), "positives": int(truth.sum())}
-    part = counts | {"metrics": _values(truth, scores)}
+def _slice(truth: Array, scores: Array, rival: Rival | None, inside: Array, bootstrap: dict[str, int]) -> dict[str, Any]:
+    part = {"rows": len(truth), "positives": int(truth.sum()), "metrics": _values(truth, scores)}
     if rival is None:
         return part
-    champion = Rival(rival.version, rival.probability[inside])
-    compared = _comparisons(truth, scores, champion, seed=seed, resamples=resamples, confidence=SLICE_CONFIDENCE)
+    champion = rival.probability[inside]
+    compared = _comparisons(truth, scores, champion, bootstrap, confidence=SLICE_CONFIDENCE)
     comparison = {name: plain(vars(one)) for name, one in compared.items()}
-    return part | {"champion": _values(truth, champion.probability), "comparison": comparison}
+    return part | {"champion": _values(truth, champion), "comparison": comparison}
 
 
 def _values(truth: Array, probability: Array) -> dict[str, float | None]:
@@ -175,8 +167,7 @@ def permutation_importance(
 ) -> list[tuple[str, float]]:
     """Drop in auc when one input is shuffled among the rows (Breiman 2001), largest first, on at most `max_rows` of them.
 
-    Each input has its own random stream, so adding one does not change the others. Correlated inputs share their
-    importance, and each then looks less important than it is.
+    Correlated inputs share their importance, and each then looks less important than it is.
     """
     sample = rows.sample(max_rows, seed=seed) if len(rows) > max_rows else rows
     truth = sample[label].cast(pl.Int8).to_numpy()
@@ -186,5 +177,5 @@ def permutation_importance(
 
 
 def _shuffled(sample: pl.DataFrame, name: str, seed: int) -> pl.DataFrame:
-    stream = np.random.default_rng([seed, *name.encode()])
+    stream = np.random.default_rng([seed, *name.encode()])  # one per input, so that adding an input does not change the others
     return sample.with_columns(sample[name].gather(stream.permutation(len(sample))))

@@ -18,7 +18,7 @@ from mlops_assets.statistics.metrics import Array
 from mlops_assets.training.fitted import TEST
 from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.training.signature import digest
-from mlops_assets.training.train import fit
+from mlops_assets.training.train import fit, training_columns
 
 Row = dict[str, Any]
 
@@ -65,7 +65,7 @@ def evaluate_candidate(
     """Scores the test rows with candidate, champion and reference trainer, judges every gate, writes the pages to `folder`.
 
     `rows` are those of all splits, `training` records how the candidate was made, `parity` is the newest comparison of
-    served with recomputed features. A champion that is the same model as the candidate does not count as one.
+    served with recomputed features. A champion with the same model file as the candidate is ignored.
     """
     test, label = rows.filter(pl.col("split") == TEST), use_case.label.name
     model, rival = OnnxModel.from_bytes(candidate.onnx), _rival(candidate, champion, test)
@@ -75,15 +75,28 @@ def evaluate_candidate(
         test, scores, candidate=digest(candidate.onnx), label=label, slices=use_case.slices, threshold=use_case.threshold,
         seed=seed, champion=rival, reference=reference, importance=importance,
     )  # fmt: skip
-    truth = test[label].to_numpy()
+    truth, curves = test[label].to_numpy(), {"candidate": scores}
     verdicts = judge(use_case.gates, Case(
         evaluation, truth, scores, rival.probability if rival else None, test, parity=parity, model=model,
         onnx=candidate.onnx, training_rows=rows, use_case=use_case, training=training, seed=seed,
     ))  # fmt: skip
-    pages = _pages(use_case, evaluation, test, version=candidate.version, scores=scores, rival=rival, folder=folder, seed=seed)
-    return CandidateEvaluation(
-        evaluation, verdicts, _pictures(truth, scores, rival, reference, evaluation), _tables(evaluation, verdicts), pages
-    )
+    scored = test.with_columns(probability=pl.Series(scores))
+    pages = {
+        "report": classification_report(scored, label=label, probability="probability", threshold=use_case.threshold, seed=seed)
+    }
+    if rival:
+        curves[f"champion {rival.version}"] = rival.probability
+        pages["side_by_side"] = _side_by_side(use_case, evaluation, test, scores=scores, rival=rival, version=candidate.version)
+    if reference is not None:
+        curves["reference"] = reference
+    pictures = {
+        "roc": plots.roc_curve(truth, curves),
+        "reliability": plots.reliability(truth, curves),
+        "confusion": plots.confusion(evaluation.confusion),
+        "importance": plots.importance(evaluation.importance),
+    }
+    written = _write(folder, pages, candidate.version)
+    return CandidateEvaluation(evaluation, verdicts, pictures, _tables(evaluation, verdicts), written)
 
 
 def _rival(candidate: ModelVersion, champion: ModelVersion | None, test: pl.DataFrame) -> Rival | None:
@@ -95,38 +108,18 @@ def _rival(candidate: ModelVersion, champion: ModelVersion | None, test: pl.Data
 def _reference(use_case: UseCase, rows: pl.DataFrame, test: pl.DataFrame) -> Array | None:
     if use_case.reference is None:
         return None
-    features, label = use_case.features, use_case.label.name
-    inputs = {"numeric": features.numeric, "categorical": features.categorical}
-    model = fit(use_case.reference, rows, **inputs, label=label, progress=lambda _message: None)
-    return OnnxModel.from_bytes(model.onnx).predict(test)
-
-
-def _pictures(
-    truth: Array, scores: Array, rival: Rival | None, reference: Array | None, evaluation: Evaluation
-) -> dict[str, bytes]:
-    curves = {"candidate": scores} | ({f"champion {rival.version}": rival.probability} if rival else {})
-    curves |= {"reference": reference} if reference is not None else {}
-    return {
-        "roc": plots.roc_curve(truth, curves),
-        "reliability": plots.reliability(truth, curves),
-        "confusion": plots.confusion(evaluation.confusion),
-        "importance": plots.importance(evaluation.importance),
-    }
+    return OnnxModel.from_bytes(fit(use_case.reference, rows, **training_columns(use_case)).onnx).predict(test)
 
 
 def _tables(evaluation: Evaluation, verdicts: tuple[Verdict, ...]) -> dict[str, list[Row]]:
-    columns = ("gate", "passed", "measured", "low", "high", "bound", "message")
-    reference = evaluation.reference or {}
+    reference, comparison = evaluation.reference or {}, evaluation.comparison or {}
     return {
-        "gates": [{name: getattr(verdict, name) for name in columns} for verdict in verdicts],
+        "gates": [{name: value for name, value in vars(verdict).items() if name != "evidence"} for verdict in verdicts],
         "metrics": [
             {"metric": name, "candidate": str(interval), "reference": str(reference.get(name, "none declared"))}
             for name, interval in evaluation.metrics.items()
         ],
-        "comparison": [
-            {"metric": name, "difference": str(found), "better": found.better}
-            for name, found in (evaluation.comparison or {}).items()
-        ],
+        "comparison": [{"metric": name, "difference": str(found), "better": found.better} for name, found in comparison.items()],
         "slices": [
             {"column": part["column"], "value": part["value"], "rows": part["rows"], **part["metrics"]}
             for part in evaluation.slices
@@ -134,30 +127,20 @@ def _tables(evaluation: Evaluation, verdicts: tuple[Verdict, ...]) -> dict[str, 
     }
 
 
-def _pages(
-    use_case: UseCase,
-    evaluation: Evaluation,
-    test: pl.DataFrame,
-    *,
-    version: int,
-    scores: Array,
-    rival: Rival | None,
-    folder: Path,
-    seed: int,
-) -> dict[str, Path]:
-    """Evidently's report, and with a champion the page that compares both."""
+def _side_by_side(
+    use_case: UseCase, evaluation: Evaluation, test: pl.DataFrame, *, scores: Array, rival: Rival, version: int
+) -> str:
+    both = {"champion": rival.probability, "candidate": scores}
+    pictures = {
+        "reliability": plots.reliability(test[use_case.label.name].to_numpy(), both),
+        "scores": plots.score_distribution(both, evaluation.threshold),
+    }
+    return as_html(side_by_side(use_case, evaluation, test, version=version, **both), pictures)
+
+
+def _write(folder: Path, pages: dict[str, str], version: int) -> dict[str, Path]:
     folder.mkdir(parents=True, exist_ok=True)
-    label, scored = use_case.label.name, test.with_columns(probability=pl.Series(scores))
-    report = classification_report(scored, label=label, probability="probability", threshold=use_case.threshold, seed=seed)
-    pages = {"report": folder / f"evaluation_{version}.html"}
-    pages["report"].write_text(report)
-    if rival:
-        both = {"champion": rival.probability, "candidate": scores}
-        pictures = {
-            "reliability": plots.reliability(test[label].to_numpy(), both),
-            "scores": plots.score_distribution(both, evaluation.threshold),
-        }
-        page = side_by_side(use_case, evaluation, test, version=version, candidate=scores, champion=rival.probability)
-        pages["side_by_side"] = folder / f"side_by_side_{version}.html"
-        pages["side_by_side"].write_text(as_html(page, pictures))
-    return pages
+    paths = {name: folder / f"{'evaluation' if name == 'report' else name}_{version}.html" for name in pages}
+    for name, path in paths.items():
+        path.write_text(pages[name])
+    return paths

@@ -41,15 +41,15 @@ def judge(gates: tuple[Gate, ...], case: Case) -> tuple[Verdict, ...]:
     return tuple(_verdict(name, JUDGES[type(gate)](gate, case)) for gate, name in zip(gates, gate_names(gates), strict=True))
 
 
-def _verdict(name: str, measurement: Measurement) -> Verdict:
-    message = f"{name} · {measurement.message.removesuffix('.')}."
+def _verdict(name: str, found: Measurement) -> Verdict:
+    message = f"{name} · {found.message.removesuffix('.')}."
     return Verdict(
         gate=name,
-        passed=measurement.passed,
-        measured=measurement.value.value,
-        low=measurement.value.low,
-        high=measurement.value.high,
-        bound=measurement.bound,
-        message=message if measurement.passed or not measurement.advice else f"{message} {measurement.advice}",
-        evidence=plain(measurement.evidence),
+        passed=found.passed,
+        measured=found.value.value,
+        low=found.value.low,
+        high=found.value.high,
+        bound=found.bound,
+        message=message if found.passed or not found.advice else f"{message} {found.advice}",
+        evidence=plain(found.evidence),
     )

@@ -22,10 +22,9 @@ class Spread:
 
 @dataclass(frozen=True)
 class Perturbations:
-    """Which columns are perturbed, and how much. `spread` holds one entry per numeric column.
+    """Which columns are perturbed, and how much. `spread` has one entry per numeric column.
 
-    `noise` is in standard deviations, `share` the part of the values of each column that change. Each column has its own
-    random stream, so that adding a column does not change the others.
+    `noise` is in standard deviations, `share` the part of each column's values that change.
     """
 
     spread: dict[str, Spread]
@@ -36,8 +35,7 @@ class Perturbations:
 
     def of(self, rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
         """The rows under each of the four perturbations, with numbers as Float64 and categories as String."""
-        rows = rows.with_columns(pl.col(*self.spread).cast(pl.Float64) if self.spread else [])
-        rows = rows.with_columns(pl.col(*self.categorical).cast(pl.String) if self.categorical else [])
+        rows = rows.cast(dict.fromkeys(self.spread, pl.Float64) | dict.fromkeys(self.categorical, pl.String))  # pyright: ignore[reportArgumentType]
         return {
             "noise": self._changed(rows, self.spread, self._noisy),
             "missing values": self._changed(rows, (*self.spread, *self.categorical), self._missing),
@@ -48,6 +46,7 @@ class Perturbations:
     def _changed(
         self, rows: pl.DataFrame, columns: Iterable[str], change: Callable[[pl.Series, Draws], pl.Series]
     ) -> pl.DataFrame:
+        # Each column has its own random stream, so that adding a column does not change the others.
         return rows.with_columns(change(rows[name], np.random.default_rng([self.seed, *name.encode()])) for name in columns)
 
     def _noisy(self, column: pl.Series, draws: Draws) -> pl.Series:

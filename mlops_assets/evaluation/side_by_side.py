@@ -1,4 +1,4 @@
-"""The page that compares a candidate with the champion on the same test rows: what improves, what gets worse, for which rows."""
+"""The page that compares a candidate with the champion on the same test rows: metrics, groups, decisions, examples."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,16 +7,18 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 
 from mlops_assets.evaluation.evaluate import Evaluation, plain
 from mlops_assets.foundation.page import render
 from mlops_assets.spec.gate import BeatsChampion
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.statistics.metrics import Array, Comparison, measure
+from mlops_assets.statistics.metrics import Array, measure
 
 Outcome = Literal["better", "worse", "no difference", "not enough data"]
 EXAMPLES = 5
 MIN_ROWS = 20  # of each class: with fewer, one row moves an auc further than most models do
+ORDER: dict[Outcome, int] = {"better": 0, "worse": 0, "no difference": 1, "not enough data": 2}  # of the groups on the page
 MEANINGS = {
     "auc": "how often a positive row ranks above a negative one",
     "average_precision": "precision, averaged over recall",
@@ -28,8 +30,8 @@ MEANINGS = {
 
 @dataclass(frozen=True)
 class Change:
-    """One metric on one set of rows. `difference`, `low` and `high` are positive where the candidate is better, whatever the
-    metric's direction; None where undefined.
+    """One metric on one set of rows; None where undefined. `difference`, `low` and `high` are positive where the candidate is
+    better, whatever the metric's direction.
     """
 
     name: str
@@ -87,7 +89,7 @@ class SideBySide:
     threshold: float
     metrics: tuple[Change, ...]
     groups: tuple[Change, ...]
-    flips: tuple[Flips, Flips]
+    flips: tuple[Flips, ...]
     gained: tuple[Example, ...]
     lost: tuple[Example, ...]
 
@@ -121,7 +123,8 @@ class SideBySide:
     @staticmethod
     def widest(changes: Sequence[Change]) -> float:
         """The bound farthest from no difference: the scale of the drawings."""
-        return max((abs(bound or 0) for each in changes if each.is_known for bound in (each.low, each.high)), default=0) or 1.0
+        known = (change for change in changes if change.is_known)
+        return max((abs(bound or 0) for change in known for bound in (change.low, change.high)), default=0) or 1.0
 
 
 def as_html(page: SideBySide, pictures: Mapping[str, bytes]) -> str:
@@ -143,7 +146,7 @@ def side_by_side(
     gain = np.abs(champion - truth) - np.abs(candidate - truth)
     order = np.argsort(-gain, kind="stable")
     facts = _public_facts(use_case, rows).with_columns(truth=truth == 1, champion=champion, candidate=candidate)
-    to_yes, to_no = (_flips(decision, truth, champion >= threshold, candidate >= threshold) for decision in (True, False))
+    groups = [_group(group, metric) for group in evaluation.slices]
     return SideBySide(
         title=f"{use_case.name}: candidate {version} against champion {evaluation.champion}",
         question=use_case.question,
@@ -155,19 +158,25 @@ def side_by_side(
         last=evaluation.last,
         threshold=threshold,
         metrics=_metrics(evaluation, truth, champion),
-        groups=tuple(sorted((_group(group, metric) for group in evaluation.slices), key=_size)),
-        flips=(to_yes, to_no),
-        gained=_examples(facts[[int(row) for row in order[:EXAMPLES] if gain[row] > 0]]),
-        lost=_examples(facts[[int(row) for row in order[::-1][:EXAMPLES] if gain[row] < 0]]),
+        groups=tuple(sorted(groups, key=lambda group: (ORDER[group.outcome], -abs(group.difference or 0), group.name))),
+        flips=tuple(_flips(yes, truth, champion >= threshold, candidate >= threshold) for yes in (True, False)),
+        gained=_examples(facts[order[:EXAMPLES]].filter(gain[order[:EXAMPLES]] > 0)),
+        lost=_examples(facts[order[::-1][:EXAMPLES]].filter(gain[order[::-1][:EXAMPLES]] < 0)),
     )
 
 
 def _metrics(evaluation: Evaluation, truth: Array, champion: Array) -> tuple[Change, ...]:
-    def change(name: str, compared: Comparison) -> Change:
-        before, after = measure(name, truth, champion), evaluation.metrics[name].value
-        return Change(name, evaluation.rows, evaluation.positives, plain(before), plain(after), **_bounds(plain(vars(compared))))
-
-    return tuple(change(name, compared) for name, compared in (evaluation.comparison or {}).items())
+    return tuple(
+        Change(
+            name,
+            rows=evaluation.rows,
+            positives=evaluation.positives,
+            champion=plain(measure(name, truth, champion)),
+            candidate=plain(evaluation.metrics[name].value),
+            **_bounds(plain(vars(compared))),
+        )
+        for name, compared in (evaluation.comparison or {}).items()
+    )
 
 
 def _group(group: dict[str, Any], metric: str) -> Change:
@@ -185,26 +194,18 @@ def _bounds(compared: dict[str, Any]) -> dict[str, float | None]:
     return {name: compared[name] for name in ("difference", "low", "high")}
 
 
-def _size(change: Change) -> tuple[int, float, str]:
-    place = {"no difference": 1, "not enough data": 2}.get(change.outcome, 0)
-    return place, -abs(change.difference or 0), change.name
-
-
 def _flips(decision: bool, truth: Array, before: Array, after: Array) -> Flips:
     flipped = (after == decision) & (before != decision)
     return Flips(decision, int(flipped.sum()), int((flipped & (truth == decision)).sum()))
 
 
 def _public_facts(use_case: UseCase, rows: pl.DataFrame) -> pl.DataFrame:
-    """The request columns that are no personal data, as text."""
+    """The request columns without personal data, as text."""
     contract = use_case.contract(use_case.features.request_table)
     hidden = {column.name for column in contract.columns if column.pii}
-    return rows.select(_as_text(rows[name]) for name in use_case.features.request if name in rows.columns and name not in hidden)
-
-
-def _as_text(column: pl.Series) -> pl.Series:
-    text = column.dt.strftime("%Y-%m-%d %H:%M") if column.dtype == pl.Datetime else column.cast(pl.String)
-    return text.fill_null("unknown")
+    shown = [name for name in use_case.features.request if name in rows.columns and name not in hidden]
+    texts = [cs.datetime().dt.strftime("%Y-%m-%d %H:%M"), (~cs.datetime()).cast(pl.String)]
+    return rows.select(shown).with_columns(texts).fill_null("unknown")
 
 
 def _examples(rows: pl.DataFrame) -> tuple[Example, ...]:

@@ -47,8 +47,8 @@ def score(rows: pl.DataFrame) -> Array:
 
 def evaluation(rows: pl.DataFrame | None = None, **changes: Any) -> Evaluation:
     rows = flights() if rows is None else rows
-    said: dict[str, Any] = {"candidate": "c0ffee", "label": "late", "slices": ("carrier",), "threshold": 0.5, "seed": 1}
-    return evaluate(rows, score(rows), **{**said, "resamples": 30, **changes})
+    options: dict[str, Any] = {"candidate": "c0ffee", "label": "late", "slices": ("carrier",), "threshold": 0.5, "seed": 1}
+    return evaluate(rows, score(rows), **{**options, "resamples": 30, **changes})
 
 
 def test_the_evaluation_tells_rows_window_and_every_metric_with_its_bounds() -> None:
@@ -81,12 +81,12 @@ def test_beside_a_champion_each_slice_carries_its_metrics_and_the_paired_differe
     found = evaluation(champion=Rival("7", theirs)).slices[1]
     truth = rows["late"].to_numpy()[united]
     assert found["champion"]["auc"] == pytest.approx(roc_auc_score(truth, theirs[united]))
-    told = found["comparison"]["brier"]
-    assert told["difference"] == pytest.approx(brier_score_loss(truth, theirs[united]) - found["metrics"]["brier"])
-    assert told == plain(
+    compared = found["comparison"]["brier"]
+    assert compared["difference"] == pytest.approx(brier_score_loss(truth, theirs[united]) - found["metrics"]["brier"])
+    assert compared == plain(
         vars(compare("brier", truth, score(rows)[united], theirs[united], seed=1, resamples=30, confidence=0.99))
     )
-    assert told["better"] and 0 < told["low"] < told["difference"] < told["high"]
+    assert compared["better"] and 0 < compared["low"] < compared["difference"] < compared["high"]
 
 
 def test_without_a_champion_slices_compare_with_nothing() -> None:

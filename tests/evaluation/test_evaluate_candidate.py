@@ -29,7 +29,7 @@ def flights() -> pl.DataFrame:
 
 def trained(rows: pl.DataFrame) -> bytes:
     trainer = HistGradientBoosting(max_iter=30, learning_rate=0.2, min_samples_leaf=20)
-    return fit(trainer, rows, progress=lambda _said: None, **INPUTS).onnx
+    return fit(trainer, rows, **INPUTS).onnx
 
 
 CANDIDATE = ModelVersion(7, trained(flights()))

@@ -23,7 +23,7 @@ def reading(numeric: tuple[str, ...], categorical: tuple[str, ...]) -> Signature
 
 
 def alone(rows: pl.DataFrame, numeric: tuple[str, ...] = (), categorical: tuple[str, ...] = ()) -> dict[str, float]:
-    return {one.name: one.auc for one in explain_alone(rows, reading(numeric, categorical), "late", seed=0)}
+    return {name: auc.value for name, auc in explain_alone(rows, reading(numeric, categorical), "late", seed=0).items()}
 
 
 @settings(max_examples=25, deadline=None)
@@ -61,7 +61,7 @@ def rate_elsewhere(value: Any, late: Any, fold: Any, row: int) -> float:
     return float((late[same].sum() + PRIOR_ROWS * late[elsewhere].mean()) / (same.sum() + PRIOR_ROWS))
 
 
-def test_a_number_that_is_missing_exactly_when_late_tells_everything() -> None:
+def test_a_number_that_is_missing_exactly_when_late_explains_everything() -> None:
     rows = training_rows().with_columns(arrived=pl.when(pl.col("late") == 0).then(1.0))
     assert alone(rows, ("arrived",)) == {"arrived": 1.0}
 
@@ -73,12 +73,12 @@ def test_a_name_of_each_row_explains_nothing_alone() -> None:
 
 def test_the_strongest_input_comes_first_and_each_has_its_interval() -> None:
     found = explain_alone(training_rows(), reading(NUMERIC, CATEGORICAL), "late", seed=0)
-    assert found[0].name == "delay"
-    assert {one.name for one in found} == {*NUMERIC, *CATEGORICAL}
-    assert all(one.low <= one.auc <= one.high for one in found if not math.isnan(one.auc))
+    assert next(iter(found)) == "delay"
+    assert set(found) == {*NUMERIC, *CATEGORICAL}
+    assert all(auc.low <= auc.value <= auc.high for auc in found.values() if not math.isnan(auc.value))
 
 
-def test_few_rows_of_a_class_tell_nothing() -> None:
+def test_few_rows_of_a_class_explain_nothing() -> None:
     few = pl.concat([training_rows().filter(late=0), training_rows().filter(late=1).head(29)])
     assert all(math.isnan(auc) for auc in alone(few, NUMERIC, CATEGORICAL).values())
 
@@ -128,7 +128,7 @@ def moments(**hours: list[int | None]) -> pl.DataFrame:
     )
 
 
-def test_without_moments_of_features_the_sentence_says_that_they_were_not_checked() -> None:
+def test_without_moments_of_features_the_sentence_reports_that_they_were_not_checked() -> None:
     found = newer_features(moments(event_timestamp=[1, 2], known_at=[3, 4]))
     assert found == NewerFeatures(0.0, 2, ())
     assert "were not checked" in found.sentence()

@@ -1,4 +1,4 @@
-"""Judges BeatsChampion: better than the live champion on the same rows."""
+"""Judges BeatsChampion: better than the champion on the same rows."""
 
 import math
 
@@ -13,14 +13,13 @@ def judge(gate: BeatsChampion, case: Case) -> Measurement:
         message = "there is no champion to beat yet, so this gate passes"
         return Measurement(passed=True, bound=0.0, message=message, evidence={"champion": None})
     gain = compare(gate.metric, case.truth, case.candidate, case.champion, seed=case.seed, confidence=gate.confidence)
+    undefined = math.isnan(gain.difference)
     return Measurement(
         passed=gain.better,
         value=Interval(gain.low, gain.low, gain.high),
         bound=0.0,
         message=_message(gate, case.evaluation.champion, gain),
-        advice="Widen split.test."
-        if math.isnan(gain.difference)
-        else "Keep the champion; train on newer rows or change the trainer.",
+        advice="Widen split.test." if undefined else "Keep the champion; train on newer rows or change the trainer.",
         evidence={
             "champion": case.evaluation.champion,
             "metric": gate.metric,

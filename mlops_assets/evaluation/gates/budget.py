@@ -18,7 +18,7 @@ def judge(gate: Budget, case: Case) -> Measurement:
     amounts = ", ".join(f"{used[name]:,.4g} of {bounds[name]:,.4g} {name.replace('_', ' ')}" for name in shares)
     return Measurement(
         passed=share <= 1,
-        value=Interval(share, math.nan, math.nan),
+        value=Interval(share),
         bound=1.0,
         message=amounts if timed else "the candidate has no training time",
         advice="Shrink the trainer or the search, or widen the budget." if timed else "Train again.",

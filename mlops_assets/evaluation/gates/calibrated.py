@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from mlops_assets.evaluation.gates.case import Case, Measurement
-from mlops_assets.evaluation.gates.wording import against, reaches
+from mlops_assets.evaluation.gates.case import Case, Measurement, against, reaches
 from mlops_assets.spec.gate import Calibrated
 from mlops_assets.statistics.metrics import interval
 

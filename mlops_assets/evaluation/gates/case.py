@@ -2,28 +2,31 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import polars as pl
 
 from mlops_assets.evaluation.evaluate import Evaluation, plain
 from mlops_assets.features.parity import Parity
+from mlops_assets.spec.gate import LOWER_IS_BETTER
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics.metrics import Array, Interval
-from mlops_assets.training.signature import Signature
+from mlops_assets.training.onnx_model import OnnxModel
 
-UNDEFINED = Interval(math.nan, math.nan, math.nan)
+UNDEFINED = Interval()
 
 
-class Model(Protocol):
-    """An opened model, as in training/onnx_model.py."""
+def reaches(metric: str, value: float, bound: float) -> bool:
+    """Whether `value` is at least as good as `bound`; never for nan."""
+    return value <= bound if metric in LOWER_IS_BETTER else value >= bound
 
-    @property
-    def signature(self) -> Signature: ...
 
-    def predict(self, frame: pl.DataFrame) -> Array:
-        """Probability of a positive label, shape (rows,), in the order of `frame`, which holds the signature's inputs."""
-        ...
+def against(metric: str, measured: Interval, bound: float) -> str:
+    """The metric with its interval, and on which side of the bound it is."""
+    if math.isnan(measured.value):
+        return f"{metric} is undefined on these rows (one class only)"
+    better, worse = ("stays within", "is above") if metric in LOWER_IS_BETTER else ("reaches", "is below")
+    return f"{measured} {better if reaches(metric, measured.value, bound) else worse} {bound:.3f}"
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Case:
     champion: Array | None
     rows: pl.DataFrame
     parity: Parity | None
-    model: Model
+    model: OnnxModel
     onnx: bytes
     training_rows: pl.DataFrame
     use_case: UseCase
@@ -52,9 +55,9 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What one gate measured. `value` is nan where it is undefined (never a pass) or where there was nothing to measure.
+    """The result of one gate. `value` is nan where it is undefined (never a pass) or where there was nothing to measure.
 
-    `message` compares value and bound, without a final full stop; `advice` follows it when the gate did not pass.
+    `message` compares value and bound; `advice` follows it when the gate did not pass.
     """
 
     passed: bool
@@ -67,10 +70,7 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """A measurement under its gate's name. `low` and `high` are its interval, nan where there is none.
-
-    `evidence` holds plain JSON-able values.
-    """
+    """A measurement under its gate's name, in plain JSON-able values. `low` and `high` are nan without an interval."""
 
     gate: str
     passed: bool
@@ -82,5 +82,5 @@ class Verdict:
     evidence: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-able values; an undefined number is None."""
+        """An undefined number is None."""
         return cast(dict[str, Any], plain(vars(self)))

@@ -4,12 +4,9 @@ from typing import Any
 
 import polars as pl
 
-from mlops_assets.evaluation.gates.case import Case, Measurement
-from mlops_assets.evaluation.gates.wording import against, reaches
+from mlops_assets.evaluation.gates.case import Case, Measurement, against, reaches
 from mlops_assets.spec.gate import LOWER_IS_BETTER, EverySlice
-from mlops_assets.statistics.metrics import Interval, interval
-
-Slice = dict[str, Any]
+from mlops_assets.statistics.metrics import interval
 
 
 def judge(gate: EverySlice, case: Case) -> Measurement:
@@ -22,7 +19,8 @@ def judge(gate: EverySlice, case: Case) -> Measurement:
         return Measurement(passed=False, bound=gate.bound, message=message, advice="Widen split.test.", evidence=evidence)
     sign = -1 if gate.metric in LOWER_IS_BETTER else 1
     worst = min(judged, key=lambda part: sign * part["metrics"][gate.metric])
-    measured = _interval(gate, worst["value"], case)
+    inside = (case.rows[gate.column].cast(pl.String) == worst["value"]).fill_null(False).to_numpy()
+    measured = interval(gate.metric, case.truth[inside], case.candidate[inside], seed=case.seed)
     failing = [part["value"] for part in judged if not reaches(gate.metric, part["metrics"][gate.metric], gate.bound)]
     message = f"worst of {len(judged)} values of {gate.column} is {worst['value']} ({worst['rows']} rows): "
     return Measurement(
@@ -35,14 +33,9 @@ def judge(gate: EverySlice, case: Case) -> Measurement:
     )
 
 
-def _slices(gate: EverySlice, case: Case) -> list[Slice]:
+def _slices(gate: EverySlice, case: Case) -> list[dict[str, Any]]:
     slices = [part for part in case.evaluation.slices if part["column"] == gate.column]
     if not slices:
         columns = ", ".join(sorted({part["column"] for part in case.evaluation.slices})) or "none"
         raise ValueError(f"{gate.name} · the evaluation has no slices by {gate.column!r}; it has: {columns}. Add it to `slices`.")
     return slices
-
-
-def _interval(gate: EverySlice, value: str, case: Case) -> Interval:
-    inside = (case.rows[gate.column].cast(pl.String) == value).fill_null(False).to_numpy()
-    return interval(gate.metric, case.truth[inside], case.candidate[inside], seed=case.seed)

@@ -1,7 +1,6 @@
 """Judges Floor: the metric on the test rows reaches its bound."""
 
-from mlops_assets.evaluation.gates.case import Case, Measurement
-from mlops_assets.evaluation.gates.wording import against, reaches
+from mlops_assets.evaluation.gates.case import Case, Measurement, against, reaches
 from mlops_assets.spec.gate import Floor
 
 

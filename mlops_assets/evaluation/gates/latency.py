@@ -1,6 +1,6 @@
 """Judges Latency: the model file timed in a fresh process, warm, on one thread (the calls are in time_model.py).
 
-The latency of the service, with its queues and look-ups, is watched by the rollout.
+The latency of the service, with its queues and look-ups, is monitored by the rollout.
 """
 
 import json
@@ -18,8 +18,8 @@ from mlops_assets.evaluation.gates.case import Case, Measurement
 from mlops_assets.spec.gate import Latency
 from mlops_assets.statistics.metrics import Array, Interval
 
-CALL_SECONDS, CHILD_SECONDS = 2.0, 30.0
-"""Time for the calls, and the limit of the whole process, which starts in about 0.5 s."""
+CALL_SECONDS = 2.0
+CHILD_SECONDS = 30.0  # limit of the whole process, which starts in about 0.5 s
 DISTINCT_ROWS = 1000
 Times = dict[str, Array]
 
@@ -29,9 +29,7 @@ class Untimed(RuntimeError):
 
 
 def judge(gate: Latency, case: Case) -> Measurement:
-    """Measures the 99th percentile of one call's time on one core, in ms. Six busy neighbours on two cores raise it
-    from 4.5 to 5.5, and the wall-clock time from 18 to 113. A process that crashes or takes too long does not pass.
-    """
+    """Measures the 99th percentile of one call's time on one core, in ms. A process that crashes or times out fails."""
     matrix = case.model.signature.encode(case.rows.head(max(DISTINCT_ROWS, gate.rows)))
     try:
         times = timed(case.onnx, matrix, rows=gate.rows)
@@ -39,21 +37,25 @@ def judge(gate: Latency, case: Case) -> Measurement:
         evidence = {"calls": 0, "rows": gate.rows, "error": str(error)}
         advice = "Run the model file by hand."
         return Measurement(passed=False, bound=gate.p99_ms, message=str(error), advice=advice, evidence=evidence)
+    # Core time: six busy processes on two cores raise its p99 from 4.5 to 5.5 ms, and that of the wall clock from 18 to 113.
     measured, calls = p99(times["core_ms"]), len(times["core_ms"])
     passed = measured.value <= gate.p99_ms
-    message = f"p99 {_shown(measured)} ms of one core over {calls} calls of {gate.rows} rows"
+    shown = f"{measured.value:.3f} (at least {measured.low:.3f})" if math.isnan(measured.high) else str(measured)
+    message = f"p99 {shown} ms of one core over {calls} calls of {gate.rows} rows"
+    shares = {"p50": 0.5, "p99": 0.99}
+    quantiles = {f"{name}_{label}": _quantile(times[name], share) for name in times for label, share in shares.items()}
     return Measurement(
         passed=passed,
         value=measured,
         bound=gate.p99_ms,
         message=f"{message} {'stays within' if passed else 'is above'} {gate.p99_ms:g} ms",
-        advice="Take a smaller model, or fewer rows a call.",
-        evidence={"calls": calls, "rows": gate.rows} | _quantiles(times),
+        advice="Use a smaller model, or fewer rows a call.",
+        evidence={"calls": calls, "rows": gate.rows} | quantiles,
     )
 
 
 def timed(onnx: bytes, matrix: Array, *, rows: int, seconds: float = CALL_SECONDS, timeout: float = CHILD_SECONDS) -> Times:
-    """What each call of the model with `rows` of the rows in `matrix` (n, inputs) took, in ms: core_ms and clock_ms.
+    """How long each call of the model with `rows` of the rows in `matrix` (n, inputs) took, in ms: core_ms and clock_ms.
 
     Raises Untimed with the last line of stderr when the process crashes, and when it takes longer than `timeout` seconds.
     """
@@ -61,8 +63,7 @@ def timed(onnx: bytes, matrix: Array, *, rows: int, seconds: float = CALL_SECOND
         model, inputs = Path(folder) / "model.onnx", Path(folder) / "rows.npy"
         model.write_bytes(onnx)
         np.save(inputs, matrix)
-        arguments = [str(model), str(inputs), str(rows), str(seconds)]
-        command = [sys.executable, "-m", f"{__package__}.time_model", *arguments]
+        command = [sys.executable, "-m", f"{__package__}.time_model", *map(str, (model, inputs, rows, seconds))]
         try:
             done = subprocess.run(command, capture_output=True, timeout=timeout, check=False)
         except subprocess.TimeoutExpired:
@@ -74,7 +75,7 @@ def timed(onnx: bytes, matrix: Array, *, rows: int, seconds: float = CALL_SECOND
 
 
 def p99(times: Array) -> Interval:
-    """The 99th percentile of (n,) times, between two of them that hold it with 95% confidence whatever their distribution.
+    """The 99th percentile of (n,) times, between two of them that bound it with 95% confidence whatever their distribution.
 
     Order statistics (David and Nagaraja 2003, section 7.1): the number of times below the percentile is binomial. `high` is
     nan below 368 times, too few to bound it from above.
@@ -85,14 +86,5 @@ def p99(times: Array) -> Interval:
     return Interval(_quantile(times, 0.99), float(ordered[lowest - 1]), high)
 
 
-def _quantiles(times: Times) -> dict[str, float]:
-    shares = {"p50": 0.5, "p99": 0.99}
-    return {f"{name}_{label}": _quantile(values, share) for name, values in times.items() for label, share in shares.items()}
-
-
 def _quantile(times: Array, share: float) -> float:
     return float(np.quantile(times, share, method="inverted_cdf"))
-
-
-def _shown(measured: Interval) -> str:
-    return f"{measured.value:.3f} (at least {measured.low:.3f})" if math.isnan(measured.high) else str(measured)

@@ -1,6 +1,5 @@
 """Judges NoPii: personal data reaches neither the model nor the readable part of the prediction log."""
 
-import math
 from collections.abc import Sequence
 
 from mlops_assets.evaluation.gates.case import Case, Measurement
@@ -15,28 +14,19 @@ def judge(gate: NoPii, case: Case) -> Measurement:
 
     Raises ValueError for an input that no declared transform makes.
     """
-    use_case = case.use_case
-    pii = tagged(use_case)
+    use_case, pii = case.use_case, tagged(case.use_case)
     of_views, of_request = view_lineage(use_case), request_lineage(use_case)
     inputs = _select(use_case.features.inputs, of_request | of_views, gate.name)
     logged = _select(_readable_log_columns(use_case), of_views | of_request, gate.name)
-    carrying = {
-        column: sorted(lineage.values & pii.keys())
-        for column, lineage in (inputs | logged).items()
-        if lineage.values & pii.keys()
-    }
+    sources = {column: sorted(lineage.values & pii.keys()) for column, lineage in (inputs | logged).items()}
+    carrying = {column: tagged_sources for column, tagged_sources in sources.items() if tagged_sources}
     return Measurement(
         passed=not carrying,
-        value=Interval(float(len(carrying)), math.nan, math.nan),
+        value=Interval(float(len(carrying))),
         bound=0.0,
         message=_finding(carrying, inputs, pii),
         advice="Leave these out, or make them from columns that are not tagged.",
-        evidence={
-            "tagged": pii,
-            "carrying": carrying,
-            "inputs": {column: _as_lists(lineage) for column, lineage in inputs.items()},
-            "log": {column: _as_lists(lineage) for column, lineage in logged.items()},
-        },
+        evidence={"tagged": pii, "carrying": carrying, "inputs": _as_lists(inputs), "log": _as_lists(logged)},
     )
 
 
@@ -49,13 +39,10 @@ def _select(columns: Sequence[str], lineage: dict[str, Lineage], name: str) -> d
 
 
 def _readable_log_columns(use_case: UseCase) -> list[str]:
-    """The columns that serving/log/prediction_log.py takes from a request and its features, without the hidden ones.
-
-    Of the answer's own columns, only the prediction moment is computed from the request.
-    """
+    """The columns that serving/log/prediction_log.py takes from a request and its features, without the hidden ones."""
     features = use_case.features
-    request = use_case.contract(features.request_table)
-    hidden = {column.name for column in request.columns if column.pii}
+    hidden = {column.name for column in use_case.contract(features.request_table).columns if column.pii}
+    # Of the answer's own columns, only the prediction moment is computed from the request.
     return [name for name in dict.fromkeys((MOMENT, *features.request, *features.inputs)) if name not in hidden]
 
 
@@ -68,5 +55,5 @@ def _finding(carrying: dict[str, list[str]], inputs: dict[str, Lineage], pii: di
     return f"none of {len(inputs)} inputs and no readable column of the log is made from {', '.join(pii)}"
 
 
-def _as_lists(lineage: Lineage) -> dict[str, list[str]]:
-    return {"values": sorted(lineage.values), "keys": sorted(lineage.keys)}
+def _as_lists(columns: dict[str, Lineage]) -> dict[str, dict[str, list[str]]]:
+    return {name: {"values": sorted(lineage.values), "keys": sorted(lineage.keys)} for name, lineage in columns.items()}

@@ -12,7 +12,7 @@ from mlops_assets.spec.gate import LOWER_IS_BETTER, Robust
 from mlops_assets.statistics.metrics import Array, Interval, compare, measure
 from mlops_assets.training.fitted import TEST
 
-MOST_ROWS = 5000  # to find the worst input, which scores them once per input
+MOST_ROWS = 5000  # for the worst input, which takes one scoring per input
 SIDE_CONFIDENCE = 0.975  # two one-sided bounds of it make an interval of 95%
 
 
@@ -21,7 +21,10 @@ def judge(gate: Robust, case: Case) -> Measurement:
 
     inf when a score under any of them is not a probability; nan when the metric is undefined on the test rows.
     """
-    perturbed = _perturbations(gate, case).of(case.rows)
+    signature, known = case.model.signature, case.training_rows.filter(pl.col("split") != TEST)
+    spread = spread_of(known, signature.numeric)
+    perturb = Perturbations(spread, tuple(signature.categories), noise=gate.noise, share=gate.missing, seed=case.seed)
+    perturbed = perturb.of(case.rows)
     scores = {kind: case.model.predict(rows) for kind, rows in perturbed.items()}
     drops = {kind: _drop(gate.metric, case, after) for kind, after in scores.items()}
     worst = max(drops, key=lambda kind: drops[kind].value)
@@ -43,45 +46,40 @@ def judge(gate: Robust, case: Case) -> Measurement:
     )
 
 
-def _perturbations(gate: Robust, case: Case) -> Perturbations:
-    signature, known = case.model.signature, case.training_rows.filter(pl.col("split") != TEST)
-    spread = spread_of(known, signature.numeric)
-    return Perturbations(spread, tuple(signature.categories), noise=gate.noise, share=gate.missing, seed=case.seed)
-
-
 def _drop(metric: str, case: Case, after: Array) -> Interval:
-    if not _are_probabilities(after):
+    if _invalid(after):
         return Interval(math.inf, math.inf, math.inf)
     gain = compare(metric, case.truth, after, case.candidate, seed=case.seed, resamples=200, confidence=SIDE_CONFIDENCE)
     return Interval(-gain.difference, -gain.high, -gain.low)
 
 
-def _are_probabilities(scores: Array) -> bool:
-    return bool(((scores >= 0) & (scores <= 1)).all())  # False for nan
+def _invalid(scores: Array) -> int:
+    """How many scores are not probabilities."""
+    return int((~((scores >= 0) & (scores <= 1))).sum())  # nan is outside of every range
 
 
 def _worst_input(gate: Robust, case: Case, perturbed: pl.DataFrame) -> tuple[str, float]:
-    """The input that costs most when it alone is perturbed as in `perturbed`, and its cost."""
-    picked = np.random.default_rng(case.seed).permutation(len(case.rows))[:MOST_ROWS]
-    rows, worse, truth, before = case.rows[picked], perturbed[picked], case.truth[picked], case.candidate[picked]
-    costs = {
+    """The input with the largest fall when it alone is perturbed as in `perturbed`, and that fall."""
+    sample = np.random.default_rng(case.seed).permutation(len(case.rows))[:MOST_ROWS]
+    rows, worse, truth, before = case.rows[sample], perturbed[sample], case.truth[sample], case.candidate[sample]
+    falls = {
         name: _fall(gate.metric, truth, before, case.model.predict(rows.with_columns(worse[name])))
         for name in case.model.signature.inputs
         if not worse[name].equals(rows[name])
     }
-    culprit = max(costs, key=lambda name: costs[name], default="none")
-    return culprit, costs.get(culprit, 0.0)
+    culprit = max(falls, key=lambda name: falls[name], default="none")
+    return culprit, falls.get(culprit, 0.0)
 
 
 def _fall(metric: str, truth: Array, before: Array, after: Array) -> float:
-    if not _are_probabilities(after):
+    if _invalid(after):
         return math.inf
     sign = -1 if metric in LOWER_IS_BETTER else 1
     return sign * (measure(metric, truth, before) - measure(metric, truth, after))
 
 
 def _numbers(metric: str, case: Case, after: Array, drop: Interval) -> dict[str, Any]:
-    invalid = int((~((after >= 0) & (after <= 1))).sum())
+    invalid = _invalid(after)
     value = math.nan if invalid else measure(metric, case.truth, after)
     return {metric: value, "drop": vars(drop), "no_probability": invalid}
 

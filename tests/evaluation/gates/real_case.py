@@ -19,9 +19,15 @@ def case_of(rows: pl.DataFrame, onnx: bytes, *, use_case: UseCase = USE_CASE, **
         rows = rows.with_columns(event_timestamp=datetime(2013, 4, 1, tzinfo=UTC))
     test, model, label = rows.filter(pl.col("split") == "test"), OnnxModel.from_bytes(onnx), use_case.label.name
     answers = model.predict(test).clip(0, 1)
-    said: dict[str, Any] = {"candidate": digest(onnx), "label": label, "slices": (), "threshold": use_case.threshold, "seed": 3}
-    given: dict[str, Any] = {
-        "evaluation": evaluate(test, answers, **said, resamples=5),
+    options: dict[str, Any] = {
+        "candidate": digest(onnx),
+        "label": label,
+        "slices": (),
+        "threshold": use_case.threshold,
+        "seed": 3,
+    }
+    fields: dict[str, Any] = {
+        "evaluation": evaluate(test, answers, **options, resamples=5),
         "truth": test[label].to_numpy(),
         "candidate": answers,
         "champion": None,
@@ -34,4 +40,4 @@ def case_of(rows: pl.DataFrame, onnx: bytes, *, use_case: UseCase = USE_CASE, **
         "training": {},
         "seed": 3,
     }
-    return Case(**given | changes)
+    return Case(**fields | changes)

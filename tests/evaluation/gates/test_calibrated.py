@@ -18,12 +18,12 @@ def test_the_probabilities_that_made_the_truth_are_calibrated(trial: Any) -> Non
     assert "stays within 0.050" in verdict.message
 
 
-@pytest.mark.parametrize(("shift", "said"), [(0.2, "too high"), (-0.2, "too low")])
-def test_shifted_probabilities_fail_and_the_message_tells_the_direction(trial: Any, shift: float, said: str) -> None:
+@pytest.mark.parametrize(("shift", "message"), [(0.2, "too high"), (-0.2, "too low")])
+def test_shifted_probabilities_fail_and_the_message_has_the_direction(trial: Any, shift: float, message: str) -> None:
     case = trial(rows=5000)
     verdict = case.but(probability=np.clip(case.nature + shift, 0, 1)).verdict(Calibrated(max_ece=0.05))
     assert not verdict.passed
-    assert said in verdict.message
+    assert message in verdict.message
 
 
 def test_the_declared_number_of_bins_is_used(trial: Any) -> None:

@@ -105,14 +105,14 @@ def test_a_group_of_one_class_has_no_odds_to_compare(trial: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "said"), [("demographic_parity", "200 rows."), ("equalized_odds", "200 rows of both classes.")]
+    ("metric", "message"), [("demographic_parity", "200 rows."), ("equalized_odds", "200 rows of both classes.")]
 )
-def test_one_group_alone_is_no_pass(trial: Any, metric: Any, said: str) -> None:
+def test_one_group_alone_is_no_pass(trial: Any, metric: Any, message: str) -> None:
     rows = people({"north": (300, 100, 100, 500), "hamlet": (1, 1, 1, 1)})
     verdict = judged(trial, Fair(column="town", max_gap=0.5, metric=metric), rows)
     assert not verdict.passed
     assert math.isnan(verdict.measured)
-    assert f"fewer than two of 2 values of town have {said} Widen split.test." in verdict.message
+    assert f"fewer than two of 2 values of town have {message} Widen split.test." in verdict.message
 
 
 def test_a_column_that_the_rows_lack_is_refused_with_what_there_is(trial: Any) -> None:
@@ -178,16 +178,16 @@ def _employment_model(people_of_2015: pl.DataFrame, categorical: tuple[str, ...]
     part = pl.when(pl.int_range(pl.len()) < 0.8 * TAUGHT).then(pl.lit(TRAIN)).otherwise(pl.lit(VALIDATION))
     rows = people_of_2015.head(TAUGHT).with_columns(split=part)
     inputs: dict[str, Any] = {"numeric": NUMERIC, "categorical": categorical, "label": "employed"}
-    return OnnxModel.from_bytes(fit(TRAINER, rows, **inputs, progress=lambda _said: None).onnx)
+    return OnnxModel.from_bytes(fit(TRAINER, rows, **inputs).onnx)
 
 
 @pytest.fixture(scope="module")
-def asked() -> dict[int, pl.DataFrame]:
+def census_rows() -> dict[int, pl.DataFrame]:
     return {year: census(year) for year in YEARS} | {2015: census(2015).sample(fraction=1, shuffle=True, seed=0)}
 
 
 @pytest.fixture(scope="module")
-def by_year(trial: Any, asked: dict[int, pl.DataFrame]) -> Callable[[tuple[str, ...]], dict[int, Verdict]]:
+def by_year(trial: Any, census_rows: dict[int, pl.DataFrame]) -> Callable[[tuple[str, ...]], dict[int, Verdict]]:
     """The verdicts on a model that reads these columns; whom it gives 0.6 is taken for employed."""
 
     def verdict(model: OnnxModel, rows: pl.DataFrame) -> Verdict:
@@ -202,8 +202,8 @@ def by_year(trial: Any, asked: dict[int, pl.DataFrame]) -> Callable[[tuple[str, 
         return judge((Fair(column="race", max_gap=0.05),), case)[0]
 
     def verdicts(categorical: tuple[str, ...]) -> dict[int, Verdict]:
-        model = _employment_model(asked[2015], categorical)
-        return {year: verdict(model, asked[year].slice(TAUGHT) if year == 2015 else asked[year]) for year in YEARS}
+        model = _employment_model(census_rows[2015], categorical)
+        return {year: verdict(model, census_rows[year].slice(TAUGHT) if year == 2015 else census_rows[year]) for year in YEARS}
 
     return verdicts
 

@@ -81,7 +81,7 @@ def test_the_verdicts_come_in_the_order_and_under_the_names_of_the_gates(trial: 
     assert all(verdict.message.startswith(f"{verdict.gate} · ") for verdict in verdicts)
 
 
-def test_asking_for_names_loads_no_heavy_library() -> None:
+def test_gate_names_load_no_heavy_library() -> None:
     heavy = "{'numpy', 'polars', 'sklearn', 'torch', 'feast', 'mlflow', 'evidently', 'matplotlib', 'scipy', 'pandas'}"
     code = f"import sys, mlops_assets.spec.gate; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -82,7 +82,7 @@ def test_a_slow_model_is_stopped(trial: Any) -> None:
     verdict = judged(trial, SLOW, GATE)
     assert not verdict.passed
     assert verdict.low > 0.5
-    assert verdict.message.endswith("calls of 1 rows is above 0.5 ms. Take a smaller model, or fewer rows a call.")
+    assert verdict.message.endswith("calls of 1 rows is above 0.5 ms. Use a smaller model, or fewer rows a call.")
     json.dumps(verdict.to_dict(), allow_nan=False)
 
 
@@ -91,7 +91,7 @@ def test_a_call_with_more_rows_takes_longer() -> None:
     assert many > 2 * one
 
 
-def test_bytes_that_are_no_model_have_not_passed_and_the_process_says_why(trial: Any) -> None:
+def test_bytes_that_are_no_model_fail_with_the_message_of_the_process(trial: Any) -> None:
     verdict = judged(trial, b"not a model", GATE)
     assert not verdict.passed
     assert math.isnan(verdict.measured)

@@ -27,10 +27,10 @@ TREES = HistGradientBoosting(max_iter=30, learning_rate=0.1, min_samples_leaf=50
 @pytest.fixture(scope="module")
 def flights() -> pl.DataFrame:
     """Every sixth flight of January to March 2013, with the weather two hours before; March's second half is the test."""
-    told: dict[str, list[pl.DataFrame]] = {}
+    tables: dict[str, list[pl.DataFrame]] = {}
     for each in deliveries(package_folder(), date(2013, 1, 1), date(2013, 3, 31)):
-        told.setdefault(each.table, []).append(each.rows)
-    schedule, weather, outcomes = (pl.concat(told[table]) for table in ("schedule", "weather", "outcomes"))
+        tables.setdefault(each.table, []).append(each.rows)
+    schedule, weather, outcomes = (pl.concat(tables[table]) for table in ("schedule", "weather", "outcomes"))
     truths = (
         late_label(outcomes.lazy())
         .collect()
@@ -50,7 +50,7 @@ def flights() -> pl.DataFrame:
 def candidate(rows: pl.DataFrame, *more: str, categorical: tuple[str, ...] = CATEGORICAL) -> Case:
     """A model of these rows and inputs, trained and exported as ever."""
     inputs: dict[str, Any] = {"numeric": (*NUMERIC, *more), "categorical": categorical}
-    return case_of(rows, fit(TREES, rows, label="late", progress=lambda _said: None, **inputs).onnx)
+    return case_of(rows, fit(TREES, rows, label="late", **inputs).onnx)
 
 
 def verdict(case: Case, gate: NoLeak = GATE) -> Verdict:
@@ -82,8 +82,8 @@ def test_the_defaults_stop_it_as_well(flights: pl.DataFrame) -> None:
 
 
 def test_a_delay_that_is_hidden_in_a_category_is_stopped_too(flights: pl.DataFrame) -> None:
-    told = flights.with_columns(gate_closed=(pl.col("dep_delay") // 10).cast(pl.String))
-    found = verdict(candidate(told, categorical=(*CATEGORICAL, "gate_closed")))
+    rows = flights.with_columns(gate_closed=(pl.col("dep_delay") // 10).cast(pl.String))
+    found = verdict(candidate(rows, categorical=(*CATEGORICAL, "gate_closed")))
     assert not found.passed
     assert "gate_closed alone has auc" in found.message
 
@@ -107,7 +107,7 @@ def test_features_newer_than_the_prediction_fail_however_few(flights: pl.DataFra
     assert "have a feature newer than the prediction or the label (by weather_timestamp). Join features as of" in found.message
 
 
-def test_every_sign_that_fails_is_said(flights: pl.DataFrame) -> None:
+def test_every_sign_that_fails_is_reported(flights: pl.DataFrame) -> None:
     newer = flights.with_columns(weather_timestamp="dep_time")
     found = verdict(candidate(newer, "dep_delay"))
     assert "dep_delay alone" in found.message and "(by weather_timestamp)" in found.message

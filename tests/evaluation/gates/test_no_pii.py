@@ -61,7 +61,7 @@ def test_the_flights_pass_with_the_lineage_of_every_input(trial: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("inputs", "said"),
+    ("inputs", "message"),
     [
         ({"numeric": ("years",)}, "input years is made from customers.age"),
         ({"numeric": (), "categorical": ("provider",)}, "input provider is made from customers.age, customers.email"),
@@ -73,11 +73,11 @@ def test_the_flights_pass_with_the_lineage_of_every_input(trial: Any) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_an_input_made_from_a_tagged_column_is_named_with_it(trial: Any, inputs: dict[str, Any], said: str) -> None:
+def test_an_input_made_from_a_tagged_column_is_named_with_it(trial: Any, inputs: dict[str, Any], message: str) -> None:
     verdict = judged(trial, shop(**inputs))
     assert not verdict.passed
     assert verdict.measured == 1
-    assert verdict.message == f"no_pii · {said}. Leave these out, or make them from columns that are not tagged."
+    assert verdict.message == f"no_pii · {message}. Leave these out, or make them from columns that are not tagged."
 
 
 def test_a_readable_column_of_the_log_counts_too(trial: Any) -> None:

@@ -19,15 +19,15 @@ def parity(rows: int, differing: int) -> Parity:
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("found", "message"),
     [(None, "nothing has been served yet"), (parity(0, 0), "nothing has been served yet"), (parity(99, 99), "only 99 answers")],
     ids=["no evidence", "no answers", "too few answers"],
 )
-def test_without_enough_answers_it_passes_and_says_so(trial: Any, found: Parity | None, said: str) -> None:
+def test_without_enough_answers_it_passes_and_reports_it(trial: Any, found: Parity | None, message: str) -> None:
     verdict = trial().verdict(NoSkew(min_rows=100), parity=found)
     assert verdict.passed
     assert math.isnan(verdict.measured)
-    assert said in verdict.message and "so this gate passes" in verdict.message
+    assert message in verdict.message and "so this gate passes" in verdict.message
     json.dumps(verdict.to_dict(), allow_nan=False)
 
 
@@ -41,7 +41,7 @@ def test_a_refusal_carries_what_was_measured_and_where(trial: Any) -> None:
     assert (verdict.measured, verdict.bound) == (0.025, 0.001)
     assert verdict.message == (
         "no_skew · 2.50% of 1,000 answers from 2013-06-01 to 2013-06-30 used features now recomputed differently, above 0.10%: "
-        "temp (2.50%). Look at the examples on the skew asset and correct what differs; the next answers then show it."
+        "temp (2.50%). Look at the examples on the skew asset and correct the features that differ; the next answers then pass."
     )
     assert verdict.evidence == {
         "rows": 1000,

@@ -30,7 +30,7 @@ KINDS = ("noise", "missing values", "unseen categories", "out of range")
 @pytest.fixture(scope="module")
 def trees() -> Case:
     """A real model of a sane kind on real rows of its own."""
-    return case_of(ROWS, fit(TREES, ROWS, progress=lambda _said: None, **INPUTS).onnx)
+    return case_of(ROWS, fit(TREES, ROWS, **INPUTS).onnx)
 
 
 def sum_of_numbers(*, heals: bool) -> bytes:
@@ -69,7 +69,7 @@ def perturbed(case: Case, *, noise: float, share: float) -> dict[str, pl.DataFra
     return Perturbations(spread, CATEGORICAL, noise=noise, share=share, seed=case.seed).of(case.rows)
 
 
-def test_trees_pass_and_the_worst_perturbation_is_said_with_its_input(trees: Case) -> None:
+def test_trees_pass_and_the_worst_perturbation_is_reported_with_its_input(trees: Case) -> None:
     verdict = judged(Robust(max_drop=0.1), trees)
     assert verdict.passed
     worst, culprit = verdict.evidence["worst"], verdict.evidence["worst_input"]
@@ -99,11 +99,11 @@ def test_each_drop_is_what_scikit_learn_measures_before_and_after(
     before = oracle(trees.truth, trees.model.predict(trees.rows))
     for kind in KINDS:
         after = oracle(trees.truth, trees.model.predict(worse[kind]))
-        told = verdict.evidence["perturbations"][kind]
-        assert told[metric] == pytest.approx(after)
-        assert told["drop"]["value"] == pytest.approx(sign * (before - after))
-        assert told["drop"]["low"] < told["drop"]["value"] < told["drop"]["high"]
-    assert verdict.measured == max(told["drop"]["value"] for told in verdict.evidence["perturbations"].values())
+        numbers = verdict.evidence["perturbations"][kind]
+        assert numbers[metric] == pytest.approx(after)
+        assert numbers["drop"]["value"] == pytest.approx(sign * (before - after))
+        assert numbers["drop"]["low"] < numbers["drop"]["value"] < numbers["drop"]["high"]
+    assert verdict.measured == max(numbers["drop"]["value"] for numbers in verdict.evidence["perturbations"].values())
     assert verdict.evidence["unperturbed"] == pytest.approx(before)
 
 
@@ -122,9 +122,9 @@ def test_answers_that_are_no_probabilities_fail_whatever_the_bound() -> None:
     assert not verdict.passed
     assert math.isinf(verdict.measured) and verdict.to_dict()["measured"] is None
     assert "under missing values some scores are not probabilities" in verdict.message
-    told = verdict.evidence["perturbations"]
-    assert told["missing values"]["no_probability"] > 0.05 * 800
-    assert told["noise"]["no_probability"] == told["out of range"]["no_probability"] == 0
+    numbers = verdict.evidence["perturbations"]
+    assert numbers["missing values"]["no_probability"] > 0.05 * 800
+    assert numbers["noise"]["no_probability"] == numbers["out of range"]["no_probability"] == 0
     json.dumps(verdict.to_dict(), allow_nan=False)
 
 
