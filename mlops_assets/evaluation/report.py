@@ -65,9 +65,9 @@ def _sample(frame: pl.DataFrame, seed: int) -> pl.DataFrame:
 
 
 def _html(preset: Any, definition: Any, *, current: pl.DataFrame, reference: pl.DataFrame | None = None) -> str:
-    frames = [frame.to_pandas() for frame in (current, reference) if frame is not None]
-    sets = [Dataset.from_pandas(frame, data_definition=definition) for frame in frames]
+    now: Any = Dataset.from_pandas(current.to_pandas(), data_definition=definition)
+    before = None if reference is None else Dataset.from_pandas(reference.to_pandas(), data_definition=definition)
     with warnings.catch_warnings():  # divisions of empty bins, which the page shows as such
         warnings.simplefilter("ignore")
-        snapshot: Any = Report([preset], include_tests=False).run(*sets)
+        snapshot: Any = Report([preset], include_tests=False).run(now, before)
         return cast(str, snapshot.get_html_str(as_iframe=False))

@@ -50,7 +50,8 @@ def train(
     """Trees on training and validation rows together: the number of iterations is declared, so nothing needs validating."""
     rows = train + validation
     progress(f"boosting · {trainer.max_iter} iterations on {len(rows)} rows")
-    fields = trainer.model_dump(exclude={"kind", "seed"}) | {"early_stopping": False, "random_state": trainer.seed}
+    fields = trainer.model_dump(exclude={"kind", "seed"})
+    fields |= {"early_stopping": False, "random_state": trainer.seed}
     classifier = HistGradientBoostingClassifier(**fields)
     # A column without any known value becomes 0, which no tree can split: scikit-learn cannot bin NaN alone.
     features = np.where(np.isnan(rows.features).all(axis=0), np.float32(0), rows.features)
