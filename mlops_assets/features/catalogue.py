@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mlops_assets.foundation.delta_tables import DeltaTables
     from mlops_assets.spec.use_case import UseCase
 
-MOMENT, DAY = "event_timestamp", "day"
 RECENT = timedelta(days=30)
 
 
@@ -38,7 +37,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature. `sources` are the validated columns it is computed from; `used_by` is empty when no model reads it."""
+    """`sources` are the validated columns it is computed from; `used_by` is empty when no model reads it."""
 
     name: str
     type: str
@@ -50,7 +49,7 @@ class Feature:
 
 @dataclass(frozen=True)
 class View:
-    """One feature view. `ttl` is None where values never expire, `newest` before the first row."""
+    """`ttl` is None where values never expire, `newest` before the first row."""
 
     name: str
     description: str
@@ -91,37 +90,35 @@ class Catalog:
 
 
 def as_html(catalog: Catalog) -> str:
-    """One self-contained page."""
     return render("feature_catalog", title=f"Features of {catalog.use_case}", catalog=catalog, days=RECENT.days)
 
 
 def read_catalog(use_case: UseCase, *, store: FeatureStore, tables: DeltaTables, champion: tuple[int, bytes] | None) -> Catalog:
-    """The declared views as Feast's registry describes them, with the statistics of their tables."""
-    described = {view["view"]: view for view in store.describe()}
+    """The declared views as Feast's registry describes them; `champion` is its version and its ONNX bytes."""
+    registered = {view["view"]: view for view in store.describe()}
     version, served = (champion[0], OnnxModel.from_bytes(champion[1]).signature.inputs) if champion else (None, ())
     views: list[View] = []
     for view in use_case.features.views:
-        entry: Any = described[view.name]
-        names_ = [feature["name"] for feature in entry["features"]]
-        newest, statistics = measure(tables.scan(names.feature(use_case.name, view.name)), names_)
+        entry: Any = registered[view.name]
+        fields = {field["name"]: field for field in entry["features"]}
+        newest, statistics = measure(tables.scan(names.feature(use_case.name, view.name)), [*fields])
         read = view_columns_read(use_case, view)
         features = tuple(
             Feature(
-                **feature,
-                sources=", ".join(sorted(read.get(feature["name"], ()))),
-                used_by=reader(use_case, feature["name"], champion=version, served=served),
-                statistics=statistics.get(feature["name"], Statistics()),
+                **field,
+                sources=", ".join(sorted(read.get(name, ()))),
+                used_by=reader(use_case, name, champion=version, served=served),
+                statistics=statistics.get(name, Statistics()),
             )
-            for feature in entry["features"]
+            for name, field in fields.items()
         )
-        views.append(
-            View(view.name, entry["description"], entry["owner"], tuple(entry["entities"]), entry["ttl"], newest, features)
-        )
+        described = {name: entry[name] for name in ("description", "owner", "ttl")}
+        views.append(View(view.name, **described, entities=tuple(entry["entities"]), newest=newest, features=features))
     return Catalog(use_case.name, use_case.question, version, tuple(views))
 
 
 def reader(use_case: UseCase, feature: str, *, champion: int | None, served: tuple[str, ...]) -> str:
-    """How the model line reads the feature; empty when it does not."""
+    """Which model version reads the feature; empty when none does."""
     declared = feature in use_case.features.inputs
     if feature in served:
         return f"{use_case.name} version {champion}" + ("" if declared else ", no longer declared")
@@ -131,13 +128,13 @@ def reader(use_case: UseCase, feature: str, *, champion: int | None, served: tup
 def measure(
     table: pl.LazyFrame, features: list[str], window: timedelta = RECENT
 ) -> tuple[datetime | None, Mapping[str, Statistics]]:
-    """The newest moment of a feature table, and the statistics of each existing feature in the days within `window` of it."""
+    """The newest event time of a feature table, and the statistics of each feature in the `window` before it."""
     schema = table.collect_schema()
-    newest: Any = table.select(pl.col(MOMENT).max()).collect().item() if MOMENT in schema else None
+    newest: Any = table.select(pl.col(names.EVENT_TIMESTAMP).max()).collect().item() if names.EVENT_TIMESTAMP in schema else None
     if newest is None:
         return None, {}
-    recent = table.filter(pl.col(DAY) > (newest - window).date()).select(name for name in features if name in schema).collect()
-    return newest, {column.name: _statistics(column) for column in recent}
+    recent = table.filter(pl.col("day") > (newest - window).date())
+    return newest, {column.name: _statistics(column) for column in recent.select(f for f in features if f in schema).collect()}
 
 
 def _statistics(values: pl.Series) -> Statistics:

@@ -1,4 +1,4 @@
-"""From validated tables to feature tables and to the labelled, split rows of a training set."""
+"""Builds feature tables from validated tables, and the labelled, split rows of a training set."""
 
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -10,7 +10,7 @@ from mlops_assets.spec.use_case import UseCase
 
 
 class IllegalFeatures(ValueError):
-    """A transform returned what its view does not declare."""
+    """A transform returned what its view does not declare, or there are no rows to train on."""
 
 
 def midnight(day: date) -> datetime:
@@ -23,31 +23,26 @@ def fill_view(view: FeatureView, tables: Tables, *, first: date, last: date) -> 
     Raises IllegalFeatures when the transform's columns lack the entity or the timestamp.
     """
     rows: pl.LazyFrame = view.transform(tables, midnight(first), midnight(last + timedelta(days=1)))
-    missing = [name for name in (*view.entity, EVENT_TIMESTAMP) if name not in rows.collect_schema().names()]
-    if missing:
-        raise IllegalFeatures(
-            f"view {view.name} · its transform returned {rows.collect_schema().names()}, without {missing}. Add these columns."
-        )
+    columns = rows.collect_schema().names()
+    if missing := [name for name in (*view.entity, EVENT_TIMESTAMP) if name not in columns]:
+        raise IllegalFeatures(f"view {view.name} · its transform returned {columns}, without {missing}. Add these columns.")
     return rows.with_columns(day=pl.col(EVENT_TIMESTAMP).dt.date()).sort(*view.entity, EVENT_TIMESTAMP)
 
 
 def label_rows(use_case: UseCase, requests: pl.LazyFrame, truths: pl.LazyFrame) -> pl.LazyFrame:
-    """One row per request whose truth is known: entity columns, prediction moment, request features, label, `known_at`."""
-    columns = list(use_case.features.request)
-    rows: pl.LazyFrame = use_case.features.entity_rows(requests.select(columns))
+    """One row per request with a known label: entity columns, prediction moment, request features, label, `known_at`."""
+    rows: pl.LazyFrame = use_case.features.entity_rows(requests.select(use_case.features.request))
     labels: pl.LazyFrame = use_case.label.transform(truths)
     return rows.join(labels, on=list(use_case.label.key), how="inner").sort(EVENT_TIMESTAMP, *use_case.label.key)
 
 
 def split_by_time(rows: pl.DataFrame, split: TimeSplit, *, end: datetime) -> pl.DataFrame:
-    """Adds `split`: test is the last `split.test` before `end`, validation the time before it, train the rest.
-
-    A row whose truth became known only after its own part ended is left out: it could not have been learned from.
-    """
+    """Adds `split`: test is the last `split.test` before `end`, validation the time before it, train the rest."""
     test_start = end - split.test
     validation_start = test_start - split.validation
     moment, known = pl.col(EVENT_TIMESTAMP), pl.col(KNOWN_AT)
     earliest = rows[EVENT_TIMESTAMP].min() if split.max_train is None else validation_start - split.max_train
+    # A label that became known only after its own part ended could not have been learned from: its row is dropped.
     part = (
         pl.when((moment >= test_start) & (moment < end)).then(pl.lit("test"))
         .when((moment >= validation_start) & (moment < test_start) & (known < test_start)).then(pl.lit("validation"))

@@ -1,4 +1,4 @@
-"""Column lineage: which source columns each feature is computed from, as Polars' optimizer reads them."""
+"""Column lineage: the source columns that each feature is computed from, as Polars' optimizer reads them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 from polars.io.plugins import register_io_source
 
+from mlops_assets.foundation.names import EVENT_TIMESTAMP
 from mlops_assets.ingestion.validate import TYPES
 from mlops_assets.spec.contract import Column, Contract
 from mlops_assets.spec.feature import FeatureView
@@ -16,101 +18,86 @@ from mlops_assets.spec.use_case import UseCase
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 END = START + timedelta(days=2)
-MOMENT = "event_timestamp"
-ROWS, VALUES = 96, 6  # few distinct values, so that equal keys meet in joins and groups
-Sources = frozenset[str]
+MOMENT = EVENT_TIMESTAMP
+ROWS, LETTERS = 96, "abcdef"  # few distinct values, so that equal keys meet in joins and groups
+Sources = frozenset[str]  # each is `table.column`
 Transform = Callable[[dict[str, pl.LazyFrame]], pl.LazyFrame]
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """The source columns of one column, as `table.column`. `keys` are tagged ones by which its rows are only grouped or joined;
-    `values` are all others, also those that rows are filtered by.
-    """
+    """`keys` are tagged columns that only group or join the rows; `values` are all others, including those filtered by."""
 
-    column: str
     values: Sources
-    keys: Sources
+    keys: Sources = frozenset()
 
 
 def columns_read(tables: tuple[Contract, ...], transform: Transform) -> dict[str, Sources]:
-    """Every source column that is read for each column of the result, from one run on empty tables per column.
+    """The source columns read for each result column, from one run on empty tables per column.
 
     A Python function over rows is opaque to Polars and counts as reading all columns: never too few.
     """
     read: set[str] = set()
     result = transform({table.table: _recorded(table, read) for table in tables})
-    at_once = frozenset(read)
-    return {name: at_once | _read_for(result, name, read) for name in result.collect_schema().names()}
-
-
-def _read_for(result: pl.LazyFrame, name: str, read: set[str]) -> Sources:
-    read.clear()
-    result.select(name).collect()
-    return frozenset(read)
+    eager = frozenset(read)  # read while the transform ran, so possibly part of every column
+    columns: dict[str, Sources] = {}
+    for name in result.collect_schema().names():
+        read.clear()
+        result.select(name).collect()
+        columns[name] = eager | read
+    return columns
 
 
 def _recorded(table: Contract, read: set[str]) -> pl.LazyFrame:
-    """The empty table of the contract's columns and `day`; it adds to `read` the columns that a query reads."""
+    """The contract's table without rows; it adds to `read` the columns that a query reads."""
     empty = pl.DataFrame(schema={column.name: TYPES[column.dtype] for column in table.columns} | {"day": pl.Date()})
 
-    def rows(columns: list[str] | None, predicate: pl.Expr | None, most: int | None, batch: int | None) -> Iterator[pl.DataFrame]:
+    def scan(columns: list[str] | None, predicate: pl.Expr | None, _limit: int | None, _: int | None) -> Iterator[pl.DataFrame]:
         filtered = predicate.meta.root_names() if predicate is not None else []
         read.update(f"{table.table}.{name}" for name in {*(columns or empty.columns), *filtered})
         yield empty if columns is None else empty.select(columns)
 
-    return register_io_source(rows, schema=empty.schema)
+    return register_io_source(scan, schema=empty.schema)
 
 
-def unchanged_by_renaming(tables: tuple[Contract, ...], transform: Transform, key: str) -> frozenset[str]:
-    """The columns that stay the same when each value of the column `key` is renamed: they use it to group or join only.
+def unchanged_by_renaming(tables: tuple[Contract, ...], transform: Transform, key: str) -> Sources:
+    """The result columns that stay the same when each value of column `key` is renamed: they only group or join by it.
 
     A column without two distinct values proves nothing, and neither does a transform that fails on generated rows.
     """
     try:
-        before, after = (
-            transform({table.table: _generated(table, renamed).lazy() for table in tables}).collect() for renamed in (None, key)
-        )
+        runs = [transform({table.table: _generated(table, name).lazy() for table in tables}).collect() for name in (None, key)]
     except pl.exceptions.PolarsError:
         return frozenset()
-    return frozenset(
-        name for name in before.columns if before[name].drop_nulls().n_unique() > 1 and _same(before[name], after[name])
-    )
-
-
-def _same(before: pl.Series, after: pl.Series) -> bool:
     # Groups come in any order, and the last digits of a float sum depend on it.
-    first, second = (column.round(6) if column.dtype.is_float() else column for column in (before, after))
-    return first.sort().equals(second.sort())
+    before, after = (run.with_columns(cs.float().round(6)).select(pl.all().sort()) for run in runs)
+    varied = [name for name in before.columns if before[name].drop_nulls().n_unique() > 1]
+    return frozenset(name for name in varied if before[name].equals(after[name]))
 
 
 def _generated(table: Contract, renamed: str | None) -> pl.DataFrame:
     rng = np.random.default_rng(0)
     columns = [
-        pl.Series(column.name, [_value(column, int(n), column.name == renamed) for n in rng.integers(0, VALUES, ROWS)])
+        pl.Series(column.name, [_value(column, int(n), column.name == renamed) for n in rng.integers(0, len(LETTERS), ROWS)])
         .cast(TYPES[column.dtype])
         for column in table.columns
     ]  # fmt: skip
     return pl.DataFrame(columns).with_columns(day=START.date())
 
 
-def _value(column: Column, n: int, renamed: bool) -> Any:
-    """Value `n` of the column. Renaming keeps the order and no part of the value."""
+def _value(column: Column, number: int, renamed: bool) -> Any:
+    """Value `number` of the column. A renamed value keeps the order and shares no part with the original."""
     match column.dtype:
+        case "string" if renamed:
+            return f"~{LETTERS[number]}"
         case "string":
-            return (
-                f"~{'abcdef'[n]}"
-                if renamed
-                else column.allowed[n % len(column.allowed)]
-                if column.allowed
-                else f"{column.name}{n}"
-            )
+            return column.allowed[number % len(column.allowed)] if column.allowed else f"{column.name}{number}"
         case "datetime":
-            return START + timedelta(hours=8 * n, seconds=renamed)
+            return START + timedelta(hours=8 * number, seconds=renamed)
         case "bool":
-            return (n % 2 == 0) != renamed
+            return (number % 2 == 0) != renamed
         case "int" | "float":
-            value = (column.min or 0) + n
+            value = int(column.min or 0) + number
             return 2 * value + 1 if renamed else value
 
 
@@ -120,8 +107,8 @@ def tagged(use_case: UseCase) -> dict[str, str]:
 
 
 def view_columns_read(use_case: UseCase, view: FeatureView) -> dict[str, Sources]:
-    """`columns_read` of one feature view, entity and moment included."""
-    return columns_read(_contracts(use_case, view), lambda tables: view.transform(tables, START, END))
+    """`columns_read` of one feature view, entity and event timestamp included."""
+    return columns_read(*_transform(use_case, view))
 
 
 def view_lineage(use_case: UseCase) -> dict[str, Lineage]:
@@ -129,10 +116,15 @@ def view_lineage(use_case: UseCase) -> dict[str, Lineage]:
     lineage: dict[str, Lineage] = {}
     for view in use_case.features.views:
         read = view_columns_read(use_case, view)
-        keys = _tagged_keys(use_case, view, read)
+        entity_sources = frozenset[str]().union(*(read[name] for name in view.entity))
+        unchanged: dict[str, Sources] = {}
+        for source in entity_sources & tagged(use_case).keys():
+            same = unchanged_by_renaming(*_transform(use_case, view), source.split(".")[1])
+            # An entity that does not change either was not renamed at all, which proves nothing.
+            unchanged[source] = frozenset() if {*view.entity} <= same else same
         for name in sorted(read.keys() - {*view.entity, MOMENT, "day"}):
-            only_keys = frozenset(source for source in read[name] if name in keys.get(source, ()))
-            lineage[name] = Lineage(name, read[name] - only_keys, only_keys)
+            keys = frozenset(source for source in read[name] if name in unchanged.get(source, ()))
+            lineage[name] = Lineage(read[name] - keys, keys)
     return lineage
 
 
@@ -141,20 +133,8 @@ def request_lineage(use_case: UseCase) -> dict[str, Lineage]:
     features = use_case.features
     table = use_case.contract(features.request_table)
     read = columns_read((table,), lambda tables: features.entity_rows(tables[table.table].select(features.request)))
-    return {name: Lineage(name, sources, frozenset()) for name, sources in read.items()}
+    return {name: Lineage(sources) for name, sources in read.items()}
 
 
-def _contracts(use_case: UseCase, view: FeatureView) -> tuple[Contract, ...]:
-    return tuple(use_case.contract(name) for name in view.tables)
-
-
-def _tagged_keys(use_case: UseCase, view: FeatureView, read: dict[str, Sources]) -> dict[str, frozenset[str]]:
-    """For each tagged column that the view's entity is made from, the columns that do not depend on its values."""
-    keys: dict[str, frozenset[str]] = {}
-    for source in frozenset[str]().union(*(read[name] for name in view.entity)) & tagged(use_case).keys():
-        same = unchanged_by_renaming(
-            _contracts(use_case, view), lambda tables: view.transform(tables, START, END), source.split(".")[1]
-        )
-        if not {*view.entity} <= same:  # an entity that does not change either was not renamed at all
-            keys[source] = same
-    return keys
+def _transform(use_case: UseCase, view: FeatureView) -> tuple[tuple[Contract, ...], Transform]:
+    return tuple(use_case.contract(name) for name in view.tables), lambda tables: view.transform(tables, START, END)

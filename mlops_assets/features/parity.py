@@ -1,4 +1,4 @@
-"""Training/serving skew: the features that answers used, compared with those recomputed from the tables for the same rows."""
+"""Training/serving skew: the features that predictions were served with, compared with those recomputed from the tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,19 +12,12 @@ from mlops_assets.foundation.names import EVENT_TIMESTAMP, PREDICTION_ID
 KEY, MOMENT = PREDICTION_ID, EVENT_TIMESTAMP
 MAX_EXAMPLES = 5
 SERVED, RECOMPUTED, DIFFERS = "served", "recomputed", "differs"
+COUNT, DATETIME = pl.Int64(), pl.Datetime("us", "UTC")
 PER_FEATURE = {
-    "feature": pl.String(),
-    "mismatches": pl.Int64(),
-    "largest_difference": pl.Float64(),
-    "missing_served": pl.Int64(),
-    "missing_recomputed": pl.Int64(),
+    **{"feature": pl.String(), "mismatches": COUNT, "largest_difference": pl.Float64()},
+    **{"missing_served": COUNT, "missing_recomputed": COUNT},
 }
-PER_TABLE = {
-    "rows": pl.Int64(),
-    "differing_rows": pl.Int64(),
-    "since": pl.Datetime("us", "UTC"),
-    "until": pl.Datetime("us", "UTC"),
-}
+PER_TABLE = {"rows": COUNT, "differing_rows": COUNT, "since": DATETIME, "until": DATETIME}
 EVIDENCE = pl.Schema(PER_FEATURE | PER_TABLE)
 
 
@@ -34,10 +27,10 @@ class NotTheSameRows(ValueError):
 
 @dataclass(frozen=True)
 class FeatureSkew:
-    """One feature over all compared rows. `missing_served`: no value was served where one is recomputed; and the reverse.
+    """One feature over all compared rows. `missing_served` counts rows where only the recomputed value exists.
 
     `largest_difference` is absolute, tolerated differences included; None for text and where no row has both values.
-    `examples` are the first mismatches, {prediction_id, served, recomputed}.
+    `examples` are the first mismatches: {prediction_id, served, recomputed}.
     """
 
     feature: str
@@ -50,10 +43,7 @@ class FeatureSkew:
 
 @dataclass(frozen=True)
 class Parity:
-    """The comparison of `rows` answers with prediction moments from `since` to `until` (None without rows).
-
-    `differing_rows` counts the answers that used at least one feature which is recomputed differently.
-    """
+    """Compares `rows` predictions made from `since` to `until` (None without rows); `differing_rows` have any mismatch."""
 
     rows: int
     differing_rows: int
@@ -63,7 +53,7 @@ class Parity:
 
     @property
     def mismatch_rate(self) -> float:
-        """Share of answers with any mismatch: never below the rate of a single feature, so that no feature is averaged away."""
+        """Share of predictions with any mismatch: never below the rate of a single feature, so none is averaged away."""
         return self.differing_rows / self.rows if self.rows else 0.0
 
     @property
@@ -75,15 +65,14 @@ class Parity:
         return feature.mismatches / self.rows if self.rows else 0.0
 
     def sentence(self, max_mismatch_rate: float) -> str:
-        """The mismatch rate against its bound, over which answers, and the worst features."""
         side = "within" if self.mismatch_rate <= max_mismatch_rate else "above"
-        answers = f"{self.rows:,} answers from {self.since:%Y-%m-%d} to {self.until:%Y-%m-%d}"
-        rate = f"{self.mismatch_rate:.2%} of {answers} used features now recomputed differently, {side} {max_mismatch_rate:.2%}"
+        predictions = f"{self.mismatch_rate:.2%} of {self.rows:,} predictions from {self.since:%Y-%m-%d} to {self.until:%Y-%m-%d}"
+        bound = f"used features that differ from the recomputed ones, {side} the bound of {max_mismatch_rate:.2%}"
         worst = ", ".join(f"{feature.feature} ({self.rate(feature):.2%})" for feature in self.mismatched[:4])
-        return f"{rate}: {worst}." if worst else f"{rate}."
+        return f"{predictions} {bound}{': ' * bool(worst)}{worst}."
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-able evidence: how many answers of which window, and which features."""
+        """JSON-able evidence for the gate."""
         return {
             "rows": self.rows,
             "differing_rows": self.differing_rows,
@@ -99,7 +88,7 @@ class Parity:
 
     @classmethod
     def from_table(cls, table: pl.DataFrame) -> Self:
-        """The inverse of `to_table`; a table without rows is a comparison of nothing."""
+        """The inverse of `to_table`."""
         if table.is_empty():
             return cls(0, 0, None, None, ())
         features = table.select(PER_FEATURE.keys()).iter_rows(named=True)
@@ -107,37 +96,29 @@ class Parity:
 
 
 def sample_answers(answers: pl.DataFrame, *, max_rows: int, seed: int) -> pl.DataFrame:
-    """The `max_rows` answers whose id hashes lowest, in the order of their moments.
-
-    The choice depends on ids and not on positions, so that a log which grows keeps its sample.
-    """
+    """At most `max_rows` predictions, in the order of their moments."""
     if len(answers) > max_rows:
+        # By the hash of the id and not by position, so that a growing log keeps its sample.
         answers = answers.sort(pl.col(KEY).hash(seed)).head(max_rows)
     return answers.sort(MOMENT, KEY)
 
 
 def compare_features(
-    served: pl.DataFrame,
-    recomputed: pl.DataFrame,
-    *,
-    features: Sequence[str],
-    relative: float,
-    absolute: float,
-    max_examples: int = MAX_EXAMPLES,
+    served: pl.DataFrame, recomputed: pl.DataFrame, *, features: Sequence[str], relative: float, absolute: float
 ) -> Parity:
     """Both frames hold `prediction_id` and `features`, row by row; `served` has `event_timestamp`. Raises NotTheSameRows.
 
     Numbers agree when |a - b| <= max(relative * max(|a|, |b|), absolute); missing (null or NaN) agrees with missing.
     """
     _require_same_rows(served, recomputed, features)
-    pairs = [_pair(served, recomputed, name, relative=relative, absolute=absolute) for name in features]
-    differing = pl.DataFrame([pair[DIFFERS].alias(str(at)) for at, pair in enumerate(pairs)])
+    pairs = [_pair(served[name], recomputed[name], relative=relative, absolute=absolute) for name in features]
+    differing = pl.DataFrame([pair[DIFFERS].alias(str(number)) for number, pair in enumerate(pairs)])
     return Parity(
         rows=len(served),
         differing_rows=len(differing.filter(pl.any_horizontal(pl.all()))) if pairs else 0,
         since=cast("datetime | None", served[MOMENT].min()),
         until=cast("datetime | None", served[MOMENT].max()),
-        features=tuple(_skew(name, pair, max_examples) for name, pair in zip(features, pairs, strict=True)),
+        features=tuple(_skew(name, pair, served[KEY]) for name, pair in zip(features, pairs, strict=True)),
     )
 
 
@@ -153,39 +134,30 @@ def _require_same_rows(served: pl.DataFrame, recomputed: pl.DataFrame, features:
         )
 
 
-def _pair(served: pl.DataFrame, recomputed: pl.DataFrame, name: str, *, relative: float, absolute: float) -> pl.DataFrame:
-    """Key, both values in one type, and whether they differ."""
-    one, two = served[name], recomputed[name]
-    numeric = _is_number(one.dtype) and _is_number(two.dtype)
-    pair = pl.DataFrame({KEY: served[KEY], SERVED: _plain(one, numeric), RECOMPUTED: _plain(two, numeric)})
+def _pair(served: pl.Series, recomputed: pl.Series, *, relative: float, absolute: float) -> pl.DataFrame:
+    """Both values (numbers as Float64 without NaN, anything else as text), and whether they differ."""
+    numeric = all(values.dtype.is_numeric() or values.dtype in (pl.Boolean(), pl.Null()) for values in (served, recomputed))
+    pair = pl.DataFrame({SERVED: served, RECOMPUTED: recomputed}).cast(pl.Float64() if numeric else pl.String())
     a, b = pl.col(SERVED), pl.col(RECOMPUTED)
     agrees = a == b
     if numeric:
+        pair = pair.fill_nan(None)
         bound = pl.max_horizontal(relative * pl.max_horizontal(a.abs(), b.abs()), pl.lit(absolute))
         agrees |= a.is_finite() & b.is_finite() & ((a - b).abs() <= bound)
     # Null when either is missing: both missing agree, one missing differs.
     return pair.with_columns((~agrees).fill_null(a.is_null() != b.is_null()).alias(DIFFERS))
 
 
-def _is_number(dtype: pl.DataType) -> bool:
-    return dtype.is_numeric() or dtype in (pl.Boolean(), pl.Null())
-
-
-def _plain(values: pl.Series, numeric: bool) -> pl.Series:
-    """Numbers as Float64 without NaN; anything else as text."""
-    return values.cast(pl.Float64).fill_nan(None) if numeric else values.cast(pl.String)
-
-
-def _skew(name: str, pair: pl.DataFrame, max_examples: int) -> FeatureSkew:
+def _skew(name: str, pair: pl.DataFrame, keys: pl.Series) -> FeatureSkew:
     served, recomputed = pair[SERVED], pair[RECOMPUTED]
-    wrong = pair.filter(DIFFERS)
+    examples = pair.select(keys, SERVED, RECOMPUTED).filter(pair[DIFFERS]).head(MAX_EXAMPLES)
     return FeatureSkew(
         feature=name,
-        mismatches=len(wrong),
+        mismatches=int(pair[DIFFERS].sum()),
         largest_difference=_largest_difference(pair) if served.dtype.is_float() else None,
         missing_served=int((served.is_null() & recomputed.is_not_null()).sum()),
         missing_recomputed=int((served.is_not_null() & recomputed.is_null()).sum()),
-        examples=tuple(wrong.select(KEY, SERVED, RECOMPUTED).head(max_examples).to_dicts()),
+        examples=tuple(examples.to_dicts()),
     )
 
 

@@ -1,4 +1,4 @@
-"""Pushes fresh facts into the features before their day's file lands; that day's run replaces them with the same rows."""
+"""Pushes fresh rows into the features before their day's file lands; that day's run replaces them with the same rows."""
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -26,7 +26,7 @@ class IllegalPush(ValueError):
 
 @dataclass(frozen=True)
 class Pushed:
-    """`entities`: how many changed online, by view. Rows that break the contract are left to the landed file's quarantine."""
+    """`entities` counts those changed online, by view. `refused` rows reach quarantine only with the day's landed file."""
 
     accepted: int
     refused: pl.DataFrame
@@ -34,41 +34,40 @@ class Pushed:
 
 
 def push_file(use_case: UseCase, table: str, file: Path, *, now: datetime, store: "FeatureStore", tables: DeltaTables) -> Pushed:
-    """Pushes `file`, named <YYYY-MM-DD>.csv as a landed one: all that is known of that day up to `now`.
+    """Pushes `file`, named <YYYY-MM-DD>.csv like a landed one, with all rows of that day known by `now`.
 
-    Raises IllegalPush for another name or an unknown table, BrokenDelivery, and as FeatureStore.push.
+    Raises IllegalPush for another name or an undeclared table, BrokenDelivery, and the errors of FeatureStore.push.
     """
     legal = [contract.table for contract in use_case.contracts]
     if table not in legal:
         raise IllegalPush(f"{use_case.name} · found table {table!r}; declared: {', '.join(legal)}. Use one of these.")
-    contract, day = use_case.contract(table), _day_of(file)
+    try:
+        day = date.fromisoformat(file.stem)
+    except ValueError:
+        raise IllegalPush(f"{file.name} · a pushed file is named by its day, such as 2013-05-01.csv. Rename it.") from None
+    contract = use_case.contract(table)
     split = split_rows(Landing(file.parent).read_file(file, contract, day), contract)
-    views = [view for view in use_case.features.views if table in view.tables]
-    fresh = {
-        view.name: fresh_rows(use_case.name, view, contract, split.accepted, day=day, now=now, tables=tables) for view in views
-    }
-    entities = {view: store.push(view, rows) for view, rows in fresh.items() if not rows.is_empty()}
+    entities: dict[str, int] = {}
+    for view in use_case.features.views:
+        if table in view.tables:
+            validated = {name: tables.scan(names.validated(use_case.name, name)) for name in view.tables}
+            rows = _fresh_rows(view, contract, split.accepted, validated=validated, day=day, now=now)
+            if not rows.is_empty():
+                entities[view.name] = store.push(view.name, rows)
     return Pushed(split.accepted.height, split.quarantined, entities)
 
 
-def fresh_rows(
-    use_case: str, view: FeatureView, contract: Contract, facts: pl.DataFrame, *, day: date, now: datetime, tables: DeltaTables
+def _fresh_rows(
+    view: FeatureView, contract: Contract, accepted: pl.DataFrame, *, validated: dict[str, pl.LazyFrame], day: date, now: datetime
 ) -> pl.DataFrame:
-    """The rows of a view that `facts` add or change from `day` until `now`: later moments are left out."""
-    known = {table: tables.scan(names.validated(use_case, table)) for table in view.tables}
-    held = known[contract.table]
-    empty = not held.collect_schema()
-    both = facts.lazy() if empty else pl.concat([held, facts.lazy()], how="diagonal_relaxed")
+    """The rows of a view that `accepted` adds or changes from `day` until `now`."""
+    known = validated[contract.table]
+    is_empty = not known.collect_schema()
+    merged = accepted.lazy() if is_empty else pl.concat([known, accepted.lazy()], how="diagonal_relaxed")
     start, end = midnight(day), min(midnight(day) + timedelta(days=1), now + timedelta(microseconds=1))
-    after: pl.LazyFrame = view.transform(known | {contract.table: both.unique(contract.unique, keep="last")}, start, end)
-    if empty:
-        return after.collect()
-    before: pl.LazyFrame = view.transform(known, start, end)
-    return after.collect().join(before.collect(), on=after.collect_schema().names(), how="anti", nulls_equal=True)
-
-
-def _day_of(file: Path) -> date:
-    try:
-        return date.fromisoformat(file.stem)
-    except ValueError:
-        raise IllegalPush(f"{file.name} · a pushed file is named by its day, such as 2013-05-01.csv. Rename it.") from None
+    with_accepted = validated | {contract.table: merged.unique(contract.unique, keep="last")}
+    after: pl.DataFrame = view.transform(with_accepted, start, end).collect()
+    if is_empty:
+        return after
+    before: pl.DataFrame = view.transform(validated, start, end).collect()
+    return after.join(before, on=after.columns, how="anti", nulls_equal=True)

@@ -20,8 +20,7 @@ import polars as pl
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
 from feast.types import Float64, String
 
-from mlops_assets.features.feast.feast_config import feast_config
-from mlops_assets.features.feast.service_views import groups, service_view
+from mlops_assets.features.feast.feature_registry import feast_config, groups, service_view
 from mlops_assets.features.online.key_value_stores import KeyValueStore, RedisStore, SqliteStore
 from mlops_assets.features.online.online_mirror import OnlineMirror
 from mlops_assets.foundation.home import Home

@@ -35,8 +35,8 @@ def frame(values: list[Any], text: list[Any]) -> pl.DataFrame:
     )
 
 
-def compare(served: pl.DataFrame, recomputed: pl.DataFrame, **more: Any) -> Parity:
-    return compare_features(served, recomputed, features=("temp", "gate"), relative=RELATIVE, absolute=ABSOLUTE, **more)
+def compare(served: pl.DataFrame, recomputed: pl.DataFrame) -> Parity:
+    return compare_features(served, recomputed, features=("temp", "gate"), relative=RELATIVE, absolute=ABSOLUTE)
 
 
 def missing(value: Any) -> bool:
@@ -72,7 +72,7 @@ def test_it_finds_what_a_comparison_row_by_row_finds(rows: list[tuple[Any, ...]]
 
 
 @given(ROWS)
-def test_its_table_tells_all_but_the_examples(rows: list[tuple[Any, ...]]) -> None:
+def test_its_table_keeps_all_but_the_examples(rows: list[tuple[Any, ...]]) -> None:
     found = compare(
         frame([row[0] for row in rows], [row[2] for row in rows]), frame([row[1] for row in rows], [row[3] for row in rows])
     )
@@ -94,7 +94,7 @@ def test_the_rate_of_answers_is_not_diluted_by_features_that_agree() -> None:
     assert [each.feature for each in found.mismatched] == ["temp"]
     assert found.features[0].examples == ({"prediction_id": "p1", "served": 2.0, "recomputed": 2.5},)
     assert found.sentence(0.001) == (
-        "25.00% of 4 answers from 2013-06-01 to 2013-06-01 used features now recomputed differently, above 0.10%: temp (25.00%)."
+        "25.00% of 4 predictions from 2013-06-01 to 2013-06-01 used features that differ from the recomputed ones, above the bound of 0.10%: temp (25.00%)."
     )
 
 
@@ -103,7 +103,7 @@ def test_whole_numbers_and_floats_compare_as_numbers() -> None:
     assert compare(frame([1.0, 2.0], ["EWR"] * 2), recomputed).features[0].mismatches == 1
 
 
-def test_other_rows_are_refused_by_name() -> None:
+def test_other_rows_are_rejected_by_name() -> None:
     served = frame([1.0, 2.0], ["EWR"] * 2)
     with pytest.raises(NotTheSameRows, match="2 served and 2 recomputed rows; legal: the same prediction_ids in the same order"):
         compare(served, served.reverse())

@@ -1,4 +1,4 @@
-"""Fresh outcomes of a real day, pushed before the day's file has landed: online at once, offline appended, equal to the day's own."""
+"""Outcomes of a real day, pushed before its file has landed, are online at once and equal what the landed file gives."""
 
 import time
 from datetime import date, datetime, timedelta
@@ -27,7 +27,7 @@ OF_OUTCOMES = {view.name for view in USE_CASE.features.views if "outcomes" in vi
 
 
 class Line:
-    """Four days landed, validated, filled and online; the fifth is going on."""
+    """Four days landed, validated, materialized and online; the fifth is in progress."""
 
     def __init__(self, root: Path) -> None:
         self.home = Home(root)
@@ -77,7 +77,7 @@ def line(tmp_path: Path) -> Line:
     return Line(tmp_path)
 
 
-def test_pushed_outcomes_are_online_within_seconds_and_are_what_the_day_itself_gives(line: Line, tmp_path: Path) -> None:
+def test_pushed_outcomes_are_online_within_seconds_and_equal_those_of_the_landed_day(line: Line, tmp_path: Path) -> None:
     last = line.accepted("outcomes", until=TODAY).filter(
         pl.col("day") == TODAY, pl.col("arr_time") <= NOON, pl.col("tailnum").is_not_null()
     )
@@ -105,7 +105,7 @@ def test_pushed_outcomes_are_online_within_seconds_and_are_what_the_day_itself_g
         assert ours.select(own.columns).join(own, on=own.columns, how="anti", nulls_equal=True).is_empty()
 
 
-def test_what_arrives_late_takes_no_newer_value_back(line: Line, tmp_path: Path) -> None:
+def test_a_late_row_does_not_replace_a_newer_value(line: Line, tmp_path: Path) -> None:
     line.push(line.today(tmp_path, until=NOON))
     tails = (
         line.accepted("outcomes", until=TODAY)
@@ -136,7 +136,7 @@ def test_pushing_twice_changes_nothing(line: Line, tmp_path: Path) -> None:
     )
 
 
-def test_bad_rows_are_told_and_the_rest_goes_on(line: Line, tmp_path: Path) -> None:
+def test_bad_rows_are_returned_and_the_rest_is_pushed(line: Line, tmp_path: Path) -> None:
     pushed = line.push(line.today(tmp_path, until=NOON, spoil=True))
     assert pushed.refused.height == 1 and pushed.accepted > 100
     with pytest.raises(ValueError, match="is named by its day, such as 2013-05-01.csv. Rename it"):

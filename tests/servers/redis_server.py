@@ -1,4 +1,4 @@
-"""A real Redis on a free loopback port, with its data in a folder: started, killed and started again by the tests."""
+"""A real Redis on a free loopback port with its data in a folder; tests start, kill and restart it."""
 
 import contextlib
 import subprocess
@@ -12,7 +12,7 @@ from mlops_assets.local.processes import free_port
 
 
 class RedisServer:
-    """`url` stays the same over restarts. With `durable` every write survives a kill."""
+    """`url` survives restarts. With `durable` every write survives a kill."""
 
     def __init__(self, folder: Path, *, durable: bool = True) -> None:
         self._folder, self._durable = folder, durable

@@ -1,14 +1,11 @@
-"""Values by key in SQLite or Redis: read many at once, change many at once, erase.
-
-Belongs here: the two stores, and what is done while one is down. Not here: what a value holds (packed_rows).
-"""
+"""Values by key in SQLite or Redis: read many at once, change many at once, erase; and what happens while a store is down."""
 
 import re
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -17,14 +14,14 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, LockError, TimeoutError
 from redis.retry import Retry
 
-KEYS_A_STATEMENT = 30_000  # SQLite binds at most 32,766 values
-KEYS_A_COMMAND = 10_000  # one HSET of this size keeps Redis from others for some 10 ms
+KEYS_PER_STATEMENT = 30_000  # SQLite binds at most 32,766 values
+KEYS_PER_COMMAND = 10_000  # an HSET of this size blocks Redis for about 10 ms
 READ_TIMEOUT_S, WRITE_TIMEOUT_S = 0.25, 10.0
-LOCK_LEASE_S = 10  # renewed with every command, so that a killed writer keeps others waiting no longer
+LOCK_LEASE_S = 10  # renewed with every command, so that a killed writer blocks others no longer than this
 SQLITE_BUSY_S = 300
-MAPPED_BYTES = 2**30  # read in place, without a copy and a call a page: a tenth off a read of 100 keys
-REMEMBERED = 100_000
-GLOB = re.compile(rb"[*?\[\]\\]")  # what has a meaning in a pattern of Redis
+MAPPED_BYTES = 2**30  # memory-mapped pages need no copy and no system call: 10% off a read of 100 keys
+REMEMBERED_KEYS = 100_000
+GLOB = re.compile(rb"[*?\[\]\\]")  # the special characters of a Redis pattern
 CONNECTING: dict[str, Any] = {"socket_connect_timeout": READ_TIMEOUT_S, "retry": Retry(NoBackoff(), 1)}
 
 Value = bytes | None
@@ -36,114 +33,98 @@ class OnlineStoreDown(RuntimeError):
 
 
 class Read(NamedTuple):
-    """One value a key, None where there is none; `age_s` is how long ago the oldest of them was read, 0 for now."""
+    """One value per key, None where there is none. `age_s`: how long ago the oldest of them was read, 0 for now."""
 
     values: list[Value]
     age_s: float = 0.0
 
 
 class KeyValueStore(Protocol):
-    """A reader never meets half a value, and waits for no writer."""
+    """A reader never sees a partial value and never waits for a writer. Every method raises OnlineStoreDown.
 
-    def read(self, keys: Sequence[str]) -> Read:
-        """Raises OnlineStoreDown."""
-        ...
+    `change` replaces the values of distinct keys by `change(values)`, excluding other writers; when it raises, some may have
+    been replaced. `keys` lists those that contain a text. `erase` deletes keys and values for good. Repeating each is safe.
+    """
 
-    def change(self, keys: Sequence[str], change: Change) -> None:
-        """Replaces the values of distinct `keys` by what `change` makes of them; no other writer comes between.
+    def read(self, keys: Sequence[str]) -> Read: ...
 
-        Raises OnlineStoreDown; then some values may have been replaced, and doing it again is safe.
-        """
-        ...
+    def change(self, keys: Sequence[str], change: Change) -> None: ...
 
-    def keys(self, containing: str) -> list[str]:
-        """Every key with that text in it. Raises OnlineStoreDown."""
-        ...
+    def keys(self, containing: str) -> list[str]: ...
 
-    def erase(self, keys: Sequence[str]) -> None:
-        """The keys with their values, for good. Raises OnlineStoreDown; doing it again is safe."""
-        ...
+    def erase(self, keys: Sequence[str]) -> None: ...
 
 
 def leave_no_trace(connection: sqlite3.Connection) -> None:
-    """What was deleted goes from the pages of the file and from its write-ahead log too, once nobody reads what was before."""
+    """Removes deleted values from the pages of the file and from its write-ahead log, once no older reader is left."""
     connection.execute("VACUUM")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 class SqliteStore:
-    """A file of its own. A write-ahead log lets readers go on, with the values of before, while one writer writes."""
+    """One file. Its write-ahead log lets readers continue with the previous values while one writer writes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._local = threading.local()
 
     def read(self, keys: Sequence[str]) -> Read:
-        found: dict[str, bytes] = {}
-        for start in range(0, len(keys), KEYS_A_STATEMENT):
-            part = keys[start : start + KEYS_A_STATEMENT]
-            asked = f"SELECT key, value FROM mirror WHERE key IN ({','.join('?' * len(part))})"
-            found.update(self._connection().execute(asked, part))
-        return Read([found.get(key) for key in keys])
+        values: dict[str, bytes] = {}
+        for start in range(0, len(keys), KEYS_PER_STATEMENT):
+            part = keys[start : start + KEYS_PER_STATEMENT]
+            query = f"SELECT key, value FROM mirror WHERE key IN ({','.join('?' * len(part))})"
+            values.update(self._connection().execute(query, part))
+        return Read([values.get(key) for key in keys])
 
     def change(self, keys: Sequence[str], change: Change) -> None:
-        """All of them or none: one transaction."""
+        """In one transaction."""
         connection = self._connection()
         connection.execute("BEGIN IMMEDIATE")
-        try:
+        with connection:  # commits, or rolls back on any exception
             rows = zip(keys, change(self.read(keys).values), strict=True)
-            connection.executemany(
-                "INSERT INTO mirror VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", rows
-            )
-        except BaseException:
-            connection.rollback()
-            raise
-        connection.commit()
+            connection.executemany("INSERT OR REPLACE INTO mirror VALUES (?, ?)", rows)
 
     def keys(self, containing: str) -> list[str]:
-        found = self._connection().execute("SELECT key FROM mirror WHERE instr(key, ?) ORDER BY key", [containing])
-        return [key for (key,) in found]
+        rows = self._connection().execute("SELECT key FROM mirror WHERE instr(key, ?) ORDER BY key", [containing])
+        return [key for (key,) in rows]
 
     def erase(self, keys: Sequence[str]) -> None:
         self._connection().executemany("DELETE FROM mirror WHERE key = ?", ([key] for key in keys))
         leave_no_trace(self._connection())
 
     def _connection(self) -> sqlite3.Connection:
-        """One a thread: a connection must not be shared."""
+        """One per thread: a connection must not be shared."""
         if not hasattr(self._local, "connection"):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self._path, isolation_level=None, timeout=SQLITE_BUSY_S)
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute(f"PRAGMA mmap_size={MAPPED_BYTES}")
+            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"mmap_size={MAPPED_BYTES}"):
+                connection.execute(f"PRAGMA {pragma}")
             connection.execute("CREATE TABLE IF NOT EXISTS mirror (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
             self._local.connection = connection
         return cast(sqlite3.Connection, self._local.connection)
 
 
 def glob_literal(text: bytes) -> bytes:
-    """A pattern of Redis that nothing but `text` matches."""
+    """A Redis pattern that matches `text` alone."""
     return GLOB.sub(rb"\\\g<0>", text)
 
 
 @contextmanager
 def unavailable_when_down(url: str) -> Generator[None]:
-    """Raises OnlineStoreDown for what Redis' client raises then."""
+    """Raises OnlineStoreDown in place of the errors of Redis' client."""
     try:
         yield
     except (ConnectionError, TimeoutError, LockError) as error:
-        where = url.rpartition("@")[2].removeprefix("redis://")  # never a password
-        raise OnlineStoreDown(
-            f"online store · Redis at {where} does not answer: {error}. Start it, or mend the address."
-        ) from error
+        address = url.rpartition("@")[2].removeprefix("redis://")  # never a password
+        message = f"online store · Redis at {address} does not answer: {error}. Start it, or correct the address."
+        raise OnlineStoreDown(message) from error
 
 
 class RedisStore:
-    """One hash, `name`, on one Redis. A lost connection is opened again by the next call; nothing needs a restart.
+    """One hash, `name`, on one Redis. The next call reopens a lost connection; nothing needs a restart."""
 
-    A hash rather than a key a value: its fields need no prefix, and 30 bytes less a field are a third off the round trip of
-    100 (0.18 to 0.12 ms). It lies on one node of a cluster, where a read of several keys would be refused.
-    """
+    # A hash instead of a key per value: its fields need no prefix, and 30 bytes less per field take a third off the
+    # round trip of 100 (0.18 to 0.12 ms). It stays on one cluster node; a read of keys on several would be refused.
 
     def __init__(self, url: str, *, name: str) -> None:
         self._url, self._name = url, name
@@ -152,94 +133,89 @@ class RedisStore:
         self._local = threading.local()
 
     def read(self, keys: Sequence[str]) -> Read:
-        with self._told():
-            return Read(self._ask("HMGET", self._name, *keys) if keys else [])
+        with unavailable_when_down(self._url):
+            return Read(self._send("HMGET", self._name, *keys) if keys else [])
 
     def change(self, keys: Sequence[str], change: Change) -> None:
-        with self._told(), self._writer.lock(f"{self._name}.lock", timeout=LOCK_LEASE_S) as lock:
-            for start in range(0, len(keys), KEYS_A_COMMAND):
-                part = list(keys[start : start + KEYS_A_COMMAND])
+        with unavailable_when_down(self._url), self._writer.lock(f"{self._name}.lock", timeout=LOCK_LEASE_S) as lock:
+            for start in range(0, len(keys), KEYS_PER_COMMAND):
+                part = list(keys[start : start + KEYS_PER_COMMAND])
                 values = change(cast(list[Value], self._writer.hmget(self._name, part)))
                 self._writer.hset(self._name, mapping=dict(zip(part, values, strict=True)))
                 lock.reacquire()
 
     def keys(self, containing: str) -> list[str]:
-        asked = b"*" + glob_literal(containing.encode()) + b"*"
-        with self._told():
-            found = cast(Iterator[tuple[bytes, bytes]], self._writer.hscan_iter(self._name, match=asked, count=KEYS_A_COMMAND))
-            return sorted({key.decode() for key, _ in found})
+        pattern = b"*" + glob_literal(containing.encode()) + b"*"
+        with unavailable_when_down(self._url):
+            fields = cast(Any, self._writer).hscan_iter(self._name, match=pattern, count=KEYS_PER_COMMAND)
+            return sorted({key.decode() for key, _ in fields})
 
     def erase(self, keys: Sequence[str]) -> None:
-        """From memory; Redis rewrites its own files on disk, if it keeps any, in its own time."""
-        with self._told(), self._writer.lock(f"{self._name}.lock", timeout=LOCK_LEASE_S):
+        """From memory; Redis rewrites its files on disk, if it keeps any, on its own schedule."""
+        with unavailable_when_down(self._url), self._writer.lock(f"{self._name}.lock", timeout=LOCK_LEASE_S):
             if keys:
                 self._writer.hdel(self._name, *keys)
 
-    def _ask(self, *command: str) -> list[Value]:
-        """On a connection of this thread, opened again once: taking one from a pool is a third of a read (0.14 to 0.09 ms)."""
+    def _send(self, *command: str) -> list[Value]:
+        # A connection per thread: taking one from the pool is a third of a read (0.14 to 0.09 ms).
         if not hasattr(self._local, "connection"):
             self._local.connection = self._readers.make_connection()
         try:
-            return self._answer(*command)
-        except TimeoutError:  # who hangs is waited for once
+            return self._response(*command)
+        except TimeoutError:  # a hanging server is waited for once
             self._local.connection.disconnect()
             raise
         except ConnectionError:
             self._local.connection.disconnect()
-            return self._answer(*command)
+            return self._response(*command)
 
-    def _answer(self, *command: str) -> list[Value]:
-        connection = self._local.connection
-        connection.send_command(*command)
-        return connection.read_response()
-
-    def _told(self) -> AbstractContextManager[None]:
-        return unavailable_when_down(self._url)
+    def _response(self, *command: str) -> list[Value]:
+        self._local.connection.send_command(*command)
+        return self._local.connection.read_response()
 
 
 class LastKnown:
-    """Reads through `blobs`; while they are down, answers what was last read in this process, with its age.
+    """Reads through `store`; while that is down, returns what this process read last, with its age.
 
-    A key that this process has never read is answered by nobody: OnlineStoreDown. Values keep their event times, so
-    that a view's TTL ends the use of old ones by itself. `clock` gives seconds that only grow.
+    A key that this process has never read raises OnlineStoreDown. Values keep their event times, so a view's TTL alone ends
+    the use of old ones. `clock` gives monotonic seconds.
     """
 
-    def __init__(self, blobs: KeyValueStore, *, clock: Callable[[], float], most: int = REMEMBERED) -> None:
-        self._blobs, self._clock, self._most = blobs, clock, most
-        self._seen: OrderedDict[str, tuple[Value, float]] = OrderedDict()
+    def __init__(self, store: KeyValueStore, *, clock: Callable[[], float]) -> None:
+        self._store, self._clock = store, clock
+        self._last: OrderedDict[str, tuple[Value, float]] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, keys: Sequence[str]) -> Read:
         try:
-            found = self._blobs.read(keys)
+            result = self._store.read(keys)
         except OnlineStoreDown as down:
             return self._remembered(keys, down)
         now = self._clock()
         with self._lock:
-            # A value that is suddenly gone is a store that was emptied: what is known stays.
-            seen = zip(keys, found.values, strict=True)
-            self._seen.update((key, (value, now)) for key, value in seen if value is not None or key not in self._seen)
-            while len(self._seen) > self._most:
-                self._seen.popitem(last=False)
-        return found
+            # A value that disappears means that the store was emptied: the last known one stays.
+            pairs = zip(keys, result.values, strict=True)
+            self._last.update((key, (value, now)) for key, value in pairs if value is not None or key not in self._last)
+            while len(self._last) > REMEMBERED_KEYS:
+                self._last.popitem(last=False)
+        return result
 
     def change(self, keys: Sequence[str], change: Change) -> None:
-        self._blobs.change(keys, change)
+        self._store.change(keys, change)
 
     def keys(self, containing: str) -> list[str]:
-        return self._blobs.keys(containing)
+        return self._store.keys(containing)
 
     def erase(self, keys: Sequence[str]) -> None:
-        """In this process too; another one that reads through the same store keeps what it knows until it ends."""
-        self._blobs.erase(keys)
+        """Also in this process; another process keeps what it has read until it ends."""
+        self._store.erase(keys)
         with self._lock:
             for key in keys:
-                self._seen.pop(key, None)
+                self._last.pop(key, None)
 
     def _remembered(self, keys: Sequence[str], down: OnlineStoreDown) -> Read:
         with self._lock:
-            seen = [self._seen.get(key) for key in keys]
-        known = [each for each in seen if each is not None]
-        if len(known) < len(seen):
+            known = [self._last[key] for key in keys if key in self._last]
+        if len(known) < len(keys):
             raise down
-        return Read([value for value, _ in known], max((self._clock() - at for _, at in known), default=0.0))
+        return Read([value for value, _ in known], max((self._clock() - read_at for _, read_at in known), default=0.0))

@@ -1,29 +1,93 @@
 """The packed copy of one feature service next to Feast's online store: one value per entity and version of the service.
 
-A key names service, layout and entity, so that versions of a service do not overwrite each other.
+A value is a MessagePack row. A key names service, layout and entity, so that versions of a service do not overwrite each other.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, NamedTuple, cast
 
+import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from mlops_assets.features.online.key_value_stores import KeyValueStore
-from mlops_assets.features.online.packed_rows import NEVER, Layout, Row
 
 Moments = NDArray[np.int64]  # microseconds since 1970, UTC
 Ages = dict[str, float | None]
+Row = list[Any]  # the event time of each view, then the features in the service's order
 POINT_IN_TIME = "point_in_time"
 PREFIX_LETTERS = 8
+FORMAT = "msgpack"  # part of the digest: values of another format are never decoded
+NEVER = int(np.iinfo(np.int64).min)  # the event time of a view without values for the entity
+FOREVER = 2**62  # microseconds: longer than all years of a datetime, and any moment minus it is still after NEVER
+ENCODER, DECODER = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(list[Any])
 
 
 class NotFilled(LookupError):
-    """The store answers and holds nothing of this service: it is new, or has been emptied."""
+    """The store holds nothing of this service: it is new, or has been emptied."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One feature view's part of a value. A `ttl` of zero never expires."""
+
+    view: str
+    ttl: timedelta
+    features: Mapping[str, pl.DataType]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The views of one feature service that share their join keys, in its order."""
+
+    segments: tuple[Segment, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """Changes whenever the bytes would be decoded differently, so that no reader decodes a value of another layout."""
+        views = [(segment.view, [(name, str(dtype)) for name, dtype in segment.features.items()]) for segment in self.segments]
+        return sha256(json.dumps([FORMAT, views]).encode()).hexdigest()[:12]
+
+    @cached_property
+    def lifetimes(self) -> NDArray[np.int64]:
+        """Microseconds after its event time for which each view's part is valid."""
+        return np.array([segment.ttl // timedelta(microseconds=1) or FOREVER for segment in self.segments])
+
+    @cached_property
+    def unknown(self) -> Row:
+        """The row of an entity without values."""
+        return [NEVER] * len(self.segments) + [None] * sum(len(segment.features) for segment in self.segments)
+
+    def number_of(self, view: str) -> int:
+        return [segment.view for segment in self.segments].index(view)
+
+    def unpack(self, values: Sequence[bytes | None]) -> list[Row]:
+        return [self._row(value) for value in values]
+
+    def merge(self, values: Sequence[bytes | None], view: str, newest: pl.DataFrame) -> list[bytes]:
+        """The values with that view's part replaced by `newest`: one row per value, `timestamp` and the view's features."""
+        number = self.number_of(view)
+        first = len(self.segments) + sum(len(segment.features) for segment in self.segments[:number])
+        features = self.segments[number].features
+        columns = [_without_nan(newest[name]).to_list() for name in features]
+        times = newest["timestamp"].dt.epoch("us").to_list()
+        merged: list[bytes] = []
+        # One row at a time: 100,000 decoded rows held together cost more in garbage collection than in decoding.
+        for value, time, known in zip(values, times, zip(*columns, strict=True), strict=True):
+            row = self._row(value)
+            row[number] = time
+            row[first : first + len(features)] = known
+            merged.append(ENCODER.encode(row))
+        return merged
+
+    def _row(self, value: bytes | None) -> Row:
+        return self.unknown.copy() if value is None else DECODER.decode(value)
 
 
 @dataclass(frozen=True)
@@ -35,8 +99,9 @@ class Group:
 
 
 class LookupResult(NamedTuple):
-    """Row by row: `features` by name (None or NaN: not known), the source of each row, and its ages in seconds by view
-    (None: not known). Plain values: a frame of 25 features costs 0.7 ms to build and read, as much as the whole lookup.
+    """Per row: `features` by name (None or NaN: not known), the source of the row, and ages in seconds by view.
+
+    Plain values: a frame of 25 features takes 0.7 ms to build and read, as long as the whole lookup.
     """
 
     features: dict[str, list[Any]]
@@ -53,8 +118,8 @@ class LookupResult(NamedTuple):
 
 @dataclass(frozen=True)
 class OnlineValues:
-    """Row by row: `features` by name, None where not known; `event_times` (NEVER where missing) and `fresh` of shape
-    (rows, views), in the order of `views`. `age_s`: see blob_stores.Read.
+    """Per row: `features` by name, None where not known; `event_times` (NEVER where missing) and `fresh`, both of shape
+    (rows, views), in the order of `views`. `age_s`: see key_value_stores.Read.
     """
 
     features: dict[str, list[Any]]
@@ -65,68 +130,85 @@ class OnlineValues:
 
     def ages(self, at: Moments) -> list[Ages | None]:
         """Seconds from each view's event time to `at`, shape (rows,)."""
-        rows = zip(at.tolist(), self.event_times.tolist(), strict=True)
         return [
             {view: None if time == NEVER else (moment - time) / 1e6 for view, time in zip(self.views, times, strict=True)}
-            for moment, times in rows
+            for moment, times in zip(at.tolist(), self.event_times.tolist(), strict=True)
         ]
 
 
 @dataclass(frozen=True)
 class OnlineMirror:
-    """One feature service in one store."""
+    """One feature service in one store. Every method raises OnlineStoreDown."""
 
     service: str
     groups: tuple[Group, ...]
-    blobs: KeyValueStore
+    store: KeyValueStore
 
     @cached_property
     def prefixes(self) -> tuple[str, ...]:
-        """The start of the keys of each group, for service, layout and join keys: a short key is read faster."""
+        """The first letters of each group's keys: a hash of service, layout and join keys, because short keys read faster."""
         names = (f"{self.service}/{group.layout.digest}/{'+'.join(group.keys)}" for group in self.groups)
         return tuple(sha256(name.encode()).hexdigest()[:PREFIX_LETTERS] for name in names)
 
-    def read(self, entities: Mapping[str, Sequence[object]], moments: Moments) -> OnlineValues:
-        """Features by name at each moment: what is older than its view's TTL is stale and has no value.
+    @cached_property
+    def _ready(self) -> str:
+        return f"ready/{self.service}/" + "".join(self.prefixes)
 
-        `entities` has one sequence for each join key, of the length of `moments`; a null key is an unknown entity.
-        All values come from one read, so that a row is never half from before a materialization and half from after.
-        Raises OnlineStoreDown, and NotFilled rather than calling every entity unknown.
+    def read(self, entities: Mapping[str, Sequence[object]], moments: Moments) -> OnlineValues:
+        """Features by name at each moment; a value older than its view's TTL is stale and left out.
+
+        `entities` has one sequence per join key, as long as `moments`; a null key is an unknown entity.
+        Raises NotFilled rather than treating every entity as unknown.
         """
         keys = [_entity_keys(prefix, entities, group.keys) for prefix, group in zip(self.prefixes, self.groups, strict=True)]
-        distinct = dict.fromkeys([key for of_group in keys for key in of_group if key is not None])
-        stored = self.blobs.read([self._ready, *distinct])
+        distinct = dict.fromkeys([key for group_keys in keys for key in group_keys if key is not None])
+        # One read for all, so that no row is half from before a materialization and half from after.
+        stored = self.store.read([self._ready, *distinct])
         if stored.values[0] is None:
             raise NotFilled(f"feature service {self.service!r} · nothing of it is online yet. Materialize its features.")
         values: dict[str | None, bytes | None] = {None: None, **dict(zip(distinct, stored.values[1:], strict=True))}
         pairs = zip(self.groups, keys, strict=True)
-        parts = [group.layout.unpack([values[key] for key in of_group]) for group, of_group in pairs]
+        parts = [group.layout.unpack([values[key] for key in group_keys]) for group, group_keys in pairs]
         return self._values(parts, moments, stored.age_s)
 
     def write(self, view: str, newest: pl.DataFrame) -> None:
-        """The newest values of one view: its join keys, distinct, its features, and `timestamp`; a null key is nobody's.
+        """The newest values of one view: distinct join keys, features, and `timestamp`. Rows with a null key are skipped.
 
-        They replace what is held, newer or not: a table that is put right may take a value back. Raises OnlineStoreDown.
+        They replace the stored values, newer or not: a corrected table may take a value back.
         """
         prefix, group = self.home_of(view)
-        named = newest.drop_nulls(group.keys)
-        keys = _entity_keys(prefix, {key: named[key].to_list() for key in group.keys}, group.keys)
-        _write(self.blobs, group.layout, view, [key for key in keys if key is not None], named)
+        rows = newest.drop_nulls(group.keys)
+        keys = _entity_keys(prefix, {key: rows[key].to_list() for key in group.keys}, group.keys)
+        remaining = rows
+
+        def merge(values: list[bytes | None]) -> list[bytes]:
+            nonlocal remaining  # a store may process the keys in several parts, in order
+            part, remaining = remaining[: len(values)], remaining[len(values) :]
+            return group.layout.merge(values, view, part)
+
+        self.store.change(cast(list[str], keys), merge)
 
     def event_times(self, view: str, entities: Mapping[str, Sequence[object]]) -> Moments:
-        """When the values held of one view happened; NEVER where there is none. Raises OnlineStoreDown."""
+        """The event times of the stored values of one view; NEVER where there is none."""
         prefix, group = self.home_of(view)
-        keys = _entity_keys(prefix, entities, group.keys)
-        values = self.blobs.read([key or "" for key in keys]).values
+        values = self.store.read([key or "" for key in _entity_keys(prefix, entities, group.keys)]).values
         number = group.layout.number_of(view)
         return np.array([row[number] for row in group.layout.unpack(values)], dtype=np.int64)
 
     def is_ready(self) -> bool:
-        """Whether every entity has been written since these layouts came into being, or the store was emptied."""
-        return self.blobs.read([self._ready]).values != [None]
+        """Whether every entity has been written since this layout was introduced or the store was emptied."""
+        return self.store.read([self._ready]).values != [None]
 
     def mark_ready(self) -> None:
-        self.blobs.change([self._ready], lambda _: [b"ready"])
+        self.store.change([self._ready], lambda _: [b"ready"])
+
+    def home_of(self, view: str) -> tuple[str, Group]:
+        """The group of a view, and its prefix."""
+        return next(
+            (prefix, group)
+            for prefix, group in zip(self.prefixes, self.groups, strict=True)
+            if any(segment.view == view for segment in group.layout.segments)
+        )
 
     def _values(self, parts: Sequence[Sequence[Row]], moments: Moments, age_s: float) -> OnlineValues:
         times: list[Sequence[int]] = []
@@ -148,26 +230,14 @@ class OnlineMirror:
                 features[name] = list(known)
         return OnlineValues(features, tuple(segment.view for segment in segments), at, fresh, age_s)
 
-    @cached_property
-    def _ready(self) -> str:
-        return f"ready/{self.service}/" + "".join(self.prefixes)
-
-    def home_of(self, view: str) -> tuple[str, Group]:
-        """The group of a view, and its prefix."""
-        return next(
-            (prefix, group)
-            for prefix, group in zip(self.prefixes, self.groups, strict=True)
-            if any(segment.view == view for segment in group.layout.segments)
-        )
-
 
 def _entity_keys(prefix: str, entities: Mapping[str, Sequence[object]], names: tuple[str, ...]) -> list[str | None]:
-    """Each part with its length before it: ("a1", "b") and ("a", "1b") must not meet."""
+    """Each part is preceded by its length, so that ("a1", "b") and ("a", "1b") have different keys."""
     first, *others = names
-    keys = [None if each is None else f"{prefix}/{len(part := str(each))}:{part}" for each in entities[first]]
+    keys = [None if value is None else f"{prefix}/{len(part := str(value))}:{part}" for value in entities[first]]
     for name in others:
         rows = zip(keys, entities[name], strict=True)
-        keys = [None if key is None or each is None else f"{key}{len(part := str(each))}:{part}" for key, each in rows]
+        keys = [None if key is None or value is None else f"{key}{len(part := str(value))}:{part}" for key, value in rows]
     return keys
 
 
@@ -182,14 +252,5 @@ def entity_parts(key: str) -> tuple[str, list[str]] | None:
     return (prefix, parts) if parts else None
 
 
-def _write(blobs: KeyValueStore, layout: Layout, view: str, keys: list[str], newest: pl.DataFrame) -> None:
-    """A store may take the keys in several parts, in order."""
-    done = 0
-
-    def put(values: list[bytes | None]) -> list[bytes]:
-        nonlocal done
-        part = newest[done : done + len(values)]
-        done += len(values)
-        return layout.merge(values, view, part)
-
-    blobs.change(keys, put)
+def _without_nan(column: pl.Series) -> pl.Series:
+    return column.fill_nan(None) if column.dtype.is_float() else column

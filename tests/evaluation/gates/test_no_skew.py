@@ -40,7 +40,7 @@ def test_a_refusal_carries_what_was_measured_and_where(trial: Any) -> None:
     verdict = trial().verdict(NoSkew(max_mismatch_rate=0.001), parity=parity(1000, 25))
     assert (verdict.measured, verdict.bound) == (0.025, 0.001)
     assert verdict.message == (
-        "no_skew · 2.50% of 1,000 answers from 2013-06-01 to 2013-06-30 used features now recomputed differently, above 0.10%: "
+        "no_skew · 2.50% of 1,000 predictions from 2013-06-01 to 2013-06-30 used features that differ from the recomputed ones, above the bound of 0.10%: "
         "temp (2.50%). Look at the examples on the skew asset and correct the features that differ; the next answers then pass."
     )
     assert verdict.evidence == {

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.features.feast.feast_config import feast_config
-from mlops_assets.features.feast.feature_registry import UnknownFeatures
+from mlops_assets.features.feast.feature_registry import feast_config
 from mlops_assets.features.feast.feature_store import FeatureStore
 from mlops_assets.features.offline.feature_table import MissingFeatureTable
 from mlops_assets.features.offline.point_in_time import EntityFrameMismatch
@@ -58,7 +57,7 @@ def features_of(store: FeatureStore) -> dict[str, list[str]]:
 
 
 def fill(root: Path, view: str, rows: list[dict[str, Any]], features: list[str]) -> None:
-    """Lay rows as the platform does: {key..., 'at', 'value'}; feature number n holds value + n / 10."""
+    """Writes rows as the platform does: {key..., 'at', 'value'}; feature number n holds value + n / 10."""
     keys = [pl.col(key).cast(pl.String) for key in KEYS[view]]
     frame = pl.DataFrame(rows, schema_overrides={"at": pl.Datetime("us", "UTC"), "value": pl.Float64}).select(
         *keys,
@@ -72,7 +71,7 @@ def fill(root: Path, view: str, rows: list[dict[str, Any]], features: list[str])
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
-    """Four days in which every view learns something of every entity at irregular moments, all of it online."""
+    """Four days with rows of every view and entity at irregular moments, all of them online."""
     root = tmp_path_factory.mktemp("home")
     store = open_store(root)
     store.apply(REPO)
@@ -112,55 +111,7 @@ def test_applying_again_keeps_what_is_declared_and_what_is_online(filled: Featur
     assert lookup(filled, rows).equals(before[1])
 
 
-def test_a_changed_repo_is_applied_and_a_view_that_is_gone_goes(tmp_path: Path) -> None:
-    repo = tmp_path / "repo"
-    repo.mkdir()
-    said = """
-from datetime import timedelta
-from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
-from feast.types import Int64
-shop = Entity(name="shop", join_keys=["shop"], value_type=ValueType.INT64, description="A shop.")
-{name} = FeatureView(
-    name="{name}", entities=[shop], ttl=timedelta(hours=1),
-    schema=[Field(name="shop", dtype=Int64), Field(name="sold", dtype=Int64)],
-    source=FileSource(name="sales", path="{name}.parquet", timestamp_field="at"),
-)
-service = FeatureService(name="sales_v1", features=[{name}])
-"""
-    store = FeatureStore(Home(tmp_path / "home"), service="sales_v1")
-    for name in ("hourly", "daily"):
-        (repo / "declared.py").write_text(said.format(name=name))
-        store.apply(repo)
-        assert [view["view"] for view in store.describe()] == [name]
-    (tmp_path / "home" / "tables").mkdir()
-    at = START.replace(microsecond=500_000)
-    sales = pl.DataFrame({"shop": [1, 2], "at": [at, at], "sold": [7, None]})
-    sales.write_parquet(tmp_path / "home" / "tables" / "daily.parquet")
-    assert store.materialize("daily", START, START) == 2
-    moments = [at - timedelta(microseconds=1), at, at + HOUR, at + HOUR + timedelta(microseconds=1)]
-    answer = lookup(store, pl.DataFrame({"shop": [1, 1, 1, 1], "event_timestamp": moments}))
-    assert answer["sold"].to_list() == [None, 7, 7, None]  # to the microsecond, though SQLite keeps seconds
-    assert answer.schema["sold"] == pl.Int64
-
-
-def test_the_catalogue_tells_who_owns_what(filled: FeatureStore) -> None:
-    said = {view["view"]: view for view in filled.describe()}
-    assert set(said) == set(KEYS)
-    assert said["plane"]["ttl"] is None
-    route = said["route_delays"]
-    assert (route["owner"], route["entities"], route["ttl"]) == ("team:network-operations", ["origin", "dest"], timedelta(days=2))
-    for view in said.values():
-        assert view["description"] and view["tags"] and all(each["description"] for each in view["features"])  # type: ignore[index]
-
-
-def test_a_service_or_view_that_is_not_applied_is_named_with_those_that_are(tmp_path: Path, filled: FeatureStore) -> None:
-    with pytest.raises(UnknownFeatures, match=r"'flight_delay_v1' · not in the registry.*known: none. Apply feature_repo"):
-        open_store(tmp_path).feature_names()
-    with pytest.raises(UnknownFeatures, match="'weather' · not in the registry.*origin_weather, plane"):
-        filled.materialize("weather", START, START)
-
-
-def test_a_table_that_nobody_has_filled_is_named(tmp_path: Path) -> None:
+def test_a_table_that_is_not_filled_yet_is_named(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     store.apply(REPO)
     with pytest.raises(MissingFeatureTable, match="tail_delays.*feature/tail_delays.delta"):
@@ -189,7 +140,7 @@ def test_empty_frames_work_everywhere(filled: FeatureStore) -> None:
         assert set(FEATURES) < set(answer.columns)
 
 
-def test_a_frame_without_a_join_key_is_refused(filled: FeatureStore) -> None:
+def test_a_frame_without_a_join_key_is_rejected(filled: FeatureStore) -> None:
     with pytest.raises(EntityFrameMismatch, match="tailnum"):
         filled.historical(asked([START]).drop("tailnum"))
     with pytest.raises(EntityFrameMismatch, match="tailnum"):
@@ -199,7 +150,7 @@ def test_a_frame_without_a_join_key_is_refused(filled: FeatureStore) -> None:
 # --- online -----------------------------------------------------------------------------------------------------------
 
 
-def test_online_values_stand_under_their_own_names(filled: FeatureStore) -> None:
+def test_online_values_have_their_own_names(filled: FeatureStore) -> None:
     """Feast answers in an order that changes from process to process."""
     rows = asked([START + 91 * HOUR])
     features = lookup(filled, rows).select(FEATURES)
@@ -208,7 +159,7 @@ def test_online_values_stand_under_their_own_names(filled: FeatureStore) -> None
     expected = theirs.get_online_features(features=references, entity_rows=rows.drop("event_timestamp").to_dicts()).to_dict()
     assert features.columns == FEATURES
     assert features.row(0, named=True) == {name: expected[name][0] for name in FEATURES}
-    assert len(set(features.row(0))) == len(FEATURES)  # no two are alike
+    assert len(set(features.row(0))) == len(FEATURES)  # all values differ
 
 
 def test_values_too_old_for_the_moment_are_null_and_the_others_stay(filled: FeatureStore) -> None:
@@ -216,7 +167,7 @@ def test_values_too_old_for_the_moment_are_null_and_the_others_stay(filled: Feat
     features = lookup(filled, asked([newest + 3 * HOUR, newest + 4 * HOUR, newest + 3 * DAY]))
     assert features["temp"].to_list() == [180.0, None, None]  # 3 h
     assert features["route_late_rate_7d"].is_null().to_list() == [False, False, True]  # 2 days
-    assert features["seats"].is_null().to_list() == [False, False, False]  # for good
+    assert features["seats"].is_null().to_list() == [False, False, False]  # never expires
     ages_s = [age["origin_weather"] for age in features["feature_age_s"]]
     assert ages_s == [3 * 3600, 4 * 3600, 3 * 86400]
 
@@ -228,7 +179,7 @@ def test_an_unknown_or_missing_entity_gets_nulls_and_the_rest_of_its_row_stays(f
     assert set(answer["features_from"]) == {"online"}
 
 
-def test_filling_an_old_day_again_never_takes_an_online_value_back(tmp_path: Path) -> None:
+def test_refilling_an_old_day_never_replaces_a_newer_online_value(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     store.apply(REPO)
     rows = [{"tailnum": tail, "at": START + step * DAY, "value": float(step)} for step in range(3) for tail in ("N1", "N2")]
@@ -241,7 +192,7 @@ def test_filling_an_old_day_again_never_takes_an_online_value_back(tmp_path: Pat
     assert store.materialize("tail_delays", START + 3 * DAY, START + 4 * DAY) == 0
 
 
-def test_a_newest_value_of_nothing_but_nulls_is_written_too(tmp_path: Path) -> None:
+def test_a_newest_row_of_nulls_is_written(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     store.apply(REPO)
     for step, value in enumerate((1.0, None)):
@@ -277,22 +228,22 @@ entity = st.fixed_dictionaries({key: st.sampled_from([*legal, "?", None]) for ke
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(entity, instants), max_size=20))
-def test_a_lookup_at_any_moment_is_what_history_knew_then(
+def test_a_lookup_at_any_moment_equals_history_as_of_then(
     filled: FeatureStore, drawn: list[tuple[dict[str, Any], datetime]]
 ) -> None:
-    """Also promise 4: training and serving see the same features; above all never a fact newer than the moment."""
+    """Also promise 4: training and serving see the same features; never a fact newer than the moment."""
     schema = {**dict.fromkeys(LEGAL, pl.String), "event_timestamp": pl.Datetime("us", "UTC")}
     rows = pl.DataFrame([{**keys, "event_timestamp": at} for keys, at in drawn], schema=schema)
     assert lookup(filled, rows).drop("features_from", "feature_age_s").equals(filled.historical(rows))
 
 
-def test_each_row_tells_where_its_features_are_from(filled: FeatureStore) -> None:
+def test_each_row_names_the_source_of_its_features(filled: FeatureStore) -> None:
     answer = lookup(filled, asked([START + 46 * HOUR, START + 91 * HOUR, START + 21 * HOUR, START + 10 * DAY]))
     assert answer["features_from"].to_list() == ["point_in_time", "online", "point_in_time", "online"]
     assert answer["temp"].to_list() == [90.0, 180.0, 40.0, None]
 
 
-def test_readers_are_never_disturbed_by_a_materialization(filled: FeatureStore) -> None:
+def test_a_materialization_never_changes_what_readers_get(filled: FeatureStore) -> None:
     rows = asked([START + 91 * HOUR] * 50)
     expected = lookup(filled, rows)
     wrong: list[object] = []

@@ -1,4 +1,4 @@
-"""The feature store with its online values in a real Redis, which dies, comes back, and comes back empty."""
+"""The feature store with its online values in a real Redis that is killed, restarts, and restarts empty."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import feast
 import pytest
 
-from mlops_assets.features.feast.feast_config import feast_config
+from mlops_assets.features.feast.feature_registry import feast_config
 from mlops_assets.features.feast.feature_store import FeatureStore
 from mlops_assets.features.online.key_value_stores import OnlineStoreDown
 from mlops_assets.foundation.home import Home
@@ -32,14 +32,14 @@ def opened(root: Path, server: RedisServer, when_down: WhenDown = "refuse") -> F
     return store
 
 
-def carry(store: FeatureStore, *views: str) -> None:
+def materialize(store: FeatureStore, *views: str) -> None:
     for view in views:
         store.materialize(view, START, START + DAY)
 
 
 @pytest.fixture
 def root(tmp_path: Path, server: RedisServer) -> Path:
-    """Every view knows one fact of every entity, an hour after the start, and it is online."""
+    """Every view has one row of every entity, an hour after the start, and it is online."""
     store = opened(tmp_path, server)
     known = features_of(store)
     for number, (view, keys) in enumerate(KEYS.items()):
@@ -47,11 +47,11 @@ def root(tmp_path: Path, server: RedisServer) -> Path:
         entities = [{**each, keys[1]: second} for each in entities for second in LEGAL[keys[1]]] if keys[1:] else entities
         rows = [{**each, "at": START + HOUR, "value": 100.0 * number + place} for place, each in enumerate(entities)]
         fill(tmp_path, view, rows, known[view])
-    carry(store, *VIEWS)
+    materialize(store, *VIEWS)
     return tmp_path
 
 
-def test_training_serving_and_other_feast_clients_see_the_same(root: Path, server: RedisServer) -> None:
+def test_training_serving_and_other_feast_clients_get_the_same_values(root: Path, server: RedisServer) -> None:
     store, rows = opened(root, server), asked([START + 2 * HOUR])
     answer = lookup(store, rows)
     assert answer["features_from"].to_list() == ["online"]
@@ -62,23 +62,23 @@ def test_training_serving_and_other_feast_clients_see_the_same(root: Path, serve
     assert answer.select(FEATURES).row(0, named=True) == {name: held[name][0] for name in FEATURES}
 
 
-def test_while_it_is_down_a_server_does_what_is_declared_and_writing_fails_clearly(root: Path, server: RedisServer) -> None:
+def test_while_it_is_down_lookups_do_what_is_declared_and_writes_raise(root: Path, server: RedisServer) -> None:
     refusing, remembering, rows = opened(root, server), opened(root, server, "last_known"), asked([START + 2 * HOUR])
     before = lookup(remembering, rows)
     server.kill()
     with pytest.raises(OnlineStoreDown, match="does not answer"):
         lookup(refusing, rows)
     with pytest.raises(OnlineStoreDown, match="does not answer"):
-        carry(refusing, "plane")
+        materialize(refusing, "plane")
     known = lookup(remembering, rows)
     assert known["features_from"].to_list() == ["last_known"]
     assert known.select(FEATURES).equals(before.select(FEATURES))
     server.start()
-    carry(refusing, "plane")
+    materialize(refusing, "plane")
     assert lookup(refusing, rows).equals(before) and lookup(remembering, rows).equals(before)
 
 
-def test_one_that_comes_back_empty_is_answered_by_history_and_filled_by_the_next_view(root: Path, server: RedisServer) -> None:
+def test_after_an_empty_restart_lookups_use_history_until_the_next_materialization(root: Path, server: RedisServer) -> None:
     store, rows = opened(root, server), asked([START + 2 * HOUR])
     before = lookup(store, rows)
     server.kill()
@@ -86,5 +86,5 @@ def test_one_that_comes_back_empty_is_answered_by_history_and_filled_by_the_next
     emptied = lookup(store, rows)
     assert emptied["features_from"].to_list() == ["point_in_time"]
     assert emptied.select(FEATURES).equals(before.select(FEATURES))
-    carry(store, "plane")
+    materialize(store, "plane")
     assert lookup(store, rows).equals(before)

@@ -1,5 +1,6 @@
-"""The file forms of a feature table: read no wider than asked, written whole."""
+"""The file forms of a feature table: only the needed days are read, and writes are atomic."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ DAY = timedelta(days=1)
 FORMS = [".parquet", "-folder", "-by-day", ".delta"]
 
 
-def lay(root: Path, form: str) -> FeatureTable:
+def write(root: Path, form: str) -> FeatureTable:
     """Five days, one row each, with the number of the day as its value."""
     at = pl.Series([START + number * DAY for number in range(5)])
     rows = pl.DataFrame({"carrier": "AA", "at": at, "value": pl.Series(range(5), dtype=pl.Float64), "day": at.dt.date()})
@@ -35,8 +36,8 @@ def values(table: FeatureTable, since: datetime | None = None, until: datetime |
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_both_ends_of_the_range_belong_to_it_and_either_may_be_open(tmp_path: Path, form: str) -> None:
-    table = lay(tmp_path, form)
+def test_both_ends_of_a_range_are_included_and_either_may_be_open(tmp_path: Path, form: str) -> None:
+    table = write(tmp_path, form)
     assert values(table) == [0.0, 1.0, 2.0, 3.0, 4.0]
     assert values(table, START + DAY, START + 3 * DAY) == [1.0, 2.0, 3.0]
     assert values(table, until=START + DAY - timedelta(microseconds=1)) == [0.0]
@@ -44,7 +45,7 @@ def test_both_ends_of_the_range_belong_to_it_and_either_may_be_open(tmp_path: Pa
 
 
 def test_only_the_days_of_the_range_are_opened_in_a_delta_table(tmp_path: Path) -> None:
-    table = lay(tmp_path, ".delta")
+    table = write(tmp_path, ".delta")
     for far in (START, START + 4 * DAY):
         next((table.path / f"day={far.date()}").iterdir()).unlink()
     assert values(table, START + DAY, START + 3 * DAY) == [1.0, 2.0, 3.0]
@@ -53,7 +54,7 @@ def test_only_the_days_of_the_range_are_opened_in_a_delta_table(tmp_path: Path) 
 
 
 def test_only_the_days_of_the_range_are_opened_in_a_folder_of_days(tmp_path: Path) -> None:
-    table = lay(tmp_path, "-by-day")
+    table = write(tmp_path, "-by-day")
     (table.path / "day=2013-03-14" / "4.parquet").write_bytes(b"not a Parquet file")
     assert values(table, START + DAY, START + 3 * DAY) == [1.0, 2.0, 3.0]
     with pytest.raises(pl.exceptions.ComputeError, match="out of specification"):
@@ -62,7 +63,7 @@ def test_only_the_days_of_the_range_are_opened_in_a_folder_of_days(tmp_path: Pat
 
 @pytest.mark.parametrize("form", FORMS)
 def test_appended_rows_land_on_their_day(tmp_path: Path, form: str) -> None:
-    table = lay(tmp_path, form)
+    table = write(tmp_path, form)
     table.append(pl.DataFrame({"value": [7], "carrier": ["UA"], "at": [START + DAY]}))
     assert values(table) == [0.0, 1.0, 2.0, 3.0, 4.0, 7.0]
     assert values(table, START + DAY, START + DAY) == [1.0, 7.0]
@@ -78,18 +79,34 @@ def test_rows_replace_all_others_whatever_their_columns(tmp_path: Path, name: st
 
 
 def test_a_folder_of_files_is_not_replaced(tmp_path: Path) -> None:
-    table = lay(tmp_path, "-folder")
-    with pytest.raises(IsADirectoryError, match="'late' · a folder stands at .*; legal: .* Name a file"):
+    table = write(tmp_path, "-folder")
+    with pytest.raises(IsADirectoryError, match="'late' · .*late-folder is a folder; legal: .* Name a file"):
         table.replace(pl.DataFrame({"at": [START]}))
     assert len(values(table)) == 5
 
 
 @pytest.mark.parametrize("name", ["late.delta", "late.parquet", "empty-folder"])
-def test_a_table_that_nobody_has_filled_is_named(tmp_path: Path, name: str) -> None:
+def test_a_table_that_is_not_filled_yet_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty-folder").mkdir()
     table = FeatureTable(owner="feature view 'late'", path=tmp_path / name, delta=name.endswith(".delta"), timestamp="at")
     with pytest.raises(MissingFeatureTable, match=f"'late' · no table at {tmp_path / name}; legal: .* Materialize"):
         table.scan()
+
+
+def test_appended_files_are_as_readable_as_the_umask_allows(tmp_path: Path) -> None:
+    """A server under another user id reads them; also a single file that an earlier version wrote for its owner alone."""
+    rows = pl.DataFrame({"value": [7.0], "carrier": ["UA"], "at": [START + DAY]})
+    tables = [write(tmp_path, form) for form in (".parquet", "-folder", "-by-day")]
+    tables[0].path.chmod(0o600)
+    before = {*tmp_path.rglob("*.parquet")} - {tables[0].path}
+    previous = os.umask(0o027)
+    try:
+        for table in tables:
+            table.append(rows)
+    finally:
+        os.umask(previous)
+    written = {*tmp_path.rglob("*.parquet")} - before
+    assert {file.stat().st_mode & 0o777 for file in written if file.is_file()} == {0o640} and len(written) == 3
 
 
 def test_a_table_without_its_timestamp_is_refused(tmp_path: Path) -> None:

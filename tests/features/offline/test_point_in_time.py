@@ -1,4 +1,4 @@
-"""The join, and the whole store, against a brute-force one that says the rule in the plainest words, and against DuckDB's."""
+"""The join, and the whole store, against a brute-force implementation and Feast on DuckDB."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -32,16 +32,16 @@ Rows = list[dict[str, Any]]
 
 
 def facts_of(*keys: str) -> st.SearchStrategy[Rows]:
-    said = {"at": minutes, "created": st.none() | minutes, "value": st.none() | st.integers(0, 99)}
-    columns = {**dict.fromkeys(keys, KEYS), **said}
+    fields = {"at": minutes, "created": st.none() | minutes, "value": st.none() | st.integers(0, 99)}
+    columns = {**dict.fromkeys(keys, KEYS), **fields}
     return st.lists(st.fixed_dictionaries(columns), max_size=25)
 
 
-def rows_asked(moments: st.SearchStrategy[datetime | None]) -> st.SearchStrategy[Rows]:
+def entity_rows(moments: st.SearchStrategy[datetime | None]) -> st.SearchStrategy[Rows]:
     return st.lists(st.fixed_dictionaries({"k": KEYS, "k2": KEYS, "event_timestamp": moments}), max_size=15)
 
 
-asked = rows_asked(minutes)
+asked = entity_rows(minutes)
 
 
 def right_answer(row: dict[str, Any], facts: Rows, keys: Sequence[str], ttl: timedelta, created_by_then: bool) -> Any:
@@ -72,7 +72,9 @@ def entity_frame(rows: Rows) -> pl.DataFrame:
 
 
 @settings(max_examples=150, deadline=None)
-@given(rows_asked(st.none() | minutes), facts_of("k"), facts_of("k", "k2"), facts_of(), st.sampled_from([0, 1, 5]), st.booleans())
+@given(
+    entity_rows(st.none() | minutes), facts_of("k"), facts_of("k", "k2"), facts_of(), st.sampled_from([0, 1, 5]), st.booleans()
+)
 def test_every_row_gets_the_newest_fact_of_its_moment_and_no_row_is_lost(
     rows: Rows, one_key: Rows, two_keys: Rows, no_key: Rows, ttl_minutes: int, created_by_then: bool
 ) -> None:
@@ -100,8 +102,8 @@ FORMS: dict[str, Any] = {
 forms = st.sampled_from(sorted(FORMS))
 
 
-def as_duckdb_promises(facts: Rows) -> Rows:
-    """No fact without a creation, no two of one key, time and creation: which of those wins there is nobody's promise."""
+def as_duckdb_defines(facts: Rows) -> Rows:
+    """No fact without a creation, no two of one key, time and creation: which of those wins is undefined there."""
     known = [fact for fact in facts if fact["created"]]
     return list({tuple(value for name, value in fact.items() if name != "value"): fact for fact in known}.values())
 
@@ -152,16 +154,16 @@ def test_the_store_answers_as_brute_force_does_and_as_feast_on_duckdb_does(
     two_keys: Rows,
     ttl_minutes: int,
     created_by_then: bool,
-    said_in: tuple[str, str, str],
+    moment_forms: tuple[str, str, str],
 ) -> None:
     folder, ours, duckdb = stores
     ttl = timedelta(minutes=ttl_minutes)
-    declared = {"one": (["k"], as_duckdb_promises(one_key)), "two": (["k", "k2"], as_duckdb_promises(two_keys))}
+    declared = {"one": (["k"], as_duckdb_defines(one_key)), "two": (["k", "k2"], as_duckdb_defines(two_keys))}
     views = [
         view(name, *known, ttl, folder=folder, form=form)
-        for (name, known), form in zip(declared.items(), said_in[1:], strict=True)
+        for (name, known), form in zip(declared.items(), moment_forms[1:], strict=True)
     ]
-    entities = entity_frame(rows).with_row_index("row").with_columns(FORMS[said_in[0]](pl.col("event_timestamp")))
+    entities = entity_frame(rows).with_row_index("row").with_columns(FORMS[moment_forms[0]](pl.col("event_timestamp")))
     rest = {"registry": ours.registry, "project": "tests", "filter_by_created_timestamp": created_by_then}
 
     answer = PolarsOfflineStore.get_historical_features(ours.config, views, ["one:one", "two:two"], entities, **rest).to_polars()
@@ -178,7 +180,7 @@ def test_the_store_answers_as_brute_force_does_and_as_feast_on_duckdb_does(
 
 @settings(max_examples=60, deadline=None)
 @given(asked, facts_of("k"), minutes)
-def test_what_happens_after_the_moment_changes_nothing(rows: Rows, facts: Rows, moment: datetime) -> None:
+def test_facts_after_the_moment_change_nothing(rows: Rows, facts: Rows, moment: datetime) -> None:
     rows = [row for row in rows if row["event_timestamp"] <= moment]
     before = [fact for fact in facts if fact["at"] <= moment]
     answers = [
@@ -188,7 +190,7 @@ def test_what_happens_after_the_moment_changes_nothing(rows: Rows, facts: Rows, 
     assert answers[0].equals(answers[1])
 
 
-def test_a_fact_counts_up_to_its_time_to_live_and_not_a_microsecond_longer() -> None:
+def test_a_fact_expires_a_microsecond_after_its_ttl() -> None:
     known = [{"k": "a", "at": START, "created": None, "value": 7}]
     edge = START + timedelta(hours=1)
     rows: Rows = [{"k": "a", "k2": None, "event_timestamp": at} for at in (START, edge, edge + timedelta(microseconds=1))]
@@ -206,7 +208,7 @@ def test_a_fact_counts_up_to_its_time_to_live_and_not_a_microsecond_longer() -> 
         (pl.Series(["1", "2"]), pl.Series(["1", "2"], dtype=pl.Enum(["2", "1"]))),
     ],
 )
-def test_keys_meet_whatever_their_width(ours: pl.Series, theirs: pl.Series) -> None:
+def test_keys_match_whatever_their_width(ours: pl.Series, theirs: pl.Series) -> None:
     entities = pl.DataFrame({"k": ours, "event_timestamp": [START, START]})
     rows = pl.LazyFrame({"k": theirs, "at": [START, START], "value": [10, 20]})
     tables = [Facts(view="v", rows=rows, keys={"k": "k"}, features={"value": "value"}, timestamp="at")]
@@ -215,7 +217,7 @@ def test_keys_meet_whatever_their_width(ours: pl.Series, theirs: pl.Series) -> N
     assert answer.schema["k"] == ours.dtype
 
 
-def test_a_key_of_another_kind_is_refused_by_name() -> None:
+def test_a_key_of_another_type_is_rejected_by_name() -> None:
     entities = pl.DataFrame({"k": ["1"], "event_timestamp": [START]})
     rows = pl.LazyFrame({"k": [1], "at": [START], "value": [10]})
     tables = [Facts(view="speed", rows=rows, keys={"k": "k"}, features={"value": "value"}, timestamp="at")]
@@ -223,15 +225,15 @@ def test_a_key_of_another_kind_is_refused_by_name() -> None:
         join_facts(entities, tables, event_timestamp="event_timestamp")
 
 
-def test_a_missing_key_and_a_clash_of_names_are_refused() -> None:
+def test_a_missing_key_and_a_clash_of_names_are_rejected() -> None:
     known = table("v", ["k"], [], timedelta(0))
     with pytest.raises(EntityFrameMismatch, match="'v' · the entity frame lacks k; it has event_timestamp"):
         join_facts(pl.DataFrame({"event_timestamp": [START]}), [known], event_timestamp="event_timestamp")
-    with pytest.raises(EntityFrameMismatch, match="v stands already in the entity frame"):
+    with pytest.raises(EntityFrameMismatch, match="the entity frame or another view already has v"):
         join_facts(entity_frame([]).with_columns(v=1), [known], event_timestamp="event_timestamp")
 
 
-def test_a_table_without_a_declared_column_is_refused() -> None:
+def test_a_table_without_a_declared_column_is_rejected() -> None:
     with pytest.raises(EntityFrameMismatch, match="'v' · its table lacks value; it has k, at"):
         Facts(view="v", rows=pl.LazyFrame({"k": [1], "at": [START]}), keys={"k": "k"}, features={"value": "v"}, timestamp="at")
 

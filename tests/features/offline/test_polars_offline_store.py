@@ -1,4 +1,4 @@
-"""Our offline store in every form of entity frame and source, pruned, and through Feast's own front; answers: test_point_in_time."""
+"""The offline store with every form of entity frame and source, and through Feast's own API; values: test_point_in_time."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -8,11 +8,10 @@ from typing import Any
 import pandas as pd
 import polars as pl
 import pytest
-from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, RepoConfig, RequestSource, ValueType
+from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, RequestSource, ValueType
 from feast.data_format import DeltaFormat, ParquetFormat
 from feast.errors import SavedDatasetLocationAlreadyExists
-from feast.feature_logging import FeatureServiceLoggingSource, LoggingConfig
-from feast.infra.offline_stores.file_source import FileLoggingDestination, SavedDatasetFileStorage
+from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 from feast.on_demand_feature_view import OnDemandFeatureView, on_demand_feature_view
 from feast.types import Float64, Int64, String
 
@@ -89,7 +88,7 @@ def late_rates(tmp_path: Path) -> FeatureView:
 
 
 @pytest.mark.parametrize("kind", FRAMES)
-def test_every_kind_of_entity_frame_gets_the_same_answer(store: FeatureStore, late_rates: FeatureView, kind: str) -> None:
+def test_every_kind_of_entity_frame_gives_the_same_result(store: FeatureStore, late_rates: FeatureView, kind: str) -> None:
     entities = pl.DataFrame(
         {
             "carrier": ["UA", "AA", "AA", "ZZ", None, "AA"],
@@ -140,7 +139,7 @@ def five_days() -> pl.DataFrame:
     return pl.DataFrame({"carrier": ["AA"] * 5, "at": at, "late_value": [float(n) for n in range(5)], "day": at.dt.date()})
 
 
-def lay(form: str, rows: pl.DataFrame, root: Path) -> Path:
+def write(form: str, rows: pl.DataFrame, root: Path) -> Path:
     path = root / f"late{form}"
     if form == ".delta":
         rows.write_delta(path, delta_write_options={"partition_by": ["day"]})
@@ -160,13 +159,13 @@ FORMS = [".parquet", "-folder", "-by-day", ".delta"]
 @pytest.mark.parametrize("form", FORMS)
 def test_a_source_is_a_file_a_folder_or_a_delta_table_below_the_root(tmp_path: Path, five_days: pl.DataFrame, form: str) -> None:
     store = feast_store(tmp_path)
-    late = view("late", lay(form, five_days, tmp_path).name, [carrier], ttl=DAY, delta=form == ".delta")
+    late = view("late", write(form, five_days, tmp_path).name, [carrier], ttl=DAY, delta=form == ".delta")
     entities = pl.DataFrame({"carrier": ["AA", "AA"], "event_timestamp": [START + 2 * DAY, START + 9 * DAY]})
     assert ask(store, entities, late).to_polars()["late_value"].to_list() == [2.0, None]
 
 
 def test_only_the_days_that_the_entity_rows_can_touch_are_read(tmp_path: Path, five_days: pl.DataFrame) -> None:
-    late = view("late", lay(".delta", five_days, tmp_path), [carrier], ttl=DAY, delta=True)
+    late = view("late", write(".delta", five_days, tmp_path), [carrier], ttl=DAY, delta=True)
     for far in (START, START + 4 * DAY):
         next((tmp_path / "late.delta" / f"day={far.date()}").iterdir()).unlink()
     entities = pl.DataFrame({"carrier": ["AA", "AA"], "event_timestamp": [START + 2 * DAY, START + 3 * DAY]})
@@ -176,7 +175,7 @@ def test_only_the_days_that_the_entity_rows_can_touch_are_read(tmp_path: Path, f
         ask(feast_store(tmp_path), entities, late).to_polars()
 
 
-def test_a_view_without_a_table_says_which_and_what_to_do(tmp_path: Path) -> None:
+def test_a_view_without_a_table_is_named_with_the_remedy(tmp_path: Path) -> None:
     late = view("late", "late.delta", [carrier], delta=True)
     entities = pl.DataFrame({"carrier": ["AA"], "event_timestamp": [START]})
     with pytest.raises(MissingFeatureTable, match=rf"late.*{tmp_path}/late\.delta.*[Mm]aterialize"):
@@ -206,7 +205,7 @@ def test_the_latest_row_of_each_key_is_pulled_within_its_bounds(store: FeatureSt
 @pytest.mark.parametrize("form", FORMS)
 def test_appended_rows_are_found_and_nothing_is_lost(tmp_path: Path, five_days: pl.DataFrame, form: str) -> None:
     store = feast_store(tmp_path)
-    late = view("late", lay(form, five_days, tmp_path).name, [carrier], delta=form == ".delta")
+    late = view("late", write(form, five_days, tmp_path).name, [carrier], delta=form == ".delta")
     store.apply([carrier, late])
     store.write_to_offline_store(
         "late", pd.DataFrame({"carrier": ["UA"], "at": [START + DAY], "late_value": [9.0]}), reorder_columns=True
@@ -215,7 +214,7 @@ def test_appended_rows_are_found_and_nothing_is_lost(tmp_path: Path, five_days: 
     assert ask(store, entities, late).to_polars()["late_value"].to_list() == [9.0, 1.0]
 
 
-def test_a_source_without_its_timestamp_is_refused_and_one_that_is_still_to_come_is_not(tmp_path: Path) -> None:
+def test_a_source_without_its_timestamp_is_rejected_and_one_that_does_not_exist_yet_is_not(tmp_path: Path) -> None:
     config, ours = feast_store(tmp_path).config, PolarsOfflineStore()
     late = view("late", "late.parquet", [carrier], timestamp_field="seen_at")
     ours.validate_data_source(config, late.batch_source)
@@ -224,24 +223,12 @@ def test_a_source_without_its_timestamp_is_refused_and_one_that_is_still_to_come
         ours.validate_data_source(config, late.batch_source)
 
 
-def test_logged_features_are_added_to_their_folder(tmp_path: Path) -> None:
-    store = feast_store(tmp_path)
-    service = FeatureService(name="late_v1", features=[], logging_config=LoggingConfig(FileLoggingDestination(path="logged")))
-    rows = pl.DataFrame({"carrier": ["AA", "UA"], "late_value": [0.1, None]})
-    (tmp_path / "flushed").mkdir()
-    rows.write_parquet(tmp_path / "flushed" / "0.parquet")
-    source = FeatureServiceLoggingSource(service, "tests")
-    for data in (rows.to_arrow(), tmp_path / "flushed"):
-        PolarsOfflineStore.write_logged_features(store.config, data, source, service.logging_config, store.registry)
-    assert pl.read_parquet(tmp_path / "logged" / "*.parquet").sort("carrier").equals(pl.concat([rows, rows]).sort("carrier"))
-
-
-# --- through Feast's own front ----------------------------------------------------------------------------------------
+# --- through Feast's own API ----------------------------------------------------------------------------------------
 
 
 def test_feast_finds_the_store_by_its_class_path_and_materializes_with_it(tmp_path: Path, five_days: pl.DataFrame) -> None:
     store = feast_store(tmp_path)
-    late = view("late", lay(".delta", five_days, tmp_path).name, [carrier], delta=True)
+    late = view("late", write(".delta", five_days, tmp_path).name, [carrier], delta=True)
     store.apply([carrier, late])
     store.materialize(START, START + 3 * DAY)
     online = store.get_online_features(features=["late:late_value"], entity_rows=[{"carrier": "AA"}, {"carrier": "ZZ"}]).to_dict()
@@ -265,7 +252,7 @@ def scaled(source: FeatureView) -> OnDemandFeatureView:
 
 def test_on_demand_views_meet_the_request_data_in_history(tmp_path: Path, five_days: pl.DataFrame) -> None:
     store = feast_store(tmp_path)
-    late = view("late", lay(".parquet", five_days, tmp_path).name, [carrier])
+    late = view("late", write(".parquet", five_days, tmp_path).name, [carrier])
     store.apply([carrier, late, scaled(late)])
     moments = [START, START + 2 * DAY, START]
     entities = pl.DataFrame({"carrier": ["ZZ", "AA", "AA"], "event_timestamp": moments, "factor": [2.0, 3.0, 4.0]})
@@ -277,9 +264,9 @@ def test_on_demand_views_meet_the_request_data_in_history(tmp_path: Path, five_d
 
 
 @pytest.mark.parametrize("place", ["saved.parquet", "saved.delta"])
-def test_an_answer_is_kept_as_a_saved_dataset(tmp_path: Path, five_days: pl.DataFrame, place: str) -> None:
+def test_a_result_is_stored_as_a_saved_dataset(tmp_path: Path, five_days: pl.DataFrame, place: str) -> None:
     store = feast_store(tmp_path)
-    late = view("late", lay(".parquet", five_days, tmp_path).name, [carrier])
+    late = view("late", write(".parquet", five_days, tmp_path).name, [carrier])
     store.apply([carrier, late, scaled(late)])
     entities = pl.DataFrame({"carrier": ["AA", "ZZ"], "event_timestamp": [START, START + DAY], "factor": [2.0, 3.0]})
     history = store.get_historical_features(entities, ["late:late_value", "on_demand:scaled"])

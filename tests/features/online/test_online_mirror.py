@@ -1,4 +1,4 @@
-"""The packed mirror on a real SQLite file and a real Redis: keys, versions, states, one read at a time, and a Redis that dies."""
+"""The packed mirror on a real SQLite file and a real Redis: keys, versions, states, atomic reads, and a Redis that is killed."""
 
 import threading
 import time
@@ -13,8 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.features.online.key_value_stores import KeyValueStore, LastKnown, OnlineStoreDown, RedisStore, SqliteStore
-from mlops_assets.features.online.online_mirror import Group, NotFilled, OnlineMirror, OnlineValues
-from mlops_assets.features.online.packed_rows import NEVER, Layout, Segment
+from mlops_assets.features.online.online_mirror import NEVER, Group, Layout, NotFilled, OnlineMirror, OnlineValues, Segment
 from tests.servers.redis_server import RedisServer
 
 START = datetime(2013, 3, 1, tzinfo=UTC)
@@ -62,18 +61,18 @@ def weather_state(values: OnlineValues) -> str:
     return "fresh" if values.fresh[0, place] else "stale" if is_held else "missing"
 
 
-def test_missing_stale_and_zero_are_told_apart(blobs: KeyValueStore) -> None:
+def test_missing_stale_and_zero_differ(blobs: KeyValueStore) -> None:
     mirror = mirror_on(blobs)
     mirror.write("weather", weather(["JFK"], 0.0))
     mirror.write("weather", weather(["EWR"], 5.0, at=START + 6 * HOUR))
     fresh, stale, missing = (ask(mirror, origin) for origin in ("JFK", "EWR", "LGA"))
-    assert [weather_state(each) for each in (fresh, stale, missing)] == ["fresh", "stale", "missing"]
+    assert [weather_state(values) for values in (fresh, stale, missing)] == ["fresh", "stale", "missing"]
     assert fresh.features["temp"] == [0.0]
     assert stale.features["temp"] == missing.features["temp"] == [None]
     assert weather_state(ask(mirror, None)) == "missing"
 
 
-def test_a_null_key_is_nobodys_and_moves_no_value_to_another(blobs: KeyValueStore) -> None:
+def test_rows_with_a_null_key_are_skipped_and_shift_no_other_row(blobs: KeyValueStore) -> None:
     mirror = mirror_on(blobs)
     rows = weather(["LGA", "JFK", "EWR"], 1.0).with_columns(
         origin=pl.Series([None, "JFK", "EWR"]), temp=pl.Series([1.0, 2.0, 3.0])
@@ -82,14 +81,14 @@ def test_a_null_key_is_nobodys_and_moves_no_value_to_another(blobs: KeyValueStor
     assert [ask(mirror, origin).features["temp"] for origin in ("JFK", "EWR")] == [[2.0], [3.0]]
 
 
-def test_a_value_is_as_old_as_its_ttl_and_not_a_microsecond_older(blobs: KeyValueStore) -> None:
+def test_a_value_expires_a_microsecond_after_its_ttl(blobs: KeyValueStore) -> None:
     mirror = mirror_on(blobs)
     mirror.write("weather", weather(["JFK"], 1.0, at=START + 7 * HOUR))
     mirror.write("weather", weather(["EWR"], 1.0, at=START + 7 * HOUR - timedelta(microseconds=1)))
     assert [weather_state(ask(mirror, origin)) for origin in ("JFK", "EWR")] == ["fresh", "stale"]
 
 
-def test_one_view_leaves_the_others_of_the_same_value_alone(blobs: KeyValueStore) -> None:
+def test_writing_one_view_keeps_the_other_views_of_the_same_value(blobs: KeyValueStore) -> None:
     mirror = mirror_on(blobs)
     at = pl.lit(START).dt.cast_time_unit("us")
     delays = pl.DataFrame({"origin": ["JFK"], "late": [0.25], "flights": [2**53 + 1], "worst": ["ü/|"]}).with_columns(
@@ -118,15 +117,15 @@ def test_no_two_entities_share_a_key(blobs: KeyValueStore, routes: list[tuple[st
     assert found.features["miles"] == list(range(len(rows)))
 
 
-def test_two_versions_of_a_service_live_side_by_side(blobs: KeyValueStore) -> None:
-    """By its name, and, for one that was declared anew under the same name, by its layout."""
+def test_two_versions_of_a_service_do_not_overwrite_each_other(blobs: KeyValueStore) -> None:
+    """Versions differ by name or, under the same name, by layout."""
     turned = (Group(("origin",), Layout((Segment("weather", 3 * HOUR, {"gust": pl.Float64(), "temp": pl.Float64()}),))),)
     first, second, anew = mirror_on(blobs), mirror_on(blobs, "flights_v2"), mirror_on(blobs, groups=turned)
     rows = weather(["JFK"], 1.0).with_columns(gust=pl.lit(9.0))
     first.write("weather", rows)
     second.write("weather", rows.with_columns(temp=pl.lit(2.0)))
     anew.write("weather", rows.with_columns(temp=pl.lit(3.0)))
-    assert [ask(each, "JFK").features["temp"] for each in (first, second, anew)] == [[1.0], [2.0], [3.0]]
+    assert [ask(values, "JFK").features["temp"] for values in (first, second, anew)] == [[1.0], [2.0], [3.0]]
     assert ask(anew, "JFK").features["gust"] == [9.0]
 
 
@@ -138,8 +137,8 @@ def test_an_empty_store_is_not_a_store_without_the_entity(blobs: KeyValueStore) 
     assert mirror.is_ready() and weather_state(ask(mirror, "JFK")) == "missing"
 
 
-def test_a_reader_never_sees_half_of_a_write(blobs: KeyValueStore) -> None:
-    """Every write gives all entities one new value for both features; a row that holds two was torn."""
+def test_a_reader_never_sees_a_partial_write(blobs: KeyValueStore) -> None:
+    """Every write gives all entities one new value for both features; two different values are a partial write."""
     mirror, origins = mirror_on(blobs), [f"O{number}" for number in range(300)]
     mirror.write("weather", weather(origins, 0.0))
     wrong: list[object] = []
@@ -166,7 +165,7 @@ def test_a_reader_never_sees_half_of_a_write(blobs: KeyValueStore) -> None:
     assert wrong == []
 
 
-# --- a Redis that dies ------------------------------------------------------------------------------------------------
+# --- a Redis that is killed ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -177,7 +176,7 @@ def mortal(tmp_path: Path) -> Iterator[RedisServer]:
     server.kill()
 
 
-def test_while_it_is_down_a_reader_refuses_or_answers_what_it_knew_and_goes_on_by_itself_afterwards(mortal: RedisServer) -> None:
+def test_while_the_store_is_down_a_reader_fails_or_returns_what_it_read_last_and_recovers_afterwards(mortal: RedisServer) -> None:
     clock = iter(range(1000)).__next__
     straight = mirror_on(RedisStore(mortal.url, name="t"))
     remembering = mirror_on(LastKnown(RedisStore(mortal.url, name="t"), clock=clock))
@@ -195,7 +194,7 @@ def test_while_it_is_down_a_reader_refuses_or_answers_what_it_knew_and_goes_on_b
     assert ask(remembering, "EWR").age_s == 0
 
 
-def test_a_store_that_comes_back_empty_says_so(tmp_path: Path) -> None:
+def test_a_store_that_restarts_empty_is_not_filled(tmp_path: Path) -> None:
     forgetful = RedisServer(tmp_path, durable=False)
     forgetful.start()
     mirror = mirror_on(RedisStore(forgetful.url, name="t"))
@@ -219,7 +218,7 @@ def eventually(act: Callable[[], None], within_s: float = 20) -> None:
             time.sleep(0.05)
 
 
-def test_killed_in_the_middle_of_writing_nothing_is_lost_and_writing_again_completes_it(mortal: RedisServer) -> None:
+def test_a_write_that_is_killed_loses_nothing_and_is_completed_by_repeating_it(mortal: RedisServer) -> None:
     mirror = mirror_on(RedisStore(mortal.url, name="t"))
     origins = [f"O{number}" for number in range(60_000)]
     mirror.write("weather", weather(origins, 1.0))
@@ -238,6 +237,6 @@ def test_killed_in_the_middle_of_writing_nothing_is_lost_and_writing_again_compl
 
 
 def test_a_password_never_reaches_a_message() -> None:
-    with pytest.raises(OnlineStoreDown) as told:
+    with pytest.raises(OnlineStoreDown) as error:
         RedisStore("redis://someone:secret@127.0.0.1:9/0", name="t").read(["a"])
-    assert "secret" not in str(told.value) and "127.0.0.1:9" in str(told.value)
+    assert "secret" not in str(error.value) and "127.0.0.1:9" in str(error.value)

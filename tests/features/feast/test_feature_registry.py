@@ -1,0 +1,79 @@
+"""Feast's registry: a repo is applied once per change, and unknown names are errors that list the known ones."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from mlops_assets.features.feast.feature_registry import UnknownFeatures
+from mlops_assets.features.feast.feature_store import FeatureStore, NoPushSource
+from mlops_assets.foundation.home import Home
+from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.features.feast.lookups import lookup
+
+FEATURE_REPO = Path(__file__).parents[3] / "feature_repo"
+START = datetime(2013, 3, 1, 0, 0, 0, 500_000, tzinfo=UTC)
+HOUR, MICROSECOND = timedelta(hours=1), timedelta(microseconds=1)
+SALES = """
+from datetime import timedelta
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
+from feast.types import Int64
+shop = Entity(name="shop", join_keys=["shop"], value_type=ValueType.INT64, description="A shop.")
+{name} = FeatureView(
+    name="{name}", entities=[shop], ttl=timedelta(hours=1),
+    schema=[Field(name="shop", dtype=Int64), Field(name="sold", dtype=Int64)],
+    source=FileSource(name="sales", path="{name}.parquet", timestamp_field="at"),
+)
+service = FeatureService(name="sales_v1", features=[{name}])
+"""
+
+
+@pytest.fixture(scope="module")
+def applied(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    store = FeatureStore(Home(tmp_path_factory.mktemp("home")), service=USE_CASE.features.service)
+    store.apply(FEATURE_REPO)
+    return store
+
+
+@pytest.fixture
+def sales(tmp_path: Path) -> FeatureStore:
+    """A repo whose only view was `hourly` and is now `daily`."""
+    (tmp_path / "repo").mkdir()
+    store = FeatureStore(Home(tmp_path / "home"), service="sales_v1")
+    for name in ("hourly", "daily"):
+        (tmp_path / "repo" / "declared.py").write_text(SALES.format(name=name))
+        store.apply(tmp_path / "repo")
+        assert [view["view"] for view in store.describe()] == [name]
+    return store
+
+
+def test_the_views_of_a_changed_repo_are_served_to_the_microsecond(sales: FeatureStore, tmp_path: Path) -> None:
+    (tmp_path / "home" / "tables").mkdir()
+    rows = pl.DataFrame({"shop": [1, 2], "at": [START, START], "sold": [7, None]})
+    rows.write_parquet(tmp_path / "home" / "tables" / "daily.parquet")
+    assert sales.materialize("daily", START.replace(microsecond=0), START) == 2
+    moments = [START - MICROSECOND, START, START + HOUR, START + HOUR + MICROSECOND]
+    result = lookup(sales, pl.DataFrame({"shop": [1, 1, 1, 1], "event_timestamp": moments}))
+    assert result["sold"].to_list() == [None, 7, 7, None]  # Feast's own SQLite store keeps seconds
+    assert result.schema["sold"] == pl.Int64
+
+
+def test_a_view_without_a_push_source_is_not_pushed_to(sales: FeatureStore) -> None:
+    with pytest.raises(NoPushSource, match="feature view 'daily' · it has no push source. Declare one in feature_repo"):
+        sales.push("daily", pl.DataFrame({"shop": [1], "at": [START], "sold": [7]}))
+
+
+def test_the_description_of_a_view_names_its_owner_entities_and_ttl(applied: FeatureStore) -> None:
+    views = {view["view"]: view for view in applied.describe()}
+    assert views.keys() == {view.name for view in USE_CASE.features.views}
+    assert views["plane"]["ttl"] is None
+    route = views["route_delays"]
+    assert (route["owner"], route["entities"], route["ttl"]) == (USE_CASE.owner, ["origin", "dest"], timedelta(days=2))
+
+
+def test_an_unknown_service_or_view_is_named_with_the_known_ones(tmp_path: Path, applied: FeatureStore) -> None:
+    with pytest.raises(UnknownFeatures, match=r"'flight_delay_v1' · not in the registry.*known: none. Apply feature_repo"):
+        FeatureStore(Home(tmp_path), service="flight_delay_v1").feature_names()
+    with pytest.raises(UnknownFeatures, match="'weather' · not in the registry.*origin_weather, plane"):
+        applied.materialize("weather", START, START)
