@@ -1,9 +1,6 @@
-"""Polars under its usual name for transforms, opened by the first one that runs.
+"""Polars under its usual name for transforms, imported by the first one that runs."""
 
-The code location loads every use case and runs none; Polars alone would cost it more than all its definitions together.
-Not here: anything but `pl`.
-"""
-
+# The code location loads every use case and runs no transform; Polars alone would take longer than all its definitions.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +8,10 @@ if TYPE_CHECKING:
     import polars as pl
 else:
 
-    class _Later:
+    class _LazyPolars:
         def __getattr__(self, name: str) -> Any:
             return getattr(import_module("polars"), name)
 
-    pl = _Later()
+    pl = _LazyPolars()
 
 __all__ = ["pl"]

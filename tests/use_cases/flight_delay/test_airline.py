@@ -1,4 +1,4 @@
-"""The demo's outside world, on the real files: what is told, and that nothing is told before its time."""
+"""The demo's deliveries, on the real files: which rows are delivered, and that none is delivered early."""
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -26,12 +26,12 @@ def july() -> list[Delivery]:
 
 
 def rows_of(year: list[Delivery], table: str) -> pl.DataFrame:
-    return pl.concat([each.rows.with_columns(told=each.day) for each in year if each.table == table])
+    return pl.concat([item.rows.with_columns(delivered=item.day) for item in year if item.table == table])
 
 
 def test_every_fact_of_the_year_is_delivered_once(year: list[Delivery]) -> None:
-    told = {table: rows_of(year, table).height for table in ("schedule", "weather", "planes", "airports", "airlines")}
-    assert told == {"schedule": 336_776, "weather": 26_115, "planes": 3_322, "airports": 1_458, "airlines": 16}
+    heights = {table: rows_of(year, table).height for table in ("schedule", "weather", "planes", "airports", "airlines")}
+    assert heights == {"schedule": 336_776, "weather": 26_115, "planes": 3_322, "airports": 1_458, "airlines": 16}
     assert not rows_of(year, "schedule").select("carrier", "flight", "origin", "sched_dep").is_duplicated().any()
 
 
@@ -39,7 +39,7 @@ def test_cancelled_and_diverted_flights_never_have_an_outcome(year: list[Deliver
     assert rows_of(year, "outcomes").height == 336_776 - 9_430
 
 
-def test_the_label_is_known_hours_after_the_schedule_as_the_facts_page_measured(year: list[Delivery]) -> None:
+def test_the_label_is_known_hours_after_the_schedule_as_measured(year: list[Delivery]) -> None:
     outcomes = rows_of(year, "outcomes")
     hours = (outcomes["arr_time"] - outcomes["sched_dep"]).dt.total_minutes() / 60
     assert hours.quantile(0.5) == pytest.approx(2.83, abs=0.01)
@@ -48,9 +48,9 @@ def test_the_label_is_known_hours_after_the_schedule_as_the_facts_page_measured(
     assert hours.max() == pytest.approx(32.7, abs=0.01)
 
 
-def test_no_outcome_is_told_on_another_day_than_that_of_its_arrival(year: list[Delivery]) -> None:
+def test_an_outcome_is_delivered_on_the_day_of_its_arrival(year: list[Delivery]) -> None:
     outcomes = rows_of(year, "outcomes")
-    assert (outcomes["arr_time"].dt.date() == outcomes["told"]).all()
+    assert (outcomes["arr_time"].dt.date() == outcomes["delivered"]).all()
     assert (outcomes["arr_time"] > outcomes["dep_time"]).all()
     overnight = outcomes.filter(pl.col("arr_time").dt.date() > pl.col("sched_dep").dt.date())
     assert overnight.height > 30_000
@@ -62,53 +62,53 @@ def test_an_arrival_agrees_with_the_delay_that_the_airline_reports(year: list[De
     assert rows_of(year, "outcomes").select(hours.is_between(0.4, 12.5).all()).item()
 
 
-def test_an_arrival_in_the_hour_that_the_spring_clock_skips_is_told_by_its_taxi_time(year: list[Delivery]) -> None:
+def test_an_arrival_in_the_hour_that_clocks_skip_in_spring_follows_from_its_taxi_time(year: list[Delivery]) -> None:
     night = datetime(2013, 3, 10, 2, 45, tzinfo=UTC)
     flight = rows_of(year, "outcomes").row(by_predicate=(pl.col("sched_dep") == night) & (pl.col("dest") == "PBI"), named=True)
     assert flight["arr_time"] == datetime(2013, 3, 10, 7, 3, tzinfo=UTC)
 
 
-def test_a_schedule_is_told_the_day_before_and_only_the_years_first_on_its_own_day(
+def test_a_schedule_is_delivered_the_day_before_and_only_the_first_of_the_year_on_its_own_day(
     year: list[Delivery], july: list[Delivery]
 ) -> None:
-    assert [each.day for each in july if each.table == "schedule"] == [date(2013, 7, 2), date(2013, 7, 3)]
-    until_the_second = year[: next(at for at, each in enumerate(year) if each.table == "outcomes") + 1]
-    assert [each.day for each in until_the_second if each.table == "schedule"] == [date(2013, 1, 1), date(2013, 1, 2)]
+    assert [item.day for item in july if item.table == "schedule"] == [date(2013, 7, 2), date(2013, 7, 3)]
+    until_the_second = year[: next(at for at, item in enumerate(year) if item.table == "outcomes") + 1]
+    assert [item.day for item in until_the_second if item.table == "schedule"] == [date(2013, 1, 1), date(2013, 1, 2)]
 
 
-def test_a_day_told_alone_is_the_same_as_in_the_year(year: list[Delivery], july: list[Delivery]) -> None:
-    assert {each.table for each in july} == {"planes", "schedule", "weather", "outcomes"}
-    for each in july:
-        twin = next(other for other in year if (other.table, other.day) == (each.table, each.day))
-        assert each.rows.equals(twin.rows)
+def test_a_day_delivered_alone_equals_that_day_of_the_year(year: list[Delivery], july: list[Delivery]) -> None:
+    assert {item.table for item in july} == {"planes", "schedule", "weather", "outcomes"}
+    for item in july:
+        twin = next(other for other in year if (other.table, other.day) == (item.table, item.day))
+        assert item.rows.equals(twin.rows)
 
 
-def test_an_aircraft_is_told_with_the_first_schedule_that_names_it(year: list[Delivery]) -> None:
+def test_an_aircraft_is_delivered_with_the_first_schedule_that_names_it(year: list[Delivery]) -> None:
     departures = rows_of(year, "schedule").group_by("tailnum").agg(first=pl.col("sched_dep").min().dt.date())
     planes = rows_of(year, "planes").join(departures, on="tailnum")
     eve = pl.max_horizontal(pl.col("first") - timedelta(days=1), pl.lit(FIRST))
     assert planes.height == 3_322
-    assert planes.select((pl.col("told") == eve).all()).item()
+    assert planes.select((pl.col("delivered") == eve).all()).item()
 
 
-def test_the_airports_and_airlines_are_told_once_on_the_first_day(year: list[Delivery]) -> None:
-    told = [(each.table, each.day) for each in year if each.table in ("airports", "airlines")]
-    assert told == [("airlines", FIRST), ("airports", FIRST)]
+def test_the_airports_and_airlines_are_delivered_once_on_the_first_day(year: list[Delivery]) -> None:
+    delivered = [(item.table, item.day) for item in year if item.table in ("airports", "airlines")]
+    assert delivered == [("airlines", FIRST), ("airports", FIRST)]
 
 
-def test_what_is_told_has_the_columns_of_the_contracts(year: list[Delivery]) -> None:
+def test_deliveries_have_the_columns_of_the_contracts(year: list[Delivery]) -> None:
     for contract in USE_CASE.contracts:
-        assert tuple(rows_of(year, contract.table).drop("told").columns) == contract.names
+        assert tuple(rows_of(year, contract.table).drop("delivered").columns) == contract.names
 
 
 def test_a_wind_of_a_thousand_miles_an_hour_is_the_only_row_of_the_year_that_breaks_a_contract(
     year: list[Delivery], tmp_path: Path
 ) -> None:
     landing, quarantined = Landing(tmp_path), list[str]()
-    for each in year:
-        landing.put("flight_delay", each.table, day=each.day, rows=each.rows)
+    for item in year:
+        landing.put("flight_delay", item.table, day=item.day, rows=item.rows)
     for contract in USE_CASE.contracts:
-        days = [each.day for each in year if each.table == contract.table]
+        days = [item.day for item in year if item.table == contract.table]
         split = split_rows(landing.read("flight_delay", contract, days, required=True), contract)
         assert check_bad_share(split, contract).passed
         quarantined += split.quarantined["reasons"].to_list()
