@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.features.catalogue import Catalog, Feature, Statistics, View, as_html, measure, reader
@@ -25,6 +25,7 @@ def table(values: list[Any], *, every: timedelta = timedelta(hours=1)) -> pl.Laz
     return frame.with_columns(day=pl.col("event_timestamp").dt.date()).lazy()
 
 
+@settings(deadline=None)
 @given(st.lists(NUMBER, min_size=1, max_size=20))
 def test_statistics_are_those_of_the_known_values(values: list[Any]) -> None:
     result = measure(table(values), ["temp"])[1]["temp"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.features.parity import NotTheSameRows, Parity, compare_features, sample_answers
@@ -54,6 +54,7 @@ def slow_largest(pairs: list[tuple[Any, Any]]) -> float | None:
     return max((0.0 if one == two else abs(one - two) for one, two in both), default=None)
 
 
+@settings(deadline=None)
 @given(ROWS)
 def test_it_finds_what_a_comparison_row_by_row_finds(rows: list[tuple[Any, ...]]) -> None:
     pairs = {"temp": [(a, b) for a, b, _, _ in rows], "gate": [(a, b) for _, _, a, b in rows]}
@@ -71,6 +72,7 @@ def test_it_finds_what_a_comparison_row_by_row_finds(rows: list[tuple[Any, ...]]
     assert (found.rows, found.differing_rows) == (len(rows), len({*wrong["temp"], *wrong["gate"]}))
 
 
+@settings(deadline=None)
 @given(ROWS)
 def test_its_table_keeps_all_but_the_examples(rows: list[tuple[Any, ...]]) -> None:
     found = compare(
@@ -111,6 +113,7 @@ def test_other_rows_are_rejected_by_name() -> None:
         compare(served, served.drop("temp"))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 50), st.integers(0, 30), st.integers(0, 3))
 def test_a_sample_is_bounded_and_does_not_follow_the_order_of_the_log(rows: int, max_rows: int, seed: int) -> None:
     answers = frame([float(number) for number in range(rows)], ["EWR"] * rows)

@@ -1,10 +1,10 @@
-"""Every value of every type comes back as it went in, and missing, zero and never are three things."""
+"""A packed value of every type is unpacked unchanged, and missing, zero and never differ."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.features.online.online_mirror import NEVER, Layout, Segment
@@ -47,8 +47,9 @@ def event_times(layout: Layout, packed: list[bytes | None], view: str) -> list[i
     return [row[layout.number_of(view)] for row in layout.unpack(packed)]
 
 
+@settings(deadline=None)
 @given(filled())
-def test_what_is_packed_view_by_view_is_unpacked_as_it_was(case: tuple[Layout, dict[str, pl.DataFrame]]) -> None:
+def test_values_packed_view_by_view_are_unpacked_unchanged(case: tuple[Layout, dict[str, pl.DataFrame]]) -> None:
     layout, frames = case
     packed: list[bytes | None] = [None] * len(next(iter(frames.values())))
     for view, frame in frames.items():
@@ -60,7 +61,7 @@ def test_what_is_packed_view_by_view_is_unpacked_as_it_was(case: tuple[Layout, d
             assert read_back(layout, packed, name) == frame[name].to_list()
 
 
-def test_missing_zero_and_never_are_three_things() -> None:
+def test_missing_zero_and_never_differ() -> None:
     layout = Layout(
         (
             Segment("delays", timedelta(0), {"late": pl.Float64(), "flights": pl.Int64()}),
@@ -78,11 +79,11 @@ def test_missing_zero_and_never_are_three_things() -> None:
     assert event_times(layout, packed, "plane") == [NEVER, NEVER]
 
 
-def test_a_layout_that_reads_other_bytes_has_another_digest() -> None:
+def test_a_layout_that_decodes_bytes_differently_has_another_digest() -> None:
     one = Layout((Segment("delays", timedelta(0), {"a": pl.Float64(), "b": pl.Float64()}),))
     turned = Layout((Segment("delays", timedelta(0), {"b": pl.Float64(), "a": pl.Float64()}),))
     wider = Layout((Segment("delays", timedelta(0), {"a": pl.Float64(), "b": pl.Int64()}),))
     assert len({one.digest, turned.digest, wider.digest}) == 3
     assert (
         one.digest == Layout((Segment("delays", timedelta(hours=1), {"a": pl.Float64(), "b": pl.Float64()}),)).digest
-    )  # a TTL is no byte
+    )  # a TTL is not stored
