@@ -26,7 +26,6 @@ def known(hours: list[tuple[int, int]]) -> pl.DataFrame:
     return pl.DataFrame({"event_timestamp": moments, "known_at": told}, schema={"event_timestamp": UTC_US, "known_at": UTC_US})
 
 
-@settings(deadline=None)
 @given(HOURS)
 @settings(deadline=None)
 def test_train_lies_before_validation_and_validation_before_test(hours: list[tuple[int, int]]) -> None:
@@ -37,7 +36,6 @@ def test_train_lies_before_validation_and_validation_before_test(hours: list[tup
     assert all(TEST_START <= moment < END for moment in spans["test"])
 
 
-@settings(deadline=None)
 @given(HOURS)
 @settings(deadline=None)
 def test_what_teaches_was_known_before_the_next_part_began(hours: list[tuple[int, int]]) -> None:
@@ -46,7 +44,6 @@ def test_what_teaches_was_known_before_the_next_part_began(hours: list[tuple[int
         assert all(moment < bound for moment in rows.filter(pl.col("split") == part)["known_at"])
 
 
-@settings(deadline=None)
 @given(HOURS)
 @settings(deadline=None)
 def test_only_late_truths_and_moments_outside_are_left_out(hours: list[tuple[int, int]]) -> None:
