@@ -1,4 +1,4 @@
-"""What Bento's clients, schema and documentation know of the API, generated from the declaration."""
+"""The API as Bento's clients, schema and documentation describe it, generated from the declaration."""
 
 from typing import Annotated, Any
 
@@ -9,7 +9,6 @@ from pydantic import ConfigDict, Field, WithJsonSchema, create_model
 from mlops_assets.serving.http.request import EXPLAIN, INPUTS, MAX_EXPLAINED, ROWS, input_columns, request_columns
 from mlops_assets.serving.http.value_types import value_schema
 from mlops_assets.serving.inference.answering import Answer
-from mlops_assets.spec.contract import Column
 from mlops_assets.spec.use_case import UseCase
 
 Schema = dict[str, Any]
@@ -30,7 +29,7 @@ REFUSALS = {
     "415": "The body is compressed or not JSON.",
     "429": "Too many requests, of this key or at once; try again after Retry-After seconds.",
     "500": "The service could not answer.",
-    "503": "No champion serves yet, or features or log are out of reach; try again after Retry-After seconds.",
+    "503": "No champion serves yet, or features or log are unavailable; try again after Retry-After seconds.",
     "504": "The answer took too long.",
 }
 
@@ -46,7 +45,9 @@ def input_spec(use_case: UseCase) -> type[bentoml.IODescriptor]:
     columns = {ROWS: request_columns(use_case), INPUTS: input_columns(use_case)}
     fields: dict[str, Any] = {}
     for part, description in PARTS.items():
-        schema = {"type": "array", "minItems": 1, "maxItems": use_case.serving.limits.max_rows, "items": _row(columns[part])}
+        items = _object({column.name: value_schema(column) for column in columns[part]})
+        length = {"minItems": 1, "maxItems": use_case.serving.limits.max_rows}
+        schema = {"type": "array", "nullable": True, "items": items} | length
         fields[part] = (Annotated[Objects | None, WithJsonSchema(schema)], Field(default=None, description=description))
     explain = f"Adds an explanation to each prediction, for at most {MAX_EXPLAINED} rows and some 50 ms a row."
     fields[EXPLAIN] = (bool, Field(default=False, strict=True, description=explain))
@@ -66,17 +67,17 @@ def output_spec() -> type[bentoml.IODescriptor]:
     )
 
 
-def refusals() -> Schema:
-    """The responses of OpenAPI that Bento does not know of."""
+def complete_document(spec: Any) -> None:
+    """Adds to Bento's OpenAPI document what Bento does not know: the refusals and the API keys."""
     problem = _object(PROBLEM)
     listed = _object({"error": problem, "errors": {"type": "array", "items": problem}, "total_errors": {"type": "integer"}})
-    listed["required"] = ["error"]
-    content = {"application/json": {"schema": listed}}
-    return {status: {"description": description, "content": content} for status, description in REFUSALS.items()}
-
-
-def _row(columns: tuple[Column, ...]) -> Schema:
-    return _object({column.name: value_schema(column) for column in columns})
+    content = {"application/json": {"schema": listed | {"required": ["error"]}}}
+    refusals = {status: {"description": description, "content": content} for status, description in REFUSALS.items()}
+    operation = spec.paths["/predict"].post
+    operation["responses"] = {"200": operation["responses"][200], **refusals}
+    operation["requestBody"]["required"] = True
+    operation["security"] = [{}, *({name: []} for name in KEYS)]
+    spec.components["securitySchemes"] = KEYS
 
 
 def _object(properties: Schema) -> Schema:

@@ -10,7 +10,8 @@ from typing import Any
 import bentoml
 from bentoml.exceptions import BentoMLException
 
-from deploy.bento_api import KEYS, input_spec, output_spec, refusals
+from deploy.bento_api import complete_document, input_spec, output_spec
+from deploy.bento_internals import service_class
 from mlops_assets.serving.factory import open_service, served_use_case
 from mlops_assets.serving.http.app import ApiApp, respond
 from mlops_assets.serving.service import Service
@@ -35,7 +36,7 @@ def build_service(use_case: UseCase, open_: Callable[[], Service]) -> bentoml.Se
 
         @bentoml.api(input_spec=input_spec(use_case), output_spec=response)
         async def predict(self, ctx: bentoml.Context, **fields: Any) -> Any:
-            """Predictions for rows, or for features; the fast path answers its route first, with the same code."""
+            """Predictions for rows, or for features; the fast path serves its route first, with the same code."""
             body = json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
 
             async def read_body() -> bytes:
@@ -53,23 +54,8 @@ def build_service(use_case: UseCase, open_: Callable[[], Service]) -> bentoml.Se
         def stop(self) -> None:
             running.pop().stop()
 
-    # Bento's own `add_asgi_middleware` puts an application behind its middleware, 270 µs a request.
-    class WithFastPath(bentoml.Service[Any]):
-        def to_asgi(self, is_main: bool = True) -> Any:
-            return ApiApp(super().to_asgi(is_main), lambda: running[0])
-
-        @property
-        def openapi_spec(self) -> Any:
-            spec = super().openapi_spec
-            operation: Any = spec.paths["/predict"].post
-            operation["responses"] = {"200": operation["responses"][HTTPStatus.OK.value], **refusals()}
-            operation["requestBody"]["required"] = True
-            operation["security"] = [{}, *({name: []} for name in KEYS)]
-            components: Any = spec.components
-            components["securitySchemes"] = KEYS
-            return spec
-
-    return bentoml.service(name="predictions", description=use_case.question, service_class=WithFastPath, **CONFIG)(Predictions)
+    wrapped = service_class(lambda bento: ApiApp(bento, lambda: running[0]), complete_document)
+    return bentoml.service(name="predictions", description=use_case.question, service_class=wrapped, **CONFIG)(Predictions)
 
 
 Predictions = build_service(

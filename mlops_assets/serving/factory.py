@@ -18,10 +18,9 @@ from mlops_assets.serving.http.api_keys import ApiKeys
 from mlops_assets.serving.http.rate_limit import RateLimiter
 from mlops_assets.serving.http.tracing import open_tracing
 from mlops_assets.serving.inference.answering import Answering
-from mlops_assets.serving.inference.cache import MemoryScores
 from mlops_assets.serving.inference.model_slots import ModelSlots
 from mlops_assets.serving.inference.pace import FeatureLookup, PacedLookup
-from mlops_assets.serving.inference.scoring import Scorer
+from mlops_assets.serving.inference.scoring import MemoryScores, Scorer
 from mlops_assets.serving.inference.shadowing import Shadowing
 from mlops_assets.serving.log.log_secret import log_secret
 from mlops_assets.serving.log.prediction_log import PredictionLog
@@ -36,13 +35,16 @@ class UnknownUseCase(LookupError):
 
 def served_use_case(variables: Mapping[str, str], working_folder: Path, use_cases: Sequence[UseCase]) -> UseCase:
     """The use case that the environment names. Raises UnknownUseCase, IllegalEnvironment."""
-    return _named(read_environment(variables, working_folder).use_case, use_cases)
+    name = read_environment(variables, working_folder).use_case
+    by_name = {use_case.name: use_case for use_case in use_cases}
+    if name not in by_name:
+        raise UnknownUseCase(f"MLOPS_USE_CASE · found {name!r}; legal: {', '.join(by_name)}. Set one of these.")
+    return by_name[name]
 
 
 def open_service(variables: Mapping[str, str], working_folder: Path, use_cases: Sequence[UseCase]) -> Service:
     """The service that the environment names, with its features from Feast. Raises UnknownUseCase, IllegalEnvironment."""
-    environment = read_environment(variables, working_folder)
-    use_case = _named(environment.use_case, use_cases)
+    environment, use_case = read_environment(variables, working_folder), served_use_case(variables, working_folder, use_cases)
     from mlops_assets.features.feast.feast_internals import import_feast
 
     import_feast()
@@ -57,33 +59,28 @@ def open_service(variables: Mapping[str, str], working_folder: Path, use_cases: 
 
 def assemble(use_case: UseCase, environment: Environment, features: FeatureLookup, *, traced: bool = False) -> Service:
     """The service of one use case; it is not started yet."""
-    home, telemetry, signing = environment.home, Telemetry(), SigningKeys(environment.home.keys)
-    secret, cache = log_secret(home.keys), use_case.serving.cache
+    home, telemetry, cache, limits = environment.home, Telemetry(), use_case.serving.cache, use_case.serving.limits
+    secret, clock = log_secret(home.keys), time.perf_counter
+    shadow_log = PredictionLog(home.shadow_log, use_case, secret=secret)
     answering = Answering(
         use_case=use_case,
-        slots=ModelSlots(use_case, Deployment(home.deployments, use_case.name), signing, telemetry),
-        features=PacedLookup(features, time.perf_counter),
+        slots=ModelSlots(use_case, Deployment(home.deployments, use_case.name), SigningKeys(home.keys), telemetry),
+        features=PacedLookup(features, clock),
         log=PredictionLog(home.prediction_log, use_case, secret=secret),
-        shadowing=Shadowing(
-            PredictionLog(home.shadow_log, use_case, secret=secret), use_case.threshold, telemetry, time.perf_counter
-        ),
-        scorer=Scorer(use_case, cache and MemoryScores(cache, time.monotonic), telemetry, time.perf_counter),
+        shadowing=Shadowing(shadow_log, use_case.threshold, telemetry, clock),
+        scorer=Scorer(use_case, cache and MemoryScores(cache, time.monotonic), telemetry, clock),
         telemetry=telemetry,
         now=lambda: datetime.now(UTC),
-        clock=time.perf_counter,
+        clock=clock,
         new_id=_new_id,
         next_call=count(int.from_bytes(os.urandom(5)) << 22).__next__,  # 62 bits, different on each replica
     )
-    limits = use_case.serving.limits
-    rates = (
-        RateLimiter(limits.max_rate, scope=use_case.name, redis_url=environment.redis_url, clock=time.monotonic)
-        if limits.max_rate
-        else None
-    )
+    rates = None
+    if limits.max_rate:
+        rates = RateLimiter(limits.max_rate, scope=use_case.name, redis_url=environment.redis_url, clock=time.monotonic)
     is_open = environment.name != "production"
     admission = Admission(ApiKeys(home.keys), limits, clock=time.monotonic, open_without_keys=is_open, rates=rates)
-    if environment.name != "local":
-        _log_as_json()
+    _configure_logging(as_json=environment.name != "local")
     return Service(answering, admission, open_tracing(_new_id, is_on=traced))
 
 
@@ -91,17 +88,12 @@ def _new_id() -> str:
     return os.urandom(16).hex()
 
 
-def _log_as_json() -> None:
-    """For log collectors; Bento's handlers are the only ones in its process."""
+def _configure_logging(*, as_json: bool) -> None:
+    """JSON is for log collectors; Bento's handlers are the only ones in its process."""
+    # uvicorn formats an access line for each request where this logger has a handler: 5 µs, for a line that Bento drops.
+    access = logging.getLogger("uvicorn.access")
+    access.handlers, access.propagate = [], False
     form = JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s", rename_fields={"asctime": "at", "levelname": "level"})
-    for name in ("bentoml", "uvicorn.error", ""):
+    for name in ("bentoml", "uvicorn.error", "") if as_json else ():
         for handler in logging.getLogger(name).handlers:
             handler.setFormatter(form)
-
-
-def _named(name: str, use_cases: Sequence[UseCase]) -> UseCase:
-    for use_case in use_cases:
-        if use_case.name == name:
-            return use_case
-    legal = ", ".join(use_case.name for use_case in use_cases)
-    raise UnknownUseCase(f"MLOPS_USE_CASE · found {name!r}; legal: {legal}. Set one of these.")

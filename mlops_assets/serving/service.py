@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Event, Thread
 
 from mlops_assets.serving.http.admission import Admission
@@ -27,36 +27,29 @@ class Service:
     answering: Answering
     admission: Admission
     tracing: Tracing
-    batching: Batching = field(init=False)
-    loop_batching: LoopBatching = field(init=False)
-    parse: RequestParser = field(init=False)
 
     def __post_init__(self) -> None:
-        use_case = self.answering.use_case
+        serving = self.answering.use_case.serving
         self.batching = Batching(self.answering.answer_together)
         self.loop_batching = LoopBatching(self.answering.answer_together)
-        self.parse = RequestParser(use_case)
-        self.timeout_s = use_case.serving.limits.timeout.total_seconds()
-        self.max_body_bytes = use_case.serving.limits.max_body_bytes
-        self._flush_every_s = use_case.serving.log.flush_every.total_seconds()
+        self.parse = RequestParser(self.answering.use_case)
+        self.timeout_s, self.max_body_bytes = serving.limits.timeout.total_seconds(), serving.limits.max_body_bytes
+        self._flush_every_s = serving.log.flush_every.total_seconds()
         self._stopped = Event()
         self._warn_at = 0.0
-        self._flusher = Thread(target=self._flush_now_and_then, name="log-flusher", daemon=True)
+        self._flusher = Thread(target=self._flush_periodically, name="log-flusher", daemon=True)
 
     @property
     def telemetry(self) -> Telemetry:
         return self.answering.telemetry
 
     def start(self) -> None:
-        self.answering.slots.start()
-        self.answering.shadowing.start()
-        self.batching.start()
-        self._flusher.start()
+        for part in (self.answering.slots, self.answering.shadowing, self.batching, self._flusher):
+            part.start()
 
     def stop(self) -> None:
-        self.answering.slots.stop()
-        self.batching.stop()
-        self.answering.shadowing.stop()
+        for part in (self.answering.slots, self.batching, self.answering.shadowing):
+            part.stop()
         self._stopped.set()
         self._flusher.join()
         self._flush()
@@ -66,8 +59,8 @@ class Service:
         return self.answering.slots.lineup is not None
 
     async def predict(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bytes:
-        """The answer as JSON. Raises NotAdmitted above the limit of requests in flight, BadRequest, and what kept the
-        request from an answer.
+        """The answer as JSON. Raises NotAdmitted above the limit of requests in flight, BadRequest, and the errors of
+        `Answering.answer_together`.
         """
         started = self.answering.clock()
         self.admission.enter()
@@ -83,7 +76,7 @@ class Service:
             self.admission.leave()
 
     def warn(self, error: Exception) -> None:
-        """Logs why requests get no answer, once a second: an outage concerns thousands of them."""
+        """Logs why requests fail, once a second: an outage concerns thousands of them."""
         if (now := self.answering.clock()) >= self._warn_at:
             self._warn_at = now + WARN_EVERY_S
             log.warning("no answer · %s: %s", type(error).__name__, error)
@@ -94,13 +87,13 @@ class Service:
         return slow or request.explain or len(request) > INLINE_ROWS
 
     def measure(self) -> None:
-        """Brings what is a state rather than an event up to date in the metrics."""
+        """Updates the gauges."""
         lineup = self.answering.slots.lineup
         self.telemetry.plan.set(lineup.plan.number if lineup else 0)
         self.telemetry.in_flight.set(self.admission.in_flight)
         self.telemetry.queue.set(self.batching.waiting())
 
-    def _flush_now_and_then(self) -> None:
+    def _flush_periodically(self) -> None:
         while not self._stopped.wait(self._flush_every_s):
             self._flush()
 
@@ -110,4 +103,4 @@ class Service:
                 prediction_log.flush()
             except OSError as error:
                 self.telemetry.log_failures.inc()
-                log.error("the prediction log could not be forced to the disk: %s", error)
+                log.error("the prediction log could not be synced to disk: %s", error)

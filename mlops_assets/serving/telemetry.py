@@ -1,10 +1,7 @@
-"""What the outside sees of a server, as Prometheus metrics.
+"""The Prometheus metrics of a server."""
 
-Belongs here: the metrics and their names. Not here: when they change. Bento's own metrics are off: they miss some of the
-requests that end in 400 or 500 (https://github.com/bentoml/BentoML/issues/2052), and cost more than an inference.
-"""
-
-from collections.abc import Mapping
+from collections import Counter as Counts
+from collections.abc import Iterable
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
@@ -19,8 +16,12 @@ AGE_S = (1, 60, 600, 3600, 6 * 3600, 86400, 7 * 86400, 30 * 86400)
 class Telemetry:
     """The metrics of one server process, all in one registry."""
 
+    # Bento's own metrics are off: they miss some of the requests that end in 400 or 500
+    # (https://github.com/bentoml/BentoML/issues/2052), and cost more than an inference.
+
     def __init__(self) -> None:
-        # Bento's variable PROMETHEUS_MULTIPROC_DIR makes every metric of a process a slot in files that all registries share.
+        # Bento sets PROMETHEUS_MULTIPROC_DIR, which makes every metric of a process a slot in files that all registries
+        # share. `values.ValueClass` is undocumented; tests/serving/test_telemetry.py fails when it has no effect.
         values.ValueClass = values.MutexValue
         own = self._registry = CollectorRegistry()
         self._requests = Counter("mlops_requests", "Requests to /predict by HTTP status.", ["status"], registry=own)
@@ -31,29 +32,30 @@ class Telemetry:
         self._age = Histogram("mlops_feature_age_seconds", "Age of a view's features.", ["view"], buckets=AGE_S, registry=own)
         self._load = Histogram("mlops_model_load_seconds", "Reading, verifying, opening a model.", buckets=LOAD_S, registry=own)
         self._not_loaded = Counter("mlops_model_load_failures", "Plans that were not taken, at each attempt.", registry=own)
-        self._cache = Counter("mlops_cache_reads", "Scores asked of the cache.", ["result"], registry=own)
+        self._cache = Counter("mlops_cache_reads", "Lookups in the cache of scores.", ["result"], registry=own)
         self.plan = Gauge("mlops_plan", "Number of the plan in force.", registry=own)
         self.in_flight = Gauge("mlops_in_flight", "Requests being answered.", registry=own)
         self.queue = Gauge("mlops_queue_requests", "Requests that wait for the feature lookup.", registry=own)
         self.unlogged = Counter("mlops_unlogged", "Rows answered without a log, as declared for a full disk.", registry=own)
-        self.log_failures = Counter("mlops_log_failures", "Writes that the prediction log refused.", registry=own)
-        said = "Rows that the champion answered, for the challenger gave no probability."
-        self.challenger_failures = Counter("mlops_challenger_failures", said, registry=own)
-        self.shadow_dropped = Counter("mlops_shadow_dropped", "Rows that no shadow scored, for it lags.", registry=own)
+        self.log_failures = Counter("mlops_log_failures", "Failed writes of the prediction log.", registry=own)
+        self.challenger_failures = Counter(
+            "mlops_challenger_failures", "Rows that the champion answered after the challenger failed.", registry=own
+        )
+        self.shadow_dropped = Counter("mlops_shadow_dropped", "Rows that a lagging shadow did not score.", registry=own)
         # A child looked up by its labels costs as much as the counting itself.
-        self._request = cache(self._requests.labels)
-        self._latency_of = cache(self._latency.labels)
-        self._prediction = cache(self._predictions.labels)
-        self._age_of = cache(self._age.labels)
+        self._request, self._latency_of = cache(self._requests.labels), cache(self._latency.labels)
+        self._prediction, self._age_of = cache(self._predictions.labels), cache(self._age.labels)
 
     def responded(self, status: int) -> None:
         self._request(str(status)).inc()
 
-    def answered(self, arm: str, version: int, rows_by_source: Mapping[str, int], seconds: float) -> None:
-        """One request, or its part that went to this arm."""
-        self._latency_of(arm, str(version)).observe(seconds)
-        for source, rows in rows_by_source.items():
-            self._prediction(arm, str(version), source).inc(rows)
+    def answered(self, rows: Iterable[tuple[str, int, str]], seconds: float) -> None:
+        """One request, by arm, version and source of features of each row; the latency counts once an arm."""
+        counts = Counts(rows)
+        for arm, version in {(arm, version) for arm, version, _source in counts}:
+            self._latency_of(arm, str(version)).observe(seconds)
+        for (arm, version, source), count in counts.items():
+            self._prediction(arm, str(version), source).inc(count)
 
     def aged(self, view: str, seconds: float) -> None:
         self._age_of(view).observe(seconds)
@@ -69,5 +71,5 @@ class Telemetry:
         self._not_loaded.inc()
 
     def page(self) -> bytes:
-        """Everything, as Prometheus reads it."""
+        """Everything, in the text format of Prometheus."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""The bento on its own: built, unpacked, and asked like any server, with everything that a request can need.
+"""The bento on its own: built, unpacked, served, and sent every kind of request.
 
 Used by test_bento.py; as a script, `python -m tests.integration.bento_trial ARCHIVE`, it builds the archive and tries it in an
 environment that holds the bento's requirements and nothing else. That takes minutes and a package index.
@@ -35,15 +35,15 @@ READY_S = 90
 
 
 def build(folder: Path, archive: Path) -> None:
-    """A new bento, made in the store below `folder` and exported to `archive`."""
+    """A new bento, made in the store in `folder` and exported to `archive`."""
     bentoml = [sys.executable, "-m", "bentoml"]
     tag = _run([*bentoml, "build", "--output", "tag"], folder).strip().removeprefix("__tag__:")
     archive.parent.mkdir(parents=True, exist_ok=True)
     _run([*bentoml, "export", tag, str(archive)], folder)
 
 
-def lay_home(home: Home) -> str:
-    """One blessed model that answers, features of one moment, and an API key, which is returned."""
+def prepare_home(home: Home) -> str:
+    """One blessed champion, features of one moment, and an API key, which is returned."""
     import_feast()
     from mlops_assets.features.feast.feature_store import FeatureStore
     from tests.features.feast.test_feature_store import KEYS, features_of, fill
@@ -65,10 +65,10 @@ def served(bento: Path, python: Path, home: Home, variables: Mapping[str, str]) 
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     command = [str(python), "-m", "bentoml", "serve", str(bento), "--host", "127.0.0.1", "--port", port]
-    said = {"MLOPS_ENV": "production", "MLOPS_HOME": str(home.root), "BENTOML_DO_NOT_TRACK": "True", **variables}
+    environment = {"MLOPS_ENV": "production", "MLOPS_HOME": str(home.root), "BENTOML_DO_NOT_TRACK": "True", **variables}
     log = home.root / "server.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=home.root, env=said, stdout=output, stderr=output)
+        process = subprocess.Popen(command, cwd=home.root, env=environment, stdout=output, stderr=output)
     try:
         _wait_until_ready(f"http://127.0.0.1:{port}/readyz", process, log)
         yield f"http://127.0.0.1:{port}"
@@ -76,24 +76,26 @@ def served(bento: Path, python: Path, home: Home, variables: Mapping[str, str]) 
         assert process.wait(timeout=40) == 0, log.read_text()[-4000:]
     finally:
         if process.poll() is None:
-            for each in (*psutil.Process(process.pid).children(recursive=True), process):
-                each.kill()
+            for child in (*psutil.Process(process.pid).children(recursive=True), process):
+                child.kill()
 
 
-def ask(url: str, token: str, home: Home) -> None:
-    """Every way of asking, once; and what was answered is in the log."""
+def send_requests(url: str, token: str, home: Home) -> None:
+    """One request of each kind; the log holds every answer."""
     with LiveService(url) as stranger, pytest.raises(RequestRefused, match="no API key"):
         stranger.predict([FLIGHT])
     with LiveService(url, token) as client:
         now, before = client.predict([FLIGHT, FLIGHT | {"sched_dep": "2013-06-30T14:05:00Z"}], explain=True)
-        (given,) = client.predict_given([dict.fromkeys(USE_CASE.features.inputs)])
-    assert (now.features_from, before.features_from, given.features_from) == ("online", "point_in_time", "request")
-    assert [each.probability for each in (now, before, given)] == pytest.approx([0.6899745, 0.5, 0.5])
+    features = {"features": [dict.fromkeys(USE_CASE.features.inputs)]}
+    response = httpx.post(f"{url}/predict", json=features, headers={"X-API-Key": token}, trust_env=False)
+    (complete,) = response.json()["predictions"]
+    assert (now.features_from, before.features_from, complete["features_from"]) == ("online", "point_in_time", "request")
+    assert [now.probability, before.probability, complete["probability"]] == pytest.approx([0.6899745, 0.5, 0.5])
     assert now.explanation and now.explanation["contributions"]["temp"] == pytest.approx(WARM / 100, abs=1e-5)
     assert httpx.get(f"{url}/metrics", trust_env=False).text.count("mlops_requests_total{") == 2
     assert "/predict" in httpx.get(f"{url}/docs.json", trust_env=False).json()["paths"]
     logged = PredictionLog(home.prediction_log, USE_CASE).read()[0]["prediction_id"]
-    assert sorted(logged) == sorted(each.prediction_id for each in (now, before, given))
+    assert sorted(logged) == sorted([now.prediction_id, before.prediction_id, complete["prediction_id"]])
 
 
 def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -114,7 +116,7 @@ def _run(command: list[str], folder: Path) -> str:
 
 
 def try_in_clean_environment(archive: Path, folder: Path) -> None:
-    """Builds, then does what the README of deploy/ tells a machine without this project to do."""
+    """Builds, then follows deploy/README.md for a machine without this project."""
     build(folder / "build", archive)
     uv, python, bento = str(Path(sys.executable).with_name("uv")), folder / "venv/bin/python", folder / "bento"
     bento.mkdir()
@@ -122,9 +124,9 @@ def try_in_clean_environment(archive: Path, folder: Path) -> None:
     _run([uv, "venv", "-q", "--python", "3.11", str(folder / "venv")], folder)
     _run([uv, "pip", "install", "-q", "--python", str(python), "-r", str(bento / "env/python/requirements.txt")], folder)
     home = Home(folder / "home")
-    token = lay_home(home)
+    token = prepare_home(home)
     with served(bento, python, home, {"PATH": f"{python.parent}:/usr/bin:/bin", "HOME": str(folder)}) as url:
-        ask(url, token, home)
+        send_requests(url, token, home)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What `bentoml build` packs: the server's source, and requirements that are enough and no more."""
+"""What `bentoml build` packs: the server's source, and exactly the requirements that it needs."""
 
 import re
 import subprocess
@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from mlops_assets.foundation.home import Home
-from tests.integration.bento_trial import PROJECT, ask, build, lay_home, served
+from tests.integration.bento_trial import PROJECT, build, prepare_home, send_requests, served
 
 pytestmark = pytest.mark.integration
 
 REQUIREMENTS = PROJECT / "deploy/requirements.txt"
 NOT_NEEDED = {"torch", "pytorch-lightning", "dagster", "mlflow", "evidently", "scikit-learn", "optuna", "onnx", "matplotlib"}
-# As if whatever is not required were not installed, and this project not there.
+# Hides this project and every package that is not required.
 REFUSE = """
 import sys
 sys.path[:] = [folder for folder in sys.path if folder != {project!r}]
@@ -58,17 +58,17 @@ def test_the_requirements_are_what_the_server_group_names_in_the_locked_versions
 def test_a_bento_holds_the_server_s_source_and_nothing_secret(bento: Path):
     names = {str(path.relative_to(bento)) for path in bento.rglob("*") if path.is_file()}
     source = {name for name in names if name.startswith("src/")}
-    assert "src/deploy/service.py" in source and "src/mlops_assets/serving/web.py" in source
+    assert "src/deploy/service.py" in source and "src/mlops_assets/serving/http/app.py" in source
     assert {name for name in source if not name.endswith(".py")} == {"src/bentofile.yaml"}
     assert {name.partition("/")[0] for name in names - source} == {"README.md", "bento.yaml", "env", "apis"}
 
 
-def test_an_unpacked_bento_answers_with_its_own_source_and_requirements(bento: Path, tmp_path: Path):
+def test_an_unpacked_bento_serves_with_its_own_source_and_requirements(bento: Path, tmp_path: Path):
     refused = {name for name, owners in packages_distributions().items() if not {normal(owner) for owner in owners} & required()}
     assert {"torch", "dagster", "mlflow"} <= refused
     (tmp_path / "clean").mkdir()
     (tmp_path / "clean" / "sitecustomize.py").write_text(REFUSE.format(project=str(PROJECT), refused=refused))
     home = Home(tmp_path / "home")
-    token = lay_home(home)
+    token = prepare_home(home)
     with served(bento, Path(sys.executable), home, {"PYTHONPATH": str(tmp_path / "clean"), "PATH": "/usr/bin:/bin"}) as url:
-        ask(url, token, home)
+        send_requests(url, token, home)

@@ -265,7 +265,7 @@ def log_lines(server: Server) -> list[dict[str, Any]]:
 def test_what_a_server_writes_is_json_with_moment_level_and_message(replicas: Replicas):
     for line in log_lines(replicas.first):
         assert {"at", "level", "name", "message"} <= line.keys()
-    assert any("version 1 answers" in line["message"] for line in log_lines(replicas.first))
+    assert any("version 1 serves" in line["message"] for line in log_lines(replicas.first))
 
 
 def test_a_server_ends_cleanly_when_it_is_interrupted(replicas: Replicas):

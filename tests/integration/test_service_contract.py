@@ -1,4 +1,4 @@
-"""What strangers may send to a running service: all that its page allows, and all that it does not."""
+"""What clients may send to a running service: everything that its document allows, and what it does not."""
 
 import gzip
 import json
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.integration
 
 MOST = USE_CASE.serving.limits.max_body_bytes
 # What OpenAPI does not express: equal lengths, one part at least, rows to explain.
-UNSAID = {"as many features as rows", BODY, f"at most {MAX_EXPLAINED} rows"}
+UNDOCUMENTED = {"as many features as rows", BODY, f"at most {MAX_EXPLAINED} rows"}
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +54,12 @@ def narrow(servers: tuple[Server, Server]) -> Server:
     return servers[1]
 
 
-# --- the page ---------------------------------------------------------------------------------------------------------
+# --- the document ------------------------------------------------------------------------------------------------------
 
 
-def test_schemathesis_finds_no_answer_that_the_page_does_not_describe(server: Server, tmp_path: Path):
+def test_schemathesis_finds_no_response_that_the_document_does_not_describe(server: Server, tmp_path: Path):
     command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"http://127.0.0.1:{server.port}/docs.json"]
-    # A valid request that is refused is looked for below, for here no exception can be made for what is UNSAID.
+    # A valid request that is refused is looked for below, for here no exception can be made for what is UNDOCUMENTED.
     said = ["--max-examples", "60", "--continue-on-failure", "--exclude-checks", "positive_data_acceptance", "--seed", "4"]
     done = subprocess.run([*command, *said], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout[-4000:]
@@ -67,7 +67,7 @@ def test_schemathesis_finds_no_answer_that_the_page_does_not_describe(server: Se
     assert server.counted("mlops_requests_total", status="500") == 0
 
 
-def test_what_the_page_allows_is_answered(server: Server):
+def test_what_the_document_allows_is_answered(server: Server):
     operation = schemathesis.openapi.from_url(f"http://127.0.0.1:{server.port}/docs.json")["/predict"]["POST"]
     answered = 0
 
@@ -77,7 +77,7 @@ def test_what_the_page_allows_is_answered(server: Server):
         nonlocal answered
         response = case.call()
         answered += response.status_code == 200
-        assert response.status_code == 200 or {each["legal"] for each in response.json()["errors"]} <= UNSAID, response.text
+        assert response.status_code == 200 or {each["legal"] for each in response.json()["errors"]} <= UNDOCUMENTED, response.text
 
     every_request()
     assert answered > 30
@@ -111,17 +111,17 @@ def test_a_hundred_megabytes_are_refused_however_they_come_and_never_held(server
     ],
     ids=["empty rows", "deep lists", "deep objects", "unknown fields", "a long number", "a long text"],
 )
-def test_the_largest_body_that_is_read_holds_nobody_up(server: Server, start: bytes, one: bytes, end: bytes, status: int):
+def test_the_largest_body_that_is_read_delays_no_other_request(server: Server, start: bytes, one: bytes, end: bytes, status: int):
     body = start + one * ((MOST - len(start) - len(end)) // len(one)) + end
     with unharmed(server, max_grown_mb=4 * MOST / MB + 60):
         assert server.ask("/predict", body).status == status
 
 
-def test_ten_thousand_wrong_rows_hold_nobody_up(server: Server):
+def test_ten_thousand_wrong_rows_delay_no_other_request(server: Server):
     with unharmed(server, max_grown_mb=60):
         told = [server.predict({"rows": [{}] * 10_000}) for _ in range(5)]
     assert {each.status for each in told} == {400} and len(told[0].said["errors"]) == 20
-    assert told[0].said["total_errors"] < 1100  # of 60,000: none is looked for that nobody reads
+    assert told[0].said["total_errors"] < 1100  # of 60,000: the rest is not searched for
 
 
 # --- what is no request -----------------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ def test_ten_thousand_wrong_rows_hold_nobody_up(server: Server):
         b'{"features": [' + json.dumps(ask.NOTHING | {"temp": 0}).encode().replace(b'"temp": 0', b'"temp": 1e999') + b"]}",
     ],
 )
-def test_what_is_no_request_is_told_what_one_is(server: Server, body: bytes):
+def test_a_body_that_is_no_request_gets_an_error_that_describes_one(server: Server, body: bytes):
     told = server.ask("/predict", body, {"Content-Type": "application/json"})
     assert told.status == 400 and set(told.said["error"]) == {"row", "field", "found", "legal", "next"}
 
@@ -157,10 +157,19 @@ def test_a_compressed_body_is_refused_by_its_header(server: Server):
     assert server.ask("/predict", body, {"Content-Encoding": "gzip"}).status == 415
 
 
+def test_a_form_s_content_type_which_curl_sends_is_refused_with_the_option_to_add(server: Server):
+    command = ["curl", "-s", "-d", json.dumps({"rows": [FLIGHT]}), f"http://127.0.0.1:{server.port}/predict"]
+    refused = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=30).stdout)["error"]
+    assert refused["found"] == "Content-Type: application/x-www-form-urlencoded"
+    assert "-H 'Content-Type: application/json'" in refused["next"]
+    answered = subprocess.run([*command, "-H", "Content-Type: application/json"], capture_output=True, check=True, timeout=30)
+    assert len(json.loads(answered.stdout)["predictions"]) == 1
+
+
 # --- who is let in ----------------------------------------------------------------------------------------------------
 
 
-def test_too_many_requests_in_a_second_are_told_when_to_come_back(narrow: Server):
+def test_above_the_rate_a_429_has_the_time_to_wait(narrow: Server):
     with traffic(narrow, clients=1, asks=(ask.given,)) as flow:
         time.sleep(1.5)
     told = next(each for each in iter(lambda: narrow.predict(ask.given(0)), None) if each.status == 429)
@@ -169,7 +178,7 @@ def test_too_many_requests_in_a_second_are_told_when_to_come_back(narrow: Server
     assert 40 <= flow.answers <= 55 and flow.difference().answered_not_logged == 0  # a burst of 20, and 20 a second
 
 
-def test_a_key_lets_in_from_when_it_is_made_until_it_is_revoked_while_the_server_runs(narrow: Server):
+def test_a_key_is_valid_from_its_creation_to_its_revocation_while_the_server_runs(narrow: Server):
     def with_key(token: str) -> Told:
         time.sleep(0.1)
         return narrow.predict(ask.given(0), Authorization=f"Bearer {token}")
@@ -188,8 +197,8 @@ def test_a_key_lets_in_from_when_it_is_made_until_it_is_revoked_while_the_server
     assert first not in narrow.log.read_text()
 
 
-def test_a_full_service_says_so_at_once_and_when_to_come_back(narrow: Server):
-    """The last of this server: what took too long goes on there for a while, and holds others up."""
+def test_a_full_service_refuses_at_once_with_the_time_to_wait(narrow: Server):
+    """The last test of this server: a request that timed out goes on for a while, and delays others."""
     key = {"X-API-Key": ApiKeys(narrow.home.keys).add("last", datetime.now(UTC), lambda: "last" * 11)}
     wait_until(lambda: narrow.predict(ask.given(0), **key).status == 200, 3, lambda: "does not know the key")
     with ThreadPoolExecutor(1) as large:

@@ -1,4 +1,4 @@
-"""What breaks around a running service: its worker, its Redis, its disk. Clients ask without pause, before, during and after."""
+"""Faults around a running service: its worker, its Redis, its disk. Clients send requests before, during and after."""
 
 import resource
 import time
@@ -27,7 +27,7 @@ NO_LIMIT = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 @dataclass
 class Setting:
     """The real service with features in a real Redis: as declared (`strict`: no answer without a log or without features),
-    and as it may be declared (`lenient`: the last known features, answers without a log, scores cached in Redis, too).
+    and under another declaration (`lenient`: last known features, answers without a log, scores cached in memory).
     """
 
     home: Home
@@ -54,7 +54,7 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting]:
 
 
 def fill_disk(server: Server, bytes_a_file: int = 0) -> None:
-    """No file that the worker writes may grow beyond so many bytes, which os.write says much as it says a full disk."""
+    """No file of the worker may grow beyond so many bytes, which os.write reports much like a full disk."""
     server.worker().rlimit(resource.RLIMIT_FSIZE, (bytes_a_file, resource.RLIM_INFINITY))
 
 
@@ -78,11 +78,11 @@ def test_a_killed_worker_loses_no_answer_and_another_takes_over_by_itself(settin
     assert flow.is_accounted_for() and flow.refused.total() == 0 and flow.cut <= 2 * CLIENTS
     difference = flow.difference()
     assert difference == Difference(0, difference.logged_not_answered, 0, 0)
-    assert difference.logged_not_answered <= flow.rows_cut  # what was kept the moment before its answer was lost
+    assert difference.logged_not_answered <= flow.rows_cut  # logged just before the answer was lost
     assert server.worker().pid != killed.pid and segments(setting.home) == 2
 
 
-def test_without_redis_a_strict_service_refuses_what_it_would_look_up_and_answers_the_rest(setting: Setting):
+def test_without_redis_a_strict_service_refuses_lookups_and_answers_the_rest(setting: Setting):
     server, redis = setting.strict, setting.redis
     with traffic(server) as flow:
         time.sleep(0.3)
@@ -95,12 +95,12 @@ def test_without_redis_a_strict_service_refuses_what_it_would_look_up_and_answer
     assert (refused.status, answered.status) == (503, 200) and int(refused.headers["retry-after"])
     assert "does not answer" in refused.said["error"]["found"]
     assert set(flow.refused) == {503} and flow.is_accounted_for() and flow.cut == 0
-    assert flow.refused[503] <= refused_before + CLIENTS  # those who were being refused as it came back
+    assert flow.refused[503] <= refused_before + CLIENTS  # requests that were in flight when Redis came back
     assert flow.difference() == AGREED._replace(logged_not_answered=1)  # the one given here
     assert server.counted("mlops_requests_total", status="503") == flow.refused[503] + 1
 
 
-def test_a_redis_that_hangs_is_waited_for_once_by_everybody_and_then_only_by_those_who_ask(setting: Setting):
+def test_a_hanging_redis_delays_lookups_for_one_time_out_and_no_other_request(setting: Setting):
     server, clients = setting.strict, 30
     (hanging,) = (child for child in psutil.Process().children() if "redis-server" in child.name())
     with traffic(server, asks=(given,)) as others, traffic(server, clients=clients, asks=(looked_up,)) as flow:
@@ -111,12 +111,12 @@ def test_a_redis_that_hangs_is_waited_for_once_by_everybody_and_then_only_by_tho
         answers = flow.answers
         wait_until(lambda: flow.answers > answers + 50, 5, server.last_words)
     assert set(flow.refused) == {503} and flow.is_accounted_for()
-    assert flow.longest_s < 4  # for the batch before and for one's own, each 0.25 s each
+    assert flow.longest_s < 4  # 0.25 s for the batch before and as much for its own
     assert not others.refused and others.sent == others.answers and others.longest_s < 1.5
     assert sorted(others.logged["prediction_id"]) == sorted(flow.answered.keys() | others.answered.keys())
 
 
-def test_without_redis_a_lenient_service_goes_on_with_what_it_knew(setting: Setting):
+def test_without_redis_a_lenient_service_uses_the_last_known_features(setting: Setting):
     server, redis = setting.lenient, setting.redis
     with traffic(server) as flow:
         time.sleep(0.3)
@@ -132,7 +132,7 @@ def test_without_redis_a_lenient_service_goes_on_with_what_it_knew(setting: Sett
     assert last_known == sources.str.count_matches("last_known").sum()
 
 
-def test_on_a_full_disk_a_strict_service_answers_nobody_and_says_so_until_there_is_room(setting: Setting):
+def test_on_a_full_disk_a_strict_service_refuses_every_request_until_there_is_room(setting: Setting):
     server = setting.strict
     failures, before = server.counted("mlops_log_failures_total"), segments(setting.home)
     counted = server.counted("mlops_predictions_total")
@@ -164,7 +164,7 @@ def test_on_a_disk_that_fills_within_a_line_no_half_of_an_answer_stays(setting: 
     assert set(flow.refused) == {503} and flow.is_accounted_for() and flow.difference() == AGREED
 
 
-def test_on_a_full_disk_a_lenient_service_answers_on_and_counts_what_it_did_not_keep(setting: Setting):
+def test_on_a_full_disk_a_lenient_service_goes_on_and_counts_what_it_did_not_log(setting: Setting):
     server = setting.lenient
     with traffic(server) as flow:
         time.sleep(0.3)

@@ -20,7 +20,7 @@ from mlops_assets.promotion.deployment import AlreadyPlaced, IllegalRoute, Plan,
 from mlops_assets.promotion.ledger import ConcurrentWrite
 from mlops_assets.promotion.promotion_state import plan_of
 from mlops_assets.promotion.promotions import NoPreviousChampion, NotApproved, NotBlessed
-from mlops_assets.serving.inference.model_slots import RETRY_POLLS, Loaded
+from mlops_assets.serving.inference.model_slots import RETRY_POLLS, LoadedModel
 from mlops_assets.training.signature import digest
 from tests.promotion.audit import Audit
 from tests.promotion.model_line import FORGERIES, Killed, ModelLine, model
@@ -47,7 +47,7 @@ class PromotionMachine(RuleBasedStateMachine):
         self.judged: dict[int, str] = {}
         self.genuine: set[str] = set()  # texts of blessings
         self.kept: dict[Path, bytes] = {}  # what lay where somebody altered it
-        self.answers: list[Loaded] = []  # loaded models that were asked and answered as a judged one
+        self.answers: list[LoadedModel] = []  # loaded models that were asked and answered as a judged one
         self.trained, self.disturbed = 0, False
 
     def teardown(self) -> None:
@@ -226,7 +226,7 @@ class PromotionMachine(RuleBasedStateMachine):
 
     # --- how
 
-    def ask(self, loaded: Loaded) -> None:
+    def ask(self, loaded: LoadedModel) -> None:
         """By what it answers, the model is one that was judged."""
         said = float(loaded.model.score(np.full((1, len(loaded.model.signature.inputs)), np.nan, np.float32))[0])
         assert any(math.isclose(said, 1 / (1 + math.exp(-each / 10)), abs_tol=1e-6) for each in self.judged), (

@@ -1,7 +1,7 @@
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -23,8 +23,6 @@ from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import FLIGHT, place_blessed, temperatures
 
 AT = "2013-07-01T00:00:00+00:00"
-NOTHING_KNOWN = dict.fromkeys(USE_CASE.features.inputs)
-HOT = NOTHING_KNOWN | {"temp": 50.0, "carrier": "UA"}
 
 
 @contextmanager
@@ -34,7 +32,7 @@ def running(home: Home, use_case: UseCase = USE_CASE) -> Iterator[tuple[str, Ser
     service = assemble(use_case, environment, temperatures())
     service.batching.start()
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(ApiApp(nothing_behind, lambda: service), log_level="error", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(ApiApp(no_bento, lambda: service), log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     while not server.started:
@@ -46,18 +44,18 @@ def running(home: Home, use_case: UseCase = USE_CASE) -> Iterator[tuple[str, Ser
     service.batching.stop()
 
 
-async def nothing_behind(*_: object) -> None:
-    raise AssertionError("the client asks for nothing that Bento answers")
+async def no_bento(*_: object) -> None:
+    raise AssertionError("the client needs no route of Bento")
 
 
 @contextmanager
-def saying(status: int, headers: dict[str, str], body: bytes) -> Iterator[tuple[str, list[str]]]:
-    """Another server, which answers everything alike, and the paths that it was asked for; status 0 hangs up instead."""
-    asked: list[str] = []
+def fixed_server(status: int, headers: dict[str, str], body: bytes) -> Iterator[tuple[str, list[str]]]:
+    """Another server, which sends one response to every request, and the paths of its requests; status 0 hangs up instead."""
+    paths: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            asked.append(self.path)
+            paths.append(self.path)
             self.rfile.read(int(self.headers["Content-Length"]))
             if status:
                 self.send_response(status)
@@ -72,14 +70,14 @@ def saying(status: int, headers: dict[str, str], body: bytes) -> Iterator[tuple[
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", paths
         server.shutdown()
         thread.join()
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    """With version 1 answering."""
+    """In which version 1 serves."""
     home = Home(tmp_path)
     place_blessed(home, 1, bias=0).point(1, AT, "first")
     return home
@@ -93,43 +91,31 @@ def service(home: Home) -> Iterator[LiveService]:
 
 
 @pytest.fixture
-def nobody() -> Iterator[LiveService]:
+def unreachable() -> Iterator[LiveService]:
     with socket.socket() as taken:  # bound but not listening: no other process can start to answer here
         taken.bind(("127.0.0.1", 0))
         yield LiveService(f"http://127.0.0.1:{taken.getsockname()[1]}", sleep=lambda _: None)
 
 
-def test_moments_and_texts_are_answered_in_order(service: LiveService):
+def test_predictions_come_in_the_order_of_the_rows(service: LiveService):
     rows = [FLIGHT | {"sched_dep": datetime(2013, 7, 1, 14, 5, tzinfo=UTC)}, FLIGHT | {"carrier": "ZZ"}]
     known, unknown = service.predict(rows)
     assert known == Prediction(known.prediction_id, 0.5, known.decision, 1, "champion", "online", (), None)
     assert len(unknown.warnings) == 1 and "'ZZ'" in unknown.warnings[0]
 
 
-def test_given_features_are_answered_without_a_lookup_and_logged_with_their_request(service: LiveService, home: Home):
-    alone = service.predict_given([HOT, NOTHING_KNOWN | {"temp": float("nan")}])
-    (beside,) = service.predict_given([HOT], rows=[FLIGHT])
-    assert [prediction.features_from for prediction in (*alone, beside)] == ["request"] * 3
-    assert [prediction.probability for prediction in (*alone, beside)] == pytest.approx([0.6224593, 0.5, 0.6224593])
-    logged = PredictionLog(home.prediction_log, USE_CASE).read()[0]
-    assert dict(logged.select("prediction_id", "flight").iter_rows())[beside.prediction_id] == FLIGHT["flight"]
+def test_an_explanation_comes_only_on_request(service: LiveService):
+    (explained,) = service.predict([FLIGHT], explain=True)
+    assert explained.explanation is not None and service.predict([FLIGHT])[0].explanation is None
 
 
-def test_an_explanation_comes_only_when_asked_for(service: LiveService):
-    (given,) = service.predict_given([HOT], explain=True)
-    assert given.explanation is not None
-    assert given.explanation["contributions"]["temp"] == pytest.approx(0.5, abs=1e-5)
-    (looked_up,) = service.predict([FLIGHT], explain=True)
-    assert looked_up.explanation is not None and service.predict([FLIGHT])[0].explanation is None
-
-
-def test_a_refusal_carries_the_service_s_words(service: LiveService):
+def test_a_refusal_carries_the_service_s_message(service: LiveService):
     with pytest.raises(RequestRefused, match=r"HTTP 400 .*one of EWR, JFK, LGA") as refused:
         service.predict([FLIGHT | {"origin": "BOS"}])
     assert refused.value.status == 400
 
 
-def test_a_key_opens_the_door_and_without_it_nobody_is_answered(home: Home):
+def test_once_a_key_exists_every_request_needs_it(home: Home):
     token = ApiKeys(home.keys).add("demo", datetime.now(UTC), lambda: "a" * 43)
     with running(home) as (url, answering):
         answering.answering.slots.poll()
@@ -139,7 +125,7 @@ def test_a_key_opens_the_door_and_without_it_nobody_is_answered(home: Home):
             assert len(known.predict([FLIGHT])) == 1
 
 
-def test_what_is_refused_for_the_moment_is_asked_again_and_answered_once(tmp_path: Path):
+def test_a_503_is_retried_after_its_time_and_answered_once(tmp_path: Path):
     home, slept = Home(tmp_path), list[float]()
     with running(home) as (url, answering):
 
@@ -168,7 +154,7 @@ def test_a_client_above_its_rate_is_slowed_down_and_not_refused(home: Home):
     assert set(slept) == {1.0}
 
 
-def test_patience_ends_with_the_service_s_words(tmp_path: Path):
+def test_retries_end_with_the_service_s_message(tmp_path: Path):
     slept = list[float]()
     refused = pytest.raises(RequestRefused, match=r"HTTP 503 .*no champion serves")
     with running(Home(tmp_path)) as (url, _), LiveService(url, sleep=slept.append) as client, refused:
@@ -189,23 +175,27 @@ def test_patience_ends_with_the_service_s_words(tmp_path: Path):
     ],
     ids=["no time", "a date", "too long", "500", "504", "another server", "hung up"],
 )
-def test_nothing_is_asked_twice_that_may_have_been_answered_or_would_take_too_long(
+def test_no_request_is_sent_twice_that_may_have_been_answered_or_would_wait_too_long(
     status: int, headers: dict[str, str], raised: type[Exception]
 ):
-    with saying(status, headers, b"<html>") as (url, asked), LiveService(url, sleep=unexpected) as client, pytest.raises(raised):
+    with (
+        fixed_server(status, headers, b"<html>") as (url, paths),
+        LiveService(url, sleep=unexpected) as client,
+        pytest.raises(raised),
+    ):
         client.predict([FLIGHT])
-    assert asked == ["/predict"]
+    assert paths == ["/predict"]
 
 
 def unexpected(seconds: float) -> None:
     raise AssertionError(f"waited {seconds} s")
 
 
-def test_waiting_ends_with_the_plan_once_the_version_answers(service: LiveService):
+def test_waiting_returns_the_plan_once_the_version_serves(service: LiveService):
     assert service.wait_until_serving(1, timeout_s=1)["champion"] == 1
 
 
-def test_waiting_for_another_version_gives_up_and_says_which_answers(home: Home):
+def test_waiting_for_another_version_gives_up_and_names_the_one_that_serves(home: Home):
     slept = list[float]()
     with running(home) as (url, answering), LiveService(url, sleep=slept.append) as client:
         answering.answering.slots.poll()
@@ -214,12 +204,9 @@ def test_waiting_for_another_version_gives_up_and_says_which_answers(home: Home)
     assert sum(slept) == pytest.approx(1)
 
 
-@pytest.mark.parametrize(
-    "ask", [lambda nobody: nobody.predict([FLIGHT]), lambda nobody: nobody.predict_given([HOT])], ids=["rows", "features"]
-)
-def test_when_nobody_answers_there_is_no_plan_and_no_prediction(nobody: LiveService, ask: Callable[[LiveService], object]):
-    assert nobody.plan() is None
+def test_without_a_server_there_is_no_plan_and_no_prediction(unreachable: LiveService):
+    assert unreachable.plan() is None
     with pytest.raises(ServiceUnavailable, match="Start it with `mlops up`"):
-        ask(nobody)
+        unreachable.predict([FLIGHT])
     with pytest.raises(ServiceUnavailable, match="it does not answer"):
-        nobody.wait_until_serving(1, timeout_s=0.2)
+        unreachable.wait_until_serving(1, timeout_s=0.2)

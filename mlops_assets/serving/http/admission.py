@@ -16,9 +16,11 @@ log = logging.getLogger("bentoml.mlops_assets")
 
 
 class NotAdmitted(Exception):
-    """A request that is answered with `status` (401 or 429) and nothing else; `retry_after_s` are whole seconds."""
+    """A request that is refused with `status`, 401 (the default) or 429; `retry_after_s` are whole seconds."""
 
-    def __init__(self, status: int, found: str, *, legal: str, next: str, retry_after_s: int | None = None) -> None:
+    def __init__(
+        self, found: str, *, status: int = 401, legal: str = HOW, next: str = NEXT, retry_after_s: int | None = None
+    ) -> None:
         super().__init__(f"{status}: {found}")
         self.status, self.found, self.legal, self.next, self.retry_after_s = status, found, legal, next, retry_after_s
 
@@ -38,13 +40,11 @@ class Admission:
         open_without_keys: bool,
         rates: RateLimiter | None = None,
     ) -> None:
-        """Raises UnreadableApiKeys: a server must not start without its keys."""
-        self._keys, self._clock, self._open, self._rates = keys, clock, open_without_keys, rates
-        self._stamp = keys.stamp()
-        self._names = keys.active()
+        """Raises UnreadableApiKeys, OSError: a server must not start without its keys."""
+        self._keys, self._limits, self._clock, self._open, self._rates = keys, limits, clock, open_without_keys, rates
+        self._stamp, self._names = keys.stamp(), keys.active()
         self._check_at = clock() + CHECK_EVERY_S
         self._last_error = ""
-        self._max_rate, self._max_in_flight = limits.max_rate, limits.max_in_flight
         self.in_flight = 0
 
     async def admit(self, headers: Sequence[tuple[bytes, bytes]]) -> str:
@@ -54,16 +54,15 @@ class Admission:
             self._reload(now)
         name = self._name(headers)
         if self._rates is not None and (retry_after_s := await self._rates.hit(name)):
-            found = f"too many requests with the key {name!r}"
-            legal = f"{self._max_rate:g} requests a second for each key"
-            raise NotAdmitted(429, found, legal=legal, next="Send fewer, larger requests.", retry_after_s=retry_after_s)
+            found, legal = f"too many requests with the key {name!r}", f"{self._limits.max_rate:g} requests a second for each key"
+            raise NotAdmitted(found, status=429, legal=legal, next="Send fewer, larger requests.", retry_after_s=retry_after_s)
         return name
 
     def enter(self) -> None:
         """Counts one more request in flight, until `leave`. Raises NotAdmitted, after which `leave` must not be called."""
-        if self.in_flight >= self._max_in_flight:
-            legal = f"at most {self._max_in_flight} requests at once"
-            raise NotAdmitted(429, "the service is full", legal=legal, next="Try again later.", retry_after_s=1)
+        if self.in_flight >= self._limits.max_in_flight:
+            legal = f"at most {self._limits.max_in_flight} requests at once"
+            raise NotAdmitted("the service is full", status=429, legal=legal, next="Try again later.", retry_after_s=1)
         self.in_flight += 1
 
     def leave(self) -> None:
@@ -73,24 +72,21 @@ class Admission:
         if self._names is None:
             if self._open:
                 return ANONYMOUS
-            raise NotAdmitted(401, "this service has no API key yet and requires one", legal=HOW, next=NEXT)
-        token = _token(headers)
-        if token is None:
-            raise NotAdmitted(401, "no API key", legal=HOW, next=NEXT)
-        name = self._names.get(digest_of(token))
-        if name is None:
-            raise NotAdmitted(401, "an API key that is unknown or revoked", legal=HOW, next=NEXT)
+            raise NotAdmitted("this service has no API key yet and requires one")
+        if (token := _token(headers)) is None:
+            raise NotAdmitted("no API key")
+        if (name := self._names.get(digest_of(token))) is None:
+            raise NotAdmitted("an API key that is unknown or revoked")
         return name
 
     def _reload(self, now: float) -> None:
         """Keeps the known keys while the file cannot be read: a broken file must neither admit nor lock out callers."""
         self._check_at = now + CHECK_EVERY_S
         try:
-            stamp = self._keys.stamp()
-            if stamp != self._stamp:
+            if (stamp := self._keys.stamp()) != self._stamp:
                 self._names, self._stamp = self._read(), stamp
             self._last_error = ""
-        except UnreadableApiKeys as error:
+        except (OSError, UnreadableApiKeys) as error:
             if str(error) != self._last_error:
                 log.error("the API keys read before stay in force: %s", error)
                 self._last_error = str(error)
@@ -103,7 +99,7 @@ class Admission:
 
 
 def _token(headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:
-    """X-API-Key goes first: a proxy may use Authorization for itself."""
+    """X-API-Key has precedence: a proxy may use Authorization for itself."""
     bearer = None
     for name, value in headers:
         if name == b"x-api-key":

@@ -1,7 +1,4 @@
-"""The API keys of the prediction service in one file: names, hashes, when each was made and revoked.
-
-Only SHA-256 is kept: a token is 256 random bits, so a fast hash cannot be reversed by guessing.
-"""
+"""The API keys of the prediction service in one file: names, hashes, when each was made and revoked."""
 
 import hashlib
 import re
@@ -15,7 +12,7 @@ from filelock import FileLock
 
 from mlops_assets.foundation.atomic_file import replace_file
 
-PREFIX = "mlops_"  # by which scanners of repositories and logs find a lost token
+PREFIX = "mlops_"  # lets secret scanners of repositories and logs find a leaked token
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 LEGAL_NAME = "1 to 63 of a-z, 0-9, '_', '.' and '-', the first a letter or digit"
 
@@ -42,14 +39,10 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApiKeys:
-    """`api_keys.json` in `folder`. Any number of processes read and write; writers take turns.
-
-    A name can be used again once its key is revoked.
-    """
+    """`api_keys.json` in `folder`, safe for concurrent processes. A name can be used again once its key is revoked."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._file = folder / "api_keys.json"
+        self._folder, self._file = folder, folder / "api_keys.json"
 
     def add(self, name: str, at: datetime, new_token: Callable[[], str]) -> str:
         """A new token, which is not stored. `new_token` returns 256 random bits as text.
@@ -72,7 +65,8 @@ class ApiKeys:
             keys = self.entries()
             if name not in (active := _active_names(keys)):
                 raise UnknownKey(f"API key · no active key has the name {name!r}; active: {', '.join(active) or 'none'}.")
-            self._write([_revoked(key, at) if key.name == name else key for key in keys])
+            revoked = next(key for key in keys if key.name == name and key.revoked_at is None)
+            self._write([msgspec.structs.replace(key, revoked_at=at) if key is revoked else key for key in keys])
 
     def entries(self) -> list[ApiKey]:
         """Every key ever made, revoked ones too, oldest first. Raises UnreadableApiKeys."""
@@ -89,13 +83,11 @@ class ApiKeys:
         return {bytes.fromhex(key.sha256): key.name for key in keys if key.revoked_at is None} if keys else None
 
     def stamp(self) -> tuple[int, int, int] | None:
-        """Changes whenever the file does; None where there is none. Raises UnreadableApiKeys."""
+        """Changes whenever the file does; None where there is none. Raises OSError."""
         try:
             status = self._file.stat()
         except FileNotFoundError:
             return None
-        except OSError as error:
-            raise UnreadableApiKeys(f"{self._file} · cannot be opened: {error}. Let the service read it.") from None
         return status.st_mtime_ns, status.st_size, status.st_ino
 
     def _write(self, keys: list[ApiKey]) -> None:
@@ -107,13 +99,10 @@ class ApiKeys:
 
 
 def digest_of(token: bytes) -> bytes:
-    """SHA-256, by which tokens are looked up: the time of a look-up says nothing about a token."""
+    """SHA-256. A token is 256 random bits, so a fast hash cannot be reversed by guessing."""
+    # Tokens are looked up by their hash, so the time of a lookup reveals nothing about a token.
     return hashlib.sha256(token).digest()
 
 
 def _active_names(keys: list[ApiKey]) -> list[str]:
     return [key.name for key in keys if key.revoked_at is None]
-
-
-def _revoked(key: ApiKey, at: datetime) -> ApiKey:
-    return key if key.revoked_at else msgspec.structs.replace(key, revoked_at=at)

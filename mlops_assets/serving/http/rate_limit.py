@@ -3,20 +3,19 @@
 import logging
 import math
 import time
+from collections import defaultdict, deque
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
 from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.aio.storage import RedisStorage
-from limits.aio.strategies import MovingWindowRateLimiter as SharedLimiter
+from limits.aio.strategies import MovingWindowRateLimiter
 from limits.errors import StorageError
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-TIMEOUT_S = 0.05  # of the connection to Redis, and of its answer
+TIMEOUT_S = 0.05  # of the connection to Redis, and of its response
 PAUSE_S = 1.0  # between a failure of Redis and the next attempt, so that a hanging one delays few requests
 MAX_WINDOW_S = 60
 
@@ -39,29 +38,39 @@ class RateLimiter:
 
     def __init__(self, max_rate: float, *, scope: str, redis_url: str | None, clock: Callable[[], float]) -> None:
         self._window, self._scope, self._clock = rate_window(max_rate), scope, clock
-        self._local = MovingWindowRateLimiter(MemoryStorage())
-        self._shared = SharedLimiter(_redis_storage(redis_url)) if redis_url else None
+        self._hits: defaultdict[str, deque[float]] = defaultdict(deque)  # moments of admission in the window, oldest first
+        self._shared = MovingWindowRateLimiter(_redis_storage(redis_url)) if redis_url else None
         self._retry_at = clock()
         self._is_down = False
 
     async def hit(self, key: str) -> int | None:
         """Counts one request. Returns None, or the whole seconds to wait when the key is above its rate."""
-        if self._shared is not None and self._clock() >= self._retry_at:
-            try:
-                retry_after_s = await self._hit_shared(self._shared, key)
-            except StorageError as error:
-                self._pause(error)
-            else:
-                self._is_down = False
-                return retry_after_s
-        if self._local.hit(self._window, self._scope, key):
-            return None
-        return _whole_seconds_until(self._local.get_window_stats(self._window, self._scope, key).reset_time)
+        if not self._shared or self._clock() < self._retry_at:
+            return self._hit_local(key)
+        try:
+            retry_after_s = await self._hit_shared(self._shared, key)
+        except StorageError as error:
+            self._pause(error)
+            return self._hit_local(key)
+        self._is_down = False
+        return retry_after_s
 
-    async def _hit_shared(self, shared: SharedLimiter, key: str) -> int | None:
+    def _hit_local(self, key: str) -> int | None:
+        # The memory storage of `limits` starts a timer thread every 10 ms and inserts at the head of a list: 34 µs a hit on
+        # average at 4,000 hits a second, against 0.4 here.
+        hits, now = self._hits[key], self._clock()
+        while hits and hits[0] <= now - self._window.get_expiry():
+            hits.popleft()
+        if len(hits) >= self._window.amount:
+            return max(1, math.ceil(hits[0] + self._window.get_expiry() - now))
+        hits.append(now)
+        return None
+
+    async def _hit_shared(self, shared: MovingWindowRateLimiter, key: str) -> int | None:
         if await shared.hit(self._window, self._scope, key):
             return None
-        return _whole_seconds_until((await shared.get_window_stats(self._window, self._scope, key)).reset_time)
+        reset_at = (await shared.get_window_stats(self._window, self._scope, key)).reset_time
+        return max(1, math.ceil(reset_at - time.time()))  # Redis counts by the wall clock, for all replicas
 
     def _pause(self, error: StorageError) -> None:
         self._retry_at = self._clock() + PAUSE_S
@@ -73,8 +82,3 @@ class RateLimiter:
 def _redis_storage(url: str) -> RedisStorage:
     options: dict[str, Any] = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S, "retry": Retry(NoBackoff(), 0)}
     return RedisStorage(f"async+{url}", wrap_exceptions=True, implementation="redispy", **options)
-
-
-def _whole_seconds_until(unix_s: float) -> int:
-    """`limits` counts by the wall clock."""
-    return max(1, math.ceil(unix_s - time.time()))

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from itertools import islice
 from typing import Annotated, Any, cast
 
@@ -17,7 +16,6 @@ from mlops_assets.spec.contract import Column
 from mlops_assets.spec.use_case import UseCase
 
 ROWS, INPUTS, EXPLAIN = "rows", "features", "explain"
-INPUT = "An input of the model."
 MAX_PROBLEMS = 20
 MAX_COUNTED = 1000  # up to 50 µs each
 MAX_DETAILED_BYTES = 2 * 1024 * 1024  # 16 MB of empty objects take 400 MB as plain values: only their first problem is named
@@ -25,9 +23,8 @@ MAX_EXPLAINED = 10  # rows of one request, at 50 ms each
 SHOWN_CHARACTERS, MESSAGE_CHARACTERS = 80, 200
 BODY = "a JSON object with a list of rows, a list of features, or both"
 CORRECT = "Correct the value."
-
+# How msgspec ends a message that belongs to one row or field.
 PLACE = re.compile(r"(?P<message>.*?) - at `\$\.(?P<part>\w+)(?:\[(?P<row>\d+)\](?:\.(?P<field>\w+))?)?`")
-"""How msgspec ends a message that belongs to one row or field."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +42,7 @@ class BadRequest(ValueError):
     """A request that cannot be answered. `problems` holds at most MAX_PROBLEMS of `total`, which ends at MAX_COUNTED."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(problems[:MAX_PROBLEMS])
-        self.total = len(problems)
+        self.problems, self.total = tuple(problems[:MAX_PROBLEMS]), len(problems)
         super().__init__(f"{self.total} problems; the first: {self.problems[0]}")
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,11 +66,17 @@ class PredictRequest(msgspec.Struct, frozen=True):
 
 
 class RequestParser:
-    """Parses the requests of one use case. One row of six columns takes 6 µs; what is refused is read a second time."""
+    """Parses the requests of one use case. One row of six columns takes 6 µs; only a refused body is decoded twice."""
 
     def __init__(self, use_case: UseCase) -> None:
         self._max_rows = use_case.serving.limits.max_rows
-        self._columns = {ROWS: request_columns(use_case), INPUTS: input_columns(use_case)}
+        columns = {ROWS: request_columns(use_case), INPUTS: input_columns(use_case)}
+        self._types = {part: {column: value_type(column) for column in columns[part]} for part in columns}
+        self._structs = {part: _row_struct(part, types) for part, types in self._types.items()}
+        length = Meta(min_length=1, max_length=self._max_rows)
+        parts = [(part, cast(Any, Annotated[list[struct], length]) | None, None) for part, struct in self._structs.items()]
+        request = msgspec.defstruct("Request", [*parts, (EXPLAIN, bool, False)], forbid_unknown_fields=True)
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(request, dec_hook=read_moment)
 
     def __call__(self, body: bytes, *, started: float = 0.0, trace_id: str = "") -> PredictRequest:
         """Raises BadRequest with all that is wrong, or with the first problem of a body above MAX_DETAILED_BYTES."""
@@ -86,27 +88,6 @@ class RequestParser:
         if problems := [*_count_problems(request.rows, request.inputs, explain=request.explain)]:
             raise BadRequest(problems)
         return request
-
-    @cached_property
-    def _types(self) -> dict[str, dict[Column, Any]]:
-        return {part: {column: value_type(column) for column in columns} for part, columns in self._columns.items()}
-
-    @cached_property
-    def _structs(self) -> dict[str, type[msgspec.Struct]]:
-        """Structs of plain values, which garbage collection need not visit."""
-        return {
-            part: msgspec.defstruct(
-                part.title(), [(column.name, kind) for column, kind in types.items()], forbid_unknown_fields=True, gc=False
-            )
-            for part, types in self._types.items()
-        }
-
-    @cached_property
-    def _decoder(self) -> msgspec.json.Decoder[Any]:
-        length = Meta(min_length=1, max_length=self._max_rows)
-        parts = [(part, cast(Any, Annotated[list[struct], length]) | None, None) for part, struct in self._structs.items()]
-        request = msgspec.defstruct("Request", [*parts, (EXPLAIN, bool, False)], forbid_unknown_fields=True)
-        return msgspec.json.Decoder(request, dec_hook=read_moment)
 
     def _problems(self, body: bytes, error: Exception) -> list[Problem]:
         if len(body) > MAX_DETAILED_BYTES:
@@ -125,9 +106,9 @@ class RequestParser:
         explain = fields.get(EXPLAIN, False)
         if not isinstance(explain, bool):
             yield Problem(None, EXPLAIN, _shown(explain), "true or false", CORRECT)
-        for part in self._columns:
+        for part in self._types:
             yield from self._part_problems(part, fields.get(part))
-        lists = [cast(list[object], value) if isinstance(value := fields.get(part), list) else None for part in self._columns]
+        lists = [cast(list[object], value) if isinstance(value := fields.get(part), list) else None for part in self._types]
         yield from _count_problems(*lists, explain=explain is True)
 
     def _part_problems(self, part: str, rows: object) -> Iterator[Problem]:
@@ -153,31 +134,37 @@ def request_columns(use_case: UseCase) -> tuple[Column, ...]:
 
 
 def input_columns(use_case: UseCase) -> tuple[Column, ...]:
-    """The columns of a caller who sends the features: each input of the model, null where it is not known."""
+    """The columns of a request that carries its features: each input of the model, null where it is not known."""
     features = use_case.features
-    numeric = (Column(name=name, dtype="float", description=INPUT, nullable=True) for name in features.numeric)
-    categorical = (Column(name=name, dtype="string", description=INPUT, nullable=True) for name in features.categorical)
-    return (*numeric, *categorical)
+    dtypes = dict.fromkeys(features.numeric, "float") | dict.fromkeys(features.categorical, "string")
+    return tuple(
+        Column(name=name, dtype=cast(Any, dtype), description="An input of the model.", nullable=True)
+        for name, dtype in dtypes.items()
+    )
+
+
+def _row_struct(part: str, types: Mapping[Column, Any]) -> type[msgspec.Struct]:
+    fields = [(column.name, kind) for column, kind in types.items()]
+    return msgspec.defstruct(part.title(), fields, forbid_unknown_fields=True, gc=False)  # plain values form no cycles
 
 
 def _count_problems(rows: Sequence[object] | None, inputs: Sequence[object] | None, *, explain: bool) -> Iterator[Problem]:
     """What is wrong with the numbers of rows and features together."""
     counts = {part: len(value) for part, value in ((ROWS, rows), (INPUTS, inputs)) if value is not None}
+    most = max(counts.values(), default=0)
     if not counts:
         yield Problem(None, ROWS, "neither rows nor features", BODY, "Send at least one row.")
     if len({*counts.values()}) > 1:
         found = " and ".join(f"{count} {part}" for part, count in counts.items())
         yield Problem(None, INPUTS, found, "as many features as rows", "Send one of each for a prediction.")
-    if explain and max(counts.values(), default=0) > MAX_EXPLAINED:
-        found, legal = f"{max(counts.values())} rows", f"at most {MAX_EXPLAINED} rows"
-        yield Problem(None, EXPLAIN, found, legal, "Explain fewer at once.")
+    if explain and most > MAX_EXPLAINED:
+        yield Problem(None, EXPLAIN, f"{most} rows", f"at most {MAX_EXPLAINED} rows", "Explain fewer at once.")
 
 
 def _row_problems(index: int, row: object, types: Mapping[Column, Any]) -> Iterator[Problem]:
     names = [column.name for column in types]
     if not isinstance(row, dict):
-        legal = f"an object with the fields {', '.join(names)}"
-        yield Problem(index, None, _shown(row), legal, "Send an object for each row.")
+        yield Problem(index, None, _shown(row), f"an object with the fields {', '.join(names)}", "Send an object for each row.")
         return
     values = cast(dict[str, object], row)
     for column, kind in types.items():
@@ -185,10 +172,8 @@ def _row_problems(index: int, row: object, types: Mapping[Column, Any]) -> Itera
             yield Problem(index, column.name, "nothing", legal_values(column), "Add the field.")
         elif not _is_legal(values[column.name], kind):
             yield Problem(index, column.name, _shown(values[column.name]), legal_values(column), CORRECT)
-    for name in values:
-        if name not in names:
-            legal = ", ".join(sorted(names))
-            yield Problem(index, name[:SHOWN_CHARACTERS], "an unknown field", legal, "Remove or rename it.")
+    for name in (name for name in values if name not in names):
+        yield Problem(index, name[:SHOWN_CHARACTERS], "an unknown field", ", ".join(sorted(names)), "Remove or rename it.")
 
 
 def _is_legal(value: object, kind: Any) -> bool:

@@ -1,16 +1,12 @@
-"""Trace ids of requests, and OpenTelemetry spans where tracing is switched on.
+"""Trace ids of requests, and OpenTelemetry spans where tracing is switched on."""
 
-Belongs here: reading a trace's parent, making spans, sending them off. Not here: the switch (OTEL_SDK_DISABLED, launch.py).
-"""
-
+import re
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-TRACEPARENT = (
-    b"traceparent"  # 00-<32 hex digits: the trace>-<16: the parent span>-<2: flags>, https://www.w3.org/TR/trace-context
-)
-TRACE = slice(3, 35)
+# 00-<32 hex digits: the trace>-<16: the parent span>-<2: flags>, https://www.w3.org/TR/trace-context
+TRACE_ID = re.compile(rb"..-([0-9a-f]{32})")
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -22,13 +18,14 @@ class Tracing:
         self._tracer = provider and provider.get_tracer("mlops_assets.serving")
 
     def span(self, headers: Headers) -> Any:
-        """A context that gives the trace id, 32 hex digits."""
+        """A context manager that yields the trace id, 32 hex digits."""
         if self._tracer is None:
-            return nullcontext(_trace_of(headers) or self._new_id())
+            match = TRACE_ID.match(next((value for name, value in headers if name == b"traceparent"), b""))
+            return nullcontext(match[1].decode() if match else self._new_id())
         return self._span(headers)
 
     def stop(self) -> None:
-        """Sends what has been recorded."""
+        """Sends the spans that are still in memory."""
         if self._provider is not None:
             self._provider.shutdown()
 
@@ -43,7 +40,7 @@ class Tracing:
 
 
 def open_tracing(new_id: Callable[[], str], *, is_on: bool) -> Tracing:
-    """Spans go by OTLP over HTTP to where OpenTelemetry's own variables say (OTEL_EXPORTER_OTLP_ENDPOINT)."""
+    """Exports spans by OTLP over HTTP; OpenTelemetry reads the address from OTEL_EXPORTER_OTLP_ENDPOINT."""
     if not is_on:
         return Tracing(new_id)
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -53,9 +50,3 @@ def open_tracing(new_id: Callable[[], str], *, is_on: bool) -> Tracing:
     provider = TracerProvider()
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return Tracing(new_id, provider)
-
-
-def _trace_of(headers: Headers) -> str | None:
-    said = next((value for name, value in headers if name == TRACEPARENT), b"")
-    trace = said[TRACE].decode("latin-1")
-    return trace if len(said) >= TRACE.stop and set(trace) <= set("0123456789abcdef") else None

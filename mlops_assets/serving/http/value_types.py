@@ -1,4 +1,4 @@
-"""The values of a request: how a declared column becomes a checked type, its JSON Schema, and words for people."""
+"""The values of a request: how a declared column becomes a checked type, a JSON Schema and a text for people."""
 
 import math
 import re
@@ -12,12 +12,19 @@ from msgspec import Meta
 
 from mlops_assets.spec.contract import Column
 
-MIN_YEAR, MAX_YEAR = 1900, 2200  # what every table format on the way can hold
+MIN_YEAR, MAX_YEAR = 1900, 2200  # the years that Polars, Delta Lake and the online store all hold
 MAX_INTEGER = 2**63 - 1
+NAMES = {
+    "string": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "datetime": f"a moment in ISO 8601, {MIN_YEAR} to {MAX_YEAR - 1}, UTC where it has no offset",
+}
 
 
 class Moment(ABC):  # noqa: B024 - only its registered class matters
-    """A datetime in UTC. A class of its own, for msgspec's datetime accepts one format of ISO 8601 and any year."""
+    """A datetime in UTC. Its own class, because msgspec's datetime accepts one format of ISO 8601 and any year."""
 
 
 Moment.register(datetime)
@@ -41,14 +48,14 @@ def _moment_schema(_: type) -> dict[str, str]:
 
 def value_type(column: Column) -> Any:
     """The type, with its constraints, that msgspec checks one value of the column against."""
-    types: dict[str, Callable[[Column], Any]] = {
+    kinds: dict[str, Callable[[Column], Any]] = {
         "string": _text_type,
         "int": _integer_type,
         "float": lambda column: Annotated[float, Meta(ge=column.min, le=column.max)],
         "datetime": lambda _: Moment,
         "bool": lambda _: bool,
     }
-    kind = types[column.dtype](column)
+    kind = kinds[column.dtype](column)
     return kind | None if column.nullable else kind
 
 
@@ -61,15 +68,15 @@ def value_schema(column: Column) -> dict[str, Any]:
 
 
 def legal_values(column: Column) -> str:
-    """What a column accepts, in words."""
-    words = {"string": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
-    legal = words.get(column.dtype, f"a moment in ISO 8601, {MIN_YEAR} to {MAX_YEAR - 1}, UTC where it has no offset")
+    """What a column accepts, for people."""
+    legal = NAMES[column.dtype]
     if column.allowed and column.dtype in ("string", "int"):
         legal = f"one of {', '.join(column.allowed)}"
     if column.pattern:
         legal += f" matching {column.pattern}"
     if column.min is not None or column.max is not None:
-        legal += f" from {_bound(column.min, '-∞')} to {_bound(column.max, '∞')}"
+        least, most = (absent if bound is None else f"{bound:g}" for bound, absent in ((column.min, "-∞"), (column.max, "∞")))
+        legal += f" from {least} to {most}"
     legal += "" if column.example is None else f", such as {column.example}"
     return f"{legal}, or null" if column.nullable else legal
 
@@ -77,7 +84,7 @@ def legal_values(column: Column) -> str:
 def _text_type(column: Column) -> Any:
     if column.allowed:
         return Literal[tuple(value for value in column.allowed if not column.pattern or re.fullmatch(column.pattern, value))]
-    # `$` alone lets a line end follow, in Python's expressions and not in JSON Schema's
+    # In Python, unlike in JSON Schema, `$` also matches before a final line end.
     return Annotated[str, Meta(pattern=rf"^(?:{column.pattern})$(?!\n)")] if column.pattern else str
 
 
@@ -87,7 +94,3 @@ def _integer_type(column: Column) -> Any:
     if column.allowed:
         return Literal[tuple(value for value in map(int, column.allowed) if least <= value <= most)]
     return Annotated[int, Meta(ge=least, le=most)]
-
-
-def _bound(value: float | None, absent: str) -> str:
-    return absent if value is None else f"{value:g}"

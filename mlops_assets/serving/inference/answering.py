@@ -1,11 +1,10 @@
 """From parsed requests to logged answers: features, arm, probability, decision, warnings."""
 
-from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from itertools import repeat
+from itertools import islice, repeat
 from typing import Annotated, Any
 
 import msgspec
@@ -15,9 +14,9 @@ from msgspec import UNSET, Meta, UnsetType
 from mlops_assets.features.online.key_value_stores import OnlineStoreDown
 from mlops_assets.foundation.names import FEATURE_AGE_S
 from mlops_assets.serving.http.request import PredictRequest, request_columns
-from mlops_assets.serving.inference.model_slots import Lineup, Loaded, ModelSlots
+from mlops_assets.serving.inference.model_slots import Lineup, LoadedModel, ModelSlots
 from mlops_assets.serving.inference.pace import PacedLookup
-from mlops_assets.serving.inference.scoring import Scored, Scorer, ScoringRow
+from mlops_assets.serving.inference.scoring import CHALLENGER, CHAMPION, RowScore, Scorer, ScoringRow
 from mlops_assets.serving.inference.shadowing import Shadowing
 from mlops_assets.serving.log.prediction_log import DTYPES, PredictionLog
 from mlops_assets.serving.telemetry import Telemetry
@@ -26,6 +25,10 @@ from mlops_assets.spec.use_case import UseCase
 REQUEST = "request"  # where features come from when the caller sends them
 # For a few rows: Polars' own choice of an engine takes 0.08 ms more, and looking for a better plan 0.04.
 UNOPTIMIZED = pl.QueryOptFlags.none()
+SOURCES = (
+    "The online store, its last known values while it is down, point-in-time retrieval where that store is ahead of the "
+    "prediction moment, or the request itself."
+)
 
 
 class NotReady(RuntimeError):
@@ -40,36 +43,26 @@ class IllegalScore(RuntimeError):
     """The model returned no probability."""
 
 
-# What the annotations describe becomes the schema of the answer; nothing is checked against them.
-Probability = Annotated[float, Meta(ge=0, le=1)]
-Decision = Annotated[bool, Meta(description="The probability reaches the declared threshold.")]
-Arm = Annotated[
-    str, Meta(description="Which side of a rollout served it.", extra_json_schema={"enum": ["champion", "challenger"]})
-]
-Source = Annotated[
-    str,
-    Meta(
-        extra_json_schema={"enum": ["online", "last_known", "point_in_time", REQUEST]},
-        description="The online store, its last known values while it is down, point-in-time retrieval where that store is "
-        "ahead of the prediction moment, or the request itself.",
-    ),
-]
-Contributions = Annotated[
-    dict[str, Any], Meta(description="With explain: what each input adds to the log-odds, compared with no known input.")
-]
-
-
 class Prediction(msgspec.Struct):
-    """The answer about one row, with an explanation only where the request wants one."""
+    """The answer for one row. The annotations become the schema of the answer; values are not checked against them."""
 
     prediction_id: Annotated[str, Meta(description="Finds features, model, data and gates of this prediction later.")]
-    probability: Probability
-    decision: Decision
+    probability: Annotated[float, Meta(ge=0, le=1)]
+    decision: Annotated[bool, Meta(description="The probability reaches the declared threshold.")]
     model_version: int
-    arm: Arm
-    features_from: Source
+    arm: Annotated[
+        str, Meta(description="Which side of a rollout served it.", extra_json_schema={"enum": [CHAMPION, CHALLENGER]})
+    ]
+    features_from: Annotated[
+        str, Meta(description=SOURCES, extra_json_schema={"enum": ["online", "last_known", "point_in_time", REQUEST]})
+    ]
     warnings: list[str]
-    explanation: Contributions | UnsetType = UNSET
+    explanation: (
+        Annotated[
+            dict[str, Any], Meta(description="With explain: what each input adds to the log-odds, compared with no known input.")
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class Answer(msgspec.Struct):
@@ -78,14 +71,13 @@ class Answer(msgspec.Struct):
     latency_ms: float
 
 
-Outcome = bytes | Exception
-"""The answer as JSON, or the error that a request ends in."""
+Outcome = bytes | Exception  # the answer as JSON, or the error of a request
 
 
 @dataclass(frozen=True)
 class Answering:
-    """One use case, ready to answer. `now` returns the present in UTC, `clock` seconds that only grow, `new_id` a prediction
-    id and `next_call` the number of a batch, both unique.
+    """One use case, ready to answer. `now` returns the present in UTC, `clock` monotonic seconds, `new_id` a prediction id
+    and `next_call` the number of a batch, both unique.
     """
 
     use_case: UseCase
@@ -101,25 +93,27 @@ class Answering:
     next_call: Callable[[], int]
 
     def answer_together(self, requests: Sequence[PredictRequest]) -> Sequence[Outcome]:
-        """One outcome for each request; their features are looked up together. A failing request fails alone."""
+        """One outcome for each request; their features are looked up together. A failing request fails alone.
+
+        The errors are NotReady, LogUnavailable, OnlineStoreDown, IllegalScore, and whatever a model raises.
+        """
         if not requests:
             return []
         try:
             return self._answer(self._lineup(), requests, self._prepare(requests))
-        # Common to all of them: one by one they would wait for it again.
-        except (NotReady, LogUnavailable) as error:
+        except (NotReady, LogUnavailable) as error:  # common to all: one by one they would wait for it again
             return [error] * len(requests)
         except OnlineStoreDown as error:
             complete = iter(self.answer_together([request for request in requests if request.inputs is not None]))
             return [error if request.inputs is None else next(complete) for request in requests]
-        # An exception becomes an outcome, for this may be the event loop's thread.
+        # An exception becomes an outcome, because this may be the event loop's thread.
         except Exception as error:  # noqa: BLE001
             if len(requests) == 1:
                 return [error]
             return [outcome for request in requests for outcome in self.answer_together([request])]
 
     def plan(self) -> dict[str, Any]:
-        """Which versions serve, by what routing, since when, and what last kept another plan from being taken."""
+        """Which versions serve, by what routing, since when, and why a newer plan was not taken."""
         lineup = self.slots.lineup
         status: dict[str, Any] = {"use_case": self.use_case.name, "question": self.use_case.question}
         status |= dict.fromkeys(("champion", "digest", "blessed_at", "plan", "since", "reason", "challenger", "shadow"))
@@ -138,11 +132,11 @@ class Answering:
 
     def _prepare(self, requests: Sequence[PredictRequest]) -> list[list[ScoringRow]]:
         """The rows of each request with their features, from the request itself or from the feature store."""
-        rows = iter(self._look_up([row for request in requests if request.inputs is None for row in request.rows or ()]))
-        return [self._complete(request) or [next(rows) for _ in range(len(request))] for request in requests]
+        looked_up = iter(self._look_up([row for request in requests if request.inputs is None for row in request.rows or ()]))
+        return [self._complete(request) or list(islice(looked_up, len(request))) for request in requests]
 
     def _complete(self, request: PredictRequest) -> list[ScoringRow]:
-        """The rows of a request that holds its features; none of another."""
+        """The rows of a request that carries its features; none of another."""
         moment, rows = self.now(), request.rows or repeat(None)
         return [ScoringRow(row, inputs, moment, REQUEST, None) for row, inputs in zip(rows, request.inputs or (), strict=False)]
 
@@ -164,29 +158,28 @@ class Answering:
     ) -> list[Outcome]:
         """One call of the model and one write of the log for all requests."""
         all_scores = iter(self.scorer.score(lineup, [row for rows in prepared for row in rows]))
-        call = self.next_call()
-        outcomes: list[Outcome] = []
-        answers: list[Answer] = []
-        answered: list[ScoringRow] = []
-        logged: list[dict[str, Any]] = []
+        call, outcomes = self.next_call(), list[Outcome]()
+        answers, scored, logged = list[Answer](), list[ScoringRow](), list[dict[str, Any]]()
         for request, rows in zip(requests, prepared, strict=True):
-            scores = [next(all_scores) for _ in rows]
+            scores = list(islice(all_scores, len(rows)))
             if illegal := next((score for score in scores if not score.is_legal), None):
-                why = f"version {illegal.loaded.version} gave {illegal.probability}, which is no probability"
-                outcomes.append(IllegalScore(f"{self.use_case.name} · {why}."))
+                problem = f"version {illegal.loaded.version} gave {illegal.probability}, which is no probability"
+                outcomes.append(IllegalScore(f"{self.use_case.name} · {problem}."))
                 continue
             answer = self._compose(lineup, request, rows, scores)
             answers.append(answer)
-            answered += rows
+            scored += rows
             logged += self._log_rows(request, answer, rows, scores, call)
             outcomes.append(msgspec.json.encode(answer))
-        self._keep(logged)
-        self._count(answers)
+        self._write_log(logged)
+        for answer in answers:
+            arms = ((row.arm, row.model_version, row.features_from) for row in answer.predictions)
+            self.telemetry.answered(arms, answer.latency_ms / 1000)
         if lineup.shadow:
-            self.shadowing.put(lineup.shadow, answered, logged)
+            self.shadowing.put(lineup.shadow, scored, logged)
         return outcomes
 
-    def _compose(self, lineup: Lineup, request: PredictRequest, rows: Sequence[ScoringRow], scores: Sequence[Scored]) -> Answer:
+    def _compose(self, lineup: Lineup, request: PredictRequest, rows: Sequence[ScoringRow], scores: Sequence[RowScore]) -> Answer:
         seconds = self.clock() - request.started
         predictions = [
             Prediction(
@@ -198,15 +191,10 @@ class Answering:
         ]  # fmt: skip
         return Answer(predictions, lineup.plan.number, round(seconds * 1000, 3))
 
-    def _count(self, answers: Sequence[Answer]) -> None:
-        for answer in answers:
-            for arm, version, sources in _by_arm(answer.predictions):
-                self.telemetry.answered(arm, version, sources, answer.latency_ms / 1000)
-
     def _log_rows(
-        self, request: PredictRequest, answer: Answer, rows: Sequence[ScoringRow], scores: Sequence[Scored], call: int
+        self, request: PredictRequest, answer: Answer, rows: Sequence[ScoringRow], scores: Sequence[RowScore], call: int
     ) -> list[dict[str, Any]]:
-        moment = self.now()
+        features, moment = self.use_case.features, self.now()
         return [
             {
                 "prediction_id": prediction.prediction_id,
@@ -225,14 +213,14 @@ class Answering:
                 "model_ms": score.model_ms,
                 "challenger_failed": score.challenger_failed,
                 "champion_probability": None,
-                FEATURE_AGE_S: self._aged(row.ages),
-                **dict(zip(self.use_case.features.inputs, row.inputs, strict=True)),
-                **(dict(zip(self.use_case.features.request, row.request, strict=True)) if row.request else self._no_request),
+                FEATURE_AGE_S: self._observe_ages(row.ages),
+                **dict(zip(features.inputs, row.inputs, strict=True)),
+                **(dict(zip(features.request, row.request, strict=True)) if row.request else self._no_request),
             }
             for prediction, row, score in zip(answer.predictions, rows, scores, strict=True)
         ]
 
-    def _keep(self, rows: list[dict[str, Any]]) -> None:
+    def _write_log(self, rows: list[dict[str, Any]]) -> None:
         try:
             self.log.append(rows)
         except OSError as error:
@@ -241,7 +229,7 @@ class Answering:
                 raise LogUnavailable(str(error)) from error
             self.telemetry.unlogged.inc(len(rows))
 
-    def _aged(self, ages: Mapping[str, float | None] | None) -> Mapping[str, float | None] | None:
+    def _observe_ages(self, ages: Mapping[str, float | None] | None) -> Mapping[str, float | None] | None:
         for view, seconds in (ages or {}).items():
             if seconds is not None:
                 self.telemetry.aged(view, seconds)
@@ -253,7 +241,7 @@ class Answering:
 
     @cached_property
     def _no_request(self) -> dict[str, None]:
-        """The request columns in the log of a request without rows, but for those that are inputs as well."""
+        """The request columns in the log of a request without rows, except those that are inputs as well."""
         features = self.use_case.features
         return dict.fromkeys(name for name in features.request if name not in features.inputs)
 
@@ -264,17 +252,6 @@ def _texts(values: list[Any]) -> list[str | None]:
     return pl.Series(values).cast(pl.String).to_list()
 
 
-def _warnings(loaded: Loaded, row: ScoringRow) -> list[str]:
+def _warnings(loaded: LoadedModel, row: ScoringRow) -> list[str]:
     unseen = loaded.encoder.unseen(row.inputs)
     return [f"{name} {value!r} was not in the training data; the model treats it as unknown" for name, value in unseen]
-
-
-def _by_arm(predictions: Sequence[Prediction]) -> list[tuple[str, int, Mapping[str, int]]]:
-    """The number of rows by arm, version and source of features; most requests have one row and need no counting."""
-    if len(predictions) == 1:
-        one = predictions[0]
-        return [(one.arm, one.model_version, {one.features_from: 1})]
-    counted: dict[tuple[str, int], Counter[str]] = defaultdict(Counter)
-    for prediction in predictions:
-        counted[prediction.arm, prediction.model_version][prediction.features_from] += 1
-    return [(arm, version, sources) for (arm, version), sources in counted.items()]

@@ -1,9 +1,4 @@
-"""Requests that wait at the same time, answered together: in the event loop where nothing blocks, else by one thread.
-
-Belongs here: who waits, and who goes along. Not here: what an answer is (answering.py).
-A lookup costs some 0.9 ms for one row and 1.1 for ten (a frame, and one read of the store), so whatever has come meanwhile
-goes along: the busier the server, the larger its batches. Nothing waits for company.
-"""
+"""Answers requests that wait at the same time together: in the event loop where nothing blocks, else in one thread."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -15,43 +10,46 @@ from typing import NamedTuple
 from mlops_assets.serving.http.request import PredictRequest
 from mlops_assets.serving.inference.answering import Outcome
 
-MAX_ROWS = 200  # together; a request of more is answered by itself, beside the others
+MAX_ROWS = 200  # in one batch; a larger request is answered by itself, in another thread
 LARGE_AT_ONCE = 2
+
+# One outcome for each request; never raises.
+Answer = Callable[[Sequence[PredictRequest]], Sequence[Outcome]]
 
 
 class _Waiting(NamedTuple):
-    ask: PredictRequest
+    request: PredictRequest
     future: asyncio.Future[Outcome]
 
 
 class LoopBatching:
-    """What came in one turn of the event loop is answered at its end: one call of the model, one write of the log.
+    """Answers the requests of one turn of the event loop at its end: one call of the model, one write of the log."""
 
-    `answer` gives one outcome for each request, never raises, and keeps the loop waiting.
-    """
-
-    def __init__(self, answer: Callable[[Sequence[PredictRequest]], Sequence[Outcome]]) -> None:
+    def __init__(self, answer: Answer) -> None:
         self._answer = answer
         self._waiting: list[_Waiting] = []
 
-    async def submit(self, ask: PredictRequest) -> bytes:
-        """The answer. Raises what kept the request from one."""
+    async def submit(self, request: PredictRequest) -> bytes:
+        """The answer. Raises the error of this request."""
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(ask, loop.create_future())
+        waiting = _Waiting(request, loop.create_future())
         if not self._waiting:
             loop.call_soon(self._work)
         self._waiting.append(waiting)
-        return _said(await waiting.future)
+        return _unwrap(await waiting.future)
 
     def _work(self) -> None:
         batch, self._waiting = self._waiting, []
-        _tell(batch, self._answer([each.ask for each in batch]))
+        _deliver(batch, self._answer([waiting.request for waiting in batch]))
 
 
 class Batching:
-    """Between `start` and `stop`. `answer` gives one outcome for each request, and never raises."""
+    """Answers in threads between `start` and `stop`."""
 
-    def __init__(self, answer: Callable[[Sequence[PredictRequest]], Sequence[Outcome]]) -> None:
+    # A lookup costs some 0.9 ms for one row and 1.1 for ten (a frame, and one read of the store), so a batch takes all that
+    # has come meanwhile: the busier the server, the larger its batches. No request waits for others to come.
+
+    def __init__(self, answer: Answer) -> None:
         self._answer = answer
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._large = ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="large-request")
@@ -61,7 +59,7 @@ class Batching:
         self._thread.start()
 
     def stop(self) -> None:
-        """After what is queued has been answered."""
+        """Returns after what is queued has been answered."""
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
@@ -70,50 +68,47 @@ class Batching:
     def waiting(self) -> int:
         return self._queue.qsize()
 
-    async def submit(self, ask: PredictRequest) -> bytes:
-        """The answer; to be called in an event loop. Raises what kept the request from one."""
+    async def submit(self, request: PredictRequest) -> bytes:
+        """The answer. Raises the error of this request."""
         loop = asyncio.get_running_loop()
-        if len(ask) > MAX_ROWS:
-            outcome = (await loop.run_in_executor(self._large, self._answer, [ask]))[0]
-        else:
-            future: asyncio.Future[Outcome] = loop.create_future()
-            self._queue.put(_Waiting(ask, future))
-            outcome = await future
-        return _said(outcome)
+        if len(request) > MAX_ROWS:
+            return _unwrap((await loop.run_in_executor(self._large, self._answer, [request]))[0])
+        waiting = _Waiting(request, loop.create_future())
+        self._queue.put(waiting)
+        return _unwrap(await waiting.future)
 
     def _work(self) -> None:
         while (first := self._queue.get()) is not None:
-            batch = [first]
-            ended = self._gather(batch)
-            # Whoever has been told that it took too long is not answered, and so must not be in the log either.
-            batch = [each for each in batch if not each.future.cancelled()]
-            outcomes = self._answer([each.ask for each in batch])
-            first.future.get_loop().call_soon_threadsafe(_tell, batch, outcomes)
+            batch, ended = self._gather(first)
+            # A request that has timed out gets no answer, and so must not be in the log either.
+            batch = [waiting for waiting in batch if not waiting.future.cancelled()]
+            outcomes = self._answer([waiting.request for waiting in batch])
+            first.future.get_loop().call_soon_threadsafe(_deliver, batch, outcomes)
             if ended:
                 return
 
-    def _gather(self, batch: list[_Waiting]) -> bool:
-        """Adds what has come; whether the end has come, too."""
-        rows = len(batch[0].ask)
+    def _gather(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
+        """The next batch, and whether `stop` was called."""
+        batch, rows = [first], len(first.request)
         while rows < MAX_ROWS:
             try:
                 another = self._queue.get_nowait()
             except Empty:
-                return False
+                break
             if another is None:
-                return True
+                return batch, True
             batch.append(another)
-            rows += len(another.ask)
-        return False
+            rows += len(another.request)
+        return batch, False
 
 
-def _said(outcome: Outcome) -> bytes:
+def _unwrap(outcome: Outcome) -> bytes:
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
 
 
-def _tell(batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
-    for each, outcome in zip(batch, outcomes, strict=True):
-        if not each.future.done():
-            each.future.set_result(outcome)
+def _deliver(batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
+    for waiting, outcome in zip(batch, outcomes, strict=True):
+        if not waiting.future.done():
+            waiting.future.set_result(outcome)

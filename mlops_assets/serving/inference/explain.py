@@ -1,13 +1,8 @@
-"""Why one prediction is what it is: how much each known input moved it, against knowing nothing.
-
-Belongs here: Shapley values by sampled orderings (Castro, Gómez and Tejada, 2009), each beside its reverse. Not here: who
-asks, the clock and the seed (answering.py), and the model (training/onnx_model.py).
-"""
+"""Explains one prediction by Shapley values: how much each known input moves it away from the baseline."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +13,7 @@ Score = Callable[[NDArray[np.float32]], NDArray[np.float64]]
 Inputs = NDArray[np.float32]
 MAX_PERMUTATIONS = 200
 ROWS_A_CALL = 512  # of the model; a call costs some 20 µs before its first row
-MIN_PROBABILITY = 1e-7  # what 32 bits still tell from 1: log-odds of 0 and 1 are infinite
+MIN_PROBABILITY = 1e-7  # the least distance from 1 that 32 bits hold: log-odds of 0 and 1 are infinite
 INTERACTING = 3  # with fewer inputs one ordering and its reverse are all that there are
 
 
@@ -31,18 +26,14 @@ class Explanation:
     """`contributions` in log-odds by input, the largest first. They add up, to rounding: log-odds of `baseline_probability`
     plus all of them are the log-odds of the prediction, both kept MIN_PROBABILITY away from 0 and 1.
 
-    An input that is missing, or a category that training never saw, says what the baseline says and is not named.
-    `standard_error` is the largest of the contributions', in log-odds; None after a single pair that is not exact.
+    An input that is missing, or an unknown category, equals the baseline and is left out. `standard_error` is the largest
+    of the contributions', in log-odds; None after a single pair that is not exact.
     """
 
     baseline_probability: float
     contributions: Mapping[str, float]
     permutations: int
     standard_error: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as JSON says them."""
-        return asdict(self)
 
 
 def nothing_known(signature: Signature) -> Inputs:
@@ -63,19 +54,18 @@ def explain(
 ) -> Explanation:
     """Explains `score(row)` against `score(baseline)`, both of shape (inputs,), the inputs called `names`.
 
-    `score` takes (rows, inputs) to probabilities (rows,). Ends after `max_permutations` orderings (at least one pair), or at
-    the first call of the model after which `deadline` says True. The same generator and the same number of orderings give
-    the same answer. Raises Unexplainable.
+    Samples orderings, each with its reverse (Castro, Gómez and Tejada, 2009). `score` maps (rows, inputs) to probabilities
+    (rows,). Ends after `max_permutations` orderings (at least one pair), or at the first call of the model after which
+    `deadline` is True. Deterministic for one generator and number of orderings. Raises Unexplainable.
     """
     known = np.flatnonzero((row != baseline) & ~(np.isnan(row) & np.isnan(baseline)))
     ends = _log_odds(score, np.stack([baseline, row]))
     game = _Game(score, row, baseline, known, start=float(ends[0]), end=float(ends[1]))
-    pairs = _sampled(game, rng, deadline, max_pairs=max(1, max_permutations // 2))
+    pairs = _sample_pairs(game, rng, deadline, max_pairs=max(1, max_permutations // 2))
     means = pairs.mean(axis=0)
-    by_size = sorted(zip(known, means, strict=True), key=lambda each: -abs(each[1]))
     return Explanation(
         baseline_probability=1 / (1 + math.exp(-game.start)),
-        contributions={names[int(place)]: float(mean) for place, mean in by_size},
+        contributions={names[int(known[place])]: float(means[place]) for place in np.argsort(-np.abs(means), kind="stable")},
         permutations=2 * len(pairs),
         standard_error=_standard_error(pairs),
     )
@@ -83,7 +73,7 @@ def explain(
 
 @dataclass(frozen=True)
 class _Game:
-    """Inputs join one after the other; `known` are the places of those that have something to say."""
+    """Inputs join one after the other; `known` are the places of those that differ from the baseline."""
 
     score: Score
     row: Inputs
@@ -93,10 +83,7 @@ class _Game:
     end: float
 
     def gains(self, orders: NDArray[np.intp]) -> NDArray[np.float64]:
-        """What each known input adds as it joins, shape (orderings, known); `orders` hold 0 to known - 1 in each row.
-
-        Both ends are given: asked in other batches they differ in their last bits, and nothing would add up exactly.
-        """
+        """What each known input adds as it joins, shape (orderings, known); each row of `orders` permutes 0 to known - 1."""
         joined_at = np.argsort(orders, axis=1)
         steps = np.arange(1, len(self.known))
         inside = joined_at[:, None, :] < steps[None, :, None]
@@ -104,25 +91,26 @@ class _Game:
         rows[:, :, self.known] = np.where(inside, self.row[self.known], self.baseline[self.known])
         between = _log_odds(self.score, rows.reshape(-1, len(self.row))).reshape(inside.shape[:2])
         walks = np.pad(between, ((0, 0), (1, 1)))
+        # The ends are scored once: in batches of another size they differ in their last bits, and nothing would add up.
         walks[:, 0], walks[:, -1] = self.start, self.end
         return np.take_along_axis(np.diff(walks, axis=1), joined_at, axis=1)
 
 
-def _sampled(game: _Game, rng: np.random.Generator, deadline: Callable[[], bool], *, max_pairs: int) -> NDArray[np.float64]:
-    """Means of pairs, shape (pairs, known). An ordering and its reverse together are exact where inputs interact by twos."""
+def _sample_pairs(game: _Game, rng: np.random.Generator, deadline: Callable[[], bool], *, max_pairs: int) -> NDArray[np.float64]:
+    """Means of pairs, shape (pairs, known). A pair is exact where only pairs of inputs interact."""
     players = len(game.known)
     if players == 0:
         return np.zeros((1, 0))
     wanted = max_pairs if players >= INTERACTING else 1
     pairs_a_call = max(1, ROWS_A_CALL // (2 * players))
-    found: list[NDArray[np.float64]] = []
+    pairs: list[NDArray[np.float64]] = []
     for first in range(0, wanted, pairs_a_call):
         orders = rng.permuted(np.tile(np.arange(players), (min(pairs_a_call, wanted - first), 1)), axis=1)
         gains = game.gains(np.concatenate([orders, orders[:, ::-1]]))
-        found.append((gains[: len(orders)] + gains[len(orders) :]) / 2)
+        pairs.append((gains[: len(orders)] + gains[len(orders) :]) / 2)
         if deadline():
             break
-    return np.concatenate(found)
+    return np.concatenate(pairs)
 
 
 def _standard_error(pairs: NDArray[np.float64]) -> float | None:
@@ -137,6 +125,6 @@ def _log_odds(score: Score, rows: Inputs) -> NDArray[np.float64]:
         return np.empty(0)
     probability = score(rows)
     if not np.isfinite(probability).all():
-        raise Unexplainable("explanation · the model gives no number where some inputs are missing. Ask without one.")
+        raise Unexplainable("explanation · the model gives no number where some inputs are missing. Request none.")
     kept = np.clip(probability, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
     return np.log(kept / (1 - kept))

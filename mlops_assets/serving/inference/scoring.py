@@ -1,35 +1,36 @@
-"""Rows with their features, each scored by the model of its arm.
-
-Belongs here: choosing arms, the cache of scores, running models. Not here: who is in which arm by what hash (routing.py),
-looking features up and saying the answer (answering.py).
-"""
+"""Scores rows with the model of their arm, through a cache of scores where one is declared."""
 
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from cachetools import TTLCache
 from numpy.typing import NDArray
 
 from mlops_assets.foundation.names import SEED
-from mlops_assets.serving.inference.cache import MemoryScores, score_keys
+from mlops_assets.promotion.deployment import Plan
 from mlops_assets.serving.inference.explain import Unexplainable, explain, nothing_known
-from mlops_assets.serving.inference.model_slots import Lineup, Loaded
-from mlops_assets.serving.inference.routing import to_challenger
+from mlops_assets.serving.inference.model_slots import Lineup, LoadedModel
 from mlops_assets.serving.telemetry import Telemetry
+from mlops_assets.spec.serving import Cache
 from mlops_assets.spec.use_case import UseCase
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-EXPLAINED_S = 0.05  # at most so long for one row
+EXPLAIN_S = 0.05  # at most, for one row
+KEY_BYTES, DRAW_BYTES = 16, 8
 
 log = logging.getLogger("bentoml.mlops_assets")
 
 
 class ScoringRow(NamedTuple):
-    """One row to score: what the request said (None: features only), the inputs as the declaration orders them, the moment
-    that they hold for, where they come from, and how old each view's were (seconds; None: not known).
+    """One row to score: its request columns (None: features only), the inputs in the order of the declaration, the moment
+    they hold for, where they come from, and the age of each view's features (seconds; None: not known).
     """
 
     request: tuple[Any, ...] | None
@@ -39,92 +40,128 @@ class ScoringRow(NamedTuple):
     ages: Mapping[str, float | None] | None
 
 
-class Scored(NamedTuple):
-    """The probability of one row, and whose it is. `model_ms` is what its model took for all rows that it scored together.
+class RowScore(NamedTuple):
+    """The probability of one row and the model that gave it. `model_ms` is for all rows that this model scored together.
 
-    `challenger_failed`: it was the challenger's to answer, which gave no probability, so that the champion answers.
+    `challenger_failed`: the row belongs to the challenger, which gave no probability, so the champion scored it.
     """
 
     arm: str
-    loaded: Loaded
+    loaded: LoadedModel
     probability: float
     model_ms: float
     challenger_failed: bool = False
 
     @property
     def is_legal(self) -> bool:
-        return 0.0 <= self.probability <= 1.0  # a NaN is not
+        return 0.0 <= self.probability <= 1.0  # False for NaN
+
+
+class MemoryScores:
+    """Scores of earlier inputs, thread-safe. The least recently used are dropped first. `clock` is monotonic, in seconds."""
+
+    def __init__(self, declared: Cache, clock: Callable[[], float]) -> None:
+        self._scores = TTLCache[bytes, float, float](declared.max_entries, declared.ttl.total_seconds(), clock)
+        self._lock = threading.Lock()
+
+    def read(self, keys: Sequence[bytes]) -> list[float | None]:
+        """One score for each key; None where none is known."""
+        with self._lock:
+            return [self._scores.get(key) for key in keys]
+
+    def write(self, keys: Sequence[bytes], scores: Sequence[float]) -> None:
+        with self._lock:
+            self._scores.update(zip(keys, scores, strict=True))
 
 
 class Scorer:
-    """Scores the rows of one use case. `clock` gives seconds that only grow."""
+    """Scores the rows of one use case. `clock` is monotonic, in seconds."""
 
     def __init__(self, use_case: UseCase, cache: MemoryScores | None, telemetry: Telemetry, clock: Callable[[], float]) -> None:
         self._use_case, self._cache, self._telemetry, self._clock = use_case, cache, telemetry, clock
         self._sticky = [use_case.features.request.index(name) for name in use_case.serving.sticky_key]
 
-    def score(self, lineup: Lineup, rows: Sequence[ScoringRow]) -> list[Scored]:
+    def score(self, lineup: Lineup, rows: Sequence[ScoringRow]) -> list[RowScore]:
         """One score for each row, in their order."""
         challenger = lineup.challenger
         if challenger is None or lineup.plan.share == 0:
             return self._score(CHAMPION, lineup.champion, rows)
         keys = [self._key(row, lineup.plan.split == "ab") for row in rows]
         moved = to_challenger(lineup.plan, self._use_case.name, keys)
-        tried = iter(self._try(challenger, [row for row, theirs in zip(rows, moved, strict=True) if theirs]))
-        found = [next(tried) if theirs else None for theirs in moved]
-        left = [row for row, each in zip(rows, found, strict=True) if each is None]
-        kept = iter(self._score(CHAMPION, lineup.champion, left) if left else ())
-        pairs = zip(found, moved, strict=True)
-        return [each or next(kept)._replace(challenger_failed=theirs) for each, theirs in pairs]
+        tried = iter(self._try(challenger, [row for row, is_moved in zip(rows, moved, strict=True) if is_moved]))
+        scores = [next(tried) if is_moved else None for is_moved in moved]
+        left = [row for row, score in zip(rows, scores, strict=True) if score is None]
+        champions = iter(self._score(CHAMPION, lineup.champion, left) if left else ())
+        pairs = zip(scores, moved, strict=True)
+        return [score or next(champions)._replace(challenger_failed=is_moved) for score, is_moved in pairs]
 
-    def explain(self, scored: Scored, row: ScoringRow) -> dict[str, Any]:
+    def explain(self, score: RowScore, row: ScoringRow) -> dict[str, Any]:
         """What each input adds to the log-odds of one score."""
-        loaded, signature = scored.loaded, scored.loaded.model.signature
-        until = self._clock() + EXPLAINED_S
+        loaded, signature = score.loaded, score.loaded.model.signature
+        until = self._clock() + EXPLAIN_S
         try:
-            return explain(
-                loaded.model.score, loaded.encoder.encode([row.inputs])[0], nothing_known(signature),
-                names=signature.inputs, rng=np.random.default_rng(SEED), deadline=lambda: self._clock() > until,
-            ).to_dict()  # fmt: skip
-        except Unexplainable as error:  # the prediction stands all the same
+            return asdict(
+                explain(
+                    loaded.model.score, loaded.encoder.encode([row.inputs])[0], nothing_known(signature),
+                    names=signature.inputs, rng=np.random.default_rng(SEED), deadline=lambda: self._clock() > until,
+                )
+            )  # fmt: skip
+        except Unexplainable as error:  # the prediction itself is good
             return {"problem": str(error)}
 
     def _key(self, row: ScoringRow, sticky: bool) -> bytes:
-        """What keeps a row in its arm: the declared columns in an A/B rollout, else all that the request says."""
+        """What keeps a row in its arm: the declared columns in an A/B rollout, else the whole row."""
         if sticky and self._sticky and row.request:
             return msgspec.json.encode([row.request[place] for place in self._sticky])
         return msgspec.json.encode(row.request or row.inputs)
 
-    def _try(self, challenger: Loaded, rows: Sequence[ScoringRow]) -> list[Scored | None]:
+    def _try(self, challenger: LoadedModel, rows: Sequence[ScoringRow]) -> list[RowScore | None]:
         """The challenger's scores; None where it gives no probability, in whatever way it fails."""
         if not rows:
             return []
         try:
-            scored: list[Scored | None] = [each if each.is_legal else None for each in self._score(CHALLENGER, challenger, rows)]
+            scores: list[RowScore | None] = [s if s.is_legal else None for s in self._score(CHALLENGER, challenger, rows)]
         except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no parent but Exception
             log.error("%s · challenger, version %s · %s", self._use_case.name, challenger.version, error)
-            scored = [None] * len(rows)
-        self._telemetry.challenger_failures.inc(scored.count(None))
-        return scored
+            scores = [None] * len(rows)
+        self._telemetry.challenger_failures.inc(scores.count(None))
+        return scores
 
-    def _score(self, arm: str, loaded: Loaded, rows: Sequence[ScoringRow]) -> list[Scored]:
+    def _score(self, arm: str, loaded: LoadedModel, rows: Sequence[ScoringRow]) -> list[RowScore]:
         matrix = loaded.encoder.encode([row.inputs for row in rows])
-        score = loaded.model.score if self._cache is None else self._through_cache(self._cache, loaded)
         began = self._clock()
-        found = score(matrix).tolist()
+        scores = self._cached(self._cache, loaded, matrix) if self._cache else loaded.model.score(matrix)
         model_ms = round((self._clock() - began) * 1000, 3)
-        return [Scored(arm, loaded, probability, model_ms) for probability in found]
+        return [RowScore(arm, loaded, probability, model_ms) for probability in scores.tolist()]
 
-    def _through_cache(self, cache: MemoryScores, loaded: Loaded) -> Callable[[NDArray[np.float32]], NDArray[np.float64]]:
-        def score(matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-            keys = score_keys(matrix, loaded.blessing.model_digest)
-            known = cache.read(keys)
-            missing = [place for place, each in enumerate(known) if each is None]
-            self._telemetry.cache_read(len(known) - len(missing), len(missing))
-            scores = np.array(known, dtype=np.float64)
-            if missing:
-                scores[missing] = loaded.model.score(matrix[missing])
-                cache.write([keys[place] for place in missing], scores[missing].tolist())
-            return scores
+    def _cached(self, cache: MemoryScores, loaded: LoadedModel, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+        keys = score_keys(matrix, loaded.blessing.model_digest)
+        known = cache.read(keys)
+        missing = [place for place, score in enumerate(known) if score is None]
+        self._telemetry.cache_read(len(known) - len(missing), len(missing))
+        scores = np.array(known, dtype=np.float64)
+        if missing:
+            scores[missing] = loaded.model.score(matrix[missing])
+            cache.write([keys[place] for place in missing], scores[missing].tolist())
+        return scores
 
-        return score
+
+def to_challenger(plan: Plan, use_case: str, keys: Sequence[bytes]) -> list[bool]:
+    """For each key, in order, whether the challenger scores it.
+
+    The draw depends on use case, challenger and key: a key stays in its arm while the share stays, and a larger share only
+    adds keys to the challenger.
+    """
+    if plan.challenger is None or not plan.share:
+        return [False] * len(keys)
+    salt = f"{use_case}\0{plan.challenger}\0".encode()
+    limit = int(plan.share * 2 ** (8 * DRAW_BYTES))  # exact: a double times a power of two
+    return [int.from_bytes(blake2b(salt + key, digest_size=DRAW_BYTES).digest(), "big") < limit for key in keys]
+
+
+def score_keys(matrix: NDArray[np.float32], digest: str) -> list[bytes]:
+    """One key of KEY_BYTES for each row of `matrix` (rows, inputs), under the model of that digest: equal bytes, equal key."""
+    model = blake2b(digest.encode(), digest_size=KEY_BYTES).digest()
+    content, width = memoryview(matrix.tobytes()), matrix.shape[1] * matrix.itemsize
+    rows = (content[start : start + width] for start in range(0, len(content), width))
+    return [blake2b(row, digest_size=KEY_BYTES, key=model).digest() for row in rows]

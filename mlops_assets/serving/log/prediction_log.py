@@ -1,7 +1,4 @@
-"""Every answer with its inputs: JSON lines, written to the operating system before the answer is sent.
-
-A killed process loses no row that was appended; a power cut loses at most the rows since the last `flush`.
-"""
+"""Every answer with its inputs: JSON lines, written to the operating system before the answer is sent."""
 
 import errno
 import hashlib
@@ -42,65 +39,66 @@ ANSWER: dict[str, pl.DataType] = {
     "model_digest": pl.String(),
     "probability": pl.Float64(),
     "decision": pl.Boolean(),
-    "features_from": pl.String(),  # online, last_known, point_in_time, or request where the caller gave them
+    "features_from": pl.String(),  # online, last_known, point_in_time, or request
     "latency_ms": pl.Float64(),
     "call": pl.Int64(),  # the same for all rows that were scored together
-    "model_ms": pl.Float64(),  # what the model took for them
-    "challenger_failed": pl.Boolean(),  # it was asked and gave no probability, so that the champion answered
+    "model_ms": pl.Float64(),  # of the model, for all rows of the call
+    "challenger_failed": pl.Boolean(),  # it gave no probability, so the champion scored the row
 }
-TRIAL: dict[str, pl.DataType] = {"champion_probability": pl.Float64()}  # beside the shadow's own score; else null
-ALWAYS_KNOWN = ("answered_at", "event_timestamp", "plan", "model_version", "model_digest", "probability", "decision")
+TRIAL: dict[str, pl.DataType] = {"champion_probability": pl.Float64()}  # next to the shadow's own score; else null
+REQUIRED = ("answered_at", "event_timestamp", "plan", "model_version", "model_digest", "probability", "decision")
 SEGMENT_BYTES = 256 * 1024 * 1024
-BLANK = b" "  # an erased line begins with it, and no line of JSON does: erasing moves no reader's position
+BLANK = b" "  # the start of an erased line, and of no line of JSON; an erased line keeps its length, and so readers' positions
 
 
 class UnknownPrediction(LookupError):
-    """An id that the log does not hold."""
+    """The log holds no prediction of this id."""
 
 
 class AlteredLine(ValueError):
-    """A line that is not what the log wrote."""
+    """A line that the log did not write."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One file of the log, written by one process start. It only grows, and only while that process lives."""
+    """One file of the log, written by one process. It only grows, and only while that process lives."""
 
     name: str
     bytes: int
 
 
 def log_schema(use_case: UseCase) -> pl.Schema:
-    """ANSWER, TRIAL, the age of each view's features, the request's columns, then the model's inputs that the request does not
-    carry by the same name. Personal data is text where its contract says hashed, and absent where it says left out.
+    """ANSWER, TRIAL, the age of each view's features, the request columns, then the inputs that are no request columns.
 
-    Raises IllegalDeclaration when a request column or an input bears a name of ANSWER.
+    Personal data is text where its contract hashes it, and absent where it is left out. Raises IllegalDeclaration when a
+    request column or an input has a name of the log's own columns.
     """
     contract, features = use_case.contract(use_case.features.request_table), use_case.features
     columns = [contract.column(name) for name in features.request]
     request = {column.name: pl.String() if column.pii else DTYPES[column.dtype] for column in columns}
     inputs = dict.fromkeys(features.numeric, DTYPES["float"]) | dict.fromkeys(features.categorical, DTYPES["string"])
     ages = {FEATURE_AGE_S: pl.Struct({view.name: pl.Float64() for view in features.views})} if features.views else {}
-    taken = sorted((ANSWER | TRIAL | ages).keys() & (request.keys() | inputs.keys()))
-    if taken:
+    own = ANSWER | TRIAL | ages
+    if taken := sorted(own.keys() & (request.keys() | inputs.keys())):
         raise IllegalDeclaration(f"{use_case.name} · features · {', '.join(taken)} is a column of the prediction log. Rename it.")
     left_out = {column.name for column in columns if column.pii == "left_out"}
-    said = ANSWER | TRIAL | ages | request | {name: dtype for name, dtype in inputs.items() if name not in request}
-    return pl.Schema({name: dtype for name, dtype in said.items() if name not in left_out})
+    columns_by_name = own | request | {name: dtype for name, dtype in inputs.items() if name not in request}
+    return pl.Schema({name: dtype for name, dtype in columns_by_name.items() if name not in left_out})
 
 
 class PredictionLog:
-    """The log of one use case, `<folder>/<use case>/<number>.jsonl`: new segments for each process that answered.
+    """The log of one use case, `<folder>/<use case>/<number>.jsonl`, in new segments for each writing process. Thread-safe.
 
-    `secret` is the key of the hash that stands for personal data; only a writer needs it. Safe to use in threads.
+    A killed process loses no row that was appended; a power cut loses at most the rows since the last `flush`. `secret` is
+    the key of the hash that replaces personal data; only a writer needs it.
     """
 
     def __init__(self, folder: Path, use_case: UseCase, *, secret: bytes = b"", segment_bytes: int = SEGMENT_BYTES) -> None:
         self.schema = log_schema(use_case)
         self._folder = folder / use_case.name
-        self._most_waiting = use_case.serving.log.max_lost_rows
+        self._max_waiting = use_case.serving.log.max_lost_rows
         self._segment_bytes = segment_bytes
-        self._hidden = _hidden(use_case, secret)
+        self._hashed = _hash_functions(use_case, secret)
         self._encode = msgspec.json.Encoder().encode
         self._file: int | None = None
         self._written = 0
@@ -108,24 +106,24 @@ class PredictionLog:
         self._lock = Lock()
 
     def append(self, rows: Sequence[Mapping[str, object]]) -> None:
-        """Rows with every column of `schema`; others are left out. Raises KeyError, and OSError when they could not be
-        kept: then none of them is in the log.
+        """Rows with every column of `schema`; other columns are left out. Raises KeyError; OSError when the rows could not
+        be written: then none of them is in the log.
         """
         lines = [self._line(row) for row in rows]
         with self._lock:
-            if len(self._waiting) + len(lines) > self._most_waiting:
+            if len(self._waiting) + len(lines) > self._max_waiting:
                 self._write([*self._waiting, *lines])
             else:
                 self._waiting += lines
 
     def flush(self) -> None:
-        """Forces everything to the disk. Raises OSError; what waited then goes on waiting."""
+        """Syncs everything to disk. Raises OSError; rows that waited then still wait."""
         with self._lock:
             if self._waiting:
                 self._write(self._waiting)
             file = None if self._file is None else os.dup(self._file)
         if file is not None:
-            try:  # outside the lock: a disk may take long, and answers do not wait for it
+            try:  # outside the lock: a sync may take long, and answers do not wait for it
                 os.fsync(file)
             finally:
                 os.close(file)
@@ -134,19 +132,18 @@ class PredictionLog:
         """Flushes; the next append opens another segment. Raises OSError."""
         self.flush()
         with self._lock:
-            self._leave()
+            self._close_segment()
 
     def segments(self) -> list[Segment]:
         """Every segment with its size, in the order of their starts."""
         return [Segment(path.name, path.stat().st_size) for path in sorted(self._folder.glob("*.jsonl"))]
 
     def read(self, after: Mapping[str, int] | None = None) -> tuple[pl.DataFrame, dict[str, int]]:
-        """The rows after the positions `after` (bytes by segment name), and the positions to go on from.
+        """The rows after the positions `after` (bytes by segment name), and the positions to continue from.
 
-        An unfinished last line is left for the next read: it was not answered yet, or never will be.
+        Only whole lines count, so a process killed while writing hides nothing and doubles nothing.
         """
-        positions = dict(after or {})
-        frames = [pl.DataFrame(schema=self.schema)]
+        positions, frames = dict(after or {}), [pl.DataFrame(schema=self.schema)]
         for segment in self.segments():
             lines = self._whole_lines(segment.name, positions.get(segment.name, 0))
             positions[segment.name] = positions.get(segment.name, 0) + len(lines)
@@ -155,14 +152,14 @@ class PredictionLog:
         return pl.concat(frames), positions
 
     def find(self, prediction_id: str) -> pl.DataFrame:
-        """The one row of an answer, newest segments first and in bounded memory. Raises UnknownPrediction, AlteredLine."""
-        # A quote inside of a value is escaped, so that this stands nowhere but at the start of a line.
+        """The one row of a prediction, in bounded memory. Raises UnknownPrediction, AlteredLine."""
+        # Quotes within a value are escaped, so this text occurs only at the start of a line.
         start = b'{"prediction_id":' + self._encode(prediction_id) + b","
         segments = self.segments()
         for segment in reversed(segments):
-            line = _last_line(self._folder / segment.name, start)
-            if line is not None:
-                return self._read_line(line, f"{self._folder / segment.name} · answer {prediction_id}")
+            path = self._folder / segment.name
+            if (line := _last_line(path, start)) is not None:
+                return self._read_line(line, f"{path} · answer {prediction_id}")
         size = sum(segment.bytes for segment in segments) / 1e6
         raise UnknownPrediction(
             f"{self._folder} · no answer {prediction_id!r} in its {len(segments)} segments ({size:,.1f} MB). Look for the id in "
@@ -174,18 +171,18 @@ class PredictionLog:
             row = self._parse(line)
         except pl.exceptions.PolarsError as error:
             raise AlteredLine(f"{where} · its line cannot be read: {str(error).splitlines()[0]}. It was altered.") from None
-        if missing := [name for name in ALWAYS_KNOWN if row[name][0] is None]:
+        if missing := [name for name in REQUIRED if row[name][0] is None]:
             raise AlteredLine(f"{where} · its line lacks {', '.join(missing)}, which the log never leaves out. It was altered.")
         return row
 
     def _line(self, row: Mapping[str, object]) -> bytes:
         kept: dict[str, Any] = {name: row[name] for name in self.schema}
-        for name, hashed in self._hidden.items():
+        for name, hashed in self._hashed.items():
             kept[name] = None if kept[name] is None else hashed(kept[name])
         return self._encode(kept)
 
     def _write(self, lines: list[bytes]) -> None:
-        """All of `lines` or none: what a full disk took in part is cut off again, and its segment ends there."""
+        """All of `lines` or none: what a full disk took in part is truncated, and its segment ends there."""
         if self._file is None or self._written >= self._segment_bytes:
             self._open_segment()
         assert self._file is not None
@@ -196,18 +193,18 @@ class PredictionLog:
         except OSError:
             if os.fstat(self._file).st_size > self._written:
                 os.ftruncate(self._file, self._written)
-                self._leave()  # a reader may have seen the part, and its position must not point into other lines
+                self._close_segment()  # a reader may have read the part, and its position must not point into other lines
             raise
         self._written += len(content)
         self._waiting = []
 
-    def _leave(self) -> None:
+    def _close_segment(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
 
     def _open_segment(self) -> None:
-        self._leave()
+        self._close_segment()
         self._folder.mkdir(parents=True, exist_ok=True)
         number = max((int(path.stem) for path in self._folder.glob("*.jsonl")), default=0)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
@@ -233,12 +230,12 @@ class PredictionLog:
 
 
 def redaction_lock(folder: Path) -> FileLock:
-    """Held while lines of a log are blanked, and while they are read: no reader gets half of a line."""
+    """Held while lines of a log are erased, and while they are read: no reader gets half of a line."""
     return FileLock(folder / "redaction.lock")
 
 
 def without_erased(lines: bytes) -> bytes:
-    """Whole lines without the erased ones, and without those whose erasing was killed half way."""
+    """Whole lines except those that were erased, or whose erasure was killed half way."""
     if not lines.startswith(BLANK) and b"\n" + BLANK not in lines:
         return lines
     return b"".join(line + b"\n" for line in lines.split(b"\n")[:-1] if not line.startswith(BLANK))
@@ -255,16 +252,16 @@ def _last_line(path: Path, start: bytes) -> bytes | None:
 
 
 def keyed_hash(value: object, secret: bytes) -> str:
-    """32 hex digits that stand for personal data."""
+    """32 hex digits in place of personal data. The key keeps others from hashing every possible name and number."""
     return hashlib.blake2b(str(value).encode(), key=secret, digest_size=16).hexdigest()
 
 
-def _hidden(use_case: UseCase, secret: bytes) -> dict[str, Callable[[object], str]]:
-    """How each hashed column is hashed: with a key, for anybody can hash all the names and numbers that there are."""
+def _hash_functions(use_case: UseCase, secret: bytes) -> dict[str, Callable[[object], str]]:
+    """By request column whose contract hashes it."""
 
     def hashed(value: object) -> str:
         if not secret:
-            raise ValueError(f"{use_case.name} · personal data is to be logged as a keyed hash, and no key is given.")
+            raise ValueError(f"{use_case.name} · the log hashes personal data, and no key is given. Pass `secret`.")
         return keyed_hash(value, secret)
 
     contract = use_case.contract(use_case.features.request_table)

@@ -198,6 +198,7 @@ def test_when_the_log_cannot_be_written_nothing_is_answered(ready: TestClient, h
 def test_a_body_that_is_not_plain_json_is_refused_by_its_headers(ready: TestClient, headers: dict[str, str], found: str):
     response = ready.post("/predict", content=json.dumps({"rows": [FLIGHT]}), headers=headers)
     assert (response.status_code, response.json()["error"]["found"]) == (415, found)
+    assert ("curl" in response.json()["error"]["next"]) == found.startswith("Content-Type")
     plain = {"Content-Type": "application/json; charset=utf-8", "Content-Encoding": "identity"}
     assert ready.post("/predict", content=json.dumps({"rows": [FLIGHT]}), headers=plain).status_code == 200
 

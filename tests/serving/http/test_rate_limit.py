@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlops_assets.serving.http.admission import Admission, NotAdmitted
 from mlops_assets.serving.http.api_keys import ApiKeys
@@ -77,13 +79,27 @@ def test_two_services_on_one_redis_have_their_own_rates(redis_server: RedisServe
 
 def test_in_memory_a_key_is_admitted_again_after_the_stated_wait() -> None:
     async def hits() -> tuple[int | None, int | None]:
-        rates = limiter(None, rate=1)
+        clock = Clock()
+        rates = limiter(None, rate=1, clock=clock)
         await rates.hit("shop")
+        clock.now += 0.25
         wait_s = await rates.hit("shop")
-        await asyncio.sleep(wait_s or 0)
+        clock.now += wait_s or 0
         return wait_s, await rates.hit("shop")
 
     assert asyncio.run(hits()) == (1, None)
+
+
+@given(st.lists(st.floats(0, 3), min_size=1, max_size=60))
+def test_in_memory_no_window_holds_more_than_the_rate_and_none_is_refused_below_it(pauses: list[float]) -> None:
+    clock, admitted = Clock(), list[float]()
+    rates = limiter(None, rate=2.5, clock=clock)  # 5 in 2 seconds
+    for pause in pauses:
+        clock.now += pause
+        is_full = len([moment for moment in admitted if moment > clock.now - 2]) == 5
+        wait_s = asyncio.run(rates.hit("shop"))
+        assert (wait_s is not None) == is_full and (wait_s is None or 1 <= wait_s <= 2)
+        admitted += [] if is_full else [clock.now]
 
 
 def test_without_redis_each_replica_counts_by_itself_and_logs_it_once(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mlops_assets.serving.inference.cache import MemoryScores, score_keys
+from mlops_assets.serving.inference.scoring import MemoryScores, score_keys
 from mlops_assets.spec.serving import Cache
 
 MINUTE = Cache(ttl=timedelta(minutes=1))

@@ -1,6 +1,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 from itertools import permutations
 
 import numpy as np
@@ -168,7 +169,7 @@ def test_a_real_model_s_answer_is_taken_apart_and_is_json(onnx: Callable[[], byt
     row = np.random.default_rng(1).uniform(0, 3, len(nothing)).round().astype(np.float32)
     rng = np.random.default_rng(2)
     found = explain(model.score, row, nothing, names=model.signature.inputs, rng=rng, deadline=lambda: False)
-    said = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    said = json.loads(json.dumps(asdict(found), allow_nan=False))
     assert set(said) == {"baseline_probability", "contributions", "permutations", "standard_error"}
     reached = log_odds(said["baseline_probability"]) + sum(said["contributions"].values())
     assert reached == pytest.approx(log_odds(float(model.score(row[None])[0])), abs=1e-9)

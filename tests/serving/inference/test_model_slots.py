@@ -208,7 +208,7 @@ def test_a_flipped_bit_is_refused(slots: ModelSlots, home: Home):
         (pickle.dumps({"a": "pickle"}), "onnxruntime refuses it"),
         (b"", "onnxruntime refuses it"),
         (model_bytes_of_another_shape(), "carries no 'signature'"),
-        (tiny_model(float("nan")), "answers nan"),
+        (tiny_model(float("nan")), "gives an empty row nan"),
     ],
     ids=["pickle", "empty", "another shape", "not a number"],
 )

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from mlops_assets.promotion.deployment import Plan
-from mlops_assets.serving.inference.routing import to_challenger
+from mlops_assets.serving.inference.scoring import to_challenger
 
 MANY = [b"key %d" % number for number in range(50_000)]
 KEYS = st.lists(st.binary(max_size=40), max_size=30)
 SHARES = st.floats(0, 1)
 ON_ANOTHER_REPLICA = """
 from mlops_assets.promotion.deployment import Plan
-from mlops_assets.serving.inference.routing import to_challenger
+from mlops_assets.serving.inference.scoring import to_challenger
 plan = Plan(8, 1, None, "", "", challenger=3, share=0.3)
 print([key for key in range(200) if to_challenger(plan, "flight_delay", [b"key %d" % key])[0]])
 """

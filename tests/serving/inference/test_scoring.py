@@ -9,9 +9,8 @@ import pytest
 
 from mlops_assets.foundation.home import Home
 from mlops_assets.promotion.signing_keys import SigningKeys
-from mlops_assets.serving.inference.cache import MemoryScores
 from mlops_assets.serving.inference.model_slots import Lineup, ModelSlots
-from mlops_assets.serving.inference.scoring import Scorer, ScoringRow
+from mlops_assets.serving.inference.scoring import MemoryScores, Scorer, ScoringRow
 from mlops_assets.serving.telemetry import Telemetry
 from mlops_assets.spec.serving import Cache, Serving
 from mlops_assets.use_cases.flight_delay import USE_CASE

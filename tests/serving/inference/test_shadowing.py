@@ -7,7 +7,7 @@ import pytest
 
 from mlops_assets.foundation.home import Home
 from mlops_assets.promotion.signing_keys import SigningKeys
-from mlops_assets.serving.inference.model_slots import Loaded, ModelSlots
+from mlops_assets.serving.inference.model_slots import LoadedModel, ModelSlots
 from mlops_assets.serving.inference.scoring import ScoringRow
 from mlops_assets.serving.inference.shadowing import MAX_WAITING, Shadowing
 from mlops_assets.serving.log.prediction_log import PredictionLog
@@ -19,7 +19,7 @@ MOMENT = datetime(2013, 7, 1, tzinfo=UTC)
 ROW = ScoringRow(None, tuple(None for _ in USE_CASE.features.inputs), MOMENT, "request", None)
 
 
-def loaded_in(home: Home, when_hot: WhenHot = None) -> Loaded:
+def loaded_in(home: Home, when_hot: WhenHot = None) -> LoadedModel:
     """Version 7, which gives 0.73, and `when_hot` of hot rows."""
     deployment = place_blessed(home, 7, bias=1.0, when_hot=when_hot)
     deployment.point(7)
@@ -30,7 +30,7 @@ def loaded_in(home: Home, when_hot: WhenHot = None) -> Loaded:
 
 
 @pytest.fixture
-def loaded(tmp_path: Path) -> Loaded:
+def loaded(tmp_path: Path) -> LoadedModel:
     return loaded_in(Home(tmp_path / "home"))
 
 
@@ -43,7 +43,7 @@ def shadowing_into(log: PredictionLog, telemetry: Telemetry) -> Shadowing:
     return Shadowing(log, 0.5, telemetry, time.perf_counter)
 
 
-def test_the_shadow_scores_what_others_answered_under_the_same_ids(tmp_path: Path, loaded: Loaded):
+def test_the_shadow_scores_what_others_answered_under_the_same_ids(tmp_path: Path, loaded: LoadedModel):
     log = PredictionLog(tmp_path / "log", USE_CASE)
     ticks = iter(range(100))
     shadowing = Shadowing(log, 0.5, Telemetry(), lambda: float(next(ticks)))
@@ -80,7 +80,7 @@ def test_where_the_shadow_gives_no_probability_the_log_says_so_beside_what_was_a
     assert "mlops_shadow_dropped_total 0.0" in telemetry.page().decode()
 
 
-def test_a_shadow_that_lags_drops_rows_and_counts_them(tmp_path: Path, loaded: Loaded):
+def test_a_shadow_that_lags_drops_rows_and_counts_them(tmp_path: Path, loaded: LoadedModel):
     log, telemetry = PredictionLog(tmp_path / "log", USE_CASE), Telemetry()
     shadowing = shadowing_into(log, telemetry)
     for number in range(MAX_WAITING + 3):
@@ -88,7 +88,7 @@ def test_a_shadow_that_lags_drops_rows_and_counts_them(tmp_path: Path, loaded: L
     assert "mlops_shadow_dropped_total 6.0" in telemetry.page().decode()
 
 
-def test_a_shadow_whose_log_fails_drops_rows_and_goes_on(tmp_path: Path, loaded: Loaded):
+def test_a_shadow_whose_log_fails_drops_rows_and_goes_on(tmp_path: Path, loaded: LoadedModel):
     (tmp_path / "log").write_text("a file where the folder belongs")
     log, telemetry = PredictionLog(tmp_path / "log", USE_CASE), Telemetry()
     shadowing = shadowing_into(log, telemetry)
