@@ -1,7 +1,7 @@
 """The Prometheus metrics of a server."""
 
 from collections import Counter as Counts
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
@@ -57,8 +57,11 @@ class Telemetry:
         for (arm, version, source), count in counts.items():
             self._prediction(arm, str(version), source).inc(count)
 
-    def aged(self, view: str, seconds: float) -> None:
-        self._age_of(view).observe(seconds)
+    def aged(self, ages: Mapping[str, float | None]) -> None:
+        """The age of the features of one row by view; None is not known."""
+        for view, seconds in ages.items():
+            if seconds is not None:
+                self._age_of(view).observe(seconds)
 
     def cache_read(self, hits: int, misses: int) -> None:
         self._cache.labels("hit").inc(hits)

@@ -157,16 +157,7 @@ def test_a_compressed_body_is_refused_by_its_header(server: Server):
     assert server.ask("/predict", body, {"Content-Encoding": "gzip"}).status == 415
 
 
-def test_a_form_s_content_type_which_curl_sends_is_refused_with_the_option_to_add(server: Server):
-    command = ["curl", "-s", "-d", json.dumps({"rows": [FLIGHT]}), f"http://127.0.0.1:{server.port}/predict"]
-    refused = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=30).stdout)["error"]
-    assert refused["found"] == "Content-Type: application/x-www-form-urlencoded"
-    assert "-H 'Content-Type: application/json'" in refused["next"]
-    answered = subprocess.run([*command, "-H", "Content-Type: application/json"], capture_output=True, check=True, timeout=30)
-    assert len(json.loads(answered.stdout)["predictions"]) == 1
-
-
-# --- who is let in ----------------------------------------------------------------------------------------------------
+# --- keys and limits --------------------------------------------------------------------------------------------------
 
 
 def test_above_the_rate_a_429_has_the_time_to_wait(narrow: Server):

@@ -84,18 +84,15 @@ class Admission:
         self._check_at = now + CHECK_EVERY_S
         try:
             if (stamp := self._keys.stamp()) != self._stamp:
-                self._names, self._stamp = self._read(), stamp
+                names = self._keys.active()
+                if names is None and self._names is not None:
+                    raise UnreadableApiKeys("the file of the API keys is gone. Restore it; to refuse a key, revoke it.")
+                self._names, self._stamp = names, stamp
             self._last_error = ""
         except (OSError, UnreadableApiKeys) as error:
             if str(error) != self._last_error:
                 log.error("the API keys read before stay in force: %s", error)
                 self._last_error = str(error)
-
-    def _read(self) -> dict[bytes, str] | None:
-        names = self._keys.active()
-        if names is None and self._names is not None:
-            raise UnreadableApiKeys("the file of the API keys is gone. Restore it; to refuse a key, revoke it.")
-        return names
 
 
 def _token(headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:

@@ -68,30 +68,25 @@ class ApiApp:
     def __init__(self, bento: App, service: Callable[[], Service]) -> None:
         self._bento, self._service = bento, service
         self._buffered = 0
-        self._routes: dict[str, tuple[str, Callable[[Scope, Receive], Awaitable[Reply]]]] = {
-            "/predict": ("POST", self._predict),
-            "/plan": ("GET", self._plan),
-            "/metrics": ("GET", self._metrics),
-            "/openapi.json": ("GET", self._openapi),
-        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = self._routes.get(scope["path"]) if scope["type"] == "http" else None
-        if route is None:
+        path = scope["path"] if scope["type"] == "http" else None
+        if path != PREDICT and path not in GET:
             await self._bento(scope, receive, send)
             return
-        method, answer = route
         try:
-            reply = await answer(scope, receive) if scope["method"] == method else _wrong_method(method)
+            reply = await self._predict(scope, receive) if path == PREDICT else _get(path, scope["method"], self._service())
         except ClientGone:
             return
-        if scope["path"] == "/predict":
+        if path == PREDICT:
             self._service().telemetry.responded(reply.status)
         headers = [(b"content-type", reply.content_type), (b"content-length", b"%d" % len(reply.body)), *reply.headers]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
 
     async def _predict(self, scope: Scope, receive: Receive) -> Reply:
+        if scope["method"] != "POST":
+            return _wrong_method("POST")
         if b"explain=" in scope["query_string"]:
             return _problem(400, "explain in the query", legal='{"rows": [...], "explain": true}', next="Move it into the body.")
         service, headers = self._service(), scope["headers"]
@@ -118,16 +113,22 @@ class ApiApp:
         finally:
             self._buffered -= size
 
-    async def _plan(self, scope: Scope, receive: Receive) -> Reply:
-        return Reply(200, msgspec.json.encode(self._service().answering.plan()))
 
-    async def _metrics(self, scope: Scope, receive: Receive) -> Reply:
-        service = self._service()
-        service.measure()
-        return Reply(200, service.telemetry.page(), content_type=CONTENT_TYPE.encode())
+def _metrics(service: Service) -> Reply:
+    service.measure()
+    return Reply(200, service.telemetry.page(), content_type=CONTENT_TYPE.encode())
 
-    async def _openapi(self, scope: Scope, receive: Receive) -> Reply:
-        return Reply(307, b"", ((b"location", b"/docs.json"),))
+
+PREDICT = "/predict"
+GET: dict[str, Callable[[Service], Reply]] = {
+    "/plan": lambda service: Reply(200, msgspec.json.encode(service.answering.plan())),
+    "/metrics": _metrics,
+    "/openapi.json": lambda _: Reply(307, b"", ((b"location", b"/docs.json"),)),
+}
+
+
+def _get(path: str, method: str, service: Service) -> Reply:
+    return GET[path](service) if method == "GET" else _wrong_method("GET")
 
 
 async def respond(service: Service, headers: Headers, read_body: Callable[[], Awaitable[bytes]]) -> Reply:

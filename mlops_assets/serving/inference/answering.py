@@ -1,6 +1,6 @@
 """From parsed requests to logged answers: features, arm, probability, decision, warnings."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -97,11 +97,12 @@ class Answering:
 
         The errors are NotReady, LogUnavailable, OnlineStoreDown, IllegalScore, and whatever a model raises.
         """
-        if not requests:
-            return []
+        lineup = self.slots.lineup
+        if lineup is None or not requests:
+            return [NotReady(self.slots.last_error or "no version has been promoted yet")] * len(requests)
         try:
-            return self._answer(self._lineup(), requests, self._prepare(requests))
-        except (NotReady, LogUnavailable) as error:  # common to all: one by one they would wait for it again
+            return self._answer(lineup, requests, self._prepare(requests))
+        except LogUnavailable as error:  # common to all: one by one they would wait for it again
             return [error] * len(requests)
         except OnlineStoreDown as error:
             complete = iter(self.answer_together([request for request in requests if request.inputs is not None]))
@@ -123,12 +124,6 @@ class Answering:
             status |= {"digest": blessing.model_digest, "blessed_at": blessing.blessed_at}
             status |= {"challenger": plan.challenger, "share": plan.share, "split": plan.split, "shadow": plan.shadow}
         return status | {"last_load_error": self.slots.last_error}
-
-    def _lineup(self) -> Lineup:
-        lineup = self.slots.lineup
-        if lineup is None:
-            raise NotReady(self.slots.last_error or "no version has been promoted yet")
-        return lineup
 
     def _prepare(self, requests: Sequence[PredictRequest]) -> list[list[ScoringRow]]:
         """The rows of each request with their features, from the request itself or from the feature store."""
@@ -172,6 +167,8 @@ class Answering:
             logged += self._log_rows(request, answer, rows, scores, call)
             outcomes.append(msgspec.json.encode(answer))
         self._write_log(logged)
+        for row in scored:
+            self.telemetry.aged(row.ages or {})
         for answer in answers:
             arms = ((row.arm, row.model_version, row.features_from) for row in answer.predictions)
             self.telemetry.answered(arms, answer.latency_ms / 1000)
@@ -213,7 +210,7 @@ class Answering:
                 "model_ms": score.model_ms,
                 "challenger_failed": score.challenger_failed,
                 "champion_probability": None,
-                FEATURE_AGE_S: self._observe_ages(row.ages),
+                FEATURE_AGE_S: row.ages,
                 **dict(zip(features.inputs, row.inputs, strict=True)),
                 **(dict(zip(features.request, row.request, strict=True)) if row.request else self._no_request),
             }
@@ -228,12 +225,6 @@ class Answering:
             if self.use_case.serving.log.when_full == "refuse":
                 raise LogUnavailable(str(error)) from error
             self.telemetry.unlogged.inc(len(rows))
-
-    def _observe_ages(self, ages: Mapping[str, float | None] | None) -> Mapping[str, float | None] | None:
-        for view, seconds in (ages or {}).items():
-            if seconds is not None:
-                self.telemetry.aged(view, seconds)
-        return ages
 
     @cached_property
     def _request_schema(self) -> dict[str, pl.DataType]:

@@ -52,12 +52,11 @@ class Shadowing:
         model_ms = round((self._clock() - began) * 1000, 3)
         shadow: dict[str, Any] = {"arm": "shadow", "model_version": loaded.version, "model_ms": model_ms}
         shadow["model_digest"] = loaded.blessing.model_digest
-        self.log.append([row | shadow | self._own(row, score) for row, score in zip(logged, scores, strict=True)])
-
-    def _own(self, row: dict[str, Any], score: float | None) -> dict[str, Any]:
-        decision = None if score is None else score >= self._threshold
-        own = {"probability": score, "decision": decision, "challenger_failed": score is None}
-        return own | {"champion_probability": row["probability"]}
+        lines = [row | shadow | {"champion_probability": row["probability"]} for row in logged]
+        for line, score in zip(lines, scores, strict=True):
+            decision = None if score is None else score >= self._threshold
+            line |= {"probability": score, "decision": decision, "challenger_failed": score is None}
+        self.log.append(lines)
 
 
 def _scores(loaded: LoadedModel, rows: Sequence[ScoringRow]) -> list[float | None]:
