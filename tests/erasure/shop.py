@@ -246,7 +246,7 @@ class Shop:
                 [said | {"arm": arm, "probability": 0.5, "decision": False, "model_version": 1, "features_from": "online"}]
             )
             ids += [said["prediction_id"]] if row["customer_id"] != ONE else []
-        writer.close()
+        writer.flush()
         return ids
 
 

@@ -1,7 +1,4 @@
-"""Clients that mean harm, or do it, and what a server may suffer from them.
-
-Slow clients are not among them: the proxy in front ends those (deploy/README.md).
-"""
+"""Clients that send harmful requests, and bounds on the harm; the proxy in front cuts off slow ones (deploy/README.md)."""
 
 import socket
 import time
@@ -17,7 +14,7 @@ from tests.integration.running_service import Server
 from tests.integration.traffic import given, looked_up, traffic
 
 MB = 1024 * 1024
-PROMPT_S = 1.5  # for everybody else, on a machine that runs tests; they take some milliseconds
+PROMPT_S = 1.5  # for the other clients, on a machine that runs tests; a request takes some milliseconds
 
 
 @dataclass
@@ -39,7 +36,7 @@ class Memory:
 
 @contextmanager
 def unharmed(server: Server, max_grown_mb: float) -> Generator[None]:
-    """Whatever happens within, others are answered promptly, all of them, and memory stays within bounds."""
+    """Within the block, every request of other clients is answered promptly, and memory stays bounded."""
     worker = server.worker()
     memory = Memory(worker.memory_info().rss)
     watching = Thread(target=memory.watch, args=(worker,))
@@ -58,9 +55,9 @@ def unharmed(server: Server, max_grown_mb: float) -> Generator[None]:
 
 
 def sent(server: Server, head: str, pieces: Iterable[bytes]) -> int | None:
-    """The status that a client is told who sends all that it can; None when its connection was cut before."""
+    """The status of a request sent as far as the server reads it; None when the connection was cut before."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
-        with suppress(OSError):  # when the server has stopped reading, its answer may lie there
+        with suppress(OSError):  # the server may have stopped reading and sent its response
             connection.sendall(f"POST /predict HTTP/1.1\r\nHost: test\r\n{head}\r\n\r\n".encode())
             for piece in pieces:
                 connection.sendall(piece)

@@ -1,8 +1,4 @@
-"""Real servers of the prediction service, each on a port and a home of the test, and what can be done to them.
-
-Belongs here: starting, asking once, killing, ending, reading metrics. Not here: continuous clients (traffic.py), and what is
-expected of either.
-"""
+"""Real servers of the prediction service, each on a port and a home of the test: start, send one request, kill, stop, read metrics."""
 
 import http.client
 import json
@@ -31,15 +27,15 @@ DRAINED_S = 20
 
 
 @dataclass(frozen=True)
-class Told:
-    """An answer over HTTP, read whole."""
+class Response:
+    """A complete HTTP response."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
     @property
-    def said(self) -> Any:
+    def content(self) -> Any:
         return json.loads(self.body)
 
 
@@ -74,25 +70,25 @@ class Server:
         return self.process
 
     def worker(self) -> psutil.Process:
-        """The process that answers; the other only starts it again when it dies."""
+        """The serving process; its parent only restarts it when it dies."""
         (worker,) = self.running().children(recursive=True)
         return worker
 
-    def ask(self, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Told:
+    def ask(self, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Response:
         """One request on a connection of its own: POST where there is a body. Raises OSError, HTTPException."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request("GET" if body is None else "POST", path, body, dict(headers or {}))
             response = connection.getresponse()
-            return Told(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
+            return Response(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
         finally:
             connection.close()
 
-    def predict(self, request: object, path: str = "/predict", **headers: str) -> Told:
+    def predict(self, request: object, path: str = "/predict", **headers: str) -> Response:
         return self.ask(path, json.dumps(request).encode(), headers)
 
     def plan(self) -> Any:
-        return self.ask("/plan").said
+        return self.ask("/plan").content
 
     def answers(self, path: str = "/livez") -> bool:
         try:
@@ -101,18 +97,18 @@ class Server:
             return False
 
     def counted(self, name: str, **labels: str) -> float:
-        """The sum of a metric's samples that bear these labels; 0 where there is none."""
+        """The sum of a metric's samples with these labels; 0 where there is none."""
         families = text_string_to_metric_families(self.ask("/metrics").body.decode())
         samples = [sample for family in families for sample in family.samples if sample.name == name]
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
     def end(self, which: signal.Signals = signal.SIGTERM) -> int:
-        """What `mlops up` and Kubernetes do: tell the parent, and wait."""
+        """As `mlops up` and Kubernetes do: signals the parent, and waits."""
         self.running().send_signal(which)
         return self.running().wait(timeout=DRAINED_S)
 
     def kill(self) -> None:
-        """kill -9 of the parent and of its worker, which has a session of its own and would go on answering."""
+        """kill -9 of the parent and of its worker, which has a session of its own and would go on serving."""
         if self.running().is_running():
             for process in (self.running(), *self.running().children(recursive=True)):
                 process.kill()
@@ -124,7 +120,7 @@ class Server:
 
 @contextmanager
 def started(*servers: Server) -> Generator[None]:
-    """All of them, answering /livez; whatever is left of them is killed at the end."""
+    """All of them, once /livez responds; processes still alive at the end are killed."""
     try:
         for server in servers:
             server.start()
@@ -138,7 +134,7 @@ def started(*servers: Server) -> Generator[None]:
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, explain: Callable[[], object]) -> float:
-    """The seconds that it took; fails with what `explain` gives when it takes longer."""
+    """The seconds it took; fails with the result of `explain` when it takes longer."""
     began = time.monotonic()
     while not condition():
         assert time.monotonic() < began + timeout_s, explain()

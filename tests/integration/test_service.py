@@ -1,4 +1,4 @@
-"""Two replicas of the real service on one home, through every planned change, while clients ask without pause."""
+"""Two replicas of the real service on one home, through every planned change, under continuous traffic."""
 
 import json
 import math
@@ -21,7 +21,7 @@ from mlops_assets.promotion.deployment import Plan
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.use_cases.flight_delay import USE_CASE
-from tests.integration.running_service import AT, Server, Told, started, wait_for_plan, wait_until
+from tests.integration.running_service import AT, Response, Server, started, wait_for_plan, wait_until
 from tests.integration.traffic import AGREED, flights, log_of, traffic
 from tests.serving.flights import FLIGHT, DirectDeployment, blessed, flip_a_bit, place_blessed, tiny_model
 
@@ -32,7 +32,7 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 class Collector(ThreadingHTTPServer):
-    """What OpenTelemetry sends, by OTLP over HTTP, to a port of its own."""
+    """Receives OpenTelemetry's spans by OTLP over HTTP, on a port of its own."""
 
     def __init__(self) -> None:
         self.traces = traces = set[str]()
@@ -46,7 +46,7 @@ class Collector(ThreadingHTTPServer):
                 self.end_headers()
 
             def log_message(self, format: str, *args: Any) -> None:
-                """Not on the terminal."""
+                """Prints nothing."""
 
         super().__init__(("127.0.0.1", 0), Take)
         Thread(target=self.serve_forever, daemon=True).start()
@@ -54,13 +54,13 @@ class Collector(ThreadingHTTPServer):
 
 @dataclass
 class Replicas:
-    """Two servers of one home; spans of the second go to `collector`. `before` is what the first said without a champion."""
+    """Two servers of one home; spans of the second go to `collector`. `before` holds the responses of the first without a champion."""
 
     home: Home
     first: Server
     second: Server
     collector: Collector
-    before: dict[str, Told]
+    before: dict[str, Response]
 
     @property
     def both(self) -> tuple[Server, Server]:
@@ -71,7 +71,7 @@ class Replicas:
         return DirectDeployment(self.home.deployments, USE_CASE.name)
 
     def taken(self, plan: Plan) -> Plan:
-        """The plan, once both serve it, which has to be within a second."""
+        """The plan, once both serve it, which must be within a second."""
         assert max(wait_for_plan(server, plan.number) for server in self.both) < 1
         return plan
 
@@ -93,8 +93,8 @@ def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
     service = "tests.integration.varied_services:Sticky"
     first, second = Server(home, service), Server(home, service, traced)
     with started(first, second):
-        asked = {"predict": first.predict({"rows": [FLIGHT]}), "readyz": first.ask("/readyz"), "livez": first.ask("/livez")}
-        there = Replicas(home, first, second, collector, asked | {"plan": first.ask("/plan")})
+        responses = {"predict": first.predict({"rows": [FLIGHT]}), "readyz": first.ask("/readyz"), "livez": first.ask("/livez")}
+        there = Replicas(home, first, second, collector, responses | {"plan": first.ask("/plan")})
         for version, bias in BIAS.items():
             place_blessed(home, version, bias)
         there.point(1)
@@ -103,25 +103,32 @@ def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
 
 
 def probability(version: int) -> float:
-    """What the tiny model of that version gives FLIGHT, at 80 degrees."""
+    """Of FLIGHT by the tiny model of that version, at 80 degrees."""
     return 1 / (1 + math.exp(-(0.80 + BIAS[version])))
 
 
 def arms(server: Server, rows: list[dict[str, Any]]) -> list[str]:
-    return [each["arm"] for each in server.predict({"rows": rows}).said["predictions"]]
+    return [each["arm"] for each in server.predict({"rows": rows}).content["predictions"]]
 
 
-def test_without_a_champion_a_server_is_alive_and_not_ready_and_says_so(replicas: Replicas):
+def test_without_a_champion_a_server_is_alive_and_not_ready(replicas: Replicas):
     before = replicas.before
-    assert {name: told.status for name, told in before.items()} == {"predict": 503, "readyz": 503, "livez": 200, "plan": 200}
-    assert before["predict"].said["error"]["found"] == "no champion serves yet" and int(before["predict"].headers["retry-after"])
-    assert before["plan"].said["champion"] is None
+    assert {name: response.status for name, response in before.items()} == {
+        "predict": 503,
+        "readyz": 503,
+        "livez": 200,
+        "plan": 200,
+    }
+    assert before["predict"].content["error"]["found"] == "no champion serves yet" and int(
+        before["predict"].headers["retry-after"]
+    )
+    assert before["plan"].content["champion"] is None
 
 
-def test_a_server_that_serves_is_ready_documented_and_counts_what_it_answers(replicas: Replicas):
+def test_a_server_with_a_champion_is_ready_documented_and_counts_its_responses(replicas: Replicas):
     server = replicas.first
     before = {status: server.counted("mlops_requests_total", status=status) for status in ("200", "400", "503")}
-    statuses = [server.predict(said).status for said in ({"rows": [FLIGHT]}, {"rows": []}, {"rows": [{}]})]
+    statuses = [server.predict(request).status for request in ({"rows": [FLIGHT]}, {"rows": []}, {"rows": [{}]})]
     assert statuses == [200, 400, 400] and before["503"] == 1
     assert server.counted("mlops_requests_total", status="200") == before["200"] + 1
     assert server.counted("mlops_requests_total", status="400") == before["400"] + 2
@@ -133,11 +140,11 @@ def test_a_server_that_serves_is_ready_documented_and_counts_what_it_answers(rep
 
 def test_many_rows_are_answered_in_order_and_an_explanation_adds_up(replicas: Replicas):
     rows = flights(0, 1000)
-    predictions = replicas.first.predict({"rows": rows}).said["predictions"]
+    predictions = replicas.first.predict({"rows": rows}).content["predictions"]
     kept = log_of(replicas.home).read()[0].select("prediction_id", "flight").rows()
-    said = {each["prediction_id"]: row["flight"] for each, row in zip(predictions, rows, strict=True)}
-    assert said.items() <= dict(kept).items()
-    (explained,) = replicas.first.predict({"rows": [FLIGHT], "explain": True}).said["predictions"]
+    flights_by_id = {each["prediction_id"]: row["flight"] for each, row in zip(predictions, rows, strict=True)}
+    assert flights_by_id.items() <= dict(kept).items()
+    (explained,) = replicas.first.predict({"rows": [FLIGHT], "explain": True}).content["predictions"]
     baseline = explained["explanation"]["baseline_probability"]
     log_odds = math.log(baseline / (1 - baseline)) + sum(explained["explanation"]["contributions"].values())
     assert 1 / (1 + math.exp(-log_odds)) == pytest.approx(explained["probability"], abs=1e-6)
@@ -156,23 +163,27 @@ def test_no_request_fails_while_models_are_promoted_rolled_back_and_rolled_out(r
     assert [plan.champion for plan in plans] == [2, 1, 1, 1, 1, 1]
     assert (flow.refused.total(), flow.cut, flow.not_connected) == (0, 0, 0) and flow.sent == flow.answers > 100
     assert flow.difference() == AGREED
-    assert {plan.number for plan in plans} <= {told.plan for told in flow.answered.values()}
-    assert {(told.version, told.arm) for told in flow.answered.values()} == {(1, "champion"), (2, "champion"), (2, "challenger")}
+    assert {plan.number for plan in plans} <= {answer.plan for answer in flow.answered.values()}
+    assert {(answer.version, answer.arm) for answer in flow.answered.values()} == {
+        (1, "champion"),
+        (2, "champion"),
+        (2, "challenger"),
+    }
     after = [server.counted("mlops_requests_total", status="200") for server in replicas.both]
     assert sum(after) - sum(before) == flow.answers
 
 
-def test_a_small_canary_is_as_large_as_it_is_said_the_same_on_both_replicas_and_grows_by_adding(replicas: Replicas):
+def test_a_canary_has_its_declared_share_is_equal_on_both_replicas_and_grows_by_adding(replicas: Replicas):
     rows, arms_by_share = flights(0, 4000), list[list[str]]()
     for share in (0.05, 0.2):
         plan = replicas.route(challenger=2, share=share)
-        first, second = (server.predict({"rows": rows}).said for server in replicas.both)
+        first, second = (server.predict({"rows": rows}).content for server in replicas.both)
         arms_by_share.append([each["arm"] for each in first["predictions"]])
         assert arms_by_share[-1] == [each["arm"] for each in second["predictions"]]
         least, most = binom.interval(0.999, len(rows), share)
         assert least <= arms_by_share[-1].count("challenger") <= most
         kept = log_of(replicas.home).read()[0]
-        logged = {name: said for name, *said in kept.select("prediction_id", "arm", "plan", "flight").iter_rows()}
+        logged = {name: values for name, *values in kept.select("prediction_id", "arm", "plan", "flight").iter_rows()}
         for row, each in zip(rows, first["predictions"], strict=True):
             assert logged[each["prediction_id"]] == [each["arm"], plan.number, row["flight"]]
     for small, large in zip(*arms_by_share, strict=True):
@@ -183,20 +194,22 @@ def test_a_small_canary_is_as_large_as_it_is_said_the_same_on_both_replicas_and_
 def test_an_a_b_test_keeps_each_client_in_one_arm_on_every_replica(replicas: Replicas):
     replicas.route(challenger=2, share=0.5, split="ab")
     clients = [f"N{number}" for number in range(300)]
-    asked = [[row | {"tailnum": client} for row, client in zip(flights(at, 300), clients, strict=True)] for at in (0, 5000)]
-    answers = [arms(server, rows) for server in replicas.both for rows in asked]
+    requests = [[row | {"tailnum": client} for row, client in zip(flights(at, 300), clients, strict=True)] for at in (0, 5000)]
+    answers = [arms(server, rows) for server in replicas.both for rows in requests]
     assert all(each == answers[0] for each in answers) and 100 < answers[0].count("challenger") < 200
     replicas.route()
 
 
-def test_a_shadow_scores_what_the_champion_answers_and_nobody_is_told(replicas: Replicas):
+def test_a_shadow_scores_what_the_champion_answers_and_no_client_notices(replicas: Replicas):
     shadows, waited = PredictionLog(replicas.home.shadow_log, USE_CASE), 5
     _, before = shadows.read()
     plan = replicas.route(shadow=3)
     with traffic(*replicas.both) as flow:
         time.sleep(0.3)
-    assert {(told.version, told.arm) for told in flow.answered.values()} == {(1, "champion")} and flow.difference() == AGREED
-    (answer,) = replicas.first.predict({"rows": [FLIGHT]}).said["predictions"]
+    assert {(answer.version, answer.arm) for answer in flow.answered.values()} == {
+        (1, "champion")
+    } and flow.difference() == AGREED
+    (answer,) = replicas.first.predict({"rows": [FLIGHT]}).content["predictions"]
     ids = [*flow.answered, answer["prediction_id"]]
     wait_until(lambda: len(shadows.read(before)[0]) == len(ids), waited, lambda: len(shadows.read(before)[0]))
     kept = shadows.read(before)[0]
@@ -207,7 +220,7 @@ def test_a_shadow_scores_what_the_champion_answers_and_nobody_is_told(replicas: 
     replicas.route()
 
 
-def test_nothing_unblessed_is_served_and_the_old_one_answers_on(replicas: Replicas):
+def test_nothing_unblessed_is_served_and_the_previous_champion_serves_on(replicas: Replicas):
     server, deployment, keys = replicas.first, replicas.deployment, SigningKeys(replicas.home.keys)
     model, pickled = tiny_model(2), pickle.dumps({"a": "pickle"})
     deployment.place(11, model, blessed(model, keys).to_json())
@@ -220,44 +233,44 @@ def test_nothing_unblessed_is_served_and_the_old_one_answers_on(replicas: Replic
             plan = deployment.point(version, AT, "an attempt")
             wait_until(lambda why=why: why in str(server.plan()["last_load_error"]), 2, server.plan)
             assert server.counted("mlops_model_load_failures_total") == failures + 1
-            said = f"plan {plan.number} is not taken · version {version} is not served"
-            assert any(said in line["message"] and why in line["message"] for line in log_lines(server))
+            message = f"plan {plan.number} is not taken · version {version} is not served"
+            assert any(message in line["message"] and why in line["message"] for line in log_lines(server))
     assert flow.sent == flow.answers and flow.difference() == AGREED
-    assert {told.version for told in flow.answered.values()} == {1}
+    assert {answer.version for answer in flow.answered.values()} == {1}
     replicas.point(1)
     assert server.plan()["last_load_error"] is None
 
 
 def test_a_trace_goes_on_from_the_caller_into_the_collector_and_the_log(replicas: Replicas):
-    answer = replicas.second.predict({"rows": [FLIGHT]}, traceparent=f"00-{TRACE}-00f067aa0ba902b7-01").said
+    answer = replicas.second.predict({"rows": [FLIGHT]}, traceparent=f"00-{TRACE}-00f067aa0ba902b7-01").content
     wait_until(lambda: TRACE in replicas.collector.traces, 5, lambda: len(replicas.collector.traces))
     kept = log_of(replicas.home).read()[0].filter(prediction_id=answer["predictions"][0]["prediction_id"])
     assert kept["trace_id"].to_list() == [TRACE]
 
 
 def test_no_request_fails_while_a_replica_is_drained_and_started_again(replicas: Replicas):
-    """Clients go on to the other replica when one refuses or cuts a connection. What was cut is not in the log: a server that
-    is told to end answers what it has read, and reads no more.
+    """Clients switch to the other replica when one refuses or cuts a connection. Requests that were cut are not in the log: on
+    SIGTERM a server answers what it has read, and reads no more.
     """
     leaving = replicas.first
     with traffic(*replicas.both, again=True) as flow:
         large = HTTPConnection("127.0.0.1", leaving.port, timeout=30)
         large.request("POST", "/predict", json.dumps({"rows": flights(0, 10_000)}))
-        time.sleep(0.1)  # it is being answered, for some tenths of a second
+        time.sleep(0.1)  # its processing takes some tenths of a second
         assert leaving.end(signal.SIGTERM) == 0
-        told = {each["prediction_id"] for each in json.loads(large.getresponse().read())["predictions"]}
+        response = {each["prediction_id"] for each in json.loads(large.getresponse().read())["predictions"]}
         gone_at = time.monotonic()
         leaving.start()
         wait_until(lambda: leaving.answers("/readyz"), 30, leaving.last_words)
     assert flow.refused.total() == 0 and flow.sent == flow.answers and flow.moments[-1] > gone_at
-    assert sorted(flow.logged["prediction_id"]) == sorted(flow.answered.keys() | told)
+    assert sorted(flow.logged["prediction_id"]) == sorted(flow.answered.keys() | response)
     with traffic(leaving) as flow:
         time.sleep(0.2)
     assert flow.sent == flow.answers > 0 and flow.difference() == AGREED
 
 
 def log_lines(server: Server) -> list[dict[str, Any]]:
-    """What the worker wrote: JSON with MLOPS_ENV=test, but for what Bento's parent says at its start."""
+    """The lines of the worker: JSON with MLOPS_ENV=test, except what Bento's parent prints at its start."""
     lines = server.log.read_text().splitlines()
     return [json.loads(line) for line in lines if "Starting production HTTP BentoServer" not in line]
 

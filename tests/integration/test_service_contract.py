@@ -20,7 +20,7 @@ from mlops_assets.serving.http.request import BODY, MAX_EXPLAINED
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.integration import traffic as ask
 from tests.integration.hostile_clients import MB, sent, unharmed
-from tests.integration.running_service import AT, Server, Told, started, wait_until
+from tests.integration.running_service import AT, Response, Server, started, wait_until
 from tests.integration.traffic import flights, log_of, traffic
 from tests.serving.flights import FLIGHT, place_blessed
 
@@ -60,8 +60,8 @@ def narrow(servers: tuple[Server, Server]) -> Server:
 def test_schemathesis_finds_no_response_that_the_document_does_not_describe(server: Server, tmp_path: Path):
     command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"http://127.0.0.1:{server.port}/docs.json"]
     # A valid request that is refused is looked for below, for here no exception can be made for what is UNDOCUMENTED.
-    said = ["--max-examples", "60", "--continue-on-failure", "--exclude-checks", "positive_data_acceptance", "--seed", "4"]
-    done = subprocess.run([*command, *said], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    options = ["--max-examples", "60", "--continue-on-failure", "--exclude-checks", "positive_data_acceptance", "--seed", "4"]
+    done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout[-4000:]
     assert server.counted("mlops_requests_total", status="200") > 50 and server.counted("mlops_requests_total", status="400") > 50
     assert server.counted("mlops_requests_total", status="500") == 0
@@ -90,13 +90,13 @@ def test_a_hundred_megabytes_are_refused_however_they_come_and_never_held(server
     piece = b" " * 65536
     chunk, count = b"%x\r\n%b\r\n" % (len(piece), piece), 100 * MB // len(piece)
     announced, chunked = f"Content-Length: {100 * MB}", "Transfer-Encoding: chunked"
-    asked = server.counted("mlops_requests_total", status="413")
+    before = server.counted("mlops_requests_total", status="413")
     with unharmed(server, max_grown_mb=4 * MOST / MB + 60), ThreadPoolExecutor(8) as clients:
-        told = [clients.submit(sent, server, announced, [piece] * count) for _ in range(4)]
-        told += [clients.submit(sent, server, chunked, [chunk] * count) for _ in range(4)]
-        assert {each.result() for each in told} <= {413, None}
+        response = [clients.submit(sent, server, announced, [piece] * count) for _ in range(4)]
+        response += [clients.submit(sent, server, chunked, [chunk] * count) for _ in range(4)]
+        assert {each.result() for each in response} <= {413, None}
         assert sent(server, f"{announced}\r\nExpect: 100-continue", []) == 413
-    assert server.counted("mlops_requests_total", status="413") == asked + len(told) + 1
+    assert server.counted("mlops_requests_total", status="413") == before + len(response) + 1
 
 
 @pytest.mark.parametrize(
@@ -119,9 +119,9 @@ def test_the_largest_body_that_is_read_delays_no_other_request(server: Server, s
 
 def test_ten_thousand_wrong_rows_delay_no_other_request(server: Server):
     with unharmed(server, max_grown_mb=60):
-        told = [server.predict({"rows": [{}] * 10_000}) for _ in range(5)]
-    assert {each.status for each in told} == {400} and len(told[0].said["errors"]) == 20
-    assert told[0].said["total_errors"] < 1100  # of 60,000: the rest is not searched for
+        response = [server.predict({"rows": [{}] * 10_000}) for _ in range(5)]
+    assert {each.status for each in response} == {400} and len(response[0].content["errors"]) == 20
+    assert response[0].content["total_errors"] < 1100  # of 60,000: the rest is not searched for
 
 
 # --- what is no request -----------------------------------------------------------------------------------------------
@@ -148,8 +148,8 @@ def test_ten_thousand_wrong_rows_delay_no_other_request(server: Server):
     ],
 )
 def test_a_body_that_is_no_request_gets_an_error_that_describes_one(server: Server, body: bytes):
-    told = server.ask("/predict", body, {"Content-Type": "application/json"})
-    assert told.status == 400 and set(told.said["error"]) == {"row", "field", "found", "legal", "next"}
+    response = server.ask("/predict", body, {"Content-Type": "application/json"})
+    assert response.status == 400 and set(response.content["error"]) == {"row", "field", "found", "legal", "next"}
 
 
 def test_a_compressed_body_is_refused_by_its_header(server: Server):
@@ -163,14 +163,14 @@ def test_a_compressed_body_is_refused_by_its_header(server: Server):
 def test_above_the_rate_a_429_has_the_time_to_wait(narrow: Server):
     with traffic(narrow, clients=1, asks=(ask.given,)) as flow:
         time.sleep(1.5)
-    told = next(each for each in iter(lambda: narrow.predict(ask.given(0)), None) if each.status == 429)
-    assert int(told.headers["retry-after"]) >= 1 and told.said["error"]["legal"] == "20 requests a second for each key"
+    response = next(each for each in iter(lambda: narrow.predict(ask.given(0)), None) if each.status == 429)
+    assert int(response.headers["retry-after"]) >= 1 and response.content["error"]["legal"] == "20 requests a second for each key"
     assert set(flow.refused) == {429} and flow.sent == flow.answers + flow.refused[429]
     assert 40 <= flow.answers <= 55 and flow.difference().answered_not_logged == 0  # a burst of 20, and 20 a second
 
 
 def test_a_key_is_valid_from_its_creation_to_its_revocation_while_the_server_runs(narrow: Server):
-    def with_key(token: str) -> Told:
+    def with_key(token: str) -> Response:
         time.sleep(0.1)
         return narrow.predict(ask.given(0), Authorization=f"Bearer {token}")
 
@@ -193,9 +193,13 @@ def test_a_full_service_refuses_at_once_with_the_time_to_wait(narrow: Server):
     key = {"X-API-Key": ApiKeys(narrow.home.keys).add("last", datetime.now(UTC), lambda: "last" * 11)}
     wait_until(lambda: narrow.predict(ask.given(0), **key).status == 200, 3, lambda: "does not know the key")
     with ThreadPoolExecutor(1) as large:
-        asked = large.submit(lambda: narrow.predict({"rows": flights(0, 60_000)}, **key))
+        slow = large.submit(lambda: narrow.predict({"rows": flights(0, 60_000)}, **key))
         wait_until(lambda: narrow.counted("mlops_in_flight") == 1, 5, lambda: "never in flight")
-        told = narrow.predict(ask.given(0), **key)
-        assert asked.result().status == 504  # it takes longer than the 0.3 s that it may
-    assert (told.status, told.headers["retry-after"], told.said["error"]["found"]) == (429, "1", "the service is full")
+        response = narrow.predict(ask.given(0), **key)
+        assert slow.result().status == 504  # it takes longer than the 0.3 s that it may
+    assert (response.status, response.headers["retry-after"], response.content["error"]["found"]) == (
+        429,
+        "1",
+        "the service is full",
+    )
     assert narrow.counted("mlops_in_flight") == 0

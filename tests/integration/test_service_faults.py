@@ -93,7 +93,7 @@ def test_without_redis_a_strict_service_refuses_lookups_and_answers_the_rest(set
         refused_before, answers_before = flow.refused[503], flow.answers
         wait_until(lambda: flow.answers > answers_before + 50, 3, server.last_words)
     assert (refused.status, answered.status) == (503, 200) and int(refused.headers["retry-after"])
-    assert "does not answer" in refused.said["error"]["found"]
+    assert "does not answer" in refused.content["error"]["found"]
     assert set(flow.refused) == {503} and flow.is_accounted_for() and flow.cut == 0
     assert flow.refused[503] <= refused_before + CLIENTS  # requests that were in flight when Redis came back
     assert flow.difference() == AGREED._replace(logged_not_answered=1)  # the one given here
@@ -143,7 +143,7 @@ def test_on_a_full_disk_a_strict_service_refuses_every_request_until_there_is_ro
         answers = flow.answers
         refused = server.predict(given(0))
         assert refused.status == 503 and int(refused.headers["retry-after"])
-        assert "the prediction log cannot be written" in refused.said["error"]["found"]
+        assert "the prediction log cannot be written" in refused.content["error"]["found"]
         assert flow.answers == answers
         assert 0 < server.counted("mlops_log_failures_total") - failures <= server.counted("mlops_requests_total", status="503")
         empty_disk(server)

@@ -1,8 +1,7 @@
-"""Continuous clients of the prediction service, who keep count of everything that they send and are told.
+"""Continuous clients of the prediction service that count all requests and answers, and compare them with the prediction log.
 
-Belongs here: clients, their counts, and comparing these with the prediction log. Not here: servers (running_service.py).
-A question ends in one of three ways: answered, refused with a status, or cut, which is a connection that ended after the
-question was sent and before any answer. What could not connect was never sent, and is sent again.
+A request ends in one of three ways: answered, refused with a status, or cut: its connection ended after the request was sent
+and before any answer. A request that could not connect is sent again.
 """
 
 import http.client
@@ -25,13 +24,13 @@ from tests.integration.running_service import Server
 from tests.serving.flights import FLIGHT
 
 CLIENTS = 4
-PATIENCE_S = 30  # for one question, with everything that is tried again
-INLINE, QUEUED, LARGE = 1, 60, 250  # rows: each goes another way through the service
+PATIENCE_S = 30  # for one request, with its retries
+INLINE, QUEUED, LARGE = 1, 60, 250  # rows: each size takes another path through the service
 NOTHING = dict.fromkeys(USE_CASE.features.inputs)
 
 
 class Answered(NamedTuple):
-    """What a client was told about one row."""
+    """The answer that a client got for one row."""
 
     version: int
     arm: str
@@ -46,7 +45,7 @@ class Difference(NamedTuple):
     logged_not_answered: int
     logged_otherwise: int
     logged_again: int
-    answered_again: int = 0  # an id that two answers bear
+    answered_again: int = 0  # one id in two answers
 
 
 AGREED = Difference(0, 0, 0, 0)
@@ -74,8 +73,8 @@ ASKS: tuple[Callable[[int], dict[str, Any]], ...] = (
 
 @dataclass
 class Traffic:
-    """Clients that ask without pause until they are stopped, and everything they were told. With `again`, what was cut is
-    asked again, of the next server: a client can know that nothing has been answered, though not that nothing was done.
+    """Clients that send requests without pause until they are stopped, and all their answers. With `again`, a request that
+    was cut is sent again to the next server: it was not answered, though it may have been processed.
     """
 
     servers: Sequence[Server]
@@ -96,14 +95,14 @@ class Traffic:
     _lock: Lock = field(default_factory=Lock)
 
     def run(self, number: int) -> None:
-        """One client, from its first question to `stopped`."""
+        """One client, from its first request to `stopped`."""
         client = _Client(self, number)
         for turn in itertools.count(number * 1000):
             if self.stopped.is_set():
                 return client.leave()
             client.ask(self.asks[turn % len(self.asks)](turn))
 
-    def asked(self) -> None:
+    def count_sent(self) -> None:
         with self._lock:
             self.sent += 1
 
@@ -112,39 +111,39 @@ class Traffic:
             self.cut += 1
             self.rows_cut += rows
 
-    def found_nobody(self) -> None:
+    def could_not_connect(self) -> None:
         with self._lock:
             self.not_connected += 1
 
-    def told(self, status: int, body: bytes, seconds: float) -> None:
+    def record(self, status: int, body: bytes, seconds: float) -> None:
         with self._lock:
             self.longest_s = max(self.longest_s, seconds)
             if status != 200:
                 self.refused[status] += 1
                 return
-            said = json.loads(body)
+            answer = json.loads(body)
             self.answers += 1
             self.moments.append(time.monotonic())
-            for each in said["predictions"]:
-                self.answered_again += each["prediction_id"] in self.answered
-                told = Answered(each["model_version"], each["arm"], each["probability"], said["plan"])
-                self.answered[each["prediction_id"]] = told
+            for prediction in answer["predictions"]:
+                self.answered_again += prediction["prediction_id"] in self.answered
+                row = Answered(prediction["model_version"], prediction["arm"], prediction["probability"], answer["plan"])
+                self.answered[prediction["prediction_id"]] = row
 
     def difference(self) -> Difference:
-        """What the log holds since the clients began, against what they were told."""
+        """Compares the log since the clients began with their answers."""
         names = ("prediction_id", "model_version", "arm", "probability", "plan")
-        kept = {name: Answered(*said) for name, *said in self.logged.select(names).iter_rows()}
+        kept = {name: Answered(*values) for name, *values in self.logged.select(names).iter_rows()}
         missing, more = self.answered.keys() - kept.keys(), kept.keys() - self.answered.keys()
-        otherwise = sum(kept[name] != told for name, told in self.answered.items() if name in kept)
+        otherwise = sum(kept[name] != answer for name, answer in self.answered.items() if name in kept)
         return Difference(len(missing), len(more), otherwise, len(self.logged) - len(kept), self.answered_again)
 
     def is_accounted_for(self) -> bool:
-        """Every question ended in one way, and only one."""
+        """Every request ended in exactly one way."""
         return self.sent == self.answers + self.refused.total() + (0 if self.again else self.cut)
 
 
 class _Client:
-    """One connection, kept alive from question to question, to one of the servers."""
+    """One connection to one of the servers, kept alive between requests."""
 
     def __init__(self, traffic: Traffic, number: int) -> None:
         self._traffic = traffic
@@ -153,7 +152,7 @@ class _Client:
         self._connection: http.client.HTTPConnection | None = None
 
     def ask(self, request: dict[str, Any]) -> None:
-        self._traffic.asked()
+        self._traffic.count_sent()
         body, began = json.dumps(request), time.monotonic()
         while time.monotonic() < began + PATIENCE_S:
             connection = self._connected()
@@ -162,7 +161,7 @@ class _Client:
             try:
                 connection.request("POST", "/predict", body)
                 response = connection.getresponse()
-                self._traffic.told(response.status, response.read(), time.monotonic() - began)
+                self._traffic.record(response.status, response.read(), time.monotonic() - began)
                 return
             except (OSError, http.client.HTTPException):
                 self.leave()
@@ -181,7 +180,7 @@ class _Client:
             try:
                 connection.connect()
             except OSError:
-                self._traffic.found_nobody()
+                self._traffic.could_not_connect()
                 time.sleep(0.02)
                 return None
             self._connection = connection
@@ -189,9 +188,9 @@ class _Client:
 
 
 @contextmanager
-def traffic(*servers: Server, clients: int = CLIENTS, **said: Any) -> Generator[Traffic]:
-    """Several clients, stopped at the end; then `logged` holds what the prediction log took meanwhile."""
-    flow, log = Traffic(servers, **said), log_of(servers[0].home)
+def traffic(*servers: Server, clients: int = CLIENTS, **options: Any) -> Generator[Traffic]:
+    """Several clients, stopped at the end; then `logged` holds the rows of the prediction log since their start."""
+    flow, log = Traffic(servers, **options), log_of(servers[0].home)
     _, before = log.read()
     threads = [Thread(target=flow.run, args=(number,)) for number in range(clients)]
     for thread in threads:

@@ -1,7 +1,4 @@
-"""The real Bento service under other declarations than the real one: what the tests beside start.
-
-Belongs here: declarations and their features. Not here: starting them (running_service.py).
-"""
+"""The real Bento service under other declarations, for the integration tests to start (running_service.py)."""
 
 import os
 from datetime import UTC, datetime, timedelta

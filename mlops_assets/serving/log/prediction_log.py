@@ -128,12 +128,6 @@ class PredictionLog:
             finally:
                 os.close(file)
 
-    def close(self) -> None:
-        """Flushes; the next append opens another segment. Raises OSError."""
-        self.flush()
-        with self._lock:
-            self._close_segment()
-
     def segments(self) -> list[Segment]:
         """Every segment with its size, in the order of their starts."""
         return [Segment(path.name, path.stat().st_size) for path in sorted(self._folder.glob("*.jsonl"))]

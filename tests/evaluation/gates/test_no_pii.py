@@ -109,7 +109,7 @@ def test_the_verdict_agrees_with_what_the_log_really_holds(trial: Any, tmp_path:
     made = use_case.features.entity_rows(pl.LazyFrame([SENT])).collect().to_dicts()[0]
     log = PredictionLog(tmp_path, use_case, secret=b"s" * 32)
     log.append([dict.fromkeys(log.schema) | {name: value for name, value in (SENT | made).items() if name in log.schema}])
-    log.close()
+    log.flush()
     (written,) = [path.read_text() for path in (tmp_path / "shop").iterdir()]
     assert "C-4711" not in written and "ada@" not in written
     assert ("lovelace.org" in written) is personal
