@@ -32,7 +32,7 @@ class DirectDeployment(Deployment):
     """A deployment whose plans the test sets itself, numbered as they come: no ledger stands behind it."""
 
     def point(self, version: int, at: str = MOMENT.isoformat(), reason: str = "") -> Plan:
-        """`version` alone answers."""
+        """`version` alone serves."""
         now = self.plan()
         before = now and (now.champion if now.champion != version else now.previous)
         return self._next(champion=version, previous=before, at=at, reason=reason)
@@ -47,15 +47,15 @@ class DirectDeployment(Deployment):
         at: str = MOMENT.isoformat(),
         reason: str = "",
     ) -> Plan:
-        """What runs beside the champion, who stays."""
+        """A challenger or a shadow next to the champion, who stays."""
         now = self.plan()
-        assert now is not None, "nobody answers yet"
-        beside: dict[str, Any] = {"challenger": challenger, "share": float(share), "split": split, "shadow": shadow}
-        return self._next(champion=now.champion, previous=now.previous, at=at, reason=reason, **beside)
+        assert now is not None, "no champion yet"
+        slots: dict[str, Any] = {"challenger": challenger, "share": float(share), "split": split, "shadow": shadow}
+        return self._next(champion=now.champion, previous=now.previous, at=at, reason=reason, **slots)
 
-    def _next(self, **said: Any) -> Plan:
+    def _next(self, **fields: Any) -> Plan:
         now = self.plan()
-        plan = Plan(number=now.number + 1 if now else 1, **said)
+        plan = Plan(number=now.number + 1 if now else 1, **fields)
         assert self.publish(plan)
         return plan
 
@@ -98,10 +98,10 @@ def tiny_model(bias: float, when_hot: WhenHot = None) -> bytes:
     return seal(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), signature)
 
 
-def _when_hot(said: float | Literal["raises"]) -> list[NodeProto]:
+def _when_hot(when_hot: float | Literal["raises"]) -> list[NodeProto]:
     degrees = helper.make_node("Gather", ["present", "temp"], ["degrees"], axis=1)
     hot = helper.make_node("Greater", ["degrees", "high"], ["hot"])
-    if said != "raises":
+    if when_hot != "raises":
         return [degrees, hot, helper.make_node("Where", ["hot", "instead", "sound"], [OUTPUT])]
     place = helper.make_node("Cast", ["hot"], ["place"], to=TensorProto.INT64)
     beyond = helper.make_node("Gather", ["zero", "place"], ["nothing"])  # there is one zero, at place 0
@@ -109,7 +109,7 @@ def _when_hot(said: float | Literal["raises"]) -> list[NodeProto]:
 
 
 def blessed(onnx_bytes: bytes, keys: SigningKeys, **changes: Any) -> Blessing:
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "use_case": USE_CASE.name,
         "onnx": onnx_bytes,
         "evaluation_digest": "e" * 64,
@@ -118,7 +118,7 @@ def blessed(onnx_bytes: bytes, keys: SigningKeys, **changes: Any) -> Blessing:
         "blessed_at": MOMENT,
         "private_key": keys.private(),
     }
-    return bless(**(said | changes))
+    return bless(**(fields | changes))
 
 
 def place_blessed(home: Home, version: int, bias: float, when_hot: WhenHot = None) -> DirectDeployment:

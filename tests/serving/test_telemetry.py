@@ -14,5 +14,5 @@ print(telemetry.page().decode())
 
 def test_each_server_counts_for_itself_even_where_bento_has_processes_share(tmp_path: Path):
     environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
-    said = subprocess.run([sys.executable, "-c", COUNT_TWICE], env=environment, capture_output=True, text=True, check=True)
-    assert 'mlops_requests_total{status="200"} 1.0' in said.stdout and list(tmp_path.iterdir()) == []
+    output = subprocess.run([sys.executable, "-c", COUNT_TWICE], env=environment, capture_output=True, text=True, check=True)
+    assert 'mlops_requests_total{status="200"} 1.0' in output.stdout and list(tmp_path.iterdir()) == []

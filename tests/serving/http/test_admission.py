@@ -25,8 +25,8 @@ class Clock:
         return self.now
 
 
-class Door:
-    """An Admission over a real file of keys: `shop` and `app` unless told otherwise."""
+class Server:
+    """An Admission over a real file of keys: `shop` and `app` by default."""
 
     def __init__(self, folder: Path, *, names: str = "shop app", limits: Limits | None = None, is_open: bool = True) -> None:
         self.keys, self.clock, self.file = ApiKeys(folder), Clock(), folder / "api_keys.json"
@@ -58,7 +58,7 @@ class Door:
     ],
 )
 def test_a_key_is_taken_from_either_header(tmp_path: Path, headers: list[tuple[bytes, bytes]]):
-    assert Door(tmp_path).admit(headers) == "shop"
+    assert Server(tmp_path).admit(headers) == "shop"
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_a_key_is_taken_from_either_header(tmp_path: Path, headers: list[tuple[b
         ([(b"x-api-key", b"\xff\x00")], "unknown or revoked"),
     ],
 )
-def test_nobody_enters_without_a_key_that_is_known(tmp_path: Path, headers: list[tuple[bytes, bytes]], found: str):
-    refusal = Door(tmp_path).refused(headers)
+def test_a_request_without_a_known_key_is_refused(tmp_path: Path, headers: list[tuple[bytes, bytes]], found: str):
+    refusal = Server(tmp_path).refused(headers)
     assert (refusal.status, refusal.retry_after_s) == (401, None)
     assert found in refusal.found
     assert "Authorization: Bearer" in refusal.legal
@@ -83,113 +83,113 @@ def test_nobody_enters_without_a_key_that_is_known(tmp_path: Path, headers: list
 
 
 def test_a_refusal_does_not_repeat_the_token(tmp_path: Path):
-    refusal = Door(tmp_path).refused([(b"x-api-key", b"mlops_almost-right")])
+    refusal = Server(tmp_path).refused([(b"x-api-key", b"mlops_almost-right")])
     assert "almost-right" not in f"{refusal} {refusal.found} {refusal.legal} {refusal.next}"
 
 
 def test_the_hash_of_a_token_is_no_token(tmp_path: Path):
-    door = Door(tmp_path)
-    stored = door.keys.entries()[0].sha256
-    for said in (stored.encode(), bytes.fromhex(stored)):
-        assert door.refused([(b"x-api-key", said)]).status == 401
+    server = Server(tmp_path)
+    stored = server.keys.entries()[0].sha256
+    for token in (stored.encode(), bytes.fromhex(stored)):
+        assert server.refused([(b"x-api-key", token)]).status == 401
 
 
-def test_before_the_first_key_a_door_is_open_or_closed_as_declared(tmp_path: Path):
-    assert Door(tmp_path, names="").admit([]) == ANONYMOUS
-    refusal = Door(tmp_path, names="", is_open=False).refused(APP)
+def test_before_the_first_key_a_server_is_open_or_closed_as_declared(tmp_path: Path):
+    assert Server(tmp_path, names="").admit([]) == ANONYMOUS
+    refusal = Server(tmp_path, names="", is_open=False).refused(APP)
     assert refusal.status == 401
     assert "mlops keys add NAME" in refusal.next
 
 
-def test_the_first_key_closes_an_open_door_within_a_second(tmp_path: Path):
-    door = Door(tmp_path, names="")
-    assert door.admit([]) == ANONYMOUS
-    door.keys.add("shop", AT, lambda: "s")
-    assert door.refused([], after_s=1.0).status == 401
-    assert door.admit(SHOP) == "shop"
+def test_the_first_key_closes_an_open_server_within_a_second(tmp_path: Path):
+    server = Server(tmp_path, names="")
+    assert server.admit([]) == ANONYMOUS
+    server.keys.add("shop", AT, lambda: "s")
+    assert server.refused([], after_s=1.0).status == 401
+    assert server.admit(SHOP) == "shop"
 
 
 @pytest.mark.parametrize("is_open", [True, False])
 def test_a_revocation_holds_within_a_second_even_of_the_last_key(tmp_path: Path, is_open: bool):
-    door = Door(tmp_path, is_open=is_open)
-    assert door.admit(SHOP) == "shop"
-    door.keys.revoke("shop", AT)
-    assert door.refused(SHOP, after_s=1.0).status == 401
-    assert door.admit(APP) == "app"
-    door.keys.revoke("app", AT)
-    assert door.refused(APP, after_s=1.0).status == 401
-    assert door.refused([]).status == 401, "no key any more does not open the door"
+    server = Server(tmp_path, is_open=is_open)
+    assert server.admit(SHOP) == "shop"
+    server.keys.revoke("shop", AT)
+    assert server.refused(SHOP, after_s=1.0).status == 401
+    assert server.admit(APP) == "app"
+    server.keys.revoke("app", AT)
+    assert server.refused(APP, after_s=1.0).status == 401
+    assert server.refused([]).status == 401, "no key any more does not open the server"
 
 
 def test_the_file_is_looked_at_once_a_second_at_most(tmp_path: Path):
-    door = Door(tmp_path)
-    door.keys.revoke("shop", AT)
-    assert door.admit(SHOP, after_s=0.9) == "shop"
-    assert door.refused(SHOP, after_s=0.1).status == 401
+    server = Server(tmp_path)
+    server.keys.revoke("shop", AT)
+    assert server.admit(SHOP, after_s=0.9) == "shop"
+    assert server.refused(SHOP, after_s=0.1).status == 401
 
 
 @pytest.mark.parametrize("how", ["torn", "removed", "a folder"])
 def test_a_file_that_cannot_be_read_any_more_changes_nothing_and_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
 ):
-    door = Door(tmp_path)
-    good = door.file.read_bytes()
-    door.file.unlink()
+    server = Server(tmp_path)
+    good = server.file.read_bytes()
+    server.file.unlink()
     if how == "torn":
-        door.file.write_bytes(good[:30])
+        server.file.write_bytes(good[:30])
     elif how == "a folder":
-        door.file.mkdir()
+        server.file.mkdir()
     with caplog.at_level(logging.ERROR):
         for _ in range(5):
-            assert door.admit(SHOP, after_s=1.0) == "shop"
-            assert door.refused([]).status == 401
+            assert server.admit(SHOP, after_s=1.0) == "shop"
+            assert server.refused([]).status == 401
     (record,) = caplog.records
     assert "the API keys read before stay in force" in record.getMessage()
     if how == "a folder":
-        door.file.rmdir()
-    door.file.write_bytes(good)
-    door.keys.revoke("shop", AT)
-    assert door.refused(SHOP, after_s=1.0).status == 401, "once mended, it counts again"
+        server.file.rmdir()
+    server.file.write_bytes(good)
+    server.keys.revoke("shop", AT)
+    assert server.refused(SHOP, after_s=1.0).status == 401, "once mended, it counts again"
 
 
 def test_trouble_that_comes_again_is_logged_again(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    door = Door(tmp_path)
-    good = door.file.read_bytes()
+    server = Server(tmp_path)
+    good = server.file.read_bytes()
     for content in (b"[", good, b"["):
-        door.file.write_bytes(content)
-        assert door.admit(SHOP, after_s=1.0) == "shop"
+        server.file.write_bytes(content)
+        assert server.admit(SHOP, after_s=1.0) == "shop"
     assert len(caplog.records) == 2
 
 
 def test_a_server_does_not_start_on_keys_that_it_cannot_read(tmp_path: Path):
     (tmp_path / "api_keys.json").write_text("[")
     with pytest.raises(UnreadableApiKeys):
-        Door(tmp_path, names="")
+        Server(tmp_path, names="")
 
 
 def test_above_its_rate_a_key_gets_429_with_retry_after_and_other_keys_pass(tmp_path: Path):
-    door = Door(tmp_path, limits=Limits(max_rate=10))
+    server = Server(tmp_path, limits=Limits(max_rate=10))
     for _ in range(10):
-        assert door.admit(SHOP) == "shop"
-    refusal = door.refused(SHOP)
+        assert server.admit(SHOP) == "shop"
+    refusal = server.refused(SHOP)
     assert (refusal.status, refusal.retry_after_s) == (429, 1)
     assert (refusal.found, refusal.legal) == ("too many requests with the key 'shop'", "10 requests a second for each key")
-    assert door.admit(APP) == "app"
+    assert server.admit(APP) == "app"
 
 
 def test_without_a_rate_every_request_is_admitted(tmp_path: Path):
-    door = Door(tmp_path)
-    assert {door.admit(SHOP) for _ in range(200)} == {"shop"}
+    server = Server(tmp_path)
+    assert {server.admit(SHOP) for _ in range(200)} == {"shop"}
 
 
 def test_anonymous_callers_share_one_rate(tmp_path: Path):
-    door = Door(tmp_path, names="", limits=Limits(max_rate=1))
-    assert door.admit([]) == ANONYMOUS
-    assert door.refused([]).status == 429
+    server = Server(tmp_path, names="", limits=Limits(max_rate=1))
+    assert server.admit([]) == ANONYMOUS
+    assert server.refused([]).status == 429
 
 
 def test_above_so_many_at_once_a_request_is_refused_until_another_has_left(tmp_path: Path):
-    admission = Door(tmp_path, limits=Limits(max_in_flight=2)).admission
+    admission = Server(tmp_path, limits=Limits(max_in_flight=2)).admission
     admission.enter()
     admission.enter()
     for _ in range(3):

@@ -118,17 +118,17 @@ def test_no_request_fails_with_a_challenger_that_does(ready: TestClient, service
         for turn in range(1, 61)
     ]
     assert {each.status_code for each in answered} == {200}
-    told = [each.json()["predictions"][0] for each in answered]
+    served = [each.json()["predictions"][0] for each in answered]
     rows = {row["prediction_id"]: row for row in service.answering.log.read()[0].to_dicts()}
     failed = 0
-    for each in told:
+    for each in served:
         row = rows[each["prediction_id"]]
         hot, theirs = row["temp"] > HOT, row["challenger_failed"] or each["arm"] == "challenger"
         assert row["challenger_failed"] == (hot and theirs) and each["model_version"] == (2 if each["arm"] == "challenger" else 1)
         bias = 1 if each["arm"] == "challenger" else -1
         assert row["probability"] == each["probability"] == pytest.approx(sigmoid(row["temp"] / 100 + bias), abs=1e-6)
         failed += row["challenger_failed"]
-    arms = [each["arm"] for each in told]
+    arms = [each["arm"] for each in served]
     assert 5 < failed < 30 and arms.count("challenger") > 5 and arms.count("champion") > failed
     counted = ready.get("/metrics").text
     assert f"mlops_challenger_failures_total {float(failed)}" in counted and 'mlops_requests_total{status="200"} 60.0' in counted
@@ -137,10 +137,10 @@ def test_no_request_fails_with_a_challenger_that_does(ready: TestClient, service
 def test_a_shadow_of_a_live_service_bears_what_the_champion_answered(ready: TestClient, service: Service, home: Home):
     place_blessed(home, 3, bias=1).route(shadow=3)
     service.answering.slots.poll()
-    told = {each["prediction_id"]: each["probability"] for each in predict(ready, FLIGHT, FLIGHT).json()["predictions"]}
+    served = {each["prediction_id"]: each["probability"] for each in predict(ready, FLIGHT, FLIGHT).json()["predictions"]}
     service.answering.shadowing.stop()
     rows, _ = service.answering.shadowing.log.read()
-    assert dict(rows.select("prediction_id", "champion_probability").iter_rows()) == told
+    assert dict(rows.select("prediction_id", "champion_probability").iter_rows()) == served
     assert rows["probability"].to_list() == pytest.approx([sigmoid(0.80 + 1)] * 2, abs=1e-6)
     assert rows["call"].to_list() == service.answering.log.read()[0]["call"].to_list()
 
@@ -148,8 +148,8 @@ def test_a_shadow_of_a_live_service_bears_what_the_champion_answered(ready: Test
 def test_a_refused_request_says_what_is_wrong_and_is_not_logged(ready: TestClient, service: Service):
     response = predict(ready, FLIGHT, FLIGHT | {"flight": "x"})
     assert response.status_code == 400
-    said = response.json()["error"]
-    assert (said["row"], said["field"], said["found"]) == (1, "flight", '"x"')
+    details = response.json()["error"]
+    assert (details["row"], details["field"], details["found"]) == (1, "flight", '"x"')
     assert service.answering.log.segments() == []
 
 
@@ -212,8 +212,8 @@ def test_features_given_are_taken_as_they_are_and_logged(ready: TestClient, serv
     inputs = dict.fromkeys(USE_CASE.features.numeric) | {"carrier": "UA", "origin": "EWR", "dest": None, "weekday": "Mon"}
     given = [inputs | {"temp": 60.0}, inputs | {"temp": None}]
     alone = ready.post("/predict", json={"features": given}).json()["predictions"]
-    beside = ready.post("/predict", json={"features": given, "rows": [FLIGHT, FLIGHT]}).json()["predictions"]
-    for first, second in (alone, beside):
+    with_rows = ready.post("/predict", json={"features": given, "rows": [FLIGHT, FLIGHT]}).json()["predictions"]
+    for first, second in (alone, with_rows):
         assert first["probability"] == pytest.approx(sigmoid(0.60 - 1), abs=1e-6) and first["features_from"] == "request"
         assert second["probability"] == pytest.approx(sigmoid(-1), abs=1e-6)
     rows, _ = service.answering.log.read()
@@ -223,9 +223,11 @@ def test_features_given_are_taken_as_they_are_and_logged(ready: TestClient, serv
 
 def test_an_explanation_adds_up_to_the_prediction(ready: TestClient):
     (prediction,) = ready.post("/predict", json={"rows": [FLIGHT], "explain": True}).json()["predictions"]
-    said = prediction["explanation"]
-    assert next(iter(said["contributions"])) == "temp"
-    log_odds = sum(said["contributions"].values()) + math.log(said["baseline_probability"] / (1 - said["baseline_probability"]))
+    details = prediction["explanation"]
+    assert next(iter(details["contributions"])) == "temp"
+    log_odds = sum(details["contributions"].values()) + math.log(
+        details["baseline_probability"] / (1 - details["baseline_probability"])
+    )
     assert sigmoid(log_odds) == pytest.approx(prediction["probability"], abs=1e-6)
     assert "explanation" not in predict(ready, FLIGHT).json()["predictions"][0]
     refused = ready.post("/predict?explain=true", json={"rows": [FLIGHT]})

@@ -84,9 +84,9 @@ def test_many_orderings_come_to_the_mean_over_all_of_them(seed: int, order: int)
     score, pairs = any_game(seed), 5000
     exact = by_brute_force(score, ROW)
     found = explained(score, ROW, seed=order, most=2 * pairs)
-    seen = np.random.default_rng(seed).normal(size=2**INPUTS)
+    observed = np.random.default_rng(seed).normal(size=2**INPUTS)
     # Hoeffding: a mean of pairs within twice the range of the game is further away once in 10^12.
-    bound = 2 * (seen.max() - seen.min()) * math.sqrt(math.log(2e12) / (2 * pairs))
+    bound = 2 * (observed.max() - observed.min()) * math.sqrt(math.log(2e12) / (2 * pairs))
     assert dict(found.contributions) == pytest.approx(exact, abs=bound)
 
 
@@ -122,15 +122,15 @@ def test_other_seeds_take_other_orderings():
 
 
 def test_time_ends_it_after_one_call_and_never_before_a_pair():
-    asked = []
+    calls = []
 
     def late() -> bool:
-        asked.append(1)
-        return len(asked) == 2
+        calls.append(1)
+        return len(calls) == 2
 
     assert explained(any_game(1), ROW, most=1_000_000, late=lambda: True).permutations >= 2
     stopped = explained(any_game(1), ROW, most=1_000_000, late=late).permutations
-    assert len(asked) == 2 and 4 <= stopped < 1000
+    assert len(calls) == 2 and 4 <= stopped < 1000
     assert explained(any_game(1), ROW, most=0).permutations == 2
 
 
@@ -169,7 +169,7 @@ def test_a_real_model_s_answer_is_taken_apart_and_is_json(onnx: Callable[[], byt
     row = np.random.default_rng(1).uniform(0, 3, len(nothing)).round().astype(np.float32)
     rng = np.random.default_rng(2)
     found = explain(model.score, row, nothing, names=model.signature.inputs, rng=rng, deadline=lambda: False)
-    said = json.loads(json.dumps(asdict(found), allow_nan=False))
-    assert set(said) == {"baseline_probability", "contributions", "permutations", "standard_error"}
-    reached = log_odds(said["baseline_probability"]) + sum(said["contributions"].values())
+    stored = json.loads(json.dumps(asdict(found), allow_nan=False))
+    assert set(stored) == {"baseline_probability", "contributions", "permutations", "standard_error"}
+    reached = log_odds(stored["baseline_probability"]) + sum(stored["contributions"].values())
     assert reached == pytest.approx(log_odds(float(model.score(row[None])[0])), abs=1e-9)

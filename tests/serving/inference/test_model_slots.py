@@ -162,15 +162,15 @@ def test_loaded_models_stay_warm_and_what_lies_on_the_disk_no_longer_matters(
 
 
 def test_at_most_four_models_are_kept_the_last_champions_first(slots: ModelSlots, home: Home, watcher: InMemoryWatcher):
-    seen = [weakref.ref(lineup_of(slots).champion)]
+    observed = [weakref.ref(lineup_of(slots).champion)]
     for version in range(2, 9):
         deployment = place_blessed(home, version, bias=1)
         deployment.point(version, AT, "")
         slots.poll()
-        seen.append(weakref.ref(lineup_of(slots).champion))
+        observed.append(weakref.ref(lineup_of(slots).champion))
     gc.unfreeze()
     gc.collect()
-    assert [number for number, kept in enumerate(seen, 1) if kept()] == [5, 6, 7, 8]
+    assert [number for number, kept in enumerate(observed, 1) if kept()] == [5, 6, 7, 8]
     for version in (5, 6, 7, 8):
         deployment.point(version, AT, "")
         slots.poll()
@@ -311,17 +311,17 @@ def test_a_new_plan_is_picked_up_within_a_second_and_the_thread_ends_when_it_is_
     assert not slots._thread.is_alive()  # pyright: ignore[reportPrivateUsage]
 
 
-def test_a_reader_beside_swaps_always_sees_a_plan_with_its_own_models(slots: ModelSlots, home: Home):
+def test_a_reader_during_swaps_always_sees_a_plan_with_its_own_models(slots: ModelSlots, home: Home):
     for version in (2, 3):
         deployment = place_blessed(home, version, bias=1)
-    seen: list[tuple[int | None, ...]] = []
+    observed: list[tuple[int | None, ...]] = []
     ended = Event()
 
     def read() -> None:
         while not ended.is_set():
             taken = lineup_of(slots)
             plan, challenger = taken.plan, taken.challenger
-            seen.append((plan.champion, taken.champion.version, plan.challenger, challenger.version if challenger else None))
+            observed.append((plan.champion, taken.champion.version, plan.challenger, challenger.version if challenger else None))
 
     reader = Thread(target=read)
     reader.start()
@@ -333,5 +333,7 @@ def test_a_reader_beside_swaps_always_sees_a_plan_with_its_own_models(slots: Mod
             slots.poll()
     ended.set()
     reader.join()
-    assert {(said, said_beside) for said, _version, said_beside, _beside in seen} >= {(1, 3), (2, 3)}
-    assert all(said == version and said_beside == beside for said, version, said_beside, beside in seen)
+    assert {(planned, planned_challenger) for planned, _version, planned_challenger, _challenger in observed} >= {(1, 3), (2, 3)}
+    assert all(
+        planned == version and planned_challenger == challenger for planned, version, planned_challenger, challenger in observed
+    )

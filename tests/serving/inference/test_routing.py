@@ -22,9 +22,9 @@ print([key for key in range(200) if to_challenger(plan, "flight_delay", [b"key %
 """
 
 
-def plan(share: float, *, challenger: int | None = 3, **said: Any) -> Plan:
+def plan(share: float, *, challenger: int | None = 3, **fields: Any) -> Plan:
     return Plan(
-        **({"number": 7, "champion": 1, "previous": None, "at": "", "reason": ""} | said), challenger=challenger, share=share
+        **({"number": 7, "champion": 1, "previous": None, "at": "", "reason": ""} | fields), challenger=challenger, share=share
     )
 
 

@@ -101,8 +101,8 @@ def test_what_is_no_probability_is_told_apart(lineup: Lineup):
 
 def test_an_explanation_is_the_same_each_time_and_for_the_arm_that_answered(lineup: Lineup):
     warm = warmed(flights(1)[0], 80.0)
-    said: Sequence[dict[str, object]] = [scorer().explain(each, warm) for each in scorer().score(lineup, [warm]) * 2]
-    assert said[0] == said[1] and said[0]["contributions"] == {"temp": pytest.approx(0.8, abs=1e-5)}
+    explanations: Sequence[dict[str, object]] = [scorer().explain(each, warm) for each in scorer().score(lineup, [warm]) * 2]
+    assert explanations[0] == explanations[1] and explanations[0]["contributions"] == {"temp": pytest.approx(0.8, abs=1e-5)}
 
 
 FAILURES = pytest.mark.parametrize("when_hot", [float("nan"), 2.0, -0.5, "raises"])

@@ -35,8 +35,8 @@ def loaded(tmp_path: Path) -> LoadedModel:
 
 
 def answered(log: PredictionLog, number: int) -> dict[str, Any]:
-    said = {"prediction_id": f"id-{number}", "arm": "champion", "model_version": 1, "plan": 3, "call": 40 + number // 2}
-    return dict.fromkeys(log.schema) | said | {"probability": (number + 1) / 8, "model_ms": 9.0, "challenger_failed": False}
+    fields = {"prediction_id": f"id-{number}", "arm": "champion", "model_version": 1, "plan": 3, "call": 40 + number // 2}
+    return dict.fromkeys(log.schema) | fields | {"probability": (number + 1) / 8, "model_ms": 9.0, "challenger_failed": False}
 
 
 def shadowing_into(log: PredictionLog, telemetry: Telemetry) -> Shadowing:
@@ -53,10 +53,10 @@ def test_the_shadow_scores_what_others_answered_under_the_same_ids(tmp_path: Pat
     shadowing.stop()
     rows, _ = log.read()
     assert rows["prediction_id"].to_list() == [f"id-{number}" for number in range(5)]
-    said = (
+    fields = (
         rows.select("arm", "model_version", "model_digest", "plan", "decision", "model_ms", "challenger_failed").unique().rows()
     )
-    assert said == [("shadow", 7, loaded.blessing.model_digest, 3, True, 1000.0, False)]
+    assert fields == [("shadow", 7, loaded.blessing.model_digest, 3, True, 1000.0, False)]
     assert rows["probability"].to_list() == pytest.approx([0.7311] * 5, abs=1e-4)
     assert rows["champion_probability"].to_list() == [0.125, 0.25, 0.375, 0.5, 0.625]
     assert rows["call"].to_list() == [40, 40, 41, 41, 42], "the call that answered"

@@ -178,19 +178,19 @@ def test_a_label_that_would_join_on_hidden_data_is_refused():
 
 
 def test_every_said_answer_is_in_the_log_exactly_once_after_kill_9(tmp_path: Path, log: PredictionLog):
-    said: list[str] = []
+    printed: list[str] = []
     for start in range(3):
         command = [sys.executable, "-c", APPEND_AND_SAY, str(tmp_path), str(start)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
             assert writer.stdout is not None
-            said += writer.stdout.readline().decode().split()
+            printed += writer.stdout.readline().decode().split()
             time.sleep(0.05 * start)
             writer.kill()
-            said += [word for line in writer.stdout if line.endswith(b"\n") for word in line.decode().split()]
+            printed += [word for line in writer.stdout if line.endswith(b"\n") for word in line.decode().split()]
     logged = log.read()[0]["prediction_id"]
     assert logged.is_unique().all()
-    assert set(said) <= set(logged)
-    assert len(said) > 9
+    assert set(printed) <= set(logged)
+    assert len(printed) > 9
 
 
 def test_a_thousand_rows_are_kept_in_under_50_ms(log: PredictionLog):
@@ -220,13 +220,13 @@ def test_one_answer_is_found_by_its_id_in_whichever_segment(tmp_path: Path):
         assert log.find(f"id-{number}").equals(whole_answers(1, number))
 
 
-@pytest.mark.parametrize("sought", ["id", "id-", "id-10", 'U"', "", '","'])
-def test_an_id_that_was_never_given_is_told_with_where_was_looked(log: PredictionLog, tmp_path: Path, sought: str):
+@pytest.mark.parametrize("name", ["id", "id-", "id-10", 'U"', "", '","'])
+def test_an_id_that_was_never_given_is_told_with_where_was_looked(log: PredictionLog, tmp_path: Path, name: str):
     with pytest.raises(UnknownPrediction, match=r"no answer .* in its 0 segments \(0\.0 MB\)"):
-        log.find(sought)
+        log.find(name)
     log.append(whole_answers(10).to_dicts())
     with pytest.raises(UnknownPrediction, match=f"{USE_CASE.name} · no answer .* in its 1 segments"):
-        log.find(sought)
+        log.find(name)
 
 
 def test_a_line_that_was_altered_is_not_taken_for_an_answer(log: PredictionLog, tmp_path: Path):
