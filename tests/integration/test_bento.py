@@ -59,7 +59,7 @@ def test_a_bento_holds_the_server_s_source_and_nothing_secret(bento: Path):
     names = {str(path.relative_to(bento)) for path in bento.rglob("*") if path.is_file()}
     source = {name for name in names if name.startswith("src/")}
     assert "src/deploy/service.py" in source and "src/mlops_assets/serving/http/app.py" in source
-    assert {name for name in source if not name.endswith(".py")} == {"src/bentofile.yaml"}
+    assert {name for name in source if not name.endswith((".py", ".html.jinja"))} == {"src/bentofile.yaml"}
     assert {name.partition("/")[0] for name in names - source} == {"README.md", "bento.yaml", "env", "apis"}
 
 
