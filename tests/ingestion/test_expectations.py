@@ -1,4 +1,4 @@
-"""Statistical expectations: a day against the days before it."""
+"""Statistical expectations: a day is compared with the days before it."""
 
 from datetime import date, timedelta
 
@@ -34,7 +34,7 @@ def test_a_day_like_those_before_is_within_the_band() -> None:
 
 
 @pytest.mark.parametrize(("rows", "measured"), [(4, 0.4), (21, 2.1)])
-def test_a_day_out_of_the_band_fails_and_says_by_how_much(rows: int, measured: float) -> None:
+def test_a_day_out_of_the_band_fails_with_its_ratio(rows: int, measured: float) -> None:
     finding = check(BAND, days_of(rows, start=FIRST + timedelta(3)), days_of(10, 12, 10))
     assert not finding.passed
     assert finding.measured == pytest.approx(measured)
@@ -60,12 +60,12 @@ def test_a_file_with_a_header_alone_is_out_of_the_band_even_on_the_first_day() -
     assert not finding.passed and "2013-01-04: there are no rows" in finding.message
 
 
-def test_a_day_without_rows_inside_a_backfill_is_seen() -> None:
+def test_a_day_without_rows_inside_a_backfill_fails() -> None:
     finding = check(BAND, days_of(10, 10, 0, 10, 10))
     assert not finding.passed and "2013-01-03: there are no rows" in finding.message
 
 
-def test_a_backfill_checks_each_day_against_the_days_before_it_and_tells_the_worst() -> None:
+def test_a_backfill_compares_every_day_with_those_before_it_and_reports_the_worst() -> None:
     finding = check(BAND, days_of(10, 10, 10, 3, 10, 1, 10))
     assert not finding.passed
     assert "2013-01-06: 1 rows" in finding.message and "the worst of 2 such days" in finding.message
@@ -76,7 +76,7 @@ def test_only_the_last_days_of_the_band_count() -> None:
     assert check(band, days_of(100, start=FIRST + timedelta(13)), days_of(*[10] * 10, *[100] * 3)).passed
 
 
-def test_a_null_share_is_held_against_its_bound_on_the_worst_day() -> None:
+def test_the_null_share_of_the_worst_day_is_compared_with_its_bound() -> None:
     today = pl.concat([days_of(8, 4), days_of(2, 1, carrier=None)])
     assert check(MaxNullShare(column="carrier", share=0.2), today).passed
     finding = check(MaxNullShare(column="carrier", share=0.19), today)
@@ -90,7 +90,7 @@ def test_a_null_share_of_zero_allows_no_null() -> None:
     assert not check(nothing_missing, pl.concat([days_of(8), days_of(1, carrier=None)])).passed
 
 
-def test_a_value_that_was_not_seen_before_is_novel() -> None:
+def test_a_value_absent_from_earlier_days_is_novel() -> None:
     today = pl.concat([days_of(8, start=FIRST + timedelta(1)), days_of(2, start=FIRST + timedelta(1), carrier="XX")])
     finding = check(MaxNovelShare(column="carrier", share=0.1), today, days_of(5))
     assert (finding.passed, finding.measured) == (False, 0.2)
@@ -104,7 +104,7 @@ def test_a_value_is_novel_again_after_the_days_that_the_rule_looks_back() -> Non
     assert not check(rule, days_of(1, start=FIRST + timedelta(3), carrier="XX"), history).passed
 
 
-def test_novelty_says_nothing_on_the_first_day_and_nothing_of_missing_values() -> None:
+def test_novelty_ignores_the_first_day_and_missing_values() -> None:
     rule = MaxNovelShare(column="carrier", share=0.0)
     assert check(rule, days_of(5)).passed
     assert check(rule, days_of(5, start=FIRST + timedelta(1), carrier=None), days_of(5)).passed
@@ -112,12 +112,12 @@ def test_novelty_says_nothing_on_the_first_day_and_nothing_of_missing_values() -
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from("ABC")), min_size=1, max_size=40), st.integers(1, 5))
-def test_novelty_agrees_with_counting_by_hand(seen: list[tuple[int, str]], days: int) -> None:
-    rows = pl.DataFrame({"day": [FIRST + timedelta(at) for at, _ in seen], "carrier": [value for _, value in seen]})
+def test_novelty_agrees_with_counting_by_hand(observed: list[tuple[int, str]], days: int) -> None:
+    rows = pl.DataFrame({"day": [FIRST + timedelta(at) for at, _ in observed], "carrier": [value for _, value in observed]})
     shares = [0.0]
-    for at in sorted({at for at, _ in seen}):
-        before = {value for day, value in seen if at - days <= day < at}
-        here = [value for day, value in seen if day == at]
+    for at in sorted({at for at, _ in observed}):
+        before = {value for day, value in observed if at - days <= day < at}
+        here = [value for day, value in observed if day == at]
         if before:
             shares.append(sum(value not in before for value in here) / len(here))
     assert check(MaxNovelShare(column="carrier", share=1, days=days), rows).measured == pytest.approx(max(shares))
