@@ -1,15 +1,15 @@
-"""Atomic, durable files: readers see the old content or the new, and what was written survives a power cut."""
+"""Atomic, durable files: a reader gets the old content or the new, and the new one survives a power cut."""
 
 import os
 import uuid
 from pathlib import Path
 
 PRIVATE = 0o600
-SHARED = 0o666  # less what the umask takes away
+SHARED = 0o666  # without the bits of the umask
 
 
 def replace_file(path: Path, content: bytes, *, mode: int | None = None) -> None:
-    """A file that is replaced keeps its mode unless `mode` is set; a new one is readable as the umask allows."""
+    """Without `mode` a replaced file keeps its mode, and a new one gets that of the umask."""
     aside = write_aside(path, content, mode=SHARED if mode is None else mode)
     try:
         if mode is None and path.exists():
@@ -21,7 +21,7 @@ def replace_file(path: Path, content: bytes, *, mode: int | None = None) -> None
 
 
 def create_file(path: Path, content: bytes, *, mode: int = SHARED) -> None:
-    """Of several processes that create `path` one succeeds; a file that exists stays as it is."""
+    """One of several processes that create `path` succeeds; an existing file stays as it is."""
     aside = write_aside(path, content, mode=mode)
     try:
         os.link(aside, path)  # unlike a rename, a link never replaces the file of a faster process

@@ -9,16 +9,16 @@ from deltalake.exceptions import DeltaError
 
 from mlops_assets.foundation.names import AssetPath, table_path
 
-# A table's log keeps the least and greatest value of every column, also after their rows were erased: none is written.
+# By default a table's log stores the least and greatest value of its first 32 columns, which an erasure would have to find.
 NO_STATISTICS = {"delta.dataSkippingNumIndexedCols": "0"}
 
 
 class VersionGone(LookupError):
-    """A version of a table whose rows are no longer kept."""
+    """The rows of a version of a table were removed."""
 
 
 class DeltaTables:
-    """The tables of the platform, by asset path. Raises nothing for a table that is not there yet: it is empty."""
+    """The tables of the platform by asset path. A table that does not exist is empty."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -27,7 +27,7 @@ class DeltaTables:
         return self._root / table_path(asset)
 
     def assets(self, use_case: str) -> list[AssetPath]:
-        """Every table of a use case, those included that no asset writes any more."""
+        """Every table of a use case, also those that no asset writes any more."""
         tables = sorted(log.parent.relative_to(self._root) for log in (self._root / use_case).rglob("_delta_log"))
         assets = [[*table.parts[:-1], table.stem] for table in tables]
         return [asset for asset in assets if self.exists(asset)]
@@ -36,23 +36,23 @@ class DeltaTables:
         return DeltaTable.is_deltatable(str(self.path(asset)))
 
     def version(self, asset: AssetPath) -> int:
-        """The version to pin a training set to; -1 when the table does not exist."""
+        """-1 when the table does not exist."""
         return DeltaTable(str(self.path(asset))).version() if self.exists(asset) else -1
 
     def scan(self, asset: AssetPath) -> pl.LazyFrame:
         return pl.scan_delta(str(self.path(asset))) if self.exists(asset) else pl.LazyFrame()
 
     def read_version(self, asset: AssetPath, version: int) -> pl.DataFrame:
-        """The rows of a version as it was. Raises VersionGone where its files or its log are not kept any more."""
+        """Raises VersionGone where the files or the log of the version were removed."""
         try:
             return pl.scan_delta(str(self.path(asset)), version=version).collect()
         except (DeltaError, OSError, OverflowError) as error:
             why, newest = str(error).splitlines()[0], self.version(asset)
         raise VersionGone(
             f"{'.'.join(asset)} · version {version} cannot be read any more ({why}); the newest is {newest}. "
-            f"It was vacuumed, its log was cleaned, or the table was made anew: train again."
+            f"It was vacuumed, its log was cleaned, or the table was created again: train again."
         )
 
     def read_before(self, asset: AssetPath, day: date) -> pl.DataFrame:
-        """The rows of the days before `day`; an empty frame without columns when there is no table."""
+        """The rows of the days before `day`; without a table an empty frame without columns."""
         return self.scan(asset).filter(pl.col("day") < day).collect() if self.exists(asset) else pl.DataFrame()

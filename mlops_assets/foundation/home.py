@@ -1,13 +1,13 @@
-"""The home folder of the platform, and the only place that reads environment variables."""
+"""The home folder of the platform, and the only module that parses environment variables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import quote
 
 EnvironmentName = Literal["local", "test", "production"]
-LEGAL: tuple[EnvironmentName, ...] = ("local", "test", "production")
+LEGAL: tuple[EnvironmentName, ...] = get_args(EnvironmentName)
 PROJECT = Path(__file__).resolve().parents[2]
 SQLITE = "sqlite"
 
@@ -17,7 +17,7 @@ class IllegalEnvironment(ValueError):
 
 
 class _Folder:
-    """A folder of the home, named like the attribute."""
+    """A folder of the home with the name of the attribute."""
 
     def __set_name__(self, _home: type[Any], name: str) -> None:
         self._name = name
@@ -28,7 +28,7 @@ class _Folder:
 
 @dataclass(frozen=True)
 class Home:
-    """The folder that holds everything. Every path is absolute; nothing is created here."""
+    """The folder of all stored data, as an absolute path; nothing is created here."""
 
     root: Path
 
@@ -48,7 +48,7 @@ class Home:
 
 @dataclass(frozen=True)
 class Environment:
-    """Which resources apply, and where project, home and service are."""
+    """The parsed environment variables."""
 
     name: EnvironmentName
     project: Path
@@ -56,12 +56,14 @@ class Environment:
     service_url: str  # of the replica that the platform calls
     use_case: str
     redis_url: str | None = None  # None: online values are in SQLite under the home
-    api_key: str | None = field(default=None, repr=False)  # that the platform sends to the service
+    api_key: str | None = field(default=None, repr=False)  # sent by the platform to the service
     other_service_urls: tuple[str, ...] = ()  # of the other replicas
     signing_key: Path | None = None  # a file from a secret store; None: created under the home on first use
-    dagster_url: str | None = None  # of the web pages of Dagster and of MLflow, for links between them; None: no links
+    dagster_url: str | None = None  # web pages of Dagster and MLflow, for links between them; None: no links
     mlflow_url: str | None = None
-    postgres_url: str | None = field(default=None, repr=False)  # has a password; None: the ledger is in SQLite under the home
+    postgres_url: str | None = field(
+        default=None, repr=False
+    )  # contains a password; None: the ledger is in SQLite under the home
 
     @property
     def ledger_url(self) -> str:
@@ -70,36 +72,40 @@ class Environment:
 
 
 def read_environment(variables: Mapping[str, str], project: Path = PROJECT) -> Environment:
-    """The home is MLOPS_HOME, or `.mlops` in the local environment; a relative path starts in the folder that holds this
-    package, for every process alike and whatever its working folder. README.md lists all variables.
+    """Parses the MLOPS_* variables that docs/operating.md lists. The default home of the local environment is `.mlops`.
 
-    Raises IllegalEnvironment for an unknown MLOPS_ENV, MLOPS_ONLINE_STORE or MLOPS_LEDGER, or a test or production
-    environment without a home.
+    Raises IllegalEnvironment for an illegal MLOPS_ENV, MLOPS_ONLINE_STORE or MLOPS_LEDGER, or a test or production
+    environment without MLOPS_HOME.
     """
-    name = variables.get("MLOPS_ENV", "local")
+
+    def read(variable: str, default: str = "") -> str:
+        return variables.get(variable, default).strip()  # a mounted secret ends with a line feed
+
+    name = read("MLOPS_ENV", "local")
     if name not in LEGAL:
         raise IllegalEnvironment(f"MLOPS_ENV · found {name!r}; legal: {', '.join(LEGAL)}. Set one of these.")
     if name != "local" and "MLOPS_HOME" not in variables:
         raise IllegalEnvironment(f"MLOPS_HOME · not set, and MLOPS_ENV={name} has no default. Set it to a folder.")
-    service_url, *others = (url.strip() for url in variables.get("MLOPS_SERVICE_URL", "http://127.0.0.1:3000").split(","))
-    signing_key = variables.get("MLOPS_SIGNING_KEY", "").strip()
+    service_url, *others = (url.strip() for url in read("MLOPS_SERVICE_URL", "http://127.0.0.1:3000").split(","))
+    signing_key = read("MLOPS_SIGNING_KEY")
     return Environment(
         name=name,
         project=project,
+        # Relative to the package and not to the working folder, so that every process has the same home.
         home=Home((PROJECT / variables.get("MLOPS_HOME", ".mlops")).resolve()),
         service_url=service_url,
         other_service_urls=tuple(filter(None, others)),
-        use_case=variables.get("MLOPS_USE_CASE", "flight_delay"),
-        redis_url=_redis_url(variables.get("MLOPS_ONLINE_STORE", SQLITE)),
-        api_key=variables.get("MLOPS_API_KEY", "").strip() or None,
+        use_case=read("MLOPS_USE_CASE", "flight_delay"),
+        redis_url=_parse_redis_url(variables.get("MLOPS_ONLINE_STORE", SQLITE)),
+        api_key=read("MLOPS_API_KEY") or None,
         signing_key=Path(signing_key) if signing_key else None,
-        dagster_url=variables.get("MLOPS_DAGSTER_URL", "").strip().rstrip("/") or None,
-        mlflow_url=variables.get("MLOPS_MLFLOW_URL", "").strip().rstrip("/") or None,
-        postgres_url=_postgres_url(variables.get("MLOPS_LEDGER", "").strip()),
+        dagster_url=read("MLOPS_DAGSTER_URL").rstrip("/") or None,
+        mlflow_url=read("MLOPS_MLFLOW_URL").rstrip("/") or None,
+        postgres_url=_parse_postgres_url(read("MLOPS_LEDGER")),
     )
 
 
-def _redis_url(store: str) -> str | None:
+def _parse_redis_url(store: str) -> str | None:
     if store == SQLITE:
         return None
     if store.startswith(("redis://", "rediss://")):
@@ -107,7 +113,7 @@ def _redis_url(store: str) -> str | None:
     raise IllegalEnvironment(f"MLOPS_ONLINE_STORE · found {store!r}; legal: {SQLITE}, redis://host:port/0. Set one of these.")
 
 
-def _postgres_url(ledger: str) -> str | None:
+def _parse_postgres_url(ledger: str) -> str | None:
     if not ledger or ledger.startswith("postgresql://"):
         return ledger or None
     legal = "legal: postgresql://user:password@host/database, or not set (SQLite under MLOPS_HOME)"

@@ -1,5 +1,6 @@
 """Every outside name, made from a use case's name: asset keys, groups, tables, registered models, jobs. Paths: home.py."""
 
+from collections.abc import Callable
 from pathlib import PurePosixPath
 
 AssetPath = list[str]
@@ -18,34 +19,17 @@ GROUPS = {
 }
 
 
-def landing(use_case: str, table: str) -> AssetPath:
-    return [use_case, f"landed_{table}"]
+def _build_layer(prefix: str) -> Callable[[str, str], AssetPath]:
+    """The assets of one layer, by use case and table or view."""
+    return lambda use_case, name: [use_case, f"{prefix}_{name}"]
 
 
-def raw(use_case: str, table: str) -> AssetPath:
-    return [use_case, f"raw_{table}"]
-
-
-def validated(use_case: str, table: str) -> AssetPath:
-    return [use_case, f"validated_{table}"]
-
-
-def quarantine(use_case: str, table: str) -> AssetPath:
-    return [use_case, f"quarantined_{table}"]
-
-
-def feature(use_case: str, view: str) -> AssetPath:
-    return [use_case, f"features_{view}"]
-
-
-def online(use_case: str, view: str) -> AssetPath:
-    return [use_case, f"online_{view}"]
+landing, raw, validated, quarantine = map(_build_layer, ("landed", "raw", "validated", "quarantined"))
+feature, online = map(_build_layer, ("features", "online"))
 
 
 def stage(use_case: str, name: str) -> AssetPath:
-    """training_set, candidate, evaluation, blessing, rollout, service, predictions, outcomes, drift, performance, skew,
-    feature_catalog.
-    """
+    """Such as training_set, candidate, evaluation, blessing, rollout, predictions or drift."""
     return [use_case, name]
 
 
@@ -73,7 +57,7 @@ def table_tag(asset: AssetPath) -> str:
 
 
 def feature_source(use_case: str, view: str) -> str:
-    """The path of a Feast source, relative to the offline store's root."""
+    """A Feast source, relative to the offline store's root."""
     return str(table_path(feature(use_case, view)))
 
 
@@ -96,7 +80,7 @@ KNOWN_AT = "known_at"  # when the label became known
 PREDICTION_ID = "prediction_id"
 FEAST_PROJECT = "mlops_assets"
 CHAMPION, CHALLENGER = "champion", "challenger"
-# Checks that a sensor acts on.
+# Checks that trigger a sensor.
 NO_DRIFT, GOOD_ENOUGH = "inputs_like_training", "realised_metric_within_bound"
 SAME_FEATURES = "features_like_recomputed"
 # A column of lookups and of the prediction log: seconds from each view's event time to the prediction moment.

@@ -1,4 +1,4 @@
-"""Renders HTML pages from `templates/*.html.jinja`. Every page is one self-contained file with autoescaped values."""
+"""HTML pages from `templates/*.html.jinja`: self-contained files with escaped values."""
 
 import base64
 from functools import cache
@@ -9,7 +9,6 @@ NONE = "–"
 
 
 def render(template: str, **values: object) -> str:
-    """The page of `templates/<template>.html.jinja`."""
     return _environment().get_template(f"{template}.html.jinja").render(**values)
 
 
@@ -27,7 +26,7 @@ def _environment() -> Environment:
 
 
 def number(value: float | None, spec: str = "") -> str:
-    """In the format `spec`, else with four significant digits; a dash for None."""
+    """Formatted by `spec`, else with four significant digits; a dash for None."""
     if value is None:
         return NONE
     if spec or abs(value) < 1000:
@@ -36,5 +35,4 @@ def number(value: float | None, spec: str = "") -> str:
 
 
 def data_uri(png: bytes) -> str:
-    """A picture that carries its own bytes."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-UNBOUNDED = 10_000  # columns: nothing is cut where programs read
+UNBOUNDED = 10_000  # columns: no line is cut where programs read
 
 
 def table(
@@ -21,13 +21,13 @@ def table(
     numbers: Sequence[str] = (),
     show_heads: bool = True,
 ) -> RenderableType:
-    """A table without borders: each row is one line that grep finds. `numbers` are the right-aligned columns."""
+    """A table without borders, one line per row. `numbers` are the right-aligned columns."""
     built = Table(box=None, show_header=show_heads, padding=(0, 2, 0, 0))
     for head in heads:
         built.add_column(head, justify="right" if head in numbers else "left", overflow="fold", header_style="bold")
     for row in rows:
         built.add_row(*(Text(one_line(cell)) for cell in row))
-    # Rich would wrap a title of its own to the width of the table.
+    # Outside the table: rich wraps its own title to the width of the table.
     return Group(Text(title, style="bold"), built) if title else built
 
 
@@ -45,7 +45,6 @@ def show(*parts: RenderableType) -> None:
 
 
 def as_text(*parts: RenderableType) -> str:
-    """The same as plain text."""
     console = Console(file=io.StringIO(), width=UNBOUNDED, highlight=False, markup=False, emoji=False, color_system=None)
     with console.capture() as captured:
         console.print(*parts, sep="\n")
@@ -53,11 +52,11 @@ def as_text(*parts: RenderableType) -> str:
 
 
 def one_line(text: object) -> str:
-    """Text of others without line breaks and control characters."""
+    """Text without line breaks and control characters."""
     return " ".join("".join(character if character.isprintable() else " " for character in str(text)).split())
 
 
 def moment(at: datetime | str) -> str:
-    """A moment in UTC, to the second."""
+    """In UTC, to the second."""
     parsed = datetime.fromisoformat(at) if isinstance(at, str) else at
     return parsed.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,4 +1,4 @@
-"""Tables as they were: any kept version is read to the row, and one that is gone says so."""
+"""Every stored version of a table is read as it was; a removed one is reported."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def test_every_version_is_read_as_it_was(tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.mark.parametrize("version", [2, 99, -1])
-def test_a_version_that_never_was_is_told(tmp_path: Path, version: int):
+def test_a_version_that_never_existed_is_reported(tmp_path: Path, version: int):
     tables = written(tmp_path, [1], [2])
     with pytest.raises(
         VersionGone, match=rf"line\.training_set · version {version} cannot be read any more .* the newest is 1\. "
@@ -37,7 +37,7 @@ def test_a_version_that_never_was_is_told(tmp_path: Path, version: int):
         tables.read_version(ASSET, version)
 
 
-def test_vacuumed_files_and_a_cleaned_log_are_told(tmp_path: Path):
+def test_vacuumed_files_and_a_cleaned_log_are_reported(tmp_path: Path):
     tables = written(tmp_path, [1], [2], [3])
     table = DeltaTable(str(tables.path(ASSET)))
     table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
