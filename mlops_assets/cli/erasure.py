@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from mlops_assets.cli.arguments import By, Name, account, declared, environment
-from mlops_assets.erasure.forget import Forgotten, Found, forget_subject, look_for
-from mlops_assets.erasure.places import Stores
+from mlops_assets.erasure.forget import Forgotten, Found, Stores, forget_subject, look_for
 from mlops_assets.erasure.subject import find_subject
 from mlops_assets.foundation.home import Environment
 from mlops_assets.serving.log.log_secret import log_secret

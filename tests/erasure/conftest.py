@@ -1,4 +1,4 @@
-"""One shop, carried once, and a copy of it for each test."""
+"""One shop, filled once, and a copy of it for every test."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A process that forgets customer ONE and is killed before its n-th change of a file: `python killed_forget.py ROOT N`."""
+"""Forgets customer ONE and kills itself before its n-th change of a file: `python killed_forget.py ROOT N`."""
 
 import datetime as dt
 import os
@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 from mlops_assets.cli.erasure import open_stores
-from mlops_assets.erasure.forget import forget_subject
-from mlops_assets.erasure.places import Stores
+from mlops_assets.erasure.forget import Stores, forget_subject
 from mlops_assets.erasure.subject import Subject, find_subject
 from mlops_assets.serving.log.log_secret import log_secret
 from tests.erasure.shop import ONE, SHOP, environment_of

@@ -1,4 +1,4 @@
-"""A small use case about customers, carried by the real graph on a real home: orders, returns, models, answers.
+"""A small use case about customers, materialized by the real graph in a real home: orders, returns, models, predictions.
 
 Customer ONE orders on the first three days only. Version 1 of the model is trained on these days, version 2 on later ones.
 """
@@ -150,13 +150,13 @@ service = FeatureService(name="shop_v1", features=[customer_spend, pair_spend, c
 
 def environment_of(root: Path, redis_url: str = "sqlite") -> Environment:
     """The home at `root`/home, the project with its feature_repo at `root`."""
-    said = {
+    variables = {
         "MLOPS_ENV": "test",
         "MLOPS_HOME": str(root / "home"),
         "MLOPS_ONLINE_STORE": redis_url,
         "MLOPS_SERVICE_URL": "http://127.0.0.1:9",
     }
-    return read_environment(said, root)
+    return read_environment(variables, root)
 
 
 def orders(day: dt.date, *, dearer: float = 0.0) -> pl.DataFrame:
@@ -236,16 +236,16 @@ class Shop:
         rows = pl.concat([orders(DAYS[1]), orders(DAYS[7])]).to_dicts()
         writer, ids = PredictionLog(log, SHOP, secret=secret, segment_bytes=20_000), []
         for row in rows:
-            said: dict[str, Any] = dict.fromkeys(writer.schema) | row
-            said |= {
+            logged: dict[str, Any] = dict.fromkeys(writer.schema) | row
+            logged |= {
                 "prediction_id": f"{arm}-{row['order_id']}",
                 "answered_at": row["ordered_at"],
                 "event_timestamp": row["ordered_at"],
             }
             writer.append(
-                [said | {"arm": arm, "probability": 0.5, "decision": False, "model_version": 1, "features_from": "online"}]
+                [logged | {"arm": arm, "probability": 0.5, "decision": False, "model_version": 1, "features_from": "online"}]
             )
-            ids += [said["prediction_id"]] if row["customer_id"] != ONE else []
+            ids += [logged["prediction_id"]] if row["customer_id"] != ONE else []
         writer.flush()
         return ids
 

@@ -1,4 +1,4 @@
-"""A customer is forgotten by a whole, real home: nothing names them, and everybody else is untouched."""
+"""A customer is erased from a complete, real home: no file contains them, and all other rows stay."""
 
 import datetime as dt
 import json
@@ -11,8 +11,7 @@ import polars as pl
 import pytest
 import redis
 
-from mlops_assets.erasure.forget import Forgotten, forget_subject, look_for
-from mlops_assets.erasure.places import Stores
+from mlops_assets.erasure.forget import Forgotten, Stores, forget_subject, look_for
 from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables, VersionGone
 from mlops_assets.ingestion.landing import Landing
@@ -34,11 +33,11 @@ TABLES = sorted([
 
 def forgotten(root: Path, whom: str = ONE) -> Forgotten:
     subject, stores = opened(root, whom)
-    return forget_subject(SHOP, subject, stores, why="asked by letter", by="Ada", at=NOW)
+    return forget_subject(SHOP, subject, stores, why="letter of 3 May", by="Ada", at=NOW)
 
 
 def naming(root: Path, whom: str = ONE) -> set[str]:
-    """The files below the home in which the customer stands, in clear or as a hash; Parquet is decoded, too."""
+    """The files under the home that contain the customer, in clear or hashed; Parquet also decoded."""
     home = environment_of(root).home
     texts = [whom.encode(), keyed_hash(whom, log_secret(home.keys)).encode()]
     return {
@@ -66,7 +65,8 @@ def rows_of_the_others(root: Path) -> dict[str, pl.DataFrame]:
     }
     order = ["day", "source_file", "source_line", "prediction_id", "order_id", "customer_id", "city", "event_timestamp"]
     return {
-        name: frame.sort([each for each in order if each in frame.columns], maintain_order=True) for name, frame in kept.items()
+        name: frame.sort([column for column in order if column in frame.columns], maintain_order=True)
+        for name, frame in kept.items()
     }
 
 
@@ -79,11 +79,11 @@ def lines_of_the_others(root: Path) -> dict[str, list[bytes]]:
 
 
 def looked_up(stores: Stores, *whom: str) -> pl.DataFrame:
-    asked = pl.DataFrame({"customer_id": whom, "city": "Ulm", "event_timestamp": dt.datetime(2024, 4, 1)})
-    return lookup(stores.features, asked)
+    entities = pl.DataFrame({"customer_id": whom, "city": "Ulm", "event_timestamp": dt.datetime(2024, 4, 1)})
+    return lookup(stores.features, entities)
 
 
-def test_nothing_names_the_customer_any_more(root: Path) -> None:
+def test_no_file_contains_the_customer_any_more(root: Path) -> None:
     before = naming(root)
     places = ("landing/", "tables/shop/raw", "tables/shop/validated", "tables/shop/quarantine", "tables/shop/feature", "tables/shop/pred",
               "tables/shop/outcomes", "tables/shop/training_set", "prediction_log/", "shadow_log/", "feast/online", "feast/mirror")  # fmt: skip
@@ -94,7 +94,7 @@ def test_nothing_names_the_customer_any_more(root: Path) -> None:
     assert done.still == {}
 
 
-def test_everybody_elses_rows_lines_answers_and_online_values_are_all_there(root: Path) -> None:
+def test_all_other_rows_lines_predictions_and_online_values_stay(root: Path) -> None:
     rows, lines, (_, stores) = rows_of_the_others(root), lines_of_the_others(root), opened(root)
     online = looked_up(stores, *OTHERS)
     assert looked_up(stores, ONE)["spent"].is_not_null().item()
@@ -107,7 +107,7 @@ def test_everybody_elses_rows_lines_answers_and_online_values_are_all_there(root
     assert looked_up(stores, ONE).select("spent", "spent_there").row(0) == (None, None)
 
 
-def test_what_was_found_is_told_and_recorded_without_the_name(root: Path) -> None:
+def test_counts_are_returned_and_recorded_without_the_value(root: Path) -> None:
     subject, stores = opened(root)
     expected = look_for(SHOP, subject, stores)
     done = forgotten(root)
@@ -119,17 +119,17 @@ def test_what_was_found_is_told_and_recorded_without_the_name(root: Path) -> Non
     }  # fmt: skip
     assert (rows["prediction_log"], rows["shadow_log"], rows["predictions"], rows["outcomes"]) == (3, 3, 3, 3)
     assert rows["training_set (older versions)"] == 9 and "training_set" not in rows
-    assert "sums over many" in done.found.left[0] and done.found.left[0].startswith("feature/city_spend")
+    assert "aggregates that include" in done.found.left[0] and done.found.left[0].startswith("feature/city_spend")
     (record,) = Ledger(environment_of(root).ledger_url).records("shop")
     assert record == done.record
     assert (record.kind, record.by, record.at) == ("erasure", "Ada", NOW.isoformat())
     body = record.body
-    assert body["rows"] == rows and body["why"] == "asked by letter"
+    assert body["rows"] == rows and body["why"] == "letter of 3 May"
     assert (body["tag"], body["entity"], body["trained_on"], body["possibly_trained_on"]) == ("customer_id", "customer", [1], [])
     assert ONE not in json.dumps(body) and body["subject"] == subject.digest != subject.matcher.hashed
 
 
-def test_asking_only_changes_nothing(root: Path) -> None:
+def test_counting_changes_nothing(root: Path) -> None:
     def files() -> dict[Path, bytes]:
         return {
             path: path.read_bytes()
@@ -143,7 +143,7 @@ def test_asking_only_changes_nothing(root: Path) -> None:
     assert files() == before and naming(root) == named
 
 
-def test_again_finds_nothing_and_records_nothing(root: Path) -> None:
+def test_a_second_call_finds_and_records_nothing(root: Path) -> None:
     forgotten(root)
     again = forgotten(root)
     assert (again.found.rows, again.record, again.still) == ({}, None, {})
@@ -151,7 +151,7 @@ def test_again_finds_nothing_and_records_nothing(root: Path) -> None:
     assert len(ledger.records("shop")) == 1 and ledger.verify("shop") == []
 
 
-def test_models_are_told_surely_while_their_tables_last_and_then_by_their_window(root: Path) -> None:
+def test_models_whose_training_table_is_gone_are_reported_as_possibly_trained(root: Path) -> None:
     tables, asset = DeltaTables(environment_of(root).home.tables), names.stage("shop", "training_set")
     forgotten(root)
     with pytest.raises(VersionGone):
@@ -162,7 +162,7 @@ def test_models_are_told_surely_while_their_tables_last_and_then_by_their_window
     assert naming(root, OTHERS[0]) == set()
 
 
-def test_what_comes_back_meanwhile_is_told_and_the_next_call_takes_it(root: Path) -> None:
+def test_rows_delivered_again_are_erased_by_the_next_call(root: Path) -> None:
     done = forgotten(root)
     assert done.still == {}
     Landing(environment_of(root).home.landing).put("shop", "orders", day=FIRST, rows=orders(FIRST))
@@ -172,7 +172,7 @@ def test_what_comes_back_meanwhile_is_told_and_the_next_call_takes_it(root: Path
     assert naming(root) == set()
 
 
-def test_a_row_that_is_about_to_be_committed_is_left_and_told(root: Path) -> None:
+def test_a_row_that_is_about_to_be_committed_stays_and_is_counted(root: Path) -> None:
     table = DeltaTables(environment_of(root).home.tables).path(names.validated("shop", "orders"))
     young = table / f"day={LAST}" / "part-of-a-run.parquet"
     pl.DataFrame({"order_id": [1], "customer_id": [ONE]}).write_parquet(young)
@@ -182,7 +182,7 @@ def test_a_row_that_is_about_to_be_committed_is_left_and_told(root: Path) -> Non
 
 
 @pytest.mark.integration
-def test_kills_in_the_middle_are_finished_by_the_next_call(root: Path) -> None:
+def test_the_next_call_completes_a_killed_erasure(root: Path) -> None:
     rows, lines = rows_of_the_others(root), lines_of_the_others(root)
     named = [len(naming(root))]
     for change in (20, 45):
@@ -199,7 +199,7 @@ def test_kills_in_the_middle_are_finished_by_the_next_call(root: Path) -> None:
     ledger = Ledger(environment_of(root).ledger_url)
     records = ledger.records("shop")
     assert ledger.verify("shop") == []
-    assert records[0].body["trained_on"] == [1], "put on record before anything went"
+    assert records[0].body["trained_on"] == [1], "recorded before anything was erased"
 
 
 @pytest.fixture
@@ -210,13 +210,13 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
     server.kill()
 
 
-def test_online_values_in_redis_are_forgotten_too(root: Path, server: RedisServer) -> None:
+def test_online_values_in_redis_are_erased_too(root: Path, server: RedisServer) -> None:
     subject, stores = opened(root, redis_url=server.url)
     for view in SHOP.features.views:
         stores.features.materialize(view.name, dt.datetime(2024, 3, 1, tzinfo=dt.UTC), dt.datetime(2024, 3, 9, tzinfo=dt.UTC))
     before = looked_up(stores, *OTHERS)
     assert ONE.encode() in in_redis(server)
-    found = forget_subject(SHOP, subject, stores, why="asked", by="Ada", at=NOW).found
+    found = forget_subject(SHOP, subject, stores, why="letter", by="Ada", at=NOW).found
     assert (found.rows["online store"], found.rows["online mirrors"]) == (3, 3)
     assert ONE.encode() not in in_redis(server)
     assert all(other.encode() in in_redis(server) for other in OTHERS)
@@ -228,7 +228,7 @@ def in_redis(server: RedisServer) -> bytes:
         return b"".join(key + b"".join(field + value for field, value in client.hgetall(key).items()) for key in client.keys("*"))
 
 
-def test_the_platform_goes_on_and_its_next_fill_leaves_the_customer_out_of_every_sum(root: Path) -> None:
+def test_the_next_materialization_leaves_the_customer_out_of_every_aggregate(root: Path) -> None:
     from tests.erasure.shop import Shop  # the graph opens seconds of imports
 
     tables = DeltaTables(environment_of(root).home.tables)

@@ -1,5 +1,6 @@
-"""Lines erased in place, in real files, under a writer and readers with positions."""
+"""Lines are blanked in place, in real files, while a writer and readers go on."""
 
+import fcntl
 import json
 import threading
 from pathlib import Path
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.erasure.log_redaction import LoggedRows
-from mlops_assets.erasure.subject_matcher import SubjectMatcher
+from mlops_assets.erasure.subject import SubjectMatcher
 from mlops_assets.serving.log.prediction_log import PredictionLog, keyed_hash, without_erased
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.log.test_prediction_log import answers
@@ -34,7 +35,7 @@ def rows_of(log: PredictionLog, *tails: str | None) -> list[dict[str, object]]:
 
 @settings(max_examples=60, deadline=None)
 @given(rows=st.lists(st.fixed_dictionaries({"tailnum": VALUES, "other": VALUES}), max_size=8), unfinished=st.booleans())
-def test_exactly_the_sought_lines_become_blank_and_every_byte_keeps_its_place(
+def test_exactly_the_subjects_lines_become_blank_and_no_byte_moves(
     tmp_path_factory: object, rows: list[dict[str, str | None]], unfinished: bool
 ) -> None:
     folder = tmp_path_factory.mktemp("log")  # type: ignore[attr-defined]
@@ -52,7 +53,7 @@ def test_exactly_the_sought_lines_become_blank_and_every_byte_keeps_its_place(
     assert logged.count() == 0
 
 
-def test_the_log_is_read_on_without_the_erased_rows_from_any_position(tmp_path: Path) -> None:
+def test_a_reader_continues_from_any_position_without_the_erased_rows(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path, USE_CASE, segment_bytes=3000)
     tails = ["N1", "N2", "N1", "N3", "N1", None, "N2"]
     positions: list[dict[str, int]] = [{}]
@@ -69,7 +70,7 @@ def test_the_log_is_read_on_without_the_erased_rows_from_any_position(tmp_path: 
         assert after == positions[-1]
 
 
-def test_a_log_of_nothing_but_erased_rows_reads_as_empty(tmp_path: Path) -> None:
+def test_a_log_with_erased_rows_only_reads_as_empty(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path, USE_CASE)
     log.append(rows_of(log, "N1", "N1"))
     LoggedRows(tmp_path / "flight_delay", N1).erase()
@@ -77,10 +78,10 @@ def test_a_log_of_nothing_but_erased_rows_reads_as_empty(tmp_path: Path) -> None
     assert segment(tmp_path).read_bytes().strip(b" \n") == b""
 
 
-def test_the_hash_and_what_was_logged_in_clear_before_are_both_found(tmp_path: Path) -> None:
+def test_values_in_clear_and_hashed_are_both_erased(tmp_path: Path) -> None:
     schedule = USE_CASE.contract("schedule")
-    columns = tuple(each.but(pii="hashed") if each.name == "tailnum" else each for each in schedule.columns)
-    contracts = tuple(each.but(columns=columns) if each is schedule else each for each in USE_CASE.contracts)
+    columns = tuple(column.but(pii="hashed") if column.name == "tailnum" else column for column in schedule.columns)
+    contracts = tuple(table.but(columns=columns) if table is schedule else table for table in USE_CASE.contracts)
     clear, hashed = PredictionLog(tmp_path, USE_CASE), PredictionLog(tmp_path, USE_CASE.but(contracts=contracts), secret=SECRET)
     for log in (clear, hashed):
         log.append(rows_of(log, "N1", "N2"))
@@ -92,7 +93,7 @@ def test_the_hash_and_what_was_logged_in_clear_before_are_both_found(tmp_path: P
     assert HIDDEN.encode() not in held and b'"N1"' not in held and b'"N2"' in held
 
 
-def test_what_a_kill_has_left_half_blanked_is_read_by_nobody_and_finished_by_the_next_call(tmp_path: Path) -> None:
+def test_a_half_blanked_line_is_skipped_by_readers_and_completed_by_the_next_call(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path, USE_CASE)
     log.append(rows_of(log, "N2", "N1", "N3"))
     whole = segment(tmp_path).read_bytes()
@@ -105,9 +106,9 @@ def test_what_a_kill_has_left_half_blanked_is_read_by_nobody_and_finished_by_the
         assert segment(tmp_path).read_bytes() == whole[:start] + b" " * length + whole[start + length :]
 
 
-def test_a_writer_and_a_reader_go_on_and_no_other_row_is_lost_or_doubled(tmp_path: Path) -> None:
+def test_a_concurrent_writer_and_reader_lose_and_repeat_no_other_row(tmp_path: Path) -> None:
     log, requests = PredictionLog(tmp_path, USE_CASE, segment_bytes=200_000), 300
-    seen: list[str] = []
+    read_ids: list[str] = []
     failed: list[BaseException] = []
     done = threading.Event()
 
@@ -125,11 +126,11 @@ def test_a_writer_and_a_reader_go_on_and_no_other_row_is_lost_or_doubled(tmp_pat
             while not ended:
                 ended = done.is_set()
                 rows, positions = reader.read(positions)
-                seen.extend(rows["prediction_id"])
+                read_ids.extend(rows["prediction_id"])
         except BaseException as error:  # noqa: BLE001 - shown by the test
             failed.append(error)
 
-    threads = [threading.Thread(target=each) for each in (write, read)]
+    threads = [threading.Thread(target=task) for task in (write, read)]
     for thread in threads:
         thread.start()
     logged = LoggedRows(tmp_path / "flight_delay", N1)
@@ -139,14 +140,38 @@ def test_a_writer_and_a_reader_go_on_and_no_other_row_is_lost_or_doubled(tmp_pat
         thread.join()
     logged.erase()
     assert failed == []
-    assert [each for each in seen if each.startswith("N2")] == [f"N2-{number}" for number in range(requests)]
-    assert len(set(seen)) == len(seen)
+    assert [row_id for row_id in read_ids if row_id.startswith("N2")] == [f"N2-{number}" for number in range(requests)]
+    assert len(set(read_ids)) == len(read_ids)
     assert log.read()[0]["prediction_id"].to_list() == [f"N2-{number}" for number in range(requests)]
     assert b'"N1"' not in b"".join(path.read_bytes() for path in tmp_path.rglob("*.jsonl"))
 
 
-def test_a_line_that_only_names_it_elsewhere_stays(tmp_path: Path) -> None:
+def test_a_line_with_the_value_in_another_column_stays(tmp_path: Path) -> None:
     line = json.dumps({"tailnum": "N2", "trace_id": "N1"}) + "\n"
     (tmp_path / "000001.jsonl").write_text(line)
     LoggedRows(tmp_path, N1).erase()
     assert (tmp_path / "000001.jsonl").read_text() == line
+
+
+def test_readers_share_the_log_and_write_nothing_to_its_folder(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path, USE_CASE)
+    log.append(rows_of(log, "N1", "N2"))
+    with segment(tmp_path).open("rb") as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH)
+        segment(tmp_path).parent.chmod(0o500)
+        assert log.read()[0].height == 2
+    segment(tmp_path).parent.chmod(0o700)
+    assert list(segment(tmp_path).parent.iterdir()) == [segment(tmp_path)]
+
+
+def test_redaction_waits_for_a_reader(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path, USE_CASE)
+    log.append(rows_of(log, "N1"))
+    redaction = threading.Thread(target=LoggedRows(tmp_path / "flight_delay", N1).erase)
+    with segment(tmp_path).open("rb") as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH)
+        redaction.start()
+        redaction.join(0.2)
+        assert b'"N1"' in reader.read()
+    redaction.join()
+    assert log.read()[0].is_empty()

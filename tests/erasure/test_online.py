@@ -1,4 +1,4 @@
-"""Entities erased online with the real feature_repo: from Feast's SQLite and Redis, and from the mirrors beside it."""
+"""Entities are erased from Feast's SQLite and Redis and from the mirrors next to them, with the real feature_repo."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from mlops_assets.erasure.online import FeastRows, MirrorKeys
-from mlops_assets.erasure.subject_matcher import SubjectMatcher
+from mlops_assets.erasure.subject import SubjectMatcher
 from mlops_assets.features.feast.feature_store import FeatureStore
 from mlops_assets.features.online.key_value_stores import LastKnown, SqliteStore, glob_literal
 from mlops_assets.features.online.online_mirror import entity_parts
@@ -43,8 +43,8 @@ def root(server: RedisServer | None, tmp_path_factory: pytest.TempPathFactory) -
     known, legal = features_of(store), {**LEGAL, "tailnum": TAILS}
     for view, keys in KEYS.items():
         entities = [{keys[0]: first} for first in legal[keys[0]]]
-        entities = [{**each, keys[1]: second} for each in entities for second in legal[keys[1]]] if keys[1:] else entities
-        rows = [{**each, "at": START + HOUR, "value": 1.0 + place} for place, each in enumerate(entities)]
+        entities = [{**entity, keys[1]: second} for entity in entities for second in legal[keys[1]]] if keys[1:] else entities
+        rows = [{**entity, "at": START + HOUR, "value": 1.0 + place} for place, entity in enumerate(entities)]
         fill(root, view, rows, known[view])
         store.materialize(view, START, START + DAY)
     return root
@@ -59,17 +59,16 @@ def opened(root: Path, server: RedisServer | None) -> FeatureStore:
     return FeatureStore(Home(root), service="flight_delay_v1", redis_url=server.url if server else None)
 
 
-def sought(text: str, *columns: str) -> SubjectMatcher:
+def build_matcher(text: str, *columns: str) -> SubjectMatcher:
     return SubjectMatcher(columns=frozenset(columns), text=text, hashed="f" * 32, is_number=False)
 
 
 def online_rows(store: FeatureStore, views: list[str], matcher: SubjectMatcher) -> tuple[FeastRows, MirrorKeys]:
-    parts = store
-    return FeastRows(parts, tuple(views), matcher), MirrorKeys(parts, tuple(views), matcher)
+    return FeastRows(store, tuple(views), matcher), MirrorKeys(store, tuple(views), matcher)
 
 
 def held(root: Path, server: RedisServer | None) -> str:
-    """Everything that the online stores say."""
+    """The content of the online stores."""
     if server is None:
         return "".join(path.read_bytes().decode("utf-8", "replace") for path in (root / "feast").iterdir())
     with redis.Redis.from_url(server.url) as client:
@@ -85,12 +84,12 @@ def spelled(server: RedisServer | None) -> str:
     return GONE if server is None else repr(GONE.encode())[2:-1]
 
 
-def test_an_aircraft_is_gone_with_its_values_and_all_others_are_there(
+def test_an_aircraft_is_erased_with_its_values_and_the_others_stay(
     store: FeatureStore, root: Path, server: RedisServer | None
 ) -> None:
     before = looked_up(store)
     assert spelled(server) in held(root, server)
-    rows, mirrors = online_rows(store, VIEWS, sought(GONE, "tailnum"))
+    rows, mirrors = online_rows(store, VIEWS, build_matcher(GONE, "tailnum"))
     assert (rows.count(), mirrors.count()) == (1 if server else 2, 1)  # Redis holds both views of an aircraft together
     rows.erase()
     mirrors.erase()
@@ -104,10 +103,10 @@ def test_an_aircraft_is_gone_with_its_values_and_all_others_are_there(
     assert after.select(FEATURES).drop(of_the_tail).equals(before.select(FEATURES).drop(of_the_tail))
 
 
-def test_an_entity_that_is_half_of_a_key_takes_every_pair_with_it(
+def test_an_entity_that_is_half_of_a_key_is_erased_in_every_pair(
     store: FeatureStore, root: Path, server: RedisServer | None
 ) -> None:
-    rows, mirrors = online_rows(store, VIEWS, sought("ATL", "dest"))
+    rows, mirrors = online_rows(store, VIEWS, build_matcher("ATL", "dest"))
     assert (rows.count(), mirrors.count()) == (2 if server else 4, 2)
     rows.erase()
     mirrors.erase()
@@ -115,18 +114,18 @@ def test_an_entity_that_is_half_of_a_key_takes_every_pair_with_it(
     answers = [
         lookup(store, asked([START + 2 * HOUR], origin=origin, dest=dest)) for origin in ("EWR", "JFK") for dest in ("ATL", "SEA")
     ]
-    assert [each["distance"].is_null().item() for each in answers] == [True, False, True, False]
+    assert [answer["distance"].is_null().item() for answer in answers] == [True, False, True, False]
 
 
-def test_the_same_text_in_another_key_is_somebody_else(store: FeatureStore) -> None:
-    rows, mirrors = online_rows(store, VIEWS, sought("EWR", "dest"))
+def test_the_same_text_in_another_key_is_another_entity(store: FeatureStore) -> None:
+    rows, mirrors = online_rows(store, VIEWS, build_matcher("EWR", "dest"))
     assert (rows.count(), mirrors.count()) == (0, 0)
-    rows, mirrors = online_rows(store, ["plane", "tail_delays"], sought("EWR", "origin"))
-    assert (rows.count(), mirrors.count()) == (0, 0), "views of another use case are not asked"
+    rows, mirrors = online_rows(store, ["plane", "tail_delays"], build_matcher("EWR", "origin"))
+    assert (rows.count(), mirrors.count()) == (0, 0), "views of another use case are not searched"
 
 
-def test_keys_of_a_layout_that_nobody_reads_any_more_go_too(store: FeatureStore) -> None:
-    _, mirrors = online_rows(store, VIEWS, sought("N1", "tailnum"))
+def test_keys_of_an_unused_layout_are_erased_too(store: FeatureStore) -> None:
+    _, mirrors = online_rows(store, VIEWS, build_matcher("N1", "tailnum"))
     old = ["0ldlay0t/3:EWR2:N1", "0ldlay0t/3:N1x", "ready/gone/0ldlay0t"]
     mirrors.store.online_values.change(old, lambda values: [b"value"] * len(values))
     assert mirrors.count() == 2
@@ -143,11 +142,11 @@ def test_keys_of_a_layout_that_nobody_reads_any_more_go_too(store: FeatureStore)
         ("abcdefgh", None),
     ],
 )
-def test_a_key_is_taken_apart_as_it_was_put_together(key: str, parts: tuple[str, list[str]] | None) -> None:
+def test_a_mirror_key_is_parsed_into_its_parts(key: str, parts: tuple[str, list[str]] | None) -> None:
     assert entity_parts(key) == parts
 
 
-def test_a_reader_that_remembers_forgets_too(tmp_path: Path) -> None:
+def test_the_memory_of_last_known_values_is_erased_too(tmp_path: Path) -> None:
     blobs = LastKnown(SqliteStore(tmp_path / "mirror.db"), clock=lambda: 0.0)
     blobs.change(["a", "b"], lambda values: [b"1"] * len(values))
     blobs.read(["a", "b"])

@@ -1,12 +1,13 @@
-"""Who may be asked for: what the contracts tag, and nothing else."""
+"""A subject is found by the tags of the contracts, and its value is matched in rows, text and frames."""
 
 import re
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_assets.erasure.subject import UnknownSubject, find_subject
+from mlops_assets.erasure.subject import SubjectMatcher, UnknownSubject, find_subject
 from mlops_assets.serving.log.prediction_log import keyed_hash
 from mlops_assets.spec.contract import Column
 from mlops_assets.spec.spec import IllegalDeclaration
@@ -20,20 +21,20 @@ SECRET = b"s" * 32
 def retagged(table: str, column_name: str, **tags: object) -> UseCase:
     contract = SHOP.contract(table)
     columns = tuple(column.but(**tags) if column.name == column_name else column for column in contract.columns)
-    return SHOP.but(contracts=tuple(contract.but(columns=columns) if each is contract else each for each in SHOP.contracts))
+    return SHOP.but(contracts=tuple(contract.but(columns=columns) if table is contract else table for table in SHOP.contracts))
 
 
 def renamed(table: str, name: str) -> UseCase:
     """The customer's column of one table under another name."""
     contract = SHOP.contract(table)
     columns = tuple(column.but(name=name) if column.name == "customer_id" else column for column in contract.columns)
-    unique = tuple(name if each == "customer_id" else each for each in contract.unique)
+    unique = tuple(name if key == "customer_id" else key for key in contract.unique)
     return SHOP.but(
-        contracts=tuple(contract.but(columns=columns, unique=unique) if each is contract else each for each in SHOP.contracts)
+        contracts=tuple(contract.but(columns=columns, unique=unique) if table is contract else table for table in SHOP.contracts)
     )
 
 
-def test_all_columns_that_identify_the_same_are_sought_with_their_entity() -> None:
+def test_all_columns_that_identify_the_entity_are_matched() -> None:
     subject = find_subject(renamed("customers", "id"), "customer_id= cst-1 ", secret=SECRET)
     assert subject.matcher.columns == {"customer_id", "id", "customer"}
     assert (subject.tag, subject.entity, subject.matcher.text) == ("customer_id", "customer", "cst-1")
@@ -42,41 +43,46 @@ def test_all_columns_that_identify_the_same_are_sought_with_their_entity() -> No
     assert find_subject(SHOP, "customer_id=cst-1", secret=b"t" * 32).digest != subject.digest
 
 
-def test_a_value_may_hold_the_sign_of_equality() -> None:
+def test_a_value_may_contain_an_equals_sign() -> None:
     assert find_subject(SHOP, "customer_id=a=b", secret=SECRET).matcher.text == "a=b"
 
 
 @given(number=st.integers())
-def test_numbers_are_read_as_numbers(number: int) -> None:
+def test_a_value_of_an_int_column_is_parsed_as_a_number(number: int) -> None:
     shop = SHOP
-    for table in ("orders", "returns", "customers"):
-        contract = shop.contract(table)
-        columns = tuple(each.but(dtype="int", pattern=None) if each.name == "customer_id" else each for each in contract.columns)
-        shop = shop.but(contracts=tuple(contract.but(columns=columns) if each is contract else each for each in shop.contracts))
-    sought = find_subject(shop, f"customer_id={number:+}", secret=SECRET).matcher
-    assert (sought.text, sought.is_number) == (str(number), True)
+    for contract_name in ("orders", "returns", "customers"):
+        contract = shop.contract(contract_name)
+        columns = tuple(
+            column.but(dtype="int", pattern=None) if column.name == "customer_id" else column for column in contract.columns
+        )
+        shop = shop.but(
+            contracts=tuple(contract.but(columns=columns) if table is contract else table for table in shop.contracts)
+        )
+    matcher = find_subject(shop, f"customer_id={number:+}", secret=SECRET).matcher
+    assert (matcher.text, matcher.is_number) == (str(number), True)
     with pytest.raises(UnknownSubject, match="found 'seven'; legal: a whole number"):
         find_subject(shop, "customer_id=seven", secret=SECRET)
 
 
-@pytest.mark.parametrize("said", ["city=Ulm", "nonsense=1", "customer_id", "=cst-1", "", "amount=1", "day=2024-03-01"])
-def test_what_identifies_nobody_is_refused_with_what_does(said: str) -> None:
+@pytest.mark.parametrize("request_text", ["city=Ulm", "nonsense=1", "customer_id", "=cst-1", "", "amount=1", "day=2024-03-01"])
+def test_a_column_that_identifies_nothing_is_refused_with_those_that_do(request_text: str) -> None:
     legal = re.escape("legal: customer_id=<customer>")
     with pytest.raises(UnknownSubject, match=legal):
-        find_subject(SHOP, said, secret=SECRET)
+        find_subject(SHOP, request_text, secret=SECRET)
 
 
-@pytest.mark.parametrize("said", ["customer_id=", "customer_id= "])
-def test_no_value_is_refused_rather_than_taken_for_all_who_have_none(said: str) -> None:
+@pytest.mark.parametrize("request_text", ["customer_id=", "customer_id= "])
+def test_a_missing_value_is_refused_and_matches_no_null(request_text: str) -> None:
     with pytest.raises(UnknownSubject, match="the value is missing"):
-        find_subject(SHOP, said, secret=SECRET)
+        find_subject(SHOP, request_text, secret=SECRET)
 
 
-def test_without_any_tag_the_remedy_is_told() -> None:
+def test_without_any_tag_the_message_contains_the_remedy() -> None:
     columns = [column for contract in USE_CASE.contracts for column in contract.columns]
     untagged = USE_CASE.but(
         contracts=tuple(
-            contract.but(columns=tuple(each.but(identifies=None) for each in contract.columns)) for contract in USE_CASE.contracts
+            contract.but(columns=tuple(column.but(identifies=None) for column in contract.columns))
+            for contract in USE_CASE.contracts
         )
     )
     assert columns
@@ -87,7 +93,7 @@ def test_without_any_tag_the_remedy_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("use_case", "found"),
+    ("use_case", "problem"),
     [
         (
             retagged("returns", "customer_id", identifies=None),
@@ -97,12 +103,92 @@ def test_without_any_tag_the_remedy_is_told() -> None:
         (retagged("customers", "city", name="customer"), "contracts[customers] · 'customer' is a string that identifies nothing"),
     ],
 )
-def test_a_name_that_is_somebody_elses_in_another_table_is_refused(use_case: UseCase, found: str) -> None:
-    with pytest.raises(UnknownSubject, match=re.escape(found)):
+def test_a_column_name_with_another_meaning_in_another_table_is_refused(use_case: UseCase, problem: str) -> None:
+    with pytest.raises(UnknownSubject, match=re.escape(problem)):
         find_subject(use_case, "customer_id=cst-1", secret=SECRET)
 
 
 @pytest.mark.parametrize("dtype", ["float", "datetime", "bool"])
-def test_only_what_tells_exactly_can_identify(dtype: str) -> None:
+def test_only_strings_and_ints_can_identify(dtype: str) -> None:
     with pytest.raises(IllegalDeclaration, match=f"'who' is a {dtype} and is to identify a customer; legal: string, int"):
         Column(name="who", dtype=dtype, description="Who.", identifies="customer")  # type: ignore[arg-type]
+
+
+HASH = "0123456789abcdef0123456789abcdef"
+TEXTS = st.text(st.sampled_from("aB7.*[ -+\\'é\""), min_size=1, max_size=5).filter(lambda text: text == text.strip())
+
+
+def build_matcher(text: str, *columns: str, number: bool = False) -> SubjectMatcher:
+    return SubjectMatcher(columns=frozenset(columns or ["who"]), text=text, hashed=HASH, is_number=number)
+
+
+@given(text=TEXTS, content=TEXTS | st.none() | st.just(HASH), blanks=st.sampled_from(["", " ", "\t", "  "]))
+def test_text_matches_as_a_whole_in_clear_or_hashed(text: str, content: str | None, blanks: str) -> None:
+    value = None if content is None else blanks + content + blanks
+    expected = content is not None and content in (text, HASH)
+    assert build_matcher(text).is_value(value) is expected
+    frame = pl.DataFrame({"who": [value]}, schema={"who": pl.String})
+    assert frame.select(build_matcher(text).is_in_column("who")).item() is expected
+
+
+@given(number=st.integers(-30, 30), content=st.from_regex(r"\A[+-]?[0-3]{0,2}[0-9]{1,2}(\.0{0,2})?\Z"))
+def test_numbers_match_by_value(number: int, content: str) -> None:
+    expected = float(content) == number and not (number == 0 and content.startswith("-"))
+    assert build_matcher(str(number), number=True).is_value(content) is expected
+    assert pl.DataFrame({"who": [content]}).select(build_matcher(str(number), number=True).is_in_column("who")).item() is expected
+
+
+@given(numbers=st.lists(st.integers(-(2**63), 2**63 - 1)), chosen=st.integers(0, 5))
+def test_typed_numbers_match_in_rows_and_frames(numbers: list[int], chosen: int) -> None:
+    number = numbers[chosen] if chosen < len(numbers) else 7
+    one = build_matcher(str(number), number=True)
+    rows = one.is_in_rows(pl.Schema({"who": pl.Int64}))
+    assert pl.DataFrame({"who": numbers}, schema={"who": pl.Int64}).filter(rows)["who"].to_list() == [
+        value for value in numbers if value == number
+    ]
+    assert [value for value in numbers if one.is_in({"who": value, "other": number})] == [
+        value for value in numbers if value == number
+    ]
+
+
+@given(text=TEXTS, line=st.text(st.sampled_from("aB7.,-"), max_size=20))
+def test_in_text_the_value_matches_as_a_separate_word(text: str, line: str) -> None:
+    places = [match.start() for match in re.finditer(f"(?={re.escape(text)})", line)]
+    alone = any(
+        (at == 0 or not line[at - 1].isalnum()) and (at + len(text) == len(line) or not line[at + len(text)].isalnum())
+        for at in places
+    )
+    assert build_matcher(text).is_in_text(line) is alone
+
+
+def test_a_table_without_the_column_contains_no_row() -> None:
+    other = pl.DataFrame({"other": ["a"]})
+    assert other.filter(build_matcher("a").is_in_rows(other.schema)).is_empty()
+    assert build_matcher("a").is_in({"other": "a"}) is False
+
+
+@pytest.mark.parametrize("column", ["problem", "reasons"])
+def test_a_line_that_cannot_be_parsed_is_searched_as_text(column: str) -> None:
+    rows = pl.DataFrame(
+        {
+            "who": ["a", "b", "b", "b", None, "b"],
+            "what": ["x", "a", "a", "ab", None, "x"],
+            "source_file": ["a"] * 6,
+            column: [
+                None,
+                None,
+                "line has 3 of 2 fields; beyond the last: 'c'",
+                "line is cut off",
+                "line has 1 of 2 fields: 'a'",
+                "what: 'a' is not",
+            ],
+        }
+    )
+    assert rows.select(build_matcher("a").is_in_rows(rows.schema)).to_series().to_list() == [
+        True,
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]

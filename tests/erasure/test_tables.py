@@ -14,7 +14,7 @@ from deltalake.exceptions import CommitFailedError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.erasure.subject_matcher import SubjectMatcher
+from mlops_assets.erasure.subject import SubjectMatcher
 from mlops_assets.erasure.tables import OlderFiles, ParquetRows, TableLog, TableRows
 from mlops_assets.foundation.delta_tables import NO_STATISTICS, DeltaTables, VersionGone
 
@@ -35,46 +35,45 @@ def put(table: Path, rows: pl.DataFrame, day: dt.date | None = None) -> None:
     )
 
 
-def forget(table: Path, sought: SubjectMatcher = ZZ) -> None:
-    TableRows(table, sought).erase()
-    OlderFiles(table, sought).erase()
-    TableLog(table, sought).erase()
+def forget(table: Path, matcher: SubjectMatcher = ZZ) -> None:
+    for store in (TableRows, OlderFiles, TableLog):
+        store(table, matcher).erase()
 
 
-def told_by_files(table: Path) -> str:
-    """Everything that the files say, Parquet and its footers decoded."""
-    told: list[str] = []
+def read_files(table: Path) -> str:
+    """The content of every file; Parquet also decoded."""
+    texts: list[str] = []
     for path in table.rglob("*"):
         if path.is_file():
-            told.append(path.read_bytes().decode("utf-8", "replace"))
+            texts.append(path.read_bytes().decode("utf-8", "replace"))
             if path.suffix == ".parquet":
-                told.append(
+                texts.append(
                     json.dumps(pl.read_parquet(path, hive_partitioning=False).to_dicts(), default=str, ensure_ascii=False)
                 )
-    return "\n".join(told)
+    return "\n".join(texts)
 
 
 def rows(table: Path) -> list[str | None]:
     return pl.scan_delta(str(table)).sort("day", "n").collect()["who"].to_list()
 
 
-def test_no_file_of_any_version_names_it_and_everybody_else_is_still_there(tmp_path: Path) -> None:
+def test_no_file_of_any_version_contains_the_value_and_all_other_rows_remain(tmp_path: Path) -> None:
     put(tmp_path, pl.concat([people("zz'9", "a", None), people("b", "zz'9", day=DAYS[1])]))
     put(tmp_path, people("a", "zz'9"), DAYS[0])
     DeltaTable(str(tmp_path)).create_checkpoint()
     put(tmp_path, people("c", day=DAYS[2]), DAYS[2])
     assert (TableRows(tmp_path, ZZ).count(), OlderFiles(tmp_path, ZZ).count()) == (2, 1)
-    assert told_by_files(tmp_path).count("zz'9") > 6
+    assert read_files(tmp_path).count("zz'9") > 6
     forget(tmp_path)
     assert (TableRows(tmp_path, ZZ).count(), OlderFiles(tmp_path, ZZ).count()) == (0, 0)
-    told = told_by_files(tmp_path)
-    assert "zz'9" not in told and "zz''9" not in told
+    content = read_files(tmp_path)
+    assert "zz'9" not in content and "zz''9" not in content
     assert rows(tmp_path) == ["a", "b", "c"]
     put(tmp_path, people("d", day=DAYS[2]), DAYS[2])
     assert rows(tmp_path) == ["a", "b", "d"]
 
 
-def test_versions_that_did_not_hold_it_can_still_be_read(tmp_path: Path) -> None:
+def test_versions_without_the_subject_can_still_be_read(tmp_path: Path) -> None:
     tables, asset = DeltaTables(tmp_path), ["shop", "training_set"]
     table = tables.path(asset)
     for who in (("a",), ("a", "zz'9"), ("b",), ("b", "zz'9")):
@@ -92,13 +91,13 @@ def test_erasing_again_changes_nothing(tmp_path: Path) -> None:
     put(tmp_path, people("zz'9", "a"))
     (tmp_path / "_delta_log" / ".new-ab12").write_text("zz'9")  # of a call that was killed
     forget(tmp_path)
-    assert "zz'9" not in told_by_files(tmp_path)
+    assert "zz'9" not in read_files(tmp_path)
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file()}
     forget(tmp_path)
     assert before == {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file()}
 
 
-def test_a_table_that_names_nobody_is_not_touched(tmp_path: Path) -> None:
+def test_a_table_without_the_column_is_not_changed(tmp_path: Path) -> None:
     rows = people("zz'9").rename({"who": "author"})
     rows.write_delta(str(tmp_path))
     rows.write_delta(str(tmp_path), mode="overwrite")
@@ -107,16 +106,16 @@ def test_a_table_that_names_nobody_is_not_touched(tmp_path: Path) -> None:
     assert pl.scan_delta(str(tmp_path), version=0).collect().height == 1
 
 
-def test_a_table_whose_newer_schema_lacks_the_column_is_freed_of_its_older_rows(tmp_path: Path) -> None:
+def test_older_rows_are_erased_where_the_newer_schema_lacks_the_column(tmp_path: Path) -> None:
     put(tmp_path, people("zz'9", "a"))
     people("a").drop("who").write_delta(str(tmp_path), mode="overwrite", delta_write_options={"schema_mode": "overwrite"})
     assert (TableRows(tmp_path, ZZ).count(), OlderFiles(tmp_path, ZZ).count()) == (0, 1)
     forget(tmp_path)
-    assert "zz'9" not in told_by_files(tmp_path)
+    assert "zz'9" not in read_files(tmp_path)
     assert pl.scan_delta(str(tmp_path)).collect().height == 1
 
 
-def test_a_young_file_that_nobody_has_committed_stays_and_is_told_and_an_old_one_goes(tmp_path: Path) -> None:
+def test_an_uncommitted_file_is_counted_and_erased_after_an_hour(tmp_path: Path) -> None:
     put(tmp_path, people("a"))
     left = tmp_path / "day=2024-01-01" / "part-left-by-a-killed-run.parquet"
     people("zz'9").drop("day").write_parquet(left)
@@ -128,8 +127,8 @@ def test_a_young_file_that_nobody_has_committed_stays_and_is_told_and_an_old_one
     assert not left.exists() and older.count() == 0
 
 
-def test_a_writer_that_began_before_either_fails_or_loses_nothing(tmp_path: Path) -> None:
-    """The files that commits add and remove stay on record: a stale overwrite cannot bring rows back unseen."""
+def test_a_writer_that_started_before_the_erasure_fails_with_a_conflict(tmp_path: Path) -> None:
+    """A stale overwrite cannot bring rows back: the log still lists the files that were removed."""
     put(tmp_path, people("zz'9", "a", "b"))
     stale = DeltaTable(str(tmp_path))
     forget(tmp_path)
@@ -138,7 +137,7 @@ def test_a_writer_that_began_before_either_fails_or_loses_nothing(tmp_path: Path
     assert rows(tmp_path) == ["a", "b"]
 
 
-def test_a_run_that_writes_meanwhile_fails_and_is_run_again_or_loses_nothing(tmp_path: Path) -> None:
+def test_concurrent_appends_fail_or_are_kept(tmp_path: Path) -> None:
     put(tmp_path, pl.concat([people("zz'9", "a", day=day) for day in DAYS]))
     written: list[int] = []
 
@@ -156,10 +155,10 @@ def test_a_run_that_writes_meanwhile_fails_and_is_run_again_or_loses_nothing(tmp
     forget(tmp_path)
     assert written
     assert sorted(filter(None, rows(tmp_path))) == sorted([*["a"] * 3, *(f"w{number}" for number in written)])
-    assert "zz'9" not in told_by_files(tmp_path)
+    assert "zz'9" not in read_files(tmp_path)
 
 
-def test_broken_lines_go_by_where_they_stood(tmp_path: Path) -> None:
+def test_lines_that_cannot_be_parsed_are_erased_by_their_place(tmp_path: Path) -> None:
     raw = pl.DataFrame(
         {
             "who": ["zz'9", " zz'9 ", "a", "a", "x"],
@@ -183,22 +182,22 @@ def test_broken_lines_go_by_where_they_stood(tmp_path: Path) -> None:
     ),
     number=st.integers(0, 3),
 )
-def test_any_table_keeps_exactly_the_rows_of_the_others(
+def test_any_table_keeps_exactly_the_other_rows(
     tmp_path_factory: pytest.TempPathFactory, versions: list[list[tuple[int, dt.date]]], number: int
 ) -> None:
     table = tmp_path_factory.mktemp("table")
     for version in versions:
         frame = pl.DataFrame(version, schema={"who": pl.Int64, "day": pl.Date}, orient="row")
         put(table, frame.with_columns(n=pl.int_range(pl.len()), text=pl.format("is {}", "who")))
-    sought = SubjectMatcher(columns=frozenset(["who"]), text=str(number), hashed="f" * 32, is_number=True)
-    forget(table, sought)
+    matcher = SubjectMatcher(columns=frozenset(["who"]), text=str(number), hashed="f" * 32, is_number=True)
+    forget(table, matcher)
     kept = pl.scan_delta(str(table)).sort("n").collect()
     expected = [(n, who, day) for n, (who, day) in enumerate(versions[-1]) if who != number]
     assert list(zip(kept["n"], kept["who"], kept["day"], strict=True)) == expected
-    assert f"is {number}" not in told_by_files(table)
+    assert f"is {number}" not in read_files(table)
 
 
-def test_rows_of_single_files_are_taken_out(tmp_path: Path) -> None:
+def test_rows_in_single_parquet_files_are_erased(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     people("zz'9", "a", None).write_parquet(tmp_path / "run" / "training_sample.parquet")
     people("zz'9").rename({"who": "author"}).write_parquet(tmp_path / "other.parquet")
@@ -210,7 +209,7 @@ def test_rows_of_single_files_are_taken_out(tmp_path: Path) -> None:
     assert pl.read_parquet(tmp_path / "other.parquet")["author"].to_list() == ["zz'9"]
 
 
-def test_a_log_with_statistics_of_an_earlier_release_is_freed_once_its_commits_are_an_hour_old(tmp_path: Path) -> None:
+def test_statistics_of_an_earlier_release_are_erased_once_their_commits_are_an_hour_old(tmp_path: Path) -> None:
     for frame in (people("zz'9", "a"), people("b", "zz'9"), people("c")):
         frame.write_delta(str(tmp_path), mode="overwrite", delta_write_options={"partition_by": "day"})
     DeltaTable(str(tmp_path)).create_checkpoint()
@@ -223,9 +222,9 @@ def test_a_log_with_statistics_of_an_earlier_release_is_freed_once_its_commits_a
     for file in (tmp_path / "_delta_log").iterdir():
         os.utime(file, (NOW.timestamp() - 3700,) * 2)
     forget(tmp_path)
-    assert log.count() == 0 and "zz'9" not in told_by_files(tmp_path) and "zz''9" not in told_by_files(tmp_path)
+    assert log.count() == 0 and "zz'9" not in read_files(tmp_path) and "zz''9" not in read_files(tmp_path)
     assert sorted(filter(None, rows(tmp_path))) == ["c", "d"]
     assert DeltaTable(str(tmp_path)).metadata().configuration["delta.logRetentionDuration"] == "interval 30 days"
     people("zz'9").write_delta(str(tmp_path), mode="append")
     forget(tmp_path)
-    assert "zz'9" not in told_by_files(tmp_path)
+    assert "zz'9" not in read_files(tmp_path)

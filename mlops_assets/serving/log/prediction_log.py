@@ -1,6 +1,7 @@
 """Every answer with its inputs: JSON lines, written to the operating system before the answer is sent."""
 
 import errno
+import fcntl
 import hashlib
 import mmap
 import os
@@ -12,7 +13,6 @@ from typing import Any
 
 import msgspec
 import polars as pl
-from filelock import FileLock
 
 from mlops_assets.foundation.atomic_file import sync_folder
 from mlops_assets.foundation.names import FEATURE_AGE_S
@@ -212,7 +212,10 @@ class PredictionLog:
         sync_folder(self._folder)
 
     def _whole_lines(self, name: str, position: int) -> bytes:
-        with redaction_lock(self._folder), (self._folder / name).open("rb") as file:
+        with (self._folder / name).open("rb") as file:
+            fcntl.flock(
+                file, fcntl.LOCK_SH
+            )  # redaction holds it exclusively; a reader needs no right to write, and no other waits
             file.seek(position)
             content = file.read()
         return content[: content.rfind(b"\n") + 1]
@@ -221,11 +224,6 @@ class PredictionLog:
         moments = [name for name, dtype in self.schema.items() if dtype == UTC]
         text = pl.read_ndjson(lines, schema={**self.schema, **dict.fromkeys(moments, pl.String())})
         return text.with_columns(pl.col(moments).str.to_datetime("%+", time_unit="us", time_zone="UTC"))
-
-
-def redaction_lock(folder: Path) -> FileLock:
-    """Held while lines of a log are erased, and while they are read: no reader gets half of a line."""
-    return FileLock(folder / "redaction.lock")
 
 
 def without_erased(lines: bytes) -> bytes:
@@ -240,6 +238,7 @@ def _last_line(path: Path, start: bytes) -> bytes | None:
     if not path.stat().st_size:
         return None
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        fcntl.flock(file, fcntl.LOCK_SH)
         end = content.rfind(b"\n") + 1
         at = content.rfind(start, 0, end)
         return None if at < 0 else content[at : content.find(b"\n", at) + 1]
