@@ -24,7 +24,9 @@ def days_of(*counts: int, start: date = FIRST, carrier: str | None = "UA") -> pl
 def check(expectation: Expectation, today: pl.DataFrame, history: pl.DataFrame = NOTHING, *days: date) -> Finding:
     column = Column(name="carrier", dtype="string", nullable=True, description="Airline.")
     contract = Contract(table="t", description="x", columns=(column,), unique=("carrier",), expectations=(expectation,))
-    (finding,) = check_expectations(today, history, contract, days=days)
+    last = today["day"].max() or FIRST
+    judged = days or pl.date_range(today["day"].min() or FIRST, last, eager=True).to_list()  # type: ignore[arg-type]
+    (finding,) = check_expectations(today, history, contract, days=judged)
     return finding
 
 
