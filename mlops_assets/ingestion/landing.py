@@ -15,12 +15,14 @@ from typing import NamedTuple
 import polars as pl
 import polars.selectors as cs
 
+from mlops_assets.foundation.atomic_file import replace_file
 from mlops_assets.spec.contract import Contract
 
 BOM = b"\xef\xbb\xbf"
 DATETIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 DAY_FILE = re.compile(r"\d{4}-\d{2}-\d{2}\.csv")
-LEFTOVER = re.compile(r"\.new-.*|\..*\.part")  # of a process that was killed before it renamed its file into place
+# Partial files of a process that was killed before the rename: of replace_file, and of an earlier release.
+LEFTOVER = re.compile(r"\.new-.*|\..*\.part")
 MAX_ROW_LINES = 50  # a quoted value may span lines; a quote that never closes must not swallow the file
 MAX_SHOWN = 200  # characters of foreign text in a message
 
@@ -64,10 +66,7 @@ class Landing:
         content = in_utc.write_csv(datetime_format=DATETIME_FORMAT).encode()
         if path.exists() and path.read_bytes() == content:
             return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        part.write_bytes(content)
-        os.replace(part, path)
+        replace_file(path, content)
         return True
 
     def digests(self, use_case: str, table: str) -> dict[str, str]:
