@@ -1,38 +1,37 @@
-"""Computes a logged answer again: from its logged inputs with the same model, and its features from the feature tables."""
+"""Computes a logged prediction again: from its logged inputs with the same model, and its features from the feature tables."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import polars as pl
 
 from mlops_assets.features.offline.feature_table import MissingFeatureTable
 from mlops_assets.features.parity import KEY, MOMENT, FeatureSkew, compare_features
-from mlops_assets.promotion.blessing import UnblessedModel
-from mlops_assets.promotion.deployment import Deployment, UnknownVersion
+from mlops_assets.promotion.deployment import Deployment
 from mlops_assets.promotion.signing_keys import SigningKeys
-from mlops_assets.provenance.logged import REQUEST, blessed_model, hidden, logged_request
+from mlops_assets.provenance.logged import find_hidden_columns, load_blessed_model, restore_request
 from mlops_assets.spec.monitor import Skew
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.training.signature import UnreadableRows
 
+# Of a probability: the order in which a model sums in float32 depends on the batch and the machine. Measured up to 1e-6
+# (tests/training/trainers/test_lightning.py).
 TOLERANCE = 1e-5
-"""Of a probability. A model sums in float32, and by the rows beside one and the machine it does so in another order: measured
-up to 1e-6 (tests/training/trainers/test_lightning.py)."""
 Views = dict[str, tuple[str, ...]]
 
 
 class Store(Protocol):
-    """What gives features as they were known at a moment."""
+    """Joins features as they were known at a moment."""
 
     def historical(self, entity_rows: pl.DataFrame) -> pl.DataFrame: ...
 
 
 @dataclass(frozen=True)
 class Recomputed:
-    """The inputs of one answer as the feature tables give them now: how many were compared, which differ, which follow
-    from what the log hides (`left_out`), and what the model answers to them (None without a model).
+    """The inputs of one prediction from the feature tables: how many were compared, which differ, which depend on data that
+    the log hides (`left_out`), and the model's probability for them (None without a model or with `left_out`).
     """
 
     compared: int
@@ -43,9 +42,8 @@ class Recomputed:
 
 @dataclass(frozen=True)
 class Replayed:
-    """One answer recomputed. `objections` says why it could not be, or what else is wrong; `again` is None then.
-
-    `recomputed` is None where the caller gave the features, or where `objections` says why not.
+    """One prediction computed again. `again` is None where `objections` has the reason; `recomputed` also where the caller
+    sent the features.
     """
 
     prediction_id: str
@@ -61,7 +59,7 @@ class Replayed:
 
     @property
     def is_same(self) -> bool:
-        """The same answer, from features that are the same today."""
+        """The same probability, from features that are the same today."""
         return self.same_answer and not self.objections and not (self.recomputed and self.recomputed.differing)
 
 
@@ -74,71 +72,54 @@ def replay(
     views: Views,
     open_store: Callable[[str], Store],
 ) -> Replayed:
-    """Recomputes the answer of one logged row. `views` are the features of each view (logged.features_of_views)."""
-    logged = row.row(0, named=True)
-    model, no_model = _model(use_case, logged, deployment, keys)
-    again, no_answer = _score(use_case, model, row) if model else (None, None)
-    from_caller = logged["features_from"] == REQUEST
-    recomputed, no_features = (None, None) if from_caller else _recompute(use_case, model, row, views, open_store)
-    objections = (no_model, no_answer, no_features, _decided_otherwise(use_case, logged))
-    return Replayed(
-        prediction_id=logged[KEY],
-        version=logged["model_version"],
-        logged=logged["probability"],
-        again=again,
-        objections=tuple(objection for objection in objections if objection),
-        recomputed=recomputed,
-    )
+    """Computes the prediction of one logged row again. `views` are the features of each view (logged.features_of_views)."""
+    logged, model, again, recomputed = row.row(0, named=True), None, None, None
+    objections: list[str] = []
+    loaded = load_blessed_model(use_case, logged, deployment=deployment, keys=keys)
+    if isinstance(loaded, str):
+        objections.append(f"the model is not run: {loaded}")
+    else:
+        model = OnnxModel.from_bytes(loaded[0])
+        again = _score(use_case, model, row, objections)
+    if logged["features_from"] != "request":
+        try:
+            recomputed = _recompute(use_case, model, row, views, open_store(use_case.features.service))
+        except MissingFeatureTable as error:
+            objections.append(f"its features cannot be recomputed: {error}")
+    if logged["decision"] != (logged["probability"] >= use_case.threshold):
+        objections.append(
+            f"{logged['probability']:.6g} was decided {'yes' if logged['decision'] else 'no'}, and the declared threshold of "
+            f"{use_case.threshold:g} decides otherwise: another one was declared then, or the log was altered"
+        )
+    return Replayed(logged[KEY], logged["model_version"], logged["probability"], again, tuple(objections), recomputed)
 
 
-def _model(
-    use_case: UseCase, logged: dict[str, Any], deployment: Deployment, keys: SigningKeys
-) -> tuple[OnnxModel | None, str | None]:
+def _score(use_case: UseCase, model: OnnxModel, row: pl.DataFrame, objections: list[str]) -> float | None:
+    """The model's probability, or None with an objection added."""
+    if hidden := [name for name in model.signature.inputs if name in find_hidden_columns(use_case)]:
+        objections.append(f"the model reads {', '.join(hidden)}, which the log hides as personal data")
+        return None
     try:
-        onnx, _blessing = blessed_model(use_case, logged, deployment=deployment, keys=keys)
-    except (UnknownVersion, UnblessedModel) as error:
-        return None, f"the model is not run: {error}"
-    return OnnxModel.from_bytes(onnx), None
-
-
-def _score(use_case: UseCase, model: OnnxModel, row: pl.DataFrame) -> tuple[float | None, str | None]:
-    unknown = [name for name in model.signature.inputs if name in hidden(use_case)]
-    if unknown:
-        return None, f"the model reads {', '.join(unknown)}, which the log hides as personal data"
-    try:
-        return float(model.predict(row)[0]), None
+        return float(model.predict(row)[0])
     except UnreadableRows as error:
-        return None, f"the declared inputs are not those of version {row['model_version'][0]}: {error}"
+        objections.append(f"the declared inputs are not those of version {row['model_version'][0]}: {error}")
+        return None
 
 
-def _recompute(
-    use_case: UseCase, model: OnnxModel | None, row: pl.DataFrame, views: Views, open_store: Callable[[str], Store]
-) -> tuple[Recomputed | None, str | None]:
-    rows: pl.DataFrame = use_case.features.entity_rows(logged_request(use_case, row).lazy()).collect()
-    try:
-        recomputed = open_store(use_case.features.service).historical(rows.with_columns(row[KEY], row[MOMENT]))
-    except MissingFeatureTable as error:
-        return None, f"its features cannot be recomputed: {error}"
-    unknown = _unknowable(use_case, views)
-    compared = [name for name in use_case.features.inputs if name in recomputed.columns and name not in unknown]
+def _recompute(use_case: UseCase, model: OnnxModel | None, row: pl.DataFrame, views: Views, store: Store) -> Recomputed:
+    rows: pl.DataFrame = use_case.features.entity_rows(restore_request(use_case, row).lazy()).collect()
+    recomputed = store.historical(rows.with_columns(row[KEY], row[MOMENT]))
+    left_out = _list_unknown(use_case, views)
+    compared = [name for name in use_case.features.inputs if name in recomputed.columns and name not in left_out]
     spec = use_case.skew or Skew()
     parity = compare_features(row, recomputed, features=compared, relative=spec.relative, absolute=spec.absolute)
-    answer = _score(use_case, model, recomputed)[0] if model and not unknown else None
-    return Recomputed(len(compared), tuple(parity.mismatched), unknown, answer), None
+    probability = _score(use_case, model, recomputed, []) if model and not left_out else None
+    return Recomputed(len(compared), tuple(parity.mismatched), left_out, probability)
 
 
-def _unknowable(use_case: UseCase, views: Views) -> tuple[str, ...]:
-    """The inputs that follow from what the log hides: hidden columns themselves and the features of views keyed by them."""
-    kept_back = {*hidden(use_case)}
-    keyed = [view.name for view in use_case.features.views if {*view.entity} & kept_back]
-    lost = kept_back | {name for view in keyed for name in views[view]}
-    return tuple(name for name in use_case.features.inputs if name in lost)
-
-
-def _decided_otherwise(use_case: UseCase, logged: dict[str, Any]) -> str | None:
-    if logged["decision"] == (logged["probability"] >= use_case.threshold):
-        return None
-    return (
-        f"{logged['probability']:.6g} was decided {'yes' if logged['decision'] else 'no'}, and the declared threshold of "
-        f"{use_case.threshold:g} decides otherwise: another one was declared then, or the log was altered"
-    )
+def _list_unknown(use_case: UseCase, views: Views) -> tuple[str, ...]:
+    """The inputs that depend on hidden data: hidden columns, and features of views with one as a key."""
+    hidden = {*find_hidden_columns(use_case)}
+    keyed = [view.name for view in use_case.features.views if {*view.entity} & hidden]
+    unknown = hidden | {name for view in keyed for name in views[view]}
+    return tuple(name for name in use_case.features.inputs if name in unknown)

@@ -1,6 +1,6 @@
-"""A small line of flights in a home of its own, carried to three registered models, of which one answers real requests.
+"""A small line of flights in a home of its own with three registered models, of which one serves real requests.
 
-Real files, Delta tables, Feast, MLflow, ledger and log; the service answers in this process.
+Real files, Delta tables, Feast, MLflow, ledger and log; the service runs in this process.
 """
 
 import datetime as dt
@@ -56,7 +56,7 @@ PERSON = "ada"
 
 @dataclass(frozen=True)
 class Line:
-    """Everything below one home."""
+    """The stores of one home."""
 
     home: Home
 
@@ -91,16 +91,16 @@ class Line:
     @property
     def segment(self) -> Path:
         """The one file of the prediction log."""
-        (found,) = self.home.prediction_log.rglob("*.jsonl")
-        return found
+        (segment,) = self.home.prediction_log.rglob("*.jsonl")
+        return segment
 
     def training_set(self) -> pl.DataFrame:
         return self.tables.scan(names.stage(SMALL.name, "training_set")).collect()
 
     def carry(self) -> None:
         """From the files of four days to the training set."""
-        for each in deliveries(package_folder(), FIRST, LAST):
-            Landing(self.home.landing).put(SMALL.name, each.table, day=each.day, rows=each.rows)
+        for file in deliveries(package_folder(), FIRST, LAST):
+            Landing(self.home.landing).put(SMALL.name, file.table, day=file.day, rows=file.rows)
         between = build_io_managers(str(self.home.tables), str(self.home.root / "values"))
         shared = dg.Definitions(
             resources={**build_resources(read_environment(self.variables)), **between}, executor=dg.in_process_executor
@@ -117,13 +117,13 @@ class Line:
         about = {"dagster_run_id": f"{use_case.fingerprint('candidate')}-0000", "dagster_reason": "materialized by hand"}
         made_from = {"table.training_set": version, "table.validated.weather": "0", **about}
         rows, run = self.training_set(), new_run(self.registry, names.experiment(use_case.name))
-        said: dict[str, Any] = {"registry": self.registry, "made_from": made_from, "progress": lambda _line: None}
-        return train_and_track(use_case, rows, run=run, **said).version
+        context: dict[str, Any] = {"registry": self.registry, "made_from": made_from, "progress": lambda _line: None}
+        return train_and_track(use_case, rows, run=run, **context).version
 
     def promote(self, version: int) -> None:
-        """Blessed, approved by a person, and alone in answering."""
+        """Blessed, approved by a person, and the only version that serves."""
         onnx = self.registry.load(names.registered_model(SMALL.name), version)
-        record = next(each.tags for each in self.registry.versions(SMALL.name) if each.version == version)
+        record = next(model.tags for model in self.registry.versions(SMALL.name) if model.version == version)
         gates = (GateVerdict("floor_auc", True, 0.7123, 0.5, 0.69, 0.73), GateVerdict("beats_champion_auc", True, None, 0.95))
         signed = bless(
             use_case=SMALL.name, onnx=onnx, evaluation_digest="e" * 64, gates=gates, training=record, blessed_at=NOW,
@@ -137,14 +137,14 @@ class Line:
     def flights(self) -> list[dict[str, Any]]:
         """Two requests of the days that have landed, and one for the day after, of which nothing is known yet."""
         scheduled = self.tables.scan(names.validated(SMALL.name, "schedule")).sort("sched_dep").collect()
-        asked = scheduled.select(SMALL.features.request).with_columns(pl.col("sched_dep").dt.to_string("iso:strict"))
-        early, late, tomorrow = asked.gather([100, 1200, len(asked) - 1]).to_dicts()
+        requests = scheduled.select(SMALL.features.request).with_columns(pl.col("sched_dep").dt.to_string("iso:strict"))
+        early, late, tomorrow = requests.gather([100, 1200, len(requests) - 1]).to_dicts()
         return [early, late, tomorrow | {"sched_dep": "2013-01-05T14:05:00+00:00"}]
 
 
 @pytest.fixture(scope="session")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
-    """The line with its three models; the trees answer."""
+    """The line with its three models; the trees serve."""
     line = Line(Home(tmp_path_factory.mktemp("home")))
     line.carry()
     assert [line.train(use_case) for use_case in LINES.values()] == [*LINES]
@@ -162,13 +162,13 @@ def client(line: Line) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="session")
 def answered(line: Line, client: TestClient) -> list[dict[str, Any]]:
-    """What the service answered: three lookups, the last of them for tomorrow, and then one row of features alone."""
+    """The predictions of three lookups, the last of them for tomorrow, and of one row of features alone."""
     flights = line.flights()
-    given = line.training_set().select(SMALL.features.inputs).row(500, named=True)
-    bodies = [{"rows": flights}, {"features": [given]}]
-    told = [client.post("/predict", json=body) for body in bodies]
-    assert [each.status_code for each in told] == [200, 200], [each.text for each in told]
-    return [prediction for each in told for prediction in each.json()["predictions"]]
+    features = line.training_set().select(SMALL.features.inputs).row(500, named=True)
+    bodies = [{"rows": flights}, {"features": [features]}]
+    responses = [client.post("/predict", json=body) for body in bodies]
+    assert [response.status_code for response in responses] == [200, 200], [response.text for response in responses]
+    return [prediction for response in responses for prediction in response.json()["predictions"]]
 
 
 @pytest.fixture
@@ -197,4 +197,4 @@ def run(line: Line, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
         monkeypatch.delenv(name)
     for name, value in line.variables.items():
         monkeypatch.setenv(name, value)
-    return lambda *said: CliRunner().invoke(app, [str(each) for each in said])
+    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])

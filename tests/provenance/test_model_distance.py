@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 from sklearn.metrics import log_loss, roc_auc_score
 
-from mlops_assets.provenance.model_distance import METRIC_TOLERANCE, Distance, distance, weights_apart
+from mlops_assets.provenance.model_distance import METRIC_TOLERANCE, Distance, compare_weights, measure_distance
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, Trainer
 from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.training.train import fit
@@ -38,41 +38,41 @@ def nudged(model: bytes, by: float) -> bytes:
             if attribute.name == "class_weights":
                 attribute.floats[0] += by
                 return proto.SerializeToString()
-    tensor = next(each for each in proto.graph.initializer if "weight" in each.name)
+    tensor = next(tensor for tensor in proto.graph.initializer if "weight" in tensor.name)
     moved = numpy_helper.to_array(tensor).copy()
     moved.flat[0] += by
     tensor.CopyFrom(numpy_helper.from_array(moved, tensor.name))
     return proto.SerializeToString()
 
 
-def test_a_model_is_no_distance_from_itself(model: bytes):
-    apart = distance(model, model, TEST, "late")
+def test_a_model_has_no_distance_from_itself(model: bytes):
+    apart = measure_distance(model, model, TEST, "late")
     assert (apart.rows, apart.weights, apart.probability, apart.is_within) == (len(TEST), 0.0, 0.0, True)
     assert all(then == now for then, now in apart.metrics.values())
 
 
-def test_one_moved_weight_is_found_in_its_size(model: bytes):
-    apart = distance(model, nudged(model, 0.25), TEST, "late")
+def test_one_moved_weight_is_measured(model: bytes):
+    apart = measure_distance(model, nudged(model, 0.25), TEST, "late")
     assert apart.weights == pytest.approx(0.25, abs=1e-6)
     assert apart.probability > 0
 
 
 def test_metrics_and_probabilities_are_those_of_both_models(model: bytes):
     other = nudged(model, 0.5)
-    apart, truth = distance(model, other, TEST, "late"), TEST["late"].to_numpy()
-    one, two = (OnnxModel.from_bytes(each).predict(TEST) for each in (model, other))
+    apart, truth = measure_distance(model, other, TEST, "late"), TEST["late"].to_numpy()
+    one, two = (OnnxModel.from_bytes(onnx_file).predict(TEST) for onnx_file in (model, other))
     assert apart.metrics["auc"] == pytest.approx((roc_auc_score(truth, one), roc_auc_score(truth, two)))
     assert apart.metrics["log_loss"] == pytest.approx((log_loss(truth, one), log_loss(truth, two)))
     assert apart.probability == pytest.approx(max(abs(a - b) for a, b in zip(one, two, strict=True)))
 
 
 @pytest.mark.parametrize("other", [TREES.but(max_iter=6), NETWORK.but(hidden=(5,))], ids=["trees", "network"])
-def test_another_structure_has_no_difference_of_weights(model: bytes, other: Trainer):
-    assert weights_apart(model, exported(other)) is None
+def test_weights_of_different_structures_are_not_compared(model: bytes, other: Trainer):
+    assert compare_weights(model, exported(other)) is None
 
 
 def test_another_seed_gives_other_weights_of_the_same_structure():
-    apart = weights_apart(exported(NETWORK), exported(NETWORK.but(seed=1)))
+    apart = compare_weights(exported(NETWORK), exported(NETWORK.but(seed=1)))
     assert apart is not None and apart > 0.01
 
 
@@ -84,4 +84,4 @@ def test_within_the_tolerance_means_every_metric_is(auc: float, brier: float, mo
 
 def test_without_any_measurable_metric_nothing_is_within():
     assert not Distance(0, 0.0, 0.0, {"auc": (np.nan, np.nan)}).is_within
-    assert not distance(exported(TREES), exported(TREES), TEST.filter(pl.lit(False)), "late").is_within
+    assert not measure_distance(exported(TREES), exported(TREES), TEST.filter(pl.lit(False)), "late").is_within

@@ -1,4 +1,4 @@
-"""Every answer of the real service is the same again; whatever was altered since, at whichever place, is told."""
+"""Every prediction of the real service is reproduced; whatever was altered since is reported."""
 
 import json
 import re
@@ -31,7 +31,7 @@ Alter = Callable[[Path, bytes, bytes], None]
 
 @pytest.fixture
 def again(line: Line, run: Any) -> Callable[..., Replayed]:
-    """Replays an answer; `run` has set the environment."""
+    """Replays a prediction; `run` has set the environment."""
 
     def replayed(
         prediction: dict[str, Any], use_case: UseCase = SMALL, row: pl.DataFrame | None = None, home: Path | None = None
@@ -50,39 +50,39 @@ def again(line: Line, run: Any) -> Callable[..., Replayed]:
 
 
 def logged(line: Line, prediction: dict[str, Any]) -> dict[str, Any]:
-    """The raw line of an answer, read without the code under test."""
-    lines = (json.loads(each) for each in line.segment.read_text().splitlines())
-    return next(each for each in lines if each["prediction_id"] == prediction["prediction_id"])
+    """The logged row of a prediction, read without the code under test."""
+    rows = map(json.loads, line.segment.read_text().splitlines())
+    return next(row for row in rows if row["prediction_id"] == prediction["prediction_id"])
 
 
-def said(line: Line, prediction: dict[str, Any], name: str) -> bytes:
+def logged_value(line: Line, prediction: dict[str, Any], name: str) -> bytes:
     return json.dumps(logged(line, prediction)[name]).encode()
 
 
 @pytest.mark.parametrize("place", range(4))
-def test_every_answer_is_the_same_again(line: Line, answered: list[dict[str, Any]], again: Callable[..., Replayed], place: int):
-    found = again(answered[place])
-    assert found.again == pytest.approx(answered[place]["probability"], abs=1e-7)
-    assert found.is_same and found.objections == ()
+def test_every_prediction_is_reproduced(line: Line, answered: list[dict[str, Any]], again: Callable[..., Replayed], place: int):
+    result = again(answered[place])
+    assert result.again == pytest.approx(answered[place]["probability"], abs=1e-7)
+    assert result.is_same and result.objections == ()
     if answered[place]["features_from"] == "request":
-        assert found.recomputed is None
-        assert "sent by the caller" in as_text(*replay_page(found))
+        assert result.recomputed is None
+        assert "sent by the caller" in as_text(*replay_page(result))
     else:
-        assert found.recomputed is not None and found.recomputed.compared == len(SMALL.features.inputs)
-        assert found.recomputed.probability == pytest.approx(answered[place]["probability"], abs=1e-5)
-        assert f"all {len(SMALL.features.inputs)} compared are the same as served" in as_text(*replay_page(found))
+        assert result.recomputed is not None and result.recomputed.compared == len(SMALL.features.inputs)
+        assert result.recomputed.probability == pytest.approx(answered[place]["probability"], abs=1e-5)
+        assert f"all {len(SMALL.features.inputs)} compared are the same as served" in as_text(*replay_page(result))
 
 
-def test_the_answers_came_from_all_places(answered: list[dict[str, Any]]):
-    assert {each["features_from"] for each in answered} == {"online", "point_in_time", "request"}
+def test_the_predictions_cover_every_source_of_features(answered: list[dict[str, Any]]):
+    assert {prediction["features_from"] for prediction in answered} == {"online", "point_in_time", "request"}
 
 
-def test_an_altered_probability_is_another_answer(
+def test_an_altered_probability_is_reported(
     line: Line, answered: list[dict[str, Any]], altered: Alter, run: Callable[..., Result]
 ):
     prediction = answered[0]
     assert run("replay", prediction["prediction_id"]).exit_code == 0
-    probability = said(line, prediction, "probability")
+    probability = logged_value(line, prediction, "probability")
     altered(line.segment, b'"probability":' + probability, b'"probability":0.987654')
     result = run("replay", prediction["prediction_id"])
     assert result.exit_code == 1
@@ -90,20 +90,20 @@ def test_an_altered_probability_is_another_answer(
     assert f"DIFFERENT ANSWER: the log has 0.987654, {version}" in result.output
 
 
-def test_an_altered_feature_is_found_against_the_feature_tables(
+def test_an_altered_feature_differs_from_the_feature_tables(
     line: Line, answered: list[dict[str, Any]], altered: Alter, again: Callable[..., Replayed]
 ):
-    temperature = said(line, answered[0], "temp")
+    temperature = logged_value(line, answered[0], "temp")
     altered(line.segment, b'"temp":' + temperature, b'"temp":-39.5')
-    found = again(answered[0])
-    assert found.recomputed is not None and not found.is_same
-    (wrong,) = found.recomputed.differing
+    result = again(answered[0])
+    assert result.recomputed is not None and not result.is_same
+    (wrong,) = result.recomputed.differing
     assert (wrong.feature, wrong.examples[0]["served"], wrong.examples[0]["recomputed"]) == ("temp", -39.5, float(temperature))
-    assert found.recomputed.probability == pytest.approx(answered[0]["probability"], abs=1e-5), "the tables give the true answer"
-    assert re.search(rf"^temp +-39\.5 +{float(temperature):.7g}$", as_text(*replay_page(found)), re.MULTILINE)
+    assert result.recomputed.probability == pytest.approx(answered[0]["probability"], abs=1e-5), "the tables have the true value"
+    assert re.search(rf"^temp +-39\.5 +{float(temperature):.7g}$", as_text(*replay_page(result)), re.MULTILINE)
 
 
-def test_facts_that_came_late_are_named_beside_the_same_answer(
+def test_features_that_changed_since_are_named_next_to_the_same_answer(
     line: Line, answered: list[dict[str, Any]], again: Callable[..., Replayed]
 ):
     table = DeltaTable(str(line.tables.path(names.feature(SMALL.name, "origin_weather"))))
@@ -111,19 +111,19 @@ def test_facts_that_came_late_are_named_beside_the_same_answer(
     try:
         colder = rows.with_columns(temp=pl.col("temp") - 30)
         colder.write_delta(str(table.table_uri), mode="overwrite", delta_write_options={"partition_by": "day"})
-        found = again(answered[0])
+        result = again(answered[0])
     finally:
         table.update_incremental()
         table.restore(before)
-    assert found.same_answer and not found.is_same and found.recomputed is not None
-    (wrong,) = found.recomputed.differing
+    assert result.same_answer and not result.is_same and result.recomputed is not None
+    (wrong,) = result.recomputed.differing
     assert wrong.feature == "temp"
     assert wrong.examples[0]["served"] - wrong.examples[0]["recomputed"] == pytest.approx(30)
-    assert "same answer from the logged inputs, BUT" in as_text(*replay_page(found))
+    assert "same answer from the logged inputs, BUT" in as_text(*replay_page(result))
     assert again(answered[0]).is_same
 
 
-def test_a_model_of_which_one_byte_is_another_is_not_run(
+def test_a_model_with_one_altered_byte_is_not_run(
     line: Line, answered: list[dict[str, Any]], altered: Alter, run: Callable[..., Result]
 ):
     (placed,) = (path for path in line.home.deployments.rglob("*.onnx") if path.parent.name == str(TREES))
@@ -133,16 +133,16 @@ def test_a_model_of_which_one_byte_is_another_is_not_run(
     assert "NOT REPLAYED" in result.output and "the model is not run: flight_delay · the model's digest is" in result.output
 
 
-def test_another_digest_in_the_log_is_told(
+def test_another_digest_in_the_log_is_an_objection(
     line: Line, answered: list[dict[str, Any]], altered: Alter, again: Callable[..., Replayed]
 ):
-    digest = said(line, answered[0], "model_digest")
+    digest = logged_value(line, answered[0], "model_digest")
     altered(line.segment, digest, b'"' + b"0" * 64 + b'"')
     assert again(answered[0]).again is None
     assert "version 1 has the digest" in again(answered[0]).objections[0]
 
 
-def test_a_version_that_is_not_placed_is_told(
+def test_a_version_that_is_not_deployed_is_an_objection(
     line: Line, answered: list[dict[str, Any]], altered: Alter, again: Callable[..., Replayed]
 ):
     altered(line.segment, b'"model_version":1', b'"model_version":7')
@@ -157,7 +157,7 @@ def test_a_version_that_is_not_placed_is_told(
         (b'"model_version":1,', b"", "its line lacks model_version"),
     ],
 )
-def test_a_broken_line_is_told_in_one_line(
+def test_a_broken_line_is_reported_in_one_line(
     line: Line, answered: list[dict[str, Any]], altered: Alter, run: Callable[..., Result], old: bytes, new: bytes, problem: str
 ):
     altered(line.segment, old, new)  # of the first line, which is the first answer
@@ -171,16 +171,16 @@ def test_a_broken_line_is_told_in_one_line(
 def test_another_threshold_since_then_is_an_objection(answered: list[dict[str, Any]], again: Callable[..., Replayed]):
     probability, decided = answered[0]["probability"], answered[0]["decision"]
     other = probability * 1.01 if decided else probability * 0.99
-    found = again(answered[0], SMALL.but(threshold=other))
-    assert found.same_answer and not found.is_same
-    assert f"was decided {'yes' if decided else 'no'}, and the declared threshold" in found.objections[0]
+    result = again(answered[0], SMALL.but(threshold=other))
+    assert result.same_answer and not result.is_same
+    assert f"was decided {'yes' if decided else 'no'}, and the declared threshold" in result.objections[0]
 
 
 def hiding(**how: str) -> UseCase:
     """The line with columns of its requests tagged as personal data."""
     schedule = SMALL.contract("schedule")
-    columns = tuple(each.but(pii=how.get(each.name)) for each in schedule.columns)
-    contracts = tuple(each.but(columns=columns) if each is schedule else each for each in SMALL.contracts)
+    columns = tuple(column.but(pii=how.get(column.name)) for column in schedule.columns)
+    contracts = tuple(table.but(columns=columns) if table is schedule else table for table in SMALL.contracts)
     return SMALL.but(contracts=contracts, label=SMALL.label.but(key=tuple(key for key in SMALL.label.key if key not in how)))
 
 
@@ -190,18 +190,18 @@ def logged_as(use_case: UseCase, folder: Path, line: Line, prediction: dict[str,
     return log.find(prediction["prediction_id"])
 
 
-def test_what_follows_from_hidden_data_is_left_out_and_named(
+def test_features_that_depend_on_hidden_data_are_left_out_and_named(
     line: Line, answered: list[dict[str, Any]], again: Callable[..., Replayed], tmp_path: Path
 ):
     private = hiding(tailnum="hashed")
     row = logged_as(private, tmp_path, line, answered[0])
     assert row["tailnum"][0] != logged(line, answered[0])["tailnum"]
-    found = again(answered[0], private, row)
-    assert found.is_same and found.recomputed is not None
-    assert set(found.recomputed.left_out) == {"tail_last_arr_delay", "seats", "built"}
-    assert found.recomputed.compared == len(SMALL.features.inputs) - 3
-    assert found.recomputed.probability is None, "without all inputs there is no answer to compare"
-    assert "not compared, derived from personal data: " in as_text(*replay_page(found))
+    result = again(answered[0], private, row)
+    assert result.is_same and result.recomputed is not None
+    assert set(result.recomputed.left_out) == {"tail_last_arr_delay", "seats", "built"}
+    assert result.recomputed.compared == len(SMALL.features.inputs) - 3
+    assert result.recomputed.probability is None, "without all inputs there is no probability to compare"
+    assert "not compared, derived from personal data: " in as_text(*replay_page(result))
 
 
 @pytest.mark.parametrize("how", ["hashed", "left_out"])
@@ -209,9 +209,9 @@ def test_a_model_that_reads_hidden_data_cannot_be_replayed(
     line: Line, answered: list[dict[str, Any]], again: Callable[..., Replayed], tmp_path: Path, how: str
 ):
     private = hiding(dest=how)
-    found = again(answered[0], private, logged_as(private, tmp_path, line, answered[0]))
-    assert found.again is None and not found.is_same
-    assert found.objections == ("the model reads dest, which the log hides as personal data",)
+    result = again(answered[0], private, logged_as(private, tmp_path, line, answered[0]))
+    assert result.again is None and not result.is_same
+    assert result.objections == ("the model reads dest, which the log hides as personal data",)
 
 
 def test_inputs_that_are_no_longer_declared_are_an_objection(
@@ -227,6 +227,6 @@ def test_inputs_that_are_no_longer_declared_are_an_objection(
 def test_feature_tables_that_are_gone_are_an_objection(
     answered: list[dict[str, Any]], again: Callable[..., Replayed], tmp_path: Path
 ):
-    found = again(answered[0], home=tmp_path)
-    assert found.same_answer and not found.is_same and found.recomputed is None
-    assert found.objections[0].startswith("its features cannot be recomputed: ")
+    result = again(answered[0], home=tmp_path)
+    assert result.same_answer and not result.is_same and result.recomputed is None
+    assert result.objections[0].startswith("its features cannot be recomputed: ")

@@ -1,4 +1,4 @@
-"""The same model again from its record, in another process; and precisely what is to blame where that cannot be."""
+"""The same model is trained again from its record, in another process; where that fails, the message has the cause."""
 
 import os
 import re
@@ -47,17 +47,17 @@ for version in (1, 2, 3):
 
 
 def again(line: Line, version: int = TREES, use_case: UseCase = SMALL, **changes: Any) -> Reproduced:
-    said: dict[str, Any] = {"registry": line.registry, "tables": line.tables, "ledger": line.ledger, "progress": lambda _: None}
-    return reproduce(use_case, version, **(said | changes))
+    stores: dict[str, Any] = {"registry": line.registry, "tables": line.tables, "ledger": line.ledger}
+    return reproduce(use_case, version, **({**stores, "progress": lambda _: None} | changes))
 
 
 def record_of(line: Line, version: int) -> dict[str, str]:
-    return next(each.tags for each in line.registry.versions(SMALL.name) if each.version == version)
+    return next(model.tags for model in line.registry.versions(SMALL.name) if model.version == version)
 
 
 @pytest.fixture
 def recorded(line: Line) -> Any:
-    """Edits what MLflow says of version 1, until the test is over."""
+    """Edits the tags of version 1 in MLflow until the test ends."""
     client = MlflowClient(*[f"sqlite:///{line.home.mlflow / 'mlflow.db'}"] * 2)
     before = record_of(line, TREES)
 
@@ -74,43 +74,43 @@ def recorded(line: Line) -> Any:
 
 def test_another_process_with_other_threads_and_hashes_trains_the_same_bytes(line: Line):
     elsewhere = {"PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "2", "POLARS_MAX_THREADS": "1", "MKL_NUM_THREADS": "2"}
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", REPRODUCE_ALL],
         env=os.environ | line.variables | elsewhere, capture_output=True, text=True, check=False, cwd=PROJECT,
     )  # fmt: skip
-    assert told.stdout.splitlines().count("exit 0") == len(LINES), told.stderr[-2000:]
+    assert process.stdout.splitlines().count("exit 0") == len(LINES), process.stderr[-2000:]
     for version in (TREES, NETWORK, SEARCHED):
         digest = record_of(line, version)["digest"][:12]
-        assert f"flight_delay, version {version}: same model, " in told.stdout
-        assert f"ONNX digest {digest}… again" in told.stdout
+        assert f"flight_delay, version {version}: same model, " in process.stdout
+        assert f"ONNX digest {digest}… again" in process.stdout
 
 
-def test_where_nothing_changed_nothing_is_said_to_have(line: Line):
-    found = again(line)
-    assert (found.digest, found.distance, found.changed, found.is_good) == (found.again, None, (), True)
-    assert len(as_text(*reproduce_page(found)).splitlines()) == 1
+def test_without_any_change_no_change_is_reported(line: Line):
+    result = again(line)
+    assert (result.digest, result.distance, result.changed, result.is_good) == (result.again, None, (), True)
+    assert len(as_text(*reproduce_page(result)).splitlines()) == 1
 
 
-def test_a_search_is_not_repeated_its_finding_is(line: Line):
+def test_a_search_is_not_repeated_but_its_result_trained(line: Line):
     trainer = read_trainer(record_of(line, SEARCHED), "a test")
     assert trainer != LINES[SEARCHED].trainer, "the search has found another trainer than the declared one"
-    said: list[str] = []
-    found = again(line, SEARCHED, LINES[SEARCHED], progress=said.append)
-    assert found.distance is None and found.changed == ()
-    assert not [each for each in said if each.startswith("search")]
+    lines: list[str] = []
+    result = again(line, SEARCHED, LINES[SEARCHED], progress=lines.append)
+    assert result.distance is None and result.changed == ()
+    assert not [text for text in lines if text.startswith("search")]
 
 
-def test_another_library_platform_and_declaration_are_told_by_name(line: Line, recorded: Any):
+def test_another_library_platform_and_declaration_are_named(line: Line, recorded: Any):
     recorded(**{"library.numpy": "1.0.0", "platform": "Amiga", "cpu": None})
     longer = SMALL.split.but(validation=SMALL.split.validation * 2)
-    found = again(line, use_case=SMALL.but(split=longer))
-    assert {each.name: each.then for each in found.changed} == {
+    result = again(line, use_case=SMALL.but(split=longer))
+    assert {change.name: change.then for change in result.changed} == {
         "code.training_set": SMALL.fingerprint("training_set"),
         "library.numpy": "1.0.0",
         "platform": "Amiga",
         "cpu": None,
     }
-    text = as_text(*reproduce_page(found))
+    text = as_text(*reproduce_page(result))
     assert re.search(rf"^library numpy +1\.0\.0 +{re.escape(np.__version__)}$", text, re.MULTILINE)
     assert re.search(r"^cpu +not recorded  ", text, re.MULTILINE)
     assert re.search(r"^declared features, label, split +[0-9a-f]{12} +[0-9a-f]{12}$", text, re.MULTILINE)
@@ -120,30 +120,32 @@ def test_another_library_platform_and_declaration_are_told_by_name(line: Line, r
 def test_other_code_that_makes_another_model_is_measured_and_named(line: Line, recorded: Any, monkeypatch: pytest.MonkeyPatch):
     recorded(**{"source.train_boosting": "0" * 12})
     learned = train_boosting.HistGradientBoostingClassifier
-    monkeypatch.setattr(train_boosting, "HistGradientBoostingClassifier", lambda **said: learned(**said | {"max_iter": 2}))
-    found = again(line)
-    assert found.digest != found.again and found.distance is not None
-    assert [each.name for each in found.changed] == ["source.train_boosting"]
+    monkeypatch.setattr(
+        train_boosting, "HistGradientBoostingClassifier", lambda **parameters: learned(**parameters | {"max_iter": 2})
+    )
+    result = again(line)
+    assert result.digest != result.again and result.distance is not None
+    assert [change.name for change in result.changed] == ["source.train_boosting"]
     test = line.training_set().filter(split="test")
     model = OnnxModel.from_bytes(line.registry.load(SMALL.name, TREES))
-    assert found.distance.rows == len(test)
-    assert found.distance.metrics["auc"][0] == pytest.approx(roc_auc_score(test["late"], model.predict(test)))
-    assert found.distance.weights is None, "two trees instead of five"
-    text = as_text(*reproduce_page(found))
+    assert result.distance.rows == len(test)
+    assert result.distance.metrics["auc"][0] == pytest.approx(roc_auc_score(test["late"], model.predict(test)))
+    assert result.distance.weights is None, "two trees instead of five"
+    text = as_text(*reproduce_page(result))
     assert "DIFFERENT MODEL" in text.splitlines()[0] and "NOT within the tolerance of 0.005" in text
     assert re.search(r"^code of training/trainers/boosting.py +000000000000 +[0-9a-f]{12}$", text, re.MULTILINE)
-    assert not found.is_good
+    assert not result.is_good
 
 
-def test_a_hair_of_difference_is_within_the_tolerance_and_its_cause_is_not_made_up(line: Line, monkeypatch: pytest.MonkeyPatch):
-    def a_hair_lower(classifier: Any) -> None:
+def test_a_small_difference_is_within_the_tolerance_and_no_cause_is_made_up(line: Line, monkeypatch: pytest.MonkeyPatch):
+    def lower_baseline(classifier: Any) -> None:
         classifier._baseline_prediction -= 1e-4
 
-    monkeypatch.setattr(train_boosting, "_round_thresholds_down", a_hair_lower)
-    found = again(line)
-    assert found.digest != found.again and found.is_good and found.distance is not None
-    assert 0 < found.distance.probability < 1e-3
-    text = as_text(*reproduce_page(found))
+    monkeypatch.setattr(train_boosting, "_round_thresholds_down", lower_baseline)
+    result = again(line)
+    assert result.digest != result.again and result.is_good and result.distance is not None
+    assert 0 < result.distance.probability < 1e-3
+    text = as_text(*reproduce_page(result))
     assert "equivalent model" in text.splitlines()[0]
     assert "code, libraries and machine are unchanged: the cause was not recorded" in text
 
@@ -156,9 +158,7 @@ def copied(line: Line, tmp_path: Path) -> DeltaTables:
     return tables
 
 
-def test_rows_that_were_vacuumed_are_missed_with_the_erasures_that_may_have_taken_them(
-    line: Line, copied: DeltaTables, tmp_path: Path
-):
+def test_vacuumed_rows_are_reported_with_the_erasures_that_may_have_removed_them(line: Line, copied: DeltaTables, tmp_path: Path):
     path = str(copied.path(TRAINING_SET))
     pl.read_delta(path).head(10).write_delta(path, mode="overwrite")
     assert again(line, tables=copied).distance is None, "an old version is read as long as it is kept"
@@ -166,26 +166,26 @@ def test_rows_that_were_vacuumed_are_missed_with_the_erasures_that_may_have_take
     ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
     with pytest.raises(VersionGone, match=r"training_set · version 0 cannot be read any more .*Erasures in the ledger: none"):
         again(line, tables=copied, ledger=ledger)
-    ledger.append(SMALL.name, "erasure", {"because": "asked"}, by="the officer", at=NOW)
+    ledger.append(SMALL.name, "erasure", {"because": "letter"}, by="the officer", at=NOW)
     with pytest.raises(VersionGone, match=r"Erasures in the ledger: record 1 by the officer, 2013-01-05"):
         again(line, tables=copied, ledger=ledger)
 
 
-def test_a_table_that_is_gone_altogether_is_told(line: Line, tmp_path: Path):
+def test_a_missing_table_is_reported(line: Line, tmp_path: Path):
     with pytest.raises(VersionGone, match=r"version 0 cannot be read any more .*the newest is -1"):
         again(line, tables=DeltaTables(tmp_path))
 
 
-def test_a_table_that_was_made_anew_does_not_pass_for_the_old_one(line: Line, copied: DeltaTables):
+def test_a_table_that_was_created_again_is_refused(line: Line, copied: DeltaTables):
     path = copied.path(TRAINING_SET)
     rows = pl.read_delta(str(path))
     shutil.rmtree(path)
     rows.filter(pl.int_range(pl.len()) > 0).write_delta(str(path))
-    with pytest.raises(OtherRows, match=rf"version 0 of its training_set holds .*rows {len(rows) - 1} instead of {len(rows)}"):
+    with pytest.raises(OtherRows, match=rf"version 0 of its training_set has .*rows {len(rows) - 1} instead of {len(rows)}"):
         again(line, tables=copied)
 
 
-def test_the_order_in_which_a_table_keeps_its_rows_does_not_matter(line: Line, copied: DeltaTables):
+def test_the_order_of_stored_rows_does_not_matter(line: Line, copied: DeltaTables):
     path = copied.path(TRAINING_SET)
     rows = pl.read_delta(str(path))
     shutil.rmtree(path)
@@ -193,7 +193,7 @@ def test_the_order_in_which_a_table_keeps_its_rows_does_not_matter(line: Line, c
     assert again(line, tables=copied).distance is None
 
 
-def test_an_altered_model_is_not_compared_with(line: Line, altered: Callable[[Path, bytes, bytes], None]):
+def test_an_altered_model_is_refused(line: Line, altered: Callable[[Path, bytes, bytes], None]):
     path = next(path for path in line.home.mlflow.rglob("model.onnx") if b"trees" in path.read_bytes() and is_first(line, path))
     altered(path, b"trees", b"treez")
     with pytest.raises(ModelAltered, match="version 1 · the bytes have SHA-256"):
@@ -205,13 +205,13 @@ def is_first(line: Line, path: Path) -> bool:
 
 
 @pytest.mark.parametrize("missing", ["trainer", "table.training_set"])
-def test_a_version_without_its_record_says_what_is_missing(line: Line, recorded: Any, missing: str):
+def test_a_version_without_its_record_is_refused_with_what_is_missing(line: Line, recorded: Any, missing: str):
     recorded(**{missing: None})
     with pytest.raises(NotRecorded, match=rf"flight_delay · version 1 · the record of its training has {missing} "):
         again(line)
 
 
-def test_a_version_that_nobody_registered_is_told_with_those_that_are(line: Line, run: Callable[..., Result]):
+def test_an_unregistered_version_is_refused_with_the_registered_ones(line: Line, run: Callable[..., Result]):
     with pytest.raises(NotRegistered, match="registered are: 1, 2, 3"):
         again(line, 9)
     result = run("reproduce", 9)

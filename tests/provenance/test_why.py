@@ -1,4 +1,4 @@
-"""One id explains an answer: the page and its JSON say what log, ledger, blessing and tables say, and nothing that is hidden."""
+"""One id explains a prediction: page and JSON agree with log, ledger, blessing and tables, and show nothing that is hidden."""
 
 import json
 import re
@@ -10,9 +10,9 @@ import pytest
 from click.testing import Result
 
 from mlops_assets.cli.provenance_pages import as_json, why_page
-from mlops_assets.foundation import names
-from mlops_assets.foundation.terminal import as_text
 from mlops_assets.provenance.why import Why, why
+from mlops_assets.resultation import names
+from mlops_assets.resultation.terminal import as_text
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.training.signature import digest
@@ -37,12 +37,12 @@ def page(line: Line, answered: list[dict[str, Any]]) -> str:
 
 
 def raw(line: Line, prediction: dict[str, Any]) -> dict[str, Any]:
-    """The line of an answer, read without the code under test."""
-    lines = (json.loads(each) for each in line.segment.read_text().splitlines())
-    return next(each for each in lines if each["prediction_id"] == prediction["prediction_id"])
+    """The logged row of a prediction, read without the code under test."""
+    rows = map(json.loads, line.segment.read_text().splitlines())
+    return next(row for row in rows if row["prediction_id"] == prediction["prediction_id"])
 
 
-def test_the_page_tells_what_was_asked_and_answered(line: Line, answered: list[dict[str, Any]], page: str):
+def test_the_page_shows_request_and_answer(line: Line, answered: list[dict[str, Any]], page: str):
     row = raw(line, answered[0])
     assert page.splitlines()[0] == f"flight_delay: {SMALL.question}"
     assert re.search(
@@ -58,24 +58,22 @@ def test_the_page_tells_what_was_asked_and_answered(line: Line, answered: list[d
 
 
 @pytest.mark.parametrize("place", range(4))
-def test_every_input_stands_in_exactly_one_view_with_its_logged_value_and_age(
-    line: Line, answered: list[dict[str, Any]], place: int
-):
-    row, found = raw(line, answered[place]), explained(line, answered[place])
-    values = [pair for view in found.views for pair in view.values.items()]
+def test_every_input_is_in_exactly_one_view_with_its_logged_value_and_age(line: Line, answered: list[dict[str, Any]], place: int):
+    row, result = raw(line, answered[place]), explained(line, answered[place])
+    values = [pair for view in result.views for pair in view.values.items()]
     assert sorted(name for name, _ in values) == sorted(SMALL.features.inputs)
     assert all(value == row[name] for name, value in values)
     ages = row["feature_age_s"] or {}
-    assert {view.view: view.age_s for view in found.views if view.view} == {
+    assert {view.view: view.age_s for view in result.views if view.view} == {
         view.name: ages.get(view.name) for view in SMALL.features.views
     }
-    weather = {view.view: view for view in found.views}["origin_weather"]
+    weather = {view.view: view for view in result.views}["origin_weather"]
     assert {"temp", "visib"} <= set(weather.values)
-    own = {view.view: view for view in found.views}[None]
+    own = {view.view: view for view in result.views}[None]
     assert {"minute_of_day", "weekday", "carrier"} <= set(own.values)
 
 
-def test_the_page_tells_model_gates_approval_and_promotion(line: Line, page: str):
+def test_the_page_shows_model_gates_approval_and_promotion(line: Line, page: str):
     onnx = line.registry.load(names.registered_model(SMALL.name), TREES)
     key = line.keys.private().public_key()
     assert digest(onnx) in page
@@ -88,36 +86,40 @@ def test_the_page_tells_model_gates_approval_and_promotion(line: Line, page: str
     assert re.search(r"^ +3 +.* promotion +1 +the rollout +blessed$", page, re.MULTILINE)
 
 
-def test_the_page_tells_data_and_code(line: Line, page: str):
+def test_the_page_shows_data_and_code(line: Line, page: str):
     rows = line.training_set()
     train = rows.filter(split="train")["event_timestamp"]
-    told = " ".join(page.split())
-    assert f"window {train.min()} to {train.max()}, {len(rows)} rows" in told
-    assert "tables training_set 0 · validated.weather 0" in told
-    assert f"candidate {SMALL.fingerprint('candidate')}" in told
-    assert "train_boosting " in told and "scikit-learn " in told and "python 3.11" in told
-    assert "max_iter 5 · learning_rate 0.04 · " in told
+    text = " ".join(page.split())
+    assert f"window {train.min()} to {train.max()}, {len(rows)} rows" in text
+    assert "tables training_set 0 · validated.weather 0" in text
+    assert f"candidate {SMALL.fingerprint('candidate')}" in text
+    assert "train_boosting " in text and "scikit-learn " in text and "python 3.11" in text
+    assert "max_iter 5 · learning_rate 0.04 · " in text
 
 
-def test_it_is_one_screen(page: str):
+def test_the_page_fits_on_one_screen(page: str):
     assert len(page.splitlines()) <= 70
 
 
-def test_the_json_holds_all_of_it(line: Line, answered: list[dict[str, Any]], run: Callable[..., Result]):
+def test_the_json_contains_everything(line: Line, answered: list[dict[str, Any]], run: Callable[..., Result]):
     result = run("why", answered[0]["prediction_id"], "--json")
     assert result.exit_code == 0, result.output
-    found, row = json.loads(result.stdout), raw(line, answered[0])
-    assert found["answer"]["probability"] == row["probability"]
-    assert found["answer"]["model_digest"] == row["model_digest"] == found["blessing"]["model_digest"]
-    assert {name: value for view in found["views"] for name, value in view["values"].items()} == {
+    result, row = json.loads(result.stdout), raw(line, answered[0])
+    assert result["answer"]["probability"] == row["probability"]
+    assert result["answer"]["model_digest"] == row["model_digest"] == result["blessing"]["model_digest"]
+    assert {name: value for view in result["views"] for name, value in view["values"].items()} == {
         name: row[name] for name in SMALL.features.inputs
     }
-    assert [(each["number"], each["kind"]) for each in found["records"]] == [(1, "blessing"), (2, "approval"), (3, "promotion")]
-    assert found["plan"]["number"] == row["plan"] == 3
-    assert found["blessing"]["training"]["table.training_set"] == "0"
+    assert [(record["number"], record["kind"]) for record in result["records"]] == [
+        (1, "blessing"),
+        (2, "approval"),
+        (3, "promotion"),
+    ]
+    assert result["plan"]["number"] == row["plan"] == 3
+    assert result["blessing"]["training"]["table.training_set"] == "0"
 
 
-def test_an_unknown_id_is_told_with_where_was_looked(line: Line, answered: list[dict[str, Any]], run: Callable[..., Result]):
+def test_an_unknown_id_is_reported_with_the_searched_log(line: Line, answered: list[dict[str, Any]], run: Callable[..., Result]):
     result = run("why", "nobody")
     assert result.exit_code == 1 and answered
     assert f"{line.home.prediction_log / SMALL.name} · no answer 'nobody' in its 1 segments (0.0 MB)." in result.output
@@ -125,31 +127,31 @@ def test_an_unknown_id_is_told_with_where_was_looked(line: Line, answered: list[
     assert other.exit_code == 2 and "declared: flight_delay" in " ".join(other.output.split())
 
 
-def test_what_the_log_hides_stays_hidden(line: Line, answered: list[dict[str, Any]], tmp_path: Path):
+def test_columns_that_the_log_hides_stay_hidden(line: Line, answered: list[dict[str, Any]], tmp_path: Path):
     schedule, hide = SMALL.contract("schedule"), {"tailnum": "hashed", "sched_dep": "left_out"}
-    columns = tuple(each.but(pii=hide.get(each.name)) for each in schedule.columns)
-    contracts = tuple(each.but(columns=columns) if each is schedule else each for each in SMALL.contracts)
+    columns = tuple(column.but(pii=hide.get(column.name)) for column in schedule.columns)
+    contracts = tuple(table.but(columns=columns) if table is schedule else table for table in SMALL.contracts)
     label = SMALL.label.but(key=("carrier", "flight", "origin"))
     private = SMALL.but(contracts=contracts, label=label)
     log = PredictionLog(tmp_path, private, secret=b"salt")
     log.append(line.log.find(answered[0]["prediction_id"]).to_dicts())
-    found, tailnum = explained(line, answered[0], private, log), raw(line, answered[0])["tailnum"]
-    text = as_text(*why_page(found))
-    assert tailnum not in text + as_json(found)
+    result, tailnum = explained(line, answered[0], private, log), raw(line, answered[0])["tailnum"]
+    text = as_text(*why_page(result))
+    assert tailnum not in text + as_json(result)
     assert f"hashed: {log.find(answered[0]['prediction_id'])['tailnum'][0][:12]}…" in text
     assert re.search(r"^sched_dep +left out of the log$", text, re.MULTILINE)
 
 
-def test_a_model_that_is_not_the_one_that_answered_is_said_first(line: Line, answered: list[dict[str, Any]], altered: Alter):
+def test_a_model_other_than_the_one_that_served_is_not_verified(line: Line, answered: list[dict[str, Any]], altered: Alter):
     (placed,) = (path for path in line.home.deployments.rglob("*.onnx") if path.parent.name == str(TREES))
     altered(placed, b"trees", b"treez")
-    found = explained(line, answered[0])
-    assert found.blessing is None and "the file is not the blessed one" in str(found.objection)
-    text = as_text(*why_page(found))
+    result = explained(line, answered[0])
+    assert result.blessing is None and "the file is not the blessed one" in str(result.objection)
+    text = as_text(*why_page(result))
     assert "NOT VERIFIED" in text and "signature and digest verified" not in text
     assert re.search(r"^ +3 .* promotion ", text, re.MULTILINE), "the ledger is shown all the same"
 
 
-def test_a_plan_that_the_ledger_does_not_hold_is_told(line: Line, answered: list[dict[str, Any]], altered: Alter):
+def test_a_plan_that_is_not_in_the_ledger_is_reported(line: Line, answered: list[dict[str, Any]], altered: Alter):
     altered(line.segment, b'"plan":3', b'"plan":9')
     assert "plan 9 (not in the ledger)" in as_text(*why_page(explained(line, answered[0])))
