@@ -10,9 +10,9 @@ import pytest
 from click.testing import Result
 
 from mlops_assets.cli.provenance_pages import as_json, why_page
+from mlops_assets.foundation import names
+from mlops_assets.foundation.terminal import as_text
 from mlops_assets.provenance.why import Why, why
-from mlops_assets.resultation import names
-from mlops_assets.resultation.terminal import as_text
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.training.signature import digest
