@@ -20,8 +20,8 @@ def main(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback
 
 
 def land(
-    first: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="First day.")],
-    last: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="Last day, included.")],
+    first: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="First day.")],
+    last: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="Last day, included.")],
 ) -> None:
     """Deliver the airlines' files of these days of 2013 to the landing folder."""
     from mlops_assets.ingestion.landing import Landing

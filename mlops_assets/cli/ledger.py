@@ -71,5 +71,6 @@ def _faults(ledger: Ledger, name: str) -> list[str]:
 
 
 def _refuse(use_case: str, known: list[str]) -> None:
-    typer.echo(f"{use_case} · the ledger has no record of it; known: {', '.join(known) or 'none'}. Use one of these.", err=True)
+    remedy = "Use one of these." if known else "The first blessing or refusal writes one."
+    typer.echo(f"{use_case} · the ledger has no record of it; known: {', '.join(known) or 'none'}. {remedy}", err=True)
     raise typer.Exit(1)

@@ -125,9 +125,8 @@ class Promotions:
         state = cause.get("decided_on") or self.state()
         now, version = state.plan, challenger or shadow
         if now is None:
-            raise NoPreviousChampion(
-                f"{self.use_case.name} · no champion serves yet, so nothing can run next to it. Promote a version first."
-            )
+            found = f"{self.use_case.name} · no champion serves yet, so nothing can run next to it"
+            raise NoPreviousChampion(f"{found}. Train a version: the first blessed one serves.")
         beside: dict[str, Any] = {"challenger": challenger, "share": float(share), "split": split, "shadow": shadow}
         plan = _plan(state, champion=now.champion, previous=now.previous, **beside)
         if shadow == now.champion:
@@ -197,7 +196,7 @@ class Promotions:
         if version not in state.blessings:
             legal = ", ".join(map(str, sorted(state.blessings))) or "none"
             where = f"{self.use_case.name} · version {version}"
-            raise NotBlessed(f"{where} has no blessing in the ledger; blessed: {legal}. Evaluate it.")
+            raise NotBlessed(f"{where} has no blessing in the ledger; blessed: {legal}. Materialize its evaluation and blessing.")
         return state.blessings[version]
 
 

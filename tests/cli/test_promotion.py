@@ -204,7 +204,11 @@ def test_an_approval_names_the_account_that_gives_it(run: Run, home: Home):
 @pytest.mark.parametrize(
     ("said", "code", "because"),
     [
-        (("4", "--why", "read"), 1, "version 4 has no blessing in the ledger; blessed: 1, 2, 3. Evaluate it."),
+        (
+            ("4", "--why", "read"),
+            1,
+            "version 4 has no blessing in the ledger; blessed: 1, 2, 3. Materialize its evaluation and blessing.",
+        ),
         (("2",), 2, "Missing option '--why'"),
         (("2", "--why", ""), 1, "why = ''; legal: the reason for the approval"),
         (("two", "--why", "read"), 2, "'two' is not a valid integer"),
@@ -274,7 +278,7 @@ def test_before_the_first_champion_nothing_runs_beside(run: Run, tmp_path: Path)
     result = run("route", NAME, "--shadow", "1")
     assert (result.exit_code, result.output) == (
         1,
-        "flight_delay · no champion serves yet, so nothing can run next to it. Promote a version first.\n",
+        "flight_delay · no champion serves yet, so nothing can run next to it. Train a version: the first blessed one serves.\n",
     )
 
 

@@ -52,13 +52,13 @@ LATE_PUBLISHER: Guard = (Deployment, "publish", publish_anything)
 
 
 class InTraffic(PromotionMachine):
-    """Checks servers only, whose files are not edited."""
+    """Looks at servers only, below which nobody writes by hand."""
 
     audited = False
     tampered = False
 
 
-class InTrafficWithEdits(PromotionMachine):
+class InTrafficWithThieves(PromotionMachine):
     audited = False
 
 
@@ -90,7 +90,7 @@ def test_no_edit_in_mlflow_changes_what_serves_or_stays_unreported(tmp_path: Pat
         (PromotionMachine, [UNCHANGED_SINCE_READ], "promoted over .*, when . was champion|says that . is champion beside"),
         (PromotionMachine, [LATE_PUBLISHER], "servers see an old plan"),
         (InTraffic, [BEFORE_A_RECORD, SERVERS_OWN], "an unblessed version: . is with a server"),
-        (InTrafficWithEdits, [SERVERS_OWN], "an unblessed version: . is with a server"),
+        (InTrafficWithThieves, [SERVERS_OWN], "an unblessed version: . is with a server"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else None,
 )
