@@ -83,7 +83,7 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_says_who_was_first(sha
     record = line.ledger.records("flight_delay")[-1]
     assert (record.number, record.by, record.body["version"]) == (5, won["by"], won["champion"])
     assert f"after record 4 came record 5 (promotion by {won['by']} at {record.at})" in lost["outrun"]
-    assert "Look at what was done and decide again." in lost["outrun"]
+    assert "Read it and decide again." in lost["outrun"]
     server.poll()
     assert server.lineup and server.lineup.plan.number == won["plan"] == 5
     assert server.lineup.champion.version == won["champion"] and server.lineup.plan == line.state().plan

@@ -41,7 +41,7 @@ def test_a_database_that_is_down_is_told_without_its_password_and_back_again(pos
                 LedgerDown, match=r"ledger · postgresql://postgres:\*\*\*@127.0.0.1:\d+/db\d+ · does not answer"
             ) as told:
                 call()
-            assert "mend MLOPS_LEDGER" in str(told.value) and PASSWORD not in str(told.value)
+            assert "correct MLOPS_LEDGER" in str(told.value) and PASSWORD not in str(told.value)
             assert told.value.__suppress_context__
     finally:
         postgres.start()

@@ -239,7 +239,7 @@ def test_a_blessing_of_another_use_case_is_refused(slots: ModelSlots, home: Home
     deployment = DirectDeployment(home.deployments, USE_CASE.name)
     deployment.place(2, model, blessed(model, SigningKeys(home.keys), use_case="other").to_json())
     deployment.point(2, AT, "")
-    assert_the_old_one_answers(slots, "speaks for 'other'")
+    assert_the_old_one_answers(slots, "is for 'other'")
 
 
 def test_a_broken_plan_leaves_the_old_one_answering(slots: ModelSlots, home: Home, watcher: InMemoryWatcher):
