@@ -152,7 +152,7 @@ def test_the_memory_of_last_known_values_is_erased_too(tmp_path: Path) -> None:
     blobs.read(["a", "b"])
     assert blobs.keys("a") == ["a"]
     blobs.erase(["a"])
-    assert list(blobs._seen) == ["b"]
+    assert list(blobs._last) == ["b"]
     assert blobs.read(["a", "b"]).values == [None, b"1"]
 
 

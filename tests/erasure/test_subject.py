@@ -110,7 +110,7 @@ def test_a_column_name_with_another_meaning_in_another_table_is_refused(use_case
 
 @pytest.mark.parametrize("dtype", ["float", "datetime", "bool"])
 def test_only_strings_and_ints_can_identify(dtype: str) -> None:
-    with pytest.raises(IllegalDeclaration, match=f"'who' is a {dtype} and is to identify a customer; legal: string, int"):
+    with pytest.raises(IllegalDeclaration, match=f"'who' identifies a customer and is a {dtype}; legal: string, int"):
         Column(name="who", dtype=dtype, description="Who.", identifies="customer")  # type: ignore[arg-type]
 
 

@@ -5,7 +5,7 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import EarlyStopping
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
+from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from mlops_assets.spec.training import Lightning
 from mlops_assets.training.fitted import THREADS, Examples, History, Progress, UntrainableRows
@@ -212,21 +212,38 @@ def _learn(
     return learner
 
 
+class Batches(Sampler[Tensor]):
+    """Row numbers in whole batches, in order, or shuffled anew for each epoch where a seed is given."""
+
+    # Recorded models are trained again to the same digest: the order of the random draws must not change.
+    def __init__(self, rows: int, size: int, seed: int | None) -> None:
+        self.rows, self.size = rows, size
+        self.generator = None if seed is None else torch.Generator().manual_seed(seed)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = torch.randperm(self.rows, generator=self.generator) if self.generator else torch.arange(self.rows)
+        yield from order.split(self.size)
+
+    def __len__(self) -> int:
+        return math.ceil(self.rows / self.size)
+
+
 def _loader(rows: Examples, size: int, *, seed: int | None = None) -> DataLoader[Any]:
-    """Batches of `size` rows, in order, or shuffled anew for each epoch where a seed is given."""
+    """A whole batch at a time: collating row by row takes longer than the network itself."""
     data = TensorDataset(torch.from_numpy(rows.features), torch.from_numpy(rows.label))
-    shuffled = seed is not None
-    order = RandomSampler(data, generator=torch.Generator().manual_seed(seed)) if shuffled else SequentialSampler(data)
-    # A whole batch at a time: collating row by row takes longer than the network itself.
-    return DataLoader(data, sampler=BatchSampler(order, size, drop_last=False), batch_size=None, num_workers=0)
+    return DataLoader(data, sampler=Batches(len(rows), size, seed), batch_size=None, num_workers=0)
 
 
 def _statistics(numbers: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     """mean and scale, (columns,), and edges, EDGES quantiles (columns, EDGES), of the values that are not missing."""
-    known = np.where(np.isnan(numbers).all(axis=0), 0.0, numbers)  # a column without values has mean 0 and scale 1
-    scale = np.nanstd(known, axis=0)
-    edges = np.nanquantile(known, np.linspace(0, 1, EDGES + 2)[1:-1], axis=0).reshape(EDGES, numbers.shape[1])
-    return {"mean": np.nanmean(known, axis=0), "scale": np.where(scale > 0, scale, 1.0), "edges": edges.T.copy()}
+    levels = np.linspace(0, 1, EDGES + 2)[1:-1]
+    known = [column[~np.isnan(column)] for column in numbers.T]
+    known = [values if len(values) else np.zeros(1) for values in known]  # a column without values has mean 0 and scale 1
+    return {
+        "mean": np.array([values.mean() for values in known]),
+        "scale": np.array([values.std() or 1.0 for values in known]),
+        "edges": np.array([np.quantile(values, levels) for values in known]).reshape(len(known), EDGES),
+    }
 
 
 def _embedding(values: int) -> nn.Embedding:

@@ -207,7 +207,7 @@ def test_a_flipped_bit_is_refused(slots: ModelSlots, home: Home):
     [
         (pickle.dumps({"a": "pickle"}), "onnxruntime refuses it"),
         (b"", "onnxruntime refuses it"),
-        (model_bytes_of_another_shape(), "carries no 'signature'"),
+        (model_bytes_of_another_shape(), "has no 'signature'"),
         (tiny_model(float("nan")), "gives an empty row nan"),
     ],
     ids=["pickle", "empty", "another shape", "not a number"],
