@@ -80,12 +80,18 @@ def supervised(
     """A process of its own that runs one child with `script`, ready; and the ids that the child wrote."""
     one = child(folder, "supervisor", SUPERVISOR)
     command = ["sh", "-c", f'{before} exec "$@"', "sh", *one.command, script, str(grace_s)]
-    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE) as process:
+    # A test run under nohup or in a background job passes ignored signals on.
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, preexec_fn=default_signals) as process:  # noqa: PLW1509 - no thread is started here
         assert process.stderr is not None and process.stderr.readline() == b"ready\n"
         try:
             yield process, ids_of(one)
         finally:
             process.kill()
+
+
+def default_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def alive(ids: list[int]) -> list[int]:
