@@ -31,8 +31,8 @@ up: $(READY) ## Dagster, prediction service and MLflow together; one Ctrl-C ends
 test: $(READY) ## the tests, in random order
 	@$(BIN)/python -m pytest -q -m "not slow"
 
-test-slow: $(READY) ## the tests that start whole platforms and servers, or simulate for minutes
-	@$(BIN)/python -m pytest -q -m slow
+test-slow: $(READY) ## the tests that start whole platforms and servers, or simulate for minutes, in their order
+	@$(BIN)/python -m pytest -q -p no:randomly -m slow
 
 check: $(READY) ## lint, format, types, import rules, definitions
 	$(BIN)/ruff check
