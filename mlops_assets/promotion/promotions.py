@@ -127,8 +127,8 @@ class Promotions:
         if now is None:
             found = f"{self.use_case.name} · no champion serves yet, so nothing can run next to it"
             raise NoPreviousChampion(f"{found}. Train a version: the first blessed one serves.")
-        beside: dict[str, Any] = {"challenger": challenger, "share": float(share), "split": split, "shadow": shadow}
-        plan = _plan(state, champion=now.champion, previous=now.previous, **beside)
+        routing: dict[str, Any] = {"challenger": challenger, "share": float(share), "split": split, "shadow": shadow}
+        plan = _plan(state, champion=now.champion, previous=now.previous, **routing)
         if shadow == now.champion:
             raise IllegalRoute(f"plan · the shadow is the champion, version {shadow}; legal: any other version. Name another.")
         if version is None and state.challenger_version is not None:

@@ -1,1 +1,1 @@
-"""The main job on real data, seen from outside: land files, ask the service, and watch the platform do the rest."""
+"""The demo on real data: delivers files, sends requests to the service, and watches what the platform does."""
