@@ -1,16 +1,18 @@
 """The rate of each API key, counted in Redis for all replicas of a service or in the memory of one."""
 
+import asyncio
 import logging
 import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.aio.storage import RedisStorage
-from limits.aio.strategies import MovingWindowRateLimiter
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -18,6 +20,7 @@ from redis.backoff import NoBackoff
 TIMEOUT_S = 0.05  # of the connection to Redis, and of its response
 PAUSE_S = 1.0  # between a failure of Redis and the next attempt, so that a hanging one delays few requests
 MAX_WINDOW_S = 60
+LEASES = 20  # in a window: each replica holds at most this part of the rate without having used it
 
 log = logging.getLogger("bentoml.mlops_assets")
 
@@ -30,8 +33,17 @@ def rate_window(max_rate: float) -> RateLimitItem:
     return RateLimitItemPerSecond(rate.numerator, rate.denominator)
 
 
+@dataclass
+class _Lease:
+    """Requests of one key that Redis has counted ahead; with none left, `until` is when to ask Redis again."""
+
+    left: int = 0
+    until: float = -math.inf
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
 class RateLimiter:
-    """Counts the requests of each key in a moving window. `scope` separates services that share one Redis.
+    """Counts the requests of each key in a sliding window. `scope` separates services that share one Redis.
 
     While Redis is down each replica counts by itself, which is logged once. `clock` is monotonic, in seconds.
     """
@@ -39,7 +51,8 @@ class RateLimiter:
     def __init__(self, max_rate: float, *, scope: str, redis_url: str | None, clock: Callable[[], float]) -> None:
         self._window, self._scope, self._clock = rate_window(max_rate), scope, clock
         self._hits: defaultdict[str, deque[float]] = defaultdict(deque)  # moments of admission in the window, oldest first
-        self._shared = MovingWindowRateLimiter(_redis_storage(redis_url)) if redis_url else None
+        self._shared = SlidingWindowCounterRateLimiter(_redis_storage(redis_url)) if redis_url else None
+        self._leases: defaultdict[str, _Lease] = defaultdict(_Lease)
         self._retry_at = clock()
         self._is_down = False
 
@@ -47,13 +60,29 @@ class RateLimiter:
         """Counts one request. Returns None, or the whole seconds to wait when the key is above its rate."""
         if not self._shared or self._clock() < self._retry_at:
             return self._hit_local(key)
-        try:
-            retry_after_s = await self._hit_shared(self._shared, key)
-        except StorageError as error:
-            self._pause(error)
-            return self._hit_local(key)
-        self._is_down = False
-        return retry_after_s
+        lease = self._leases[key]
+        async with lease.lock:
+            if self._clock() >= lease.until:
+                try:
+                    lease.left, lease.until = await self._renew(self._shared, key)
+                except StorageError as error:
+                    self._pause(error)
+                    return self._hit_local(key)
+                self._is_down = False
+            if not lease.left:
+                return max(1, math.ceil(lease.until - self._clock()))
+            lease.left -= 1
+            lease.until = lease.until if lease.left else -math.inf
+            return None
+
+    async def _renew(self, shared: SlidingWindowCounterRateLimiter, key: str) -> tuple[int, float]:
+        """How many requests Redis has counted ahead and until when they hold, or 0 and when to ask again."""
+        # A round trip for each request halved the throughput of the service: 3,600 requests a second instead of 6,900.
+        for requests in (max(1, self._window.amount // LEASES), 1):
+            if await shared.hit(self._window, self._scope, key, cost=requests):
+                return requests, self._clock() + self._window.get_expiry()
+        reset_at = (await shared.get_window_stats(self._window, self._scope, key)).reset_time
+        return 0, self._clock() + reset_at - time.time()  # Redis counts by the wall clock, for all replicas
 
     def _hit_local(self, key: str) -> int | None:
         # The memory storage of `limits` starts a timer thread every 10 ms and inserts at the head of a list: 34 µs a hit on
@@ -65,12 +94,6 @@ class RateLimiter:
             return max(1, math.ceil(hits[0] + self._window.get_expiry() - now))
         hits.append(now)
         return None
-
-    async def _hit_shared(self, shared: MovingWindowRateLimiter, key: str) -> int | None:
-        if await shared.hit(self._window, self._scope, key):
-            return None
-        reset_at = (await shared.get_window_stats(self._window, self._scope, key)).reset_time
-        return max(1, math.ceil(reset_at - time.time()))  # Redis counts by the wall clock, for all replicas
 
     def _pause(self, error: StorageError) -> None:
         self._retry_at = self._clock() + PAUSE_S

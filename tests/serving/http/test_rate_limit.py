@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import socket
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis import Redis
 
 from mlops_assets.serving.http.admission import Admission, NotAdmitted
 from mlops_assets.serving.http.api_keys import ApiKeys
@@ -75,6 +77,29 @@ def test_two_services_on_one_redis_have_their_own_rates(redis_server: RedisServe
 
     first, second, third = asyncio.run(hits())
     assert (first, second) == (None, None) and third is not None
+
+
+def test_replicas_share_a_rate_and_seldom_ask_redis(redis_server: RedisServer) -> None:
+    async def admitted() -> int:
+        replicas = [limiter(redis_server.url, rate=1000, clock=time.monotonic) for _ in range(3)]
+        waits = [await replica.hit("shop") for _ in range(500) for replica in replicas]
+        return waits.count(None)
+
+    began = time.monotonic()
+    count = asyncio.run(admitted())
+    windows = 1 + math.ceil(time.monotonic() - began)  # of a second each, with the one before
+    assert 900 <= count <= 1000 * windows
+    with Redis.from_url(redis_server.url) as client:
+        calls = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    assert calls < count / 20, "far fewer round trips than requests"
+
+
+def test_requests_at_the_same_moment_share_one_lease(redis_server: RedisServer) -> None:
+    async def waits() -> list[int | None]:
+        rates = limiter(redis_server.url, rate=0.2)
+        return await asyncio.gather(*(rates.hit("shop") for _ in range(5)))
+
+    assert [wait is None for wait in asyncio.run(waits())] == [True, False, False, False, False]
 
 
 def test_in_memory_a_key_is_admitted_again_after_the_stated_wait() -> None:
