@@ -90,7 +90,7 @@ def mirror(use_case: Name) -> None:
     typer.echo("\n".join(differences(registry, state)) or "MLflow matches the ledger.")
     typer.echo(_plan_difference(promotions, state) or "Servers read the ledger's plan.")
     if state.plan:
-        promotions.publish(state)
+        promotions.deployment.publish(state.plan)
     # A plan newer than the ledger is not overwritten: it can be the only trace of records that were cut off.
     if difference := _plan_difference(promotions, state):
         remedy = f"Run `mlops ledger verify {use_case}`; then remove that plan.json and run this again."

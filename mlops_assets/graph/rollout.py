@@ -66,7 +66,7 @@ def open_rollouts(use_case: UseCase, stores: RolloutStoresResource) -> "Rollouts
 
 
 def _metadata(rollouts: "Rollouts", step: "Step") -> dict[str, Any]:
-    findings = [finding.to_dict() for finding in step.decision.findings] if step.decision else []
+    findings = [vars(finding) for finding in step.decision.findings] if step.decision else []
     tests = rows_as_table({name: finding[name] for name in TEST_COLUMNS} for finding in findings)
     return {"verdict": step.message, **_in_force(rollouts.promotions.state()), **({"tests": tests} if findings else {})}
 

@@ -16,18 +16,13 @@ from mlops_assets.promotion.signing_keys import key_id
 from mlops_assets.training.signature import digest
 
 
-class GatesNotPassed(ValueError):
-    """A candidate that failed a gate, or that no gate judged."""
-
-
 class UnblessedModel(ValueError):
-    """A model that must not serve: no valid blessing covers these bytes."""
+    """A model that must not serve: it failed a gate, or no valid blessing covers these bytes."""
 
 
 @dataclass(frozen=True)
 class GateVerdict:
     """One gate over an evaluation. `measured` is None where there was nothing to measure (no champion yet); JSON has no NaN.
-
     `low` and `high` are the interval of what was measured, None where there is none.
     """
 
@@ -41,9 +36,8 @@ class GateVerdict:
 
 @dataclass(frozen=True)
 class Blessing:
-    """Digests are SHA-256 in hex, `blessed_at` is ISO 8601 UTC, `signature` is hex over `signed_bytes`.
-
-    `training` is the origin of the model: table versions, fingerprint, window, code, run.
+    """Digests are SHA-256 in hex, `blessed_at` is ISO 8601 UTC, `signature` is hex over `signed_bytes`. `training` is the
+    origin of the model: table versions, fingerprint, window, code, run.
     """
 
     use_case: str
@@ -84,16 +78,13 @@ def bless(
     blessed_at: datetime,
     private_key: Ed25519PrivateKey,
 ) -> Blessing:
-    """Signs that the model `onnx` passed `gates`. Raises GatesNotPassed."""
-    if reason := _failure(gates):
-        raise GatesNotPassed(f"{use_case} · {reason}")
+    """Signs that the model `onnx` passed `gates`. Raises UnblessedModel."""
+    _require_passed(use_case, gates)
     unsigned = Blessing(
         use_case=use_case,
         model_digest=digest(onnx),
         evaluation_digest=evaluation_digest,
-        gates=tuple(
-            replace(gate, measured=_finite(gate.measured), low=_finite(gate.low), high=_finite(gate.high)) for gate in gates
-        ),
+        gates=tuple(map(_finite, gates)),
         training=dict(training),
         blessed_at=blessed_at.isoformat(),
         key_id=key_id(private_key.public_key()),
@@ -103,40 +94,31 @@ def bless(
 
 def verify(blessing: Blessing, *, use_case: str, onnx: bytes, public_keys: Mapping[str, Ed25519PublicKey]) -> None:
     """Raises UnblessedModel unless a known key signed that exactly these bytes passed every gate of `use_case`."""
-    if reason := _objection(blessing, use_case, onnx, public_keys):
-        raise UnblessedModel(f"{use_case} · {reason}")
-
-
-def _failure(gates: tuple[GateVerdict, ...]) -> str | None:
-    if not gates:
-        return "no gate judged this model; at least one is required. Declare a gate and evaluate again."
-    failed = [f"gate {gate.name!r} failed: measured {gate.measured}, bound {gate.bound}" for gate in gates if not gate.passed]
-    return f"{'; '.join(failed)}. Only a model that passes every gate is blessed." if failed else None
-
-
-def _objection(blessing: Blessing, use_case: str, onnx: bytes, public_keys: Mapping[str, Ed25519PublicKey]) -> str | None:
-    known = public_keys.get(blessing.key_id)
-    if known is None:
+    where, key = f"{use_case} · key {blessing.key_id!r}", public_keys.get(blessing.key_id)
+    if key is None:
         legal = ", ".join(sorted(public_keys)) or "none"
-        return f"the blessing is signed by key {blessing.key_id!r}; known keys: {legal}. Bless the model with a known key."
+        raise UnblessedModel(f"{where} signed the blessing; known keys: {legal}. Bless the model with a known key.")
     # Before the other fields are compared: without a valid signature none of them can be trusted.
-    if not _is_signed(blessing, known):
-        return f"the signature of key {blessing.key_id!r} does not match the blessing: it was altered. Bless the model again."
-    if blessing.use_case != use_case:
-        return f"the blessing is for {blessing.use_case!r}. Deploy the model there."
-    if blessing.model_digest != digest(onnx):
-        found, legal = digest(onnx)[:12], blessing.model_digest[:12]
-        return f"the model's digest is {found}…, blessed was {legal}…: the file is not the blessed one. Store the blessed file."
-    return _failure(blessing.gates)
-
-
-def _finite(number: float | None) -> float | None:
-    return number if number is not None and math.isfinite(number) else None
-
-
-def _is_signed(blessing: Blessing, key: Ed25519PublicKey) -> bool:
     try:
         key.verify(bytes.fromhex(blessing.signature), blessing.signed_bytes)
     except (InvalidSignature, ValueError):
-        return False
-    return True
+        raise UnblessedModel(f"{where} did not sign this blessing: it was altered. Bless the model again.") from None
+    if blessing.use_case != use_case:
+        raise UnblessedModel(f"{use_case} · the blessing is for {blessing.use_case!r}. Deploy the model there.")
+    if blessing.model_digest != digest(onnx):
+        problem = f"the model's digest is {digest(onnx)[:12]}…, blessed was {blessing.model_digest[:12]}…"
+        raise UnblessedModel(f"{use_case} · {problem}: the file is not the blessed one. Store the blessed file.")
+    _require_passed(use_case, blessing.gates)
+
+
+def _require_passed(use_case: str, gates: tuple[GateVerdict, ...]) -> None:
+    if not gates:
+        raise UnblessedModel(f"{use_case} · no gate judged this model; at least one must. Declare a gate and evaluate again.")
+    failed = [f"gate {gate.name!r} failed: measured {gate.measured}, bound {gate.bound}" for gate in gates if not gate.passed]
+    if failed:
+        raise UnblessedModel(f"{use_case} · {'; '.join(failed)}. Only a model that passes every gate is blessed.")
+
+
+def _finite(gate: GateVerdict) -> GateVerdict:
+    numbers = {"measured": gate.measured, "low": gate.low, "high": gate.high}
+    return replace(gate, **{name: None for name, number in numbers.items() if not math.isfinite(number or 0)})

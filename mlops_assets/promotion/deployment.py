@@ -1,10 +1,7 @@
-"""The deployment target on a file system: placed model versions, and the plan that routes requests to them.
+"""Placed model versions and the plan in force, on a file system for servers, which verify the blessings themselves."""
 
-The ledger decides which plan is in force; servers read it from here and verify the blessings themselves.
-"""
-
-import shutil
-import uuid
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, get_args
@@ -29,16 +26,14 @@ class UnknownVersion(LookupError):
 
 
 class IllegalRoute(ValueError):
-    """A rollout whose values contradict each other, or one without a champion."""
+    """A change of what serves that contradicts itself, or needs a champion that is not there."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which version serves which requests. Raises IllegalRoute.
-
-    `number` and `record` (its digest) identify the ledger record that set the plan; `at` is ISO 8601 UTC; `previous` was
-    champion before. The `challenger` serves the share (0 to 1) of the keys that `split` selects: prediction ids in a
-    canary, the declared sticky key in an A/B test. The `shadow` scores every request and serves none.
+    """Which version serves which requests. Raises IllegalRoute. `number` and digest `record` are those of its ledger record;
+    `at` is ISO 8601 UTC; `previous` was champion before. The `challenger` serves the share (0 to 1) of the keys that `split`
+    selects: prediction ids in a canary, the declared sticky key in an A/B test. The `shadow` scores and never serves.
     """
 
     number: Annotated[int, Field(alias="plan")]
@@ -53,8 +48,16 @@ class Plan:
     record: str = ""
 
     def __post_init__(self) -> None:
-        if problem := _problem(self):
-            raise IllegalRoute(f"plan · {problem}")
+        splits, others = ", ".join(get_args(Split)), f"version {self.champion}; legal: any other placed version"
+        problems = {
+            f"share is {self.share}; legal: 0 to 1, the part of the keys that goes to the challenger": not 0 <= self.share <= 1,
+            f"split is {self.split!r}; legal: {splits}": self.split not in get_args(Split),
+            f"the challenger is the champion, {others}": self.challenger == self.champion,
+            f"share is {self.share} and there is no challenger; legal: 0": self.challenger is None and self.share != 0,
+        }
+        for problem, is_there in problems.items():
+            if is_there:
+                raise IllegalRoute(f"plan · {problem}. Correct it.")
 
     @property
     def rollout(self) -> str:
@@ -82,43 +85,38 @@ class Deployment:
     def place(self, version: int, onnx: bytes, blessing: str) -> None:
         """Stores a model and its blessing, both or neither; the same again changes nothing. Raises AlreadyPlaced."""
         with self._lock():
-            if not (self._models / str(version)).exists():
-                self._store(version, onnx, blessing)
+            if version not in self.versions():
+                with tempfile.TemporaryDirectory(dir=self._folder, prefix=".new-") as folder:
+                    new = Path(folder) / str(version)
+                    replace_file(new / "model.onnx", onnx)
+                    replace_file(new / "blessing.json", blessing.encode())
+                    self._models.mkdir(exist_ok=True)
+                    new.rename(self._models / str(version))
+                sync_folder(self._models)
             elif self.load(version) != (onnx, blessing):
                 raise AlreadyPlaced(f"{self._use_case} · version {version} is placed with other bytes. Use a new version number.")
 
-    def publish(self, plan: Plan) -> bool:
-        """Lets servers read `plan` unless a newer one is published; an unreadable plan file is replaced.
-
-        Returns whether `plan` is now the published one. Raises UnknownVersion.
-        """
+    def publish(self, plan: Plan) -> None:
+        """Lets servers read `plan` unless a newer one is published; an unreadable file is replaced. Raises UnknownVersion."""
         with self._lock():
-            for version in (plan.champion, plan.challenger, plan.shadow):
-                if version is not None:
-                    self._require(version)
-            try:
+            for version in filter(None, (plan.champion, plan.challenger, plan.shadow)):
+                self._require(version)
+            published = None
+            with suppress(UnreadablePlan):
                 published = self.plan()
-            except UnreadablePlan:
-                published = None
-            if published is not None and published.number > plan.number:
-                return False
-            if published != plan:
+            if published is None or (published.number <= plan.number and published != plan):
                 replace_file(self._plan, plan.to_json().encode())
-            return True
 
     def plan(self) -> Plan | None:
         """The published plan; None before the first. Raises UnreadablePlan."""
         try:
-            text = self._plan.read_bytes()
+            return _PLAN.validate_json(self._plan.read_bytes(), strict=True)
         except FileNotFoundError:
             return None
-        try:
-            return _PLAN.validate_json(text, strict=True)
         except ValidationError as error:
-            detail = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in detail["loc"]) or "document"
-            remedy = f"`mlops ledger mirror {self._use_case}` writes it again"
-            raise UnreadablePlan(f"plan · found {text[:80]!r}: {where} · {detail['msg']}. {remedy}.") from None
+            detail = error.errors()[0]
+            problem = f"{str(detail['input'])[:80]!r}: {'.'.join(map(str, detail['loc'])) or 'document'} · {detail['msg']}"
+            raise UnreadablePlan(f"plan · found {problem}. `mlops ledger mirror {self._use_case}` writes it again.") from None
 
     def load(self, version: int) -> tuple[bytes, str]:
         """The model's bytes and its blessing's text, exactly as placed. Raises UnknownVersion."""
@@ -136,33 +134,10 @@ class Deployment:
         return sorted(int(path.name) for path in self._models.glob("[0-9]*"))
 
     def _require(self, version: int) -> None:
-        if not (self._models / str(version)).exists():
-            legal = ", ".join(map(str, self.versions())) or "none"
+        if version not in (placed := self.versions()):
+            legal = ", ".join(map(str, placed)) or "none"
             raise UnknownVersion(f"{self._use_case} · version {version} is not placed; placed: {legal}. Place it first.")
-
-    def _store(self, version: int, onnx: bytes, blessing: str) -> None:
-        new = self._folder / f".new-{uuid.uuid4().hex}"
-        try:
-            replace_file(new / "model.onnx", onnx)
-            replace_file(new / "blessing.json", blessing.encode())
-            self._models.mkdir(exist_ok=True)
-            new.rename(self._models / str(version))
-            sync_folder(self._models)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
 
     def _lock(self) -> FileLock:
         self._folder.mkdir(parents=True, exist_ok=True)
         return FileLock(self._folder / ".lock")
-
-
-def _problem(plan: Plan) -> str | None:
-    if not 0 <= plan.share <= 1:
-        return f"share is {plan.share}; legal: 0 to 1, the part of the keys that goes to the challenger. Correct it."
-    if plan.split not in get_args(Split):
-        return f"split is {plan.split!r}; legal: {', '.join(get_args(Split))}. Use one of these."
-    if plan.challenger == plan.champion:
-        return f"the challenger is the champion, version {plan.champion}; legal: any other placed version. Name another."
-    if plan.challenger is None and plan.share:
-        return f"share is {plan.share} and there is no challenger; legal without one: 0. Name the challenger."
-    return None

@@ -1,8 +1,7 @@
 """The state that a use case's ledger records add up to: what serves, what runs next to it, what to roll back to. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import reduce
+from dataclasses import dataclass
 from typing import Any
 
 from mlops_assets.promotion.deployment import Plan
@@ -13,32 +12,25 @@ ByVersion = Mapping[Any, Record]
 
 @dataclass(frozen=True)
 class PromotionState:
-    """`head` is the number of the newest record, `plan` the one in force (None before the first champion).
-
-    By version: its newest `blessings`, `approvals` of exactly what they bless, `refusals` since, and `rollbacks`.
-    `champions` are those one can roll back to, the present one last. `shares` are the challenger's, by plan number, since
-    the rollout started; empty without one.
+    """`head` is the number of the newest record, `plan` the one in force (None before the first champion). By version: its
+    newest `blessings`, `approvals` of exactly what they bless, `refusals` since, and `rollbacks`. `champions` are those one can
+    roll back to, the present one last; `shares` the challenger's, by plan number, since the rollout started.
     """
 
     use_case: str
-    head: int = 0
-    plan: Plan | None = None
-    blessings: ByVersion = field(default_factory=dict[Any, Record])
-    approvals: ByVersion = field(default_factory=dict[Any, Record])
-    refusals: ByVersion = field(default_factory=dict[Any, Record])
-    rollbacks: ByVersion = field(default_factory=dict[Any, Record])
-    champions: tuple[int, ...] = ()
-    shares: Mapping[int, float] = field(default_factory=dict[int, float])
+    head: int
+    plan: Plan | None
+    blessings: ByVersion
+    approvals: ByVersion
+    refusals: ByVersion
+    rollbacks: ByVersion
+    champions: tuple[int, ...]
+    shares: Mapping[int, float]
 
     @property
     def challenger_version(self) -> int | None:
         """The version that runs next to the champion, as challenger or as shadow."""
         return (self.plan.challenger or self.plan.shadow) if self.plan else None
-
-    @property
-    def first_plan(self) -> int | None:
-        """The number of the plan that started the rollout."""
-        return min(self.shares, default=None)
 
     @property
     def previous_champion(self) -> int | None:
@@ -55,43 +47,28 @@ class PromotionState:
 
 def promotion_state_of(use_case: str, records: Sequence[Record]) -> PromotionState:
     """`records` are all of the use case, oldest first."""
-    return reduce(_add, records, PromotionState(use_case))
+    newest: dict[str, dict[Any, Record]] = {kind: {} for kind in ("blessing", "approval", "refusal", "rollback")}
+    plan, champions, shares = None, list[int](), dict[int, float]()
+    for record in records:
+        if record.kind in newest:
+            newest[record.kind][record.body["version"]] = record
+        if record.kind == "blessing":
+            # A new evaluation voids an approval or a refusal of the one before, but not what failed in traffic.
+            for voided in ("approval", "refusal"):
+                newest[voided].pop(record.body["version"], None)
+        if "plan" not in record.body:
+            continue
+        plan = plan_of(record)
+        if record.kind in ("plan", "step"):
+            shares = {**(shares if record.kind == "step" else {}), record.number: plan.share}
+            continue
+        if record.kind == "rollback":
+            champions = champions[: champions.index(plan.champion)] if plan.champion in champions else []
+        shares, champions = {}, [*(champion for champion in champions if champion != plan.champion), plan.champion]
+    head = records[-1].number if records else 0
+    return PromotionState(use_case, head, plan, *newest.values(), champions=tuple(champions), shares=shares)
 
 
 def plan_of(record: Record) -> Plan:
     """The plan that a record puts in force."""
     return Plan(number=record.number, at=record.at, reason=record.body["reason"], record=record.digest, **record.body["plan"])
-
-
-def _add(state: PromotionState, record: Record) -> PromotionState:
-    version, state = record.body.get("version"), replace(state, head=record.number)
-    match record.kind:
-        case "blessing":
-            # A new evaluation voids an approval or a refusal of the one before, but not what failed in traffic.
-            approvals, refusals = _without(state.approvals, version), _without(state.refusals, version)
-            return replace(state, blessings={**state.blessings, version: record}, approvals=approvals, refusals=refusals)
-        case "approval":
-            return replace(state, approvals={**state.approvals, version: record})
-        case "refusal":
-            return replace(state, refusals={**state.refusals, version: record})
-        case "rollback":
-            return _with_plan(replace(state, rollbacks={**state.rollbacks, version: record}), record)
-        case "plan" | "step" | "promotion" | "adoption":
-            return _with_plan(state, record)
-        case _:  # an erasure changes nothing that serves
-            return state
-
-
-def _with_plan(state: PromotionState, record: Record) -> PromotionState:
-    plan = plan_of(record)
-    if record.kind in ("plan", "step"):
-        shares = {**(state.shares if record.kind == "step" else {}), record.number: plan.share}
-        return replace(state, plan=plan, shares=shares)
-    earlier = [champion for champion in state.champions if champion != plan.champion]
-    if record.kind == "rollback":
-        earlier = state.champions[: state.champions.index(plan.champion)] if plan.champion in state.champions else ()
-    return replace(state, plan=plan, shares={}, champions=(*earlier, plan.champion))
-
-
-def _without(records: ByVersion, version: object) -> ByVersion:
-    return {other: record for other, record in records.items() if other != version}

@@ -1,7 +1,7 @@
 """Every change of what serves: checked, written to the ledger, then published to the servers."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, NotRequired, TypedDict, Unpack
 
@@ -22,14 +22,6 @@ class NotApproved(PermissionError):
     """A high-risk version without an approval of exactly this evidence, or an approval without a reason."""
 
 
-class NoPreviousChampion(LookupError):
-    """There is no earlier champion, and no challenger, to roll back."""
-
-
-class NotBlessed(LookupError):
-    """The ledger holds no blessing of the version."""
-
-
 class Cause(TypedDict):
     """Who changes what serves, when, why and on what evidence. `decided_on` is the state that the decision is based on."""
 
@@ -44,7 +36,6 @@ class Cause(TypedDict):
 class Promotions:
     """The changes of one use case. Each reads the ledger first, unless `decided_on` has the state that was read, and raises
     ConcurrentWrite, which names the other writer, when the ledger has grown since; nothing has changed then. Raises LedgerDown.
-
     A change is in force once its record is written: if the process dies before servers see it, the next one publishes it.
     """
 
@@ -57,10 +48,8 @@ class Promotions:
         return promotion_state_of(self.use_case.name, self.ledger.records(self.use_case.name))
 
     def bless(self, version: int, onnx: bytes, blessing: str, *, by: str, at: datetime) -> None:
-        """Stores `version` for the servers and records that it may serve. A blessing that is recorded already, or is older
-        than the recorded one or than a refusal, changes nothing.
-
-        Raises UnblessedModel, after recording the refusal; AlreadyPlaced.
+        """Stores `version` for the servers and records that it may serve. A blessing that is recorded already, or is older than
+        the recorded one or than a refusal, changes nothing. Raises UnblessedModel, after recording the refusal; AlreadyPlaced.
         """
         state = self.state()
         try:
@@ -85,30 +74,24 @@ class Promotions:
             self._append(state, "refusal", body, by=by, at=at)
 
     def approve(self, version: int, *, why: str, by: str, at: datetime) -> None:
-        """Records that the person `by` lets exactly this version, on exactly this evidence, serve. Raises NotBlessed,
-        NotApproved for an empty `why`.
-        """
+        """Records that `by` lets exactly this version and evidence serve. Raises UnblessedModel; NotApproved without a `why`."""
         if not why.strip():
-            raise NotApproved(
-                f"{self.use_case.name} · version {version} · why = {why!r}; legal: the reason for the approval. "
-                "Read its evaluation and say why it may serve."
-            )
+            remedy = "legal: the reason for the approval. Read its evaluation and say why it may serve"
+            raise NotApproved(f"{self.use_case.name} · version {version} · why = {why!r}; {remedy}.")
         state = self.state()
-        blessing = self._blessing(state, version)
-        body = {name: blessing.body[name] for name in ("version", "model_digest", "evaluation_digest")} | {"why": why}
+        blessed = self._blessing(state, version).body
+        body = {name: blessed[name] for name in ("version", "model_digest", "evaluation_digest")} | {"why": why}
         self._append(state, "approval", body, by=by, at=at)
 
     def promote(self, version: int, **cause: Unpack[Cause]) -> Plan:
-        """`version` alone serves from now on; nothing changes when it does already. Raises UnblessedModel, NotApproved,
-        NotBlessed, UnknownVersion.
-        """
+        """`version` alone serves from now on, as it may already. Raises UnblessedModel, NotApproved, UnknownVersion."""
         state = cause.get("decided_on") or self.state()
-        champion = state.plan.champion if state.plan else None
-        if champion == version and state.challenger_version is None:
-            return self.publish(state)
+        if (now := state.plan) and now.champion == version and state.challenger_version is None:
+            self.deployment.publish(now)
+            return now
         self._require_servable(state, version)
-        plan = _plan(state, champion=version, previous=state.previous_champion if champion in (None, version) else champion)
-        return self._write(state, "promotion", version, plan, cause)
+        previous = now.champion if now and now.champion != version else state.previous_champion
+        return self._write(state, "promotion", version, Plan(state.head + 1, version, previous, at="", reason=""), cause)
 
     def route(
         self,
@@ -120,51 +103,44 @@ class Promotions:
         **cause: Unpack[Cause],
     ) -> Plan:
         """Sets what runs next to the champion, who stays: the start of a rollout or its next step. With no version named, the
-        rollout is rolled back. Raises as `promote`, and IllegalRoute.
+        rollout is rolled back. Raises as `promote`, and IllegalRoute for what servers could not read, before it is recorded.
         """
         state = cause.get("decided_on") or self.state()
         now, version = state.plan, challenger or shadow
         if now is None:
-            found = f"{self.use_case.name} · no champion serves yet, so nothing can run next to it"
-            raise NoPreviousChampion(f"{found}. Train a version: the first blessed one serves.")
-        routing: dict[str, Any] = {"challenger": challenger, "share": float(share), "split": split, "shadow": shadow}
-        plan = _plan(state, champion=now.champion, previous=now.previous, **routing)
+            where = f"{self.use_case.name} · no champion serves yet, so nothing can run next to it"
+            raise IllegalRoute(f"{where}. Train a version: the first blessed one serves.")
+        plan = replace(now, challenger=challenger, share=float(share), split=split, shadow=shadow)
         if shadow == now.champion:
             raise IllegalRoute(f"plan · the shadow is the champion, version {shadow}; legal: any other version. Name another.")
         if version is None and state.challenger_version is not None:
             cause["decided_on"] = state
             return self.roll_back(**cause)
-        if version is None or _route_of(plan) == _route_of(now):
-            return self.publish(state)
-        for named in (challenger, shadow):
-            if named is not None:
-                self._require_servable(state, named)
+        if version is None or plan == now:
+            self.deployment.publish(now)
+            return now
+        for named in filter(None, (challenger, shadow)):
+            self._require_servable(state, named)
         return self._write(state, "step" if version == state.challenger_version else "plan", version, plan, cause)
 
     def roll_back(self, **cause: Unpack[Cause]) -> Plan:
         """Rolls the challenger back, or without one the champion: the one before serves again. No rollout of the version that
-        was rolled back starts by itself. Raises NoPreviousChampion, UnblessedModel.
+        was rolled back starts by itself. Raises IllegalRoute, UnblessedModel.
         """
         state = cause.get("decided_on") or self.state()
         now, challenger, back = state.plan, state.challenger_version, state.previous_champion
         if now and challenger is not None:
-            plan = _plan(state, champion=now.champion, previous=now.previous)
-            return self._write(state, "rollback", challenger, plan, cause)
+            alone = Plan(state.head + 1, now.champion, now.previous, at="", reason="")
+            return self._write(state, "rollback", challenger, alone, cause)
         if now is None or back is None:
-            name = self.use_case.name
-            raise NoPreviousChampion(f"{name} · no earlier champion is on record. `mlops status {name}` shows the history.")
+            where = f"{self.use_case.name} · no earlier champion is on record"
+            raise IllegalRoute(f"{where}. `mlops status {self.use_case.name}` shows the history.")
         self._verify(*self.deployment.load(back))
-        return self._write(state, "rollback", now.champion, _plan(state, champion=back, previous=now.champion), cause)
-
-    def publish(self, state: PromotionState) -> Plan:
-        """Publishes the plan in force to the servers; the same again changes nothing."""
-        assert state.plan is not None
-        self.deployment.publish(state.plan)
-        return state.plan
+        return self._write(state, "rollback", now.champion, Plan(state.head + 1, back, now.champion, at="", reason=""), cause)
 
     def _write(self, state: PromotionState, kind: Kind, version: int, plan: Plan, cause: Cause) -> Plan:
-        evidence = dict(cause.get("evidence") or {})
-        body = {"version": version, "plan": _route_of(plan), "reason": cause["reason"], "evidence": evidence}
+        route, evidence = {name: getattr(plan, name) for name in ROUTE}, dict(cause.get("evidence") or {})
+        body = {"version": version, "plan": route, "reason": cause["reason"], "evidence": evidence}
         written = plan_of(self._append(state, kind, body, by=cause["by"], at=cause["at"]))
         self.deployment.publish(written)
         return written
@@ -176,13 +152,11 @@ class Promotions:
         """Blessed by signature and by record, not refused since, approved where the risk is high."""
         where, blessing = f"{self.use_case.name} · version {version}", self._blessing(state, version)
         if refusal := state.refusals.get(version):
-            reason = f"was refused by record {refusal.number}: {refusal.body['reason']}"
-            raise UnblessedModel(f"{where} {reason} Evaluate it again.")
+            raise UnblessedModel(f"{where} was refused by record {refusal.number}: {refusal.body['reason']} Evaluate it again.")
         stored, blessed = self._verify(*self.deployment.load(version)).model_digest, blessing.body["model_digest"]
         if stored != blessed:
-            raise UnblessedModel(
-                f"{where} is placed with digest {stored[:12]}…; the ledger blessed {blessed[:12]}…. Bless it again."
-            )
+            problem = f"is placed with digest {stored[:12]}…; the ledger blessed {blessed[:12]}…"
+            raise UnblessedModel(f"{where} {problem}. Bless it again.")
         if self.use_case.risk == "high" and version not in state.approvals:
             command = f"`mlops approve {self.use_case.name} {version} --why …`"
             raise NotApproved(f"{where} waits for an approval, as its risk is high. Read its evaluation, then run {command}.")
@@ -194,9 +168,8 @@ class Promotions:
 
     def _blessing(self, state: PromotionState, version: int) -> Record:
         if version not in state.blessings:
-            legal = ", ".join(map(str, sorted(state.blessings))) or "none"
-            where = f"{self.use_case.name} · version {version}"
-            raise NotBlessed(f"{where} has no blessing in the ledger; blessed: {legal}. Materialize its evaluation and blessing.")
+            problem = f"has no blessing in the ledger; blessed: {', '.join(map(str, sorted(state.blessings))) or 'none'}"
+            raise UnblessedModel(f"{self.use_case.name} · version {version} {problem}. Materialize its evaluation and blessing.")
         return state.blessings[version]
 
 
@@ -209,12 +182,3 @@ def _is_new(state: PromotionState, version: int, signed: Blessing) -> bool:
     since = [before.blessed_at, *([refusal.at] if refusal else [])]
     reconsidered = refusal is not None or signed.evaluation_digest != before.evaluation_digest
     return reconsidered and datetime.fromisoformat(signed.blessed_at) >= max(map(datetime.fromisoformat, since))
-
-
-def _plan(state: PromotionState, **route: Any) -> Plan:
-    """The next plan, before it has a record. Raises IllegalRoute: what servers could not read must not be recorded."""
-    return Plan(number=state.head + 1, at="", reason="", **route)
-
-
-def _route_of(plan: Plan) -> dict[str, Any]:
-    return {name: getattr(plan, name) for name in ROUTE}

@@ -14,26 +14,13 @@ from mlops_assets.foundation.atomic_file import PRIVATE, create_file, replace_fi
 Key = TypeVar("Key")
 
 
-class UnreadableKey(ValueError):
-    """A key file that is missing or holds no Ed25519 key."""
-
-
-class UnknownKey(LookupError):
-    """A key id without a public key."""
-
-
-class ExternalKey(PermissionError):
-    """A private key from a secret store, which must be rotated there."""
-
-
-class KeyInUse(PermissionError):
-    """The key to withdraw is the one that signs; the next blessing would publish it again."""
+class UnusableKey(ValueError):
+    """A key file that holds no Ed25519 key, or a key that cannot be rotated or withdrawn."""
 
 
 class SigningKeys:
-    """`private.pem` (mode 0600) and `public/<key id>.pem` under `folder`.
-
-    `external` is the file of a private key from a secret store; no key is created then. Reading raises UnreadableKey.
+    """`private.pem` (mode 0600) and `public/<key id>.pem` under `folder`. `external` is the file of a private key from a secret
+    store; no key is created then. Reading raises UnusableKey.
     """
 
     def __init__(self, folder: Path, external: Path | None = None) -> None:
@@ -59,28 +46,26 @@ class SigningKeys:
         return key_id(self._read_private().public_key()) if self._external or self._private.exists() else None
 
     def rotate(self) -> str:
-        """Signs with a new key from now on and returns its id; signatures of older keys stay valid. Raises ExternalKey."""
+        """Signs with a new key from now on and returns its id; signatures of older keys stay valid. Raises UnusableKey."""
         if self._external:
-            raise ExternalKey(f"{self._external} · this key comes from a secret store. Replace it there.")
+            raise UnusableKey(f"{self._external} · this key comes from a secret store. Replace it there.")
         key = Ed25519PrivateKey.generate()
         self._publish(key.public_key())  # first: a server must know the key before anything is signed with it
         replace_file(self._private, _to_pem(key), mode=PRIVATE)
         return key_id(key.public_key())
 
     def withdraw(self, key_id: str) -> None:
-        """Makes all signatures of this key invalid from the next load on. Raises UnknownKey, KeyInUse."""
-        known = self.public()
-        if key_id not in known:
-            raise UnknownKey(f"signing keys · {key_id!r} is not known; known: {', '.join(known) or 'none'}. Use one of these.")
+        """Makes all signatures of this key invalid from the next load on. Raises UnusableKey."""
+        if key_id not in (known := self.public()):
+            problem = f"{key_id!r} is not known; known: {', '.join(known) or 'none'}"
+            raise UnusableKey(f"signing keys · {problem}. Use one of these.")
         if key_id == self.current():
             remedy = "Put another key into the secret store" if self._external else "Run `mlops signing rotate`"
-            raise KeyInUse(f"signing keys · {key_id} signs new blessings. {remedy}, then withdraw it.")
+            raise UnusableKey(f"signing keys · {key_id} signs new blessings. {remedy}, then withdraw it.")
         (self._public / f"{key_id}.pem").unlink()
         sync_folder(self._public)
 
     def _read_private(self) -> Ed25519PrivateKey:
-        if not self._private.exists():
-            raise UnreadableKey(f"{self._private} · the signing key is missing. Mount the secret, or correct MLOPS_SIGNING_KEY.")
         return _read(self._private, lambda pem: serialization.load_pem_private_key(pem, password=None), Ed25519PrivateKey)
 
     def _publish(self, key: Ed25519PublicKey) -> None:
@@ -101,8 +86,9 @@ def _to_pem(key: Ed25519PrivateKey) -> bytes:
 def _read(path: Path, parse: Callable[[bytes], object], kind: type[Key]) -> Key:
     try:
         key = parse(path.read_bytes())
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise UnreadableKey(f"{path} · is not a PEM key: {error}. Restore it, or move it away.") from None
-    if not isinstance(key, kind):
-        raise UnreadableKey(f"{path} · holds another kind of key; legal: Ed25519. Move it away.")
-    return key
+        if isinstance(key, kind):
+            return key
+        problem = "it holds another kind of key"
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        problem = error
+    raise UnusableKey(f"{path} · is no Ed25519 key in PEM: {problem}. Restore the file, or correct MLOPS_SIGNING_KEY.")

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -12,16 +12,28 @@ from mlops_assets.spec.rollout import Canary, Rollback
 from mlops_assets.statistics.sequential import needed
 
 MAX_NATS = 700.0  # e to this is about the largest double
+MESSAGES: dict[Test, str] = {
+    "errors": "{ours:.2%} of the challenger's calls fail and the champion's do not; the limit is {limits.max_error_gap:.2%}.",
+    "latency": "{ours:.2%} of the challenger's calls take longer than {limits.slow_ms:g} ms, {theirs:.2%} of the champion's; "
+    "the limit is {limits.max_slow_gap:.2%} more.",
+    "score": "{ours:.1%} of the challenger's scores are {level}, {theirs:.1%} of the champion's; "
+    "the limit is {limits.max_score_shift:.0%} apart.",
+    "quality": "The challenger's Brier score is {ours:.4f}, the champion's {theirs:.4f}; "
+    "the limit is {limits.max_quality_loss:.4g} worse.",
+    "figure": "The challenger's {limits.figure.name} is {ours:.4g} a row, the champion's {theirs:.4g}; "
+    "the limit is {limits.figure.max_loss:.4g} worse.",
+}
 
 
 @dataclass(frozen=True)
 class Finding:
     """One declared test. `challenger` and `champion` are means over `challenger_rows` and `champion_rows` of this step (None
     without rows), in the units of `message`. `evidence` is the highest odds, over the whole rollout, against a challenger
-    within the declared margin; from `needed` on it is a breach.
+    within the declared margin; from `needed` on it is `breached`.
     """
 
     test: Test
+    breached: bool
     challenger: float | None
     champion: float | None
     challenger_rows: int
@@ -29,14 +41,6 @@ class Finding:
     evidence: float
     needed: float
     message: str
-
-    @property
-    def breached(self) -> bool:
-        return self.evidence >= self.needed
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return vars(self) | {"breached": self.breached}
 
 
 @dataclass(frozen=True)
@@ -53,75 +57,46 @@ def decide(canary: Canary, state: RolloutState, *, now: datetime) -> Decision:
     """A breach comes first; then a step that has all it needs; then the end of `give_up_after`."""
     findings = tuple(_finding(canary.rollback, state, test) for test in margins(canary.rollback))
     breaches = [finding for finding in findings if finding.breached]
-    where, waiting = f"at {state.share:.4g} of the traffic" if state.share else "in the shadow", _waiting(canary, state, now)
+    where = f"at {state.share:.4g} of the traffic" if state.share else "in the shadow"
+    missing = (canary.step_rows if state.share else canary.shadow_rows) - state.answers
+    early = canary.step_for - (now - state.stepped)
+    lacks = [f"{missing:,} more answers of the challenger"] * (missing > 0) + [f"{early} to pass"] * (early > timedelta(0))
     if breaches:
         reasons = (f"{one.message} Evidence {one.evidence:.3g} to 1, {one.needed:.3g} needed." for one in breaches)
         return Decision("roll_back", 0.0, f"Rolled back {where}: {' '.join(reasons)}", findings)
-    if not waiting:
+    if not lacks:
         share = min(share for share in canary.shares if share > state.share)
         harmless = f"No evidence against the challenger after {state.answers:,} requests {where}"
         if share < 1:
             return Decision("advance", share, f"{harmless}: advanced to {share:.4g} of the traffic.", findings)
         return Decision("finish", share, f"{harmless}: it serves all traffic.", findings)
     if now - state.began >= canary.give_up_after:
-        reason = f"no evidence against the challenger, but it is still short of {waiting} after {now - state.began}"
+        reason = f"no evidence against the challenger, but it is still short of {' and '.join(lacks)} after {now - state.began}"
         return Decision("roll_back", 0.0, f"Given up {where}: {reason}. Start again when there is more traffic.", findings)
-    return Decision("hold", state.share, f"Waiting {where} for {waiting}.", findings)
-
-
-def _waiting(canary: Canary, state: RolloutState, now: datetime) -> str:
-    """What this step still lacks; empty when it lacks nothing."""
-    missing = (canary.step_rows if state.share else canary.shadow_rows) - state.answers
-    early = canary.step_for - (now - state.stepped)
-    lacks = [f"{missing:,} more answers of the challenger"] * (missing > 0) + [f"{early} to pass"] * (early > timedelta(0))
-    return " and ".join(lacks)
+    return Decision("hold", state.share, f"Waiting {where} for {' and '.join(lacks)}.", findings)
 
 
 def _finding(limits: Rollback, state: RolloutState, test: Test) -> Finding:
-    wealth, alpha = state.wealth[test], limits.false_alarm_rate / len(margins(limits))
+    wealth, figure = state.wealth[test], limits.figure
     means = wealth.totals / np.maximum(wealth.rows, 1)[:, None]
     claim = int(np.argmax(means[1] - means[0]))  # of several claims, the one whose outcomes are furthest apart
-    champion, challenger = (_in_units(limits, test, float(mean)) for mean in means[:, claim])
-    champion_rows, challenger_rows = (int(rows) for rows in wealth.rows)
+    champion, challenger = map(float, means[:, claim])
+    if test == "figure" and figure:  # its outcomes are from 0, the best, to 1
+        best, worst = (figure.high, figure.low) if figure.higher_is_better else (figure.low, figure.high)
+        champion, challenger = (best + mean * (worst - best) for mean in (champion, challenger))
+    champion_rows, challenger_rows = map(int, wealth.rows)
     # Claims about "at or above" come first, see evidence.py; the level matters to the test of scores only.
     level = f"{'at or above' if claim < len(state.edges) else 'below'} {state.edges[claim % len(state.edges)]:.3g}"
-    message = _message(test, limits, challenger, champion, level=level)
+    message = MESSAGES[test].format(ours=challenger, theirs=champion, limits=limits, level=level)
+    evidence, enough = math.exp(min(wealth.peak, MAX_NATS)), math.exp(needed(limits.false_alarm_rate / len(margins(limits))))
     return Finding(
         test=test,
+        breached=evidence >= enough,
         challenger=challenger if challenger_rows else None,
         champion=champion if champion_rows else None,
         challenger_rows=challenger_rows,
         champion_rows=champion_rows,
-        evidence=math.exp(min(wealth.peak, MAX_NATS)),
-        needed=math.exp(needed(alpha)),
+        evidence=evidence,
+        needed=enough,
         message=f"{message} Rows in this step: {challenger_rows:,} of the challenger, {champion_rows:,} of the champion.",
     )
-
-
-def _in_units(limits: Rollback, test: Test, mean: float) -> float:
-    """Maps an outcome in [0, 1], where 1 is worst, to the units of its figure."""
-    figure = limits.figure
-    if test != "figure" or figure is None:
-        return mean
-    good = 1 - mean if figure.higher_is_better else mean
-    return figure.low + good * (figure.high - figure.low)
-
-
-def _message(test: Test, limits: Rollback, challenger: float, champion: float, *, level: str) -> str:
-    calls = f"{challenger:.2%} of the challenger's calls"
-    match test:
-        case "errors":
-            return f"{calls} fail and the champion's do not; the limit is {limits.max_error_gap:.2%}."
-        case "latency":
-            slow = f"{calls} take longer than {limits.slow_ms:g} ms, {champion:.2%} of the champion's"
-            return f"{slow}; the limit is {limits.max_slow_gap:.2%} more."
-        case "score":
-            shares = f"{challenger:.1%} of the challenger's scores are {level}, {champion:.1%} of the champion's"
-            return f"{shares}; the limit is {limits.max_score_shift:.0%} apart."
-        case "quality":
-            scores = f"The challenger's Brier score is {challenger:.4f}, the champion's {champion:.4f}"
-            return f"{scores}; the limit is {limits.max_quality_loss:.4g} worse."
-        case "figure":
-            assert limits.figure is not None
-            means = f"The challenger's {limits.figure.name} is {challenger:.4g} a row, the champion's {champion:.4g}"
-            return f"{means}; the limit is {limits.figure.max_loss:.4g} worse."

@@ -4,14 +4,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from itertools import chain
 from typing import Any, Literal, Self
 
 import numpy as np
 import polars as pl
 
-from mlops_assets.spec.rollout import BusinessFigure, Canary, Rollback, Split
+from mlops_assets.spec.rollout import Canary, Rollback, Split
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics.dedup_bitmap import DedupBitmap
 from mlops_assets.statistics.metrics import Array
@@ -77,9 +76,7 @@ def margins(rollback: Rollback) -> dict[Test, float]:
 
 
 def score_edges(champion: pl.Series, threshold: float) -> tuple[float, ...]:
-    """The quartiles of `champion`, its scores before the rollout (at least some hundred), and the decision's threshold, in
-    order; without scores, the threshold alone.
-    """
+    """The quartiles of `champion`, its scores before the rollout (some hundred, or none), and the threshold, in order."""
     quartiles = (champion.quantile(share, "nearest") for share in (0.25, 0.5, 0.75))
     return tuple(sorted({threshold, *(edge for edge in quartiles if edge is not None)}))
 
@@ -99,65 +96,58 @@ def unit(use_case: UseCase, split: Split) -> pl.Expr:
 
 
 def add_answers(canary: Canary, state: RolloutState, answers: pl.DataFrame, *, share: float) -> RolloutState:
-    """The state after logged answers of plans with this `share` for the challenger; 0: the scores of the shadow.
-
-    Columns: `arm`; `unit` (see unit); `call`, the same for all rows that one model call scored; `challenger_failed`: it gave
-    no legal answer, so that the champion served; `model_ms` of the model call; the served `probability`. A row with arm
-    "shadow" holds the shadow's own probability (null where it failed) and the champion's as `champion_probability`.
-    Each unit counts once, however often it is added. Latency is not compared in the shadow, which works in the background.
+    """The state after logged answers of plans with this `share` for the challenger; 0: the scores of the shadow. Columns:
+    `arm`; `unit` (see unit); `call`, the same for all rows that one model call scored; `challenger_failed`: it gave no legal
+    answer, so that the champion served; `model_ms` of the model call; the served `probability`. A row with arm "shadow" holds
+    the shadow's own probability (null where it failed) and the champion's as `champion_probability`. Each unit counts once,
+    however often it is added. Latency is not compared in the shadow, which works in the background.
     """
-    rows, seen = _fresh(answers, share, state.seen, UNIT if share else SHADOW)
+    rows, seen = _fresh(answers, share, state.seen, UNIT)
     # Errors and latency count one row per call, as its rows fail and wait together.
     called, seen = seen.first(rows["call"], CALL | (0 if share else SHADOW))
-    limits, in_challenger, above = canary.rollback, _DRAWN if share else pl.lit(True), partial(_above, edges=state.edges)
-    slow, champions = pl.col("model_ms") > limits.slow_ms, above("champion_probability") if not share else []
-    drawn, failed, late, score, theirs = _numbers(rows, [in_challenger], [_FAILED], [slow], above("probability"), champions)
+    limits, chosen, slow = canary.rollback, _DRAWN if share else pl.lit(True), pl.col("model_ms") > canary.rollback.slow_ms
+    # At or above every edge, then below: claims about both detect a shift in either direction.
+    above, champions = (
+        [pl.col(name) >= edge for edge in state.edges] + [pl.col(name) < edge for edge in state.edges]
+        for name in ("probability", "champion_probability")
+    )
+    drawn, failed, late, score, theirs = _numbers(rows, [chosen], [_FAILED], [slow], above, champions)
     # Failed calls of many rows are little evidence and must not complete a step.
     answered = int((drawn * (1 - failed)).sum())
     state = replace(state, seen=seen, answers=state.answers + (answered if share == state.share else 0))
+    failures, draws = failed[called], drawn[called]
     if not share:
-        errors = _pairs(state, "errors", failed[called], np.zeros_like(failed[called]), limits)
-        return _pairs(errors, "score", score, theirs, limits)
-    state = _draws(state, "errors", drawn[called], failed[called], share=share, limits=limits)
-    state = _draws(state, "latency", drawn[called], late[called], share=share, limits=limits)
-    return _draws(state, "score", drawn, score, share=share, limits=limits)
+        return _bet(state, limits, share, ("errors", failures, 0 * failures), ("score", score, theirs))
+    return _bet(state, limits, share, ("errors", failures, draws), ("latency", late[called], draws), ("score", score, drawn))
 
 
 def add_outcomes(canary: Canary, state: RolloutState, outcomes: pl.DataFrame, *, share: float, label: str) -> RolloutState:
     """The state after such answers whose outcome is known: the columns of `add_answers` but `call` and `model_ms`, `label`
     (0 or 1), and what the business figure reads; the figure is not compared in the shadow, whose scores have no effect.
     """
-    rows, seen = _fresh(outcomes.drop_nulls(label), share, state.seen, OUTCOME | (0 if share else SHADOW))
+    rows, seen = _fresh(outcomes.drop_nulls(label), share, state.seen, OUTCOME)
     state, limits, figure = replace(state, seen=seen), canary.rollback, canary.rollback.figure
     if not share:
         ours, theirs = _numbers(rows, _squared_error("probability", label), _squared_error("champion_probability", label))
-        return _pairs(state, "quality", ours, theirs, limits)
-    figures = [_badness(figure, figure.of(rows))] if figure else []
+        return _bet(state, limits, share, ("quality", ours, theirs))
+    figures: list[pl.Expr] = []
+    if figure:  # from 0, the best, to 1
+        best, worst = (figure.high, figure.low) if figure.higher_is_better else (figure.low, figure.high)
+        figures = [(figure.of(rows).cast(pl.Float64).clip(figure.low, figure.high) - best) / (worst - best)]
     drawn, error, bad = _numbers(rows, [_DRAWN], _squared_error("probability", label), figures)
-    state = _draws(state, "quality", drawn, error, share=share, limits=limits)
-    return _draws(state, "figure", drawn, bad, share=share, limits=limits) if figure else state
+    state = _bet(state, limits, share, ("quality", error, drawn))
+    return _bet(state, limits, share, ("figure", bad, drawn)) if figure else state
 
 
 def _fresh(rows: pl.DataFrame, share: float, seen: DedupBitmap, salt: int) -> tuple[pl.DataFrame, DedupBitmap]:
     """The rows of this phase, the shadow or not, whose unit has not been counted."""
     rows = rows.filter(pl.col("arm") != "shadow" if share else pl.col("arm") == "shadow")
-    fresh, seen = seen.first(rows["unit"], salt)
+    fresh, seen = seen.first(rows["unit"], salt | (0 if share else SHADOW))
     return rows.filter(fresh), seen
-
-
-def _above(probability: str, edges: Sequence[float]) -> list[pl.Expr]:
-    """At or above every edge, then below: claims about both detect a shift in either direction."""
-    return [pl.col(probability) >= edge for edge in edges] + [pl.col(probability) < edge for edge in edges]
 
 
 def _squared_error(probability: str, label: str) -> list[pl.Expr]:
     return [(pl.col(probability) - pl.col(label).cast(pl.Float64)) ** 2]
-
-
-def _badness(figure: BusinessFigure, value: pl.Expr) -> pl.Expr:
-    """The figure from 0 (best) to 1 (worst)."""
-    best, worst = (figure.high, figure.low) if figure.higher_is_better else (figure.low, figure.high)
-    return (value.cast(pl.Float64).clip(figure.low, figure.high) - best) / (worst - best)
 
 
 def _numbers(rows: pl.DataFrame, *groups: Sequence[pl.Expr]) -> list[Array]:
@@ -167,15 +157,13 @@ def _numbers(rows: pl.DataFrame, *groups: Sequence[pl.Expr]) -> list[Array]:
     return np.split(numbers, np.cumsum([len(group) for group in groups])[:-1], axis=1)
 
 
-def _draws(state: RolloutState, test: Test, drawn: Array, outcome: Array, *, share: float, limits: Rollback) -> RolloutState:
-    known = ~np.isnan(outcome).any(axis=1)
-    arms, margin = drawn[known, 0] > 0, margins(limits)[test]
-    after = bet_on_draws(state.wealth[test], arms, outcome[known], share=share, margin=margin, most=WORST.get(test, 1.0))
-    return replace(state, wealth={**state.wealth, test: after})
-
-
-def _pairs(state: RolloutState, test: Test, challenger: Array, champion: Array, limits: Rollback) -> RolloutState:
-    known = ~np.isnan(challenger + champion).any(axis=1)
-    margin, wealth = margins(limits)[test], state.wealth[test]
-    after = bet_on_pairs(wealth, challenger[known], champion[known], margin=margin, most=WORST.get(test, 1.0))
-    return replace(state, wealth={**state.wealth, test: after})
+def _bet(state: RolloutState, limits: Rollback, share: float, *tests: tuple[Test, Array, Array]) -> RolloutState:
+    """The state after outcomes (n, c) by test, left out where nan, each with (n, 1) draws; in the shadow with the champion's."""
+    wealth = {**state.wealth}
+    for test, outcome, other in tests:
+        known, terms = ~np.isnan(outcome + other).any(axis=1), {"margin": margins(limits)[test], "most": WORST.get(test, 1.0)}
+        if share:
+            wealth[test] = bet_on_draws(wealth[test], other[known, 0] > 0, outcome[known], share=share, **terms)
+        else:
+            wealth[test] = bet_on_pairs(wealth[test], outcome[known], other[known], **terms)
+    return replace(state, wealth=wealth)

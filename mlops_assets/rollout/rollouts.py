@@ -1,6 +1,7 @@
 """One step of a rollout: reads what the logs hold since the last step, decides, and carries the decision out."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +20,6 @@ from mlops_assets.rollout.decision import Decision, decide
 from mlops_assets.rollout.evidence import RolloutState, add_answers, add_outcomes, score_edges, unit
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.spec.rollout import AtOnce, Canary
-from mlops_assets.spec.use_case import UseCase
 
 EDGE_ROWS = 10_000  # the champion's last scores, whose quartiles are the edges
 
@@ -48,9 +48,8 @@ class _Progress(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Rollouts:
-    """The rollouts of one use case; `folder` stores their evidence.
-
-    Steps may repeat or overlap: every row counts once, and of two concurrent decisions the ledger takes one.
+    """The rollouts of one use case; `folder` stores their evidence. Steps may repeat or overlap: every row counts once, and of
+    two concurrent decisions the ledger takes one.
     """
 
     promotions: Promotions
@@ -59,18 +58,14 @@ class Rollouts:
     tables: DeltaTables
     folder: Path
 
-    @property
-    def _use_case(self) -> UseCase:
-        return self.promotions.use_case
-
     def advance(self, *, by: str, at: datetime, why: str) -> Step:
         """Starts the rollout of the waiting version, for the reason `why`, or takes the one in progress a step further where
         its evidence allows it. Raises ConcurrentWrite and LedgerDown as `Promotions`.
         """
-        state, rollout = self.promotions.state(), self._use_case.rollout
+        state, rollout = self.promotions.state(), self.promotions.use_case.rollout
         if state.plan:
-            self.promotions.publish(state)
-        in_progress = rollout if isinstance(rollout, Canary) and state.first_plan is not None else None
+            self.promotions.deployment.publish(state.plan)
+        in_progress = rollout if isinstance(rollout, Canary) and state.shares else None
         try:
             if in_progress:
                 return self._continue(in_progress, state, by=by, at=at)
@@ -88,11 +83,12 @@ class Rollouts:
             return Step(str(error))
 
     def _start(self, state: PromotionState, version: int, *, by: str, at: datetime, why: str) -> Plan:
-        rollout = self._use_case.rollout
+        rollout = self.promotions.use_case.rollout
         if isinstance(rollout, AtOnce) or state.plan is None:
             reason = f"{why}; {'the first champion' if state.plan is None else 'all at once'}"
             return self.promotions.promote(version, reason=reason, by=by, at=at, decided_on=state)
-        self._store(self._no_progress(rollout, state, began=state.head + 1, at=at))
+        answers, shadows = ({segment.name: segment.bytes for segment in log.segments()} for log in (self.log, self.shadow_log))
+        self._store(_Progress(state.head + 1, self._no_evidence(rollout, state, at), answers, shadows, shadows))
         cause = Cause(reason=f"{why}; a rollout begins", by=by, at=at, decided_on=state)
         return self._route(rollout, version, rollout.shares[0], cause)
 
@@ -107,7 +103,7 @@ class Rollouts:
         decision = decide(rollout, gathered, now=at)
         if decision.kind == "hold":
             return Step(decision.reason, None, decision)
-        evidence = {"findings": [finding.to_dict() for finding in decision.findings], "answers": gathered.answers}
+        evidence = {"findings": [vars(finding) for finding in decision.findings], "answers": gathered.answers}
         # A person may have rolled back meanwhile: a second rollback would then hit the champion, so the state must be this one.
         cause = Cause(reason=decision.reason, by=by, at=at, evidence=evidence, decided_on=state)
         match decision.kind:
@@ -131,26 +127,24 @@ class Rollouts:
         for share, rows in self._by_share(rollout, promotion, [answers, shadows]):
             state = add_answers(rollout, state, rows, share=share)
         for share, rows in self._by_share(rollout, promotion, self._new_outcomes(progress)):
-            state = add_outcomes(rollout, state, rows, share=share, label=self._use_case.label.name)
+            state = add_outcomes(rollout, state, rows, share=share, label=self.promotions.use_case.label.name)
         progress.state = state.to_json()
         self._store(progress)
         return state
 
-    def _by_share(
-        self, rollout: Canary, promotion: PromotionState, parts: list[pl.DataFrame]
-    ) -> Iterator[tuple[float, pl.DataFrame]]:
+    def _by_share(self, canary: Canary, state: PromotionState, parts: list[pl.DataFrame]) -> Iterator[tuple[float, pl.DataFrame]]:
         """The rows that plans of this rollout served, by the challenger's share in them."""
         if not any(map(len, parts)):
             return
-        rows = pl.concat(parts, how="diagonal").with_columns(unit=unit(self._use_case, rollout.split))
-        for share in sorted({*promotion.shares.values()}):
-            plans = [number for number, its_share in promotion.shares.items() if its_share == share]
+        rows = pl.concat(parts, how="diagonal").with_columns(unit=unit(self.promotions.use_case, canary.split))
+        for share in sorted({*state.shares.values()}):
+            plans = [number for number, its_share in state.shares.items() if its_share == share]
             if len(served := rows.filter(pl.col("plan").is_in(plans))):
                 yield share, served
 
     def _new_outcomes(self, progress: _Progress) -> list[pl.DataFrame]:
         """Answers and shadow scores with a known outcome: all of them when any is new, as a row counts once."""
-        path, label = names.stage(self._use_case.name, "outcomes"), self._use_case.label.name
+        path, label = names.stage(self.promotions.use_case.name, "outcomes"), self.promotions.use_case.label.name
         if not self.tables.exists(path) or (version := self.tables.version(path)) == progress.outcomes:
             return []
         progress.outcomes = version
@@ -158,34 +152,26 @@ class Rollouts:
         shadows, _positions = self.shadow_log.read(progress.first_shadows)
         return [known, shadows.join(known.select("prediction_id", label), on="prediction_id", how="inner")]
 
-    def _no_progress(self, rollout: Canary, promotion: PromotionState, *, began: int, at: datetime) -> _Progress:
-        state = RolloutState.begin(rollout, edges=self._edges(promotion), at=at)
-        answers, shadows = ({segment.name: segment.bytes for segment in log.segments()} for log in (self.log, self.shadow_log))
-        return _Progress(began, state.to_json(), answers, shadows, shadows)
-
-    def _edges(self, promotion: PromotionState) -> tuple[float, ...]:
-        path, champion = names.stage(self._use_case.name, "predictions"), promotion.plan.champion if promotion.plan else None
-        scores = pl.Series("probability", [], pl.Float64())
+    def _no_evidence(self, rollout: Canary, promotion: PromotionState, at: datetime) -> str:
+        use_case, champion = self.promotions.use_case, promotion.plan.champion if promotion.plan else None
+        path, scores = names.stage(use_case.name, "predictions"), pl.Series("probability", [], pl.Float64())
         if self.tables.exists(path):
             served = self.tables.scan(path).filter(pl.col("model_version") == champion)
             scores = served.sort("answered_at").tail(EDGE_ROWS).select("probability").collect().to_series()
-        return score_edges(scores, self._use_case.threshold)
+        return RolloutState.begin(rollout, edges=score_edges(scores, use_case.threshold), at=at).to_json()
 
     def _stored(self, rollout: Canary, promotion: PromotionState, at: datetime) -> _Progress:
         """The stored evidence of this very rollout; where it is missing or unreadable, all logs are read again."""
-        assert promotion.first_plan is not None
-        try:
+        began = min(promotion.shares)
+        with suppress(FileNotFoundError, msgspec.DecodeError):
             progress = msgspec.json.decode(self._file.read_bytes(), type=_Progress)
-            if progress.began == promotion.first_plan:
+            if progress.began == began:
                 return progress
-        except (FileNotFoundError, msgspec.DecodeError):
-            pass
-        progress = self._no_progress(rollout, promotion, began=promotion.first_plan, at=at)
-        return msgspec.structs.replace(progress, answers={}, shadows={}, first_shadows={})
+        return _Progress(began, self._no_evidence(rollout, promotion, at), {}, {}, {})
 
     def _store(self, progress: _Progress) -> None:
         replace_file(self._file, msgspec.json.encode(progress))
 
     @property
     def _file(self) -> Path:
-        return self.folder / self._use_case.name / "rollout.json"
+        return self.folder / self.promotions.use_case.name / "rollout.json"

@@ -344,7 +344,7 @@ def test_a_mirror_that_is_right_is_said_to_be(run: Run, home: Home):
 def test_an_alias_that_was_moved_is_told_and_put_right(run: Run, home: Home):
     move_alias(home, 2)
     result = run("ledger", "mirror", NAME)
-    assert result.output.splitlines()[0] == "alias 'champion' names version 2; in the ledger it is version 1"
+    assert result.output.splitlines()[0] == "alias champion is 2; the ledger has 1"
     assert (result.exit_code, alias(home), len(records_of(home))) == (0, 1, 4)
 
 

@@ -79,7 +79,7 @@ def check_champion(home: Home) -> None:
     assert kinds == ["blessing", "promotion"], "the same model again makes no new plan"
     assert ledger.verify(SMALL.name, mirrored=(plan.number, plan.record)) == []
     assert deployment.versions() == [plan.champion]
-    assert current(registry, SMALL.name).aliases == {names.CHAMPION: plan.champion}
+    assert current(registry, SMALL.name)[names.CHAMPION] == plan.champion
     onnx, blessing = deployment.load(plan.champion)
     verify(Blessing.from_json(blessing), use_case=SMALL.name, onnx=onnx, public_keys=SigningKeys(home.keys).public())
     assert onnx == registry.load(names.registered_model(SMALL.name), plan.champion)

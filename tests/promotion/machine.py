@@ -19,14 +19,14 @@ from mlops_assets.promotion.blessing import UnblessedModel
 from mlops_assets.promotion.deployment import AlreadyPlaced, IllegalRoute, Plan, UnknownVersion, UnreadablePlan
 from mlops_assets.promotion.ledger import ConcurrentWrite
 from mlops_assets.promotion.promotion_state import plan_of
-from mlops_assets.promotion.promotions import NoPreviousChampion, NotApproved, NotBlessed
+from mlops_assets.promotion.promotions import NotApproved
 from mlops_assets.serving.inference.model_slots import RETRY_POLLS, LoadedModel
 from mlops_assets.training.signature import digest
 from tests.promotion.audit import Audit
 from tests.promotion.model_line import FORGERIES, Killed, ModelLine, model
 from tests.serving.flights import tiny_model
 
-REFUSED = (NotBlessed, NotApproved, UnblessedModel, NoPreviousChampion, UnknownVersion, IllegalRoute, AlreadyPlaced)
+REFUSED = (NotApproved, UnblessedModel, UnknownVersion, IllegalRoute, AlreadyPlaced)
 VERSIONS = 6
 FAULTS = st.sampled_from(["none", "none", "dies before the record", "dies before servers see it", "rival"])
 WHICH = st.sampled_from([0, 1])
@@ -186,7 +186,7 @@ class PromotionMachine(RuleBasedStateMachine):
         """The sensor's next look: servers see the plan in force, and take it unless a file that it names is not right."""
         state = self.line.state()
         if state.plan is not None and self.audited:
-            self.line.promotions.publish(state)
+            self.line.deployment.publish(state.plan)
             assert self.line.deployment.plan() == state.plan
             for server in self.servers:
                 for _ in range(RETRY_POLLS + 1):

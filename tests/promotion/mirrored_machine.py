@@ -27,7 +27,7 @@ class MirroredMachine(PromotionMachine):
 
     @rule(alias=ALIASES)
     def delete_alias(self, alias: str) -> None:
-        if alias in self.mirrored.current().aliases:
+        if self.mirrored.current()[alias] is not None:
             self.mirrored.client.delete_registered_model_alias(self.mirrored.name, alias)
 
     @rule(version=PromotionMachine.versions, stage=STAGES)
@@ -44,6 +44,6 @@ class MirroredMachine(PromotionMachine):
         """The audit keeps its own account of who serves."""
         if hasattr(self, "mirrored"):
             now, named = self.mirrored.current(), {"champion": self.audit.champion, "challenger": self.audit.trial}
-            production = [version for version, stage in now.stages.items() if stage == "Production"]
-            same = now.aliases == {alias: version for alias, version in named.items() if version is not None}
+            production = [version for version, stage in now.items() if stage == "Production"]
+            same = {alias: now[alias] for alias in named} == named
             assert (same and production == [self.audit.champion] * bool(self.audit.champion)) or self.mirrored.differences()

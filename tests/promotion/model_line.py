@@ -42,11 +42,11 @@ class FrailDeployment(Deployment):
 
     dies = False
 
-    def publish(self, plan: Plan) -> bool:
+    def publish(self, plan: Plan) -> None:
         if self.dies:
             self.dies = False
             raise Killed
-        return super().publish(plan)
+        super().publish(plan)
 
 
 class FrailLedger(Ledger):

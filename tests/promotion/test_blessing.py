@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_assets.promotion.blessing import Blessing, GatesNotPassed, GateVerdict, UnblessedModel, bless, verify
+from mlops_assets.promotion.blessing import Blessing, GateVerdict, UnblessedModel, bless, verify
 from mlops_assets.promotion.signing_keys import key_id
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
@@ -59,12 +59,12 @@ def test_any_numbers_and_texts_survive_json_with_their_signature(gate: GateVerdi
 
 
 def test_a_failed_gate_is_refused_by_name():
-    with pytest.raises(GatesNotPassed, match=r"gate 'calibrated' failed: measured 0.3, bound 0.1"):
+    with pytest.raises(UnblessedModel, match=r"gate 'calibrated' failed: measured 0.3, bound 0.1"):
         blessing_of(gates=(PASSED, FAILED))
 
 
 def test_a_model_that_nothing_judged_is_refused():
-    with pytest.raises(GatesNotPassed, match="no gate judged this model"):
+    with pytest.raises(UnblessedModel, match="no gate judged this model"):
         blessing_of(gates=())
 
 

@@ -102,6 +102,6 @@ def test_a_promotion_that_is_killed_before_servers_see_it_is_in_force_and_the_ne
     server.poll()
     assert server.lineup and server.lineup.champion.version == 1
     assert line.state().plan and line.state().previous_champion == 1 and line.ledger.verify("flight_delay") == []
-    line.promotions.publish(line.state())
+    line.deployment.publish(line.state().plan)
     server.poll()
     assert server.lineup.champion.version == 2 and server.lineup.plan == line.state().plan

@@ -11,7 +11,7 @@ import pytest
 
 from mlops_assets.foundation.home import read_environment
 from mlops_assets.promotion import ledger as ledger_module
-from mlops_assets.promotion.ledger import IllegalAddress, Ledger, LedgerDown
+from mlops_assets.promotion.ledger import Ledger, LedgerDown
 from mlops_assets.promotion.ledger_chain import Record
 from tests.promotion.ledger_tamper import connected
 from tests.servers.postgres_server import PASSWORD, PostgresServer
@@ -106,6 +106,6 @@ def test_a_new_ledger_leaves_nothing_else_in_its_folder(tmp_path: Path):
      "postgres://u:sesame@host/db"],
 )  # fmt: skip
 def test_an_address_at_which_no_ledger_can_lie_is_refused_without_its_password(url: str):
-    with pytest.raises(IllegalAddress, match=r"ledger · address · .*legal: sqlite:///<file>, postgresql://") as told:
+    with pytest.raises(LedgerDown, match=r"ledger · address · .*legal: sqlite:///<file>, postgresql://") as told:
         Ledger(url)
     assert "sesame" not in str(told.value)

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from mlops_assets.promotion.ledger import ConcurrentWrite, Ledger, LedgerTruncated
-from mlops_assets.promotion.ledger_chain import Record
+from mlops_assets.promotion.ledger import ConcurrentWrite, Ledger
+from mlops_assets.promotion.ledger_chain import DamagedLedger, Record
 
 AT = datetime(2013, 6, 1, 12, 30, tzinfo=UTC)
 WRITE = """
@@ -44,7 +44,7 @@ def test_who_read_too_little_is_told_what_came_meanwhile(ledger_url: str):
         wrote(ledger, after=1)
     with pytest.raises(ConcurrentWrite, match=r"after record 0 came record 1 \(plan by ana"):
         wrote(ledger, after=0)
-    with pytest.raises(LedgerTruncated, match="record 7 was read, and the newest is 3: records are gone"):
+    with pytest.raises(DamagedLedger, match="record 7 was read, and the newest is 3: records are gone"):
         wrote(ledger, after=7)
     assert len(ledger.records("flights")) == 3
 

@@ -41,41 +41,40 @@ def edited(tmp_path_factory: pytest.TempPathFactory, registry: ModelRegistry) ->
 
 
 def test_aliases_and_stages_show_champion_challenger_and_earlier_versions(line: MirroredLine):
-    shown = line.current()
-    assert shown.aliases == {"champion": 3, "challenger": 4}
-    assert shown.stages == {1: "Archived", 2: "Archived", 3: "Production", 4: "Staging", 5: "Development"}
+    stages = {1: "Archived", 2: "Archived", 3: "Production", 4: "Staging", 5: "Development"}
+    assert line.current() == {"champion": 3, "challenger": 4} | stages
     assert line.differences() == []
 
 
 def test_a_waiting_version_is_in_staging_and_a_refused_one_archived(line: MirroredLine):
     line.bless(5)
     line.mirror()
-    assert line.current().stages[5] == "Staging"
+    assert line.current()[5] == "Staging"
     line.promotions.refuse(5, reason="It leaks.", by="ana", at=line.now())
     line.mirror()
-    assert line.current().stages[5] == "Archived"
+    assert line.current()[5] == "Archived"
 
 
 EDITS: dict[str, tuple[Callable[[MirroredLine], object], str]] = {
     "champion moved": (
         lambda line: line.client.set_registered_model_alias(line.name, "champion", "5"),
-        "alias 'champion' names version 5; in the ledger it is version 3",
+        "alias champion is 5; the ledger has 3",
     ),
     "champion deleted": (
         lambda line: line.client.delete_registered_model_alias(line.name, "champion"),
-        "alias 'champion' names no version; in the ledger it is version 3",
+        "alias champion is none; the ledger has 3",
     ),
     "challenger moved": (
         lambda line: line.client.set_registered_model_alias(line.name, "challenger", "5"),
-        "alias 'challenger' names version 5; in the ledger it is version 4",
+        "alias challenger is 5; the ledger has 4",
     ),
     "stage changed": (
         lambda line: line.client.set_model_version_tag(line.name, "5", STAGE, "Production"),
-        "version 5 is in stage Production; in the ledger it is Development",
+        "stage of version 5 is Production; the ledger has Development",
     ),
     "stage deleted": (
         lambda line: line.client.delete_model_version_tag(line.name, "3", STAGE),
-        "version 3 is in stage none; in the ledger it is Production",
+        "stage of version 3 is none; the ledger has Production",
     ),
 }
 
@@ -91,7 +90,7 @@ def test_an_edit_of_other_people_is_found_and_repaired(edited: MirroredLine, edi
 
 def test_a_version_that_somebody_deleted_is_missed(line: MirroredLine):
     line.client.delete_model_version(line.name, "4")
-    assert line.differences() == ["alias 'challenger' names no version; in the ledger it is version 4"]
+    assert line.differences() == ["alias challenger is none; the ledger has 4"]
 
 
 def test_an_alias_from_before_the_first_promotion_is_found(tmp_path: Path, registry: ModelRegistry):
@@ -100,7 +99,7 @@ def test_an_alias_from_before_the_first_promotion_is_found(tmp_path: Path, regis
     line.train(1)
     assert line.differences() == []
     line.client.set_registered_model_alias(line.name, "champion", "1")
-    assert line.differences() == ["alias 'champion' names version 1; in the ledger it is no version"]
+    assert line.differences() == ["alias champion is 1; the ledger has none"]
 
 
 def test_a_change_of_the_ledger_is_a_difference_until_it_is_mirrored(line: MirroredLine):

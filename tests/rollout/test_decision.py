@@ -111,7 +111,7 @@ def test_evidence_of_earlier_steps_still_counts() -> None:
 def test_nothing_known_is_told_as_none_and_all_of_it_is_json() -> None:
     decision = decide(SMALL, begin(SMALL, np.random.default_rng(0)), now=_at(0))
     assert [(found.challenger, found.champion, found.evidence) for found in decision.findings] == [(None, None, 1.0)] * 4
-    assert json.loads(json.dumps([found.to_dict() for found in decision.findings], allow_nan=False))[0]["test"] == "errors"
+    assert json.loads(json.dumps([vars(found) for found in decision.findings], allow_nan=False))[0]["test"] == "errors"
 
 
 def test_overwhelming_evidence_is_still_a_number() -> None:
