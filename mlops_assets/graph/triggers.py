@@ -33,7 +33,8 @@ def build_triggers(use_case: UseCase) -> dict[str, list[Any]]:
             sensors.append(_on_failed_check(use_case, training, "drift", NO_DRIFT))
         if isinstance(trigger, OnPerformance):
             sensors.append(_on_failed_check(use_case, training, "performance", GOOD_ENOUGH))
-    return {"jobs": [training], "sensors": sensors, "schedules": [_schedule(use_case, training, at) for at in use_case.schedules]}
+    schedules = [_schedule(use_case, training, trigger) for trigger in use_case.triggers if isinstance(trigger, OnSchedule)]
+    return {"jobs": [training], "sensors": sensors, "schedules": schedules}
 
 
 def _training_job(use_case: UseCase) -> Any:

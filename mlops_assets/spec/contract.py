@@ -1,9 +1,9 @@
 """Contracts: columns, keys, bounds and statistical expectations of a table, and how its files arrive."""
 
-from datetime import timedelta
-from typing import Literal, Self
+from collections.abc import Iterator
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from mlops_assets.spec.spec import Spec
 
@@ -11,10 +11,9 @@ DType = Literal["string", "int", "float", "datetime", "bool"]
 
 
 class Column(Spec):
-    """One column. `min` and `max` are inclusive; `datetime` is UTC.
-
-    `pii` marks personal data, and how the prediction log stores it: as a keyed hash, or not at all. `identifies` names the
-    kind of subject, such as customer, whose rows `mlops forget` erases by this column, in every table, view and log.
+    """One column. `min` and `max` are inclusive; `datetime` is UTC. `pii` marks personal data, and how the prediction log
+    stores it: as a keyed hash, or not at all. `identifies` names the kind of subject, such as customer, whose rows `mlops
+    forget` erases by this column, in every table, view and log.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -29,12 +28,10 @@ class Column(Spec):
     pii: Literal["hashed", "left_out"] | None = None
     identifies: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*$")
 
-    @model_validator(mode="after")
-    def _identifies_exactly(self) -> Self:
+    def contradictions(self) -> Iterator[str]:
         if self.identifies and self.dtype not in ("string", "int"):
             found = f"{self.name!r} identifies a {self.identifies} and is a {self.dtype}; legal: string, int"
-            raise ValueError(f"identifies · {found}. Tag a column of exact values.")
-        return self
+            yield f"identifies · {found}. Tag a column of exact values."
 
 
 class RowCountBand(Spec):
@@ -67,7 +64,6 @@ Expectation = RowCountBand | MaxNullShare | MaxNovelShare
 
 class Contract(Spec):
     """The contract of one table. `day` names the datetime column whose UTC date must be the partition's day (None: any).
-
     `max_bad_share` is the share of a day's rows that may go to quarantine before the check blocks.
     """
 
@@ -86,21 +82,17 @@ class Contract(Spec):
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)
 
-    @model_validator(mode="after")
-    def _columns_exist(self) -> Self:
+    def contradictions(self) -> Iterator[str]:
         expected = [expectation.column for expectation in self.expectations if not isinstance(expectation, RowCountBand)]
         for name in [*self.unique, *filter(None, [self.day]), *expected]:
             if name not in self.names:
-                raise ValueError(f"column {name!r} is not in the contract; legal: {', '.join(self.names)}. Use one of these.")
+                yield f"column {name!r} is not in the contract; legal: {', '.join(self.names)}. Use one of these."
         for name in set(self.names) & set(RESERVED):
-            raise ValueError(f"column {name!r} is one that the platform adds ({', '.join(RESERVED)}). Rename yours.")
-        return self
+            yield f"column {name!r} is one that the platform adds ({', '.join(RESERVED)}). Rename yours."
 
 
 class Daily(Spec):
-    """One file a day; a missing day is late after `max_age`."""
-
-    max_age: timedelta = timedelta(hours=36)
+    """One file a day."""
 
 
 class WhenChanged(Spec):

@@ -14,10 +14,8 @@ RowTransform = Callable[[Any], Any]
 
 
 class FeatureView(Spec):
-    """One Feast feature view, filled day by day.
-
-    `transform(tables, start, end)` returns a LazyFrame of `entity` columns, `event_timestamp` (UTC, when the
-    values became known, in [start, end)) and features. `lookback` is how far before `start` it reads.
+    """One Feast feature view, filled day by day. `transform(tables, start, end)` returns a LazyFrame of `entity` columns,
+    `event_timestamp` (UTC, when values became known, in [start, end)) and features; it reads from `lookback` before `start`.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -32,12 +30,10 @@ WhenDown = Literal["refuse", "last_known"]
 
 
 class Features(Spec):
-    """The inputs of a model: one Feast feature service, and what the request itself contains.
-
-    `request` are the columns of table `request_table` that a client sends. `entity_rows(frame)` adds the entity
-    columns, `event_timestamp` (the prediction moment) and the features that follow from the request alone.
-    `numeric` and `categorical` are the model's inputs, by name, from the service or from `entity_rows`. `when_down`: while
-    its online store does not answer, a server refuses, or uses the last values that it has read.
+    """The inputs of a model: one Feast feature service, and what the request itself contains. `request` are the columns of
+    table `request_table` that a client sends. `entity_rows(frame)` adds the entity columns, `event_timestamp` (the prediction
+    moment) and the features that follow from the request alone. `numeric` and `categorical` are the model's inputs, by name,
+    from either. `when_down`: while its online store does not answer, a server refuses, or uses the last values read.
     """
 
     service: str

@@ -1,8 +1,9 @@
 """The rules that a candidate must pass. How each is measured is in evaluation/gates/, one module per class."""
 
-from typing import ClassVar, Literal, Self
+from collections.abc import Iterator
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from mlops_assets.spec.spec import Spec
 
@@ -74,9 +75,8 @@ class NoSkew(Gate):
 
 class Robust(Gate):
     """The metric on the test rows falls by at most `max_drop` under each of four perturbations, and every score stays finite.
-
-    Gaussian noise of `noise` standard deviations on every number; a share `missing` of the values of every input missing;
-    the same share of every category replaced by an unknown one; the same share of every number far out of the training range.
+    Gaussian noise of `noise` standard deviations on every number; a share `missing` of the values of every input missing; the
+    same share of every category replaced by an unknown one; the same share of every number far out of the training range.
     """
 
     NAME = "robust_{metric}"
@@ -87,10 +87,9 @@ class Robust(Gate):
 
 
 class NoLeak(Gate):
-    """No input of the model reveals the label, or anything known only after the prediction moment.
-
-    No single input reaches an auc above `max_single_auc`; a random split is at most `max_split_gap` of auc better than
-    the split by time; no feature is newer than the prediction or the label.
+    """No input of the model reveals the label, or anything known only after the prediction moment. No single input has an auc
+    above `max_single_auc`; a random split is at most `max_split_gap` of auc better than one by time; no feature is newer than
+    the prediction or the label.
     """
 
     NAME = "no_leak"
@@ -100,10 +99,8 @@ class NoLeak(Gate):
 
 
 class Fair(Gate):
-    """The decisions of the test rows differ by at most `max_gap` between the values of `column`, which may be any column of
-    the training rows and need not be an input.
-
-    demographic_parity: the largest gap of the share of positive decisions; equalized_odds: the larger of the gaps of that
+    """The decisions of the test rows differ by at most `max_gap` between the values of `column`, any column of the training
+    rows. demographic_parity: the largest gap of the share of positive decisions; equalized_odds: the larger of the gaps of that
     share among the positive and among the negative rows. Values with fewer than `min_rows` rows are not compared.
     """
 
@@ -132,17 +129,14 @@ class Budget(Gate):
     max_train_seconds: float | None = Field(default=None, gt=0)
     max_megabytes: float | None = Field(default=None, gt=0)
 
-    @model_validator(mode="after")
-    def _bounds_something(self) -> Self:
+    def contradictions(self) -> Iterator[str]:
         if self.max_train_seconds is None and self.max_megabytes is None:
-            raise ValueError("no bound is declared; legal: max_train_seconds, max_megabytes, or both. Declare at least one.")
-        return self
+            yield "no bound is declared; legal: max_train_seconds, max_megabytes, or both. Declare at least one."
 
 
 class NoPii(Gate):
-    """No input of the model and no readable column of the prediction log is made from a column that a contract tags `pii`.
-
-    The columns are followed through the views and `entity_rows`. Rows may be joined and grouped by a tagged key.
+    """No input of the model and no readable column of the prediction log is made from a column that a contract tags `pii`. The
+    columns are followed through the views and `entity_rows`. Rows may be joined and grouped by a tagged key.
     """
 
     NAME = "no_pii"

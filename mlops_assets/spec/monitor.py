@@ -9,10 +9,8 @@ from mlops_assets.spec.spec import Spec
 
 
 class Drift(Spec):
-    """Served inputs of the last `window` against the champion's training window.
-
-    An input has drifted when its PSI exceeds `max_psi` and its KS statistic (numeric inputs) exceeds `max_ks`;
-    the check fails when more than `max_share` of the inputs have.
+    """Served inputs of the last `window` against the champion's training window. An input has drifted when its PSI exceeds
+    `max_psi` and its KS statistic (numeric inputs) `max_ks`; the check fails when more than `max_share` of the inputs have.
     """
 
     window: timedelta = timedelta(days=30)  # shorter ones alarm on weather alone
@@ -31,10 +29,8 @@ class Performance(Spec):
 
 class Skew(Spec):
     """Training/serving skew: features that the answers of the last `window` used, against the same recomputed from the feature
-    tables.
-
-    Numbers agree within max(`relative` of the larger, `absolute`). The check fails when more than `max_mismatch_rate` of at
-    least `min_rows` answers used any feature that is recomputed differently. At most `max_rows` of them are recomputed.
+    tables. Numbers agree within max(`relative` of the larger, `absolute`). The check fails when more than `max_mismatch_rate`
+    of at least `min_rows` answers used any feature that is recomputed differently. At most `max_rows` of them are recomputed.
     """
 
     window: timedelta = timedelta(days=30)

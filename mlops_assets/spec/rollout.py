@@ -1,11 +1,11 @@
 """How a blessed version takes over the traffic: at once, or step by step with automatic rollback."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import pairwise
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from mlops_assets.spec.spec import Spec
 
@@ -17,11 +17,9 @@ class AtOnce(Spec):
 
 
 class BusinessFigure(Spec):
-    """A business figure of an answer whose outcome is known, such as the cost of a decision.
-
-    `of(outcomes)` returns a Polars expression, one number a row; null where it is unknown, for reasons that do not depend on
-    the model. Numbers outside `low` to `high` are clipped: the range must hold them, and the test's noise grows with it.
-    `max_loss` is the largest mean loss a row.
+    """A business figure of an answer whose outcome is known, such as the cost of a decision. `of(outcomes)` returns a Polars
+    expression, one number a row; null where it is unknown, for reasons that do not depend on the model. Numbers outside `low`
+    to `high` are clipped; the test's noise grows with the range. `max_loss` is the largest mean loss a row.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -31,19 +29,16 @@ class BusinessFigure(Spec):
     higher_is_better: bool = True
     max_loss: float = Field(ge=0)
 
-    @model_validator(mode="after")
-    def _spans_a_range(self) -> Self:
+    def contradictions(self) -> Iterator[str]:
         if not self.low < self.high:
-            raise ValueError(f"low to high is {self.low} to {self.high}; legal: low below high. Swap or widen them.")
-        return self
+            yield f"low to high is {self.low} to {self.high}; legal: low below high. Swap or widen them."
 
 
 class Rollback(Spec):
     """When a rollout is rolled back: on evidence that the challenger is worse than the champion by more than a margin.
-
-    `false_alarm_rate` bounds the chance that a whole rollout, however often it is checked, rolls back a challenger within
-    all margins: the share of failing model calls (`max_error_gap`), the share of calls slower than `slow_ms`
-    (`max_slow_gap`), the Brier score (`max_quality_loss`), and the share of scores at or above any edge (`max_score_shift`).
+    `false_alarm_rate` bounds the chance that a whole rollout, however often it is checked, rolls back a challenger within all
+    margins: the share of failing model calls (`max_error_gap`), the share of calls slower than `slow_ms` (`max_slow_gap`), the
+    Brier score (`max_quality_loss`), and the share of scores at or above any edge (`max_score_shift`).
     """
 
     false_alarm_rate: float = Field(default=0.01, gt=0, lt=1)
@@ -56,11 +51,10 @@ class Rollback(Spec):
 
 
 class Canary(Spec):
-    """First a shadow, then growing shares of the traffic, at last all of it, unless `rollback` applies.
-
-    A step ends after `step_rows` different requests to the challenger (`shadow_rows` in the shadow; 0: no shadow), not
-    before `step_for`. A rollout that has not finished `give_up_after` its start is rolled back. `split` assigns requests to
-    an arm by the whole request (canary) or by the declared sticky key (ab); every such key counts once.
+    """First a shadow, then growing shares of the traffic, at last all of it, unless `rollback` applies. A step ends after
+    `step_rows` different requests to the challenger (`shadow_rows` in the shadow; 0: no shadow), not before `step_for`. A
+    rollout that has not finished `give_up_after` its start is rolled back. `split` assigns requests to an arm by the whole
+    request (canary) or by the declared sticky key (ab); every such key counts once.
     """
 
     shadow_rows: int = Field(default=1000, ge=0)
@@ -76,18 +70,15 @@ class Canary(Spec):
         """The challenger's share of the answers, step by step; 0 is the shadow."""
         return (0.0, *self.steps) if self.shadow_rows else self.steps
 
-    @model_validator(mode="after")
-    def _leads_to_full(self) -> Self:
+    def contradictions(self) -> Iterator[str]:
         rising = all(share < following for share, following in pairwise((0.0, *self.steps)))
         if not rising or self.steps[-1:] != (1.0,):
-            raise ValueError(f"steps are {self.steps}; legal: growing shares above 0 that end with 1.0. Use such steps.")
+            yield f"steps are {self.steps}; legal: growing shares above 0 that end with 1.0. Use such steps."
         if len(self.shares) == 1:
-            raise ValueError("steps are (1.0,) without a shadow, so that nothing is watched. Add a step, or use AtOnce().")
-        soonest = self.step_for * (len(self.shares) - 1)
-        if soonest >= self.give_up_after:
+            yield "steps are (1.0,) without a shadow, so that nothing is watched. Add a step, or use AtOnce()."
+        if (soonest := self.step_for * (len(self.shares) - 1)) >= self.give_up_after:
             found = f"give_up_after is {self.give_up_after}; legal: longer than {soonest}"
-            raise ValueError(f"{found}, which the steps take at least. Raise it.")
-        return self
+            yield f"{found}, which the steps take at least. Raise it."
 
 
 Rollout = AtOnce | Canary

@@ -10,10 +10,9 @@ from mlops_assets.spec.spec import Spec
 
 class AnswerLog(Spec):
     """The prediction log. Every answer is passed to the operating system before it is sent, so that a killed process loses
-    none; with `max_lost_rows` above 0 so many rows may wait in memory for up to `flush_every`, and a kill loses them.
-
-    The log is synced to disk every `flush_every`, which bounds the loss of a power cut. `when_full`: while the log cannot be
-    written, refuse requests, or answer without a log entry. Both are counted.
+    none; with `max_lost_rows` above 0 so many rows may wait in memory for up to `flush_every`, and a kill loses them. The log
+    is synced to disk every `flush_every`, which bounds the loss of a power cut. `when_full`: while the log cannot be written,
+    refuse requests, or answer without a log entry. Both are counted.
     """
 
     max_lost_rows: int = Field(default=0, ge=0)
@@ -29,10 +28,9 @@ class Cache(Spec):
 
 
 class Limits(Spec):
-    """Above `max_in_flight` requests at once a server answers 429 with Retry-After.
-
-    `max_rate` is requests a second per API key (None: no limit), counted in the shortest window of whole seconds that holds a
-    whole number of them, over all servers that share a Redis (MLOPS_ONLINE_STORE); otherwise every server counts by itself.
+    """Above `max_in_flight` requests at once a server answers 429 with Retry-After. `max_rate` is requests a second per API key
+    (None: no limit), counted in the shortest window of whole seconds that holds a whole number of them, over all servers that
+    share a Redis (MLOPS_ONLINE_STORE); otherwise every server counts by itself.
     """
 
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1)

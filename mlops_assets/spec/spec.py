@@ -1,5 +1,6 @@
 """Spec: the base class of every declaration: frozen, closed to unknown fields, with readable errors."""
 
+from collections.abc import Iterator
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -15,12 +16,18 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     def __init__(self, **fields: Any) -> None:
+        names = [str(fields[key]) for key in ("name", "table") if fields.get(key)]
+        where = " · ".join([*names[:1], type(self).__name__])
         try:
             super().__init__(**fields)
         except ValidationError as error:
-            names = [str(fields[key]) for key in ("name", "table") if fields.get(key)]
-            where = " · ".join([*names[:1], type(self).__name__])
             raise IllegalDeclaration("\n".join(_line(where, type(self), detail) for detail in error.errors())) from None
+        for contradiction in self.contradictions():
+            raise IllegalDeclaration(f"{where} · {contradiction}")
+
+    def contradictions(self) -> Iterator[str]:
+        """What makes legal fields illegal together, a sentence each."""
+        yield from ()
 
     def but(self, **fields: Any) -> Self:
         """The same declaration with some fields changed, validated again."""
@@ -35,4 +42,4 @@ def _line(where: str, spec: type[Spec], detail: Any) -> str:
         required = ", ".join(name for name, info in spec.model_fields.items() if info.is_required())
         return f"{where} · field {field!r} is missing; required: {required}. Add it."
     found = f" · {field} = {detail['input']!r}" if field else ""
-    return f"{where}{found} · {detail['msg'].removeprefix('Value error, ')}"
+    return f"{where}{found} · {detail['msg']}"

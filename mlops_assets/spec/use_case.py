@@ -4,14 +4,14 @@ import hashlib
 import inspect
 from collections.abc import Iterator, Sequence
 from datetime import date
-from typing import Literal, Self, cast
+from typing import Literal, cast
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from mlops_assets.spec.contract import Contract, Daily, Files
 from mlops_assets.spec.feature import Features, Label, TimeSplit
 from mlops_assets.spec.gate import EverySlice, Gate, NoSkew
-from mlops_assets.spec.monitor import Freshness, Monitor, OnSchedule, Skew, Trigger
+from mlops_assets.spec.monitor import Freshness, Monitor, Skew, Trigger
 from mlops_assets.spec.rollout import AtOnce, Canary, Rollout
 from mlops_assets.spec.serving import Serving
 from mlops_assets.spec.spec import Spec
@@ -31,10 +31,8 @@ Stage = Literal["raw", "validated", "feature", "training_set", "candidate", "eva
 
 
 class UseCase(Spec):
-    """One business question answered by one model line.
-
-    `first_day` to `last_day` (None: today) are the days that can land, in UTC. `reference` is a second trainer, fitted on the
-    same rows for comparison and never promoted. `threshold` turns a probability into a decision.
+    """One business question answered by one model line. `first_day` to `last_day` (None: today) are the UTC days that can land.
+    `reference` is a second trainer, fitted on the same rows and never promoted. `threshold` turns a probability into a decision.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -71,59 +69,39 @@ class UseCase(Spec):
     def skew(self) -> Skew | None:
         return next((monitor for monitor in self.monitors if isinstance(monitor, Skew)), None)
 
-    @property
-    def schedules(self) -> tuple[OnSchedule, ...]:
-        return tuple(trigger for trigger in self.triggers if isinstance(trigger, OnSchedule))
-
     def fingerprint(self, stage: Stage) -> str:
         """Twelve hex digits over the fields (and the source of the transforms) that `stage` is made from."""
         text = "\n".join(_stable_text(getattr(self, field)) for field in STAGE_FIELDS[stage])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-    @model_validator(mode="after")
-    def _agrees_with_itself(self) -> Self:
-        if problem := next(self._problems(), None):
-            raise ValueError(problem)
-        return self
-
-    def _problems(self) -> Iterator[str]:
-        """What makes the declaration illegal, a sentence each."""
-        features, request = self.features, self.features.request
-        tables, sources = [contract.table for contract in self.contracts], [source.table for source in self.sources]
-        no_contract, inputs = "has no contract; contracts", features.inputs
+    def contradictions(self) -> Iterator[str]:
+        features, tables, sources = self.features, [one.table for one in self.contracts], [one.table for one in self.sources]
+        no_contract = "has no contract; contracts"
         yield from _unknown("sources", sources, tables, no_contract)
         yield from _unknown("contracts", tables, sources, "has no source; sources")
         yield from _unknown("label.table", [self.label.table], tables, no_contract)
         for view in features.views:
             yield from _unknown(f"features.views[{view.name}].tables", view.tables, tables, no_contract)
         yield from _unknown("features.request_table", [features.request_table], tables, no_contract)
-        yield from _unknown("serving.sticky_key", self.serving.sticky_key, request, "is not a request column; request")
-        yield from self._hidden_keys()
-        yield from _unknown("slices", self.slices, inputs, "is not an input of the model; inputs")
+        yield from _unknown("serving.sticky_key", self.serving.sticky_key, features.request, "is not a request column; request")
+        pii = {column.name: column.pii for column in self.contract(features.request_table).columns}
+        for name in sorted(name for name in self.label.key if pii.get(name)):
+            yield f"label.key · {name!r} is personal data that the log hides: no outcome would join. Use another key."
+        if isinstance(self.rollout, Canary) and self.rollout.split == "ab":
+            if not self.serving.sticky_key:
+                yield "rollout.split · 'ab' draws by serving.sticky_key, which is empty. Declare it, or use split='canary'."
+            for name in (name for name in self.serving.sticky_key if pii.get(name) == "left_out"):
+                yield f"serving.sticky_key · {name!r} is left out of the log, which must show who was drawn. Use pii='hashed'."
+        yield from _unknown("slices", self.slices, features.inputs, "is not an input of the model; inputs")
         for index, gate in enumerate(self.gates):
             if isinstance(gate, EverySlice):
                 yield from _unknown(f"gates[{index}].column", [gate.column], self.slices, "is not a declared slice; slices")
             if isinstance(gate, NoSkew) and self.skew is None:
                 declared = ", ".join(type(monitor).__name__ for monitor in self.monitors) or "none"
                 yield f"gates[{index}] · NoSkew reads the result of the monitor Skew; monitors: {declared}. Declare Skew()."
-        for field, names in {"features.inputs": inputs, "contracts": tables}.items():
+        for field, names in {"features.inputs": features.inputs, "contracts": tables}.items():
             for name in sorted({name for name in names if names.count(name) > 1}):
                 yield f"{field} · {name!r} is declared twice. Keep one."
-
-    def _hidden_keys(self) -> Iterator[str]:
-        """Keys that the log hides although outcomes are joined, or rows of one arm recognised, by them."""
-        columns = [
-            column for contract in self.contracts if contract.table == self.features.request_table for column in contract.columns
-        ]
-        for name in sorted({*self.label.key} & {column.name for column in columns if column.pii}):
-            yield f"label.key · {name!r} is personal data that the log hides: no outcome would join. Use another key."
-        if isinstance(self.rollout, Canary) and self.rollout.split == "ab":
-            sticky_key = self.serving.sticky_key
-            if not sticky_key:
-                yield "rollout.split · 'ab' draws by serving.sticky_key, which is empty. Declare it, or use split='canary'."
-            left_out = {column.name for column in columns if column.pii == "left_out"}
-            for name in (name for name in sticky_key if name in left_out):
-                yield f"serving.sticky_key · {name!r} is left out of the log, which must show who was drawn. Use pii='hashed'."
 
 
 def _unknown(field: str, names: Sequence[str], legal: Sequence[str], problem: str) -> Iterator[str]:
