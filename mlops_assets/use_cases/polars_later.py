@@ -1,17 +1,12 @@
-"""Polars under its usual name for transforms, imported by the first one that runs."""
+"""Polars for transforms, `from mlops_assets.use_cases import polars_later as pl`, imported by the first one that runs."""
 
-# The code location loads every use case and runs no transform; Polars alone would take longer than all its definitions.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import polars as pl
-else:
+    from polars import *  # noqa: F403  # pyright: ignore[reportWildcardImportFromLibrary]
 
-    class _LazyPolars:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(import_module("polars"), name)
 
-    pl = _LazyPolars()
-
-__all__ = ["pl"]
+def __getattr__(name: str) -> Any:
+    # The code location loads every use case and runs no transform; Polars alone would take longer than all its definitions.
+    return getattr(import_module("polars"), name)

@@ -23,23 +23,17 @@ SCHED_DEP = Column(name="sched_dep", dtype="datetime", example="2013-07-01T14:05
 FLIGHT_KEY = ("carrier", "flight", "origin", "sched_dep")
 
 SCHEDULE = Contract(
-    table="schedule",
-    description="Flights as the airlines plan them, known a day ahead.",
+    table="schedule", description="Flights as the airlines plan them, known a day ahead.",
     columns=(
         CARRIER, FLIGHT, TAILNUM, ORIGIN, DEST, SCHED_DEP,
         Column(name="distance", dtype="float", min=10, max=10_000, description="Distance between the airports, miles."),
     ),
-    unique=FLIGHT_KEY,
-    day="sched_dep",
-    expectations=(
-        RowCountBand(min_ratio=0.5, max_ratio=1.6),
-        MaxNullShare(column="tailnum", share=0.4),
-        MaxNovelShare(column="carrier", share=0.02),
-    ),
+    unique=FLIGHT_KEY, day="sched_dep",
+    expectations=(RowCountBand(min_ratio=0.5, max_ratio=1.6), MaxNullShare(column="tailnum", share=0.4),
+                  MaxNovelShare(column="carrier", share=0.02)),
 )  # fmt: skip
 OUTCOMES = Contract(
-    table="outcomes",
-    description="What happened to each flight that arrived, known when it arrived.",
+    table="outcomes", description="What happened to each flight that arrived, known when it arrived.",
     columns=(
         CARRIER, FLIGHT, TAILNUM, ORIGIN, DEST, SCHED_DEP,
         Column(name="dep_time", dtype="datetime", description="Actual departure."),
@@ -47,14 +41,12 @@ OUTCOMES = Contract(
         Column(name="dep_delay", dtype="int", min=-120, max=2880, description="Minutes after schedule at departure."),
         Column(name="arr_delay", dtype="int", min=-180, max=2880, description="Minutes after schedule at arrival."),
     ),
-    unique=FLIGHT_KEY,
-    day="arr_time",
+    unique=FLIGHT_KEY, day="arr_time",
     # A blizzard may leave a tenth of the usual arrivals (9 February 2013: 0.16 of the median).
     expectations=(RowCountBand(min_ratio=0.1, max_ratio=2.5), MaxNovelShare(column="carrier", share=0.02)),
 )  # fmt: skip
 WEATHER = Contract(
-    table="weather",
-    description="Hourly observations at the three airports of departure.",
+    table="weather", description="Hourly observations at the three airports of departure.",
     columns=(
         ORIGIN,
         Column(name="observed_at", dtype="datetime", description="Hour of the observation."),
@@ -68,14 +60,11 @@ WEATHER = Contract(
         Column(name="pressure", dtype="float", nullable=True, min=900, max=1100, description="Sea-level pressure, millibar."),
         Column(name="visib", dtype="float", nullable=True, min=0, max=50, description="Visibility, miles."),
     ),
-    unique=("origin", "observed_at"),
-    day="observed_at",
-    max_bad_share=0.05,
+    unique=("origin", "observed_at"), day="observed_at", max_bad_share=0.05,
     expectations=(RowCountBand(min_ratio=0.3, max_ratio=1.5), MaxNullShare(column="temp", share=0.3)),
 )  # fmt: skip
 PLANES = Contract(
-    table="planes",
-    description="The register of aircraft; a row lands when an aircraft first appears or changes.",
+    table="planes", description="The register of aircraft; a row lands when an aircraft first appears or changes.",
     columns=(
         TAILNUM.but(nullable=False, example=None, description="Registration of the aircraft."),
         Column(name="built", dtype="int", nullable=True, min=1930, max=2013, description="Year of manufacture."),
@@ -86,12 +75,10 @@ PLANES = Contract(
         Column(name="seats", dtype="int", min=1, max=600, description="Number of seats."),
         Column(name="engine", dtype="string", description="Kind of engine."),
     ),
-    unique=("tailnum",),
-    max_bad_share=0.2,
+    unique=("tailnum",), max_bad_share=0.2,
 )  # fmt: skip
 AIRPORTS = Contract(
-    table="airports",
-    description="Airports of the United States, with position and time zone.",
+    table="airports", description="Airports of the United States, with position and time zone.",
     columns=(
         Column(name="faa", dtype="string", pattern=r"^[A-Z0-9]{3}$", description="FAA code."),
         Column(name="name", dtype="string", description="Name."),
@@ -103,11 +90,10 @@ AIRPORTS = Contract(
     unique=("faa",),
 )  # fmt: skip
 AIRLINES = Contract(
-    table="airlines",
-    description="Airlines and their codes.",
+    table="airlines", description="Airlines and their codes.",
     columns=(CARRIER, Column(name="name", dtype="string", description="Name of the airline.")),
     unique=("carrier",),
-)
+)  # fmt: skip
 
 VIEWS = tuple(
     FeatureView(
@@ -126,10 +112,7 @@ VIEWS = tuple(
 )  # fmt: skip
 
 USE_CASE = UseCase(
-    name="flight_delay",
-    owner="team:network-operations",
-    question="Will this flight arrive more than 15 minutes late?",
-    risk="medium",
+    name="flight_delay", owner="team:network-operations", question="Will this flight arrive more than 15 minutes late?",
     first_day=date(2013, 1, 1),
     last_day=date(2013, 12, 30),  # the source has no weather for the last day of the year
     sources=(
@@ -138,16 +121,12 @@ USE_CASE = UseCase(
     ),
     contracts=(SCHEDULE, OUTCOMES, WEATHER, PLANES, AIRPORTS, AIRLINES),
     features=Features(
-        service="flight_delay_v1",
-        views=VIEWS,
-        request_table="schedule",
-        request=("carrier", "flight", "tailnum", "origin", "dest", "sched_dep"),
-        entity_rows=transforms.flight_rows,
+        service="flight_delay_v1", views=VIEWS, entity_rows=transforms.flight_rows,
+        request_table="schedule", request=("carrier", "flight", "tailnum", "origin", "dest", "sched_dep"),
         numeric=(
             "minute_of_day", "distance", "seats", "built", "tail_last_arr_delay",
             "temp", "dewp", "humid", "wind_speed", "wind_gust", "precip_3h", "pressure", "pressure_change_3h", "visib",
-            "origin_late_rate_2h", "origin_late_rate_4h", "origin_late_rate_24h",
-            "origin_dep_delay_2h", "origin_dep_delay_24h",
+            "origin_late_rate_2h", "origin_late_rate_4h", "origin_late_rate_24h", "origin_dep_delay_2h", "origin_dep_delay_24h",
             "carrier_late_rate_6h", "carrier_late_rate_24h", "carrier_late_rate_7d", "carrier_dep_delay_24h",
             "route_late_rate_7d", "route_late_rate_30d",
         ),
@@ -155,27 +134,20 @@ USE_CASE = UseCase(
     ),
     label=Label(name="late", table="outcomes", key=FLIGHT_KEY, transform=transforms.late_label),
     split=TimeSplit(test=timedelta(days=30), validation=timedelta(days=14)),
-    trainer=Lightning(),
-    reference=HistGradientBoosting(),
-    threshold=0.35,
-    slices=("carrier", "origin"),
+    trainer=Lightning(), reference=HistGradientBoosting(), threshold=0.35, slices=("carrier", "origin"),
     gates=(
-        Floor(metric="auc", bound=0.68),
-        BeatsChampion(metric="auc", confidence=0.95),
+        Floor(metric="auc", bound=0.68), BeatsChampion(metric="auc", confidence=0.95),
         # The share of late flights changes by up to 0.1 from month to month (2013: 0.13 to 0.32), which no model trained on
         # the past predicts; a lower bound would refuse them all.
         Calibrated(max_ece=0.12),
-        EverySlice(column="origin", metric="auc", bound=0.60),
-        EverySlice(column="carrier", metric="auc", bound=0.55),
+        EverySlice(column="origin", metric="auc", bound=0.60), EverySlice(column="carrier", metric="auc", bound=0.55),
         NoSkew(max_mismatch_rate=0.001),
         # On April and June the trees' AUC falls by at most 0.017 and the network's by 0.029, both with numbers out of range.
         Robust(noise=0.05, missing=0.05, max_drop=0.05),
         # Without a leak the gap on 30 days is 0.08 after one month of history and 0.01 to 0.05 after three or more; the best
         # single input has an AUC of 0.70.
         NoLeak(max_single_auc=0.85, max_split_gap=0.1),
-        Latency(p99_ms=2),
-        Budget(max_train_seconds=900, max_megabytes=5),
-        NoPii(),
+        Latency(p99_ms=2), Budget(max_train_seconds=900, max_megabytes=5), NoPii(),
     ),
     # Scores of a model trained on summer differ from those of one trained on spring as much as the shares of late flights do.
     rollout=Canary(shadow_rows=4000, steps=(0.5, 1.0), step_rows=2000, rollback=Rollback(max_score_shift=0.4)),

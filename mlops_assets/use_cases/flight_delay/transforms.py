@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import cache
 
-from mlops_assets.use_cases.polars_later import pl
+from mlops_assets.use_cases import polars_later as pl
 
 HORIZON = timedelta(hours=2)
 LATE_MINUTES = 15
@@ -39,11 +39,8 @@ def _request_columns() -> tuple[pl.Expr, ...]:
 
 def late_label(outcomes: pl.LazyFrame) -> pl.LazyFrame:
     """Key, `late` (arrived more than 15 minutes after schedule) and when that became known."""
-    return outcomes.select(
-        "carrier", "flight", "origin", "sched_dep",
-        late=(pl.col("arr_delay") > LATE_MINUTES).cast(pl.Int8),
-        known_at="arr_time",
-    )  # fmt: skip
+    late = (pl.col("arr_delay") > LATE_MINUTES).cast(pl.Int8)
+    return outcomes.select("carrier", "flight", "origin", "sched_dep", late=late, known_at="arr_time")
 
 
 def origin_weather(tables: Tables, start: datetime, end: datetime) -> pl.LazyFrame:
@@ -65,22 +62,15 @@ def origin_weather(tables: Tables, start: datetime, end: datetime) -> pl.LazyFra
 
 
 def origin_delays(tables: Tables, start: datetime, end: datetime) -> pl.LazyFrame:
-    windows = ["2h", "4h", "24h"]
-    rolled = _rolled(tables["outcomes"], keys=["origin"], every="1h", windows=windows, start=start, end=end)
-    rates = (_rate("origin", window) for window in windows)
-    return rolled.select("origin", "event_timestamp", *rates, _mean_delay("origin", "2h"), _mean_delay("origin", "24h"))
+    return _delays(tables, start, end, keys=["origin"], windows=["2h", "4h", "24h"], means=["2h", "24h"])
 
 
 def carrier_delays(tables: Tables, start: datetime, end: datetime) -> pl.LazyFrame:
-    windows = ["6h", "24h", "7d"]
-    rolled = _rolled(tables["outcomes"], keys=["carrier"], every="1h", windows=windows, start=start, end=end)
-    rates = (_rate("carrier", window) for window in windows)
-    return rolled.select("carrier", "event_timestamp", *rates, _mean_delay("carrier", "24h"))
+    return _delays(tables, start, end, keys=["carrier"], windows=["6h", "24h", "7d"], means=["24h"])
 
 
 def route_delays(tables: Tables, start: datetime, end: datetime) -> pl.LazyFrame:
-    rolled = _rolled(tables["outcomes"], keys=["origin", "dest"], every="6h", windows=["7d", "30d"], start=start, end=end)
-    return rolled.select("origin", "dest", "event_timestamp", _rate("route", "7d"), _rate("route", "30d"))
+    return _delays(tables, start, end, keys=["origin", "dest"], every="6h", windows=["7d", "30d"], means=[])
 
 
 def route_schedule(tables: Tables, start: datetime, end: datetime) -> pl.LazyFrame:
@@ -93,9 +83,8 @@ def route_schedule(tables: Tables, start: datetime, end: datetime) -> pl.LazyFra
 def tail_delays(tables: Tables, start: datetime, end: datetime) -> pl.LazyFrame:
     """How late each aircraft arrived, from the moment it arrived."""
     arrivals = tables["outcomes"].filter(pl.col("tailnum").is_not_null()).rename({"arr_time": "event_timestamp"})
-    return arrivals.filter(_within(start, end)).select(
-        "tailnum", "event_timestamp", tail_last_arr_delay=pl.col("arr_delay").cast(pl.Float64)
-    )
+    delay = pl.col("arr_delay").cast(pl.Float64)
+    return arrivals.filter(_within(start, end)).select("tailnum", "event_timestamp", tail_last_arr_delay=delay)
 
 
 def plane(tables: Tables, start: datetime, end: datetime) -> pl.LazyFrame:
@@ -109,43 +98,37 @@ def _within(start: datetime, end: datetime) -> pl.Expr:
     return pl.col("event_timestamp").is_between(start, end, closed="left")
 
 
-def _rolled(
-    outcomes: pl.LazyFrame, *, keys: list[str], every: str, windows: list[str], start: datetime, end: datetime
+def _delays(
+    tables: Tables, start: datetime, end: datetime, *, keys: list[str], windows: list[str], means: list[str], every: str = "1h"
 ) -> pl.LazyFrame:
-    """Rolling counts per key on a regular grid of moments; a moment counts the outcomes known at or before it.
-
-    The last window is the longest. A key without an outcome in it has no row, so that the rows depend neither on keys
-    that appear later nor on how many days are computed at once.
+    """The late rate in rolling `windows` and the mean delay in `means`, per key on a regular grid of moments; a moment counts
+    the outcomes known at or before it. The last window is the longest. A key without an outcome in it has no row, so that the
+    rows depend neither on keys that appear later nor on how many days are computed at once.
     """
     # The microsecond counts an outcome known exactly on the grid in that moment.
     moment = (pl.col("arr_time") - pl.duration(microseconds=1)).dt.truncate(every).dt.offset_by(every)
-    counts = (
-        outcomes.with_columns(event_timestamp=moment)
-        .group_by(*keys, "event_timestamp")
-        .agg(
-            flights=pl.len().cast(pl.Float64),
-            late=(pl.col("arr_delay") > LATE_MINUTES).sum().cast(pl.Float64),
-            delay=pl.col("dep_delay").clip(*DELAY_BOUNDS).sum().cast(pl.Float64),
-        )
-    )
+    counts = tables["outcomes"].group_by(*keys, event_timestamp=moment).agg(
+        flights=pl.len().cast(pl.Float64),
+        late=(pl.col("arr_delay") > LATE_MINUTES).sum().cast(pl.Float64),
+        delay=pl.col("dep_delay").clip(*DELAY_BOUNDS).sum().cast(pl.Float64),
+    )  # fmt: skip
     length = int(windows[-1][:-1])
     longest = timedelta(days=length) if windows[-1].endswith("d") else timedelta(hours=length)
     moments = pl.datetime_range(start - longest, end, every, closed="left", time_unit="us", time_zone="UTC", eager=True)
     grid = pl.LazyFrame({"event_timestamp": moments})
     filled = counts.select(keys).unique().join(grid, how="cross").join(counts, on=[*keys, "event_timestamp"], how="left")
     sums = [
-        pl.col(name).fill_null(0).rolling_sum_by("event_timestamp", window_size=window).over(keys).alias(f"{name}_{window}")
-        for name in ("flights", "late", "delay")
+        pl.col(count).fill_null(0).rolling_sum_by("event_timestamp", window_size=window).over(keys).alias(f"{count}_{window}")
+        for count in ("flights", "late", "delay")
         for window in windows
     ]
-    known = pl.col(f"flights_{windows[-1]}") > 0
-    return filled.sort(*keys, "event_timestamp").with_columns(sums).filter(known & _within(start, end))
+    name, known = "route" if len(keys) > 1 else keys[0], pl.col(f"flights_{windows[-1]}") > 0
+    rates = {f"{name}_late_rate_{window}": _mean("late", window, prior=PRIOR_RATE) for window in windows}
+    delays = {f"{name}_dep_delay_{window}": _mean("delay", window, prior=0) for window in means}
+    rolled = filled.sort(*keys, "event_timestamp").with_columns(sums).filter(known & _within(start, end))
+    return rolled.select(*keys, "event_timestamp", **rates, **delays)
 
 
-def _rate(name: str, window: str) -> pl.Expr:
-    late = pl.col(f"late_{window}") + PRIOR_FLIGHTS * PRIOR_RATE
-    return (late / (pl.col(f"flights_{window}") + PRIOR_FLIGHTS)).alias(f"{name}_late_rate_{window}")
-
-
-def _mean_delay(name: str, window: str) -> pl.Expr:
-    return (pl.col(f"delay_{window}") / (pl.col(f"flights_{window}") + PRIOR_FLIGHTS)).alias(f"{name}_dep_delay_{window}")
+def _mean(count: str, window: str, *, prior: float) -> pl.Expr:
+    """Per flight, shrunk towards `prior`."""
+    return (pl.col(f"{count}_{window}") + PRIOR_FLIGHTS * prior) / (pl.col(f"flights_{window}") + PRIOR_FLIGHTS)
