@@ -3,23 +3,22 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import polars as pl
 
 from mlops_assets.foundation.names import EVENT_TIMESTAMP
-from mlops_assets.statistics.metrics import METRICS, Array, Comparison, Interval, Ranked, calibration, compare, interval, measure
+from mlops_assets.statistics.metrics import METRICS, Array, Comparison, Interval, Ranked, compare, interval, measure
 
 Score = Callable[[pl.DataFrame], Array]
 SLICE_CONFIDENCE = 0.99  # of each bound: measured, 1 to 4 of 100 unchanged slices then look changed (with 0.95: 1 of 10)
 
 
-@dataclass(frozen=True)
-class Rival:
+class Rival(NamedTuple):
     """The champion on the same rows: its version and its (n,) probabilities."""
 
     version: str
@@ -104,23 +103,15 @@ def evaluate(
         first=cast(datetime, rows[EVENT_TIMESTAMP].min()),
         last=cast(datetime, rows[EVENT_TIMESTAMP].max()),
         threshold=threshold,
-        metrics=_intervals(truth, probability, bootstrap),
-        slices=[
-            {"column": column, "value": value, **_slice(truth[inside], probability[inside], champion, inside, bootstrap)}
-            for column in slices
-            for value, inside in _parts(rows[column])
-        ],
+        metrics={name: interval(name, truth, probability, **bootstrap) for name in METRICS},
+        slices=[part for column in slices for part in _slices(rows[column], truth, probability, champion, bootstrap)],
         confusion=confusion_matrix(truth, probability, threshold),
         calibration=calibration_table(truth, probability),
         champion=champion.version if champion else None,
         comparison=_comparisons(truth, probability, champion.probability, bootstrap) if champion else None,
-        reference=None if reference is None else _intervals(truth, reference, bootstrap),
+        reference=None if reference is None else {name: interval(name, truth, reference, **bootstrap) for name in METRICS},
         importance=tuple(importance),
     )
-
-
-def _intervals(truth: Array, probability: Array, bootstrap: dict[str, int]) -> dict[str, Interval]:
-    return {metric: interval(metric, truth, probability, **bootstrap) for metric in METRICS}
 
 
 def _comparisons(
@@ -129,20 +120,22 @@ def _comparisons(
     return {name: compare(name, truth, candidate, champion, confidence=confidence, **bootstrap) for name in METRICS}
 
 
-def _parts(column: pl.Series) -> list[tuple[str, Array]]:
-    """Each value of the column, as text and in order, with the (n,) mask of its rows."""
+def _slices(
+    column: pl.Series, truth: Array, probability: Array, champion: Rival | None, bootstrap: dict[str, int]
+) -> Iterator[dict[str, Any]]:
+    """The evidence about the rows of each value of the column, in order."""
     values = column.cast(pl.String)
-    return [(value, (values == value).fill_null(False).to_numpy()) for value in sorted(values.drop_nulls().unique())]
-
-
-def _slice(truth: Array, scores: Array, rival: Rival | None, inside: Array, bootstrap: dict[str, int]) -> dict[str, Any]:
-    part = {"rows": len(truth), "positives": int(truth.sum()), "metrics": _values(truth, scores)}
-    if rival is None:
-        return part
-    champion = rival.probability[inside]
-    compared = _comparisons(truth, scores, champion, bootstrap, confidence=SLICE_CONFIDENCE)
-    comparison = {name: plain(vars(one)) for name, one in compared.items()}
-    return part | {"champion": _values(truth, champion), "comparison": comparison}
+    for value in sorted(values.drop_nulls().unique()):
+        inside = (values == value).fill_null(False).to_numpy()
+        labels, scores = truth[inside], probability[inside]
+        part = {"column": column.name, "value": value, "rows": len(labels), "positives": int(labels.sum())}
+        part["metrics"] = _values(labels, scores)
+        if champion:
+            theirs = champion.probability[inside]
+            compared = _comparisons(labels, scores, theirs, bootstrap, confidence=SLICE_CONFIDENCE)
+            comparison = {name: plain(vars(one)) for name, one in compared.items()}
+            part |= {"champion": _values(labels, theirs), "comparison": comparison}
+        yield part
 
 
 def _values(truth: Array, probability: Array) -> dict[str, float | None]:
@@ -158,7 +151,7 @@ def confusion_matrix(truth: Array, probability: Array, threshold: float) -> dict
 
 def calibration_table(truth: Array, probability: Array) -> list[dict[str, Any]]:
     """Mean probability, share of positives and rows of each equal-count bin, rising."""
-    bins = zip(*calibration(Ranked.of(truth, probability).tally()), strict=True)
+    bins = zip(*Ranked(truth, probability).tally().calibration(), strict=True)
     return [{"mean_probability": float(mean), "share": float(share), "rows": int(rows)} for mean, share, rows in bins]
 
 
@@ -172,10 +165,9 @@ def permutation_importance(
     sample = rows.sample(max_rows, seed=seed) if len(rows) > max_rows else rows
     truth = sample[label].cast(pl.Int8).to_numpy()
     base = measure("auc", truth, score(sample))
-    drops = [(name, base - measure("auc", truth, score(_shuffled(sample, name, seed)))) for name in inputs]
+    drops: list[tuple[str, float]] = []
+    for name in inputs:
+        stream = np.random.default_rng([seed, *name.encode()])  # one per input: adding an input does not change the others
+        shuffled = sample.with_columns(sample[name].gather(stream.permutation(len(sample))))
+        drops.append((name, base - measure("auc", truth, score(shuffled))))
     return sorted(drops, key=lambda drop: (-np.nan_to_num(drop[1]), drop[0]))
-
-
-def _shuffled(sample: pl.DataFrame, name: str, seed: int) -> pl.DataFrame:
-    stream = np.random.default_rng([seed, *name.encode()])  # one per input, so that adding an input does not change the others
-    return sample.with_columns(sample[name].gather(stream.permutation(len(sample))))

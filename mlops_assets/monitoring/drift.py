@@ -1,9 +1,8 @@
 """Drift of the served inputs against the champion's training window. Imports matplotlib and Evidently."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from io import BytesIO
-from typing import Self
+from typing import NamedTuple, Self
 
 import polars as pl
 
@@ -12,12 +11,11 @@ from mlops_assets.monitoring.monitor_result import MonitorResult, too_few
 from mlops_assets.spec.monitor import Drift
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics import plots
-from mlops_assets.statistics.drift import compare_profiles, drift_share
+from mlops_assets.statistics.drift import compare_profiles
 from mlops_assets.statistics.profile import ColumnProfile, profile_like, profiles_from_json
 
 
-@dataclass(frozen=True)
-class TrainingWindow:
+class TrainingWindow(NamedTuple):
     """The log of the champion's training: profiles of its inputs, and a sample of its rows."""
 
     version: int
@@ -36,16 +34,16 @@ def monitor_drift(
     if read_window is None or len(recent) < spec.min_rows:
         return too_few(len(recent), spec.min_rows, "served requests")
     window, features = read_window(), use_case.features
-    columns = compare_profiles(window.profiles, profile_like(window.profiles, recent), spec)
-    columns = sorted(columns, key=lambda column: -column.psi)
-    drifted, share = [column.name for column in columns if column.drifted], drift_share(columns)
-    worst = f": {', '.join(drifted[:4])}" if drifted else ""
+    compared = compare_profiles(window.profiles, profile_like(window.profiles, recent), spec)
+    columns = sorted(compared, key=lambda column: -column.psi)
+    drifted = [column.name for column in columns if column.drifted]
+    share, worst = len(drifted) / len(columns), f": {', '.join(drifted[:4])}" if drifted else ""
     found = f"{len(drifted)} of {len(columns)} inputs have drifted from version {window.version}'s training window"
     return MonitorResult(
         share <= spec.max_share,
         f"{found} (at most {spec.max_share:.0%} may){worst}.",
         {"rows": len(recent), "drifted_share": share, "max_psi": columns[0].psi},
-        {"columns": [vars(column) for column in columns]},
+        {"columns": [column._asdict() for column in columns]},
         {"psi": plots.drift_bars(columns, spec.max_psi)},
         drift_report(
             window.sample, recent, numeric=features.numeric, categorical=features.categorical,

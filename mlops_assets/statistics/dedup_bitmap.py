@@ -6,8 +6,7 @@ A client that repeats a request stays in its arm, so its rows are one draw: coun
 import base64
 import math
 import zlib
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import polars as pl
@@ -17,8 +16,7 @@ from mlops_assets.statistics.metrics import Array
 BITS_PER_KEY = 32  # a new key shares the bit of another, and is left out, once in 32 at most, in either arm
 
 
-@dataclass(frozen=True)
-class DedupBitmap:
+class DedupBitmap(NamedTuple):
     """One bit per counted key, at the position of its hash; bounded, as it is stored with the state of a rollout."""
 
     bits: bytes

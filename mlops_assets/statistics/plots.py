@@ -1,7 +1,6 @@
 """Pictures of the evidence as PNG bytes that fit in asset metadata, with one colour per role in every picture."""
 # pyright: reportUnknownMemberType=false
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -16,12 +15,11 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from mlops_assets.statistics.drift import ColumnDrift
-from mlops_assets.statistics.metrics import Array, Ranked, Tally, calibration, measure
+from mlops_assets.statistics.metrics import Array, Ranked
 
 INK, FAINT, ALARM = "#334155", "#cbd5e1", "#dc2626"
 CANDIDATE, CHAMPION, REFERENCE = "#2563eb", "#ea580c", "#64748b"
-ROLES = {"candidate": CANDIDATE, "champion": CHAMPION, "reference": REFERENCE}
-OTHERS = ("#059669", "#9333ea", "#ca8a04", "#0891b2")
+ROLES = {"candidate": CANDIDATE, "champion": CHAMPION, "reference": REFERENCE}  # by the first word of a name: champion 7
 WIDTH_INCHES, DPI = 4.8, 100  # 480 pixels wide: what the Dagster UI shows without scaling
 SQUARE, WIDE = 4.2, 2.7
 MOST_BARS = 20
@@ -29,24 +27,18 @@ DASHED: dict[str, Any] = {"linestyle": "--", "linewidth": 1}
 
 
 def roc_curve(truth: Array, probabilities: Mapping[str, Array]) -> bytes:
-    """True against false positive rate of each named (n,) probability, with its auc."""
+    """True against false positive rate of each (n,) probability, named by its role, with its auc."""
     figure, axes = _figure(SQUARE, "ROC", x="false positive rate", y="true positive rate")
     axes.plot([0, 1], [0, 1], color=FAINT, **DASHED)
     for name, probability in probabilities.items():
-        label = f"{name} · {measure('auc', truth, probability):.3f}"
-        axes.plot(*_rates(Ranked.of(truth, probability).tally()), color=_colour(name, probabilities), linewidth=1.8, label=label)
+        tally = Ranked(truth, probability).tally()
+        # Falling thresholds, thinned to what 480 pixels can show.
+        shown = np.unique(np.linspace(0, len(tally.probability), 600).astype(int))
+        rates = (np.append(0, np.cumsum(part[::-1]))[shown] / max(part.sum(), 1) for part in (tally.negative, tally.positive))
+        axes.plot(*rates, color=ROLES[name.partition(" ")[0]], linewidth=1.8, label=f"{name} · {tally.auc():.3f}")
     axes.set(xlim=(0, 1), ylim=(0, 1.01), aspect="equal")
     axes.legend(loc="lower right", frameon=False, title="AUC", alignment="left")
     return _png(figure)
-
-
-def _rates(tally: Tally) -> tuple[Array, Array]:
-    """False and true positive rate at each threshold, falling, thinned to what 480 pixels can show."""
-    false, true = (
-        np.concatenate([[0.0], np.cumsum(part[::-1])]) / max(part.sum(), 1.0) for part in (tally.negative, tally.positive)
-    )
-    shown = np.unique(np.linspace(0, len(false) - 1, 600).astype(int))
-    return false[shown], true[shown]
 
 
 def reliability(truth: Array, probabilities: Mapping[str, Array]) -> bytes:
@@ -54,9 +46,10 @@ def reliability(truth: Array, probabilities: Mapping[str, Array]) -> bytes:
     figure, axes = _figure(SQUARE, "Reliability", x="mean predicted probability", y="observed share")
     highest = 0.05
     for name, probability in probabilities.items():
-        mean, share, _ = calibration(Ranked.of(truth, probability).tally())
-        label = f"{name} · {measure('ece', truth, probability):.3f}"
-        axes.plot(mean, share, color=_colour(name, probabilities), marker="o", markersize=4, linewidth=1.6, label=label)
+        tally = Ranked(truth, probability).tally()
+        mean, share, _ = tally.calibration()
+        label = f"{name} · {tally.ece():.3f}"
+        axes.plot(mean, share, color=ROLES[name.partition(" ")[0]], marker="o", markersize=4, linewidth=1.6, label=label)
         highest = max(highest, mean.max(initial=0), share.max(initial=0))
     axes.plot([0, 1], [0, 1], color=FAINT, zorder=0, **DASHED)
     limits = (0, min(highest * 1.08, 1))
@@ -70,7 +63,7 @@ def score_distribution(probabilities: Mapping[str, Array], threshold: float) -> 
     figure, axes = _figure(WIDE, "Scores", x="predicted probability", y="share of rows")
     for name, probability in probabilities.items():
         count, edges = np.histogram(probability, bins=40, range=(0, 1))
-        share, colour = count / max(len(probability), 1), _colour(name, probabilities)
+        share, colour = count / max(len(probability), 1), ROLES[name.partition(" ")[0]]
         axes.stairs(share, edges, color=colour, linewidth=1.6, label=name)
         axes.stairs(share, edges, color=colour, alpha=0.12, fill=True)
     axes.axvline(threshold, color=INK, label=f"threshold {threshold:g}", **DASHED)
@@ -79,8 +72,8 @@ def score_distribution(probabilities: Mapping[str, Array], threshold: float) -> 
     return _png(figure)
 
 
-def confusion(matrix: Mapping[str, int], labels: tuple[str, str] = ("no", "yes")) -> bytes:
-    """Rows by truth and decision, from evaluate.confusion_matrix; `labels` name truth 0 and truth 1."""
+def confusion(matrix: Mapping[str, int]) -> bytes:
+    """Rows by truth and decision, from evaluate.confusion_matrix."""
     figure, axes = _figure(3.2, "Confusion, with shares of each truth", x="decided", y="truly")
     counts = np.array([[matrix["true_negative"], matrix["false_positive"]], [matrix["false_negative"], matrix["true_positive"]]])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -88,8 +81,7 @@ def confusion(matrix: Mapping[str, int], labels: tuple[str, str] = ("no", "yes")
     for row, column in np.ndindex(2, 2):
         text = f"{counts[row, column]:,}\n{shares[row, column]:.0%}"
         axes.text(column, row, text, ha="center", va="center", color=INK, fontsize=12)
-    axes.set_xticks([0, 1], labels)
-    axes.set_yticks([0, 1], labels)
+    axes.set(xticks=[0, 1], yticks=[0, 1], xticklabels=["no", "yes"], yticklabels=["no", "yes"])
     axes.grid(False)
     axes.spines[:].set_visible(False)
     return _png(figure)
@@ -139,11 +131,6 @@ def metric_over_time(metric: str, periods: Sequence[date], values: Sequence[floa
     return _png(figure)
 
 
-def as_markdown(png: bytes, alt: str) -> str:
-    """A markdown picture that contains its own bytes, as Dagster's UI shows it."""
-    return f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode()})"
-
-
 def _figure(height_inches: float, title: str, *, x: str = "", y: str = "") -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH_INCHES, height_inches), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
@@ -168,12 +155,6 @@ def _bars(values: Mapping[str, float], colours: str | list[str], title: str, x: 
     axes.set_ylim(-0.7, max(len(values), 1) - 0.3)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     return figure, axes
-
-
-def _colour(name: str, among: Mapping[str, object]) -> str:
-    """The role's own colour, else one by the name's position among those without a role."""
-    others = [other for other in among if other not in ROLES]
-    return ROLES[name] if name in ROLES else OTHERS[others.index(name) % len(OTHERS)]
 
 
 def _png(figure: Figure) -> bytes:

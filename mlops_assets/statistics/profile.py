@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from pydantic import TypeAdapter
 
-from mlops_assets.statistics.metrics import Array
+BINS = 10
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,11 @@ class NumericProfile:
     counts: tuple[int, ...]
     missing: int
 
-    @property
-    def rows(self) -> int:
-        return sum(self.counts) + self.missing
-
     def like(self, column: pl.Series) -> Self:
         """The profile of another sample of this column, counted between the same edges."""
-        values, missing = _numbers(column)
-        bins = np.searchsorted(np.array(self.edges), values, side="left")
-        return type(self)(self.edges, tuple(np.bincount(bins, minlength=len(self.edges) + 1).tolist()), missing)
+        values = column.cast(pl.Float64).fill_nan(None).drop_nulls().to_numpy()
+        counts = np.bincount(np.searchsorted(self.edges, values, side="left"), minlength=len(self.edges) + 1)
+        return type(self)(self.edges, tuple(counts.tolist()), missing=len(column) - len(values))
 
 
 @dataclass(frozen=True)
@@ -40,10 +36,6 @@ class CategoricalProfile:
 
     counts: dict[str, int]
     missing: int
-
-    @property
-    def rows(self) -> int:
-        return sum(self.counts.values()) + self.missing
 
     def like(self, column: pl.Series) -> Self:
         """The profile of another sample of this column; new values are counted under their own names."""
@@ -54,21 +46,14 @@ class CategoricalProfile:
 ColumnProfile = NumericProfile | CategoricalProfile
 
 
-def profile_reference(
-    frame: pl.DataFrame, numeric: Sequence[str], categorical: Sequence[str], *, bins: int = 10
-) -> dict[str, ColumnProfile]:
-    """Profiles of the reference sample, whose quantiles become the edges for every later window.
-
-    Raises ValueError when the frame lacks a column.
-    """
-    _require(frame, [*numeric, *categorical])
-    numbers = {name: NumericProfile(_edges(frame[name], bins), (), 0).like(frame[name]) for name in numeric}
-    return {**numbers, **{name: CategoricalProfile({}, 0).like(frame[name]) for name in categorical}}
+def profile_reference(frame: pl.DataFrame, numeric: Sequence[str], categorical: Sequence[str]) -> dict[str, ColumnProfile]:
+    """Profiles of the reference sample, whose quantiles become the edges for every later window."""
+    numbers = {name: NumericProfile(_edges(frame[name]), (), 0) for name in numeric}
+    return profile_like(numbers | {name: CategoricalProfile({}, 0) for name in categorical}, frame)
 
 
 def profile_like(reference: Mapping[str, ColumnProfile], frame: pl.DataFrame) -> dict[str, ColumnProfile]:
-    """Profiles of another window with the reference's bins. Raises ValueError when the frame lacks a column."""
-    _require(frame, list(reference))
+    """Profiles of another window with the reference's bins."""
     return {name: profile.like(frame[name]) for name, profile in reference.items()}
 
 
@@ -82,27 +67,14 @@ def profiles_from_json(text: str) -> dict[str, ColumnProfile]:
     return TypeAdapter(dict[str, ColumnProfile]).validate_json(text)
 
 
-def _edges(column: pl.Series, bins: int) -> tuple[float, ...]:
+def _edges(column: pl.Series) -> tuple[float, ...]:
     """Inner quantiles as they occur in the data."""
-    values, _ = _numbers(column)
-    finite = values[np.isfinite(values)]
+    values = column.cast(pl.Float64)
+    finite = values.filter(values.is_finite()).to_numpy()
     if not len(finite):
         return ()
-    inner = np.quantile(finite, np.linspace(0, 1, bins + 1)[1:-1], method="inverted_cdf")
+    inner = np.quantile(finite, np.linspace(0, 1, BINS + 1)[1:-1], method="inverted_cdf")
     # A value that fills several quantiles gets its own bin, or its mass (the dry hours in `precip`) hides the changes around it.
     distinct, times = np.unique(inner, return_counts=True)
     edges = np.union1d(distinct, np.nextafter(distinct[times > 1], -np.inf))
     return tuple(edges[np.isfinite(edges)].tolist())
-
-
-def _numbers(column: pl.Series) -> tuple[Array, int]:
-    """The values that are numbers, and how many rows hold none."""
-    values = column.cast(pl.Float64).to_numpy()
-    missing = np.isnan(values)
-    return values[~missing], int(missing.sum())
-
-
-def _require(frame: pl.DataFrame, columns: Sequence[str]) -> None:
-    if absent := [name for name in columns if name not in frame.columns]:
-        found = ", ".join(frame.columns)
-        raise ValueError(f"profile · the frame has no column {', '.join(absent)}; it has: {found}. Join it first.")

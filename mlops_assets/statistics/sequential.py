@@ -75,7 +75,7 @@ def bet_on_draws(wealth: Wealth, drawn: Array, outcome: Array, *, share: float, 
     worst = np.maximum((1 - share) * (margin + mean), share * (most - mean))
     champion, challenger = theirs.sum(axis=0), outcome.sum(axis=0) - theirs.sum(axis=0)
     rows, totals = np.array([whose.sum(), len(arms) - whose.sum()]), np.array([champion, challenger])
-    return replace(_grown(wealth, paid / worst), rows=wealth.rows + rows, totals=wealth.totals + totals)
+    return _grown(wealth, paid / worst, rows, totals)
 
 
 def bet_on_pairs(wealth: Wealth, challenger: Array, champion: Array, *, margin: float, most: float = 1.0) -> Wealth:
@@ -87,12 +87,11 @@ def bet_on_pairs(wealth: Wealth, challenger: Array, champion: Array, *, margin: 
     _require_within(challenger, 1.0)
     _require_within(champion, most)
     rows, totals = np.full(2, len(challenger)), np.array([champion.sum(axis=0), challenger.sum(axis=0)])
-    grown = _grown(wealth, (challenger - champion - margin) / (most + margin))
-    return replace(grown, rows=wealth.rows + rows, totals=wealth.totals + totals)
+    return _grown(wealth, (challenger - champion - margin) / (most + margin), rows, totals)
 
 
-def _grown(wealth: Wealth, paid: Array) -> Wealth:
-    """The wealth after (n, c) payments of at least -1, each stake betting its share of what it has."""
+def _grown(wealth: Wealth, paid: Array, rows: Array, totals: Array) -> Wealth:
+    """The wealth after (n, c) payments of at least -1, each stake betting its share of what it has; adds `rows` and `totals`."""
     logs, peak = wealth.logs, wealth.peak
     for start in range(0, len(paid), BLOCK):
         path = logs + np.cumsum(np.log1p(paid[start : start + BLOCK, :, None] * STAKES), axis=0)
@@ -100,7 +99,7 @@ def _grown(wealth: Wealth, paid: Array) -> Wealth:
         if highest > peak:  # the mean cannot be above the highest; most blocks need no more
             peak = max(peak, highest + math.log(np.exp(path - highest).mean(axis=(1, 2)).max()))
         logs = path[-1]
-    return replace(wealth, logs=logs, peak=peak)
+    return Wealth(logs, peak, wealth.rows + rows, wealth.totals + totals)
 
 
 def _require_within(outcome: Array, most: float) -> None:

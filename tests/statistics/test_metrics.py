@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics as oracle
 
-from mlops_assets.statistics.metrics import METRICS, Ranked, calibration, compare, interval, measure
+from mlops_assets.statistics.metrics import METRICS, Ranked, compare, interval, measure
 
 Array = NDArray[Any]
 PROBABILITY = st.one_of(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.floats(0, 1))
@@ -49,7 +49,7 @@ def test_ece_of_distinct_probabilities_is_the_mean_gap_of_equal_parts(per_bin: i
     probability = np.sort(rng.permutation(np.linspace(0.01, 0.99, per_bin * bins)))
     truth = rng.integers(0, 2, per_bin * bins)
     gaps = [abs(p.mean() - t.mean()) for p, t in zip(np.split(probability, bins), np.split(truth, bins), strict=True)]
-    assert measure("ece", truth, probability, bins=bins) == pytest.approx(np.mean(gaps))
+    assert interval("ece", truth, probability, bins=bins, seed=0, resamples=2).value == pytest.approx(np.mean(gaps))
 
 
 @given(ROWS, st.integers(0, 9), st.sampled_from(sorted(METRICS)))
@@ -65,13 +65,13 @@ def test_a_tally_of_repeated_rows_measures_what_the_repeated_rows_do(
 ) -> None:
     truth, probability = split(rows)
     picked = np.random.default_rng(seed).integers(0, len(rows), len(rows))
-    quick = METRICS[metric](Ranked.of(truth, probability).tally(picked))
+    quick = METRICS[metric](Ranked(truth, probability).tally(picked))
     assert quick == pytest.approx(measure(metric, truth[picked], probability[picked]), nan_ok=True)
 
 
 def test_calibration_keeps_every_row_once() -> None:
     truth, probability = simulated(1003, seed=1)
-    mean, share, rows = calibration(Ranked.of(truth, probability).tally(), bins=10)
+    mean, share, rows = Ranked(truth, probability).tally().calibration(bins=10)
     assert rows.sum() == 1003
     assert rows.max() - rows.min() <= 1
     assert (np.diff(mean) > 0).all()
@@ -145,11 +145,6 @@ def test_no_rows_have_no_metric(metric: str) -> None:
 def test_illegal_inputs_are_named(truth: list[int], probability: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         measure("auc", np.array(truth), np.array(probability))
-
-
-def test_an_unknown_metric_lists_the_legal_ones() -> None:
-    with pytest.raises(ValueError, match="legal: auc, average_precision, brier, log_loss, ece"):
-        measure("roc", np.array([0, 1]), np.array([0.1, 0.2]))
 
 
 def test_a_month_of_flights_is_resampled_in_seconds() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlops_assets.statistics.drift import count_bins
 from mlops_assets.statistics.profile import (
     CategoricalProfile,
     NumericProfile,
@@ -39,7 +40,7 @@ def test_every_row_is_counted_once(
     reference: list[tuple[float | None, str | None]], window: list[tuple[float | None, str | None]]
 ) -> None:
     found = profile_like(profile_reference(frame(reference), ["wind"], ["origin"]), frame(window))
-    assert {profile.rows for profile in found.values()} == {len(window)}
+    assert count_bins(found["wind"]).sum() == count_bins(found["origin"]).sum() == len(window)
 
 
 @given(WINDOW)
@@ -87,6 +88,6 @@ def test_a_column_may_have_any_name() -> None:
     assert found["count"] == CategoricalProfile({"a": 2}, 1)
 
 
-def test_an_absent_column_is_named_with_what_there_is() -> None:
-    with pytest.raises(ValueError, match="has no column wind; it has: temp"):
+def test_an_absent_column_is_named() -> None:
+    with pytest.raises(pl.exceptions.ColumnNotFoundError, match="wind"):
         profile_reference(pl.DataFrame({"temp": [1.0]}), ["wind"], [])

@@ -103,9 +103,9 @@ def count_by_day(context: dg.AssetExecutionContext, frame: DataFrame, key: dg.As
 
 def pictures_as_metadata(pictures: Mapping[str, bytes]) -> dict[str, dg.MetadataValue]:
     """All PNG files as one entry, as the web UI opens each entry by a click of its own."""
-    from mlops_assets.statistics.plots import as_markdown
+    from mlops_assets.foundation.page import data_uri
 
-    texts = [as_markdown(png, name) for name, png in pictures.items()]
+    texts = [f"![{name}]({data_uri(png)})" for name, png in pictures.items()]
     return {"pictures": dg.MetadataValue.md("\n\n".join(texts))} if texts else {}
 
 
