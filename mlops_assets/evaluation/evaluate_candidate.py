@@ -1,8 +1,6 @@
 """Evaluates one candidate on the test rows: evidence, gates, pictures, tables and report pages, as plain values."""
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -10,7 +8,7 @@ from mlops_assets.evaluation.evaluate import Evaluation, Rival, evaluate, permut
 from mlops_assets.evaluation.gates.case import Case, Verdict
 from mlops_assets.evaluation.judge import judge
 from mlops_assets.evaluation.report import classification_report
-from mlops_assets.evaluation.side_by_side import as_html, side_by_side
+from mlops_assets.evaluation.side_by_side import side_by_side
 from mlops_assets.features.parity import Parity
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics import plots
@@ -20,26 +18,22 @@ from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.training.signature import digest
 from mlops_assets.training.train import fit, training_columns
 
-Row = dict[str, Any]
 
-
-@dataclass(frozen=True)
-class ModelVersion:
+class ModelVersion(NamedTuple):
     """A registered version and its ONNX file."""
 
     version: int
     onnx: bytes
 
 
-@dataclass(frozen=True)
-class CandidateEvaluation:
-    """`pictures` are PNG bytes, `tables` rows, and `pages` written HTML files, each by name."""
+class CandidateEvaluation(NamedTuple):
+    """`pictures` are PNG bytes, `tables` rows, and `pages` HTML documents, each by name."""
 
     evaluation: Evaluation
     verdicts: tuple[Verdict, ...]
     pictures: dict[str, bytes]
-    tables: dict[str, list[Row]]
-    pages: dict[str, Path]
+    tables: dict[str, list[dict[str, Any]]]
+    pages: dict[str, str]
 
     @property
     def summary(self) -> str:
@@ -59,10 +53,9 @@ def evaluate_candidate(
     champion: ModelVersion | None,
     training: dict[str, str],
     parity: Parity | None,
-    folder: Path,
     seed: int,
 ) -> CandidateEvaluation:
-    """Scores the test rows with candidate, champion and reference trainer, judges every gate, writes the pages to `folder`.
+    """Scores the test rows with candidate, champion and reference trainer, and judges every gate.
 
     `rows` are those of all splits, `training` records how the candidate was made, `parity` is the newest comparison of
     served with recomputed features. A champion with the same model file as the candidate is ignored.
@@ -80,13 +73,14 @@ def evaluate_candidate(
         evaluation, truth, scores, rival.probability if rival else None, test, parity=parity, model=model,
         onnx=candidate.onnx, training_rows=rows, use_case=use_case, training=training, seed=seed,
     ))  # fmt: skip
-    scored = test.with_columns(probability=pl.Series(scores))
-    pages = {
-        "report": classification_report(scored, label=label, probability="probability", threshold=use_case.threshold, seed=seed)
-    }
+    scored = test.with_columns(probability=scores)
+    pages = {"report": classification_report(scored, label, threshold=use_case.threshold, seed=seed)}
     if rival:
         curves[f"champion {rival.version}"] = rival.probability
-        pages["side_by_side"] = _side_by_side(use_case, evaluation, test, scores=scores, rival=rival, version=candidate.version)
+        both = {"champion": rival.probability, "candidate": scores}
+        compared = {"reliability": plots.reliability(truth, both), "scores": plots.score_distribution(both, use_case.threshold)}
+        page = side_by_side(use_case, evaluation, test, version=candidate.version, **both)
+        pages["side_by_side"] = page.to_html(compared)
     if reference is not None:
         curves["reference"] = reference
     pictures = {
@@ -95,8 +89,7 @@ def evaluate_candidate(
         "confusion": plots.confusion(evaluation.confusion),
         "importance": plots.importance(evaluation.importance),
     }
-    written = _write(folder, pages, candidate.version)
-    return CandidateEvaluation(evaluation, verdicts, pictures, _tables(evaluation, verdicts), written)
+    return CandidateEvaluation(evaluation, verdicts, pictures, _tables(evaluation, verdicts), pages)
 
 
 def _rival(candidate: ModelVersion, champion: ModelVersion | None, test: pl.DataFrame) -> Rival | None:
@@ -111,36 +104,14 @@ def _reference(use_case: UseCase, rows: pl.DataFrame, test: pl.DataFrame) -> Arr
     return OnnxModel.from_bytes(fit(use_case.reference, rows, **training_columns(use_case)).onnx).predict(test)
 
 
-def _tables(evaluation: Evaluation, verdicts: tuple[Verdict, ...]) -> dict[str, list[Row]]:
+def _tables(evaluation: Evaluation, verdicts: tuple[Verdict, ...]) -> dict[str, list[dict[str, Any]]]:
     reference, comparison = evaluation.reference or {}, evaluation.comparison or {}
     return {
-        "gates": [{name: value for name, value in vars(verdict).items() if name != "evidence"} for verdict in verdicts],
+        "gates": [{name: value for name, value in verdict._asdict().items() if name != "evidence"} for verdict in verdicts],
         "metrics": [
             {"metric": name, "candidate": str(interval), "reference": str(reference.get(name, "none declared"))}
             for name, interval in evaluation.metrics.items()
         ],
         "comparison": [{"metric": name, "difference": str(found), "better": found.better} for name, found in comparison.items()],
-        "slices": [
-            {"column": part["column"], "value": part["value"], "rows": part["rows"], **part["metrics"]}
-            for part in evaluation.slices
-        ],
+        "slices": [{name: part[name] for name in ("column", "value", "rows")} | part["metrics"] for part in evaluation.slices],
     }
-
-
-def _side_by_side(
-    use_case: UseCase, evaluation: Evaluation, test: pl.DataFrame, *, scores: Array, rival: Rival, version: int
-) -> str:
-    both = {"champion": rival.probability, "candidate": scores}
-    pictures = {
-        "reliability": plots.reliability(test[use_case.label.name].to_numpy(), both),
-        "scores": plots.score_distribution(both, evaluation.threshold),
-    }
-    return as_html(side_by_side(use_case, evaluation, test, version=version, **both), pictures)
-
-
-def _write(folder: Path, pages: dict[str, str], version: int) -> dict[str, Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = {name: folder / f"{'evaluation' if name == 'report' else name}_{version}.html" for name in pages}
-    for name, path in paths.items():
-        path.write_text(pages[name])
-    return paths

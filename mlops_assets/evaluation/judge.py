@@ -37,19 +37,12 @@ JUDGES: dict[type[Gate], Callable[[Any, Case], Measurement]] = {
 
 
 def judge(gates: tuple[Gate, ...], case: Case) -> tuple[Verdict, ...]:
-    """One verdict per gate, in order. Raises ValueError when a gate reads a metric, slice or column that the case lacks."""
-    return tuple(_verdict(name, JUDGES[type(gate)](gate, case)) for gate, name in zip(gates, gate_names(gates), strict=True))
-
-
-def _verdict(name: str, found: Measurement) -> Verdict:
-    message = f"{name} · {found.message.removesuffix('.')}."
-    return Verdict(
-        gate=name,
-        passed=found.passed,
-        measured=found.value.value,
-        low=found.value.low,
-        high=found.value.high,
-        bound=found.bound,
-        message=message if found.passed or not found.advice else f"{message} {found.advice}",
-        evidence=plain(found.evidence),
-    )
+    """One verdict per gate, in order. Raises ValueError when a gate reads a column that the case lacks."""
+    verdicts: list[Verdict] = []
+    for gate, name in zip(gates, gate_names(gates), strict=True):
+        found = JUDGES[type(gate)](gate, case)
+        measured, advice = found.value, "" if found.passed or not found.advice else f" {found.advice}"
+        message = f"{name} · {found.message.removesuffix('.')}.{advice}"
+        bounds = (measured.value, measured.low, measured.high, found.bound)
+        verdicts.append(Verdict(name, found.passed, *bounds, message, evidence=plain(found.evidence)))
+    return tuple(verdicts)

@@ -36,28 +36,27 @@ def drift_report(
     Inputs without a single value in one of the samples are left out: Evidently cannot draw them. Raises ValueError when
     none is left.
     """
-    both = (_sample(reference, seed), _sample(current, seed))
-    drawn = [name for name in (*numeric, *categorical) if all(one[name].count() for one in both)]
+    before, now = _sample(reference, seed), _sample(current, seed)
+    numbers, categories = (
+        [name for name in names if before[name].count() and now[name].count()] for names in (numeric, categorical)
+    )
+    drawn = [*numbers, *categories]
     if not drawn:
         raise ValueError("drift report · no input has a value in both samples. Wait for more predictions, or widen the window.")
-    definition = DataDefinition(
-        numerical_columns=[name for name in numeric if name in drawn],
-        categorical_columns=[name for name in categorical if name in drawn],
-    )
+    definition = DataDefinition(numerical_columns=numbers, categorical_columns=categories)
     # The preset computes every column's drift three times (2 s instead of 1), but its one sortable table is readable;
     # per-column metrics make thirty screens of it.
     thresholds = {name: ALWAYS if name in drifted else NEVER for name in drawn}
     preset = DataDriftPreset(columns=drawn, method="psi", per_column_threshold=thresholds, drift_share=max_share)
-    before, now = (one.select(drawn) for one in both)
-    return _html(preset, definition, current=now, reference=before)
+    return _html(preset, definition, current=now.select(drawn), reference=before.select(drawn))
 
 
-def classification_report(rows: pl.DataFrame, *, label: str, probability: str, threshold: float, seed: int) -> str:
-    """Quality, curves and confusion of `probability` against the 0/1 `label`."""
-    task: Any = BinaryClassification(target=label, prediction_probas=probability, pos_label=cast(Any, 1))
-    definition = DataDefinition(classification=[task], numerical_columns=[probability])
+def classification_report(rows: pl.DataFrame, label: str, *, threshold: float, seed: int) -> str:
+    """Quality, curves and confusion of the column `probability` against the 0/1 `label`."""
+    task: Any = BinaryClassification(target=label, prediction_probas="probability", pos_label=cast(Any, 1))
+    definition = DataDefinition(classification=[task], numerical_columns=["probability"])
     quality = ClassificationQuality(probas_threshold=threshold, conf_matrix=True, pr_curve=True, pr_table=True)
-    return _html(quality, definition, current=_sample(rows.select(label, probability), seed))
+    return _html(quality, definition, current=_sample(rows.select(label, "probability"), seed))
 
 
 def _sample(frame: pl.DataFrame, seed: int) -> pl.DataFrame:

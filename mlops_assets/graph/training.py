@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -172,20 +170,16 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
 
         deployed = deployment.open(use_case.name)
         onnx = registry.open().load(names.registered_model(use_case.name), candidate.version)
-        with TemporaryDirectory() as folder:
-            result = evaluate_candidate(
-                use_case,
-                training_set.collect(),
-                ModelVersion(candidate.version, onnx),
-                champion=_champion(deployed),
-                training=candidate.training,
-                parity=_parity(use_case, warehouse.open()),
-                folder=Path(folder),
-                seed=names.SEED,
-            )
-            links = publish(
-                registry, use_case, candidate.version, {f"{name}.html": page.read_bytes() for name, page in result.pages.items()}
-            )
+        result = evaluate_candidate(
+            use_case,
+            training_set.collect(),
+            ModelVersion(candidate.version, onnx),
+            champion=_champion(deployed),
+            training=candidate.training,
+            parity=_parity(use_case, warehouse.open()),
+            seed=names.SEED,
+        )
+        links = publish(registry, use_case, candidate.version, {f"{name}.html": page for name, page in result.pages.items()})
         _record_refusal(context, Promotions(use_case, ledger.open(), deployed, signing_keys.open()), candidate, result.verdicts)
         verdicts = tuple(verdict.to_dict() for verdict in result.verdicts)
         yield dg.Output(Judged(result.evaluation.digest, verdicts), metadata=_evaluation_metadata(result, links))

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from mlops_assets.evaluation.side_by_side import as_html
 from tests.training.two_models import compare_models, pictures
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -33,7 +32,7 @@ def test_the_page_fits_the_screen_and_tells_better_from_worse_by_colour(
     browser: Any, tmp_path: Path, width: int, scheme: str
 ) -> None:
     file = tmp_path / "side_by_side.html"
-    file.write_text(as_html(compare_models(), pictures()))
+    file.write_text(compare_models().to_html(pictures()))
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page.goto(file.as_uri())
     page.screenshot(path=tmp_path / "side_by_side.png", full_page=True)

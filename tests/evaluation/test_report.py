@@ -80,7 +80,7 @@ def test_nothing_to_draw_is_an_error() -> None:
 
 
 def test_a_classification_report_shows_quality_and_curves() -> None:
-    page = classification_report(served(6000), label="late", probability="probability", threshold=0.3, seed=0)
+    page = classification_report(served(6000), "late", threshold=0.3, seed=0)
     assert "ROC AUC" in page and "Confusion Matrix" in page
 
 

@@ -1,8 +1,8 @@
 """The values that all gates share: the Case that they read, the Measurement that each returns, the final Verdict."""
 
 import math
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
 
 import polars as pl
 
@@ -13,12 +13,15 @@ from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics.metrics import Array, Interval
 from mlops_assets.training.onnx_model import OnnxModel
 
-UNDEFINED = Interval()
-
 
 def reaches(metric: str, value: float, bound: float) -> bool:
     """Whether `value` is at least as good as `bound`; never for nan."""
     return value <= bound if metric in LOWER_IS_BETTER else value >= bound
+
+
+def side(value: float, bound: float) -> str:
+    """On which side of an upper bound the value is."""
+    return "stays within" if value <= bound else "is above"
 
 
 def against(metric: str, measured: Interval, bound: float) -> str:
@@ -64,12 +67,11 @@ class Measurement:
     bound: float
     message: str
     evidence: dict[str, Any]
-    value: Interval = UNDEFINED
+    value: Interval = field(default_factory=Interval)
     advice: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Verdict(NamedTuple):
     """A measurement under its gate's name, in plain JSON-able values. `low` and `high` are nan without an interval."""
 
     gate: str
@@ -83,4 +85,4 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """An undefined number is None."""
-        return cast(dict[str, Any], plain(vars(self)))
+        return cast(dict[str, Any], plain(self._asdict()))
