@@ -4,7 +4,7 @@ import math
 
 from mlops_assets.evaluation.gates.case import Case, Measurement
 from mlops_assets.spec.gate import BeatsChampion
-from mlops_assets.statistics.metrics import Comparison, Interval, compare, measure
+from mlops_assets.statistics.metrics import Interval, compare, measure
 
 
 def judge(gate: BeatsChampion, case: Case) -> Measurement:
@@ -13,13 +13,23 @@ def judge(gate: BeatsChampion, case: Case) -> Measurement:
         message = "there is no champion to beat yet, so this gate passes"
         return Measurement(passed=True, bound=0.0, message=message, evidence={"champion": None})
     gain = compare(gate.metric, case.truth, case.candidate, case.champion, seed=case.seed, confidence=gate.confidence)
-    undefined = math.isnan(gain.difference)
+    champion = f"champion {case.evaluation.champion} on the same rows"
+    least = f"at least {gain.low:+.4f} with {gate.confidence:.0%} confidence"
+    message = f"{gate.metric} {gain.difference:+.4f} against {champion}, {least}"
+    advice = "Keep the champion; train on newer rows or change the trainer."
+    if math.isnan(gain.difference):
+        message, advice = (
+            f"{gate.metric} is undefined on these rows, so the candidate cannot beat {champion}",
+            "Widen split.test.",
+        )
+    elif not gain.better:
+        message = f"no better: {message}, which is not above 0"
     return Measurement(
         passed=gain.better,
         value=Interval(gain.low, gain.low, gain.high),
         bound=0.0,
-        message=_message(gate, case.evaluation.champion, gain),
-        advice="Widen split.test." if undefined else "Keep the champion; train on newer rows or change the trainer.",
+        message=message,
+        advice=advice,
         evidence={
             "champion": case.evaluation.champion,
             "metric": gate.metric,
@@ -29,12 +39,3 @@ def judge(gate: BeatsChampion, case: Case) -> Measurement:
             **vars(gain),
         },
     )
-
-
-def _message(gate: BeatsChampion, champion: str | None, gain: Comparison) -> str:
-    rival = f"champion {champion} on the same rows"
-    if math.isnan(gain.difference):
-        return f"{gate.metric} is undefined on these rows, so the candidate cannot beat {rival}"
-    least = f"at least {gain.low:+.4f} with {gate.confidence:.0%} confidence"
-    measured = f"{gate.metric} {gain.difference:+.4f} against {rival}, {least}"
-    return measured if gain.better else f"no better: {measured}, which is not above 0"

@@ -10,8 +10,8 @@ from mlops_assets.statistics.metrics import interval
 
 
 def judge(gate: EverySlice, case: Case) -> Measurement:
-    """Measures the metric of the worst value. Raises ValueError when the evaluation has no slices by the column."""
-    slices = _slices(gate, case)
+    """Measures the metric of the worst value."""
+    slices = [part for part in case.evaluation.slices if part["column"] == gate.column]
     judged = [part for part in slices if part["rows"] >= gate.min_rows and 0 < part["positives"] < part["rows"]]
     evidence: dict[str, Any] = {"column": gate.column, "judged": len(judged), "skipped": len(slices) - len(judged)}
     if not judged:
@@ -31,11 +31,3 @@ def judge(gate: EverySlice, case: Case) -> Measurement:
         advice=f"Failing: {', '.join(failing)}. Look at these rows, or add an input that distinguishes them.",
         evidence={**evidence, "worst": worst["value"], "failing": failing, **vars(measured)},
     )
-
-
-def _slices(gate: EverySlice, case: Case) -> list[dict[str, Any]]:
-    slices = [part for part in case.evaluation.slices if part["column"] == gate.column]
-    if not slices:
-        columns = ", ".join(sorted({part["column"] for part in case.evaluation.slices})) or "none"
-        raise ValueError(f"{gate.name} · the evaluation has no slices by {gate.column!r}; it has: {columns}. Add it to `slices`.")
-    return slices

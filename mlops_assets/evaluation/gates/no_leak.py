@@ -1,14 +1,55 @@
-"""Judges NoLeak: the candidate reads the label, or facts known only after the prediction (evaluation/leak.py measures)."""
+"""Judges NoLeak: the candidate reads the label, or facts known only after the prediction.
+
+Signs of it: one input predicts the label alone, a random split scores far better, features are newer than the prediction.
+"""
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from mlops_assets.evaluation.gates.case import Case, Measurement
-from mlops_assets.evaluation.leak import FEWEST, NewerFeatures, SplitGap, explain_alone, newer_features, split_gap
-from mlops_assets.spec.gate import NoLeak
-from mlops_assets.statistics.metrics import Interval
+import numpy as np
+import polars as pl
 
+from mlops_assets.evaluation.gates.case import Case, Measurement, side
+from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT
+from mlops_assets.spec.gate import NoLeak
+from mlops_assets.spec.training import HistGradientBoosting
+from mlops_assets.statistics.metrics import Array, Interval, compare, interval, measure
+from mlops_assets.training.fitted import TEST, TRAIN, VALIDATION
+from mlops_assets.training.signature import Signature
+from mlops_assets.training.train import fit_in_library
+
+FOLDS = 5
+PRIOR_ROWS = 50  # of the overall rate are added to those of a value, so that a rare value has little weight
+FEWEST = 30  # rows of each class; with fewer, an input separates them by chance: 2 and 2 rows do so one time in three
+MOST_ROWS = 20_000
+QUICK = HistGradientBoosting(max_iter=60, learning_rate=0.1, min_samples_leaf=50)
 BLIND = 0.5  # the auc of an input without information
+
+
+class SplitGap(NamedTuple):
+    """auc on the same rows after training on rows drawn at random and on earlier rows, and the paired difference."""
+
+    random: float
+    by_time: float
+    gap: float
+    low: float
+    high: float
+    rows: int
+
+
+class NewerFeatures(NamedTuple):
+    """The share of `rows` with a timestamp newer than allowed; `features` names the event times of features that were read."""
+
+    share: float
+    rows: int
+    features: tuple[str, ...]
+
+    def sentence(self) -> str:
+        share = f"{self.share:.2%} of {self.rows:,} rows have" if self.share else "no row has"
+        unchecked = "by known_at; the rows have no event times of single features, so these were not checked"
+        by = f"(by {', '.join(self.features)})" if self.features else unchecked
+        return f"{share} a feature newer than the prediction or the label {by}"
 
 
 class _Sign(NamedTuple):
@@ -30,7 +71,7 @@ def judge(gate: NoLeak, case: Case) -> Measurement:
     alone = explain_alone(case.rows, signature, label, seed=case.seed)
     gap = split_gap(case.training_rows, signature, label, seed=case.seed)
     newer = newer_features(case.training_rows)
-    signs = (_of_input(gate, *next(iter(alone.items()))), _of_splits(gate, gap), _of_moments(newer))
+    signs = list(_signs(gate, alone, gap, newer))
     leaking = [sign for sign in signs if not sign.used.value <= 1]  # nan is no pass
     return Measurement(
         passed=not leaking,
@@ -38,39 +79,114 @@ def judge(gate: NoLeak, case: Case) -> Measurement:
         bound=1.0,
         message="; ".join(sign.message for sign in leaking or signs),
         advice=" ".join(sign.advice for sign in leaking),
-        evidence={"inputs": {name: auc.value for name, auc in alone.items()}, "splits": vars(gap), "moments": vars(newer)},
+        evidence={
+            "inputs": {name: auc.value for name, auc in alone.items()},
+            "splits": gap._asdict(),
+            "moments": newer._asdict(),
+        },
     )
 
 
-def _of_input(gate: NoLeak, name: str, auc: Interval) -> _Sign:
+def _signs(gate: NoLeak, alone: dict[str, Interval], gap: SplitGap, newer: NewerFeatures) -> Iterator[_Sign]:
+    name, auc = next(iter(alone.items()))
     used = Interval(*((value - BLIND) / (gate.max_single_auc - BLIND) for value in (auc.value, auc.low, auc.high)))
-    if math.isnan(auc.value):
-        return _Sign(used, f"no input could be tried alone: {FEWEST} test rows of each class are needed", "Widen split.test.")
-    return _Sign(
-        used,
-        f"{name} alone has auc {auc.value:.3f}, {_side(auc.value, gate.max_single_auc)}",
-        f"Is {name} known at the moment of the prediction? If not, leave it out; if so, raise max_single_auc.",
-    )
+    message = f"{name} alone has auc {auc.value:.3f}, which {side(auc.value, gate.max_single_auc)} {gate.max_single_auc:g}"
+    advice = f"Is {name} known at the moment of the prediction? If not, leave it out; if so, raise max_single_auc."
+    undefined = f"no input could be tried alone: {FEWEST} test rows of each class are needed", "Widen split.test."
+    yield _Sign(used, *(undefined if math.isnan(auc.value) else (message, advice)))
 
-
-def _of_splits(gate: NoLeak, gap: SplitGap) -> _Sign:
     used = Interval(*(value / gate.max_split_gap for value in (gap.gap, gap.low, gap.high)))
-    if math.isnan(gap.gap):
-        message = f"the splits could not be compared: every part needs {FEWEST} rows of each class"
-        return _Sign(used, message, "Widen split.test.")
-    return _Sign(
-        used,
-        f"a random split has auc {gap.random:.3f}, the split by time {gap.by_time:.3f}: "
-        f"a gap of {gap.gap:+.3f}, {_side(gap.gap, gate.max_split_gap)}",
-        "Rows of one moment resemble each other: look for an input that identifies the day or the group of a row.",
-    )
+    message = f"a random split has auc {gap.random:.3f}, the split by time {gap.by_time:.3f}: a gap of {gap.gap:+.3f}"
+    message += f", which {side(gap.gap, gate.max_split_gap)} {gate.max_split_gap:g}"
+    advice = "Rows of one moment resemble each other: look for an input that identifies the day or the group of a row."
+    undefined = f"the splits could not be compared: every part needs {FEWEST} rows of each class", "Widen split.test."
+    yield _Sign(used, *(undefined if math.isnan(gap.gap) else (message, advice)))
 
-
-def _of_moments(newer: NewerFeatures) -> _Sign:
-    used = 1 + newer.share if newer.share else 0.0
+    late = 1 + newer.share if newer.share else 0.0
     advice = "Join features as of event_timestamp, and use only labels that become known after it."
-    return _Sign(Interval(used, used, used), newer.sentence(), advice)
+    yield _Sign(Interval(late, late, late), newer.sentence(), advice)
 
 
-def _side(value: float, bound: float) -> str:
-    return f"{'above' if value > bound else 'within'} {bound:g}"
+def explain_alone(rows: pl.DataFrame, signature: Signature, label: str, *, seed: int) -> dict[str, Interval]:
+    """The auc of each input by itself, from 0.5 (no information), largest first; nan without FEWEST rows of both classes.
+
+    A number counts by its rank, in whichever direction, over the rows that have it, or by whether it is missing. A
+    category counts by the label rate of its value in the other FOLDS - 1 folds of the rows.
+    """
+    truth = rows[label].cast(pl.Int8).to_numpy()
+    scores = {name: _numeric_scores(rows[name], truth) for name in signature.numeric}
+    scores |= {name: _categorical_scores(rows[name], truth, seed) for name in signature.categories}
+    aucs = {name: interval("auc", *score, seed=seed, resamples=100) for name, score in scores.items()}
+    return dict(sorted(aucs.items(), key=lambda one: (-np.nan_to_num(one[1].value), one[0])))
+
+
+def _numeric_scores(column: pl.Series, truth: Array) -> tuple[Array, Array]:
+    """Truth and scores in [0, 1] of whichever explains more: the rank of the known values, or being missing."""
+    values = column.cast(pl.Float64).fill_nan(None)
+    known = values.is_not_null().to_numpy()
+    rank = values.drop_nulls().rank("dense").to_numpy()
+    candidates = ((truth[known], (rank - 1) / max(rank.max(initial=1) - 1, 1)), (truth, (~known).astype(np.float64)))
+    scored = [(some, score) for some, scores in candidates if _enough(some) for score in (scores, 1 - scores)]
+    return max(scored, key=lambda candidate: measure("auc", *candidate), default=(truth[:0], np.empty(0)))
+
+
+def _categorical_scores(column: pl.Series, truth: Array, seed: int) -> tuple[Array, Array]:
+    """Truth and, for each row, the shrunk label rate that its value has in the other folds; a missing value is a value."""
+    if not _enough(truth):
+        return truth[:0], np.empty(0)
+    fold = np.random.default_rng(seed).permutation(len(truth)) % FOLDS
+    frame = pl.DataFrame({"value": column.cast(pl.String), "truth": truth.astype(np.float64), "fold": fold})
+    # Sums over all rows minus those of the row's own fold: a value of a single row then has no effect.
+    label, same_value, same_fold = pl.col("truth"), ("value",), ("value", "fold")
+    positives = label.sum().over(same_value) - label.sum().over(same_fold)
+    others = pl.len().over(same_value) - pl.len().over(same_fold)
+    overall = (label.sum() - label.sum().over("fold")) / (pl.len() - pl.len().over("fold"))
+    rate = frame.select((positives + PRIOR_ROWS * overall) / (others + PRIOR_ROWS)).to_series()
+    return truth, rate.to_numpy()
+
+
+def _enough(truth: Array) -> bool:
+    return bool(min(truth.sum(), len(truth) - truth.sum()) >= FEWEST)
+
+
+def split_gap(rows: pl.DataFrame, signature: Signature, label: str, *, seed: int) -> SplitGap:
+    """How much better a quick model is when it is also trained on the test window, on the same rows and on as many.
+
+    Half of the test rows are scored. One model is trained on the rows before the test window, the other on as many drawn
+    at random from these and the other half; together at most MOST_ROWS. nan where a part does not have FEWEST
+    of both classes.
+    """
+    shuffled = rows.sample(fraction=1, shuffle=True, seed=seed)
+    earlier, test = shuffled.filter(pl.col("split") != TEST), shuffled.filter(pl.col("split") == TEST)
+    size = min(len(earlier), MOST_ROWS * 3 // 4)
+    scored, other = test[: len(test) // 2][: MOST_ROWS // 4], test[len(test) // 2 :]
+    training = (pl.concat([earlier, other]).sample(size, shuffle=True, seed=seed), earlier[:size])
+    if not all(_enough(part[label].cast(pl.Int8).to_numpy()) for part in (*training, scored)):
+        return SplitGap(*[float("nan")] * 5, rows=len(scored))
+    truth = scored[label].cast(pl.Int8).to_numpy()
+    random, by_time = (_scores(part, scored, signature, label) for part in training)
+    gap = compare("auc", truth, random, by_time, seed=seed, resamples=200, confidence=0.975)
+    aucs = measure("auc", truth, random), measure("auc", truth, by_time)
+    return SplitGap(*aucs, gap=gap.difference, low=gap.low, high=gap.high, rows=len(scored))
+
+
+def _scores(training: pl.DataFrame, scored: pl.DataFrame, signature: Signature, label: str) -> Array:
+    # The trainer reads train and validation rows together and needs both.
+    split = pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.lit(TRAIN)).otherwise(pl.lit(VALIDATION))
+    parts = training.with_columns(split=split)
+    model, learned = fit_in_library(QUICK, parts, numeric=signature.numeric, categorical=[*signature.categories], label=label)
+    return model.probability(learned.encode(scored))
+
+
+def newer_features(rows: pl.DataFrame) -> NewerFeatures:
+    """Compares every other column `*_timestamp`, the event times of features, with prediction and label.
+
+    The row's own `event_timestamp` is the moment of the prediction, as of which features are joined, and `known_at` (where
+    the rows have it) that of the label. A label known before its prediction may have been in any feature.
+    """
+    features = tuple(name for name in rows.columns if name.endswith("_timestamp") and name != EVENT_TIMESTAMP)
+    known = [KNOWN_AT] if KNOWN_AT in rows.columns else []
+    newer = [pl.col(name) > pl.min_horizontal(EVENT_TIMESTAMP, *known) for name in features]
+    newer += [pl.col(EVENT_TIMESTAMP) > pl.col(name) for name in known]
+    hit = rows.select(pl.any_horizontal(pl.lit(False), *newer).fill_null(False)).to_series()
+    return NewerFeatures(float(hit.to_numpy().mean()) if newer else 0.0, len(rows), features)

@@ -1,19 +1,24 @@
-"""Judges Robust: how much the metric falls when the rows are perturbed (evaluation/perturb.py)."""
+"""Judges Robust: how much the metric falls on rows perturbed as faulty sources would."""
 
 import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from mlops_assets.evaluation.gates.case import Case, Measurement
-from mlops_assets.evaluation.perturb import Perturbations, spread_of
+from mlops_assets.evaluation.gates.case import Case, Measurement, side
 from mlops_assets.spec.gate import LOWER_IS_BETTER, Robust
 from mlops_assets.statistics.metrics import Array, Interval, compare, measure
 from mlops_assets.training.fitted import TEST
+from mlops_assets.training.signature import Signature
 
 MOST_ROWS = 5000  # for the worst input, which takes one scoring per input
 SIDE_CONFIDENCE = 0.975  # two one-sided bounds of it make an interval of 95%
+UNSEEN = "never seen before"
+SPANS_AWAY = 10  # an out-of-range number is this many widths of the known range outside of it: a wrong unit, a broken sensor
+Draws = np.random.Generator
 
 
 def judge(gate: Robust, case: Case) -> Measurement:
@@ -21,24 +26,22 @@ def judge(gate: Robust, case: Case) -> Measurement:
 
     inf when a score under any of them is not a probability; nan when the metric is undefined on the test rows.
     """
-    signature, known = case.model.signature, case.training_rows.filter(pl.col("split") != TEST)
-    spread = spread_of(known, signature.numeric)
-    perturb = Perturbations(spread, tuple(signature.categories), noise=gate.noise, share=gate.missing, seed=case.seed)
-    perturbed = perturb.of(case.rows)
-    scores = {kind: case.model.predict(rows) for kind, rows in perturbed.items()}
-    drops = {kind: _drop(gate.metric, case, after) for kind, after in scores.items()}
-    worst = max(drops, key=lambda kind: drops[kind].value)
+    known, size = case.training_rows.filter(pl.col("split") != TEST), {"noise": gate.noise, "share": gate.missing}
+    perturbed = perturb(case.rows, known, case.model.signature, seed=case.seed, **size)
+    measured = {kind: _measure(gate.metric, case, case.model.predict(rows)) for kind, rows in perturbed.items()}
+    worst = max(measured, key=lambda kind: measured[kind]["drop"].value)
+    drop: Interval = measured[worst]["drop"]
     culprit, alone = _worst_input(gate, case, perturbed[worst])
     return Measurement(
-        passed=drops[worst].value <= gate.max_drop,
-        value=drops[worst],
+        passed=drop.value <= gate.max_drop,
+        value=drop,
         bound=gate.max_drop,
-        message=_message(gate, worst, drops[worst], culprit),
+        message=_message(gate, worst, drop, culprit),
         advice=f"Look at {culprit} under {worst}: bound it in its transform, train with such rows, or leave it out.",
         evidence={
             "metric": gate.metric,
             "unperturbed": measure(gate.metric, case.truth, case.candidate),
-            "perturbations": {kind: _numbers(gate.metric, case, scores[kind], drops[kind]) for kind in scores},
+            "perturbations": {kind: numbers | {"drop": vars(numbers["drop"])} for kind, numbers in measured.items()},
             "worst": worst,
             "worst_input": culprit,
             "worst_input_drop": alone,
@@ -46,11 +49,13 @@ def judge(gate: Robust, case: Case) -> Measurement:
     )
 
 
-def _drop(metric: str, case: Case, after: Array) -> Interval:
-    if _invalid(after):
-        return Interval(math.inf, math.inf, math.inf)
+def _measure(metric: str, case: Case, after: Array) -> dict[str, Any]:
+    """The metric of the scores `after` a perturbation, its `drop` with interval, and how many scores are no probabilities."""
+    if invalid := _invalid(after):
+        return {metric: math.nan, "drop": Interval(math.inf, math.inf, math.inf), "no_probability": invalid}
     gain = compare(metric, case.truth, after, case.candidate, seed=case.seed, resamples=200, confidence=SIDE_CONFIDENCE)
-    return Interval(-gain.difference, -gain.high, -gain.low)
+    drop = Interval(-gain.difference, -gain.high, -gain.low)
+    return {metric: measure(metric, case.truth, after), "drop": drop, "no_probability": 0}
 
 
 def _invalid(scores: Array) -> int:
@@ -61,27 +66,14 @@ def _invalid(scores: Array) -> int:
 def _worst_input(gate: Robust, case: Case, perturbed: pl.DataFrame) -> tuple[str, float]:
     """The input with the largest fall when it alone is perturbed as in `perturbed`, and that fall."""
     sample = np.random.default_rng(case.seed).permutation(len(case.rows))[:MOST_ROWS]
-    rows, worse, truth, before = case.rows[sample], perturbed[sample], case.truth[sample], case.candidate[sample]
-    falls = {
-        name: _fall(gate.metric, truth, before, case.model.predict(rows.with_columns(worse[name])))
-        for name in case.model.signature.inputs
-        if not worse[name].equals(rows[name])
-    }
-    culprit = max(falls, key=lambda name: falls[name], default="none")
-    return culprit, falls.get(culprit, 0.0)
-
-
-def _fall(metric: str, truth: Array, before: Array, after: Array) -> float:
-    if _invalid(after):
-        return math.inf
-    sign = -1 if metric in LOWER_IS_BETTER else 1
-    return sign * (measure(metric, truth, before) - measure(metric, truth, after))
-
-
-def _numbers(metric: str, case: Case, after: Array, drop: Interval) -> dict[str, Any]:
-    invalid = _invalid(after)
-    value = math.nan if invalid else measure(metric, case.truth, after)
-    return {metric: value, "drop": vars(drop), "no_probability": invalid}
+    rows, worse, truth = case.rows[sample], perturbed[sample], case.truth[sample]
+    sign, before = -1 if gate.metric in LOWER_IS_BETTER else 1, measure(gate.metric, truth, case.candidate[sample])
+    falls: dict[str, float] = {}
+    for name in case.model.signature.inputs:
+        if not worse[name].equals(rows[name]):
+            after = case.model.predict(rows.with_columns(worse[name]))
+            falls[name] = math.inf if _invalid(after) else sign * (before - measure(gate.metric, truth, after))
+    return max(falls.items(), key=lambda fall: fall[1], default=("none", 0.0))
 
 
 def _message(gate: Robust, worst: str, drop: Interval, culprit: str) -> str:
@@ -89,5 +81,46 @@ def _message(gate: Robust, worst: str, drop: Interval, culprit: str) -> str:
         return f"under {worst} some scores are not probabilities"
     if math.isnan(drop.value):
         return f"{gate.metric} is undefined on these rows (one class only)"
-    side = "stays within" if drop.value <= gate.max_drop else "is above"
-    return f"{gate.metric} falls most under {worst}, by {drop}, which {side} {gate.max_drop:.3f}; most of it by {culprit}"
+    which = f"which {side(drop.value, gate.max_drop)} {gate.max_drop:.3f}"
+    return f"{gate.metric} falls most under {worst}, by {drop}, {which}; most of it by {culprit}"
+
+
+def perturb(
+    rows: pl.DataFrame, known: pl.DataFrame, signature: Signature, *, noise: float, share: float, seed: int
+) -> dict[str, pl.DataFrame]:
+    """The rows under each of four perturbations of the inputs, with numbers as Float64 and categories as String.
+
+    `noise` is in standard deviations of the `known` rows, `share` the part of each column's values that change.
+    """
+    numeric, categorical, count = signature.numeric, signature.categories, len(rows)
+    spread = spread_of(known, numeric)
+    rows = rows.cast(dict.fromkeys(numeric, pl.Float64) | dict.fromkeys(categorical, pl.String))  # pyright: ignore[reportArgumentType]
+
+    def change(columns: Iterable[str], changed: Callable[[str, Draws], pl.Expr]) -> pl.DataFrame:
+        # Each column has its own random stream, so that adding a column does not change the others.
+        return rows.with_columns(changed(name, np.random.default_rng([seed, *name.encode()])) for name in columns)
+
+    def noisy(name: str, draws: Draws) -> pl.Expr:
+        return pl.col(name) + pl.Series(draws.normal(scale=noise * spread[name][0], size=count))
+
+    def out_of_range(name: str, draws: Draws) -> pl.Expr:
+        _, low, high = spread[name]
+        away = SPANS_AWAY * ((high - low) or 1.0)
+        return hit(name, draws, pl.Series(np.where(draws.random(count) < 0.5, high + away, low - away)))
+
+    def hit(name: str, draws: Draws, value: pl.Series | str | None) -> pl.Expr:
+        return pl.when(pl.Series(draws.random(count) < share)).then(pl.lit(value)).otherwise(name).alias(name)
+
+    return {
+        "noise": change(spread, noisy),
+        "missing values": change(signature.inputs, partial(hit, value=None)),
+        "unseen categories": change(categorical, partial(hit, value=UNSEEN)),
+        "out of range": change(spread, out_of_range),
+    }
+
+
+def spread_of(known: pl.DataFrame, numeric: Sequence[str]) -> dict[str, tuple[float, float, float]]:
+    """Standard deviation, lowest and highest of the finite values of each column that has any."""
+    columns = (known[name].cast(pl.Float64) for name in numeric)
+    values = {column.name: column.filter(column.is_finite()).to_numpy() for column in columns}
+    return {name: (float(some.std()), float(some.min()), float(some.max())) for name, some in values.items() if len(some)}

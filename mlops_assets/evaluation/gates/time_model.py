@@ -5,7 +5,6 @@ ROWS is a .npy file, float32 of shape (n, inputs). Prints JSON: each call's wall
 
 import json
 import sys
-from itertools import count
 from pathlib import Path
 from time import perf_counter_ns, thread_time_ns
 from typing import Any, cast
@@ -18,21 +17,16 @@ INPUT, OUTPUT = "features", "probability"  # as in training/signature.py, which 
 
 def time_calls(session: Any, matrix: Any, *, rows: int, seconds: float) -> dict[str, list[float]]:
     """After a warm-up of at most a third of `seconds`: up to MAX_CALLS calls, at least one, each with the next `rows` rows."""
-    _calls(session, matrix, rows=rows, seconds=seconds / 3, most=WARM_CALLS)
-    times = _calls(session, matrix, rows=rows, seconds=seconds, most=MAX_CALLS)
-    return {"core_ms": [core / 1e6 for core, _ in times], "clock_ms": [clock / 1e6 for _, clock in times]}
-
-
-def _calls(session: Any, matrix: Any, *, rows: int, seconds: float, most: int) -> list[tuple[int, int]]:
-    times: list[tuple[int, int]] = []
-    end = perf_counter_ns() + seconds * 1e9
-    for number in count():
-        batch = matrix[np.arange(number * rows, (number + 1) * rows) % len(matrix)]
-        clock, core = perf_counter_ns(), thread_time_ns()
-        session.run([OUTPUT], {INPUT: batch})
-        times.append((thread_time_ns() - core, perf_counter_ns() - clock))
-        if len(times) >= most or perf_counter_ns() >= end:
-            break
+    times: dict[str, list[float]] = {}
+    for limit, most in ((seconds / 3, WARM_CALLS), (seconds, MAX_CALLS)):
+        times, calls, end = {"core_ms": [], "clock_ms": []}, 0, perf_counter_ns() + limit * 1e9
+        while not calls or (calls < most and perf_counter_ns() < end):
+            batch = matrix[np.arange(calls * rows, (calls + 1) * rows) % len(matrix)]
+            clock, core = perf_counter_ns(), thread_time_ns()
+            session.run([OUTPUT], {INPUT: batch})
+            core, clock, calls = thread_time_ns() - core, perf_counter_ns() - clock, calls + 1
+            times["core_ms"].append(core / 1e6)
+            times["clock_ms"].append(clock / 1e6)
     return times
 
 

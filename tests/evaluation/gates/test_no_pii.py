@@ -86,11 +86,6 @@ def test_a_readable_column_of_the_log_counts_too(trial: Any) -> None:
     assert "log column event_timestamp is made from orders.customer" in verdict.message
 
 
-def test_an_input_that_nothing_makes_is_refused(trial: Any) -> None:
-    with pytest.raises(ValueError, match="no_pii · no view makes 'wealth', nor does entity_rows; made: .*spent"):
-        judged(trial, shop(numeric=("wealth",)))
-
-
 SENT = {
     "number": 7,
     "customer": "C-4711",

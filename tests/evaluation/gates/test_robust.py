@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from mlops_assets.evaluation.gates.case import Case, Verdict
+from mlops_assets.evaluation.gates.robust import perturb
 from mlops_assets.evaluation.judge import judge
-from mlops_assets.evaluation.perturb import Perturbations, spread_of
 from mlops_assets.spec.gate import Robust
 from mlops_assets.spec.training import HistGradientBoosting
 from mlops_assets.training.onnx_file import seal
@@ -65,8 +65,8 @@ def judged(gate: Robust, case: Case) -> Verdict:
 
 
 def perturbed(case: Case, *, noise: float, share: float) -> dict[str, pl.DataFrame]:
-    spread = spread_of(ROWS.filter(pl.col("split") != "test"), NUMERIC)
-    return Perturbations(spread, CATEGORICAL, noise=noise, share=share, seed=case.seed).of(case.rows)
+    known = ROWS.filter(pl.col("split") != "test")
+    return perturb(case.rows, known, case.model.signature, noise=noise, share=share, seed=case.seed)
 
 
 def test_trees_pass_and_the_worst_perturbation_is_reported_with_its_input(trees: Case) -> None:

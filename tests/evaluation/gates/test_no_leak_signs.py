@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from mlops_assets.evaluation.leak import FOLDS, PRIOR_ROWS, NewerFeatures, explain_alone, newer_features, split_gap
+from mlops_assets.evaluation.gates.no_leak import FOLDS, PRIOR_ROWS, NewerFeatures, explain_alone, newer_features, split_gap
 from mlops_assets.training.signature import Signature
 from tests.training.training_rows import CATEGORICAL, NUMERIC, training_rows
 
