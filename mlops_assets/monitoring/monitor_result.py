@@ -1,21 +1,18 @@
 """The result of a monitor: its verdict and the evidence for people."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
-Row = Mapping[str, Any]
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class MonitorResult:
-    """`pictures` are PNG bytes by name, `page` is an HTML document."""
+class MonitorResult(NamedTuple):
+    """`tables` are rows and `pictures` PNG bytes, by name; `page` is an HTML document."""
 
     passed: bool
     message: str
     figures: Mapping[str, Any]
-    tables: Mapping[str, Sequence[Row]] = field(default_factory=dict[str, Sequence[Row]])
-    pictures: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    tables: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType({})
+    pictures: Mapping[str, bytes] = MappingProxyType({})
     page: str | None = None
 
 

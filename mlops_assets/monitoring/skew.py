@@ -5,26 +5,23 @@ behind its tables; a day was filled again with other rows or by another transfor
 in each the model was trained on features that its callers did not get.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mlops_assets.features.parity import KEY, MOMENT, FeatureSkew, Parity, compare_features, sample_answers
+from mlops_assets.features.parity import KEY, MOMENT, Parity, compare_features, sample_answers
 from mlops_assets.monitoring.monitor_result import MonitorResult, too_few
 from mlops_assets.spec.monitor import Skew
 from mlops_assets.spec.use_case import UseCase
 
-
-class Features(Protocol):
-    """The feature tables, read as of a moment."""
-
-    def historical(self, entity_rows: pl.DataFrame) -> pl.DataFrame: ...
-
-    def feature_names(self) -> Sequence[str]: ...
+if TYPE_CHECKING:
+    from mlops_assets.features.feast.feature_store import FeatureStore
 
 
-def recompute(use_case: UseCase, spec: Skew, recent: pl.DataFrame, *, open_store: Callable[[str], Features], seed: int) -> Parity:
+def recompute(
+    use_case: UseCase, spec: Skew, recent: pl.DataFrame, *, open_store: "Callable[[str], FeatureStore]", seed: int
+) -> Parity:
     """Reads the features of a sample of `recent` again, from the logged requests at their logged moments."""
     if len(recent) < spec.min_rows:
         return Parity(len(recent), 0, None, None, ())
@@ -41,17 +38,16 @@ def monitor_skew(spec: Skew, parity: Parity) -> MonitorResult:
     """Passes while there is too little data."""
     if parity.rows < spec.min_rows:
         return too_few(parity.rows, spec.min_rows, "served requests")
-    features = sorted(parity.features, key=lambda feature: -feature.mismatches)
     examples = [{"feature": feature.feature, **row} for feature in parity.mismatched for row in feature.examples]
+    rows = [
+        {"feature": feature.feature, "mismatch_rate": parity.rate(feature), "compared": parity.rows}
+        | {name: value for name, value in vars(feature).items() if name != "examples"}
+        for feature in sorted(parity.features, key=lambda feature: -feature.mismatches)
+    ]
     figures = {"mismatch_rate": parity.mismatch_rate, "rows": parity.rows, "differing_rows": parity.differing_rows}
     return MonitorResult(
         parity.mismatch_rate <= spec.max_mismatch_rate,
         parity.sentence(spec.max_mismatch_rate),
         figures | {"since": str(parity.since), "until": str(parity.until)},
-        {"features": [_row(parity, feature) for feature in features], "examples": examples},
+        {"features": rows, "examples": examples},
     )
-
-
-def _row(parity: Parity, feature: FeatureSkew) -> dict[str, Any]:
-    counts = {name: value for name, value in vars(feature).items() if name != "examples"}
-    return {"feature": feature.feature, "mismatch_rate": parity.rate(feature), "compared": parity.rows} | counts

@@ -30,7 +30,7 @@ def outcomes(rows: int = 960, seed: int = 0) -> pl.DataFrame:
 
 def by(period: Any, frame: pl.DataFrame | None = None, min_rows: int = 10) -> pl.DataFrame:
     frame = outcomes() if frame is None else frame
-    return realised(frame, by=period, label="late", min_rows=min_rows)
+    return realised(frame, every={"day": "1d", "month": "1mo"}[period], label="late", min_rows=min_rows)
 
 
 def test_days_and_versions_have_a_row_each_and_all_versions_come_last() -> None:
