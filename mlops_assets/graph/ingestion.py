@@ -24,7 +24,7 @@ from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
-    from mlops_assets.ingestion.validate import Finding
+    from mlops_assets.ingestion.expectations import Finding
 
 BAD_SHARE, EXPECTATIONS = "bad_rows_within_bound", "rows_as_expected"
 
@@ -97,7 +97,8 @@ def _validated(use_case: UseCase, contract: Contract) -> dg.AssetsDefinition:
         backfill_policy=ONE_RUN,
     )  # fmt: skip
     def validate(context: dg.AssetExecutionContext, raw: LazyFrame, warehouse: WarehouseResource) -> Iterator[Any]:
-        from mlops_assets.ingestion.validate import check_bad_share, check_expectations, split_rows
+        from mlops_assets.ingestion.expectations import check_bad_share, check_expectations
+        from mlops_assets.ingestion.validate import split_rows
 
         days, split = days_in_run(context), split_rows(raw.collect(), contract)
         history = warehouse.open().read_before([*good.path], min(days))

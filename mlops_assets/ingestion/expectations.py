@@ -1,4 +1,4 @@
-"""Statistical expectations: a day of a table is compared with the days before it."""
+"""What is expected of a day of a table: few bad rows, and statistics like those of the days before it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from mlops_assets.ingestion.validate import Split
 from mlops_assets.spec.contract import Contract, Expectation, MaxNovelShare, MaxNullShare, RowCountBand
 
 MIN_KNOWN_DAYS = 3
@@ -32,27 +33,45 @@ class _Measured(NamedTuple):
     detail: str
 
 
+def check_bad_share(split: Split, contract: Contract) -> Finding:
+    """The quarantined share of the worst day against `contract.max_bad_share`."""
+    name, bound = "bad_share", f"at most {contract.max_bad_share:.1%}"
+    parts = [split.accepted.select("day", bad=pl.lit(0)), split.quarantined.select("day", bad=pl.lit(1))]
+    days = pl.concat(parts).group_by("day").agg(rows=pl.len(), bad=pl.col("bad").sum(), share=pl.col("bad").mean())
+    if days.is_empty():
+        return Finding(name, True, 0.0, bound, f"{contract.table} · {name} · there are no rows.")
+    day, rows, bad, share = days.sort("share", "day", descending=[True, False]).row(0)
+    message = f"{contract.table} · {name} · {day}: {bad} of {rows} rows ({share:.1%}) break the contract; bound: {bound}."
+    passed = share <= contract.max_bad_share
+    if not passed:
+        # The commonest reasons of the day, without the values.
+        reason = pl.col("reasons").str.split("; ").explode().str.replace(r": '.*' ", " ")
+        counts = split.quarantined.filter(pl.col("day") == day).select(reason).to_series().value_counts(sort=True)
+        commonest = ", ".join(f"{reason} ({count})" for reason, count in counts.head(3).iter_rows())
+        message = f"{message} Commonest: {commonest}. {REMEDY}."
+    return Finding(name, passed, share, bound, message)
+
+
 def check_expectations(today: pl.DataFrame, history: pl.DataFrame, contract: Contract, *, days: Sequence[date]) -> list[Finding]:
     """One finding per expectation of the contract, over all `days` in `today` against the days before each.
 
     `today` and `history` are accepted rows with `day`; an empty `history` may lack columns.
     """
     known = pl.concat([rows for rows in (history, today) if rows.height] or [today], how="diagonal")
-    return [_check(expectation, known, sorted(days), contract.table) for expectation in contract.expectations]
-
-
-def _check(expectation: Expectation, known: pl.DataFrame, days: list[date], table: str) -> Finding:
-    name, bound, unknown, measured = _measure(expectation, known, days)
-    where = f"{table} · {name}"
-    if not measured:
-        return Finding(name, True, 0.0, bound, f"{where} · nothing to compare: {unknown}. It passes for now.")
-    worst = max(measured, key=lambda day: day.badness)
-    failed = sum(day.badness > 1 for day in measured)
-    message = f"{where} · {worst.day}: {worst.detail}; bound: {bound}"
-    if not failed:
-        return Finding(name, True, worst.value, bound, f"{message}.")
-    more = f" (the worst of {failed} such days)" if failed > 1 else ""
-    return Finding(name, False, worst.value, bound, f"{message}{more}. {REMEDY}.")
+    findings: list[Finding] = []
+    for expectation in contract.expectations:
+        name, bound, unknown, measured = _measure(expectation, known, sorted(days))
+        where = f"{contract.table} · {name}"
+        if not measured:
+            message = f"{where} · nothing to compare: {unknown}. It passes for now."
+            findings.append(Finding(name, True, 0.0, bound, message))
+            continue
+        worst = max(measured, key=lambda day: day.badness)
+        failed = sum(day.badness > 1 for day in measured)
+        more = f" (the worst of {failed} such days)" if failed > 1 else ""
+        message = f"{where} · {worst.day}: {worst.detail}; bound: {bound}{more}.{f' {REMEDY}.' if failed else ''}"
+        findings.append(Finding(name, not failed, worst.value, bound, message))
+    return findings
 
 
 def _measure(expectation: Expectation, known: pl.DataFrame, days: list[date]) -> tuple[str, str, str, list[_Measured]]:
@@ -74,7 +93,7 @@ def _measure_counts(band: RowCountBand, known: pl.DataFrame, days: list[date]) -
     """Rows of each day by the median of the days before it. A day without rows always fails; one with too few days before
     it is left out.
     """
-    counts = dict(known.group_by("day").len().sort("day").iter_rows()) if known.height else {}
+    counts = dict(known.group_by("day").len().sort("day").iter_rows())
     measured: list[_Measured] = []
     for day in days:
         rows = counts.get(day, 0)
@@ -91,8 +110,6 @@ def _measure_counts(band: RowCountBand, known: pl.DataFrame, days: list[date]) -
 
 def _measure_novelty(rule: MaxNovelShare, known: pl.DataFrame, days: list[date]) -> list[_Measured]:
     """Shares of rows whose value is absent from the `rule.days` days before; days without any such day are left out."""
-    if known.is_empty():
-        return []
     window = timedelta(days=rule.days)
     values = known.select("day", rule.column).unique().sort("day")
     novel = (pl.col("day") - pl.col("day").shift(1).over(rule.column) <= window).not_().fill_null(True)
@@ -105,15 +122,10 @@ def _measure_novelty(rule: MaxNovelShare, known: pl.DataFrame, days: list[date])
 
 
 def _measure_shares(rows: pl.DataFrame, days: list[date], hit: pl.Expr, bound: float, detail: str) -> list[_Measured]:
-    if rows.is_empty():
-        return []
-    shares = rows.filter(pl.col("day").is_in(days)).group_by("day").agg(hits=hit.sum(), rows=pl.len()).sort("day")
+    shares = rows.filter(pl.col("day").is_in(days)).group_by("day").agg(hits=hit.sum(), share=hit.mean(), rows=pl.len())
+    # Relative to the bound; any hit breaks a bound of zero.
+    badness = pl.col("share") / bound if bound else pl.when(pl.col("hits") > 0).then(float("inf")).otherwise(0.0)
     return [
-        _Measured(day, hits / count, _badness(hits / count, bound), f"{hits} of {count} ({hits / count:.1%}) {detail}")
-        for day, hits, count in shares.iter_rows()
+        _Measured(day, share, badness, f"{hits} of {count} ({share:.1%}) {detail}")
+        for day, hits, share, count, badness in shares.sort("day").with_columns(badness=badness).iter_rows()
     ]
-
-
-def _badness(share: float, bound: float) -> float:
-    """Relative to the bound; any hit breaks a bound of zero."""
-    return share / bound if bound else share * float("inf") if share else 0.0

@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -90,7 +90,8 @@ class Landing:
                     f"Ask its owner to deliver it, then materialize raw/{contract.table} for that day again."
                 )
         frames = [self.read_file(path, contract, day) for day, path in paths.items() if path.exists()]
-        return pl.concat([pl.DataFrame(schema=_build_schema(contract)), *frames])
+        text = dict.fromkeys((*contract.names, "source_file", "problem"), pl.String())
+        return pl.concat([pl.DataFrame(schema=text | {"day": pl.Date(), "source_line": pl.Int64()}), *frames])
 
     def files(self, use_case: str, table: str, *, leftovers: bool = False) -> list[Path]:
         """The day files in the order of their names, with `leftovers` also those of killed processes."""
@@ -104,24 +105,18 @@ class Landing:
         if problem := find_header_problem(header.fields, contract):
             where = self._relative(path)
             raise BrokenDelivery(f"{where} · {problem}. Correct the file and land it again, or change the contract.")
-        schema, width = _build_schema(contract), len(header.fields)
+        width = len(header.fields)
         rows = [[*line.fields, *[None] * width][:width] if line.problem else line.fields for line in lines]
-        values = {
-            **dict(zip(header.fields, zip(*rows, strict=True) if rows else [()] * width, strict=True)),
-            "day": [day] * len(lines),
-            "source_file": [self._relative(path)] * len(lines),
-            "source_line": [line.number for line in lines],
-            "problem": [line.problem for line in lines],
-        }
-        return pl.DataFrame({name: values[name] for name in schema}, schema=schema)
+        return pl.DataFrame(rows, schema=dict.fromkeys(header.fields, pl.String()), orient="row").select(
+            *contract.names,
+            source_file=pl.lit(self._relative(path)),
+            problem=pl.Series([line.problem for line in lines], dtype=pl.String()),
+            day=pl.lit(day),
+            source_line=pl.Series([line.number for line in lines], dtype=pl.Int64()),
+        )
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
-
-
-def _build_schema(contract: Contract) -> dict[str, pl.DataType]:
-    schema: dict[str, pl.DataType] = dict.fromkeys((*contract.names, "source_file", "problem"), pl.String())
-    return schema | {"day": pl.Date(), "source_line": pl.Int64()}
 
 
 def find_header_problem(header: list[str], contract: Contract) -> str | None:
@@ -131,15 +126,13 @@ def find_header_problem(header: list[str], contract: Contract) -> str | None:
     missing = [name for name in contract.names if name not in header]
     unknown = [name for name in header if name not in contract.names]
     repeated = sorted({name for name in header if header.count(name) > 1} - set(unknown))
-    problems = [f"{name!r} is missing{_suggest_rename(name, unknown, missing)}" for name in missing]
+    problems: list[str] = []
+    for name in missing:
+        similar = difflib.get_close_matches(name, unknown, n=1) or (unknown if len(unknown) == len(missing) == 1 else [])
+        problems.append(f"{name!r} is missing{f' (renamed to {_shorten(similar[0])!r}?)' if similar else ''}")
     problems += [f"{_shorten(name)!r} is unknown" for name in unknown] + [f"{name!r} comes twice" for name in repeated]
     columns = f"found the columns {_shorten(', '.join(header))}; expected {', '.join(contract.names)}"
     return f"{_shorten('; '.join(problems))}; {columns}" if problems else None
-
-
-def _suggest_rename(name: str, unknown: list[str], missing: list[str]) -> str:
-    similar = difflib.get_close_matches(name, unknown, n=1) or (unknown if len(unknown) == len(missing) == 1 else [])
-    return f" (renamed to {_shorten(similar[0])!r}?)" if similar else ""
 
 
 def _shorten(text: str) -> str:
@@ -152,21 +145,19 @@ def parse_lines(content: bytes, width: int) -> list[Line]:
     A byte that is not UTF-8 becomes a lone surrogate in `text`, so that none is lost.
     """
     lines = io.StringIO(content.decode("utf-8-sig", "surrogateescape"), newline="").readlines()
-    return list(_parse(lines, width))
-
-
-def _parse(lines: list[str], width: int) -> Iterator[Line]:
+    rows: list[Line] = []
     at = 0
     while at < len(lines):
         fields, count, problem = _parse_row(lines, at, width)
         text = lines[at] if count == 1 else "".join(lines[at : at + count])
         if not lines[at].strip("\r\n"):
-            yield Line(at + 1, text, [])
+            rows.append(Line(at + 1, text, []))
         elif problem := problem or _find_problem(text, fields, width):
-            yield Line(at + 1, text, [_escape(field) for field in fields], problem)
+            rows.append(Line(at + 1, text, [_escape(field) for field in fields], problem))
         else:
-            yield Line(at + 1, text, fields)
+            rows.append(Line(at + 1, text, fields))
         at += count
+    return rows
 
 
 def _parse_row(lines: list[str], at: int, width: int) -> tuple[list[str], int, str | None]:

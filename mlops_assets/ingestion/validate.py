@@ -1,20 +1,15 @@
 """Applies a contract: every landed row is either accepted with its types or quarantined with its reasons."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import date
-from typing import cast
+from typing import NamedTuple, cast
 
 import pandera.polars as pa
 import polars as pl
 from pandera.config import ValidationDepth, config_context
 from pandera.errors import SchemaErrors
 
-from mlops_assets.ingestion.expectations import REMEDY, Finding, check_expectations
 from mlops_assets.ingestion.landing import DATETIME_FORMAT
 from mlops_assets.spec.contract import Column, Contract, DType
-
-__all__ = ["Finding", "Split", "check_bad_share", "check_expectations", "contract_schema", "split_rows"]
 
 TYPES: dict[DType, pl.DataType] = {
     "string": pl.String(),
@@ -34,8 +29,7 @@ CASE = {"schema_context": pl.String(), "column": pl.String(), "check": pl.String
 PLACE = ("day", "source_file", "source_line")
 
 
-@dataclass(frozen=True)
-class Split:
+class Split(NamedTuple):
     """`accepted`: the contract's columns, typed, and `day`. `quarantined`: the columns as landed, `day`, `source_file`,
     `source_line` and `reasons` (joined by '; '). Each row is in exactly one of them, in the order of day, file and line."""
 
@@ -44,7 +38,7 @@ class Split:
 
 
 def contract_schema(contract: Contract) -> pa.DataFrameSchema:
-    """The contract as a pandera schema, for eager frames of its typed columns and `day` (Date)."""
+    """The rules for single values as a pandera schema, for eager frames of the contract's typed columns and `day` (Date)."""
     columns = {
         column.name: pa.Column(TYPES[column.dtype], list(_build_checks(column)), nullable=column.nullable)
         for column in contract.columns
@@ -56,7 +50,6 @@ def contract_schema(contract: Contract) -> pa.DataFrameSchema:
     return pa.DataFrameSchema(
         columns | {"day": pa.Column(pl.Date())},
         checks=[pa.Check(is_on_its_day, error="is not on the day of its file")] if contract.day else [],
-        unique=[*contract.unique, "day"],  # within a day: a table that changes slowly lands the same key on several days
         strict=True,
         name=contract.table,
     )
@@ -83,12 +76,12 @@ def split_rows(raw: pl.DataFrame, contract: Contract) -> Split:
     parsed = raw.filter(pl.col("problem").is_null())
     typed = parsed.select("_row", "day", *(_convert(column).alias(column.name) for column in contract.columns))
     problems = _select_reasons(raw.filter(pl.col("problem").is_not_null()), -1, pl.col("problem"))
-    mistyped = pl.concat([_find_mistyped(parsed, column, place) for place, column in enumerate(contract.columns)])
-    faults = pl.concat([problems, mistyped, _find_violations(typed, parsed, mistyped, contract)])
+    faults = pl.concat([problems, *_find_faults(typed, parsed, contract)])
+    # Keys are compared among sound rows only, so that a bad row cannot displace a good one; and within a day: a table that
+    # changes slowly lands the same key on several days.
     sound = typed.join(faults, on="_row", how="anti", maintain_order="left")
-    repeated = sound.filter(pl.struct(*contract.unique, "day").is_first_distinct().not_())
-    accepted = sound.join(repeated, on="_row", how="anti", maintain_order="left").select(*contract.names, "day")
-    _validate(contract_schema(contract), accepted)
+    is_first = pl.struct(*contract.unique, "day").is_first_distinct()
+    accepted, repeated = sound.filter(is_first).select(*contract.names, "day"), sound.filter(~is_first)
     duplicates = _select_reasons(repeated, 0, pl.lit(f"duplicate of key ({', '.join(contract.unique)})"))
     reasons = pl.concat([faults, duplicates]).sort("_row", "place", maintain_order=True)
     reasons = reasons.group_by("_row").agg(reasons=pl.col("reason").str.join("; "))
@@ -124,34 +117,25 @@ def _describe(column: Column, fault: pl.Expr) -> pl.Expr:
     return pl.format("{}: '{}' {}", pl.lit(column.name), shown, fault)
 
 
-def _find_mistyped(parsed: pl.DataFrame, column: Column, place: int) -> pl.DataFrame:
-    mistyped = parsed.filter(_text(column).is_not_null() & _convert(column).is_null())
-    return _select_reasons(mistyped, place, _describe(column, pl.lit(f"is not {PARSED_AS.get(column.dtype, 'text')}")))
-
-
-def _find_violations(typed: pl.DataFrame, parsed: pl.DataFrame, mistyped: pl.DataFrame, contract: Contract) -> pl.DataFrame:
-    """The failure cases of pandera as reasons, in the order of the columns; a mistyped value is not reported as missing too."""
-    schema = contract_schema(contract)
-    schema.unique = None  # keys are compared among sound rows only, so that a bad row cannot displace a good one
-    cases = _validate(schema, typed.drop("_row"), collect=True)
-    column = pl.when(pl.col("schema_context") == "Column").then("column").otherwise(pl.lit(contract.day))
-    cases = cases.select(_row=typed["_row"].gather(cases["index"]), _column=column, _check="check")
+def _find_faults(typed: pl.DataFrame, parsed: pl.DataFrame, contract: Contract) -> list[pl.DataFrame]:
+    """Reasons in the order of the columns: mistyped values, and pandera's failure cases for the others."""
+    cases = _find_cases(contract_schema(contract), typed.drop("_row"))
+    name = pl.when(pl.col("schema_context") == "Column").then("column").otherwise(pl.lit(contract.day))
+    cases = cases.select(_row=typed["_row"].gather(cases["index"]), _column=name, _check="check")
     cases = cases.join(parsed, on="_row", how="left")
-    violations = [
-        _select_reasons(
-            cases.filter(pl.col("_column") == column.name),
-            place,
-            pl.when(pl.col("_check") == "not_nullable")
-            .then(pl.lit(f"{column.name}: missing"))
-            .otherwise(_describe(column, pl.col("_check"))),
-        )
-        for place, column in enumerate(contract.columns)
-    ]
-    return pl.concat(violations).join(mistyped, on=["_row", "place"], how="anti")
+    faults: list[pl.DataFrame] = []
+    for place, column in enumerate(contract.columns):
+        mistyped = parsed.filter(_text(column).is_not_null() & _convert(column).is_null())
+        is_not = pl.lit(f"is not {PARSED_AS.get(column.dtype, 'text')}")
+        violations = cases.filter(pl.col("_column") == column.name).join(mistyped, on="_row", how="anti")
+        missing, violation = pl.lit(f"{column.name}: missing"), _describe(column, pl.col("_check"))
+        reason = pl.when(pl.col("_check") == "not_nullable").then(missing).otherwise(violation)
+        faults += [_select_reasons(mistyped, place, _describe(column, is_not)), _select_reasons(violations, place, reason)]
+    return faults
 
 
-def _validate(schema: pa.DataFrameSchema, rows: pl.DataFrame, *, collect: bool = False) -> pl.DataFrame:
-    """Pandera's failure cases (`schema_context`, `column`, `check`, `index`) if `collect`; else they are raised."""
+def _find_cases(schema: pa.DataFrameSchema, rows: pl.DataFrame) -> pl.DataFrame:
+    """Pandera's failure cases (`schema_context`, `column`, `check`, `index`). Raises SchemaErrors for one without a row."""
     no_cases = pl.DataFrame(schema=CASE)
     # Explicit: an environment variable of pandera could switch the data checks off without a message.
     with config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA):
@@ -159,28 +143,7 @@ def _validate(schema: pa.DataFrameSchema, rows: pl.DataFrame, *, collect: bool =
             schema.validate(rows, lazy=True)
         except SchemaErrors as errors:
             cases = cast(pl.DataFrame, errors.failure_cases)
-            if not collect or cases["index"].has_nulls():
+            if cases["index"].has_nulls():
                 raise
             return no_cases.vstack(cases.select(no_cases.columns).cast(no_cases.schema))
     return no_cases
-
-
-def check_bad_share(split: Split, contract: Contract) -> Finding:
-    """The quarantined share of the worst day against `contract.max_bad_share`."""
-    name, bound = "bad_share", f"at most {contract.max_bad_share:.1%}"
-    parts = [split.accepted.select("day", bad=pl.lit(0)), split.quarantined.select("day", bad=pl.lit(1))]
-    days = pl.concat(parts).group_by("day").agg(rows=pl.len(), bad=pl.col("bad").sum(), share=pl.col("bad").mean())
-    if days.is_empty():
-        return Finding(name, True, 0.0, bound, f"{contract.table} · {name} · there are no rows.")
-    day, rows, bad, share = days.sort("share", "day", descending=[True, False]).row(0)
-    message = f"{contract.table} · {name} · {day}: {bad} of {rows} rows ({share:.1%}) break the contract; bound: {bound}"
-    if share <= contract.max_bad_share:
-        return Finding(name, True, share, bound, f"{message}.")
-    return Finding(name, False, share, bound, f"{message}. Commonest: {_list_commonest(split, day)}. {REMEDY}.")
-
-
-def _list_commonest(split: Split, day: date) -> str:
-    """The three commonest reasons of a day, without the values."""
-    reason = pl.col("reasons").str.split("; ").explode().str.replace(r": '.*' ", " ")
-    counts = split.quarantined.filter(pl.col("day") == day).select(reason).to_series().value_counts(sort=True)
-    return ", ".join(f"{reason} ({count})" for reason, count in counts.head(3).iter_rows())

@@ -6,8 +6,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from mlops_assets.ingestion.expectations import check_bad_share
 from mlops_assets.ingestion.landing import Landing
-from mlops_assets.ingestion.validate import check_bad_share, split_rows
+from mlops_assets.ingestion.validate import split_rows
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from mlops_assets.use_cases.flight_delay.airline import Delivery, deliveries, package_folder
 
