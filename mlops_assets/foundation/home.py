@@ -61,9 +61,7 @@ class Environment:
     signing_key: Path | None = None  # a file from a secret store; None: created under the home on first use
     dagster_url: str | None = None  # web pages of Dagster and MLflow, for links between them; None: no links
     mlflow_url: str | None = None
-    postgres_url: str | None = field(
-        default=None, repr=False
-    )  # contains a password; None: the ledger is in SQLite under the home
+    postgres_url: str | None = field(default=None, repr=False)  # has a password; None: the ledger is in SQLite under the home
 
     @property
     def ledger_url(self) -> str:
@@ -86,8 +84,14 @@ def read_environment(variables: Mapping[str, str], project: Path = PROJECT) -> E
         raise IllegalEnvironment(f"MLOPS_ENV · found {name!r}; legal: {', '.join(LEGAL)}. Set one of these.")
     if name != "local" and "MLOPS_HOME" not in variables:
         raise IllegalEnvironment(f"MLOPS_HOME · not set, and MLOPS_ENV={name} has no default. Set it to a folder.")
+    store, ledger = variables.get("MLOPS_ONLINE_STORE", SQLITE), read("MLOPS_LEDGER")
+    if store != SQLITE and not store.startswith(("redis://", "rediss://")):
+        raise IllegalEnvironment(f"MLOPS_ONLINE_STORE · found {store!r}; legal: {SQLITE}, redis://host:port/0. Set one of these.")
+    if ledger and not ledger.startswith("postgresql://"):
+        found = "found another address, not shown as it may contain a password"
+        legal = "postgresql://user:password@host/database, or not set (SQLite under MLOPS_HOME)"
+        raise IllegalEnvironment(f"MLOPS_LEDGER · {found}; legal: {legal}. Set one of these.")
     service_url, *others = (url.strip() for url in read("MLOPS_SERVICE_URL", "http://127.0.0.1:3000").split(","))
-    signing_key = read("MLOPS_SIGNING_KEY")
     return Environment(
         name=name,
         project=project,
@@ -96,27 +100,10 @@ def read_environment(variables: Mapping[str, str], project: Path = PROJECT) -> E
         service_url=service_url,
         other_service_urls=tuple(filter(None, others)),
         use_case=read("MLOPS_USE_CASE", "flight_delay"),
-        redis_url=_parse_redis_url(variables.get("MLOPS_ONLINE_STORE", SQLITE)),
+        redis_url=None if store == SQLITE else store,
         api_key=read("MLOPS_API_KEY") or None,
-        signing_key=Path(signing_key) if signing_key else None,
+        signing_key=Path(file) if (file := read("MLOPS_SIGNING_KEY")) else None,
         dagster_url=read("MLOPS_DAGSTER_URL").rstrip("/") or None,
         mlflow_url=read("MLOPS_MLFLOW_URL").rstrip("/") or None,
-        postgres_url=_parse_postgres_url(read("MLOPS_LEDGER")),
-    )
-
-
-def _parse_redis_url(store: str) -> str | None:
-    if store == SQLITE:
-        return None
-    if store.startswith(("redis://", "rediss://")):
-        return store
-    raise IllegalEnvironment(f"MLOPS_ONLINE_STORE · found {store!r}; legal: {SQLITE}, redis://host:port/0. Set one of these.")
-
-
-def _parse_postgres_url(ledger: str) -> str | None:
-    if not ledger or ledger.startswith("postgresql://"):
-        return ledger or None
-    legal = "legal: postgresql://user:password@host/database, or not set (SQLite under MLOPS_HOME)"
-    raise IllegalEnvironment(
-        f"MLOPS_LEDGER · found another address, not shown as it may contain a password; {legal}. Set one of these."
+        postgres_url=ledger or None,
     )

@@ -29,12 +29,8 @@ feature, online = map(_build_layer, ("features", "online"))
 
 
 def stage(use_case: str, name: str) -> AssetPath:
-    """Such as training_set, candidate, evaluation, blessing, rollout, predictions or drift."""
+    """Such as training_set, candidate, evaluation, blessing, rollout, prediction_log, predictions or drift."""
     return [use_case, name]
-
-
-def prediction_log(use_case: str) -> AssetPath:
-    return [use_case, "prediction_log"]
 
 
 def group(use_case: str, stage: str) -> str:

@@ -80,7 +80,7 @@ def _wait_for_plan(services: "list[LiveService]", number: int) -> tuple[bool, st
 
 def _prediction_log(use_case: UseCase) -> dg.AssetSpec:
     return dg.AssetSpec(
-        names.prediction_log(use_case.name),
+        names.stage(use_case.name, "prediction_log"),
         description="The log that the live service writes before it responds.",
         **asset_metadata(use_case, "prediction_log", "bentoml", "json"),
     )
@@ -89,7 +89,7 @@ def _prediction_log(use_case: UseCase) -> dg.AssetSpec:
 def _predictions(use_case: UseCase) -> dg.AssetsDefinition:
     @dg.asset(
         key=names.stage(use_case.name, "predictions"),
-        deps=[names.prediction_log(use_case.name)],
+        deps=[names.stage(use_case.name, "prediction_log")],
         description="Every served request, exactly once: its features, the model version, the probability and the decision.",
         automation_condition=LOOK_BACK_CASCADE,
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=use_case.freshness.predictions),

@@ -79,7 +79,7 @@ def _landed(instance: dg.DagsterInstance, digests: Mapping[str, str], use_case: 
 
 
 def _log_sensor(use_case: UseCase) -> dg.SensorDefinition:
-    key = dg.AssetKey(names.prediction_log(use_case.name))
+    key = dg.AssetKey(names.stage(use_case.name, "prediction_log"))
 
     @dg.sensor(
         name=names.job(use_case.name, "prediction_log"),

@@ -81,7 +81,7 @@ def test_the_line_is_whole() -> None:
         name(USE_CASE.name, table) for name in (names.landing, names.raw, names.validated, names.quarantine) for table in tables
     ]
     expected += [name(USE_CASE.name, view) for name in (names.feature, names.online) for view in views]
-    expected += [names.stage(USE_CASE.name, name) for name in stages] + [names.prediction_log(USE_CASE.name)]
+    expected += [names.stage(USE_CASE.name, name) for name in stages] + [names.stage(USE_CASE.name, "prediction_log")]
     assert set(SPECS) == {dg.AssetKey(path) for path in expected}
 
 
