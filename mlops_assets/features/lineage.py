@@ -1,9 +1,8 @@
 """Column lineage: the source columns that each feature is computed from, as Polars' optimizer reads them."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -24,8 +23,7 @@ Sources = frozenset[str]  # each is `table.column`
 Transform = Callable[[dict[str, pl.LazyFrame]], pl.LazyFrame]
 
 
-@dataclass(frozen=True)
-class Lineage:
+class Lineage(NamedTuple):
     """`keys` are tagged columns that only group or join the rows; `values` are all others, including those filtered by."""
 
     values: Sources

@@ -18,7 +18,6 @@ PER_FEATURE = {
     **{"missing_served": COUNT, "missing_recomputed": COUNT},
 }
 PER_TABLE = {"rows": COUNT, "differing_rows": COUNT, "since": DATETIME, "until": DATETIME}
-EVIDENCE = pl.Schema(PER_FEATURE | PER_TABLE)
 
 
 class NotTheSameRows(ValueError):
@@ -83,8 +82,7 @@ class Parity:
 
     def to_table(self) -> pl.DataFrame:
         """One row per feature, without examples; the counts of the whole comparison repeat on every row."""
-        rows = [{name: (vars(self) | vars(feature))[name] for name in EVIDENCE} for feature in self.features]
-        return pl.DataFrame(rows, schema=EVIDENCE)
+        return pl.DataFrame([vars(self) | vars(feature) for feature in self.features], schema=PER_FEATURE | PER_TABLE)
 
     @classmethod
     def from_table(cls, table: pl.DataFrame) -> Self:
@@ -110,19 +108,6 @@ def compare_features(
 
     Numbers agree when |a - b| <= max(relative * max(|a|, |b|), absolute); missing (null or NaN) agrees with missing.
     """
-    _require_same_rows(served, recomputed, features)
-    pairs = [_pair(served[name], recomputed[name], relative=relative, absolute=absolute) for name in features]
-    differing = pl.DataFrame([pair[DIFFERS].alias(str(number)) for number, pair in enumerate(pairs)])
-    return Parity(
-        rows=len(served),
-        differing_rows=len(differing.filter(pl.any_horizontal(pl.all()))) if pairs else 0,
-        since=cast("datetime | None", served[MOMENT].min()),
-        until=cast("datetime | None", served[MOMENT].max()),
-        features=tuple(_skew(name, pair, served[KEY]) for name, pair in zip(features, pairs, strict=True)),
-    )
-
-
-def _require_same_rows(served: pl.DataFrame, recomputed: pl.DataFrame, features: Sequence[str]) -> None:
     for side, frame in ((SERVED, served), (RECOMPUTED, recomputed)):
         if missing := [name for name in (KEY, *features) if name not in frame.columns]:
             columns = ", ".join(frame.columns)
@@ -132,6 +117,15 @@ def _require_same_rows(served: pl.DataFrame, recomputed: pl.DataFrame, features:
             f"skew · {len(served)} served and {len(recomputed)} recomputed rows; legal: the same {KEY}s in the same order. "
             "Recompute the rows that were served."
         )
+    pairs = {name: _pair(served[name], recomputed[name], relative=relative, absolute=absolute) for name in features}
+    differing = pl.DataFrame([pair[DIFFERS].alias(name) for name, pair in pairs.items()])
+    return Parity(
+        rows=len(served),
+        differing_rows=len(differing.filter(pl.any_horizontal(pl.all()))) if pairs else 0,
+        since=cast("datetime | None", served[MOMENT].min()),
+        until=cast("datetime | None", served[MOMENT].max()),
+        features=tuple(_skew(name, pair.with_columns(served[KEY])) for name, pair in pairs.items()),
+    )
 
 
 def _pair(served: pl.Series, recomputed: pl.Series, *, relative: float, absolute: float) -> pl.DataFrame:
@@ -148,20 +142,15 @@ def _pair(served: pl.Series, recomputed: pl.Series, *, relative: float, absolute
     return pair.with_columns((~agrees).fill_null(a.is_null() != b.is_null()).alias(DIFFERS))
 
 
-def _skew(name: str, pair: pl.DataFrame, keys: pl.Series) -> FeatureSkew:
-    served, recomputed = pair[SERVED], pair[RECOMPUTED]
-    examples = pair.select(keys, SERVED, RECOMPUTED).filter(pair[DIFFERS]).head(MAX_EXAMPLES)
-    return FeatureSkew(
-        feature=name,
-        mismatches=int(pair[DIFFERS].sum()),
-        largest_difference=_largest_difference(pair) if served.dtype.is_float() else None,
-        missing_served=int((served.is_null() & recomputed.is_not_null()).sum()),
-        missing_recomputed=int((served.is_not_null() & recomputed.is_null()).sum()),
-        examples=tuple(examples.to_dicts()),
-    )
-
-
-def _largest_difference(pair: pl.DataFrame) -> float | None:
-    a, b = pl.col(SERVED), pl.col(RECOMPUTED)
+def _skew(name: str, pair: pl.DataFrame) -> FeatureSkew:
+    served, recomputed = pl.col(SERVED), pl.col(RECOMPUTED)
     # The difference of two equal infinities is 0 here, not NaN.
-    return pair.select(pl.when(a == b).then(0.0).otherwise((a - b).abs()).max()).item()
+    difference = pl.when(served == recomputed).then(0.0).otherwise((served - recomputed).abs()).max()
+    counts = pair.select(
+        mismatches=pl.col(DIFFERS).sum(),
+        largest_difference=difference if pair[SERVED].dtype.is_float() else None,
+        missing_served=(served.is_null() & recomputed.is_not_null()).sum(),
+        missing_recomputed=(served.is_not_null() & recomputed.is_null()).sum(),
+    )
+    examples = pair.filter(DIFFERS).head(MAX_EXAMPLES).select(KEY, SERVED, RECOMPUTED)
+    return FeatureSkew(name, **counts.row(0, named=True), examples=tuple(examples.to_dicts()))

@@ -1,9 +1,8 @@
 """Pushes fresh rows into the features before their day's file lands; that day's run replaces them with the same rows."""
 
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
@@ -12,8 +11,6 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.validate import split_rows
-from mlops_assets.spec.contract import Contract
-from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -24,8 +21,7 @@ class IllegalPush(ValueError):
     """A file or table that cannot be pushed."""
 
 
-@dataclass(frozen=True)
-class Pushed:
+class Pushed(NamedTuple):
     """`entities` counts those changed online, by view. `refused` rows reach quarantine only with the day's landed file."""
 
     accepted: int
@@ -47,27 +43,15 @@ def push_file(use_case: UseCase, table: str, file: Path, *, now: datetime, store
         raise IllegalPush(f"{file.name} · a pushed file is named by its day, such as 2013-05-01.csv. Rename it.") from None
     contract = use_case.contract(table)
     split = split_rows(Landing(file.parent).read_file(file, contract, day), contract)
-    entities: dict[str, int] = {}
-    for view in use_case.features.views:
-        if table in view.tables:
-            validated = {name: tables.scan(names.validated(use_case.name, name)) for name in view.tables}
-            rows = _fresh_rows(view, contract, split.accepted, validated=validated, day=day, now=now)
-            if not rows.is_empty():
-                entities[view.name] = store.push(view.name, rows)
-    return Pushed(split.accepted.height, split.quarantined, entities)
-
-
-def _fresh_rows(
-    view: FeatureView, contract: Contract, accepted: pl.DataFrame, *, validated: dict[str, pl.LazyFrame], day: date, now: datetime
-) -> pl.DataFrame:
-    """The rows of a view that `accepted` adds or changes from `day` until `now`."""
-    known = validated[contract.table]
-    is_empty = not known.collect_schema()
-    merged = accepted.lazy() if is_empty else pl.concat([known, accepted.lazy()], how="diagonal_relaxed")
     start, end = midnight(day), min(midnight(day) + timedelta(days=1), now + timedelta(microseconds=1))
-    with_accepted = validated | {contract.table: merged.unique(contract.unique, keep="last")}
-    after: pl.DataFrame = view.transform(with_accepted, start, end).collect()
-    if is_empty:
-        return after
-    before: pl.DataFrame = view.transform(validated, start, end).collect()
-    return after.join(before, on=after.columns, how="anti", nulls_equal=True)
+    entities: dict[str, int] = {}
+    for view in (view for view in use_case.features.views if table in view.tables):
+        validated = {name: tables.scan(names.validated(use_case.name, name)) for name in view.tables}
+        known = validated[table] if validated[table].collect_schema() else split.accepted.clear().lazy()
+        merged = pl.concat([known, split.accepted.lazy()], how="diagonal_relaxed").unique(contract.unique, keep="last")
+        before, after = (view.transform(validated | {table: rows}, start, end).collect() for rows in (known, merged))
+        # What the file adds or changes; a table that is not there yet has no columns, and all rows are fresh.
+        fresh = after.join(before, on=after.columns, how="anti", nulls_equal=True)
+        if not fresh.is_empty():
+            entities[view.name] = store.push(view.name, fresh)
+    return Pushed(split.accepted.height, split.quarantined, entities)
