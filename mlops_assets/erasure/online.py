@@ -61,12 +61,12 @@ class MirrorKeys(_Online):
     def _positions(self) -> dict[str, list[int]]:
         """By prefix, the parts of a key that identify the subject; none in the mirrors of other use cases."""
         registry = self.store.registry
-        prefixes = [prefix for service in registry.services() for prefix in self.store.mirror(service).prefixes]
+        prefixes = [prefix for service in registry.services() for prefix in self.store.mirror(service).layouts]
         positions: dict[str, list[int]] = {prefix: [] for prefix in prefixes}
         for service, taken in (taker for view in self.views for taker in registry.takers(registry.view(view))):
-            prefix, group = self.store.mirror(service).home_of(taken.name)
+            prefix, layout = self.store.mirror(service).home_of(taken.name)
             names = {name for declared, (name, _) in taken.keys.items() if declared in self.matcher.columns}
-            positions[prefix] = [position for position, name in enumerate(group.keys) if name in names]
+            positions[prefix] = [position for position, name in enumerate(layout.keys) if name in names]
         return positions
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +22,14 @@ RECENT = timedelta(days=30)
 
 
 @dataclass(frozen=True)
-class Statistics:
-    """Statistics of recent rows; None for text, and where every value is missing."""
+class Feature:
+    """The figures are of recent rows, None for text and where every value is missing."""
 
+    name: str
+    type: str
+    description: str
+    sources: str  # the validated columns that it is computed from
+    used_by: str  # empty when no model reads it
     rows: int = 0
     missing: float | None = None
     distinct: int = 0
@@ -33,18 +37,6 @@ class Statistics:
     median: float | None = None
     mean: float | None = None
     max: float | None = None
-
-
-@dataclass(frozen=True)
-class Feature:
-    """`sources` are the validated columns it is computed from; `used_by` is empty when no model reads it."""
-
-    name: str
-    type: str
-    description: str
-    sources: str
-    used_by: str
-    statistics: Statistics
 
 
 @dataclass(frozen=True)
@@ -82,11 +74,8 @@ class Catalog:
 
     def rows(self) -> list[dict[str, Any]]:
         """One plain row per feature."""
-        return [
-            {"view": view.name, "owner": view.owner, "newest": view.newest} | asdict(feature) | asdict(feature.statistics)
-            for view in self.views
-            for feature in view.features
-        ]
+        pairs = [(view, feature) for view in self.views for feature in view.features]
+        return [{"view": view.name, "owner": view.owner, "newest": view.newest} | vars(feature) for view, feature in pairs]
 
 
 def as_html(catalog: Catalog) -> str:
@@ -95,25 +84,25 @@ def as_html(catalog: Catalog) -> str:
 
 def read_catalog(use_case: UseCase, *, store: FeatureStore, tables: DeltaTables, champion: tuple[int, bytes] | None) -> Catalog:
     """The declared views as Feast's registry describes them; `champion` is its version and its ONNX bytes."""
-    registered = {view["view"]: view for view in store.describe()}
     version, served = (champion[0], OnnxModel.from_bytes(champion[1]).signature.inputs) if champion else (None, ())
     views: list[View] = []
-    for view in use_case.features.views:
-        entry: Any = registered[view.name]
-        fields = {field["name"]: field for field in entry["features"]}
-        newest, statistics = measure(tables.scan(names.feature(use_case.name, view.name)), [*fields])
-        read = view_columns_read(use_case, view)
+    for declared in use_case.features.views:
+        view = store.registry.view(declared.name)
+        rows = tables.scan(names.feature(use_case.name, view.name))
+        newest, statistics = measure(rows, [field.name for field in view.features])
+        read = view_columns_read(use_case, declared)
         features = tuple(
             Feature(
-                **field,
-                sources=", ".join(sorted(read.get(name, ()))),
-                used_by=reader(use_case, name, champion=version, served=served),
-                statistics=statistics.get(name, Statistics()),
+                field.name,
+                str(field.dtype),
+                field.description,
+                sources=", ".join(sorted(read.get(field.name, ()))),
+                used_by=reader(use_case, field.name, champion=version, served=served),
+                **statistics.get(field.name, {}),
             )
-            for name, field in fields.items()
+            for field in view.features
         )
-        described = {name: entry[name] for name in ("description", "owner", "ttl")}
-        views.append(View(view.name, **described, entities=tuple(entry["entities"]), newest=newest, features=features))
+        views.append(View(view.name, view.description, view.owner, tuple(view.entities), view.ttl or None, newest, features))
     return Catalog(use_case.name, use_case.question, version, tuple(views))
 
 
@@ -125,20 +114,19 @@ def reader(use_case: UseCase, feature: str, *, champion: int | None, served: tup
     return f"{use_case.name}, from its next version" if declared else ""
 
 
-def measure(
-    table: pl.LazyFrame, features: list[str], window: timedelta = RECENT
-) -> tuple[datetime | None, Mapping[str, Statistics]]:
-    """The newest event time of a feature table, and the statistics of each feature in the `window` before it."""
+def measure(table: pl.LazyFrame, features: list[str]) -> tuple[datetime | None, dict[str, dict[str, Any]]]:
+    """The newest event time of a feature table, and the figures of each feature in the days before it."""
     schema = table.collect_schema()
     newest: Any = table.select(pl.col(names.EVENT_TIMESTAMP).max()).collect().item() if names.EVENT_TIMESTAMP in schema else None
     if newest is None:
         return None, {}
-    recent = table.filter(pl.col("day") > (newest - window).date())
-    return newest, {column.name: _statistics(column) for column in recent.select(f for f in features if f in schema).collect()}
+    recent = table.filter(pl.col("day") > (newest - RECENT).date())
+    return newest, {column.name: _figures(column) for column in recent.select(f for f in features if f in schema).collect()}
 
 
-def _statistics(values: pl.Series) -> Statistics:
+def _figures(values: pl.Series) -> dict[str, Any]:
     known = (values.fill_nan(None) if values.dtype.is_float() else values).drop_nulls()
-    numbers: list[Any] = [known.min(), known.median(), known.mean(), known.max()] if values.dtype.is_numeric() else [None] * 4
-    missing = 1 - len(known) / len(values) if len(values) else None
-    return Statistics(len(values), missing, known.n_unique(), *numbers)
+    figures = {"rows": len(values), "missing": 1 - len(known) / len(values), "distinct": known.n_unique()}
+    if not values.dtype.is_numeric():
+        return figures
+    return figures | {"min": known.min(), "median": known.median(), "mean": known.mean(), "max": known.max()}

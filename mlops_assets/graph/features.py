@@ -82,8 +82,7 @@ def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
         # Read before the table: a day that is written meanwhile has a newer event and goes online next time.
         events = newest_events(context.instance, dg.AssetKey(feature), MADE, partitioned=True)
         first = min(days_to_write(context.instance, context.asset_key, events), default=use_case.first_day)
-        # The store reads on up to the newest row, whatever the end.
-        written = feature_store.open(use_case.features.service).materialize(view.name, midnight(first), midnight(first))
+        written = feature_store.open(use_case.features.service).materialize(view.name, midnight(first))
         return dg.MaterializeResult(metadata={"entities_written": written, LAST_EVENT: max(events.values(), default=0)})
 
     return online

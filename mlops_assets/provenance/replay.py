@@ -6,7 +6,7 @@ from typing import Protocol
 
 import polars as pl
 
-from mlops_assets.features.offline.feature_table import MissingFeatureTable
+from mlops_assets.features.offline.point_in_time import MissingFeatureTable
 from mlops_assets.features.parity import KEY, MOMENT, FeatureSkew, compare_features
 from mlops_assets.promotion.deployment import Deployment
 from mlops_assets.promotion.signing_keys import SigningKeys

@@ -20,7 +20,7 @@ import polars as pl
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
 from feast.types import Float64, String
 
-from mlops_assets.features.feast.feature_registry import feast_config, groups, service_view
+from mlops_assets.features.feast.feature_registry import feast_config, service_view
 from mlops_assets.features.online.key_value_stores import KeyValueStore, RedisStore, SqliteStore
 from mlops_assets.features.online.online_mirror import OnlineMirror
 from mlops_assets.foundation.home import Home
@@ -92,7 +92,7 @@ def measure(name: str, blobs: KeyValueStore, home: Home, redis_url: str | None) 
     began = time.perf_counter()
     store.write_to_online_store("bench", theirs)
     feast_rows_s = FEAST_ENTITIES / (time.perf_counter() - began)
-    mirror = OnlineMirror("bench_v1", groups([service_view(store.get_feature_view("bench"))]), blobs)
+    mirror = OnlineMirror("bench_v1", (service_view(store.get_feature_view("bench")),), blobs)
     mirror.mark_ready()
     speeds = []
     for _ in range(3):

@@ -118,7 +118,7 @@ def _fill_features(home: Home, redis_url: str) -> None:
         entities = [{**each, keys[1]: second} for each in entities for second in ENTITIES[keys[1]]] if keys[1:] else entities
         rows = [{**each, "at": KNOWN_AT, "value": number + place / 10} for place, each in enumerate(entities)]
         fill(home.root, view, rows, known[view])
-        store.materialize(view, KNOWN_AT - timedelta(days=1), KNOWN_AT + timedelta(days=1))
+        store.materialize(view, KNOWN_AT - timedelta(days=1))
 
 
 def write_bodies(flights: Flights, form: str, folder: Path) -> Path:

@@ -36,6 +36,6 @@ def die_before(change: int) -> None:
 
 if __name__ == "__main__":
     subject, stores = opened(Path(sys.argv[1]))
-    stores.features.describe()  # what is opened once is opened before the count begins
+    stores.features.registry.open().list_feature_views()  # what is opened once is opened before the count begins
     die_before(int(sys.argv[2]))
     forget_subject(SHOP, subject, stores, why="to be killed", by="a test", at=dt.datetime.now(dt.UTC))

@@ -222,7 +222,7 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 def test_online_values_in_redis_are_erased_too(root: Path, server: RedisServer) -> None:
     subject, stores = opened(root, redis_url=server.url)
     for view in SHOP.features.views:
-        stores.features.materialize(view.name, dt.datetime(2024, 3, 1, tzinfo=dt.UTC), dt.datetime(2024, 3, 9, tzinfo=dt.UTC))
+        stores.features.materialize(view.name, dt.datetime(2024, 3, 1, tzinfo=dt.UTC))
     before = looked_up(stores, *OTHERS)
     assert ONE.encode() in in_redis(server)
     found = forget_subject(SHOP, subject, stores, why="letter", by="Ada", at=NOW).found

@@ -15,7 +15,7 @@ from mlops_assets.features.online.online_mirror import entity_parts
 from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.names import FEAST_PROJECT
 from tests.features.feast.lookups import lookup
-from tests.features.feast.test_feature_store import DAY, FEATURES, HOUR, KEYS, LEGAL, REPO, START, asked, features_of, fill
+from tests.features.feast.test_feature_store import FEATURES, HOUR, KEYS, LEGAL, REPO, START, asked, features_of, fill
 from tests.servers.redis_server import RedisServer
 
 VIEWS = list(KEYS)
@@ -46,7 +46,7 @@ def root(server: RedisServer | None, tmp_path_factory: pytest.TempPathFactory) -
         entities = [{**entity, keys[1]: second} for entity in entities for second in legal[keys[1]]] if keys[1:] else entities
         rows = [{**entity, "at": START + HOUR, "value": 1.0 + place} for place, entity in enumerate(entities)]
         fill(root, view, rows, known[view])
-        store.materialize(view, START, START + DAY)
+        store.materialize(view, START)
     return root
 
 

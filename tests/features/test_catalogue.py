@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.features.catalogue import Catalog, Feature, Statistics, View, as_html, measure, reader
+from mlops_assets.features.catalogue import RECENT, Catalog, Feature, View, as_html, measure, reader
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
 START, DAY = datetime(2013, 6, 1, tzinfo=UTC), timedelta(days=1)
@@ -30,21 +30,21 @@ def table(values: list[Any], *, every: timedelta = timedelta(hours=1)) -> pl.Laz
 def test_statistics_are_those_of_the_known_values(values: list[Any]) -> None:
     result = measure(table(values), ["temp"])[1]["temp"]
     known = [value for value in values if value is not None and not math.isnan(value)]
-    assert (result.rows, result.distinct) == (len(values), len(set(known)))
-    assert result.missing == pytest.approx(1 - len(known) / len(values))
+    assert (result["rows"], result["distinct"]) == (len(values), len(set(known)))
+    assert result["missing"] == pytest.approx(1 - len(known) / len(values))
     expected = (min(known), statistics.median(known), statistics.fmean(known), max(known)) if known else (None,) * 4
-    assert (result.min, result.median, result.mean, result.max) == pytest.approx(expected, abs=1e-9)
+    assert tuple(result[name] for name in ("min", "median", "mean", "max")) == pytest.approx(expected, abs=1e-9)
 
 
 def test_only_the_days_before_the_newest_row_count() -> None:
-    newest, result = measure(table([99.0] * 5 + [1.0] * 3, every=DAY), ["temp"], window=3 * DAY)
-    assert newest == START + 7 * DAY
-    assert (result["temp"].rows, result["temp"].max) == (3, 1.0)
+    newest, result = measure(table([99.0] * 5 + [1.0] * RECENT.days, every=DAY), ["temp"])
+    assert newest == START + (4 + RECENT.days) * DAY
+    assert (result["temp"]["rows"], result["temp"]["max"]) == (RECENT.days, 1.0)
 
 
 def test_text_has_no_numbers_and_an_unknown_column_no_statistics() -> None:
     rows = table([1.0, 2.0, 3.0]).with_columns(gate=pl.Series(["a", None, "a"]))
-    assert measure(rows, ["gate", "gust"])[1] == {"gate": Statistics(rows=3, missing=pytest.approx(1 / 3), distinct=1)}
+    assert measure(rows, ["gate", "gust"])[1] == {"gate": {"rows": 3, "missing": pytest.approx(1 / 3), "distinct": 1}}
 
 
 @pytest.mark.parametrize("rows", [pl.LazyFrame(), table([])], ids=["no table", "no rows"])
@@ -66,8 +66,8 @@ def test_the_reader_of_a_feature(feature: str, served: tuple[str, ...], expected
 
 
 def page(word: str) -> str:
-    numbers = Statistics(rows=504, missing=0.25, distinct=1274, min=-6.8, median=5.302, mean=1975.2, max=12345.6)
-    features = (Feature(word, word, word, word, word, numbers), Feature("gust", "Float64", "Gusts.", "", "", Statistics()))
+    figures = {"rows": 504, "missing": 0.25, "distinct": 1274, "min": -6.8, "median": 5.302, "mean": 1975.2, "max": 12345.6}
+    features = (Feature(word, word, word, word, word, **figures), Feature("gust", "Float64", "Gusts.", "", ""))
     return as_html(Catalog(word, word, 3, (View(word, word, word, (word,), timedelta(hours=3), START, features),)))
 
 

@@ -43,7 +43,7 @@ class Line:
         for view in USE_CASE.features.views:
             tables = {table: rows.lazy() for table, rows in self.validated.items()}
             self._write(names.feature(USE_CASE.name, view.name), fill_view(view, tables, first=FIRST, last=LAST).collect())
-            self.store.materialize(view.name, midnight(FIRST), midnight(TODAY))
+            self.store.materialize(view.name, midnight(FIRST))
 
     def accepted(self, table: str, *, until: date) -> pl.DataFrame:
         days = [FIRST + timedelta(days=offset) for offset in range((until - FIRST).days + 1)]

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -53,7 +53,7 @@ def prepare_home(home: Home) -> str:
     store.apply(PROJECT / "feature_repo")
     for view, names in features_of(store).items():
         fill(home.root, view, [{key: FLIGHT[key] for key in KEYS[view]} | {"at": KNOWN_AT, "value": WARM}], names)
-        store.materialize(view, KNOWN_AT, KNOWN_AT + timedelta(days=1))
+        store.materialize(view, KNOWN_AT)
     (home.keys / "private.pem").unlink()  # stays with the trainer
     return ApiKeys(home.keys).add("trial", KNOWN_AT, lambda: "t" * 43)
 

@@ -4,7 +4,7 @@ import resource
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import psutil
 import pytest
@@ -45,7 +45,7 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting]:
     store.apply(PROJECT / "feature_repo")
     for view, names in features_of(store).items():
         fill(home.root, view, [{key: FLIGHT[key] for key in KEYS[view]} | {"at": KNOWN_AT, "value": 80.0}], names)
-        store.materialize(view, KNOWN_AT, KNOWN_AT + timedelta(days=1))
+        store.materialize(view, KNOWN_AT)
     variables = {"MLOPS_ONLINE_STORE": redis.url}
     strict, lenient = Server(home, variables=variables), Server(home, "tests.integration.varied_services:Lenient", variables)
     with started(strict, lenient):

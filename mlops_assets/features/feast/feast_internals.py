@@ -11,20 +11,31 @@ import typeguard
 
 if TYPE_CHECKING:
     import feast
-    from feast import OnDemandFeatureView
     from feast.infra.provider import Provider
-    from feast.infra.registry.base_registry import BaseRegistry
-
-DUMMY_ENTITY_ID = "__dummy_id"  # the join key that Feast gives to a view without entities
 
 
 def import_feast() -> None:
     """Call it before the first import of a module that imports Feast; afterwards it does nothing."""
     # 2 s of CPU instead of 7, and 0.4 GB less: Feast has typeguard instrument its classes (3 s; typeguard itself skips that
     # under `python -O`), and loads torch for a tensor type that no view here has (2 s). It works without either.
-    if "feast" not in sys.modules:
-        with _without_type_checks(), _without("torch"):
-            importlib.import_module("feast")
+    if "feast" in sys.modules:
+        return
+    modules, checker, checked = cast(dict[str, Any], sys.modules), cast(Any, typeguard), typeguard.typechecked
+    hides_torch = "torch" not in modules
+    checker.typechecked = _unchanged
+    if hides_torch:
+        modules["torch"] = None
+    try:
+        importlib.import_module("feast")
+    finally:
+        checker.typechecked = checked
+        if hides_torch:
+            del modules["torch"]
+
+
+def _unchanged(target: Any = None, **_: Any) -> Any:
+    """A decorator, with or without arguments, that does nothing."""
+    return _unchanged if target is None else target
 
 
 def apply_repo(store: "feast.FeatureStore", repo: Path, *, project: str, description: str) -> None:
@@ -64,12 +75,6 @@ def provider_of(store: "feast.FeatureStore") -> "Provider":
     return get_provider(store.config)
 
 
-def on_demand_views(feature_refs: list[str], project: str, registry: "BaseRegistry") -> "list[OnDemandFeatureView]":
-    from feast import OnDemandFeatureView
-
-    return cast(Any, OnDemandFeatureView).get_requested_odfvs(feature_refs, project, registry)
-
-
 def entity_key_prefix(join_keys: list[str]) -> bytes:
     """The start of the keys of all entities with these join keys, in Feast's Redis store."""
     from feast.infra.key_encoding_utils import serialize_entity_key_prefix
@@ -84,31 +89,3 @@ def entity_values(entity_key: bytes) -> dict[str, Any]:
     key = cast(Any, deserialize_entity_key(entity_key))
     values = [getattr(value, value.WhichOneof("val")) for value in key.entity_values]
     return dict(zip(key.join_keys, values, strict=True))
-
-
-@contextmanager
-def _without_type_checks() -> Generator[None]:
-    module, checked = cast(Any, typeguard), typeguard.typechecked
-    module.typechecked = _unchanged
-    try:
-        yield
-    finally:
-        module.typechecked = checked
-
-
-@contextmanager
-def _without(name: str) -> Generator[None]:
-    """Hides a module that is not loaded yet from imports."""
-    if name in sys.modules:
-        yield
-        return
-    cast(dict[str, Any], sys.modules)[name] = None
-    try:
-        yield
-    finally:
-        del sys.modules[name]
-
-
-def _unchanged(target: Any = None, **_: Any) -> Any:
-    """A decorator, with or without arguments, that does nothing."""
-    return _unchanged if target is None else target

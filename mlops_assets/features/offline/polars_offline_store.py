@@ -3,29 +3,26 @@
 # pyright: reportUnknownParameterType=false, reportMissingTypeArgument=false, reportIncompatibleMethodOverride=false
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
-import pandas as pd
 import polars as pl
-from feast.data_format import DeltaFormat
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
 from feast.data_source import DataSource
-from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.feature_view import FeatureView
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
-from feast.saved_dataset import SavedDatasetStorage
 
-from mlops_assets.features.feast.feast_internals import DUMMY_ENTITY_ID, on_demand_views
-from mlops_assets.features.offline.feature_table import FeatureTable
-from mlops_assets.features.offline.point_in_time import Facts, as_frame, event_timestamp_of, join_facts, time_range, utc
+from mlops_assets.features.offline.point_in_time import Facts, MissingFeatureTable, event_timestamp_of, join_facts, time_span, utc
 
-ArrowTable = Any  # pyarrow ships no types
-
+TimeSpan = tuple[datetime | None, datetime | None]
+PARTITION = "day"  # the UTC date of the timestamp column
 CLASS_PATH = "mlops_assets.features.offline.polars_offline_store.PolarsOfflineStore"
 
 
@@ -41,39 +38,24 @@ class PolarsRetrievalJob(RetrievalJob):
     """`to_polars` computes the rows each time, without on-demand transforms; for an entity frame, its rows in their order."""
 
     to_polars: Callable[[], pl.DataFrame]
-    config: RepoConfig
     # Feast declares these three as abstract properties; the defaults override them.
     full_feature_names: bool = False
     on_demand_feature_views: Sequence[OnDemandFeatureView] = ()
     metadata: RetrievalMetadata | None = None
 
-    def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
-        return cast(pd.DataFrame, self._to_arrow_internal(timeout).to_pandas())
-
-    def _to_arrow_internal(self, timeout: int | None = None) -> ArrowTable:
+    def _to_arrow_internal(self, timeout: int | None = None) -> Any:
         # Feast's protobuf converters do not know Arrow's string views, and write only the first chunk of a table online.
         return self.to_polars().rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
 
-    def persist(self, storage: SavedDatasetStorage, allow_overwrite: bool = False, timeout: int | None = None) -> None:
-        """Writes the rows, on-demand features included, atomically to a Parquet file or a Delta table.
-
-        Raises SavedDatasetLocationAlreadyExists, and IsADirectoryError for a folder of Parquet files.
-        """
-        table = _table(self.config, storage.to_data_source())
-        if table.exists and not allow_overwrite:
-            raise SavedDatasetLocationAlreadyExists(str(table.path))
-        table.replace(cast(pl.DataFrame, pl.from_arrow(self.to_arrow(timeout=timeout))))
-
 
 class PolarsOfflineStore(OfflineStore):
-    """Point-in-time joins that keep every entity row, in its order, from Parquet files, folders of them and Delta tables.
+    """Point-in-time joins that keep every entity row, in its order, from Delta tables and Parquet files.
 
     A value matches if its timestamp is at or before the row's and at most `ttl` before it (both inclusive; zero: no bound).
     Of values of one moment the last created wins. Times without a zone are UTC, and compared in microseconds. A null key,
-    an unknown key and an expired value give nulls.
+    an unknown key and an expired value give nulls. Views have entities, and sources no field mapping. Methods of Feast that
+    are not defined here raise NotImplementedError.
     """
-
-    supports_filter_by_created_timestamp = True
 
     @staticmethod
     def get_historical_features(  # noqa: PLR0917 - Feast's signature
@@ -84,24 +66,22 @@ class PolarsOfflineStore(OfflineStore):
         registry: BaseRegistry,
         project: str,
         full_feature_names: bool = False,
-        filter_by_created_timestamp: bool = False,
         **_: Any,
     ) -> PolarsRetrievalJob:
-        """Entity rows (Polars eager or lazy, pandas, Arrow; otherwise TypeError) with the views' features.
+        """Entity rows (a Polars, pandas or Arrow table) with the views' features.
 
         Raises MissingFeatureTable for a view without a table, EntityFrameMismatch.
         """
-        entities = as_frame(entity_df)
+        entities = pl.DataFrame(entity_df)
         moment = event_timestamp_of(entities)
-        moments = time_range(entities, moment)
-        tables = [_facts(config, view, _names(view, feature_refs, full_feature_names), moments) for view in feature_views]
-        keys = [name for name in entities.columns if name != moment]
+        span = time_span(entities, moment)
+        tables = [_facts(config, view, feature_refs, prefixed=full_feature_names, span=span) for view in feature_views]
+        on_demand = registry.list_on_demand_feature_views(project, allow_cache=True)
         return PolarsRetrievalJob(
-            lambda: join_facts(entities, tables, event_timestamp=moment, created_by_then=filter_by_created_timestamp),
-            config,
+            lambda: join_facts(entities, tables, event_timestamp=moment),
             full_feature_names=full_feature_names,
-            on_demand_feature_views=on_demand_views(feature_refs, project, registry),
-            metadata=RetrievalMetadata(feature_refs, keys, *(moments or (None, None))),
+            on_demand_feature_views=[view for view in on_demand if any(ref.startswith(f"{view.name}:") for ref in feature_refs)],
+            metadata=RetrievalMetadata(feature_refs, [name for name in entities.columns if name != moment], *span),
         )
 
     @staticmethod
@@ -117,42 +97,27 @@ class PolarsOfflineStore(OfflineStore):
     ) -> PolarsRetrievalJob:
         """The newest row of each key within [start_date, end_date]; rows with a null key are left out."""
         times = [name for name in (timestamp_field, created_timestamp_column) if name]
-        rows = _pull(config, data_source, [*join_key_columns, *feature_name_columns], times, (start_date, end_date))
-        known = (rows.drop_nulls(join_key_columns) if join_key_columns else rows).sort(times, maintain_order=True)
-        newest = known.unique(join_key_columns, keep="last", maintain_order=True) if join_key_columns else known.tail(1)
-        return PolarsRetrievalJob(newest.collect, config)
-
-    @staticmethod
-    def pull_all_from_table_or_query(  # noqa: PLR0917 - Feast's signature
-        config: RepoConfig,
-        data_source: DataSource,
-        join_key_columns: list[str],
-        feature_name_columns: list[str],
-        timestamp_field: str,
-        created_timestamp_column: str | None = None,
-        start_date: datetime | None = None,
-        end_date: datetime | None = None,
-    ) -> PolarsRetrievalJob:
-        """Every row within [start_date, end_date]; a missing bound is open."""
-        times = [name for name in (timestamp_field, created_timestamp_column) if name]
-        rows = _pull(config, data_source, [*join_key_columns, *feature_name_columns], times, (start_date, end_date))
-        return PolarsRetrievalJob(rows.collect, config)
+        bounds = (time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC) for time in (start_date, end_date))
+        rows = _table(config, data_source).scan(*bounds)
+        schema = rows.collect_schema()
+        rows = rows.select(*join_key_columns, *feature_name_columns, *(utc(name, schema[name]) for name in times))
+        known = rows.drop_nulls(join_key_columns).sort(times, maintain_order=True)
+        return PolarsRetrievalJob(known.unique(join_key_columns, keep="last", maintain_order=True).collect)
 
     @staticmethod
     def offline_write_batch(
-        config: RepoConfig, feature_view: FeatureView, table: ArrowTable, progress: Callable[[int], Any] | None
+        config: RepoConfig, feature_view: FeatureView, table: Any, progress: Callable[[int], Any] | None
     ) -> None:
-        """Appends rows to the view's source atomically. Raises MissingFeatureTable."""
+        """Appends rows to the view's Delta table atomically. Raises MissingFeatureTable."""
         rows = cast(pl.DataFrame, pl.from_arrow(table))
-        _table(config, _source(feature_view)).append(rows)
+        _table(config, cast(DataSource, feature_view.batch_source)).append(rows)
         if progress:
             progress(rows.height)
 
     def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:
         """A missing table is legal at `feast apply`; one without its timestamp column raises ValueError."""
-        table = _table(config, data_source)
-        if table.exists:
-            table.scan()
+        with suppress(MissingFeatureTable):
+            _table(config, data_source).scan()
 
     def get_table_column_names_and_types_from_data_source(
         self, config: RepoConfig, data_source: DataSource
@@ -162,59 +127,72 @@ class PolarsOfflineStore(OfflineStore):
         return [(column.name, str(column.type)) for column in columns]
 
 
-def _names(view: FeatureView, feature_refs: list[str], full_feature_names: bool) -> dict[str, str]:
-    """The requested features of one view: from the name in its table to the name in the result."""
-    view_ref = f"{view.projection.name_to_use()}:"
-    prefix = f"{view.projection.name_alias or view.name}__" if full_feature_names else ""
-    features = [ref.removeprefix(view_ref) for ref in feature_refs if ref.startswith(view_ref)]
-    return {feature: prefix + feature for feature in features}
+class FeatureTable(NamedTuple):
+    """`owner` names the view or source in messages; `timestamp` is the column that ranges and partitions follow."""
+
+    owner: str
+    path: Path
+    timestamp: str
+
+    def scan(self, since: datetime | None = None, until: datetime | None = None) -> pl.LazyFrame:
+        """Rows with `since` <= timestamp <= `until` (in UTC; None: open).
+
+        Raises MissingFeatureTable, and ValueError for a table without the timestamp column.
+        """
+        table, by_day = (None, False) if self.path.is_file() else self._open()
+        rows = pl.scan_delta(table) if table else pl.scan_parquet(self.path)
+        schema = rows.collect_schema()
+        if self.timestamp not in schema:
+            raise ValueError(f"{self.owner} · no column {self.timestamp!r}; found: {', '.join(schema)}. Name the right one.")
+        moment, day = utc(self.timestamp, schema[self.timestamp]), pl.col(PARTITION)
+        if since is not None:
+            rows = rows.filter(moment >= since, *([day >= since.date()] if by_day else []))
+        if until is not None:
+            rows = rows.filter(moment <= until, *([day <= until.date()] if by_day else []))
+        return rows
+
+    def schema(self) -> pl.Schema:
+        """The columns of rows to append: without the partition column, which follows from the timestamp."""
+        table, by_day = self._open()
+        columns = pl.scan_delta(table).collect_schema().items()
+        return pl.Schema({name: dtype for name, dtype in columns if not by_day or name != PARTITION})
+
+    def append(self, rows: pl.DataFrame) -> None:
+        """Adds rows to a Delta table; a reader sees all of them or none. Raises MissingFeatureTable."""
+        rows = rows.select(pl.col(name).cast(dtype) for name, dtype in self.schema().items())
+        _, by_day = self._open()
+        if by_day:
+            rows = rows.with_columns(utc(self.timestamp, rows.schema[self.timestamp]).dt.date().alias(PARTITION))
+        rows.write_delta(str(self.path), mode="append")
+
+    def _open(self) -> tuple[DeltaTable, bool]:
+        """The Delta table, and whether whole days can be skipped without opening their files."""
+        try:
+            table = DeltaTable(str(self.path))
+        except TableNotFoundError:
+            legal = "a Delta table, or a Parquet file that is only read"
+            message = f"no table at {self.path}; legal: {legal}. Materialize the features of this view first."
+            raise MissingFeatureTable(f"{self.owner} · {message}") from None
+        return table, PARTITION in table.metadata().partition_columns
 
 
-def _facts(config: RepoConfig, view: FeatureView, features: dict[str, str], moments: tuple[datetime, datetime] | None) -> Facts:
-    source = _source(view)
-    first, last = moments or (None, None)
-    rows = _table(config, source).scan(first - view.ttl if first and view.ttl else None, last)
-    renamed: dict[str, str] = dict(source.field_mapping)
-    keys = [column.name for column in view.entity_columns if column.name != DUMMY_ENTITY_ID]
+def _facts(config: RepoConfig, view: FeatureView, refs: list[str], *, prefixed: bool, span: TimeSpan) -> Facts:
+    """The requested features of one view, as far as entity rows within a span of time can use them."""
+    (first, last), source, ref = span, cast(DataSource, view.batch_source), f"{view.projection.name_to_use()}:"
+    prefix = f"{view.projection.name_alias or view.name}__" if prefixed else ""
+    features = [name.removeprefix(ref) for name in refs if name.startswith(ref)]
     return Facts(
         view=view.name,
-        rows=rows.rename(renamed, strict=False),
-        keys={key: view.projection.join_key_map.get(key, key) for key in keys},
-        features=features,
-        timestamp=renamed.get(source.timestamp_field, source.timestamp_field),
-        created=renamed.get(source.created_timestamp_column, source.created_timestamp_column) or None,
+        rows=_table(config, source).scan(first - view.ttl if first and view.ttl else None, last),
+        keys={key: view.projection.join_key_map.get(key, key) for key in view.join_keys},
+        features={name: prefix + name for name in features},
+        timestamp=source.timestamp_field,
+        created=source.created_timestamp_column or None,
         ttl=view.ttl or timedelta(0),
     )
 
 
-def _source(view: FeatureView) -> DataSource:
-    if view.batch_source is None:
-        raise ValueError(f"feature view {view.name!r} · it has no batch source. Declare a FileSource for it.")
-    return view.batch_source
-
-
-def _pull(
-    config: RepoConfig, source: DataSource, columns: list[str], times: list[str], within: tuple[datetime | None, datetime | None]
-) -> pl.LazyFrame:
-    # The caller names the timestamp column, because the source of a saved dataset has none.
-    rows = _table(config, source, times[0]).scan(*(time and _utc_time(time) for time in within))
-    schema = rows.collect_schema()
-    return rows.select(*columns, *(utc(name, schema[name]) for name in times))
-
-
-def _utc_time(time: datetime) -> datetime:
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-
-
-def _table(config: RepoConfig, source: DataSource, timestamp: str | None = None) -> FeatureTable:
-    file = cast(Any, source)
-    path = _path(config, cast(str, file.path))
-    delta = isinstance(file.file_format, DeltaFormat) or (path / "_delta_log").is_dir()
-    return FeatureTable(
-        owner=f"feature source {source.name!r}", path=path, delta=delta, timestamp=timestamp or source.timestamp_field
-    )
-
-
-def _path(config: RepoConfig, path: str) -> Path:
+def _table(config: RepoConfig, source: DataSource) -> FeatureTable:
     # An absolute right side of `/` wins, so absolute roots and paths stay as they are.
-    return Path(config.repo_path or ".") / cast(PolarsOfflineStoreConfig, config.offline_store).root / path
+    root = Path(config.repo_path or ".") / cast(PolarsOfflineStoreConfig, config.offline_store).root
+    return FeatureTable(f"feature source {source.name!r}", root / cast(Any, source).path, source.timestamp_field)

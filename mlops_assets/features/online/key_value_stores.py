@@ -1,4 +1,9 @@
-"""Values by key in SQLite or Redis: read many at once, change many at once, erase; and what happens while a store is down."""
+"""Values by key in SQLite or Redis: read many at once, change many at once, erase; and what happens while a store is down.
+
+In every store a reader never sees a partial value and never waits for a writer. Every method raises OnlineStoreDown.
+`change` replaces the values of distinct keys by `change(values)`, excluding other writers; when it raises, some may have been
+replaced. `keys` lists those that contain a text. `erase` deletes keys and values for good. Repeating each is safe.
+"""
 
 import re
 import sqlite3
@@ -7,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, cast
 
 import redis
 from redis.backoff import NoBackoff
@@ -37,22 +42,6 @@ class Read(NamedTuple):
 
     values: list[Value]
     age_s: float = 0.0
-
-
-class KeyValueStore(Protocol):
-    """A reader never sees a partial value and never waits for a writer. Every method raises OnlineStoreDown.
-
-    `change` replaces the values of distinct keys by `change(values)`, excluding other writers; when it raises, some may have
-    been replaced. `keys` lists those that contain a text. `erase` deletes keys and values for good. Repeating each is safe.
-    """
-
-    def read(self, keys: Sequence[str]) -> Read: ...
-
-    def change(self, keys: Sequence[str], change: Change) -> None: ...
-
-    def keys(self, containing: str) -> list[str]: ...
-
-    def erase(self, keys: Sequence[str]) -> None: ...
 
 
 def leave_no_trace(connection: sqlite3.Connection) -> None:
@@ -160,18 +149,16 @@ class RedisStore:
         # A connection per thread: taking one from the pool is a third of a read (0.14 to 0.09 ms).
         if not hasattr(self._local, "connection"):
             self._local.connection = self._readers.make_connection()
+        connection = cast(Any, self._local.connection)
         try:
-            return self._response(*command)
-        except TimeoutError:  # a hanging server is waited for once
-            self._local.connection.disconnect()
-            raise
-        except ConnectionError:
-            self._local.connection.disconnect()
-            return self._response(*command)
-
-    def _response(self, *command: str) -> list[Value]:
-        self._local.connection.send_command(*command)
-        return self._local.connection.read_response()
+            connection.send_command(*command)
+            return connection.read_response()
+        except (ConnectionError, TimeoutError) as error:
+            connection.disconnect()
+            if isinstance(error, TimeoutError):  # a hanging server is waited for once
+                raise
+        connection.send_command(*command)
+        return connection.read_response()
 
 
 class LastKnown:
@@ -181,16 +168,21 @@ class LastKnown:
     the use of old ones. `clock` gives monotonic seconds.
     """
 
-    def __init__(self, store: KeyValueStore, *, clock: Callable[[], float]) -> None:
+    def __init__(self, store: SqliteStore | RedisStore, *, clock: Callable[[], float]) -> None:
         self._store, self._clock = store, clock
+        self.change, self.keys = store.change, store.keys
         self._last: OrderedDict[str, tuple[Value, float]] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, keys: Sequence[str]) -> Read:
         try:
             result = self._store.read(keys)
-        except OnlineStoreDown as down:
-            return self._remembered(keys, down)
+        except OnlineStoreDown:
+            with self._lock:
+                known = [self._last[key] for key in keys if key in self._last]
+            if len(known) < len(keys):
+                raise
+            return Read([value for value, _ in known], max((self._clock() - read_at for _, read_at in known), default=0.0))
         now = self._clock()
         with self._lock:
             # A value that disappears means that the store was emptied: the last known one stays.
@@ -200,12 +192,6 @@ class LastKnown:
                 self._last.popitem(last=False)
         return result
 
-    def change(self, keys: Sequence[str], change: Change) -> None:
-        self._store.change(keys, change)
-
-    def keys(self, containing: str) -> list[str]:
-        return self._store.keys(containing)
-
     def erase(self, keys: Sequence[str]) -> None:
         """Also in this process; another process keeps what it has read until it ends."""
         self._store.erase(keys)
@@ -213,9 +199,5 @@ class LastKnown:
             for key in keys:
                 self._last.pop(key, None)
 
-    def _remembered(self, keys: Sequence[str], down: OnlineStoreDown) -> Read:
-        with self._lock:
-            known = [self._last[key] for key in keys if key in self._last]
-        if len(known) < len(keys):
-            raise down
-        return Read([value for value, _ in known], max((self._clock() - read_at for _, read_at in known), default=0.0))
+
+KeyValueStore = SqliteStore | RedisStore | LastKnown

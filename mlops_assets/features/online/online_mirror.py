@@ -34,68 +34,64 @@ class NotFilled(LookupError):
 
 
 @dataclass(frozen=True)
-class Segment:
-    """One feature view's part of a value. A `ttl` of zero never expires."""
+class ServiceView:
+    """One view as a service includes it. A `ttl` of zero never expires."""
 
-    view: str
+    name: str
+    declared: str  # its name in the registry
     ttl: timedelta
     features: Mapping[str, pl.DataType]
+    keys: Mapping[str, tuple[str, pl.DataType]]  # the name of each join key in an entity frame, and its type
+
+    @cached_property
+    def lifetime_us(self) -> int:
+        """Microseconds after its event time for which a value is valid."""
+        return self.ttl // timedelta(microseconds=1) or FOREVER
+
+    @property
+    def frame_keys(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.keys.values())
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The views of one feature service that share their join keys, in its order."""
+    """The views of one feature service that share `keys`, their join keys as an entity frame names them, in its order."""
 
-    segments: tuple[Segment, ...]
+    keys: tuple[str, ...]
+    views: tuple[ServiceView, ...]
 
     @cached_property
     def digest(self) -> str:
         """Changes whenever the bytes would be decoded differently, so that no reader decodes a value of another layout."""
-        views = [(segment.view, [(name, str(dtype)) for name, dtype in segment.features.items()]) for segment in self.segments]
+        views = [(view.name, [(name, str(dtype)) for name, dtype in view.features.items()]) for view in self.views]
         return sha256(json.dumps([FORMAT, views]).encode()).hexdigest()[:12]
-
-    @cached_property
-    def lifetimes(self) -> NDArray[np.int64]:
-        """Microseconds after its event time for which each view's part is valid."""
-        return np.array([segment.ttl // timedelta(microseconds=1) or FOREVER for segment in self.segments])
 
     @cached_property
     def unknown(self) -> Row:
         """The row of an entity without values."""
-        return [NEVER] * len(self.segments) + [None] * sum(len(segment.features) for segment in self.segments)
+        return [NEVER] * len(self.views) + [None] * sum(len(view.features) for view in self.views)
 
     def number_of(self, view: str) -> int:
-        return [segment.view for segment in self.segments].index(view)
+        return [member.name for member in self.views].index(view)
 
-    def unpack(self, values: Sequence[bytes | None]) -> list[Row]:
-        return [self._row(value) for value in values]
+    def unpack(self, value: bytes | None) -> Row:
+        return self.unknown.copy() if value is None else DECODER.decode(value)
 
     def merge(self, values: Sequence[bytes | None], view: str, newest: pl.DataFrame) -> list[bytes]:
         """The values with that view's part replaced by `newest`: one row per value, `timestamp` and the view's features."""
         number = self.number_of(view)
-        first = len(self.segments) + sum(len(segment.features) for segment in self.segments[:number])
-        features = self.segments[number].features
-        columns = [_without_nan(newest[name]).to_list() for name in features]
+        first = len(self.views) + sum(len(before.features) for before in self.views[:number])
+        columns = [newest[name] for name in self.views[number].features]
+        features = [(column.fill_nan(None) if column.dtype.is_float() else column).to_list() for column in columns]
         times = newest["timestamp"].dt.epoch("us").to_list()
         merged: list[bytes] = []
         # One row at a time: 100,000 decoded rows held together cost more in garbage collection than in decoding.
-        for value, time, known in zip(values, times, zip(*columns, strict=True), strict=True):
-            row = self._row(value)
+        for value, time, known in zip(values, times, zip(*features, strict=True), strict=True):
+            row = self.unpack(value)
             row[number] = time
             row[first : first + len(features)] = known
             merged.append(ENCODER.encode(row))
         return merged
-
-    def _row(self, value: bytes | None) -> Row:
-        return self.unknown.copy() if value is None else DECODER.decode(value)
-
-
-@dataclass(frozen=True)
-class Group:
-    """The part of a service whose views share `keys`, the join keys as an entity frame names them."""
-
-    keys: tuple[str, ...]
-    layout: Layout
 
 
 class LookupResult(NamedTuple):
@@ -116,17 +112,14 @@ class LookupResult(NamedTuple):
                 cast(list[Any], ours)[place] = value
 
 
-@dataclass(frozen=True)
-class OnlineValues:
-    """Per row: `features` by name, None where not known; `event_times` (NEVER where missing) and `fresh`, both of shape
-    (rows, views), in the order of `views`. `age_s`: see key_value_stores.Read.
-    """
+class OnlineValues(NamedTuple):
+    """Per row: `features` by name, None where not known."""
 
     features: dict[str, list[Any]]
     views: tuple[str, ...]
-    event_times: Moments
-    fresh: NDArray[np.bool_]
-    age_s: float
+    event_times: Moments  # shape (rows, views); NEVER where missing
+    fresh: NDArray[np.bool_]  # shape (rows, views)
+    age_s: float  # as key_value_stores.Read
 
     def ages(self, at: Moments) -> list[Ages | None]:
         """Seconds from each view's event time to `at`, shape (rows,)."""
@@ -141,18 +134,24 @@ class OnlineMirror:
     """One feature service in one store. Every method raises OnlineStoreDown."""
 
     service: str
-    groups: tuple[Group, ...]
+    views: tuple[ServiceView, ...]
     store: KeyValueStore
 
     @cached_property
-    def prefixes(self) -> tuple[str, ...]:
-        """The first letters of each group's keys: a hash of service, layout and join keys, because short keys read faster."""
-        names = (f"{self.service}/{group.layout.digest}/{'+'.join(group.keys)}" for group in self.groups)
-        return tuple(sha256(name.encode()).hexdigest()[:PREFIX_LETTERS] for name in names)
+    def layouts(self) -> dict[str, Layout]:
+        """The views grouped by their join keys, both in the order of the service. A group is known by the first letters of its
+        keys in the store: a hash of service, layout and join keys, because short keys read faster.
+        """
+        groups: dict[tuple[str, ...], list[ServiceView]] = {}
+        for view in self.views:
+            groups.setdefault(view.frame_keys, []).append(view)
+        layouts = [Layout(keys, tuple(views)) for keys, views in groups.items()]
+        names = (f"{self.service}/{layout.digest}/{'+'.join(layout.keys)}" for layout in layouts)
+        return {sha256(name.encode()).hexdigest()[:PREFIX_LETTERS]: layout for name, layout in zip(names, layouts, strict=True)}
 
     @cached_property
     def _ready(self) -> str:
-        return f"ready/{self.service}/" + "".join(self.prefixes)
+        return f"ready/{self.service}/" + "".join(self.layouts)
 
     def read(self, entities: Mapping[str, Sequence[object]], moments: Moments) -> OnlineValues:
         """Features by name at each moment; a value older than its view's TTL is stale and left out.
@@ -160,40 +159,56 @@ class OnlineMirror:
         `entities` has one sequence per join key, as long as `moments`; a null key is an unknown entity.
         Raises NotFilled rather than treating every entity as unknown.
         """
-        keys = [_entity_keys(prefix, entities, group.keys) for prefix, group in zip(self.prefixes, self.groups, strict=True)]
+        keys = [_entity_keys(prefix, entities, layout.keys) for prefix, layout in self.layouts.items()]
         distinct = dict.fromkeys([key for group_keys in keys for key in group_keys if key is not None])
         # One read for all, so that no row is half from before a materialization and half from after.
         stored = self.store.read([self._ready, *distinct])
         if stored.values[0] is None:
             raise NotFilled(f"feature service {self.service!r} · nothing of it is online yet. Materialize its features.")
         values: dict[str | None, bytes | None] = {None: None, **dict(zip(distinct, stored.values[1:], strict=True))}
-        pairs = zip(self.groups, keys, strict=True)
-        parts = [group.layout.unpack([values[key] for key in group_keys]) for group, group_keys in pairs]
-        return self._values(parts, moments, stored.age_s)
+        views: list[ServiceView] = []
+        times: list[Sequence[int]] = []
+        columns: list[Sequence[Any]] = []
+        for layout, group_keys in zip(self.layouts.values(), keys, strict=True):
+            views += layout.views
+            rows = [layout.unpack(values[key]) for key in group_keys]
+            transposed = list(zip(*rows, strict=True)) or [()] * len(layout.unknown)
+            times += transposed[: len(layout.views)]
+            columns += transposed[len(layout.views) :]
+        event_times = np.array(times, dtype=np.int64).T
+        fresh = event_times >= moments[:, None] - np.array([view.lifetime_us for view in views])
+        features: dict[str, list[Any]] = {}
+        remaining = iter(columns)
+        for view, valid in zip(views, fresh.T.tolist(), strict=True):
+            is_complete = all(valid)
+            for name in view.features:
+                column = next(remaining)
+                known = column if is_complete else (value if ok else None for value, ok in zip(column, valid, strict=True))
+                features[name] = list(known)
+        return OnlineValues(features, tuple(view.name for view in views), event_times, fresh, stored.age_s)
 
     def write(self, view: str, newest: pl.DataFrame) -> None:
         """The newest values of one view: distinct join keys, features, and `timestamp`. Rows with a null key are skipped.
 
         They replace the stored values, newer or not: a corrected table may take a value back.
         """
-        prefix, group = self.home_of(view)
-        rows = newest.drop_nulls(group.keys)
-        keys = _entity_keys(prefix, {key: rows[key].to_list() for key in group.keys}, group.keys)
-        remaining = rows
+        prefix, layout = self.home_of(view)
+        remaining = newest.drop_nulls(layout.keys)
+        keys = _entity_keys(prefix, {key: remaining[key].to_list() for key in layout.keys}, layout.keys)
 
         def merge(values: list[bytes | None]) -> list[bytes]:
             nonlocal remaining  # a store may process the keys in several parts, in order
             part, remaining = remaining[: len(values)], remaining[len(values) :]
-            return group.layout.merge(values, view, part)
+            return layout.merge(values, view, part)
 
         self.store.change(cast(list[str], keys), merge)
 
     def event_times(self, view: str, entities: Mapping[str, Sequence[object]]) -> Moments:
         """The event times of the stored values of one view; NEVER where there is none."""
-        prefix, group = self.home_of(view)
-        values = self.store.read([key or "" for key in _entity_keys(prefix, entities, group.keys)]).values
-        number = group.layout.number_of(view)
-        return np.array([row[number] for row in group.layout.unpack(values)], dtype=np.int64)
+        prefix, layout = self.home_of(view)
+        values = self.store.read([key or "" for key in _entity_keys(prefix, entities, layout.keys)]).values
+        number = layout.number_of(view)
+        return np.array([layout.unpack(value)[number] for value in values], dtype=np.int64)
 
     def is_ready(self) -> bool:
         """Whether every entity has been written since this layout was introduced or the store was emptied."""
@@ -202,33 +217,11 @@ class OnlineMirror:
     def mark_ready(self) -> None:
         self.store.change([self._ready], lambda _: [b"ready"])
 
-    def home_of(self, view: str) -> tuple[str, Group]:
-        """The group of a view, and its prefix."""
+    def home_of(self, view: str) -> tuple[str, Layout]:
+        """The layout of a view, and its prefix."""
         return next(
-            (prefix, group)
-            for prefix, group in zip(self.prefixes, self.groups, strict=True)
-            if any(segment.view == view for segment in group.layout.segments)
+            (prefix, layout) for prefix, layout in self.layouts.items() if any(member.name == view for member in layout.views)
         )
-
-    def _values(self, parts: Sequence[Sequence[Row]], moments: Moments, age_s: float) -> OnlineValues:
-        times: list[Sequence[int]] = []
-        columns: list[Sequence[Any]] = []
-        for group, rows in zip(self.groups, parts, strict=True):
-            transposed = list(zip(*rows, strict=True)) or [()] * len(group.layout.unknown)
-            times += transposed[: len(group.layout.segments)]
-            columns += transposed[len(group.layout.segments) :]
-        segments = [segment for group in self.groups for segment in group.layout.segments]
-        at = np.array(times, dtype=np.int64).T
-        fresh = at >= moments[:, None] - np.concatenate([group.layout.lifetimes for group in self.groups])
-        features: dict[str, list[Any]] = {}
-        remaining = iter(columns)
-        for segment, valid in zip(segments, fresh.T.tolist(), strict=True):
-            is_complete = all(valid)
-            for name in segment.features:
-                column = next(remaining)
-                known = column if is_complete else (value if ok else None for value, ok in zip(column, valid, strict=True))
-                features[name] = list(known)
-        return OnlineValues(features, tuple(segment.view for segment in segments), at, fresh, age_s)
 
 
 def _entity_keys(prefix: str, entities: Mapping[str, Sequence[object]], names: tuple[str, ...]) -> list[str | None]:
@@ -250,7 +243,3 @@ def entity_parts(key: str) -> tuple[str, list[str]] | None:
         parts.append(rest[: int(length)])
         rest = rest[int(length) :]
     return (prefix, parts) if parts else None
-
-
-def _without_nan(column: pl.Series) -> pl.Series:
-    return column.fill_nan(None) if column.dtype.is_float() else column

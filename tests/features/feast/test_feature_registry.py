@@ -44,7 +44,7 @@ def sales(tmp_path: Path) -> FeatureStore:
     for name in ("hourly", "daily"):
         (tmp_path / "repo" / "declared.py").write_text(SALES.format(name=name))
         store.apply(tmp_path / "repo")
-        assert [view["view"] for view in store.describe()] == [name]
+        assert [view.name for view in store.registry.open().list_feature_views()] == [name]
     return store
 
 
@@ -52,7 +52,7 @@ def test_the_views_of_a_changed_repo_are_served_to_the_microsecond(sales: Featur
     (tmp_path / "home" / "tables").mkdir()
     rows = pl.DataFrame({"shop": [1, 2], "at": [START, START], "sold": [7, None]})
     rows.write_parquet(tmp_path / "home" / "tables" / "daily.parquet")
-    assert sales.materialize("daily", START.replace(microsecond=0), START) == 2
+    assert sales.materialize("daily", START.replace(microsecond=0)) == 2
     moments = [START - MICROSECOND, START, START + HOUR, START + HOUR + MICROSECOND]
     result = lookup(sales, pl.DataFrame({"shop": [1, 1, 1, 1], "event_timestamp": moments}))
     assert result["sold"].to_list() == [None, 7, 7, None]  # Feast's own SQLite store keeps seconds
@@ -64,16 +64,16 @@ def test_a_view_without_a_push_source_is_not_pushed_to(sales: FeatureStore) -> N
         sales.push("daily", pl.DataFrame({"shop": [1], "at": [START], "sold": [7]}))
 
 
-def test_the_description_of_a_view_names_its_owner_entities_and_ttl(applied: FeatureStore) -> None:
-    views = {view["view"]: view for view in applied.describe()}
+def test_the_registry_has_the_owner_entities_and_ttl_of_a_view(applied: FeatureStore) -> None:
+    views = {view.name: view for view in applied.registry.open().list_feature_views()}
     assert views.keys() == {view.name for view in USE_CASE.features.views}
-    assert views["plane"]["ttl"] is None
+    assert not views["plane"].ttl
     route = views["route_delays"]
-    assert (route["owner"], route["entities"], route["ttl"]) == (USE_CASE.owner, ["origin", "dest"], timedelta(days=2))
+    assert (route.owner, route.entities, route.ttl) == (USE_CASE.owner, ["origin", "dest"], timedelta(days=2))
 
 
 def test_an_unknown_service_or_view_is_named_with_the_known_ones(tmp_path: Path, applied: FeatureStore) -> None:
     with pytest.raises(UnknownFeatures, match=r"'flight_delay_v1' · not in the registry.*known: none. Apply feature_repo"):
         FeatureStore(Home(tmp_path), service="flight_delay_v1").feature_names()
     with pytest.raises(UnknownFeatures, match="'weather' · not in the registry.*origin_weather, plane"):
-        applied.materialize("weather", START, START)
+        applied.materialize("weather", START)

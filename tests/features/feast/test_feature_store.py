@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from mlops_assets.features.feast.feature_registry import feast_config
 from mlops_assets.features.feast.feature_store import FeatureStore
-from mlops_assets.features.offline.feature_table import MissingFeatureTable
-from mlops_assets.features.offline.point_in_time import EntityFrameMismatch
+from mlops_assets.features.offline.point_in_time import EntityFrameMismatch, MissingFeatureTable
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Home
 from tests.features.feast.lookups import lookup
@@ -53,7 +52,8 @@ def root_of(store: FeatureStore) -> Path:
 
 
 def features_of(store: FeatureStore) -> dict[str, list[str]]:
-    return {view["view"]: [each["name"] for each in view["features"]] for view in store.describe()}  # type: ignore[index,union-attr]
+    views = sorted(store.registry.open().list_feature_views(), key=lambda view: view.name)
+    return {view.name: [feature.name for feature in view.features] for view in views}
 
 
 def fill(root: Path, view: str, rows: list[dict[str, Any]], features: list[str]) -> None:
@@ -87,7 +87,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
             for number, entity in enumerate(entities.to_dicts())
         ]
         fill(root, view, rows, known[view])
-        store.materialize(view, START, START + 4 * DAY)
+        store.materialize(view, START)
     return store
 
 
@@ -105,9 +105,9 @@ def test_the_service_names_its_features_in_their_order(filled: FeatureStore) -> 
 
 def test_applying_again_keeps_what_is_declared_and_what_is_online(filled: FeatureStore) -> None:
     rows = asked([START + 4 * DAY])
-    before = filled.describe(), lookup(filled, rows)
+    before = features_of(filled), lookup(filled, rows)
     filled.apply(REPO)
-    assert filled.describe() == before[0]
+    assert features_of(filled) == before[0]
     assert lookup(filled, rows).equals(before[1])
 
 
@@ -115,7 +115,7 @@ def test_a_table_that_is_not_filled_yet_is_named(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     store.apply(REPO)
     with pytest.raises(MissingFeatureTable, match="tail_delays.*feature/tail_delays.delta"):
-        store.materialize("tail_delays", START, START + DAY)
+        store.materialize("tail_delays", START)
     with pytest.raises(MissingFeatureTable, match="origin_weather"):
         store.historical(asked([START]))
     with pytest.raises(MissingFeatureTable, match="origin_weather"):
@@ -185,11 +185,11 @@ def test_refilling_an_old_day_never_replaces_a_newer_online_value(tmp_path: Path
     rows = [{"tailnum": tail, "at": START + step * DAY, "value": float(step)} for step in range(3) for tail in ("N1", "N2")]
     fill(tmp_path, "tail_delays", [*rows, {"tailnum": None, "at": START, "value": 0.0}], ["tail_last_arr_delay"])
     moment = asked([START + 2 * DAY + HOUR])
-    assert store.materialize("tail_delays", START + 2 * DAY, START + 3 * DAY) == 2
+    assert store.materialize("tail_delays", START + 2 * DAY) == 2
     for day in (0, 1, 2, 0):
-        assert store.materialize("tail_delays", START + day * DAY, START + (day + 1) * DAY) == 2
+        assert store.materialize("tail_delays", START + day * DAY) == 2
         assert store.look_up(moment).features["tail_last_arr_delay"] == [2.0]
-    assert store.materialize("tail_delays", START + 3 * DAY, START + 4 * DAY) == 0
+    assert store.materialize("tail_delays", START + 3 * DAY) == 0
 
 
 def test_a_newest_row_of_nulls_is_written(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_newest_row_of_nulls_is_written(tmp_path: Path) -> None:
     store.apply(REPO)
     for step, value in enumerate((1.0, None)):
         fill(tmp_path, "plane", [{"tailnum": "N1", "at": START + step * DAY, "value": value}], ["seats", "built"])
-        store.materialize("plane", START + step * DAY, START + (step + 1) * DAY)
+        store.materialize("plane", START + step * DAY)
     result = store.look_up(asked([START + 2 * DAY]))
     assert result.features["seats"] == [None]
     assert result.ages[0] is not None and result.ages[0]["plane"] == DAY.total_seconds()
@@ -208,14 +208,14 @@ def test_values_of_an_older_format_are_ignored_until_the_next_materialization_fi
     store.apply(REPO)
     for view, features in features_of(store).items():
         fill(tmp_path, view, [{**{key: LEGAL[key][0] for key in KEYS[view]}, "at": START, "value": 7.0}], features)
-    store.materialize("plane", START, START + DAY)
+    store.materialize("plane", START)
     before = lookup(store, asked([START + HOUR]))
     assert before["features_from"].to_list() == ["online"]
     with sqlite3.connect(tmp_path / "feast" / "mirror.db") as connection:
         connection.execute("UPDATE mirror SET key = 'z' || substr(key, 2), value = x'00'")
     reopened = open_store(tmp_path)
     assert lookup(reopened, asked([START + HOUR]))["features_from"].to_list() == ["point_in_time"]
-    reopened.materialize("plane", START, START + DAY)
+    reopened.materialize("plane", START)
     assert lookup(reopened, asked([START + HOUR])).equals(before)
 
 
@@ -260,8 +260,8 @@ def test_a_materialization_never_changes_what_readers_get(filled: FeatureStore) 
         reader.start()
     writer = open_store(home)
     while any(reader.is_alive() for reader in readers):
-        writer.materialize("tail_delays", START, START + DAY)
-        writer.materialize("origin_weather", START, START + DAY)
+        writer.materialize("tail_delays", START)
+        writer.materialize("origin_weather", START)
     assert wrong == []
 
 

@@ -12,7 +12,7 @@ from mlops_assets.features.online.key_value_stores import OnlineStoreDown
 from mlops_assets.foundation.home import Home
 from mlops_assets.spec.feature import WhenDown
 from tests.features.feast.lookups import lookup
-from tests.features.feast.test_feature_store import DAY, FEATURES, HOUR, KEYS, LEGAL, REPO, START, asked, features_of, fill
+from tests.features.feast.test_feature_store import FEATURES, HOUR, KEYS, LEGAL, REPO, START, asked, features_of, fill
 from tests.servers.redis_server import RedisServer
 
 VIEWS = list(KEYS)
@@ -34,7 +34,7 @@ def opened(root: Path, server: RedisServer, when_down: WhenDown = "refuse") -> F
 
 def materialize(store: FeatureStore, *views: str) -> None:
     for view in views:
-        store.materialize(view, START, START + DAY)
+        store.materialize(view, START)
 
 
 @pytest.fixture

@@ -16,14 +16,7 @@ from feast.types import Int64, String
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.features.offline.point_in_time import (
-    EntityFrameMismatch,
-    Facts,
-    as_frame,
-    event_timestamp_of,
-    join_facts,
-    time_range,
-)
+from mlops_assets.features.offline.point_in_time import EntityFrameMismatch, Facts, event_timestamp_of, join_facts, time_span
 from mlops_assets.features.offline.polars_offline_store import CLASS_PATH, PolarsOfflineStore
 
 START = datetime(2013, 3, 10, 6, 54, tzinfo=UTC)  # in New York the clocks jump within the drawn minutes
@@ -46,7 +39,7 @@ def entity_rows(moments: st.SearchStrategy[datetime | None]) -> st.SearchStrateg
 asked = entity_rows(minutes)
 
 
-def right_answer(row: dict[str, Any], facts: Rows, keys: Sequence[str], ttl: timedelta, created_by_then: bool) -> Any:
+def right_answer(row: dict[str, Any], facts: Rows, keys: Sequence[str], ttl: timedelta) -> Any:
     def counts(fact: dict[str, Any]) -> bool:
         at = row["event_timestamp"]
         return (
@@ -54,7 +47,6 @@ def right_answer(row: dict[str, Any], facts: Rows, keys: Sequence[str], ttl: tim
             and all(row[key] is not None and row[key] == fact[key] for key in keys)
             and fact["at"] <= at
             and (not ttl or fact["at"] >= at - ttl)
-            and (not created_by_then or (fact["created"] is not None and fact["created"] <= at))
         )
 
     never = datetime.min.replace(tzinfo=UTC)
@@ -74,21 +66,18 @@ def entity_frame(rows: Rows) -> pl.DataFrame:
 
 
 @settings(max_examples=150, deadline=None)
-@given(
-    entity_rows(st.none() | minutes), facts_of("k"), facts_of("k", "k2"), facts_of(), st.sampled_from([0, 1, 5]), st.booleans()
-)
+@given(entity_rows(st.none() | minutes), facts_of("k"), facts_of("k", "k2"), facts_of(), st.sampled_from([0, 1, 5]))
 def test_every_row_gets_the_newest_fact_of_its_moment_and_no_row_is_lost(
-    rows: Rows, one_key: Rows, two_keys: Rows, no_key: Rows, ttl_minutes: int, created_by_then: bool
+    rows: Rows, one_key: Rows, two_keys: Rows, no_key: Rows, ttl_minutes: int
 ) -> None:
     ttl = timedelta(minutes=ttl_minutes)
     declared = {"one": (["k"], one_key), "two": (["k", "k2"], two_keys), "none": ([], no_key)}
     tables = [table(name, keys, facts, ttl) for name, (keys, facts) in declared.items()]
 
-    answer = join_facts(entity_frame(rows), tables, event_timestamp="event_timestamp", created_by_then=created_by_then)
+    answer = join_facts(entity_frame(rows), tables, event_timestamp="event_timestamp")
 
     expected = [
-        {**row, **{name: right_answer(row, facts, keys, ttl, created_by_then) for name, (keys, facts) in declared.items()}}
-        for row in rows
+        {**row, **{name: right_answer(row, facts, keys, ttl) for name, (keys, facts) in declared.items()}} for row in rows
     ]
     assert answer.to_dicts() == expected
 
@@ -134,16 +123,16 @@ def feast_store(folder: Path, kind: str) -> FeatureStore:
 def ask(
     kind: type[OfflineStore], store: FeatureStore, views: list[FeatureView], entities: Any, created_by_then: bool
 ) -> RetrievalJob:
-    rest = {"registry": store.registry, "project": "tests", "filter_by_created_timestamp": created_by_then}
+    rest = {"registry": store.registry, "project": "tests"}
     return kind.get_historical_features(store.config, views, ["one:one", "two:two"], entities, **rest)
 
 
-def ask_duckdb(folder: Path, views: list[bytes], entities: pl.DataFrame, created_by_then: bool) -> pl.DataFrame:
+def ask_duckdb(folder: Path, views: list[bytes], entities: pl.DataFrame) -> pl.DataFrame:
     """The answer of Feast's own store; `views` are serialized protocol buffers."""
     from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
 
     read = [FeatureView.from_proto(FeatureViewProto.FromString(view)) for view in views]
-    job = ask(DuckDBOfflineStore, feast_store(folder, "duckdb"), read, entities.to_pandas(), created_by_then)
+    job = ask(DuckDBOfflineStore, feast_store(folder, "duckdb"), read, entities.to_pandas())
     return pl.DataFrame(job.to_arrow())
 
 
@@ -160,14 +149,7 @@ def other_process() -> Iterator[ProcessPoolExecutor]:
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    asked.filter(bool),
-    facts_of("k"),
-    facts_of("k", "k2"),
-    st.sampled_from([0, 1, 5]),
-    st.booleans(),
-    st.tuples(forms, forms, forms),
-)
+@given(asked.filter(bool), facts_of("k"), facts_of("k", "k2"), st.sampled_from([0, 1, 5]), st.tuples(forms, forms, forms))
 def test_the_store_answers_as_brute_force_does_and_as_feast_on_duckdb_does(
     folder: Path,
     other_process: ProcessPoolExecutor,
@@ -175,7 +157,6 @@ def test_the_store_answers_as_brute_force_does_and_as_feast_on_duckdb_does(
     one_key: Rows,
     two_keys: Rows,
     ttl_minutes: int,
-    created_by_then: bool,
     moment_forms: tuple[str, str, str],
 ) -> None:
     ttl = timedelta(minutes=ttl_minutes)
@@ -185,13 +166,13 @@ def test_the_store_answers_as_brute_force_does_and_as_feast_on_duckdb_does(
         for (name, known), form in zip(declared.items(), moment_forms[1:], strict=True)
     ]
     entities = entity_frame(rows).with_row_index("row").with_columns(FORMS[moment_forms[0]](pl.col("event_timestamp")))
-    answer = ask(PolarsOfflineStore, feast_store(folder, CLASS_PATH), views, entities, created_by_then).to_polars()
+    answer = ask(PolarsOfflineStore, feast_store(folder, CLASS_PATH), views, entities).to_polars()
     protos = [view.to_proto().SerializeToString() for view in views]
-    theirs = other_process.submit(ask_duckdb, folder, protos, entities, created_by_then).result()
+    theirs = other_process.submit(ask_duckdb, folder, protos, entities).result()
 
     assert answer.select(entities.columns).equals(entities)
     for name, (keys, facts) in declared.items():
-        expected = [right_answer(row, facts, keys, ttl, created_by_then) for row in rows]
+        expected = [right_answer(row, facts, keys, ttl) for row in rows]
         assert answer[name].to_list() == expected
         assert theirs.sort("row")[name].to_list() == expected  # DuckDB keeps no order
 
@@ -252,8 +233,10 @@ def test_a_missing_key_and_a_clash_of_names_are_rejected() -> None:
 
 
 def test_a_table_without_a_declared_column_is_rejected() -> None:
+    rows = pl.LazyFrame({"k": ["a"], "at": [START]})
+    facts = Facts(view="v", rows=rows, keys={"k": "k"}, features={"value": "v"}, timestamp="at")
     with pytest.raises(EntityFrameMismatch, match="'v' · its table lacks value; it has k, at"):
-        Facts(view="v", rows=pl.LazyFrame({"k": [1], "at": [START]}), keys={"k": "k"}, features={"value": "v"}, timestamp="at")
+        join_facts(entity_frame([]), [facts], event_timestamp="event_timestamp")
 
 
 def test_a_moment_is_read_as_utc_in_every_form() -> None:
@@ -265,7 +248,7 @@ def test_a_moment_is_read_as_utc_in_every_form() -> None:
         pl.Series(["2013-03-10 06:54:00"]),
     ]
     for form in forms:
-        assert time_range(pl.DataFrame({"event_timestamp": form}), "event_timestamp") == (START, START), form.dtype
+        assert time_span(pl.DataFrame({"event_timestamp": form}), "event_timestamp") == (START, START), form.dtype
 
 
 def test_the_moment_is_the_only_datetime_column_or_has_the_name() -> None:
@@ -273,9 +256,3 @@ def test_the_moment_is_the_only_datetime_column_or_has_the_name() -> None:
     assert event_timestamp_of(pl.DataFrame({"asked": [START], "event_timestamp": [START]})) == "event_timestamp"
     with pytest.raises(EntityFrameMismatch, match="datetime columns: one, two"):
         event_timestamp_of(pl.DataFrame({"one": [START], "two": [START]}))
-
-
-@pytest.mark.parametrize("wrong", [None, "SELECT 1"])
-def test_only_frames_are_entity_frames(wrong: object) -> None:
-    with pytest.raises(TypeError, match="legal: a Polars, pandas or Arrow frame"):
-        as_frame(wrong)

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,16 +14,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.features.online.key_value_stores import KeyValueStore, LastKnown, OnlineStoreDown, RedisStore, SqliteStore
-from mlops_assets.features.online.online_mirror import NEVER, Group, Layout, NotFilled, OnlineMirror, OnlineValues, Segment
+from mlops_assets.features.online.online_mirror import NEVER, NotFilled, OnlineMirror, OnlineValues, ServiceView
 from tests.servers.redis_server import RedisServer
 
 START = datetime(2013, 3, 1, tzinfo=UTC)
 HOUR, NO_TTL = timedelta(hours=1), timedelta(0)
 NOW = np.array([int((START + 10 * HOUR).timestamp() * 1e6)])
-WEATHER = Segment("weather", 3 * HOUR, {"temp": pl.Float64(), "gust": pl.Float64()})
-DELAYS = Segment("delays", NO_TTL, {"late": pl.Float64(), "flights": pl.Int64(), "worst": pl.String()})
-ROUTE = Segment("route", NO_TTL, {"miles": pl.Float64()})
-GROUPS = (Group(("origin",), Layout((WEATHER, DELAYS))), Group(("origin", "dest"), Layout((ROUTE,))))
+ORIGIN, DEST = {"origin": ("origin", pl.String())}, {"dest": ("dest", pl.String())}
+WEATHER = ServiceView("weather", "weather", 3 * HOUR, {"temp": pl.Float64(), "gust": pl.Float64()}, ORIGIN)
+DELAYS = ServiceView("delays", "delays", NO_TTL, {"late": pl.Float64(), "flights": pl.Int64(), "worst": pl.String()}, ORIGIN)
+ROUTE = ServiceView("route", "route", NO_TTL, {"miles": pl.Float64()}, ORIGIN | DEST)
+VIEWS = (WEATHER, ROUTE, DELAYS)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +42,8 @@ def blobs(request: pytest.FixtureRequest, tmp_path: Path, redis_server: RedisSer
     return RedisStore(redis_server.url, name=str(tmp_path))
 
 
-def mirror_on(blobs: KeyValueStore, service: str = "flights_v1", groups: tuple[Group, ...] = GROUPS) -> OnlineMirror:
-    mirror = OnlineMirror(service, groups, blobs)
+def mirror_on(blobs: KeyValueStore, service: str = "flights_v1", views: tuple[ServiceView, ...] = VIEWS) -> OnlineMirror:
+    mirror = OnlineMirror(service, views, blobs)
     mirror.mark_ready()
     return mirror
 
@@ -119,8 +121,8 @@ def test_no_two_entities_share_a_key(blobs: KeyValueStore, routes: list[tuple[st
 
 def test_two_versions_of_a_service_do_not_overwrite_each_other(blobs: KeyValueStore) -> None:
     """Versions differ by name or, under the same name, by layout."""
-    turned = (Group(("origin",), Layout((Segment("weather", 3 * HOUR, {"gust": pl.Float64(), "temp": pl.Float64()}),))),)
-    first, second, anew = mirror_on(blobs), mirror_on(blobs, "flights_v2"), mirror_on(blobs, groups=turned)
+    turned = (replace(WEATHER, features={"gust": pl.Float64(), "temp": pl.Float64()}),)
+    first, second, anew = mirror_on(blobs), mirror_on(blobs, "flights_v2"), mirror_on(blobs, views=turned)
     rows = weather(["JFK"], 1.0).with_columns(gust=pl.lit(9.0))
     first.write("weather", rows)
     second.write("weather", rows.with_columns(temp=pl.lit(2.0)))
@@ -130,7 +132,7 @@ def test_two_versions_of_a_service_do_not_overwrite_each_other(blobs: KeyValueSt
 
 
 def test_an_empty_store_is_not_a_store_without_the_entity(blobs: KeyValueStore) -> None:
-    mirror = OnlineMirror("flights_v1", GROUPS, blobs)
+    mirror = OnlineMirror("flights_v1", VIEWS, blobs)
     with pytest.raises(NotFilled, match="flights_v1.*nothing of it is online yet. Materialize"):
         ask(mirror, "JFK")
     mirror.mark_ready()
