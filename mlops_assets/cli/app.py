@@ -94,7 +94,7 @@ def demo() -> None:
     """Run the whole loop on real flights: train, serve, drift, train again, replace."""
     from mlops_assets.local.demo.story import run_demo
 
-    run_demo(environment(), declared("flight_delay"), say=typer.echo)
+    run_demo(environment(), declared("flight_delay"))
 
 
 PANELS = {

@@ -5,16 +5,15 @@ import sqlite3
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
-from mlops_assets.foundation.home import Environment
-from mlops_assets.local.launch import serve_command, serve_environment
+from mlops_assets.foundation.home import Environment, EnvironmentName, Home
 from mlops_assets.local.processes import Child, free_port, running
 
+SERVICE = "deploy.service:Predictions"
 PORTS = {"dagster": 3001, "mlflow": 5000}
 WORKSPACE = ["--workspace", "workspace.yaml"]
 
@@ -83,24 +82,33 @@ def _children(environment: Environment, addresses: Mapping[str, str]) -> Iterato
         "PYTHONUNBUFFERED": "1",
     }
 
-    def child(name: str, command: Sequence[str], ready_url: str | None = None) -> Child:
+    def child(name: str, command: Sequence[str], ready_url: str | None = None, variables: Mapping[str, str] = variables) -> Child:
         return Child(name, command, variables, home.logs / f"{name}.log", environment.project, ready_url)
 
-    service = child("service", serve_command(int(ports["service"])), f"{addresses['service']}/livez")
     serving = serve_environment(home, environment.use_case, environment=environment.name, inherited=variables)
-    yield replace(service, environment=serving)
+    yield child("service", serve_command(int(ports["service"])), f"{addresses['service']}/livez", serving)
     if url := addresses.get("dagster"):
         command = [f"{scripts}/dagster-webserver", "--host", "127.0.0.1", "--port", ports["dagster"], *WORKSPACE]
         yield child("webserver", command, f"{url}/server_info")
     if url := addresses.get("mlflow"):
-        yield child("mlflow", _mlflow_command(home.mlflow, ports["mlflow"]), f"{url}/health")
+        from mlops_assets.training.model_registry import ModelRegistry  # opens mlflow
+
+        # The server would create the database in place: slower, and unsafe while a run creates it too.
+        ModelRegistry(home.mlflow).prepare()
+        options = ["--host", "127.0.0.1", "--port", ports["mlflow"], "--workers", "1"]
+        store = f"sqlite:///{home.mlflow / 'mlflow.db'}"
+        yield child("mlflow", [sys.executable, "-m", "mlflow", "server", *options, "--backend-store-uri", store], f"{url}/health")
     yield child("daemon", [f"{scripts}/dagster-daemon", "run", *WORKSPACE])
 
 
-def _mlflow_command(folder: Path, port: str) -> list[str]:
-    from mlops_assets.training.model_registry import ModelRegistry  # opens mlflow
+def serve_command(port: int, service: str = SERVICE) -> list[str]:
+    """Starts the Bento service in the project's root, where `deploy` can be imported. SIGINT and SIGTERM stop it cleanly."""
+    return [sys.executable, "-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", str(port)]
 
-    # The server would create the database in place: slower, and unsafe while a run creates it too.
-    ModelRegistry(folder).prepare()
-    options = ["--host", "127.0.0.1", "--port", port, "--workers", "1"]
-    return [sys.executable, "-m", "mlflow", "server", *options, "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+
+def serve_environment(home: Home, use_case: str, *, environment: EnvironmentName, inherited: Mapping[str, str]) -> dict[str, str]:
+    """`inherited` plus the service's own variables; it traces only where OTEL_SDK_DISABLED=false."""
+    variables = {"MLOPS_ENV": environment, "MLOPS_HOME": str(home.root), "MLOPS_USE_CASE": use_case, "PYTHONUNBUFFERED": "1"}
+    bento = {"BENTOML_HOME": str(home.root / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
+    # The frames of a request are small: passing them to other Polars threads costs a fifth of the throughput.
+    return {"OTEL_SDK_DISABLED": "true", "POLARS_MAX_THREADS": "1", **inherited, **variables, **bento}

@@ -24,6 +24,10 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class ProcessFailed(RuntimeError):
     """A process exited, or was not ready in time; the message has the end of its log."""
 
+    def __init__(self, child: "Child", problem: str) -> None:
+        tail = child.log.read_text(errors="replace").splitlines()[-20:]
+        super().__init__("\n".join([f"{child.name} {problem}. The end of {child.log}:", *tail]))
+
 
 class _ChildExited(BaseException):
     """Interrupts the main thread as Ctrl-C does; not an Exception, so that no retry loop catches it."""
@@ -82,14 +86,14 @@ class _Group:
         while waiting := [child for child in waiting if not _is_ready(child)]:
             self.raise_for_exited_child()
             if time.monotonic() > deadline:
-                raise ProcessFailed(_failure(waiting[0], f"was not ready in {seconds:g} s"))
+                raise ProcessFailed(waiting[0], f"was not ready in {seconds:g} s")
             time.sleep(POLL_SECONDS)
         self.raise_for_exited_child()
 
     def raise_for_exited_child(self) -> None:
         for child, process in self.started:
             if process.poll() is not None:
-                raise ProcessFailed(_failure(child, f"exited with code {process.returncode}")) from None
+                raise ProcessFailed(child, f"exited with code {process.returncode}") from None
 
     def exit_on_signal(self, number: int, _frame: object) -> None:
         self.is_stopping = True
@@ -124,9 +128,7 @@ class _Group:
 def free_port(preferred: int = 0) -> int:
     """An unused loopback port: `preferred` if it is free."""
     with socket.socket() as probe:
-        probe.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # as servers do: the port of a server that has just stopped is free
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: just after one has stopped, its port is free
         try:
             probe.bind(("127.0.0.1", preferred))
         except OSError:
@@ -152,8 +154,3 @@ def _is_ready(child: Child) -> bool:
         return child.ready_url is None or httpx.get(child.ready_url, timeout=2, trust_env=False).is_success
     except httpx.HTTPError:
         return False
-
-
-def _failure(child: Child, problem: str) -> str:
-    tail = child.log.read_text(errors="replace").splitlines()[-20:]
-    return "\n".join([f"{child.name} {problem}. The end of {child.log}:", *tail])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_assets.foundation.home import Home
-from mlops_assets.local.launch import serve_command, serve_environment
+from mlops_assets.local.platform import serve_command, serve_environment
 from mlops_assets.local.processes import Child, free_port
 from mlops_assets.training.signature import INPUT, OUTPUT
 from mlops_assets.use_cases.flight_delay import USE_CASE

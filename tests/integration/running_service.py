@@ -16,7 +16,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from mlops_assets.foundation.home import Home
-from mlops_assets.local.launch import SERVICE, serve_command, serve_environment
+from mlops_assets.local.platform import SERVICE, serve_command, serve_environment
 from mlops_assets.local.processes import free_port
 from mlops_assets.use_cases.flight_delay import USE_CASE
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+import typer
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables
-from mlops_assets.foundation.names import GOOD_ENOUGH, NO_DRIFT
 from mlops_assets.promotion.deployment import Deployment
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
@@ -21,8 +21,7 @@ from mlops_assets.training.onnx_model import OnnxModel
 
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 UNFINISHED = [status for status in dg.DagsterRunStatus if status not in ENDED]
-TRAINING = "mlops/training"
-CHECKS = {"drift": NO_DRIFT, "performance": GOOD_ENOUGH}
+CHECKS = {"drift": names.NO_DRIFT, "performance": names.GOOD_ENOUGH}
 PATIENCE_S = 600
 
 
@@ -32,14 +31,13 @@ class StillWaiting(TimeoutError):
 
 @dataclass
 class Watcher:
-    """One use case on one instance. `say` is called with a line when a run starts or ends."""
+    """One use case on one instance. Prints a line when a run starts or ends."""
 
     use_case: UseCase
     instance: dg.DagsterInstance
     tables: DeltaTables
     deployment: Deployment
     ledger: Ledger
-    say: Callable[[str], None]
     reported: dict[str, str] = field(default_factory=dict[str, str])
 
     def wait_until(self, state: str, is_reached: Callable[[], bool]) -> None:
@@ -55,24 +53,25 @@ class Watcher:
     def state(self) -> PromotionState:
         return promotion_state_of(self.use_case.name, self.ledger.records(self.use_case.name))
 
-    def changes(self, *, after: int) -> list[str]:
-        """The decisions in the ledger since record `after`, one line per record."""
-        records = self.ledger.records(self.use_case.name, after=after)
-        return [f"{row.kind} of version {row.body['version']}: {row.body['reason']}" for row in records if "reason" in row.body]
-
     def features_reach(self, day: date) -> bool:
         """Every daily feature view is online up to `day`, and nothing runs."""
-        daily = [view.name for view in self.use_case.features.views if self.use_case.is_daily(*view.tables)]
-        return all(self._is_online(view, day) for view in daily) and not self.is_running()
+        for view in self.use_case.features.views:
+            feature, online = names.feature(self.use_case.name, view.name), names.online(self.use_case.name, view.name)
+            filled = self.instance.get_materialized_partitions(dg.AssetKey(feature))
+            is_online = day.isoformat() in filled and self._materialized_at(feature) < self._materialized_at(online)
+            if self.use_case.is_daily(*view.tables) and not is_online:
+                return False
+        return not self.is_running()
 
     def monitors_reach(self, last: date) -> bool:
         """The monitors have evaluated the predictions of `last`, and any training that they caused has ended."""
         stages = ("predictions", "outcomes", "performance", "drift")
-        predictions, outcomes, performance, drift = (
-            self._materialized_at(names.stage(self.use_case.name, stage)) for stage in stages
-        )
-        in_order = predictions < outcomes < performance and predictions < drift
-        return in_order and self.predicted_until() >= last and not self.is_running() and not self._is_training_due()
+        at = {stage: self._materialized_at(names.stage(self.use_case.name, stage)) for stage in stages}
+        in_order = at["predictions"] < at["outcomes"] < at["performance"] and at["predictions"] < at["drift"]
+        trained_at = max((record.end_time or 0.0 for record in self.trainings()), default=0.0)
+        # A check that has failed since the last training ended is due to cause one: its sensor has not looked yet.
+        is_due = any(checked_at > trained_at for _, checked_at, result in self._check_results() if not result.passed)
+        return in_order and not is_due and self.predicted_until() >= last and not self.is_running()
 
     def predicted_until(self) -> date:
         """The day of the newest prediction in the table; date.min without one."""
@@ -82,18 +81,23 @@ class Watcher:
         newest = self.tables.scan(path).select(pl.col("event_timestamp").max()).collect().item()
         return newest.date() if newest else date.min
 
+    def count_rows(self, path: names.AssetPath) -> str:
+        return f"{self.tables.scan(path).select(pl.len()).collect().item():,}"
+
     def is_running(self) -> bool:
         return bool(self.instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED)))
 
     def trainings(self) -> list[dg.RunRecord]:
         """The training runs, oldest first."""
-        tags = {TRAINING: self.use_case.name}
-        return [*reversed(self.instance.get_run_records(dg.RunsFilter(tags=tags)))]
+        return [*reversed(self.instance.get_run_records(dg.RunsFilter(tags={"mlops/training": self.use_case.name})))]
 
-    def verdict(self, monitor: str) -> str:
-        """The newest result of a monitor's check."""
-        _, result = self._check_results().get(monitor, (0.0, None))
-        return f"{'within bounds' if result.passed else 'ALARM'} · {result.description}" if result else "not evaluated yet"
+    def verdicts(self) -> dict[str, str]:
+        """The newest result of each monitor's check."""
+        results = {name: result for name, _, result in self._check_results()}
+        sides = {name: "within bounds" if result.passed else "ALARM" for name, result in results.items()}
+        return {
+            name: f"{sides[name]} · {results[name].description}" if name in results else "not evaluated yet" for name in CHECKS
+        }
 
     def months(self) -> Iterator[tuple[str, ...]]:
         """Month, rows, versions, AUC served, and AUC of the first model on the same inputs, formatted."""
@@ -113,43 +117,27 @@ class Watcher:
         materialization = event.asset_materialization if event else None
         return {name: value.value for name, value in materialization.metadata.items()} if materialization else {}
 
-    def _is_online(self, view: str, day: date) -> bool:
-        feature, online = names.feature(self.use_case.name, view), names.online(self.use_case.name, view)
-        is_filled = day.isoformat() in self.instance.get_materialized_partitions(dg.AssetKey(feature))
-        return is_filled and self._materialized_at(feature) < self._materialized_at(online)
-
     def _materialized_at(self, path: names.AssetPath) -> float:
         event = self.instance.get_latest_materialization_event(dg.AssetKey(path))
         return event.timestamp if event else 0.0
 
-    def _is_training_due(self) -> bool:
-        """A check has failed since the last training ended: its sensor has not looked yet."""
-        runs = self.trainings()
-        trained_at = (runs[-1].end_time or 0.0) if runs else 0.0
-        return any(at > trained_at for at, result in self._check_results().values() if not result.passed)
-
-    def _check_results(self) -> dict[str, tuple[float, dg.AssetCheckEvaluation]]:
-        """Time and result of each monitor's newest check, by monitor."""
-        keys = {
-            dg.AssetCheckKey(dg.AssetKey(names.stage(self.use_case.name, name)), check): name for name, check in CHECKS.items()
-        }
-        records = self.instance.event_log_storage.get_latest_asset_check_execution_by_key([*keys])
-        events = [(keys[key], record.create_timestamp, record.event) for key, record in records.items() if record.event]
-        return {name: (at, result) for name, at, event in events if (result := event.asset_check_evaluation)}
+    def _check_results(self) -> Iterator[tuple[str, float, dg.AssetCheckEvaluation]]:
+        """Name, time and result of each monitor's newest check."""
+        for name, check in CHECKS.items():
+            key = dg.AssetCheckKey(dg.AssetKey(names.stage(self.use_case.name, name)), check)
+            record = self.instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
+            if record and record.event and (result := record.event.asset_check_evaluation):
+                yield name, record.create_timestamp, result
 
     def _report_runs(self) -> None:
         for record in reversed(self.instance.get_run_records(limit=20)):
             run = record.dagster_run
             status = run.status.value.lower() if run.status in ENDED else "started"
-            if run.status is not dg.DagsterRunStatus.QUEUED and self.reported.get(run.run_id) != status:
-                self.reported[run.run_id] = status
-                self.say(_run_line(record, status))
-
-
-def _run_line(record: dg.RunRecord, status: str) -> str:
-    run = record.dagster_run
-    first, last = (run.tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end"))
-    days = f", {first} to {last}" if first else ""
-    took = f" in {record.end_time - record.start_time:.0f} s" if record.end_time and record.start_time else ""
-    target = f"{len(run.asset_selection)} assets" if run.asset_selection else run.job_name
-    return f"    run {run.run_id[:8]} {status}{took}: {target}{days} · {run.tags.get('mlops/reason', '')}"
+            if run.status is dg.DagsterRunStatus.QUEUED or self.reported.get(run.run_id) == status:
+                continue
+            self.reported[run.run_id] = status
+            first, last = (run.tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end"))
+            days = f", {first} to {last}" if first else ""
+            took = f" in {record.end_time - record.start_time:.0f} s" if record.end_time and record.start_time else ""
+            target = f"{len(run.asset_selection)} assets" if run.asset_selection else run.job_name
+            typer.echo(f"    run {run.run_id[:8]} {status}{took}: {target}{days} · {run.tags.get('mlops/reason', '')}")

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from mlops_assets.foundation.home import Home, read_environment
-from mlops_assets.local.launch import serve_command, serve_environment
+from mlops_assets.local.platform import serve_command, serve_environment
 
 
 def test_the_service_reads_the_variables_of_its_environment(tmp_path: Path):
