@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mlops_assets.cli import erasure, keys, ledger, promotion, provenance, signing
-from mlops_assets.cli.arguments import Commands, Name, declared, environment
+from mlops_assets.cli import erasure, keys, promotion, provenance
+from mlops_assets.cli.arguments import Commands, Name, declared, environment, open_resources
 from mlops_assets.use_cases import USE_CASES
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -38,15 +38,13 @@ def features(use_case: Annotated[str | None, typer.Argument(help="Every use case
     from mlops_assets.features.catalogue import read_catalog
     from mlops_assets.foundation.page import number
     from mlops_assets.foundation.terminal import show, table
-    from mlops_assets.resources import build_resources
 
-    resources = build_resources(environment())
-    tables, statistics = resources["warehouse"].open(), ("missing", "min", "median", "mean", "max", "distinct")
+    resources, statistics = open_resources(), ("missing", "min", "median", "mean", "max", "distinct")
     heads = ("view", "feature", "type", "used by", *statistics)
     for declaration in [declared(use_case)] if use_case else USE_CASES:
         store = resources["feature_store"].open(declaration.features.service)
         champion = resources["deployment"].open(declaration.name).champion()
-        catalog = read_catalog(declaration, store=store, tables=tables, champion=champion)
+        catalog = read_catalog(declaration, store=store, tables=resources["warehouse"].open(), champion=champion)
         views = table(("view", "owner", "entities", "expiry", "newest row"), ((view.name, *view.facts) for view in catalog.views))
         rows = [
             (row["view"], row["name"], row["type"], row["used_by"] or "no model",
@@ -64,9 +62,8 @@ def push(
 ) -> None:
     """Update the online features from new rows, before the file of their day has landed."""
     from mlops_assets.features.push import push_file
-    from mlops_assets.resources import build_resources
 
-    resources, declaration = build_resources(environment()), declared(use_case)
+    resources, declaration = open_resources(), declared(use_case)
     store, tables = resources["feature_store"].open(declaration.features.service), resources["warehouse"].open()
     pushed = push_file(declaration, table, file, now=(now or datetime.now(UTC)).replace(tzinfo=UTC), store=store, tables=tables)
     for row in pushed.refused.to_dicts():
@@ -106,6 +103,5 @@ PANELS = {
 for _panel, _commands in PANELS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
-ledger.app.command()(promotion.mirror)
-for _name, _group in {"ledger": ledger.app, "keys": keys.app, "signing": signing.app}.items():
+for _name, _group in {"ledger": promotion.ledger_app, "keys": keys.app, "signing": keys.signing}.items():
     app.add_typer(_group, name=_name, rich_help_panel="Administration")

@@ -2,7 +2,7 @@
 
 import os
 import pwd
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 import typer
@@ -12,19 +12,30 @@ from mlops_assets.foundation.home import PROJECT, Environment, read_environment
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import USE_CASES
 
+if TYPE_CHECKING:
+    from mlops_assets.resources import Resources
+
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
 # MLflow's messages name what it did not find; matched by name, as importing MLflow takes a second.
 CORRECTABLE = {"mlops_assets", "mlflow"}
 
 
-def _printable(text: str | None) -> str | None:
-    if text is not None and not text.isprintable():
+def account() -> str:
+    """The user who runs the command."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may run under a uid without a name
+        return f"uid {os.getuid()}"
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
         raise typer.BadParameter(f"found {text!r}; legal: printable text, on one line.")
     return text
 
 
 Name = Annotated[str, typer.Argument(help="The use case, such as flight_delay.")]
-By = Annotated[str | None, typer.Option(help="Who decides; by default the user who runs the command.", callback=_printable)]
+By = Annotated[str, typer.Option(help="Who decides.", callback=_printable, default_factory=account, show_default="this user")]
 Json = Annotated[bool, typer.Option("--json", help="Print everything as JSON, for programs.")]
 
 
@@ -60,17 +71,15 @@ def environment() -> Environment:
     return read_environment(os.environ, PROJECT)
 
 
+def open_resources() -> "Resources":
+    from mlops_assets.resources import build_resources
+
+    return build_resources(environment())
+
+
 def declared(name: str) -> UseCase:
     for use_case in USE_CASES:
         if use_case.name == name:
             return use_case
     legal = ", ".join(use_case.name for use_case in USE_CASES)
     raise typer.BadParameter(f"use case {name!r} is not declared; declared: {legal}. Use one of these.")
-
-
-def account() -> str:
-    """The user who runs the command."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container may run under a uid without a name
-        return f"uid {os.getuid()}"

@@ -1,4 +1,4 @@
-"""`mlops keys`: API keys of the prediction service."""
+"""`mlops keys`: API keys of the prediction service. `mlops signing`: the keys that sign blessings."""
 
 import json
 import secrets
@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from mlops_assets.cli.arguments import environment
+from mlops_assets.cli.arguments import declared, environment, open_resources
 from mlops_assets.foundation.terminal import moment
 from mlops_assets.serving.http.api_keys import ApiKeys
-from mlops_assets.use_cases import USE_CASES
 
 TOKEN_BYTES = 32
 app = typer.Typer(no_args_is_help=True, help="Manage the API keys of the prediction service.")
+signing = typer.Typer(no_args_is_help=True, help="Manage the keys that sign blessings.")
 Name = Annotated[str, typer.Argument(help="The key's owner, such as shop-backend; shown in logs and metrics.")]
 
 
@@ -22,11 +22,12 @@ Name = Annotated[str, typer.Argument(help="The key's owner, such as shop-backend
 def add(name: Name) -> None:
     """Create a key and show its token, once."""
     settings = environment()
-    keys = ApiKeys(settings.home.keys)
-    is_first = not keys.entries()
+    keys, use_case = ApiKeys(settings.home.keys), declared(settings.use_case)
+    contract, is_first = use_case.contract(use_case.features.request_table), not keys.entries()
+    row = {column: contract.column(column).example for column in use_case.features.request}
     token = keys.add(name, datetime.now(UTC), lambda: secrets.token_urlsafe(TOKEN_BYTES))
     curl = ["curl", "-s", f"{settings.service_url}/predict", "-H", f"Authorization: Bearer {token}"]
-    command = shlex.join([*curl, "-d", json.dumps(_example_request(settings.use_case))])
+    command = shlex.join([*curl, "-d", json.dumps({"rows": [row]})])
     typer.echo(f"Created key {name!r}. Its token is not stored and is shown only now:\n\n  {token}\n")
     typer.echo(f"Try it:\n\n  {command}\n")
     if is_first:
@@ -56,10 +57,24 @@ def revoke(name: Name) -> None:
     typer.echo(f"Revoked key {name!r}: servers refuse it within about a second. Active keys: {active}.")
 
 
-def _example_request(name: str) -> dict[str, list[dict[str, str | int | float | None]]]:
-    """An empty row for a use case that is not declared, which the service reports."""
-    row: dict[str, str | int | float | None] = {}
-    for use_case in (use_case for use_case in USE_CASES if use_case.name == name):
-        contract = use_case.contract(use_case.features.request_table)
-        row = {column: contract.column(column).example for column in use_case.features.request}
-    return {"rows": [row]}
+@signing.command("list")
+def list_signing_keys() -> None:
+    """List the keys whose signatures are valid, and mark the one that signs."""
+    keys = open_resources()["signing_keys"].open()
+    current = keys.current()
+    lines = [f"{key_id}  signs now" if key_id == current else key_id for key_id in keys.public()]
+    typer.echo("\n".join(lines) or "No keys yet; the first blessing creates one.")
+
+
+@signing.command()
+def rotate() -> None:
+    """Sign with a new key from now on; older blessings stay valid until their key is withdrawn."""
+    key_id = open_resources()["signing_keys"].open().rotate()
+    typer.echo(f"Blessings are signed with {key_id} now. Servers need its file in keys/public before they load one.")
+
+
+@signing.command()
+def withdraw(key_id: Annotated[str, typer.Argument(help="As shown by `mlops signing list`.")]) -> None:
+    """Make all signatures of a key invalid."""
+    open_resources()["signing_keys"].open().withdraw(key_id)
+    typer.echo(f"Withdrew {key_id}: servers refuse what it signed at the next load. Bless those versions again.")

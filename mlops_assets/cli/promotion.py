@@ -1,42 +1,52 @@
-"""`mlops status, approve, route, rollback, ledger mirror`: commands for the person on call."""
+"""`mlops status, approve, route, rollback`, and `mlops ledger`, the record of their changes: for the person on call."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
+from rich.console import RenderableType
 
-from mlops_assets.cli.arguments import By, Name, account, declared, environment
-from mlops_assets.cli.ledger import records_table
-from mlops_assets.foundation.terminal import moment, one_line, show
-from mlops_assets.promotion.deployment import Plan, Split, UnreadablePlan
-from mlops_assets.promotion.ledger import LedgerDown
+from mlops_assets.cli.arguments import By, Json, Name, declared, environment, open_resources
+from mlops_assets.foundation.terminal import moment, one_line, show, table
+from mlops_assets.promotion.deployment import Deployment, Plan, Split, UnreadablePlan
+from mlops_assets.promotion.ledger import Ledger, LedgerDown
+from mlops_assets.promotion.ledger_chain import Record
 from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
 from mlops_assets.promotion.promotions import Cause, Promotions
-from mlops_assets.spec.use_case import UseCase
+from mlops_assets.use_cases import USE_CASES
 
+ledger_app = typer.Typer(no_args_is_help=True, help="Read and verify the append-only record of every change to what serves.")
 Reason = Annotated[str, typer.Option(help="The reason, for the ledger.")]
 SHOWN = 15
 
 
 def status(use_case: Name = "flight_delay") -> None:
     """Show what serves and why, the newest records, and how to roll back."""
-    from mlops_assets.serving.client import LiveService
-
-    settings, promotions = environment(), open_promotions(use_case)
+    promotions = open_promotions(use_case)
     records = promotions.ledger.records(use_case)
     state = promotion_state_of(use_case, records)
-    for url in (settings.service_url, *settings.other_service_urls):
-        with LiveService(url, settings.api_key) as service:
-            typer.echo(_live(url, service.plan(), state.plan))
-    show(*_serving(promotions.use_case, state))
+    for service in open_resources()["live_services"].open():
+        with service:
+            typer.echo(_live(service.url, service.plan(), state.plan))
+    if plan := state.plan:
+        typer.echo(f"serving: version {plan.champion}{f' ({plan.rollout})' if plan.rollout else ''} since {moment(plan.at)}")
+        typer.echo(f"why: {one_line(plan.reason)}")
+    else:
+        typer.echo("nothing serves yet: the first version that passes its gates will (train one in the web UI of `mlops up`)")
+    if (waiting := state.waiting) is not None:
+        needs_approval = promotions.use_case.risk == "high" and waiting not in state.approvals
+        command = f"waits for `mlops approve {use_case} {waiting} --why …`"
+        typer.echo(f"waiting: version {waiting} {command if needs_approval else 'is blessed and its rollout has not started'}")
     if newest := records[: -SHOWN - 1 : -1]:
         show(f"last {len(newest)} of {len(records)} records, newest first:", records_table(newest))
     if state.challenger_version is not None:
         typer.echo(f"to roll back: `mlops rollback {use_case}` ends the rollout of version {state.challenger_version}")
     elif state.previous_champion is not None:
         typer.echo(f"to roll back: `mlops rollback {use_case}` serves version {state.previous_champion} again")
-    elif state.plan:
+    elif plan:
         typer.echo("to roll back: not possible yet, as there is no earlier champion")
 
 
@@ -45,17 +55,17 @@ def approve(
     version: Annotated[int, typer.Argument(help="The blessed version.")],
     *,
     why: Annotated[str, typer.Option(help="The reason, after reading its evaluation.")],
-    by: By = None,
+    by: By,
 ) -> None:
     """Approve a version of a high-risk use case; its rollout then starts automatically."""
-    open_promotions(use_case).approve(version, why=why, by=by or account(), at=datetime.now(UTC))
+    open_promotions(use_case).approve(version, why=why, by=by, at=datetime.now(UTC))
     typer.echo(f"{use_case}: version {version} is approved, with the model and evidence of its blessing.")
 
 
-def rollback(use_case: Name, *, reason: Reason = "by hand", by: By = None) -> None:
+def rollback(use_case: Name, *, reason: Reason = "by hand", by: By) -> None:
     """Roll the challenger back, or without one return to the previous champion; its blessing is verified first."""
     promotions = open_promotions(use_case)
-    plan = promotions.roll_back(reason=reason, by=by or account(), at=datetime.now(UTC))
+    plan = promotions.roll_back(reason=reason, by=by, at=datetime.now(UTC))
     version = promotions.ledger.records(use_case, after=plan.number - 1)[0].body["version"]
     typer.echo(f"{use_case}: version {version} is rolled back; version {plan.champion} serves all requests (plan {plan.number}).")
     _mirror_to_mlflow(promotions)
@@ -69,23 +79,55 @@ def route(
     split: Annotated[Split, typer.Option(help="canary: by prediction; ab: by the declared sticky key.")] = "canary",
     shadow: Annotated[int | None, typer.Option(help="A version that scores every request and serves none.")] = None,
     reason: Reason = "by hand",
-    by: By = None,
+    by: By,
 ) -> None:
     """Run a challenger or a shadow next to the champion, their blessings verified first; without options, end them."""
     promotions = open_promotions(use_case)
-    cause = Cause(reason=f"route: {reason}", by=by or account(), at=datetime.now(UTC))
+    cause = Cause(reason=f"route: {reason}", by=by, at=datetime.now(UTC))
     plan = promotions.route(challenger=challenger, share=share, split=split, shadow=shadow, **cause)
     typer.echo(f"{use_case}: version {plan.champion} serves; {plan.rollout or 'no challenger, no shadow'} (plan {plan.number}).")
     _mirror_to_mlflow(promotions)
 
 
+@ledger_app.command("show")
+def show_records(
+    use_case: Name,
+    last: Annotated[int, typer.Option(min=1, help="How many records, from the newest back.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Show the newest records, oldest first, one per line."""
+    ledger = Ledger(environment().ledger_url)
+    records = ledger.records(use_case)[-last:]
+    if not records:
+        _refuse(use_case, ledger.use_cases())
+    if as_json:
+        typer.echo("\n".join(json.dumps(asdict(record), ensure_ascii=False) for record in records))
+    else:
+        show(records_table(records))
+
+
+@ledger_app.command()
+def verify(use_case: Annotated[str | None, typer.Argument(help="Every use case when left out.")] = None) -> None:
+    """Check for edits, gaps, forks and lost newest records; exit code 1 where there is one."""
+    ledger = Ledger(environment().ledger_url)
+    known = sorted({*ledger.use_cases(), *(use_case.name for use_case in USE_CASES)})
+    if use_case and use_case not in known:
+        _refuse(use_case, known)
+    faults = {name: _faults(ledger, name) for name in ([use_case] if use_case else known)}
+    for name, lines in faults.items():
+        typer.echo("\n".join(lines) or f"{name} · intact: {len(ledger.records(name))} records.")
+    if any(faults.values()):
+        typer.echo("Compare the ledger with its newest backup, and ask who can write to the database.", err=True)
+        raise typer.Exit(1)
+
+
+@ledger_app.command()
 def mirror(use_case: Name) -> None:
     """List where servers and MLflow differ from the ledger, and write the ledger's plan, aliases and stages to them."""
     from mlops_assets.promotion.mlflow_aliases import differences
     from mlops_assets.promotion.mlflow_aliases import mirror as write_aliases
-    from mlops_assets.training.model_registry import ModelRegistry
 
-    promotions, registry = open_promotions(use_case), ModelRegistry(environment().home.mlflow)
+    promotions, registry = open_promotions(use_case), open_resources()["registry"].open()
     state = promotions.state()
     typer.echo("\n".join(differences(registry, state)) or "MLflow matches the ledger.")
     typer.echo(_plan_difference(promotions, state) or "Servers read the ledger's plan.")
@@ -101,20 +143,18 @@ def mirror(use_case: Name) -> None:
 
 
 def open_promotions(use_case: str) -> Promotions:
-    from mlops_assets.resources import build_resources
-
-    declaration, resources = declared(use_case), build_resources(environment())
-    deployment, keys = resources["deployment"].open(use_case), resources["signing_keys"].open()
-    return Promotions(declaration, resources["ledger"].open(), deployment, keys)
+    declaration, resources = declared(use_case), open_resources()
+    ledger, deployment = resources["ledger"].open(), resources["deployment"].open(use_case)
+    return Promotions(declaration, ledger, deployment, resources["signing_keys"].open())
 
 
 def _mirror_to_mlflow(promotions: Promotions) -> None:
     """Never fails: the change is in force whatever state MLflow is in."""
     from mlops_assets.promotion.mlflow_aliases import mirror
-    from mlops_assets.training.model_registry import ModelRegistry, RegistryError
+    from mlops_assets.training.model_registry import RegistryError
 
     try:
-        mirror(ModelRegistry(environment().home.mlflow), promotions.state())
+        mirror(open_resources()["registry"].open(), promotions.state())
     except (RegistryError, OSError, LedgerDown) as error:
         remedy = f"`mlops ledger mirror {promotions.use_case.name}` tries again."
         typer.echo(f"It is in force; MLflow does not show it yet: {error}. {remedy}", err=True)
@@ -126,8 +166,7 @@ def _plan_difference(promotions: Promotions, state: PromotionState) -> str | Non
         published = promotions.deployment.plan()
     except UnreadablePlan as error:
         return str(error)
-    same = published == state.plan
-    return None if same else f"servers read {_named(published)}; in the ledger it is {_named(state.plan)}"
+    return None if published == state.plan else f"servers read {_named(published)}; in the ledger it is {_named(state.plan)}"
 
 
 def _named(plan: Plan | None) -> str:
@@ -143,14 +182,25 @@ def _live(url: str, live: dict[str, object] | None, plan: Plan | None) -> str:
     return f"{line}; {live['last_load_error']}" if live["last_load_error"] else line
 
 
-def _serving(use_case: UseCase, state: PromotionState) -> Iterator[str]:
-    plan, waiting = state.plan, state.waiting
-    if plan:
-        yield f"serving: version {plan.champion}{f' ({plan.rollout})' if plan.rollout else ''} since {moment(plan.at)}"
-        yield f"why: {one_line(plan.reason)}"
-    else:
-        yield "nothing serves yet: the first version that passes its gates will (train one in the web UI of `mlops up`)"
-    if waiting is not None:
-        needs_approval = use_case.risk == "high" and waiting not in state.approvals
-        command = f"waits for `mlops approve {use_case.name} {waiting} --why …`"
-        yield f"waiting: version {waiting} {command if needs_approval else 'is blessed and its rollout has not started'}"
+def records_table(records: Sequence[Record], title: str = "") -> RenderableType:
+    """One line per record: number, moment, kind, version, author, reason."""
+    facts = (
+        (record, record.body.get("version", ""), record.body.get("reason") or record.body.get("why", "")) for record in records
+    )
+    rows = ((record.number, moment(record.at), record.kind, version, record.by, reason) for record, version, reason in facts)
+    return table(("record", "at", "kind", "version", "by", "reason"), rows, title=title, numbers=("record", "version"))
+
+
+def _faults(ledger: Ledger, name: str) -> list[str]:
+    # The servers' plan names the newest record that changed it, which shows when newest records were cut off.
+    try:
+        plan = Deployment(environment().home.deployments, name).plan()
+    except UnreadablePlan as error:
+        return [*ledger.verify(name), f"{name} · {error}"]
+    return ledger.verify(name, mirrored=(plan.number, plan.record) if plan and plan.record else None)
+
+
+def _refuse(use_case: str, known: list[str]) -> None:
+    remedy = "Use one of these." if known else "The first blessing or refusal writes one."
+    typer.echo(f"{use_case} · the ledger has no record of it; known: {', '.join(known) or 'none'}. {remedy}", err=True)
+    raise typer.Exit(1)

@@ -1,42 +1,21 @@
 """Forgets one subject: counts its rows in every store, records that in the ledger, erases them, and counts again."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-from mlops_assets.erasure.landed_lines import LandedLines
-from mlops_assets.erasure.log_redaction import LoggedRows
-from mlops_assets.erasure.online import FeastRows, MirrorKeys
-from mlops_assets.erasure.subject import Erasable, Subject, SubjectMatcher
-from mlops_assets.erasure.tables import OlderFiles, ParquetRows, TableLog, TableRows
+from deltalake import DeltaTable
+
+from mlops_assets.erasure.stores import Stores, erase_everywhere
+from mlops_assets.erasure.subject import Subject
 from mlops_assets.foundation import names
-from mlops_assets.foundation.delta_tables import DeltaTables, VersionGone
-from mlops_assets.foundation.home import Home
-from mlops_assets.ingestion.landing import Landing
+from mlops_assets.foundation.delta_tables import NO_STATISTICS, DeltaTables, VersionGone
+from mlops_assets.promotion.ledger_chain import Record
 from mlops_assets.spec.use_case import UseCase
 
-if TYPE_CHECKING:
-    from mlops_assets.features.feast.feature_store import FeatureStore
-    from mlops_assets.promotion.ledger import Ledger
-    from mlops_assets.promotion.ledger_chain import Record
-    from mlops_assets.training.model_registry import ModelRegistry
 
-
-@dataclass(frozen=True)
-class Stores:
-    """Every store of one home, and its ledger."""
-
-    home: Home
-    landing: Landing
-    tables: DeltaTables
-    features: "FeatureStore"
-    registry: "ModelRegistry"
-    ledger: "Ledger"
-
-
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """`rows` above 0 by store; model versions that were trained on them, and those whose training table is gone, so that
     they may have been; what cannot be erased. The field names are keys in the ledger.
     """
@@ -47,82 +26,60 @@ class Found:
     left: list[str]
 
 
-@dataclass(frozen=True)
-class Forgotten:
+class Forgotten(NamedTuple):
     """`record` is None where no row was found. `still` are rows by store that were written meanwhile: forget again."""
 
     found: Found
-    record: "Record | None"
+    record: Record | None
     still: dict[str, int]
 
 
 def look_for(use_case: UseCase, subject: Subject, stores: Stores) -> Found:
     """Counts only."""
-    rows = _count(use_case, subject, stores)
-    trained, possibly = _trained_on(use_case, subject.matcher, stores)
-    return Found(rows, trained, possibly, [*_list_remains(use_case, subject.matcher, rows)])
+    rows, tables = erase_everywhere(use_case, subject, stores, dry_run=True), DeltaTables(stores.home.tables)
+    models = stores.registry.versions(names.registered_model(use_case.name))
+    versions = {model.version: model.tags.get("table.training_set") for model in models}
+    holds = {version: _holds_subject(use_case, subject, tables, version) for version in {*versions.values()}}
+    trained, possibly = ([model for model, version in versions.items() if holds[version] is answer] for answer in (True, None))
+    return Found(rows, trained, possibly, [*_list_remains(use_case, subject, tables, rows)])
 
 
 def forget_subject(use_case: UseCase, subject: Subject, stores: Stores, *, why: str, by: str, at: datetime) -> Forgotten:
     """Erases every row of the subject; versions of a table that contained one can no longer be read.
 
-    After a kill the next call completes it, and records what it still finds. Raises LedgerDown, OnlineStoreDown,
-    UnknownFeatures.
+    After a kill the next call completes it, and records what it still finds. Raises LedgerDown, and as erase_everywhere.
     """
     found, record = look_for(use_case, subject, stores), None
     if found.rows:  # the record comes first, so that nothing is erased without one
-        body = {"tag": subject.tag, "entity": subject.entity, "subject": subject.digest, "why": why, **asdict(found)}
+        body = {"tag": subject.tag, "entity": subject.entity, "subject": subject.digest, "why": why, **found._asdict()}
         record = stores.ledger.append(use_case.name, "erasure", body, by=by, at=at)
-    for _, rows in _list_stores(use_case, subject.matcher, stores):
-        rows.erase()
-    return Forgotten(found, record, _count(use_case, subject, stores))
+    with ExitStack() as locks:  # rows that a materialization read before the erasure must not be written online after it
+        for view in sorted(view.name for view in use_case.features.views):
+            locks.enter_context(stores.features.registry.alone(view))
+        erase_everywhere(use_case, subject, stores, dry_run=False)
+    return Forgotten(found, record, erase_everywhere(use_case, subject, stores, dry_run=True))
 
 
-def _count(use_case: UseCase, subject: Subject, stores: Stores) -> dict[str, int]:
-    counts = {name: rows.count() for name, rows in _list_stores(use_case, subject.matcher, stores)}
-    return {name: count for name, count in counts.items() if count}
+def _holds_subject(use_case: UseCase, subject: Subject, tables: DeltaTables, version: str | None) -> bool | None:
+    """Whether a version of the training table does; None where that cannot be read any more."""
+    try:
+        rows = tables.read_version(names.stage(use_case.name, "training_set"), int(version or -1))
+    except VersionGone:
+        return None
+    return not rows.filter(subject.is_in_rows(rows.schema)).is_empty() if subject.columns & {*rows.columns} else None
 
 
-def _list_stores(use_case: UseCase, matcher: SubjectMatcher, stores: Stores) -> Iterator[tuple[str, Erasable]]:
-    """In the order of erasure: tables before online stores, which are filled from them; landed files last, as they start runs."""
-    for asset in stores.tables.assets(use_case.name):
-        name, path = "/".join(asset[1:]), stores.tables.path(asset)
-        yield name, TableRows(path, matcher)
-        yield f"{name} (older versions)", OlderFiles(path, matcher)
-        yield f"{name} (log)", TableLog(path, matcher)
-    yield "prediction_log", LoggedRows(stores.home.prediction_log / use_case.name, matcher)
-    yield "shadow_log", LoggedRows(stores.home.shadow_log / use_case.name, matcher)
-    views = tuple(view.name for view in use_case.features.views)
-    yield "online store", FeastRows(stores.features, views, matcher)
-    yield "online mirrors", MirrorKeys(stores.features, views, matcher)
-    yield "training samples", ParquetRows(stores.registry.artifacts(names.experiment(use_case.name)), matcher)
-    for contract in use_case.contracts:
-        yield f"landing/{contract.table}", LandedLines(stores.landing, use_case.name, contract, matcher)
-
-
-def _list_remains(use_case: UseCase, matcher: SubjectMatcher, rows: dict[str, int]) -> Iterator[str]:
+def _list_remains(use_case: UseCase, subject: Subject, tables: DeltaTables, rows: dict[str, int]) -> Iterator[str]:
     """What names or counts the subject and cannot be erased row by row."""
-    tagged = {contract.table for contract in use_case.contracts if matcher.columns & set(contract.names)}
-    views = [view for view in use_case.features.views if tagged & {*view.tables} and not matcher.columns & {*view.entity}]
+    tagged = {contract.table for contract in use_case.contracts if subject.columns & set(contract.names)}
+    views = [view for view in use_case.features.views if tagged & {*view.tables} and not subject.columns & {*view.entity}]
     if sums := ", ".join(f"feature/{view.name}" for view in views):
         yield f"{sums}: aggregates that include these rows until their days are materialized again."
-    if inputs := ", ".join(sorted(matcher.columns & set(use_case.features.inputs))):
+    if inputs := ", ".join(sorted(subject.columns & set(use_case.features.inputs))):
         yield f"models, their profiles and reports: {inputs} is an input, and a model stores values of its inputs."
     if any(name.startswith("quarantine/") for name in rows):
         yield "Dagster's event log: the metadata of a run shows up to five quarantined rows. Wipe those runs."
-
-
-def _trained_on(use_case: UseCase, matcher: SubjectMatcher, stores: Stores) -> tuple[list[int], list[int]]:
-    """Model versions whose training table contains the subject, and those for which that cannot be read any more."""
-    models = stores.registry.versions(names.registered_model(use_case.name))
-    tables = {model.version: model.tags.get("table.training_set") for model in models}
-    holds = {table: _holds_subject(use_case, matcher, stores, table) for table in {*tables.values()}}
-    return [model for model, table in tables.items() if holds[table]], [m for m, table in tables.items() if holds[table] is None]
-
-
-def _holds_subject(use_case: UseCase, matcher: SubjectMatcher, stores: Stores, version: str | None) -> bool | None:
-    try:
-        rows = stores.tables.read_version(names.stage(use_case.name, "training_set"), int(version or -1))
-    except VersionGone:
-        return None
-    return not rows.filter(matcher.is_in_rows(rows.schema)).is_empty() if matcher.columns & {*rows.columns} else None
+    for asset in tables.assets(use_case.name):
+        is_found = "/".join(asset[1:]) in {store.removesuffix(" (older versions)") for store in rows}
+        if is_found and not NO_STATISTICS.items() <= DeltaTable(str(tables.path(asset))).metadata().configuration.items():
+            yield f"{'/'.join(asset[1:])}: its log, which an earlier release began, may hold the value in statistics."

@@ -1,16 +1,13 @@
 """Computes a logged prediction again: from its logged inputs with the same model, and its features from the feature tables."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import polars as pl
 
 from mlops_assets.features.offline.point_in_time import MissingFeatureTable
 from mlops_assets.features.parity import KEY, MOMENT, FeatureSkew, compare_features
-from mlops_assets.promotion.deployment import Deployment
-from mlops_assets.promotion.signing_keys import SigningKeys
-from mlops_assets.provenance.logged import find_hidden_columns, load_blessed_model, restore_request
+from mlops_assets.provenance.why import Stores, features_of_views, find_hidden_columns, load_blessed_model
+from mlops_assets.serving.log.prediction_log import DTYPES
 from mlops_assets.spec.monitor import Skew
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.training.onnx_model import OnnxModel
@@ -19,13 +16,6 @@ from mlops_assets.training.signature import UnreadableRows
 # Of a probability: the order in which a model sums in float32 depends on the batch and the machine. Measured up to 1e-6
 # (tests/training/trainers/test_lightning.py).
 TOLERANCE = 1e-5
-Views = dict[str, tuple[str, ...]]
-
-
-class Store(Protocol):
-    """Joins features as they were known at a moment."""
-
-    def historical(self, entity_rows: pl.DataFrame) -> pl.DataFrame: ...
 
 
 @dataclass(frozen=True)
@@ -63,19 +53,11 @@ class Replayed:
         return self.same_answer and not self.objections and not (self.recomputed and self.recomputed.differing)
 
 
-def replay(
-    use_case: UseCase,
-    row: pl.DataFrame,
-    *,
-    deployment: Deployment,
-    keys: SigningKeys,
-    views: Views,
-    open_store: Callable[[str], Store],
-) -> Replayed:
-    """Computes the prediction of one logged row again. `views` are the features of each view (logged.features_of_views)."""
+def replay(use_case: UseCase, row: pl.DataFrame, stores: Stores) -> Replayed:
+    """Computes the prediction of one logged row again."""
     logged, model, again, recomputed = row.row(0, named=True), None, None, None
     objections: list[str] = []
-    loaded = load_blessed_model(use_case, logged, deployment=deployment, keys=keys)
+    loaded = load_blessed_model(use_case, logged, stores)
     if isinstance(loaded, str):
         objections.append(f"the model is not run: {loaded}")
     else:
@@ -83,7 +65,7 @@ def replay(
         again = _score(use_case, model, row, objections)
     if logged["features_from"] != "request":
         try:
-            recomputed = _recompute(use_case, model, row, views, open_store(use_case.features.service))
+            recomputed = _recompute(use_case, model, row, stores)
         except MissingFeatureTable as error:
             objections.append(f"its features cannot be recomputed: {error}")
     if logged["decision"] != (logged["probability"] >= use_case.threshold):
@@ -106,20 +88,19 @@ def _score(use_case: UseCase, model: OnnxModel, row: pl.DataFrame, objections: l
         return None
 
 
-def _recompute(use_case: UseCase, model: OnnxModel | None, row: pl.DataFrame, views: Views, store: Store) -> Recomputed:
-    rows: pl.DataFrame = use_case.features.entity_rows(restore_request(use_case, row).lazy()).collect()
-    recomputed = store.historical(rows.with_columns(row[KEY], row[MOMENT]))
-    left_out = _list_unknown(use_case, views)
-    compared = [name for name in use_case.features.inputs if name in recomputed.columns and name not in left_out]
+def _recompute(use_case: UseCase, model: OnnxModel | None, row: pl.DataFrame, stores: Stores) -> Recomputed:
+    features, contract = use_case.features, use_case.contract(use_case.features.request_table)
+    hidden, views = {*find_hidden_columns(use_case)}, features_of_views(use_case, stores.tables)
+    nulls = {name: pl.lit(None, DTYPES[contract.column(name).dtype]).alias(name) for name in hidden}
+    request = row.select(nulls.get(name, pl.col(name)) for name in features.request)
+    rows: pl.DataFrame = features.entity_rows(request.lazy()).collect()
+    recomputed = stores.open_features(features.service).historical(rows.with_columns(row[KEY], row[MOMENT]))
+    # What depends on hidden data: hidden columns, and features of views with one as a key.
+    keyed = [view.name for view in features.views if {*view.entity} & hidden]
+    unknown = hidden | {name for view in keyed for name in views[view]}
+    left_out = tuple(name for name in features.inputs if name in unknown)
+    compared = [name for name in features.inputs if name in recomputed.columns and name not in left_out]
     spec = use_case.skew or Skew()
     parity = compare_features(row, recomputed, features=compared, relative=spec.relative, absolute=spec.absolute)
     probability = _score(use_case, model, recomputed, []) if model and not left_out else None
     return Recomputed(len(compared), tuple(parity.mismatched), left_out, probability)
-
-
-def _list_unknown(use_case: UseCase, views: Views) -> tuple[str, ...]:
-    """The inputs that depend on hidden data: hidden columns, and features of views with one as a key."""
-    hidden = {*find_hidden_columns(use_case)}
-    keyed = [view.name for view in use_case.features.views if {*view.entity} & hidden]
-    unknown = hidden | {name for view in keyed for name in views[view]}
-    return tuple(name for name in use_case.features.inputs if name in unknown)

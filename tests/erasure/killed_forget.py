@@ -6,9 +6,10 @@ import signal
 import sys
 from pathlib import Path
 
-from mlops_assets.cli.erasure import open_stores
-from mlops_assets.erasure.forget import Stores, forget_subject
+from mlops_assets.erasure.forget import forget_subject
+from mlops_assets.erasure.stores import Stores
 from mlops_assets.erasure.subject import Subject, find_subject
+from mlops_assets.resources import build_resources
 from mlops_assets.serving.log.log_secret import log_secret
 from tests.erasure.shop import ONE, SHOP, environment_of
 
@@ -18,7 +19,9 @@ CHANGES = ("os.rename", "os.remove", "fcntl.flock", "sqlite3.connect")
 def opened(root: Path, whom: str = ONE, redis_url: str = "sqlite") -> tuple[Subject, Stores]:
     environment = environment_of(root, redis_url)
     subject = find_subject(SHOP, f"customer_id={whom}", secret=log_secret(environment.home.keys))
-    return subject, open_stores(environment, SHOP)
+    resources = build_resources(environment)
+    features = resources["feature_store"].open(SHOP.features.service)
+    return subject, Stores(environment.home, features, resources["registry"].open(), resources["ledger"].open())
 
 
 def die_before(change: int) -> None:

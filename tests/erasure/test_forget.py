@@ -13,8 +13,10 @@ from typing import Any
 import polars as pl
 import pytest
 import redis
+from deltalake import DeltaTable
 
-from mlops_assets.erasure.forget import Forgotten, Stores, forget_subject, look_for
+from mlops_assets.erasure.forget import Forgotten, forget_subject, look_for
+from mlops_assets.erasure.stores import Stores
 from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables, VersionGone
 from mlops_assets.ingestion.landing import Landing
@@ -129,7 +131,7 @@ def test_counts_are_returned_and_recorded_without_the_value(root: Path) -> None:
     body = record.body
     assert body["rows"] == rows and body["why"] == "letter of 3 May"
     assert (body["tag"], body["entity"], body["trained_on"], body["possibly_trained_on"]) == ("customer_id", "customer", [1], [])
-    assert ONE not in json.dumps(body) and body["subject"] == subject.digest != subject.matcher.hashed
+    assert ONE not in json.dumps(body) and body["subject"] == subject.digest != subject.hashed
 
 
 def _content(path: Path) -> Any:
@@ -150,6 +152,13 @@ def test_counting_changes_nothing(root: Path) -> None:
     before, named = files(), naming(root)
     assert look_for(SHOP, subject, stores).rows
     assert files() == before and naming(root) == named
+
+
+def test_statistics_in_the_log_of_an_older_table_are_reported_as_left(root: Path) -> None:
+    path = DeltaTables(environment_of(root).home.tables).path(names.raw("shop", "orders"))
+    DeltaTable(str(path)).alter.set_table_properties({"delta.dataSkippingNumIndexedCols": "32"})
+    subject, stores = opened(root)
+    assert [text.split(":")[0] for text in look_for(SHOP, subject, stores).left if "statistics" in text] == ["raw/orders"]
 
 
 def test_a_second_call_finds_and_records_nothing(root: Path) -> None:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.erasure.landed_lines import LandedLines
-from mlops_assets.erasure.subject import SubjectMatcher
+from mlops_assets.erasure.stores import erase_from_landing
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.spec.contract import Column, Contract
+from tests.erasure.subjects import build_subject
 
 ORDERS = Contract(
     table="orders",
@@ -24,7 +24,7 @@ ORDERS = Contract(
     ),
     unique=("who",),
 )
-Q7 = SubjectMatcher(columns=frozenset(["who"]), text="q7", hashed="f" * 32, is_number=False)
+Q7 = build_subject("q7", "who")
 DAY = dt.date(2024, 1, 1)
 
 
@@ -36,10 +36,8 @@ def landed(root: Path, content: bytes, name: str = "2024-01-01.csv") -> Path:
 
 
 def erase(root: Path) -> int:
-    lines = LandedLines(Landing(root), "shop", ORDERS, Q7)
-    count = lines.count()
-    lines.erase()
-    assert lines.count() == 0
+    count, *erased = (erase_from_landing(Landing(root), "shop", ORDERS, Q7, dry_run=dry) for dry in (True, False, True))
+    assert erased == [count, 0]
     return count
 
 
@@ -104,8 +102,7 @@ def test_the_file_keeps_its_mode(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_delivered_again_meanwhile_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, lines = landed(tmp_path, b"who,what\nq7,a\n"), LandedLines(Landing(tmp_path), "shop", ORDERS, Q7)
-    read = Path.read_bytes
+    path, read = landed(tmp_path, b"who,what\nq7,a\n"), Path.read_bytes
 
     def read_and_deliver(self: Path) -> bytes:
         content = read(self)
@@ -115,7 +112,7 @@ def test_a_file_that_is_delivered_again_meanwhile_is_not_overwritten(tmp_path: P
         return content
 
     monkeypatch.setattr(Path, "read_bytes", read_and_deliver)
-    lines.erase()
+    erase_from_landing(Landing(tmp_path), "shop", ORDERS, Q7, dry_run=False)
     monkeypatch.undo()
     assert path.read_bytes() == b"who,what\nq7,a\nnew,b\n"
     assert erase(tmp_path) == 1

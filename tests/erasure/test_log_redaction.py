@@ -10,15 +10,15 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.erasure.log_redaction import LoggedRows
-from mlops_assets.erasure.subject import SubjectMatcher
+from mlops_assets.erasure.stores import erase_from_log
 from mlops_assets.serving.log.prediction_log import PredictionLog, keyed_hash, without_erased
 from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.erasure.subjects import build_subject
 from tests.serving.log.test_prediction_log import answers
 
 SECRET = b"s" * 32
 HIDDEN = keyed_hash("N1", SECRET)
-N1 = SubjectMatcher(columns=frozenset(["tailnum", "aircraft"]), text="N1", hashed=HIDDEN, is_number=False)
+N1 = build_subject("N1", "tailnum", "aircraft", hashed=HIDDEN)
 VALUES = st.sampled_from(["N1", "N12", 'N"1', "é N1", HIDDEN, "", None, " N1 "])
 
 
@@ -43,14 +43,12 @@ def test_exactly_the_subjects_lines_become_blank_and_no_byte_moves(
     content = b"".join(lines) + (b'{"tailnum":"N1"' if unfinished else b"")
     (folder / "000001.jsonl").write_bytes(content)
     theirs = [row["tailnum"] is not None and row["tailnum"].strip() in ("N1", HIDDEN) for row in rows]
-    logged = LoggedRows(folder, N1)
-    assert logged.count() == sum(theirs)
-    logged.erase()
+    assert erase_from_log(folder, N1, dry_run=True) == erase_from_log(folder, N1, dry_run=False) == sum(theirs)
     expected = b"".join(b" " * (len(line) - 1) + b"\n" if gone else line for line, gone in zip(lines, theirs, strict=True))
     after = (folder / "000001.jsonl").read_bytes()
     assert after == expected + content[len(expected) :]
     assert without_erased(expected) == b"".join(line for line, gone in zip(lines, theirs, strict=True) if not gone)
-    assert logged.count() == 0
+    assert erase_from_log(folder, N1, dry_run=True) == 0
 
 
 def test_a_reader_continues_from_any_position_without_the_erased_rows(tmp_path: Path) -> None:
@@ -62,7 +60,7 @@ def test_a_reader_continues_from_any_position_without_the_erased_rows(tmp_path: 
         positions.append(log.read()[1])
     sizes = log.segments()
     assert len(sizes) > 1
-    LoggedRows(tmp_path / "flight_delay", N1).erase()
+    erase_from_log(tmp_path / "flight_delay", N1, dry_run=False)
     assert log.segments() == sizes
     for number, position in enumerate(positions):
         rows, after = log.read(position)
@@ -73,7 +71,7 @@ def test_a_reader_continues_from_any_position_without_the_erased_rows(tmp_path: 
 def test_a_log_with_erased_rows_only_reads_as_empty(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path, USE_CASE)
     log.append(rows_of(log, "N1", "N1"))
-    LoggedRows(tmp_path / "flight_delay", N1).erase()
+    erase_from_log(tmp_path / "flight_delay", N1, dry_run=False)
     assert log.read()[0].equals(pl.DataFrame(schema=log.schema))
     assert segment(tmp_path).read_bytes().strip(b" \n") == b""
 
@@ -85,9 +83,7 @@ def test_values_in_clear_and_hashed_are_both_erased(tmp_path: Path) -> None:
     clear, hashed = PredictionLog(tmp_path, USE_CASE), PredictionLog(tmp_path, USE_CASE.but(contracts=contracts), secret=SECRET)
     for log in (clear, hashed):
         log.append(rows_of(log, "N1", "N2"))
-    logged = LoggedRows(tmp_path / "flight_delay", N1)
-    assert logged.count() == 2
-    logged.erase()
+    assert erase_from_log(tmp_path / "flight_delay", N1, dry_run=False) == 2
     assert clear.read()[0].height == 2
     held = b"".join(path.read_bytes() for path in tmp_path.rglob("*.jsonl"))
     assert HIDDEN.encode() not in held and b'"N1"' not in held and b'"N2"' in held
@@ -102,7 +98,7 @@ def test_a_half_blanked_line_is_skipped_by_readers_and_completed_by_the_next_cal
     for done in range(1, length, 17):  # the mark comes first; then any part of the content may be gone
         segment(tmp_path).write_bytes(whole[:start] + b" " * done + whole[start + done :])
         assert log.read()[0]["tailnum"].to_list() == ["N2", "N3"]
-        LoggedRows(tmp_path / "flight_delay", N1).erase()
+        erase_from_log(tmp_path / "flight_delay", N1, dry_run=False)
         assert segment(tmp_path).read_bytes() == whole[:start] + b" " * length + whole[start + length :]
 
 
@@ -133,12 +129,11 @@ def test_a_concurrent_writer_and_reader_lose_and_repeat_no_other_row(tmp_path: P
     threads = [threading.Thread(target=task) for task in (write, read)]
     for thread in threads:
         thread.start()
-    logged = LoggedRows(tmp_path / "flight_delay", N1)
     while not done.is_set():
-        logged.erase()
+        erase_from_log(tmp_path / "flight_delay", N1, dry_run=False)
     for thread in threads:
         thread.join()
-    logged.erase()
+    erase_from_log(tmp_path / "flight_delay", N1, dry_run=False)
     assert failed == []
     assert [row_id for row_id in read_ids if row_id.startswith("N2")] == [f"N2-{number}" for number in range(requests)]
     assert len(set(read_ids)) == len(read_ids)
@@ -149,7 +144,7 @@ def test_a_concurrent_writer_and_reader_lose_and_repeat_no_other_row(tmp_path: P
 def test_a_line_with_the_value_in_another_column_stays(tmp_path: Path) -> None:
     line = json.dumps({"tailnum": "N2", "trace_id": "N1"}) + "\n"
     (tmp_path / "000001.jsonl").write_text(line)
-    LoggedRows(tmp_path, N1).erase()
+    erase_from_log(tmp_path, N1, dry_run=False)
     assert (tmp_path / "000001.jsonl").read_text() == line
 
 
@@ -167,7 +162,7 @@ def test_readers_share_the_log_and_write_nothing_to_its_folder(tmp_path: Path) -
 def test_redaction_waits_for_a_reader(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path, USE_CASE)
     log.append(rows_of(log, "N1"))
-    redaction = threading.Thread(target=LoggedRows(tmp_path / "flight_delay", N1).erase)
+    redaction = threading.Thread(target=erase_from_log, args=(tmp_path / "flight_delay", N1), kwargs={"dry_run": False})
     with segment(tmp_path).open("rb") as reader:
         fcntl.flock(reader, fcntl.LOCK_SH)
         redaction.start()

@@ -7,13 +7,14 @@ import polars as pl
 import pytest
 import redis
 
-from mlops_assets.erasure.online import FeastRows, MirrorKeys
-from mlops_assets.erasure.subject import SubjectMatcher
+from mlops_assets.erasure.stores import erase_from_mirrors, erase_online
+from mlops_assets.erasure.subject import Subject
 from mlops_assets.features.feast.feature_store import FeatureStore
 from mlops_assets.features.online.key_value_stores import LastKnown, SqliteStore, glob_literal
 from mlops_assets.features.online.online_mirror import entity_parts
 from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.names import FEAST_PROJECT
+from tests.erasure.subjects import build_subject
 from tests.features.feast.lookups import lookup
 from tests.features.feast.test_feature_store import FEATURES, HOUR, KEYS, LEGAL, REPO, START, asked, features_of, fill
 from tests.servers.redis_server import RedisServer
@@ -59,12 +60,8 @@ def opened(root: Path, server: RedisServer | None) -> FeatureStore:
     return FeatureStore(Home(root), service="flight_delay_v1", redis_url=server.url if server else None)
 
 
-def build_matcher(text: str, *columns: str) -> SubjectMatcher:
-    return SubjectMatcher(columns=frozenset(columns), text=text, hashed="f" * 32, is_number=False)
-
-
-def online_rows(store: FeatureStore, views: list[str], matcher: SubjectMatcher) -> tuple[FeastRows, MirrorKeys]:
-    return FeastRows(store, tuple(views), matcher), MirrorKeys(store, tuple(views), matcher)
+def erase(store: FeatureStore, subject: Subject, views: list[str] = VIEWS, *, dry_run: bool = False) -> tuple[int, int]:
+    return erase_online(store, views, subject, dry_run=dry_run), erase_from_mirrors(store, views, subject, dry_run=dry_run)
 
 
 def held(root: Path, server: RedisServer | None) -> str:
@@ -89,11 +86,9 @@ def test_an_aircraft_is_erased_with_its_values_and_the_others_stay(
 ) -> None:
     before = looked_up(store)
     assert spelled(server) in held(root, server)
-    rows, mirrors = online_rows(store, VIEWS, build_matcher(GONE, "tailnum"))
-    assert (rows.count(), mirrors.count()) == (1 if server else 2, 1)  # Redis holds both views of an aircraft together
-    rows.erase()
-    mirrors.erase()
-    assert (rows.count(), mirrors.count()) == (0, 0)
+    subject, count = build_subject(GONE, "tailnum"), (1 if server else 2, 1)  # Redis holds both views of an aircraft together
+    assert erase(store, subject, dry_run=True) == erase(store, subject) == count
+    assert erase(store, subject) == (0, 0)
     assert spelled(server) not in held(root, server)
     after = looked_up(store)
     assert after[1:].equals(before[1:])
@@ -106,10 +101,7 @@ def test_an_aircraft_is_erased_with_its_values_and_the_others_stay(
 def test_an_entity_that_is_half_of_a_key_is_erased_in_every_pair(
     store: FeatureStore, root: Path, server: RedisServer | None
 ) -> None:
-    rows, mirrors = online_rows(store, VIEWS, build_matcher("ATL", "dest"))
-    assert (rows.count(), mirrors.count()) == (2 if server else 4, 2)
-    rows.erase()
-    mirrors.erase()
+    assert erase(store, build_subject("ATL", "dest")) == (2 if server else 4, 2)
     assert "ATL" not in held(root, server)
     answers = [
         lookup(store, asked([START + 2 * HOUR], origin=origin, dest=dest)) for origin in ("EWR", "JFK") for dest in ("ATL", "SEA")
@@ -118,19 +110,16 @@ def test_an_entity_that_is_half_of_a_key_is_erased_in_every_pair(
 
 
 def test_the_same_text_in_another_key_is_another_entity(store: FeatureStore) -> None:
-    rows, mirrors = online_rows(store, VIEWS, build_matcher("EWR", "dest"))
-    assert (rows.count(), mirrors.count()) == (0, 0)
-    rows, mirrors = online_rows(store, ["plane", "tail_delays"], build_matcher("EWR", "origin"))
-    assert (rows.count(), mirrors.count()) == (0, 0), "views of another use case are not searched"
+    assert erase(store, build_subject("EWR", "dest")) == (0, 0)
+    others = erase(store, build_subject("EWR", "origin"), ["plane", "tail_delays"], dry_run=True)
+    assert others == (0, 0), "views of another use case are not searched"
 
 
 def test_keys_of_an_unused_layout_are_erased_too(store: FeatureStore) -> None:
-    _, mirrors = online_rows(store, VIEWS, build_matcher("N1", "tailnum"))
     old = ["0ldlay0t/3:EWR2:N1", "0ldlay0t/3:N1x", "ready/gone/0ldlay0t"]
-    mirrors.store.online_values.change(old, lambda values: [b"value"] * len(values))
-    assert mirrors.count() == 2
-    mirrors.erase()
-    assert [value is None for value in mirrors.store.online_values.read(old).values] == [True, False, False]
+    store.online_values.change(old, lambda values: [b"value"] * len(values))
+    assert erase_from_mirrors(store, VIEWS, build_subject("N1", "tailnum"), dry_run=False) == 2
+    assert [value is None for value in store.online_values.read(old).values] == [True, False, False]
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_assets.erasure.subject import SubjectMatcher, UnknownSubject, find_subject
+from mlops_assets.erasure.subject import Subject, UnknownSubject, find_subject
 from mlops_assets.serving.log.prediction_log import keyed_hash
 from mlops_assets.spec.contract import Column
 from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.erasure.shop import SHOP
+from tests.erasure.subjects import build_subject
 
 SECRET = b"s" * 32
 
@@ -36,15 +37,15 @@ def renamed(table: str, name: str) -> UseCase:
 
 def test_all_columns_that_identify_the_entity_are_matched() -> None:
     subject = find_subject(renamed("customers", "id"), "customer_id= cst-1 ", secret=SECRET)
-    assert subject.matcher.columns == {"customer_id", "id", "customer"}
-    assert (subject.tag, subject.entity, subject.matcher.text) == ("customer_id", "customer", "cst-1")
-    assert subject.matcher.hashed == keyed_hash("cst-1", SECRET) != subject.digest
+    assert subject.columns == {"customer_id", "id", "customer"}
+    assert (subject.tag, subject.entity, subject.text) == ("customer_id", "customer", "cst-1")
+    assert subject.hashed == keyed_hash("cst-1", SECRET) != subject.digest
     assert find_subject(renamed("customers", "id"), "id=cst-1", secret=SECRET).digest == subject.digest
     assert find_subject(SHOP, "customer_id=cst-1", secret=b"t" * 32).digest != subject.digest
 
 
 def test_a_value_may_contain_an_equals_sign() -> None:
-    assert find_subject(SHOP, "customer_id=a=b", secret=SECRET).matcher.text == "a=b"
+    assert find_subject(SHOP, "customer_id=a=b", secret=SECRET).text == "a=b"
 
 
 @given(number=st.integers())
@@ -58,7 +59,7 @@ def test_a_value_of_an_int_column_is_parsed_as_a_number(number: int) -> None:
         shop = shop.but(
             contracts=tuple(contract.but(columns=columns) if table is contract else table for table in shop.contracts)
         )
-    matcher = find_subject(shop, f"customer_id={number:+}", secret=SECRET).matcher
+    matcher = find_subject(shop, f"customer_id={number:+}", secret=SECRET)
     assert (matcher.text, matcher.is_number) == (str(number), True)
     with pytest.raises(UnknownSubject, match="found 'seven'; legal: a whole number"):
         find_subject(shop, "customer_id=seven", secret=SECRET)
@@ -118,8 +119,8 @@ HASH = "0123456789abcdef0123456789abcdef"
 TEXTS = st.text(st.sampled_from("aB7.*[ -+\\'é\""), min_size=1, max_size=5).filter(lambda text: text == text.strip())
 
 
-def build_matcher(text: str, *columns: str, number: bool = False) -> SubjectMatcher:
-    return SubjectMatcher(columns=frozenset(columns or ["who"]), text=text, hashed=HASH, is_number=number)
+def build_matcher(text: str, *, number: bool = False) -> Subject:
+    return build_subject(text, "who", hashed=HASH, number=number)
 
 
 @given(text=TEXTS, content=TEXTS | st.none() | st.just(HASH), blanks=st.sampled_from(["", " ", "\t", "  "]))
@@ -128,14 +129,15 @@ def test_text_matches_as_a_whole_in_clear_or_hashed(text: str, content: str | No
     expected = content is not None and content in (text, HASH)
     assert build_matcher(text).is_value(value) is expected
     frame = pl.DataFrame({"who": [value]}, schema={"who": pl.String})
-    assert frame.select(build_matcher(text).is_in_column("who")).item() is expected
+    assert frame.select(build_matcher(text).is_in_rows(frame.schema)).item() is expected
 
 
 @given(number=st.integers(-30, 30), content=st.from_regex(r"\A[+-]?[0-3]{0,2}[0-9]{1,2}(\.0{0,2})?\Z"))
 def test_numbers_match_by_value(number: int, content: str) -> None:
     expected = float(content) == number and not (number == 0 and content.startswith("-"))
     assert build_matcher(str(number), number=True).is_value(content) is expected
-    assert pl.DataFrame({"who": [content]}).select(build_matcher(str(number), number=True).is_in_column("who")).item() is expected
+    frame = pl.DataFrame({"who": [content]})
+    assert frame.select(build_matcher(str(number), number=True).is_in_rows(frame.schema)).item() is expected
 
 
 @given(numbers=st.lists(st.integers(-(2**63), 2**63 - 1)), chosen=st.integers(0, 5))

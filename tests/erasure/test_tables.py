@@ -14,13 +14,14 @@ from deltalake.exceptions import CommitFailedError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.erasure.subject import SubjectMatcher
-from mlops_assets.erasure.tables import OlderFiles, ParquetRows, TableLog, TableRows
+from mlops_assets.erasure.stores import erase_from_parquet, erase_older_files, erase_rows
+from mlops_assets.erasure.subject import Subject
 from mlops_assets.foundation.delta_tables import NO_STATISTICS, DeltaTables, VersionGone
+from tests.erasure.subjects import build_subject
 
 NOW = dt.datetime.now(dt.UTC)
 DAYS = [dt.date(2024, 1, day) for day in (1, 2, 3)]
-ZZ = SubjectMatcher(columns=frozenset(["who"]), text="zz'9", hashed="f" * 32, is_number=False)
+ZZ = build_subject("zz'9", "who")
 
 
 def people(*who: str | None, day: dt.date = DAYS[0]) -> pl.DataFrame:
@@ -35,9 +36,8 @@ def put(table: Path, rows: pl.DataFrame, day: dt.date | None = None) -> None:
     )
 
 
-def forget(table: Path, matcher: SubjectMatcher = ZZ) -> None:
-    for store in (TableRows, OlderFiles, TableLog):
-        store(table, matcher).erase()
+def forget(table: Path, subject: Subject = ZZ, *, dry_run: bool = False) -> tuple[int, int]:
+    return erase_rows(table, subject, dry_run=dry_run), erase_older_files(table, subject, dry_run=dry_run)
 
 
 def read_files(table: Path) -> str:
@@ -62,10 +62,10 @@ def test_no_file_of_any_version_contains_the_value_and_all_other_rows_remain(tmp
     put(tmp_path, people("a", "zz'9"), DAYS[0])
     DeltaTable(str(tmp_path)).create_checkpoint()
     put(tmp_path, people("c", day=DAYS[2]), DAYS[2])
-    assert (TableRows(tmp_path, ZZ).count(), OlderFiles(tmp_path, ZZ).count()) == (2, 1)
+    assert forget(tmp_path, dry_run=True) == (2, 1)
     assert read_files(tmp_path).count("zz'9") > 6
     forget(tmp_path)
-    assert (TableRows(tmp_path, ZZ).count(), OlderFiles(tmp_path, ZZ).count()) == (0, 0)
+    assert forget(tmp_path, dry_run=True) == (0, 0)
     content = read_files(tmp_path)
     assert "zz'9" not in content and "zz''9" not in content
     assert rows(tmp_path) == ["a", "b", "c"]
@@ -89,7 +89,6 @@ def test_versions_without_the_subject_can_still_be_read(tmp_path: Path) -> None:
 
 def test_erasing_again_changes_nothing(tmp_path: Path) -> None:
     put(tmp_path, people("zz'9", "a"))
-    (tmp_path / "_delta_log" / ".new-ab12").write_text("zz'9")  # of a call that was killed
     forget(tmp_path)
     assert "zz'9" not in read_files(tmp_path)
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file()}
@@ -109,7 +108,7 @@ def test_a_table_without_the_column_is_not_changed(tmp_path: Path) -> None:
 def test_older_rows_are_erased_where_the_newer_schema_lacks_the_column(tmp_path: Path) -> None:
     put(tmp_path, people("zz'9", "a"))
     people("a").drop("who").write_delta(str(tmp_path), mode="overwrite", delta_write_options={"schema_mode": "overwrite"})
-    assert (TableRows(tmp_path, ZZ).count(), OlderFiles(tmp_path, ZZ).count()) == (0, 1)
+    assert forget(tmp_path, dry_run=True) == (0, 1)
     forget(tmp_path)
     assert "zz'9" not in read_files(tmp_path)
     assert pl.scan_delta(str(tmp_path)).collect().height == 1
@@ -119,12 +118,11 @@ def test_an_uncommitted_file_is_counted_and_erased_after_an_hour(tmp_path: Path)
     put(tmp_path, people("a"))
     left = tmp_path / "day=2024-01-01" / "part-left-by-a-killed-run.parquet"
     people("zz'9").drop("day").write_parquet(left)
-    older = OlderFiles(tmp_path, ZZ)
-    older.erase()
-    assert left.exists() and older.count() == 1
+    forget(tmp_path)
+    assert left.exists() and forget(tmp_path) == (0, 1)
     os.utime(left, (NOW.timestamp() - 3601,) * 2)
-    older.erase()
-    assert not left.exists() and older.count() == 0
+    forget(tmp_path)
+    assert not left.exists() and forget(tmp_path) == (0, 0)
 
 
 def test_a_writer_that_started_before_the_erasure_fails_with_a_conflict(tmp_path: Path) -> None:
@@ -170,8 +168,7 @@ def test_lines_that_cannot_be_parsed_are_erased_by_their_place(tmp_path: Path) -
         }
     )
     put(tmp_path, raw)
-    assert TableRows(tmp_path, ZZ).count() == 3
-    forget(tmp_path)
+    assert forget(tmp_path)[0] == 3
     assert pl.scan_delta(str(tmp_path)).collect()["source_line"].to_list() == [4, 6]
 
 
@@ -189,8 +186,7 @@ def test_any_table_keeps_exactly_the_other_rows(
     for version in versions:
         frame = pl.DataFrame(version, schema={"who": pl.Int64, "day": pl.Date}, orient="row")
         put(table, frame.with_columns(n=pl.int_range(pl.len()), text=pl.format("is {}", "who")))
-    matcher = SubjectMatcher(columns=frozenset(["who"]), text=str(number), hashed="f" * 32, is_number=True)
-    forget(table, matcher)
+    forget(table, build_subject(str(number), "who", number=True))
     kept = pl.scan_delta(str(table)).sort("n").collect()
     expected = [(n, who, day) for n, (who, day) in enumerate(versions[-1]) if who != number]
     assert list(zip(kept["n"], kept["who"], kept["day"], strict=True)) == expected
@@ -201,30 +197,6 @@ def test_rows_in_single_parquet_files_are_erased(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     people("zz'9", "a", None).write_parquet(tmp_path / "run" / "training_sample.parquet")
     people("zz'9").rename({"who": "author"}).write_parquet(tmp_path / "other.parquet")
-    samples = ParquetRows(tmp_path, ZZ)
-    assert samples.count() == 1
-    samples.erase()
-    assert samples.count() == 0
+    assert [erase_from_parquet(tmp_path, ZZ, dry_run=dry) for dry in (True, False, True)] == [1, 1, 0]
     assert pl.read_parquet(tmp_path / "run" / "training_sample.parquet")["who"].to_list() == ["a", None]
     assert pl.read_parquet(tmp_path / "other.parquet")["author"].to_list() == ["zz'9"]
-
-
-def test_statistics_of_an_earlier_release_are_erased_once_their_commits_are_an_hour_old(tmp_path: Path) -> None:
-    for frame in (people("zz'9", "a"), people("b", "zz'9"), people("c")):
-        frame.write_delta(str(tmp_path), mode="overwrite", delta_write_options={"partition_by": "day"})
-    DeltaTable(str(tmp_path)).create_checkpoint()
-    people("d", "zz'9").write_delta(str(tmp_path), mode="append")
-    DeltaTable(str(tmp_path)).delete("who = 'zz''9'")
-    log = TableLog(tmp_path, ZZ)
-    assert log.count() == 4
-    forget(tmp_path)
-    assert log.count() == 4, "a concurrent writer may not have seen these commits yet"
-    for file in (tmp_path / "_delta_log").iterdir():
-        os.utime(file, (NOW.timestamp() - 3700,) * 2)
-    forget(tmp_path)
-    assert log.count() == 0 and "zz'9" not in read_files(tmp_path) and "zz''9" not in read_files(tmp_path)
-    assert sorted(filter(None, rows(tmp_path))) == ["c", "d"]
-    assert DeltaTable(str(tmp_path)).metadata().configuration["delta.logRetentionDuration"] == "interval 30 days"
-    people("zz'9").write_delta(str(tmp_path), mode="append")
-    forget(tmp_path)
-    assert "zz'9" not in read_files(tmp_path)

@@ -32,6 +32,7 @@ from mlops_assets.promotion.deployment import Deployment
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.promotions import Promotions
 from mlops_assets.promotion.signing_keys import SigningKeys
+from mlops_assets.provenance.why import Stores
 from mlops_assets.resources import build_resources
 from mlops_assets.serving.factory import open_service
 from mlops_assets.serving.http.app import ApiApp
@@ -87,6 +88,10 @@ class Line:
     @property
     def log(self) -> PredictionLog:
         return PredictionLog(self.home.prediction_log, SMALL)
+
+    def stores(self, **others: Any) -> Stores:
+        own = {"log": self.log, "deployment": self.deployment, "keys": self.keys, "ledger": self.ledger, "tables": self.tables}
+        return Stores(**{**own, "open_features": None, **others})
 
     @property
     def segment(self) -> Path:

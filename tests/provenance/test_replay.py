@@ -12,11 +12,10 @@ import pytest
 from click.testing import Result
 from deltalake import DeltaTable
 
-from mlops_assets.cli.provenance_pages import replay_page
+from mlops_assets.cli.provenance import replay_page
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.terminal import as_text
-from mlops_assets.provenance.logged import features_of_views
 from mlops_assets.provenance.replay import Replayed, replay
 from mlops_assets.resources import build_resources, chosen_environment
 from mlops_assets.serving.log.prediction_log import AlteredLine, PredictionLog
@@ -37,13 +36,9 @@ def again(line: Line, run: Any) -> Callable[..., Replayed]:
         prediction: dict[str, Any], use_case: UseCase = SMALL, row: pl.DataFrame | None = None, home: Path | None = None
     ) -> Replayed:
         environment = chosen_environment()
+        features = build_resources(replace(environment, home=Home(home)) if home else environment)["feature_store"]
         return replay(
-            use_case,
-            line.log.find(prediction["prediction_id"]) if row is None else row,
-            deployment=line.deployment,
-            keys=line.keys,
-            views=features_of_views(use_case, line.tables),
-            open_store=build_resources(replace(environment, home=Home(home)) if home else environment)["feature_store"].open,
+            use_case, line.log.find(prediction["prediction_id"]) if row is None else row, line.stores(open_features=features.open)
         )
 
     return replayed

@@ -17,7 +17,7 @@ from deltalake import DeltaTable
 from mlflow import MlflowClient
 from sklearn.metrics import roc_auc_score
 
-from mlops_assets.cli.provenance_pages import reproduce_page
+from mlops_assets.cli.provenance import reproduce_page
 from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables, VersionGone
 from mlops_assets.foundation.home import PROJECT
@@ -46,9 +46,10 @@ for version in (1, 2, 3):
 """
 
 
-def again(line: Line, version: int = TREES, use_case: UseCase = SMALL, **changes: Any) -> Reproduced:
-    stores: dict[str, Any] = {"registry": line.registry, "tables": line.tables, "ledger": line.ledger}
-    return reproduce(use_case, version, **({**stores, "progress": lambda _: None} | changes))
+def again(
+    line: Line, version: int = TREES, use_case: UseCase = SMALL, progress: Callable[[str], None] = lambda _: None, **stores: Any
+) -> Reproduced:
+    return reproduce(use_case, version, line.stores(**stores), registry=line.registry, progress=progress)
 
 
 def record_of(line: Line, version: int) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from mlops_assets.cli.provenance_pages import as_json, why_page
+from mlops_assets.cli.provenance import why_json, why_page
 from mlops_assets.foundation import names
 from mlops_assets.foundation.terminal import as_text
 from mlops_assets.provenance.why import Why, why
@@ -25,10 +25,7 @@ Alter = Callable[[Path, bytes, bytes], None]
 
 
 def explained(line: Line, prediction: dict[str, Any], use_case: UseCase = SMALL, log: PredictionLog | None = None) -> Why:
-    return why(
-        use_case, prediction["prediction_id"], log=log or line.log, deployment=line.deployment, keys=line.keys,
-        ledger=line.ledger, tables=line.tables,
-    )  # fmt: skip
+    return why(use_case, prediction["prediction_id"], line.stores(log=log or line.log))
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +57,17 @@ def test_the_page_shows_request_and_answer(line: Line, answered: list[dict[str, 
 @pytest.mark.parametrize("place", range(4))
 def test_every_input_is_in_exactly_one_view_with_its_logged_value_and_age(line: Line, answered: list[dict[str, Any]], place: int):
     row, result = raw(line, answered[place]), explained(line, answered[place])
-    values = [pair for view in result.views for pair in view.values.items()]
+    values = [pair for view in result.views for pair in view["values"].items()]
     assert sorted(name for name, _ in values) == sorted(SMALL.features.inputs)
     assert all(value == row[name] for name, value in values)
     ages = row["feature_age_s"] or {}
-    assert {view.view: view.age_s for view in result.views if view.view} == {
+    assert {view["view"]: view["age_s"] for view in result.views if view["view"]} == {
         view.name: ages.get(view.name) for view in SMALL.features.views
     }
-    weather = {view.view: view for view in result.views}["origin_weather"]
-    assert {"temp", "visib"} <= set(weather.values)
-    own = {view.view: view for view in result.views}[None]
-    assert {"minute_of_day", "weekday", "carrier"} <= set(own.values)
+    weather = {view["view"]: view for view in result.views}["origin_weather"]
+    assert {"temp", "visib"} <= set(weather["values"])
+    own = {view["view"]: view for view in result.views}[None]
+    assert {"minute_of_day", "weekday", "carrier"} <= set(own["values"])
 
 
 def test_the_page_shows_model_gates_approval_and_promotion(line: Line, page: str):
@@ -137,7 +134,7 @@ def test_columns_that_the_log_hides_stay_hidden(line: Line, answered: list[dict[
     log.append(line.log.find(answered[0]["prediction_id"]).to_dicts())
     result, tailnum = explained(line, answered[0], private, log), raw(line, answered[0])["tailnum"]
     text = as_text(*why_page(result))
-    assert tailnum not in text + as_json(result)
+    assert tailnum not in text + why_json(result)
     assert f"hashed: {log.find(answered[0]['prediction_id'])['tailnum'][0][:12]}…" in text
     assert re.search(r"^sched_dep +left out of the log$", text, re.MULTILINE)
 

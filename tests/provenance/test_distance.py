@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 from sklearn.metrics import log_loss, roc_auc_score
 
-from mlops_assets.provenance.model_distance import METRIC_TOLERANCE, Distance, compare_weights, measure_distance
+from mlops_assets.provenance.reproduce import METRIC_TOLERANCE, Distance, compare_weights, measure_distance
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, Trainer
 from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.training.train import fit

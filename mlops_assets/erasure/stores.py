@@ -1,0 +1,219 @@
+"""One subject's rows in every store of a home: each function counts them and, unless `dry_run`, erases them.
+
+Repeating it is safe, and completes an erasure that was killed. All other rows and bytes stay.
+"""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+import fcntl
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import msgspec
+import polars as pl
+import redis
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
+
+from mlops_assets.erasure.subject import PLACE, Subject
+from mlops_assets.features.feast.feast_internals import entity_key_prefix, entity_values
+from mlops_assets.features.online.key_value_stores import glob_literal, leave_no_trace, unavailable_when_down
+from mlops_assets.features.online.online_mirror import entity_parts
+from mlops_assets.foundation import names
+from mlops_assets.foundation.atomic_file import replace_file, sync_folder, write_aside
+from mlops_assets.foundation.delta_tables import DeltaTables
+from mlops_assets.foundation.home import Home
+from mlops_assets.ingestion.landing import BOM, Landing, Line, find_header_problem, parse_lines
+from mlops_assets.serving.log.prediction_log import BLANK
+from mlops_assets.spec.contract import Contract
+from mlops_assets.spec.use_case import UseCase
+
+if TYPE_CHECKING:
+    from mlops_assets.features.feast.feature_store import FeatureStore
+    from mlops_assets.promotion.ledger import Ledger
+    from mlops_assets.training.model_registry import ModelRegistry
+
+SUFFIX = names.FEAST_PROJECT.encode()  # of Feast's keys in Redis
+
+
+class Stores(NamedTuple):
+    """What one home stores in its folders, its online store, MLflow and the ledger."""
+
+    home: Home
+    features: "FeatureStore"
+    registry: "ModelRegistry"
+    ledger: "Ledger"
+
+
+def erase_everywhere(use_case: UseCase, subject: Subject, stores: Stores, *, dry_run: bool) -> dict[str, int]:
+    """The rows above 0 by store, in the order of erasure. Raises OnlineStoreDown, UnknownFeatures."""
+    home, counts, views = stores.home, dict[str, int](), [view.name for view in use_case.features.views]
+    for asset in DeltaTables(home.tables).assets(use_case.name):
+        name, path = "/".join(asset[1:]), DeltaTables(home.tables).path(asset)
+        counts[name] = erase_rows(path, subject, dry_run=dry_run)
+        counts[f"{name} (older versions)"] = erase_older_files(path, subject, dry_run=dry_run)
+    for log in (home.prediction_log, home.shadow_log):
+        counts[log.name] = erase_from_log(log / use_case.name, subject, dry_run=dry_run)
+    # After the tables, from which they are filled.
+    counts["online store"] = erase_online(stores.features, views, subject, dry_run=dry_run)
+    counts["online mirrors"] = erase_from_mirrors(stores.features, views, subject, dry_run=dry_run)
+    samples = stores.registry.artifacts(names.experiment(use_case.name))
+    counts["training samples"] = erase_from_parquet(samples, subject, dry_run=dry_run)
+    for contract in use_case.contracts:  # last, as a changed file starts runs
+        landing = Landing(home.landing)
+        counts[f"landing/{contract.table}"] = erase_from_landing(landing, use_case.name, contract, subject, dry_run=dry_run)
+    return {name: count for name, count in counts.items() if count}
+
+
+def erase_rows(table: Path, subject: Subject, *, dry_run: bool) -> int:
+    """Rows in the current version. Erasing is one commit; on a conflict with a concurrent commit it changes nothing."""
+    scanned = pl.scan_delta(str(table))
+    schema = scanned.collect_schema()
+    keys = [name for name in schema if name in subject.columns or name in PLACE]
+    rows = scanned.filter(subject.is_in_rows(schema)).select(keys).collect()
+    if len(rows) and not dry_run:
+        same = " AND ".join(f'(old."{name}" IS NOT DISTINCT FROM erased."{name}")' for name in keys)
+        # A merge and not a delete: the log stores the predicate of a delete, and with it the value.
+        merge = DeltaTable(str(table)).merge(rows.unique(), same, source_alias="erased", target_alias="old", streamed_exec=True)
+        with suppress(CommitFailedError):
+            merge.when_matched_delete().execute()
+    return len(rows)
+
+
+def erase_older_files(table: Path, subject: Subject, *, dry_run: bool) -> int:
+    """Rows in files of older versions, or of a killed run. Erasing makes their versions unreadable, and no others."""
+    files = [file for file in table.rglob("*.parquet") if "_delta_log" not in file.parts]
+    delta = DeltaTable(str(table))  # after the listing: a commit may come between
+    current = {Path(uri).name for uri in delta.file_uris()}
+    counts = {file: _count(file, subject) for file in files if file.name not in current}
+    if any(counts.values()) and not dry_run:
+        # Dry runs, which list files: a real vacuum would remove every old version.
+        unused = delta.vacuum(0, enforce_retention_duration=False)
+        # A file without a commit stays for an hour: its commit may follow.
+        unused += delta.vacuum(1, enforce_retention_duration=False, full=True)
+        for file in (file for file in files if counts.get(file) and file.name in {Path(name).name for name in unused}):
+            file.unlink()
+            sync_folder(file.parent)
+    return sum(counts.values())
+
+
+def erase_from_parquet(folder: Path, subject: Subject, *, dry_run: bool) -> int:
+    """Rows in every Parquet file under `folder`; a reader gets the old file or the new one."""
+    counts = {file: _count(file, subject) for file in folder.rglob("*.parquet")}
+    for file in (file for file, count in counts.items() if count and not dry_run):
+        rows, buffer = pl.read_parquet(file, glob=False, hive_partitioning=False), BytesIO()
+        rows.filter(~subject.is_in_rows(rows.schema)).write_parquet(buffer)
+        replace_file(file, buffer.getvalue())
+    return sum(counts.values())
+
+
+def _count(file: Path, subject: Subject) -> int:
+    rows = pl.scan_parquet(file, glob=False, hive_partitioning=False)
+    return rows.filter(subject.is_in_rows(rows.collect_schema())).select(pl.len()).collect().item()
+
+
+def erase_from_log(folder: Path, subject: Subject, *, dry_run: bool) -> int:
+    """Lines of the segments `folder`/<number>.jsonl, blanked in place: readers' positions and writers' open files stay valid."""
+    count = 0
+    for segment in sorted(folder.glob("*.jsonl")):
+        lines = list(_find_lines(segment, subject))
+        count += len(lines)
+        if lines and not dry_run:
+            with segment.open("rb+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # readers hold a shared lock: none reads half of a row
+                # Every line is marked, durably, before its content is blanked: a reader skips marked lines after a kill.
+                for blanks in ([1] * len(lines), [length for _, length in lines]):
+                    for (start, _), blank in zip(lines, blanks, strict=True):
+                        os.pwrite(file.fileno(), BLANK * blank, start)
+                    os.fsync(file.fileno())
+    return count
+
+
+def _find_lines(segment: Path, subject: Subject) -> Iterator[tuple[int, int]]:
+    """Start and length, without the line feed, of each line to blank; an unfinished last line is not in the log yet."""
+    start, decode = 0, msgspec.json.Decoder(dict[str, object]).decode
+    spellings = (msgspec.json.encode(subject.text)[1:-1], subject.hashed.encode())
+    with segment.open("rb") as file:
+        for line in file:
+            is_blank = line.startswith(BLANK)  # at least half: the erasure may have been killed
+            # Only lines that contain the text are decoded: a segment of 256 MB has 200,000 lines.
+            is_likely = line.endswith(b"\n") and any(text in line for text in spellings)
+            if not line.isspace() if is_blank else is_likely and subject.is_in(decode(line)):
+                yield start, len(line) - 1
+            start += len(line)
+
+
+def erase_online(store: "FeatureStore", views: Sequence[str], subject: Subject, *, dry_run: bool) -> int:
+    """Entities of `views` in Feast's online store: SQLite or Redis."""
+    join_keys = {view: keys for view in views if subject.columns & {*(keys := store.registry.view(view).join_keys)}}
+    if url := store.redis_url:
+        prefixes = {entity_key_prefix(keys) for keys in join_keys.values()}
+        patterns = [glob_literal(prefix) + b"*" + glob_literal(SUFFIX) for prefix in prefixes]
+        with unavailable_when_down(url), redis.Redis.from_url(url) as client:
+            scans = [cast(Iterator[bytes], client.scan_iter(pattern, count=10_000)) for pattern in patterns]
+            keys = {key for scan in scans for key in scan if subject.is_in(entity_values(key.removesuffix(SUFFIX)))}
+            if keys and not dry_run:  # with the views of other use cases, which come back when they are materialized
+                client.delete(*keys)
+            return len(keys)
+    path, count = cast(Any, store.registry.open().config.online_store).path, 0
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=60)) as connection:
+        for table in (f"{names.FEAST_PROJECT}_{view}" for view in join_keys):
+            entities = connection.execute(f'SELECT DISTINCT entity_key FROM "{table}"').fetchall()
+            keys = [row for row in entities if subject.is_in(entity_values(row[0]))]
+            count += len(keys)
+            if not dry_run:
+                connection.executemany(f'DELETE FROM "{table}" WHERE entity_key = ?', keys)
+        if not dry_run:
+            leave_no_trace(connection)
+    return count
+
+
+def erase_from_mirrors(store: "FeatureStore", views: Sequence[str], subject: Subject, *, dry_run: bool) -> int:
+    """Entities in the mirror of every service that reads one of `views`, and in layouts that no service reads any more."""
+    registry, mirrors = store.registry, [store.mirror(service) for service in store.registry.services()]
+    # By prefix, the parts of a key that identify the subject; none in the mirrors of other use cases.
+    positions: dict[str, list[int]] = {prefix: [] for mirror in mirrors for prefix in mirror.layouts}
+    for service, taken in (taker for view in views for taker in registry.takers(registry.view(view))):
+        prefix, layout = store.mirror(service).home_of(taken.name)
+        keys = {name for declared, (name, _) in taken.keys.items() if declared in subject.columns}
+        positions[prefix] = [position for position, name in enumerate(layout.keys) if name in keys]
+
+    def is_subject(key: str) -> bool:
+        prefix, parts = entity_parts(key) or ("", [])
+        return any(subject.is_value(parts[position]) for position in positions.get(prefix, range(len(parts))))
+
+    entities = [key for key in store.online_values.keys(f"{len(subject.text)}:{subject.text}") if is_subject(key)]
+    if not dry_run:
+        store.online_values.erase(entities)
+    return len(entities)
+
+
+def erase_from_landing(landing: Landing, use_case: str, contract: Contract, subject: Subject, *, dry_run: bool) -> int:
+    """Rows in day files, and in partial files that a killed process left next to them. A row may span lines."""
+    count = 0
+    for file in landing.files(use_case, contract.table, leftovers=True):
+        content = file.read_bytes()
+        lines = parse_lines(content, len(contract.columns))
+        header = next((line.fields for line in lines if line.fields), list[str]())
+        legal_header = None if find_header_problem(header, contract) else header
+        kept = [line.text for line in lines if not _is_in_line(subject, line, legal_header)]
+        count += len(lines) - len(kept)
+        if len(kept) < len(lines) and not dry_run:
+            mark = BOM if content.startswith(BOM) else b""
+            aside = write_aside(file, mark + "".join(kept).encode("utf-8", "surrogateescape"))
+            shutil.copymode(file, aside)
+            # A file that was delivered again meanwhile stays as it is, for the next call.
+            aside.rename(file) if file.read_bytes() == content else aside.unlink()
+            sync_folder(file.parent)
+    return count
+
+
+def _is_in_line(subject: Subject, line: Line, header: list[str] | None) -> bool:
+    if header is None or line.problem:
+        return subject.is_in_text(line.text)
+    return line.fields != header and subject.is_in(dict(zip(header, line.fields, strict=False)))
