@@ -3,7 +3,6 @@
 import math
 import re
 from abc import ABC
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, cast
 
@@ -42,28 +41,34 @@ def read_moment(_: type, value: object) -> datetime:
     return moment
 
 
-def _moment_schema(_: type) -> dict[str, str]:
-    return {"type": "string", "format": "date-time", "pattern": r"^(19|2[01])\d\d-"}  # the years of `read_moment`
-
-
 def value_type(column: Column) -> Any:
     """The type, with its constraints, that msgspec checks one value of the column against."""
-    kinds: dict[str, Callable[[Column], Any]] = {
-        "string": _text_type,
-        "int": _integer_type,
-        "float": lambda column: Annotated[float, Meta(ge=column.min, le=column.max)],
-        "datetime": lambda _: Moment,
-        "bool": lambda _: bool,
+    least = -MAX_INTEGER if column.min is None else math.ceil(column.min)
+    most = MAX_INTEGER if column.max is None else math.floor(column.max)
+    kinds: dict[str, Any] = {
+        # In Python, unlike in JSON Schema, `$` also matches before a final line end.
+        "string": Annotated[str, Meta(pattern=rf"^(?:{column.pattern})$(?!\n)")] if column.pattern else str,
+        "int": Annotated[int, Meta(ge=least, le=most)],
+        "float": Annotated[float, Meta(ge=column.min, le=column.max)],
+        "datetime": Moment,
+        "bool": bool,
     }
-    kind = kinds[column.dtype](column)
+    if column.allowed and column.dtype == "string":
+        kinds["string"] = Literal[
+            tuple(value for value in column.allowed if not column.pattern or re.fullmatch(column.pattern, value))
+        ]
+    elif column.allowed and column.dtype == "int":
+        kinds["int"] = Literal[tuple(value for value in map(int, column.allowed) if least <= value <= most)]
+    kind = kinds[column.dtype]
     return kind | None if column.nullable else kind
 
 
 def value_schema(column: Column) -> dict[str, Any]:
     """The JSON Schema of one value, in the dialect of OpenAPI 3.0."""
-    schema = msgspec.json.schema(value_type(column.but(nullable=False)), schema_hook=_moment_schema)
+    moment = {"type": "string", "format": "date-time", "pattern": r"^(19|2[01])\d\d-"}  # the years of `read_moment`
+    schema = msgspec.json.schema(value_type(column.but(nullable=False)), schema_hook=lambda _: moment)
     facets = {"nullable": column.nullable or None, "example": column.example}
-    schema["description"] = f"{column.description} Legal: {legal_values(column)}."
+    facets["description"] = f"{column.description} Legal: {legal_values(column)}."
     return schema | {name: value for name, value in facets.items() if value is not None}
 
 
@@ -79,18 +84,3 @@ def legal_values(column: Column) -> str:
         legal += f" from {least} to {most}"
     legal += "" if column.example is None else f", such as {column.example}"
     return f"{legal}, or null" if column.nullable else legal
-
-
-def _text_type(column: Column) -> Any:
-    if column.allowed:
-        return Literal[tuple(value for value in column.allowed if not column.pattern or re.fullmatch(column.pattern, value))]
-    # In Python, unlike in JSON Schema, `$` also matches before a final line end.
-    return Annotated[str, Meta(pattern=rf"^(?:{column.pattern})$(?!\n)")] if column.pattern else str
-
-
-def _integer_type(column: Column) -> Any:
-    least = -MAX_INTEGER if column.min is None else math.ceil(column.min)
-    most = MAX_INTEGER if column.max is None else math.floor(column.max)
-    if column.allowed:
-        return Literal[tuple(value for value in map(int, column.allowed) if least <= value <= most)]
-    return Annotated[int, Meta(ge=least, le=most)]
