@@ -86,7 +86,7 @@ class RateLimiter:
 
     def _hit_local(self, key: str) -> int | None:
         # The memory storage of `limits` starts a timer thread every 10 ms and inserts at the head of a list: 34 µs a hit on
-        # average at 4,000 hits a second, against 0.4 here.
+        # average at 4,000 hits a second, against 0.38 here, with one hit leaving the window for each that comes.
         hits, now = self._hits[key], self._clock()
         while hits and hits[0] <= now - self._window.get_expiry():
             hits.popleft()
