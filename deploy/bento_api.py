@@ -6,9 +6,8 @@ import bentoml
 import msgspec
 from pydantic import ConfigDict, Field, WithJsonSchema, create_model
 
-from mlops_assets.serving.http.request import EXPLAIN, INPUTS, MAX_EXPLAINED, ROWS, input_columns, request_columns
+from mlops_assets.serving.http.request import EXPLAIN, INPUTS, MAX_EXPLAINED, ROWS, Answer, request_parts
 from mlops_assets.serving.http.value_types import value_schema
-from mlops_assets.serving.inference.answering import Answer
 from mlops_assets.spec.use_case import UseCase
 
 Schema = dict[str, Any]
@@ -42,13 +41,11 @@ class _Strict(bentoml.IODescriptor):
 
 def input_spec(use_case: UseCase) -> type[bentoml.IODescriptor]:
     """The body of a request. Pydantic checks its outline only: rows and fields are for the parser of the fast path."""
-    columns = {ROWS: request_columns(use_case), INPUTS: input_columns(use_case)}
     fields: dict[str, Any] = {}
-    for part, description in PARTS.items():
-        items = _object({column.name: value_schema(column) for column in columns[part]})
-        length = {"minItems": 1, "maxItems": use_case.serving.limits.max_rows}
-        schema = {"type": "array", "nullable": True, "items": items} | length
-        fields[part] = (Annotated[Objects | None, WithJsonSchema(schema)], Field(default=None, description=description))
+    for part, columns in request_parts(use_case).items():
+        items = _object({column.name: value_schema(column) for column in columns})
+        schema = {"type": "array", "nullable": True, "items": items, "minItems": 1, "maxItems": use_case.serving.limits.max_rows}
+        fields[part] = (Annotated[Objects | None, WithJsonSchema(schema)], Field(default=None, description=PARTS[part]))
     explain = f"Adds an explanation to each prediction, for at most {MAX_EXPLAINED} rows and some 50 ms a row."
     fields[EXPLAIN] = (bool, Field(default=False, strict=True, description=explain))
     return create_model("PredictRequest", __base__=_Strict, **fields)
@@ -58,13 +55,9 @@ def output_spec() -> type[bentoml.IODescriptor]:
     """The answer, as `Answer` declares it."""
     definitions = msgspec.json.schema(Answer)["$defs"]
     schema = {"type": "array", "items": definitions["Prediction"], "description": "One prediction a row, in order."}
-    return create_model(
-        "PredictResponse",
-        __base__=_Strict,
-        predictions=(Annotated[Objects, WithJsonSchema(schema)], ...),
-        plan=(int, ...),
-        latency_ms=(float, ...),
-    )
+    predictions = Annotated[Objects, WithJsonSchema(schema)]
+    fields: dict[str, Any] = {"predictions": (predictions, ...), "plan": (int, ...), "latency_ms": (float, ...)}
+    return create_model("PredictResponse", __base__=_Strict, **fields)
 
 
 def complete_document(spec: Any) -> None:

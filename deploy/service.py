@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Callable
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import bentoml
@@ -12,9 +11,8 @@ from bentoml.exceptions import BentoMLException
 
 from deploy.bento_api import complete_document, input_spec, output_spec
 from deploy.bento_internals import service_class
-from mlops_assets.serving.factory import open_service, served_use_case
 from mlops_assets.serving.http.app import ApiApp, respond
-from mlops_assets.serving.service import Service
+from mlops_assets.serving.service import Service, open_service, served_use_case
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import USE_CASES
 
@@ -30,9 +28,8 @@ def build_service(use_case: UseCase, open_: Callable[[], Service]) -> bentoml.Se
 
     class Predictions:
         def __init__(self) -> None:
-            service = open_()
-            service.start()
-            running.append(service)
+            running.append(open_())
+            running[0].start()
 
         @bentoml.api(input_spec=input_spec(use_case), output_spec=response)
         async def predict(self, ctx: bentoml.Context, **fields: Any) -> Any:
@@ -58,6 +55,5 @@ def build_service(use_case: UseCase, open_: Callable[[], Service]) -> bentoml.Se
     return bentoml.service(name="predictions", description=use_case.question, service_class=wrapped, **CONFIG)(Predictions)
 
 
-Predictions = build_service(
-    served_use_case(os.environ, Path.cwd(), USE_CASES), lambda: open_service(os.environ, Path.cwd(), USE_CASES)
-)
+USE_CASE = served_use_case(os.environ, USE_CASES)
+Predictions = build_service(USE_CASE, lambda: open_service(os.environ, USE_CASE))

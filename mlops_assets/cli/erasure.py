@@ -9,7 +9,7 @@ from mlops_assets.cli.arguments import By, Name, declared, environment, open_res
 from mlops_assets.erasure.forget import forget_subject, look_for
 from mlops_assets.erasure.stores import Stores
 from mlops_assets.erasure.subject import find_subject
-from mlops_assets.serving.log.log_secret import log_secret
+from mlops_assets.serving.log.prediction_log import log_secret
 
 
 def forget(

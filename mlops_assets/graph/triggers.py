@@ -88,7 +88,7 @@ def _log_sensor(use_case: UseCase) -> dg.SensorDefinition:
         description="Reports new rows of the prediction log, at the next pause in traffic or after five minutes without one.",
     )
     def report(context: dg.SensorEvaluationContext, prediction_log: PredictionLogResource) -> Requests:
-        written = sum(segment.bytes for segment in prediction_log.open(use_case).segments())
+        written = sum(prediction_log.open(use_case).segments().values())
         reported, previous, ticks = map(int, (context.cursor or "0 0 0").split())
         if written == reported:
             return dg.SkipReason("No request has been served since the last report.")

@@ -87,7 +87,7 @@ class Rollouts:
         if isinstance(rollout, AtOnce) or state.plan is None:
             reason = f"{why}; {'the first champion' if state.plan is None else 'all at once'}"
             return self.promotions.promote(version, reason=reason, by=by, at=at, decided_on=state)
-        answers, shadows = ({segment.name: segment.bytes for segment in log.segments()} for log in (self.log, self.shadow_log))
+        answers, shadows = self.log.segments(), self.shadow_log.segments()
         self._store(_Progress(state.head + 1, self._no_evidence(rollout, state, at), answers, shadows, shadows))
         cause = Cause(reason=f"{why}; a rollout begins", by=by, at=at, decided_on=state)
         return self._route(rollout, version, rollout.shares[0], cause)

@@ -1,17 +1,32 @@
-"""One running service: its parts and their threads, started and stopped together."""
+"""The service of one use case: assembled from its declaration and the home folder, started and stopped with its threads."""
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import count
 from threading import Event, Thread
 
+from pythonjsonlogger.json import JsonFormatter
+
+from mlops_assets.foundation.home import Environment, IllegalEnvironment, read_environment
+from mlops_assets.promotion.deployment import Deployment
+from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.serving.http.admission import Admission
-from mlops_assets.serving.http.request import PredictRequest, RequestParser
+from mlops_assets.serving.http.api_keys import ApiKeys
+from mlops_assets.serving.http.rate_limit import RateLimiter
+from mlops_assets.serving.http.request import Headers, RequestParser
 from mlops_assets.serving.http.tracing import Tracing
-from mlops_assets.serving.inference.answering import Answering
-from mlops_assets.serving.inference.batching import Batching, LoopBatching
+from mlops_assets.serving.inference.answering import Answering, LookUp, PacedLookup
+from mlops_assets.serving.inference.batching import Batching
+from mlops_assets.serving.inference.model_slots import ModelSlots
+from mlops_assets.serving.inference.scoring import Scorer
+from mlops_assets.serving.inference.shadowing import Shadowing
+from mlops_assets.serving.log.prediction_log import PredictionLog, log_secret
 from mlops_assets.serving.telemetry import Telemetry
+from mlops_assets.spec.use_case import UseCase
 
 INLINE_ROWS = 10  # answered in the event loop: some 10 µs each, and 0.9 ms where features are looked up
 INLINE_BYTES = 100_000  # are parsed in a millisecond; a larger body must not block the event loop
@@ -20,28 +35,17 @@ WARN_EVERY_S = 1.0
 log = logging.getLogger("bentoml.mlops_assets")
 
 
-@dataclass
 class Service:
     """Serves between `start` and `stop`, which answers what is queued and leaves nothing of the log in memory."""
 
-    answering: Answering
-    admission: Admission
-    tracing: Tracing
-
-    def __post_init__(self) -> None:
-        serving = self.answering.use_case.serving
-        self.batching = Batching(self.answering.answer_together)
-        self.loop_batching = LoopBatching(self.answering.answer_together)
-        self.parse = RequestParser(self.answering.use_case)
+    def __init__(self, answering: Answering, admission: Admission, tracing: Tracing) -> None:
+        self.answering, self.admission, self.tracing, self.telemetry = answering, admission, tracing, answering.telemetry
+        self.batching, self.parse = Batching(answering.answer_together), RequestParser(answering.use_case)
+        serving = answering.use_case.serving
         self.timeout_s, self.max_body_bytes = serving.limits.timeout.total_seconds(), serving.limits.max_body_bytes
         self._flush_every_s = serving.log.flush_every.total_seconds()
-        self._stopped = Event()
-        self._warn_at = 0.0
-        self._flusher = Thread(target=self._flush_periodically, name="log-flusher", daemon=True)
-
-    @property
-    def telemetry(self) -> Telemetry:
-        return self.answering.telemetry
+        self._stopped, self._warn_at = Event(), 0.0
+        self._flusher = Thread(target=self._flush_logs, name="log-flusher", daemon=True)
 
     def start(self) -> None:
         for part in (self.answering.slots, self.answering.shadowing, self.batching, self._flusher):
@@ -52,14 +56,13 @@ class Service:
             part.stop()
         self._stopped.set()
         self._flusher.join()
-        self._flush()
         self.tracing.stop()
 
     def is_ready(self) -> bool:
         return self.answering.slots.lineup is not None
 
-    async def predict(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bytes:
-        """The answer as JSON. Raises NotAdmitted above the limit of requests in flight, BadRequest, and the errors of
+    async def predict(self, headers: Headers, body: bytes) -> bytes:
+        """The answer as JSON. Raises Refusal above the limit of requests in flight, BadRequest, and the errors of
         `Answering.answer_together`.
         """
         started = self.answering.clock()
@@ -70,8 +73,9 @@ class Service:
                     request = self.parse(body, started=started, trace_id=trace_id)
                 else:
                     request = await asyncio.to_thread(self.parse, body, started=started, trace_id=trace_id)
-                batching = self.batching if self._blocks(request) else self.loop_batching
-                return await batching.submit(request)
+                is_slow_lookup = request.inputs is None and not self.answering.features.is_quick
+                blocks = is_slow_lookup or request.explain or len(request) > INLINE_ROWS
+                return await self.batching.submit(request, in_loop=not blocks)
         finally:
             self.admission.leave()
 
@@ -81,26 +85,86 @@ class Service:
             self._warn_at = now + WARN_EVERY_S
             log.warning("no answer · %s: %s", type(error).__name__, error)
 
-    def _blocks(self, request: PredictRequest) -> bool:
-        """Whether the answer may take too long for the event loop."""
-        slow = request.inputs is None and not self.answering.features.is_quick
-        return slow or request.explain or len(request) > INLINE_ROWS
-
-    def measure(self) -> None:
-        """Updates the gauges."""
+    def metrics(self) -> bytes:
+        """All metrics, in the text format of Prometheus."""
         lineup = self.answering.slots.lineup
         self.telemetry.plan.set(lineup.plan.number if lineup else 0)
         self.telemetry.in_flight.set(self.admission.in_flight)
         self.telemetry.queue.set(self.batching.waiting())
+        return self.telemetry.page()
 
-    def _flush_periodically(self) -> None:
-        while not self._stopped.wait(self._flush_every_s):
-            self._flush()
+    def _flush_logs(self) -> None:
+        """Every `flush_every`, and once more when the service has stopped."""
+        has_stopped = False
+        while not has_stopped:
+            has_stopped = self._stopped.wait(self._flush_every_s)
+            for prediction_log in (self.answering.log, self.answering.shadowing.log):
+                try:
+                    prediction_log.flush()
+                except OSError as error:
+                    self.telemetry.log_failures.inc()
+                    log.error("the prediction log could not be synced to disk: %s", error)
 
-    def _flush(self) -> None:
-        for prediction_log in (self.answering.log, self.answering.shadowing.log):
-            try:
-                prediction_log.flush()
-            except OSError as error:
-                self.telemetry.log_failures.inc()
-                log.error("the prediction log could not be synced to disk: %s", error)
+
+def served_use_case(variables: Mapping[str, str], use_cases: Sequence[UseCase]) -> UseCase:
+    """The use case that the environment names. Raises IllegalEnvironment."""
+    name, by_name = read_environment(variables).use_case, {use_case.name: use_case for use_case in use_cases}
+    if name not in by_name:
+        raise IllegalEnvironment(f"MLOPS_USE_CASE · found {name!r}; legal: {', '.join(by_name)}. Set one of these.")
+    return by_name[name]
+
+
+def open_service(variables: Mapping[str, str], use_case: UseCase) -> Service:
+    """The service of `use_case` in the home of the environment, with its features from Feast. Raises IllegalEnvironment."""
+    from mlops_assets.features.feast.feast_internals import import_feast
+
+    import_feast()
+    from mlops_assets.features.feast.feature_store import FeatureStore
+
+    environment, features = read_environment(variables), use_case.features
+    store = FeatureStore(
+        environment.home, service=features.service, redis_url=environment.redis_url, when_down=features.when_down
+    )
+    return assemble(use_case, environment, store.look_up, traced=variables.get("OTEL_SDK_DISABLED", "true").lower() == "false")
+
+
+def assemble(use_case: UseCase, environment: Environment, look_up: LookUp, *, traced: bool = False) -> Service:
+    """The service of one use case; it is not started yet."""
+    home, telemetry, limits = environment.home, Telemetry(), use_case.serving.limits
+    secret, clock = log_secret(home.keys), time.perf_counter
+    shadow_log = PredictionLog(home.shadow_log, use_case, secret=secret)
+    answering = Answering(
+        use_case=use_case,
+        slots=ModelSlots(use_case, Deployment(home.deployments, use_case.name), SigningKeys(home.keys), telemetry),
+        features=PacedLookup(look_up, clock),
+        log=PredictionLog(home.prediction_log, use_case, secret=secret),
+        shadowing=Shadowing(shadow_log, use_case.threshold, telemetry, clock),
+        scorer=Scorer(use_case, telemetry, clock),
+        telemetry=telemetry,
+        now=lambda: datetime.now(UTC),
+        clock=clock,
+        new_id=_new_id,
+        next_call=count(int.from_bytes(os.urandom(5)) << 22).__next__,  # 62 bits, different on each replica
+    )
+    rates = None
+    if limits.max_rate:
+        rates = RateLimiter(limits.max_rate, scope=use_case.name, redis_url=environment.redis_url, clock=time.monotonic)
+    is_open = environment.name != "production"
+    admission = Admission(ApiKeys(home.keys), limits, clock=time.monotonic, is_open=is_open, rates=rates)
+    _configure_logging(as_json=environment.name != "local")
+    return Service(answering, admission, Tracing(_new_id, is_on=traced))
+
+
+def _new_id() -> str:
+    return os.urandom(16).hex()
+
+
+def _configure_logging(*, as_json: bool) -> None:
+    """JSON is for log collectors; Bento's handlers are the only ones in its process."""
+    # uvicorn formats an access line for each request where this logger has a handler: 5 µs, for a line that Bento drops.
+    access = logging.getLogger("uvicorn.access")
+    access.handlers, access.propagate = [], False
+    form = JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s", rename_fields={"asctime": "at", "levelname": "level"})
+    for name in ("bentoml", "uvicorn.error", "") if as_json else ():
+        for handler in logging.getLogger(name).handlers:
+            handler.setFormatter(form)

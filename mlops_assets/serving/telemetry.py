@@ -1,13 +1,13 @@
 """The Prometheus metrics of a server."""
 
 from collections import Counter as Counts
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+from mlops_assets.serving.http.request import Answer
+
 LATENCY_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 LOAD_S = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60)
 AGE_S = (1, 60, 600, 3600, 6 * 3600, 86400, 7 * 86400, 30 * 86400)
@@ -24,15 +24,18 @@ class Telemetry:
         # share. `values.ValueClass` is undocumented; tests/serving/test_telemetry.py fails when it has no effect.
         values.ValueClass = values.MutexValue
         own = self._registry = CollectorRegistry()
-        self._requests = Counter("mlops_requests", "Requests to /predict by HTTP status.", ["status"], registry=own)
-        self._latency = Histogram(
+        # A child looked up by its labels costs as much as the counting itself.
+        requests = Counter("mlops_requests", "Requests to /predict by HTTP status.", ["status"], registry=own)
+        answers = Histogram(
             "mlops_answer_seconds", "From the whole request to the answer.", ["arm", "version"], buckets=LATENCY_S, registry=own
         )
-        self._predictions = Counter("mlops_predictions", "Answered rows.", ["arm", "version", "features_from"], registry=own)
-        self._age = Histogram("mlops_feature_age_seconds", "Age of a view's features.", ["view"], buckets=AGE_S, registry=own)
-        self._load = Histogram("mlops_model_load_seconds", "Reading, verifying, opening a model.", buckets=LOAD_S, registry=own)
-        self._not_loaded = Counter("mlops_model_load_failures", "Plans that were not taken, at each attempt.", registry=own)
-        self._cache = Counter("mlops_cache_reads", "Lookups in the cache of scores.", ["result"], registry=own)
+        predictions = Counter("mlops_predictions", "Answered rows.", ["arm", "version", "features_from"], registry=own)
+        ages = Histogram("mlops_feature_age_seconds", "Age of a view's features.", ["view"], buckets=AGE_S, registry=own)
+        self._request, self._latency_of = cache(requests.labels), cache(answers.labels)
+        self._prediction, self._age_of = cache(predictions.labels), cache(ages.labels)
+        self.load = Histogram("mlops_model_load_seconds", "Reading, verifying, opening a model.", buckets=LOAD_S, registry=own)
+        self.not_loaded = Counter("mlops_model_load_failures", "Plans that were not taken, at each attempt.", registry=own)
+        self.cache = Counter("mlops_cache_reads", "Lookups in the cache of scores.", ["result"], registry=own)
         self.plan = Gauge("mlops_plan", "Number of the plan in force.", registry=own)
         self.in_flight = Gauge("mlops_in_flight", "Requests being answered.", registry=own)
         self.queue = Gauge("mlops_queue_requests", "Requests that wait for the feature lookup.", registry=own)
@@ -42,18 +45,15 @@ class Telemetry:
             "mlops_challenger_failures", "Rows that the champion answered after the challenger failed.", registry=own
         )
         self.shadow_dropped = Counter("mlops_shadow_dropped", "Rows that a lagging shadow did not score.", registry=own)
-        # A child looked up by its labels costs as much as the counting itself.
-        self._request, self._latency_of = cache(self._requests.labels), cache(self._latency.labels)
-        self._prediction, self._age_of = cache(self._predictions.labels), cache(self._age.labels)
 
     def responded(self, status: int) -> None:
         self._request(str(status)).inc()
 
-    def answered(self, rows: Iterable[tuple[str, int, str]], seconds: float) -> None:
+    def answered(self, answer: Answer) -> None:
         """One request, by arm, version and source of features of each row; the latency counts once an arm."""
-        counts = Counts(rows)
+        counts = Counts((row.arm, row.model_version, row.features_from) for row in answer.predictions)
         for arm, version in {(arm, version) for arm, version, _source in counts}:
-            self._latency_of(arm, str(version)).observe(seconds)
+            self._latency_of(arm, str(version)).observe(answer.latency_ms / 1000)
         for (arm, version, source), count in counts.items():
             self._prediction(arm, str(version), source).inc(count)
 
@@ -62,16 +62,6 @@ class Telemetry:
         for view, seconds in ages.items():
             if seconds is not None:
                 self._age_of(view).observe(seconds)
-
-    def cache_read(self, hits: int, misses: int) -> None:
-        self._cache.labels("hit").inc(hits)
-        self._cache.labels("miss").inc(misses)
-
-    def loaded(self, version: int, seconds: float) -> None:
-        self._load.observe(seconds)
-
-    def not_loaded(self) -> None:
-        self._not_loaded.inc()
 
     def page(self) -> bytes:
         """Everything, in the text format of Prometheus."""

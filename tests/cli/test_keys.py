@@ -13,8 +13,9 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from mlops_assets.cli.app import app
-from mlops_assets.serving.http.admission import Admission, NotAdmitted
+from mlops_assets.serving.http.admission import Admission
 from mlops_assets.serving.http.api_keys import ApiKeys
+from mlops_assets.serving.http.request import Refusal
 from mlops_assets.spec.serving import Limits
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
@@ -36,7 +37,7 @@ def added(run: Run, name: str) -> str:
 
 
 def admit(home: Path, token: str) -> str:
-    admission = Admission(ApiKeys(home / "keys"), Limits(), clock=monotonic, open_without_keys=False)
+    admission = Admission(ApiKeys(home / "keys"), Limits(), clock=monotonic, is_open=False)
     return asyncio.run(admission.admit([(b"authorization", f"Bearer {token}".encode())]))
 
 
@@ -45,7 +46,7 @@ def test_a_token_that_was_shown_is_let_in_until_its_key_is_revoked(run: Run, tmp
     assert len(shop) == len("mlops_") + 43
     assert (admit(tmp_path, shop), admit(tmp_path, app_)) == ("shop", "app")
     assert "Active keys: app." in run("revoke", "shop").output
-    with pytest.raises(NotAdmitted):
+    with pytest.raises(Refusal):
         admit(tmp_path, shop)
     assert admit(tmp_path, app_) == "app"
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from deploy.service import build_service
 from mlops_assets.foundation.home import read_environment
-from mlops_assets.serving.factory import assemble, open_service
-from mlops_assets.serving.service import Service
+from mlops_assets.serving.service import Service, assemble, open_service
 from mlops_assets.spec.serving import AnswerLog, Cache, Limits, Serving
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases.flight_delay import USE_CASE
@@ -25,9 +24,9 @@ LENIENT = USE_CASE.but(
 def with_features_in_memory(use_case: UseCase) -> Service:
     environment = read_environment(os.environ, Path.cwd())
     traced = os.environ.get("OTEL_SDK_DISABLED") == "false"
-    return assemble(use_case, environment, temperatures(("EWR", datetime(2013, 7, 1, tzinfo=UTC), 80.0)), traced=traced)
+    return assemble(use_case, environment, temperatures(("EWR", datetime(2013, 7, 1, tzinfo=UTC), 80.0)).look_up, traced=traced)
 
 
 Sticky = build_service(STICKY, lambda: with_features_in_memory(STICKY))
 Narrow = build_service(NARROW, lambda: with_features_in_memory(NARROW))
-Lenient = build_service(LENIENT, lambda: open_service(os.environ, Path.cwd(), (LENIENT,)))
+Lenient = build_service(LENIENT, lambda: open_service(os.environ, LENIENT))

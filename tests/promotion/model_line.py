@@ -19,18 +19,11 @@ from mlops_assets.promotion.promotion_state import PromotionState
 from mlops_assets.promotion.promotions import Promotions
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.serving.inference.model_slots import ModelSlots
+from mlops_assets.serving.telemetry import Telemetry
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import MOMENT, blessed, tiny_model
 
 FORGERIES = ("wrong key", "altered gates", "other bytes", "another use case", "unsigned", "no text")
-
-
-class Deaf:
-    """A server whose counts nobody reads."""
-
-    def loaded(self, version: int, seconds: float) -> None: ...
-
-    def not_loaded(self) -> None: ...
 
 
 class Killed(BaseException):
@@ -129,7 +122,7 @@ class ModelLine:
         return [record.kind for record in self.ledger.records(self.use_case.name)]
 
     def server(self) -> ModelSlots:
-        slots = ModelSlots(self.use_case, self.deployment, self.keys, Deaf())
+        slots = ModelSlots(self.use_case, self.deployment, self.keys, Telemetry())
         slots.poll()
         return slots
 

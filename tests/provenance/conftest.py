@@ -23,7 +23,7 @@ from mlops_assets.cli import provenance as explain_cli
 from mlops_assets.cli.arguments import Commands
 from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables
-from mlops_assets.foundation.home import PROJECT, Home, read_environment
+from mlops_assets.foundation.home import Home, read_environment
 from mlops_assets.graph.compile import build_use_case
 from mlops_assets.graph.kernel.tables import build_io_managers
 from mlops_assets.ingestion.landing import Landing
@@ -34,9 +34,9 @@ from mlops_assets.promotion.promotions import Promotions
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.provenance.why import Stores
 from mlops_assets.resources import build_resources
-from mlops_assets.serving.factory import open_service
 from mlops_assets.serving.http.app import ApiApp
 from mlops_assets.serving.log.prediction_log import PredictionLog
+from mlops_assets.serving.service import open_service
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, Search
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.training.model_registry import ModelRegistry
@@ -159,7 +159,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
 
 @pytest.fixture(scope="session")
 def client(line: Line) -> Iterator[TestClient]:
-    service = open_service(line.variables, PROJECT, [SMALL])
+    service = open_service(line.variables, SMALL)
     service.start()
     yield TestClient(ApiApp(PlainTextResponse("Bento's"), lambda: service))  # type: ignore[arg-type]
     service.stop()

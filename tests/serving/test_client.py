@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from msgspec import UNSET
 
 from mlops_assets.foundation.home import Environment, Home
-from mlops_assets.serving.client import LiveService, Prediction, RequestRefused, ServiceUnavailable
-from mlops_assets.serving.factory import assemble
+from mlops_assets.serving.client import LiveService, RequestRefused, ServiceUnavailable
 from mlops_assets.serving.http.api_keys import ApiKeys
 from mlops_assets.serving.http.app import ApiApp
+from mlops_assets.serving.http.request import Prediction
 from mlops_assets.serving.log.prediction_log import PredictionLog
-from mlops_assets.serving.service import Service
+from mlops_assets.serving.service import Service, assemble
 from mlops_assets.spec.serving import Limits, Serving
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases.flight_delay import USE_CASE
@@ -29,7 +30,7 @@ AT = "2013-07-01T00:00:00+00:00"
 def running(home: Home, use_case: UseCase = USE_CASE) -> Iterator[tuple[str, Service]]:
     """The service's own routes on a loopback port, without Bento behind them; it takes plans when its slots are polled."""
     environment = Environment(name="test", project=home.root, home=home, service_url="", use_case=use_case.name)
-    service = assemble(use_case, environment, temperatures())
+    service = assemble(use_case, environment, temperatures().look_up)
     service.batching.start()
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(ApiApp(no_bento, lambda: service), log_level="error", lifespan="off"))
@@ -100,13 +101,13 @@ def unreachable() -> Iterator[LiveService]:
 def test_predictions_come_in_the_order_of_the_rows(service: LiveService):
     rows = [FLIGHT | {"sched_dep": datetime(2013, 7, 1, 14, 5, tzinfo=UTC)}, FLIGHT | {"carrier": "ZZ"}]
     known, unknown = service.predict(rows)
-    assert known == Prediction(known.prediction_id, 0.5, known.decision, 1, "champion", "online", (), None)
+    assert known == Prediction(known.prediction_id, 0.5, known.decision, 1, "champion", "online", [])
     assert len(unknown.warnings) == 1 and "'ZZ'" in unknown.warnings[0]
 
 
 def test_an_explanation_comes_only_on_request(service: LiveService):
     (explained,) = service.predict([FLIGHT], explain=True)
-    assert explained.explanation is not None and service.predict([FLIGHT])[0].explanation is None
+    assert explained.explanation and service.predict([FLIGHT])[0].explanation is UNSET
 
 
 def test_a_refusal_carries_the_service_s_message(service: LiveService):
@@ -191,16 +192,16 @@ def unexpected(seconds: float) -> None:
     raise AssertionError(f"waited {seconds} s")
 
 
-def test_waiting_returns_the_plan_once_the_version_serves(service: LiveService):
-    assert service.wait_until_serving(1, timeout_s=1)["champion"] == 1
+def test_waiting_returns_the_plan_once_it_or_a_newer_one_serves(service: LiveService):
+    assert [service.wait_until_taken(number, timeout_s=1)["plan"] for number in (0, 1)] == [1, 1]
 
 
-def test_waiting_for_another_version_gives_up_and_names_the_one_that_serves(home: Home):
+def test_waiting_for_another_plan_gives_up_and_names_the_version_that_serves(home: Home):
     slept = list[float]()
     with running(home) as (url, answering), LiveService(url, sleep=slept.append) as client:
         answering.answering.slots.poll()
-        with pytest.raises(ServiceUnavailable, match="waited 1 s for version 2; it serves version 1; last load error: None"):
-            client.wait_until_serving(2, timeout_s=1)
+        with pytest.raises(ServiceUnavailable, match="waited 1 s for plan 2; it serves version 1; last load error: None"):
+            client.wait_until_taken(2, timeout_s=1)
     assert sum(slept) == pytest.approx(1)
 
 
@@ -209,4 +210,4 @@ def test_without_a_server_there_is_no_plan_and_no_prediction(unreachable: LiveSe
     with pytest.raises(ServiceUnavailable, match="Start it with `mlops up`"):
         unreachable.predict([FLIGHT])
     with pytest.raises(ServiceUnavailable, match="it does not answer"):
-        unreachable.wait_until_serving(1, timeout_s=0.2)
+        unreachable.wait_until_taken(1, timeout_s=0.2)

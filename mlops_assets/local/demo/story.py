@@ -74,7 +74,7 @@ class Story:
         plan = self.watcher.deployment.plan()
         if plan is None:
             raise SystemExit("The first candidate failed its gates, which are listed above, so nothing is served.")
-        self.live.wait_until_serving(plan.champion, PATIENCE_S)
+        self.live.wait_until_taken(plan.number, PATIENCE_S)
         day = SPRING + timedelta(days=1)  # flights whose prediction moment is after everything that has landed
         self._print_live_predictions(next(self._requests(day, day)).head(3).to_dicts())
 

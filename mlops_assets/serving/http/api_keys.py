@@ -18,18 +18,14 @@ LEGAL_NAME = "1 to 63 of a-z, 0-9, '_', '.' and '-', the first a letter or digit
 
 
 class RefusedName(ValueError):
-    """A name that a new key must not have."""
-
-
-class UnknownKey(LookupError):
-    """No active key has this name."""
+    """A name that a new key must not have, or that no active key has."""
 
 
 class UnreadableApiKeys(ValueError):
     """The file exists and cannot be read, or its content is not API keys."""
 
 
-class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
+class ApiKey(msgspec.Struct, kw_only=True):
     """One key, without its token. `sha256` is 64 hex digits; `made_at` and `revoked_at` (None: active) are UTC."""
 
     name: str
@@ -42,7 +38,7 @@ class ApiKeys:
     """`api_keys.json` in `folder`, safe for concurrent processes. A name can be used again once its key is revoked."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._file = folder, folder / "api_keys.json"
+        self._file, self._lock = folder / "api_keys.json", FileLock(folder / ".api_keys.lock")
 
     def add(self, name: str, at: datetime, new_token: Callable[[], str]) -> str:
         """A new token, which is not stored. `new_token` returns 256 random bits as text.
@@ -51,22 +47,22 @@ class ApiKeys:
         """
         if not NAME.fullmatch(name):
             raise RefusedName(f"API key · found name {name!r}; legal: {LEGAL_NAME}. Use such a name.")
-        with self._lock():
+        with self._lock:
             keys = self.entries()
-            if name in _active_names(keys):
+            if name in _active(keys):
                 raise RefusedName(f"API key · the name {name!r} is in use. Use another, or revoke that key first.")
             token = PREFIX + new_token()
             self._write([*keys, ApiKey(name=name, sha256=digest_of(token.encode()).hex(), made_at=at)])
         return token
 
     def revoke(self, name: str, at: datetime) -> None:
-        """Servers refuse the key of that name within about a second. Raises UnknownKey, UnreadableApiKeys."""
-        with self._lock():
+        """Servers refuse the key of that name within about a second. Raises RefusedName, UnreadableApiKeys."""
+        with self._lock:
             keys = self.entries()
-            if name not in (active := _active_names(keys)):
-                raise UnknownKey(f"API key · no active key has the name {name!r}; active: {', '.join(active) or 'none'}.")
-            revoked = next(key for key in keys if key.name == name and key.revoked_at is None)
-            self._write([msgspec.structs.replace(key, revoked_at=at) if key is revoked else key for key in keys])
+            if name not in (active := _active(keys)):
+                raise RefusedName(f"API key · no active key has the name {name!r}; active: {', '.join(active) or 'none'}.")
+            active[name].revoked_at = at
+            self._write(keys)
 
     def entries(self) -> list[ApiKey]:
         """Every key ever made, revoked ones too, oldest first. Raises UnreadableApiKeys."""
@@ -80,22 +76,10 @@ class ApiKeys:
     def active(self) -> dict[bytes, str] | None:
         """Names by `digest_of` their tokens; None where no key was ever made. Raises UnreadableApiKeys."""
         keys = self.entries()
-        return {bytes.fromhex(key.sha256): key.name for key in keys if key.revoked_at is None} if keys else None
-
-    def stamp(self) -> tuple[int, int, int] | None:
-        """Changes whenever the file does; None where there is none. Raises OSError."""
-        try:
-            status = self._file.stat()
-        except FileNotFoundError:
-            return None
-        return status.st_mtime_ns, status.st_size, status.st_ino
+        return {bytes.fromhex(key.sha256): name for name, key in _active(keys).items()} if keys else None
 
     def _write(self, keys: list[ApiKey]) -> None:
         replace_file(self._file, msgspec.json.format(msgspec.json.encode(keys), indent=2))
-
-    def _lock(self) -> FileLock:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(self._folder / ".api_keys.lock")
 
 
 def digest_of(token: bytes) -> bytes:
@@ -104,5 +88,5 @@ def digest_of(token: bytes) -> bytes:
     return hashlib.sha256(token).digest()
 
 
-def _active_names(keys: list[ApiKey]) -> list[str]:
-    return [key.name for key in keys if key.revoked_at is None]
+def _active(keys: list[ApiKey]) -> dict[str, ApiKey]:
+    return {key.name: key for key in keys if key.revoked_at is None}

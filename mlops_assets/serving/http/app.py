@@ -2,25 +2,23 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import msgspec
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from mlops_assets.features.online.key_value_stores import OnlineStoreDown
-from mlops_assets.serving.http.admission import NotAdmitted
-from mlops_assets.serving.http.request import BadRequest
+from mlops_assets.serving.http.admission import retry_after
+from mlops_assets.serving.http.request import BadRequest, Headers, Refusal
 from mlops_assets.serving.inference.answering import LogUnavailable, NotReady
 from mlops_assets.serving.service import Service
-from mlops_assets.serving.telemetry import CONTENT_TYPE
 
-Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Headers = Sequence[tuple[bytes, bytes]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 JSON = b"application/json"
 CLOSE: Headers = ((b"connection", b"close"),)  # the rest of the body need not be read
@@ -48,16 +46,16 @@ class Reply(NamedTuple):
     content_type: bytes = JSON
 
 
-class Refused(Exception):
-    """A request that gets `reply` and nothing else."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(reply.status)
-        self.reply = reply
-
-
 class ClientGone(Exception):
     """The client has closed its connection."""
+
+
+PREDICT = "/predict"
+GET: dict[str, Callable[[Service], Reply]] = {
+    "/plan": lambda service: Reply(200, msgspec.json.encode(service.answering.plan())),
+    "/metrics": lambda service: Reply(200, service.metrics(), content_type=CONTENT_TYPE_PLAIN_0_0_4.encode()),
+    "/openapi.json": lambda _: Reply(307, b"", ((b"location", b"/docs.json"),)),
+}
 
 
 class ApiApp:
@@ -69,31 +67,32 @@ class ApiApp:
         self._bento, self._service = bento, service
         self._buffered = 0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         path = scope["path"] if scope["type"] == "http" else None
         if path != PREDICT and path not in GET:
             await self._bento(scope, receive, send)
             return
+        service, method = self._service(), "POST" if path == PREDICT else "GET"
         try:
-            reply = await self._predict(scope, receive) if path == PREDICT else _get(path, scope["method"], self._service())
+            if scope["method"] != method:
+                allow = ((b"allow", method.encode()),)
+                reply = _refuse(Refusal(405, HTTPStatus(405).phrase, legal=method, next="Change the request.", headers=allow))
+            elif path == PREDICT:
+                reply = await respond(service, scope["headers"], lambda: self._body(service.max_body_bytes, scope, receive))
+            else:
+                reply = GET[path](service)
         except ClientGone:
             return
         if path == PREDICT:
-            self._service().telemetry.responded(reply.status)
+            service.telemetry.responded(reply.status)
         headers = [(b"content-type", reply.content_type), (b"content-length", b"%d" % len(reply.body)), *reply.headers]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
 
-    async def _predict(self, scope: Scope, receive: Receive) -> Reply:
-        if scope["method"] != "POST":
-            return _wrong_method("POST")
+    async def _body(self, max_bytes: int, scope: Message, receive: Receive) -> bytes:
         if b"explain=" in scope["query_string"]:
-            return _problem(400, "explain in the query", legal='{"rows": [...], "explain": true}', next="Move it into the body.")
-        service, headers = self._service(), scope["headers"]
-        return await respond(service, headers, lambda: self._body(service.max_body_bytes, headers, receive))
-
-    async def _body(self, max_bytes: int, headers: Headers, receive: Receive) -> bytes:
-        _check_headers(headers, max_bytes)
+            raise Refusal(400, "explain in the query", legal='{"rows": [...], "explain": true}', next="Move it into the body.")
+        _check_headers(scope["headers"], max_bytes)
         chunks: list[bytes] = []
         size, is_complete = 0, False
         try:
@@ -105,30 +104,13 @@ class ApiApp:
                 size += len(chunks[-1])
                 self._buffered += len(chunks[-1])
                 if size > max_bytes:
-                    raise Refused(_too_large(max_bytes))
+                    raise _too_large(max_bytes)
                 if self._buffered > BODIES_AT_ONCE * max_bytes:
-                    raise Refused(_problem(503, "too many large requests at once", headers=_retry_after(1)))
+                    raise Refusal(503, "too many large requests at once", headers=retry_after(1))
                 is_complete = not message.get("more_body")
             return b"".join(chunks)
         finally:
             self._buffered -= size
-
-
-def _metrics(service: Service) -> Reply:
-    service.measure()
-    return Reply(200, service.telemetry.page(), content_type=CONTENT_TYPE.encode())
-
-
-PREDICT = "/predict"
-GET: dict[str, Callable[[Service], Reply]] = {
-    "/plan": lambda service: Reply(200, msgspec.json.encode(service.answering.plan())),
-    "/metrics": _metrics,
-    "/openapi.json": lambda _: Reply(307, b"", ((b"location", b"/docs.json"),)),
-}
-
-
-def _get(path: str, method: str, service: Service) -> Reply:
-    return GET[path](service) if method == "GET" else _wrong_method("GET")
 
 
 async def respond(service: Service, headers: Headers, read_body: Callable[[], Awaitable[bytes]]) -> Reply:
@@ -137,58 +119,38 @@ async def respond(service: Service, headers: Headers, read_body: Callable[[], Aw
         await service.admission.admit(headers)
         async with asyncio.timeout(service.timeout_s):
             return Reply(200, await service.predict(headers, await read_body()))
-    except Refused as refused:
-        return refused.reply
-    except (BadRequest, NotAdmitted, TimeoutError) as error:
-        return _refusal(error)
-    except tuple(UNAVAILABLE) as error:
-        service.warn(error)
-        message = next(message for kind, message in UNAVAILABLE.items() if isinstance(error, kind))
-        return _problem(503, message, headers=_retry_after(RETRY_AFTER_S))
     except ClientGone:
         raise
+    except BadRequest as error:
+        return Reply(400, msgspec.json.encode(error.to_dict()))
+    except Refusal as error:
+        return _refuse(error)
+    except TimeoutError:
+        return _refuse(Refusal(504, "the request took too long", next="Send it again, or less at once.", headers=CLOSE))
+    except tuple(UNAVAILABLE) as error:
+        service.warn(error)
+        return _refuse(Refusal(503, UNAVAILABLE[type(error)], headers=retry_after(RETRY_AFTER_S)))
     except Exception:
         log.exception("request failed")
-        return _problem(500, "the service could not answer; its log has the cause")
+        return _refuse(Refusal(500, "the service could not answer; its log has the cause"))
 
 
-def _refusal(error: BadRequest | NotAdmitted | TimeoutError) -> Reply:
-    if isinstance(error, BadRequest):
-        return Reply(400, msgspec.json.encode(error.to_dict()))
-    if isinstance(error, TimeoutError):
-        return _problem(504, "the request took too long", next="Send it again, or less at once.", headers=CLOSE)
-    headers = _retry_after(error.retry_after_s) if error.retry_after_s else [(b"www-authenticate", b"Bearer")]
-    return _problem(error.status, error.found, legal=error.legal, next=error.next, headers=headers)
-
-
-def _problem(
-    status: int, found: str, *, legal: str = "see /docs.json", next: str = "Try again later.", headers: Headers = ()
-) -> Reply:
-    problem = {"row": None, "field": None, "found": found, "legal": legal, "next": next}
-    return Reply(status, msgspec.json.encode({"error": problem}), headers)
+def _refuse(refusal: Refusal) -> Reply:
+    return Reply(refusal.status, msgspec.json.encode({"error": refusal.problem}), refusal.headers)
 
 
 def _check_headers(headers: Headers, max_bytes: int) -> None:
-    """Raises Refused for bodies that are too large, compressed, or not JSON. A missing type counts as JSON."""
+    """Raises Refusal for bodies that are too large, compressed, or not JSON. A missing type counts as JSON."""
     for name, value in headers:
         if name == b"content-length" and int(value) > max_bytes:  # uvicorn has refused a length that is no number
-            raise Refused(_too_large(max_bytes))
+            raise _too_large(max_bytes)
         if name in REQUIRED_HEADERS:
             required, legal, next_step = REQUIRED_HEADERS[name]
             if value.partition(b";")[0].strip().lower() != required:
                 found = f"{name.decode().title()}: {value.decode('latin-1')[:80]}"
-                raise Refused(_problem(415, found, legal=legal, next=next_step, headers=CLOSE))
+                raise Refusal(415, found, legal=legal, next=next_step, headers=CLOSE)
 
 
-def _too_large(max_bytes: int) -> Reply:
+def _too_large(max_bytes: int) -> Refusal:
     legal = f"a body of at most {max_bytes} bytes"
-    return _problem(413, "a body that is too large", legal=legal, next="Send several smaller requests.", headers=CLOSE)
-
-
-def _wrong_method(method: str) -> Reply:
-    allow = ((b"allow", method.encode()),)
-    return _problem(405, HTTPStatus(405).phrase, legal=method, next="Change the request.", headers=allow)
-
-
-def _retry_after(seconds: int) -> Headers:
-    return ((b"retry-after", b"%d" % seconds),)
+    return Refusal(413, "a body that is too large", legal=legal, next="Send several smaller requests.", headers=CLOSE)

@@ -1,14 +1,13 @@
-"""Requests: parsed into structs that are built from the declaration, or refused with every problem named."""
+"""Requests, parsed into structs that are built from the declaration or refused with every problem named, and their answers."""
 
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Annotated, Any, cast
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import astuple
 
 from mlops_assets.serving.http.value_types import legal_values, read_moment, value_type
@@ -23,12 +22,22 @@ MAX_EXPLAINED = 10  # rows of one request, at 50 ms each
 SHOWN_CHARACTERS, MESSAGE_CHARACTERS = 80, 200
 BODY = "a JSON object with a list of rows, a list of features, or both"
 CORRECT = "Correct the value."
-# How msgspec ends a message that belongs to one row or field.
-PLACE = re.compile(r"(?P<message>.*?) - at `\$\.(?P<part>\w+)(?:\[(?P<row>\d+)\](?:\.(?P<field>\w+))?)?`")
+# How msgspec ends a message that belongs to one row or field: the message, the part of the request, the row, the field.
+PLACE = re.compile(r"(.*?) - at `\$\.(\w+)(?:\[(\d+)\](?:\.(\w+))?)?`")
+REQUEST = "request"  # where features come from when the caller sends them
+# What the API says of an answer's fields.
+ARMS = {"enum": ["champion", "challenger"]}
+SOURCES = {"enum": ["online", "last_known", "point_in_time", REQUEST]}
+SOURCE = (
+    "The online store, its last known values while it is down, point-in-time retrieval where that store is ahead of the "
+    "prediction moment, or the request itself."
+)
+EXPLANATION = "With explain: what each input adds to the log-odds, compared with no known input."
+
+Headers = Sequence[tuple[bytes, bytes]]
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """One thing that is wrong: which row (from 0; None: the whole request), which field, and what is legal."""
 
     row: int | None
@@ -46,13 +55,22 @@ class BadRequest(ValueError):
         super().__init__(f"{self.total} problems; the first: {self.problems[0]}")
 
     def to_dict(self) -> dict[str, Any]:
-        problems = [asdict(problem) for problem in self.problems]
-        return {"error": problems[0], "errors": problems, "total_errors": self.total}
+        return {"error": self.problems[0], "errors": self.problems, "total_errors": self.total}
+
+
+class Refusal(Exception):
+    """A request that is refused for one reason other than its content, with an HTTP status and headers of the response."""
+
+    def __init__(
+        self, status: int, found: str, *, legal: str = "see /docs.json", next: str = "Try again later.", headers: Headers = ()
+    ) -> None:
+        super().__init__(f"{status}: {found}")
+        self.status, self.headers, self.problem = status, headers, Problem(None, None, found, legal, next)
 
 
 class PredictRequest(msgspec.Struct, frozen=True):
-    """`rows` in the order of `request_columns`, `inputs` in the order of `input_columns`; None where the request has none.
-    It has at least one of the two, of the same length. `started` is in seconds of the clock, `trace_id` 32 hex digits.
+    """`rows` and `inputs`, each in the order of `request_parts`; None where the request has none. It has at least one of the
+    two, of the same length. `started` is in seconds of the clock, `trace_id` 32 hex digits.
     """
 
     rows: Sequence[tuple[Any, ...]] | None
@@ -65,14 +83,38 @@ class PredictRequest(msgspec.Struct, frozen=True):
         return len(self.rows or self.inputs or ())
 
 
+class Prediction(msgspec.Struct):
+    """The answer for one row. The annotations become the schema of the answer; a server does not check values against them."""
+
+    prediction_id: Annotated[str, Meta(description="Finds features, model, data and gates of this prediction later.")]
+    probability: Annotated[float, Meta(ge=0, le=1)]
+    decision: Annotated[bool, Meta(description="The probability reaches the declared threshold.")]
+    model_version: int
+    arm: Annotated[str, Meta(description="Which side of a rollout served it.", extra_json_schema=ARMS)]
+    features_from: Annotated[str, Meta(description=SOURCE, extra_json_schema=SOURCES)]
+    warnings: list[str]
+    explanation: Annotated[dict[str, Any], Meta(description=EXPLANATION)] | UnsetType = UNSET
+
+
+class Answer(msgspec.Struct):
+    predictions: list[Prediction]
+    plan: int
+    latency_ms: float
+
+
 class RequestParser:
     """Parses the requests of one use case. One row of six columns takes 6 µs; only a refused body is decoded twice."""
 
     def __init__(self, use_case: UseCase) -> None:
         self._max_rows = use_case.serving.limits.max_rows
-        columns = {ROWS: request_columns(use_case), INPUTS: input_columns(use_case)}
-        self._types = {part: {column: value_type(column) for column in columns[part]} for part in columns}
-        self._structs = {part: _row_struct(part, types) for part, types in self._types.items()}
+        self._types = {
+            part: {column: value_type(column) for column in columns} for part, columns in request_parts(use_case).items()
+        }
+        self._structs = {
+            # Without tracking by the garbage collector: plain values form no cycles.
+            part: msgspec.defstruct(part, [(c.name, kind) for c, kind in types.items()], forbid_unknown_fields=True, gc=False)
+            for part, types in self._types.items()
+        }
         length = Meta(min_length=1, max_length=self._max_rows)
         parts = [(part, cast(Any, Annotated[list[struct], length]) | None, None) for part, struct in self._structs.items()]
         request = msgspec.defstruct("Request", [*parts, (EXPLAIN, bool, False)], forbid_unknown_fields=True)
@@ -84,7 +126,8 @@ class RequestParser:
             parsed = self._decoder.decode(body)
         except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
             raise BadRequest(self._problems(body, error)) from None
-        request = PredictRequest(_tuples(parsed.rows), _tuples(parsed.features), parsed.explain, started, trace_id)
+        rows, inputs = parsed.rows and [*map(astuple, parsed.rows)], parsed.features and [*map(astuple, parsed.features)]
+        request = PredictRequest(rows, inputs, parsed.explain, started, trace_id)
         if problems := [*_count_problems(request.rows, request.inputs, explain=request.explain)]:
             raise BadRequest(problems)
         return request
@@ -133,19 +176,14 @@ def request_columns(use_case: UseCase) -> tuple[Column, ...]:
     return tuple(contract.column(name) for name in use_case.features.request)
 
 
-def input_columns(use_case: UseCase) -> tuple[Column, ...]:
-    """The columns of a request that carries its features: each input of the model, null where it is not known."""
+def request_parts(use_case: UseCase) -> dict[str, tuple[Column, ...]]:
+    """The columns of a row, and those of its features: each input of the model, null where it is not known."""
     features = use_case.features
-    dtypes = dict.fromkeys(features.numeric, "float") | dict.fromkeys(features.categorical, "string")
-    return tuple(
-        Column(name=name, dtype=cast(Any, dtype), description="An input of the model.", nullable=True)
-        for name, dtype in dtypes.items()
+    dtypes: dict[str, Any] = dict.fromkeys(features.numeric, "float") | dict.fromkeys(features.categorical, "string")
+    inputs = (
+        Column(name=name, dtype=dtype, description="An input of the model.", nullable=True) for name, dtype in dtypes.items()
     )
-
-
-def _row_struct(part: str, types: Mapping[Column, Any]) -> type[msgspec.Struct]:
-    fields = [(column.name, kind) for column, kind in types.items()]
-    return msgspec.defstruct(part.title(), fields, forbid_unknown_fields=True, gc=False)  # plain values form no cycles
+    return {ROWS: request_columns(use_case), INPUTS: tuple(inputs)}
 
 
 def _count_problems(rows: Sequence[object] | None, inputs: Sequence[object] | None, *, explain: bool) -> Iterator[Problem]:
@@ -185,15 +223,9 @@ def _is_legal(value: object, kind: Any) -> bool:
 
 
 def _first_problem(error: Exception) -> Problem:
-    place: Mapping[str, str | None] = match.groupdict() if (match := PLACE.match(str(error))) else {}
-    row, field = place.get("row"), place.get("field") or place.get("part")
-    found = (place.get("message") or str(error))[:MESSAGE_CHARACTERS]
-    next_step = "Correct it. In a smaller request every problem is named."
-    return Problem(None if row is None else int(row), field, found, "see /docs.json", next_step)
-
-
-def _tuples(structs: Sequence[msgspec.Struct] | None) -> list[tuple[Any, ...]] | None:
-    return None if structs is None else [astuple(struct) for struct in structs]
+    match, next_step = PLACE.match(str(error)), "Correct it. In a smaller request every problem is named."
+    found, part, row, field = match.groups() if match else (str(error), None, None, None)
+    return Problem(None if row is None else int(row), field or part, found[:MESSAGE_CHARACTERS], "see /docs.json", next_step)
 
 
 def _shown(value: object) -> str:

@@ -1,52 +1,46 @@
 """Trace ids of requests, and OpenTelemetry spans where tracing is switched on."""
 
 import re
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from mlops_assets.serving.http.request import Headers
+
 # 00-<32 hex digits: the trace>-<16: the parent span>-<2: flags>, https://www.w3.org/TR/trace-context
 TRACE_ID = re.compile(rb"..-([0-9a-f]{32})")
-Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Tracing:
-    """Every request belongs to a trace, that of its caller or a new one; spans are made where there is a `provider`."""
+    """Every request belongs to a trace, that of its caller or a new one.
 
-    def __init__(self, new_id: Callable[[], str], provider: Any = None) -> None:
-        self._new_id, self._provider = new_id, provider
-        self._tracer = provider and provider.get_tracer("mlops_assets.serving")
+    With `is_on` there are spans, exported by OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT, which OpenTelemetry reads.
+    """
+
+    def __init__(self, new_id: Callable[[], str], *, is_on: bool) -> None:
+        self._new_id, self._tracer = new_id, None
+        self.stop: Callable[[], None] = lambda: None  # sends the spans that are still in memory
+        if is_on:
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+            from opentelemetry.sdk.trace import TracerProvider
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+            provider = TracerProvider()
+            provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+            self._tracer, self.stop = provider.get_tracer("mlops_assets.serving"), provider.shutdown
 
     def span(self, headers: Headers) -> Any:
         """A context manager that yields the trace id, 32 hex digits."""
         if self._tracer is None:
             match = TRACE_ID.match(next((value for name, value in headers if name == b"traceparent"), b""))
             return nullcontext(match[1].decode() if match else self._new_id())
-        return self._span(headers)
-
-    def stop(self) -> None:
-        """Sends the spans that are still in memory."""
-        if self._provider is not None:
-            self._provider.shutdown()
+        return self._span(self._tracer, headers)
 
     @contextmanager
-    def _span(self, headers: Headers) -> Generator[str]:
+    def _span(self, tracer: Any, headers: Headers) -> Generator[str]:
         from opentelemetry import trace
         from opentelemetry.propagate import extract
 
         context = extract({name.decode("latin-1"): value.decode("latin-1") for name, value in headers})
-        with self._tracer.start_as_current_span("predict", context=context, kind=trace.SpanKind.SERVER) as span:
+        with tracer.start_as_current_span("predict", context=context, kind=trace.SpanKind.SERVER) as span:
             yield trace.format_trace_id(span.get_span_context().trace_id)
-
-
-def open_tracing(new_id: Callable[[], str], *, is_on: bool) -> Tracing:
-    """Exports spans by OTLP over HTTP; OpenTelemetry reads the address from OTEL_EXPORTER_OTLP_ENDPOINT."""
-    if not is_on:
-        return Tracing(new_id)
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-    provider = TracerProvider()
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return Tracing(new_id, provider)

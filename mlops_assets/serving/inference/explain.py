@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_assets.training.signature import UNKNOWN, Signature
-
 Score = Callable[[NDArray[np.float32]], NDArray[np.float64]]
 Inputs = NDArray[np.float32]
 MAX_PERMUTATIONS = 200
@@ -36,12 +34,6 @@ class Explanation:
     standard_error: float | None
 
 
-def nothing_known(signature: Signature) -> Inputs:
-    """The baseline, shape (inputs,): every number missing, every category unknown."""
-    numeric = np.full(len(signature.numeric), np.nan, np.float32)
-    return np.concatenate([numeric, np.full(len(signature.categories), UNKNOWN, np.float32)])
-
-
 def explain(
     score: Score,
     row: Inputs,
@@ -60,69 +52,45 @@ def explain(
     """
     known = np.flatnonzero((row != baseline) & ~(np.isnan(row) & np.isnan(baseline)))
     ends = _log_odds(score, np.stack([baseline, row]))
-    game = _Game(score, row, baseline, known, start=float(ends[0]), end=float(ends[1]))
-    pairs = _sample_pairs(game, rng, deadline, max_pairs=max(1, max_permutations // 2))
+    # With fewer inputs a pair is exact, as only pairs of inputs interact.
+    count = max(1, max_permutations // 2) if len(known) >= INTERACTING else 1
+    pairs_a_call = max(1, ROWS_A_CALL // (2 * max(1, len(known))))
+    samples: list[NDArray[np.float64]] = []
+    for first in range(0, count, pairs_a_call):
+        orders = rng.permuted(np.tile(np.arange(len(known)), (min(pairs_a_call, count - first), 1)), axis=1)
+        gains = _gains(score, row, baseline, known, ends=ends, orders=np.concatenate([orders, orders[:, ::-1]]))
+        samples.append((gains[: len(orders)] + gains[len(orders) :]) / 2)
+        if deadline():
+            break
+    pairs = np.concatenate(samples)  # shape (pairs, known)
     means = pairs.mean(axis=0)
+    error = float(pairs.std(axis=0, ddof=1).max() / math.sqrt(len(pairs))) if len(pairs) > 1 else None
     return Explanation(
-        baseline_probability=1 / (1 + math.exp(-game.start)),
+        baseline_probability=1 / (1 + math.exp(-ends[0])),
         contributions={names[int(known[place])]: float(means[place]) for place in np.argsort(-np.abs(means), kind="stable")},
         permutations=2 * len(pairs),
-        standard_error=_standard_error(pairs),
+        standard_error=error if len(known) >= INTERACTING else 0.0,
     )
 
 
-@dataclass(frozen=True)
-class _Game:
-    """Inputs join one after the other; `known` are the places of those that differ from the baseline."""
+def _gains(
+    score: Score, row: Inputs, baseline: Inputs, known: NDArray[np.intp], *, ends: NDArray[np.float64], orders: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """What each known input adds as it joins, shape (orderings, known); each row of `orders` permutes 0 to known - 1.
 
-    score: Score
-    row: Inputs
-    baseline: Inputs
-    known: NDArray[np.intp]
-    start: float
-    end: float
-
-    def gains(self, orders: NDArray[np.intp]) -> NDArray[np.float64]:
-        """What each known input adds as it joins, shape (orderings, known); each row of `orders` permutes 0 to known - 1."""
-        joined_at = np.argsort(orders, axis=1)
-        steps = np.arange(1, len(self.known))
-        inside = joined_at[:, None, :] < steps[None, :, None]
-        rows = np.tile(self.baseline, (inside.shape[0], inside.shape[1], 1))
-        rows[:, :, self.known] = np.where(inside, self.row[self.known], self.baseline[self.known])
-        between = _log_odds(self.score, rows.reshape(-1, len(self.row))).reshape(inside.shape[:2])
-        walks = np.pad(between, ((0, 0), (1, 1)))
-        # The ends are scored once: in batches of another size they differ in their last bits, and nothing would add up.
-        walks[:, 0], walks[:, -1] = self.start, self.end
-        return np.take_along_axis(np.diff(walks, axis=1), joined_at, axis=1)
-
-
-def _sample_pairs(game: _Game, rng: np.random.Generator, deadline: Callable[[], bool], *, max_pairs: int) -> NDArray[np.float64]:
-    """Means of pairs, shape (pairs, known). A pair is exact where only pairs of inputs interact."""
-    players = len(game.known)
-    if players == 0:
-        return np.zeros((1, 0))
-    wanted = max_pairs if players >= INTERACTING else 1
-    pairs_a_call = max(1, ROWS_A_CALL // (2 * players))
-    pairs: list[NDArray[np.float64]] = []
-    for first in range(0, wanted, pairs_a_call):
-        orders = rng.permuted(np.tile(np.arange(players), (min(pairs_a_call, wanted - first), 1)), axis=1)
-        gains = game.gains(np.concatenate([orders, orders[:, ::-1]]))
-        pairs.append((gains[: len(orders)] + gains[len(orders) :]) / 2)
-        if deadline():
-            break
-    return np.concatenate(pairs)
-
-
-def _standard_error(pairs: NDArray[np.float64]) -> float | None:
-    count, players = pairs.shape
-    if players < INTERACTING:
-        return 0.0
-    return float(pairs.std(axis=0, ddof=1).max() / math.sqrt(count)) if count > 1 else None
+    `known` are the places of the inputs that differ from the baseline, `ends` the log-odds of the baseline and of `row`.
+    """
+    joined_at = np.argsort(orders, axis=1)
+    inside = joined_at[:, None, :] < np.arange(1, len(known))[None, :, None]
+    rows = np.tile(baseline, (*inside.shape[:2], 1))
+    rows[:, :, known] = np.where(inside, row[known], baseline[known])
+    walks = np.pad(_log_odds(score, rows.reshape(-1, len(row))).reshape(inside.shape[:2]), ((0, 0), (1, 1)))
+    # The ends are scored once: in batches of another size they differ in their last bits, and nothing would add up.
+    walks[:, 0], walks[:, -1] = ends
+    return np.take_along_axis(np.diff(walks, axis=1), joined_at, axis=1)
 
 
 def _log_odds(score: Score, rows: Inputs) -> NDArray[np.float64]:
-    if not len(rows):
-        return np.empty(0)
     probability = score(rows)
     if not np.isfinite(probability).all():
         raise Unexplainable("explanation · the model gives no number where some inputs are missing. Request none.")

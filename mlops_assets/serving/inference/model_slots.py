@@ -2,22 +2,17 @@
 
 import gc
 import logging
-import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Protocol
-
-import polars as pl
+from typing import TYPE_CHECKING
 
 from mlops_assets.promotion.blessing import Blessing, verify
 from mlops_assets.promotion.deployment import Deployment, Plan, UnreadablePlan
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.serving.inference.row_encoder import RowEncoder
+from mlops_assets.serving.telemetry import Telemetry
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.training.signature import UnreadableRows
 
 if TYPE_CHECKING:
     from mlops_assets.training.onnx_model import OnnxModel
@@ -31,13 +26,6 @@ log = logging.getLogger("bentoml.mlops_assets")  # a child of Bento's logger, wh
 
 class ModelLoadError(Exception):
     """A version that must not or cannot serve, and why."""
-
-
-class LoadCounter(Protocol):
-    """Counts versions that were loaded, with their seconds, and attempts at a plan that failed."""
-
-    def loaded(self, version: int, seconds: float) -> None: ...
-    def not_loaded(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -66,19 +54,11 @@ class ModelSlots:
     A plan is taken whole or not at all: when it cannot be, the previous lineup serves on and `last_error` says why.
     """
 
-    def __init__(
-        self,
-        use_case: UseCase,
-        deployment: Deployment,
-        keys: SigningKeys,
-        counter: LoadCounter,
-        *,
-        clock: Callable[[], float] = time.perf_counter,
-    ) -> None:
+    def __init__(self, use_case: UseCase, deployment: Deployment, keys: SigningKeys, telemetry: Telemetry) -> None:
         self.lineup: Lineup | None = None  # replaced in one assignment: a request reads it once
         self.last_error: str | None = None
-        self._use_case, self._deployment, self._keys, self._counter, self._clock = use_case, deployment, keys, counter, clock
-        self._warm: dict[int, LoadedModel] = {}
+        self._use_case, self._deployment, self._keys, self._telemetry = use_case, deployment, keys, telemetry
+        self._warm: dict[int | None, LoadedModel] = {}
         self._refused: Plan | None = None
         self._polls_since_refusal = 0
         self._stopped = Event()
@@ -102,8 +82,10 @@ class ModelSlots:
             return
         if self.lineup and self.lineup.plan == plan:
             self.last_error = None
-        elif plan and not self._waits(plan):
-            self._take(plan)
+        elif plan:
+            self._polls_since_refusal += 1
+            if plan != self._refused or self._polls_since_refusal >= RETRY_POLLS:
+                self._take(plan)
 
     def _take(self, plan: Plan) -> None:
         try:
@@ -120,49 +102,37 @@ class ModelSlots:
         log.info("%s · version %s serves (plan %s: %s)", self._use_case.name, plan.champion, plan.number, reason)
 
     def _load_lineup(self, plan: Plan) -> Lineup:
-        versions = dict.fromkeys(version for version in (plan.champion, plan.challenger, plan.shadow) if version is not None)
-        ready: dict[int | None, LoadedModel] = {version: self._warm.get(version) or self._load(version) for version in versions}
-        loaded = self._warm | {model.version: model for model in ready.values()}
+        loaded = self._warm.copy()
+        for version in (plan.champion, plan.challenger, plan.shadow):
+            if version is not None and version not in loaded:
+                loaded[version] = self._load(version)
         ranked = dict.fromkeys((plan.champion, plan.previous, plan.challenger, plan.shadow, *self._warm))
-        self._warm = {version: loaded[version] for version in islice((v for v in ranked if v in loaded), KEPT)}
-        return Lineup(plan, ready[plan.champion], ready.get(plan.challenger), ready.get(plan.shadow))
+        self._warm = {version: loaded[version] for version in [version for version in ranked if version in loaded][:KEPT]}
+        return Lineup(plan, loaded[plan.champion], loaded.get(plan.challenger), loaded.get(plan.shadow))
 
     def _load(self, version: int) -> LoadedModel:
-        started = self._clock()
+        from mlops_assets.training.onnx_model import OnnxModel
+
+        started, inputs = time.perf_counter(), self._use_case.features.inputs
         try:
-            loaded = self._open(version)
+            onnx, text = self._deployment.load(version)
+            blessing = Blessing.from_json(text)
+            verify(blessing, use_case=self._use_case.name, onnx=onnx, public_keys=self._keys.public())
+            model = OnnxModel.from_bytes(onnx, threads=1)
+            encoder = RowEncoder(model.signature, inputs)
+            # A first row, without values: the model is warm, and one that cannot read the declared inputs never serves.
+            probability = float(model.score(encoder.encode([[None] * len(inputs)]))[0])
+            if not 0 <= probability <= 1:
+                raise ValueError(f"the model gives an empty row {probability}; legal: 0 to 1. Export it again.")
         # A file from outside can fail in any way its runtime knows (onnxruntime's errors share no parent but Exception),
         # and none may end the thread that would bring the next plan.
         except Exception as error:
             raise ModelLoadError(f"version {version} is not served · {error}") from error
-        self._counter.loaded(version, self._clock() - started)
-        return loaded
-
-    def _open(self, version: int) -> LoadedModel:
-        from mlops_assets.training.onnx_model import OnnxModel
-
-        onnx, text = self._deployment.load(version)
-        blessing = Blessing.from_json(text)
-        verify(blessing, use_case=self._use_case.name, onnx=onnx, public_keys=self._keys.public())
-        model = OnnxModel.from_bytes(onnx, threads=1)
-        self._warm_up(model)
-        return LoadedModel(version, blessing, model, RowEncoder(model.signature, self._use_case.features.inputs))
-
-    def _warm_up(self, model: "OnnxModel") -> None:
-        """Scores one row without values, so that a model that cannot read the declared inputs never serves."""
-        features = self._use_case.features
-        absent = {name: pl.Series([None], dtype=pl.Float64) for name in features.numeric}
-        absent |= {name: pl.Series([None], dtype=pl.String) for name in features.categorical}
-        probability = float(model.predict(pl.DataFrame(absent))[0])
-        if not (math.isfinite(probability) and 0 <= probability <= 1):
-            raise UnreadableRows(f"the model gives an empty row {probability}; legal: 0 to 1. Export it again.")
-
-    def _waits(self, plan: Plan) -> bool:
-        self._polls_since_refusal += 1
-        return self._refused == plan and self._polls_since_refusal < RETRY_POLLS
+        self._telemetry.load.observe(time.perf_counter() - started)
+        return LoadedModel(version, blessing, model, encoder)
 
     def _record(self, error: str) -> None:
-        self._counter.not_loaded()
+        self._telemetry.not_loaded.inc()
         if error != self.last_error:
             log.error(error)
         self.last_error = error

@@ -1,11 +1,11 @@
 """Scores rows with the model of their arm, through a cache of scores where one is declared."""
 
 import logging
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from hashlib import blake2b
+from threading import Lock
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 
 from mlops_assets.foundation.names import SEED
 from mlops_assets.promotion.deployment import Plan
-from mlops_assets.serving.inference.explain import Unexplainable, explain, nothing_known
+from mlops_assets.serving.inference.explain import Unexplainable, explain
 from mlops_assets.serving.inference.model_slots import Lineup, LoadedModel
 from mlops_assets.serving.telemetry import Telemetry
-from mlops_assets.spec.serving import Cache
 from mlops_assets.spec.use_case import UseCase
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 EXPLAIN_S = 0.05  # at most, for one row
 KEY_BYTES, DRAW_BYTES = 16, 8
 
+Scores = TTLCache[bytes, float, float]
 log = logging.getLogger("bentoml.mlops_assets")
 
 
@@ -57,28 +57,13 @@ class RowScore(NamedTuple):
         return 0.0 <= self.probability <= 1.0  # False for NaN
 
 
-class MemoryScores:
-    """Scores of earlier inputs, thread-safe. The least recently used are dropped first. `clock` is monotonic, in seconds."""
-
-    def __init__(self, declared: Cache, clock: Callable[[], float]) -> None:
-        self._scores = TTLCache[bytes, float, float](declared.max_entries, declared.ttl.total_seconds(), clock)
-        self._lock = threading.Lock()
-
-    def read(self, keys: Sequence[bytes]) -> list[float | None]:
-        """One score for each key; None where none is known."""
-        with self._lock:
-            return [self._scores.get(key) for key in keys]
-
-    def write(self, keys: Sequence[bytes], scores: Sequence[float]) -> None:
-        with self._lock:
-            self._scores.update(zip(keys, scores, strict=True))
-
-
 class Scorer:
-    """Scores the rows of one use case. `clock` is monotonic, in seconds."""
+    """Scores the rows of one use case, in any number of threads. `clock` is monotonic, in seconds."""
 
-    def __init__(self, use_case: UseCase, cache: MemoryScores | None, telemetry: Telemetry, clock: Callable[[], float]) -> None:
-        self._use_case, self._cache, self._telemetry, self._clock = use_case, cache, telemetry, clock
+    def __init__(self, use_case: UseCase, telemetry: Telemetry, clock: Callable[[], float]) -> None:
+        self._use_case, self._telemetry, self._clock, self._lock = use_case, telemetry, clock, Lock()
+        cache = use_case.serving.cache
+        self._cache = cache and Scores(cache.max_entries, cache.ttl.total_seconds(), clock)
         self._sticky = [use_case.features.request.index(name) for name in use_case.serving.sticky_key]
 
     def score(self, lineup: Lineup, rows: Sequence[ScoringRow]) -> list[RowScore]:
@@ -86,8 +71,10 @@ class Scorer:
         challenger = lineup.challenger
         if challenger is None or lineup.plan.share == 0:
             return self._score(CHAMPION, lineup.champion, rows)
-        keys = [self._key(row, lineup.plan.split == "ab") for row in rows]
-        moved = to_challenger(lineup.plan, self._use_case.name, keys)
+        # What keeps a row in its arm: the declared columns in an A/B rollout, else the whole row.
+        sticky = self._sticky if lineup.plan.split == "ab" else []
+        keys = [[row.request[place] for place in sticky] if sticky and row.request else row.request or row.inputs for row in rows]
+        moved = to_challenger(lineup.plan, self._use_case.name, [msgspec.json.encode(key) for key in keys])
         tried = iter(self._try(challenger, [row for row, is_moved in zip(rows, moved, strict=True) if is_moved]))
         scores = [next(tried) if is_moved else None for is_moved in moved]
         left = [row for row, score in zip(rows, scores, strict=True) if score is None]
@@ -97,23 +84,13 @@ class Scorer:
 
     def explain(self, score: RowScore, row: ScoringRow) -> dict[str, Any]:
         """What each input adds to the log-odds of one score."""
-        loaded, signature = score.loaded, score.loaded.model.signature
-        until = self._clock() + EXPLAIN_S
+        model, encoder = score.loaded.model, score.loaded.encoder
+        inputs, baseline = encoder.encode([row.inputs, [None] * len(row.inputs)])  # the baseline: nothing is known
+        names, rng, until = model.signature.inputs, np.random.default_rng(SEED), self._clock() + EXPLAIN_S
         try:
-            return asdict(
-                explain(
-                    loaded.model.score, loaded.encoder.encode([row.inputs])[0], nothing_known(signature),
-                    names=signature.inputs, rng=np.random.default_rng(SEED), deadline=lambda: self._clock() > until,
-                )
-            )  # fmt: skip
+            return asdict(explain(model.score, inputs, baseline, names=names, rng=rng, deadline=lambda: self._clock() > until))
         except Unexplainable as error:  # the prediction itself is good
             return {"problem": str(error)}
-
-    def _key(self, row: ScoringRow, sticky: bool) -> bytes:
-        """What keeps a row in its arm: the declared columns in an A/B rollout, else the whole row."""
-        if sticky and self._sticky and row.request:
-            return msgspec.json.encode([row.request[place] for place in self._sticky])
-        return msgspec.json.encode(row.request or row.inputs)
 
     def _try(self, challenger: LoadedModel, rows: Sequence[ScoringRow]) -> list[RowScore | None]:
         """The challenger's scores; None where it gives no probability, in whatever way it fails."""
@@ -130,19 +107,22 @@ class Scorer:
     def _score(self, arm: str, loaded: LoadedModel, rows: Sequence[ScoringRow]) -> list[RowScore]:
         matrix = loaded.encoder.encode([row.inputs for row in rows])
         began = self._clock()
-        scores = self._cached(self._cache, loaded, matrix) if self._cache else loaded.model.score(matrix)
+        scores = loaded.model.score(matrix) if self._cache is None else self._cached(self._cache, loaded, matrix)
         model_ms = round((self._clock() - began) * 1000, 3)
         return [RowScore(arm, loaded, probability, model_ms) for probability in scores.tolist()]
 
-    def _cached(self, cache: MemoryScores, loaded: LoadedModel, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+    def _cached(self, cache: Scores, loaded: LoadedModel, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
         keys = score_keys(matrix, loaded.blessing.model_digest)
-        known = cache.read(keys)
+        with self._lock:
+            known = [cache.get(key) for key in keys]
         missing = [place for place, score in enumerate(known) if score is None]
-        self._telemetry.cache_read(len(known) - len(missing), len(missing))
+        self._telemetry.cache.labels("hit").inc(len(known) - len(missing))
+        self._telemetry.cache.labels("miss").inc(len(missing))
         scores = np.array(known, dtype=np.float64)
         if missing:
             scores[missing] = loaded.model.score(matrix[missing])
-            cache.write([keys[place] for place in missing], scores[missing].tolist())
+            with self._lock:
+                cache.update(zip([keys[place] for place in missing], scores[missing].tolist(), strict=True))
         return scores
 
 
@@ -152,8 +132,6 @@ def to_challenger(plan: Plan, use_case: str, keys: Sequence[bytes]) -> list[bool
     The draw depends on use case, challenger and key: a key stays in its arm while the share stays, and a larger share only
     adds keys to the challenger.
     """
-    if plan.challenger is None or not plan.share:
-        return [False] * len(keys)
     salt = f"{use_case}\0{plan.challenger}\0".encode()
     limit = int(plan.share * 2 ** (8 * DRAW_BYTES))  # exact: a double times a power of two
     return [int.from_bytes(blake2b(salt + key, digest_size=DRAW_BYTES).digest(), "big") < limit for key in keys]

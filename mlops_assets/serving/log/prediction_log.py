@@ -5,8 +5,9 @@ import fcntl
 import hashlib
 import mmap
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,8 +15,9 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from mlops_assets.foundation.atomic_file import sync_folder
+from mlops_assets.foundation.atomic_file import PRIVATE, create_file, sync_folder
 from mlops_assets.foundation.names import FEATURE_AGE_S
+from mlops_assets.serving.http.request import request_columns
 from mlops_assets.spec.contract import DType
 from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.use_case import UseCase
@@ -59,22 +61,13 @@ class AlteredLine(ValueError):
     """A line that the log did not write."""
 
 
-@dataclass(frozen=True)
-class Segment:
-    """One file of the log, written by one process. It only grows, and only while that process lives."""
-
-    name: str
-    bytes: int
-
-
 def log_schema(use_case: UseCase) -> pl.Schema:
     """ANSWER, TRIAL, the age of each view's features, the request columns, then the inputs that are no request columns.
 
     Personal data is text where its contract hashes it, and absent where it is left out. Raises IllegalDeclaration when a
     request column or an input has a name of the log's own columns.
     """
-    contract, features = use_case.contract(use_case.features.request_table), use_case.features
-    columns = [contract.column(name) for name in features.request]
+    features, columns = use_case.features, request_columns(use_case)
     request = {column.name: pl.String() if column.pii else DTYPES[column.dtype] for column in columns}
     inputs = dict.fromkeys(features.numeric, DTYPES["float"]) | dict.fromkeys(features.categorical, DTYPES["string"])
     ages = {FEATURE_AGE_S: pl.Struct({view.name: pl.Float64() for view in features.views})} if features.views else {}
@@ -82,7 +75,7 @@ def log_schema(use_case: UseCase) -> pl.Schema:
     if taken := sorted(own.keys() & (request.keys() | inputs.keys())):
         raise IllegalDeclaration(f"{use_case.name} · features · {', '.join(taken)} is a column of the prediction log. Rename it.")
     left_out = {column.name for column in columns if column.pii == "left_out"}
-    columns_by_name = own | request | {name: dtype for name, dtype in inputs.items() if name not in request}
+    columns_by_name = own | request | inputs | request  # in this order; a column that is an input, too, has its request's type
     return pl.Schema({name: dtype for name, dtype in columns_by_name.items() if name not in left_out})
 
 
@@ -98,7 +91,8 @@ class PredictionLog:
         self._folder = folder / use_case.name
         self._max_waiting = use_case.serving.log.max_lost_rows
         self._segment_bytes = segment_bytes
-        self._hashed = _hash_functions(use_case, secret)
+        self._secret = secret
+        self._hashed = [column.name for column in request_columns(use_case) if column.pii == "hashed"]
         self._encode = msgspec.json.Encoder().encode
         self._file: int | None = None
         self._written = 0
@@ -128,9 +122,12 @@ class PredictionLog:
             finally:
                 os.close(file)
 
-    def segments(self) -> list[Segment]:
-        """Every segment with its size, in the order of their starts."""
-        return [Segment(path.name, path.stat().st_size) for path in sorted(self._folder.glob("*.jsonl"))]
+    def segments(self) -> dict[str, int]:
+        """The size in bytes of every segment by its file's name, in the order of their starts.
+
+        Each is written by one process; it only grows, and only while that process lives.
+        """
+        return {path.name: path.stat().st_size for path in sorted(self._folder.glob("*.jsonl"))}
 
     def read(self, after: Mapping[str, int] | None = None) -> tuple[pl.DataFrame, dict[str, int]]:
         """The rows after the positions `after` (bytes by segment name), and the positions to continue from.
@@ -138,9 +135,14 @@ class PredictionLog:
         Only whole lines count, so a process killed while writing hides nothing and doubles nothing.
         """
         positions, frames = dict(after or {}), [pl.DataFrame(schema=self.schema)]
-        for segment in self.segments():
-            lines = self._whole_lines(segment.name, positions.get(segment.name, 0))
-            positions[segment.name] = positions.get(segment.name, 0) + len(lines)
+        for name in self.segments():
+            position = positions.get(name, 0)
+            with (self._folder / name).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH)  # redaction holds it exclusively; no reader waits for another
+                file.seek(position)
+                content = file.read()
+            lines = content[: content.rfind(b"\n") + 1]
+            positions[name] = position + len(lines)
             if kept := without_erased(lines):
                 frames.append(self._parse(kept))
         return pl.concat(frames), positions
@@ -150,29 +152,26 @@ class PredictionLog:
         # Quotes within a value are escaped, so this text occurs only at the start of a line.
         start = b'{"prediction_id":' + self._encode(prediction_id) + b","
         segments = self.segments()
-        for segment in reversed(segments):
-            path = self._folder / segment.name
-            if (line := _last_line(path, start)) is not None:
-                return self._read_line(line, f"{path} · answer {prediction_id}")
-        size = sum(segment.bytes for segment in segments) / 1e6
+        for path in [self._folder / name for name, size in reversed(segments.items()) if size]:
+            if (line := _last_line(path, start)) is None:
+                continue
+            where = f"{path} · answer {prediction_id} · its line"
+            try:
+                row = self._parse(line)
+            except pl.exceptions.PolarsError as error:
+                raise AlteredLine(f"{where} cannot be read: {str(error).splitlines()[0]}. It was altered.") from None
+            if missing := [name for name in REQUIRED if row[name][0] is None]:
+                raise AlteredLine(f"{where} lacks {', '.join(missing)}, which the log never leaves out. It was altered.")
+            return row
         raise UnknownPrediction(
-            f"{self._folder} · no answer {prediction_id!r} in its {len(segments)} segments ({size:,.1f} MB). Look for the id in "
-            f"another use case or home, or among what was erased."
+            f"{self._folder} · no answer {prediction_id!r} in its {len(segments)} segments "
+            f"({sum(segments.values()) / 1e6:,.1f} MB). Look for the id in another use case or home, or among what was erased."
         )
-
-    def _read_line(self, line: bytes, where: str) -> pl.DataFrame:
-        try:
-            row = self._parse(line)
-        except pl.exceptions.PolarsError as error:
-            raise AlteredLine(f"{where} · its line cannot be read: {str(error).splitlines()[0]}. It was altered.") from None
-        if missing := [name for name in REQUIRED if row[name][0] is None]:
-            raise AlteredLine(f"{where} · its line lacks {', '.join(missing)}, which the log never leaves out. It was altered.")
-        return row
 
     def _line(self, row: Mapping[str, object]) -> bytes:
         kept: dict[str, Any] = {name: row[name] for name in self.schema}
-        for name, hashed in self._hashed.items():
-            kept[name] = None if kept[name] is None else hashed(kept[name])
+        for name in self._hashed:
+            kept[name] = None if kept[name] is None else keyed_hash(kept[name], self._secret)
         return self._encode(kept)
 
     def _write(self, lines: list[bytes]) -> None:
@@ -204,21 +203,10 @@ class PredictionLog:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
         while self._file is None:
             number += 1
-            try:
+            with suppress(FileExistsError):  # another process took the number
                 self._file = os.open(self._folder / f"{number:06d}.jsonl", flags, 0o640)
-            except FileExistsError:  # another process took the number
-                continue
         self._written = 0
         sync_folder(self._folder)
-
-    def _whole_lines(self, name: str, position: int) -> bytes:
-        with (self._folder / name).open("rb") as file:
-            fcntl.flock(
-                file, fcntl.LOCK_SH
-            )  # redaction holds it exclusively; a reader needs no right to write, and no other waits
-            file.seek(position)
-            content = file.read()
-        return content[: content.rfind(b"\n") + 1]
 
     def _parse(self, lines: bytes) -> pl.DataFrame:
         moments = [name for name, dtype in self.schema.items() if dtype == UTC]
@@ -234,9 +222,7 @@ def without_erased(lines: bytes) -> bytes:
 
 
 def _last_line(path: Path, start: bytes) -> bytes | None:
-    """The last whole line that starts with `start`, which must not occur elsewhere in a line."""
-    if not path.stat().st_size:
-        return None
+    """The last whole line of a file that is not empty, of those that start with `start`, which occurs nowhere else in a line."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         fcntl.flock(file, fcntl.LOCK_SH)
         end = content.rfind(b"\n") + 1
@@ -246,16 +232,17 @@ def _last_line(path: Path, start: bytes) -> bytes | None:
 
 def keyed_hash(value: object, secret: bytes) -> str:
     """32 hex digits in place of personal data. The key keeps others from hashing every possible name and number."""
+    if not secret:
+        raise ValueError("prediction log · it hashes personal data, and no key is given. Pass `secret`.")
     return hashlib.blake2b(str(value).encode(), key=secret, digest_size=16).hexdigest()
 
 
-def _hash_functions(use_case: UseCase, secret: bytes) -> dict[str, Callable[[object], str]]:
-    """By request column whose contract hashes it."""
+def log_secret(folder: Path) -> bytes:
+    """The key of `keyed_hash`: 32 bytes in `folder`, made on first use (mode 0600); of several first users one wins.
 
-    def hashed(value: object) -> str:
-        if not secret:
-            raise ValueError(f"{use_case.name} · the log hashes personal data, and no key is given. Pass `secret`.")
-        return keyed_hash(value, secret)
-
-    contract = use_case.contract(use_case.features.request_table)
-    return {name: hashed for name in use_case.features.request if contract.column(name).pii == "hashed"}
+    Without the key a person's answers cannot be found again; with it, names can be guessed from their hashes.
+    """
+    path = folder / "prediction_log.secret"
+    if not path.exists():
+        create_file(path, secrets.token_bytes(32), mode=PRIVATE)
+    return path.read_bytes()

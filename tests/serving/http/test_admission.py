@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.serving.http.admission import ANONYMOUS, Admission, NotAdmitted
+from mlops_assets.serving.http.admission import ANONYMOUS, Admission
 from mlops_assets.serving.http.api_keys import ApiKeys, UnreadableApiKeys
 from mlops_assets.serving.http.rate_limit import RateLimiter
+from mlops_assets.serving.http.request import Refusal
 from mlops_assets.spec.serving import Limits
 
 AT = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -34,14 +35,14 @@ class Server:
             self.keys.add(name, AT, lambda name=name: name[0])
         limits = limits or Limits()
         rates = RateLimiter(limits.max_rate, scope="flights", redis_url=None, clock=self.clock) if limits.max_rate else None
-        self.admission = Admission(self.keys, limits, clock=self.clock, open_without_keys=is_open, rates=rates)
+        self.admission = Admission(self.keys, limits, clock=self.clock, is_open=is_open, rates=rates)
 
     def admit(self, headers: list[tuple[bytes, bytes]], *, after_s: float = 0.0) -> str:
         self.clock.now += after_s
         return asyncio.run(self.admission.admit(headers))
 
-    def refused(self, headers: list[tuple[bytes, bytes]], *, after_s: float = 0.0) -> NotAdmitted:
-        with pytest.raises(NotAdmitted) as refusal:
+    def refused(self, headers: list[tuple[bytes, bytes]], *, after_s: float = 0.0) -> Refusal:
+        with pytest.raises(Refusal) as refusal:
             self.admit(headers, after_s=after_s)
         return refusal.value
 
@@ -76,15 +77,15 @@ def test_a_key_is_taken_from_either_header(tmp_path: Path, headers: list[tuple[b
 )
 def test_a_request_without_a_known_key_is_refused(tmp_path: Path, headers: list[tuple[bytes, bytes]], found: str):
     refusal = Server(tmp_path).refused(headers)
-    assert (refusal.status, refusal.retry_after_s) == (401, None)
-    assert found in refusal.found
-    assert "Authorization: Bearer" in refusal.legal
-    assert "mlops keys add" in refusal.next
+    assert (refusal.status, refusal.headers) == (401, ((b"www-authenticate", b"Bearer"),))
+    assert found in refusal.problem.found
+    assert "Authorization: Bearer" in refusal.problem.legal
+    assert "mlops keys add" in refusal.problem.next
 
 
 def test_a_refusal_does_not_repeat_the_token(tmp_path: Path):
     refusal = Server(tmp_path).refused([(b"x-api-key", b"mlops_almost-right")])
-    assert "almost-right" not in f"{refusal} {refusal.found} {refusal.legal} {refusal.next}"
+    assert "almost-right" not in f"{refusal} {refusal.problem}"
 
 
 def test_the_hash_of_a_token_is_no_token(tmp_path: Path):
@@ -98,7 +99,7 @@ def test_before_the_first_key_a_server_is_open_or_closed_as_declared(tmp_path: P
     assert Server(tmp_path, names="").admit([]) == ANONYMOUS
     refusal = Server(tmp_path, names="", is_open=False).refused(APP)
     assert refusal.status == 401
-    assert "mlops keys add NAME" in refusal.next
+    assert "mlops keys add NAME" in refusal.problem.next
 
 
 def test_the_first_key_closes_an_open_server_within_a_second(tmp_path: Path):
@@ -172,8 +173,11 @@ def test_above_its_rate_a_key_gets_429_with_retry_after_and_other_keys_pass(tmp_
     for _ in range(10):
         assert server.admit(SHOP) == "shop"
     refusal = server.refused(SHOP)
-    assert (refusal.status, refusal.retry_after_s) == (429, 1)
-    assert (refusal.found, refusal.legal) == ("too many requests with the key 'shop'", "10 requests a second for each key")
+    assert (refusal.status, refusal.headers) == (429, ((b"retry-after", b"1"),))
+    assert (refusal.problem.found, refusal.problem.legal) == (
+        "too many requests with the key 'shop'",
+        "10 requests a second for each key",
+    )
     assert server.admit(APP) == "app"
 
 
@@ -193,10 +197,10 @@ def test_above_so_many_at_once_a_request_is_refused_until_another_has_left(tmp_p
     admission.enter()
     admission.enter()
     for _ in range(3):
-        with pytest.raises(NotAdmitted) as refusal:
+        with pytest.raises(Refusal) as refusal:
             admission.enter()
-        assert (refusal.value.status, refusal.value.retry_after_s) == (429, 1)
-        assert refusal.value.legal == "at most 2 requests at once"
+        assert (refusal.value.status, refusal.value.headers) == (429, ((b"retry-after", b"1"),))
+        assert refusal.value.problem.legal == "at most 2 requests at once"
     assert admission.in_flight == 2, "who was refused has nothing to leave"
     admission.leave()
     admission.enter()

@@ -10,9 +10,8 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from mlops_assets.foundation.home import Environment, Home
-from mlops_assets.serving.factory import assemble
 from mlops_assets.serving.http.app import ApiApp
-from mlops_assets.serving.service import Service
+from mlops_assets.serving.service import Service, assemble
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import FLIGHT, HOT, MOMENT, WhenHot, place_blessed, temperatures
 
@@ -29,7 +28,7 @@ def service(home: Home) -> Iterator[Service]:
     environment = Environment("local", Path(), home, "http://127.0.0.1:3000", USE_CASE.name)
     place_blessed(home, 1, bias=-1)
     features = temperatures(("EWR", MOMENT - timedelta(hours=8), 40.0), ("EWR", NEWEST, 80.0))
-    service = assemble(USE_CASE, environment, features)
+    service = assemble(USE_CASE, environment, features.look_up)
     service.start()
     yield service
     service.stop()
@@ -101,7 +100,7 @@ def test_rows_scored_together_bear_the_same_call_and_others_another(ready: TestC
 
 def test_two_replicas_number_their_calls_apart(home: Home):
     environment = Environment("local", Path(), home, "http://127.0.0.1:3000", USE_CASE.name)
-    replicas = [assemble(USE_CASE, environment, temperatures()).answering for _ in range(2)]
+    replicas = [assemble(USE_CASE, environment, temperatures().look_up).answering for _ in range(2)]
     calls = [[each.next_call() for _ in range(1000)] for each in replicas]
     assert not {*calls[0]} & {*calls[1]}
 
@@ -150,7 +149,7 @@ def test_a_refused_request_says_what_is_wrong_and_is_not_logged(ready: TestClien
     assert response.status_code == 400
     details = response.json()["error"]
     assert (details["row"], details["field"], details["found"]) == (1, "flight", '"x"')
-    assert service.answering.log.segments() == []
+    assert service.answering.log.segments() == {}
 
 
 def test_without_a_champion_the_answer_says_so_and_when_to_come_back(client: TestClient):

@@ -11,10 +11,9 @@ from starlette.testclient import TestClient
 
 from deploy.service import build_service
 from mlops_assets.foundation.home import Environment, Home
-from mlops_assets.serving.factory import assemble
 from mlops_assets.serving.http.api_keys import ApiKeys
 from mlops_assets.serving.http.app import ApiApp
-from mlops_assets.serving.service import Service
+from mlops_assets.serving.service import Service, assemble
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import FLIGHT, MOMENT, place_blessed, temperatures
 
@@ -30,7 +29,9 @@ def home(tmp_path: Path) -> Home:
 @pytest.fixture
 def bento(home: Home) -> bentoml.Service[Any]:
     def open_() -> Service:
-        service = assemble(USE_CASE, Environment("local", Path(), home, "", USE_CASE.name), temperatures(("EWR", MOMENT, 80.0)))
+        service = assemble(
+            USE_CASE, Environment("local", Path(), home, "", USE_CASE.name), temperatures(("EWR", MOMENT, 80.0)).look_up
+        )
         service.answering.slots.poll()
         return service
 

@@ -1,6 +1,6 @@
-"""Canary: the undocumented parts of BentoML and uvicorn that deploy/ and serving/factory.py use still behave as assumed.
+"""Canary: the undocumented parts of BentoML and uvicorn that deploy/ and serving/service.py use still behave as assumed.
 
-When a test fails after an upgrade: adapt deploy/bento_internals.py, or `_configure_logging` in serving/factory.py, alone.
+When a test fails after an upgrade: adapt deploy/bento_internals.py, or `_configure_logging` in serving/service.py, alone.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse
 from uvicorn.server import ServerState
 
 from deploy.bento_internals import service_class
-from mlops_assets.serving.factory import _configure_logging  # pyright: ignore[reportPrivateUsage]
+from mlops_assets.serving.service import _configure_logging  # pyright: ignore[reportPrivateUsage]
 
 PLAIN: Any = PlainTextResponse("plain")
 

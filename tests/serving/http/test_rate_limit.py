@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
-from mlops_assets.serving.http.admission import Admission, NotAdmitted
+from mlops_assets.serving.http.admission import Admission
 from mlops_assets.serving.http.api_keys import ApiKeys
 from mlops_assets.serving.http.rate_limit import PAUSE_S, RateLimiter, rate_window
+from mlops_assets.serving.http.request import Refusal
 from mlops_assets.spec.serving import Limits
 from tests.servers.redis_server import RedisServer
 
@@ -56,18 +57,19 @@ def test_two_admissions_on_one_redis_share_one_rate(tmp_path: Path, redis_server
 
     def replica() -> Admission:
         rates = limiter(redis_server.url, rate=0.2)
-        return Admission(keys, limits, clock=Clock(), open_without_keys=False, rates=rates)
+        return Admission(keys, limits, clock=Clock(), is_open=False, rates=rates)
 
-    async def both() -> NotAdmitted:
+    async def both() -> Refusal:
         first, second = replica(), replica()
         assert await first.admit(headers) == "shop"
-        with pytest.raises(NotAdmitted) as refusal:
+        with pytest.raises(Refusal) as refusal:
             await second.admit(headers)
         return refusal.value
 
     refusal = asyncio.run(both())
     assert refusal.status == 429
-    assert refusal.retry_after_s in (4, 5), "one request in 5 seconds"
+    ((name, seconds),) = refusal.headers
+    assert name == b"retry-after" and seconds in (b"4", b"5"), "one request in 5 seconds"
 
 
 def test_two_services_on_one_redis_have_their_own_rates(redis_server: RedisServer) -> None:

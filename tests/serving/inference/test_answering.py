@@ -1,16 +1,23 @@
-"""Requests that are answered together: what keeps one from its answer keeps no other."""
+"""Requests that are answered together: what keeps one from its answer keeps no other; and which lookups the event loop trusts."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlops_assets.features.online.key_value_stores import OnlineStoreDown
 from mlops_assets.features.online.online_mirror import LookupResult
 from mlops_assets.foundation.home import Environment, Home
-from mlops_assets.serving.factory import assemble
+from mlops_assets.serving.inference.answering import IN_A_ROW, QUICK_S, PacedLookup
+from mlops_assets.serving.service import assemble
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import FLIGHT, MOMENT, place_blessed
+
+ROWS = pl.DataFrame({"event_timestamp": [datetime(2013, 7, 1, tzinfo=UTC)]})
 
 
 class Unreachable:
@@ -24,9 +31,42 @@ def test_requests_with_features_are_answered_while_the_online_store_is_down(tmp_
     home = Home(tmp_path)
     place_blessed(home, 1, bias=-1).point(1, MOMENT.isoformat(), "first")
     environment = Environment("local", Path(), home, "http://127.0.0.1:3000", USE_CASE.name)
-    service = assemble(USE_CASE, environment, Unreachable())
+    service = assemble(USE_CASE, environment, Unreachable().look_up)
     service.answering.slots.poll()
     bodies = [{"rows": [FLIGHT]}, {"features": [dict.fromkeys(USE_CASE.features.inputs)]}, {"rows": [FLIGHT]}]
     first, second, third = service.answering.answer_together([service.parse(msgspec.json.encode(body)) for body in bodies])
     assert first is third and isinstance(first, OnlineStoreDown)
     assert isinstance(second, bytes) and len(msgspec.json.decode(second)["predictions"]) == 1
+
+
+class Timed:
+    """A store whose lookups take the seconds of `takes`, in order, by a clock of its own; None never answers."""
+
+    def __init__(self, takes: list[float | None]) -> None:
+        self.now, self.takes = 0.0, iter(takes)
+
+    def look_up(self, entity_rows: pl.DataFrame) -> LookupResult:
+        took = next(self.takes)
+        if took is None:
+            raise OnlineStoreDown("gone")
+        self.now += took
+        return LookupResult({}, ["online"] * len(entity_rows), [None] * len(entity_rows))
+
+
+def after(takes: list[float | None]) -> PacedLookup:
+    store = Timed(takes)
+    lookup = PacedLookup(store.look_up, lambda: store.now)
+    for took in takes:
+        if took is None:
+            with pytest.raises(OnlineStoreDown):
+                lookup.look_up(ROWS)
+        else:
+            lookup.look_up(ROWS)
+    return lookup
+
+
+@given(st.lists(st.sampled_from([QUICK_S / 10, QUICK_S * 2, None]), max_size=10), st.integers(0, 2 * IN_A_ROW))
+def test_the_loop_trusts_a_store_whose_last_lookups_were_all_quick_and_no_other(before: list[float | None], quick: int):
+    takes = [*before, *[QUICK_S / 10] * quick]
+    last = takes[-IN_A_ROW:]
+    assert after(takes).is_quick == (len(last) == IN_A_ROW and all(took == QUICK_S / 10 for took in last))

@@ -36,7 +36,7 @@ def test_each_request_gets_its_own_answer_and_those_that_wait_go_together():
         return by_name(asks)
 
     async def main(batches: Batching) -> list[bytes]:
-        return await asyncio.gather(*(batches.submit(ask(number)) for number in range(50)))
+        return await asyncio.gather(*(batches.submit(ask(number), in_loop=False) for number in range(50)))
 
     with batching(slowly) as batches:
         assert asyncio.run(main(batches)) == [str(number).encode() for number in range(50)]
@@ -48,7 +48,7 @@ def test_what_goes_wrong_with_one_is_raised_for_it_alone():
         return [ValueError(each.trace_id) if int(each.trace_id) % 2 else each.trace_id.encode() for each in asks]
 
     async def main(batches: Batching) -> list[bytes | BaseException]:
-        return await asyncio.gather(*(batches.submit(ask(number)) for number in range(4)), return_exceptions=True)
+        return await asyncio.gather(*(batches.submit(ask(number), in_loop=False) for number in range(4)), return_exceptions=True)
 
     with batching(odd_fails) as batches:
         outcomes = asyncio.run(main(batches))
@@ -64,8 +64,8 @@ def test_a_large_request_holds_nobody_up():
         return by_name(asks)
 
     async def main(batches: Batching) -> list[bytes]:
-        large = asyncio.create_task(batches.submit(ask(1, rows=MAX_ROWS + 1)))
-        small = await asyncio.wait_for(batches.submit(ask(2)), 5)
+        large = asyncio.create_task(batches.submit(ask(1, rows=MAX_ROWS + 1), in_loop=False))
+        small = await asyncio.wait_for(batches.submit(ask(2), in_loop=False), 5)
         assert not large.done()
         release.set()
         return [await large, small]
@@ -85,12 +85,12 @@ def test_who_waits_no_longer_is_not_answered():
         return by_name(asks)
 
     async def main(batches: Batching) -> None:
-        first = asyncio.create_task(batches.submit(ask(1)))
+        first = asyncio.create_task(batches.submit(ask(1), in_loop=False))
         await asyncio.to_thread(busy.wait)
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(batches.submit(ask(2)), 0.05)
+            await asyncio.wait_for(batches.submit(ask(2), in_loop=False), 0.05)
         release.set()
-        assert await first == b"1" and await batches.submit(ask(3)) == b"3"
+        assert await first == b"1" and await batches.submit(ask(3), in_loop=False) == b"3"
 
     with batching(first_waits) as batches:
         asyncio.run(main(batches))
@@ -99,7 +99,7 @@ def test_who_waits_no_longer_is_not_answered():
 
 def test_what_is_queued_is_answered_before_the_end():
     async def main(batches: Batching) -> list[bytes]:
-        tasks = [asyncio.create_task(batches.submit(ask(number))) for number in range(20)]
+        tasks = [asyncio.create_task(batches.submit(ask(number), in_loop=False)) for number in range(20)]
         await asyncio.sleep(0)
         await asyncio.to_thread(batches.stop)
         return await asyncio.gather(*tasks)

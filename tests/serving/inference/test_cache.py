@@ -1,16 +1,24 @@
 import math
 import threading
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mlops_assets.serving.inference.scoring import MemoryScores, score_keys
-from mlops_assets.spec.serving import Cache
+from mlops_assets.promotion.deployment import Plan
+from mlops_assets.serving.inference.model_slots import Lineup, LoadedModel
+from mlops_assets.serving.inference.row_encoder import RowEncoder
+from mlops_assets.serving.inference.scoring import Scorer, ScoringRow, score_keys
+from mlops_assets.serving.telemetry import Telemetry
+from mlops_assets.spec.serving import Cache, Serving
+from mlops_assets.training.signature import Signature
+from mlops_assets.use_cases.flight_delay import USE_CASE
 
-MINUTE = Cache(ttl=timedelta(minutes=1))
 FLOATS = st.floats(width=32, allow_nan=True)
 
 
@@ -24,46 +32,66 @@ class Clock:
         return self.now
 
 
-def keys(*numbers: float) -> list[bytes]:
-    return score_keys(np.array([[number, 0] for number in numbers], np.float32), "digest")
+@dataclass
+class Model:
+    """A model of one number that gives it divided by 128, and which numbers it has scored; behind a cache."""
+
+    cache: Cache = field(default_factory=lambda: Cache(ttl=timedelta(minutes=1)))
+    clock: Clock = field(default_factory=Clock)
+    scored: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.scorer = Scorer(USE_CASE.but(serving=Serving(cache=self.cache)), Telemetry(), self.clock)
+        blessing, encoder = SimpleNamespace(model_digest="digest"), RowEncoder(Signature(("number",), {}), ("number",))
+        loaded: Any = LoadedModel(1, blessing, self, encoder)  # type: ignore[arg-type]
+        self.lineup = Lineup(Plan(1, 1, None, "", ""), loaded, None, None)
+
+    def score(self, matrix: np.ndarray) -> np.ndarray:
+        self.scored += matrix[:, 0].tolist()
+        return matrix[:, 0].astype(np.float64) / 128
+
+    def ask(self, *numbers: float) -> list[float]:
+        rows = [ScoringRow(None, (number,), datetime(2013, 7, 1, tzinfo=UTC), "request", None) for number in numbers]
+        answers = [score.probability for score in self.scorer.score(self.lineup, rows)]
+        assert answers == [number / 128 for number in numbers]
+        return answers
 
 
-def test_what_was_written_is_read_key_by_key_and_nothing_else():
-    scores = MemoryScores(MINUTE, Clock())
-    scores.write(keys(1, 2), [0.25, 1 / 3])
-    assert scores.read(keys(2, 3, 1, 2)) == [1 / 3, None, 0.25, 1 / 3]
-    scores.write(keys(1), [0.5])
-    assert scores.read(keys(1)) == [0.5]
+def test_a_known_score_is_not_computed_again_and_every_row_gets_its_own():
+    model = Model()
+    model.ask(1, 2)
+    model.ask(2, 3, 1, 2)
+    assert model.scored == [1, 2, 3]
 
 
 def test_in_memory_a_score_is_known_for_its_time_and_no_longer():
-    clock = Clock()
-    scores = MemoryScores(MINUTE, clock)
-    scores.write(keys(1), [0.25])
-    clock.now += 59.9
-    assert scores.read(keys(1)) == [0.25], "and reading it does not make it younger"
-    scores.write(keys(2), [0.5])
-    clock.now += 0.1
-    assert scores.read(keys(1, 2)) == [None, 0.5]
+    model = Model()
+    model.ask(1)
+    model.clock.now += 59.9
+    model.ask(1, 2)
+    assert model.scored == [1, 2], "and reading it does not make it younger"
+    model.clock.now += 0.1
+    model.ask(1, 2)
+    assert model.scored == [1, 2, 1]
 
 
 def test_in_memory_those_used_least_recently_go_first():
-    scores = MemoryScores(Cache(max_entries=3), Clock())
-    scores.write(keys(1, 2, 3), [0.1, 0.2, 0.3])
-    scores.read(keys(1))
-    scores.write(keys(4), [0.4])
-    assert scores.read(keys(1, 2, 3, 4)) == [0.1, None, 0.3, 0.4]
+    model = Model(Cache(max_entries=3))
+    for numbers in ((1, 2, 3), (1,), (4,), (1, 3, 4)):
+        model.ask(*numbers)
+    assert model.scored == [1, 2, 3, 4]
+    model.ask(2)
+    assert model.scored == [1, 2, 3, 4, 2]
 
 
 def test_in_memory_any_number_of_threads_may_write():
-    scores, wrong = MemoryScores(Cache(max_entries=50), Clock()), []
+    model, wrong = Model(Cache(max_entries=50)), []
 
     def work(seed: int) -> None:
         try:
-            for number in np.random.default_rng(seed).integers(0, 100, 3000):
-                scores.write(keys(number), [float(number)])
-                wrong.extend(found for found in scores.read(keys(number)) if found not in (None, float(number)))
-        except Exception as error:  # noqa: BLE001 - shown by the assertion below
+            for number in np.random.default_rng(seed).integers(0, 100, 3000).tolist():
+                model.ask(number)
+        except BaseException as error:  # noqa: BLE001 - shown by the assertion below
             wrong.append(error)
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
@@ -71,7 +99,7 @@ def test_in_memory_any_number_of_threads_may_write():
         thread.start()
     for thread in threads:
         thread.join()
-    assert wrong == []
+    assert wrong == [] and len(model.scored) < 12_000
 
 
 ROWS = hnp.arrays(np.float32, st.tuples(st.integers(0, 20), st.integers(1, 8)), elements=FLOATS)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.serving.inference.explain import MIN_PROBABILITY, Explanation, Unexplainable, explain, nothing_known
+from mlops_assets.serving.inference.explain import MIN_PROBABILITY, Explanation, Unexplainable, explain
+from mlops_assets.serving.inference.row_encoder import RowEncoder
 from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.training.signature import Signature
 from tests.serving.flights import tiny_model
@@ -29,6 +30,11 @@ def explained(
 ) -> Explanation:
     rng = np.random.default_rng(seed)
     return explain(score, row, NOTHING, names=NAMES, rng=rng, deadline=late, max_permutations=most)
+
+
+def nothing_known(signature: Signature) -> np.ndarray:
+    """A row without values, as the scorer encodes it."""
+    return RowEncoder(signature, signature.inputs).encode([[None] * len(signature.inputs)])[0]
 
 
 def sigmoid(log_odds: np.ndarray) -> np.ndarray:

@@ -4,7 +4,8 @@ import pickle
 import time
 import weakref
 from collections.abc import Generator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from threading import Event, Thread
 
@@ -15,26 +16,28 @@ from mlops_assets.foundation.home import Home
 from mlops_assets.promotion.deployment import Deployment
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.serving.inference.model_slots import KEPT, POLL_S, RETRY_POLLS, Lineup, ModelSlots
+from mlops_assets.serving.telemetry import Telemetry
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import DirectDeployment, blessed, flip_a_bit, model_bytes_of_another_shape, place_blessed, tiny_model
 
 AT = "2013-07-01T12:00:00+00:00"
 
 
-@dataclass
-class InMemoryWatcher:
-    loads: list[tuple[int, float]] = field(default_factory=list)
-    failures: int = 0
+class Watcher(Deployment):
+    """A deployment that remembers which versions were read, and the telemetry of the slots."""
 
-    def loaded(self, version: int, seconds: float) -> None:
-        self.loads.append((version, seconds))
+    def __init__(self, home: Home) -> None:
+        super().__init__(home.deployments, USE_CASE.name)
+        self.telemetry, self.versions = Telemetry(), list[int]()
 
-    def not_loaded(self) -> None:
-        self.failures += 1
+    def load(self, version: int) -> tuple[bytes, str]:
+        self.versions.append(version)
+        return super().load(version)
 
     @property
-    def versions(self) -> list[int]:
-        return [version for version, _seconds in self.loads]
+    def failures(self) -> float:
+        (metric,) = self.telemetry.not_loaded.collect()
+        return metric.samples[0].value
 
 
 @pytest.fixture
@@ -43,13 +46,13 @@ def home(tmp_path: Path) -> Home:
 
 
 @pytest.fixture
-def watcher() -> InMemoryWatcher:
-    return InMemoryWatcher()
+def watcher(home: Home) -> Watcher:
+    return Watcher(home)
 
 
 @pytest.fixture
-def empty(home: Home, watcher: InMemoryWatcher) -> Generator[ModelSlots]:
-    yield ModelSlots(USE_CASE, Deployment(home.deployments, USE_CASE.name), SigningKeys(home.keys), watcher)
+def empty(home: Home, watcher: Watcher) -> Generator[ModelSlots]:
+    yield ModelSlots(USE_CASE, watcher, SigningKeys(home.keys), watcher.telemetry)
     gc.unfreeze()
 
 
@@ -81,10 +84,10 @@ def assert_the_old_one_answers(slots: ModelSlots, because: str) -> None:
     assert slots.last_error is not None and because in slots.last_error
 
 
-def test_without_a_plan_nothing_answers_and_nothing_is_wrong(empty: ModelSlots, watcher: InMemoryWatcher):
+def test_without_a_plan_nothing_answers_and_nothing_is_wrong(empty: ModelSlots, watcher: Watcher):
     empty.poll()
     assert empty.lineup is None and empty.last_error is None
-    assert watcher == InMemoryWatcher()
+    assert (watcher.versions, watcher.failures) == ([], 0)
 
 
 def test_a_new_plan_is_taken_over_and_the_old_one_again(slots: ModelSlots, home: Home):
@@ -115,7 +118,7 @@ def test_a_rollout_brings_challenger_and_shadow_and_its_end_takes_them_away(slot
     assert lineup_of(slots) == Lineup(deployment.plan(), taken.champion, None, None)
 
 
-def test_a_version_in_two_slots_is_loaded_once(slots: ModelSlots, home: Home, watcher: InMemoryWatcher):
+def test_a_version_in_two_slots_is_loaded_once(slots: ModelSlots, home: Home, watcher: Watcher):
     place_blessed(home, 2, bias=1).route(challenger=2, share=0.1, shadow=2, at=AT, reason="")
     slots.poll()
     assert lineup_of(slots).challenger is lineup_of(slots).shadow is not None
@@ -147,9 +150,7 @@ def test_a_new_champion_with_a_broken_challenger_waits_for_a_plan_without_it(slo
     assert champion_of(slots) == 2 and slots.last_error is None
 
 
-def test_loaded_models_stay_warm_and_what_lies_on_the_disk_no_longer_matters(
-    slots: ModelSlots, home: Home, watcher: InMemoryWatcher
-):
+def test_loaded_models_stay_warm_and_what_lies_on_the_disk_no_longer_matters(slots: ModelSlots, home: Home, watcher: Watcher):
     deployment = place_blessed(home, 2, bias=1)
     first = lineup_of(slots).champion
     deployment.point(2, AT, "")
@@ -161,7 +162,7 @@ def test_loaded_models_stay_warm_and_what_lies_on_the_disk_no_longer_matters(
     assert watcher.versions == [1, 2]
 
 
-def test_at_most_four_models_are_kept_the_last_champions_first(slots: ModelSlots, home: Home, watcher: InMemoryWatcher):
+def test_at_most_four_models_are_kept_the_last_champions_first(slots: ModelSlots, home: Home, watcher: Watcher):
     observed = [weakref.ref(lineup_of(slots).champion)]
     for version in range(2, 9):
         deployment = place_blessed(home, version, bias=1)
@@ -180,7 +181,7 @@ def test_at_most_four_models_are_kept_the_last_champions_first(slots: ModelSlots
     assert watcher.versions[-1] == 4
 
 
-def test_many_rollouts_do_not_push_the_previous_champion_out(slots: ModelSlots, home: Home, watcher: InMemoryWatcher):
+def test_many_rollouts_do_not_push_the_previous_champion_out(slots: ModelSlots, home: Home, watcher: Watcher):
     deployment = place_blessed(home, 2, bias=1)
     deployment.point(2, AT, "")
     slots.poll()
@@ -242,7 +243,7 @@ def test_a_blessing_of_another_use_case_is_refused(slots: ModelSlots, home: Home
     assert_the_old_one_answers(slots, "is for 'other'")
 
 
-def test_a_broken_plan_leaves_the_old_one_answering(slots: ModelSlots, home: Home, watcher: InMemoryWatcher):
+def test_a_broken_plan_leaves_the_old_one_answering(slots: ModelSlots, home: Home, watcher: Watcher):
     plan = home.deployments / USE_CASE.name / "plan.json"
     whole = plan.read_bytes()
     for content in (b"", b"{}", b"\x80\x04", b"[]", whole.replace(b'"share":0.0', b'"share":0.5')):
@@ -254,7 +255,7 @@ def test_a_broken_plan_leaves_the_old_one_answering(slots: ModelSlots, home: Hom
     assert slots.last_error is None
 
 
-def test_a_plan_that_was_not_taken_is_tried_again_after_a_while(slots: ModelSlots, home: Home, watcher: InMemoryWatcher):
+def test_a_plan_that_was_not_taken_is_tried_again_after_a_while(slots: ModelSlots, home: Home, watcher: Watcher):
     deployment = place_blessed(home, 2, bias=1)
     flip_a_bit(model_file(home, 2))
     deployment.point(2, AT, "")
@@ -268,7 +269,7 @@ def test_a_plan_that_was_not_taken_is_tried_again_after_a_while(slots: ModelSlot
 
 
 def test_what_stays_wrong_is_logged_once_and_counted_at_every_attempt(
-    slots: ModelSlots, home: Home, watcher: InMemoryWatcher, caplog: pytest.LogCaptureFixture
+    slots: ModelSlots, home: Home, watcher: Watcher, caplog: pytest.LogCaptureFixture
 ):
     deployment = place_blessed(home, 2, bias=1)
     flip_a_bit(model_file(home, 2))
@@ -289,13 +290,12 @@ def test_going_back_from_a_failed_version_clears_its_error(slots: ModelSlots, ho
     assert lineup_of(slots).plan == deployment.plan() and slots.last_error is None
 
 
-def test_the_time_of_a_load_is_told(home: Home, watcher: InMemoryWatcher):
+def test_the_time_of_a_load_is_told(empty: ModelSlots, home: Home, watcher: Watcher, monkeypatch: pytest.MonkeyPatch):
     place_blessed(home, 1, bias=-1).point(1, AT, "first")
-    ticks = iter((10.0, 12.5))
-    deployment, keys = Deployment(home.deployments, USE_CASE.name), SigningKeys(home.keys)
-    ModelSlots(USE_CASE, deployment, keys, watcher, clock=lambda: next(ticks)).poll()
-    gc.unfreeze()
-    assert watcher.loads == [(1, 2.5)]
+    monkeypatch.setattr(time, "perf_counter", count(10.0, 2.5).__next__)
+    empty.poll()
+    page = watcher.telemetry.page().decode()
+    assert "mlops_model_load_seconds_sum 2.5" in page and "mlops_model_load_seconds_count 1.0" in page
 
 
 def test_a_new_plan_is_picked_up_within_a_second_and_the_thread_ends_when_it_is_stopped(slots: ModelSlots, home: Home):

@@ -10,7 +10,7 @@ import pytest
 from mlops_assets.foundation.home import Home
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.serving.inference.model_slots import Lineup, ModelSlots
-from mlops_assets.serving.inference.scoring import MemoryScores, Scorer, ScoringRow
+from mlops_assets.serving.inference.scoring import Scorer, ScoringRow
 from mlops_assets.serving.telemetry import Telemetry
 from mlops_assets.spec.serving import Cache, Serving
 from mlops_assets.use_cases.flight_delay import USE_CASE
@@ -51,8 +51,9 @@ def warmed(row: ScoringRow, temperature: float) -> ScoringRow:
     return row._replace(inputs=tuple(temperature if name == "temp" else None for name in PLACE))
 
 
-def scorer(cache: MemoryScores | None = None, telemetry: Telemetry | None = None) -> Scorer:
-    return Scorer(STICKY, cache, telemetry or Telemetry(), time.perf_counter)
+def scorer(cache: Cache | None = None, telemetry: Telemetry | None = None) -> Scorer:
+    use_case = STICKY.but(serving=Serving(sticky_key=("carrier",), cache=cache))
+    return Scorer(use_case, telemetry or Telemetry(), time.perf_counter)
 
 
 def test_each_row_is_scored_by_the_model_of_its_arm_and_keeps_its_place(lineup: Lineup):
@@ -85,7 +86,7 @@ def test_the_sticky_key_decides_in_an_ab_rollout_and_the_whole_request_in_a_cana
 
 def test_a_score_seen_before_is_not_computed_again_and_models_do_not_share_scores(lineup: Lineup):
     telemetry = Telemetry()
-    cached = scorer(MemoryScores(Cache(), time.monotonic), telemetry)
+    cached = scorer(Cache(), telemetry)
     plain = [each.probability for each in scorer().score(lineup, flights(10))]
     for _ in range(3):
         assert [each.probability for each in cached.score(lineup, flights(10))] == plain
@@ -143,7 +144,7 @@ def test_a_champion_that_gives_no_probability_is_not_answered_for(tmp_path: Path
 
 def test_a_failing_challenger_is_found_through_the_cache_as_well(tmp_path: Path):
     lineup = lineup_in(Home(tmp_path), float("nan"))
-    cached, rows = scorer(MemoryScores(Cache(), time.monotonic)), [warmed(row, HOT + 10) for row in flights(20)]
+    cached, rows = scorer(Cache()), [warmed(row, HOT + 10) for row in flights(20)]
     plain = [(each.arm, each.probability, each.challenger_failed) for each in scorer().score(lineup, rows)]
     for _ in range(2):
         assert [(each.arm, each.probability, each.challenger_failed) for each in cached.score(lineup, rows)] == plain
@@ -153,5 +154,5 @@ def test_a_failing_challenger_is_found_through_the_cache_as_well(tmp_path: Path)
 def test_the_time_of_a_model_is_told_to_each_row_that_it_scored(lineup: Lineup):
     """The challenger is asked first, for 2 s by this clock, then the champion, for 3 s."""
     ticks = iter((10.0, 12.0, 20.0, 23.0))
-    scored = Scorer(STICKY, None, Telemetry(), lambda: next(ticks)).score(lineup, flights(50))
+    scored = Scorer(STICKY, Telemetry(), lambda: next(ticks)).score(lineup, flights(50))
     assert {(each.arm, each.model_ms) for each in scored} == {("challenger", 2000.0), ("champion", 3000.0)}

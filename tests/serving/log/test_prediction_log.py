@@ -91,7 +91,7 @@ def test_each_process_start_has_its_own_segment(tmp_path: Path):
     for start in range(3):
         PredictionLog(tmp_path, USE_CASE).append(answers(1, first=start).to_dicts())
     log = PredictionLog(tmp_path, USE_CASE)
-    assert [segment.name for segment in log.segments()] == ["000001.jsonl", "000002.jsonl", "000003.jsonl"]
+    assert [*log.segments()] == ["000001.jsonl", "000002.jsonl", "000003.jsonl"]
     assert log.read()[0]["prediction_id"].to_list() == ["id-0", "id-1", "id-2"]
 
 
@@ -111,7 +111,7 @@ def test_every_cut_of_the_last_line_is_neither_lost_nor_doubled(tmp_path: Path, 
 def test_rows_that_lack_a_column_are_refused_before_anything_is_written(log: PredictionLog):
     with pytest.raises(KeyError, match="temp"):
         log.append(answers(2).to_dicts() + answers(1).drop("temp").to_dicts())
-    assert log.segments() == []
+    assert log.segments() == {}
 
 
 def test_a_segment_that_is_large_enough_is_left_for_another(tmp_path: Path):
@@ -137,7 +137,7 @@ def test_at_most_the_declared_rows_wait_in_memory_and_a_flush_brings_them_down(t
 def test_a_full_disk_keeps_all_rows_of_a_request_or_none_and_is_recovered_from(tmp_path: Path, log: PredictionLog, room: int):
     log.append(answers(2).to_dicts())
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (log.segments()[0].bytes + room, unlimited[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (sum(log.segments().values()) + room, unlimited[1]))
     try:
         for _ in range(3):
             with pytest.raises(OSError):
