@@ -31,9 +31,15 @@ class OnnxModel:
     session: Any
 
     @classmethod
-    def from_bytes(cls, onnx: bytes, *, threads: int = 1) -> Self:
+    def from_bytes(cls, onnx: bytes) -> Self:
         """Opens a sealed model. Raises NotAModel."""
-        session = _open(onnx, threads)
+        options = cast(Any, onnxruntime.SessionOptions())
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = ERRORS_ONLY
+        try:
+            session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+        except _REFUSALS as error:
+            raise NotAModel(f"onnxruntime refuses it: {error}") from None
         signature = _signature(session)
         _require_shape(session, signature)
         return cls(signature, session)
@@ -45,15 +51,6 @@ class OnnxModel:
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
         """The same for rows that the signature has encoded, shape (rows, inputs)."""
         return self.session.run([OUTPUT], {INPUT: matrix})[0].astype(np.float64) if len(matrix) else np.empty(0)
-
-
-def _open(onnx: bytes, threads: int) -> Any:
-    options = cast(Any, onnxruntime.SessionOptions())
-    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, ERRORS_ONLY
-    try:
-        return onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-    except _REFUSALS as error:
-        raise NotAModel(f"onnxruntime refuses it: {error}") from None
 
 
 def _signature(session: Any) -> Signature:

@@ -1,7 +1,5 @@
 """Searches for a better trainer near the declared one with optuna, over time-ordered folds of the train rows."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Unpack
 
 import numpy as np
@@ -20,34 +18,29 @@ VALIDATION_SHARE = 0.15  # of the rows before a scored fold, the latest, are its
 TRIALS_BEFORE_PRUNING = 4  # a median of fewer trials is too noisy
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-Score = Callable[[pl.DataFrame, Trainer], float]
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """The best trainer found, and one record per trial: its fields, its AUC per fold, its state."""
-
-    trainer: Trainer
-    trials: list[dict[str, Any]]
-
 
 def search(
     trainer: Trainer, search: Search, rows: pl.DataFrame, *, progress: Progress, **columns: Unpack[Columns]
-) -> SearchResult:
+) -> tuple[Trainer, list[dict[str, Any]]]:
     """The trainer with the best mean AUC over `time_folds` of the train rows; validation and test rows are never read.
+    With it one record per trial: its fields, its AUC per fold, its state.
 
     The declared trainer is the first trial, so the result is never worse than it on these folds. A trial stops after
     a fold where its mean is below the median of earlier trials. Seeded. Raises UntrainableRows.
     """
     folds = time_folds(rows.filter(pl.col("split") == TRAIN), search.folds)
 
-    def score(fold: pl.DataFrame, tried: Trainer) -> float:
-        fitted, signature = fit_in_library(tried, fold, **columns)
-        scored = examples(fold.filter(pl.col("split") == TEST), signature, columns["label"])
-        auc = measure("auc", scored.label, fitted.probability(scored.features))
-        if np.isnan(auc):
-            raise _untrainable(f"all {len(scored)} rows of a scored fold have one label")
-        return auc
+    def score(trial: optuna.Trial) -> float:
+        fields = _suggest(trial, trainer)
+        trial.set_user_attr("fields", fields)
+        aucs: list[float] = []
+        for step, fold in enumerate(folds):
+            aucs.append(_auc(trainer.but(**fields), fold, **columns))
+            trial.set_user_attr("folds", aucs)
+            trial.report(float(np.mean(aucs)), step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return float(np.mean(aucs))
 
     study = optuna.create_study(
         direction="maximize",
@@ -55,12 +48,8 @@ def search(
         pruner=optuna.pruners.MedianPruner(n_startup_trials=TRIALS_BEFORE_PRUNING),
     )
     study.enqueue_trial(trainer.model_dump() | {"width": 1.0})  # the declared trainer, in the names of _suggest
-    study.optimize(
-        lambda trial: _try(trial, trainer, folds, score),
-        n_trials=search.trials,
-        callbacks=[lambda _, trial: progress(_line(_record(trial), search))],
-    )
-    return SearchResult(trainer.but(**study.best_trial.user_attrs["fields"]), [_record(trial) for trial in study.trials])
+    study.optimize(score, search.trials, callbacks=[lambda _, trial: progress(_line(_record(trial), search))])
+    return trainer.but(**study.best_trial.user_attrs["fields"]), [_record(trial) for trial in study.trials]
 
 
 def time_folds(rows: pl.DataFrame, folds: int) -> list[pl.DataFrame]:
@@ -97,17 +86,13 @@ def _untrainable(found: str) -> UntrainableRows:
     return UntrainableRows(f"search · {found}. Declare fewer folds or a longer training window.")
 
 
-def _try(trial: optuna.Trial, declared: Trainer, folds: list[pl.DataFrame], score: Score) -> float:
-    fields = _suggest(trial, declared)
-    trial.set_user_attr("fields", fields)
-    aucs: list[float] = []
-    for step, fold in enumerate(folds):
-        aucs.append(score(fold, declared.but(**fields)))
-        trial.set_user_attr("folds", aucs)
-        trial.report(float(np.mean(aucs)), step)
-        if trial.should_prune():
-            raise optuna.TrialPruned
-    return float(np.mean(aucs))
+def _auc(trainer: Trainer, fold: pl.DataFrame, **columns: Unpack[Columns]) -> float:
+    fitted, signature = fit_in_library(trainer, fold, **columns)
+    scored = examples(fold.filter(pl.col("split") == TEST), signature, columns["label"])
+    auc = measure("auc", scored.label, fitted.probability(scored.features))
+    if np.isnan(auc):
+        raise _untrainable(f"all {len(scored)} rows of a scored fold have one label")
+    return auc
 
 
 def _suggest(trial: optuna.Trial, declared: Trainer) -> dict[str, Any]:

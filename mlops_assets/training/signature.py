@@ -95,9 +95,8 @@ def _numbers(column: pl.Series) -> NDArray[np.float32]:
     try:
         numbers = column.cast(pl.Float32).to_numpy()
     except pl.exceptions.PolarsError:
-        raise UnreadableRows(
-            f"signature · column {column.name!r} is {column.dtype}; the model reads a number. Cast it before."
-        ) from None
+        found = f"column {column.name!r} is {column.dtype}; the model reads a number"
+        raise UnreadableRows(f"signature · {found}. Cast it before.") from None
     return np.where(np.isfinite(numbers), numbers, np.float32(np.nan))
 
 

@@ -59,8 +59,6 @@ def _split(rows: pl.DataFrame, split: str, signature: Signature, label: str) -> 
     encoded = examples(rows.filter(pl.col("split") == split), signature, label)
     found = sorted(set(encoded.label.tolist()))
     if found != [0.0, 1.0]:
-        raise UntrainableRows(
-            f"train · {len(encoded)} rows of split {split!r} have the labels {found} in {label!r}; needed: both 0 and 1. "
-            f"Widen the window of that split."
-        )
+        rows_found = f"{len(encoded)} rows of split {split!r} have the labels {found} in {label!r}"
+        raise UntrainableRows(f"train · {rows_found}; needed: both 0 and 1. Widen the window of that split.")
     return encoded

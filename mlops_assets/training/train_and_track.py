@@ -1,7 +1,6 @@
 """Trains one candidate: search, fit, log to MLflow, register. Imports the trainer's library, MLflow and matplotlib."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from time import perf_counter
@@ -9,20 +8,13 @@ from time import perf_counter
 import polars as pl
 
 from mlops_assets.foundation import names
-from mlops_assets.spec.training import Trainer
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics.plots import loss_curve
 from mlops_assets.statistics.profile import profile_reference, profiles_to_json
 from mlops_assets.training.fitted import TRAIN, Progress
-from mlops_assets.training.model_registry import ModelRegistry, TrackedRun
+from mlops_assets.training.model_registry import ModelRegistry, Tags, TrackedRun
 from mlops_assets.training.train import TrainedModel, fit, training_columns
-from mlops_assets.training.training_record import (
-    TRAIN_SECONDS,
-    in_training_order,
-    record_rows,
-    record_surroundings,
-    record_trainer,
-)
+from mlops_assets.training.training_record import TRAIN_SECONDS, TRAINER, in_training_order, record_rows, record_surroundings
 
 PROFILES, SAMPLE, SAMPLE_ROWS = "training_profiles.json", "training_sample.parquet", 5000
 
@@ -36,59 +28,39 @@ class TrackedModel:
 
     version: int
     digest: str
-    training: dict[str, str]
+    training: Tags
     epochs: int
     last: dict[str, float]
     loss: bytes
 
 
 def train_and_track(
-    use_case: UseCase,
-    rows: pl.DataFrame,
-    *,
-    run: TrackedRun,
-    registry: ModelRegistry,
-    made_from: Mapping[str, str],
-    progress: Progress,
+    use_case: UseCase, rows: pl.DataFrame, *, run: TrackedRun, registry: ModelRegistry, made_from: Tags, progress: Progress
 ) -> TrackedModel:
     """`made_from` records the origin of the rows. The same rows give the same version, found by its digest."""
     rows = in_training_order(rows, use_case)
     made_from = {**record_rows(rows), **made_from, **record_surroundings(use_case, use_case.trainer)}
-    run.set_tags(made_from)
-    run.log_params(use_case.trainer.model_dump())
-    started = perf_counter()
-    trainer = _searched(use_case, rows, run, progress)
+    run.log(tags=made_from, params=use_case.trainer.model_dump())
+    started, trainer = perf_counter(), use_case.trainer
+    if use_case.search:
+        from mlops_assets.training.search import search
+
+        trainer, trials = search(trainer, use_case.search, rows, progress=progress, **training_columns(use_case))
+        run.log_file("search_trials.json", json.dumps(trials, default=str))
     model = fit(trainer, rows, progress=progress, **training_columns(use_case))
-    training = made_from | record_trainer(trainer) | {TRAIN_SECONDS: f"{perf_counter() - started:.3f}"}
+    training = made_from | {TRAINER: trainer.model_dump_json(), TRAIN_SECONDS: f"{perf_counter() - started:.3f}"}
     _log(run, model, rows, use_case)
-    version = registry.register(
-        names.registered_model(use_case.name),
-        model.onnx,
-        digest=model.digest,
-        run_id=run.run_id,
-        tags=training,
-        description=use_case.question,
-    )
-    history = model.history
+    name, history = names.registered_model(use_case.name), model.history
+    version = registry.register(name, model.onnx, run_id=run.run_id, tags=training, description=use_case.question)
     return TrackedModel(version, model.digest, training, len(history), dict(history[-1]), loss_curve(history))
-
-
-def _searched(use_case: UseCase, rows: pl.DataFrame, run: TrackedRun, progress: Progress) -> Trainer:
-    if use_case.search is None:
-        return use_case.trainer
-    from mlops_assets.training.search import search
-
-    result = search(use_case.trainer, use_case.search, rows, progress=progress, **training_columns(use_case))
-    run.log_text("search_trials.json", json.dumps(result.trials, default=str))
-    return result.trainer
 
 
 def _log(run: TrackedRun, model: TrainedModel, rows: pl.DataFrame, use_case: UseCase) -> None:
     for step, record in enumerate(model.history):
-        run.log_metrics(record, step=step)
+        run.log_metrics(record, step)
     features, train = use_case.features, rows.filter(pl.col("split") == TRAIN)
-    run.log_text(PROFILES, profiles_to_json(profile_reference(train, features.numeric, features.categorical)))
+    run.log_file(PROFILES, profiles_to_json(profile_reference(train, features.numeric, features.categorical)))
     buffer = BytesIO()
     sample = train.sample(min(SAMPLE_ROWS, len(train)), seed=names.SEED)
     sample.select(*features.inputs, use_case.label.name).write_parquet(buffer)
-    run.log_bytes(SAMPLE, buffer.getvalue())
+    run.log_file(SAMPLE, buffer.getvalue())

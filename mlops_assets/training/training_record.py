@@ -5,7 +5,6 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -20,8 +19,7 @@ from mlops_assets.training.fitted import THREADS, TRAIN
 Record = dict[str, str]
 TRAINER, TRAIN_SECONDS = "trainer", "train_seconds"
 LIBRARIES = ("torch", "pytorch-lightning", "scikit-learn", "numpy", "polars", "onnx", "skl2onnx", "onnxscript")
-# The modules of training/ that shape a model, by the name under which the record stores their fingerprint.
-SOURCES = {name: name for name in ("train", "fitted", "signature", "onnx_file")}
+FOLDER, SOURCES = Path(__file__).parent, ("train", "fitted", "signature", "onnx_file")  # the modules that shape a model
 _TRAINER: TypeAdapter[Trainer] = TypeAdapter(Annotated[Trainer, Field(discriminator="kind")])
 
 
@@ -51,24 +49,24 @@ def record_rows(rows: pl.DataFrame) -> Record:
 
 def record_surroundings(use_case: UseCase, trainer: Trainer) -> Record:
     """Fingerprints of the declaration and of the training code (12 hex digits of SHA-256), versions, machine."""
-    name = "lightning" if isinstance(trainer, Lightning) else "boosting"
-    sources = SOURCES | {f"train_{name}": f"trainers.{name}"}
+    name, accelerator = "boosting", "cpu"
+    if isinstance(trainer, Lightning):
+        from mlops_assets.training.trainers import lightning
+
+        name, accelerator = "lightning", lightning.accelerator()
+    modules = {module: module for module in SOURCES} | {f"train_{name}": f"trainers/{name}"}
+    sources = {recorded: (FOLDER / f"{module}.py").read_bytes() for recorded, module in modules.items()}
     return {
         "code.training_set": use_case.fingerprint("training_set"),
         "code.candidate": use_case.fingerprint("candidate"),
-        **{f"source.{recorded}": _source(module) for recorded, module in sources.items()},
+        **{f"source.{recorded}": hashlib.sha256(code).hexdigest()[:12] for recorded, code in sources.items()},
         **{f"library.{name}": version(name) for name in LIBRARIES},
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu": _cpu(Path("/proc/cpuinfo")),
+        "cpu": _cpu(),
         "threads": str(THREADS),
-        "accelerator": _accelerator(trainer),
+        "accelerator": accelerator,
     }
-
-
-def record_trainer(trainer: Trainer) -> Record:
-    """The trainer as it was fitted: after a search, the one that it found."""
-    return {TRAINER: trainer.model_dump_json()}
 
 
 def read_trainer(record: Mapping[str, str], where: str) -> Trainer:
@@ -76,9 +74,8 @@ def read_trainer(record: Mapping[str, str], where: str) -> Trainer:
     try:
         return _TRAINER.validate_json(record.get(TRAINER, ""))
     except ValueError:
-        found = record.get(TRAINER)
-        message = f"{where} · the record of its training has trainer {found!r}; legal: one as JSON. Train it again."
-        raise NotRecorded(message) from None
+        problem = f"the record of its training has trainer {record.get(TRAINER)!r}; legal: one as JSON. Train it again."
+        raise NotRecorded(f"{where} · {problem}") from None
 
 
 def changes(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[Changed, ...]:
@@ -86,22 +83,9 @@ def changes(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[Changed, .
     return tuple(Changed(name, then.get(name), value) for name, value in now.items() if then.get(name) != value)
 
 
-def _source(module: str) -> str:
-    found = find_spec(f"mlops_assets.training.{module}")
-    assert found is not None and found.origin is not None
-    return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()[:12]
-
-
-def _cpu(info: Path) -> str:
+def _cpu() -> str:
     # Another processor may have other vector units, which sum in another order.
+    info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or platform.machine())
-
-
-def _accelerator(trainer: Trainer) -> str:
-    if not isinstance(trainer, Lightning):
-        return "cpu"
-    from mlops_assets.training.trainers.lightning import accelerator
-
-    return accelerator()

@@ -26,7 +26,7 @@ from mlops_assets.serving.client import LiveService
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.training.model_registry import ModelRegistry
 from mlops_assets.training.onnx_file import seal
-from mlops_assets.training.signature import INPUT, OUTPUT, digest
+from mlops_assets.training.signature import INPUT, OUTPUT
 from tests.integration.canary_line import STEPPED
 from tests.integration.running_service import Server
 from tests.integration.traffic import NOTHING, traffic
@@ -113,7 +113,7 @@ def promotions_of(server: Server) -> Promotions:
 def signed(server: Server, model: bytes) -> tuple[bytes, str]:
     registry, name = ModelRegistry(server.home.mlflow), names.registered_model(STEPPED.name)
     run_id = new_run(registry, names.experiment(STEPPED.name)).run_id
-    registry.register(name, model, digest=digest(model), run_id=run_id, tags={}, description="made for a test")
+    registry.register(name, model, run_id=run_id, tags={}, description="made for a test")
     return model, blessed(model, SigningKeys(server.home.keys)).to_json()
 
 

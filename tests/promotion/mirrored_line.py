@@ -1,6 +1,5 @@
 """A model line whose versions are registered in a real MLflow, under a name of their own."""
 
-from hashlib import sha256
 from itertools import count
 from pathlib import Path
 
@@ -21,7 +20,7 @@ class MirroredLine(ModelLine):
     def train(self, version: int) -> None:
         about = {"run_id": new_run(self.registry, self.name).run_id, "tags": {}, "description": "a model"}
         onnx = model(version)
-        assert version == self.registry.register(self.name, onnx, digest=sha256(onnx).hexdigest(), **about)
+        assert version == self.registry.register(self.name, onnx, **about)
 
     def mirror(self) -> None:
         mirrors.mirror(self.registry, self.state())

@@ -1,12 +1,10 @@
 """The model registry on a real SQLite file, with real processes where a kill or a race is the point."""
 
 import hashlib
-import json
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from signal import SIGKILL
 
@@ -14,12 +12,11 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from mlops_assets.training.model_registry import MODEL, PARAMS, ModelAltered, ModelRegistry, NotRegistered
+from mlops_assets.training.model_registry import MODEL, ModelAltered, ModelRegistry, NotRegistered
 from tests.training.mlflow_runs import new_run
 
 REGISTER = """
 import os, signal, sys
-from hashlib import sha256
 from pathlib import Path
 from mlflow import MlflowClient
 from mlops_assets.training.model_registry import ModelRegistry
@@ -31,13 +28,12 @@ if ending == "killed":
 registry = ModelRegistry(root)
 run_id = registry.client.create_run(registry.experiment("race")).info.run_id
 print(run_id, flush=True)
-print(registry.register("race", onnx, digest=sha256(onnx).hexdigest(), run_id=run_id, tags={}, description="raced"))
+print(registry.register("race", onnx, run_id=run_id, tags={}, description="raced"))
 """
 
 
 def register(registry: ModelRegistry, model: str, onnx: bytes, **tags: str) -> int:
-    run_id, digest = new_run(registry, model).run_id, hashlib.sha256(onnx).hexdigest()
-    return registry.register(model, onnx, digest=digest, run_id=run_id, tags=tags, description="a model")
+    return registry.register(model, onnx, run_id=new_run(registry, model).run_id, tags=tags, description="a model")
 
 
 def client(root: Path) -> MlflowClient:
@@ -68,12 +64,11 @@ def in_another_process(root: Path, onnx: str, ending: str) -> "subprocess.Popen[
 def test_a_run_keeps_its_tags_parameters_metrics_and_files(registry: ModelRegistry, root: Path) -> None:
     parameters = {f"p{number}": number for number in range(130)}
     run = new_run(registry, "kept")
-    run.set_tags({"dagster_run_id": "d1"})
-    run.log_params(parameters)
+    run.log(tags={"dagster_run_id": "d1"}, params=parameters)
     run.log_metrics({"loss": 0.5}, step=0)
     run.log_metrics({"loss": 0.25}, step=1)
-    run.log_text("window.txt", "January to March")
-    run.log_bytes("plots/curve.png", b"a curve")
+    run.log_file("window.txt", "January to March")
+    run.log_file("plots/curve.png", b"a curve")
     found = stored(root, run.run_id)
     assert found.data.params == {key: str(value) for key, value in parameters.items()}
     assert [point.value for point in client(root).get_metric_history(run.run_id, "loss")] == [0.5, 0.25]
@@ -82,13 +77,12 @@ def test_a_run_keeps_its_tags_parameters_metrics_and_files(registry: ModelRegist
     assert Path(client(root).download_artifacts(run.run_id, "plots/curve.png")).read_bytes() == b"a curve"
 
 
-def test_a_parameter_longer_than_mlflow_takes_is_kept_in_full_as_an_artifact(registry: ModelRegistry, root: Path) -> None:
+def test_values_longer_than_mlflow_takes_are_shortened(registry: ModelRegistry, root: Path) -> None:
     vocabulary = ",".join(f"N{number}" for number in range(3000))
     run = new_run(registry, "long")
-    run.set_tags({"vocabulary": vocabulary})
-    run.log_params({"v": vocabulary})
-    assert vocabulary.startswith(stored(root, run.run_id).data.params["v"])
-    assert json.loads(Path(client(root).download_artifacts(run.run_id, PARAMS)).read_text()) == {"v": vocabulary}
+    run.log(tags={"vocabulary": vocabulary}, params={"v": vocabulary})
+    found = stored(root, run.run_id).data
+    assert (found.params["v"], found.tags["vocabulary"]) == (vocabulary[:6000], vocabulary[:8000])
 
 
 def test_a_registered_model_comes_back_byte_for_byte(registry: ModelRegistry, root: Path) -> None:
@@ -98,7 +92,6 @@ def test_a_registered_model_comes_back_byte_for_byte(registry: ModelRegistry, ro
     (only,) = registry.versions("bytes")
     assert (only.version, only.digest) == (version, hashlib.sha256(onnx).hexdigest())
     assert only.tags["window"] == "2013-01"
-    assert abs(only.created_at - datetime.now(UTC)) < timedelta(minutes=5)
     assert MODEL in [file.path for file in client(root).list_artifacts(only.run_id)]
     assert client(root).get_model_version_download_uri("bytes", str(version)).endswith(f"{only.run_id}/{MODEL}")
 
@@ -120,15 +113,13 @@ def test_an_unknown_version_or_artifact_is_refused_and_the_known_ones_are_named(
         registry.artifact("known", 1, "plan.json")
 
 
-def test_bytes_that_are_not_the_digest_s_are_neither_registered_nor_loaded(registry: ModelRegistry, root: Path) -> None:
+def test_bytes_that_are_not_the_digest_s_are_not_loaded(registry: ModelRegistry, root: Path) -> None:
     version = register(registry, "altered", b"honest")
     run_id = registry.versions("altered")[0].run_id
     (kept,) = root.rglob(f"{run_id}/artifacts/{MODEL}")
     kept.write_bytes(b"forged")
     with pytest.raises(ModelAltered, match="altered · version 1 · the bytes have SHA-256"):
         registry.load("altered", version)
-    with pytest.raises(ModelAltered, match="altered · registering"):
-        registry.register("altered", b"other", digest="0" * 64, run_id=run_id, tags={}, description="")
 
 
 def test_a_process_killed_between_file_and_version_leaves_no_version_and_the_next_one_makes_it(tmp_path: Path) -> None:

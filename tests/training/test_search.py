@@ -1,15 +1,16 @@
 """Search: folds never look ahead, hopeless trials stop early, the declaration is the first trial."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_assets.spec.training import HistGradientBoosting, Search
+from mlops_assets.spec.training import HistGradientBoosting, Search, Trainer
 from mlops_assets.training.fitted import UntrainableRows
-from mlops_assets.training.search import SearchResult, search, time_folds
+from mlops_assets.training.search import search, time_folds
 from tests.training.training_rows import INPUTS, training_rows
 
 WORD = HistGradientBoosting(max_iter=8, min_samples_leaf=20, max_leaf_nodes=6, learning_rate=0.1)
@@ -18,12 +19,17 @@ START = datetime(2013, 1, 1, tzinfo=UTC)
 SEARCH = Search(trials=12, folds=3)
 
 
-def searched(rows: pl.DataFrame = ROWS, messages: list[str] | None = None) -> SearchResult:
-    return search(WORD, SEARCH, rows, progress=(messages if messages is not None else []).append, **INPUTS)
+class Found(NamedTuple):
+    trainer: Trainer
+    trials: list[dict[str, Any]]
+
+
+def searched(rows: pl.DataFrame = ROWS, messages: list[str] | None = None) -> Found:
+    return Found(*search(WORD, SEARCH, rows, progress=(messages if messages is not None else []).append, **INPUTS))
 
 
 @pytest.fixture(scope="module")
-def found() -> SearchResult:
+def found() -> Found:
     return searched()
 
 
@@ -63,7 +69,7 @@ def test_one_label_in_a_scored_fold_is_refused() -> None:
         searched(last)
 
 
-def test_hopeless_trials_are_stopped_before_their_last_fold(found: SearchResult) -> None:
+def test_hopeless_trials_are_stopped_before_their_last_fold(found: Found) -> None:
     states = {state: [trial for trial in found.trials if trial["state"] == state] for state in ("pruned", "complete")}
     assert len(found.trials) == SEARCH.trials == len(states["pruned"]) + len(states["complete"])
     assert states["pruned"]
@@ -72,7 +78,7 @@ def test_hopeless_trials_are_stopped_before_their_last_fold(found: SearchResult)
     assert all(len(trial["folds"]) == SEARCH.folds for trial in states["complete"])
 
 
-def test_the_declared_trainer_is_the_first_trial_and_the_best_one_wins(found: SearchResult) -> None:
+def test_the_declared_trainer_is_the_first_trial_and_the_best_one_wins(found: Found) -> None:
     first = found.trials[0]
     assert {name: first[name] for name in WORD.model_fields if name in first} == WORD.model_dump(exclude={"kind", "seed"})
     best = max((trial for trial in found.trials if trial["state"] == "complete"), key=lambda trial: trial["auc"])
@@ -80,7 +86,7 @@ def test_the_declared_trainer_is_the_first_trial_and_the_best_one_wins(found: Se
     assert best["auc"] >= first["auc"]
 
 
-def test_the_same_search_finds_the_same_and_reads_train_rows_only(found: SearchResult) -> None:
+def test_the_same_search_finds_the_same_and_reads_train_rows_only(found: Found) -> None:
     spoilt = ROWS.with_columns(late=pl.when(pl.col("split") == "train").then("late").otherwise(None))
     messages: list[str] = []
     assert searched(spoilt, messages) == found

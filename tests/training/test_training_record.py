@@ -1,9 +1,9 @@
 """The record of a training: read back whole, and precise about what has changed since."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, Trainer
 from mlops_assets.training import training_record
 from mlops_assets.training.training_record import (
+    TRAINER,
     Changed,
     NotRecorded,
     changes,
@@ -20,7 +21,6 @@ from mlops_assets.training.training_record import (
     read_trainer,
     record_rows,
     record_surroundings,
-    record_trainer,
 )
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.training.training_rows import training_rows
@@ -40,7 +40,7 @@ print(repr(sorted(record_surroundings(USE_CASE, HistGradientBoosting()).items())
 
 @given(TRAINERS)
 def test_a_recorded_trainer_is_read_back_to_the_last_digit(trainer: Trainer):
-    assert read_trainer(record_trainer(trainer), "a test") == trainer
+    assert read_trainer({TRAINER: trainer.model_dump_json()}, "a test") == trainer
 
 
 @pytest.mark.parametrize(
@@ -69,15 +69,10 @@ def test_each_trainer_records_its_own_code_and_both_their_libraries():
 
 def test_an_edited_trainer_module_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     then = record_surroundings(USE_CASE, HistGradientBoosting())
-    edited = tmp_path / "train_boosting.py"
-    found = training_record.find_spec
-    edited.write_bytes(Path(str(found("mlops_assets.training.trainers.boosting").origin)).read_bytes() + b"# another line\n")  # type: ignore[union-attr]
-
-    def elsewhere(name: str) -> object:
-        # A loaded module's spec is that of the whole process: it must not be changed.
-        return SimpleNamespace(origin=str(edited)) if name.endswith("trainers.boosting") else found(name)
-
-    monkeypatch.setattr(training_record, "find_spec", elsewhere)
+    copied = shutil.copytree(training_record.FOLDER, tmp_path / "training")
+    with (copied / "trainers" / "boosting.py").open("a") as edited:
+        edited.write("# another line\n")
+    monkeypatch.setattr(training_record, "FOLDER", copied)
     (change,) = changes(then, record_surroundings(USE_CASE, HistGradientBoosting()))
     assert change.name == "source.train_boosting" and change.then == then["source.train_boosting"] != change.now
 

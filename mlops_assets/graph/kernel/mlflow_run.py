@@ -4,7 +4,6 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlparse
 
 import dagster as dg
 
@@ -23,9 +22,13 @@ def tracked_run(context: dg.AssetExecutionContext, use_case: UseCase, resource: 
     # have no hooks and stayed RUNNING (dagster-mlflow 0.29.27). So the resource lasts for the step, at 0.24 s a step.
     from dagster_mlflow import mlflow_tracking
 
+    def is_over(run_id: str) -> bool:
+        run = context.instance.get_run_by_id(run_id)
+        return run is None or run.is_finished
+
     registry, experiment = resource.open(), names.experiment(use_case.name)
     registry.experiment(experiment)  # dagster-mlflow would create it with artifacts in ./mlruns
-    registry.close_stale_runs(experiment, is_over=lambda run_id: _is_over(context.instance, run_id))
+    registry.close_stale_runs(experiment, is_over=is_over)
     tags = _tags(context, use_case, resource.dagster_url)
     config = {"experiment_name": experiment, "mlflow_tracking_uri": registry.uri, "env": {}, "extra_tags": tags}
     resources = {"mlflow": mlflow_tracking.configured(config)}
@@ -35,40 +38,29 @@ def tracked_run(context: dg.AssetExecutionContext, use_case: UseCase, resource: 
         mlflow.end_run()
 
 
-def link_of(run: "TrackedRun", resource: RegistryResource) -> dg.MetadataValue:
-    """The run's page in MLflow, or its id where MLOPS_MLFLOW_URL is not set."""
-    return dg.MetadataValue.url(_page(run, resource)) if resource.mlflow_url else dg.MetadataValue.text(run.run_id)
+def link_of(run: "TrackedRun", resource: RegistryResource, artifact: str = "") -> dg.MetadataValue:
+    """The page in MLflow of the run or of an artifact. Where MLOPS_MLFLOW_URL is not set, the run's id or the file's path."""
+    if resource.mlflow_url:
+        page = f"{resource.mlflow_url}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+        return dg.MetadataValue.url(f"{page}/artifacts/{artifact}" if artifact else page)
+    return dg.MetadataValue.path(run.folder / artifact) if artifact else dg.MetadataValue.text(run.run_id)
 
 
 def publish(
-    resource: RegistryResource, use_case: UseCase, version: int, files: Mapping[str, bytes | str]
+    resource: RegistryResource, use_case: UseCase, version: int | None, files: Mapping[str, bytes | str]
 ) -> dict[str, dg.MetadataValue]:
     """Stores `files` as artifacts of the run that trained `version`, and returns a link to each by its name without suffix.
 
-    The links open from any machine; where MLOPS_MLFLOW_URL is not set, they are paths. A file of the same name is replaced.
+    The links open from any machine where MLOPS_MLFLOW_URL is set. A file of the same name is replaced. Without a version
+    nothing is stored.
     """
-    if not files:
+    if version is None or not files:
         return {}
     registry = resource.open()
-    versions = registry.versions(names.registered_model(use_case.name))
-    run = registry.tracked(next(known.run_id for known in versions if known.version == version))
-    folder = Path(unquote(urlparse(str(registry.client.get_run(run.run_id).info.artifact_uri)).path))
-    links: dict[str, dg.MetadataValue] = {}
+    run = registry.tracked(registry.version(names.registered_model(use_case.name), version).run_id)
     for name, content in files.items():
-        run.log_bytes(name, content.encode() if isinstance(content, str) else content)
-        url = f"{_page(run, resource)}/artifacts/{name}" if resource.mlflow_url else None
-        links[Path(name).stem] = dg.MetadataValue.url(url) if url else dg.MetadataValue.path(folder / name)
-    return links
-
-
-def _page(run: "TrackedRun", resource: RegistryResource) -> str:
-    return f"{resource.mlflow_url}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
-
-
-def _is_over(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """A run that Dagster has finished or does not know."""
-    run = instance.get_run_by_id(run_id)
-    return run is None or run.is_finished
+        run.log_file(name, content)
+    return {Path(name).stem: link_of(run, resource, name) for name in files}
 
 
 def _tags(context: dg.AssetExecutionContext, use_case: UseCase, dagster_url: str | None) -> dict[str, str]:

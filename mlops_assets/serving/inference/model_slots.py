@@ -118,7 +118,7 @@ class ModelSlots:
             onnx, text = self._deployment.load(version)
             blessing = Blessing.from_json(text)
             verify(blessing, use_case=self._use_case.name, onnx=onnx, public_keys=self._keys.public())
-            model = OnnxModel.from_bytes(onnx, threads=1)
+            model = OnnxModel.from_bytes(onnx)
             encoder = RowEncoder(model.signature, inputs)
             # A first row, without values: the model is warm, and one that cannot read the declared inputs never serves.
             probability = float(model.score(encoder.encode([[None] * len(inputs)]))[0])

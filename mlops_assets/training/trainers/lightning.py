@@ -6,7 +6,7 @@ import logging
 import math
 import warnings
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, cast
@@ -49,7 +49,10 @@ class Inputs(nn.Module):
         self.numbers = len(signature.numeric)
         for name, values in _statistics(features[:, : self.numbers].astype(np.float64)).items():
             self.register_buffer(name, torch.from_numpy(values.astype(np.float32)))
-        embeddings = [_embedding(len(values) + 1) for values in signature.categories.values()]
+        embeddings: list[nn.Embedding] = []
+        for codes in (len(values) + 1 for values in signature.categories.values()):
+            embeddings.append(nn.Embedding(codes, min(MAX_EMBEDDING, codes // 2 + 1)))
+            nn.init.normal_(embeddings[-1].weight, std=0.1)
         self.embeddings = nn.ModuleList(embeddings)
         self.width = self.numbers * (2 + EDGES) + sum(embedding.embedding_dim for embedding in embeddings)
 
@@ -142,7 +145,7 @@ class FittedNetwork:
         # machine in it, and logs warnings that cannot be turned off. Both agree with torch to 1e-7.
         file = io.BytesIO()
         rows: dict[int, str] = {0: "rows"}
-        with _quiet():
+        with warnings.catch_warnings(action="ignore"):
             torch.onnx.export(
                 self.network,
                 (torch.zeros(2, len(self.signature.inputs)),),
@@ -174,18 +177,14 @@ def train(
     """
     progress(f"network · searching for the best epoch on {len(train)} + {len(validation)} rows")
     history = _learn(trainer, signature, train, validation, epochs=trainer.max_epochs, progress=progress).history
-    best = _best_epoch(history)
+    finite = [record for record in history if math.isfinite(record["validation_loss"])]
+    if not finite:
+        raise UntrainableRows("lightning · the validation loss is not a number from the first epoch on. Lower learning_rate.")
+    best = int(min(finite, key=lambda record: record["validation_loss"])["epoch"])
     # The validation rows are the latest weeks, which resemble the next ones most.
     progress(f"network · best epoch {best}; training on all {len(train) + len(validation)} rows")
     learner = _learn(trainer, signature, train + validation, None, epochs=best, progress=progress)
     return FittedNetwork(learner.network.cpu().eval(), signature, history)
-
-
-def _best_epoch(history: History) -> int:
-    finite = [record for record in history if math.isfinite(record["validation_loss"])]
-    if not finite:
-        raise UntrainableRows("lightning · the validation loss is not a number from the first epoch on. Lower learning_rate.")
-    return int(min(finite, key=lambda record: record["validation_loss"])["epoch"])
 
 
 def _learn(
@@ -193,7 +192,7 @@ def _learn(
 ) -> Learner:
     """A fresh network after `epochs` epochs, or fewer when the loss on the `validation` rows stops falling."""
     stopping = [EarlyStopping("validation_loss", patience=declared.patience, verbose=False)] if validation else []
-    with _repeatable(declared.seed), _quiet():
+    with _repeatable(declared.seed):
         batches = _loader(rows, declared.batch_size, seed=declared.seed)
         learner = Learner(Network(declared, signature, rows.features), declared, batches=len(batches), progress=progress)
         loop = lightning.Trainer(
@@ -246,36 +245,19 @@ def _statistics(numbers: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def _embedding(values: int) -> nn.Embedding:
-    embedding = nn.Embedding(values, min(MAX_EMBEDDING, values // 2 + 1))
-    nn.init.normal_(embedding.weight, std=0.1)
-    return embedding
-
-
 @contextmanager
 def _repeatable(seed: int) -> Generator[None]:
-    """Torch's randomness from `seed`, on THREADS threads; torch's settings and random state are restored afterwards."""
-    deterministic, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    threads = torch.get_num_threads()
-    try:
+    """Torch's randomness from `seed`, on THREADS threads, without Lightning's advice (more workers, a logger).
+
+    The settings and the random state of torch, and the level of Lightning's log, are restored afterwards.
+    """
+    log, deterministic = logging.getLogger("pytorch_lightning"), torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    with warnings.catch_warnings(action="ignore"), torch.random.fork_rng(), ExitStack() as settings:
+        settings.callback(log.setLevel, log.level)
+        settings.callback(torch.set_num_threads, torch.get_num_threads())
+        settings.callback(torch.use_deterministic_algorithms, deterministic, warn_only=warn_only)
+        log.setLevel(logging.ERROR)
         torch.set_num_threads(THREADS)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    """Without Lightning's advice (more workers, a logger) and torch's notes on the exporter."""
-    log = logging.getLogger("pytorch_lightning")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            log.setLevel(level)
+        torch.manual_seed(seed)
+        yield

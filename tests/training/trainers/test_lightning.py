@@ -144,8 +144,8 @@ def test_a_model_of_numbers_alone_or_of_categories_alone_works(left_out: str) ->
 
 
 def test_a_search_for_a_network_changes_its_fields_and_keeps_the_others() -> None:
-    found = search(WORD.but(max_epochs=2), Search(trials=3, folds=2), ROWS, progress=lambda _: None, **INPUTS)
-    assert isinstance(found.trainer, Lightning)
-    assert found.trials[0]["hidden"] == (16,)
-    assert found.trainer.max_epochs == 2
-    assert {trial["hidden"] for trial in found.trials} <= {(8,), (16,), (32,)}
+    trainer, trials = search(WORD.but(max_epochs=2), Search(trials=3, folds=2), ROWS, progress=lambda _: None, **INPUTS)
+    assert isinstance(trainer, Lightning)
+    assert trials[0]["hidden"] == (16,)
+    assert trainer.max_epochs == 2
+    assert {trial["hidden"] for trial in trials} <= {(8,), (16,), (32,)}
