@@ -120,9 +120,7 @@ def feast_store(folder: Path, kind: str) -> FeatureStore:
     return FeatureStore(config=config)
 
 
-def ask(
-    kind: type[OfflineStore], store: FeatureStore, views: list[FeatureView], entities: Any, created_by_then: bool
-) -> RetrievalJob:
+def ask(kind: type[OfflineStore], store: FeatureStore, views: list[FeatureView], entities: Any) -> RetrievalJob:
     rest = {"registry": store.registry, "project": "tests"}
     return kind.get_historical_features(store.config, views, ["one:one", "two:two"], entities, **rest)
 
