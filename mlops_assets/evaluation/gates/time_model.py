@@ -19,7 +19,8 @@ def time_calls(session: Any, matrix: Any, *, rows: int, seconds: float) -> dict[
     """After a warm-up of at most a third of `seconds`: up to MAX_CALLS calls, at least one, each with the next `rows` rows."""
     times: dict[str, list[float]] = {}
     for limit, most in ((seconds / 3, WARM_CALLS), (seconds, MAX_CALLS)):
-        times, calls, end = {"core_ms": [], "clock_ms": []}, 0, perf_counter_ns() + limit * 1e9
+        times = {"core_ms": [], "clock_ms": []}
+        calls, end = 0, perf_counter_ns() + limit * 1e9
         while not calls or (calls < most and perf_counter_ns() < end):
             batch = matrix[np.arange(calls * rows, (calls + 1) * rows) % len(matrix)]
             clock, core = perf_counter_ns(), thread_time_ns()
