@@ -9,7 +9,7 @@ from typing import cast
 import dagster as dg
 
 from mlops_assets.foundation import names
-from mlops_assets.graph.kernel.asset_metadata import asset_metadata, count_by_day, feature_columns, rows_as_table
+from mlops_assets.graph.kernel.asset_metadata import asset_metadata, count_by_day, feature_columns, rows_as_table, same_columns
 from mlops_assets.graph.kernel.conditions import CASCADE, LOOK_BACK_CASCADE, MADE
 from mlops_assets.graph.kernel.dagster_internals import At, newest_events
 from mlops_assets.graph.kernel.mlflow_run import publish
@@ -78,12 +78,14 @@ def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
     )
     def online(context: dg.AssetExecutionContext, feature_store: FeatureStoreResource) -> dg.MaterializeResult:
         from mlops_assets.features.featurize import midnight
+        from mlops_assets.features.lineage import view_columns_read
 
         # Read before the table: a day that is written meanwhile has a newer event and goes online next time.
         events = newest_events(context.instance, dg.AssetKey(feature), MADE, partitioned=True)
         first = min(days_to_write(context.instance, context.asset_key, events), default=use_case.first_day)
         written = feature_store.open(use_case.features.service).materialize(view.name, midnight(first))
-        return dg.MaterializeResult(metadata={"entities_written": written, LAST_EVENT: max(events.values(), default=0)})
+        state = {"entities_written": written, LAST_EVENT: max(events.values(), default=0)}
+        return dg.MaterializeResult(metadata=state | same_columns(feature, view_columns_read(use_case, view)))
 
     return online
 

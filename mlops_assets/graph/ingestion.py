@@ -7,7 +7,6 @@ import dagster as dg
 
 from mlops_assets.foundation import names
 from mlops_assets.graph.kernel.asset_metadata import (
-    LINEAGE,
     SCHEMA,
     asset_metadata,
     count_by_day,
@@ -53,7 +52,7 @@ def _raw(use_case: UseCase, contract: Contract) -> dg.AssetsDefinition:
         key=names.raw(use_case.name, table),
         deps=[landed],
         description=f"Exactly as delivered, every value still text: {contract.description}",
-        metadata={**DAY, SCHEMA: delivered_schema(contract), LINEAGE: same_columns(landed, contract.names)},
+        metadata={**DAY, SCHEMA: delivered_schema(contract), **same_columns(landed, contract.names)},
         partitions_def=days_of(use_case),
         backfill_policy=ONE_RUN,
         automation_condition=CASCADE,
@@ -77,7 +76,7 @@ def _validated(use_case: UseCase, contract: Contract) -> dg.AssetsDefinition:
         "automation_condition": CASCADE,
         **asset_metadata(use_case, "validated", "pandera", "deltalake", made_from="validated", tables=[contract.table]),
     }
-    lineage = {LINEAGE: same_columns(raw_table, contract.names)}
+    lineage = same_columns(raw_table, contract.names)
     reasons = dg.TableColumn("reasons", "string", "Why the row breaks the contract.")
 
     @dg.multi_asset(

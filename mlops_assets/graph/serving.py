@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from mlops_assets.foundation import names
-from mlops_assets.graph.kernel.asset_metadata import asset_metadata, rows_as_table
+from mlops_assets.graph.kernel.asset_metadata import asset_metadata, rows_as_table, same_columns
 from mlops_assets.graph.kernel.conditions import LOOK_BACK_CASCADE
 from mlops_assets.graph.kernel.tables import DataFrame, LazyFrame
 from mlops_assets.resources import (
@@ -87,9 +87,11 @@ def _prediction_log(use_case: UseCase) -> dg.AssetSpec:
 
 
 def _predictions(use_case: UseCase) -> dg.AssetsDefinition:
+    log = names.stage(use_case.name, "prediction_log")
+
     @dg.asset(
         key=names.stage(use_case.name, "predictions"),
-        deps=[names.stage(use_case.name, "prediction_log")],
+        deps=[log],
         description="Every served request, exactly once: its features, the model version, the probability and the decision.",
         automation_condition=LOOK_BACK_CASCADE,
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=use_case.freshness.predictions),
@@ -98,21 +100,19 @@ def _predictions(use_case: UseCase) -> dg.AssetsDefinition:
     )
     def predictions(context: dg.AssetExecutionContext, prediction_log: PredictionLogResource) -> DataFrame:
         rows, positions = prediction_log.open(use_case).read()
-        context.add_output_metadata({"segments": len(positions), "read_at": dg.MetadataValue.timestamp(datetime.now(UTC))})
+        read_at = dg.MetadataValue.timestamp(datetime.now(UTC))
+        context.add_output_metadata({"segments": len(positions), "read_at": read_at, **same_columns(log, rows.columns)})
         return rows.unique("prediction_id", keep="first", maintain_order=True)
 
     return predictions
 
 
 def _outcomes(use_case: UseCase) -> dg.AssetsDefinition:
-    label = use_case.label
+    label, served = use_case.label, names.stage(use_case.name, "predictions")
 
     @dg.asset(
         key=names.stage(use_case.name, "outcomes"),
-        ins={
-            "predictions": dg.AssetIn(names.stage(use_case.name, "predictions")),
-            "truths": dg.AssetIn(names.validated(use_case.name, label.table)),
-        },
+        ins={"predictions": dg.AssetIn(served), "truths": dg.AssetIn(names.validated(use_case.name, label.table))},
         description="Predictions joined with their labels, as far as these are known.",
         automation_condition=LOOK_BACK_CASCADE,
         io_manager_key="tables",
@@ -121,7 +121,8 @@ def _outcomes(use_case: UseCase) -> dg.AssetsDefinition:
     def outcomes(context: dg.AssetExecutionContext, predictions: LazyFrame, truths: LazyFrame) -> DataFrame:
         joined = predictions.join(label.transform(truths), on=list(label.key), how="left").collect()
         known = joined.drop_nulls(label.name)
-        context.add_output_metadata({"answered": len(joined), "known": len(known), "waiting": len(joined) - len(known)})
+        counts = {"answered": len(joined), "known": len(known), "waiting": len(joined) - len(known)}
+        context.add_output_metadata({**counts, **same_columns(served, predictions.collect_schema().names())})
         return known
 
     return outcomes

@@ -206,11 +206,13 @@ def _parity(use_case: UseCase, warehouse: "DeltaTables") -> "Parity | None":
 def _evaluation_metadata(result: "CandidateEvaluation", links: dict[str, dg.MetadataValue]) -> dict[str, Any]:
     """In the order in which people read: verdict, pictures, links, short tables, numbers to plot over versions."""
     parts = {"test": result.evaluation.metrics, "reference": result.evaluation.reference or {}}
+    cut = {name: len(rows) for name, rows in result.tables.items() if len(rows) > MAX_ROWS}
     return {
         "verdict": result.summary,
         **pictures_as_metadata(result.pictures),
         **links,
         **{name: rows_as_table(rows[:MAX_ROWS]) for name, rows in result.tables.items() if rows},
+        **{f"{name}_shown": f"The first {MAX_ROWS} of {rows} rows; evidence has the others." for name, rows in cut.items()},
         **{f"{part}_{name}": readable(interval.value) for part, metrics in parts.items() for name, interval in metrics.items()},
         "evidence": dg.MetadataValue.json(result.evaluation.to_dict()),
     }

@@ -146,6 +146,20 @@ def test_tampered_features_are_found_and_shown(line: Platform, environment: Envi
     assert check.severity is dg.AssetCheckSeverity.WARN
 
 
+def test_online_values_and_predictions_show_the_columns_they_come_from(
+    line: Platform, environment: Environment, answers: pl.DataFrame
+) -> None:
+    watch(line, environment, answers)
+    parents = {
+        "online_origin_weather": ("temp", names.feature(LINE.name, "origin_weather")),
+        "predictions": ("probability", names.stage(LINE.name, "prediction_log")),
+    }
+    for asset, (column, parent) in parents.items():
+        event = line.instance.get_latest_materialization_event(dg.AssetKey([LINE.name, asset]))
+        lineage: Any = event.asset_materialization.metadata["dagster/column_lineage"].value  # type: ignore[union-attr]
+        assert lineage.deps_by_column[column] == [dg.TableColumnDep(dg.AssetKey(parent), column)]
+
+
 def test_features_that_callers_brought_are_not_compared(line: Platform, environment: Environment, answers: pl.DataFrame) -> None:
     brought = tampered(answers, rows=7).with_row_index("place")
     brought = brought.with_columns(features_from=pl.when(pl.col("place") < 7).then(pl.lit("request")).otherwise("features_from"))

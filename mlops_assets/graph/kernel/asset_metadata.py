@@ -60,9 +60,9 @@ def _column(column: Column) -> dg.TableColumn:
     return dg.TableColumn(column.name, SQL_TYPE[column.dtype], column.description, constraints)
 
 
-def same_columns(parent: names.AssetPath, columns: Iterable[str]) -> dg.TableColumnLineage:
+def same_columns(parent: names.AssetPath, columns: Iterable[str]) -> dict[str, Any]:
     """Each column comes from the column of the same name in `parent`."""
-    return dg.TableColumnLineage({column: [dg.TableColumnDep(dg.AssetKey(parent), column)] for column in columns})
+    return {LINEAGE: dg.TableColumnLineage({name: [dg.TableColumnDep(dg.AssetKey(parent), name)] for name in columns})}
 
 
 def feature_columns(use_case: UseCase, view: FeatureView, rows: DataFrame) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def training_columns(use_case: UseCase) -> dict[str, Any]:
     deps = dict(_lineage(use_case, requests).deps_by_column)
     for view in use_case.features.views:
         features = view_columns_read(use_case, view).keys() & {*use_case.features.inputs} - {*view.entity}
-        deps |= same_columns(names.feature(use_case.name, view.name), features).deps_by_column
+        deps |= same_columns(names.feature(use_case.name, view.name), features)[LINEAGE].deps_by_column
     return {LINEAGE: dg.TableColumnLineage(deps)}
 
 
