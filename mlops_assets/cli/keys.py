@@ -26,8 +26,8 @@ def add(name: Name) -> None:
     contract, is_first = use_case.contract(use_case.features.request_table), not keys.entries()
     row = {column: contract.column(column).example for column in use_case.features.request}
     token = keys.add(name, datetime.now(UTC), lambda: secrets.token_urlsafe(TOKEN_BYTES))
-    curl = ["curl", "-s", f"{settings.service_url}/predict", "-H", f"Authorization: Bearer {token}"]
-    command = shlex.join([*curl, "-d", json.dumps({"rows": [row]})])
+    headers = ["-H", f"Authorization: Bearer {token}", "-H", "Content-Type: application/json"]
+    command = shlex.join(["curl", "-s", f"{settings.service_url}/predict", *headers, "-d", json.dumps({"rows": [row]})])
     typer.echo(f"Created key {name!r}. Its token is not stored and is shown only now:\n\n  {token}\n")
     typer.echo(f"Try it:\n\n  {command}\n")
     if is_first:

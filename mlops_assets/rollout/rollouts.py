@@ -83,7 +83,7 @@ class Rollouts:
             return Step(str(error))
 
     def _start(self, state: PromotionState, version: int, *, by: str, at: datetime, why: str) -> Plan:
-        rollout = self.promotions.use_case.rollout
+        rollout, why = self.promotions.use_case.rollout, why.rstrip(".")  # a sentence, to which the next step is added
         if isinstance(rollout, AtOnce) or state.plan is None:
             reason = f"{why}; {'the first champion' if state.plan is None else 'all at once'}"
             return self.promotions.promote(version, reason=reason, by=by, at=at, decided_on=state)

@@ -53,10 +53,11 @@ def test_a_token_that_was_shown_is_let_in_until_its_key_is_revoked(run: Run, tmp
 
 def test_the_line_to_try_is_a_whole_legal_request(run: Run):
     (line,) = [line for line in run("add", "shop").output.splitlines() if "curl" in line]
-    said = shlex.split(line)
-    assert said[:3] == ["curl", "-s", "http://127.0.0.1:3000/predict"]
-    assert re.fullmatch(r"Authorization: Bearer mlops_\S+", said[said.index("-H") + 1])
-    (row,) = json.loads(said[said.index("-d") + 1])["rows"]
+    command = shlex.split(line)
+    assert command[:3] == ["curl", "-s", "http://127.0.0.1:3000/predict"]
+    assert re.fullmatch(r"Authorization: Bearer mlops_\S+", command[command.index("-H") + 1])
+    assert "Content-Type: application/json" in command, "curl sends a form's type otherwise, which is refused"
+    (row,) = json.loads(command[command.index("-d") + 1])["rows"]
     assert list(row) == list(USE_CASE.features.request)
     assert None not in row.values(), "each column of a request declares an example"
 
