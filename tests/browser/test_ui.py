@@ -94,6 +94,7 @@ def test_the_lineage_shows_the_stages_by_name(page: Any, url: str, tmp_path: Pat
     page.get_by_text("flight_delay_training").first.click()
     page.keyboard.press("Alt+KeyE")  # unfolds all groups
     page.wait_for_url("**expanded=**")
+    assert "flight_delay_training" in page.url
 
 
 def test_an_asset_page_shows_owner_checks_and_columns(page: Any, url: str, tmp_path: Path) -> None:
@@ -106,6 +107,7 @@ def test_an_asset_page_shows_owner_checks_and_columns(page: Any, url: str, tmp_p
     page.get_by_text("network-operations").first.wait_for()
     page.get_by_text("observed_at").first.wait_for()
     page.screenshot(path=tmp_path / "asset.png")
+    assert page.get_by_text("flight_delay_validated").first.is_visible()
 
 
 def test_every_day_is_shown_as_landed(page: Any, url: str, tmp_path: Path) -> None:
