@@ -2,13 +2,12 @@
 # Dagster generates the classes with their type argument left open.
 # pyright: reportMissingTypeArgument=false
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 import dagster as dg
 
-from mlops_assets.foundation.home import Environment, Home, read_environment
+from mlops_assets.foundation.home import Environment, Home
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -154,11 +153,6 @@ class Resources(TypedDict):
     reports: FolderResource
 
 
-def chosen_environment() -> Environment:
-    """The environment of this process, chosen once by MLOPS_ENV."""
-    return read_environment(os.environ)
-
-
 def build_resources(environment: Environment) -> Resources:
     """Every environment uses the embedded stores; their addresses and folders come from the environment."""
     home, key_file = environment.home, environment.signing_key
@@ -191,13 +185,11 @@ def build_resources(environment: Environment) -> Resources:
 
 
 def _secret(variable: str, value: str | None) -> str | None:
-    """A reference to the variable, where it holds exactly `value`, which may contain a password."""
-    # The web UI shows the configuration of resources.
-    return dg.EnvVar(variable) if value and os.environ.get(variable, "").strip() == value else value
+    """A reference to the variable, where it holds exactly `value`: the web UI shows the configuration of resources."""
+    return dg.EnvVar(variable) if value and _value(dg.EnvVar(variable)) == value else value
 
 
 def _value(configured: str | None) -> str | None:
-    """The value itself."""
-    # Dagster resolves references in runs only.
+    """The value itself: Dagster resolves references in runs only."""
     value = configured.get_value() if isinstance(configured, dg.EnvVar) else configured
     return value.strip() if value else None

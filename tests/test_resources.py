@@ -1,6 +1,7 @@
 """Resources hold typed configuration; what may contain a password stays a reference, for the web UI shows configuration."""
 
 import http.server
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from mlops_assets.resources import LiveServicesResource, build_resources, chosen_environment
+from mlops_assets.foundation.home import read_environment
+from mlops_assets.resources import LiveServicesResource, build_resources
 
 SECRETS = {
     "MLOPS_API_KEY": "mlops_sesame ",
@@ -25,7 +27,7 @@ def variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("variables")
 def test_no_password_is_part_of_the_configuration() -> None:
-    resources = build_resources(chosen_environment())
+    resources = build_resources(read_environment(os.environ))
     assert "sesame" not in repr(resources)
     assert all(name in repr(resources) for name in SECRETS)
 
@@ -57,7 +59,7 @@ def test_a_secret_reaches_the_port_in_a_run_and_outside_of_one(
     server: http.server.HTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLOPS_SERVICE_URL", f"http://127.0.0.1:{server.server_port}")
-    live_services = build_resources(chosen_environment())["live_services"]
+    live_services = build_resources(read_environment(os.environ))["live_services"]
 
     @dg.asset
     def calls(live_services: LiveServicesResource) -> None:

@@ -1,6 +1,7 @@
 """Every prediction of the real service is reproduced; whatever was altered since is reported."""
 
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,10 +15,10 @@ from deltalake import DeltaTable
 
 from mlops_assets.cli.provenance import replay_page
 from mlops_assets.foundation import names
-from mlops_assets.foundation.home import Home
+from mlops_assets.foundation.home import Home, read_environment
 from mlops_assets.foundation.terminal import as_text
 from mlops_assets.provenance.replay import Replayed, replay
-from mlops_assets.resources import build_resources, chosen_environment
+from mlops_assets.resources import build_resources
 from mlops_assets.serving.log.prediction_log import AlteredLine, PredictionLog
 from mlops_assets.spec.use_case import UseCase
 from tests.integration.small_line import SMALL
@@ -35,7 +36,7 @@ def again(line: Line, run: Any) -> Callable[..., Replayed]:
     def replayed(
         prediction: dict[str, Any], use_case: UseCase = SMALL, row: pl.DataFrame | None = None, home: Path | None = None
     ) -> Replayed:
-        environment = chosen_environment()
+        environment = read_environment(os.environ)
         features = build_resources(replace(environment, home=Home(home)) if home else environment)["feature_store"]
         return replay(
             use_case, line.log.find(prediction["prediction_id"]) if row is None else row, line.stores(open_features=features.open)
