@@ -89,6 +89,8 @@ def _read(path: Path, parse: Callable[[bytes], object], kind: type[Key]) -> Key:
         if isinstance(key, kind):
             return key
         problem = "it holds another kind of key"
+    except FileNotFoundError:
+        problem = "the file is missing"
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
-        problem = error
-    raise UnusableKey(f"{path} · is no Ed25519 key in PEM: {problem}. Restore the file, or correct MLOPS_SIGNING_KEY.")
+        problem = str(error)
+    raise UnusableKey(f"{path} · {problem}; legal: an Ed25519 key in PEM. Restore the file, or correct MLOPS_SIGNING_KEY.")

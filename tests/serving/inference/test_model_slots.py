@@ -28,10 +28,10 @@ class Watcher(Deployment):
 
     def __init__(self, home: Home) -> None:
         super().__init__(home.deployments, USE_CASE.name)
-        self.telemetry, self.versions = Telemetry(), list[int]()
+        self.telemetry, self.loaded = Telemetry(), list[int]()
 
     def load(self, version: int) -> tuple[bytes, str]:
-        self.versions.append(version)
+        self.loaded.append(version)
         return super().load(version)
 
     @property
@@ -87,7 +87,7 @@ def assert_the_old_one_answers(slots: ModelSlots, because: str) -> None:
 def test_without_a_plan_nothing_answers_and_nothing_is_wrong(empty: ModelSlots, watcher: Watcher):
     empty.poll()
     assert empty.lineup is None and empty.last_error is None
-    assert (watcher.versions, watcher.failures) == ([], 0)
+    assert (watcher.loaded, watcher.failures) == ([], 0)
 
 
 def test_a_new_plan_is_taken_over_and_the_old_one_again(slots: ModelSlots, home: Home):
@@ -122,7 +122,7 @@ def test_a_version_in_two_slots_is_loaded_once(slots: ModelSlots, home: Home, wa
     place_blessed(home, 2, bias=1).route(challenger=2, share=0.1, shadow=2, at=AT, reason="")
     slots.poll()
     assert lineup_of(slots).challenger is lineup_of(slots).shadow is not None
-    assert watcher.versions == [1, 2]
+    assert watcher.loaded == [1, 2]
 
 
 @pytest.mark.parametrize("broken", [2, 3])
@@ -159,7 +159,7 @@ def test_loaded_models_stay_warm_and_what_lies_on_the_disk_no_longer_matters(slo
     deployment.point(1, AT, "back")
     slots.poll()
     assert lineup_of(slots).champion is first and slots.last_error is None
-    assert watcher.versions == [1, 2]
+    assert watcher.loaded == [1, 2]
 
 
 def test_at_most_four_models_are_kept_the_last_champions_first(slots: ModelSlots, home: Home, watcher: Watcher):
@@ -175,10 +175,10 @@ def test_at_most_four_models_are_kept_the_last_champions_first(slots: ModelSlots
     for version in (5, 6, 7, 8):
         deployment.point(version, AT, "")
         slots.poll()
-    assert watcher.versions == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert watcher.loaded == [1, 2, 3, 4, 5, 6, 7, 8]
     deployment.point(4, AT, "")
     slots.poll()
-    assert watcher.versions[-1] == 4
+    assert watcher.loaded[-1] == 4
 
 
 def test_many_rollouts_do_not_push_the_previous_champion_out(slots: ModelSlots, home: Home, watcher: Watcher):
@@ -192,7 +192,7 @@ def test_many_rollouts_do_not_push_the_previous_champion_out(slots: ModelSlots, 
         slots.poll()
     deployment.point(1, AT, "back")
     slots.poll()
-    assert champion_of(slots) == 1 and watcher.versions.count(1) == 1
+    assert champion_of(slots) == 1 and watcher.loaded.count(1) == 1
 
 
 def test_a_flipped_bit_is_refused(slots: ModelSlots, home: Home):
