@@ -38,4 +38,7 @@ def test_the_list_marks_the_key_that_signs_which_only_another_can_replace(run: R
 def test_an_external_key_that_is_missing_is_an_error(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLOPS_SIGNING_KEY", str(tmp_path / "nowhere.pem"))
     result = run("list")
-    assert result.exit_code == 1 and "nowhere.pem · the file is missing; legal: an Ed25519 key in PEM. Restore the file" in result.output
+    assert (
+        result.exit_code == 1
+        and "nowhere.pem · the file is missing; legal: an Ed25519 key in PEM. Restore the file" in result.output
+    )
