@@ -49,6 +49,7 @@ def test_a_burst_of_answers_is_reported_once_at_its_end(log: Log) -> None:
     assert [*told, log.tick(), log.tick()] == [False, False, False, False, True, False]
 
 
+@pytest.mark.slow
 def test_steady_traffic_is_reported_now_and_then(log: Log) -> None:
     told = []
     for _ in range(3 * (TICKS_TO_A_PAUSE + 1)):

@@ -73,6 +73,7 @@ def recorded(line: Line) -> Any:
     edit(**before)
 
 
+@pytest.mark.slow
 def test_another_process_with_other_threads_and_hashes_trains_the_same_bytes(line: Line):
     elsewhere = {"PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "2", "POLARS_MAX_THREADS": "1", "MKL_NUM_THREADS": "2"}
     process = subprocess.run(
