@@ -9,8 +9,10 @@ import polars as pl
 from mlops_assets.features.featurize import midnight
 from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables
+from mlops_assets.foundation.durations import ONE_DAY, whole_days
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.validate import split_rows
+from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -43,10 +45,10 @@ def push_file(use_case: UseCase, table: str, file: Path, *, now: datetime, store
         raise IllegalPush(f"{file.name} · a pushed file is named by its day, such as 2013-05-01.csv. Rename it.") from None
     contract = use_case.contract(table)
     split = split_rows(Landing(file.parent).read_file(file, contract, day), contract)
-    start, end = midnight(day), min(midnight(day) + timedelta(days=1), now + timedelta(microseconds=1))
+    start, end = midnight(day), min(midnight(day) + ONE_DAY, now + timedelta(microseconds=1))
     entities: dict[str, int] = {}
     for view in (view for view in use_case.features.views if table in view.tables):
-        validated = {name: tables.scan(names.validated(use_case.name, name)) for name in view.tables}
+        validated = {name: _read_days(tables, names.validated(use_case.name, name), view, day) for name in view.tables}
         known = validated[table] if validated[table].collect_schema() else split.accepted.clear().lazy()
         merged = pl.concat([known, split.accepted.lazy()], how="diagonal_relaxed").unique(contract.unique, keep="last")
         before, after = (view.transform(validated | {table: rows}, start, end).collect() for rows in (known, merged))
@@ -55,3 +57,9 @@ def push_file(use_case: UseCase, table: str, file: Path, *, now: datetime, store
         if not fresh.is_empty():
             entities[view.name] = store.push(view.name, fresh)
     return Pushed(split.accepted.height, split.quarantined, entities)
+
+
+def _read_days(tables: DeltaTables, asset: names.AssetPath, view: FeatureView, day: date) -> pl.LazyFrame:
+    """The rows that the day's run will read, so that both compute the same values."""
+    rows, first = tables.scan(asset), day - whole_days(view.lookback) * ONE_DAY
+    return rows.filter(pl.col("day").is_between(first, day)) if rows.collect_schema() else rows

@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 
 from mlops_assets.evaluation.evaluate import plain
+from mlops_assets.foundation.durations import in_words
 from mlops_assets.foundation.names import EVENT_TIMESTAMP
 from mlops_assets.monitoring.monitor_result import MonitorResult, too_few
 from mlops_assets.spec.gate import LOWER_IS_BETTER
@@ -34,7 +35,7 @@ def monitor_performance(
         side, sign = ("above", 1) if trigger.metric in LOWER_IS_BETTER else ("below", -1)
         if sign * (metrics[trigger.metric].value - trigger.bound) > 0:
             breaches.append(f"{trigger.metric} {metrics[trigger.metric]} of the window is {side} {trigger.bound}")
-    message = "; ".join(breaches) or f"auc {metrics['auc']} over the last {spec.window.days} days is within its bound."
+    message = "; ".join(breaches) or f"auc {metrics['auc']} over the last {in_words(spec.window)} is within its bound."
     figures = {"rows": len(known)} | {f"window_{name}": interval.value for name, interval in metrics.items()}
     monthly = realised(known, every="1mo", label=label, min_rows=spec.min_rows)
     daily = realised(known, every="1d", label=label, min_rows=DAY_ROWS)

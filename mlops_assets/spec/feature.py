@@ -15,7 +15,8 @@ RowTransform = Callable[[Any], Any]
 
 class FeatureView(Spec):
     """One Feast feature view, filled day by day. `transform(tables, start, end)` returns a LazyFrame of `entity` columns,
-    `event_timestamp` (UTC, when values became known, in [start, end)) and features; it reads from `lookback` before `start`.
+    `event_timestamp` (UTC, when values became known, in [start, end)) and features. It gets whole days of each table, which hold
+    at least the rows from `lookback` before `start`.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -23,7 +24,7 @@ class FeatureView(Spec):
     tables: tuple[str, ...] = Field(min_length=1)
     entity: tuple[str, ...] = Field(min_length=1)
     transform: ViewTransform
-    lookback: timedelta = timedelta(0)
+    lookback: timedelta = Field(default=timedelta(0), ge=timedelta(0))
 
 
 WhenDown = Literal["refuse", "last_known"]

@@ -59,4 +59,5 @@ def test_performance_is_judged_by_the_declared_bound(better: bool, passed: bool)
     result = monitor_performance(case, spec, known=known, recent=known, seed=0)
     assert result.passed is passed
     assert ("is below 0.7" in result.message) is not passed
+    assert ("over the last 30 days is" in result.message) is passed
     assert len(result.tables["by_month"]) >= 1 and "auc" in result.pictures

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from mlops_assets.foundation.durations import ONE_DAY, whole_days
 from mlops_assets.spec.use_case import UseCase
 
 DAY = {"partition_by": "day"}
@@ -45,15 +46,15 @@ def build_io_managers(tables: str, values: str) -> dict[str, Any]:
 
 def days_of(use_case: UseCase) -> dg.DailyPartitionsDefinition:
     """One partition per UTC day that can land."""
-    end = None if use_case.last_day is None else (use_case.last_day + timedelta(days=1)).isoformat()
+    end = None if use_case.last_day is None else (use_case.last_day + ONE_DAY).isoformat()
     return dg.DailyPartitionsDefinition(use_case.first_day.isoformat(), end_date=end)
 
 
 def looking_back(lookback: timedelta) -> dg.PartitionMapping:
-    """A day depends on itself and on the existing days within `lookback` before it."""
+    """A day depends on itself and on the existing days that hold the rows of `lookback` before it."""
     if not lookback:
         return dg.IdentityPartitionMapping()
-    return dg.TimeWindowPartitionMapping(start_offset=-lookback.days, allow_nonexistent_upstream_partitions=True)
+    return dg.TimeWindowPartitionMapping(start_offset=-whole_days(lookback), allow_nonexistent_upstream_partitions=True)
 
 
 def days_in_run(context: dg.AssetExecutionContext) -> Sequence[date]:

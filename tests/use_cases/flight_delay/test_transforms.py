@@ -11,6 +11,7 @@ from polars.testing import assert_frame_equal
 
 from mlops_assets.features.featurize import fill_view, midnight
 from mlops_assets.features.offline.point_in_time import Facts, join_facts
+from mlops_assets.foundation.durations import whole_days
 from mlops_assets.use_cases.flight_delay import USE_CASE, VIEWS
 from mlops_assets.use_cases.flight_delay.transforms import PRIOR_FLIGHTS, PRIOR_RATE, flight_rows, late_label
 
@@ -190,7 +191,10 @@ def test_day_by_day_equals_a_range_at_once(view: Any, world: Tables) -> None:
 
 
 def _readable(world: Tables, view: Any, first: dt.date, last: dt.date) -> Tables:
-    return {name: rows.filter(pl.col("day").is_between(first - view.lookback, last)) for name, rows in world.items()}
+    return {
+        name: rows.filter(pl.col("day").is_between(first - dt.timedelta(whole_days(view.lookback)), last))
+        for name, rows in world.items()
+    }
 
 
 def test_the_change_of_pressure_spans_three_hours_whatever_is_missing() -> None:

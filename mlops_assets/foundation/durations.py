@@ -1,0 +1,18 @@
+"""Durations as whole days, and in words."""
+
+from datetime import timedelta
+
+ONE_DAY = timedelta(days=1)
+
+
+def whole_days(duration: timedelta) -> int:
+    """How many days before a midnight hold all of `duration`: rounded up, as `timedelta.days` cuts 36 hours to 1."""
+    return -(-duration // ONE_DAY)
+
+
+def in_words(duration: timedelta) -> str:
+    """To the minute: `30 days`, `1 day 12 h`, `6 h 5 min`."""
+    hours, minutes = divmod(duration.seconds // 60, 60)
+    days = f"{duration.days:,} day{'s' * (duration.days != 1)}"
+    parts = [days] * bool(duration.days) + [f"{hours} h"] * bool(hours) + [f"{minutes} min"] * bool(minutes)
+    return " ".join(parts) or "0 h"
