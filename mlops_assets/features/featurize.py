@@ -1,11 +1,15 @@
 """Builds feature tables from validated tables, and the labelled, split rows of a training set."""
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
+from typing import NamedTuple, cast
 
 import polars as pl
+import polars.selectors as cs
 
+from mlops_assets.foundation.durations import ONE_DAY, in_words
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT
-from mlops_assets.spec.feature import FeatureView, Tables, TimeSplit
+from mlops_assets.spec.feature import FeatureView, Label, Tables, TimeSplit
 from mlops_assets.spec.use_case import UseCase
 
 
@@ -22,33 +26,96 @@ def fill_view(view: FeatureView, tables: Tables, *, first: date, last: date) -> 
 
     Raises IllegalFeatures when the transform's columns lack the entity or the timestamp.
     """
-    rows: pl.LazyFrame = view.transform(tables, midnight(first), midnight(last + timedelta(days=1)))
+    rows: pl.LazyFrame = view.transform(tables, midnight(first), midnight(last + ONE_DAY))
     columns = rows.collect_schema().names()
     if missing := [name for name in (*view.entity, EVENT_TIMESTAMP) if name not in columns]:
         raise IllegalFeatures(f"view {view.name} · its transform returned {columns}, without {missing}. Add these columns.")
     return rows.with_columns(day=pl.col(EVENT_TIMESTAMP).dt.date()).sort(*view.entity, EVENT_TIMESTAMP)
 
 
+def known_labels(label: Label, truths: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows of the label's transform that have a value and a moment; for training and outcomes alike."""
+    rows: pl.LazyFrame = label.transform(truths)
+    value = cs.by_name(label.name) & cs.float()
+    return rows.with_columns(value.fill_nan(None)).drop_nulls([label.name, KNOWN_AT])
+
+
 def label_rows(use_case: UseCase, requests: pl.LazyFrame, truths: pl.LazyFrame) -> pl.LazyFrame:
     """One row per request with a known label: entity columns, prediction moment, request features, label, `known_at`."""
     rows: pl.LazyFrame = use_case.features.entity_rows(requests.select(use_case.features.request))
-    labels: pl.LazyFrame = use_case.label.transform(truths)
-    return rows.join(labels, on=list(use_case.label.key), how="inner").sort(EVENT_TIMESTAMP, *use_case.label.key)
+    labels, key = known_labels(use_case.label, truths), use_case.label.key
+    return rows.join(labels, on=list(key), how="inner").sort(EVENT_TIMESTAMP, *key)
+
+
+def training_rows(use_case: UseCase, requests: pl.LazyFrame, truths: pl.LazyFrame) -> pl.DataFrame:
+    """The labelled rows of every part, without features. Raises IllegalFeatures when a part has none."""
+    end = midnight(last_known_day(truths) + ONE_DAY)
+    rows = label_rows(use_case, requests, truths).collect()
+    if rows.is_empty():
+        key = ", ".join(use_case.label.key)
+        raise IllegalFeatures(f"training_set · no request has a label with the same {key}. Land more days, or correct label.key.")
+    labelled = split_by_time(rows, use_case.split, end=end)
+    parts = part_windows(use_case.split, end)
+    if empty := parts.keys() - set(labelled["split"]):
+        raise IllegalFeatures(_describe_empty_parts(rows, use_case.split, {name: parts[name] for name in parts if name in empty}))
+    return labelled
+
+
+class Window(NamedTuple):
+    """The requests of one part are from `start` (None: the first), before `stop`, with labels `known_before` (None: at all)."""
+
+    start: datetime | None
+    stop: datetime
+    known_before: datetime | None
+
+    def moments(self) -> pl.Expr:
+        moment = pl.col(EVENT_TIMESTAMP)
+        return moment < self.stop if self.start is None else moment.is_between(self.start, self.stop, closed="left")
+
+    def rows(self) -> pl.Expr:
+        return self.moments() & (True if self.known_before is None else pl.col(KNOWN_AT) < self.known_before)
+
+
+def part_windows(split: TimeSplit, end: datetime) -> dict[str, Window]:
+    """The parts, the last first."""
+    # A label that became known only when the next part had begun could not have been learned from: its row is dropped.
+    test_stop = end - split.label_delay
+    test_start = test_stop - split.test
+    validation_stop = test_start - split.label_delay
+    validation_start = validation_stop - split.validation
+    train_stop = validation_start - split.label_delay
+    train_start = None if split.max_train is None else train_stop - split.max_train
+    return {
+        "test": Window(test_start, test_stop, None),
+        "validation": Window(validation_start, validation_stop, test_start),
+        "train": Window(train_start, train_stop, validation_start),
+    }
 
 
 def split_by_time(rows: pl.DataFrame, split: TimeSplit, *, end: datetime) -> pl.DataFrame:
-    """Adds `split`: test is the last `split.test` before `end`, validation the time before it, train the rest."""
-    test_start = end - split.test
-    validation_start = test_start - split.validation
-    moment, known = pl.col(EVENT_TIMESTAMP), pl.col(KNOWN_AT)
-    earliest = rows[EVENT_TIMESTAMP].min() if split.max_train is None else validation_start - split.max_train
-    # A label that became known only after its own part ended could not have been learned from: its row is dropped.
-    part = (
-        pl.when((moment >= test_start) & (moment < end)).then(pl.lit("test"))
-        .when((moment >= validation_start) & (moment < test_start) & (known < test_start)).then(pl.lit("validation"))
-        .when((moment >= earliest) & (moment < validation_start) & (known < validation_start)).then(pl.lit("train"))
-    )  # fmt: skip
-    return rows.with_columns(split=part).filter(pl.col("split").is_not_null())
+    """Adds `split`, the name of the part; rows of no part are dropped."""
+    parts = [pl.when(window.rows()).then(pl.lit(name)) for name, window in part_windows(split, end).items()]
+    return rows.with_columns(split=pl.coalesce(parts)).filter(pl.col("split").is_not_null())
+
+
+def _describe_empty_parts(rows: pl.DataFrame, split: TimeSplit, windows: Mapping[str, Window]) -> str:
+    """`rows` are all labelled requests."""
+    delay, moment = rows[KNOWN_AT] - rows[EVENT_TIMESTAMP], rows[EVENT_TIMESTAMP]
+    median, longest = (in_words(cast(timedelta, value)) for value in (delay.median(), delay.max()))
+    parts = "; ".join(_describe_empty(rows, name, window) for name, window in windows.items())
+    return (
+        f"training_set · {parts}. The {len(rows):,} labelled requests are from {moment.min()} to {moment.max()}; their labels "
+        f"became known {median} later at the median, {longest} at most; split.label_delay is {in_words(split.label_delay)}. "
+        "Set split.label_delay to the time that labels take, shorten the parts, or land more days."
+    )
+
+
+def _describe_empty(rows: pl.DataFrame, name: str, window: Window) -> str:
+    since, late = f"from {window.start} " if window.start else "", len(rows.filter(window.moments()))
+    needed = f"{name} has no row: it takes requests {since}to {window.stop}"
+    if window.known_before is None:
+        return needed
+    return f"{needed} with labels known before {window.known_before}, but {late:,} labels there became known later"
 
 
 def last_known_day(truths: pl.LazyFrame) -> date:

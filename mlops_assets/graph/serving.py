@@ -119,7 +119,9 @@ def _outcomes(use_case: UseCase) -> dg.AssetsDefinition:
         **asset_metadata(use_case, "outcomes", "polars", "deltalake", made_from="training_set"),
     )
     def outcomes(context: dg.AssetExecutionContext, predictions: LazyFrame, truths: LazyFrame) -> DataFrame:
-        joined = predictions.join(label.transform(truths), on=list(label.key), how="left").collect()
+        from mlops_assets.features.featurize import known_labels
+
+        joined = predictions.join(known_labels(label, truths), on=list(label.key), how="left").collect()
         known = joined.drop_nulls(label.name)
         counts = {"answered": len(joined), "known": len(known), "waiting": len(joined) - len(known)}
         context.add_output_metadata({**counts, **same_columns(served, predictions.collect_schema().names())})

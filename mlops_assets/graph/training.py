@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -78,12 +78,10 @@ def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
     def training_set(
         context: dg.AssetExecutionContext, requests: LazyFrame, truths: LazyFrame, feature_store: FeatureStoreResource
     ) -> DataFrame:
-        from mlops_assets.features.featurize import label_rows, last_known_day, midnight, split_by_time
+        from mlops_assets.features.featurize import training_rows
 
         store = feature_store.open(use_case.features.service)
-        end = midnight(last_known_day(truths) + timedelta(days=1))
-        labelled = split_by_time(label_rows(use_case, requests, truths).collect(), use_case.split, end=end)
-        rows = store.historical(labelled).sort(names.EVENT_TIMESTAMP, *use_case.label.key)
+        rows = store.historical(training_rows(use_case, requests, truths)).sort(names.EVENT_TIMESTAMP, *use_case.label.key)
         context.add_output_metadata({**_counts(rows, use_case.label.name), **training_columns(use_case)})
         return rows
 

@@ -52,7 +52,10 @@ class Features(Spec):
 
 
 class Label(Spec):
-    """The truth to predict: `transform(frame of table)` returns the `key` columns, `name` (0 or 1) and `known_at` (UTC)."""
+    """The truth to predict: `transform(frame of table)` returns the `key` columns, `name` (0 or 1) and `known_at` (UTC).
+
+    A row without a value (null or NaN) or without `known_at` is not known yet: neither training nor outcomes use it.
+    """
 
     name: str
     table: str
@@ -61,9 +64,12 @@ class Label(Spec):
 
 
 class TimeSplit(Spec):
-    """Train, then validation, then test, in time order, ending with the last landed day."""
+    """Train, then validation, then test, in time order. The test part ends `label_delay` before the end of the last landed day,
+    every other part `label_delay` before the next one begins, so that labels that take this long to become known are used.
+    """
 
     # Never at random: that would leak the day's weather and delays into training.
     test: timedelta = Field(gt=timedelta(0))
     validation: timedelta = Field(gt=timedelta(0))
     max_train: timedelta | None = None
+    label_delay: timedelta = Field(default=timedelta(0), ge=timedelta(0))

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.features.featurize import IllegalFeatures, fill_view, label_rows, last_known_day, midnight, split_by_time
+from mlops_assets.features.featurize import (
+    IllegalFeatures,
+    fill_view,
+    known_labels,
+    label_rows,
+    last_known_day,
+    midnight,
+    part_windows,
+    split_by_time,
+    training_rows,
+)
 from mlops_assets.spec.feature import FeatureView, TimeSplit
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
@@ -67,6 +77,87 @@ def test_training_reaches_back_no_further_than_declared() -> None:
     bounded = split_by_time(rows, SPLIT.but(max_train=timedelta(days=5)), end=END)
     assert bounded["event_timestamp"].min() == VALIDATION_START - timedelta(days=5)
     assert len(split_by_time(rows, SPLIT, end=END)) == len(rows)
+
+
+@given(HOURS, st.integers(0, 24 * 40))
+@settings(deadline=None)
+def test_a_label_that_takes_no_longer_than_declared_is_never_dropped_as_late(hours: list[tuple[int, int]], delay: int) -> None:
+    rows, split = known(hours), SPLIT.but(label_delay=timedelta(hours=delay))
+    windows, parts = part_windows(split, END), split_by_time(rows, split, end=END)
+    for name, window in windows.items():
+        in_time = rows.filter(window.moments(), pl.col("known_at") - pl.col("event_timestamp") < timedelta(hours=delay))
+        ours = parts.filter(split=name)
+        assert len(in_time.join(ours, on=rows.columns, how="anti")) == 0
+        assert window.known_before is None or all(moment < window.known_before for moment in ours["known_at"])
+    assert windows["train"].stop + split.label_delay == windows["validation"].start
+    assert windows["validation"].stop + split.label_delay == windows["test"].start
+    assert windows["test"].stop + split.label_delay == END
+
+
+def late_labels(*, days: int, delay: timedelta) -> tuple[pl.LazyFrame, pl.LazyFrame]:
+    """One flight a day, and its outcome after `delay`, as far as it has landed by END."""
+    moments = [END - timedelta(days=day) for day in range(days, 0, -1)]
+    flights = pl.DataFrame({
+        "carrier": "UA", "flight": range(1, days + 1), "tailnum": "N1", "origin": "EWR", "dest": "IAH",
+        "sched_dep": [moment + timedelta(hours=2) for moment in moments],
+    }, schema_overrides={"sched_dep": UTC_US})  # fmt: skip
+    arrived = flights.with_columns(arr_time=pl.col("sched_dep") - timedelta(hours=2) + delay, arr_delay=pl.col("flight") % 2 * 60)
+    arrived = arrived.with_columns(day=pl.col("arr_time").dt.date()).filter(pl.col("arr_time") < END)
+    return flights.lazy(), arrived.lazy()
+
+
+SLOW = USE_CASE.but(split=TimeSplit(test=timedelta(days=30), validation=timedelta(days=14)))
+
+
+def test_labels_that_come_later_than_a_part_is_long_are_named_as_the_cause() -> None:
+    with pytest.raises(IllegalFeatures) as error:
+        training_rows(SLOW, *late_labels(days=200, delay=timedelta(days=21)))
+    assert str(error.value) == (
+        "training_set · validation has no row: it takes requests from 2013-02-16 00:00:00+00:00 to 2013-03-02 00:00:00+00:00 with "
+        "labels known before 2013-03-02 00:00:00+00:00, but 14 labels there became known later. The 179 labelled requests are from "
+        "2012-09-13 00:00:00+00:00 to 2013-03-10 00:00:00+00:00; their labels became known 21 days later at the median, 21 days at "
+        "most; split.label_delay is 0 h. Set split.label_delay to the time that labels take, shorten the parts, or land more days."
+    )
+
+
+@pytest.mark.parametrize("delay", [timedelta(hours=3), timedelta(days=21), timedelta(days=45)], ids=str)
+def test_with_the_declared_label_delay_every_part_is_whole(delay: timedelta) -> None:
+    declared = SLOW.but(split=SLOW.split.but(label_delay=delay))
+    parts = training_rows(declared, *late_labels(days=300, delay=delay))
+    counts = dict(parts["split"].value_counts().iter_rows())
+    assert abs(counts["test"] - 30) <= 1 and abs(counts["validation"] - 14) <= 1 and counts["train"] > 100
+
+
+def test_too_few_days_for_the_split_are_named() -> None:
+    with pytest.raises(IllegalFeatures, match=r"train has no row: it takes requests to 2013-02-16 .* or land more days"):
+        training_rows(SLOW, *late_labels(days=40, delay=timedelta(hours=3)))
+
+
+def test_requests_without_any_label_are_named() -> None:
+    flights, arrived = late_labels(days=40, delay=timedelta(hours=3))
+    with pytest.raises(IllegalFeatures, match="no request has a label with the same carrier, flight, origin, sched_dep"):
+        training_rows(SLOW, flights, arrived.with_columns(arr_delay=pl.lit(None, pl.Int64)))
+
+
+@pytest.mark.parametrize("dtype", [pl.Int64, pl.Float64, pl.Boolean])
+def test_a_label_without_a_value_or_moment_is_not_known(dtype: Any) -> None:
+    def transform(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows
+
+    rows = pl.LazyFrame({"id": [1, 2, 3, 4], "late": [1, 0, None, 1], "known_at": [END, END, END, None]})
+    rows = rows.cast({"late": dtype, "known_at": UTC_US})
+    if dtype == pl.Float64:
+        rows = rows.with_columns(late=pl.when(pl.col("id") == 2).then(float("nan")).otherwise("late"))
+    known_ids = known_labels(USE_CASE.label.but(transform=transform), rows).collect()["id"].to_list()
+    assert known_ids == ([1] if dtype == pl.Float64 else [1, 2])
+
+
+def test_a_flight_without_a_label_does_not_end_the_training() -> None:
+    flights, arrived = late_labels(days=300, delay=timedelta(hours=3))
+    gone = arrived.with_columns(arr_delay=pl.when(pl.col("flight") % 10 == 3).then(None).otherwise("arr_delay"))
+    rows = training_rows(SLOW, flights, gone)
+    assert rows["late"].null_count() == 0
+    assert sorted(set(rows["flight"] % 10)) == [0, 1, 2, 4, 5, 6, 7, 8, 9]
 
 
 def test_the_last_known_day_is_the_newest_outcome() -> None:

@@ -1,0 +1,56 @@
+"""Outcomes wait for a label that has no value yet, as training does."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from mlops_assets.features.featurize import label_rows
+from mlops_assets.foundation import names
+from mlops_assets.foundation.delta_tables import DeltaTables
+from mlops_assets.graph.kernel.tables import DAY, build_io_managers, days_of
+from mlops_assets.graph.serving import build_serving
+from mlops_assets.use_cases.flight_delay import USE_CASE
+
+NOON = datetime(2013, 1, 1, 12, tzinfo=UTC)
+FLIGHTS = pl.DataFrame(
+    {"carrier": "UA", "flight": [1, 2, 3, 4], "origin": "EWR", "sched_dep": NOON, "tailnum": "N1", "dest": "IAH"},
+    schema_overrides={"sched_dep": pl.Datetime("us", "UTC")},
+)
+
+
+def rate_late(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """A label as a float: NaN for flight 2."""
+    return rows.select("carrier", "flight", "origin", "sched_dep", late="rate", known_at="arr_time")
+
+
+def test_outcomes_and_training_leave_out_the_same_labels(tmp_path: Path) -> None:
+    use_case = USE_CASE.but(label=USE_CASE.label.but(transform=rate_late))
+    truths = FLIGHTS.with_columns(
+        rate=pl.Series([1.0, float("nan"), None, 0.0]), arr_time="sched_dep", day=pl.col("sched_dep").dt.date()
+    )
+    result = _outcomes(use_case, truths, tmp_path)
+    trained = label_rows(use_case, FLIGHTS.lazy(), truths.lazy()).collect()
+    assert result["flight"].to_list() == trained["flight"].to_list() == [1, 4]
+
+
+def _outcomes(use_case: Any, truths: pl.DataFrame, folder: Path) -> pl.DataFrame:
+    tables = DeltaTables(folder / "tables")
+    served, validated = names.stage(use_case.name, "predictions"), names.validated(use_case.name, use_case.label.table)
+    for path, rows in ((served, FLIGHTS), (validated, truths)):
+        tables.path(path).parent.mkdir(parents=True, exist_ok=True)
+        rows.write_delta(tables.path(path))
+    key = dg.AssetKey(names.stage(use_case.name, "outcomes"))
+    outcomes = next(one for one in build_serving(use_case) if isinstance(one, dg.AssetsDefinition) and one.key == key)
+    read = [
+        dg.AssetSpec(served).with_io_manager_key("tables"),
+        dg.AssetSpec(validated, partitions_def=days_of(use_case), metadata=DAY).with_io_manager_key("tables"),
+    ]
+    resources = build_io_managers(str(folder / "tables"), str(folder / "values"))
+    with dg.DagsterInstance.ephemeral(tempdir=str(folder)) as instance:
+        result = dg.materialize([*read, outcomes], selection=[outcomes], instance=instance, resources=resources)
+    waiting = result.asset_materializations_for_node(outcomes.op.name)[0].metadata["waiting"].value
+    assert waiting == 2
+    return tables.scan(key.path).collect().sort("flight")
