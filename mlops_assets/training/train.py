@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from typing import Unpack
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from mlops_assets.spec.training import Lightning, Trainer
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.training.fitted import TRAIN, VALIDATION, Examples, Fitted, History, Progress, UntrainableRows, examples, silent
 from mlops_assets.training.signature import Columns, Signature, digest, learn
+
+MAX_SHOWN = 5  # labels in a message
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,19 @@ def fit_in_library(
 
 def _split(rows: pl.DataFrame, split: str, signature: Signature, label: str) -> Examples:
     encoded = examples(rows.filter(pl.col("split") == split), signature, label)
-    found = sorted(set(encoded.label.tolist()))
-    if found != [0.0, 1.0]:
-        rows_found = f"{len(encoded)} rows of split {split!r} have the labels {found} in {label!r}"
-        raise UntrainableRows(f"train · {rows_found}; needed: both 0 and 1. Widen the window of that split.")
+    found = np.unique(encoded.label)
+    if found.tolist() != [0.0, 1.0]:
+        others = f" and {len(found) - MAX_SHOWN} others" * (len(found) > MAX_SHOWN)
+        rows_found = f"{len(encoded)} rows of split {split!r} have the labels {found[:MAX_SHOWN].tolist()}{others} in {label!r}"
+        raise UntrainableRows(f"train · {rows_found}; needed: both 0 and 1. {_advise(found)}")
     return encoded
+
+
+def _advise(found: NDArray[np.float32]) -> str:
+    if np.isnan(found).any():
+        return "Leave out the rows without a label."
+    if not np.isin(found, (0, 1)).all():
+        return "Return 0 or 1 from the label's transform."
+    if not len(found):
+        return "Land more days, widen that split, or set split.label_delay if labels become known after that split ends."
+    return "Widen the window of that split."

@@ -58,8 +58,21 @@ def test_a_split_that_is_empty_or_has_one_label_is_refused(split: str) -> None:
         trained(ROWS.with_columns(late=pl.when(split == SPLIT).then(0).otherwise(LATE)))
 
 
+def test_a_split_without_rows_is_blamed_on_missing_or_late_labels() -> None:
+    with pytest.raises(UntrainableRows, match=r"Land more days, widen that split, or set split\.label_delay"):
+        trained(ROWS.filter(SPLIT != "validation"))
+
+
+def test_a_label_of_many_values_is_cut_in_the_message() -> None:
+    with pytest.raises(
+        UntrainableRows, match=r"\[0\.0, 1\.0, 2\.0, 3\.0, 4\.0\] and \d+ others in 'late'.*Return 0 or 1"
+    ) as error:
+        trained(ROWS.with_columns(late=pl.int_range(pl.len())))
+    assert len(str(error.value)) < 250
+
+
 def test_a_row_without_a_label_is_refused() -> None:
-    with pytest.raises(UntrainableRows, match="nan"):
+    with pytest.raises(UntrainableRows, match=r"\[0\.0, 1\.0, nan\] in 'late'.*Leave out the rows without a label"):
         trained(ROWS.with_columns(late=pl.when(pl.int_range(pl.len()) == 0).then(None).otherwise(LATE)))
 
 
