@@ -24,6 +24,7 @@ DAY_FILE = re.compile(r"\d{4}-\d{2}-\d{2}\.csv")
 # Partial files of a process that was killed before the rename: of replace_file, and of an earlier release.
 LEFTOVER = re.compile(r"\.new-.*|\..*\.part")
 MAX_ROW_LINES = 50  # a quoted value may span lines; a quote that never closes must not swallow the file
+SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
 MAX_SHOWN = 200  # characters of foreign text in a message
 
 
@@ -132,7 +133,19 @@ def find_header_problem(header: list[str], contract: Contract) -> str | None:
         problems.append(f"{name!r} is missing{f' (renamed to {_shorten(similar[0])!r}?)' if similar else ''}")
     problems += [f"{_shorten(name)!r} is unknown" for name in unknown] + [f"{name!r} comes twice" for name in repeated]
     columns = f"found the columns {_shorten(', '.join(header))}; expected {', '.join(contract.names)}"
+    if separator := _find_separator(header, contract):
+        return f"the columns are separated by {separator}; legal: a comma; {columns}"
     return f"{_shorten('; '.join(problems))}; {columns}" if problems else None
+
+
+def _find_separator(header: list[str], contract: Contract) -> str | None:
+    """Another separator that parts the header into more of the contract's columns than commas do."""
+
+    def count(separator: str) -> int:
+        return len({name.strip(' "') for name in ",".join(header).split(separator)} & set(contract.names))
+
+    best = max(SEPARATORS, key=count)  # the comma, which comes first, if no other is better
+    return None if best == "," else SEPARATORS[best]
 
 
 def _shorten(text: str) -> str:

@@ -21,7 +21,7 @@ TYPES: dict[DType, pl.DataType] = {
 PARSED_AS: dict[DType, str] = {  # a string always is one
     "int": "a whole number",
     "float": "a finite number",
-    "datetime": "a datetime",
+    "datetime": "a datetime such as 2013-07-01T14:05:00Z",
     "bool": "true or false",
 }
 MAX_SHOWN = 60  # characters of a landed value in a reason; its column has the whole value

@@ -146,6 +146,18 @@ def test_a_renamed_column_is_named(landing: Landing) -> None:
     )
 
 
+@pytest.mark.parametrize(("separator", "name"), [(";", "a semicolon"), ("\t", "a tab"), ("|", "a vertical bar")])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_another_separator_is_named_and_not_every_column_as_missing(
+    landing: Landing, separator: str, name: str, quote: str
+) -> None:
+    header = separator.join(f"{quote}{column}{quote}" for column in ("carrier", "flight", "note", "distance"))
+    land(landing, f"{header}\n{separator.join(['UA', '17', '', '1400,5'])}\n".encode())
+    with pytest.raises(BrokenDelivery, match=f"the columns are separated by {re.escape(name)}; legal: a comma; found") as error:
+        read(landing)
+    assert "missing" not in str(error.value) and "expected carrier, flight, note, distance" in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("header", "problem"),
     [
