@@ -2,8 +2,10 @@
 # Dagster takes a bare MaterializeResult only; its type argument cannot be written.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from datetime import date
+from sqlite3 import OperationalError
 from typing import cast
 
 import dagster as dg
@@ -83,11 +85,25 @@ def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
         # Read before the table: a day that is written meanwhile has a newer event and goes online next time.
         events = newest_events(context.instance, dg.AssetKey(feature), MADE, partitioned=True)
         first = min(days_to_write(context.instance, context.asset_key, events), default=use_case.first_day)
-        written = feature_store.open(use_case.features.service).materialize(view.name, midnight(first))
+        with only_outages_are_retried():
+            written = feature_store.open(use_case.features.service).materialize(view.name, midnight(first))
         state = {"entities_written": written, LAST_EVENT: max(events.values(), default=0)}
         return dg.MaterializeResult(metadata=state | same_columns(feature, view_columns_read(use_case, view)))
 
     return online
+
+
+@contextmanager
+def only_outages_are_retried() -> Generator[None]:
+    """Ends the run at once on every other error, such as a view that Feast does not know: waiting does not help."""
+    from mlops_assets.features.online.key_value_stores import OnlineStoreDown
+
+    try:
+        yield
+    except (OnlineStoreDown, OperationalError):  # SQLite: locked, or its disk is full
+        raise
+    except Exception as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def _catalog(use_case: UseCase) -> dg.AssetsDefinition:

@@ -14,7 +14,7 @@ from mlops_assets.features.feast.feast_internals import provider_of
 from mlops_assets.features.feast.feature_registry import FeatureRegistry
 from mlops_assets.features.offline.point_in_time import MissingFeatureTable, event_timestamp_of, moments_of, require_keys
 from mlops_assets.features.offline.polars_offline_store import PolarsOfflineStore, PolarsRetrievalJob
-from mlops_assets.features.online.key_value_stores import KeyValueStore, LastKnown, RedisStore, SqliteStore
+from mlops_assets.features.online.key_value_stores import KeyValueStore, LastKnown, RedisStore, SqliteStore, unavailable_when_down
 from mlops_assets.features.online.online_mirror import POINT_IN_TIME, LookupResult, NotFilled, OnlineMirror, ServiceView
 from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.names import FEAST_PROJECT
@@ -73,7 +73,8 @@ class FeatureStore:
             newest = self._newest(feature_view, start)
             self._write_mirrors(feature_view, newest)
             if not newest.is_empty():
-                provider_of(self.registry.open()).ingest_df(feature_view, newest.to_pandas())
+                with unavailable_when_down(self.redis_url or ""):
+                    provider_of(self.registry.open()).ingest_df(feature_view, newest.to_pandas())
             return newest.height
 
     def push(self, view: str, rows: pl.DataFrame) -> int:
@@ -94,7 +95,8 @@ class FeatureStore:
             fresh = newest.filter(self._is_not_older(feature_view, newest))
             if not fresh.is_empty():
                 self._write_mirrors(feature_view, fresh)
-                store.push(source.name, fresh.to_pandas(), to=PushMode.ONLINE)
+                with unavailable_when_down(self.redis_url or ""):
+                    store.push(source.name, fresh.to_pandas(), to=PushMode.ONLINE)
         return fresh.height
 
     def look_up(self, entity_rows: pl.DataFrame) -> LookupResult:
