@@ -6,10 +6,16 @@ from typing import Any
 import bentoml
 
 
-def service_class(wrap: Callable[[Any], Any], amend: Callable[[Any], None]) -> Any:
-    """A class for `bentoml.service(service_class=…)`: `wrap` gets its ASGI application, `amend` its OpenAPI document."""
+def service_class(wrap: Callable[[Any], Any], amend: Callable[[Any], None], page: str) -> Any:
+    """A class for `bentoml.service(service_class=…)`: `wrap` gets its ASGI application, `amend` its OpenAPI document. `page` is
+    the Markdown at the top of its web page.
+    """
 
     class WrappedService(bentoml.Service[Any]):
+        @property
+        def doc(self) -> str:
+            return page
+
         # Bento's public `add_asgi_middleware` puts an application behind its own middleware, 270 µs a request.
         def to_asgi(self, is_main: bool = True) -> Any:
             return wrap(super().to_asgi(is_main))

@@ -19,6 +19,11 @@ from mlops_assets.use_cases import USE_CASES
 # One process: workers on one machine would compete for its cores; more machines scale it out. Logs, metrics and limits are
 # those of the fast path (mlops_assets/serving).
 CONFIG: Any = {"workers": 1, "metrics": {"enabled": False}, "logging": {"access": {"enabled": False}}}
+PAGE = """# {use_case.name}
+
+{use_case.question} Send rows, and their features are looked up; or send features.
+[/plan](plan) says which version serves since when, and why. Owner: {use_case.owner}.
+"""
 
 
 def build_service(use_case: UseCase, open_: Callable[[], Service]) -> bentoml.Service[Any]:
@@ -51,7 +56,8 @@ def build_service(use_case: UseCase, open_: Callable[[], Service]) -> bentoml.Se
         def stop(self) -> None:
             running.pop().stop()
 
-    wrapped = service_class(lambda bento: ApiApp(bento, lambda: running[0]), complete_document)
+    page = PAGE.format(use_case=use_case)
+    wrapped = service_class(lambda bento: ApiApp(bento, lambda: running[0]), complete_document, page)
     return bentoml.service(name="predictions", description=use_case.question, service_class=wrapped, **CONFIG)(Predictions)
 
 

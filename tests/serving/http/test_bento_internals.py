@@ -26,9 +26,10 @@ def test_bento_serves_what_to_asgi_returns_and_shows_the_amended_document():
             return ""
 
     wrapped: list[Any] = []
-    wrapper = service_class(lambda app: wrapped.append(app) or PLAIN, lambda spec: spec.paths.update({"/more": {}}))
+    wrapper = service_class(lambda app: wrapped.append(app) or PLAIN, lambda spec: spec.paths.update({"/more": {}}), "# page")
     service: Any = bentoml.service(name="canary", service_class=wrapper)(Inner)
     assert service.to_asgi() is PLAIN and len(wrapped) == 1
+    assert service.openapi_spec.info.description == "# page"
     assert {"/predict", "/more"} <= set(service.openapi_spec.paths)
     assert service.openapi_spec.paths["/predict"].post["responses"].keys() >= {200}
 
