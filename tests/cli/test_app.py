@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,15 @@ def test_a_push_that_is_illegal_is_one_line(
     assert result.exit_code == 1 and message in result.stderr and len(result.stderr.splitlines()) == 1, result.output
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A shell starts background commands with SIGINT ignored, and children inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_while_the_modules_load_shows_no_traceback() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "mlops_assets", "--help"]
     with subprocess.Popen(command, cwd=PROJECT, env=os.environ, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
