@@ -58,10 +58,12 @@ class RateLimiter:
 
     async def hit(self, key: str) -> int | None:
         """Counts one request. Returns None, or the whole seconds to wait when the key is above its rate."""
-        if not self._shared or self._clock() < self._retry_at:
+        if not self._shared:
             return self._hit_local(key)
         lease = self._leases[key]
         async with lease.lock:
+            if self._clock() < self._retry_at:  # also when Redis failed while this request waited
+                return self._hit_local(key)
             if self._clock() >= lease.until:
                 try:
                     lease.left, lease.until = await self._renew(self._shared, key)

@@ -167,7 +167,14 @@ def test_a_hanging_redis_delays_few_requests_and_never_the_event_loop() -> None:
         counter.cancel()
         return time.monotonic() - began, turns
 
+    async def seconds_at_once(url: str) -> float:
+        rates, began = limiter(url, rate=1000), time.monotonic()
+        assert await asyncio.gather(*(rates.hit("shop") for _ in range(100))) == [None] * 100
+        return time.monotonic() - began
+
     with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        assert asyncio.run(seconds_at_once(url)) < 1, "requests that wait for the same lease share its time-out"
         took_s, turns = asyncio.run(seconds_and_turns(f"redis://127.0.0.1:{silent.getsockname()[1]}/0"))
     assert took_s < 1, "one time-out for a hundred requests"
     assert turns > 5, "the event loop went on during the time-out"
