@@ -28,8 +28,9 @@ demo: $(READY) ## the whole loop on real data, with a short report
 up: $(READY) ## Dagster, prediction service and MLflow together; one Ctrl-C ends them
 	@exec $(BIN)/mlops up
 
-test: $(READY) ## the tests, in random order
-	@$(BIN)/python -m pytest -q -m "not slow"
+# worksteal keeps neighbours on one core, so that a module's fixtures are set up once.
+test: $(READY) ## the tests, in random order, on every core
+	@$(BIN)/python -m pytest -q -m "not slow" --numprocesses=auto --dist=worksteal
 
 test-slow: $(READY) ## the tests that start whole platforms and servers, or simulate for minutes, in their order
 	@$(BIN)/python -m pytest -q -p no:randomly -m slow
