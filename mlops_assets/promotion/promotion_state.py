@@ -14,7 +14,8 @@ ByVersion = Mapping[Any, Record]
 class PromotionState:
     """`head` is the number of the newest record, `plan` the one in force (None before the first champion). By version: its
     newest `blessings`, `approvals` of exactly what they bless, `refusals` since, and `rollbacks`. `champions` are those one can
-    roll back to, the present one last; `shares` the challenger's, by plan number, since the rollout started.
+    roll back to, the present one last; `shares` the challenger's, by plan number, since the rollout started. `tried` is the
+    number of the newest blessing that was put to serve or next to the champion: it supersedes the blessings before it.
     """
 
     use_case: str
@@ -26,6 +27,7 @@ class PromotionState:
     rollbacks: ByVersion
     champions: tuple[int, ...]
     shares: Mapping[int, float]
+    tried: int
 
     @property
     def challenger_version(self) -> int | None:
@@ -38,17 +40,17 @@ class PromotionState:
 
     @property
     def waiting(self) -> int | None:
-        """The version blessed last, unless it has been tried, refused or rolled back."""
-        newest = max(self.blessings.values(), key=lambda record: record.number, default=None)
-        version = newest.body["version"] if newest else None
-        tried = {self.plan.champion if self.plan else None, self.challenger_version, *self.champions}
-        return None if version in tried | {*self.refusals} | {*self.rollbacks} else version
+        """The version blessed last, of those blessed since the last one was tried and not tried, refused or rolled back."""
+        out = {*self.champions, *self.refusals, *self.rollbacks, *(self.plan.versions if self.plan else ())}
+        left = {record.number: version for version, record in self.blessings.items() if version not in out}
+        newest = max(left, default=0)
+        return left[newest] if newest > self.tried else None
 
 
 def promotion_state_of(use_case: str, records: Sequence[Record]) -> PromotionState:
     """`records` are all of the use case, oldest first."""
     newest: dict[str, dict[Any, Record]] = {kind: {} for kind in ("blessing", "approval", "refusal", "rollback")}
-    plan, champions, shares = None, list[int](), dict[int, float]()
+    plan, champions, shares, tried = None, list[int](), dict[int, float](), 0
     for record in records:
         if record.kind in newest:
             newest[record.kind][record.body["version"]] = record
@@ -59,6 +61,8 @@ def promotion_state_of(use_case: str, records: Sequence[Record]) -> PromotionSta
         if "plan" not in record.body:
             continue
         plan = plan_of(record)
+        if record.kind != "rollback" and (blessed := newest["blessing"].get(record.body["version"])):
+            tried = max(tried, blessed.number)
         if record.kind in ("plan", "step"):
             shares = {**(shares if record.kind == "step" else {}), record.number: plan.share}
             continue
@@ -66,7 +70,7 @@ def promotion_state_of(use_case: str, records: Sequence[Record]) -> PromotionSta
             champions = champions[: champions.index(plan.champion)] if plan.champion in champions else []
         shares, champions = {}, [*(champion for champion in champions if champion != plan.champion), plan.champion]
     head = records[-1].number if records else 0
-    return PromotionState(use_case, head, plan, *newest.values(), champions=tuple(champions), shares=shares)
+    return PromotionState(use_case, head, plan, *newest.values(), champions=tuple(champions), shares=shares, tried=tried)
 
 
 def plan_of(record: Record) -> Plan:

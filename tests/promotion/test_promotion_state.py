@@ -81,7 +81,31 @@ def test_going_back_to_a_champion_from_before_the_records_leaves_it_alone():
 def test_the_newest_blessed_version_waits():
     state = after(about("blessing", 1), about("blessing", 2))
     assert state.waiting == 2
-    assert after(about("blessing", 1), about("blessing", 2), about("refusal", 2)).waiting is None
+
+
+UNTRIED = [about("blessing", 1), promoted(1), about("blessing", 2), about("blessing", 3)]
+
+
+@pytest.mark.parametrize(
+    ("events", "waiting"),
+    [
+        ([about("refusal", 3)], 2),
+        ([about("refusal", 3), about("refusal", 2)], None),
+        ([about("refusal", 3), about("blessing", 3)], 3),
+        ([about("refusal", 2)], 3),
+        ([about("blessing", 1)], 3),
+        ([promoted(3, 1)], None),
+        ([promoted(3, 1), about("refusal", 3)], None),
+        ([promoted(3, 1), back_to(1, 3)], None),
+        ([promoted(3, 1), back_to(1, 3), about("blessing", 2)], 2),
+        ([("plan", 3, {"shadow": 3}), back_to(1, 3), about("blessing", 4), about("blessing", 3)], 4),
+        ([promoted(2, 1)], 3),
+        ([promoted(2, 1), about("refusal", 3)], None),
+    ],
+    ids=str,
+)
+def test_an_untried_blessing_waits_until_a_later_one_is_tried(events: list[Said], waiting: int | None):
+    assert after(*UNTRIED, *events).waiting == waiting
 
 
 @pytest.mark.parametrize(
@@ -132,8 +156,7 @@ def test_any_history_adds_up_to_what_one_finds_by_asking_all_of_it(events: Seque
     changes = [record for record in records if "plan" in record.body]
     assert state.plan == (plan_of(changes[-1]) if changes else None)
     assert state.shares == shares(changes)
-    if state.waiting is not None:
-        assert_waits(state.waiting, records)
+    assert state.waiting == waiting(records)
 
 
 def newest(records: Sequence[Record], version: int, kind: str) -> Record | None:
@@ -156,11 +179,32 @@ def shares(changes: Sequence[Record]) -> dict[int, float]:
     return found
 
 
-def assert_waits(version: int, records: Sequence[Record]) -> None:
-    """Blessed last of all, never refused since, and never named by a plan in force nor taken back."""
-    blessed = [each for each in records if each.kind == "blessing"]
-    assert blessed[-1].body["version"] == version
-    assert not any(each.kind == "refusal" and each.body["version"] == version for each in records[blessed[-1].number :])
-    assert not any(each.kind == "rollback" and each.body["version"] == version for each in records)
-    serving = next((each.body["plan"] for each in reversed(records) if "plan" in each.body), SERVES | {"champion": None})
-    assert version not in (serving["champion"], serving["challenger"])
+def waiting(records: Sequence[Record]) -> int | None:
+    """The version blessed last that nothing has happened to, and that no version blessed later was tried instead of."""
+    plans = [record for record in records if "plan" in record.body]
+    stack: list[int] = []
+    for record in plans:
+        if record.kind not in ("plan", "step"):
+            champion = record.body["plan"]["champion"]
+            if record.kind == "rollback":
+                stack = stack[: stack.index(champion)] if champion in stack else []
+            stack = [*(version for version in stack if version != champion), champion]
+    serving = plans[-1].body["plan"] if plans else SERVES | {"champion": None}
+    for version in sorted(range(1, 9), key=lambda version: -number_of(newest(records, version, "blessing"))):
+        blessed, refused = newest(records, version, "blessing"), newest(records, version, "refusal")
+        if blessed is None or any(was_tried_instead(records, blessed, record) for record in plans):
+            continue
+        out = {serving["champion"], serving["challenger"], serving["shadow"], *stack}
+        if not (later(refused, blessed) or newest(records, version, "rollback") or version in out):
+            return version
+    return None
+
+
+def was_tried_instead(records: Sequence[Record], blessed: Record, change: Record) -> bool:
+    """Whether the change put a version to serve, or next to the champion, that had been blessed at that record or later."""
+    of_the_change = newest(records[: change.number], change.body["version"], "blessing")
+    return change.kind != "rollback" and number_of(of_the_change) >= blessed.number
+
+
+def number_of(record: Record | None) -> int:
+    return record.number if record else 0
