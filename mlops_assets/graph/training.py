@@ -255,6 +255,7 @@ def _blessing(use_case: UseCase) -> dg.AssetsDefinition:
         fields = ("gate", "passed", "measured", "bound", "low", "high")
         signed = bless(
             use_case=use_case.name,
+            version=candidate.version,
             onnx=registry.open().load(names.registered_model(use_case.name), candidate.version),
             evaluation_digest=evaluation.evaluation_digest,
             gates=tuple(GateVerdict(*(verdict[name] for name in fields)) for verdict in evaluation.verdicts),

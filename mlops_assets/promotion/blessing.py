@@ -37,7 +37,8 @@ class GateVerdict:
 @dataclass(frozen=True)
 class Blessing:
     """Digests are SHA-256 in hex, `blessed_at` is ISO 8601 UTC, `signature` is hex over `signed_bytes`. `training` is the
-    origin of the model: table versions, fingerprint, window, code, run.
+    origin of the model: table versions, fingerprint, window, code, run. Without a `version`, in blessings signed before numbers
+    were, only the ledger knows to which version the model belongs.
     """
 
     use_case: str
@@ -48,11 +49,18 @@ class Blessing:
     blessed_at: str
     key_id: str
     signature: str = ""
+    version: int | None = None
 
     @property
     def signed_bytes(self) -> bytes:
-        """Canonical JSON of every field but the signature. Raises ValueError for a NaN."""
-        return canonical_json({name: value for name, value in asdict(self).items() if name != "signature"}).encode()
+        """Canonical JSON of every field but the signature, and a missing version. Raises ValueError for a NaN."""
+        unsigned = {"signature"} if self.version is not None else {"signature", "version"}
+        return canonical_json({name: value for name, value in asdict(self).items() if name not in unsigned}).encode()
+
+    def signed_by(self, private_key: Ed25519PrivateKey) -> Self:
+        """The same statement under the signature of this key."""
+        unsigned = replace(self, key_id=key_id(private_key.public_key()))
+        return replace(unsigned, signature=private_key.sign(unsigned.signed_bytes).hex())
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True, indent=2, allow_nan=False)
@@ -71,6 +79,7 @@ class Blessing:
 def bless(
     *,
     use_case: str,
+    version: int,
     onnx: bytes,
     evaluation_digest: str,
     gates: tuple[GateVerdict, ...],
@@ -78,26 +87,38 @@ def bless(
     blessed_at: datetime,
     private_key: Ed25519PrivateKey,
 ) -> Blessing:
-    """Signs that the model `onnx` passed `gates`. Raises UnblessedModel."""
+    """Signs that `version`, the model `onnx`, passed `gates`. Raises UnblessedModel."""
     _require_passed(use_case, gates)
     unsigned = Blessing(
         use_case=use_case,
+        version=version,
         model_digest=digest(onnx),
         evaluation_digest=evaluation_digest,
         gates=tuple(map(_finite, gates)),
         training=dict(training),
         blessed_at=blessed_at.isoformat(),
-        key_id=key_id(private_key.public_key()),
+        key_id="",
     )
-    return replace(unsigned, signature=private_key.sign(unsigned.signed_bytes).hex())
+    return unsigned.signed_by(private_key)
 
 
-def verify(blessing: Blessing, *, use_case: str, onnx: bytes, public_keys: Mapping[str, Ed25519PublicKey]) -> None:
-    """Raises UnblessedModel unless a known key signed that exactly these bytes passed every gate of `use_case`."""
+def verify(
+    blessing: Blessing,
+    *,
+    use_case: str,
+    version: int,
+    onnx: bytes,
+    public_keys: Mapping[str, Ed25519PublicKey],
+    recorded: str | None,
+) -> None:
+    """Raises UnblessedModel unless a known key signed that exactly these bytes passed every gate of `use_case` as `version`.
+    `recorded` is the digest that the ledger has of the version; None where the reader of the blessing does not know it.
+    """
     where, key = f"{use_case} · key {blessing.key_id!r}", public_keys.get(blessing.key_id)
     if key is None:
         legal = ", ".join(sorted(public_keys)) or "none"
-        raise UnblessedModel(f"{where} signed the blessing; known keys: {legal}. Bless the model with a known key.")
+        remedy = "Bless the model again; what is recorded already, `mlops signing reissue KEY` signs again"
+        raise UnblessedModel(f"{where} signed the blessing; known keys: {legal}. {remedy}.")
     # Before the other fields are compared: without a valid signature none of them can be trusted.
     try:
         key.verify(bytes.fromhex(blessing.signature), blessing.signed_bytes)
@@ -108,6 +129,14 @@ def verify(blessing: Blessing, *, use_case: str, onnx: bytes, public_keys: Mappi
     if blessing.model_digest != digest(onnx):
         problem = f"the model's digest is {digest(onnx)[:12]}…, blessed was {blessing.model_digest[:12]}…"
         raise UnblessedModel(f"{use_case} · {problem}: the file is not the blessed one. Store the blessed file.")
+    problems = {
+        f"has the blessing of version {blessing.version}": blessing.version not in (None, version),
+        f"has digest {blessing.model_digest[:12]}…; the ledger blessed {(recorded or '')[:12]}…": recorded
+        not in (None, blessing.model_digest),
+    }
+    for problem, is_there in problems.items():
+        if is_there:
+            raise UnblessedModel(f"{use_case} · version {version} {problem}. Restore the files of version {version}.")
     _require_passed(use_case, blessing.gates)
 
 

@@ -1,8 +1,9 @@
 """Placed model versions and the plan in force, on a file system for servers, which verify the blessings themselves."""
 
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -33,7 +34,8 @@ class IllegalRoute(ValueError):
 class Plan:
     """Which version serves which requests. Raises IllegalRoute. `number` and digest `record` are those of its ledger record;
     `at` is ISO 8601 UTC; `previous` was champion before. The `challenger` serves the share (0 to 1) of the keys that `split`
-    selects: prediction ids in a canary, the declared sticky key in an A/B test. The `shadow` scores and never serves.
+    selects: prediction ids in a canary, the declared sticky key in an A/B test. The `shadow` scores and never serves. `digests`
+    are those that the ledger blessed, by version: servers, which do not read the ledger, load no other model under the number.
     """
 
     number: Annotated[int, Field(alias="plan")]
@@ -46,6 +48,7 @@ class Plan:
     split: Split = "canary"
     shadow: int | None = None
     record: str = ""
+    digests: Mapping[int, str] = field(default_factory=dict[int, str], hash=False)
 
     def __post_init__(self) -> None:
         splits, others = ", ".join(get_args(Split)), f"version {self.champion}; legal: any other placed version"
@@ -58,6 +61,11 @@ class Plan:
         for problem, is_there in problems.items():
             if is_there:
                 raise IllegalRoute(f"plan · {problem}. Correct it.")
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """Those that servers load."""
+        return tuple(version for version in (self.champion, self.challenger, self.shadow) if version is not None)
 
     @property
     def rollout(self) -> str:
@@ -99,7 +107,7 @@ class Deployment:
     def publish(self, plan: Plan) -> None:
         """Lets servers read `plan` unless a newer one is published; an unreadable file is replaced. Raises UnknownVersion."""
         with self._lock():
-            for version in filter(None, (plan.champion, plan.challenger, plan.shadow)):
+            for version in plan.versions:
                 self._require(version)
             published = None
             with suppress(UnreadablePlan):
@@ -131,7 +139,7 @@ class Deployment:
 
     def versions(self) -> list[int]:
         """Every placed version, ascending."""
-        return sorted(int(path.name) for path in self._models.glob("[0-9]*"))
+        return sorted(int(path.name) for path in self._models.glob("[0-9]*") if path.name.isdecimal())  # 1.bak is a copy
 
     def _require(self, version: int) -> None:
         if version not in (placed := self.versions()):

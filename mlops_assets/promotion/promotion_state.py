@@ -1,7 +1,7 @@
 """The state that a use case's ledger records add up to: what serves, what runs next to it, what to roll back to. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlops_assets.promotion.deployment import Plan
@@ -34,6 +34,10 @@ class PromotionState:
         """The version that runs next to the champion, as challenger or as shadow."""
         return (self.plan.challenger or self.plan.shadow) if self.plan else None
 
+    def digest_of(self, version: int) -> str | None:
+        """The digest of the model that was blessed as this version; None where none was."""
+        return self.blessings[version].body["model_digest"] if version in self.blessings else None
+
     @property
     def previous_champion(self) -> int | None:
         return self.champions[-2] if len(self.champions) > 1 else None
@@ -60,7 +64,7 @@ def promotion_state_of(use_case: str, records: Sequence[Record]) -> PromotionSta
                 newest[voided].pop(record.body["version"], None)
         if "plan" not in record.body:
             continue
-        plan = plan_of(record)
+        plan = plan_of(record, newest["blessing"])
         if record.kind != "rollback" and (blessed := newest["blessing"].get(record.body["version"])):
             tried = max(tried, blessed.number)
         if record.kind in ("plan", "step"):
@@ -73,6 +77,8 @@ def promotion_state_of(use_case: str, records: Sequence[Record]) -> PromotionSta
     return PromotionState(use_case, head, plan, *newest.values(), champions=tuple(champions), shares=shares, tried=tried)
 
 
-def plan_of(record: Record) -> Plan:
-    """The plan that a record puts in force."""
-    return Plan(number=record.number, at=record.at, reason=record.body["reason"], record=record.digest, **record.body["plan"])
+def plan_of(record: Record, blessings: ByVersion) -> Plan:
+    """The plan that a record puts in force, of versions that `blessings` recorded."""
+    plan = Plan(number=record.number, at=record.at, reason=record.body["reason"], record=record.digest, **record.body["plan"])
+    blessed = {version: blessings[version].body["model_digest"] for version in plan.versions if version in blessings}
+    return replace(plan, digests=blessed)

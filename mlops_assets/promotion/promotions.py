@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, NotRequired, TypedDict, Unpack
 
 from mlops_assets.promotion.blessing import Blessing, UnblessedModel, verify
-from mlops_assets.promotion.deployment import Deployment, IllegalRoute, Plan, Split
+from mlops_assets.promotion.deployment import AlreadyPlaced, Deployment, IllegalRoute, Plan, Split
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.ledger_chain import Kind, Record
 from mlops_assets.promotion.promotion_state import PromotionState, plan_of, promotion_state_of
@@ -53,10 +53,14 @@ class Promotions:
         """
         state = self.state()
         try:
-            signed = self._verify(onnx, blessing)
+            signed = self._verify(version, onnx, blessing, recorded=None)
         except UnblessedModel as error:
             self.refuse(version, reason=str(error), by=by, at=at, evidence={"model_digest": digest(onnx)})
             raise
+        if state.digest_of(version) not in (None, signed.model_digest):
+            raise AlreadyPlaced(
+                f"{self.use_case.name} · version {version} was blessed with other bytes. Use a new version number."
+            )
         # The same model, evaluated again, is the same version and keeps the blessing that it was stored with.
         if version not in self.deployment.versions() or self.deployment.load(version)[0] != onnx:
             self.deployment.place(version, onnx, blessing)
@@ -135,13 +139,13 @@ class Promotions:
         if now is None or back is None:
             where = f"{self.use_case.name} · no earlier champion is on record"
             raise IllegalRoute(f"{where}. `mlops status {self.use_case.name}` shows the history.")
-        self._verify(*self.deployment.load(back))
+        self._verify(back, *self.deployment.load(back), recorded=self._blessing(state, back).body["model_digest"])
         return self._write(state, "rollback", now.champion, Plan(state.head + 1, back, now.champion, at="", reason=""), cause)
 
     def _write(self, state: PromotionState, kind: Kind, version: int, plan: Plan, cause: Cause) -> Plan:
         route, evidence = {name: getattr(plan, name) for name in ROUTE}, dict(cause.get("evidence") or {})
         body = {"version": version, "plan": route, "reason": cause["reason"], "evidence": evidence}
-        written = plan_of(self._append(state, kind, body, by=cause["by"], at=cause["at"]))
+        written = plan_of(self._append(state, kind, body, by=cause["by"], at=cause["at"]), state.blessings)
         self.deployment.publish(written)
         return written
 
@@ -153,17 +157,14 @@ class Promotions:
         where, blessing = f"{self.use_case.name} · version {version}", self._blessing(state, version)
         if refusal := state.refusals.get(version):
             raise UnblessedModel(f"{where} was refused by record {refusal.number}: {refusal.body['reason']} Evaluate it again.")
-        stored, blessed = self._verify(*self.deployment.load(version)).model_digest, blessing.body["model_digest"]
-        if stored != blessed:
-            problem = f"is placed with digest {stored[:12]}…; the ledger blessed {blessed[:12]}…"
-            raise UnblessedModel(f"{where} {problem}. Bless it again.")
+        self._verify(version, *self.deployment.load(version), recorded=blessing.body["model_digest"])
         if self.use_case.risk == "high" and version not in state.approvals:
             command = f"`mlops approve {self.use_case.name} {version} --why …`"
             raise NotApproved(f"{where} waits for an approval, as its risk is high. Read its evaluation, then run {command}.")
 
-    def _verify(self, onnx: bytes, text: str) -> Blessing:
-        blessing = Blessing.from_json(text)
-        verify(blessing, use_case=self.use_case.name, onnx=onnx, public_keys=self.keys.public())
+    def _verify(self, version: int, onnx: bytes, text: str, *, recorded: str | None) -> Blessing:
+        blessing, name, keys = Blessing.from_json(text), self.use_case.name, self.keys.public()
+        verify(blessing, use_case=name, version=version, onnx=onnx, public_keys=keys, recorded=recorded)
         return blessing
 
     def _blessing(self, state: PromotionState, version: int) -> Record:

@@ -10,6 +10,7 @@ from mlops_assets.promotion.blessing import Blessing, UnblessedModel, verify
 from mlops_assets.promotion.deployment import Deployment, UnknownVersion
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.ledger_chain import Record
+from mlops_assets.promotion.promotion_state import promotion_state_of
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.serving.log.prediction_log import ANSWER, PredictionLog
 from mlops_assets.spec.use_case import UseCase
@@ -108,15 +109,17 @@ def features_of_views(use_case: UseCase, tables: DeltaTables) -> dict[str, tuple
 
 def load_blessed_model(use_case: UseCase, row: dict[str, Any], stores: Stores) -> tuple[bytes, Blessing] | str:
     """The model that computed a logged prediction, or why the deployed one is not that model."""
+    version, keys = row["model_version"], stores.keys.public()
+    recorded = promotion_state_of(use_case.name, stores.ledger.records(use_case.name)).digest_of(version)
     try:
-        onnx, text = stores.deployment.load(row["model_version"])
+        onnx, text = stores.deployment.load(version)
         blessing = Blessing.from_json(text)
-        verify(blessing, use_case=use_case.name, onnx=onnx, public_keys=stores.keys.public())
+        verify(blessing, use_case=use_case.name, version=version, onnx=onnx, public_keys=keys, recorded=recorded)
     except (UnknownVersion, UnblessedModel) as error:
         return str(error)
     if blessing.model_digest == row["model_digest"]:
         return onnx, blessing
     return (
-        f"{use_case.name} · version {row['model_version']} has the digest {blessing.model_digest[:12]}…; the prediction was "
+        f"{use_case.name} · version {version} has the digest {blessing.model_digest[:12]}…; the prediction was "
         f"logged with {row['model_digest'][:12]}…: the log or the model was altered."
     )

@@ -103,7 +103,7 @@ def network(chance: np.random.Generator) -> bytes:
 def furnish(home: Home, flights: Flights, redis_url: str) -> str:
     """The champion, every feature of every entity in the tables and in Redis, and a key; gives the key's token."""
     deployment = Deployment(home.deployments, USE_CASE.name)
-    deployment.place(1, flights.model, blessed(flights.model, SigningKeys(home.keys)).to_json())
+    deployment.place(1, flights.model, blessed(1, flights.model, SigningKeys(home.keys)).to_json())
     deployment.publish(Plan(1, 1, None, KNOWN_AT.isoformat(), "measured"))
     _fill_features(home, redis_url)
     return ApiKeys(home.keys).add("bench", datetime.now(UTC), lambda: secrets.token_urlsafe(32))

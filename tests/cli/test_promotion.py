@@ -43,7 +43,7 @@ def promotions_of(home: Home) -> Promotions:
 
 def bless(home: Home, version: int) -> None:
     onnx = tiny_model(version)
-    promotions_of(home).bless(version, onnx, blessed(onnx, SigningKeys(home.keys)).to_json(), by="the gates", at=AT)
+    promotions_of(home).bless(version, onnx, blessed(version, onnx, SigningKeys(home.keys)).to_json(), by="the gates", at=AT)
 
 
 @pytest.fixture(scope="module")

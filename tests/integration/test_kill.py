@@ -81,7 +81,8 @@ def check_champion(home: Home) -> None:
     assert deployment.versions() == [plan.champion]
     assert current(registry, SMALL.name)[names.CHAMPION] == plan.champion
     onnx, blessing = deployment.load(plan.champion)
-    verify(Blessing.from_json(blessing), use_case=SMALL.name, onnx=onnx, public_keys=SigningKeys(home.keys).public())
+    signed, keys = Blessing.from_json(blessing), SigningKeys(home.keys).public()
+    verify(signed, use_case=SMALL.name, version=plan.champion, onnx=onnx, public_keys=keys, recorded=signed.model_digest)
     assert onnx == registry.load(names.registered_model(SMALL.name), plan.champion)
 
 

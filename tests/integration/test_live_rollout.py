@@ -94,7 +94,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
     }  # fmt: skip
     command = [str(Path(sys.executable).with_name("dagster-daemon")), "run", "-m", "tests.integration.canary_line"]
     daemon = Child("daemon", command, dict(variables), log=root / "daemon.log", working_folder=PROJECT, ready_url=None)
-    promotions_of(server).bless(1, *signed(server, tiny_model(-1)), by="test", at=datetime.now(UTC))
+    promotions_of(server).bless(1, *signed(1, server, tiny_model(-1)), by="test", at=datetime.now(UTC))
     server.start()
     try:
         with running([daemon]):
@@ -110,11 +110,11 @@ def promotions_of(server: Server) -> Promotions:
     return Promotions(STEPPED, ledger, Deployment(home.deployments, STEPPED.name), SigningKeys(home.keys))
 
 
-def signed(server: Server, model: bytes) -> tuple[bytes, str]:
+def signed(version: int, server: Server, model: bytes) -> tuple[bytes, str]:
     registry, name = ModelRegistry(server.home.mlflow), names.registered_model(STEPPED.name)
     run_id = new_run(registry, names.experiment(STEPPED.name)).run_id
     registry.register(name, model, run_id=run_id, tags={}, description="made for a test")
-    return model, blessed(model, SigningKeys(server.home.keys)).to_json()
+    return model, blessed(version, model, SigningKeys(server.home.keys)).to_json()
 
 
 def wait_until(holds: Callable[[], bool], seconds: float, server: Server) -> None:
@@ -131,9 +131,9 @@ def test_a_first_a_good_and_a_failing_challenger(server: Server) -> None:
     live = LiveService(f"http://127.0.0.1:{server.port}")
     wait_until(lambda: (live.plan() or {}).get("champion") == 1, 90, server)
     with traffic(server, asks=(requests,)) as flow:
-        promotions.bless(2, *signed(server, tiny_model(-1.02)), by="test", at=datetime.now(UTC))
+        promotions.bless(2, *signed(2, server, tiny_model(-1.02)), by="test", at=datetime.now(UTC))
         wait_until(lambda: live.plan()["champion"] == 2, 90, server)  # pyright: ignore[reportOptionalSubscript]
-        promotions.bless(3, *signed(server, failing_when_hot(-1.02)), by="test", at=datetime.now(UTC))
+        promotions.bless(3, *signed(3, server, failing_when_hot(-1.02)), by="test", at=datetime.now(UTC))
         wait_until(lambda: live.plan()["challenger"] == 3, 60, server)  # pyright: ignore[reportOptionalSubscript]
         requests.hot_since = datetime.now(UTC)
         wait_until(lambda: live.plan()["challenger"] is None, 30, server)  # pyright: ignore[reportOptionalSubscript]

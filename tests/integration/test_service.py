@@ -223,10 +223,10 @@ def test_a_shadow_scores_what_the_champion_answers_and_no_client_notices(replica
 def test_nothing_unblessed_is_served_and_the_previous_champion_serves_on(replicas: Replicas):
     server, deployment, keys = replicas.first, replicas.deployment, SigningKeys(replicas.home.keys)
     model, pickled = tiny_model(2), pickle.dumps({"a": "pickle"})
-    deployment.place(11, model, blessed(model, keys).to_json())
+    deployment.place(11, model, blessed(11, model, keys).to_json())
     flip_a_bit(replicas.home.deployments / USE_CASE.name / "models" / "11" / "model.onnx")
-    deployment.place(12, model, replace(blessed(model, keys), signature="").to_json())
-    deployment.place(13, pickled, blessed(pickled, keys).to_json())
+    deployment.place(12, model, replace(blessed(12, model, keys), signature="").to_json())
+    deployment.place(13, pickled, blessed(13, pickled, keys).to_json())
     with traffic(*replicas.both, clients=2) as flow:
         for version, why in ((11, "not the blessed one"), (12, "was altered"), (13, "onnxruntime refuses it")):
             failures = server.counted("mlops_model_load_failures_total")

@@ -135,7 +135,7 @@ class PromotionMachine(RuleBasedStateMachine):
     @rule(age=st.integers(1, 4))
     def publish_late(self, age: int) -> None:
         """A process that wrote its record, slept, and wakes."""
-        plans = [plan_of(record) for record in self.line.ledger.records(self.line.use_case.name) if "plan" in record.body]
+        plans = [plan_of(record, {}) for record in self.line.ledger.records(self.line.use_case.name) if "plan" in record.body]
         if len(plans) > age:
             self.line.deployment.publish(plans[-1 - age])
 

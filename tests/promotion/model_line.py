@@ -12,6 +12,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mlops_assets.foundation.home import Home
+from mlops_assets.promotion.blessing import Blessing
 from mlops_assets.promotion.deployment import Deployment, Plan
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.ledger_chain import Record
@@ -21,7 +22,7 @@ from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.serving.inference.model_slots import ModelSlots
 from mlops_assets.serving.telemetry import Telemetry
 from mlops_assets.use_cases.flight_delay import USE_CASE
-from tests.serving.flights import MOMENT, blessed, tiny_model
+from tests.serving.flights import MOMENT, blessed, tiny_model, unnumbered
 
 FORGERIES = ("wrong key", "altered gates", "other bytes", "another use case", "unsigned", "no text")
 
@@ -83,12 +84,23 @@ class ModelLine:
 
     def blessing(self, version: int, **changes: Any) -> str:
         said = {"use_case": self.use_case.name, "blessed_at": self.now()} | changes
-        return blessed(model(version), self.keys, **said).to_json()
+        return blessed(version, model(version), self.keys, **said).to_json()
 
     def bless(self, *versions: int, **changes: Any) -> None:
         for version in versions:
             blessing = self.blessing(version, **changes)
             self.promotions.bless(version, model(version), blessing, by="ana", at=self.now())
+
+    def bless_unnumbered(self, *versions: int) -> None:
+        """As an earlier release did."""
+        for version in versions:
+            blessing = unnumbered(Blessing.from_json(self.blessing(version)), self.keys).to_json()
+            self.promotions.bless(version, model(version), blessing, by="ana", at=self.now())
+
+    def copy_files(self, source: int, target: int) -> None:
+        """What somebody copies over the folder of another version."""
+        for name in ("model.onnx", "blessing.json"):
+            (self.folder / "models" / str(target) / name).write_bytes((self.folder / "models" / str(source) / name).read_bytes())
 
     def approve(self, version: int) -> None:
         self.promotions.approve(version, why="read its evaluation", by="bob", at=self.now())

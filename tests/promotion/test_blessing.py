@@ -1,5 +1,6 @@
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -21,6 +22,7 @@ MODEL = b"the bytes of a model"
 def blessing_of(onnx: bytes = MODEL, gates: tuple[GateVerdict, ...] = (PASSED,), key: Ed25519PrivateKey = KEY) -> Blessing:
     return bless(
         use_case="flight_delay",
+        version=7,
         onnx=onnx,
         evaluation_digest="e" * 64,
         gates=gates,
@@ -30,8 +32,9 @@ def blessing_of(onnx: bytes = MODEL, gates: tuple[GateVerdict, ...] = (PASSED,),
     )
 
 
-def check(blessing: Blessing, onnx: bytes = MODEL, use_case: str = "flight_delay") -> None:
-    verify(blessing, use_case=use_case, onnx=onnx, public_keys=PUBLIC)
+def check(blessing: Blessing, onnx: bytes = MODEL, use_case: str = "flight_delay", **changes: Any) -> None:
+    facts: dict[str, Any] = {"use_case": use_case, "version": 7, "onnx": onnx, "public_keys": PUBLIC, "recorded": None}
+    verify(blessing, **(facts | changes))
 
 
 def signed_by_hand(blessing: Blessing) -> Blessing:
@@ -112,6 +115,8 @@ def test_another_key_under_a_known_name_is_no_blessing():
         {"blessed_at": "2014-05-01T00:00:00+00:00"},
         {"model_digest": "0" * 64},
         {"use_case": "other"},
+        {"version": 8},
+        {"version": None},
         {"signature": ""},
         {"signature": "not hex"},
     ],
@@ -130,6 +135,35 @@ def test_a_signed_but_failed_gate_is_still_no_blessing():
 def test_a_blessing_of_another_use_case_does_not_count():
     with pytest.raises(UnblessedModel, match="is for 'flight_delay'"):
         check(blessing_of(), use_case="other")
+
+
+def test_a_blessing_of_another_version_does_not_count():
+    with pytest.raises(UnblessedModel, match="version 8 has the blessing of version 7. Restore the files of version 8"):
+        check(blessing_of(), version=8)
+
+
+# Signed with KEY by the release before numbers were signed.
+UNNUMBERED = """{
+  "blessed_at": "2013-05-01T00:00:00+00:00",
+  "evaluation_digest": "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee",
+  "gates": [{"bound": 0.68, "high": null, "low": null, "measured": 0.72, "name": "floor_auc", "passed": true}],
+  "key_id": "cd8fa86afd6bf20d",
+  "model_digest": "68d18a506016639d3a8274be1d740a81afb482ffbfad7e4c3e10a5a32fd04840",
+  "signature": "21784d44c350a0217eb2fd4ad401b45736f99c5006aa65c155b2fdd2ca1120ae89c06d26e3f3cadeee2dc5b26582de770d0f546473244c3a46dcd19ea09cf305",
+  "training": {"window": "2013-01-01/2013-04-30"},
+  "use_case": "flight_delay"
+}"""
+
+
+def test_a_blessing_without_a_number_is_readable_and_bound_by_the_recorded_digest():
+    blessing = Blessing.from_json(UNNUMBERED)
+    assert blessing.version is None
+    for recorded in (None, blessing.model_digest):
+        check(blessing, recorded=recorded)
+    with pytest.raises(UnblessedModel, match=r"version 7 has digest .*…; the ledger blessed dddddddddddd…. Restore the files"):
+        check(blessing, recorded="d" * 64)
+    with pytest.raises(UnblessedModel, match="was altered"):
+        check(replace(blessing, version=7))
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "\x80\x04pickle", '{"use_case": 1}', b"\x80\x04\x95"])

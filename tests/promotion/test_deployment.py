@@ -99,12 +99,12 @@ def test_before_the_first_plan_there_is_none(deployment: Deployment):
 
 
 def test_a_published_plan_is_read_as_it_is_and_written_for_people(deployment: Deployment, tmp_path: Path):
-    plan = Plan(7, 2, 1, AT, "try it", challenger=3, share=0.05, split="ab", shadow=4, record="c" * 64)
+    plan = Plan(7, 2, 1, AT, "try it", challenger=3, share=0.05, split="ab", shadow=4, record="c" * 64, digests={3: "d" * 64})
     deployment.publish(plan)
     assert deployment.plan() == plan
     assert json.loads(plan_file(tmp_path).read_text()) == {
         "plan": 7, "champion": 2, "previous": 1, "at": AT, "reason": "try it",
-        "challenger": 3, "share": 0.05, "split": "ab", "shadow": 4, "record": "c" * 64,
+        "challenger": 3, "share": 0.05, "split": "ab", "shadow": 4, "record": "c" * 64, "digests": {"3": "d" * 64},
     }  # fmt: skip
 
 
@@ -283,3 +283,9 @@ def test_of_writers_in_several_processes_none_takes_the_plan_of_another_back(dep
             newest = max(int(each.readline()) for each in said)
             plan = deployment.plan()
             assert plan is not None and plan == published_on(plan.number) and plan.number >= newest
+
+
+def test_a_backup_of_a_version_next_to_it_is_no_version(deployment: Deployment, tmp_path: Path):
+    before = deployment.versions()
+    (tmp_path / "flight_delay" / "models" / "1.bak").mkdir()
+    assert deployment.versions() == before != []

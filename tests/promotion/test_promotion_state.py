@@ -21,6 +21,7 @@ def history(*said: Said) -> list[Record]:
     records: list[Record] = []
     for kind, version, plan in said:
         body: dict[str, Any] = {"version": version, "reason": "a test"} | ({"plan": SERVES | plan} if plan else {})
+        body |= {"model_digest": f"digest {version}"} if kind == "blessing" else {}
         before = records[-1].digest if records else GENESIS
         records.append(seal(Record("flights", len(records) + 1, kind, AT, "ana", body, before, "")))
     return records
@@ -51,7 +52,7 @@ def test_without_records_nothing_stands():
 def test_a_plan_is_its_record():
     records = history(promoted(1))
     plan = Plan(1, 1, None, AT, "a test", record=records[0].digest)
-    assert plan_of(records[0]) == plan == promotion_state_of("flights", records).plan
+    assert plan_of(records[0], {}) == plan == promotion_state_of("flights", records).plan
 
 
 def test_a_record_that_changes_nothing_that_serves_leaves_the_plan():
@@ -154,7 +155,8 @@ def test_any_history_adds_up_to_what_one_finds_by_asking_all_of_it(events: Seque
         assert state.refusals.get(version) == (refused if later(refused, blessed) else None)
         assert state.rollbacks.get(version) == newest(records, version, "rollback")
     changes = [record for record in records if "plan" in record.body]
-    assert state.plan == (plan_of(changes[-1]) if changes else None)
+    before_it = promotion_state_of("flights", records[: changes[-1].number]).blessings if changes else {}
+    assert state.plan == (plan_of(changes[-1], before_it) if changes else None)
     assert state.shares == shares(changes)
     assert state.waiting == waiting(records)
 

@@ -131,7 +131,7 @@ class Line:
         record = next(model.tags for model in self.registry.versions(SMALL.name) if model.version == version)
         gates = (GateVerdict("floor_auc", True, 0.7123, 0.5, 0.69, 0.73), GateVerdict("beats_champion_auc", True, None, 0.95))
         signed = bless(
-            use_case=SMALL.name, onnx=onnx, evaluation_digest="e" * 64, gates=gates, training=record, blessed_at=NOW,
+            use_case=SMALL.name, version=version, onnx=onnx, evaluation_digest="e" * 64, gates=gates, training=record, blessed_at=NOW,
             private_key=self.keys.private(),
         )  # fmt: skip
         promotions = Promotions(SMALL, self.ledger, self.deployment, self.keys)

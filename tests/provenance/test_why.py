@@ -12,12 +12,15 @@ from click.testing import Result
 from mlops_assets.cli.provenance import why_json, why_page
 from mlops_assets.foundation import names
 from mlops_assets.foundation.terminal import as_text
+from mlops_assets.promotion.blessing import Blessing
+from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.provenance.why import Why, why
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.training.signature import digest
 from tests.integration.small_line import SMALL
-from tests.provenance.conftest import PERSON, TREES, Line
+from tests.provenance.conftest import NETWORK, PERSON, TREES, Line
+from tests.serving.flights import blessed, unnumbered
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
@@ -147,6 +150,20 @@ def test_a_model_other_than_the_one_that_served_is_not_verified(line: Line, answ
     text = as_text(*why_page(result))
     assert "NOT VERIFIED" in text and "signature and digest verified" not in text
     assert re.search(r"^ +3 .* promotion ", text, re.MULTILINE), "the ledger is shown all the same"
+
+
+@pytest.mark.parametrize("as_signed", [lambda signed, _keys: signed, unnumbered], ids=["numbered", "of an earlier release"])
+def test_another_version_that_was_served_under_this_number_is_not_verified(
+    line: Line, answered: list[dict[str, Any]], altered: Alter, as_signed: Callable[[Blessing, SigningKeys], Blessing]
+):
+    onnx = line.registry.load(names.registered_model(SMALL.name), NETWORK)
+    text = as_signed(blessed(NETWORK, onnx, line.keys, use_case=SMALL.name), line.keys).to_json().encode()
+    (folder,) = (path.parent for path in line.home.deployments.rglob("*.onnx") if path.parent.name == str(TREES))
+    for name, content in {"model.onnx": onnx, "blessing.json": text}.items():
+        altered(folder / name, (folder / name).read_bytes(), content)
+    altered(line.segment, raw(line, answered[0])["model_digest"].encode(), digest(onnx).encode())
+    result = explained(line, answered[0])
+    assert result.blessing is None and str(result.objection).endswith(f"Restore the files of version {TREES}.")
 
 
 def test_a_plan_that_is_not_in_the_ledger_is_reported(line: Line, answered: list[dict[str, Any]], altered: Alter):

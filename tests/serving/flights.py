@@ -2,7 +2,7 @@
 in memory.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -108,9 +108,10 @@ def _when_hot(when_hot: float | Literal["raises"]) -> list[NodeProto]:
     return [degrees, hot, place, beyond, helper.make_node("Add", ["sound", "nothing"], [OUTPUT])]
 
 
-def blessed(onnx_bytes: bytes, keys: SigningKeys, **changes: Any) -> Blessing:
+def blessed(version: int, onnx_bytes: bytes, keys: SigningKeys, **changes: Any) -> Blessing:
     fields: dict[str, Any] = {
         "use_case": USE_CASE.name,
+        "version": version,
         "onnx": onnx_bytes,
         "evaluation_digest": "e" * 64,
         "gates": (GateVerdict("floor_auc", True, 0.72, 0.68),),
@@ -121,11 +122,16 @@ def blessed(onnx_bytes: bytes, keys: SigningKeys, **changes: Any) -> Blessing:
     return bless(**(fields | changes))
 
 
+def unnumbered(blessing: Blessing, keys: SigningKeys) -> Blessing:
+    """As releases signed it before version numbers were signed."""
+    return replace(blessing, version=None).signed_by(keys.private())
+
+
 def place_blessed(home: Home, version: int, bias: float, when_hot: WhenHot = None) -> DirectDeployment:
     """Version `version` on the deployment target, properly blessed, not yet pointed to."""
     deployment = DirectDeployment(home.deployments, USE_CASE.name)
     model = tiny_model(bias, when_hot)
-    deployment.place(version, model, blessed(model, SigningKeys(home.keys)).to_json())
+    deployment.place(version, model, blessed(version, model, SigningKeys(home.keys)).to_json())
     return deployment
 
 

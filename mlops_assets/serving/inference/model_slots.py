@@ -103,21 +103,23 @@ class ModelSlots:
 
     def _load_lineup(self, plan: Plan) -> Lineup:
         loaded = self._warm.copy()
-        for version in (plan.champion, plan.challenger, plan.shadow):
-            if version is not None and version not in loaded:
-                loaded[version] = self._load(version)
+        for version in plan.versions:
+            recorded = plan.digests.get(version)
+            if version not in loaded or recorded not in (None, loaded[version].blessing.model_digest):
+                loaded[version] = self._load(version, recorded)
         ranked = dict.fromkeys((plan.champion, plan.previous, plan.challenger, plan.shadow, *self._warm))
         self._warm = {version: loaded[version] for version in [version for version in ranked if version in loaded][:KEPT]}
         return Lineup(plan, loaded[plan.champion], loaded.get(plan.challenger), loaded.get(plan.shadow))
 
-    def _load(self, version: int) -> LoadedModel:
+    def _load(self, version: int, recorded: str | None) -> LoadedModel:
         from mlops_assets.training.onnx_model import OnnxModel
 
         started, inputs = time.perf_counter(), self._use_case.features.inputs
         try:
             onnx, text = self._deployment.load(version)
             blessing = Blessing.from_json(text)
-            verify(blessing, use_case=self._use_case.name, onnx=onnx, public_keys=self._keys.public())
+            name, keys = self._use_case.name, self._keys.public()
+            verify(blessing, use_case=name, version=version, onnx=onnx, public_keys=keys, recorded=recorded)
             model = OnnxModel.from_bytes(onnx)
             encoder = RowEncoder(model.signature, inputs)
             # A first row, without values: the model is warm, and one that cannot read the declared inputs never serves.

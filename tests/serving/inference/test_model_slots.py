@@ -215,7 +215,7 @@ def test_a_flipped_bit_is_refused(slots: ModelSlots, home: Home):
 )
 def test_even_a_blessed_file_must_be_a_model_of_ours(slots: ModelSlots, home: Home, slot: str, onnx: bytes, because: str):
     deployment = DirectDeployment(home.deployments, USE_CASE.name)
-    deployment.place(2, onnx, blessed(onnx, SigningKeys(home.keys)).to_json())
+    deployment.place(2, onnx, blessed(2, onnx, SigningKeys(home.keys)).to_json())
     if slot == "champion":
         deployment.point(2, AT, "")
     else:
@@ -225,7 +225,7 @@ def test_even_a_blessed_file_must_be_a_model_of_ours(slots: ModelSlots, home: Ho
 
 def test_a_blessing_by_a_stranger_is_refused(slots: ModelSlots, home: Home):
     model = tiny_model(1)
-    stranger = blessed(model, SigningKeys(home.keys), private_key=Ed25519PrivateKey.generate())
+    stranger = blessed(2, model, SigningKeys(home.keys), private_key=Ed25519PrivateKey.generate())
     deployment = DirectDeployment(home.deployments, USE_CASE.name)
     deployment.place(2, model, stranger.to_json())
     deployment.place(3, model, replace(stranger, signature="").to_json())
@@ -238,7 +238,7 @@ def test_a_blessing_by_a_stranger_is_refused(slots: ModelSlots, home: Home):
 def test_a_blessing_of_another_use_case_is_refused(slots: ModelSlots, home: Home):
     model = tiny_model(1)
     deployment = DirectDeployment(home.deployments, USE_CASE.name)
-    deployment.place(2, model, blessed(model, SigningKeys(home.keys), use_case="other").to_json())
+    deployment.place(2, model, blessed(2, model, SigningKeys(home.keys), use_case="other").to_json())
     deployment.point(2, AT, "")
     assert_the_old_one_answers(slots, "is for 'other'")
 
