@@ -4,17 +4,24 @@ import json
 import secrets
 import shlex
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops_assets.cli.arguments import declared, environment, open_resources
+from mlops_assets.cli.arguments import By, declared, environment, open_resources
 from mlops_assets.foundation.terminal import moment
+from mlops_assets.promotion.blessing import UnblessedModel
+from mlops_assets.promotion.placed_versions import PlacedVersions
+from mlops_assets.promotion.signing_keys import UnusableKey
 from mlops_assets.serving.http.api_keys import ApiKeys
+
+if TYPE_CHECKING:
+    from mlops_assets.resources import Resources
 
 TOKEN_BYTES = 32
 app = typer.Typer(no_args_is_help=True, help="Manage the API keys of the prediction service.")
 signing = typer.Typer(no_args_is_help=True, help="Manage the keys that sign blessings.")
+KeyId = Annotated[str, typer.Argument(help="As shown by `mlops signing list`.")]
 Name = Annotated[str, typer.Argument(help="The key's owner, such as shop-backend; shown in logs and metrics.")]
 
 
@@ -74,7 +81,38 @@ def rotate() -> None:
 
 
 @signing.command()
-def withdraw(key_id: Annotated[str, typer.Argument(help="As shown by `mlops signing list`.")]) -> None:
-    """Make all signatures of a key invalid."""
-    open_resources()["signing_keys"].open().withdraw(key_id)
-    typer.echo(f"Withdrew {key_id}: servers refuse what it signed at the next load. Bless those versions again.")
+def reissue(key_id: KeyId, *, by: By) -> None:
+    """Sign the blessings that a key signed with the present key, so that the other one can be withdrawn."""
+    resources = open_resources()
+    if key_id == resources["signing_keys"].open().current():
+        raise UnusableKey(f"signing keys · {key_id} signs new blessings. Run `mlops signing rotate` first.")
+    signed = [(placed, version) for placed in _placed_versions(resources) for version in placed.signed_with(key_id)]
+    is_failed = False
+    for placed, version in signed:
+        try:
+            record = placed.reissue(version, by=by, at=datetime.now(UTC))
+            typer.echo(f"{placed.use_case}: version {version} is {record.body['reason']} (record {record.number}).")
+        except UnblessedModel as error:
+            is_failed = True
+            typer.echo(f"Not signed again: {error}", err=True)
+    if not signed:
+        typer.echo(f"No placed version has a blessing that {key_id!r} signed.")
+    raise typer.Exit(int(is_failed))
+
+
+@signing.command()
+def withdraw(key_id: KeyId) -> None:
+    """Make all signatures of a key invalid, once no version needs them."""
+    resources = open_resources()
+    needed_by = [
+        f"{placed.use_case} version {version}" for placed in _placed_versions(resources) for version in placed.needing(key_id)
+    ]
+    resources["signing_keys"].open().withdraw(key_id, needed_by=needed_by)
+    remedy = f"`mlops signing reissue {key_id}` signs its other versions again"
+    typer.echo(f"Withdrew {key_id}: servers refuse what it signed at the next load. {remedy}.")
+
+
+def _placed_versions(resources: "Resources") -> list[PlacedVersions]:
+    """Of every use case on record, as a key signs for those of other code locations too."""
+    ledger, keys = resources["ledger"].open(), resources["signing_keys"].open()
+    return [PlacedVersions(name, ledger, resources["deployment"].open(name), keys) for name in ledger.use_cases()]

@@ -14,8 +14,10 @@ from mlops_assets.foundation.terminal import moment, one_line, show, table
 from mlops_assets.promotion.deployment import Deployment, Plan, Split, UnreadablePlan
 from mlops_assets.promotion.ledger import Ledger, LedgerDown
 from mlops_assets.promotion.ledger_chain import Record
+from mlops_assets.promotion.placed_versions import PlacedVersions
 from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
 from mlops_assets.promotion.promotions import Cause, Promotions
+from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.use_cases import USE_CASES
 
 ledger_app = typer.Typer(no_args_is_help=True, help="Read and verify the append-only record of every change to what serves.")
@@ -193,11 +195,14 @@ def records_table(records: Sequence[Record], title: str = "") -> RenderableType:
 
 def _faults(ledger: Ledger, name: str) -> list[str]:
     # The servers' plan names the newest record that changed it, which shows when newest records were cut off.
+    home = environment().home
+    deployment = Deployment(home.deployments, name)
     try:
-        plan = Deployment(environment().home.deployments, name).plan()
+        plan = deployment.plan()
     except UnreadablePlan as error:
         return [*ledger.verify(name), f"{name} · {error}"]
-    return ledger.verify(name, mirrored=(plan.number, plan.record) if plan and plan.record else None)
+    faults = ledger.verify(name, mirrored=(plan.number, plan.record) if plan and plan.record else None)
+    return faults or PlacedVersions(name, ledger, deployment, SigningKeys(home.keys)).faults()
 
 
 def _refuse(use_case: str, known: list[str]) -> None:

@@ -104,6 +104,12 @@ class Deployment:
             elif self.load(version) != (onnx, blessing):
                 raise AlreadyPlaced(f"{self._use_case} · version {version} is placed with other bytes. Use a new version number.")
 
+    def replace_blessing(self, version: int, blessing: str) -> None:
+        """Another signature for a placed model; servers read the old one or the new. Raises UnknownVersion."""
+        with self._lock():
+            self._require(version)
+            replace_file(self._models / str(version) / "blessing.json", blessing.encode())
+
     def publish(self, plan: Plan) -> None:
         """Lets servers read `plan` unless a newer one is published; an unreadable file is replaced. Raises UnknownVersion."""
         with self._lock():

@@ -43,6 +43,12 @@ class PromotionState:
         return self.champions[-2] if len(self.champions) > 1 else None
 
     @property
+    def needed(self) -> set[int]:
+        """The versions that serve, run next to the champion, could be rolled back to, or wait."""
+        served = self.plan.versions if self.plan else ()
+        return {*served, *self.champions, *([] if self.waiting is None else [self.waiting])}
+
+    @property
     def waiting(self) -> int | None:
         """The version blessed last, of those blessed since the last one was tried and not tried, refused or rolled back."""
         out = {*self.champions, *self.refusals, *self.rollbacks, *(self.plan.versions if self.plan else ())}

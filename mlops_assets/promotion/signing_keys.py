@@ -1,7 +1,7 @@
 """The Ed25519 key pairs that sign blessings, as files. A server needs the `public` folder only."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -54,14 +54,19 @@ class SigningKeys:
         replace_file(self._private, _to_pem(key), mode=PRIVATE)
         return key_id(key.public_key())
 
-    def withdraw(self, key_id: str) -> None:
-        """Makes all signatures of this key invalid from the next load on. Raises UnusableKey."""
+    def withdraw(self, key_id: str, *, needed_by: Sequence[str]) -> None:
+        """Makes all signatures of this key invalid from the next load on. Raises UnusableKey, and changes nothing, while there
+        are versions that need its signature.
+        """
         if key_id not in (known := self.public()):
             problem = f"{key_id!r} is not known; known: {', '.join(known) or 'none'}"
             raise UnusableKey(f"signing keys · {problem}. Use one of these.")
         if key_id == self.current():
             remedy = "Put another key into the secret store" if self._external else "Run `mlops signing rotate`"
             raise UnusableKey(f"signing keys · {key_id} signs new blessings. {remedy}, then withdraw it.")
+        if needed_by:
+            problem = f"{key_id} signed what serves, waits or could be rolled back to: {', '.join(needed_by)}"
+            raise UnusableKey(f"signing keys · {problem}. Run `mlops signing reissue {key_id}`, then withdraw it.")
         (self._public / f"{key_id}.pem").unlink()
         sync_folder(self._public)
 

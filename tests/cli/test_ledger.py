@@ -16,6 +16,7 @@ from mlops_assets.cli.app import app
 from mlops_assets.foundation.home import Home
 from mlops_assets.promotion.deployment import Deployment, Plan
 from mlops_assets.promotion.ledger import Ledger
+from tests.promotion.model_line import ModelLine
 
 Run = Callable[..., Result]
 AT = datetime(2013, 6, 1, 12, 30, tzinfo=UTC)
@@ -165,6 +166,15 @@ def test_what_cannot_be_done_is_told_in_one_line(run: Run, file: Path, monkeypat
     said = ["body cannot be read", "MLOPS_LEDGER · found another address", "does not answer", "ledger · address · cannot be read"]
     assert all(part in result.output for part, result in zip(said, told, strict=True))
     assert not any("sesame" in result.output for result in told)
+
+
+def test_a_placed_model_that_the_ledger_did_not_bless_is_a_fault(run: Run, tmp_path: Path):
+    line = ModelLine(tmp_path)
+    line.bless(1, 2)
+    assert run("verify").exit_code == 0
+    line.copy_files(2, 1)
+    result = run("verify")
+    assert result.exit_code == 1 and "flight_delay · version 1 has digest" in result.output
 
 
 def test_records_that_only_the_servers_still_know_are_missed(run: Run, file: Path, tmp_path: Path):

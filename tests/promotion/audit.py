@@ -47,6 +47,8 @@ class Audit:
                 self.approved.add(version)
             case "refusal":
                 self.refused.add(version)
+            case "reissue":
+                assert version in self.blessed, f"version {version} was signed again before it was blessed"
             case _:
                 self._change(record.kind, record.body["plan"])
 

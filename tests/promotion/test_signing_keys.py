@@ -63,10 +63,10 @@ def test_after_a_rotation_new_and_old_signatures_count_until_the_old_key_is_with
     assert keys.private().public_key() != before
     assert len(keys.public()) == 2 and keys.public()[new] == keys.private().public_key()
     (old,) = keys.public().keys() - {new}
-    keys.withdraw(old)
+    keys.withdraw(old, needed_by=[])
     assert [*keys.public()] == [new]
     with pytest.raises(UnusableKey, match=f"'{old}' is not known; known: {new}"):
-        keys.withdraw(old)
+        keys.withdraw(old, needed_by=[])
 
 
 def test_the_key_that_signs_cannot_be_withdrawn(tmp_path: Path):
@@ -76,11 +76,14 @@ def test_the_key_that_signs_cannot_be_withdrawn(tmp_path: Path):
     (first,) = keys.public()
     assert keys.current() == first
     with pytest.raises(UnusableKey, match=f"{first} signs new blessings. Run `mlops signing rotate`, then withdraw it"):
-        keys.withdraw(first)
+        keys.withdraw(first, needed_by=[])
     assert [*keys.public()] == [first]
     second = keys.rotate()
+    with pytest.raises(UnusableKey, match=f"version 1, version 2. Run `mlops signing reissue {first}`, then withdraw it"):
+        keys.withdraw(first, needed_by=["version 1", "version 2"])
+    assert {*keys.public()} == {first, second}
     assert keys.current() == second != first
-    keys.withdraw(first)
+    keys.withdraw(first, needed_by=[])
     keys.private()
     assert [*keys.public()] == [second]
 

@@ -22,6 +22,7 @@ from mlops_assets.serving.inference import model_slots
 from mlops_assets.training.model_registry import ModelRegistry
 from tests.promotion.machine import PromotionMachine
 from tests.promotion.mirrored_machine import MirroredMachine
+from tests.promotion.revoking_machine import RevokingMachine
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[*HealthCheck], stateful_step_count=25)
 # Where a fault must be found: always the same search, without shrinking.
@@ -75,6 +76,10 @@ def failure(machine: type[PromotionMachine], chosen: settings) -> str:
 
 def test_no_order_of_events_lets_an_unblessed_version_serve():
     assert failure(PromotionMachine, settings(UNHURRIED, max_examples=30)) == ""
+
+
+def test_no_order_of_rotating_signing_again_and_withdrawing_takes_a_version_away_that_may_serve():
+    assert failure(RevokingMachine, settings(UNHURRIED, max_examples=15)) == ""
 
 
 def test_no_edit_in_mlflow_changes_what_serves_or_stays_unreported(tmp_path: Path):

@@ -1,0 +1,87 @@
+"""What is placed for servers, against the ledger: versions with other bytes, and signing recorded blessings with another key."""
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from mlops_assets.promotion.blessing import Blessing, UnblessedModel, verify
+from mlops_assets.promotion.deployment import Deployment
+from mlops_assets.promotion.ledger import Ledger
+from mlops_assets.promotion.ledger_chain import DamagedLedger, Record
+from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
+from mlops_assets.promotion.signing_keys import SigningKeys
+from mlops_assets.training.signature import digest
+
+UNUSABLE = (UnblessedModel, FileNotFoundError)  # what no server loads
+
+
+@dataclass(frozen=True)
+class PlacedVersions:
+    """The placed versions of one use case, declared or not. Raises LedgerDown."""
+
+    use_case: str
+    ledger: Ledger
+    deployment: Deployment
+    keys: SigningKeys
+
+    def signed_with(self, key_id: str) -> list[int]:
+        """Those whose blessing names this key."""
+        return [version for version in self.deployment.versions() if self._signer(version) == key_id]
+
+    def needing(self, key_id: str) -> list[int]:
+        """Those that serve, could be rolled back to or wait, and are valid by the signature of this key alone."""
+        state = self._state()
+        return [version for version in self.signed_with(key_id) if version in state.needed and self._is_valid(state, version)]
+
+    def faults(self) -> list[str]:
+        """Where the model of a placed version is not the one that the ledger blessed, a sentence each."""
+        if not (versions := self.deployment.versions()):
+            return []
+        state = self._state()
+        digests = ((version, state.digest_of(version), digest(self.deployment.load(version)[0])) for version in versions)
+        return [
+            f"{self.use_case} · version {version} has digest {placed[:12]}…; the ledger blessed {blessed[:12]}…."
+            for version, blessed, placed in digests
+            if blessed not in (None, placed)
+        ]
+
+    def reissue(self, version: int, *, by: str, at: datetime) -> Record:
+        """Signs the recorded blessing of a placed version with the current key: the same evidence, recorded, then placed. The
+        ledger vouches for it, so the key that signed before may be unknown by now. Raises UnblessedModel, DamagedLedger,
+        ConcurrentWrite; nothing has changed then.
+        """
+        if faults := self.ledger.verify(self.use_case):
+            raise DamagedLedger(f"{' '.join(faults)} Restore the ledger from its backup before signing what it records.")
+        state, (onnx, placed) = self._state(), self.deployment.load(version)
+        if (recorded := state.blessings.get(version)) is None:
+            problem = "has no blessing in the ledger, so there is nothing to sign again"
+            raise UnblessedModel(f"{self.use_case} · version {version} {problem}. Materialize its evaluation and blessing.")
+        numbered = replace(Blessing.from_json(recorded.body["blessing"]), version=version)
+        signed = numbered.signed_by(self.keys.private())
+        self._verify(state, version, onnx, signed)
+        body = {"version": version, "key_id": signed.key_id, "replaced": Blessing.from_json(placed).key_id}
+        reason = f"signed with {signed.key_id} instead of {body['replaced']}"
+        body |= {"reason": reason, "blessing": signed.to_json()}
+        record = self.ledger.append(self.use_case, "reissue", body, by=by, at=at, after=state.head)
+        self.deployment.replace_blessing(version, signed.to_json())
+        return record
+
+    def _state(self) -> PromotionState:
+        return promotion_state_of(self.use_case, self.ledger.records(self.use_case))
+
+    def _is_valid(self, state: PromotionState, version: int) -> bool:
+        try:
+            onnx, text = self.deployment.load(version)
+            self._verify(state, version, onnx, Blessing.from_json(text))
+        except UNUSABLE:
+            return False
+        return True
+
+    def _signer(self, version: int) -> str | None:
+        with suppress(*UNUSABLE):
+            return Blessing.from_json(self.deployment.load(version)[1]).key_id
+        return None
+
+    def _verify(self, state: PromotionState, version: int, onnx: bytes, blessing: Blessing) -> None:
+        keys, recorded = self.keys.public(), state.digest_of(version)
+        verify(blessing, use_case=self.use_case, version=version, onnx=onnx, public_keys=keys, recorded=recorded)
