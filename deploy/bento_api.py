@@ -28,7 +28,7 @@ REFUSALS = {
     "415": "The body is compressed or not JSON.",
     "429": "Too many requests, of this key or at once; try again after Retry-After seconds.",
     "500": "The service could not answer.",
-    "503": "No champion serves yet, or features or log are unavailable; try again after Retry-After seconds.",
+    "503": "No champion serves yet, or features, log or API keys are unavailable; try again after Retry-After seconds.",
     "504": "The answer took too long.",
 }
 

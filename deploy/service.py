@@ -8,6 +8,7 @@ from typing import Any
 
 import bentoml
 from bentoml.exceptions import BentoMLException
+from starlette.exceptions import HTTPException
 
 from deploy.bento_api import complete_document, input_spec, output_spec
 from deploy.bento_internals import service_class
@@ -50,7 +51,9 @@ def build_service(use_case: UseCase, open_: Callable[[], Service]) -> bentoml.Se
             return response.model_validate_json(reply.body)
 
         def __is_ready__(self) -> bool:
-            return running[0].is_ready()
+            if problem := running[0].problem:
+                raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, problem)  # Bento's own 503 does not say why
+            return True
 
         @bentoml.on_shutdown
         def stop(self) -> None:

@@ -39,6 +39,7 @@ def add(name: Name) -> None:
     typer.echo(f"Try it:\n\n  {command}\n")
     if is_first:
         typer.echo("This is the first key: within about a second, servers of this home refuse /predict without a key.")
+        typer.echo("A server that cannot read the key file admits no request at all; its /readyz and /plan say so.")
         typer.echo("/plan, /metrics and the health checks need no key.")
 
 

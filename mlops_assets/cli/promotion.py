@@ -181,7 +181,8 @@ def _live(url: str, live: dict[str, object] | None, plan: Plan | None) -> str:
     champion = "no version" if live["champion"] is None else f"version {live['champion']}"
     late = f", not yet plan {plan.number}" if plan and live["plan"] != plan.number else ""
     line = f"live: {champion} serves at {url} (plan {live['plan'] or 'none'}{late})"
-    return f"{line}; {live['last_load_error']}" if live["last_load_error"] else line
+    problems = filter(None, (live["last_load_error"], live.get("admission_error")))  # servers of earlier releases lack the second
+    return "; ".join([line, *map(str, problems)])
 
 
 def records_table(records: Sequence[Record], title: str = "") -> RenderableType:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlops_assets.serving.client import LiveService
 
 SERVING_THE_PLAN = "serves_the_plan"
-REPORTED = ("plan", "champion", "challenger", "share", "shadow", "last_load_error")
+REPORTED = ("plan", "champion", "challenger", "share", "shadow", "last_load_error", "admission_error")
 TAKE_OVER_SECONDS = 20.0
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from threading import Event, Thread
+from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -31,6 +32,7 @@ from mlops_assets.spec.use_case import UseCase
 INLINE_ROWS = 10  # answered in the event loop: some 10 µs each, and 0.9 ms where features are looked up
 INLINE_BYTES = 100_000  # are parsed in a millisecond; a larger body must not block the event loop
 WARN_EVERY_S = 1.0
+NO_CHAMPION = "no champion serves yet"
 
 log = logging.getLogger("bentoml.mlops_assets")
 
@@ -58,8 +60,14 @@ class Service:
         self._flusher.join()
         self.tracing.stop()
 
-    def is_ready(self) -> bool:
-        return self.answering.slots.lineup is not None
+    @property
+    def problem(self) -> str | None:
+        """Why no request is answered, without paths; None where requests are."""
+        return self.admission.problem or (None if self.answering.slots.lineup else NO_CHAMPION)
+
+    def plan(self) -> dict[str, Any]:
+        """What serves, why a newer plan was not taken, and why no request is admitted."""
+        return self.answering.plan() | {"admission_error": self.admission.problem}
 
     async def predict(self, headers: Headers, body: bytes) -> bytes:
         """The answer as JSON. Raises Refusal above the limit of requests in flight, BadRequest, and the errors of

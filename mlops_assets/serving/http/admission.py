@@ -11,6 +11,8 @@ from mlops_assets.spec.serving import Limits
 ANONYMOUS = "anonymous"
 CHECK_EVERY_S = 1.0
 NEXT = "Ask the operator of this service for a key; `mlops keys add NAME` makes one."
+UNREADABLE = "the API keys cannot be read, so no request is admitted; the log of the service has the cause"
+RETRY_AFTER_S = 5
 HOW = "Authorization: Bearer TOKEN, or X-API-Key: TOKEN"
 
 log = logging.getLogger("bentoml.mlops_assets")
@@ -19,17 +21,25 @@ log = logging.getLogger("bentoml.mlops_assets")
 class Admission:
     """Admits requests to one server process. `clock` is monotonic, in seconds.
 
-    Until the first key is made, every request is `anonymous` and shares one rate (`is_open`), or none is admitted.
+    Until the first key is made, every request is `anonymous` and shares one rate (`is_open`), or none is admitted. While the
+    keys cannot be read none is admitted either: a request without a key, or with a revoked one, could not be refused.
     """
 
     def __init__(
         self, keys: ApiKeys, limits: Limits, *, clock: Callable[[], float], is_open: bool, rates: RateLimiter | None = None
     ) -> None:
-        """Raises UnreadableApiKeys: a server must not start without its keys."""
         self._keys, self._limits, self._clock, self._open, self._rates = keys, limits, clock, is_open, rates
-        self._names, self._check_at = keys.active(), clock() + CHECK_EVERY_S
+        self._names: dict[bytes, str] | None = None
         self._last_error = ""
+        self._reload(clock())
         self.in_flight = 0
+
+    @property
+    def problem(self) -> str | None:
+        """Why no request is admitted, without paths; None where requests are. Looks at the file once a second at most."""
+        if (now := self._clock()) >= self._check_at:
+            self._reload(now)
+        return UNREADABLE if self._last_error else None
 
     async def admit(self, headers: Headers) -> str:
         """The name of the key in the ASGI headers of a request. Raises Refusal."""
@@ -63,10 +73,12 @@ class Admission:
             return name
         else:
             found = "an API key that is unknown or revoked"
+        if self._last_error:
+            raise Refusal(503, UNREADABLE, headers=retry_after(RETRY_AFTER_S))
         raise Refusal(401, found, legal=HOW, next=NEXT, headers=((b"www-authenticate", b"Bearer"),))
 
     def _reload(self, now: float) -> None:
-        """Keeps the known keys while the file cannot be read: a broken file must neither admit nor lock out callers."""
+        """A file that cannot be read, or is gone after it was there, counts as one without active keys."""
         self._check_at = now + CHECK_EVERY_S
         try:
             names = self._keys.active()
@@ -75,8 +87,8 @@ class Admission:
             self._names, self._last_error = names, ""
         except UnreadableApiKeys as error:
             if str(error) != self._last_error:
-                log.error("the API keys read before stay in force: %s", error)
-                self._last_error = str(error)
+                log.error("no request is admitted: %s", error)
+            self._names, self._last_error = {}, str(error)
 
 
 def retry_after(seconds: int) -> Headers:

@@ -13,7 +13,7 @@ from mlops_assets.features.online.key_value_stores import OnlineStoreDown
 from mlops_assets.serving.http.admission import retry_after
 from mlops_assets.serving.http.request import BadRequest, Headers, Refusal
 from mlops_assets.serving.inference.answering import LogUnavailable, NotReady
-from mlops_assets.serving.service import Service
+from mlops_assets.serving.service import NO_CHAMPION, Service
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -26,7 +26,7 @@ RETRY_AFTER_S = 5
 BODIES_AT_ONCE = 16  # of the largest size, in memory at the same time
 # What a client may read of a failure; its cause may name paths and hosts, and is in the log.
 UNAVAILABLE: dict[type[Exception], str] = {
-    NotReady: "no champion serves yet",
+    NotReady: NO_CHAMPION,
     OnlineStoreDown: "the online feature store does not answer",
     LogUnavailable: "the prediction log cannot be written",
 }
@@ -52,7 +52,7 @@ class ClientGone(Exception):
 
 PREDICT = "/predict"
 GET: dict[str, Callable[[Service], Reply]] = {
-    "/plan": lambda service: Reply(200, msgspec.json.encode(service.answering.plan())),
+    "/plan": lambda service: Reply(200, msgspec.json.encode(service.plan())),
     "/metrics": lambda service: Reply(200, service.metrics(), content_type=CONTENT_TYPE_PLAIN_0_0_4.encode()),
     "/openapi.json": lambda _: Reply(307, b"", ((b"location", b"/docs.json"),)),
 }

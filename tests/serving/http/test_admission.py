@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mlops_assets.serving.http.admission import ANONYMOUS, Admission
-from mlops_assets.serving.http.api_keys import ApiKeys, UnreadableApiKeys
+from mlops_assets.serving.http.api_keys import ApiKeys
 from mlops_assets.serving.http.rate_limit import RateLimiter
 from mlops_assets.serving.http.request import Refusal
 from mlops_assets.spec.serving import Limits
@@ -130,7 +130,7 @@ def test_the_file_is_looked_at_once_a_second_at_most(tmp_path: Path):
 
 
 @pytest.mark.parametrize("how", ["torn", "removed", "a folder"])
-def test_a_file_that_cannot_be_read_any_more_changes_nothing_and_is_logged_once(
+def test_a_file_that_cannot_be_read_any_more_admits_nobody_and_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
 ):
     server = Server(tmp_path)
@@ -142,15 +142,31 @@ def test_a_file_that_cannot_be_read_any_more_changes_nothing_and_is_logged_once(
         server.file.mkdir()
     with caplog.at_level(logging.ERROR):
         for _ in range(5):
-            assert server.admit(SHOP, after_s=1.0) == "shop"
-            assert server.refused([]).status == 401
+            refusal = server.refused(SHOP, after_s=1.0)
+            assert (refusal.status, refusal.headers) == (503, ((b"retry-after", b"5"),))
+            assert refusal.problem.found.startswith("the API keys cannot be read, so no request is admitted")
+            assert server.refused([]).status == 503
+    assert server.admission.problem == refusal.problem.found and str(tmp_path) not in server.admission.problem
     (record,) = caplog.records
-    assert "the API keys read before stay in force" in record.getMessage()
+    assert "no request is admitted: " in record.getMessage()
     if how == "a folder":
         server.file.rmdir()
     server.file.write_bytes(good)
     server.keys.revoke("shop", AT)
     assert server.refused(SHOP, after_s=1.0).status == 401, "once mended, it counts again"
+    assert server.admit(APP) == "app" and server.admission.problem is None
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_an_open_server_that_cannot_read_the_first_key_admits_nobody(tmp_path: Path, is_folder: bool):
+    server = Server(tmp_path, names="")
+    assert server.admit([]) == ANONYMOUS
+    if is_folder:
+        server.file.mkdir()
+    else:
+        server.file.write_text('[{"name": "shop"')
+    assert server.refused([], after_s=1.0).status == 503
+    assert server.refused(SHOP).status == 503
 
 
 def test_trouble_that_comes_again_is_logged_again(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -158,14 +174,20 @@ def test_trouble_that_comes_again_is_logged_again(tmp_path: Path, caplog: pytest
     good = server.file.read_bytes()
     for content in (b"[", good, b"["):
         server.file.write_bytes(content)
-        assert server.admit(SHOP, after_s=1.0) == "shop"
+        server.clock.now += 1.0
+        assert (server.admission.problem is None) == (content == good)
     assert len(caplog.records) == 2
 
 
-def test_a_server_does_not_start_on_keys_that_it_cannot_read(tmp_path: Path):
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_server_that_starts_without_reading_its_keys_admits_nobody_until_it_can(tmp_path: Path, is_open: bool):
     (tmp_path / "api_keys.json").write_text("[")
-    with pytest.raises(UnreadableApiKeys):
-        Server(tmp_path, names="")
+    server = Server(tmp_path, names="", is_open=is_open)
+    assert [server.refused(headers).status for headers in (SHOP, APP, [])] == [503, 503, 503]
+    server.file.unlink()
+    assert server.refused([], after_s=1.0).status == 503, "the file was there: its keys are lost, and not never made"
+    server.keys.add("shop", AT, lambda: "s")
+    assert server.admit(SHOP, after_s=1.0) == "shop" and server.refused([]).status == 401
 
 
 def test_above_its_rate_a_key_gets_429_with_retry_after_and_other_keys_pass(tmp_path: Path):

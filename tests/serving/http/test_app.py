@@ -163,7 +163,23 @@ def test_the_plan_says_what_answers_since_when(ready: TestClient):
     plan = ready.get("/plan").json()
     assert (plan["use_case"], plan["champion"], plan["plan"]) == ("flight_delay", 1, 1)
     assert plan["since"] == "2013-07-01T00:00:00+00:00" and plan["blessed_at"] == MOMENT.isoformat()
-    assert len(plan["digest"]) == 64 and plan["last_load_error"] is None
+    assert len(plan["digest"]) == 64 and plan["last_load_error"] is plan["admission_error"] is None
+
+
+@pytest.fixture
+def unreadable_keys(home: Home) -> Path:
+    home.keys.mkdir()
+    (home.keys / "api_keys.json").write_text("[")
+    return home.keys
+
+
+def test_while_the_keys_cannot_be_read_nobody_is_let_in_and_the_plan_says_why(
+    unreadable_keys: Path, ready: TestClient, service: Service
+):
+    response = predict(ready, FLIGHT)
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+    assert response.json()["error"]["found"] == ready.get("/plan").json()["admission_error"] == service.problem
+    assert str(service.problem).startswith("the API keys cannot be read") and str(unreadable_keys) not in str(service.problem)
 
 
 def test_a_body_that_is_too_large_is_refused(ready: TestClient):

@@ -95,6 +95,17 @@ def test_bento_s_method_needs_the_key_as_well(home: Home, behind: TestClient):
     assert behind.post("/predict", json={"rows": [FLIGHT]}, headers={"Authorization": f"Bearer {token}"}).status_code == 200
 
 
+def test_readiness_names_the_reason(home: Home, behind: TestClient):
+    assert behind.get("/readyz").status_code == 200
+    (home.keys / "api_keys.json").write_text("[")
+    # The service looks for new keys once a second.
+    for _ in range(30):
+        if behind.get("/readyz").status_code == 503:
+            break
+        asyncio.run(asyncio.sleep(0.1))
+    assert behind.get("/readyz").text.startswith("the API keys cannot be read, so no request is admitted")
+
+
 def test_schema_and_document_describe_every_field_and_every_refusal(behind: TestClient):
     (route,) = behind.get("/schema.json").json()["routes"]
     assert (route["name"], route["route"]) == ("predict", "/predict")
