@@ -6,6 +6,7 @@ import hashlib
 import mmap
 import os
 import secrets
+import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -238,11 +239,14 @@ def keyed_hash(value: object, secret: bytes) -> str:
 
 
 def log_secret(folder: Path) -> bytes:
-    """The key of `keyed_hash`: 32 bytes in `folder`, made on first use (mode 0600); of several first users one wins.
+    """The key of `keyed_hash`: 32 bytes in `folder`, made on first use; of several first users one wins. Its mode is 0600, or
+    0640 in a folder with the set-group-ID bit, by which an operator shares it between the users of server and platform.
 
     Without the key a person's answers cannot be found again; with it, names can be guessed from their hashes.
     """
     path = folder / "prediction_log.secret"
     if not path.exists():
-        create_file(path, secrets.token_bytes(32), mode=PRIVATE)
+        folder.mkdir(parents=True, exist_ok=True)
+        is_shared = bool(folder.stat().st_mode & stat.S_ISGID)
+        create_file(path, secrets.token_bytes(32), mode=PRIVATE | (stat.S_IRGRP if is_shared else 0))
     return path.read_bytes()

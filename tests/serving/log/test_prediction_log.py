@@ -1,4 +1,5 @@
 import resource
+import stat
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from mlops_assets.serving.log.prediction_log import (
     PredictionLog,
     UnknownPrediction,
     log_schema,
+    log_secret,
 )
 from mlops_assets.spec.serving import AnswerLog, Serving
 from mlops_assets.spec.spec import IllegalDeclaration
@@ -241,3 +243,15 @@ def test_a_line_that_was_altered_is_not_taken_for_an_answer(log: PredictionLog, 
     with pytest.raises(AlteredLine, match="answer id-0 · its line lacks model_digest, which the log never leaves out"):
         log.find("id-0")
     assert log.find("id-1").equals(whole_answers(1, 1))
+
+
+@pytest.mark.parametrize(("folder_mode", "mode"), [(0o755, 0o600), (0o2775, 0o640)])
+def test_the_secret_is_for_its_owner_or_for_the_group_that_shares_its_folder(tmp_path: Path, folder_mode: int, mode: int):
+    tmp_path.chmod(folder_mode)
+    secret = log_secret(tmp_path)
+    assert len(secret) == 32 and log_secret(tmp_path) == secret
+    assert stat.S_IMODE((tmp_path / "prediction_log.secret").stat().st_mode) == mode
+
+
+def test_the_secret_is_made_in_a_home_without_keys(tmp_path: Path):
+    assert len(log_secret(tmp_path / "home" / "keys")) == 32
