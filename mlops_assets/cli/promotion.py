@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import RenderableType
@@ -18,7 +18,11 @@ from mlops_assets.promotion.placed_versions import PlacedVersions
 from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
 from mlops_assets.promotion.promotions import Cause, Promotions
 from mlops_assets.promotion.signing_keys import SigningKeys
+from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import USE_CASES
+
+if TYPE_CHECKING:
+    from mlops_assets.rollout.rollouts import Rollouts
 
 ledger_app = typer.Typer(no_args_is_help=True, help="Read and verify the append-only record of every change to what serves.")
 Reason = Annotated[str, typer.Option(help="The reason, for the ledger.")]
@@ -36,6 +40,9 @@ def status(use_case: Name = "flight_delay") -> None:
     if plan := state.plan:
         typer.echo(f"serving: version {plan.champion}{f' ({plan.rollout})' if plan.rollout else ''} since {moment(plan.at)}")
         typer.echo(f"why: {one_line(plan.reason)}")
+        if state.by_hand:
+            command = f"mlops route {use_case}"
+            typer.echo(f"by hand: no rollout changes this until `{command} --hand-over` hands it over; `{command}` ends it")
     else:
         typer.echo("nothing serves yet: the first version that passes its gates will (train one in the web UI of `mlops up`)")
     if (waiting := state.waiting) is not None:
@@ -80,13 +87,22 @@ def route(
     share: Annotated[float, typer.Option(help="That share, from 0 to 1.")] = 0.0,
     split: Annotated[Split, typer.Option(help="canary: by prediction; ab: by the declared sticky key.")] = "canary",
     shadow: Annotated[int | None, typer.Option(help="A version that scores every request and serves none.")] = None,
+    hand_over: Annotated[bool, typer.Option("--hand-over", help="Let the declared rollout go on, from its first step.")] = False,
     reason: Reason = "by hand",
     by: By,
 ) -> None:
-    """Run a challenger or a shadow next to the champion, their blessings verified first; without options, end them."""
-    promotions = open_promotions(use_case)
-    cause = Cause(reason=f"route: {reason}", by=by, at=datetime.now(UTC))
-    plan = promotions.route(challenger=challenger, share=share, split=split, shadow=shadow, **cause)
+    """Run a challenger or a shadow next to the champion, their blessings verified first; without options, end them.
+
+    No rollout changes what was set by hand until it is handed over.
+    """
+    promotions, at = open_promotions(use_case), datetime.now(UTC)
+    if hand_over and (challenger, share, shadow) != (None, 0.0, None):
+        raise typer.BadParameter("--hand-over is there with a version or a share; legal: alone. Set a route, or hand it over.")
+    if hand_over:
+        plan = _open_rollouts(promotions.use_case).hand_over(by=by, at=at, why=f"handed over: {reason}")
+    else:
+        cause = Cause(reason=f"route: {reason}", by=by, at=at)
+        plan = promotions.route(challenger=challenger, share=share, split=split, shadow=shadow, **cause)
     typer.echo(f"{use_case}: version {plan.champion} serves; {plan.rollout or 'no challenger, no shadow'} (plan {plan.number}).")
     _mirror_to_mlflow(promotions)
 
@@ -148,6 +164,12 @@ def open_promotions(use_case: str) -> Promotions:
     declaration, resources = declared(use_case), open_resources()
     ledger, deployment = resources["ledger"].open(), resources["deployment"].open(use_case)
     return Promotions(declaration, ledger, deployment, resources["signing_keys"].open())
+
+
+def _open_rollouts(use_case: UseCase) -> "Rollouts":
+    from mlops_assets.graph.rollout import open_rollouts
+
+    return open_rollouts(use_case, open_resources()["rollout_stores"])
 
 
 def _mirror_to_mlflow(promotions: Promotions) -> None:

@@ -76,6 +76,7 @@ def _in_force(state: "PromotionState") -> dict[str, Any]:
     if plan is None:
         return {}
     routing = {"champion": plan.champion, "previous": plan.previous, "challenger": state.challenger_version, "share": plan.share}
+    routing |= {"by_hand": state.by_hand or None}
     return {name: value for name, value in routing.items() if value is not None} | {"plan": plan.number, "reason": plan.reason}
 
 

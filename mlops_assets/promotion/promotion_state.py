@@ -16,6 +16,7 @@ class PromotionState:
     newest `blessings`, `approvals` of exactly what they bless, `refusals` since, and `rollbacks`. `champions` are those one can
     roll back to, the present one last; `shares` the challenger's, by plan number, since the rollout started. `tried` is the
     number of the newest blessing that was put to serve or next to the champion: it supersedes the blessings before it.
+    `by_hand`: a person set what runs next to the champion, so that no rollout changes it.
     """
 
     use_case: str
@@ -28,6 +29,7 @@ class PromotionState:
     champions: tuple[int, ...]
     shares: Mapping[int, float]
     tried: int
+    by_hand: bool = False
 
     @property
     def challenger_version(self) -> int | None:
@@ -60,7 +62,7 @@ class PromotionState:
 def promotion_state_of(use_case: str, records: Sequence[Record]) -> PromotionState:
     """`records` are all of the use case, oldest first."""
     newest: dict[str, dict[Any, Record]] = {kind: {} for kind in ("blessing", "approval", "refusal", "rollback")}
-    plan, champions, shares, tried = None, list[int](), dict[int, float](), 0
+    plan, champions, shares, tried, by_hand = None, list[int](), dict[int, float](), 0, False
     for record in records:
         if record.kind in newest:
             newest[record.kind][record.body["version"]] = record
@@ -75,12 +77,15 @@ def promotion_state_of(use_case: str, records: Sequence[Record]) -> PromotionSta
             tried = max(tried, blessed.number)
         if record.kind in ("plan", "step"):
             shares = {**(shares if record.kind == "step" else {}), record.number: plan.share}
+            by_hand = _is_by_hand(record)
             continue
         if record.kind == "rollback":
             champions = champions[: champions.index(plan.champion)] if plan.champion in champions else []
-        shares, champions = {}, [*(champion for champion in champions if champion != plan.champion), plan.champion]
+        by_hand, shares = False, {}
+        champions = [*(champion for champion in champions if champion != plan.champion), plan.champion]
     head = records[-1].number if records else 0
-    return PromotionState(use_case, head, plan, *newest.values(), champions=tuple(champions), shares=shares, tried=tried)
+    places: dict[str, Any] = {"champions": tuple(champions), "shares": shares, "tried": tried, "by_hand": by_hand}
+    return PromotionState(use_case, head, plan, *newest.values(), **places)
 
 
 def plan_of(record: Record, blessings: ByVersion) -> Plan:
@@ -88,3 +93,8 @@ def plan_of(record: Record, blessings: ByVersion) -> Plan:
     plan = Plan(number=record.number, at=record.at, reason=record.body["reason"], record=record.digest, **record.body["plan"])
     blessed = {version: blessings[version].body["model_digest"] for version in plan.versions if version in blessings}
     return replace(plan, digests=blessed)
+
+
+def _is_by_hand(record: Record) -> bool:
+    # Records of earlier releases do not have the field; there, `mlops route` began its reason with this word.
+    return bool(record.body.get("by_hand", record.body["reason"].startswith("route: ")))

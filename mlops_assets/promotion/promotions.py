@@ -104,10 +104,12 @@ class Promotions:
         share: float = 0.0,
         split: Split = "canary",
         shadow: int | None = None,
+        by_hand: bool = True,
         **cause: Unpack[Cause],
     ) -> Plan:
-        """Sets what runs next to the champion, who stays: the start of a rollout or its next step. With no version named, the
-        rollout is rolled back. Raises as `promote`, and IllegalRoute for what servers could not read, before it is recorded.
+        """Sets what runs next to the champion, who stays: the start of a rollout or its next step, or `by_hand` what no rollout
+        changes. With no version named, the challenger is rolled back. Raises as `promote`, and IllegalRoute for what contradicts
+        itself, before it is recorded.
         """
         state = cause.get("decided_on") or self.state()
         now, version = state.plan, challenger or shadow
@@ -120,12 +122,13 @@ class Promotions:
         if version is None and state.challenger_version is not None:
             cause["decided_on"] = state
             return self.roll_back(**cause)
-        if version is None or plan == now:
+        if version is None or (plan == now and by_hand == state.by_hand):
             self.deployment.publish(now)
             return now
         for named in filter(None, (challenger, shadow)):
             self._require_servable(state, named)
-        return self._write(state, "step" if version == state.challenger_version else "plan", version, plan, cause)
+        goes_on = (version, by_hand) == (state.challenger_version, state.by_hand)
+        return self._write(state, "step" if goes_on else "plan", version, plan, cause, by_hand=by_hand)
 
     def roll_back(self, **cause: Unpack[Cause]) -> Plan:
         """Rolls the challenger back, or without one the champion: the one before serves again. No rollout of the version that
@@ -142,9 +145,9 @@ class Promotions:
         self._verify(back, *self.deployment.load(back), recorded=self._blessing(state, back).body["model_digest"])
         return self._write(state, "rollback", now.champion, Plan(state.head + 1, back, now.champion, at="", reason=""), cause)
 
-    def _write(self, state: PromotionState, kind: Kind, version: int, plan: Plan, cause: Cause) -> Plan:
+    def _write(self, state: PromotionState, kind: Kind, version: int, plan: Plan, cause: Cause, **facts: bool) -> Plan:
         route, evidence = {name: getattr(plan, name) for name in ROUTE}, dict(cause.get("evidence") or {})
-        body = {"version": version, "plan": route, "reason": cause["reason"], "evidence": evidence}
+        body = {"version": version, "plan": route, "reason": cause["reason"], "evidence": evidence, **facts}
         written = plan_of(self._append(state, kind, body, by=cause["by"], at=cause["at"]), state.blessings)
         self.deployment.publish(written)
         return written

@@ -65,7 +65,7 @@ def decide(canary: Canary, state: RolloutState, *, now: datetime) -> Decision:
         reasons = (f"{one.message} Evidence {one.evidence:.3g} to 1, {one.needed:.3g} needed." for one in breaches)
         return Decision("roll_back", 0.0, f"Rolled back {where}: {' '.join(reasons)}", findings)
     if not lacks:
-        share = min(share for share in canary.shares if share > state.share)
+        share = min((share for share in canary.shares if share > state.share), default=1.0)
         harmless = f"No evidence against the challenger after {state.answers:,} requests {where}"
         if share < 1:
             return Decision("advance", share, f"{harmless}: advanced to {share:.4g} of the traffic.", findings)

@@ -13,7 +13,7 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.atomic_file import replace_file
 from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.promotion.blessing import UnblessedModel
-from mlops_assets.promotion.deployment import Plan
+from mlops_assets.promotion.deployment import IllegalRoute, Plan
 from mlops_assets.promotion.promotion_state import PromotionState
 from mlops_assets.promotion.promotions import Cause, NotApproved, Promotions
 from mlops_assets.rollout.decision import Decision, decide
@@ -60,17 +60,17 @@ class Rollouts:
 
     def advance(self, *, by: str, at: datetime, why: str) -> Step:
         """Starts the rollout of the waiting version, for the reason `why`, or takes the one in progress a step further where
-        its evidence allows it. Raises ConcurrentWrite and LedgerDown as `Promotions`.
+        its evidence allows it. A route by hand is left alone. Raises ConcurrentWrite and LedgerDown as `Promotions`.
         """
         state, rollout = self.promotions.state(), self.promotions.use_case.rollout
-        if state.plan:
-            self.promotions.deployment.publish(state.plan)
         in_progress = rollout if isinstance(rollout, Canary) and state.shares else None
         try:
-            if in_progress:
+            if state.plan:
+                self.promotions.deployment.publish(state.plan)
+            if in_progress and not state.by_hand:
                 return self._continue(in_progress, state, by=by, at=at)
-            if state.waiting is None:
-                return Step("No version waits for a rollout.")
+            if state.by_hand or state.waiting is None:
+                return Step(self._left_alone(state) if state.by_hand else "No version waits for a rollout.")
             plan = self._start(state, state.waiting, by=by, at=at, why=why)
             return Step(f"Version {plan.champion} serves{f'; {plan.rollout}' if plan.rollout else ''}.", plan)
         except NotApproved as error:
@@ -81,6 +81,22 @@ class Rollouts:
             assert state.waiting is not None
             self.promotions.refuse(state.waiting, reason=str(error), by=by, at=at)
             return Step(str(error))
+
+    def hand_over(self, *, by: str, at: datetime, why: str) -> Plan:
+        """Starts the declared rollout, from its first step, of the version that runs by hand. Raises IllegalRoute where none
+        does; otherwise as `Promotions`.
+        """
+        state = self.promotions.state()
+        if not state.by_hand or state.challenger_version is None:
+            where = f"{self.promotions.use_case.name} · no route by hand is in force"
+            raise IllegalRoute(f"{where}, so nothing can be handed over. `mlops status` shows what runs next to the champion.")
+        return self._start(state, state.challenger_version, by=by, at=at, why=why)
+
+    def _left_alone(self, state: PromotionState) -> str:
+        assert state.plan is not None
+        command, since = f"mlops route {self.promotions.use_case.name}", f"{state.plan.at} ({state.plan.reason})"
+        how = f"until `{command} --hand-over` hands it over; `{command}` ends it"
+        return f"{state.plan.rollout}, by hand since {since}: the declared rollout leaves it alone {how}."
 
     def _start(self, state: PromotionState, version: int, *, by: str, at: datetime, why: str) -> Plan:
         rollout, why = self.promotions.use_case.rollout, why.rstrip(".")  # a sentence, to which the next step is added
@@ -94,8 +110,8 @@ class Rollouts:
 
     def _route(self, rollout: Canary, version: int, share: float, cause: Cause) -> Plan:
         if not share:
-            return self.promotions.route(shadow=version, **cause)
-        return self.promotions.route(challenger=version, share=share, split=rollout.split, **cause)
+            return self.promotions.route(shadow=version, by_hand=False, **cause)
+        return self.promotions.route(challenger=version, share=share, split=rollout.split, by_hand=False, **cause)
 
     def _continue(self, rollout: Canary, state: PromotionState, *, by: str, at: datetime) -> Step:
         assert state.challenger_version is not None

@@ -252,6 +252,8 @@ def test_the_same_route_again_changes_nothing(run: Run, home: Home):
         (("--challenger", "2", "--share", "nan"), 1, "share is nan; legal: 0 to 1"),
         (("--challenger", "1", "--share", "0.1"), 1, "the challenger is the champion"),
         (("--share", "0.1"), 1, "there is no challenger"),
+        (("--hand-over",), 1, "no route by hand is in force"),
+        (("--hand-over", "--challenger", "2"), 2, "legal: alone"),
         (("--challenger", "2", "--split", "half"), 2, "is not one of 'canary', 'ab'"),
         (("--challenger", "2.5"), 2, "'2.5' is not a valid integer"),
     ],
@@ -280,6 +282,22 @@ def test_before_the_first_champion_nothing_runs_beside(run: Run, tmp_path: Path)
         1,
         "flight_delay · no champion serves yet, so nothing can run next to it. Train a version: the first blessed one serves.\n",
     )
+
+
+def test_status_says_that_a_route_is_by_hand_until_it_is_handed_over(run: Run, home: Home):
+    by_hand = (
+        "by hand: no rollout changes this until `mlops route flight_delay --hand-over` hands it over; "
+        "`mlops route flight_delay` ends it"
+    )
+    assert by_hand not in run("status").output
+    run("route", NAME, "--challenger", "3", "--share", "0.1")
+    assert records_of(home)[-1].body["by_hand"] is True and by_hand in run("status").output.splitlines()
+    result = run("route", NAME, "--hand-over", "--reason", "it looks good", "--by", "ana")
+    assert result.output == "flight_delay: version 1 serves; shadow: version 3 (plan 6).\n"
+    record = records_of(home)[-1]
+    assert (record.kind, record.by, record.body["by_hand"]) == ("plan", "ana", False)
+    assert record.body["reason"] == "handed over: it looks good; a rollout begins"
+    assert "by hand:" not in run("status").output
 
 
 # --- rollback ---------------------------------------------------------------------------------------------------------
