@@ -15,6 +15,8 @@ import msgspec
 from mlops_assets.serving.http.request import Answer, Prediction
 
 TIMEOUT_S, POLL_S = 60, 0.2
+PLAN_TIMEOUT_S = 2  # a server has its plan in memory: one that takes longer hangs
+EXPECTED = {"plan", "champion", "last_load_error"}  # what every service reports about its plan
 MAX_TRIES = 4
 MAX_WAIT_S = 30  # of a Retry-After; a longer one ends the attempts
 RETRIED = (429, 503)
@@ -35,8 +37,14 @@ class RequestRefused(ValueError):
 class LiveService(AbstractContextManager["LiveService"]):
     """The service at `url`, such as http://127.0.0.1:3000. Keeps its connections until the end of a `with`."""
 
-    def __init__(self, url: str, api_key: str | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
-        self.url, self.api_key, self._sleep = url, api_key, sleep
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.url, self.api_key, self._sleep, self._clock = url, api_key, sleep, clock
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         # trust_env off: two processes of one platform must not go through the machine's proxy
         self._client = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S, trust_env=False)
@@ -56,27 +64,35 @@ class LiveService(AbstractContextManager["LiveService"]):
             raise ServiceUnavailable(f"{self.url} · is no prediction service: {error}. Correct the address.") from error
 
     def plan(self) -> dict[str, Any] | None:
-        """What the service serves; None when it does not answer."""
+        """What the service serves; None when it does not answer within PLAN_TIMEOUT_S, or is another kind of service."""
         try:
-            response = self._client.get("/plan")
-        except httpx.TransportError:
+            response = self._client.get("/plan", timeout=PLAN_TIMEOUT_S)
+            reported = msgspec.json.decode(response.content, type=dict[str, Any]) if response.is_success else {}
+        except (httpx.RequestError, msgspec.DecodeError):
             return None
-        return response.json() if response.is_success else None
+        return reported if reported.keys() >= EXPECTED else None
 
     def wait_until_taken(self, number: int, timeout_s: float) -> dict[str, Any]:
         """The plan, once the service serves the one of this number, or a newer one.
 
         Raises ServiceUnavailable after about `timeout_s` seconds.
         """
-        plan: dict[str, Any] | None = None
-        for _ in range(max(1, math.ceil(timeout_s / POLL_S))):
-            plan = self.plan()
-            if plan and (plan["plan"] or 0) >= number:
-                return plan
-            self._sleep(POLL_S)
+        plan = self._wait_until(lambda plan: (plan["plan"] or 0) >= number, timeout_s)
+        if plan and (plan["plan"] or 0) >= number:
+            return plan
         served = plan and f"it serves version {plan['champion']}; last load error: {plan['last_load_error']}"
         message = f"waited {timeout_s:g} s for plan {number}; {served or 'it does not answer'}. Look into the service's log."
         raise ServiceUnavailable(f"{self.url} · {message}")
+
+    def _wait_until(self, holds: Callable[[dict[str, Any]], bool], timeout_s: float) -> dict[str, Any] | None:
+        """What the service serves once that holds, or after `timeout_s` and the time of one request."""
+        plan, deadline = None, self._clock() + timeout_s
+        for _ in range(max(1, math.ceil(timeout_s / POLL_S))):
+            plan = self.plan()
+            if (plan and holds(plan)) or self._clock() >= deadline:
+                break
+            self._sleep(POLL_S)
+        return plan
 
     def __exit__(self, *_: object) -> None:
         self._client.close()

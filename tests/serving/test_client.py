@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -55,9 +56,12 @@ def fixed_server(status: int, headers: dict[str, str], body: bytes) -> Iterator[
     paths: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.do_POST()
+
         def do_POST(self) -> None:
             paths.append(self.path)
-            self.rfile.read(int(self.headers["Content-Length"]))
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
             if status:
                 self.send_response(status)
                 for name, value in (headers | {"Content-Length": str(len(body))}).items():
@@ -203,6 +207,27 @@ def test_waiting_for_another_plan_gives_up_and_names_the_version_that_serves(hom
         with pytest.raises(ServiceUnavailable, match="waited 1 s for plan 2; it serves version 1; last load error: None"):
             client.wait_until_taken(2, timeout_s=1)
     assert sum(slept) == pytest.approx(1)
+
+
+@contextmanager
+def hanging_server() -> Iterator[str]:
+    """It accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.timeout(40)
+def test_a_server_that_hangs_is_waited_for_no_longer_than_one_that_is_down():
+    clock = count(step=60).__next__  # every look at the clock is a minute after the one before
+    with hanging_server() as url, LiveService(url, sleep=unexpected, clock=clock) as client:
+        with pytest.raises(ServiceUnavailable, match="waited 20 s for plan 1; it does not answer"):
+            client.wait_until_taken(1, timeout_s=20)
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"5", b"{}", b'{"plan": 1}', b"\xff"])
+def test_another_kind_of_server_has_no_plan(body: bytes):
+    with fixed_server(200, {}, body) as (url, _), LiveService(url) as client:
+        assert client.plan() is None
 
 
 def test_without_a_server_there_is_no_plan_and_no_prediction(unreachable: LiveService):
