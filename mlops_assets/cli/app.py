@@ -27,6 +27,8 @@ def land(
     from mlops_assets.ingestion.landing import Landing
     from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder
 
+    if first > last:
+        raise typer.BadParameter(f"{first:%Y-%m-%d} to {last:%Y-%m-%d}: legal is the first day first. Swap them.")
     landing = Landing(environment().home.landing)
     files = [*deliveries(package_folder(), first.date(), last.date())]
     new = sum(landing.put("flight_delay", file.table, day=file.day, rows=file.rows) for file in files)

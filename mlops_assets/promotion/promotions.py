@@ -119,6 +119,9 @@ class Promotions:
         plan = replace(now, challenger=challenger, share=float(share), split=split, shadow=shadow)
         if shadow == now.champion:
             raise IllegalRoute(f"plan · the shadow is the champion, version {shadow}; legal: any other version. Name another.")
+        if shadow is not None and shadow == challenger:
+            problem = f"version {shadow} is challenger and shadow; legal: two versions, as a challenger is scored already"
+            raise IllegalRoute(f"plan · {problem}. Name it once.")
         if version is None and state.challenger_version is not None:
             cause["decided_on"] = state
             return self.roll_back(**cause)

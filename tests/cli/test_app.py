@@ -83,6 +83,15 @@ def test_a_push_that_is_illegal_is_one_line(
     assert result.exit_code == 1 and message in result.stderr and len(result.stderr.splitlines()) == 1, result.output
 
 
+def test_days_in_reverse_are_refused_and_nothing_lands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLOPS_ENV", "test")
+    monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "1000")
+    result = CliRunner().invoke(app, ["land", "2013-04-30", "2013-01-01"])
+    assert result.exit_code == 2 and "2013-04-30 to 2013-01-01: legal is the first day first. Swap them." in result.output
+    assert not (tmp_path / "home").exists()
+
+
 @pytest.fixture
 def interruptible() -> Iterator[None]:
     """A shell starts background commands with SIGINT ignored, and children inherit that."""

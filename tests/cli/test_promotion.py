@@ -252,6 +252,7 @@ def test_the_same_route_again_changes_nothing(run: Run, home: Home):
         (("--challenger", "2", "--share", "nan"), 1, "share is nan; legal: 0 to 1"),
         (("--challenger", "1", "--share", "0.1"), 1, "the challenger is the champion"),
         (("--share", "0.1"), 1, "there is no challenger"),
+        (("--challenger", "2", "--share", "0.1", "--shadow", "2"), 1, "version 2 is challenger and shadow; legal: two versions"),
         (("--hand-over",), 1, "no route by hand is in force"),
         (("--hand-over", "--challenger", "2"), 2, "legal: alone"),
         (("--challenger", "2", "--split", "half"), 2, "is not one of 'canary', 'ab'"),

@@ -281,6 +281,7 @@ ILLEGAL = {
     "champion in its own shadow": {"shadow": 1},
     "share for nobody": {"share": 0.5},
     "share for the shadow": {"shadow": 2, "share": 0.5},
+    "challenger in its own shadow": {"challenger": 2, "share": 0.5, "shadow": 2},
 }
 
 
