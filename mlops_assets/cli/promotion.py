@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import RenderableType
@@ -15,7 +15,7 @@ from mlops_assets.promotion.deployment import Deployment, Plan, Split, Unreadabl
 from mlops_assets.promotion.ledger import Ledger, LedgerDown
 from mlops_assets.promotion.ledger_chain import Record
 from mlops_assets.promotion.placed_versions import PlacedVersions
-from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
+from mlops_assets.promotion.promotion_state import promotion_state_of
 from mlops_assets.promotion.promotions import Cause, Promotions
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.spec.use_case import UseCase
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 ledger_app = typer.Typer(no_args_is_help=True, help="Read and verify the append-only record of every change to what serves.")
 Reason = Annotated[str, typer.Option(help="The reason, for the ledger.")]
 SHOWN = 15
+TAKE_OVER_S = 10.0  # a server reads the plan four times a second, and loads a model within a few seconds
 
 
 def status(use_case: Name = "flight_delay") -> None:
@@ -37,6 +38,8 @@ def status(use_case: Name = "flight_delay") -> None:
     for service in open_resources()["live_services"].open():
         with service:
             typer.echo(_live(service.url, service.plan(), state.plan))
+    if difference := promotions.difference():
+        typer.echo(f"plan and ledger disagree: {difference}")
     if plan := state.plan:
         typer.echo(f"serving: version {plan.champion}{f' ({plan.rollout})' if plan.rollout else ''} since {moment(plan.at)}")
         typer.echo(f"why: {one_line(plan.reason)}")
@@ -76,8 +79,9 @@ def rollback(use_case: Name, *, reason: Reason = "by hand", by: By) -> None:
     promotions = open_promotions(use_case)
     plan = promotions.roll_back(reason=reason, by=by, at=datetime.now(UTC))
     version = promotions.ledger.records(use_case, after=plan.number - 1)[0].body["version"]
-    typer.echo(f"{use_case}: version {version} is rolled back; version {plan.champion} serves all requests (plan {plan.number}).")
     _mirror_to_mlflow(promotions)
+    done = f"version {version} is rolled back; version {plan.champion} serves all requests (plan {plan.number})"
+    _conclude(promotions, f"{use_case}: {done}.")
 
 
 def route(
@@ -103,8 +107,9 @@ def route(
     else:
         cause = Cause(reason=f"route: {reason}", by=by, at=at)
         plan = promotions.route(challenger=challenger, share=share, split=split, shadow=shadow, **cause)
-    typer.echo(f"{use_case}: version {plan.champion} serves; {plan.rollout or 'no challenger, no shadow'} (plan {plan.number}).")
     _mirror_to_mlflow(promotions)
+    serves = f"version {plan.champion} serves; {plan.rollout or 'no challenger, no shadow'} (plan {plan.number})"
+    _conclude(promotions, f"{use_case}: {serves}.")
 
 
 @ledger_app.command("show")
@@ -140,7 +145,10 @@ def verify(use_case: Annotated[str | None, typer.Argument(help="Every use case w
 
 
 @ledger_app.command()
-def mirror(use_case: Name) -> None:
+def mirror(
+    use_case: Name,
+    replace: Annotated[bool, typer.Option("--replace", help="Also a plan newer than the ledger's; its file is kept.")] = False,
+) -> None:
     """List where servers and MLflow differ from the ledger, and write the ledger's plan, aliases and stages to them."""
     from mlops_assets.promotion.mlflow_aliases import differences
     from mlops_assets.promotion.mlflow_aliases import mirror as write_aliases
@@ -148,16 +156,15 @@ def mirror(use_case: Name) -> None:
     promotions, registry = open_promotions(use_case), open_resources()["registry"].open()
     state = promotions.state()
     typer.echo("\n".join(differences(registry, state)) or "MLflow matches the ledger.")
-    typer.echo(_plan_difference(promotions, state) or "Servers read the ledger's plan.")
+    typer.echo(promotions.difference() or "Servers read the ledger's plan.")
     if state.plan:
-        promotions.deployment.publish(state.plan)
-    # A plan newer than the ledger is not overwritten: it can be the only trace of records that were cut off.
-    if difference := _plan_difference(promotions, state):
-        remedy = f"Run `mlops ledger verify {use_case}`; then remove that plan.json and run this again."
-        typer.echo(f"{use_case} · {difference}. {remedy}", err=True)
+        # A newer plan is replaced on demand only: it can be the only trace of records that were cut off.
+        promotions.deployment.publish(state.plan, replace_newer=replace)
+    if difference := promotions.difference():
+        typer.echo(f"{use_case} · {difference}", err=True)
         raise typer.Exit(1)
     write_aliases(registry, state)
-    typer.echo("Servers and MLflow now match the ledger.")
+    _conclude(promotions, "Servers and MLflow now match the ledger.")
 
 
 def open_promotions(use_case: str) -> Promotions:
@@ -172,6 +179,20 @@ def _open_rollouts(use_case: UseCase) -> "Rollouts":
     return open_rollouts(use_case, open_resources()["rollout_stores"])
 
 
+def _conclude(promotions: Promotions, message: str) -> None:
+    """Shows what each server serves now, then `message`; exit code 1 where one answers and does not follow the ledger."""
+    problems: list[str] = []
+    for service in open_resources()["live_services"].open():
+        with service:
+            served = service.follows(lambda: promotions.state().plan, TAKE_OVER_S)
+        typer.echo(_live(served.url, served.reported, promotions.state().plan))
+        problems += [served.problem] * bool(served.reported)
+    if any(problems):
+        typer.echo(f"The ledger has the change, and servers do not follow it · {' '.join(filter(None, problems))}", err=True)
+        raise typer.Exit(1)
+    typer.echo(message)
+
+
 def _mirror_to_mlflow(promotions: Promotions) -> None:
     """Never fails: the change is in force whatever state MLflow is in."""
     from mlops_assets.promotion.mlflow_aliases import mirror
@@ -181,27 +202,16 @@ def _mirror_to_mlflow(promotions: Promotions) -> None:
         mirror(open_resources()["registry"].open(), promotions.state())
     except (RegistryError, OSError, LedgerDown) as error:
         remedy = f"`mlops ledger mirror {promotions.use_case.name}` tries again."
-        typer.echo(f"It is in force; MLflow does not show it yet: {error}. {remedy}", err=True)
+        typer.echo(f"The ledger has the change; MLflow does not show it yet: {error}. {remedy}", err=True)
 
 
-def _plan_difference(promotions: Promotions, state: PromotionState) -> str | None:
-    """How the plan that servers read differs from the ledger's; None where it is the same."""
-    try:
-        published = promotions.deployment.plan()
-    except UnreadablePlan as error:
-        return str(error)
-    return None if published == state.plan else f"servers read {_named(published)}; in the ledger it is {_named(state.plan)}"
-
-
-def _named(plan: Plan | None) -> str:
-    return f"plan {plan.number} (version {plan.champion}{f'; {plan.rollout}' if plan.rollout else ''})" if plan else "no plan"
-
-
-def _live(url: str, live: dict[str, object] | None, plan: Plan | None) -> str:
+def _live(url: str, live: dict[str, Any] | None, plan: Plan | None) -> str:
     if live is None:
         return f"live: no answer from {url} (set MLOPS_SERVICE_URL to use another address)"
     champion = "no version" if live["champion"] is None else f"version {live['champion']}"
-    late = f", not yet plan {plan.number}" if plan and live["plan"] != plan.number else ""
+    number = plan.number if plan else 0
+    is_served = plan.is_served(live) if plan else live["plan"] is None
+    late = "" if is_served else f", not yet plan {number}" if (live["plan"] or 0) < number else ", which is not the ledger's"
     line = f"live: {champion} serves at {url} (plan {live['plan'] or 'none'}{late})"
     problems = filter(None, (live["last_load_error"], live.get("admission_error")))  # servers of earlier releases lack the second
     return "; ".join([line, *map(str, problems)])

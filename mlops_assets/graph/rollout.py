@@ -23,14 +23,16 @@ if TYPE_CHECKING:
 LOOKS_PER_TICK, LOOK_EVERY_S = 5, 1.0
 TEST_COLUMNS = ("test", "breached", "evidence", "needed", "message")  # the ledger keeps the rest
 MIRRORED = "mlflow_shows_what_the_ledger_says"
+PUBLISHED = "servers_read_what_the_ledger_says"
+COMPARED_ON = dg.AutomationCondition.on_cron("*/10 * * * *")
 # The asset `service` copies a new record to MLflow, at most a tick and a run later.
 COPIED_WITHIN = timedelta(minutes=2)
 
 
 def build_rollout(use_case: UseCase) -> dict[str, list[Any]]:
-    """The asset, its check, the sensor and the jobs, as keyword arguments of Definitions."""
-    jobs = [_approve(use_case), _roll_back(use_case)]
-    return {"assets": [_rollout(use_case)], "checks": [_mirrored(use_case)], "sensors": [_watch(use_case)], "jobs": jobs}
+    """The asset, its checks, the sensor and the jobs, as keyword arguments of Definitions."""
+    jobs, checks = [_approve(use_case), _roll_back(use_case)], [_mirrored(use_case), _published(use_case)]
+    return {"assets": [_rollout(use_case)], "checks": checks, "sensors": [_watch(use_case)], "jobs": jobs}
 
 
 def _rollout(use_case: UseCase) -> dg.AssetsDefinition:
@@ -119,7 +121,7 @@ def _mirrored(use_case: UseCase) -> dg.AssetChecksDefinition:
         asset=names.stage(use_case.name, "rollout"),
         name=MIRRORED,
         description="MLflow's aliases and stages are those of the ledger.",
-        automation_condition=dg.AutomationCondition.on_cron("*/10 * * * *"),
+        automation_condition=COMPARED_ON,
     )
     def mirrored(ledger: LedgerResource, registry: RegistryResource) -> dg.AssetCheckResult:
         from mlops_assets.promotion.mlflow_aliases import differences
@@ -133,6 +135,20 @@ def _mirrored(use_case: UseCase) -> dg.AssetChecksDefinition:
         return dg.AssetCheckResult(passed=not wrong, severity=dg.AssetCheckSeverity.WARN, description=message)
 
     return mirrored
+
+
+def _published(use_case: UseCase) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=names.stage(use_case.name, "rollout"),
+        name=PUBLISHED,
+        description="The plan that servers read is that of the ledger.",
+        automation_condition=COMPARED_ON,
+    )
+    def published(rollout_stores: RolloutStoresResource) -> dg.AssetCheckResult:
+        difference = open_rollouts(use_case, rollout_stores).promotions.difference()
+        return dg.AssetCheckResult(passed=not difference, description=difference or "They are the same.")
+
+    return published
 
 
 class ApprovalConfig(dg.Config):

@@ -11,16 +11,12 @@ from mlops_assets.foundation import names
 from mlops_assets.graph.kernel.asset_metadata import asset_metadata, rows_as_table, same_columns
 from mlops_assets.graph.kernel.conditions import LOOK_BACK_CASCADE
 from mlops_assets.graph.kernel.tables import DataFrame, LazyFrame
-from mlops_assets.resources import (
-    DeploymentResource,
-    LedgerResource,
-    LiveServicesResource,
-    PredictionLogResource,
-    RegistryResource,
-)  # fmt: skip
+from mlops_assets.graph.rollout import open_rollouts
+from mlops_assets.resources import LiveServicesResource, PredictionLogResource, RegistryResource, RolloutStoresResource
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
+    from mlops_assets.promotion.promotions import Promotions
     from mlops_assets.serving.client import LiveService
 
 SERVING_THE_PLAN = "serves_the_plan"
@@ -39,21 +35,22 @@ def _service(use_case: UseCase) -> dg.AssetsDefinition:
         key=key,
         deps=[names.stage(use_case.name, "rollout")],
         description="The versions that the live servers report they serve.",
-        check_specs=[dg.AssetCheckSpec(SERVING_THE_PLAN, asset=key, description="Every server has loaded the newest plan.")],
+        check_specs=[dg.AssetCheckSpec(SERVING_THE_PLAN, asset=key, description="Every server serves the ledger's plan.")],
         automation_condition=LOOK_BACK_CASCADE,
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=use_case.freshness.service),
         **asset_metadata(use_case, "service", "bentoml", "mlflow"),
     )
     def service(
-        live_services: LiveServicesResource, deployment: DeploymentResource, registry: RegistryResource, ledger: LedgerResource
+        live_services: LiveServicesResource, rollout_stores: RolloutStoresResource, registry: RegistryResource
     ) -> dg.MaterializeResult:
         from mlops_assets.promotion.mlflow_aliases import mirror
-        from mlops_assets.promotion.promotion_state import promotion_state_of
 
-        plan = deployment.open(use_case.name).plan()
-        number = plan.number if plan else 0
-        passed, verdict, servers = _wait_for_plan(live_services.open(), number)
-        mirror(registry.open(), promotion_state_of(use_case.name, ledger.open().records(use_case.name)))
+        promotions = open_rollouts(use_case, rollout_stores).promotions
+        passed, verdict, servers = _compare_servers(live_services.open(), promotions)
+        state = promotions.state()
+        mirror(registry.open(), state)
+        number = state.plan.number if state.plan else 0
+        verdict = verdict or f"All {len(servers)} servers serve plan {number}."
         warn = dg.AssetCheckSeverity.WARN
         check = dg.AssetCheckResult(passed=passed, asset_key=key, check_name=SERVING_THE_PLAN, severity=warn, description=verdict)
         metadata = {"verdict": verdict, "plan": number, "servers": rows_as_table(servers)}
@@ -62,20 +59,13 @@ def _service(use_case: UseCase) -> dg.AssetsDefinition:
     return service
 
 
-def _wait_for_plan(services: "list[LiveService]", number: int) -> tuple[bool, str, list[dict[str, Any]]]:
-    """Whether every server serves plan `number`, in one sentence, and what each server reports."""
-    from mlops_assets.serving.client import ServiceUnavailable
-
-    late: list[str] = []
-    for service in services:
-        try:
-            # A server that does not respond now is not waited for.
-            service.wait_until_taken(number, TAKE_OVER_SECONDS if service.plan() else 0)
-        except ServiceUnavailable as error:
-            late.append(str(error))
-    plans = {service.url: service.plan() for service in services}
-    servers = [{"server": url, **{name: plan.get(name) for name in REPORTED}} for url, plan in plans.items() if plan]
-    return not late, " ".join(late) or f"All {len(services)} servers serve plan {number}.", servers
+def _compare_servers(services: "list[LiveService]", promotions: "Promotions") -> tuple[bool, str, list[dict[str, Any]]]:
+    """Whether every server follows the ledger, in a few sentences, and what each server reports."""
+    servers = [service.follows(lambda: promotions.state().plan, TAKE_OVER_SECONDS) for service in services]
+    problems = [*(server.problem for server in servers), promotions.difference()]
+    verdict = " ".join(filter(None, problems))
+    rows = [{"server": one.url, **{name: one.reported.get(name) for name in REPORTED}} for one in servers if one.reported]
+    return not verdict, verdict, rows
 
 
 def _prediction_log(use_case: UseCase) -> dg.AssetSpec:

@@ -1,17 +1,20 @@
 """Placed model versions and the plan in force, on a file system for servers, which verify the blessings themselves."""
 
+import hashlib
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 from filelock import FileLock
 from pydantic import Field, TypeAdapter, ValidationError
 
 from mlops_assets.foundation.atomic_file import replace_file, sync_folder
 from mlops_assets.spec.rollout import Split
+
+REPORTED = ("champion", "challenger", "share", "split", "shadow")  # the fields of a plan by which a server reports what it serves
 
 
 class AlreadyPlaced(ValueError):
@@ -74,6 +77,15 @@ class Plan:
         shadow = f"shadow: version {self.shadow}" if self.shadow is not None else ""
         return ", ".join(filter(None, (arm, shadow)))
 
+    @property
+    def title(self) -> str:
+        return f"plan {self.number} (version {self.champion}{f'; {self.rollout}' if self.rollout else ''})"
+
+    def is_served(self, reported: Mapping[str, Any]) -> bool:
+        """Whether a server that reports this serves exactly this plan."""
+        expected = {"plan": self.number, **{name: getattr(self, name) for name in REPORTED}}
+        return expected == {name: reported.get(name) for name in expected}
+
     def to_json(self) -> str:
         return _PLAN.dump_json(self, by_alias=True).decode()
 
@@ -110,15 +122,21 @@ class Deployment:
             self._require(version)
             replace_file(self._models / str(version) / "blessing.json", blessing.encode())
 
-    def publish(self, plan: Plan) -> None:
-        """Lets servers read `plan` unless a newer one is published; an unreadable file is replaced. Raises UnknownVersion."""
+    def publish(self, plan: Plan, *, replace_newer: bool = False) -> None:
+        """Lets servers read `plan` unless a newer one is published; an unreadable file is replaced. Raises UnknownVersion.
+        `replace_newer` replaces a newer one too, and keeps its file in the same folder.
+        """
         with self._lock():
             for version in plan.versions:
                 self._require(version)
             published = None
             with suppress(UnreadablePlan):
                 published = self.plan()
-            if published is None or (published.number <= plan.number and published != plan):
+            is_newer = published is not None and published.number > plan.number
+            if is_newer and replace_newer:
+                content = self._plan.read_bytes()
+                replace_file(self._folder / f"replaced-plan-{hashlib.sha256(content).hexdigest()[:12]}.json", content)
+            if published != plan and (replace_newer or not is_newer):
                 replace_file(self._plan, plan.to_json().encode())
 
     def plan(self) -> Plan | None:

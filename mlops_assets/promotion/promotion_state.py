@@ -84,8 +84,9 @@ def promotion_state_of(use_case: str, records: Sequence[Record]) -> PromotionSta
         by_hand, shares = False, {}
         champions = [*(champion for champion in champions if champion != plan.champion), plan.champion]
     head = records[-1].number if records else 0
-    places: dict[str, Any] = {"champions": tuple(champions), "shares": shares, "tried": tried, "by_hand": by_hand}
-    return PromotionState(use_case, head, plan, *newest.values(), **places)
+    return PromotionState(
+        use_case, head, plan, *newest.values(), champions=tuple(champions), shares=shares, tried=tried, by_hand=by_hand
+    )
 
 
 def plan_of(record: Record, blessings: ByVersion) -> Plan:

@@ -1,13 +1,14 @@
 """Every change of what serves: checked, written to the ledger, then published to the servers."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, NotRequired, TypedDict, Unpack
 
 from mlops_assets.promotion.blessing import Blessing, UnblessedModel, verify
-from mlops_assets.promotion.deployment import AlreadyPlaced, Deployment, IllegalRoute, Plan, Split
-from mlops_assets.promotion.ledger import Ledger
+from mlops_assets.promotion.deployment import AlreadyPlaced, Deployment, IllegalRoute, Plan, Split, UnreadablePlan
+from mlops_assets.promotion.ledger import ConcurrentWrite, Ledger
 from mlops_assets.promotion.ledger_chain import Kind, Record
 from mlops_assets.promotion.promotion_state import PromotionState, plan_of, promotion_state_of
 from mlops_assets.promotion.signing_keys import SigningKeys
@@ -20,6 +21,10 @@ ROUTE = ("champion", "previous", "challenger", "share", "split", "shadow")
 
 class NotApproved(PermissionError):
     """A high-risk version without an approval of exactly this evidence, or an approval without a reason."""
+
+
+class PlanDisagrees(RuntimeError):
+    """Servers read another plan than the ledger's."""
 
 
 class Cause(TypedDict):
@@ -35,7 +40,8 @@ class Cause(TypedDict):
 @dataclass(frozen=True)
 class Promotions:
     """The changes of one use case. Each reads the ledger first, unless `decided_on` has the state that was read, and raises
-    ConcurrentWrite, which names the other writer, when the ledger has grown since; nothing has changed then. Raises LedgerDown.
+    ConcurrentWrite, which names the other writer, when the ledger has grown since; nothing has changed then. Raises LedgerDown;
+    PlanDisagrees where servers do not follow the ledger.
     A change is in force once its record is written: if the process dies before servers see it, the next one publishes it.
     """
 
@@ -91,8 +97,7 @@ class Promotions:
         """`version` alone serves from now on, as it may already. Raises UnblessedModel, NotApproved, UnknownVersion."""
         state = cause.get("decided_on") or self.state()
         if (now := state.plan) and now.champion == version and state.challenger_version is None:
-            self.deployment.publish(now)
-            return now
+            return self.publish(now)
         self._require_servable(state, version)
         previous = now.champion if now and now.champion != version else state.previous_champion
         return self._write(state, "promotion", version, Plan(state.head + 1, version, previous, at="", reason=""), cause)
@@ -126,8 +131,7 @@ class Promotions:
             cause["decided_on"] = state
             return self.roll_back(**cause)
         if version is None or (plan == now and by_hand == state.by_hand):
-            self.deployment.publish(now)
-            return now
+            return self.publish(now)
         for named in filter(None, (challenger, shadow)):
             self._require_servable(state, named)
         goes_on = (version, by_hand) == (state.challenger_version, state.by_hand)
@@ -148,12 +152,52 @@ class Promotions:
         self._verify(back, *self.deployment.load(back), recorded=self._blessing(state, back).body["model_digest"])
         return self._write(state, "rollback", now.champion, Plan(state.head + 1, back, now.champion, at="", reason=""), cause)
 
+    def publish(self, plan: Plan) -> Plan:
+        """Lets servers read `plan`, which the ledger has. Where they read another one afterwards, raises ConcurrentWrite when a
+        later record put that one in force, otherwise PlanDisagrees.
+        """
+        self.deployment.publish(plan)
+        if self.deployment.plan() == plan:
+            return plan
+        later = (record for record in self.ledger.records(self.use_case.name, after=plan.number) if "plan" in record.body)
+        replaced = ", ".join(f"record {record.number} ({record.kind} by {record.by})" for record in later)
+        where = f"{self.use_case.name} · {plan.title} is not in force"
+        if difference := self.difference():
+            raise PlanDisagrees(f"{where} · {difference}")
+        raise ConcurrentWrite(f"{where}: it is recorded, and then came {replaced}. Read it and decide again.")
+
+    def difference(self) -> str | None:
+        """How the plan that servers read differs from the ledger's, and the remedy; None where it is the same."""
+        name = self.use_case.name
+        try:
+            published = self.deployment.plan()
+        except UnreadablePlan as error:
+            return str(error)
+        plan = self.state().plan  # read last, as a record is written before its plan is published
+        if published == plan:
+            return None
+        is_ahead = plan is not None and published is not None and published.number > plan.number
+        first, how = (f"Run `mlops ledger verify {name}`; then ", " --replace") if is_ahead else ("", "")
+        remedy = f"{first}`mlops ledger mirror {name}{how}` lets servers read the ledger's plan."
+        ours, theirs = (one.title if one else "no plan" for one in (plan, published))
+        return f"servers read {theirs}; in the ledger it is {ours}. {remedy if plan else 'Restore the ledger from its backup.'}"
+
     def _write(self, state: PromotionState, kind: Kind, version: int, plan: Plan, cause: Cause, **facts: bool) -> Plan:
+        self._require_newest(state)
         route, evidence = {name: getattr(plan, name) for name in ROUTE}, dict(cause.get("evidence") or {})
         body = {"version": version, "plan": route, "reason": cause["reason"], "evidence": evidence, **facts}
-        written = plan_of(self._append(state, kind, body, by=cause["by"], at=cause["at"]), state.blessings)
-        self.deployment.publish(written)
-        return written
+        return self.publish(plan_of(self._append(state, kind, body, by=cause["by"], at=cause["at"]), state.blessings))
+
+    def _require_newest(self, state: PromotionState) -> None:
+        """Servers ignore a plan older than theirs. Where theirs is of another writer, the ledger raises ConcurrentWrite."""
+        if self._is_behind(state) and self._is_behind(self.state()):
+            raise PlanDisagrees(f"{self.use_case.name} · nothing has changed · {self.difference()}")
+
+    def _is_behind(self, state: PromotionState) -> bool:
+        with suppress(UnreadablePlan):  # it is replaced
+            published = self.deployment.plan()
+            return published is not None and published.number > (state.plan.number if state.plan else 0)
+        return False
 
     def _append(self, state: PromotionState, kind: Kind, body: dict[str, Any], *, by: str, at: datetime) -> Record:
         return self.ledger.append(self.use_case.name, kind, body, by=by, at=at, after=state.head)

@@ -15,7 +15,7 @@ from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.promotion.blessing import UnblessedModel
 from mlops_assets.promotion.deployment import IllegalRoute, Plan
 from mlops_assets.promotion.promotion_state import PromotionState
-from mlops_assets.promotion.promotions import Cause, NotApproved, Promotions
+from mlops_assets.promotion.promotions import Cause, NotApproved, PlanDisagrees, Promotions
 from mlops_assets.rollout.decision import Decision, decide
 from mlops_assets.rollout.evidence import RolloutState, add_answers, add_outcomes, score_edges, unit
 from mlops_assets.serving.log.prediction_log import PredictionLog
@@ -66,14 +66,14 @@ class Rollouts:
         in_progress = rollout if isinstance(rollout, Canary) and state.shares else None
         try:
             if state.plan:
-                self.promotions.deployment.publish(state.plan)
+                self.promotions.publish(state.plan)
             if in_progress and not state.by_hand:
                 return self._continue(in_progress, state, by=by, at=at)
             if state.by_hand or state.waiting is None:
                 return Step(self._left_alone(state) if state.by_hand else "No version waits for a rollout.")
             plan = self._start(state, state.waiting, by=by, at=at, why=why)
             return Step(f"Version {plan.champion} serves{f'; {plan.rollout}' if plan.rollout else ''}.", plan)
-        except NotApproved as error:
+        except (NotApproved, PlanDisagrees) as error:
             return Step(str(error))
         except UnblessedModel as error:
             if in_progress:

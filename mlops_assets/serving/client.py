@@ -7,11 +7,13 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import msgspec
 
+from mlops_assets.promotion.deployment import Plan
 from mlops_assets.serving.http.request import Answer, Prediction
 
 TIMEOUT_S, POLL_S = 60, 0.2
@@ -32,6 +34,26 @@ class RequestRefused(ValueError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a service reports (None when it does not answer), and whether that is the plan in force."""
+
+    url: str
+    reported: dict[str, Any] | None
+    in_force: bool
+
+    @property
+    def problem(self) -> str:
+        """Empty where the plan in force is served."""
+        if self.in_force:
+            return ""
+        if self.reported is None:
+            return f"{self.url} · it does not answer. Look into the service's log."
+        served = f"version {self.reported['champion']} (plan {self.reported['plan']}), not the ledger's plan"
+        error = self.reported["last_load_error"]
+        return f"{self.url} · it serves {served}; last load error: {error}. Look into the service's log."
 
 
 class LiveService(AbstractContextManager["LiveService"]):
@@ -83,6 +105,16 @@ class LiveService(AbstractContextManager["LiveService"]):
         served = plan and f"it serves version {plan['champion']}; last load error: {plan['last_load_error']}"
         message = f"waited {timeout_s:g} s for plan {number}; {served or 'it does not answer'}. Look into the service's log."
         raise ServiceUnavailable(f"{self.url} · {message}")
+
+    def follows(self, plan_in_force: Callable[[], Plan | None], timeout_s: float) -> "Served":
+        """Whether the service serves exactly `plan_in_force`, which may change meanwhile; an answering one is waited for."""
+
+        def is_served(reported: dict[str, Any]) -> bool:
+            plan = plan_in_force()
+            return plan.is_served(reported) if plan else reported["plan"] is None
+
+        reported = self.plan() and self._wait_until(is_served, timeout_s)
+        return Served(self.url, reported, reported is not None and is_served(reported))
 
     def _wait_until(self, holds: Callable[[dict[str, Any]], bool], timeout_s: float) -> dict[str, Any] | None:
         """What the service serves once that holds, or after `timeout_s` and the time of one request."""

@@ -33,6 +33,7 @@ NAME = USE_CASE.name
 MODEL = names.registered_model(NAME)
 AT = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)
 NOBODY = "http://127.0.0.1:9"
+NO_ANSWER = f"live: no answer from {NOBODY} (set MLOPS_SERVICE_URL to use another address)\n"
 UNBLESSED = 4
 
 
@@ -227,11 +228,11 @@ def test_an_approval_that_cannot_be_is_refused(run: Run, home: Home, said: tuple
 
 def test_a_route_lets_others_run_beside_and_ends_by_a_route_to_nothing(run: Run, home: Home):
     result = run("route", NAME, "--challenger", "2", "--share", "0.05", "--split", "ab", "--shadow", "3", "--reason", "try")
-    assert result.output == "flight_delay: version 1 serves; ab: 5% to version 2, shadow: version 3 (plan 5).\n"
+    assert result.output == NO_ANSWER + "flight_delay: version 1 serves; ab: 5% to version 2, shadow: version 3 (plan 5).\n"
     plan = plan_in_force(home)
     assert (plan.challenger, plan.share, plan.split, plan.shadow, plan.reason) == (2, 0.05, "ab", 3, "route: try")
     assert alias(home, names.CHALLENGER) == 2
-    assert run("route", NAME).output == "flight_delay: version 1 serves; no challenger, no shadow (plan 6).\n"
+    assert run("route", NAME).output == NO_ANSWER + "flight_delay: version 1 serves; no challenger, no shadow (plan 6).\n"
     assert plan_in_force(home).rollout == "" and alias(home, names.CHALLENGER) is None
     assert [each.kind for each in records_of(home)[-2:]] == ["plan", "rollback"]
 
@@ -294,7 +295,7 @@ def test_status_says_that_a_route_is_by_hand_until_it_is_handed_over(run: Run, h
     run("route", NAME, "--challenger", "3", "--share", "0.1")
     assert records_of(home)[-1].body["by_hand"] is True and by_hand in run("status").output.splitlines()
     result = run("route", NAME, "--hand-over", "--reason", "it looks good", "--by", "ana")
-    assert result.output == "flight_delay: version 1 serves; shadow: version 3 (plan 6).\n"
+    assert result.output == NO_ANSWER + "flight_delay: version 1 serves; shadow: version 3 (plan 6).\n"
     record = records_of(home)[-1]
     assert (record.kind, record.by, record.body["by_hand"]) == ("plan", "ana", False)
     assert record.body["reason"] == "handed over: it looks good; a rollout begins"
@@ -308,10 +309,10 @@ def test_what_is_on_trial_is_taken_back_first_and_then_the_champion(run: Run, ho
     promotions_of(home).promote(2, reason="better", by="ana", at=AT)
     run("route", NAME, "--challenger", "3", "--share", "0.1")
     result = run("rollback", NAME, "--reason", "slow")
-    assert result.output == "flight_delay: version 3 is rolled back; version 2 serves all requests (plan 7).\n"
+    assert result.output == NO_ANSWER + "flight_delay: version 3 is rolled back; version 2 serves all requests (plan 7).\n"
     assert (plan_in_force(home).champion, alias(home), alias(home, names.CHALLENGER)) == (2, 2, None)
     result = run("rollback", NAME, "--reason", "wrong", "--by", "ben")
-    assert result.output == "flight_delay: version 2 is rolled back; version 1 serves all requests (plan 8).\n"
+    assert result.output == NO_ANSWER + "flight_delay: version 2 is rolled back; version 1 serves all requests (plan 8).\n"
     assert (plan_in_force(home).champion, alias(home)) == (1, 1)
     newest = records_of(home)[-1]
     assert (newest.kind, newest.by, newest.body["reason"], newest.body["version"]) == ("rollback", "ben", "wrong", 2)
@@ -341,9 +342,9 @@ def test_going_back_does_not_wait_for_mlflow(run: Run, home: Home):
     home.mlflow.write_text("a file where the folder belongs")
     result = run("rollback", NAME)
     assert result.exit_code == 0 and "Traceback" not in result.output
-    done, left = result.output.splitlines()
+    left, _live, done = result.output.splitlines()
     assert done == "flight_delay: version 2 is rolled back; version 1 serves all requests (plan 6)."
-    assert left.startswith("It is in force; MLflow does not show it yet: ")
+    assert left.startswith("The ledger has the change; MLflow does not show it yet: ")
     assert left.endswith(" `mlops ledger mirror flight_delay` tries again.")
     assert plan_in_force(home).champion == 1
 
@@ -355,6 +356,7 @@ def test_a_mirror_that_is_right_is_said_to_be(run: Run, home: Home):
     assert run("ledger", "mirror", NAME).output.splitlines() == [
         "MLflow matches the ledger.",
         "Servers read the ledger's plan.",
+        NO_ANSWER.strip(),
         "Servers and MLflow now match the ledger.",
     ]
     assert len(records_of(home)) == 4
@@ -386,12 +388,14 @@ def test_a_plan_file_newer_than_the_ledger_is_not_overwritten_by_itself(run: Run
     assert result.exit_code == 1 and "Servers and MLflow now match" not in result.output
     assert result.output.splitlines()[-1] == (
         "flight_delay · servers read plan 9 (version 2); in the ledger it is plan 4 (version 1). "
-        "Run `mlops ledger verify flight_delay`; then remove that plan.json and run this again."
+        "Run `mlops ledger verify flight_delay`; then `mlops ledger mirror flight_delay --replace` lets servers read the ledger's plan."
     )
     assert run("ledger", "verify", NAME).exit_code == 1
-    file.unlink()
-    assert run("ledger", "mirror", NAME).exit_code == 0
+    forged = file.read_text()
+    assert run("ledger", "mirror", NAME, "--replace").exit_code == 0
     assert plan_in_force(home) == plan
+    assert [kept.read_text() for kept in file.parent.glob("replaced-plan-*.json")] == [forged]
+    assert run("ledger", "verify", NAME).exit_code == 0
 
 
 def test_a_model_that_mlflow_lost_is_told_plainly(run: Run, home: Home):
@@ -403,6 +407,73 @@ def test_a_model_that_mlflow_lost_is_told_plainly(run: Run, home: Home):
 def test_a_home_without_anything_has_nothing_to_mirror(run: Run):
     result = run("ledger", "mirror", NAME)
     assert result.exit_code == 0, result.output
+
+
+# --- servers that do not follow the ledger ------------------------------------------------------------------------------
+
+CHANGES = pytest.mark.parametrize(
+    "words", [("rollback", NAME), ("route", NAME, "--challenger", "3", "--share", "0.1"), ("route", NAME)], ids=" ".join
+)
+
+
+def forge(home: Home) -> None:
+    plan = promotions_of(home).state().plan
+    assert plan
+    (home.deployments / NAME / "plan.json").write_text(replace(plan, number=999, champion=3).to_json())
+
+
+@CHANGES
+def test_no_command_claims_success_while_servers_read_a_plan_that_the_ledger_does_not_have(
+    run: Run, home: Home, words: tuple[str, ...]
+):
+    promotions_of(home).promote(2, reason="better", by="ana", at=AT)
+    forge(home)
+    before = records_of(home)
+    result = run(*words)
+    assert result.exit_code == 1 and records_of(home) == before
+    assert "servers read plan 999 (version 3); in the ledger it is plan 5 (version 2)" in result.output
+    assert "`mlops ledger mirror flight_delay --replace`" in result.output and "is rolled back" not in result.output
+    assert any(line.startswith("plan and ledger disagree: servers read plan 999") for line in run("status").output.splitlines())
+    assert run("ledger", "mirror", NAME, "--replace").exit_code == 0
+    assert run(*words).exit_code == 0
+    assert "disagree" not in run("status").output
+
+
+def test_a_command_shows_what_servers_serve_and_fails_where_one_does_not_follow(
+    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("mlops_assets.cli.promotion.TAKE_OVER_S", 3.0)
+    promotions_of(home).promote(2, reason="better", by="ana", at=AT)
+    with running(home) as (url, service):
+        monkeypatch.setenv("MLOPS_SERVICE_URL", url)
+        service.answering.slots.start()
+        followed = run("route", NAME, "--challenger", "3", "--share", "0.1")
+        service.answering.slots.stop()
+        ignored = run("rollback", NAME)
+        status = run("status")
+    assert followed.output.splitlines() == [
+        f"live: version 2 serves at {url} (plan 6)",
+        "flight_delay: version 2 serves; canary: 10% to version 3 (plan 6).",
+    ]
+    assert ignored.exit_code == 1 and "is rolled back" not in ignored.output
+    assert f"{url} · it serves version 2 (plan 6), not the ledger's plan" in ignored.output
+    assert f"live: version 2 serves at {url} (plan 6, not yet plan 7)" in status.output
+
+
+def test_after_the_ledger_s_plan_replaced_a_forged_one_servers_serve_it(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch):
+    forge(home)
+    with running(home) as (url, service):
+        monkeypatch.setenv("MLOPS_SERVICE_URL", url)
+        service.answering.slots.start()
+        before = run("status").output.splitlines()[0]
+        result = run("ledger", "mirror", NAME, "--replace")
+        service.answering.slots.stop()
+    assert before == f"live: version 3 serves at {url} (plan 999, which is not the ledger's)"
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[-2:] == [
+        f"live: version 1 serves at {url} (plan 4)",
+        "Servers and MLflow now match the ledger.",
+    ]
 
 
 # --- what stands in the way of all of them ------------------------------------------------------------------------------

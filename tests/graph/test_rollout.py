@@ -1,14 +1,23 @@
-"""What Dagster shows of a rollout, on a real home."""
+"""What Dagster shows of plan and ledger: the sensor, the checks and the asset `service`, on a real home."""
 
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
+from mlops_assets.foundation import names
 from mlops_assets.foundation.home import PROJECT, Home, read_environment
 from mlops_assets.graph.rollout import build_rollout
+from mlops_assets.graph.serving import build_serving
+from mlops_assets.promotion.deployment import Plan
 from mlops_assets.resources import Resources, build_resources
-from tests.promotion.model_line import ModelLine
+from mlops_assets.training.model_registry import ModelRegistry
+from tests.promotion.model_line import ModelLine, model
+from tests.training.mlflow_runs import new_run
 
 
 @pytest.fixture
@@ -20,9 +29,24 @@ def line(tmp_path: Path) -> ModelLine:
     return line
 
 
+@pytest.fixture
+def hanging() -> Iterator[str]:
+    """The address of a server that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
 def resources(line: ModelLine, url: str = "http://127.0.0.1:9") -> Resources:
     variables = {"MLOPS_ENV": "test", "MLOPS_HOME": str(line.folder.parents[1]), "MLOPS_SERVICE_URL": url}
     return build_resources(read_environment(variables, PROJECT))
+
+
+def forge(line: ModelLine) -> Plan:
+    plan = line.state().plan
+    assert plan
+    forged = replace(plan, number=999, champion=2)
+    (line.folder / "plan.json").write_text(forged.to_json())
+    return forged
 
 
 def look(line: ModelLine) -> str:
@@ -32,8 +56,40 @@ def look(line: ModelLine) -> str:
         return sensor.evaluate_tick(context).skip_message or ""
 
 
+def published(line: ModelLine) -> dg.AssetCheckResult:
+    (check,) = (check for check in build_rollout(line.use_case)["checks"] if "servers" in next(iter(check.check_keys)).name)
+    result: Any = check(rollout_stores=resources(line)["rollout_stores"])
+    return result
+
+
 @pytest.mark.parametrize("share", [0.1, 1.0])
 def test_the_sensor_leaves_a_route_by_hand_alone_and_says_so(line: ModelLine, share: float):
     line.promotions.route(challenger=2, share=share, **line.said())
     with line.unchanged():
         assert "by hand since" in look(line)
+
+
+def test_sensor_and_check_say_that_plan_and_ledger_disagree(line: ModelLine):
+    assert published(line).passed
+    forge(line)
+    with line.unchanged():
+        assert "servers read plan 999 (version 2); in the ledger it is plan 3 (version 1)" in look(line)
+    result = published(line)
+    assert not result.passed and result.severity is dg.AssetCheckSeverity.ERROR
+    assert "`mlops ledger mirror flight_delay --replace`" in (result.description or "")
+
+
+@pytest.mark.timeout(120)
+def test_a_server_that_hangs_does_not_block_the_run_and_a_forged_plan_fails_the_check(line: ModelLine, hanging: str):
+    registry, name = ModelRegistry(Home(line.folder.parents[1]).mlflow), names.registered_model(line.use_case.name)
+    for version in (1, 2):
+        run_id = new_run(registry, line.use_case.name).run_id
+        registry.register(name, model(version), run_id=run_id, tags={}, description="Tiny.")
+    forge(line)
+    service, own = build_serving(line.use_case)[0], resources(line, hanging)
+    assert isinstance(service, dg.AssetsDefinition)
+    needed = {"live_services": own["live_services"], "rollout_stores": own["rollout_stores"], "registry": own["registry"]}
+    result = dg.materialize([service], resources=needed)
+    (check,) = result.get_asset_check_evaluations()
+    assert result.success and not check.passed
+    assert f"{hanging} · it does not answer" in (check.description or "") and "servers read plan 999" in (check.description or "")

@@ -13,7 +13,7 @@ import uvicorn
 from msgspec import UNSET
 
 from mlops_assets.foundation.home import Environment, Home
-from mlops_assets.serving.client import LiveService, RequestRefused, ServiceUnavailable
+from mlops_assets.serving.client import LiveService, RequestRefused, Served, ServiceUnavailable
 from mlops_assets.serving.http.api_keys import ApiKeys
 from mlops_assets.serving.http.app import ApiApp
 from mlops_assets.serving.http.request import Prediction
@@ -22,7 +22,7 @@ from mlops_assets.serving.service import Service, assemble
 from mlops_assets.spec.serving import Limits, Serving
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases.flight_delay import USE_CASE
-from tests.serving.flights import FLIGHT, place_blessed, temperatures
+from tests.serving.flights import FLIGHT, DirectDeployment, place_blessed, temperatures
 
 AT = "2013-07-01T00:00:00+00:00"
 
@@ -222,12 +222,25 @@ def test_a_server_that_hangs_is_waited_for_no_longer_than_one_that_is_down():
     with hanging_server() as url, LiveService(url, sleep=unexpected, clock=clock) as client:
         with pytest.raises(ServiceUnavailable, match="waited 20 s for plan 1; it does not answer"):
             client.wait_until_taken(1, timeout_s=20)
+        assert client.follows(lambda: None, timeout_s=20) == Served(url, None, False)
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"5", b"{}", b'{"plan": 1}', b"\xff"])
 def test_another_kind_of_server_has_no_plan(body: bytes):
     with fixed_server(200, {}, body) as (url, _), LiveService(url) as client:
         assert client.plan() is None
+
+
+def test_a_service_follows_exactly_the_plan_in_force_and_not_a_newer_one(home: Home):
+    deployment, clock = DirectDeployment(home.deployments, USE_CASE.name), count(step=0.4).__next__
+    first = deployment.plan()
+    with running(home) as (url, answering), LiveService(url, sleep=lambda _: None, clock=clock) as client:
+        answering.answering.slots.poll()
+        assert client.follows(lambda: first, 1).in_force and not client.follows(lambda: None, 1).in_force
+        deployment.point(1, AT, "again")
+        answering.answering.slots.poll()
+        served = client.follows(lambda: first, 1)
+    assert not served.in_force and "it serves version 1 (plan 2), not the ledger's plan" in served.problem
 
 
 def test_without_a_server_there_is_no_plan_and_no_prediction(unreachable: LiveService):
