@@ -1,6 +1,8 @@
 """Contracts: columns, keys, bounds and statistical expectations of a table, and how its files arrive."""
 
+import re
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
@@ -8,6 +10,13 @@ from pydantic import Field
 from mlops_assets.spec.spec import Spec
 
 DType = Literal["string", "int", "float", "datetime", "bool"]
+# The types of the columns on which a field of Column has a meaning, and the Python types of the examples of each type.
+NUMBERS: tuple[DType, ...] = ("int", "float")
+LEGAL_ON: dict[str, tuple[DType, ...]] = {"min": NUMBERS, "max": NUMBERS, "allowed": ("string",), "pattern": ("string",)}
+TEXT, WHOLE = (str,), (int,)
+EXAMPLES: dict[DType, tuple[type, ...]] = {
+    "string": TEXT, "datetime": TEXT, "int": WHOLE, "bool": WHOLE, "float": (int, float)
+}  # fmt: skip
 
 
 class Column(Spec):
@@ -32,6 +41,37 @@ class Column(Spec):
         if self.identifies and self.dtype not in ("string", "int"):
             found = f"{self.name!r} identifies a {self.identifies} and is a {self.dtype}; legal: string, int"
             yield f"identifies · {found}. Tag a column of exact values."
+        for field, dtypes in LEGAL_ON.items():
+            if getattr(self, field) not in (None, ()) and self.dtype not in dtypes:
+                found = f"{self.name!r} is of type {self.dtype}; legal: {', '.join(dtypes)}"
+                yield f"{field} · {found}. Leave it out, or change the type."
+        if self.min is not None and self.max is not None and self.min > self.max:
+            yield f"min to max is {self.min:g} to {self.max:g}; legal: min at most max. Swap or widen them."
+        yield from _pattern_problems(self.pattern)
+        if self.example is not None and not self._is_legal(self.example):
+            found = f"{self.example!r} is no value of this column; legal: type {self.dtype}, within min, max and allowed"
+            yield f"example · {found}. Correct it."
+
+    def _is_legal(self, value: str | float) -> bool:
+        if not isinstance(value, EXAMPLES[self.dtype]):
+            return False
+        if isinstance(value, str):
+            return (not self.allowed or value in self.allowed) and (self.dtype != "datetime" or _is_moment(value))
+        return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
+
+
+def _pattern_problems(pattern: str | None) -> Iterator[str]:
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        yield f"pattern · {pattern!r} is not a regular expression: {error}. Correct it."
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        return bool(datetime.fromisoformat(text))
+    except ValueError:
+        return False
 
 
 class RowCountBand(Spec):
@@ -40,6 +80,11 @@ class RowCountBand(Spec):
     min_ratio: float = Field(default=0.5, gt=0)
     max_ratio: float = Field(default=2.0, gt=0)
     days: int = Field(default=28, ge=3)
+
+    def contradictions(self) -> Iterator[str]:
+        if self.min_ratio > self.max_ratio:
+            found = f"min_ratio to max_ratio is {self.min_ratio:g} to {self.max_ratio:g}"
+            yield f"{found}; legal: min_ratio at most max_ratio. Swap or widen them."
 
 
 class MaxNullShare(Spec):
@@ -87,8 +132,12 @@ class Contract(Spec):
         for name in [*self.unique, *filter(None, [self.day]), *expected]:
             if name not in self.names:
                 yield f"column {name!r} is not in the contract; legal: {', '.join(self.names)}. Use one of these."
-        for name in set(self.names) & set(RESERVED):
+        for name in (name for name in self.names if name in RESERVED):
             yield f"column {name!r} is one that the platform adds ({', '.join(RESERVED)}). Rename yours."
+        datetimes = [column.name for column in self.columns if column.dtype == "datetime"]
+        if self.day in self.names and self.day not in datetimes:
+            found = f"{self.day!r} is of type {self.column(self.day).dtype}; datetime columns: {', '.join(datetimes) or 'none'}"
+            yield f"day · {found}. Use one of these, or leave day out."
 
 
 class Daily(Spec):

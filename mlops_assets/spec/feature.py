@@ -1,6 +1,6 @@
 """Features, labels and splits: which features exist and which of them a model reads."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -28,6 +28,8 @@ class FeatureView(Spec):
 
 
 WhenDown = Literal["refuse", "last_known"]
+# Columns that the platform adds to requests and training rows.
+ADDED = ("event_timestamp", "known_at", "split")
 
 
 class Features(Spec):
@@ -40,7 +42,7 @@ class Features(Spec):
     service: str
     views: tuple[FeatureView, ...]
     request_table: str
-    request: tuple[str, ...]
+    request: tuple[str, ...] = Field(min_length=1)
     entity_rows: RowTransform
     numeric: tuple[str, ...]
     categorical: tuple[str, ...]
@@ -49,6 +51,15 @@ class Features(Spec):
     @property
     def inputs(self) -> tuple[str, ...]:
         return (*self.numeric, *self.categorical)
+
+    def contradictions(self) -> Iterator[str]:
+        if not self.inputs:
+            yield "inputs · numeric and categorical are both empty; legal: at least one input. Declare what the model reads."
+        for name in (name for name in self.numeric if name in self.categorical):
+            yield f"inputs · {name!r} is declared twice, in numeric and in categorical. Keep one."
+        for field in ("request", "inputs"):
+            for name in (name for name in getattr(self, field) if name in ADDED):
+                yield f"{field} · {name!r} is a column that the platform adds ({', '.join(ADDED)}). Rename yours."
 
 
 class Label(Spec):
@@ -59,8 +70,13 @@ class Label(Spec):
 
     name: str
     table: str
-    key: tuple[str, ...]
+    key: tuple[str, ...] = Field(min_length=1)
     transform: RowTransform
+
+    def contradictions(self) -> Iterator[str]:
+        if self.name in (*self.key, *ADDED):
+            found = f"{self.name!r} is in the key or a column that the platform adds ({', '.join(ADDED)})"
+            yield f"name · {found}; legal: any other name. Rename it."
 
 
 class TimeSplit(Spec):
@@ -71,5 +87,5 @@ class TimeSplit(Spec):
     # Never at random: that would leak the day's weather and delays into training.
     test: timedelta = Field(gt=timedelta(0))
     validation: timedelta = Field(gt=timedelta(0))
-    max_train: timedelta | None = None
+    max_train: timedelta | None = Field(default=None, gt=timedelta(0))
     label_delay: timedelta = Field(default=timedelta(0), ge=timedelta(0))

@@ -1,5 +1,6 @@
 """The rules that a candidate must pass. How each is measured is in evaluation/gates/, one module per class."""
 
+import math
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
@@ -29,12 +30,22 @@ def gate_names(gates: tuple[Gate, ...]) -> tuple[str, ...]:
     return tuple(f"{name}_{count + 1}" if count else name for name, count in zip(names, earlier, strict=True))
 
 
+def bound_problems(metric: Metric, bound: float) -> Iterator[str]:
+    """A bound that every value of the metric reaches, or none."""
+    highest = math.inf if metric == "log_loss" else 1.0
+    if not 0 <= bound <= highest:
+        yield f"bound · {metric} is never {bound:g}; legal: 0 to {highest:g}. Correct it."
+
+
 class Floor(Gate):
     """The metric on the test rows reaches `bound` (for brier, log_loss and ece: stays at or below it)."""
 
     NAME = "floor_{metric}"
     metric: Metric
     bound: float
+
+    def contradictions(self) -> Iterator[str]:
+        yield from bound_problems(self.metric, self.bound)
 
 
 class BeatsChampion(Gate):
@@ -61,6 +72,9 @@ class EverySlice(Gate):
     metric: Metric
     bound: float
     min_rows: int = Field(default=200, ge=2)
+
+    def contradictions(self) -> Iterator[str]:
+        yield from bound_problems(self.metric, self.bound)
 
 
 class NoSkew(Gate):

@@ -1,11 +1,24 @@
 """Monitors after promotion, and triggers of the next training. Their statistics are in statistics/ and monitoring/."""
 
+import re
+from collections.abc import Iterator
 from datetime import timedelta
 
 from pydantic import Field
 
-from mlops_assets.spec.gate import Metric
+from mlops_assets.spec.gate import Metric, bound_problems
 from mlops_assets.spec.spec import Spec
+
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+MONTH_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+# The fields of a schedule: lowest and highest number, and the words for the lowest and the following numbers.
+CRON: dict[str, tuple[int, int, tuple[str, ...]]] = {
+    "minute": (0, 59, ()),
+    "hour": (0, 23, ()),
+    "day of month": (1, 31, ()),
+    "month": (1, 12, MONTHS),
+    "day of week": (0, 7, ("sun", "mon", "tue", "wed", "thu", "fri", "sat")),
+}
 
 
 class Drift(Spec):
@@ -13,7 +26,7 @@ class Drift(Spec):
     `max_psi` and its KS statistic (numeric inputs) `max_ks`; the check fails when more than `max_share` of the inputs have.
     """
 
-    window: timedelta = timedelta(days=30)  # shorter ones alarm on weather alone
+    window: timedelta = Field(default=timedelta(days=30), gt=timedelta(0))  # shorter ones alarm on weather alone
     max_psi: float = Field(default=0.25, gt=0)
     max_ks: float = Field(default=0.2, gt=0, lt=1)
     max_share: float = Field(default=0.3, ge=0, le=1)
@@ -23,7 +36,7 @@ class Drift(Spec):
 class Performance(Spec):
     """Realised quality of the answered requests, by day and month, once their labels are known."""
 
-    window: timedelta = timedelta(days=30)
+    window: timedelta = Field(default=timedelta(days=30), gt=timedelta(0))
     min_rows: int = Field(default=1000, ge=1)
 
 
@@ -33,7 +46,7 @@ class Skew(Spec):
     of at least `min_rows` answers used any feature that is recomputed differently. At most `max_rows` of them are recomputed.
     """
 
-    window: timedelta = timedelta(days=30)
+    window: timedelta = Field(default=timedelta(days=30), gt=timedelta(0))
     # Rolling sums differ in their last digits when more days are filled at once, and a model reads 32 bits.
     relative: float = Field(default=1e-6, ge=0, lt=1)
     absolute: float = Field(default=1e-6, ge=0)
@@ -47,6 +60,38 @@ class OnSchedule(Spec):
 
     cron: str = Field(pattern=r"^\S+ \S+ \S+ \S+ \S+$")
 
+    def contradictions(self) -> Iterator[str]:
+        fields = {unit: _cron_values(text, *CRON[unit]) for unit, text in zip(CRON, self.cron.split(), strict=True)}
+        for unit in (unit for unit, values in fields.items() if not values):
+            low, high, words = CRON[unit]
+            legal = f"*, {low} to {high}{f' or {words[0]} to {words[-1]}' if words else ''}, a-b, a,b and */n"
+            yield f"cron · the {unit} of {self.cron!r} is illegal; legal: {legal}. Correct it."
+        days, longest = fields["day of month"], max((MONTH_DAYS[month - 1] for month in fields["month"]), default=31)
+        # Where a day of the week is declared too, either of the two is enough.
+        if self.cron.endswith(" *") and min(days, default=1) > longest:
+            yield f"cron · {self.cron!r} never fires: these months have at most {longest} days. Correct the day or the month."
+
+
+def _cron_values(text: str, low: int, high: int, words: tuple[str, ...]) -> set[int]:
+    """The numbers that one field stands for; none when it is illegal."""
+    numbered = re.sub("[a-z]{3}", lambda word: str(low + words.index(word[0])) if word[0] in words else word[0], text.lower())
+    values = set[int]()
+    for part in numbered.split(","):
+        if re.fullmatch(r"l|l\d|\d#\d", part):  # the last day, the last or nth weekday: Dagster's parser checks these
+            values.add(low)
+            continue
+        match = re.fullmatch(r"(?:\*|(\d+)(?:-(\d+))?)(?:/([1-9]\d*))?", part)
+        if not match:
+            return set()
+        start, end, step = (int(number) if number else None for number in match.groups())
+        first, until = low if start is None else start, high if start is None or step else start
+        last = until if end is None else end
+        if not (low <= first <= high and low <= last <= high):
+            return set()
+        around = range(first, last + 1) if first <= last else (*range(first, high + 1), *range(low, last + 1))
+        values.update(around[:: step or 1])
+    return values
+
 
 class OnDrift(Spec):
     """Train when the drift check fails."""
@@ -58,6 +103,9 @@ class OnPerformance(Spec):
     metric: Metric
     bound: float
 
+    def contradictions(self) -> Iterator[str]:
+        yield from bound_problems(self.metric, self.bound)
+
 
 Monitor = Drift | Performance | Skew
 Trigger = OnSchedule | OnDrift | OnPerformance
@@ -66,7 +114,7 @@ Trigger = OnSchedule | OnDrift | OnPerformance
 class Freshness(Spec):
     """How old each stage may become before it is reported."""
 
-    raw: timedelta = timedelta(hours=36)
-    features: timedelta = timedelta(hours=36)
-    predictions: timedelta = timedelta(hours=48)
-    service: timedelta = timedelta(days=14)
+    raw: timedelta = Field(default=timedelta(hours=36), gt=timedelta(0))
+    features: timedelta = Field(default=timedelta(hours=36), gt=timedelta(0))
+    predictions: timedelta = Field(default=timedelta(hours=48), gt=timedelta(0))
+    service: timedelta = Field(default=timedelta(days=14), gt=timedelta(0))

@@ -1,9 +1,11 @@
 """Spec: the base class of every declaration: frozen, closed to unknown fields, with readable errors."""
 
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+NAMED_BY = ("name", "table", "service")  # the first of these fields that a value has distinguishes it from others of its class
 
 
 class IllegalDeclaration(ValueError):
@@ -13,17 +15,17 @@ class IllegalDeclaration(ValueError):
 class Spec(BaseModel):
     """A frozen value of the vocabulary. Raises IllegalDeclaration when built from illegal fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
     def __init__(self, **fields: Any) -> None:
-        names = [str(fields[key]) for key in ("name", "table") if fields.get(key)]
+        names = [fields[key] for key in NAMED_BY if isinstance(fields.get(key), str)]
         where = " · ".join([*names[:1], type(self).__name__])
         try:
             super().__init__(**fields)
         except ValidationError as error:
             raise IllegalDeclaration("\n".join(_line(where, type(self), detail) for detail in error.errors())) from None
-        for contradiction in self.contradictions():
-            raise IllegalDeclaration(f"{where} · {contradiction}")
+        if problems := [f"{where} · {problem}" for problem in (*_repeated(self), *self.contradictions())]:
+            raise IllegalDeclaration("\n".join(problems))
 
     def contradictions(self) -> Iterator[str]:
         """What makes legal fields illegal together, a sentence each."""
@@ -34,6 +36,21 @@ class Spec(BaseModel):
         return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | fields)
 
 
+def _repeated(spec: Spec) -> Iterator[str]:
+    """Names and values that a field contains twice. Numbers may repeat, as the sizes of layers do."""
+    for field in type(spec).model_fields:
+        value = getattr(spec, field)
+        items = cast(tuple[object, ...], value) if isinstance(value, tuple) else ()
+        names = [_name_of(item) for item in items if isinstance(item, Spec | str)]
+        for name in (name for index, name in enumerate(names) if names[:index].count(name) == 1):
+            yield f"{field} · {name!r} is declared twice. Keep one."
+
+
+def _name_of(item: object) -> object:
+    fields = type(item).model_fields if isinstance(item, Spec) else ()
+    return next((getattr(item, key) for key in NAMED_BY if key in fields), item)
+
+
 def _line(where: str, spec: type[Spec], detail: Any) -> str:
     field = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
@@ -42,4 +59,4 @@ def _line(where: str, spec: type[Spec], detail: Any) -> str:
         required = ", ".join(name for name, info in spec.model_fields.items() if info.is_required())
         return f"{where} · field {field!r} is missing; required: {required}. Add it."
     found = f" · {field} = {detail['input']!r}" if field else ""
-    return f"{where}{found} · {detail['msg']}"
+    return f"{where}{found} · {detail['msg']}. Correct it."

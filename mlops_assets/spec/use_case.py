@@ -3,15 +3,15 @@
 import hashlib
 import inspect
 from collections.abc import Iterator, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Literal, cast
 
 from pydantic import Field
 
-from mlops_assets.spec.contract import Contract, Daily, Files
+from mlops_assets.spec.contract import Column, Contract, Daily, Files
 from mlops_assets.spec.feature import Features, Label, TimeSplit
-from mlops_assets.spec.gate import EverySlice, Gate, NoSkew
-from mlops_assets.spec.monitor import Freshness, Monitor, Skew, Trigger
+from mlops_assets.spec.gate import BeatsChampion, EverySlice, Gate, NoLeak, NoSkew
+from mlops_assets.spec.monitor import Drift, Freshness, Monitor, OnDrift, OnPerformance, Performance, Skew, Trigger
 from mlops_assets.spec.rollout import AtOnce, Canary, Rollout
 from mlops_assets.spec.serving import Serving
 from mlops_assets.spec.spec import Spec
@@ -27,6 +27,7 @@ STAGE_FIELDS: dict[str, tuple[str, ...]] = {
     "evaluation": ("reference", "slices", "threshold", "gates"),
     "monitor": ("monitors",),
 }
+READS_MONITOR: dict[type[Spec], type[Monitor]] = {NoSkew: Skew, OnDrift: Drift, OnPerformance: Performance}
 Stage = Literal["raw", "validated", "feature", "training_set", "candidate", "evaluation", "monitor"]
 
 
@@ -51,7 +52,7 @@ class UseCase(Spec):
     reference: Trainer | None = None
     threshold: float = Field(default=0.5, gt=0, lt=1)
     slices: tuple[str, ...] = ()
-    gates: tuple[Gate, ...]
+    gates: tuple[Gate, ...] = Field(default=(BeatsChampion(), NoLeak()), min_length=1)
     monitors: tuple[Monitor, ...] = ()
     triggers: tuple[Trigger, ...] = ()
     freshness: Freshness = Freshness()
@@ -75,38 +76,83 @@ class UseCase(Spec):
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def contradictions(self) -> Iterator[str]:
-        features, tables, sources = self.features, [one.table for one in self.contracts], [one.table for one in self.sources]
+        yield from self._table_problems()
+        yield from self._feature_problems()
+        yield from self._label_problems()
+        yield from self._day_problems()
+        yield from self._rollout_problems()
+        yield from self._monitor_problems()
+        yield from _unknown("slices", self.slices, self.features.inputs, "is not an input of the model; inputs")
+        for index, gate in enumerate(self.gates):
+            if isinstance(gate, EverySlice):
+                yield from _unknown(f"gates[{index}].column", [gate.column], self.slices, "is not a declared slice; slices")
+
+    def _table_problems(self) -> Iterator[str]:
+        tables, sources = [one.table for one in self.contracts], [one.table for one in self.sources]
         no_contract = "has no contract; contracts"
         yield from _unknown("sources", sources, tables, no_contract)
         yield from _unknown("contracts", tables, sources, "has no source; sources")
         yield from _unknown("label.table", [self.label.table], tables, no_contract)
-        for view in features.views:
+        for view in self.features.views:
             yield from _unknown(f"features.views[{view.name}].tables", view.tables, tables, no_contract)
-        yield from _unknown("features.request_table", [features.request_table], tables, no_contract)
+        yield from _unknown("features.request_table", [self.features.request_table], tables, no_contract)
+
+    def _columns(self, table: str) -> dict[str, Column]:
+        """By name; none for an unknown table."""
+        return {column.name: column for contract in self.contracts if contract.table == table for column in contract.columns}
+
+    def _feature_problems(self) -> Iterator[str]:
+        features, columns = self.features, [*self._columns(self.features.request_table)]
+        if columns:
+            yield from _unknown("features.request", features.request, columns, "is not a column of its table; columns")
         yield from _unknown("serving.sticky_key", self.serving.sticky_key, features.request, "is not a request column; request")
-        pii = {column.name: column.pii for column in self.contract(features.request_table).columns}
-        for name in sorted(name for name in self.label.key if pii.get(name)):
+
+    def _label_problems(self) -> Iterator[str]:
+        label, features = self.label, self.features
+        pii = {name: column.pii for name, column in self._columns(features.request_table).items()}
+        # Outcomes are joined to the prediction log, which has these columns of its own.
+        columns = tuple(dict.fromkeys((*features.request, *features.inputs)))
+        yield from _unknown("label.key", label.key, columns, "is neither a request column nor an input; these are")
+        for name in sorted(name for name in label.key if pii.get(name)):
             yield f"label.key · {name!r} is personal data that the log hides: no outcome would join. Use another key."
-        if isinstance(self.rollout, Canary) and self.rollout.split == "ab":
-            if not self.serving.sticky_key:
-                yield "rollout.split · 'ab' draws by serving.sticky_key, which is empty. Declare it, or use split='canary'."
-            for name in (name for name in self.serving.sticky_key if pii.get(name) == "left_out"):
-                yield f"serving.sticky_key · {name!r} is left out of the log, which must show who was drawn. Use pii='hashed'."
-        yield from _unknown("slices", self.slices, features.inputs, "is not an input of the model; inputs")
-        for index, gate in enumerate(self.gates):
-            if isinstance(gate, EverySlice):
-                yield from _unknown(f"gates[{index}].column", [gate.column], self.slices, "is not a declared slice; slices")
-            if isinstance(gate, NoSkew) and self.skew is None:
-                declared = ", ".join(type(monitor).__name__ for monitor in self.monitors) or "none"
-                yield f"gates[{index}] · NoSkew reads the result of the monitor Skew; monitors: {declared}. Declare Skew()."
-        for field, names in {"features.inputs": features.inputs, "contracts": tables}.items():
-            for name in sorted({name for name in names if names.count(name) > 1}):
-                yield f"{field} · {name!r} is declared twice. Keep one."
+        for field in (field for field in ("request", "inputs") if label.name in getattr(features, field)):
+            yield f"features.{field} · {label.name!r} is the label, which is unknown when a request is made. Remove it."
+
+    def _day_problems(self) -> Iterator[str]:
+        if self.last_day is None:
+            return
+        days, held_out = timedelta(days=(self.last_day - self.first_day).days + 1), self.split.test + self.split.validation
+        if self.last_day < self.first_day:
+            yield f"last_day is {self.last_day}; legal: first_day, which is {self.first_day}, or later. Swap or correct them."
+        elif held_out >= days:
+            found = f"test and validation take {held_out.days} days of the {days.days} that can land"
+            yield f"split · {found}; legal: fewer, so that days to train on are left. Shorten them."
+
+    def _rollout_problems(self) -> Iterator[str]:
+        if not (isinstance(self.rollout, Canary) and self.rollout.split == "ab"):
+            return
+        if not self.serving.sticky_key:
+            yield "rollout.split · 'ab' draws by serving.sticky_key, which is empty. Declare it, or use split='canary'."
+        columns = self._columns(self.features.request_table)
+        for name in (name for name in self.serving.sticky_key if name in columns and columns[name].pii == "left_out"):
+            yield f"serving.sticky_key · {name!r} is left out of the log, which must show who was drawn. Use pii='hashed'."
+
+    def _monitor_problems(self) -> Iterator[str]:
+        kinds = [type(monitor).__name__ for monitor in self.monitors]
+        for kind in (kind for kind in dict.fromkeys(kinds) if kinds.count(kind) > 1):
+            yield f"monitors · {kinds.count(kind)} are {kind}; legal: one of a kind, as each kind has one asset. Keep one."
+        for field, readers in {"gates": self.gates, "triggers": self.triggers}.items():
+            for index, reader in enumerate(readers):
+                needed = READS_MONITOR.get(type(reader))
+                if needed and needed.__name__ not in kinds:
+                    found = f"{type(reader).__name__} reads the result of the monitor {needed.__name__}"
+                    monitors = ", ".join(kinds) or "none"
+                    yield f"{field}[{index}] · {found}; monitors: {monitors}. Declare {needed.__name__}()."
 
 
 def _unknown(field: str, names: Sequence[str], legal: Sequence[str], problem: str) -> Iterator[str]:
     for name in (name for name in names if name not in legal):
-        yield f"{field} · {name!r} {problem}: {', '.join(legal)}. Use one of these or declare it."
+        yield f"{field} · {name!r} {problem}: {', '.join(legal) or 'none'}. Use one of these or declare it."
 
 
 def _stable_text(value: object) -> str:

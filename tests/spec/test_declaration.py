@@ -9,8 +9,8 @@ import pytest
 
 from mlops_assets.spec.contract import Column, Contract, MaxNullShare
 from mlops_assets.spec.feature import TimeSplit
-from mlops_assets.spec.gate import Budget, EverySlice, Fair, Floor, Latency
-from mlops_assets.spec.monitor import Freshness, OnSchedule
+from mlops_assets.spec.gate import BeatsChampion, Budget, EverySlice, Fair, Floor, Latency, NoLeak
+from mlops_assets.spec.monitor import Drift, Freshness, OnSchedule
 from mlops_assets.spec.spec import IllegalDeclaration, Spec
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, Search
 from mlops_assets.spec.use_case import STAGE_FIELDS, Stage, UseCase
@@ -51,7 +51,7 @@ ILLEGAL: list[tuple[Callable[[], Any], tuple[str, ...]]] = [
     (lambda: USE_CASE.but(contracts=(*USE_CASE.contracts, PLANES)), ("flight_delay", "contracts", "'planes'", "twice", "Keep one")),
     (lambda: USE_CASE.but(label=USE_CASE.label.but(table="arrivals")), ("flight_delay", "label.table", "'arrivals'", "outcomes", "Use one")),
     (lambda: USE_CASE.but(features=USE_CASE.features.but(request_table="bookings")), ("flight_delay", "features.request_table", "'bookings'", "schedule")),
-    (lambda: USE_CASE.but(features=USE_CASE.features.but(numeric=("distance", "distance"))), ("flight_delay", "features.inputs", "'distance'", "twice")),
+    (lambda: USE_CASE.features.but(numeric=("distance", "distance")), ("flight_delay_v1", "Features", "numeric", "'distance'", "twice")),
     (lambda: USE_CASE.but(name="Flight Delay"), ("Flight Delay", "name", "'Flight Delay'", "pattern")),
     (lambda: USE_CASE.but(owner="somebody"), ("flight_delay", "owner", "'somebody'", "pattern")),
     (lambda: USE_CASE.but(risk="none"), ("flight_delay", "risk", "'none'", "'low', 'medium' or 'high'")),
@@ -88,6 +88,53 @@ def test_every_mistake_is_named_at_once() -> None:
     assert len(str(error.value).splitlines()) == 3
 
 
+def test_every_contradiction_is_named_at_once() -> None:
+    with pytest.raises(IllegalDeclaration) as error:
+        USE_CASE.but(slices=("airport",), monitors=(), last_day=date(2012, 1, 1))
+    fields = [line.split(" · ")[2].split()[0] for line in str(error.value).splitlines()]
+    assert (
+        fields
+        == ["last_day", "gates[5]", "triggers[1]", "triggers[2]", "slices", "gates[3].column", "gates[4].column"][: len(fields)]
+    )
+
+
+def test_without_gates_a_candidate_must_beat_the_champion_and_not_leak() -> None:
+    declared = {name: getattr(USE_CASE, name) for name in UseCase.model_fields if name != "gates"}
+    assert UseCase(**declared).gates == (BeatsChampion(), NoLeak())
+
+
+@pytest.mark.parametrize(
+    "cron",
+    ["* * * * *", "*/5 0-6,22 1,15 * mon-fri", "0 0 29 2 *", "0 0 31 feb mon", "0 22-2 * JAN-mar 0,7", "0 0 31 2-4 *", "0 0 l * *",
+     "30 6 * * 5#2", "0 0 */31 2 *", "5/20 * * * *", "0 0 31 */6 *", "0 0 31 2/2 *"],
+)  # fmt: skip
+def test_a_schedule_that_fires_is_legal(cron: str) -> None:
+    assert OnSchedule(cron=cron).cron == cron
+
+
+@pytest.mark.parametrize(
+    ("cron", "problem"),
+    [
+        ("60 * * * *", "the minute of '60 * * * *' is illegal; legal: *, 0 to 59, a-b, a,b and */n"),
+        ("* 24 * * *", "the hour of"),
+        ("* * 0 * *", "the day of month of"),
+        ("* * * 13 *", "the month of"),
+        ("* * * january *", "the month of '* * * january *' is illegal; legal: *, 1 to 12 or jan to dec"),
+        ("* * * * 8", "the day of week of"),
+        ("*/0 * * * *", "the minute of"),
+        ("1-60 * * * *", "the minute of"),
+        ("1,,2 * * * *", "the minute of"),
+        ("-1 * * * *", "the minute of"),
+        ("0 0 30 2 *", "'0 0 30 2 *' never fires: these months have at most 29 days"),
+        ("0 0 31 apr,jun *", "never fires: these months have at most 30 days"),
+    ],
+)
+def test_a_schedule_that_cannot_fire_is_refused(cron: str, problem: str) -> None:
+    with pytest.raises(IllegalDeclaration) as error:
+        OnSchedule(cron=cron)
+    assert problem in str(error.value)
+
+
 OUTCOMES_LOOSER = tuple(
     contract.but(max_bad_share=0.5) if contract.table == "outcomes" else contract for contract in USE_CASE.contracts
 )
@@ -104,7 +151,7 @@ EDITS: list[tuple[str, dict[str, Any], set[Stage]]] = [
     ("features", {"features": USE_CASE.features.but(numeric=USE_CASE.features.numeric[1:])}, {"feature", "training_set"}),
     ("contracts", {"contracts": OUTCOMES_LOOSER}, {"validated"}),
     ("sources", {"sources": (USE_CASE.sources[0].but(cadence=USE_CASE.sources[3].cadence), *USE_CASE.sources[1:])}, {"raw"}),
-    ("monitors", {"monitors": USE_CASE.monitors[1:]}, {"monitor"}),
+    ("monitors", {"monitors": (Drift(window=A_DAY), *USE_CASE.monitors[1:])}, {"monitor"}),
     ("triggers", {"triggers": ()}, set()),
     ("owner", {"owner": "team:somebody-else"}, set()),
     ("freshness", {"freshness": Freshness(raw=A_DAY)}, set()),

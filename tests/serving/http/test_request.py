@@ -56,7 +56,7 @@ def with_columns(*changed: Column) -> UseCase:
 
 def changed(name: str, **facets: Any) -> UseCase:
     column = next(column for column in request_columns(USE_CASE) if column.name == name)
-    return with_columns(column.but(**facets))
+    return with_columns(column.but(example=None, **facets))
 
 
 def test_a_good_request_becomes_typed_rows_in_order():
@@ -187,7 +187,6 @@ def test_features_that_no_model_reads_are_refused(body: dict[str, Any], field: s
 @pytest.mark.parametrize(
     ("column", "facets", "legal", "illegal"),
     [
-        ("flight", {"allowed": ("7", "10000")}, [7], [8, 10000, "7", True, 7.0]),  # 10000 is above the column's max
         ("flight", {"min": 0.5, "max": 2.5}, [1, 2], [0, 3]),
         ("flight", {"min": None, "max": None}, [-(2**63) + 1, 2**63 - 1], [2**63, -(2**63)]),
         ("carrier", {"allowed": ("UA", "long")}, ["UA"], ["long", "AA"]),
