@@ -65,22 +65,22 @@ def _inputs(use_case: UseCase, *stages: str) -> dict[str, dg.AssetIn]:
 
 
 def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
-    tables = {"requests": use_case.features.request_table, "truths": use_case.label.table}
+    # One input per table: requests and labels may be columns of one table.
+    tables = dict.fromkeys((use_case.features.request_table, use_case.label.table))
 
     @dg.asset(
         key=names.stage(use_case.name, "training_set"),
-        ins={name: dg.AssetIn(names.validated(use_case.name, table)) for name, table in tables.items()},
+        ins={table: dg.AssetIn(names.validated(use_case.name, table), dagster_type=LazyFrame) for table in tables},
         deps=[names.feature(use_case.name, view.name) for view in use_case.features.views],
         description="Past requests with their features as known at the prediction moment, their label, and their split by time.",
         io_manager_key="tables",
         **asset_metadata(use_case, "training_set", "feast", "polars", "deltalake", made_from="training_set"),
     )
-    def training_set(
-        context: dg.AssetExecutionContext, requests: LazyFrame, truths: LazyFrame, feature_store: FeatureStoreResource
-    ) -> DataFrame:
+    def training_set(context: dg.AssetExecutionContext, feature_store: FeatureStoreResource, **tables: LazyFrame) -> DataFrame:
         from mlops_assets.features.featurize import training_rows
 
         store = feature_store.open(use_case.features.service)
+        requests, truths = tables[use_case.features.request_table], tables[use_case.label.table]
         rows = store.historical(training_rows(use_case, requests, truths)).sort(names.EVENT_TIMESTAMP, *use_case.label.key)
         context.add_output_metadata({**_counts(rows, use_case.label.name), **training_columns(use_case)})
         return rows

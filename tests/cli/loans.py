@@ -1,0 +1,118 @@
+"""A small legal use case, whose requests and labels are columns of one table, and the same with one thing changed."""
+
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from mlops_assets.spec.contract import Column, Contract, Files, RowCountBand
+from mlops_assets.spec.feature import Features, FeatureView, Label, TimeSplit
+from mlops_assets.spec.training import HistGradientBoosting
+from mlops_assets.spec.use_case import UseCase
+
+DAY = timedelta(days=1)
+APPLICATIONS = Contract(
+    table="applications",
+    description="Who asks for how much, and what became of it.",
+    columns=(
+        Column(name="number", dtype="int", min=1, max=10**6, description="Of the application."),
+        Column(name="customer", dtype="string", pattern="^c[0-9]+$", description="Who asks."),
+        Column(name="amount", dtype="float", min=0, max=10**6, description="Euros."),
+        Column(name="purpose", dtype="string", allowed=("car", "home"), description="What for."),
+        Column(name="insured", dtype="bool", description="Whether an insurance pays in the end."),
+        Column(name="applied_at", dtype="datetime", description="When."),
+        Column(name="ended_at", dtype="datetime", description="When the loan ended."),
+        Column(name="defaulted", dtype="int", description="1: it was not paid back."),
+    ),
+    unique=("number",),
+    day="ended_at",
+    expectations=(RowCountBand(),),
+)
+PAYMENTS = Contract(
+    table="payments",
+    description="What was paid.",
+    columns=(
+        Column(name="customer", dtype="string", description="Who paid."),
+        Column(name="paid_at", dtype="datetime", description="When."),
+        Column(name="paid", dtype="float", description="Euros."),
+    ),
+    unique=("customer", "paid_at"),
+    day="paid_at",
+)
+
+
+def application_rows(rows: pl.LazyFrame) -> pl.LazyFrame:
+    return rows.with_columns(event_timestamp="applied_at")
+
+
+def last_payment(tables: Any, start: datetime, end: datetime) -> pl.LazyFrame:
+    rows = tables["payments"].filter(pl.col("paid_at").is_between(start, end, closed="left"))
+    return rows.select("customer", event_timestamp="paid_at", last_paid="paid")
+
+
+def default_label(rows: pl.LazyFrame) -> pl.LazyFrame:
+    return rows.select("number", "defaulted", known_at="ended_at")
+
+
+VIEW = FeatureView(
+    name="last_payment", description="Paid last.", tables=("payments",), entity=("customer",), transform=last_payment
+)
+LOANS = UseCase(
+    name="loans",
+    owner="team:credit",
+    question="Will this loan be paid back?",
+    first_day=date(2024, 3, 1),
+    last_day=date(2024, 3, 8),
+    sources=(Files(table="applications"), Files(table="payments")),
+    contracts=(APPLICATIONS, PAYMENTS),
+    features=Features(
+        service="loans_v1",
+        views=(VIEW,),
+        request_table="applications",
+        request=("number", "customer", "amount", "purpose", "applied_at"),
+        entity_rows=application_rows,
+        numeric=("amount", "last_paid"),
+        categorical=("purpose",),
+    ),
+    label=Label(name="defaulted", table="applications", key=("number",), transform=default_label),
+    split=TimeSplit(test=DAY, validation=DAY),
+    trainer=HistGradientBoosting(max_iter=3, min_samples_leaf=5),
+)
+
+REPO = """
+from datetime import timedelta
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
+from feast.data_format import DeltaFormat
+from feast.types import Float64, String
+
+customer = Entity(name="customer", join_keys=["customer"], value_type=ValueType.STRING, description="customer")
+last_payment = FeatureView(
+    name="last_payment", entities=[customer], ttl=timedelta(0),
+    schema=[Field(name="customer", dtype=String), Field(name="last_paid", dtype=Float64)],
+    source=FileSource(
+        name="last_payment_table", path="loans/feature/last_payment.delta", file_format=DeltaFormat(),
+        timestamp_field="event_timestamp",
+    ),
+)
+service = FeatureService(name="loans_v1", features=[last_payment])
+"""
+
+
+def column(name: str, **fields: Any) -> UseCase:
+    return contract(columns=tuple(one.but(**fields) if one.name == name else one for one in APPLICATIONS.columns))
+
+
+def contract(**fields: Any) -> UseCase:
+    return LOANS.but(contracts=(APPLICATIONS.but(**fields), PAYMENTS))
+
+
+def features(**fields: Any) -> UseCase:
+    return LOANS.but(features=LOANS.features.but(**fields))
+
+
+def label(**fields: Any) -> UseCase:
+    return LOANS.but(label=LOANS.label.but(**fields))
+
+
+def view(**fields: Any) -> UseCase:
+    return features(views=(VIEW.but(**fields),))
