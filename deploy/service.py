@@ -15,7 +15,7 @@ from deploy.bento_internals import service_class
 from mlops_assets.serving.http.app import ApiApp, respond
 from mlops_assets.serving.service import Service, open_service, served_use_case
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.use_cases import USE_CASES
+from mlops_assets.use_cases import NOT_LOADED, USE_CASES
 
 # One process: workers on one machine would compete for its cores; more machines scale it out. Logs, metrics and limits are
 # those of the fast path (mlops_assets/serving).
@@ -64,5 +64,5 @@ def build_service(use_case: UseCase, open_: Callable[[], Service]) -> bentoml.Se
     return bentoml.service(name="predictions", description=use_case.question, service_class=wrapped, **CONFIG)(Predictions)
 
 
-USE_CASE = served_use_case(os.environ, USE_CASES)
+USE_CASE = served_use_case(os.environ, USE_CASES, NOT_LOADED)
 Predictions = build_service(USE_CASE, lambda: open_service(os.environ, USE_CASE))

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from mlops_assets.foundation.home import PROJECT, Environment, read_environment
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.use_cases import USE_CASES
+from mlops_assets.use_cases import NOT_LOADED, USE_CASES
 
 if TYPE_CHECKING:
     from mlops_assets.resources import Resources
@@ -82,4 +82,5 @@ def declared(name: str) -> UseCase:
         if use_case.name == name:
             return use_case
     legal = ", ".join(use_case.name for use_case in USE_CASES)
-    raise typer.BadParameter(f"use case {name!r} is not declared; declared: {legal}. Use one of these.")
+    problems = "".join(f"\n{problem}" for problem in NOT_LOADED)
+    raise typer.BadParameter(f"use case {name!r} is not declared; declared: {legal}. Use one of these.{problems}")

@@ -46,9 +46,14 @@ def columns_read(tables: tuple[Contract, ...], transform: Transform) -> dict[str
     return columns
 
 
+def column_types(table: Contract) -> dict[str, pl.DataType]:
+    """The columns of a validated table."""
+    return {column.name: TYPES[column.dtype] for column in table.columns} | {"day": pl.Date()}
+
+
 def _recorded(table: Contract, read: set[str]) -> pl.LazyFrame:
     """The contract's table without rows; it adds to `read` the columns that a query reads."""
-    empty = pl.DataFrame(schema={column.name: TYPES[column.dtype] for column in table.columns} | {"day": pl.Date()})
+    empty = pl.DataFrame(schema=column_types(table))
 
     def scan(columns: list[str] | None, predicate: pl.Expr | None, _limit: int | None, _: int | None) -> Iterator[pl.DataFrame]:
         filtered = predicate.meta.root_names() if predicate is not None else []

@@ -1,5 +1,7 @@
 """The compiler: one declaration in, one set of Dagster definitions out."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from mlops_assets.graph.features import build_features
@@ -10,7 +12,34 @@ from mlops_assets.graph.rollout import build_rollout
 from mlops_assets.graph.serving import build_serving
 from mlops_assets.graph.training import build_training
 from mlops_assets.graph.triggers import build_triggers
+from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.use_case import UseCase
+
+
+def build_use_cases(use_cases: Sequence[UseCase], not_loaded: Sequence[str]) -> list[dg.Definitions]:
+    """The definitions of each use case that compiles. All others are named, with `not_loaded`, by one sensor that fails."""
+    compiled: list[dg.Definitions] = []
+    problems = [*not_loaded]
+    for use_case in use_cases:
+        try:
+            compiled.append(build_use_case(use_case))
+        except Exception as error:  # noqa: BLE001 - whatever stops one use case, the others go on
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            problems.append(f"{use_case.name} · does not compile: {reason}. Correct its declaration.")
+    return [*compiled, dg.Definitions(sensors=[_failing_sensor(problems)])] if problems else compiled
+
+
+def _failing_sensor(problems: Sequence[str]) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="illegal_declarations",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=60,
+        description="Fails while a use case has no graph, because its declaration is illegal. Its last tick says what is wrong.",
+    )
+    def illegal_declarations() -> dg.SkipReason:
+        raise IllegalDeclaration("\n".join([*problems, "Run `mlops check`, correct them, and reload the code location."]))
+
+    return illegal_declarations
 
 
 def build_use_case(use_case: UseCase) -> dg.Definitions:

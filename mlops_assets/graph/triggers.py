@@ -21,6 +21,7 @@ MAX_EVENTS = 1000
 TRAINED = ("training_set", "candidate", "evaluation", "blessing", "rollout", "service", "feature_catalog")
 ONE_AT_A_TIME = "mlops/training"
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+WATCHED: dict[type, tuple[str, str]] = {OnDrift: ("drift", NO_DRIFT), OnPerformance: ("performance", GOOD_ENOUGH)}
 Requests = dg.SensorResult | dg.SkipReason
 
 
@@ -28,12 +29,13 @@ def build_triggers(use_case: UseCase) -> dict[str, list[Any]]:
     """Sensors, schedules and the training job, as keyword arguments of Definitions."""
     training = _training_job(use_case)
     sensors = [_landing_sensor(use_case), _log_sensor(use_case), _first_model(use_case, training)]
-    for trigger in use_case.triggers:
-        if isinstance(trigger, OnDrift):
-            sensors.append(_on_failed_check(use_case, training, "drift", NO_DRIFT))
-        if isinstance(trigger, OnPerformance):
-            sensors.append(_on_failed_check(use_case, training, "performance", GOOD_ENOUGH))
-    schedules = [_schedule(use_case, training, trigger) for trigger in use_case.triggers if isinstance(trigger, OnSchedule)]
+    # One sensor for every bound on the performance: its check fails when any of them is broken.
+    for trigger in dict.fromkeys(type(trigger) for trigger in use_case.triggers if type(trigger) in WATCHED):
+        sensors.append(_on_failed_check(use_case, training, *WATCHED[trigger]))
+    schedules = [
+        _schedule(use_case, training, trigger, number)
+        for number, trigger in enumerate((one for one in use_case.triggers if isinstance(one, OnSchedule)), start=1)
+    ]
     return {"jobs": [training], "sensors": sensors, "schedules": schedules}
 
 
@@ -157,9 +159,10 @@ def _train(use_case: UseCase, reason: str, run_key: str) -> dg.SensorResult:
     )
 
 
-def _schedule(use_case: UseCase, training: Any, at: OnSchedule) -> dg.ScheduleDefinition:
+def _schedule(use_case: UseCase, training: Any, at: OnSchedule, number: int) -> dg.ScheduleDefinition:
     return dg.ScheduleDefinition(
-        name=names.job(use_case.name, "on_schedule"),
+        # Dagster keeps a schedule's state by its name, so the first one has no number.
+        name=names.job(use_case.name, f"on_schedule_{number}" if number > 1 else "on_schedule"),
         job=training,
         cron_schedule=at.cron,
         execution_timezone="UTC",

@@ -114,11 +114,12 @@ class Service:
                     log.error("the prediction log could not be synced to disk: %s", error)
 
 
-def served_use_case(variables: Mapping[str, str], use_cases: Sequence[UseCase]) -> UseCase:
-    """The use case that the environment names. Raises IllegalEnvironment."""
+def served_use_case(variables: Mapping[str, str], use_cases: Sequence[UseCase], not_loaded: Sequence[str] = ()) -> UseCase:
+    """The use case that the environment names. Raises IllegalEnvironment, which names what is `not_loaded` and why."""
     name, by_name = read_environment(variables).use_case, {use_case.name: use_case for use_case in use_cases}
     if name not in by_name:
-        raise IllegalEnvironment(f"MLOPS_USE_CASE · found {name!r}; legal: {', '.join(by_name)}. Set one of these.")
+        legal = f"legal: {', '.join(by_name) or 'none'}"
+        raise IllegalEnvironment("\n".join([f"MLOPS_USE_CASE · found {name!r}; {legal}. Set one of these.", *not_loaded]))
     return by_name[name]
 
 

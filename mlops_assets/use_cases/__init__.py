@@ -1,6 +1,30 @@
-"""The use cases that this platform runs, listed explicitly."""
+"""The use cases that this platform runs, listed explicitly by module. One that cannot be loaded does not take down the others."""
 
+from collections.abc import Sequence
+from importlib import import_module
+
+from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.use_cases import flight_delay
 
-USE_CASES: tuple[UseCase, ...] = (flight_delay.USE_CASE,)
+MODULES = ("mlops_assets.use_cases.flight_delay",)  # each has a USE_CASE
+
+
+def load_use_cases(modules: Sequence[str]) -> tuple[tuple[UseCase, ...], tuple[str, ...]]:
+    """The legal use cases, and what is wrong with the modules that have none, one line per problem."""
+    loaded: dict[str, UseCase] = {}
+    problems: list[str] = []
+    for module in modules:
+        try:
+            use_case: UseCase = import_module(module).USE_CASE
+        except IllegalDeclaration as error:
+            problems += [f"{module} · {line}" for line in str(error).splitlines()]
+        except Exception as error:  # noqa: BLE001 - a module may fail in any way
+            problems.append(f"{module} · does not load: {type(error).__name__}: {' '.join(str(error).split())}. Correct it.")
+        else:
+            if use_case.name in loaded:
+                problems.append(f"{module} · its use case {use_case.name!r} is declared by another module, too. Rename one.")
+            loaded.setdefault(use_case.name, use_case)
+    return tuple(loaded.values()), tuple(problems)
+
+
+USE_CASES, NOT_LOADED = load_use_cases(MODULES)

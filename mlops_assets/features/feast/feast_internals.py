@@ -12,6 +12,7 @@ import typeguard
 if TYPE_CHECKING:
     import feast
     from feast.infra.provider import Provider
+    from feast.repo_contents import RepoContents
 
 
 def import_feast() -> None:
@@ -41,14 +42,21 @@ def _unchanged(target: Any = None, **_: Any) -> Any:
 def apply_repo(store: "feast.FeatureStore", repo: Path, *, project: str, description: str) -> None:
     """Does what `feast apply` does in the folder `repo`; Feast documents the command alone."""
     import feast
-    from feast.repo_operations import extract_objects_for_apply_delete, parse_repo  # pyright: ignore[reportUnknownVariableType]
+    from feast.repo_operations import extract_objects_for_apply_delete  # pyright: ignore[reportUnknownVariableType]
 
-    with _as_working_folder(repo.resolve()):
-        declared = parse_repo(Path.cwd())
+    declared = read_repo(repo)
     if not declared.projects:
         declared.projects.append(feast.Project(name=project, description=description))
     objects, removed, _, _ = extract_objects_for_apply_delete(project, store.registry, declared)
     store.apply(cast(list[Any], objects), objects_to_delete=cast(list[Any], removed), partial=False)
+
+
+def read_repo(repo: Path) -> "RepoContents":
+    """The objects that the files of the folder `repo` declare; nothing is applied."""
+    from feast.repo_operations import parse_repo
+
+    with _as_working_folder(repo.resolve()):
+        return parse_repo(Path.cwd())
 
 
 @contextmanager

@@ -66,14 +66,15 @@ def log_schema(use_case: UseCase) -> pl.Schema:
     """ANSWER, TRIAL, the age of each view's features, the request columns, then the inputs that are no request columns.
 
     Personal data is text where its contract hashes it, and absent where it is left out. Raises IllegalDeclaration when a
-    request column or an input has a name of the log's own columns.
+    request column, an input or the label has a name of the log's own columns.
     """
     features, columns = use_case.features, request_columns(use_case)
     request = {column.name: pl.String() if column.pii else DTYPES[column.dtype] for column in columns}
     inputs = dict.fromkeys(features.numeric, DTYPES["float"]) | dict.fromkeys(features.categorical, DTYPES["string"])
     ages = {FEATURE_AGE_S: pl.Struct({view.name: pl.Float64() for view in features.views})} if features.views else {}
     own = ANSWER | TRIAL | ages
-    if taken := sorted(own.keys() & (request.keys() | inputs.keys())):
+    # A label of such a name would be compared with the log's own values.
+    if taken := sorted(own.keys() & (request.keys() | inputs.keys() | {use_case.label.name})):
         raise IllegalDeclaration(f"{use_case.name} · features · {', '.join(taken)} is a column of the prediction log. Rename it.")
     left_out = {column.name for column in columns if column.pii == "left_out"}
     columns_by_name = own | request | inputs | request  # in this order; a column that is an input, too, has its request's type

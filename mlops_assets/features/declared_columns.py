@@ -1,0 +1,102 @@
+"""Compares a declaration with the columns that its transforms return, which is known only by running them on empty tables."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import polars as pl
+
+from mlops_assets.features.lineage import END, START, column_types
+from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT
+from mlops_assets.spec.gate import Fair
+from mlops_assets.spec.use_case import UseCase
+
+Columns = dict[str, pl.DataType]
+ENTITY_ROWS, LABEL = "features.entity_rows", "label.transform"
+
+
+def returned_columns(use_case: UseCase) -> tuple[dict[str, Columns], list[str]]:
+    """The columns of each transform, by its place in the declaration, and one problem for each transform that fails."""
+    returned: dict[str, Columns] = {}
+    problems: list[str] = []
+    features, empty = use_case.features, {table.table: pl.LazyFrame(schema=column_types(table)) for table in use_case.contracts}
+    calls: dict[str, Callable[[], Any]] = {
+        view_place(view.name): partial(view.transform, {table: empty[table] for table in view.tables}, START, END)
+        for view in features.views
+    }
+    calls[ENTITY_ROWS] = partial(features.entity_rows, empty[features.request_table].select(features.request))
+    calls[LABEL] = partial(use_case.label.transform, empty[use_case.label.table])
+    for place, call in calls.items():
+        try:
+            returned[place] = dict(call().collect().schema)
+        except Exception as error:  # noqa: BLE001 - a transform is the user's and may fail in any way
+            first_line = (str(error).splitlines() or [""])[0]
+            problems.append(f"{place} · fails on tables without rows: {type(error).__name__}: {first_line}. Correct it.")
+    return returned, problems
+
+
+def view_place(view: str) -> str:
+    return f"features.views[{view}].transform"
+
+
+def find_column_problems(use_case: UseCase) -> list[str]:
+    """What the transforms return, against what the declaration needs of them, a sentence each."""
+    returned, problems = returned_columns(use_case)
+    problems += _missing(use_case, returned)
+    # Without the columns of every transform nothing can be said of those that come from any of them.
+    return problems or [*_shared(use_case, returned), *_unknown(use_case, returned), *_not_numbers(use_case, returned)]
+
+
+def _missing(use_case: UseCase, returned: dict[str, Columns]) -> Iterator[str]:
+    features, label = use_case.features, use_case.label
+    needed: dict[str, tuple[str, ...]] = {view_place(view.name): (*view.entity, EVENT_TIMESTAMP) for view in features.views}
+    entities = (name for view in features.views for name in view.entity)
+    needed[ENTITY_ROWS] = tuple(dict.fromkeys((EVENT_TIMESTAMP, *entities, *label.key)))
+    needed[LABEL] = (*label.key, label.name, KNOWN_AT)
+    for place, columns in returned.items():
+        for name in (name for name in needed[place] if name not in columns):
+            yield f"{place} · returns no {name!r}; it returns: {', '.join(columns)}. Add it, or correct the declared name."
+
+
+def view_features(use_case: UseCase, returned: dict[str, Columns]) -> dict[str, Columns]:
+    """The features of each view: what it returns without its keys and times."""
+    features: dict[str, Columns] = {}
+    for view in use_case.features.views:
+        columns = returned.get(view_place(view.name), {})
+        features[view.name] = {name: columns[name] for name in columns if name not in (*view.entity, EVENT_TIMESTAMP, "day")}
+    return features
+
+
+def _all(use_case: UseCase, returned: dict[str, Columns]) -> Columns:
+    """The columns of a training row that a model can read."""
+    views = view_features(use_case, returned).values()
+    return {name: dtype for columns in (returned[ENTITY_ROWS], *views) for name, dtype in columns.items()}
+
+
+def _shared(use_case: UseCase, returned: dict[str, Columns]) -> Iterator[str]:
+    by_place = {f"view {view}": [*columns] for view, columns in view_features(use_case, returned).items()}
+    by_place["entity_rows"] = [*returned[ENTITY_ROWS]]
+    by_place["label"] = [name for name in returned[LABEL] if name not in use_case.label.key]
+    counts = Counter(name for names in by_place.values() for name in names)
+    for name in (name for name, count in counts.items() if count > 1):
+        places = ", ".join(place for place, names in by_place.items() if name in names)
+        yield f"features · {name!r} is returned by each of: {places}; legal: by one of them. Rename the others."
+
+
+def _unknown(use_case: UseCase, returned: dict[str, Columns]) -> Iterator[str]:
+    legal = _all(use_case, returned)
+    for name in (name for name in use_case.features.inputs if name not in legal):
+        found = f"{name!r} comes from no view and not from entity_rows; these return: {', '.join(legal)}"
+        yield f"features.inputs · {found}. Use one of these."
+    for index, gate in enumerate(use_case.gates):
+        if isinstance(gate, Fair) and gate.column not in legal:
+            found = f"{gate.column!r} is no column of the training rows; these are: {', '.join(legal)}"
+            yield f"gates[{index}].column · {found}. Use one of these, or add it to a view."
+
+
+def _not_numbers(use_case: UseCase, returned: dict[str, Columns]) -> Iterator[str]:
+    types = _all(use_case, returned)
+    for name in (name for name in use_case.features.numeric if name in types):
+        if not (types[name].is_numeric() or types[name] == pl.Boolean()):
+            yield f"features.numeric · {name!r} is a {types[name]}; legal: a number. Convert it, or declare it in categorical."

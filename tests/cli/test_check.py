@@ -1,0 +1,172 @@
+"""`mlops check` finds every illegal declaration, with one exact line for each problem."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import mlops_assets.cli.arguments
+import mlops_assets.cli.check
+from mlops_assets.cli.app import app
+from mlops_assets.use_cases import load_use_cases
+from tests.cli.loans import REPO
+
+IMPORTS = """
+from datetime import date, timedelta
+import polars as pl
+from mlops_assets.spec.contract import *
+from mlops_assets.spec.feature import *
+from mlops_assets.spec.gate import *
+from mlops_assets.spec.monitor import *
+from mlops_assets.spec.serving import *
+from tests.cli.loans import *
+"""
+# What is declared, and what `mlops check` prints after the name of its module.
+ILLEGAL: list[tuple[str, str]] = [
+    ('column("amount", min=5, max=1)', "amount · Column · min to max is 5 to 1; legal: min at most max. Swap or widen them."),
+    ('column("purpose", min=1)', "purpose · Column · min · 'purpose' is of type string; legal: int, float. Leave it out, or change the type."),
+    ('column("insured", allowed=("true",))', "insured · Column · allowed · 'insured' is of type bool; legal: string. Leave it out, or change the type."),
+    ('column("amount", pattern="^[0-9]+$")', "amount · Column · pattern · 'amount' is of type float; legal: string. Leave it out, or change the type."),
+    ('column("customer", pattern="[")', "customer · Column · pattern · '[' is not a regular expression: unterminated character set at position 0. Correct it."),
+    ('column("amount", example="much")', "amount · Column · example · 'much' is no value of this column; legal: type float, within min, max and allowed. Correct it."),
+    ('column("purpose", allowed=("car", "car"))', "purpose · Column · allowed · 'car' is declared twice. Keep one."),
+    ('column("amount", max=float("nan"))', "amount · Column · max = nan · Input should be a finite number. Correct it."),
+    ('contract(day="number")', "applications · Contract · day · 'number' is of type int; datetime columns: applied_at, ended_at. Use one of these, or leave day out."),
+    ('contract(day="ended")', "applications · Contract · column 'ended' is not in the contract; legal: number, customer, amount, purpose, insured, applied_at, ended_at, defaulted. Use one of these."),
+    ('contract(unique=("numbers",))', "applications · Contract · column 'numbers' is not in the contract; legal: number, customer, amount, purpose, insured, applied_at, ended_at, defaulted. Use one of these."),
+    ('contract(unique=("number", "number"))', "applications · Contract · unique · 'number' is declared twice. Keep one."),
+    ("contract(columns=(*APPLICATIONS.columns, APPLICATIONS.columns[0]))", "applications · Contract · columns · 'number' is declared twice. Keep one."),
+    ('contract(columns=(*APPLICATIONS.columns, Column(name="day", dtype="int", description=".")))', "applications · Contract · column 'day' is one that the platform adds (day, source_file, source_line, problem, reasons). Rename yours."),
+    ('contract(expectations=(MaxNullShare(column="sum", share=0.1),))', "applications · Contract · column 'sum' is not in the contract; legal: number, customer, amount, purpose, insured, applied_at, ended_at, defaulted. Use one of these."),
+    ("contract(expectations=(RowCountBand(min_ratio=3, max_ratio=2),))", "RowCountBand · min_ratio to max_ratio is 3 to 2; legal: min_ratio at most max_ratio. Swap or widen them."),
+    ('LOANS.but(sources=(*LOANS.sources, Files(table="payments")))', "loans · UseCase · sources · 'payments' is declared twice. Keep one."),
+    ("LOANS.but(sources=LOANS.sources[:1])", "loans · UseCase · contracts · 'payments' has no source; sources: applications. Use one of these or declare it."),
+    ("LOANS.but(contracts=(*LOANS.contracts, PAYMENTS))", "loans · UseCase · contracts · 'payments' is declared twice. Keep one."),
+    ("LOANS.but(first_day=date(2024, 4, 1))", "loans · UseCase · last_day is 2024-03-08; legal: first_day, which is 2024-04-01, or later. Swap or correct them."),
+    ("LOANS.but(split=TimeSplit(test=5 * DAY, validation=3 * DAY))", "loans · UseCase · split · test and validation take 8 days of the 8 that can land; legal: fewer, so that days to train on are left. Shorten them."),
+    ("LOANS.but(gates=())", "loans · UseCase · gates = () · Tuple should have at least 1 item after validation, not 0. Correct it."),
+    ('LOANS.but(gates=(Fair(column="gender", max_gap=0.1),))', "loans · UseCase · gates[0].column · 'gender' is no column of the training rows; these are: number, customer, amount, purpose, applied_at, event_timestamp, last_paid. Use one of these, or add it to a view."),
+    ('LOANS.but(gates=(EverySlice(column="purpose", metric="auc", bound=0.6),))', "loans · UseCase · gates[0].column · 'purpose' is not a declared slice; slices: none. Use one of these or declare it."),
+    ("LOANS.but(gates=(NoSkew(),))", "loans · UseCase · gates[0] · NoSkew reads the result of the monitor Skew; monitors: none. Declare Skew()."),
+    ('LOANS.but(gates=(Floor(metric="auc", bound=1.2),))', "Floor · bound · auc is never 1.2; legal: 0 to 1. Correct it."),
+    ("LOANS.but(gates=(NoLeak(), NoLeak()))", "loans · UseCase · gates · NoLeak(max_single_auc=0.85, max_split_gap=0.05) is declared twice. Keep one."),
+    ('LOANS.but(slices=("city",))', "loans · UseCase · slices · 'city' is not an input of the model; inputs: amount, last_paid, purpose. Use one of these or declare it."),
+    ("LOANS.but(triggers=(OnDrift(),))", "loans · UseCase · triggers[0] · OnDrift reads the result of the monitor Drift; monitors: none. Declare Drift()."),
+    ('LOANS.but(triggers=(OnPerformance(metric="auc", bound=0.7),))', "loans · UseCase · triggers[0] · OnPerformance reads the result of the monitor Performance; monitors: none. Declare Performance()."),
+    ('LOANS.but(triggers=(OnSchedule(cron="0 6 * * 1"), OnSchedule(cron="0 6 * * 1")))', "loans · UseCase · triggers · OnSchedule(cron='0 6 * * 1') is declared twice. Keep one."),
+    ('LOANS.but(triggers=(OnSchedule(cron="0 25 * * *"),))', "OnSchedule · cron · the hour of '0 25 * * *' is illegal; legal: *, 0 to 23, a-b, a,b and */n. Correct it."),
+    ('LOANS.but(triggers=(OnSchedule(cron="0 6 30 feb *"),))', "OnSchedule · cron · '0 6 30 feb *' never fires: these months have at most 29 days. Correct the day or the month."),
+    ("LOANS.but(monitors=(Drift(), Drift(window=DAY)))", "loans · UseCase · monitors · 2 are Drift; legal: one of a kind, as each kind has one asset. Keep one."),
+    ('LOANS.but(serving=Serving(sticky_key=("client",)))', "loans · UseCase · serving.sticky_key · 'client' is not a request column; request: number, customer, amount, purpose, applied_at. Use one of these or declare it."),
+    ('LOANS.but(owner="somebody")', "loans · UseCase · owner = 'somebody' · String should match pattern '^(team:[\\w-]+|[^@\\s]+@[^@\\s]+)$'. Correct it."),
+    ("LOANS.but(gate=())", "loans · UseCase · field 'gate' does not exist; legal: name, owner, question, risk, first_day, last_day, sources, contracts, features, label, split, trainer, search, reference, threshold, slices, gates, monitors, triggers, freshness, serving, rollout. Remove or rename it."),
+    ('features(request=("number", "customer", "amout", "purpose", "applied_at"))', "loans · UseCase · features.request · 'amout' is not a column of its table; columns: number, customer, amount, purpose, insured, applied_at, ended_at, defaulted. Use one of these or declare it."),
+    ('features(request=(*LOANS.features.request, "defaulted"))', "loans · UseCase · features.request · 'defaulted' is the label, which is unknown when a request is made. Remove it."),
+    ('features(request_table="requests")', "loans · UseCase · features.request_table · 'requests' has no contract; contracts: applications, payments. Use one of these or declare it."),
+    ('features(numeric=("amount", "last_paid", "defaulted"))', "loans · UseCase · features.inputs · 'defaulted' is the label, which is unknown when a request is made. Remove it."),
+    ('features(numeric=("amount", "last_payed"))', "loans · UseCase · features.inputs · 'last_payed' comes from no view and not from entity_rows; these return: number, customer, amount, purpose, applied_at, event_timestamp, last_paid. Use one of these."),
+    ('features(numeric=("amount", "amount"))', "loans_v1 · Features · numeric · 'amount' is declared twice. Keep one."),
+    ('features(numeric=("amount", "purpose"), categorical=())', "loans · UseCase · features.numeric · 'purpose' is a String; legal: a number. Convert it, or declare it in categorical."),
+    ("features(numeric=(), categorical=())", "loans_v1 · Features · inputs · numeric and categorical are both empty; legal: at least one input. Declare what the model reads."),
+    ('features(numeric=("amount", "purpose"))', "loans_v1 · Features · inputs · 'purpose' is declared twice, in numeric and in categorical. Keep one."),
+    ('features(numeric=("amount", "split"))', "loans_v1 · Features · inputs · 'split' is a column that the platform adds (event_timestamp, known_at, split). Rename yours."),
+    ('features(service="loans_v2")', "loans · UseCase · features.service · 'loans_v2' is not declared in feature_repo; services: loans_v1. Use one of these, or declare it there."),
+    ("features(views=(VIEW, VIEW))", "loans_v1 · Features · views · 'last_payment' is declared twice. Keep one."),
+    ("features(views=())", "loans · UseCase · features.inputs · 'last_paid' comes from no view and not from entity_rows; these return: number, customer, amount, purpose, applied_at, event_timestamp. Use one of these.\nloans · UseCase · features.service · 'loans_v1' has the views last_payment in feature_repo; declared: none. Make them equal."),
+    ("features(entity_rows=lambda rows: rows)", "loans · UseCase · features.entity_rows · returns no 'event_timestamp'; it returns: number, customer, amount, purpose, applied_at. Add it, or correct the declared name."),
+    ('features(entity_rows=lambda rows: rows.with_columns(pl.col("sum").alias("event_timestamp")))', 'loans · UseCase · features.entity_rows · fails on tables without rows: ColumnNotFoundError: unable to find column "sum"; valid columns: ["number", "customer", "amount", "purpose", "applied_at"]. Correct it.'),
+    ('view(tables=("payment",))', "loans · UseCase · features.views[last_payment].tables · 'payment' has no contract; contracts: applications, payments. Use one of these or declare it."),
+    ('view(entity=("client",))', "loans · UseCase · features.views[last_payment].transform · returns no 'client'; it returns: customer, event_timestamp, last_paid. Add it, or correct the declared name.\nloans · UseCase · features.entity_rows · returns no 'client'; it returns: number, customer, amount, purpose, applied_at, event_timestamp. Add it, or correct the declared name.\nloans · UseCase · features.views[last_payment] · has the join keys customer in feature_repo; declared: client. Make them equal.\nloans · UseCase · features.views[last_payment] · has the features last_paid in feature_repo; declared: customer, last_paid. Make them equal."),
+    ('view(entity=("customer", "customer"))', "last_payment · FeatureView · entity · 'customer' is declared twice. Keep one."),
+    ("view(lookback=-DAY)", "last_payment · FeatureView · lookback = datetime.timedelta(days=-1) · Input should be greater than or equal to 0 seconds. Correct it."),
+    ('view(name="newest_payment")', "loans · UseCase · features.service · 'loans_v1' has the views last_payment in feature_repo; declared: newest_payment. Make them equal."),
+    ('view(transform=lambda tables, start, end: tables["applications"])', "loans · UseCase · features.views[last_payment].transform · fails on tables without rows: KeyError: 'applications'. Correct it."),
+    ('label(table="outcomes")', "loans · UseCase · label.table · 'outcomes' has no contract; contracts: applications, payments. Use one of these or declare it."),
+    ('label(key=("numbers",))', "loans · UseCase · label.key · 'numbers' is neither a request column nor an input; these are: number, customer, amount, purpose, applied_at, last_paid. Use one of these or declare it."),
+    ('label(key=("number", "number"))', "defaulted · Label · key · 'number' is declared twice. Keep one."),
+    ('label(name="default")', "loans · UseCase · label.transform · returns no 'default'; it returns: number, defaulted, known_at. Add it, or correct the declared name."),
+    ('label(name="number")', "number · Label · name · 'number' is in the key or a column that the platform adds (event_timestamp, known_at, split); legal: any other name. Rename it."),
+    ('label(transform=lambda rows: rows.select("number", "defaulted"))', "loans · UseCase · label.transform · returns no 'known_at'; it returns: number, defaulted. Add it, or correct the declared name."),
+    ('label(name="probability", transform=lambda rows: rows.select("number", probability="defaulted", known_at="ended_at"))', "loans · features · probability is a column of the prediction log. Rename it."),
+]  # fmt: skip
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with the Feast objects of the loans, whose modules can be imported."""
+    (tmp_path / "feature_repo").mkdir()
+    (tmp_path / "feature_repo" / "loans_objects.py").write_text(REPO)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("MLOPS_ENV", "test")
+    monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(mlops_assets.cli.arguments, "PROJECT", tmp_path)
+    return tmp_path
+
+
+def run_check(project: Path, monkeypatch: pytest.MonkeyPatch, *declared: str) -> tuple[int, list[str]]:
+    """The exit code and the lines of `mlops check` over modules that declare these use cases."""
+    modules = [f"{project.name}_{number}".replace("-", "_") for number in range(len(declared))]
+    for module, text in zip(modules, declared, strict=True):
+        (project / f"{module}.py").write_text(f"{IMPORTS}\nUSE_CASE = {text}\n")
+    loaded, problems = load_use_cases(modules)
+    monkeypatch.setattr(mlops_assets.cli.check, "USE_CASES", loaded)
+    monkeypatch.setattr(mlops_assets.cli.check, "NOT_LOADED", problems)
+    result = CliRunner().invoke(app, ["check"])
+    lines = result.stdout
+    for module in modules:
+        lines = lines.replace(f"{module} · ", "")
+    return result.exit_code, lines.splitlines()
+
+
+def test_a_legal_declaration_passes_and_the_home_stays_as_it_was(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_check(project, monkeypatch, "LOANS") == (0, ["1 use cases are legal."])
+    assert not (project / "home").exists()
+
+
+@pytest.mark.parametrize(("declared", "message"), ILLEGAL, ids=[declared for declared, _ in ILLEGAL])
+def test_an_illegal_declaration_is_named_with_its_remedy(
+    project: Path, monkeypatch: pytest.MonkeyPatch, declared: str, message: str
+) -> None:
+    assert run_check(project, monkeypatch, declared) == (1, message.splitlines())
+
+
+def test_there_are_forty_illegal_declarations() -> None:
+    assert len({declared for declared, _ in ILLEGAL}) == len({message for _, message in ILLEGAL}) >= 40
+
+
+def test_every_problem_of_every_use_case_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    twice_wrong = "LOANS.but(slices=('city',), triggers=(OnDrift(),))"
+    other = "LOANS.but(name='other')"
+    code, lines = run_check(project, monkeypatch, twice_wrong, "LOAN", "LOANS", "LOANS", other)
+    assert code == 1
+    assert [line.partition(";")[0] for line in lines] == [
+        "loans · UseCase · triggers[0] · OnDrift reads the result of the monitor Drift",
+        "loans · UseCase · slices · 'city' is not an input of the model",
+        "does not load: NameError: name 'LOAN' is not defined. Correct it.",
+        "its use case 'loans' is declared by another module, too. Rename one.",
+        "other · UseCase · features.views[last_payment] · reads the table loans/feature/last_payment.delta in feature_repo",
+    ]
+
+
+def test_a_feature_repo_that_fails_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "feature_repo" / "loans_objects.py").write_text("import nothing_of_this_name")
+    message = "does not load: ModuleNotFoundError: No module named 'nothing_of_this_name'. Correct it."
+    assert run_check(project, monkeypatch, "LOANS") == (1, [f"loans · UseCase · features.service · feature_repo {message}"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [('"last_paid"', '"last_payed"'), ('name="customer", dtype', 'name="client", dtype'), ("loans/feature", "loan/feature")],
+)
+def test_a_view_of_the_repo_that_differs_is_one_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch, fields: str, found: str
+) -> None:
+    (project / "feature_repo" / "loans_objects.py").write_text(REPO.replace(fields, found))
+    code, lines = run_check(project, monkeypatch, "LOANS")
+    assert code == 1
+    assert all("feature_repo" in line for line in lines), lines
+
+
+def test_what_this_project_declares_is_legal() -> None:
+    result = CliRunner().invoke(app, ["check"])
+    assert (result.exit_code, result.stdout) == (0, "1 use cases are legal.\n")
