@@ -30,7 +30,7 @@ def land(
 
     if first > last:
         raise typer.BadParameter(f"{first:%Y-%m-%d} to {last:%Y-%m-%d}: legal is the first day first. Swap them.")
-    landing = Landing(environment().home.landing)
+    landing = Landing(environment(creates_home=True).home.landing)
     files = [*deliveries(package_folder(), first.date(), last.date())]
     new = sum(landing.put("flight_delay", file.table, day=file.day, rows=file.rows) for file in files)
     typer.echo(f"{len(files)} files, {new} of them new or changed. The landing sensor picks them up.")
@@ -66,7 +66,7 @@ def push(
     """Update the online features from new rows, before the file of their day has landed."""
     from mlops_assets.features.push import push_file
 
-    resources, declaration = open_resources(), declared(use_case)
+    resources, declaration = open_resources(creates_home=True), declared(use_case)
     store, tables = resources["feature_store"].open(declaration.features.service), resources["warehouse"].open()
     pushed = push_file(declaration, table, file, now=(now or datetime.now(UTC)).replace(tzinfo=UTC), store=store, tables=tables)
     for row in pushed.refused.to_dicts():
@@ -79,7 +79,7 @@ def up() -> None:
     from mlops_assets.local.platform import running_platform
 
     typer.echo("Starting web UI, daemon, prediction service and MLflow …")
-    with running_platform(environment(), everything=True) as addresses:
+    with running_platform(environment(creates_home=True), everything=True) as addresses:
         for name, url in addresses.items():
             typer.echo(f"  {name:<10} {url}")
         typer.echo("Press Ctrl-C to stop them all.")
@@ -94,7 +94,7 @@ def demo() -> None:
     """Run the whole loop on real flights: train, serve, drift, train again, replace."""
     from mlops_assets.local.demo.story import run_demo
 
-    run_demo(environment(), declared("flight_delay"))
+    run_demo(environment(creates_home=True), declared("flight_delay"))
 
 
 PANELS = {

@@ -66,15 +66,18 @@ class Commands(TyperGroup):
             raise typer.Exit(1 if is_correctable else INTERNAL_ERROR) from None
 
 
-def environment() -> Environment:
-    """Of this process. Raises IllegalEnvironment."""
-    return read_environment(os.environ, PROJECT)
+def environment(*, creates_home: bool = False) -> Environment:
+    """Of this process. Raises IllegalEnvironment and, unless the command may be the first of its home, NotAHome."""
+    parsed = read_environment(os.environ, PROJECT)
+    if not creates_home:
+        parsed.home.require()
+    return parsed
 
 
-def open_resources() -> "Resources":
+def open_resources(*, creates_home: bool = False) -> "Resources":
     from mlops_assets.resources import build_resources
 
-    return build_resources(environment())
+    return build_resources(environment(creates_home=creates_home))
 
 
 def declared(name: str) -> UseCase:

@@ -28,7 +28,7 @@ Name = Annotated[str, typer.Argument(help="The key's owner, such as shop-backend
 @app.command()
 def add(name: Name) -> None:
     """Create a key and show its token, once."""
-    settings = environment()
+    settings = environment(creates_home=True)
     keys, use_case = ApiKeys(settings.home.keys), declared(settings.use_case)
     contract, is_first = use_case.contract(use_case.features.request_table), not keys.entries()
     row = {column: contract.column(column).example for column in use_case.features.request}
@@ -77,7 +77,7 @@ def list_signing_keys() -> None:
 @signing.command()
 def rotate() -> None:
     """Sign with a new key from now on; older blessings stay valid until their key is withdrawn."""
-    key_id = open_resources()["signing_keys"].open().rotate()
+    key_id = open_resources(creates_home=True)["signing_keys"].open().rotate()
     typer.echo(f"Blessings are signed with {key_id} now. Servers need its file in keys/public before they load one.")
 
 

@@ -119,7 +119,7 @@ def show_records(
     as_json: Json = False,
 ) -> None:
     """Show the newest records, oldest first, one per line."""
-    ledger = Ledger(environment().ledger_url)
+    ledger = _open_ledger()
     records = ledger.records(use_case)[-last:]
     if not records:
         _refuse(use_case, ledger.use_cases())
@@ -132,7 +132,7 @@ def show_records(
 @ledger_app.command()
 def verify(use_case: Annotated[str | None, typer.Argument(help="Every use case when left out.")] = None) -> None:
     """Check for edits, gaps, forks and lost newest records; exit code 1 where there is one."""
-    ledger = Ledger(environment().ledger_url)
+    ledger = _open_ledger()
     known = sorted({*ledger.use_cases(), *(use_case.name for use_case in USE_CASES)})
     if use_case and use_case not in known:
         _refuse(use_case, known)
@@ -154,6 +154,7 @@ def mirror(
     from mlops_assets.promotion.mlflow_aliases import mirror as write_aliases
 
     promotions, registry = open_promotions(use_case), open_resources()["registry"].open()
+    promotions.ledger.create()
     state = promotions.state()
     typer.echo("\n".join(differences(registry, state)) or "MLflow matches the ledger.")
     typer.echo(promotions.difference() or "Servers read the ledger's plan.")
@@ -167,9 +168,16 @@ def mirror(
     _conclude(promotions, "Servers and MLflow now match the ledger.")
 
 
+def _open_ledger() -> Ledger:
+    ledger = Ledger(environment().ledger_url)
+    ledger.require_if_trained()
+    return ledger
+
+
 def open_promotions(use_case: str) -> Promotions:
     declaration, resources = declared(use_case), open_resources()
     ledger, deployment = resources["ledger"].open(), resources["deployment"].open(use_case)
+    ledger.require_if_trained()
     return Promotions(declaration, ledger, deployment, resources["signing_keys"].open())
 
 

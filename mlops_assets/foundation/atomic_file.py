@@ -2,6 +2,7 @@
 
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 PRIVATE = 0o600
@@ -33,13 +34,18 @@ def create_file(path: Path, content: bytes, *, mode: int = SHARED) -> None:
 
 
 def write_aside(path: Path, content: bytes, *, mode: int = PRIVATE) -> Path:
-    """A complete, durable file in the folder of `path`, to be linked or renamed into place."""
+    """A complete, durable file in the folder of `path`, to be linked or renamed into place. An OSError names `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.parent / f".new-{uuid.uuid4().hex}"
-    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        with suppress(OSError):
+            aside.unlink()  # a full disk keeps no half of it
+        raise OSError(error.errno, error.strerror, str(path)) from None
     return aside
 
 

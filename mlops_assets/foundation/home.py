@@ -10,10 +10,15 @@ EnvironmentName = Literal["local", "test", "production"]
 LEGAL: tuple[EnvironmentName, ...] = get_args(EnvironmentName)
 PROJECT = Path(__file__).resolve().parents[2]
 SQLITE = "sqlite"
+MARKS = ("landing", "tables", "feast", "mlflow", "deployments", "prediction_log", "keys", "dagster")  # one of them is in a home
 
 
 class IllegalEnvironment(ValueError):
     """An environment variable has an illegal value."""
+
+
+class NotAHome(LookupError):
+    """A folder in which the platform has stored nothing."""
 
 
 class _Folder:
@@ -45,6 +50,20 @@ class Home:
     dagster = _Folder()
     logs = _Folder()
 
+    @property
+    def ledger(self) -> Path:
+        return self.root / "ledger.db"
+
+    def require(self) -> None:
+        """Raises NotAHome. Before the first write nothing tells a new home from a mistyped one."""
+        if any(mark.exists() for mark in (self.ledger, *(self.root / name for name in MARKS))):
+            return
+        problem = f"it has none of {', '.join(MARKS)}"
+        if not self.root.is_dir():
+            problem = "it is not a folder" if self.root.exists() else "it does not exist"
+        remedy = "Correct MLOPS_HOME; `mlops up`, `mlops demo` and `mlops land` create a home"
+        raise NotAHome(f"MLOPS_HOME · {self.root} is not a home of the platform: {problem}. {remedy}.")
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -66,7 +85,7 @@ class Environment:
     @property
     def ledger_url(self) -> str:
         """The ledger's database; may contain a password."""
-        return self.postgres_url or f"sqlite:///{quote(str(self.home.root / 'ledger.db'))}"
+        return self.postgres_url or f"sqlite:///{quote(str(self.home.ledger))}"
 
 
 def read_environment(variables: Mapping[str, str], project: Path = PROJECT) -> Environment:

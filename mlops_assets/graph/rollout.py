@@ -95,6 +95,7 @@ def _watch(use_case: UseCase) -> dg.SensorDefinition:
         from mlops_assets.promotion.ledger import ConcurrentWrite
 
         rollouts = open_rollouts(use_case, rollout_stores)
+        rollouts.promotions.ledger.create()
         try:
             step = _advance(rollouts)
             for _ in range(LOOKS_PER_TICK - 1):

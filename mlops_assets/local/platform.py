@@ -4,7 +4,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,6 +12,8 @@ from filelock import FileLock, Timeout
 
 from mlops_assets.foundation.home import Environment, EnvironmentName, Home
 from mlops_assets.local.processes import Child, free_port, running
+from mlops_assets.promotion.ledger import Ledger, LedgerDown
+from mlops_assets.promotion.ledger_chain import DamagedLedger
 
 SERVICE = "deploy.service:Predictions"
 PORTS = {"dagster": 3001, "mlflow": 5000}
@@ -32,6 +34,9 @@ def running_platform(environment: Environment, *, everything: bool) -> Generator
     except Timeout:
         raise AlreadyRunning(f"{home.root} · a platform already runs on this home. Use it, stop it, or set MLOPS_HOME.") from None
     with lock:
+        # Before MLflow, so that a home with a model and no ledger is one that lost it. The service runs without the ledger.
+        with suppress(LedgerDown, DamagedLedger):
+            Ledger(environment.ledger_url).create()
         ports |= PORTS if everything else {}
         addresses = {name: f"http://127.0.0.1:{free_port(port)}" for name, port in ports.items()}
         (home.dagster / "dagster.yaml").write_text((environment.project / "dagster.yaml").read_text())

@@ -1,17 +1,18 @@
 """The ledger on SQLite or Postgres: append-only, hash-chained records of every change to what serves."""
 
 import json
+import shutil
 import sqlite3
 import tempfile
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import DDL, Column, Integer, MetaData, Table, Text, create_engine, event, func, insert, select
+from sqlalchemy import DDL, Column, Integer, MetaData, Table, Text, create_engine, event, func, insert, inspect, select
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.pool import NullPool
@@ -22,7 +23,12 @@ from mlops_assets.promotion.ledger_chain import DamagedLedger, Kind, Record
 
 BUSY_S = 30  # how long a writer on SQLite waits for its turn
 CONNECT_S = 10
+# The codes of SQLite where a file cannot be created, extended or written.
+REFUSES_FILES = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
 CREATION_LOCK = 486_152_013  # the advisory lock that guards CREATE TABLE: any number that no other program on the server uses
+# What a home has only after its ledger: a version is placed when the ledger is there, and a plan copies a record.
+PLACED = ("deployments/*/plan.json", "deployments/*/models/[0-9]*")
+TRAINED = "mlflow/artifacts/**/model.onnx"
 # No connection is kept between calls, so that a fork or a restarted server does no harm. Each statement is one transaction.
 ENGINE: dict[str, Any] = {"poolclass": NullPool, "isolation_level": "AUTOCOMMIT"}
 
@@ -62,18 +68,31 @@ for _dialect, _statement in _GUARDS:
 
 
 class Ledger:
-    """`url` is `sqlite:///<file>` or `postgresql://user:password@host/database`; the table is created on first use. Any number
-    of processes and threads write at once: the unique (use_case, number) decides who was first. Every method raises LedgerDown.
+    """`url` is `sqlite:///<file>` or `postgresql://user:password@host/database`. Any number of processes and threads write at
+    once: the unique (use_case, number) decides who was first. Reading creates nothing: a new ledger has no records. Every
+    method raises LedgerDown, and DamagedLedger for a file that is missing from a home with placed models or a plan.
     """
 
     def __init__(self, url: str) -> None:
         """Connects to nothing yet."""
+        self._is_there = False  # once found it is never new again, and a file that is gone then is an error
         with suppress(ArgumentError, ValueError):
             self._url = make_url(url)
+            self._file = Path(self._url.database or "").absolute() if self._url.drivername == "sqlite" else None
             if self._url.drivername in ("sqlite", "postgresql") and self._url.database:
                 return
         legal = "sqlite:///<file>, postgresql://user:password@host:5432/database, special characters as %40"
         raise LedgerDown(f"ledger · address · cannot be read: {url.partition(':')[0]}:…; legal: {legal}. Correct MLOPS_LEDGER.")
+
+    def require_if_trained(self) -> None:
+        """Raises DamagedLedger where the file is missing and MLflow has a model: every platform that trains has a ledger."""
+        if self._file:
+            _is_file_there(self._file, (*PLACED, TRAINED))
+
+    def create(self) -> None:
+        """Creates a new ledger, as the first `append` does; an existing one stays as it is."""
+        with self._connected(creates=True):
+            pass
 
     def append(
         self, use_case: str, kind: Kind, body: Mapping[str, Any], *, by: str, at: datetime, after: int | None = None
@@ -83,7 +102,7 @@ class Ledger:
         """
         unlinked = _validated(use_case, kind, body, by=by, at=at)
         newest = select(_LEDGER).where(_LEDGER.c.use_case == use_case).order_by(_LEDGER.c.number.desc()).limit(1)
-        with self._connected() as connection:
+        with self._connected(creates=True) as connection:
             while True:
                 row = connection.execute(newest).first()
                 number, digest = (row.number, row.digest) if row else (0, chain.GENESIS)
@@ -116,53 +135,115 @@ class Ledger:
         with self._connected() as connection:
             return [f"{use_case} · {fault}" for fault in chain.find_faults(_rows(connection, use_case, None), mirrored)]
 
+    def _exists(self) -> bool:
+        if not self._is_there:
+            self._is_there = _is_file_there(self._file) if self._file else inspect(self._engine).has_table(_LEDGER.name)
+        return self._is_there
+
     @cached_property
     def _engine(self) -> Engine:
-        return _open_sqlite(self._url) if self._url.get_backend_name() == "sqlite" else _open_postgres(self._url)
+        return _sqlite_engine(self._file) if self._file else _postgres_engine(self._url)
 
     @contextmanager
-    def _connected(self) -> Generator[Connection]:
+    def _connected(self, *, creates: bool = False) -> Generator[Connection]:
         try:
+            if not self._exists() and not creates:
+                yield from _no_records()
+                return
+            if not self._is_there:
+                _create_sqlite(self._file) if self._file else _create_tables(self._engine)
+                self._is_there = True
             with self._engine.connect() as connection:
                 yield connection
         except (DBAPIError, OSError) as error:
-            cause = str(error.orig if isinstance(error, DBAPIError) else error).partition("\n")[0]
+            cause = error.orig if isinstance(error, DBAPIError) else error
             where = self._url.set(query={}).render_as_string(hide_password=True)
-            problem = f"ledger · {where} · does not answer: {cause}"
-            raise LedgerDown(f"{problem}. Start the database, or correct MLOPS_LEDGER.") from None
+            problem = f"ledger · {where} · does not answer: {str(cause).partition(chr(10))[0]}"
+            remedy = _remedy(cause, self._file) if self._file else "Start the database, or correct MLOPS_LEDGER"
+            raise LedgerDown(f"{problem}. {remedy}.") from None
 
 
-def _open_sqlite(url: URL) -> Engine:
-    """Creates a missing file, whole or not at all; of several creators the first wins."""
-    file = Path(cast(str, url.database)).absolute()
-    if not file.exists():
-        with tempfile.TemporaryDirectory() as folder:
-            new = Path(folder) / file.name
-            with closing(sqlite3.connect(new)) as connection:
-                # Readers and the writer do not wait for each other. The mode is stored in the file.
-                connection.execute("PRAGMA journal_mode = WAL")
-            _METADATA.create_all(_sqlite_engine(new))
-            create_file(file, new.read_bytes())
-    return _sqlite_engine(file)
+def _no_records() -> Generator[Connection]:
+    with create_engine("sqlite://", **ENGINE).connect() as connection:
+        _METADATA.create_all(connection)
+        yield connection
+
+
+def _is_file_there(file: Path, traces: Sequence[str] = PLACED) -> bool:
+    """Raises DamagedLedger for a missing file whose home has `traces` of its records."""
+    if _has_file(file):
+        return True
+    trace = next((path for pattern in traces for path in file.parent.glob(pattern)), None)
+    # Looked for again: the ledger may have been created, and then a model placed, since the first look.
+    if trace and not _has_file(file):
+        problem = f"is missing, and its home has {trace.relative_to(file.parent)}: the home is damaged, not new"
+        raise DamagedLedger(f"ledger · {file} · {problem}. Restore the file from its newest backup.")
+    return trace is not None
+
+
+def _has_file(file: Path) -> bool:
+    with suppress(FileNotFoundError):  # alone: a folder that is a file or cannot be read holds no new ledger
+        return bool(file.stat())
+    return False
+
+
+def _create_sqlite(file: Path) -> None:
+    """Whole or not at all; of several creators the first wins."""
+    with tempfile.TemporaryDirectory() as folder:
+        new = Path(folder) / file.name
+        with closing(sqlite3.connect(new)) as connection:
+            # Readers and the writer do not wait for each other. The mode is stored in the file.
+            connection.execute("PRAGMA journal_mode = WAL")
+        _METADATA.create_all(_sqlite_engine(new))
+        create_file(file, new.read_bytes())
 
 
 def _sqlite_engine(file: Path) -> Engine:
-    def connect() -> sqlite3.Connection:
-        # rw: a file that is gone is an error, not a new and empty ledger.
-        connection = sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=BUSY_S, check_same_thread=False)
-        # Bytes that are not UTF-8 were edited by hand; `verify` reports them instead of failing.
-        connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
-        return connection
-
-    return create_engine("sqlite://", creator=connect, **ENGINE)
+    return create_engine("sqlite://", creator=partial(_connect, file), **ENGINE)
 
 
-def _open_postgres(url: URL) -> Engine:
-    engine = create_engine(url.set(drivername="postgresql+psycopg"), connect_args={"connect_timeout": CONNECT_S}, **ENGINE)
+def _connect(file: Path) -> sqlite3.Connection:
+    # rw: a file that is gone is an error, not a new and empty ledger.
+    connection = _open(file, "mode=rw")
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        # The first reader creates a file next to the database, which a full or read-only disk refuses. Without it the database
+        # can be read alone, but only where its write-ahead log has no record. https://sqlite.org/wal.html#readonly
+        log = file.with_name(f"{file.name}-wal")
+        if error.sqlite_errorcode & 0xFF not in REFUSES_FILES or (log.exists() and log.stat().st_size):
+            raise
+        connection = _open(file, "mode=ro&immutable=1")
+    return connection
+
+
+def _open(file: Path, options: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{file.as_uri()}?{options}", uri=True, timeout=BUSY_S, check_same_thread=False)
+    # Bytes that are not UTF-8 were edited by hand; `verify` reports them instead of failing.
+    connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
+    return connection
+
+
+def _remedy(cause: object, file: Path) -> str:
+    """What to do about an error of SQLite or of the file system."""
+    code = getattr(cause, "sqlite_errorcode", None) or sqlite3.SQLITE_CANTOPEN
+    if code & 0xFF == sqlite3.SQLITE_BUSY:
+        return "Another process is writing; run it again"
+    if code & 0xFF not in REFUSES_FILES:
+        return "Restore the file from its newest backup"
+    free = f"{shutil.disk_usage(file.parent).free:,} bytes are free" if file.parent.is_dir() else "the folder does not exist"
+    return f"Make the folder {file.parent} and its files writable, or free space on its disk ({free})"
+
+
+def _postgres_engine(url: URL) -> Engine:
+    return create_engine(url.set(drivername="postgresql+psycopg"), connect_args={"connect_timeout": CONNECT_S}, **ENGINE)
+
+
+def _create_tables(engine: Engine) -> None:
     with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
         connection.execute(select(func.pg_advisory_xact_lock(CREATION_LOCK)))
         _METADATA.create_all(connection)
-    return engine
 
 
 def _rows(connection: Connection, use_case: str, after: int | None) -> list[Record]:

@@ -57,6 +57,7 @@ class Promotions:
         """Stores `version` for the servers and records that it may serve. A blessing that is recorded already, or is older than
         the recorded one or than a refusal, changes nothing. Raises UnblessedModel, after recording the refusal; AlreadyPlaced.
         """
+        self.ledger.create()  # first: a model without a ledger is that of a damaged home
         state = self.state()
         try:
             signed = self._verify(version, onnx, blessing, recorded=None)

@@ -83,7 +83,10 @@ def test_the_list_shows_names_and_times_and_never_a_token(run: Run):
 
 
 @pytest.mark.parametrize(("environment", "effect"), [("test", "served without a key"), ("production", "refused")])
-def test_an_empty_list_says_what_that_means(run: Run, monkeypatch: pytest.MonkeyPatch, environment: str, effect: str):
+def test_an_empty_list_says_what_that_means(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: str, effect: str
+):
+    (tmp_path / "landing").mkdir()
     monkeypatch.setenv("MLOPS_ENV", environment)
     assert f"MLOPS_ENV={environment} every /predict is {effect}" in run("list").output
 

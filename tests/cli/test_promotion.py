@@ -70,8 +70,16 @@ def home(laid: Path, tmp_path: Path) -> Home:
 
 
 @pytest.fixture
+def new_home(tmp_path: Path) -> Home:
+    """One in which files are awaited, and nothing else has happened."""
+    home = Home(tmp_path / "home")
+    home.landing.mkdir(parents=True)
+    return home
+
+
+@pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """`mlops` on the home, or on an empty one where the test takes no home."""
+    """`mlops` on the home, or on a folder that is missing where the test takes none."""
     variables = {"MLOPS_ENV": "test", "MLOPS_HOME": str(tmp_path / "home"), "MLOPS_SERVICE_URL": NOBODY, "COLUMNS": "1000"}
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -110,8 +118,9 @@ def move_alias(home: Home, version: int) -> None:
 # --- status -----------------------------------------------------------------------------------------------------------
 
 
-def test_status_of_a_new_home_says_that_nothing_serves_yet(run: Run):
+def test_status_of_a_new_home_says_that_nothing_serves_yet_and_creates_nothing(run: Run, new_home: Home):
     result = run("status")
+    assert [path.name for path in new_home.root.rglob("*")] == ["landing"]
     assert result.exit_code == 0
     assert result.output.splitlines() == [
         f"live: no answer from {NOBODY} (set MLOPS_SERVICE_URL to use another address)",
@@ -404,7 +413,7 @@ def test_a_model_that_mlflow_lost_is_told_plainly(run: Run, home: Home):
     assert result.exit_code == 1 and "flight_delay" in result.output.splitlines()[-1] and "Traceback" not in result.output
 
 
-def test_a_home_without_anything_has_nothing_to_mirror(run: Run):
+def test_a_new_home_has_nothing_to_mirror(run: Run, new_home: Home):
     result = run("ledger", "mirror", NAME)
     assert result.exit_code == 0, result.output
 

@@ -18,6 +18,7 @@ Run = Callable[..., Result]
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("MLOPS_ENV", "test")
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
+    (tmp_path / "keys").mkdir()
     for variable in ("MLOPS_SIGNING_KEY", "MLOPS_LEDGER"):
         monkeypatch.delenv(variable, raising=False)
     return lambda *arguments: CliRunner().invoke(app, ["signing", *arguments])

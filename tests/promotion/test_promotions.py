@@ -133,6 +133,7 @@ def test_bytes_that_a_version_cannot_have_leave_no_record(line: ModelLine):
 
 def test_a_process_that_died_after_placing_is_run_again(line: ModelLine):
     blessing = line.blessing(1)
+    line.ledger.create()
     line.deployment.place(1, model(1), blessing)
     line.promotions.bless(1, model(1), blessing, by="ana", at=line.now())
     assert line.state().waiting == 1 and line.promote(1).champion == 1

@@ -1,0 +1,137 @@
+"""What `mlops` does on a folder that is no home, and on a home that lost its ledger."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from mlops_assets.cli.app import app
+from mlops_assets.foundation.home import MARKS, Home, NotAHome
+from mlops_assets.promotion.deployment import Deployment
+from mlops_assets.promotion.ledger import Ledger
+from mlops_assets.promotion.ledger_chain import DamagedLedger
+from mlops_assets.promotion.promotions import Promotions
+from mlops_assets.promotion.signing_keys import SigningKeys
+from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.serving.flights import blessed, tiny_model
+
+Run = Callable[..., Result]
+NAME = USE_CASE.name
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+READING = [
+    ("status",), ("approve", NAME, "1", "--why", "read"), ("route", NAME), ("rollback", NAME), ("features",),
+    ("why", "0" * 32), ("replay", "0" * 32), ("reproduce", "1"), ("forget", NAME, "tailnum=N1"),
+    ("forget", NAME, "tailnum=N1", "--dry-run"), ("ledger", "show", NAME), ("ledger", "verify"), ("ledger", "mirror", NAME),
+    ("keys", "list"), ("keys", "revoke", "shop"), ("signing", "list"), ("signing", "withdraw", "0" * 16),
+]  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    for name in ("MLOPS_LEDGER", "MLOPS_API_KEY", "MLOPS_SIGNING_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MLOPS_SERVICE_URL", "http://127.0.0.1:9")
+    return lambda *arguments: CliRunner().invoke(app, [*arguments])
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Home:
+    """A home whose version 1 serves."""
+    home = Home(tmp_path / "home")
+    ledger, keys, onnx = Ledger(f"sqlite:///{home.ledger}"), SigningKeys(home.keys), tiny_model(1)
+    promotions = Promotions(USE_CASE, ledger, Deployment(home.deployments, NAME), keys)
+    promotions.bless(1, onnx, blessed(onnx, keys).to_json(), by="the gates", at=AT)
+    promotions.promote(1, reason="the first", by="ana", at=AT)
+    return home
+
+
+@pytest.mark.parametrize("command", READING, ids=" ".join)
+@pytest.mark.parametrize("kind", ["missing", "empty", "of another program"])
+def test_a_command_that_needs_a_home_refuses_another_folder_and_creates_nothing(
+    run: Run, tmp_path: Path, command: tuple[str, ...], kind: str
+) -> None:
+    if kind != "missing":
+        (tmp_path / "home").mkdir()
+    if kind == "of another program":
+        (tmp_path / "home" / "logs").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    result = run(*command)
+    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (1, "", 1), result.output
+    assert f"MLOPS_HOME · {tmp_path / 'home'} is not a home of the platform" in result.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_file_is_no_home(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("")
+    result = run("status")
+    assert result.exit_code == 1 and "it is not a folder. Correct MLOPS_HOME" in result.stderr
+
+
+@pytest.mark.parametrize("command", [("land", "2013-01-01", "2013-01-01"), ("keys", "add", "shop"), ("signing", "rotate")])
+def test_a_command_that_stores_something_creates_the_home(run: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
+    assert run(*command).exit_code == 0
+    Home(tmp_path / "home").require()
+
+
+@pytest.mark.parametrize("mark", [*MARKS, "ledger.db"])
+def test_whatever_was_stored_first_makes_the_home(tmp_path: Path, mark: str) -> None:
+    with pytest.raises(NotAHome, match="does not exist"):
+        Home(tmp_path / "home").require()
+    (tmp_path / "home" / mark).mkdir(parents=True)
+    Home(tmp_path / "home").require()
+
+
+ABOUT_WHAT_SERVES = [
+    ("status",), ("approve", NAME, "1", "--why", "read"), ("route", NAME), ("rollback", NAME),
+    ("ledger", "show", NAME), ("ledger", "verify"), ("ledger", "mirror", NAME),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ABOUT_WHAT_SERVES, ids=" ".join)
+@pytest.mark.parametrize("left", ["deployments", "deployments/flight_delay/models", "mlflow"])
+def test_a_home_without_its_ledger_is_damaged_and_not_new(run: Run, served: Home, command: tuple[str, ...], left: str) -> None:
+    if left == "deployments/flight_delay/models":
+        (served.deployments / NAME / "plan.json").unlink()
+    if left == "mlflow":
+        model = served.mlflow / "artifacts" / NAME / "run" / "artifacts" / "model.onnx"
+        model.parent.mkdir(parents=True)
+        served.deployments.rename(served.root / "aside")
+        model.write_bytes(b"")
+    served.ledger.unlink()
+    result = run(*command)
+    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (1, "", 1), result.output
+    assert f"{served.ledger} · is missing, and its home has {left}" in result.stderr
+    assert result.stderr.endswith("the home is damaged, not new. Restore the file from its newest backup.\n")
+    assert not served.ledger.exists()
+
+
+def test_keys_can_be_revoked_in_a_damaged_home(run: Run, served: Home) -> None:
+    assert run("keys", "add", "shop").exit_code == 0
+    served.ledger.unlink()
+    assert run("keys", "revoke", "shop").exit_code == 0
+
+
+def test_a_lost_ledger_is_never_begun_anew(served: Home) -> None:
+    served.ledger.unlink()
+    ledger = Ledger(f"sqlite:///{served.ledger}")
+    for use in (ledger.create, ledger.use_cases, lambda: ledger.append(NAME, "refusal", {}, by="ana", at=AT)):
+        with pytest.raises(DamagedLedger, match="the home is damaged, not new"):
+            use()
+    assert not served.ledger.exists()
+
+
+def test_reading_a_new_ledger_creates_nothing_and_the_first_record_creates_it(tmp_path: Path) -> None:
+    file = tmp_path / "home" / "ledger.db"
+    reader, writer = Ledger(f"sqlite:///{file}"), Ledger(f"sqlite:///{file}")
+    assert (reader.records(NAME), reader.use_cases(), reader.verify(NAME)) == ([], [], [])
+    assert not file.parent.exists()
+    writer.append(NAME, "refusal", {}, by="ana", at=AT)
+    assert reader.use_cases() == [NAME]
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("SELECT count(*) FROM mlops_ledger").fetchone() == (1,)
