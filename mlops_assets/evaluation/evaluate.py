@@ -25,14 +25,22 @@ class Rival(NamedTuple):
     probability: Array
 
 
+class Unscored(NamedTuple):
+    """A champion that gives no probabilities for these rows, and why."""
+
+    version: str
+    problem: str
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """The evidence for gates and people. `first` and `last` bound the rows' event_timestamp.
 
     `slices`: column, value, rows, positives, metrics (None where undefined); with a champion also its metrics
     (`champion`) and the `comparison` with it by metric, whose bounds each have SLICE_CONFIDENCE. `calibration`:
-    mean_probability, share, rows of each equal-count bin. `comparison` is None without a champion, `reference` without
-    a second trainer. `importance`: input and the drop in auc when it is shuffled, largest first.
+    mean_probability, share, rows of each equal-count bin. `comparison` is None without a champion and for one that cannot be
+    scored (`champion_problem` says why), `reference` without a second trainer. `importance`: input and the drop in auc when
+    it is shuffled, largest first.
     """
 
     candidate: str
@@ -49,10 +57,14 @@ class Evaluation:
     comparison: dict[str, Comparison] | None = None
     reference: dict[str, Interval] | None = None
     importance: tuple[tuple[str, float], ...] = ()
+    champion_problem: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able values; an undefined number is None."""
-        return cast(dict[str, Any], plain(asdict(self)))
+        fields = cast(dict[str, Any], plain(asdict(self)))
+        if self.champion_problem is None:
+            del fields["champion_problem"]  # evidence that was signed before the field existed keeps its digest
+        return fields
 
     def to_json(self) -> str:
         """The same text for the same evidence, on every machine: sorted keys, no spaces, no nan."""
@@ -84,7 +96,7 @@ def evaluate(
     slices: Sequence[str],
     threshold: float,
     seed: int,
-    champion: Rival | None = None,
+    champion: Rival | Unscored | None = None,
     reference: Array | None = None,
     importance: Sequence[tuple[str, float]] = (),
     resamples: int = 200,
@@ -96,6 +108,7 @@ def evaluate(
     if rows.is_empty():
         raise ValueError(f"evaluate · the test split of candidate {candidate} has no rows. Widen split.test or land more days.")
     truth, bootstrap = rows[label].cast(pl.Int8).to_numpy(), {"seed": seed, "resamples": resamples}
+    rival = champion if isinstance(champion, Rival) else None
     return Evaluation(
         candidate=candidate,
         rows=len(rows),
@@ -104,13 +117,14 @@ def evaluate(
         last=cast(datetime, rows[EVENT_TIMESTAMP].max()),
         threshold=threshold,
         metrics={name: interval(name, truth, probability, **bootstrap) for name in METRICS},
-        slices=[part for column in slices for part in _slices(rows[column], truth, probability, champion, bootstrap)],
+        slices=[part for column in slices for part in _slices(rows[column], truth, probability, rival, bootstrap)],
         confusion=confusion_matrix(truth, probability, threshold),
         calibration=calibration_table(truth, probability),
         champion=champion.version if champion else None,
-        comparison=_comparisons(truth, probability, champion.probability, bootstrap) if champion else None,
+        comparison=_comparisons(truth, probability, rival.probability, bootstrap) if rival else None,
         reference=None if reference is None else {name: interval(name, truth, reference, **bootstrap) for name in METRICS},
         importance=tuple(importance),
+        champion_problem=champion.problem if isinstance(champion, Unscored) else None,
     )
 
 

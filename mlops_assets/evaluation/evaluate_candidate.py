@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from mlops_assets.evaluation.evaluate import Evaluation, Rival, evaluate, permutation_importance
+from mlops_assets.evaluation.evaluate import Evaluation, Rival, Unscored, evaluate, permutation_importance
 from mlops_assets.evaluation.gates.case import Case, Verdict
 from mlops_assets.evaluation.judge import judge
 from mlops_assets.evaluation.report import classification_report
@@ -42,6 +42,7 @@ class CandidateEvaluation(NamedTuple):
         gates = f"{len(self.verdicts) - len(failed)} of {len(self.verdicts)} gates passed"
         gates += f", {', '.join(failed)} failed" if failed else ""
         rival = f"champion {self.evaluation.champion}" if self.evaluation.champion else "no champion"
+        rival += ", which cannot be scored" if self.evaluation.champion_problem else ""
         return f"{gates}; test auc {self.evaluation.metrics['auc']} against {rival}."
 
 
@@ -58,15 +59,17 @@ def evaluate_candidate(
     """Scores the test rows with candidate, champion and reference trainer, and judges every gate.
 
     `rows` are those of all splits, `training` records how the candidate was made, `parity` is the newest comparison of
-    served with recomputed features. A champion with the same model file as the candidate is ignored.
+    served with recomputed features. A champion with the same model file as the candidate is ignored, and one that cannot be
+    scored on these rows is recorded as such.
     """
     test, label = rows.filter(pl.col("split") == TEST), use_case.label.name
-    model, rival = OnnxModel.from_bytes(candidate.onnx), _rival(candidate, champion, test)
+    model, scored_champion = OnnxModel.from_bytes(candidate.onnx), _score_champion(candidate, champion, test)
+    rival = scored_champion if isinstance(scored_champion, Rival) else None
     scores, reference = model.predict(test), _reference(use_case, rows, test)
     importance = permutation_importance(model.predict, test, inputs=use_case.features.inputs, label=label, seed=seed)
     evaluation = evaluate(
         test, scores, candidate=digest(candidate.onnx), label=label, slices=use_case.slices, threshold=use_case.threshold,
-        seed=seed, champion=rival, reference=reference, importance=importance,
+        seed=seed, champion=scored_champion, reference=reference, importance=importance,
     )  # fmt: skip
     truth, curves = test[label].to_numpy(), {"candidate": scores}
     verdicts = judge(use_case.gates, Case(
@@ -92,10 +95,21 @@ def evaluate_candidate(
     return CandidateEvaluation(evaluation, verdicts, pictures, _tables(evaluation, verdicts), pages)
 
 
-def _rival(candidate: ModelVersion, champion: ModelVersion | None, test: pl.DataFrame) -> Rival | None:
+def _score_champion(candidate: ModelVersion, champion: ModelVersion | None, test: pl.DataFrame) -> Rival | Unscored | None:
+    """Never fails: a champion of an earlier declaration or release must not keep every later candidate from being judged."""
     if champion is None or champion.onnx == candidate.onnx:
         return None
-    return Rival(str(champion.version), OnnxModel.from_bytes(champion.onnx).predict(test))
+    version = str(champion.version)
+    try:
+        model = OnnxModel.from_bytes(champion.onnx)
+        if missing := [name for name in model.signature.inputs if name not in test.columns]:
+            return Unscored(version, f"it reads {', '.join(missing)}, which the rows no longer have")
+        probability = model.predict(test)
+    except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no parent but Exception
+        return Unscored(version, str(error))
+    if illegal := len(test) - int(((probability >= 0) & (probability <= 1)).sum()):
+        return Unscored(version, f"it gives no probability for {illegal:,} of {len(test):,} rows")
+    return Rival(version, probability)
 
 
 def _reference(use_case: UseCase, rows: pl.DataFrame, test: pl.DataFrame) -> Array | None:

@@ -1,13 +1,18 @@
 """The evaluation of a candidate with real models, with a champion and without one."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from mlops_assets.evaluation.evaluate_candidate import CandidateEvaluation, ModelVersion, evaluate_candidate
-from mlops_assets.spec.gate import BeatsChampion, Floor
+from mlops_assets.spec.gate import BeatsChampion, EverySlice, Floor
 from mlops_assets.spec.training import HistGradientBoosting
+from mlops_assets.training.onnx_file import seal
+from mlops_assets.training.signature import INPUT, OUTPUT, Signature
 from mlops_assets.training.train import fit
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.training.training_rows import CATEGORICAL, INPUTS, NUMERIC, training_rows
@@ -16,7 +21,7 @@ CASE = USE_CASE.but(
     features=USE_CASE.features.but(numeric=NUMERIC, categorical=CATEGORICAL),
     slices=("carrier",),
     reference=None,
-    gates=(Floor(metric="auc", bound=0.5), BeatsChampion()),
+    gates=(Floor(metric="auc", bound=0.5), BeatsChampion(), EverySlice(column="carrier", metric="auc", bound=0.5, min_rows=20)),
 )
 START = datetime(2013, 1, 1, tzinfo=UTC)
 
@@ -45,10 +50,10 @@ def test_with_a_champion_a_page_compares_both_models() -> None:
     text = result.pages["side_by_side"]
     assert "candidate 7" in text and "champion 41" in text
     assert "The candidate is better: auc 0." in text and "carrier UA" in text
-    assert [verdict.passed for verdict in result.verdicts] == [True, True]
+    assert [verdict.passed for verdict in result.verdicts] == [True, True, True]
     assert result.evaluation.slices[0]["champion"]["auc"] is not None
     assert [row["metric"] for row in result.tables["comparison"]] == list(result.evaluation.metrics)
-    assert result.summary.startswith("2 of 2 gates passed; test auc 0.") and result.summary.endswith("against champion 41.")
+    assert result.summary.startswith("3 of 3 gates passed; test auc 0.") and result.summary.endswith("against champion 41.")
 
 
 @pytest.mark.parametrize("champion", [None, ModelVersion(6, CANDIDATE.onnx)], ids=["none", "the same model"])
@@ -57,3 +62,47 @@ def test_without_another_champion_nothing_is_compared(champion: ModelVersion | N
     assert list(result.pages) == ["report"] and result.tables["comparison"] == []
     assert result.summary.endswith("against no champion.")
     assert all(png.startswith(b"\x89PNG") for png in result.pictures.values())
+
+
+def other_inputs() -> bytes:
+    """A model that was trained on two columns which the declaration has lost since."""
+    rows = flights().with_columns(snow=pl.col("wind"), hail=pl.col("delay"))
+    return fit(HistGradientBoosting(max_iter=5), rows, **{**INPUTS, "numeric": (*NUMERIC, "snow", "hail")}).onnx
+
+
+def root_of(column: str, categories: dict[str, tuple[str, ...]]) -> bytes:
+    """A model that gives the square root of its first input, and NaN where that is missing."""
+    signature = Signature((column,) if column not in categories else (), categories)
+    nodes = [
+        helper.make_node("Gather", [INPUT, "first"], ["input"], axis=1),
+        helper.make_node("Sqrt", ["input"], ["root"]),
+        helper.make_node("Mul", ["root", "tenth"], [OUTPUT]),
+    ]
+    ports = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["rows", len(signature.inputs)])]
+    ports += [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["rows"])]
+    constants = [numpy_helper.from_array(np.asarray(0), "first"), numpy_helper.from_array(np.float32(0.1), "tenth")]
+    graph = helper.make_graph(nodes, "root", ports[:1], ports[1:], constants)
+    return seal(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), signature)
+
+
+UNSCORABLE = {
+    "removed inputs": (other_inputs(), "it reads snow, hail, which the rows no longer have"),
+    "no probability": (root_of("wind", {}), "it gives no probability for "),
+    "a number that is text now": (root_of("carrier", {}), "signature · column 'carrier' is String; the model reads a number"),
+    "no model file": (b"not a model", "model file · onnxruntime refuses it"),
+}
+
+
+@pytest.mark.parametrize(("onnx", "problem"), UNSCORABLE.values(), ids=[*UNSCORABLE])
+def test_a_champion_that_cannot_be_scored_is_a_verdict_and_the_other_gates_judge(onnx: bytes, problem: str) -> None:
+    result = evaluated(ModelVersion(41, onnx))
+    assert result.evaluation.champion == "41" and (result.evaluation.champion_problem or "").startswith(problem)
+    assert result.evaluation.comparison is None and result.evaluation.slices[0].keys().isdisjoint({"champion", "comparison"})
+    floor, beats, slices = result.verdicts
+    assert floor.passed and beats.passed
+    assert beats.message.startswith(f"beats_champion_auc · champion 41 cannot be scored on these rows ({problem}")
+    assert beats.message.endswith("so this gate passes.")
+    assert [verdict.evidence["champion_problem"] for verdict in (beats, slices)] == 2 * [result.evaluation.champion_problem]
+    assert result.summary.endswith("against champion 41, which cannot be scored.")
+    assert list(result.pages) == ["report"]
+    json.dumps([verdict.to_dict() for verdict in result.verdicts], allow_nan=False)

@@ -10,8 +10,11 @@ from mlops_assets.statistics.metrics import Interval, compare, measure
 def judge(gate: BeatsChampion, case: Case) -> Measurement:
     """Measures the low end of the difference: the smallest improvement that the gate's confidence supports."""
     if case.champion is None:
-        message = "there is no champion to beat yet, so this gate passes"
-        return Measurement(passed=True, bound=0.0, message=message, evidence={"champion": None})
+        version, problem = case.evaluation.champion, case.evaluation.champion_problem
+        unscored = f"champion {version} cannot be scored on these rows ({problem})"
+        champion = unscored if problem else "there is no champion to beat yet"
+        evidence = {"champion": version} | ({"champion_problem": problem} if problem else {})
+        return Measurement(passed=True, bound=0.0, message=f"{champion}, so this gate passes", evidence=evidence)
     gain = compare(gate.metric, case.truth, case.candidate, case.champion, seed=case.seed, confidence=gate.confidence)
     champion = f"champion {case.evaluation.champion} on the same rows"
     least = f"at least {gain.low:+.4f} with {gate.confidence:.0%} confidence"

@@ -14,6 +14,8 @@ def judge(gate: EverySlice, case: Case) -> Measurement:
     slices = [part for part in case.evaluation.slices if part["column"] == gate.column]
     judged = [part for part in slices if part["rows"] >= gate.min_rows and 0 < part["positives"] < part["rows"]]
     evidence: dict[str, Any] = {"column": gate.column, "judged": len(judged), "skipped": len(slices) - len(judged)}
+    if problem := case.evaluation.champion_problem:  # the slices then have no comparison
+        evidence["champion_problem"] = problem
     if not judged:
         message = f"none of {len(slices)} values of {gate.column} has {gate.min_rows} rows of both classes"
         return Measurement(passed=False, bound=gate.bound, message=message, advice="Widen split.test.", evidence=evidence)

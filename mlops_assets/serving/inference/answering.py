@@ -176,10 +176,11 @@ class Answering:
         features, moment, logged = self.use_case.features, self.now(), list[dict[str, Any]]()
         answer = Answer([], lineup.plan.number, round((self.clock() - request.started) * 1000, 3))
         for row, score in zip(rows, scores, strict=True):
+            encoder = score.loaded.encoder
             prediction = Prediction(
                 self.new_id(), score.probability, score.probability >= self.use_case.threshold, score.loaded.version,
                 score.arm, row.features_from,
-                [f"{name} {value!r} {UNSEEN}" for name, value in score.loaded.encoder.unseen(row.inputs)],
+                encoder.warnings + [f"{name} {value!r} {UNSEEN}" for name, value in encoder.unseen(row.inputs)],
                 self.scorer.explain(score, row) if request.explain else UNSET,
             )  # fmt: skip
             answer.predictions.append(prediction)

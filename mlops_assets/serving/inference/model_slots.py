@@ -122,7 +122,7 @@ class ModelSlots:
             verify(blessing, use_case=name, version=version, onnx=onnx, public_keys=keys, recorded=recorded)
             model = OnnxModel.from_bytes(onnx)
             encoder = RowEncoder(model.signature, inputs)
-            # A first row, without values: the model is warm, and one that cannot read the declared inputs never serves.
+            # A first row, without values: the model is warm, and one that gives no probability never serves.
             probability = float(model.score(encoder.encode([[None] * len(inputs)]))[0])
             if not 0 <= probability <= 1:
                 raise ValueError(f"the model gives an empty row {probability}; legal: 0 to 1. Export it again.")
@@ -130,6 +130,8 @@ class ModelSlots:
         # and none may end the thread that would bring the next plan.
         except Exception as error:
             raise ModelLoadError(f"version {version} is not served · {error}") from error
+        for warning in encoder.warnings:
+            log.warning("%s · version %s · %s", self._use_case.name, version, warning)
         self._telemetry.load.observe(time.perf_counter() - started)
         return LoadedModel(version, blessing, model, encoder)
 

@@ -10,9 +10,10 @@ from mlops_assets.training.signature import UNKNOWN, Signature
 
 
 class RowEncoder:
-    """Encodes rows whose values come in the order of `names`, the inputs that a declaration names.
+    """Encodes rows whose values come in the order of `names`, the inputs that a declaration names. An input that was removed
+    from the declaration since the model was trained is missing in every row; `warnings` name each.
 
-    Raises ValueError where a signature reads an input that `names` lacks.
+    Raises ValueError where the signature reads none of `names`.
     """
 
     # The same encoding as in training/signature.py without its frame, which costs some 0.3 ms before its first row is
@@ -20,12 +21,18 @@ class RowEncoder:
 
     def __init__(self, signature: Signature, names: Sequence[str]) -> None:
         places = {name: place for place, name in enumerate(names)}
-        if missing := [name for name in signature.inputs if name not in places]:
-            raise ValueError(f"the model reads {', '.join(missing)}; the declared inputs are {', '.join(names)}. Train it again.")
-        self._numeric = [places[name] for name in signature.numeric]
+        self.undeclared = [name for name in signature.inputs if name not in places]
+        if len(self.undeclared) == len(signature.inputs):
+            read, declared = ", ".join(signature.inputs), ", ".join(names)
+            raise ValueError(f"the model reads {read}; the declared inputs are {declared}. Train it again.")
+        self.warnings = [f"{name} is no longer declared; the model treats it as missing" for name in self.undeclared]
+        self._declared = [place for place, name in enumerate(signature.inputs) if name in places]
+        self._missing = np.array([np.nan] * len(signature.numeric) + [UNKNOWN] * len(signature.categories), dtype=np.float32)
+        self._numeric = [places[name] for name in signature.numeric if name in places]
         self._codes = [
             (name, places[name], {value: float(code) for code, value in enumerate(vocabulary, start=UNKNOWN + 1)})
             for name, vocabulary in signature.categories.items()
+            if name in places
         ]
 
     def encode(self, rows: Sequence[Sequence[Any]]) -> NDArray[np.float32]:
@@ -37,6 +44,11 @@ class RowEncoder:
         with np.errstate(over="ignore"):  # what 32 bits cannot hold is infinite, and infinite is missing
             matrix = np.array(values, dtype=np.float32).reshape(len(rows), len(self._numeric) + len(self._codes))
         matrix[np.isinf(matrix)] = np.nan
+        return self._widen(matrix) if self.undeclared else matrix
+
+    def _widen(self, declared: NDArray[np.float32]) -> NDArray[np.float32]:
+        matrix = np.tile(self._missing, (len(declared), 1))
+        matrix[:, self._declared] = declared
         return matrix
 
     def unseen(self, row: Sequence[Any]) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """Requests that are answered together: what keeps one from its answer keeps no other; and which lookups the event loop trusts."""
 
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -70,3 +71,21 @@ def test_the_loop_trusts_a_store_whose_last_lookups_were_all_quick_and_no_other(
     takes = [*before, *[QUICK_S / 10] * quick]
     last = takes[-IN_A_ROW:]
     assert after(takes).is_quick == (len(last) == IN_A_ROW and all(took == QUICK_S / 10 for took in last))
+
+
+def test_a_version_serves_on_after_one_of_its_inputs_was_removed_and_every_answer_says_so(tmp_path: Path):
+    home = Home(tmp_path)
+    place_blessed(home, 1, bias=-1).point(1, MOMENT.isoformat(), "first")
+    environment = Environment("local", Path(), home, "http://127.0.0.1:3000", USE_CASE.name)
+    numeric = tuple(name for name in USE_CASE.features.numeric if name != "temp")
+    fewer = USE_CASE.but(features=USE_CASE.features.but(numeric=numeric))
+    service = assemble(fewer, environment, Unreachable().look_up)
+    service.answering.slots.poll()
+    assert service.answering.plan()["last_load_error"] is None
+    body = {"features": [dict.fromkeys(fewer.features.inputs), dict.fromkeys(fewer.features.inputs) | {"carrier": "ZZ"}]}
+    (answer,) = service.answering.answer_together([service.parse(msgspec.json.encode(body))])
+    assert isinstance(answer, bytes)
+    plain, unseen = msgspec.json.decode(answer)["predictions"]
+    assert plain["warnings"] == ["temp is no longer declared; the model treats it as missing"]
+    assert unseen["warnings"][0] == plain["warnings"][0] and "carrier 'ZZ' was not in the training data" in unseen["warnings"][1]
+    assert plain["probability"] == pytest.approx(1 / (1 + math.e))

@@ -29,6 +29,16 @@ def test_categories_that_training_never_saw_are_named():
     assert RowEncoder(SIGNATURE, NAMES).unseen((1.0, None, 2.0, "ü", None)) == [("kind", "ü")]
 
 
-def test_a_model_that_reads_what_is_not_declared_is_refused():
-    with pytest.raises(ValueError, match="the model reads c, place; the declared inputs are a, kind"):
-        RowEncoder(SIGNATURE, ("a", "kind"))
+@given(st.lists(st.tuples(numbers, words), max_size=20))
+def test_what_is_no_longer_declared_is_missing_in_every_row_and_named(rows: list[tuple[float | str | None, ...]]):
+    encoder = RowEncoder(SIGNATURE, ("a", "kind"))
+    whole = [(row[0], None, None, row[1], None) for row in rows]
+    assert np.array_equal(encoder.encode(rows), RowEncoder(SIGNATURE, NAMES).encode(whole), equal_nan=True)
+    assert encoder.unseen((1.0, "z")) == [("kind", "z")]
+    told = "is no longer declared; the model treats it as missing"
+    assert encoder.warnings == [f"c {told}", f"place {told}"] and RowEncoder(SIGNATURE, NAMES).warnings == []
+
+
+def test_a_model_that_reads_nothing_that_is_declared_is_refused():
+    with pytest.raises(ValueError, match="the model reads c, a, place, kind; the declared inputs are x, y"):
+        RowEncoder(SIGNATURE, ("x", "y"))
