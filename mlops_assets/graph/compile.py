@@ -49,7 +49,7 @@ def build_use_case(use_case: UseCase) -> dg.Definitions:
     automation = build_automation(use_case.name, dg.AssetSelection.key_prefixes(use_case.name))
     return dg.Definitions(
         assets=[*(asset for build in parts for asset in build(use_case)), *rollout["assets"]],
-        asset_checks=rollout["checks"],
+        asset_checks=[*triggers["checks"], *rollout["checks"]],
         jobs=[*triggers["jobs"], *rollout["jobs"]],
         schedules=triggers["schedules"],
         sensors=[*triggers["sensors"], *rollout["sensors"], automation],

@@ -19,7 +19,7 @@ from mlops_assets.graph.kernel.asset_metadata import (
 from mlops_assets.graph.kernel.conditions import CASCADE
 from mlops_assets.graph.kernel.tables import DAY, ONE_RUN, DataFrame, LazyFrame, days_in_run, days_of
 from mlops_assets.resources import LandingResource, WarehouseResource
-from mlops_assets.spec.contract import Contract
+from mlops_assets.spec.contract import Contract, Files
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -30,8 +30,12 @@ BAD_SHARE, EXPECTATIONS = "bad_rows_within_bound", "rows_as_expected"
 
 def build_ingestion(use_case: UseCase) -> list[dg.AssetSpec | dg.AssetsDefinition]:
     """Landing, raw and validated assets of every source."""
-    contracts = [use_case.contract(source.table) for source in use_case.sources]
-    return [build(use_case, contract) for contract in contracts for build in (_landing, _raw, _validated)]
+    sources = [(source, use_case.contract(source.table)) for source in use_case.sources]
+    return [
+        asset
+        for source, contract in sources
+        for asset in (_landing(use_case, contract), _raw(use_case, contract, source), _validated(use_case, contract))
+    ]
 
 
 def _landing(use_case: UseCase, contract: Contract) -> dg.AssetSpec:
@@ -44,7 +48,7 @@ def _landing(use_case: UseCase, contract: Contract) -> dg.AssetSpec:
     )
 
 
-def _raw(use_case: UseCase, contract: Contract) -> dg.AssetsDefinition:
+def _raw(use_case: UseCase, contract: Contract, source: Files) -> dg.AssetsDefinition:
     table, landed = contract.table, names.landing(use_case.name, contract.table)
     window = use_case.freshness.raw if use_case.is_daily(table) else None
 
@@ -61,7 +65,8 @@ def _raw(use_case: UseCase, contract: Contract) -> dg.AssetsDefinition:
         **asset_metadata(use_case, "raw", "csv", "deltalake", made_from="raw", tables=[table]),
     )
     def raw(context: dg.AssetExecutionContext, landing: LandingResource) -> DataFrame:
-        rows = landing.open().read(use_case.name, contract, days_in_run(context), required=use_case.is_daily(table))
+        port, required = landing.open(), use_case.is_daily(table)
+        rows = port.read(use_case.name, contract, days_in_run(context), required=required, max_bytes=source.max_bytes)
         count_by_day(context, rows)
         return rows
 

@@ -1,7 +1,9 @@
 """Sensors and schedules of one use case: landed files, the prediction log, and the triggers of a training."""
 
 from collections.abc import Mapping
-from typing import Any
+from datetime import date
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -10,14 +12,19 @@ from mlops_assets.foundation.names import GOOD_ENOUGH, NO_DRIFT
 from mlops_assets.graph.kernel.automation import TICK_SECONDS
 from mlops_assets.graph.kernel.dagster_internals import DATA_VERSION, data_versions, newest_check
 from mlops_assets.resources import LandingResource, PredictionLogResource
+from mlops_assets.spec.contract import Files
 from mlops_assets.spec.monitor import OnDrift, OnPerformance, OnSchedule
 from mlops_assets.spec.use_case import UseCase
+
+if TYPE_CHECKING:
+    from mlops_assets.ingestion.landing import Landed, Landing
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
 # Under steady traffic the log is reported every five minutes, so that monitors do not run back to back.
 TICKS_TO_A_PAUSE = 300 // TICK_SECONDS
 # The daemon reports files one by one, in 17 ms each, so a full tick takes 17 s. The oldest days come first.
 MAX_EVENTS = 1000
+ALL_READABLE, MAX_FAULTS = "landed_entries_readable", 20
 TRAINED = ("training_set", "candidate", "evaluation", "blessing", "rollout", "service", "feature_catalog")
 ONE_AT_A_TIME = "mlops/training"
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
@@ -36,7 +43,8 @@ def build_triggers(use_case: UseCase) -> dict[str, list[Any]]:
         _schedule(use_case, training, trigger, number)
         for number, trigger in enumerate((one for one in use_case.triggers if isinstance(one, OnSchedule)), start=1)
     ]
-    return {"jobs": [training], "sensors": sensors, "schedules": schedules}
+    checks = [*map(partial(_landed_check, use_case), use_case.sources)]
+    return {"jobs": [training], "checks": checks, "sensors": sensors, "schedules": schedules}
 
 
 def _training_job(use_case: UseCase) -> Any:
@@ -57,16 +65,57 @@ def _landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
     )
     def report(context: dg.SensorEvaluationContext, landing: LandingResource) -> Requests:
         port = landing.open()
-        events = [
-            event
-            for source in use_case.sources
-            for event in _landed(context.instance, port.digests(use_case.name, source.table), use_case.name, source.table)
-        ]
-        if not events:
+        events, alarms = list[dg.AssetMaterialization](), list[dg.AssetCheckEvaluation]()
+        for source in use_case.sources:
+            digests, faults = scan_landed(use_case, source, port)
+            events += _landed(context.instance, digests, use_case.name, source.table)
+            alarms += _changed_alarm(context.instance, faults, use_case.name, source.table)
+        if not events and not alarms:
             return dg.SkipReason("No file has landed or changed since the last report.")
-        return dg.SensorResult(asset_events=sorted(events, key=lambda event: event.partition or "")[:MAX_EVENTS])
+        return dg.SensorResult(asset_events=[*alarms, *sorted(events, key=lambda event: event.partition or "")[:MAX_EVENTS]])
 
     return report
+
+
+def _landed_check(use_case: UseCase, source: Files) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=names.landing(use_case.name, source.table),
+        name=ALL_READABLE,
+        description="Every entry that looks like a delivery is a readable file with the name of a declared day.",
+    )
+    def readable(landing: LandingResource) -> dg.AssetCheckResult:
+        faults = scan_landed(use_case, source, landing.open()).faults
+        return dg.AssetCheckResult(passed=not faults, description=_describe(faults, source.table))
+
+    return readable
+
+
+def scan_landed(use_case: UseCase, source: Files, landing: "Landing") -> "Landed":
+    """The entries of one table's folder; a day outside the declared ones is a fault."""
+    landed = landing.scan(use_case.name, source.table, max_bytes=source.max_bytes)
+    first, last = use_case.first_day.isoformat(), (use_case.last_day or date.max).isoformat()
+    outside = [day for day in landed.digests if not first <= day <= last]
+    legal = f"the declared days are {first} to {use_case.last_day or 'today'}. Correct the name or the declaration"
+    faults = landed.faults | {f"{day}.csv": f"it is not read: {legal}" for day in outside}
+    return landed._replace(digests={day: landed.digests[day] for day in landed.digests if day not in outside}, faults=faults)
+
+
+def _describe(faults: Mapping[str, str], table: str) -> str:
+    shown = [f"{table}/{name} · {fault}." for name, fault in sorted(faults.items())[:MAX_FAULTS]]
+    more = [f"{len(faults) - MAX_FAULTS} more."] if len(faults) > MAX_FAULTS else []
+    return " ".join([*shown, *more]) or "Every entry can be read."
+
+
+def _changed_alarm(
+    instance: dg.DagsterInstance, faults: Mapping[str, str], use_case: str, table: str
+) -> list[dg.AssetCheckEvaluation]:
+    """The result of the table's check where it is not the newest one in the event log; a first one without faults is none."""
+    key = dg.AssetKey(names.landing(use_case, table))
+    record, description = newest_check(instance, dg.AssetCheckKey(key, ALL_READABLE)), _describe(faults, table)
+    reported = record.event.asset_check_evaluation if record and record.event else None
+    if reported.description == description if reported else not faults:
+        return []
+    return [dg.AssetCheckEvaluation(key, ALL_READABLE, passed=not faults, description=description)]
 
 
 def _landed(instance: dg.DagsterInstance, digests: Mapping[str, str], use_case: str, table: str) -> list[dg.AssetMaterialization]:

@@ -2,30 +2,38 @@
 
 import csv
 import difflib
+import errno
 import hashlib
 import io
 import os
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
+from stat import S_ISREG
 from typing import NamedTuple
 
 import polars as pl
 import polars.selectors as cs
 
 from mlops_assets.foundation.atomic_file import replace_file
-from mlops_assets.spec.contract import Contract
+from mlops_assets.spec.contract import Contract, Files
 
 BOM = b"\xef\xbb\xbf"
 DATETIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
-DAY_FILE = re.compile(r"\d{4}-\d{2}-\d{2}\.csv")
+DAY_FILE = re.compile(r"(\d{4}-\d{2}-\d{2})\.csv", re.ASCII)
+NEARLY = re.compile(r"(?!\.)(.*\.csv|.*\d{4}\D?\d{1,2}\D?\d{1,2}|.*\d{1,2}\D\d{1,2}\D\d{4})", re.IGNORECASE | re.DOTALL)
 # Partial files of a process that was killed before the rename: of replace_file, and of an earlier release.
 LEFTOVER = re.compile(r"\.new-.*|\..*\.part")
 MAX_ROW_LINES = 50  # a quoted value may span lines; a quote that never closes must not swallow the file
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
 MAX_SHOWN = 200  # characters of foreign text in a message
+MAX_BYTES = Files.model_fields["max_bytes"].default
+SETTLED_S = 2.0  # an older change has another time stamp than the next one, on every file system
 
 
 class Line(NamedTuple):
@@ -41,18 +49,28 @@ NO_HEADER = Line(1, "", [])
 
 
 class BrokenDelivery(ValueError):
-    """A landed file without the contract's columns."""
+    """A landed file that cannot be read, or has not the contract's columns."""
 
 
 class MissingDelivery(FileNotFoundError):
     """A required file that has not landed."""
 
 
+class Landed(NamedTuple):
+    """The entries of one table's folder. `digests`: ISO day -> 12 hex digits over the file's content, in the order of the days.
+    `faults`: name -> why an entry is not read although it looks like a delivery; it concerns no other entry.
+    """
+
+    digests: dict[str, str]
+    faults: dict[str, str]
+
+
 @dataclass(frozen=True)
 class Landing:
-    """Files at `root`/<use_case>/<table>/<YYYY-MM-DD>.csv."""
+    """Files at `root`/<use_case>/<table>/<YYYY-MM-DD>.csv. `clock`: seconds since the epoch."""
 
     root: Path
+    clock: Callable[[], float] = time.time
 
     def path(self, use_case: str, table: str, day: date) -> Path:
         return self.root / use_case / table / f"{day.isoformat()}.csv"
@@ -65,44 +83,74 @@ class Landing:
         path = self.path(use_case, table, day)
         in_utc = rows.with_columns(cs.datetime(time_zone="*").dt.convert_time_zone("UTC"))
         content = in_utc.write_csv(datetime_format=DATETIME_FORMAT).encode()
-        if path.exists() and path.read_bytes() == content:
-            return False
+        with suppress(OSError):  # what cannot be read is replaced
+            if _read(path, len(content)) == content:
+                return False
         replace_file(path, content)
         return True
 
     def digests(self, use_case: str, table: str) -> dict[str, str]:
-        """ISO day -> 12 hex digits over the file's content, in the order of the days."""
-        files = self.files(use_case, table)
-        return {path.stem: hashlib.blake2b(path.read_bytes(), digest_size=6).hexdigest() for path in files}
+        return self.scan(use_case, table).digests
 
-    def read(self, use_case: str, contract: Contract, days: Sequence[date], *, required: bool) -> pl.DataFrame:
+    def scan(self, use_case: str, table: str, *, max_bytes: int = MAX_BYTES) -> Landed:
+        """Whatever one entry is, all others are scanned. A file is read again only after a change."""
+        folder, landed = self.root / use_case / table, Landed({}, _similar_folders(self.root / use_case, table))
+        try:
+            names = sorted(entry.name for entry in os.scandir(folder)) if os.path.lexists(folder) else []
+        except OSError as error:
+            return Landed({}, {table: f"the folder cannot be read: {error.strerror}"})
+        for name in names:
+            try:
+                if _is_day_file(name):
+                    landed.digests[name.removesuffix(".csv")] = self._digest(folder / name, max_bytes)
+                elif NEARLY.match(name):
+                    landed.faults[_escape(name)] = "the name is not that of a day file; legal: <YYYY-MM-DD>.csv. Rename it"
+            except OSError as error:
+                if os.path.lexists(folder / name):  # it may have been removed meanwhile
+                    landed.faults[_escape(name)] = _describe(error)
+        return landed
+
+    def _digest(self, path: Path, max_bytes: int) -> str:
+        stat = path.stat()
+        version = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        is_settled = self.clock() - stat.st_ctime > SETTLED_S
+        return (_content_digest if is_settled else _content_digest.__wrapped__)(path, max_bytes, version)
+
+    def read(
+        self, use_case: str, contract: Contract, days: Sequence[date], *, required: bool, max_bytes: int = MAX_BYTES
+    ) -> pl.DataFrame:
         """The rows of these days: the contract's columns as String, exactly as landed, `day` (Date), `source_file` (String,
         relative to `root`), `source_line` (Int64, the header is line 1) and `problem` (String, null if the row was parsed).
 
         An empty value is "", a missing one null; blank lines are skipped. A line without a line end has a problem: its
         last value may be incomplete. An absent file has no rows, or raises MissingDelivery if `required`. Raises
-        BrokenDelivery for a file that is empty or whose columns are not the contract's.
+        BrokenDelivery for a file that cannot be read, is empty or whose columns are not the contract's.
         """
         paths = {day: self.path(use_case, contract.table, day) for day in days}
         for day, path in paths.items():
-            if required and not path.exists():
+            if required and not os.path.lexists(path):
                 raise MissingDelivery(
                     f"{use_case} · {contract.table} · {day}: no file has landed; expected {self._relative(path)}. "
                     f"Ask its owner to deliver it, then materialize raw/{contract.table} for that day again."
                 )
-        frames = [self.read_file(path, contract, day) for day, path in paths.items() if path.exists()]
+        landed = {day: path for day, path in paths.items() if os.path.lexists(path)}
+        frames = [self.read_file(path, contract, day, max_bytes=max_bytes) for day, path in landed.items()]
         text = dict.fromkeys((*contract.names, "source_file", "problem"), pl.String())
         return pl.concat([pl.DataFrame(schema=text | {"day": pl.Date(), "source_line": pl.Int64()}), *frames])
 
     def files(self, use_case: str, table: str, *, leftovers: bool = False) -> list[Path]:
         """The day files in the order of their names, with `leftovers` also those of killed processes."""
         folder = self.root / use_case / table
-        names = sorted(entry.name for entry in os.scandir(folder)) if folder.is_dir() else []
-        return [folder / name for name in names if DAY_FILE.fullmatch(name) or (leftovers and LEFTOVER.fullmatch(name))]
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file()) if folder.is_dir() else []
+        return [folder / name for name in names if _is_day_file(name) or (leftovers and LEFTOVER.fullmatch(name))]
 
-    def read_file(self, path: Path, contract: Contract, day: date) -> pl.DataFrame:
+    def read_file(self, path: Path, contract: Contract, day: date, *, max_bytes: int = MAX_BYTES) -> pl.DataFrame:
         """One file under `root`, as `read`."""
-        header, *lines = [line for line in parse_lines(path.read_bytes(), len(contract.columns)) if line.fields] or [NO_HEADER]
+        try:
+            content = _read(path, max_bytes)
+        except OSError as error:
+            raise BrokenDelivery(f"{self._relative(path)} · {_describe(error)}.") from None
+        header, *lines = [line for line in parse_lines(content, len(contract.columns)) if line.fields] or [NO_HEADER]
         if problem := find_header_problem(header.fields, contract):
             where = self._relative(path)
             raise BrokenDelivery(f"{where} · {problem}. Correct the file and land it again, or change the contract.")
@@ -118,6 +166,60 @@ class Landing:
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
+
+
+@contextmanager
+def _opened(path: Path, max_bytes: int) -> Generator[io.BufferedReader]:
+    """A file of at most `max_bytes`; of anything else an OSError, without waiting for it."""
+    # Without O_NONBLOCK, opening a named pipe waits for its writer.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        stat = os.fstat(file.fileno())
+        if not S_ISREG(stat.st_mode):
+            raise IsADirectoryError
+        if stat.st_size > max_bytes:
+            legal = f"legal: at most {max_bytes:,}. Deliver fewer rows, or raise max_bytes of the source"
+            raise OSError(errno.EFBIG, f"it has {stat.st_size:,} bytes; {legal}")
+        yield file
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    with _opened(path, max_bytes) as file:
+        return file.read()
+
+
+@lru_cache(maxsize=100_000)
+def _content_digest(path: Path, max_bytes: int, _version: tuple[int, ...]) -> str:
+    with _opened(path, max_bytes) as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=6)).hexdigest()
+
+
+def _describe(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "it is a link to a file that does not exist. Deliver the file itself"
+    if isinstance(error, IsADirectoryError):
+        return "it is a folder, a pipe or a device; legal: a file. Remove it"
+    if error.errno == errno.EFBIG:
+        return str(error.strerror)
+    return f"it cannot be read: {error.strerror}. Correct the entry or its permissions"
+
+
+def _is_day_file(name: str) -> bool:
+    """Whether the name has a day of the calendar."""
+    with suppress(ValueError):
+        return bool(match := DAY_FILE.fullmatch(name)) and bool(date.fromisoformat(match[1]))
+    return False
+
+
+def _similar_folders(folder: Path, table: str) -> dict[str, str]:
+    """Entries next to a table's folder that differ from it in case and punctuation only."""
+
+    def plain(name: str) -> str:
+        return re.sub(r"[\W_]", "", name.removesuffix(".csv")).casefold()
+
+    with suppress(OSError):
+        found = [name for name in os.listdir(folder) if name != table and plain(name) == plain(table)]
+        return {f"../{_escape(name)}": f"it is not read; legal: {table}/<YYYY-MM-DD>.csv. Move its files there" for name in found}
+    return {}
 
 
 def find_header_problem(header: list[str], contract: Contract) -> str | None:

@@ -149,7 +149,10 @@ class WhenChanged(Spec):
 
 
 class Files(Spec):
-    """CSV files, one folder a table and one file a day."""
+    """CSV files, one folder a table and one file a day. A file above `max_bytes` is not read: its rows take many times that
+    in memory.
+    """
 
     table: str
     cadence: Daily | WhenChanged = Daily()
+    max_bytes: int = Field(default=100_000_000, gt=0)

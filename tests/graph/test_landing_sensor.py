@@ -1,0 +1,101 @@
+"""The landing sensor with entries that cannot be read: an alarm on their own table, and every other file goes on."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from mlops_assets.foundation import names
+from mlops_assets.graph.kernel.dagster_internals import data_versions, newest_check
+from mlops_assets.graph.triggers import ALL_READABLE, build_triggers
+from mlops_assets.ingestion.landing import Landing
+from mlops_assets.resources import LandingResource
+from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.graph.conftest import Platform
+
+TRIGGERS = build_triggers(USE_CASE)
+SENSOR = next(sensor for sensor in TRIGGERS["sensors"] if sensor.name == "flight_delay_landing")
+
+
+class Line:
+    def __init__(self, root: Path, instance: dg.DagsterInstance) -> None:
+        self.landing, self.instance = Landing(root), instance
+
+    def tick(self) -> int:
+        """Ticks the sensor, reports its events as the daemon does, and returns how many there were."""
+        resources = {"landing": LandingResource(folder=str(self.landing.root))}
+        with dg.build_sensor_context(instance=self.instance, resources=resources) as context:
+            evaluated = SENSOR.evaluate_tick(context)
+        for event in evaluated.asset_events:
+            self.instance.report_runless_asset_event(event)
+        return len(evaluated.asset_events)
+
+    def reported(self) -> int:
+        tables = [dg.AssetKey(names.landing(USE_CASE.name, source.table)) for source in USE_CASE.sources]
+        return sum(len(data_versions(self.instance, key)) for key in tables)
+
+    def alarm(self, table: str) -> Any:
+        key = dg.AssetCheckKey(dg.AssetKey(names.landing(USE_CASE.name, table)), ALL_READABLE)
+        record = newest_check(self.instance, key)
+        return record and record.event.asset_check_evaluation
+
+
+@pytest.fixture
+def line(tmp_path: Path, january: list[Any]) -> Iterator[Line]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        line = Line(tmp_path, instance)
+        for each in january:
+            line.landing.put(USE_CASE.name, each.table, day=each.day, rows=each.rows)
+        yield line
+
+
+def test_bad_entries_raise_an_alarm_once_and_every_other_file_is_reported(line: Line, january: list[Any]) -> None:
+    os.mkfifo(line.landing.root / USE_CASE.name / "weather" / "2013-02-01.csv")
+    (line.landing.root / USE_CASE.name / "weather" / "2013-2-2.csv").write_bytes(b"")
+    assert (line.tick(), line.reported()) == (len(january) + 1, len(january))
+    alarm = line.alarm("weather")
+    assert not alarm.passed
+    assert alarm.description == (
+        "weather/2013-02-01.csv · it is a folder, a pipe or a device; legal: a file. Remove it. "
+        "weather/2013-2-2.csv · the name is not that of a day file; legal: <YYYY-MM-DD>.csv. Rename it."
+    )
+    assert line.alarm("schedule") is None
+    assert line.tick() == 0
+
+
+def test_the_alarm_ends_when_the_entry_is_corrected(line: Line, january: list[Any]) -> None:
+    entry = line.landing.root / USE_CASE.name / "weather" / "2013-02-01.csv"
+    entry.symlink_to("nowhere")
+    line.tick()
+    entry.unlink()
+    assert line.tick() == 1
+    assert line.alarm("weather").passed and line.reported() == len(january)
+
+
+@pytest.mark.parametrize("day", ["2012-12-31", "2013-12-31"])
+def test_a_day_outside_the_declared_ones_raises_an_alarm(line: Line, january: list[Any], day: str) -> None:
+    (line.landing.root / USE_CASE.name / "weather" / f"{day}.csv").write_bytes(b"")
+    line.tick()
+    assert (
+        f"weather/{day}.csv · it is not read: the declared days are 2013-01-01 to 2013-12-30."
+        in line.alarm("weather").description
+    )
+    assert line.reported() == len(january)
+
+
+def test_a_file_above_the_declared_size_is_not_read(line: Line, january: list[Any]) -> None:
+    path = line.landing.path(USE_CASE.name, "weather", january[0].day)
+    os.truncate(path, 2_000_000_000)
+    line.tick()
+    assert "2,000,000,000 bytes; legal: at most 100,000,000" in line.alarm("weather").description
+    assert line.reported() == len(january) - 1
+
+
+def test_the_check_can_be_run_by_hand(platform: Platform) -> None:
+    (platform.landing.root / USE_CASE.name / "weather" / "2013-02-01.csv").mkdir(parents=True)
+    check = next(check for check in TRIGGERS["checks"] if check.check_key.asset_key.path[-1] == "landed_weather")
+    result = check(landing=LandingResource(folder=str(platform.landing.root)))
+    assert not result.passed and "weather/2013-02-01.csv · it is a folder" in result.description

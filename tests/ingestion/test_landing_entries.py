@@ -1,0 +1,147 @@
+"""Entries of the landing folder that are no day file: one harms no other, none is ignored, none is waited for."""
+
+import os
+import socket
+import tempfile
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from mlops_assets.ingestion.landing import SETTLED_S, BrokenDelivery, Landing
+from mlops_assets.spec.contract import Column, Contract
+
+DAY, NAME = date(2013, 7, 1), "2013-07-01.csv"
+COLUMN = Column(name="carrier", dtype="string", description="Who.")
+FLIGHTS = Contract(table="flights", description="Flights.", columns=(COLUMN,), unique=("carrier",))
+MAX_BYTES = 1000
+
+
+def bind(path: Path) -> None:
+    # The address of a socket has 107 bytes at most, so it is made elsewhere.
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder, socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{folder}/s")
+        os.rename(f"{folder}/s", path)
+
+
+SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
+    "folder": (lambda path: path.mkdir(), "it is a folder, a pipe or a device"),
+    "pipe": (os.mkfifo, "it is a folder, a pipe or a device"),
+    "device": (lambda path: path.symlink_to("/dev/zero"), "it is a folder, a pipe or a device"),
+    "socket": (bind, "it cannot be read: No such device or address"),
+    "link to nothing": (lambda path: path.symlink_to("nowhere"), "it is a link to a file that does not exist"),
+    "link to itself": (lambda path: path.symlink_to(path.name), "it cannot be read: Too many levels of symbolic links"),
+    "unreadable": (lambda path: path.symlink_to("/proc/self/mem"), "it cannot be read: Input/output error"),
+    "too large": (lambda path: os.truncate(path, 5_000_000_000) if path.touch() is None else None, "it has 5,000,000,000 bytes"),
+}
+spoilt = pytest.mark.parametrize(("spoil", "problem"), SPOILT.values(), ids=[*SPOILT])
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def landing(tmp_path: Path) -> Landing:
+    """With one sound file of the day before and of the day after."""
+    landing = Landing(tmp_path, Clock())
+    for day in (date(2013, 6, 30), date(2013, 7, 2)):
+        landing.put("demo", "flights", day=day, rows=pl.DataFrame({"carrier": ["UA"]}))
+    return landing
+
+
+def folder(landing: Landing) -> Path:
+    return landing.root / "demo" / "flights"
+
+
+@spoilt
+def test_an_entry_that_is_no_readable_file_is_a_fault_of_its_own(
+    landing: Landing, spoil: Callable[[Path], object], problem: str
+) -> None:
+    spoil(folder(landing) / NAME)
+    landed = landing.scan("demo", "flights", max_bytes=MAX_BYTES)
+    assert [*landed.digests] == ["2013-06-30", "2013-07-02"]
+    assert [*landed.faults] == [NAME] and landed.faults[NAME].startswith(problem)
+
+
+@spoilt
+@pytest.mark.parametrize("required", [True, False])
+def test_a_run_over_such_an_entry_fails_with_its_name(
+    landing: Landing, spoil: Callable[[Path], object], problem: str, required: bool
+) -> None:
+    spoil(folder(landing) / NAME)
+    with pytest.raises(BrokenDelivery, match=rf"demo/flights/{NAME} · {problem}"):
+        landing.read("demo", FLIGHTS, [DAY], required=required, max_bytes=MAX_BYTES)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SPOILT if kind != "folder"])
+def test_a_new_delivery_replaces_such_an_entry(landing: Landing, kind: str) -> None:
+    SPOILT[kind][0](folder(landing) / NAME)
+    assert landing.put("demo", "flights", day=DAY, rows=pl.DataFrame({"carrier": ["UA"]})) is True
+    assert landing.scan("demo", "flights").faults == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["2013-7-1.csv", "2013-07-01.CSV", "2013-07-01.csv.gz", "2013-07-01", "20130701.csv", "2013_07_01.txt", "2013-02-30.csv",
+     "01.07.2013.tsv", "flights.csv", "\u0662\u0660\u0661\u0663-\u0660\u0667-\u0660\u0661.csv", "2013-07-01.csv\n", "a\udcff.csv"],
+)  # fmt: skip
+def test_a_name_that_is_nearly_that_of_a_day_file_is_a_fault(landing: Landing, name: str) -> None:
+    (folder(landing) / name).write_bytes(b"carrier\nUA\n")
+    landed = landing.scan("demo", "flights")
+    assert [*landed.digests] == ["2013-06-30", "2013-07-02"]
+    ((shown, problem),) = landed.faults.items()
+    assert problem == "the name is not that of a day file; legal: <YYYY-MM-DD>.csv. Rename it"
+    shown.encode()
+
+
+@pytest.mark.parametrize("name", ["readme.txt", "_SUCCESS", ".2013-07-01.csv.77.part", ".new-2013-07-01.csv", "checksums.md5"])
+def test_what_is_no_delivery_is_none(landing: Landing, name: str) -> None:
+    (folder(landing) / name).write_bytes(b"")
+    assert landing.scan("demo", "flights").faults == {}
+
+
+@pytest.mark.parametrize("name", ["Flights", "flights.csv", "FLIGHTS ", "f-lights"])
+def test_a_folder_that_is_nearly_that_of_a_table_is_a_fault(landing: Landing, name: str) -> None:
+    (landing.root / "demo" / name).mkdir()
+    (landing.root / "demo" / "outcomes").mkdir()
+    problem = "it is not read; legal: flights/<YYYY-MM-DD>.csv. Move its files there"
+    assert landing.scan("demo", "flights").faults == {f"../{name}": problem}
+
+
+def test_a_table_that_is_no_folder_is_a_fault_of_that_table(landing: Landing) -> None:
+    (landing.root / "demo" / "weather").write_bytes(b"")
+    assert landing.scan("demo", "weather") == ({}, {"weather": "the folder cannot be read: Not a directory"})
+    assert len(landing.scan("demo", "flights").digests) == 2
+    assert landing.scan("demo", "outcomes") == ({}, {})
+
+
+def test_a_link_to_a_file_is_read(landing: Landing, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_bytes(b"carrier\nUA\n")
+    (folder(landing) / NAME).symlink_to(tmp_path / "elsewhere")
+    assert "2013-07-01" in landing.digests("demo", "flights")
+    assert landing.read("demo", FLIGHTS, [DAY], required=True)["carrier"].to_list() == ["UA"]
+
+
+def reads() -> int:
+    """Bytes that this process has read from files so far."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+def test_a_file_is_read_again_only_after_a_change_and_every_change_is_noticed(landing: Landing) -> None:
+    path, clock, size = folder(landing) / NAME, landing.clock, 10_000_000
+    path.write_bytes(size * b"a")
+    fresh = landing.digests("demo", "flights")
+    path.write_bytes(size * b"b")  # possibly within one time stamp of the file system
+    assert landing.digests("demo", "flights") != fresh
+    clock.now = path.stat().st_ctime + 2 * SETTLED_S  # pyright: ignore[reportAttributeAccessIssue, reportFunctionMemberAccess]
+    first, before = landing.digests("demo", "flights"), reads()
+    assert landing.digests("demo", "flights") == first
+    assert reads() - before < size / 10
+    path.write_bytes(size * b"c")
+    assert landing.digests("demo", "flights") != first
