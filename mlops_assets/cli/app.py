@@ -42,9 +42,10 @@ def features(use_case: Annotated[str | None, typer.Argument(help="Every use case
     from mlops_assets.foundation.page import number
     from mlops_assets.foundation.terminal import show, table
 
+    use_cases = [declared(use_case)] if use_case else USE_CASES
     resources, statistics = open_resources(), ("missing", "min", "median", "mean", "max", "distinct")
     heads = ("view", "feature", "type", "used by", *statistics)
-    for declaration in [declared(use_case)] if use_case else USE_CASES:
+    for declaration in use_cases:
         store = resources["feature_store"].open(declaration.features.service)
         champion = resources["deployment"].open(declaration.name).champion()
         catalog = read_catalog(declaration, store=store, tables=resources["warehouse"].open(), champion=champion)
@@ -66,7 +67,7 @@ def push(
     """Update the online features from new rows, before the file of their day has landed."""
     from mlops_assets.features.push import push_file
 
-    resources, declaration = open_resources(creates_home=True), declared(use_case)
+    declaration, resources = declared(use_case), open_resources(creates_home=True)
     store, tables = resources["feature_store"].open(declaration.features.service), resources["warehouse"].open()
     pushed = push_file(declaration, table, file, now=(now or datetime.now(UTC)).replace(tzinfo=UTC), store=store, tables=tables)
     for row in pushed.refused.to_dicts():

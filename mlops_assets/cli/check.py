@@ -10,7 +10,7 @@ def check() -> None:
     """Find what is illegal in declarations, in their transforms' columns and Feast services; exit code 1 if anything is."""
     from mlops_assets.graph.check import find_problems
 
-    problems = [*NOT_LOADED, *find_problems(USE_CASES, environment().project / "feature_repo")]
+    problems = [*NOT_LOADED, *find_problems(USE_CASES, environment(creates_home=True).project / "feature_repo")]
     for problem in problems:
         typer.echo(problem)
     if problems:

@@ -46,7 +46,7 @@ def served(tmp_path: Path) -> Home:
     home = Home(tmp_path / "home")
     ledger, keys, onnx = Ledger(f"sqlite:///{home.ledger}"), SigningKeys(home.keys), tiny_model(1)
     promotions = Promotions(USE_CASE, ledger, Deployment(home.deployments, NAME), keys)
-    promotions.bless(1, onnx, blessed(onnx, keys).to_json(), by="the gates", at=AT)
+    promotions.bless(1, onnx, blessed(1, onnx, keys).to_json(), by="the gates", at=AT)
     promotions.promote(1, reason="the first", by="ana", at=AT)
     return home
 
