@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from mlops_assets.foundation.names import EVENT_TIMESTAMP
-from mlops_assets.statistics.metrics import METRICS, Array, Comparison, Interval, Ranked, compare, interval, measure
+from mlops_assets.statistics.metrics import METRICS, Array, Comparison, Interval, Ranked, comparisons, intervals, measure
 
 Score = Callable[[pl.DataFrame], Array]
 SLICE_CONFIDENCE = 0.99  # of each bound: measured, 1 to 4 of 100 unchanged slices then look changed (with 0.95: 1 of 10)
@@ -107,7 +107,8 @@ def evaluate(
     """
     if rows.is_empty():
         raise ValueError(f"evaluate · the test split of candidate {candidate} has no rows. Widen split.test or land more days.")
-    truth, bootstrap = rows[label].cast(pl.Int8).to_numpy(), {"seed": seed, "resamples": resamples}
+    truth = rows[label].cast(pl.Int8).to_numpy()
+    bootstrap: dict[str, Any] = {"seed": seed, "resamples": resamples}
     rival = champion if isinstance(champion, Rival) else None
     return Evaluation(
         candidate=candidate,
@@ -116,26 +117,20 @@ def evaluate(
         first=cast(datetime, rows[EVENT_TIMESTAMP].min()),
         last=cast(datetime, rows[EVENT_TIMESTAMP].max()),
         threshold=threshold,
-        metrics={name: interval(name, truth, probability, **bootstrap) for name in METRICS},
+        metrics=intervals(truth, probability, **bootstrap),
         slices=[part for column in slices for part in _slices(rows[column], truth, probability, rival, bootstrap)],
         confusion=confusion_matrix(truth, probability, threshold),
         calibration=calibration_table(truth, probability),
         champion=champion.version if champion else None,
-        comparison=_comparisons(truth, probability, rival.probability, bootstrap) if rival else None,
-        reference=None if reference is None else {name: interval(name, truth, reference, **bootstrap) for name in METRICS},
+        comparison=comparisons(truth, probability, rival.probability, **bootstrap) if rival else None,
+        reference=None if reference is None else intervals(truth, reference, **bootstrap),
         importance=tuple(importance),
         champion_problem=champion.problem if isinstance(champion, Unscored) else None,
     )
 
 
-def _comparisons(
-    truth: Array, candidate: Array, champion: Array, bootstrap: dict[str, int], *, confidence: float = 0.95
-) -> dict[str, Comparison]:
-    return {name: compare(name, truth, candidate, champion, confidence=confidence, **bootstrap) for name in METRICS}
-
-
 def _slices(
-    column: pl.Series, truth: Array, probability: Array, champion: Rival | None, bootstrap: dict[str, int]
+    column: pl.Series, truth: Array, probability: Array, champion: Rival | None, bootstrap: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """The evidence about the rows of each value of the column, in order."""
     values = column.cast(pl.String)
@@ -146,14 +141,15 @@ def _slices(
         part["metrics"] = _values(labels, scores)
         if champion:
             theirs = champion.probability[inside]
-            compared = _comparisons(labels, scores, theirs, bootstrap, confidence=SLICE_CONFIDENCE)
+            compared = comparisons(labels, scores, theirs, confidence=SLICE_CONFIDENCE, **bootstrap)
             comparison = {name: plain(vars(one)) for name, one in compared.items()}
             part |= {"champion": _values(labels, theirs), "comparison": comparison}
         yield part
 
 
 def _values(truth: Array, probability: Array) -> dict[str, float | None]:
-    return {metric: plain(measure(metric, truth, probability)) for metric in METRICS}
+    tally = Ranked(truth, probability).tally()
+    return {name: plain(metric(tally)) for name, metric in METRICS.items()}
 
 
 def confusion_matrix(truth: Array, probability: Array, threshold: float) -> dict[str, int]:

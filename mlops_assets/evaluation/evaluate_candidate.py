@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import polars as pl
+from threadpoolctl import threadpool_limits
 
 from mlops_assets.evaluation.evaluate import Evaluation, Rival, Unscored, evaluate, permutation_importance
 from mlops_assets.evaluation.gates.case import Case, Verdict
@@ -46,6 +47,8 @@ class CandidateEvaluation(NamedTuple):
         return f"{gates}; test auc {self.evaluation.metrics['auc']} against {rival}."
 
 
+# OpenBLAS splits sums of more than 10,000 rows over all cores: 4 times the CPU time, and other last digits on other machines.
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def evaluate_candidate(
     use_case: UseCase,
     rows: pl.DataFrame,

@@ -12,7 +12,7 @@ from mlops_assets.spec.gate import LOWER_IS_BETTER
 from mlops_assets.spec.monitor import OnPerformance, Performance
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics import plots
-from mlops_assets.statistics.metrics import METRICS, Interval, interval, measure
+from mlops_assets.statistics.metrics import Interval, intervals, measure
 
 ALL_VERSIONS, PROBABILITY = "all", "probability"
 REALISED = ("auc", "brier", "ece")
@@ -71,4 +71,4 @@ def _known(outcomes: pl.DataFrame, label: str) -> pl.DataFrame:
 def window_metrics(outcomes: pl.DataFrame, *, label: str, seed: int) -> dict[str, Interval]:
     """Every metric of the rows of one window, with its interval. Rows without label or probability are left out."""
     known = _known(outcomes, label)
-    return {name: interval(name, known[label].to_numpy(), known[PROBABILITY].to_numpy(), seed=seed) for name in METRICS}
+    return intervals(known[label].to_numpy(), known[PROBABILITY].to_numpy(), seed=seed)

@@ -1,7 +1,7 @@
 """Metrics of a probability against a 0/1 truth, with bootstrap intervals and paired comparisons."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -120,10 +120,11 @@ class Ranked:
         counts = np.bincount(self.code[rows], minlength=2 * len(self.probability)).reshape(-1, 2).astype(np.float64)
         return Tally(probability=self.probability, positive=counts[:, 1], negative=counts[:, 0])
 
-    def resamples(self, times: int, seed: int) -> Iterator[Tally]:
-        """The same rows for the same seed, whatever the probabilities."""
-        rng, rows = np.random.default_rng(seed), len(self.code)
-        return (self.tally(rng.integers(0, rows, rows)) for _ in range(times))
+
+def _resamples(rows: int, times: int, seed: int) -> Iterator[Array]:
+    """Indices of the same rows for the same seed, whatever the probabilities."""
+    rng = np.random.default_rng(seed)
+    return (rng.integers(0, rows, rows) for _ in range(times))
 
 
 METRICS: dict[str, Callable[[Tally], float]] = {
@@ -137,16 +138,30 @@ def measure(metric: str, truth: Array, probability: Array) -> float:
 
 
 def interval(metric: str, truth: Array, probability: Array, *, seed: int, resamples: int = 200, bins: int = BINS) -> Interval:
-    """Percentile bootstrap (Efron and Tibshirani 1993, ch. 13). Resamples in which the metric is undefined are left out.
+    """As `intervals`, of one metric."""
+    return intervals(truth, probability, metrics=(metric,), seed=seed, resamples=resamples, bins=bins)[metric]
 
-    `bins` are those of ece.
+
+def intervals(
+    truth: Array, probability: Array, *, seed: int, resamples: int = 200, bins: int = BINS, metrics: Collection[str] = (*METRICS,)
+) -> dict[str, Interval]:
+    """Percentile bootstrap (Efron and Tibshirani 1993, ch. 13). Resamples in which a metric is undefined are left out.
+
+    `bins` are those of ece. Each resample is counted once for all metrics.
     """
-    formula = partial(Tally.ece, bins=bins) if metric == "ece" else METRICS[metric]
+    formulas = {name: METRICS[name] for name in metrics} | ({"ece": partial(Tally.ece, bins=bins)} if "ece" in metrics else {})
     ranked = Ranked(truth, probability)
-    value = formula(ranked.tally())
-    if np.isnan(value):
-        return Interval()
-    draws = np.array([formula(tally) for tally in ranked.resamples(resamples, seed)])
+    values = {name: formula(ranked.tally()) for name, formula in formulas.items()}
+    measured = {name: formulas[name] for name, value in values.items() if not np.isnan(value)}
+    tallies = map(ranked.tally, _resamples(len(truth), resamples if measured else 0, seed))
+    draws = [{name: formula(tally) for name, formula in measured.items()} for tally in tallies]
+    return {
+        name: _interval(name, value, np.array([draw[name] for draw in draws])) if name in measured else Interval()
+        for name, value in values.items()
+    }
+
+
+def _interval(metric: str, value: float, draws: Array) -> Interval:
     if metric == "ece":  # resampling adds noise to every bin, which raises the ECE: recentre the draws
         draws = np.clip(draws - draws.mean() + value, 0, 1)
     tail = (1 - CONFIDENCE) / 2
@@ -158,13 +173,34 @@ def compare(
     metric: str, truth: Array, challenger: Array, champion: Array, *, seed: int, resamples: int = 500,
     confidence: float = CONFIDENCE,
 ) -> Comparison:  # fmt: skip
+    """As `comparisons`, of one metric."""
+    options: dict[str, Any] = {"seed": seed, "resamples": resamples, "confidence": confidence}
+    return comparisons(truth, challenger, champion, metrics=(metric,), **options)[metric]
+
+
+def comparisons(
+    truth: Array, challenger: Array, champion: Array, *, seed: int, resamples: int = 500,
+    confidence: float = CONFIDENCE, metrics: Collection[str] = (*METRICS,),
+) -> dict[str, Comparison]:  # fmt: skip
     """Paired bootstrap: both probabilities are measured on each resample of the rows. An undefined metric is never better."""
-    formula, sign = METRICS[metric], -1.0 if metric in LOWER_IS_BETTER else 1.0
-    ours, theirs = Ranked(truth, challenger), Ranked(truth, champion)
-    value = sign * (formula(ours.tally()) - formula(theirs.tally()))
+    pair = Ranked(truth, challenger), Ranked(truth, champion)
+    values = {name: _gain(name, *(ranked.tally() for ranked in pair)) for name in metrics}
+    measured = [name for name, value in values.items() if not np.isnan(value)]
+    both = ([ranked.tally(rows) for ranked in pair] for rows in _resamples(len(truth), resamples if measured else 0, seed))
+    draws = [{name: _gain(name, *tallies) for name in measured} for tallies in both]
+    return {
+        name: _comparison(value, [draw[name] for draw in draws] if name in measured else [value], confidence)
+        for name, value in values.items()
+    }
+
+
+def _gain(metric: str, challenger: Tally, champion: Tally) -> float:
+    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    return sign * (METRICS[metric](challenger) - METRICS[metric](champion))
+
+
+def _comparison(value: float, draws: Sequence[float], confidence: float) -> Comparison:
     if np.isnan(value):
         return Comparison(value, value, value, better=False)
-    pairs = zip(ours.resamples(resamples, seed), theirs.resamples(resamples, seed), strict=True)
-    draws = [sign * (formula(challengers) - formula(champions)) for challengers, champions in pairs]
     low, high = np.nanquantile(draws, (1 - confidence, confidence))
     return Comparison(value, float(low), float(high), better=bool(low > 0))

@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics as oracle
 
-from mlops_assets.statistics.metrics import METRICS, Ranked, compare, interval, measure
+from mlops_assets.spec.gate import LOWER_IS_BETTER
+from mlops_assets.statistics.metrics import (
+    METRICS,
+    Comparison,
+    Interval,
+    Ranked,
+    compare,
+    comparisons,
+    interval,
+    intervals,
+    measure,
+)
 
 Array = NDArray[Any]
 PROBABILITY = st.one_of(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.floats(0, 1))
@@ -98,6 +109,49 @@ def test_the_comparison_is_that_of_a_slow_loop() -> None:
     found = compare("brier", truth, good, poor, seed=5, resamples=100)
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(slow, (0.05, 0.95))))
     assert found.better
+
+
+SAMPLES = {"ties": 0.1, "distinct": None, "one class": -1.0}
+
+
+def sampled(kind: str) -> tuple[Array, Array, Array]:
+    truth, probability = simulated(200, seed=8)
+    _, other = simulated(200, seed=8, noise=2.0)
+    step = SAMPLES[kind]
+    if step == -1.0:
+        return np.zeros_like(truth), probability, other
+    return truth, *((np.round(scores / step) * step if step else scores) for scores in (probability, other))
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_all_intervals_at_once_are_to_the_last_bit_those_of_a_loop_per_metric(kind: str) -> None:
+    truth, probability, _ = sampled(kind)
+    ranked, found = Ranked(truth, probability), intervals(truth, probability, seed=3, resamples=40)
+    assert [*found] == [*METRICS]
+    for name, metric in METRICS.items():
+        rng, value = np.random.default_rng(3), metric(ranked.tally())
+        draws = np.array([metric(ranked.tally(rng.integers(0, 200, 200))) for _ in range(40)])
+        if name == "ece":
+            draws = np.clip(draws - draws.mean() + value, 0, 1)
+        expected = (np.nan, np.nan) if np.isnan(value) else np.nanquantile(draws, ((1 - 0.95) / 2, 1 - (1 - 0.95) / 2))
+        assert repr(found[name]) == repr(Interval(value, *map(float, expected)))
+        assert str(interval(name, truth, probability, seed=3, resamples=40)) == str(found[name])
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_all_comparisons_at_once_are_to_the_last_bit_those_of_a_loop_per_metric(kind: str) -> None:
+    truth, probability, other = sampled(kind)
+    ours, theirs = Ranked(truth, probability), Ranked(truth, other)
+    found = comparisons(truth, probability, other, seed=3, resamples=40, confidence=0.99)
+    for name, metric in METRICS.items():
+        rng, sign = np.random.default_rng(3), -1.0 if name in LOWER_IS_BETTER else 1.0
+        draws: list[float] = []
+        for _ in range(40):
+            rows = rng.integers(0, 200, 200)
+            draws.append(sign * (metric(ours.tally(rows)) - metric(theirs.tally(rows))))
+        value = sign * (metric(ours.tally()) - metric(theirs.tally()))
+        low, high = (value, value) if np.isnan(value) else map(float, np.nanquantile(draws, (1 - 0.99, 0.99)))
+        assert repr(found[name]) == repr(Comparison(value, low, high, better=bool(low > 0)))
 
 
 @pytest.mark.parametrize("metric", sorted(METRICS))
