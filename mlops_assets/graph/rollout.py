@@ -2,7 +2,6 @@
 # Dagster takes a bare MaterializeResult only; its type argument cannot be written.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import dagster as dg
 
 from mlops_assets.foundation import names
 from mlops_assets.graph.kernel.asset_metadata import asset_metadata, rows_as_table
+from mlops_assets.graph.kernel.automation import TICK_SECONDS
 from mlops_assets.graph.training import Candidate
 from mlops_assets.resources import LedgerResource, RegistryResource, RolloutStoresResource
 from mlops_assets.spec.use_case import UseCase
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from mlops_assets.promotion.promotion_state import PromotionState
     from mlops_assets.rollout.rollouts import Rollouts, Step
 
-# The daemon evaluates every five seconds; while a challenger serves, a tick lasts until the next one.
-LOOKS_PER_TICK, LOOK_EVERY_S = 5, 1.0
 TEST_COLUMNS = ("test", "breached", "evidence", "needed", "message")  # the ledger keeps the rest
 MIRRORED = "mlflow_shows_what_the_ledger_says"
 PUBLISHED = "servers_read_what_the_ledger_says"
@@ -49,11 +47,15 @@ def _rollout(use_case: UseCase) -> dg.AssetsDefinition:
         rollout_stores: RolloutStoresResource,
         registry: RegistryResource,
     ) -> dg.MaterializeResult:
+        from mlops_assets.promotion.promotions import decide_again
+
         rollouts, now = open_rollouts(use_case, rollout_stores), datetime.now(UTC)
         onnx = registry.open().load(names.registered_model(use_case.name), candidate.version)
         by, why = f"run {context.run.run_id[:8]}", context.run.tags.get("mlops/reason", "materialized by hand")
         rollouts.promotions.bless(candidate.version, onnx, blessing, by=by, at=now)
-        return dg.MaterializeResult(metadata=_metadata(rollouts, rollouts.advance(by=by, at=now, why=why)))
+        # The rollout sensor and people write to the same ledger: that must not fail a training that has ended well.
+        step = decide_again(lambda: rollouts.advance(by=by, at=now, why=why))
+        return dg.MaterializeResult(metadata=_metadata(rollouts, step))
 
     return rollout
 
@@ -88,7 +90,7 @@ def _watch(use_case: UseCase) -> dg.SensorDefinition:
     @dg.sensor(
         name=names.job(use_case.name, "rollout"),
         default_status=dg.DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=1,
+        minimum_interval_seconds=TICK_SECONDS,
         description="Advances a rollout or rolls it back as soon as its evidence decides; starts approved ones.",
     )
     def rollout(context: dg.SensorEvaluationContext, rollout_stores: RolloutStoresResource) -> dg.SensorResult | dg.SkipReason:
@@ -97,12 +99,7 @@ def _watch(use_case: UseCase) -> dg.SensorDefinition:
         rollouts = open_rollouts(use_case, rollout_stores)
         rollouts.promotions.ledger.create()
         try:
-            step = _advance(rollouts)
-            for _ in range(LOOKS_PER_TICK - 1):
-                if step.decision is None or step.plan:
-                    break
-                time.sleep(LOOK_EVERY_S)
-                step = _advance(rollouts)
+            step = rollouts.advance(by="the rollout sensor", at=datetime.now(UTC), why="it may begin now")
         except ConcurrentWrite as error:
             return dg.SkipReason(str(error))
         if step.plan is None:
@@ -111,10 +108,6 @@ def _watch(use_case: UseCase) -> dg.SensorDefinition:
         return dg.SensorResult(asset_events=[dg.AssetMaterialization(key, metadata=_metadata(rollouts, step))])
 
     return rollout
-
-
-def _advance(rollouts: "Rollouts") -> "Step":
-    return rollouts.advance(by="the rollout sensor", at=datetime.now(UTC), why="it may begin now")
 
 
 def _mirrored(use_case: UseCase) -> dg.AssetChecksDefinition:

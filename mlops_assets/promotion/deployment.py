@@ -13,12 +13,17 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from mlops_assets.foundation.atomic_file import replace_file, sync_folder
 from mlops_assets.spec.rollout import Split
+from mlops_assets.training.signature import digest
 
 REPORTED = ("champion", "challenger", "share", "split", "shadow")  # the fields of a plan by which a server reports what it serves
 
 
 class AlreadyPlaced(ValueError):
     """A version that is placed with other bytes: versions never change."""
+
+
+class SwappedModel(ValueError):
+    """A placed model file that is not the one that the ledger blessed."""
 
 
 class UnreadablePlan(ValueError):
@@ -157,9 +162,15 @@ class Deployment:
         return (folder / "model.onnx").read_bytes(), (folder / "blessing.json").read_text()
 
     def champion(self) -> tuple[int, bytes] | None:
-        """The champion's version and ONNX bytes; None before the first promotion."""
-        plan = self.plan()
-        return (plan.champion, self.load(plan.champion)[0]) if plan else None
+        """The champion's version and ONNX bytes; None before the first promotion. Raises SwappedModel."""
+        if (plan := self.plan()) is None:
+            return None
+        onnx, blessed = self.load(plan.champion)[0], plan.digests.get(plan.champion)
+        if blessed not in (None, digest(onnx)):
+            problem = f"has digest {digest(onnx)[:12]}…; the plan has {(blessed or '')[:12]}…, which the ledger blessed"
+            restore = f"Restore the files of version {plan.champion} from a backup"
+            raise SwappedModel(f"{self._use_case} · version {plan.champion} {problem}. {restore}, or roll back.")
+        return plan.champion, onnx
 
     def versions(self) -> list[int]:
         """Every placed version, ascending."""

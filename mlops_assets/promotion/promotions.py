@@ -1,10 +1,10 @@
 """Every change of what serves: checked, written to the ledger, then published to the servers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any, NotRequired, TypedDict, Unpack
+from typing import Any, NotRequired, TypedDict, TypeVar, Unpack
 
 from mlops_assets.promotion.blessing import Blessing, UnblessedModel, verify
 from mlops_assets.promotion.deployment import AlreadyPlaced, Deployment, IllegalRoute, Plan, Split, UnreadablePlan
@@ -17,6 +17,8 @@ from mlops_assets.training.signature import digest
 
 # The part of a plan that a record stores; number, time and reason are the record's own.
 ROUTE = ("champion", "previous", "challenger", "share", "split", "shadow")
+MAX_TRIES = 20
+T = TypeVar("T")
 
 
 class NotApproved(PermissionError):
@@ -37,6 +39,14 @@ class Cause(TypedDict):
     decided_on: NotRequired[PromotionState | None]
 
 
+def decide_again(act: Callable[[], T]) -> T:
+    """The result of `act`, which reads the ledger, decides and writes. Where others wrote meanwhile, it reads again."""
+    for _ in range(MAX_TRIES - 1):
+        with suppress(ConcurrentWrite):
+            return act()
+    return act()
+
+
 @dataclass(frozen=True)
 class Promotions:
     """The changes of one use case. Each reads the ledger first, unless `decided_on` has the state that was read, and raises
@@ -55,9 +65,13 @@ class Promotions:
 
     def bless(self, version: int, onnx: bytes, blessing: str, *, by: str, at: datetime) -> None:
         """Stores `version` for the servers and records that it may serve. A blessing that is recorded already, or is older than
-        the recorded one or than a refusal, changes nothing. Raises UnblessedModel, after recording the refusal; AlreadyPlaced.
+        the recorded one or than a refusal, changes nothing. Records of others meanwhile are read, and never raise. Raises
+        UnblessedModel, after recording the refusal; AlreadyPlaced.
         """
         self.ledger.create()  # first: a model without a ledger is that of a damaged home
+        decide_again(lambda: self._bless(version, onnx, blessing, by=by, at=at))
+
+    def _bless(self, version: int, onnx: bytes, blessing: str, *, by: str, at: datetime) -> None:
         state = self.state()
         try:
             signed = self._verify(version, onnx, blessing, recorded=None)
@@ -77,11 +91,15 @@ class Promotions:
             self._append(state, "blessing", {"version": version, **body, "blessing": blessing}, by=by, at=at)
 
     def refuse(self, version: int, *, reason: str, by: str, at: datetime, evidence: Mapping[str, Any] | None = None) -> None:
-        """Records that a version must not serve, and why; the same reason again changes nothing."""
+        """Records that a version must not serve, and why; the same reason again changes nothing, nor do others' records."""
+        decide_again(
+            lambda: self._refuse(version, {"version": version, "reason": reason, "evidence": dict(evidence or {})}, by, at)
+        )
+
+    def _refuse(self, version: int, body: dict[str, Any], by: str, at: datetime) -> None:
         state = self.state()
         recorded = state.refusals.get(version)
-        if recorded is None or recorded.body["reason"] != reason:
-            body = {"version": version, "reason": reason, "evidence": dict(evidence or {})}
+        if recorded is None or recorded.body["reason"] != body["reason"]:
             self._append(state, "refusal", body, by=by, at=at)
 
     def approve(self, version: int, *, why: str, by: str, at: datetime) -> None:
@@ -175,7 +193,7 @@ class Promotions:
         except UnreadablePlan as error:
             return str(error)
         plan = self.state().plan  # read last, as a record is written before its plan is published
-        if published == plan:
+        if published == plan or (published and plan and published == replace(plan, digests={})):  # of an earlier release
             return None
         is_ahead = plan is not None and published is not None and published.number > plan.number
         first, how = (f"Run `mlops ledger verify {name}`; then ", " --replace") if is_ahead else ("", "")

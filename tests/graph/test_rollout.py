@@ -1,6 +1,7 @@
 """What Dagster shows of plan and ledger: the sensor, the checks and the asset `service`, on a real home."""
 
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,12 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.home import PROJECT, Home, read_environment
 from mlops_assets.graph.rollout import build_rollout
 from mlops_assets.graph.serving import build_serving
+from mlops_assets.graph.training import Candidate
 from mlops_assets.promotion.deployment import Plan
-from mlops_assets.resources import Resources, build_resources
+from mlops_assets.promotion.ledger import Ledger
+from mlops_assets.resources import LedgerResource, Resources, build_resources
 from mlops_assets.training.model_registry import ModelRegistry
-from tests.promotion.model_line import ModelLine, model
+from tests.promotion.model_line import FrailLedger, ModelLine, model
 from tests.training.mlflow_runs import new_run
 
 
@@ -67,6 +70,55 @@ def test_the_sensor_leaves_a_route_by_hand_alone_and_says_so(line: ModelLine, sh
     line.promotions.route(challenger=2, share=share, **line.said())
     with line.unchanged():
         assert "by hand since" in look(line)
+
+
+@pytest.mark.timeout(120)
+def test_records_that_others_write_meanwhile_do_not_fail_a_finished_training(line: ModelLine):
+    """One before the blessing is recorded, one before the version is promoted."""
+    others = [lambda: line.promotions.refuse(2, reason="It leaks.", by="bob", at=line.now()), lambda: line.bless(4)]
+
+    class Shared(LedgerResource):
+        def open(self) -> Ledger:
+            ledger = FrailLedger(self.url)
+
+            def write() -> None:
+                if others:
+                    others.pop()()
+                    ledger.before = write
+
+            ledger.before = write
+            return ledger
+
+    registry, name = ModelRegistry(Home(line.folder.parents[1]).mlflow), names.registered_model(line.use_case.name)
+    for version in (1, 2, 3):
+        run_id = new_run(registry, line.use_case.name).run_id
+        registry.register(name, model(version), run_id=run_id, tags={}, description="Tiny.")
+    own = resources(line)
+    stores = own["rollout_stores"].model_copy(update={"ledger": Shared(url=own["ledger"].url)})
+
+    @dg.asset(key=names.stage(line.use_case.name, "candidate"))
+    def candidate() -> Candidate:
+        return Candidate(3, "", {})
+
+    @dg.asset(key=names.stage(line.use_case.name, "blessing"))
+    def blessing() -> str:
+        return line.blessing(3)
+
+    (rollout,) = build_rollout(line.use_case)["assets"]
+    result = dg.materialize(
+        [candidate, blessing, rollout], resources={"rollout_stores": stores, "registry": own["registry"]}, raise_on_error=False
+    )
+    assert result.success and not others
+    assert 3 in line.state().blessings and line.state().challenger_version is not None
+
+
+def test_a_look_of_the_sensor_ends_at_once_while_a_challenger_serves(line: ModelLine):
+    """The daemon has four threads for the sensors of all use cases."""
+    look(line)  # starts the rollout of version 2
+    assert line.state().challenger_version == 2
+    started = time.monotonic()
+    assert "Waiting" in look(line)
+    assert time.monotonic() - started < 2
 
 
 def test_sensor_and_check_say_that_plan_and_ledger_disagree(line: ModelLine):

@@ -15,7 +15,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.promotion.deployment import AlreadyPlaced, Deployment, IllegalRoute, Plan, UnknownVersion, UnreadablePlan
+from mlops_assets.promotion.deployment import (
+    AlreadyPlaced,
+    Deployment,
+    IllegalRoute,
+    Plan,
+    SwappedModel,
+    UnknownVersion,
+    UnreadablePlan,
+)
+from tests.promotion.model_line import ModelLine, model
 
 AT = "2013-07-01T12:00:00+00:00"
 LONG = "a reason that makes the line longer " * 20
@@ -289,3 +298,15 @@ def test_a_backup_of_a_version_next_to_it_is_no_version(deployment: Deployment, 
     before = deployment.versions()
     (tmp_path / "flight_delay" / "models" / "1.bak").mkdir()
     assert deployment.versions() == before != []
+
+
+def test_a_swapped_file_of_the_champion_is_not_read_as_the_champion(tmp_path: Path):
+    line = ModelLine(tmp_path)
+    line.bless(1, 2)
+    line.promote(1)
+    assert line.deployment.champion() == (1, model(1))
+    line.copy_files(2, 1)
+    with pytest.raises(
+        SwappedModel, match=r"version 1 has digest .*; the plan has .*, which the ledger blessed. Restore the files"
+    ):
+        line.deployment.champion()

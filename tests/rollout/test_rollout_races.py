@@ -60,6 +60,13 @@ def trial(tmp_path: Path) -> Line:
     return Line(tmp_path)
 
 
+def test_a_blessing_and_a_refusal_are_recorded_whatever_others_write_meanwhile(trial: Line):
+    for act in (lambda: trial.bless(4), lambda: trial.promotions.refuse(3, reason="It leaks.", by="judge", at=trial.now())):
+        trial.ledger.before = lambda: trial.promotions.refuse(2, reason=f"{trial.now()}", by="bob", at=trial.now())
+        act()
+    assert trial.kinds()[-4:] == ["refusal", "blessing", "refusal", "refusal"] and 3 in trial.state().refusals
+
+
 def test_two_who_take_the_same_trial_back_do_not_take_the_champion_back_too(trial: Line):
     trial.go_back_meanwhile()
     with pytest.raises(ConcurrentWrite, match="rollback by bob"):
