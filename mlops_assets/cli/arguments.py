@@ -34,7 +34,15 @@ def _printable(text: str) -> str:
     return text
 
 
+def _use_case() -> str:
+    return read_environment(os.environ, PROJECT).use_case
+
+
 Name = Annotated[str, typer.Argument(help="The use case, such as flight_delay.")]
+DefaultName = Annotated[str, typer.Argument(help="The use case.", default_factory=_use_case, show_default="MLOPS_USE_CASE")]
+OfUseCase = Annotated[
+    str, typer.Option("--use-case", help="The use case.", default_factory=_use_case, show_default="MLOPS_USE_CASE")
+]
 By = Annotated[str, typer.Option(help="Who decides.", callback=_printable, default_factory=account, show_default="this user")]
 Json = Annotated[bool, typer.Option("--json", help="Print everything as JSON, for programs.")]
 

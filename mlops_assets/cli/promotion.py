@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import RenderableType
 
-from mlops_assets.cli.arguments import By, Json, Name, declared, environment, open_resources
+from mlops_assets.cli.arguments import By, DefaultName, Json, Name, declared, environment, open_resources
 from mlops_assets.foundation.terminal import moment, one_line, show, table
-from mlops_assets.promotion.deployment import Deployment, Plan, Split, UnreadablePlan
+from mlops_assets.promotion.deployment import Deployment, Split, UnreadablePlan
 from mlops_assets.promotion.ledger import Ledger, LedgerDown
 from mlops_assets.promotion.ledger_chain import Record
 from mlops_assets.promotion.placed_versions import PlacedVersions
-from mlops_assets.promotion.promotion_state import promotion_state_of
+from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
 from mlops_assets.promotion.promotions import Cause, Promotions
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.spec.use_case import UseCase
@@ -30,14 +30,14 @@ SHOWN = 15
 TAKE_OVER_S = 10.0  # a server reads the plan four times a second, and loads a model within a few seconds
 
 
-def status(use_case: Name = "flight_delay") -> None:
+def status(use_case: DefaultName) -> None:
     """Show what serves and why, the newest records, and how to roll back."""
     promotions = open_promotions(use_case)
     records = promotions.ledger.records(use_case)
     state = promotion_state_of(use_case, records)
     for service in open_resources()["live_services"].open():
         with service:
-            typer.echo(_live(service.url, service.plan(), state.plan))
+            typer.echo(_live(service.url, service.plan(), state))
     if difference := promotions.difference():
         typer.echo(f"plan and ledger disagree: {difference}")
     if plan := state.plan:
@@ -192,9 +192,9 @@ def _conclude(promotions: Promotions, message: str) -> None:
     problems: list[str] = []
     for service in open_resources()["live_services"].open():
         with service:
-            served = service.follows(lambda: promotions.state().plan, TAKE_OVER_S)
-        typer.echo(_live(served.url, served.reported, promotions.state().plan))
-        problems += [served.problem] * bool(served.reported)
+            served = service.follows(promotions.use_case.name, lambda: promotions.state().plan, TAKE_OVER_S)
+        typer.echo(_live(served.url, served.reported, promotions.state()))
+        problems += [served.problem] * bool(served.reported and not served.is_of_another)
     if any(problems):
         typer.echo(f"The ledger has the change, and servers do not follow it · {' '.join(filter(None, problems))}", err=True)
         raise typer.Exit(1)
@@ -213,9 +213,12 @@ def _mirror_to_mlflow(promotions: Promotions) -> None:
         typer.echo(f"The ledger has the change; MLflow does not show it yet: {error}. {remedy}", err=True)
 
 
-def _live(url: str, live: dict[str, Any] | None, plan: Plan | None) -> str:
+def _live(url: str, live: dict[str, Any] | None, state: PromotionState) -> str:
+    plan, another = state.plan, "(set MLOPS_SERVICE_URL to use another address)"
     if live is None:
-        return f"live: no answer from {url} (set MLOPS_SERVICE_URL to use another address)"
+        return f"live: no answer from {url} {another}"
+    if live["use_case"] != state.use_case:
+        return f"live: the server at {url} serves {live['use_case']}, not {state.use_case} {another}"
     champion = "no version" if live["champion"] is None else f"version {live['champion']}"
     number = plan.number if plan else 0
     is_served = plan.is_served(live) if plan else live["plan"] is None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import RenderableType
 
-from mlops_assets.cli.arguments import Json, declared, open_resources
+from mlops_assets.cli.arguments import Json, OfUseCase, declared, open_resources
 from mlops_assets.cli.promotion import records_table
 from mlops_assets.foundation.terminal import facts, moment, show, table
 from mlops_assets.promotion.blessing import GateVerdict
@@ -28,10 +28,9 @@ TRAINING = {"tables": "table.", "declaration": "code.", "code": "source.", "libr
 AGE_UNITS = (("d", 86400), ("h", 3600), ("min", 60))  # with their length in seconds
 Page = list[RenderableType]
 PredictionId = Annotated[str, typer.Argument(help="The prediction_id of an answer.")]
-OfUseCase = Annotated[str, typer.Option("--use-case", help="The use case of the answer or model.")]
 
 
-def why(prediction_id: PredictionId, use_case: OfUseCase = "flight_delay", as_json: Json = False) -> None:
+def why(prediction_id: PredictionId, use_case: OfUseCase, as_json: Json = False) -> None:
     """Show what one answer was computed from: features with their ages, model, gates, approvals, data and code."""
     from mlops_assets.provenance.why import why as gather
 
@@ -39,7 +38,7 @@ def why(prediction_id: PredictionId, use_case: OfUseCase = "flight_delay", as_js
     show(*([why_json(result)] if as_json else why_page(result)))
 
 
-def replay(prediction_id: PredictionId, use_case: OfUseCase = "flight_delay") -> None:
+def replay(prediction_id: PredictionId, use_case: OfUseCase) -> None:
     """Compute one answer again with the same model, and its features as of its moment; exit code 1 where either differs."""
     from mlops_assets.provenance.replay import replay as recompute
 
@@ -51,7 +50,7 @@ def replay(prediction_id: PredictionId, use_case: OfUseCase = "flight_delay") ->
 
 def reproduce(
     version: Annotated[int, typer.Argument(help="A registered version; MLflow and `mlops status` list them.")],
-    use_case: OfUseCase = "flight_delay",
+    use_case: OfUseCase,
 ) -> None:
     """Train one version again from its recorded rows; exit code 1 where the model differs."""
     from mlops_assets.provenance.reproduce import reproduce as train_again

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlops_assets.serving.client import LiveService
 
 SERVING_THE_PLAN = "serves_the_plan"
-REPORTED = ("plan", "champion", "challenger", "share", "shadow", "last_load_error", "admission_error")
+REPORTED = ("use_case", "plan", "champion", "challenger", "share", "shadow", "last_load_error", "admission_error")
 TAKE_OVER_SECONDS = 20.0
 
 
@@ -49,8 +49,11 @@ def _service(use_case: UseCase) -> dg.AssetsDefinition:
         passed, verdict, servers = _compare_servers(live_services.open(), promotions)
         state = promotions.state()
         mirror(registry.open(), state)
-        number = state.plan.number if state.plan else 0
-        verdict = verdict or f"All {len(servers)} servers serve plan {number}."
+        number, own = (
+            state.plan.number if state.plan else 0,
+            [server for server in servers if server["use_case"] == use_case.name],
+        )
+        verdict = verdict or f"All {len(own)} servers of {use_case.name} serve plan {number}."
         warn = dg.AssetCheckSeverity.WARN
         check = dg.AssetCheckResult(passed=passed, asset_key=key, check_name=SERVING_THE_PLAN, severity=warn, description=verdict)
         metadata = {"verdict": verdict, "plan": number, "servers": rows_as_table(servers)}
@@ -60,9 +63,11 @@ def _service(use_case: UseCase) -> dg.AssetsDefinition:
 
 
 def _compare_servers(services: "list[LiveService]", promotions: "Promotions") -> tuple[bool, str, list[dict[str, Any]]]:
-    """Whether every server follows the ledger, in a few sentences, and what each server reports."""
-    servers = [service.follows(lambda: promotions.state().plan, TAKE_OVER_SECONDS) for service in services]
-    problems = [*(server.problem for server in servers), promotions.difference()]
+    """Whether every server of the use case, of at least one, follows the ledger, in a few sentences, and what each reports."""
+    name = promotions.use_case.name
+    servers = [service.follows(name, lambda: promotions.state().plan, TAKE_OVER_SECONDS) for service in services]
+    own = [server for server in servers if not server.is_of_another]
+    problems = [*(server.problem for server in own or servers), promotions.difference()]
     verdict = " ".join(filter(None, problems))
     rows = [{"server": one.url, **{name: one.reported.get(name) for name in REPORTED}} for one in servers if one.reported]
     return not verdict, verdict, rows

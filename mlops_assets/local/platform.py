@@ -75,9 +75,10 @@ def _children(environment: Environment, addresses: Mapping[str, str]) -> Iterato
     home, scripts = environment.home, Path(sys.executable).parent
     ports = {name: str(urlsplit(url).port) for name, url in addresses.items()}
     later = {name: f"http://127.0.0.1:{port}" for name, port in PORTS.items()}  # links of the demo, which `mlops up` answers
+    services = ",".join([addresses["service"], *environment.other_service_urls])
     variables = {
         **os.environ,
-        **{f"MLOPS_{name.upper()}_URL": url for name, url in {**later, **addresses}.items()},
+        **{f"MLOPS_{name.upper()}_URL": url for name, url in {**later, **addresses, "service": services}.items()},
         "DAGSTER_HOME": str(home.dagster),
         "MLOPS_ENV": environment.name,
         "MLOPS_HOME": str(home.root),

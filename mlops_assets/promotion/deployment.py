@@ -87,8 +87,11 @@ class Plan:
         return f"plan {self.number} (version {self.champion}{f'; {self.rollout}' if self.rollout else ''})"
 
     def is_served(self, reported: Mapping[str, Any]) -> bool:
-        """Whether a server that reports this serves exactly this plan."""
+        """Whether a server that reports this serves exactly this plan, with the champion's model that the ledger blessed: the
+        numbers alone are also those of another home.
+        """
         expected = {"plan": self.number, **{name: getattr(self, name) for name in REPORTED}}
+        expected |= {"digest": self.digests[self.champion]} if self.champion in self.digests else {}
         return expected == {name: reported.get(name) for name in expected}
 
     def to_json(self) -> str:

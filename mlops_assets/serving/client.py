@@ -18,7 +18,7 @@ from mlops_assets.serving.http.request import Answer, Prediction
 
 TIMEOUT_S, POLL_S = 60, 0.2
 PLAN_TIMEOUT_S = 2  # a server has its plan in memory: one that takes longer hangs
-EXPECTED = {"plan", "champion", "last_load_error"}  # what every service reports about its plan
+EXPECTED = {"use_case", "plan", "champion", "last_load_error"}  # what every service reports about its plan
 MAX_TRIES = 4
 MAX_WAIT_S = 30  # of a Retry-After; a longer one ends the attempts
 RETRIED = (429, 503)
@@ -38,11 +38,17 @@ class RequestRefused(ValueError):
 
 @dataclass(frozen=True)
 class Served:
-    """What a service reports (None when it does not answer), and whether that is the plan in force."""
+    """What a service reports (None when it does not answer), and whether that is the plan in force of `use_case`."""
 
     url: str
+    use_case: str
     reported: dict[str, Any] | None
     in_force: bool
+
+    @property
+    def is_of_another(self) -> bool:
+        """Whether the service answers, for another use case."""
+        return self.reported is not None and self.reported["use_case"] != self.use_case
 
     @property
     def problem(self) -> str:
@@ -51,6 +57,9 @@ class Served:
             return ""
         if self.reported is None:
             return f"{self.url} · it does not answer. Look into the service's log."
+        if self.is_of_another:
+            remedy = f"Add a server of {self.use_case} to MLOPS_SERVICE_URL"
+            return f"{self.url} · it serves {self.reported['use_case']}, not {self.use_case}. {remedy}."
         served = f"version {self.reported['champion']} (plan {self.reported['plan']}), not the ledger's plan"
         error = self.reported["last_load_error"]
         return f"{self.url} · it serves {served}; last load error: {error}. Look into the service's log."
@@ -106,15 +115,19 @@ class LiveService(AbstractContextManager["LiveService"]):
         message = f"waited {timeout_s:g} s for plan {number}; {served or 'it does not answer'}. Look into the service's log."
         raise ServiceUnavailable(f"{self.url} · {message}")
 
-    def follows(self, plan_in_force: Callable[[], Plan | None], timeout_s: float) -> "Served":
-        """Whether the service serves exactly `plan_in_force`, which may change meanwhile; an answering one is waited for."""
+    def follows(self, use_case: str, plan_in_force: Callable[[], Plan | None], timeout_s: float) -> "Served":
+        """Whether the service serves exactly the `plan_in_force` of the use case, which may change meanwhile. An answering one
+        of this use case is waited for.
+        """
 
         def is_served(reported: dict[str, Any]) -> bool:
             plan = plan_in_force()
-            return plan.is_served(reported) if plan else reported["plan"] is None
+            return reported["use_case"] == use_case and (plan.is_served(reported) if plan else reported["plan"] is None)
 
-        reported = self.plan() and self._wait_until(is_served, timeout_s)
-        return Served(self.url, reported, reported is not None and is_served(reported))
+        reported = self.plan()
+        if reported and reported["use_case"] == use_case:
+            reported = self._wait_until(is_served, timeout_s)
+        return Served(self.url, use_case, reported, reported is not None and is_served(reported))
 
     def _wait_until(self, holds: Callable[[dict[str, Any]], bool], timeout_s: float) -> dict[str, Any] | None:
         """What the service serves once that holds, or after `timeout_s` and the time of one request."""

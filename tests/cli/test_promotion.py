@@ -24,6 +24,7 @@ from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.training.model_registry import ModelRegistry
 from mlops_assets.training.signature import digest
 from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.cli.loans import LOANS
 from tests.serving.flights import blessed, flip_a_bit, tiny_model
 from tests.serving.test_client import running
 from tests.training.mlflow_runs import new_run
@@ -105,6 +106,29 @@ def records_of(home: Home) -> list[Record]:
     ledger = promotions_of(home).ledger
     assert ledger.verify(NAME) == []
     return ledger.records(NAME)
+
+
+def test_a_server_of_another_use_case_does_not_count(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch):
+    with running(home) as (own, service), running(home, LOANS) as (other, _):
+        service.answering.slots.start()
+        monkeypatch.setenv("MLOPS_SERVICE_URL", other)
+        stranger = f"live: the server at {other} serves loans, not {NAME} (set MLOPS_SERVICE_URL to use another address)"
+        assert run("status", NAME).output.startswith(stranger)
+        monkeypatch.setenv("MLOPS_SERVICE_URL", f"{own},{other}")
+        changed = run("route", NAME, "--shadow", "2")
+        service.answering.slots.stop()
+    assert changed.exit_code == 0
+    assert stranger in changed.output and f"live: version 1 serves at {own} (plan 5)" in changed.output
+
+
+def test_the_use_case_is_that_of_the_environment_unless_one_is_named(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("mlops_assets.cli.arguments.USE_CASES", (USE_CASE, LOANS))
+    monkeypatch.setenv("MLOPS_USE_CASE", LOANS.name)
+    assert "nothing serves yet" in run("status").output
+    assert "serving: version 1" in run("status", NAME).output
+    for command in (("why", "p-1"), ("replay", "p-1"), ("reproduce", "1")):
+        assert LOANS.name in run(*command).output and NAME not in run(*command).output
+        assert LOANS.name not in run(*command, "--use-case", NAME).output
 
 
 def alias(home: Home, name: str = names.CHAMPION) -> int | None:

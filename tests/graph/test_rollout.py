@@ -19,7 +19,9 @@ from mlops_assets.promotion.deployment import Plan
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.resources import LedgerResource, Resources, build_resources
 from mlops_assets.training.model_registry import ModelRegistry
+from tests.cli.loans import LOANS
 from tests.promotion.model_line import FrailLedger, ModelLine, model
+from tests.serving.test_client import running
 from tests.training.mlflow_runs import new_run
 
 
@@ -131,17 +133,34 @@ def test_sensor_and_check_say_that_plan_and_ledger_disagree(line: ModelLine):
     assert "`mlops ledger mirror flight_delay --replace`" in (result.description or "")
 
 
-@pytest.mark.timeout(120)
-def test_a_server_that_hangs_does_not_block_the_run_and_a_forged_plan_fails_the_check(line: ModelLine, hanging: str):
+def check_servers(line: ModelLine, *urls: str) -> dg.AssetCheckEvaluation:
+    """The check of the asset `service`, whose two versions are registered."""
     registry, name = ModelRegistry(Home(line.folder.parents[1]).mlflow), names.registered_model(line.use_case.name)
     for version in (1, 2):
         run_id = new_run(registry, line.use_case.name).run_id
         registry.register(name, model(version), run_id=run_id, tags={}, description="Tiny.")
-    forge(line)
-    service, own = build_serving(line.use_case)[0], resources(line, hanging)
+    service, own = build_serving(line.use_case)[0], resources(line, ",".join(urls))
     assert isinstance(service, dg.AssetsDefinition)
     needed = {"live_services": own["live_services"], "rollout_stores": own["rollout_stores"], "registry": own["registry"]}
     result = dg.materialize([service], resources=needed)
     (check,) = result.get_asset_check_evaluations()
-    assert result.success and not check.passed
+    assert result.success
+    return check
+
+
+@pytest.mark.timeout(120)
+def test_a_server_that_hangs_does_not_block_the_run_and_a_forged_plan_fails_the_check(line: ModelLine, hanging: str):
+    forge(line)
+    check = check_servers(line, hanging)
+    assert not check.passed
     assert f"{hanging} · it does not answer" in (check.description or "") and "servers read plan 999" in (check.description or "")
+
+
+def test_a_server_of_another_use_case_counts_neither_for_nor_against_this_one(line: ModelLine):
+    home = Home(line.folder.parents[1])
+    with running(home) as (own, service), running(home, LOANS) as (other, _):
+        service.answering.slots.poll()
+        alone = check_servers(line, other)
+        assert not alone.passed and f"{other} · it serves loans, not flight_delay" in (alone.description or "")
+        both = check_servers(line, own, other)
+    assert both.passed and both.description == "All 1 servers of flight_delay serve plan 3."

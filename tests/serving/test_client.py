@@ -3,6 +3,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import count
@@ -24,6 +25,7 @@ from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import FLIGHT, DirectDeployment, place_blessed, temperatures
 
+NAME = USE_CASE.name
 AT = "2013-07-01T00:00:00+00:00"
 
 
@@ -222,7 +224,7 @@ def test_a_server_that_hangs_is_waited_for_no_longer_than_one_that_is_down():
     with hanging_server() as url, LiveService(url, sleep=unexpected, clock=clock) as client:
         with pytest.raises(ServiceUnavailable, match="waited 20 s for plan 1; it does not answer"):
             client.wait_until_taken(1, timeout_s=20)
-        assert client.follows(lambda: None, timeout_s=20) == Served(url, None, False)
+        assert client.follows(NAME, lambda: None, timeout_s=20) == Served(url, NAME, None, False)
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"5", b"{}", b'{"plan": 1}', b"\xff"])
@@ -236,11 +238,32 @@ def test_a_service_follows_exactly_the_plan_in_force_and_not_a_newer_one(home: H
     first = deployment.plan()
     with running(home) as (url, answering), LiveService(url, sleep=lambda _: None, clock=clock) as client:
         answering.answering.slots.poll()
-        assert client.follows(lambda: first, 1).in_force and not client.follows(lambda: None, 1).in_force
+        assert client.follows(NAME, lambda: first, 1).in_force and not client.follows(NAME, lambda: None, 1).in_force
         deployment.point(1, AT, "again")
         answering.answering.slots.poll()
-        served = client.follows(lambda: first, 1)
+        served = client.follows(NAME, lambda: first, 1)
     assert not served.in_force and "it serves version 1 (plan 2), not the ledger's plan" in served.problem
+
+
+def test_a_server_of_another_use_case_follows_no_plan_and_is_not_waited_for(home: Home):
+    first = DirectDeployment(home.deployments, USE_CASE.name).plan()
+    with running(home) as (url, answering), LiveService(url, sleep=unexpected) as client:
+        answering.answering.slots.poll()
+        for plan in (first, None):
+            served = client.follows("loans", lambda plan=plan: plan, 5)
+            assert served.is_of_another and not served.in_force
+            assert served.problem == f"{url} · it serves {NAME}, not loans. Add a server of loans to MLOPS_SERVICE_URL."
+
+
+def test_the_same_plan_of_another_home_is_not_the_plan_in_force(home: Home):
+    clock = count(step=0.4).__next__
+    plan = DirectDeployment(home.deployments, USE_CASE.name).plan()
+    assert plan is not None
+    with running(home) as (url, answering), LiveService(url, sleep=lambda _: None, clock=clock) as client:
+        answering.answering.slots.poll()
+        served = answering.answering.plan()["digest"]
+        assert client.follows(NAME, lambda: replace(plan, digests={1: served}), 1).in_force
+        assert not client.follows(NAME, lambda: replace(plan, digests={1: "0" * 64}), 1).in_force
 
 
 def test_without_a_server_there_is_no_plan_and_no_prediction(unreachable: LiveService):
