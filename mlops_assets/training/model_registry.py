@@ -23,6 +23,7 @@ MODEL = "model.onnx"
 DIGEST = "digest"
 DAGSTER_RUN = "dagster_run_id"  # dagster-mlflow's tag
 MEMORY = Path("/dev/shm")
+BUSY_S = 30  # how long a writer waits for its turn
 MAX_VERSIONS = 200_000  # MLflow's limit of one search
 
 Tags = dict[str, str]
@@ -50,11 +51,12 @@ class Version:
 class TrackedRun:
     """One MLflow run in progress, with its artifacts in `folder`; see `ModelRegistry.tracked`."""
 
-    def __init__(self, client: MlflowClient, run: Run) -> None:
+    def __init__(self, client: MlflowClient, run: Run, artifacts: Path) -> None:
         self._client = client
         self.run_id: str = run.info.run_id
         self.experiment_id: str = run.info.experiment_id
-        self.folder = Path(unquote(urlparse(str(run.info.artifact_uri)).path))
+        # The recorded address names the folder by an absolute path, of which only the end also holds in a moved or copied home.
+        self.folder = artifacts.joinpath(*Path(unquote(urlparse(str(run.info.artifact_uri)).path)).parts[-3:])
 
     def log(self, *, tags: Tags, params: Mapping[str, Any]) -> None:
         """MLflow shortens values that are too long for it: of a tag to 8000 characters, of a parameter to 6000."""
@@ -71,18 +73,23 @@ class TrackedRun:
 
 
 class ModelRegistry:
-    """MLflow under `root`: `mlflow.db` and `artifacts/`, created on first use. Safe for concurrent processes."""
+    """MLflow under `root`: `mlflow.db` and `artifacts/`, created on first use. Safe for concurrent processes. A folder that was
+    moved or copied reads and writes its own artifacts.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
         self.uri = f"sqlite:///{self._root / 'mlflow.db'}"
 
     def prepare(self) -> None:
-        """Creates the database, whole or not at all, for processes that open the file themselves."""
+        """Creates the database, whole or not at all, for processes that open the file themselves; in a moved or copied folder,
+        points it at this folder.
+        """
         database = self._root / "mlflow.db"
         with FileLock(self._root / "create.lock"):
             if not database.exists():
                 replace_file(database, _empty_database())
+            _relocate(database, self.artifacts())
 
     def experiment(self, name: str) -> str:
         """The id of the experiment, created with its artifact folder if it does not exist."""
@@ -92,7 +99,7 @@ class ModelRegistry:
             return known.experiment_id if known else client.create_experiment(name, self.artifacts(name).as_uri())
 
     def tracked(self, run_id: str) -> TrackedRun:
-        return TrackedRun(self.client, self.client.get_run(run_id))
+        return TrackedRun(self.client, self.client.get_run(run_id), self.artifacts())
 
     def close_stale_runs(self, experiment: str, *, is_over: Callable[[str], bool]) -> list[str]:
         """Marks the runs that a killed process left RUNNING as KILLED, and returns their ids.
@@ -157,8 +164,8 @@ class ModelRegistry:
         ]
         return sorted(versions, key=lambda version: version.version)
 
-    def artifacts(self, experiment: str) -> Path:
-        """The folder of the artifacts of all its runs."""
+    def artifacts(self, experiment: str = "") -> Path:
+        """The folder of the artifacts of all its runs; without a name, of all experiments."""
         return self._root / "artifacts" / experiment
 
     @cached_property
@@ -176,3 +183,16 @@ def _empty_database() -> bytes:
         MlflowClient(tracking_uri=f"sqlite:///{database}").search_experiments(max_results=1)
         with closing(sqlite3.connect(database)) as connection:
             return connection.serialize()
+
+
+def _relocate(database: Path, artifacts: Path) -> None:
+    """Replaces the addresses of another folder: by these MLflow's pages show files, and its `gc` deletes them."""
+    with closing(sqlite3.connect(database, timeout=BUSY_S)) as connection, connection:
+        located = connection.execute("SELECT experiment_id, name, artifact_location FROM experiments").fetchall()
+        for experiment, name, before in located:
+            now = (artifacts / name).as_uri()
+            if before == now or not before.endswith(f"/{artifacts.name}/{name}"):
+                continue
+            connection.execute("UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (now, experiment))
+            of_runs = "UPDATE runs SET artifact_uri = replace(artifact_uri, ?, ?) WHERE experiment_id = ?"
+            connection.execute(of_runs, (f"{before}/", f"{now}/", experiment))

@@ -40,7 +40,7 @@ import typer
 from mlops_assets.cli.provenance import reproduce
 for version in (1, 2, 3):
     try:
-        reproduce(version)
+        reproduce(version, "flight_delay")
     except typer.Exit as ended:
         print("exit", ended.exit_code)
 """
@@ -225,3 +225,19 @@ def test_training_the_same_again_is_the_same_version_with_its_first_record(line:
     before = record_of(line, TREES)
     assert line.train(SMALL) == TREES
     assert record_of(line, TREES) == before
+
+
+def test_a_copied_home_explains_and_reproduces_without_the_original(
+    line: Line, answered: list[dict[str, Any]], run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, aside = shutil.copytree(line.home.root, tmp_path / "copy"), line.home.root.with_name("aside")
+    monkeypatch.setenv("MLOPS_HOME", str(copy))
+    line.home.root.rename(aside)
+    try:
+        for command in (("why", answered[0]["prediction_id"]), ("reproduce", str(TREES))):
+            result = run(*command)
+            assert result.exit_code == 0, result.output
+    finally:
+        assert not line.home.root.exists(), "the copy has written into the original's folder"
+        aside.rename(line.home.root)
+    shutil.rmtree(copy)

@@ -1,6 +1,7 @@
 """The model registry on a real SQLite file, with real processes where a kill or a race is the point."""
 
 import hashlib
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -178,3 +179,38 @@ def schema(database: Path) -> set[tuple[object, ...]]:
     columns = "select m.type, m.name, c.* from sqlite_master m left join pragma_table_info(m.name) c"
     with closing(sqlite3.connect(database)) as connection:
         return {*connection.execute(columns), *connection.execute("select 'migration', version_num from alembic_version")}
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("is_original_there", [True, False])
+def test_a_copied_folder_reads_and_writes_its_own_files(tmp_path: Path, is_original_there: bool):
+    original, copy = tmp_path / "a b" / "mlflow", tmp_path / "copy" / "mlflow"
+    version = register(ModelRegistry(original), "line", b"first")
+    shutil.copytree(original, copy)
+    before = files(original)
+    if not is_original_there:
+        shutil.rmtree(original)
+    registry = ModelRegistry(copy)
+    first = registry.tracked(registry.version("line", version).run_id)
+    first.log_file("report.html", "of the copy")
+    assert register(registry, "line", b"second") == version + 1
+    assert [registry.load("line", number) for number in (version, version + 1)] == [b"first", b"second"]
+    addresses = [run.info.artifact_uri for run in registry.client.search_runs([first.experiment_id])]
+    assert len(addresses) == 2 and all(uri.startswith(copy.as_uri()) for uri in addresses)
+    assert registry.client.get_experiment(first.experiment_id).artifact_location == registry.artifacts("line").as_uri()
+    assert files(original) == (before if is_original_there else {})
+
+
+def test_a_moved_folder_is_used_as_before_and_again_after_it_moved_back(tmp_path: Path):
+    home, elsewhere = tmp_path / "mlflow", tmp_path / "elsewhere" / "mlflow"
+    version = register(ModelRegistry(home), "line", b"first")
+    elsewhere.parent.mkdir()
+    for before, now in ((home, elsewhere), (elsewhere, home)):
+        before.rename(now)
+        registry = ModelRegistry(now)
+        assert registry.load("line", version) == b"first"
+        assert registry.tracked(registry.version("line", version).run_id).folder.is_relative_to(now)
+        assert not before.exists()
