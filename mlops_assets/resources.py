@@ -3,11 +3,12 @@
 # pyright: reportMissingTypeArgument=false
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import dagster as dg
 
 from mlops_assets.foundation.home import Environment, Home
+from mlops_assets.foundation.home_lock import claim_home
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -20,6 +21,24 @@ if TYPE_CHECKING:
     from mlops_assets.serving.client import LiveService
     from mlops_assets.serving.log.prediction_log import PredictionLog
     from mlops_assets.training.model_registry import ModelRegistry
+
+
+def event_log_id(instance: dg.DagsterInstance) -> str:
+    """The same in every process of one platform, and different in any other platform."""
+    # Undocumented; tests/test_resources.py is its canary. Here, as the layers above do not share dagster_internals.py.
+    storage: Any = instance.run_storage
+    return storage.get_run_storage_id()
+
+
+class HomeLock(dg.ConfigurableResource):
+    """Claims the home for the platform whose run or sensor needs this resource, before it writes."""
+
+    root: str
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Raises HomeInUse."""
+        if context.instance:
+            claim_home(Path(self.root), event_log_id(context.instance))
 
 
 class LandingResource(dg.ConfigurableResource):
@@ -140,6 +159,7 @@ class FolderResource(dg.ConfigurableResource):
 class Resources(TypedDict):
     """The resources of one environment, under the parameter names that assets, checks, sensors and jobs use."""
 
+    home_lock: HomeLock
     landing: LandingResource
     warehouse: WarehouseResource
     feature_store: FeatureStoreResource
@@ -168,6 +188,7 @@ def build_resources(environment: Environment) -> Resources:
         folder=str(home.rollouts),
     )
     return Resources(
+        home_lock=HomeLock(root=str(home.root)),
         landing=LandingResource(folder=str(home.landing)),
         warehouse=rollout_stores.warehouse,
         feature_store=FeatureStoreResource(home=str(home.root), project=str(environment.project), redis_url=redis_url),

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from mlops_assets.foundation.home import read_environment
-from mlops_assets.resources import LiveServicesResource, build_resources
+from mlops_assets.resources import LiveServicesResource, build_resources, event_log_id
 
 SECRETS = {
     "MLOPS_API_KEY": "mlops_sesame ",
@@ -70,3 +70,14 @@ def test_a_secret_reaches_the_port_in_a_run_and_outside_of_one(
         live.plan()
     assert dg.materialize([calls], resources={"live_services": live_services}).success
     assert server.credentials == ["Bearer mlops_sesame"] * 2  # type: ignore[attr-defined]
+
+
+def test_an_event_log_keeps_its_id_in_every_process_and_differs_from_another(tmp_path: Path) -> None:
+    """Canary: without the id, find what else is stored once per event log, and change `event_log_id` alone."""
+
+    def id_in(folder: Path) -> str:
+        folder.mkdir(exist_ok=True)
+        with dg.DagsterInstance.from_config(str(folder)) as instance:
+            return event_log_id(instance)
+
+    assert id_in(tmp_path / "a") == id_in(tmp_path / "a") != id_in(tmp_path / "b")

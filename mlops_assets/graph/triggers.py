@@ -1,7 +1,7 @@
 """Sensors and schedules of one use case: landed files, the prediction log, and the triggers of a training."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +10,10 @@ import dagster as dg
 from mlops_assets.foundation import names
 from mlops_assets.foundation.names import GOOD_ENOUGH, NO_DRIFT
 from mlops_assets.graph.kernel.automation import TICK_SECONDS
-from mlops_assets.graph.kernel.dagster_internals import DATA_VERSION, data_versions, newest_check
-from mlops_assets.resources import LandingResource, PredictionLogResource
+from mlops_assets.graph.kernel.conditions import MADE, UNFINISHED
+from mlops_assets.graph.kernel.dagster_internals import DATA_VERSION, data_versions, newest_check, newest_events
+from mlops_assets.graph.trainings import ONE_AT_A_TIME, read_trainings, training_tables
+from mlops_assets.resources import HomeLock, LandingResource, LedgerResource, PredictionLogResource, WarehouseResource
 from mlops_assets.spec.contract import Files
 from mlops_assets.spec.monitor import OnDrift, OnPerformance, OnSchedule
 from mlops_assets.spec.use_case import UseCase
@@ -26,7 +28,6 @@ TICKS_TO_A_PAUSE = 300 // TICK_SECONDS
 MAX_EVENTS = 1000
 ALL_READABLE, MAX_FAULTS = "landed_entries_readable", 20
 TRAINED = ("training_set", "candidate", "evaluation", "blessing", "rollout", "service", "feature_catalog")
-ONE_AT_A_TIME = "mlops/training"
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 WATCHED: dict[type, tuple[str, str]] = {OnDrift: ("drift", NO_DRIFT), OnPerformance: ("performance", GOOD_ENOUGH)}
 Requests = dg.SensorResult | dg.SkipReason
@@ -153,23 +154,47 @@ def _log_sensor(use_case: UseCase) -> dg.SensorDefinition:
 
 
 def _first_model(use_case: UseCase, training: Any) -> dg.SensorDefinition:
-    features = [dg.AssetKey(names.online(use_case.name, view.name)) for view in use_case.features.views]
-
     @dg.sensor(
         name=names.job(use_case.name, "first_model"),
         job=training,
         default_status=RUNNING,
         minimum_interval_seconds=TICK_SECONDS,
-        description="Trains once, when every feature view is filled and no candidate exists.",
+        description="Trains the first model once there is enough data, and tries a failed training again.",
     )
-    def first_model(context: dg.SensorEvaluationContext) -> Requests:
-        if context.instance.get_latest_materialization_event(dg.AssetKey(names.stage(use_case.name, "candidate"))):
-            return dg.SkipReason("A candidate already exists.")
-        if not all(context.instance.get_latest_materialization_event(key) for key in features):
-            return dg.SkipReason("Not every feature view has been filled yet.")
-        return _train(use_case, "first model: the features are there and nothing has been trained", "first_model")
+    def first_model(
+        context: dg.SensorEvaluationContext, ledger: LedgerResource, warehouse: WarehouseResource, home_lock: HomeLock
+    ) -> Requests:
+        from mlops_assets.promotion.promotion_state import promotion_state_of
+
+        state = promotion_state_of(use_case.name, ledger.open().records(use_case.name))
+        trainings = read_trainings(use_case, context.instance, state)
+        is_due, message = trainings.next(datetime.now(UTC))
+        if is_due and not state.plan and (missing := _missing(context, use_case, warehouse)):
+            return dg.SkipReason(f"The first training waits: {missing}")
+        if not is_due:
+            return dg.SkipReason(message)
+        newest = trainings.records[0].dagster_run.run_id if trainings.records else ""
+        return _train(use_case, message, f"after {newest}" if newest else "first_model")
 
     return first_model
+
+
+def _missing(context: dg.SensorEvaluationContext, use_case: UseCase, warehouse: WarehouseResource) -> str:
+    """What the first training waits for; empty when nothing. The tables are read again only after they were written."""
+    instance, views = context.instance, use_case.features.views
+    online = {view.name: dg.AssetKey(names.online(use_case.name, view.name)) for view in views}
+    if unfilled := [name for name, key in online.items() if not instance.get_latest_materialization_event(key)]:
+        return f"not every feature view has been filled yet: {', '.join(unfilled)}."
+    read = {*training_tables(use_case), *(dg.AssetKey(names.feature(use_case.name, view.name)) for view in views)}
+    if any(read & (run.asset_selection or set()) for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))):
+        return "a run writes the tables that it reads."
+    newest = [newest_events(instance, key, MADE, partitioned=False).get(None, 0) for key in sorted(read)]
+    at = "-".join(map(str, newest))
+    if not (context.cursor or "").startswith(f"{at} "):
+        from mlops_assets.features.enough_data import describe_missing
+
+        context.update_cursor(f"{at} {describe_missing(use_case, warehouse.open())}")
+    return (context.cursor or "").partition(" ")[2]
 
 
 def _on_failed_check(use_case: UseCase, training: Any, monitor: str, check: str) -> dg.SensorDefinition:

@@ -8,9 +8,10 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from mlops_assets.foundation.home import Environment, EnvironmentName, Home
+from mlops_assets.foundation.home_lock import lock_of, record_owner
 from mlops_assets.local.processes import Child, free_port, running
 from mlops_assets.promotion.ledger import Ledger, LedgerDown
 from mlops_assets.promotion.ledger_chain import DamagedLedger
@@ -30,7 +31,7 @@ def running_platform(environment: Environment, *, everything: bool) -> Generator
     home, ports = environment.home, {"service": urlsplit(environment.service_url).port or 0}
     home.dagster.mkdir(parents=True, exist_ok=True)
     try:
-        lock = FileLock(home.root / "platform.lock").acquire(blocking=False)
+        lock = lock_of(home.root).acquire(blocking=False)
     except Timeout:
         raise AlreadyRunning(f"{home.root} · a platform already runs on this home. Use it, stop it, or set MLOPS_HOME.") from None
     with lock:
@@ -41,7 +42,7 @@ def running_platform(environment: Environment, *, everything: bool) -> Generator
         addresses = {name: f"http://127.0.0.1:{free_port(port)}" for name, port in ports.items()}
         (home.dagster / "dagster.yaml").write_text((environment.project / "dagster.yaml").read_text())
         move_event_log(home.dagster / "history")
-        _fail_unfinished_runs(home.dagster)
+        _take_over(home)
         # Dagster opens and closes a connection per event, and SQLite writes its log back when the last one closes: with this
         # one open, an event takes 22 ms instead of 45 on a busy disk. https://sqlite.org/wal.html#ckpt
         with closing(sqlite3.connect(home.dagster / "history" / "runs" / "index.db")) as event_log:
@@ -61,12 +62,17 @@ def move_event_log(history: Path) -> None:
             file.rename(default / file.name)
 
 
-def _fail_unfinished_runs(dagster_home: Path) -> None:
-    """Ends runs whose process died with an earlier platform: nothing else would, and later runs wait for them."""
+def _take_over(home: Home) -> None:
+    """Records whose home it is, and ends runs whose process died with an earlier platform: nothing else would, and later runs
+    wait for them.
+    """
     import dagster as dg
 
+    from mlops_assets.resources import event_log_id
+
     unfinished = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-    with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
+    with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+        record_owner(home.root, event_log_id(instance))
         for run in instance.get_runs(dg.RunsFilter(statuses=unfinished)):
             instance.report_run_failed(run, "Its process ended together with the platform that had started it.")
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import date, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from mlops_assets.foundation.durations import ONE_DAY, whole_days
+from mlops_assets.resources import HomeLock
 from mlops_assets.spec.use_case import UseCase
 
 DAY = {"partition_by": "day"}
@@ -31,11 +33,15 @@ __all__ = ["DAY", "ONE_RUN", "DataFrame", "LazyFrame", "build_io_managers", "day
 
 
 def build_io_managers(tables: str, values: str) -> dict[str, Any]:
-    """`tables` for Delta tables; `values` for the small frozen values between training assets. Both are folders."""
+    """`tables` for Delta tables, written by one platform at a time; `values` for the small frozen values between training assets.
+    Both are folders of the home.
+    """
+    lock = HomeLock(root=str(Path(tables).parent))
 
     def open_tables(context: dg.InitResourceContext) -> dg.IOManager:
         from mlops_assets.graph.kernel.day_tables import NEW_SCHEMA, OVERWRITE, DayTables
 
+        lock.setup_for_execution(context)
         opened = DayTables(base_dir=tables, mode=OVERWRITE, schema_mode=NEW_SCHEMA)
         opened.setup_for_execution(context)
         return opened

@@ -1,0 +1,39 @@
+"""Whether the validated tables hold enough for a training with the declared split, and what is missing otherwise."""
+
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from mlops_assets.features.featurize import IllegalFeatures, label_rows, last_known_day, midnight, part_windows, training_rows
+from mlops_assets.foundation.delta_tables import DeltaTables
+from mlops_assets.foundation.durations import ONE_DAY, in_words
+from mlops_assets.foundation.names import EVENT_TIMESTAMP, validated
+from mlops_assets.spec.use_case import UseCase
+
+LEARNED_FROM = ("train", "validation")
+
+
+def describe_missing(use_case: UseCase, tables: DeltaTables) -> str:
+    """Empty when every part of the split has labelled rows, and those that a trainer reads have rows of both labels."""
+    paths = [validated(use_case.name, table) for table in (use_case.features.request_table, use_case.label.table)]
+    if absent := [path[-1] for path in paths if not tables.exists(path)]:
+        return f"No row has been accepted yet: {', '.join(dict.fromkeys(absent))}."
+    requests, truths = (tables.scan(path) for path in paths)
+    try:
+        rows = training_rows(use_case, requests, truths)
+    except IllegalFeatures as error:
+        return f"{error} {_describe_span(use_case, requests, truths)}".strip()
+    label = use_case.label.name
+    by_part = rows.group_by("split").agg(labels=pl.col(label).n_unique(), rows=pl.len()).sort("split").to_dicts()
+    one_sided = [part for part in by_part if part["split"] in LEARNED_FROM and part["labels"] < 2]
+    found = "; ".join(f"all {part['rows']:,} labelled requests of {part['split']} have the same {label}" for part in one_sided)
+    return f"training_set · {found}; needed: both. Land more days, or widen that part." if found else ""
+
+
+def _describe_span(use_case: UseCase, requests: pl.LazyFrame, truths: pl.LazyFrame) -> str:
+    """How much longer the labelled requests must reach; empty when their span is not what is missing."""
+    first: datetime | None = label_rows(use_case, requests, truths).select(pl.col(EVENT_TIMESTAMP).min()).collect().item()
+    if first is None:
+        return ""
+    missing = first - part_windows(use_case.split, midnight(last_known_day(truths) + ONE_DAY))["train"].stop
+    return f"Missing: about {in_words((missing // ONE_DAY + 1) * ONE_DAY)} more." if missing >= timedelta(0) else ""

@@ -1,0 +1,45 @@
+"""One platform at a time writes to a home: the processes that share one Dagster event log, whatever started them."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from mlops_assets.foundation.atomic_file import replace_file
+
+WAIT_S = 1.0  # for a platform that has the lock and has not written its id yet
+_LOCKS: dict[Path, FileLock] = {}  # one per home and process, held until the process ends
+
+
+class HomeInUse(RuntimeError):
+    """Another platform writes to the home: both would make every table and train every model."""
+
+
+def lock_of(root: Path) -> FileLock:
+    # Not by thread: a code server evaluates sensors in many.
+    return _LOCKS.setdefault(root, FileLock(root / "platform.lock", thread_local=False))
+
+
+def claim_home(root: Path, platform: str) -> None:
+    """For the processes of `platform`, as long as one of them lives that has claimed it. Raises HomeInUse."""
+    lock = lock_of(root)
+    with suppress(Timeout):
+        if not lock.is_locked:
+            lock.acquire(timeout=0 if _owner(root) == platform else WAIT_S)
+        record_owner(root, platform)
+        return
+    if (owner := _owner(root)) != platform:
+        problem = f"another platform, with the event log {owner or 'unknown'}, writes to this home"
+        raise HomeInUse(f"{root} · {problem}. Stop it, or set MLOPS_HOME to another folder.")
+
+
+def record_owner(root: Path, platform: str) -> None:
+    """Needs the lock."""
+    if _owner(root) != platform:
+        replace_file(root / "platform.id", platform.encode())
+
+
+def _owner(root: Path) -> str:
+    with suppress(FileNotFoundError):
+        return (root / "platform.id").read_text()
+    return ""

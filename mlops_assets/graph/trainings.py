@@ -1,0 +1,120 @@
+"""The training runs of a use case: when the first is due, when a failed one is tried again, and why it failed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import dagster as dg
+
+from mlops_assets.foundation import names
+from mlops_assets.graph.kernel.conditions import UNFINISHED
+from mlops_assets.spec.use_case import UseCase
+
+if TYPE_CHECKING:
+    from mlops_assets.promotion.promotion_state import PromotionState
+
+ONE_AT_A_TIME = "mlops/training"  # the tag of every training; its value is the use case
+NEWEST = 12  # failures in a row of which the pause is computed: from then on it is a day
+# After the first failure; doubled by every further one, unless there is newer data.
+PAUSE, LONGEST_PAUSE = timedelta(minutes=5), timedelta(days=1)
+SHOWN = 300  # characters of an error
+
+
+class NextTraining(NamedTuple):
+    """Whether a training is due now, and why or why not."""
+
+    is_due: bool
+    message: str
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """The newest training runs of one use case in one event log, newest first, and what the ledger has recorded."""
+
+    use_case: UseCase
+    instance: dg.DagsterInstance
+    state: "PromotionState"
+    records: Sequence[dg.RunRecord]
+
+    def next(self, now: datetime) -> NextTraining:
+        """A first training is due here once there is enough data, which the caller checks."""
+        if self.is_running:
+            return NextTraining(False, "A training runs or is queued.")
+        if self.failure:
+            is_due = now >= self.retry_at
+            return NextTraining(is_due, f"again: {self.failure}" if is_due else f"{self.failure} {self._outlook}")
+        if self.state.plan:
+            return NextTraining(False, f"Version {self.state.plan.champion} serves.")
+        if self.state.waiting is not None:
+            return NextTraining(False, f"Version {self.state.waiting} is blessed.")
+        if self.records and not (self._has_new_data and now >= self.retry_at):
+            run = self.records[0].dagster_run.run_id[:8]
+            return NextTraining(False, f"Run {run} trained no version that may serve; the next starts when new data has come.")
+        return NextTraining(True, "first model: there is enough data, and no version serves or waits")
+
+    @property
+    def is_running(self) -> bool:
+        return bool(self.records) and self.records[0].dagster_run.status in UNFINISHED
+
+    @cached_property
+    def failure(self) -> str:
+        """Of the newest training, where an error ended it; a candidate that the gates refused has not failed."""
+        if not self.records or self.records[0].dagster_run.status is not dg.DagsterRunStatus.FAILURE:
+            return ""
+        run = self.records[0].dagster_run.run_id
+        if any(refusal.by == f"run {run[:8]}" for refusal in self.state.refusals.values()):
+            return ""
+        return f"Run {run[:8]} failed: {_error_of(self.instance, run)}"
+
+    @property
+    def retry_at(self) -> datetime:
+        """After a pause that grows with every failure in a row, unless there is newer data."""
+        latest = self.records[0]
+        ended = datetime.fromtimestamp(latest.end_time, UTC) if latest.end_time else latest.update_timestamp
+        failures = 1 if self._has_new_data else self._failures_in_a_row
+        return ended + min(LONGEST_PAUSE, PAUSE * 2 ** (failures - 1))
+
+    @property
+    def _outlook(self) -> str:
+        champion = f"; version {self.state.plan.champion} serves on" if self.state.plan else ""
+        return f"It is tried again from {self.retry_at:%Y-%m-%d %H:%M} UTC, earlier with newer data{champion}."
+
+    @property
+    def _failures_in_a_row(self) -> int:
+        succeeded = (record.dagster_run.status is dg.DagsterRunStatus.SUCCESS for record in self.records)
+        return max(1, next((number for number, success in enumerate(succeeded) if success), len(self.records)))
+
+    @cached_property
+    def _has_new_data(self) -> bool:
+        """Whether requests or labels were validated since the newest training was requested."""
+        since = self.records[0].create_timestamp.timestamp()
+        events = (self.instance.get_latest_materialization_event(key) for key in training_tables(self.use_case))
+        return any(event and event.timestamp > since for event in events)
+
+
+def read_trainings(use_case: UseCase, instance: dg.DagsterInstance, state: "PromotionState") -> Trainings:
+    records = instance.get_run_records(dg.RunsFilter(tags={ONE_AT_A_TIME: use_case.name}), limit=NEWEST)
+    return Trainings(use_case, instance, state, records)
+
+
+def training_tables(use_case: UseCase) -> list[dg.AssetKey]:
+    tables = dict.fromkeys((use_case.features.request_table, use_case.label.table))
+    return [dg.AssetKey(names.validated(use_case.name, table)) for table in tables]
+
+
+def _error_of(instance: dg.DagsterInstance, run_id: str) -> str:
+    """The error of the step that failed, on one line; of a process that died, what Dagster reports."""
+    kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+    for event in (entry.dagster_event for entry in instance.all_logs(run_id, of_type=kinds)):
+        if event and event.is_step_failure and (error := event.step_failure_data.error):
+            return _shorten((error.cause or error).message)
+        if event:
+            return _shorten(event.message or "its process ended")
+    return "its process ended."
+
+
+def _shorten(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN else f"{line[:SHOWN]}…"
