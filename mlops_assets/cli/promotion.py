@@ -19,7 +19,7 @@ from mlops_assets.promotion.promotion_state import PromotionState, promotion_sta
 from mlops_assets.promotion.promotions import Cause, Promotions
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.use_cases import USE_CASES
+from mlops_assets.use_cases import NOT_LOADED, USE_CASES
 
 if TYPE_CHECKING:
     from mlops_assets.rollout.rollouts import Rollouts
@@ -32,14 +32,21 @@ TAKE_OVER_S = 10.0  # a server reads the plan four times a second, and loads a m
 
 def status(use_case: DefaultName) -> None:
     """Show what serves and why, the newest records, and how to roll back."""
+    from mlops_assets.graph.compile import compile_use_cases
+    from mlops_assets.graph.operations import describe_operations
+
     promotions = open_promotions(use_case)
     records = promotions.ledger.records(use_case)
     state = promotion_state_of(use_case, records)
+    for problem in [*NOT_LOADED, *compile_use_cases(USE_CASES)[1]]:
+        typer.echo(f"not loaded: {problem}")
     for service in open_resources()["live_services"].open():
         with service:
             typer.echo(_live(service.url, service.plan(), state))
     if difference := promotions.difference():
         typer.echo(f"plan and ledger disagree: {difference}")
+    for line in describe_operations(promotions.use_case, environment().home, state, datetime.now(UTC)):
+        typer.echo(line)
     if plan := state.plan:
         typer.echo(f"serving: version {plan.champion}{f' ({plan.rollout})' if plan.rollout else ''} since {moment(plan.at)}")
         typer.echo(f"why: {one_line(plan.reason)}")

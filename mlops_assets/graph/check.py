@@ -1,12 +1,9 @@
 """Finds what a declaration alone does not show: its transforms' columns, its prediction log, its Feast service, its graph."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-import dagster as dg
-
-from mlops_assets.graph.compile import build_use_case
+from mlops_assets.graph.compile import compile_use_cases
 from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.use_case import UseCase
 
@@ -23,7 +20,7 @@ def _find(use_case: UseCase, repo: Path) -> list[str]:
     features = view_features(use_case, returned_columns(use_case)[0])
     problems = [*find_column_problems(use_case), *find_service_problems(use_case, repo, features)]
     where = f"{use_case.name} · UseCase"
-    return [*(f"{where} · {problem}" for problem in problems), *_log_problems(use_case), *_graph_problems(use_case, where)]
+    return [*(f"{where} · {problem}" for problem in problems), *_log_problems(use_case), *compile_use_cases([use_case])[1]]
 
 
 def _log_problems(use_case: UseCase) -> list[str]:
@@ -33,13 +30,4 @@ def _log_problems(use_case: UseCase) -> list[str]:
         log_schema(use_case)
     except IllegalDeclaration as error:
         return [str(error)]
-    return []
-
-
-def _graph_problems(use_case: UseCase, where: str) -> list[str]:
-    try:
-        with warnings.catch_warnings(action="ignore"):  # Dagster's, about its own parameters
-            build_use_case(use_case)
-    except dg.DagsterError as error:
-        return [f"{where} · does not compile: {' '.join(str(error).split())}. Correct it."]
     return []

@@ -1,5 +1,6 @@
 """The compiler: one declaration in, one set of Dagster definitions out."""
 
+import warnings
 from collections.abc import Sequence
 
 import dagster as dg
@@ -18,15 +19,23 @@ from mlops_assets.spec.use_case import UseCase
 
 def build_use_cases(use_cases: Sequence[UseCase], not_loaded: Sequence[str]) -> list[dg.Definitions]:
     """The definitions of each use case that compiles. All others are named, with `not_loaded`, by one sensor that fails."""
+    compiled, uncompiled = compile_use_cases(use_cases)
+    problems = [*not_loaded, *uncompiled]
+    return [*compiled, dg.Definitions(sensors=[_failing_sensor(problems)])] if problems else compiled
+
+
+def compile_use_cases(use_cases: Sequence[UseCase]) -> tuple[list[dg.Definitions], list[str]]:
+    """The definitions of those that compile, and why the others do not, a line each."""
     compiled: list[dg.Definitions] = []
-    problems = [*not_loaded]
+    problems: list[str] = []
     for use_case in use_cases:
         try:
-            compiled.append(build_use_case(use_case))
+            with warnings.catch_warnings(action="ignore"):  # Dagster's, about its own parameters
+                compiled.append(build_use_case(use_case))
         except Exception as error:  # noqa: BLE001 - whatever stops one use case, the others go on
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             problems.append(f"{use_case.name} · does not compile: {reason}. Correct its declaration.")
-    return [*compiled, dg.Definitions(sensors=[_failing_sensor(problems)])] if problems else compiled
+    return compiled, problems
 
 
 def _failing_sensor(problems: Sequence[str]) -> dg.SensorDefinition:

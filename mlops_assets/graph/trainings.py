@@ -44,7 +44,7 @@ class Trainings:
             return NextTraining(False, "A training runs or is queued.")
         if self.failure:
             is_due = now >= self.retry_at
-            return NextTraining(is_due, f"again: {self.failure}" if is_due else f"{self.failure} {self._outlook}")
+            return NextTraining(is_due, f"again: {self.failure}" if is_due else f"{self.failure} {self.outlook}")
         if self.state.plan:
             return NextTraining(False, f"Version {self.state.plan.champion} serves.")
         if self.state.waiting is not None:
@@ -77,7 +77,8 @@ class Trainings:
         return ended + min(LONGEST_PAUSE, PAUSE * 2 ** (failures - 1))
 
     @property
-    def _outlook(self) -> str:
+    def outlook(self) -> str:
+        """What happens after a failure."""
         champion = f"; version {self.state.plan.champion} serves on" if self.state.plan else ""
         return f"It is tried again from {self.retry_at:%Y-%m-%d %H:%M} UTC, earlier with newer data{champion}."
 
@@ -112,9 +113,9 @@ def _error_of(instance: dg.DagsterInstance, run_id: str) -> str:
             return _shorten((error.cause or error).message)
         if event:
             return _shorten(event.message or "its process ended")
-    return "its process ended."
+    return _shorten("its process ended")
 
 
 def _shorten(text: str) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= SHOWN else f"{line[:SHOWN]}…"
+    return f"{line.rstrip('.')}." if len(line) <= SHOWN else f"{line[:SHOWN]}…"

@@ -131,6 +131,15 @@ def test_the_use_case_is_that_of_the_environment_unless_one_is_named(run: Run, h
         assert LOANS.name not in run(*command, "--use-case", NAME).output
 
 
+def test_status_names_every_use_case_that_does_not_load_and_shows_the_others(
+    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("mlops_assets.cli.promotion.NOT_LOADED", ("use_cases.b · does not load: ImportError: no c. Correct it.",))
+    status = run("status", NAME)
+    assert status.output.startswith("not loaded: use_cases.b · does not load: ImportError: no c. Correct it.\n")
+    assert status.exit_code == 0 and "serving: version 1" in status.output
+
+
 def alias(home: Home, name: str = names.CHAMPION) -> int | None:
     return ModelRegistry(home.mlflow).client.get_registered_model(MODEL).aliases.get(name)
 

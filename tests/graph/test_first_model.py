@@ -131,7 +131,7 @@ def test_a_failed_training_is_tried_again_after_a_growing_pause_or_with_newer_da
     ended = [trigger.fail("the disk is\nfull").end_time or 0.0]
     message = trigger.why_not()
     assert message.startswith(f"Run {trigger.instance.get_run_records(limit=1)[0].dagster_run.run_id[:8]} failed: ")
-    assert "the disk is full It is tried again from 20" in message
+    assert "the disk is full. It is tried again from 20" in message
     trainings = read_trainings(PLAIN, trigger.instance, state)
     at = datetime.fromtimestamp(ended[0], UTC)
     assert trainings.retry_at == at + PAUSE

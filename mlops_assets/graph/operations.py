@@ -1,0 +1,56 @@
+"""What `mlops status` shows of a platform's Dagster: a daemon that does not run, and the state of the trainings."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from sqlalchemy.exc import SQLAlchemyError
+
+from mlops_assets.foundation.delta_tables import DeltaTables
+from mlops_assets.foundation.home import Home
+from mlops_assets.graph.trainings import read_trainings
+from mlops_assets.spec.use_case import UseCase
+
+if TYPE_CHECKING:
+    from mlops_assets.promotion.promotion_state import PromotionState
+
+DAEMON = "SENSOR"  # the daemon's thread that evaluates triggers; all threads are one process
+SILENCE = timedelta(minutes=2)  # a heartbeat is due every 30 s
+
+
+def describe_operations(use_case: UseCase, home: Home, state: "PromotionState", now: datetime) -> list[str]:
+    """Nothing for a home on which no platform of its own has run, such as one whose event log is elsewhere."""
+    if not (home.dagster / "dagster.yaml").exists():
+        return []
+    try:
+        with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+            training = _describe_training(use_case, home, instance, state, now)
+            return [*_describe_daemon(instance, now), *([f"training: {training}"] if training else [])]
+    except (OSError, SQLAlchemyError, dg.DagsterError) as error:
+        return [f"runs: {home.dagster} cannot be read: {str(error).partition(chr(10))[0]}"]
+
+
+def _describe_daemon(instance: dg.DagsterInstance, now: datetime) -> Iterator[str]:
+    heartbeat = instance.get_daemon_statuses([DAEMON])[DAEMON].last_heartbeat
+    at = datetime.fromtimestamp(heartbeat.timestamp, UTC) if heartbeat else None
+    if at is None or now - at > SILENCE:
+        since = f"since {at:%Y-%m-%d %H:%M:%S} UTC" if at else "yet"
+        stopped = "no trigger, monitor or rollout runs, and nothing that lands is read"
+        yield f"daemon: no heartbeat {since}: {stopped}. Start it with `mlops up`; its log is logs/daemon.log."
+
+
+def _describe_training(
+    use_case: UseCase, home: Home, instance: dg.DagsterInstance, state: "PromotionState", now: datetime
+) -> str:
+    """Empty while a version serves or waits and the newest training has not failed."""
+    trainings = read_trainings(use_case, instance, state)
+    if trainings.failure:
+        return f"{trainings.failure} {trainings.outlook}"
+    is_due, message = trainings.next(now)
+    if not is_due:
+        return message if trainings.is_running or not (state.plan or state.waiting) else ""
+    from mlops_assets.features.enough_data import describe_missing
+
+    missing = describe_missing(use_case, DeltaTables(home.tables))
+    return f"the first one waits: {missing}" if missing else "the first one is due: there is enough data"

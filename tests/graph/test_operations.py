@@ -1,0 +1,84 @@
+"""What `mlops status` shows of daemon and trainings, on the event log of a real home."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._daemon.types import DaemonHeartbeat  # what the daemon writes
+
+from mlops_assets.foundation.home import Home
+from mlops_assets.graph.operations import describe_operations
+from mlops_assets.promotion.ledger import Ledger
+from mlops_assets.promotion.promotion_state import promotion_state_of
+from tests.graph.test_first_model import PLAIN, Trigger, applications
+from tests.promotion.model_line import ModelLine
+
+STOPPED = (
+    "no trigger, monitor or rollout runs, and nothing that lands is read. Start it with `mlops up`; its log is logs/daemon.log."
+)
+
+
+@pytest.fixture
+def trigger(tmp_path: Path) -> Iterator[Trigger]:
+    home = Home(tmp_path / "home")
+    home.dagster.mkdir(parents=True)
+    (home.dagster / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+        yield Trigger(home, instance)
+
+
+def lines(trigger: Trigger) -> list[str]:
+    records = Ledger(f"sqlite:///{trigger.home.ledger}").records(PLAIN.name)
+    return describe_operations(PLAIN, trigger.home, promotion_state_of(PLAIN.name, records), datetime.now(UTC))
+
+
+def beat(trigger: Trigger, at: datetime) -> None:
+    trigger.instance.add_daemon_heartbeat(DaemonHeartbeat(at.timestamp(), "SENSOR", "the daemon", []))
+
+
+def test_a_home_without_a_platform_of_its_own_has_nothing_to_show(tmp_path: Path):
+    home = Home(tmp_path / "home")
+    assert describe_operations(PLAIN, home, promotion_state_of(PLAIN.name, []), datetime.now(UTC)) == []
+    assert not home.root.exists()
+
+
+def test_a_daemon_without_a_heartbeat_is_named_with_what_stands_still(trigger: Trigger):
+    assert lines(trigger)[0] == f"daemon: no heartbeat yet: {STOPPED}"
+    ended = datetime.now(UTC) - timedelta(minutes=3)
+    beat(trigger, ended)
+    assert lines(trigger)[0] == f"daemon: no heartbeat since {ended:%Y-%m-%d %H:%M:%S} UTC: {STOPPED}"
+    beat(trigger, datetime.now(UTC))
+    assert not any(line.startswith("daemon") for line in lines(trigger))
+
+
+def test_the_first_training_says_what_it_waits_for_then_that_it_is_due(trigger: Trigger):
+    beat(trigger, datetime.now(UTC))
+    assert lines(trigger) == ["training: the first one waits: No row has been accepted yet: validated_applications."]
+    trigger.validate(applications(1, 2, 3))
+    assert lines(trigger) == ["training: the first one is due: there is enough data"]
+
+
+def test_a_failed_training_is_named_with_its_error_and_what_happens_next_also_while_a_version_serves(trigger: Trigger):
+    beat(trigger, datetime.now(UTC))
+    trigger.validate(applications(1, 2, 3))
+    run = trigger.fail("the disk is\nfull").dagster_run.run_id[:8]
+    (line,) = lines(trigger)
+    assert line.startswith(f"training: Run {run} failed: ValueError: the disk is full. It is tried again from 20")
+    line_of_models = ModelLine(trigger.home.root, name=PLAIN.name)
+    line_of_models.bless(1)
+    line_of_models.promote(1)
+    (line,) = lines(trigger)
+    assert line.endswith("earlier with newer data; version 1 serves on.")
+
+
+def test_a_candidate_that_its_gates_refused_is_no_failure(trigger: Trigger):
+    beat(trigger, datetime.now(UTC))
+    trigger.validate(applications(1, 2, 3))
+    run = trigger.fail("a gate").dagster_run.run_id[:8]
+    promotions = ModelLine(trigger.home.root, name=PLAIN.name).promotions
+    promotions.refuse(1, reason="too weak", by=f"run {run}", at=datetime.now(UTC))
+    waits = f"Run {run} trained no version that may serve; the next starts when new data has come."
+    assert lines(trigger) == [f"training: {waits}"]
+    assert trigger.why_not() == waits
