@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mlops_assets.cli import erasure, keys, promotion, provenance
-from mlops_assets.cli.arguments import Commands, Name, declared, environment, open_resources
+from mlops_assets.cli.arguments import By, Commands, Name, declared, environment, open_resources
 from mlops_assets.cli.check import check
 from mlops_assets.use_cases import USE_CASES
 
@@ -75,6 +75,26 @@ def push(
     typer.echo(f"{pushed.accepted} rows accepted · entities changed online: {pushed.entities or 'none'}")
 
 
+def waive(
+    use_case: Name,
+    table: Annotated[str, typer.Argument(help="The table, such as outcomes.")],
+    day: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="A refused day.")],
+    *,
+    why: Annotated[str, typer.Option(help="The reason, for the ledger.")],
+    by: By,
+) -> None:
+    """Use a landed day although its checks fail, until its file is delivered again."""
+    from mlops_assets.ingestion.refused_days import Waiver
+
+    resources, at = open_resources(), datetime.now(UTC)
+    refused = resources["landing"].open().refused(declared(use_case).name, table)
+    refusal = refused.find(day.date(), f"{use_case} · {table}")
+    body = {"table": table, "day": f"{day:%Y-%m-%d}", "file": refusal.file, "failed": {**refusal.failed}, "why": why}
+    resources["ledger"].open().append(use_case, "waiver", body, by=by, at=at)
+    refused.waive(day.date(), refusal, Waiver(why, by, at.isoformat()))
+    typer.echo(f"{use_case}: {table} {day:%Y-%m-%d} will be used. The landing sensor reports it, and its runs follow.")
+
+
 def up() -> None:
     """Run web UI, daemon, prediction service and MLflow until Ctrl-C."""
     from mlops_assets.local.platform import running_platform
@@ -100,7 +120,7 @@ def demo() -> None:
 
 PANELS = {
     "Run": (up, demo, check),
-    "Data and features": (land, push, features),
+    "Data and features": (land, push, waive, features),
     "Promotion": (promotion.status, promotion.approve, promotion.route, promotion.rollback),
     "Provenance and erasure": (provenance.why, provenance.replay, provenance.reproduce, erasure.forget),
 }

@@ -1,7 +1,7 @@
 """`mlops status, approve, route, rollback`, and `mlops ledger`, the record of their changes: for the person on call."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,6 +59,8 @@ def status(use_case: DefaultName) -> None:
         needs_approval = promotions.use_case.risk == "high" and waiting not in state.approvals
         command = f"waits for `mlops approve {use_case} {waiting} --why …`"
         typer.echo(f"waiting: version {waiting} {command if needs_approval else 'is blessed and its rollout has not started'}")
+    for line in _refused_days(promotions.use_case):
+        typer.echo(line)
     if newest := records[: -SHOWN - 1 : -1]:
         show(f"last {len(newest)} of {len(records)} records, newest first:", records_table(newest))
     if state.challenger_version is not None:
@@ -67,6 +69,15 @@ def status(use_case: DefaultName) -> None:
         typer.echo(f"to roll back: `mlops rollback {use_case}` serves version {state.previous_champion} again")
     elif plan:
         typer.echo("to roll back: not possible yet, as there is no earlier champion")
+
+
+def _refused_days(use_case: UseCase) -> Iterator[str]:
+    """A line for each landed day that failed a check."""
+    landing = open_resources()["landing"].open()
+    for name in (contract.table for contract in use_case.contracts):
+        for day, refusal in landing.refused(use_case.name, name).read().items():
+            remedy = "" if refusal.waiver else f" Or `mlops waive {use_case.name} {name} {day} --why …`."
+            yield f"data: {name} {day} failed. {refusal.message}{remedy}"
 
 
 def approve(

@@ -53,6 +53,6 @@ class DeltaTables:
             f"It was vacuumed, its log was cleaned, or the table was created again: train again."
         )
 
-    def read_before(self, asset: AssetPath, day: date) -> pl.DataFrame:
-        """The rows of the days before `day`; without a table an empty frame without columns."""
-        return self.scan(asset).filter(pl.col("day") < day).collect() if self.exists(asset) else pl.DataFrame()
+    def read_until(self, asset: AssetPath, day: date) -> pl.DataFrame:
+        """The rows of the days up to `day`; without a table an empty frame without columns."""
+        return self.scan(asset).filter(pl.col("day") <= day).collect() if self.exists(asset) else pl.DataFrame()

@@ -76,6 +76,8 @@ KNOWN_AT = "known_at"  # when the label became known
 PREDICTION_ID = "prediction_id"
 FEAST_PROJECT = "mlops_assets"
 CHAMPION, CHALLENGER = "champion", "challenger"
+# Checks of landed days.
+BAD_SHARE, EXPECTATIONS = "bad_rows_within_bound", "rows_as_expected"
 # Checks that trigger a sensor.
 NO_DRIFT, GOOD_ENOUGH = "inputs_like_training", "realised_metric_within_bound"
 SAME_FEATURES = "features_like_recomputed"

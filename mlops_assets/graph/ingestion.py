@@ -1,11 +1,13 @@
-"""From landed files to validated tables: landing (external), raw, validated with quarantine, and their blocking checks."""
+"""From landed files to validated tables: landing (external), raw, validated with quarantine, and the checks of each day."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from mlops_assets.foundation import names
+from mlops_assets.foundation.names import BAD_SHARE, EXPECTATIONS
 from mlops_assets.graph.kernel.asset_metadata import (
     SCHEMA,
     asset_metadata,
@@ -24,8 +26,7 @@ from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
     from mlops_assets.ingestion.expectations import Finding
-
-BAD_SHARE, EXPECTATIONS = "bad_rows_within_bound", "rows_as_expected"
+    from mlops_assets.ingestion.refused_days import Refusal
 
 
 def build_ingestion(use_case: UseCase) -> list[dg.AssetSpec | dg.AssetsDefinition]:
@@ -34,7 +35,7 @@ def build_ingestion(use_case: UseCase) -> list[dg.AssetSpec | dg.AssetsDefinitio
     return [
         asset
         for source, contract in sources
-        for asset in (_landing(use_case, contract), _raw(use_case, contract, source), _validated(use_case, contract))
+        for asset in (_landing(use_case, contract), _raw(use_case, contract, source), _validated(use_case, contract, source))
     ]
 
 
@@ -73,7 +74,7 @@ def _raw(use_case: UseCase, contract: Contract, source: Files) -> dg.AssetsDefin
     return raw
 
 
-def _validated(use_case: UseCase, contract: Contract) -> dg.AssetsDefinition:
+def _validated(use_case: UseCase, contract: Contract, source: Files) -> dg.AssetsDefinition:
     raw_table = names.raw(use_case.name, contract.table)
     good, bad = (dg.AssetKey(name(use_case.name, contract.table)) for name in (names.validated, names.quarantine))
     common: dict[str, Any] = {
@@ -92,7 +93,7 @@ def _validated(use_case: UseCase, contract: Contract) -> dg.AssetsDefinition:
                 key=good, description=contract.description, metadata={**DAY, SCHEMA: table_schema(contract), **lineage}, **common
             ),
             "quarantine": dg.AssetOut(
-                key=bad, description=f"Rows of {contract.table} that break the contract, as delivered, with the reasons.",
+                key=bad, description=f"Rows of {contract.table} that are not used, as delivered, with the reasons.",
                 metadata={**DAY, SCHEMA: delivered_schema(contract, reasons), **lineage}, **common,
             ),
         },
@@ -100,18 +101,27 @@ def _validated(use_case: UseCase, contract: Contract) -> dg.AssetsDefinition:
         partitions_def=days_of(use_case),
         backfill_policy=ONE_RUN,
     )  # fmt: skip
-    def validate(context: dg.AssetExecutionContext, raw: LazyFrame, warehouse: WarehouseResource) -> Iterator[Any]:
-        from mlops_assets.ingestion.expectations import check_bad_share, check_expectations
-        from mlops_assets.ingestion.validate import split_rows
+    def validate(
+        context: dg.AssetExecutionContext, raw: LazyFrame, *, landing: LandingResource, warehouse: WarehouseResource
+    ) -> Iterator[Any]:
+        from mlops_assets.ingestion.audit import audit_days
+        from mlops_assets.ingestion.refused_days import Refusal
 
-        days, split = days_in_run(context), split_rows(raw.collect(), contract)
-        history = warehouse.open().read_before([*good.path], min(days))
-        count_by_day(context, split.accepted, good)
-        count_by_day(context, split.quarantined, bad)
-        yield dg.Output(split.accepted, "validated")
-        yield dg.Output(split.quarantined, "quarantine", metadata={"examples": _examples(split.quarantined, contract)})
-        yield _check(good, BAD_SHARE, [check_bad_share(split, contract)])
-        yield _check(good, EXPECTATIONS, check_expectations(split.accepted, history, contract, days=days))
+        days, files = days_in_run(context), landing.open()
+        refused = files.refused(use_case.name, contract.table)
+
+        def digest(day: date) -> str:
+            return files.digest(use_case.name, contract.table, day, max_bytes=source.max_bytes)
+
+        table = warehouse.open().read_until([*good.path], max(days))
+        waived = {day for day, refusal in refused.read().items() if refusal.waiver and refusal.file == digest(day)}
+        audit = audit_days(raw.collect(), table, contract, days=days, waived=waived)
+        refused.record(days, {day: Refusal(digest(day), messages) for day, messages in audit.failed.items()})
+        count_by_day(context, audit.accepted, good)
+        count_by_day(context, audit.quarantined, bad)
+        yield dg.Output(audit.accepted, "validated")
+        yield dg.Output(audit.quarantined, "quarantine", metadata={"examples": _examples(audit.quarantined, contract)})
+        yield from (_check(good, check, audit.findings[check], refused.read()) for check in (BAD_SHARE, EXPECTATIONS))
 
     return validate
 
@@ -121,18 +131,21 @@ def _check_specs(contract: Contract, asset: dg.AssetKey) -> list[dg.AssetCheckSp
         BAD_SHARE: f"At most {contract.max_bad_share:.0%} of a day's rows break the contract.",
         EXPECTATIONS: "Counts, gaps and categories look like those of the days before.",
     }
-    return [dg.AssetCheckSpec(name, asset=asset, blocking=True, description=bound) for name, bound in bounds.items()]
+    # Not blocking: the table never holds a day that fails. A blocking check of one day would stop what follows from the others.
+    rule = "A day that fails is not used until it is delivered again and passes, or is waived."
+    return [dg.AssetCheckSpec(name, asset=asset, description=f"{bound} {rule}") for name, bound in bounds.items()]
 
 
-def _check(asset: dg.AssetKey, name: str, findings: "list[Finding]") -> dg.AssetCheckResult:
-    failed = [finding.message for finding in findings if not finding.passed]
+def _check(asset: dg.AssetKey, name: str, findings: "list[Finding]", refused: "Mapping[date, Refusal]") -> dg.AssetCheckResult:
+    """Fails while any day of the table is refused, whichever days a run has judged."""
+    failed = [f"{refusal.failed[name]}" for refusal in refused.values() if name in refusal.failed and not refusal.waiver]
     measured = {finding.name: number for finding in findings if isinstance(number := readable(finding.measured), (int, float))}
     return dg.AssetCheckResult(
         passed=not failed,
         asset_key=asset,
         check_name=name,
         metadata={"findings": rows_as_table(vars(finding) for finding in findings), **measured},
-        description="; ".join(failed) or "All within bounds.",
+        description=" ".join(failed) or "All within bounds.",
     )
 
 

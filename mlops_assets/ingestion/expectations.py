@@ -17,13 +17,14 @@ REMEDY = "Look at the landed file: land it again if it is wrong, or change the c
 
 @dataclass(frozen=True)
 class Finding:
-    """What one rule measured on its worst day; the bound as text."""
+    """What one rule measured on its worst day; the bound as text; the days on which it failed."""
 
     name: str
     passed: bool
     measured: float
     bound: str
     message: str
+    failed_days: tuple[date, ...] = ()
 
 
 class _Measured(NamedTuple):
@@ -49,7 +50,8 @@ def check_bad_share(split: Split, contract: Contract) -> Finding:
         counts = split.quarantined.filter(pl.col("day") == day).select(reason).to_series().value_counts(sort=True)
         commonest = ", ".join(f"{reason} ({count})" for reason, count in counts.head(3).iter_rows())
         message = f"{message} Commonest: {commonest}. {REMEDY}."
-    return Finding(name, passed, share, bound, message)
+    failed = days.filter(pl.col("share") > contract.max_bad_share)["day"].sort()
+    return Finding(name, passed, share, bound, message, tuple(failed))
 
 
 def check_expectations(today: pl.DataFrame, history: pl.DataFrame, contract: Contract, *, days: Sequence[date]) -> list[Finding]:
@@ -67,10 +69,10 @@ def check_expectations(today: pl.DataFrame, history: pl.DataFrame, contract: Con
             findings.append(Finding(name, True, 0.0, bound, message))
             continue
         worst = max(measured, key=lambda day: day.badness)
-        failed = sum(day.badness > 1 for day in measured)
-        more = f" (the worst of {failed} such days)" if failed > 1 else ""
+        failed = tuple(day.day for day in measured if day.badness > 1)
+        more = f" (the worst of {len(failed)} such days)" if len(failed) > 1 else ""
         message = f"{where} · {worst.day}: {worst.detail}; bound: {bound}{more}.{f' {REMEDY}.' if failed else ''}"
-        findings.append(Finding(name, not failed, worst.value, bound, message))
+        findings.append(Finding(name, not failed, worst.value, bound, message, failed))
     return findings
 
 
@@ -90,8 +92,8 @@ def _measure(expectation: Expectation, known: pl.DataFrame, days: list[date]) ->
 
 
 def _measure_counts(band: RowCountBand, known: pl.DataFrame, days: list[date]) -> list[_Measured]:
-    """Rows of each day by the median of the days before it. A day without rows always fails; one with too few days before
-    it is left out.
+    """Rows of each day by the median of the days before it; a day with too few days before it is left out. A day without rows
+    passes where the band begins at zero and fails everywhere else.
     """
     counts = dict(known.group_by("day").len().sort("day").iter_rows())
     measured: list[_Measured] = []
@@ -99,7 +101,7 @@ def _measure_counts(band: RowCountBand, known: pl.DataFrame, days: list[date]) -
         rows = counts.get(day, 0)
         before = [count for known_day, count in counts.items() if known_day < day][-band.days :]
         if not rows:
-            measured.append(_Measured(day, 0.0, float("inf"), "there are no rows"))
+            measured.append(_Measured(day, 0.0, float("inf") if band.min_ratio else 0.0, "there are no rows"))
         elif len(before) >= MIN_KNOWN_DAYS:
             usual = median(before)
             ratio = rows / usual

@@ -21,6 +21,7 @@ import polars as pl
 import polars.selectors as cs
 
 from mlops_assets.foundation.atomic_file import replace_file
+from mlops_assets.ingestion.refused_days import RefusedDays
 from mlops_assets.spec.contract import Contract, Files
 
 BOM = b"\xef\xbb\xbf"
@@ -33,6 +34,7 @@ MAX_ROW_LINES = 50  # a quoted value may span lines; a quote that never closes m
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
 MAX_SHOWN = 200  # characters of foreign text in a message
 MAX_BYTES = Files.model_fields["max_bytes"].default
+WAIVED = "-waived"  # makes another version of a file whose day is used although it failed, so that the day runs again
 SETTLED_S = 2.0  # an older change has another time stamp than the next one, on every file system
 
 
@@ -57,8 +59,9 @@ class MissingDelivery(FileNotFoundError):
 
 
 class Landed(NamedTuple):
-    """The entries of one table's folder. `digests`: ISO day -> 12 hex digits over the file's content, in the order of the days.
-    `faults`: name -> why an entry is not read although it looks like a delivery; it concerns no other entry.
+    """The entries of one table's folder. `digests`: ISO day -> 12 hex digits over the file's content, ending in WAIVED where
+    its failed checks are waived, in the order of the days. `faults`: name -> why an entry is not read although it looks like a
+    delivery; it concerns no other entry.
     """
 
     digests: dict[str, str]
@@ -108,7 +111,19 @@ class Landing:
             except OSError as error:
                 if os.path.lexists(folder / name):  # it may have been removed meanwhile
                     landed.faults[_escape(name)] = _describe(error)
+        for day, refusal in self.refused(use_case, table).read().items():
+            if refusal.waiver and landed.digests.get(day.isoformat()) == refusal.file:
+                landed.digests[day.isoformat()] += WAIVED
         return landed
+
+    def refused(self, use_case: str, table: str) -> RefusedDays:
+        return RefusedDays(self.root / use_case / f".{table}.refused.json")
+
+    def digest(self, use_case: str, table: str, day: date, *, max_bytes: int = MAX_BYTES) -> str:
+        """Of the landed file of one day; empty without a readable file."""
+        with suppress(OSError):
+            return self._digest(self.path(use_case, table, day), max_bytes)
+        return ""
 
     def _digest(self, path: Path, max_bytes: int) -> str:
         stat = path.stat()

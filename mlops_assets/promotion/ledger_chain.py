@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Literal
 
-Kind = Literal["blessing", "approval", "plan", "step", "promotion", "rollback", "refusal", "reissue", "adoption", "erasure"]
+Kind = Literal[
+    "blessing", "approval", "plan", "step", "promotion", "rollback", "refusal", "reissue", "adoption", "erasure", "waiver"
+]  # fmt: skip
 GENESIS = 64 * "0"  # `previous` of the first record
 
 

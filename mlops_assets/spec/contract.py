@@ -75,9 +75,11 @@ def _is_moment(text: str) -> bool:
 
 
 class RowCountBand(Spec):
-    """Rows of one day, as a ratio to the median of the `days` before it."""
+    """Rows of one day, as a ratio to the median of the `days` before it. With `min_ratio=0` a day may have no rows: a file with
+    a header alone.
+    """
 
-    min_ratio: float = Field(default=0.5, gt=0)
+    min_ratio: float = Field(default=0.5, ge=0)
     max_ratio: float = Field(default=2.0, gt=0)
     days: int = Field(default=28, ge=3)
 
@@ -108,8 +110,10 @@ Expectation = RowCountBand | MaxNullShare | MaxNovelShare
 
 
 class Contract(Spec):
-    """The contract of one table. `day` names the datetime column whose UTC date must be the partition's day (None: any).
-    `max_bad_share` is the share of a day's rows that may go to quarantine before the check blocks.
+    """The contract of one table. `unique` identifies a row: the same key on a later day is a newer version, which replaces it
+    from that day on; a history of values needs its date in the key. `day` names the datetime column whose UTC date must be the
+    partition's day (None: any). `max_bad_share` is the share of a day's rows that may go to quarantine before the day is
+    refused as a whole.
     """
 
     table: str = Field(pattern=r"^[a-z][a-z0-9_]*$")

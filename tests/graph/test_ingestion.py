@@ -67,13 +67,15 @@ def test_a_duplicated_key_is_kept_once(platform: Platform, january: list[Any]) -
     assert len(platform.rows(QUARANTINE)) == 3
 
 
-def test_too_many_bad_rows_stop_what_follows(platform: Platform, january: list[Any]) -> None:
-    rows = of(january, "schedule").rows.with_columns(distance=pl.lit(-1.0))
+def test_a_day_with_too_many_bad_rows_is_not_used(platform: Platform, january: list[Any]) -> None:
+    rows = of(january, "schedule").rows.with_columns(distance=pl.when(pl.int_range(pl.len()) > 9).then(-1.0).otherwise(100.0))
     land_schedule(platform, rows)
     result = platform.carry("schedule")
-    assert not result.success
     assert "bad_rows_within_bound" in failed_checks(result)
-    assert len(platform.rows(QUARANTINE)) == len(rows), "the rows themselves are kept"
+    assert platform.rows(VALIDATED).is_empty()
+    reasons = platform.rows(QUARANTINE).sort("source_line")["reasons"]
+    assert len(reasons) == len(rows), "every row is kept, with a reason"
+    assert reasons.str.starts_with("the day is refused: schedule · bad_share · 2013-01-02: ").sum() == 10
 
 
 @pytest.mark.parametrize(

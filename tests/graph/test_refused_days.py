@@ -1,0 +1,96 @@
+"""A day whose checks fail reaches no reader, whoever runs it, until it is delivered again and passes, or is waived."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+import mlops_assets.cli.arguments
+from mlops_assets.cli.app import app
+from mlops_assets.foundation.names import EXPECTATIONS
+from mlops_assets.promotion.ledger import Ledger
+from tests.cli.loans import LOANS
+from tests.graph.conftest import failed_checks
+from tests.graph.loan_line import LoanLine, applications, day_of, running_line, variables
+
+BAD = 3
+DAYS = range(7)
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[LoanLine]:
+    """A week, of which the fourth day has one loan instead of ten: the row-count band refuses it."""
+    with running_line(tmp_path) as line:
+        line.land_sound(*DAYS)
+        line.land("applications", BAD, applications((1, 5.0, 1), day=BAD))
+        for table in ("applications", "payments"):
+            line.ingest(table, 0, 5)
+        yield line
+
+
+def days(rows: Any) -> set[int]:
+    return {(day - day_of(0)).days for day in rows["day"]}
+
+
+def trained_on(line: LoanLine) -> set[int]:
+    rows = line.training_set()
+    return {(moment.date() - day_of(0)).days for moment in rows["event_timestamp"]}
+
+
+def test_a_refused_day_is_in_no_table_and_the_next_good_day_changes_nothing(line: LoanLine) -> None:
+    result = line.ingest("applications", 6)
+    assert result.success
+    assert days(line.validated("applications")) == {*DAYS} - {BAD}
+    assert line.quarantined("applications")["reasons"].str.contains("the day is refused: .* row_count_band").to_list() == [True]
+    assert EXPECTATIONS in failed_checks(result), "the check fails as long as a day is refused"
+    line.fill(0, 6)
+    assert trained_on(line) == {*DAYS} - {BAD}
+
+
+def test_a_good_delivery_ends_the_refusal(line: LoanLine) -> None:
+    line.land_sound(BAD)
+    assert not failed_checks(line.ingest("applications", BAD))
+    assert BAD in days(line.validated("applications"))
+    assert line.quarantined("applications").is_empty()
+
+
+def run_cli(line: LoanLine, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
+    monkeypatch.setattr(mlops_assets.cli.arguments, "USE_CASES", (LOANS,))
+    for name, value in {**variables(line.home), "MLOPS_SERVICE_URL": "http://127.0.0.1:9"}.items():
+        monkeypatch.setenv(name, value)
+    return CliRunner().invoke(app, [*arguments])
+
+
+def test_a_waiver_is_recorded_shown_and_runs_the_day_again(line: LoanLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    line.report_landed()
+    refused = run_cli(line, monkeypatch, "status", "loans").output
+    assert (
+        f"data: applications {day_of(BAD)} failed. Not used, and what was accepted before stays: applications · row_count_band"
+        in refused
+    )
+    assert "Or `mlops waive loans applications 2024-03-04 --why …`." in refused
+    waived = run_cli(line, monkeypatch, "waive", "loans", "applications", "2024-03-04", "--why", "a strike", "--by", "Ada")
+    assert waived.exit_code == 0, waived.output
+    (record,) = Ledger(f"sqlite:///{line.home / 'ledger.db'}").records("loans")
+    assert (record.kind, record.by, record.body["day"], record.body["why"]) == ("waiver", "Ada", "2024-03-04", "a strike")
+    assert "Used, as waived by Ada (a strike): applications" in run_cli(line, monkeypatch, "status", "loans").output
+    (report,) = line.report_landed()
+    assert report.startswith("landed_applications 2024-03-04 ") and report.endswith("-waived")
+    assert not failed_checks(line.ingest("applications", BAD))
+    assert BAD in days(line.validated("applications"))
+    assert line.report_landed() == []
+    line.land("applications", BAD, applications((2, 5.0, 1), day=BAD))
+    assert failed_checks(line.ingest("applications", BAD)), "the next delivery is judged again"
+    assert line.validated("applications").filter(day=day_of(BAD))["number"].to_list() == [1], "and the accepted one stays"
+    (report,) = line.report_landed()
+    assert not report.endswith("-waived")
+
+
+@pytest.mark.parametrize("day", ["2024-03-05", "2024-05-01"])
+def test_only_a_refused_day_can_be_waived(line: LoanLine, monkeypatch: pytest.MonkeyPatch, day: str) -> None:
+    result = run_cli(line, monkeypatch, "waive", "loans", "applications", day, "--why", "x")
+    assert result.exit_code == 1
+    assert f"loans · applications · {day} is not refused; refused: 2024-03-04." in result.output
