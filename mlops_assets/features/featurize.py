@@ -7,6 +7,7 @@ from typing import NamedTuple, cast
 import polars as pl
 import polars.selectors as cs
 
+from mlops_assets.features.versions import as_known, days_of_corrections
 from mlops_assets.foundation.durations import ONE_DAY, in_words
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT
 from mlops_assets.spec.feature import FeatureView, Label, Tables, TimeSplit
@@ -19,6 +20,20 @@ class IllegalFeatures(ValueError):
 
 def midnight(day: date) -> datetime:
     return datetime.combine(day, time(), tzinfo=UTC)
+
+
+def fill_days(use_case: UseCase, view: FeatureView, tables: Tables, *, first: date, last: date) -> pl.DataFrame:
+    """The rows of a view that became known on these days, each computed from its tables as they were known on that day."""
+    unique = {table: use_case.contract(table).unique for table in view.tables}
+    corrected = set[date]().union(*(days_of_corrections(tables[table], unique[table]) for table in view.tables))
+    # Days in a row without a correction are computed at once.
+    starts = [first, *sorted(day for day in corrected if first < day <= last)]
+    ends = [*(start - ONE_DAY for start in starts[1:]), last]
+    parts: list[pl.LazyFrame] = []
+    for start, end in zip(starts, ends, strict=True):
+        known = {table: as_known(tables[table], unique[table], end) for table in view.tables}
+        parts.append(fill_view(view, known, first=start, last=end))
+    return pl.concat(parts).sort(*view.entity, EVENT_TIMESTAMP).collect()
 
 
 def fill_view(view: FeatureView, tables: Tables, *, first: date, last: date) -> pl.LazyFrame:
@@ -40,11 +55,30 @@ def known_labels(label: Label, truths: pl.LazyFrame) -> pl.LazyFrame:
     return rows.with_columns(value.fill_nan(None)).drop_nulls([label.name, KNOWN_AT])
 
 
-def label_rows(use_case: UseCase, requests: pl.LazyFrame, truths: pl.LazyFrame) -> pl.LazyFrame:
-    """One row per request with a known label: entity columns, prediction moment, request features, label, `known_at`."""
-    rows: pl.LazyFrame = use_case.features.entity_rows(requests.select(use_case.features.request))
-    labels, key = known_labels(use_case.label, truths), use_case.label.key
-    return rows.join(labels, on=list(key), how="inner").sort(EVENT_TIMESTAMP, *key)
+def label_rows(use_case: UseCase, requests: pl.LazyFrame, truths: pl.LazyFrame, until: date | None = None) -> pl.LazyFrame:
+    """One row per request with a label known `until` that day: entity columns, prediction moment, request features, label,
+    `known_at`.
+    """
+    label, known = use_case.label, as_known(truths, use_case.contract(use_case.label.table).unique, until)
+    rows = request_rows(use_case, requests).join(known_labels(label, known), on=list(label.key), how="inner")
+    return rows.sort(EVENT_TIMESTAMP, *label.key)
+
+
+def request_rows(use_case: UseCase, requests: pl.LazyFrame) -> pl.LazyFrame:
+    """Every request with its entity columns, features and prediction moment; of a corrected one the version known then."""
+    features, unique = use_case.features, use_case.contract(use_case.features.request_table).unique
+    is_repeated = pl.struct(unique).is_duplicated()
+    rows: pl.LazyFrame = features.entity_rows(requests.filter(~is_repeated).select(features.request))
+    repeated = requests.filter(is_repeated).collect()
+    if repeated.is_empty():
+        return rows
+    versions = [
+        features.entity_rows(version.lazy().select(features.request)).with_columns(day=pl.lit(version["day"][0]))
+        for version in repeated.partition_by("day")
+    ]
+    key = dict.fromkeys((*use_case.label.key, *(name for name in unique if name in features.request)))
+    known = as_known(pl.concat(versions), [*key], pl.col(EVENT_TIMESTAMP).dt.date())
+    return pl.concat([rows, known.drop("day")])
 
 
 def training_rows(use_case: UseCase, requests: pl.LazyFrame, truths: pl.LazyFrame) -> pl.DataFrame:
@@ -54,8 +88,10 @@ def training_rows(use_case: UseCase, requests: pl.LazyFrame, truths: pl.LazyFram
     if rows.is_empty():
         key = ", ".join(use_case.label.key)
         raise IllegalFeatures(f"training_set · no request has a label with the same {key}. Land more days, or correct label.key.")
-    labelled = split_by_time(rows, use_case.split, end=end)
     parts = part_windows(use_case.split, end)
+    # A label that was corrected later is the one that was known when its part was used.
+    known = [label_rows(use_case, requests, truths, part.last_day()).filter(part.moments()) for part in parts.values()]
+    labelled = split_by_time(pl.concat(known).sort(EVENT_TIMESTAMP, *use_case.label.key).collect(), use_case.split, end=end)
     if empty := parts.keys() - set(labelled["split"]):
         raise IllegalFeatures(_describe_empty_parts(rows, use_case.split, {name: parts[name] for name in parts if name in empty}))
     return labelled
@@ -71,6 +107,10 @@ class Window(NamedTuple):
     def moments(self) -> pl.Expr:
         moment = pl.col(EVENT_TIMESTAMP)
         return moment < self.stop if self.start is None else moment.is_between(self.start, self.stop, closed="left")
+
+    def last_day(self) -> date | None:
+        """The last day before `known_before`."""
+        return None if self.known_before is None else (self.known_before - timedelta(microseconds=1)).date()
 
     def rows(self) -> pl.Expr:
         return self.moments() & (True if self.known_before is None else pl.col(KNOWN_AT) < self.known_before)

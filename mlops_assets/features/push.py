@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import polars as pl
 
 from mlops_assets.features.featurize import midnight
+from mlops_assets.features.versions import as_known
 from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.foundation.durations import ONE_DAY, whole_days
@@ -48,9 +49,9 @@ def push_file(use_case: UseCase, table: str, file: Path, *, now: datetime, store
     start, end = midnight(day), min(midnight(day) + ONE_DAY, now + timedelta(microseconds=1))
     entities: dict[str, int] = {}
     for view in (view for view in use_case.features.views if table in view.tables):
-        validated = {name: _read_days(tables, names.validated(use_case.name, name), view, day) for name in view.tables}
+        validated = {name: _read_days(tables, use_case, name, view, day) for name in view.tables}
         known = validated[table] if validated[table].collect_schema() else split.accepted.clear().lazy()
-        merged = pl.concat([known, split.accepted.lazy()], how="diagonal_relaxed").unique(contract.unique, keep="last")
+        merged = as_known(pl.concat([known, split.accepted.lazy()], how="diagonal_relaxed"), contract.unique)
         before, after = (view.transform(validated | {table: rows}, start, end).collect() for rows in (known, merged))
         # What the file adds or changes; a table that is not there yet has no columns, and all rows are fresh.
         fresh = after.join(before, on=after.columns, how="anti", nulls_equal=True)
@@ -59,7 +60,9 @@ def push_file(use_case: UseCase, table: str, file: Path, *, now: datetime, store
     return Pushed(split.accepted.height, split.quarantined, entities)
 
 
-def _read_days(tables: DeltaTables, asset: names.AssetPath, view: FeatureView, day: date) -> pl.LazyFrame:
+def _read_days(tables: DeltaTables, use_case: UseCase, table: str, view: FeatureView, day: date) -> pl.LazyFrame:
     """The rows that the day's run will read, so that both compute the same values."""
-    rows, first = tables.scan(asset), day - whole_days(view.lookback) * ONE_DAY
-    return rows.filter(pl.col("day").is_between(first, day)) if rows.collect_schema() else rows
+    rows, first = tables.scan(names.validated(use_case.name, table)), day - whole_days(view.lookback) * ONE_DAY
+    if not rows.collect_schema():
+        return rows
+    return as_known(rows.filter(pl.col("day").is_between(first, day)), use_case.contract(table).unique)

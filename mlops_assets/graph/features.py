@@ -50,10 +50,10 @@ def _feature(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
         **asset_metadata(use_case, "feature", "polars", "feast", "deltalake", made_from="feature", tables=view.tables),
     )
     def feature(context: dg.AssetExecutionContext, **tables: LazyFrame) -> DataFrame:
-        from mlops_assets.features.featurize import fill_view
+        from mlops_assets.features.featurize import fill_days
 
         days = days_in_run(context)
-        rows = fill_view(view, tables, first=days[0], last=days[-1]).collect()
+        rows = fill_days(use_case, view, tables, first=days[0], last=days[-1])
         count_by_day(context, rows)
         context.add_output_metadata(feature_columns(use_case, view, rows))
         return rows

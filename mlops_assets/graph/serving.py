@@ -115,8 +115,10 @@ def _outcomes(use_case: UseCase) -> dg.AssetsDefinition:
     )
     def outcomes(context: dg.AssetExecutionContext, predictions: LazyFrame, truths: LazyFrame) -> DataFrame:
         from mlops_assets.features.featurize import known_labels
+        from mlops_assets.features.versions import as_known
 
-        joined = predictions.join(known_labels(label, truths), on=list(label.key), how="left").collect()
+        labels = known_labels(label, as_known(truths, use_case.contract(label.table).unique))
+        joined = predictions.join(labels, on=list(label.key), how="left").collect()
         known = joined.drop_nulls(label.name)
         counts = {"answered": len(joined), "known": len(known), "waiting": len(joined) - len(known)}
         context.add_output_metadata({**counts, **same_columns(served, predictions.collect_schema().names())})

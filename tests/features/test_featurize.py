@@ -199,7 +199,7 @@ def test_a_flight_that_never_arrived_teaches_nothing() -> None:
         "carrier": ["UA", "UA"], "flight": [1, 2], "tailnum": ["N1", None], "origin": ["EWR", "EWR"], "dest": ["IAH", "IAH"],
         "sched_dep": [END, END], "distance": [1400.0, 1400.0],
     })  # fmt: skip
-    arrived = planned.head(1).with_columns(arr_time=pl.lit(END + timedelta(hours=3)), arr_delay=pl.lit(20))
+    arrived = planned.head(1).with_columns(arr_time=pl.lit(END + timedelta(hours=3)), arr_delay=pl.lit(20), day=END.date())
     rows = label_rows(USE_CASE, planned.lazy(), arrived.lazy()).collect()
     assert rows.select("flight", "late", "known_at", "event_timestamp").rows() == [
         (1, 1, END + timedelta(hours=3), END - timedelta(hours=2))
