@@ -125,7 +125,9 @@ def _redis(url: str) -> dict[str, Any]:
     login = {"username": parts.username, "password": parts.password}
     options = login | {"db": parts.path.strip("/"), "ssl": parts.scheme == "rediss"}
     settings = [f"{name}={value}" for name, value in options.items() if value]
-    return {"type": "redis", "connection_string": ",".join([f"{parts.hostname}:{parts.port or 6379}", *settings])}
+    address = ",".join([f"{parts.hostname}:{parts.port or 6379}", *settings])
+    # Otherwise a value that is not newer than the stored one, such as a correction, is dropped without a message.
+    return {"type": "redis", "connection_string": address, "skip_dedup": True}
 
 
 def _digest(repo: Path) -> str:

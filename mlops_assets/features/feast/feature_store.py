@@ -15,7 +15,7 @@ from mlops_assets.features.feast.feature_registry import FeatureRegistry
 from mlops_assets.features.offline.point_in_time import MissingFeatureTable, event_timestamp_of, moments_of, require_keys
 from mlops_assets.features.offline.polars_offline_store import PolarsOfflineStore, PolarsRetrievalJob
 from mlops_assets.features.online.key_value_stores import KeyValueStore, LastKnown, RedisStore, SqliteStore, unavailable_when_down
-from mlops_assets.features.online.online_mirror import POINT_IN_TIME, LookupResult, NotFilled, OnlineMirror, ServiceView
+from mlops_assets.features.online.online_mirror import EPOCH, POINT_IN_TIME, LookupResult, NotFilled, OnlineMirror, ServiceView
 from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.names import FEAST_PROJECT
 from mlops_assets.spec.feature import WhenDown
@@ -62,7 +62,8 @@ class FeatureStore:
         return cast(PolarsRetrievalJob, job).to_polars().select(*entity_rows.columns, *features)
 
     def materialize(self, view: str, start: datetime) -> int:
-        """Writes online the newest value of every entity with a row since `start`; returns how many. Repeating it is safe.
+        """Writes online the newest value of every entity with a row since `start`; returns how many. Repeating it is safe. An
+        entity whose rows since `start` are gone from the table gets the newest one before it again, or no value.
 
         Every service that includes the view gets its mirror; a mirror that is new or was emptied gets all of its views.
         Readers are not blocked. Raises UnknownFeatures, MissingFeatureTable, OnlineStoreDown.
@@ -71,10 +72,13 @@ class FeatureStore:
         with self.registry.alone(view):
             # Up to the newest row: Feast overwrites blindly, and refilling a day must not replace newer values.
             newest = self._newest(feature_view, start)
+            newest = newest.vstack(self._instead_of_retracted(feature_view, newest, start))
             self._write_mirrors(feature_view, newest)
             if not newest.is_empty():
+                # Feast has no way to delete the values of one entity, and no null moment.
+                rows = newest.with_columns(pl.col(_timestamp(feature_view)).fill_null(EPOCH))
                 with unavailable_when_down(self.redis_url or ""):
-                    provider_of(self.registry.open()).ingest_df(feature_view, newest.to_pandas())
+                    provider_of(self.registry.open()).ingest_df(feature_view, rows.to_pandas())
             return newest.height
 
     def push(self, view: str, rows: pl.DataFrame) -> int:
@@ -162,6 +166,19 @@ class FeatureStore:
             keys = {name: rows[ours].cast(dtype).to_list() for ours, (name, dtype) in projected.keys.items()}
             is_not_older &= at >= self.mirror(service).event_times(projected.name, keys)  # NEVER is below every moment
         return pl.Series(is_not_older)
+
+    def _instead_of_retracted(self, view: feast.FeatureView, newest: pl.DataFrame, start: datetime) -> pl.DataFrame:
+        """A row for each entity that has values since `start` online and none in `newest`: its newest one before, or nulls."""
+        keys, stored = [*view.join_keys], list[pl.DataFrame]()
+        for service, projected in self.registry.takers(view):
+            parts = self.mirror(service).entities_since(projected.name, start)
+            stored.append(pl.DataFrame(parts, schema=dict.fromkeys(projected.keys, pl.String()), orient="row").select(keys))
+        types = {key: newest.schema[key] for key in keys}
+        online = pl.concat(stored).unique().cast(cast(Any, types)) if stored else newest.clear().select(keys)
+        gone = online.join(newest, on=keys, how="anti")
+        if gone.is_empty():
+            return newest.clear()
+        return gone.join(self._newest(view, BEGINNING), on=keys, how="left").select(newest.columns)
 
     def _newest(self, view: feast.FeatureView, start: datetime) -> pl.DataFrame:
         """The newest row of every entity with a row since `start`."""

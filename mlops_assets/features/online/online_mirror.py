@@ -6,7 +6,7 @@ A value is a MessagePack row. A key names service, layout and entity, so that ve
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, NamedTuple, cast
@@ -24,6 +24,7 @@ Row = list[Any]  # the event time of each view, then the features in the service
 POINT_IN_TIME = "point_in_time"
 PREFIX_LETTERS = 8
 FORMAT = "msgpack"  # part of the digest: values of another format are never decoded
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NEVER = int(np.iinfo(np.int64).min)  # the event time of a view without values for the entity
 FOREVER = 2**62  # microseconds: longer than all years of a datetime, and any moment minus it is still after NEVER
 ENCODER, DECODER = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(list[Any])
@@ -78,12 +79,14 @@ class Layout:
         return self.unknown.copy() if value is None else DECODER.decode(value)
 
     def merge(self, values: Sequence[bytes | None], view: str, newest: pl.DataFrame) -> list[bytes]:
-        """The values with that view's part replaced by `newest`: one row per value, `timestamp` and the view's features."""
+        """The values with that view's part replaced by `newest`: one row per value, `timestamp` (null: the entity has no values
+        any more) and the view's features.
+        """
         number = self.number_of(view)
         first = len(self.views) + sum(len(before.features) for before in self.views[:number])
         columns = [newest[name] for name in self.views[number].features]
         features = [(column.fill_nan(None) if column.dtype.is_float() else column).to_list() for column in columns]
-        times = newest["timestamp"].dt.epoch("us").to_list()
+        times = newest["timestamp"].dt.epoch("us").fill_null(NEVER).to_list()
         merged: list[bytes] = []
         # One row at a time: 100,000 decoded rows held together cost more in garbage collection than in decoding.
         for value, time, known in zip(values, times, zip(*features, strict=True), strict=True):
@@ -209,6 +212,15 @@ class OnlineMirror:
         values = self.store.read([key or "" for key in _entity_keys(prefix, entities, layout.keys)]).values
         number = layout.number_of(view)
         return np.array([layout.unpack(value)[number] for value in values], dtype=np.int64)
+
+    def entities_since(self, view: str, since: datetime) -> list[list[str]]:
+        """The join keys, as text, of every entity whose stored values of this view are of `since` or later."""
+        prefix, layout = self.home_of(view)
+        keys = [key for key in self.store.keys(f"{prefix}/") if key.startswith(f"{prefix}/")]
+        number, least = layout.number_of(view), (since - EPOCH) // timedelta(microseconds=1)
+        stored = zip(keys, self.store.read(keys).values, strict=True)
+        recent = (key for key, value in stored if layout.unpack(value)[number] >= least)
+        return [parts for key in recent if (parts := cast(tuple[str, list[str]], entity_parts(key))[1])]
 
     def is_ready(self) -> bool:
         """Whether every entity has been written since this layout was introduced or the store was emptied."""
