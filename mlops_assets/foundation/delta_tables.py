@@ -1,13 +1,16 @@
 """Delta tables under one root, read by name; assets write them through Dagster's IO manager."""
 
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from mlops_assets.foundation.names import AssetPath, table_path
+from mlops_assets.foundation.stored_schema import widened, with_types
 
 # By default a table's log stores the least and greatest value of its first 32 columns, which an erasure would have to find.
 NO_STATISTICS = {"delta.dataSkippingNumIndexedCols": "0"}
@@ -56,3 +59,27 @@ class DeltaTables:
     def read_until(self, asset: AssetPath, day: date) -> pl.DataFrame:
         """The rows of the days up to `day`; without a table an empty frame without columns."""
         return self.scan(asset).filter(pl.col("day") <= day).collect() if self.exists(asset) else pl.DataFrame()
+
+
+def write_days(path: Path, rows: pl.DataFrame, *, first: str, last: str) -> None:
+    """Replaces the rows of these days. The table gets new columns, keeps its others as null, and is widened where that is
+    exact. Raises IncompatibleRows, and then writes nothing.
+    """
+    if DeltaTable.is_deltatable(str(path)):
+        stored = pl.scan_delta(str(path)).collect_schema()
+        types = widened(path.name, stored, rows)
+        rows = with_types(path.name, rows, types)
+        if any(types[name] != dtype for name, dtype in stored.items()):
+            rewrite(path, with_types(path.name, pl.read_delta(str(path)), {name: types[name] for name in stored}))
+    days = {"predicate": f"day >= DATE '{first}' AND day <= DATE '{last}'"}
+    _overwrite(path, rows, {"schema_mode": "merge", "partition_by": "day", **days})
+
+
+def rewrite(path: Path, rows: pl.DataFrame) -> None:
+    """Replaces all rows and the columns of a table, in one commit; its earlier versions stay."""
+    partitions = DeltaTable(str(path)).metadata().partition_columns
+    _overwrite(path, rows, {"schema_mode": "overwrite", "partition_by": partitions or None})
+
+
+def _overwrite(path: Path, rows: pl.DataFrame, options: Mapping[str, Any]) -> None:
+    rows.write_delta(str(path), mode="overwrite", delta_write_options={**options, "configuration": NO_STATISTICS})

@@ -59,7 +59,7 @@ def check_expectations(today: pl.DataFrame, history: pl.DataFrame, contract: Con
 
     `today` and `history` are accepted rows with `day`; an empty `history` may lack columns.
     """
-    known = pl.concat([rows for rows in (history, today) if rows.height] or [today], how="diagonal")
+    known = pl.concat([rows for rows in (history, today) if rows.height] or [today], how="diagonal_relaxed")
     findings: list[Finding] = []
     for expectation in contract.expectations:
         name, bound, unknown, measured = _measure(expectation, known, sorted(days))

@@ -18,6 +18,7 @@ from mlops_assets.features.online.key_value_stores import KeyValueStore, LastKno
 from mlops_assets.features.online.online_mirror import EPOCH, POINT_IN_TIME, LookupResult, NotFilled, OnlineMirror, ServiceView
 from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.names import FEAST_PROJECT
+from mlops_assets.foundation.stored_schema import IncompatibleRows, count_changed
 from mlops_assets.spec.feature import WhenDown
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)
@@ -59,7 +60,10 @@ class FeatureStore:
             for view in views
             for name, dtype in view.features.items()
         ]
-        return cast(PolarsRetrievalJob, job).to_polars().select(*entity_rows.columns, *features)
+        rows = cast(PolarsRetrievalJob, job).to_polars()
+        for view in views:
+            _require_whole(view, rows)
+        return rows.select(*entity_rows.columns, *features)
 
     def materialize(self, view: str, start: datetime) -> int:
         """Writes online the newest value of every entity with a row since `start`; returns how many. Repeating it is safe. An
@@ -198,9 +202,18 @@ class FeatureStore:
 
 def _write(mirror: OnlineMirror, view: feast.FeatureView, projected: ServiceView, rows: pl.DataFrame) -> None:
     """Rows of the view's table, with its join keys, features and timestamp."""
+    _require_whole(projected, rows)
     keys = [pl.col(declared).cast(dtype).alias(name) for declared, (name, dtype) in projected.keys.items()]
     features = [pl.col(name).cast(dtype) for name, dtype in projected.features.items()]
     mirror.write(projected.name, rows.select(*keys, *features, moments_of(rows, _timestamp(view)).alias("timestamp")))
+
+
+def _require_whole(view: ServiceView, rows: pl.DataFrame) -> None:
+    """Raises IncompatibleRows where a feature that is declared as a whole number has a fraction in the view's table."""
+    for name, dtype in view.features.items():
+        if dtype.is_integer() and (fractions := count_changed(rows, name, dtype)):
+            found = f"{name} is a whole number in feature_repo and {rows.schema[name]} in the table, with {fractions:,} fractions"
+            raise IncompatibleRows(f"feature view {view.declared!r} · {found}. Declare it as Float64 in feature_repo.")
 
 
 def _timestamp(view: feast.FeatureView) -> str:

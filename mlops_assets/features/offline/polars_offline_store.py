@@ -20,6 +20,7 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 
 from mlops_assets.features.offline.point_in_time import Facts, MissingFeatureTable, event_timestamp_of, join_facts, time_span, utc
+from mlops_assets.foundation.stored_schema import with_types
 
 TimeSpan = tuple[datetime | None, datetime | None]
 PARTITION = "day"  # the UTC date of the timestamp column
@@ -158,8 +159,10 @@ class FeatureTable(NamedTuple):
         return pl.Schema({name: dtype for name, dtype in columns if not by_day or name != PARTITION})
 
     def append(self, rows: pl.DataFrame) -> None:
-        """Adds rows to a Delta table; a reader sees all of them or none. Raises MissingFeatureTable."""
-        rows = rows.select(pl.col(name).cast(dtype) for name, dtype in self.schema().items())
+        """Adds rows to a Delta table; a reader sees all of them or none. Raises MissingFeatureTable, and IncompatibleRows where
+        the table would change a value.
+        """
+        rows = with_types(self.owner, rows, self.schema())  # pandas has whole numbers with gaps as floats
         _, by_day = self._open()
         if by_day:
             rows = rows.with_columns(utc(self.timestamp, rows.schema[self.timestamp]).dt.date().alias(PARTITION))

@@ -1,5 +1,6 @@
 """dagster-polars' Delta IO manager, extended to write and read a range of days. Imports polars and deltalake."""
 
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -10,7 +11,7 @@ from deltalake import DeltaTable
 from upath import UPath
 
 from mlops_assets.foundation import names
-from mlops_assets.foundation.delta_tables import NO_STATISTICS
+from mlops_assets.foundation.delta_tables import NO_STATISTICS, write_days
 
 # The parent's default is the text "overwrite", which it then compares with the enum.
 OVERWRITE = DeltaWriteMode.overwrite
@@ -46,13 +47,8 @@ class DayTables(PolarsDeltaIOManager):
 
     def _overwrite(self, context: dg.OutputContext, frame: pl.DataFrame) -> None:
         days = context.asset_partition_keys
-        options = {
-            "partition_by": "day",
-            "predicate": f"day >= DATE '{min(days)}' AND day <= DATE '{max(days)}'",
-            "configuration": NO_STATISTICS,
-        }
         path = self._with_extension(self._get_path_without_extension(context))
-        frame.write_delta(str(path), mode="overwrite", delta_write_options=options)
+        write_days(Path(str(path)), frame, first=min(days), last=max(days))
 
     def write_df_to_path(self, context: dg.OutputContext, df: pl.DataFrame, path: UPath) -> None:
         # The parent's own method has no way to set table properties.

@@ -9,6 +9,7 @@ import pytest
 from mlops_assets.features.feast.feature_registry import UnknownFeatures
 from mlops_assets.features.feast.feature_store import FeatureStore, NoPushSource
 from mlops_assets.foundation.home import Home
+from mlops_assets.foundation.stored_schema import IncompatibleRows
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.features.feast.lookups import lookup
 
@@ -57,6 +58,20 @@ def test_the_views_of_a_changed_repo_are_served_to_the_microsecond(sales: Featur
     result = lookup(sales, pl.DataFrame({"shop": [1, 1, 1, 1], "event_timestamp": moments}))
     assert result["sold"].to_list() == [None, 7, 7, None]  # Feast's own SQLite store keeps seconds
     assert result.schema["sold"] == pl.Int64
+
+
+def test_a_fraction_is_never_cut_to_the_whole_number_that_the_repo_declares(sales: FeatureStore, tmp_path: Path) -> None:
+    (tmp_path / "home" / "tables").mkdir()
+    requests = pl.DataFrame({"shop": [1], "event_timestamp": [START]})
+    for sold in (7.0, 7.5):
+        pl.DataFrame({"shop": [1], "at": [START], "sold": [sold]}).write_parquet(tmp_path / "home" / "tables" / "daily.parquet")
+        if sold == 7.0:
+            assert sales.historical(requests)["sold"].to_list() == [7]
+    found = r"'daily' · sold is a whole number in feature_repo and Float64 in the table, with 1 fractions. Declare it as Float64"
+    with pytest.raises(IncompatibleRows, match=found):
+        sales.historical(requests)
+    with pytest.raises(IncompatibleRows, match=found):
+        sales.materialize("daily", START.replace(microsecond=0))
 
 
 def test_a_view_without_a_push_source_is_not_pushed_to(sales: FeatureStore) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from mlops_assets.features.offline.point_in_time import MissingFeatureTable
 from mlops_assets.features.offline.polars_offline_store import FeatureTable
+from mlops_assets.foundation.stored_schema import IncompatibleRows
 
 START = datetime(2013, 3, 10, 6, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -54,6 +55,16 @@ def test_appended_rows_land_on_their_day(tmp_path: Path) -> None:
     assert values(table) == [0.0, 1.0, 2.0, 3.0, 4.0, 7.0]
     assert values(table, START + DAY, START + DAY) == [1.0, 7.0]
     assert table.schema() == {"carrier": pl.String, "at": pl.Datetime("us", "UTC"), "value": pl.Float64}
+
+
+def test_appended_rows_are_never_cut_to_the_type_of_the_table(tmp_path: Path) -> None:
+    table = FeatureTable("feature view 'late'", tmp_path / "late.delta", "at")
+    pl.DataFrame({"at": [START], "value": [1], "gone": ["x"]}).write_delta(table.path)
+    table.append(pl.DataFrame({"at": [START, START], "value": [2.0, None]}))  # as pandas has whole numbers with gaps
+    assert table.scan().collect()["value"].to_list().count(None) == 1
+    with pytest.raises(IncompatibleRows, match=r"'late' · 1 of 2 values of value \(Float64\) have no equal Int64"):
+        table.append(pl.DataFrame({"at": [START, START], "value": [2.5, 3.0]}))
+    assert table.scan().collect().height == 3
 
 
 def test_a_delta_table_without_days_takes_rows_too(tmp_path: Path) -> None:

@@ -131,6 +131,28 @@ def test_two_versions_of_a_service_do_not_overwrite_each_other(blobs: KeyValueSt
     assert ask(anew, "JFK").features["gust"] == [9.0]
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"temp": pl.Int64(), "gust": pl.Float64()},
+        {"temp": pl.String(), "gust": pl.Float64()},
+        {"temp": pl.Float64(), "gust": pl.Float64(), "rain": pl.Float64()},
+        {"temp": pl.Float64()},
+        {"heat": pl.Float64(), "gust": pl.Float64()},
+    ],
+    ids=["another type", "text", "added", "dropped", "renamed"],
+)
+def test_values_of_other_columns_or_types_are_never_read(blobs: KeyValueStore, changed: dict[str, pl.DataType]) -> None:
+    before = mirror_on(blobs)
+    before.write("weather", weather(["JFK"], 1.5))
+    after = OnlineMirror("flights_v1", (replace(WEATHER, features=changed), ROUTE, DELAYS), blobs)
+    with pytest.raises(NotFilled):
+        ask(after, "JFK")
+    after.mark_ready()
+    assert ask(after, "JFK").features[next(iter(changed))] == [None]
+    assert ask(before, "JFK").features["temp"] == [1.5]
+
+
 def test_an_empty_store_is_not_a_store_without_the_entity(blobs: KeyValueStore) -> None:
     mirror = OnlineMirror("flights_v1", VIEWS, blobs)
     with pytest.raises(NotFilled, match="flights_v1.*nothing of it is online yet. Materialize"):

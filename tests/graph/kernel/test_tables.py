@@ -1,13 +1,15 @@
 """Tables between assets: lazy on the way in, checked for their type, and a clear word when one is missing."""
 
+from datetime import date
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 import pytest
 
-from mlops_assets.graph.kernel.tables import DataFrame, LazyFrame, build_io_managers
+from mlops_assets.graph.kernel.tables import DAY, DataFrame, LazyFrame, build_io_managers
 
+DAYS = dg.DailyPartitionsDefinition("2013-07-01")
 ROWS = pl.DataFrame({"carrier": ["AA", "UA"], "flights": [1, 2]})
 
 
@@ -45,3 +47,19 @@ def test_what_is_no_frame_fails_the_type_check(managers: dict[str, object]) -> N
 def test_a_missing_table_is_named(managers: dict[str, object]) -> None:
     with pytest.raises(FileNotFoundError, match=r"written\.delta · the table does not exist. Materialize written first"):
         dg.materialize([written, seen], selection=[seen], resources=managers)
+
+
+@pytest.mark.parametrize(("old", "new", "kept"), [([12], [12.5], [12.0, 12.5]), ([1.5], [None], [1.5, None])])
+def test_a_day_of_another_type_changes_no_value_of_the_table(
+    managers: dict[str, object], tmp_path: Path, old: list[int], new: list[float], kept: list[float]
+) -> None:
+    def deliver(day: str, values: list[float]) -> None:
+        @dg.asset(io_manager_key="tables", partitions_def=DAYS, metadata=DAY)
+        def daily() -> DataFrame:
+            return pl.DataFrame({"delay": values, "day": [date.fromisoformat(day)] * len(values)})
+
+        dg.materialize([daily], partition_key=day, resources=managers)
+
+    deliver("2013-07-01", old)
+    deliver("2013-07-02", new)
+    assert pl.read_delta(str(tmp_path / "tables" / "daily.delta")).sort("day")["delay"].to_list() == kept

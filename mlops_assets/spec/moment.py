@@ -1,0 +1,24 @@
+"""How a datetime is written, in files, requests and examples alike."""
+
+import re
+from datetime import UTC, datetime
+
+MIN_YEAR, MAX_YEAR = 1900, 2200  # the years that Polars, Delta Lake and the online store all hold
+# datetime.fromisoformat alone also accepts dates without a time, and cuts a fraction after its sixth digit.
+FORM = re.compile(
+    r"(\d{4}-\d\d-\d\d[T ]|\d{8}T)([01]\d|2[0-3]):?\d\d(:?\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?", re.ASCII
+)  # fmt: skip
+
+
+def parse_moment(text: str) -> datetime:
+    """In UTC, which a text without an offset is in. Raises ValueError outside MIN_YEAR to MAX_YEAR and for other forms."""
+    if not FORM.fullmatch(text):
+        raise ValueError("Expected a moment such as 2013-07-01T14:05:00Z")
+    try:
+        moment = datetime.fromisoformat(text)
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError as error:
+        raise ValueError(str(error)) from None
+    if not MIN_YEAR <= moment.year < MAX_YEAR:
+        raise ValueError(f"Expected a year from {MIN_YEAR} to {MAX_YEAR - 1}")
+    return moment
