@@ -83,7 +83,8 @@ def find_subject(use_case: UseCase, request: str, *, secret: bytes) -> Subject:
     if dtype == "int" and not re.fullmatch(r"[+-]?\d+", text):
         raise UnknownSubject(f"{where} · {tag} is an int · found {text!r}; legal: a whole number. Use one.")
     text = str(int(text)) if dtype == "int" else text
-    names = frozenset(name for name, column in tagged.items() if column.identifies == entity) | {entity}
+    same = [column for column in tagged.values() if column.identifies == entity]
+    names = frozenset(name for column in same for name in (column.name, column.renamed_from) if name) | {entity}
     # Feature tables and logs store a column's name alone, so that it must not mean something else in another table.
     for table, other in columns:
         if other.name in names and (other.identifies, other.dtype) != (entity, dtype):

@@ -9,8 +9,8 @@ import polars as pl
 import polars.selectors as cs
 from polars.io.plugins import register_io_source
 
+from mlops_assets.foundation.conversions import TYPES
 from mlops_assets.foundation.names import EVENT_TIMESTAMP
-from mlops_assets.ingestion.validate import TYPES
 from mlops_assets.spec.contract import Column, Contract
 from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.use_case import UseCase

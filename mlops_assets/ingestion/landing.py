@@ -1,7 +1,5 @@
 """The landing folder: one CSV file per table and day, read as text without losing a line."""
 
-import csv
-import difflib
 import errno
 import hashlib
 import io
@@ -21,6 +19,7 @@ import polars as pl
 import polars.selectors as cs
 
 from mlops_assets.foundation.atomic_file import replace_file
+from mlops_assets.ingestion.csv_lines import NO_HEADER, columns_in, escape, find_header_problem, parse_lines
 from mlops_assets.ingestion.refused_days import RefusedDays
 from mlops_assets.spec.contract import Contract, Files
 
@@ -30,24 +29,9 @@ DAY_FILE = re.compile(r"(\d{4}-\d{2}-\d{2})\.csv", re.ASCII)
 NEARLY = re.compile(r"(?!\.)(.*\.csv|.*\d{4}\D?\d{1,2}\D?\d{1,2}|.*\d{1,2}\D\d{1,2}\D\d{4})", re.IGNORECASE | re.DOTALL)
 # Partial files of a process that was killed before the rename: of replace_file, and of an earlier release.
 LEFTOVER = re.compile(r"\.new-.*|\..*\.part")
-MAX_ROW_LINES = 50  # a quoted value may span lines; a quote that never closes must not swallow the file
-SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
-MAX_SHOWN = 200  # characters of foreign text in a message
 MAX_BYTES = Files.model_fields["max_bytes"].default
 WAIVED = "-waived"  # makes another version of a file whose day is used although it failed, so that the day runs again
 SETTLED_S = 2.0  # an older change has another time stamp than the next one, on every file system
-
-
-class Line(NamedTuple):
-    """One row with all its lines as `text`, as delivered; a blank line has no fields."""
-
-    number: int
-    text: str
-    fields: list[str]
-    problem: str | None = None
-
-
-NO_HEADER = Line(1, "", [])
 
 
 class BrokenDelivery(ValueError):
@@ -107,10 +91,10 @@ class Landing:
                 if _is_day_file(name):
                     landed.digests[name.removesuffix(".csv")] = self._digest(folder / name, max_bytes)
                 elif NEARLY.match(name):
-                    landed.faults[_escape(name)] = "the name is not that of a day file; legal: <YYYY-MM-DD>.csv. Rename it"
+                    landed.faults[escape(name)] = "the name is not that of a day file; legal: <YYYY-MM-DD>.csv. Rename it"
             except OSError as error:
                 if os.path.lexists(folder / name):  # it may have been removed meanwhile
-                    landed.faults[_escape(name)] = _describe(error)
+                    landed.faults[escape(name)] = _describe(error)
         for day, refusal in self.refused(use_case, table).read().items():
             if refusal.waiver and landed.digests.get(day.isoformat()) == refusal.file:
                 landed.digests[day.isoformat()] += WAIVED
@@ -139,7 +123,7 @@ class Landing:
 
         An empty value is "", a missing one null; blank lines are skipped. A line without a line end has a problem: its
         last value may be incomplete. An absent file has no rows, or raises MissingDelivery if `required`. Raises
-        BrokenDelivery for a file that cannot be read, is empty or whose columns are not the contract's.
+        BrokenDelivery for a file that cannot be read, is empty or whose columns are not the contract's of its day.
         """
         paths = {day: self.path(use_case, contract.table, day) for day in days}
         for day, path in paths.items():
@@ -165,14 +149,14 @@ class Landing:
             content = _read(path, max_bytes)
         except OSError as error:
             raise BrokenDelivery(f"{self._relative(path)} · {_describe(error)}.") from None
-        header, *lines = [line for line in parse_lines(content, len(contract.columns)) if line.fields] or [NO_HEADER]
-        if problem := find_header_problem(header.fields, contract):
+        header, *lines = [line for line in parse_lines(content) if line.fields] or [NO_HEADER]
+        if problem := find_header_problem(header.fields, contract, day):
             where = self._relative(path)
             raise BrokenDelivery(f"{where} · {problem}. Correct the file and land it again, or change the contract.")
-        width = len(header.fields)
+        columns, width = columns_in(header.fields, contract), len(header.fields)
         rows = [[*line.fields, *[None] * width][:width] if line.problem else line.fields for line in lines]
-        return pl.DataFrame(rows, schema=dict.fromkeys(header.fields, pl.String()), orient="row").select(
-            *contract.names,
+        return pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String()), orient="row").select(
+            *(pl.col(name) if name in columns else pl.lit(None, pl.String()).alias(name) for name in contract.names),
             source_file=pl.lit(self._relative(path)),
             problem=pl.Series([line.problem for line in lines], dtype=pl.String()),
             day=pl.lit(day),
@@ -233,88 +217,5 @@ def _similar_folders(folder: Path, table: str) -> dict[str, str]:
 
     with suppress(OSError):
         found = [name for name in os.listdir(folder) if name != table and plain(name) == plain(table)]
-        return {f"../{_escape(name)}": f"it is not read; legal: {table}/<YYYY-MM-DD>.csv. Move its files there" for name in found}
+        return {f"../{escape(name)}": f"it is not read; legal: {table}/<YYYY-MM-DD>.csv. Move its files there" for name in found}
     return {}
-
-
-def find_header_problem(header: list[str], contract: Contract) -> str | None:
-    """What is wrong with a header, or None; the order of the columns is free."""
-    if not header:
-        return f"the file is empty; expected a header and rows with the columns {', '.join(contract.names)}"
-    missing = [name for name in contract.names if name not in header]
-    unknown = [name for name in header if name not in contract.names]
-    repeated = sorted({name for name in header if header.count(name) > 1} - set(unknown))
-    problems: list[str] = []
-    for name in missing:
-        similar = difflib.get_close_matches(name, unknown, n=1) or (unknown if len(unknown) == len(missing) == 1 else [])
-        problems.append(f"{name!r} is missing{f' (renamed to {_shorten(similar[0])!r}?)' if similar else ''}")
-    problems += [f"{_shorten(name)!r} is unknown" for name in unknown] + [f"{name!r} comes twice" for name in repeated]
-    columns = f"found the columns {_shorten(', '.join(header))}; expected {', '.join(contract.names)}"
-    if separator := _find_separator(header, contract):
-        return f"the columns are separated by {separator}; legal: a comma; {columns}"
-    return f"{_shorten('; '.join(problems))}; {columns}" if problems else None
-
-
-def _find_separator(header: list[str], contract: Contract) -> str | None:
-    """Another separator that parts the header into more of the contract's columns than commas do."""
-
-    def count(separator: str) -> int:
-        return len({name.strip(' "') for name in ",".join(header).split(separator)} & set(contract.names))
-
-    best = max(SEPARATORS, key=count)  # the comma, which comes first, if no other is better
-    return None if best == "," else SEPARATORS[best]
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
-
-
-def parse_lines(content: bytes, width: int) -> list[Line]:
-    """Every physical line as part of exactly one row; the first that is not blank is the header.
-
-    A byte that is not UTF-8 becomes a lone surrogate in `text`, so that none is lost.
-    """
-    lines = io.StringIO(content.decode("utf-8-sig", "surrogateescape"), newline="").readlines()
-    rows: list[Line] = []
-    at = 0
-    while at < len(lines):
-        fields, count, problem = _parse_row(lines, at, width)
-        text = lines[at] if count == 1 else "".join(lines[at : at + count])
-        if not lines[at].strip("\r\n"):
-            rows.append(Line(at + 1, text, []))
-        elif problem := problem or _find_problem(text, fields, width):
-            rows.append(Line(at + 1, text, [_escape(field) for field in fields], problem))
-        else:
-            rows.append(Line(at + 1, text, fields))
-        at += count
-    return rows
-
-
-def _parse_row(lines: list[str], at: int, width: int) -> tuple[list[str], int, str | None]:
-    """The fields of the row that starts at a line, the number of its lines, and what is wrong with its quotes."""
-    line = lines[at].rstrip("\r\n")
-    if '"' not in line:
-        return line.split(","), 1, None
-    # Not pyarrow.csv: it loses rows and does not report them. Of two quotes that never close, 200 lines apart, it makes one row.
-    reader = csv.reader(lines[at : at + MAX_ROW_LINES], strict=True)
-    try:
-        fields = next(reader)
-    except csv.Error:
-        return line.split(","), 1, "line has a quote that does not close a value"
-    if reader.line_num > 1 and len(fields) != width:
-        return line.split(","), 1, "line opens a quote that does not close"
-    return fields, reader.line_num, None
-
-
-def _find_problem(text: str, fields: list[str], width: int) -> str | None:
-    if len(fields) > width:
-        return f"line has {len(fields)} of {width} fields; beyond the last: {_shorten(_escape(', '.join(fields[width:])))!r}"
-    if len(fields) < width:
-        return f"line has {len(fields)} of {width} fields"
-    if "\0" in text or (not text.isascii() and _escape(text) != text):
-        return "line holds bytes that are not UTF-8 text"
-    return None if text.endswith(("\n", "\r")) else "line is cut off by the end of the file (no line end)"
-
-
-def _escape(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,6 +1,8 @@
 """Applies a contract: every landed row is either accepted with its types or quarantined with its reasons."""
 
+import re
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple, cast
 
 import pandera.polars as pa
@@ -8,16 +10,9 @@ import polars as pl
 from pandera.config import ValidationDepth, config_context
 from pandera.errors import SchemaErrors
 
-from mlops_assets.ingestion.landing import DATETIME_FORMAT
+from mlops_assets.foundation.conversions import TYPES, by_value, convert
 from mlops_assets.spec.contract import Column, Contract, DType
 
-TYPES: dict[DType, pl.DataType] = {
-    "string": pl.String(),
-    "int": pl.Int64(),
-    "float": pl.Float64(),
-    "datetime": pl.Datetime("us", "UTC"),
-    "bool": pl.Boolean(),
-}
 PARSED_AS: dict[DType, str] = {  # a string always is one
     "int": "a whole number",
     "float": "a finite number",
@@ -40,7 +35,7 @@ class Split(NamedTuple):
 def contract_schema(contract: Contract) -> pa.DataFrameSchema:
     """The rules for single values as a pandera schema, for eager frames of the contract's typed columns and `day` (Date)."""
     columns = {
-        column.name: pa.Column(TYPES[column.dtype], list(_build_checks(column)), nullable=column.nullable)
+        column.name: pa.Column(TYPES[column.dtype], list(_build_checks(column)), nullable=column.nullable or bool(column.since))
         for column in contract.columns
     }
 
@@ -63,7 +58,12 @@ def _build_checks(column: Column) -> Iterator[pa.Check]:
     if column.allowed:
         yield pa.Check.isin(column.allowed, error=f"is not one of {', '.join(column.allowed)}")
     if column.pattern:
-        yield pa.Check.str_matches(column.pattern, error=f"does not match {column.pattern}")
+        yield pa.Check(partial(_matches, re.compile(column.pattern)), error=f"does not match {column.pattern}")
+
+
+def _matches(pattern: re.Pattern[str], data: pa.PolarsData) -> pl.LazyFrame:
+    """By Python's engine, as in requests: Polars' reads \\d, $ and (?=...) differently."""
+    return data.lazyframe.select(by_value(pl.col(data.key), lambda value: bool(pattern.fullmatch(value)), pl.Boolean()))
 
 
 def split_rows(raw: pl.DataFrame, contract: Contract) -> Split:
@@ -95,17 +95,7 @@ def _text(column: Column) -> pl.Expr:
 
 
 def _convert(column: Column) -> pl.Expr:
-    text = _text(column)
-    match column.dtype:
-        case "datetime":
-            return text.str.to_datetime(DATETIME_FORMAT, time_unit="us", time_zone="UTC", strict=False)
-        case "bool":
-            return text.str.to_lowercase().replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean())
-        case "float":
-            number = text.cast(pl.Float64(), strict=False)
-            return pl.when(number.is_finite()).then(number)
-        case _:
-            return text.cast(TYPES[column.dtype], strict=False)
+    return convert(_text(column), TYPES[column.dtype])
 
 
 def _select_reasons(rows: pl.DataFrame, place: int, reason: pl.Expr) -> pl.DataFrame:
@@ -131,6 +121,9 @@ def _find_faults(typed: pl.DataFrame, parsed: pl.DataFrame, contract: Contract) 
         missing, violation = pl.lit(f"{column.name}: missing"), _describe(column, pl.col("_check"))
         reason = pl.when(pl.col("_check") == "not_nullable").then(missing).otherwise(violation)
         faults += [_select_reasons(mistyped, place, _describe(column, is_not)), _select_reasons(violations, place, reason)]
+        if column.since:
+            late = parsed.filter(_text(column).is_null() & (pl.col("day") >= column.since) & (not column.nullable))
+            faults.append(_select_reasons(late, place, missing))
     return faults
 
 

@@ -6,8 +6,8 @@ import polars as pl
 
 from mlops_assets.features.offline.point_in_time import MissingFeatureTable
 from mlops_assets.features.parity import KEY, MOMENT, FeatureSkew, compare_features
+from mlops_assets.foundation.conversions import TYPES
 from mlops_assets.provenance.why import Stores, features_of_views, find_hidden_columns, load_blessed_model
-from mlops_assets.serving.log.prediction_log import DTYPES
 from mlops_assets.spec.monitor import Skew
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.training.onnx_model import OnnxModel
@@ -91,7 +91,7 @@ def _score(use_case: UseCase, model: OnnxModel, row: pl.DataFrame, objections: l
 def _recompute(use_case: UseCase, model: OnnxModel | None, row: pl.DataFrame, stores: Stores) -> Recomputed:
     features, contract = use_case.features, use_case.contract(use_case.features.request_table)
     hidden, views = {*find_hidden_columns(use_case)}, features_of_views(use_case, stores.tables)
-    nulls = {name: pl.lit(None, DTYPES[contract.column(name).dtype]).alias(name) for name in hidden}
+    nulls = {name: pl.lit(None, TYPES[contract.column(name).dtype]).alias(name) for name in hidden}
     request = row.select(nulls.get(name, pl.col(name)) for name in features.request)
     rows: pl.DataFrame = features.entity_rows(request.lazy()).collect()
     recomputed = stores.open_features(features.service).historical(rows.with_columns(row[KEY], row[MOMENT]))

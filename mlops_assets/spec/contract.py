@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
+from contextlib import suppress
+from datetime import date
 from typing import Literal
 
 from pydantic import Field
 
+from mlops_assets.spec.moment import parse_moment
 from mlops_assets.spec.spec import Spec
 
 DType = Literal["string", "int", "float", "datetime", "bool"]
@@ -20,7 +22,9 @@ EXAMPLES: dict[DType, tuple[type, ...]] = {
 
 
 class Column(Spec):
-    """One column. `min` and `max` are inclusive; `datetime` is UTC. `pii` marks personal data, and how the prediction log
+    """One column. `min` and `max` are inclusive; `datetime` is UTC; the whole value matches `pattern`, as Python's re reads it.
+    Files of days before `since` may lack the column: its values are missing there. `renamed_from` is its name in older files
+    and tables, which `mlops migrate` converts. `pii` marks personal data, and how the prediction log
     stores it: as a keyed hash, or not at all. `identifies` names the kind of subject, such as customer, whose rows `mlops
     forget` erases by this column, in every table, view and log.
     """
@@ -36,6 +40,12 @@ class Column(Spec):
     example: str | int | float | None = None
     pii: Literal["hashed", "left_out"] | None = None
     identifies: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*$")
+    since: date | None = None
+    renamed_from: str | None = None
+
+    def holds_on(self, day: date | None) -> bool:
+        """Whether a file of this day must have the column; None: a file of any day."""
+        return self.since is None or (day is not None and day >= self.since)
 
     def contradictions(self) -> Iterator[str]:
         if self.identifies and self.dtype not in ("string", "int"):
@@ -63,15 +73,15 @@ class Column(Spec):
 def _pattern_problems(pattern: str | None) -> Iterator[str]:
     try:
         re.compile(pattern or "")
+        re.compile(f"(?:{pattern or ''})")  # as a part of another, where flags such as (?i) are illegal
     except re.error as error:
         yield f"pattern · {pattern!r} is not a regular expression: {error}. Correct it."
 
 
 def _is_moment(text: str) -> bool:
-    try:
-        return bool(datetime.fromisoformat(text))
-    except ValueError:
-        return False
+    with suppress(ValueError):
+        return bool(parse_moment(text))
+    return False
 
 
 class RowCountBand(Spec):
@@ -113,7 +123,7 @@ class Contract(Spec):
     """The contract of one table. `unique` identifies a row: the same key on a later day is a newer version, which replaces it
     from that day on; a history of values needs its date in the key. `day` names the datetime column whose UTC date must be the
     partition's day (None: any). `max_bad_share` is the share of a day's rows that may go to quarantine before the day is
-    refused as a whole.
+    refused as a whole. Files may still have `dropped` columns, which are ignored.
     """
 
     table: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -123,6 +133,7 @@ class Contract(Spec):
     day: str | None = None
     max_bad_share: float = Field(default=0.01, ge=0, lt=1)
     expectations: tuple[Expectation, ...] = ()
+    dropped: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -138,6 +149,9 @@ class Contract(Spec):
                 yield f"column {name!r} is not in the contract; legal: {', '.join(self.names)}. Use one of these."
         for name in (name for name in self.names if name in RESERVED):
             yield f"column {name!r} is one that the platform adds ({', '.join(RESERVED)}). Rename yours."
+        former = [*self.dropped, *(column.renamed_from for column in self.columns if column.renamed_from)]
+        for name in (name for name in former if name in self.names or former.count(name) > 1):
+            yield f"former column {name!r} is a column of the contract, or declared twice in dropped and renamed_from. Keep one."
         datetimes = [column.name for column in self.columns if column.dtype == "datetime"]
         if self.day in self.names and self.day not in datetimes:
             found = f"{self.day!r} is of type {self.column(self.day).dtype}; datetime columns: {', '.join(datetimes) or 'none'}"

@@ -18,7 +18,7 @@ from mlops_assets.features.lineage import (
     view_columns_read,
     view_lineage,
 )
-from mlops_assets.ingestion.validate import TYPES
+from mlops_assets.foundation.conversions import TYPES
 from mlops_assets.spec.contract import Column, Contract
 from mlops_assets.spec.feature import FeatureView
 from mlops_assets.use_cases.flight_delay import USE_CASE

@@ -17,12 +17,12 @@ from mlops_assets.features.feast.feature_store import FeatureStore
 from mlops_assets.features.featurize import midnight
 from mlops_assets.features.push import push_file
 from mlops_assets.foundation import names
+from mlops_assets.foundation.conversions import TYPES
 from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.foundation.home import PROJECT, Home
 from mlops_assets.graph.features import build_features
 from mlops_assets.graph.kernel.tables import DAY as BY_DAY
 from mlops_assets.graph.kernel.tables import build_io_managers, days_of, looking_back
-from mlops_assets.ingestion.validate import TYPES
 from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.use_case import UseCase

@@ -3,16 +3,16 @@
 import math
 import re
 from abc import ABC
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, cast
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from mlops_assets.spec.contract import Column
+from mlops_assets.spec.moment import MAX_YEAR, MIN_YEAR, parse_moment
 
-MIN_YEAR, MAX_YEAR = 1900, 2200  # the years that Polars, Delta Lake and the online store all hold
-MAX_INTEGER = 2**63 - 1
+MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 NAMES = {
     "string": "text",
     "int": "a whole number",
@@ -30,35 +30,26 @@ Moment.register(datetime)
 
 
 def read_moment(_: type, value: object) -> datetime:
-    """Raises ValueError outside MIN_YEAR to MAX_YEAR."""
-    try:
-        moment = datetime.fromisoformat(cast(str, value))
-        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (OverflowError, TypeError) as error:
-        raise ValueError(str(error)) from None
-    if not MIN_YEAR <= moment.year < MAX_YEAR:
-        raise ValueError(f"Expected a year from {MIN_YEAR} to {MAX_YEAR - 1}")
-    return moment
+    """Raises ValueError for what is no moment."""
+    return parse_moment(value if isinstance(value, str) else "")
 
 
 def value_type(column: Column) -> Any:
     """The type, with its constraints, that msgspec checks one value of the column against."""
-    least = -MAX_INTEGER if column.min is None else math.ceil(column.min)
+    least = MIN_INTEGER if column.min is None else math.ceil(column.min)
     most = MAX_INTEGER if column.max is None else math.floor(column.max)
     kinds: dict[str, Any] = {
-        # In Python, unlike in JSON Schema, `$` also matches before a final line end.
-        "string": Annotated[str, Meta(pattern=rf"^(?:{column.pattern})$(?!\n)")] if column.pattern else str,
+        # An empty value is missing, as in a file. In Python, unlike in JSON Schema, `$` also matches before a final line end.
+        "string": Annotated[str, Meta(min_length=1, pattern=column.pattern and rf"^(?:{column.pattern})$(?!\n)")],
         "int": Annotated[int, Meta(ge=least, le=most)],
         "float": Annotated[float, Meta(ge=column.min, le=column.max)],
         "datetime": Moment,
         "bool": bool,
     }
-    if column.allowed and column.dtype == "string":
+    if column.allowed:
         kinds["string"] = Literal[
             tuple(value for value in column.allowed if not column.pattern or re.fullmatch(column.pattern, value))
         ]
-    elif column.allowed and column.dtype == "int":
-        kinds["int"] = Literal[tuple(value for value in map(int, column.allowed) if least <= value <= most)]
     kind = kinds[column.dtype]
     return kind | None if column.nullable else kind
 
@@ -75,7 +66,7 @@ def value_schema(column: Column) -> dict[str, Any]:
 def legal_values(column: Column) -> str:
     """What a column accepts, for people."""
     legal = NAMES[column.dtype]
-    if column.allowed and column.dtype in ("string", "int"):
+    if column.allowed:
         legal = f"one of {', '.join(column.allowed)}"
     if column.pattern:
         legal += f" matching {column.pattern}"

@@ -12,12 +12,13 @@ from msgspec import UNSET
 
 from mlops_assets.features.online.key_value_stores import OnlineStoreDown
 from mlops_assets.features.online.online_mirror import LookupResult
+from mlops_assets.foundation.conversions import TYPES
 from mlops_assets.foundation.names import FEATURE_AGE_S
 from mlops_assets.serving.http.request import REQUEST, Answer, Prediction, PredictRequest, request_columns
 from mlops_assets.serving.inference.model_slots import Lineup, ModelSlots
 from mlops_assets.serving.inference.scoring import RowScore, Scorer, ScoringRow
 from mlops_assets.serving.inference.shadowing import Shadowing
-from mlops_assets.serving.log.prediction_log import DTYPES, PredictionLog
+from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.serving.telemetry import Telemetry
 from mlops_assets.spec.use_case import UseCase
 
@@ -81,7 +82,7 @@ class Answering:
 
     def __post_init__(self) -> None:
         features = self.use_case.features
-        self._request_schema = {column.name: DTYPES[column.dtype] for column in request_columns(self.use_case)}
+        self._request_schema = {column.name: TYPES[column.dtype] for column in request_columns(self.use_case)}
         # The request columns in the log of a request without rows, except those that are inputs as well.
         self._no_request = dict.fromkeys(name for name in features.request if name not in features.inputs)
 

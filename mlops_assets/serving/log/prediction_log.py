@@ -17,20 +17,12 @@ import msgspec
 import polars as pl
 
 from mlops_assets.foundation.atomic_file import PRIVATE, create_file, sync_folder
+from mlops_assets.foundation.conversions import TYPES, UTC
 from mlops_assets.foundation.names import FEATURE_AGE_S
 from mlops_assets.serving.http.request import request_columns
-from mlops_assets.spec.contract import DType
 from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.use_case import UseCase
 
-UTC = pl.Datetime("us", "UTC")
-DTYPES: dict[DType, pl.DataType] = {
-    "string": pl.String(),
-    "int": pl.Int64(),
-    "float": pl.Float64(),
-    "datetime": UTC,
-    "bool": pl.Boolean(),
-}
 ANSWER: dict[str, pl.DataType] = {
     "prediction_id": pl.String(),
     "answered_at": UTC,
@@ -69,8 +61,8 @@ def log_schema(use_case: UseCase) -> pl.Schema:
     request column, an input or the label has a name of the log's own columns.
     """
     features, columns = use_case.features, request_columns(use_case)
-    request = {column.name: pl.String() if column.pii else DTYPES[column.dtype] for column in columns}
-    inputs = dict.fromkeys(features.numeric, DTYPES["float"]) | dict.fromkeys(features.categorical, DTYPES["string"])
+    request = {column.name: pl.String() if column.pii else TYPES[column.dtype] for column in columns}
+    inputs = dict.fromkeys(features.numeric, TYPES["float"]) | dict.fromkeys(features.categorical, TYPES["string"])
     ages = {FEATURE_AGE_S: pl.Struct({view.name: pl.Float64() for view in features.views})} if features.views else {}
     own = ANSWER | TRIAL | ages
     # A label of such a name would be compared with the log's own values.

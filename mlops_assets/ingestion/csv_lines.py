@@ -1,0 +1,118 @@
+"""The lines and the header of a landed CSV file: no line is lost, and a wrong header is described."""
+
+import csv
+import difflib
+import io
+from datetime import date
+from typing import NamedTuple
+
+from mlops_assets.spec.contract import Contract
+
+MAX_ROW_LINES = 50  # a quoted value may span lines; a quote that never closes must not swallow the file
+SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
+MAX_SHOWN = 200  # characters of foreign text in a message
+
+
+class Line(NamedTuple):
+    """One row with all its lines as `text`, as delivered; a blank line has no fields."""
+
+    number: int
+    text: str
+    fields: list[str]
+    problem: str | None = None
+
+
+NO_HEADER = Line(1, "", [])
+
+
+def columns_in(header: list[str], contract: Contract) -> list[str]:
+    """The columns of a header by their present names."""
+    present = {column.renamed_from: column.name for column in contract.columns}
+    return [present.get(name, name) for name in header]
+
+
+def find_header_problem(header: list[str], contract: Contract, day: date | None = None) -> str | None:
+    """What is wrong with the header of a day's file (None: of any day), or None; the order of the columns is free."""
+    if not header:
+        return f"the file is empty; expected a header and rows with the columns {', '.join(contract.names)}"
+    header = columns_in(header, contract)
+    missing = [column.name for column in contract.columns if column.name not in header and column.holds_on(day)]
+    unknown = [name for name in header if name not in (*contract.names, *contract.dropped)]
+    repeated = sorted({name for name in header if header.count(name) > 1} - set(unknown))
+    problems: list[str] = []
+    for name in missing:
+        similar = difflib.get_close_matches(name, unknown, n=1) or (unknown if len(unknown) == len(missing) == 1 else [])
+        problems.append(f"{name!r} is missing{f' (renamed to {shorten(similar[0])!r}?)' if similar else ''}")
+    problems += [f"{shorten(name)!r} is unknown" for name in unknown] + [f"{name!r} comes twice" for name in repeated]
+    columns = f"found the columns {shorten(', '.join(header))}; expected {', '.join(contract.names)}"
+    if separator := _find_separator(header, contract):
+        return f"the columns are separated by {separator}; legal: a comma; {columns}"
+    return f"{shorten('; '.join(problems))}; {columns}" if problems else None
+
+
+def _find_separator(header: list[str], contract: Contract) -> str | None:
+    """Another separator that parts the header into more of the contract's columns than commas do."""
+
+    def count(separator: str) -> int:
+        return len({name.strip(' "') for name in ",".join(header).split(separator)} & set(contract.names))
+
+    best = max(SEPARATORS, key=count)  # the comma, which comes first, if no other is better
+    return None if best == "," else SEPARATORS[best]
+
+
+def shorten(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+
+
+def parse_lines(content: bytes) -> list[Line]:
+    """Every physical line as part of exactly one row; the first that is not blank is the header, which has all columns.
+
+    A byte that is not UTF-8 becomes a lone surrogate in `text`, so that none is lost.
+    """
+    lines = io.StringIO(content.decode("utf-8-sig", "surrogateescape"), newline="").readlines()
+    rows: list[Line] = []
+    at, width = 0, None
+    while at < len(lines):
+        fields, count, problem = _parse_row(lines, at, width)
+        text = lines[at] if count == 1 else "".join(lines[at : at + count])
+        if not lines[at].strip("\r\n"):
+            rows.append(Line(at + 1, text, []))
+        elif width is None:
+            width = len(fields)
+            rows.append(Line(at + 1, text, [escape(field) for field in fields]))
+        elif problem := problem or _find_problem(text, fields, width):
+            rows.append(Line(at + 1, text, [escape(field) for field in fields], problem))
+        else:
+            rows.append(Line(at + 1, text, fields))
+        at += count
+    return rows
+
+
+def _parse_row(lines: list[str], at: int, width: int | None) -> tuple[list[str], int, str | None]:
+    """The fields of the row that starts at a line, the number of its lines, and what is wrong with its quotes."""
+    line = lines[at].rstrip("\r\n")
+    if '"' not in line:
+        return line.split(","), 1, None
+    # Not pyarrow.csv: it loses rows and does not report them. Of two quotes that never close, 200 lines apart, it makes one row.
+    reader = csv.reader(lines[at : at + MAX_ROW_LINES], strict=True)
+    try:
+        fields = next(reader)
+    except csv.Error:
+        return line.split(","), 1, "line has a quote that does not close a value"
+    if reader.line_num > 1 and len(fields) != (width or len(fields)):
+        return line.split(","), 1, "line opens a quote that does not close"
+    return fields, reader.line_num, None
+
+
+def _find_problem(text: str, fields: list[str], width: int) -> str | None:
+    if len(fields) > width:
+        return f"line has {len(fields)} of {width} fields; beyond the last: {shorten(escape(', '.join(fields[width:])))!r}"
+    if len(fields) < width:
+        return f"line has {len(fields)} of {width} fields"
+    if "\0" in text or (not text.isascii() and escape(text) != text):
+        return "line holds bytes that are not UTF-8 text"
+    return None if text.endswith(("\n", "\r")) else "line is cut off by the end of the file (no line end)"
+
+
+def escape(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,0 +1,170 @@
+"""A value means the same in a landed file and in a request: the exact value in both, or refused in both."""
+
+import json
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any
+
+import msgspec
+import polars as pl
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from mlops_assets.ingestion.validate import split_rows
+from mlops_assets.serving.http.value_types import read_moment, value_type
+from mlops_assets.spec.contract import Column, Contract, DType
+from mlops_assets.spec.spec import IllegalDeclaration
+
+DAY = date(2013, 7, 1)
+REFUSED = "refused"
+
+
+def in_file(column: Column, text: str) -> Any:
+    contract = Contract(table="t", description="x", columns=(column,), unique=(column.name,))
+    raw = pl.DataFrame({column.name: [text], "day": [DAY], "source_file": ["f"], "source_line": [2]})
+    accepted = split_rows(raw.with_columns(problem=pl.lit(None, pl.String)), contract).accepted
+    return accepted[column.name].item() if accepted.height else REFUSED
+
+
+def in_request(column: Column, value: str) -> Any:
+    """`value` is JSON."""
+    try:
+        return msgspec.json.decode(value.encode(), type=value_type(column), dec_hook=read_moment)
+    except ValueError:
+        return REFUSED
+
+
+def column_of(dtype: DType, **fields: Any) -> Column:
+    return Column(name="value", dtype=dtype, description="x", **fields)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "text", "value"),
+    [
+        ("int", "12", 12),
+        ("int", "9007199254740993", 2**53 + 1),
+        ("int", "9223372036854775807", 2**63 - 1),
+        ("int", "-9223372036854775808", -(2**63)),
+        ("int", "9223372036854775808", REFUSED),
+        ("int", "12.0", REFUSED),
+        ("int", "12.5", REFUSED),
+        ("int", "1e3", REFUSED),
+        ("int", "1,000", REFUSED),
+        ("int", "1_000", REFUSED),
+        ("int", "NaN", REFUSED),
+        ("int", "true", REFUSED),
+        ("float", "12", 12.0),
+        ("float", "0.1", 0.1),
+        ("float", "-0.75", -0.75),
+        ("float", "1E5", 1e5),
+        ("float", "1e400", REFUSED),
+        ("float", "NaN", REFUSED),
+        ("float", "Infinity", REFUSED),
+        ("float", "1,5", REFUSED),
+        ("float", "true", REFUSED),
+        ("bool", "true", True),
+        ("bool", "false", False),
+        ("bool", "1", REFUSED),
+        ("bool", "0", REFUSED),
+        ("bool", "yes", REFUSED),
+    ],
+)
+def test_a_bare_value_has_one_meaning(dtype: DType, text: str, value: object) -> None:
+    results = in_file(column_of(dtype), text), in_request(column_of(dtype), text)
+    assert results == (value, value)
+    assert {type(result) for result in results} == {type(value)}
+
+
+MOMENT = datetime(2013, 7, 1, 14, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "text", "value"),
+    [
+        ("string", "007", "007"),
+        ("string", "NA", "NA"),
+        ("string", "NaN", "NaN"),
+        ("string", " ", " "),
+        ("string", "", REFUSED),
+        ("int", "٣", REFUSED),
+        ("int", "\uff11\uff12", REFUSED),
+        ("float", "٣", REFUSED),
+        ("float", "", REFUSED),
+        ("datetime", "2013-07-01T14:05:00Z", MOMENT),
+        ("datetime", "2013-07-01T14:05Z", MOMENT),
+        ("datetime", "2013-07-01 14:05:00", MOMENT),
+        ("datetime", "2013-07-01T10:05:00-04:00", MOMENT),
+        ("datetime", "2013-07-02T00:05:00.000001+10:00", MOMENT + timedelta(microseconds=1)),
+        ("datetime", "2013-07-01T14:05:00.0000001Z", REFUSED),
+        ("datetime", "2013-02-30T00:00:00Z", REFUSED),
+        ("datetime", "2013-1-5T00:00:00Z", REFUSED),
+        ("datetime", "2013-07-01T24:00:00Z", REFUSED),
+        ("datetime", "2013-07-01T23:59:60Z", REFUSED),
+        ("datetime", "2013-07-01T1:05:00Z", REFUSED),
+        ("datetime", "2013-07-01", REFUSED),
+        ("datetime", "2013-W27-1T14:05:00Z", REFUSED),
+        ("datetime", "٢٠١٣-07-01T14:05:00Z", REFUSED),
+        ("datetime", "07/01/2013 14:05", REFUSED),
+        ("datetime", "1372687500", REFUSED),
+        ("datetime", "1899-12-31T23:59:59Z", REFUSED),
+        ("datetime", "2200-01-01T00:00:00Z", REFUSED),
+        ("datetime", "2200-01-01T00:00:00+01:00", datetime(2199, 12, 31, 23, tzinfo=UTC)),
+    ],
+)
+def test_a_text_has_one_meaning(dtype: DType, text: str, value: object) -> None:
+    column = column_of(dtype)
+    assert (in_file(column, text), in_request(column, json.dumps(text))) == (
+        value,
+        value if dtype in ("string", "datetime") else REFUSED,
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(-(2**65), 2**65))
+@example(2**63)
+def test_every_whole_number_is_exact_or_refused(number: int) -> None:
+    expected = number if -(2**63) <= number < 2**63 else REFUSED
+    assert in_file(column_of("int"), str(number)) == in_request(column_of("int"), str(number)) == expected
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_every_finite_float_is_exact(number: float) -> None:
+    assert in_file(column_of("float"), repr(number)) == in_request(column_of("float"), repr(number)) == number
+
+
+offsets = st.none() | st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.datetimes(datetime(1900, 1, 2), datetime(2199, 12, 30), timezones=offsets), st.sampled_from("T "))
+def test_every_moment_is_exact(moment: datetime, separator: str) -> None:
+    text = moment.isoformat(separator)
+    expected = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    assert in_file(column_of("datetime"), text) == in_request(column_of("datetime"), json.dumps(text)) == expected
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.from_regex(r"\A(19|20|22)[0-9]{2}-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-6][0-9](:[0-6][0-9])?(\.[0-9]{1,7})?Z?\Z"))
+def test_what_is_nearly_a_moment_is_refused_alike(text: str) -> None:
+    assert in_file(column_of("datetime"), text) == in_request(column_of("datetime"), json.dumps(text))
+
+
+PATTERNS = [r"\d+", r"^[A-Z]{2}$", r"A|B", r"\w{1,3}", r"(?=A)\w+", r"(\w)\1", r"[a-z]*", r"\bA\b", r".+", r"a{,2}", r"\S+"]
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.sampled_from(PATTERNS), st.text(st.sampled_from("aAB1٣\u00e9\u0301 \u2028_"), min_size=1, max_size=3))
+@example(r"[A-Z]{2}", "UAX")
+@example(r"A|B", "AB")
+@example(r"\d+", "٣")
+@example(r"^[A-Z]{2}$", "UA\n")
+def test_a_pattern_has_one_meaning(pattern: str, text: str) -> None:
+    column = column_of("string", pattern=pattern)
+    assert in_file(column, text) == in_request(column, json.dumps(text))
+
+
+@pytest.mark.parametrize("pattern", ["(", "(?i)ua", "a)|(b"])
+def test_a_pattern_that_cannot_be_a_part_of_another_is_refused(pattern: str) -> None:
+    with pytest.raises(IllegalDeclaration, match="is not a regular expression: .* Correct it"):
+        column_of("string", pattern=pattern)
