@@ -65,7 +65,9 @@ def evaluate_candidate(
     served with recomputed features. A champion with the same model file as the candidate is ignored, and one that cannot be
     scored on these rows is recorded as such.
     """
-    test, label = rows.filter(pl.col("split") == TEST), use_case.label.name
+    label = use_case.label.name
+    rows = rows.with_columns(pl.col(label).cast(pl.Int8))  # a boolean label is legal, and Evidently and plots need numbers
+    test = rows.filter(pl.col("split") == TEST)
     model, scored_champion = OnnxModel.from_bytes(candidate.onnx), _score_champion(candidate, champion, test)
     rival = scored_champion if isinstance(scored_champion, Rival) else None
     scores, reference = model.predict(test), _reference(use_case, rows, test)

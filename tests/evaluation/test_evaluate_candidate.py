@@ -56,6 +56,14 @@ def test_with_a_champion_a_page_compares_both_models() -> None:
     assert result.summary.startswith("3 of 3 gates passed; test auc 0.") and result.summary.endswith("against champion 41.")
 
 
+@pytest.mark.parametrize("dtype", [pl.Boolean, pl.Float64, pl.Int64])
+def test_a_label_of_any_type_gives_the_same_evidence(dtype: pl.DataType) -> None:
+    rows = flights().with_columns(pl.col("late").cast(dtype))
+    result = evaluate_candidate(CASE, rows, CANDIDATE, champion=None, training={}, parity=None, seed=0)
+    assert trained(rows) == CANDIDATE.onnx
+    assert result.evaluation.digest == evaluated(None).evaluation.digest
+
+
 @pytest.mark.parametrize("champion", [None, ModelVersion(6, CANDIDATE.onnx)], ids=["none", "the same model"])
 def test_without_another_champion_nothing_is_compared(champion: ModelVersion | None) -> None:
     result = evaluated(champion)
