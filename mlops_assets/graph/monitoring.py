@@ -11,6 +11,7 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.names import GOOD_ENOUGH, NO_DRIFT, SAME_FEATURES
 from mlops_assets.graph.kernel.asset_metadata import (
     MAX_ROWS,
+    UNREADABLE,
     AssetMetadata,
     asset_metadata,
     pictures_as_metadata,
@@ -27,6 +28,8 @@ from mlops_assets.spec.use_case import UseCase
 if TYPE_CHECKING:
     from mlops_assets.monitoring.drift import TrainingWindow
     from mlops_assets.monitoring.monitor_result import MonitorResult
+
+MAX_UNREADABLE_SHARE = 0.01  # of the prediction log: above it no monitor passes
 
 
 def build_monitoring(use_case: UseCase) -> list[dg.AssetsDefinition]:
@@ -68,7 +71,9 @@ def _drift(use_case: UseCase, spec: Drift) -> dg.AssetsDefinition:
         check_specs=[dg.AssetCheckSpec(NO_DRIFT, asset=key, description=f"At most {spec.max_share:.0%} of the inputs drifted.")],
         **_asset(use_case, "drift", "predictions", "evidently"),
     )
-    def drift(predictions: LazyFrame, registry: RegistryResource, deployment: DeploymentResource) -> dg.MaterializeResult:
+    def drift(
+        context: dg.AssetExecutionContext, predictions: LazyFrame, registry: RegistryResource, deployment: DeploymentResource
+    ) -> dg.MaterializeResult:
         from mlops_assets.monitoring.drift import monitor_drift
 
         plan = deployment.open(use_case.name).plan()
@@ -76,7 +81,9 @@ def _drift(use_case: UseCase, spec: Drift) -> dg.AssetsDefinition:
         result = monitor_drift(use_case, spec, _recent(predictions, spec), read_window, seed=names.SEED)
         files = {"drift_report.html": result.page} if result.page else {}
         links = publish(registry, use_case, plan.champion, files) if plan else {}
-        return dg.MaterializeResult(metadata=_metadata(result, links), check_results=[_check(key, NO_DRIFT, result)])
+        return dg.MaterializeResult(
+            metadata=_metadata(result, links), check_results=[_check(context, NO_DRIFT, result, use_case)]
+        )
 
     return drift
 
@@ -98,11 +105,21 @@ def _recent(rows: LazyFrame, spec: Monitor) -> DataFrame:
     return rows.filter(moment > moment.max() - spec.window).collect()
 
 
-def _check(key: dg.AssetKey, name: str, result: "MonitorResult") -> dg.AssetCheckResult:
+def _check(context: dg.AssetExecutionContext, name: str, result: "MonitorResult", use_case: UseCase) -> dg.AssetCheckResult:
     # A warning: an alarm is for people and sensors; the run itself has not failed.
+    warn, unreadable = dg.AssetCheckSeverity.WARN, _unreadable_share(context.instance, use_case)
+    lost = {UNREADABLE: unreadable} if unreadable > MAX_UNREADABLE_SHARE else {}
+    message = f"{unreadable:.1%} of the prediction log cannot be read; see the check of predictions. " if lost else ""
     return dg.AssetCheckResult(
-        passed=result.passed, asset_key=key, check_name=name, severity=dg.AssetCheckSeverity.WARN, description=result.message
-    )
+        passed=result.passed and not lost, asset_key=context.asset_key, check_name=name, severity=warn,
+        description=message + result.message, metadata=lost,
+    )  # fmt: skip
+
+
+def _unreadable_share(instance: dg.DagsterInstance, use_case: UseCase) -> float:
+    event = instance.get_latest_materialization_event(dg.AssetKey(names.stage(use_case.name, "predictions")))
+    value = event.asset_materialization.metadata.get(UNREADABLE) if event and event.asset_materialization else None
+    return cast(float, value.value) if value else 0.0
 
 
 def _metadata(result: "MonitorResult", links: dict[str, dg.MetadataValue]) -> dict[str, Any]:
@@ -121,7 +138,9 @@ def _performance(use_case: UseCase, spec: Performance) -> dg.AssetsDefinition:
         check_specs=[dg.AssetCheckSpec(GOOD_ENOUGH, asset=key, description="; ".join(map(repr, bounds)) or "No bound.")],
         **_asset(use_case, "performance", "outcomes", "polars"),
     )
-    def performance(outcomes: LazyFrame, registry: RegistryResource, deployment: DeploymentResource) -> dg.MaterializeResult:
+    def performance(
+        context: dg.AssetExecutionContext, outcomes: LazyFrame, registry: RegistryResource, deployment: DeploymentResource
+    ) -> dg.MaterializeResult:
         import polars as pl
 
         from mlops_assets.monitoring.performance import monitor_performance
@@ -132,7 +151,9 @@ def _performance(use_case: UseCase, spec: Performance) -> dg.AssetsDefinition:
         result = monitor_performance(use_case, spec, known=outcomes.collect(), recent=recent, seed=names.SEED)
         long = {f"{name}.csv": pl.DataFrame(rows).write_csv() for name, rows in result.tables.items() if len(rows) > MAX_ROWS}
         links = publish(registry, use_case, plan.champion, long) if plan else {}
-        return dg.MaterializeResult(metadata=_metadata(result, links), check_results=[_check(key, GOOD_ENOUGH, result)])
+        return dg.MaterializeResult(
+            metadata=_metadata(result, links), check_results=[_check(context, GOOD_ENOUGH, result, use_case)]
+        )
 
     return performance
 
@@ -148,7 +169,9 @@ def _skew(use_case: UseCase, spec: Skew) -> dg.AssetsDefinition:
         io_manager_key="tables",
         **_asset(use_case, "skew", "predictions", "feast", "polars", "deltalake"),
     )
-    def skew(predictions: LazyFrame, feature_store: FeatureStoreResource) -> dg.MaterializeResult:
+    def skew(
+        context: dg.AssetExecutionContext, predictions: LazyFrame, feature_store: FeatureStoreResource
+    ) -> dg.MaterializeResult:
         import polars as pl
 
         from mlops_assets.monitoring.skew import monitor_skew, recompute
@@ -157,7 +180,7 @@ def _skew(use_case: UseCase, spec: Skew) -> dg.AssetsDefinition:
         looked_up = predictions.filter(pl.col("features_from") != "request")
         parity = recompute(use_case, spec, _recent(looked_up, spec), open_store=feature_store.open, seed=names.SEED)
         result = monitor_skew(spec, parity)
-        check = _check(key, SAME_FEATURES, result)
+        check = _check(context, SAME_FEATURES, result, use_case)
         return dg.MaterializeResult(value=parity.to_table(), metadata=_metadata(result, {}), check_results=[check])
 
     return skew

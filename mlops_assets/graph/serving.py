@@ -2,13 +2,14 @@
 # Dagster takes a bare MaterializeResult only; its type argument cannot be written.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
 from mlops_assets.foundation import names
-from mlops_assets.graph.kernel.asset_metadata import asset_metadata, rows_as_table, same_columns
+from mlops_assets.graph.kernel.asset_metadata import UNREADABLE, asset_metadata, rows_as_table, same_columns
 from mlops_assets.graph.kernel.conditions import LOOK_BACK_CASCADE
 from mlops_assets.graph.kernel.tables import DataFrame, LazyFrame
 from mlops_assets.graph.rollout import open_rollouts
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mlops_assets.promotion.promotions import Promotions
     from mlops_assets.serving.client import LiveService
 
+LOG_READABLE, MAX_FAULTS = "log_is_readable", 3
 SERVING_THE_PLAN = "serves_the_plan"
 REPORTED = ("use_case", "plan", "champion", "challenger", "share", "shadow", "last_load_error", "admission_error")
 TAKE_OVER_SECONDS = 20.0
@@ -82,24 +84,41 @@ def _prediction_log(use_case: UseCase) -> dg.AssetSpec:
 
 
 def _predictions(use_case: UseCase) -> dg.AssetsDefinition:
-    log = names.stage(use_case.name, "prediction_log")
+    log, key = names.stage(use_case.name, "prediction_log"), dg.AssetKey(names.stage(use_case.name, "predictions"))
 
     @dg.asset(
-        key=names.stage(use_case.name, "predictions"),
+        key=key,
         deps=[log],
         description="Every served request, exactly once: its features, the model version, the probability and the decision.",
+        check_specs=[dg.AssetCheckSpec(LOG_READABLE, asset=key, description="Every line of the log is a row of this table.")],
         automation_condition=LOOK_BACK_CASCADE,
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=use_case.freshness.predictions),
+        dagster_type=cast(dg.DagsterType, DataFrame),  # which it is when Dagster reads it
         io_manager_key="tables",
         **asset_metadata(use_case, "predictions", "polars", "deltalake"),
     )
-    def predictions(context: dg.AssetExecutionContext, prediction_log: PredictionLogResource) -> DataFrame:
-        rows, positions = prediction_log.open(use_case).read()
+    def predictions(prediction_log: PredictionLogResource) -> dg.MaterializeResult:
+        logged = prediction_log.open(use_case).scan()
+        rows = logged.rows.unique("prediction_id", keep="first", maintain_order=True)
         read_at = dg.MetadataValue.timestamp(datetime.now(UTC))
-        context.add_output_metadata({"segments": len(positions), "read_at": read_at, **same_columns(log, rows.columns)})
-        return rows.unique("prediction_id", keep="first", maintain_order=True)
+        metadata = {"segments": len(logged.positions), "read_at": read_at, UNREADABLE: logged.unreadable_share}
+        warn = dg.AssetCheckSeverity.WARN
+        check = dg.AssetCheckResult(
+            passed=not logged.faults, asset_key=key, check_name=LOG_READABLE, severity=warn, description=_describe(logged.faults)
+        )
+        return dg.MaterializeResult(value=rows, metadata=metadata | same_columns(log, rows.columns), check_results=[check])
 
     return predictions
+
+
+def _describe(faults: Sequence[str]) -> str:
+    if not faults:
+        return "Every line of the log is a row of this table."
+    more = f", and {len(faults) - MAX_FAULTS:,} more" if len(faults) > MAX_FAULTS else ""
+    return (
+        f"{len(faults):,} parts of the log cannot be read: {'; '.join(faults[:MAX_FAULTS])}{more}. All others are read. "
+        "A line was altered, or has a value that its column's declared type cannot hold: declare a wider type."
+    )
 
 
 def _outcomes(use_case: UseCase) -> dg.AssetsDefinition:

@@ -9,6 +9,7 @@ import dagster as dg
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.names import GOOD_ENOUGH, NO_DRIFT
+from mlops_assets.graph.kernel.asset_metadata import UNREADABLE
 from mlops_assets.graph.kernel.automation import TICK_SECONDS
 from mlops_assets.graph.kernel.conditions import MADE, UNFINISHED
 from mlops_assets.graph.kernel.dagster_internals import DATA_VERSION, data_versions, newest_check, newest_events
@@ -212,6 +213,8 @@ def _on_failed_check(use_case: UseCase, training: Any, monitor: str, check: str)
         evaluation = record.event.asset_check_evaluation if record and record.event else None
         if record is None or evaluation is None or evaluation.passed:
             return dg.SkipReason(f"{check} has not failed.")
+        if UNREADABLE in evaluation.metadata:
+            return dg.SkipReason("The prediction log cannot be read, which training does not change.")
         if _trained_since(context, use_case, record.create_timestamp):
             return dg.SkipReason("A model has been trained, or is being trained, since the check failed.")
         return _train(use_case, f"{monitor}: {evaluation.description}", f"{monitor}-{record.id}")

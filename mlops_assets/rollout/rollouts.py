@@ -152,7 +152,7 @@ class Rollouts:
         """The rows that plans of this rollout served, by the challenger's share in them."""
         if not any(map(len, parts)):
             return
-        rows = pl.concat(parts, how="diagonal").with_columns(unit=unit(self.promotions.use_case, canary.split))
+        rows = pl.concat(parts, how="diagonal_relaxed").with_columns(unit=unit(self.promotions.use_case, canary.split))
         for share in sorted({*state.shares.values()}):
             plans = [number for number, its_share in state.shares.items() if its_share == share]
             if len(served := rows.filter(pl.col("plan").is_in(plans))):

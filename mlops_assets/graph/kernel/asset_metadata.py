@@ -16,6 +16,7 @@ from mlops_assets.spec.use_case import Stage, UseCase
 CADENCE, WHEN_CHANGED = "mlops/cadence", "when_changed"
 SQL_TYPE = {"string": "string", "int": "bigint", "float": "double", "datetime": "timestamp (UTC)", "bool": "boolean"}
 SCHEMA, LINEAGE = "dagster/column_schema", "dagster/column_lineage"
+UNREADABLE = "unreadable_share"  # of the predictions: the part of the prediction log that they lack
 # What fits on a screen of the web UI; longer tables become a picture and a CSV file.
 MAX_ROWS = 20
 

@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import astuple
 
 from mlops_assets.serving.http.value_types import legal_values, read_moment, value_type
-from mlops_assets.spec.contract import Column
+from mlops_assets.spec.contract import Column, DType
 from mlops_assets.spec.use_case import UseCase
 
 ROWS, INPUTS, EXPLAIN = "rows", "features", "explain"
@@ -25,6 +25,8 @@ CORRECT = "Correct the value."
 # How msgspec ends a message that belongs to one row or field: the message, the part of the request, the row, the field.
 PLACE = re.compile(r"(.*?) - at `\$\.(\w+)(?:\[(\d+)\](?:\.(\w+))?)?`")
 REQUEST = "request"  # where features come from when the caller sends them
+# The categories of an input that is a request column of another type as well.
+BOOLEANS, NUMBERS = ("true", "false"), {"int": "-?[0-9]{1,18}", "float": r"-?[0-9]{1,18}(\.[0-9]{1,18})?"}
 # What the API says of an answer's fields.
 ARMS = {"enum": ["champion", "challenger"]}
 SOURCES = {"enum": ["online", "last_known", "point_in_time", REQUEST]}
@@ -178,12 +180,20 @@ def request_columns(use_case: UseCase) -> tuple[Column, ...]:
 
 def request_parts(use_case: UseCase) -> dict[str, tuple[Column, ...]]:
     """The columns of a row, and those of its features: each input of the model, null where it is not known."""
-    features = use_case.features
-    dtypes: dict[str, Any] = dict.fromkeys(features.numeric, "float") | dict.fromkeys(features.categorical, "string")
-    inputs = (
-        Column(name=name, dtype=dtype, description="An input of the model.", nullable=True) for name, dtype in dtypes.items()
-    )
+    features, columns = use_case.features, {column.name: column for column in request_columns(use_case)}
+    inputs = [_input(name, "float", columns.get(name)) for name in features.numeric]
+    inputs += [_input(name, "string", columns.get(name)) for name in features.categorical]
     return {ROWS: request_columns(use_case), INPUTS: tuple(inputs)}
+
+
+def _input(name: str, dtype: DType, requested: Column | None) -> Column:
+    """An input that is a request column as well has one value in the log, which must be one of the request column's type."""
+    column = Column(name=name, dtype=dtype, description="An input of the model.", nullable=True)
+    if requested is None or requested.pii:
+        return column
+    if dtype == "float":
+        return column.but(dtype=requested.dtype)
+    return column.but(allowed=BOOLEANS) if requested.dtype == "bool" else column.but(pattern=NUMBERS.get(requested.dtype))
 
 
 def _count_problems(rows: Sequence[object] | None, inputs: Sequence[object] | None, *, explain: bool) -> Iterator[Problem]:

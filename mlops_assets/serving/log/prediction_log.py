@@ -5,13 +5,14 @@ import fcntl
 import hashlib
 import mmap
 import os
+import re
 import secrets
 import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import polars as pl
@@ -20,6 +21,7 @@ from mlops_assets.foundation.atomic_file import PRIVATE, create_file, sync_folde
 from mlops_assets.foundation.conversions import TYPES, UTC
 from mlops_assets.foundation.names import FEATURE_AGE_S
 from mlops_assets.serving.http.request import request_columns
+from mlops_assets.serving.log.logged_lines import parse_lines
 from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.use_case import UseCase
 
@@ -43,6 +45,7 @@ ANSWER: dict[str, pl.DataType] = {
 TRIAL: dict[str, pl.DataType] = {"champion_probability": pl.Float64()}  # next to the shadow's own score; else null
 REQUIRED = ("answered_at", "event_timestamp", "plan", "model_version", "model_digest", "probability", "decision")
 SEGMENT_BYTES = 256 * 1024 * 1024
+START = re.compile(rb'\{"prediction_id":"([^"\\]{1,80})"')
 BLANK = b" "  # the start of an erased line, and of no line of JSON; an erased line keeps its length, and so readers' positions
 
 
@@ -52,6 +55,17 @@ class UnknownPrediction(LookupError):
 
 class AlteredLine(ValueError):
     """A line that the log did not write."""
+
+
+class LogRows(NamedTuple):
+    """`positions` are where to continue reading, in bytes by segment name. `faults` describe what could not be read, which is
+    `unreadable_share` of the bytes.
+    """
+
+    rows: pl.DataFrame
+    positions: dict[str, int]
+    faults: tuple[str, ...]
+    unreadable_share: float
 
 
 def log_schema(use_case: UseCase) -> pl.Schema:
@@ -86,6 +100,8 @@ class PredictionLog:
         self._max_waiting = use_case.serving.log.max_lost_rows
         self._segment_bytes = segment_bytes
         self._secret = secret
+        columns = {column.renamed_from: column.name for column in request_columns(use_case) if column.name in self.schema}
+        self._renamed = {old: new for old, new in columns.items() if old and old not in self.schema}
         self._hashed = [column.name for column in request_columns(use_case) if column.pii == "hashed"]
         self._encode = msgspec.json.Encoder().encode
         self._file: int | None = None
@@ -124,22 +140,37 @@ class PredictionLog:
         return {path.name: path.stat().st_size for path in sorted(self._folder.glob("*.jsonl"))}
 
     def read(self, after: Mapping[str, int] | None = None) -> tuple[pl.DataFrame, dict[str, int]]:
-        """The rows after the positions `after` (bytes by segment name), and the positions to continue from.
+        """The rows after the positions `after` (bytes by segment name), and the positions to continue from."""
+        return self.scan(after)[:2]
+
+    def scan(self, after: Mapping[str, int] | None = None) -> LogRows:
+        """As `read`, with what could not be read, which hides nothing else.
 
         Only whole lines count, so a process killed while writing hides nothing and doubles nothing.
         """
-        positions, frames = dict(after or {}), [pl.DataFrame(schema=self.schema)]
-        for name in self.segments():
+        positions, frames, faults = dict(after or {}), [pl.DataFrame(schema=self.schema)], list[str]()
+        total, lost = 0, 0
+        for name, size in self.segments().items():
             position = positions.get(name, 0)
-            with (self._folder / name).open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH)  # redaction holds it exclusively; no reader waits for another
-                file.seek(position)
-                content = file.read()
-            lines = content[: content.rfind(b"\n") + 1]
+            try:
+                lines = self._whole_lines(name, position)
+            except OSError as error:
+                faults.append(f"{name} cannot be read: {error.strerror}")
+                total, lost = total + size - position, lost + size - position
+                continue
             positions[name] = position + len(lines)
-            if kept := without_erased(lines):
-                frames.append(self._parse(kept))
-        return pl.concat(frames), positions
+            rows, unreadable = parse_lines(without_erased(lines), self.schema, self._renamed)
+            frames.append(rows)
+            faults += [f"{name} · {_describe(line)}" for line in unreadable]
+            total, lost = total + len(lines), lost + sum(map(len, unreadable))
+        return LogRows(pl.concat(frames), positions, tuple(faults), lost / total if total else 0.0)
+
+    def _whole_lines(self, segment: str, position: int) -> bytes:
+        with (self._folder / segment).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)  # redaction holds it exclusively; no reader waits for another
+            file.seek(position)
+            content = file.read()
+        return content[: content.rfind(b"\n") + 1]
 
     def find(self, prediction_id: str) -> pl.DataFrame:
         """The one row of a prediction, in bounded memory. Raises UnknownPrediction, AlteredLine."""
@@ -150,10 +181,9 @@ class PredictionLog:
             if (line := _last_line(path, start)) is None:
                 continue
             where = f"{path} · answer {prediction_id} · its line"
-            try:
-                row = self._parse(line)
-            except pl.exceptions.PolarsError as error:
-                raise AlteredLine(f"{where} cannot be read: {str(error).splitlines()[0]}. It was altered.") from None
+            row, unreadable = parse_lines(line, self.schema, self._renamed)
+            if unreadable:
+                raise AlteredLine(f"{where} cannot be read. It was altered, or a column has a narrower type than it had then.")
             if missing := [name for name in REQUIRED if row[name][0] is None]:
                 raise AlteredLine(f"{where} lacks {', '.join(missing)}, which the log never leaves out. It was altered.")
             return row
@@ -202,17 +232,18 @@ class PredictionLog:
         self._written = 0
         sync_folder(self._folder)
 
-    def _parse(self, lines: bytes) -> pl.DataFrame:
-        moments = [name for name, dtype in self.schema.items() if dtype == UTC]
-        text = pl.read_ndjson(lines, schema={**self.schema, **dict.fromkeys(moments, pl.String())})
-        return text.with_columns(pl.col(moments).str.to_datetime("%+", time_unit="us", time_zone="UTC"))
-
 
 def without_erased(lines: bytes) -> bytes:
     """Whole lines except those that were erased, or whose erasure was killed half way."""
     if not lines.startswith(BLANK) and b"\n" + BLANK not in lines:
         return lines
     return b"".join(line + b"\n" for line in lines.split(b"\n")[:-1] if not line.startswith(BLANK))
+
+
+def _describe(line: bytes) -> str:
+    """Names a line without its values, which may be personal."""
+    match = START.match(line)
+    return f"answer {match[1].decode(errors='replace')}" if match else f"a line of {len(line):,} bytes that names no answer"
 
 
 def _last_line(path: Path, start: bytes) -> bytes | None:
