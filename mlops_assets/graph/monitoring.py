@@ -20,6 +20,7 @@ from mlops_assets.graph.kernel.asset_metadata import (
 )  # fmt: skip
 from mlops_assets.graph.kernel.conditions import LOOK_BACK_CASCADE
 from mlops_assets.graph.kernel.mlflow_run import publish
+from mlops_assets.graph.kernel.run_clock import run_started
 from mlops_assets.graph.kernel.tables import DataFrame, LazyFrame
 from mlops_assets.resources import DeploymentResource, FeatureStoreResource, RegistryResource
 from mlops_assets.spec.monitor import Drift, Monitor, OnPerformance, Performance, Skew
@@ -75,10 +76,12 @@ def _drift(use_case: UseCase, spec: Drift) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, predictions: LazyFrame, registry: RegistryResource, deployment: DeploymentResource
     ) -> dg.MaterializeResult:
         from mlops_assets.monitoring.drift import monitor_drift
+        from mlops_assets.monitoring.window import recent
 
         plan = deployment.open(use_case.name).plan()
         read_window = partial(_training_window, use_case, registry, plan.champion) if plan else None
-        result = monitor_drift(use_case, spec, _recent(predictions, spec), read_window, seed=names.SEED)
+        rows = recent(predictions, spec, now=run_started(context))
+        result = monitor_drift(use_case, spec, rows, read_window, seed=names.SEED)
         files = {"drift_report.html": result.page} if result.page else {}
         links = publish(registry, use_case, plan.champion, files) if plan else {}
         return dg.MaterializeResult(
@@ -95,14 +98,6 @@ def _training_window(use_case: UseCase, registry: RegistryResource, version: int
     model, opened = names.registered_model(use_case.name), registry.open()
     profiles, sample = (opened.artifact(model, version, artifact) for artifact in (PROFILES, SAMPLE))
     return TrainingWindow.from_artifacts(version, profiles, sample)
-
-
-def _recent(rows: LazyFrame, spec: Monitor) -> DataFrame:
-    """The rows of the last window, counted back from the newest prediction moment: replays have a clock of their own."""
-    import polars as pl
-
-    moment = pl.col(names.EVENT_TIMESTAMP)
-    return rows.filter(moment > moment.max() - spec.window).collect()
 
 
 def _check(context: dg.AssetExecutionContext, name: str, result: "MonitorResult", use_case: UseCase) -> dg.AssetCheckResult:
@@ -144,11 +139,13 @@ def _performance(use_case: UseCase, spec: Performance) -> dg.AssetsDefinition:
         import polars as pl
 
         from mlops_assets.monitoring.performance import monitor_performance
+        from mlops_assets.monitoring.window import recent
 
         plan = deployment.open(use_case.name).plan()
         # Only the champion's own predictions: those of earlier versions have had their consequence.
-        recent = _recent(outcomes.filter(pl.col("model_version") == (plan.champion if plan else None)), spec)
-        result = monitor_performance(use_case, spec, known=outcomes.collect(), recent=recent, seed=names.SEED)
+        champions = outcomes.filter(pl.col("model_version") == (plan.champion if plan else None))
+        rows = recent(champions, spec, now=run_started(context))
+        result = monitor_performance(use_case, spec, known=outcomes.collect(), recent=rows, seed=names.SEED)
         long = {f"{name}.csv": pl.DataFrame(rows).write_csv() for name, rows in result.tables.items() if len(rows) > MAX_ROWS}
         links = publish(registry, use_case, plan.champion, long) if plan else {}
         return dg.MaterializeResult(
@@ -175,10 +172,11 @@ def _skew(use_case: UseCase, spec: Skew) -> dg.AssetsDefinition:
         import polars as pl
 
         from mlops_assets.monitoring.skew import monitor_skew, recompute
+        from mlops_assets.monitoring.window import recent
 
         # Features that the caller sent are the caller's own.
-        looked_up = predictions.filter(pl.col("features_from") != "request")
-        parity = recompute(use_case, spec, _recent(looked_up, spec), open_store=feature_store.open, seed=names.SEED)
+        looked_up = recent(predictions.filter(pl.col("features_from") != "request"), spec, now=run_started(context))
+        parity = recompute(use_case, spec, looked_up, open_store=feature_store.open, seed=names.SEED)
         result = monitor_skew(spec, parity)
         check = _check(context, SAME_FEATURES, result, use_case)
         return dg.MaterializeResult(value=parity.to_table(), metadata=_metadata(result, {}), check_results=[check])

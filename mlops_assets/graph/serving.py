@@ -11,6 +11,7 @@ import dagster as dg
 from mlops_assets.foundation import names
 from mlops_assets.graph.kernel.asset_metadata import UNREADABLE, asset_metadata, rows_as_table, same_columns
 from mlops_assets.graph.kernel.conditions import LOOK_BACK_CASCADE
+from mlops_assets.graph.kernel.run_clock import run_started
 from mlops_assets.graph.kernel.tables import DataFrame, LazyFrame
 from mlops_assets.graph.rollout import open_rollouts
 from mlops_assets.resources import LiveServicesResource, PredictionLogResource, RegistryResource, RolloutStoresResource
@@ -127,20 +128,19 @@ def _outcomes(use_case: UseCase) -> dg.AssetsDefinition:
     @dg.asset(
         key=names.stage(use_case.name, "outcomes"),
         ins={"predictions": dg.AssetIn(served), "truths": dg.AssetIn(names.validated(use_case.name, label.table))},
-        description="Predictions joined with their labels, as far as these are known.",
+        description="Predictions joined with their labels, as far as these are known; a repeated request counts once.",
         automation_condition=LOOK_BACK_CASCADE,
         io_manager_key="tables",
         **asset_metadata(use_case, "outcomes", "polars", "deltalake", made_from="training_set"),
     )
     def outcomes(context: dg.AssetExecutionContext, predictions: LazyFrame, truths: LazyFrame) -> DataFrame:
-        from mlops_assets.features.featurize import known_labels
         from mlops_assets.features.versions import as_known
+        from mlops_assets.monitoring.window import join_outcomes
 
-        labels = known_labels(label, as_known(truths, use_case.contract(label.table).unique))
-        joined = predictions.join(labels, on=list(label.key), how="left").collect()
-        known = joined.drop_nulls(label.name)
-        counts = {"answered": len(joined), "known": len(known), "waiting": len(joined) - len(known)}
+        newest = as_known(truths, use_case.contract(label.table).unique)
+        outcomes = join_outcomes(label, predictions, newest, now=run_started(context))
+        counts = {"known": len(outcomes.known), "waiting": outcomes.waiting, "repeated": outcomes.repeated}
         context.add_output_metadata({**counts, **same_columns(served, predictions.collect_schema().names())})
-        return known
+        return outcomes.known
 
     return outcomes

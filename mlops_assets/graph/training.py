@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -17,6 +16,7 @@ from mlops_assets.graph.kernel.asset_metadata import (
     training_columns,
 )  # fmt: skip
 from mlops_assets.graph.kernel.mlflow_run import link_of, publish, tracked_run
+from mlops_assets.graph.kernel.run_clock import run_started
 from mlops_assets.graph.kernel.tables import DataFrame, LazyFrame
 from mlops_assets.resources import (
     DeploymentResource,
@@ -81,7 +81,8 @@ def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
 
         store = feature_store.open(use_case.features.service)
         requests, truths = tables[use_case.features.request_table], tables[use_case.label.table]
-        rows = store.historical(training_rows(use_case, requests, truths)).sort(names.EVENT_TIMESTAMP, *use_case.label.key)
+        labelled = training_rows(use_case, requests, truths, now=run_started(context))
+        rows = store.historical(labelled).sort(names.EVENT_TIMESTAMP, *use_case.label.key)
         context.add_output_metadata({**_counts(rows, use_case.label.name), **training_columns(use_case)})
         return rows
 
@@ -224,7 +225,7 @@ def _record_refusal(
         reason = " ".join(verdict.message for verdict in failed)
         evidence = {"model_digest": candidate.digest, "gates": [verdict.to_dict() for verdict in failed]}
         by = f"run {context.run.run_id[:8]}"
-        promotions.refuse(candidate.version, reason=reason, by=by, at=_started(context), evidence=evidence)
+        promotions.refuse(candidate.version, reason=reason, by=by, at=run_started(context), evidence=evidence)
 
 
 def _check(key: dg.AssetKey, verdict: "Verdict") -> dg.AssetCheckResult:
@@ -260,7 +261,7 @@ def _blessing(use_case: UseCase) -> dg.AssetsDefinition:
             evaluation_digest=evaluation.evaluation_digest,
             gates=tuple(GateVerdict(*(verdict[name] for name in fields)) for verdict in evaluation.verdicts),
             training=candidate.training,
-            blessed_at=_started(context),
+            blessed_at=run_started(context),
             private_key=signing_keys.open().private(),
         )
         summary = f"Version {candidate.version} passed {len(evaluation.verdicts)} gates and was signed with key {signed.key_id}."
@@ -269,9 +270,3 @@ def _blessing(use_case: UseCase) -> dg.AssetsDefinition:
         return signed.to_json()
 
     return blessing
-
-
-def _started(context: dg.AssetExecutionContext) -> datetime:
-    """When the run was created: the same for every asset of the run, and for a run that is retried."""
-    record = context.instance.get_run_record_by_id(context.run.run_id)
-    return record.create_timestamp if record else datetime.now(UTC)

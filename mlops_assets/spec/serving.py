@@ -30,7 +30,8 @@ class Cache(Spec):
 class Limits(Spec):
     """Above `max_in_flight` requests at once a server answers 429 with Retry-After. `max_rate` is requests a second per API key
     (None: no limit), counted in the shortest window of whole seconds that holds a whole number of them, over all servers that
-    share a Redis (MLOPS_ONLINE_STORE); otherwise every server counts by itself.
+    share a Redis (MLOPS_ONLINE_STORE); otherwise every server counts by itself. The prediction moment of a row is at most
+    `max_ahead` after the server's clock and `max_past` before it (None: any time, as a replay needs).
     """
 
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1)
@@ -38,6 +39,8 @@ class Limits(Spec):
     max_in_flight: int = Field(default=256, ge=1)
     max_rate: float | None = Field(default=None, gt=0)
     timeout: timedelta = Field(default=timedelta(seconds=10), gt=timedelta(0))
+    max_ahead: timedelta = Field(default=timedelta(days=7), ge=timedelta(0))
+    max_past: timedelta | None = Field(default=None, gt=timedelta(0))
 
 
 class Serving(Spec):

@@ -111,7 +111,7 @@ SLOW = USE_CASE.but(split=TimeSplit(test=timedelta(days=30), validation=timedelt
 
 def test_labels_that_come_later_than_a_part_is_long_are_named_as_the_cause() -> None:
     with pytest.raises(IllegalFeatures) as error:
-        training_rows(SLOW, *late_labels(days=200, delay=timedelta(days=21)))
+        training_rows(SLOW, *late_labels(days=200, delay=timedelta(days=21)), now=END)
     assert str(error.value) == (
         "training_set · validation has no row: it takes requests from 2013-02-16 00:00:00+00:00 to 2013-03-02 00:00:00+00:00 with "
         "labels known before 2013-03-02 00:00:00+00:00, but 14 labels there became known later. The 179 labelled requests are from "
@@ -123,20 +123,20 @@ def test_labels_that_come_later_than_a_part_is_long_are_named_as_the_cause() -> 
 @pytest.mark.parametrize("delay", [timedelta(hours=3), timedelta(days=21), timedelta(days=45)], ids=str)
 def test_with_the_declared_label_delay_every_part_is_whole(delay: timedelta) -> None:
     declared = SLOW.but(split=SLOW.split.but(label_delay=delay))
-    parts = training_rows(declared, *late_labels(days=300, delay=delay))
+    parts = training_rows(declared, *late_labels(days=300, delay=delay), now=END)
     counts = dict(parts["split"].value_counts().iter_rows())
     assert abs(counts["test"] - 30) <= 1 and abs(counts["validation"] - 14) <= 1 and counts["train"] > 100
 
 
 def test_too_few_days_for_the_split_are_named() -> None:
     with pytest.raises(IllegalFeatures, match=r"train has no row: it takes requests to 2013-02-16 .* or land more days"):
-        training_rows(SLOW, *late_labels(days=40, delay=timedelta(hours=3)))
+        training_rows(SLOW, *late_labels(days=40, delay=timedelta(hours=3)), now=END)
 
 
 def test_requests_without_any_label_are_named() -> None:
     flights, arrived = late_labels(days=40, delay=timedelta(hours=3))
     with pytest.raises(IllegalFeatures, match="no request has a label with the same carrier, flight, origin, sched_dep"):
-        training_rows(SLOW, flights, arrived.with_columns(arr_delay=pl.lit(None, pl.Int64)))
+        training_rows(SLOW, flights, arrived.with_columns(arr_delay=pl.lit(None, pl.Int64)), now=END)
 
 
 @pytest.mark.parametrize("dtype", [pl.Int64, pl.Float64, pl.Boolean])
@@ -155,13 +155,27 @@ def test_a_label_without_a_value_or_moment_is_not_known(dtype: Any) -> None:
 def test_a_flight_without_a_label_does_not_end_the_training() -> None:
     flights, arrived = late_labels(days=300, delay=timedelta(hours=3))
     gone = arrived.with_columns(arr_delay=pl.when(pl.col("flight") % 10 == 3).then(None).otherwise("arr_delay"))
-    rows = training_rows(SLOW, flights, gone)
+    rows = training_rows(SLOW, flights, gone, now=END)
     assert rows["late"].null_count() == 0
     assert sorted(set(rows["flight"] % 10)) == [0, 1, 2, 4, 5, 6, 7, 8, 9]
 
 
 def test_the_last_known_day_is_the_newest_outcome() -> None:
     assert last_known_day(pl.LazyFrame({"day": [date(2013, 1, 3), date(2013, 1, 9), date(2013, 1, 5)]})) == date(2013, 1, 9)
+
+
+def test_one_outcome_of_another_time_does_not_move_the_last_known_day() -> None:
+    days = [date(2013, 1, day) for day in range(1, 10) for _ in range(200)]
+    assert last_known_day(pl.LazyFrame({"day": [*days, date(2013, 12, 1)]})) == date(2013, 1, 9)
+
+
+@pytest.mark.parametrize("dated", [datetime(2099, 1, 1, tzinfo=UTC), END + timedelta(days=1)], ids=str)
+def test_outcomes_dated_after_the_run_change_nothing_of_its_training(dated: datetime) -> None:
+    flights, arrived = late_labels(days=300, delay=timedelta(hours=3))
+    stray = flights.tail(1).with_columns(flight=pl.lit(9999, pl.Int64))
+    late = stray.with_columns(arr_time=pl.lit(dated, UTC_US), arr_delay=pl.lit(60, pl.Int64), day=pl.lit(dated.date()))
+    rows = training_rows(SLOW, pl.concat([flights, stray]), pl.concat([arrived, late], how="vertical_relaxed"), now=END)
+    assert rows.equals(training_rows(SLOW, flights, arrived, now=END))
 
 
 def test_without_outcomes_the_error_says_to_land_some() -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated, Any, cast
 
@@ -12,6 +13,7 @@ from msgspec.structs import astuple
 
 from mlops_assets.serving.http.value_types import legal_values, read_moment, value_type
 from mlops_assets.spec.contract import Column, DType
+from mlops_assets.spec.serving import Limits
 from mlops_assets.spec.use_case import UseCase
 
 ROWS, INPUTS, EXPLAIN = "rows", "features", "explain"
@@ -22,6 +24,7 @@ MAX_EXPLAINED = 10  # rows of one request, at 50 ms each
 SHOWN_CHARACTERS, MESSAGE_CHARACTERS = 80, 200
 BODY = "a JSON object with a list of rows, a list of features, or both"
 CORRECT = "Correct the value."
+MOMENT = "Correct the row's times: the moment follows from them. The legal range is declared (Limits.max_ahead, max_past)."
 # How msgspec ends a message that belongs to one row or field: the message, the part of the request, the row, the field.
 PLACE = re.compile(r"(.*?) - at `\$\.(\w+)(?:\[(\d+)\](?:\.(\w+))?)?`")
 REQUEST = "request"  # where features come from when the caller sends them
@@ -194,6 +197,20 @@ def _input(name: str, dtype: DType, requested: Column | None) -> Column:
     if dtype == "float":
         return column.but(dtype=requested.dtype)
     return column.but(allowed=BOOLEANS) if requested.dtype == "bool" else column.but(pattern=NUMBERS.get(requested.dtype))
+
+
+def refuse_moments(moments: Sequence[datetime | None], now: datetime, limits: Limits) -> None:
+    """Raises BadRequest where the prediction moment of a row is missing, or further from `now` than `limits` allow."""
+    if far := [row for row, moment in enumerate(moments) if moment is None or not _is_near(moment, now, limits)]:
+        first, last = (now - limits.max_past).isoformat() if limits.max_past else "any time", (now + limits.max_ahead).isoformat()
+        legal = f"a prediction moment from {first} to {last}"
+        values = [(row, moment.isoformat() if (moment := moments[row]) else "none") for row in far[:MAX_COUNTED]]
+        raise BadRequest([Problem(row, "event_timestamp", value, legal, MOMENT) for row, value in values])
+
+
+def _is_near(moment: datetime, now: datetime, limits: Limits) -> bool:
+    ahead = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now
+    return ahead <= limits.max_ahead and (limits.max_past is None or -ahead <= limits.max_past)
 
 
 def _count_problems(rows: Sequence[object] | None, inputs: Sequence[object] | None, *, explain: bool) -> Iterator[Problem]:

@@ -14,7 +14,7 @@ from mlops_assets.features.online.key_value_stores import OnlineStoreDown
 from mlops_assets.features.online.online_mirror import LookupResult
 from mlops_assets.foundation.conversions import TYPES
 from mlops_assets.foundation.names import FEATURE_AGE_S
-from mlops_assets.serving.http.request import REQUEST, Answer, Prediction, PredictRequest, request_columns
+from mlops_assets.serving.http.request import REQUEST, Answer, Prediction, PredictRequest, refuse_moments, request_columns
 from mlops_assets.serving.inference.model_slots import Lineup, ModelSlots
 from mlops_assets.serving.inference.scoring import RowScore, Scorer, ScoringRow
 from mlops_assets.serving.inference.shadowing import Shadowing
@@ -136,10 +136,11 @@ class Answering:
         features = self.use_case.features
         frame = pl.DataFrame(rows, schema=self._request_schema, orient="row")
         entity_rows = features.entity_rows(frame.lazy()).collect(engine="in-memory", optimizations=UNOPTIMIZED)
+        moments = entity_rows["event_timestamp"].to_list()
+        refuse_moments(moments, self.now(), self.use_case.serving.limits)
         result = self.features.look_up(entity_rows)
         columns = {name: result.features.get(name) or entity_rows[name].to_list() for name in features.inputs}
         columns |= {name: _texts(columns[name]) for name in features.categorical}
-        moments = entity_rows["event_timestamp"].to_list()
         fields = zip(rows, zip(*columns.values(), strict=True), moments, result.features_from, result.ages, strict=True)
         return [ScoringRow(*values) for values in fields]
 

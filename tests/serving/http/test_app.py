@@ -1,6 +1,7 @@
 import json
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from starlette.testclient import TestClient
 
 from mlops_assets.foundation.home import Environment, Home
 from mlops_assets.serving.http.app import ApiApp
+from mlops_assets.serving.http.request import BadRequest, refuse_moments
 from mlops_assets.serving.service import Service, assemble
+from mlops_assets.spec.serving import Limits
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import FLIGHT, HOT, MOMENT, WhenHot, place_blessed, temperatures
 
@@ -186,6 +189,35 @@ def test_a_body_that_is_too_large_is_refused(ready: TestClient):
     response = ready.post("/predict", content=b" " * (USE_CASE.serving.limits.max_body_bytes + 1))
     assert response.status_code == 413
     assert str(USE_CASE.serving.limits.max_body_bytes) in response.json()["error"]["legal"]
+
+
+def test_a_moment_beyond_the_declared_horizon_is_refused_with_row_value_and_range_and_is_not_logged(
+    ready: TestClient, service: Service
+):
+    response = predict(ready, FLIGHT, FLIGHT | {"sched_dep": "2099-01-01T02:00:00Z"})
+    details = response.json()["error"]
+    assert response.status_code == 400
+    assert (details["row"], details["field"], details["found"]) == (1, "event_timestamp", "2099-01-01T00:00:00+00:00")
+    assert details["legal"].startswith("a prediction moment from any time to 20") and "max_ahead" in details["next"]
+    assert service.answering.log.segments() == {}
+
+
+def test_only_the_request_with_the_illegal_moment_is_refused(ready: TestClient, service: Service):
+    far, near = ({"rows": [FLIGHT | {"sched_dep": moment}]} for moment in ("2099-01-01T02:00:00Z", "2013-07-01T14:05:00Z"))
+    refused, answered = service.answering.answer_together([service.parse(json.dumps(body).encode()) for body in (far, near)])
+    assert isinstance(refused, BadRequest) and isinstance(answered, bytes)
+
+
+@pytest.mark.parametrize(("ahead", "is_legal"), [(-25, False), (-24, True), (0, True), (2, True), (3, False)])
+def test_the_horizon_is_declared(ahead: int, is_legal: bool):
+    limits, now = Limits(max_ahead=timedelta(hours=2), max_past=timedelta(days=1)), MOMENT
+    with nullcontext() if is_legal else pytest.raises(BadRequest, match="2013-06-30T12:00:00.*2013-07-01T14:00:00"):
+        refuse_moments([now, now + timedelta(hours=ahead)], now, limits)
+
+
+def test_a_row_without_a_moment_is_refused():
+    with pytest.raises(BadRequest, match="none"):
+        refuse_moments([None], MOMENT, Limits())
 
 
 def test_a_wrong_method_is_refused_in_json(ready: TestClient):

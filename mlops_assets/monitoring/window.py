@@ -1,0 +1,42 @@
+"""The rows that monitors judge: those of the last window, and one judged answer for each key and moment."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+import polars as pl
+
+from mlops_assets.features.featurize import known_labels
+from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT, PREDICTION_ID
+from mlops_assets.spec.feature import Label
+from mlops_assets.spec.monitor import Monitor
+
+END_SHARE = 20  # the window ends at the newest moment that min_rows / END_SHARE rows have reached
+
+
+def recent(rows: pl.LazyFrame, spec: Monitor, *, now: datetime) -> pl.DataFrame:
+    """The rows of the last window before `now`, counted back from the newest prediction moments: replays have a clock of their
+    own. Moments are the callers' own, so rows after `now` are left out, and a few rows of another time do not move the window.
+    """
+    moment = pl.col(EVENT_TIMESTAMP)
+    newest = moment.top_k(max(1, spec.min_rows // END_SHARE)).min()
+    return rows.filter(moment <= now).filter(moment > newest - spec.window).collect()
+
+
+class Outcomes(NamedTuple):
+    """The predictions with a `known` label, and how many others wait for theirs or repeat an earlier one."""
+
+    known: pl.DataFrame
+    waiting: int
+    repeated: int
+
+
+def join_outcomes(label: Label, predictions: pl.LazyFrame, truths: pl.LazyFrame, *, now: datetime) -> Outcomes:
+    """The labels known by `now`. A key that was requested again for the same moment, such as by a retry, counts once: with its
+    first answer, on which its client could act.
+    """
+    labels = known_labels(label, truths).filter(pl.col(KNOWN_AT) <= now)
+    joined = predictions.join(labels, on=list(label.key), how="left").collect()
+    # Of several labels of one key, the newest.
+    known = joined.drop_nulls(label.name).sort("answered_at", PREDICTION_ID, KNOWN_AT, descending=[False, False, True])
+    first = known.unique([*label.key, EVENT_TIMESTAMP], keep="first", maintain_order=True)
+    return Outcomes(first, len(joined) - len(known), len(known) - len(first))

@@ -1,0 +1,72 @@
+"""No caller's clock decides which answers are judged, and a repeated request is judged once."""
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from mlops_assets.monitoring.window import join_outcomes, recent
+from mlops_assets.spec.monitor import Drift, Monitor, Performance, Skew
+from mlops_assets.use_cases.flight_delay import USE_CASE
+
+NOW = datetime(2013, 7, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+UTC_US = pl.Datetime("us", "UTC")
+MONITORS: list[Monitor] = [kind(window=24 * HOUR, min_rows=100) for kind in (Drift, Performance, Skew)]
+
+
+def answers(*moments: datetime) -> pl.LazyFrame:
+    return pl.LazyFrame({"event_timestamp": moments}, schema={"event_timestamp": UTC_US})
+
+
+LIVE = [NOW - index * HOUR / 10 for index in range(1000)]
+
+
+@pytest.mark.parametrize("monitor", MONITORS, ids=lambda monitor: type(monitor).__name__)
+@pytest.mark.parametrize("other", [datetime(2099, 1, 1, tzinfo=UTC), NOW + HOUR, datetime(1950, 1, 1, tzinfo=UTC)], ids=str)
+def test_a_row_of_another_time_is_not_in_the_window_and_does_not_move_it(monitor: Monitor, other: datetime) -> None:
+    rows = recent(answers(*LIVE, other), monitor, now=NOW)
+    assert rows.equals(recent(answers(*LIVE), monitor, now=NOW))
+    assert 240 <= len(rows) <= 245  # ten an hour, and the last five by which the end of the window is measured
+
+
+def test_a_replay_is_judged_by_its_own_clock_which_a_few_rows_do_not_move() -> None:
+    year_later = [NOW + timedelta(days=365)] * 4
+    rows = recent(answers(*LIVE, *year_later), Skew(window=24 * HOUR, min_rows=100), now=NOW + timedelta(days=4000))
+    assert len(rows.filter(pl.col("event_timestamp") <= NOW)) >= 240
+
+
+def test_a_window_without_enough_rows_holds_those_there_are() -> None:
+    assert len(recent(answers(NOW - HOUR), Skew(window=24 * HOUR, min_rows=100), now=NOW)) == 1
+    assert len(recent(answers(), Skew(), now=NOW)) == 0
+
+
+FLIGHT = {"carrier": "UA", "flight": 1, "origin": "EWR", "sched_dep": NOW, "event_timestamp": NOW - 2 * HOUR}
+
+
+def served(*rows: dict[str, object]) -> pl.LazyFrame:
+    schema = {"sched_dep": UTC_US, "event_timestamp": UTC_US, "answered_at": UTC_US}
+    return pl.LazyFrame([FLIGHT | row for row in rows], schema_overrides=schema)
+
+
+def arrived(*rows: dict[str, object]) -> pl.LazyFrame:
+    truth = {name: FLIGHT[name] for name in USE_CASE.label.key} | {"arr_time": NOW, "arr_delay": 60}
+    return pl.LazyFrame([truth | row for row in rows], schema_overrides={"sched_dep": UTC_US, "arr_time": UTC_US})
+
+
+def test_a_key_requested_again_for_the_same_moment_is_judged_once_with_its_first_answer() -> None:
+    retried = served(
+        {"prediction_id": "retry", "answered_at": NOW - HOUR},
+        {"prediction_id": "first", "answered_at": NOW - 2 * HOUR},
+        {"prediction_id": "earlier moment", "answered_at": NOW - HOUR, "event_timestamp": NOW - 3 * HOUR},
+    )
+    outcomes = join_outcomes(USE_CASE.label, retried, arrived({}), now=NOW)
+    assert sorted(outcomes.known["prediction_id"]) == ["earlier moment", "first"]
+    assert (outcomes.waiting, outcomes.repeated) == (0, 1)
+
+
+def test_an_outcome_dated_after_the_run_is_not_known_yet() -> None:
+    answered = served({"prediction_id": "a", "answered_at": NOW}, {"prediction_id": "b", "answered_at": NOW, "flight": 2})
+    truths = arrived({}, {"flight": 2, "arr_time": datetime(2099, 1, 1, tzinfo=UTC)})
+    outcomes = join_outcomes(USE_CASE.label, answered, truths, now=NOW)
+    assert outcomes.known["prediction_id"].to_list() == ["a"] and (outcomes.waiting, outcomes.repeated) == (1, 0)
