@@ -57,13 +57,14 @@ def evaluate_candidate(
     champion: ModelVersion | None,
     training: dict[str, str],
     parity: Parity | None,
+    served: int,
     seed: int,
 ) -> CandidateEvaluation:
     """Scores the test rows with candidate, champion and reference trainer, and judges every gate.
 
     `rows` are those of all splits, `training` records how the candidate was made, `parity` is the newest comparison of
-    served with recomputed features. A champion with the same model file as the candidate is ignored, and one that cannot be
-    scored on these rows is recorded as such.
+    the features of `served` answers with recomputed ones. A champion with the same model file as the candidate is ignored, and
+    one that cannot be scored on these rows is recorded as such.
     """
     label = use_case.label.name
     rows = rows.with_columns(pl.col(label).cast(pl.Int8))  # a boolean label is legal, and Evidently and plots need numbers
@@ -78,7 +79,7 @@ def evaluate_candidate(
     )  # fmt: skip
     truth, curves = test[label].to_numpy(), {"candidate": scores}
     verdicts = judge(use_case.gates, Case(
-        evaluation, truth, scores, rival.probability if rival else None, test, parity=parity, model=model,
+        evaluation, truth, scores, rival.probability if rival else None, test, parity=parity, served=served, model=model,
         onnx=candidate.onnx, training_rows=rows, use_case=use_case, training=training, seed=seed,
     ))  # fmt: skip
     scored = test.with_columns(probability=scores)

@@ -81,15 +81,16 @@ class Parity:
         }
 
     def to_table(self) -> pl.DataFrame:
-        """One row per feature, without examples; the counts of the whole comparison repeat on every row."""
-        return pl.DataFrame([vars(self) | vars(feature) for feature in self.features], schema=PER_FEATURE | PER_TABLE)
+        """One row per feature, without examples; the counts of the whole comparison repeat on every row, or are the only one."""
+        rows = [vars(self) | vars(feature) for feature in self.features] or [vars(self)]
+        return pl.DataFrame(rows, schema=PER_FEATURE | PER_TABLE)
 
     @classmethod
     def from_table(cls, table: pl.DataFrame) -> Self:
         """The inverse of `to_table`."""
         if table.is_empty():
             return cls(0, 0, None, None, ())
-        features = table.select(PER_FEATURE.keys()).iter_rows(named=True)
+        features = table.select(PER_FEATURE.keys()).drop_nulls("feature").iter_rows(named=True)
         return cls(**table.select(PER_TABLE.keys()).row(0, named=True), features=tuple(FeatureSkew(**row) for row in features))
 
 

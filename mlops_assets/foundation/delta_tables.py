@@ -45,6 +45,9 @@ class DeltaTables:
     def scan(self, asset: AssetPath) -> pl.LazyFrame:
         return pl.scan_delta(str(self.path(asset))) if self.exists(asset) else pl.LazyFrame()
 
+    def rows(self, asset: AssetPath) -> int:
+        return self.scan(asset).select(pl.len()).collect().item() if self.exists(asset) else 0
+
     def read_version(self, asset: AssetPath, version: int) -> pl.DataFrame:
         """Raises VersionGone where the files or the log of the version were removed."""
         try:

@@ -169,13 +169,15 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
 
         deployed = deployment.open(use_case.name)
         onnx = registry.open().load(names.registered_model(use_case.name), candidate.version)
+        parity, served = _parity(use_case, warehouse.open())
         result = evaluate_candidate(
             use_case,
             training_set.collect(),
             ModelVersion(candidate.version, onnx),
             champion=_champion(deployed),
             training=candidate.training,
-            parity=_parity(use_case, warehouse.open()),
+            parity=parity,
+            served=served,
             seed=names.SEED,
         )
         links = publish(registry, use_case, candidate.version, {f"{name}.html": page for name, page in result.pages.items()})
@@ -194,12 +196,13 @@ def _champion(deployment: "Deployment") -> "ModelVersion | None":
     return ModelVersion(*champion) if champion else None
 
 
-def _parity(use_case: UseCase, warehouse: "DeltaTables") -> "Parity | None":
-    """The last result of the skew asset. It is no dependency: serving comes after the gates."""
+def _parity(use_case: UseCase, warehouse: "DeltaTables") -> "tuple[Parity | None, int]":
+    """The last result of the skew asset, and how many answers were served. It is no dependency: serving comes after the gates."""
     from mlops_assets.features.parity import Parity
 
-    path = names.stage(use_case.name, "skew")
-    return Parity.from_table(warehouse.scan(path).collect()) if warehouse.exists(path) else None
+    skew, predictions = names.stage(use_case.name, "skew"), names.stage(use_case.name, "predictions")
+    parity = Parity.from_table(warehouse.scan(skew).collect()) if warehouse.exists(skew) else None
+    return parity, warehouse.rows(predictions)
 
 
 def _evaluation_metadata(result: "CandidateEvaluation", links: dict[str, dg.MetadataValue]) -> dict[str, Any]:

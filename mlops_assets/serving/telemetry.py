@@ -6,6 +6,7 @@ from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 
+from mlops_assets.features.online.online_mirror import Missing
 from mlops_assets.serving.http.request import Answer
 
 LATENCY_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
@@ -31,6 +32,8 @@ class Telemetry:
         )
         predictions = Counter("mlops_predictions", "Answered rows.", ["arm", "version", "features_from"], registry=own)
         ages = Histogram("mlops_feature_age_seconds", "Age of a view's features.", ["view"], buckets=AGE_S, registry=own)
+        missing = Counter("mlops_missing_features", "Rows answered without a view's features.", ["view", "reason"], registry=own)
+        self._missing_of = cache(missing.labels)
         self._request, self._latency_of = cache(requests.labels), cache(answers.labels)
         self._prediction, self._age_of = cache(predictions.labels), cache(ages.labels)
         self.load = Histogram("mlops_model_load_seconds", "Reading, verifying, opening a model.", buckets=LOAD_S, registry=own)
@@ -62,6 +65,11 @@ class Telemetry:
         for view, seconds in ages.items():
             if seconds is not None:
                 self._age_of(view).observe(seconds)
+
+    def lacked(self, missing: Missing) -> None:
+        """The views without a value for one row."""
+        for view, reason in missing:
+            self._missing_of(view, reason).inc()
 
     def page(self) -> bytes:
         """Everything, in the text format of Prometheus."""

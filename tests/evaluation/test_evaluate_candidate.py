@@ -40,7 +40,7 @@ CANDIDATE = ModelVersion(7, trained(flights()))
 
 
 def evaluated(champion: ModelVersion | None) -> CandidateEvaluation:
-    return evaluate_candidate(CASE, flights(), CANDIDATE, champion=champion, training={}, parity=None, seed=0)
+    return evaluate_candidate(CASE, flights(), CANDIDATE, champion=champion, training={}, parity=None, served=0, seed=0)
 
 
 def test_with_a_champion_a_page_compares_both_models() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from mlops_assets.features.online.online_mirror import LookupResult
+from mlops_assets.features.online.online_mirror import LookupResult, Missing
 from mlops_assets.foundation.home import Home
 from mlops_assets.promotion.blessing import Blessing, GateVerdict, bless
 from mlops_assets.promotion.deployment import Deployment, Plan, Split
@@ -156,7 +156,8 @@ class InMemoryFeatures:
         late = found.select((pl.col("event_timestamp") < pl.col("newest")).fill_null(False)).to_series()
         absent = [name for name in USE_CASE.features.numeric if name not in found.columns]
         features = {"temp": found["temp"].to_list()} | {name: [None] * len(found) for name in absent}
-        return LookupResult(features, ["point_in_time" if each else "online" for each in late], [None] * len(found))
+        missing: list[Missing] = [() if temp is not None else [("origin_weather", "unknown")] for temp in found["temp"]]
+        return LookupResult(features, ["point_in_time" if each else "online" for each in late], [None] * len(found), missing)
 
 
 def temperatures(*known: tuple[str, datetime, float]) -> InMemoryFeatures:

@@ -37,7 +37,8 @@ class Case:
     """One candidate: its evaluation, the rows behind it, and the model itself.
 
     `rows` are the n test rows with all inputs; `truth` (0 or 1), `candidate` and `champion` (probabilities; None without a
-    champion) have shape (n,). `parity` is the newest comparison of served with recomputed features, None before the first.
+    champion) have shape (n,). `parity` is the newest comparison of served with recomputed features, None before the first,
+    and `served` the number of all answers in the predictions table.
     `model` and `onnx` are the candidate, opened and in bytes. `training_rows` are the rows of all splits: `split`, the
     label, event_timestamp and the inputs. `training` records how the candidate was made, as the blessing will sign it.
     """
@@ -48,6 +49,7 @@ class Case:
     champion: Array | None
     rows: pl.DataFrame
     parity: Parity | None
+    served: int
     model: OnnxModel
     onnx: bytes
     training_rows: pl.DataFrame

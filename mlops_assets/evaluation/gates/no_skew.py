@@ -1,6 +1,7 @@
 """Judges NoSkew: the served features equal the ones recomputed from the tables (features/parity.py compares them)."""
 
 from mlops_assets.evaluation.gates.case import Case, Measurement
+from mlops_assets.features.parity import Parity
 from mlops_assets.spec.gate import NoSkew
 from mlops_assets.statistics.metrics import Interval
 
@@ -8,11 +9,10 @@ from mlops_assets.statistics.metrics import Interval
 def judge(gate: NoSkew, case: Case) -> Measurement:
     """Measures the share of the compared answers that used a feature with another recomputed value."""
     parity = case.parity
-    rows = parity.rows if parity else 0
-    if parity is None or rows < gate.min_rows:
-        compared = f"only {rows} answers have been compared" if rows else "nothing has been served yet"
-        message = f"{compared}; {gate.min_rows} are needed for a verdict, so this gate passes"
-        return Measurement(passed=True, bound=gate.max_mismatch_rate, message=message, evidence={"rows": rows})
+    if parity is None or parity.rows < gate.min_rows or not parity.features:
+        message = f"{_missing(parity, case.served)}; {gate.min_rows} are needed for a verdict, so this gate passes"
+        evidence = {"rows": parity.rows if parity else 0, "served": case.served}
+        return Measurement(passed=True, bound=gate.max_mismatch_rate, message=message, evidence=evidence)
     return Measurement(
         passed=parity.mismatch_rate <= gate.max_mismatch_rate,
         value=Interval(parity.mismatch_rate),
@@ -21,3 +21,13 @@ def judge(gate: NoSkew, case: Case) -> Measurement:
         advice="Look at the examples on the skew asset and correct the features that differ; the next answers then pass.",
         evidence=parity.to_dict(),
     )
+
+
+def _missing(parity: Parity | None, served: int) -> str:
+    """Why there is too little to judge."""
+    if not served:
+        return "nothing has been served yet"
+    if parity is None:
+        return f"{served:,} answers have been served and none compared yet (the skew asset does that)"
+    compared = f"only {parity.rows} in" if parity.rows else "none (their callers sent the features) in"
+    return f"{served:,} answers have been served, and {compared} the window of Skew can be compared"

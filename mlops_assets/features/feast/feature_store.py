@@ -15,7 +15,15 @@ from mlops_assets.features.feast.feature_registry import FeatureRegistry
 from mlops_assets.features.offline.point_in_time import MissingFeatureTable, event_timestamp_of, moments_of, require_keys
 from mlops_assets.features.offline.polars_offline_store import PolarsOfflineStore, PolarsRetrievalJob
 from mlops_assets.features.online.key_value_stores import KeyValueStore, LastKnown, RedisStore, SqliteStore, unavailable_when_down
-from mlops_assets.features.online.online_mirror import EPOCH, POINT_IN_TIME, LookupResult, NotFilled, OnlineMirror, ServiceView
+from mlops_assets.features.online.online_mirror import (
+    EPOCH,
+    POINT_IN_TIME,
+    LookupResult,
+    Missing,
+    NotFilled,
+    OnlineMirror,
+    ServiceView,
+)  # fmt: skip
 from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.names import FEAST_PROJECT
 from mlops_assets.foundation.stored_schema import IncompatibleRows, count_changed
@@ -117,7 +125,7 @@ class FeatureStore:
         except NotFilled:
             return self._look_back(entity_rows)
         source = "last_known" if values.age_s else "online"
-        result = LookupResult(values.features, [source] * len(at), values.ages(at))
+        result = LookupResult(values.features, [source] * len(at), values.ages(at), values.missing())
         # A prediction must not use facts newer than its moment: a row for which one is stored comes from history as a whole.
         is_newer = np.any(values.event_times > at[:, None], axis=1)
         if is_newer.any():
@@ -145,8 +153,13 @@ class FeatureStore:
         return {name: (key if key.dtype == types[name] else key.cast(types[name])).to_list() for name, key in keys.items()}
 
     def _look_back(self, entity_rows: pl.DataFrame) -> LookupResult:
-        features = self.historical(entity_rows).select(self.feature_names()).to_dict(as_series=False)
-        return LookupResult(features, [POINT_IN_TIME] * len(entity_rows), [None] * len(entity_rows))
+        features, count = self.historical(entity_rows).select(self.feature_names()).to_dict(as_series=False), len(entity_rows)
+        views = self.registry.views_of(self.service)
+        missing: list[Missing] = [
+            [(view.name, "unknown") for view in views if all(features[name][row] is None for name in view.features)]
+            for row in range(count)
+        ]
+        return LookupResult(features, [POINT_IN_TIME] * count, [None] * count, missing)
 
     def _write_mirrors(self, view: feast.FeatureView, rows: pl.DataFrame) -> None:
         for service, projected in self.registry.takers(view):

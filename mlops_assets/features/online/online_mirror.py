@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -20,6 +20,7 @@ from mlops_assets.features.online.key_value_stores import KeyValueStore
 
 Moments = NDArray[np.int64]  # microseconds since 1970, UTC
 Ages = dict[str, float | None]
+Missing = Sequence[tuple[str, Literal["unknown", "expired"]]]
 Row = list[Any]  # the event time of each view, then the features in the service's order
 POINT_IN_TIME = "point_in_time"
 PREFIX_LETTERS = 8
@@ -98,7 +99,8 @@ class Layout:
 
 
 class LookupResult(NamedTuple):
-    """Per row: `features` by name (None or NaN: not known), the source of the row, and ages in seconds by view.
+    """Per row: `features` by name (None or NaN: not known), the source of the row, ages in seconds by view, and the views that
+    have no value at its moment, with the reason.
 
     Plain values: a frame of 25 features takes 0.7 ms to build and read, as long as the whole lookup.
     """
@@ -106,11 +108,13 @@ class LookupResult(NamedTuple):
     features: dict[str, list[Any]]
     features_from: list[str]
     ages: list[Ages | None]
+    missing: list[Missing]
 
     def replace(self, places: Sequence[int], others: "LookupResult") -> None:
         """Puts the rows of `others` into these places."""
         pairs = [(column, others.features[name]) for name, column in self.features.items()]
-        for ours, theirs in [*pairs, (self.features_from, others.features_from), (self.ages, others.ages)]:
+        own = zip(self[1:], others[1:], strict=True)
+        for ours, theirs in [*pairs, *own]:
             for place, value in zip(places, cast(list[Any], theirs), strict=True):
                 cast(list[Any], ours)[place] = value
 
@@ -129,6 +133,16 @@ class OnlineValues(NamedTuple):
         return [
             {view: None if time == NEVER else (moment - time) / 1e6 for view, time in zip(self.views, times, strict=True)}
             for moment, times in zip(at.tolist(), self.event_times.tolist(), strict=True)
+        ]
+
+    def missing(self) -> list[Missing]:
+        """The views without a value of the row's entity, and those whose value is older than their TTL."""
+        if self.fresh.all():
+            return [()] * len(self.fresh)
+        rows = zip(self.event_times.tolist(), self.fresh.tolist(), strict=True)
+        return [
+            [(view, "unknown" if time == NEVER else "expired") for view, time, ok in zip(self.views, *row, strict=True) if not ok]
+            for row in rows
         ]
 
 

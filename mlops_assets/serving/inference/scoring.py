@@ -13,6 +13,7 @@ import numpy as np
 from cachetools import TTLCache
 from numpy.typing import NDArray
 
+from mlops_assets.features.online.online_mirror import Missing
 from mlops_assets.foundation.names import SEED
 from mlops_assets.promotion.deployment import Plan
 from mlops_assets.serving.inference.explain import Unexplainable, explain
@@ -30,7 +31,8 @@ log = logging.getLogger("bentoml.mlops_assets")
 
 class ScoringRow(NamedTuple):
     """One row to score: its request columns (None: features only), the inputs in the order of the declaration, the moment
-    they hold for, where they come from, and the age of each view's features (seconds; None: not known).
+    they hold for, where they come from, the age of each view's features (seconds; None: not known), and the views without a
+    value at that moment.
     """
 
     request: tuple[Any, ...] | None
@@ -38,6 +40,7 @@ class ScoringRow(NamedTuple):
     moment: datetime
     features_from: str
     ages: Mapping[str, float | None] | None
+    missing: Missing = ()
 
 
 class RowScore(NamedTuple):

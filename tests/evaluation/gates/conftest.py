@@ -37,13 +37,15 @@ class Trial:
         rows = pl.DataFrame({"late": self.truth.astype(np.int8), "carrier": self.carrier.tolist()})
         return rows.with_columns(event_timestamp=pl.lit(datetime(2013, 4, 1)) + pl.int_range(pl.len()) * timedelta(hours=1))
 
-    def verdict(self, *gates: Gate, champion: Array | None = None, parity: Parity | None = None) -> Verdict:
-        return self.verdicts(*gates, champion=champion, parity=parity)[0]
+    def verdict(self, *gates: Gate, champion: Array | None = None, parity: Parity | None = None, served: int = 0) -> Verdict:
+        return self.verdicts(*gates, champion=champion, parity=parity, served=served)[0]
 
-    def verdicts(self, *gates: Gate, champion: Array | None = None, parity: Parity | None = None) -> tuple[Verdict, ...]:
-        return judge(gates, self.case(champion=champion, parity=parity))
+    def verdicts(
+        self, *gates: Gate, champion: Array | None = None, parity: Parity | None = None, served: int = 0
+    ) -> tuple[Verdict, ...]:
+        return judge(gates, self.case(champion=champion, parity=parity, served=served))
 
-    def case(self, *, champion: Array | None = None, parity: Parity | None = None) -> Case:
+    def case(self, *, champion: Array | None = None, parity: Parity | None = None, served: int = 0) -> Case:
         """These rows before the judges; the model is a real one that no gate over probabilities asks."""
         evidence = evaluate(
             self.rows,
@@ -63,6 +65,7 @@ class Trial:
             champion=champion,
             rows=self.rows,
             parity=parity,
+            served=served,
             model=OnnxModel.from_bytes(MODEL),
             onnx=MODEL,
             training_rows=self.rows.with_columns(split=pl.lit("test")),

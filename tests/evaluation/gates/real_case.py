@@ -33,6 +33,7 @@ def case_of(rows: pl.DataFrame, onnx: bytes, *, use_case: UseCase = USE_CASE, **
         "champion": None,
         "rows": test,
         "parity": None,
+        "served": 0,
         "model": model,
         "onnx": onnx,
         "training_rows": rows,

@@ -18,17 +18,34 @@ def parity(rows: int, differing: int) -> Parity:
     return Parity(rows, differing, SINCE, UNTIL, features)
 
 
+UNCOMPARED = Parity(60, 0, None, None, ())
+
+
 @pytest.mark.parametrize(
-    ("found", "message"),
-    [(None, "nothing has been served yet"), (parity(0, 0), "nothing has been served yet"), (parity(99, 99), "only 99 answers")],
-    ids=["no evidence", "no answers", "too few answers"],
+    ("served", "found", "message"),
+    [
+        (0, None, "nothing has been served yet"),
+        (0, Parity(0, 0, None, None, ()), "nothing has been served yet"),
+        (56_000, None, "56,000 answers have been served and none compared yet"),
+        (56_000, Parity(0, 0, None, None, ()), "none (their callers sent the features) in the window of Skew can be compared"),
+        (56_000, parity(99, 99), "56,000 answers have been served, and only 99 in the window of Skew can be compared"),
+        (60, UNCOMPARED, "only 60 in the window"),
+    ],
 )
-def test_without_enough_answers_it_passes_and_reports_it(trial: Any, found: Parity | None, message: str) -> None:
-    verdict = trial().verdict(NoSkew(min_rows=100), parity=found)
+@pytest.mark.parametrize("min_rows", [100, 1000])
+def test_without_enough_answers_it_passes_and_reports_what_is_missing(
+    trial: Any, served: int, found: Parity | None, message: str, min_rows: int
+) -> None:
+    stored = found and Parity.from_table(found.to_table())
+    verdict = trial().verdict(NoSkew(min_rows=min_rows), parity=stored, served=served)
     assert verdict.passed
     assert math.isnan(verdict.measured)
     assert message in verdict.message and "so this gate passes" in verdict.message
     json.dumps(verdict.to_dict(), allow_nan=False)
+
+
+def test_too_few_answers_for_the_monitor_are_no_verdict_of_a_gate_that_needs_fewer(trial: Any) -> None:
+    assert math.isnan(trial().verdict(NoSkew(min_rows=50), parity=UNCOMPARED, served=60).measured)
 
 
 @pytest.mark.parametrize(("differing", "passed"), [(0, True), (10, True), (11, False), (1000, False)])

@@ -71,6 +71,8 @@ def test_missing_stale_and_zero_differ(blobs: KeyValueStore) -> None:
     assert [weather_state(values) for values in (fresh, stale, missing)] == ["fresh", "stale", "missing"]
     assert fresh.features["temp"] == [0.0]
     assert stale.features["temp"] == missing.features["temp"] == [None]
+    named = [dict(values.missing()[0]).get("weather") for values in (fresh, stale, missing)]
+    assert named == [None, "expired", "unknown"]
     assert weather_state(ask(mirror, None)) == "missing"
 
 

@@ -79,6 +79,13 @@ def test_an_unknown_category_is_answered_with_a_warning(ready: TestClient):
     assert predictions[1]["warnings"] == ["carrier 'ZZ' was not in the training data; the model treats it as unknown"]
 
 
+def test_an_entity_without_features_is_answered_with_a_warning_and_counted(ready: TestClient):
+    predictions = predict(ready, FLIGHT, FLIGHT | {"origin": "JFK"}).json()["predictions"]
+    text = "origin_weather has no value for this entity at the moment of the prediction; the model treats its features as missing"
+    assert [prediction["warnings"] for prediction in predictions] == [[], [text]]
+    assert 'mlops_missing_features_total{reason="unknown",view="origin_weather"} 1.0' in ready.get("/metrics").text
+
+
 def test_every_answer_is_logged_with_its_request_and_inputs(ready: TestClient, service: Service):
     predictions = predict(ready, FLIGHT, FLIGHT | {"tailnum": None, "origin": "JFK"}).json()["predictions"]
     rows, _ = service.answering.log.read()

@@ -51,7 +51,7 @@ class Timed:
         if took is None:
             raise OnlineStoreDown("gone")
         self.now += took
-        return LookupResult({}, ["online"] * len(entity_rows), [None] * len(entity_rows))
+        return LookupResult({}, ["online"] * len(entity_rows), [None] * len(entity_rows), [()] * len(entity_rows))
 
 
 def after(takes: list[float | None]) -> PacedLookup:
