@@ -24,8 +24,10 @@ KEYS: Schema = {"bearer": {"type": "http", "scheme": "bearer"}, "header": {"type
 REFUSALS = {
     "400": "What is wrong with the request, and what is legal.",
     "401": "An API key is missing, unknown or revoked.",
+    "409": "Another replica is about to answer this Idempotency-Key; try again after Retry-After seconds.",
     "413": "The body is too large.",
     "415": "The body is compressed or not JSON.",
+    "422": "The Idempotency-Key came with another body before.",
     "429": "Too many requests, of this key or at once; try again after Retry-After seconds.",
     "500": "The service could not answer.",
     "503": "No champion serves yet, or features, log or API keys are unavailable; try again after Retry-After seconds.",

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.serving.http.admission import Admission
 from mlops_assets.serving.http.api_keys import ApiKeys
 from mlops_assets.serving.http.rate_limit import RateLimiter
+from mlops_assets.serving.http.repeats import Repeats, idempotency_key
 from mlops_assets.serving.http.request import Headers, RequestParser
 from mlops_assets.serving.http.tracing import Tracing
 from mlops_assets.serving.inference.answering import Answering, LookUp, PacedLookup
@@ -40,8 +42,9 @@ log = logging.getLogger("bentoml.mlops_assets")
 class Service:
     """Serves between `start` and `stop`, which answers what is queued and leaves nothing of the log in memory."""
 
-    def __init__(self, answering: Answering, admission: Admission, tracing: Tracing) -> None:
+    def __init__(self, answering: Answering, admission: Admission, tracing: Tracing, repeats: Repeats) -> None:
         self.answering, self.admission, self.tracing, self.telemetry = answering, admission, tracing, answering.telemetry
+        self._repeats = repeats
         self.batching, self.parse = Batching(answering.answer_together), RequestParser(answering.use_case)
         serving = answering.use_case.serving
         self.timeout_s, self.max_body_bytes = serving.limits.timeout.total_seconds(), serving.limits.max_body_bytes
@@ -69,18 +72,24 @@ class Service:
         """What serves, why a newer plan was not taken, and why no request is admitted."""
         return self.answering.plan() | {"admission_error": self.admission.problem}
 
-    async def predict(self, headers: Headers, body: bytes) -> bytes:
-        """The answer as JSON. Raises Refusal above the limit of requests in flight, BadRequest, and the errors of
-        `Answering.answer_together`.
+    async def predict(self, headers: Headers, body: bytes, *, client: str, deadline: float) -> bytes:
+        """The answer as JSON; none after `deadline`, in seconds of the clock. Raises Refusal above the limit of requests in
+        flight, BadRequest, and the errors of `Answering.answer_together` and `Repeats.answer`.
         """
+        if (key := idempotency_key(headers)) is None:
+            return await self._predict(headers, body, deadline)
+        # Without a deadline: a retry gets the answer that comes too late.
+        return await self._repeats.answer(client, key, body, lambda: self._predict(headers, body, math.inf))
+
+    async def _predict(self, headers: Headers, body: bytes, deadline: float) -> bytes:
         started = self.answering.clock()
         self.admission.enter()
         try:
             with self.tracing.span(headers) as trace_id:
                 if len(body) <= INLINE_BYTES:
-                    request = self.parse(body, started=started, trace_id=trace_id)
+                    request = self.parse(body, started=started, deadline=deadline, trace_id=trace_id)
                 else:
-                    request = await asyncio.to_thread(self.parse, body, started=started, trace_id=trace_id)
+                    request = await asyncio.to_thread(self.parse, body, started=started, deadline=deadline, trace_id=trace_id)
                 is_slow_lookup = request.inputs is None and not self.answering.features.is_quick
                 blocks = is_slow_lookup or request.explain or len(request) > INLINE_ROWS
                 return await self.batching.submit(request, in_loop=not blocks)
@@ -161,7 +170,8 @@ def assemble(use_case: UseCase, environment: Environment, look_up: LookUp, *, tr
     is_open = environment.name != "production"
     admission = Admission(ApiKeys(home.keys), limits, clock=time.monotonic, is_open=is_open, rates=rates)
     _configure_logging(as_json=environment.name != "local")
-    return Service(answering, admission, Tracing(_new_id, is_on=traced))
+    repeats = Repeats(scope=use_case.name, redis_url=environment.redis_url, clock=time.monotonic)
+    return Service(answering, admission, Tracing(_new_id, is_on=traced), repeats)
 
 
 def _new_id() -> str:

@@ -23,6 +23,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 JSON = b"application/json"
 CLOSE: Headers = ((b"connection", b"close"),)  # the rest of the body need not be read
 RETRY_AFTER_S = 5
+SENDING = 0.95  # of the timeout: an answer that is ready later is not logged, as its client may not get it any more
 BODIES_AT_ONCE = 16  # of the largest size, in memory at the same time
 # What a client may read of a failure; its cause may name paths and hosts, and is in the log.
 UNAVAILABLE: dict[type[Exception], str] = {
@@ -115,10 +116,11 @@ class ApiApp:
 
 async def respond(service: Service, headers: Headers, read_body: Callable[[], Awaitable[bytes]]) -> Reply:
     """The reply to one request for predictions: an answer, or the error that a client can act on. Raises ClientGone."""
+    deadline = service.answering.clock() + SENDING * service.timeout_s
     try:
-        await service.admission.admit(headers)
+        client = await service.admission.admit(headers)
         async with asyncio.timeout(service.timeout_s):
-            return Reply(200, await service.predict(headers, await read_body()))
+            return Reply(200, await service.predict(headers, await read_body(), client=client, deadline=deadline))
     except ClientGone:
         raise
     except BadRequest as error:

@@ -1,6 +1,7 @@
 """Requests, parsed into structs that are built from the declaration or refused with every problem named, and their answers."""
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -75,13 +76,14 @@ class Refusal(Exception):
 
 class PredictRequest(msgspec.Struct, frozen=True):
     """`rows` and `inputs`, each in the order of `request_parts`; None where the request has none. It has at least one of the
-    two, of the same length. `started` is in seconds of the clock, `trace_id` 32 hex digits.
+    two, of the same length. `started` and `deadline` are in seconds of the clock, `trace_id` has 32 hex digits.
     """
 
     rows: Sequence[tuple[Any, ...]] | None
     inputs: Sequence[tuple[Any, ...]] | None
     explain: bool = False
     started: float = 0.0
+    deadline: float = math.inf
     trace_id: str = ""
 
     def __len__(self) -> int:
@@ -125,14 +127,14 @@ class RequestParser:
         request = msgspec.defstruct("Request", [*parts, (EXPLAIN, bool, False)], forbid_unknown_fields=True)
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(request, dec_hook=read_moment)
 
-    def __call__(self, body: bytes, *, started: float = 0.0, trace_id: str = "") -> PredictRequest:
+    def __call__(self, body: bytes, *, started: float = 0.0, deadline: float = math.inf, trace_id: str = "") -> PredictRequest:
         """Raises BadRequest with all that is wrong, or with the first problem of a body above MAX_DETAILED_BYTES."""
         try:
             parsed = self._decoder.decode(body)
         except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
             raise BadRequest(self._problems(body, error)) from None
         rows, inputs = parsed.rows and [*map(astuple, parsed.rows)], parsed.features and [*map(astuple, parsed.features)]
-        request = PredictRequest(rows, inputs, parsed.explain, started, trace_id)
+        request = PredictRequest(rows, inputs, parsed.explain, started, deadline, trace_id)
         if problems := [*_count_problems(request.rows, request.inputs, explain=request.explain)]:
             raise BadRequest(problems)
         return request

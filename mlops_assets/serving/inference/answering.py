@@ -91,8 +91,8 @@ class Answering:
     def answer_together(self, requests: Sequence[PredictRequest]) -> Sequence[Outcome]:
         """One outcome for each request; their features are looked up together. A failing request fails alone.
 
-        The errors are NotReady, LogUnavailable, OnlineStoreDown, ValueError for a score that is no probability, and whatever a
-        model raises.
+        The errors are NotReady, LogUnavailable, OnlineStoreDown, BadRequest for an illegal moment, TimeoutError after the
+        deadline, ValueError for a score that is no probability, and whatever a model raises.
         """
         lineup = self.slots.lineup
         if lineup is None or not requests:
@@ -160,6 +160,9 @@ class Answering:
                 outcomes.append(ValueError(f"{self.use_case.name} · {problem}."))
                 continue
             answer, lines = self._compose(lineup, request, rows, scores, call)
+            if self.clock() > request.deadline:  # just before the log, which must not have what its client did not get
+                outcomes.append(TimeoutError())
+                continue
             answers.append(answer)
             scored += rows
             logged += lines

@@ -227,6 +227,25 @@ def test_a_row_without_a_moment_is_refused():
         refuse_moments([None], MOMENT, Limits())
 
 
+def test_a_retry_under_one_idempotency_key_is_answered_and_logged_once(ready: TestClient, service: Service):
+    body, headers = {"rows": [FLIGHT]}, {"Idempotency-Key": "5f1c"}
+    first, retry = (ready.post("/predict", json=body, headers=headers) for _ in range(2))
+    assert first.content == retry.content and len(service.answering.log.read()[0]) == 1
+    other = ready.post("/predict", json={"rows": [FLIGHT | {"flight": 2}]}, headers=headers)
+    assert (other.status_code, other.json()["error"]["found"]) == (422, "an Idempotency-Key that came with another body")
+    without = [predict(ready, FLIGHT) for _ in range(2)]
+    assert len({response.content for response in without}) == 2 and len(service.answering.log.read()[0]) == 3
+
+
+@pytest.mark.parametrize("rows", [1, 201])
+def test_an_answer_that_is_ready_after_the_deadline_is_not_logged(ready: TestClient, service: Service, rows: int):
+    body, now = json.dumps({"rows": [FLIGHT] * rows}).encode(), service.answering.clock()
+    late, early = (service.parse(body, deadline=now + seconds) for seconds in (0, 100))
+    outcomes = service.answering.answer_together([late, early])
+    assert isinstance(outcomes[0], TimeoutError) and isinstance(outcomes[1], bytes)
+    assert len(service.answering.log.read()[0]) == rows
+
+
 def test_a_wrong_method_is_refused_in_json(ready: TestClient):
     response = ready.get("/predict")
     assert response.status_code == 405 and response.json()["error"]["found"] == "Method Not Allowed"

@@ -97,6 +97,31 @@ def test_who_waits_no_longer_is_not_answered():
     assert answered == ["1", "3"]
 
 
+def test_a_large_request_that_waits_no_longer_is_not_answered():
+    answered: list[str] = []
+    busy, release = threading.Semaphore(0), threading.Event()
+
+    def waits(requests: Sequence[PredictRequest]) -> list[Outcome]:
+        answered.extend(request.trace_id for request in requests)
+        busy.release()
+        assert release.wait(10)
+        return by_name(requests)
+
+    async def main(batches: Batching) -> None:
+        large = [ask(number, rows=MAX_ROWS + 1) for number in range(4)]
+        first = [asyncio.create_task(batches.submit(request, in_loop=False)) for request in large[:2]]
+        for _ in first:
+            await asyncio.to_thread(busy.acquire)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(batches.submit(large[2], in_loop=False), 0.05)
+        release.set()
+        assert await asyncio.gather(*first) == [b"0", b"1"] and await batches.submit(large[3], in_loop=False) == b"3"
+
+    with batching(waits) as batches:
+        asyncio.run(main(batches))
+    assert sorted(answered) == ["0", "1", "3"]
+
+
 def test_what_is_queued_is_answered_before_the_end():
     async def main(batches: Batching) -> list[bytes]:
         tasks = [asyncio.create_task(batches.submit(ask(number), in_loop=False)) for number in range(20)]

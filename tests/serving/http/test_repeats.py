@@ -1,0 +1,128 @@
+"""One answer for each idempotency key, in one process and over replicas that share a real Redis."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mlops_assets.serving.http import repeats
+from mlops_assets.serving.http.repeats import Repeats, idempotency_key
+from mlops_assets.serving.http.request import Refusal
+from tests.servers.redis_server import RedisServer
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path / "redis", durable=False)
+    server.start()
+    yield server
+    server.kill()
+
+
+def opened(redis_url: str | None = None) -> Repeats:
+    return Repeats(scope="flights", redis_url=redis_url, clock=time.monotonic)
+
+
+def counting(answers: list[bytes], *, seconds: float = 0.0) -> Callable[[], Awaitable[bytes]]:
+    async def predict() -> bytes:
+        await asyncio.sleep(seconds)
+        answers.append(b"answer %d" % len(answers))
+        return answers[-1]
+
+    return predict
+
+
+def test_a_retry_gets_the_first_answer_also_while_that_is_on_its_way() -> None:
+    async def main() -> None:
+        kept, predicted = opened(), list[bytes]()
+        predict = counting(predicted, seconds=0.05)
+        together = await asyncio.gather(*(kept.answer("shop", b"k", b"body", predict) for _ in range(5)))
+        assert {*together, await kept.answer("shop", b"k", b"body", predict)} == {b"answer 0"}
+        others = [await kept.answer(client, key, b"body", predict) for client, key in (("shop", b"k2"), ("bank", b"k"))]
+        assert others == [b"answer 1", b"answer 2"]
+
+    asyncio.run(main())
+
+
+def test_a_key_with_another_body_is_refused_and_the_first_answer_stays() -> None:
+    async def main() -> None:
+        kept, predicted = opened(), list[bytes]()
+        await kept.answer("shop", b"k", b"body", counting(predicted))
+        with pytest.raises(Refusal, match="422"):
+            await kept.answer("shop", b"k", b"other", counting(predicted))
+        assert await kept.answer("shop", b"k", b"body", counting(predicted)) == b"answer 0"
+
+    asyncio.run(main())
+
+
+def test_an_answer_whose_client_waited_no_longer_is_there_for_the_retry() -> None:
+    async def main() -> None:
+        kept, predicted = opened(), list[bytes]()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(kept.answer("shop", b"k", b"body", counting(predicted, seconds=0.1)), 0.02)
+        assert await kept.answer("shop", b"k", b"body", counting(predicted)) == b"answer 0"
+        assert len(predicted) == 1
+
+    asyncio.run(main())
+
+
+def test_after_an_error_the_key_may_be_used_again() -> None:
+    async def fails() -> bytes:
+        raise ConnectionError("the store is down")
+
+    async def main() -> None:
+        kept = opened()
+        with pytest.raises(ConnectionError):
+            await kept.answer("shop", b"k", b"body", fails)
+        assert await kept.answer("shop", b"k", b"body", counting([])) == b"answer 0"
+
+    asyncio.run(main())
+
+
+def test_memory_is_bounded_and_the_oldest_answers_are_dropped_first() -> None:
+    size = repeats.MAX_KEPT_BYTES // 4
+
+    async def large() -> bytes:
+        return bytes(size)
+
+    async def main() -> None:
+        kept, predicted = opened(), list[bytes]()
+        for number in range(8):
+            await kept.answer("shop", b"%d" % number, b"body", large)
+        assert len(await kept.answer("shop", b"7", b"body", counting(predicted))) == size
+        assert await kept.answer("shop", b"0", b"body", counting(predicted)) == b"answer 0"
+
+    asyncio.run(main())
+
+
+def test_replicas_with_one_redis_answer_a_key_once(redis_server: RedisServer) -> None:
+    async def main() -> None:
+        predicted = list[bytes]()
+        first, second = opened(redis_server.url), opened(redis_server.url)
+        running = asyncio.create_task(first.answer("shop", b"k", b"body", counting(predicted, seconds=0.3)))
+        await asyncio.sleep(0.1)
+        with pytest.raises(Refusal, match="409"):
+            await second.answer("shop", b"k", b"body", counting(predicted))
+        assert await running == await second.answer("shop", b"k", b"body", counting(predicted)) == b"answer 0"
+        with pytest.raises(Refusal, match="422"):
+            await opened(redis_server.url).answer("shop", b"k", b"other", counting(predicted))
+
+    asyncio.run(main())
+
+
+def test_while_redis_is_down_each_replica_knows_its_own(redis_server: RedisServer) -> None:
+    async def main() -> None:
+        predicted, kept = list[bytes](), opened(redis_server.url)
+        redis_server.kill()
+        assert [await kept.answer("shop", b"k", b"body", counting(predicted)) for _ in range(2)] == [b"answer 0"] * 2
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("key", [b"", b"x" * 256])
+def test_a_key_of_an_illegal_length_is_refused(key: bytes) -> None:
+    with pytest.raises(Refusal, match="400"):
+        idempotency_key([(b"idempotency-key", key)])
+    assert idempotency_key([(b"x-api-key", b"t")]) is None
