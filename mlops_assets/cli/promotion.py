@@ -63,12 +63,16 @@ def status(use_case: DefaultName) -> None:
         typer.echo(line)
     if newest := records[: -SHOWN - 1 : -1]:
         show(f"last {len(newest)} of {len(records)} records, newest first:", records_table(newest))
+    if plan:
+        typer.echo(f"to roll back: {_describe_rollback(use_case, state)}")
+
+
+def _describe_rollback(use_case: str, state: PromotionState) -> str:
     if state.challenger_version is not None:
-        typer.echo(f"to roll back: `mlops rollback {use_case}` ends the rollout of version {state.challenger_version}")
-    elif state.previous_champion is not None:
-        typer.echo(f"to roll back: `mlops rollback {use_case}` serves version {state.previous_champion} again")
-    elif plan:
-        typer.echo("to roll back: not possible yet, as there is no earlier champion")
+        return f"`mlops rollback {use_case}` ends the rollout of version {state.challenger_version}"
+    if state.previous_champion is not None:
+        return f"`mlops rollback {use_case}` serves version {state.previous_champion} again"
+    return "not possible yet, as there is no earlier champion"
 
 
 def _refused_days(use_case: UseCase) -> Iterator[str]:

@@ -13,14 +13,14 @@ from mlops_assets.spec.use_case import UseCase
 LEARNED_FROM = ("train", "validation")
 
 
-def describe_missing(use_case: UseCase, tables: DeltaTables) -> str:
+def describe_missing(use_case: UseCase, tables: DeltaTables, *, now: datetime) -> str:
     """Empty when every part of the split has labelled rows, and those that a trainer reads have rows of both labels."""
     paths = [validated(use_case.name, table) for table in (use_case.features.request_table, use_case.label.table)]
     if absent := [path[-1] for path in paths if not tables.exists(path)]:
         return f"No row has been accepted yet: {', '.join(dict.fromkeys(absent))}."
     requests, truths = (tables.scan(path) for path in paths)
     try:
-        rows = training_rows(use_case, requests, truths)
+        rows = training_rows(use_case, requests, truths, now=now)
     except IllegalFeatures as error:
         return f"{error} {_describe_span(use_case, requests, truths)}".strip()
     label = use_case.label.name

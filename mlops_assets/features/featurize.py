@@ -96,7 +96,8 @@ def training_rows(use_case: UseCase, requests: pl.LazyFrame, truths: pl.LazyFram
     parts = part_windows(use_case.split, end)
     # A label that was corrected later is the one that was known when its part was used.
     known = [label_rows(use_case, requests, truths, part.last_day()).filter(part.moments()) for part in parts.values()]
-    labelled = split_by_time(pl.concat(known).sort(EVENT_TIMESTAMP, *use_case.label.key).collect(), use_case.split, end=end)
+    dated = pl.concat(known).filter(pl.col(KNOWN_AT) <= now).sort(EVENT_TIMESTAMP, *use_case.label.key)
+    labelled = split_by_time(dated.collect(), use_case.split, end=end)
     if empty := parts.keys() - set(labelled["split"]):
         raise IllegalFeatures(_describe_empty_parts(rows, use_case.split, {name: parts[name] for name in parts if name in empty}))
     return labelled

@@ -52,5 +52,5 @@ def _describe_training(
         return message if trainings.is_running or not (state.plan or state.waiting) else ""
     from mlops_assets.features.enough_data import describe_missing
 
-    missing = describe_missing(use_case, DeltaTables(home.tables))
+    missing = describe_missing(use_case, DeltaTables(home.tables), now=now)
     return f"the first one waits: {missing}" if missing else "the first one is due: there is enough data"

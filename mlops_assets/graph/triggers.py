@@ -194,7 +194,7 @@ def _missing(context: dg.SensorEvaluationContext, use_case: UseCase, warehouse: 
     if not (context.cursor or "").startswith(f"{at} "):
         from mlops_assets.features.enough_data import describe_missing
 
-        context.update_cursor(f"{at} {describe_missing(use_case, warehouse.open())}")
+        context.update_cursor(f"{at} {describe_missing(use_case, warehouse.open(), now=datetime.now(UTC))}")
     return (context.cursor or "").partition(" ")[2]
 
 
