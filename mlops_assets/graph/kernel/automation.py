@@ -4,23 +4,66 @@
 # stage, so a month that lands would wait for minutes. One run over the range does not wait.
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from time import monotonic
+from typing import Any, NamedTuple
 
 import dagster as dg
 
 from mlops_assets.graph.kernel.asset_metadata import CADENCE, WHEN_CHANGED
-from mlops_assets.graph.kernel.dagster_internals import RANGE_END, RANGE_START, requested_subset, with_run_requests
+from mlops_assets.graph.kernel.dagster_internals import (
+    RANGE_END,
+    RANGE_START,
+    newest_event_id,
+    requested_subset,
+    with_run_requests,
+    without_evaluations,
+)  # fmt: skip
 
 # The daemon's loop takes 5 s; a smaller interval changes nothing.
 TICK_SECONDS = 5
+# Conditions wait for a second without a new file (conditions.py); the next evaluation is then the last one that is needed.
+SETTLED_SECONDS, MAX_IDLE_SECONDS = 3.0, 60.0
 Days = frozenset[str]
 UNPARTITIONED: Days = frozenset()
 
 
+class Idle(NamedTuple):
+    """An evaluation that requested nothing, the newest event before it, and when that event was the newest one first."""
+
+    evaluated: Any
+    newest: int | None
+    since: float
+    at: float
+
+    def holds(self, newest: int | None, cursor: str | None, now: float) -> bool:
+        settled = self.at - self.since > SETTLED_SECONDS
+        return settled and (newest, cursor) == (self.newest, self.evaluated.cursor) and now - self.at < MAX_IDLE_SECONDS
+
+
+# By instance and sensor.
+_IDLE: dict[tuple[str, str], Idle] = {}
+
+
 class WholeRuns(dg.AutomationConditionSensorDefinition):
-    """Requests of several partitions become one run per range of days instead of a backfill."""
+    """Requests of several partitions become one run per range of days instead of a backfill.
+
+    Without a new event, conditions are evaluated once a minute, for those that depend on the time: an evaluation takes a second.
+    """
 
     def evaluate_tick(self, context: dg.SensorEvaluationContext) -> Any:
+        # Read first: an event during the evaluation is new to the next tick.
+        newest, now, place = newest_event_id(context.instance), monotonic(), (context.instance.root_directory, self.name)
+        before = _IDLE.pop(place, None)
+        if before and before.holds(newest, context.cursor, now):
+            _IDLE[place] = before
+            return before.evaluated
+        evaluated = self._evaluate(context)
+        if not evaluated.run_requests:
+            since = before.since if before and before.newest == newest else now
+            _IDLE[place] = Idle(without_evaluations(evaluated), newest, since, now)
+        return evaluated
+
+    def _evaluate(self, context: dg.SensorEvaluationContext) -> Any:
         evaluated = super().evaluate_tick(context)
         if context.repository_def is None or not evaluated.run_requests:
             return evaluated

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import dagster as dg
 
@@ -97,9 +98,24 @@ class Settled(dg.AutomationCondition[dg.AssetKey]):
         return dg.AutomationResult(context, context.get_empty_subset() if arriving else context.candidate_subset)
 
 
+# What was read in a tick, by the view that Dagster makes for it: an asset is the parent of several others.
+_READ: WeakKeyDictionary[Any, dict[Any, Any]] = WeakKeyDictionary()
+
+
 def _newest_events(context: Any, key: dg.AssetKey, kind: dg.DagsterEventType) -> dict[At, int]:
     view = context.asset_graph_view
-    return newest_events(view.instance, key, kind, partitioned=view.asset_graph.get(key).is_partitioned)
+    read = _READ.setdefault(view, {})
+    if (key, kind) not in read:
+        read[key, kind] = newest_events(view.instance, key, kind, partitioned=view.asset_graph.get(key).is_partitioned)
+    return read[key, kind]
+
+
+def _partition_keys(view: Any, definition: Any) -> set[str]:
+    """Those up to now. Dagster walks through the calendar at every call: 10 ms for a year of days."""
+    read = _READ.setdefault(view, {})
+    if definition not in read:
+        read[definition] = {*definition.get_partition_keys()}
+    return read[definition]
 
 
 def _behind(context: Any, parent: dg.AssetKey, made: Mapping[At, int], planned: Mapping[At, int]) -> Any:
@@ -125,7 +141,7 @@ def _subset(context: Any, key: dg.AssetKey, partitions: Iterable[At]) -> Any:
     definition = view.asset_graph.get(key).partitions_def
     if definition is None:
         return view.get_full_subset(key=key) if keys else view.get_empty_subset(key=key)
-    return view.get_subset_from_partition_keys(key, definition, keys & set(definition.get_partition_keys()))
+    return view.get_subset_from_partition_keys(key, definition, keys & _partition_keys(view, definition))
 
 
 # A failed run is not tried again until a parent has changed, so that a broken delivery does not start a storm of runs.

@@ -12,8 +12,8 @@ from dagster_shared.record import replace  # pyright: ignore[reportUnknownVariab
 DATA_VERSION = "dagster/data_version"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 At = str | None  # a partition, or None for an asset without partitions
-# The run of an event never changes, so it is read once: (instance, event id) -> run id.
-_RUN_OF: dict[tuple[str, int], str] = {}
+# The run of an event never changes, so it is read once. Only the events of an asset's last call are kept: event id -> run id.
+_RUN_OF: dict[tuple[str, dg.AssetKey], dict[int, str]] = {}
 
 
 def newest_events(
@@ -29,13 +29,13 @@ def newest_events(
 
 def runs_of(instance: dg.DagsterInstance, key: dg.AssetKey, events: Iterable[int]) -> dict[int, str]:
     """The run that wrote each of these materializations of `key`."""
-    root, ids = instance.root_directory, set(events)
-    unknown = [event for event in ids if (root, event) not in _RUN_OF]
-    if unknown:
+    known, ids = _RUN_OF.get(place := (instance.root_directory, key), {}), set(events)
+    if unknown := [event for event in ids if event not in known]:
         wanted = dg.EventRecordsFilter(dg.DagsterEventType.ASSET_MATERIALIZATION, asset_key=key, storage_ids=unknown)
         records = instance.event_log_storage.get_event_records(wanted)
-        _RUN_OF.update({(root, record.storage_id): record.run_id for record in records})
-    return {event: _RUN_OF[root, event] for event in ids}
+        known = known | {record.storage_id: record.run_id for record in records}
+    _RUN_OF[place] = {event: known[event] for event in ids}
+    return _RUN_OF[place]
 
 
 def data_versions(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, str]:
@@ -56,9 +56,19 @@ def is_requested(context: Any, key: dg.AssetKey) -> bool:
     return requested is not None and not requested.is_empty
 
 
+def newest_event_id(instance: dg.DagsterInstance) -> int | None:
+    """It grows with every event of an asset or a check, and whenever the status of a run changes."""
+    return instance.event_log_storage.get_maximum_record_id()
+
+
 def with_run_requests(evaluated: Any, requests: Sequence[dg.RunRequest]) -> Any:
     """The result of an automation tick with other run requests; its cursor and evaluations stay."""
     return replace(evaluated, run_requests=requests)
+
+
+def without_evaluations(evaluated: Any) -> Any:
+    """The result of an automation tick, as one that found nothing to do."""
+    return replace(evaluated, run_requests=[], automation_condition_evaluations=[])
 
 
 def requested_subset(request: dg.RunRequest) -> Any:

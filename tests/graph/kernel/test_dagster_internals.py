@@ -65,3 +65,12 @@ def test_the_run_requests_of_an_automation_tick_can_be_replaced(instance: dg.Dag
     replaced = internals.with_run_requests(evaluated, [request])
     assert (replaced.run_requests, replaced.cursor) == ([request], evaluated.cursor)
     assert internals.requested_subset(request) is None
+
+
+def test_of_the_runs_of_an_asset_only_those_of_its_last_events_are_kept(instance: dg.DagsterInstance) -> None:
+    for _ in range(3):
+        run = dg.materialize([rows], instance=instance, tags=RANGE)
+        newest = internals.newest_events(instance, rows.key, MADE, partitioned=True)
+        assert set(internals.runs_of(instance, rows.key, newest.values()).values()) == {run.run_id}
+    kept = internals._RUN_OF[instance.root_directory, rows.key]  # pyright: ignore[reportPrivateUsage]
+    assert sorted(kept) == sorted(newest.values())
