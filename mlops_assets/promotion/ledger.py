@@ -84,6 +84,11 @@ class Ledger:
         legal = "sqlite:///<file>, postgresql://user:password@host:5432/database, special characters as %40"
         raise LedgerDown(f"ledger · address · cannot be read: {url.partition(':')[0]}:…; legal: {legal}. Correct MLOPS_LEDGER.")
 
+    @property
+    def address(self) -> str:
+        """Without its password."""
+        return self._url.render_as_string(hide_password=True)
+
     def require_if_trained(self) -> None:
         """Raises DamagedLedger where the file is missing and MLflow has a model: every platform that trains has a ledger."""
         if self._file:

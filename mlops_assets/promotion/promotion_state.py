@@ -5,18 +5,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mlops_assets.promotion.deployment import Plan
-from mlops_assets.promotion.ledger_chain import Record
+from mlops_assets.promotion.ledger_chain import GENESIS, Record
 
 ByVersion = Mapping[Any, Record]
+KINDS = ("blessing", "approval", "refusal", "rollback")
 
 
 @dataclass(frozen=True)
 class PromotionState:
-    """`head` is the number of the newest record, `plan` the one in force (None before the first champion). By version: its
-    newest `blessings`, `approvals` of exactly what they bless, `refusals` since, and `rollbacks`. `champions` are those one can
-    roll back to, the present one last; `shares` the challenger's, by plan number, since the rollout started. `tried` is the
-    number of the newest blessing that was put to serve or next to the champion: it supersedes the blessings before it.
-    `by_hand`: a person set what runs next to the champion, so that no rollout changes it.
+    """`head` and `digest` are those of the newest record, `plan` is the one in force (None before the first champion). By
+    version: its newest `blessings`, `approvals` of exactly what they bless, `refusals` since, and `rollbacks`. `champions` are
+    those one can roll back to, the present one last; `shares` the challenger's, by plan number, since the rollout started.
+    `tried` is the number of the newest blessing that was put to serve or next to the champion: it supersedes the blessings
+    before it. `by_hand`: a person set what runs next to the champion, so that no rollout changes it.
     """
 
     use_case: str
@@ -30,6 +31,7 @@ class PromotionState:
     shares: Mapping[int, float]
     tried: int
     by_hand: bool = False
+    digest: str = GENESIS
 
     @property
     def challenger_version(self) -> int | None:
@@ -59,10 +61,11 @@ class PromotionState:
         return left[newest] if newest > self.tried else None
 
 
-def promotion_state_of(use_case: str, records: Sequence[Record]) -> PromotionState:
-    """`records` are all of the use case, oldest first."""
-    newest: dict[str, dict[Any, Record]] = {kind: {} for kind in ("blessing", "approval", "refusal", "rollback")}
-    plan, champions, shares, tried, by_hand = None, list[int](), dict[int, float](), 0, False
+def promotion_state_of(use_case: str, records: Sequence[Record], since: PromotionState | None = None) -> PromotionState:
+    """`records` are all of the use case, oldest first; with `since`, those after the records that it adds up."""
+    state = since or PromotionState(use_case, 0, None, {}, {}, {}, {}, champions=(), shares={}, tried=0)
+    newest = {kind: {**by_version} for kind, by_version in zip(KINDS, _by_kind(state), strict=True)}
+    plan, champions, shares, tried, by_hand = state.plan, [*state.champions], state.shares, state.tried, state.by_hand
     for record in records:
         if record.kind in newest:
             newest[record.kind][record.body["version"]] = record
@@ -83,10 +86,22 @@ def promotion_state_of(use_case: str, records: Sequence[Record]) -> PromotionSta
             champions = champions[: champions.index(plan.champion)] if plan.champion in champions else []
         by_hand, shares = False, {}
         champions = [*(champion for champion in champions if champion != plan.champion), plan.champion]
-    head = records[-1].number if records else 0
+    head = records[-1] if records else state
     return PromotionState(
-        use_case, head, plan, *newest.values(), champions=tuple(champions), shares=shares, tried=tried, by_hand=by_hand
+        use_case,
+        head.number if isinstance(head, Record) else head.head,
+        plan,
+        *newest.values(),
+        champions=tuple(champions),
+        shares=shares,
+        tried=tried,
+        by_hand=by_hand,
+        digest=head.digest,
     )
+
+
+def _by_kind(state: PromotionState) -> tuple[ByVersion, ...]:
+    return state.blessings, state.approvals, state.refusals, state.rollbacks
 
 
 def plan_of(record: Record, blessings: ByVersion) -> Plan:

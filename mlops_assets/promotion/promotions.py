@@ -19,6 +19,8 @@ from mlops_assets.training.signature import digest
 ROUTE = ("champion", "previous", "challenger", "share", "split", "shadow")
 MAX_TRIES = 20
 T = TypeVar("T")
+# The state after the last call, by ledger and use case: sensors open the stores anew in each tick.
+_LAST: dict[tuple[str, str], PromotionState] = {}
 
 
 class NotApproved(PermissionError):
@@ -61,7 +63,17 @@ class Promotions:
     keys: SigningKeys
 
     def state(self) -> PromotionState:
-        return promotion_state_of(self.use_case.name, self.ledger.records(self.use_case.name))
+        """Of all records. Those of the last call are not read again, unless the newest of them is no longer in the ledger."""
+        name, place = self.use_case.name, (self.ledger.address, self.use_case.name)
+        since = _LAST.get(place)
+        records = self.ledger.records(name, after=since.head - 1) if since else []
+        if since and [(record.number, record.digest) for record in records[:1]] == [(since.head, since.digest)]:
+            state = promotion_state_of(name, records[1:], since)
+        else:
+            state = promotion_state_of(name, self.ledger.records(name))
+        if state.head:
+            _LAST[place] = state
+        return state
 
     def bless(self, version: int, onnx: bytes, blessing: str, *, by: str, at: datetime) -> None:
         """Stores `version` for the servers and records that it may serve. A blessing that is recorded already, or is older than

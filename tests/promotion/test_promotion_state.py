@@ -143,6 +143,17 @@ EVENTS = st.one_of(
 
 
 @settings(max_examples=150, deadline=None)
+@given(st.lists(EVENTS, max_size=14), st.lists(st.integers(0, 14), max_size=4))
+def test_a_state_that_is_carried_on_equals_the_state_of_all_records(events: Sequence[Any], cuts: list[int]):
+    records, state, start = history(*events), None, 0
+    for cut in [*sorted(cuts), len(records)]:
+        before = repr(state)
+        carried = promotion_state_of("flights", records[start:cut], state)
+        assert carried == promotion_state_of("flights", records[:cut]) and repr(state) == before
+        state, start = carried, min(cut, len(records))
+
+
+@settings(max_examples=150, deadline=None)
 @given(st.lists(EVENTS, max_size=14))
 def test_any_history_adds_up_to_what_one_finds_by_asking_all_of_it(events: Sequence[Any]):
     records = history(*events)

@@ -1,12 +1,15 @@
 """Every change of what serves, on a real ledger, real files and real keys: what it does, what it refuses, what it survives."""
 
+import shutil
 from typing import Any
 
 import pytest
+import sqlalchemy
 
 from mlops_assets.promotion.blessing import UnblessedModel
 from mlops_assets.promotion.deployment import AlreadyPlaced, IllegalRoute, Plan, UnknownVersion
 from mlops_assets.promotion.ledger import ConcurrentWrite
+from mlops_assets.promotion.promotion_state import promotion_state_of
 from mlops_assets.promotion.promotions import NotApproved
 from mlops_assets.training.signature import digest
 from tests.promotion.model_line import FORGERIES, Killed, ModelLine, model
@@ -442,3 +445,26 @@ def test_use_cases_do_not_see_each_other(line: ModelLine):
     with line.unchanged(), pytest.raises(UnblessedModel):
         line.promote(1)
     assert other.promote(1).champion == 1 and line.state().plan is None
+
+
+def test_the_state_reads_new_records_only_and_all_of_them_after_a_restored_backup(line: ModelLine):
+    line.bless(1, 2)
+    line.promote(1)
+    file = line.folder.parents[1] / "ledger.db"
+    statements: list[str] = []
+
+    def count(_connection: Any, _cursor: Any, _statement: str, parameters: Any, *_more: Any) -> None:
+        statements.append(str(parameters))
+
+    line.state()
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", count)
+    line.state()
+    sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", count)
+    assert [text for text in statements if "flight_delay" in text] == ["('flight_delay', 2)"]  # only the head, record 3
+    shutil.copy(file, backup := file.with_suffix(".backup"))
+    line.promote(2)
+    assert line.state().champions == (1, 2)
+    shutil.copy(backup, file)
+    assert line.state().champions == (1,) and line.state().head == 3
+    line.bless(3)
+    assert line.state() == promotion_state_of("flight_delay", line.ledger.records("flight_delay"))
