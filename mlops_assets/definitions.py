@@ -20,6 +20,7 @@ def defs() -> dg.Definitions:
 
     environment = read_environment(os.environ)
     home = environment.home
+    home.share()
     resources = {**build_resources(environment), **build_io_managers(str(home.tables), str(home.root / "values"))}
     # A step costs 0.04 s in one process, and 4.8 s in a process of its own.
     shared = dg.Definitions(resources=resources, executor=dg.in_process_executor)

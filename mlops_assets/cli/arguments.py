@@ -79,6 +79,7 @@ def environment(*, creates_home: bool = False) -> Environment:
     parsed = read_environment(os.environ, PROJECT)
     if not creates_home:
         parsed.home.require()
+    parsed.home.share()
     return parsed
 
 

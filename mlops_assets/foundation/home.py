@@ -1,6 +1,9 @@
 """The home folder of the platform, and the only module that parses environment variables."""
 
+import os
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -10,6 +13,7 @@ EnvironmentName = Literal["local", "test", "production"]
 LEGAL: tuple[EnvironmentName, ...] = get_args(EnvironmentName)
 PROJECT = Path(__file__).resolve().parents[2]
 SQLITE = "sqlite"
+GROUP_ONLY = 0o007  # a umask
 MARKS = ("landing", "tables", "feast", "mlflow", "deployments", "prediction_log", "keys", "dagster")  # one of them is in a home
 
 
@@ -53,6 +57,14 @@ class Home:
     @property
     def ledger(self) -> Path:
         return self.root / "ledger.db"
+
+    def share(self) -> None:
+        """In a home with the set-group-ID bit, by which an operator shares it between users: this process lets the group read and
+        write its new files, whatever umask it was started with. Secrets have modes of their own.
+        """
+        with suppress(FileNotFoundError):
+            if self.root.stat().st_mode & stat.S_ISGID:
+                os.umask(GROUP_ONLY)
 
     def require(self) -> None:
         """Raises NotAHome. Before the first write nothing tells a new home from a mistyped one."""

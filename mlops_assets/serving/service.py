@@ -140,6 +140,7 @@ def open_service(variables: Mapping[str, str], use_case: UseCase) -> Service:
     from mlops_assets.features.feast.feature_store import FeatureStore
 
     environment, features = read_environment(variables), use_case.features
+    environment.home.share()
     store = FeatureStore(
         environment.home, service=features.service, redis_url=environment.redis_url, when_down=features.when_down
     )

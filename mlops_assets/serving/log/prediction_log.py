@@ -228,7 +228,7 @@ class PredictionLog:
         while self._file is None:
             number += 1
             with suppress(FileExistsError):  # another process took the number
-                self._file = os.open(self._folder / f"{number:06d}.jsonl", flags, 0o640)
+                self._file = os.open(self._folder / f"{number:06d}.jsonl", flags, 0o660)  # the platform erases in it
         self._written = 0
         sync_folder(self._folder)
 
