@@ -2,6 +2,7 @@
 
 import signal
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -100,7 +101,7 @@ def up() -> None:
     from mlops_assets.local.platform import running_platform
 
     typer.echo("Starting web UI, daemon, prediction service and MLflow …")
-    with running_platform(environment(creates_home=True), everything=True) as addresses:
+    with running_platform(environment(creates_home=True), everything=True, on_restart=partial(typer.echo, err=True)) as addresses:
         for name, url in addresses.items():
             typer.echo(f"  {name:<10} {url}")
         typer.echo("Press Ctrl-C to stop them all.")

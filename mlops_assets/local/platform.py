@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import sys
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -26,8 +26,12 @@ class AlreadyRunning(RuntimeError):
 
 
 @contextmanager
-def running_platform(environment: Environment, *, everything: bool) -> Generator[dict[str, str]]:
-    """Yields the addresses by name while all processes run. Raises AlreadyRunning, ProcessFailed."""
+def running_platform(
+    environment: Environment, *, everything: bool, on_restart: Callable[[str], None] | None = None
+) -> Generator[dict[str, str]]:
+    """Yields the addresses by name while all processes run. With `on_restart`, which gets a message, a process that ends is
+    started again. Raises AlreadyRunning, ProcessFailed.
+    """
     home, ports = environment.home, {"service": urlsplit(environment.service_url).port or 0}
     home.dagster.mkdir(parents=True, exist_ok=True)
     try:
@@ -47,7 +51,7 @@ def running_platform(environment: Environment, *, everything: bool) -> Generator
         # one open, an event takes 22 ms instead of 45 on a busy disk. https://sqlite.org/wal.html#ckpt
         with closing(sqlite3.connect(home.dagster / "history" / "runs" / "index.db")) as event_log:
             event_log.execute("SELECT 1 FROM event_logs LIMIT 1").fetchone()  # SQLite opens the file at the first statement
-            with running(_children(environment, addresses)):
+            with running(_children(environment, addresses), on_restart=on_restart):
                 yield addresses
 
 

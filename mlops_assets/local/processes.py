@@ -16,6 +16,7 @@ import httpx
 import psutil
 
 READY_SECONDS, GRACE_SECONDS, POLL_SECONDS = 180.0, 12.0, 0.2
+FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S = 1.0, 60.0, 600.0  # before a restart: doubled until the process has run steadily
 # Descendants inherit this variable: it identifies a process whose parent died first, also in a session of its own.
 GROUP = "MLOPS_PROCESS_GROUP"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -46,11 +47,18 @@ class Child:
 
 
 @contextlib.contextmanager
-def running(children: Iterable[Child], *, ready_s: float = READY_SECONDS, grace_s: float = GRACE_SECONDS) -> Generator[None]:
+def running(
+    children: Iterable[Child],
+    *,
+    ready_s: float = READY_SECONDS,
+    grace_s: float = GRACE_SECONDS,
+    on_restart: Callable[[str], None] | None = None,
+) -> Generator[None]:
     """Starts the children, waits until all are ready, and stops them and their descendants after the block.
 
-    SIGINT (also where it was ignored at start), SIGTERM, SIGHUP and a child that exits interrupt the block.
-    A second signal cuts the grace period short. Raises ProcessFailed.
+    SIGINT (also where it was ignored at start), SIGTERM, SIGHUP and a child that exits interrupt the block; with `on_restart`,
+    which gets a message, such a child is started again after a growing pause instead. A second signal cuts the grace period
+    short. Raises ProcessFailed.
     """
     group = _Group()
     with _handling({**dict.fromkeys(STOP_SIGNALS, group.exit_on_signal), signal.SIGCHLD: group.on_child_exit}):
@@ -58,6 +66,7 @@ def running(children: Iterable[Child], *, ready_s: float = READY_SECONDS, grace_
             for child in children:
                 group.start(child)
             group.wait_until_ready(ready_s)
+            group.on_restart = on_restart
             yield
         except _ChildExited:
             group.raise_for_exited_child()
@@ -70,13 +79,15 @@ class _Group:
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     started: list[tuple[Child, "subprocess.Popen[bytes]"]] = field(default_factory=list[Any])
     is_stopping: bool = False
+    on_restart: Callable[[str], None] | None = None
+    restarts: dict[str, tuple[int, float]] = field(default_factory=dict[str, tuple[int, float]])  # how many in a row, the last at
 
     def start(self, child: Child) -> None:
         child.log.parent.mkdir(parents=True, exist_ok=True)
         with child.log.open("ab") as log:
             # A session of its own: Ctrl-C in the terminal reaches this process only, which then stops the children.
             process = subprocess.Popen(
-                [*child.command], env={**child.environment, GROUP: self.name}, cwd=child.working_folder,
+                [*child.command], env={**child.environment, GROUP: f"{self.name} {child.name}"}, cwd=child.working_folder,
                 start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
         self.started.append((child, process))
@@ -100,9 +111,33 @@ class _Group:
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
     def on_child_exit(self, _number: int, _frame: object) -> None:
-        if not self.is_stopping and any(process.poll() is not None for _, process in self.started):
-            self.is_stopping = True
-            raise _ChildExited
+        for child, process in [] if self.is_stopping else [*self.started]:
+            if process.poll() is None:
+                continue
+            if self.on_restart is None:
+                self.is_stopping = True
+                raise _ChildExited
+            self.started.remove((child, process))
+            self._restart_later(child, process.returncode, self.on_restart)
+
+    def _restart_later(self, child: Child, code: int, on_restart: Callable[[str], None]) -> None:
+        in_a_row, last = self.restarts.get(child.name, (0, 0.0))
+        in_a_row = 0 if time.monotonic() - last > STEADY_S else in_a_row
+        pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0**in_a_row)
+        self.restarts[child.name] = (in_a_row + 1, time.monotonic())
+        timer = threading.Timer(pause, self._restart, [child])
+        timer.daemon = True
+        timer.start()
+        on_restart(f"{child.name} exited with code {code}; it starts again in {pause:g} s. Its log is {child.log}.")
+
+    def _restart(self, child: Child) -> None:
+        for orphan in self._alive(child.name):  # a worker that lost its parent keeps the port
+            with contextlib.suppress(psutil.NoSuchProcess):
+                orphan.kill()
+        if not self.is_stopping:
+            self.start(child)
+            if self.is_stopping:
+                self.started[-1][1].kill()
 
     def stop(self, grace_s: float) -> None:
         self.is_stopping = True
@@ -120,9 +155,11 @@ class _Group:
                             process.kill()
                     psutil.wait_procs(alive, timeout=1)
 
-    def _alive(self) -> list[psutil.Process]:
-        processes = psutil.process_iter(["environ"])
-        return [process for process in processes if (process.info["environ"] or {}).get(GROUP) == self.name]
+    def _alive(self, child: str = "") -> list[psutil.Process]:
+        """All processes of one child; without a name, of all children."""
+        group, processes = f"{self.name} {child}", psutil.process_iter(["environ"])
+        marks = ((process, (process.info["environ"] or {}).get(GROUP, "")) for process in processes)
+        return [process for process, mark in marks if (mark == group if child else mark.startswith(group))]
 
 
 def free_port(preferred: int = 0) -> int:

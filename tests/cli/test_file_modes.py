@@ -36,7 +36,7 @@ def as_user(work: Callable[[], object], *, uid: int = 0, gid: int = 0, umask: in
             os.setgid(gid)
             os.setuid(uid)
             work()
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - the child ends here, whatever the error
             traceback.print_exc()
             os._exit(1)
         os._exit(0)

@@ -1,6 +1,7 @@
 """The platform as `mlops up` starts it, in a home of its own: all are ready, the daemon is healthy, no process is left."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -105,12 +106,20 @@ def test_one_signal_ends_mlops_up_and_every_process_of_it(tmp_path: Path, before
         assert processes_of(tmp_path) == []
 
 
-def test_a_service_that_dies_ends_mlops_up_with_its_name_code_and_log(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["bentoml", "dagster-daemon"])
+def test_a_service_or_daemon_that_dies_is_reported_and_started_again_while_the_others_run_on(tmp_path: Path, name: str) -> None:
     with mlops_up(tmp_path) as process:
         children = psutil.Process(process.pid).children()
-        (service,) = [child for child in children if "bentoml" in child.cmdline()]
-        service.kill()
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == 1
-        assert errors.startswith(f"service exited with code -9. The end of {tmp_path / 'logs' / 'service.log'}:\n")
+        (victim,) = [child for child in children if any(name in word for word in child.cmdline())]
+        victim.kill()
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert re.match(rf"(service|daemon) exited with code -9; it starts again in 1 s\. Its log is {tmp_path}/logs/", line)
+        deadline = time.monotonic() + 60
+        while not any(name in command for command in processes_of(tmp_path)) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert any(name in command for command in processes_of(tmp_path))
+        assert all(child.is_running() for child in children if child != victim)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
         assert processes_of(tmp_path) == []

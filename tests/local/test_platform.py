@@ -1,7 +1,20 @@
 from pathlib import Path
 
-from mlops_assets.foundation.home import Home, read_environment
-from mlops_assets.local.platform import serve_command, serve_environment
+import pytest
+
+from mlops_assets.foundation.home import PROJECT, Home, read_environment
+from mlops_assets.local.platform import AlreadyRunning, running_platform, serve_command, serve_environment
+from tests.graph.test_first_model import another_platform
+
+
+def test_no_platform_starts_on_a_home_to_which_another_one_writes_whatever_started_it(tmp_path: Path):
+    environment = read_environment({"MLOPS_ENV": "test", "MLOPS_HOME": str(tmp_path)}, PROJECT)
+    with (
+        another_platform(tmp_path),
+        pytest.raises(AlreadyRunning, match="a platform already runs on this home"),
+        running_platform(environment, everything=True),
+    ):
+        raise AssertionError("the block must not begin")
 
 
 def test_the_service_reads_the_variables_of_its_environment(tmp_path: Path):

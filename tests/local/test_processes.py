@@ -137,6 +137,36 @@ def test_a_child_that_ends_by_itself_ends_the_block_and_its_own_orphans(tmp_path
     assert alive([*orphans, *others]) == []
 
 
+def test_a_child_that_ends_is_started_again_after_a_growing_pause_without_its_orphans(tmp_path: Path) -> None:
+    parent, clean, messages = child(tmp_path, "parent", PARENT), child(tmp_path, "clean", CLEAN), list[str]()
+    with running([parent, clean], grace_s=0.5, on_restart=messages.append):
+        ids, others = ids_of(parent), ids_of(clean)
+        for _ in range(2):
+            before = ids
+            parent.log.write_text("")
+            os.kill(before[0], signal.SIGKILL)
+            ids = ids_of(parent)
+            assert alive(ids) == ids and alive(before) == []
+        assert alive(others) == others
+    assert [message.split(" Its log")[0] for message in messages] == [
+        f"parent exited with code -9; it starts again in {pause} s." for pause in (1, 2)
+    ]
+    assert alive([*ids, *others]) == []
+
+
+def test_a_child_that_waits_for_its_restart_is_not_started_once_the_block_has_ended(tmp_path: Path) -> None:
+    parent = child(tmp_path, "parent", PARENT)
+    messages = list[str]()
+    with running([parent], grace_s=0.5, on_restart=messages.append):
+        ids = ids_of(parent)
+        parent.log.write_text("")
+        os.kill(ids[0], signal.SIGKILL)
+        while not messages:
+            time.sleep(0.01)
+    time.sleep(1.5)
+    assert alive(ids) == [] and parent.log.read_text() == ""
+
+
 def test_a_child_that_ignores_every_signal_is_killed_after_the_grace_period(tmp_path: Path) -> None:
     stubborn = child(tmp_path, "stubborn", STUBBORN)
     with running([stubborn], grace_s=0.5):
