@@ -157,9 +157,13 @@ class _Group:
 
     def _alive(self, child: str = "") -> list[psutil.Process]:
         """All processes of one child; without a name, of all children."""
-        group, processes = f"{self.name} {child}", psutil.process_iter(["environ"])
-        marks = ((process, (process.info["environ"] or {}).get(GROUP, "")) for process in processes)
-        return [process for process, mark in marks if (mark == group if child else mark.startswith(group))]
+
+        def is_ours(process: psutil.Process) -> bool:
+            environment: dict[str, str] = process.info["environ"] or {}
+            mark = environment.get(GROUP, "")
+            return mark == f"{self.name} {child}" if child else mark.startswith(self.name)
+
+        return [process for process in psutil.process_iter(["environ"]) if is_ours(process)]
 
 
 def free_port(preferred: int = 0) -> int:
