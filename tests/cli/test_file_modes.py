@@ -107,7 +107,9 @@ def test_what_the_server_writes_can_be_read_and_erased_by_the_platform(home: Hom
     as_user(lambda: promote(home))
     as_user(lambda: write_a_log(home), uid=SERVER, gid=GROUP)
     (segment,) = home.prediction_log.rglob("*.jsonl")
-    as_user(lambda: segment.write_bytes(segment.read_bytes()), uid=SERVER + 1, gid=GROUP)
+    before = segment.read_bytes()
+    as_user(lambda: segment.write_bytes(b"erased"), uid=SERVER + 1, gid=GROUP)
+    assert before and segment.read_bytes() == b"erased"
 
 
 def test_a_stranger_reads_nothing(home: Home):
