@@ -45,7 +45,8 @@ def train_and_track(
     if use_case.search:
         from mlops_assets.training.search import search
 
-        trainer, trials = search(trainer, use_case.search, rows, progress=progress, **training_columns(use_case))
+        delay, columns = use_case.split.label_delay, training_columns(use_case)
+        trainer, trials = search(trainer, use_case.search, rows, label_delay=delay, progress=progress, **columns)
         run.log_file("search_trials.json", json.dumps(trials, default=str))
     model = fit(trainer, rows, progress=progress, **training_columns(use_case))
     training = made_from | {TRAINER: trainer.model_dump_json(), TRAIN_SECONDS: f"{perf_counter() - started:.3f}"}

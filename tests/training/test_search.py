@@ -1,6 +1,7 @@
 """Search: folds never look ahead, hopeless trials stop early, the declaration is the first trial."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -14,7 +15,8 @@ from mlops_assets.training.search import search, time_folds
 from tests.training.training_rows import INPUTS, training_rows
 
 WORD = HistGradientBoosting(max_iter=8, min_samples_leaf=20, max_leaf_nodes=6, learning_rate=0.1)
-ROWS = training_rows(900)
+AT_ONCE, MINUTES = timedelta(0), timedelta(minutes=1)
+ROWS = training_rows(900).with_columns(known_at="event_timestamp")
 START = datetime(2013, 1, 1, tzinfo=UTC)
 SEARCH = Search(trials=12, folds=3)
 
@@ -25,7 +27,8 @@ class Found(NamedTuple):
 
 
 def searched(rows: pl.DataFrame = ROWS, messages: list[str] | None = None) -> Found:
-    return Found(*search(WORD, SEARCH, rows, progress=(messages if messages is not None else []).append, **INPUTS))
+    progress = (messages if messages is not None else []).append
+    return Found(*search(WORD, SEARCH, rows, label_delay=AT_ONCE, progress=progress, **INPUTS))
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +38,10 @@ def found() -> Found:
 
 @given(st.lists(st.integers(0, 500), min_size=200, max_size=400), st.integers(2, 5))
 def test_no_row_of_a_fold_is_judged_by_a_model_that_saw_its_moment_or_a_later_one(hours: list[int], folds: int) -> None:
-    rows = pl.DataFrame({"event_timestamp": [START + timedelta(hours=hour) for hour in hours]})
+    moments = [START + timedelta(hours=hour) for hour in hours]
+    rows = pl.DataFrame({"event_timestamp": moments, "known_at": moments})
     try:
-        made = time_folds(rows, folds)
+        made = time_folds(rows, folds, AT_ONCE)
     except UntrainableRows:
         assert rows["event_timestamp"].n_unique() < 60  # only a few moments, each with many rows, cannot be cut
         return
@@ -49,17 +53,35 @@ def test_no_row_of_a_fold_is_judged_by_a_model_that_saw_its_moment_or_a_later_on
 
 
 def test_the_windows_grow_and_every_late_row_is_scored_once() -> None:
-    made = time_folds(ROWS, 3)
+    made = time_folds(ROWS, 3, AT_ONCE)
     seen = [fold.filter(pl.col("split") != "test") for fold in made]
     scored = pl.concat([fold.filter(split="test") for fold in made])
     assert [len(part) for part in seen] == [360, 540, 720]
     assert scored["event_timestamp"].to_list() == ROWS["event_timestamp"][360:].to_list()
 
 
+@given(st.integers(0, 400), st.integers(0, 900), st.integers(2, 4))
+def test_no_fold_trains_on_a_label_that_was_unknown_when_its_next_part_began(declared: int, longest: int, folds: int) -> None:
+    """Labels take up to `longest` minutes, of which `declared` are declared; the rows are ten minutes apart."""
+    taken = (pl.int_range(pl.len()) * 37 % (longest + 1) * MINUTES).alias("known_at")
+    rows = ROWS.with_columns(pl.col("event_timestamp") + taken)
+    rows = ROWS.with_columns(known_at=rows["event_timestamp"])
+    for fold in time_folds(rows, folds, declared * MINUTES):
+        parts = [fold.filter(split=split) for split in ("train", "validation", "test")]
+        for part, later in pairwise(parts):
+            assert part["event_timestamp"].max() < later["event_timestamp"].min() - declared * MINUTES
+            assert part["known_at"].max() < later["event_timestamp"].min()
+
+
+def test_labels_that_take_longer_than_the_folds_are_named() -> None:
+    with pytest.raises(UntrainableRows, match=r"a fold has no train, validation rows: .* split.label_delay is 9 days"):
+        time_folds(ROWS, 3, timedelta(days=9))
+
+
 def test_too_few_moments_are_refused() -> None:
-    moments = pl.DataFrame({"event_timestamp": [START] * 50 + [START + timedelta(hours=1)] * 50})
+    moments = pl.DataFrame({"event_timestamp": [START] * 50 + [START + timedelta(hours=1)] * 50}).with_columns(known_at=START)
     with pytest.raises(UntrainableRows, match=r"search · .*Declare fewer folds or a longer training window"):
-        time_folds(moments, 3)
+        time_folds(moments, 3, AT_ONCE)
 
 
 def test_one_label_in_a_scored_fold_is_refused() -> None:

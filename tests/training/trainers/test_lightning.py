@@ -2,7 +2,9 @@
 
 import logging
 import warnings
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -144,7 +146,9 @@ def test_a_model_of_numbers_alone_or_of_categories_alone_works(left_out: str) ->
 
 
 def test_a_search_for_a_network_changes_its_fields_and_keeps_the_others() -> None:
-    trainer, trials = search(WORD.but(max_epochs=2), Search(trials=3, folds=2), ROWS, progress=lambda _: None, **INPUTS)
+    rows, short = ROWS.with_columns(known_at="event_timestamp"), WORD.but(max_epochs=2)
+    options: dict[str, Any] = {"label_delay": timedelta(0), "progress": lambda _: None, **INPUTS}
+    trainer, trials = search(short, Search(trials=3, folds=2), rows, **options)
     assert isinstance(trainer, Lightning)
     assert trials[0]["hidden"] == (16,)
     assert trainer.max_epochs == 2
