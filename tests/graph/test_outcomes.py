@@ -1,4 +1,4 @@
-"""Outcomes wait for a label that has no value yet, as training does."""
+"""Outcomes wait for a label that has no value yet, and use the newest of a corrected one, as training does."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,14 +36,17 @@ def rate_late(rows: pl.LazyFrame) -> pl.LazyFrame:
     return rows.select("carrier", "flight", "origin", "sched_dep", late="rate", known_at="arr_time")
 
 
-def test_outcomes_and_training_leave_out_the_same_labels(tmp_path: Path) -> None:
+def test_outcomes_and_training_use_the_same_labels(tmp_path: Path) -> None:
     use_case = USE_CASE.but(label=USE_CASE.label.but(transform=rate_late))
     truths = FLIGHTS.with_columns(
         rate=pl.Series([1.0, float("nan"), None, 0.0]), arr_time="sched_dep", day=pl.col("sched_dep").dt.date()
     )
+    corrected = truths.tail(1).with_columns(rate=pl.lit(1.0), day=pl.col("day").dt.offset_by("1d"))
+    truths = pl.concat([corrected, truths])
     result = _outcomes(use_case, truths, tmp_path)
-    trained = label_rows(use_case, FLIGHTS.drop("event_timestamp").lazy(), truths.lazy()).collect()
-    assert result["flight"].to_list() == trained["flight"].to_list() == [1, 4]
+    trained = label_rows(use_case, FLIGHTS.drop("event_timestamp").lazy(), truths.lazy()).collect().sort("flight")
+    for rows in (result, trained):
+        assert rows.select("flight", "late").rows() == [(1, 1.0), (4, 1.0)], "one row each, with the newest label"
 
 
 def _outcomes(use_case: Any, truths: pl.DataFrame, folder: Path) -> pl.DataFrame:

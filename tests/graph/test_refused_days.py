@@ -16,6 +16,8 @@ from tests.cli.loans import LOANS
 from tests.graph.conftest import failed_checks
 from tests.graph.loan_line import LoanLine, applications, day_of, running_line, variables
 
+pytestmark = pytest.mark.integration
+
 BAD = 3
 DAYS = range(7)
 
