@@ -144,3 +144,14 @@ def test_the_training_set_follows_corrected_retracted_and_refused_loans(line: Lo
     deliver(line, "applications", 4, sound_loans(4))
     check_loans(line, accepted)
     assert line.quarantined("applications").is_empty()
+
+
+def test_a_line_may_begin_with_days_without_rows(tmp_path: Path) -> None:
+    with running_line(tmp_path, LINE) as line:
+        for day in range(2):
+            line.land("payments", day, payments(day))
+        assert line.ingest("payments", 0, 1).success
+        line.fill(0, 1)
+        check_payments(line, {})
+        deliver(line, "payments", 2, sound_payments(2))
+        check_payments(line, {2: sound_payments(2)})
