@@ -59,7 +59,8 @@ def status(use_case: DefaultName) -> None:
         needs_approval = promotions.use_case.risk == "high" and waiting not in state.approvals
         command = f"waits for `mlops approve {use_case} {waiting} --why …`"
         typer.echo(f"waiting: version {waiting} {command if needs_approval else 'is blessed and its rollout has not started'}")
-    for line in _refused_days(promotions.use_case):
+    failed = [*_failed_days(promotions.use_case)]
+    for line in [*failed[:SHOWN], *[f"data: {len(failed) - SHOWN} more days failed"] * (len(failed) > SHOWN)]:
         typer.echo(line)
     if newest := records[: -SHOWN - 1 : -1]:
         show(f"last {len(newest)} of {len(records)} records, newest first:", records_table(newest))
@@ -75,7 +76,7 @@ def _describe_rollback(use_case: str, state: PromotionState) -> str:
     return "not possible yet, as there is no earlier champion"
 
 
-def _refused_days(use_case: UseCase) -> Iterator[str]:
+def _failed_days(use_case: UseCase) -> Iterator[str]:
     """A line for each landed day that failed a check."""
     landing = open_resources()["landing"].open()
     for name in (contract.table for contract in use_case.contracts):

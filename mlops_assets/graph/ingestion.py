@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from mlops_assets.ingestion.refused_days import Refusal
 
 
+MAX_SHOWN = 3  # refused days in the description of a check; `mlops status` has the others
+
+
 def build_ingestion(use_case: UseCase) -> list[dg.AssetSpec | dg.AssetsDefinition]:
     """Landing, raw and validated assets of every source."""
     sources = [(source, use_case.contract(source.table)) for source in use_case.sources]
@@ -138,14 +141,15 @@ def _check_specs(contract: Contract, asset: dg.AssetKey) -> list[dg.AssetCheckSp
 
 def _check(asset: dg.AssetKey, name: str, findings: "list[Finding]", refused: "Mapping[date, Refusal]") -> dg.AssetCheckResult:
     """Fails while any day of the table is refused, whichever days a run has judged."""
-    failed = [f"{refusal.failed[name]}" for refusal in refused.values() if name in refusal.failed and not refusal.waiver]
+    failed = [refusal.failed[name] for refusal in refused.values() if name in refusal.failed and not refusal.waiver]
+    more = f" {len(failed) - MAX_SHOWN} more days are refused." if len(failed) > MAX_SHOWN else ""
     measured = {finding.name: number for finding in findings if isinstance(number := readable(finding.measured), (int, float))}
     return dg.AssetCheckResult(
         passed=not failed,
         asset_key=asset,
         check_name=name,
         metadata={"findings": rows_as_table(vars(finding) for finding in findings), **measured},
-        description=" ".join(failed) or "All within bounds.",
+        description=" ".join(failed[:MAX_SHOWN]) + more or "All within bounds.",
     )
 
 

@@ -49,7 +49,8 @@ def audit_days(
             history = _join(history, _of(kept if first in refused else split.accepted, [first]))
         findings = {check: findings[check] + one for check, one in judged.items()}
         pending = [day for day in pending if first is not None and day > first]
-    accepted = _join(split.accepted.filter(~pl.col("day").is_in(refused)), _of(kept, refused)).sort("day", maintain_order=True)
+    kept = _of(kept, refused).select(name for name in split.accepted.columns if name in kept.columns)  # a column may be gone
+    accepted = _join(split.accepted.filter(~pl.col("day").is_in(refused)), kept).sort("day", maintain_order=True)
     reasons = {day: f"the day is refused: {' '.join(failed[day].values())}" for day in refused}
     return Audit(accepted, _quarantine(raw, split, contract, reasons), findings, failed)
 

@@ -4,17 +4,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
 import mlops_assets.cli.arguments
 from mlops_assets.cli.app import app
-from mlops_assets.foundation.names import EXPECTATIONS
+from mlops_assets.foundation import names
+from mlops_assets.foundation.names import BAD_SHARE, EXPECTATIONS
 from mlops_assets.promotion.ledger import Ledger
 from tests.cli.loans import LOANS
 from tests.graph.conftest import failed_checks
-from tests.graph.loan_line import LoanLine, applications, day_of, running_line, variables
+from tests.graph.loan_line import STAGES, LoanLine, applications, day_of, payments, running_line, variables
 
 pytestmark = pytest.mark.integration
 
@@ -96,3 +98,14 @@ def test_only_a_refused_day_can_be_waived(line: LoanLine, monkeypatch: pytest.Mo
     result = run_cli(line, monkeypatch, "waive", "loans", "applications", day, "--why", "x")
     assert result.exit_code == 1
     assert f"loans · applications · {day} is not refused; refused: 2024-03-04." in result.output
+
+
+def test_in_one_run_over_many_days_the_others_go_on(line: LoanLine) -> None:
+    line.land("payments", BAD, payments(BAD, ("c0", 1.0)).with_columns(paid=pl.lit("one euro")))
+    paths = [stage("loans", "payments") for stage in STAGES] + [names.feature("loans", "last_payment")]
+    result = line.run(*paths, first=0, last=6)
+    assert result.success and BAD_SHARE in failed_checks(result)
+    features = line.tables.scan(names.feature("loans", "last_payment")).collect()
+    # Its first, good delivery had been accepted before.
+    assert days(features) == {*DAYS}
+    assert features.filter(day=day_of(BAD))["last_paid"].to_list() == [30.0, 31.0, 32.0]

@@ -71,6 +71,13 @@ def test_a_good_day_that_is_delivered_badly_keeps_the_rows_of_the_delivery_befor
     assert audit(landed(3, 12, price=7.0), accepted).accepted["euros"].to_list() == [7.0] * 12
 
 
+def test_a_refused_day_keeps_its_rows_when_columns_have_come_and_gone_meanwhile() -> None:
+    accepted = audit(pl.concat([landed(day, 10) for day in range(5)])).accepted
+    result = audit(landed(3, 1), accepted.drop("euros").with_columns(discount=0.5))
+    assert result.accepted.columns == accepted.columns
+    assert result.accepted["euros"].to_list() == [None] * 10
+
+
 def test_a_waived_day_is_accepted_and_its_bad_rows_stay_in_quarantine() -> None:
     result = audit(landed(0, 6, 4), waived=(0,))
     assert (counts(result.accepted), counts(result.quarantined)) == ({0: 6}, {0: 4})
