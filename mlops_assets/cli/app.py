@@ -11,6 +11,7 @@ import typer
 from mlops_assets.cli import erasure, keys, promotion, provenance
 from mlops_assets.cli.arguments import By, Commands, Name, declared, environment, open_resources
 from mlops_assets.cli.check import check
+from mlops_assets.cli.migrate import migrate
 from mlops_assets.use_cases import USE_CASES
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -121,7 +122,7 @@ def demo() -> None:
 
 PANELS = {
     "Run": (up, demo, check),
-    "Data and features": (land, push, waive, features),
+    "Data and features": (land, push, waive, features, migrate),
     "Promotion": (promotion.status, promotion.approve, promotion.route, promotion.rollback),
     "Provenance and erasure": (provenance.why, provenance.replay, provenance.reproduce, erasure.forget),
 }

@@ -10,7 +10,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from mlops_assets.foundation.names import AssetPath, table_path
-from mlops_assets.foundation.stored_schema import widened, with_types
+from mlops_assets.foundation.stored_schema import IncompatibleRows, widened, with_types
 
 # By default a table's log stores the least and greatest value of its first 32 columns, which an erasure would have to find.
 NO_STATISTICS = {"delta.dataSkippingNumIndexedCols": "0"}
@@ -76,6 +76,13 @@ def write_days(path: Path, rows: pl.DataFrame, *, first: str, last: str) -> None
             rewrite(path, with_types(path.name, pl.read_delta(str(path)), {name: types[name] for name in stored}))
     days = {"predicate": f"day >= DATE '{first}' AND day <= DATE '{last}'"}
     _overwrite(path, rows, {"schema_mode": "merge", "partition_by": "day", **days})
+
+
+def require_migrated(path: Path, renamed: Mapping[str, str]) -> None:
+    """Raises IncompatibleRows where the table has a column by its former name: rows by the new one would hide its values."""
+    stored = pl.scan_delta(str(path)).collect_schema() if renamed and DeltaTable.is_deltatable(str(path)) else pl.Schema()
+    if former := ", ".join(f"{old} (now {new})" for old, new in renamed.items() if old in stored):
+        raise IncompatibleRows(f"{path.name} · the table still has {former}. Nothing was written. Run `mlops migrate` first.")
 
 
 def rewrite(path: Path, rows: pl.DataFrame) -> None:

@@ -19,7 +19,7 @@ from mlops_assets.graph.kernel.asset_metadata import (
     table_schema,
 )  # fmt: skip
 from mlops_assets.graph.kernel.conditions import CASCADE
-from mlops_assets.graph.kernel.tables import DAY, ONE_RUN, DataFrame, LazyFrame, days_in_run, days_of
+from mlops_assets.graph.kernel.tables import DAY, ONE_RUN, RENAMED, DataFrame, LazyFrame, days_in_run, days_of
 from mlops_assets.resources import LandingResource, WarehouseResource
 from mlops_assets.spec.contract import Contract, Files
 from mlops_assets.spec.use_case import UseCase
@@ -60,7 +60,7 @@ def _raw(use_case: UseCase, contract: Contract, source: Files) -> dg.AssetsDefin
         key=names.raw(use_case.name, table),
         deps=[landed],
         description=f"Exactly as delivered, every value still text: {contract.description}",
-        metadata={**DAY, SCHEMA: delivered_schema(contract), **same_columns(landed, contract.names)},
+        metadata={**_stored(contract), SCHEMA: delivered_schema(contract), **same_columns(landed, contract.names)},
         partitions_def=days_of(use_case),
         backfill_policy=ONE_RUN,
         automation_condition=CASCADE,
@@ -85,7 +85,7 @@ def _validated(use_case: UseCase, contract: Contract, source: Files) -> dg.Asset
         "automation_condition": CASCADE,
         **asset_metadata(use_case, "validated", "pandera", "deltalake", made_from="validated", tables=[contract.table]),
     }
-    lineage = same_columns(raw_table, contract.names)
+    stored, lineage = _stored(contract), same_columns(raw_table, contract.names)
     reasons = dg.TableColumn("reasons", "string", "Why the row breaks the contract.")
 
     @dg.multi_asset(
@@ -93,11 +93,12 @@ def _validated(use_case: UseCase, contract: Contract, source: Files) -> dg.Asset
         ins={"raw": dg.AssetIn(raw_table)},
         outs={
             "validated": dg.AssetOut(
-                key=good, description=contract.description, metadata={**DAY, SCHEMA: table_schema(contract), **lineage}, **common
+                key=good, description=contract.description,
+                metadata={**stored, SCHEMA: table_schema(contract), **lineage}, **common,
             ),
             "quarantine": dg.AssetOut(
                 key=bad, description=f"Rows of {contract.table} that are not used, as delivered, with the reasons.",
-                metadata={**DAY, SCHEMA: delivered_schema(contract, reasons), **lineage}, **common,
+                metadata={**stored, SCHEMA: delivered_schema(contract, reasons), **lineage}, **common,
             ),
         },
         check_specs=_check_specs(contract, good),
@@ -127,6 +128,11 @@ def _validated(use_case: UseCase, contract: Contract, source: Files) -> dg.Asset
         yield from (_check(good, check, audit.findings[check], refused.read()) for check in (BAD_SHARE, EXPECTATIONS))
 
     return validate
+
+
+def _stored(contract: Contract) -> dict[str, Any]:
+    """How the IO manager stores the rows of a contract."""
+    return {**DAY, RENAMED: {column.renamed_from: column.name for column in contract.columns if column.renamed_from}}
 
 
 def _check_specs(contract: Contract, asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:

@@ -24,7 +24,7 @@ Run = Callable[..., Result]
 NAME = USE_CASE.name
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 READING = [
-    ("status",), ("approve", NAME, "1", "--why", "read"), ("route", NAME), ("rollback", NAME), ("features",),
+    ("status",), ("approve", NAME, "1", "--why", "read"), ("route", NAME), ("rollback", NAME), ("features",), ("migrate", NAME),
     ("why", "0" * 32), ("replay", "0" * 32), ("reproduce", "1"), ("forget", NAME, "tailnum=N1"),
     ("forget", NAME, "tailnum=N1", "--dry-run"), ("ledger", "show", NAME), ("ledger", "verify"), ("ledger", "mirror", NAME),
     ("keys", "list"), ("keys", "revoke", "shop"), ("signing", "list"), ("signing", "withdraw", "0" * 16),

@@ -11,7 +11,8 @@ from deltalake import DeltaTable
 from upath import UPath
 
 from mlops_assets.foundation import names
-from mlops_assets.foundation.delta_tables import NO_STATISTICS, write_days
+from mlops_assets.foundation.delta_tables import NO_STATISTICS, require_migrated, write_days
+from mlops_assets.graph.kernel.tables import RENAMED
 
 # The parent's default is the text "overwrite", which it then compares with the enum.
 OVERWRITE = DeltaWriteMode.overwrite
@@ -48,6 +49,7 @@ class DayTables(PolarsDeltaIOManager):
     def _overwrite(self, context: dg.OutputContext, frame: pl.DataFrame) -> None:
         days = context.asset_partition_keys
         path = self._with_extension(self._get_path_without_extension(context))
+        require_migrated(Path(str(path)), context.definition_metadata.get(RENAMED, {}))
         write_days(Path(str(path)), frame, first=min(days), last=max(days))
 
     def write_df_to_path(self, context: dg.OutputContext, df: pl.DataFrame, path: UPath) -> None:

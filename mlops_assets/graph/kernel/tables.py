@@ -12,6 +12,7 @@ from mlops_assets.resources import HomeLock
 from mlops_assets.spec.use_case import UseCase
 
 DAY = {"partition_by": "day"}
+RENAMED = "mlops/renamed"  # metadata of a table's asset: the present names of its columns by their former ones
 ONE_RUN = dg.BackfillPolicy.single_run()
 
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 else:  # Dagster resolves the annotations of an asset when it is built
     DataFrame, LazyFrame = _polars_type("DataFrame"), _polars_type("LazyFrame")
 
-__all__ = ["DAY", "ONE_RUN", "DataFrame", "LazyFrame", "build_io_managers", "days_in_run", "days_of", "looking_back"]
+__all__ = ["DAY", "ONE_RUN", "RENAMED", "DataFrame", "LazyFrame", "build_io_managers", "days_in_run", "days_of", "looking_back"]
 
 
 def build_io_managers(tables: str, values: str) -> dict[str, Any]:

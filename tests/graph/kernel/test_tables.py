@@ -7,7 +7,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from mlops_assets.graph.kernel.tables import DAY, DataFrame, LazyFrame, build_io_managers
+from mlops_assets.foundation.stored_schema import IncompatibleRows
+from mlops_assets.graph.kernel.tables import DAY, RENAMED, DataFrame, LazyFrame, build_io_managers
 
 DAYS = dg.DailyPartitionsDefinition("2013-07-01")
 ROWS = pl.DataFrame({"carrier": ["AA", "UA"], "flights": [1, 2]})
@@ -63,3 +64,17 @@ def test_a_day_of_another_type_changes_no_value_of_the_table(
     deliver("2013-07-01", old)
     deliver("2013-07-02", new)
     assert pl.read_delta(str(tmp_path / "tables" / "daily.delta")).sort("day")["delay"].to_list() == kept
+
+
+def test_rows_by_a_new_name_wait_until_the_table_is_migrated(managers: dict[str, object], tmp_path: Path) -> None:
+    def deliver(day: str, column: str) -> None:
+        @dg.asset(io_manager_key="tables", partitions_def=DAYS, metadata={**DAY, RENAMED: {"delay": "late"}})
+        def daily() -> DataFrame:
+            return pl.DataFrame({column: [1], "day": [date.fromisoformat(day)]})
+
+        dg.materialize([daily], partition_key=day, resources=managers)
+
+    deliver("2013-07-01", "delay")
+    with pytest.raises(IncompatibleRows, match=r"daily.delta · the table still has delay \(now late\). .* Run `mlops migrate`"):
+        deliver("2013-07-02", "late")
+    assert pl.read_delta(str(tmp_path / "tables" / "daily.delta")).columns == ["delay", "day"]

@@ -1,0 +1,143 @@
+"""Stored tables are converted to a changed declaration: exactly, all or nothing, and as often as one likes."""
+
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+import mlops_assets.cli.arguments
+from mlops_assets.cli.app import app
+from mlops_assets.features.migration import LosesValues, apply_changes, find_changes
+from mlops_assets.foundation import names
+from mlops_assets.foundation.delta_tables import DeltaTables, write_days
+from mlops_assets.spec.contract import Column
+from mlops_assets.spec.use_case import UseCase
+from tests.cli.loans import LOANS, PAYMENTS, VIEW
+
+FIRST, SECOND = date(2024, 3, 1), date(2024, 3, 2)
+VALIDATED, RAW = names.validated("loans", "payments"), names.raw("loans", "payments")
+FEATURE = names.feature("loans", "last_payment")
+
+
+def declared(paid: Column, **fields: Any) -> UseCase:
+    """The loans with another column in place of the payments' `paid`."""
+    contract = PAYMENTS.but(columns=(*PAYMENTS.columns[:2], paid), **fields)
+
+    def transform(tables: Mapping[str, pl.LazyFrame], start: object, end: object) -> pl.LazyFrame:
+        return tables["payments"].select("customer", event_timestamp="paid_at", last_paid=paid.name)
+
+    views = (VIEW.but(transform=transform),)
+    return LOANS.but(contracts=(LOANS.contracts[0], contract), features=LOANS.features.but(views=views))
+
+
+PAID = Column(name="paid", dtype="float", description="Euros.")
+
+
+def fill(root: Path, asset: names.AssetPath, name: str, *values: Any) -> DeltaTables:
+    """One value a day."""
+    tables = DeltaTables(root)
+    for day, value in zip((FIRST, SECOND), values, strict=False):
+        write_days(tables.path(asset), pl.DataFrame({name: [value], "day": [day]}), first=str(day), last=str(day))
+    return tables
+
+
+def read(tables: DeltaTables, asset: names.AssetPath) -> dict[str, list[Any]]:
+    return tables.scan(asset).sort("day").drop("day").collect().to_dict(as_series=False)
+
+
+def migrated(use_case: UseCase, tables: DeltaTables) -> list[str]:
+    changes = find_changes(use_case, tables)
+    apply_changes(changes, tables)
+    assert find_changes(use_case, tables) == []
+    return [str(change) for change in changes]
+
+
+def test_a_narrower_type_is_converted_where_every_value_has_an_equal(tmp_path: Path) -> None:
+    tables = fill(tmp_path, VALIDATED, "paid", 12.0, 7.0)
+    fill(tmp_path, FEATURE, "last_paid", 12.0, None)
+    assert migrated(declared(PAID.but(dtype="int")), tables) == [
+        "validated_payments · paid · Float64 → Int64 · 2 rows · no value changes",
+        "features_last_payment · last_paid · Float64 → Int64 · 2 rows · no value changes",
+    ]
+    assert read(tables, VALIDATED) == {"paid": [12, 7]} and read(tables, FEATURE) == {"last_paid": [12, None]}
+    assert tables.scan(VALIDATED).collect_schema()["paid"] == pl.Int64
+    fill(tmp_path, VALIDATED, "paid", 1)  # a day of the new type is written again
+
+
+def test_a_value_that_would_be_lost_keeps_every_table_as_it_is(tmp_path: Path) -> None:
+    tables = fill(tmp_path, VALIDATED, "paid", 12.0, 7.5)
+    fill(tmp_path, FEATURE, "last_paid", 12.0)
+    changes = find_changes(declared(PAID.but(dtype="int")), tables)
+    assert str(changes[0]).endswith("1 values would be lost, the first on 2024-03-02: each has no equal Int64")
+    with pytest.raises(LosesValues, match="1 values would be lost; nothing was changed. Land those days corrected"):
+        apply_changes(changes, tables)
+    assert read(tables, VALIDATED) == {"paid": [12.0, 7.5]} and read(tables, FEATURE) == {"last_paid": [12.0]}
+
+
+@pytest.mark.parametrize(
+    ("stored", "dtype", "kept"),
+    [
+        ("007", "int", 7),
+        (5, "string", "5"),
+        (True, "string", "true"),
+        ("true", "bool", True),
+        (1, "bool", True),
+        (True, "int", 1),
+    ],
+)
+def test_types_of_another_kind_are_converted(tmp_path: Path, stored: Any, dtype: Any, kept: Any) -> None:
+    tables = fill(tmp_path, VALIDATED, "paid", stored)
+    migrated(declared(PAID.but(dtype=dtype)), tables)
+    assert read(tables, VALIDATED) == {"paid": [kept]}
+
+
+def test_a_column_is_renamed_in_every_table_of_its_contract(tmp_path: Path) -> None:
+    tables = fill(tmp_path, VALIDATED, "paid", 12.0)
+    fill(tmp_path, RAW, "paid", "12.0")
+    changes = migrated(declared(PAID.but(name="sum", renamed_from="paid")), tables)
+    assert changes[0] == "raw_payments · paid → sum · 1 rows · no value changes"
+    assert read(tables, VALIDATED) == {"sum": [12.0]} and read(tables, RAW) == {"sum": ["12.0"]}
+
+
+def test_a_column_that_has_both_names_is_merged_unless_a_row_has_two_values(tmp_path: Path) -> None:
+    tables, use_case = fill(tmp_path, VALIDATED, "paid", 12.0), declared(PAID.but(name="sum", renamed_from="paid"))
+    both = pl.DataFrame({"sum": [7.0], "day": [SECOND]})
+    write_days(tables.path(VALIDATED), both, first=str(SECOND), last=str(SECOND))
+    migrated(use_case, tables)
+    assert read(tables, VALIDATED) == {"sum": [12.0, 7.0]}
+    two = pl.DataFrame({"sum": [7.0], "paid": [8.0], "day": [SECOND]})
+    write_days(tables.path(VALIDATED), two, first=str(SECOND), last=str(SECOND))
+    with pytest.raises(LosesValues, match="1 values"):
+        apply_changes(find_changes(use_case, tables), tables)
+
+
+def test_added_and_dropped_columns_need_nothing(tmp_path: Path) -> None:
+    tables = fill(tmp_path, VALIDATED, "gone", 12.0)
+    assert find_changes(declared(PAID, dropped=("gone",)), tables) == []
+
+
+def test_the_command_prints_first_and_converts_when_asked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLOPS_ENV", "test")
+    monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
+    monkeypatch.setattr(mlops_assets.cli.arguments, "USE_CASES", [declared(PAID.but(dtype="int"))])
+    tables = fill(tmp_path / "tables", VALIDATED, "paid", 12.5)
+
+    def run(*options: str) -> tuple[int, str]:
+        result = CliRunner().invoke(app, ["migrate", "loans", *options])
+        return result.exit_code, result.output.splitlines()[-1]
+
+    assert (
+        run()
+        == run("--apply")
+        == (1, "1 values would be lost; nothing was changed. Land those days corrected, or declare a wider type.")
+    )
+    fill(tmp_path / "tables", VALIDATED, "paid", 12.0)
+    assert run() == (0, "1 columns would be converted. Nothing was changed: repeat with --apply, while no run writes.")
+    assert read(tables, VALIDATED) == {"paid": [12.0]}
+    assert run("--apply") == (0, "1 columns were converted.")
+    assert read(tables, VALIDATED) == {"paid": [12]}
+    assert run() == (0, "Every stored table has the declared columns.")
