@@ -24,7 +24,7 @@ from mlops_assets.ingestion.refused_days import RefusedDays
 from mlops_assets.spec.contract import Contract, Files
 
 BOM = b"\xef\xbb\xbf"
-DATETIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+DATETIME_FORMAT = "%Y-%m-%dT%H:%M:%S%.fZ"  # with a fraction where there is one
 DAY_FILE = re.compile(r"(\d{4}-\d{2}-\d{2})\.csv", re.ASCII)
 NEARLY = re.compile(r"(?!\.)(.*\.csv|.*\d{4}\D?\d{1,2}\D?\d{1,2}|.*\d{1,2}\D\d{1,2}\D\d{4})", re.IGNORECASE | re.DOTALL)
 # Partial files of a process that was killed before the rename: of replace_file, and of an earlier release.

@@ -12,7 +12,7 @@ from mlops_assets.features.feast.feature_store import FeatureStore
 from mlops_assets.features.featurize import fill_view, midnight
 from mlops_assets.features.push import push_file
 from mlops_assets.foundation import names
-from mlops_assets.foundation.delta_tables import DeltaTables
+from mlops_assets.foundation.delta_tables import DeltaTables, rewrite
 from mlops_assets.foundation.home import Home
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.validate import split_rows
@@ -103,6 +103,17 @@ def test_pushed_outcomes_are_online_within_seconds_and_equal_those_of_the_landed
         own = fill_view(view, whole, first=TODAY, last=TODAY).filter(pl.col("event_timestamp") <= NOON).collect()
         assert not ours.is_empty()
         assert ours.select(own.columns).join(own, on=own.columns, how="anti", nulls_equal=True).is_empty()
+
+
+def test_a_table_that_keeps_a_dropped_feature_is_pushed_to(line: Line, tmp_path: Path) -> None:
+    for view in OF_OUTCOMES:
+        path = line.tables.path(names.feature(USE_CASE.name, view))
+        rewrite(path, pl.read_delta(str(path)).with_columns(dropped=pl.lit(7)))
+    pushed = line.push(line.today(tmp_path, until=NOON))
+    assert set(pushed.entities) == OF_OUTCOMES
+    for view in OF_OUTCOMES:
+        rows = line.tables.scan(names.feature(USE_CASE.name, view)).collect()
+        assert set(rows["dropped"].unique()) == {7, None} and rows["dropped"].dtype == pl.Int32
 
 
 def test_a_late_row_does_not_replace_a_newer_value(line: Line, tmp_path: Path) -> None:

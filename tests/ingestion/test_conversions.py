@@ -10,6 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mlops_assets.foundation.conversions import TYPES
+from mlops_assets.foundation.delta_tables import write_days
+from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.validate import split_rows
 from mlops_assets.serving.http.value_types import read_moment, value_type
 from mlops_assets.spec.contract import Column, Contract, DType
@@ -168,3 +171,38 @@ def test_a_pattern_has_one_meaning(pattern: str, text: str) -> None:
 def test_a_pattern_that_cannot_be_a_part_of_another_is_refused(pattern: str) -> None:
     with pytest.raises(IllegalDeclaration, match="is not a regular expression: .* Correct it"):
         column_of("string", pattern=pattern)
+
+
+DTYPES: tuple[DType, ...] = ("int", "float", "bool", "datetime", "string")
+TYPED = Contract(
+    table="t",
+    description="x",
+    columns=(
+        *(Column(name=f"{dtype}_", dtype=dtype, description="x", nullable=True) for dtype in DTYPES),
+        Column(name="number", dtype="int", description="x"),
+    ),
+    unique=("number",),
+)
+rows = st.tuples(
+    st.none() | st.integers(-(2**63), 2**63 - 1),
+    st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    st.none() | st.booleans(),
+    st.none() | st.datetimes(datetime(1900, 1, 1), datetime(2199, 12, 31), timezones=st.just(UTC)),
+    st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(rows, min_size=1, max_size=6))
+@example([(None, None, None, None, 'a,"b"\r\n\n\rc'), (None, None, None, None, "\u2028 007")])
+def test_every_value_comes_through_file_and_table_exactly(
+    tmp_path_factory: pytest.TempPathFactory, values: list[tuple[Any, ...]]
+) -> None:
+    folder = tmp_path_factory.mktemp("home")
+    schema = {column.name: TYPES[column.dtype] for column in TYPED.columns}
+    frame = pl.DataFrame([(*row, number) for number, row in enumerate(values)], schema=schema, orient="row")
+    landing = Landing(folder)
+    landing.put("line", "t", day=DAY, rows=frame)
+    accepted = split_rows(landing.read("line", TYPED, [DAY], required=True), TYPED).accepted
+    write_days(folder / "table", accepted, first=str(DAY), last=str(DAY))
+    assert pl.read_delta(str(folder / "table")).sort("number").drop("day").equals(frame)

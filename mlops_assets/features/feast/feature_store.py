@@ -107,7 +107,12 @@ class FeatureStore:
         known = rows.drop_nulls(feature_view.join_keys).sort(_timestamp(feature_view))
         newest = known.unique(feature_view.join_keys, keep="last")
         with self.registry.alone(view):
-            store.push(source.name, rows.to_pandas(), to=PushMode.OFFLINE)
+            columns = PolarsOfflineStore().get_table_column_names_and_types_from_data_source(
+                store.config, cast(DataSource, feature_view.batch_source)
+            )
+            # Feast wants every column of the table, which keeps those that the view no longer returns.
+            dropped = [pl.lit(None).alias(name) for name, _ in columns if name not in rows.columns]
+            store.push(source.name, rows.with_columns(dropped).to_pandas(), to=PushMode.OFFLINE)
             fresh = newest.filter(self._is_not_older(feature_view, newest))
             if not fresh.is_empty():
                 self._write_mirrors(feature_view, fresh)
