@@ -1,5 +1,6 @@
 """Applies a contract: every landed row is either accepted with its types or quarantined with its reasons."""
 
+import math
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -51,10 +52,11 @@ def contract_schema(contract: Contract) -> pa.DataFrameSchema:
 
 
 def _build_checks(column: Column) -> Iterator[pa.Check]:
+    is_whole = column.dtype == "int"  # which a float bound would compare as floats, inexactly beyond 2**53
     if column.min is not None:
-        yield pa.Check.ge(column.min, error=f"is below {column.min:g}")
+        yield pa.Check.ge(math.ceil(column.min) if is_whole else column.min, error=f"is below {column.min:g}")
     if column.max is not None:
-        yield pa.Check.le(column.max, error=f"is above {column.max:g}")
+        yield pa.Check.le(math.floor(column.max) if is_whole else column.max, error=f"is above {column.max:g}")
     if column.allowed:
         yield pa.Check.isin(column.allowed, error=f"is not one of {', '.join(column.allowed)}")
     if column.pattern:

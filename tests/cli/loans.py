@@ -83,7 +83,7 @@ REPO = """
 from datetime import timedelta
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
 from feast.data_format import DeltaFormat
-from feast.types import Float64, String
+from feast.types import Float64, Int64, String
 
 customer = Entity(name="customer", join_keys=["customer"], value_type=ValueType.STRING, description="customer")
 last_payment = FeatureView(

@@ -156,7 +156,12 @@ def test_a_feature_repo_that_fails_is_one_line(project: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize(
     ("fields", "found"),
-    [('"last_paid"', '"last_payed"'), ('name="customer", dtype', 'name="client", dtype'), ("loans/feature", "loan/feature")],
+    [
+        ('"last_paid", dtype=Float64', '"last_paid", dtype=Int64'),
+        ('"last_paid"', '"last_payed"'),
+        ('name="customer", dtype', 'name="client", dtype'),
+        ("loans/feature", "loan/feature"),
+    ],
 )
 def test_a_view_of_the_repo_that_differs_is_one_line(
     project: Path, monkeypatch: pytest.MonkeyPatch, fields: str, found: str

@@ -130,6 +130,15 @@ def test_every_whole_number_is_exact_or_refused(number: int) -> None:
     assert in_file(column_of("int"), str(number)) == in_request(column_of("int"), str(number)) == expected
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.integers(2**53 - 3, 2**53 + 3), st.sampled_from([2**53, 2**53 - 1, 2**53 + 2, 2**53 - 0.5]))
+@example(2**53 + 1, 2**53)
+def test_a_bound_is_exact_for_whole_numbers(number: int, bound: float) -> None:
+    for column in (column_of("int", max=bound), column_of("int", min=bound)):
+        is_legal = number <= bound if column.min is None else number >= bound
+        assert in_file(column, str(number)) == in_request(column, str(number)) == (number if is_legal else REFUSED)
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_every_finite_float_is_exact(number: float) -> None:

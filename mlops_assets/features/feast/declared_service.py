@@ -54,6 +54,9 @@ def _differences(
     }
     if features:
         compared["has the features"] = (sorted(field.name for field in registered.features), sorted(features))
+        whole = [field.name for field in registered.features if field.dtype.to_value_type().name.startswith("INT")]
+        cut = [name for name in whole if str(features.get(name)).startswith("Float")]
+        compared["would cut to whole numbers"] = (cut, [])
     for what, (found, legal) in compared.items():
         if [*found] != [*legal]:
             yield what, ", ".join(found), ", ".join(legal)
