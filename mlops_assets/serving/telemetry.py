@@ -47,7 +47,7 @@ class Telemetry:
         self.challenger_failures = Counter(
             "mlops_challenger_failures", "Rows that the champion answered after the challenger failed.", registry=own
         )
-        self.shadow_dropped = Counter("mlops_shadow_dropped", "Rows that a lagging shadow did not score.", registry=own)
+        self.shadow_dropped = Counter("mlops_shadow_dropped", "Rows without a shadow score: it lags, or failed.", registry=own)
 
     def responded(self, status: int) -> None:
         self._request(str(status)).inc()

@@ -8,7 +8,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from mlops_assets.promotion.blessing import Blessing, verify
-from mlops_assets.promotion.deployment import Deployment, Plan, UnreadablePlan
+from mlops_assets.promotion.deployment import Deployment, Plan
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.serving.inference.row_encoder import RowEncoder
 from mlops_assets.serving.telemetry import Telemetry
@@ -77,7 +77,8 @@ class ModelSlots:
         """Takes the plan in force, unless it is taken already; a plan that cannot be taken changes nothing."""
         try:
             plan = self._deployment.plan()
-        except (OSError, UnreadablePlan) as error:
+        # Nothing may end the thread that would bring the next plan.
+        except Exception as error:  # noqa: BLE001
             self._record(f"{self._use_case.name} · {error}")
             return
         if self.lineup and self.lineup.plan == plan:

@@ -1,5 +1,6 @@
 """The shadow: a model that scores the same rows as the champion, off the hot path, into a log of its own."""
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from queue import Full, Queue
@@ -13,6 +14,7 @@ from mlops_assets.serving.telemetry import Telemetry
 
 MAX_WAITING = 1000  # requests; where the shadow lags, rows are dropped and counted rather than kept in memory
 
+log = logging.getLogger("bentoml.mlops_assets")
 Job = tuple[LoadedModel, Sequence[ScoringRow], Sequence[dict[str, Any]]]
 
 
@@ -24,6 +26,7 @@ class Shadowing:
         self._queue: Queue[Job | None] = Queue(MAX_WAITING)
         self._thread = Thread(target=self._work, name="shadow", daemon=True)
         self.start = self._thread.start
+        self._last_error = ""
 
     def stop(self) -> None:
         if self._thread.is_alive():
@@ -41,8 +44,12 @@ class Shadowing:
         while (job := self._queue.get()) is not None:
             try:
                 self._score(*job)
-            except OSError:  # a full disk; the answers were sent before, and must not suffer
+            # Such as a full disk. Whatever it is, the thread goes on: the next shadow may be a good one.
+            except Exception as error:
                 self._telemetry.shadow_dropped.inc(len(job[1]))
+                if str(error) != self._last_error:
+                    log.exception("the shadow, version %s, scored no rows", job[0].version)
+                self._last_error = str(error)
 
     def _score(self, loaded: LoadedModel, rows: Sequence[ScoringRow], logged: Sequence[dict[str, Any]]) -> None:
         """Logs the shadow's own scores under the ids of the answers; None where it gave no probability."""

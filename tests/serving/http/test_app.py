@@ -176,6 +176,18 @@ def test_the_plan_says_what_answers_since_when(ready: TestClient):
     assert len(plan["digest"]) == 64 and plan["last_load_error"] is plan["admission_error"] is None
 
 
+def test_strangers_read_no_folder_of_a_plan_that_is_not_taken(ready: TestClient, service: Service, home: Home):
+    place_blessed(home, 2, bias=1).point(2)
+    model = next(home.deployments.rglob("2/*.onnx"))
+    model.unlink()
+    service.answering.slots.poll()
+    error = ready.get("/plan").json()["last_load_error"]
+    assert (
+        "version 2 is not served" in error and model.name in error and "deployments" not in error and str(home.root) not in error
+    )
+    assert str(model) in str(service.answering.slots.last_error)
+
+
 @pytest.fixture
 def unreadable_keys(home: Home) -> Path:
     home.keys.mkdir()

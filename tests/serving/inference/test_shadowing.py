@@ -97,3 +97,14 @@ def test_a_shadow_whose_log_fails_drops_rows_and_goes_on(tmp_path: Path, loaded:
         shadowing.put(loaded, [ROW], [answered(log, number)])
     shadowing.stop()
     assert "mlops_shadow_dropped_total 2.0" in telemetry.page().decode()
+
+
+def test_whatever_fails_the_shadow_goes_on_with_the_next_rows_and_counts_those_it_lost(tmp_path: Path, loaded: LoadedModel):
+    log, telemetry = PredictionLog(tmp_path / "log", USE_CASE), Telemetry()
+    shadowing = shadowing_into(log, telemetry)
+    shadowing.start()
+    shadowing.put(loaded, [ROW, ROW], [{"prediction_id": "a row of another log"}] * 2)
+    shadowing.put(loaded, [ROW], [answered(log, 1)])
+    shadowing.stop()
+    assert log.read()[0]["prediction_id"].to_list() == ["id-1"]
+    assert "mlops_shadow_dropped_total 2.0" in telemetry.page().decode()
