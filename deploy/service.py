@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from deploy.bento_api import complete_document, input_spec, output_spec
 from deploy.bento_internals import service_class
+from mlops_assets.foundation.home import IllegalEnvironment
 from mlops_assets.serving.http.app import ApiApp, respond
 from mlops_assets.serving.service import Service, open_service, served_use_case
 from mlops_assets.spec.use_case import UseCase
@@ -64,5 +65,13 @@ def build_service(use_case: UseCase, open_: Callable[[], Service]) -> bentoml.Se
     return bentoml.service(name="predictions", description=use_case.question, service_class=wrapped, **CONFIG)(Predictions)
 
 
-USE_CASE = served_use_case(os.environ, USE_CASES, NOT_LOADED)
+def declared_or_exit() -> UseCase:
+    """The use case that the environment names; an illegal environment ends the process with its message."""
+    try:
+        return served_use_case(os.environ, USE_CASES, NOT_LOADED)
+    except IllegalEnvironment as error:
+        raise SystemExit(str(error)) from None
+
+
+USE_CASE = declared_or_exit()
 Predictions = build_service(USE_CASE, lambda: open_service(os.environ, USE_CASE))

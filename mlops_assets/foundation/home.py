@@ -70,9 +70,7 @@ class Home:
         """Raises NotAHome. Before the first write nothing tells a new home from a mistyped one."""
         if any(mark.exists() for mark in (self.ledger, *(self.root / name for name in MARKS))):
             return
-        problem = f"it has none of {', '.join(MARKS)}"
-        if not self.root.is_dir():
-            problem = "it is not a folder" if self.root.exists() else "it does not exist"
+        problem = f"it has none of {', '.join(MARKS)}" if self.root.is_dir() else "it does not exist"
         remedy = "Correct MLOPS_HOME; `mlops up`, `mlops demo` and `mlops land` create a home"
         raise NotAHome(f"MLOPS_HOME · {self.root} is not a home of the platform: {problem}. {remedy}.")
 
@@ -103,8 +101,8 @@ class Environment:
 def read_environment(variables: Mapping[str, str], project: Path = PROJECT) -> Environment:
     """Parses the MLOPS_* variables that docs/operating.md lists. The default home of the local environment is `.mlops`.
 
-    Raises IllegalEnvironment for an illegal MLOPS_ENV, MLOPS_ONLINE_STORE or MLOPS_LEDGER, or a test or production
-    environment without MLOPS_HOME.
+    Raises IllegalEnvironment for an illegal MLOPS_ENV, MLOPS_ONLINE_STORE or MLOPS_LEDGER, an MLOPS_HOME that is or is in a file,
+    or a test or production environment without MLOPS_HOME.
     """
 
     def read(variable: str, default: str = "") -> str:
@@ -122,12 +120,15 @@ def read_environment(variables: Mapping[str, str], project: Path = PROJECT) -> E
         found = "found another address, not shown as it may contain a password"
         legal = "postgresql://user:password@host/database, or not set (SQLite under MLOPS_HOME)"
         raise IllegalEnvironment(f"MLOPS_LEDGER · {found}; legal: {legal}. Set one of these.")
+    # Relative to the package and not to the working folder, so that every process has the same home.
+    root = (PROJECT / variables.get("MLOPS_HOME", ".mlops")).resolve()
+    if file := next((path for path in (root, *root.parents) if path.is_file()), None):
+        raise IllegalEnvironment(f"MLOPS_HOME · {root}: {file} is a file, it is not a folder. Correct MLOPS_HOME.")
     service_url, *others = (url.strip() for url in read("MLOPS_SERVICE_URL", "http://127.0.0.1:3000").split(","))
     return Environment(
         name=name,
         project=project,
-        # Relative to the package and not to the working folder, so that every process has the same home.
-        home=Home((PROJECT / variables.get("MLOPS_HOME", ".mlops")).resolve()),
+        home=Home(root),
         service_url=service_url,
         other_service_urls=tuple(filter(None, others)),
         use_case=read("MLOPS_USE_CASE", "flight_delay"),

@@ -67,9 +67,10 @@ def test_a_command_that_needs_a_home_refuses_another_folder_and_creates_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_file_is_no_home(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["status", "up"])
+def test_a_file_is_no_home(run: Run, tmp_path: Path, command: str) -> None:
     (tmp_path / "home").write_text("")
-    result = run("status")
+    result = run(command)
     assert result.exit_code == 1 and "it is not a folder. Correct MLOPS_HOME" in result.stderr
 
 
