@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 EnvironmentName = Literal["local", "test", "production"]
 LEGAL: tuple[EnvironmentName, ...] = get_args(EnvironmentName)
@@ -82,7 +82,7 @@ class Environment:
     name: EnvironmentName
     project: Path
     home: Home
-    service_url: str  # of the replica that the platform calls
+    service_url: str  # of the replica that the platform calls; its path is the prefix under which a server has its routes
     use_case: str
     redis_url: str | None = None  # None: online values are in SQLite under the home
     api_key: str | None = field(default=None, repr=False)  # sent by the platform to the service
@@ -91,6 +91,11 @@ class Environment:
     dagster_url: str | None = None  # web pages of Dagster and MLflow, for links between them; None: no links
     mlflow_url: str | None = None
     postgres_url: str | None = field(default=None, repr=False)  # has a password; None: the ledger is in SQLite under the home
+
+    @property
+    def path_prefix(self) -> str:
+        """Of a server's routes behind a proxy, such as /flights; mostly empty."""
+        return urlsplit(self.service_url).path.rstrip("/")
 
     @property
     def ledger_url(self) -> str:

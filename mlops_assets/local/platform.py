@@ -43,7 +43,8 @@ def running_platform(
         with suppress(LedgerDown, DamagedLedger):
             Ledger(environment.ledger_url).create()
         ports |= PORTS if everything else {}
-        addresses = {name: f"http://127.0.0.1:{free_port(port)}" for name, port in ports.items()}
+        paths = {"service": environment.path_prefix, "dagster": urlsplit(environment.dagster_url or "").path}
+        addresses = {name: f"http://127.0.0.1:{free_port(port)}{paths.get(name, '')}" for name, port in ports.items()}
         (home.dagster / "dagster.yaml").write_text((environment.project / "dagster.yaml").read_text())
         move_event_log(home.dagster / "history")
         _take_over(home)
@@ -51,7 +52,7 @@ def running_platform(
         # one open, an event takes 22 ms instead of 45 on a busy disk. https://sqlite.org/wal.html#ckpt
         with closing(sqlite3.connect(home.dagster / "history" / "runs" / "index.db")) as event_log:
             event_log.execute("SELECT 1 FROM event_logs LIMIT 1").fetchone()  # SQLite opens the file at the first statement
-            with running(_children(environment, addresses), on_restart=on_restart):
+            with running(children(environment, addresses), on_restart=on_restart):
                 yield addresses
 
 
@@ -81,7 +82,7 @@ def _take_over(home: Home) -> None:
             instance.report_run_failed(run, "Its process ended together with the platform that had started it.")
 
 
-def _children(environment: Environment, addresses: Mapping[str, str]) -> Iterator[Child]:
+def children(environment: Environment, addresses: Mapping[str, str]) -> Iterator[Child]:
     home, scripts = environment.home, Path(sys.executable).parent
     ports = {name: str(urlsplit(url).port) for name, url in addresses.items()}
     later = {name: f"http://127.0.0.1:{port}" for name, port in PORTS.items()}  # links of the demo, which `mlops up` answers
@@ -105,7 +106,8 @@ def _children(environment: Environment, addresses: Mapping[str, str]) -> Iterato
     serving = serve_environment(home, environment.use_case, environment=environment.name, inherited=variables)
     yield child("service", serve_command(int(ports["service"])), f"{addresses['service']}/livez", serving)
     if url := addresses.get("dagster"):
-        command = [f"{scripts}/dagster-webserver", "--host", "127.0.0.1", "--port", ports["dagster"], *WORKSPACE]
+        prefix = ["--path-prefix", path] if (path := urlsplit(url).path) else []
+        command = [f"{scripts}/dagster-webserver", "--host", "127.0.0.1", "--port", ports["dagster"], *prefix, *WORKSPACE]
         yield child("webserver", command, f"{url}/server_info")
     if url := addresses.get("mlflow"):
         from mlops_assets.training.model_registry import ModelRegistry  # opens mlflow

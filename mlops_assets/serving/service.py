@@ -42,7 +42,10 @@ log = logging.getLogger("bentoml.mlops_assets")
 class Service:
     """Serves between `start` and `stop`, which answers what is queued and leaves nothing of the log in memory."""
 
-    def __init__(self, answering: Answering, admission: Admission, tracing: Tracing, repeats: Repeats) -> None:
+    def __init__(
+        self, answering: Answering, admission: Admission, tracing: Tracing, *, repeats: Repeats, path_prefix: str
+    ) -> None:
+        self.path_prefix = path_prefix
         self.answering, self.admission, self.tracing, self.telemetry = answering, admission, tracing, answering.telemetry
         self._repeats = repeats
         self.batching, self.parse = Batching(answering.answer_together), RequestParser(answering.use_case)
@@ -172,7 +175,8 @@ def assemble(use_case: UseCase, environment: Environment, look_up: LookUp, *, tr
     admission = Admission(ApiKeys(home.keys), limits, clock=time.monotonic, is_open=is_open, rates=rates)
     _configure_logging(as_json=environment.name != "local")
     repeats = Repeats(scope=use_case.name, redis_url=environment.redis_url, clock=time.monotonic)
-    return Service(answering, admission, Tracing(_new_id, is_on=traced), repeats)
+    tracing = Tracing(_new_id, is_on=traced)
+    return Service(answering, admission, tracing, repeats=repeats, path_prefix=environment.path_prefix)
 
 
 def _new_id() -> str:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from mlops_assets.foundation.home import PROJECT, Home, read_environment
-from mlops_assets.local.platform import AlreadyRunning, running_platform, serve_command, serve_environment
+from mlops_assets.local.platform import AlreadyRunning, children, running_platform, serve_command, serve_environment
 from tests.graph.test_first_model import another_platform
 
 
@@ -38,3 +38,15 @@ def test_tracing_is_off_unless_it_is_enabled(tmp_path: Path):
 
 def test_the_command_names_host_and_port():
     assert serve_command(3001)[-5:] == ["deploy.service:Predictions", "--host", "127.0.0.1", "--port", "3001"]
+
+
+def test_service_and_web_ui_have_the_paths_of_their_declared_addresses(tmp_path: Path):
+    addresses = {"service": "http://127.0.0.1:3000/flights", "dagster": "http://127.0.0.1:3001/ui"}
+    environment = read_environment({"MLOPS_HOME": str(tmp_path), "MLOPS_SERVICE_URL": "https://example.com/flights"}, Path("/"))
+    started = {child.name: child for child in children(environment, addresses)}
+    assert environment.path_prefix == "/flights"
+    assert started["service"].environment["MLOPS_SERVICE_URL"] == addresses["service"]
+    assert started["service"].ready_url == "http://127.0.0.1:3000/flights/livez"
+    command = started["webserver"].command
+    assert command[command.index("--path-prefix") + 1] == "/ui"
+    assert started["webserver"].ready_url == "http://127.0.0.1:3001/ui/server_info"

@@ -55,7 +55,7 @@ PREDICT = "/predict"
 GET: dict[str, Callable[[Service], Reply]] = {
     "/plan": lambda service: Reply(200, msgspec.json.encode(service.plan())),
     "/metrics": lambda service: Reply(200, service.metrics(), content_type=CONTENT_TYPE_PLAIN_0_0_4.encode()),
-    "/openapi.json": lambda _: Reply(307, b"", ((b"location", b"/docs.json"),)),
+    "/openapi.json": lambda _: Reply(307, b"", ((b"location", b"docs.json"),)),
 }
 
 
@@ -69,11 +69,16 @@ class ApiApp:
         self._buffered = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        path = scope["path"] if scope["type"] == "http" else None
-        if path != PREDICT and path not in GET:
+        if scope["type"] != "http":
             await self._bento(scope, receive, send)
             return
-        service, method = self._service(), "POST" if path == PREDICT else "GET"
+        service = self._service()
+        # With the prefix or without: some proxies remove it.
+        path = scope["path"].removeprefix(service.path_prefix) or "/"
+        if path != PREDICT and path not in GET:
+            await self._bento({**scope, "path": path, "raw_path": path.encode()}, receive, send)
+            return
+        method = "POST" if path == PREDICT else "GET"
         try:
             if scope["method"] != method:
                 allow = ((b"allow", method.encode()),)

@@ -290,7 +290,23 @@ def test_a_body_that_is_not_plain_json_is_refused_by_its_headers(ready: TestClie
 
 def test_the_old_address_of_the_api_document_leads_to_bento_s(ready: TestClient):
     response = ready.get("/openapi.json", follow_redirects=False)
-    assert (response.status_code, response.headers["Location"]) == (307, "/docs.json")
+    assert (response.status_code, response.headers["Location"]) == (307, "docs.json")
+
+
+@pytest.mark.parametrize("prefix", ["", "/models/flights"])
+def test_behind_a_proxy_the_routes_have_the_path_of_the_service_url_whether_the_proxy_removes_it_or_not(home: Home, prefix: str):
+    environment = Environment("local", Path(), home, f"https://example.com{prefix}/", USE_CASE.name)
+    service = assemble(USE_CASE, environment, temperatures().look_up)
+
+    async def bento(scope: Any, receive: Any, send: Any) -> None:
+        await PlainTextResponse(f"Bento's {scope['path']}")(scope, receive, send)
+
+    client = TestClient(ApiApp(bento, lambda: service))
+    for before in {prefix, ""}:
+        assert client.get(f"{before}/plan").json()["use_case"] == USE_CASE.name
+        assert client.get(f"{before}/livez").text == "Bento's /livez"
+        assert client.post(f"{before}/predict", json={}).json()["error"]["field"] == "rows"
+    assert client.get("/other/plan").text == "Bento's /other/plan"
 
 
 def test_features_given_are_taken_as_they_are_and_logged(ready: TestClient, service: Service):
