@@ -133,7 +133,7 @@ def test_a_server_with_a_champion_is_ready_documented_and_counts_its_responses(r
     assert server.counted("mlops_requests_total", status="200") == before["200"] + 1
     assert server.counted("mlops_requests_total", status="400") == before["400"] + 2
     assert server.answers("/readyz") and server.answers("/")
-    assert server.ask("/openapi.json").headers["location"] == "/docs.json"
+    assert server.ask("/openapi.json").headers["location"] == "docs.json"
     plan = server.plan()
     assert (plan["champion"], plan["plan"], plan["last_load_error"]) == (1, replicas.deployment.plan().number, None)  # type: ignore[union-attr]
 
