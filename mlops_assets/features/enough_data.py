@@ -22,7 +22,7 @@ def describe_missing(use_case: UseCase, tables: DeltaTables, *, now: datetime) -
     try:
         rows = training_rows(use_case, requests, truths, now=now)
     except IllegalFeatures as error:
-        return f"{error} {_describe_span(use_case, requests, truths)}".strip()
+        return f"{_describe_span(use_case, requests, truths)} {error}".strip()
     label = use_case.label.name
     by_part = rows.group_by("split").agg(labels=pl.col(label).n_unique(), rows=pl.len()).sort("split").to_dicts()
     one_sided = [part for part in by_part if part["split"] in LEARNED_FROM and part["labels"] < 2]
@@ -36,4 +36,4 @@ def _describe_span(use_case: UseCase, requests: pl.LazyFrame, truths: pl.LazyFra
     if first is None:
         return ""
     missing = first - part_windows(use_case.split, midnight(last_known_day(truths) + ONE_DAY))["train"].stop
-    return f"Missing: about {in_words((missing // ONE_DAY + 1) * ONE_DAY)} more." if missing >= timedelta(0) else ""
+    return f"about {in_words((missing // ONE_DAY + 1) * ONE_DAY)} more must land." if missing >= timedelta(0) else ""

@@ -109,7 +109,9 @@ def test_an_empty_instance_trains_nothing_and_names_what_is_missing(trigger: Tri
 
 def test_the_first_training_starts_once_every_part_of_the_split_has_labels(trigger: Trigger):
     trigger.validate(applications(1))
-    assert "train has no row" in (waits := trigger.why_not()) and waits.endswith("Missing: about 2 days more.")
+    assert "train has no row" in (waits := trigger.why_not()) and waits.startswith(
+        "The first training waits: about 2 days more must land."
+    )
     trigger.validate(applications(2))
     assert "train has no row" in trigger.why_not() and trigger.cursor == trigger.tick().cursor
     trigger.validate(applications(3))
