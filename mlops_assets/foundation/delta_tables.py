@@ -82,7 +82,7 @@ def require_migrated(path: Path, renamed: Mapping[str, str]) -> None:
     """Raises IncompatibleRows where the table has a column by its former name: rows by the new one would hide its values."""
     stored = pl.scan_delta(str(path)).collect_schema() if renamed and DeltaTable.is_deltatable(str(path)) else pl.Schema()
     if former := ", ".join(f"{old} (now {new})" for old, new in renamed.items() if old in stored):
-        raise IncompatibleRows(f"{path.name} · the table still has {former}. Nothing was written. Run `mlops migrate` first.")
+        raise IncompatibleRows(f"{path.name} · the table still has {former}. Run `mlops migrate` first.")
 
 
 def rewrite(path: Path, rows: pl.DataFrame) -> None:

@@ -9,12 +9,18 @@ import dagster as dg
 
 from mlops_assets.foundation import names
 from mlops_assets.graph.kernel.tables import DataFrame
-from mlops_assets.spec.contract import Column, Contract
+from mlops_assets.spec.contract import Column, Contract, DType
 from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.use_case import Stage, UseCase
 
 CADENCE, WHEN_CHANGED = "mlops/cadence", "when_changed"
-SQL_TYPE = {"string": "string", "int": "bigint", "float": "double", "datetime": "timestamp (UTC)", "bool": "boolean"}
+SQL_TYPE: dict[DType, str] = {
+    "string": "string",
+    "int": "bigint",
+    "float": "double",
+    "datetime": "timestamp (UTC)",
+    "bool": "boolean",
+}
 SCHEMA, LINEAGE = "dagster/column_schema", "dagster/column_lineage"
 UNREADABLE = "unreadable_share"  # of the predictions: the part of the prediction log that they lack
 # What fits on a screen of the web UI; longer tables become a picture and a CSV file.

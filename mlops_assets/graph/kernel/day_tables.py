@@ -1,5 +1,6 @@
 """dagster-polars' Delta IO manager, extended to write and read a range of days. Imports polars and deltalake."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ from deltalake import DeltaTable
 from upath import UPath
 
 from mlops_assets.foundation import names
+from mlops_assets.foundation.conversions import TYPES
 from mlops_assets.foundation.delta_tables import NO_STATISTICS, require_migrated, write_days
+from mlops_assets.graph.kernel.asset_metadata import SCHEMA, SQL_TYPE
 from mlops_assets.graph.kernel.tables import RENAMED
 
 # The parent's default is the text "overwrite", which it then compares with the enum.
 OVERWRITE = DeltaWriteMode.overwrite
+POLARS_TYPE = {SQL_TYPE[dtype]: TYPES[dtype] for dtype in TYPES}
 # A training set with another feature replaces the old one, schema included.
 NEW_SCHEMA = DeltaSchemaMode.overwrite
 
@@ -40,7 +44,9 @@ class DayTables(PolarsDeltaIOManager):
         return self.scan_df_from_path(path, context)
 
     def scan_df_from_path(self, path: UPath, context: dg.InputContext) -> pl.LazyFrame:
-        frame = pl.scan_delta(str(path))
+        metadata: Mapping[str, Any] = context.upstream_output.definition_metadata if context.upstream_output else {}
+        require_migrated(Path(str(path)), metadata.get(RENAMED, {}))
+        frame = _as_declared(pl.scan_delta(str(path)), metadata.get(SCHEMA))
         if not context.has_asset_partitions:
             return frame
         days = sorted(context.asset_partition_keys)
@@ -57,3 +63,12 @@ class DayTables(PolarsDeltaIOManager):
         options = {"schema_mode": "overwrite", "configuration": NO_STATISTICS}
         df.write_delta(str(path), mode="overwrite", delta_write_options=options)
         context.add_output_metadata({"version": DeltaTable(str(path)).version()})
+
+
+def _as_declared(frame: pl.LazyFrame, schema: dg.TableSchema | None) -> pl.LazyFrame:
+    """The rows of a table that was last written before a column was added, which is null, or became a float."""
+    declared = {column.name: column.type for column in schema.columns} if schema else {}
+    types, stored = {name: POLARS_TYPE[text] for name, text in declared.items()}, frame.collect_schema()
+    added = [pl.lit(None, dtype).alias(name) for name, dtype in types.items() if name not in stored]
+    floats = [name for name, dtype in types.items() if dtype == pl.Float64() and stored.get(name) == pl.Int64()]
+    return frame.with_columns(*added, *(pl.col(name).cast(pl.Float64()) for name in floats)) if added or floats else frame
