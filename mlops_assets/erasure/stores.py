@@ -5,6 +5,7 @@ Repeating it is safe, and completes an erasure that was killed. All other rows a
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import fcntl
+import io
 import os
 import shutil
 import sqlite3
@@ -28,7 +29,7 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.atomic_file import replace_file, sync_folder, write_aside
 from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.foundation.home import Home
-from mlops_assets.ingestion.csv_lines import Line, columns_in, find_header_problem, parse_lines
+from mlops_assets.ingestion.csv_lines import Line, columns_in, find_header_problem, parse_lines, read_lines
 from mlops_assets.ingestion.landing import BOM, Landing
 from mlops_assets.serving.log.prediction_log import BLANK
 from mlops_assets.spec.contract import Contract
@@ -199,7 +200,7 @@ def erase_from_landing(landing: Landing, use_case: str, contract: Contract, subj
     count = 0
     for file in landing.files(use_case, contract.table, leftovers=True):
         content = file.read_bytes()
-        lines = parse_lines(content)
+        lines = [*parse_lines(read_lines(io.BytesIO(content)))]
         header = next((line.fields for line in lines if line.fields), list[str]())
         legal_header = None if find_header_problem(header, contract) else columns_in(header, contract)
         kept = [line.text for line in lines if not _is_in_line(subject, line, legal_header)]

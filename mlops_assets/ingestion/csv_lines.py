@@ -3,13 +3,17 @@
 import csv
 import difflib
 import io
+from collections import deque
+from collections.abc import Iterator, Sequence
 from datetime import date
-from typing import NamedTuple
+from itertools import islice
+from typing import BinaryIO, NamedTuple
 
 from mlops_assets.spec.contract import Contract
 
 MAX_ROW_LINES = 50  # a quoted value may span lines; a quote that never closes must not swallow the file
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
+MAX_LINE_CHARACTERS = 1_000_000
 MAX_SHOWN = 200  # characters of foreign text in a message
 
 
@@ -64,37 +68,46 @@ def shorten(text: str) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
-def parse_lines(content: bytes) -> list[Line]:
-    """Every physical line as part of exactly one row; the first that is not blank is the header, which has all columns.
+def read_lines(file: BinaryIO, max_characters: int = -1) -> Iterator[str]:
+    """The physical lines with their ends; of a longer line its first `max_characters`.
 
-    A byte that is not UTF-8 becomes a lone surrogate in `text`, so that none is lost.
+    A byte that is not UTF-8 becomes a lone surrogate, so that none is lost.
     """
-    lines = io.StringIO(content.decode("utf-8-sig", "surrogateescape"), newline="").readlines()
-    rows: list[Line] = []
-    at, width = 0, None
-    while at < len(lines):
-        fields, count, problem = _parse_row(lines, at, width)
-        text = lines[at] if count == 1 else "".join(lines[at : at + count])
-        if not lines[at].strip("\r\n"):
-            rows.append(Line(at + 1, text, []))
+    text = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
+    while line := text.readline(max_characters):
+        rest = line
+        while len(rest) == max_characters and not rest.endswith(("\n", "\r")):
+            rest = text.readline(max_characters)
+        yield line
+
+
+def parse_lines(lines: Iterator[str]) -> Iterator[Line]:
+    """Every physical line as part of exactly one row; the first that is not blank is the header, which has all columns."""
+    at, width, waiting = 1, None, deque[str]()
+    while waiting := waiting or deque(islice(lines, 1)):
+        if '"' in waiting[0]:
+            waiting += islice(lines, MAX_ROW_LINES - len(waiting))
+        fields, count, problem = _parse_row(waiting, width)
+        text = "".join(waiting.popleft() for _ in range(count))
+        if not text.strip("\r\n"):
+            yield Line(at, text, [])
         elif width is None:
             width = len(fields)
-            rows.append(Line(at + 1, text, [escape(field) for field in fields]))
+            yield Line(at, text, [escape(field) for field in fields])
         elif problem := problem or _find_problem(text, fields, width):
-            rows.append(Line(at + 1, text, [escape(field) for field in fields], problem))
+            yield Line(at, text, [escape(field) for field in fields], problem)
         else:
-            rows.append(Line(at + 1, text, fields))
+            yield Line(at, text, fields)
         at += count
-    return rows
 
 
-def _parse_row(lines: list[str], at: int, width: int | None) -> tuple[list[str], int, str | None]:
-    """The fields of the row that starts at a line, the number of its lines, and what is wrong with its quotes."""
-    line = lines[at].rstrip("\r\n")
+def _parse_row(lines: Sequence[str], width: int | None) -> tuple[list[str], int, str | None]:
+    """The fields of the row that the first line starts, the number of its lines, and what is wrong with its quotes."""
+    line = lines[0].rstrip("\r\n")
     if '"' not in line:
         return line.split(","), 1, None
     # Not pyarrow.csv: it loses rows and does not report them. Of two quotes that never close, 200 lines apart, it makes one row.
-    reader = csv.reader(lines[at : at + MAX_ROW_LINES], strict=True)
+    reader = csv.reader(lines, strict=True)
     try:
         fields = next(reader)
     except csv.Error:
@@ -105,6 +118,8 @@ def _parse_row(lines: list[str], at: int, width: int | None) -> tuple[list[str],
 
 
 def _find_problem(text: str, fields: list[str], width: int) -> str | None:
+    if len(text) >= MAX_LINE_CHARACTERS and not text.endswith(("\n", "\r")):
+        return f"line has {MAX_LINE_CHARACTERS:,} characters or more; shown are the first"
     if len(fields) > width:
         return f"line has {len(fields)} of {width} fields; beyond the last: {shorten(escape(', '.join(fields[width:])))!r}"
     if len(fields) < width:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
 from typing import NamedTuple
@@ -19,7 +20,16 @@ import polars as pl
 import polars.selectors as cs
 
 from mlops_assets.foundation.atomic_file import replace_file
-from mlops_assets.ingestion.csv_lines import NO_HEADER, columns_in, escape, find_header_problem, parse_lines
+from mlops_assets.ingestion.csv_lines import (
+    MAX_LINE_CHARACTERS,
+    NO_HEADER,
+    Line,
+    columns_in,
+    escape,
+    find_header_problem,
+    parse_lines,
+    read_lines,
+)  # fmt: skip
 from mlops_assets.ingestion.refused_days import RefusedDays
 from mlops_assets.spec.contract import Contract, Files
 
@@ -30,6 +40,7 @@ NEARLY = re.compile(r"(?!\.)(.*\.csv|.*\d{4}\D?\d{1,2}\D?\d{1,2}|.*\d{1,2}\D\d{1
 # Partial files of a process that was killed before the rename: of replace_file, and of an earlier release.
 LEFTOVER = re.compile(r"\.new-.*|\..*\.part")
 MAX_BYTES = Files.model_fields["max_bytes"].default
+LINES_AT_ONCE = 20_000  # are parsed before they become columns
 WAIVED = "-waived"  # makes another version of a file whose day is used although it failed, so that the day runs again
 SETTLED_S = 2.0  # an older change has another time stamp than the next one, on every file system
 
@@ -145,26 +156,45 @@ class Landing:
 
     def read_file(self, path: Path, contract: Contract, day: date, *, max_bytes: int = MAX_BYTES) -> pl.DataFrame:
         """One file under `root`, as `read`."""
+        where = self._relative(path)
         try:
-            content = _read(path, max_bytes)
+            with _opened(path, max_bytes) as file:
+                lines = (line for line in parse_lines(read_lines(file, MAX_LINE_CHARACTERS)) if line.fields)
+                header = next(lines, NO_HEADER).fields
+                if problem := find_header_problem(header, contract, day):
+                    raise BrokenDelivery(f"{where} · {problem}. Correct the file and land it again, or change the contract.")
+                columns = columns_in(header, contract)
+                # In parts: a line takes ten times its length as plain values.
+                parts = [
+                    _frame([], columns),
+                    *(_frame(part, columns) for part in iter(lambda: [*islice(lines, LINES_AT_ONCE)], [])),
+                ]
         except OSError as error:
-            raise BrokenDelivery(f"{self._relative(path)} · {_describe(error)}.") from None
-        header, *lines = [line for line in parse_lines(content) if line.fields] or [NO_HEADER]
-        if problem := find_header_problem(header.fields, contract, day):
-            where = self._relative(path)
-            raise BrokenDelivery(f"{where} · {problem}. Correct the file and land it again, or change the contract.")
-        columns, width = columns_in(header.fields, contract), len(header.fields)
-        rows = [[*line.fields, *[None] * width][:width] if line.problem else line.fields for line in lines]
-        return pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String()), orient="row").select(
-            *(pl.col(name) if name in columns else pl.lit(None, pl.String()).alias(name) for name in contract.names),
-            source_file=pl.lit(self._relative(path)),
-            problem=pl.Series([line.problem for line in lines], dtype=pl.String()),
-            day=pl.lit(day),
-            source_line=pl.Series([line.number for line in lines], dtype=pl.Int64()),
+            raise BrokenDelivery(f"{where} · {_describe(error)}.") from None
+        return (
+            pl.concat(parts)
+            .select(
+                *(pl.col(name) if name in columns else pl.lit(None, pl.String()).alias(name) for name in contract.names),
+                "problem",
+                "source_line",
+                source_file=pl.lit(where),
+                day=pl.lit(day),
+            )
+            .select(*contract.names, "source_file", "problem", "day", "source_line")
         )
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
+
+
+def _frame(lines: Sequence[Line], columns: Sequence[str]) -> pl.DataFrame:
+    """The fields as text, with the problem and the number of each line."""
+    width = len(columns)
+    rows = [
+        [*([*line.fields, *[None] * width][:width] if line.problem else line.fields), line.problem, line.number] for line in lines
+    ]
+    schema = dict.fromkeys((*columns, "problem"), pl.String()) | {"source_line": pl.Int64()}
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import re
+import tracemalloc
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -258,3 +259,25 @@ def test_a_good_file_is_read_as_pythons_csv_reads_it(landing: Landing, rows: lis
     got = read(landing)
     assert got["problem"].null_count() == got.height
     assert got.select(FLIGHTS.names).rows() == [tuple(row) for row in csv.reader(io.StringIO(text.getvalue(), newline=""))][1:]
+
+
+def test_a_line_of_many_megabytes_is_one_row_with_a_problem_and_is_not_held_in_memory(landing: Landing) -> None:
+    land(landing, HEADER + b"x" * 30_000_000 + b"\nUA,17,,1400\n")
+    tracemalloc.start()
+    try:
+        rows = read(landing)
+        assert tracemalloc.get_traced_memory()[1] < 15_000_000
+    finally:
+        tracemalloc.stop()
+    assert rows["problem"].to_list() == ["line has 1,000,000 characters or more; shown are the first", None]
+    assert rows["source_line"].to_list() == [2, 3]
+
+
+def test_a_file_is_parsed_in_parts(landing: Landing) -> None:
+    land(landing, HEADER + b"UA,17,,1400\n" * 200_000)
+    tracemalloc.start()
+    try:
+        assert len(read(landing)) == 200_000
+        assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    finally:
+        tracemalloc.stop()
