@@ -28,7 +28,9 @@ def forget(
     done = None if dry_run else forget_subject(declaration, identified, stores, why=because, by=by, at=datetime.now(UTC))
     found = done.found if done else look_for(declaration, identified, stores)
     if not (found.rows or (done and done.still)):
-        return typer.echo("No row was found anywhere.")
+        for text in ("No row was found anywhere.", *(f"Left: {text}" for text in found.left)):
+            typer.echo(text)
+        return None
     typer.echo(f"{sum(found.rows.values())} rows {'erased' if done else 'would be erased'}:")
     for name, rows in found.rows.items():
         typer.echo(f"  {name:<{max(map(len, found.rows))}}  {rows:>7}")

@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 from deltalake import DeltaTable
 
-from mlops_assets.erasure.stores import Stores, erase_everywhere
+from mlops_assets.erasure.stores import Stores, erase_everywhere, find_strays
 from mlops_assets.erasure.subject import Subject
 from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import NO_STATISTICS, DeltaTables, VersionGone
+from mlops_assets.foundation.wording import some
+from mlops_assets.ingestion.landing import Landing
 from mlops_assets.promotion.ledger_chain import Record
 from mlops_assets.spec.use_case import UseCase
 
@@ -41,7 +43,8 @@ def look_for(use_case: UseCase, subject: Subject, stores: Stores) -> Found:
     versions = {model.version: model.tags.get("table.training_set") for model in models}
     holds = {version: _holds_subject(use_case, subject, tables, version) for version in {*versions.values()}}
     trained, possibly = ([model for model, version in versions.items() if holds[version] is answer] for answer in (True, None))
-    return Found(rows, trained, possibly, [*_list_remains(use_case, subject, tables, rows)])
+    left = [*_list_remains(use_case, subject, tables, rows), *_list_strays(use_case, subject, stores)]
+    return Found(rows, trained, possibly, left)
 
 
 def forget_subject(use_case: UseCase, subject: Subject, stores: Stores, *, why: str, by: str, at: datetime) -> Forgotten:
@@ -83,3 +86,9 @@ def _list_remains(use_case: UseCase, subject: Subject, tables: DeltaTables, rows
         is_found = "/".join(asset[1:]) in {store.removesuffix(" (older versions)") for store in rows}
         if is_found and not NO_STATISTICS.items() <= DeltaTable(str(tables.path(asset))).metadata().configuration.items():
             yield f"{'/'.join(asset[1:])}: its log, which an earlier release began, may hold the value in statistics."
+
+
+def _list_strays(use_case: UseCase, subject: Subject, stores: Stores) -> Iterator[str]:
+    landing = Landing(stores.home.landing)
+    if strays := [file.relative_to(landing.root).as_posix() for file in find_strays(landing, use_case, subject)]:
+        yield f"landing/{some(strays)}: no delivery by name or folder, and contains the value or is no text. Remove it by hand."

@@ -7,10 +7,12 @@ Repeating it is safe, and completes an erasure that was killed. All other rows a
 import fcntl
 import io
 import os
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
+from html import unescape
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -41,6 +43,10 @@ if TYPE_CHECKING:
     from mlops_assets.training.model_registry import ModelRegistry
 
 SUFFIX = names.FEAST_PROJECT.encode()  # of Feast's keys in Redis
+GZIP, SNIFFED_BYTES = b"\x1f\x8b", 8192
+# An example in foundation/templates/side_by_side.html.jinja, and the request columns in it.
+EXAMPLE = r"<tr><td data-label=.*?</tr>\n?"
+FACT = re.compile(r'<td data-label="([^"]*)">(.*?)</td>', re.DOTALL)
 
 
 class Stores(NamedTuple):
@@ -66,6 +72,7 @@ def erase_everywhere(use_case: UseCase, subject: Subject, stores: Stores, *, dry
     counts["online mirrors"] = erase_from_mirrors(stores.features, views, subject, dry_run=dry_run)
     samples = stores.registry.artifacts(names.experiment(use_case.name))
     counts["training samples"] = erase_from_parquet(samples, subject, dry_run=dry_run)
+    counts["side-by-side pages"] = erase_from_pages(samples, subject, dry_run=dry_run)
     for contract in use_case.contracts:  # last, as a changed file starts runs
         landing = Landing(home.landing)
         counts[f"landing/{contract.table}"] = erase_from_landing(landing, use_case.name, contract, subject, dry_run=dry_run)
@@ -112,6 +119,18 @@ def erase_from_parquet(folder: Path, subject: Subject, *, dry_run: bool) -> int:
         rows.filter(~subject.is_in_rows(rows.schema)).write_parquet(buffer)
         replace_file(file, buffer.getvalue())
     return sum(counts.values())
+
+
+def erase_from_pages(folder: Path, subject: Subject, *, dry_run: bool) -> int:
+    """Examples in every side-by-side page under `folder`."""
+    count = 0
+    for page in folder.rglob("side_by_side.html"):
+        parts = re.split(f"({EXAMPLE})", page.read_text(), flags=re.DOTALL)
+        kept = [part for part in parts if not subject.is_in({name: unescape(fact) for name, fact in FACT.findall(part)})]
+        count += len(parts) - len(kept)
+        if len(kept) < len(parts) and not dry_run:
+            replace_file(page, "".join(kept).encode())
+    return count
 
 
 def _count(file: Path, subject: Subject) -> int:
@@ -213,6 +232,20 @@ def erase_from_landing(landing: Landing, use_case: str, contract: Contract, subj
             aside.rename(file) if file.read_bytes() == content else aside.unlink()
             sync_folder(file.parent)
     return count
+
+
+def find_strays(landing: Landing, use_case: UseCase, subject: Subject) -> list[Path]:
+    """Files that are no delivery, because of their name or folder, and contain the subject or are no text."""
+    tables = [contract.table for contract in use_case.contracts]
+    searched = {file for table in tables for file in landing.files(use_case.name, table, leftovers=True)}
+    files = (file for file in (landing.root / use_case.name).rglob("*") if file.is_file() and file not in searched)
+    return sorted(file for file in files if _may_contain(subject, file.read_bytes()))
+
+
+def _may_contain(subject: Subject, content: bytes) -> bool:
+    # A compressed file begins with two bytes that are no text; most other formats have a zero early.
+    is_text = not content.startswith(GZIP) and b"\0" not in content[:SNIFFED_BYTES]
+    return not is_text or subject.is_in_text(content.decode("utf-8", "replace"))
 
 
 def _is_in_line(subject: Subject, line: Line, header: list[str] | None) -> bool:

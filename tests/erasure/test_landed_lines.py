@@ -2,6 +2,7 @@
 
 import csv
 import datetime as dt
+import gzip
 import io
 import os
 from pathlib import Path
@@ -10,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.erasure.stores import erase_from_landing
+from mlops_assets.erasure.stores import erase_from_landing, find_strays
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.spec.contract import Column, Contract
+from tests.erasure.shop import SHOP
 from tests.erasure.subjects import build_subject
 
 ORDERS = Contract(
@@ -136,3 +138,20 @@ def test_any_legal_file_keeps_exactly_the_other_rows(
     read = list(csv.reader(io.StringIO(path.read_text(), newline="")))
     assert read == [["who", "what"], *([who, what] for who, what in rows if who != "q7")]
     assert Landing(root).read("shop", ORDERS, [DAY], required=True).height == len(read) - 1
+
+
+def test_files_that_are_no_delivery_are_listed_where_they_contain_the_subject_or_are_no_text(tmp_path: Path) -> None:
+    landed(tmp_path, b"who,what\nq7,a\n")
+    contents = {
+        "2024-1-1.csv": b"who,what\nq7,a\n",
+        "a.csv.gz": gzip.compress(b"who"),
+        "notes.txt": b"q77",
+        "../Orders/b.csv": b"q7\n",
+        "old/2024-01-01.csv": b"q7\n",
+    }
+    for name, content in contents.items():
+        landed(tmp_path, content, name)
+    strays = find_strays(Landing(tmp_path), SHOP, Q7)
+    assert [stray.relative_to(tmp_path / "shop").as_posix() for stray in strays] == [
+        "Orders/b.csv", "orders/2024-1-1.csv", "orders/a.csv.gz", "orders/old/2024-01-01.csv",
+    ]  # fmt: skip
