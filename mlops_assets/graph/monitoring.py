@@ -81,7 +81,7 @@ def _drift(use_case: UseCase, spec: Drift) -> dg.AssetsDefinition:
         plan = deployment.open(use_case.name).plan()
         read_window = partial(_training_window, use_case, registry, plan.champion) if plan else None
         rows = recent(predictions, spec, now=run_started(context))
-        result = monitor_drift(use_case, spec, rows, read_window, seed=names.SEED)
+        result = monitor_drift(spec, rows, read_window, seed=names.SEED)
         files = {"drift_report.html": result.page} if result.page else {}
         links = publish(registry, use_case, plan.champion, files) if plan else {}
         return dg.MaterializeResult(

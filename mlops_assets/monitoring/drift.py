@@ -7,12 +7,12 @@ from typing import NamedTuple, Self
 import polars as pl
 
 from mlops_assets.evaluation.report import drift_report
+from mlops_assets.foundation.wording import some
 from mlops_assets.monitoring.monitor_result import MonitorResult, too_few
 from mlops_assets.spec.monitor import Drift
-from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics import plots
 from mlops_assets.statistics.drift import compare_profiles
-from mlops_assets.statistics.profile import ColumnProfile, profile_like, profiles_from_json
+from mlops_assets.statistics.profile import ColumnProfile, NumericProfile, profile_like, profiles_from_json
 
 
 class TrainingWindow(NamedTuple):
@@ -28,25 +28,35 @@ class TrainingWindow(NamedTuple):
 
 
 def monitor_drift(
-    use_case: UseCase, spec: Drift, recent: pl.DataFrame, read_window: Callable[[], TrainingWindow] | None, *, seed: int
+    spec: Drift, recent: pl.DataFrame, read_window: Callable[[], TrainingWindow] | None, *, seed: int
 ) -> MonitorResult:
     """Compares profiles of `recent` with those of the champion's training window. Passes while there is too little data."""
     if read_window is None or len(recent) < spec.min_rows:
         return too_few(len(recent), spec.min_rows, "served requests")
-    window, features = read_window(), use_case.features
-    compared = compare_profiles(window.profiles, profile_like(window.profiles, recent), spec)
+    window = read_window()
+    profiles = {name: profile for name, profile in window.profiles.items() if name in recent.columns}
+    gone = some(sorted(window.profiles.keys() - profiles.keys()))
+    left_out = "" if gone == "none" else f" Not compared, as the log no longer has them: {gone}."
+    if not profiles:
+        return MonitorResult(False, f"No input of version {window.version} can be compared.{left_out}", {"rows": len(recent)})
+    compared = compare_profiles(profiles, profile_like(profiles, recent), spec)
     columns = sorted(compared, key=lambda column: -column.psi)
     drifted = [column.name for column in columns if column.drifted]
     share, worst = len(drifted) / len(columns), f": {', '.join(drifted[:4])}" if drifted else ""
     found = f"{len(drifted)} of {len(columns)} inputs have drifted from version {window.version}'s training window"
     return MonitorResult(
         share <= spec.max_share,
-        f"{found} (at most {spec.max_share:.0%} may){worst}.",
+        f"{found} (at most {spec.max_share:.0%} may){worst}.{left_out}",
         {"rows": len(recent), "drifted_share": share, "max_psi": columns[0].psi},
         {"columns": [column._asdict() for column in columns]},
         {"psi": plots.drift_bars(columns, spec.max_psi)},
         drift_report(
-            window.sample, recent, numeric=features.numeric, categorical=features.categorical,
-            drifted=drifted, max_share=spec.max_share, seed=seed,
+            window.sample, recent, **_by_kind(profiles), drifted=drifted, max_share=spec.max_share, seed=seed,
         ),
     )  # fmt: skip
+
+
+def _by_kind(profiles: dict[str, ColumnProfile]) -> dict[str, list[str]]:
+    """As the version was trained, whatever is declared by now."""
+    numeric = [name for name, profile in profiles.items() if isinstance(profile, NumericProfile)]
+    return {"numeric": numeric, "categorical": [name for name in profiles if name not in numeric]}

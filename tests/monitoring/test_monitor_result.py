@@ -22,17 +22,28 @@ def window() -> TrainingWindow:
 
 
 def test_the_rows_it_was_trained_on_have_not_drifted() -> None:
-    result = monitor_drift(CASE, DRIFT, ROWS, window, seed=0)
+    result = monitor_drift(DRIFT, ROWS, window, seed=0)
     assert result.passed and result.figures["drifted_share"] == 0
     assert result.page and result.pictures["psi"].startswith(b"\x89PNG")
 
 
 def test_a_shifted_input_is_an_alarm_that_names_it() -> None:
     shifted = ROWS.with_columns(pl.col(name) * 3 + 50 for name in NUMERIC)
-    result = monitor_drift(CASE, DRIFT, shifted, window, seed=0)
+    result = monitor_drift(DRIFT, shifted, window, seed=0)
     assert not result.passed
     assert "from version 3's training window" in result.message and NUMERIC[0] in result.message
     assert result.tables["columns"][0]["drifted"]
+
+
+def test_inputs_that_the_log_no_longer_has_are_named_and_the_others_compared() -> None:
+    """A feature was removed from the declaration, and another one added, while the champion that reads the former serves."""
+    recent = ROWS.drop(NUMERIC[0], CATEGORICAL[0]).with_columns(added=1.0)
+    result = monitor_drift(DRIFT, recent, window, seed=0)
+    gone = ", ".join(sorted([NUMERIC[0], CATEGORICAL[0]]))
+    assert result.passed and result.message.endswith(f"Not compared, as the log no longer has them: {gone}.")
+    assert len(result.tables["columns"]) == len(NUMERIC) + len(CATEGORICAL) - 2 and result.page
+    nothing = monitor_drift(DRIFT, ROWS.select(added=1.0).sample(600, seed=0, with_replacement=True), window, seed=0)
+    assert not nothing.passed and nothing.message.startswith("No input of version 3 can be compared.")
 
 
 @pytest.mark.parametrize("rows", [0, DRIFT.min_rows - 1])
@@ -40,7 +51,7 @@ def test_too_few_rows_are_no_verdict_and_read_no_training_window(rows: int) -> N
     def unread() -> TrainingWindow:
         raise AssertionError("the training window was read")
 
-    result = monitor_drift(CASE, DRIFT, ROWS.head(rows), unread, seed=0)
+    result = monitor_drift(DRIFT, ROWS.head(rows), unread, seed=0)
     assert result.passed and f"{rows} served requests in the window; a verdict needs {DRIFT.min_rows}" in result.message
 
 
