@@ -10,6 +10,7 @@ import polars.selectors as cs
 from mlops_assets.features.versions import as_known, days_of_corrections
 from mlops_assets.foundation.durations import ONE_DAY, in_words
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT
+from mlops_assets.foundation.wording import some
 from mlops_assets.spec.feature import FeatureView, Label, Tables, TimeSplit
 from mlops_assets.spec.use_case import UseCase
 
@@ -173,3 +174,9 @@ def last_known_day(truths: pl.LazyFrame) -> date:
     if last is None:
         raise IllegalFeatures("training_set · no validated outcome has landed yet. Land some days: `mlops land`.")
     return last
+
+
+def describe_constant_inputs(use_case: UseCase, rows: pl.DataFrame) -> str:
+    """Which inputs of the model tell no row from another; empty where all do."""
+    constant = [name for name in use_case.features.inputs if rows[name].n_unique() < 2]
+    return f"{some(constant)}: the same value, or none, in every row. A model learns nothing from it." if constant else ""

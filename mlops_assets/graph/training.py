@@ -77,13 +77,16 @@ def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
         **asset_metadata(use_case, "training_set", "feast", "polars", "deltalake", made_from="training_set"),
     )
     def training_set(context: dg.AssetExecutionContext, feature_store: FeatureStoreResource, **tables: LazyFrame) -> DataFrame:
-        from mlops_assets.features.featurize import training_rows
+        from mlops_assets.features.featurize import describe_constant_inputs, training_rows
 
         store = feature_store.open(use_case.features.service)
         requests, truths = tables[use_case.features.request_table], tables[use_case.label.table]
         labelled = training_rows(use_case, requests, truths, now=run_started(context))
         rows = store.historical(labelled).sort(names.EVENT_TIMESTAMP, *use_case.label.key)
         context.add_output_metadata({**_counts(rows, use_case.label.name), **training_columns(use_case)})
+        if warning := describe_constant_inputs(use_case, rows):
+            context.log.warning(warning)
+            context.add_output_metadata({"constant_inputs": warning})
         return rows
 
     return training_set

@@ -12,6 +12,7 @@ from filelock import FileLock
 from pydantic import Field, TypeAdapter, ValidationError
 
 from mlops_assets.foundation.atomic_file import replace_file, sync_folder
+from mlops_assets.foundation.wording import some
 from mlops_assets.spec.rollout import Split
 from mlops_assets.training.signature import digest
 
@@ -181,7 +182,7 @@ class Deployment:
 
     def _require(self, version: int) -> None:
         if version not in (placed := self.versions()):
-            legal = ", ".join(map(str, placed)) or "none"
+            legal = some(placed)
             raise UnknownVersion(f"{self._use_case} · version {version} is not placed; placed: {legal}. Place it first.")
 
     def _lock(self) -> FileLock:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mlops_assets.features.featurize import (
     IllegalFeatures,
+    describe_constant_inputs,
     fill_view,
     known_labels,
     label_rows,
@@ -219,3 +220,12 @@ def test_a_flight_that_never_arrived_teaches_nothing() -> None:
         (1, 1, END + timedelta(hours=3), END - timedelta(hours=2))
     ]
     assert "arr_delay" not in rows.columns and "distance" not in rows.columns
+
+
+def test_inputs_that_are_constant_or_all_missing_are_named() -> None:
+    first, second, *others = USE_CASE.features.inputs
+    rows = pl.DataFrame({first: [1.0, 1.0], second: [None, None], **{name: [1.0, None] for name in others}})
+    assert describe_constant_inputs(USE_CASE, rows) == (
+        f"{first}, {second}: the same value, or none, in every row. A model learns nothing from it."
+    )
+    assert describe_constant_inputs(USE_CASE, rows.with_columns(pl.Series(first, [1.0, 2.0]), pl.Series(second, [0, 1]))) == ""

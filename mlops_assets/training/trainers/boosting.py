@@ -20,6 +20,7 @@ from mlops_assets.training.fitted import THREADS, Examples, History, Progress
 from mlops_assets.training.onnx_file import seal
 from mlops_assets.training.signature import INPUT, OUTPUT, Signature
 
+MIN_LEAVES = 20  # the most leaves that a small table can always fill
 OPSET = {"": 18, "ai.onnx.ml": 3}  # the newest that skl2onnx's tree converters write without a fallback
 
 
@@ -52,6 +53,8 @@ def train(
     progress(f"boosting · {trainer.max_iter} iterations on {len(rows)} rows")
     fields = trainer.model_dump(exclude={"kind", "seed"})
     fields |= {"early_stopping": False, "random_state": trainer.seed}
+    # A tree needs two leaves: the default of 200 rows gives one and the same probability for all of 133 rows.
+    fields["min_samples_leaf"] = max(1, min(trainer.min_samples_leaf, len(rows) // MIN_LEAVES))
     classifier = HistGradientBoostingClassifier(**fields)
     # A column without any known value becomes 0, which no tree can split: scikit-learn cannot bin NaN alone.
     features = np.where(np.isnan(rows.features).all(axis=0), np.float32(0), rows.features)

@@ -107,3 +107,18 @@ def test_the_history_has_iterations_and_loss(fitted: FittedTrees) -> None:
     (record,) = fitted.history
     assert record["iterations"] == 30
     assert 0 < record["train_loss"] < np.log(2)
+
+
+@pytest.mark.parametrize("rows", [133, 300])
+def test_the_defaults_do_not_answer_the_same_for_every_row_of_a_small_table(rows: int) -> None:
+    frame = training_rows(rows)
+    signature = learn(frame, **INPUTS)
+    both = examples(frame, signature, INPUTS["label"])
+    half = Examples(both.features[: rows // 2], both.label[: rows // 2])
+    rest = Examples(both.features[rows // 2 :], both.label[rows // 2 :])
+    trees = train(HistGradientBoosting(), signature=signature, train=half, validation=rest, progress=lambda _: None)
+    assert len(np.unique(trees.probability(both.features))) > 10
+
+
+def test_a_large_table_keeps_the_declared_leaves() -> None:
+    assert fitted_trees().classifier.min_samples_leaf == WORD.min_samples_leaf
