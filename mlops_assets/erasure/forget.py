@@ -43,7 +43,8 @@ def look_for(use_case: UseCase, subject: Subject, stores: Stores) -> Found:
     versions = {model.version: model.tags.get("table.training_set") for model in models}
     holds = {version: _holds_subject(use_case, subject, tables, version) for version in {*versions.values()}}
     trained, possibly = ([model for model, version in versions.items() if holds[version] is answer] for answer in (True, None))
-    left = [*_list_remains(use_case, subject, tables, rows), *_list_strays(use_case, subject, stores)]
+    remains = _list_remains(use_case, subject, tables, rows) if rows else ()
+    left = [*remains, *_list_strays(use_case, subject, stores)]
     return Found(rows, trained, possibly, left)
 
 

@@ -59,7 +59,7 @@ def test_with_a_champion_a_page_compares_both_models() -> None:
 @pytest.mark.parametrize("dtype", [pl.Boolean, pl.Float64, pl.Int64])
 def test_a_label_of_any_type_gives_the_same_evidence(dtype: pl.DataType) -> None:
     rows = flights().with_columns(pl.col("late").cast(dtype))
-    result = evaluate_candidate(CASE, rows, CANDIDATE, champion=None, training={}, parity=None, seed=0)
+    result = evaluate_candidate(CASE, rows, CANDIDATE, champion=None, training={}, parity=None, served=0, seed=0)
     assert trained(rows) == CANDIDATE.onnx
     assert result.evaluation.digest == evaluated(None).evaluation.digest
 

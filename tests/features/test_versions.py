@@ -108,7 +108,7 @@ def test_training_uses_the_label_that_was_known_when_the_next_part_began() -> No
     rows = [(number, day, float(day), number % 2, day) for day in range(DAYS) for number in (10 * day, 10 * day + 1)]
     early, late, newest = (10, 4, 0.0, 1, 1), (20, 6, 0.0, 1, 2), (60, 7, 0.0, 1, 6)
     known = applications(*rows, early, late, newest)
-    trained = training_rows(use_case, known.lazy(), known.lazy())
+    trained = training_rows(use_case, known.lazy(), known.lazy(), now=moment(DAYS))
     assert trained["number"].is_unique().all() and len(trained) == 2 * DAYS
     by_number = {number: (split, label) for number, split, label in trained.select("number", "split", "defaulted").rows()}
     assert by_number[10] == ("train", 1), "corrected in time"
@@ -119,7 +119,7 @@ def test_training_uses_the_label_that_was_known_when_the_next_part_began() -> No
 
 def test_a_history_in_one_late_file_is_not_lost() -> None:
     rows = applications(*((day, day, 1.0, 0, day) for day in range(DAYS))).with_columns(day=day_of(DAYS - 1)).lazy()
-    assert len(training_rows(LOANS, rows, rows)) == DAYS
+    assert len(training_rows(LOANS, rows, rows, now=moment(DAYS))) == DAYS
 
 
 @pytest.mark.parametrize(("at", "value"), [(0, 1), (1, 1), (2, 2), (3, 2), (4, 3), (None, 3)])

@@ -49,7 +49,11 @@ TREES, NETWORK, SEARCHED = 1, 2, 3
 LINES = {
     TREES: SMALL,
     NETWORK: SMALL.but(trainer=Lightning(hidden=(16,), max_epochs=2)),
-    SEARCHED: SMALL.but(trainer=HistGradientBoosting(max_iter=4, min_samples_leaf=20), search=Search(trials=3, folds=2)),
+    SEARCHED: SMALL.but(
+        trainer=HistGradientBoosting(max_iter=4, min_samples_leaf=20),
+        search=Search(trials=3, folds=2),
+        split=SMALL.split.but(label_delay=dt.timedelta(hours=4)),
+    ),
 }
 NOW = dt.datetime(2013, 1, 5, 12, tzinfo=dt.UTC)
 PERSON = "ada"
