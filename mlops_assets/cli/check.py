@@ -1,13 +1,20 @@
-"""`mlops check`: every problem of every declaration, one line each."""
+"""`mlops check`: every problem of every declaration, one line each, or the defaults that apply."""
+
+from datetime import timedelta
+from typing import Any, cast
 
 import typer
 
 from mlops_assets.cli.arguments import environment
+from mlops_assets.foundation.durations import in_words
+from mlops_assets.spec.spec import Spec
 from mlops_assets.use_cases import NOT_LOADED, USE_CASES
 
 
 def check() -> None:
-    """Find what is illegal in declarations, in their transforms' columns and Feast services; exit code 1 if anything is."""
+    """Find what is illegal in declarations, in their transforms' columns and Feast services; exit code 1 if anything is. List the
+    defaults of what a legal declaration leaves out.
+    """
     from mlops_assets.graph.check import find_problems
 
     problems = [*NOT_LOADED, *find_problems(USE_CASES, environment(creates_home=True).project / "feature_repo")]
@@ -15,4 +22,17 @@ def check() -> None:
         typer.echo(problem)
     if problems:
         raise typer.Exit(1)
-    typer.echo(f"{len(USE_CASES)} use cases are legal.")
+    for use_case in USE_CASES:
+        typer.echo(f"{use_case.name} is legal. Defaults of what it leaves out:")
+        for field in (field for field in type(use_case).model_fields if field not in use_case.model_fields_set):
+            typer.echo(f"  {field}: {_describe(getattr(use_case, field))}")
+
+
+def _describe(value: object) -> str:
+    """The value as in a declaration, with durations in words."""
+    if isinstance(value, Spec):
+        fields = ", ".join(f"{name}={_describe(getattr(value, name))}" for name in type(value).model_fields)
+        return f"{type(value).__name__}({fields})"
+    if isinstance(value, tuple):
+        return ", ".join(map(_describe, cast(tuple[Any, ...], value))) or "none"
+    return in_words(value) if isinstance(value, timedelta) else repr(value)

@@ -52,10 +52,8 @@ def _service(use_case: UseCase) -> dg.AssetsDefinition:
         passed, verdict, servers = _compare_servers(live_services.open(), promotions)
         state = promotions.state()
         mirror(registry.open(), state)
-        number, own = (
-            state.plan.number if state.plan else 0,
-            [server for server in servers if server["use_case"] == use_case.name],
-        )
+        number = state.plan.number if state.plan else 0
+        own = [server for server in servers if server["use_case"] == use_case.name]
         verdict = verdict or f"All {len(own)} servers of {use_case.name} serve plan {number}."
         warn = dg.AssetCheckSeverity.WARN
         check = dg.AssetCheckResult(passed=passed, asset_key=key, check_name=SERVING_THE_PLAN, severity=warn, description=verdict)

@@ -119,7 +119,11 @@ def run_check(project: Path, monkeypatch: pytest.MonkeyPatch, *declared: str) ->
 
 
 def test_a_legal_declaration_passes_and_the_home_stays_as_it_was(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run_check(project, monkeypatch, "LOANS") == (0, ["1 use cases are legal."])
+    code, lines = run_check(project, monkeypatch, "LOANS")
+    assert (code, lines[0]) == (0, "loans is legal. Defaults of what it leaves out:")
+    gates = "BeatsChampion(metric='auc', confidence=0.95), NoLeak(max_single_auc=0.85, max_split_gap=0.05)"
+    assert f"  gates: {gates}" in lines and "  triggers: none" in lines and not [line for line in lines if "trainer" in line]
+    assert "  freshness: Freshness(raw=1 day 12 h, features=1 day 12 h, predictions=2 days, service=14 days)" in lines
     assert not (project / "home").exists()
 
 
@@ -174,4 +178,4 @@ def test_a_view_of_the_repo_that_differs_is_one_line(
 
 def test_what_this_project_declares_is_legal() -> None:
     result = CliRunner().invoke(app, ["check"])
-    assert (result.exit_code, result.stdout) == (0, "1 use cases are legal.\n")
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "flight_delay is legal. Defaults of what it leaves out:")

@@ -18,6 +18,7 @@ def test_whole_days_hold_the_duration_and_no_day_fewer_does(duration: timedelta)
     ("duration", "words"),
     [
         (timedelta(0), "0 h"),
+        (timedelta(seconds=5), "5 s"),
         (timedelta(minutes=5), "5 min"),
         (timedelta(hours=6), "6 h"),
         (timedelta(hours=36), "1 day 12 h"),

@@ -146,15 +146,12 @@ def _subset(context: Any, key: dg.AssetKey, partitions: Iterable[At]) -> Any:
 
 # A failed run is not tried again until a parent has changed, so that a broken delivery does not start a storm of runs.
 RETRY_WORTHWHILE = ~AC.execution_failed() | AC.any_deps_match(AC.newly_updated())
-# `all_deps_blocking_checks_passed()` never holds for partitioned parents that are about to run: their inline checks have no
-# partitions. A parent that runs again takes its checks along, and a failed one stops the run.
-GATES_HOLD = ~AC.any_deps_match(AC.any_checks_match(AC.check_failed(), blocking_only=True) & ~AC.will_be_requested())
 
 
 def build_cascade(parents_ready: Any, settle: timedelta = SETTLE) -> Any:
     # Quiet comes first: a run that ends while the others evaluate has then already written everything that they read.
     wanted = (InputsStale() & RETRY_WORTHWHILE) | AC.any_deps_match(AC.will_be_requested()) | ParentsRequested()
-    return Quiet() & wanted & parents_ready & GATES_HOLD & Settled(settle)
+    return Quiet() & wanted & parents_ready & Settled(settle)
 
 
 EVERY_PARENT = ~AC.any_deps_missing()
