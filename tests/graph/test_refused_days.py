@@ -100,6 +100,12 @@ def test_only_a_refused_day_can_be_waived(line: LoanLine, monkeypatch: pytest.Mo
     assert f"loans · applications · {day} is not refused; refused: 2024-03-04." in result.output
 
 
+def test_only_a_declared_table_has_days_to_waive(line: LoanLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    result = run_cli(line, monkeypatch, "waive", "loans", "applicants", "2024-03-04", "--why", "x")
+    assert result.exit_code == 2 and "found table 'applicants'; declared: applications, payments. Use one of" in result.output
+
+
 def test_in_one_run_over_many_days_the_others_go_on(line: LoanLine) -> None:
     line.land("payments", BAD, payments(BAD, ("c0", 1.0)).with_columns(paid=pl.lit("one euro")))
     paths = [stage("loans", "payments") for stage in STAGES] + [names.feature("loans", "last_payment")]
