@@ -1,9 +1,12 @@
 """Names the seed of the random order, and marks the tests of `make test-slow`: platforms, servers under load, simulations."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+from tests.servers.redis_server import RedisServer
 
 FOLDER = Path(__file__).parent
 SLOW_FOLDERS = {"integration", "decision_quality", "browser"}
@@ -22,3 +25,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.relative_to(FOLDER).parts[0] in SLOW_FOLDERS:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """An empty one for each test."""
+    server = RedisServer(tmp_path / "redis", durable=False)
+    server.start()
+    yield server
+    server.kill()

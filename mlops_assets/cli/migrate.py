@@ -11,7 +11,7 @@ def migrate(
     use_case: Name, *, apply: Annotated[bool, typer.Option("--apply", help="Do it. Without this, only print it.")] = False
 ) -> None:
     """Convert stored tables to the declared names and types of their columns; exit code 1 if that would lose a value."""
-    from mlops_assets.features.migration import apply_changes, find_changes
+    from mlops_assets.features.migration import apply_changes, find_changes, require_lossless
 
     tables = open_resources()["warehouse"].open()
     changes = find_changes(declared(use_case), tables)
@@ -19,7 +19,8 @@ def migrate(
         typer.echo(f"  {change}")
     if not changes:
         return typer.echo("Every stored table has the declared columns.")
-    if apply or any(change.lost for change in changes):
+    if apply:
         apply_changes(changes, tables)
         return typer.echo(f"{len(changes)} columns were converted.")
+    require_lossless(changes)
     typer.echo(f"{len(changes)} columns would be converted. Nothing was changed: repeat with --apply, while no run writes.")

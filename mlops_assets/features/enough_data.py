@@ -31,7 +31,7 @@ def describe_missing(use_case: UseCase, tables: DeltaTables, *, now: datetime) -
 
 
 def _describe_span(use_case: UseCase, requests: pl.LazyFrame, truths: pl.LazyFrame) -> str:
-    """How much longer the labelled requests must reach; empty when their span is not what is missing."""
+    """How many more days must land; empty when the labelled requests already span all parts."""
     first: datetime | None = label_rows(use_case, requests, truths).select(pl.col(EVENT_TIMESTAMP).min()).collect().item()
     if first is None:
         return ""

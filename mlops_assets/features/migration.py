@@ -59,16 +59,21 @@ def find_changes(use_case: UseCase, tables: DeltaTables) -> list[Change]:
 
 def apply_changes(changes: list[Change], tables: DeltaTables) -> None:
     """Rewrites each table in one commit, so that a killed migration is repeated. Raises LosesValues, and changes nothing."""
-    if lost := sum(change.lost for change in changes):
-        raise LosesValues(
-            f"{lost:,} values would be lost; nothing was changed. Land those days corrected, or declare a wider type."
-        )
+    require_lossless(changes)
     by_asset = {tuple(change.asset): [other for other in changes if other.asset == change.asset] for change in changes}
     for asset, own in by_asset.items():
         rows = tables.scan([*asset]).collect()
         columns = [_converted(change, [*rows.columns]).alias(change.new) for change in own]
         renamed = [change.old for change in own if change.old != change.new]
         rewrite(tables.path([*asset]), rows.with_columns(columns).drop(renamed))
+
+
+def require_lossless(changes: list[Change]) -> None:
+    """Raises LosesValues."""
+    if lost := sum(change.lost for change in changes):
+        raise LosesValues(
+            f"{lost:,} values would be lost; nothing was changed. Land those days corrected, or declare a wider type."
+        )
 
 
 def _declared_tables(use_case: UseCase) -> Iterator[tuple[names.AssetPath, Types, Mapping[str, str]]]:

@@ -21,7 +21,7 @@ def lock_of(root: Path) -> FileLock:
 
 
 def claim_home(root: Path, platform: str) -> None:
-    """For the processes of `platform`, as long as one of them lives that has claimed it. Raises HomeInUse."""
+    """Reserves the home for the processes of `platform` until the last of them ends. Raises HomeInUse."""
     lock = lock_of(root)
     with suppress(Timeout):
         if not lock.is_locked:
@@ -34,7 +34,7 @@ def claim_home(root: Path, platform: str) -> None:
 
 
 def record_owner(root: Path, platform: str) -> None:
-    """Needs the lock."""
+    """The caller holds the lock."""
     if _owner(root) != platform:
         replace_file(root / "platform.id", platform.encode())
 

@@ -13,7 +13,7 @@ from mlops_assets.foundation.atomic_file import replace_file
 
 
 class NotRefused(LookupError):
-    """A day is to be waived that no check refuses."""
+    """No check refuses the day, so there is nothing to waive."""
 
 
 @dataclass(frozen=True)

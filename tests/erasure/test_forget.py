@@ -5,7 +5,6 @@ import json
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -220,29 +219,21 @@ def test_the_next_call_completes_a_killed_erasure(root: Path) -> None:
     assert records[0].body["trained_on"] == [1], "recorded before anything was erased"
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path / "redis", durable=False)
-    server.start()
-    yield server
-    server.kill()
-
-
-def test_online_values_in_redis_are_erased_too(root: Path, server: RedisServer) -> None:
-    subject, stores = opened(root, redis_url=server.url)
+def test_online_values_in_redis_are_erased_too(root: Path, redis_server: RedisServer) -> None:
+    subject, stores = opened(root, redis_url=redis_server.url)
     for view in SHOP.features.views:
         stores.features.materialize(view.name, dt.datetime(2024, 3, 1, tzinfo=dt.UTC))
     before = looked_up(stores, *OTHERS)
-    assert ONE.encode() in in_redis(server)
+    assert ONE.encode() in in_redis(redis_server)
     found = forget_subject(SHOP, subject, stores, why="letter", by="Ada", at=NOW).found
     assert (found.rows["online store"], found.rows["online mirrors"]) == (3, 3)
-    assert ONE.encode() not in in_redis(server)
-    assert all(other.encode() in in_redis(server) for other in OTHERS)
+    assert ONE.encode() not in in_redis(redis_server)
+    assert all(other.encode() in in_redis(redis_server) for other in OTHERS)
     assert looked_up(stores, *OTHERS).equals(before)
 
 
-def in_redis(server: RedisServer) -> bytes:
-    with redis.Redis.from_url(server.url) as client:
+def in_redis(redis_server: RedisServer) -> bytes:
+    with redis.Redis.from_url(redis_server.url) as client:
         return b"".join(key + b"".join(field + value for field, value in client.hgetall(key).items()) for key in client.keys("*"))
 
 

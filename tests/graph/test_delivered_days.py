@@ -57,7 +57,7 @@ def deliver(line: LoanLine, table: str, day: int, rows: pl.DataFrame) -> None:
         line.fill(day, min(day + LOOKBACK.days, DAYS - 1))
 
 
-def check_payments(line: LoanLine, accepted: dict[int, pl.DataFrame]) -> None:
+def assert_payments_used(line: LoanLine, accepted: dict[int, pl.DataFrame]) -> None:
     paid = [row for rows in accepted.values() for row in rows.rows()]
     expected = sorted(
         (customer, at, sum(euros for other, then, euros in paid if other == customer and at - LOOKBACK < then <= at))
@@ -103,7 +103,7 @@ def test_features_and_online_values_follow_every_delivery_of_payments(line: Loan
         paid = [(customer, euros + number) for number, customer in enumerate(CUSTOMERS) if chance.random() < 0.5]
         accepted[day] = payments(day, *paid)
         deliver(line, "payments", day, accepted[day])
-        check_payments(line, accepted)
+        assert_payments_used(line, accepted)
 
 
 def test_a_customer_whose_payments_are_all_retracted_is_unknown_again(line: LoanLine) -> None:
@@ -112,7 +112,7 @@ def test_a_customer_whose_payments_are_all_retracted_is_unknown_again(line: Loan
         line.land("payments", day, rows)
     assert line.ingest("payments", 0, DAYS - 1).success
     line.fill(0, DAYS - 1)
-    check_payments(line, accepted)
+    assert_payments_used(line, accepted)
     assert (
         lookup(line.store(), pl.DataFrame({"customer": ["c1"]}).with_columns(event_timestamp=moment(DAYS)))["last_paid"].item()
         is None
@@ -123,7 +123,7 @@ def test_a_header_alone_says_that_a_day_had_nothing(line: LoanLine) -> None:
     accepted = {day: sound_payments(day) for day in range(DAYS)} | {DAYS - 1: payments(DAYS - 1)}
     deliver(line, "payments", DAYS - 1, accepted[DAYS - 1])
     assert line.validated("payments").filter(day=day_of(DAYS - 1)).is_empty()
-    check_payments(line, accepted)
+    assert_payments_used(line, accepted)
 
 
 def test_the_training_set_follows_corrected_retracted_and_refused_loans(line: LoanLine) -> None:
@@ -152,6 +152,6 @@ def test_a_line_may_begin_with_days_without_rows(tmp_path: Path) -> None:
             line.land("payments", day, payments(day))
         assert line.ingest("payments", 0, 1).success
         line.fill(0, 1)
-        check_payments(line, {})
+        assert_payments_used(line, {})
         deliver(line, "payments", 2, sound_payments(2))
-        check_payments(line, {2: sound_payments(2)})
+        assert_payments_used(line, {2: sound_payments(2)})

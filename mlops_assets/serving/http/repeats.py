@@ -69,7 +69,7 @@ class Repeats:
         self._redis = Redis.from_url(redis_url, **options) if redis_url else None
 
     async def answer(self, client: str, key: bytes, body: bytes, predict: Predict) -> bytes:
-        """The answer of `predict`, called once for each client and key; it goes on when its first caller no longer waits.
+        """The answer of `predict`, which is called once for each client and key and completes even if its first caller has gone.
 
         Raises Refusal for a key that came with another body, or that another replica is about to answer; the errors of
         `predict`, after which the key may be used again.

@@ -1,6 +1,5 @@
 """The feature store with its online values in a real Redis that is killed, restarts, and restarts empty."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import feast
@@ -18,16 +17,8 @@ from tests.servers.redis_server import RedisServer
 VIEWS = list(KEYS)
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path / "redis", durable=False)
-    server.start()
-    yield server
-    server.kill()
-
-
-def opened(root: Path, server: RedisServer, when_down: WhenDown = "refuse") -> FeatureStore:
-    store = FeatureStore(Home(root), service="flight_delay_v1", redis_url=server.url, when_down=when_down)
+def opened(root: Path, redis_server: RedisServer, when_down: WhenDown = "refuse") -> FeatureStore:
+    store = FeatureStore(Home(root), service="flight_delay_v1", redis_url=redis_server.url, when_down=when_down)
     store.apply(REPO)
     return store
 
@@ -38,9 +29,9 @@ def materialize(store: FeatureStore, *views: str) -> None:
 
 
 @pytest.fixture
-def root(tmp_path: Path, server: RedisServer) -> Path:
+def root(tmp_path: Path, redis_server: RedisServer) -> Path:
     """Every view has one row of every entity, an hour after the start, and it is online."""
-    store = opened(tmp_path, server)
+    store = opened(tmp_path, redis_server)
     known = features_of(store)
     for number, (view, keys) in enumerate(KEYS.items()):
         entities = [{keys[0]: first} for first in LEGAL[keys[0]]]
@@ -51,21 +42,21 @@ def root(tmp_path: Path, server: RedisServer) -> Path:
     return tmp_path
 
 
-def test_training_serving_and_other_feast_clients_get_the_same_values(root: Path, server: RedisServer) -> None:
-    store, rows = opened(root, server), asked([START + 2 * HOUR])
+def test_training_serving_and_other_feast_clients_get_the_same_values(root: Path, redis_server: RedisServer) -> None:
+    store, rows = opened(root, redis_server), asked([START + 2 * HOUR])
     answer = lookup(store, rows)
     assert answer["features_from"].to_list() == ["online"]
     assert answer.drop("features_from", "feature_age_s").equals(store.historical(rows))
-    theirs = feast.FeatureStore(config=feast_config(Home(root), server.url))
+    theirs = feast.FeatureStore(config=feast_config(Home(root), redis_server.url))
     references = [f"{view}:{feature}" for view, each in features_of(store).items() for feature in each]
     held = theirs.get_online_features(features=references, entity_rows=rows.drop("event_timestamp").to_dicts()).to_dict()
     assert answer.select(FEATURES).row(0, named=True) == {name: held[name][0] for name in FEATURES}
 
 
-def test_while_it_is_down_lookups_do_what_is_declared_and_writes_raise(root: Path, server: RedisServer) -> None:
-    refusing, remembering, rows = opened(root, server), opened(root, server, "last_known"), asked([START + 2 * HOUR])
+def test_while_it_is_down_lookups_do_what_is_declared_and_writes_raise(root: Path, redis_server: RedisServer) -> None:
+    refusing, remembering, rows = opened(root, redis_server), opened(root, redis_server, "last_known"), asked([START + 2 * HOUR])
     before = lookup(remembering, rows)
-    server.kill()
+    redis_server.kill()
     with pytest.raises(OnlineStoreDown, match="does not answer"):
         lookup(refusing, rows)
     with pytest.raises(OnlineStoreDown, match="does not answer"):
@@ -73,16 +64,16 @@ def test_while_it_is_down_lookups_do_what_is_declared_and_writes_raise(root: Pat
     known = lookup(remembering, rows)
     assert known["features_from"].to_list() == ["last_known"]
     assert known.select(FEATURES).equals(before.select(FEATURES))
-    server.start()
+    redis_server.start()
     materialize(refusing, "plane")
     assert lookup(refusing, rows).equals(before) and lookup(remembering, rows).equals(before)
 
 
-def test_after_an_empty_restart_lookups_use_history_until_the_next_materialization(root: Path, server: RedisServer) -> None:
-    store, rows = opened(root, server), asked([START + 2 * HOUR])
+def test_after_an_empty_restart_lookups_use_history_until_the_next_materialization(root: Path, redis_server: RedisServer) -> None:
+    store, rows = opened(root, redis_server), asked([START + 2 * HOUR])
     before = lookup(store, rows)
-    server.kill()
-    server.start()
+    redis_server.kill()
+    redis_server.start()
     emptied = lookup(store, rows)
     assert emptied["features_from"].to_list() == ["point_in_time"]
     assert emptied.select(FEATURES).equals(before.select(FEATURES))

@@ -1,13 +1,11 @@
 """Rows that a table no longer has disappear online as well: after every change online equals offline."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import feast
 import polars as pl
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -34,7 +32,7 @@ def deliver(home: Home, day: int, arrivals: dict[str, int], value: float) -> Non
     frame.write_delta(path, mode="overwrite", delta_write_options=options)
 
 
-def check(store: FeatureStore, home: Home) -> None:
+def assert_online_equals_offline(store: FeatureStore, home: Home) -> None:
     rows = pl.concat([asked([END], tailnum=tail) for tail in TAILS])
     online, offline = lookup(store, rows), store.historical(rows)
     assert online[FEATURE].to_list() == offline[FEATURE].to_list()
@@ -43,7 +41,7 @@ def check(store: FeatureStore, home: Home) -> None:
     assert answer[FEATURE] == offline[FEATURE].to_list(), "for other clients of Feast too"
 
 
-def tell(root: Path, deliveries: list[Delivery], redis_url: str | None = None) -> FeatureStore:
+def assert_follows(root: Path, deliveries: list[Delivery], redis_url: str | None = None) -> FeatureStore:
     home = Home(root)
     store = FeatureStore(home, service="flight_delay_v1", redis_url=redis_url)
     store.apply(REPO)
@@ -53,7 +51,7 @@ def tell(root: Path, deliveries: list[Delivery], redis_url: str | None = None) -
     for number, (day, arrivals) in enumerate(deliveries):
         deliver(home, day, arrivals, 100.0 * number)
         store.materialize(VIEW, START + day * DAY)
-        check(store, home)
+        assert_online_equals_offline(store, home)
     return store
 
 
@@ -68,28 +66,20 @@ ARRIVALS = st.dictionaries(st.sampled_from(TAILS), st.integers(0, 23))
 @settings(deadline=None, max_examples=3)
 def test_online_equals_offline_after_any_deliveries(deliveries: list[Delivery]) -> None:
     with TemporaryDirectory() as folder:
-        tell(Path(folder), deliveries)
+        assert_follows(Path(folder), deliveries)
 
 
-@pytest.fixture
-def redis_url(tmp_path: Path) -> Iterator[str]:
-    server = RedisServer(tmp_path / "redis", durable=False)
-    server.start()
-    yield server.url
-    server.kill()
-
-
-def test_rows_disappear_from_redis_too(tmp_path: Path, redis_url: str) -> None:
+def test_rows_disappear_from_redis_too(tmp_path: Path, redis_server: RedisServer) -> None:
     """Feast's store for Redis drops older values unless it is told not to."""
-    tell(tmp_path, RETRACTED, redis_url)
+    assert_follows(tmp_path, RETRACTED, redis_server.url)
 
 
 def test_a_pushed_value_that_the_run_of_its_day_does_not_confirm_disappears(tmp_path: Path) -> None:
-    store = tell(tmp_path, [(0, {"N1": 12}), (1, {"N2": 3})])
+    store = assert_follows(tmp_path, [(0, {"N1": 12}), (1, {"N2": 3})])
     pushed = {"tailnum": ["N1"], "event_timestamp": [START + DAY + timedelta(hours=4)], FEATURE: [999.0], "built": [1990.0]}
     store.push(VIEW, pl.DataFrame(pushed, schema_overrides={"event_timestamp": pl.Datetime("us", "UTC")}))
     assert lookup(store, asked([END]))[FEATURE].item() == 999.0
     deliver(Home(tmp_path), 1, {"N2": 3}, 0.0)
     store.materialize(VIEW, START + DAY)
-    check(store, Home(tmp_path))
+    assert_online_equals_offline(store, Home(tmp_path))
     assert lookup(store, asked([END]))[FEATURE].item() == 12.0

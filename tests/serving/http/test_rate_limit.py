@@ -5,7 +5,6 @@ import logging
 import math
 import socket
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,14 +28,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-@pytest.fixture
-def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path / "redis", durable=False)
-    server.start()
-    yield server
-    server.kill()
 
 
 def limiter(url: str | None, rate: float = 3, scope: str = "flights", clock: Clock | None = None) -> RateLimiter:

@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -11,14 +10,6 @@ from mlops_assets.serving.http import repeats
 from mlops_assets.serving.http.repeats import Repeats, idempotency_key
 from mlops_assets.serving.http.request import Refusal
 from tests.servers.redis_server import RedisServer
-
-
-@pytest.fixture
-def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path / "redis", durable=False)
-    server.start()
-    yield server
-    server.kill()
 
 
 def opened(redis_url: str | None = None) -> Repeats:
