@@ -1,5 +1,6 @@
 """Lines of the prediction log as rows of the present declaration, whichever declaration they were written by."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
@@ -45,12 +46,25 @@ def _parse_one_by_one(lines: bytes, schema: pl.Schema, renamed: Mapping[str, str
     return pl.concat(frames), unreadable
 
 
+def _exact(line: bytes) -> bytes:
+    """The line with each large float as its exact digits: Polars reads 2.537728283941277e16, which is ..768, as text ..770."""
+    try:
+        return json.dumps(json.loads(line, parse_float=_exact_number), separators=(",", ":")).encode()
+    except ValueError:
+        return line
+
+
+def _exact_number(text: str) -> float:
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) >= 2**53 else value
+
+
 def _read_parts(
     lines: Sequence[bytes], types: Types, renamed: Mapping[str, str]
 ) -> Iterator[tuple[Sequence[bytes], pl.DataFrame]]:
     """The lines in parts that can be read, as text; without rows for one that is no JSON."""
     try:
-        text = _read(b"\n".join(lines), types, renamed)
+        text = _read(b"\n".join(map(_exact, lines)), types, renamed)
     except pl.exceptions.PolarsError:
         text = pl.DataFrame(schema=dict(types))
     if text.height == len(lines) or len(lines) == 1:

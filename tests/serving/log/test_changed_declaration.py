@@ -40,6 +40,7 @@ def write(folder: Path, use_case: UseCase, *values: Any, name: str = "amount") -
     [
         ("int", "float", [5, -7, None], [5.0, -7.0, None]),
         ("float", "int", [5.0, 12.5, -0.0], [5, 0]),
+        ("float", "int", [2.537728283941277e16, 1e18, -(2.0**63), 1e19], [25377282839412768, 10**18, -(2**63)]),
         ("bool", "float", [True, False], [1.0, 0.0]),
         ("bool", "int", [True, False], [1, 0]),
         ("int", "bool", [1, 0, 2], [True, False]),
