@@ -88,11 +88,14 @@ def waive(
     """Use a landed day although its checks fail, until its file is delivered again."""
     from mlops_assets.ingestion.refused_days import Waiver
 
-    if table not in (legal := [contract.table for contract in declared(use_case).contracts]):
-        raise typer.BadParameter(f"found table {table!r}; declared: {', '.join(legal)}. Use one of these.")
+    sources = {source.table: source for source in declared(use_case).sources}
+    if table not in sources:
+        raise typer.BadParameter(f"found table {table!r}; declared: {', '.join(sources)}. Use one of these.")
     resources, at = open_resources(), datetime.now(UTC)
-    refused = resources["landing"].open().refused(use_case, table)
-    refusal = refused.find(day.date(), f"{use_case} · {table}")
+    landing = resources["landing"].open()
+    refused = landing.refused(use_case, table)
+    landed = landing.digest(use_case, table, day.date(), max_bytes=sources[table].max_bytes)
+    refusal = refused.find(day.date(), landed, f"{use_case} · {table}")
     body = {"table": table, "day": f"{day:%Y-%m-%d}", "file": refusal.file, "failed": {**refusal.failed}, "why": why}
     resources["ledger"].open().append(use_case, "waiver", body, by=by, at=at)
     refused.waive(day.date(), refusal, Waiver(why, by, at.isoformat()))

@@ -13,7 +13,7 @@ from mlops_assets.foundation.atomic_file import replace_file
 
 
 class NotRefused(LookupError):
-    """No check refuses the day, so there is nothing to waive."""
+    """No check refuses the day's landed file, so there is nothing to waive."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,15 @@ class RefusedDays:
             others = {day: refusal for day, refusal in before.items() if day not in judged}
             self._write(others | {day: replace(refusal, waiver=waivers.get(day)) for day, refusal in failed.items()})
 
-    def find(self, day: date, where: str) -> Refusal:
-        """Raises NotRefused."""
+    def find(self, day: date, file: str, where: str) -> Refusal:
+        """Of the `file` that is landed now. Raises NotRefused."""
         refusals = self.read()
         if day not in refusals:
             days = ", ".join(map(str, refusals)) or "none"
             raise NotRefused(f"{where} · {day} is not refused; refused: {days}. Waive one of these, or deliver the day again.")
+        if refusals[day].file != file:
+            problem = "another file has landed since the check failed, and no run has judged it; a waiver is for one file"
+            raise NotRefused(f"{where} · {day}: {problem}. Wait for its run, or correct the file if the run fails.")
         return refusals[day]
 
     def waive(self, day: date, refusal: Refusal, waiver: Waiver) -> None:

@@ -3,28 +3,21 @@
 import datetime as dt
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from mlops_assets.features.feast.feature_store import FeatureStore
 from mlops_assets.foundation import names
-from mlops_assets.foundation.delta_tables import DeltaTables
-from mlops_assets.foundation.home import read_environment
-from mlops_assets.graph.compile import build_use_case
-from mlops_assets.graph.kernel.tables import build_io_managers
 from mlops_assets.graph.triggers import build_triggers
-from mlops_assets.ingestion.landing import Landing
-from mlops_assets.resources import LandingResource, build_resources
+from mlops_assets.resources import LandingResource
 from mlops_assets.spec.use_case import UseCase
 from tests.cli.loans import LOANS, REPO
+from tests.graph.line import Day, Line, environment_of
 
 FIRST = LOANS.first_day
 PAYMENT = {"customer": pl.String(), "paid_at": pl.Datetime("us", "UTC"), "paid": pl.Float64()}
-STAGES = (names.raw, names.validated, names.quarantine)
 
 
 def day_of(number: int) -> dt.date:
@@ -56,23 +49,9 @@ def applications(*rows: tuple[int, float, int], day: int) -> pl.DataFrame:
     )  # fmt: skip
 
 
-@dataclass
-class LoanLine:
-    home: Path
-    use_case: UseCase
-    instance: dg.DagsterInstance
-    job: Any
-
-    @property
-    def landing(self) -> Landing:
-        return Landing(self.home / "landing")
-
-    @property
-    def tables(self) -> DeltaTables:
-        return DeltaTables(self.home / "tables")
-
-    def land(self, table: str, day: int, rows: pl.DataFrame) -> None:
-        self.landing.put(self.use_case.name, table, day=day_of(day), rows=rows)
+class LoanLine(Line):
+    def land(self, table: str, day: Day, rows: pl.DataFrame) -> None:
+        self.landing.put(self.use_case.name, table, day=self.day(day), rows=rows)
 
     def land_sound(self, *days: int) -> None:
         """Ten loans, of which three default, and three payments a day."""
@@ -80,9 +59,6 @@ class LoanLine:
             loans = [(100 * (day + 1) + number, 10.0 + number, int(number < 3)) for number in range(10)]
             self.land("applications", day, applications(*loans, day=day))
             self.land("payments", day, payments(day, *((f"c{number}", 10.0 * day + number) for number in range(3))))
-
-    def ingest(self, table: str, first: int, last: int | None = None) -> dg.ExecuteInProcessResult:
-        return self.run(*(stage(self.use_case.name, table) for stage in STAGES), first=first, last=last)
 
     def fill(self, first: int, last: int | None = None) -> None:
         view = self.use_case.features.views[0].name
@@ -92,19 +68,13 @@ class LoanLine:
     def training_set(self) -> pl.DataFrame:
         path = names.stage(self.use_case.name, "training_set")
         assert self.run(path, first=0).success
-        return self.tables.scan(path).collect()
-
-    def run(self, *paths: names.AssetPath, first: int, last: int | None = None) -> dg.ExecuteInProcessResult:
-        bounds = day_of(first).isoformat(), day_of(first if last is None else last).isoformat()
-        tags = dict(zip(("dagster/asset_partition_range_start", "dagster/asset_partition_range_end"), bounds, strict=True))
-        keys = [dg.AssetKey(path) for path in paths]
-        return self.job.execute_in_process(asset_selection=keys, instance=self.instance, tags=tags, raise_on_error=False)
+        return self.rows(path)
 
     def validated(self, table: str) -> pl.DataFrame:
-        return self.tables.scan(names.validated(self.use_case.name, table)).collect()
+        return self.rows(names.validated(self.use_case.name, table))
 
     def quarantined(self, table: str) -> pl.DataFrame:
-        return self.tables.scan(names.quarantine(self.use_case.name, table)).collect()
+        return self.rows(names.quarantine(self.use_case.name, table))
 
     def report_landed(self) -> list[str]:
         """What the landing sensor reports: table, day and data version."""
@@ -118,25 +88,13 @@ class LoanLine:
         return [f"{event.asset_key.path[-1]} {event.partition} {event.tags['dagster/data_version']}" for event in events]
 
     def store(self) -> FeatureStore:
-        store = FeatureStore(
-            read_environment(variables(self.home), self.home.parent).home, service=self.use_case.features.service
-        )
+        store = FeatureStore(self.environment.home, service=self.use_case.features.service)
         store.apply(self.home.parent / "feature_repo")
         return store
 
 
-def variables(home: Path) -> dict[str, str]:
-    return {"MLOPS_ENV": "test", "MLOPS_HOME": str(home)}
-
-
 @contextmanager
-def running_line(root: Path, use_case: UseCase = LOANS) -> Iterator[LoanLine]:
-    (root / "feature_repo").mkdir()
-    (root / "feature_repo" / "loans_objects.py").write_text(REPO)
-    environment = read_environment(variables(root / "home"), root)
-    home = environment.home
-    resources = {**build_resources(environment), **build_io_managers(str(home.tables), str(home.root / "values"))}
-    shared = dg.Definitions(resources=resources, executor=dg.in_process_executor)
-    job = dg.Definitions.merge(shared, build_use_case(use_case)).resolve_implicit_global_asset_job_def()
+def running_loans(root: Path, use_case: UseCase = LOANS) -> Iterator[LoanLine]:
+    environment = environment_of(root, {"loans": REPO})
     with dg.DagsterInstance.ephemeral(tempdir=str(root)) as instance:
-        yield LoanLine(home.root, use_case, instance, job)
+        yield LoanLine(environment, use_case, instance)

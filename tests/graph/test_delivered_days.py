@@ -15,7 +15,7 @@ from mlops_assets.foundation import names
 from mlops_assets.spec.contract import RowCountBand
 from tests.cli.loans import APPLICATIONS, LOANS, PAYMENTS, VIEW
 from tests.features.feast.lookups import lookup
-from tests.graph.loan_line import LoanLine, applications, day_of, moment, payments, running_line
+from tests.graph.loan_line import LoanLine, applications, day_of, moment, payments, running_loans
 
 pytestmark = pytest.mark.integration
 
@@ -41,7 +41,7 @@ LINE = LOANS.but(
 
 @pytest.fixture
 def line(tmp_path: Path) -> Iterator[LoanLine]:
-    with running_line(tmp_path, LINE) as line:
+    with running_loans(tmp_path, LINE) as line:
         line.land_sound(*range(DAYS))
         for table in ("applications", "payments"):
             assert line.ingest(table, 0, DAYS - 1).success
@@ -147,7 +147,7 @@ def test_the_training_set_follows_corrected_retracted_and_refused_loans(line: Lo
 
 
 def test_a_line_may_begin_with_days_without_rows(tmp_path: Path) -> None:
-    with running_line(tmp_path, LINE) as line:
+    with running_loans(tmp_path, LINE) as line:
         for day in range(2):
             line.land("payments", day, payments(day))
         assert line.ingest("payments", 0, 1).success

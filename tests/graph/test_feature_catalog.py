@@ -9,20 +9,21 @@ from typer.testing import CliRunner
 
 from mlops_assets.cli.app import app
 from mlops_assets.foundation import names
-from tests.graph.conftest import FIRST, LAST, Platform, failure
+from tests.graph.conftest import FIRST, LAST, land
+from tests.graph.line import Line, failure
 
 CATALOG = names.stage("flight_delay", "feature_catalog")
 
 
-def carry_weather(platform: Platform, january: list[Any]) -> None:
-    platform.land([each for each in january if each.table == "weather"])
-    assert platform.carry("weather", FIRST, LAST).success
-    filled = platform.materialize(names.feature("flight_delay", "origin_weather"), first=FIRST + dt.timedelta(days=1), last=LAST)
+def carry_weather(platform: Line, january: list[Any]) -> None:
+    land(platform, [each for each in january if each.table == "weather"])
+    assert platform.ingest("weather", FIRST, LAST).success
+    filled = platform.run(names.feature("flight_delay", "origin_weather"), first=FIRST + dt.timedelta(days=1), last=LAST)
     assert filled.success, failure(filled)
 
 
-def materialized(platform: Platform) -> dict[str, Any]:
-    result = platform.materialize(CATALOG)
+def materialized(platform: Line) -> dict[str, Any]:
+    result = platform.run(CATALOG)
     assert result.success, failure(result)
     (event,) = result.asset_materializations_for_node("flight_delay__feature_catalog")
     return {name: value.value for name, value in event.metadata.items()}
@@ -36,7 +37,7 @@ def printed(home: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str
     return result.output
 
 
-def test_the_page_and_the_terminal_show_the_same(platform: Platform, january: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_and_the_terminal_show_the_same(platform: Line, january: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     carry_weather(platform, january)
     found = materialized(platform)
     page = Path(found["page"])
@@ -56,11 +57,11 @@ def test_the_page_and_the_terminal_show_the_same(platform: Platform, january: li
     assert printed(platform.home, monkeypatch) == text, "there is one use case"
 
 
-def test_a_feature_table_shows_its_schema_and_the_columns_it_is_computed_from(platform: Platform, january: list[Any]) -> None:
-    platform.land([each for each in january if each.table == "weather"])
-    assert platform.carry("weather", FIRST, LAST).success
+def test_a_feature_table_shows_its_schema_and_the_columns_it_is_computed_from(platform: Line, january: list[Any]) -> None:
+    land(platform, [each for each in january if each.table == "weather"])
+    assert platform.ingest("weather", FIRST, LAST).success
     path = names.feature("flight_delay", "origin_weather")
-    result = platform.materialize(path, first=FIRST + dt.timedelta(days=1), last=LAST)
+    result = platform.run(path, first=FIRST + dt.timedelta(days=1), last=LAST)
     event = result.asset_materializations_for_node("__".join(path))[-1]
     schema, lineage = (event.metadata[f"dagster/column_{name}"].value for name in ("schema", "lineage"))
     assert {column.name: column.type for column in schema.columns}["temp"] == "Float64"

@@ -22,7 +22,8 @@ from mlops_assets.promotion.promotion_state import promotion_state_of
 from mlops_assets.resources import build_resources
 from mlops_assets.spec.use_case import UseCase
 from tests.cli.loans import LOANS
-from tests.graph.conftest import Platform
+from tests.graph.conftest import FIRST, land
+from tests.graph.line import Line
 from tests.promotion.model_line import ModelLine
 
 PLAIN = LOANS.but(
@@ -178,9 +179,9 @@ def test_the_trigger_of_a_second_platform_on_the_home_is_refused_until_the_first
     assert again.returncode == 1 and "HomeInUse" in again.stderr
 
 
-def test_a_run_of_a_second_platform_on_the_home_writes_nothing(platform: Platform, january: list[Any]):
-    platform.land(january)
+def test_a_run_of_a_second_platform_on_the_home_writes_nothing(platform: Line, january: list[Any]):
+    land(platform, january)
     with another_platform(platform.home):
-        refused = platform.carry("schedule")
+        refused = platform.ingest("schedule", FIRST)
     assert not refused.success and platform.rows(names.validated("flight_delay", "schedule")).is_empty()
-    assert platform.carry("schedule").success
+    assert platform.ingest("schedule", FIRST).success

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from mlops_assets.foundation import names
-from tests.graph.conftest import FIRST, LAST, Platform, failed_checks, failure
+from tests.graph.conftest import FIRST, LAST, land
+from tests.graph.line import Line, failed_checks, failure
 
 VALIDATED, QUARANTINE = names.validated("flight_delay", "schedule"), names.quarantine("flight_delay", "schedule")
 
@@ -16,20 +17,20 @@ def of(january: list[Any], table: str, day: dt.date = FIRST) -> Any:
     return next(each for each in january if each.table == table and each.day == day)
 
 
-def land_schedule(platform: Platform, rows: pl.DataFrame) -> None:
+def land_schedule(platform: Line, rows: pl.DataFrame) -> None:
     platform.landing.put("flight_delay", "schedule", day=FIRST, rows=rows)
 
 
-def land_text(platform: Platform, text: bytes) -> None:
+def land_text(platform: Line, text: bytes) -> None:
     path = platform.landing.path("flight_delay", "schedule", FIRST)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text)
 
 
-def test_a_sound_day_passes_whole(platform: Platform, january: list[Any]) -> None:
+def test_a_sound_day_passes_whole(platform: Line, january: list[Any]) -> None:
     rows = of(january, "schedule").rows
     land_schedule(platform, rows)
-    result = platform.carry("schedule")
+    result = platform.ingest("schedule", FIRST)
     assert result.success
     assert len(platform.rows(VALIDATED)) == len(rows)
     assert platform.rows(QUARANTINE).is_empty()
@@ -44,7 +45,7 @@ def test_a_sound_day_passes_whole(platform: Platform, january: list[Any]) -> Non
     ],
 )
 def test_one_bad_row_goes_to_quarantine_and_the_rest_goes_on(
-    platform: Platform, january: list[Any], column: str, value: str, said: str
+    platform: Line, january: list[Any], column: str, value: str, said: str
 ) -> None:
     rows = of(january, "schedule").rows
     land_schedule(platform, rows)
@@ -52,25 +53,25 @@ def test_one_bad_row_goes_to_quarantine_and_the_rest_goes_on(
     landed = pl.read_csv(path, infer_schema=False)
     landed[7, column] = value
     landed.write_csv(path)
-    assert platform.carry("schedule").success
+    assert platform.ingest("schedule", FIRST).success
     quarantined = platform.rows(QUARANTINE)
     assert len(quarantined) == 1
     assert said in str(quarantined["reasons"].to_list())
     assert len(platform.rows(VALIDATED)) == len(rows) - 1
 
 
-def test_a_duplicated_key_is_kept_once(platform: Platform, january: list[Any]) -> None:
+def test_a_duplicated_key_is_kept_once(platform: Line, january: list[Any]) -> None:
     rows = of(january, "schedule").rows
     land_schedule(platform, pl.concat([rows, rows.head(3)]))
-    assert platform.carry("schedule").success
+    assert platform.ingest("schedule", FIRST).success
     assert len(platform.rows(VALIDATED)) == len(rows)
     assert len(platform.rows(QUARANTINE)) == 3
 
 
-def test_a_day_with_too_many_bad_rows_is_not_used(platform: Platform, january: list[Any]) -> None:
+def test_a_day_with_too_many_bad_rows_is_not_used(platform: Line, january: list[Any]) -> None:
     rows = of(january, "schedule").rows.with_columns(distance=pl.when(pl.int_range(pl.len()) > 9).then(-1.0).otherwise(100.0))
     land_schedule(platform, rows)
-    result = platform.carry("schedule")
+    result = platform.ingest("schedule", FIRST)
     assert "bad_rows_within_bound" in failed_checks(result)
     assert platform.rows(VALIDATED).is_empty()
     reasons = platform.rows(QUARANTINE).sort("source_line")["reasons"]
@@ -82,50 +83,50 @@ def test_a_day_with_too_many_bad_rows_is_not_used(platform: Platform, january: l
     ("change", "said"), [(lambda text: b"", "empty"), (lambda text: text.replace(b"tailnum", b"tail_number", 1), "tail_number")]
 )
 def test_an_unreadable_file_fails_with_its_name_and_the_remedy(
-    platform: Platform, january: list[Any], change: Any, said: str
+    platform: Line, january: list[Any], change: Any, said: str
 ) -> None:
     land_schedule(platform, of(january, "schedule").rows)
     sound = platform.landing.path("flight_delay", "schedule", FIRST).read_bytes()
-    assert platform.carry("schedule").success
+    assert platform.ingest("schedule", FIRST).success
     before = len(platform.rows(VALIDATED))
     land_text(platform, change(sound))
-    result = platform.carry("schedule")
+    result = platform.ingest("schedule", FIRST)
     assert not result.success
     assert "2013-01-02.csv" in failure(result) and said in failure(result)
     assert len(platform.rows(VALIDATED)) == before, "what had been validated before stays"
 
 
-def test_a_truncated_file_loses_only_its_last_line_to_quarantine(platform: Platform, january: list[Any]) -> None:
+def test_a_truncated_file_loses_only_its_last_line_to_quarantine(platform: Line, january: list[Any]) -> None:
     rows = of(january, "schedule").rows
     land_schedule(platform, rows)
     path = platform.landing.path("flight_delay", "schedule", FIRST)
     path.write_bytes(path.read_bytes()[:-25])
-    assert platform.carry("schedule").success
+    assert platform.ingest("schedule", FIRST).success
     assert len(platform.rows(VALIDATED)) == len(rows) - 1
     assert len(platform.rows(QUARANTINE)) == 1
 
 
-def test_a_day_that_lands_twice_is_there_once(platform: Platform, january: list[Any]) -> None:
-    platform.land([each for each in january if each.table == "schedule"])
-    assert platform.carry("schedule", first=FIRST, last=LAST).success
+def test_a_day_that_lands_twice_is_there_once(platform: Line, january: list[Any]) -> None:
+    land(platform, [each for each in january if each.table == "schedule"])
+    assert platform.ingest("schedule", first=FIRST, last=LAST).success
     whole = platform.rows(VALIDATED).sort(pl.all())
     land_schedule(platform, of(january, "schedule").rows)
-    assert platform.carry("schedule").success
+    assert platform.ingest("schedule", FIRST).success
     assert platform.rows(VALIDATED).sort(pl.all()).equals(whole)
 
 
-def test_a_missing_day_names_the_file_that_is_awaited(platform: Platform) -> None:
-    result = platform.carry("schedule")
+def test_a_missing_day_names_the_file_that_is_awaited(platform: Line) -> None:
+    result = platform.ingest("schedule", FIRST)
     assert not result.success
     assert "2013-01-02.csv" in failure(result)
 
 
-def test_one_run_over_many_days_equals_one_run_a_day(platform: Platform, january: list[Any]) -> None:
-    platform.land([each for each in january if each.table == "weather"])
+def test_one_run_over_many_days_equals_one_run_a_day(platform: Line, january: list[Any]) -> None:
+    land(platform, [each for each in january if each.table == "weather"])
     path = names.validated("flight_delay", "weather")
-    assert platform.carry("weather", first=FIRST, last=LAST).success
+    assert platform.ingest("weather", first=FIRST, last=LAST).success
     at_once = platform.rows(path).sort(pl.all())
     for offset in range((LAST - FIRST).days + 1):
         day = FIRST + dt.timedelta(days=offset)
-        assert platform.carry("weather", first=day, last=day).success
+        assert platform.ingest("weather", first=day, last=day).success
     assert platform.rows(path).sort(pl.all()).equals(at_once)

@@ -14,13 +14,13 @@ from mlops_assets.graph.triggers import ALL_READABLE, build_triggers
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.resources import LandingResource
 from mlops_assets.use_cases.flight_delay import USE_CASE
-from tests.graph.conftest import Platform
+from tests.graph.line import Line
 
 TRIGGERS = build_triggers(USE_CASE)
 SENSOR = next(sensor for sensor in TRIGGERS["sensors"] if sensor.name == "flight_delay_landing")
 
 
-class Line:
+class Sensed:
     def __init__(self, root: Path, instance: dg.DagsterInstance) -> None:
         self.landing, self.instance = Landing(root), instance
 
@@ -44,15 +44,15 @@ class Line:
 
 
 @pytest.fixture
-def line(tmp_path: Path, january: list[Any]) -> Iterator[Line]:
+def line(tmp_path: Path, january: list[Any]) -> Iterator[Sensed]:
     with dg.DagsterInstance.ephemeral() as instance:
-        line = Line(tmp_path, instance)
+        line = Sensed(tmp_path, instance)
         for each in january:
             line.landing.put(USE_CASE.name, each.table, day=each.day, rows=each.rows)
         yield line
 
 
-def test_bad_entries_raise_an_alarm_once_and_every_other_file_is_reported(line: Line, january: list[Any]) -> None:
+def test_bad_entries_raise_an_alarm_once_and_every_other_file_is_reported(line: Sensed, january: list[Any]) -> None:
     os.mkfifo(line.landing.root / USE_CASE.name / "weather" / "2013-02-01.csv")
     (line.landing.root / USE_CASE.name / "weather" / "2013-2-2.csv").write_bytes(b"")
     assert (line.tick(), line.reported()) == (len(january) + 1, len(january))
@@ -66,7 +66,7 @@ def test_bad_entries_raise_an_alarm_once_and_every_other_file_is_reported(line: 
     assert line.tick() == 0
 
 
-def test_the_alarm_ends_when_the_entry_is_corrected(line: Line, january: list[Any]) -> None:
+def test_the_alarm_ends_when_the_entry_is_corrected(line: Sensed, january: list[Any]) -> None:
     entry = line.landing.root / USE_CASE.name / "weather" / "2013-02-01.csv"
     entry.symlink_to("nowhere")
     line.tick()
@@ -76,7 +76,7 @@ def test_the_alarm_ends_when_the_entry_is_corrected(line: Line, january: list[An
 
 
 @pytest.mark.parametrize("day", ["2012-12-31", "2013-12-31"])
-def test_a_day_outside_the_declared_ones_raises_an_alarm(line: Line, january: list[Any], day: str) -> None:
+def test_a_day_outside_the_declared_ones_raises_an_alarm(line: Sensed, january: list[Any], day: str) -> None:
     (line.landing.root / USE_CASE.name / "weather" / f"{day}.csv").write_bytes(b"")
     line.tick()
     assert (
@@ -86,7 +86,7 @@ def test_a_day_outside_the_declared_ones_raises_an_alarm(line: Line, january: li
     assert line.reported() == len(january)
 
 
-def test_a_file_above_the_declared_size_is_not_read(line: Line, january: list[Any]) -> None:
+def test_a_file_above_the_declared_size_is_not_read(line: Sensed, january: list[Any]) -> None:
     path = line.landing.path(USE_CASE.name, "weather", january[0].day)
     os.truncate(path, 2_000_000_000)
     line.tick()
@@ -94,7 +94,7 @@ def test_a_file_above_the_declared_size_is_not_read(line: Line, january: list[An
     assert line.reported() == len(january) - 1
 
 
-def test_the_check_can_be_run_by_hand(platform: Platform) -> None:
+def test_the_check_can_be_run_by_hand(platform: Line) -> None:
     (platform.landing.root / USE_CASE.name / "weather" / "2013-02-01.csv").mkdir(parents=True)
     check = next(check for check in TRIGGERS["checks"] if check.check_key.asset_key.path[-1] == "landed_weather")
     result = check(landing=LandingResource(folder=str(platform.landing.root)))

@@ -13,7 +13,7 @@ from mlops_assets.foundation.home import PROJECT
 from mlops_assets.graph.features import LAST_EVENT, OUTAGE, build_features, days_to_write, only_outages_are_retried
 from mlops_assets.resources import FeatureStoreResource
 from mlops_assets.use_cases.flight_delay import USE_CASE
-from tests.graph.conftest import failure
+from tests.graph.line import failure
 
 ONLINE = dg.AssetKey("online")
 EVENTS: dict[str | None, int] = {"2013-01-01": 11, "2013-01-02": 12, "2013-01-03": 13}

@@ -15,8 +15,8 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.names import BAD_SHARE, EXPECTATIONS
 from mlops_assets.promotion.ledger import Ledger
 from tests.cli.loans import LOANS
-from tests.graph.conftest import failed_checks
-from tests.graph.loan_line import STAGES, LoanLine, applications, day_of, payments, running_line, variables
+from tests.graph.line import failed_checks, variables
+from tests.graph.loan_line import LoanLine, applications, day_of, payments, running_loans
 
 pytestmark = pytest.mark.integration
 
@@ -27,7 +27,7 @@ DAYS = range(7)
 @pytest.fixture
 def line(tmp_path: Path) -> Iterator[LoanLine]:
     """A week, of which the fourth day has one loan instead of ten: the row-count band refuses it."""
-    with running_line(tmp_path) as line:
+    with running_loans(tmp_path) as line:
         line.land_sound(*DAYS)
         line.land("applications", BAD, applications((1, 5.0, 1), day=BAD))
         for table in ("applications", "payments"):
@@ -100,6 +100,13 @@ def test_only_a_refused_day_can_be_waived(line: LoanLine, monkeypatch: pytest.Mo
     assert f"loans · applications · {day} is not refused; refused: 2024-03-04." in result.output
 
 
+def test_a_file_that_has_not_been_judged_cannot_be_waived(line: LoanLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    line.land("applications", BAD, applications((2, 5.0, 1), day=BAD))
+    result = run_cli(line, monkeypatch, "waive", "loans", "applications", "2024-03-04", "--why", "x")
+    assert result.exit_code == 1 and "2024-03-04: another file has landed since the check failed" in result.output
+    assert Ledger(f"sqlite:///{line.home / 'ledger.db'}").records("loans") == []
+
+
 def test_only_a_declared_table_has_days_to_waive(line: LoanLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     result = run_cli(line, monkeypatch, "waive", "loans", "applicants", "2024-03-04", "--why", "x")
@@ -108,8 +115,7 @@ def test_only_a_declared_table_has_days_to_waive(line: LoanLine, monkeypatch: py
 
 def test_in_one_run_over_many_days_the_others_go_on(line: LoanLine) -> None:
     line.land("payments", BAD, payments(BAD, ("c0", 1.0)).with_columns(paid=pl.lit("one euro")))
-    paths = [stage("loans", "payments") for stage in STAGES] + [names.feature("loans", "last_payment")]
-    result = line.run(*paths, first=0, last=6)
+    result = line.run(*line.stages("payments"), names.feature("loans", "last_payment"), first=0, last=6)
     assert result.success and BAD_SHARE in failed_checks(result)
     features = line.tables.scan(names.feature("loans", "last_payment")).collect()
     # Its first, good delivery had been accepted before.

@@ -13,9 +13,6 @@ from mlops_assets.features.feast.feature_store import FeatureStore
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import PROJECT, Environment, read_environment
 from mlops_assets.foundation.names import SAME_FEATURES
-from mlops_assets.graph.compile import build_use_case
-from mlops_assets.graph.kernel.tables import build_io_managers
-from mlops_assets.resources import build_resources
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.spec.feature import TimeSplit
 from mlops_assets.spec.gate import NoSkew
@@ -23,7 +20,8 @@ from mlops_assets.spec.training import HistGradientBoosting
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder
 from tests.features.feast.lookups import lookup
-from tests.graph.conftest import Platform, failed_checks, failure
+from tests.graph.conftest import land
+from tests.graph.line import Line, failed_checks, failure
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
@@ -57,22 +55,18 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 
 
 @pytest.fixture(scope="module")
-def line(environment: Environment) -> Iterator[Platform]:
+def line(environment: Environment) -> Iterator[Line]:
     """Four days carried to features, offline and online."""
-    home = environment.home.root
-    between = build_io_managers(str(environment.home.tables), str(home / "values"))
-    shared = dg.Definitions(resources={**build_resources(environment), **between}, executor=dg.in_process_executor)
-    definitions = dg.Definitions.merge(shared, build_use_case(LINE))
-    with dg.DagsterInstance.ephemeral(tempdir=str(home)) as instance:
-        platform = Platform(home, instance, definitions)
-        platform.land([*deliveries(package_folder(), FIRST, LAST)])
-        assert platform.materialize(*tables(), *views(), first=FIRST, last=LAST).success
-        assert platform.carry("schedule", first=LAST + DAY, last=LAST + DAY).success
+    with dg.DagsterInstance.ephemeral(tempdir=str(environment.home.root)) as instance:
+        platform = Line(environment, LINE, instance)
+        land(platform, [*deliveries(package_folder(), FIRST, LAST)])
+        assert platform.run(*tables(), *views(), first=FIRST, last=LAST).success
+        assert platform.ingest("schedule", first=LAST + DAY, last=LAST + DAY).success
         yield platform
 
 
 @pytest.fixture(scope="module")
-def answers(line: Platform, environment: Environment) -> pl.DataFrame:
+def answers(line: Line, environment: Environment) -> pl.DataFrame:
     """What the service would have logged on the last evening, and on the next morning, of which nothing has landed yet."""
     store = FeatureStore(environment.home, service=LINE.features.service)
     flights = line.tables.scan(names.validated(LINE.name, "schedule")).select(*LINE.features.request)
@@ -96,13 +90,13 @@ def answers(line: Platform, environment: Environment) -> pl.DataFrame:
     )
 
 
-def watch(line: Platform, environment: Environment, answered: pl.DataFrame) -> dg.ExecuteInProcessResult:
+def watch(line: Line, environment: Environment, answered: pl.DataFrame) -> dg.ExecuteInProcessResult:
     """The log holds these answers and no others, and the skew of them has been looked at."""
     shutil.rmtree(environment.home.prediction_log, ignore_errors=True)
     log = PredictionLog(environment.home.prediction_log, LINE)
     if len(answered):
         log.append(answered.to_dicts())
-    result = line.materialize(names.stage(LINE.name, "predictions"), SKEW)
+    result = line.run(names.stage(LINE.name, "predictions"), SKEW)
     assert result.success, failure(result)
     return result
 
@@ -118,7 +112,7 @@ def tampered(answers: pl.DataFrame, rows: int, warmer_by: float = 3.0) -> pl.Dat
     return answers.with_columns(temp=pl.when(early).then(pl.col("temp") + warmer_by).otherwise(pl.col("temp")))
 
 
-def test_an_untouched_log_has_no_mismatch(line: Platform, environment: Environment, answers: pl.DataFrame) -> None:
+def test_an_untouched_log_has_no_mismatch(line: Line, environment: Environment, answers: pl.DataFrame) -> None:
     assert set(answers["features_from"]) == {"online", "point_in_time"}
     result = watch(line, environment, answers)
     found = metadata(result)
@@ -130,7 +124,7 @@ def test_an_untouched_log_has_no_mismatch(line: Platform, environment: Environme
     assert answers["temp"].null_count() < ANSWERS, "the comparison saw values"
 
 
-def test_tampered_features_are_found_and_shown(line: Platform, environment: Environment, answers: pl.DataFrame) -> None:
+def test_tampered_features_are_found_and_shown(line: Line, environment: Environment, answers: pl.DataFrame) -> None:
     result = watch(line, environment, tampered(answers, rows=7))
     found = metadata(result)
     changed = len(answers.head(7).drop_nulls("temp"))
@@ -147,7 +141,7 @@ def test_tampered_features_are_found_and_shown(line: Platform, environment: Envi
 
 
 def test_online_values_and_predictions_show_the_columns_they_come_from(
-    line: Platform, environment: Environment, answers: pl.DataFrame
+    line: Line, environment: Environment, answers: pl.DataFrame
 ) -> None:
     watch(line, environment, answers)
     parents = {
@@ -160,35 +154,35 @@ def test_online_values_and_predictions_show_the_columns_they_come_from(
         assert lineage.deps_by_column[column] == [dg.TableColumnDep(dg.AssetKey(parent), column)]
 
 
-def test_features_that_callers_brought_are_not_compared(line: Platform, environment: Environment, answers: pl.DataFrame) -> None:
+def test_features_that_callers_brought_are_not_compared(line: Line, environment: Environment, answers: pl.DataFrame) -> None:
     brought = tampered(answers, rows=7).with_row_index("place")
     brought = brought.with_columns(features_from=pl.when(pl.col("place") < 7).then(pl.lit("request")).otherwise("features_from"))
     found = metadata(watch(line, environment, brought.drop("place")))
     assert (found["rows"], found["differing_rows"]) == (ANSWERS - 7, 0)
 
 
-def test_a_difference_in_the_last_digits_is_none(line: Platform, environment: Environment, answers: pl.DataFrame) -> None:
+def test_a_difference_in_the_last_digits_is_none(line: Line, environment: Environment, answers: pl.DataFrame) -> None:
     found = metadata(watch(line, environment, tampered(answers, rows=ANSWERS, warmer_by=1e-9)))
     assert found["differing_rows"] == 0
 
 
-def test_without_answers_there_is_nothing_to_tell(line: Platform, environment: Environment, answers: pl.DataFrame) -> None:
+def test_without_answers_there_is_nothing_to_tell(line: Line, environment: Environment, answers: pl.DataFrame) -> None:
     result = watch(line, environment, answers.clear())
     assert failed_checks(result) == {}
     assert metadata(result)["rows"] == 0
 
 
-def test_promotion_waits_while_the_features_differ(line: Platform, environment: Environment, answers: pl.DataFrame) -> None:
+def test_promotion_waits_while_the_features_differ(line: Line, environment: Environment, answers: pl.DataFrame) -> None:
     watch(line, environment, tampered(answers, rows=40))
-    refused = line.materialize(*JUDGING)
+    refused = line.run(*JUDGING)
     assert "no_skew" in failed_checks(refused), failure(refused)
     assert "temp (10.00%)" in failed_checks(refused)["no_skew"]
     assert not refused.asset_materializations_for_node("flight_delay__blessing")
     watch(line, environment, answers)
-    assert line.materialize(*JUDGING[2:]).success
+    assert line.run(*JUDGING[2:]).success
 
 
-def test_a_fact_that_came_late_is_skew(line: Platform, environment: Environment, answers: pl.DataFrame) -> None:
+def test_a_fact_that_came_late_is_skew(line: Line, environment: Environment, answers: pl.DataFrame) -> None:
     """The weather is corrected after these answers were given."""
     delivered = next(each.rows for each in deliveries(package_folder(), LAST, LAST) if each.table == "weather")
     land_weather(line, delivered.with_columns(pl.col("temp") + 5))
@@ -201,8 +195,8 @@ def test_a_fact_that_came_late_is_skew(line: Platform, environment: Environment,
     assert "temp" in failed_checks(result)[SAME_FEATURES]
 
 
-def land_weather(line: Platform, rows: pl.DataFrame) -> None:
+def land_weather(line: Line, rows: pl.DataFrame) -> None:
     line.landing.put(LINE.name, "weather", day=LAST, rows=rows)
     ingested = [name(LINE.name, "weather") for name in (names.raw, names.validated, names.quarantine)]
     features = [name(LINE.name, "origin_weather") for name in (names.feature, names.online)]
-    assert line.materialize(*ingested, *features, first=LAST, last=LAST).success
+    assert line.run(*ingested, *features, first=LAST, last=LAST).success

@@ -7,46 +7,38 @@ import dagster as dg
 import pytest
 
 from mlops_assets.foundation import names
-from mlops_assets.foundation.home import PROJECT, read_environment
 from mlops_assets.foundation.names import NO_DRIFT
-from mlops_assets.graph.compile import build_use_case
-from mlops_assets.graph.kernel.tables import build_io_managers
 from mlops_assets.graph.serving import LOG_READABLE
-from mlops_assets.resources import build_resources
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.spec.monitor import Drift, OnDrift
 from tests.cli.loans import LOANS
-from tests.graph.conftest import Platform, failed_checks, failure
+from tests.graph.line import Line, failed_checks, failure, running_line
 
 LINE = LOANS.but(monitors=(Drift(),), triggers=(OnDrift(),))
 DRIFT = names.stage(LINE.name, "drift")
 
 
 @pytest.fixture
-def line(tmp_path: Path) -> Iterator[Platform]:
-    environment = read_environment({"MLOPS_ENV": "test", "MLOPS_HOME": str(tmp_path)}, PROJECT)
-    between = build_io_managers(str(environment.home.tables), str(tmp_path / "values"))
-    shared = dg.Definitions(resources={**build_resources(environment), **between}, executor=dg.in_process_executor)
-    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:
-        platform = Platform(tmp_path, instance, dg.Definitions.merge(shared, build_use_case(LINE)))
-        log = PredictionLog(environment.home.prediction_log, LINE)
+def line(tmp_path: Path) -> Iterator[Line]:
+    with running_line(tmp_path, LINE) as line:
+        log = PredictionLog(line.environment.home.prediction_log, LINE)
         log.append([dict.fromkeys(log.schema) | {"prediction_id": f"p{number}"} for number in range(300)])
-        yield platform
+        yield line
 
 
-def watch(line: Platform) -> dict[str, str]:
-    result = line.materialize(names.stage(LINE.name, "predictions"), DRIFT)
+def watch(line: Line) -> dict[str, str]:
+    result = line.run(names.stage(LINE.name, "predictions"), DRIFT)
     assert result.success, failure(result)
     return failed_checks(result)
 
 
-def is_retrained(line: Platform) -> bool:
+def is_retrained(line: Line) -> bool:
     sensor = line.definitions.resolve_sensor_def(names.job(LINE.name, "on_drift"))
     context = dg.build_sensor_context(instance=line.instance, definitions=line.definitions)
     return bool(sensor.evaluate_tick(context).run_requests)
 
 
-def test_one_broken_line_is_an_alarm_of_the_table_alone(line: Platform) -> None:
+def test_one_broken_line_is_an_alarm_of_the_table_alone(line: Line) -> None:
     before = watch(line)
     assert LOG_READABLE not in before
     segment = line.home / "prediction_log" / LINE.name / "000001.jsonl"
@@ -57,7 +49,7 @@ def test_one_broken_line_is_an_alarm_of_the_table_alone(line: Platform) -> None:
     assert line.rows(names.stage(LINE.name, "predictions")).height == 300
 
 
-def test_where_much_of_the_log_is_unreadable_no_monitor_passes_and_nothing_is_trained(line: Platform) -> None:
+def test_where_much_of_the_log_is_unreadable_no_monitor_passes_and_nothing_is_trained(line: Line) -> None:
     segment = line.home / "prediction_log" / LINE.name / "000001.jsonl"
     segment.write_bytes(segment.read_bytes().replace(b'"prediction_id":"p1', b'"prediction_id":p1'))
     failed = watch(line)
