@@ -1,172 +1,192 @@
-"""Stories of two live lines in one home, for test_story.py, and a brute-force recomputation of what they must hold.
+"""One line of a story: what happens to it, what was accepted, and a brute-force recomputation of what it must hold.
 
-Real files, Delta tables, Feast, MLflow, ledger and keys; Dagster runs in this process, and so do the two services.
+Real files, Delta tables, Feast, MLflow, ledger and keys; Dagster runs in this process, and so does the service, which strangers
+ask all the time.
 """
 
 import datetime as dt
-import random
-from dataclasses import dataclass, field
-from pathlib import Path
+import time
+from threading import Event, Lock, Thread
 from typing import Any
 
 import dagster as dg
 import polars as pl
+import pytest
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
+from typer.testing import CliRunner
 
+import mlops_assets.cli.arguments
+from mlops_assets.cli.app import app
 from mlops_assets.features.feast.feature_store import FeatureStore
+from mlops_assets.features.migration import LosesValues, apply_changes, find_changes
 from mlops_assets.foundation import names
-from mlops_assets.foundation.delta_tables import DeltaTables
-from mlops_assets.foundation.home import Environment, read_environment
-from mlops_assets.graph.compile import build_use_case
-from mlops_assets.graph.kernel.tables import build_io_managers
-from mlops_assets.ingestion.landing import Landing
+from mlops_assets.foundation.home import Environment
 from mlops_assets.promotion.deployment import Deployment
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.placed_versions import PlacedVersions
-from mlops_assets.promotion.promotions import Promotions
+from mlops_assets.promotion.promotions import Cause, Promotions
 from mlops_assets.promotion.signing_keys import SigningKeys
-from mlops_assets.resources import build_resources
 from mlops_assets.serving.http.app import ApiApp
 from mlops_assets.serving.service import Service, open_service
-from mlops_assets.spec.gate import Floor
-from mlops_assets.spec.rollout import AtOnce
-from mlops_assets.spec.use_case import UseCase
-from tests.cli.loans import APPLICATIONS, LOANS, PAYMENTS, REPO, VIEW
+from tests.graph.line import Line, failure
+from tests.stories.declarations import (
+    BAD,
+    BOUND,
+    CUSTOMERS,
+    DAY,
+    DAYS,
+    HOUR,
+    LOOKBACK,
+    Declared,
+    Row,
+    delivered_file,
+    feature_repo,
+    midnight,
+    use_case,
+)  # fmt: skip
 
-DAYS = [LOANS.first_day + dt.timedelta(days=number) for number in range(5)]
-CUSTOMERS = [f"c{number}" for number in range(4)]
-DAY, HOUR = dt.timedelta(days=1), dt.timedelta(hours=1)
 NO_SERVER = "http://127.0.0.1:9"
-BOUND = 0.2  # of bad rows in a day
-BAD = -1.0  # an amount, or a payment, below the least that is legal
-
-Row = dict[str, Any]
+AFTER = dt.datetime(2024, 4, 1, tzinfo=dt.UTC)
+REQUEST = {
+    "number": 1, "customer": CUSTOMERS[0], "amount": 10, "purpose": "car", "insured": True, "branch": "N",
+    "applied_at": (midnight(DAYS[-1]) + 23 * HOUR).isoformat(),
+}  # fmt: skip
 Delivered = dict[tuple[str, dt.date], list[Row]]
 
-_PAYMENTS = PAYMENTS.but(
-    columns=tuple(one.but(min=0) if one.name == "paid" else one for one in PAYMENTS.columns), max_bad_share=BOUND
-)
-LOANS_LINE = LOANS.but(
-    last_day=DAYS[-1], contracts=(APPLICATIONS.but(expectations=(), max_bad_share=BOUND), _PAYMENTS),
-    gates=(Floor(metric="auc", bound=0.0),), rollout=AtOnce(), monitors=(), triggers=(),
-)  # fmt: skip
-LEASES_LINE = LOANS_LINE.but(
-    name="leases", features=LOANS_LINE.features.but(service="leases_v1", views=(VIEW.but(name="last_rate"),))
-)
-REPOS = {
-    "loans": REPO,
-    "leases": REPO.replace("loans", "leases")
-    .replace('name="last_payment', 'name="last_rate')
-    .replace("/last_payment", "/last_rate"),
-}
 
+class StoryLine(Line):
+    """`delivered`: the rows of each day's newest readable file; `in_use`: those of the newest one within the bound."""
 
-def midnight(day: dt.date) -> dt.datetime:
-    return dt.datetime.combine(day, dt.time(), dt.UTC)
-
-
-def application_rows(day: dt.date, seed: int) -> list[Row]:
-    """Up to twelve of the day's fourteen applications; one may be an earlier day's with another end and label."""
-    chance, start = random.Random(f"{day}{seed}"), midnight(day)
-    numbers = chance.sample(range(14), 12)
-    keys = [100 * (DAYS.index(day) + 1) + number for number in numbers]
-    if day != DAYS[0] and chance.random() < 0.5:
-        keys[0] = 100 * DAYS.index(day) + chance.randrange(14)
-    return [
-        {
-            "number": key, "customer": chance.choice(CUSTOMERS), "amount": float(chance.randrange(1, 900)),
-            "purpose": chance.choice(("car", "home")), "insured": chance.random() < 0.5,
-            "applied_at": start - chance.randrange(1, 40) * HOUR, "ended_at": start + chance.randrange(0, 24) * HOUR,
-            "defaulted": index % 2,
-        }
-        for index, key in enumerate(keys)
-    ]  # fmt: skip
-
-
-def payment_rows(day: dt.date, seed: int) -> list[Row]:
-    chance = random.Random(f"{seed}{day}")
-    moments = [(customer, hour) for customer in CUSTOMERS for hour in chance.sample(range(24), 3)]
-    paid = [round(chance.uniform(1, 50), 2) for _ in moments]
-    rows = [{"customer": customer, "paid_at": midnight(day) + hour * HOUR} for customer, hour in moments]
-    return [row | {"paid": value} for row, value in zip(rows[:10], paid, strict=False)]
-
-
-ROWS = {"applications": (application_rows, "amount"), "payments": (payment_rows, "paid")}
-
-
-def known_at(versions: list[Row], moment: dt.datetime) -> Row:
-    """The newest version of the days before `moment`, else the first one."""
-    before = [row for row in versions if midnight(row["day"]) < moment]
-    return max(before, key=lambda row: row["day"]) if before else min(versions, key=lambda row: row["day"])
-
-
-def is_bad(row: Row) -> bool:
-    return BAD in (row.get("amount"), row.get("paid"))
-
-
-@dataclass
-class Line:
-    """One use case: what was delivered last for each day, and its line in the home."""
-
-    use_case: UseCase
-    environment: Environment
-    instance: dg.DagsterInstance
-    delivered: Delivered = field(default_factory=dict)
-    in_use: Delivered = field(default_factory=dict)  # of each day the newest delivery whose bad share is within the bound
-    trained: list[Row] | None = None
-
-    def __post_init__(self) -> None:
-        home, name = self.environment.home, self.use_case.name
-        shared = {**build_resources(self.environment), **build_io_managers(str(home.tables), str(home.root / "values"))}
-        definitions = dg.Definitions(resources=shared, executor=dg.in_process_executor)
-        self.job = dg.Definitions.merge(definitions, build_use_case(self.use_case)).resolve_implicit_global_asset_job_def()
-        self.tables, self.landing = DeltaTables(home.tables), Landing(home.landing)
+    def __init__(self, environment: Environment, name: str, instance: dg.DagsterInstance) -> None:
+        self.name, self.declared, self.variables = name, Declared(), {"MLOPS_SERVICE_URL": NO_SERVER}
+        self.variables |= {"MLOPS_ENV": "test", "MLOPS_HOME": str(environment.home.root)}
+        self.delivered: Delivered = {}
+        self.in_use: Delivered = {}
+        self.waived: set[tuple[str, dt.date]] = set()
+        self.broken: set[tuple[str, dt.date]] = set()
+        self.trained: list[Row] | None = None
+        super().__init__(environment, use_case(name, self.declared), instance)
+        home = environment.home
         self.deployment, self.keys = Deployment(home.deployments, name), SigningKeys(home.keys)
-        self.ledger = Ledger(self.environment.ledger_url)
-        self.promotions = Promotions(self.use_case, self.ledger, self.deployment, self.keys)
+        self.ledger = Ledger(environment.ledger_url)
         self.placed = PlacedVersions(name, self.ledger, self.deployment, self.keys)
-        self.view = self.use_case.features.views[0].name
-        self.store = FeatureStore(home, service=self.use_case.features.service)
-        self.service: Service | None = None
+        self.server: Server | None = None
+        self.open_store()
 
     # --- events -----------------------------------------------------------------------------------------------------------
 
-    def run(self, *paths: names.AssetPath, day: dt.date | None = None) -> bool:
-        tags = {f"dagster/asset_partition_range_{end}": day.isoformat() for end in ("start", "end")} if day else {}
-        keys = [dg.AssetKey(path) for path in paths]
-        return self.job.execute_in_process(asset_selection=keys, instance=self.instance, tags=tags, raise_on_error=False).success
+    @property
+    def promotions(self) -> Promotions:
+        return Promotions(self.use_case, self.ledger, self.deployment, self.keys)
 
-    def deliver(self, table: str, day: dt.date, rows: list[Row]) -> None:
-        """Lands the rows as the day's file and brings them as far as the online store."""
-        name = self.use_case.name
-        schema = pl.DataFrame(ROWS[table][0](day, 0)).schema
-        self.landing.put(name, table, day=day, rows=pl.DataFrame(rows, schema=schema))
-        self.delivered[table, day] = rows
-        if sum(map(is_bad, rows)) <= BOUND * len(rows):
-            self.in_use[table, day] = rows
-        assert self.run(*(stage(name, table) for stage in (names.raw, names.validated, names.quarantine)), day=day)
+    def open_store(self) -> None:
+        self.store = FeatureStore(self.environment.home, service=self.use_case.features.service)
+        self.store.apply(self.home.parent / "feature_repo")
+
+    def change(self, declared: Declared) -> bool:
+        """Declares it, migrates the tables where that loses nothing, and fills new views. False: it would lose something."""
+        new = use_case(self.name, declared)
+        try:
+            apply_changes(find_changes(new, self.tables), self.tables)
+        except LosesValues:
+            return False
+        assert not find_changes(new, self.tables)
+        has_new_view, self.declared = declared.has_total and not self.declared.has_total, declared
+        self.declare(new)
+        file = self.home.parent / "feature_repo" / f"{self.name}_objects.py"
+        if file.read_text() != (text := feature_repo(self.name, declared)):
+            file.write_text(text)
+            self.open_store()
+        if has_new_view and any(table == "payments" for table, _ in self.in_use):
+            self.fill(DAYS[0], DAYS[-1])
+        return True
+
+    def deliver(self, table: str, days: dict[dt.date, list[Row]], seed: int) -> None:
+        """Lands the rows as the files of these days and brings them as far as the online store, in one run."""
+        for day, rows in days.items():
+            file, stored = delivered_file(table, rows, day, self.declared, seed)
+            self.landing.put(self.name, table, day=day, rows=file)
+            self.delivered[table, day] = stored
+            self.waived.discard((table, day))
+            self.broken.discard((table, day))
+            if sum(map(is_bad, stored)) <= BOUND * len(stored):
+                self.in_use[table, day] = stored
+        self.bring(table, min(days), max(days))
+
+    def bring(self, table: str, first: dt.date, last: dt.date) -> None:
+        result = self.ingest(table, first, last)
+        assert result.success, failure(result)
         if table == "payments":
-            assert self.run(names.feature(name, self.view), names.online(name, self.view), day=day)
+            self.fill(first, last)
+
+    def fill(self, first: dt.date, last: dt.date) -> None:
+        """The days that look back on these, too, as the automation does."""
+        for view in self.use_case.features.views:
+            paths = names.feature(self.name, view.name), names.online(self.name, view.name)
+            result = self.run(*paths, first=first, last=min(last + 2 * DAY, DAYS[-1]) if view.lookback else last)
+            assert result.success, failure(result)
+
+    def break_file(self, table: str, day: dt.date) -> None:
+        """A file without the contract's columns: its run fails, and what was accepted before stays."""
+        path = self.landing.path(self.name, table, day)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("wrong,columns\n1,2\n")
+        self.broken.add((table, day))
+        result = self.ingest(table, day)
+        assert not result.success and "Correct the file and land it again" in failure(result)
+
+    def can_waive(self) -> list[tuple[str, dt.date]]:
+        """Refused days; not those whose file lacks a column that has been declared since."""
+        since = self.declared.branch_since if self.declared.has("branch") else None
+        return [
+            (table, day)
+            for table, day in sorted(self.refused_days())
+            if table == "payments"
+            or since is None
+            or day < since
+            or "branch" in self.landing.path(self.name, table, day).read_text()
+        ]
+
+    def waive(self, table: str, day: dt.date) -> None:
+        if (table, day) in self.broken:
+            output = self.command("waive", self.name, table, day.isoformat(), "--why", "a story", exit_code=1)
+            assert "another file has landed" in output
+            return
+        output = self.command("waive", self.name, table, day.isoformat(), "--why", "a story", "--by", "ada")
+        assert f"{table} {day} will be used" in output
+        self.waived.add((table, day))
+        self.in_use[table, day] = self.delivered[table, day]
+        self.bring(table, day, day)
 
     def train(self) -> None:
         """From the training set to a version that serves."""
         stages = ("training_set", "candidate", "evaluation", "blessing", "rollout")
-        if not self.run(*(names.stage(self.use_case.name, stage) for stage in stages)):
-            raise AssertionError(f"{self.use_case.name} · a training failed although every part has rows of both classes")
+        result = self.run(*(names.stage(self.name, stage) for stage in stages))
+        assert result.success, f"every part has rows of both classes: {failure(result)}"
         self.trained = self.training_rows()
 
-    def rotate_keys(self) -> None:
-        before = self.keys.current()
-        self.keys.rotate()
-        if before is None:
-            return
-        for version in self.placed.signed_with(before):
-            self.placed.reissue(version, by="ada", at=dt.datetime.now(dt.UTC))
-        assert not self.placed.needing(before)
-
     def roll_back(self) -> None:
-        self.promotions.roll_back(reason="a story", by="ada", at=dt.datetime.now(dt.UTC))
+        self.promotions.roll_back(**cause())
+
+    def try_beside(self, version: int) -> None:
+        self.promotions.route(challenger=version, share=0.5, **cause())
+
+    def command(self, *arguments: str, exit_code: int = 0) -> str:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(mlops_assets.cli.arguments, "USE_CASES", (self.use_case,))
+            for name, value in self.variables.items():
+                patch.setenv(name, value)
+            patch.setenv("COLUMNS", "300")
+            result = CliRunner().invoke(app, [*arguments])
+        assert result.exit_code == exit_code, result.output
+        return result.output
+
+    def serve(self) -> None:
+        """Starts a server of the present declaration; one that runs already is stopped when its requests are answered."""
+        before, self.server = self.server, Server(self)
+        if before:
+            before.stop()
 
     # --- what must be there -------------------------------------------------------------------------------------------------
 
@@ -175,17 +195,28 @@ class Line:
         days = {day: rows for (of, day), rows in self.in_use.items() if of == table}
         return [row | {"day": day} for day, rows in sorted(days.items()) for row in rows if not is_bad(row)]
 
+    def stored(self, table: str) -> list[tuple[Any, ...]]:
+        columns = [name if name != self.declared.paid else "paid" for name in self.declared.columns[table]]
+        return sorted(tuple(row.get(name) for name in (*columns, "day")) for row in self.accepted(table))
+
+    def refused_days(self) -> set[tuple[str, dt.date]]:
+        return {place for place, rows in self.delivered.items() if self.in_use.get(place) is not rows}
+
     def refused(self, table: str) -> int:
         """The rows delivered last that are not in use: bad ones, or all of a day that is beyond the bound."""
-        return sum(
-            sum(map(is_bad, rows)) if self.in_use.get((of, day)) is rows else len(rows)
-            for (of, day), rows in self.delivered.items()
-            if of == table
-        )
+        refused = self.refused_days()
+        days = {place: rows for place, rows in self.delivered.items() if place[0] == table}
+        return sum(len(rows) if place in refused else sum(map(is_bad, rows)) for place, rows in days.items())
 
-    def last_paid(self, customer: str, at: dt.datetime) -> float | None:
+    def paid(self, customer: str, at: dt.datetime) -> dict[str, float | None]:
+        """The features of a customer."""
         known = [row for row in self.accepted("payments") if row["customer"] == customer and row["paid_at"] <= at]
-        return max(known, key=lambda row: row["paid_at"])["paid"] if known else None
+        newest = max(known, key=lambda row: row["paid_at"], default=None)
+        if newest is None:
+            return dict.fromkeys(self.declared.features)
+        lately = [row["paid"] for row in known if row["paid_at"] > newest["paid_at"] - LOOKBACK]
+        both = {"last_paid": newest["paid"], "lately_paid": sum(lately)}
+        return {name: both[name] for name in self.declared.features}
 
     def training_rows(self) -> list[Row]:
         """The requests of each part of the declared split, as known when they were made, with the labels known when it ended."""
@@ -206,9 +237,8 @@ class Line:
                 truth = known_at(of_one, known_before or end)
                 at = request["applied_at"]
                 if (start is None or at >= start) and at < stop and (known_before is None or truth["ended_at"] < known_before):
-                    inputs = {name: request[name] for name in ("number", "amount", "purpose")}
-                    paid = self.last_paid(request["customer"], at)
-                    rows.append(inputs | {"defaulted": truth["defaulted"], "last_paid": paid, "split": part})
+                    inputs = {name: request.get(name) for name in ("number", "amount", "purpose", *sorted(self.declared.inputs))}
+                    rows.append(inputs | {"defaulted": truth["defaulted"], "split": part} | self.paid(request["customer"], at))
         return sorted(rows, key=lambda row: row["number"])
 
     def can_train(self) -> bool:
@@ -217,32 +247,99 @@ class Line:
 
     # --- what is there --------------------------------------------------------------------------------------------------------
 
-    def rows(self, path: names.AssetPath, *columns: str) -> list[Row]:
-        return self.tables.scan(path).select(*columns).collect().to_dicts() if self.tables.exists(path) else []
+    def columns(self, path: names.AssetPath, *columns: str) -> list[tuple[Any, ...]]:
+        """Of the stored rows; null for a column that has come and that no day has brought yet."""
+        rows = self.rows(path)
+        if rows.is_empty():
+            return []
+        there = [pl.col(name) if name in rows.columns else pl.lit(None).alias(name) for name in columns]
+        return rows.select(there).rows()
 
-    def online(self, customers: list[str], at: dt.datetime) -> list[float | None]:
-        rows = pl.DataFrame({"customer": customers}).with_columns(event_timestamp=pl.lit(at).cast(pl.Datetime("us", "UTC")))
-        values = self.store.look_up(rows).features["last_paid"]
-        return [value if value and value > 0 else None for value in values]  # NaN is not known
+    def online(self) -> list[dict[str, float | None]]:
+        features = self.store.look_up(entities()).features
+        return [
+            {name: value if (value := features[name][row]) == value else None for name in self.declared.features}
+            for row in range(len(CUSTOMERS))
+        ]
 
-    def ask(self) -> dict[str, Any]:
-        if self.service is None:
-            variables = {"MLOPS_ENV": "test", "MLOPS_HOME": str(self.environment.home.root), "MLOPS_SERVICE_URL": NO_SERVER}
-            self.service = open_service(variables, self.use_case)
-            self.service.start()
-        self.service.answering.slots.poll()
-        client = TestClient(ApiApp(PlainTextResponse("Bento's"), lambda: self.service))  # type: ignore[arg-type,return-value]
-        moment = (midnight(DAYS[-1]) + 23 * HOUR).isoformat()
-        row = {"number": 1, "customer": CUSTOMERS[0], "amount": 10.0, "purpose": "car", "applied_at": moment}
-        reply = client.post("/predict", json={"rows": [row]})
-        assert reply.status_code == 200, reply.text
-        return reply.json()["predictions"][0]
+    def offline(self) -> list[dict[str, float | None]]:
+        return self.store.historical(entities()).select(self.declared.features).to_dicts()
+
+    def check_what_serves(self) -> None:
+        state = self.promotions.state()
+        assert not self.placed.faults() and not self.promotions.difference()
+        if state.plan is None:
+            return
+        if self.server is None:
+            self.serve()
+        assert self.server
+        self.server.check(state.plan.versions)
+        assert not self.server.failures, self.server.failures
+
+    def check_status(self) -> None:
+        output = self.command("status", self.name)
+        plan = self.promotions.state().plan
+        assert (f"serving: version {plan.champion}" if plan else "nothing serves yet") in output, output
+        shown = {line.split("failed.")[0] for line in output.splitlines() if line.startswith("data: ")}
+        expected = {f"data: {table} {day} " for table, day in self.refused_days() | self.waived}
+        assert shown == expected, output
+        assert "disagree" not in output and "not loaded" not in output, output
 
 
-def open_lines(folder: Path, instance: dg.DagsterInstance) -> list[Line]:
-    """Two lines in one home, and one project whose feature_repo declares both."""
-    (folder / "feature_repo").mkdir()
-    for name, text in REPOS.items():
-        (folder / "feature_repo" / f"{name}_objects.py").write_text(text)
-    environment = read_environment({"MLOPS_ENV": "test", "MLOPS_HOME": str(folder / "home")}, folder)
-    return [Line(use_case, environment, instance) for use_case in (LOANS_LINE, LEASES_LINE)]
+class Server:
+    """The service as it was declared when it started, and a client that asks it without a pause until it stops."""
+
+    def __init__(self, line: StoryLine) -> None:
+        self.declaration, self.failures, self.answered = line.use_case, list[str](), list[str]()
+        self.service: Service = open_service(line.variables, line.use_case)
+        self.service.start()
+        self._client = TestClient(ApiApp(PlainTextResponse("Bento's"), lambda: self.service))  # type: ignore[arg-type,return-value]
+        self._stopped, self._alone = Event(), Lock()
+        self._thread = Thread(target=self._keep_asking, daemon=True)
+        self._thread.start()
+
+    def ask(self) -> int:
+        row = {name: REQUEST[name] for name in self.declaration.features.request}
+        with self._alone:
+            reply = self._client.post("/predict", json={"rows": [row]})
+        if reply.status_code != 200:
+            self.failures.append(reply.text)
+            return 0
+        (prediction,) = reply.json()["predictions"]
+        self.answered.append(prediction["prediction_id"])
+        return prediction["model_version"]
+
+    def check(self, versions: tuple[int, ...]) -> None:
+        """Within seconds, one of these versions answers."""
+        for _ in range(100):
+            if self.ask() in versions:
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"none of {versions} serves: {self.service.plan()}")
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+        self.service.stop()
+
+    def _keep_asking(self) -> None:
+        while not self._stopped.wait(0.1):
+            self.ask()
+
+
+def cause() -> Cause:
+    return Cause(reason="a story", by="ada", at=dt.datetime.now(dt.UTC))
+
+
+def known_at(versions: list[Row], moment: dt.datetime) -> Row:
+    """The newest version of the days before `moment`, else the first one."""
+    before = [row for row in versions if midnight(row["day"]) < moment]
+    return max(before, key=lambda row: row["day"]) if before else min(versions, key=lambda row: row["day"])
+
+
+def is_bad(row: Row) -> bool:
+    return BAD in (row.get("amount"), row.get("paid"))
+
+
+def entities() -> pl.DataFrame:
+    return pl.DataFrame({"customer": CUSTOMERS}).with_columns(event_timestamp=pl.lit(AFTER).cast(pl.Datetime("us", "UTC")))

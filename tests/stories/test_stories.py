@@ -1,8 +1,11 @@
-"""Any order of deliveries, trainings, promotions, rollbacks and keys on two lines leaves both as a recomputation says."""
+"""Any order of deliveries, declarations, trainings, promotions, rollbacks, keys, restarts and backups leaves two lines in one home
+as a recomputation says, and their servers answer every request.
+"""
 
 import datetime as dt
-from collections import Counter
+import shutil
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,115 +16,222 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from mlops_assets.foundation import names
-from tests.integration.story import BAD, CUSTOMERS, DAYS, ROWS, Line, open_lines
+from mlops_assets.promotion.promotions import PlanDisagrees
+from tests.graph.line import environment_of
+from tests.stories.declarations import BAD, CUSTOMERS, DAYS, TABLES, VIEWS, Declared, feature_repo, rows_of
+from tests.stories.story_line import AFTER, StoryLine, cause
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.timeout(1200)
 
-LINES, TABLES, SEEDS = st.integers(0, 1), st.sampled_from(sorted(ROWS)), st.integers(0, 99)
-AFTER = dt.datetime(2024, 4, 1, tzinfo=dt.UTC)
+LINES, TABLE, DAY, SEEDS = st.integers(0, 1), st.sampled_from(TABLES), st.sampled_from(DAYS), st.integers(0, 99)
 
 
 class Stories(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.open = ExitStack()
-        folder = self.open.enter_context(TemporaryDirectory())
-        instance = self.open.enter_context(dg.DagsterInstance.ephemeral(tempdir=folder))
-        self.lines = open_lines(Path(folder), instance)
-        self.changed: set[int] = set()
+        folder = Path(self.open.enter_context(TemporaryDirectory()))
+        instance = self.open.enter_context(dg.DagsterInstance.ephemeral(tempdir=str(folder)))
+        environment = environment_of(folder, {name: feature_repo(name, Declared()) for name in VIEWS})
+        self.lines = [StoryLine(environment, name, instance) for name in VIEWS]
+        self.ledger, self.backup = environment.home.root / "ledger.db", folder / "backup.db"
+        self.changed = {0, 1}
 
     def teardown(self) -> None:
         for line in self.lines:
-            if line.service:
-                line.service.stop()
+            if line.server:
+                line.server.stop()
         self.open.close()
 
-    def deliver(self, line: int, table: str, day: dt.date, *, seed: int, bad: int = 0, kept: int = 99) -> None:
-        build, column = ROWS[table]
-        rows = build(day, seed)[:kept]
-        self.lines[line].deliver(table, day, [row | ({column: BAD} if index < bad else {}) for index, row in enumerate(rows)])
-        self.changed.add(line)
+    def line(self, number: int) -> StoryLine:
+        self.changed.add(number)
+        return self.lines[number]
 
-    @initialize(seed=SEEDS)
-    def every_day_has_landed_once(self, seed: int) -> None:
+    def deliver(self, line: int, table: str, days: list[dt.date], *, seed: int, bad: int = 0, kept: int = 99) -> None:
+        number = "amount" if table == "applications" else "paid"
+        rows = {day: rows_of(table, day, seed)[:kept] for day in days}
+        rows = {day: [row | ({number: BAD} if index < bad else {}) for index, row in enumerate(of)] for day, of in rows.items()}
+        self.line(line).deliver(table, rows, seed)
+
+    @initialize(seed=SEEDS, landed=st.integers(3, len(DAYS)))
+    def the_first_days_have_landed(self, seed: int, landed: int) -> None:
         for line in range(len(self.lines)):
-            for day in DAYS:
-                for table in ROWS:
-                    self.deliver(line, table, day, seed=seed)
+            for table in TABLES:
+                self.deliver(line, table, DAYS[:landed], seed=seed)
 
-    @rule(line=LINES, table=TABLES, day=st.sampled_from(DAYS), seed=SEEDS, bad=st.integers(0, 2))
-    def a_day_is_corrected_and_rows_are_retracted(self, line: int, table: str, day: dt.date, seed: int, bad: int) -> None:
-        self.deliver(line, table, day, seed=seed, bad=bad)
+    # --- deliveries -------------------------------------------------------------------------------------------------------
 
-    @rule(line=LINES, table=TABLES, day=st.sampled_from(DAYS), seed=SEEDS)
+    @rule(line=LINES, table=TABLE, day=DAY, seed=SEEDS, bad=st.integers(0, 2))
+    def a_day_comes_late_or_is_corrected(self, line: int, table: str, day: dt.date, seed: int, bad: int) -> None:
+        self.deliver(line, table, [day], seed=seed, bad=bad)
+
+    @rule(line=LINES, table=TABLE, day=DAY, seed=SEEDS)
     def a_day_fails_its_checks(self, line: int, table: str, day: dt.date, seed: int) -> None:
-        self.deliver(line, table, day, seed=seed, bad=5)
+        self.deliver(line, table, [day], seed=seed, bad=5)
 
-    @rule(line=LINES, table=TABLES, day=st.sampled_from(DAYS), kept=st.integers(0, 3))
-    def a_day_is_delivered_almost_empty(self, line: int, table: str, day: dt.date, kept: int) -> None:
-        self.deliver(line, table, day, seed=0, kept=kept)
+    @rule(line=LINES, table=TABLE, day=DAY, kept=st.integers(0, 3))
+    def rows_are_retracted_all_or_almost_all(self, line: int, table: str, day: dt.date, kept: int) -> None:
+        self.deliver(line, table, [day], seed=0, kept=kept)
+
+    @rule(line=LINES, table=TABLE, day=DAY)
+    def a_file_cannot_be_read(self, line: int, table: str, day: dt.date) -> None:
+        self.line(line).break_file(table, day)
+
+    @precondition(lambda self: any(line.can_waive() for line in self.lines))
+    @rule(data=st.data())
+    def a_refused_day_is_waived(self, data: st.DataObject) -> None:
+        line, table, day = data.draw(st.sampled_from([(line, *place) for line in self.lines for place in line.can_waive()]))
+        self.line(self.lines.index(line)).waive(table, day)
+
+    # --- declarations -----------------------------------------------------------------------------------------------------
+
+    @rule(line=LINES, column=st.sampled_from(["whole_amounts", "whole_payments"]))
+    def a_number_becomes_wider_or_narrower(self, line: int, column: str) -> None:
+        story = self.line(line)
+        is_whole = getattr(story.declared, column)
+        assert story.change(replace(story.declared, **{column: not is_whole})) or not is_whole, "widening loses nothing"
+
+    @rule(line=LINES, since=DAY)
+    def a_column_comes(self, line: int, since: dt.date) -> None:
+        declared = self.line(line).declared
+        if declared.branch_since is None:
+            assert self.lines[line].change(replace(declared, branch_since=since))
+
+    @rule(line=LINES, column=st.sampled_from(["insured", "branch"]))
+    def a_column_goes(self, line: int, column: str) -> None:
+        declared = self.line(line).declared
+        if declared.has(column):
+            rest = declared.inputs - {column}
+            assert self.lines[line].change(replace(declared, drops=declared.drops | {column}, inputs=rest))
+
+    @rule(line=LINES)
+    def a_column_is_renamed(self, line: int) -> None:
+        assert self.line(line).change(replace(self.lines[line].declared, paid="euros"))
+
+    @rule(line=LINES, column=st.sampled_from(["insured", "branch"]))
+    def an_input_is_added_or_removed(self, line: int, column: str) -> None:
+        declared = self.line(line).declared
+        if declared.has(column):
+            assert self.lines[line].change(replace(declared, inputs=declared.inputs ^ {column}))
+
+    @rule(line=LINES)
+    def a_feature_view_is_added_or_removed(self, line: int) -> None:
+        declared = self.line(line).declared
+        assert self.lines[line].change(replace(declared, has_total=not declared.has_total))
+
+    # --- versions ---------------------------------------------------------------------------------------------------------
 
     @precondition(lambda self: any(line.can_train() for line in self.lines))
     @rule()
     def models_are_trained(self) -> None:
         for number, line in enumerate(self.lines):
             if line.can_train():
-                line.train()
-                self.changed.add(number)
+                self.line(number).train()
 
     @rule(line=LINES)
-    def keys_are_rotated(self, line: int) -> None:
-        self.lines[line].rotate_keys()
+    def what_serves_is_rolled_back(self, line: int) -> None:
+        story = self.line(line)
+        state = story.promotions.state()
+        if state.plan and state.challenger_version is not None:
+            story.roll_back()
+            assert story.deployment.plan().versions == (state.plan.champion,)  # type: ignore[union-attr]
+        elif state.previous_champion is not None:
+            story.roll_back()
+            assert story.deployment.plan().champion == state.previous_champion  # type: ignore[union-attr]
 
     @rule(line=LINES)
-    def the_champion_is_rolled_back(self, line: int) -> None:
-        plan = self.lines[line].deployment.plan()
-        if plan and plan.previous is not None:
-            self.lines[line].roll_back()
-            assert self.lines[line].deployment.plan().champion == plan.previous  # type: ignore[union-attr]
+    def the_version_before_runs_next_to_the_champion(self, line: int) -> None:
+        if version := self.line(line).promotions.state().previous_champion:
+            self.lines[line].try_beside(version)
+
+    @rule()
+    def keys_are_rotated_and_the_old_one_is_revoked(self) -> None:
+        keys = self.lines[0].keys
+        if (before := keys.current()) is None:
+            return
+        keys.rotate()
+        for line in self.lines:
+            for version in line.placed.signed_with(before):
+                if version in line.promotions.state().blessings:
+                    line.placed.reissue(version, by="ada", at=cause()["at"])
+            assert not line.placed.needing(before)
+        keys.withdraw(before, needed_by=[])
+        self.changed |= {0, 1}
+
+    @rule(line=LINES)
+    def servers_restart(self, line: int) -> None:
+        if self.line(line).server:
+            self.lines[line].serve()
+
+    @precondition(lambda self: all(line.promotions.state().plan for line in self.lines))
+    @rule()
+    def the_ledger_is_backed_up(self) -> None:
+        shutil.copy(self.ledger, self.backup)
+
+    @precondition(lambda self: self.backup.exists())
+    @rule()
+    def the_ledger_is_restored(self) -> None:
+        before = [line.promotions.state().plan for line in self.lines]
+        shutil.copy(self.backup, self.ledger)
+        for line, plan in zip(self.lines, before, strict=True):
+            if line.promotions.state().plan != plan:
+                assert line.promotions.difference()
+                with pytest.raises(PlanDisagrees):
+                    line.roll_back()
+                assert "plan and ledger disagree" in line.command("status", line.name)
+                line.command("ledger", "mirror", line.name, "--replace")
+            assert line.deployment.plan() == line.promotions.state().plan
+        self.changed |= {0, 1}
+
+    # --- what holds after every step --------------------------------------------------------------------------------------
 
     @invariant()
     def every_delivered_row_is_accepted_or_in_quarantine_with_a_reason(self) -> None:
         for line in self._changed():
-            for table in ROWS:
-                key = line.use_case.contract(table).unique
-                validated = line.rows(names.validated(line.use_case.name, table), *key, "day")
-                expected = Counter(tuple(row[name] for name in (*key, "day")) for row in line.accepted(table))
-                assert Counter(tuple(row.values()) for row in validated) == expected
-                refused = line.rows(names.quarantine(line.use_case.name, table), "reasons")
-                assert len(refused) == line.refused(table) and all(row["reasons"] for row in refused)
+            for table in TABLES:
+                columns = (*line.declared.columns[table], "day")
+                stored = line.columns(names.validated(line.name, table), *columns)
+                assert sorted(stored, key=str) == sorted(line.stored(table), key=str)
+                refused = line.columns(names.quarantine(line.name, table), "reasons")
+                assert len(refused) == line.refused(table) and all(reason for (reason,) in refused)
 
     @invariant()
-    def online_equals_what_was_accepted(self) -> None:
+    def online_equals_offline_and_what_was_accepted(self) -> None:
         for line in self._changed():
-            assert line.online(CUSTOMERS, AFTER) == [line.last_paid(customer, AFTER) for customer in CUSTOMERS]
+            expected = [line.paid(customer, AFTER) for customer in CUSTOMERS]
+            assert line.online() == expected
+            assert line.offline() == expected
 
     @invariant()
     def the_training_set_equals_a_recomputation(self) -> None:
         for line in self._changed():
             if line.trained is not None:
-                columns = ("number", "amount", "purpose", "defaulted", "last_paid", "split")
-                found = line.rows(names.stage(line.use_case.name, "training_set"), *columns)
-                assert sorted(found, key=lambda row: row["number"]) == line.trained
+                rows = [tuple(row.values()) for row in line.trained]
+                columns = line.trained[0]
+                assert sorted(line.columns(names.stage(line.name, "training_set"), *columns)) == rows
                 line.trained = None
 
     @invariant()
-    def the_champion_of_the_ledger_serves(self) -> None:
+    def the_champion_serves_and_no_request_has_failed(self) -> None:
         for line in self.lines:
-            if plan := line.promotions.state().plan:
-                assert line.ask()["model_version"] == plan.champion
-                assert not line.placed.faults() and not line.ledger.verify(line.use_case.name)
+            line.check_what_serves()
+
+    @invariant()
+    def status_is_right(self) -> None:
+        for line in self._changed():
+            line.check_status()
         self.changed.clear()
 
-    def _changed(self) -> list[Line]:
+    def _changed(self) -> list[StoryLine]:
         return [self.lines[number] for number in sorted(self.changed)]
 
 
-Stories.TestCase.settings = settings(
-    max_examples=4,
-    stateful_step_count=10,
-    deadline=None,
-    suppress_health_check=[*HealthCheck],
-    phases=[Phase.explicit, Phase.generate],  # a step takes seconds, so that shrinking would take hours
-)
+# A step takes about a second, so that shrinking would take hours.
+SHARED = settings(deadline=None, suppress_health_check=[*HealthCheck], phases=[Phase.explicit, Phase.generate])
 TestStories = Stories.TestCase
+TestStories.settings = settings(SHARED, max_examples=2, stateful_step_count=10)
+
+
+@pytest.mark.slow
+class TestLongStories(Stories.TestCase):
+    settings = settings(SHARED, max_examples=4, stateful_step_count=25)
