@@ -1,5 +1,6 @@
 """The landing sensor with entries that cannot be read: an alarm on their own table, and every other file goes on."""
 
+import datetime as dt
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from mlops_assets.foundation import names
 from mlops_assets.graph.kernel.dagster_internals import data_versions, newest_check
-from mlops_assets.graph.triggers import ALL_READABLE, build_triggers
+from mlops_assets.graph.triggers import ALL_READABLE, MAX_EVENTS, build_triggers
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.resources import LandingResource
 from mlops_assets.use_cases.flight_delay import USE_CASE
@@ -26,12 +27,15 @@ class Sensed:
 
     def tick(self) -> int:
         """Ticks the sensor, reports its events as the daemon does, and returns how many there were."""
+        events = self.evaluate()
+        for event in events:
+            self.instance.report_runless_asset_event(event)
+        return len(events)
+
+    def evaluate(self) -> list[Any]:
         resources = {"landing": LandingResource(folder=str(self.landing.root))}
         with dg.build_sensor_context(instance=self.instance, resources=resources) as context:
-            evaluated = SENSOR.evaluate_tick(context)
-        for event in evaluated.asset_events:
-            self.instance.report_runless_asset_event(event)
-        return len(evaluated.asset_events)
+            return [*SENSOR.evaluate_tick(context).asset_events]
 
     def reported(self) -> int:
         tables = [dg.AssetKey(names.landing(USE_CASE.name, source.table)) for source in USE_CASE.sources]
@@ -92,6 +96,21 @@ def test_a_file_above_the_declared_size_is_not_read(line: Sensed, january: list[
     line.tick()
     assert "2,000,000,000 bytes; legal: at most 100,000,000" in line.alarm("weather").description
     assert line.reported() == len(january) - 1
+
+
+def test_a_tick_reports_so_many_files_and_the_oldest_days_of_every_table_first(tmp_path: Path) -> None:
+    days = [(USE_CASE.first_day + dt.timedelta(days=number)).isoformat() for number in range(360)]
+    places = [(day, source.table) for source in USE_CASE.sources for day in days]
+    assert len(places) > MAX_EVENTS
+    for day, table in places:
+        path = tmp_path / USE_CASE.name / table / f"{day}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(day)
+    with dg.DagsterInstance.ephemeral() as instance:
+        events = Sensed(tmp_path, instance).evaluate()
+    reported = [(event.partition, event.asset_key.path[-1].removeprefix("landed_")) for event in events]
+    assert [day for day, _ in reported] == sorted(day for day, _ in places)[:MAX_EVENTS]
+    assert len({*reported}) == MAX_EVENTS
 
 
 def test_the_check_can_be_run_by_hand(platform: Line) -> None:

@@ -29,7 +29,7 @@ from mlops_assets.promotion.promotions import Cause, Promotions
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.serving.http.app import ApiApp
 from mlops_assets.serving.service import Service, open_service
-from tests.graph.line import Line, failure
+from tests.graph.line import Line, failed_checks, failure
 from tests.stories.declarations import (
     BAD,
     BOUND,
@@ -48,10 +48,9 @@ from tests.stories.declarations import (
 
 NO_SERVER = "http://127.0.0.1:9"
 AFTER = dt.datetime(2024, 4, 1, tzinfo=dt.UTC)
-REQUEST = {
-    "number": 1, "customer": CUSTOMERS[0], "amount": 10, "purpose": "car", "insured": True, "branch": "N",
-    "applied_at": (midnight(DAYS[-1]) + 23 * HOUR).isoformat(),
-}  # fmt: skip
+# Of a moment after all payments, answered online, and of one before some of them, answered from history.
+MOMENTS = (midnight(DAYS[-1]) + 23 * HOUR, midnight(DAYS[1]))
+REQUEST = {"number": 1, "customer": CUSTOMERS[0], "amount": 10, "purpose": "car", "insured": True, "branch": "N"}
 Delivered = dict[tuple[str, dt.date], list[Row]]
 
 
@@ -66,6 +65,7 @@ class StoryLine(Line):
         self.waived: set[tuple[str, dt.date]] = set()
         self.broken: set[tuple[str, dt.date]] = set()
         self.trained: list[Row] | None = None
+        self.answered: list[str] = []
         super().__init__(environment, use_case(name, self.declared), instance)
         home = environment.home
         self.deployment, self.keys = Deployment(home.deployments, name), SigningKeys(home.keys)
@@ -165,6 +165,14 @@ class StoryLine(Line):
         result = self.run(*(names.stage(self.name, stage) for stage in stages))
         assert result.success, f"every part has rows of both classes: {failure(result)}"
         self.trained = self.training_rows()
+
+    def join_answers(self) -> None:
+        """Every answer is in the table of predictions once."""
+        before = [*self.answered]
+        result = self.run(names.stage(self.name, "predictions"), names.stage(self.name, "outcomes"))
+        assert result.success and not failed_checks(result), failed_checks(result) or failure(result)
+        logged = [row for (row,) in self.columns(names.stage(self.name, "predictions"), "prediction_id")]
+        assert len(logged) == len({*logged}) and {*before} <= {*logged}
 
     def roll_back(self) -> None:
         self.promotions.roll_back(**cause())
@@ -290,7 +298,7 @@ class Server:
     """The service as it was declared when it started, and a client that asks it without a pause until it stops."""
 
     def __init__(self, line: StoryLine) -> None:
-        self.declaration, self.failures, self.answered = line.use_case, list[str](), list[str]()
+        self.declaration, self.failures, self._answered = line.use_case, list[str](), line.answered
         self.service: Service = open_service(line.variables, line.use_case)
         self.service.start()
         self._client = TestClient(ApiApp(PlainTextResponse("Bento's"), lambda: self.service))  # type: ignore[arg-type,return-value]
@@ -299,15 +307,15 @@ class Server:
         self._thread.start()
 
     def ask(self) -> int:
-        row = {name: REQUEST[name] for name in self.declaration.features.request}
+        request = {name: REQUEST[name] for name in self.declaration.features.request if name != "applied_at"}
         with self._alone:
-            reply = self._client.post("/predict", json={"rows": [row]})
+            reply = self._client.post("/predict", json={"rows": [request | {"applied_at": at.isoformat()} for at in MOMENTS]})
         if reply.status_code != 200:
             self.failures.append(reply.text)
             return 0
-        (prediction,) = reply.json()["predictions"]
-        self.answered.append(prediction["prediction_id"])
-        return prediction["model_version"]
+        predictions = reply.json()["predictions"]
+        self._answered += [prediction["prediction_id"] for prediction in predictions]
+        return predictions[0]["model_version"]
 
     def check(self, versions: tuple[int, ...]) -> None:
         """Within seconds, one of these versions answers."""

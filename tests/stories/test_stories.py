@@ -53,11 +53,17 @@ class Stories(RuleBasedStateMachine):
         rows = {day: [row | ({number: BAD} if index < bad else {}) for index, row in enumerate(of)] for day, of in rows.items()}
         self.line(line).deliver(table, rows, seed)
 
+    def train(self) -> None:
+        for number, line in enumerate(self.lines):
+            if line.can_train():
+                self.line(number).train()
+
     @initialize(seed=SEEDS, landed=st.integers(3, len(DAYS)))
     def the_first_days_have_landed(self, seed: int, landed: int) -> None:
         for line in range(len(self.lines)):
             for table in TABLES:
                 self.deliver(line, table, DAYS[:landed], seed=seed)
+        self.train()
 
     # --- deliveries -------------------------------------------------------------------------------------------------------
 
@@ -124,9 +130,12 @@ class Stories(RuleBasedStateMachine):
     @precondition(lambda self: any(line.can_train() for line in self.lines))
     @rule()
     def models_are_trained(self) -> None:
-        for number, line in enumerate(self.lines):
-            if line.can_train():
-                self.line(number).train()
+        self.train()
+
+    @rule(line=LINES)
+    def answers_are_joined_with_their_labels(self, line: int) -> None:
+        if self.line(line).server:
+            self.lines[line].join_answers()
 
     @rule(line=LINES)
     def what_serves_is_rolled_back(self, line: int) -> None:
