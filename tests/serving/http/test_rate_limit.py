@@ -165,7 +165,7 @@ def test_a_hanging_redis_delays_few_requests_and_never_the_event_loop() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
-        assert asyncio.run(seconds_at_once(url)) < 1, "requests that wait for the same lease share its time-out"
+        assert asyncio.run(seconds_at_once(url)) < 3, "requests that wait for the same lease share its time-out"
         took_s, turns = asyncio.run(seconds_and_turns(f"redis://127.0.0.1:{silent.getsockname()[1]}/0"))
-    assert took_s < 1, "one time-out for a hundred requests"
+    assert took_s < 3, "one time-out for a hundred requests, of which each would take 0.05 s"
     assert turns > 5, "the event loop went on during the time-out"

@@ -90,12 +90,19 @@ def test_memory_is_bounded_and_the_oldest_answers_are_dropped_first() -> None:
 
 def test_replicas_with_one_redis_answer_a_key_once(redis_server: RedisServer) -> None:
     async def main() -> None:
-        predicted = list[bytes]()
+        predicted, started, released = list[bytes](), asyncio.Event(), asyncio.Event()
         first, second = opened(redis_server.url), opened(redis_server.url)
-        running = asyncio.create_task(first.answer("shop", b"k", b"body", counting(predicted, seconds=0.3)))
-        await asyncio.sleep(0.1)
+
+        async def predict() -> bytes:
+            started.set()
+            await released.wait()
+            return await counting(predicted)()
+
+        running = asyncio.create_task(first.answer("shop", b"k", b"body", predict))
+        await started.wait()
         with pytest.raises(Refusal, match="409"):
             await second.answer("shop", b"k", b"body", counting(predicted))
+        released.set()
         assert await running == await second.answer("shop", b"k", b"body", counting(predicted)) == b"answer 0"
         with pytest.raises(Refusal, match="422"):
             await opened(redis_server.url).answer("shop", b"k", b"other", counting(predicted))

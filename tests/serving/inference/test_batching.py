@@ -1,6 +1,5 @@
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -29,16 +28,20 @@ def by_name(asks: Sequence[PredictRequest]) -> list[Outcome]:
 
 def test_each_request_gets_its_own_answer_and_those_that_wait_go_together():
     sizes: list[int] = []
+    all_wait = threading.Event()
 
-    def slowly(asks: Sequence[PredictRequest]) -> list[Outcome]:
+    def once_all_wait(asks: Sequence[PredictRequest]) -> list[Outcome]:
         sizes.append(len(asks))
-        time.sleep(0.02)
+        assert all_wait.wait(30)
         return by_name(asks)
 
     async def main(batches: Batching) -> list[bytes]:
-        return await asyncio.gather(*(batches.submit(ask(number), in_loop=False) for number in range(50)))
+        submitted = [asyncio.create_task(batches.submit(ask(number), in_loop=False)) for number in range(50)]
+        await asyncio.sleep(0)
+        all_wait.set()
+        return await asyncio.gather(*submitted)
 
-    with batching(slowly) as batches:
+    with batching(once_all_wait) as batches:
         assert asyncio.run(main(batches)) == [str(number).encode() for number in range(50)]
     assert sum(sizes) == 50 and len(sizes) <= 3
 
