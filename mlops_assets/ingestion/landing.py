@@ -133,8 +133,9 @@ class Landing:
         relative to `root`), `source_line` (Int64, the header is line 1) and `problem` (String, null if the row was parsed).
 
         An empty value is "", a missing one null; blank lines are skipped. A line without a line end has a problem: its
-        last value may be incomplete. An absent file has no rows, or raises MissingDelivery if `required`. Raises
-        BrokenDelivery for a file that cannot be read, is empty or whose columns are not the contract's of its day.
+        last value may be incomplete. A file that cannot be read, is empty or whose columns are not the contract's of its day is
+        one row with a problem, so that it holds up no other day. An absent file has no rows, or raises MissingDelivery if
+        `required`.
         """
         paths = {day: self.path(use_case, contract.table, day) for day in days}
         for day, path in paths.items():
@@ -144,9 +145,23 @@ class Landing:
                     f"Ask its owner to deliver it, then materialize raw/{contract.table} for that day again."
                 )
         landed = {day: path for day, path in paths.items() if os.path.lexists(path)}
-        frames = [self.read_file(path, contract, day, max_bytes=max_bytes) for day, path in landed.items()]
+        frames = [self._read_day(path, contract, day, max_bytes) for day, path in landed.items()]
         text = dict.fromkeys((*contract.names, "source_file", "problem"), pl.String())
         return pl.concat([pl.DataFrame(schema=text | {"day": pl.Date(), "source_line": pl.Int64()}), *frames])
+
+    def _read_day(self, path: Path, contract: Contract, day: date, max_bytes: int) -> pl.DataFrame:
+        try:
+            return self.read_file(path, contract, day, max_bytes=max_bytes)
+        except BrokenDelivery as error:
+            problem = str(error).replace("; ", ", ")  # which separates the reasons of a row
+            return self._placed(_frame([Line(1, "", [], problem)], contract.names), contract, path, day)
+
+    def _placed(self, lines: pl.DataFrame, contract: Contract, path: Path, day: date) -> pl.DataFrame:
+        """With every column of the contract, and where the lines are from."""
+        columns = [pl.col(name) if name in lines.columns else pl.lit(None, pl.String()).alias(name) for name in contract.names]
+        return lines.select(
+            *columns, source_file=pl.lit(self._relative(path)), problem="problem", day=pl.lit(day), source_line="source_line"
+        )
 
     def files(self, use_case: str, table: str, *, leftovers: bool = False) -> list[Path]:
         """The day files in the order of their names, with `leftovers` also those of killed processes."""
@@ -155,7 +170,7 @@ class Landing:
         return [folder / name for name in names if _is_day_file(name) or (leftovers and LEFTOVER.fullmatch(name))]
 
     def read_file(self, path: Path, contract: Contract, day: date, *, max_bytes: int = MAX_BYTES) -> pl.DataFrame:
-        """One file under `root`, as `read`."""
+        """One file under `root`, as `read`. Raises BrokenDelivery."""
         where = self._relative(path)
         try:
             with _opened(path, max_bytes) as file:
@@ -171,17 +186,7 @@ class Landing:
                 ]
         except OSError as error:
             raise BrokenDelivery(f"{where} · {_describe(error)}.") from None
-        return (
-            pl.concat(parts)
-            .select(
-                *(pl.col(name) if name in columns else pl.lit(None, pl.String()).alias(name) for name in contract.names),
-                "problem",
-                "source_line",
-                source_file=pl.lit(where),
-                day=pl.lit(day),
-            )
-            .select(*contract.names, "source_file", "problem", "day", "source_line")
-        )
+        return self._placed(pl.concat(parts), contract, path, day)
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from mlops_assets.foundation import names
+from mlops_assets.foundation.names import BAD_SHARE
 from tests.graph.conftest import FIRST, LAST, land
 from tests.graph.line import Line, failed_checks, failure
 
@@ -82,7 +83,7 @@ def test_a_day_with_too_many_bad_rows_is_not_used(platform: Line, january: list[
 @pytest.mark.parametrize(
     ("change", "said"), [(lambda text: b"", "empty"), (lambda text: text.replace(b"tailnum", b"tail_number", 1), "tail_number")]
 )
-def test_an_unreadable_file_fails_with_its_name_and_the_remedy(
+def test_an_unreadable_file_is_a_refused_day_with_its_name_and_the_remedy(
     platform: Line, january: list[Any], change: Any, said: str
 ) -> None:
     land_schedule(platform, of(january, "schedule").rows)
@@ -91,9 +92,19 @@ def test_an_unreadable_file_fails_with_its_name_and_the_remedy(
     before = len(platform.rows(VALIDATED))
     land_text(platform, change(sound))
     result = platform.ingest("schedule", FIRST)
-    assert not result.success
-    assert "2013-01-02.csv" in failure(result) and said in failure(result)
+    message = failed_checks(result)[BAD_SHARE]
+    assert result.success and "2013-01-02.csv" in message and said in message and "land it again" in message
     assert len(platform.rows(VALIDATED)) == before, "what had been validated before stays"
+    (reason,) = platform.rows(QUARANTINE)["reasons"]
+    assert said in reason
+
+
+def test_an_unreadable_file_holds_up_no_other_day_of_its_run(platform: Line, january: list[Any]) -> None:
+    land(platform, [each for each in january if each.table == "schedule"])
+    land_text(platform, b"")
+    assert platform.ingest("schedule", FIRST - dt.timedelta(days=1), LAST).success
+    landed = {each.day for each in january if each.table == "schedule" and each.day <= LAST}
+    assert {*platform.rows(VALIDATED)["day"]} == landed - {FIRST}
 
 
 def test_a_truncated_file_loses_only_its_last_line_to_quarantine(platform: Line, january: list[Any]) -> None:

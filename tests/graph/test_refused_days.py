@@ -107,6 +107,15 @@ def test_a_file_that_has_not_been_judged_cannot_be_waived(line: LoanLine, monkey
     assert Ledger(f"sqlite:///{line.home / 'ledger.db'}").records("loans") == []
 
 
+def test_a_file_that_cannot_be_read_has_nothing_to_waive(line: LoanLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    line.landing.path("loans", "payments", day_of(1)).write_text("a,b\n1,2\n")
+    assert failed_checks(line.ingest("payments", 1))
+    assert "data: payments 2024-03-02 failed. Not used, and" in run_cli(line, monkeypatch, "status", "loans").output
+    result = run_cli(line, monkeypatch, "waive", "loans", "payments", "2024-03-02", "--why", "x")
+    assert result.exit_code == 1 and "Correct the file and land it again" in result.output
+    assert 1 in days(line.validated("payments"))
+
+
 def test_only_a_declared_table_has_days_to_waive(line: LoanLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     result = run_cli(line, monkeypatch, "waive", "loans", "applicants", "2024-03-04", "--why", "x")

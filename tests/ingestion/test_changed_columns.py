@@ -25,7 +25,7 @@ def split(root: Path, declared: Contract, day: date, content: str) -> Split:
     path = landing.path("line", "flights", day)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content)
-    return split_rows(landing.read("line", declared, [day], required=True), declared)
+    return split_rows(landing.read_file(path, declared, day), declared)
 
 
 def test_a_file_from_before_a_column_lacks_it(tmp_path: Path) -> None:

@@ -42,6 +42,10 @@ def read(landing: Landing, *days: date, required: bool = True) -> pl.DataFrame:
     return landing.read("demo", FLIGHTS, days or (DAY,), required=required)
 
 
+def read_file(landing: Landing) -> pl.DataFrame:
+    return landing.read_file(landing.path("demo", "flights", DAY), FLIGHTS, DAY)
+
+
 def test_a_line_is_read_as_text_exactly_as_landed_with_its_place(landing: Landing) -> None:
     land(landing, HEADER + b"UA,0017,, 1400.0\n")
     assert read(landing).row(0, named=True) == {
@@ -122,13 +126,22 @@ def test_a_missing_file_is_an_error_where_it_is_required_and_no_rows_where_it_is
     assert (nothing.height, nothing.schema) == (0, read(landing).schema)
 
 
+def test_a_file_that_cannot_be_read_is_one_row_with_its_problem_and_holds_up_no_other_day(landing: Landing) -> None:
+    land(landing, HEADER + b"UA,17,,1400\n")
+    land(landing, b"carrier;flight\nUA;17\n", DAY + timedelta(days=1))
+    sound, broken = read(landing, DAY, DAY + timedelta(days=1)).to_dicts()
+    assert sound == read(landing).row(0, named=True)
+    assert (broken["day"], broken["source_line"], broken["flight"]) == (DAY + timedelta(days=1), 1, None)
+    assert broken["problem"].startswith("demo/flights/2013-07-02.csv · the columns are separated by a semicolon, legal: a comma")
+
+
 @pytest.mark.parametrize("content", [b"", b"\n\n"])
 def test_an_empty_file_is_a_broken_delivery(landing: Landing, content: bytes) -> None:
     land(landing, content)
     with pytest.raises(
         BrokenDelivery, match=r"demo/flights/2013-07-01.csv · the file is empty; expected .* carrier, flight, note, distance"
     ):
-        read(landing)
+        read_file(landing)
 
 
 def test_a_file_with_a_header_alone_has_no_rows(landing: Landing) -> None:
@@ -139,7 +152,7 @@ def test_a_file_with_a_header_alone_has_no_rows(landing: Landing) -> None:
 def test_a_renamed_column_is_named(landing: Landing) -> None:
     land(landing, b"carrier,flight,note,dist\nUA,17,,1400\n")
     with pytest.raises(BrokenDelivery) as error:
-        read(landing)
+        read_file(landing)
     assert str(error.value) == (
         "demo/flights/2013-07-01.csv · 'distance' is missing (renamed to 'dist'?); 'dist' is unknown; found the columns "
         "carrier, flight, note, dist; expected carrier, flight, note, distance. "
@@ -155,7 +168,7 @@ def test_another_separator_is_named_and_not_every_column_as_missing(
     header = separator.join(f"{quote}{column}{quote}" for column in ("carrier", "flight", "note", "distance"))
     land(landing, f"{header}\n{separator.join(['UA', '17', '', '1400,5'])}\n".encode())
     with pytest.raises(BrokenDelivery, match=f"the columns are separated by {re.escape(name)}; legal: a comma; found") as error:
-        read(landing)
+        read_file(landing)
     assert "missing" not in str(error.value) and "expected carrier, flight, note, distance" in str(error.value)
 
 
@@ -172,7 +185,7 @@ def test_another_separator_is_named_and_not_every_column_as_missing(
 def test_columns_other_than_the_contracts_are_a_broken_delivery(landing: Landing, header: bytes, problem: str) -> None:
     land(landing, header + b"UA,17,,1400\n")
     with pytest.raises(BrokenDelivery, match=problem) as error:
-        read(landing)
+        read_file(landing)
     assert len(str(error.value)) < 1000
 
 

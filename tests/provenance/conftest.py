@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import polars as pl
 import pytest
 from click.testing import Result
@@ -24,16 +23,12 @@ from mlops_assets.cli.arguments import Commands
 from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.foundation.home import Home, read_environment
-from mlops_assets.graph.compile import build_use_case
-from mlops_assets.graph.kernel.tables import build_io_managers
-from mlops_assets.ingestion.landing import Landing
 from mlops_assets.promotion.blessing import GateVerdict, bless
 from mlops_assets.promotion.deployment import Deployment
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.promotions import Promotions
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.provenance.why import Stores
-from mlops_assets.resources import build_resources
 from mlops_assets.serving.http.app import ApiApp
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.serving.service import open_service
@@ -42,6 +37,8 @@ from mlops_assets.spec.use_case import UseCase
 from mlops_assets.training.model_registry import ModelRegistry
 from mlops_assets.training.train_and_track import train_and_track
 from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder
+from tests.graph.conftest import land
+from tests.graph.line import running_line
 from tests.integration.small_line import FIRST, LAST, NO_SERVER, SMALL, daily_assets
 from tests.training.mlflow_runs import new_run
 
@@ -108,18 +105,10 @@ class Line:
 
     def carry(self) -> None:
         """From the files of four days to the training set."""
-        for file in deliveries(package_folder(), FIRST, LAST):
-            Landing(self.home.landing).put(SMALL.name, file.table, day=file.day, rows=file.rows)
-        between = build_io_managers(str(self.home.tables), str(self.home.root / "values"))
-        shared = dg.Definitions(
-            resources={**build_resources(read_environment(self.variables)), **between}, executor=dg.in_process_executor
-        )
-        job = dg.Definitions.merge(shared, build_use_case(SMALL)).resolve_implicit_global_asset_job_def()
-        days = {"dagster/asset_partition_range_start": FIRST.isoformat(), "dagster/asset_partition_range_end": LAST.isoformat()}
-        with dg.DagsterInstance.ephemeral(tempdir=str(self.home.root)) as instance:
-            assert job.execute_in_process(asset_selection=daily_assets(), instance=instance, tags=days).success
-            training_set = [dg.AssetKey(names.stage(SMALL.name, "training_set"))]
-            assert job.execute_in_process(asset_selection=training_set, instance=instance).success
+        with running_line(self.home.root, SMALL) as line:
+            land(line, [*deliveries(package_folder(), FIRST, LAST)])
+            assert line.run(*(key.path for key in daily_assets()), first=FIRST, last=LAST).success
+            assert line.run(names.stage(SMALL.name, "training_set")).success
 
     def train(self, use_case: UseCase) -> int:
         version = str(self.tables.version(names.stage(SMALL.name, "training_set")))
