@@ -1,19 +1,14 @@
 """One line of a story: what happens to it, what was accepted, and a brute-force recomputation of what it must hold.
 
-Real files, Delta tables, Feast, MLflow, ledger and keys; Dagster runs in this process, and so does the service, which strangers
-ask all the time.
+Real files, Delta tables, Feast, MLflow, ledger and keys; Dagster and the service run in this process.
 """
 
 import datetime as dt
-import time
-from threading import Event, Lock, Thread
 from typing import Any
 
 import dagster as dg
 import polars as pl
 import pytest
-from starlette.responses import PlainTextResponse
-from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 import mlops_assets.cli.arguments
@@ -27,8 +22,6 @@ from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.placed_versions import PlacedVersions
 from mlops_assets.promotion.promotions import Cause, Promotions
 from mlops_assets.promotion.signing_keys import SigningKeys
-from mlops_assets.serving.http.app import ApiApp
-from mlops_assets.serving.service import Service, open_service
 from tests.graph.line import Line, failed_checks, failure
 from tests.stories.declarations import (
     BAD,
@@ -36,7 +29,6 @@ from tests.stories.declarations import (
     CUSTOMERS,
     DAY,
     DAYS,
-    HOUR,
     LOOKBACK,
     Declared,
     Row,
@@ -45,12 +37,10 @@ from tests.stories.declarations import (
     midnight,
     use_case,
 )  # fmt: skip
+from tests.stories.server import Server
 
 NO_SERVER = "http://127.0.0.1:9"
 AFTER = dt.datetime(2024, 4, 1, tzinfo=dt.UTC)
-# Of a moment after all payments, answered online, and of one before some of them, answered from history.
-MOMENTS = (midnight(DAYS[-1]) + 23 * HOUR, midnight(DAYS[1]))
-REQUEST = {"number": 1, "customer": CUSTOMERS[0], "amount": 10, "purpose": "car", "insured": True, "branch": "N"}
 Delivered = dict[tuple[str, dt.date], list[Row]]
 
 
@@ -190,7 +180,7 @@ class StoryLine(Line):
 
     def serve(self) -> None:
         """Starts a server of the present declaration; one that runs already is stopped when its requests are answered."""
-        before, self.server = self.server, Server(self)
+        before, self.server = self.server, Server(self.variables, self.use_case, self.answered)
         if before:
             before.stop()
 
@@ -290,47 +280,6 @@ class StoryLine(Line):
         expected = {f"data: {table} {day} " for table, day in self.refused_days() | self.waived}
         assert shown == expected, output
         assert "disagree" not in output and "not loaded" not in output, output
-
-
-class Server:
-    """The service as it was declared when it started, and a client that asks it without a pause until it stops."""
-
-    def __init__(self, line: StoryLine) -> None:
-        self.declaration, self.failures, self._answered = line.use_case, list[str](), line.answered
-        self.service: Service = open_service(line.variables, line.use_case)
-        self.service.start()
-        self._client = TestClient(ApiApp(PlainTextResponse("Bento's"), lambda: self.service))  # type: ignore[arg-type,return-value]
-        self._stopped, self._alone = Event(), Lock()
-        self._thread = Thread(target=self._keep_asking, daemon=True)
-        self._thread.start()
-
-    def ask(self) -> int:
-        request = {name: REQUEST[name] for name in self.declaration.features.request if name != "applied_at"}
-        with self._alone:
-            reply = self._client.post("/predict", json={"rows": [request | {"applied_at": at.isoformat()} for at in MOMENTS]})
-        if reply.status_code != 200:
-            self.failures.append(reply.text)
-            return 0
-        predictions = reply.json()["predictions"]
-        self._answered += [prediction["prediction_id"] for prediction in predictions]
-        return predictions[0]["model_version"]
-
-    def check(self, versions: tuple[int, ...]) -> None:
-        """Within seconds, one of these versions answers."""
-        for _ in range(100):
-            if self.ask() in versions:
-                return
-            time.sleep(0.05)
-        raise AssertionError(f"none of {versions} serves: {self.service.plan()}")
-
-    def stop(self) -> None:
-        self._stopped.set()
-        self._thread.join()
-        self.service.stop()
-
-    def _keep_asking(self) -> None:
-        while not self._stopped.wait(0.1):
-            self.ask()
 
 
 def cause() -> Cause:
