@@ -50,8 +50,7 @@ class StoryLine(Line):
     def __init__(self, environment: Environment, name: str, instance: dg.DagsterInstance) -> None:
         self.name, self.declared, self.variables = name, Declared(), {"MLOPS_SERVICE_URL": NO_SERVER}
         self.variables |= {"MLOPS_ENV": "test", "MLOPS_HOME": str(environment.home.root)}
-        self.delivered: Delivered = {}
-        self.in_use: Delivered = {}
+        self.delivered, self.in_use = Delivered(), Delivered()
         self.waived: set[tuple[str, dt.date]] = set()
         self.trained: list[Row] | None = None
         self.answered: list[str] = []
