@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import dagster as dg
 
 from mlops_assets.foundation import names
+from mlops_assets.foundation.durations import in_words
 from mlops_assets.foundation.names import GOOD_ENOUGH, NO_DRIFT, SAME_FEATURES
 from mlops_assets.graph.kernel.asset_metadata import (
     MAX_ROWS,
@@ -34,17 +35,17 @@ MAX_UNREADABLE_SHARE = 0.01  # of the prediction log: above it no monitor passes
 
 
 def build_monitoring(use_case: UseCase) -> list[dg.AssetsDefinition]:
-    return [_monitor(use_case, monitor) for monitor in use_case.monitors]
+    return [_monitor(use_case, stage, monitor) for stage, monitor in use_case.monitor_stages.items()]
 
 
-def _monitor(use_case: UseCase, monitor: Monitor) -> dg.AssetsDefinition:
+def _monitor(use_case: UseCase, stage: str, monitor: Monitor) -> dg.AssetsDefinition:
     match monitor:
         case Drift():
-            return _drift(use_case, monitor)
+            return _drift(use_case, stage, monitor)
         case Performance():
-            return _performance(use_case, monitor)
+            return _performance(use_case, stage, monitor)
         case Skew():
-            return _skew(use_case, monitor)
+            return _skew(use_case, stage, monitor)
 
 
 class _Arguments(AssetMetadata):
@@ -55,22 +56,22 @@ class _Arguments(AssetMetadata):
     automation_condition: Any
 
 
-def _asset(use_case: UseCase, stage: str, reads: str, *kinds: str) -> _Arguments:
+def _asset(use_case: UseCase, stage: str, *kinds: str, kind: str, reads: str) -> _Arguments:
     return {
         "key": names.stage(use_case.name, stage),
         "ins": {reads: dg.AssetIn(names.stage(use_case.name, reads))},
         "automation_condition": LOOK_BACK_CASCADE,
-        **asset_metadata(use_case, stage, *kinds, made_from="monitor"),
+        **asset_metadata(use_case, kind, *kinds, made_from="monitor"),
     }
 
 
-def _drift(use_case: UseCase, spec: Drift) -> dg.AssetsDefinition:
-    key = dg.AssetKey(names.stage(use_case.name, "drift"))
+def _drift(use_case: UseCase, stage: str, spec: Drift) -> dg.AssetsDefinition:
+    key = dg.AssetKey(names.stage(use_case.name, stage))
 
     @dg.asset(
-        description="How far the inputs of the last served requests are from those that the champion was trained on.",
+        description=f"How far the inputs served in {in_words(spec.window)} are from those that the champion was trained on.",
         check_specs=[dg.AssetCheckSpec(NO_DRIFT, asset=key, description=f"At most {spec.max_share:.0%} of the inputs drifted.")],
-        **_asset(use_case, "drift", "predictions", "evidently"),
+        **_asset(use_case, stage, "evidently", kind="drift", reads="predictions"),
     )
     def drift(
         context: dg.AssetExecutionContext, predictions: LazyFrame, registry: RegistryResource, deployment: DeploymentResource
@@ -82,7 +83,7 @@ def _drift(use_case: UseCase, spec: Drift) -> dg.AssetsDefinition:
         read_window = partial(_training_window, use_case, registry, plan.champion) if plan else None
         rows = recent(predictions, spec, now=run_started(context))
         result = monitor_drift(spec, rows, read_window, seed=names.SEED)
-        files = {"drift_report.html": result.page} if result.page else {}
+        files = {f"{stage}_report.html": result.page} if result.page else {}
         links = publish(registry, use_case, plan.champion, files) if plan else {}
         return dg.MaterializeResult(
             metadata=_metadata(result, links), check_results=[_check(context, NO_DRIFT, result, use_case)]
@@ -124,14 +125,14 @@ def _metadata(result: "MonitorResult", links: dict[str, dg.MetadataValue]) -> di
     return {"verdict": result.message, **pictures_as_metadata(result.pictures), **links, **figures, **tables}
 
 
-def _performance(use_case: UseCase, spec: Performance) -> dg.AssetsDefinition:
-    key = dg.AssetKey(names.stage(use_case.name, "performance"))
-    bounds = [trigger for trigger in use_case.triggers if isinstance(trigger, OnPerformance)]
+def _performance(use_case: UseCase, stage: str, spec: Performance) -> dg.AssetsDefinition:
+    key = dg.AssetKey(names.stage(use_case.name, stage))
+    bounds = [trigger for trigger in use_case.triggers_of(stage) if isinstance(trigger, OnPerformance)]
 
     @dg.asset(
-        description="The realised quality of the predictions, by month and day, per model version.",
+        description=f"The realised quality of the predictions by month and day, and of the last {in_words(spec.window)}.",
         check_specs=[dg.AssetCheckSpec(GOOD_ENOUGH, asset=key, description="; ".join(map(repr, bounds)) or "No bound.")],
-        **_asset(use_case, "performance", "outcomes", "polars"),
+        **_asset(use_case, stage, "polars", kind="performance", reads="outcomes"),
     )
     def performance(
         context: dg.AssetExecutionContext, outcomes: LazyFrame, registry: RegistryResource, deployment: DeploymentResource
@@ -145,8 +146,12 @@ def _performance(use_case: UseCase, spec: Performance) -> dg.AssetsDefinition:
         # Only the champion's own predictions: those of earlier versions have had their consequence.
         champions = outcomes.filter(pl.col("model_version") == (plan.champion if plan else None))
         rows = recent(champions, spec, now=run_started(context))
-        result = monitor_performance(use_case, spec, known=outcomes.collect(), recent=rows, seed=names.SEED)
-        long = {f"{name}.csv": pl.DataFrame(rows).write_csv() for name, rows in result.tables.items() if len(rows) > MAX_ROWS}
+        result = monitor_performance(
+            spec, bounds, label=use_case.label.name, known=outcomes.collect(), recent=rows, seed=names.SEED
+        )
+        folder = "" if stage == "performance" else f"{stage}/"  # the files of every monitor are stored with the champion
+        cut = {name: rows for name, rows in result.tables.items() if len(rows) > MAX_ROWS}
+        long = {f"{folder}{name}.csv": pl.DataFrame(rows).write_csv() for name, rows in cut.items()}
         links = publish(registry, use_case, plan.champion, long) if plan else {}
         return dg.MaterializeResult(
             metadata=_metadata(result, links), check_results=[_check(context, GOOD_ENOUGH, result, use_case)]
@@ -155,16 +160,16 @@ def _performance(use_case: UseCase, spec: Performance) -> dg.AssetsDefinition:
     return performance
 
 
-def _skew(use_case: UseCase, spec: Skew) -> dg.AssetsDefinition:
-    key = dg.AssetKey(names.stage(use_case.name, "skew"))
+def _skew(use_case: UseCase, stage: str, spec: Skew) -> dg.AssetsDefinition:
+    key = dg.AssetKey(names.stage(use_case.name, stage))
     bound = f"At most {spec.max_mismatch_rate:.2%} of the predictions used features that are recomputed differently."
 
     @dg.asset(
-        description="Features of the last served requests, next to what the feature tables return now for the same moments.",
+        description=f"Features served in {in_words(spec.window)}, next to what the feature tables return now for those moments.",
         check_specs=[dg.AssetCheckSpec(SAME_FEATURES, asset=key, description=bound)],
         dagster_type=cast(dg.DagsterType, DataFrame),  # which it is when Dagster reads it
         io_manager_key="tables",
-        **_asset(use_case, "skew", "predictions", "feast", "polars", "deltalake"),
+        **_asset(use_case, stage, "feast", "polars", "deltalake", kind="skew", reads="predictions"),
     )
     def skew(
         context: dg.AssetExecutionContext, predictions: LazyFrame, feature_store: FeatureStoreResource

@@ -27,6 +27,7 @@ from mlops_assets.resources import (
     WarehouseResource,
 )  # fmt: skip
 from mlops_assets.spec.gate import gate_names
+from mlops_assets.spec.monitor import Skew
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -200,12 +201,16 @@ def _champion(deployment: "Deployment") -> "ModelVersion | None":
 
 
 def _parity(use_case: UseCase, warehouse: "DeltaTables") -> "tuple[Parity | None, int]":
-    """The last result of the skew asset, and how many answers were served. It is no dependency: serving comes after the gates."""
+    """The last result of the Skew monitor, of several the one that compared most, and how many answers were served. They are no
+    dependencies: serving comes after the gates.
+    """
     from mlops_assets.features.parity import Parity
 
-    skew, predictions = names.stage(use_case.name, "skew"), names.stage(use_case.name, "predictions")
-    parity = Parity.from_table(warehouse.scan(skew).collect()) if warehouse.exists(skew) else None
-    return parity, warehouse.rows(predictions)
+    stages = [stage for stage, monitor in use_case.monitor_stages.items() if isinstance(monitor, Skew)]
+    tables = [path for path in (names.stage(use_case.name, stage) for stage in stages) if warehouse.exists(path)]
+    parities = [Parity.from_table(warehouse.scan(path).collect()) for path in tables]
+    served = warehouse.rows(names.stage(use_case.name, "predictions"))
+    return max(parities, key=lambda parity: (parity.rows, parity.mismatch_rate), default=None), served
 
 
 def _evaluation_metadata(result: "CandidateEvaluation", links: dict[str, dg.MetadataValue]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from mlops_assets.graph.kernel.dagster_internals import DATA_VERSION, data_versi
 from mlops_assets.graph.trainings import ONE_AT_A_TIME, read_trainings, training_tables
 from mlops_assets.resources import HomeLock, LandingResource, LedgerResource, PredictionLogResource, WarehouseResource
 from mlops_assets.spec.contract import Files
-from mlops_assets.spec.monitor import OnDrift, OnPerformance, OnSchedule
+from mlops_assets.spec.monitor import Drift, Monitor, OnSchedule, Performance, endings
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ MAX_EVENTS = 1000
 ALL_READABLE, MAX_FAULTS = "landed_entries_readable", 20
 TRAINED = ("training_set", "candidate", "evaluation", "blessing", "rollout", "service", "feature_catalog")
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
-WATCHED: dict[type, tuple[str, str]] = {OnDrift: ("drift", NO_DRIFT), OnPerformance: ("performance", GOOD_ENOUGH)}
+WATCHED: dict[type[Monitor], str] = {Drift: NO_DRIFT, Performance: GOOD_ENOUGH}
 Requests = dg.SensorResult | dg.SkipReason
 
 
@@ -39,12 +39,10 @@ def build_triggers(use_case: UseCase) -> dict[str, list[Any]]:
     training = _training_job(use_case)
     sensors = [_landing_sensor(use_case), _log_sensor(use_case), _first_model(use_case, training)]
     # One sensor for every bound on the performance: its check fails when any of them is broken.
-    for trigger in dict.fromkeys(type(trigger) for trigger in use_case.triggers if type(trigger) in WATCHED):
-        sensors.append(_on_failed_check(use_case, training, *WATCHED[trigger]))
-    schedules = [
-        _schedule(use_case, training, trigger, number)
-        for number, trigger in enumerate((one for one in use_case.triggers if isinstance(one, OnSchedule)), start=1)
-    ]
+    for stage in (stage for stage in use_case.monitor_stages if use_case.triggers_of(stage)):
+        sensors.append(_on_failed_check(use_case, training, stage, WATCHED[type(use_case.monitor_stages[stage])]))
+    declared = [trigger for trigger in use_case.triggers if isinstance(trigger, OnSchedule)]
+    schedules = [_schedule(use_case, training, *one) for one in zip(declared, endings(declared), strict=True)]
     checks = [*map(partial(_landed_check, use_case), use_case.sources)]
     return {"jobs": [training], "checks": checks, "sensors": sensors, "schedules": schedules}
 
@@ -236,10 +234,10 @@ def _train(use_case: UseCase, reason: str, run_key: str) -> dg.SensorResult:
     )
 
 
-def _schedule(use_case: UseCase, training: Any, at: OnSchedule, number: int) -> dg.ScheduleDefinition:
+def _schedule(use_case: UseCase, training: Any, at: OnSchedule, ending: str) -> dg.ScheduleDefinition:
     return dg.ScheduleDefinition(
-        # Dagster keeps a schedule's state by its name, so the first one has no number.
-        name=names.job(use_case.name, f"on_schedule_{number}" if number > 1 else "on_schedule"),
+        # Dagster keeps a schedule's state by its name.
+        name=names.job(use_case.name, f"on_schedule{ending}"),
         job=training,
         cron_schedule=at.cron,
         execution_timezone="UTC",

@@ -1,5 +1,6 @@
 """Realised quality of the served predictions whose labels are known, by month and day. Imports matplotlib."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -10,7 +11,6 @@ from mlops_assets.foundation.names import EVENT_TIMESTAMP
 from mlops_assets.monitoring.monitor_result import MonitorResult, too_few
 from mlops_assets.spec.gate import LOWER_IS_BETTER
 from mlops_assets.spec.monitor import OnPerformance, Performance
-from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics import plots
 from mlops_assets.statistics.metrics import Interval, intervals, measure
 
@@ -22,14 +22,12 @@ DAY_ROWS = 50  # a day with fewer predictions is too noisy for the plot
 
 
 def monitor_performance(
-    use_case: UseCase, spec: Performance, *, known: pl.DataFrame, recent: pl.DataFrame, seed: int
+    spec: Performance, bounds: Sequence[OnPerformance], *, label: str, known: pl.DataFrame, recent: pl.DataFrame, seed: int
 ) -> MonitorResult:
-    """The metrics of `recent` against the declared bounds. Passes while there is too little data."""
+    """The metrics of `recent` against `bounds`. Passes while there is too little data."""
     if len(recent) < spec.min_rows:
         return too_few(len(recent), spec.min_rows, "known outcomes")
-    label = use_case.label.name
     metrics = window_metrics(recent, label=label, seed=seed)
-    bounds = [trigger for trigger in use_case.triggers if isinstance(trigger, OnPerformance)]
     breaches: list[str] = []
     for trigger in bounds:
         side, sign = ("above", 1) if trigger.metric in LOWER_IS_BETTER else ("below", -1)

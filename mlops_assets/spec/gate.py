@@ -79,7 +79,7 @@ class EverySlice(Gate):
 
 class NoSkew(Gate):
     """Training/serving skew: of the answers in the Skew monitor's last comparison, at most `max_mismatch_rate` used a feature
-    that is recomputed differently. Passes below `min_rows` answers.
+    that is recomputed differently. Passes below `min_rows` answers. Of several Skew, it reads the one that compared most.
     """
 
     NAME = "no_skew"

@@ -1,7 +1,7 @@
 """Monitors after promotion, and triggers of the next training. Their statistics are in statistics/ and monitoring/."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from pydantic import Field
@@ -21,7 +21,15 @@ CRON: dict[str, tuple[int, int, tuple[str, ...]]] = {
 }
 
 
-class Drift(Spec):
+class Suffixed(Spec):
+    """What may be declared several times. `suffix` ends its name, such as `drift_week`. Without one, the only one of its kind has
+    the kind's name, and several are named by their values that are not the default, such as `drift_window_7_days`.
+    """
+
+    suffix: str = Field(default="", pattern=r"^([a-z][a-z0-9_]*)?$", repr=False)
+
+
+class Drift(Suffixed):
     """Served inputs of the last `window` against the champion's training window. An input has drifted when its PSI exceeds
     `max_psi` and its KS statistic (numeric inputs) `max_ks`; the check fails when more than `max_share` of the inputs have.
     """
@@ -33,14 +41,14 @@ class Drift(Spec):
     min_rows: int = Field(default=1000, ge=1)
 
 
-class Performance(Spec):
+class Performance(Suffixed):
     """Realised quality of the answered requests, by day and month, once their labels are known."""
 
     window: timedelta = Field(default=timedelta(days=30), gt=timedelta(0))
     min_rows: int = Field(default=1000, ge=1)
 
 
-class Skew(Spec):
+class Skew(Suffixed):
     """Training/serving skew: features that the answers of the last `window` used, against the same recomputed from the feature
     tables. Numbers agree within max(`relative` of the larger, `absolute`). The check fails when more than `max_mismatch_rate`
     of at least `min_rows` answers used any feature that is recomputed differently. At most `max_rows` of them are recomputed.
@@ -55,7 +63,7 @@ class Skew(Spec):
     max_rows: int = Field(default=10_000, ge=1)
 
 
-class OnSchedule(Spec):
+class OnSchedule(Suffixed):
     """Train at these times (cron, UTC)."""
 
     cron: str = Field(pattern=r"^\S+ \S+ \S+ \S+ \S+$")
@@ -94,14 +102,17 @@ def _cron_values(text: str, low: int, high: int, words: tuple[str, ...]) -> set[
 
 
 class OnDrift(Spec):
-    """Train when the drift check fails."""
+    """Train when a drift check fails: that of `monitor`, such as drift_week, or of any Drift."""
+
+    monitor: str = Field(default="", repr=False)
 
 
 class OnPerformance(Spec):
-    """Train when the realised metric of the window is worse than `bound`."""
+    """Train when the realised metric of the window is worse than `bound`: in `monitor`, or in any Performance."""
 
     metric: Metric
     bound: float
+    monitor: str = Field(default="", repr=False)
 
     def contradictions(self) -> Iterator[str]:
         yield from bound_problems(self.metric, self.bound)
@@ -109,6 +120,32 @@ class OnPerformance(Spec):
 
 Monitor = Drift | Performance | Skew
 Trigger = OnSchedule | OnDrift | OnPerformance
+# In the text of a value, so that different schedules stay different: 0 6 * * 1 is 0_6_any_any_1.
+SIGNS = {"*": " any ", "/": " step ", "-": " to ", ",": " and ", "#": " nth "}
+
+
+def stage_names(monitors: Sequence[Monitor]) -> list[str]:
+    """The name of each monitor's asset. It does not depend on their order."""
+    return [f"{type(monitor).__name__.lower()}{ending}" for monitor, ending in zip(monitors, endings(monitors), strict=True)]
+
+
+def endings(declared: Sequence[Suffixed]) -> list[str]:
+    """What follows the kind in the name of each, with its underscore; empty for the only one of a kind."""
+    unnamed = [type(one) for one in declared if not one.suffix]
+    texts = [one.suffix or (_changed_values(one) if unnamed.count(type(one)) > 1 else "") for one in declared]
+    return [f"_{text}" if text else "" for text in texts]
+
+
+def _changed_values(spec: Spec) -> str:
+    fields = type(spec).model_fields
+    changed = [f"{name} {_text(value)}" for name, value in spec if value != fields[name].default]
+    return re.sub(r"\W+", "_", " ".join(changed)).strip("_").lower()
+
+
+def _text(value: object) -> str:
+    if isinstance(value, timedelta):
+        return f"{value / timedelta(days=1):g} days"
+    return str(value).translate(str.maketrans(SIGNS))
 
 
 class Freshness(Spec):

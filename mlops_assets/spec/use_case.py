@@ -11,7 +11,18 @@ from pydantic import Field
 from mlops_assets.spec.contract import Column, Contract, Daily, Files
 from mlops_assets.spec.feature import Features, Label, TimeSplit
 from mlops_assets.spec.gate import BeatsChampion, EverySlice, Gate, NoLeak, NoSkew
-from mlops_assets.spec.monitor import Drift, Freshness, Monitor, OnDrift, OnPerformance, Performance, Skew, Trigger
+from mlops_assets.spec.monitor import (
+    Drift,
+    Freshness,
+    Monitor,
+    OnDrift,
+    OnPerformance,
+    OnSchedule,
+    Performance,
+    Skew,
+    Trigger,
+    stage_names,
+)
 from mlops_assets.spec.rollout import AtOnce, Canary, Rollout
 from mlops_assets.spec.serving import Serving
 from mlops_assets.spec.spec import Spec
@@ -65,6 +76,16 @@ class UseCase(Spec):
     def is_daily(self, *tables: str) -> bool:
         """Whether a file is due each day for any of these tables; the others get files only for changes."""
         return any(isinstance(source.cadence, Daily) for source in self.sources if source.table in tables)
+
+    @property
+    def monitor_stages(self) -> dict[str, Monitor]:
+        """The monitors by the names of their assets."""
+        return dict(zip(stage_names(self.monitors), self.monitors, strict=True))
+
+    def triggers_of(self, stage: str) -> list[OnDrift | OnPerformance]:
+        """The triggers that a failed check of this monitor fires."""
+        kind, readers = type(self.monitor_stages[stage]), [one for one in self.triggers if not isinstance(one, OnSchedule)]
+        return [reader for reader in readers if READS_MONITOR[type(reader)] is kind and reader.monitor in ("", stage)]
 
     @property
     def skew(self) -> Skew | None:
@@ -138,16 +159,22 @@ class UseCase(Spec):
             yield f"serving.sticky_key · {name!r} is left out of the log, which must show who was drawn. Use pii='hashed'."
 
     def _monitor_problems(self) -> Iterator[str]:
-        kinds = [type(monitor).__name__ for monitor in self.monitors]
-        for kind in (kind for kind in dict.fromkeys(kinds) if kinds.count(kind) > 1):
-            yield f"monitors · {kinds.count(kind)} are {kind}; legal: one of a kind, as each kind has one asset. Keep one."
+        stages = stage_names(self.monitors)
+        for name in (name for name in dict.fromkeys(stages) if stages.count(name) > 1):
+            yield f"monitors · {stages.count(name)} are named {name!r}; legal: names of their own. Give each another suffix."
         for field, readers in {"gates": self.gates, "triggers": self.triggers}.items():
             for index, reader in enumerate(readers):
-                needed = READS_MONITOR.get(type(reader))
-                if needed and needed.__name__ not in kinds:
-                    found = f"{type(reader).__name__} reads the result of the monitor {needed.__name__}"
-                    monitors = ", ".join(kinds) or "none"
-                    yield f"{field}[{index}] · {found}; monitors: {monitors}. Declare {needed.__name__}()."
+                yield from self._reader_problems(f"{field}[{index}]", reader)
+
+    def _reader_problems(self, field: str, reader: Gate | Trigger) -> Iterator[str]:
+        if not (needed := READS_MONITOR.get(type(reader))):
+            return
+        if not (stages := [name for name, monitor in self.monitor_stages.items() if isinstance(monitor, needed)]):
+            found = f"{type(reader).__name__} reads the result of the monitor {needed.__name__}"
+            monitors = ", ".join(type(monitor).__name__ for monitor in self.monitors) or "none"
+            yield f"{field} · {found}; monitors: {monitors}. Declare {needed.__name__}()."
+        elif isinstance(reader, OnDrift | OnPerformance) and reader.monitor:
+            yield from _unknown(f"{field}.monitor", [reader.monitor], stages, f"is no {needed.__name__} monitor; legal")
 
 
 def _unknown(field: str, names: Sequence[str], legal: Sequence[str], problem: str) -> Iterator[str]:

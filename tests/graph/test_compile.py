@@ -73,15 +73,30 @@ def test_dagsters_validation_passes_what_is_legal(load: Any, monkeypatch: pytest
     assert load((USE_CASE,), ()).sensors
 
 
+def schedules_of(definitions: dg.Definitions) -> dict[str, str]:
+    return {schedule.name: schedule.cron_schedule for schedule in definitions.schedules}
+
+
+def test_the_only_schedule_keeps_its_name(load: Any) -> None:
+    assert schedules_of(load((USE_CASE,), ())) == {"flight_delay_on_schedule": "0 6 * * 1"}
+
+
+def test_another_schedule_with_a_suffix_leaves_the_name_of_the_first(load: Any) -> None:
+    noon = OnSchedule(cron="0 12 * * *", suffix="noon")
+    definitions = load((USE_CASE.but(triggers=(noon, *USE_CASE.triggers)),), ())
+    assert schedules_of(definitions) == {"flight_delay_on_schedule": "0 6 * * 1", "flight_delay_on_schedule_noon": "0 12 * * *"}
+
+
 def test_several_triggers_of_a_kind_have_names_of_their_own(load: Any) -> None:
     bounds = (OnPerformance(metric="auc", bound=0.7), OnPerformance(metric="brier", bound=0.2))
     hours = tuple(OnSchedule(cron=f"0 {hour} * * *") for hour in (6, 12, 18))
     definitions = load((USE_CASE.but(triggers=(*hours, *bounds)),), ())
     dg.Definitions.validate_loadable(definitions)
-    schedules = {schedule.name: schedule.cron_schedule for schedule in definitions.schedules}
-    assert schedules == {
-        "flight_delay_on_schedule": "0 6 * * *",
-        "flight_delay_on_schedule_2": "0 12 * * *",
-        "flight_delay_on_schedule_3": "0 18 * * *",
+    assert schedules_of(definitions) == {
+        "flight_delay_on_schedule_cron_0_6_any_any_any": "0 6 * * *",
+        "flight_delay_on_schedule_cron_0_12_any_any_any": "0 12 * * *",
+        "flight_delay_on_schedule_cron_0_18_any_any_any": "0 18 * * *",
     }
+    reordered = load((USE_CASE.but(triggers=(*bounds, *reversed(hours))),), ())
+    assert schedules_of(reordered) == schedules_of(definitions)
     assert [sensor.name for sensor in definitions.sensors].count("flight_delay_on_performance") == 1

@@ -65,9 +65,8 @@ def test_performance_is_judged_by_the_declared_bound(better: bool, passed: bool)
         event_timestamp=pl.lit(start) + pl.int_range(400) * timedelta(minutes=30),
         model_version=pl.lit(1),
     )
-    case = CASE.but(triggers=(OnPerformance(metric="auc", bound=0.7),))
-    spec = Performance(window=timedelta(days=30), min_rows=100)
-    result = monitor_performance(case, spec, known=known, recent=known, seed=0)
+    bounds, spec = [OnPerformance(metric="auc", bound=0.7)], Performance(window=timedelta(days=30), min_rows=100)
+    result = monitor_performance(spec, bounds, label=CASE.label.name, known=known, recent=known, seed=0)
     assert result.passed is passed
     assert ("is below 0.7" in result.message) is not passed
     assert ("over the last 30 days is" in result.message) is passed

@@ -15,13 +15,18 @@ from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.promotion.deployment import Deployment
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
+from mlops_assets.spec.monitor import Drift, Monitor, Performance
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics.metrics import measure
 from mlops_assets.training.onnx_model import OnnxModel
 
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 UNFINISHED = [status for status in dg.DagsterRunStatus if status not in ENDED]
-CHECKS = {"drift": names.NO_DRIFT, "performance": names.GOOD_ENOUGH}
+# The check of each monitor that triggers a training, and the asset that the monitor reads.
+CHECKS: dict[type[Monitor], tuple[str, str]] = {
+    Drift: (names.NO_DRIFT, "predictions"),
+    Performance: (names.GOOD_ENOUGH, "outcomes"),
+}
 PATIENCE_S = 600
 
 
@@ -65,9 +70,9 @@ class Watcher:
 
     def monitors_reach(self, last: date) -> bool:
         """The monitors have evaluated the predictions of `last`, and any training that they caused has ended."""
-        stages = ("predictions", "outcomes", "performance", "drift")
-        at = {stage: self._materialized_at(names.stage(self.use_case.name, stage)) for stage in stages}
-        in_order = at["predictions"] < at["outcomes"] < at["performance"] and at["predictions"] < at["drift"]
+        reads = {"outcomes": "predictions"} | {stage: read for stage, (_, read) in self._monitors().items()}
+        at = {stage: self._materialized_at(names.stage(self.use_case.name, stage)) for stage in ("predictions", *reads)}
+        in_order = all(at[read] < at[stage] for stage, read in reads.items())
         trained_at = max((record.end_time or 0.0 for record in self.trainings()), default=0.0)
         # A check that has failed since the last training ended is due to cause one: its sensor has not looked yet.
         is_due = any(checked_at > trained_at for _, checked_at, result in self._check_results() if not result.passed)
@@ -96,7 +101,8 @@ class Watcher:
         results = {name: result for name, _, result in self._check_results()}
         sides = {name: "within bounds" if result.passed else "ALARM" for name, result in results.items()}
         return {
-            name: f"{sides[name]} · {results[name].description}" if name in results else "not evaluated yet" for name in CHECKS
+            name: f"{sides[name]} · {results[name].description}" if name in results else "not evaluated yet"
+            for name in self._monitors()
         }
 
     def months(self) -> Iterator[tuple[str, ...]]:
@@ -121,9 +127,14 @@ class Watcher:
         event = self.instance.get_latest_materialization_event(dg.AssetKey(path))
         return event.timestamp if event else 0.0
 
+    def _monitors(self) -> dict[str, tuple[str, str]]:
+        """The monitors that trigger a training, by name."""
+        declared = self.use_case.monitor_stages.items()
+        return {stage: CHECKS[type(monitor)] for stage, monitor in declared if type(monitor) in CHECKS}
+
     def _check_results(self) -> Iterator[tuple[str, float, dg.AssetCheckEvaluation]]:
         """Name, time and result of each monitor's newest check."""
-        for name, check in CHECKS.items():
+        for name, (check, _) in self._monitors().items():
             key = dg.AssetCheckKey(dg.AssetKey(names.stage(self.use_case.name, name)), check)
             record = self.instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
             if record and record.event and (result := record.event.asset_check_evaluation):
