@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import dagster as dg
 
 from mlops_assets.graph.kernel.asset_metadata import CADENCE, WHEN_CHANGED
+from mlops_assets.graph.kernel.conditions import SETTLE
 from mlops_assets.graph.kernel.dagster_internals import (
     RANGE_END,
     RANGE_START,
@@ -21,8 +22,8 @@ from mlops_assets.graph.kernel.dagster_internals import (
 
 # The daemon's loop takes 5 s; a smaller interval changes nothing.
 TICK_SECONDS = 5
-# Conditions wait for a second without a new file (conditions.py); the next evaluation is then the last one that is needed.
-SETTLED_SECONDS, MAX_IDLE_SECONDS = 3.0, 60.0
+# Conditions wait for a pause without a new file (conditions.py); the next evaluation is then the last one that is needed.
+SETTLED_SECONDS, MAX_IDLE_SECONDS = SETTLE.total_seconds() + 2, 60.0
 Days = frozenset[str]
 UNPARTITIONED: Days = frozenset()
 

@@ -8,22 +8,46 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import dagster as dg
 
-from mlops_assets.graph.kernel.dagster_internals import At, is_requested, newest_events, runs_of
+from mlops_assets.graph.kernel.dagster_internals import (
+    MADE,
+    PLANNED,
+    At,
+    failed_runs,
+    is_requested,
+    newest_events,
+    newest_unpartitioned,
+    runs_of,
+)  # fmt: skip
 
 AC = dg.AutomationCondition
-MADE, PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
 UNFINISHED = [status for status in dg.DagsterRunStatus if status.name not in ("SUCCESS", "FAILURE", "CANCELED")]
-# The daemon reports the files of a delivery in 17 ms each.
-SETTLE = timedelta(seconds=1)
+# The landing sensor looks again 5 to 10 s after it has reported files, as the daemon's loop takes 5 s.
+SETTLE = timedelta(seconds=12)
+# While files never stop arriving, a cascade starts this often.
+LONGEST_WAIT = timedelta(minutes=5)
+
+
+class Attempt(NamedTuple):
+    """The newest run that was to make a partition, the event before which it had read nothing, and whether it made it."""
+
+    run: str
+    began: int
+    is_made: bool
 
 
 class InputsStale(dg.AutomationCondition[dg.AssetKey]):
-    """True for partitions that are missing, or made by a run that cannot have read the newest event of a parent."""
+    """True for partitions that are missing, or whose newest run cannot have read the newest event of a parent.
+
+    A failed run is not tried again until a parent has changed, so that a broken delivery does not start a storm of runs.
+    """
+
+    # Not `AC.execution_failed()`: one query per asset without partitions in each tick (dagster-io/dagster#34168). And not
+    # `newly_updated()`, which is true in one tick only, in which another condition may still wait.
 
     @property
     def name(self) -> str:
@@ -32,14 +56,15 @@ class InputsStale(dg.AutomationCondition[dg.AssetKey]):
     def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
         if context.candidate_subset.is_empty:  # while a run is near; reading the events takes half of a tick's CPU time
             return dg.AutomationResult(context, context.candidate_subset)
-        made, planned = (_newest_events(context, context.key, kind) for kind in (MADE, PLANNED))
-        # Planned again and not made: that run has failed, was cancelled or still runs; the other conditions know which.
-        unfinished = [at for at in made if planned.get(at, 0) > made[at]]
-        stale = _subset(context, context.key, unfinished)
+        attempts = _attempts(context)
+        failed = failed_runs(
+            context.asset_graph_view.instance, context.key, (one.run for one in attempts.values() if not one.is_made)
+        )
+        finished = [at for at, attempt in attempts.items() if attempt.is_made or attempt.run in failed]
+        stale = context.candidate_subset.compute_difference(_subset(context, context.key, finished))
         for parent in context.asset_graph_view.asset_graph.get(context.key).parent_keys:
-            stale = stale.compute_union(_behind(context, parent, made, planned))
-        missing = context.candidate_subset.compute_difference(_subset(context, context.key, made))
-        return dg.AutomationResult(context, context.candidate_subset.compute_intersection(stale.compute_union(missing)))
+            stale = stale.compute_union(_behind(context, parent, attempts))
+        return dg.AutomationResult(context, context.candidate_subset.compute_intersection(stale))
 
 
 class Quiet(dg.AutomationCondition[dg.AssetKey]):
@@ -55,8 +80,7 @@ class Quiet(dg.AutomationCondition[dg.AssetKey]):
     def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
         view = context.asset_graph_view
         near = {context.key, *view.asset_graph.get(context.key).parent_keys}
-        runs = view.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
-        touched = any(near & (run.asset_selection or set()) for run in runs)
+        touched = not near.isdisjoint(_touched(view))
         return dg.AutomationResult(context, context.get_empty_subset() if touched else context.candidate_subset)
 
 
@@ -79,34 +103,59 @@ class ParentsRequested(dg.AutomationCondition[dg.AssetKey]):
 
 @dataclass(frozen=True)
 class Settled(dg.AutomationCondition[dg.AssetKey]):
-    """True once no file of the use case has been reported for a moment, so that one delivery becomes one run."""
+    """True once no file of the use case has been reported for `settle`, so that one delivery becomes one cascade, and at the
+    latest `longest` after the first tick that waited. Only an asset that reads files waits; the others follow their parents.
+    """
 
     settle: timedelta
+    longest: timedelta
 
     @property
     def name(self) -> str:
         return "settled"
 
     def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
-        view, graph = context.asset_graph_view, context.asset_graph_view.asset_graph
-        if context.candidate_subset.is_empty or not self.settle:
+        now = context.evaluation_time.timestamp()
+        if context.candidate_subset.is_empty or not self._is_arriving(context, now):
             return dg.AutomationResult(context, context.candidate_subset)
+        since = float(context.cursor or now)
+        if now - since >= self.longest.total_seconds():
+            return dg.AutomationResult(context, context.candidate_subset)
+        return dg.AutomationResult(context, context.get_empty_subset(), cursor=str(since))
+
+    def _is_arriving(self, context: dg.AutomationContext[dg.AssetKey], now: float) -> bool:
+        view, graph = context.asset_graph_view, context.asset_graph_view.asset_graph
         prefix = context.key.path[:-1]  # the use case
         files = [key for key in graph.external_asset_keys if key.path[:-1] == prefix and graph.get(key).is_partitioned]
-        newest = [event.timestamp for key in files if (event := view.instance.get_latest_materialization_event(key))]
-        arriving = newest and max(newest) > (context.evaluation_time - self.settle).timestamp()
-        return dg.AutomationResult(context, context.get_empty_subset() if arriving else context.candidate_subset)
+        if graph.get(context.key).parent_keys.isdisjoint(files):
+            return False
+        newest = (view.instance.get_latest_materialization_event(key) for key in files)
+        return any(event and now - event.timestamp < self.settle.total_seconds() for event in newest)
 
 
 # What was read in a tick, by the view that Dagster makes for it: an asset is the parent of several others.
 _READ: WeakKeyDictionary[Any, dict[Any, Any]] = WeakKeyDictionary()
 
 
-def _newest_events(context: Any, key: dg.AssetKey, kind: dg.DagsterEventType) -> dict[At, int]:
-    view = context.asset_graph_view
+def _touched(view: Any) -> set[dg.AssetKey]:
+    """The assets of the unfinished runs, read before any event of the tick."""
     read = _READ.setdefault(view, {})
+    if Quiet not in read:
+        runs = view.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+        read[Quiet] = {key for run in runs for key in run.asset_selection or ()}
+    return read[Quiet]
+
+
+def _newest_events(context: Any, key: dg.AssetKey, kind: dg.DagsterEventType) -> dict[At, int]:
+    view, graph = context.asset_graph_view, context.asset_graph_view.asset_graph
+    read = _READ.setdefault(view, {})
+    if InputsStale not in read:
+        keys = [key for key in graph.get_all_asset_keys() if not graph.get(key).is_partitioned]
+        read[InputsStale] = newest_unpartitioned(view.instance, keys)
+    if not graph.get(key).is_partitioned:
+        return read[InputsStale].get((key, kind), {})
     if (key, kind) not in read:
-        read[key, kind] = newest_events(view.instance, key, kind, partitioned=view.asset_graph.get(key).is_partitioned)
+        read[key, kind] = newest_events(view.instance, key, kind, partitioned=True)
     return read[key, kind]
 
 
@@ -118,22 +167,38 @@ def _partition_keys(view: Any, definition: Any) -> set[str]:
     return read[definition]
 
 
-def _behind(context: Any, parent: dg.AssetKey, made: Mapping[At, int], planned: Mapping[At, int]) -> Any:
-    """The partitions whose run was planned before an event of `parent` that another run wrote."""
-    instance = context.asset_graph_view.instance
+def _attempts(context: Any) -> dict[At, Attempt]:
+    instance, key = context.asset_graph_view.instance, context.key
+    made, planned = (_newest_events(context, key, kind) for kind in (MADE, PLANNED))
+    unmade = {at: event for at, event in planned.items() if event > made.get(at, 0)}
+    made_by, planned_by = runs_of(instance, key, made.values()), runs_of(instance, key, unmade.values(), PLANNED)
+    attempts = {at: Attempt(made_by[event], planned.get(at, event), True) for at, event in made.items() if at not in unmade}
+    return attempts | {at: Attempt(planned_by[event], event, False) for at, event in unmade.items()}
+
+
+def _behind(context: Any, parent: dg.AssetKey, attempts: Mapping[At, Attempt]) -> Any:
+    """The partitions whose run began before an event of `parent` that another run wrote."""
     events = _newest_events(context, parent, MADE)
-    run_of = runs_of(instance, context.key, made.values()) | runs_of(instance, parent, events.values())
+    run_of = runs_of(context.asset_graph_view.instance, parent, events.values())
     by_run: defaultdict[str, list[At]] = defaultdict(list)
-    for at, event in made.items():
-        by_run[run_of[event]].append(at)
-    behind = context.get_empty_subset()
+    for at, attempt in attempts.items():
+        by_run[attempt.run].append(at)
+    behind, newest = context.get_empty_subset(), max(events.values(), default=0)
     for run, partitions in by_run.items():
-        began = min(planned.get(at, made[at]) for at in partitions)
-        newer = _subset(context, parent, [at for at, event in events.items() if event > began and run_of[event] != run])
-        if not newer.is_empty:
-            reached = newer.compute_child_subset(context.key)
-            behind = behind.compute_union(reached.compute_intersection(_subset(context, context.key, partitions)))
+        began = min(attempts[at].began for at in partitions)
+        if began >= newest:
+            continue
+        made = _subset(context, context.key, partitions)
+        newer = [at for at in _read_by(made, parent) if events.get(at, 0) > began and run_of[events[at]] != run]
+        if newer:
+            reached = _subset(context, parent, newer).compute_child_subset(context.key)
+            behind = behind.compute_union(reached.compute_intersection(made))
     return behind
+
+
+def _read_by(made: Any, parent: dg.AssetKey) -> Iterable[At]:
+    read = made.compute_parent_subset(parent)
+    return read.expensively_compute_partition_keys() if read.is_partitioned else [None]
 
 
 def _subset(context: Any, key: dg.AssetKey, partitions: Iterable[At]) -> Any:
@@ -144,14 +209,10 @@ def _subset(context: Any, key: dg.AssetKey, partitions: Iterable[At]) -> Any:
     return view.get_subset_from_partition_keys(key, definition, keys & _partition_keys(view, definition))
 
 
-# A failed run is not tried again until a parent has changed, so that a broken delivery does not start a storm of runs.
-RETRY_WORTHWHILE = ~AC.execution_failed() | AC.any_deps_match(AC.newly_updated())
-
-
-def build_cascade(parents_ready: Any, settle: timedelta = SETTLE) -> Any:
+def build_cascade(parents_ready: Any, settle: timedelta = SETTLE, longest: timedelta = LONGEST_WAIT) -> Any:
     # Quiet comes first: a run that ends while the others evaluate has then already written everything that they read.
-    wanted = (InputsStale() & RETRY_WORTHWHILE) | AC.any_deps_match(AC.will_be_requested()) | ParentsRequested()
-    return Quiet() & wanted & parents_ready & Settled(settle)
+    wanted = InputsStale() | AC.any_deps_match(AC.will_be_requested()) | ParentsRequested()
+    return Quiet() & wanted & parents_ready & Settled(settle, longest)
 
 
 EVERY_PARENT = ~AC.any_deps_missing()

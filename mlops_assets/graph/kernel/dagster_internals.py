@@ -12,8 +12,12 @@ from dagster_shared.record import replace  # pyright: ignore[reportUnknownVariab
 DATA_VERSION = "dagster/data_version"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 At = str | None  # a partition, or None for an asset without partitions
-# The run of an event never changes, so it is read once. Only the events of an asset's last call are kept: event id -> run id.
-_RUN_OF: dict[tuple[str, dg.AssetKey], dict[int, str]] = {}
+MADE, PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+# What never changes is read once, and what the last call did not need is dropped: by instance, asset and kind of event, the run
+# of an event; by instance and asset, whether a finished run failed, and the newest planned event with what it was read for.
+_RUN_OF: dict[tuple[str, dg.AssetKey, dg.DagsterEventType], dict[int, str]] = {}
+_FAILED: dict[tuple[str, dg.AssetKey], dict[str, bool]] = {}
+_PLANNED: dict[tuple[str, dg.AssetKey], tuple[Any, dict[At, int]]] = {}
 
 
 def newest_events(
@@ -27,15 +31,43 @@ def newest_events(
     return {None: records[0].storage_id} if records else {}
 
 
-def runs_of(instance: dg.DagsterInstance, key: dg.AssetKey, events: Iterable[int]) -> dict[int, str]:
-    """The run that wrote each of these materializations of `key`."""
-    known, ids = _RUN_OF.get(place := (instance.root_directory, key), {}), set(events)
+def newest_unpartitioned(
+    instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey]
+) -> dict[tuple[dg.AssetKey, dg.DagsterEventType], dict[At, int]]:
+    """`newest_events` of both kinds of these assets, in one query, and two for each asset with an event since the last call."""
+    newest: dict[tuple[dg.AssetKey, dg.DagsterEventType], dict[At, int]] = {}
+    for entry in (record.asset_entry for record in instance.get_asset_records(keys)):
+        key, made, place = entry.asset_key, entry.last_materialization_record, (instance.root_directory, entry.asset_key)
+        newest[key, MADE] = {None: made.storage_id} if made else {}
+        at = entry.last_run_id, newest[key, MADE]  # the run of the newest event of either kind, so that any event changes it
+        if place not in _PLANNED or _PLANNED[place][0] != at:
+            _PLANNED[place] = at, newest_events(instance, key, PLANNED, partitioned=False)
+        newest[key, PLANNED] = _PLANNED[place][1]
+    return newest
+
+
+def runs_of(
+    instance: dg.DagsterInstance, key: dg.AssetKey, events: Iterable[int], kind: dg.DagsterEventType = MADE
+) -> dict[int, str]:
+    """The run that wrote each of these events of `key`."""
+    known, ids = _RUN_OF.get(place := (instance.root_directory, key, kind), {}), set(events)
     if unknown := [event for event in ids if event not in known]:
-        wanted = dg.EventRecordsFilter(dg.DagsterEventType.ASSET_MATERIALIZATION, asset_key=key, storage_ids=unknown)
+        wanted = dg.EventRecordsFilter(kind, asset_key=key, storage_ids=unknown)
         records = instance.event_log_storage.get_event_records(wanted)
         known = known | {record.storage_id: record.run_id for record in records}
     _RUN_OF[place] = {event: known[event] for event in ids}
     return _RUN_OF[place]
+
+
+def failed_runs(instance: dg.DagsterInstance, key: dg.AssetKey, runs: Iterable[str]) -> set[str]:
+    """Those of the finished runs of `key` that failed."""
+    known, ids = _FAILED.get(place := (instance.root_directory, key), {}), set(runs)
+    if unknown := [run for run in ids if run not in known]:
+        filter_ = dg.RunsFilter(run_ids=unknown, statuses=[dg.DagsterRunStatus.FAILURE])
+        failed = {run.run_id for run in instance.get_runs(filter_)}
+        known = known | {run: run in failed for run in unknown}
+    _FAILED[place] = {run: known[run] for run in ids}
+    return {run for run in ids if known[run]}
 
 
 def data_versions(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, str]:

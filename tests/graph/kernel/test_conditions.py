@@ -6,7 +6,6 @@ Real runs, the real event log and the real automation sensor, ticked by hand.
 """
 
 import datetime as dt
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 
 from mlops_assets.graph.kernel.asset_metadata import CADENCE, WHEN_CHANGED
 from mlops_assets.graph.kernel.automation import build_automation
-from mlops_assets.graph.kernel.conditions import EVERY_PARENT, LANDED_PARENTS, SETTLE, build_cascade
+from mlops_assets.graph.kernel.conditions import EVERY_PARENT, LANDED_PARENTS, LONGEST_WAIT, SETTLE, build_cascade
 from mlops_assets.graph.kernel.tables import ONE_RUN, looking_back
 
 NEWEST = dg.AssetKey("newest")
@@ -65,9 +64,9 @@ class Line:
         self.sensor = build_automation("tiny", dg.AssetSelection.all())
         parent = dg.AssetSpec("parent", partitions_def=DAYS)
         assets = [parent, child, grandchild, *[newest][: self.with_newest]]
-        definitions = dg.Definitions(assets, sensors=[self.sensor], executor=dg.in_process_executor)
-        self.repository = definitions.get_repository_def()
-        self.job = definitions.resolve_implicit_global_asset_job_def()
+        self.definitions = dg.Definitions(assets, sensors=[self.sensor], executor=dg.in_process_executor)
+        self.repository = self.definitions.get_repository_def()
+        self.job = self.definitions.resolve_implicit_global_asset_job_def()
 
     def land(self, *numbers: int) -> None:
         for number in numbers:
@@ -124,15 +123,73 @@ def test_several_landed_days_become_one_run_over_their_range(line: Line) -> None
     assert line.tick() == []
 
 
-def test_a_delivery_that_is_still_being_reported_is_one_run() -> None:
+class Clock:
+    """Evaluates the conditions of a line at any time, counted from the last delivery; `wanted` are all partitions it requests."""
+
+    def __init__(self, line: Line) -> None:
+        self.line, self.at, self.cursor = line, dt.datetime.now(dt.UTC), None
+
+    def land(self, *numbers: int) -> None:
+        self.line.land(*numbers)
+        self.at = dt.datetime.now(dt.UTC)
+
+    def wanted(self, after: dt.timedelta) -> dict[str, set[str]]:
+        everything, now = dg.AssetSelection.all(), self.at + after
+        result = dg.evaluate_automation_conditions(
+            self.line.definitions, self.line.instance, everything, evaluation_time=now, cursor=self.cursor
+        )
+        self.cursor = result.cursor
+        wanted = {key.path[-1]: result.get_requested_partitions(key) for key in (CHILD, GRANDCHILD)}
+        return {name: {str(day) for day in days} for name, days in wanted.items() if days}
+
+
+SECOND = dt.timedelta(seconds=1)
+
+
+def both(*numbers: int) -> dict[str, set[str]]:
+    return {name: {*every_day(*numbers)} for name in ("child", "grandchild")}
+
+
+def test_a_burst_of_deliveries_becomes_one_cascade_once_it_has_ended() -> None:
+    """However long it takes: the sensor that reports the files looks every few seconds, and each look finds some more."""
     with dg.DagsterInstance.ephemeral() as instance:
-        line = Line(instance, settle_for=SETTLE)
-        line.land(1, 2)
-        assert line.tick() == []
-        line.land(3)
-        time.sleep(SETTLE.total_seconds())
-        (request,) = line.tick()
-        assert [request.tags[name] for name in RANGE] == [day(1), day(3)]
+        clock = Clock(Line(instance, settle_for=SETTLE))
+        for number in range(1, 7):
+            clock.land(number)
+            assert clock.wanted(10 * SECOND) == {}
+        assert clock.wanted(SETTLE - SECOND) == {}
+        assert clock.wanted(SETTLE + SECOND) == both(1, 2, 3, 4, 5, 6)
+
+
+def test_a_stream_of_deliveries_that_never_ends_postpones_a_cascade_by_a_bounded_time() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        clock = Clock(Line(instance, settle_for=dt.timedelta(days=1)))
+        clock.land(1)
+        assert clock.wanted(0 * SECOND) == {}
+        began = clock.at
+        for number in range(2, 7):
+            clock.line.land(number)
+            assert clock.wanted(number * LONGEST_WAIT / 7) == {}
+        assert clock.wanted(LONGEST_WAIT - SECOND) == {}
+        assert clock.wanted(LONGEST_WAIT) == both(1, 2, 3, 4, 5, 6)
+        assert clock.wanted(LONGEST_WAIT + SECOND) == {}, "the next wait begins"
+        assert clock.at == began
+
+
+def test_a_delivery_after_a_failed_run_is_tried_once_it_has_settled() -> None:
+    """A condition that is true only in the tick after the delivery would be over by then."""
+
+    def fail() -> None:
+        raise ValueError("the delivery is broken")
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        clock = Clock(Line(instance, settle_for=SETTLE, during=fail))
+        clock.land(1)
+        assert not clock.line.run(dg.RunRequest(asset_selection=[CHILD, GRANDCHILD], partition_key=day(1)))
+        assert clock.wanted(2 * SETTLE) == {}
+        clock.land(1)
+        assert clock.wanted(SECOND) == clock.wanted(6 * SECOND) == {}
+        assert clock.wanted(SETTLE + SECOND) == both(1)
 
 
 def test_nothing_is_asked_for_while_nothing_has_landed(line: Line) -> None:

@@ -50,6 +50,24 @@ def test_an_asset_without_partitions_has_one_newest_event_and_check(instance: dg
     assert internals.newest_check(instance, check).event.asset_check_evaluation.passed
 
 
+def test_the_newest_events_of_all_assets_without_partitions_are_read_together(instance: dg.DagsterInstance) -> None:
+    """Of an asset that was made by one run and planned by a later one, which did not make it."""
+
+    @dg.asset(name="total")
+    def broken() -> None:
+        raise ValueError("broken")
+
+    dg.materialize([total], instance=instance)
+    for again in range(2):
+        newest = internals.newest_unpartitioned(instance, [total.key, FILES])
+        for kind in (MADE, PLANNED):
+            assert newest[total.key, kind] == internals.newest_events(instance, total.key, kind, partitioned=False)
+        assert (newest[total.key, PLANNED][None] > newest[total.key, MADE][None]) is bool(again)
+        assert (FILES, MADE) not in newest
+        run = dg.materialize([broken], instance=instance, raise_on_error=False).run_id
+    assert internals.failed_runs(instance, total.key, [run, "another"]) == {run}
+
+
 def test_the_newest_data_version_is_read_back_by_partition(instance: dg.DagsterInstance) -> None:
     for version in ("a", "b"):
         event = dg.AssetMaterialization(FILES, partition="2013-01-01", tags={internals.DATA_VERSION: version})
@@ -72,5 +90,5 @@ def test_of_the_runs_of_an_asset_only_those_of_its_last_events_are_kept(instance
         run = dg.materialize([rows], instance=instance, tags=RANGE)
         newest = internals.newest_events(instance, rows.key, MADE, partitioned=True)
         assert set(internals.runs_of(instance, rows.key, newest.values()).values()) == {run.run_id}
-    kept = internals._RUN_OF[instance.root_directory, rows.key]  # pyright: ignore[reportPrivateUsage]
+    kept = internals._RUN_OF[instance.root_directory, rows.key, MADE]  # pyright: ignore[reportPrivateUsage]
     assert sorted(kept) == sorted(newest.values())
