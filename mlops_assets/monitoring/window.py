@@ -1,7 +1,7 @@
 """The rows that monitors judge: those of the last window, and one judged answer for each key and moment."""
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import polars as pl
 
@@ -10,16 +10,28 @@ from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT, PREDICTION_
 from mlops_assets.spec.feature import Label
 from mlops_assets.spec.monitor import Monitor
 
-END_SHARE = 20  # the window ends at the newest moment that min_rows / END_SHARE rows have reached
+END_SHARE = 20  # of a replay: the window ends at the newest moment that one in 20 of its answers have reached
 
 
 def recent(rows: pl.LazyFrame, spec: Monitor, *, now: datetime) -> pl.DataFrame:
-    """The rows of the last window before `now`, counted back from the newest prediction moments: replays have a clock of their
-    own. Moments are the callers' own, so rows after `now` are left out, and a few rows of another time do not move the window.
+    """The rows of the last window before `now`. Moments are the callers' own, so rows after `now` are left out, and a few rows of
+    another time do not move the window.
     """
     moment = pl.col(EVENT_TIMESTAMP)
-    newest = moment.top_k(max(1, spec.min_rows // END_SHARE)).min()
-    return rows.filter(moment <= now).filter(moment > newest - spec.window).collect()
+    served = rows.filter(moment <= now)
+    return served.filter(moment > _end(served, spec, now=now) - spec.window).collect()
+
+
+def _end(served: pl.LazyFrame, spec: Monitor, *, now: datetime) -> datetime:
+    """`now`, where most answers of the last window of the server's clock are about that time. A replay has a clock of its own."""
+    moment, answered = pl.col(EVENT_TIMESTAMP), pl.col("answered_at")
+    answers = served.select(moment, is_late=answered > now - spec.window, is_live=answered - moment < spec.window).collect()
+    lately = answers.filter("is_late")
+    if lately["is_live"].sum() * 2 > len(lately):
+        return now
+    ends = lately if len(lately) else answers
+    newest = ends[EVENT_TIMESTAMP].top_k(max(1, spec.min_rows // END_SHARE, len(ends) // END_SHARE)).min()
+    return cast(datetime, newest or now)
 
 
 class Outcomes(NamedTuple):

@@ -15,25 +15,36 @@ UTC_US = pl.Datetime("us", "UTC")
 MONITORS: list[Monitor] = [kind(window=24 * HOUR, min_rows=100) for kind in (Drift, Performance, Skew)]
 
 
-def answers(*moments: datetime) -> pl.LazyFrame:
-    return pl.LazyFrame({"event_timestamp": moments}, schema={"event_timestamp": UTC_US})
+def answers(*moments: datetime, answered: datetime | None = None) -> pl.LazyFrame:
+    """By default, each at its moment."""
+    rows = {"event_timestamp": moments, "answered_at": [answered or moment for moment in moments]}
+    return pl.LazyFrame(rows, schema=dict.fromkeys(rows, UTC_US))
 
 
 LIVE = [NOW - index * HOUR / 10 for index in range(1000)]
+YEARS_LATER = NOW + timedelta(days=4000)
 
 
 @pytest.mark.parametrize("monitor", MONITORS, ids=lambda monitor: type(monitor).__name__)
 @pytest.mark.parametrize("other", [datetime(2099, 1, 1, tzinfo=UTC), NOW + HOUR, datetime(1950, 1, 1, tzinfo=UTC)], ids=str)
-def test_a_row_of_another_time_is_not_in_the_window_and_does_not_move_it(monitor: Monitor, other: datetime) -> None:
-    rows = recent(answers(*LIVE, other), monitor, now=NOW)
-    assert rows.equals(recent(answers(*LIVE), monitor, now=NOW))
-    assert 240 <= len(rows) <= 245  # ten an hour, and the last five by which the end of the window is measured
+@pytest.mark.parametrize("many", [1, 100])
+def test_rows_of_another_time_are_not_in_the_window_and_do_not_move_it(monitor: Monitor, other: datetime, many: int) -> None:
+    fakes = answers(*[other] * many, answered=NOW)
+    rows = recent(pl.concat([answers(*LIVE), fakes]), monitor, now=NOW)
+    assert rows.equals(recent(answers(*LIVE), monitor, now=NOW)) and len(rows) == 240
 
 
-def test_a_replay_is_judged_by_its_own_clock_which_a_few_rows_do_not_move() -> None:
-    year_later = [NOW + timedelta(days=365)] * 4
-    rows = recent(answers(*LIVE, *year_later), Skew(window=24 * HOUR, min_rows=100), now=NOW + timedelta(days=4000))
-    assert len(rows.filter(pl.col("event_timestamp") <= NOW)) >= 240
+@pytest.mark.parametrize("fakes", [0, 4, 6, 49])
+def test_a_replay_is_judged_by_its_own_clock_which_requests_about_another_time_do_not_move(fakes: int) -> None:
+    """`min_rows` would bound them at five."""
+    other = [NOW + timedelta(days=365)] * fakes
+    replayed = answers(*LIVE, *other, answered=YEARS_LATER)
+    rows = recent(replayed, Skew(window=24 * HOUR, min_rows=100), now=YEARS_LATER + HOUR)
+    assert 240 <= len(rows.filter(pl.col("event_timestamp") <= NOW)) <= 300
+
+
+def test_a_log_that_ended_long_ago_is_judged_by_its_last_window() -> None:
+    assert 240 <= len(recent(answers(*LIVE), Skew(window=24 * HOUR, min_rows=100), now=YEARS_LATER)) <= 300
 
 
 def test_a_window_without_enough_rows_holds_those_there_are() -> None:
