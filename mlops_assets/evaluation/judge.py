@@ -39,10 +39,25 @@ JUDGES: dict[type[Gate], Callable[[Any, Case], Measurement]] = {
 def judge(gates: tuple[Gate, ...], case: Case) -> tuple[Verdict, ...]:
     """One verdict per gate, in order. Raises ValueError when a gate reads a column that the case lacks."""
     verdicts: list[Verdict] = []
-    for gate, name in zip(gates, gate_names(gates), strict=True):
-        found = JUDGES[type(gate)](gate, case)
+    constant = _constant(case)
+    for index, (gate, name) in enumerate(zip(gates, gate_names(gates), strict=True)):
+        found = constant if constant and not index else JUDGES[type(gate)](gate, case)
         measured, advice = found.value, "" if found.passed or not found.advice else f" {found.advice}"
         message = f"{name} · {found.message.removesuffix('.')}.{advice}"
         bounds = (measured.value, measured.low, measured.high, found.bound)
         verdicts.append(Verdict(name, found.passed, *bounds, message, evidence=plain(found.evidence)))
     return tuple(verdicts)
+
+
+def _constant(case: Case) -> Measurement | None:
+    """The result of the first gate for a candidate that tells no rows apart: it would pass those that need a champion."""
+    if len(case.candidate) < 2 or not (case.candidate == case.candidate[0]).all():
+        return None
+    rows, probability = len(case.candidate), float(case.candidate[0])
+    message = (
+        f"all predictions on the {rows:,} test rows are {probability:.4g}, so the candidate has learned nothing from its inputs"
+    )
+    advice = "Train on more rows, correct the inputs, or change the trainer's settings."
+    return Measurement(
+        passed=False, bound=0.0, message=message, advice=advice, evidence={"rows": rows, "probability": probability}
+    )

@@ -8,7 +8,7 @@ import polars as pl
 
 from mlops_assets.evaluation.report import drift_report
 from mlops_assets.foundation.wording import some
-from mlops_assets.monitoring.monitor_result import MonitorResult, too_few
+from mlops_assets.monitoring.monitor_result import MonitorResult, constant_answers, too_few
 from mlops_assets.spec.monitor import Drift
 from mlops_assets.statistics import plots
 from mlops_assets.statistics.drift import compare_profiles
@@ -33,6 +33,8 @@ def monitor_drift(
     """Compares profiles of `recent` with those of the champion's training window. Passes while there is too little data."""
     if read_window is None or len(recent) < spec.min_rows:
         return too_few(len(recent), spec.min_rows, "served requests")
+    if constant := constant_answers(recent):
+        return constant
     window = read_window()
     profiles = {name: profile for name, profile in window.profiles.items() if name in recent.columns}
     gone = some(sorted(window.profiles.keys() - profiles.keys()))

@@ -4,6 +4,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import polars as pl
+
+PROBABILITY = "probability"
+
 
 class MonitorResult(NamedTuple):
     """`tables` are rows and `pictures` PNG bytes, by name; `page` is an HTML document."""
@@ -19,3 +23,12 @@ class MonitorResult(NamedTuple):
 def too_few(rows: int, needed: int, of: str) -> MonitorResult:
     """Passes: there is not enough data for a verdict."""
     return MonitorResult(True, f"{rows} {of} in the window; a verdict needs {needed}.", {"rows": rows})
+
+
+def constant_answers(recent: pl.DataFrame) -> MonitorResult | None:
+    """Fails where all answers are equal: what is served does not depend on its inputs, whatever those are."""
+    answers = recent[PROBABILITY].drop_nulls() if PROBABILITY in recent.columns else pl.Series()
+    if len(answers) < 2 or answers.n_unique() > 1:
+        return None
+    equal = f"All {len(answers):,} answers in the window are {answers[0]:.4g}, whatever their inputs."
+    return MonitorResult(False, f"{equal} Roll back, or train on other rows or inputs.", {"rows": len(recent)})

@@ -8,13 +8,13 @@ import polars as pl
 from mlops_assets.evaluation.evaluate import plain
 from mlops_assets.foundation.durations import in_words
 from mlops_assets.foundation.names import EVENT_TIMESTAMP
-from mlops_assets.monitoring.monitor_result import MonitorResult, too_few
+from mlops_assets.monitoring.monitor_result import PROBABILITY, MonitorResult, constant_answers, too_few
 from mlops_assets.spec.gate import LOWER_IS_BETTER
 from mlops_assets.spec.monitor import OnPerformance, Performance
 from mlops_assets.statistics import plots
 from mlops_assets.statistics.metrics import Interval, intervals, measure
 
-ALL_VERSIONS, PROBABILITY = "all", "probability"
+ALL_VERSIONS = "all"
 REALISED = ("auc", "brier", "ece")
 NUMBERS = ("label_rate", "mean_probability", *REALISED)
 SCHEMA = {"period": pl.Date(), "model_version": pl.String(), "rows": pl.Int64(), **dict.fromkeys(NUMBERS, pl.Float64())}
@@ -27,6 +27,11 @@ def monitor_performance(
     """The metrics of `recent` against `bounds`. Passes while there is too little data."""
     if len(recent) < spec.min_rows:
         return too_few(len(recent), spec.min_rows, "known outcomes")
+    if constant := constant_answers(recent):
+        return constant
+    if (of_one_class := recent[label].drop_nulls()).n_unique() < 2:
+        message = f"No verdict: the {len(of_one_class):,} known outcomes of the window are all of one class."
+        return MonitorResult(True, message, {"rows": len(known)})
     metrics = window_metrics(recent, label=label, seed=seed)
     breaches: list[str] = []
     for trigger in bounds:

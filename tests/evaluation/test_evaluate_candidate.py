@@ -72,6 +72,14 @@ def test_without_another_champion_nothing_is_compared(champion: ModelVersion | N
     assert all(png.startswith(b"\x89PNG") for png in result.pictures.values())
 
 
+def test_a_candidate_with_one_answer_for_all_rows_is_evaluated_and_refused() -> None:
+    constant = ModelVersion(8, fit(HistGradientBoosting(max_iter=1, learning_rate=1e-12), flights(), **INPUTS).onnx)
+    result = evaluate_candidate(CASE, flights(), constant, champion=None, training={}, parity=None, served=0, seed=0)
+    refused = next(verdict for verdict in result.verdicts if not verdict.passed)
+    assert "test rows are 0." in refused.message and "so the candidate has learned nothing" in refused.message
+    assert "report" in result.pages
+
+
 def other_inputs() -> bytes:
     """A model that was trained on two columns which the declaration has lost since."""
     rows = flights().with_columns(snow=pl.col("wind"), hail=pl.col("delay"))

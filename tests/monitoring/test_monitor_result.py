@@ -71,3 +71,28 @@ def test_performance_is_judged_by_the_declared_bound(better: bool, passed: bool)
     assert ("is below 0.7" in result.message) is not passed
     assert ("over the last 30 days is" in result.message) is passed
     assert len(result.tables["by_month"]) >= 1 and "auc" in result.pictures
+
+
+@pytest.mark.parametrize("answer", [0.0, 0.25, 1.0])
+def test_equal_answers_are_an_alarm_of_every_monitor_that_judges_them(answer: float) -> None:
+    same = ROWS.with_columns(probability=pl.lit(answer))
+    drifted = monitor_drift(DRIFT, same, window, seed=0)
+    known = same.with_columns(pl.int_range(pl.len()).mod(2).alias(CASE.label.name), model_version=pl.lit(1))
+    judged = monitor_performance(Performance(min_rows=100), [], label=CASE.label.name, known=known, recent=known, seed=0)
+    for result in (drifted, judged):
+        assert not result.passed
+        assert result.message.startswith(f"All 1,200 answers in the window are {answer:.4g}, whatever their inputs.")
+
+
+def test_one_other_answer_is_enough_for_a_verdict_on_the_inputs() -> None:
+    two = ROWS.with_columns(probability=pl.when(pl.int_range(pl.len()) == 7).then(0.3).otherwise(0.2))
+    assert monitor_drift(DRIFT, two, window, seed=0).passed
+
+
+def test_outcomes_of_one_class_are_no_verdict_instead_of_within_bounds() -> None:
+    known = ROWS.with_columns(
+        pl.lit(1).alias(CASE.label.name), probability=pl.int_range(pl.len()) / pl.len(), model_version=pl.lit(1)
+    )
+    bounds, spec = [OnPerformance(metric="auc", bound=0.7)], Performance(min_rows=100)
+    result = monitor_performance(spec, bounds, label=CASE.label.name, known=known, recent=known, seed=0)
+    assert result.passed and result.message == "No verdict: the 1,200 known outcomes of the window are all of one class."
