@@ -64,9 +64,11 @@ class Layout:
 
     @cached_property
     def digest(self) -> str:
-        """Changes whenever the bytes would be decoded differently, so that no reader decodes a value of another layout."""
+        """Changes whenever bytes would be decoded, or keys written, differently: no reader reads a value of another layout."""
         views = [(view.name, [(name, str(dtype)) for name, dtype in view.features.items()]) for view in self.views]
-        return sha256(json.dumps([FORMAT, views]).encode()).hexdigest()[:12]
+        # Keys are stored as text, in which the number 7 equals "7" and differs from "007". Text keys keep their first digest.
+        numbers = {name: str(dtype) for view in self.views for name, dtype in view.keys.values() if dtype != pl.String()}
+        return sha256(json.dumps([FORMAT, views, *numbers.items()]).encode()).hexdigest()[:12]
 
     @cached_property
     def unknown(self) -> Row:

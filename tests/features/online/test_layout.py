@@ -24,6 +24,10 @@ VALUES: dict[pl.DataType, st.SearchStrategy[Any]] = {
 types = st.sampled_from(list(VALUES))
 
 
+def layout_by(key: pl.DataType) -> Layout:
+    return Layout(("shop",), (ServiceView("sales", "sales", timedelta(0), {"sold": pl.Int64()}, {"shop": ("shop", key)}),))
+
+
 def layout_of(**views: dict[str, pl.DataType]) -> Layout:
     return Layout((), tuple(ServiceView(name, name, timedelta(0), features, {}) for name, features in views.items()))
 
@@ -91,3 +95,9 @@ def test_a_layout_that_decodes_bytes_differently_has_another_digest() -> None:
 def test_the_digest_of_a_layout_stays_the_same_in_every_release() -> None:
     """Another digest would hide all stored values until they are materialized again."""
     assert layout_of(delays={"a": pl.Float64(), "b": pl.Int64()}, plane={"c": pl.String()}).digest == "fd352463c1f4"
+    assert layout_by(pl.String()).digest == "3fba18e0f3c3"
+
+
+def test_a_layout_whose_join_key_changes_its_type_has_another_digest() -> None:
+    digests = {layout_by(dtype).digest for dtype in (pl.String(), pl.Int64(), pl.Int32(), MOMENT)}
+    assert len(digests) == 4

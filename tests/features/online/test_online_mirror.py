@@ -155,6 +155,19 @@ def test_values_of_other_columns_or_types_are_never_read(blobs: KeyValueStore, c
     assert ask(before, "JFK").features["temp"] == [1.5]
 
 
+def test_values_under_keys_of_another_type_are_never_read(blobs: KeyValueStore) -> None:
+    """After the number 7 has become the text "007", the old value of 7 is not that of "7"."""
+    by_number = ServiceView("sales", "sales", NO_TTL, {"sold": pl.Int64()}, {"shop": ("shop", pl.Int64())})
+    before = mirror_on(blobs, views=(by_number,))
+    before.write("sales", pl.DataFrame({"shop": [7], "sold": [3], "timestamp": [START]}))
+    assert before.read({"shop": [7]}, NOW).features == {"sold": [3]}
+    after = OnlineMirror("flights_v1", (replace(by_number, keys={"shop": ("shop", pl.String())}),), blobs)
+    with pytest.raises(NotFilled):
+        after.read({"shop": ["7"]}, NOW)
+    after.mark_ready()
+    assert after.read({"shop": ["7"]}, NOW).features == {"sold": [None]}
+
+
 def test_an_empty_store_is_not_a_store_without_the_entity(blobs: KeyValueStore) -> None:
     mirror = OnlineMirror("flights_v1", VIEWS, blobs)
     with pytest.raises(NotFilled, match="flights_v1.*nothing of it is online yet. Materialize"):
