@@ -9,8 +9,10 @@ from deltalake import DeltaTable
 
 from mlops_assets.erasure.stores import Stores, erase_everywhere, find_strays
 from mlops_assets.erasure.subject import Subject
+from mlops_assets.erasure.texts import find_others, is_searched
 from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import NO_STATISTICS, DeltaTables, VersionGone
+from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.wording import some
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.promotion.ledger_chain import Record
@@ -44,7 +46,7 @@ def look_for(use_case: UseCase, subject: Subject, stores: Stores) -> Found:
     holds = {version: _holds_subject(use_case, subject, tables, version) for version in {*versions.values()}}
     trained, possibly = ([model for model, version in versions.items() if holds[version] is answer] for answer in (True, None))
     remains = _list_remains(use_case, subject, tables, rows) if rows else ()
-    left = [*remains, *_list_strays(use_case, subject, stores)]
+    left = [*remains, *_list_strays(use_case, subject, stores), *_list_other_files(subject, stores.home)]
     return Found(rows, trained, possibly, left)
 
 
@@ -93,3 +95,11 @@ def _list_strays(use_case: UseCase, subject: Subject, stores: Stores) -> Iterato
     landing = Landing(stores.home.landing)
     if strays := [file.relative_to(landing.root).as_posix() for file in find_strays(landing, use_case, subject)]:
         yield f"landing/{some(strays)}: no delivery by name or folder, and contains the value or is no text. Remove it by hand."
+
+
+def _list_other_files(subject: Subject, home: Home) -> Iterator[str]:
+    if not is_searched(subject):
+        yield "pages, logs, models, records of MLflow and Dagster: not searched, as so short a value is in them by chance."
+    if files := find_others(home, subject):
+        remedy = "Wipe its runs in Dagster, delete its model versions, remove other files by hand"
+        yield f"{some(files)}: contains the value as text, and cannot be edited. {remedy}."

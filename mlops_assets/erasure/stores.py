@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from html import unescape
 from io import BytesIO
@@ -24,6 +24,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from mlops_assets.erasure.subject import PLACE, Subject
+from mlops_assets.erasure.texts import mask_texts
 from mlops_assets.features.feast.feast_internals import entity_key_prefix, entity_values
 from mlops_assets.features.online.key_value_stores import glob_literal, leave_no_trace, unavailable_when_down
 from mlops_assets.features.online.online_mirror import entity_parts
@@ -73,6 +74,7 @@ def erase_everywhere(use_case: UseCase, subject: Subject, stores: Stores, *, dry
     samples = stores.registry.artifacts(names.experiment(use_case.name))
     counts["training samples"] = erase_from_parquet(samples, subject, dry_run=dry_run)
     counts["side-by-side pages"] = erase_from_pages(samples, subject, dry_run=dry_run)
+    counts["other pages and logs"] = mask_texts(home, subject, dry_run=dry_run)
     for contract in use_case.contracts:  # last, as a changed file starts runs
         landing = Landing(home.landing)
         counts[f"landing/{contract.table}"] = erase_from_landing(landing, use_case.name, contract, subject, dry_run=dry_run)
@@ -164,9 +166,16 @@ def _find_lines(segment: Path, subject: Subject) -> Iterator[tuple[int, int]]:
             is_blank = line.startswith(BLANK)  # at least half: the erasure may have been killed
             # Only lines that contain the text are decoded: a segment of 256 MB has 200,000 lines.
             is_likely = line.endswith(b"\n") and any(text in line for text in spellings)
-            if not line.isspace() if is_blank else is_likely and subject.is_in(decode(line)):
+            if not line.isspace() if is_blank else is_likely and _is_in_json(subject, line, decode):
                 yield start, len(line) - 1
             start += len(line)
+
+
+def _is_in_json(subject: Subject, line: bytes, decode: Callable[[bytes], dict[str, object]]) -> bool:
+    try:
+        return subject.is_in(decode(line))
+    except ValueError:  # altered by hand or a disk; nothing reads it as a row, and its text stays
+        return subject.is_in_text(line.decode(errors="replace"))
 
 
 def erase_online(store: "FeatureStore", views: Sequence[str], subject: Subject, *, dry_run: bool) -> int:

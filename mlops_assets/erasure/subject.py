@@ -1,10 +1,12 @@
 """The subject to forget, such as `customer_id=42`, and how its value is matched in rows, text and Polars frames."""
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 
 import polars as pl
 
@@ -44,6 +46,17 @@ class Subject:
     @cached_property
     def _word(self) -> str:
         return f"(?:^|[^0-9A-Za-z]){self._value}(?:[^0-9A-Za-z]|$)"
+
+    @cached_property
+    def spellings(self) -> frozenset[bytes]:
+        """The value as it is in files that are not read row by row: plain, hashed, or escaped as in HTML and JSON."""
+        return frozenset(text.encode() for text in (self.text, self.hashed, escape(self.text), json.dumps(self.text)[1:-1]))
+
+    @cached_property
+    def spelled(self) -> re.Pattern[bytes]:
+        """One of the spellings as a word."""
+        texts = b"|".join(re.escape(text) for text in sorted(self.spellings, key=len, reverse=True))
+        return re.compile(b"(?<![0-9A-Za-z])(?:" + texts + b")(?![0-9A-Za-z])")
 
     def is_value(self, value: object) -> bool:
         return value is not None and re.match(f"^{self._value}$", str(value).strip()) is not None

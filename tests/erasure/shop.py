@@ -183,13 +183,13 @@ def returns(day: dt.date) -> pl.DataFrame:
 
 
 class Shop:
-    """The graph of SHOP on one home."""
+    """The graph of SHOP on one home; `is_recorded`: Dagster's records are in the home as in production."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, is_recorded: bool = False) -> None:
         self.environment = environment_of(root)
         self.home = self.environment.home
-        self._dagster = root / "dagster"
-        self._dagster.mkdir()
+        self._dagster, self._is_recorded = self.home.dagster if is_recorded else root / "dagster", is_recorded
+        self._dagster.mkdir(parents=True)
         (root / "feature_repo").mkdir()
         (root / "feature_repo" / "declared.py").write_text(REPO)
         assets = [*build_ingestion(SHOP), *build_features(SHOP), *build_training(SHOP), *build_serving(SHOP)]
@@ -200,7 +200,10 @@ class Shop:
     def materialize(self, *assets: names.AssetPath, first: dt.date = FIRST, last: dt.date = LAST) -> None:
         days = {"dagster/asset_partition_range_start": first.isoformat(), "dagster/asset_partition_range_end": last.isoformat()}
         job, keys = self._definitions.resolve_implicit_global_asset_job_def(), [dg.AssetKey(path) for path in assets]
-        with dg.DagsterInstance.ephemeral(tempdir=str(self._dagster)) as instance:
+        instances = dg.DagsterInstance
+        with (
+            instances.local_temp(str(self._dagster)) if self._is_recorded else instances.ephemeral(str(self._dagster)) as instance
+        ):
             job.execute_in_process(asset_selection=keys, instance=instance, tags=days)
 
     def carry(self, first: dt.date, last: dt.date) -> None:

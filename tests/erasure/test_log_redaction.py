@@ -170,3 +170,9 @@ def test_redaction_waits_for_a_reader(tmp_path: Path) -> None:
         assert b'"N1"' in reader.read()
     redaction.join()
     assert log.read()[0].is_empty()
+
+
+def test_a_line_that_is_no_json_is_erased_where_it_contains_the_value(tmp_path: Path) -> None:
+    (tmp_path / "000001.jsonl").write_bytes(b'{"tailnum":"N1","x\n{"tailnum":"N12",\n{"tailnum":"N1"}\n')
+    assert erase_from_log(tmp_path, N1, dry_run=False) == 2
+    assert (tmp_path / "000001.jsonl").read_bytes() == b" " * 18 + b'\n{"tailnum":"N12",\n' + b" " * 16 + b"\n"
