@@ -1,9 +1,12 @@
 """The generic Bento service, which serves the use case that the environment names."""
 
+import errno
 import json
 import os
+import sys
 from collections.abc import Callable
 from http import HTTPStatus
+from types import TracebackType
 from typing import Any
 
 import bentoml
@@ -73,5 +76,15 @@ def declared_or_exit() -> UseCase:
         raise SystemExit(str(error)) from None
 
 
+def report_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """One message where another program has the port, which Bento's command leaves uncaught; else as Python does."""
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        command = " ".join(["bentoml", *sys.argv[1:]])
+        sys.stderr.write(f"{command} · another program uses the port. Stop it, or pass a free port with --port.\n")
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = report_uncaught
 USE_CASE = declared_or_exit()
 Predictions = build_service(USE_CASE, lambda: open_service(os.environ, USE_CASE))

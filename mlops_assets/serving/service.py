@@ -69,7 +69,9 @@ class Service:
     @property
     def problem(self) -> str | None:
         """Why no request is answered, without paths; None where requests are."""
-        return self.admission.problem or (None if self.answering.slots.lineup else NO_CHAMPION)
+        if self.admission.problem or self.answering.slots.lineup:
+            return self.admission.problem
+        return ": ".join(filter(None, (NO_CHAMPION, self.answering.load_error)))
 
     def plan(self) -> dict[str, Any]:
         """What serves, why a newer plan was not taken, and why no request is admitted."""

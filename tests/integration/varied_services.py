@@ -4,7 +4,10 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
+
 from deploy.service import build_service
+from mlops_assets.features.online.online_mirror import LookupResult
 from mlops_assets.foundation.home import read_environment
 from mlops_assets.serving.service import Service, assemble, open_service
 from mlops_assets.spec.serving import AnswerLog, Cache, Limits, Serving
@@ -27,6 +30,17 @@ def with_features_in_memory(use_case: UseCase) -> Service:
     return assemble(use_case, environment, temperatures(("EWR", datetime(2013, 7, 1, tzinfo=UTC), 80.0)).look_up, traced=traced)
 
 
+def that_crashes() -> Service:
+    """A lookup that fails as no code expects, in a message with what strangers must not read."""
+    environment = read_environment(os.environ, Path.cwd())
+
+    def look_up(_rows: pl.DataFrame) -> LookupResult:
+        raise RuntimeError(f"{environment.home.root}/feast at 10.1.2.3:6379")
+
+    return assemble(USE_CASE, environment, look_up)
+
+
+Crashing = build_service(USE_CASE, that_crashes)
 Sticky = build_service(STICKY, lambda: with_features_in_memory(STICKY))
 Narrow = build_service(NARROW, lambda: with_features_in_memory(NARROW))
 Lenient = build_service(LENIENT, lambda: open_service(os.environ, LENIENT))

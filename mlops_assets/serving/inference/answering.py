@@ -26,7 +26,8 @@ from mlops_assets.spec.use_case import UseCase
 # For a few rows: Polars' own choice of an engine takes 0.08 ms more, and looking for a better plan 0.04.
 UNOPTIMIZED = pl.QueryOptFlags.none()
 UNSEEN = "was not in the training data; the model treats it as unknown"
-FOLDERS = re.compile(r"(?<![\w:/.…])/(?:[^/\s'\"]+/)+")  # of absolute paths, which strangers need not know
+# Of absolute paths, which strangers need not know: in quotes, where they may have blanks, or outside.
+FOLDERS = re.compile(r"(?<=['\"])/[^'\"\n]*/|(?<![\w:/.…])/(?:[^/\s'\"]+/)+")
 TREATED = "at the moment of the prediction; the model treats its features as missing"
 MISSING = {"unknown": f"has no value for this entity {TREATED}", "expired": f"has only expired values for this entity {TREATED}"}
 # A lookup takes about 0.4 ms, a point-in-time join 30, a hanging Redis 500; a thread adds 0.3 to 1.5 ms to each request.
@@ -122,8 +123,13 @@ class Answering:
             status |= {"champion": plan.champion, "plan": plan.number, "since": plan.at, "reason": plan.reason}
             status |= {"digest": blessing.model_digest, "blessed_at": blessing.blessed_at}
             status |= {"challenger": plan.challenger, "share": plan.share, "split": plan.split, "shadow": plan.shadow}
+        return status | {"last_load_error": self.load_error}
+
+    @property
+    def load_error(self) -> str | None:
+        """Why the newest plan was not taken, without folders; complete in the log."""
         error = self.slots.last_error
-        return status | {"last_load_error": error and FOLDERS.sub("…/", error)}  # complete in the log
+        return error and FOLDERS.sub("…/", error)
 
     def _prepare(self, requests: Sequence[PredictRequest]) -> list[list[ScoringRow]]:
         """The rows of each request with their features, from the request itself or from the feature store."""
