@@ -158,7 +158,9 @@ def replay_page(result: "Replayed") -> Page:
             page.append(f"version {result.version} computes {features.probability:.6f} from the recomputed features")
     else:
         page.append(f"features: all {features.compared} compared are the same as served")
-    return page + [f"not compared, derived from personal data: {', '.join(features.left_out)}"] * bool(features.left_out)
+    return page + [f"not compared, as the log hides or lacks their source: {', '.join(features.left_out)}"] * bool(
+        features.left_out
+    )
 
 
 def reproduce_page(result: "Reproduced") -> Page:

@@ -1,12 +1,12 @@
 """Computes a logged prediction again: from its logged inputs with the same model, and its features from the feature tables."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
-from mlops_assets.features.offline.point_in_time import MissingFeatureTable
 from mlops_assets.features.parity import KEY, MOMENT, FeatureSkew, compare_features
 from mlops_assets.foundation.conversions import TYPES
+from mlops_assets.foundation.wording import some
 from mlops_assets.provenance.why import Stores, features_of_views, find_hidden_columns, load_blessed_model
 from mlops_assets.spec.monitor import Skew
 from mlops_assets.spec.use_case import UseCase
@@ -21,7 +21,7 @@ TOLERANCE = 1e-5
 @dataclass(frozen=True)
 class Recomputed:
     """The inputs of one prediction from the feature tables: how many were compared, which differ, which depend on data that
-    the log hides (`left_out`), and the model's probability for them (None without a model or with `left_out`).
+    the log hides or lacks (`left_out`), and the model's probability for them (None without a model or with `left_out`).
     """
 
     compared: int
@@ -62,18 +62,29 @@ def replay(use_case: UseCase, row: pl.DataFrame, stores: Stores) -> Replayed:
         objections.append(f"the model is not run: {loaded}")
     else:
         model = OnnxModel.from_bytes(loaded[0])
-        again = _score(use_case, model, row, objections)
+        again = _score(use_case, model, _as_served(model, row), objections)
     if logged["features_from"] != "request":
         try:
             recomputed = _recompute(use_case, model, row, stores)
-        except MissingFeatureTable as error:
+        # A transform that reads a column without a value, or a view or service of another declaration, may fail in any of these.
+        except (FileNotFoundError, LookupError, ValueError, pl.exceptions.PolarsError) as error:
             objections.append(f"its features cannot be recomputed: {error}")
     if logged["decision"] != (logged["probability"] >= use_case.threshold):
         objections.append(
             f"{logged['probability']:.6g} was decided {'yes' if logged['decision'] else 'no'}, and the declared threshold of "
             f"{use_case.threshold:g} decides otherwise: another one was declared then, or the log was altered"
         )
-    return Replayed(logged[KEY], logged["model_version"], logged["probability"], again, tuple(objections), recomputed)
+    result = Replayed(logged[KEY], logged["model_version"], logged["probability"], again, tuple(objections), recomputed)
+    lacking = [name for name in model.signature.inputs if name not in row.columns] if model and not result.same_answer else []
+    if not lacking or again is None:
+        return result
+    objection = f"the log has no {some(lacking)} of this answer, which version {result.version} reads; replayed as missing"
+    return replace(result, objections=(*objections, objection))
+
+
+def _as_served(model: OnnxModel, row: pl.DataFrame) -> pl.DataFrame:
+    """As a server does, treats an input as missing that was not declared when the line was written."""
+    return row.with_columns(pl.lit(None).alias(name) for name in model.signature.inputs if name not in row.columns)
 
 
 def _score(use_case: UseCase, model: OnnxModel, row: pl.DataFrame, objections: list[str]) -> float | None:
@@ -84,20 +95,21 @@ def _score(use_case: UseCase, model: OnnxModel, row: pl.DataFrame, objections: l
     try:
         return float(model.predict(row)[0])
     except UnreadableRows as error:
-        objections.append(f"the declared inputs are not those of version {row['model_version'][0]}: {error}")
+        objections.append(f"the model cannot read the row: {error}")
         return None
 
 
 def _recompute(use_case: UseCase, model: OnnxModel | None, row: pl.DataFrame, stores: Stores) -> Recomputed:
     features, contract = use_case.features, use_case.contract(use_case.features.request_table)
-    hidden, views = {*find_hidden_columns(use_case)}, features_of_views(use_case, stores.tables)
+    views = features_of_views(use_case, stores.tables)
+    hidden = {*find_hidden_columns(use_case), *(name for name in features.request if name not in row.columns)}
     nulls = {name: pl.lit(None, TYPES[contract.column(name).dtype]).alias(name) for name in hidden}
     request = row.select(nulls.get(name, pl.col(name)) for name in features.request)
     rows: pl.DataFrame = features.entity_rows(request.lazy()).collect()
     recomputed = stores.open_features(features.service).historical(rows.with_columns(row[KEY], row[MOMENT]))
-    # What depends on hidden data: hidden columns, and features of views with one as a key.
+    # What depends on hidden or lacking data: such columns, and features of views with one as a key.
     keyed = [view.name for view in features.views if {*view.entity} & hidden]
-    unknown = hidden | {name for view in keyed for name in views[view]}
+    unknown = hidden | {name for view in keyed for name in views[view]} | ({*features.inputs} - {*row.columns})
     left_out = tuple(name for name in features.inputs if name in unknown)
     compared = [name for name in features.inputs if name in recomputed.columns and name not in left_out]
     spec = use_case.skew or Skew()

@@ -197,7 +197,7 @@ def test_features_that_depend_on_hidden_data_are_left_out_and_named(
     assert set(result.recomputed.left_out) == {"tail_last_arr_delay", "seats", "built"}
     assert result.recomputed.compared == len(SMALL.features.inputs) - 3
     assert result.recomputed.probability is None, "without all inputs there is no probability to compare"
-    assert "not compared, derived from personal data: " in as_text(*replay_page(result))
+    assert "not compared, as the log hides or lacks their source: " in as_text(*replay_page(result))
 
 
 @pytest.mark.parametrize("how", ["hashed", "left_out"])
@@ -210,14 +210,46 @@ def test_a_model_that_reads_hidden_data_cannot_be_replayed(
     assert result.objections == ("the model reads dest, which the log hides as personal data",)
 
 
-def test_inputs_that_are_no_longer_declared_are_an_objection(
+def renamed(old: str, new: str) -> UseCase:
+    numeric = tuple(new if name == old else name for name in SMALL.features.numeric)
+    return SMALL.but(features=SMALL.features.but(numeric=numeric))
+
+
+def test_an_input_that_was_renamed_since_is_read_from_the_line(
     line: Line, answered: list[dict[str, Any]], again: Callable[..., Replayed]
 ):
-    numeric = tuple(name for name in SMALL.features.numeric if name != "temp")
-    later = SMALL.but(features=SMALL.features.but(numeric=numeric))
+    later = renamed("temp", "temperature")
     row = PredictionLog(line.home.prediction_log, later).find(answered[0]["prediction_id"])
-    (why,) = again(answered[0], later, row).objections
-    assert why.startswith("the declared inputs are not those of version 1: ") and "rows lack temp" in why
+    assert row["temp"][0] == logged(line, answered[0])["temp"] and "temperature" not in row.columns
+    result = again(answered[0], later, row)
+    assert result.is_same and result.recomputed is not None
+    assert (result.recomputed.left_out, result.recomputed.compared) == (("temperature",), len(SMALL.features.inputs) - 1)
+    assert "not compared, as the log hides or lacks their source: temperature" in as_text(*replay_page(result))
+
+
+def test_an_input_that_the_line_lacks_is_named_where_the_answer_differs(
+    line: Line, answered: list[dict[str, Any]], altered: Alter, run: Callable[..., Result]
+):
+    prediction = answered[0]["prediction_id"]
+    for name in ("temp", "dewp"):
+        altered(line.segment, f'"{name}":'.encode() + logged_value(line, answered[0], name) + b",", b"")
+    result = run("replay", prediction)
+    assert (result.exit_code, "objection" in result.output) == (0, False), "this answer does not depend on them"
+    altered(line.segment, b'"probability":' + logged_value(line, answered[0], "probability"), b'"probability":0.987654')
+    result = run("replay", prediction)
+    assert result.exit_code == 1 and "DIFFERENT ANSWER" in result.output
+    objection = f"objection: the log has no temp, dewp of this answer, which version {TREES} reads; replayed as missing."
+    assert objection in " ".join(result.output.split())
+    assert f"all {len(SMALL.features.inputs) - 2} compared are the same" in result.output
+
+
+def test_a_request_column_that_was_added_since_leaves_its_features_out(
+    line: Line, answered: list[dict[str, Any]], altered: Alter, again: Callable[..., Replayed]
+):
+    altered(line.segment, b'"tailnum":' + logged_value(line, answered[0], "tailnum") + b",", b"")
+    result = again(answered[0])
+    assert result.same_answer and not result.objections and result.recomputed is not None
+    assert set(result.recomputed.left_out) == {"tail_last_arr_delay", "seats", "built"}
 
 
 def test_feature_tables_that_are_gone_are_an_objection(

@@ -173,7 +173,9 @@ class PredictionLog:
         return content[: content.rfind(b"\n") + 1]
 
     def find(self, prediction_id: str) -> pl.DataFrame:
-        """The one row of a prediction, in bounded memory. Raises UnknownPrediction, AlteredLine."""
+        """The one row of a prediction, in bounded memory: the log's own columns, and the inputs and request columns of its line,
+        also those that are no longer declared. Raises UnknownPrediction, AlteredLine.
+        """
         # Quotes within a value are escaped, so this text occurs only at the start of a line.
         start = b'{"prediction_id":' + self._encode(prediction_id) + b","
         segments = self.segments()
@@ -186,11 +188,16 @@ class PredictionLog:
                 raise AlteredLine(f"{where} cannot be read. It was altered, or a column has a narrower type than it had then.")
             if missing := [name for name in REQUIRED if row[name][0] is None]:
                 raise AlteredLine(f"{where} lacks {', '.join(missing)}, which the log never leaves out. It was altered.")
-            return row
+            return self._as_written(row, msgspec.json.decode(line, type=dict[str, Any]))
         raise UnknownPrediction(
             f"{self._folder} · no answer {prediction_id!r} in its {len(segments)} segments "
             f"({sum(segments.values()) / 1e6:,.1f} MB). Look for the id in another use case or home, or among what was erased."
         )
+
+    def _as_written(self, row: pl.DataFrame, fields: Mapping[str, Any]) -> pl.DataFrame:
+        present = {*ANSWER, *TRIAL, FEATURE_AGE_S, *fields, *(self._renamed[name] for name in fields if name in self._renamed)}
+        former = {name: [value] for name, value in fields.items() if name not in self.schema and name not in self._renamed}
+        return row.select(name for name in self.schema if name in present).with_columns(pl.DataFrame(former))
 
     def _line(self, row: Mapping[str, object]) -> bytes:
         kept: dict[str, Any] = {name: row[name] for name in self.schema}
