@@ -57,7 +57,9 @@ def forget_subject(use_case: UseCase, subject: Subject, stores: Stores, *, why: 
     """
     found, record = look_for(use_case, subject, stores), None
     if found.rows:  # the record comes first, so that nothing is erased without one
-        body = {"tag": subject.tag, "entity": subject.entity, "subject": subject.digest, "why": why, **found._asdict()}
+        body = {"tag": subject.tag, "entity": subject.entity, "subject": subject.digest, **found._asdict()}
+        # A reason, or the name of a file, may contain the value, and the ledger never loses a word.
+        body |= {"why": subject.mask(why), "left": [subject.mask(text) for text in found.left]}
         record = stores.ledger.append(use_case.name, "erasure", body, by=by, at=at)
     with ExitStack() as locks:  # rows that a materialization read before the erasure must not be written online after it
         for view in sorted(view.name for view in use_case.features.views):

@@ -58,6 +58,10 @@ class Subject:
         texts = b"|".join(re.escape(text) for text in sorted(self.spellings, key=len, reverse=True))
         return re.compile(b"(?<![0-9A-Za-z])(?:" + texts + b")(?![0-9A-Za-z])")
 
+    def mask(self, text: str) -> str:
+        """The text without the value, for a record that is kept."""
+        return self.spelled.sub(b"***", text.encode()).decode()
+
     def is_value(self, value: object) -> bool:
         return value is not None and re.match(f"^{self._value}$", str(value).strip()) is not None
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from mlops_assets.erasure.forget import look_for
+from mlops_assets.erasure.forget import forget_subject, look_for
 from mlops_assets.erasure.texts import find_others, mask_texts
 from mlops_assets.evaluation.report import drift_report
 from mlops_assets.foundation import names
@@ -14,7 +14,7 @@ from mlops_assets.foundation.home import Home
 from tests.erasure.killed_forget import opened
 from tests.erasure.shop import FIRST, ONE, OTHERS, SHOP, Shop
 from tests.erasure.subjects import build_subject
-from tests.erasure.test_forget import forgotten, naming
+from tests.erasure.test_forget import NOW, forgotten, naming
 
 ORDERS = [name("shop", "orders") for name in (names.raw, names.validated, names.quarantine)]
 
@@ -56,6 +56,17 @@ def test_every_file_that_contains_the_value_afterwards_is_listed(tmp_path: Path)
     assert {name.split("/")[0] for name in remaining} == {"dagster", "deployments", "rollouts"}
     assert [name for name in remaining if name not in left] == []
     assert "Wipe its runs in Dagster" in left and ONE not in left
+
+
+def test_the_ledger_gets_no_value_from_a_reason_or_a_file_name(root: Path) -> None:
+    stray = Home(root / "home").landing / "shop" / f"export of {ONE}.csv"
+    stray.write_text(ONE)
+    subject, stores = opened(root)
+    done = forget_subject(SHOP, subject, stores, why=f"letter of {ONE}, 3 May", by="Ada", at=NOW)
+    assert any(stray.name in text for text in done.found.left), "the person at the terminal can find it"
+    assert done.record is not None and done.record.body["why"] == "letter of ***, 3 May"
+    assert any("export of ***.csv" in text for text in done.record.body["left"])
+    assert naming(root) == {stray.relative_to(root / "home").as_posix()}
 
 
 @pytest.mark.parametrize("text", ['Ann "A&B" <1>', "Jürgen", "a.b.c"])
