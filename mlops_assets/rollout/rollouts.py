@@ -14,7 +14,7 @@ from mlops_assets.foundation.atomic_file import replace_file
 from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.promotion.blessing import UnblessedModel
 from mlops_assets.promotion.deployment import IllegalRoute, Plan
-from mlops_assets.promotion.promotion_state import PromotionState
+from mlops_assets.promotion.promotion_state import PromotionState, plan_of
 from mlops_assets.promotion.promotions import Cause, NotApproved, PlanDisagrees, Promotions
 from mlops_assets.rollout.decision import Decision, decide
 from mlops_assets.rollout.evidence import RolloutState, add_answers, add_outcomes, score_edges, unit
@@ -34,8 +34,8 @@ class Step:
 
 
 class _Progress(msgspec.Struct):
-    """The stored evidence of the rollout that started with plan `began`: how far the logs and the table of outcomes (its
-    version) were read, and where this rollout's part of the shadow log starts.
+    """The stored evidence of the rollout that started with plan `began`, whose ledger record has the digest `record`: how far
+    the logs and the table of outcomes (its version) were read, and where this rollout's part of the shadow log starts.
     """
 
     began: int
@@ -44,6 +44,7 @@ class _Progress(msgspec.Struct):
     shadows: dict[str, int]
     first_shadows: dict[str, int]
     outcomes: int = -1
+    record: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,11 @@ class Rollouts:
         if isinstance(rollout, AtOnce) or state.plan is None:
             reason = f"{why}; {'the first champion' if state.plan is None else 'all at once'}"
             return self.promotions.promote(version, reason=reason, by=by, at=at, decided_on=state)
-        answers, shadows = self.log.segments(), self.shadow_log.segments()
-        self._store(_Progress(state.head + 1, self._no_evidence(rollout, state, at), answers, shadows, shadows))
+        answers, shadows, nothing = self.log.segments(), self.shadow_log.segments(), self._no_evidence(rollout, state, at)
         cause = Cause(reason=f"{why}; a rollout begins", by=by, at=at, decided_on=state)
-        return self._route(rollout, version, rollout.shares[0], cause)
+        plan = self._route(rollout, version, rollout.shares[0], cause)
+        self._store(_Progress(plan.number, nothing, answers, shadows, shadows, record=plan.record))
+        return plan
 
     def _route(self, rollout: Canary, version: int, share: float, cause: Cause) -> Plan:
         if not share:
@@ -115,7 +117,7 @@ class Rollouts:
 
     def _continue(self, rollout: Canary, state: PromotionState, *, by: str, at: datetime) -> Step:
         assert state.challenger_version is not None
-        gathered = self._gather(rollout, state, at)
+        gathered = self._gather(rollout, state)
         decision = decide(rollout, gathered, now=at)
         if decision.kind == "hold":
             return Step(decision.reason, None, decision)
@@ -131,31 +133,37 @@ class Rollouts:
                 plan = self._route(rollout, state.challenger_version, decision.share, cause)
         return Step(decision.reason, plan, decision)
 
-    def _gather(self, rollout: Canary, promotion: PromotionState, at: datetime) -> RolloutState:
+    def _gather(self, rollout: Canary, promotion: PromotionState) -> RolloutState:
         """The evidence in all logs and outcomes up to now; stored for the next step."""
         assert promotion.plan is not None
-        progress = self._stored(rollout, promotion, at)
+        plans = self._plans(promotion)
+        progress = self._stored(rollout, promotion, plans[0])
         state = RolloutState.from_json(progress.state)
         if state.share != promotion.plan.share:
             state = state.entering(promotion.plan.share, datetime.fromisoformat(promotion.plan.at))
         answers, progress.answers = self.log.read(progress.answers)
         shadows, progress.shadows = self.shadow_log.read(progress.shadows)
-        for share, rows in self._by_share(rollout, promotion, [answers, shadows]):
+        for share, rows in self._by_share(rollout, plans, [answers, shadows]):
             state = add_answers(rollout, state, rows, share=share)
-        for share, rows in self._by_share(rollout, promotion, self._new_outcomes(progress)):
+        for share, rows in self._by_share(rollout, plans, self._new_outcomes(progress)):
             state = add_outcomes(rollout, state, rows, share=share, label=self.promotions.use_case.label.name)
         progress.state = state.to_json()
         self._store(progress)
         return state
 
-    def _by_share(self, canary: Canary, state: PromotionState, parts: list[pl.DataFrame]) -> Iterator[tuple[float, pl.DataFrame]]:
-        """The rows that plans of this rollout served, by the challenger's share in them."""
+    def _plans(self, promotion: PromotionState) -> list[Plan]:
+        """Those of this rollout, oldest first."""
+        records = self.promotions.ledger.records(self.promotions.use_case.name, after=min(promotion.shares) - 1)
+        return [plan_of(record, promotion.blessings) for record in records if record.number in promotion.shares]
+
+    def _by_share(self, canary: Canary, plans: list[Plan], parts: list[pl.DataFrame]) -> Iterator[tuple[float, pl.DataFrame]]:
+        """The rows that `plans` served, by the challenger's share in them."""
         if not any(map(len, parts)):
             return
         rows = pl.concat(parts, how="diagonal_relaxed").with_columns(unit=unit(self.promotions.use_case, canary.split))
-        for share in sorted({*state.shares.values()}):
-            plans = [number for number, its_share in state.shares.items() if its_share == share]
-            if len(served := rows.filter(pl.col("plan").is_in(plans))):
+        for share in sorted({plan.share for plan in plans}):
+            is_served = [_is_served_by(plan) for plan in plans if plan.share == share]
+            if len(served := rows.filter(pl.any_horizontal(is_served))):
                 yield share, served
 
     def _new_outcomes(self, progress: _Progress) -> list[pl.DataFrame]:
@@ -169,21 +177,21 @@ class Rollouts:
         return [known, shadows.join(known.select("prediction_id", label), on="prediction_id", how="inner")]
 
     def _no_evidence(self, rollout: Canary, promotion: PromotionState, at: datetime) -> str:
-        use_case, champion = self.promotions.use_case, promotion.plan.champion if promotion.plan else None
+        use_case, champion = self.promotions.use_case, promotion.digest_of(promotion.plan.champion) if promotion.plan else None
         path, scores = names.stage(use_case.name, "predictions"), pl.Series("probability", [], pl.Float64())
         if self.tables.exists(path):
-            served = self.tables.scan(path).filter(pl.col("model_version") == champion)
+            served = self.tables.scan(path).filter(pl.col("model_digest") == champion)
             scores = served.sort("answered_at").tail(EDGE_ROWS).select("probability").collect().to_series()
         return RolloutState.begin(rollout, edges=score_edges(scores, use_case.threshold), at=at).to_json()
 
-    def _stored(self, rollout: Canary, promotion: PromotionState, at: datetime) -> _Progress:
-        """The stored evidence of this very rollout; where it is missing or unreadable, all logs are read again."""
-        began = min(promotion.shares)
+    def _stored(self, rollout: Canary, promotion: PromotionState, first: Plan) -> _Progress:
+        """The stored evidence of the rollout that `first` started; where there is none, all logs are read again."""
         with suppress(FileNotFoundError, msgspec.DecodeError):
             progress = msgspec.json.decode(self._file.read_bytes(), type=_Progress)
-            if progress.began == began:
+            if progress.record == first.record:
                 return progress
-        return _Progress(began, self._no_evidence(rollout, promotion, at), {}, {}, {})
+        nothing = self._no_evidence(rollout, promotion, datetime.fromisoformat(first.at))
+        return _Progress(first.number, nothing, {}, {}, {}, record=first.record)
 
     def _store(self, progress: _Progress) -> None:
         replace_file(self._file, msgspec.json.encode(progress))
@@ -191,3 +199,13 @@ class Rollouts:
     @property
     def _file(self) -> Path:
         return self.folder / self.promotions.use_case.name / "rollout.json"
+
+
+def _is_served_by(plan: Plan) -> pl.Expr:
+    """Whether a logged row is of this plan. A ledger that was restored from a backup uses numbers again: the models and the
+    moment must be the plan's, too. A row that the challenger failed names the champion's model alone.
+    """
+    versions = {"champion": plan.champion, "challenger": plan.challenger, "shadow": plan.shadow}
+    digests = {arm: plan.digests.get(version) for arm, version in versions.items() if version is not None}
+    is_of_its_model = pl.col("model_digest") == pl.col("arm").replace_strict(digests, default=None, return_dtype=pl.String())
+    return (pl.col("plan") == plan.number) & (pl.col("answered_at") >= datetime.fromisoformat(plan.at)) & is_of_its_model

@@ -13,7 +13,8 @@ from mlops_assets.rollout.rollouts import Rollouts
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.spec.rollout import Canary
 from mlops_assets.spec.use_case import UseCase
-from tests.promotion.model_line import ModelLine
+from mlops_assets.training.signature import digest
+from tests.promotion.model_line import ModelLine, model
 
 QUICK = Canary(shadow_rows=1, steps=(0.5, 1.0), step_rows=1)
 
@@ -44,9 +45,11 @@ class Line(ModelLine):
         """One more request, which the shadow was asked too: enough to go on."""
         now, plan = self.now(), self.state().plan
         assert plan
+        version = plan.shadow or 3
         row = dict.fromkeys(self.shadow_log.schema) | {"prediction_id": "p", "answered_at": now, "event_timestamp": now}
-        row |= {"plan": plan.number, "arm": "shadow", "model_version": 3, "model_digest": "d" * 64, "probability": 0.3}
-        row |= {"champion_probability": 0.3, "decision": False, "call": 1, "model_ms": 2.0, "challenger_failed": False}
+        row |= {"plan": plan.number, "arm": "shadow", "model_version": version, "model_digest": digest(model(version))}
+        row |= {"probability": 0.3, "champion_probability": 0.3, "decision": False, "challenger_failed": False}
+        row |= {"call": 1, "model_ms": 2.0}
         self.shadow_log.append([row])
         self.shadow_log.flush()
 
