@@ -23,6 +23,7 @@ from mlops_assets.use_cases import NOT_LOADED, USE_CASES
 
 if TYPE_CHECKING:
     from mlops_assets.rollout.rollouts import Rollouts
+    from mlops_assets.serving.client import Served
 
 ledger_app = typer.Typer(no_args_is_help=True, help="Read and verify the append-only record of every change to what serves.")
 Reason = Annotated[str, typer.Option(help="The reason, for the ledger.")]
@@ -93,8 +94,9 @@ def approve(
     by: By,
 ) -> None:
     """Approve a version of a high-risk use case; its rollout then starts automatically."""
-    open_promotions(use_case).approve(version, why=why, by=by, at=datetime.now(UTC))
-    typer.echo(f"{use_case}: version {version} is approved, with the model and evidence of its blessing.")
+    promotions = open_promotions(use_case)
+    promotions.approve(version, why=why, by=by, at=datetime.now(UTC))
+    _conclude(promotions, f"{use_case}: version {version} is approved, with the model and evidence of its blessing.")
 
 
 def rollback(use_case: Name, *, reason: Reason = "by hand", by: By) -> None:
@@ -211,17 +213,28 @@ def _open_rollouts(use_case: UseCase) -> "Rollouts":
 
 
 def _conclude(promotions: Promotions, message: str) -> None:
-    """Shows what each server serves now, then `message`; exit code 1 where one answers and does not follow the ledger."""
-    problems: list[str] = []
+    """Shows what each server serves now, then `message`; once there is a champion, exit code 1 unless every server of the use
+    case, one at least, answers and follows the ledger.
+    """
+    servers, name = list["Served"](), promotions.use_case.name
     for service in open_resources()["live_services"].open():
         with service:
-            served = service.follows(promotions.use_case.name, lambda: promotions.state().plan, TAKE_OVER_S)
-        typer.echo(_live(served.url, served.reported, promotions.state()))
-        problems += [served.problem] * bool(served.reported and not served.is_of_another)
-    if any(problems):
-        typer.echo(f"The ledger has the change, and servers do not follow it · {' '.join(filter(None, problems))}", err=True)
+            servers.append(service.follows(name, lambda: promotions.state().plan, TAKE_OVER_S))
+        typer.echo(_live(service.url, servers[-1].reported, promotions.state()))
+    is_confirmed = any(server.in_force for server in servers)
+    problems = [server.problem for server in servers if not (server.in_force or (server.is_of_another and is_confirmed))]
+    if problems and promotions.state().plan:
+        who = "not every server" if is_confirmed else "no server"
+        where = f"{name} · {_describe_newest(promotions)}, and {who} confirmed it"
+        typer.echo(f"{where} · {' '.join(problems)} `mlops status {name}` shows what servers serve.", err=True)
         raise typer.Exit(1)
     typer.echo(message)
+
+
+def _describe_newest(promotions: Promotions) -> str:
+    record = promotions.ledger.records(promotions.use_case.name)[-1]
+    version = f" of version {record.body['version']}" if "version" in record.body else ""
+    return f"the ledger has the change: record {record.number}, {record.kind}{version} by {record.by}"
 
 
 def _mirror_to_mlflow(promotions: Promotions) -> None:

@@ -2,7 +2,7 @@
 
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from mlops_assets.cli.app import app
+from mlops_assets.cli.app import PANELS, app
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Home
 from mlops_assets.promotion.deployment import Deployment, Plan
@@ -34,7 +34,6 @@ NAME = USE_CASE.name
 MODEL = names.registered_model(NAME)
 AT = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)
 NOBODY = "http://127.0.0.1:9"
-NO_ANSWER = f"live: no answer from {NOBODY} (set MLOPS_SERVICE_URL to use another address)\n"
 UNBLESSED = 4
 
 
@@ -87,6 +86,20 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     for name in ("MLOPS_LEDGER", "MLOPS_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     return lambda *said: CliRunner().invoke(app, [*said])
+
+
+@pytest.fixture
+def server(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a server that follows the plans of the home."""
+    with running(home) as (url, service):
+        monkeypatch.setenv("MLOPS_SERVICE_URL", url)
+        service.answering.slots.start()
+        yield url
+        service.answering.slots.stop()
+
+
+def live(url: str, version: int, plan: int) -> str:
+    return f"live: version {version} serves at {url} (plan {plan})\n"
 
 
 @pytest.fixture
@@ -216,12 +229,12 @@ def test_status_tells_what_each_live_server_serves(run: Run, home: Home, monkeyp
 
 
 @pytest.mark.usefixtures("high_risk")
-def test_an_approval_is_recorded_with_who_why_and_on_what_and_status_asks_for_it(run: Run, home: Home):
+def test_an_approval_is_recorded_with_who_why_and_on_what_and_status_asks_for_it(run: Run, home: Home, server: str):
     assert "waiting: version 3 waits for `mlops approve flight_delay 3 --why …`" in run("status").output
     result = run("approve", NAME, "3", "--why", "I read its evaluation", "--by", "ana")
     assert (result.exit_code, result.output) == (
         0,
-        "flight_delay: version 3 is approved, with the model and evidence of its blessing.\n",
+        live(server, 1, 4) + "flight_delay: version 3 is approved, with the model and evidence of its blessing.\n",
     )
     record = records_of(home)[-1]
     assert (record.kind, record.by, record.body["version"], record.body["why"]) == ("approval", "ana", 3, "I read its evaluation")
@@ -229,7 +242,7 @@ def test_an_approval_is_recorded_with_who_why_and_on_what_and_status_asks_for_it
     assert "waiting: version 3 is blessed and its rollout has not started" in run("status").output
 
 
-@pytest.mark.usefixtures("high_risk")
+@pytest.mark.usefixtures("high_risk", "server")
 def test_what_nobody_approved_is_not_tried_and_the_remedy_is_said(run: Run, home: Home):
     before = plan_in_force(home)
     result = run("route", NAME, "--challenger", "2", "--share", "0.1")
@@ -268,13 +281,15 @@ def test_an_approval_that_cannot_be_is_refused(run: Run, home: Home, said: tuple
 # --- route ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_route_lets_others_run_beside_and_ends_by_a_route_to_nothing(run: Run, home: Home):
+def test_a_route_lets_others_run_beside_and_ends_by_a_route_to_nothing(run: Run, home: Home, server: str):
     result = run("route", NAME, "--challenger", "2", "--share", "0.05", "--split", "ab", "--shadow", "3", "--reason", "try")
-    assert result.output == NO_ANSWER + "flight_delay: version 1 serves; ab: 5% to version 2, shadow: version 3 (plan 5).\n"
+    done = "flight_delay: version 1 serves; ab: 5% to version 2, shadow: version 3 (plan 5).\n"
+    assert result.output == live(server, 1, 5) + done
     plan = plan_in_force(home)
     assert (plan.challenger, plan.share, plan.split, plan.shadow, plan.reason) == (2, 0.05, "ab", 3, "route: try")
     assert alias(home, names.CHALLENGER) == 2
-    assert run("route", NAME).output == NO_ANSWER + "flight_delay: version 1 serves; no challenger, no shadow (plan 6).\n"
+    done = "flight_delay: version 1 serves; no challenger, no shadow (plan 6).\n"
+    assert run("route", NAME).output == live(server, 1, 6) + done
     assert plan_in_force(home).rollout == "" and alias(home, names.CHALLENGER) is None
     assert [each.kind for each in records_of(home)[-2:]] == ["plan", "rollback"]
 
@@ -328,7 +343,7 @@ def test_before_the_first_champion_nothing_runs_beside(run: Run, tmp_path: Path)
     )
 
 
-def test_status_says_that_a_route_is_by_hand_until_it_is_handed_over(run: Run, home: Home):
+def test_status_says_that_a_route_is_by_hand_until_it_is_handed_over(run: Run, home: Home, server: str):
     by_hand = (
         "by hand: no rollout changes this until `mlops route flight_delay --hand-over` hands it over; "
         "`mlops route flight_delay` ends it"
@@ -337,7 +352,7 @@ def test_status_says_that_a_route_is_by_hand_until_it_is_handed_over(run: Run, h
     run("route", NAME, "--challenger", "3", "--share", "0.1")
     assert records_of(home)[-1].body["by_hand"] is True and by_hand in run("status").output.splitlines()
     result = run("route", NAME, "--hand-over", "--reason", "it looks good", "--by", "ana")
-    assert result.output == NO_ANSWER + "flight_delay: version 1 serves; shadow: version 3 (plan 6).\n"
+    assert result.output == live(server, 1, 6) + "flight_delay: version 1 serves; shadow: version 3 (plan 6).\n"
     record = records_of(home)[-1]
     assert (record.kind, record.by, record.body["by_hand"]) == ("plan", "ana", False)
     assert record.body["reason"] == "handed over: it looks good; a rollout begins"
@@ -347,14 +362,16 @@ def test_status_says_that_a_route_is_by_hand_until_it_is_handed_over(run: Run, h
 # --- rollback ---------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_on_trial_is_taken_back_first_and_then_the_champion(run: Run, home: Home):
+def test_what_is_on_trial_is_taken_back_first_and_then_the_champion(run: Run, home: Home, server: str):
     promotions_of(home).promote(2, reason="better", by="ana", at=AT)
     run("route", NAME, "--challenger", "3", "--share", "0.1")
     result = run("rollback", NAME, "--reason", "slow")
-    assert result.output == NO_ANSWER + "flight_delay: version 3 is rolled back; version 2 serves all requests (plan 7).\n"
+    done = "flight_delay: version 3 is rolled back; version 2 serves all requests (plan 7).\n"
+    assert result.output == live(server, 2, 7) + done
     assert (plan_in_force(home).champion, alias(home), alias(home, names.CHALLENGER)) == (2, 2, None)
     result = run("rollback", NAME, "--reason", "wrong", "--by", "ben")
-    assert result.output == NO_ANSWER + "flight_delay: version 2 is rolled back; version 1 serves all requests (plan 8).\n"
+    done = "flight_delay: version 2 is rolled back; version 1 serves all requests (plan 8).\n"
+    assert result.output == live(server, 1, 8) + done
     assert (plan_in_force(home).champion, alias(home)) == (1, 1)
     newest = records_of(home)[-1]
     assert (newest.kind, newest.by, newest.body["reason"], newest.body["version"]) == ("rollback", "ben", "wrong", 2)
@@ -378,7 +395,7 @@ def test_an_earlier_champion_whose_file_was_changed_does_not_answer_again(run: R
     assert plan_in_force(home).champion == 2
 
 
-def test_going_back_does_not_wait_for_mlflow(run: Run, home: Home):
+def test_going_back_does_not_wait_for_mlflow(run: Run, home: Home, server: str):
     promotions_of(home).promote(2, reason="better", by="ana", at=AT)
     shutil.rmtree(home.mlflow)
     home.mlflow.write_text("a file where the folder belongs")
@@ -394,23 +411,24 @@ def test_going_back_does_not_wait_for_mlflow(run: Run, home: Home):
 # --- ledger mirror ----------------------------------------------------------------------------------------------------
 
 
-def test_a_mirror_that_is_right_is_said_to_be(run: Run, home: Home):
+def test_a_mirror_that_is_right_is_said_to_be(run: Run, home: Home, server: str):
     assert run("ledger", "mirror", NAME).output.splitlines() == [
         "MLflow matches the ledger.",
         "Servers read the ledger's plan.",
-        NO_ANSWER.strip(),
+        live(server, 1, 4).strip(),
         "Servers and MLflow now match the ledger.",
     ]
     assert len(records_of(home)) == 4
 
 
-def test_an_alias_that_was_moved_is_told_and_put_right(run: Run, home: Home):
+def test_an_alias_that_was_moved_is_told_and_put_right(run: Run, home: Home, server: str):
     move_alias(home, 2)
     result = run("ledger", "mirror", NAME)
     assert result.output.splitlines()[0] == "alias champion is 2; the ledger has 1"
     assert (result.exit_code, alias(home), len(records_of(home))) == (0, 1, 4)
 
 
+@pytest.mark.usefixtures("server")
 @pytest.mark.parametrize("edit", [lambda plan: replace(plan, champion=4).to_json(), lambda _plan: "{", lambda _plan: ""])
 def test_a_plan_file_that_was_edited_is_told_and_put_right(run: Run, home: Home, edit: Callable[[Plan], str]):
     plan, file = plan_in_force(home), home.deployments / NAME / "plan.json"
@@ -422,7 +440,7 @@ def test_a_plan_file_that_was_edited_is_told_and_put_right(run: Run, home: Home,
     assert plan_in_force(home) == plan
 
 
-def test_a_plan_file_newer_than_the_ledger_is_not_overwritten_by_itself(run: Run, home: Home):
+def test_a_plan_file_newer_than_the_ledger_is_not_overwritten_by_itself(run: Run, home: Home, server: str):
     """It may be the only trace of records that somebody cut off."""
     plan, file = plan_in_force(home), home.deployments / NAME / "plan.json"
     file.write_text(replace(plan, number=9, champion=2, previous=1).to_json())
@@ -464,6 +482,7 @@ def forge(home: Home) -> None:
     (home.deployments / NAME / "plan.json").write_text(replace(plan, number=999, champion=3).to_json())
 
 
+@pytest.mark.usefixtures("server")
 @CHANGES
 def test_no_command_claims_success_while_servers_read_a_plan_that_the_ledger_does_not_have(
     run: Run, home: Home, words: tuple[str, ...]
@@ -481,25 +500,66 @@ def test_no_command_claims_success_while_servers_read_a_plan_that_the_ledger_doe
     assert "disagree" not in run("status").output
 
 
-def test_a_command_shows_what_servers_serve_and_fails_where_one_does_not_follow(
-    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
+# Every command that changes what serves, and the record that it leaves.
+CHANGE_WHAT_SERVES: dict[tuple[str, ...], str] = {
+    ("approve", NAME, "3", "--why", "read"): "record 6, approval of version 3 by ana",
+    ("rollback", NAME): "record 6, rollback of version 2 by ana",
+    ("route", NAME, "--challenger", "3", "--share", "0.1"): "record 6, plan of version 3 by ana",
+    ("route", NAME, "--shadow", "3"): "record 6, plan of version 3 by ana",
+    ("route", NAME): "record 5, promotion of version 2 by ana",
+    ("ledger", "mirror", NAME): "record 5, promotion of version 2 by ana",
+}
+EACH_CHANGE = pytest.mark.parametrize("words", CHANGE_WHAT_SERVES, ids=" ".join)
+
+
+def change(run: Run, words: tuple[str, ...]) -> Result:
+    return run(*words, *(["--by", "ana"] if "ledger" not in words else []))
+
+
+def test_the_table_has_every_command_that_changes_what_serves():
+    promoting = {command.__name__ for command in PANELS["Promotion"]} - {"status"}
+    assert {words[0] for words in CHANGE_WHAT_SERVES} == promoting | {"ledger"}
+
+
+@EACH_CHANGE
+def test_a_change_that_no_server_confirms_is_recorded_and_fails(run: Run, home: Home, words: tuple[str, ...]):
+    promotions_of(home).promote(2, reason="better", by="ana", at=AT)
+    result = change(run, words)
+    confirmed = f"flight_delay · the ledger has the change: {CHANGE_WHAT_SERVES[words]}, and no server confirmed it"
+    assert result.exit_code == 1 and "Traceback" not in result.output
+    assert result.stderr == (
+        f"{confirmed} · {NOBODY} · it does not answer. Look into the service's log. "
+        "`mlops status flight_delay` shows what servers serve.\n"
+    )
+    assert f"record {records_of(home)[-1].number}," in confirmed and plan_in_force(home)
+
+
+@EACH_CHANGE
+def test_a_change_shows_what_every_server_then_serves_and_fails_where_one_does_not_answer_or_follow(
+    run: Run, home: Home, server: str, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ):
+    promotions_of(home).promote(2, reason="better", by="ana", at=AT)
+    result = change(run, words)
+    plan = plan_in_force(home)
+    assert result.exit_code == 0 and live(server, plan.champion, plan.number) in result.output, result.output
+    monkeypatch.setenv("MLOPS_SERVICE_URL", f"{server},{NOBODY}")
+    partly = change(run, ("ledger", "mirror", NAME))
+    assert partly.exit_code == 1 and live(server, plan.champion, plan.number) in partly.output
+    assert f"and not every server confirmed it · {NOBODY} · it does not answer" in partly.stderr
+
+
+def test_a_command_fails_where_a_server_does_not_follow(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("mlops_assets.cli.promotion.TAKE_OVER_S", 3.0)
     promotions_of(home).promote(2, reason="better", by="ana", at=AT)
     with running(home) as (url, service):
         monkeypatch.setenv("MLOPS_SERVICE_URL", url)
-        service.answering.slots.start()
-        followed = run("route", NAME, "--challenger", "3", "--share", "0.1")
-        service.answering.slots.stop()
+        service.answering.slots.poll()
         ignored = run("rollback", NAME)
         status = run("status")
-    assert followed.output.splitlines() == [
-        f"live: version 2 serves at {url} (plan 6)",
-        "flight_delay: version 2 serves; canary: 10% to version 3 (plan 6).",
-    ]
     assert ignored.exit_code == 1 and "is rolled back" not in ignored.output
-    assert f"{url} · it serves version 2 (plan 6), not the ledger's plan" in ignored.output
-    assert f"live: version 2 serves at {url} (plan 6, not yet plan 7)" in status.output
+    assert "no server confirmed it" in ignored.output
+    assert f"{url} · it serves version 2 (plan 5), not the ledger's plan" in ignored.output
+    assert f"live: version 2 serves at {url} (plan 5, not yet plan 6)" in status.output
 
 
 def test_after_the_ledger_s_plan_replaced_a_forged_one_servers_serve_it(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch):
