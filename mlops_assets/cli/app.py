@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -106,12 +107,18 @@ def waive(
 
 def up() -> None:
     """Run web UI, daemon, prediction service and MLflow until Ctrl-C."""
+    from mlops_assets.local.damage import find_unservable
     from mlops_assets.local.platform import running_platform
 
+    settings, warn = environment(creates_home=True), partial(typer.echo, err=True)
     typer.echo("Starting web UI, daemon, prediction service and MLflow …")
-    with running_platform(environment(creates_home=True), everything=True, on_restart=partial(typer.echo, err=True)) as addresses:
+    with running_platform(settings, everything=True, on_restart=warn) as addresses:
         for name, url in addresses.items():
             typer.echo(f"  {name:<10} {url}")
+        for line in find_unservable(settings):
+            warn(line)
+        if (port := urlsplit(settings.service_url).port) not in (None, urlsplit(addresses["service"]).port):
+            warn(f"Another program uses port {port}. For other commands set MLOPS_SERVICE_URL={addresses['service']}.")
         typer.echo("Press Ctrl-C to stop them all.")
         try:
             while True:

@@ -12,13 +12,17 @@ from filelock import Timeout
 
 from mlops_assets.foundation.home import Environment, EnvironmentName, Home
 from mlops_assets.foundation.home_lock import lock_of, record_owner
+from mlops_assets.local.damage import find_damage
 from mlops_assets.local.processes import Child, free_port, running
 from mlops_assets.promotion.ledger import Ledger, LedgerDown
-from mlops_assets.promotion.ledger_chain import DamagedLedger
 
 SERVICE = "deploy.service:Predictions"
 PORTS = {"dagster": 3001, "mlflow": 5000}
 WORKSPACE = ["--workspace", "workspace.yaml"]
+
+
+class DamagedHome(RuntimeError):
+    """A home on which no platform starts: its message has a line for each fault."""
 
 
 class AlreadyRunning(RuntimeError):
@@ -30,8 +34,10 @@ def running_platform(
     environment: Environment, *, everything: bool, on_restart: Callable[[str], None] | None = None
 ) -> Generator[dict[str, str]]:
     """Yields the addresses by name while all processes run. With `on_restart`, which gets a message, a process that ends is
-    started again. Raises AlreadyRunning, ProcessFailed.
+    started again. Raises AlreadyRunning, ProcessFailed, and DamagedHome before anything is written.
     """
+    if damage := find_damage(environment):
+        raise DamagedHome("\n".join(damage))
     home, ports = environment.home, {"service": urlsplit(environment.service_url).port or 0}
     home.dagster.mkdir(parents=True, exist_ok=True)
     try:
@@ -39,8 +45,8 @@ def running_platform(
     except Timeout:
         raise AlreadyRunning(f"{home.root} · a platform already runs on this home. Use it, stop it, or set MLOPS_HOME.") from None
     with lock:
-        # Before MLflow, so that a home with a model and no ledger is one that lost it. The service runs without the ledger.
-        with suppress(LedgerDown, DamagedLedger):
+        # Before MLflow, so that a home with a model and no ledger is one that lost it. The service runs without the database.
+        with suppress(LedgerDown):
             Ledger(environment.ledger_url).create()
         ports |= PORTS if everything else {}
         paths = {"service": environment.path_prefix, "dagster": urlsplit(environment.dagster_url or "").path}
