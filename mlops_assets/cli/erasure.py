@@ -9,6 +9,7 @@ from mlops_assets.cli.arguments import By, Name, declared, environment, open_res
 from mlops_assets.erasure.forget import forget_subject, look_for
 from mlops_assets.erasure.stores import Stores
 from mlops_assets.erasure.subject import find_subject
+from mlops_assets.foundation.wording import some
 from mlops_assets.serving.log.prediction_log import log_secret
 
 
@@ -35,9 +36,9 @@ def forget(
     for name, rows in found.rows.items():
         typer.echo(f"  {name:<{max(map(len, found.rows))}}  {rows:>7}")
     if found.trained_on:
-        typer.echo(f"Trained on them: model version {', '.join(map(str, found.trained_on))}.")
-    if versions := ", ".join(map(str, found.possibly_trained_on)):
-        typer.echo(f"Perhaps trained on them: {versions}; their training tables can no longer be read.")
+        typer.echo(f"Trained on them: model version {some(found.trained_on)}.")
+    if found.possibly_trained_on:
+        typer.echo(f"Perhaps trained on them: {some(found.possibly_trained_on)}; their training tables can no longer be read.")
     for text in found.left:
         typer.echo(f"Left: {text}")
     if done is None:

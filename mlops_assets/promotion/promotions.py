@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, NotRequired, TypedDict, TypeVar, Unpack
 
+from mlops_assets.foundation.wording import some
 from mlops_assets.promotion.blessing import Blessing, UnblessedModel, verify
 from mlops_assets.promotion.deployment import AlreadyPlaced, Deployment, IllegalRoute, Plan, Split, UnreadablePlan
 from mlops_assets.promotion.ledger import ConcurrentWrite, Ledger
@@ -250,7 +251,7 @@ class Promotions:
 
     def _blessing(self, state: PromotionState, version: int) -> Record:
         if version not in state.blessings:
-            problem = f"has no blessing in the ledger; blessed: {', '.join(map(str, sorted(state.blessings))) or 'none'}"
+            problem = f"has no blessing in the ledger; blessed: {some(sorted(state.blessings))}"
             raise UnblessedModel(f"{self.use_case.name} · version {version} {problem}. Materialize its evaluation and blessing.")
         return state.blessings[version]
 

@@ -18,6 +18,7 @@ from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Metric, Param, Run, RunTag
 
 from mlops_assets.foundation.atomic_file import replace_file
+from mlops_assets.foundation.wording import some
 
 MODEL = "model.onnx"
 DIGEST = "digest"
@@ -153,7 +154,7 @@ class ModelRegistry:
         versions = {known.version: known for known in self.versions(model_name)}
         if version in versions:
             return versions[version]
-        known = ", ".join(map(str, versions)) or "none"
+        known = some(versions)
         raise NotRegistered(f"{model_name} · no version {version}; registered are: {known}. Use one of these, or train.")
 
     def versions(self, model_name: str) -> list[Version]:

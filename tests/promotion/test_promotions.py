@@ -468,3 +468,9 @@ def test_the_state_reads_new_records_only_and_all_of_them_after_a_restored_backu
     assert line.state().champions == (1,) and line.state().head == 3
     line.bless(3)
     assert line.state() == promotion_state_of("flight_delay", line.ledger.records("flight_delay"))
+
+
+def test_a_message_lists_a_few_of_many_blessed_versions(line: ModelLine):
+    line.bless(*range(1, 12))
+    with pytest.raises(UnblessedModel, match=r"blessed: 1, 2, 3, 4, 5, 6, 7, 8 and 3 others\. Materialize"):
+        line.promote(99)
