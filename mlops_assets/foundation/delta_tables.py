@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 from deltalake import DeltaTable
@@ -68,14 +68,27 @@ def write_days(path: Path, rows: pl.DataFrame, *, first: str, last: str) -> None
     """Replaces the rows of these days. The table gets new columns, keeps its others as null, and is widened where that is
     exact. Raises IncompatibleRows, and then writes nothing.
     """
-    if DeltaTable.is_deltatable(str(path)):
-        stored = pl.scan_delta(str(path)).collect_schema()
-        types = widened(path.name, stored, rows)
-        rows = with_types(path.name, rows, types)
-        if any(types[name] != dtype for name, dtype in stored.items()):
-            rewrite(path, with_types(path.name, pl.read_delta(str(path)), {name: types[name] for name in stored}))
     days = {"predicate": f"day >= DATE '{first}' AND day <= DATE '{last}'"}
-    _overwrite(path, rows, {"schema_mode": "merge", "partition_by": "day", **days})
+    _write(path, _fitted(path, rows), "overwrite", {"schema_mode": "merge", "partition_by": "day", **days})
+
+
+def append_rows(path: Path, rows: pl.DataFrame) -> None:
+    """Adds rows, as `write_days`. A table that does not exist is created, by day where the rows have one."""
+    if DeltaTable.is_deltatable(str(path)):
+        return _write(path, _fitted(path, rows), "append", {"schema_mode": "merge"})
+    return _write(path, rows, "append", {"partition_by": "day"} if "day" in rows.columns else {})
+
+
+def _fitted(path: Path, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with the types of the table, which is widened before where they need it."""
+    if not DeltaTable.is_deltatable(str(path)):
+        return rows
+    stored = pl.scan_delta(str(path)).collect_schema()
+    types = widened(path.name, stored, rows)
+    rows = with_types(path.name, rows, types)
+    if any(types[name] != dtype for name, dtype in stored.items()):
+        rewrite(path, with_types(path.name, pl.read_delta(str(path)), {name: types[name] for name in stored}))
+    return rows
 
 
 def require_migrated(path: Path, renamed: Mapping[str, str]) -> None:
@@ -88,8 +101,8 @@ def require_migrated(path: Path, renamed: Mapping[str, str]) -> None:
 def rewrite(path: Path, rows: pl.DataFrame) -> None:
     """Replaces all rows and the columns of a table, in one commit; its earlier versions stay."""
     partitions = DeltaTable(str(path)).metadata().partition_columns
-    _overwrite(path, rows, {"schema_mode": "overwrite", "partition_by": partitions or None})
+    _write(path, rows, "overwrite", {"schema_mode": "overwrite", "partition_by": partitions or None})
 
 
-def _overwrite(path: Path, rows: pl.DataFrame, options: Mapping[str, Any]) -> None:
-    rows.write_delta(str(path), mode="overwrite", delta_write_options={**options, "configuration": NO_STATISTICS})
+def _write(path: Path, rows: pl.DataFrame, mode: Literal["append", "overwrite"], options: Mapping[str, Any]) -> None:
+    rows.write_delta(str(path), mode=mode, delta_write_options={**options, "configuration": NO_STATISTICS})

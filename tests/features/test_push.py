@@ -116,6 +116,18 @@ def test_a_table_that_keeps_a_dropped_feature_is_pushed_to(line: Line, tmp_path:
         assert set(rows["dropped"].unique()) == {7, None} and rows["dropped"].dtype == pl.Int32
 
 
+def test_a_feature_that_no_run_has_computed_yet_is_pushed(line: Line, tmp_path: Path) -> None:
+    view, feature = "tail_delays", "tail_last_arr_delay"
+    rows = line.tables.scan(names.feature(USE_CASE.name, view)).collect()
+    rewrite(line.tables.path(names.feature(USE_CASE.name, view)), rows.drop(feature))
+    assert set(line.push(line.today(tmp_path, until=NOON)).entities) == OF_OUTCOMES
+    stored = line.tables.scan(names.feature(USE_CASE.name, view)).collect()
+    assert stored.filter(pl.col("day") < TODAY)[feature].is_null().all()
+    assert stored.filter(pl.col("day") == TODAY)[feature].is_not_null().any()
+    flight = line.ask(stored.filter(pl.col("day") == TODAY)["tailnum"][0], NOON + timedelta(seconds=1))
+    assert lookup(line.store, flight).drop("features_from", "feature_age_s").equals(line.store.historical(flight))
+
+
 def test_a_late_row_does_not_replace_a_newer_value(line: Line, tmp_path: Path) -> None:
     line.push(line.today(tmp_path, until=NOON))
     tails = (

@@ -11,7 +11,7 @@ import polars as pl
 from feast.data_source import DataSource, PushMode
 
 from mlops_assets.features.feast.feast_internals import provider_of
-from mlops_assets.features.feast.feature_registry import FeatureRegistry
+from mlops_assets.features.feast.feature_registry import FeatureRegistry, service_view
 from mlops_assets.features.offline.point_in_time import MissingFeatureTable, event_timestamp_of, moments_of, require_keys
 from mlops_assets.features.offline.polars_offline_store import PolarsOfflineStore, PolarsRetrievalJob
 from mlops_assets.features.online.key_value_stores import KeyValueStore, LastKnown, RedisStore, SqliteStore, unavailable_when_down
@@ -26,7 +26,7 @@ from mlops_assets.features.online.online_mirror import (
 )  # fmt: skip
 from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.names import FEAST_PROJECT
-from mlops_assets.foundation.stored_schema import IncompatibleRows, count_changed
+from mlops_assets.foundation.stored_schema import IncompatibleRows, converted, count_changed
 from mlops_assets.spec.feature import WhenDown
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)
@@ -62,15 +62,13 @@ class FeatureStore:
         job = self.registry.open().get_historical_features(
             entity_df=cast(Any, entity_rows), features=self.registry.service(self.service)
         )
-        features = [
-            # The online store cannot distinguish NaN from null; so that both sides agree, missing is null.
-            pl.col(name).cast(dtype).fill_nan(None) if dtype.is_float() else pl.col(name).cast(dtype)
-            for view in views
-            for name, dtype in view.features.items()
-        ]
         rows = cast(PolarsRetrievalJob, job).to_polars()
-        for view in views:
-            _require_whole(view, rows)
+        # The online store cannot distinguish NaN from null; so that both sides agree, missing is null.
+        features = [
+            feature.fill_nan(None) if dtype.is_float() else feature
+            for view in views
+            for feature, dtype in zip(_features(view, rows), view.features.values(), strict=True)
+        ]
         return rows.select(*entity_rows.columns, *features)
 
     def materialize(self, view: str, start: datetime) -> int:
@@ -96,23 +94,19 @@ class FeatureStore:
     def push(self, view: str, rows: pl.DataFrame) -> int:
         """Writes fresh rows of a view (join keys, features, timestamp) through its Feast push source.
 
-        Appends all of them to the view's table; online, a row older than the stored value changes nothing. Returns how many
-        entities changed online. Repeating it appends the rows again, which no join notices.
-        Raises UnknownFeatures, NoPushSource, MissingFeatureTable, OnlineStoreDown.
+        Appends all of them to the view's table, which follows their columns as FeatureTable.append; online, a row older than the
+        stored value changes nothing. Returns how many entities changed online. Repeating it appends the rows again, which no
+        join notices. Raises UnknownFeatures, NoPushSource, IncompatibleRows, OnlineStoreDown.
         """
         feature_view = self.registry.view(view)
         source, store = feature_view.stream_source, self.registry.open()
         if not isinstance(source, feast.PushSource):
             raise NoPushSource(f"feature view {view!r} · it has no push source. Declare one in feature_repo, or materialize it.")
-        known = rows.drop_nulls(feature_view.join_keys).sort(_timestamp(feature_view))
+        known = _as_declared(feature_view, rows).drop_nulls(feature_view.join_keys).sort(_timestamp(feature_view))
         newest = known.unique(feature_view.join_keys, keep="last")
         with self.registry.alone(view):
-            columns = PolarsOfflineStore().get_table_column_names_and_types_from_data_source(
-                store.config, cast(DataSource, feature_view.batch_source)
-            )
-            # Feast wants every column of the table, which keeps those that the view no longer returns.
-            dropped = [pl.lit(None).alias(name) for name, _ in columns if name not in rows.columns]
-            store.push(source.name, rows.with_columns(dropped).to_pandas(), to=PushMode.OFFLINE)
+            # Not through Feast, which wants exactly the columns of the table.
+            PolarsOfflineStore.offline_write_batch(store.config, feature_view, rows.to_arrow(), None)
             fresh = newest.filter(self._is_not_older(feature_view, newest))
             if not fresh.is_empty():
                 self._write_mirrors(feature_view, fresh)
@@ -215,23 +209,36 @@ class FeatureStore:
             start_date=start,
             end_date=END_OF_TIME,
         )
-        return job.to_polars()
+        return _as_declared(view, job.to_polars())
+
+
+def _as_declared(view: feast.FeatureView, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with every feature of the view, in its declared type."""
+    declared = service_view(view)
+    rows = rows.with_columns(pl.lit(None).alias(name) for name in declared.features if name not in rows.columns)
+    return rows.with_columns(_features(declared, rows))
 
 
 def _write(mirror: OnlineMirror, view: feast.FeatureView, projected: ServiceView, rows: pl.DataFrame) -> None:
-    """Rows of the view's table, with its join keys, features and timestamp."""
-    _require_whole(projected, rows)
+    """Rows with the join keys, the timestamp and the features of the view, these in their declared types."""
     keys = [pl.col(declared).cast(dtype).alias(name) for declared, (name, dtype) in projected.keys.items()]
-    features = [pl.col(name).cast(dtype) for name, dtype in projected.features.items()]
-    mirror.write(projected.name, rows.select(*keys, *features, moments_of(rows, _timestamp(view)).alias("timestamp")))
+    mirror.write(projected.name, rows.select(*keys, *projected.features, moments_of(rows, _timestamp(view)).alias("timestamp")))
 
 
-def _require_whole(view: ServiceView, rows: pl.DataFrame) -> None:
-    """Raises IncompatibleRows where a feature that is declared as a whole number has a fraction in the view's table."""
+def _features(view: ServiceView, rows: pl.DataFrame) -> list[pl.Expr]:
+    """The features in their declared types; null for text of no such value.
+
+    Raises IncompatibleRows where a feature that is declared as a whole number has a fraction in the view's table.
+    """
+    features: list[pl.Expr] = []
     for name, dtype in view.features.items():
-        if dtype.is_integer() and (fractions := count_changed(rows, name, dtype)):
-            found = f"{name} is a whole number in feature_repo and {rows.schema[name]} in the table, with {fractions:,} fractions"
+        stored = rows.schema[name]
+        if stored.is_numeric() and dtype.is_integer() and (fractions := count_changed(rows, name, dtype)):
+            found = f"{name} is a whole number in feature_repo and {stored} in the table, with {fractions:,} fractions"
             raise IncompatibleRows(f"feature view {view.declared!r} · {found}. Declare it as Float64 in feature_repo.")
+        both_numbers = stored.is_numeric() and dtype.is_numeric()  # a number may be rounded to the nearest float
+        features.append(pl.col(name).cast(dtype) if both_numbers else converted(name, stored, dtype).alias(name))
+    return features
 
 
 def _timestamp(view: feast.FeatureView) -> str:

@@ -127,6 +127,8 @@ def _common_type(table: Facts, key: str, ours: pl.DataType) -> pl.DataType:
     theirs = table.schema[key]
     if ours in (theirs, pl.Null()):
         return theirs
+    if theirs == pl.Null():
+        return ours
     if ours.is_integer() and theirs.is_integer():
         return pl.Int64()
     if ours.is_numeric() and theirs.is_numeric():

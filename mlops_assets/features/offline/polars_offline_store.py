@@ -20,7 +20,8 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 
 from mlops_assets.features.offline.point_in_time import Facts, MissingFeatureTable, event_timestamp_of, join_facts, time_span, utc
-from mlops_assets.foundation.stored_schema import with_types
+from mlops_assets.foundation.delta_tables import append_rows
+from mlops_assets.foundation.stored_schema import converted, count_changed
 
 TimeSpan = tuple[datetime | None, datetime | None]
 PARTITION = "day"  # the UTC date of the timestamp column
@@ -71,12 +72,17 @@ class PolarsOfflineStore(OfflineStore):
     ) -> PolarsRetrievalJob:
         """Entity rows (a Polars, pandas or Arrow table) with the views' features.
 
-        Raises MissingFeatureTable for a view without a table, EntityFrameMismatch.
+        A view without a table, or a feature that its table lacks, is new: it has no values yet. Raises MissingFeatureTable
+        where no view has a table, EntityFrameMismatch.
         """
         entities = pl.DataFrame(entity_df)
         moment = event_timestamp_of(entities)
         span = time_span(entities, moment)
-        tables = [_facts(config, view, feature_refs, prefixed=full_feature_names, span=span) for view in feature_views]
+        filled = [view for view in feature_views if _table(config, cast(DataSource, view.batch_source)).path.exists()]
+        tables = [
+            _facts(config, view, feature_refs, prefixed=full_feature_names, span=span, is_new=bool(filled) and view not in filled)
+            for view in feature_views
+        ]
         on_demand = registry.list_on_demand_feature_views(project, allow_cache=True)
         return PolarsRetrievalJob(
             lambda: join_facts(entities, tables, event_timestamp=moment),
@@ -96,10 +102,12 @@ class PolarsOfflineStore(OfflineStore):
         start_date: datetime,
         end_date: datetime,
     ) -> PolarsRetrievalJob:
-        """The newest row of each key within [start_date, end_date]; rows with a null key are left out."""
+        """The newest row of each key within [start_date, end_date]; rows with a null key are left out. A feature that the table
+        lacks is null.
+        """
         times = [name for name in (timestamp_field, created_timestamp_column) if name]
         bounds = (time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC) for time in (start_date, end_date))
-        rows = _table(config, data_source).scan(*bounds)
+        rows = _with_nulls(_table(config, data_source).scan(*bounds), feature_name_columns)
         schema = rows.collect_schema()
         rows = rows.select(*join_key_columns, *feature_name_columns, *(utc(name, schema[name]) for name in times))
         known = rows.drop_nulls(join_key_columns).sort(times, maintain_order=True)
@@ -109,7 +117,7 @@ class PolarsOfflineStore(OfflineStore):
     def offline_write_batch(
         config: RepoConfig, feature_view: FeatureView, table: Any, progress: Callable[[int], Any] | None
     ) -> None:
-        """Appends rows to the view's Delta table atomically. Raises MissingFeatureTable."""
+        """Appends rows to the view's Delta table atomically, as FeatureTable.append."""
         rows = cast(pl.DataFrame, pl.from_arrow(table))
         _table(config, cast(DataSource, feature_view.batch_source)).append(rows)
         if progress:
@@ -159,14 +167,17 @@ class FeatureTable(NamedTuple):
         return pl.Schema({name: dtype for name, dtype in columns if not by_day or name != PARTITION})
 
     def append(self, rows: pl.DataFrame) -> None:
-        """Adds rows to a Delta table; a reader sees all of them or none. Raises MissingFeatureTable, and IncompatibleRows where
-        the table would change a value.
+        """Adds rows to a Delta table, which is created by day, gets new columns and is widened; a reader sees all of them or
+        none. Raises IncompatibleRows where the table would change a value.
         """
-        rows = with_types(self.owner, rows, self.schema())  # pandas has whole numbers with gaps as floats
-        _, by_day = self._open()
+        stored, by_day = (self.schema(), self._open()[1]) if self.path.exists() else (pl.Schema(), True)
+        # pandas has whole numbers with gaps as floats, and nanoseconds
+        both = [name for name, dtype in rows.schema.items() if name in stored and pl.String() not in (dtype, stored[name])]
+        equal = [name for name in both if not count_changed(rows, name, stored[name])]
+        rows = rows.with_columns(converted(name, rows.schema[name], stored[name]).alias(name) for name in equal)
         if by_day:
             rows = rows.with_columns(utc(self.timestamp, rows.schema[self.timestamp]).dt.date().alias(PARTITION))
-        rows.write_delta(str(self.path), mode="append")
+        append_rows(self.path, rows)
 
     def _open(self) -> tuple[DeltaTable, bool]:
         """The Delta table, and whether whole days can be skipped without opening their files."""
@@ -179,20 +190,28 @@ class FeatureTable(NamedTuple):
         return table, PARTITION in table.metadata().partition_columns
 
 
-def _facts(config: RepoConfig, view: FeatureView, refs: list[str], *, prefixed: bool, span: TimeSpan) -> Facts:
-    """The requested features of one view, as far as entity rows within a span of time can use them."""
+def _facts(config: RepoConfig, view: FeatureView, refs: list[str], *, prefixed: bool, span: TimeSpan, is_new: bool) -> Facts:
+    """The requested features of one view, as far as entity rows within a span of time can use them; none of a new one."""
     (first, last), source, ref = span, cast(DataSource, view.batch_source), f"{view.projection.name_to_use()}:"
     prefix = f"{view.projection.name_alias or view.name}__" if prefixed else ""
     features = [name.removeprefix(ref) for name in refs if name.startswith(ref)]
+    since = first - view.ttl if first and view.ttl else None
+    columns = (*view.join_keys, source.timestamp_field, source.created_timestamp_column or source.timestamp_field)
+    none = pl.LazyFrame(schema=dict.fromkeys(columns, pl.Null()))
     return Facts(
         view=view.name,
-        rows=_table(config, source).scan(first - view.ttl if first and view.ttl else None, last),
+        rows=_with_nulls(none if is_new else _table(config, source).scan(since, last), features),
         keys={key: view.projection.join_key_map.get(key, key) for key in view.join_keys},
         features={name: prefix + name for name in features},
         timestamp=source.timestamp_field,
         created=source.created_timestamp_column or None,
         ttl=view.ttl or timedelta(0),
     )
+
+
+def _with_nulls(rows: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
+    stored = rows.collect_schema()
+    return rows.with_columns(pl.lit(None).alias(name) for name in names if name not in stored)
 
 
 def _table(config: RepoConfig, source: DataSource) -> FeatureTable:
