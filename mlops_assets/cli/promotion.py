@@ -78,12 +78,19 @@ def _describe_rollback(use_case: str, state: PromotionState) -> str:
 
 
 def _failed_days(use_case: UseCase) -> Iterator[str]:
-    """A line for each landed day that failed a check."""
-    landing = open_resources()["landing"].open()
-    for name in (contract.table for contract in use_case.contracts):
+    """A line for each landed day that failed a check, and for each entry of the landing folder that is not read, or gone."""
+    from mlops_assets.graph.triggers import scan_landed
+
+    resources = open_resources()
+    landing, tables = resources["landing"].open(), resources["warehouse"].open()
+    for source in use_case.sources:
+        name = source.table
         for day, refusal in landing.refused(use_case.name, name).read().items():
-            remedy = "" if refusal.waiver else f" Or `mlops waive {use_case.name} {name} {day} --why …`."
+            can_waive = refusal.file and not refusal.waiver
+            remedy = f" Or `mlops waive {use_case.name} {name} {day} --why …`." if can_waive else ""
             yield f"data: {name} {day} failed. {refusal.message}{remedy}"
+        for entry, fault in sorted(scan_landed(use_case, source, landing, tables).faults.items()):
+            yield f"data: {name}/{entry} · {fault}."
 
 
 def approve(

@@ -45,6 +45,11 @@ class DeltaTables:
     def scan(self, asset: AssetPath) -> pl.LazyFrame:
         return pl.scan_delta(str(self.path(asset))) if self.exists(asset) else pl.LazyFrame()
 
+    def days(self, asset: AssetPath) -> set[date]:
+        """The days with rows, from the table's log alone."""
+        partitions = DeltaTable(str(self.path(asset))).partitions() if self.exists(asset) else []
+        return {date.fromisoformat(partition["day"]) for partition in partitions}
+
     def rows(self, asset: AssetPath) -> int:
         return self.scan(asset).select(pl.len()).collect().item() if self.exists(asset) else 0
 

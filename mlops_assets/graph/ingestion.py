@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mlops_assets.ingestion.refused_days import Refusal
 
 
+DIGEST = dg.TableColumn("source_digest", "string", "Of the landed bytes that the row was read from.")
 MAX_SHOWN = 3  # refused days in the description of a check; `mlops status` has the others
 
 
@@ -60,7 +61,7 @@ def _raw(use_case: UseCase, contract: Contract, source: Files) -> dg.AssetsDefin
         key=names.raw(use_case.name, table),
         deps=[landed],
         description=f"Exactly as delivered, every value still text: {contract.description}",
-        metadata={**_stored(contract), SCHEMA: delivered_schema(contract), **same_columns(landed, contract.names)},
+        metadata={**_stored(contract), SCHEMA: delivered_schema(contract, DIGEST), **same_columns(landed, contract.names)},
         partitions_def=days_of(use_case),
         backfill_policy=ONE_RUN,
         automation_condition=CASCADE,
@@ -68,10 +69,16 @@ def _raw(use_case: UseCase, contract: Contract, source: Files) -> dg.AssetsDefin
         io_manager_key="tables",
         **asset_metadata(use_case, "raw", "csv", "deltalake", made_from="raw", tables=[table]),
     )
-    def raw(context: dg.AssetExecutionContext, landing: LandingResource) -> DataFrame:
-        port, required = landing.open(), use_case.is_daily(table)
-        rows = port.read(use_case.name, contract, days_in_run(context), required=required, max_bytes=source.max_bytes)
+    def raw(context: dg.AssetExecutionContext, landing: LandingResource, warehouse: WarehouseResource) -> DataFrame:
+        from mlops_assets.ingestion.landing import describe_broken
+
+        port, required, days = landing.open(), use_case.is_daily(table), days_in_run(context)
+        known = warehouse.open().days(names.raw(use_case.name, table))
+        rows = port.read(use_case.name, contract, days, required=required, known=known, max_bytes=source.max_bytes)
         count_by_day(context, rows)
+        if broken := describe_broken(rows):
+            context.log.error(broken)
+            context.add_output_metadata({"broken_files": broken})
         return rows
 
     return raw
@@ -111,16 +118,12 @@ def _validated(use_case: UseCase, contract: Contract, source: Files) -> dg.Asset
         from mlops_assets.ingestion.audit import audit_days
         from mlops_assets.ingestion.refused_days import Refusal
 
-        days, files = days_in_run(context), landing.open()
+        days, files, rows = days_in_run(context), landing.open(), raw.collect()
         refused = files.refused(use_case.name, contract.table)
-
-        def digest(day: date) -> str:
-            return files.digest(use_case.name, contract.table, day, max_bytes=source.max_bytes)
-
+        digests = files.digests_of(use_case.name, contract, rows, days, max_bytes=source.max_bytes)
         table = warehouse.open().read_until([*good.path], max(days))
-        waived = {day for day, refusal in refused.read().items() if refusal.waiver and refusal.file == digest(day)}
-        audit = audit_days(raw.collect(), table, contract, days=days, waived=waived)
-        refused.record(days, {day: Refusal(digest(day), messages) for day, messages in audit.failed.items()})
+        audit = audit_days(rows, table, contract, days=days, waived=refused.waived(digests))
+        refused.record(days, {day: Refusal(digests[day], messages) for day, messages in audit.failed.items()})
         count_by_day(context, audit.accepted, good)
         count_by_day(context, audit.quarantined, bad)
         yield dg.Output(audit.accepted, "validated")

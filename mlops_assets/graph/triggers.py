@@ -20,6 +20,7 @@ from mlops_assets.spec.monitor import Drift, Monitor, OnSchedule, Performance, e
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
+    from mlops_assets.foundation.delta_tables import DeltaTables
     from mlops_assets.ingestion.landing import Landed, Landing
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
@@ -63,11 +64,11 @@ def _landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
         minimum_interval_seconds=TICK_SECONDS,
         description="Reports every file that has landed or changed; the automation sensor requests the runs.",
     )
-    def report(context: dg.SensorEvaluationContext, landing: LandingResource) -> Requests:
-        port = landing.open()
+    def report(context: dg.SensorEvaluationContext, landing: LandingResource, warehouse: WarehouseResource) -> Requests:
+        port, tables = landing.open(), warehouse.open()
         events, alarms = list[dg.AssetMaterialization](), list[dg.AssetCheckEvaluation]()
         for source in use_case.sources:
-            digests, faults = scan_landed(use_case, source, port)
+            digests, faults = scan_landed(use_case, source, port, tables)
             events += _landed(context.instance, digests, use_case.name, source.table)
             alarms += _changed_alarm(context.instance, faults, use_case.name, source.table)
         if not events and not alarms:
@@ -81,22 +82,26 @@ def _landed_check(use_case: UseCase, source: Files) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=names.landing(use_case.name, source.table),
         name=ALL_READABLE,
-        description="Every entry that looks like a delivery is a readable file with the name of a declared day.",
+        description="Every entry that looks like a delivery is a readable file of a declared day; none that was read is gone.",
     )
-    def readable(landing: LandingResource) -> dg.AssetCheckResult:
-        faults = scan_landed(use_case, source, landing.open()).faults
+    def readable(landing: LandingResource, warehouse: WarehouseResource) -> dg.AssetCheckResult:
+        faults = scan_landed(use_case, source, landing.open(), warehouse.open()).faults
         return dg.AssetCheckResult(passed=not faults, description=_describe(faults, source.table))
 
     return readable
 
 
-def scan_landed(use_case: UseCase, source: Files, landing: "Landing") -> "Landed":
-    """The entries of one table's folder; a day outside the declared ones is a fault."""
+def scan_landed(use_case: UseCase, source: Files, landing: "Landing", tables: "DeltaTables") -> "Landed":
+    """The entries of one table's folder; a day outside the declared ones is a fault, and so is a deleted file of a read day."""
+    from mlops_assets.ingestion.landed_file import DELETED
+
     landed = landing.scan(use_case.name, source.table, max_bytes=source.max_bytes)
     first, last = use_case.first_day.isoformat(), (use_case.last_day or date.max).isoformat()
     outside = [day for day in landed.digests if not first <= day <= last]
     legal = f"the declared days are {first} to {use_case.last_day or 'today'}. Correct the name or the declaration"
-    faults = landed.faults | {f"{day}.csv": f"it is not read: {legal}" for day in outside}
+    read = {day.isoformat() for day in tables.days(names.raw(use_case.name, source.table))}
+    deleted = {f"{day}.csv": DELETED for day in read - landed.digests.keys() if first <= day <= last}
+    faults = deleted | landed.faults | {f"{day}.csv": f"it is not read: {legal}" for day in outside}
     return landed._replace(digests={day: landed.digests[day] for day in landed.digests if day not in outside}, faults=faults)
 
 

@@ -14,6 +14,7 @@ from mlops_assets.spec.contract import Contract
 MAX_ROW_LINES = 50  # a quoted value may span lines; a quote that never closes must not swallow the file
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
 MAX_LINE_CHARACTERS = 1_000_000
+WHOLE_FILE = 0  # the line of a problem that a file has as a whole
 MAX_SHOWN = 200  # characters of foreign text in a message
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from mlops_assets.ingestion.csv_lines import WHOLE_FILE
 from mlops_assets.ingestion.validate import Split
 from mlops_assets.spec.contract import Contract, Expectation, MaxNovelShare, MaxNullShare, RowCountBand
 
@@ -44,7 +45,10 @@ def check_bad_share(split: Split, contract: Contract) -> Finding:
     day, rows, bad, share = days.sort("share", "day", descending=[True, False]).row(0)
     message = f"{contract.table} · {name} · {day}: {bad} of {rows} rows ({share:.1%}) break the contract; bound: {bound}."
     passed = share <= contract.max_bad_share
-    if not passed:
+    broken = split.quarantined.filter(pl.col("day") == day, pl.col("source_line") == WHOLE_FILE)["reasons"]
+    if len(broken):
+        message = f"{contract.table} · {name} · {day}: {broken[0]}"
+    elif not passed:
         # The commonest reasons of the day, without the values.
         reason = pl.col("reasons").str.split("; ").explode().str.replace(r": '.*' ", " ")
         counts = split.quarantined.filter(pl.col("day") == day).select(reason).to_series().value_counts(sort=True)

@@ -1,19 +1,15 @@
 """The landing folder: one CSV file per table and day, read as text without losing a line."""
 
-import errno
-import hashlib
 import io
 import os
 import re
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from stat import S_ISREG
 from typing import NamedTuple
 
 import polars as pl
@@ -23,6 +19,7 @@ from mlops_assets.foundation.atomic_file import replace_file
 from mlops_assets.ingestion.csv_lines import (
     MAX_LINE_CHARACTERS,
     NO_HEADER,
+    WHOLE_FILE,
     Line,
     columns_in,
     escape,
@@ -30,6 +27,7 @@ from mlops_assets.ingestion.csv_lines import (
     parse_lines,
     read_lines,
 )  # fmt: skip
+from mlops_assets.ingestion.landed_file import Hashed, content_digest, describe, opened, read_bytes
 from mlops_assets.ingestion.refused_days import RefusedDays
 from mlops_assets.spec.contract import Contract, Files
 
@@ -41,6 +39,7 @@ NEARLY = re.compile(r"(?!\.)(.*\.csv|.*\d{4}\D?\d{1,2}\D?\d{1,2}|.*\d{1,2}\D\d{1
 LEFTOVER = re.compile(r"\.new-.*|\..*\.part")
 MAX_BYTES = Files.model_fields["max_bytes"].default
 LINES_AT_ONCE = 20_000  # are parsed before they become columns
+LANDED = ("source_file", "source_digest", "problem")
 WAIVED = "-waived"  # makes another version of a file whose day is used although it failed, so that the day runs again
 SETTLED_S = 2.0  # an older change has another time stamp than the next one, on every file system
 
@@ -82,7 +81,7 @@ class Landing:
         in_utc = rows.with_columns(cs.datetime(time_zone="*").dt.convert_time_zone("UTC"))
         content = in_utc.write_csv(datetime_format=DATETIME_FORMAT).encode()
         with suppress(OSError):  # what cannot be read is replaced
-            if _read(path, len(content)) == content:
+            if read_bytes(path, len(content)) == content:
                 return False
         replace_file(path, content)
         return True
@@ -105,7 +104,7 @@ class Landing:
                     landed.faults[escape(name)] = "the name is not that of a day file; legal: <YYYY-MM-DD>.csv. Rename it"
             except OSError as error:
                 if os.path.lexists(folder / name):  # it may have been removed meanwhile
-                    landed.faults[escape(name)] = _describe(error)
+                    landed.faults[escape(name)] = describe(error)
         for day, refusal in self.refused(use_case, table).read().items():
             if refusal.waiver and landed.digests.get(day.isoformat()) == refusal.file:
                 landed.digests[day.isoformat()] += WAIVED
@@ -120,48 +119,65 @@ class Landing:
             return self._digest(self.path(use_case, table, day), max_bytes)
         return ""
 
+    def digests_of(
+        self, use_case: str, contract: Contract, raw: pl.DataFrame, days: Sequence[date], *, max_bytes: int = MAX_BYTES
+    ) -> dict[date, str]:
+        """The digest of the bytes that the `raw` rows of each day were read from, which may not be those of the file any more.
+        Empty where no file can be used, or the day had no rows and its file has some now.
+        """
+        digests: dict[date, str | None] = dict(raw.group_by("day").agg(pl.col("source_digest").first()).iter_rows())
+        for day in (day for day in days if day not in digests):
+            with suppress(BrokenDelivery):
+                rows, digest = self._parse(self.path(use_case, contract.table, day), contract, day, max_bytes)
+                digests[day] = "" if rows.height else digest
+        # Rows of an earlier release have none.
+        stored = {
+            day: self.digest(use_case, contract.table, day, max_bytes=max_bytes) if digest is None else digest
+            for day, digest in digests.items()
+        }
+        return dict.fromkeys(days, "") | stored
+
     def _digest(self, path: Path, max_bytes: int) -> str:
         stat = path.stat()
         version = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
         is_settled = self.clock() - stat.st_ctime > SETTLED_S
-        return (_content_digest if is_settled else _content_digest.__wrapped__)(path, max_bytes, version)
+        return (content_digest if is_settled else content_digest.__wrapped__)(path, max_bytes, version)
 
     def read(
-        self, use_case: str, contract: Contract, days: Sequence[date], *, required: bool, max_bytes: int = MAX_BYTES
+        self,
+        use_case: str,
+        contract: Contract,
+        days: Sequence[date],
+        *,
+        required: bool,
+        known: Collection[date] = (),
+        max_bytes: int = MAX_BYTES,
     ) -> pl.DataFrame:
         """The rows of these days: the contract's columns as String, exactly as landed, `day` (Date), `source_file` (String,
-        relative to `root`), `source_line` (Int64, the header is line 1) and `problem` (String, null if the row was parsed).
+        relative to `root`), `source_line` (Int64, the header is line 1), `source_digest` (String, of the bytes that were read)
+        and `problem` (String, null if the row was parsed).
 
         An empty value is "", a missing one null; blank lines are skipped. A line without a line end has a problem: its
-        last value may be incomplete. A file that cannot be read, is empty or whose columns are not the contract's of its day is
-        one row with a problem, so that it holds up no other day. An absent file has no rows, or raises MissingDelivery if
-        `required`.
+        last value may be incomplete. Of a broken file, and of an absent one of a `known` day, there is one row, with the
+        problem of the whole file. Another absent file has no rows, or raises MissingDelivery if `required`.
         """
         paths = {day: self.path(use_case, contract.table, day) for day in days}
         for day, path in paths.items():
-            if required and not os.path.lexists(path):
+            if required and day not in known and not os.path.lexists(path):
                 raise MissingDelivery(
                     f"{use_case} · {contract.table} · {day}: no file has landed; expected {self._relative(path)}. "
                     f"Ask its owner to deliver it, then materialize raw/{contract.table} for that day again."
                 )
-        landed = {day: path for day, path in paths.items() if os.path.lexists(path)}
-        frames = [self._read_day(path, contract, day, max_bytes) for day, path in landed.items()]
-        text = dict.fromkeys((*contract.names, "source_file", "problem"), pl.String())
-        return pl.concat([pl.DataFrame(schema=text | {"day": pl.Date(), "source_line": pl.Int64()}), *frames])
-
-    def _read_day(self, path: Path, contract: Contract, day: date, max_bytes: int) -> pl.DataFrame:
-        try:
-            return self.read_file(path, contract, day, max_bytes=max_bytes)
-        except BrokenDelivery as error:
-            problem = str(error).replace("; ", ", ")  # which separates the reasons of a row
-            return self._placed(_frame([Line(1, "", [], problem)], contract.names), contract, path, day)
-
-    def _placed(self, lines: pl.DataFrame, contract: Contract, path: Path, day: date) -> pl.DataFrame:
-        """With every column of the contract, and where the lines are from."""
-        columns = [pl.col(name) if name in lines.columns else pl.lit(None, pl.String()).alias(name) for name in contract.names]
-        return lines.select(
-            *columns, source_file=pl.lit(self._relative(path)), problem="problem", day=pl.lit(day), source_line="source_line"
-        )
+        schema = dict.fromkeys((*contract.names, *LANDED), pl.String()) | {"day": pl.Date(), "source_line": pl.Int64()}
+        frames = [pl.DataFrame(schema=schema)]
+        for day, path in paths.items():
+            if day in known or os.path.lexists(path):
+                try:
+                    frames.append(self.read_file(path, contract, day, max_bytes=max_bytes))
+                except BrokenDelivery as error:
+                    row = {"source_file": self._relative(path), "source_digest": "", "problem": str(error)}
+                    frames.append(pl.DataFrame([row | {"day": day, "source_line": WHOLE_FILE}], schema=schema))
+        return pl.concat(frames)
 
     def files(self, use_case: str, table: str, *, leftovers: bool = False) -> list[Path]:
         """The day files in the order of their names, with `leftovers` also those of killed processes."""
@@ -170,11 +186,18 @@ class Landing:
         return [folder / name for name in names if _is_day_file(name) or (leftovers and LEFTOVER.fullmatch(name))]
 
     def read_file(self, path: Path, contract: Contract, day: date, *, max_bytes: int = MAX_BYTES) -> pl.DataFrame:
-        """One file under `root`, as `read`. Raises BrokenDelivery."""
+        """One file under `root`, as `read`. Raises BrokenDelivery for a file that cannot be read, is empty or whose columns are
+        not the contract's of its day.
+        """
+        return self._parse(path, contract, day, max_bytes)[0]
+
+    def _parse(self, path: Path, contract: Contract, day: date, max_bytes: int) -> tuple[pl.DataFrame, str]:
+        """The rows of a file, and the digest of the bytes that they were read from."""
         where = self._relative(path)
         try:
-            with _opened(path, max_bytes) as file:
-                lines = (line for line in parse_lines(read_lines(file, MAX_LINE_CHARACTERS)) if line.fields)
+            with opened(path, max_bytes) as content:
+                file = Hashed(content)
+                lines = (line for line in parse_lines(read_lines(io.BufferedReader(file), MAX_LINE_CHARACTERS)) if line.fields)
                 header = next(lines, NO_HEADER).fields
                 if problem := find_header_problem(header, contract, day):
                     raise BrokenDelivery(f"{where} · {problem}. Correct the file and land it again, or change the contract.")
@@ -185,11 +208,25 @@ class Landing:
                     *(_frame(part, columns) for part in iter(lambda: [*islice(lines, LINES_AT_ONCE)], [])),
                 ]
         except OSError as error:
-            raise BrokenDelivery(f"{where} · {_describe(error)}.") from None
-        return self._placed(pl.concat(parts), contract, path, day)
+            raise BrokenDelivery(f"{where} · {describe(error)}.") from None
+        digest = file.hash.hexdigest()
+        rows = pl.concat(parts).select(
+            *(pl.col(name) if name in columns else pl.lit(None, pl.String()).alias(name) for name in contract.names),
+            "problem",
+            "source_line",
+            source_file=pl.lit(where),
+            source_digest=pl.lit(digest),
+            day=pl.lit(day),
+        )
+        return rows.select(*contract.names, *LANDED, "day", "source_line"), digest
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
+
+
+def describe_broken(rows: pl.DataFrame) -> str:
+    """The problem of each broken file; empty without any."""
+    return " ".join(rows.filter(pl.col("source_line") == WHOLE_FILE)["problem"])
 
 
 def _frame(lines: Sequence[Line], columns: Sequence[str]) -> pl.DataFrame:
@@ -200,41 +237,6 @@ def _frame(lines: Sequence[Line], columns: Sequence[str]) -> pl.DataFrame:
     ]
     schema = dict.fromkeys((*columns, "problem"), pl.String()) | {"source_line": pl.Int64()}
     return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-@contextmanager
-def _opened(path: Path, max_bytes: int) -> Generator[io.BufferedReader]:
-    """A file of at most `max_bytes`; of anything else an OSError, without waiting for it."""
-    # Without O_NONBLOCK, opening a named pipe waits for its writer.
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        stat = os.fstat(file.fileno())
-        if not S_ISREG(stat.st_mode):
-            raise IsADirectoryError
-        if stat.st_size > max_bytes:
-            legal = f"legal: at most {max_bytes:,}. Deliver fewer rows, or raise max_bytes of the source"
-            raise OSError(errno.EFBIG, f"it has {stat.st_size:,} bytes; {legal}")
-        yield file
-
-
-def _read(path: Path, max_bytes: int) -> bytes:
-    with _opened(path, max_bytes) as file:
-        return file.read()
-
-
-@lru_cache(maxsize=100_000)
-def _content_digest(path: Path, max_bytes: int, _version: tuple[int, ...]) -> str:
-    with _opened(path, max_bytes) as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=6)).hexdigest()
-
-
-def _describe(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "it is a link to a file that does not exist. Deliver the file itself"
-    if isinstance(error, IsADirectoryError):
-        return "it is a folder, a pipe or a device; legal: a file. Remove it"
-    if error.errno == errno.EFBIG:
-        return str(error.strerror)
-    return f"it cannot be read: {error.strerror}. Correct the entry or its permissions"
 
 
 def _is_day_file(name: str) -> bool:

@@ -25,8 +25,8 @@ class Waiver:
 
 @dataclass(frozen=True)
 class Refusal:
-    """`file` is the digest of the landed file that failed, `failed` the message of each check that it failed. A waiver holds
-    for this file alone: the next delivery of the day is judged again.
+    """`file` is the digest of the landed file that failed (empty: no file with rows to use), `failed` the message of each check
+    that it failed. A waiver holds for this file alone: the next delivery of the day is judged again.
     """
 
     file: str
@@ -69,10 +69,16 @@ class RefusedDays:
         if day not in refusals:
             days = ", ".join(map(str, refusals)) or "none"
             raise NotRefused(f"{where} · {day} is not refused; refused: {days}. Waive one of these, or deliver the day again.")
+        if not refusals[day].file:
+            raise NotRefused(f"{where} · {day} has no file that can be used: {refusals[day].message}")
         if refusals[day].file != file:
             problem = "another file has landed since the check failed, and no run has judged it; a waiver is for one file"
             raise NotRefused(f"{where} · {day}: {problem}. Wait for its run, or correct the file if the run fails.")
         return refusals[day]
+
+    def waived(self, digests: Mapping[date, str]) -> set[date]:
+        """The days whose waiver is for the file with that digest."""
+        return {day for day, one in self.read().items() if one.waiver and one.file and one.file == digests.get(day)}
 
     def waive(self, day: date, refusal: Refusal, waiver: Waiver) -> None:
         """Does nothing where the day has been judged again meanwhile."""

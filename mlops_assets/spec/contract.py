@@ -115,7 +115,7 @@ class MaxNovelShare(Spec):
 
 
 # Columns that the platform adds to landed and quarantined rows.
-RESERVED = ("day", "source_file", "source_line", "problem", "reasons")
+RESERVED = ("day", "source_file", "source_line", "source_digest", "problem", "reasons")
 Expectation = RowCountBand | MaxNullShare | MaxNovelShare
 
 

@@ -11,7 +11,7 @@ import polars as pl
 from mlops_assets.features.feast.feature_store import FeatureStore
 from mlops_assets.foundation import names
 from mlops_assets.graph.triggers import build_triggers
-from mlops_assets.resources import LandingResource
+from mlops_assets.resources import LandingResource, WarehouseResource
 from mlops_assets.spec.use_case import UseCase
 from tests.cli.loans import LOANS, REPO
 from tests.graph.line import Day, Line, environment_of
@@ -80,7 +80,10 @@ class LoanLine(Line):
         """What the landing sensor reports: table, day and data version."""
         name = names.job(self.use_case.name, "landing")
         sensor = next(one for one in build_triggers(self.use_case)["sensors"] if one.name == name)
-        resources = {"landing": LandingResource(folder=str(self.landing.root))}
+        home = self.home / "tables"
+        resources = {
+            "landing": LandingResource(folder=str(self.landing.root)), "warehouse": WarehouseResource(folder=str(home))
+        }  # fmt: skip
         with dg.build_sensor_context(instance=self.instance, resources=resources) as context:
             events = sensor.evaluate_tick(context).asset_events
         for event in events:

@@ -92,8 +92,8 @@ def test_an_unreadable_file_is_a_refused_day_with_its_name_and_the_remedy(
     before = len(platform.rows(VALIDATED))
     land_text(platform, change(sound))
     result = platform.ingest("schedule", FIRST)
-    message = failed_checks(result)[BAD_SHARE]
-    assert result.success and "2013-01-02.csv" in message and said in message and "land it again" in message
+    problem = failed_checks(result)[BAD_SHARE]
+    assert result.success and "2013-01-02.csv" in problem and said in problem
     assert len(platform.rows(VALIDATED)) == before, "what had been validated before stays"
     (reason,) = platform.rows(QUARANTINE)["reasons"]
     assert said in reason

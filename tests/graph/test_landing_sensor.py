@@ -13,7 +13,7 @@ from mlops_assets.foundation import names
 from mlops_assets.graph.kernel.dagster_internals import data_versions, newest_check
 from mlops_assets.graph.triggers import ALL_READABLE, MAX_EVENTS, build_triggers
 from mlops_assets.ingestion.landing import Landing
-from mlops_assets.resources import LandingResource
+from mlops_assets.resources import LandingResource, WarehouseResource
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.graph.line import Line
 
@@ -33,7 +33,10 @@ class Sensed:
         return len(events)
 
     def evaluate(self) -> list[Any]:
-        resources = {"landing": LandingResource(folder=str(self.landing.root))}
+        home = self.landing.root
+        resources = {
+            "landing": LandingResource(folder=str(home)), "warehouse": WarehouseResource(folder=str(home / "tables")),
+        }  # fmt: skip
         with dg.build_sensor_context(instance=self.instance, resources=resources) as context:
             return [*SENSOR.evaluate_tick(context).asset_events]
 
@@ -116,5 +119,7 @@ def test_a_tick_reports_so_many_files_and_the_oldest_days_of_every_table_first(t
 def test_the_check_can_be_run_by_hand(platform: Line) -> None:
     (platform.landing.root / USE_CASE.name / "weather" / "2013-02-01.csv").mkdir(parents=True)
     check = next(check for check in TRIGGERS["checks"] if check.check_key.asset_key.path[-1] == "landed_weather")
-    result = check(landing=LandingResource(folder=str(platform.landing.root)))
+    result = check(
+        landing=LandingResource(folder=str(platform.landing.root)), warehouse=WarehouseResource(folder=str(platform.home))
+    )
     assert not result.passed and "weather/2013-02-01.csv · it is a folder" in result.description

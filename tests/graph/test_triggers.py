@@ -9,7 +9,7 @@ import pytest
 from mlops_assets.foundation import names
 from mlops_assets.graph.triggers import TICKS_TO_A_PAUSE, build_triggers
 from mlops_assets.ingestion.landing import Landing
-from mlops_assets.resources import LandingResource, PredictionLogResource
+from mlops_assets.resources import LandingResource, PredictionLogResource, WarehouseResource
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
 SENSORS = {sensor.name: sensor for sensor in build_triggers(USE_CASE)["sensors"]}
@@ -68,7 +68,9 @@ def test_every_landed_file_is_reported_once_and_again_when_it_changes(tmp_path: 
         landing.put(USE_CASE.name, each.table, day=each.day, rows=each.rows)
 
     def reported(instance: dg.DagsterInstance) -> int:
-        with dg.build_sensor_context(instance=instance, resources={"landing": LandingResource(folder=str(tmp_path))}) as context:
+        folder = str(tmp_path)
+        resources = {"landing": LandingResource(folder=folder), "warehouse": WarehouseResource(folder=folder)}
+        with dg.build_sensor_context(instance=instance, resources=resources) as context:
             evaluated = SENSORS["flight_delay_landing"].evaluate_tick(context)
         for event in evaluated.asset_events:  # as the daemon does
             instance.report_runless_asset_event(event)

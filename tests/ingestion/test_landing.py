@@ -51,6 +51,7 @@ def test_a_line_is_read_as_text_exactly_as_landed_with_its_place(landing: Landin
     assert read(landing).row(0, named=True) == {
         "carrier": "UA", "flight": "0017", "note": "", "distance": " 1400.0", "day": DAY,
         "source_file": "demo/flights/2013-07-01.csv", "source_line": 2, "problem": None,
+        "source_digest": landing.digests("demo", "flights")["2013-07-01"],
     }  # fmt: skip
 
 

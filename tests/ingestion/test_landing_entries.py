@@ -4,13 +4,14 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from mlops_assets.ingestion.landing import SETTLED_S, Landing
+from mlops_assets.ingestion.csv_lines import WHOLE_FILE
+from mlops_assets.ingestion.landing import SETTLED_S, BrokenDelivery, Landing, describe_broken
 from mlops_assets.spec.contract import Column, Contract
 
 DAY, NAME = date(2013, 7, 1), "2013-07-01.csv"
@@ -71,12 +72,16 @@ def test_an_entry_that_is_no_readable_file_is_a_fault_of_its_own(
 
 @spoilt
 @pytest.mark.parametrize("required", [True, False])
-def test_a_run_over_such_an_entry_reads_a_row_that_names_it(
+def test_such_an_entry_is_read_as_one_row_with_its_problem_and_the_other_days_as_they_are(
     landing: Landing, spoil: Callable[[Path], object], problem: str, required: bool
 ) -> None:
     spoil(folder(landing) / NAME)
-    row = landing.read("demo", FLIGHTS, [DAY], required=required, max_bytes=MAX_BYTES).row(0, named=True)
-    assert row["problem"].startswith(f"demo/flights/{NAME} · {problem.replace('; ', ', ')}")
+    days = [DAY - timedelta(days=1), DAY, DAY + timedelta(days=1)]
+    rows = landing.read("demo", FLIGHTS, days, required=required, max_bytes=MAX_BYTES)
+    assert rows["carrier"].to_list() == ["UA", None, "UA"] and rows["source_line"].to_list() == [2, WHOLE_FILE, 2]
+    assert describe_broken(rows).startswith(f"demo/flights/{NAME} · {problem}")
+    with pytest.raises(BrokenDelivery, match=rf"demo/flights/{NAME} · {problem}"):
+        landing.read_file(folder(landing) / NAME, FLIGHTS, DAY, max_bytes=MAX_BYTES)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in SPOILT if kind != "folder"])
