@@ -1,5 +1,7 @@
 """Contracts: which rows are accepted, which are quarantined and why; no row is lost or doubled."""
 
+import subprocess
+import sys
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -238,3 +240,39 @@ def test_nothing_is_lost_and_nothing_doubled(rows: list[dict[str, str | None]]) 
     assert kept.equals(split.quarantined.select(contract.names))
     contract_schema(contract).validate(split.accepted, lazy=True)
     assert split.accepted.select(*contract.unique, "day").is_unique().all()
+
+
+MEASURE = """
+import resource, polars as pl
+from datetime import date
+from mlops_assets.ingestion.validate import split_rows
+from mlops_assets.spec.contract import Column, Contract
+count, names = 400_000, [f"x{n}" for n in range(10)]
+number = pl.int_range(count, eager=True)
+text = {name: (number % 997).cast(pl.String) + ".25 and a longer text" for name in names}
+place = {"day": [date(2024, 3, 1)] * count, "source_file": ["f.csv"] * count, "source_line": number + 2}
+raw = pl.DataFrame({"number": number.cast(pl.String), **text, **place, "problem": pl.Series([None] * count, dtype=pl.String)})
+columns = (Column(name="number", dtype="int", description="x"), *(Column(name=n, dtype="string", description="x") for n in names))
+contract = Contract(table="t", description="x", columns=columns, unique=("number",))
+split_rows(raw.head(10), contract)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert split_rows(raw, contract).accepted.height == count
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / raw.estimated_size())
+"""
+
+
+def test_a_split_takes_less_memory_than_its_rows_once_more() -> None:
+    """A sort, two filters, two joins and a hash table of the keys took more than twice that."""
+    result = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
+    assert float(result.stdout) < 1
+
+
+def test_of_unsorted_rows_with_one_key_the_first_by_place_is_accepted_and_zero_is_one_key() -> None:
+    contract = Contract(table="t", description="x", columns=(Column(name="k", dtype="float", description="x"),), unique=("k",))
+    days = [date(2024, 3, day) for day in (2, 1, 2, 1, 2)]
+    raw = pl.DataFrame(
+        {"k": ["0", "-0.0", "-0", "0.0", "1"], "day": days, "source_file": ["f"] * 5, "source_line": [4, 3, 2, 2, 9]}
+    ).with_columns(problem=pl.lit(None, pl.String()))
+    split = split_rows(raw, contract)
+    assert split.accepted.rows() == [(0.0, days[1]), (0.0, days[0]), (1.0, days[0])]
+    assert split.quarantined.select("k", "day", "source_line").rows() == [("-0.0", days[1], 3), ("0", days[0], 4)]
