@@ -36,6 +36,12 @@ def columns_in(header: list[str], contract: Contract) -> list[str]:
     return [present.get(name, name) for name in header]
 
 
+def find_cut(header: Line) -> str | None:
+    """A file that is cut off within its header would read as a day without rows."""
+    is_whole = not header.text or header.text.endswith(("\n", "\r"))
+    return None if is_whole else "the header is cut off by the end of the file (no line end)"
+
+
 def find_header_problem(header: list[str], contract: Contract, day: date | None = None) -> str | None:
     """What is wrong with the header of a day's file (None: of any day), or None; the order of the columns is free."""
     if not header:

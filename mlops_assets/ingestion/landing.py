@@ -23,6 +23,7 @@ from mlops_assets.ingestion.csv_lines import (
     Line,
     columns_in,
     escape,
+    find_cut,
     find_header_problem,
     parse_lines,
     read_lines,
@@ -198,10 +199,10 @@ class Landing:
             with opened(path, max_bytes) as content:
                 file = Hashed(content)
                 lines = (line for line in parse_lines(read_lines(io.BufferedReader(file), MAX_LINE_CHARACTERS)) if line.fields)
-                header = next(lines, NO_HEADER).fields
-                if problem := find_header_problem(header, contract, day):
+                header = next(lines, NO_HEADER)
+                if problem := find_header_problem(header.fields, contract, day) or find_cut(header):
                     raise BrokenDelivery(f"{where} · {problem}. Correct the file and land it again, or change the contract.")
-                columns = columns_in(header, contract)
+                columns = columns_in(header.fields, contract)
                 # In parts: a line takes ten times its length as plain values.
                 parts = [
                     _frame([], columns),
