@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
+import polars.selectors as cs
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
@@ -110,4 +111,5 @@ def rewrite(path: Path, rows: pl.DataFrame) -> None:
 
 
 def _write(path: Path, rows: pl.DataFrame, mode: Literal["append", "overwrite"], options: Mapping[str, Any]) -> None:
-    rows.write_delta(str(path), mode=mode, delta_write_options={**options, "configuration": NO_STATISTICS})
+    typed = rows.drop(cs.by_dtype(pl.Null()))  # a column without a value or a type comes with its first value
+    typed.write_delta(str(path), mode=mode, delta_write_options={**options, "configuration": NO_STATISTICS})

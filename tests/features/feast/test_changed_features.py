@@ -116,6 +116,23 @@ def test_the_first_push_after_the_change_gives_the_new_values(live: Path, views:
     assert assert_online_equals_offline(store).equals(answer)
 
 
+def test_a_new_feature_may_be_missing_in_every_pushed_row(live: Path) -> None:
+    store = declare(live, {"sales": {"sold": "Float64", "refunds": "Int64"}})
+    assert store.push("sales", fresh(sold=3.0, refunds=None)) == 1
+    assert store.push("sales", fresh("b", sold=4.0, refunds=5)) == 1
+    assert assert_online_equals_offline(store)["refunds"].to_list() == [None, 5]
+
+
+def test_a_view_is_removed(live: Path) -> None:
+    both = declare(live, SALES | {"visits": {"visitors": "Int64"}})
+    fill(live, "visits", visitors=7)
+    both.materialize("visits", START)
+    store = declare(live, SALES)
+    assert assert_online_equals_offline(store)["sold"].to_list() == [1.5, 1.5]
+    assert store.push("sales", fresh(sold=3.0)) == 1 and store.materialize("sales", START) == 2
+    assert assert_online_equals_offline(store)["sold"].to_list() == [3.0, 1.5]
+
+
 def test_a_push_may_lack_a_feature_that_is_removed_later_from_the_repo(live: Path) -> None:
     store = declare(live, {"sales": {"sold": "Float64", "refunds": "Int64"}})
     assert store.push("sales", fresh(refunds=2)) == 1
