@@ -97,8 +97,6 @@ def waive(
     refused = landing.refused(use_case, table)
     landed = landing.digest(use_case, table, day.date(), max_bytes=sources[table].max_bytes)
     refusal = refused.find(day.date(), landed, f"{use_case} · {table}")
-    # A file that cannot be read has no rows to use: waived, it would remove those of the day that are in use.
-    landing.read_file(landing.path(use_case, table, day.date()), declared(use_case).contract(table), day.date())
     body = {"table": table, "day": f"{day:%Y-%m-%d}", "file": refusal.file, "failed": {**refusal.failed}, "why": why}
     resources["ledger"].open().append(use_case, "waiver", body, by=by, at=at)
     refused.waive(day.date(), refusal, Waiver(why, by, at.isoformat()))

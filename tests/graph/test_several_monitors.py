@@ -9,17 +9,14 @@ import dagster as dg
 import pytest
 
 from mlops_assets.foundation import names
-from mlops_assets.foundation.home import PROJECT, read_environment
 from mlops_assets.foundation.names import GOOD_ENOUGH, NO_DRIFT
 from mlops_assets.graph.compile import build_use_case
-from mlops_assets.graph.kernel.tables import build_io_managers
 from mlops_assets.graph.triggers import build_triggers
-from mlops_assets.resources import build_resources
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.spec.monitor import Drift, Monitor, OnDrift, OnPerformance, Performance, Skew, stage_names
 from mlops_assets.spec.use_case import UseCase
 from tests.cli.loans import LOANS
-from tests.graph.conftest import Platform, failure
+from tests.graph.line import Line, failure, running_line
 
 WEEK, MONTH = timedelta(days=7), timedelta(days=30)
 LINE = LOANS.but(
@@ -38,15 +35,11 @@ STAGES = {"drift", "drift_week", "performance", "performance_window_7_days", "sk
 
 
 @pytest.fixture
-def line(tmp_path: Path) -> Iterator[Platform]:
-    environment = read_environment({"MLOPS_ENV": "test", "MLOPS_HOME": str(tmp_path)}, PROJECT)
-    between = build_io_managers(str(environment.home.tables), str(tmp_path / "values"))
-    shared = dg.Definitions(resources={**build_resources(environment), **between}, executor=dg.in_process_executor)
-    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:
-        platform = Platform(tmp_path, instance, dg.Definitions.merge(shared, build_use_case(LINE)))
-        log = PredictionLog(environment.home.prediction_log, LINE)
+def line(tmp_path: Path) -> Iterator[Line]:
+    with running_line(tmp_path, LINE) as line:
+        log = PredictionLog(line.environment.home.prediction_log, LINE)
         log.append([dict.fromkeys(log.schema) | {"prediction_id": f"p{number}"} for number in range(30)])
-        yield platform
+        yield line
 
 
 def assets_of(use_case: UseCase) -> dict[str, dg.AssetSpec]:
@@ -80,8 +73,8 @@ def test_each_monitor_is_an_asset_with_its_window_in_its_description() -> None:
     assert {*assets_of(LINE.but(monitors=LINE.monitors[::-1]))} == {*assets}
 
 
-def test_each_monitor_measures_with_its_own_values(line: Platform) -> None:
-    result = line.materialize(*(names.stage(LINE.name, stage) for stage in ("predictions", "drift", "drift_week")))
+def test_each_monitor_measures_with_its_own_values(line: Line) -> None:
+    result = line.run(*(names.stage(LINE.name, stage) for stage in ("predictions", "drift", "drift_week")))
     assert result.success, failure(result)
     needed = {check.asset_key.path[-1]: check.description or "" for check in result.get_asset_check_evaluations()}
     assert "a verdict needs 1000" in needed["drift"] and "a verdict needs 20000" in needed["drift_week"]
@@ -106,7 +99,7 @@ def performance_checks() -> dict[str, str | None]:
 
 
 @pytest.mark.parametrize(("failed", "is_due"), [("drift_week", True), ("drift", False)])
-def test_the_failed_check_of_another_monitor_trains_nothing(line: Platform, failed: str, is_due: bool) -> None:
+def test_the_failed_check_of_another_monitor_trains_nothing(line: Line, failed: str, is_due: bool) -> None:
     evaluation = dg.AssetCheckEvaluation(dg.AssetKey([LINE.name, failed]), NO_DRIFT, passed=False, description="Drifted.")
     line.instance.report_runless_asset_event(evaluation)
     sensor = line.definitions.resolve_sensor_def("loans_on_drift_week")

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from mlops_assets.ingestion.csv_lines import WHOLE_FILE
 from mlops_assets.ingestion.landing import BrokenDelivery, Landing, MissingDelivery
 from mlops_assets.spec.contract import Column, Contract
 
@@ -132,8 +133,8 @@ def test_a_file_that_cannot_be_read_is_one_row_with_its_problem_and_holds_up_no_
     land(landing, b"carrier;flight\nUA;17\n", DAY + timedelta(days=1))
     sound, broken = read(landing, DAY, DAY + timedelta(days=1)).to_dicts()
     assert sound == read(landing).row(0, named=True)
-    assert (broken["day"], broken["source_line"], broken["flight"]) == (DAY + timedelta(days=1), 1, None)
-    assert broken["problem"].startswith("demo/flights/2013-07-02.csv · the columns are separated by a semicolon, legal: a comma")
+    assert (broken["day"], broken["source_line"], broken["flight"]) == (DAY + timedelta(days=1), WHOLE_FILE, None)
+    assert broken["problem"].startswith("demo/flights/2013-07-02.csv · the columns are separated by a semicolon; legal: a comma")
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n"])
