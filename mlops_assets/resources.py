@@ -119,11 +119,12 @@ class SigningKeysResource(dg.ConfigurableResource):
 
 class LedgerResource(dg.ConfigurableResource):
     url: str
+    heads: str  # the folder that remembers the newest records
 
     def open(self) -> "Ledger":
         from mlops_assets.promotion.ledger import Ledger
 
-        return Ledger(_value(self.url) or "")
+        return Ledger(_value(self.url) or "", Path(self.heads))
 
 
 class LiveServicesResource(dg.ConfigurableResource):
@@ -179,7 +180,9 @@ def build_resources(environment: Environment) -> Resources:
     redis_url = _secret("MLOPS_ONLINE_STORE", environment.redis_url)
     urls, api_key = [environment.service_url, *environment.other_service_urls], _secret("MLOPS_API_KEY", environment.api_key)
     rollout_stores = RolloutStoresResource(
-        ledger=LedgerResource(url=_secret("MLOPS_LEDGER", environment.postgres_url) or environment.ledger_url),
+        ledger=LedgerResource(
+            url=_secret("MLOPS_LEDGER", environment.postgres_url) or environment.ledger_url, heads=str(home.deployments)
+        ),
         deployment=DeploymentResource(folder=str(home.deployments)),
         signing_keys=SigningKeysResource(folder=str(home.keys), private_key_file=str(key_file) if key_file else None),
         prediction_log=PredictionLogResource(folder=str(home.prediction_log)),

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from mlops_assets.cli import erasure, keys, promotion, provenance
+from mlops_assets.cli import erasure, keys, ledger, promotion, provenance
 from mlops_assets.cli.arguments import By, Commands, Name, declared, environment, open_resources
 from mlops_assets.cli.check import check
 from mlops_assets.cli.migrate import migrate
@@ -141,5 +141,5 @@ PANELS = {
 for _panel, _commands in PANELS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
-for _name, _group in {"ledger": promotion.ledger_app, "keys": keys.app, "signing": keys.signing}.items():
+for _name, _group in {"ledger": ledger.app, "keys": keys.app, "signing": keys.signing}.items():
     app.add_typer(_group, name=_name, rich_help_panel="Administration")

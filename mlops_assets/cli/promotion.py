@@ -1,34 +1,28 @@
-"""`mlops status, approve, route, rollback`, and `mlops ledger`, the record of their changes: for the person on call."""
+"""`mlops status, approve, route, rollback`: for the person on call."""
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import RenderableType
 
-from mlops_assets.cli.arguments import By, DefaultName, Json, Name, declared, environment, open_resources
+from mlops_assets.cli.arguments import By, DefaultName, Name, declared, environment, open_resources
 from mlops_assets.foundation.terminal import moment, one_line, show, table
-from mlops_assets.promotion.deployment import Deployment, Split, UnreadablePlan
-from mlops_assets.promotion.ledger import Ledger, LedgerDown
+from mlops_assets.promotion.deployment import Split
+from mlops_assets.promotion.ledger import LedgerDown
 from mlops_assets.promotion.ledger_chain import Record
 from mlops_assets.promotion.placed_versions import PlacedVersions
 from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
 from mlops_assets.promotion.promotions import Cause, Promotions
-from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import NOT_LOADED, USE_CASES
 
 if TYPE_CHECKING:
     from mlops_assets.rollout.rollouts import Rollouts
-    from mlops_assets.serving.client import Served
 
-ledger_app = typer.Typer(no_args_is_help=True, help="Read and verify the append-only record of every change to what serves.")
 Reason = Annotated[str, typer.Option(help="The reason, for the ledger.")]
 SHOWN = 15
-TAKE_OVER_S = 10.0  # a server reads the plan four times a second, and loads a model within a few seconds
 
 
 def status(use_case: DefaultName) -> None:
@@ -46,6 +40,8 @@ def status(use_case: DefaultName) -> None:
             typer.echo(_live(service.url, service.plan(), state))
     if difference := promotions.difference():
         typer.echo(f"plan and ledger disagree: {difference}")
+    if alarm := PlacedVersions(use_case, promotions.ledger, promotions.deployment, promotions.keys).alarm():
+        typer.echo(f"ledger: {alarm}")
     for line in describe_operations(promotions.use_case, environment().home, state, datetime.now(UTC)):
         typer.echo(line)
     if plan := state.plan:
@@ -103,7 +99,7 @@ def approve(
     """Approve a version of a high-risk use case; its rollout then starts automatically."""
     promotions = open_promotions(use_case)
     promotions.approve(version, why=why, by=by, at=datetime.now(UTC))
-    _conclude(promotions, f"{use_case}: version {version} is approved, with the model and evidence of its blessing.")
+    conclude(promotions, f"{use_case}: version {version} is approved, with the model and evidence of its blessing.")
 
 
 def rollback(use_case: Name, *, reason: Reason = "by hand", by: By) -> None:
@@ -113,7 +109,7 @@ def rollback(use_case: Name, *, reason: Reason = "by hand", by: By) -> None:
     version = promotions.ledger.records(use_case, after=plan.number - 1)[0].body["version"]
     _mirror_to_mlflow(promotions)
     done = f"version {version} is rolled back; version {plan.champion} serves all requests (plan {plan.number})"
-    _conclude(promotions, f"{use_case}: {done}.")
+    conclude(promotions, f"{use_case}: {done}.")
 
 
 def route(
@@ -141,69 +137,7 @@ def route(
         plan = promotions.route(challenger=challenger, share=share, split=split, shadow=shadow, **cause)
     _mirror_to_mlflow(promotions)
     serves = f"version {plan.champion} serves; {plan.rollout or 'no challenger, no shadow'} (plan {plan.number})"
-    _conclude(promotions, f"{use_case}: {serves}.")
-
-
-@ledger_app.command("show")
-def show_records(
-    use_case: Name,
-    last: Annotated[int, typer.Option(min=1, help="How many records, from the newest back.")] = 20,
-    as_json: Json = False,
-) -> None:
-    """Show the newest records, oldest first, one per line."""
-    ledger = _open_ledger()
-    records = ledger.records(use_case)[-last:]
-    if not records:
-        _refuse(use_case, ledger.use_cases())
-    if as_json:
-        typer.echo("\n".join(json.dumps(asdict(record), ensure_ascii=False) for record in records))
-    else:
-        show(records_table(records))
-
-
-@ledger_app.command()
-def verify(use_case: Annotated[str | None, typer.Argument(help="Every use case when left out.")] = None) -> None:
-    """Check for edits, gaps, forks and lost newest records; exit code 1 where there is one."""
-    ledger = _open_ledger()
-    known = sorted({*ledger.use_cases(), *(use_case.name for use_case in USE_CASES)})
-    if use_case and use_case not in known:
-        _refuse(use_case, known)
-    faults = {name: _faults(ledger, name) for name in ([use_case] if use_case else known)}
-    for name, lines in faults.items():
-        typer.echo("\n".join(lines) or f"{name} · intact: {len(ledger.records(name))} records.")
-    if any(faults.values()):
-        typer.echo("Compare the ledger with its newest backup, and ask who can write to the database.", err=True)
-        raise typer.Exit(1)
-
-
-@ledger_app.command()
-def mirror(
-    use_case: Name,
-    replace: Annotated[bool, typer.Option("--replace", help="Also a plan newer than the ledger's; its file is kept.")] = False,
-) -> None:
-    """List where servers and MLflow differ from the ledger, and write the ledger's plan, aliases and stages to them."""
-    from mlops_assets.promotion.mlflow_aliases import differences
-    from mlops_assets.promotion.mlflow_aliases import mirror as write_aliases
-
-    promotions, registry = open_promotions(use_case), open_resources()["registry"].open()
-    promotions.ledger.create()
-    state = promotions.state()
-    typer.echo("\n".join(differences(registry, state)) or "MLflow matches the ledger.")
-    typer.echo(promotions.difference() or "Servers read the ledger's plan.")
-    if state.plan:
-        # A newer plan is replaced on demand only: it can be the only trace of records that were cut off.
-        promotions.deployment.publish(state.plan, replace_newer=replace)
-    if difference := promotions.difference():
-        typer.echo(f"{use_case} · {difference}", err=True)
-        raise typer.Exit(1)
-    write_aliases(registry, state)
-    _conclude(promotions, "Servers and MLflow now match the ledger.")
-
-
-def _open_ledger() -> Ledger:
-    ledger = Ledger(environment().ledger_url)
-    ledger.require_if_trained()
-    return ledger
+    conclude(promotions, f"{use_case}: {serves}.")
 
 
 def open_promotions(use_case: str) -> Promotions:
@@ -219,29 +153,17 @@ def _open_rollouts(use_case: UseCase) -> "Rollouts":
     return open_rollouts(use_case, open_resources()["rollout_stores"])
 
 
-def _conclude(promotions: Promotions, message: str) -> None:
-    """Shows what each server serves now, then `message`; once there is a champion, exit code 1 unless every server of the use
-    case, one at least, answers and follows the ledger.
-    """
-    servers, name = list["Served"](), promotions.use_case.name
-    for service in open_resources()["live_services"].open():
-        with service:
-            servers.append(service.follows(name, lambda: promotions.state().plan, TAKE_OVER_S))
-        typer.echo(_live(service.url, servers[-1].reported, promotions.state()))
-    is_confirmed = any(server.in_force for server in servers)
-    problems = [server.problem for server in servers if not (server.in_force or (server.is_of_another and is_confirmed))]
-    if problems and promotions.state().plan:
-        who = "not every server" if is_confirmed else "no server"
-        where = f"{name} · {_describe_newest(promotions)}, and {who} confirmed it"
-        typer.echo(f"{where} · {' '.join(problems)} `mlops status {name}` shows what servers serve.", err=True)
+def conclude(promotions: Promotions, message: str) -> None:
+    """Shows what each server serves now, then `message`; exit code 1 where servers do not follow the ledger."""
+    from mlops_assets.serving.confirmation import confirm
+
+    confirmation = confirm(promotions, open_resources()["live_services"].open())
+    for server in confirmation.servers:
+        typer.echo(_live(server.url, server.reported, promotions.state()))
+    if confirmation.problem:
+        typer.echo(confirmation.problem, err=True)
         raise typer.Exit(1)
     typer.echo(message)
-
-
-def _describe_newest(promotions: Promotions) -> str:
-    record = promotions.ledger.records(promotions.use_case.name)[-1]
-    version = f" of version {record.body['version']}" if "version" in record.body else ""
-    return f"the ledger has the change: record {record.number}, {record.kind}{version} by {record.by}"
 
 
 def _mirror_to_mlflow(promotions: Promotions) -> None:
@@ -278,21 +200,3 @@ def records_table(records: Sequence[Record], title: str = "") -> RenderableType:
     )
     rows = ((record.number, moment(record.at), record.kind, version, record.by, reason) for record, version, reason in facts)
     return table(("record", "at", "kind", "version", "by", "reason"), rows, title=title, numbers=("record", "version"))
-
-
-def _faults(ledger: Ledger, name: str) -> list[str]:
-    # The servers' plan names the newest record that changed it, which shows when newest records were cut off.
-    home = environment().home
-    deployment = Deployment(home.deployments, name)
-    try:
-        plan = deployment.plan()
-    except UnreadablePlan as error:
-        return [*ledger.verify(name), f"{name} · {error}"]
-    faults = ledger.verify(name, mirrored=(plan.number, plan.record) if plan and plan.record else None)
-    return faults or PlacedVersions(name, ledger, deployment, SigningKeys(home.keys)).faults()
-
-
-def _refuse(use_case: str, known: list[str]) -> None:
-    remedy = "Use one of these." if known else "The first blessing or refusal writes one."
-    typer.echo(f"{use_case} · the ledger has no record of it; known: {', '.join(known) or 'none'}. {remedy}", err=True)
-    raise typer.Exit(1)

@@ -12,15 +12,17 @@ from mlops_assets.foundation import names
 from mlops_assets.graph.kernel.asset_metadata import asset_metadata, rows_as_table
 from mlops_assets.graph.kernel.automation import TICK_SECONDS
 from mlops_assets.graph.training import Candidate
-from mlops_assets.resources import LedgerResource, RegistryResource, RolloutStoresResource
+from mlops_assets.resources import LedgerResource, LiveServicesResource, RegistryResource, RolloutStoresResource
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
     from mlops_assets.promotion.promotion_state import PromotionState
+    from mlops_assets.promotion.promotions import Promotions
     from mlops_assets.rollout.rollouts import Rollouts, Step
 
 TEST_COLUMNS = ("test", "breached", "evidence", "needed", "message")  # the ledger keeps the rest
 MIRRORED = "mlflow_shows_what_the_ledger_says"
+WHOLE = "the_ledger_is_intact"
 PUBLISHED = "servers_read_what_the_ledger_says"
 COMPARED_ON = dg.AutomationCondition.on_cron("*/10 * * * *")
 # The asset `service` copies a new record to MLflow, at most a tick and a run later.
@@ -29,7 +31,7 @@ COPIED_WITHIN = timedelta(minutes=2)
 
 def build_rollout(use_case: UseCase) -> dict[str, list[Any]]:
     """The asset, its checks, the sensor and the jobs, as keyword arguments of Definitions."""
-    jobs, checks = [_approve(use_case), _roll_back(use_case)], [_mirrored(use_case), _published(use_case)]
+    jobs, checks = [_approve(use_case), _roll_back(use_case)], [_mirrored(use_case), _published(use_case), _whole(use_case)]
     return {"assets": [_rollout(use_case)], "checks": checks, "sensors": [_watch(use_case)], "jobs": jobs}
 
 
@@ -145,6 +147,24 @@ def _published(use_case: UseCase) -> dg.AssetChecksDefinition:
     return published
 
 
+def _whole(use_case: UseCase) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=names.stage(use_case.name, "rollout"),
+        name=WHOLE,
+        description="No record of the ledger was altered or removed, and each placed model is the one that it blessed.",
+        automation_condition=COMPARED_ON,
+    )
+    def whole(rollout_stores: RolloutStoresResource) -> dg.AssetCheckResult:
+        from mlops_assets.promotion.placed_versions import PlacedVersions
+
+        promotions = open_rollouts(use_case, rollout_stores).promotions
+        promotions.ledger.remember(use_case.name)
+        alarm = PlacedVersions(use_case.name, promotions.ledger, promotions.deployment, promotions.keys).alarm()
+        return dg.AssetCheckResult(passed=not alarm, description=alarm or "The ledger is intact.")
+
+    return whole
+
+
 class ApprovalConfig(dg.Config):
     version: int
     by: str
@@ -158,9 +178,10 @@ class RollbackConfig(dg.Config):
 
 def _approve(use_case: UseCase) -> dg.JobDefinition:
     @dg.op(name=names.job(use_case.name, "approve_version"))
-    def approve(config: ApprovalConfig, rollout_stores: RolloutStoresResource) -> None:
+    def approve(config: ApprovalConfig, rollout_stores: RolloutStoresResource, live_services: LiveServicesResource) -> None:
         promotions = open_rollouts(use_case, rollout_stores).promotions
         promotions.approve(config.version, why=config.why, by=config.by, at=datetime.now(UTC))
+        _require_followed(promotions, live_services)
 
     @dg.job(name=names.job(use_case.name, "approve"), description="Approves a blessed version of a high-risk use case.")
     def approval() -> None:
@@ -173,13 +194,27 @@ def _roll_back(use_case: UseCase) -> dg.JobDefinition:
     key = dg.AssetKey(names.stage(use_case.name, "rollout"))
 
     @dg.op(name=names.job(use_case.name, "go_back"))
-    def go_back(context: dg.OpExecutionContext, config: RollbackConfig, rollout_stores: RolloutStoresResource) -> None:
+    def go_back(
+        context: dg.OpExecutionContext,
+        config: RollbackConfig,
+        rollout_stores: RolloutStoresResource,
+        live_services: LiveServicesResource,
+    ) -> None:
         promotions = open_rollouts(use_case, rollout_stores).promotions
         promotions.roll_back(reason=config.reason, by=config.by, at=datetime.now(UTC))
         context.log_event(dg.AssetMaterialization(key, metadata=_in_force(promotions.state())))
+        _require_followed(promotions, live_services)
 
     @dg.job(name=names.job(use_case.name, "rollback"), description="Rolls back the challenger, or else the champion.")
     def rollback() -> None:
         go_back()
 
     return rollback
+
+
+def _require_followed(promotions: "Promotions", services: LiveServicesResource) -> None:
+    """Fails the run where servers do not follow the change, which is recorded and is not made again."""
+    from mlops_assets.serving.confirmation import confirm
+
+    if problem := confirm(promotions, services.open()).problem:
+        raise dg.Failure(problem, allow_retries=False)

@@ -1,10 +1,9 @@
 """The ledger on SQLite or Postgres: append-only, hash-chained records of every change to what serves."""
 
 import json
-import shutil
 import sqlite3
 import tempfile
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import DDL, Column, Integer, MetaData, Table, Text, create_engine, event, func, insert, inspect, select
+from sqlalchemy import DDL, Column, Integer, MetaData, Select, Table, Text, create_engine, event, func, insert, inspect, select
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.pool import NullPool
@@ -20,15 +19,11 @@ from sqlalchemy.pool import NullPool
 from mlops_assets.foundation.atomic_file import create_file
 from mlops_assets.promotion import ledger_chain as chain
 from mlops_assets.promotion.ledger_chain import DamagedLedger, Kind, Record
+from mlops_assets.promotion.ledger_file import PLACED, TRAINED, connect, describe_remedy, is_file_there
+from mlops_assets.promotion.ledger_heads import Head, LedgerHeads
 
-BUSY_S = 30  # how long a writer on SQLite waits for its turn
 CONNECT_S = 10
-# The codes of SQLite where a file cannot be created, extended or written.
-REFUSES_FILES = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
 CREATION_LOCK = 486_152_013  # the advisory lock that guards CREATE TABLE: any number that no other program on the server uses
-# What a home has only after its ledger: a version is placed when the ledger is there, and a plan copies a record.
-PLACED = ("deployments/*/plan.json", "deployments/*/models/[0-9]*")
-TRAINED = "mlflow/artifacts/**/model.onnx"
 # No connection is kept between calls, so that a fork or a restarted server does no harm. Each statement is one transaction.
 ENGINE: dict[str, Any] = {"poolclass": NullPool, "isolation_level": "AUTOCOMMIT"}
 
@@ -70,11 +65,12 @@ for _dialect, _statement in _GUARDS:
 class Ledger:
     """`url` is `sqlite:///<file>` or `postgresql://user:password@host/database`. Any number of processes and threads write at
     once: the unique (use_case, number) decides who was first. Reading creates nothing: a new ledger has no records. Every
-    method raises LedgerDown, and DamagedLedger for a file that is missing from a home with placed models or a plan.
+    method raises LedgerDown, and DamagedLedger for a file that is missing from a home with traces of its records.
     """
 
-    def __init__(self, url: str) -> None:
-        """Connects to nothing yet."""
+    def __init__(self, url: str, heads: Path | None = None) -> None:
+        """Connects to nothing yet. `heads` is the folder that remembers the newest records; without it none is remembered."""
+        self._heads = LedgerHeads(heads) if heads else None
         self._is_there = False  # once found it is never new again, and a file that is gone then is an error
         with suppress(ArgumentError, ValueError):
             self._url = make_url(url)
@@ -92,7 +88,7 @@ class Ledger:
     def require_if_trained(self) -> None:
         """Raises DamagedLedger where the file is missing and MLflow has a model: every platform that trains has a ledger."""
         if self._file:
-            _is_file_there(self._file, (*PLACED, TRAINED))
+            is_file_there(self._file, (*PLACED, TRAINED))
 
     def create(self) -> None:
         """Creates a new ledger, as the first `append` does; an existing one stays as it is."""
@@ -106,22 +102,30 @@ class Ledger:
         none); None appends to whatever is there. Raises ConcurrentWrite, DamagedLedger; ValueError for what cannot be stored.
         """
         unlinked = _validated(use_case, kind, body, by=by, at=at)
-        newest = select(_LEDGER).where(_LEDGER.c.use_case == use_case).order_by(_LEDGER.c.number.desc()).limit(1)
         with self._connected(creates=True) as connection:
-            while True:
-                row = connection.execute(newest).first()
-                number, digest = (row.number, row.digest) if row else (0, chain.GENESIS)
-                if after is not None and number < after:
-                    problem = f"record {after} was read, and the newest is {number or 'none'}: records are gone"
-                    raise DamagedLedger(f"{use_case} · ledger · {problem}. Run `mlops ledger verify {use_case}`.")
-                if after is not None and number > after:
-                    rows = _rows(connection, use_case, after)
-                    later = ", ".join(f"record {row.number} ({row.kind} by {row.by} at {row.at})" for row in rows)
-                    raise ConcurrentWrite(f"{use_case} · ledger · after record {after} came {later}. Read it and decide again.")
-                record = chain.seal(replace(unlinked, number=number + 1, previous=digest))
-                with suppress(IntegrityError):  # another writer took this number: try the next one
-                    connection.execute(insert(_LEDGER).values(vars(record) | {"body": chain.canonical_json(record.body)}))
-                    return record
+            record = _insert(connection, unlinked, after)
+        with suppress(OSError, LedgerDown, DamagedLedger):  # the record is written
+            self.remember(use_case)
+        return record
+
+    def remember(self, use_case: str) -> None:
+        """Remembers the newest record, as `append` does, unless the one that is remembered is gone. Raises OSError."""
+        if self._heads and (newest := self._newest(use_case)):
+            self._heads.advance(use_case, newest, partial(self._has, use_case))
+
+    def accept(self, use_case: str) -> None:
+        """Remembers the newest record in place of one that is gone, whose number and digest are kept in a file."""
+        if self._heads and (newest := self._newest(use_case)):
+            self._heads.replace(use_case, newest)
+
+    def require_whole(self, use_case: str) -> None:
+        """Raises DamagedLedger where the remembered record is gone, with what to do. `verify` checks the whole chain."""
+        head = self._heads.read(use_case) if self._heads else None
+        if head is None or self._has(use_case, head):
+            return
+        problem = f"record {head[0]} ({head[1][:12]}…) was written and is gone: newest records were cut off"
+        accept = f"`mlops ledger mirror {use_case} --replace` goes on without them"
+        raise DamagedLedger(f"{use_case} · ledger · {problem}. Restore the newest backup, or {accept}.")
 
     def records(self, use_case: str, *, after: int = 0) -> list[Record]:
         """The records above number `after`, oldest first; `verify` checks their digests. Raises DamagedLedger."""
@@ -135,14 +139,32 @@ class Ledger:
 
     def verify(self, use_case: str, *, mirrored: tuple[int, str] | None = None) -> list[str]:
         """What is wrong with the chain, a sentence per fault. The chain alone does not show that its newest records were cut off,
-        or rewritten with matching digests: `mirrored` is number and digest of the newest record that another place knows.
+        or rewritten with matching digests: the remembered record does, and `mirrored`, number and digest of one that another
+        place knows.
         """
+        known, unreadable = dict.fromkeys([mirrored] if mirrored else []), list[str]()
+        try:
+            if self._heads and (head := self._heads.read(use_case)):
+                known[head] = None
+        except DamagedLedger as error:
+            unreadable = [str(error)]
         with self._connected() as connection:
-            return [f"{use_case} · {fault}" for fault in chain.find_faults(_rows(connection, use_case, None), mirrored)]
+            faults = chain.find_faults(_rows(connection, use_case, None), known)
+            return [*(f"{use_case} · {fault}" for fault in faults), *unreadable]
+
+    def _newest(self, use_case: str) -> Head | None:
+        with self._connected() as connection:
+            return (row.number, row.digest) if (row := connection.execute(_newest(use_case)).first()) else None
+
+    def _has(self, use_case: str, head: Head) -> bool:
+        number, digest = head
+        query = select(_LEDGER.c.number).where(_LEDGER.c.use_case == use_case, _LEDGER.c.number == number)
+        with self._connected() as connection:
+            return connection.execute(query.where(_LEDGER.c.digest == digest)).first() is not None
 
     def _exists(self) -> bool:
         if not self._is_there:
-            self._is_there = _is_file_there(self._file) if self._file else inspect(self._engine).has_table(_LEDGER.name)
+            self._is_there = is_file_there(self._file) if self._file else inspect(self._engine).has_table(_LEDGER.name)
         return self._is_there
 
     @cached_property
@@ -164,7 +186,7 @@ class Ledger:
             cause = error.orig if isinstance(error, DBAPIError) else error
             where = self._url.set(query={}).render_as_string(hide_password=True)
             problem = f"ledger · {where} · does not answer: {str(cause).partition(chr(10))[0]}"
-            remedy = _remedy(cause, self._file) if self._file else "Start the database, or correct MLOPS_LEDGER"
+            remedy = describe_remedy(cause, self._file) if self._file else "Start the database, or correct MLOPS_LEDGER"
             raise LedgerDown(f"{problem}. {remedy}.") from None
 
 
@@ -172,24 +194,6 @@ def _no_records() -> Generator[Connection]:
     with create_engine("sqlite://", **ENGINE).connect() as connection:
         _METADATA.create_all(connection)
         yield connection
-
-
-def _is_file_there(file: Path, traces: Sequence[str] = PLACED) -> bool:
-    """Raises DamagedLedger for a missing file whose home has `traces` of its records."""
-    if _has_file(file):
-        return True
-    trace = next((path for pattern in traces for path in file.parent.glob(pattern)), None)
-    # Looked for again: the ledger may have been created, and then a model placed, since the first look.
-    if trace and not _has_file(file):
-        problem = f"is missing, and its home has {trace.relative_to(file.parent)}: the home is damaged, not new"
-        raise DamagedLedger(f"ledger · {file} · {problem}. Restore the file from its newest backup.")
-    return trace is not None
-
-
-def _has_file(file: Path) -> bool:
-    with suppress(FileNotFoundError):  # alone: a folder that is a file or cannot be read holds no new ledger
-        return bool(file.stat())
-    return False
 
 
 def _create_sqlite(file: Path) -> None:
@@ -204,41 +208,7 @@ def _create_sqlite(file: Path) -> None:
 
 
 def _sqlite_engine(file: Path) -> Engine:
-    return create_engine("sqlite://", creator=partial(_connect, file), **ENGINE)
-
-
-def _connect(file: Path) -> sqlite3.Connection:
-    # rw: a file that is gone is an error, not a new and empty ledger.
-    connection = _open(file, "mode=rw")
-    try:
-        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        # The first reader creates a file next to the database, which a full or read-only disk refuses. Without it the database
-        # can be read alone, but only where its write-ahead log has no record. https://sqlite.org/wal.html#readonly
-        log = file.with_name(f"{file.name}-wal")
-        if error.sqlite_errorcode & 0xFF not in REFUSES_FILES or (log.exists() and log.stat().st_size):
-            raise
-        connection = _open(file, "mode=ro&immutable=1")
-    return connection
-
-
-def _open(file: Path, options: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{file.as_uri()}?{options}", uri=True, timeout=BUSY_S, check_same_thread=False)
-    # Bytes that are not UTF-8 were edited by hand; `verify` reports them instead of failing.
-    connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
-    return connection
-
-
-def _remedy(cause: object, file: Path) -> str:
-    """What to do about an error of SQLite or of the file system."""
-    code = getattr(cause, "sqlite_errorcode", None) or sqlite3.SQLITE_CANTOPEN
-    if code & 0xFF == sqlite3.SQLITE_BUSY:
-        return "Another process is writing; run it again"
-    if code & 0xFF not in REFUSES_FILES:
-        return "Restore the file from its newest backup"
-    free = f"{shutil.disk_usage(file.parent).free:,} bytes are free" if file.parent.is_dir() else "the folder does not exist"
-    return f"Make the folder {file.parent} and its files writable, or free space on its disk ({free})"
+    return create_engine("sqlite://", creator=partial(connect, file), **ENGINE)
 
 
 def _postgres_engine(url: URL) -> Engine:
@@ -249,6 +219,28 @@ def _create_tables(engine: Engine) -> None:
     with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
         connection.execute(select(func.pg_advisory_xact_lock(CREATION_LOCK)))
         _METADATA.create_all(connection)
+
+
+def _newest(use_case: str) -> Select[Any]:
+    return select(_LEDGER).where(_LEDGER.c.use_case == use_case).order_by(_LEDGER.c.number.desc()).limit(1)
+
+
+def _insert(connection: Connection, unlinked: Record, after: int | None) -> Record:
+    use_case = unlinked.use_case
+    while True:
+        row = connection.execute(_newest(use_case)).first()
+        number, digest = (row.number, row.digest) if row else (0, chain.GENESIS)
+        if after is not None and number < after:
+            problem = f"record {after} was read, and the newest is {number or 'none'}: records are gone"
+            raise DamagedLedger(f"{use_case} · ledger · {problem}. Run `mlops ledger verify {use_case}`.")
+        if after is not None and number > after:
+            rows = _rows(connection, use_case, after)
+            later = ", ".join(f"record {row.number} ({row.kind} by {row.by} at {row.at})" for row in rows)
+            raise ConcurrentWrite(f"{use_case} · ledger · after record {after} came {later}. Read it and decide again.")
+        record = chain.seal(replace(unlinked, number=number + 1, previous=digest))
+        with suppress(IntegrityError):  # another writer took this number: try the next one
+            connection.execute(insert(_LEDGER).values(vars(record) | {"body": chain.canonical_json(record.body)}))
+            return record
 
 
 def _rows(connection: Connection, use_case: str, after: int | None) -> list[Record]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Literal
@@ -53,9 +53,9 @@ def parse_row(row: Record) -> Record:
         raise DamagedLedger(f"{where} · body cannot be read: {error}. Run `mlops ledger verify {row.use_case}`.") from None
 
 
-def find_faults(rows: Sequence[Record], mirrored: tuple[int, str] | None) -> Iterator[str]:
-    """Edits, gaps and forks in the chain of one use case, a sentence each; `rows` ascend by number. And why the record with
-    the number and the digest of `mirrored` is not in it.
+def find_faults(rows: Sequence[Record], known: Iterable[tuple[int, str]]) -> Iterator[str]:
+    """Edits, gaps and forks in the chain of one use case, a sentence each; `rows` ascend by number. And why a record
+    whose number and digest are `known` is not in it.
     """
     newest, ends = 0, {GENESIS}  # several ends where the chain forks
     for number, group in groupby(rows, key=lambda row: row.number):
@@ -71,8 +71,7 @@ def find_faults(rows: Sequence[Record], mirrored: tuple[int, str] | None) -> Ite
             if number == newest + 1 and row.previous not in ends:
                 yield f"record {number} does not follow the one before: it names {row.previous[:12]}…."
         newest, ends = number, {row.digest for row in siblings}
-    if mirrored:
-        number, digest = mirrored
+    for number, digest in known:
         stored = [row.digest for row in rows if row.number == number]
         if not stored:
             where = f"known elsewhere and not here, where the newest is {newest or 'none'}"

@@ -1,17 +1,19 @@
-"""What is placed for servers, against the ledger: versions with other bytes, and signing recorded blessings with another key."""
+"""What is placed for servers, and the ledger, against each other; and signing recorded blessings with another key."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from mlops_assets.promotion.blessing import Blessing, UnblessedModel, verify
-from mlops_assets.promotion.deployment import Deployment
+from mlops_assets.promotion.deployment import Deployment, UnreadablePlan
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.ledger_chain import DamagedLedger, Record
 from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.training.signature import digest
 
+SHOWN = 3
 UNUSABLE = (UnblessedModel, FileNotFoundError)  # what no server loads
 
 
@@ -34,16 +36,38 @@ class PlacedVersions:
         return [version for version in self.signed_with(key_id) if version in state.needed and self._is_valid(state, version)]
 
     def faults(self) -> list[str]:
-        """Where the model of a placed version is not the one that the ledger blessed, a sentence each."""
+        """Of the chain, also against the remembered record and the plan that servers read; of a sound chain, where the model of
+        a placed version is not the one that the ledger blessed. A sentence each.
+        """
+        try:
+            plan = self.deployment.plan()
+        except UnreadablePlan as error:
+            return [*self.ledger.verify(self.use_case), f"{self.use_case} · {error}"]
+        # The plan names the newest record that changed it.
+        mirrored = (plan.number, plan.record) if plan and plan.record else None
+        return self.ledger.verify(self.use_case, mirrored=mirrored) or [*self._swapped()]
+
+    def alarm(self) -> str:
+        """The faults in one line, with what to do; empty where there is none."""
+        if not (faults := self.faults()):
+            return ""
+        more = f" {len(faults) - SHOWN:,} more: `mlops ledger verify {self.use_case}`." if len(faults) > SHOWN else ""
+        accept = f"`mlops ledger mirror {self.use_case} --replace` goes on without records that were cut off"
+        return f"{' '.join(faults[:SHOWN])}{more} Restore the newest backup; {accept}."
+
+    def _swapped(self) -> Iterator[str]:
         if not (versions := self.deployment.versions()):
-            return []
+            return
         state = self._state()
-        digests = ((version, state.digest_of(version), digest(self.deployment.load(version)[0])) for version in versions)
-        return [
-            f"{self.use_case} · version {version} has digest {placed[:12]}…; the ledger blessed {blessed[:12]}…."
-            for version, blessed, placed in digests
-            if blessed not in (None, placed)
-        ]
+        for version in versions:
+            blessed, where = state.digest_of(version), f"{self.use_case} · version {version}"
+            try:
+                placed = digest(self.deployment.load(version)[0])
+            except OSError as error:
+                yield f"{where} cannot be read: {error.strerror}, {error.filename}."
+                continue
+            if blessed not in (None, placed):
+                yield f"{where} has digest {placed[:12]}…; the ledger blessed {blessed[:12]}…."
 
     def reissue(self, version: int, *, by: str, at: datetime) -> Record:
         """Signs the recorded blessing of a placed version with the current key: the same evidence, recorded, then placed. The

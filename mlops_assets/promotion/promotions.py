@@ -54,7 +54,7 @@ def decide_again(act: Callable[[], T]) -> T:
 class Promotions:
     """The changes of one use case. Each reads the ledger first, unless `decided_on` has the state that was read, and raises
     ConcurrentWrite, which names the other writer, when the ledger has grown since; nothing has changed then. Raises LedgerDown;
-    PlanDisagrees where servers do not follow the ledger.
+    PlanDisagrees where servers do not follow the ledger, DamagedLedger where newest records are gone.
     A change is in force once its record is written: if the process dies before servers see it, the next one publishes it.
     """
 
@@ -120,6 +120,7 @@ class Promotions:
         if not why.strip():
             remedy = "legal: the reason for the approval. Read its evaluation and say why it may serve"
             raise NotApproved(f"{self.use_case.name} · version {version} · why = {why!r}; {remedy}.")
+        self.ledger.require_whole(self.use_case.name)
         state = self.state()
         blessed = self._blessing(state, version).body
         body = {name: blessed[name] for name in ("version", "model_digest", "evaluation_digest")} | {"why": why}
@@ -221,9 +222,12 @@ class Promotions:
         return self.publish(plan_of(self._append(state, kind, body, by=cause["by"], at=cause["at"]), state.blessings))
 
     def _require_newest(self, state: PromotionState) -> None:
-        """Servers ignore a plan older than theirs. Where theirs is of another writer, the ledger raises ConcurrentWrite."""
+        """Servers ignore a plan older than theirs. Where theirs is of another writer, the ledger raises ConcurrentWrite. Nor is
+        anything decided on a state that lacks records, such as a refusal.
+        """
         if self._is_behind(state) and self._is_behind(self.state()):
             raise PlanDisagrees(f"{self.use_case.name} · nothing has changed · {self.difference()}")
+        self.ledger.require_whole(self.use_case.name)
 
     def _is_behind(self, state: PromotionState) -> bool:
         with suppress(UnreadablePlan):  # it is replaced

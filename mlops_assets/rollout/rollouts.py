@@ -14,6 +14,7 @@ from mlops_assets.foundation.atomic_file import replace_file
 from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.promotion.blessing import UnblessedModel
 from mlops_assets.promotion.deployment import IllegalRoute, Plan
+from mlops_assets.promotion.ledger_chain import DamagedLedger
 from mlops_assets.promotion.promotion_state import PromotionState, plan_of
 from mlops_assets.promotion.promotions import Cause, NotApproved, PlanDisagrees, Promotions
 from mlops_assets.rollout.decision import Decision, decide
@@ -66,6 +67,7 @@ class Rollouts:
         state, rollout = self.promotions.state(), self.promotions.use_case.rollout
         in_progress = rollout if isinstance(rollout, Canary) and state.shares else None
         try:
+            self.promotions.ledger.require_whole(self.promotions.use_case.name)
             if state.plan:
                 self.promotions.publish(state.plan)
             if in_progress and not state.by_hand:
@@ -74,7 +76,7 @@ class Rollouts:
                 return Step(self._left_alone(state) if state.by_hand else "No version waits for a rollout.")
             plan = self._start(state, state.waiting, by=by, at=at, why=why)
             return Step(f"Version {plan.champion} serves{f'; {plan.rollout}' if plan.rollout else ''}.", plan)
-        except (NotApproved, PlanDisagrees) as error:
+        except (NotApproved, PlanDisagrees, DamagedLedger) as error:
             return Step(str(error))
         except UnblessedModel as error:
             if in_progress:

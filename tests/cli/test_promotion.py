@@ -25,6 +25,7 @@ from mlops_assets.training.model_registry import ModelRegistry
 from mlops_assets.training.signature import digest
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.cli.loans import LOANS
+from tests.promotion.ledger_tamper import cut_off
 from tests.serving.flights import blessed, flip_a_bit, tiny_model
 from tests.serving.test_client import running
 from tests.training.mlflow_runs import new_run
@@ -38,7 +39,7 @@ UNBLESSED = 4
 
 
 def promotions_of(home: Home) -> Promotions:
-    ledger = Ledger(f"sqlite:///{home.root / 'ledger.db'}")
+    ledger = Ledger(f"sqlite:///{home.root / 'ledger.db'}", home.deployments)
     return Promotions(USE_CASE, ledger, Deployment(home.deployments, NAME), SigningKeys(home.keys))
 
 
@@ -549,7 +550,7 @@ def test_a_change_shows_what_every_server_then_serves_and_fails_where_one_does_n
 
 
 def test_a_command_fails_where_a_server_does_not_follow(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("mlops_assets.cli.promotion.TAKE_OVER_S", 3.0)
+    monkeypatch.setattr("mlops_assets.serving.confirmation.TAKE_OVER_S", 3.0)
     promotions_of(home).promote(2, reason="better", by="ana", at=AT)
     with running(home) as (url, service):
         monkeypatch.setenv("MLOPS_SERVICE_URL", url)
@@ -560,6 +561,23 @@ def test_a_command_fails_where_a_server_does_not_follow(run: Run, home: Home, mo
     assert "no server confirmed it" in ignored.output
     assert f"{url} · it serves version 2 (plan 5), not the ledger's plan" in ignored.output
     assert f"live: version 2 serves at {url} (plan 5, not yet plan 6)" in status.output
+
+
+def test_a_record_that_was_cut_off_is_reported_until_it_is_given_up(run: Run, home: Home):
+    promotions_of(home).promote(2, reason="better", by="ana", at=AT)
+    assert "ledger:" not in run("status").output
+    promotions_of(home).refuse(3, reason="It leaks.", by="ana", at=AT)
+    head = promotions_of(home).state().head
+    cut_off(f"sqlite:///{home.ledger}", after=head - 1)
+    promotions_of(home).refuse(2, reason="It is slow.", by="bob", at=AT)
+    (line,) = (line for line in run("status").output.splitlines() if line.startswith("ledger: "))
+    assert f"record {head} differs from the one known elsewhere" in line and f"`mlops ledger mirror {NAME} --replace`" in line
+    assert run("ledger", "verify").exit_code == 1
+    for words in (("approve", NAME, "3", "--why", "read"), ("rollback", NAME), ("ledger", "mirror", NAME)):
+        result = run(*words)
+        assert (result.exit_code, f"record {head} " in result.output) == (1, True), result.output
+    assert "was written and is gone" in run("ledger", "mirror", NAME, "--replace").output
+    assert "ledger:" not in run("status").output and run("ledger", "verify").exit_code == 0
 
 
 def test_after_the_ledger_s_plan_replaced_a_forged_one_servers_serve_it(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch):

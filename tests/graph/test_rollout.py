@@ -12,7 +12,7 @@ import pytest
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import PROJECT, Home, read_environment
-from mlops_assets.graph.rollout import build_rollout
+from mlops_assets.graph.rollout import PUBLISHED, WHOLE, build_rollout
 from mlops_assets.graph.serving import build_serving
 from mlops_assets.graph.training import Candidate
 from mlops_assets.promotion.deployment import Plan
@@ -20,6 +20,7 @@ from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.resources import LedgerResource, Resources, build_resources
 from mlops_assets.training.model_registry import ModelRegistry
 from tests.cli.loans import LOANS
+from tests.promotion.ledger_tamper import cut_off
 from tests.promotion.model_line import FrailLedger, ModelLine, model
 from tests.serving.test_client import running
 from tests.training.mlflow_runs import new_run
@@ -61,8 +62,8 @@ def look(line: ModelLine) -> str:
         return sensor.evaluate_tick(context).skip_message or ""
 
 
-def published(line: ModelLine) -> dg.AssetCheckResult:
-    (check,) = (check for check in build_rollout(line.use_case)["checks"] if "servers" in next(iter(check.check_keys)).name)
+def published(line: ModelLine, name: str = PUBLISHED) -> dg.AssetCheckResult:
+    (check,) = (check for check in build_rollout(line.use_case)["checks"] if next(iter(check.check_keys)).name == name)
     result: Any = check(rollout_stores=resources(line)["rollout_stores"])
     return result
 
@@ -81,7 +82,7 @@ def test_records_that_others_write_meanwhile_do_not_fail_a_finished_training(lin
 
     class Shared(LedgerResource):
         def open(self) -> Ledger:
-            ledger = FrailLedger(self.url)
+            ledger = FrailLedger(self.url, Path(self.heads))
 
             def write() -> None:
                 if others:
@@ -96,7 +97,7 @@ def test_records_that_others_write_meanwhile_do_not_fail_a_finished_training(lin
         run_id = new_run(registry, line.use_case.name).run_id
         registry.register(name, model(version), run_id=run_id, tags={}, description="Tiny.")
     own = resources(line)
-    stores = own["rollout_stores"].model_copy(update={"ledger": Shared(url=own["ledger"].url)})
+    stores = own["rollout_stores"].model_copy(update={"ledger": Shared(**own["ledger"].model_dump())})
 
     @dg.asset(key=names.stage(line.use_case.name, "candidate"))
     def candidate() -> Candidate:
@@ -131,6 +132,49 @@ def test_sensor_and_check_say_that_plan_and_ledger_disagree(line: ModelLine):
     result = published(line)
     assert not result.passed and result.severity is dg.AssetCheckSeverity.ERROR
     assert "`mlops ledger mirror flight_delay --replace`" in (result.description or "")
+
+
+def test_sensor_and_check_report_a_refusal_that_was_cut_off_and_the_refused_version_never_runs(line: ModelLine):
+    assert published(line, WHOLE).passed
+    line.promotions.refuse(2, reason="It leaks.", by="bob", at=line.now())
+    cut_off(f"sqlite:///{Home(line.folder.parents[1]).ledger}", after=line.state().head - 1)
+    with line.unchanged():
+        assert "was written and is gone" in look(line) and "`mlops ledger mirror flight_delay --replace`" in look(line)
+    line.bless(3)
+    with line.unchanged():
+        assert "was written and is gone" in look(line)
+    result = published(line, WHOLE)
+    assert not result.passed and result.severity is dg.AssetCheckSeverity.ERROR
+    assert "record 4 differs from the one known elsewhere" in (result.description or "")
+
+
+def execute(line: ModelLine, job: str, url: str, **config: Any) -> str:
+    """Why the run of the job failed; empty where it succeeded."""
+    (definition,) = (one for one in build_rollout(line.use_case)["jobs"] if one.name == names.job(line.use_case.name, job))
+    own, (op,) = resources(line, url), definition.nodes
+    result = definition.execute_in_process(
+        run_config={"ops": {op.name: {"config": config}}},
+        resources={name: own[name] for name in ("rollout_stores", "live_services")},
+        raise_on_error=False,
+    )
+    (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure] or [None]
+    return failure.user_failure_data.description or "" if failure and failure.user_failure_data else ""
+
+
+def test_the_jobs_fail_where_no_server_confirms_the_change_as_the_commands_do(line: ModelLine):
+    with running(Home(line.folder.parents[1])) as (url, service):
+        service.answering.slots.start()
+        line.promote(2)
+        assert execute(line, "approve", url, version=2, by="ana", why="read") == ""
+        assert execute(line, "rollback", url, by="ana", reason="slow") == ""
+        service.answering.slots.stop()
+    assert line.state().plan.champion == 1  # type: ignore[union-attr]
+    line.promote(2)
+    for job, config in {"approve": {"version": 1, "why": "read"}, "rollback": {"reason": "slow"}}.items():
+        failure = execute(line, job, url, by="ana", **config)
+        kind = {"approve": "approval"}.get(job, job)
+        assert f"the ledger has the change: record {line.state().head}, {kind} of version" in failure
+        assert f"no server confirmed it · {url} · it does not answer" in failure
 
 
 def check_servers(line: ModelLine, *urls: str) -> dg.AssetCheckEvaluation:

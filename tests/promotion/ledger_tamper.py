@@ -35,6 +35,19 @@ def unguard(url: str) -> None:
         connection.execute("ALTER TABLE taken RENAME TO mlops_ledger")
 
 
+def cut_off(url: str, *, after: int) -> None:
+    """Removes the newest records, past the guards."""
+    with closing(connected(url)) as connection:
+        table = "mlops_ledger"
+        guard, free = (
+            ("DROP TRIGGER IF EXISTS mlops_ledger_no_delete", "")
+            if isinstance(connection, sqlite3.Connection)
+            else (f"ALTER TABLE {table} DISABLE TRIGGER ALL", f"ALTER TABLE {table} ENABLE TRIGGER ALL")
+        )
+        for statement in filter(None, (guard, f"DELETE FROM {table} WHERE number > {after}", free)):
+            connection.execute(statement)
+
+
 def overwrite(url: str, rows: list[Stored]) -> None:
     """Lets an unguarded table hold exactly these rows."""
     mark = "?" if url.startswith("sqlite") else "%s"

@@ -67,7 +67,7 @@ class ModelLine:
     def __init__(self, root: Path, *, risk: str = "medium", name: str = USE_CASE.name, url: str | None = None) -> None:
         self.use_case = USE_CASE.model_copy(update={"risk": risk, "name": name})
         self.keys = SigningKeys(Home(root).keys)
-        self.ledger = FrailLedger(url or f"sqlite:///{root / 'ledger.db'}")
+        self.ledger = FrailLedger(url or f"sqlite:///{root / 'ledger.db'}", Home(root).deployments)
         self.deployment = FrailDeployment(Home(root).deployments, name)
         self.folder = Home(root).deployments / name
         self.promotions = Promotions(self.use_case, self.ledger, self.deployment, self.keys)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mlops_assets.foundation.home import read_environment
-from mlops_assets.promotion import ledger as ledger_module
+from mlops_assets.promotion import ledger_file
 from mlops_assets.promotion.ledger import Ledger, LedgerDown
 from mlops_assets.promotion.ledger_chain import Record
 from tests.promotion.ledger_tamper import connected
@@ -80,7 +80,7 @@ def test_a_file_that_is_gone_or_no_database_is_down_and_never_a_new_ledger(tmp_p
 
 
 def test_a_writer_waits_for_a_locked_file_and_a_reader_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(ledger_module, "BUSY_S", 0.2)
+    monkeypatch.setattr(ledger_file, "BUSY_S", 0.2)
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     ledger = Ledger(url)
     wrote(ledger)

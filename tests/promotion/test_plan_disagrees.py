@@ -44,8 +44,8 @@ def restore_backup(line: ModelLine) -> None:
 def restore_backup_and_bless(line: ModelLine) -> None:
     """The ledger's newest record has a higher number than the plan of servers."""
     restore_backup(line)
-    for _ in range(4):
-        line.approve(3)
+    for turn in range(4):
+        line.promotions.refuse(9, reason=f"failure {turn}", by="ana", at=line.now())
 
 
 @pytest.fixture(params=[forge, restore_backup, restore_backup_and_bless], ids=lambda act: act.__name__)
@@ -75,6 +75,7 @@ def test_the_ledger_s_plan_replaces_a_newer_one_on_demand_and_the_other_is_kept(
     (kept,) = ahead.folder.glob("replaced-plan-*.json")
     assert kept.read_bytes() == forged
     assert ahead.promotions.difference() is None
+    ahead.ledger.accept("flight_delay")
     assert ahead.promotions.roll_back(**ahead.said()) == ahead.deployment.plan()
 
 
