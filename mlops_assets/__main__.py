@@ -2,15 +2,15 @@
 
 import signal
 
+from mlops_assets.foundation.interrupt import end
+
 
 def main() -> None:
-    """Ctrl-C while the modules load (about a second) ends the process as a signal does, without a traceback."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Until a command begins (about a second), Ctrl-C ends the process as a signal does, without a traceback."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, end)
     from mlops_assets.cli.app import app
 
-    signal.signal(signal.SIGINT, before)
     app(prog_name="mlops")
 
 

@@ -13,6 +13,7 @@ from mlops_assets.cli import erasure, keys, ledger, promotion, provenance
 from mlops_assets.cli.arguments import By, Commands, Name, declared, environment, open_resources
 from mlops_assets.cli.check import check
 from mlops_assets.cli.migrate import migrate
+from mlops_assets.foundation.interrupt import interrupted_at_once
 from mlops_assets.use_cases import USE_CASES
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -105,6 +106,11 @@ def waive(
 
 def up() -> None:
     """Run web UI, daemon, prediction service and MLflow until Ctrl-C."""
+    with interrupted_at_once():
+        _run_platform()
+
+
+def _run_platform() -> None:
     from mlops_assets.local.damage import find_unservable
     from mlops_assets.local.platform import running_platform
 
@@ -127,9 +133,10 @@ def up() -> None:
 
 def demo() -> None:
     """Run the whole loop on real flights: train, serve, drift, train again, replace."""
-    from mlops_assets.local.demo.story import run_demo
+    with interrupted_at_once():
+        from mlops_assets.local.demo.story import run_demo
 
-    run_demo(environment(creates_home=True), declared("flight_delay"))
+        run_demo(environment(creates_home=True), declared("flight_delay"))
 
 
 PANELS = {

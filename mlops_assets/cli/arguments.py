@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import signal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import click
@@ -9,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from mlops_assets.foundation.home import PROJECT, Environment, read_environment
+from mlops_assets.foundation.interrupt import end
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import NOT_LOADED, USE_CASES
 
@@ -58,6 +60,8 @@ class Commands(TyperGroup):
         return super().parse_args(ctx, sorted(args, key=lambda argument: argument != "--debug"))
 
     def invoke(self, ctx: click.Context) -> Any:
+        if signal.getsignal(signal.SIGINT) is end:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.Abort, click.exceptions.Exit):

@@ -16,6 +16,7 @@ import httpx
 import psutil
 
 READY_SECONDS, GRACE_SECONDS, POLL_SECONDS = 180.0, 12.0, 0.2
+START_GRACE_S = 1.0  # of children that are not ready: they have nothing to end
 FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S = 1.0, 60.0, 600.0  # before a restart: doubled until the process has run steadily
 # Descendants inherit this variable: it identifies a process whose parent died first, also in a session of its own.
 GROUP = "MLOPS_PROCESS_GROUP"
@@ -58,7 +59,7 @@ def running(
 
     SIGINT (also where it was ignored at start), SIGTERM, SIGHUP and a child that exits interrupt the block; with `on_restart`,
     which gets a message, such a child is started again after a growing pause instead. A second signal cuts the grace period
-    short. Raises ProcessFailed.
+    short, and before all are ready there is hardly any. Raises ProcessFailed.
     """
     group = _Group()
     with _handling({**dict.fromkeys(STOP_SIGNALS, group.exit_on_signal), signal.SIGCHLD: group.on_child_exit}):
@@ -66,18 +67,19 @@ def running(
             for child in children:
                 group.start(child)
             group.wait_until_ready(ready_s)
-            group.on_restart = on_restart
+            group.on_restart, group.is_ready = on_restart, True
             yield
         except _ChildExited:
             group.raise_for_exited_child()
         finally:
-            group.stop(grace_s)
+            group.stop(grace_s if group.is_ready else min(grace_s, START_GRACE_S))
 
 
 @dataclass
 class _Group:
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     started: list[tuple[Child, "subprocess.Popen[bytes]"]] = field(default_factory=list[Any])
+    is_ready: bool = False
     is_stopping: bool = False
     on_restart: Callable[[str], None] | None = None
     restarts: dict[str, tuple[int, float]] = field(default_factory=dict[str, tuple[int, float]])  # how many in a row, the last at
