@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import cast
 
 import polars as pl
@@ -62,10 +63,14 @@ def apply_changes(changes: list[Change], tables: DeltaTables) -> None:
     require_lossless(changes)
     by_asset = {tuple(change.asset): [other for other in changes if other.asset == change.asset] for change in changes}
     for asset, own in by_asset.items():
-        rows = tables.scan([*asset]).collect()
-        columns = [_converted(change, [*rows.columns]).alias(change.new) for change in own]
+        stored = tables.scan([*asset]).collect_schema().names()
+        columns = [_converted(change, stored).alias(change.new) for change in own]
         renamed = [change.old for change in own if change.old != change.new]
-        rewrite(tables.path([*asset]), rows.with_columns(columns).drop(renamed))
+        rewrite(tables.path([*asset]), partial(_with_columns, columns=columns, renamed=renamed))
+
+
+def _with_columns(rows: pl.DataFrame, *, columns: list[pl.Expr], renamed: list[str]) -> pl.DataFrame:
+    return rows.with_columns(columns).drop(renamed)
 
 
 def require_lossless(changes: list[Change]) -> None:
@@ -100,8 +105,9 @@ def _compare(asset: names.AssetPath, rows: pl.LazyFrame, declared: Types, rename
             is_lost = pl.col(old).is_not_null() & _converted(change, [*stored]).is_null()
             if old != new and new in stored:
                 is_lost |= pl.col(old).is_not_null() & pl.col(new).is_not_null()
-            count = rows.select(pl.len(), lost=is_lost.sum(), first=pl.col("day").filter(is_lost).min()).collect()
-            yield Change(asset, old, new, dtype, declared[new], *cast(tuple[int, int, date | None], count.row(0)))
+            count = rows.select(pl.len(), lost=is_lost.sum(), first=pl.col("day").filter(is_lost).min())
+            row = count.collect(engine="streaming").row(0)  # a part of the table at a time
+            yield Change(asset, old, new, dtype, declared[new], *cast(tuple[int, int, date | None], row))
 
 
 def _converted(change: Change, stored: list[str]) -> pl.Expr:

@@ -1,6 +1,9 @@
 """Delta tables under one root, read by name; assets write them through Dagster's IO manager."""
 
-from collections.abc import Mapping
+import json
+import tempfile
+import uuid
+from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +12,7 @@ import polars as pl
 import polars.selectors as cs
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
+from deltalake.transaction import AddAction
 
 from mlops_assets.foundation.names import AssetPath, table_path
 from mlops_assets.foundation.stored_schema import IncompatibleRows, widened, with_types
@@ -93,7 +97,8 @@ def _fitted(path: Path, rows: pl.DataFrame) -> pl.DataFrame:
     types = widened(path.name, stored, rows)
     rows = with_types(path.name, rows, types)
     if any(types[name] != dtype for name, dtype in stored.items()):
-        rewrite(path, with_types(path.name, pl.read_delta(str(path)), {name: types[name] for name in stored}))
+        own = {name: types[name] for name in stored}
+        rewrite(path, lambda kept: with_types(path.name, kept, own))
     return rows
 
 
@@ -104,10 +109,30 @@ def require_migrated(path: Path, renamed: Mapping[str, str]) -> None:
         raise IncompatibleRows(f"{path.name} · the table still has {former}. Run `mlops migrate` first.")
 
 
-def rewrite(path: Path, rows: pl.DataFrame) -> None:
-    """Replaces all rows and the columns of a table, in one commit; its earlier versions stay."""
-    partitions = DeltaTable(str(path)).metadata().partition_columns
-    _write(path, rows, "overwrite", {"schema_mode": "overwrite", "partition_by": partitions or None})
+def rewrite(path: Path, convert: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+    """Replaces all rows and the columns of a table by `convert` of them, in one commit; its earlier versions stay. It has one
+    partition at a time in memory: the writer of Delta Lake keeps the files of all open until the last row.
+    """
+    table = DeltaTable(str(path))
+    rows, columns = pl.scan_delta(table), table.metadata().partition_columns  # day, or none
+    with tempfile.TemporaryDirectory() as folder:  # the types of Delta Lake for those of Polars
+        convert(rows.head(0).collect()).drop(cs.by_dtype(pl.Null())).write_delta(folder)
+        types, schema = pl.scan_delta(folder).collect_schema(), DeltaTable(folder).schema()
+    added = list[AddAction]()
+    for partition in table.partitions() if columns else [dict[str, str]()]:
+        part = rows.filter(day=date.fromisoformat(partition["day"])) if partition else rows
+        new = convert(part.collect()).select(*types).cast(types)
+        added.append(_write_file(path, new.drop(columns), partition))
+    table.create_write_transaction([*added], "overwrite", schema, columns or None)
+
+
+def _write_file(path: Path, rows: pl.DataFrame, partition: Mapping[str, str]) -> AddAction:
+    """A file that is part of the table once the action is committed."""
+    name = "/".join([*(f"{column}={value}" for column, value in partition.items()), f"{uuid.uuid4()}.parquet"])
+    (path / name).parent.mkdir(exist_ok=True)
+    rows.write_parquet(path / name)
+    facts = (path / name).stat()
+    return AddAction(name, facts.st_size, partition, int(facts.st_mtime * 1000), True, json.dumps({"numRecords": len(rows)}))
 
 
 def _write(path: Path, rows: pl.DataFrame, mode: Literal["append", "overwrite"], options: Mapping[str, Any]) -> None:

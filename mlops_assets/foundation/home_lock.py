@@ -1,6 +1,7 @@
 """One platform at a time writes to a home: the processes that share one Dagster event log, whatever started them."""
 
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -13,6 +14,22 @@ _LOCKS: dict[Path, FileLock] = {}  # one per home and process, held until the pr
 
 class HomeInUse(RuntimeError):
     """Another platform writes to the home: both would make every table and train every model."""
+
+
+@contextmanager
+def reserved_home(root: Path) -> Generator[None]:
+    """No other process writes to the home meanwhile, not even one of its own platform. Raises HomeInUse."""
+    lock = lock_of(root)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        problem = f"a platform, with the event log {_owner(root) or 'unknown'}, writes to this home"
+        raise HomeInUse(f"{root} · {problem}. Stop it, and run this again.") from None
+    try:
+        record_owner(root, "of a command such as `mlops migrate`")
+        yield
+    finally:
+        lock.release()
 
 
 def lock_of(root: Path) -> FileLock:

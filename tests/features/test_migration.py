@@ -1,12 +1,15 @@
 """Stored tables are converted to a changed declaration: exactly, all or nothing, and as often as one likes."""
 
+import subprocess
+import sys
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from deltalake import DeltaTable
 from typer.testing import CliRunner
 
 import mlops_assets.cli.arguments
@@ -14,9 +17,12 @@ from mlops_assets.cli.app import app
 from mlops_assets.features.migration import LosesValues, apply_changes, find_changes
 from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables, write_days
+from mlops_assets.foundation.home import PROJECT
+from mlops_assets.foundation.home_lock import reserved_home
 from mlops_assets.spec.contract import Column
 from mlops_assets.spec.use_case import UseCase
 from tests.cli.loans import LOANS, PAYMENTS, VIEW
+from tests.graph.test_first_model import CLAIMED, another_platform
 
 FIRST, SECOND = date(2024, 3, 1), date(2024, 3, 2)
 VALIDATED, RAW = names.validated("loans", "payments"), names.raw("loans", "payments")
@@ -136,8 +142,66 @@ def test_the_command_prints_first_and_converts_when_asked_to(tmp_path: Path, mon
         == (1, "1 values would be lost; nothing was changed. Land those days corrected, or declare a wider type.")
     )
     fill(tmp_path / "tables", VALIDATED, "paid", 12.0)
-    assert run() == (0, "1 columns would be converted. Nothing was changed: repeat with --apply, while no run writes.")
+    assert run() == (0, "1 columns would be converted. Nothing was changed: repeat with --apply, while no platform runs.")
     assert read(tables, VALIDATED) == {"paid": [12.0]}
     assert run("--apply") == (0, "1 columns were converted.")
     assert read(tables, VALIDATED) == {"paid": [12]}
     assert run() == (0, "Every stored table has the declared columns.")
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+import polars as pl
+from mlops_assets.foundation.delta_tables import rewrite
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+rewrite(Path(sys.argv[1]), lambda rows: rows.with_columns(pl.col("paid").cast(pl.Int64)))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_the_memory_of_a_migration_does_not_grow_with_the_table(tmp_path: Path) -> None:
+    peaks_mb = list[int]()
+    for days in (4, 40):
+        tables = DeltaTables(tmp_path / str(days))
+        for day in (FIRST + timedelta(days=number) for number in range(days)):
+            rows = pl.DataFrame({"paid": pl.int_range(60_000, eager=True) + 0.0}).with_columns(
+                day=day, text=pl.col("paid").hash()
+            )
+            write_days(tables.path(VALIDATED), rows.cast({"text": pl.String}), first=str(day), last=str(day))
+        command = [sys.executable, "-c", PEAK, str(tables.path(VALIDATED))]
+        peaks_mb.append(int(subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT).stdout))
+        assert tables.scan(VALIDATED).collect_schema()["paid"] == pl.Int64 and tables.rows(VALIDATED) == days * 60_000
+    assert peaks_mb[1] < peaks_mb[0] + 40  # MB; the rows of the larger table take 100 more
+
+
+def test_a_rewritten_table_keeps_its_settings_its_partitions_and_its_earlier_versions(tmp_path: Path) -> None:
+    tables = fill(tmp_path, VALIDATED, "paid", 12.0, 7.0)
+    before = DeltaTable(tables.path(VALIDATED))
+    migrated(declared(PAID.but(dtype="int")), tables)
+    after = DeltaTable(tables.path(VALIDATED))
+    assert after.metadata().configuration == before.metadata().configuration != {}
+    assert after.partitions() == before.partitions() and after.version() == before.version() + 1
+    assert tables.read_version(VALIDATED, before.version())["paid"].to_list() in ([12.0, 7.0], [7.0, 12.0])
+    assert tables.days(VALIDATED) == {FIRST, SECOND}
+
+
+def test_no_platform_writes_during_a_migration_and_none_is_migrated_under_a_platform(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLOPS_ENV", "test")
+    monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
+    monkeypatch.setattr(mlops_assets.cli.arguments, "USE_CASES", [declared(PAID.but(dtype="int"))])
+    tables = fill(tmp_path / "tables", VALIDATED, "paid", 12.0)
+    with another_platform(tmp_path):
+        result = CliRunner().invoke(app, ["migrate", "loans", "--apply"])
+        problem = "a platform, with the event log another, writes to this home. Stop it, and run this again."
+        assert (result.exit_code, result.output) == (1, f"{tmp_path} · {problem}\n")
+        assert CliRunner().invoke(app, ["migrate", "loans"]).exit_code == 0
+    assert read(tables, VALIDATED) == {"paid": [12.0]}
+    with reserved_home(tmp_path):  # as another process, whose platform was the last to write here
+        refused = subprocess.run([*CLAIMED, str(tmp_path)], input="", capture_output=True, text=True, cwd=PROJECT, check=False)
+        assert refused.returncode == 1 and "HomeInUse" in refused.stderr and "`mlops migrate`" in refused.stderr
+    assert CliRunner().invoke(app, ["migrate", "loans", "--apply"]).exit_code == 0
+    with another_platform(tmp_path):
+        assert read(tables, VALIDATED) == {"paid": [12]}
