@@ -6,7 +6,7 @@ import bentoml
 import msgspec
 from pydantic import ConfigDict, Field, WithJsonSchema, create_model
 
-from mlops_assets.serving.http.request import EXPLAIN, INPUTS, MAX_EXPLAINED, ROWS, Answer, request_parts
+from mlops_assets.serving.http.request import EXPLAIN, INPUTS, MAX_EXPLAINED, ROWS, prediction_type, request_parts
 from mlops_assets.serving.http.value_types import value_schema
 from mlops_assets.spec.use_case import UseCase
 
@@ -53,9 +53,9 @@ def input_spec(use_case: UseCase) -> type[bentoml.IODescriptor]:
     return create_model("PredictRequest", __base__=_Strict, **fields)
 
 
-def output_spec() -> type[bentoml.IODescriptor]:
-    """The answer, as `Answer` declares it."""
-    definitions = msgspec.json.schema(Answer)["$defs"]
+def output_spec(use_case: UseCase) -> type[bentoml.IODescriptor]:
+    """The answer: predictions as `prediction_type` declares them."""
+    definitions = msgspec.json.schema(prediction_type(use_case))["$defs"]
     schema = {"type": "array", "items": definitions["Prediction"], "description": "One prediction a row, in order."}
     predictions = Annotated[Objects, WithJsonSchema(schema)]
     fields: dict[str, Any] = {"predictions": (predictions, ...), "plan": (int, ...), "latency_ms": (float, ...)}

@@ -34,7 +34,7 @@ PAGE = """# {use_case.name}
 def build_service(use_case: UseCase, open_: Callable[[], Service]) -> bentoml.Service[Any]:
     """A Bento service around the one that `open_` returns when the server process starts."""
     running: list[Service] = []
-    response = output_spec()
+    response = output_spec(use_case)
 
     class Predictions:
         def __init__(self) -> None:

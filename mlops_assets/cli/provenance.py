@@ -16,7 +16,7 @@ from mlops_assets.foundation.terminal import facts, moment, show, table
 from mlops_assets.promotion.blessing import GateVerdict
 
 if TYPE_CHECKING:
-    from mlops_assets.provenance.replay import Replayed
+    from mlops_assets.provenance.replay import Output, Replayed
     from mlops_assets.provenance.reproduce import Reproduced
     from mlops_assets.provenance.why import Stores, Why
 
@@ -108,7 +108,7 @@ def _answer(result: "Why") -> dict[str, object]:
     arm = f"{answer['arm']} after the challenger failed" if answer.get("challenger_failed") else answer["arm"]
     source = f"{plan.kind} by {plan.by}, {moment(plan.at)}" if plan else "not in the ledger"
     return {
-        "probability": f"{answer['probability']:.6g}, decision {'yes' if answer['decision'] else 'no'}",
+        "prediction": result.prediction,
         "answered": f"{moment(answer['answered_at'])}, in {answer['latency_ms']:g} ms",
         "prediction moment": f"{moment(answer['event_timestamp'])}: no newer value was used",
         "model": f"{arm}, version {answer['model_version']}, plan {answer['plan']} ({source})",
@@ -139,12 +139,11 @@ def replay_page(result: "Replayed") -> Page:
     from mlops_assets.provenance.replay import TOLERANCE
 
     if result.again is None:
-        verdict = f"NOT REPLAYED: the log has {result.logged:.6f} of version {result.version}"
+        verdict = f"NOT REPLAYED: the log has {_output(result.logged)} of version {result.version}"
     else:
         same = "same answer" if result.is_same else "same answer from the logged inputs, BUT SEE BELOW"
-        values = (
-            f"the log has {result.logged:.6f}, version {result.version} computes {result.again:.6f} (tolerance {TOLERANCE:g})"
-        )
+        again = f"version {result.version} computes {_output(result.again)} (tolerance {TOLERANCE:g})"
+        values = f"the log has {_output(result.logged)}, {again}"
         verdict = f"{same if result.same_answer else 'DIFFERENT ANSWER'}: {values}"
     page: Page = [f"answer {result.prediction_id}: {verdict}", *(f"objection: {objection}." for objection in result.objections)]
     features = result.recomputed
@@ -154,8 +153,8 @@ def replay_page(result: "Replayed") -> Page:
         sides = ("served", "recomputed")
         rows = ((row.feature, *(_value(row.examples[0][side]) for side in sides)) for row in features.differing)
         page.append(table(("feature", *sides), rows, title=f"{len(features.differing)} of {features.compared} features differ"))
-        if features.probability is not None:
-            page.append(f"version {result.version} computes {features.probability:.6f} from the recomputed features")
+        if features.output is not None:
+            page.append(f"version {result.version} computes {_output(features.output)} from the recomputed features")
     else:
         page.append(f"features: all {features.compared} compared are the same as served")
     return page + [f"not compared, as the log hides or lacks their source: {', '.join(features.left_out)}"] * bool(
@@ -180,7 +179,7 @@ def reproduce_page(result: "Reproduced") -> Page:
     return [
         f"{subject}: {verdict}, {source}, was {result.digest[:DIGITS]}…",
         table(("metric", "then", "now", "difference"), metrics, title=title),
-        f"weights: {weights}; probabilities: at most {distance.probability:.3g} apart",
+        f"weights: {weights}; outputs: at most {distance.output:.3g} apart",
         *(changes or ["code, libraries and machine are unchanged: the cause was not recorded"]),
     ]
 
@@ -202,6 +201,11 @@ def _age(seconds: float | None) -> str:
     return next(
         (f"{seconds / length:.1f} {unit}" for unit, length in AGE_UNITS if abs(seconds) >= 2 * length), f"{seconds:.0f} s"
     )
+
+
+def _output(output: "Output") -> str:
+    numbers = output if isinstance(output, list) else [output]
+    return ", ".join(f"{number:.6f}" for number in numbers)
 
 
 def _value(value: object) -> str:

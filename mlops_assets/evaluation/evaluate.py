@@ -6,27 +6,30 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import polars as pl
 
 from mlops_assets.foundation.names import EVENT_TIMESTAMP
-from mlops_assets.statistics.metrics import METRICS, Array, Comparison, Interval, Ranked, comparisons, intervals, measure
+from mlops_assets.spec.gate import LOWER_IS_BETTER
+from mlops_assets.statistics.metrics import Array, Comparison, Interval, comparisons, intervals, measure
+from mlops_assets.tasks.task import Task
 
 Score = Callable[[pl.DataFrame], Array]
 SLICE_CONFIDENCE = 0.99  # of each bound: measured, 1 to 4 of 100 unchanged slices then look changed (with 0.95: 1 of 10)
 
 
 class Rival(NamedTuple):
-    """The champion on the same rows: its version and its (n,) probabilities."""
+    """The champion on the same rows: its version and its output."""
 
     version: str
-    probability: Array
+    output: Array
 
 
 class Unscored(NamedTuple):
-    """A champion that gives no probabilities for these rows, and why."""
+    """A champion that gives no legal output for these rows, and why."""
 
     version: str
     problem: str
@@ -36,23 +39,20 @@ class Unscored(NamedTuple):
 class Evaluation:
     """The evidence for gates and people. `first` and `last` bound the rows' event_timestamp.
 
-    `slices`: column, value, rows, positives, metrics (None where undefined); with a champion also its metrics
-    (`champion`) and the `comparison` with it by metric, whose bounds each have SLICE_CONFIDENCE. `calibration`:
-    mean_probability, share, rows of each equal-count bin. `comparison` is None without a champion and for one that cannot be
-    scored (`champion_problem` says why), `reference` without a second trainer. `importance`: input and the drop in auc when
-    it is shuffled, largest first.
+    `counts` and `details` are those of the task. `slices`: column, value, rows, counts, metrics (None where undefined); with a
+    champion also its metrics (`champion`) and the `comparison` with it by metric, whose bounds each have SLICE_CONFIDENCE.
+    `comparison` is None without a champion and for one that cannot be scored (`champion_problem` says why), `reference`
+    without a second trainer. `importance`: input and the loss of the main metric when it is shuffled, largest first.
     """
 
     candidate: str
     rows: int
-    positives: int
+    counts: dict[str, int]
     first: datetime
     last: datetime
-    threshold: float
     metrics: dict[str, Interval]
     slices: list[dict[str, Any]]
-    confusion: dict[str, int]
-    calibration: list[dict[str, Any]]
+    details: dict[str, Any]
     champion: str | None = None
     comparison: dict[str, Comparison] | None = None
     reference: dict[str, Interval] | None = None
@@ -62,6 +62,7 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able values; an undefined number is None."""
         fields = cast(dict[str, Any], plain(asdict(self)))
+        fields |= fields.pop("counts") | fields.pop("details")
         if self.champion_problem is None:
             del fields["champion_problem"]  # evidence that was signed before the field existed keeps its digest
         return fields
@@ -89,95 +90,77 @@ def plain(value: Any) -> Any:
 
 def evaluate(
     rows: pl.DataFrame,
-    probability: Array,
+    output: Array,
     *,
+    task: Task[Any],
     candidate: str,
     label: str,
     slices: Sequence[str],
-    threshold: float,
     seed: int,
     champion: Rival | Unscored | None = None,
     reference: Array | None = None,
     importance: Sequence[tuple[str, float]] = (),
     resamples: int = 200,
 ) -> Evaluation:
-    """The evidence from the test rows (inputs, `label` as 0/1, event_timestamp) and the candidate's (n,) probabilities.
+    """The evidence from the test rows (inputs, `label`, event_timestamp) and the candidate's output.
 
-    `candidate` is the model's digest; `reference` the reference trainer's (n,) probabilities. Raises ValueError without rows.
+    `candidate` is the model's digest; `reference` the reference trainer's output. Raises ValueError without rows.
     """
     if rows.is_empty():
         raise ValueError(f"evaluate · the test split of candidate {candidate} has no rows. Widen split.test or land more days.")
-    truth = rows[label].cast(pl.Int8).to_numpy()
+    truth = task.truth(rows[label])
+    sample = task.sample(truth, output)
     bootstrap: dict[str, Any] = {"seed": seed, "resamples": resamples}
     rival = champion if isinstance(champion, Rival) else None
+    slice_evidence = partial(_slices, champion=rival, task=task, bootstrap=bootstrap)
     return Evaluation(
         candidate=candidate,
         rows=len(rows),
-        positives=int(truth.sum()),
+        counts=task.counts(truth),
         first=cast(datetime, rows[EVENT_TIMESTAMP].min()),
         last=cast(datetime, rows[EVENT_TIMESTAMP].max()),
-        threshold=threshold,
-        metrics=intervals(truth, probability, **bootstrap),
-        slices=[part for column in slices for part in _slices(rows[column], truth, probability, rival, bootstrap)],
-        confusion=confusion_matrix(truth, probability, threshold),
-        calibration=calibration_table(truth, probability),
+        metrics=intervals(sample, task.metrics, **bootstrap),
+        slices=[part for column in slices for part in slice_evidence(rows[column], truth, output)],
+        details=task.details(truth, output),
         champion=champion.version if champion else None,
-        comparison=comparisons(truth, probability, rival.probability, **bootstrap) if rival else None,
-        reference=None if reference is None else intervals(truth, reference, **bootstrap),
+        comparison=comparisons(sample, task.sample(truth, rival.output), task.metrics, **bootstrap) if rival else None,
+        reference=None if reference is None else intervals(task.sample(truth, reference), task.metrics, **bootstrap),
         importance=tuple(importance),
         champion_problem=champion.problem if isinstance(champion, Unscored) else None,
     )
 
 
 def _slices(
-    column: pl.Series, truth: Array, probability: Array, champion: Rival | None, bootstrap: dict[str, Any]
+    column: pl.Series, truth: Array, output: Array, *, champion: Rival | None, task: Task[Any], bootstrap: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """The evidence about the rows of each value of the column, in order."""
     values = column.cast(pl.String)
     for value in sorted(values.drop_nulls().unique()):
         inside = (values == value).fill_null(False).to_numpy()
-        labels, scores = truth[inside], probability[inside]
-        part = {"column": column.name, "value": value, "rows": len(labels), "positives": int(labels.sum())}
-        part["metrics"] = _values(labels, scores)
+        ours = task.sample(truth[inside], output[inside])
+        part = {"column": column.name, "value": value, "rows": len(ours), **task.counts(truth[inside])}
+        part["metrics"] = plain(ours.measure(task.metrics))
         if champion:
-            theirs = champion.probability[inside]
-            compared = comparisons(labels, scores, theirs, confidence=SLICE_CONFIDENCE, **bootstrap)
+            theirs = task.sample(truth[inside], champion.output[inside])
+            compared = comparisons(ours, theirs, task.metrics, confidence=SLICE_CONFIDENCE, **bootstrap)
             comparison = {name: plain(vars(one)) for name, one in compared.items()}
-            part |= {"champion": _values(labels, theirs), "comparison": comparison}
+            part |= {"champion": plain(theirs.measure(task.metrics)), "comparison": comparison}
         yield part
 
 
-def _values(truth: Array, probability: Array) -> dict[str, float | None]:
-    tally = Ranked(truth, probability).tally()
-    return {name: plain(metric(tally)) for name, metric in METRICS.items()}
-
-
-def confusion_matrix(truth: Array, probability: Array, threshold: float) -> dict[str, int]:
-    """Rows by truth and decision; a probability of exactly `threshold` decides yes."""
-    yes, positive = probability >= threshold, truth == 1
-    cells = {"true_positive": yes & positive, "false_positive": yes & ~positive, "false_negative": ~yes & positive}
-    return {name: int(cell.sum()) for name, cell in (cells | {"true_negative": ~yes & ~positive}).items()}
-
-
-def calibration_table(truth: Array, probability: Array) -> list[dict[str, Any]]:
-    """Mean probability, share of positives and rows of each equal-count bin, rising."""
-    bins = zip(*Ranked(truth, probability).tally().calibration(), strict=True)
-    return [{"mean_probability": float(mean), "share": float(share), "rows": int(rows)} for mean, share, rows in bins]
-
-
 def permutation_importance(
-    score: Score, rows: pl.DataFrame, *, inputs: Sequence[str], label: str, seed: int, max_rows: int = 5000
+    score: Score, rows: pl.DataFrame, *, task: Task[Any], inputs: Sequence[str], label: str, seed: int, max_rows: int = 5000
 ) -> list[tuple[str, float]]:
-    """Drop in auc when one input is shuffled among the rows (Breiman 2001), largest first, on at most `max_rows` of them.
+    """Loss of the main metric when one input is shuffled among the rows (Breiman 2001), largest first, on at most `max_rows`.
 
     Correlated inputs share their importance, and each then looks less important than it is.
     """
     sample = rows.sample(max_rows, seed=seed) if len(rows) > max_rows else rows
-    truth = sample[label].cast(pl.Int8).to_numpy()
-    base = measure("auc", truth, score(sample))
+    truth, metric = task.truth(sample[label]), task.main_metric
+    base, sign = measure(metric, task.sample(truth, score(sample))), -1 if metric in LOWER_IS_BETTER else 1
     drops: list[tuple[str, float]] = []
     for name in inputs:
         stream = np.random.default_rng([seed, *name.encode()])  # one per input: adding an input does not change the others
         shuffled = sample.with_columns(sample[name].gather(stream.permutation(len(sample))))
-        drops.append((name, base - measure("auc", truth, score(shuffled))))
+        drops.append((name, sign * (base - measure(metric, task.sample(truth, score(shuffled))))))
     return sorted(drops, key=lambda drop: (-np.nan_to_num(drop[1]), drop[0]))

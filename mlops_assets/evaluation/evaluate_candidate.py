@@ -8,12 +8,14 @@ from threadpoolctl import threadpool_limits
 from mlops_assets.evaluation.evaluate import Evaluation, Rival, Unscored, evaluate, permutation_importance
 from mlops_assets.evaluation.gates.case import Case, Verdict
 from mlops_assets.evaluation.judge import judge
-from mlops_assets.evaluation.report import classification_report
+from mlops_assets.evaluation.report import quality_report
 from mlops_assets.evaluation.side_by_side import side_by_side
 from mlops_assets.features.parity import Parity
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics import plots
 from mlops_assets.statistics.metrics import Array
+from mlops_assets.tasks import task_of
+from mlops_assets.tasks.task import Task
 from mlops_assets.training.fitted import TEST
 from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.training.signature import digest
@@ -28,8 +30,9 @@ class ModelVersion(NamedTuple):
 
 
 class CandidateEvaluation(NamedTuple):
-    """`pictures` are PNG bytes, `tables` rows, and `pages` HTML documents, each by name."""
+    """`metric` is the task's main one, `pictures` are PNG bytes, `tables` rows, and `pages` HTML documents, each by name."""
 
+    metric: str
     evaluation: Evaluation
     verdicts: tuple[Verdict, ...]
     pictures: dict[str, bytes]
@@ -38,13 +41,13 @@ class CandidateEvaluation(NamedTuple):
 
     @property
     def summary(self) -> str:
-        """How many gates passed, which failed, and the auc, in one sentence."""
+        """How many gates passed, which failed, and the main metric, in one sentence."""
         failed = [verdict.gate for verdict in self.verdicts if not verdict.passed]
         gates = f"{len(self.verdicts) - len(failed)} of {len(self.verdicts)} gates passed"
         gates += f", {', '.join(failed)} failed" if failed else ""
         rival = f"champion {self.evaluation.champion}" if self.evaluation.champion else "no champion"
         rival += ", which cannot be scored" if self.evaluation.champion_problem else ""
-        return f"{gates}; test auc {self.evaluation.metrics['auc']} against {rival}."
+        return f"{gates}; test {self.metric} {self.evaluation.metrics[self.metric]} against {rival}."
 
 
 # OpenBLAS splits sums of more than 10,000 rows over all cores: 4 times the CPU time, and other last digits on other machines.
@@ -66,42 +69,40 @@ def evaluate_candidate(
     the features of `served` answers with recomputed ones. A champion with the same model file as the candidate is ignored, and
     one that cannot be scored on these rows is recorded as such.
     """
-    label = use_case.label.name
-    rows = rows.with_columns(pl.col(label).cast(pl.Int8))  # a boolean label is legal, and Evidently and plots need numbers
+    label, task = use_case.label.name, task_of(use_case.task)
     test = rows.filter(pl.col("split") == TEST)
-    model, scored_champion = OnnxModel.from_bytes(candidate.onnx), _score_champion(candidate, champion, test)
+    model, scored_champion = OnnxModel.from_bytes(candidate.onnx), _score_champion(task, candidate, champion, test)
     rival = scored_champion if isinstance(scored_champion, Rival) else None
     scores, reference = model.predict(test), _reference(use_case, rows, test)
-    importance = permutation_importance(model.predict, test, inputs=use_case.features.inputs, label=label, seed=seed)
+    importance = permutation_importance(model.predict, test, task=task, inputs=use_case.features.inputs, label=label, seed=seed)
     evaluation = evaluate(
-        test, scores, candidate=digest(candidate.onnx), label=label, slices=use_case.slices, threshold=use_case.threshold,
-        seed=seed, champion=scored_champion, reference=reference, importance=importance,
+        test, scores, task=task, candidate=digest(candidate.onnx), label=label, slices=use_case.slices, seed=seed,
+        champion=scored_champion, reference=reference, importance=importance,
     )  # fmt: skip
-    truth, curves = test[label].to_numpy(), {"candidate": scores}
+    truth, curves = task.truth(test[label]), {"candidate": scores}
     verdicts = judge(use_case.gates, Case(
-        evaluation, truth, scores, rival.probability if rival else None, test, parity=parity, served=served, model=model,
+        evaluation, truth, scores, rival.output if rival else None, test, parity=parity, served=served, model=model,
         onnx=candidate.onnx, training_rows=rows, use_case=use_case, training=training, seed=seed,
     ))  # fmt: skip
-    scored = test.with_columns(probability=scores)
-    pages = {"report": classification_report(scored, label, threshold=use_case.threshold, seed=seed)}
+    pages = {"report": quality_report(task, test, truth, scores, seed=seed)}
     if rival:
-        curves[f"champion {rival.version}"] = rival.probability
-        both = {"champion": rival.probability, "candidate": scores}
-        compared = {"reliability": plots.reliability(truth, both), "scores": plots.score_distribution(both, use_case.threshold)}
+        curves[f"champion {rival.version}"] = rival.output
+        both = {"champion": rival.output, "candidate": scores}
         page = side_by_side(use_case, evaluation, test, version=candidate.version, **both)
-        pages["side_by_side"] = page.to_html(compared)
+        pages["side_by_side"] = page.to_html(task.curves(truth, both))
     if reference is not None:
         curves["reference"] = reference
     pictures = {
-        "roc": plots.roc_curve(truth, curves),
-        "reliability": plots.reliability(truth, curves),
-        "confusion": plots.confusion(evaluation.confusion),
-        "importance": plots.importance(evaluation.importance),
+        **task.curves(truth, curves),
+        **task.pictures(evaluation.details),
+        "importance": plots.importance(evaluation.importance, task.main_metric),
     }
-    return CandidateEvaluation(evaluation, verdicts, pictures, _tables(evaluation, verdicts), pages)
+    return CandidateEvaluation(task.main_metric, evaluation, verdicts, pictures, _tables(evaluation, verdicts), pages)
 
 
-def _score_champion(candidate: ModelVersion, champion: ModelVersion | None, test: pl.DataFrame) -> Rival | Unscored | None:
+def _score_champion(
+    task: Task[Any], candidate: ModelVersion, champion: ModelVersion | None, test: pl.DataFrame
+) -> Rival | Unscored | None:
     """Never fails: a champion of an earlier declaration or release must not keep every later candidate from being judged."""
     if champion is None or champion.onnx == candidate.onnx:
         return None
@@ -110,12 +111,12 @@ def _score_champion(candidate: ModelVersion, champion: ModelVersion | None, test
         model = OnnxModel.from_bytes(champion.onnx)
         if missing := [name for name in model.signature.inputs if name not in test.columns]:
             return Unscored(version, f"it reads {', '.join(missing)}, which the rows no longer have")
-        probability = model.predict(test)
+        output = model.predict(test)
     except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no parent but Exception
         return Unscored(version, str(error))
-    if illegal := len(test) - int(((probability >= 0) & (probability <= 1)).sum()):
-        return Unscored(version, f"it gives no probability for {illegal:,} of {len(test):,} rows")
-    return Rival(version, probability)
+    if illegal := len(test) - int(task.are_legal(output).sum()):
+        return Unscored(version, f"it gives no {task.SCORES[0]} for {illegal:,} of {len(test):,} rows")
+    return Rival(version, output)
 
 
 def _reference(use_case: UseCase, rows: pl.DataFrame, test: pl.DataFrame) -> Array | None:

@@ -20,6 +20,7 @@ from mlops_assets.evaluation.gates import (
 from mlops_assets.evaluation.gates.case import Case, Measurement, Verdict
 from mlops_assets.spec import gate as declared
 from mlops_assets.spec.gate import Gate, gate_names
+from mlops_assets.tasks.task import as_text
 
 JUDGES: dict[type[Gate], Callable[[Any, Case], Measurement]] = {
     declared.BeatsChampion: beats_champion.judge,
@@ -53,11 +54,7 @@ def _constant(case: Case) -> Measurement | None:
     """The result of the first gate for a candidate that tells no rows apart: it would pass those that need a champion."""
     if len(case.candidate) < 2 or not (case.candidate == case.candidate[0]).all():
         return None
-    rows, probability = len(case.candidate), float(case.candidate[0])
-    message = (
-        f"all predictions on the {rows:,} test rows are {probability:.4g}, so the candidate has learned nothing from its inputs"
-    )
+    rows, output = len(case.candidate), as_text(case.candidate[0])
+    message = f"all predictions on the {rows:,} test rows are {output}, so the candidate has learned nothing from its inputs"
     advice = "Train on more rows, correct the inputs, or change the trainer's settings."
-    return Measurement(
-        passed=False, bound=0.0, message=message, advice=advice, evidence={"rows": rows, "probability": probability}
-    )
+    return Measurement(passed=False, bound=0.0, message=message, advice=advice, evidence={"rows": rows, "output": output})

@@ -11,11 +11,14 @@ from typing import Any, cast
 
 import polars as pl
 
+from mlops_assets.statistics.metrics import Array
+from mlops_assets.tasks.task import Task
+
 with warnings.catch_warnings():  # eleven deprecation warnings of its dependencies, only while it is being imported
     warnings.simplefilter("ignore")
     # No usage logging: it is in `evidently.telemetry`, which only Evidently's web service imports.
-    from evidently import BinaryClassification, DataDefinition, Dataset, Report
-    from evidently.presets import ClassificationQuality, DataDriftPreset
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.presets import DataDriftPreset
 
 ALWAYS, NEVER = 0.0, 1e9  # bounds of Evidently's PSI, which the page does not show
 MAX_ROWS = 5000  # of each sample; a drift report is then about 5 MB
@@ -51,12 +54,10 @@ def drift_report(
     return _html(preset, definition, current=now.select(drawn), reference=before.select(drawn))
 
 
-def classification_report(rows: pl.DataFrame, label: str, *, threshold: float, seed: int) -> str:
-    """Quality, curves and confusion of the column `probability` against the 0/1 `label`."""
-    task: Any = BinaryClassification(target=label, prediction_probas="probability", pos_label=cast(Any, 1))
-    definition = DataDefinition(classification=[task], numerical_columns=["probability"])
-    quality = ClassificationQuality(probas_threshold=threshold, conf_matrix=True, pr_curve=True, pr_table=True)
-    return _html(quality, definition, current=_sample(rows.select(label, "probability"), seed))
+def quality_report(task: Task[Any], rows: pl.DataFrame, truth: Array, output: Array, *, seed: int) -> str:
+    """What Evidently shows of the output against the truth of the rows."""
+    quality, definition, columns = task.report(rows, truth, output)
+    return _html(quality, definition, current=_sample(columns, seed))
 
 
 def _sample(frame: pl.DataFrame, seed: int) -> pl.DataFrame:

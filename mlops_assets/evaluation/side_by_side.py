@@ -11,7 +11,9 @@ from mlops_assets.evaluation.evaluate import Evaluation, plain
 from mlops_assets.foundation.page import render
 from mlops_assets.spec.gate import BeatsChampion
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.statistics.metrics import Array, measure
+from mlops_assets.statistics.metrics import Array
+from mlops_assets.tasks import task_of
+from mlops_assets.tasks.task import DecisionChange, Task
 
 EXAMPLES = 5
 MIN_ROWS = 20  # of each class: with fewer, one row moves an auc further than most models do
@@ -20,12 +22,13 @@ ORDER = {"better": 0, "worse": 0, "no difference": 1, "not enough data": 2}  # o
 
 class Change(NamedTuple):
     """One metric on one set of rows; None where undefined. `difference`, `low` and `high` are positive where the candidate is
-    better, whatever the metric's direction.
+    better, whatever the metric's direction; `note` describes the rows, of which
+    the comparison rests on `informative`.
     """
 
     name: str
-    rows: int
-    positives: int
+    note: str
+    informative: int
     champion: float | None
     candidate: float | None
     difference: float | None
@@ -34,17 +37,9 @@ class Change(NamedTuple):
 
     @property
     def outcome(self) -> str:
-        if min(self.positives, self.rows - self.positives) < MIN_ROWS or self.low is None or self.high is None:
+        if self.informative < MIN_ROWS or self.low is None or self.high is None:
             return "not enough data"
         return "better" if self.low > 0 else "worse" if self.high < 0 else "no difference"
-
-
-class Flips(NamedTuple):
-    """Rows whose decision the candidate changes to `decision`, and for how many that is right."""
-
-    decision: bool
-    rows: int
-    right: int
 
 
 class SideBySide(NamedTuple):
@@ -59,9 +54,14 @@ class SideBySide(NamedTuple):
     metric: str
     metrics: tuple[Change, ...]
     groups: tuple[Change, ...]
-    flips: tuple[Flips, ...]
+    changes: tuple[DecisionChange, ...]
     gained: list[dict[str, Any]]
     lost: list[dict[str, Any]]
+
+    @property
+    def facts(self) -> list[str]:
+        """What the task says of the test rows and of decisions."""
+        return task_of(self.use_case.task).facts_of(self.evaluation.counts, self.evaluation.rows)
 
     @property
     def decisive(self) -> Change:
@@ -81,7 +81,7 @@ class SideBySide(NamedTuple):
         """How many groups and decisions change."""
         names = {word: [group.name for group in self.groups if group.outcome == word] for word in ("better", "worse")}
         counts = [f"{len(some)} {word}" + (f" ({', '.join(some)})" if 0 < len(some) <= 3 else "") for word, some in names.items()]
-        rows, right, total = sum(flip.rows for flip in self.flips), sum(flip.right for flip in self.flips), self.evaluation.rows
+        rows, right, total = (sum(one.rows for one in self.changes), sum(one.right for one in self.changes), self.evaluation.rows)
         groups = f"Of {len(self.groups)} groups, {' and '.join(counts)}. " if self.groups else ""
         share = f"{rows:,} of {total:,} decisions change ({rows / total:.1%})"
         return groups + (f"{share}: {right:,} become right, {rows - right:,} wrong." if rows else "No decision changes.")
@@ -95,40 +95,42 @@ class SideBySide(NamedTuple):
 def side_by_side(
     use_case: UseCase, evaluation: Evaluation, rows: pl.DataFrame, *, version: int, candidate: Array, champion: Array
 ) -> SideBySide:
-    """From the (n,) test rows with label and request columns, and both (n,) probabilities. Examples hide personal data.
+    """From the n test rows with label and request columns, and both outputs. Examples hide personal data.
 
     `evaluation` compares both.
     """
-    truth = rows[use_case.label.name].cast(pl.Int8).to_numpy()
-    metric = next((gate.metric for gate in use_case.gates if isinstance(gate, BeatsChampion)), "auc")
+    task = task_of(use_case.task)
+    truth = task.truth(rows[use_case.label.name])
+    metric = next((gate.metric for gate in use_case.gates if isinstance(gate, BeatsChampion)), task.main_metric)
     whole = evaluation.to_dict()
     whole["metrics"] = {name: measured["value"] for name, measured in whole["metrics"].items()}
-    whole["champion"] = {name: plain(measure(name, truth, champion)) for name in whole["metrics"]}
-    groups = [_change(f"{group['column']} {group['value']}", group, metric) for group in evaluation.slices]
-    now, before = candidate >= evaluation.threshold, champion >= evaluation.threshold
-    flipped = {decision: (now == decision) & (before != decision) for decision in (True, False)}
-    gain = np.abs(champion - truth) - np.abs(candidate - truth)
-    facts = _public_facts(use_case, rows)
-    shown = facts.select(facts=pl.struct(pl.all()), truth=truth == 1, champion=champion, candidate=candidate)
+    whole["champion"] = plain(task.sample(truth, champion).measure(task.metrics))
+    groups = [_change(task, f"{group['column']} {group['value']}", group, metric) for group in evaluation.slices]
+    edges, facts = task.edges(champion), _public_facts(use_case, rows)
+    gain = task.losses(champion, truth, edges) - task.losses(candidate, truth, edges)
+    outputs = {"champion": task.shown(champion), "candidate": task.shown(candidate)}
+    shown = facts.select(facts=pl.struct(pl.all()), truth=task.shown_truth(truth), **outputs)
     order = np.argsort(-gain, kind="stable")
     return SideBySide(
         use_case,
         version,
         evaluation,
         metric,
-        metrics=tuple(_change(name, whole, name) for name in evaluation.metrics),
+        metrics=tuple(_change(task, name, whole, name) for name in evaluation.metrics),
         groups=tuple(sorted(groups, key=lambda group: (ORDER[group.outcome], -abs(group.difference or 0), group.name))),
-        flips=tuple(Flips(yes, int(hit.sum()), int((hit & (truth == yes)).sum())) for yes, hit in flipped.items()),
+        changes=tuple(task.changes(truth, candidate, champion)),
         gained=shown[order[:EXAMPLES]].filter(gain[order[:EXAMPLES]] > 0).to_dicts(),
         lost=shown[order[::-1][:EXAMPLES]].filter(gain[order[::-1][:EXAMPLES]] < 0).to_dicts(),
     )
 
 
-def _change(name: str, part: dict[str, Any], metric: str) -> Change:
+def _change(task: Task[Any], name: str, part: dict[str, Any], metric: str) -> Change:
     """The metric on a part of the rows, as in Evaluation.slices."""
     compared = part["comparison"][metric]
     values = part["champion"][metric], part["metrics"][metric]
-    return Change(name, part["rows"], part["positives"], *values, compared["difference"], compared["low"], compared["high"])
+    informative = task.informative_rows(part)
+    note = ", ".join([f"{part['rows']:,} rows", *task.facts_of(part, part["rows"])[:1]])
+    return Change(name, note, informative, *values, compared["difference"], compared["low"], compared["high"])
 
 
 def _public_facts(use_case: UseCase, rows: pl.DataFrame) -> pl.DataFrame:

@@ -9,6 +9,7 @@ from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.foundation.durations import ONE_DAY, in_words
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, validated
 from mlops_assets.spec.use_case import UseCase
+from mlops_assets.tasks import task_of
 
 LEARNED_FROM = ("train", "validation")
 
@@ -23,11 +24,11 @@ def describe_missing(use_case: UseCase, tables: DeltaTables, *, now: datetime) -
         rows = training_rows(use_case, requests, truths, now=now)
     except IllegalFeatures as error:
         return f"{_describe_span(use_case, requests, truths)} {error}".strip()
-    label = use_case.label.name
-    by_part = rows.group_by("split").agg(labels=pl.col(label).n_unique(), rows=pl.len()).sort("split").to_dicts()
-    one_sided = [part for part in by_part if part["split"] in LEARNED_FROM and part["labels"] < 2]
-    found = "; ".join(f"all {part['rows']:,} labelled requests of {part['split']} have the same {label}" for part in one_sided)
-    return f"training_set · {found}; needed: both. Land more days, or widen that part." if found else ""
+    task = task_of(use_case.task)
+    learned = {split: task.truth(rows.filter(split=split)[use_case.label.name]) for split in LEARNED_FROM}
+    found = [f"the {len(truth):,} labelled requests of {split} {problem}" for split, truth in learned.items()
+             if (problem := task.untrainable(truth))]  # fmt: skip
+    return f"training_set · {' '.join(found)}" if found else ""
 
 
 def _describe_span(use_case: UseCase, requests: pl.LazyFrame, truths: pl.LazyFrame) -> str:

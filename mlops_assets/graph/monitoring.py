@@ -78,11 +78,12 @@ def _drift(use_case: UseCase, stage: str, spec: Drift) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         from mlops_assets.monitoring.drift import monitor_drift
         from mlops_assets.monitoring.window import recent
+        from mlops_assets.tasks import task_of
 
         plan = deployment.open(use_case.name).plan()
         read_window = partial(_training_window, use_case, registry, plan.champion) if plan else None
         rows = recent(predictions, spec, now=run_started(context))
-        result = monitor_drift(spec, rows, read_window, seed=names.SEED)
+        result = monitor_drift(spec, rows, read_window, task=task_of(use_case.task), seed=names.SEED)
         files = {f"{stage}_report.html": result.page} if result.page else {}
         links = publish(registry, use_case, plan.champion, files) if plan else {}
         return dg.MaterializeResult(
@@ -141,14 +142,21 @@ def _performance(use_case: UseCase, stage: str, spec: Performance) -> dg.AssetsD
 
         from mlops_assets.monitoring.performance import monitor_performance
         from mlops_assets.monitoring.window import recent
+        from mlops_assets.tasks import task_of
 
         plan = deployment.open(use_case.name).plan()
         # Only the champion's own predictions: those of earlier versions have had their consequence.
         champions = outcomes.filter(pl.col("model_version") == (plan.champion if plan else None))
         rows = recent(champions, spec, now=run_started(context))
         result = monitor_performance(
-            spec, bounds, label=use_case.label.name, known=outcomes.collect(), recent=rows, seed=names.SEED
-        )
+            spec,
+            bounds,
+            task=task_of(use_case.task),
+            label=use_case.label.name,
+            known=outcomes.collect(),
+            recent=rows,
+            seed=names.SEED,
+        )  # fmt: skip
         folder = "" if stage == "performance" else f"{stage}/"  # the files of every monitor are stored with the champion
         cut = {name: rows for name, rows in result.tables.items() if len(rows) > MAX_ROWS}
         long = {f"{folder}{name}.csv": pl.DataFrame(rows).write_csv() for name, rows in cut.items()}

@@ -13,7 +13,6 @@ from mlops_assets.graph.kernel.asset_metadata import (
     pictures_as_metadata,
     readable,
     rows_as_table,
-    training_columns,
 )  # fmt: skip
 from mlops_assets.graph.kernel.mlflow_run import link_of, publish, tracked_run
 from mlops_assets.graph.kernel.run_clock import run_started
@@ -84,7 +83,8 @@ def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
         requests, truths = tables[use_case.features.request_table], tables[use_case.label.table]
         labelled = training_rows(use_case, requests, truths, now=run_started(context))
         rows = store.historical(labelled).sort(names.EVENT_TIMESTAMP, *use_case.label.key)
-        context.add_output_metadata({**_counts(rows, use_case.label.name), **training_columns(use_case)})
+        inputs = {"numeric": [*use_case.features.numeric], "categorical": [*use_case.features.categorical]}
+        context.add_output_metadata({**_counts(use_case, rows), **inputs})
         if warning := describe_constant_inputs(use_case, rows):
             context.log.warning(warning)
             context.add_output_metadata({"constant_inputs": warning})
@@ -93,17 +93,22 @@ def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
     return training_set
 
 
-def _counts(rows: DataFrame, label: str) -> dict[str, Any]:
+def _counts(use_case: UseCase, rows: DataFrame) -> dict[str, Any]:
     import polars as pl
 
-    moment, rate = pl.col(names.EVENT_TIMESTAMP), pl.col(label).cast(pl.Float64).mean()
-    by_split = rows.group_by("split").agg(rows=pl.len(), label_rate=rate, first=moment.min(), last=moment.max()).sort("first")
+    from mlops_assets.tasks import task_of
+
+    task, moment = task_of(use_case.task), pl.col(names.EVENT_TIMESTAMP)
+    truth = pl.Series("truth", task.truth(rows[use_case.label.name]), pl.Float64)
+    mean = pl.col("truth").mean()
+    by_split = rows.with_columns(truth).group_by("split").agg(
+        rows=pl.len(), label_rate=mean, first=moment.min(), last=moment.max()
+    ).sort("first")  # fmt: skip
     parts = [f"{part['rows']:,} {part['split']}" for part in by_split.to_dicts()]
-    label_rate = rows.select(rate).item() or 0.0
     return {
-        "summary": f"{len(rows):,} labelled requests ({', '.join(parts)}), of which {label_rate:.1%} have {label}.",
+        "summary": f"{len(rows):,} labelled requests ({', '.join(parts)}), {task.describe_labels(truth.to_numpy())}.",
         "splits": rows_as_table(by_split.to_dicts()),
-        "label_rate": readable(label_rate),
+        "label_rate": readable(truth.mean() or 0.0),
     }
 
 

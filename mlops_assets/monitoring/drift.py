@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from io import BytesIO
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import polars as pl
 
@@ -13,6 +13,7 @@ from mlops_assets.spec.monitor import Drift
 from mlops_assets.statistics import plots
 from mlops_assets.statistics.drift import compare_profiles
 from mlops_assets.statistics.profile import ColumnProfile, NumericProfile, profile_like, profiles_from_json
+from mlops_assets.tasks.task import Task
 
 
 class TrainingWindow(NamedTuple):
@@ -28,12 +29,12 @@ class TrainingWindow(NamedTuple):
 
 
 def monitor_drift(
-    spec: Drift, recent: pl.DataFrame, read_window: Callable[[], TrainingWindow] | None, *, seed: int
+    spec: Drift, recent: pl.DataFrame, read_window: Callable[[], TrainingWindow] | None, *, task: Task[Any], seed: int
 ) -> MonitorResult:
     """Compares profiles of `recent` with those of the champion's training window. Passes while there is too little data."""
     if read_window is None or len(recent) < spec.min_rows:
         return too_few(len(recent), spec.min_rows, "served requests")
-    if constant := constant_answers(recent):
+    if constant := constant_answers(task, recent):
         return constant
     window = read_window()
     profiles = {name: profile for name, profile in window.profiles.items() if name in recent.columns}

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-PROBABILITY = "probability"
+from mlops_assets.tasks.task import Task, as_text
 
 
 class MonitorResult(NamedTuple):
@@ -25,10 +25,10 @@ def too_few(rows: int, needed: int, of: str) -> MonitorResult:
     return MonitorResult(True, f"{rows} {of} in the window; a verdict needs {needed}.", {"rows": rows})
 
 
-def constant_answers(recent: pl.DataFrame) -> MonitorResult | None:
+def constant_answers(task: Task[Any], recent: pl.DataFrame) -> MonitorResult | None:
     """Fails where all answers are equal: what is served does not depend on its inputs, whatever those are."""
-    answers = recent[PROBABILITY].drop_nulls() if PROBABILITY in recent.columns else pl.Series()
-    if len(answers) < 2 or answers.n_unique() > 1:
+    answers = task.logged(recent.drop_nulls(task.SCORES)) if {*task.SCORES} <= {*recent.columns} else ()
+    if len(answers) < 2 or not (answers == answers[0]).all():
         return None
-    equal = f"All {len(answers):,} answers in the window are {answers[0]:.4g}, whatever their inputs."
+    equal = f"All {len(answers):,} answers in the window are {as_text(answers[0])}, whatever their inputs."
     return MonitorResult(False, f"{equal} Roll back, or train on other rows or inputs.", {"rows": len(recent)})

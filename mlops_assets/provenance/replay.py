@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import polars as pl
 
 from mlops_assets.features.parity import KEY, MOMENT, FeatureSkew, compare_features
@@ -10,24 +11,27 @@ from mlops_assets.foundation.wording import some
 from mlops_assets.provenance.why import Stores, features_of_views, find_hidden_columns, load_blessed_model
 from mlops_assets.spec.monitor import Skew
 from mlops_assets.spec.use_case import UseCase
+from mlops_assets.tasks import task_of
 from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.training.signature import UnreadableRows
 
-# Of a probability: the order in which a model sums in float32 depends on the batch and the machine. Measured up to 1e-6
+# Relative and absolute: the order in which a model sums in float32 depends on the batch and the machine. Measured up to 1e-6
 # (tests/training/trainers/test_lightning.py).
 TOLERANCE = 1e-5
+
+Output = float | list[float]  # of one row, as its task defines it
 
 
 @dataclass(frozen=True)
 class Recomputed:
     """The inputs of one prediction from the feature tables: how many were compared, which differ, which depend on data that
-    the log hides or lacks (`left_out`), and the model's probability for them (None without a model or with `left_out`).
+    the log hides or lacks (`left_out`), and the model's output for them (None without a model or with `left_out`).
     """
 
     compared: int
     differing: tuple[FeatureSkew, ...]
     left_out: tuple[str, ...]
-    probability: float | None
+    output: Output | None
 
 
 @dataclass(frozen=True)
@@ -38,24 +42,24 @@ class Replayed:
 
     prediction_id: str
     version: int
-    logged: float
-    again: float | None
+    logged: Output
+    again: Output | None
     objections: tuple[str, ...]
     recomputed: Recomputed | None
 
     @property
     def same_answer(self) -> bool:
-        return self.again is not None and abs(self.again - self.logged) <= TOLERANCE
+        return self.again is not None and np.allclose(self.again, self.logged, rtol=TOLERANCE, atol=TOLERANCE)
 
     @property
     def is_same(self) -> bool:
-        """The same probability, from features that are the same today."""
+        """The same output, from features that are the same today."""
         return self.same_answer and not self.objections and not (self.recomputed and self.recomputed.differing)
 
 
 def replay(use_case: UseCase, row: pl.DataFrame, stores: Stores) -> Replayed:
     """Computes the prediction of one logged row again."""
-    logged, model, again, recomputed = row.row(0, named=True), None, None, None
+    task, logged, model, again, recomputed = task_of(use_case.task), row.row(0, named=True), None, None, None
     objections: list[str] = []
     loaded = load_blessed_model(use_case, logged, stores)
     if isinstance(loaded, str):
@@ -69,12 +73,12 @@ def replay(use_case: UseCase, row: pl.DataFrame, stores: Stores) -> Replayed:
         # A transform that reads a column without a value, or a view or service of another declaration, may fail in any of these.
         except (FileNotFoundError, LookupError, ValueError, pl.exceptions.PolarsError) as error:
             objections.append(f"its features cannot be recomputed: {error}")
-    if logged["decision"] != (logged["probability"] >= use_case.threshold):
-        objections.append(
-            f"{logged['probability']:.6g} was decided {'yes' if logged['decision'] else 'no'}, and the declared threshold of "
-            f"{use_case.threshold:g} decides otherwise: another one was declared then, or the log was altered"
-        )
-    result = Replayed(logged[KEY], logged["model_version"], logged["probability"], again, tuple(objections), recomputed)
+    output: Output = task.logged(row)[0].tolist()
+    answer = dict(zip(task.COLUMNS, task.reader(model.signature.facts if model else {})(output), strict=True))
+    if any(logged[name] != value for name, value in answer.items()):
+        then, now = task.describe(logged), task.describe(answer)
+        objections.append(f"it answered {then}; as declared today it is {now}: the task has changed, or the log was altered")
+    result = Replayed(logged[KEY], logged["model_version"], output, again, tuple(objections), recomputed)
     lacking = [name for name in model.signature.inputs if name not in row.columns] if model and not result.same_answer else []
     if not lacking or again is None:
         return result
@@ -87,13 +91,13 @@ def _as_served(model: OnnxModel, row: pl.DataFrame) -> pl.DataFrame:
     return row.with_columns(pl.lit(None).alias(name) for name in model.signature.inputs if name not in row.columns)
 
 
-def _score(use_case: UseCase, model: OnnxModel, row: pl.DataFrame, objections: list[str]) -> float | None:
-    """The model's probability, or None with an objection added."""
+def _score(use_case: UseCase, model: OnnxModel, row: pl.DataFrame, objections: list[str]) -> Output | None:
+    """The model's output, or None with an objection added."""
     if hidden := [name for name in model.signature.inputs if name in find_hidden_columns(use_case)]:
         objections.append(f"the model reads {', '.join(hidden)}, which the log hides as personal data")
         return None
     try:
-        return float(model.predict(row)[0])
+        return model.predict(row).tolist()[0]
     except UnreadableRows as error:
         objections.append(f"the model cannot read the row: {error}")
         return None
@@ -114,5 +118,5 @@ def _recompute(use_case: UseCase, model: OnnxModel | None, row: pl.DataFrame, st
     compared = [name for name in features.inputs if name in recomputed.columns and name not in left_out]
     spec = use_case.skew or Skew()
     parity = compare_features(row, recomputed, features=compared, relative=spec.relative, absolute=spec.absolute)
-    probability = _score(use_case, model, recomputed, []) if model and not left_out else None
-    return Recomputed(len(compared), tuple(parity.mismatched), left_out, probability)
+    output = _score(use_case, model, recomputed, []) if model and not left_out else None
+    return Recomputed(len(compared), tuple(parity.mismatched), left_out, output)

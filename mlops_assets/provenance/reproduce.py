@@ -12,13 +12,12 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import VersionGone
 from mlops_assets.provenance.why import Stores
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.statistics.metrics import METRICS, measure
 from mlops_assets.training import training_record
 from mlops_assets.training.fitted import TEST, Progress
 from mlops_assets.training.model_registry import ModelRegistry
 from mlops_assets.training.onnx_model import OnnxModel
-from mlops_assets.training.signature import digest
-from mlops_assets.training.train import fit
+from mlops_assets.training.signature import Columns, digest
+from mlops_assets.training.train import fit, training_columns
 from mlops_assets.training.training_record import Changed, NotRecorded
 
 TABLE = "table.training_set"
@@ -33,13 +32,13 @@ class OtherRows(ValueError):
 
 @dataclass(frozen=True)
 class Distance:
-    """`weights` and `probability` are the largest absolute differences, over the test `rows`; `weights` is None where the
+    """`weights` and `output` are the largest absolute differences, over the test `rows`; `weights` is None where the
     structure differs. `metrics` has (then, now) by name.
     """
 
     rows: int
     weights: float | None
-    probability: float
+    output: float
     metrics: dict[str, tuple[float, float]]
 
     @property
@@ -92,25 +91,27 @@ def reproduce(use_case: UseCase, version: int, stores: Stores, *, registry: Mode
         differences = ", ".join(f"{change.name} {change.now} instead of {change.then}" for change in other)
         source = f"{where} · version {table_version} of its training_set"
         raise OtherRows(f"{source} has {differences}: the table was created again. Train the model again.")
-    signature, label = OnnxModel.from_bytes(onnx).signature, use_case.label.name
-    inputs, categories = signature.numeric, tuple(signature.categories)
-    again = fit(trainer, rows, numeric=inputs, categorical=categories, label=label, progress=progress).onnx
+    signature, columns = OnnxModel.from_bytes(onnx).signature, training_columns(use_case)
+    columns["numeric"], columns["categorical"] = signature.numeric, tuple(signature.categories)
+    again = fit(trainer, rows, progress=progress, **columns).onnx
     return Reproduced(
         use_case=use_case.name,
         version=version,
         table_version=int(table_version),
         digest=digest(onnx),
         again=digest(again),
-        distance=None if again == onnx else measure_distance(onnx, again, rows.filter(split=TEST), label),
+        distance=None if again == onnx else measure_distance(onnx, again, rows.filter(split=TEST), columns),
         changed=training_record.changes(record, training_record.record_surroundings(use_case, trainer)),
     )
 
 
-def measure_distance(then: bytes, now: bytes, test: pl.DataFrame, label: str) -> Distance:
-    """Both models on the same `test` rows (inputs and `label` as 0/1). Raises NotAModel, UnreadableRows."""
+def measure_distance(then: bytes, now: bytes, test: pl.DataFrame, columns: Columns) -> Distance:
+    """Both models on the same `test` rows. Raises NotAModel, UnreadableRows."""
     one, two = (OnnxModel.from_bytes(model).predict(test) for model in (then, now))
-    truth = test[label].cast(pl.Int8).to_numpy()
-    metrics = {name: (measure(name, truth, one), measure(name, truth, two)) for name in METRICS}
+    task = columns["task"]
+    truth = task.truth(test[columns["label"]])
+    first, second = (task.sample(truth, output).measure(task.metrics) for output in (one, two))
+    metrics = {name: (first[name], second[name]) for name in task.metrics}
     return Distance(len(test), compare_weights(then, now), float(np.abs(one - two).max(initial=0.0)), metrics)
 
 

@@ -12,8 +12,9 @@ from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.ledger_chain import Record
 from mlops_assets.promotion.promotion_state import promotion_state_of
 from mlops_assets.promotion.signing_keys import SigningKeys
-from mlops_assets.serving.log.prediction_log import ANSWER, PredictionLog
+from mlops_assets.serving.log.prediction_log import PredictionLog, answer_columns
 from mlops_assets.spec.use_case import UseCase
+from mlops_assets.tasks import task_of
 
 if TYPE_CHECKING:
     from mlops_assets.features.feast.feature_store import FeatureStore
@@ -32,7 +33,8 @@ class Stores(NamedTuple):
 
 @dataclass(frozen=True)
 class Why:
-    """`answer` has the log's columns of the prediction, `request` the request as logged, `hidden` how the log hides a column.
+    """`answer` has the log's columns of the prediction, `prediction` the same in words, `request` the request as logged,
+    `hidden` how the log hides a column.
 
     `blessing` is None, with `objection` as the reason, where the deployed model is not the one that computed it. `records`
     are the ledger's records of the version, oldest first; `plan` is the record of the plan in force. `views` have the
@@ -43,6 +45,7 @@ class Why:
     use_case: str
     question: str
     answer: dict[str, Any]
+    prediction: str
     request: dict[str, Any]
     hidden: dict[str, str]
     views: tuple[dict[str, Any], ...]
@@ -61,7 +64,8 @@ def why(use_case: UseCase, prediction_id: str, stores: Stores) -> Why:
     return Why(
         use_case=use_case.name,
         question=use_case.question,
-        answer={name: row[name] for name in ANSWER},
+        answer={name: row[name] for name in answer_columns(use_case)},
+        prediction=task_of(use_case.task).describe(row),
         request=_select(row, use_case.features.request),
         hidden=find_hidden_columns(use_case),
         views=tuple(_group_features(use_case, row, features_of_views(use_case, stores.tables))),

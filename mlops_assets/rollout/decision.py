@@ -3,13 +3,14 @@
 import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from mlops_assets.rollout.evidence import RolloutState, Test, margins
 from mlops_assets.spec.rollout import Canary, Rollback
 from mlops_assets.statistics.sequential import needed
+from mlops_assets.tasks.task import Task
 
 MAX_NATS = 700.0  # e to this is about the largest double
 MESSAGES: dict[Test, str] = {
@@ -18,7 +19,7 @@ MESSAGES: dict[Test, str] = {
     "the limit is {limits.max_slow_gap:.2%} more.",
     "score": "{ours:.1%} of the challenger's scores are {level}, {theirs:.1%} of the champion's; "
     "the limit is {limits.max_score_shift:.0%} apart.",
-    "quality": "The challenger's Brier score is {ours:.4f}, the champion's {theirs:.4f}; "
+    "quality": "The challenger's {loss} is {ours:.4f}, the champion's {theirs:.4f}; "
     "the limit is {limits.max_quality_loss:.4g} worse.",
     "figure": "The challenger's {limits.figure.name} is {ours:.4g} a row, the champion's {theirs:.4g}; "
     "the limit is {limits.figure.max_loss:.4g} worse.",
@@ -53,9 +54,9 @@ class Decision:
     findings: tuple[Finding, ...]
 
 
-def decide(canary: Canary, state: RolloutState, *, now: datetime) -> Decision:
+def decide(canary: Canary, state: RolloutState, *, task: Task[Any], now: datetime) -> Decision:
     """A breach comes first; then a step that has all it needs; then the end of `give_up_after`."""
-    findings = tuple(_finding(canary.rollback, state, test) for test in margins(canary.rollback))
+    findings = tuple(_finding(canary.rollback, state, task, test) for test in margins(canary.rollback))
     breaches = [finding for finding in findings if finding.breached]
     where = f"at {state.share:.4g} of the traffic" if state.share else "in the shadow"
     missing = (canary.step_rows if state.share else canary.shadow_rows) - state.answers
@@ -76,7 +77,7 @@ def decide(canary: Canary, state: RolloutState, *, now: datetime) -> Decision:
     return Decision("hold", state.share, f"Waiting {where} for {' and '.join(lacks)}.", findings)
 
 
-def _finding(limits: Rollback, state: RolloutState, test: Test) -> Finding:
+def _finding(limits: Rollback, state: RolloutState, task: Task[Any], test: Test) -> Finding:
     wealth, figure = state.wealth[test], limits.figure
     means = wealth.totals / np.maximum(wealth.rows, 1)[:, None]
     claim = int(np.argmax(means[1] - means[0]))  # of several claims, the one whose outcomes are furthest apart
@@ -85,9 +86,8 @@ def _finding(limits: Rollback, state: RolloutState, test: Test) -> Finding:
         best, worst = (figure.high, figure.low) if figure.higher_is_better else (figure.low, figure.high)
         champion, challenger = (best + mean * (worst - best) for mean in (champion, challenger))
     champion_rows, challenger_rows = map(int, wealth.rows)
-    # Claims about "at or above" come first, see evidence.py; the level matters to the test of scores only.
-    level = f"{'at or above' if claim < len(state.edges) else 'below'} {state.edges[claim % len(state.edges)]:.3g}"
-    message = MESSAGES[test].format(ours=challenger, theirs=champion, limits=limits, level=level)
+    words = {"loss": task.LOSS, "level": task.describe_claim(claim, state.edges)}  # the level is of the test of scores only
+    message = MESSAGES[test].format(ours=challenger, theirs=champion, limits=limits, **words)
     evidence, enough = math.exp(min(wealth.peak, MAX_NATS)), math.exp(needed(limits.false_alarm_rate / len(margins(limits))))
     return Finding(
         test=test,

@@ -15,10 +15,12 @@ from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics.dedup_bitmap import DedupBitmap
 from mlops_assets.statistics.metrics import Array
 from mlops_assets.statistics.sequential import Wealth, bet_on_draws, bet_on_pairs
+from mlops_assets.tasks.task import Task
 
 Test = Literal["errors", "latency", "score", "quality", "figure"]
 _FAILED = pl.col("challenger_failed").fill_null(False)
 _DRAWN = (pl.col("arm") == "challenger") | _FAILED  # the draw chose the challenger
+CHAMPIONS = "champion_"  # the start of the champion's columns in a shadow's log
 UNIT, CALL, OUTCOME, SHADOW = 0, 1, 2, 4  # salts of what counts once; a key may count in the shadow and again when drawn
 WORST = {"errors": 0.0}  # the champion's worst outcome, else 1: its failed calls give no answer and so no row
 
@@ -26,7 +28,7 @@ WORST = {"errors": 0.0}  # the champion's worst outcome, else 1: its failed call
 @dataclass(frozen=True)
 class RolloutState:
     """`share` is that of the current step (0: shadow), which began at `stepped`. `answers` counts the different requests that
-    its challenger served. `edges` are the scores above which the shares of both arms are compared.
+    its challenger served. `edges` are what claims and losses are relative to, as Task.edges returns them.
     """
 
     share: float
@@ -38,10 +40,10 @@ class RolloutState:
     seen: DedupBitmap
 
     @classmethod
-    def begin(cls, canary: Canary, *, edges: Sequence[float], at: datetime) -> Self:
-        """No evidence, at the first step; `edges` as from score_edges."""
+    def begin(cls, canary: Canary, *, edges: Sequence[float], claims: int, at: datetime) -> Self:
+        """No evidence, at the first step; `claims` is their number."""
         tests = margins(canary.rollback)
-        wealth: dict[Test, Wealth] = {test: Wealth.fresh(2 * len(edges) if test == "score" else 1) for test in tests}
+        wealth: dict[Test, Wealth] = {test: Wealth.fresh(claims if test == "score" else 1) for test in tests}
         requests = canary.shadow_rows + sum(canary.step_rows / share for share in canary.steps)
         return cls(canary.shares[0], at, at, 0, tuple(edges), wealth, DedupBitmap.for_keys(3 * requests))
 
@@ -75,12 +77,6 @@ def margins(rollback: Rollback) -> dict[Test, float]:
     }
 
 
-def score_edges(champion: pl.Series, threshold: float) -> tuple[float, ...]:
-    """The quartiles of `champion`, its scores before the rollout (some hundred, or none), and the threshold, in order."""
-    quartiles = (champion.quantile(share, "nearest") for share in (0.25, 0.5, 0.75))
-    return tuple(sorted({threshold, *(edge for edge in quartiles if edge is not None)}))
-
-
 def unit(use_case: UseCase, split: Split) -> pl.Expr:
     """The key by which serving/inference/scoring.py assigned a logged row to an arm, hashed to one number. It lacks the
     personal data that the log leaves out: some keys coincide, so that fewer rows count.
@@ -95,23 +91,19 @@ def unit(use_case: UseCase, split: Split) -> pl.Expr:
     return pl.when(requested).then(pl.struct(logged).hash(seed=0)).otherwise(by_features)
 
 
-def add_answers(canary: Canary, state: RolloutState, answers: pl.DataFrame, *, share: float) -> RolloutState:
+def add_answers(canary: Canary, state: RolloutState, answers: pl.DataFrame, *, task: Task[Any], share: float) -> RolloutState:
     """The state after logged answers of plans with this `share` for the challenger; 0: the scores of the shadow. Columns:
     `arm`; `unit` (see unit); `call`, the same for all rows that one model call scored; `challenger_failed`: it gave no legal
-    answer, so that the champion served; `model_ms` of the model call; the served `probability`. A row with arm "shadow" holds
-    the shadow's own probability (null where it failed) and the champion's as `champion_probability`. Each unit counts once,
+    answer, so that the champion served; `model_ms` of the model call; the served output. A row with arm "shadow" holds the
+    shadow's own output (null where it failed) and the champion's, whose columns start with `champion_`. Each unit counts once,
     however often it is added. Latency is not compared in the shadow, which works in the background.
     """
     rows, seen = _fresh(answers, share, state.seen, UNIT)
     # Errors and latency count one row per call, as its rows fail and wait together.
     called, seen = seen.first(rows["call"], CALL | (0 if share else SHADOW))
     limits, chosen, slow = canary.rollback, _DRAWN if share else pl.lit(True), pl.col("model_ms") > canary.rollback.slow_ms
-    # At or above every edge, then below: claims about both detect a shift in either direction.
-    above, champions = (
-        [pl.col(name) >= edge for edge in state.edges] + [pl.col(name) < edge for edge in state.edges]
-        for name in ("probability", "champion_probability")
-    )
-    drawn, failed, late, score, theirs = _numbers(rows, [chosen], [_FAILED], [slow], above, champions)
+    claims = (task.claims(rows, state.edges, prefix) for prefix in ("", CHAMPIONS))
+    drawn, failed, late, score, theirs = _numbers(rows, [chosen], [_FAILED], [slow], *claims)
     # Failed calls of many rows are little evidence and must not complete a step.
     answered = int((drawn * (1 - failed)).sum())
     state = replace(state, seen=seen, answers=state.answers + (answered if share == state.share else 0))
@@ -121,21 +113,23 @@ def add_answers(canary: Canary, state: RolloutState, answers: pl.DataFrame, *, s
     return _bet(state, limits, share, ("errors", failures, draws), ("latency", late[called], draws), ("score", score, drawn))
 
 
-def add_outcomes(canary: Canary, state: RolloutState, outcomes: pl.DataFrame, *, share: float, label: str) -> RolloutState:
-    """The state after such answers whose outcome is known: the columns of `add_answers` but `call` and `model_ms`, `label`
-    (0 or 1), and what the business figure reads; the figure is not compared in the shadow, whose scores have no effect.
+def add_outcomes(
+    canary: Canary, state: RolloutState, outcomes: pl.DataFrame, *, task: Task[Any], share: float, label: str
+) -> RolloutState:
+    """The state after such answers whose outcome is known: the columns of `add_answers` but `call` and `model_ms`, `label`,
+    and what the business figure reads; the figure is not compared in the shadow, whose scores have no effect.
     """
     rows, seen = _fresh(outcomes.drop_nulls(label), share, state.seen, OUTCOME)
     state, limits, figure = replace(state, seen=seen), canary.rollback, canary.rollback.figure
     if not share:
-        ours, theirs = _numbers(rows, _squared_error("probability", label), _squared_error("champion_probability", label))
+        ours, theirs = (_losses(task, rows, label, state.edges, prefix) for prefix in ("", CHAMPIONS))
         return _bet(state, limits, share, ("quality", ours, theirs))
     figures: list[pl.Expr] = []
     if figure:  # from 0, the best, to 1
         best, worst = (figure.high, figure.low) if figure.higher_is_better else (figure.low, figure.high)
         figures = [(figure.of(rows).cast(pl.Float64).clip(figure.low, figure.high) - best) / (worst - best)]
-    drawn, error, bad = _numbers(rows, [_DRAWN], _squared_error("probability", label), figures)
-    state = _bet(state, limits, share, ("quality", error, drawn))
+    drawn, bad = _numbers(rows, [_DRAWN], figures)
+    state = _bet(state, limits, share, ("quality", _losses(task, rows, label, state.edges), drawn))
     return _bet(state, limits, share, ("figure", bad, drawn)) if figure else state
 
 
@@ -146,8 +140,9 @@ def _fresh(rows: pl.DataFrame, share: float, seen: DedupBitmap, salt: int) -> tu
     return rows.filter(fresh), seen
 
 
-def _squared_error(probability: str, label: str) -> list[pl.Expr]:
-    return [(pl.col(probability) - pl.col(label).cast(pl.Float64)) ** 2]
+def _losses(task: Task[Any], rows: pl.DataFrame, label: str, edges: Sequence[float], prefix: str = "") -> Array:
+    """(n, 1); nan where unknown."""
+    return task.losses(task.logged(rows, prefix), task.truth(rows[label]), edges)[:, None]
 
 
 def _numbers(rows: pl.DataFrame, *groups: Sequence[pl.Expr]) -> list[Array]:

@@ -18,9 +18,10 @@ from mlops_assets.promotion.ledger_chain import DamagedLedger
 from mlops_assets.promotion.promotion_state import PromotionState, plan_of
 from mlops_assets.promotion.promotions import Cause, NotApproved, PlanDisagrees, Promotions
 from mlops_assets.rollout.decision import Decision, decide
-from mlops_assets.rollout.evidence import RolloutState, add_answers, add_outcomes, score_edges, unit
+from mlops_assets.rollout.evidence import RolloutState, add_answers, add_outcomes, unit
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.spec.rollout import AtOnce, Canary
+from mlops_assets.tasks import task_of
 
 EDGE_ROWS = 10_000  # the champion's last scores, whose quartiles are the edges
 
@@ -120,7 +121,7 @@ class Rollouts:
     def _continue(self, rollout: Canary, state: PromotionState, *, by: str, at: datetime) -> Step:
         assert state.challenger_version is not None
         gathered = self._gather(rollout, state)
-        decision = decide(rollout, gathered, now=at)
+        decision = decide(rollout, gathered, task=task_of(self.promotions.use_case.task), now=at)
         if decision.kind == "hold":
             return Step(decision.reason, None, decision)
         evidence = {"findings": [vars(finding) for finding in decision.findings], "answers": gathered.answers}
@@ -138,7 +139,7 @@ class Rollouts:
     def _gather(self, rollout: Canary, promotion: PromotionState) -> RolloutState:
         """The evidence in all logs and outcomes up to now; stored for the next step."""
         assert promotion.plan is not None
-        plans = self._plans(promotion)
+        plans, task = self._plans(promotion), task_of(self.promotions.use_case.task)
         progress = self._stored(rollout, promotion, plans[0])
         state = RolloutState.from_json(progress.state)
         if state.share != promotion.plan.share:
@@ -146,9 +147,9 @@ class Rollouts:
         answers, progress.answers = self.log.read(progress.answers)
         shadows, progress.shadows = self.shadow_log.read(progress.shadows)
         for share, rows in self._by_share(rollout, plans, [answers, shadows]):
-            state = add_answers(rollout, state, rows, share=share)
+            state = add_answers(rollout, state, rows, task=task, share=share)
         for share, rows in self._by_share(rollout, plans, self._new_outcomes(progress)):
-            state = add_outcomes(rollout, state, rows, share=share, label=self.promotions.use_case.label.name)
+            state = add_outcomes(rollout, state, rows, task=task, share=share, label=self.promotions.use_case.label.name)
         progress.state = state.to_json()
         self._store(progress)
         return state
@@ -180,11 +181,13 @@ class Rollouts:
 
     def _no_evidence(self, rollout: Canary, promotion: PromotionState, at: datetime) -> str:
         use_case, champion = self.promotions.use_case, promotion.digest_of(promotion.plan.champion) if promotion.plan else None
-        path, scores = names.stage(use_case.name, "predictions"), pl.Series("probability", [], pl.Float64())
+        path, task = names.stage(use_case.name, "predictions"), task_of(use_case.task)
+        served = pl.DataFrame(schema=dict(task.COLUMNS))
         if self.tables.exists(path):
-            served = self.tables.scan(path).filter(pl.col("model_digest") == champion)
-            scores = served.sort("answered_at").tail(EDGE_ROWS).select("probability").collect().to_series()
-        return RolloutState.begin(rollout, edges=score_edges(scores, use_case.threshold), at=at).to_json()
+            rows = self.tables.scan(path).filter(pl.col("model_digest") == champion)
+            served = rows.sort("answered_at").tail(EDGE_ROWS).select(task.SCORES).collect()
+        edges = task.edges(task.logged(served))
+        return RolloutState.begin(rollout, edges=edges, claims=len(task.claims(served, edges)), at=at).to_json()
 
     def _stored(self, rollout: Canary, promotion: PromotionState, first: Plan) -> _Progress:
         """The stored evidence of the rollout that `first` started; where there is none, all logs are read again."""

@@ -14,7 +14,7 @@ import httpx
 import msgspec
 
 from mlops_assets.promotion.deployment import Plan
-from mlops_assets.serving.http.request import Answer, Prediction
+from mlops_assets.serving.http.request import Answer
 
 TIMEOUT_S, POLL_S = 60, 0.2
 PLAN_TIMEOUT_S = 2  # a server has its plan in memory: one that takes longer hangs
@@ -80,7 +80,7 @@ class LiveService(AbstractContextManager["LiveService"]):
         # trust_env off: two processes of one platform must not go through the machine's proxy
         self._client = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S, trust_env=False)
 
-    def predict(self, rows: Sequence[Mapping[str, object]], *, explain: bool = False) -> list[Prediction]:
+    def predict(self, rows: Sequence[Mapping[str, object]], *, explain: bool = False) -> list[dict[str, Any]]:
         """One prediction a row, in order, with the features of the feature store. NaN is sent as null.
 
         Raises RequestRefused with the service's message, ServiceUnavailable.

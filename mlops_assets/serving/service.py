@@ -162,7 +162,7 @@ def assemble(use_case: UseCase, environment: Environment, look_up: LookUp, *, tr
         slots=ModelSlots(use_case, Deployment(home.deployments, use_case.name), SigningKeys(home.keys), telemetry),
         features=PacedLookup(look_up, clock),
         log=PredictionLog(home.prediction_log, use_case, secret=secret),
-        shadowing=Shadowing(shadow_log, use_case.threshold, telemetry, clock),
+        shadowing=Shadowing(shadow_log, use_case, telemetry, clock),
         scorer=Scorer(use_case, telemetry, clock),
         telemetry=telemetry,
         now=lambda: datetime.now(UTC),

@@ -26,6 +26,7 @@ from mlops_assets.spec.monitor import (
 from mlops_assets.spec.rollout import AtOnce, Canary, Rollout
 from mlops_assets.spec.serving import Serving
 from mlops_assets.spec.spec import Spec
+from mlops_assets.spec.task import Binary
 from mlops_assets.spec.training import Search, Trainer
 
 # What each stage is made from: editing a field changes the code version of these stages and of no other.
@@ -35,7 +36,7 @@ STAGE_FIELDS: dict[str, tuple[str, ...]] = {
     "feature": ("features",),
     "training_set": ("features", "label", "split"),
     "candidate": ("trainer", "search"),
-    "evaluation": ("reference", "slices", "threshold", "gates"),
+    "evaluation": ("reference", "slices", "task", "gates"),
     "monitor": ("monitors",),
 }
 READS_MONITOR: dict[type[Spec], type[Monitor]] = {NoSkew: Skew, OnDrift: Drift, OnPerformance: Performance}
@@ -44,7 +45,7 @@ Stage = Literal["raw", "validated", "feature", "training_set", "candidate", "eva
 
 class UseCase(Spec):
     """One business question answered by one model line. `first_day` to `last_day` (None: today) are the UTC days that can land.
-    `reference` is a second trainer, fitted on the same rows and never promoted. `threshold` turns a probability into a decision.
+    `reference` is a second trainer, fitted on the same rows and never promoted.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -56,12 +57,11 @@ class UseCase(Spec):
     sources: tuple[Files, ...]
     contracts: tuple[Contract, ...]
     features: Features
-    label: Label
+    task: Binary
     split: TimeSplit
     trainer: Trainer = Field(discriminator="kind")
     search: Search | None = None
     reference: Trainer | None = None
-    threshold: float = Field(default=0.5, gt=0, lt=1)
     slices: tuple[str, ...] = ()
     gates: tuple[Gate, ...] = Field(default=(BeatsChampion(), NoLeak()), min_length=1)
     monitors: tuple[Monitor, ...] = ()
@@ -86,6 +86,10 @@ class UseCase(Spec):
         """The triggers that a failed check of this monitor fires."""
         kind, readers = type(self.monitor_stages[stage]), [one for one in self.triggers if not isinstance(one, OnSchedule)]
         return [reader for reader in readers if READS_MONITOR[type(reader)] is kind and reader.monitor in ("", stage)]
+
+    @property
+    def label(self) -> Label:
+        return self.task.label
 
     @property
     def skew(self) -> Skew | None:

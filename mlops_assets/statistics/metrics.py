@@ -1,10 +1,9 @@
-"""Metrics of a probability against a 0/1 truth, with bootstrap intervals and paired comparisons."""
+"""Bootstrap intervals and paired comparisons of the metrics of any sample of truths and predictions."""
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,8 @@ from mlops_assets.spec.gate import LOWER_IS_BETTER
 
 Array = NDArray[Any]
 BINS, CONFIDENCE = 10, 0.95
-_EPS = float(np.finfo(np.float64).eps)  # as sklearn.metrics.log_loss clips
+ALL_ROWS = slice(None)
+BIASED = ("ece",)  # resampling adds noise to every bin, which raises the ECE
 
 
 @dataclass(frozen=True)
@@ -44,117 +44,40 @@ class Comparison:
         return f"{self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
 
-# Formulas over counts: 200 resamples of 27,000 rows take under 3 s; scikit-learn sorts each resample again.
-class Tally(NamedTuple):
-    """Rows counted by distinct probability, rising, in three arrays of one length. A metric is nan where it is undefined."""
+class Sample(Protocol):
+    """Truths and predictions of the same rows, prepared once so that each resample is cheap to measure."""
 
-    probability: Array
-    positive: Array
-    negative: Array
+    def __len__(self) -> int: ...
 
-    @property
-    def rows(self) -> Array:
-        return self.positive + self.negative
-
-    def auc(self) -> float:
-        """Chance that a positive row ranks above a negative one, ties counting half (Mann-Whitney)."""
-        pairs = self.positive.sum() * self.negative.sum()
-        below = np.cumsum(self.negative) - self.negative / 2
-        return float(self.positive @ below / pairs) if pairs else math.nan
-
-    def average_precision(self) -> float:
-        """Sum over thresholds of (recall step) * precision, as sklearn.metrics.average_precision_score."""
-        hits, called = np.cumsum(self.positive[::-1]), np.cumsum(self.rows[::-1])
-        precision = np.divide(hits, called, out=np.zeros_like(hits), where=called > 0)
-        positives = self.positive.sum()
-        return float(self.positive[::-1] @ precision / positives) if positives else math.nan
-
-    def brier(self) -> float:
-        return self._mean_loss((1 - self.probability) ** 2, self.probability**2)
-
-    def log_loss(self) -> float:
-        """In nats, probabilities clipped to [eps, 1 - eps]."""
-        clipped = np.clip(self.probability, _EPS, 1 - _EPS)
-        return self._mean_loss(-np.log(clipped), -np.log1p(-clipped))
-
-    def _mean_loss(self, of_positive: Array, of_negative: Array) -> float:
-        total = self.rows.sum()
-        return float((self.positive @ of_positive + self.negative @ of_negative) / total) if total else math.nan
-
-    def ece(self, bins: int = BINS) -> float:
-        """Expected calibration error: mean over equal-count bins, by rows, of |mean probability - share of positives|."""
-        mean, share, rows = self.calibration(bins)
-        return float(np.abs(mean - share) @ rows / rows.sum()) if len(rows) else math.nan
-
-    def calibration(self, bins: int = BINS) -> tuple[Array, Array, Array]:
-        """Mean probability, share of positives and rows of each non-empty equal-count bin, rising."""
-        rows = self.rows
-        # Rows of one probability stay in the bin of their middle, so the result does not depend on the rows' order.
-        middle = np.cumsum(rows) - rows / 2
-        index = np.minimum((bins * middle / max(rows.sum(), 1)).astype(np.int64), bins - 1)
-        counted, expected, positive = (
-            np.bincount(index, weights=part, minlength=bins) for part in (rows, rows * self.probability, self.positive)
-        )
-        full = counted > 0
-        return expected[full] / counted[full], positive[full] / counted[full], counted[full]
-
-
-class Ranked:
-    """A sample sorted once, so that every resample of it is counted without sorting again.
-
-    Raises ValueError unless both arrays have one length, truth is 0 or 1 and probability is in [0, 1].
-    """
-
-    def __init__(self, truth: Array, probability: Array) -> None:
-        if truth.shape != probability.shape or truth.ndim != 1:
-            raise ValueError(f"metrics · truth is {truth.shape}, probability {probability.shape}. Pass two equally long vectors.")
-        if not np.isin(truth, (0, 1)).all():
-            raise ValueError("metrics · truth has values other than 0 and 1. Drop the rows without a label first.")
-        if not ((probability >= 0) & (probability <= 1)).all():
-            raise ValueError("metrics · probability has nan or values outside [0, 1]. Pass probabilities, not scores.")
-        self.probability, rank = np.unique(np.asarray(probability, dtype=np.float64), return_inverse=True)
-        self.code = 2 * rank.astype(np.int64) + np.asarray(truth, dtype=np.int64)
-
-    def tally(self, rows: Array | slice = slice(None)) -> Tally:
-        """Counts of the sample, or of the resample that takes `rows` (indices, repeats allowed)."""
-        counts = np.bincount(self.code[rows], minlength=2 * len(self.probability)).reshape(-1, 2).astype(np.float64)
-        return Tally(probability=self.probability, positive=counts[:, 1], negative=counts[:, 0])
+    def measure(self, metrics: Collection[str], rows: Array | slice = ALL_ROWS) -> dict[str, float]:
+        """Each metric of the sample, or of the resample that takes `rows` (indices, repeats allowed); nan where undefined."""
+        ...
 
 
 def _resamples(rows: int, times: int, seed: int) -> Iterator[Array]:
-    """Indices of the same rows for the same seed, whatever the probabilities."""
+    """Indices of the same rows for the same seed, whatever the predictions."""
     rng = np.random.default_rng(seed)
     return (rng.integers(0, rows, rows) for _ in range(times))
 
 
-METRICS: dict[str, Callable[[Tally], float]] = {
-    metric.__name__: metric for metric in (Tally.auc, Tally.average_precision, Tally.brier, Tally.log_loss, Tally.ece)
-}
+def measure(metric: str, sample: Sample) -> float:
+    """One metric; nan where undefined (auc of one class, anything of no rows)."""
+    return sample.measure((metric,))[metric]
 
 
-def measure(metric: str, truth: Array, probability: Array) -> float:
-    """One metric of (n,) truth and (n,) probability; nan where undefined (auc of one class, anything of no rows)."""
-    return METRICS[metric](Ranked(truth, probability).tally())
-
-
-def interval(metric: str, truth: Array, probability: Array, *, seed: int, resamples: int = 200, bins: int = BINS) -> Interval:
+def interval(metric: str, sample: Sample, *, seed: int, resamples: int = 200) -> Interval:
     """As `intervals`, of one metric."""
-    return intervals(truth, probability, metrics=(metric,), seed=seed, resamples=resamples, bins=bins)[metric]
+    return intervals(sample, (metric,), seed=seed, resamples=resamples)[metric]
 
 
-def intervals(
-    truth: Array, probability: Array, *, seed: int, resamples: int = 200, bins: int = BINS, metrics: Collection[str] = (*METRICS,)
-) -> dict[str, Interval]:
+def intervals(sample: Sample, metrics: Collection[str], *, seed: int, resamples: int = 200) -> dict[str, Interval]:
     """Percentile bootstrap (Efron and Tibshirani 1993, ch. 13). Resamples in which a metric is undefined are left out.
 
-    `bins` are those of ece. Each resample is counted once for all metrics.
+    Each resample is prepared once for all metrics.
     """
-    formulas = {name: METRICS[name] for name in metrics} | ({"ece": partial(Tally.ece, bins=bins)} if "ece" in metrics else {})
-    ranked = Ranked(truth, probability)
-    values = {name: formula(ranked.tally()) for name, formula in formulas.items()}
-    measured = {name: formulas[name] for name, value in values.items() if not np.isnan(value)}
-    tallies = map(ranked.tally, _resamples(len(truth), resamples if measured else 0, seed))
-    draws = [{name: formula(tally) for name, formula in measured.items()} for tally in tallies]
+    values = sample.measure(metrics)
+    measured = [name for name, value in values.items() if not np.isnan(value)]
+    draws = [sample.measure(measured, rows) for rows in _resamples(len(sample), resamples if measured else 0, seed)]
     return {
         name: _interval(name, value, np.array([draw[name] for draw in draws])) if name in measured else Interval()
         for name, value in values.items()
@@ -162,7 +85,7 @@ def intervals(
 
 
 def _interval(metric: str, value: float, draws: Array) -> Interval:
-    if metric == "ece":  # resampling adds noise to every bin, which raises the ECE: recentre the draws
+    if metric in BIASED:  # recentre the draws
         draws = np.clip(draws - draws.mean() + value, 0, 1)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.nanquantile(draws, (tail, 1 - tail))
@@ -170,33 +93,30 @@ def _interval(metric: str, value: float, draws: Array) -> Interval:
 
 
 def compare(
-    metric: str, truth: Array, challenger: Array, champion: Array, *, seed: int, resamples: int = 500,
-    confidence: float = CONFIDENCE,
-) -> Comparison:  # fmt: skip
+    metric: str, challenger: Sample, champion: Sample, *, seed: int, resamples: int = 500, confidence: float = CONFIDENCE
+) -> Comparison:
     """As `comparisons`, of one metric."""
-    options: dict[str, Any] = {"seed": seed, "resamples": resamples, "confidence": confidence}
-    return comparisons(truth, challenger, champion, metrics=(metric,), **options)[metric]
+    return comparisons(challenger, champion, (metric,), seed=seed, resamples=resamples, confidence=confidence)[metric]
 
 
 def comparisons(
-    truth: Array, challenger: Array, champion: Array, *, seed: int, resamples: int = 500,
-    confidence: float = CONFIDENCE, metrics: Collection[str] = (*METRICS,),
+    challenger: Sample, champion: Sample, metrics: Collection[str], *, seed: int, resamples: int = 500,
+    confidence: float = CONFIDENCE,
 ) -> dict[str, Comparison]:  # fmt: skip
-    """Paired bootstrap: both probabilities are measured on each resample of the rows. An undefined metric is never better."""
-    pair = Ranked(truth, challenger), Ranked(truth, champion)
-    values = {name: _gain(name, *(ranked.tally() for ranked in pair)) for name in metrics}
+    """Paired bootstrap: both samples, of the same rows, are measured on each resample. An undefined metric is never better."""
+    values = _gains(challenger, champion, metrics)
     measured = [name for name, value in values.items() if not np.isnan(value)]
-    both = ([ranked.tally(rows) for ranked in pair] for rows in _resamples(len(truth), resamples if measured else 0, seed))
-    draws = [{name: _gain(name, *tallies) for name in measured} for tallies in both]
+    resampled = _resamples(len(challenger), resamples if measured else 0, seed)
+    draws = [_gains(challenger, champion, measured, rows) for rows in resampled]
     return {
         name: _comparison(value, [draw[name] for draw in draws] if name in measured else [value], confidence)
         for name, value in values.items()
     }
 
 
-def _gain(metric: str, challenger: Tally, champion: Tally) -> float:
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
-    return sign * (METRICS[metric](challenger) - METRICS[metric](champion))
+def _gains(challenger: Sample, champion: Sample, metrics: Collection[str], rows: Array | slice = ALL_ROWS) -> dict[str, float]:
+    ours, theirs = challenger.measure(metrics, rows), champion.measure(metrics, rows)
+    return {name: (-1.0 if name in LOWER_IS_BETTER else 1.0) * (ours[name] - theirs[name]) for name in metrics}
 
 
 def _comparison(value: float, draws: Sequence[float], confidence: float) -> Comparison:

@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from mlops_assets.statistics.binary import BinarySample
 from mlops_assets.statistics.drift import ColumnDrift
-from mlops_assets.statistics.metrics import Array, Ranked
+from mlops_assets.statistics.metrics import Array
 
 INK, FAINT, ALARM = "#334155", "#cbd5e1", "#dc2626"
 CANDIDATE, CHAMPION, REFERENCE = "#2563eb", "#ea580c", "#64748b"
@@ -31,7 +32,7 @@ def roc_curve(truth: Array, probabilities: Mapping[str, Array]) -> bytes:
     figure, axes = _figure(SQUARE, "ROC", x="false positive rate", y="true positive rate")
     axes.plot([0, 1], [0, 1], color=FAINT, **DASHED)
     for name, probability in probabilities.items():
-        tally = Ranked(truth, probability).tally()
+        tally = BinarySample(truth, probability).tally()
         # Falling thresholds, thinned to what 480 pixels can show.
         shown = np.unique(np.linspace(0, len(tally.probability), 600).astype(int))
         rates = (np.append(0, np.cumsum(part[::-1]))[shown] / max(part.sum(), 1) for part in (tally.negative, tally.positive))
@@ -46,7 +47,7 @@ def reliability(truth: Array, probabilities: Mapping[str, Array]) -> bytes:
     figure, axes = _figure(SQUARE, "Reliability", x="mean predicted probability", y="observed share")
     highest = 0.05
     for name, probability in probabilities.items():
-        tally = Ranked(truth, probability).tally()
+        tally = BinarySample(truth, probability).tally()
         mean, share, _ = tally.calibration()
         label = f"{name} · {tally.ece():.3f}"
         axes.plot(mean, share, color=ROLES[name.partition(" ")[0]], marker="o", markersize=4, linewidth=1.6, label=label)
@@ -87,10 +88,10 @@ def confusion(matrix: Mapping[str, int]) -> bytes:
     return _png(figure)
 
 
-def importance(drops: Sequence[tuple[str, float]]) -> bytes:
-    """The inputs whose shuffling costs the most auc, largest on top."""
+def importance(drops: Sequence[tuple[str, float]], metric: str) -> bytes:
+    """The inputs whose shuffling costs the most, largest on top."""
     shown = sorted(drops, key=lambda drop: drop[1])[-MOST_BARS:]
-    return _png(_bars(dict(shown), CANDIDATE, "Permutation importance", "drop in AUC when shuffled")[0])
+    return _png(_bars(dict(shown), CANDIDATE, "Permutation importance", f"loss of {metric} when shuffled")[0])
 
 
 def drift_bars(columns: Sequence[ColumnDrift], max_psi: float) -> bytes:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from mlops_assets.statistics.metrics import Array
+from mlops_assets.tasks.task import Task
 from mlops_assets.training.signature import Signature
 
 Progress = Callable[[str], None]
@@ -24,10 +26,10 @@ class UntrainableRows(ValueError):
 
 @dataclass(frozen=True)
 class Examples:
-    """Encoded rows: `features` float32 of shape (rows, inputs), `label` float32 of shape (rows,), each 0 or 1."""
+    """Encoded rows: `features` float32 of shape (rows, inputs), `label` the truth of the task, of shape (rows,)."""
 
     features: NDArray[np.float32]
-    label: NDArray[np.float32]
+    label: Array
 
     def __len__(self) -> int:
         return len(self.label)
@@ -36,8 +38,8 @@ class Examples:
         return Examples(np.concatenate([self.features, other.features]), np.concatenate([self.label, other.label]))
 
 
-def examples(rows: pl.DataFrame, signature: Signature, label: str) -> Examples:
-    return Examples(signature.encode(rows), rows[label].cast(pl.Float32).to_numpy())
+def examples(rows: pl.DataFrame, signature: Signature, *, task: Task[Any], label: str) -> Examples:
+    return Examples(signature.encode(rows), task.truth(rows[label]))
 
 
 def silent(_message: str) -> None:
@@ -52,8 +54,8 @@ class Fitted(Protocol):
         """One record of named numbers per epoch, in order; a trainer without epochs has one."""
         ...
 
-    def probability(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Of a positive label; (rows, inputs) in, (rows,) out."""
+    def predict(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(rows, inputs) in, the output of the task out."""
         ...
 
     def to_onnx(self) -> bytes:

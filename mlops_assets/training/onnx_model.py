@@ -45,7 +45,7 @@ class OnnxModel:
         return cls(signature, session)
 
     def predict(self, frame: pl.DataFrame) -> NDArray[np.float64]:
-        """Probability of a positive label, shape (rows,), in the order of `frame`. Raises UnreadableRows."""
+        """The output for each row, in the order of `frame`. Raises UnreadableRows."""
         return self.score(self.signature.encode(frame))
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:

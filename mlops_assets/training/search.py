@@ -9,6 +9,7 @@ import polars as pl
 
 from mlops_assets.foundation.durations import in_words
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT
+from mlops_assets.spec.gate import LOWER_IS_BETTER
 from mlops_assets.spec.training import Lightning, Search, Trainer
 from mlops_assets.statistics.metrics import measure
 from mlops_assets.training.fitted import TEST, TRAIN, VALIDATION, Progress, UntrainableRows, examples
@@ -30,34 +31,35 @@ def search(
     progress: Progress,
     **columns: Unpack[Columns],
 ) -> tuple[Trainer, list[dict[str, Any]]]:
-    """The trainer with the best mean AUC over `time_folds` of the train rows; validation and test rows are never read.
-    With it one record per trial: its fields, its AUC per fold, its state.
+    """The trainer with the best mean of the task's main metric over `time_folds` of the train rows; validation and test rows
+    are never read. With it one record per trial: its fields, its metric per fold, its state.
 
     The declared trainer is the first trial, so the result is never worse than it on these folds. A trial stops after
     a fold where its mean is below the median of earlier trials. Seeded. Raises UntrainableRows.
     """
     folds = time_folds(rows.filter(pl.col("split") == TRAIN), search.folds, label_delay)
+    metric = columns["task"].main_metric
 
     def score(trial: optuna.Trial) -> float:
         fields = _suggest(trial, trainer)
         trial.set_user_attr("fields", fields)
-        aucs: list[float] = []
+        values: list[float] = []
         for step, fold in enumerate(folds):
-            aucs.append(_auc(trainer.but(**fields), fold, **columns))
-            trial.set_user_attr("folds", aucs)
-            trial.report(float(np.mean(aucs)), step)
+            values.append(_measure(trainer.but(**fields), fold, **columns))
+            trial.set_user_attr("folds", values)
+            trial.report(float(np.mean(values)), step)
             if trial.should_prune():
                 raise optuna.TrialPruned
-        return float(np.mean(aucs))
+        return float(np.mean(values))
 
     study = optuna.create_study(
-        direction="maximize",
+        direction="minimize" if metric in LOWER_IS_BETTER else "maximize",
         sampler=optuna.samplers.TPESampler(seed=search.seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=TRIALS_BEFORE_PRUNING),
     )
     study.enqueue_trial(trainer.model_dump() | {"width": 1.0})  # the declared trainer, in the names of _suggest
-    study.optimize(score, search.trials, callbacks=[lambda _, trial: progress(_line(_record(trial), search))])
-    return trainer.but(**study.best_trial.user_attrs["fields"]), [_record(trial) for trial in study.trials]
+    study.optimize(score, search.trials, callbacks=[lambda _, trial: progress(_line(_record(trial, metric), metric, search))])
+    return trainer.but(**study.best_trial.user_attrs["fields"]), [_record(trial, metric) for trial in study.trials]
 
 
 def time_folds(rows: pl.DataFrame, folds: int, label_delay: timedelta) -> list[pl.DataFrame]:
@@ -100,13 +102,14 @@ def _untrainable(found: str) -> UntrainableRows:
     return UntrainableRows(f"search · {found}. Declare fewer folds or a longer training window.")
 
 
-def _auc(trainer: Trainer, fold: pl.DataFrame, **columns: Unpack[Columns]) -> float:
+def _measure(trainer: Trainer, fold: pl.DataFrame, **columns: Unpack[Columns]) -> float:
     fitted, signature = fit_in_library(trainer, fold, **columns)
-    scored = examples(fold.filter(pl.col("split") == TEST), signature, columns["label"])
-    auc = measure("auc", scored.label, fitted.probability(scored.features))
-    if np.isnan(auc):
-        raise _untrainable(f"all {len(scored)} rows of a scored fold have one label")
-    return auc
+    task = columns["task"]
+    scored = examples(fold.filter(pl.col("split") == TEST), signature, task=task, label=columns["label"])
+    value = measure(task.main_metric, task.sample(scored.label, fitted.predict(scored.features)))
+    if np.isnan(value):
+        raise _untrainable(f"{task.main_metric} is undefined on the {len(scored)} rows of a scored fold, which have one label")
+    return value
 
 
 def _suggest(trial: optuna.Trial, declared: Trainer) -> dict[str, Any]:
@@ -124,12 +127,12 @@ def _suggest(trial: optuna.Trial, declared: Trainer) -> dict[str, Any]:
     return rate | counts | {"l2_regularization": trial.suggest_float("l2_regularization", 0.0, most)}
 
 
-def _record(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+def _record(trial: optuna.trial.FrozenTrial, metric: str) -> dict[str, Any]:
     fields: dict[str, Any] = trial.user_attrs["fields"]
     folds: list[float] = trial.user_attrs["folds"]
-    return {"trial": trial.number, "state": trial.state.name.lower(), "auc": float(np.mean(folds)), "folds": folds, **fields}
+    return {"trial": trial.number, "state": trial.state.name.lower(), metric: float(np.mean(folds)), "folds": folds, **fields}
 
 
-def _line(record: dict[str, Any], search: Search) -> str:
+def _line(record: dict[str, Any], metric: str, search: Search) -> str:
     ending = f"stopped after fold {len(record['folds'])}" if record["state"] == "pruned" else f"{search.folds} folds"
-    return f"search · trial {record['trial'] + 1} of {search.trials} · AUC {record['auc']:.4f} · {ending}"
+    return f"search · trial {record['trial'] + 1} of {search.trials} · {metric} {record[metric]:.4f} · {ending}"

@@ -6,16 +6,18 @@ The service encodes every request with it, so it imports polars and numpy only.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self, TypedDict, Unpack, cast
+from dataclasses import dataclass, field
+from typing import Any, Self, TypedDict, Unpack, cast
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from mlops_assets.tasks.task import Facts, Task
+
 UNKNOWN = 0  # the code of a value that is missing, rare in training or absent from it
 MIN_ROWS = 20  # rarer values share the code UNKNOWN in training too, so that a model learns an effect for that code
-PRIOR_ROWS = 50  # rows of the overall label rate mixed into each value's rate, so that a rare value is not sorted to an end
+PRIOR_ROWS = 50  # rows of the overall mean label mixed into each value's, so that a rare one is not sorted to an end
 # The names inside a model file: its float32 [rows, inputs], its float32 [rows], the signature in its metadata.
 INPUT, OUTPUT, METADATA_KEY = "features", "probability", "signature"
 
@@ -30,17 +32,20 @@ class Columns(TypedDict):
     numeric: Sequence[str]
     categorical: Sequence[str]
     label: str
+    task: Task[Any]
 
 
 @dataclass(frozen=True)
 class Signature:
     """The inputs of one model, in the order of its matrix: `numeric`, then one code per column of `categories`.
 
-    The code of a category is its position in the vocabulary, counted from 1.
+    The code of a category is its position in the vocabulary, counted from 1. `facts` are what its task needs to read its
+    output.
     """
 
     numeric: tuple[str, ...]
     categories: dict[str, tuple[str, ...]]
+    facts: Facts = field(default_factory=dict[str, Any])
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -56,21 +61,24 @@ class Signature:
         return matrix
 
     def to_json(self) -> str:
-        return json.dumps({"numeric": self.numeric, "categories": self.categories}, ensure_ascii=False, separators=(",", ":"))
+        fields = {"numeric": self.numeric, "categories": self.categories} | ({"facts": self.facts} if self.facts else {})
+        return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Raises ValueError or KeyError when `text` is not a signature."""
         fields = json.loads(text)
         categories = cast(dict[str, list[str]], fields["categories"])
-        return cls(tuple(fields["numeric"]), {name: tuple(values) for name, values in categories.items()})
+        vocabularies = {name: tuple(values) for name, values in categories.items()}
+        return cls(tuple(fields["numeric"]), vocabularies, fields.get("facts", {}))
 
 
 def learn(frame: pl.DataFrame, **columns: Unpack[Columns]) -> Signature:
     """The signature of `frame`: each vocabulary has the values with MIN_ROWS rows or more. Raises UnreadableRows."""
     numeric, categorical, label = tuple(columns["numeric"]), columns["categorical"], columns["label"]
     _require(frame, (*numeric, *categorical, label))
-    return Signature(numeric, {name: _vocabulary(frame.select(value=name, label=label)) for name in categorical})
+    truth = pl.Series("label", columns["task"].truth(frame[label]), pl.Float64)
+    return Signature(numeric, {name: _vocabulary(frame.select(pl.col(name).alias("value"), truth)) for name in categorical})
 
 
 def digest(onnx: bytes) -> str:
@@ -84,7 +92,7 @@ def _require(frame: pl.DataFrame, names: Sequence[str]) -> None:
 
 
 def _vocabulary(pairs: pl.DataFrame) -> tuple[str, ...]:
-    label = pl.col("label").cast(pl.Float64)
+    label = pl.col("label")
     shrunk = (label.sum() + PRIOR_ROWS * pl.lit(pairs.select(label.mean()).item())) / (pl.len() + PRIOR_ROWS)
     counted = pairs.drop_nulls().group_by(pl.col("value").cast(pl.String)).agg(rows=pl.len(), rate=shrunk)
     # In the order of the label rate, one split of a tree separates late from punctual values. A network needs no order.

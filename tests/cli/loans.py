@@ -7,6 +7,7 @@ import polars as pl
 
 from mlops_assets.spec.contract import Column, Contract, Files, RowCountBand
 from mlops_assets.spec.feature import Features, FeatureView, Label, TimeSplit
+from mlops_assets.spec.task import Binary
 from mlops_assets.spec.training import HistGradientBoosting
 from mlops_assets.spec.use_case import UseCase
 
@@ -74,7 +75,7 @@ LOANS = UseCase(
         numeric=("amount", "last_paid"),
         categorical=("purpose",),
     ),
-    label=Label(name="defaulted", table="applications", key=("number",), transform=default_label),
+    task=Binary(label=Label(name="defaulted", table="applications", key=("number",), transform=default_label)),
     split=TimeSplit(test=DAY, validation=DAY),
     trainer=HistGradientBoosting(max_iter=3, min_samples_leaf=5),
 )
@@ -111,7 +112,7 @@ def features(**fields: Any) -> UseCase:
 
 
 def label(**fields: Any) -> UseCase:
-    return LOANS.but(label=LOANS.label.but(**fields))
+    return LOANS.but(task=LOANS.task.but(label=LOANS.label.but(**fields)))
 
 
 def view(**fields: Any) -> UseCase:

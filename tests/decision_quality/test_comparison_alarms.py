@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom
 
+from mlops_assets.statistics.binary import BinarySample
 from mlops_assets.statistics.metrics import compare
 
 TRIALS = 200
@@ -24,7 +25,9 @@ def _better(metric: str, champion_noise: float, rng: np.random.Generator) -> boo
     challenger = _sigmoid(signal + 0.5 * rng.normal(size=600))
     champion = _sigmoid(signal + champion_noise * rng.normal(size=600))
     seed = int(rng.integers(2**31))
-    return compare(metric, truth, challenger, champion, seed=seed, resamples=200, confidence=CONFIDENCE).better
+    return compare(
+        metric, BinarySample(truth, challenger), BinarySample(truth, champion), seed=seed, resamples=200, confidence=CONFIDENCE
+    ).better
 
 
 def _sigmoid(x: NDArray[Any]) -> NDArray[Any]:

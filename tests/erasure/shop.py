@@ -24,6 +24,7 @@ from mlops_assets.serving.log.prediction_log import PredictionLog, log_secret
 from mlops_assets.spec.contract import Column, Contract, Daily, Files, WhenChanged
 from mlops_assets.spec.feature import Features, FeatureView, Label, Tables, TimeSplit
 from mlops_assets.spec.gate import Floor
+from mlops_assets.spec.task import Binary
 from mlops_assets.spec.training import HistGradientBoosting
 from mlops_assets.spec.use_case import UseCase
 
@@ -116,7 +117,7 @@ SHOP = UseCase(
         numeric=("amount", "spent", "spent_there", "city_spent"),
         categorical=("city",),
     ),
-    label=Label(name="returned", table="returns", key=("order_id",), transform=returned_label),
+    task=Binary(label=Label(name="returned", table="returns", key=("order_id",), transform=returned_label)),
     split=TimeSplit(test=dt.timedelta(days=1), validation=dt.timedelta(days=1), max_train=dt.timedelta(days=2)),
     trainer=HistGradientBoosting(max_iter=3, min_samples_leaf=5),
     gates=(Floor(metric="auc", bound=0.1),),

@@ -8,6 +8,7 @@ import polars as pl
 from mlops_assets.spec.contract import Column, Contract, Files
 from mlops_assets.spec.feature import Features, FeatureView, Label, TimeSplit
 from mlops_assets.spec.gate import NoPii
+from mlops_assets.spec.task import Binary
 from mlops_assets.spec.training import HistGradientBoosting
 from mlops_assets.spec.use_case import UseCase
 
@@ -101,7 +102,7 @@ def shop(*, numeric: tuple[str, ...], categorical: tuple[str, ...] = (), entity_
             numeric=numeric,
             categorical=categorical,
         ),
-        label=Label(name="paid_back", table="payments", key=("number",), transform=no_label),
+        task=Binary(label=Label(name="paid_back", table="payments", key=("number",), transform=no_label)),
         split=TimeSplit(test=timedelta(days=1), validation=timedelta(days=1)),
         trainer=HistGradientBoosting(),
         gates=(NoPii(),),

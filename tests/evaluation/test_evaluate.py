@@ -13,18 +13,17 @@ from numpy.typing import NDArray
 from sklearn.metrics import brier_score_loss, roc_auc_score
 from sklearn.metrics import confusion_matrix as oracle
 
-from mlops_assets.evaluation.evaluate import (
-    Evaluation,
-    Rival,
-    calibration_table,
-    confusion_matrix,
-    evaluate,
-    permutation_importance,
-    plain,
-)
-from mlops_assets.statistics.metrics import METRICS, compare, measure
+from mlops_assets.evaluation.evaluate import Evaluation, Rival, evaluate, permutation_importance, plain
+from mlops_assets.statistics.binary import METRICS, BinarySample
+from mlops_assets.statistics.metrics import compare, measure
+from mlops_assets.tasks import task_of
+from mlops_assets.tasks.binary import calibration_table, confusion_matrix
+from mlops_assets.use_cases.flight_delay import USE_CASE
 
 Array = NDArray[Any]
+
+
+TASK = task_of(USE_CASE.task.but(threshold=0.5))
 
 
 def flights(rows: int = 600, seed: int = 0) -> pl.DataFrame:
@@ -47,7 +46,7 @@ def score(rows: pl.DataFrame) -> Array:
 
 def evaluation(rows: pl.DataFrame | None = None, **changes: Any) -> Evaluation:
     rows = flights() if rows is None else rows
-    options: dict[str, Any] = {"candidate": "c0ffee", "label": "late", "slices": ("carrier",), "threshold": 0.5, "seed": 1}
+    options: dict[str, Any] = {"candidate": "c0ffee", "label": "late", "slices": ("carrier",), "task": TASK, "seed": 1}
     return evaluate(rows, score(rows), **{**options, "resamples": 30, **changes})
 
 
@@ -64,7 +63,7 @@ def test_slices_divide_the_rows_and_measure_each_part() -> None:
     assert [one["value"] for one in found] == ["AA", "UA"]
     assert sum(one["rows"] for one in found) == 600
     united = rows.filter(pl.col("carrier") == "UA")
-    assert found[1]["metrics"]["auc"] == pytest.approx(measure("auc", united["late"].to_numpy(), score(united)))
+    assert found[1]["metrics"]["auc"] == pytest.approx(measure("auc", BinarySample(united["late"].to_numpy(), score(united))))
 
 
 def test_a_slice_of_one_class_has_no_auc_but_a_brier() -> None:
@@ -81,11 +80,9 @@ def test_beside_a_champion_each_slice_carries_its_metrics_and_the_paired_differe
     found = evaluation(champion=Rival("7", theirs)).slices[1]
     truth = rows["late"].to_numpy()[united]
     assert found["champion"]["auc"] == pytest.approx(roc_auc_score(truth, theirs[united]))
-    compared = found["comparison"]["brier"]
+    compared, samples = found["comparison"]["brier"], [BinarySample(truth, scores[united]) for scores in (score(rows), theirs)]
     assert compared["difference"] == pytest.approx(brier_score_loss(truth, theirs[united]) - found["metrics"]["brier"])
-    assert compared == plain(
-        vars(compare("brier", truth, score(rows)[united], theirs[united], seed=1, resamples=30, confidence=0.99))
-    )
+    assert compared == plain(vars(compare("brier", *samples, seed=1, resamples=30, confidence=0.99)))
     assert compared["better"] and 0 < compared["low"] < compared["difference"] < compared["high"]
 
 
@@ -130,7 +127,7 @@ def test_the_calibration_table_counts_every_row() -> None:
 def test_equal_evidence_has_one_digest_and_any_change_another() -> None:
     first, again = evaluation(), evaluation()
     assert first.digest == again.digest
-    changed = (evaluation(candidate="beef"), evaluation(seed=2), evaluation(threshold=0.4))
+    changed = (evaluation(candidate="beef"), evaluation(seed=2), evaluation(task=task_of(USE_CASE.task.but(threshold=0.4))))
     assert len({first.digest, *(one.digest for one in changed)}) == 4
 
 
@@ -157,7 +154,7 @@ def test_no_rows_are_refused_with_the_remedy() -> None:
 
 
 def test_importance_finds_the_input_that_the_model_uses_and_no_other() -> None:
-    found = permutation_importance(score, flights(), inputs=("noise", "wind", "carrier"), label="late", seed=0)
+    found = permutation_importance(score, flights(), inputs=("noise", "wind", "carrier"), task=TASK, label="late", seed=0)
     assert [name for name, _ in found] == ["wind", "carrier", "noise"]
     assert found[0][1] > 0.2
     assert found[1][1] == found[2][1] == 0
@@ -170,7 +167,7 @@ def test_importance_is_seeded_bounded_and_independent_of_the_other_inputs() -> N
         seen.append(len(rows))
         return score(rows)
 
-    both = permutation_importance(watched, flights(), inputs=("noise", "wind"), label="late", seed=3, max_rows=100)
-    alone = permutation_importance(watched, flights(), inputs=("wind",), label="late", seed=3, max_rows=100)
+    both = permutation_importance(watched, flights(), inputs=("noise", "wind"), task=TASK, label="late", seed=3, max_rows=100)
+    alone = permutation_importance(watched, flights(), inputs=("wind",), task=TASK, label="late", seed=3, max_rows=100)
     assert set(seen) == {100}
     assert both[0] == alone[0]

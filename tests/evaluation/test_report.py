@@ -11,7 +11,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mlops_assets.evaluation.report import classification_report, drift_report
+from mlops_assets.evaluation.report import drift_report, quality_report
+from mlops_assets.tasks import task_of
+from mlops_assets.use_cases.flight_delay import USE_CASE
 
 
 def served(rows: int, shift: float = 0.0) -> pl.DataFrame:
@@ -80,7 +82,13 @@ def test_nothing_to_draw_is_an_error() -> None:
 
 
 def test_a_classification_report_shows_quality_and_curves() -> None:
-    page = classification_report(served(6000), "late", threshold=0.3, seed=0)
+    page = quality_report(
+        task_of(USE_CASE.task.but(threshold=0.3)),
+        (rows := served(6000)),
+        rows["late"].to_numpy(),
+        rows["probability"].to_numpy(),
+        seed=0,
+    )
     assert "ROC AUC" in page and "Confusion Matrix" in page
 
 

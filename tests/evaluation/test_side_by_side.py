@@ -43,7 +43,8 @@ def test_groups_are_better_or_worse_and_the_largest_change_comes_first() -> None
     inside = (flights()["carrier"] == "B6").to_numpy()
     truth = flights()["late"].to_numpy()[inside]
     worse = named(found)["carrier B6"]
-    assert (worse.rows, worse.positives) == (inside.sum(), truth.sum())
+    assert worse.note == f"{inside.sum():,} rows, {truth.mean():.1%} late"
+    assert worse.informative == min(truth.sum(), len(truth) - truth.sum())
     assert worse.difference == pytest.approx(roc_auc_score(truth, ours[inside]) - roc_auc_score(truth, theirs[inside]))
 
 
@@ -69,27 +70,26 @@ def test_the_decisions_that_change_agree_with_a_walk_over_the_rows(seed: int, ro
     frame = flights(rows=rows)
     ours, theirs = (np.random.default_rng([seed, each]).random(rows).round(2) for each in (0, 1))
     found = compare_models(frame, both=(ours, theirs))
-    walked = {True: [0, 0], False: [0, 0]}
+    walked = {"late": [0, 0], "not late": [0, 0]}
     for truth, now, before in zip(frame["late"], ours, theirs, strict=True):
         if (now >= THRESHOLD) != (before >= THRESHOLD):
-            walked[bool(now >= THRESHOLD)][0] += 1
-            walked[bool(now >= THRESHOLD)][1] += int((now >= THRESHOLD) == truth)
-    assert [flip.decision for flip in found.flips] == [True, False]
-    assert {flip.decision: [flip.rows, flip.right] for flip in found.flips} == walked
+            decision = "late" if now >= THRESHOLD else "not late"
+            walked[decision][0] += 1
+            walked[decision][1] += int((now >= THRESHOLD) == truth)
+    assert {change.decision: [change.rows, change.right] for change in found.changes} == walked
 
 
 def test_the_examples_are_the_rows_that_moved_most_with_their_request() -> None:
     rows = flights()
     ours, theirs = guesses(rows, seed=1)
     truth = rows["late"].to_numpy()
-    gain = np.abs(theirs - truth) - np.abs(ours - truth)
+    gain = (theirs - truth) ** 2 - (ours - truth) ** 2
     found = compare_models(rows)
-    assert [abs(one["champion"] - one["truth"]) - abs(one["candidate"] - one["truth"]) for one in found.gained] == pytest.approx(
-        sorted(gain, reverse=True)[:EXAMPLES]
-    )
-    assert [abs(one["champion"] - one["truth"]) - abs(one["candidate"] - one["truth"]) for one in found.lost] == pytest.approx(
-        sorted(gain)[:EXAMPLES]
-    )
+    order = np.argsort(-gain, kind="stable")
+    for shown, places in ((found.gained, order[:EXAMPLES]), (found.lost, order[::-1][:EXAMPLES])):
+        assert [one["truth"] for one in shown] == ["late" if truth[place] else "not late" for place in places]
+        for side, scores in (("champion", theirs), ("candidate", ours)):
+            assert [one[side] for one in shown] == pytest.approx(scores[places].round(2))
     first = rows.row(int(np.argmax(gain)), named=True)
     assert found.gained[0]["facts"] == {
         "carrier": first["carrier"], "flight": str(first["flight"]), "tailnum": "unknown", "origin": first["origin"],
@@ -109,7 +109,7 @@ def test_personal_data_is_left_out_of_the_examples() -> None:
 def test_the_verdict_is_one_sentence_and_the_details_count_groups_and_decisions() -> None:
     found = compare_models()
     auc = found.decisive
-    flipped, right = sum(flip.rows for flip in found.flips), sum(flip.right for flip in found.flips)
+    flipped, right = sum(change.rows for change in found.changes), sum(change.right for change in found.changes)
     assert found.verdict == (
         f"The candidate is better: auc {auc.candidate:.3f} against {auc.champion:.3f} ({auc.difference:+.3f})."
     )
@@ -181,7 +181,7 @@ def test_the_page_shows_everything_in_words_and_in_colour() -> None:
         "brier",
     ):
         assert text in page.text
-    for flip in found.flips:
+    for flip in found.changes:
         assert (
             f"{flip.right:,} become right ({flip.right / flip.rows:.0%}), {flip.rows - flip.right:,} become wrong." in page.text
         )

@@ -37,7 +37,7 @@ def rate_late(rows: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def test_outcomes_and_training_use_the_same_labels(tmp_path: Path) -> None:
-    use_case = USE_CASE.but(label=USE_CASE.label.but(transform=rate_late))
+    use_case = USE_CASE.but(task=USE_CASE.task.but(label=USE_CASE.label.but(transform=rate_late)))
     truths = FLIGHTS.with_columns(
         rate=pl.Series([1.0, float("nan"), None, 0.0]), arr_time="sched_dep", day=pl.col("sched_dep").dt.date()
     )

@@ -89,13 +89,13 @@ def send_requests(url: str, token: str, home: Home) -> None:
     features = {"features": [dict.fromkeys(USE_CASE.features.inputs)]}
     response = httpx.post(f"{url}/predict", json=features, headers={"X-API-Key": token}, trust_env=False)
     (complete,) = response.json()["predictions"]
-    assert (now.features_from, before.features_from, complete["features_from"]) == ("online", "point_in_time", "request")
-    assert [now.probability, before.probability, complete["probability"]] == pytest.approx([0.6899745, 0.5, 0.5])
-    assert now.explanation and now.explanation["contributions"]["temp"] == pytest.approx(WARM / 100, abs=1e-5)
+    assert (now["features_from"], before["features_from"], complete["features_from"]) == ("online", "point_in_time", "request")
+    assert [now["probability"], before["probability"], complete["probability"]] == pytest.approx([0.6899745, 0.5, 0.5])
+    assert now["explanation"]["contributions"]["temp"] == pytest.approx(WARM / 100, abs=1e-5)
     assert httpx.get(f"{url}/metrics", trust_env=False).text.count("mlops_requests_total{") == 2
     assert "/predict" in httpx.get(f"{url}/docs.json", trust_env=False).json()["paths"]
     logged = PredictionLog(home.prediction_log, USE_CASE).read()[0]["prediction_id"]
-    assert sorted(logged) == sorted([now.prediction_id, before.prediction_id, complete["prediction_id"]])
+    assert sorted(logged) == sorted([now["prediction_id"], before["prediction_id"], complete["prediction_id"]])
 
 
 def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -14,6 +14,7 @@ from mlops_assets.foundation.home import Home
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.validate import split_rows
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, Trainer
+from mlops_assets.tasks import task_of
 from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.training.train import fit
 from mlops_assets.use_cases.flight_delay import USE_CASE
@@ -63,6 +64,7 @@ def auc_of_april(rows: pl.DataFrame, trainer: Trainer, *more: str) -> float:
         numeric=(*features.numeric, *more),
         categorical=features.categorical,
         label=LABEL,
+        task=task_of(USE_CASE.task),
         progress=lambda _message: None,
     )
     test = rows.filter(pl.col("split") == "test")

@@ -9,11 +9,13 @@ from mlops_assets.monitoring.drift import TrainingWindow, monitor_drift
 from mlops_assets.monitoring.performance import monitor_performance
 from mlops_assets.spec.monitor import Drift, OnPerformance, Performance
 from mlops_assets.statistics.profile import profile_reference
+from mlops_assets.tasks import task_of
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.training.training_rows import CATEGORICAL, NUMERIC, training_rows
 
 CASE = USE_CASE.but(features=USE_CASE.features.but(numeric=NUMERIC, categorical=CATEGORICAL))
 ROWS = training_rows(1200)
+TASK = task_of(CASE.task)
 DRIFT = Drift(window=timedelta(days=30), min_rows=500, max_share=0.2)
 
 
@@ -22,14 +24,14 @@ def window() -> TrainingWindow:
 
 
 def test_the_rows_it_was_trained_on_have_not_drifted() -> None:
-    result = monitor_drift(DRIFT, ROWS, window, seed=0)
+    result = monitor_drift(DRIFT, ROWS, window, task=TASK, seed=0)
     assert result.passed and result.figures["drifted_share"] == 0
     assert result.page and result.pictures["psi"].startswith(b"\x89PNG")
 
 
 def test_a_shifted_input_is_an_alarm_that_names_it() -> None:
     shifted = ROWS.with_columns(pl.col(name) * 3 + 50 for name in NUMERIC)
-    result = monitor_drift(DRIFT, shifted, window, seed=0)
+    result = monitor_drift(DRIFT, shifted, window, task=TASK, seed=0)
     assert not result.passed
     assert "from version 3's training window" in result.message and NUMERIC[0] in result.message
     assert result.tables["columns"][0]["drifted"]
@@ -38,11 +40,11 @@ def test_a_shifted_input_is_an_alarm_that_names_it() -> None:
 def test_inputs_that_the_log_no_longer_has_are_named_and_the_others_compared() -> None:
     """A feature was removed from the declaration, and another one added, while the champion that reads the former serves."""
     recent = ROWS.drop(NUMERIC[0], CATEGORICAL[0]).with_columns(added=1.0)
-    result = monitor_drift(DRIFT, recent, window, seed=0)
+    result = monitor_drift(DRIFT, recent, window, task=TASK, seed=0)
     gone = ", ".join(sorted([NUMERIC[0], CATEGORICAL[0]]))
     assert result.passed and result.message.endswith(f"Not compared, as the log no longer has them: {gone}.")
     assert len(result.tables["columns"]) == len(NUMERIC) + len(CATEGORICAL) - 2 and result.page
-    nothing = monitor_drift(DRIFT, ROWS.select(added=1.0).sample(600, seed=0, with_replacement=True), window, seed=0)
+    nothing = monitor_drift(DRIFT, ROWS.select(added=1.0).sample(600, seed=0, with_replacement=True), window, task=TASK, seed=0)
     assert not nothing.passed and nothing.message.startswith("No input of version 3 can be compared.")
 
 
@@ -51,7 +53,7 @@ def test_too_few_rows_are_no_verdict_and_read_no_training_window(rows: int) -> N
     def unread() -> TrainingWindow:
         raise AssertionError("the training window was read")
 
-    result = monitor_drift(DRIFT, ROWS.head(rows), unread, seed=0)
+    result = monitor_drift(DRIFT, ROWS.head(rows), unread, task=TASK, seed=0)
     assert result.passed and f"{rows} served requests in the window; a verdict needs {DRIFT.min_rows}" in result.message
 
 
@@ -66,7 +68,7 @@ def test_performance_is_judged_by_the_declared_bound(better: bool, passed: bool)
         model_version=pl.lit(1),
     )
     bounds, spec = [OnPerformance(metric="auc", bound=0.7)], Performance(window=timedelta(days=30), min_rows=100)
-    result = monitor_performance(spec, bounds, label=CASE.label.name, known=known, recent=known, seed=0)
+    result = monitor_performance(spec, bounds, task=TASK, label=CASE.label.name, known=known, recent=known, seed=0)
     assert result.passed is passed
     assert ("is below 0.7" in result.message) is not passed
     assert ("over the last 30 days is" in result.message) is passed
@@ -76,9 +78,11 @@ def test_performance_is_judged_by_the_declared_bound(better: bool, passed: bool)
 @pytest.mark.parametrize("answer", [0.0, 0.25, 1.0])
 def test_equal_answers_are_an_alarm_of_every_monitor_that_judges_them(answer: float) -> None:
     same = ROWS.with_columns(probability=pl.lit(answer))
-    drifted = monitor_drift(DRIFT, same, window, seed=0)
+    drifted = monitor_drift(DRIFT, same, window, task=TASK, seed=0)
     known = same.with_columns(pl.int_range(pl.len()).mod(2).alias(CASE.label.name), model_version=pl.lit(1))
-    judged = monitor_performance(Performance(min_rows=100), [], label=CASE.label.name, known=known, recent=known, seed=0)
+    judged = monitor_performance(
+        Performance(min_rows=100), [], task=TASK, label=CASE.label.name, known=known, recent=known, seed=0
+    )
     for result in (drifted, judged):
         assert not result.passed
         assert result.message.startswith(f"All 1,200 answers in the window are {answer:.4g}, whatever their inputs.")
@@ -86,7 +90,7 @@ def test_equal_answers_are_an_alarm_of_every_monitor_that_judges_them(answer: fl
 
 def test_one_other_answer_is_enough_for_a_verdict_on_the_inputs() -> None:
     two = ROWS.with_columns(probability=pl.when(pl.int_range(pl.len()) == 7).then(0.3).otherwise(0.2))
-    assert monitor_drift(DRIFT, two, window, seed=0).passed
+    assert monitor_drift(DRIFT, two, window, task=TASK, seed=0).passed
 
 
 def test_outcomes_of_one_class_are_no_verdict_instead_of_within_bounds() -> None:
@@ -94,5 +98,8 @@ def test_outcomes_of_one_class_are_no_verdict_instead_of_within_bounds() -> None
         pl.lit(1).alias(CASE.label.name), probability=pl.int_range(pl.len()) / pl.len(), model_version=pl.lit(1)
     )
     bounds, spec = [OnPerformance(metric="auc", bound=0.7)], Performance(min_rows=100)
-    result = monitor_performance(spec, bounds, label=CASE.label.name, known=known, recent=known, seed=0)
-    assert result.passed and result.message == "No verdict: the 1,200 known outcomes of the window are all of one class."
+    result = monitor_performance(spec, bounds, task=TASK, label=CASE.label.name, known=known, recent=known, seed=0)
+    assert (
+        result.passed
+        and result.message == "No verdict: auc is undefined on the 1,200 known outcomes of the window (one class only)."
+    )

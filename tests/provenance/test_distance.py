@@ -46,24 +46,24 @@ def nudged(model: bytes, by: float) -> bytes:
 
 
 def test_a_model_has_no_distance_from_itself(model: bytes):
-    apart = measure_distance(model, model, TEST, "late")
-    assert (apart.rows, apart.weights, apart.probability, apart.is_within) == (len(TEST), 0.0, 0.0, True)
+    apart = measure_distance(model, model, TEST, INPUTS)
+    assert (apart.rows, apart.weights, apart.output, apart.is_within) == (len(TEST), 0.0, 0.0, True)
     assert all(then == now for then, now in apart.metrics.values())
 
 
 def test_one_moved_weight_is_measured(model: bytes):
-    apart = measure_distance(model, nudged(model, 0.25), TEST, "late")
+    apart = measure_distance(model, nudged(model, 0.25), TEST, INPUTS)
     assert apart.weights == pytest.approx(0.25, abs=1e-6)
-    assert apart.probability > 0
+    assert apart.output > 0
 
 
 def test_metrics_and_probabilities_are_those_of_both_models(model: bytes):
     other = nudged(model, 0.5)
-    apart, truth = measure_distance(model, other, TEST, "late"), TEST["late"].to_numpy()
+    apart, truth = measure_distance(model, other, TEST, INPUTS), TEST["late"].to_numpy()
     one, two = (OnnxModel.from_bytes(onnx_file).predict(TEST) for onnx_file in (model, other))
     assert apart.metrics["auc"] == pytest.approx((roc_auc_score(truth, one), roc_auc_score(truth, two)))
     assert apart.metrics["log_loss"] == pytest.approx((log_loss(truth, one), log_loss(truth, two)))
-    assert apart.probability == pytest.approx(max(abs(a - b) for a, b in zip(one, two, strict=True)))
+    assert apart.output == pytest.approx(max(abs(a - b) for a, b in zip(one, two, strict=True)))
 
 
 @pytest.mark.parametrize("other", [TREES.but(max_iter=6), NETWORK.but(hidden=(5,))], ids=["trees", "network"])
@@ -84,4 +84,4 @@ def test_within_the_tolerance_means_every_metric_is(auc: float, brier: float, mo
 
 def test_without_any_measurable_metric_nothing_is_within():
     assert not Distance(0, 0.0, 0.0, {"auc": (np.nan, np.nan)}).is_within
-    assert not measure_distance(exported(TREES), exported(TREES), TEST.filter(pl.lit(False)), "late").is_within
+    assert not measure_distance(exported(TREES), exported(TREES), TEST.filter(pl.lit(False)), INPUTS).is_within

@@ -65,7 +65,7 @@ def test_every_prediction_is_reproduced(line: Line, answered: list[dict[str, Any
         assert "sent by the caller" in as_text(*replay_page(result))
     else:
         assert result.recomputed is not None and result.recomputed.compared == len(SMALL.features.inputs)
-        assert result.recomputed.probability == pytest.approx(answered[place]["probability"], abs=1e-5)
+        assert result.recomputed.output == pytest.approx(answered[place]["probability"], abs=1e-5)
         assert f"all {len(SMALL.features.inputs)} compared are the same as served" in as_text(*replay_page(result))
 
 
@@ -95,7 +95,7 @@ def test_an_altered_feature_differs_from_the_feature_tables(
     assert result.recomputed is not None and not result.is_same
     (wrong,) = result.recomputed.differing
     assert (wrong.feature, wrong.examples[0]["served"], wrong.examples[0]["recomputed"]) == ("temp", -39.5, float(temperature))
-    assert result.recomputed.probability == pytest.approx(answered[0]["probability"], abs=1e-5), "the tables have the true value"
+    assert result.recomputed.output == pytest.approx(answered[0]["probability"], abs=1e-5), "the tables have the true value"
     assert re.search(rf"^temp +-39\.5 +{float(temperature):.7g}$", as_text(*replay_page(result)), re.MULTILINE)
 
 
@@ -167,7 +167,7 @@ def test_a_broken_line_is_reported_in_one_line(
 def test_another_threshold_since_then_is_an_objection(answered: list[dict[str, Any]], again: Callable[..., Replayed]):
     probability, decided = answered[0]["probability"], answered[0]["decision"]
     other = probability * 1.01 if decided else probability * 0.99
-    result = again(answered[0], SMALL.but(threshold=other))
+    result = again(answered[0], SMALL.but(task=SMALL.task.but(threshold=other)))
     assert result.same_answer and not result.is_same
     assert f"was decided {'yes' if decided else 'no'}, and the declared threshold" in result.objections[0]
 
@@ -196,7 +196,7 @@ def test_features_that_depend_on_hidden_data_are_left_out_and_named(
     assert result.is_same and result.recomputed is not None
     assert set(result.recomputed.left_out) == {"tail_last_arr_delay", "seats", "built"}
     assert result.recomputed.compared == len(SMALL.features.inputs) - 3
-    assert result.recomputed.probability is None, "without all inputs there is no probability to compare"
+    assert result.recomputed.output is None, "without all inputs there is no output to compare"
     assert "not compared, as the log hides or lacks their source: " in as_text(*replay_page(result))
 
 

@@ -146,7 +146,7 @@ def test_a_small_difference_is_within_the_tolerance_and_no_cause_is_made_up(line
     monkeypatch.setattr(train_boosting, "_round_thresholds_down", lower_baseline)
     result = again(line)
     assert result.digest != result.again and result.is_good and result.distance is not None
-    assert 0 < result.distance.probability < 1e-3
+    assert 0 < result.distance.output < 1e-3
     text = as_text(*reproduce_page(result))
     assert "equivalent model" in text.splitlines()[0]
     assert "code, libraries and machine are unchanged: the cause was not recorded" in text

@@ -13,11 +13,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mlops_assets.rollout.decision import Decision, decide
-from mlops_assets.rollout.evidence import RolloutState, add_answers, add_outcomes, score_edges
+from mlops_assets.rollout.evidence import RolloutState, add_answers, add_outcomes
 from mlops_assets.spec.rollout import Canary
+from mlops_assets.tasks import task_of
+from mlops_assets.use_cases.flight_delay import USE_CASE
 
 Floats = NDArray[np.float64]
-THRESHOLD, NOISE, MIDDLE_MS, SPREAD = 0.35, 0.5, 8.0, 0.75  # 0.7% of the calls take longer than 50 ms
+NOISE, MIDDLE_MS, SPREAD = 0.5, 8.0, 0.75  # 0.7% of the calls take longer than 50 ms
+TASK = task_of(USE_CASE.task)
 BEGAN = datetime(2013, 6, 1, tzinfo=UTC)
 
 
@@ -71,13 +74,14 @@ def _chance(logit: Floats) -> Floats:
 
 def begin(canary: Canary, rng: np.random.Generator) -> RolloutState:
     past = traffic(rng, 1000, share=1e-9, harm=Harm())
-    return RolloutState.begin(canary, edges=score_edges(past["probability"], THRESHOLD), at=BEGAN)
+    edges = TASK.edges(past["probability"].to_numpy())
+    return RolloutState.begin(canary, edges=edges, claims=2 * len(edges), at=BEGAN)
 
 
 def look(canary: Canary, state: RolloutState, chunk: pl.DataFrame, *, share: float) -> RolloutState:
     """The state once the chunk is answered and its outcomes are known."""
-    state = add_answers(canary, state, chunk, share=share)
-    return add_outcomes(canary, state, chunk, share=share, label="late")
+    state = add_answers(canary, state, chunk, task=TASK, share=share)
+    return add_outcomes(canary, state, chunk, task=TASK, share=share, label="late")
 
 
 def roll_out(canary: Canary, rng: np.random.Generator, harm: Harm, *, every: int = 100) -> Iterator[tuple[int, float, Decision]]:
@@ -89,7 +93,7 @@ def roll_out(canary: Canary, rng: np.random.Generator, harm: Harm, *, every: int
         chunk = traffic(rng, rows, share=state.share, harm=harm, first=requests)
         state, requests = look(canary, state, chunk, share=state.share), requests + rows
         now = BEGAN + timedelta(seconds=requests / 100)
-        decision = decide(canary, state, now=now)
+        decision = decide(canary, state, task=TASK, now=now)
         yield requests, state.share, decision
         if decision.kind in ("finish", "roll_back"):
             return

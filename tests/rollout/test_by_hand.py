@@ -12,6 +12,7 @@ from mlops_assets.rollout.decision import decide
 from mlops_assets.rollout.evidence import RolloutState
 from mlops_assets.rollout.rollouts import Rollouts
 from mlops_assets.spec.rollout import AtOnce
+from tests.rollout.rollout_traffic import TASK
 from tests.rollout.test_rollout_races import QUICK, Line
 
 
@@ -104,6 +105,6 @@ def test_a_route_by_hand_of_an_earlier_release_is_known_by_the_reason_that_the_c
 
 
 def test_a_share_that_no_declared_step_exceeds_finishes_when_it_has_all_it_needs(line: Line):
-    state = RolloutState.begin(QUICK, edges=(0.5,), at=line.now()).entering(1.0, line.now())
-    assert decide(QUICK, state, now=line.now()).kind == "hold"
-    assert decide(QUICK.model_copy(update={"step_rows": 0}), state, now=line.now()).kind == "finish"
+    state = RolloutState.begin(QUICK, edges=(0.5,), claims=2, at=line.now()).entering(1.0, line.now())
+    assert decide(QUICK, state, task=TASK, now=line.now()).kind == "hold"
+    assert decide(QUICK.model_copy(update={"step_rows": 0}), state, task=TASK, now=line.now()).kind == "finish"

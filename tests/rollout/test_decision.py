@@ -11,7 +11,7 @@ import pytest
 from mlops_assets.rollout.decision import Decision, decide
 from mlops_assets.rollout.evidence import RolloutState
 from mlops_assets.spec.rollout import BusinessFigure, Canary, Rollback
-from tests.rollout.rollout_traffic import BEGAN, Harm, begin, look, roll_out, traffic
+from tests.rollout.rollout_traffic import BEGAN, TASK, Harm, begin, look, roll_out, traffic
 
 A_MINUTE = timedelta(minutes=1)
 REVENUE = BusinessFigure(name="revenue", low=0, high=10, of=lambda outcomes: pl.col("revenue"), max_loss=0.5)
@@ -30,13 +30,13 @@ def _at(minutes: float) -> datetime:
 
 def test_a_step_waits_for_requests_and_time_and_says_for_which() -> None:
     nothing = begin(SMALL, np.random.default_rng(0))
-    both = decide(SMALL, nothing, now=_at(0.5))
+    both = decide(SMALL, nothing, task=TASK, now=_at(0.5))
     assert (both.kind, both.share, both.reason) == (
         "hold", 0.0, "Waiting in the shadow for 100 more answers of the challenger and 0:00:30 to pass.",
     )  # fmt: skip
-    assert decide(SMALL, nothing, now=_at(2)).reason == "Waiting in the shadow for 100 more answers of the challenger."
+    assert decide(SMALL, nothing, task=TASK, now=_at(2)).reason == "Waiting in the shadow for 100 more answers of the challenger."
     enough = _after(SMALL, 0.2, 1000, Harm(), at=_at(3))
-    early = decide(SMALL, enough, now=_at(3.25))
+    early = decide(SMALL, enough, task=TASK, now=_at(3.25))
     assert (early.kind, early.share, early.reason) == ("hold", 0.2, "Waiting at 0.2 of the traffic for 0:00:45 to pass.")
 
 
@@ -45,14 +45,14 @@ def test_many_rows_in_a_few_failing_calls_lead_nowhere() -> None:
     rows = traffic(rng, 1200, share=0.2, harm=Harm(errors=1)).with_columns(call=pl.int_range(pl.len()) // 400)
     state = look(SMALL, begin(SMALL, rng).entering(0.2, BEGAN), rows, share=0.2)
     assert state.wealth["errors"].rows.sum() == 3, "too little to prove anything by"
-    decision = decide(SMALL, state, now=_at(2))
+    decision = decide(SMALL, state, task=TASK, now=_at(2))
     assert (decision.kind, decision.reason) == ("hold", "Waiting at 0.2 of the traffic for 100 more answers of the challenger.")
-    assert decide(SMALL, state, now=_at(61)).kind == "roll_back"
+    assert decide(SMALL, state, task=TASK, now=_at(61)).kind == "roll_back"
 
 
 @pytest.mark.parametrize(("share", "following", "kind"), [(0.0, 0.2, "advance"), (0.2, 0.5, "advance"), (0.5, 1.0, "finish")])
 def test_a_step_that_has_what_it_needs_leads_to_the_next(share: float, following: float, kind: str) -> None:
-    decision = decide(SMALL, _after(SMALL, share, 1000, Harm()), now=_at(2))
+    decision = decide(SMALL, _after(SMALL, share, 1000, Harm()), task=TASK, now=_at(2))
     assert (decision.kind, decision.share) == (kind, following)
     assert re.match(r"No evidence against the challenger after [\d,]+ requests (in the shadow|at 0)", decision.reason)
     assert not any(found.breached for found in decision.findings)
@@ -68,7 +68,7 @@ HARMS = [
 
 @pytest.mark.parametrize(("test", "harm", "said"), HARMS, ids=[case[0] for case in HARMS])
 def test_a_breach_is_rolled_back_and_says_what_was_found(test: str, harm: Harm, said: str) -> None:
-    decision = decide(SMALL, _after(SMALL, 0.5, 3000, harm), now=_at(0))
+    decision = decide(SMALL, _after(SMALL, 0.5, 3000, harm), task=TASK, now=_at(0))
     assert (decision.kind, decision.share) == ("roll_back", 0.0)
     assert test in [found.test for found in decision.findings if found.breached]
     assert re.search(said, decision.reason), decision.reason
@@ -79,22 +79,22 @@ def test_the_business_figure_is_told_in_its_own_units() -> None:
     rng = np.random.default_rng(1)
     rows = traffic(rng, 2000, share=0.5, harm=Harm())
     poorer = rows.with_columns(revenue=pl.when(pl.col("arm") == "challenger").then(2.0).otherwise(6.0))
-    decision = decide(canary, look(canary, begin(canary, rng).entering(0.5, BEGAN), poorer, share=0.5), now=_at(0))
+    decision = decide(canary, look(canary, begin(canary, rng).entering(0.5, BEGAN), poorer, share=0.5), task=TASK, now=_at(0))
     assert decision.kind == "roll_back"
     assert "The challenger's revenue is 2 a row, the champion's 6; the limit is 0.5 worse." in decision.reason
     assert "500 needed" in decision.reason  # five tests share 1%
 
 
 def test_a_breach_counts_more_than_a_step_that_is_full_or_late() -> None:
-    assert decide(SMALL, _after(SMALL, 0.5, 3000, Harm(errors=0.2)), now=_at(999)).reason.startswith("Rolled back")
+    assert decide(SMALL, _after(SMALL, 0.5, 3000, Harm(errors=0.2)), task=TASK, now=_at(999)).reason.startswith("Rolled back")
 
 
 def test_a_step_that_is_full_goes_on_though_it_is_late() -> None:
-    assert decide(SMALL, _after(SMALL, 0.2, 1000, Harm()), now=_at(999)).kind == "advance"
+    assert decide(SMALL, _after(SMALL, 0.2, 1000, Harm()), task=TASK, now=_at(999)).kind == "advance"
 
 
 def test_what_cannot_decide_is_given_up_and_says_so() -> None:
-    decision = decide(SMALL, _after(SMALL, 0.2, 50, Harm()), now=_at(60))
+    decision = decide(SMALL, _after(SMALL, 0.2, 50, Harm()), task=TASK, now=_at(60))
     assert (decision.kind, decision.share) == ("roll_back", 0.0)
     assert re.fullmatch(
         r"Given up at 0\.2 of the traffic: no evidence against the challenger, but it is still short of \d+ more answers"
@@ -105,18 +105,18 @@ def test_what_cannot_decide_is_given_up_and_says_so() -> None:
 
 def test_evidence_of_earlier_steps_still_counts() -> None:
     first = _after(SMALL, 0.2, 3000, Harm(errors=0.2))
-    assert decide(SMALL, first.entering(0.5, _at(1)), now=_at(2)).kind == "roll_back"
+    assert decide(SMALL, first.entering(0.5, _at(1)), task=TASK, now=_at(2)).kind == "roll_back"
 
 
 def test_nothing_known_is_told_as_none_and_all_of_it_is_json() -> None:
-    decision = decide(SMALL, begin(SMALL, np.random.default_rng(0)), now=_at(0))
+    decision = decide(SMALL, begin(SMALL, np.random.default_rng(0)), task=TASK, now=_at(0))
     assert [(found.challenger, found.champion, found.evidence) for found in decision.findings] == [(None, None, 1.0)] * 4
     assert json.loads(json.dumps([vars(found) for found in decision.findings], allow_nan=False))[0]["test"] == "errors"
 
 
 def test_overwhelming_evidence_is_still_a_number() -> None:
     broken = _after(SMALL, 0.5, 20_000, Harm(errors=1.0))
-    errors = decide(SMALL, broken, now=_at(0)).findings[0]
+    errors = decide(SMALL, broken, task=TASK, now=_at(0)).findings[0]
     assert errors.breached and errors.evidence < float("inf")
 
 

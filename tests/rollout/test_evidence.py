@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.rollout.evidence import RolloutState, add_answers, add_outcomes, margins, score_edges, unit
+from mlops_assets.rollout.evidence import RolloutState, add_answers, add_outcomes, margins, unit
 from mlops_assets.serving.log.prediction_log import log_schema
 from mlops_assets.spec.rollout import BusinessFigure, Canary, Rollback
 from mlops_assets.statistics.sequential import STAKES, needed
 from mlops_assets.use_cases.flight_delay import USE_CASE
-from tests.rollout.rollout_traffic import BEGAN, Harm, begin, look, traffic
+from tests.rollout.rollout_traffic import BEGAN, TASK, Harm, begin, look, traffic
 
 COST = BusinessFigure(name="cost", low=0, high=10, of=lambda outcomes: pl.col("cost"), higher_is_better=False, max_loss=0.5)
 CANARY = Canary(rollback=Rollback(figure=COST, max_error_gap=0.01, slow_ms=20))
@@ -24,7 +24,7 @@ EDGES = (0.1, 0.3)
 
 
 def _fresh(canary: Canary = CANARY) -> RolloutState:
-    return RolloutState.begin(canary, edges=EDGES, at=BEGAN)
+    return RolloutState.begin(canary, edges=EDGES, claims=2 * len(EDGES), at=BEGAN)
 
 
 def _rows(seed: int, rows: int, share: float) -> pl.DataFrame:
@@ -145,7 +145,7 @@ def test_feeding_rows_twice_changes_nothing(share: float) -> None:
 
 def test_a_request_counts_in_the_shadow_and_again_when_it_is_drawn() -> None:
     shadow, drawn = (_rows(5, 300, share).with_columns(unit=pl.int_range(300), call=pl.int_range(300)) for share in (0.0, 0.25))
-    state = add_answers(CANARY, add_answers(CANARY, _fresh(), shadow, share=0), drawn, share=0.25)
+    state = add_answers(CANARY, add_answers(CANARY, _fresh(), shadow, task=TASK, share=0), drawn, task=TASK, share=0.25)
     assert state.wealth["score"].rows.sum() >= 2 * 200 + 300
 
 
@@ -159,23 +159,23 @@ def test_only_rows_of_the_phase_count() -> None:
 def test_a_step_counts_the_requests_that_its_own_challenger_answered() -> None:
     rows = _rows(2, 400, 0.25).with_columns(unit=pl.int_range(400))
     answered = rows.filter((pl.col("arm") == "challenger") & ~pl.col("challenger_failed"))
-    state = add_answers(CANARY, _fresh().entering(0.25, BEGAN), rows, share=0.25)
+    state = add_answers(CANARY, _fresh().entering(0.25, BEGAN), rows, task=TASK, share=0.25)
     assert len(answered) - 2 <= state.answers <= len(answered)
-    late = add_answers(CANARY, _fresh().entering(0.5, BEGAN), rows, share=0.25)
+    late = add_answers(CANARY, _fresh().entering(0.5, BEGAN), rows, task=TASK, share=0.25)
     assert (late.answers, late.wealth["errors"].rows.sum() > 0) == (0, True)
 
 
 def test_a_challenger_that_fails_is_judged_though_the_champion_answers() -> None:
     rows = _rows(0, 60, 0.5).with_columns(unit=pl.int_range(60), call=pl.int_range(60), arm=pl.lit("champion"))
-    failing = add_answers(CANARY, _fresh(), rows.with_columns(challenger_failed=pl.int_range(60) % 2 == 0), share=0.5)
+    failing = add_answers(CANARY, _fresh(), rows.with_columns(challenger_failed=pl.int_range(60) % 2 == 0), task=TASK, share=0.5)
     assert failing.wealth["errors"].peak > needed(0.001)
     assert failing.wealth["errors"].rows.tolist() == pytest.approx([30, 30], abs=1)
 
 
 def test_one_call_that_fails_with_all_its_rows_is_one_failure() -> None:
     rows = _rows(0, 100, 0.5).with_columns(unit=pl.int_range(100), arm=pl.lit("champion"), challenger_failed=pl.lit(True))
-    apart = add_answers(CANARY, _fresh(), rows.with_columns(call=pl.int_range(100)), share=0.5)
-    together = add_answers(CANARY, _fresh(), rows.with_columns(call=pl.lit(7)), share=0.5)
+    apart = add_answers(CANARY, _fresh(), rows.with_columns(call=pl.int_range(100)), task=TASK, share=0.5)
+    together = add_answers(CANARY, _fresh(), rows.with_columns(call=pl.lit(7)), task=TASK, share=0.5)
     assert apart.wealth["errors"].peak > needed(0.001) > together.wealth["errors"].peak
     assert together.wealth["errors"].rows.tolist() == [0, 1]
     assert together.wealth["score"].rows.sum() == apart.wealth["score"].rows.sum() > 90
@@ -193,7 +193,7 @@ def test_a_client_that_repeats_itself_is_one_draw_and_would_otherwise_alarm() ->
             model_ms=pl.Series(np.where(clients == 0, 99.0, 1.0)),
         )  # fmt: skip
         for how, units in (("one draw", clients), ("many", np.arange(1500))):
-            state = add_answers(canary, _fresh(canary), told.with_columns(unit=pl.Series(units)), share=0.25)
+            state = add_answers(canary, _fresh(canary), told.with_columns(unit=pl.Series(units)), task=TASK, share=0.25)
             alarms[how] += state.wealth["latency"].peak >= needed(0.01)
     assert alarms["one draw"] <= 6
     assert alarms["many"] >= 30
@@ -210,15 +210,15 @@ def test_a_figure_that_is_better_when_higher_is_bad_when_low() -> None:
     for higher in (True, False):
         figure = COST.but(higher_is_better=higher)
         canary = CANARY.but(rollback=CANARY.rollback.but(figure=figure))
-        found[higher] = add_outcomes(canary, _fresh(canary), rows, share=0.5, label="late").wealth["figure"]
+        found[higher] = add_outcomes(canary, _fresh(canary), rows, task=TASK, share=0.5, label="late").wealth["figure"]
     assert found[False].peak > needed(0.001) > found[True].peak
     assert (found[True].totals + found[False].totals).sum() == pytest.approx(found[True].rows.sum())
 
 
 def test_the_edges_are_the_quartiles_of_the_champion_and_the_threshold() -> None:
-    assert score_edges(pl.Series([0.1, 0.2, 0.3, 0.4, 0.5]), 0.35) == (0.2, 0.3, 0.35, 0.4)
-    assert score_edges(pl.Series([0.35] * 9), 0.35) == (0.35,)
-    assert score_edges(pl.Series([], dtype=pl.Float64), 0.35) == (0.35,)
+    assert TASK.edges(np.array([0.1, 0.2, 0.3, 0.4, 0.5])) == (0.2, 0.3, 0.35, 0.4)
+    assert TASK.edges(np.full(9, 0.35)) == (0.35,)
+    assert TASK.edges(np.empty(0)) == (0.35,)
 
 
 def test_a_challenger_that_says_the_same_to_everybody_is_found_by_its_scores() -> None:

@@ -11,13 +11,11 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from msgspec import UNSET
 
 from mlops_assets.foundation.home import Environment, Home
 from mlops_assets.serving.client import LiveService, RequestRefused, Served, ServiceUnavailable
 from mlops_assets.serving.http.api_keys import ApiKeys
 from mlops_assets.serving.http.app import ApiApp
-from mlops_assets.serving.http.request import Prediction
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.serving.service import Service, assemble
 from mlops_assets.spec.serving import Limits, Serving
@@ -107,13 +105,15 @@ def unreachable() -> Iterator[LiveService]:
 def test_predictions_come_in_the_order_of_the_rows(service: LiveService):
     rows = [FLIGHT | {"sched_dep": datetime(2013, 7, 1, 14, 5, tzinfo=UTC)}, FLIGHT | {"carrier": "ZZ"}]
     known, unknown = service.predict(rows)
-    assert known == Prediction(known.prediction_id, 0.5, known.decision, 1, "champion", "online", known.warnings)
-    assert len(unknown.warnings) == 2 and "'ZZ'" in unknown.warnings[0] and known.warnings == unknown.warnings[1:]
+    answer = {"probability": 0.5, "decision": True, "model_version": 1, "arm": "champion", "features_from": "online"}
+    assert known.items() >= answer.items() and known.keys() - answer.keys() == {"prediction_id", "warnings"}
+    warnings = unknown["warnings"]
+    assert len(warnings) == 2 and "'ZZ'" in warnings[0] and known["warnings"] == warnings[1:]
 
 
 def test_an_explanation_comes_only_on_request(service: LiveService):
     (explained,) = service.predict([FLIGHT], explain=True)
-    assert explained.explanation and service.predict([FLIGHT])[0].explanation is UNSET
+    assert explained["explanation"] and "explanation" not in service.predict([FLIGHT])[0]
 
 
 def test_a_refusal_carries_the_service_s_message(service: LiveService):
@@ -144,7 +144,7 @@ def test_a_503_is_retried_after_its_time_and_answered_once(tmp_path: Path):
         with LiveService(url, sleep=promote) as client:
             (answer,) = client.predict([FLIGHT])
     assert slept == [5]
-    assert PredictionLog(home.prediction_log, USE_CASE).read()[0]["prediction_id"].to_list() == [answer.prediction_id]
+    assert PredictionLog(home.prediction_log, USE_CASE).read()[0]["prediction_id"].to_list() == [answer["prediction_id"]]
 
 
 def test_a_client_above_its_rate_is_slowed_down_and_not_refused(home: Home):

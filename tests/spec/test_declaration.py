@@ -32,14 +32,14 @@ def test_a_word_cannot_be_changed_once_it_is_said(word: Spec) -> None:
 
 
 def test_but_says_the_same_with_one_field_changed() -> None:
-    other = USE_CASE.but(threshold=0.6)
-    assert (other.threshold, USE_CASE.threshold) == (0.6, 0.35)
-    assert other.but(threshold=0.35) == USE_CASE
+    other = USE_CASE.but(task=USE_CASE.task.but(threshold=0.6))
+    assert (other.task.threshold, USE_CASE.task.threshold) == (0.6, 0.35)
+    assert other.but(task=USE_CASE.task) == USE_CASE
 
 
 def test_but_checks_what_it_changes() -> None:
     with pytest.raises(IllegalDeclaration, match="threshold"):
-        USE_CASE.but(threshold=1.5)
+        USE_CASE.task.but(threshold=1.5)
 
 
 ILLEGAL: list[tuple[Callable[[], Any], tuple[str, ...]]] = [
@@ -49,7 +49,7 @@ ILLEGAL: list[tuple[Callable[[], Any], tuple[str, ...]]] = [
     (lambda: USE_CASE.but(contracts=USE_CASE.contracts[:-1]), ("flight_delay", "sources", "'airlines'", "schedule, outcomes", "declare it")),
     (lambda: USE_CASE.but(sources=USE_CASE.sources[1:]), ("flight_delay", "contracts", "'schedule'", "outcomes, weather", "declare it")),
     (lambda: USE_CASE.but(contracts=(*USE_CASE.contracts, PLANES)), ("flight_delay", "contracts", "'planes'", "twice", "Keep one")),
-    (lambda: USE_CASE.but(label=USE_CASE.label.but(table="arrivals")), ("flight_delay", "label.table", "'arrivals'", "outcomes", "Use one")),
+    (lambda: USE_CASE.but(task=USE_CASE.task.but(label=USE_CASE.label.but(table="arrivals"))), ("flight_delay", "label.table", "'arrivals'", "outcomes", "Use one")),
     (lambda: USE_CASE.but(features=USE_CASE.features.but(request_table="bookings")), ("flight_delay", "features.request_table", "'bookings'", "schedule")),
     (lambda: USE_CASE.features.but(numeric=("distance", "distance")), ("flight_delay_v1", "Features", "numeric", "'distance'", "twice")),
     (lambda: USE_CASE.but(name="Flight Delay"), ("Flight Delay", "name", "'Flight Delay'", "pattern")),
@@ -84,7 +84,7 @@ def test_an_illegal_declaration_says_where_what_and_what_next(build: Callable[[]
 
 def test_every_mistake_is_named_at_once() -> None:
     with pytest.raises(IllegalDeclaration) as error:
-        USE_CASE.but(owner="somebody", risk="none", threshold=7)
+        USE_CASE.but(owner="somebody", risk="none", first_day=7)
     assert len(str(error.value).splitlines()) == 3
 
 
@@ -142,12 +142,12 @@ EDITS: list[tuple[str, dict[str, Any], set[Stage]]] = [
     ("a bound of a gate", {"gates": (Floor(metric="auc", bound=0.69), *USE_CASE.gates[1:])}, {"evaluation"}),
     ("a gate more", {"gates": (*USE_CASE.gates, Floor(metric="brier", bound=0.3))}, {"evaluation"}),
     ("slices", {"slices": ("carrier", "origin", "dest")}, {"evaluation"}),
-    ("threshold", {"threshold": 0.4}, {"evaluation"}),
+    ("threshold", {"task": USE_CASE.task.but(threshold=0.4)}, {"evaluation"}),
     ("reference", {"reference": HistGradientBoosting(seed=1)}, {"evaluation"}),
     ("trainer", {"trainer": Lightning(max_epochs=9)}, {"candidate"}),
     ("search", {"search": Search(trials=3)}, {"candidate"}),
     ("split", {"split": TimeSplit(test=20 * A_DAY, validation=14 * A_DAY)}, {"training_set"}),
-    ("label", {"label": USE_CASE.label.but(name="tardy")}, {"training_set"}),
+    ("label", {"task": USE_CASE.task.but(label=USE_CASE.label.but(name="tardy"))}, {"training_set", "evaluation"}),
     ("features", {"features": USE_CASE.features.but(numeric=USE_CASE.features.numeric[1:])}, {"feature", "training_set"}),
     ("contracts", {"contracts": OUTCOMES_LOOSER}, {"validated"}),
     ("sources", {"sources": (USE_CASE.sources[0].but(cadence=USE_CASE.sources[3].cadence), *USE_CASE.sources[1:])}, {"raw"}),
@@ -172,7 +172,7 @@ def test_a_fingerprint_is_the_same_for_the_same_words() -> None:
 
 def test_every_stage_is_made_from_fields_that_exist() -> None:
     assert set(STAGE_FIELDS) == set(STAGES)
-    assert {field for fields in STAGE_FIELDS.values() for field in fields} <= set(UseCase.model_fields)
+    assert {field for fields in STAGE_FIELDS.values() for field in fields} <= {*UseCase.model_fields, "label"}
 
 
 def _other_transform(tables: Any, start: Any, end: Any) -> Any:

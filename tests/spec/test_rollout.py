@@ -69,7 +69,7 @@ def test_an_ab_test_by_what_the_log_leaves_out_is_refused() -> None:
     contracts = tuple(hidden.but(columns=columns) if each.table == "schedule" else each for each in USE_CASE.contracts)
     label = USE_CASE.label.but(key=tuple(name for name in USE_CASE.label.key if name != "carrier"))
     serving = USE_CASE.serving.but(sticky_key=("carrier",))
-    said = {"contracts": contracts, "serving": serving, "label": label}
+    said = {"contracts": contracts, "serving": serving, "task": USE_CASE.task.but(label=label)}
     assert USE_CASE.but(**said, rollout=Canary()).rollout == Canary()
     with pytest.raises(IllegalDeclaration, match="'carrier' is left out of the log.*Use pii='hashed'"):
         USE_CASE.but(**said, rollout=Canary(split="ab"))

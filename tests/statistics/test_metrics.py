@@ -11,17 +11,8 @@ from numpy.typing import NDArray
 from sklearn import metrics as oracle
 
 from mlops_assets.spec.gate import LOWER_IS_BETTER
-from mlops_assets.statistics.metrics import (
-    METRICS,
-    Comparison,
-    Interval,
-    Ranked,
-    compare,
-    comparisons,
-    interval,
-    intervals,
-    measure,
-)
+from mlops_assets.statistics.binary import METRICS, BinarySample
+from mlops_assets.statistics.metrics import Comparison, Interval, compare, comparisons, interval, intervals, measure
 
 Array = NDArray[Any]
 PROBABILITY = st.one_of(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.floats(0, 1))
@@ -43,15 +34,21 @@ def simulated(rows: int, seed: int, noise: float = 1.0) -> tuple[Array, Array]:
 def test_ranked_metrics_agree_with_sklearn(rows: list[tuple[int, float]]) -> None:
     truth, probability = split(rows)
     assume(0 < truth.sum() < len(truth))
-    assert measure("auc", truth, probability) == pytest.approx(oracle.roc_auc_score(truth, probability))
-    assert measure("average_precision", truth, probability) == pytest.approx(oracle.average_precision_score(truth, probability))
+    assert measure("auc", BinarySample(truth, probability)) == pytest.approx(oracle.roc_auc_score(truth, probability))
+    assert measure("average_precision", BinarySample(truth, probability)) == pytest.approx(
+        oracle.average_precision_score(truth, probability)
+    )
 
 
 @given(ROWS)
 def test_losses_agree_with_sklearn_also_for_one_class(rows: list[tuple[int, float]]) -> None:
     truth, probability = split(rows)
-    assert measure("brier", truth, probability) == pytest.approx(oracle.brier_score_loss(truth, probability, labels=[0, 1]))
-    assert measure("log_loss", truth, probability) == pytest.approx(oracle.log_loss(truth, probability, labels=[0, 1]))
+    assert measure("brier", BinarySample(truth, probability)) == pytest.approx(
+        oracle.brier_score_loss(truth, probability, labels=[0, 1])
+    )
+    assert measure("log_loss", BinarySample(truth, probability)) == pytest.approx(
+        oracle.log_loss(truth, probability, labels=[0, 1])
+    )
 
 
 @given(st.integers(1, 20), st.integers(2, 8), st.integers(0, 99))
@@ -60,14 +57,16 @@ def test_ece_of_distinct_probabilities_is_the_mean_gap_of_equal_parts(per_bin: i
     probability = np.sort(rng.permutation(np.linspace(0.01, 0.99, per_bin * bins)))
     truth = rng.integers(0, 2, per_bin * bins)
     gaps = [abs(p.mean() - t.mean()) for p, t in zip(np.split(probability, bins), np.split(truth, bins), strict=True)]
-    assert interval("ece", truth, probability, bins=bins, seed=0, resamples=2).value == pytest.approx(np.mean(gaps))
+    assert interval("ece", BinarySample(truth, probability, bins=bins), seed=0, resamples=2).value == pytest.approx(np.mean(gaps))
 
 
 @given(ROWS, st.integers(0, 9), st.sampled_from(sorted(METRICS)))
 def test_no_metric_depends_on_the_order_of_the_rows(rows: list[tuple[int, float]], seed: int, metric: str) -> None:
     truth, probability = split(rows)
     order = np.random.default_rng(seed).permutation(len(rows))
-    assert measure(metric, truth, probability) == pytest.approx(measure(metric, truth[order], probability[order]), nan_ok=True)
+    assert measure(metric, BinarySample(truth, probability)) == pytest.approx(
+        measure(metric, BinarySample(truth[order], probability[order])), nan_ok=True
+    )
 
 
 @given(ROWS, st.integers(0, 9), st.sampled_from(sorted(METRICS)))
@@ -76,13 +75,13 @@ def test_a_tally_of_repeated_rows_measures_what_the_repeated_rows_do(
 ) -> None:
     truth, probability = split(rows)
     picked = np.random.default_rng(seed).integers(0, len(rows), len(rows))
-    quick = METRICS[metric](Ranked(truth, probability).tally(picked))
-    assert quick == pytest.approx(measure(metric, truth[picked], probability[picked]), nan_ok=True)
+    quick = METRICS[metric](BinarySample(truth, probability).tally(picked))
+    assert quick == pytest.approx(measure(metric, BinarySample(truth[picked], probability[picked])), nan_ok=True)
 
 
 def test_calibration_keeps_every_row_once() -> None:
     truth, probability = simulated(1003, seed=1)
-    mean, share, rows = Ranked(truth, probability).tally().calibration(bins=10)
+    mean, share, rows = BinarySample(truth, probability).tally().calibration(bins=10)
     assert rows.sum() == 1003
     assert rows.max() - rows.min() <= 1
     assert (np.diff(mean) > 0).all()
@@ -93,8 +92,10 @@ def test_calibration_keeps_every_row_once() -> None:
 def test_the_interval_is_that_of_a_slow_loop(metric: str) -> None:
     truth, probability = simulated(300, seed=2)
     rng = np.random.default_rng(7)
-    slow = [measure(metric, truth[rows], probability[rows]) for rows in (rng.integers(0, 300, 300) for _ in range(100))]
-    found = interval(metric, truth, probability, seed=7, resamples=100)
+    slow = [
+        measure(metric, BinarySample(truth[rows], probability[rows])) for rows in (rng.integers(0, 300, 300) for _ in range(100))
+    ]
+    found = interval(metric, BinarySample(truth, probability), seed=7, resamples=100)
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(slow, (0.025, 0.975))))
     assert found.low < found.value < found.high
 
@@ -105,8 +106,10 @@ def test_the_comparison_is_that_of_a_slow_loop() -> None:
     rng, slow = np.random.default_rng(5), []
     for _ in range(100):
         rows = rng.integers(0, 300, 300)
-        slow.append(measure("brier", truth[rows], poor[rows]) - measure("brier", truth[rows], good[rows]))
-    found = compare("brier", truth, good, poor, seed=5, resamples=100)
+        slow.append(
+            measure("brier", BinarySample(truth[rows], poor[rows])) - measure("brier", BinarySample(truth[rows], good[rows]))
+        )
+    found = compare("brier", BinarySample(truth, good), BinarySample(truth, poor), seed=5, resamples=100)
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(slow, (0.05, 0.95))))
     assert found.better
 
@@ -126,7 +129,7 @@ def sampled(kind: str) -> tuple[Array, Array, Array]:
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_all_intervals_at_once_are_to_the_last_bit_those_of_a_loop_per_metric(kind: str) -> None:
     truth, probability, _ = sampled(kind)
-    ranked, found = Ranked(truth, probability), intervals(truth, probability, seed=3, resamples=40)
+    ranked, found = BinarySample(truth, probability), intervals(BinarySample(truth, probability), METRICS, seed=3, resamples=40)
     assert [*found] == [*METRICS]
     for name, metric in METRICS.items():
         rng, value = np.random.default_rng(3), metric(ranked.tally())
@@ -135,14 +138,16 @@ def test_all_intervals_at_once_are_to_the_last_bit_those_of_a_loop_per_metric(ki
             draws = np.clip(draws - draws.mean() + value, 0, 1)
         expected = (np.nan, np.nan) if np.isnan(value) else np.nanquantile(draws, ((1 - 0.95) / 2, 1 - (1 - 0.95) / 2))
         assert repr(found[name]) == repr(Interval(value, *map(float, expected)))
-        assert str(interval(name, truth, probability, seed=3, resamples=40)) == str(found[name])
+        assert str(interval(name, BinarySample(truth, probability), seed=3, resamples=40)) == str(found[name])
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_all_comparisons_at_once_are_to_the_last_bit_those_of_a_loop_per_metric(kind: str) -> None:
     truth, probability, other = sampled(kind)
-    ours, theirs = Ranked(truth, probability), Ranked(truth, other)
-    found = comparisons(truth, probability, other, seed=3, resamples=40, confidence=0.99)
+    ours, theirs = BinarySample(truth, probability), BinarySample(truth, other)
+    found = comparisons(
+        BinarySample(truth, probability), BinarySample(truth, other), METRICS, seed=3, resamples=40, confidence=0.99
+    )
     for name, metric in METRICS.items():
         rng, sign = np.random.default_rng(3), -1.0 if name in LOWER_IS_BETTER else 1.0
         draws: list[float] = []
@@ -160,9 +165,9 @@ def test_better_is_positive_in_both_directions_of_a_metric(metric: str) -> None:
     good = rng.uniform(size=3000)
     truth = (rng.uniform(size=3000) < good).astype(int)
     poor = rng.permutation(good)
-    assert compare(metric, truth, good, poor, seed=0, resamples=100).better
-    assert compare(metric, truth, poor, good, seed=0, resamples=100).high < 0
-    assert not compare(metric, truth, good, good, seed=0, resamples=100).better
+    assert compare(metric, BinarySample(truth, good), BinarySample(truth, poor), seed=0, resamples=100).better
+    assert compare(metric, BinarySample(truth, poor), BinarySample(truth, good), seed=0, resamples=100).high < 0
+    assert not compare(metric, BinarySample(truth, good), BinarySample(truth, good), seed=0, resamples=100).better
 
 
 def test_the_interval_of_ece_surrounds_its_value_although_resampling_alone_raises_the_ece() -> None:
@@ -170,21 +175,21 @@ def test_the_interval_of_ece_surrounds_its_value_although_resampling_alone_raise
     for seed in range(10):
         probability = rng.uniform(size=500)
         truth = (rng.uniform(size=500) < probability).astype(int)
-        found = interval("ece", truth, probability, seed=seed)
+        found = interval("ece", BinarySample(truth, probability), seed=seed)
         assert abs((found.low + found.high) / 2 - found.value) < 0.25 * (found.high - found.low)
 
 
 @pytest.mark.parametrize("metric", ["auc", "average_precision"])
 def test_one_class_has_no_ranking(metric: str) -> None:
     truth, probability = np.zeros(5, dtype=int), np.linspace(0, 1, 5)
-    assert np.isnan(measure(metric, truth, probability))
-    assert np.isnan(interval(metric, truth, probability, seed=0).low)
-    assert not compare(metric, truth, probability, probability[::-1], seed=0).better
+    assert np.isnan(measure(metric, BinarySample(truth, probability)))
+    assert np.isnan(interval(metric, BinarySample(truth, probability), seed=0).low)
+    assert not compare(metric, BinarySample(truth, probability), BinarySample(truth, probability[::-1]), seed=0).better
 
 
 @pytest.mark.parametrize("metric", sorted(METRICS))
 def test_no_rows_have_no_metric(metric: str) -> None:
-    assert np.isnan(measure(metric, np.array([]), np.array([])))
+    assert np.isnan(measure(metric, BinarySample(np.array([]), np.array([]))))
 
 
 @pytest.mark.parametrize(
@@ -198,13 +203,13 @@ def test_no_rows_have_no_metric(metric: str) -> None:
 )
 def test_illegal_inputs_are_named(truth: list[int], probability: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        measure("auc", np.array(truth), np.array(probability))
+        measure("auc", BinarySample(np.array(truth), np.array(probability)))
 
 
 def test_a_month_of_flights_is_resampled_in_seconds() -> None:
     truth, probability = simulated(27_000, seed=4)
     start = time.process_time()
-    interval("auc", truth, probability, seed=0, resamples=200)
+    interval("auc", BinarySample(truth, probability), seed=0, resamples=200)
     assert time.process_time() - start < 3
 
 
@@ -212,6 +217,6 @@ def test_a_month_of_flights_is_resampled_in_seconds() -> None:
 @given(st.integers(0, 1000))
 def test_the_same_seed_gives_the_same_bounds(seed: int) -> None:
     truth, probability = simulated(50, seed=6)
-    assert interval("auc", truth, probability, seed=seed, resamples=20) == interval(
-        "auc", truth, probability, seed=seed, resamples=20
+    assert interval("auc", BinarySample(truth, probability), seed=seed, resamples=20) == interval(
+        "auc", BinarySample(truth, probability), seed=seed, resamples=20
     )

@@ -87,7 +87,7 @@ def test_too_few_moments_are_refused() -> None:
 def test_one_label_in_a_scored_fold_is_refused() -> None:
     train = ROWS.filter(split="train")
     last = train.with_columns(late=pl.when(pl.int_range(pl.len()) >= 400).then(0).otherwise("late"))
-    with pytest.raises(UntrainableRows, match="rows of a scored fold have one label"):
+    with pytest.raises(UntrainableRows, match="rows of a scored fold, which have one label"):
         searched(last)
 
 
@@ -113,4 +113,4 @@ def test_the_same_search_finds_the_same_and_reads_train_rows_only(found: Found) 
     messages: list[str] = []
     assert searched(spoilt, messages) == found
     assert len(messages) == SEARCH.trials
-    assert messages[0].startswith("search · trial 1 of 12 · AUC 0.")
+    assert messages[0].startswith("search · trial 1 of 12 · auc 0.")

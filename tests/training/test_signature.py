@@ -13,6 +13,7 @@ from mlops_assets.training.signature import MIN_ROWS, UNKNOWN, Signature, Unread
 from tests.training.training_rows import INPUTS, training_rows, unlabelled_rows
 
 ROWS = training_rows(400)
+TASK = INPUTS["task"]
 SIGNATURE = learn(ROWS, **INPUTS)
 FIVE = Signature(("wind", "delay"), {"carrier": ("AA", "UA")})
 
@@ -69,7 +70,9 @@ def test_no_rows_give_an_empty_matrix() -> None:
 def test_the_vocabulary_rises_with_the_label_rate_and_leaves_rare_values_out() -> None:
     labels = {"often": [1] * 40, "never": [0] * 40, "half": [0, 1] * 20, "rare": [1] * (MIN_ROWS - 1)}
     rows = pl.concat(pl.DataFrame({"carrier": carrier, "late": late}) for carrier, late in labels.items())
-    assert learn(rows, numeric=(), categorical=("carrier",), label="late").categories == {"carrier": ("never", "half", "often")}
+    assert learn(rows, numeric=(), categorical=("carrier",), label="late", task=TASK).categories == {
+        "carrier": ("never", "half", "often")
+    }
 
 
 def test_a_missing_column_is_named_with_what_is_needed() -> None:

@@ -6,10 +6,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from mlops_assets.tasks import task_of
+from mlops_assets.use_cases.flight_delay import USE_CASE
+
 NUMERIC = ("wind", "delay", "never")
 CATEGORICAL = ("carrier", "origin")
+TASK = task_of(USE_CASE.task)
 CARRIERS = ("AA", "B6", "EV", "UA")
-INPUTS: dict[str, Any] = {"numeric": NUMERIC, "categorical": CATEGORICAL, "label": "late"}
+INPUTS: dict[str, Any] = {"numeric": NUMERIC, "categorical": CATEGORICAL, "label": "late", "task": TASK}
 
 
 def unlabelled_rows(count: int, seed: int) -> pl.DataFrame:

@@ -10,6 +10,7 @@ from mlops_assets.evaluation.evaluate import Rival, evaluate
 from mlops_assets.evaluation.side_by_side import SideBySide, side_by_side
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics import plots
+from mlops_assets.tasks import task_of
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
 ROWS, THRESHOLD = 1200, 0.35
@@ -45,7 +46,12 @@ def compare_models(
 ) -> SideBySide:
     rows = flights() if rows is None else rows
     ours, theirs = both or guesses(rows, seed=1)
-    options: dict[str, Any] = {"candidate": "c0ffee", "label": "late", "slices": ("carrier", "origin"), "threshold": THRESHOLD}
+    options: dict[str, Any] = {
+        "candidate": "c0ffee",
+        "label": "late",
+        "slices": ("carrier", "origin"),
+        "task": task_of(use_case.task),
+    }
     evaluation = evaluate(rows, ours, **options, seed=3, champion=Rival("7", theirs), resamples=60)
     return side_by_side(use_case, evaluation, rows, version=8, candidate=ours, champion=theirs)
 

@@ -15,7 +15,8 @@ def judge(gate: BeatsChampion, case: Case) -> Measurement:
         champion = unscored if problem else "there is no champion to beat yet"
         evidence = {"champion": version} | ({"champion_problem": problem} if problem else {})
         return Measurement(passed=True, bound=0.0, message=f"{champion}, so this gate passes", evidence=evidence)
-    gain = compare(gate.metric, case.truth, case.candidate, case.champion, seed=case.seed, confidence=gate.confidence)
+    ours, theirs = case.sample(case.candidate), case.sample(case.champion)
+    gain = compare(gate.metric, ours, theirs, seed=case.seed, confidence=gate.confidence)
     champion = f"champion {case.evaluation.champion} on the same rows"
     least = f"at least {gain.low:+.4f} with {gate.confidence:.0%} confidence"
     message = f"{gate.metric} {gain.difference:+.4f} against {champion}, {least}"
@@ -36,8 +37,8 @@ def judge(gate: BeatsChampion, case: Case) -> Measurement:
         evidence={
             "champion": case.evaluation.champion,
             "metric": gate.metric,
-            "candidate": measure(gate.metric, case.truth, case.candidate),
-            "champion_value": measure(gate.metric, case.truth, case.champion),
+            "candidate": measure(gate.metric, ours),
+            "champion_value": measure(gate.metric, theirs),
             "confidence": gate.confidence,
             **vars(gain),
         },

@@ -9,7 +9,7 @@ from mlops_assets.statistics.metrics import interval
 
 def judge(gate: Calibrated, case: Case) -> Measurement:
     """Measures the expected calibration error over the gate's equal-count bins."""
-    error = interval("ece", case.truth, case.candidate, seed=case.seed, bins=gate.bins)
+    error = interval("ece", case.task.sample(case.truth, case.candidate, bins=gate.bins), seed=case.seed)
     bias = float(np.mean(case.candidate) - np.mean(case.truth))
     direction = "high" if bias > 0 else "low"
     return Measurement(
@@ -18,5 +18,5 @@ def judge(gate: Calibrated, case: Case) -> Measurement:
         bound=gate.max_ece,
         message=against("ece", error, gate.max_ece),
         advice=f"Probabilities are {abs(bias):.3f} too {direction} on average; recalibrate on newer validation rows.",
-        evidence={"bins": gate.bins, "mean_gap": bias, "calibration": case.evaluation.calibration, **vars(error)},
+        evidence={"bins": gate.bins, "mean_gap": bias, "calibration": case.evaluation.details["calibration"], **vars(error)},
     )

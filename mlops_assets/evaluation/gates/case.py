@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import polars as pl
@@ -10,7 +11,9 @@ from mlops_assets.evaluation.evaluate import Evaluation, plain
 from mlops_assets.features.parity import Parity
 from mlops_assets.spec.gate import LOWER_IS_BETTER
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.statistics.metrics import Array, Interval
+from mlops_assets.statistics.metrics import ALL_ROWS, Array, Interval, Sample
+from mlops_assets.tasks import task_of
+from mlops_assets.tasks.task import Task
 from mlops_assets.training.onnx_model import OnnxModel
 
 
@@ -36,8 +39,8 @@ def against(metric: str, measured: Interval, bound: float) -> str:
 class Case:
     """One candidate: its evaluation, the rows behind it, and the model itself.
 
-    `rows` are the n test rows with all inputs; `truth` (0 or 1), `candidate` and `champion` (probabilities; None without a
-    champion) have shape (n,). `parity` is the newest comparison of served with recomputed features, None before the first,
+    `rows` are the n test rows with all inputs; `truth`, and the outputs of `candidate` and `champion` (None without one), are
+    as the task defines them. `parity` is the newest comparison of served with recomputed features, None before the first,
     and `served` the number of all answers in the predictions table.
     `model` and `onnx` are the candidate, opened and in bytes. `training_rows` are the rows of all splits: `split`, the
     label, event_timestamp and the inputs. `training` records how the candidate was made, as the blessing will sign it.
@@ -56,6 +59,14 @@ class Case:
     use_case: UseCase
     training: dict[str, str]
     seed: int
+
+    @cached_property
+    def task(self) -> Task[Any]:
+        return task_of(self.use_case.task)
+
+    def sample(self, output: Array, rows: Array | slice = ALL_ROWS) -> Sample:
+        """An output against the truth, of some of the rows."""
+        return self.task.sample(self.truth[rows], output[rows])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from mlops_assets.statistics.metrics import interval
 def judge(gate: EverySlice, case: Case) -> Measurement:
     """Measures the metric of the worst value."""
     slices = [part for part in case.evaluation.slices if part["column"] == gate.column]
-    judged = [part for part in slices if part["rows"] >= gate.min_rows and 0 < part["positives"] < part["rows"]]
+    judged = [part for part in slices if part["rows"] >= gate.min_rows and case.task.informative_rows(part)]
     evidence: dict[str, Any] = {"column": gate.column, "judged": len(judged), "skipped": len(slices) - len(judged)}
     if problem := case.evaluation.champion_problem:  # the slices then have no comparison
         evidence["champion_problem"] = problem
@@ -22,7 +22,7 @@ def judge(gate: EverySlice, case: Case) -> Measurement:
     sign = -1 if gate.metric in LOWER_IS_BETTER else 1
     worst = min(judged, key=lambda part: sign * part["metrics"][gate.metric])
     inside = (case.rows[gate.column].cast(pl.String) == worst["value"]).fill_null(False).to_numpy()
-    measured = interval(gate.metric, case.truth[inside], case.candidate[inside], seed=case.seed)
+    measured = interval(gate.metric, case.sample(case.candidate, inside), seed=case.seed)
     failing = [part["value"] for part in judged if not reaches(gate.metric, part["metrics"][gate.metric], gate.bound)]
     message = f"worst of {len(judged)} values of {gate.column} is {worst['value']} ({worst['rows']} rows): "
     return Measurement(

@@ -26,7 +26,7 @@ def judge(gate: Fair, case: Case) -> Measurement:
     if gate.column not in case.rows.columns:
         has = ", ".join(case.rows.columns)
         raise ValueError(f"{gate.name} · the rows have no column {gate.column!r}; they have: {has}. Add it to a feature view.")
-    names, every = count_decisions(case.rows[gate.column], case.truth, case.candidate >= case.use_case.threshold)
+    names, every = count_decisions(case.rows[gate.column], case.truth, case.task.decisions(case.candidate))
     # Equalized odds need both classes.
     classes = (every.sum(axis=2) > 0).sum(axis=1)
     large = (every.sum(axis=(1, 2)) >= gate.min_rows) & (classes >= len(RATES[gate.metric]))

@@ -12,11 +12,15 @@ import polars as pl
 
 from mlops_assets.evaluation.gates.case import Case, Measurement, side
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT
+from mlops_assets.spec.feature import Label
 from mlops_assets.spec.gate import NoLeak
+from mlops_assets.spec.task import Binary
 from mlops_assets.spec.training import HistGradientBoosting
+from mlops_assets.statistics.binary import BinarySample
 from mlops_assets.statistics.metrics import Array, Interval, compare, interval, measure
+from mlops_assets.tasks.binary import BinaryTask
 from mlops_assets.training.fitted import TEST, TRAIN, VALIDATION
-from mlops_assets.training.signature import Signature
+from mlops_assets.training.signature import Columns, Signature
 from mlops_assets.training.train import fit_in_library
 
 FOLDS = 5
@@ -68,8 +72,9 @@ def judge(gate: NoLeak, case: Case) -> Measurement:
     time) / max_split_gap. Of moments: 0, or 1 + the share of rows with a newer feature.
     """
     signature, label = case.model.signature, case.use_case.label.name
-    alone = explain_alone(case.rows, signature, label, seed=case.seed)
-    gap = split_gap(case.training_rows, signature, label, seed=case.seed)
+    alone = _explain_alone(case, label)
+    truth = next(iter(case.task.binarized(case.task.truth(case.training_rows[label])).values()))
+    gap = split_gap(_with_label(case.training_rows, label, truth), signature, case.use_case.label, seed=case.seed)
     newer = newer_features(case.training_rows)
     signs = list(_signs(gate, alone, gap, newer))
     leaking = [sign for sign in signs if not sign.used.value <= 1]  # nan is no pass
@@ -85,6 +90,19 @@ def judge(gate: NoLeak, case: Case) -> Measurement:
             "moments": newer._asdict(),
         },
     )
+
+
+def _explain_alone(case: Case, label: str) -> dict[str, Interval]:
+    """As `explain_alone`, of the question that each input answers best, where the task has several."""
+    best: dict[str, Interval] = {}
+    for truth in case.task.binarized(case.truth).values():
+        aucs = explain_alone(_with_label(case.rows, label, truth), case.model.signature, label, seed=case.seed)
+        best |= {name: auc for name, auc in aucs.items() if not auc.value <= best.get(name, Interval()).value}
+    return dict(sorted(best.items(), key=lambda one: (-np.nan_to_num(one[1].value), one[0])))
+
+
+def _with_label(rows: pl.DataFrame, label: str, truth: Array) -> pl.DataFrame:
+    return rows.with_columns(pl.Series(label, truth, dtype=pl.Int8))
 
 
 def _signs(gate: NoLeak, alone: dict[str, Interval], gap: SplitGap, newer: NewerFeatures) -> Iterator[_Sign]:
@@ -116,7 +134,7 @@ def explain_alone(rows: pl.DataFrame, signature: Signature, label: str, *, seed:
     truth = rows[label].cast(pl.Int8).to_numpy()
     scores = {name: _numeric_scores(rows[name], truth) for name in signature.numeric}
     scores |= {name: _categorical_scores(rows[name], truth, seed) for name in signature.categories}
-    aucs = {name: interval("auc", *score, seed=seed, resamples=100) for name, score in scores.items()}
+    aucs = {name: interval("auc", BinarySample(*score), seed=seed, resamples=100) for name, score in scores.items()}
     return dict(sorted(aucs.items(), key=lambda one: (-np.nan_to_num(one[1].value), one[0])))
 
 
@@ -127,7 +145,7 @@ def _numeric_scores(column: pl.Series, truth: Array) -> tuple[Array, Array]:
     rank = values.drop_nulls().rank("dense").to_numpy()
     candidates = ((truth[known], (rank - 1) / max(rank.max(initial=1) - 1, 1)), (truth, (~known).astype(np.float64)))
     scored = [(some, score) for some, scores in candidates if _enough(some) for score in (scores, 1 - scores)]
-    return max(scored, key=lambda candidate: measure("auc", *candidate), default=(truth[:0], np.empty(0)))
+    return max(scored, key=lambda candidate: measure("auc", BinarySample(*candidate)), default=(truth[:0], np.empty(0)))
 
 
 def _categorical_scores(column: pl.Series, truth: Array, seed: int) -> tuple[Array, Array]:
@@ -149,7 +167,7 @@ def _enough(truth: Array) -> bool:
     return bool(min(truth.sum(), len(truth) - truth.sum()) >= FEWEST)
 
 
-def split_gap(rows: pl.DataFrame, signature: Signature, label: str, *, seed: int) -> SplitGap:
+def split_gap(rows: pl.DataFrame, signature: Signature, label: Label, *, seed: int) -> SplitGap:
     """How much better a quick model is when it is also trained on the test window, on the same rows and on as many.
 
     Half of the test rows are scored. One model is trained on the rows before the test window, the other on as many drawn
@@ -161,21 +179,27 @@ def split_gap(rows: pl.DataFrame, signature: Signature, label: str, *, seed: int
     size = min(len(earlier), MOST_ROWS * 3 // 4)
     scored, other = test[: len(test) // 2][: MOST_ROWS // 4], test[len(test) // 2 :]
     training = (pl.concat([earlier, other]).sample(size, shuffle=True, seed=seed), earlier[:size])
-    if not all(_enough(part[label].cast(pl.Int8).to_numpy()) for part in (*training, scored)):
+    if not all(_enough(part[label.name].cast(pl.Int8).to_numpy()) for part in (*training, scored)):
         return SplitGap(*[float("nan")] * 5, rows=len(scored))
-    truth = scored[label].cast(pl.Int8).to_numpy()
-    random, by_time = (_scores(part, scored, signature, label) for part in training)
-    gap = compare("auc", truth, random, by_time, seed=seed, resamples=200, confidence=0.975)
-    aucs = measure("auc", truth, random), measure("auc", truth, by_time)
+    truth = scored[label.name].cast(pl.Int8).to_numpy()
+    random, by_time = (BinarySample(truth, _scores(part, scored, signature, label)) for part in training)
+    gap = compare("auc", random, by_time, seed=seed, resamples=200, confidence=0.975)
+    aucs = measure("auc", random), measure("auc", by_time)
     return SplitGap(*aucs, gap=gap.difference, low=gap.low, high=gap.high, rows=len(scored))
 
 
-def _scores(training: pl.DataFrame, scored: pl.DataFrame, signature: Signature, label: str) -> Array:
+def _scores(training: pl.DataFrame, scored: pl.DataFrame, signature: Signature, label: Label) -> Array:
     # The trainer reads train and validation rows together and needs both.
     split = pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.lit(TRAIN)).otherwise(pl.lit(VALIDATION))
     parts = training.with_columns(split=split)
-    model, learned = fit_in_library(QUICK, parts, numeric=signature.numeric, categorical=[*signature.categories], label=label)
-    return model.probability(learned.encode(scored))
+    columns: Columns = {
+        "numeric": signature.numeric,
+        "categorical": [*signature.categories],
+        "label": label.name,
+        "task": BinaryTask(Binary(label=label)),
+    }
+    model, learned = fit_in_library(QUICK, parts, **columns)
+    return model.predict(learned.encode(scored))
 
 
 def newer_features(rows: pl.DataFrame) -> NewerFeatures:

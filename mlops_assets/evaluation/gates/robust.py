@@ -24,7 +24,7 @@ Draws = np.random.Generator
 def judge(gate: Robust, case: Case) -> Measurement:
     """Measures the largest fall of the metric under one of the perturbations, with its paired bootstrap interval.
 
-    inf when a score under any of them is not a probability; nan when the metric is undefined on the test rows.
+    inf when a score under any of them is illegal; nan when the metric is undefined on the test rows.
     """
     known, size = case.training_rows.filter(pl.col("split") != TEST), {"noise": gate.noise, "share": gate.missing}
     perturbed = perturb(case.rows, known, case.model.signature, seed=case.seed, **size)
@@ -40,7 +40,7 @@ def judge(gate: Robust, case: Case) -> Measurement:
         advice=f"Look at {culprit} under {worst}: bound it in its transform, train with such rows, or leave it out.",
         evidence={
             "metric": gate.metric,
-            "unperturbed": measure(gate.metric, case.truth, case.candidate),
+            "unperturbed": measure(gate.metric, case.sample(case.candidate)),
             "perturbations": {kind: numbers | {"drop": vars(numbers["drop"])} for kind, numbers in measured.items()},
             "worst": worst,
             "worst_input": culprit,
@@ -51,34 +51,37 @@ def judge(gate: Robust, case: Case) -> Measurement:
 
 def _measure(metric: str, case: Case, after: Array) -> dict[str, Any]:
     """The metric of the scores `after` a perturbation, its `drop` with interval, and how many scores are no probabilities."""
-    if invalid := _invalid(after):
-        return {metric: math.nan, "drop": Interval(math.inf, math.inf, math.inf), "no_probability": invalid}
-    gain = compare(metric, case.truth, after, case.candidate, seed=case.seed, resamples=200, confidence=SIDE_CONFIDENCE)
+    if invalid := _invalid(case, after):
+        return {metric: math.nan, "drop": Interval(math.inf, math.inf, math.inf), "illegal": invalid}
+    gain = compare(
+        metric, case.sample(after), case.sample(case.candidate), seed=case.seed, resamples=200, confidence=SIDE_CONFIDENCE
+    )
     drop = Interval(-gain.difference, -gain.high, -gain.low)
-    return {metric: measure(metric, case.truth, after), "drop": drop, "no_probability": 0}
+    return {metric: measure(metric, case.sample(after)), "drop": drop, "illegal": 0}
 
 
-def _invalid(scores: Array) -> int:
-    """How many scores are not probabilities."""
-    return int((~((scores >= 0) & (scores <= 1))).sum())  # nan is outside of every range
+def _invalid(case: Case, scores: Array) -> int:
+    """How many scores are illegal."""
+    return int((~case.task.are_legal(scores)).sum())
 
 
 def _worst_input(gate: Robust, case: Case, perturbed: pl.DataFrame) -> tuple[str, float]:
     """The input with the largest fall when it alone is perturbed as in `perturbed`, and that fall."""
     sample = np.random.default_rng(case.seed).permutation(len(case.rows))[:MOST_ROWS]
     rows, worse, truth = case.rows[sample], perturbed[sample], case.truth[sample]
-    sign, before = -1 if gate.metric in LOWER_IS_BETTER else 1, measure(gate.metric, truth, case.candidate[sample])
+    sign, before = -1 if gate.metric in LOWER_IS_BETTER else 1, measure(gate.metric, case.sample(case.candidate, sample))
     falls: dict[str, float] = {}
     for name in case.model.signature.inputs:
         if not worse[name].equals(rows[name]):
             after = case.model.predict(rows.with_columns(worse[name]))
-            falls[name] = math.inf if _invalid(after) else sign * (before - measure(gate.metric, truth, after))
+            legal = not _invalid(case, after)
+            falls[name] = sign * (before - measure(gate.metric, case.task.sample(truth, after))) if legal else math.inf
     return max(falls.items(), key=lambda fall: fall[1], default=("none", 0.0))
 
 
 def _message(gate: Robust, worst: str, drop: Interval, culprit: str) -> str:
     if math.isinf(drop.value):
-        return f"under {worst} some scores are not probabilities"
+        return f"under {worst} some scores are illegal"
     if math.isnan(drop.value):
         return f"{gate.metric} is undefined on these rows (one class only)"
     which = f"which {side(drop.value, gate.max_drop)} {gate.max_drop:.3f}"

@@ -148,8 +148,8 @@ class Story:
             ms = (time.perf_counter() - began) * 1000
             typer.echo(
                 f"    {number} {flight['origin']}-{flight['dest']} {flight['sched_dep']:%d %b %H:%M} UTC"
-                f" · late with {prediction.probability:.1%} → {'late' if prediction.decision else 'on time'}"
-                f" · version {prediction.model_version} · features {prediction.features_from} · {ms:.1f} ms"
+                f" · late with {prediction['probability']:.1%} → {'late' if prediction['decision'] else 'on time'}"
+                f" · version {prediction['model_version']} · features {prediction['features_from']} · {ms:.1f} ms"
             )
         row = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in flights[0].items()}
         with bentoml.SyncHTTPClient(self.live.url, token=self.live.api_key) as client:

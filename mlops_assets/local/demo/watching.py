@@ -17,6 +17,7 @@ from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
 from mlops_assets.spec.monitor import Drift, Monitor, Performance
 from mlops_assets.spec.use_case import UseCase
+from mlops_assets.statistics.binary import BinarySample
 from mlops_assets.statistics.metrics import measure
 from mlops_assets.training.onnx_model import OnnxModel
 
@@ -114,7 +115,7 @@ class Watcher:
         for (name,), rows in scored.group_by("month", maintain_order=True):
             labels = rows[self.use_case.label.name].to_numpy()
             versions = "+".join(str(version) for version in sorted(rows["model_version"].unique()))
-            aucs = (measure("auc", labels, rows[column].to_numpy()) for column in ("probability", "first_model"))
+            aucs = (measure("auc", BinarySample(labels, rows[column].to_numpy())) for column in ("probability", "first_model"))
             yield str(name), f"{len(rows):,}", f"version {versions}", *(f"{auc:.4f}" for auc in aucs)
 
     def metadata(self, stage: str) -> dict[str, Any]:

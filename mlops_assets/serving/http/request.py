@@ -16,6 +16,7 @@ from mlops_assets.serving.http.value_types import legal_values, read_moment, val
 from mlops_assets.spec.contract import Column, DType
 from mlops_assets.spec.serving import Limits
 from mlops_assets.spec.use_case import UseCase
+from mlops_assets.tasks import task_of
 
 ROWS, INPUTS, EXPLAIN = "rows", "features", "explain"
 MAX_PROBLEMS = 20
@@ -38,7 +39,7 @@ SOURCE = (
     "The online store, its last known values while it is down, point-in-time retrieval where that store is ahead of the "
     "prediction moment, or the request itself."
 )
-EXPLANATION = "With explain: what each input adds to the log-odds, compared with no known input."
+EXPLANATION = "With explain: what each input adds, compared with no known input."
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -90,23 +91,26 @@ class PredictRequest(msgspec.Struct, frozen=True):
         return len(self.rows or self.inputs or ())
 
 
-class Prediction(msgspec.Struct):
-    """The answer for one row. The annotations become the schema of the answer; a server does not check values against them."""
-
-    prediction_id: Annotated[str, Meta(description="Finds features, model, data and gates of this prediction later.")]
-    probability: Annotated[float, Meta(ge=0, le=1)]
-    decision: Annotated[bool, Meta(description="The probability reaches the declared threshold.")]
-    model_version: int
-    arm: Annotated[str, Meta(description="Which side of a rollout served it.", extra_json_schema=ARMS)]
-    features_from: Annotated[str, Meta(description=SOURCE, extra_json_schema=SOURCES)]
-    warnings: list[str]
-    explanation: Annotated[dict[str, Any], Meta(description=EXPLANATION)] | UnsetType = UNSET
-
-
 class Answer(msgspec.Struct):
-    predictions: list[Prediction]
+    """`predictions` are of the `prediction_type` of the use case."""
+
+    predictions: list[Any]
     plan: int
     latency_ms: float
+
+
+def prediction_type(use_case: UseCase) -> type[Any]:
+    """The answer for one row. The annotations become the schema of the answer; a server does not check values against them."""
+    fields: list[Any] = [
+        ("prediction_id", Annotated[str, Meta(description="Finds features, model, data and gates of this prediction later.")]),
+        *task_of(use_case.task).ANSWER.items(),
+        ("model_version", int),
+        ("arm", Annotated[str, Meta(description="Which side of a rollout served it.", extra_json_schema=ARMS)]),
+        ("features_from", Annotated[str, Meta(description=SOURCE, extra_json_schema=SOURCES)]),
+        ("warnings", list[str]),
+        ("explanation", Annotated[dict[str, Any], Meta(description=EXPLANATION)] | UnsetType, UNSET),
+    ]
+    return msgspec.defstruct("Prediction", fields)
 
 
 class RequestParser:

@@ -1,4 +1,4 @@
-"""From parsed requests to logged answers: features, arm, probability, decision, warnings."""
+"""From parsed requests to logged answers: features, arm, prediction, warnings."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -15,13 +15,14 @@ from mlops_assets.features.online.key_value_stores import OnlineStoreDown
 from mlops_assets.features.online.online_mirror import LookupResult
 from mlops_assets.foundation.conversions import TYPES
 from mlops_assets.foundation.names import FEATURE_AGE_S
-from mlops_assets.serving.http.request import REQUEST, Answer, Prediction, PredictRequest, refuse_moments, request_columns
+from mlops_assets.serving.http.request import REQUEST, Answer, PredictRequest, prediction_type, refuse_moments, request_columns
 from mlops_assets.serving.inference.model_slots import Lineup, ModelSlots
 from mlops_assets.serving.inference.scoring import RowScore, Scorer, ScoringRow
 from mlops_assets.serving.inference.shadowing import Shadowing
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.serving.telemetry import Telemetry
 from mlops_assets.spec.use_case import UseCase
+from mlops_assets.tasks import task_of
 
 # For a few rows: Polars' own choice of an engine takes 0.08 ms more, and looking for a better plan 0.04.
 UNOPTIMIZED = pl.QueryOptFlags.none()
@@ -87,15 +88,17 @@ class Answering:
 
     def __post_init__(self) -> None:
         features = self.use_case.features
+        self._task, self._prediction = task_of(self.use_case.task), prediction_type(self.use_case)
         self._request_schema = {column.name: TYPES[column.dtype] for column in request_columns(self.use_case)}
         # The request columns in the log of a request without rows, except those that are inputs as well.
+        self._no_rival = dict.fromkeys(self._task.rival_columns())
         self._no_request = dict.fromkeys(name for name in features.request if name not in features.inputs)
 
     def answer_together(self, requests: Sequence[PredictRequest]) -> Sequence[Outcome]:
         """One outcome for each request; their features are looked up together. A failing request fails alone.
 
         The errors are NotReady, LogUnavailable, OnlineStoreDown, BadRequest for an illegal moment, TimeoutError after the
-        deadline, ValueError for a score that is no probability, and whatever a model raises.
+        deadline, ValueError for an illegal output, and whatever a model raises.
         """
         lineup = self.slots.lineup
         if lineup is None or not requests:
@@ -164,8 +167,8 @@ class Answering:
         answers, scored, logged = list[Answer](), list[ScoringRow](), list[dict[str, Any]]()
         for request, rows in zip(requests, prepared, strict=True):
             scores = list(islice(all_scores, len(rows)))
-            if illegal := next((score for score in scores if not score.is_legal), None):
-                problem = f"version {illegal.loaded.version} gave {illegal.probability}, which is no probability"
+            if illegal := next((score for score in scores if not self._task.is_legal(score.output)), None):
+                problem = f"version {illegal.loaded.version} gave {illegal.output}, which is no {self._task.SCORES[0]}"
                 outcomes.append(ValueError(f"{self.use_case.name} · {problem}."))
                 continue
             answer, lines = self._compose(lineup, request, rows, scores, call)
@@ -193,10 +196,9 @@ class Answering:
         features, moment, logged = self.use_case.features, self.now(), list[dict[str, Any]]()
         answer = Answer([], lineup.plan.number, round((self.clock() - request.started) * 1000, 3))
         for row, score in zip(rows, scores, strict=True):
-            encoder = score.loaded.encoder
-            prediction = Prediction(
-                self.new_id(), score.probability, score.probability >= self.use_case.threshold, score.loaded.version,
-                score.arm, row.features_from,
+            encoder, values, prediction_id = score.loaded.encoder, score.loaded.answer(score.output), self.new_id()
+            prediction = self._prediction(
+                prediction_id, *values, score.loaded.version, score.arm, row.features_from,
                 [
                     *encoder.warnings,
                     *(f"{name} {value!r} {UNSEEN}" for name, value in encoder.unseen(row.inputs)),
@@ -206,22 +208,21 @@ class Answering:
             )  # fmt: skip
             answer.predictions.append(prediction)
             line: dict[str, Any] = {
-                "prediction_id": prediction.prediction_id,
+                "prediction_id": prediction_id,
                 "answered_at": moment,
                 "event_timestamp": row.moment,
                 "trace_id": request.trace_id,
                 "plan": answer.plan,
-                "arm": prediction.arm,
-                "model_version": prediction.model_version,
+                "arm": score.arm,
+                "model_version": score.loaded.version,
                 "model_digest": score.loaded.blessing.model_digest,
-                "probability": prediction.probability,
-                "decision": prediction.decision,
-                "features_from": prediction.features_from,
+                **dict(zip(self._task.COLUMNS, values, strict=True)),
+                "features_from": row.features_from,
                 "latency_ms": answer.latency_ms,
                 "call": call,
                 "model_ms": score.model_ms,
                 "challenger_failed": score.challenger_failed,
-                "champion_probability": None,
+                **self._no_rival,
                 FEATURE_AGE_S: row.ages,
                 **dict(zip(features.inputs, row.inputs, strict=True)),
                 **(dict(zip(features.request, row.request, strict=True)) if row.request else self._no_request),

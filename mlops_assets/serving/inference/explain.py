@@ -11,24 +11,23 @@ Score = Callable[[NDArray[np.float32]], NDArray[np.float64]]
 Inputs = NDArray[np.float32]
 MAX_PERMUTATIONS = 200
 ROWS_A_CALL = 512  # of the model; a call costs some 20 µs before its first row
-MIN_PROBABILITY = 1e-7  # the least distance from 1 that 32 bits hold: log-odds of 0 and 1 are infinite
 INTERACTING = 3  # with fewer inputs one ordering and its reverse are all that there are
 
 
 class Unexplainable(RuntimeError):
-    """The model gave no probability for some inputs known and others missing."""
+    """The model gave no number for some inputs known and others missing."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """`contributions` in log-odds by input, the largest first. They add up, to rounding: log-odds of `baseline_probability`
-    plus all of them are the log-odds of the prediction, both kept MIN_PROBABILITY away from 0 and 1.
+    """`contributions` by input, the largest first. They add up, to rounding: the score of the baseline plus all of them is the
+    score of the row.
 
     An input that is missing, or an unknown category, equals the baseline and is left out. `standard_error` is the largest
-    of the contributions', in log-odds; None after a single pair that is not exact.
+    of the contributions'; None after a single pair that is not exact.
     """
 
-    baseline_probability: float
+    baseline: float
     contributions: Mapping[str, float]
     permutations: int
     standard_error: float | None
@@ -46,12 +45,12 @@ def explain(
 ) -> Explanation:
     """Explains `score(row)` against `score(baseline)`, both of shape (inputs,), the inputs called `names`.
 
-    Samples orderings, each with its reverse (Castro, Gómez and Tejada, 2009). `score` maps (rows, inputs) to probabilities
-    (rows,). Ends after `max_permutations` orderings (at least one pair), or at the first call of the model after which
-    `deadline` is True. Deterministic for one generator and number of orderings. Raises Unexplainable.
+    Samples orderings, each with its reverse (Castro, Gómez and Tejada, 2009). `score` maps (rows, inputs) to the numbers,
+    (rows,), to which inputs add. Ends after `max_permutations` orderings (at least one pair), or at the first call of the model
+    after which `deadline` is True. Deterministic for one generator and number of orderings. Raises Unexplainable.
     """
     known = np.flatnonzero((row != baseline) & ~(np.isnan(row) & np.isnan(baseline)))
-    ends = _log_odds(score, np.stack([baseline, row]))
+    ends = _finite(score, np.stack([baseline, row]))
     # With fewer inputs a pair is exact, as only pairs of inputs interact.
     count = max(1, max_permutations // 2) if len(known) >= INTERACTING else 1
     pairs_a_call = max(1, ROWS_A_CALL // (2 * max(1, len(known))))
@@ -66,7 +65,7 @@ def explain(
     means = pairs.mean(axis=0)
     error = float(pairs.std(axis=0, ddof=1).max() / math.sqrt(len(pairs))) if len(pairs) > 1 else None
     return Explanation(
-        baseline_probability=1 / (1 + math.exp(-ends[0])),
+        baseline=float(ends[0]),
         contributions={names[int(known[place])]: float(means[place]) for place in np.argsort(-np.abs(means), kind="stable")},
         permutations=2 * len(pairs),
         standard_error=error if len(known) >= INTERACTING else 0.0,
@@ -78,21 +77,20 @@ def _gains(
 ) -> NDArray[np.float64]:
     """What each known input adds as it joins, shape (orderings, known); each row of `orders` permutes 0 to known - 1.
 
-    `known` are the places of the inputs that differ from the baseline, `ends` the log-odds of the baseline and of `row`.
+    `known` are the places of the inputs that differ from the baseline, `ends` the scores of the baseline and of `row`.
     """
     joined_at = np.argsort(orders, axis=1)
     inside = joined_at[:, None, :] < np.arange(1, len(known))[None, :, None]
     rows = np.tile(baseline, (*inside.shape[:2], 1))
     rows[:, :, known] = np.where(inside, row[known], baseline[known])
-    walks = np.pad(_log_odds(score, rows.reshape(-1, len(row))).reshape(inside.shape[:2]), ((0, 0), (1, 1)))
+    walks = np.pad(_finite(score, rows.reshape(-1, len(row))).reshape(inside.shape[:2]), ((0, 0), (1, 1)))
     # The ends are scored once: in batches of another size they differ in their last bits, and nothing would add up.
     walks[:, 0], walks[:, -1] = ends
     return np.take_along_axis(np.diff(walks, axis=1), joined_at, axis=1)
 
 
-def _log_odds(score: Score, rows: Inputs) -> NDArray[np.float64]:
-    probability = score(rows)
-    if not np.isfinite(probability).all():
+def _finite(score: Score, rows: Inputs) -> NDArray[np.float64]:
+    scores = score(rows)
+    if not np.isfinite(scores).all():
         raise Unexplainable("explanation · the model gives no number where some inputs are missing. Request none.")
-    kept = np.clip(probability, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
-    return np.log(kept / (1 - kept))
+    return scores

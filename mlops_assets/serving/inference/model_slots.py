@@ -3,9 +3,10 @@
 import gc
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlops_assets.promotion.blessing import Blessing, verify
 from mlops_assets.promotion.deployment import Deployment, Plan
@@ -13,6 +14,7 @@ from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.serving.inference.row_encoder import RowEncoder
 from mlops_assets.serving.telemetry import Telemetry
 from mlops_assets.spec.use_case import UseCase
+from mlops_assets.tasks import task_of
 
 if TYPE_CHECKING:
     from mlops_assets.training.onnx_model import OnnxModel
@@ -36,6 +38,7 @@ class LoadedModel:
     blessing: Blessing
     model: "OnnxModel"
     encoder: RowEncoder
+    answer: Callable[[Any], tuple[Any, ...]]  # from one row of the output to the values of the task's ANSWER
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class ModelSlots:
     def __init__(self, use_case: UseCase, deployment: Deployment, keys: SigningKeys, telemetry: Telemetry) -> None:
         self.lineup: Lineup | None = None  # replaced in one assignment: a request reads it once
         self.last_error: str | None = None
+        self._task = task_of(use_case.task)
         self._use_case, self._deployment, self._keys, self._telemetry = use_case, deployment, keys, telemetry
         self._warm: dict[int | None, LoadedModel] = {}
         self._refused: Plan | None = None
@@ -123,10 +127,10 @@ class ModelSlots:
             verify(blessing, use_case=name, version=version, onnx=onnx, public_keys=keys, recorded=recorded)
             model = OnnxModel.from_bytes(onnx)
             encoder = RowEncoder(model.signature, inputs)
-            # A first row, without values: the model is warm, and one that gives no probability never serves.
-            probability = float(model.score(encoder.encode([[None] * len(inputs)]))[0])
-            if not 0 <= probability <= 1:
-                raise ValueError(f"the model gives an empty row {probability}; legal: 0 to 1. Export it again.")
+            # A first row, without values: the model is warm, and one that gives no legal output never serves.
+            output = model.score(encoder.encode([[None] * len(inputs)])).tolist()[0]
+            if not self._task.is_legal(output):
+                raise ValueError(f"the model gives an empty row {output}, which is no {self._task.SCORES[0]}. Export it again.")
         # A file from outside can fail in any way its runtime knows (onnxruntime's errors share no parent but Exception),
         # and none may end the thread that would bring the next plan.
         except Exception as error:
@@ -134,7 +138,7 @@ class ModelSlots:
         for warning in encoder.warnings:
             log.warning("%s · version %s · %s", self._use_case.name, version, warning)
         self._telemetry.load.observe(time.perf_counter() - started)
-        return LoadedModel(version, blessing, model, encoder)
+        return LoadedModel(version, blessing, model, encoder, self._task.reader(model.signature.facts))
 
     def _record(self, error: str) -> None:
         self._telemetry.not_loaded.inc()

@@ -20,12 +20,13 @@ from mlops_assets.serving.inference.explain import Unexplainable, explain
 from mlops_assets.serving.inference.model_slots import Lineup, LoadedModel
 from mlops_assets.serving.telemetry import Telemetry
 from mlops_assets.spec.use_case import UseCase
+from mlops_assets.tasks import task_of
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 EXPLAIN_S = 0.05  # at most, for one row
 KEY_BYTES, DRAW_BYTES = 16, 8
 
-Scores = TTLCache[bytes, float, float]
+Scores = TTLCache[bytes, Any, float]
 log = logging.getLogger("bentoml.mlops_assets")
 
 
@@ -44,26 +45,23 @@ class ScoringRow(NamedTuple):
 
 
 class RowScore(NamedTuple):
-    """The probability of one row and the model that gave it. `model_ms` is for all rows that this model scored together.
+    """The output for one row and the model that gave it. `model_ms` is for all rows that this model scored together.
 
-    `challenger_failed`: the row belongs to the challenger, which gave no probability, so the champion scored it.
+    `challenger_failed`: the row belongs to the challenger, which gave no legal output, so the champion scored it.
     """
 
     arm: str
     loaded: LoadedModel
-    probability: float
+    output: Any
     model_ms: float
     challenger_failed: bool = False
-
-    @property
-    def is_legal(self) -> bool:
-        return 0.0 <= self.probability <= 1.0  # False for NaN
 
 
 class Scorer:
     """Scores the rows of one use case, in any number of threads. `clock` is monotonic, in seconds."""
 
     def __init__(self, use_case: UseCase, telemetry: Telemetry, clock: Callable[[], float]) -> None:
+        self._task = task_of(use_case.task)
         self._use_case, self._telemetry, self._clock, self._lock = use_case, telemetry, clock, Lock()
         cache = use_case.serving.cache
         self._cache = cache and Scores(cache.max_entries, cache.ttl.total_seconds(), clock)
@@ -86,21 +84,28 @@ class Scorer:
         return [score or next(champions)._replace(challenger_failed=is_moved) for score, is_moved in pairs]
 
     def explain(self, score: RowScore, row: ScoringRow) -> dict[str, Any]:
-        """What each input adds to the log-odds of one score."""
+        """What each input adds to one score."""
         model, encoder = score.loaded.model, score.loaded.encoder
         inputs, baseline = encoder.encode([row.inputs, [None] * len(row.inputs)])  # the baseline: nothing is known
         names, rng, until = model.signature.inputs, np.random.default_rng(SEED), self._clock() + EXPLAIN_S
+
+        def additive(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+            return self._task.additive(model.score(rows), score.output)
+
         try:
-            return asdict(explain(model.score, inputs, baseline, names=names, rng=rng, deadline=lambda: self._clock() > until))
+            found = asdict(explain(additive, inputs, baseline, names=names, rng=rng, deadline=lambda: self._clock() > until))
+            return self._task.baseline(found.pop("baseline")) | found
         except Unexplainable as error:  # the prediction itself is good
             return {"problem": str(error)}
 
     def _try(self, challenger: LoadedModel, rows: Sequence[ScoringRow]) -> list[RowScore | None]:
-        """The challenger's scores; None where it gives no probability, in whatever way it fails."""
+        """The challenger's scores; None where it gives no legal output, in whatever way it fails."""
         if not rows:
             return []
         try:
-            scores: list[RowScore | None] = [s if s.is_legal else None for s in self._score(CHALLENGER, challenger, rows)]
+            scores: list[RowScore | None] = [
+                s if self._task.is_legal(s.output) else None for s in self._score(CHALLENGER, challenger, rows)
+            ]
         except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no parent but Exception
             log.error("%s · challenger, version %s · %s", self._use_case.name, challenger.version, error)
             scores = [None] * len(rows)
@@ -112,7 +117,7 @@ class Scorer:
         began = self._clock()
         scores = loaded.model.score(matrix) if self._cache is None else self._cached(self._cache, loaded, matrix)
         model_ms = round((self._clock() - began) * 1000, 3)
-        return [RowScore(arm, loaded, probability, model_ms) for probability in scores.tolist()]
+        return [RowScore(arm, loaded, output, model_ms) for output in scores.tolist()]
 
     def _cached(self, cache: Scores, loaded: LoadedModel, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
         keys = score_keys(matrix, loaded.blessing.model_digest)
@@ -121,12 +126,13 @@ class Scorer:
         missing = [place for place, score in enumerate(known) if score is None]
         self._telemetry.cache.labels("hit").inc(len(known) - len(missing))
         self._telemetry.cache.labels("miss").inc(len(missing))
-        scores = np.array(known, dtype=np.float64)
         if missing:
-            scores[missing] = loaded.model.score(matrix[missing])
+            scored = loaded.model.score(matrix[missing]).tolist()
             with self._lock:
-                cache.update(zip([keys[place] for place in missing], scores[missing].tolist(), strict=True))
-        return scores
+                cache.update(zip([keys[place] for place in missing], scored, strict=True))
+            for place, score in zip(missing, scored, strict=True):
+                known[place] = score
+        return np.array(known, dtype=np.float64)
 
 
 def to_challenger(plan: Plan, use_case: str, keys: Sequence[bytes]) -> list[bool]:

@@ -24,8 +24,9 @@ from mlops_assets.serving.http.request import request_columns
 from mlops_assets.serving.log.logged_lines import parse_lines
 from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.use_case import UseCase
+from mlops_assets.tasks import task_of
 
-ANSWER: dict[str, pl.DataType] = {
+ROUTED: dict[str, pl.DataType] = {
     "prediction_id": pl.String(),
     "answered_at": UTC,
     "event_timestamp": UTC,  # the prediction moment: nothing newer was used
@@ -34,16 +35,15 @@ ANSWER: dict[str, pl.DataType] = {
     "arm": pl.String(),  # champion, challenger or shadow
     "model_version": pl.Int64(),
     "model_digest": pl.String(),
-    "probability": pl.Float64(),
-    "decision": pl.Boolean(),
+}
+ANSWERED: dict[str, pl.DataType] = {
     "features_from": pl.String(),  # online, last_known, point_in_time, or request
     "latency_ms": pl.Float64(),
     "call": pl.Int64(),  # the same for all rows that were scored together
     "model_ms": pl.Float64(),  # of the model, for all rows of the call
-    "challenger_failed": pl.Boolean(),  # it gave no probability, so the champion scored the row
+    "challenger_failed": pl.Boolean(),  # it gave no legal output, so the champion scored the row
 }
-TRIAL: dict[str, pl.DataType] = {"champion_probability": pl.Float64()}  # next to the shadow's own score; else null
-REQUIRED = ("answered_at", "event_timestamp", "plan", "model_version", "model_digest", "probability", "decision")
+REQUIRED = ("answered_at", "event_timestamp", "plan", "model_version", "model_digest")
 SEGMENT_BYTES = 256 * 1024 * 1024
 START = re.compile(rb'\{"prediction_id":"([^"\\]{1,80})"')
 BLANK = b" "  # the start of an erased line, and of no line of JSON; an erased line keeps its length, and so readers' positions
@@ -68,8 +68,14 @@ class LogRows(NamedTuple):
     unreadable_share: float
 
 
+def answer_columns(use_case: UseCase) -> dict[str, pl.DataType]:
+    """The columns of every answer: how it was routed, the prediction, how it was made."""
+    return ROUTED | dict(task_of(use_case.task).COLUMNS) | ANSWERED
+
+
 def log_schema(use_case: UseCase) -> pl.Schema:
-    """ANSWER, TRIAL, the age of each view's features, the request columns, then the inputs that are no request columns.
+    """The columns of every answer, with those of the task and, next to a shadow's own output, the champion's (else null); the
+    age of each view's features, the request columns, then the inputs that are no request columns.
 
     Personal data is text where its contract hashes it, and absent where it is left out. Raises IllegalDeclaration when a
     request column, an input or the label has a name of the log's own columns.
@@ -78,7 +84,7 @@ def log_schema(use_case: UseCase) -> pl.Schema:
     request = {column.name: pl.String() if column.pii else TYPES[column.dtype] for column in columns}
     inputs = dict.fromkeys(features.numeric, TYPES["float"]) | dict.fromkeys(features.categorical, TYPES["string"])
     ages = {FEATURE_AGE_S: pl.Struct({view.name: pl.Float64() for view in features.views})} if features.views else {}
-    own = ANSWER | TRIAL | ages
+    own = answer_columns(use_case) | task_of(use_case.task).rival_columns() | ages
     # A label of such a name would be compared with the log's own values.
     if taken := sorted(own.keys() & (request.keys() | inputs.keys() | {use_case.label.name})):
         raise IllegalDeclaration(f"{use_case.name} · features · {', '.join(taken)} is a column of the prediction log. Rename it.")
@@ -96,6 +102,8 @@ class PredictionLog:
 
     def __init__(self, folder: Path, use_case: UseCase, *, secret: bytes = b"", segment_bytes: int = SEGMENT_BYTES) -> None:
         self.schema = log_schema(use_case)
+        self._required = (*REQUIRED, *task_of(use_case.task).COLUMNS)
+        self._answer = {*answer_columns(use_case), *task_of(use_case.task).rival_columns()}
         self._folder = folder / use_case.name
         self._max_waiting = use_case.serving.log.max_lost_rows
         self._segment_bytes = segment_bytes
@@ -186,7 +194,7 @@ class PredictionLog:
             row, unreadable = parse_lines(line, self.schema, self._renamed)
             if unreadable:
                 raise AlteredLine(f"{where} cannot be read. It was altered, or a column has a narrower type than it had then.")
-            if missing := [name for name in REQUIRED if row[name][0] is None]:
+            if missing := [name for name in self._required if row[name][0] is None]:
                 raise AlteredLine(f"{where} lacks {', '.join(missing)}, which the log never leaves out. It was altered.")
             return self._as_written(row, msgspec.json.decode(line, type=dict[str, Any]))
         raise UnknownPrediction(
@@ -195,7 +203,7 @@ class PredictionLog:
         )
 
     def _as_written(self, row: pl.DataFrame, fields: Mapping[str, Any]) -> pl.DataFrame:
-        present = {*ANSWER, *TRIAL, FEATURE_AGE_S, *fields, *(self._renamed[name] for name in fields if name in self._renamed)}
+        present = {*self._answer, FEATURE_AGE_S, *fields, *(self._renamed[name] for name in fields if name in self._renamed)}
         former = {name: [value] for name, value in fields.items() if name not in self.schema and name not in self._renamed}
         return row.select(name for name in self.schema if name in present).with_columns(pl.DataFrame(former))
 

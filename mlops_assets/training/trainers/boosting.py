@@ -16,11 +16,13 @@ from threadpoolctl import threadpool_limits
 
 from mlops_assets.spec.training import HistGradientBoosting
 from mlops_assets.statistics.metrics import measure
+from mlops_assets.tasks.task import Activation, Task
 from mlops_assets.training.fitted import THREADS, Examples, History, Progress
 from mlops_assets.training.onnx_file import seal
 from mlops_assets.training.signature import INPUT, OUTPUT, Signature
 
 MIN_LEAVES = 20  # the most leaves that a small table can always fill
+MODELS: dict[Activation, type[HistGradientBoostingClassifier]] = {"sigmoid": HistGradientBoostingClassifier}
 OPSET = {"": 18, "ai.onnx.ml": 3}  # the newest that skl2onnx's tree converters write without a fallback
 
 
@@ -32,7 +34,7 @@ class FittedTrees:
     signature: Signature
     history: History
 
-    def probability(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    def predict(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         return _positive(self.classifier, features)
 
     def to_onnx(self) -> bytes:
@@ -46,7 +48,13 @@ class FittedTrees:
 
 
 def train(
-    trainer: HistGradientBoosting, *, signature: Signature, train: Examples, validation: Examples, progress: Progress
+    trainer: HistGradientBoosting,
+    task: Task[Any],
+    *,
+    signature: Signature,
+    train: Examples,
+    validation: Examples,
+    progress: Progress,
 ) -> FittedTrees:
     """Trees on training and validation rows together: the number of iterations is declared, so nothing needs validating."""
     rows = train + validation
@@ -55,13 +63,13 @@ def train(
     fields |= {"early_stopping": False, "random_state": trainer.seed}
     # A tree needs two leaves: the default of 200 rows gives one and the same probability for all of 133 rows.
     fields["min_samples_leaf"] = max(1, min(trainer.min_samples_leaf, len(rows) // MIN_LEAVES))
-    classifier = HistGradientBoostingClassifier(**fields)
+    classifier = MODELS[task.ACTIVATION](**fields)
     # A column without any known value becomes 0, which no tree can split: scikit-learn cannot bin NaN alone.
     features = np.where(np.isnan(rows.features).all(axis=0), np.float32(0), rows.features)
     with threadpool_limits(limits=THREADS, user_api="openmp"):
         classifier.fit(features, rows.label)
         _round_thresholds_down(classifier)
-        loss = measure("log_loss", rows.label, _positive(classifier, rows.features))
+        loss = measure("log_loss", task.sample(rows.label, _positive(classifier, rows.features)))
     progress(f"boosting · training loss {loss:.4f}")
     return FittedTrees(classifier, signature, [{"iterations": float(trainer.max_iter), "train_loss": loss}])
 

@@ -5,11 +5,11 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import onnx
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from mlops_assets.spec.training import Lightning
+from mlops_assets.tasks.task import Activation, Task
 from mlops_assets.training.fitted import THREADS, Examples, History, Progress, UntrainableRows
 from mlops_assets.training.onnx_file import seal
 from mlops_assets.training.signature import INPUT, OUTPUT, UNKNOWN, Signature
@@ -31,6 +32,16 @@ HIDE_CATEGORY = 0.01  # of training codes become UNKNOWN, so that the network le
 MAX_EMBEDDING = 8
 SCORING_ROWS = 65_536  # bounds memory when many rows are scored at once
 OPSET = 18
+
+
+class Head(NamedTuple):
+    """The end of a network: the loss of raw outputs against the truth, and what makes the output of them."""
+
+    loss: Callable[[Tensor, Tensor], Tensor]
+    activation: Callable[[Tensor], Tensor]
+
+
+HEADS: dict[Activation, Head] = {"sigmoid": Head(nn.functional.binary_cross_entropy_with_logits, torch.sigmoid)}
 
 
 class Inputs(nn.Module):
@@ -69,10 +80,11 @@ class Inputs(nn.Module):
 
 
 class Network(nn.Module):
-    """Inputs, then dense layers; the output is a probability."""
+    """Inputs, then dense layers, then the head of the task."""
 
-    def __init__(self, trainer: Lightning, signature: Signature, features: NDArray[np.float32]) -> None:
+    def __init__(self, trainer: Lightning, head: Head, signature: Signature, features: NDArray[np.float32]) -> None:
         super().__init__()
+        self.head = head
         inputs = Inputs(signature, features)
         widths = (inputs.width, *trainer.hidden)
         layers: list[nn.Module] = [inputs]
@@ -80,16 +92,16 @@ class Network(nn.Module):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(trainer.dropout)]
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
-    def logits(self, features: Tensor) -> Tensor:
+    def raw(self, features: Tensor) -> Tensor:
         return self.layers(features).squeeze(1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Probability of a positive label: (rows, inputs) in, (rows,) out."""
-        return torch.sigmoid(self.logits(features))
+        """(rows, inputs) in, the output of the task out."""
+        return self.head.activation(self.raw(features))
 
 
 class Learner(lightning.LightningModule):
-    """The training loop of a network: log loss, AdamW, a learning rate falling linearly to 0 at `max_epochs`."""
+    """The training loop of a network: the loss of its head, AdamW, a learning rate falling linearly to 0 at `max_epochs`."""
 
     def __init__(self, network: Network, declared: Lightning, *, batches: int, progress: Progress) -> None:
         super().__init__()
@@ -124,7 +136,7 @@ class Learner(lightning.LightningModule):
 
     def _loss(self, batch: list[Tensor]) -> Tensor:
         features, label = batch
-        return nn.functional.binary_cross_entropy_with_logits(self.network.logits(features), label)
+        return self.network.head.loss(self.network.raw(features), label)
 
 
 @dataclass(frozen=True)
@@ -135,7 +147,7 @@ class FittedNetwork:
     signature: Signature
     history: History
 
-    def probability(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    def predict(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         with torch.inference_mode():
             parts = [self.network(part) for part in torch.from_numpy(features).split(SCORING_ROWS)]
         return torch.cat(parts).double().numpy()
@@ -168,7 +180,7 @@ def accelerator() -> str:
 
 
 def train(
-    trainer: Lightning, *, signature: Signature, train: Examples, validation: Examples, progress: Progress
+    trainer: Lightning, task: Task[Any], *, signature: Signature, train: Examples, validation: Examples, progress: Progress
 ) -> FittedNetwork:
     """Early stopping on the validation loss finds the number of epochs; then a fresh network trains on training and
     validation rows together for that many. `history` is that of the first pass.
@@ -176,25 +188,27 @@ def train(
     Seeded; on a CPU the same rows give the same weights. Raises UntrainableRows.
     """
     progress(f"network · searching for the best epoch on {len(train)} + {len(validation)} rows")
-    history = _learn(trainer, signature, train, validation, epochs=trainer.max_epochs, progress=progress).history
+    head = HEADS[task.ACTIVATION]
+    history = _learn(trainer, head, signature, train, validation, epochs=trainer.max_epochs, progress=progress).history
     finite = [record for record in history if math.isfinite(record["validation_loss"])]
     if not finite:
         raise UntrainableRows("lightning · the validation loss is not a number from the first epoch on. Lower learning_rate.")
     best = int(min(finite, key=lambda record: record["validation_loss"])["epoch"])
     # The validation rows are the latest weeks, which resemble the next ones most.
     progress(f"network · best epoch {best}; training on all {len(train) + len(validation)} rows")
-    learner = _learn(trainer, signature, train + validation, None, epochs=best, progress=progress)
+    learner = _learn(trainer, head, signature, train + validation, None, epochs=best, progress=progress)
     return FittedNetwork(learner.network.cpu().eval(), signature, history)
 
 
 def _learn(
-    declared: Lightning, signature: Signature, rows: Examples, validation: Examples | None, *, epochs: int, progress: Progress
-) -> Learner:
+    declared: Lightning, head: Head, signature: Signature, rows: Examples, validation: Examples | None, *, epochs: int,
+    progress: Progress,
+) -> Learner:  # fmt: skip
     """A fresh network after `epochs` epochs, or fewer when the loss on the `validation` rows stops falling."""
     stopping = [EarlyStopping("validation_loss", patience=declared.patience, verbose=False)] if validation else []
     with _repeatable(declared.seed):
         batches = _loader(rows, declared.batch_size, seed=declared.seed)
-        learner = Learner(Network(declared, signature, rows.features), declared, batches=len(batches), progress=progress)
+        learner = Learner(Network(declared, head, signature, rows.features), declared, batches=len(batches), progress=progress)
         loop = lightning.Trainer(
             max_epochs=epochs,
             callbacks=[*stopping],

@@ -7,6 +7,7 @@ from mlops_assets.spec.feature import Features, FeatureView, Label, TimeSplit
 from mlops_assets.spec.gate import BeatsChampion, Budget, Calibrated, EverySlice, Floor, Latency, NoLeak, NoPii, NoSkew, Robust
 from mlops_assets.spec.monitor import Drift, OnDrift, OnPerformance, OnSchedule, Performance, Skew
 from mlops_assets.spec.rollout import Canary, Rollback
+from mlops_assets.spec.task import Binary
 from mlops_assets.spec.training import HistGradientBoosting, Lightning
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases.flight_delay import transforms
@@ -132,9 +133,11 @@ USE_CASE = UseCase(
         ),
         categorical=("carrier", "origin", "dest", "weekday"),
     ),
-    label=Label(name="late", table="outcomes", key=FLIGHT_KEY, transform=transforms.late_label),
+    task=Binary(
+        label=Label(name="late", table="outcomes", key=FLIGHT_KEY, transform=transforms.late_label), threshold=0.35,
+    ),
     split=TimeSplit(test=timedelta(days=30), validation=timedelta(days=14)),
-    trainer=Lightning(), reference=HistGradientBoosting(), threshold=0.35, slices=("carrier", "origin"),
+    trainer=Lightning(), reference=HistGradientBoosting(), slices=("carrier", "origin"),
     gates=(
         Floor(metric="auc", bound=0.68), BeatsChampion(metric="auc", confidence=0.95),
         # The share of late flights changes by up to 0.1 from month to month (2013: 0.13 to 0.32), which no model trained on

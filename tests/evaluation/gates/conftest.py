@@ -15,11 +15,13 @@ from mlops_assets.evaluation.gates.case import Case, Verdict
 from mlops_assets.evaluation.judge import judge
 from mlops_assets.features.parity import Parity
 from mlops_assets.spec.gate import Gate
+from mlops_assets.tasks import task_of
 from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import tiny_model
 
 Array = NDArray[Any]
+TASK = task_of(USE_CASE.task.but(threshold=0.5))
 MODEL = tiny_model(0.0)
 
 
@@ -53,7 +55,7 @@ class Trial:
             candidate="c0ffee",
             label="late",
             slices=("carrier",),
-            threshold=0.5,
+            task=TASK,
             seed=3,
             champion=None if champion is None else Rival("7", champion),
             resamples=20,

@@ -8,6 +8,7 @@ import polars as pl
 from mlops_assets.evaluation.evaluate import evaluate
 from mlops_assets.evaluation.gates.case import Case
 from mlops_assets.spec.use_case import UseCase
+from mlops_assets.tasks import task_of
 from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.training.signature import digest
 from mlops_assets.use_cases.flight_delay import USE_CASE
@@ -19,13 +20,7 @@ def case_of(rows: pl.DataFrame, onnx: bytes, *, use_case: UseCase = USE_CASE, **
         rows = rows.with_columns(event_timestamp=datetime(2013, 4, 1, tzinfo=UTC))
     test, model, label = rows.filter(pl.col("split") == "test"), OnnxModel.from_bytes(onnx), use_case.label.name
     answers = model.predict(test).clip(0, 1)
-    options: dict[str, Any] = {
-        "candidate": digest(onnx),
-        "label": label,
-        "slices": (),
-        "threshold": use_case.threshold,
-        "seed": 3,
-    }
+    options: dict[str, Any] = {"candidate": digest(onnx), "label": label, "slices": (), "task": task_of(use_case.task), "seed": 3}
     fields: dict[str, Any] = {
         "evaluation": evaluate(test, answers, **options, resamples=5),
         "truth": test[label].to_numpy(),

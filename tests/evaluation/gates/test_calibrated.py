@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.spec.gate import Calibrated
-from mlops_assets.statistics.metrics import Ranked
+from mlops_assets.statistics.binary import BinarySample
 
 
 def test_the_probabilities_that_made_the_truth_are_calibrated(trial: Any) -> None:
@@ -29,7 +29,7 @@ def test_shifted_probabilities_fail_and_the_message_has_the_direction(trial: Any
 def test_the_declared_number_of_bins_is_used(trial: Any) -> None:
     case = trial()
     verdict = case.verdict(Calibrated(max_ece=0.5, bins=4))
-    assert verdict.measured == Ranked(case.truth, case.probability).tally().ece(bins=4)
+    assert verdict.measured == BinarySample(case.truth, case.probability).tally().ece(bins=4)
     assert verdict.evidence["bins"] == 4
 
 

@@ -18,6 +18,7 @@ from mlops_assets.evaluation.gates.fair import count_decisions, gap_interval, gr
 from mlops_assets.evaluation.judge import judge
 from mlops_assets.spec.gate import Fair
 from mlops_assets.spec.training import HistGradientBoosting
+from mlops_assets.tasks import task_of
 from mlops_assets.training.fitted import TRAIN, VALIDATION
 from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.training.train import fit
@@ -46,7 +47,7 @@ def judged(trial: Any, gate: Fair, rows: pl.DataFrame) -> Verdict:
         rows=rows.rename({"group": "town"}),
         truth=rows["truth"].to_numpy(),
         candidate=np.where(rows["decision"].to_numpy() == 1, 0.9, 0.1),
-        use_case=USE_CASE.but(threshold=0.5),
+        use_case=USE_CASE.but(task=USE_CASE.task.but(threshold=0.5)),
     )
     return judge((gate,), case)[0]
 
@@ -174,7 +175,7 @@ TAUGHT = 20_000
 def _employment_model(people_of_2015: pl.DataFrame, categorical: tuple[str, ...]) -> OnnxModel:
     part = pl.when(pl.int_range(pl.len()) < 0.8 * TAUGHT).then(pl.lit(TRAIN)).otherwise(pl.lit(VALIDATION))
     rows = people_of_2015.head(TAUGHT).with_columns(split=part)
-    inputs: dict[str, Any] = {"numeric": NUMERIC, "categorical": categorical, "label": "employed"}
+    inputs: dict[str, Any] = {"numeric": NUMERIC, "categorical": categorical, "label": "employed", "task": task_of(USE_CASE.task)}
     return OnnxModel.from_bytes(fit(TRAINER, rows, **inputs).onnx)
 
 
@@ -194,7 +195,7 @@ def by_year(trial: Any, census_rows: dict[int, pl.DataFrame]) -> Callable[[tuple
             truth=rows["employed"].to_numpy(),
             candidate=model.predict(rows),
             model=model,
-            use_case=USE_CASE.but(threshold=0.6),
+            use_case=USE_CASE.but(task=USE_CASE.task.but(threshold=0.6)),
         )
         return judge((Fair(column="race", max_gap=0.05),), case)[0]
 

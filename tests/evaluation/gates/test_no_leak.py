@@ -13,6 +13,7 @@ from mlops_assets.evaluation.gates.case import Case, Verdict
 from mlops_assets.evaluation.judge import judge
 from mlops_assets.spec.gate import NoLeak
 from mlops_assets.spec.training import HistGradientBoosting
+from mlops_assets.tasks import task_of
 from mlops_assets.training.train import fit
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder
@@ -49,7 +50,7 @@ def flights() -> pl.DataFrame:
 
 def candidate(rows: pl.DataFrame, *more: str, categorical: tuple[str, ...] = CATEGORICAL) -> Case:
     """A model of these rows and inputs, trained and exported as ever."""
-    inputs: dict[str, Any] = {"numeric": (*NUMERIC, *more), "categorical": categorical}
+    inputs: dict[str, Any] = {"numeric": (*NUMERIC, *more), "categorical": categorical, "task": task_of(USE_CASE.task)}
     return case_of(rows, fit(TREES, rows, label="late", **inputs).onnx)
 
 

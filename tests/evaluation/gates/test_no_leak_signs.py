@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from mlops_assets.evaluation.gates.no_leak import FOLDS, PRIOR_ROWS, NewerFeatures, explain_alone, newer_features, split_gap
 from mlops_assets.training.signature import Signature
+from mlops_assets.use_cases.flight_delay import USE_CASE as FLIGHTS
 from tests.training.training_rows import CATEGORICAL, NUMERIC, training_rows
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
@@ -92,7 +93,7 @@ def of_one_day(rows: pl.DataFrame, seed: int = 5) -> pl.DataFrame:
 
 
 def gap(rows: pl.DataFrame, *more: str) -> Any:
-    return split_gap(rows, reading((*NUMERIC, *more), CATEGORICAL), "late", seed=0)
+    return split_gap(rows, reading((*NUMERIC, *more), CATEGORICAL), FLIGHTS.label, seed=0)
 
 
 def test_an_input_that_names_the_day_makes_a_random_split_far_better() -> None:

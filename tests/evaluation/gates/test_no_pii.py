@@ -12,7 +12,7 @@ import pytest
 from mlops_assets.evaluation.gates.case import Verdict
 from mlops_assets.evaluation.judge import judge
 from mlops_assets.foundation.names import FEATURE_AGE_S
-from mlops_assets.serving.log.prediction_log import ANSWER, TRIAL, PredictionLog, log_schema
+from mlops_assets.serving.log.prediction_log import PredictionLog, answer_columns, log_schema
 from mlops_assets.spec.gate import NoPii
 from mlops_assets.spec.use_case import UseCase
 from tests.evaluation.shop import orders, shop
@@ -114,5 +114,5 @@ def test_the_verdict_agrees_with_what_the_log_really_holds(trial: Any, tmp_path:
 def test_every_column_that_the_log_takes_from_a_request_is_looked_at(trial: Any) -> None:
     use_case = shop(numeric=("spent", "basket"), categorical=("country",))
     hidden = {"customer", "email"}
-    of_the_answer = {*ANSWER, *TRIAL, FEATURE_AGE_S} - {"event_timestamp"}
+    of_the_answer = {*answer_columns(use_case), "champion_probability", FEATURE_AGE_S} - {"event_timestamp"}
     assert set(judged(trial, use_case).evidence["log"]) == set(log_schema(use_case)) - of_the_answer - hidden

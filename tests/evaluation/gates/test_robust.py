@@ -121,10 +121,10 @@ def test_answers_that_are_no_probabilities_fail_whatever_the_bound() -> None:
     verdict = judged(Robust(max_drop=1000), case_of(rows, sum_of_numbers(heals=False)))
     assert not verdict.passed
     assert math.isinf(verdict.measured) and verdict.to_dict()["measured"] is None
-    assert "under missing values some scores are not probabilities" in verdict.message
+    assert "under missing values some scores are illegal" in verdict.message
     numbers = verdict.evidence["perturbations"]
-    assert numbers["missing values"]["no_probability"] > 0.05 * 800
-    assert numbers["noise"]["no_probability"] == numbers["out of range"]["no_probability"] == 0
+    assert numbers["missing values"]["illegal"] > 0.05 * 800
+    assert numbers["noise"]["illegal"] == numbers["out of range"]["illegal"] == 0
     json.dumps(verdict.to_dict(), allow_nan=False)
 
 

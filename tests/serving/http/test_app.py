@@ -61,7 +61,7 @@ def test_an_answer_carries_probability_decision_version_and_id(ready: TestClient
     answer = predict(ready, FLIGHT).json()
     (prediction,) = answer["predictions"]
     assert prediction["probability"] == pytest.approx(sigmoid(0.80 - 1), abs=1e-6)
-    assert prediction["decision"] is (prediction["probability"] >= USE_CASE.threshold)
+    assert prediction["decision"] is (prediction["probability"] >= USE_CASE.task.threshold)
     assert (prediction["model_version"], prediction["arm"], answer["plan"]) == (1, "champion", 1)
     assert len(prediction["prediction_id"]) == 32 and prediction["warnings"] == [] and answer["latency_ms"] > 0
 

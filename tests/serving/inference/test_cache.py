@@ -43,7 +43,7 @@ class Model:
     def __post_init__(self) -> None:
         self.scorer = Scorer(USE_CASE.but(serving=Serving(cache=self.cache)), Telemetry(), self.clock)
         blessing, encoder = SimpleNamespace(model_digest="digest"), RowEncoder(Signature(("number",), {}), ("number",))
-        loaded: Any = LoadedModel(1, blessing, self, encoder)  # type: ignore[arg-type]
+        loaded: Any = LoadedModel(1, blessing, self, encoder, lambda score: (score,))  # type: ignore[arg-type]
         self.lineup = Lineup(Plan(1, 1, None, "", ""), loaded, None, None)
 
     def score(self, matrix: np.ndarray) -> np.ndarray:
@@ -52,7 +52,7 @@ class Model:
 
     def ask(self, *numbers: float) -> list[float]:
         rows = [ScoringRow(None, (number,), datetime(2013, 7, 1, tzinfo=UTC), "request", None) for number in numbers]
-        answers = [score.probability for score in self.scorer.score(self.lineup, rows)]
+        answers = [score.output for score in self.scorer.score(self.lineup, rows)]
         assert answers == [number / 128 for number in numbers]
         return answers
 

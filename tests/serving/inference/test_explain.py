@@ -9,13 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.serving.inference.explain import MIN_PROBABILITY, Explanation, Unexplainable, explain
+from mlops_assets.serving.inference.explain import Explanation, Unexplainable, explain
 from mlops_assets.serving.inference.row_encoder import RowEncoder
+from mlops_assets.tasks import task_of
+from mlops_assets.tasks.binary import MIN_PROBABILITY
 from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.training.signature import Signature
+from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import tiny_model
 from tests.training.trainers.test_boosting import fitted_trees
 
+TASK = task_of(USE_CASE.task)
 INPUTS = 6
 NAMES = tuple("abcdef")
 NOTHING = np.full(INPUTS, np.nan, np.float32)
@@ -29,7 +33,15 @@ def explained(
     score: Score, row: np.ndarray, *, seed: int = 0, most: int = 2, late: Callable[[], bool] = lambda: False
 ) -> Explanation:
     rng = np.random.default_rng(seed)
-    return explain(score, row, NOTHING, names=NAMES, rng=rng, deadline=late, max_permutations=most)
+    return explain(additive(score), row, NOTHING, names=NAMES, rng=rng, deadline=late, max_permutations=most)
+
+
+def additive(score: Score) -> Score:
+    return lambda rows: TASK.additive(score(rows), None)
+
+
+def baseline_of(found: Explanation) -> float:
+    return TASK.baseline(found.baseline)["baseline_probability"]
 
 
 def nothing_known(signature: Signature) -> np.ndarray:
@@ -108,8 +120,8 @@ def test_three_inputs_that_only_count_together_share_alike_within_the_stated_err
 def test_contributions_and_baseline_add_up_to_the_prediction(seed: int, known: np.ndarray, order: int, most: int):
     score, row = any_game(seed), np.where(known, ROW, NOTHING)
     found = explained(score, row, seed=order, most=most)
-    assert found.baseline_probability == pytest.approx(score(NOTHING[None])[0], rel=1e-12)
-    reached = log_odds(found.baseline_probability) + sum(found.contributions.values())
+    assert baseline_of(found) == pytest.approx(score(NOTHING[None])[0], rel=1e-12)
+    reached = log_odds(baseline_of(found)) + sum(found.contributions.values())
     assert reached == pytest.approx(log_odds(score(row[None])[0]), abs=1e-9)
     assert set(found.contributions) == {name for name, there in zip(NAMES, known, strict=True) if there}
 
@@ -158,7 +170,7 @@ def test_what_is_missing_or_unknown_says_nothing():
 
 def test_scores_of_0_and_1_are_explained_as_nearly_so():
     found = explained(lambda rows: (~np.isnan(rows[:, 0])).astype(float), ROW)
-    assert found.baseline_probability == pytest.approx(MIN_PROBABILITY)
+    assert baseline_of(found) == pytest.approx(MIN_PROBABILITY)
     assert found.contributions["a"] == pytest.approx(2 * log_odds(1 - MIN_PROBABILITY))
     assert [found.contributions[name] for name in "bcdef"] == [0] * 5
 
@@ -174,8 +186,8 @@ def test_a_real_model_s_answer_is_taken_apart_and_is_json(onnx: Callable[[], byt
     nothing = nothing_known(model.signature)
     row = np.random.default_rng(1).uniform(0, 3, len(nothing)).round().astype(np.float32)
     rng = np.random.default_rng(2)
-    found = explain(model.score, row, nothing, names=model.signature.inputs, rng=rng, deadline=lambda: False)
+    found = explain(additive(model.score), row, nothing, names=model.signature.inputs, rng=rng, deadline=lambda: False)
     stored = json.loads(json.dumps(asdict(found), allow_nan=False))
-    assert set(stored) == {"baseline_probability", "contributions", "permutations", "standard_error"}
-    reached = log_odds(stored["baseline_probability"]) + sum(stored["contributions"].values())
+    assert set(stored) == {"baseline", "contributions", "permutations", "standard_error"}
+    reached = stored["baseline"] + sum(stored["contributions"].values())
     assert reached == pytest.approx(log_odds(float(model.score(row[None])[0])), abs=1e-9)

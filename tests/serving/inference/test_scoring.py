@@ -4,7 +4,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from mlops_assets.foundation.home import Home
@@ -13,11 +12,14 @@ from mlops_assets.serving.inference.model_slots import Lineup, ModelSlots
 from mlops_assets.serving.inference.scoring import Scorer, ScoringRow
 from mlops_assets.serving.telemetry import Telemetry
 from mlops_assets.spec.serving import Cache, Serving
+from mlops_assets.tasks import task_of
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import HOT, WhenHot, place_blessed
 
 STICKY = USE_CASE.but(serving=Serving(sticky_key=("carrier",)))
 PLACE = {name: place for place, name in enumerate(USE_CASE.features.inputs)}
+
+TASK = task_of(USE_CASE.task)
 
 
 def lineup_in(home: Home, when_hot: WhenHot = None) -> Lineup:
@@ -62,7 +64,7 @@ def test_each_row_is_scored_by_the_model_of_its_arm_and_keeps_its_place(lineup: 
     assert {each.arm for each in scored} == set(versions)
     for each in scored:
         version, probability = versions[each.arm]
-        assert each.loaded.version == version and each.probability == pytest.approx(probability, abs=1e-4) and each.is_legal
+        assert each.loaded.version == version and each.output == pytest.approx(probability, abs=1e-4)
 
 
 def test_a_row_stays_in_its_arm_whatever_comes_with_it(lineup: Lineup):
@@ -87,17 +89,12 @@ def test_the_sticky_key_decides_in_an_ab_rollout_and_the_whole_request_in_a_cana
 def test_a_score_seen_before_is_not_computed_again_and_models_do_not_share_scores(lineup: Lineup):
     telemetry = Telemetry()
     cached = scorer(Cache(), telemetry)
-    plain = [each.probability for each in scorer().score(lineup, flights(10))]
+    plain = [each.output for each in scorer().score(lineup, flights(10))]
     for _ in range(3):
-        assert [each.probability for each in cached.score(lineup, flights(10))] == plain
+        assert [each.output for each in cached.score(lineup, flights(10))] == plain
     counted = telemetry.page().decode()
     assert 'mlops_cache_reads_total{result="hit"} 20.0' in counted
     assert 'mlops_cache_reads_total{result="miss"} 10.0' in counted
-
-
-def test_what_is_no_probability_is_told_apart(lineup: Lineup):
-    (scored,) = scorer().score(lineup, flights(1))
-    assert [scored._replace(probability=each).is_legal for each in (np.nan, -0.1, 1.1, 0.0, 1.0)] == [False] * 3 + [True] * 2
 
 
 def test_an_explanation_is_the_same_each_time_and_for_the_arm_that_answered(lineup: Lineup):
@@ -121,11 +118,11 @@ def test_where_the_challenger_gives_no_probability_the_champion_answers_and_the_
     theirs = [each.arm == "challenger" for each in sound]
     # One hot row makes the whole run of the model raise; otherwise a failure is its row's own.
     failed = [tried and (when_hot == "raises" or number % 3 == 0) for number, tried in enumerate(theirs)]
-    assert 10 < sum(failed) <= sum(theirs) and all(each.is_legal for each in found)
+    assert 10 < sum(failed) <= sum(theirs) and all(TASK.is_legal(each.output) for each in found)
     assert [each.challenger_failed for each in found] == failed
     for each, has_failed, champion, challenger in zip(found, failed, alone, sound, strict=True):
         expected = champion if has_failed or challenger.arm == "champion" else challenger
-        assert (each.arm, each.loaded.version, each.probability) == (expected.arm, expected.loaded.version, expected.probability)
+        assert (each.arm, each.loaded.version, each.output) == (expected.arm, expected.loaded.version, expected.output)
     assert f"mlops_challenger_failures_total {float(sum(failed))}" in telemetry.page().decode()
 
 
@@ -139,15 +136,15 @@ def test_a_champion_that_gives_no_probability_is_not_answered_for(tmp_path: Path
         with pytest.raises(Exception, match="indices element out of data bounds"):
             scorer().score(alone, rows)
     else:
-        assert [each.is_legal for each in scorer().score(alone, rows)] == [False, False]
+        assert [TASK.is_legal(each.output) for each in scorer().score(alone, rows)] == [False, False]
 
 
 def test_a_failing_challenger_is_found_through_the_cache_as_well(tmp_path: Path):
     lineup = lineup_in(Home(tmp_path), float("nan"))
     cached, rows = scorer(Cache()), [warmed(row, HOT + 10) for row in flights(20)]
-    plain = [(each.arm, each.probability, each.challenger_failed) for each in scorer().score(lineup, rows)]
+    plain = [(each.arm, each.output, each.challenger_failed) for each in scorer().score(lineup, rows)]
     for _ in range(2):
-        assert [(each.arm, each.probability, each.challenger_failed) for each in cached.score(lineup, rows)] == plain
+        assert [(each.arm, each.output, each.challenger_failed) for each in cached.score(lineup, rows)] == plain
     assert {failed for _arm, _probability, failed in plain} == {True, False}
 
 

@@ -40,13 +40,13 @@ def answered(log: PredictionLog, number: int) -> dict[str, Any]:
 
 
 def shadowing_into(log: PredictionLog, telemetry: Telemetry) -> Shadowing:
-    return Shadowing(log, 0.5, telemetry, time.perf_counter)
+    return Shadowing(log, USE_CASE, telemetry, time.perf_counter)
 
 
 def test_the_shadow_scores_what_others_answered_under_the_same_ids(tmp_path: Path, loaded: LoadedModel):
     log = PredictionLog(tmp_path / "log", USE_CASE)
     ticks = iter(range(100))
-    shadowing = Shadowing(log, 0.5, Telemetry(), lambda: float(next(ticks)))
+    shadowing = Shadowing(log, USE_CASE, Telemetry(), lambda: float(next(ticks)))
     shadowing.start()
     for number in range(5):
         shadowing.put(loaded, [ROW], [answered(log, number)])

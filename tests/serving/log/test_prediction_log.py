@@ -10,12 +10,11 @@ import polars as pl
 import pytest
 
 from mlops_assets.serving.log.prediction_log import (
-    ANSWER,
     FEATURE_AGE_S,
-    TRIAL,
     AlteredLine,
     PredictionLog,
     UnknownPrediction,
+    answer_columns,
     log_schema,
     log_secret,
 )
@@ -58,8 +57,14 @@ def log(tmp_path: Path) -> PredictionLog:
 
 def test_the_schema_is_fixed_by_the_declaration():
     schema = log_schema(USE_CASE)
-    assert list(schema)[: len(ANSWER)] == list(ANSWER)
-    assert set(schema) == {*ANSWER, *TRIAL, FEATURE_AGE_S, *USE_CASE.features.request, *USE_CASE.features.inputs}
+    assert list(schema)[: len(answer_columns(USE_CASE))] == list(answer_columns(USE_CASE))
+    assert set(schema) == {
+        *answer_columns(USE_CASE),
+        "champion_probability",
+        FEATURE_AGE_S,
+        *USE_CASE.features.request,
+        *USE_CASE.features.inputs,
+    }
     assert schema["temp"] == pl.Float64 and schema["weekday"] == pl.String and schema["sched_dep"] == pl.Datetime("us", "UTC")
 
 

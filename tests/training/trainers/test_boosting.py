@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from mlops_assets.spec.training import HistGradientBoosting
+from mlops_assets.statistics.binary import BinarySample
 from mlops_assets.statistics.metrics import measure
 from mlops_assets.training.fitted import Examples, examples
 from mlops_assets.training.onnx_model import OnnxModel
@@ -21,13 +22,15 @@ ROWS = training_rows()
 
 
 def split(name: str, signature: Signature) -> Examples:
-    return examples(ROWS.filter(split=name), signature, INPUTS["label"])
+    return examples(ROWS.filter(split=name), signature, task=INPUTS["task"], label=INPUTS["label"])
 
 
 def fitted_trees() -> FittedTrees:
     signature = learn(ROWS, **INPUTS)
     parts = {name: split(name, signature) for name in ("train", "validation")}
-    return train(WORD, signature=signature, train=parts["train"], validation=parts["validation"], progress=lambda _: None)
+    return train(
+        WORD, INPUTS["task"], signature=signature, train=parts["train"], validation=parts["validation"], progress=lambda _: None
+    )
 
 
 @pytest.fixture(scope="module")
@@ -72,14 +75,14 @@ def test_onnx_agrees_with_sklearn_on_missing_and_unknown_values(
     fitted: FittedTrees, model: OnnxModel, seed: int, count: int
 ) -> None:
     rows = unlabelled_rows(count, seed)
-    expected = fitted.probability(fitted.signature.encode(rows))
+    expected = fitted.predict(fitted.signature.encode(rows))
     np.testing.assert_allclose(model.predict(rows), expected, rtol=0, atol=1e-5)
 
 
 def test_onnx_agrees_with_sklearn_next_to_every_split(fitted: FittedTrees, model: OnnxModel) -> None:
     features = next_to_splits(fitted)
     answer = model.session.run(["probability"], {"features": features})[0]
-    np.testing.assert_allclose(answer, fitted.probability(features), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(answer, fitted.predict(features), rtol=0, atol=1e-5)
 
 
 def test_rounding_the_thresholds_changes_no_answer(fitted: FittedTrees) -> None:
@@ -91,12 +94,12 @@ def test_rounding_the_thresholds_changes_no_answer(fitted: FittedTrees) -> None:
     known[:, never] = 0
     untouched.fit(known, rows.label)
     for features in (rows.features, next_to_splits(fitted)):
-        np.testing.assert_array_equal(fitted.probability(features), untouched.predict_proba(features)[:, 1])
+        np.testing.assert_array_equal(fitted.predict(features), untouched.predict_proba(features)[:, 1])
 
 
 def test_the_trees_learn_what_makes_a_row_late(fitted: FittedTrees) -> None:
     test = split("test", fitted.signature)
-    assert measure("auc", test.label, fitted.probability(test.features)) > 0.7
+    assert measure("auc", BinarySample(test.label, fitted.predict(test.features))) > 0.7
 
 
 def test_the_same_rows_give_the_same_bytes(fitted: FittedTrees) -> None:
@@ -113,11 +116,13 @@ def test_the_history_has_iterations_and_loss(fitted: FittedTrees) -> None:
 def test_the_defaults_do_not_answer_the_same_for_every_row_of_a_small_table(rows: int) -> None:
     frame = training_rows(rows)
     signature = learn(frame, **INPUTS)
-    both = examples(frame, signature, INPUTS["label"])
+    both = examples(frame, signature, task=INPUTS["task"], label=INPUTS["label"])
     half = Examples(both.features[: rows // 2], both.label[: rows // 2])
     rest = Examples(both.features[rows // 2 :], both.label[rows // 2 :])
-    trees = train(HistGradientBoosting(), signature=signature, train=half, validation=rest, progress=lambda _: None)
-    assert len(np.unique(trees.probability(both.features))) > 10
+    trees = train(
+        HistGradientBoosting(), INPUTS["task"], signature=signature, train=half, validation=rest, progress=lambda _: None
+    )
+    assert len(np.unique(trees.predict(both.features))) > 10
 
 
 def test_a_large_table_keeps_the_declared_leaves() -> None:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.spec.training import Lightning, Search
+from mlops_assets.statistics.binary import BinarySample
 from mlops_assets.statistics.metrics import measure
 from mlops_assets.training.fitted import Examples, UntrainableRows, examples
 from mlops_assets.training.onnx_model import OnnxModel
@@ -29,12 +30,14 @@ SIGNATURE = learn(ROWS, **INPUTS)
 
 
 def split(name: str, rows: pl.DataFrame = ROWS, signature: Signature = SIGNATURE) -> Examples:
-    return examples(rows.filter(split=name), signature, INPUTS["label"])
+    return examples(rows.filter(split=name), signature, task=INPUTS["task"], label=INPUTS["label"])
 
 
 def fitted_network(trainer: Lightning = WORD, messages: list[str] | None = None) -> FittedNetwork:
     progress = (messages if messages is not None else []).append
-    return train(trainer, signature=SIGNATURE, train=split("train"), validation=split("validation"), progress=progress)
+    return train(
+        trainer, INPUTS["task"], signature=SIGNATURE, train=split("train"), validation=split("validation"), progress=progress
+    )
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +56,7 @@ def test_onnx_agrees_with_torch_on_missing_and_unknown_values(
     fitted: FittedNetwork, model: OnnxModel, seed: int, count: int
 ) -> None:
     rows = unlabelled_rows(count, seed)
-    expected = fitted.probability(SIGNATURE.encode(rows))
+    expected = fitted.predict(SIGNATURE.encode(rows))
     assert expected.shape == (count,)
     np.testing.assert_allclose(model.predict(rows), expected, rtol=0, atol=1e-5)
 
@@ -68,7 +71,7 @@ def test_any_number_gets_the_same_probability_from_both(
     )
     (answer,) = model.predict(row)
     assert 0 <= answer <= 1
-    assert answer == pytest.approx(fitted.probability(SIGNATURE.encode(row))[0], abs=1e-5)
+    assert answer == pytest.approx(fitted.predict(SIGNATURE.encode(row))[0], abs=1e-5)
 
 
 def test_a_row_is_answered_alone_as_among_others(model: OnnxModel) -> None:
@@ -100,7 +103,7 @@ def test_training_leaves_torch_as_it_was() -> None:
 
 def test_the_network_learns_what_makes_a_row_late(fitted: FittedNetwork) -> None:
     test = split("test")
-    assert measure("auc", test.label, fitted.probability(test.features)) > 0.7
+    assert measure("auc", BinarySample(test.label, fitted.predict(test.features))) > 0.7
 
 
 def test_training_stops_when_the_validation_loss_has_risen_for_the_declared_patience() -> None:
@@ -108,7 +111,9 @@ def test_training_stops_when_the_validation_loss_has_risen_for_the_declared_pati
     turned = Examples(turned.features, 1 - turned.label)  # what helps in training hurts here
     word = WORD.but(max_epochs=20, patience=3)
     messages: list[str] = []
-    history = train(word, signature=SIGNATURE, train=split("train"), validation=turned, progress=messages.append).history
+    history = train(
+        word, INPUTS["task"], signature=SIGNATURE, train=split("train"), validation=turned, progress=messages.append
+    ).history
     losses = [record["validation_loss"] for record in history]
     best = int(np.argmin(losses)) + 1
     assert len(history) == best + word.patience < word.max_epochs

@@ -1,0 +1,30 @@
+"""What kind of question a use case answers: its label, and what a prediction of it is. tasks/ implements each class."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from mlops_assets.spec.feature import Label
+from mlops_assets.spec.gate import Metric
+from mlops_assets.spec.spec import Spec
+
+
+class Task(Spec):
+    """One kind of question. To add one: a subclass here, a module in tasks/, and a line in TASKS of tasks/__init__.py."""
+
+    METRICS: ClassVar[tuple[Metric, ...]]  # measured of every candidate; the first one stands for its quality
+    DECIDES: ClassVar[bool] = False  # yes or no, which Fair compares between groups
+
+    label: Label
+
+
+class Binary(Task):
+    """Yes or no, as a probability. `positive` is the label that means yes (None: 1, or true). `threshold` turns a probability
+    into a decision.
+    """
+
+    METRICS = ("auc", "average_precision", "brier", "log_loss", "ece")
+    DECIDES = True
+
+    positive: str | int | None = None
+    threshold: float = Field(default=0.5, gt=0, lt=1)

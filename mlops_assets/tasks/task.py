@@ -1,0 +1,186 @@
+"""What a task owns. The service imports this package: no library of training or plotting loads with it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+
+import numpy as np
+import polars as pl
+
+from mlops_assets.spec.task import Task as Declared
+from mlops_assets.statistics.metrics import BINS, Array, Sample
+
+D = TypeVar("D", bound=Declared)
+Facts = Mapping[str, Any]  # what a version records about its own outputs, such as its classes, in its model file
+Activation = Literal["sigmoid", "softmax", "identity"]
+
+
+class IllegalLabels(ValueError):
+    """Labels that the task does not declare."""
+
+
+def as_text(output: Any) -> str:
+    """One row of an output, rounded for people."""
+    return ", ".join(f"{number:.4g}" for number in np.atleast_1d(output))
+
+
+class DecisionChange(NamedTuple):
+    """Rows whose decision the candidate changes to `decision`, and for how many that is right."""
+
+    decision: str
+    rows: int
+    right: int
+
+
+class Task(ABC, Generic[D]):
+    """One declared task. An output is what a model gives for n rows, of shape (n,), or (n, k) with k numbers a row; a truth is
+    the label as numbers, of shape (n,). `ANSWER` are the fields of an answer, with their types and descriptions as msgspec
+    annotations, and `COLUMNS` the same in the prediction log. `SCORES` are the columns that hold the output, and `CLAIMS` a
+    sentence about the share of answers that a rollout compares, as `claims` returns them.
+    """
+
+    ACTIVATION: ClassVar[Activation]  # of the last layer of a network
+    ANSWER: ClassVar[Mapping[str, Any]]
+    COLUMNS: ClassVar[Mapping[str, pl.DataType]]
+    SCORES: ClassVar[tuple[str, ...]]
+    MEANS: ClassVar[tuple[str, ...]]  # the names of `means`
+    LOSS: ClassVar[str]  # the name of `losses`
+
+    def __init__(self, declared: D) -> None:
+        self.declared = declared
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return self.declared.METRICS
+
+    @property
+    def main_metric(self) -> str:
+        """The metric that stands for the quality of a version."""
+        return self.metrics[0]
+
+    # Labels
+
+    @abstractmethod
+    def truth(self, labels: pl.Series) -> Array:
+        """The labels as the numbers that models learn. Raises IllegalLabels."""
+
+    @abstractmethod
+    def untrainable(self, truth: Array) -> str:
+        """Why no model can learn from these labels; empty where one can."""
+
+    @abstractmethod
+    def describe_labels(self, truth: Array) -> str:
+        """The end of a sentence about labelled rows."""
+
+    @abstractmethod
+    def binarized(self, truth: Array) -> Mapping[str, Array]:
+        """The question as one or several of 0 and 1, by name, for the search of inputs that reveal the label."""
+
+    # Outputs
+
+    @abstractmethod
+    def are_legal(self, output: Array) -> Array:
+        """(n,) booleans."""
+
+    @abstractmethod
+    def is_legal(self, score: Any) -> bool:
+        """As `are_legal`, of one row as a Python value."""
+
+    @abstractmethod
+    def reader(self, facts: Facts) -> Callable[[Any], tuple[Any, ...]]:
+        """What turns one row of the output, as a Python value, into the values of ANSWER; `facts` are those of the version."""
+
+    @abstractmethod
+    def additive(self, output: Array, score: Any) -> Array:
+        """The output on the scale on which the contributions of inputs add up, (n,), to explain a row with this score."""
+
+    @abstractmethod
+    def baseline(self, value: float) -> dict[str, float]:
+        """The output of a row without inputs, by its name in an explanation, from its `additive` value."""
+
+    def logged(self, rows: pl.DataFrame, prefix: str = "") -> Array:
+        """The output from the prediction log's SCORES; nan where it is not known."""
+        return rows[prefix + self.SCORES[0]].cast(pl.Float64).to_numpy()
+
+    def rival_columns(self) -> dict[str, pl.DataType]:
+        """The champion's output in the log of a shadow."""
+        return {f"champion_{name}": self.COLUMNS[name] for name in self.SCORES}
+
+    def decisions(self, output: Array) -> Array:
+        """Booleans, (n,); only of a task that DECIDES."""
+        raise TypeError(f"{type(self.declared).__name__} decides nothing")
+
+    # Quality
+
+    @abstractmethod
+    def sample(self, truth: Array, output: Array, *, bins: int = BINS) -> Sample:
+        """What the metrics read; `bins` are those of a calibration error. Raises ValueError on illegal values."""
+
+    @abstractmethod
+    def means(self, truth: Array, output: Array) -> dict[str, float]:
+        """What a monitor compares at a glance: the mean of labels and of predictions, in the order of MEANS."""
+
+    @abstractmethod
+    def counts(self, truth: Array) -> dict[str, int]:
+        """What the evidence about a part of the rows counts besides its rows."""
+
+    @abstractmethod
+    def informative_rows(self, part: Mapping[str, Any]) -> int:
+        """How many rows a comparison of models on a part rests on: of its `rows` and `counts`."""
+
+    @abstractmethod
+    def details(self, truth: Array, output: Array) -> dict[str, Any]:
+        """The evidence about a candidate that only this task has, as plain JSON-able values."""
+
+    @abstractmethod
+    def curves(self, truth: Array, outputs: Mapping[str, Array]) -> dict[str, bytes]:
+        """Pictures that compare outputs, which are named by their role, as PNG bytes by name. Imports matplotlib."""
+
+    @abstractmethod
+    def pictures(self, details: Mapping[str, Any]) -> dict[str, bytes]:
+        """Pictures of the `details`, as PNG bytes by name. Imports matplotlib."""
+
+    @abstractmethod
+    def report(self, rows: pl.DataFrame, truth: Array, output: Array) -> tuple[Any, Any, pl.DataFrame]:
+        """Evidently's preset, its data definition and the columns that they read. Imports Evidently."""
+
+    # People
+
+    @abstractmethod
+    def shown(self, output: Array) -> pl.Series:
+        """What a table of examples shows of each row."""
+
+    @abstractmethod
+    def shown_truth(self, truth: Array) -> pl.Series:
+        """The truth of each row as text."""
+
+    @abstractmethod
+    def facts_of(self, counts: Mapping[str, int], rows: int) -> list[str]:
+        """Short facts: first about the rows with these `counts`, then about how they are decided."""
+
+    @abstractmethod
+    def describe(self, logged: Mapping[str, Any]) -> str:
+        """A logged answer in a few words."""
+
+    @abstractmethod
+    def changes(self, truth: Array, candidate: Array, champion: Array) -> list[DecisionChange]:
+        """How the candidate's decisions differ from the champion's; none where the task decides nothing."""
+
+    # Rollouts
+
+    @abstractmethod
+    def edges(self, champion: Array) -> tuple[float, ...]:
+        """What `claims` and `losses` are relative to, from the champion's output before the rollout (some hundred rows, or
+        none)."""
+
+    @abstractmethod
+    def claims(self, rows: pl.DataFrame, edges: Sequence[float], prefix: str = "") -> list[pl.Expr]:
+        """Booleans over the prediction log whose shares a rollout compares between both arms."""
+
+    @abstractmethod
+    def describe_claim(self, place: int, edges: Sequence[float]) -> str:
+        """What is true of the scores for which the claim of this place holds."""
+
+    @abstractmethod
+    def losses(self, output: Array, truth: Array, edges: Sequence[float]) -> Array:
+        """The loss of each answer, (n,), in [0, 1] where 1 is worst; nan where it is not known."""
