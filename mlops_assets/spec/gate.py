@@ -8,8 +8,15 @@ from pydantic import Field
 
 from mlops_assets.spec.spec import Spec
 
-Metric = Literal["auc", "average_precision", "brier", "log_loss", "ece"]
-LOWER_IS_BETTER: frozenset[str] = frozenset({"brier", "log_loss", "ece"})
+Metric = Literal[
+    "auc", "average_precision", "brier", "log_loss", "ece",
+    "rmse", "mae", "r2", "coverage", "width",
+]  # fmt: skip
+LOWER_IS_BETTER: frozenset[str] = frozenset({"brier", "log_loss", "ece"} | {"rmse", "mae", "width"})
+RANGES: dict[str, tuple[float, float]] = {
+    "log_loss": (0, math.inf),
+    **dict.fromkeys(("rmse", "mae", "width"), (0, math.inf)), "r2": (-math.inf, 1),
+}  # fmt: skip
 
 
 class Gate(Spec):
@@ -32,13 +39,13 @@ def gate_names(gates: tuple[Gate, ...]) -> tuple[str, ...]:
 
 def bound_problems(metric: Metric, bound: float) -> Iterator[str]:
     """A bound that every value of the metric reaches, or none."""
-    highest = math.inf if metric == "log_loss" else 1.0
-    if not 0 <= bound <= highest:
-        yield f"bound · {metric} is never {bound:g}; legal: 0 to {highest:g}. Correct it."
+    lowest, highest = RANGES.get(metric, (0, 1))
+    if not lowest <= bound <= highest:
+        yield f"bound · {metric} is never {bound:g}; legal: {lowest:g} to {highest:g}. Correct it."
 
 
 class Floor(Gate):
-    """The metric on the test rows reaches `bound` (for brier, log_loss and ece: stays at or below it)."""
+    """The metric on the test rows reaches `bound` (where lower is better, as of brier and rmse: stays at or below it)."""
 
     NAME = "floor_{metric}"
     metric: Metric

@@ -28,3 +28,14 @@ class Binary(Task):
 
     positive: str | int | None = None
     threshold: float = Field(default=0.5, gt=0, lt=1)
+
+
+class Regression(Task):
+    """A number. `coverage` is the share of truths that the intervals of the predictions are to contain, and `unit` that of the
+    label. A model file has single precision: about 7 digits of a prediction.
+    """
+
+    METRICS = ("rmse", "mae", "r2", "coverage", "width")
+
+    coverage: float = Field(default=0.9, gt=0, lt=1)
+    unit: str = ""

@@ -26,7 +26,7 @@ from mlops_assets.spec.monitor import (
 from mlops_assets.spec.rollout import AtOnce, Canary, Rollout
 from mlops_assets.spec.serving import Serving
 from mlops_assets.spec.spec import Spec
-from mlops_assets.spec.task import Binary
+from mlops_assets.spec.task import Binary, Regression
 from mlops_assets.spec.training import Search, Trainer
 
 # What each stage is made from: editing a field changes the code version of these stages and of no other.
@@ -57,7 +57,7 @@ class UseCase(Spec):
     sources: tuple[Files, ...]
     contracts: tuple[Contract, ...]
     features: Features
-    task: Binary
+    task: Binary | Regression
     split: TimeSplit
     trainer: Trainer = Field(discriminator="kind")
     search: Search | None = None
