@@ -25,6 +25,8 @@ WIDTH_INCHES, DPI = 4.8, 100  # 480 pixels wide: what the Dagster UI shows witho
 SQUARE, WIDE = 4.2, 2.7
 MOST_BARS = 20
 DASHED: dict[str, Any] = {"linestyle": "--", "linewidth": 1}
+MEAN_BINS, MOST_POINTS = 20, 2000
+SHOWN = (0.005, 0.995)  # of the numbers on an axis: a single one far away would leave no room for the others
 
 
 def roc_curve(truth: Array, probabilities: Mapping[str, Array]) -> bytes:
@@ -88,6 +90,55 @@ def confusion(matrix: Mapping[str, int]) -> bytes:
     return _png(figure)
 
 
+def predicted_and_true(truth: Array, predictions: Mapping[str, Array], name: str) -> bytes:
+    """The truth against each (n,) prediction, named by its role: the rows of the first one as points, and of each the mean truth
+    in bins of equally many rows, which is on the diagonal for a model without bias."""
+    figure, axes = _figure(SQUARE, f"Predicted and true {name}", x="predicted", y="true")
+    limits = _limits(truth, *predictions.values())
+    axes.plot(limits, limits, color=FAINT, zorder=0, **DASHED)
+    _points(axes, next(iter(predictions.values())), truth)
+    for role, prediction in predictions.items():
+        means = [(prediction[part].mean(), truth[part].mean()) for part in _bins(prediction)]
+        axes.plot(*np.array(means).T, color=_colour(role), marker="o", markersize=4, linewidth=1.6, label=role)
+    axes.set(xlim=limits, ylim=limits, aspect="equal")
+    axes.legend(loc="upper left", frameon=False, title="mean truth", alignment="left")
+    return _png(figure)
+
+
+def residuals(truth: Array, outputs: Mapping[str, Array], name: str) -> bytes:
+    """truth - prediction over the prediction: the rows of the first of the (n, 3) outputs as points with its intervals, and of
+    each the mean in bins of equally many rows."""
+    figure, axes = _figure(WIDE, f"Residuals of {name}", x="predicted", y="true - predicted")
+    prediction, low, high = next(iter(outputs.values())).T
+    errors = truth - prediction
+    axes.axhline(0, color=INK, **DASHED)
+    order = np.argsort(prediction, kind="stable")
+    bounds = (low - prediction)[order], (high - prediction)[order]
+    axes.fill_between(prediction[order], *bounds, color=FAINT, alpha=0.45, linewidth=0, label="interval")
+    _points(axes, prediction, errors)
+    for role, (own, *_) in {role: output.T for role, output in outputs.items()}.items():
+        means = [(own[part].mean(), (truth - own)[part].mean()) for part in _bins(own)]
+        axes.plot(*np.array(means).T, color=_colour(role), marker="o", markersize=3.5, linewidth=1.6, label=role)
+    bottom, top = _limits(errors, *bounds)
+    axes.set(xlim=_limits(prediction), ylim=(bottom, top + 0.25 * (top - bottom)))  # with room for the legend
+    axes.legend(loc="upper left", frameon=False, fontsize=9, ncols=len(outputs) + 1)
+    return _png(figure)
+
+
+def distributions(numbers: Mapping[str, Array], name: str) -> bytes:
+    """How often each named (n,) falls into each of 40 equal bins, over the range of them all."""
+    figure, axes = _figure(WIDE, f"Distribution of {name}", x=name, y="share of rows")
+    limits = _limits(*numbers.values())
+    for role, some in numbers.items():
+        count, edges = np.histogram(some, bins=40, range=limits)
+        share, colour = count / max(len(some), 1), _colour(role)
+        axes.stairs(share, edges, color=colour, linewidth=1.6, label=role)
+        axes.stairs(share, edges, color=colour, alpha=0.12, fill=True)
+    axes.set(xlim=limits, ylim=(0, None))
+    axes.legend(loc="upper right", frameon=False, fontsize=9)
+    return _png(figure)
+
+
 def importance(drops: Sequence[tuple[str, float]], metric: str) -> bytes:
     """The inputs whose shuffling costs the most, largest on top."""
     shown = sorted(drops, key=lambda drop: drop[1])[-MOST_BARS:]
@@ -108,7 +159,7 @@ def drift_bars(columns: Sequence[ColumnDrift], max_psi: float) -> bytes:
 
 def loss_curve(history: Sequence[Mapping[str, float]]) -> bytes:
     """Every loss of `history`, one record per epoch; a loss that is not finite leaves a gap."""
-    figure, axes = _figure(WIDE, "Loss", x="epoch", y="log loss in nats")
+    figure, axes = _figure(WIDE, "Loss", x="epoch", y="loss")
     for name in [name for name in history[0] if name.endswith("_loss")]:
         losses = [record.get(name, np.nan) for record in history]
         colour = CANDIDATE if name == "train_loss" else CHAMPION
@@ -166,3 +217,23 @@ def _png(figure: Figure) -> bytes:
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     picture.quantize(64, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
     return buffer.getvalue()
+
+
+def _colour(role: str) -> str:
+    return ROLES.get(role.partition(" ")[0], INK)
+
+
+def _points(axes: Axes, x: Array, y: Array) -> None:
+    step = -(-len(x) // MOST_POINTS)
+    axes.scatter(x[::step], y[::step], s=6, color=INK, alpha=0.18, linewidths=0)
+
+
+def _bins(prediction: Array) -> list[Array]:
+    """Row numbers in rising order of the prediction, in MEAN_BINS parts."""
+    return [part for part in np.array_split(np.argsort(prediction, kind="stable"), MEAN_BINS) if len(part)]
+
+
+def _limits(*numbers: Array) -> tuple[float, float]:
+    low, high = np.quantile(np.concatenate(numbers), SHOWN)
+    margin = 0.05 * (high - low) or 1.0
+    return float(low - margin), float(high + margin)

@@ -20,6 +20,7 @@ QUARTILES = (0.25, 0.5, 0.75)
 
 class BinaryTask(Task[Binary]):
     ACTIVATION = "sigmoid"
+    OUTPUT = "probability"
     ANSWER: ClassVar[Mapping[str, Any]] = {
         "probability": Annotated[float, Meta(ge=0, le=1)],
         "decision": Annotated[bool, Meta(description="The probability reaches the declared threshold.")],

@@ -40,6 +40,8 @@ class Task(ABC, Generic[D]):
     """
 
     ACTIVATION: ClassVar[Activation]  # of the last layer of a network
+    OUTPUT: ClassVar[str]  # the name of the output in a model file
+    CALIBRATES: ClassVar[bool] = False  # its models are fitted to predictions of rows that they were not trained on, by `offsets`
     ANSWER: ClassVar[Mapping[str, Any]]
     COLUMNS: ClassVar[Mapping[str, pl.DataType]]
     SCORES: ClassVar[tuple[str, ...]]
@@ -105,6 +107,11 @@ class Task(ABC, Generic[D]):
     def rival_columns(self) -> dict[str, pl.DataType]:
         """The champion's output in the log of a shadow."""
         return {f"champion_{name}": self.COLUMNS[name] for name in self.SCORES}
+
+    def offsets(self, truth: Array, prediction: Array) -> tuple[float, ...]:
+        """What the columns of the output add to a prediction, from predictions of rows that the model was not trained on; only of
+        a task that CALIBRATES."""
+        raise TypeError(f"{type(self.declared).__name__} adds nothing to a prediction")
 
     def decisions(self, output: Array) -> Array:
         """Booleans, (n,); only of a task that DECIDES."""

@@ -9,7 +9,7 @@ import onnxruntime
 import polars as pl
 from numpy.typing import NDArray
 
-from mlops_assets.training.signature import INPUT, METADATA_KEY, OUTPUT, Signature
+from mlops_assets.training.signature import INPUT, METADATA_KEY, OUTPUTS, Signature
 
 ERRORS_ONLY = 3
 _errors = cast(Any, import_module("onnxruntime.capi.onnxruntime_pybind11_state"))  # a compiled module without types
@@ -50,7 +50,9 @@ class OnnxModel:
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
         """The same for rows that the signature has encoded, shape (rows, inputs)."""
-        return self.session.run([OUTPUT], {INPUT: matrix})[0].astype(np.float64) if len(matrix) else np.empty(0)
+        if not len(matrix):
+            return np.empty((0, *self.session.get_outputs()[0].shape[1:]))
+        return self.session.run(None, {INPUT: matrix})[0].astype(np.float64)
 
 
 def _signature(session: Any) -> Signature:
@@ -65,8 +67,10 @@ def _signature(session: Any) -> Signature:
 
 def _require_shape(session: Any, signature: Signature) -> None:
     found = {(port.name, port.type, len(port.shape)) for port in (*session.get_inputs(), *session.get_outputs())}
-    if found != {(INPUT, "tensor(float)", 2), (OUTPUT, "tensor(float)", 1)}:
-        raise NotAModel(f"it has {sorted(found)} instead of {INPUT} [rows, inputs] and {OUTPUT} [rows]")
+    outputs = [(name, "tensor(float)", 1 + shape.count(",")) for name, shape in OUTPUTS.items()]
+    if found not in [{(INPUT, "tensor(float)", 2), output} for output in outputs]:
+        legal = " or ".join(f"{name} {shape}" for name, shape in OUTPUTS.items())
+        raise NotAModel(f"it has {sorted(found)} instead of {INPUT} [rows, inputs] and {legal}")
     width = session.get_inputs()[0].shape[1]
     if width != len(signature.inputs):
         raise NotAModel(f"it reads {width} inputs and its signature names {len(signature.inputs)}")

@@ -18,8 +18,9 @@ from mlops_assets.tasks.task import Facts, Task
 UNKNOWN = 0  # the code of a value that is missing, rare in training or absent from it
 MIN_ROWS = 20  # rarer values share the code UNKNOWN in training too, so that a model learns an effect for that code
 PRIOR_ROWS = 50  # rows of the overall mean label mixed into each value's, so that a rare one is not sorted to an end
-# The names inside a model file: its float32 [rows, inputs], its float32 [rows], the signature in its metadata.
+# The names inside a model file: its float32 [rows, inputs], the signature in its metadata, and its float32 output.
 INPUT, OUTPUT, METADATA_KEY = "features", "probability", "signature"
+OUTPUTS = {OUTPUT: "[rows]", "prediction": "[rows, 3]"}  # by Task.OUTPUT
 
 
 class UnreadableRows(ValueError):

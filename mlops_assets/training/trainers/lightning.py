@@ -5,7 +5,7 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -32,6 +32,7 @@ HIDE_CATEGORY = 0.01  # of training codes become UNKNOWN, so that the network le
 MAX_EMBEDDING = 8
 SCORING_ROWS = 65_536  # bounds memory when many rows are scored at once
 OPSET = 18
+VALIDATION_LOSS = "validation_loss"
 
 
 class Head(NamedTuple):
@@ -41,7 +42,10 @@ class Head(NamedTuple):
     activation: Callable[[Tensor], Tensor]
 
 
-HEADS: dict[Activation, Head] = {"sigmoid": Head(nn.functional.binary_cross_entropy_with_logits, torch.sigmoid)}
+HEADS: dict[Activation, Head] = {
+    "sigmoid": Head(nn.functional.binary_cross_entropy_with_logits, torch.sigmoid),
+    "identity": Head(nn.functional.mse_loss, nn.Identity()),
+}
 
 
 class Inputs(nn.Module):
@@ -92,6 +96,15 @@ class Network(nn.Module):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(trainer.dropout)]
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
+    def rescale(self, mean: float, scale: float, offsets: Sequence[float]) -> None:
+        """Multiplies what the last layer gives with `scale` and adds `mean` and each of the offsets, in that layer itself."""
+        last = cast(nn.Linear, self.layers[-1])
+        weight, bias = last.weight.detach().double() * scale, last.bias.detach().double() * scale + mean
+        last = torch.nn.utils.skip_init(nn.Linear, last.in_features, len(offsets))  # without a random draw
+        last.weight.data = weight.repeat(len(offsets), 1).float()
+        last.bias.data = (bias + torch.tensor(offsets, dtype=torch.double)).float()
+        self.layers[-1] = last
+
     def raw(self, features: Tensor) -> Tensor:
         return self.layers(features).squeeze(1)
 
@@ -111,6 +124,7 @@ class Learner(lightning.LightningModule):
         self.progress = progress
         self.losses: list[Tensor] = []
         self.history: History = []
+        self.lowest, self.best = math.inf, dict[str, Tensor]()  # validation loss, and the weights that gave it
 
     def training_step(self, batch: list[Tensor], _index: int) -> Tensor:
         loss = self._loss(batch)
@@ -118,13 +132,16 @@ class Learner(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: list[Tensor], _index: int) -> None:
-        self.log("validation_loss", self._loss(batch), batch_size=len(batch[1]))
+        self.log(VALIDATION_LOSS, self._loss(batch), batch_size=len(batch[1]))
 
     def on_train_epoch_end(self) -> None:
         measured = {"train_loss": float(torch.stack(self.losses).mean())}
         measured |= {name: float(value) for name, value in self.trainer.callback_metrics.items()}
         self.losses.clear()
         self.history.append({"epoch": float(self.current_epoch + 1)} | measured)
+        if measured.get(VALIDATION_LOSS, math.inf) < self.lowest:
+            self.lowest = measured[VALIDATION_LOSS]
+            self.best = {name: weight.clone() for name, weight in self.network.state_dict().items()}
         shown = " · ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in measured.items())
         self.progress(f"epoch {self.current_epoch + 1} of {self.trainer.max_epochs} · {shown}")
 
@@ -146,6 +163,7 @@ class FittedNetwork:
     network: Network
     signature: Signature
     history: History
+    output: str = OUTPUT  # its name in the model file
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         with torch.inference_mode():
@@ -164,8 +182,8 @@ class FittedNetwork:
                 cast(Any, file),
                 dynamo=False,
                 input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_axes={INPUT: rows, OUTPUT: rows},
+                output_names=[self.output],
+                dynamic_axes={INPUT: rows, self.output: rows},
                 opset_version=OPSET,
             )
         return seal(onnx.load_from_string(file.getvalue()), self.signature)
@@ -183,21 +201,41 @@ def train(
     trainer: Lightning, task: Task[Any], *, signature: Signature, train: Examples, validation: Examples, progress: Progress
 ) -> FittedNetwork:
     """Early stopping on the validation loss finds the number of epochs; then a fresh network trains on training and
-    validation rows together for that many. `history` is that of the first pass.
+    validation rows together for that many. `history` is that of the first pass. For a task that CALIBRATES both networks learn
+    the standard score of the label, and the first one, which has not learned the validation rows, predicts them.
 
     Seeded; on a CPU the same rows give the same weights. Raises UntrainableRows.
     """
-    progress(f"network · searching for the best epoch on {len(train)} + {len(validation)} rows")
     head = HEADS[task.ACTIVATION]
-    history = _learn(trainer, head, signature, train, validation, epochs=trainer.max_epochs, progress=progress).history
-    finite = [record for record in history if math.isfinite(record["validation_loss"])]
+    if not task.CALIBRATES:
+        _, last, history = _learn_twice(trainer, head, signature, (train, validation), progress)
+        return FittedNetwork(last, signature, history, task.OUTPUT)
+    mean, scale = float(train.label.mean()), float(train.label.std()) or 1.0
+    scores = [((part.label - mean) / scale).astype(np.float32) for part in (train, validation)]
+    parts = Examples(train.features, scores[0]), Examples(validation.features, scores[1])
+    first, last, history = _learn_twice(trainer, head, signature, parts, progress)
+    first.rescale(mean, scale, offsets=(0.0,))
+    last.rescale(mean, scale, task.offsets(validation.label, FittedNetwork(first, signature, []).predict(validation.features)))
+    return FittedNetwork(last, signature, history, task.OUTPUT)
+
+
+def _learn_twice(
+    trainer: Lightning, head: Head, signature: Signature, parts: tuple[Examples, Examples], progress: Progress
+) -> tuple[Network, Network, History]:
+    """The network after the best epoch on training rows, the one that has learned all rows for as many epochs, and the history
+    of the first."""
+    train, validation = parts
+    progress(f"network · searching for the best epoch on {len(train)} + {len(validation)} rows")
+    first = _learn(trainer, head, signature, train, validation, epochs=trainer.max_epochs, progress=progress)
+    finite = [record for record in first.history if math.isfinite(record[VALIDATION_LOSS])]
     if not finite:
         raise UntrainableRows("lightning · the validation loss is not a number from the first epoch on. Lower learning_rate.")
-    best = int(min(finite, key=lambda record: record["validation_loss"])["epoch"])
+    best = int(min(finite, key=lambda record: record[VALIDATION_LOSS])["epoch"])
+    first.network.load_state_dict(first.best)
     # The validation rows are the latest weeks, which resemble the next ones most.
     progress(f"network · best epoch {best}; training on all {len(train) + len(validation)} rows")
-    learner = _learn(trainer, head, signature, train + validation, None, epochs=best, progress=progress)
-    return FittedNetwork(learner.network.cpu().eval(), signature, history)
+    last = _learn(trainer, head, signature, train + validation, None, epochs=best, progress=progress)
+    return first.network.cpu().eval(), last.network.cpu().eval(), first.history
 
 
 def _learn(
@@ -205,7 +243,7 @@ def _learn(
     progress: Progress,
 ) -> Learner:  # fmt: skip
     """A fresh network after `epochs` epochs, or fewer when the loss on the `validation` rows stops falling."""
-    stopping = [EarlyStopping("validation_loss", patience=declared.patience, verbose=False)] if validation else []
+    stopping = [EarlyStopping(VALIDATION_LOSS, patience=declared.patience, verbose=False)] if validation else []
     with _repeatable(declared.seed):
         batches = _loader(rows, declared.batch_size, seed=declared.seed)
         learner = Learner(Network(declared, head, signature, rows.features), declared, batches=len(batches), progress=progress)

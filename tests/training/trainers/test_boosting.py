@@ -64,7 +64,7 @@ def test_scikit_learn_keeps_its_thresholds_where_they_are_rounded() -> None:
 def next_to_splits(fitted: FittedTrees) -> np.ndarray:
     """Float32 rows whose numbers lie on a split threshold or one representable number below or above."""
     rng = np.random.default_rng(0)
-    found = thresholds(fitted.classifier)
+    found = thresholds(fitted.model)
     found = np.concatenate([found, np.nextafter(found, np.float32(-np.inf)), np.nextafter(found, np.float32(np.inf))])
     return rng.choice(found[np.isfinite(found)], (3000, len(fitted.signature.inputs)))
 
@@ -126,4 +126,4 @@ def test_the_defaults_do_not_answer_the_same_for_every_row_of_a_small_table(rows
 
 
 def test_a_large_table_keeps_the_declared_leaves() -> None:
-    assert fitted_trees().classifier.min_samples_leaf == WORD.min_samples_leaf
+    assert fitted_trees().model.min_samples_leaf == WORD.min_samples_leaf
