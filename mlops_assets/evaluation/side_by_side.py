@@ -84,7 +84,9 @@ class SideBySide(NamedTuple):
         rows, right, total = (sum(one.rows for one in self.changes), sum(one.right for one in self.changes), self.evaluation.rows)
         groups = f"Of {len(self.groups)} groups, {' and '.join(counts)}. " if self.groups else ""
         share = f"{rows:,} of {total:,} decisions change ({rows / total:.1%})"
-        return groups + (f"{share}: {right:,} become right, {rows - right:,} wrong." if rows else "No decision changes.")
+        if not rows:
+            return groups + "No decision changes." * self.use_case.task.DECIDES
+        return f"{groups}{share}: {right:,} become right, {rows - right:,} wrong."
 
     def to_html(self, pictures: Mapping[str, bytes]) -> str:
         """One self-contained page. `pictures` are PNG bytes by name."""
