@@ -103,7 +103,8 @@ def side_by_side(
     """
     task = task_of(use_case.task)
     truth = task.truth(rows[use_case.label.name])
-    metric = next((gate.metric for gate in use_case.gates if isinstance(gate, BeatsChampion)), task.main_metric)
+    declared = (gate.metric for gate in use_case.gates if isinstance(gate, BeatsChampion))
+    metric = next(declared, None) or task.main_metric
     whole = evaluation.to_dict()
     whole["metrics"] = {name: measured["value"] for name, measured in whole["metrics"].items()}
     whole["champion"] = plain(task.sample(truth, champion).measure(task.metrics))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from pydantic import Field
 
@@ -10,12 +10,14 @@ from mlops_assets.spec.spec import Spec
 
 Metric = Literal[
     "auc", "average_precision", "brier", "log_loss", "ece",
+    "accuracy", "macro_f1",
     "rmse", "mae", "r2", "coverage", "width",
 ]  # fmt: skip
-LOWER_IS_BETTER: frozenset[str] = frozenset({"brier", "log_loss", "ece"} | {"rmse", "mae", "width"})
+Fairness = Literal["demographic_parity", "equalized_odds"]
+FAIRNESS: tuple[Fairness, ...] = get_args(Fairness)  # of decisions: yes or no
+LOWER_IS_BETTER: frozenset[str] = frozenset({"brier", "log_loss", "ece", "rmse", "mae", "width"})
 RANGES: dict[str, tuple[float, float]] = {
-    "log_loss": (0, math.inf),
-    **dict.fromkeys(("rmse", "mae", "width"), (0, math.inf)), "r2": (-math.inf, 1),
+    **dict.fromkeys(("log_loss", "rmse", "mae", "width"), (0, math.inf)), "r2": (-math.inf, 1),
 }  # fmt: skip
 
 
@@ -56,10 +58,12 @@ class Floor(Gate):
 
 
 class BeatsChampion(Gate):
-    """Paired bootstrap on the same rows: better than the live champion with this confidence. Passes without a champion."""
+    """Paired bootstrap on the same rows: better than the live champion with this confidence. Passes without a champion.
+    `metric` is the main one of the task where none is declared.
+    """
 
     NAME = "beats_champion_{metric}"
-    metric: Metric = "auc"
+    metric: Metric | None = None
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
 
 
@@ -67,6 +71,7 @@ class Calibrated(Gate):
     """Expected calibration error over `bins` equal-count bins stays at or below `max_ece`."""
 
     NAME = "calibrated"
+    metric: ClassVar[Metric] = "ece"
     max_ece: float = Field(gt=0, lt=1)
     bins: int = Field(default=10, ge=2)
 
@@ -98,13 +103,14 @@ class Robust(Gate):
     """The metric on the test rows falls by at most `max_drop` under each of four perturbations, and every score stays finite.
     Gaussian noise of `noise` standard deviations on every number; a share `missing` of the values of every input missing; the
     same share of every category replaced by an unknown one; the same share of every number far out of the training range.
+    `metric` is the main one of the task where none is declared.
     """
 
     NAME = "robust_{metric}"
     noise: float = Field(default=0.05, gt=0)
     missing: float = Field(default=0.05, gt=0, le=1)
     max_drop: float = Field(default=0.02, gt=0)
-    metric: Metric = "auc"
+    metric: Metric | None = None
 
 
 class NoLeak(Gate):
@@ -128,7 +134,7 @@ class Fair(Gate):
     NAME = "fair_{column}_{metric}"
     column: str
     max_gap: float = Field(gt=0, lt=1)
-    metric: Literal["demographic_parity", "equalized_odds"] = "demographic_parity"
+    metric: Fairness = "demographic_parity"
     min_rows: int = Field(default=200, ge=2)
 
 

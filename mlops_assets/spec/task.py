@@ -1,6 +1,7 @@
 """What kind of question a use case answers: its label, and what a prediction of it is. tasks/ implements each class."""
 
-from typing import ClassVar
+from collections.abc import Iterator
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -39,3 +40,20 @@ class Regression(Task):
 
     coverage: float = Field(default=0.9, gt=0, lt=1)
     unit: str = ""
+
+
+Class = Annotated[str, Field(strict=True, min_length=1)] | Annotated[int, Field(strict=True)]
+
+
+class Multiclass(Task):
+    """One of several `classes`, which are the labels, as a probability of each. The most probable one is the decision."""
+
+    METRICS = ("accuracy", "macro_f1", "auc", "brier", "log_loss", "ece")
+
+    classes: tuple[Class, ...] = Field(min_length=2)
+
+    def contradictions(self) -> Iterator[str]:
+        texts = [str(name) for name in self.classes]  # of labels as well: a table may store the numbers of classes as text
+        repeated = (name for index, name in enumerate(texts) if texts[:index].count(name) == 1)
+        for name in (name for name in repeated if self.classes.count(name) < 2):  # Spec names two equal texts
+            yield f"classes · {name} is declared twice. Keep one."

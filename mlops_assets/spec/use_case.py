@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import Literal, cast
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from mlops_assets.spec.contract import Column, Contract, Daily, Files
 from mlops_assets.spec.feature import Features, Label, TimeSplit
-from mlops_assets.spec.gate import BeatsChampion, EverySlice, Gate, NoLeak, NoSkew
+from mlops_assets.spec.gate import FAIRNESS, BeatsChampion, EverySlice, Gate, NoLeak, NoSkew
 from mlops_assets.spec.monitor import (
     Drift,
     Freshness,
@@ -26,7 +26,7 @@ from mlops_assets.spec.monitor import (
 from mlops_assets.spec.rollout import AtOnce, Canary, Rollout
 from mlops_assets.spec.serving import Serving
 from mlops_assets.spec.spec import Spec
-from mlops_assets.spec.task import Binary, Regression
+from mlops_assets.spec.task import Binary, Multiclass, Regression
 from mlops_assets.spec.training import Search, Trainer
 
 # What each stage is made from: editing a field changes the code version of these stages and of no other.
@@ -57,18 +57,25 @@ class UseCase(Spec):
     sources: tuple[Files, ...]
     contracts: tuple[Contract, ...]
     features: Features
-    task: Binary | Regression
+    task: Binary | Multiclass | Regression
     split: TimeSplit
     trainer: Trainer = Field(discriminator="kind")
     search: Search | None = None
     reference: Trainer | None = None
     slices: tuple[str, ...] = ()
-    gates: tuple[Gate, ...] = Field(default=(BeatsChampion(), NoLeak()), min_length=1)
+    gates: tuple[Gate, ...] = Field(default=(BeatsChampion(), NoLeak()), min_length=1, validate_default=True)
     monitors: tuple[Monitor, ...] = ()
     triggers: tuple[Trigger, ...] = ()
     freshness: Freshness = Freshness()
     serving: Serving = Serving()
     rollout: Rollout = AtOnce()
+
+    @field_validator("gates")
+    @classmethod
+    def _with_metrics(cls, gates: tuple[Gate, ...], info: ValidationInfo) -> tuple[Gate, ...]:
+        """A gate without a metric judges the main one of the task."""
+        task = info.data.get("task")  # None where it is illegal itself
+        return tuple(gate.but(metric=task.METRICS[0]) if task and getattr(gate, "metric", "") is None else gate for gate in gates)
 
     def contract(self, table: str) -> Contract:
         return next(contract for contract in self.contracts if contract.table == table)
@@ -107,6 +114,7 @@ class UseCase(Spec):
         yield from self._day_problems()
         yield from self._rollout_problems()
         yield from self._monitor_problems()
+        yield from self._metric_problems()
         yield from _unknown("slices", self.slices, self.features.inputs, "is not an input of the model; inputs")
         for index, gate in enumerate(self.gates):
             if isinstance(gate, EverySlice):
@@ -169,6 +177,14 @@ class UseCase(Spec):
         for field, readers in {"gates": self.gates, "triggers": self.triggers}.items():
             for index, reader in enumerate(readers):
                 yield from self._reader_problems(f"{field}[{index}]", reader)
+
+    def _metric_problems(self) -> Iterator[str]:
+        legal = (*self.task.METRICS, *(FAIRNESS if self.task.DECIDES else ()))
+        for field, readers in {"gates": self.gates, "triggers": self.triggers}.items():
+            for index, reader in enumerate(readers):
+                if (metric := getattr(reader, "metric", legal[0])) not in legal:
+                    found = f"{type(reader).__name__} reads {metric}, which {type(self.task).__name__} does not measure"
+                    yield f"{field}[{index}] · {found}; legal: {', '.join(legal)}. Use one of these."
 
     def _reader_problems(self, field: str, reader: Gate | Trigger) -> Iterator[str]:
         if not (needed := READS_MONITOR.get(type(reader))):

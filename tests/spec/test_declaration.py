@@ -100,7 +100,7 @@ def test_every_contradiction_is_named_at_once() -> None:
 
 def test_without_gates_a_candidate_must_beat_the_champion_and_not_leak() -> None:
     declared = {name: getattr(USE_CASE, name) for name in UseCase.model_fields if name != "gates"}
-    assert UseCase(**declared).gates == (BeatsChampion(), NoLeak())
+    assert UseCase(**declared).gates == (BeatsChampion(metric="auc"), NoLeak())
 
 
 @pytest.mark.parametrize(

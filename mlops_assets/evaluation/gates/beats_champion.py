@@ -15,17 +15,15 @@ def judge(gate: BeatsChampion, case: Case) -> Measurement:
         champion = unscored if problem else "there is no champion to beat yet"
         evidence = {"champion": version} | ({"champion_problem": problem} if problem else {})
         return Measurement(passed=True, bound=0.0, message=f"{champion}, so this gate passes", evidence=evidence)
+    metric = gate.metric or case.task.main_metric
     ours, theirs = case.sample(case.candidate), case.sample(case.champion)
-    gain = compare(gate.metric, ours, theirs, seed=case.seed, confidence=gate.confidence)
+    gain = compare(metric, ours, theirs, seed=case.seed, confidence=gate.confidence)
     champion = f"champion {case.evaluation.champion} on the same rows"
     least = f"at least {gain.low:+.4f} with {gate.confidence:.0%} confidence"
-    message = f"{gate.metric} {gain.difference:+.4f} against {champion}, {least}"
+    message = f"{metric} {gain.difference:+.4f} against {champion}, {least}"
     advice = "Keep the champion; train on newer rows or change the trainer."
     if math.isnan(gain.difference):
-        message, advice = (
-            f"{gate.metric} is undefined on these rows, so the candidate cannot beat {champion}",
-            "Widen split.test.",
-        )
+        message, advice = (f"{metric} is undefined on these rows, so the candidate cannot beat {champion}", "Widen split.test.")
     elif not gain.better:
         message = f"no better: {message}, which is not above 0"
     return Measurement(
@@ -36,9 +34,9 @@ def judge(gate: BeatsChampion, case: Case) -> Measurement:
         advice=advice,
         evidence={
             "champion": case.evaluation.champion,
-            "metric": gate.metric,
-            "candidate": measure(gate.metric, ours),
-            "champion_value": measure(gate.metric, theirs),
+            "metric": metric,
+            "candidate": measure(metric, ours),
+            "champion_value": measure(metric, theirs),
             "confidence": gate.confidence,
             **vars(gain),
         },

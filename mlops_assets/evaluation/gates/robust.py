@@ -26,21 +26,22 @@ def judge(gate: Robust, case: Case) -> Measurement:
 
     inf when a score under any of them is illegal; nan when the metric is undefined on the test rows.
     """
+    metric = gate.metric or case.task.main_metric
     known, size = case.training_rows.filter(pl.col("split") != TEST), {"noise": gate.noise, "share": gate.missing}
     perturbed = perturb(case.rows, known, case.model.signature, seed=case.seed, **size)
-    measured = {kind: _measure(gate.metric, case, case.model.predict(rows)) for kind, rows in perturbed.items()}
+    measured = {kind: _measure(metric, case, case.model.predict(rows)) for kind, rows in perturbed.items()}
     worst = max(measured, key=lambda kind: measured[kind]["drop"].value)
     drop: Interval = measured[worst]["drop"]
-    culprit, alone = _worst_input(gate, case, perturbed[worst])
+    culprit, alone = _worst_input(metric, case, perturbed[worst])
     return Measurement(
         passed=drop.value <= gate.max_drop,
         value=drop,
         bound=gate.max_drop,
-        message=_message(gate, worst, drop, culprit),
+        message=_message(metric, gate.max_drop, worst=worst, drop=drop, culprit=culprit),
         advice=f"Look at {culprit} under {worst}: bound it in its transform, train with such rows, or leave it out.",
         evidence={
-            "metric": gate.metric,
-            "unperturbed": measure(gate.metric, case.sample(case.candidate)),
+            "metric": metric,
+            "unperturbed": measure(metric, case.sample(case.candidate)),
             "perturbations": {kind: numbers | {"drop": vars(numbers["drop"])} for kind, numbers in measured.items()},
             "worst": worst,
             "worst_input": culprit,
@@ -65,27 +66,27 @@ def _invalid(case: Case, scores: Array) -> int:
     return int((~case.task.are_legal(scores)).sum())
 
 
-def _worst_input(gate: Robust, case: Case, perturbed: pl.DataFrame) -> tuple[str, float]:
+def _worst_input(metric: str, case: Case, perturbed: pl.DataFrame) -> tuple[str, float]:
     """The input with the largest fall when it alone is perturbed as in `perturbed`, and that fall."""
     sample = np.random.default_rng(case.seed).permutation(len(case.rows))[:MOST_ROWS]
     rows, worse, truth = case.rows[sample], perturbed[sample], case.truth[sample]
-    sign, before = -1 if gate.metric in LOWER_IS_BETTER else 1, measure(gate.metric, case.sample(case.candidate, sample))
+    sign, before = -1 if metric in LOWER_IS_BETTER else 1, measure(metric, case.sample(case.candidate, sample))
     falls: dict[str, float] = {}
     for name in case.model.signature.inputs:
         if not worse[name].equals(rows[name]):
             after = case.model.predict(rows.with_columns(worse[name]))
             legal = not _invalid(case, after)
-            falls[name] = sign * (before - measure(gate.metric, case.task.sample(truth, after))) if legal else math.inf
+            falls[name] = sign * (before - measure(metric, case.task.sample(truth, after))) if legal else math.inf
     return max(falls.items(), key=lambda fall: fall[1], default=("none", 0.0))
 
 
-def _message(gate: Robust, worst: str, drop: Interval, culprit: str) -> str:
+def _message(metric: str, max_drop: float, *, worst: str, drop: Interval, culprit: str) -> str:
     if math.isinf(drop.value):
         return f"under {worst} some scores are illegal"
     if math.isnan(drop.value):
-        return f"{gate.metric} is undefined on these rows (one class only)"
-    which = f"which {side(drop.value, gate.max_drop)} {gate.max_drop:.3f}"
-    return f"{gate.metric} falls most under {worst}, by {drop}, {which}; most of it by {culprit}"
+        return f"{metric} is undefined on these rows (one class only)"
+    which = f"which {side(drop.value, max_drop)} {max_drop:.3f}"
+    return f"{metric} falls most under {worst}, by {drop}, {which}; most of it by {culprit}"
 
 
 def perturb(

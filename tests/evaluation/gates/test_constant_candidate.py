@@ -10,7 +10,7 @@ import pytest
 from mlops_assets.spec.gate import BeatsChampion, Calibrated, EverySlice, Floor, Gate
 
 GATES: list[Gate] = [
-    BeatsChampion(),
+    BeatsChampion(metric="auc"),
     Floor(metric="auc", bound=0.1),
     Floor(metric="brier", bound=0.9),
     Calibrated(max_ece=0.9),
@@ -34,4 +34,4 @@ def test_one_other_prediction_is_enough_for_the_gates_own_verdict(trial: Callabl
     some = trial()
     probability = np.full(len(some.truth), 0.5)
     probability[0] = 0.4
-    assert replace(some, probability=probability).verdict(BeatsChampion()).passed
+    assert replace(some, probability=probability).verdict(BeatsChampion(metric="auc")).passed

@@ -29,11 +29,11 @@ from mlops_assets.spec.gate import (
 
 GATES: tuple[Gate, ...] = (
     Floor(metric="auc", bound=0.7),
-    BeatsChampion(),
+    BeatsChampion(metric="auc"),
     Calibrated(max_ece=0.05),
     EverySlice(column="carrier", metric="auc", bound=0.6),
     NoSkew(),
-    Robust(),
+    Robust(metric="auc"),
     NoLeak(),
     Fair(column="sex", max_gap=0.05, metric="equalized_odds"),
     Latency(p99_ms=5),
