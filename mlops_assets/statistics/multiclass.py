@@ -7,6 +7,7 @@ import numpy as np
 from mlops_assets.statistics.binary import BinarySample
 from mlops_assets.statistics.metrics import ALL_ROWS, BINS, Array
 
+Measures = dict[str, Callable[[Array | slice], float]]
 _EPS = float(np.finfo(np.float64).eps)  # as sklearn.metrics.log_loss clips
 
 
@@ -24,13 +25,12 @@ class MulticlassSample:
             raise ValueError("metrics · probability has nan or values outside [0, 1]. Pass probabilities, not scores.")
         rows, classes = probability.shape
         if not np.isin(truth, np.arange(classes)).all():
-            raise ValueError(
-                f"metrics · truth has other values than the places 0 to {classes - 1} of the classes. Leave them out."
-            )
+            raise ValueError(f"metrics · truth has other values than the places 0 to {classes - 1}. Leave these rows out.")
         truth, probability = truth.astype(np.int64), probability.astype(np.float64)
-        decided, true = probability.argmax(axis=1), truth[:, None] == np.arange(classes)
-        self._classes, self._code = classes, truth * classes + decided
-        self._bins, hit = bins, decided == truth
+        decided: Array = probability.argmax(axis=1)
+        true: Array = truth[:, None] == np.arange(classes)
+        self._classes, self._code, self._bins = classes, truth * classes + decided, bins
+        hit: Array = decided == truth
         self._means = {  # of one number a row
             "accuracy": hit.astype(np.float64),
             "brier": half_brier(truth, probability),
@@ -79,6 +79,6 @@ class MulticlassSample:
 
 
 def half_brier(truth: Array, probability: Array) -> Array:
-    """Half of the sum of squared errors of each row, from 0 to 1: with two classes that of binary probabilities. (n, k) to (n,)."""
-    true = truth[:, None] == np.arange(probability.shape[1])
+    """Half of the sum of squared errors of each row, (n,), from 0 to 1: of two classes that of a binary probability."""
+    true: Array = truth[:, None] == np.arange(probability.shape[1])
     return ((probability - true) ** 2).sum(axis=1) / 2
