@@ -112,11 +112,11 @@ def _score_champion(
         if missing := [name for name in model.signature.inputs if name not in test.columns]:
             return Unscored(version, f"it reads {', '.join(missing)}, which the rows no longer have")
         output = model.predict(test)
+        if illegal := len(test) - int(task.are_legal(output).sum()):
+            return Unscored(version, f"it gives no {task.SCORES[0]} for {illegal:,} of {len(test):,} rows")
+        return Rival(version, task.aligned(output, model.signature.facts))
     except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no parent but Exception
         return Unscored(version, str(error))
-    if illegal := len(test) - int(task.are_legal(output).sum()):
-        return Unscored(version, f"it gives no {task.SCORES[0]} for {illegal:,} of {len(test):,} rows")
-    return Rival(version, output)
 
 
 def _reference(use_case: UseCase, rows: pl.DataFrame, test: pl.DataFrame) -> Array | None:

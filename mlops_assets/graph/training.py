@@ -94,21 +94,21 @@ def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
 
 
 def _counts(use_case: UseCase, rows: DataFrame) -> dict[str, Any]:
-    import polars as pl
 
     from mlops_assets.tasks import task_of
 
-    task, moment = task_of(use_case.task), pl.col(names.EVENT_TIMESTAMP)
-    truth = pl.Series("truth", task.truth(rows[use_case.label.name]), pl.Float64)
-    mean = pl.col("truth").mean()
-    by_split = rows.with_columns(truth).group_by("split").agg(
-        rows=pl.len(), label_rate=mean, first=moment.min(), last=moment.max()
-    ).sort("first")  # fmt: skip
-    parts = [f"{part['rows']:,} {part['split']}" for part in by_split.to_dicts()]
+    task, label = task_of(use_case.task), use_case.label.name
+    splits = [
+        {"split": part["split"][0], "rows": len(part)} | task.label_means(task.truth(part[label]))
+        | {"first": part[names.EVENT_TIMESTAMP].min(), "last": part[names.EVENT_TIMESTAMP].max()}
+        for part in rows.sort(names.EVENT_TIMESTAMP).partition_by("split", maintain_order=True)
+    ]  # fmt: skip
+    truth = task.truth(rows[label])
+    parts = [f"{part['rows']:,} {part['split']}" for part in splits]
     return {
-        "summary": f"{len(rows):,} labelled requests ({', '.join(parts)}), {task.describe_labels(truth.to_numpy())}.",
-        "splits": rows_as_table(by_split.to_dicts()),
-        "label_rate": readable(truth.mean() or 0.0),
+        "summary": f"{len(rows):,} labelled requests ({', '.join(parts)}), {task.describe_labels(truth)}.",
+        "splits": rows_as_table(splits),
+        **{name: readable(value) for name, value in task.label_means(truth).items()},
     }
 
 

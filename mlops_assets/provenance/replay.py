@@ -12,6 +12,7 @@ from mlops_assets.provenance.why import Stores, features_of_views, find_hidden_c
 from mlops_assets.spec.monitor import Skew
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.tasks import task_of
+from mlops_assets.tasks.task import Facts
 from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.training.signature import UnreadableRows
 
@@ -73,8 +74,10 @@ def replay(use_case: UseCase, row: pl.DataFrame, stores: Stores) -> Replayed:
         # A transform that reads a column without a value, or a view or service of another declaration, may fail in any of these.
         except (FileNotFoundError, LookupError, ValueError, pl.exceptions.PolarsError) as error:
             objections.append(f"its features cannot be recomputed: {error}")
+    facts: Facts = model.signature.facts if model else {}
+    task = task.as_trained(facts)
     output: Output = task.logged(row)[0].tolist()
-    answer = dict(zip(task.COLUMNS, task.reader(model.signature.facts if model else {})(output), strict=True))
+    answer = dict(zip(task.COLUMNS, task.reader(facts)(output), strict=True))
     if any(logged[name] != value for name, value in answer.items()):
         then, now = task.describe(logged), task.describe(answer)
         objections.append(f"it answered {then}; as declared today it is {now}: the task has changed, or the log was altered")

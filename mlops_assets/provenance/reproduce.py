@@ -93,6 +93,7 @@ def reproduce(use_case: UseCase, version: int, stores: Stores, *, registry: Mode
         raise OtherRows(f"{source} has {differences}: the table was created again. Train the model again.")
     signature, columns = OnnxModel.from_bytes(onnx).signature, training_columns(use_case)
     columns["numeric"], columns["categorical"] = signature.numeric, tuple(signature.categories)
+    columns["task"] = columns["task"].as_trained(signature.facts)
     again = fit(trainer, rows, progress=progress, **columns).onnx
     return Reproduced(
         use_case=use_case.name,

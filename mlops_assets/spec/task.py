@@ -18,6 +18,11 @@ class Task(Spec):
 
     label: Label
 
+    @property
+    def learned(self) -> str:
+        """What a model learns besides the label, as text that changes with it."""
+        return ""
+
 
 class Binary(Task):
     """Yes or no, as a probability. `positive` is the label that means yes (None: 1, or true). `threshold` turns a probability
@@ -51,6 +56,10 @@ class Multiclass(Task):
     METRICS = ("accuracy", "macro_f1", "auc", "brier", "log_loss", "ece")
 
     classes: tuple[Class, ...] = Field(min_length=2)
+
+    @property
+    def learned(self) -> str:
+        return f"classes={self.classes}"
 
     def contradictions(self) -> Iterator[str]:
         texts = [str(name) for name in self.classes]  # of labels as well: a table may store the numbers of classes as text

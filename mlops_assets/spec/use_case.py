@@ -105,6 +105,7 @@ class UseCase(Spec):
     def fingerprint(self, stage: Stage) -> str:
         """Twelve hex digits over the fields (and the source of the transforms) that `stage` is made from."""
         text = "\n".join(_stable_text(getattr(self, field)) for field in STAGE_FIELDS[stage])
+        text += self.task.learned if stage == "candidate" else ""
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def contradictions(self) -> Iterator[str]:

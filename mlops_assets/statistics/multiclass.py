@@ -23,14 +23,14 @@ class MulticlassSample:
             raise ValueError(f"metrics · truth is {truth.shape}, probability {probability.shape}. Pass n places and n rows.")
         if not ((probability >= 0) & (probability <= 1)).all():
             raise ValueError("metrics · probability has nan or values outside [0, 1]. Pass probabilities, not scores.")
-        rows, classes = probability.shape
-        if not np.isin(truth, np.arange(classes)).all():
+        rows, classes = len(probability), int(probability.shape[1])
+        if not np.isin(truth, range(classes)).all():
             raise ValueError(f"metrics · truth has other values than the places 0 to {classes - 1}. Leave these rows out.")
         truth, probability = truth.astype(np.int64), probability.astype(np.float64)
         decided: Array = probability.argmax(axis=1)
-        true: Array = truth[:, None] == np.arange(classes)
+        true: Array = np.equal(truth[:, None], range(classes))
         self._classes, self._code, self._bins = classes, truth * classes + decided, bins
-        hit: Array = decided == truth
+        hit: Array = np.equal(decided, truth)
         self._means = {  # of one number a row
             "accuracy": hit.astype(np.float64),
             "brier": half_brier(truth, probability),
@@ -80,5 +80,5 @@ class MulticlassSample:
 
 def half_brier(truth: Array, probability: Array) -> Array:
     """Half of the sum of squared errors of each row, (n,), from 0 to 1: of two classes that of a binary probability."""
-    true: Array = truth[:, None] == np.arange(probability.shape[1])
+    true: Array = np.equal(truth[:, None], range(int(probability.shape[1])))
     return ((probability - true) ** 2).sum(axis=1) / 2

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from mlops_assets.statistics.binary import BinarySample
+from mlops_assets.statistics.binary import BinarySample, Tally
 from mlops_assets.statistics.drift import ColumnDrift
 from mlops_assets.statistics.metrics import Array
 
@@ -23,7 +23,7 @@ CANDIDATE, CHAMPION, REFERENCE = "#2563eb", "#ea580c", "#64748b"
 ROLES = {"candidate": CANDIDATE, "champion": CHAMPION, "reference": REFERENCE}  # by the first word of a name: champion 7
 WIDTH_INCHES, DPI = 4.8, 100  # 480 pixels wide: what the Dagster UI shows without scaling
 SQUARE, WIDE = 4.2, 2.7
-MOST_BARS = 20
+MOST_BARS, MOST_CELLS, MOST_LETTERS = 20, 10, 14
 DASHED: dict[str, Any] = {"linestyle": "--", "linewidth": 1}
 MEAN_BINS, MOST_POINTS = 20, 2000
 SHOWN = (0.005, 0.995)  # of the numbers on an axis: a single one far away would leave no room for the others
@@ -45,11 +45,15 @@ def roc_curve(truth: Array, probabilities: Mapping[str, Array]) -> bytes:
 
 
 def reliability(truth: Array, probabilities: Mapping[str, Array]) -> bytes:
+    """As `reliability_of`, of each (n,) probability against the same truth."""
+    return reliability_of({name: BinarySample(truth, probability).tally() for name, probability in probabilities.items()})
+
+
+def reliability_of(tallies: Mapping[str, Tally]) -> bytes:
     """Share of positives against mean probability in equal-count bins, with the expected calibration error."""
     figure, axes = _figure(SQUARE, "Reliability", x="mean predicted probability", y="observed share")
     highest = 0.05
-    for name, probability in probabilities.items():
-        tally = BinarySample(truth, probability).tally()
+    for name, tally in tallies.items():
         mean, share, _ = tally.calibration()
         label = f"{name} · {tally.ece():.3f}"
         axes.plot(mean, share, color=ROLES[name.partition(" ")[0]], marker="o", markersize=4, linewidth=1.6, label=label)
@@ -76,15 +80,22 @@ def score_distribution(probabilities: Mapping[str, Array], threshold: float) -> 
 
 
 def confusion(matrix: Mapping[str, int]) -> bytes:
-    """Rows by truth and decision, from evaluate.confusion_matrix."""
-    figure, axes = _figure(3.2, "Confusion, with shares of each truth", x="decided", y="truly")
-    counts = np.array([[matrix["true_negative"], matrix["false_positive"]], [matrix["false_negative"], matrix["true_positive"]]])
+    """Rows by truth and decision, from the confusion of a binary task."""
+    counts = [[matrix["true_negative"], matrix["false_positive"]], [matrix["false_negative"], matrix["true_positive"]]]
+    return confusion_of(np.array(counts), ("no", "yes"))
+
+
+def confusion_of(counts: Array, names: Sequence[str]) -> bytes:
+    """Rows by truth and decision, (k, k), of the classes with these names; above MOST_CELLS classes in colour alone."""
+    places, many = range(len(names)), len(names) > MOST_CELLS
+    figure, axes = _figure(3.2 if len(names) == 2 else SQUARE, "Confusion, with shares of each truth", x="decided", y="truly")
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.8, aspect="auto")  # pale enough for dark text
-    for row, column in np.ndindex(2, 2):
+    for row, column in () if many else np.ndindex(*counts.shape):
         text = f"{counts[row, column]:,}\n{shares[row, column]:.0%}"
-        axes.text(column, row, text, ha="center", va="center", color=INK, fontsize=12)
-    axes.set(xticks=[0, 1], yticks=[0, 1], xticklabels=["no", "yes"], yticklabels=["no", "yes"])
+        axes.text(column, row, text, ha="center", va="center", color=INK, fontsize=12 if len(names) < 5 else 8)
+    axes.set(xticks=places, yticks=places, xticklabels=map(_short, names), yticklabels=map(_short, names))
+    axes.tick_params(axis="x", rotation=90 if many else 0)
     axes.grid(False)
     axes.spines[:].set_visible(False)
     return _png(figure)
@@ -139,6 +150,21 @@ def distributions(numbers: Mapping[str, Array], name: str) -> bytes:
     return _png(figure)
 
 
+def recall_bars(names: Sequence[str], recalls: Mapping[str, Array]) -> bytes:
+    """The share of each class's rows that is decided right, (k,) by role, the first class on top."""
+    shown = names[:MOST_BARS]
+    title = "Recall by class" + f", the first {MOST_BARS} of {len(names)}" * (len(names) > MOST_BARS)
+    figure, axes = _figure(1.3 + 0.14 * len(shown) * (1 + len(recalls)), title, x="share of the class's rows decided right")
+    height, places = 0.8 / max(len(recalls), 1), np.arange(len(shown))
+    for number, (name, values) in enumerate(recalls.items()):
+        middles = places + height * (number - (len(recalls) - 1) / 2)
+        axes.barh(middles, values[: len(shown)], height=height * 0.9, color=ROLES[name.partition(" ")[0]], label=name)
+    axes.set(yticks=places, yticklabels=map(_short, shown), xlim=(0, 1), ylim=(len(shown) - 0.4, -0.6))
+    axes.grid(visible=False, axis="y")
+    figure.legend(frameon=False, ncols=3, loc="outside lower left", fontsize=9)
+    return _png(figure)
+
+
 def importance(drops: Sequence[tuple[str, float]], metric: str) -> bytes:
     """The inputs whose shuffling costs the most, largest on top."""
     shown = sorted(drops, key=lambda drop: drop[1])[-MOST_BARS:]
@@ -181,6 +207,10 @@ def metric_over_time(metric: str, periods: Sequence[date], values: Sequence[floa
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     figure.legend(frameon=False, ncols=3, loc="outside lower left", fontsize=9)
     return _png(figure)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…"
 
 
 def _figure(height_inches: float, title: str, *, x: str = "", y: str = "") -> tuple[Figure, Axes]:

@@ -25,7 +25,7 @@ class BinaryTask(Task[Binary]):
         "probability": Annotated[float, Meta(ge=0, le=1)],
         "decision": Annotated[bool, Meta(description="The probability reaches the declared threshold.")],
     }
-    COLUMNS: ClassVar[Mapping[str, pl.DataType]] = {"probability": pl.Float64(), "decision": pl.Boolean()}
+    COLUMNS: Mapping[str, pl.DataType] = {"probability": pl.Float64(), "decision": pl.Boolean()}
     SCORES = ("probability",)
     MEANS = ("label_rate", "mean_probability")
     LOSS = "Brier score"
@@ -53,6 +53,9 @@ class BinaryTask(Task[Binary]):
     def describe_labels(self, truth: Array) -> str:
         return f"of which {np.mean(truth) if len(truth) else 0:.1%} have {self.name}"
 
+    def label_means(self, truth: Array) -> dict[str, float]:
+        return {"label_rate": float(truth.mean()) if len(truth) else 0.0}
+
     def binarized(self, truth: Array) -> Mapping[str, Array]:
         return {self.name: truth}
 
@@ -67,9 +70,7 @@ class BinaryTask(Task[Binary]):
         return lambda score: (score, score >= threshold)
 
     def additive(self, output: Array, score: Any) -> Array:
-        """Log-odds, of probabilities kept MIN_PROBABILITY away from 0 and 1."""
-        kept = np.clip(output, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
-        return np.log(kept / (1 - kept))
+        return log_odds(output)
 
     def baseline(self, value: float) -> dict[str, float]:
         return {"baseline_probability": 1 / (1 + math.exp(-value))}
@@ -155,6 +156,12 @@ class BinaryTask(Task[Binary]):
 
     def losses(self, output: Array, truth: Array, edges: Sequence[float]) -> Array:
         return (output - truth) ** 2
+
+
+def log_odds(probability: Array) -> Array:
+    """Of probabilities kept MIN_PROBABILITY away from 0 and 1."""
+    kept = np.clip(probability, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+    return np.log(kept / (1 - kept))
 
 
 def confusion_matrix(truth: Array, probability: Array, threshold: float) -> dict[str, int]:

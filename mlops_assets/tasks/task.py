@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeVar
 
 import numpy as np
 import polars as pl
@@ -43,7 +43,7 @@ class Task(ABC, Generic[D]):
     OUTPUT: ClassVar[str]  # the name of the output in a model file
     CALIBRATES: ClassVar[bool] = False  # its models are fitted to predictions of rows that they were not trained on, by `offsets`
     ANSWER: ClassVar[Mapping[str, Any]]
-    COLUMNS: ClassVar[Mapping[str, pl.DataType]]
+    COLUMNS: Mapping[str, pl.DataType]
     SCORES: ClassVar[tuple[str, ...]]
     MEANS: ClassVar[tuple[str, ...]]  # the names of `means`
     LOSS: ClassVar[str]  # the name of `losses`
@@ -60,6 +60,26 @@ class Task(ABC, Generic[D]):
         """The metric that stands for the quality of a version."""
         return self.metrics[0]
 
+    # Versions
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a row of an output has."""
+        return 1
+
+    @property
+    def facts(self) -> Facts:
+        """What a version that is trained now records about its outputs."""
+        return {}
+
+    def as_trained(self, facts: Facts) -> Self:
+        """The task of a version with these facts, whatever is declared by now."""
+        return self
+
+    def aligned(self, output: Array, facts: Facts) -> Array:
+        """The output of a version with these facts, as one of the declared task. Raises KeyError for one of another task."""
+        return output
+
     # Labels
 
     @abstractmethod
@@ -73,6 +93,10 @@ class Task(ABC, Generic[D]):
     @abstractmethod
     def describe_labels(self, truth: Array) -> str:
         """The end of a sentence about labelled rows."""
+
+    def label_means(self, truth: Array) -> dict[str, float]:
+        """The labels in a few numbers, by the name of each."""
+        return {"mean_label": float(truth.mean()) if len(truth) else 0.0}
 
     @abstractmethod
     def binarized(self, truth: Array) -> Mapping[str, Array]:

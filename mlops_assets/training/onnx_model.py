@@ -9,7 +9,7 @@ import onnxruntime
 import polars as pl
 from numpy.typing import NDArray
 
-from mlops_assets.training.signature import INPUT, METADATA_KEY, OUTPUTS, Signature
+from mlops_assets.training.signature import INPUT, METADATA_KEY, OUTPUT, OUTPUTS, Signature
 
 ERRORS_ONLY = 3
 _errors = cast(Any, import_module("onnxruntime.capi.onnxruntime_pybind11_state"))  # a compiled module without types
@@ -65,12 +65,20 @@ def _signature(session: Any) -> Signature:
         raise NotAModel(f"its {METADATA_KEY!r} is unreadable: {error!r}") from None
 
 
+def output_shapes(signature: Signature) -> dict[str, str]:
+    """The legal outputs by name; a version that records classes has a number for each."""
+    return OUTPUTS | ({OUTPUT: "[rows, classes]"} if "classes" in signature.facts else {})
+
+
 def _require_shape(session: Any, signature: Signature) -> None:
     found = {(port.name, port.type, len(port.shape)) for port in (*session.get_inputs(), *session.get_outputs())}
-    outputs = [(name, "tensor(float)", 1 + shape.count(",")) for name, shape in OUTPUTS.items()]
+    outputs = [(name, "tensor(float)", 1 + shape.count(",")) for name, shape in output_shapes(signature).items()]
     if found not in [{(INPUT, "tensor(float)", 2), output} for output in outputs]:
-        legal = " or ".join(f"{name} {shape}" for name, shape in OUTPUTS.items())
+        legal = " or ".join(f"{name} {shape}" for name, shape in output_shapes(signature).items())
         raise NotAModel(f"it has {sorted(found)} instead of {INPUT} [rows, inputs] and {legal}")
     width = session.get_inputs()[0].shape[1]
     if width != len(signature.inputs):
         raise NotAModel(f"it reads {width} inputs and its signature names {len(signature.inputs)}")
+    columns, classes = session.get_outputs()[0].shape[1:], signature.facts.get("classes")
+    if classes is not None and columns != [len(classes)]:
+        raise NotAModel(f"its output has {columns} columns and its signature names {len(classes)} classes")

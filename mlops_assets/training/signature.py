@@ -79,7 +79,8 @@ def learn(frame: pl.DataFrame, **columns: Unpack[Columns]) -> Signature:
     numeric, categorical, label = tuple(columns["numeric"]), columns["categorical"], columns["label"]
     _require(frame, (*numeric, *categorical, label))
     truth = pl.Series("label", columns["task"].truth(frame[label]), pl.Float64)
-    return Signature(numeric, {name: _vocabulary(frame.select(pl.col(name).alias("value"), truth)) for name in categorical})
+    categories = {name: _vocabulary(frame.select(pl.col(name).alias("value"), truth)) for name in categorical}
+    return Signature(numeric, categories, columns["task"].facts)
 
 
 def digest(onnx: bytes) -> str:

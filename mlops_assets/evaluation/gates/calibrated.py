@@ -1,7 +1,5 @@
 """Judges Calibrated: predicted probabilities agree with the observed shares."""
 
-import numpy as np
-
 from mlops_assets.evaluation.gates.case import Case, Measurement, against, reaches
 from mlops_assets.spec.gate import Calibrated
 from mlops_assets.statistics.metrics import interval
@@ -10,7 +8,8 @@ from mlops_assets.statistics.metrics import interval
 def judge(gate: Calibrated, case: Case) -> Measurement:
     """Measures the expected calibration error over the gate's equal-count bins."""
     error = interval("ece", case.task.sample(case.truth, case.candidate, bins=gate.bins), seed=case.seed)
-    bias = float(np.mean(case.candidate) - np.mean(case.truth))
+    observed, predicted = case.task.means(case.truth, case.candidate).values()
+    bias = predicted - observed
     direction = "high" if bias > 0 else "low"
     return Measurement(
         passed=reaches("ece", error.value, gate.max_ece),

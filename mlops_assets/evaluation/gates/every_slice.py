@@ -13,6 +13,7 @@ def judge(gate: EverySlice, case: Case) -> Measurement:
     """Measures the metric of the worst value."""
     slices = [part for part in case.evaluation.slices if part["column"] == gate.column]
     judged = [part for part in slices if part["rows"] >= gate.min_rows and case.task.informative_rows(part)]
+    judged = [part for part in judged if part["metrics"][gate.metric] is not None]
     evidence: dict[str, Any] = {"column": gate.column, "judged": len(judged), "skipped": len(slices) - len(judged)}
     if problem := case.evaluation.champion_problem:  # the slices then have no comparison
         evidence["champion_problem"] = problem

@@ -97,7 +97,7 @@ def _explain_alone(case: Case, label: str) -> dict[str, Interval]:
     best: dict[str, Interval] = {}
     for truth in case.task.binarized(case.truth).values():
         aucs = explain_alone(_with_label(case.rows, label, truth), case.model.signature, label, seed=case.seed)
-        best |= {name: auc for name, auc in aucs.items() if not auc.value <= best.get(name, Interval()).value}
+        best |= {name: auc for name, auc in aucs.items() if name not in best or not best[name].value >= np.nan_to_num(auc.value)}
     return dict(sorted(best.items(), key=lambda one: (-np.nan_to_num(one[1].value), one[0])))
 
 

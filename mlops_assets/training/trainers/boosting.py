@@ -4,6 +4,7 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -107,7 +108,7 @@ def _round_thresholds_down(model: Any) -> None:
     scikit-learn has no public access to its trees. `test_scikit_learn_keeps_its_thresholds_where_they_are_rounded` fails
     when they move.
     """
-    for (tree,) in model._predictors:
+    for tree in chain.from_iterable(model._predictors):
         exact = tree.nodes["num_threshold"]
         rounded = exact.astype(np.float32)
         too_high = rounded.astype(np.float64) > exact
@@ -115,8 +116,12 @@ def _round_thresholds_down(model: Any) -> None:
         tree.nodes["num_threshold"] = rounded
 
 
+def _probabilities(classifier: HistGradientBoostingClassifier, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    return cast(NDArray[np.float64], classifier.predict_proba(features))
+
+
 def _positive(classifier: HistGradientBoostingClassifier, features: NDArray[np.float32]) -> NDArray[np.float64]:
-    return cast(NDArray[np.float64], classifier.predict_proba(features))[:, 1]
+    return _probabilities(classifier, features)[:, 1]
 
 
 def _number(regressor: HistGradientBoostingRegressor, features: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -134,6 +139,16 @@ def _with_positive(model: onnx.ModelProto, _offsets: tuple[float, ...]) -> onnx.
     return model
 
 
+def _with_classes(model: onnx.ModelProto, _offsets: tuple[float, ...]) -> onnx.ModelProto:
+    """The converted classifier without its label output, and with its probabilities as OUTPUT."""
+    graph, probabilities = model.graph, model.graph.output[1]
+    classes = probabilities.type.tensor_type.shape.dim[1].dim_value
+    graph.node.append(helper.make_node("Identity", [probabilities.name], [OUTPUT]))
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [None, classes]))
+    return model
+
+
 def _with_offsets(model: onnx.ModelProto, offsets: tuple[float, ...]) -> onnx.ModelProto:
     """The converted regressor, whose [rows, 1] are added to each of the offsets."""
     graph, name = model.graph, RegressionTask.OUTPUT
@@ -146,5 +161,6 @@ def _with_offsets(model: onnx.ModelProto, offsets: tuple[float, ...]) -> onnx.Mo
 
 TREES: dict[Activation, Trees] = {
     "sigmoid": Trees(HistGradientBoostingClassifier, "log_loss", _positive, _with_positive),
+    "softmax": Trees(HistGradientBoostingClassifier, "log_loss", _probabilities, _with_classes),
     "identity": Trees(HistGradientBoostingRegressor, "rmse", _number, _with_offsets),
 }

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
@@ -36,14 +37,16 @@ VALIDATION_LOSS = "validation_loss"
 
 
 class Head(NamedTuple):
-    """The end of a network: the loss of raw outputs against the truth, and what makes the output of them."""
+    """The end of a network: the loss of raw outputs against the truth, what makes the output of them, and their number."""
 
     loss: Callable[[Tensor, Tensor], Tensor]
     activation: Callable[[Tensor], Tensor]
+    outputs: int = 1
 
 
 HEADS: dict[Activation, Head] = {
     "sigmoid": Head(nn.functional.binary_cross_entropy_with_logits, torch.sigmoid),
+    "softmax": Head(nn.functional.cross_entropy, partial(torch.softmax, dim=1)),
     "identity": Head(nn.functional.mse_loss, nn.Identity()),
 }
 
@@ -94,7 +97,7 @@ class Network(nn.Module):
         layers: list[nn.Module] = [inputs]
         for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(trainer.dropout)]
-        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], head.outputs))
 
     def rescale(self, mean: float, scale: float, offsets: Sequence[float]) -> None:
         """Multiplies what the last layer gives with `scale` and adds `mean` and each of the offsets, in that layer itself."""
@@ -106,7 +109,8 @@ class Network(nn.Module):
         self.layers[-1] = last
 
     def raw(self, features: Tensor) -> Tensor:
-        return self.layers(features).squeeze(1)
+        raw = self.layers(features)
+        return raw.squeeze(1) if self.head.outputs == 1 else raw
 
     def forward(self, features: Tensor) -> Tensor:
         """(rows, inputs) in, the output of the task out."""
@@ -206,7 +210,7 @@ def train(
 
     Seeded; on a CPU the same rows give the same weights. Raises UntrainableRows.
     """
-    head = HEADS[task.ACTIVATION]
+    head = HEADS[task.ACTIVATION]._replace(outputs=task.outputs)
     if not task.CALIBRATES:
         _, last, history = _learn_twice(trainer, head, signature, (train, validation), progress)
         return FittedNetwork(last, signature, history, task.OUTPUT)
