@@ -8,12 +8,14 @@ from typing import Any
 import polars as pl
 
 from mlops_assets.features.lineage import END, START, column_types
+from mlops_assets.features.request_features import entity_rows
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT
+from mlops_assets.spec.feature import Features
 from mlops_assets.spec.gate import Fair
 from mlops_assets.spec.use_case import UseCase
 
 Columns = dict[str, pl.DataType]
-ENTITY_ROWS, LABEL = "features.entity_rows", "label.transform"
+LABEL = "label.transform"
 
 
 def returned_columns(use_case: UseCase) -> tuple[dict[str, Columns], list[str]]:
@@ -25,7 +27,7 @@ def returned_columns(use_case: UseCase) -> tuple[dict[str, Columns], list[str]]:
         view_place(view.name): partial(view.transform, {table: empty[table] for table in view.tables}, START, END)
         for view in features.views
     }
-    calls[ENTITY_ROWS] = partial(features.entity_rows, empty[features.request_table].select(features.request))
+    calls[request_place(features)] = partial(entity_rows, features, empty[features.request_table].select(features.request))
     calls[LABEL] = partial(use_case.label.transform, empty[use_case.label.table])
     for place, call in calls.items():
         try:
@@ -40,6 +42,10 @@ def view_place(view: str) -> str:
     return f"features.views[{view}].transform"
 
 
+def request_place(features: Features) -> str:
+    return "features.entity_rows" if features.entity_rows else "features.request_features"
+
+
 def find_column_problems(use_case: UseCase) -> list[str]:
     """What the transforms return, against what the declaration needs of them, a sentence each."""
     returned, problems = returned_columns(use_case)
@@ -52,7 +58,7 @@ def _missing(use_case: UseCase, returned: dict[str, Columns]) -> Iterator[str]:
     features, label = use_case.features, use_case.label
     needed: dict[str, tuple[str, ...]] = {view_place(view.name): (*view.entity, EVENT_TIMESTAMP) for view in features.views}
     entities = (name for view in features.views for name in view.entity)
-    needed[ENTITY_ROWS] = tuple(dict.fromkeys((EVENT_TIMESTAMP, *entities, *label.key)))
+    needed[request_place(features)] = tuple(dict.fromkeys((EVENT_TIMESTAMP, *entities, *label.key)))
     needed[LABEL] = (*label.key, label.name, KNOWN_AT)
     for place, columns in returned.items():
         for name in (name for name in needed[place] if name not in columns):
@@ -71,12 +77,12 @@ def view_features(use_case: UseCase, returned: dict[str, Columns]) -> dict[str, 
 def _all(use_case: UseCase, returned: dict[str, Columns]) -> Columns:
     """The columns of a training row that a model can read."""
     views = view_features(use_case, returned).values()
-    return {name: dtype for columns in (returned[ENTITY_ROWS], *views) for name, dtype in columns.items()}
+    return {name: dtype for columns in (returned[request_place(use_case.features)], *views) for name, dtype in columns.items()}
 
 
 def _shared(use_case: UseCase, returned: dict[str, Columns]) -> Iterator[str]:
     by_place = {f"view {view}": [*columns] for view, columns in view_features(use_case, returned).items()}
-    by_place["entity_rows"] = [*returned[ENTITY_ROWS]]
+    by_place["the request"] = [*returned[request_place(use_case.features)]]
     by_place["label"] = [name for name in returned[LABEL] if name not in use_case.label.key]
     counts = Counter(name for names in by_place.values() for name in names)
     for name in (name for name, count in counts.items() if count > 1):
@@ -87,7 +93,7 @@ def _shared(use_case: UseCase, returned: dict[str, Columns]) -> Iterator[str]:
 def _unknown(use_case: UseCase, returned: dict[str, Columns]) -> Iterator[str]:
     legal = _all(use_case, returned)
     for name in (name for name in use_case.features.inputs if name not in legal):
-        found = f"{name!r} comes from no view and not from entity_rows; these return: {', '.join(legal)}"
+        found = f"{name!r} comes from no view and not from the request; these have: {', '.join(legal)}"
         yield f"features.inputs · {found}. Use one of these."
     for index, gate in enumerate(use_case.gates):
         if isinstance(gate, Fair) and gate.column not in legal:

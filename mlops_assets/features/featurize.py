@@ -7,6 +7,7 @@ from typing import NamedTuple, cast
 import polars as pl
 import polars.selectors as cs
 
+from mlops_assets.features.request_features import entity_rows
 from mlops_assets.features.versions import as_known, days_of_corrections
 from mlops_assets.foundation.durations import ONE_DAY, in_words
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT
@@ -72,12 +73,12 @@ def request_rows(use_case: UseCase, requests: pl.LazyFrame) -> pl.LazyFrame:
     """Every request with its entity columns, features and prediction moment; of a corrected one the version known then."""
     features, unique = use_case.features, use_case.contract(use_case.features.request_table).unique
     is_repeated = pl.struct(unique).is_duplicated()
-    rows: pl.LazyFrame = features.entity_rows(requests.filter(~is_repeated).select(features.request))
+    rows = entity_rows(features, requests.filter(~is_repeated).select(features.request))
     repeated = requests.filter(is_repeated).collect()
     if repeated.is_empty():
         return rows
     versions = [
-        features.entity_rows(version.lazy().select(features.request)).with_columns(day=pl.lit(version["day"][0]))
+        entity_rows(features, version.lazy().select(features.request)).with_columns(day=pl.lit(version["day"][0]))
         for version in repeated.partition_by("day")
     ]
     key = dict.fromkeys((*use_case.label.key, *(name for name in unique if name in features.request)))

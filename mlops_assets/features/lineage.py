@@ -9,6 +9,7 @@ import polars as pl
 import polars.selectors as cs
 from polars.io.plugins import register_io_source
 
+from mlops_assets.features.request_features import entity_rows
 from mlops_assets.foundation.conversions import TYPES
 from mlops_assets.foundation.names import EVENT_TIMESTAMP
 from mlops_assets.spec.contract import Column, Contract
@@ -132,10 +133,15 @@ def view_lineage(use_case: UseCase) -> dict[str, Lineage]:
 
 
 def request_lineage(use_case: UseCase) -> dict[str, Lineage]:
-    """The lineage of every column that `entity_rows` returns. One row is made from one request, so nothing is only a key."""
+    """The lineage of every column of a request's entity row. It is made from one request, so nothing is only a key."""
     features = use_case.features
     table = use_case.contract(features.request_table)
-    read = columns_read((table,), lambda tables: features.entity_rows(tables[table.table].select(features.request)))
+    if features.entity_rows:
+        read = columns_read((table,), lambda tables: entity_rows(features, tables[table.table].select(features.request)))
+    else:
+        read = {name: frozenset({f"{table.table}.{name}"}) for name in features.request}
+        for feature in features.request_features:
+            read[feature.name] = frozenset[str]().union(*(read[column] for column in feature.columns))
     return {name: Lineage(sources) for name, sources in read.items()}
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mlops_assets.features.parity import KEY, MOMENT, Parity, compare_features, sample_answers
+from mlops_assets.features.request_features import entity_rows
 from mlops_assets.monitoring.monitor_result import MonitorResult, too_few
 from mlops_assets.spec.monitor import Skew
 from mlops_assets.spec.use_case import UseCase
@@ -27,7 +28,7 @@ def recompute(
         return Parity(len(recent), 0, None, None, ())
     features, store = use_case.features, open_store(use_case.features.service)
     served = sample_answers(recent, max_rows=spec.max_rows, seed=seed)
-    requests: pl.DataFrame = features.entity_rows(served.select(features.request).lazy()).collect()
+    requests = entity_rows(features, served.select(features.request).lazy()).collect()
     recomputed = store.historical(requests.with_columns(served[KEY], served[MOMENT]))
     # Features of the request alone are not compared: the same code computes them from the same columns.
     logged = [name for name in store.feature_names() if name in served.columns]

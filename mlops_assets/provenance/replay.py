@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from mlops_assets.features.parity import KEY, MOMENT, FeatureSkew, compare_features
+from mlops_assets.features.request_features import entity_rows
 from mlops_assets.foundation.conversions import TYPES
 from mlops_assets.foundation.wording import some
 from mlops_assets.provenance.why import Stores, features_of_views, find_hidden_columns, load_blessed_model
@@ -112,7 +113,7 @@ def _recompute(use_case: UseCase, model: OnnxModel | None, row: pl.DataFrame, st
     hidden = {*find_hidden_columns(use_case), *(name for name in features.request if name not in row.columns)}
     nulls = {name: pl.lit(None, TYPES[contract.column(name).dtype]).alias(name) for name in hidden}
     request = row.select(nulls.get(name, pl.col(name)) for name in features.request)
-    rows: pl.DataFrame = features.entity_rows(request.lazy()).collect()
+    rows = entity_rows(features, request.lazy()).collect()
     recomputed = stores.open_features(features.service).historical(rows.with_columns(row[KEY], row[MOMENT]))
     # What depends on hidden or lacking data: such columns, and features of views with one as a key.
     keyed = [view.name for view in features.views if {*view.entity} & hidden]

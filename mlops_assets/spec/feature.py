@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from mlops_assets.spec.request_feature import PredictionMoment, RequestFeature
 from mlops_assets.spec.spec import Spec
 
 Tables = Mapping[str, Any]  # table name -> polars.LazyFrame
@@ -34,16 +35,19 @@ ADDED = ("event_timestamp", "known_at", "split")
 
 class Features(Spec):
     """The inputs of a model: one Feast feature service, and what the request itself contains. `request` are the columns of
-    table `request_table` that a client sends. `entity_rows(frame)` adds the entity columns, `event_timestamp` (the prediction
-    moment) and the features that follow from the request alone. `numeric` and `categorical` are the model's inputs, by name,
-    from either. `when_down`: while its online store does not answer, a server refuses, or uses the last values read.
+    table `request_table` that a client sends. `request_features` add what follows from the request alone: the prediction moment,
+    entity columns, features; a later one may read an earlier one. `entity_rows(frame)` adds what no word
+    describes, to the frame with the request features, whose rows it returns in order. `numeric` and `categorical` are the
+    model's inputs, by name, from the service or the request. `when_down`: while its online store does not answer, a server
+    refuses, or uses the last values read.
     """
 
     service: str
     views: tuple[FeatureView, ...]
     request_table: str
     request: tuple[str, ...] = Field(min_length=1)
-    entity_rows: RowTransform
+    request_features: tuple[RequestFeature, ...] = ()
+    entity_rows: RowTransform | None = None
     numeric: tuple[str, ...]
     categorical: tuple[str, ...]
     when_down: WhenDown = "refuse"
@@ -60,6 +64,12 @@ class Features(Spec):
         for field in ("request", "inputs"):
             for name in (name for name in getattr(self, field) if name in ADDED):
                 yield f"{field} · {name!r} is a column that the platform adds ({', '.join(ADDED)}). Rename yours."
+        if not self.entity_rows and not any(isinstance(feature, PredictionMoment) for feature in self.request_features):
+            yield "request_features · no PredictionMoment, and no entity_rows that returns event_timestamp. Add PredictionMoment."
+        for feature in self.request_features:
+            if feature.name in ADDED and not isinstance(feature, PredictionMoment):
+                found = f"{feature.name!r} is a column that the platform adds ({', '.join(ADDED)})"
+                yield f"request_features · {found}. Rename yours, or declare it as PredictionMoment."
 
 
 class Label(Spec):

@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from mlops_assets.spec.contract import Column, Contract, Daily, Files
+from mlops_assets.spec.contract import Column, Contract, Daily, DType, Files
 from mlops_assets.spec.feature import Features, Label, TimeSplit
 from mlops_assets.spec.gate import FAIRNESS, BeatsChampion, EverySlice, Gate, NoLeak, NoSkew
 from mlops_assets.spec.monitor import (
@@ -139,7 +139,23 @@ class UseCase(Spec):
         features, columns = self.features, [*self._columns(self.features.request_table)]
         if columns:
             yield from _unknown("features.request", features.request, columns, "is not a column of its table; columns")
+            yield from self._request_feature_problems()
         yield from _unknown("serving.sticky_key", self.serving.sticky_key, features.request, "is not a request column; request")
+
+    def _request_feature_problems(self) -> Iterator[str]:
+        columns = self._columns(self.features.request_table)
+        types: dict[str, DType] = {name: columns[name].dtype for name in self.features.request if name in columns}
+        for feature in self.features.request_features:
+            field = f"features.request_features[{feature.name}]"
+            unknown = "is neither a request column nor an earlier request feature; these are"
+            yield from _unknown(field, feature.columns, [*types], unknown)
+            for name in (name for name in feature.columns if types.get(name, feature.READS[0]) not in feature.READS):
+                legal = f"{type(feature).__name__} reads: {', '.join(feature.READS)}"
+                yield f"{field} · {name!r} is of type {types[name]}; {legal}. Use another column or word."
+            if feature.name in self.features.request:
+                yield f"{field} · a request column has this name, too. Rename the feature."
+            if types.keys() >= {*feature.columns}:
+                types[feature.name] = feature.dtype(types)
 
     def _label_problems(self) -> Iterator[str]:
         label, features = self.label, self.features

@@ -7,6 +7,7 @@ import polars as pl
 
 from mlops_assets.spec.contract import Column, Contract, Files, RowCountBand
 from mlops_assets.spec.feature import Features, FeatureView, Label, TimeSplit
+from mlops_assets.spec.request_feature import PredictionMoment, RequestFeature
 from mlops_assets.spec.task import Binary
 from mlops_assets.spec.training import HistGradientBoosting
 from mlops_assets.spec.use_case import UseCase
@@ -71,7 +72,7 @@ LOANS = UseCase(
         views=(VIEW,),
         request_table="applications",
         request=("number", "customer", "amount", "purpose", "applied_at"),
-        entity_rows=application_rows,
+        request_features=(PredictionMoment(column="applied_at"),),
         numeric=("amount", "last_paid"),
         categorical=("purpose",),
     ),
@@ -109,6 +110,11 @@ def contract(**fields: Any) -> UseCase:
 
 def features(**fields: Any) -> UseCase:
     return LOANS.but(features=LOANS.features.but(**fields))
+
+
+def words(*request_features: RequestFeature, **fields: Any) -> UseCase:
+    """The use case with these request features, too."""
+    return features(request_features=(*LOANS.features.request_features, *request_features), **fields)
 
 
 def label(**fields: Any) -> UseCase:

@@ -18,6 +18,7 @@ from mlops_assets.spec.contract import *
 from mlops_assets.spec.feature import *
 from mlops_assets.spec.gate import *
 from mlops_assets.spec.monitor import *
+from mlops_assets.spec.request_feature import *
 from mlops_assets.spec.serving import *
 from tests.cli.loans import *
 """
@@ -65,7 +66,7 @@ ILLEGAL: list[tuple[str, str]] = [
     ('features(request=(*LOANS.features.request, "defaulted"))', "loans · UseCase · features.request · 'defaulted' is the label, which is unknown when a request is made. Remove it."),
     ('features(request_table="requests")', "loans · UseCase · features.request_table · 'requests' has no contract; contracts: applications, payments. Use one of these or declare it."),
     ('features(numeric=("amount", "last_paid", "defaulted"))', "loans · UseCase · features.inputs · 'defaulted' is the label, which is unknown when a request is made. Remove it."),
-    ('features(numeric=("amount", "last_payed"))', "loans · UseCase · features.inputs · 'last_payed' comes from no view and not from entity_rows; these return: number, customer, amount, purpose, applied_at, event_timestamp, last_paid. Use one of these."),
+    ('features(numeric=("amount", "last_payed"))', "loans · UseCase · features.inputs · 'last_payed' comes from no view and not from the request; these have: number, customer, amount, purpose, applied_at, event_timestamp, last_paid. Use one of these."),
     ('features(numeric=("amount", "amount"))', "loans_v1 · Features · numeric · 'amount' is declared twice. Keep one."),
     ('features(numeric=("amount", "purpose"), categorical=())', "loans · UseCase · features.numeric · 'purpose' is a String; legal: a number. Convert it, or declare it in categorical."),
     ("features(numeric=(), categorical=())", "loans_v1 · Features · inputs · numeric and categorical are both empty; legal: at least one input. Declare what the model reads."),
@@ -73,11 +74,27 @@ ILLEGAL: list[tuple[str, str]] = [
     ('features(numeric=("amount", "split"))', "loans_v1 · Features · inputs · 'split' is a column that the platform adds (event_timestamp, known_at, split). Rename yours."),
     ('features(service="loans_v2")', "loans · UseCase · features.service · 'loans_v2' is not declared in feature_repo; services: loans_v1. Use one of these, or declare it there."),
     ("features(views=(VIEW, VIEW))", "loans_v1 · Features · views · 'last_payment' is declared twice. Keep one."),
-    ("features(views=())", "loans · UseCase · features.inputs · 'last_paid' comes from no view and not from entity_rows; these return: number, customer, amount, purpose, applied_at, event_timestamp. Use one of these.\nloans · UseCase · features.service · 'loans_v1' has the views last_payment in feature_repo; declared: none. Make them equal."),
-    ("features(entity_rows=lambda rows: rows)", "loans · UseCase · features.entity_rows · returns no 'event_timestamp'; it returns: number, customer, amount, purpose, applied_at. Add it, or correct the declared name."),
-    ('features(entity_rows=lambda rows: rows.with_columns(pl.col("sum").alias("event_timestamp")))', 'loans · UseCase · features.entity_rows · fails on tables without rows: ColumnNotFoundError: unable to find column "sum"; valid columns: ["number", "customer", "amount", "purpose", "applied_at"]. Correct it.'),
+    ("features(views=())", "loans · UseCase · features.inputs · 'last_paid' comes from no view and not from the request; these have: number, customer, amount, purpose, applied_at, event_timestamp. Use one of these.\nloans · UseCase · features.service · 'loans_v1' has the views last_payment in feature_repo; declared: none. Make them equal."),
+    ("features(request_features=(), entity_rows=lambda rows: rows)", "loans · UseCase · features.entity_rows · returns no 'event_timestamp'; it returns: number, customer, amount, purpose, applied_at. Add it, or correct the declared name."),
+    ('features(request_features=(), entity_rows=lambda rows: rows.with_columns(pl.col("sum").alias("event_timestamp")))', 'loans · UseCase · features.entity_rows · fails on tables without rows: ColumnNotFoundError: unable to find column "sum"; valid columns: ["number", "customer", "amount", "purpose", "applied_at"]. Correct it.'),
+    ("features(request_features=())", "loans_v1 · Features · request_features · no PredictionMoment, and no entity_rows that returns event_timestamp. Add PredictionMoment."),
+    ("features(request_features=(PredictionMoment(column='applied_at'), PredictionMoment(column='ended_at')))", "loans_v1 · Features · request_features · 'event_timestamp' is declared twice. Keep one."),
+    ('words(Log(name="log_sum", column="sum"))', "loans · UseCase · features.request_features[log_sum] · 'sum' is neither a request column nor an earlier request feature; these are: number, customer, amount, purpose, applied_at, event_timestamp. Use one of these or declare it."),
+    ('words(Log(name="later", column="twice"), Renamed(name="twice", column="amount"))', "loans · UseCase · features.request_features[later] · 'twice' is neither a request column nor an earlier request feature; these are: number, customer, amount, purpose, applied_at, event_timestamp. Use one of these or declare it."),
+    ('words(Difference(name="gap", column="amount", minus="purpose"))', "loans · UseCase · features.request_features[gap] · 'purpose' is of type string; Difference reads: int, float. Use another column or word."),
+    ('words(TextLength(name="letters", column="number"))', "loans · UseCase · features.request_features[letters] · 'number' is of type int; TextLength reads: string. Use another column or word."),
+    ('words(Bucket(name="size", column="amount", bounds=(1,)), Log(name="log_size", column="size"))', "loans · UseCase · features.request_features[log_size] · 'size' is of type string; Log reads: int, float. Use another column or word."),
+    ('words(Ratio(name="share", column="amount"))', "share · Ratio · field 'by' is missing; required: name, column, by. Add it."),
+    ('words(Month(name="month"))', "month · Month · field 'column' is missing; required: name, column. Add it."),
+    ('words(Hour(name="hour", column="applied_at", zone="Mars/Base"))', "hour · Hour · zone · 'Mars/Base' is no time zone; legal: names such as UTC or Europe/Berlin. Correct it."),
+    ('words(Bucket(name="size", column="amount", bounds=(5, 1)))', "size · Bucket · bounds · (5.0, 1.0) do not ascend; legal: each above the one before. Sort them."),
+    ('words(Renamed(name="purpose", column="customer"))', "loans · UseCase · features.request_features[purpose] · a request column has this name, too. Rename the feature."),
+    ('words(Renamed(name="split", column="purpose"))', "loans_v1 · Features · request_features · 'split' is a column that the platform adds (event_timestamp, known_at, split). Rename yours, or declare it as PredictionMoment."),
+    ('words(Renamed(name="last_paid", column="amount"))', "loans · UseCase · features · 'last_paid' is returned by each of: view last_payment, the request; legal: by one of them. Rename the others."),
+    ('words(Renamed(name="defaulted", column="amount"))', "loans · UseCase · features · 'defaulted' is returned by each of: the request, label; legal: by one of them. Rename the others."),
+    ('words(Weekday(name="weekday", column="applied_at"), numeric=("amount", "weekday"))', "loans · UseCase · features.numeric · 'weekday' is a String; legal: a number. Convert it, or declare it in categorical."),
     ('view(tables=("payment",))', "loans · UseCase · features.views[last_payment].tables · 'payment' has no contract; contracts: applications, payments. Use one of these or declare it."),
-    ('view(entity=("client",))', "loans · UseCase · features.views[last_payment].transform · returns no 'client'; it returns: customer, event_timestamp, last_paid. Add it, or correct the declared name.\nloans · UseCase · features.entity_rows · returns no 'client'; it returns: number, customer, amount, purpose, applied_at, event_timestamp. Add it, or correct the declared name.\nloans · UseCase · features.views[last_payment] · has the join keys customer in feature_repo; declared: client. Make them equal.\nloans · UseCase · features.views[last_payment] · has the features last_paid in feature_repo; declared: customer, last_paid. Make them equal."),
+    ('view(entity=("client",))', "loans · UseCase · features.views[last_payment].transform · returns no 'client'; it returns: customer, event_timestamp, last_paid. Add it, or correct the declared name.\nloans · UseCase · features.request_features · returns no 'client'; it returns: number, customer, amount, purpose, applied_at, event_timestamp. Add it, or correct the declared name.\nloans · UseCase · features.views[last_payment] · has the join keys customer in feature_repo; declared: client. Make them equal.\nloans · UseCase · features.views[last_payment] · has the features last_paid in feature_repo; declared: customer, last_paid. Make them equal."),
     ('view(entity=("customer", "customer"))', "last_payment · FeatureView · entity · 'customer' is declared twice. Keep one."),
     ("view(lookback=-DAY)", "last_payment · FeatureView · lookback = datetime.timedelta(days=-1) · Input should be greater than or equal to 0 seconds. Correct it."),
     ('view(name="newest_payment")', "loans · UseCase · features.service · 'loans_v1' has the views last_payment in feature_repo; declared: newest_payment. Make them equal."),

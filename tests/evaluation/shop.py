@@ -8,6 +8,7 @@ import polars as pl
 from mlops_assets.spec.contract import Column, Contract, Files
 from mlops_assets.spec.feature import Features, FeatureView, Label, TimeSplit
 from mlops_assets.spec.gate import NoPii
+from mlops_assets.spec.request_feature import RequestFeature
 from mlops_assets.spec.task import Binary
 from mlops_assets.spec.training import HistGradientBoosting
 from mlops_assets.spec.use_case import UseCase
@@ -83,7 +84,14 @@ def view(name: str, table: str, transform: Any) -> FeatureView:
     return FeatureView(name=name, description=f"{name}.", tables=(table,), entity=("customer",), transform=transform)
 
 
-def shop(*, numeric: tuple[str, ...], categorical: tuple[str, ...] = (), entity_rows: Any = orders, tags: bool = True) -> UseCase:
+def shop(
+    *,
+    numeric: tuple[str, ...],
+    categorical: tuple[str, ...] = (),
+    request_features: tuple[RequestFeature, ...] = (),
+    entity_rows: Any = orders,
+    tags: bool = True,
+) -> UseCase:
     """The use case with these inputs."""
     contracts = (ORDERS, CUSTOMERS, PAYMENTS) if tags else tuple(untagged(each) for each in (ORDERS, CUSTOMERS, PAYMENTS))
     return UseCase(
@@ -98,6 +106,7 @@ def shop(*, numeric: tuple[str, ...], categorical: tuple[str, ...] = (), entity_
             views=(view("spending", "payments", spending), view("profile", "customers", profile)),
             request_table="orders",
             request=("number", "customer", "email", "basket", "ordered_at"),
+            request_features=request_features,
             entity_rows=entity_rows,
             numeric=numeric,
             categorical=categorical,

@@ -21,6 +21,7 @@ from mlops_assets.features.lineage import (
 from mlops_assets.foundation.conversions import TYPES
 from mlops_assets.spec.contract import Column, Contract
 from mlops_assets.spec.feature import FeatureView
+from mlops_assets.spec.request_feature import HoursBetween, IsMissing, PredictionMoment, Ratio, Renamed
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.evaluation.shop import CUSTOMERS, PAYMENTS, shop
 
@@ -135,6 +136,25 @@ def test_the_rows_of_a_request_are_followed_too() -> None:
     assert made["large"].values == {"orders.basket"}
     assert made["event_timestamp"].values == {"orders.ordered_at"}
     assert made["customer"].values == {"orders.customer"}
+
+
+WORDS = (
+    PredictionMoment(column="ordered_at"),
+    Renamed(name="buyer", column="customer"),
+    HoursBetween(name="age", column="event_timestamp", since="ordered_at"),
+    Ratio(name="rate", column="basket", by="age"),
+    IsMissing(name="no_rate", column="rate"),
+)
+
+
+def test_the_lineage_of_request_features_is_the_one_that_polars_reads() -> None:
+    def unchanged(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows
+
+    made = request_lineage(shop(numeric=("rate",), request_features=WORDS, entity_rows=None))
+    assert made == request_lineage(shop(numeric=("rate",), request_features=WORDS, entity_rows=unchanged))
+    assert made["no_rate"] == Lineage(frozenset({"orders.basket", "orders.ordered_at"}))
+    assert made["buyer"] == Lineage(frozenset({"orders.customer"}))
 
 
 def test_an_opaque_python_function_reads_every_column() -> None:

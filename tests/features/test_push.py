@@ -137,14 +137,14 @@ def test_a_late_row_does_not_replace_a_newer_value(line: Line, tmp_path: Path) -
         .head(50)
     )
     rows = pl.concat([line.ask(tail, NOON + timedelta(hours=1)) for tail in tails])
-    before = line.store.look_up(rows).features
+    before = line.store.look_up(rows.to_dict(as_series=False)).features
     assert (
         line.store.push(
             "tail_delays", pl.DataFrame({"tailnum": tails, "tail_last_arr_delay": 999.0, "event_timestamp": midnight(FIRST)})
         )
         == 0
     )
-    assert line.store.look_up(rows).features == before
+    assert line.store.look_up(rows.to_dict(as_series=False)).features == before
 
 
 def test_pushing_twice_changes_nothing(line: Line, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_dagsters_validation_fails_with_every_problem(load: Any, monkeypatch: py
     broken, unknown_input, unknown_service = str(raised.value).splitlines()
     assert broken == BROKEN
     assert unknown_input.startswith(
-        "flight_delay · UseCase · features.inputs · 'distanse' comes from no view and not from entity_rows"
+        "flight_delay · UseCase · features.inputs · 'distanse' comes from no view and not from the request"
     )
     assert "'flight_delay_v2' is not declared in feature_repo; services: flight_delay_v1" in unknown_service
 

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from mlops_assets.features.feast.feature_store import FeatureStore
+from mlops_assets.features.request_features import entity_rows
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import PROJECT, Environment, read_environment
 from mlops_assets.foundation.names import SAME_FEATURES
@@ -70,7 +71,7 @@ def answers(line: Line, environment: Environment) -> pl.DataFrame:
     """What the service would have logged on the last evening, and on the next morning, of which nothing has landed yet."""
     store = FeatureStore(environment.home, service=LINE.features.service)
     flights = line.tables.scan(names.validated(LINE.name, "schedule")).select(*LINE.features.request)
-    asked: pl.DataFrame = LINE.features.entity_rows(flights).collect().sort("event_timestamp")
+    asked = entity_rows(LINE.features, flights).collect().sort("event_timestamp")
     asked = asked.filter(pl.col("event_timestamp") < MORNING).tail(ANSWERS)
     return lookup(store, asked).with_columns(
         prediction_id=pl.format("p{}", pl.int_range(pl.len())),

@@ -4,10 +4,9 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import polars as pl
-
 from deploy.service import build_service
 from mlops_assets.features.online.online_mirror import LookupResult
+from mlops_assets.features.request_features import Columns
 from mlops_assets.foundation.home import read_environment
 from mlops_assets.serving.service import Service, assemble, open_service
 from mlops_assets.spec.serving import AnswerLog, Cache, Limits, Serving
@@ -34,7 +33,7 @@ def that_crashes() -> Service:
     """A lookup that fails as no code expects, in a message with what strangers must not read."""
     environment = read_environment(os.environ, Path.cwd())
 
-    def look_up(_rows: pl.DataFrame) -> LookupResult:
+    def look_up(_columns: Columns) -> LookupResult:
         raise RuntimeError(f"{environment.home.root}/feast at 10.1.2.3:6379")
 
     return assemble(USE_CASE, environment, look_up)

@@ -12,6 +12,7 @@ import polars as pl
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from mlops_assets.features.online.online_mirror import LookupResult, Missing
+from mlops_assets.features.request_features import Columns
 from mlops_assets.foundation.home import Home
 from mlops_assets.promotion.blessing import Blessing, GateVerdict, bless
 from mlops_assets.promotion.deployment import Deployment, Plan, Split
@@ -147,9 +148,13 @@ class InMemoryFeatures:
 
     temperatures: pl.DataFrame
 
-    def look_up(self, entity_rows: pl.DataFrame) -> LookupResult:
+    def look_up(self, columns: Columns) -> LookupResult:
         newest = self.temperatures.group_by("origin").agg(newest=pl.col("event_timestamp").max())
-        rows = entity_rows.with_row_index("place").sort("event_timestamp")
+        rows = (
+            pl.DataFrame({name: columns[name] for name in ("origin", "event_timestamp")})
+            .with_row_index("place")
+            .sort("event_timestamp")
+        )
         facts = self.temperatures.sort("event_timestamp")
         found = rows.join_asof(facts, on="event_timestamp", by="origin", check_sortedness=False)
         found = found.join(newest, on="origin", how="left").sort("place")

@@ -251,7 +251,7 @@ class StoryLine(Line):
         return rows.select(there).rows()
 
     def online(self) -> list[dict[str, float | None]]:
-        features = self.store.look_up(entities()).features
+        features = self.store.look_up(entities().to_dict(as_series=False)).features
         return [
             {name: value if (value := features[name][row]) == value else None for name in self.declared.features}
             for row in range(len(CUSTOMERS))

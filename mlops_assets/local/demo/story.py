@@ -10,6 +10,7 @@ import dagster as dg
 import polars as pl
 import typer
 
+from mlops_assets.features.request_features import entity_rows
 from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.foundation.home import Environment
@@ -122,7 +123,7 @@ class Story:
         features = self.use_case.features
         flights = self.watcher.tables.scan(names.validated(self.use_case.name, features.request_table))
         flights = flights.filter(pl.col("day").is_between(first, last + timedelta(days=1))).select(*features.request).collect()
-        moments = features.entity_rows(flights.lazy()).collect()["event_timestamp"]
+        moments = entity_rows(features, flights.lazy()).collect()["event_timestamp"]
         yield from flights.filter(moments.dt.date().is_between(first, last)).sort("sched_dep").iter_slices(ROWS_PER_REQUEST)
 
     def _print_evaluation(self) -> None:

@@ -13,9 +13,9 @@ from msgspec import UNSET
 
 from mlops_assets.features.online.key_value_stores import OnlineStoreDown
 from mlops_assets.features.online.online_mirror import LookupResult
-from mlops_assets.foundation.conversions import TYPES
-from mlops_assets.foundation.names import FEATURE_AGE_S
-from mlops_assets.serving.http.request import REQUEST, Answer, PredictRequest, prediction_type, refuse_moments, request_columns
+from mlops_assets.features.request_features import Columns, entity_columns
+from mlops_assets.foundation.names import EVENT_TIMESTAMP, FEATURE_AGE_S
+from mlops_assets.serving.http.request import REQUEST, Answer, PredictRequest, prediction_type, refuse_moments
 from mlops_assets.serving.inference.model_slots import Lineup, ModelSlots
 from mlops_assets.serving.inference.scoring import RowScore, Scorer, ScoringRow
 from mlops_assets.serving.inference.shadowing import Shadowing
@@ -24,8 +24,6 @@ from mlops_assets.serving.telemetry import Telemetry
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.tasks import task_of
 
-# For a few rows: Polars' own choice of an engine takes 0.08 ms more, and looking for a better plan 0.04.
-UNOPTIMIZED = pl.QueryOptFlags.none()
 UNSEEN = "was not in the training data; the model treats it as unknown"
 # Of absolute paths, which strangers need not know: in quotes, where they may have blanks, or outside.
 FOLDERS = re.compile(r"(?<=['\"])/[^'\"\n]*/|(?<![\w:/.…])/(?:[^/\s'\"]+/)+")
@@ -35,7 +33,7 @@ MISSING = {"unknown": f"has no value for this entity {TREATED}", "expired": f"ha
 QUICK_S = 0.01
 IN_A_ROW = 50  # quick lookups before the event loop trusts the store again
 
-LookUp = Callable[[pl.DataFrame], LookupResult]  # every feature as known at each row's `event_timestamp`, in the same order
+LookUp = Callable[[Columns], LookupResult]  # every feature as known at each row's `event_timestamp`, in the same order
 Outcome = bytes | Exception  # the answer as JSON, or the error of a request
 
 
@@ -59,10 +57,10 @@ class PacedLookup:
     def is_quick(self) -> bool:
         return self._quick_in_a_row >= IN_A_ROW
 
-    def look_up(self, entity_rows: pl.DataFrame) -> LookupResult:
+    def look_up(self, columns: Columns) -> LookupResult:
         quick_before, self._quick_in_a_row = self._quick_in_a_row, 0  # also when it raises
         began = self.clock()
-        result = self.unpaced(entity_rows)
+        result = self.unpaced(columns)
         if self.clock() - began < QUICK_S:
             self._quick_in_a_row = quick_before + 1
         return result
@@ -89,7 +87,7 @@ class Answering:
     def __post_init__(self) -> None:
         features = self.use_case.features
         self._task, self._prediction = task_of(self.use_case.task), prediction_type(self.use_case)
-        self._request_schema = {column.name: TYPES[column.dtype] for column in request_columns(self.use_case)}
+        self._entity_columns = entity_columns(self.use_case)
         # The request columns in the log of a request without rows, except those that are inputs as well.
         self._no_rival = dict.fromkeys(self._task.rival_columns())
         self._no_request = dict.fromkeys(name for name in features.request if name not in features.inputs)
@@ -147,15 +145,13 @@ class Answering:
     def _look_up(self, rows: Sequence[tuple[Any, ...]]) -> list[ScoringRow]:
         if not rows:
             return []
-        features = self.use_case.features
-        frame = pl.DataFrame(rows, schema=self._request_schema, orient="row")
-        entity_rows = features.entity_rows(frame.lazy()).collect(engine="in-memory", optimizations=UNOPTIMIZED)
-        moments = entity_rows["event_timestamp"].to_list()
+        features, columns = self.use_case.features, self._entity_columns(rows)
+        moments = columns[EVENT_TIMESTAMP]
         refuse_moments(moments, self.now(), self.use_case.serving.limits)
-        result = self.features.look_up(entity_rows)
-        columns = {name: result.features.get(name) or entity_rows[name].to_list() for name in features.inputs}
-        columns |= {name: _texts(columns[name]) for name in features.categorical}
-        fields = zip(rows, zip(*columns.values(), strict=True), moments, *result[1:], strict=True)
+        result = self.features.look_up(columns)
+        inputs = {name: result.features.get(name) or columns[name] for name in features.inputs}
+        inputs |= {name: _texts(inputs[name]) for name in features.categorical}
+        fields = zip(rows, zip(*inputs.values(), strict=True), moments, *result[1:], strict=True)
         return [ScoringRow(*values) for values in fields]
 
     def _answer(
@@ -240,7 +236,7 @@ class Answering:
             self.telemetry.unlogged.inc(len(rows))
 
 
-def _texts(values: list[Any]) -> list[str | None]:
+def _texts(values: Sequence[Any]) -> Sequence[str | None]:
     if all(value is None or isinstance(value, str) for value in values):
         return values
     return pl.Series(values).cast(pl.String).to_list()

@@ -6,6 +6,7 @@ from mlops_assets.spec.contract import Column, Contract, Daily, Files, MaxNovelS
 from mlops_assets.spec.feature import Features, FeatureView, Label, TimeSplit
 from mlops_assets.spec.gate import BeatsChampion, Budget, Calibrated, EverySlice, Floor, Latency, NoLeak, NoPii, NoSkew, Robust
 from mlops_assets.spec.monitor import Drift, OnDrift, OnPerformance, OnSchedule, Performance, Skew
+from mlops_assets.spec.request_feature import MinuteOfDay, PredictionMoment, Weekday
 from mlops_assets.spec.rollout import Canary, Rollback
 from mlops_assets.spec.task import Binary
 from mlops_assets.spec.training import HistGradientBoosting, Lightning
@@ -122,8 +123,13 @@ USE_CASE = UseCase(
     ),
     contracts=(SCHEDULE, OUTCOMES, WEATHER, PLANES, AIRPORTS, AIRLINES),
     features=Features(
-        service="flight_delay_v1", views=VIEWS, entity_rows=transforms.flight_rows,
+        service="flight_delay_v1", views=VIEWS,
         request_table="schedule", request=("carrier", "flight", "tailnum", "origin", "dest", "sched_dep"),
+        request_features=(
+            PredictionMoment(column="sched_dep", before=timedelta(hours=2)),
+            MinuteOfDay(name="minute_of_day", column="sched_dep", zone="America/New_York"),
+            Weekday(name="weekday", column="sched_dep", zone="America/New_York"),
+        ),
         numeric=(
             "minute_of_day", "distance", "seats", "built", "tail_last_arr_delay",
             "temp", "dewp", "humid", "wind_speed", "wind_gust", "precip_3h", "pressure", "pressure_change_3h", "visib",

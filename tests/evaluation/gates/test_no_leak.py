@@ -11,13 +11,14 @@ import pytest
 
 from mlops_assets.evaluation.gates.case import Case, Verdict
 from mlops_assets.evaluation.judge import judge
+from mlops_assets.features.request_features import entity_rows
 from mlops_assets.spec.gate import NoLeak
 from mlops_assets.spec.training import HistGradientBoosting
 from mlops_assets.tasks import task_of
 from mlops_assets.training.train import fit
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder
-from mlops_assets.use_cases.flight_delay.transforms import flight_rows, late_label
+from mlops_assets.use_cases.flight_delay.transforms import late_label
 from tests.evaluation.gates.real_case import case_of
 
 NUMERIC, CATEGORICAL = ("minute_of_day", "distance", "temp", "precip", "visib"), ("carrier", "origin", "dest", "weekday")
@@ -37,7 +38,12 @@ def flights() -> pl.DataFrame:
         .collect()
         .join(outcomes.select(*USE_CASE.label.key, "dep_delay", "dep_time"), on=USE_CASE.label.key)
     )
-    rows = flight_rows(schedule.lazy()).collect().join(truths, on=USE_CASE.label.key).sort("event_timestamp", "carrier", "flight")
+    rows = (
+        entity_rows(USE_CASE.features, schedule.lazy())
+        .collect()
+        .join(truths, on=USE_CASE.label.key)
+        .sort("event_timestamp", "carrier", "flight")
+    )
     hours = weather.select("origin", "temp", "precip", "visib", event_timestamp="observed_at").sort("event_timestamp")
     rows = rows.gather_every(6).join_asof(hours, on="event_timestamp", by="origin", check_sortedness=False)
     moment = pl.col("event_timestamp")

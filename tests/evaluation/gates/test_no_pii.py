@@ -11,9 +11,11 @@ import pytest
 
 from mlops_assets.evaluation.gates.case import Verdict
 from mlops_assets.evaluation.judge import judge
+from mlops_assets.features.request_features import entity_rows
 from mlops_assets.foundation.names import FEATURE_AGE_S
 from mlops_assets.serving.log.prediction_log import PredictionLog, answer_columns, log_schema
 from mlops_assets.spec.gate import NoPii
+from mlops_assets.spec.request_feature import PredictionMoment, TextLength
 from mlops_assets.spec.use_case import UseCase
 from tests.evaluation.shop import orders, shop
 
@@ -60,6 +62,9 @@ def test_the_flights_pass_with_the_lineage_of_every_input(trial: Any) -> None:
     assert verdict.evidence["inputs"].keys() == set(use_case.features.inputs)
 
 
+LETTERS = (PredictionMoment(column="ordered_at"), TextLength(name="letters", column="email"))
+
+
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
@@ -70,6 +75,7 @@ def test_the_flights_pass_with_the_lineage_of_every_input(trial: Any) -> None:
         ({"numeric": (), "categorical": ("customer",)}, "input customer is made from orders.customer"),
         ({"numeric": (), "categorical": ("email",)}, "input email is made from orders.email"),
         ({"numeric": (), "categorical": ("domain",), "entity_rows": domain_too}, "input domain is made from orders.email"),
+        ({"numeric": ("letters",), "request_features": LETTERS, "entity_rows": None}, "input letters is made from orders.email"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -101,7 +107,7 @@ SENT = {
     ids=["kept apart", "carried by an input"],
 )
 def test_the_verdict_agrees_with_what_the_log_really_holds(trial: Any, tmp_path: Path, use_case: UseCase, personal: bool) -> None:
-    made = use_case.features.entity_rows(pl.LazyFrame([SENT])).collect().to_dicts()[0]
+    made = entity_rows(use_case.features, pl.LazyFrame([SENT])).collect().to_dicts()[0]
     log = PredictionLog(tmp_path, use_case, secret=b"s" * 32)
     log.append([dict.fromkeys(log.schema) | {name: value for name, value in (SENT | made).items() if name in log.schema}])
     log.flush()

@@ -7,7 +7,7 @@ from mlops_assets.features.feast.feature_store import FeatureStore
 
 def lookup(store: FeatureStore, entity_rows: pl.DataFrame) -> pl.DataFrame:
     """`entity_rows` with the features, `features_from` and `feature_age_s`, in the same order."""
-    found = store.look_up(entity_rows)
+    found = store.look_up(entity_rows.to_dict(as_series=False))
     views = store.registry.views_of(store.service)
     types = {name: dtype for view in views for name, dtype in view.features.items()}
     features = pl.DataFrame(found.features, schema=types)

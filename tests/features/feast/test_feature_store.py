@@ -188,7 +188,7 @@ def test_refilling_an_old_day_never_replaces_a_newer_online_value(tmp_path: Path
     assert store.materialize("tail_delays", START + 2 * DAY) == 2
     for day in (0, 1, 2, 0):
         assert store.materialize("tail_delays", START + day * DAY) == 2
-        assert store.look_up(moment).features["tail_last_arr_delay"] == [2.0]
+        assert store.look_up(moment.to_dict(as_series=False)).features["tail_last_arr_delay"] == [2.0]
     assert store.materialize("tail_delays", START + 3 * DAY) == 0
 
 
@@ -198,7 +198,7 @@ def test_a_newest_row_of_nulls_is_written(tmp_path: Path) -> None:
     for step, value in enumerate((1.0, None)):
         fill(tmp_path, "plane", [{"tailnum": "N1", "at": START + step * DAY, "value": value}], ["seats", "built"])
         store.materialize("plane", START + step * DAY)
-    result = store.look_up(asked([START + 2 * DAY]))
+    result = store.look_up(asked([START + 2 * DAY]).to_dict(as_series=False))
     assert result.features["seats"] == [None]
     assert result.ages[0] is not None and result.ages[0]["plane"] == DAY.total_seconds()
 

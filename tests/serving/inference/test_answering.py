@@ -5,26 +5,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_assets.features.online.key_value_stores import OnlineStoreDown
 from mlops_assets.features.online.online_mirror import LookupResult
+from mlops_assets.features.request_features import Columns
 from mlops_assets.foundation.home import Environment, Home
 from mlops_assets.serving.inference.answering import IN_A_ROW, QUICK_S, PacedLookup
 from mlops_assets.serving.service import assemble
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import FLIGHT, MOMENT, place_blessed
 
-ROWS = pl.DataFrame({"event_timestamp": [datetime(2013, 7, 1, tzinfo=UTC)]})
+ROWS: Columns = {"event_timestamp": [datetime(2013, 7, 1, tzinfo=UTC)]}
 
 
 class Unreachable:
     """An online store that is down."""
 
-    def look_up(self, entity_rows: pl.DataFrame) -> LookupResult:
+    def look_up(self, columns: Columns) -> LookupResult:
         raise OnlineStoreDown("online store · gone")
 
 
@@ -46,12 +46,12 @@ class Timed:
     def __init__(self, takes: list[float | None]) -> None:
         self.now, self.takes = 0.0, iter(takes)
 
-    def look_up(self, entity_rows: pl.DataFrame) -> LookupResult:
+    def look_up(self, columns: Columns) -> LookupResult:
         took = next(self.takes)
         if took is None:
             raise OnlineStoreDown("gone")
         self.now += took
-        return LookupResult({}, ["online"] * len(entity_rows), [None] * len(entity_rows), [()] * len(entity_rows))
+        return LookupResult({}, ["online"], [None], [()])
 
 
 def after(takes: list[float | None]) -> PacedLookup:

@@ -11,9 +11,10 @@ from polars.testing import assert_frame_equal
 
 from mlops_assets.features.featurize import fill_view, midnight
 from mlops_assets.features.offline.point_in_time import Facts, join_facts
+from mlops_assets.features.request_features import entity_rows
 from mlops_assets.foundation.durations import whole_days
 from mlops_assets.use_cases.flight_delay import USE_CASE, VIEWS
-from mlops_assets.use_cases.flight_delay.transforms import PRIOR_FLIGHTS, PRIOR_RATE, flight_rows, late_label
+from mlops_assets.use_cases.flight_delay.transforms import PRIOR_FLIGHTS, PRIOR_RATE, late_label
 
 FIRST, DAYS = dt.date(2013, 3, 8), 4  # the night of 10 March has no 02:00 in New York
 LAST = FIRST + dt.timedelta(days=DAYS - 1)
@@ -219,7 +220,11 @@ def test_a_request_is_predicted_two_hours_ahead_and_told_in_the_time_of_new_york
     sched_dep: str, minute: int, weekday: str
 ) -> None:
     departure = dt.datetime.fromisoformat(sched_dep).replace(tzinfo=dt.UTC)
-    row = flight_rows(pl.LazyFrame({"sched_dep": [departure]}, schema={"sched_dep": UTC})).collect().row(0, named=True)
+    row = (
+        entity_rows(USE_CASE.features, pl.LazyFrame({"sched_dep": [departure]}, schema={"sched_dep": UTC}))
+        .collect()
+        .row(0, named=True)
+    )
     assert row["event_timestamp"] == departure - dt.timedelta(hours=2)
     assert (row["minute_of_day"], row["weekday"]) == (float(minute), weekday)
 
@@ -236,5 +241,7 @@ def test_late_is_more_than_fifteen_minutes_and_known_on_arrival() -> None:
 def test_every_input_of_the_model_comes_from_a_view_or_from_the_request() -> None:
     world = {"outcomes": _outcomes([]), "weather": _weather([]), "schedule": _schedule([]), "planes": _planes([])}
     features = {name for view in VIEWS for name in filled(view, world).columns}
-    request = flight_rows(pl.LazyFrame(schema={"carrier": pl.String, "sched_dep": UTC})).collect_schema().names()
+    request = (
+        entity_rows(USE_CASE.features, pl.LazyFrame(schema={"carrier": pl.String, "sched_dep": UTC})).collect_schema().names()
+    )
     assert set(USE_CASE.features.inputs) <= features | set(request)

@@ -1,0 +1,157 @@
+"""Request features: the words for what follows from one row of a request alone. features/request_features.py computes them."""
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from itertools import pairwise
+from typing import ClassVar, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import Field
+
+from mlops_assets.spec.contract import NUMBERS, DType
+from mlops_assets.spec.spec import Spec
+
+ANY: tuple[DType, ...] = ("string", "int", "float", "datetime", "bool")
+TEN_YEARS = timedelta(days=3653)
+
+
+class RequestFeature(Spec):
+    """One column, computed from request columns or earlier request features of the same row. All numbers are floats. A value is
+    missing where one that it needs is missing or NaN, or where no finite number results. To add a word: a subclass here,
+    and its `expression` and `scalar` in features/request_features.py.
+    """
+
+    READS: ClassVar[tuple[DType, ...]] = NUMBERS
+    RETURNS: ClassVar[DType] = "float"
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    column: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What it is computed from."""
+        return (self.column,)
+
+    def dtype(self, types: Mapping[str, DType]) -> DType:
+        """The type of its values, where `types` are those of the columns before it."""
+        return self.RETURNS
+
+
+class PredictionMoment(RequestFeature):
+    """The moment as of which features are known, `before` the datetime of the column (negative: after it)."""
+
+    READS = ("datetime",)
+    RETURNS = "datetime"
+
+    name: Literal["event_timestamp"] = "event_timestamp"  # pyright: ignore[reportIncompatibleVariableOverride]
+    before: timedelta = Field(default=timedelta(0), ge=-TEN_YEARS, le=TEN_YEARS)
+
+
+class OfLocalTime(RequestFeature):
+    """What is read from the wall clock or the calendar in a time zone, such as America/New_York."""
+
+    READS = ("datetime",)
+
+    zone: str = "UTC"
+
+    def contradictions(self) -> Iterator[str]:
+        try:
+            ZoneInfo(self.zone)
+        except (LookupError, ValueError, OSError):
+            yield f"zone · {self.zone!r} is no time zone; legal: names such as UTC or Europe/Berlin. Correct it."
+
+
+class MinuteOfDay(OfLocalTime):
+    """0 to 1439."""
+
+
+class Hour(OfLocalTime):
+    """0 to 23."""
+
+
+class Weekday(OfLocalTime):
+    """Mon to Sun."""
+
+    RETURNS = "string"
+
+
+class Month(OfLocalTime):
+    """1 to 12."""
+
+
+class HoursBetween(RequestFeature):
+    """Hours from the datetime `since` to the datetime of the column."""
+
+    READS = ("datetime",)
+
+    since: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.column, self.since
+
+
+class Difference(RequestFeature):
+    """The column minus the column `minus`."""
+
+    minus: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.column, self.minus
+
+
+class Ratio(RequestFeature):
+    """The column divided by the column `by`."""
+
+    by: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.column, self.by
+
+
+class Log(RequestFeature):
+    """The natural logarithm of the number `plus` a constant, such as 1 where zero is usual."""
+
+    plus: float = 0.0
+
+
+class Bucket(RequestFeature):
+    """Which interval between ascending `bounds` has the number, as text; an interval has its lower bound."""
+
+    RETURNS = "string"
+
+    bounds: tuple[float, ...] = Field(min_length=1)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """One more than bounds."""
+        first, *_, last = texts = [repr(bound).removesuffix(".0") for bound in (*self.bounds, self.bounds[-1])]
+        between = (f"{low} to {high}" for low, high in pairwise(texts[:-1]))
+        return (f"below {first}", *between, f"{last} or more")
+
+    def contradictions(self) -> Iterator[str]:
+        if any(low >= high for low, high in pairwise(self.bounds)):
+            yield f"bounds · {self.bounds} do not ascend; legal: each above the one before. Sort them."
+
+
+class TextLength(RequestFeature):
+    """The number of characters."""
+
+    READS = ("string",)
+
+
+class IsMissing(RequestFeature):
+    """1 where the value is missing or NaN, 0 where there is one."""
+
+    READS = ANY
+
+
+class Renamed(RequestFeature):
+    """The column under another name, such as that of an entity."""
+
+    READS = ANY
+
+    def dtype(self, types: Mapping[str, DType]) -> DType:
+        return types[self.column]
