@@ -11,6 +11,7 @@ from html import escape
 import polars as pl
 
 from mlops_assets.serving.log.prediction_log import keyed_hash
+from mlops_assets.spec.request_feature import Renamed
 from mlops_assets.spec.use_case import UseCase
 
 PLACE = ("source_file", "source_line")
@@ -102,6 +103,9 @@ def find_subject(use_case: UseCase, request: str, *, secret: bytes) -> Subject:
     text = str(int(text)) if dtype == "int" else text
     same = [column for column in tagged.values() if column.identifies == entity]
     names = frozenset(name for column in same for name in (column.name, column.renamed_from) if name) | {entity}
+    for feature in use_case.features.request_features:  # in order, as one may rename another
+        if isinstance(feature, Renamed) and feature.column in names:
+            names |= {feature.name}
     # Feature tables and logs store a column's name alone, so that it must not mean something else in another table.
     for table, other in columns:
         if other.name in names and (other.identifies, other.dtype) != (entity, dtype):

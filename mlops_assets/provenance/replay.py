@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
+from mlops_assets.features.lineage import request_lineage
 from mlops_assets.features.parity import KEY, MOMENT, FeatureSkew, compare_features
 from mlops_assets.features.request_features import entity_rows
 from mlops_assets.foundation.conversions import TYPES
@@ -115,7 +116,9 @@ def _recompute(use_case: UseCase, model: OnnxModel | None, row: pl.DataFrame, st
     request = row.select(nulls.get(name, pl.col(name)) for name in features.request)
     rows = entity_rows(features, request.lazy()).collect()
     recomputed = stores.open_features(features.service).historical(rows.with_columns(row[KEY], row[MOMENT]))
-    # What depends on hidden or lacking data: such columns, and features of views with one as a key.
+    # What depends on hidden or lacking data: such columns, what is made from them, and features of views with one as a key.
+    sources = {f"{contract.table}.{name}" for name in hidden}
+    hidden |= {name for name, lineage in request_lineage(use_case).items() if lineage.values & sources}
     keyed = [view.name for view in features.views if {*view.entity} & hidden]
     unknown = hidden | {name for view in keyed for name in views[view]} | ({*features.inputs} - {*row.columns})
     left_out = tuple(name for name in features.inputs if name in unknown)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mlops_assets.erasure.subject import Subject, UnknownSubject, find_subject
 from mlops_assets.serving.log.prediction_log import keyed_hash
 from mlops_assets.spec.contract import Column
+from mlops_assets.spec.request_feature import Renamed
 from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases.flight_delay import USE_CASE
@@ -42,6 +43,16 @@ def test_all_columns_that_identify_the_entity_are_matched() -> None:
     assert subject.hashed == keyed_hash("cst-1", SECRET) != subject.digest
     assert find_subject(renamed("customers", "id"), "id=cst-1", secret=SECRET).digest == subject.digest
     assert find_subject(SHOP, "customer_id=cst-1", secret=b"t" * 32).digest != subject.digest
+
+
+def test_an_entity_that_renames_an_identifying_column_is_matched() -> None:
+    words = (
+        Renamed(name="buyer", column="customer_id"),
+        Renamed(name="payer", column="buyer"),
+        Renamed(name="place", column="city"),
+    )
+    shop = SHOP.but(features=SHOP.features.but(request_features=words))
+    assert find_subject(shop, "customer_id=cst-1", secret=SECRET).columns == {"customer_id", "customer", "buyer", "payer"}
 
 
 def test_a_value_may_contain_an_equals_sign() -> None:

@@ -20,6 +20,7 @@ from mlops_assets.foundation.terminal import as_text
 from mlops_assets.provenance.replay import Replayed, replay
 from mlops_assets.resources import build_resources
 from mlops_assets.serving.log.prediction_log import AlteredLine, PredictionLog
+from mlops_assets.spec.request_feature import TextLength
 from mlops_assets.spec.use_case import UseCase
 from tests.integration.small_line import SMALL
 from tests.provenance.conftest import TREES, Line
@@ -198,6 +199,19 @@ def test_features_that_depend_on_hidden_data_are_left_out_and_named(
     assert result.recomputed.compared == len(SMALL.features.inputs) - 3
     assert result.recomputed.output is None, "without all inputs there is no output to compare"
     assert "not compared, as the log hides or lacks their source: " in as_text(*replay_page(result))
+
+
+def test_a_request_feature_of_hidden_data_is_left_out_too(
+    line: Line, answered: list[dict[str, Any]], again: Callable[..., Replayed], tmp_path: Path
+):
+    private, features = hiding(tailnum="hashed"), SMALL.features
+    row = logged_as(private, tmp_path, line, answered[0]).with_columns(tail_letters=pl.lit(6.0))
+    letters = TextLength(name="tail_letters", column="tailnum")
+    request_features, numeric = (*features.request_features, letters), (*features.numeric, letters.name)
+    private = private.but(features=features.but(request_features=request_features, numeric=numeric))
+    recomputed = again(answered[0], private, row).recomputed
+    assert recomputed is not None and recomputed.differing == ()
+    assert set(recomputed.left_out) == {"tail_letters", "tail_last_arr_delay", "seats", "built"}
 
 
 @pytest.mark.parametrize("how", ["hashed", "left_out"])
