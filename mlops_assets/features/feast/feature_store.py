@@ -154,13 +154,12 @@ class FeatureStore:
         views = self.registry.views_of(self.service)
         for view in views:
             require_keys(view.name, view.frame_keys, [*columns])
-        return {name: as_type(columns[name], dtype) for view in views for name, dtype in view.keys.values()}
+        return {name: as_type(columns[name], dtype) for name, dtype in _key_types(views).items()}
 
     def _look_back(self, entities: Columns, at: Moments) -> LookupResult:
         views, count = self.registry.views_of(self.service), len(at)
-        types = {name: dtype for view in views for name, dtype in view.keys.values()}
         moments = pl.Series(EVENT_TIMESTAMP, at, pl.Int64).cast(UTC_MICROSECONDS)
-        rows = self.historical(pl.DataFrame(entities, schema=types).with_columns(moments))
+        rows = self.historical(pl.DataFrame(entities, schema=_key_types(views)).with_columns(moments))
         features = rows.select(self.feature_names()).to_dict(as_series=False)
         missing: list[Missing] = [
             [(view.name, "unknown") for view in views if all(features[name][row] is None for name in view.features)]
@@ -247,6 +246,11 @@ def _features(view: ServiceView, rows: pl.DataFrame) -> list[pl.Expr]:
         both_numbers = stored.is_numeric() and dtype.is_numeric()  # a number may be rounded to the nearest float
         features.append(pl.col(name).cast(dtype) if both_numbers else converted(name, stored, dtype).alias(name))
     return features
+
+
+def _key_types(views: Sequence[ServiceView]) -> dict[str, pl.DataType]:
+    """By their names in an entity frame."""
+    return {name: dtype for view in views for name, dtype in view.keys.values()}
 
 
 def as_type(values: Sequence[Any], dtype: pl.DataType) -> Sequence[Any]:
