@@ -88,7 +88,7 @@ def _predictions(use_case: UseCase) -> dg.AssetsDefinition:
     @dg.asset(
         key=key,
         deps=[log],
-        description="Every served request, exactly once: its features, the model version, the probability and the decision.",
+        description="Every served request, exactly once: its features, the model version and the answer.",
         check_specs=[dg.AssetCheckSpec(LOG_READABLE, asset=key, description="Every line of the log is a row of this table.")],
         automation_condition=LOOK_BACK_CASCADE,
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=use_case.freshness.predictions),

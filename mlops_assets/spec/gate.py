@@ -15,9 +15,10 @@ Metric = Literal[
 ]  # fmt: skip
 Fairness = Literal["demographic_parity", "equalized_odds"]
 FAIRNESS: tuple[Fairness, ...] = get_args(Fairness)  # of decisions: yes or no
-LOWER_IS_BETTER: frozenset[str] = frozenset({"brier", "log_loss", "ece", "rmse", "mae", "width"})
+IN_UNITS: frozenset[str] = frozenset({"rmse", "mae", "width"})  # of the label
+LOWER_IS_BETTER: frozenset[str] = frozenset({"brier", "log_loss", "ece"}) | IN_UNITS
 RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("log_loss", "rmse", "mae", "width"), (0, math.inf)), "r2": (-math.inf, 1),
+    **dict.fromkeys(("log_loss", *IN_UNITS), (0, math.inf)), "r2": (-math.inf, 1),
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from mlops_assets.provenance.reproduce import METRIC_TOLERANCE, Distance, compar
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, Trainer
 from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.training.train import fit
+from tests.training.trainers import test_regression as regressions
 from tests.training.training_rows import INPUTS, training_rows
 
 ROWS = training_rows(600)
@@ -85,3 +86,20 @@ def test_within_the_tolerance_means_every_metric_is(auc: float, brier: float, mo
 def test_without_any_measurable_metric_nothing_is_within():
     assert not Distance(0, 0.0, 0.0, {"auc": (np.nan, np.nan)}).is_within
     assert not measure_distance(exported(TREES), exported(TREES), TEST.filter(pl.lit(False)), INPUTS).is_within
+
+
+def test_a_metric_in_units_of_the_label_is_within_a_share_of_itself() -> None:
+    for scale in (1e-6, 1.0, 1e6):
+        near, far = ({"rmse": (scale, scale * (1 + share)), "r2": (0.5, 0.5)} for share in (0.004, 0.006))
+        assert Distance(10, None, 0.0, near).is_within and not Distance(10, None, 0.0, far).is_within
+    assert Distance(10, None, 0.0, {"mae": (0.0, 0.0)}).is_within
+    assert not Distance(10, None, 0.0, {"mae": (0.0, 0.1)}).is_within
+
+
+@pytest.mark.parametrize("trainer", [TREES, NETWORK], ids=["trees", "network"])
+def test_two_regressions_are_compared(trainer: Trainer) -> None:
+    rows, columns = regressions.rows(400), regressions.inputs()
+    one, two = (fit(trainer.but(learning_rate=rate), rows, **columns).onnx for rate in (0.1, 0.1001))
+    apart = measure_distance(one, two, rows.filter(split="test"), columns)
+    assert apart.output and {*apart.metrics} == {*columns["task"].metrics}
+    assert measure_distance(one, one, rows.filter(split="test"), columns).is_within
