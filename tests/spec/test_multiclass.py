@@ -9,6 +9,7 @@ from mlops_assets.spec.gate import BeatsChampion, Calibrated, EverySlice, Fair, 
 from mlops_assets.spec.monitor import OnPerformance, Performance
 from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.task import Multiclass
+from mlops_assets.spec.use_case import STAGE_FIELDS
 from tests.cli.loans import LOANS
 
 METRICS = "accuracy, macro_f1, auc, brier, log_loss, ece"
@@ -84,3 +85,9 @@ def test_a_gate_without_a_metric_judges_the_main_one_of_the_task() -> None:
 def test_a_gate_keeps_the_metric_that_it_declares() -> None:
     gates = (BeatsChampion(metric="log_loss"), EverySlice(column="purpose", metric="brier", bound=0.2))
     assert THREE.but(gates=gates, slices=("purpose",)).gates == gates
+
+
+def test_other_classes_make_the_candidate_and_its_evaluation_out_of_date() -> None:
+    other = THREE.but(task=kinds("a", "b", "c", "d"))
+    changed = [stage for stage in STAGE_FIELDS if THREE.fingerprint(stage) != other.fingerprint(stage)]  # type: ignore[arg-type]
+    assert changed == ["candidate", "evaluation"]

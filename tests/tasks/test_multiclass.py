@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mlops_assets.evaluation.report import quality_report
+from mlops_assets.serving.log.logged_lines import parse_lines
 from mlops_assets.spec.task import Multiclass
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, Trainer
 from mlops_assets.tasks.multiclass import MulticlassTask
@@ -137,6 +138,19 @@ def test_logged_answers_of_other_classes_are_read_and_of_none_are_unknown() -> N
     np.testing.assert_array_equal(TASK.logged(rows), [[0.1, 0.2, 0.7], [0.5, 0, 0], [np.nan] * 3])
     older = pl.DataFrame({"probabilities": [{"a": 0.6, "z": 0.4}]})
     assert TASK.logged(older).tolist() == [[0.6, 0.0, 0.0]]
+
+
+def test_lines_of_a_log_with_other_classes_stay_readable() -> None:
+    schema = pl.Schema({"prediction_id": pl.String(), **TASK.COLUMNS})
+    lines = (
+        b'{"prediction_id":"1","decision":"b","probabilities":{"a":0.1,"b":0.7,"c":0.2}}\n'
+        b'{"prediction_id":"2","decision":"z","probabilities":{"a":0.1,"z":0.9}}\n'
+        b'{"prediction_id":"3","decision":null,"probabilities":null}\n'
+    )
+    for some, lost in ((lines, []), (lines + b"no JSON\n", [b"no JSON"])):
+        rows, unreadable = parse_lines(some, schema, {})
+        assert rows["decision"].to_list() == ["b", "z", None] and unreadable == lost
+        np.testing.assert_array_equal(TASK.logged(rows), [[0.1, 0.7, 0.2], [0.1, 0, 0], [np.nan] * 3])
 
 
 @settings(max_examples=50, deadline=None)

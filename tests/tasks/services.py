@@ -1,0 +1,11 @@
+"""The real Bento service of the loans of each task, for tests to start: `MLOPS_TEST_CASE` names the task and the trainer."""
+
+import os
+
+from deploy.service import build_service
+from mlops_assets.serving.service import open_service
+from tests.tasks.declarations import CASES, use_case
+
+TASK, _, TRAINER = os.environ["MLOPS_TEST_CASE"].partition("/")
+USE_CASE = use_case(CASES[TASK], TRAINER)
+Loans = build_service(USE_CASE, lambda: open_service(os.environ, USE_CASE))
