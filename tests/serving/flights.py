@@ -159,7 +159,7 @@ class InMemoryFeatures:
         found = rows.join_asof(facts, on="event_timestamp", by="origin", check_sortedness=False)
         found = found.join(newest, on="origin", how="left").sort("place")
         late = found.select((pl.col("event_timestamp") < pl.col("newest")).fill_null(False)).to_series()
-        absent = [name for name in USE_CASE.features.numeric if name not in found.columns]
+        absent = [name for name in USE_CASE.features.numeric if name not in (*columns, "temp")]
         features = {"temp": found["temp"].to_list()} | {name: [None] * len(found) for name in absent}
         missing: list[Missing] = [() if temp is not None else [("origin_weather", "unknown")] for temp in found["temp"]]
         return LookupResult(features, ["point_in_time" if each else "online" for each in late], [None] * len(found), missing)

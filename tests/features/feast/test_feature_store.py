@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.features.feast.feature_registry import feast_config
-from mlops_assets.features.feast.feature_store import FeatureStore
+from mlops_assets.features.feast.feature_store import FeatureStore, as_type
 from mlops_assets.features.offline.point_in_time import EntityFrameMismatch, MissingFeatureTable
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Home
@@ -271,3 +271,19 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("elsewhere"))
         yield
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "keys"),
+    [
+        (["007", None], pl.String(), ["007", None]),
+        ([7, None], pl.String(), ["7", None]),
+        ([True], pl.String(), ["true"]),
+        (["7"], pl.Int64(), [7]),
+        ([7.0], pl.Int64(), [7]),
+        ([2**53 + 1], pl.Int64(), [2**53 + 1]),
+        ([None], pl.Int64(), [None]),
+    ],
+)
+def test_a_join_key_is_looked_up_in_its_declared_type(values: list[Any], dtype: pl.DataType, keys: list[Any]) -> None:
+    assert [*map(repr, as_type(values, dtype))] == [*map(repr, keys)]

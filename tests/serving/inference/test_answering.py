@@ -1,10 +1,12 @@
 """Requests that are answered together: what keeps one from its answer keeps no other; and which lookups the event loop trusts."""
 
+import json
 import math
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +18,7 @@ from mlops_assets.foundation.home import Environment, Home
 from mlops_assets.serving.inference.answering import IN_A_ROW, QUICK_S, PacedLookup
 from mlops_assets.serving.service import assemble
 from mlops_assets.use_cases.flight_delay import USE_CASE
-from tests.serving.flights import FLIGHT, MOMENT, place_blessed
+from tests.serving.flights import FLIGHT, MOMENT, place_blessed, temperatures
 
 ROWS: Columns = {"event_timestamp": [datetime(2013, 7, 1, tzinfo=UTC)]}
 
@@ -89,3 +91,34 @@ def test_a_version_serves_on_after_one_of_its_inputs_was_removed_and_every_answe
     assert plain["warnings"] == ["temp is no longer declared; the model treats it as missing"]
     assert unseen["warnings"][0] == plain["warnings"][0] and "carrier 'ZZ' was not in the training data" in unseen["warnings"][1]
     assert plain["probability"] == pytest.approx(1 / (1 + math.e))
+
+
+def test_a_transform_of_the_request_gives_the_answers_that_the_request_features_give(tmp_path: Path):
+    """Also of several requests at once, whose moments and entities keep their order."""
+
+    def by_hand(flights: pl.LazyFrame) -> pl.LazyFrame:
+        local = pl.col("sched_dep").dt.convert_time_zone("America/New_York")
+        minute = local.dt.hour().cast(pl.Float64) * 60 + local.dt.minute()
+        moment = pl.col("sched_dep") - pl.duration(hours=2)
+        return flights.with_columns(event_timestamp=moment, minute_of_day=minute, weekday=local.dt.strftime("%a"))
+
+    flights = [
+        FLIGHT | {"origin": origin, "sched_dep": f"2013-07-0{day}T02:30:00Z"} for day in (2, 3) for origin in ("EWR", "LGA")
+    ]
+    known = temperatures(("EWR", datetime(2013, 7, 1, tzinfo=UTC), 80.0), ("LGA", datetime(2013, 7, 2, tzinfo=UTC), 60.0))
+    transformed = USE_CASE.but(features=USE_CASE.features.but(request_features=(), entity_rows=by_hand))
+    answered: list[list[dict[str, object]]] = []
+    for folder, use_case in (("words", USE_CASE), ("transform", transformed)):
+        home = Home(tmp_path / folder)
+        place_blessed(home, 1, bias=-1).point(1, MOMENT.isoformat(), "first")
+        service = assemble(use_case, Environment("local", Path(), home, "", use_case.name), known.look_up)
+        service.answering.slots.poll()
+        outcomes = service.answering.answer_together([service.parse(msgspec.json.encode({"rows": [row]})) for row in flights])
+        assert all(isinstance(outcome, bytes) for outcome in outcomes)
+        service.answering.log.flush()
+        lines = [json.loads(line) for path in home.prediction_log.rglob("*.jsonl") for line in path.read_text().splitlines()]
+        own = ("prediction_id", "answered_at", "latency_ms", "call", "model_ms")
+        answered.append([{name: value for name, value in line.items() if name not in own} for line in lines])
+    words, transform = answered
+    assert words == transform and [line["minute_of_day"] for line in words] == [1350.0] * 4
+    assert [line["weekday"] for line in words] == ["Mon", "Mon", "Tue", "Tue"]
