@@ -123,8 +123,8 @@ def _run_platform() -> None:
             warn(line)
         if (port := urlsplit(settings.service_url).port) not in (None, urlsplit(addresses["service"]).port):
             warn(f"Another program uses port {port}. For other commands set MLOPS_SERVICE_URL={addresses['service']}.")
-        typer.echo("Press Ctrl-C to stop them all.")
         try:
+            typer.echo("Press Ctrl-C to stop them all.")
             while True:
                 signal.pause()
         except KeyboardInterrupt:

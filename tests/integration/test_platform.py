@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -79,10 +80,10 @@ def test_all_are_ready_and_no_process_outlives_the_block(tmp_path: Path) -> None
 
 
 @contextmanager
-def mlops_up(home: Path, *, before: str = "") -> Iterator["subprocess.Popen[str]"]:
+def mlops_up(home: Path, *, before: str = "", url: str = "http://127.0.0.1:9") -> Iterator["subprocess.Popen[str]"]:
     """`mlops up` of a shell that ran `before`, once everything is ready."""
     command = ["sh", "-c", f'{before} exec "$@"', "sh", sys.executable, "-m", "mlops_assets", "up"]
-    variables = {**os.environ, "MLOPS_ENV": "test", "MLOPS_HOME": str(home), "MLOPS_SERVICE_URL": "http://127.0.0.1:9"}
+    variables = {**os.environ, "MLOPS_ENV": "test", "MLOPS_HOME": str(home), "MLOPS_SERVICE_URL": url}
     with subprocess.Popen(
         command, cwd=PROJECT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
@@ -104,6 +105,18 @@ def test_one_signal_ends_mlops_up_and_every_process_of_it(tmp_path: Path, before
         _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (code, "")
         assert processes_of(tmp_path) == []
+
+
+def test_a_port_that_another_program_uses_is_named_with_the_address_that_is_used_instead(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with mlops_up(tmp_path, url=f"http://127.0.0.1:{port}") as process:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            match = re.fullmatch(rf"Another program uses port {port}. For other commands set MLOPS_SERVICE_URL=(\S+)\.\n", line)
+            assert match and get(f"{match[1]}/livez") and not match[1].endswith(f":{port}")
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
 
 
 @pytest.mark.parametrize("name", ["bentoml", "dagster-daemon"])
