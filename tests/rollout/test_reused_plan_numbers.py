@@ -70,6 +70,7 @@ def restored(tmp_path: Path, request: pytest.FixtureRequest) -> Restored:
         kept = line.state().plan
         assert kept
         Deployment(Home(tmp_path).deployments, line.use_case.name).publish(kept, replace_newer=True)
+        line.ledger.accept(line.use_case.name)
         line.bless(version)
         plans.append(line.look().plan)
         if request.param == "canary":
