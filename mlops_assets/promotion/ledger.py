@@ -115,8 +115,8 @@ class Ledger:
 
     def accept(self, use_case: str) -> None:
         """Remembers the newest record in place of one that is gone, whose number and digest are kept in a file."""
-        if self._heads and (newest := self._newest(use_case)):
-            self._heads.replace(use_case, newest)
+        if self._heads:
+            self._heads.replace(use_case, self._newest(use_case))
 
     def require_whole(self, use_case: str) -> None:
         """Raises DamagedLedger where the remembered record is gone, with what to do. `verify` checks the whole chain."""

@@ -38,15 +38,18 @@ class LedgerHeads:
             if head is None or (head[0] < newest[0] and is_recorded(head)):
                 self._write(use_case, newest)
 
-    def replace(self, use_case: str, newest: Head) -> None:
+    def replace(self, use_case: str, newest: Head | None) -> None:
         """Forgets what was removed; another head than `newest` is kept in a file next to it."""
         with self._lock(use_case):
             with suppress(FileNotFoundError):
                 content = self._file(use_case).read_bytes()
-                if content != _to_bytes(newest):
+                if newest is None or content != _to_bytes(newest):
                     kept = f"replaced-head-{hashlib.sha256(content).hexdigest()[:12]}"
                     replace_file(self._file(use_case).with_name(kept), content)
-            self._write(use_case, newest)
+            if newest:
+                self._write(use_case, newest)
+            else:
+                self._file(use_case).unlink(missing_ok=True)
 
     def _write(self, use_case: str, head: Head) -> None:
         replace_file(self._file(use_case), _to_bytes(head))

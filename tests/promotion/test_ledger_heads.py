@@ -107,6 +107,15 @@ def test_a_head_that_cannot_be_read_is_a_fault_and_holds_up_no_record(tmp_path: 
     assert ledger.verify("flights") == []
 
 
+def test_the_loss_of_every_record_can_be_accepted(tmp_path: Path):
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}", tmp_path / "deployments")
+    ledger.append("flights", "waiver", {}, by="ana", at=AT)
+    cut_off(ledger.address, after=0)
+    assert "known elsewhere" in ledger.verify("flights")[0]
+    ledger.accept("flights")
+    assert ledger.verify("flights") == [] and len([*(tmp_path / "deployments" / "flights").glob("replaced-head-*")]) == 1
+
+
 def test_a_ledger_of_waivers_alone_that_is_gone_is_not_a_new_one(tmp_path: Path):
     Ledger(f"sqlite:///{tmp_path / 'ledger.db'}", tmp_path / "deployments").append("flights", "waiver", {}, by="ana", at=AT)
     (tmp_path / "ledger.db").unlink()

@@ -57,7 +57,7 @@ class StoryLine(Line):
         super().__init__(environment, use_case(name, self.declared), instance)
         home = environment.home
         self.deployment, self.keys = Deployment(home.deployments, name), SigningKeys(home.keys)
-        self.ledger = Ledger(environment.ledger_url)
+        self.ledger = Ledger(environment.ledger_url, home.deployments)
         self.placed = PlacedVersions(name, self.ledger, self.deployment, self.keys)
         self.server: Server | None = None
         self.open_store()
