@@ -25,6 +25,7 @@ class MulticlassTask(Task[Multiclass]):
     """
 
     ACTIVATION = "softmax"
+    OUTPUT = "probability"
     ANSWER: ClassVar[Mapping[str, Any]] = {
         "decision": Annotated[str, Meta(description="The class with the highest probability.")],
         "probabilities": Annotated[dict[str, float], Meta(description="The probability of each class, by its name.")],

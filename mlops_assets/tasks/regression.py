@@ -28,7 +28,7 @@ class RegressionTask(Task[Regression]):
         "low": Annotated[float, Meta(description="The start of the interval that has the declared coverage.")],
         "high": Annotated[float, Meta(description="The end of that interval.")],
     }
-    COLUMNS: ClassVar[Mapping[str, pl.DataType]] = dict.fromkeys(ANSWER, pl.Float64())
+    COLUMNS: Mapping[str, pl.DataType] = dict.fromkeys(ANSWER, pl.Float64())
     SCORES = ("prediction", "low", "high")
     MEANS = ("mean_label", "mean_prediction")
     LOSS = "absolute error, relative to the spread of predictions,"

@@ -49,12 +49,12 @@ def record_rows(rows: pl.DataFrame) -> Record:
 
 def record_surroundings(use_case: UseCase, trainer: Trainer) -> Record:
     """Fingerprints of the declaration and of the training code (12 hex digits of SHA-256), versions, machine."""
-    name, accelerator = "boosting", "cpu"
+    files, accelerator = ("boosting",), "cpu"
     if isinstance(trainer, Lightning):
         from mlops_assets.training.trainers import lightning
 
-        name, accelerator = "lightning", lightning.accelerator()
-    modules = {module: module for module in SOURCES} | {f"train_{name}": f"trainers/{name}"}
+        files, accelerator = ("lightning", "network"), lightning.accelerator()
+    modules = {module: module for module in SOURCES} | {f"train_{name}": f"trainers/{name}" for name in files}
     sources = {recorded: (FOLDER / f"{module}.py").read_bytes() for recorded, module in modules.items()}
     return {
         "code.training_set": use_case.fingerprint("training_set"),

@@ -170,7 +170,11 @@ def test_another_threshold_since_then_is_an_objection(answered: list[dict[str, A
     other = probability * 1.01 if decided else probability * 0.99
     result = again(answered[0], SMALL.but(task=SMALL.task.but(threshold=other)))
     assert result.same_answer and not result.is_same
-    assert f"was decided {'yes' if decided else 'no'}, and the declared threshold" in result.objections[0]
+    then, now = ("yes", "no") if decided else ("no", "yes")
+    assert (
+        f"decision {then}; as declared today it is" in result.objections[0]
+        and f"decision {now}: the task has changed" in result.objections[0]
+    )
 
 
 def hiding(**how: str) -> UseCase:
@@ -178,7 +182,10 @@ def hiding(**how: str) -> UseCase:
     schedule = SMALL.contract("schedule")
     columns = tuple(column.but(pii=how.get(column.name)) for column in schedule.columns)
     contracts = tuple(table.but(columns=columns) if table is schedule else table for table in SMALL.contracts)
-    return SMALL.but(contracts=contracts, label=SMALL.label.but(key=tuple(key for key in SMALL.label.key if key not in how)))
+    return SMALL.but(
+        contracts=contracts,
+        task=SMALL.task.but(label=SMALL.label.but(key=tuple(key for key in SMALL.label.key if key not in how))),
+    )
 
 
 def logged_as(use_case: UseCase, folder: Path, line: Line, prediction: dict[str, Any]) -> pl.DataFrame:

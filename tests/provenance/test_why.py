@@ -46,7 +46,7 @@ def test_the_page_shows_request_and_answer(line: Line, answered: list[dict[str, 
     row = raw(line, answered[0])
     assert page.splitlines()[0] == f"flight_delay: {SMALL.question}"
     assert re.search(
-        rf"^probability +{row['probability']:.6g}, decision {'yes' if row['decision'] else 'no'}$", page, re.MULTILINE
+        rf"^prediction +{row['probability']:.6g}, decision {'yes' if row['decision'] else 'no'}$", page, re.MULTILINE
     )
     assert re.search(
         rf"^model +champion, version {TREES}, plan {row['plan']} \(promotion by the rollout, 2013-01-05", page, re.MULTILINE
@@ -132,7 +132,7 @@ def test_columns_that_the_log_hides_stay_hidden(line: Line, answered: list[dict[
     columns = tuple(column.but(pii=hide.get(column.name)) for column in schedule.columns)
     contracts = tuple(table.but(columns=columns) if table is schedule else table for table in SMALL.contracts)
     label = SMALL.label.but(key=("carrier", "flight", "origin"))
-    private = SMALL.but(contracts=contracts, label=label)
+    private = SMALL.but(contracts=contracts, task=SMALL.task.but(label=label))
     log = PredictionLog(tmp_path, private, secret=b"salt")
     log.append(line.log.find(answered[0]["prediction_id"]).to_dicts())
     result, tailnum = explained(line, answered[0], private, log), raw(line, answered[0])["tailnum"]

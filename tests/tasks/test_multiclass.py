@@ -69,7 +69,9 @@ def test_a_model_file_with_other_columns_than_classes_is_refused(trainer: Traine
     graph = onnx.load_from_string(fitted.to_onnx())
     with pytest.raises(NotAModel, match=r"its output has \[3\] columns and its signature names 2 classes"):
         OnnxModel.from_bytes(seal(graph, replace(signature, facts={"classes": ["a", "b"]})))
-    with pytest.raises(NotAModel, match=r"instead of features \[rows, inputs\] and probability \[rows\]\. Pass"):
+    with pytest.raises(
+        NotAModel, match=r"instead of features \[rows, inputs\] and probability \[rows\] or prediction \[rows, 3\]\. Pass"
+    ):
         OnnxModel.from_bytes(seal(graph, replace(signature, facts={})))
 
 

@@ -5,12 +5,10 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
-from itertools import pairwise
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -18,103 +16,19 @@ import pytorch_lightning as lightning
 import torch
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import EarlyStopping
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from mlops_assets.spec.training import Lightning
-from mlops_assets.tasks.task import Activation, Task
+from mlops_assets.tasks.task import Task
 from mlops_assets.training.fitted import THREADS, Examples, History, Progress, UntrainableRows
 from mlops_assets.training.onnx_file import seal
-from mlops_assets.training.signature import INPUT, OUTPUT, UNKNOWN, Signature
+from mlops_assets.training.signature import INPUT, OUTPUT, Signature
+from mlops_assets.training.trainers.network import HEADS, Head, Network
 
-EDGES = 16  # steps per number; measured on four months of flights, steps gain 0.012 AUC over plain standardised numbers
-CLIP = 4.0  # standard deviations; the value of a broken sensor must not saturate the network
-HIDE_CATEGORY = 0.01  # of training codes become UNKNOWN, so that the network learns an effect for unseen categories
-MAX_EMBEDDING = 8
 SCORING_ROWS = 65_536  # bounds memory when many rows are scored at once
 OPSET = 18
 VALIDATION_LOSS = "validation_loss"
-
-
-class Head(NamedTuple):
-    """The end of a network: the loss of raw outputs against the truth, what makes the output of them, and their number."""
-
-    loss: Callable[[Tensor, Tensor], Tensor]
-    activation: Callable[[Tensor], Tensor]
-    outputs: int = 1
-
-
-HEADS: dict[Activation, Head] = {
-    "sigmoid": Head(nn.functional.binary_cross_entropy_with_logits, torch.sigmoid),
-    "softmax": Head(nn.functional.cross_entropy, partial(torch.softmax, dim=1)),
-    "identity": Head(nn.functional.mse_loss, nn.Identity()),
-}
-
-
-class Inputs(nn.Module):
-    """Encoded rows (see Signature.encode) as inputs of the dense layers; exported with the network.
-
-    A number becomes its clipped standard score, whether it is missing, and EDGES steps at its training quantiles
-    (thermometer code); a category becomes a row of its embedding.
-    """
-
-    mean: Tensor
-    scale: Tensor
-    edges: Tensor
-
-    def __init__(self, signature: Signature, features: NDArray[np.float32]) -> None:
-        super().__init__()
-        self.numbers = len(signature.numeric)
-        for name, values in _statistics(features[:, : self.numbers].astype(np.float64)).items():
-            self.register_buffer(name, torch.from_numpy(values.astype(np.float32)))
-        embeddings: list[nn.Embedding] = []
-        for codes in (len(values) + 1 for values in signature.categories.values()):
-            embeddings.append(nn.Embedding(codes, min(MAX_EMBEDDING, codes // 2 + 1)))
-            nn.init.normal_(embeddings[-1].weight, std=0.1)
-        self.embeddings = nn.ModuleList(embeddings)
-        self.width = self.numbers * (2 + EDGES) + sum(embedding.embedding_dim for embedding in embeddings)
-
-    def forward(self, features: Tensor) -> Tensor:
-        raw, codes = features[:, : self.numbers], features[:, self.numbers :].long()
-        missing = torch.isnan(raw)
-        score = ((raw - self.mean) / self.scale).clamp(-CLIP, CLIP)
-        score = torch.where(missing, torch.zeros_like(score), score)
-        steps = (raw.unsqueeze(-1) > self.edges).float().flatten(1)  # a missing number is above no edge
-        if self.training:
-            codes = torch.where(torch.rand(codes.shape, device=codes.device) < HIDE_CATEGORY, UNKNOWN, codes)
-        embedded = [embedding(codes[:, index]) for index, embedding in enumerate(self.embeddings)]
-        return torch.cat([score, missing.float(), steps, *embedded], dim=1)
-
-
-class Network(nn.Module):
-    """Inputs, then dense layers, then the head of the task."""
-
-    def __init__(self, trainer: Lightning, head: Head, signature: Signature, features: NDArray[np.float32]) -> None:
-        super().__init__()
-        self.head = head
-        inputs = Inputs(signature, features)
-        widths = (inputs.width, *trainer.hidden)
-        layers: list[nn.Module] = [inputs]
-        for before, after in pairwise(widths):
-            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(trainer.dropout)]
-        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], head.outputs))
-
-    def rescale(self, mean: float, scale: float, offsets: Sequence[float]) -> None:
-        """Multiplies what the last layer gives with `scale` and adds `mean` and each of the offsets, in that layer itself."""
-        last = cast(nn.Linear, self.layers[-1])
-        weight, bias = last.weight.detach().double() * scale, last.bias.detach().double() * scale + mean
-        last = torch.nn.utils.skip_init(nn.Linear, last.in_features, len(offsets))  # without a random draw
-        last.weight.data = weight.repeat(len(offsets), 1).float()
-        last.bias.data = (bias + torch.tensor(offsets, dtype=torch.double)).float()
-        self.layers[-1] = last
-
-    def raw(self, features: Tensor) -> Tensor:
-        raw = self.layers(features)
-        return raw.squeeze(1) if self.head.outputs == 1 else raw
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(rows, inputs) in, the output of the task out."""
-        return self.head.activation(self.raw(features))
 
 
 class Learner(lightning.LightningModule):
@@ -287,18 +201,6 @@ def _loader(rows: Examples, size: int, *, seed: int | None = None) -> DataLoader
     """A whole batch at a time: collating row by row takes longer than the network itself."""
     data = TensorDataset(torch.from_numpy(rows.features), torch.from_numpy(rows.label))
     return DataLoader(data, sampler=Batches(len(rows), size, seed), batch_size=None, num_workers=0)
-
-
-def _statistics(numbers: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """mean and scale, (columns,), and edges, EDGES quantiles (columns, EDGES), of the values that are not missing."""
-    levels = np.linspace(0, 1, EDGES + 2)[1:-1]
-    known = [column[~np.isnan(column)] for column in numbers.T]
-    known = [values if len(values) else np.zeros(1) for values in known]  # a column without values has mean 0 and scale 1
-    return {
-        "mean": np.array([values.mean() for values in known]),
-        "scale": np.array([values.std() or 1.0 for values in known]),
-        "edges": np.array([np.quantile(values, levels) for values in known]).reshape(len(known), EDGES),
-    }
 
 
 @contextmanager
