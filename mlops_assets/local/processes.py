@@ -20,6 +20,7 @@ START_GRACE_S = 1.0  # of children that are not ready: they have nothing to end
 FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S = 1.0, 60.0, 600.0  # before a restart: doubled until the process has run steadily
 # Descendants inherit this variable: it identifies a process whose parent died first, also in a session of its own.
 GROUP = "MLOPS_PROCESS_GROUP"
+LOST_S = 0.5  # after a signal, until the processes must be stopping
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -81,6 +82,7 @@ class _Group:
     started: list[tuple[Child, "subprocess.Popen[bytes]"]] = field(default_factory=list[Any])
     is_ready: bool = False
     is_stopping: bool = False
+    is_ending: bool = False  # from the start of `stop`
     on_restart: Callable[[str], None] | None = None
     restarts: dict[str, tuple[int, float]] = field(default_factory=dict[str, tuple[int, float]])  # how many in a row, the last at
 
@@ -110,7 +112,16 @@ class _Group:
 
     def exit_on_signal(self, number: int, _frame: object) -> None:
         self.is_stopping = True
+        # An exception that a handler raises is lost where the signal came during a destructor, as of SQLAlchemy's connections.
+        again = threading.Timer(LOST_S, self._signal_again, [number])
+        again.daemon = True
+        again.start()
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+    def _signal_again(self, number: int) -> None:
+        main = threading.main_thread().ident
+        if not self.is_ending and main is not None:
+            signal.pthread_kill(main, number)
 
     def on_child_exit(self, _number: int, _frame: object) -> None:
         for child, process in [] if self.is_stopping else [*self.started]:
@@ -142,7 +153,7 @@ class _Group:
                 self.started[-1][1].kill()
 
     def stop(self, grace_s: float) -> None:
-        self.is_stopping = True
+        self.is_stopping = self.is_ending = True
         try:
             # To the children only: each stops its own workers in order.
             for number in (signal.SIGINT, signal.SIGTERM):

@@ -10,13 +10,18 @@ FORM = re.compile(
 )  # fmt: skip
 
 
+def in_utc(moment: datetime) -> datetime:
+    """A moment without an offset is in UTC."""
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def parse_moment(text: str) -> datetime:
     """In UTC, which a text without an offset is in. Raises ValueError outside MIN_YEAR to MAX_YEAR and for other forms."""
     if not FORM.fullmatch(text):
         raise ValueError("Expected a moment such as 2013-07-01T14:05:00Z")
     try:
         moment = datetime.fromisoformat(text)
-        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        moment = in_utc(moment)
     except OverflowError as error:
         raise ValueError(str(error)) from None
     if not MIN_YEAR <= moment.year < MAX_YEAR:

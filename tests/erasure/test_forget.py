@@ -202,7 +202,7 @@ def test_a_row_that_is_about_to_be_committed_stays_and_is_counted(root: Path) ->
 def test_the_next_call_completes_a_killed_erasure(root: Path) -> None:
     rows, lines = rows_of_the_others(root), lines_of_the_others(root)
     named = [len(naming(root))]
-    for change in (20, 45):
+    for change in (25, 40):
         killed = subprocess.run(
             [sys.executable, str(SCRIPT), str(root), str(change)], check=False, capture_output=True, cwd=SCRIPT.parents[2]
         )

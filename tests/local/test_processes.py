@@ -211,6 +211,29 @@ def test_a_signal_to_the_supervisor_ends_its_children_first(tmp_path: Path, numb
         assert alive(ids) == []
 
 
+LOST = """
+import os, signal, sys, time
+from pathlib import Path
+from mlops_assets.local.processes import Child, running
+
+class Closing:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)  # what the handler raises here is lost
+
+with running([Child("one", [sys.executable, "-c", "import time; time.sleep(60)"], {}, Path(sys.argv[1]), Path("."), None)]):
+    Closing()
+    while True:
+        signal.pause()
+"""
+
+
+def test_an_interrupt_that_a_destructor_swallows_ends_it_all_the_same(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", LOST, str(tmp_path / "one.log")]
+    ended = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert ended.returncode == -signal.SIGINT and b"Exception ignored in" in ended.stderr
+
+
 def test_an_interrupt_that_was_ignored_at_start_ends_it_too(tmp_path: Path) -> None:
     """As in a background job of a script, whose shell ignores SIGINT for it."""
     with supervised(tmp_path, CLEAN, before="trap '' INT;") as (process, ids):

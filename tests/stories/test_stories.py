@@ -246,4 +246,4 @@ TestStories.settings = settings(SHARED, max_examples=2, stateful_step_count=10)
 
 @pytest.mark.slow
 class TestLongStories(Stories.TestCase):
-    settings = settings(SHARED, max_examples=4, stateful_step_count=25)
+    settings = settings(SHARED, max_examples=3, stateful_step_count=20)

@@ -22,7 +22,7 @@ from tests.graph.line import Line, environment_of, failed_checks, failure
 from tests.integration.running_service import Server, started, wait_for_plan
 from tests.tasks.declarations import CASES, DAYS, ROWS, TRAINERS, applications, payments, use_case
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(600)]
 REQUEST = ("number", "customer", "amount", "purpose", "applied_at")
 
 

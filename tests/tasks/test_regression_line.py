@@ -27,7 +27,7 @@ from mlops_assets.training.onnx_model import OnnxModel
 from tests.cli.loans import APPLICATIONS, LOANS, PAYMENTS
 from tests.graph.loan_line import LoanLine, moment, payments, running_loans
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(600)]
 
 LOANS_A_DAY, DAYS, WINDOW = 150, 8, dt.timedelta(days=36_500)
 COLUMN = Column(name="months", dtype="int", min=0, max=10_000, description="How long it took to pay it back.")

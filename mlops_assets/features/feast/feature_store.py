@@ -31,6 +31,7 @@ from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, FEAST_PROJECT
 from mlops_assets.foundation.stored_schema import IncompatibleRows, converted, count_changed
 from mlops_assets.spec.feature import WhenDown
+from mlops_assets.spec.moment import in_utc
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
@@ -123,7 +124,7 @@ class FeatureStore:
         Raises OnlineStoreDown, and as `historical`.
         """
         # No frame where the mirror answers: one row of a frame takes 0.1 ms.
-        at = np.array([(moment - EPOCH) // ONE_MICROSECOND for moment in columns[EVENT_TIMESTAMP]], dtype=np.int64)
+        at = np.array([(in_utc(moment) - EPOCH) // ONE_MICROSECOND for moment in columns[EVENT_TIMESTAMP]], dtype=np.int64)
         entities = self._entities(columns)
         try:
             values = self.mirror(self.service).read(entities, at)

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import Annotated, Any, cast
 
@@ -14,6 +14,7 @@ from msgspec.structs import astuple
 
 from mlops_assets.serving.http.value_types import legal_values, read_moment, value_type
 from mlops_assets.spec.contract import Column, DType
+from mlops_assets.spec.moment import in_utc
 from mlops_assets.spec.serving import Limits
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.tasks import task_of
@@ -215,7 +216,7 @@ def refuse_moments(moments: Sequence[datetime | None], now: datetime, limits: Li
 
 
 def _is_near(moment: datetime, now: datetime, limits: Limits) -> bool:
-    ahead = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now
+    ahead = in_utc(moment) - now
     return ahead <= limits.max_ahead and (limits.max_past is None or -ahead <= limits.max_past)
 
 

@@ -61,7 +61,7 @@ def led_by_wind() -> pl.DataFrame:
 
 
 def judged(gate: Robust, case: Case) -> Verdict:
-    return judge((gate,), case)[0]
+    return judge(case.use_case.but(gates=(gate,)).gates, case)[0]
 
 
 def perturbed(case: Case, *, noise: float, share: float) -> dict[str, pl.DataFrame]:
