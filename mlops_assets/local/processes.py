@@ -167,6 +167,8 @@ class _Group:
                         with contextlib.suppress(psutil.NoSuchProcess):
                             process.kill()
                     psutil.wait_procs(alive, timeout=1)
+                for _, process in self.started:
+                    process.poll()  # psutil has waited for it, which Popen does not know
 
     def _alive(self, child: str = "") -> list[psutil.Process]:
         """All processes of one child; without a name, of all children."""
