@@ -30,13 +30,11 @@ class BinaryTask(Task[Binary]):
     MEANS = ("label_rate", "mean_probability")
     LOSS = "Brier score"
 
-    @property
-    def name(self) -> str:
-        return self.declared.label.name
-
     def truth(self, labels: pl.Series) -> Array:
-        if self.declared.positive is not None:
-            return (labels.cast(pl.String) == str(self.declared.positive)).cast(pl.Int8).to_numpy()
+        if (positive := self.declared.positive) is not None:
+            is_number = labels.dtype.is_numeric() and isinstance(positive, int)
+            hits = labels == positive if is_number else labels.cast(pl.String) == str(positive)
+            return hits.cast(pl.Int8).to_numpy()
         try:
             return labels.cast(pl.Float32).to_numpy()
         except pl.exceptions.PolarsError:
@@ -145,14 +143,6 @@ class BinaryTask(Task[Binary]):
         """The quartiles of the champion's scores and the threshold, in order."""
         quartiles = np.quantile(champion, QUARTILES, method="nearest") if len(champion) else ()
         return tuple(sorted({self.declared.threshold, *map(float, quartiles)}))
-
-    def claims(self, rows: pl.DataFrame, edges: Sequence[float], prefix: str = "") -> list[pl.Expr]:
-        """At or above every edge, then below: claims about both detect a shift in either direction."""
-        score = pl.col(f"{prefix}probability")
-        return [*(score >= edge for edge in edges), *(score < edge for edge in edges)]
-
-    def describe_claim(self, place: int, edges: Sequence[float]) -> str:
-        return f"{'at or above' if place < len(edges) else 'below'} {edges[place % len(edges)]:.3g}"
 
     def losses(self, output: Array, truth: Array, edges: Sequence[float]) -> Array:
         return (output - truth) ** 2

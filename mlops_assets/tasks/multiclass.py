@@ -40,10 +40,6 @@ class MulticlassTask(Task[Multiclass]):
         self.COLUMNS = {"decision": pl.String(), "probabilities": pl.Struct(dict.fromkeys(self.classes, pl.Float64()))}
 
     @property
-    def name(self) -> str:
-        return self.declared.label.name
-
-    @property
     def outputs(self) -> int:
         return len(self.classes)
 

@@ -33,10 +33,6 @@ class RegressionTask(Task[Regression]):
     MEANS = ("mean_label", "mean_prediction")
     LOSS = "absolute error, relative to the spread of predictions,"
 
-    @property
-    def name(self) -> str:
-        return self.declared.label.name
-
     def truth(self, labels: pl.Series) -> Array:
         if not labels.dtype.is_numeric():
             raise IllegalLabels(
@@ -155,11 +151,6 @@ class RegressionTask(Task[Regression]):
         """QUANTILES of the champion's predictions, in order; 0 without any."""
         known = champion[np.isfinite(champion).all(axis=1), 0]
         return tuple(sorted({*np.quantile(known, QUANTILES, method="nearest").tolist()})) if len(known) else (0.0,)
-
-    def claims(self, rows: pl.DataFrame, edges: Sequence[float], prefix: str = "") -> list[pl.Expr]:
-        """At or above every edge, then below: claims about both detect a shift in either direction."""
-        score = pl.col(f"{prefix}prediction")
-        return [*(score >= edge for edge in edges), *(score < edge for edge in edges)]
 
     def describe_claim(self, place: int, edges: Sequence[float]) -> str:
         return f"{'at or above' if place < len(edges) else 'below'} {self._text(edges[place % len(edges)])}"

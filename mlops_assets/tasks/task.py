@@ -35,8 +35,7 @@ class DecisionChange(NamedTuple):
 class Task(ABC, Generic[D]):
     """One declared task. An output is what a model gives for n rows, of shape (n,), or (n, k) with k numbers a row; a truth is
     the label as numbers, of shape (n,). `ANSWER` are the fields of an answer, with their types and descriptions as msgspec
-    annotations, and `COLUMNS` the same in the prediction log. `SCORES` are the columns that hold the output, and `CLAIMS` a
-    sentence about the share of answers that a rollout compares, as `claims` returns them.
+    annotations, and `COLUMNS` the same in the prediction log. `SCORES` are the columns that hold the output.
     """
 
     ACTIVATION: ClassVar[Activation]  # of the last layer of a network
@@ -59,6 +58,11 @@ class Task(ABC, Generic[D]):
     def main_metric(self) -> str:
         """The metric that stands for the quality of a version."""
         return self.metrics[0]
+
+    @property
+    def name(self) -> str:
+        """Of the label."""
+        return self.declared.label.name
 
     # Versions
 
@@ -204,13 +208,15 @@ class Task(ABC, Generic[D]):
         """What `claims` and `losses` are relative to, from the champion's output before the rollout (some hundred rows, or
         none)."""
 
-    @abstractmethod
     def claims(self, rows: pl.DataFrame, edges: Sequence[float], prefix: str = "") -> list[pl.Expr]:
-        """Booleans over the prediction log whose shares a rollout compares between both arms."""
+        """Booleans over the prediction log whose shares a rollout compares between both arms: at or above every edge, then below,
+        which detects a shift in either direction."""
+        score = pl.col(prefix + self.SCORES[0])
+        return [*(score >= edge for edge in edges), *(score < edge for edge in edges)]
 
-    @abstractmethod
     def describe_claim(self, place: int, edges: Sequence[float]) -> str:
         """What is true of the scores for which the claim of this place holds."""
+        return f"{'at or above' if place < len(edges) else 'below'} {edges[place % len(edges)]:.3g}"
 
     @abstractmethod
     def losses(self, output: Array, truth: Array, edges: Sequence[float]) -> Array:

@@ -74,6 +74,7 @@ def test_no_response_shows_what_is_inside(crashing: Server, method: str, path: s
 def test_the_operator_reads_the_cause_of_a_crash_in_the_log(crashing: Server):
     response_text(crashing, "POST", "/predict", ROW)
     wait_until(lambda: "10.1.2.3:6379" in crashing.last_words(), 5, crashing.last_words)
+    assert "10.1.2.3:6379" in crashing.last_words()
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ def test_every_declared_task_has_an_implementation() -> None:
         ([0.0, 1.0], None, [0, 1]),
         (["M", "B", "M"], "M", [1, 0, 1]),
         ([1, 2, 2], 2, [0, 1, 1]),
+        ([1.0, 2.0], 2, [0, 1]),
         ([True, False], "true", [1, 0]),
     ],
 )
