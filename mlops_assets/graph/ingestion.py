@@ -21,7 +21,8 @@ from mlops_assets.graph.kernel.asset_metadata import (
 from mlops_assets.graph.kernel.conditions import CASCADE
 from mlops_assets.graph.kernel.tables import DAY, ONE_RUN, RENAMED, DataFrame, LazyFrame, days_in_run, days_of
 from mlops_assets.resources import LandingResource, WarehouseResource
-from mlops_assets.spec.contract import Contract, Files
+from mlops_assets.spec.contract import Contract
+from mlops_assets.spec.source import Files
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:

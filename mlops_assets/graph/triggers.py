@@ -15,8 +15,8 @@ from mlops_assets.graph.kernel.conditions import MADE, UNFINISHED
 from mlops_assets.graph.kernel.dagster_internals import DATA_VERSION, data_versions, newest_check, newest_events
 from mlops_assets.graph.trainings import ONE_AT_A_TIME, read_trainings, training_tables
 from mlops_assets.resources import HomeLock, LandingResource, LedgerResource, PredictionLogResource, WarehouseResource
-from mlops_assets.spec.contract import Files
 from mlops_assets.spec.monitor import Drift, Monitor, OnSchedule, Performance, endings
+from mlops_assets.spec.source import Files
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:

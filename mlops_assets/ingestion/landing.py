@@ -30,7 +30,8 @@ from mlops_assets.ingestion.csv_lines import (
 )  # fmt: skip
 from mlops_assets.ingestion.landed_file import Hashed, content_digest, describe, opened, read_bytes
 from mlops_assets.ingestion.refused_days import RefusedDays
-from mlops_assets.spec.contract import Contract, Files
+from mlops_assets.spec.contract import Contract
+from mlops_assets.spec.source import Files
 
 BOM = b"\xef\xbb\xbf"
 DATETIME_FORMAT = "%Y-%m-%dT%H:%M:%S%.fZ"  # with a fraction where there is one

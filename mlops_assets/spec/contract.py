@@ -1,4 +1,4 @@
-"""Contracts: columns, keys, bounds and statistical expectations of a table, and how its files arrive."""
+"""Contracts: columns, keys, bounds and statistical expectations of a table."""
 
 import re
 from collections.abc import Iterator
@@ -156,21 +156,3 @@ class Contract(Spec):
         if self.day in self.names and self.day not in datetimes:
             found = f"{self.day!r} is of type {self.column(self.day).dtype}; datetime columns: {', '.join(datetimes) or 'none'}"
             yield f"day · {found}. Use one of these, or leave day out."
-
-
-class Daily(Spec):
-    """One file a day."""
-
-
-class WhenChanged(Spec):
-    """A slowly changing table: a file only on the days that bring new or changed rows."""
-
-
-class Files(Spec):
-    """CSV files, one folder a table and one file a day. A file above `max_bytes` is not read: its rows take many times that
-    in memory.
-    """
-
-    table: str
-    cadence: Daily | WhenChanged = Daily()
-    max_bytes: int = Field(default=100_000_000, gt=0)

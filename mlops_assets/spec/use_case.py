@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from mlops_assets.spec.contract import Column, Contract, Daily, DType, Files
+from mlops_assets.spec.contract import Column, Contract, DType
 from mlops_assets.spec.feature import Features, Label, TimeSplit
 from mlops_assets.spec.gate import FAIRNESS, BeatsChampion, EverySlice, Gate, NoLeak, NoSkew
 from mlops_assets.spec.monitor import (
@@ -25,6 +25,7 @@ from mlops_assets.spec.monitor import (
 )
 from mlops_assets.spec.rollout import AtOnce, Canary, Rollout
 from mlops_assets.spec.serving import Serving
+from mlops_assets.spec.source import Daily, Files
 from mlops_assets.spec.spec import Spec
 from mlops_assets.spec.task import Binary, Multiclass, Regression
 from mlops_assets.spec.training import Search, Trainer
