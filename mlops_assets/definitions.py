@@ -10,8 +10,9 @@ import dagster as dg
 def defs() -> dg.Definitions:
     """All use cases."""
     # Dagster's modules stay for good. Unfrozen, the collector scans them again and again while our declarations load, which
-    # is half of the loading time.
+    # is half of the loading time; by default it scans our own 150 times, a tenth of the time that 100 use cases take.
     gc.freeze()
+    gc.set_threshold(100_000)
     from mlops_assets.foundation.home import read_environment
     from mlops_assets.graph.compile import build_use_cases
     from mlops_assets.graph.kernel.tables import build_io_managers

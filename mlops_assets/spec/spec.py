@@ -13,11 +13,14 @@ class IllegalDeclaration(ValueError):
 
 
 class Spec(BaseModel):
-    """A frozen value of the vocabulary. Raises IllegalDeclaration when built from illegal fields."""
+    """A frozen value of the vocabulary. Values without a name are those of the first fields, in order. Raises IllegalDeclaration
+    when built from illegal fields.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
-    def __init__(self, **fields: Any) -> None:
+    def __init__(self, *values: Any, **fields: Any) -> None:
+        fields = _named(type(self), values, fields)
         names = [fields[key] for key in NAMED_BY if isinstance(fields.get(key), str)]
         where = " · ".join([*names[:1], type(self).__name__])
         try:
@@ -34,6 +37,18 @@ class Spec(BaseModel):
     def but(self, **fields: Any) -> Self:
         """The same declaration with some fields changed, validated again."""
         return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | fields)
+
+
+def _named(spec: type[Spec], values: tuple[Any, ...], fields: dict[str, Any]) -> dict[str, Any]:
+    names = (*spec.model_fields,)
+    if len(values) > len(names):
+        raise IllegalDeclaration(
+            f"{spec.__name__} · {len(values)} values; its fields: {', '.join(names) or 'none'}. Remove the others."
+        )
+    positional = dict(zip(names, values, strict=False))
+    if repeated := ", ".join(positional.keys() & fields.keys()):
+        raise IllegalDeclaration(f"{spec.__name__} · {repeated}: a value with the name and one without. Keep one.")
+    return positional | fields
 
 
 def _repeated(spec: Spec) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The declaration: frozen, closed, readable in its errors, and fingerprinted stage by stage."""
 
+import re
 import typing
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -9,7 +10,7 @@ import pytest
 
 from mlops_assets.spec.contract import Column, Contract, MaxNullShare
 from mlops_assets.spec.feature import TimeSplit
-from mlops_assets.spec.gate import BeatsChampion, Budget, EverySlice, Fair, Floor, Latency, NoLeak
+from mlops_assets.spec.gate import BeatsChampion, Budget, EverySlice, Fair, Floor, Latency, NoLeak, NoPii
 from mlops_assets.spec.monitor import Drift, Freshness, OnSchedule
 from mlops_assets.spec.spec import IllegalDeclaration, Spec
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, Search
@@ -184,3 +185,11 @@ def test_another_transform_fills_again() -> None:
     edited = USE_CASE.but(features=USE_CASE.features.but(views=views))
     assert edited.fingerprint("feature") != USE_CASE.fingerprint("feature")
     assert edited.fingerprint("candidate") == USE_CASE.fingerprint("candidate")
+
+
+def test_values_without_names_are_those_of_the_first_fields() -> None:
+    assert Column("late", "bool", "Whether it is late.") == Column(name="late", dtype="bool", description="Whether it is late.")
+    with pytest.raises(IllegalDeclaration, match=re.escape("NoPii · 1 values; its fields: none. Remove the others.")):
+        NoPii("UTC")
+    with pytest.raises(IllegalDeclaration, match=re.escape("Column · name: a value with the name and one without. Keep one.")):
+        Column("late", name="early", dtype="bool", description="Whether it is early.")
