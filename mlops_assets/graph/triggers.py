@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
 # Under steady traffic the log is reported every five minutes, so that monitors do not run back to back.
-TICKS_TO_A_PAUSE = 300 // TICK_SECONDS
+TICKS_TO_A_PAUSE = 60  # five minutes
 # The daemon reports files one by one, in 17 ms each, so a full tick takes 17 s. The oldest days come first.
 MAX_EVENTS = 1000
 ALL_READABLE, MAX_FAULTS = "landed_entries_readable", 20

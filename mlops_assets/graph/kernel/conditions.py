@@ -26,7 +26,7 @@ from mlops_assets.graph.kernel.dagster_internals import (
 
 AC = dg.AutomationCondition
 UNFINISHED = [status for status in dg.DagsterRunStatus if status.name not in ("SUCCESS", "FAILURE", "CANCELED")]
-# The landing sensor looks again 5 to 10 s after it has reported files, as the daemon's loop takes 5 s.
+# The landing sensor looks again 5 s after it has reported files, and on a busy machine 10 s after.
 SETTLE = timedelta(seconds=12)
 # While files never stop arriving, a cascade starts this often.
 LONGEST_WAIT = timedelta(minutes=5)
