@@ -2,6 +2,7 @@
 # Dagster generates the classes with their type argument left open.
 # pyright: reportMissingTypeArgument=false
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -9,12 +10,14 @@ import dagster as dg
 
 from mlops_assets.foundation.home import Environment, Home
 from mlops_assets.foundation.home_lock import claim_home
+from mlops_assets.spec.pulled_source import PulledSource
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
     from mlops_assets.features.feast.feature_store import FeatureStore
     from mlops_assets.foundation.delta_tables import DeltaTables
     from mlops_assets.ingestion.landing import Landing
+    from mlops_assets.ingestion.pulling.pull import Pulled
     from mlops_assets.promotion.deployment import Deployment
     from mlops_assets.promotion.ledger import Ledger
     from mlops_assets.promotion.signing_keys import SigningKeys
@@ -48,6 +51,18 @@ class LandingResource(dg.ConfigurableResource):
         from mlops_assets.ingestion.landing import Landing
 
         return Landing(Path(self.folder))
+
+
+class PullingResource(dg.ConfigurableResource):
+    """Reads sources into the landing folder, with the credentials of the environment variables that they name."""
+
+    landing: LandingResource
+
+    def pull(self, source: PulledSource, use_case: UseCase, *, now: datetime, anew: bool) -> "Pulled":
+        from mlops_assets.ingestion.pulling.pull import pull
+
+        secrets = {name: _value(dg.EnvVar(name)) or "" for name in source.variables}
+        return pull(source, use_case, landing=self.landing.open(), secrets=secrets, now=now, anew=anew)
 
 
 class WarehouseResource(dg.ConfigurableResource):
@@ -162,6 +177,7 @@ class Resources(TypedDict):
 
     home_lock: HomeLock
     landing: LandingResource
+    pulling: PullingResource
     warehouse: WarehouseResource
     feature_store: FeatureStoreResource
     registry: RegistryResource
@@ -177,6 +193,7 @@ class Resources(TypedDict):
 def build_resources(environment: Environment) -> Resources:
     """Every environment uses the embedded stores; their addresses and folders come from the environment."""
     home, key_file = environment.home, environment.signing_key
+    landing = LandingResource(folder=str(home.landing))
     redis_url = _secret("MLOPS_ONLINE_STORE", environment.redis_url)
     urls, api_key = [environment.service_url, *environment.other_service_urls], _secret("MLOPS_API_KEY", environment.api_key)
     rollout_stores = RolloutStoresResource(
@@ -192,7 +209,8 @@ def build_resources(environment: Environment) -> Resources:
     )
     return Resources(
         home_lock=HomeLock(root=str(home.root)),
-        landing=LandingResource(folder=str(home.landing)),
+        landing=landing,
+        pulling=PullingResource(landing=landing),
         warehouse=rollout_stores.warehouse,
         feature_store=FeatureStoreResource(home=str(home.root), project=str(environment.project), redis_url=redis_url),
         registry=RegistryResource(

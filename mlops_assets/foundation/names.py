@@ -9,7 +9,7 @@ AssetPath = list[str]
 FOLDERS = {"raw": "raw", "validated": "validated", "quarantined": "quarantine", "features": "feature"}
 # The lineage folds by group: one per use case and stage of the model line.
 GROUPS = {
-    "raw": ("landing", "raw"),
+    "raw": ("pulled", "landing", "raw"),
     "validated": ("validated",),
     "features": ("feature", "online"),
     "training": ("training_set", "candidate", "evaluation", "blessing"),
@@ -24,7 +24,7 @@ def _build_layer(prefix: str) -> Callable[[str, str], AssetPath]:
     return lambda use_case, name: [use_case, f"{prefix}_{name}"]
 
 
-landing, raw, validated, quarantine = map(_build_layer, ("landed", "raw", "validated", "quarantined"))
+pulled, landing, raw, validated, quarantine = map(_build_layer, ("pulled", "landed", "raw", "validated", "quarantined"))
 feature, online = map(_build_layer, ("features", "online"))
 
 

@@ -9,6 +9,7 @@ from mlops_assets.graph.features import build_features
 from mlops_assets.graph.ingestion import build_ingestion
 from mlops_assets.graph.kernel.automation import build_automation
 from mlops_assets.graph.monitoring import build_monitoring
+from mlops_assets.graph.pulling import build_pulling
 from mlops_assets.graph.rollout import build_rollout
 from mlops_assets.graph.serving import build_serving
 from mlops_assets.graph.training import build_training
@@ -54,12 +55,12 @@ def _failing_sensor(problems: Sequence[str]) -> dg.SensorDefinition:
 def build_use_case(use_case: UseCase) -> dg.Definitions:
     """Every asset, check, job, sensor and schedule of one use case; resources are bound by the caller."""
     parts = (build_ingestion, build_features, build_training, build_serving, build_monitoring)
-    triggers, rollout = build_triggers(use_case), build_rollout(use_case)
+    triggers, rollout, pulling = build_triggers(use_case), build_rollout(use_case), build_pulling(use_case)
     automation = build_automation(use_case.name, dg.AssetSelection.key_prefixes(use_case.name))
     return dg.Definitions(
-        assets=[*(asset for build in parts for asset in build(use_case)), *rollout["assets"]],
+        assets=[*(asset for build in parts for asset in build(use_case)), *rollout["assets"], *pulling["assets"]],
         asset_checks=[*triggers["checks"], *rollout["checks"]],
-        jobs=[*triggers["jobs"], *rollout["jobs"]],
+        jobs=[*triggers["jobs"], *rollout["jobs"], *pulling["jobs"]],
         schedules=triggers["schedules"],
-        sensors=[*triggers["sensors"], *rollout["sensors"], automation],
+        sensors=[*triggers["sensors"], *rollout["sensors"], *pulling["sensors"], automation],
     )

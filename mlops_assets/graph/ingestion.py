@@ -22,6 +22,7 @@ from mlops_assets.graph.kernel.conditions import CASCADE
 from mlops_assets.graph.kernel.tables import DAY, ONE_RUN, RENAMED, DataFrame, LazyFrame, days_in_run, days_of
 from mlops_assets.resources import LandingResource, WarehouseResource
 from mlops_assets.spec.contract import Contract
+from mlops_assets.spec.pulled_source import PulledSource
 from mlops_assets.spec.source import Files
 from mlops_assets.spec.use_case import UseCase
 
@@ -37,16 +38,13 @@ MAX_SHOWN = 3  # refused days in the description of a check; `mlops status` has 
 def build_ingestion(use_case: UseCase) -> list[dg.AssetSpec | dg.AssetsDefinition]:
     """Landing, raw and validated assets of every source."""
     sources = [(source, use_case.contract(source.table)) for source in use_case.sources]
-    return [
-        asset
-        for source, contract in sources
-        for asset in (_landing(use_case, contract), _raw(use_case, contract, source), _validated(use_case, contract, source))
-    ]
+    return [build(use_case, contract, source) for source, contract in sources for build in (_landing, _raw, _validated)]
 
 
-def _landing(use_case: UseCase, contract: Contract) -> dg.AssetSpec:
+def _landing(use_case: UseCase, contract: Contract, source: Files) -> dg.AssetSpec:
     return dg.AssetSpec(
         names.landing(use_case.name, contract.table),
+        deps=[names.pulled(use_case.name, contract.table)] if isinstance(source, PulledSource) else [],
         description=f"Files as delivered: {contract.description}",
         metadata={SCHEMA: delivered_schema(contract)},
         partitions_def=days_of(use_case),

@@ -1,7 +1,10 @@
 """Sources: where the rows of a table come from, and how its files arrive."""
 
+from collections.abc import Iterator
+
 from pydantic import Field
 
+from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.spec import Spec
 
 
@@ -21,3 +24,7 @@ class Files(Spec):
     table: str
     cadence: Daily | WhenChanged = Daily()
     max_bytes: int = Field(default=100_000_000, gt=0)
+
+    def contract_problems(self, _contract: Contract) -> Iterator[str]:
+        """What makes the source and the contract of its table illegal together, a sentence each."""
+        yield from ()

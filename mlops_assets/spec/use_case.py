@@ -23,6 +23,7 @@ from mlops_assets.spec.monitor import (
     Trigger,
     stage_names,
 )
+from mlops_assets.spec.pulled_source import Http, Sql, Stream
 from mlops_assets.spec.rollout import AtOnce, Canary, Rollout
 from mlops_assets.spec.serving import Serving
 from mlops_assets.spec.source import Daily, Files
@@ -55,7 +56,7 @@ class UseCase(Spec):
     risk: Literal["low", "medium", "high"] = "medium"
     first_day: date
     last_day: date | None = None
-    sources: tuple[Files, ...]
+    sources: tuple[Files | Sql | Http | Stream, ...]
     contracts: tuple[Contract, ...]
     features: Features
     task: Binary | Multiclass | Regression
@@ -127,6 +128,8 @@ class UseCase(Spec):
         no_contract = "has no contract; contracts"
         yield from _unknown("sources", sources, tables, no_contract)
         yield from _unknown("contracts", tables, sources, "has no source; sources")
+        for source in (source for source in self.sources if source.table in tables):
+            yield from source.contract_problems(self.contract(source.table))
         yield from _unknown("label.table", [self.label.table], tables, no_contract)
         for view in self.features.views:
             yield from _unknown(f"features.views[{view.name}].tables", view.tables, tables, no_contract)

@@ -1,0 +1,77 @@
+"""Sources that are read into the landing folder: an asset before the landed files, its job, and the sensor that runs it."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from mlops_assets.foundation import names
+from mlops_assets.graph.kernel.asset_metadata import asset_metadata
+from mlops_assets.graph.kernel.conditions import UNFINISHED
+from mlops_assets.resources import HomeLock, PullingResource
+from mlops_assets.spec.pulled_source import PulledSource
+from mlops_assets.spec.use_case import UseCase
+
+MAX_SHOWN = 20  # changed files in the metadata of a run
+
+
+class PullConfig(dg.Config):
+    """`anew`: read the source from the start, for example after a column was added to its contract."""
+
+    anew: bool = False
+
+
+def build_pulling(use_case: UseCase) -> dict[str, list[Any]]:
+    """Assets, jobs and sensors of the pulled sources, as keyword arguments of Definitions."""
+    sources = [source for source in use_case.sources if isinstance(source, PulledSource)]
+    assets = [_pulled(use_case, source) for source in sources]
+    jobs = [_job(use_case, source) for source in sources]
+    return {"assets": assets, "jobs": jobs, "sensors": [_sensor(source, job) for source, job in zip(sources, jobs, strict=True)]}
+
+
+def _pulled(use_case: UseCase, source: PulledSource) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=names.pulled(use_case.name, source.table),
+        description=f"New rows of {source.table}, read from {type(source).__name__} into the landing folder.",
+        **asset_metadata(use_case, "pulled", type(source).__name__.lower()),
+    )
+    def pulled(
+        context: dg.AssetExecutionContext, config: PullConfig, pulling: PullingResource, home_lock: HomeLock
+    ) -> dg.MaterializeResult[Any]:
+        result = pulling.pull(source, use_case, now=datetime.now(UTC), anew=config.anew)
+        if result.outside:
+            context.log.warning(f"{result.outside:,} rows are of days that are not declared; they have not landed.")
+        counts = {"rows_read": result.read, "rows_outside": result.outside, "files_changed": len(result.files)}
+        return dg.MaterializeResult(metadata={**counts, "files": _shown(result.files)})
+
+    return pulled
+
+
+def _shown(files: Sequence[object]) -> str:
+    more = f" and {len(files) - MAX_SHOWN} more" if len(files) > MAX_SHOWN else ""
+    return ", ".join(map(str, files[:MAX_SHOWN])) + more or "none"
+
+
+def _job(use_case: UseCase, source: PulledSource) -> Any:
+    return dg.define_asset_job(
+        names.job(use_case.name, f"pull_{source.table}"),
+        selection=dg.AssetSelection.assets(names.pulled(use_case.name, source.table)),
+        description=f"Read the new rows of {source.table} into the landing folder.",
+    )
+
+
+def _sensor(source: PulledSource, job: Any) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=job.name,
+        job=job,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=int(source.every.total_seconds()),
+        description=f"Reads the new rows of {source.table} at its declared interval, one run at a time.",
+    )
+    def due(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        if context.instance.get_runs(dg.RunsFilter(job_name=job.name, statuses=UNFINISHED), limit=1):
+            return dg.SkipReason("The run before has not ended.")
+        return dg.RunRequest()
+
+    return due

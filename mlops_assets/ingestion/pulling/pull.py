@@ -1,0 +1,130 @@
+"""One run of a pulled source: new rows into the files of their partitions, and then, as the last step, how far it has read."""
+
+import json
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from filelock import FileLock, Timeout
+
+from mlops_assets.foundation.atomic_file import replace_file
+from mlops_assets.ingestion.landing import Landing
+from mlops_assets.ingestion.pulling.credentials import hide
+from mlops_assets.ingestion.pulling.rows import Buffer, CannotPull, Row, merge
+from mlops_assets.spec.pulled_source import PulledSource, Sql
+from mlops_assets.spec.use_case import UseCase
+
+Position = Any  # JSON
+
+
+class Part(NamedTuple):
+    """Some rows, and the position after them and all before."""
+
+    rows: list[Row]
+    position: Position
+
+
+class Reader(Protocol):
+    """`reads` says what a position counts in; after another `reads`, the source is read from the start. `replaces`: all rows are
+    read each time.
+    """
+
+    @property
+    def reads(self) -> str: ...
+    @property
+    def replaces(self) -> bool: ...
+
+    def read(self, position: Position | None, now: datetime) -> Iterator[Part]:
+        """From the position on (None: from the start). What is read again, as after a kill, replaces what landed before."""
+        ...
+
+
+class Pulled(NamedTuple):
+    """`read` rows came from the source; `outside` of them are of undeclared days and did not land. `files` have changed."""
+
+    read: int
+    outside: int
+    files: list[date]
+
+
+@dataclass(frozen=True)
+class Positions:
+    """How far a source has been read: a file of its own, written after the files of the rows."""
+
+    path: Path
+
+    def read(self, reads: str) -> Position | None:
+        stored: dict[str, Any] = json.loads(self.path.read_bytes()) if self.path.exists() else {}
+        return stored.get("position") if stored.get("reads") == reads else None
+
+    def write(self, reads: str, position: Position) -> None:
+        replace_file(self.path, json.dumps({"reads": reads, "position": position}, indent=1).encode())
+
+    @contextmanager
+    def reserved(self) -> Generator[None]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path.with_suffix(".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise CannotPull(f"{self.path.name} · another run reads this source. Wait for its end.") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def positions_of(landing: Landing, use_case: str, table: str) -> Positions:
+    return Positions(landing.root / use_case / f".{table}.pulled.json")
+
+
+def open_reader(source: PulledSource, use_case: UseCase, secrets: Mapping[str, str]) -> Reader:
+    """`secrets`: the values of the source's variables."""
+    contract = use_case.contract(source.table)
+    match source:
+        case Sql():
+            from mlops_assets.ingestion.pulling.sql import SqlReader
+
+            return SqlReader(source, contract, secrets[source.url_variable])
+        case _:
+            raise TypeError(type(source))
+
+
+def pull(
+    source: PulledSource, use_case: UseCase, *, landing: Landing, secrets: Mapping[str, str], now: datetime, anew: bool = False
+) -> Pulled:
+    """Raises CannotPull, and then has changed no file of a source that failed; `anew` reads from the start.
+
+    A kill at any moment loses nothing and doubles nothing: files replace files, and what is read twice has the same key.
+    """
+    where = f"{use_case.name} · {source.table}"
+    if missing := [name for name in source.variables if not secrets.get(name)]:
+        raise CannotPull(f"{where} · {', '.join(missing)}: the environment variable is not set. Set it, and pull again.")
+    reader, positions = open_reader(source, use_case, secrets), positions_of(landing, use_case.name, source.table)
+    contract = use_case.contract(source.table)
+    rows = Buffer(contract, first=use_case.first_day, last=use_case.last_day, now=now)
+    with positions.reserved():
+        before = position = None if anew else positions.read(reader.reads)
+        try:
+            for part in reader.read(position, now):
+                rows.add(part.rows)
+                position = part.position
+        except CannotPull as error:
+            raise CannotPull(f"{where} · {hide(str(error), secrets.values())}") from None
+        files: list[date] = []
+        new = dict(rows.by_partition())
+        gone = _landed_days(landing, use_case.name, source.table) - new.keys() if reader.replaces else set[date]()
+        for day in sorted(new.keys() | gone):
+            path = landing.path(use_case.name, source.table, day)
+            if merge(path, contract, new.get(day, []), replaces=reader.replaces):
+                files.append(day)
+        if position != before:
+            positions.write(reader.reads, position)
+    return Pulled(rows.read, rows.outside, files)
+
+
+def _landed_days(landing: Landing, use_case: str, table: str) -> set[date]:
+    return {date.fromisoformat(path.stem) for path in landing.files(use_case, table)}

@@ -1,0 +1,182 @@
+"""Rows of a pulled source as the text that lands, and the files of their partitions: each is replaced whole, or not at all."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import polars as pl
+
+from mlops_assets.foundation.atomic_file import replace_file
+from mlops_assets.ingestion.csv_lines import MAX_ROW_LINES, columns_in
+from mlops_assets.spec.contract import Contract, DType
+from mlops_assets.spec.moment import parse_moment
+
+PARTITION, PROBLEM = "_partition", "_problem"
+MAX_PLAIN_DIGITS = 60  # of a Decimal; beyond, it is written with an exponent
+MAX_CHARACTERS = 100_000  # of a value; Python's csv module refuses 131,072
+ROWS_AT_ONCE = 20_000  # a row takes ten times as much as Python values
+
+
+class CannotPull(RuntimeError):
+    """A source that cannot be read now, or whose rows cannot land. What landed before stays, and the next run goes on."""
+
+
+class Row(NamedTuple):
+    """`values` of the contract's columns as text, with "" where missing; `moment` decides the partition (None: unknown). A row
+    with a `problem` goes to quarantine, with its values as they are.
+    """
+
+    values: tuple[str, ...]
+    moment: datetime | None
+    problem: str = ""
+
+
+def partition_of(moment: datetime) -> date:
+    """The partition in which the rows of this moment land."""
+    return moment.astimezone(UTC).date()
+
+
+def build_row(values: Sequence[object], contract: Contract, time: str) -> Row:
+    """`values` of the contract's columns, as the source has them."""
+    texts = tuple(text_of(value, column.dtype) for value, column in zip(values, contract.columns, strict=True))
+    moment = read_moment(texts[contract.names.index(time)])
+    if problem := _find_problem(texts):
+        return unreadable(dict(zip(contract.names, texts, strict=True)), contract, moment, problem)
+    return Row(texts, moment)
+
+
+def unreadable(original: object, contract: Contract, moment: datetime | None, problem: str) -> Row:
+    """A row that is no row of the contract: it lands with its original as JSON in the first column."""
+    text = original if isinstance(original, str) else json.dumps(original, default=str)
+    # On one line, and of UTF-8 text.
+    text = text.encode("ascii", "backslashreplace").decode().replace("\n", "\\n").replace("\r", "\\r")
+    return Row((text, *[""] * (len(contract.names) - 1)), moment, problem)
+
+
+def text_of(value: object, dtype: DType) -> str:  # noqa: PLR0911 - a line per type
+    """The exact value, as a contract reads it. A datetime without an offset stays so; it is UTC."""
+    match value:
+        case None:
+            return ""
+        case str():
+            return value
+        case bool() | 0 | 1 if dtype == "bool" or isinstance(value, bool):
+            return "true" if value else "false"
+        case datetime():
+            return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if value.tzinfo else value.isoformat()
+        case date():
+            return f"{value.isoformat()}T00:00:00Z" if dtype == "datetime" else value.isoformat()
+        case Decimal():
+            return format(value, "f") if value.is_finite() and abs(value.adjusted()) < MAX_PLAIN_DIGITS else str(value)
+        case bytes() | memoryview():
+            return bytes(cast(bytes, value)).hex()
+        case dict() | list():
+            return json.dumps(value, ensure_ascii=False, default=str)
+        case _:
+            return str(value)
+
+
+def read_moment(text: str) -> datetime | None:
+    with suppress(ValueError):
+        return parse_moment(text)
+    with suppress(ValueError):
+        return datetime.combine(date.fromisoformat(text), time(), UTC)
+    return None
+
+
+def _find_problem(texts: Sequence[str]) -> str:
+    """Why the landed file could not hold the values as they are."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return "a value is not Unicode text"
+    breaks = sum(text.count("\n") + text.count("\r") - text.count("\r\n") for text in texts)
+    if breaks >= MAX_ROW_LINES:
+        return f"the row has {breaks} line breaks; legal: fewer than {MAX_ROW_LINES}"
+    longest = max(map(len, texts))
+    return f"a value has {longest:,} characters; legal: at most {MAX_CHARACTERS:,}" if longest > MAX_CHARACTERS else ""
+
+
+class Buffer:
+    """New rows of one run in little memory, by partition. Rows outside `first` to `last` are counted, and do not land."""
+
+    def __init__(self, contract: Contract, *, first: date, last: date | None, now: datetime) -> None:
+        self._contract, self._first, self._last = contract, first, last or date.max
+        self._without_moment = min(max(partition_of(now), first), self._last)
+        self._parts: list[pl.DataFrame] = []
+        self.read = self.outside = 0
+
+    def add(self, rows: Iterable[Row]) -> None:
+        schema = {**dict.fromkeys((*self._contract.names, PROBLEM), pl.String()), PARTITION: pl.Date()}
+        rows = iter(rows)
+        while part := [*islice(rows, ROWS_AT_ONCE)]:
+            self.read += len(part)
+            places = [partition_of(row.moment) if row.moment else self._without_moment for row in part]
+            inside = [
+                (*row.values, row.problem, place)
+                for row, place in zip(part, places, strict=True)
+                if self._first <= place <= self._last
+            ]
+            self.outside += len(part) - len(inside)
+            self._parts.append(pl.DataFrame(inside, schema=schema, orient="row"))
+
+    def by_partition(self) -> Iterator[tuple[date, list[tuple[str, ...]]]]:
+        """The values of each row, and its problem, in the order of their arrival."""
+        if self._parts:
+            for (place,), rows in sorted(pl.concat(self._parts).partition_by(PARTITION, as_dict=True).items()):
+                yield place, rows.drop(PARTITION).rows()
+
+
+def merge(path: Path, contract: Contract, rows: Iterable[tuple[str, ...]], *, replaces: bool) -> bool:
+    """Adds rows to a partition's file, or replaces those in it. Of rows with one key the last stays, in the place of the first.
+    Returns whether the file has changed.
+    """
+    before = path.read_bytes() if path.exists() else b""
+    merged: dict[tuple[str, ...], tuple[str, ...]] = {}
+    key = [contract.names.index(name) for name in contract.unique]
+    for row in (*(_read(before, contract, path) if not replaces else ()), *rows):
+        values = tuple(row[index] for index in key)
+        # A row without a whole key is no version of another one.
+        merged[row if row[-1] or not all(values) else values] = row
+    if (content := _write(merged.values(), contract)) == before:
+        return False
+    replace_file(path, content)
+    return True
+
+
+def _write(rows: Iterable[tuple[str, ...]], contract: Contract) -> bytes:
+    """A row with a problem gets one more field than there are columns, with the problem: the reader of landed files then
+    quarantines it, and shows both.
+    """
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(contract.names)
+    writer.writerows(row if row[-1] else row[:-1] for row in rows)
+    return file.getvalue().encode()
+
+
+def _read(content: bytes, contract: Contract, path: Path) -> Iterator[tuple[str, ...]]:
+    """The rows of a file that `_write` wrote, maybe under an earlier contract."""
+    if not content:
+        return
+    csv.field_size_limit(sys.maxsize)  # the original of an unreadable row may be long
+    try:
+        lines = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+        header = columns_in(next(lines), contract)
+        for line in filter(None, lines):
+            if not len(header) <= len(line) <= len(header) + 1:
+                raise csv.Error(f"line {lines.line_num} has {len(line)} of {len(header)} fields")
+            problem = "" if len(line) == len(header) else line[-1]
+            values = dict(zip(header, line, strict=False))
+            yield (*(values.get(name, "") for name in contract.names), problem)
+    except (csv.Error, UnicodeDecodeError) as error:
+        remedy = "Correct the file, or delete it and pull from the start"
+        raise CannotPull(f"{path} · new rows cannot be added to it: {error}. {remedy}.") from None

@@ -1,0 +1,183 @@
+"""Sources that the platform reads by itself: a database, an HTTP API, a stream. Their rows land as files, as of any source."""
+
+import re
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from mlops_assets.spec.contract import Contract
+from mlops_assets.spec.source import Daily, Files, WhenChanged
+from mlops_assets.spec.spec import Spec
+
+VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*", re.ASCII)
+SECRET = re.compile(r"(api|access|auth)?[_-]?(key|token|secret|password|passwd|pwd|signature)", re.IGNORECASE)
+
+
+class PulledSource(Files):
+    """Rows that are read every `every` and land in the partition of their `time`, a column of the contract. Of rows with one key,
+    the newest stays. Credentials are never declared: `variables` names the environment variables that have them.
+    """
+
+    cadence: Daily | WhenChanged = WhenChanged()
+    time: str
+    every: timedelta = Field(default=timedelta(hours=1), ge=timedelta(seconds=10))
+
+    @property
+    @abstractmethod
+    def variables(self) -> tuple[str, ...]: ...
+
+    def contradictions(self) -> Iterator[str]:
+        for field in type(self).model_fields:
+            name = getattr(self, field)
+            if field.endswith("_variable") and name is not None and not VARIABLE.fullmatch(name):
+                found = "found another text, not shown as it may contain a password"
+                legal = "the name of an environment variable, such as ORDERS_URL"
+                yield f"{field} · {found}; legal: {legal}. Set the value in a variable, and declare its name."
+
+    def contract_problems(self, contract: Contract) -> Iterator[str]:
+        field = f"sources[{self.table}].time"
+        times = [column.name for column in contract.columns if column.dtype == "datetime"]
+        if self.time not in times:
+            yield f"{field} · {self.time!r} is no datetime column of the contract; legal: {', '.join(times) or 'none'}. Use one."
+        elif contract.day not in (None, self.time):
+            found = f"it is {self.time!r}, and the contract's day is {contract.day!r}, by which rows would be on the wrong day"
+            yield f"{field} · {found}. Use one column for both."
+
+
+class Sql(PulledSource):
+    """A table or a query of any database that SQLAlchemy knows; `url_variable` names the variable with its URL.
+
+    With a `cursor`, a column that grows with every new or changed row, only rows from the highest value of the last run on are
+    read; without one, every run reads all rows and replaces the files. `lag` is how far behind the highest value a transaction
+    may still commit, in units of the cursor; that much is read again.
+    """
+
+    url_variable: str
+    from_table: str | None = None  # with its schema, where it has one: sales.orders
+    query: str | None = None
+    cursor: str | None = None
+    lag: timedelta | int | None = None
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        return (self.url_variable,)
+
+    def contradictions(self) -> Iterator[str]:
+        yield from super().contradictions()
+        if (self.from_table is None) == (self.query is None):
+            found = "neither is declared" if self.query is None else "both are declared"
+            yield f"from_table, query · {found}; legal: one of them. Declare where the rows are."
+        if self.cursor is None and self.lag is not None:
+            yield "lag · it is declared without a cursor, which it refers to. Declare the cursor, or leave it out."
+        if self.cursor is not None and self.lag is None:
+            legal = "timedelta(minutes=10), or 0 where rows are committed in the order of the cursor"
+            yield f"lag · it is missing: how far behind the highest {self.cursor!r} may a row still commit? Declare it: {legal}."
+        yield from _lag_problems(self.lag)
+
+    def contract_problems(self, contract: Contract) -> Iterator[str]:
+        yield from super().contract_problems(contract)
+        yield from _cursor_problems(self, contract)
+
+
+def _lag_problems(lag: timedelta | int | None) -> Iterator[str]:
+    if (lag.total_seconds() if isinstance(lag, timedelta) else lag or 0) < 0:
+        yield f"lag · found {lag}; legal: 0 or more. Correct it."
+
+
+def _cursor_problems(source: "Sql | Http", contract: Contract) -> Iterator[str]:
+    """The cursor may be a column that the contract lacks."""
+    for column in (column for column in contract.columns if column.name == source.cursor and source.lag):
+        if isinstance(source.lag, timedelta) != (column.dtype == "datetime"):
+            found = f"the cursor {column.name!r} is of type {column.dtype}, and the lag is {source.lag!r}"
+            yield f"sources[{source.table}].lag · {found}; legal: a timedelta of datetimes, a number of numbers. Correct it."
+
+
+class PageNumber(Spec):
+    """Pages by number, until one has no records."""
+
+    param: str = "page"
+    first: int = 1
+
+
+class NextCursor(Spec):
+    """The answer has the next page's cursor at this JSON path, and none at the end."""
+
+    path: str
+    param: str = "cursor"
+
+
+class NextLink(Spec):
+    """The answer has the next page's address at this JSON path; without a path, in its Link header."""
+
+    path: str | None = None
+
+
+class Http(PulledSource):
+    """A JSON API whose answers have records at the JSON path `records`, in pages.
+
+    With `since_param`, requests ask from the highest value of `cursor` of the last run on, minus `lag`; without it every run
+    reads all records. Records that a run lacks are never removed. `token_variable` names the variable with the token that is
+    sent in `token_header`.
+    """
+
+    url: str
+    records: str = "$"
+    pages: PageNumber | NextCursor | NextLink | None = None
+    params: Mapping[str, str | int] = Field(default_factory=dict[str, str | int])
+    token_variable: str | None = None
+    token_header: str = "Authorization"
+    token_prefix: str = "Bearer "
+    cursor: str | None = None
+    since_param: str | None = None
+    lag: timedelta | int = 0
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        return (self.token_variable,) if self.token_variable else ()
+
+    def contradictions(self) -> Iterator[str]:
+        yield from super().contradictions()
+        parts = urlsplit(self.url)
+        if parts.username is not None or parts.password is not None:
+            yield "url · it has a user or a password, and is not shown. Set a token in a variable, and declare token_variable."
+        elif parts.scheme not in ("http", "https") or not parts.netloc:
+            yield f"url · found {self.url!r}; legal: https://host/path or http://host/path. Correct it."
+        secrets = [name for name in (*self.params, *re.findall(r"([^&=]+)=", parts.query)) if SECRET.fullmatch(name)]
+        for name in secrets:
+            yield f"params · {name!r} is the name of a credential. Set its value in a variable, and declare token_variable."
+        if (self.cursor is None) != (self.since_param is None):
+            yield "cursor, since_param · one is declared without the other. Declare both, or none to read all records each time."
+        yield from _lag_problems(self.lag)
+
+    def contract_problems(self, contract: Contract) -> Iterator[str]:
+        yield from super().contract_problems(contract)
+        yield from _cursor_problems(self, contract)
+
+
+class Stream(PulledSource):
+    """A Kafka topic with a JSON object per message. `brokers_variable` names the variable with its brokers (host:port,…);
+    `login_variable`, where brokers need one, that with user:password. The time of a message without a `time` is the broker's.
+    """
+
+    brokers_variable: str
+    topic: str
+    group: str
+    login_variable: str | None = None
+    protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = "plaintext"
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    every: timedelta = Field(default=timedelta(minutes=10), ge=timedelta(seconds=10))
+    max_messages: int = Field(default=1_000_000, gt=0)  # of one run
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        return (self.brokers_variable, self.login_variable) if self.login_variable else (self.brokers_variable,)
+
+    def contradictions(self) -> Iterator[str]:
+        yield from super().contradictions()
+        if self.protocol.startswith("sasl") != (self.login_variable is not None):
+            found = f"protocol is {self.protocol}, and login_variable is {self.login_variable!r}"
+            yield f"{found}; legal: a login with a sasl protocol, and with no other. Correct one."

@@ -1,0 +1,99 @@
+"""A pulled source in the graph: its asset before the landed files, the sensor that runs it, and the way of its rows from there."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+
+from mlops_assets.foundation import names
+from mlops_assets.graph.pulling import build_pulling
+from tests.graph.line import Line, failed_checks, failure, running_line
+from tests.ingestion.pulling.shop import FIRST, SQL, shop
+
+USE_CASE = shop(SQL.but(every=timedelta(minutes=7)))
+PULLED, LANDED = names.pulled("shop", "orders"), names.landing("shop", "orders")
+
+
+@pytest.fixture
+def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
+    monkeypatch.setenv("ORDERS_URL", f"sqlite:///{tmp_path / 'orders.db'}\n")  # as a mounted secret
+    with running_line(tmp_path / "home", USE_CASE) as line:
+        yield line
+
+
+def execute(line: Line, *statements: str) -> None:
+    engine = sa.create_engine(f"sqlite:///{line.home.parent / 'orders.db'}", poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(sa.text(statement))
+
+
+def insert(*numbers: int, amount: float, updated: str) -> list[str]:
+    return [
+        f"INSERT OR REPLACE INTO orders VALUES ({number}, {amount}, 'x', 1, '2024-03-01 10:00:00', '{updated}')"
+        for number in numbers
+    ]
+
+
+CREATE = "CREATE TABLE orders (number, amount, note, paid, ordered_at, updated_at)"
+UNIQUE = "CREATE UNIQUE INDEX orders_number ON orders (number)"
+
+
+def pull(line: Line) -> dg.ExecuteInProcessResult:
+    job = line.definitions.resolve_job_def("shop_pull_orders")
+    return job.execute_in_process(instance=line.instance, raise_on_error=False)
+
+
+def test_rows_of_a_database_reach_the_validated_table_and_a_changed_row_corrects_it(line: Line) -> None:
+    execute(line, CREATE, UNIQUE, *insert(*range(40), amount=1.0, updated="2024-03-01 11:00:00"))
+    (materialization,) = pull(line).asset_materializations_for_node("shop__pulled_orders")
+    shown = {name: value.value for name, value in materialization.metadata.items()}
+    assert shown | {"rows_read": 40, "rows_outside": 0, "files_changed": 1, "files": "2024-03-01"} == shown
+    assert failed_checks(line.ingest("orders", 0)) == {}
+    assert line.rows(names.validated("shop", "orders"))["amount"].to_list() == [1.0] * 40
+    execute(line, *insert(7, amount=70.0, updated="2024-03-01 12:00:00"))
+    assert pull(line).success
+    line.ingest("orders", 0)
+    rows = line.rows(names.validated("shop", "orders"))
+    assert (rows.height, rows["amount"].sum()) == (40, 39 + 70.0)
+    assert rows["day"].unique().to_list() == [FIRST]
+
+
+def test_the_lineage_has_the_source_before_the_landed_files(line: Line) -> None:
+    graph = line.definitions.resolve_asset_graph()
+    assert graph.get(dg.AssetKey(LANDED)).parent_keys == {dg.AssetKey(PULLED)}
+    assert graph.get(dg.AssetKey(names.landing("shop", "applications"))).parent_keys == set()
+    assert graph.get(dg.AssetKey(PULLED)).group_name == "shop_raw"
+
+
+def test_a_failed_pull_fails_its_run_and_names_the_cause_without_the_password(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORDERS_URL", "postgresql://me:se%40cret@127.0.0.1:1/db")
+    result = pull(line)
+    assert not result.success
+    assert "CannotPull: shop · orders · ORDERS_URL · the database refuses: " in failure(result)
+    logged = "".join(str(record) for record in line.instance.all_logs(result.run_id))
+    assert not [secret for secret in ("se%40cret", "se@cret") if secret in logged + failure(result)]
+    monkeypatch.delenv("ORDERS_URL")
+    assert "shop · orders · ORDERS_URL: the environment variable is not set. Set it, and pull again." in failure(pull(line))
+
+
+def test_the_sensor_starts_one_run_at_a_time_at_the_declared_interval(line: Line) -> None:
+    (sensor,) = build_pulling(USE_CASE)["sensors"]
+    assert (sensor.name, sensor.minimum_interval_seconds, sensor.default_status.value) == ("shop_pull_orders", 420, "RUNNING")
+
+    def tick() -> Any:
+        with dg.build_sensor_context(instance=line.instance, definitions=line.definitions) as context:
+            return sensor.evaluate_tick(context)
+
+    assert len(tick().run_requests) == 1
+    job = line.definitions.resolve_job_def("shop_pull_orders")
+    run = line.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    assert (tick().run_requests, tick().skip_message) == ([], "The run before has not ended.")
+    line.instance.delete_run(run.run_id)
+    assert len(tick().run_requests) == 1
