@@ -71,19 +71,19 @@ class Sql(PulledSource):
         if (self.from_table is None) == (self.query is None):
             found = "neither is declared" if self.query is None else "both are declared"
             yield f"from_table, query · {found}; legal: one of them. Declare where the rows are."
-        if self.cursor is None and self.lag is not None:
-            yield "lag · it is declared without a cursor, which it refers to. Declare the cursor, or leave it out."
-        if self.cursor is not None and self.lag is None:
-            legal = "timedelta(minutes=10), or 0 where rows are committed in the order of the cursor"
-            yield f"lag · it is missing: how far behind the highest {self.cursor!r} may a row still commit? Declare it: {legal}."
-        yield from _lag_problems(self.lag)
+        yield from _lag_problems(self.cursor, self.lag)
 
     def contract_problems(self, contract: Contract) -> Iterator[str]:
         yield from super().contract_problems(contract)
         yield from _cursor_problems(self, contract)
 
 
-def _lag_problems(lag: timedelta | int | None) -> Iterator[str]:
+def _lag_problems(cursor: str | None, lag: timedelta | int | None) -> Iterator[str]:
+    if cursor is None and lag is not None:
+        yield "lag · it is declared without a cursor, which it refers to. Declare the cursor, or leave it out."
+    if cursor is not None and lag is None:
+        legal = "timedelta(minutes=10), or 0 where rows appear in the order of the cursor"
+        yield f"lag · it is missing: how far behind the highest {cursor!r} may a row still appear? Declare it: {legal}."
     if (lag.total_seconds() if isinstance(lag, timedelta) else lag or 0) < 0:
         yield f"lag · found {lag}; legal: 0 or more. Correct it."
 
@@ -133,7 +133,7 @@ class Http(PulledSource):
     token_prefix: str = "Bearer "
     cursor: str | None = None
     since_param: str | None = None
-    lag: timedelta | int = 0
+    lag: timedelta | int | None = None
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -151,7 +151,7 @@ class Http(PulledSource):
             yield f"params · {name!r} is the name of a credential. Set its value in a variable, and declare token_variable."
         if (self.cursor is None) != (self.since_param is None):
             yield "cursor, since_param · one is declared without the other. Declare both, or none to read all records each time."
-        yield from _lag_problems(self.lag)
+        yield from _lag_problems(self.cursor, self.lag)
 
     def contract_problems(self, contract: Contract) -> Iterator[str]:
         yield from super().contract_problems(contract)

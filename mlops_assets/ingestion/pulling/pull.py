@@ -1,7 +1,8 @@
 """One run of a pulled source: new rows into the files of their partitions, and then, as the last step, how far it has read."""
 
 import json
-from collections.abc import Generator, Iterator, Mapping
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -14,7 +15,7 @@ from mlops_assets.foundation.atomic_file import replace_file
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.pulling.credentials import hide
 from mlops_assets.ingestion.pulling.rows import Buffer, CannotPull, Row, merge
-from mlops_assets.spec.pulled_source import PulledSource, Sql
+from mlops_assets.spec.pulled_source import Http, PulledSource, Sql
 from mlops_assets.spec.use_case import UseCase
 
 Position = Any  # JSON
@@ -81,7 +82,9 @@ def positions_of(landing: Landing, use_case: str, table: str) -> Positions:
     return Positions(landing.root / use_case / f".{table}.pulled.json")
 
 
-def open_reader(source: PulledSource, use_case: UseCase, secrets: Mapping[str, str]) -> Reader:
+def open_reader(
+    source: PulledSource, use_case: UseCase, secrets: Mapping[str, str], sleep: Callable[[float], None] = time.sleep
+) -> Reader:
     """`secrets`: the values of the source's variables."""
     contract = use_case.contract(source.table)
     match source:
@@ -89,21 +92,32 @@ def open_reader(source: PulledSource, use_case: UseCase, secrets: Mapping[str, s
             from mlops_assets.ingestion.pulling.sql import SqlReader
 
             return SqlReader(source, contract, secrets[source.url_variable])
+        case Http():
+            from mlops_assets.ingestion.pulling.http import HttpReader
+
+            return HttpReader(source, contract, secrets.get(source.token_variable or ""), sleep)
         case _:
             raise TypeError(type(source))
 
 
 def pull(
-    source: PulledSource, use_case: UseCase, *, landing: Landing, secrets: Mapping[str, str], now: datetime, anew: bool = False
+    source: PulledSource,
+    use_case: UseCase,
+    *,
+    landing: Landing,
+    secrets: Mapping[str, str],
+    now: datetime,
+    anew: bool = False,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Pulled:
-    """Raises CannotPull, and then has changed no file of a source that failed; `anew` reads from the start.
+    """Raises CannotPull, and then has changed no file. `anew` reads from the start; `sleep` waits before a request's new try.
 
     A kill at any moment loses nothing and doubles nothing: files replace files, and what is read twice has the same key.
     """
     where = f"{use_case.name} · {source.table}"
     if missing := [name for name in source.variables if not secrets.get(name)]:
         raise CannotPull(f"{where} · {', '.join(missing)}: the environment variable is not set. Set it, and pull again.")
-    reader, positions = open_reader(source, use_case, secrets), positions_of(landing, use_case.name, source.table)
+    reader, positions = open_reader(source, use_case, secrets, sleep), positions_of(landing, use_case.name, source.table)
     contract = use_case.contract(source.table)
     rows = Buffer(contract, first=use_case.first_day, last=use_case.last_day, now=now)
     with positions.reserved():

@@ -54,6 +54,7 @@ class Shop:
     secrets: Mapping[str, str]
     contract: Contract = ORDERS
     now: datetime = NOW
+    pauses: list[float] = dataclasses.field(default_factory=list[float])  # instead of slept
 
     @property
     def use_case(self) -> UseCase:
@@ -68,7 +69,15 @@ class Shop:
         return positions_of(self.landing, "shop", "orders").path
 
     def pull(self, *, anew: bool = False) -> Pulled:
-        return pull(self.source, self.use_case, landing=self.landing, secrets=self.secrets, now=self.now, anew=anew)
+        return pull(
+            self.source,
+            self.use_case,
+            landing=self.landing,
+            secrets=self.secrets,
+            now=self.now,
+            anew=anew,
+            sleep=self.pauses.append,
+        )
 
     def files(self) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in self.landing.files("shop", "orders")}
