@@ -19,12 +19,14 @@ SECRET = re.compile(r"(api|access|auth)?[_-]?(key|token|secret|password|passwd|p
 
 class PulledSource(Files):
     """Rows that are read every `every` and land in the partition of their `time`, a column of the contract. Of rows with one key,
-    the newest stays. Credentials are never declared: `variables` names the environment variables that have them.
+    that with the highest `version` stays, a number or a datetime; without a version the row that was read last.
+    Credentials are never declared: `variables` names the environment variables that have them.
     """
 
     cadence: Daily | WhenChanged = WhenChanged()
     time: str
     every: timedelta = Field(default=timedelta(hours=1), ge=timedelta(seconds=10))
+    version: str | None = None
 
     @property
     @abstractmethod
@@ -46,6 +48,10 @@ class PulledSource(Files):
         elif contract.day not in (None, self.time):
             found = f"it is {self.time!r}, and the contract's day is {contract.day!r}, by which rows would be on the wrong day"
             yield f"{field} · {found}. Use one column for both."
+        versions = [column.name for column in contract.columns if column.dtype in ("int", "float", "datetime")]
+        if self.version is not None and self.version not in versions:
+            found = f"{self.version!r} is no number or datetime column of the contract; legal: {', '.join(versions)}"
+            yield f"sources[{self.table}].version · {found}. Use one, or leave it out."
 
 
 class Sql(PulledSource):

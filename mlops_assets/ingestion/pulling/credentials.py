@@ -15,7 +15,7 @@ def hide(message: str, secrets: Iterable[str]) -> str:
 
 
 def _parts(secret: str) -> Iterator[str]:
-    for text in (secret, *_parts_of_address(secret)):
+    for text in (secret, secret.partition(":")[2], *_parts_of_address(secret)):
         yield from (text, quote(text), quote(text, safe=""), quote_plus(text), repr(text)[1:-1])
 
 

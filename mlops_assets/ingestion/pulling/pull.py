@@ -15,7 +15,7 @@ from mlops_assets.foundation.atomic_file import replace_file
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.pulling.credentials import hide
 from mlops_assets.ingestion.pulling.rows import Buffer, CannotPull, Row, merge
-from mlops_assets.spec.pulled_source import Http, PulledSource, Sql
+from mlops_assets.spec.pulled_source import Http, PulledSource, Sql, Stream
 from mlops_assets.spec.use_case import UseCase
 
 Position = Any  # JSON
@@ -96,6 +96,10 @@ def open_reader(
             from mlops_assets.ingestion.pulling.http import HttpReader
 
             return HttpReader(source, contract, secrets.get(source.token_variable or ""), sleep)
+        case Stream():
+            from mlops_assets.ingestion.pulling.stream import StreamReader
+
+            return StreamReader(source, contract, secrets[source.brokers_variable], secrets.get(source.login_variable or ""))
         case _:
             raise TypeError(type(source))
 
@@ -133,7 +137,7 @@ def pull(
         gone = _landed_days(landing, use_case.name, source.table) - new.keys() if reader.replaces else set[date]()
         for day in sorted(new.keys() | gone):
             path = landing.path(use_case.name, source.table, day)
-            if merge(path, contract, new.get(day, []), replaces=reader.replaces):
+            if merge(path, contract, new.get(day, []), replaces=reader.replaces, version=source.version):
                 files.append(day)
         if position != before:
             positions.write(reader.reads, position)

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, time
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import polars as pl
 
@@ -135,21 +135,33 @@ class Buffer:
                 yield place, rows.drop(PARTITION).rows()
 
 
-def merge(path: Path, contract: Contract, rows: Iterable[tuple[str, ...]], *, replaces: bool) -> bool:
-    """Adds rows to a partition's file, or replaces those in it. Of rows with one key the last stays, in the place of the first.
-    Returns whether the file has changed.
+def merge(path: Path, contract: Contract, rows: Iterable[tuple[str, ...]], *, replaces: bool, version: str | None = None) -> bool:
+    """Adds rows to a partition's file, or replaces those in it. Of rows with one key that with the highest value of the column
+    `version` stays, or the last; in the place of the first. Returns whether the file has changed.
     """
     before = path.read_bytes() if path.exists() else b""
     merged: dict[tuple[str, ...], tuple[str, ...]] = {}
-    key = [contract.names.index(name) for name in contract.unique]
+    key, at = [contract.names.index(name) for name in contract.unique], contract.names.index(version or contract.names[0])
     for row in (*(_read(before, contract, path) if not replaces else ()), *rows):
         values = tuple(row[index] for index in key)
         # A row without a whole key is no version of another one.
-        merged[row if row[-1] or not all(values) else values] = row
+        place = row if row[-1] or not all(values) else values
+        if version is None or place not in merged or _order(row[at]) >= _order(merged[place][at]):
+            merged[place] = row
     if (content := _write(merged.values(), contract)) == before:
         return False
     replace_file(path, content)
     return True
+
+
+def _order(text: str) -> tuple[int, Any]:
+    """Text that is no number and no moment is before those, as are missing values."""
+    if moment := read_moment(text):
+        return 2, moment
+    with suppress(InvalidOperation):
+        if not (number := Decimal(text)).is_nan():
+            return 1, number
+    return 0, text
 
 
 def _write(rows: Iterable[tuple[str, ...]], contract: Contract) -> bytes:
