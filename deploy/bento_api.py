@@ -1,13 +1,19 @@
 """The API as Bento's clients, schema and documentation describe it, generated from the declaration."""
 
+import json
+from collections.abc import Callable
+from http import HTTPStatus
 from typing import Annotated, Any
 
 import bentoml
 import msgspec
+from bentoml.exceptions import BentoMLException
 from pydantic import ConfigDict, Field, WithJsonSchema, create_model
 
+from mlops_assets.serving.http.app import respond
 from mlops_assets.serving.http.request import EXPLAIN, INPUTS, MAX_EXPLAINED, ROWS, prediction_type, request_parts
 from mlops_assets.serving.http.value_types import value_schema
+from mlops_assets.serving.service import Service
 from mlops_assets.spec.use_case import UseCase
 
 Schema = dict[str, Any]
@@ -24,6 +30,7 @@ KEYS: Schema = {"bearer": {"type": "http", "scheme": "bearer"}, "header": {"type
 REFUSALS = {
     "400": "What is wrong with the request, and what is legal.",
     "401": "An API key is missing, unknown or revoked.",
+    "403": "The API key is one of other use cases.",
     "409": "Another replica is about to answer this Idempotency-Key; try again after Retry-After seconds.",
     "413": "The body is too large.",
     "415": "The body is compressed or not JSON.",
@@ -41,6 +48,25 @@ class _Strict(bentoml.IODescriptor):
     model_config = ConfigDict(extra="forbid")
 
 
+def predict_method(use_case: UseCase, service: Callable[[], Service]) -> Callable[[str, str], Any]:
+    """From a name and a route to Bento's API method, which answers by the `service` that runs."""
+    request, response = input_spec(use_case), output_spec(use_case)
+
+    async def predict(_self: object, ctx: bentoml.Context, **fields: Any) -> Any:
+        body = json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
+
+        async def read_body() -> bytes:
+            return body
+
+        reply = await respond(service(), ctx.request.headers.raw, read_body)
+        if reply.status != HTTPStatus.OK:
+            raise BentoMLException(reply.body.decode(), error_code=HTTPStatus(reply.status))
+        return response.model_validate_json(reply.body)
+
+    predict.__doc__ = f"{use_case.question} Predictions for rows, or for features."  # the fast path serves the route first
+    return lambda name, route: bentoml.api(name=name, route=route, input_spec=request, output_spec=response)(predict)
+
+
 def input_spec(use_case: UseCase) -> type[bentoml.IODescriptor]:
     """The body of a request. Pydantic checks its outline only: rows and fields are for the parser of the fast path."""
     fields: dict[str, Any] = {}
@@ -50,7 +76,7 @@ def input_spec(use_case: UseCase) -> type[bentoml.IODescriptor]:
         fields[part] = (Annotated[Objects | None, WithJsonSchema(schema)], Field(default=None, description=PARTS[part]))
     explain = f"Adds an explanation to each prediction, for at most {MAX_EXPLAINED} rows and some 50 ms a row."
     fields[EXPLAIN] = (bool, Field(default=False, strict=True, description=explain))
-    return create_model("PredictRequest", __base__=_Strict, **fields)
+    return create_model(f"PredictRequest_{use_case.name}", __base__=_Strict, **fields)
 
 
 def output_spec(use_case: UseCase) -> type[bentoml.IODescriptor]:
@@ -59,7 +85,7 @@ def output_spec(use_case: UseCase) -> type[bentoml.IODescriptor]:
     schema = {"type": "array", "items": definitions["Prediction"], "description": "One prediction a row, in order."}
     predictions = Annotated[Objects, WithJsonSchema(schema)]
     fields: dict[str, Any] = {"predictions": (predictions, ...), "plan": (int, ...), "latency_ms": (float, ...)}
-    return create_model("PredictResponse", __base__=_Strict, **fields)
+    return create_model(f"PredictResponse_{use_case.name}", __base__=_Strict, **fields)
 
 
 def complete_document(spec: Any) -> None:
@@ -68,10 +94,10 @@ def complete_document(spec: Any) -> None:
     listed = _object({"error": problem, "errors": {"type": "array", "items": problem}, "total_errors": {"type": "integer"}})
     content = {"application/json": {"schema": listed | {"required": ["error"]}}}
     refusals = {status: {"description": description, "content": content} for status, description in REFUSALS.items()}
-    operation = spec.paths["/predict"].post
-    operation["responses"] = {"200": operation["responses"][200], **refusals}
-    operation["requestBody"]["required"] = True
-    operation["security"] = [{}, *({name: []} for name in KEYS)]
+    for operation in (path.post for route, path in spec.paths.items() if route.endswith("/predict")):
+        operation["responses"] = {"200": operation["responses"][200], **refusals}
+        operation["requestBody"]["required"] = True
+        operation["security"] = [{}, *({name: []} for name in KEYS)]
     spec.components["securitySchemes"] = KEYS
 
 

@@ -1,58 +1,50 @@
-"""The generic Bento service, which serves the use case that the environment names."""
+"""The generic Bento service, which serves the use cases that the environment names, or all."""
 
 import errno
-import json
+import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any
 
 import bentoml
-from bentoml.exceptions import BentoMLException
 from starlette.exceptions import HTTPException
 
-from deploy.bento_api import complete_document, input_spec, output_spec
+from deploy.bento_api import complete_document, predict_method
 from deploy.bento_internals import service_class
 from mlops_assets.foundation.home import IllegalEnvironment
-from mlops_assets.serving.http.app import ApiApp, respond
-from mlops_assets.serving.service import Service, open_service, served_use_case
+from mlops_assets.serving.http.app import ApiApp
+from mlops_assets.serving.services import Services, open_services, served_use_cases
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import NOT_LOADED, USE_CASES
 
 # One process: workers on one machine would compete for its cores; more machines scale it out. Logs, metrics and limits are
 # those of the fast path (mlops_assets/serving).
 CONFIG: Any = {"workers": 1, "metrics": {"enabled": False}, "logging": {"access": {"enabled": False}}}
-PAGE = """# {use_case.name}
+PAGE = """# Predictions
 
-{use_case.question} Send rows, and their features are looked up; or send features.
-[/plan](plan) says which version serves since when, and why. Owner: {use_case.owner}.
+{use_cases}
+Send rows, and their features are looked up; or send features.
+"""
+ENTRY = """## {use_case.name}
+
+{use_case.question} Rows go to `/{use_case.name}/predict`. [/{use_case.name}/plan]({use_case.name}/plan) says which version serves
+since when, and why. Owner: {use_case.owner}.
 """
 
+log = logging.getLogger("bentoml.mlops_assets")
 
-def build_service(use_case: UseCase, open_: Callable[[], Service]) -> bentoml.Service[Any]:
-    """A Bento service around the one that `open_` returns when the server process starts."""
-    running: list[Service] = []
-    response = output_spec(use_case)
+
+def build_service(use_cases: Sequence[UseCase], open_: Callable[[], Services]) -> bentoml.Service[Any]:
+    """A Bento service around those that `open_` returns when the server process starts."""
+    running: list[Services] = []
 
     class Predictions:
         def __init__(self) -> None:
             running.append(open_())
             running[0].start()
-
-        @bentoml.api(input_spec=input_spec(use_case), output_spec=response)
-        async def predict(self, ctx: bentoml.Context, **fields: Any) -> Any:
-            """Predictions for rows, or for features; the fast path serves its route first, with the same code."""
-            body = json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
-
-            async def read_body() -> bytes:
-                return body
-
-            reply = await respond(running[0], ctx.request.headers.raw, read_body)
-            if reply.status != HTTPStatus.OK:
-                raise BentoMLException(reply.body.decode(), error_code=HTTPStatus(reply.status))
-            return response.model_validate_json(reply.body)
 
         def __is_ready__(self) -> bool:
             if problem := running[0].problem:
@@ -63,17 +55,30 @@ def build_service(use_case: UseCase, open_: Callable[[], Service]) -> bentoml.Se
         def stop(self) -> None:
             running.pop().stop()
 
-    page = PAGE.format(use_case=use_case)
+    is_sole = len(use_cases) == 1
+    for use_case in use_cases:
+        method = predict_method(use_case, lambda name=use_case.name: running[0].by_name[name])
+        routes = {f"predict_{use_case.name}": f"/{use_case.name}/predict"} | ({"predict": "/predict"} if is_sole else {})
+        for name, route in routes.items():
+            setattr(Predictions, name, method(name, route))
+    page = PAGE.format(use_cases="\n".join(ENTRY.format(use_case=use_case) for use_case in use_cases))
     wrapped = service_class(lambda bento: ApiApp(bento, lambda: running[0]), complete_document, page)
-    return bentoml.service(name="predictions", description=use_case.question, service_class=wrapped, **CONFIG)(Predictions)
+    question = " ".join(use_case.question for use_case in use_cases)
+    return bentoml.service(name="predictions", description=question, service_class=wrapped, **CONFIG)(Predictions)
 
 
-def declared_or_exit() -> UseCase:
-    """The use case that the environment names; an illegal environment ends the process with its message."""
+def declared_or_exit() -> tuple[list[UseCase], dict[str, str]]:
+    """The use cases to serve, and why others are not; an illegal environment ends the process with its message."""
     try:
-        return served_use_case(os.environ, USE_CASES, NOT_LOADED)
+        return served_use_cases(os.environ, USE_CASES, NOT_LOADED)
     except IllegalEnvironment as error:
         raise SystemExit(str(error)) from None
+
+
+def open_declared() -> Services:
+    for problem in NOT_LOADED:
+        log.error("%s", problem)
+    return open_services(os.environ, SERVED, UNAVAILABLE)
 
 
 def report_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -86,5 +91,5 @@ def report_uncaught(kind: type[BaseException], error: BaseException, trace: Trac
 
 
 sys.excepthook = report_uncaught
-USE_CASE = declared_or_exit()
-Predictions = build_service(USE_CASE, lambda: open_service(os.environ, USE_CASE))
+SERVED, UNAVAILABLE = declared_or_exit()
+Predictions = build_service(SERVED, open_declared)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import dagster as dg
 
-from mlops_assets.foundation.home import Environment, Home
+from mlops_assets.foundation.home import Environment, Home, urls_of
 from mlops_assets.foundation.home_lock import claim_home
 from mlops_assets.spec.pulled_source import PulledSource
 from mlops_assets.spec.use_case import UseCase
@@ -143,14 +143,14 @@ class LedgerResource(dg.ConfigurableResource):
 
 
 class LiveServicesResource(dg.ConfigurableResource):
-    urls: list[str]
+    urls: dict[str, list[str]]  # by use case
     api_key: str | None
 
-    def open(self) -> "list[LiveService]":
-        """One client per replica."""
+    def open(self, use_case: str) -> "list[LiveService]":
+        """One client per replica that serves the use case."""
         from mlops_assets.serving.client import LiveService
 
-        return [LiveService(url, _value(self.api_key)) for url in self.urls]
+        return [LiveService(url, _value(self.api_key), use_case) for url in urls_of(self.urls, use_case)]
 
 
 class RolloutStoresResource(dg.ConfigurableResource):
@@ -195,7 +195,7 @@ def build_resources(environment: Environment) -> Resources:
     home, key_file = environment.home, environment.signing_key
     landing = LandingResource(folder=str(home.landing))
     redis_url = _secret("MLOPS_ONLINE_STORE", environment.redis_url)
-    urls, api_key = [environment.service_url, *environment.other_service_urls], _secret("MLOPS_API_KEY", environment.api_key)
+    urls = {use_case: [*own] for use_case, own in environment.service_urls.items()}
     rollout_stores = RolloutStoresResource(
         ledger=LedgerResource(
             url=_secret("MLOPS_LEDGER", environment.postgres_url) or environment.ledger_url, heads=str(home.deployments)
@@ -220,7 +220,7 @@ def build_resources(environment: Environment) -> Resources:
         prediction_log=rollout_stores.prediction_log,
         signing_keys=rollout_stores.signing_keys,
         ledger=rollout_stores.ledger,
-        live_services=LiveServicesResource(urls=urls, api_key=api_key),
+        live_services=LiveServicesResource(urls=urls, api_key=_secret("MLOPS_API_KEY", environment.api_key)),
         rollout_stores=rollout_stores,
         reports=FolderResource(folder=str(home.reports)),
     )

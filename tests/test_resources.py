@@ -63,10 +63,10 @@ def test_a_secret_reaches_the_port_in_a_run_and_outside_of_one(
 
     @dg.asset
     def calls(live_services: LiveServicesResource) -> None:
-        for live in live_services.open():
+        for live in live_services.open("flight_delay"):
             live.plan()
 
-    for live in live_services.open():
+    for live in live_services.open("flight_delay"):
         live.plan()
     assert dg.materialize([calls], resources={"live_services": live_services}).success
     assert server.credentials == ["Bearer mlops_sesame"] * 2  # type: ignore[attr-defined]

@@ -36,12 +36,20 @@ def _printable(text: str) -> str:
     return text
 
 
+def selected() -> list[str]:
+    """The use cases that the environment names, or else all."""
+    return [*read_environment(os.environ, PROJECT).use_cases] or [use_case.name for use_case in USE_CASES]
+
+
 def _use_case() -> str:
-    return read_environment(os.environ, PROJECT).use_case
+    names = selected()
+    if len(names) != 1:
+        legal = ", ".join(names) or "none, as none loads"
+        raise typer.BadParameter(f"no use case is named; legal: {legal}. Name one, or set MLOPS_USE_CASE to one.")
+    return names[0]
 
 
 Name = Annotated[str, typer.Argument(help="The use case, such as flight_delay.")]
-DefaultName = Annotated[str, typer.Argument(help="The use case.", default_factory=_use_case, show_default="MLOPS_USE_CASE")]
 OfUseCase = Annotated[
     str, typer.Option("--use-case", help="The use case.", default_factory=_use_case, show_default="MLOPS_USE_CASE")
 ]

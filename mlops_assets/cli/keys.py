@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops_assets.cli.arguments import By, declared, environment, open_resources
+from mlops_assets.cli.arguments import By, declared, environment, open_resources, selected
+from mlops_assets.foundation.home import urls_of
 from mlops_assets.foundation.terminal import moment
 from mlops_assets.promotion.blessing import UnblessedModel
 from mlops_assets.promotion.placed_versions import PlacedVersions
@@ -26,16 +27,25 @@ Name = Annotated[str, typer.Argument(help="The key's owner, such as shop-backend
 
 
 @app.command()
-def add(name: Name) -> None:
+def add(
+    name: Name,
+    use_cases: Annotated[
+        list[str] | None, typer.Option("--use-case", help="A use case it is valid for; may be repeated. Without one: all.")
+    ] = None,
+) -> None:
     """Create a key and show its token, once."""
     settings = environment(creates_home=True)
-    keys, use_case = ApiKeys(settings.home.keys), declared(settings.use_case)
+    keys, scope = ApiKeys(settings.home.keys), [declared(one) for one in use_cases or selected()]
+    use_case = scope[0]
     contract, is_first = use_case.contract(use_case.features.request_table), not keys.entries()
     row = {column: contract.column(column).example for column in use_case.features.request}
-    token = keys.add(name, datetime.now(UTC), lambda: secrets.token_urlsafe(TOKEN_BYTES))
+    names = tuple(dict.fromkeys(one.name for one in scope)) if use_cases else None
+    token = keys.add(name, datetime.now(UTC), lambda: secrets.token_urlsafe(TOKEN_BYTES), use_cases=names)
+    url = f"{next(iter(urls_of(settings.service_urls, use_case.name)), settings.service_url).rstrip('/')}/{use_case.name}/predict"
     headers = ["-H", f"Authorization: Bearer {token}", "-H", "Content-Type: application/json"]
-    command = shlex.join(["curl", "-s", f"{settings.service_url}/predict", *headers, "-d", json.dumps({"rows": [row]})])
-    typer.echo(f"Created key {name!r}. Its token is not stored and is shown only now:\n\n  {token}\n")
+    command = shlex.join(["curl", "-s", url, *headers, "-d", json.dumps({"rows": [row]})])
+    validity = f"valid for {', '.join(names)}" if names else "valid for all use cases, unless --use-case names some"
+    typer.echo(f"Created key {name!r}, {validity}. Its token is not stored and is shown only now:\n\n  {token}\n")
     typer.echo(f"Try it:\n\n  {command}\n")
     if is_first:
         typer.echo("This is the first key: within about a second, servers of this home refuse /predict without a key.")
@@ -53,7 +63,7 @@ def list_keys() -> None:
         typer.echo(f"No keys. With MLOPS_ENV={settings.name} every /predict is {effect}. Create one: `mlops keys add NAME`.")
     for key in entries:
         status = f"revoked {moment(key.revoked_at)}" if key.revoked_at else "active"
-        typer.echo(f"{key.name:<24} created {moment(key.made_at)} · {status} · SHA-256 {key.sha256[:8]}…")
+        typer.echo(f"{key.name:<24} created {moment(key.made_at)} · {status} · {key.scope} · SHA-256 {key.sha256[:8]}…")
 
 
 @app.command()
@@ -61,7 +71,7 @@ def revoke(name: Name) -> None:
     """Make servers refuse a key, within about a second."""
     keys = ApiKeys(environment().home.keys)
     keys.revoke(name, datetime.now(UTC))
-    active = ", ".join((keys.active() or {}).values()) or "none, so every /predict is refused"
+    active = ", ".join(key.name for key in (keys.active() or {}).values()) or "none, so every /predict is refused"
     typer.echo(f"Revoked key {name!r}: servers refuse it within about a second. Active keys: {active}.")
 
 

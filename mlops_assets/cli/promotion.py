@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import RenderableType
 
-from mlops_assets.cli.arguments import By, DefaultName, Name, declared, environment, open_resources
+from mlops_assets.cli.arguments import By, Name, declared, environment, open_resources, selected
 from mlops_assets.foundation.terminal import moment, one_line, show, table
 from mlops_assets.promotion.deployment import Split
 from mlops_assets.promotion.ledger import LedgerDown
@@ -15,6 +15,7 @@ from mlops_assets.promotion.ledger_chain import Record
 from mlops_assets.promotion.placed_versions import PlacedVersions
 from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
 from mlops_assets.promotion.promotions import Cause, Promotions
+from mlops_assets.serving.client import no_server
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import NOT_LOADED, USE_CASES
 
@@ -25,19 +26,44 @@ Reason = Annotated[str, typer.Option(help="The reason, for the ledger.")]
 SHOWN = 15
 
 
-def status(use_case: DefaultName) -> None:
+def status(use_case: Annotated[str | None, typer.Argument(help="The use case; without one a line for each.")] = None) -> None:
     """Show what serves and why, the newest records, and how to roll back."""
     from mlops_assets.graph.compile import compile_use_cases
+
+    for problem in [*NOT_LOADED, *compile_use_cases(USE_CASES)[1]]:
+        typer.echo(f"not loaded: {problem}")
+    names = [use_case] if use_case else selected()
+    if len(names) == 1:
+        _show_status(names[0])
+        return
+    for name in names:
+        typer.echo(_summarize(open_promotions(name)))
+
+
+def _summarize(promotions: Promotions) -> str:
+    """One line: what serves, since when and why, and which servers do not."""
+    name, plan = promotions.use_case.name, promotions.state().plan
+    servers = [live.follows(name, lambda: plan, 0) for live in open_resources()["live_services"].open(name)]
+    serves = "nothing serves yet"
+    if plan:
+        rollout = f" ({plan.rollout})" if plan.rollout else ""
+        serves = f"version {plan.champion} serves{rollout} since {moment(plan.at)} · {one_line(plan.reason)}"
+    problems = filter(None, [*(server.problem for server in servers), no_server(name, servers), promotions.difference()])
+    return f"{name}: {serves}{''.join(f' · {problem}' for problem in problems)}"
+
+
+def _show_status(use_case: str) -> None:
     from mlops_assets.graph.operations import describe_operations
 
     promotions = open_promotions(use_case)
     records = promotions.ledger.records(use_case)
     state = promotion_state_of(use_case, records)
-    for problem in [*NOT_LOADED, *compile_use_cases(USE_CASES)[1]]:
-        typer.echo(f"not loaded: {problem}")
-    for service in open_resources()["live_services"].open():
+    services = open_resources()["live_services"].open(use_case)
+    for service in services:
         with service:
             typer.echo(_live(service.url, service.plan(), state))
+    if problem := no_server(use_case, services):
+        typer.echo(f"live: {problem}")
     if difference := promotions.difference():
         typer.echo(f"plan and ledger disagree: {difference}")
     if alarm := PlacedVersions(use_case, promotions.ledger, promotions.deployment, promotions.keys).alarm():
@@ -157,7 +183,7 @@ def conclude(promotions: Promotions, message: str) -> None:
     """Shows what each server serves now, then `message`; exit code 1 where servers do not follow the ledger."""
     from mlops_assets.serving.confirmation import confirm
 
-    confirmation = confirm(promotions, open_resources()["live_services"].open())
+    confirmation = confirm(promotions, open_resources()["live_services"].open(promotions.use_case.name))
     for server in confirmation.servers:
         typer.echo(_live(server.url, server.reported, promotions.state()))
     if confirmation.problem:

@@ -1,8 +1,9 @@
 """The home folder of the platform, and the only module that parses environment variables."""
 
 import os
+import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,10 @@ EnvironmentName = Literal["local", "test", "production"]
 LEGAL: tuple[EnvironmentName, ...] = get_args(EnvironmentName)
 PROJECT = Path(__file__).resolve().parents[2]
 SQLITE = "sqlite"
+SERVICE_URL = "http://127.0.0.1:3000"
+SHARED = "*"  # in place of a use case: the addresses of all use cases without addresses of their own
+SERVICE_URLS = re.compile(r"(?:([a-z][a-z0-9_]*)\s*=\s*)?(https?://[^\s,;=]+(?:\s*,\s*https?://[^\s,;=]+)*)\s*,?")
+LEGAL_URLS = "http://host:port of all use cases, or flight_delay=http://a:3000,http://b:3000;loans=http://c:3000"
 GROUP_ONLY = 0o007  # a umask
 MARKS = ("landing", "tables", "feast", "mlflow", "deployments", "prediction_log", "keys", "dagster")  # one of them is in a home
 
@@ -82,20 +87,24 @@ class Environment:
     name: EnvironmentName
     project: Path
     home: Home
-    service_url: str  # of the replica that the platform calls; its path is the prefix under which a server has its routes
-    use_case: str
+    # By use case, or SHARED.
+    service_urls: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {SHARED: (SERVICE_URL,)})
+    use_cases: tuple[str, ...] = ()  # that a server serves; none: all that load
     redis_url: str | None = None  # None: online values are in SQLite under the home
     api_key: str | None = field(default=None, repr=False)  # sent by the platform to the service
-    other_service_urls: tuple[str, ...] = ()  # of the other replicas
     signing_key: Path | None = None  # a file from a secret store; None: created under the home on first use
     dagster_url: str | None = None  # web pages of Dagster and MLflow, for links between them; None: no links
     mlflow_url: str | None = None
     postgres_url: str | None = field(default=None, repr=False)  # has a password; None: the ledger is in SQLite under the home
 
     @property
-    def path_prefix(self) -> str:
-        """Of a server's routes behind a proxy, such as /flights; mostly empty."""
-        return urlsplit(self.service_url).path.rstrip("/")
+    def service_url(self) -> str:
+        """The first address, at which `mlops up` starts a server."""
+        return next(iter(self.service_urls.values()))[0]
+
+    def path_prefix_of(self, use_case: str) -> str:
+        """Of its routes behind a proxy, such as /flights; mostly empty."""
+        return urlsplit(next(iter(urls_of(self.service_urls, use_case)), self.service_url)).path.rstrip("/")
 
     @property
     def ledger_url(self) -> str:
@@ -106,8 +115,8 @@ class Environment:
 def read_environment(variables: Mapping[str, str], project: Path = PROJECT) -> Environment:
     """Parses the MLOPS_* variables that docs/operating.md lists. The default home of the local environment is `.mlops`.
 
-    Raises IllegalEnvironment for an illegal MLOPS_ENV, MLOPS_ONLINE_STORE or MLOPS_LEDGER, an MLOPS_HOME that is or is in a file,
-    or a test or production environment without MLOPS_HOME.
+    Raises IllegalEnvironment for an illegal MLOPS_ENV, MLOPS_ONLINE_STORE, MLOPS_LEDGER or MLOPS_SERVICE_URL, an MLOPS_HOME that
+    is or is in a file, or a test or production environment without MLOPS_HOME.
     """
 
     def read(variable: str, default: str = "") -> str:
@@ -129,14 +138,12 @@ def read_environment(variables: Mapping[str, str], project: Path = PROJECT) -> E
     root = (PROJECT / variables.get("MLOPS_HOME", ".mlops")).resolve()
     if file := next((path for path in (root, *root.parents) if path.is_file()), None):
         raise IllegalEnvironment(f"MLOPS_HOME · {root}: {file} is a file, it is not a folder. Correct MLOPS_HOME.")
-    service_url, *others = (url.strip() for url in read("MLOPS_SERVICE_URL", "http://127.0.0.1:3000").split(","))
     return Environment(
         name=name,
         project=project,
         home=Home(root),
-        service_url=service_url,
-        other_service_urls=tuple(filter(None, others)),
-        use_case=read("MLOPS_USE_CASE", "flight_delay"),
+        service_urls=parse_service_urls(read("MLOPS_SERVICE_URL").strip("; ") or SERVICE_URL),
+        use_cases=tuple(dict.fromkeys(filter(None, map(str.strip, read("MLOPS_USE_CASE").split(","))))),
         redis_url=None if store == SQLITE else store,
         api_key=read("MLOPS_API_KEY") or None,
         signing_key=Path(file) if (file := read("MLOPS_SIGNING_KEY")) else None,
@@ -144,3 +151,26 @@ def read_environment(variables: Mapping[str, str], project: Path = PROJECT) -> E
         mlflow_url=read("MLOPS_MLFLOW_URL").rstrip("/") or None,
         postgres_url=ledger or None,
     )
+
+
+def parse_service_urls(text: str) -> dict[str, tuple[str, ...]]:
+    """The addresses by use case, in their order. Raises IllegalEnvironment."""
+    urls: dict[str, tuple[str, ...]] = {}
+    for entry in map(str.strip, text.split(";")):
+        match = SERVICE_URLS.fullmatch(entry)
+        name = match and (match[1] or SHARED)
+        if match is None or name is None or name in urls:
+            problem = f"found {entry!r}" if match is None else f"found {entry!r} after {format_service_urls(urls)!r}"
+            raise IllegalEnvironment(f"MLOPS_SERVICE_URL · {problem}; legal: {LEGAL_URLS}, each use case once. Correct it.")
+        urls[name] = tuple(url.strip() for url in match[2].split(","))
+    return urls
+
+
+def urls_of(urls: Mapping[str, Sequence[str]], use_case: str) -> Sequence[str]:
+    """The addresses of the use case; none where there are addresses of other use cases only."""
+    return urls.get(use_case) or urls.get(SHARED, ())
+
+
+def format_service_urls(urls: Mapping[str, Sequence[str]]) -> str:
+    """As `parse_service_urls` reads it."""
+    return ";".join(f"{'' if name == SHARED else f'{name}='}{','.join(own)}" for name, own in urls.items())

@@ -216,5 +216,5 @@ def _require_followed(promotions: "Promotions", services: LiveServicesResource) 
     """Fails the run where servers do not follow the change, which is recorded and is not made again."""
     from mlops_assets.serving.confirmation import confirm
 
-    if problem := confirm(promotions, services.open()).problem:
+    if problem := confirm(promotions, services.open(promotions.use_case.name)).problem:
         raise dg.Failure(problem, allow_retries=False)

@@ -49,7 +49,7 @@ def _service(use_case: UseCase) -> dg.AssetsDefinition:
         from mlops_assets.promotion.mlflow_aliases import mirror
 
         promotions = open_rollouts(use_case, rollout_stores).promotions
-        passed, verdict, servers = _compare_servers(live_services.open(), promotions)
+        passed, verdict, servers = _compare_servers(live_services.open(use_case.name), promotions)
         state = promotions.state()
         mirror(registry.open(), state)
         number = state.plan.number if state.plan else 0
@@ -65,10 +65,12 @@ def _service(use_case: UseCase) -> dg.AssetsDefinition:
 
 def _compare_servers(services: "list[LiveService]", promotions: "Promotions") -> tuple[bool, str, list[dict[str, Any]]]:
     """Whether every server of the use case, of at least one, follows the ledger, in a few sentences, and what each reports."""
+    from mlops_assets.serving.client import no_server
+
     name = promotions.use_case.name
     servers = [service.follows(name, lambda: promotions.state().plan, TAKE_OVER_SECONDS) for service in services]
     own = [server for server in servers if not server.is_of_another]
-    problems = [*(server.problem for server in own or servers), promotions.difference()]
+    problems = [*(server.problem for server in own or servers), no_server(name, servers), promotions.difference()]
     verdict = " ".join(filter(None, problems))
     rows = [{"server": one.url, **{name: one.reported.get(name) for name in REPORTED}} for one in servers if one.reported]
     return not verdict, verdict, rows

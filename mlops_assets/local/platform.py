@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from filelock import Timeout
 
-from mlops_assets.foundation.home import Environment, EnvironmentName, Home
+from mlops_assets.foundation.home import Environment, EnvironmentName, Home, format_service_urls
 from mlops_assets.foundation.home_lock import lock_of, record_owner
 from mlops_assets.local.damage import find_damage
 from mlops_assets.local.processes import Child, free_port, running
@@ -49,8 +49,8 @@ def running_platform(
         with suppress(LedgerDown):
             Ledger(environment.ledger_url).create()
         ports |= PORTS if everything else {}
-        paths = {"service": environment.path_prefix, "dagster": urlsplit(environment.dagster_url or "").path}
-        addresses = {name: f"http://127.0.0.1:{free_port(port)}{paths.get(name, '')}" for name, port in ports.items()}
+        paths = {"service": urlsplit(environment.service_url).path, "dagster": urlsplit(environment.dagster_url or "").path}
+        addresses = {name: f"http://127.0.0.1:{free_port(port)}{paths.get(name, '').rstrip('/')}" for name, port in ports.items()}
         (home.dagster / "dagster.yaml").write_text((environment.project / "dagster.yaml").read_text())
         move_event_log(home.dagster / "history")
         _take_over(home)
@@ -92,7 +92,10 @@ def children(environment: Environment, addresses: Mapping[str, str]) -> Iterator
     home, scripts = environment.home, Path(sys.executable).parent
     ports = {name: str(urlsplit(url).port) for name, url in addresses.items()}
     later = {name: f"http://127.0.0.1:{port}" for name, port in PORTS.items()}  # links of the demo, which `mlops up` answers
-    services = ",".join([addresses["service"], *environment.other_service_urls])
+    declared = environment.service_urls
+    # The server of this platform is at the first address; where that is the address of several use cases, it is of all of them.
+    local = {environment.service_url: addresses["service"]}
+    services = format_service_urls({name: [local.get(url, url) for url in urls] for name, urls in declared.items()})
     variables = {
         **os.environ,
         **{f"MLOPS_{name.upper()}_URL": url for name, url in {**later, **addresses, "service": services}.items()},
@@ -109,7 +112,7 @@ def children(environment: Environment, addresses: Mapping[str, str]) -> Iterator
     def child(name: str, command: Sequence[str], ready_url: str | None = None, variables: Mapping[str, str] = variables) -> Child:
         return Child(name, command, variables, home.logs / f"{name}.log", environment.project, ready_url)
 
-    serving = serve_environment(home, environment.use_case, environment=environment.name, inherited=variables)
+    serving = serve_environment(home, ",".join(environment.use_cases), environment=environment.name, inherited=variables)
     yield child("service", serve_command(int(ports["service"])), f"{addresses['service']}/livez", serving)
     if url := addresses.get("dagster"):
         prefix = ["--path-prefix", path] if (path := urlsplit(url).path) else []
@@ -131,9 +134,13 @@ def serve_command(port: int, service: str = SERVICE) -> list[str]:
     return [sys.executable, "-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", str(port)]
 
 
-def serve_environment(home: Home, use_case: str, *, environment: EnvironmentName, inherited: Mapping[str, str]) -> dict[str, str]:
-    """`inherited` plus the service's own variables; it traces only where OTEL_SDK_DISABLED=false."""
-    variables = {"MLOPS_ENV": environment, "MLOPS_HOME": str(home.root), "MLOPS_USE_CASE": use_case, "PYTHONUNBUFFERED": "1"}
+def serve_environment(
+    home: Home, use_cases: str, *, environment: EnvironmentName, inherited: Mapping[str, str]
+) -> dict[str, str]:
+    """`inherited` plus the service's own variables; it traces only where OTEL_SDK_DISABLED=false. `use_cases` as MLOPS_USE_CASE
+    lists them.
+    """
+    variables = {"MLOPS_ENV": environment, "MLOPS_HOME": str(home.root), "MLOPS_USE_CASE": use_cases, "PYTHONUNBUFFERED": "1"}
     bento = {"BENTOML_HOME": str(home.root / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
     # The frames of a request are small: passing them to other Polars threads costs a fifth of the throughput.
     return {"OTEL_SDK_DISABLED": "true", "POLARS_MAX_THREADS": "1", **inherited, **variables, **bento}

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -18,7 +19,7 @@ from mlops_assets.serving.http.request import Answer
 
 TIMEOUT_S, POLL_S = 60, 0.2
 PLAN_TIMEOUT_S = 2  # a server has its plan in memory: one that takes longer hangs
-EXPECTED = {"use_case", "plan", "champion", "last_load_error"}  # what every service reports about its plan
+EXPECTED = ("use_case", "plan", "champion", "last_load_error")  # what every service reports about its plan
 MAX_TRIES = 4
 MAX_WAIT_S = 30  # of a Retry-After; a longer one ends the attempts
 RETRIED = (429, 503)
@@ -58,27 +59,37 @@ class Served:
         if self.reported is None:
             return f"{self.url} · it does not answer. Look into the service's log."
         if self.is_of_another:
-            remedy = f"Add a server of {self.use_case} to MLOPS_SERVICE_URL"
+            remedy = f"Add a server of {self.use_case} to MLOPS_SERVICE_URL, or serve it there too (MLOPS_USE_CASE)"
             return f"{self.url} · it serves {self.reported['use_case']}, not {self.use_case}. {remedy}."
         served = f"version {self.reported['champion']} (plan {self.reported['plan']}), not the ledger's plan"
         error = self.reported["last_load_error"]
         return f"{self.url} · it serves {served}; last load error: {error}. Look into the service's log."
 
 
+def no_server(use_case: str, servers: Sequence[object]) -> str:
+    """Why there are no servers; empty where there are."""
+    return "" if servers else f"MLOPS_SERVICE_URL has no address of {use_case}. Add {use_case}=http://host:port to it."
+
+
 class LiveService(AbstractContextManager["LiveService"]):
-    """The service at `url`, such as http://127.0.0.1:3000. Keeps its connections until the end of a `with`."""
+    """The service of `use_case` at `url`, such as http://127.0.0.1:3000; without one, of the only use case that is served there.
+    Keeps its connections until the end of a `with`.
+    """
 
     def __init__(
         self,
         url: str,
         api_key: str | None = None,
+        use_case: str | None = None,
+        *,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.url, self.api_key, self._sleep, self._clock = url, api_key, sleep, clock
+        base_url = f"{url.rstrip('/')}/{use_case}" if use_case else url
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         # trust_env off: two processes of one platform must not go through the machine's proxy
-        self._client = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S, trust_env=False)
+        self._client = httpx.Client(base_url=base_url, headers=headers, timeout=TIMEOUT_S, trust_env=False)
 
     def predict(self, rows: Sequence[Mapping[str, object]], *, explain: bool = False) -> list[dict[str, Any]]:
         """One prediction a row, in order, with the features of the feature store. NaN is sent as null.
@@ -87,7 +98,7 @@ class LiveService(AbstractContextManager["LiveService"]):
         """
         response = self._post(msgspec.json.encode({"rows": rows, "explain": explain}))
         if response.is_error:
-            message = f"{self.url}/predict · HTTP {response.status_code} · {response.text[:2000]}"
+            message = f"{response.url} · HTTP {response.status_code} · {response.text[:2000]}"
             raise RequestRefused(message, response.status_code)
         try:
             return msgspec.json.decode(response.content, type=Answer).predictions
@@ -95,13 +106,17 @@ class LiveService(AbstractContextManager["LiveService"]):
             raise ServiceUnavailable(f"{self.url} · is no prediction service: {error}. Correct the address.") from error
 
     def plan(self) -> dict[str, Any] | None:
-        """What the service serves; None when it does not answer within PLAN_TIMEOUT_S, or is another kind of service."""
+        """What the service serves; None when it does not answer within PLAN_TIMEOUT_S, or is another kind of service. Of a server
+        of other use cases, their names alone.
+        """
         try:
             response = self._client.get("/plan", timeout=PLAN_TIMEOUT_S)
-            reported = msgspec.json.decode(response.content, type=dict[str, Any]) if response.is_success else {}
+            reported = msgspec.json.decode(response.content, type=dict[str, Any])
         except (httpx.RequestError, msgspec.DecodeError):
             return None
-        return reported if reported.keys() >= EXPECTED else None
+        if response.status_code == HTTPStatus.NOT_FOUND and (others := reported.get("use_cases")):
+            return dict.fromkeys(EXPECTED) | {"use_case": ", ".join(others)}
+        return reported if reported.keys() >= {*EXPECTED} else None
 
     def wait_until_taken(self, number: int, timeout_s: float) -> dict[str, Any]:
         """The plan, once the service serves the one of this number, or a newer one.

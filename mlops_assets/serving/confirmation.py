@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mlops_assets.promotion.promotions import Promotions
-from mlops_assets.serving.client import LiveService, Served
+from mlops_assets.serving.client import LiveService, Served, no_server
 
 TAKE_OVER_S = 10.0  # a server reads the plan four times a second, and loads a model within a few seconds
 
@@ -25,6 +25,7 @@ def confirm(promotions: Promotions, services: Iterable[LiveService]) -> Confirma
             servers.append(service.follows(name, lambda: promotions.state().plan, TAKE_OVER_S))
     is_confirmed = any(server.in_force for server in servers)
     problems = [server.problem for server in servers if not (server.in_force or (server.is_of_another and is_confirmed))]
+    problems += filter(None, [no_server(name, servers)])
     if not problems or not promotions.state().plan:
         return Confirmation(servers, "")
     who = "not every server" if is_confirmed else "no server"

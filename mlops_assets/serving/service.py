@@ -5,7 +5,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import count
 from threading import Event, Thread
@@ -13,7 +13,7 @@ from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
-from mlops_assets.foundation.home import Environment, IllegalEnvironment, read_environment
+from mlops_assets.foundation.home import Environment, read_environment
 from mlops_assets.promotion.deployment import Deployment
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.serving.http.admission import Admission
@@ -22,7 +22,7 @@ from mlops_assets.serving.http.rate_limit import RateLimiter
 from mlops_assets.serving.http.repeats import Repeats, idempotency_key
 from mlops_assets.serving.http.request import Headers, RequestParser
 from mlops_assets.serving.http.tracing import Tracing
-from mlops_assets.serving.inference.answering import Answering, LookUp, PacedLookup
+from mlops_assets.serving.inference.answering import INLINE_ROWS, Answering, LookUp, PacedLookup
 from mlops_assets.serving.inference.batching import Batching
 from mlops_assets.serving.inference.model_slots import ModelSlots
 from mlops_assets.serving.inference.scoring import Scorer
@@ -31,7 +31,6 @@ from mlops_assets.serving.log.prediction_log import PredictionLog, log_secret
 from mlops_assets.serving.telemetry import Telemetry
 from mlops_assets.spec.use_case import UseCase
 
-INLINE_ROWS = 10  # answered in the event loop: some 10 µs each, and 0.9 ms where features are looked up
 INLINE_BYTES = 100_000  # are parsed in a millisecond; a larger body must not block the event loop
 WARN_EVERY_S = 1.0
 NO_CHAMPION = "no champion serves yet"
@@ -45,7 +44,7 @@ class Service:
     def __init__(
         self, answering: Answering, admission: Admission, tracing: Tracing, *, repeats: Repeats, path_prefix: str
     ) -> None:
-        self.path_prefix = path_prefix
+        self.name, self.path_prefix, self.buffered = answering.use_case.name, path_prefix, 0  # bytes of bodies that arrive
         self.answering, self.admission, self.tracing, self.telemetry = answering, admission, tracing, answering.telemetry
         self._repeats = repeats
         self.batching, self.parse = Batching(answering.answer_together), RequestParser(answering.use_case)
@@ -96,7 +95,8 @@ class Service:
                 else:
                     request = await asyncio.to_thread(self.parse, body, started=started, deadline=deadline, trace_id=trace_id)
                 is_slow_lookup = request.inputs is None and not self.answering.features.is_quick
-                blocks = is_slow_lookup or request.explain or len(request) > INLINE_ROWS
+                is_slow = is_slow_lookup or not self.answering.model_pace.is_quick
+                blocks = is_slow or request.explain or len(request) > INLINE_ROWS
                 return await self.batching.submit(request, in_loop=not blocks)
         finally:
             self.admission.leave()
@@ -107,13 +107,13 @@ class Service:
             self._warn_at = now + WARN_EVERY_S
             log.warning("no answer · %s: %s", type(error).__name__, error)
 
-    def metrics(self) -> bytes:
-        """All metrics, in the text format of Prometheus."""
+    def measured(self) -> Telemetry:
+        """The metrics, with the present state."""
         lineup = self.answering.slots.lineup
         self.telemetry.plan.set(lineup.plan.number if lineup else 0)
         self.telemetry.in_flight.set(self.admission.in_flight)
         self.telemetry.queue.set(self.batching.waiting())
-        return self.telemetry.page()
+        return self.telemetry
 
     def _flush_logs(self) -> None:
         """Every `flush_every`, and once more when the service has stopped."""
@@ -126,15 +126,6 @@ class Service:
                 except OSError as error:
                     self.telemetry.log_failures.inc()
                     log.error("the prediction log could not be synced to disk: %s", error)
-
-
-def served_use_case(variables: Mapping[str, str], use_cases: Sequence[UseCase], not_loaded: Sequence[str] = ()) -> UseCase:
-    """The use case that the environment names. Raises IllegalEnvironment, which names what is `not_loaded` and why."""
-    name, by_name = read_environment(variables).use_case, {use_case.name: use_case for use_case in use_cases}
-    if name not in by_name:
-        legal = f"legal: {', '.join(by_name) or 'none'}"
-        raise IllegalEnvironment("\n".join([f"MLOPS_USE_CASE · found {name!r}; {legal}. Set one of these.", *not_loaded]))
-    return by_name[name]
 
 
 def open_service(variables: Mapping[str, str], use_case: UseCase) -> Service:
@@ -174,11 +165,12 @@ def assemble(use_case: UseCase, environment: Environment, look_up: LookUp, *, tr
     if limits.max_rate:
         rates = RateLimiter(limits.max_rate, scope=use_case.name, redis_url=environment.redis_url, clock=time.monotonic)
     is_open = environment.name != "production"
-    admission = Admission(ApiKeys(home.keys), limits, clock=time.monotonic, is_open=is_open, rates=rates)
+    keys = ApiKeys(home.keys)
+    admission = Admission(keys, limits, use_case=use_case.name, clock=time.monotonic, is_open=is_open, rates=rates)
     _configure_logging(as_json=environment.name != "local")
     repeats = Repeats(scope=use_case.name, redis_url=environment.redis_url, clock=time.monotonic)
     tracing = Tracing(_new_id, is_on=traced)
-    return Service(answering, admission, tracing, repeats=repeats, path_prefix=environment.path_prefix)
+    return Service(answering, admission, tracing, repeats=repeats, path_prefix=environment.path_prefix_of(use_case.name))
 
 
 def _new_id() -> str:

@@ -1,10 +1,12 @@
 """The Prometheus metrics of a server."""
 
 from collections import Counter as Counts
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest, values
+from prometheus_client.registry import Collector
 
 from mlops_assets.features.online.online_mirror import Missing
 from mlops_assets.serving.http.request import Answer
@@ -15,7 +17,7 @@ AGE_S = (1, 60, 600, 3600, 6 * 3600, 86400, 7 * 86400, 30 * 86400)
 
 
 class Telemetry:
-    """The metrics of one server process, all in one registry."""
+    """The metrics of one use case in a server process, all in one registry."""
 
     # Bento's own metrics are off: they miss some of the requests that end in 400 or 500
     # (https://github.com/bentoml/BentoML/issues/2052), and cost more than an inference.
@@ -24,7 +26,7 @@ class Telemetry:
         # Bento sets PROMETHEUS_MULTIPROC_DIR, which makes every metric of a process a slot in files that all registries
         # share. `values.ValueClass` is undocumented; tests/serving/test_telemetry.py fails when it has no effect.
         values.ValueClass = values.MutexValue
-        own = self._registry = CollectorRegistry()
+        own = self.registry = CollectorRegistry()
         # A child looked up by its labels costs as much as the counting itself.
         requests = Counter("mlops_requests", "Requests to /predict by HTTP status.", ["status"], registry=own)
         answers = Histogram(
@@ -71,6 +73,23 @@ class Telemetry:
         for view, reason in missing:
             self._missing_of(view, reason).inc()
 
-    def page(self) -> bytes:
-        """Everything, in the text format of Prometheus."""
-        return generate_latest(self._registry)
+
+@dataclass(frozen=True)
+class _OfUseCases(Collector):
+    """The metrics of several use cases; the label is added when they are read, so that counting costs no more."""
+
+    telemetries: Mapping[str, Telemetry]
+
+    def collect(self) -> Iterator[Metric]:
+        families: dict[str, Metric] = {}
+        for use_case, telemetry in self.telemetries.items():
+            for family in telemetry.registry.collect():
+                samples = [sample._replace(labels={**sample.labels, "use_case": use_case}) for sample in family.samples]
+                family.samples = [*families[family.name].samples, *samples] if family.name in families else samples
+                families[family.name] = family
+        yield from families.values()
+
+
+def page(telemetries: Mapping[str, Telemetry]) -> bytes:
+    """The metrics by use case, in the text format of Prometheus."""
+    return generate_latest(_OfUseCases(telemetries))

@@ -75,7 +75,7 @@ def read_as_server(home: Home, champion: int) -> None:
     assert plan is not None and plan.champion == champion
     assert all(deployment.load(version) for version in deployment.versions())
     assert SigningKeys(home.keys).public()
-    assert [*(ApiKeys(home.keys).active() or {}).values()] == ["shop"]
+    assert [key.name for key in (ApiKeys(home.keys).active() or {}).values()] == ["shop"]
     assert log_secret(home.keys)
     assert promotions_of(home).state().plan == plan
     for path in home.root.rglob("*"):

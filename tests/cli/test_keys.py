@@ -37,7 +37,7 @@ def added(run: Run, name: str) -> str:
 
 
 def admit(home: Path, token: str) -> str:
-    admission = Admission(ApiKeys(home / "keys"), Limits(), clock=monotonic, is_open=False)
+    admission = Admission(ApiKeys(home / "keys"), Limits(), use_case=USE_CASE.name, clock=monotonic, is_open=False)
     return asyncio.run(admission.admit([(b"authorization", f"Bearer {token}".encode())]))
 
 
@@ -54,7 +54,7 @@ def test_a_token_that_was_shown_is_let_in_until_its_key_is_revoked(run: Run, tmp
 def test_the_line_to_try_is_a_whole_legal_request(run: Run):
     (line,) = [line for line in run("add", "shop").output.splitlines() if "curl" in line]
     command = shlex.split(line)
-    assert command[:3] == ["curl", "-s", "http://127.0.0.1:3000/predict"]
+    assert command[:3] == ["curl", "-s", "http://127.0.0.1:3000/flight_delay/predict"]
     assert re.fullmatch(r"Authorization: Bearer mlops_\S+", command[command.index("-H") + 1])
     assert "Content-Type: application/json" in command, "curl sends a form's type otherwise, which is refused"
     (row,) = json.loads(command[command.index("-d") + 1])["rows"]
@@ -77,8 +77,8 @@ def test_the_list_shows_names_and_times_and_never_a_token(run: Run):
     run("revoke", "app")
     listed = run("list").output
     moment = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
-    assert re.search(rf"^shop +created {moment} · active · SHA-256 [0-9a-f]{{8}}…$", listed, re.MULTILINE)
-    assert re.search(rf"^app +created {moment} · revoked {moment} · SHA-256", listed, re.MULTILINE)
+    assert re.search(rf"^shop +created {moment} · active · all use cases · SHA-256 [0-9a-f]{{8}}…$", listed, re.MULTILINE)
+    assert re.search(rf"^app +created {moment} · revoked {moment} · all use cases · SHA-256", listed, re.MULTILINE)
     assert token not in listed
 
 

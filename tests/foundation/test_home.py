@@ -2,7 +2,15 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.foundation.home import PROJECT, Home, IllegalEnvironment, read_environment
+from mlops_assets.foundation.home import (
+    PROJECT,
+    Home,
+    IllegalEnvironment,
+    format_service_urls,
+    parse_service_urls,
+    read_environment,
+    urls_of,
+)  # fmt: skip
 
 
 def test_an_empty_environment_is_local_and_shows_no_key(tmp_path: Path):
@@ -62,4 +70,43 @@ def test_the_address_of_a_postgres_is_read_as_secrets_are_mounted_and_never_prin
 
 def test_the_first_address_is_the_replica_that_the_platform_calls(tmp_path: Path):
     environment = read_environment({"MLOPS_SERVICE_URL": "http://a:3000, http://b:3000,"}, tmp_path)
-    assert (environment.service_url, environment.other_service_urls) == ("http://a:3000", ("http://b:3000",))
+    assert environment.service_url == "http://a:3000"
+    assert [*urls_of(environment.service_urls, "loans")] == ["http://a:3000", "http://b:3000"]
+
+
+@pytest.mark.parametrize(
+    ("text", "flights", "loans"),
+    [
+        ("", ["http://127.0.0.1:3000"], ["http://127.0.0.1:3000"]),
+        (" ; ", ["http://127.0.0.1:3000"], ["http://127.0.0.1:3000"]),
+        ("flight_delay=http://a,http://b;loans=https://c/x", ["http://a", "http://b"], ["https://c/x"]),
+        ("loans = http://c ; http://a, http://b;", ["http://a", "http://b"], ["http://c"]),
+        ("flight_delay=http://a", ["http://a"], []),
+    ],
+)
+def test_each_use_case_has_its_own_addresses_or_those_of_all(tmp_path: Path, text: str, flights: list[str], loans: list[str]):
+    urls = read_environment({"MLOPS_SERVICE_URL": text}, tmp_path).service_urls
+    assert [[*urls_of(urls, name)] for name in ("flight_delay", "loans")] == [flights, loans]
+    assert parse_service_urls(format_service_urls(urls)) == urls
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["localhost:3000", "loans=", "=http://a", "Loans=http://a", "loans=http://a,b", "loans=http://a;loans=http://b", "http://a;http://b",
+     "http://a;;loans=http://b", "loans=http://a;ftp://b", "loans=http://a=b"],
+)  # fmt: skip
+def test_an_illegal_address_is_refused_with_what_is_legal(tmp_path: Path, text: str):
+    with pytest.raises(
+        IllegalEnvironment, match=r"^MLOPS_SERVICE_URL · found .*; legal: http://host:port of all use cases, or flight"
+    ):
+        read_environment({"MLOPS_SERVICE_URL": text}, tmp_path)
+
+
+def test_a_server_has_the_prefix_of_the_addresses_of_its_use_case(tmp_path: Path):
+    environment = read_environment({"MLOPS_SERVICE_URL": "flight_delay=http://a/flights/;loans=http://b"}, tmp_path)
+    assert [environment.path_prefix_of(name) for name in ("flight_delay", "loans")] == ["/flights", ""]
+
+
+def test_use_cases_are_listed_or_all_are_meant(tmp_path: Path):
+    read = [read_environment({"MLOPS_USE_CASE": text}, tmp_path).use_cases for text in ("", " ,", "loans", "a, b,a")]
+    assert read == [(), (), ("loans",), ("a", "b")]

@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from mlops_assets.foundation.home import Environment, Home
+from mlops_assets.foundation.home import SHARED, Environment, Home
 from mlops_assets.local.platform import running_platform
 
 pytestmark = pytest.mark.integration
@@ -30,7 +30,7 @@ QUERY = """{
 
 
 def environment(home: Path) -> Environment:
-    return Environment(name="test", project=PROJECT, home=Home(home), service_url="http://127.0.0.1:9", use_case="flight_delay")
+    return Environment(name="test", project=PROJECT, home=Home(home), service_urls={SHARED: ("http://127.0.0.1:9",)})
 
 
 def processes_of(home: Path) -> list[str]:

@@ -8,7 +8,8 @@ from deploy.service import build_service
 from mlops_assets.features.online.online_mirror import LookupResult
 from mlops_assets.features.request_features import Columns
 from mlops_assets.foundation.home import read_environment
-from mlops_assets.serving.service import Service, assemble, open_service
+from mlops_assets.serving.service import Service, assemble
+from mlops_assets.serving.services import Services, open_services
 from mlops_assets.spec.serving import AnswerLog, Cache, Limits, Serving
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases.flight_delay import USE_CASE
@@ -39,7 +40,7 @@ def that_crashes() -> Service:
     return assemble(USE_CASE, environment, look_up)
 
 
-Crashing = build_service(USE_CASE, that_crashes)
-Sticky = build_service(STICKY, lambda: with_features_in_memory(STICKY))
-Narrow = build_service(NARROW, lambda: with_features_in_memory(NARROW))
-Lenient = build_service(LENIENT, lambda: open_service(os.environ, LENIENT))
+Crashing = build_service((USE_CASE,), lambda: Services([that_crashes()]))
+Sticky = build_service((STICKY,), lambda: Services([with_features_in_memory(STICKY)]))
+Narrow = build_service((NARROW,), lambda: Services([with_features_in_memory(NARROW)]))
+Lenient = build_service((LENIENT,), lambda: open_services(os.environ, (LENIENT,)))

@@ -20,7 +20,7 @@ def test_no_platform_starts_on_a_home_to_which_another_one_writes_whatever_start
 def test_the_service_reads_the_variables_of_its_environment(tmp_path: Path):
     variables = serve_environment(Home(tmp_path), "flight_delay", environment="test", inherited={"PATH": "/bin"})
     read = read_environment(variables, Path("/elsewhere"))
-    assert (read.name, read.home, read.use_case) == ("test", Home(tmp_path), "flight_delay")
+    assert (read.name, read.home, read.use_cases) == ("test", Home(tmp_path), ("flight_delay",))
     assert (
         variables["BENTOML_DO_NOT_TRACK"] == "True"
         and variables["BENTOML_HOME"].startswith(str(tmp_path))
@@ -44,7 +44,7 @@ def test_service_and_web_ui_have_the_paths_of_their_declared_addresses(tmp_path:
     addresses = {"service": "http://127.0.0.1:3000/flights", "dagster": "http://127.0.0.1:3001/ui"}
     environment = read_environment({"MLOPS_HOME": str(tmp_path), "MLOPS_SERVICE_URL": "https://example.com/flights"}, Path("/"))
     started = {child.name: child for child in children(environment, addresses)}
-    assert environment.path_prefix == "/flights"
+    assert environment.path_prefix_of("flight_delay") == "/flights"
     assert started["service"].environment["MLOPS_SERVICE_URL"] == addresses["service"]
     assert started["service"].ready_url == "http://127.0.0.1:3000/flights/livez"
     command = started["webserver"].command

@@ -32,6 +32,7 @@ from mlops_assets.provenance.why import Stores
 from mlops_assets.serving.http.app import ApiApp
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.serving.service import open_service
+from mlops_assets.serving.services import Services
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, Search
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.training.model_registry import ModelRegistry
@@ -154,7 +155,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
 def client(line: Line) -> Iterator[TestClient]:
     service = open_service(line.variables, SMALL)
     service.start()
-    yield TestClient(ApiApp(PlainTextResponse("Bento's"), lambda: service))  # type: ignore[arg-type]
+    yield TestClient(ApiApp(PlainTextResponse("Bento's"), lambda: Services([service])))  # type: ignore[arg-type]
     service.stop()
 
 

@@ -18,6 +18,7 @@ from mlops_assets.serving.http.api_keys import ApiKeys
 from mlops_assets.serving.http.app import ApiApp
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.serving.service import Service, assemble
+from mlops_assets.serving.services import Services
 from mlops_assets.spec.serving import Limits, Serving
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases.flight_delay import USE_CASE
@@ -30,11 +31,11 @@ AT = "2013-07-01T00:00:00+00:00"
 @contextmanager
 def running(home: Home, use_case: UseCase = USE_CASE) -> Iterator[tuple[str, Service]]:
     """The service's own routes on a loopback port, without Bento behind them; it takes plans when its slots are polled."""
-    environment = Environment(name="test", project=home.root, home=home, service_url="", use_case=use_case.name)
+    environment = Environment(name="test", project=home.root, home=home)
     service = assemble(use_case, environment, temperatures().look_up)
     service.batching.start()
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(ApiApp(no_bento, lambda: service), log_level="error", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(ApiApp(no_bento, lambda: Services([service])), log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     while not server.started:
@@ -252,7 +253,8 @@ def test_a_server_of_another_use_case_follows_no_plan_and_is_not_waited_for(home
         for plan in (first, None):
             served = client.follows("loans", lambda plan=plan: plan, 5)
             assert served.is_of_another and not served.in_force
-            assert served.problem == f"{url} · it serves {NAME}, not loans. Add a server of loans to MLOPS_SERVICE_URL."
+            remedy = "Add a server of loans to MLOPS_SERVICE_URL, or serve it there too (MLOPS_USE_CASE)."
+            assert served.problem == f"{url} · it serves {NAME}, not loans. {remedy}"
 
 
 def test_the_same_plan_of_another_home_is_not_the_plan_in_force(home: Home):

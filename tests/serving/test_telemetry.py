@@ -4,11 +4,12 @@ import sys
 from pathlib import Path
 
 COUNT_TWICE = """
+from prometheus_client import generate_latest
 from mlops_assets.serving.telemetry import Telemetry
 for _ in range(2):
     telemetry = Telemetry()
     telemetry.responded(200)
-print(telemetry.page().decode())
+print(generate_latest(telemetry.registry).decode())
 """
 
 

@@ -12,6 +12,7 @@ from mlops_assets.features.feast.feature_store import FeatureStore
 from mlops_assets.foundation.home import PROJECT, Home
 from mlops_assets.serving.inference.answering import IN_A_ROW
 from mlops_assets.serving.service import Service, open_service
+from mlops_assets.serving.services import Services
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.features.feast.test_feature_store import KEYS, features_of, fill
 from tests.serving.flights import FLIGHT, place_blessed
@@ -37,7 +38,7 @@ def routes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, TestC
     def open_() -> Service:
         return open_service({"MLOPS_ENV": "test", "MLOPS_HOME": str(home.root)}, USE_CASE)
 
-    app: Any = build_service(USE_CASE, open_).to_asgi()
+    app: Any = build_service((USE_CASE,), lambda: Services([open_()])).to_asgi()
     with TestClient(app._bento) as bento:  # pyright: ignore[reportPrivateUsage]
         yield {"bento": bento, "fast path": TestClient(app)}
 

@@ -8,6 +8,7 @@ from starlette.testclient import TestClient
 
 from mlops_assets.serving.http.app import ApiApp
 from mlops_assets.serving.service import Service, open_service
+from mlops_assets.serving.services import Services
 from mlops_assets.spec.use_case import UseCase
 from tests.stories.declarations import CUSTOMERS, DAYS, HOUR, midnight
 
@@ -24,7 +25,7 @@ class Server:
         self.declaration, self.failures, self._answered = use_case, list[str](), answered
         self.service: Service = open_service(variables, use_case)
         self.service.start()
-        self._client = TestClient(ApiApp(PlainTextResponse("Bento's"), lambda: self.service))  # type: ignore[arg-type,return-value]
+        self._client = TestClient(ApiApp(PlainTextResponse("Bento's"), lambda: Services([self.service])))  # type: ignore[arg-type,return-value]
         self._stopped, self._alone = Event(), Lock()
         self._thread = Thread(target=self._keep_asking, daemon=True)
         self._thread.start()

@@ -3,9 +3,9 @@
 import os
 
 from deploy.service import build_service
-from mlops_assets.serving.service import open_service
+from mlops_assets.serving.services import open_services
 from tests.tasks.declarations import CASES, use_case
 
 TASK, _, TRAINER = os.environ["MLOPS_TEST_CASE"].partition("/")
 USE_CASE = use_case(CASES[TASK], TRAINER)
-Loans = build_service(USE_CASE, lambda: open_service(os.environ, USE_CASE))
+Loans = build_service((USE_CASE,), lambda: open_services(os.environ, (USE_CASE,)))

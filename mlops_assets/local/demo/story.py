@@ -38,7 +38,7 @@ def run_demo(environment: Environment, use_case: UseCase) -> None:
     with (
         running_platform(environment, everything=False) as addresses,
         dg.DagsterInstance.from_config(str(home.dagster)) as instance,
-        LiveService(addresses["service"], environment.api_key) as live,
+        LiveService(addresses["service"], environment.api_key, use_case.name) as live,
     ):
         deployment, ledger = Deployment(home.deployments, use_case.name), Ledger(environment.ledger_url)
         watcher = Watcher(use_case, instance, DeltaTables(home.tables), deployment, ledger)

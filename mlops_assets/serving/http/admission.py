@@ -3,14 +3,14 @@
 import logging
 from collections.abc import Callable
 
-from mlops_assets.serving.http.api_keys import ApiKeys, UnreadableApiKeys, digest_of
+from mlops_assets.serving.http.api_keys import ApiKey, ApiKeys, UnreadableApiKeys, digest_of
 from mlops_assets.serving.http.rate_limit import RateLimiter
 from mlops_assets.serving.http.request import Headers, Refusal
 from mlops_assets.spec.serving import Limits
 
 ANONYMOUS = "anonymous"
 CHECK_EVERY_S = 1.0
-NEXT = "Ask the operator of this service for a key; `mlops keys add NAME` makes one."
+NEXT = "Ask the operator of this service for a key; `mlops keys add NAME --use-case USE_CASE` makes one."
 UNREADABLE = "the API keys cannot be read, so no request is admitted; the log of the service has the cause"
 RETRY_AFTER_S = 5
 HOW = "Authorization: Bearer TOKEN, or X-API-Key: TOKEN"
@@ -19,16 +19,24 @@ log = logging.getLogger("bentoml.mlops_assets")
 
 
 class Admission:
-    """Admits requests to one server process. `clock` is monotonic, in seconds.
+    """Admits requests to one use case of a server process. `clock` is monotonic, in seconds.
 
     Until the first key is made, every request is `anonymous` and shares one rate (`is_open`), or none is admitted. While the
     keys cannot be read none is admitted either: a request without a key, or with a revoked one, could not be refused.
     """
 
     def __init__(
-        self, keys: ApiKeys, limits: Limits, *, clock: Callable[[], float], is_open: bool, rates: RateLimiter | None = None
+        self,
+        keys: ApiKeys,
+        limits: Limits,
+        *,
+        use_case: str,
+        clock: Callable[[], float],
+        is_open: bool,
+        rates: RateLimiter | None = None,
     ) -> None:
         self._keys, self._limits, self._clock, self._open, self._rates = keys, limits, clock, is_open, rates
+        self._use_case, self._others = use_case, dict[bytes, ApiKey]()  # keys of other use cases
         self._names: dict[bytes, str] | None = None
         self._last_error = ""
         self._reload(clock())
@@ -71,6 +79,8 @@ class Admission:
             found = "no API key"
         elif name := self._names.get(digest_of(token)):
             return name
+        elif other := self._others.get(digest_of(token)):
+            raise Refusal(403, f"an API key of {other.scope}", legal=f"an API key of {self._use_case}", next=NEXT)
         else:
             found = "an API key that is unknown or revoked"
         if self._last_error:
@@ -81,14 +91,16 @@ class Admission:
         """A file that cannot be read, or is gone after it was there, counts as one without active keys."""
         self._check_at = now + CHECK_EVERY_S
         try:
-            names = self._keys.active()
-            if names is None and self._names is not None:
+            keys = self._keys.active()
+            if keys is None and self._names is not None:
                 raise UnreadableApiKeys("the file of the API keys is gone. Restore it; to refuse a key, revoke it.")
-            self._names, self._last_error = names, ""
+            own = {digest: key.name for digest, key in (keys or {}).items() if key.is_valid_for(self._use_case)}
+            self._others = {digest: key for digest, key in (keys or {}).items() if digest not in own}
+            self._names, self._last_error = None if keys is None else own, ""
         except UnreadableApiKeys as error:
             if str(error) != self._last_error:
                 log.error("no request is admitted: %s", error)
-            self._names, self._last_error = {}, str(error)
+            self._names, self._others, self._last_error = {}, {}, str(error)
 
 
 def retry_after(seconds: int) -> Headers:

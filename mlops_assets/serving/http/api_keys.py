@@ -26,12 +26,22 @@ class UnreadableApiKeys(ValueError):
 
 
 class ApiKey(msgspec.Struct, kw_only=True):
-    """One key, without its token. `sha256` is 64 hex digits; `made_at` and `revoked_at` (None: active) are UTC."""
+    """One key, without its token. `sha256` is 64 hex digits; `made_at` and `revoked_at` (None: active) are UTC. `use_cases` are
+    those it is valid for; None: all.
+    """
 
     name: str
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
     made_at: datetime
     revoked_at: datetime | None = None
+    use_cases: tuple[str, ...] | None = None
+
+    def is_valid_for(self, use_case: str) -> bool:
+        return self.use_cases is None or use_case in self.use_cases
+
+    @property
+    def scope(self) -> str:
+        return "all use cases" if self.use_cases is None else ", ".join(self.use_cases) or "no use case"
 
 
 class ApiKeys:
@@ -40,7 +50,7 @@ class ApiKeys:
     def __init__(self, folder: Path) -> None:
         self._file, self._lock = folder / "api_keys.json", FileLock(folder / ".api_keys.lock")
 
-    def add(self, name: str, at: datetime, new_token: Callable[[], str]) -> str:
+    def add(self, name: str, at: datetime, new_token: Callable[[], str], *, use_cases: tuple[str, ...] | None = None) -> str:
         """A new token, which is not stored. `new_token` returns 256 random bits as text.
 
         Raises RefusedName, UnreadableApiKeys.
@@ -52,7 +62,8 @@ class ApiKeys:
             if name in _active(keys):
                 raise RefusedName(f"API key · the name {name!r} is in use. Use another, or revoke that key first.")
             token = PREFIX + new_token()
-            self._write([*keys, ApiKey(name=name, sha256=digest_of(token.encode()).hex(), made_at=at)])
+            key = ApiKey(name=name, sha256=digest_of(token.encode()).hex(), made_at=at, use_cases=use_cases)
+            self._write([*keys, key])
         return token
 
     def revoke(self, name: str, at: datetime) -> None:
@@ -73,10 +84,10 @@ class ApiKeys:
         except (OSError, ValueError) as error:
             raise UnreadableApiKeys(f"{self._file} · cannot be read as API keys: {error}. Restore it from a backup.") from None
 
-    def active(self) -> dict[bytes, str] | None:
-        """Names by `digest_of` their tokens; None where no key was ever made. Raises UnreadableApiKeys."""
+    def active(self) -> dict[bytes, ApiKey] | None:
+        """By `digest_of` their tokens; None where no key was ever made. Raises UnreadableApiKeys."""
         keys = self.entries()
-        return {bytes.fromhex(key.sha256): name for name, key in _active(keys).items()} if keys else None
+        return {bytes.fromhex(key.sha256): key for key in _active(keys).values()} if keys else None
 
     def _write(self, keys: list[ApiKey]) -> None:
         replace_file(self._file, msgspec.json.format(msgspec.json.encode(keys), indent=2))

@@ -1,8 +1,9 @@
-"""The fast path of HTTP, in front of Bento: /predict, /plan, /metrics, and one clear error for each failure."""
+"""The fast path of HTTP, in front of Bento: the routes of each use case, /metrics, and one clear error for each failure."""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from mlops_assets.serving.http.admission import retry_after
 from mlops_assets.serving.http.request import BadRequest, Headers, Refusal
 from mlops_assets.serving.inference.answering import LogUnavailable, NotReady
 from mlops_assets.serving.service import NO_CHAMPION, Service
+from mlops_assets.serving.services import Services
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -24,7 +26,8 @@ JSON = b"application/json"
 CLOSE: Headers = ((b"connection", b"close"),)  # the rest of the body need not be read
 RETRY_AFTER_S = 5
 SENDING = 0.95  # of the timeout: an answer that is ready later is not logged, as its client may not get it any more
-BODIES_AT_ONCE = 16  # of the largest size, in memory at the same time
+BODIES_AT_ONCE = 16  # of the largest size, in memory at the same time, for each use case
+MAX_PATH = 80  # characters of a path in a message
 # What a client may read of a failure; its cause may name paths and hosts, and is in the log.
 UNAVAILABLE: dict[type[Exception], str] = {
     NotReady: NO_CHAMPION,
@@ -51,12 +54,62 @@ class ClientGone(Exception):
     """The client has closed its connection."""
 
 
-PREDICT = "/predict"
-GET: dict[str, Callable[[Service], Reply]] = {
-    "/plan": lambda service: Reply(200, msgspec.json.encode(service.plan())),
-    "/metrics": lambda service: Reply(200, service.metrics(), content_type=CONTENT_TYPE_PLAIN_0_0_4.encode()),
-    "/openapi.json": lambda _: Reply(307, b"", ((b"location", b"docs.json"),)),
-}
+PREDICT, PLAN, READY, METRICS = "/predict", "/plan", "/readyz", "/metrics"
+
+
+def _ignore(_status: int) -> None: ...
+
+
+class Route(NamedTuple):
+    """One path of the fast path; `observe` gets the status of each reply."""
+
+    method: str
+    answer: Callable[[Message, Receive], Awaitable[Reply]]
+    observe: Callable[[int], None] = _ignore
+
+
+def build_routes(services: Services) -> dict[str, Route]:
+    """By path, in which the use case is first; without it are the routes of the only one. A proxy may leave the prefix there."""
+    page = CONTENT_TYPE_PLAIN_0_0_4.encode()
+    routes = {
+        METRICS: _get(lambda: Reply(200, services.metrics(), content_type=page)),
+        "/openapi.json": _get(lambda: Reply(307, b"", ((b"location", b"docs.json"),))),
+    }
+    for name, reason in services.unavailable.items():
+        routes |= {f"/{name}{path}": route for path, route in _unavailable(name, reason).items()}
+    for name, service in services.by_name.items():
+        own = _routes_of(service)
+        routes |= {f"/{name}{path}": route for path, route in own.items()}
+        routes |= {path: own[path] for path in (PREDICT, PLAN) if service is services.sole}  # Bento has a /readyz
+    return routes | {f"{prefix}{path}": route for prefix in services.path_prefixes for path, route in routes.items()}
+
+
+def _routes_of(service: Service) -> dict[str, Route]:
+    async def predict(scope: Message, receive: Receive) -> Reply:
+        return await respond(service, scope["headers"], lambda: _body(service, scope, receive))
+
+    def ready() -> Reply:
+        problem = service.problem
+        return _refuse(Refusal(503, problem, headers=retry_after(RETRY_AFTER_S))) if problem else Reply(200, b"{}")
+
+    plan = _get(lambda: Reply(200, msgspec.json.encode(service.plan())))
+    return {PREDICT: Route("POST", predict, service.telemetry.responded), PLAN: plan, READY: _get(ready)}
+
+
+def _unavailable(name: str, reason: str) -> dict[str, Route]:
+    """Each route of a use case that cannot be served says why; that of the plan as `Answering.plan` does, too."""
+    problem = Refusal(503, f"{name} cannot be served: {reason}").problem
+    plan = {"use_case": name, "champion": None, "plan": None, "last_load_error": reason}
+    refusal = Reply(503, msgspec.json.encode({"error": problem, **plan}), retry_after(RETRY_AFTER_S))
+    get = _get(lambda: refusal)
+    return {PREDICT: Route("POST", get.answer), PLAN: get, READY: get}
+
+
+def _get(reply: Callable[[], Reply]) -> Route:
+    async def answer(_scope: Message, _receive: Receive) -> Reply:
+        return reply()
+
+    return Route("GET", answer)
 
 
 class ApiApp:
@@ -64,59 +117,73 @@ class ApiApp:
 
     # Bento's middleware costs 270 µs a request, and a prediction 60.
 
-    def __init__(self, bento: App, service: Callable[[], Service]) -> None:
-        self._bento, self._service = bento, service
-        self._buffered = 0
+    def __init__(self, bento: App, services: Callable[[], Services]) -> None:
+        self._bento, self._services = bento, services
+
+    @cached_property
+    def _routes(self) -> dict[str, Route]:
+        return build_routes(self._services())
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._bento(scope, receive, send)
             return
-        service = self._service()
-        # With the prefix or without: some proxies remove it.
-        path = scope["path"].removeprefix(service.path_prefix) or "/"
-        if path != PREDICT and path not in GET:
-            await self._bento({**scope, "path": path, "raw_path": path.encode()}, receive, send)
-            return
-        method = "POST" if path == PREDICT else "GET"
+        route = self._routes.get(scope["path"])
+        if route is None:
+            services = self._services()
+            path = services.without_prefix(scope["path"])
+            if (route := _not_found(services, scope["method"], path)) is None:
+                await self._bento({**scope, "path": path, "raw_path": path.encode()}, receive, send)
+                return
         try:
-            if scope["method"] != method:
-                allow = ((b"allow", method.encode()),)
-                reply = _refuse(Refusal(405, HTTPStatus(405).phrase, legal=method, next="Change the request.", headers=allow))
-            elif path == PREDICT:
-                reply = await respond(service, scope["headers"], lambda: self._body(service.max_body_bytes, scope, receive))
+            if scope["method"] == route.method:
+                reply = await route.answer(scope, receive)
             else:
-                reply = GET[path](service)
+                allow = ((b"allow", route.method.encode()),)
+                error = Refusal(405, HTTPStatus(405).phrase, legal=route.method, next="Change the request.", headers=allow)
+                reply = _refuse(error)
         except ClientGone:
             return
-        if path == PREDICT:
-            service.telemetry.responded(reply.status)
+        route.observe(reply.status)
         headers = [(b"content-type", reply.content_type), (b"content-length", b"%d" % len(reply.body)), *reply.headers]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
 
-    async def _body(self, max_bytes: int, scope: Message, receive: Receive) -> bytes:
-        if b"explain=" in scope["query_string"]:
-            raise Refusal(400, "explain in the query", legal='{"rows": [...], "explain": true}', next="Move it into the body.")
-        _check_headers(scope["headers"], max_bytes)
-        chunks: list[bytes] = []
-        size, is_complete = 0, False
-        try:
-            while not is_complete:
-                message = await receive()
-                if message["type"] != "http.request":
-                    raise ClientGone
-                chunks.append(message.get("body", b""))
-                size += len(chunks[-1])
-                self._buffered += len(chunks[-1])
-                if size > max_bytes:
-                    raise _too_large(max_bytes)
-                if self._buffered > BODIES_AT_ONCE * max_bytes:
-                    raise Refusal(503, "too many large requests at once", headers=retry_after(1))
-                is_complete = not message.get("more_body")
-            return b"".join(chunks)
-        finally:
-            self._buffered -= size
+
+def _not_found(services: Services, method: str, path: str) -> Route | None:
+    """Refuses a path that ends as a route does and names no use case that is served here; None of all others, Bento's."""
+    name = f"/{path.rstrip('/').rpartition('/')[2]}"
+    if path == READY or name not in (PREDICT, PLAN, READY, METRICS):
+        return None
+    legal = METRICS if name == METRICS else ", ".join(f"/{use_case}{name}" for use_case in services.by_name)
+    problem = Refusal(404, path[:MAX_PATH], legal=legal, next="Name a use case that is served here.").problem
+    reply = Reply(404, msgspec.json.encode({"error": problem, "use_cases": [*services.by_name]}))
+    return Route(method, _get(lambda: reply).answer)
+
+
+async def _body(service: Service, scope: Message, receive: Receive) -> bytes:
+    max_bytes = service.max_body_bytes
+    if b"explain=" in scope["query_string"]:
+        raise Refusal(400, "explain in the query", legal='{"rows": [...], "explain": true}', next="Move it into the body.")
+    _check_headers(scope["headers"], max_bytes)
+    chunks: list[bytes] = []
+    size, is_complete = 0, False
+    try:
+        while not is_complete:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise ClientGone
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            service.buffered += len(chunks[-1])
+            if size > max_bytes:
+                raise _too_large(max_bytes)
+            if service.buffered > BODIES_AT_ONCE * max_bytes:
+                raise Refusal(503, "too many large requests at once", headers=retry_after(1))
+            is_complete = not message.get("more_body")
+        return b"".join(chunks)
+    finally:
+        service.buffered -= size
 
 
 async def respond(service: Service, headers: Headers, read_body: Callable[[], Awaitable[bytes]]) -> Reply:

@@ -35,7 +35,7 @@ class Server:
             self.keys.add(name, AT, lambda name=name: name[0])
         limits = limits or Limits()
         rates = RateLimiter(limits.max_rate, scope="flights", redis_url=None, clock=self.clock) if limits.max_rate else None
-        self.admission = Admission(self.keys, limits, clock=self.clock, is_open=is_open, rates=rates)
+        self.admission = Admission(self.keys, limits, use_case="flights", clock=self.clock, is_open=is_open, rates=rates)
 
     def admit(self, headers: list[tuple[bytes, bytes]], *, after_s: float = 0.0) -> str:
         self.clock.now += after_s

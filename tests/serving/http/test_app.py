@@ -10,10 +10,11 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
-from mlops_assets.foundation.home import Environment, Home
+from mlops_assets.foundation.home import SHARED, Environment, Home
 from mlops_assets.serving.http.app import ApiApp
 from mlops_assets.serving.http.request import BadRequest, refuse_moments
 from mlops_assets.serving.service import Service, assemble
+from mlops_assets.serving.services import Services
 from mlops_assets.spec.serving import Limits
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import FLIGHT, HOT, MOMENT, WhenHot, place_blessed, temperatures
@@ -28,7 +29,7 @@ def home(tmp_path: Path) -> Home:
 
 @pytest.fixture
 def service(home: Home) -> Iterator[Service]:
-    environment = Environment("local", Path(), home, "http://127.0.0.1:3000", USE_CASE.name)
+    environment = Environment("local", Path(), home)
     place_blessed(home, 1, bias=-1)
     features = temperatures(("EWR", MOMENT - timedelta(hours=8), 40.0), ("EWR", NEWEST, 80.0))
     service = assemble(USE_CASE, environment, features.look_up)
@@ -39,7 +40,7 @@ def service(home: Home) -> Iterator[Service]:
 
 @pytest.fixture
 def client(service: Service) -> TestClient:
-    return TestClient(ApiApp(PlainTextResponse("Bento's"), lambda: service), raise_server_exceptions=False)  # type: ignore[arg-type]
+    return TestClient(ApiApp(PlainTextResponse("Bento's"), lambda: Services([service])), raise_server_exceptions=False)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -83,7 +84,10 @@ def test_an_entity_without_features_is_answered_with_a_warning_and_counted(ready
     predictions = predict(ready, FLIGHT, FLIGHT | {"origin": "JFK"}).json()["predictions"]
     text = "origin_weather has no value for this entity at the moment of the prediction; the model treats its features as missing"
     assert [prediction["warnings"] for prediction in predictions] == [[], [text]]
-    assert 'mlops_missing_features_total{reason="unknown",view="origin_weather"} 1.0' in ready.get("/metrics").text
+    assert (
+        'mlops_missing_features_total{reason="unknown",use_case="flight_delay",view="origin_weather"} 1.0'
+        in ready.get("/metrics").text
+    )
 
 
 def test_every_answer_is_logged_with_its_request_and_inputs(ready: TestClient, service: Service):
@@ -109,7 +113,7 @@ def test_rows_scored_together_bear_the_same_call_and_others_another(ready: TestC
 
 
 def test_two_replicas_number_their_calls_apart(home: Home):
-    environment = Environment("local", Path(), home, "http://127.0.0.1:3000", USE_CASE.name)
+    environment = Environment("local", Path(), home)
     replicas = [assemble(USE_CASE, environment, temperatures().look_up).answering for _ in range(2)]
     calls = [[each.next_call() for _ in range(1000)] for each in replicas]
     assert not {*calls[0]} & {*calls[1]}
@@ -140,7 +144,10 @@ def test_no_request_fails_with_a_challenger_that_does(ready: TestClient, service
     arms = [each["arm"] for each in served]
     assert 5 < failed < 30 and arms.count("challenger") > 5 and arms.count("champion") > failed
     counted = ready.get("/metrics").text
-    assert f"mlops_challenger_failures_total {float(failed)}" in counted and 'mlops_requests_total{status="200"} 60.0' in counted
+    assert (
+        f'mlops_challenger_failures_total{{use_case="flight_delay"}} {float(failed)}' in counted
+        and 'mlops_requests_total{status="200",use_case="flight_delay"} 60.0' in counted
+    )
 
 
 def test_a_shadow_of_a_live_service_bears_what_the_champion_answered(ready: TestClient, service: Service, home: Home):
@@ -269,7 +276,7 @@ def test_when_the_log_cannot_be_written_nothing_is_answered(ready: TestClient, h
     assert response.status_code == 503 and "prediction_id" not in response.text
     assert response.headers["Retry-After"] and response.json()["error"]["found"] == "the prediction log cannot be written"
     assert str(home.root) not in response.text
-    assert "mlops_log_failures_total 1.0" in ready.get("/metrics").text
+    assert 'mlops_log_failures_total{use_case="flight_delay"} 1.0' in ready.get("/metrics").text
 
 
 @pytest.mark.parametrize(
@@ -295,18 +302,18 @@ def test_the_old_address_of_the_api_document_leads_to_bento_s(ready: TestClient)
 
 @pytest.mark.parametrize("prefix", ["", "/models/flights"])
 def test_behind_a_proxy_the_routes_have_the_path_of_the_service_url_whether_the_proxy_removes_it_or_not(home: Home, prefix: str):
-    environment = Environment("local", Path(), home, f"https://example.com{prefix}/", USE_CASE.name)
+    environment = Environment("local", Path(), home, {SHARED: (f"https://example.com{prefix}/",)})
     service = assemble(USE_CASE, environment, temperatures().look_up)
 
     async def bento(scope: Any, receive: Any, send: Any) -> None:
         await PlainTextResponse(f"Bento's {scope['path']}")(scope, receive, send)
 
-    client = TestClient(ApiApp(bento, lambda: service))
+    client = TestClient(ApiApp(bento, lambda: Services([service])))
     for before in {prefix, ""}:
         assert client.get(f"{before}/plan").json()["use_case"] == USE_CASE.name
         assert client.get(f"{before}/livez").text == "Bento's /livez"
         assert client.post(f"{before}/predict", json={}).json()["error"]["field"] == "rows"
-    assert client.get("/other/plan").text == "Bento's /other/plan"
+    assert client.get("/other/plan/x").text == "Bento's /other/plan/x"
 
 
 def test_features_given_are_taken_as_they_are_and_logged(ready: TestClient, service: Service):
@@ -349,10 +356,10 @@ def test_what_was_asked_is_counted_by_status_and_arm(ready: TestClient):
     ready.get("/predict")
     counted = ready.get("/metrics").text
     for status in ("200", "400", "405"):
-        assert f'mlops_requests_total{{status="{status}"}} 1.0' in counted
-    assert 'mlops_answer_seconds_count{arm="champion",version="1"} 1.0' in counted
-    assert 'mlops_predictions_total{arm="champion",features_from="online",version="1"} 2.0' in counted
-    assert "mlops_plan 1.0" in counted
+        assert f'mlops_requests_total{{status="{status}",use_case="flight_delay"}} 1.0' in counted
+    assert 'mlops_answer_seconds_count{arm="champion",use_case="flight_delay",version="1"} 1.0' in counted
+    assert 'mlops_predictions_total{arm="champion",features_from="online",use_case="flight_delay",version="1"} 2.0' in counted
+    assert 'mlops_plan{use_case="flight_delay"} 1.0' in counted
 
 
 def test_what_is_not_ours_is_answered_from_behind(client: TestClient):

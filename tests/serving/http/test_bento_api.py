@@ -14,6 +14,7 @@ from mlops_assets.foundation.home import Environment, Home
 from mlops_assets.serving.http.api_keys import ApiKeys
 from mlops_assets.serving.http.app import ApiApp
 from mlops_assets.serving.service import Service, assemble
+from mlops_assets.serving.services import Services
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import FLIGHT, MOMENT, place_blessed, temperatures
 
@@ -29,13 +30,11 @@ def home(tmp_path: Path) -> Home:
 @pytest.fixture
 def bento(home: Home) -> bentoml.Service[Any]:
     def open_() -> Service:
-        service = assemble(
-            USE_CASE, Environment("local", Path(), home, "", USE_CASE.name), temperatures(("EWR", MOMENT, 80.0)).look_up
-        )
+        service = assemble(USE_CASE, Environment("local", Path(), home), temperatures(("EWR", MOMENT, 80.0)).look_up)
         service.answering.slots.poll()
         return service
 
-    return build_service(USE_CASE, open_)
+    return build_service((USE_CASE,), lambda: Services([open_()]))
 
 
 @pytest.fixture
@@ -107,8 +106,9 @@ def test_readiness_names_the_reason(home: Home, behind: TestClient):
 
 
 def test_schema_and_document_describe_every_field_and_every_refusal(behind: TestClient):
-    (route,) = behind.get("/schema.json").json()["routes"]
+    route, named = behind.get("/schema.json").json()["routes"]
     assert (route["name"], route["route"]) == ("predict", "/predict")
+    assert named == route | {"name": "predict_flight_delay", "route": "/flight_delay/predict"}
     row = route["input"]["properties"]["rows"]["items"]
     assert list(row["properties"]) == row["required"] == list(USE_CASE.features.request)
     assert row["properties"]["origin"]["enum"] == ["EWR", "JFK", "LGA"]
@@ -122,7 +122,7 @@ def test_schema_and_document_describe_every_field_and_every_refusal(behind: Test
 
 
 def test_the_schema_s_examples_are_a_request_that_is_answered(app: ApiApp, behind: TestClient):
-    (route,) = behind.get("/schema.json").json()["routes"]
+    route, _named = behind.get("/schema.json").json()["routes"]
     columns = route["input"]["properties"]["rows"]["items"]["properties"]
     row = {name: column["example"] for name, column in columns.items()}
     assert TestClient(app).post("/predict", json={"rows": [row]}).status_code == 200  # type: ignore[arg-type]

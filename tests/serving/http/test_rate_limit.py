@@ -48,7 +48,7 @@ def test_two_admissions_on_one_redis_share_one_rate(tmp_path: Path, redis_server
 
     def replica() -> Admission:
         rates = limiter(redis_server.url, rate=0.2)
-        return Admission(keys, limits, clock=Clock(), is_open=False, rates=rates)
+        return Admission(keys, limits, use_case="flights", clock=Clock(), is_open=False, rates=rates)
 
     async def both() -> Refusal:
         first, second = replica(), replica()

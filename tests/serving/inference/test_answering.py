@@ -33,7 +33,7 @@ class Unreachable:
 def test_requests_with_features_are_answered_while_the_online_store_is_down(tmp_path: Path):
     home = Home(tmp_path)
     place_blessed(home, 1, bias=-1).point(1, MOMENT.isoformat(), "first")
-    environment = Environment("local", Path(), home, "http://127.0.0.1:3000", USE_CASE.name)
+    environment = Environment("local", Path(), home)
     service = assemble(USE_CASE, environment, Unreachable().look_up)
     service.answering.slots.poll()
     bodies = [{"rows": [FLIGHT]}, {"features": [dict.fromkeys(USE_CASE.features.inputs)]}, {"rows": [FLIGHT]}]
@@ -78,7 +78,7 @@ def test_the_loop_trusts_a_store_whose_last_lookups_were_all_quick_and_no_other(
 def test_a_version_serves_on_after_one_of_its_inputs_was_removed_and_every_answer_says_so(tmp_path: Path):
     home = Home(tmp_path)
     place_blessed(home, 1, bias=-1).point(1, MOMENT.isoformat(), "first")
-    environment = Environment("local", Path(), home, "http://127.0.0.1:3000", USE_CASE.name)
+    environment = Environment("local", Path(), home)
     numeric = tuple(name for name in USE_CASE.features.numeric if name != "temp")
     fewer = USE_CASE.but(features=USE_CASE.features.but(numeric=numeric))
     service = assemble(fewer, environment, Unreachable().look_up)
@@ -111,7 +111,7 @@ def test_a_transform_of_the_request_gives_the_answers_that_the_request_features_
     for folder, use_case in (("words", USE_CASE), ("transform", transformed)):
         home = Home(tmp_path / folder)
         place_blessed(home, 1, bias=-1).point(1, MOMENT.isoformat(), "first")
-        service = assemble(use_case, Environment("local", Path(), home, "", use_case.name), known.look_up)
+        service = assemble(use_case, Environment("local", Path(), home), known.look_up)
         service.answering.slots.poll()
         outcomes = service.answering.answer_together([service.parse(msgspec.json.encode({"rows": [row]})) for row in flights])
         assert all(isinstance(outcome, bytes) for outcome in outcomes)

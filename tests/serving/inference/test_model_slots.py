@@ -11,6 +11,7 @@ from threading import Event, Thread
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from prometheus_client import generate_latest
 
 from mlops_assets.foundation.home import Home
 from mlops_assets.promotion.deployment import Deployment
@@ -294,7 +295,7 @@ def test_the_time_of_a_load_is_told(empty: ModelSlots, home: Home, watcher: Watc
     place_blessed(home, 1, bias=-1).point(1, AT, "first")
     monkeypatch.setattr(time, "perf_counter", count(10.0, 2.5).__next__)
     empty.poll()
-    page = watcher.telemetry.page().decode()
+    page = generate_latest(watcher.telemetry.registry).decode()
     assert "mlops_model_load_seconds_sum 2.5" in page and "mlops_model_load_seconds_count 1.0" in page
 
 

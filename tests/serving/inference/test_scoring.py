@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from prometheus_client import generate_latest
 
 from mlops_assets.foundation.home import Home
 from mlops_assets.promotion.signing_keys import SigningKeys
@@ -92,7 +93,7 @@ def test_a_score_seen_before_is_not_computed_again_and_models_do_not_share_score
     plain = [each.output for each in scorer().score(lineup, flights(10))]
     for _ in range(3):
         assert [each.output for each in cached.score(lineup, flights(10))] == plain
-    counted = telemetry.page().decode()
+    counted = generate_latest(telemetry.registry).decode()
     assert 'mlops_cache_reads_total{result="hit"} 20.0' in counted
     assert 'mlops_cache_reads_total{result="miss"} 10.0' in counted
 
@@ -123,7 +124,7 @@ def test_where_the_challenger_gives_no_probability_the_champion_answers_and_the_
     for each, has_failed, champion, challenger in zip(found, failed, alone, sound, strict=True):
         expected = champion if has_failed or challenger.arm == "champion" else challenger
         assert (each.arm, each.loaded.version, each.output) == (expected.arm, expected.loaded.version, expected.output)
-    assert f"mlops_challenger_failures_total {float(sum(failed))}" in telemetry.page().decode()
+    assert f"mlops_challenger_failures_total {float(sum(failed))}" in generate_latest(telemetry.registry).decode()
 
 
 @FAILURES

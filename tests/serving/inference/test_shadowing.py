@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 
 from mlops_assets.foundation.home import Home
 from mlops_assets.promotion.signing_keys import SigningKeys
@@ -77,7 +78,7 @@ def test_where_the_shadow_gives_no_probability_the_log_says_so_beside_what_was_a
     assert rows["challenger_failed"].to_list() == failed
     assert [each is None for each in rows["probability"]] == [each is None for each in rows["decision"]] == failed
     assert rows["champion_probability"].to_list() == [0.125, 0.25, 0.375]
-    assert "mlops_shadow_dropped_total 0.0" in telemetry.page().decode()
+    assert "mlops_shadow_dropped_total 0.0" in generate_latest(telemetry.registry).decode()
 
 
 def test_a_shadow_that_lags_drops_rows_and_counts_them(tmp_path: Path, loaded: LoadedModel):
@@ -85,7 +86,7 @@ def test_a_shadow_that_lags_drops_rows_and_counts_them(tmp_path: Path, loaded: L
     shadowing = shadowing_into(log, telemetry)
     for number in range(MAX_WAITING + 3):
         shadowing.put(loaded, [ROW, ROW], [answered(log, number)] * 2)
-    assert "mlops_shadow_dropped_total 6.0" in telemetry.page().decode()
+    assert "mlops_shadow_dropped_total 6.0" in generate_latest(telemetry.registry).decode()
 
 
 def test_a_shadow_whose_log_fails_drops_rows_and_goes_on(tmp_path: Path, loaded: LoadedModel):
@@ -96,7 +97,7 @@ def test_a_shadow_whose_log_fails_drops_rows_and_goes_on(tmp_path: Path, loaded:
     for number in range(2):
         shadowing.put(loaded, [ROW], [answered(log, number)])
     shadowing.stop()
-    assert "mlops_shadow_dropped_total 2.0" in telemetry.page().decode()
+    assert "mlops_shadow_dropped_total 2.0" in generate_latest(telemetry.registry).decode()
 
 
 def test_whatever_fails_the_shadow_goes_on_with_the_next_rows_and_counts_those_it_lost(tmp_path: Path, loaded: LoadedModel):
@@ -107,4 +108,4 @@ def test_whatever_fails_the_shadow_goes_on_with_the_next_rows_and_counts_those_i
     shadowing.put(loaded, [ROW], [answered(log, 1)])
     shadowing.stop()
     assert log.read()[0]["prediction_id"].to_list() == ["id-1"]
-    assert "mlops_shadow_dropped_total 2.0" in telemetry.page().decode()
+    assert "mlops_shadow_dropped_total 2.0" in generate_latest(telemetry.registry).decode()
