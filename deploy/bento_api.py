@@ -48,9 +48,9 @@ class _Strict(bentoml.IODescriptor):
     model_config = ConfigDict(extra="forbid")
 
 
-def predict_method(use_case: UseCase, service: Callable[[], Service]) -> Callable[[str, str], Any]:
-    """From a name and a route to Bento's API method, which answers by the `service` that runs."""
-    request, response = input_spec(use_case), output_spec(use_case)
+def predict_method(use_case: UseCase, service: Callable[[], Service], *, name: str, route: str) -> Any:
+    """Bento's API method of that name, which answers by the `service` that runs; the fast path serves the route first."""
+    response = output_spec(use_case)
 
     async def predict(_self: object, ctx: bentoml.Context, **fields: Any) -> Any:
         body = json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
@@ -63,8 +63,8 @@ def predict_method(use_case: UseCase, service: Callable[[], Service]) -> Callabl
             raise BentoMLException(reply.body.decode(), error_code=HTTPStatus(reply.status))
         return response.model_validate_json(reply.body)
 
-    predict.__doc__ = f"{use_case.question} Predictions for rows, or for features."  # the fast path serves the route first
-    return lambda name, route: bentoml.api(name=name, route=route, input_spec=request, output_spec=response)(predict)
+    predict.__name__, predict.__doc__ = name, f"{use_case.question} Predictions for rows, or for features."
+    return bentoml.api(route=route, input_spec=input_spec(use_case), output_spec=response)(predict)
 
 
 def input_spec(use_case: UseCase) -> type[bentoml.IODescriptor]:

@@ -55,12 +55,12 @@ def build_service(use_cases: Sequence[UseCase], open_: Callable[[], Services]) -
         def stop(self) -> None:
             running.pop().stop()
 
-    is_sole = len(use_cases) == 1
     for use_case in use_cases:
-        method = predict_method(use_case, lambda name=use_case.name: running[0].by_name[name])
-        routes = {f"predict_{use_case.name}": f"/{use_case.name}/predict"} | ({"predict": "/predict"} if is_sole else {})
+        routes = {f"predict_{use_case.name}": f"/{use_case.name}/predict"}
+        routes |= {"predict": "/predict"} if len(use_cases) == 1 else {}
         for name, route in routes.items():
-            setattr(Predictions, name, method(name, route))
+            method = predict_method(use_case, lambda one=use_case.name: running[0].by_name[one], name=name, route=route)
+            setattr(Predictions, name, method)
     page = PAGE.format(use_cases="\n".join(ENTRY.format(use_case=use_case) for use_case in use_cases))
     wrapped = service_class(lambda bento: ApiApp(bento, lambda: running[0]), complete_document, page)
     question = " ".join(use_case.question for use_case in use_cases)

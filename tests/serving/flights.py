@@ -61,26 +61,41 @@ class DirectDeployment(Deployment):
         return plan
 
 
-def tiny_model(bias: float, when_hot: WhenHot = None) -> bytes:
+CATEGORIES = {
+    "carrier": ("AA", "UA"), "origin": ("EWR", "JFK", "LGA"), "dest": ("IAH",),
+    "weekday": ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"),
+}  # fmt: skip
+SIGNATURE = Signature(USE_CASE.features.numeric, CATEGORIES)
+
+
+def tiny_model(
+    bias: float, when_hot: WhenHot = None, *, signature: Signature = SIGNATURE, scored: str = "temp", size: int = 0
+) -> bytes:
     """A sealed ONNX model: sigmoid(temp / 100 + bias), absent values counting as 0; it knows carriers UA and AA.
 
-    A row above HOT gets the score `when_hot`, or makes the whole run raise.
+    A row above HOT gets the score `when_hot`, or makes the whole run raise. Of another use case, `scored` is the input instead of
+    temp. Each run multiplies two square matrices of `size`, which makes it slow.
     """
-    categories = {"carrier": ("AA", "UA"), "origin": ("EWR", "JFK", "LGA"), "dest": ("IAH",)}
-    categories["weekday"] = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-    signature = Signature(USE_CASE.features.numeric, categories)
     width = len(signature.inputs)
-    temp = signature.inputs.index("temp")
+    temp = signature.inputs.index(scored)
     weights = np.zeros((width, 1), np.float32)
     weights[temp] = 0.01
-    constants = {"weights": weights, "bias": np.float32([bias]), "zero": np.float32([0]), "axis": np.int64([1])}
+    constants = {
+        "weights": weights,
+        "bias": np.float32([bias]),
+        "zero": np.float32([0]),
+        "axis": np.int64([1]),
+        "shape": np.int64([size, size]),
+    }
     nodes = [
         helper.make_node("IsNaN", [INPUT], ["absent"]),
         helper.make_node("Where", ["absent", "zero", INPUT], ["present"]),
         helper.make_node("MatMul", ["present", "weights"], ["summed"]),
         helper.make_node("Add", ["summed", "bias"], ["biased"]),
         helper.make_node("Sigmoid", ["biased"], ["column"]),
-        helper.make_node("Squeeze", ["column", "axis"], [OUTPUT if when_hot is None else "sound"]),
+        helper.make_node("Squeeze", ["column", "axis"], ["scores"]),
+        *(_slow(size) if size else [helper.make_node("Identity", ["scores"], ["slow_scores"])]),
+        helper.make_node("Identity", ["slow_scores"], [OUTPUT if when_hot is None else "sound"]),
     ]
     if when_hot is not None:
         constants |= {
@@ -97,6 +112,19 @@ def tiny_model(bias: float, when_hot: WhenHot = None) -> bytes:
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     return seal(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), signature)
+
+
+def _slow(size: int) -> list[NodeProto]:
+    one = numpy_helper.from_array(np.float32([1 / size]), "one")
+    return [
+        helper.make_node("ReduceSum", ["present"], ["total"], keepdims=0),  # of the request, so that nothing is computed ahead
+        helper.make_node("ConstantOfShape", ["shape"], ["ones"], value=one),
+        helper.make_node("Mul", ["ones", "total"], ["totals"]),
+        helper.make_node("MatMul", ["totals", "ones"], ["product"]),
+        helper.make_node("ReduceMax", ["product"], ["largest"], keepdims=0),
+        helper.make_node("Mul", ["largest", "zero"], ["nothing_added"]),
+        helper.make_node("Add", ["scores", "nothing_added"], ["slow_scores"]),
+    ]
 
 
 def _when_hot(when_hot: float | Literal["raises"]) -> list[NodeProto]:
