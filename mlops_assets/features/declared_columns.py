@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from mlops_assets.features.featurize import label_columns
 from mlops_assets.features.lineage import END, START, column_types
 from mlops_assets.features.request_features import entity_rows
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT
@@ -28,7 +29,7 @@ def returned_columns(use_case: UseCase) -> tuple[dict[str, Columns], list[str]]:
         for view in features.views
     }
     calls[request_place(features)] = partial(entity_rows, features, empty[features.request_table].select(features.request))
-    calls[LABEL] = partial(use_case.label.transform, empty[use_case.label.table])
+    calls[LABEL] = partial(label_columns, use_case.label, empty[use_case.label.table])
     for place, call in calls.items():
         try:
             returned[place] = dict(call().collect().schema)
@@ -58,7 +59,8 @@ def _missing(use_case: UseCase, returned: dict[str, Columns]) -> Iterator[str]:
     features, label = use_case.features, use_case.label
     needed: dict[str, tuple[str, ...]] = {view_place(view.name): (*view.entity, EVENT_TIMESTAMP) for view in features.views}
     entities = (name for view in features.views for name in view.entity)
-    needed[request_place(features)] = tuple(dict.fromkeys((EVENT_TIMESTAMP, *entities, *label.key)))
+    moment = [EVENT_TIMESTAMP] if features.has_moment else []
+    needed[request_place(features)] = tuple(dict.fromkeys((*moment, *entities, *label.key)))
     needed[LABEL] = (*label.key, label.name, KNOWN_AT)
     for place, columns in returned.items():
         for name in (name for name in needed[place] if name not in columns):

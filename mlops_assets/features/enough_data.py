@@ -1,15 +1,13 @@
 """Whether the validated tables hold enough for a training with the declared split, and what is missing otherwise."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
-import polars as pl
-
-from mlops_assets.features.featurize import IllegalFeatures, label_rows, last_known_day, midnight, part_windows, training_rows
+from mlops_assets.features.featurize import IllegalFeatures, end_of_outcomes, label_rows, training_rows
 from mlops_assets.foundation.delta_tables import DeltaTables
-from mlops_assets.foundation.durations import ONE_DAY, in_words
-from mlops_assets.foundation.names import EVENT_TIMESTAMP, validated
+from mlops_assets.foundation.names import validated
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.tasks import task_of
+from mlops_assets.training.splits import split_of
 
 LEARNED_FROM = ("train", "validation")
 
@@ -23,18 +21,11 @@ def describe_missing(use_case: UseCase, tables: DeltaTables, *, now: datetime) -
     try:
         rows = training_rows(use_case, requests, truths, now=now)
     except IllegalFeatures as error:
-        return f"{_describe_span(use_case, requests, truths)} {error}".strip()
+        labelled = label_rows(use_case, requests, truths).collect()
+        span = split_of(use_case).describe_span(labelled, end=end_of_outcomes(truths, now=now)) if len(labelled) else ""
+        return f"{span} {error}".strip()
     task = task_of(use_case.task)
     learned = {split: task.truth(rows.filter(split=split)[use_case.label.name]) for split in LEARNED_FROM}
     found = [f"the {len(truth):,} labelled requests of {split} {problem}" for split, truth in learned.items()
              if (problem := task.untrainable(truth))]  # fmt: skip
     return f"training_set · {' '.join(found)}" if found else ""
-
-
-def _describe_span(use_case: UseCase, requests: pl.LazyFrame, truths: pl.LazyFrame) -> str:
-    """How many more days must land; empty when the labelled requests already span all parts."""
-    first: datetime | None = label_rows(use_case, requests, truths).select(pl.col(EVENT_TIMESTAMP).min()).collect().item()
-    if first is None:
-        return ""
-    missing = first - part_windows(use_case.split, midnight(last_known_day(truths) + ONE_DAY))["train"].stop
-    return f"about {in_words((missing // ONE_DAY + 1) * ONE_DAY)} more must land." if missing >= timedelta(0) else ""

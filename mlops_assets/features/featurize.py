@@ -1,20 +1,25 @@
 """Builds feature tables from validated tables, and the labelled, split rows of a training set."""
 
-from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING
 
 import polars as pl
 import polars.selectors as cs
 
 from mlops_assets.features.request_features import entity_rows
 from mlops_assets.features.versions import as_known, days_of_corrections
-from mlops_assets.foundation.durations import ONE_DAY, in_words
+from mlops_assets.foundation.durations import ONE_DAY
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT
 from mlops_assets.foundation.wording import some
-from mlops_assets.spec.feature import FeatureView, Label, Tables, TimeSplit
+from mlops_assets.spec.feature import FeatureView, Label, Tables
 from mlops_assets.spec.use_case import UseCase
+from mlops_assets.training.splits import split_of
+from mlops_assets.training.splits.split import MissingRows
 
+if TYPE_CHECKING:
+    from mlops_assets.features.feast.feature_store import FeatureStore
+
+ONE_MICROSECOND = timedelta(microseconds=1)
 # Of the median day. A blizzard leaves 0.16 (flights of 9 February 2013), a row with a wrong date about 0.001.
 STRAY_SHARE = 0.01
 
@@ -54,10 +59,24 @@ def fill_view(view: FeatureView, tables: Tables, *, first: date, last: date) -> 
 
 
 def known_labels(label: Label, truths: pl.LazyFrame) -> pl.LazyFrame:
-    """The rows of the label's transform that have a value and a moment; for training and outcomes alike."""
-    rows: pl.LazyFrame = label.transform(truths)
+    """The rows of the label that have a value and a moment; for training and outcomes alike."""
+    rows = label_columns(label, truths)
     value = cs.by_name(label.name) & cs.float()
     return rows.with_columns(value.fill_nan(None)).drop_nulls([label.name, KNOWN_AT])
+
+
+def label_columns(label: Label, truths: pl.LazyFrame) -> pl.LazyFrame:
+    """What the label's transform returns, or the columns that it names."""
+    if label.transform:
+        return label.transform(truths)
+    # A landed row is known by the end of its day: no later moment of that day can precede it.
+    known_at = pl.col(label.known_at) if label.known_at else moment_of(pl.col("day")) + ONE_DAY - ONE_MICROSECOND
+    return truths.select(*label.key, label.name, known_at.alias(KNOWN_AT))
+
+
+def moment_of(day: pl.Expr) -> pl.Expr:
+    """The start of the day."""
+    return day.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
 
 
 def label_rows(use_case: UseCase, requests: pl.LazyFrame, truths: pl.LazyFrame, until: date | None = None) -> pl.LazyFrame:
@@ -70,15 +89,17 @@ def label_rows(use_case: UseCase, requests: pl.LazyFrame, truths: pl.LazyFrame, 
 
 
 def request_rows(use_case: UseCase, requests: pl.LazyFrame) -> pl.LazyFrame:
-    """Every request with its entity columns, features and prediction moment; of a corrected one the version known then."""
+    """Every request with its entity columns, features, prediction moment and the columns of the split; of a corrected one the
+    version known then. Without a prediction moment it holds for the start of its day.
+    """
     features, unique = use_case.features, use_case.contract(use_case.features.request_table).unique
     is_repeated = pl.struct(unique).is_duplicated()
-    rows = entity_rows(features, requests.filter(~is_repeated).select(features.request))
+    rows = _requests(use_case, requests.filter(~is_repeated))
     repeated = requests.filter(is_repeated).collect()
     if repeated.is_empty():
         return rows
     versions = [
-        entity_rows(features, version.lazy().select(features.request)).with_columns(day=pl.lit(version["day"][0]))
+        _requests(use_case, version.lazy()).with_columns(day=pl.lit(version["day"][0]))
         for version in repeated.partition_by("day")
     ]
     key = dict.fromkeys((*use_case.label.key, *(name for name in unique if name in features.request)))
@@ -86,84 +107,42 @@ def request_rows(use_case: UseCase, requests: pl.LazyFrame) -> pl.LazyFrame:
     return pl.concat([rows, known.drop("day")])
 
 
+def _requests(use_case: UseCase, requests: pl.LazyFrame) -> pl.LazyFrame:
+    features, landed = use_case.features, requests.collect_schema().names()
+    drawn_by = [name for name in use_case.split.columns if name in landed and name not in features.request]
+    dated = [] if features.has_moment else [moment_of(pl.col("day")).alias(EVENT_TIMESTAMP)]
+    return entity_rows(features, requests.select(*features.request, *drawn_by, *dated))
+
+
 def training_rows(use_case: UseCase, requests: pl.LazyFrame, truths: pl.LazyFrame, *, now: datetime) -> pl.DataFrame:
     """The labelled rows of every part, without features; labels that are dated after `now` are not known yet. Raises
     IllegalFeatures when a part has none.
     """
-    end = midnight(last_known_day(truths.filter(pl.col("day") <= now.date())) + ONE_DAY)
-    rows = label_rows(use_case, requests, truths).filter(pl.col(KNOWN_AT) <= now).collect()
-    if rows.is_empty():
+    end = end_of_outcomes(truths, now=now)
+
+    def read(until: date | None) -> pl.LazyFrame:
+        return label_rows(use_case, requests, truths, until).filter(pl.col(KNOWN_AT) <= now)
+
+    if read(None).head(1).collect().is_empty():
         key = ", ".join(use_case.label.key)
         raise IllegalFeatures(f"training_set · no request has a label with the same {key}. Land more days, or correct label.key.")
-    parts = part_windows(use_case.split, end)
-    # A label that was corrected later is the one that was known when its part was used.
-    known = [label_rows(use_case, requests, truths, part.last_day()).filter(part.moments()) for part in parts.values()]
-    dated = pl.concat(known).filter(pl.col(KNOWN_AT) <= now).sort(EVENT_TIMESTAMP, *use_case.label.key)
-    labelled = split_by_time(dated.collect(), use_case.split, end=end)
-    if empty := parts.keys() - set(labelled["split"]):
-        raise IllegalFeatures(_describe_empty_parts(rows, use_case.split, {name: parts[name] for name in parts if name in empty}))
-    return labelled
+    try:
+        return split_of(use_case).divide(read, end=end)
+    except MissingRows as error:
+        raise IllegalFeatures(str(error)) from None
 
 
-class Window(NamedTuple):
-    """The requests of one part are from `start` (None: the first), before `stop`, with labels `known_before` (None: at all)."""
-
-    start: datetime | None
-    stop: datetime
-    known_before: datetime | None
-
-    def moments(self) -> pl.Expr:
-        moment = pl.col(EVENT_TIMESTAMP)
-        return moment < self.stop if self.start is None else moment.is_between(self.start, self.stop, closed="left")
-
-    def last_day(self) -> date | None:
-        """The last day before `known_before`."""
-        return None if self.known_before is None else (self.known_before - timedelta(microseconds=1)).date()
-
-    def rows(self) -> pl.Expr:
-        return self.moments() & (True if self.known_before is None else pl.col(KNOWN_AT) < self.known_before)
+def add_features(use_case: UseCase, rows: pl.DataFrame, store: "FeatureStore", *, now: datetime) -> pl.DataFrame:
+    """The rows with the features of every view as known at their moment; of undated requests, as known `now`, as in a request."""
+    if use_case.is_dated:
+        return store.historical(rows)
+    arrived = rows.with_columns(pl.lit(now).cast(rows.schema[EVENT_TIMESTAMP]).alias(EVENT_TIMESTAMP))
+    return store.historical(arrived).with_columns(rows[EVENT_TIMESTAMP])
 
 
-def part_windows(split: TimeSplit, end: datetime) -> dict[str, Window]:
-    """The parts, the last first."""
-    # A label that became known only when the next part had begun could not have been learned from: its row is dropped.
-    test_stop = end - split.label_delay
-    test_start = test_stop - split.test
-    validation_stop = test_start - split.label_delay
-    validation_start = validation_stop - split.validation
-    train_stop = validation_start - split.label_delay
-    train_start = None if split.max_train is None else train_stop - split.max_train
-    return {
-        "test": Window(test_start, test_stop, None),
-        "validation": Window(validation_start, validation_stop, test_start),
-        "train": Window(train_start, train_stop, validation_start),
-    }
-
-
-def split_by_time(rows: pl.DataFrame, split: TimeSplit, *, end: datetime) -> pl.DataFrame:
-    """Adds `split`, the name of the part; rows of no part are dropped."""
-    parts = [pl.when(window.rows()).then(pl.lit(name)) for name, window in part_windows(split, end).items()]
-    return rows.with_columns(split=pl.coalesce(parts)).filter(pl.col("split").is_not_null())
-
-
-def _describe_empty_parts(rows: pl.DataFrame, split: TimeSplit, windows: Mapping[str, Window]) -> str:
-    """`rows` are all labelled requests."""
-    delay, moment = rows[KNOWN_AT] - rows[EVENT_TIMESTAMP], rows[EVENT_TIMESTAMP]
-    median, longest = (in_words(cast(timedelta, value)) for value in (delay.median(), delay.max()))
-    parts = "; ".join(_describe_empty(rows, name, window) for name, window in windows.items())
-    return (
-        f"training_set · {parts}. The {len(rows):,} labelled requests are from {moment.min()} to {moment.max()}; their labels "
-        f"became known {median} later at the median, {longest} at most; split.label_delay is {in_words(split.label_delay)}. "
-        "Set split.label_delay to the time that labels take, shorten the parts, or land more days."
-    )
-
-
-def _describe_empty(rows: pl.DataFrame, name: str, window: Window) -> str:
-    since, late = f"from {window.start} " if window.start else "", len(rows.filter(window.moments()))
-    needed = f"{name} has no row: it takes requests {since}to {window.stop}"
-    if window.known_before is None:
-        return needed
-    return f"{needed} with labels known before {window.known_before}, but {late:,} labels there became known later"
+def end_of_outcomes(truths: pl.LazyFrame, *, now: datetime) -> datetime:
+    """Of the last day until `now`. Raises IllegalFeatures when none has landed."""
+    return midnight(last_known_day(truths.filter(pl.col("day") <= now.date())) + ONE_DAY)
 
 
 def last_known_day(truths: pl.LazyFrame) -> date:

@@ -33,7 +33,8 @@ CATALOG_COLUMNS = ("view", "name", "type", "used_by", "sources", "newest", "rows
 
 
 def build_features(use_case: UseCase) -> list[dg.AssetsDefinition]:
-    return [*(build(use_case, view) for view in use_case.features.views for build in (_feature, _online)), _catalog(use_case)]
+    views = use_case.features.views
+    return [*(build(use_case, view) for view in views for build in (_feature, _online)), *([_catalog(use_case)] if views else [])]
 
 
 def _feature(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:

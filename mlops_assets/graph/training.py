@@ -72,17 +72,18 @@ def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
         key=names.stage(use_case.name, "training_set"),
         ins={table: dg.AssetIn(names.validated(use_case.name, table), dagster_type=LazyFrame) for table in tables},
         deps=[names.feature(use_case.name, view.name) for view in use_case.features.views],
-        description="Past requests with their features as known at the prediction moment, their label, and their split by time.",
+        description="Past requests with their features as known at the prediction moment, their label, and their split.",
         io_manager_key="tables",
         **asset_metadata(use_case, "training_set", "feast", "polars", "deltalake", made_from="training_set"),
     )
     def training_set(context: dg.AssetExecutionContext, feature_store: FeatureStoreResource, **tables: LazyFrame) -> DataFrame:
-        from mlops_assets.features.featurize import describe_constant_inputs, training_rows
+        from mlops_assets.features.featurize import add_features, describe_constant_inputs, training_rows
 
-        store = feature_store.open(use_case.features.service)
         requests, truths = tables[use_case.features.request_table], tables[use_case.label.table]
-        labelled = training_rows(use_case, requests, truths, now=run_started(context))
-        rows = store.historical(labelled).sort(names.EVENT_TIMESTAMP, *use_case.label.key)
+        rows = training_rows(use_case, requests, truths, now=run_started(context))
+        if use_case.features.views:
+            rows = add_features(use_case, rows, feature_store.open(use_case.features.service), now=run_started(context))
+        rows = rows.sort(names.EVENT_TIMESTAMP, *use_case.label.key)
         inputs = {"numeric": [*use_case.features.numeric], "categorical": [*use_case.features.categorical]}
         context.add_output_metadata({**_counts(use_case, rows), **inputs})
         if warning := describe_constant_inputs(use_case, rows):

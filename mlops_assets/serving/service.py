@@ -13,6 +13,7 @@ from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
+from mlops_assets.features.online.online_mirror import without_views
 from mlops_assets.foundation.home import Environment, read_environment
 from mlops_assets.promotion.deployment import Deployment
 from mlops_assets.promotion.signing_keys import SigningKeys
@@ -22,7 +23,7 @@ from mlops_assets.serving.http.rate_limit import RateLimiter
 from mlops_assets.serving.http.repeats import Repeats, idempotency_key
 from mlops_assets.serving.http.request import Headers, RequestParser
 from mlops_assets.serving.http.tracing import Tracing
-from mlops_assets.serving.inference.answering import INLINE_ROWS, Answering, LookUp, PacedLookup
+from mlops_assets.serving.inference.answering import IN_A_ROW, INLINE_ROWS, Answering, LookUp, PacedLookup
 from mlops_assets.serving.inference.batching import Batching
 from mlops_assets.serving.inference.model_slots import ModelSlots
 from mlops_assets.serving.inference.scoring import Scorer
@@ -129,18 +130,23 @@ class Service:
 
 
 def open_service(variables: Mapping[str, str], use_case: UseCase) -> Service:
-    """The service of `use_case` in the home of the environment, with its features from Feast. Raises IllegalEnvironment."""
+    """The service of `use_case` in the home of the environment. Raises IllegalEnvironment."""
+    environment = read_environment(variables)
+    environment.home.share()
+    look_up = _open_features(use_case, environment) if use_case.features.views else without_views
+    return assemble(use_case, environment, look_up, traced=variables.get("OTEL_SDK_DISABLED", "true").lower() == "false")
+
+
+def _open_features(use_case: UseCase, environment: Environment) -> LookUp:
     from mlops_assets.features.feast.feast_internals import import_feast
 
     import_feast()
     from mlops_assets.features.feast.feature_store import FeatureStore
 
-    environment, features = read_environment(variables), use_case.features
-    environment.home.share()
-    store = FeatureStore(
+    features = use_case.features
+    return FeatureStore(
         environment.home, service=features.service, redis_url=environment.redis_url, when_down=features.when_down
-    )
-    return assemble(use_case, environment, store.look_up, traced=variables.get("OTEL_SDK_DISABLED", "true").lower() == "false")
+    ).look_up
 
 
 def assemble(use_case: UseCase, environment: Environment, look_up: LookUp, *, traced: bool = False) -> Service:
@@ -151,7 +157,7 @@ def assemble(use_case: UseCase, environment: Environment, look_up: LookUp, *, tr
     answering = Answering(
         use_case=use_case,
         slots=ModelSlots(use_case, Deployment(home.deployments, use_case.name), SigningKeys(home.keys), telemetry),
-        features=PacedLookup(look_up, clock),
+        features=PacedLookup(look_up, clock, 0 if use_case.features.views else IN_A_ROW),
         log=PredictionLog(home.prediction_log, use_case, secret=secret),
         shadowing=Shadowing(shadow_log, use_case, telemetry, clock),
         scorer=Scorer(use_case, telemetry, clock),

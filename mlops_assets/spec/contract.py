@@ -15,6 +15,10 @@ DType = Literal["string", "int", "float", "datetime", "bool"]
 # The types of the columns on which a field of Column has a meaning, and the Python types of the examples of each type.
 NUMBERS: tuple[DType, ...] = ("int", "float")
 LEGAL_ON: dict[str, tuple[DType, ...]] = {"min": NUMBERS, "max": NUMBERS, "allowed": ("string",), "pattern": ("string",)}
+# How a model reads a column of each type by default; a model reads no moment, only what request features make of it.
+READ_AS: dict[DType, Literal["numeric", "categorical"] | None] = {
+    "string": "categorical", "int": "numeric", "float": "numeric", "bool": "numeric", "datetime": None,
+}  # fmt: skip
 TEXT, WHOLE = (str,), (int,)
 EXAMPLES: dict[DType, tuple[type, ...]] = {
     "string": TEXT, "datetime": TEXT, "int": WHOLE, "bool": WHOLE, "float": (int, float)

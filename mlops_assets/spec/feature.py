@@ -1,4 +1,4 @@
-"""Features, labels and splits: which features exist and which of them a model reads."""
+"""Features and labels: which features exist, which of them a model reads, and what it predicts."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
@@ -17,13 +17,13 @@ RowTransform = Callable[[Any], Any]
 class FeatureView(Spec):
     """One Feast feature view, filled day by day. `transform(tables, start, end)` returns a LazyFrame of `entity` columns,
     `event_timestamp` (UTC, when values became known, in [start, end)) and features. It gets whole days of each table, which hold
-    at least the rows from `lookback` before `start`.
+    at least the rows from `lookback` before `start`. Without `entity` its newest row holds for every request.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     description: str
     tables: tuple[str, ...] = Field(min_length=1)
-    entity: tuple[str, ...] = Field(min_length=1)
+    entity: tuple[str, ...] = ()
     transform: ViewTransform
     lookback: timedelta = Field(default=timedelta(0), ge=timedelta(0))
 
@@ -39,33 +39,35 @@ class Features(Spec):
     entity columns, features; a later one may read an earlier one. `entity_rows(frame)` adds what no word
     describes, to the frame with the request features, whose rows it returns in order. `numeric` and `categorical` are the
     model's inputs, by name, from the service or the request. `when_down`: while its online store does not answer, a server
-    refuses, or uses the last values read.
+    refuses, or uses the last values read. spec/defaults.py describes what is left out. Without a prediction moment, a request
+    holds for the moment when it arrives.
     """
 
-    service: str
-    views: tuple[FeatureView, ...]
-    request_table: str
-    request: tuple[str, ...] = Field(min_length=1)
+    service: str = ""
+    views: tuple[FeatureView, ...] = ()
+    request_table: str = ""
+    request: tuple[str, ...] = ()
     request_features: tuple[RequestFeature, ...] = ()
     entity_rows: RowTransform | None = None
-    numeric: tuple[str, ...]
-    categorical: tuple[str, ...]
+    numeric: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
     when_down: WhenDown = "refuse"
 
     @property
     def inputs(self) -> tuple[str, ...]:
         return (*self.numeric, *self.categorical)
 
+    @property
+    def has_moment(self) -> bool:
+        """Whether the prediction moment follows from the request."""
+        return bool(self.entity_rows) or any(isinstance(feature, PredictionMoment) for feature in self.request_features)
+
     def contradictions(self) -> Iterator[str]:
-        if not self.inputs:
-            yield "inputs · numeric and categorical are both empty; legal: at least one input. Declare what the model reads."
         for name in (name for name in self.numeric if name in self.categorical):
             yield f"inputs · {name!r} is declared twice, in numeric and in categorical. Keep one."
         for field in ("request", "inputs"):
             for name in (name for name in getattr(self, field) if name in ADDED):
                 yield f"{field} · {name!r} is a column that the platform adds ({', '.join(ADDED)}). Rename yours."
-        if not self.entity_rows and not any(isinstance(feature, PredictionMoment) for feature in self.request_features):
-            yield "request_features · no PredictionMoment, and no entity_rows that returns event_timestamp. Add PredictionMoment."
         for feature in self.request_features:
             if feature.name in ADDED and not isinstance(feature, PredictionMoment):
                 found = f"{feature.name!r} is a column that the platform adds ({', '.join(ADDED)})"
@@ -73,29 +75,22 @@ class Features(Spec):
 
 
 class Label(Spec):
-    """The truth to predict: `transform(frame of table)` returns the `key` columns, `name` (0 or 1) and `known_at` (UTC).
+    """The truth to predict: `transform(frame of table)` returns the `key` columns, `name` and `known_at` (UTC). Without a
+    transform it is column `name` of `table`, known at the moment in its column `known_at` (None: by the end of the row's day).
+    By default `table` is the request table, and `key` what the table's contract declares as `unique`.
 
     A row without a value (null or NaN) or without `known_at` is not known yet: neither training nor outcomes use it.
     """
 
     name: str
-    table: str
-    key: tuple[str, ...] = Field(min_length=1)
-    transform: RowTransform
+    table: str = ""
+    key: tuple[str, ...] = ()
+    transform: RowTransform | None = None
+    known_at: str | None = None
 
     def contradictions(self) -> Iterator[str]:
         if self.name in (*self.key, *ADDED):
             found = f"{self.name!r} is in the key or a column that the platform adds ({', '.join(ADDED)})"
             yield f"name · {found}; legal: any other name. Rename it."
-
-
-class TimeSplit(Spec):
-    """Train, then validation, then test, in time order. The test part ends `label_delay` before the end of the last landed day,
-    every other part `label_delay` before the next one begins, so that labels that take this long to become known are used.
-    """
-
-    # Never at random: that would leak the day's weather and delays into training.
-    test: timedelta = Field(gt=timedelta(0))
-    validation: timedelta = Field(gt=timedelta(0))
-    max_train: timedelta | None = Field(default=None, gt=timedelta(0))
-    label_delay: timedelta = Field(default=timedelta(0), ge=timedelta(0))
+        if self.transform and self.known_at:
+            yield f"known_at · {self.known_at!r} is declared, and the transform returns it as well. Leave one out."

@@ -35,8 +35,8 @@ class Spec(BaseModel):
         yield from ()
 
     def but(self, **fields: Any) -> Self:
-        """The same declaration with some fields changed, validated again."""
-        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | fields)
+        """The same declaration with some fields changed, validated again; what is left out gets its defaults again."""
+        return type(self)(**{name: getattr(self, name) for name in self.model_fields_set} | fields)
 
 
 def _named(spec: type[Spec], values: tuple[Any, ...], fields: dict[str, Any]) -> dict[str, Any]:

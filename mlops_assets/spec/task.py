@@ -1,10 +1,11 @@
 """What kind of question a use case answers: its label, and what a prediction of it is. tasks/ implements each class."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from mlops_assets.spec.contract import NUMBERS, Column, DType
 from mlops_assets.spec.feature import Label
 from mlops_assets.spec.gate import Metric
 from mlops_assets.spec.spec import Spec
@@ -16,7 +17,19 @@ class Task(Spec):
     METRICS: ClassVar[tuple[Metric, ...]]  # measured of every candidate; the first one stands for its quality
     DECIDES: ClassVar[bool] = False  # yes or no, which Fair compares between groups
 
-    label: Label
+    LABELS: ClassVar[tuple[DType, ...]]  # the types of a label that is a column
+
+    label: Label | str  # a text is the name of a column of the request table
+
+    @property
+    def label_name(self) -> str:
+        return self.label if isinstance(self.label, str) else self.label.name
+
+    def label_problems(self, column: Column) -> Iterator[str]:
+        """Why the values of a column cannot be labels."""
+        if column.dtype not in self.LABELS:
+            found = f"{column.name!r} is of type {column.dtype}; legal: {', '.join(self.LABELS)}"
+            yield f"task.label · {found}. Use another column, or a Label with a transform."
 
     @property
     def learned(self) -> str:
@@ -31,9 +44,17 @@ class Binary(Task):
 
     METRICS = ("auc", "average_precision", "brier", "log_loss", "ece")
     DECIDES = True
+    LABELS = ("string", "int", "bool")
 
     positive: str | int | None = None
     threshold: float = Field(default=0.5, gt=0, lt=1)
+
+    def label_problems(self, column: Column) -> Iterator[str]:
+        yield from super().label_problems(column)
+        if column.dtype == "string" and self.positive is None:
+            legal = ", ".join(column.allowed) or "one of its values"
+            yield f"task.positive · {column.name!r} is text, and no value is declared that means yes; legal: {legal}. Declare it."
+        yield from _unknown_values(column, "task.positive", () if self.positive is None else (self.positive,))
 
 
 class Regression(Task):
@@ -42,6 +63,7 @@ class Regression(Task):
     """
 
     METRICS = ("rmse", "mae", "r2", "coverage", "width")
+    LABELS = NUMBERS
 
     coverage: float = Field(default=0.9, gt=0, lt=1)
     unit: str = ""
@@ -54,6 +76,7 @@ class Multiclass(Task):
     """One of several `classes`, which are the labels, as a probability of each. The most probable one is the decision."""
 
     METRICS = ("accuracy", "macro_f1", "auc", "brier", "log_loss", "ece")
+    LABELS = ("string", "int", "bool")
 
     classes: tuple[Class, ...] = Field(min_length=2)
 
@@ -61,8 +84,17 @@ class Multiclass(Task):
     def learned(self) -> str:
         return f"classes={self.classes}"
 
+    def label_problems(self, column: Column) -> Iterator[str]:
+        yield from super().label_problems(column)
+        yield from _unknown_values(column, "task.classes", self.classes)
+
     def contradictions(self) -> Iterator[str]:
         texts = [str(name) for name in self.classes]  # of labels as well: a table may store the numbers of classes as text
         repeated = (name for index, name in enumerate(texts) if texts[:index].count(name) == 1)
         for name in (name for name in repeated if self.classes.count(name) < 2):  # Spec names two equal texts
             yield f"classes · {name} is declared twice. Keep one."
+
+
+def _unknown_values(column: Column, field: str, values: Sequence[str | int]) -> Iterator[str]:
+    for value in (value for value in values if column.allowed and str(value) not in column.allowed):
+        yield f"{field} · {value!r} is no value of column {column.name!r}; legal: {', '.join(column.allowed)}. Use one of these."

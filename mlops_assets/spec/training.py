@@ -37,7 +37,7 @@ Trainer = Lightning | HistGradientBoosting
 
 
 class Search(Spec):
-    """Optuna search with pruning over time-ordered folds of the training rows."""
+    """Optuna search with pruning over folds of the training rows: in time order, stratified or by group, as their split is."""
 
     trials: int = Field(default=20, ge=1)
     folds: int = Field(default=3, ge=2)

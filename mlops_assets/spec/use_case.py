@@ -4,12 +4,13 @@ import hashlib
 import inspect
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
-from typing import Literal, cast
+from typing import Literal, Self, cast
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from mlops_assets.spec.contract import Column, Contract, DType
-from mlops_assets.spec.feature import Features, Label, TimeSplit
+from mlops_assets.spec.defaults import TRAINER, complete_features, complete_label, default_split
+from mlops_assets.spec.feature import Features, Label
 from mlops_assets.spec.gate import FAIRNESS, BeatsChampion, EverySlice, Gate, NoLeak, NoSkew
 from mlops_assets.spec.monitor import (
     Drift,
@@ -28,6 +29,7 @@ from mlops_assets.spec.rollout import AtOnce, Canary, Rollout
 from mlops_assets.spec.serving import Serving
 from mlops_assets.spec.source import Daily, Files
 from mlops_assets.spec.spec import Spec
+from mlops_assets.spec.split import GroupSplit, RandomSplit, TimeSplit
 from mlops_assets.spec.task import Binary, Multiclass, Regression
 from mlops_assets.spec.training import Search, Trainer
 
@@ -47,7 +49,8 @@ Stage = Literal["raw", "validated", "feature", "training_set", "candidate", "eva
 
 class UseCase(Spec):
     """One business question answered by one model line. `first_day` to `last_day` (None: today) are the UTC days that can land.
-    `reference` is a second trainer, fitted on the same rows and never promoted.
+    `reference` is a second trainer, fitted on the same rows and never promoted. What `features` leave out, and `split`, follow
+    from the other fields: spec/defaults.py.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -58,10 +61,10 @@ class UseCase(Spec):
     last_day: date | None = None
     sources: tuple[Files | Sql | Http | Stream, ...]
     contracts: tuple[Contract, ...]
-    features: Features
+    features: Features = Features()
     task: Binary | Multiclass | Regression
-    split: TimeSplit
-    trainer: Trainer = Field(discriminator="kind")
+    split: TimeSplit | RandomSplit | GroupSplit = RandomSplit()
+    trainer: Trainer = Field(default=TRAINER, discriminator="kind")
     search: Search | None = None
     reference: Trainer | None = None
     slices: tuple[str, ...] = ()
@@ -78,6 +81,14 @@ class UseCase(Spec):
         """A gate without a metric judges the main one of the task."""
         task = info.data.get("task")  # None where it is illegal itself
         return tuple(gate.but(metric=task.METRICS[0]) if task and getattr(gate, "metric", "") is None else gate for gate in gates)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        # A frozen model cannot be assigned to; what is completed here was left out of the declaration.
+        object.__setattr__(self, "features", complete_features(self))
+        if "split" not in self.model_fields_set:
+            object.__setattr__(self, "split", default_split(self))
+        return self
 
     def contract(self, table: str) -> Contract:
         return next(contract for contract in self.contracts if contract.table == table)
@@ -98,7 +109,14 @@ class UseCase(Spec):
 
     @property
     def label(self) -> Label:
-        return self.task.label
+        return complete_label(self, self.features.request_table)
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether requests have a time: their moment, or the day on which they happened."""
+        return self.features.has_moment or any(
+            contract.day for contract in self.contracts if contract.table == self.features.request_table
+        )
 
     @property
     def skew(self) -> Skew | None:
@@ -115,6 +133,7 @@ class UseCase(Spec):
         yield from self._feature_problems()
         yield from self._label_problems()
         yield from self._day_problems()
+        yield from self._split_problems()
         yield from self._rollout_problems()
         yield from self._monitor_problems()
         yield from self._metric_problems()
@@ -130,21 +149,39 @@ class UseCase(Spec):
         yield from _unknown("contracts", tables, sources, "has no source; sources")
         for source in (source for source in self.sources if source.table in tables):
             yield from source.contract_problems(self.contract(source.table))
+        if not self.features.request_table:
+            legal = ", ".join(tables)
+            yield f"features.request_table · there are several tables, and none is declared; legal: {legal}. Declare it."
+            return
         yield from _unknown("label.table", [self.label.table], tables, no_contract)
         for view in self.features.views:
             yield from _unknown(f"features.views[{view.name}].tables", view.tables, tables, no_contract)
         yield from _unknown("features.request_table", [self.features.request_table], tables, no_contract)
 
+    def columns(self, table: str) -> list[Column]:
+        """None for an unknown table."""
+        return [column for contract in self.contracts if contract.table == table for column in contract.columns]
+
     def _columns(self, table: str) -> dict[str, Column]:
-        """By name; none for an unknown table."""
-        return {column.name: column for contract in self.contracts if contract.table == table for column in contract.columns}
+        return {column.name: column for column in self.columns(table)}
 
     def _feature_problems(self) -> Iterator[str]:
         features, columns = self.features, [*self._columns(self.features.request_table)]
+        # What was left out may be illegal as well, such as an input with a name of the platform.
+        yield from (f"features.{problem}" for problem in features.contradictions() if columns)
+        if columns and not features.inputs:
+            yield f"features.numeric · {self._describe_no_inputs()} Declare numeric or categorical."
+        if columns and not features.request:
+            yield "features.request · no request column is declared or follows from the inputs. Declare what clients send."
         if columns:
             yield from _unknown("features.request", features.request, columns, "is not a column of its table; columns")
             yield from self._request_feature_problems()
         yield from _unknown("serving.sticky_key", self.serving.sticky_key, features.request, "is not a request column; request")
+
+    def _describe_no_inputs(self) -> str:
+        if self.features.views or self.features.entity_rows:
+            return "no input is declared, and the columns of views and entity_rows are known only when they run."
+        return f"no column of {self.features.request_table} can be one: all are key, label, moments or personal data."
 
     def _request_feature_problems(self) -> Iterator[str]:
         columns = self._columns(self.features.request_table)
@@ -163,6 +200,7 @@ class UseCase(Spec):
 
     def _label_problems(self) -> Iterator[str]:
         label, features = self.label, self.features
+        yield from self._label_column_problems()
         pii = {name: column.pii for name, column in self._columns(features.request_table).items()}
         # Outcomes are joined to the prediction log, which has these columns of its own.
         columns = tuple(dict.fromkeys((*features.request, *features.inputs)))
@@ -172,15 +210,35 @@ class UseCase(Spec):
         for field in (field for field in ("request", "inputs") if label.name in getattr(features, field)):
             yield f"features.{field} · {label.name!r} is the label, which is unknown when a request is made. Remove it."
 
+    def _label_column_problems(self) -> Iterator[str]:
+        """Of a label that no transform makes."""
+        label, columns = self.label, self._columns(self.label.table)
+        yield from (f"label.{problem}" for problem in label.contradictions())
+        if label.transform:
+            if not label.key:
+                yield "label.key · the label has no key; legal: columns that the transform returns. Declare it."
+        elif columns:
+            read = filter(None, (label.name, *label.key, label.known_at))
+            yield from _unknown("label", [*read], [*columns], f"is no column of {label.table}; columns")
+            if label.name in columns:
+                yield from self.task.label_problems(columns[label.name])
+            if label.known_at in columns and (dtype := columns[str(label.known_at)].dtype) != "datetime":
+                yield f"label.known_at · {label.known_at!r} is of type {dtype}; legal: datetime. Use another column."
+
     def _day_problems(self) -> Iterator[str]:
-        if self.last_day is None:
-            return
-        days, held_out = timedelta(days=(self.last_day - self.first_day).days + 1), self.split.test + self.split.validation
-        if self.last_day < self.first_day:
+        if self.last_day is not None and self.last_day < self.first_day:
             yield f"last_day is {self.last_day}; legal: first_day, which is {self.first_day}, or later. Swap or correct them."
-        elif held_out >= days:
-            found = f"test and validation take {held_out.days} days of the {days.days} that can land"
-            yield f"split · {found}; legal: fewer, so that days to train on are left. Shorten them."
+        elif self.last_day is not None:
+            yield from self.split.span_problems(timedelta(days=(self.last_day - self.first_day).days + 1))
+
+    def _split_problems(self) -> Iterator[str]:
+        features, columns = self.features, self._columns(self.features.request_table)
+        if columns and not self.is_dated:
+            yield from self.split.undated_problems(features.request_table)
+        legal = [*columns, *(feature.name for feature in features.request_features)]
+        if columns:
+            found = f"is neither a column of {features.request_table} nor a request feature; these are"
+            yield from _unknown("split.column", self.split.columns, legal, found)
 
     def _rollout_problems(self) -> Iterator[str]:
         if not (isinstance(self.rollout, Canary) and self.rollout.split == "ab"):
@@ -193,6 +251,8 @@ class UseCase(Spec):
 
     def _monitor_problems(self) -> Iterator[str]:
         stages = stage_names(self.monitors)
+        if self.skew and not self.features.views:
+            yield "monitors · Skew compares features of views with those served, and features.views is empty. Remove it."
         for name in (name for name in dict.fromkeys(stages) if stages.count(name) > 1):
             yield f"monitors · {stages.count(name)} are named {name!r}; legal: names of their own. Give each another suffix."
         for field, readers in {"gates": self.gates, "triggers": self.triggers}.items():

@@ -32,6 +32,8 @@ class BinaryTask(Task[Binary]):
 
     def truth(self, labels: pl.Series) -> Array:
         if (positive := self.declared.positive) is not None:
+            if labels.dtype == pl.Boolean():
+                positive, labels = int(str(positive).lower() in ("true", "1")), labels.cast(pl.Int8)
             is_number = labels.dtype.is_numeric() and isinstance(positive, int)
             hits = labels == positive if is_number else labels.cast(pl.String) == str(positive)
             return hits.cast(pl.Int8).to_numpy()

@@ -62,7 +62,7 @@ class Task(ABC, Generic[D]):
     @property
     def name(self) -> str:
         """Of the label."""
-        return self.declared.label.name
+        return self.declared.label_name
 
     # Versions
 

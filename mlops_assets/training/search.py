@@ -1,43 +1,33 @@
-"""Searches for a better trainer near the declared one with optuna, over time-ordered folds of the train rows."""
+"""Searches for a better trainer near the declared one with optuna, over folds of the train rows as their split makes them."""
 
-from datetime import datetime, timedelta
 from typing import Any, Unpack
 
 import numpy as np
 import optuna
 import polars as pl
 
-from mlops_assets.foundation.durations import in_words
-from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT
 from mlops_assets.spec.gate import LOWER_IS_BETTER
 from mlops_assets.spec.training import Lightning, Search, Trainer
 from mlops_assets.statistics.metrics import measure
-from mlops_assets.training.fitted import TEST, TRAIN, VALIDATION, Progress, UntrainableRows, examples
+from mlops_assets.training.fitted import TEST, TRAIN, Progress, examples
 from mlops_assets.training.signature import Columns
+from mlops_assets.training.splits.split import Split, untrainable_fold
 from mlops_assets.training.train import fit_in_library
 
-FIRST_SHARE = 0.4  # of the rows, in time order, come before the first scored fold
-VALIDATION_SHARE = 0.15  # of the rows before a scored fold, the latest, are its validation rows
 TRIALS_BEFORE_PRUNING = 4  # a median of fewer trials is too noisy
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def search(
-    trainer: Trainer,
-    search: Search,
-    rows: pl.DataFrame,
-    *,
-    label_delay: timedelta,
-    progress: Progress,
-    **columns: Unpack[Columns],
+    trainer: Trainer, search: Search, rows: pl.DataFrame, *, split: Split[Any], progress: Progress, **columns: Unpack[Columns]
 ) -> tuple[Trainer, list[dict[str, Any]]]:
-    """The trainer with the best mean of the task's main metric over `time_folds` of the train rows; validation and test rows
+    """The trainer with the best mean of the task's main metric over the split's folds of the train rows; validation and test rows
     are never read. With it one record per trial: its fields, its metric per fold, its state.
 
     The declared trainer is the first trial, so the result is never worse than it on these folds. A trial stops after
     a fold where its mean is below the median of earlier trials. Seeded. Raises UntrainableRows.
     """
-    folds = time_folds(rows.filter(pl.col("split") == TRAIN), search.folds, label_delay)
+    folds = split.folds(rows.filter(pl.col("split") == TRAIN), search.folds)
     metric = columns["task"].main_metric
 
     def score(trial: optuna.Trial) -> float:
@@ -62,53 +52,15 @@ def search(
     return trainer.but(**study.best_trial.user_attrs["fields"]), [_record(trial, metric) for trial in study.trials]
 
 
-def time_folds(rows: pl.DataFrame, folds: int, label_delay: timedelta) -> list[pl.DataFrame]:
-    """`folds` training sets with growing windows: train, then validation, then test (what is scored), in time order.
-
-    As in the split of the training set, each part ends `label_delay` before the next one begins, and a row whose label became
-    known only after that is left out. Every moment of `event_timestamp` is on one side of each cut, so no row is scored by a
-    model that was trained on its own moment. Raises UntrainableRows when the rows have too few moments.
-    """
-    if rows.is_empty():
-        raise _untrainable("there are no train rows to fold")
-    ordered = rows.sort(EVENT_TIMESTAMP, maintain_order=True)
-    starts = [_moment(ordered, FIRST_SHARE + (1 - FIRST_SHARE) * index / folds) for index in range(folds)]
-    ends = [ordered.filter(pl.col(EVENT_TIMESTAMP) < start) for start in starts[1:]]
-    return [_fold(part, start, label_delay) for part, start in zip([*ends, ordered], starts, strict=True)]
-
-
-def _fold(ordered: pl.DataFrame, start: datetime, label_delay: timedelta) -> pl.DataFrame:
-    moment, known_at = pl.col(EVENT_TIMESTAMP), pl.col(KNOWN_AT)
-    before = ordered.filter(moment < start - label_delay)
-    cut = _moment(before, 1 - VALIDATION_SHARE) if len(before) else start
-    parts = {
-        TRAIN: (moment < cut - label_delay) & (known_at < cut),
-        VALIDATION: moment.is_between(cut, start - label_delay, closed="left") & (known_at < start),
-        TEST: moment >= start,
-    }
-    split = pl.coalesce(pl.when(is_in).then(pl.lit(name)) for name, is_in in parts.items())
-    fold = ordered.with_columns(split=split).drop_nulls("split")
-    if missing := parts.keys() - set(fold["split"]):
-        moments = f"{len(ordered)} train rows have {ordered[EVENT_TIMESTAMP].n_unique()} moments; split.label_delay is"
-        raise _untrainable(f"a fold has no {', '.join(sorted(missing))} rows: {moments} {in_words(label_delay)}")
-    return fold
-
-
-def _moment(ordered: pl.DataFrame, share: float) -> datetime:
-    return ordered[EVENT_TIMESTAMP][int(len(ordered) * share)]
-
-
-def _untrainable(found: str) -> UntrainableRows:
-    return UntrainableRows(f"search · {found}. Declare fewer folds or a longer training window.")
-
-
 def _measure(trainer: Trainer, fold: pl.DataFrame, **columns: Unpack[Columns]) -> float:
     fitted, signature = fit_in_library(trainer, fold, **columns)
     task = columns["task"]
     scored = examples(fold.filter(pl.col("split") == TEST), signature, task=task, label=columns["label"])
     value = measure(task.main_metric, task.sample(scored.label, fitted.predict(scored.features)))
     if np.isnan(value):
-        raise _untrainable(f"{task.main_metric} is undefined on the {len(scored)} rows of a scored fold, which have one label")
+        raise untrainable_fold(
+            f"{task.main_metric} is undefined on the {len(scored)} rows of a scored fold, which have one label"
+        )
     return value
 
 

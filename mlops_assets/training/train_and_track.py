@@ -13,6 +13,7 @@ from mlops_assets.statistics.plots import loss_curve
 from mlops_assets.statistics.profile import profile_reference, profiles_to_json
 from mlops_assets.training.fitted import TRAIN, Progress
 from mlops_assets.training.model_registry import ModelRegistry, Tags, TrackedRun
+from mlops_assets.training.splits import split_of
 from mlops_assets.training.train import TrainedModel, fit, training_columns
 from mlops_assets.training.training_record import TRAIN_SECONDS, TRAINER, in_training_order, record_rows, record_surroundings
 
@@ -45,8 +46,8 @@ def train_and_track(
     if use_case.search:
         from mlops_assets.training.search import search
 
-        delay, columns = use_case.split.label_delay, training_columns(use_case)
-        trainer, trials = search(trainer, use_case.search, rows, label_delay=delay, progress=progress, **columns)
+        split, columns = split_of(use_case), training_columns(use_case)
+        trainer, trials = search(trainer, use_case.search, rows, split=split, progress=progress, **columns)
         run.log_file("search_trials.json", json.dumps(trials, default=str))
     model = fit(trainer, rows, progress=progress, **training_columns(use_case))
     training = made_from | {TRAINER: trainer.model_dump_json(), TRAIN_SECONDS: f"{perf_counter() - started:.3f}"}

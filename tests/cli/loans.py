@@ -6,9 +6,10 @@ from typing import Any
 import polars as pl
 
 from mlops_assets.spec.contract import Column, Contract, RowCountBand
-from mlops_assets.spec.feature import Features, FeatureView, Label, TimeSplit
+from mlops_assets.spec.feature import Features, FeatureView, Label
 from mlops_assets.spec.request_feature import PredictionMoment, RequestFeature
 from mlops_assets.spec.source import Files
+from mlops_assets.spec.split import TimeSplit
 from mlops_assets.spec.task import Binary
 from mlops_assets.spec.training import HistGradientBoosting
 from mlops_assets.spec.use_case import UseCase

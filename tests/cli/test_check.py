@@ -20,6 +20,8 @@ from mlops_assets.spec.gate import *
 from mlops_assets.spec.monitor import *
 from mlops_assets.spec.request_feature import *
 from mlops_assets.spec.serving import *
+from mlops_assets.spec.split import *
+from mlops_assets.spec.task import *
 from tests.cli.loans import *
 """
 # What is declared, and what `mlops check` prints after the name of its module.
@@ -69,15 +71,29 @@ ILLEGAL: list[tuple[str, str]] = [
     ('features(numeric=("amount", "last_payed"))', "loans · UseCase · features.inputs · 'last_payed' comes from no view and not from the request; these have: number, customer, amount, purpose, applied_at, event_timestamp, last_paid. Use one of these."),
     ('features(numeric=("amount", "amount"))', "loans_v1 · Features · numeric · 'amount' is declared twice. Keep one."),
     ('features(numeric=("amount", "purpose"), categorical=())', "loans · UseCase · features.numeric · 'purpose' is a String; legal: a number. Convert it, or declare it in categorical."),
-    ("features(numeric=(), categorical=())", "loans_v1 · Features · inputs · numeric and categorical are both empty; legal: at least one input. Declare what the model reads."),
+    ("features(numeric=(), categorical=())", "loans · UseCase · features.numeric · no input is declared, and the columns of views and entity_rows are known only when they run. Declare numeric or categorical."),
     ('features(numeric=("amount", "purpose"))', "loans_v1 · Features · inputs · 'purpose' is declared twice, in numeric and in categorical. Keep one."),
     ('features(numeric=("amount", "split"))', "loans_v1 · Features · inputs · 'split' is a column that the platform adds (event_timestamp, known_at, split). Rename yours."),
     ('features(service="loans_v2")', "loans · UseCase · features.service · 'loans_v2' is not declared in feature_repo; services: loans_v1. Use one of these, or declare it there."),
     ("features(views=(VIEW, VIEW))", "loans_v1 · Features · views · 'last_payment' is declared twice. Keep one."),
-    ("features(views=())", "loans · UseCase · features.inputs · 'last_paid' comes from no view and not from the request; these have: number, customer, amount, purpose, applied_at, event_timestamp. Use one of these.\nloans · UseCase · features.service · 'loans_v1' has the views last_payment in feature_repo; declared: none. Make them equal."),
+    ("features(views=())", "loans · UseCase · features.inputs · 'last_paid' comes from no view and not from the request; these have: number, customer, amount, purpose, applied_at, event_timestamp. Use one of these."),
     ("features(request_features=(), entity_rows=lambda rows: rows)", "loans · UseCase · features.entity_rows · returns no 'event_timestamp'; it returns: number, customer, amount, purpose, applied_at. Add it, or correct the declared name."),
     ('features(request_features=(), entity_rows=lambda rows: rows.with_columns(pl.col("sum").alias("event_timestamp")))', 'loans · UseCase · features.entity_rows · fails on tables without rows: ColumnNotFoundError: unable to find column "sum"; valid columns: ["number", "customer", "amount", "purpose", "applied_at"]. Correct it.'),
-    ("features(request_features=())", "loans_v1 · Features · request_features · no PredictionMoment, and no entity_rows that returns event_timestamp. Add PredictionMoment."),
+    ('features(request_table="")', "loans · UseCase · features.request_table · there are several tables, and none is declared; legal: applications, payments. Declare it."),
+    ('LOANS.but(split=RandomSplit(test=0.5, validation=0.5))', "RandomSplit · test and validation are 0.5 and 0.5 of the rows; legal: together less than 1, so that rows to train on are left. Lower them."),
+    ('LOANS.but(split=GroupSplit(column="branch"))', "loans · UseCase · split.column · 'branch' is neither a column of applications nor a request feature; these are: number, customer, amount, purpose, insured, applied_at, ended_at, defaulted, event_timestamp. Use one of these or declare it."),
+    ('LOANS.but(contracts=(APPLICATIONS.but(day=None), PAYMENTS), features=LOANS.features.but(request_features=()))', "loans · UseCase · split · TimeSplit orders requests by their time, and the rows of applications have none; legal: RandomSplit, GroupSplit. Use one, or declare a PredictionMoment or the contract's day."),
+    ('LOANS.but(task=Binary(label="default"))', "loans · UseCase · label · 'default' is no column of applications; columns: number, customer, amount, purpose, insured, applied_at, ended_at, defaulted. Use one of these or declare it."),
+    ('LOANS.but(task=Binary(label="amount"), features=LOANS.features.but(views=(), request=(), numeric=("number",)))', "loans · UseCase · task.label · 'amount' is of type float; legal: string, int, bool. Use another column, or a Label with a transform."),
+    ('LOANS.but(task=Regression(label="purpose"), features=Features(request_table="applications"))', "loans · UseCase · task.label · 'purpose' is of type string; legal: int, float. Use another column, or a Label with a transform."),
+    ('LOANS.but(task=Binary(label="purpose"), features=Features(request_table="applications"))', "loans · UseCase · task.positive · 'purpose' is text, and no value is declared that means yes; legal: car, home. Declare it."),
+    ('LOANS.but(task=Binary(label="purpose", positive="boat"), features=Features(request_table="applications"))', "loans · UseCase · task.positive · 'boat' is no value of column 'purpose'; legal: car, home. Use one of these."),
+    ('LOANS.but(task=Multiclass(label="purpose", classes=("car", "boat")), features=Features(request_table="applications"))', "loans · UseCase · task.classes · 'boat' is no value of column 'purpose'; legal: car, home. Use one of these."),
+    ('LOANS.but(task=Binary(label="number"))', "loans · UseCase · label.name · 'number' is in the key or a column that the platform adds (event_timestamp, known_at, split); legal: any other name. Rename it.\nloans · UseCase · features.request · 'number' is the label, which is unknown when a request is made. Remove it."),
+    ('label(transform=None, known_at="amount")', "loans · UseCase · label.known_at · 'amount' is of type float; legal: datetime. Use another column."),
+    ('label(known_at="ended_at")', "defaulted · Label · known_at · 'ended_at' is declared, and the transform returns it as well. Leave one out."),
+    ('LOANS.but(monitors=(Skew(),), features=Features(request_table="applications"))', "loans · UseCase · monitors · Skew compares features of views with those served, and features.views is empty. Remove it."),
+    ('contract(columns=(*APPLICATIONS.columns, Column(name="split", dtype="int", description="."))).but(features=Features(request_table="applications"))', "loans · UseCase · features.request · 'split' is a column that the platform adds (event_timestamp, known_at, split). Rename yours.\nloans · UseCase · features.inputs · 'split' is a column that the platform adds (event_timestamp, known_at, split). Rename yours."),
     ("features(request_features=(PredictionMoment(column='applied_at'), PredictionMoment(column='ended_at')))", "loans_v1 · Features · request_features · 'event_timestamp' is declared twice. Keep one."),
     ('words(Log(name="log_sum", column="sum"))', "loans · UseCase · features.request_features[log_sum] · 'sum' is neither a request column nor an earlier request feature; these are: number, customer, amount, purpose, applied_at, event_timestamp. Use one of these or declare it."),
     ('words(Log(name="later", column="twice"), Renamed(name="twice", column="amount"))', "loans · UseCase · features.request_features[later] · 'twice' is neither a request column nor an earlier request feature; these are: number, customer, amount, purpose, applied_at, event_timestamp. Use one of these or declare it."),

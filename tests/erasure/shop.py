@@ -22,9 +22,10 @@ from mlops_assets.ingestion.landing import Landing
 from mlops_assets.resources import build_resources
 from mlops_assets.serving.log.prediction_log import PredictionLog, log_secret
 from mlops_assets.spec.contract import Column, Contract
-from mlops_assets.spec.feature import Features, FeatureView, Label, Tables, TimeSplit
+from mlops_assets.spec.feature import Features, FeatureView, Label, Tables
 from mlops_assets.spec.gate import Floor
 from mlops_assets.spec.source import Daily, Files, WhenChanged
+from mlops_assets.spec.split import TimeSplit
 from mlops_assets.spec.task import Binary
 from mlops_assets.spec.training import HistGradientBoosting
 from mlops_assets.spec.use_case import UseCase

@@ -16,11 +16,11 @@ from mlops_assets.features.featurize import (
     label_rows,
     last_known_day,
     midnight,
-    part_windows,
-    split_by_time,
     training_rows,
 )
-from mlops_assets.spec.feature import FeatureView, TimeSplit
+from mlops_assets.spec.feature import FeatureView
+from mlops_assets.spec.split import TimeSplit
+from mlops_assets.training.splits.by_time import part_windows, split_by_time
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
 END = datetime(2013, 4, 1, tzinfo=UTC)

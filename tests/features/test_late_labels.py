@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from mlops_assets.features.featurize import midnight, training_rows
-from mlops_assets.spec.feature import TimeSplit
+from mlops_assets.spec.split import TimeSplit
 from tests.cli.loans import LOANS
 
 DAY, FIRST = dt.timedelta(days=1), dt.date(2024, 3, 1)

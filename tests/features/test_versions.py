@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from mlops_assets.features.featurize import fill_days, label_rows, midnight, training_rows
 from mlops_assets.features.versions import as_known
-from mlops_assets.spec.feature import FeatureView, TimeSplit
+from mlops_assets.spec.feature import FeatureView
+from mlops_assets.spec.split import TimeSplit
 from mlops_assets.spec.use_case import UseCase
 from tests.cli.loans import APPLICATIONS, LOANS, PAYMENTS, VIEW
 

@@ -15,8 +15,8 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.home import PROJECT, Environment, read_environment
 from mlops_assets.foundation.names import SAME_FEATURES
 from mlops_assets.serving.log.prediction_log import PredictionLog
-from mlops_assets.spec.feature import TimeSplit
 from mlops_assets.spec.gate import NoSkew
+from mlops_assets.spec.split import TimeSplit
 from mlops_assets.spec.training import HistGradientBoosting
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder

@@ -14,8 +14,8 @@ from mlops_assets.foundation.home import PROJECT, read_environment
 from mlops_assets.graph.compile import build_use_case
 from mlops_assets.graph.kernel.tables import build_io_managers
 from mlops_assets.resources import build_resources
-from mlops_assets.spec.feature import TimeSplit
 from mlops_assets.spec.gate import Floor
+from mlops_assets.spec.split import TimeSplit
 from mlops_assets.spec.training import HistGradientBoosting
 from mlops_assets.use_cases.flight_delay import USE_CASE
 

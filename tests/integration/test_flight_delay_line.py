@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mlops_assets.features.feast.feature_store import FeatureStore
-from mlops_assets.features.featurize import fill_view, label_rows, last_known_day, midnight, split_by_time
+from mlops_assets.features.featurize import fill_view, label_rows, last_known_day, midnight
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Home
 from mlops_assets.ingestion.landing import Landing
@@ -16,6 +16,7 @@ from mlops_assets.ingestion.validate import split_rows
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, Trainer
 from mlops_assets.tasks import task_of
 from mlops_assets.training.onnx_model import OnnxModel
+from mlops_assets.training.splits.by_time import split_by_time
 from mlops_assets.training.train import fit
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from mlops_assets.spec.training import HistGradientBoosting, Search, Trainer
 from mlops_assets.training.fitted import UntrainableRows
-from mlops_assets.training.search import search, time_folds
+from mlops_assets.training.search import search
+from mlops_assets.training.splits import split_of
+from mlops_assets.training.splits.by_time import time_folds
+from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.training.training_rows import INPUTS, training_rows
 
 WORD = HistGradientBoosting(max_iter=8, min_samples_leaf=20, max_leaf_nodes=6, learning_rate=0.1)
@@ -28,7 +31,7 @@ class Found(NamedTuple):
 
 def searched(rows: pl.DataFrame = ROWS, messages: list[str] | None = None) -> Found:
     progress = (messages if messages is not None else []).append
-    return Found(*search(WORD, SEARCH, rows, label_delay=AT_ONCE, progress=progress, **INPUTS))
+    return Found(*search(WORD, SEARCH, rows, split=split_of(USE_CASE), progress=progress, **INPUTS))
 
 
 @pytest.fixture(scope="module")

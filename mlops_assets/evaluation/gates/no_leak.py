@@ -21,6 +21,7 @@ from mlops_assets.statistics.metrics import Array, Interval, compare, interval, 
 from mlops_assets.tasks.binary import BinaryTask
 from mlops_assets.training.fitted import TEST, TRAIN, VALIDATION
 from mlops_assets.training.signature import Columns, Signature
+from mlops_assets.training.splits import split_of
 from mlops_assets.training.train import fit_in_library
 
 FOLDS = 5
@@ -32,7 +33,9 @@ BLIND = 0.5  # the auc of an input without information
 
 
 class SplitGap(NamedTuple):
-    """auc on the same rows after training on rows drawn at random and on earlier rows, and the paired difference."""
+    """auc on the same rows after training on rows drawn at random, and on those of the declared split, and the paired difference.
+    `by_time` is that of the declared split, also where it is by group.
+    """
 
     random: float
     by_time: float
@@ -68,15 +71,16 @@ def judge(gate: NoLeak, case: Case) -> Measurement:
     """Measures the largest used part of three bounds, so that more than 1 is a leak. nan, and no pass, where rows of one
     class leave a part undefined. The interval is that of the largest part.
 
-    Of one input: (auc - 0.5) / (max_single_auc - 0.5). Of the splits: (auc of the random split - auc of the split by
-    time) / max_split_gap. Of moments: 0, or 1 + the share of rows with a newer feature.
+    Of one input: (auc - 0.5) / (max_single_auc - 0.5). Of the splits, unless the declared one is random: (auc of the random
+    split - auc of the declared split) / max_split_gap. Of moments: 0, or 1 + the share of rows with a newer feature.
     """
     signature, label = case.model.signature, case.use_case.label.name
     alone = _explain_alone(case, label)
     truth = next(iter(case.task.binarized(case.task.truth(case.training_rows[label])).values()))
-    gap = split_gap(_with_label(case.training_rows, label, truth), signature, case.use_case.label, seed=case.seed)
+    split, rows = split_of(case.use_case), _with_label(case.training_rows, label, truth)
+    gap = None if split.is_at_random else split_gap(rows, signature, case.use_case.label, seed=case.seed)
     newer = newer_features(case.training_rows)
-    signs = list(_signs(gate, alone, gap, newer))
+    signs = [*_single_input(gate, alone), *(_easier_split(gate, gap, split.how) if gap else ()), *_newer_features(newer)]
     leaking = [sign for sign in signs if not sign.used.value <= 1]  # nan is no pass
     return Measurement(
         passed=not leaking,
@@ -86,7 +90,7 @@ def judge(gate: NoLeak, case: Case) -> Measurement:
         advice=" ".join(sign.advice for sign in leaking),
         evidence={
             "inputs": {name: auc.value for name, auc in alone.items()},
-            "splits": gap._asdict(),
+            "splits": gap._asdict() if gap else {},
             "moments": newer._asdict(),
         },
     )
@@ -105,7 +109,7 @@ def _with_label(rows: pl.DataFrame, label: str, truth: Array) -> pl.DataFrame:
     return rows.with_columns(pl.Series(label, truth, dtype=pl.Int8))
 
 
-def _signs(gate: NoLeak, alone: dict[str, Interval], gap: SplitGap, newer: NewerFeatures) -> Iterator[_Sign]:
+def _single_input(gate: NoLeak, alone: dict[str, Interval]) -> Iterator[_Sign]:
     name, auc = next(iter(alone.items()))
     used = Interval(*((value - BLIND) / (gate.max_single_auc - BLIND) for value in (auc.value, auc.low, auc.high)))
     message = f"{name} alone has auc {auc.value:.3f}, which {side(auc.value, gate.max_single_auc)} {gate.max_single_auc:g}"
@@ -113,13 +117,17 @@ def _signs(gate: NoLeak, alone: dict[str, Interval], gap: SplitGap, newer: Newer
     undefined = f"no input could be tried alone: {FEWEST} test rows of each class are needed", "Widen split.test."
     yield _Sign(used, *(undefined if math.isnan(auc.value) else (message, advice)))
 
+
+def _easier_split(gate: NoLeak, gap: SplitGap, how: str) -> Iterator[_Sign]:
     used = Interval(*(value / gate.max_split_gap for value in (gap.gap, gap.low, gap.high)))
-    message = f"a random split has auc {gap.random:.3f}, the split by time {gap.by_time:.3f}: a gap of {gap.gap:+.3f}"
+    message = f"a random split has auc {gap.random:.3f}, the split {how} {gap.by_time:.3f}: a gap of {gap.gap:+.3f}"
     message += f", which {side(gap.gap, gate.max_split_gap)} {gate.max_split_gap:g}"
     advice = "Rows of one moment resemble each other: look for an input that identifies the day or the group of a row."
     undefined = f"the splits could not be compared: every part needs {FEWEST} rows of each class", "Widen split.test."
     yield _Sign(used, *(undefined if math.isnan(gap.gap) else (message, advice)))
 
+
+def _newer_features(newer: NewerFeatures) -> Iterator[_Sign]:
     late = 1 + newer.share if newer.share else 0.0
     advice = "Join features as of event_timestamp, and use only labels that become known after it."
     yield _Sign(Interval(late, late, late), newer.sentence(), advice)

@@ -22,7 +22,7 @@ Moments = NDArray[np.int64]  # microseconds since 1970, UTC
 Ages = dict[str, float | None]
 Missing = Sequence[tuple[str, Literal["unknown", "expired"]]]
 Row = list[Any]  # the event time of each view, then the features in the service's order
-POINT_IN_TIME = "point_in_time"
+POINT_IN_TIME, REQUEST = "point_in_time", "request"  # where the features of a row come from
 PREFIX_LETTERS = 8
 FORMAT = "msgpack"  # part of the digest: values of another format are never decoded
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -119,6 +119,12 @@ class LookupResult(NamedTuple):
         for ours, theirs in [*pairs, *own]:
             for place, value in zip(places, cast(list[Any], theirs), strict=True):
                 cast(list[Any], ours)[place] = value
+
+
+def without_views(columns: Mapping[str, Sequence[Any]]) -> LookupResult:
+    """The result for a service without views: every feature is in the request."""
+    count = len(next(iter(columns.values())))
+    return LookupResult({}, [REQUEST] * count, [None] * count, [()] * count)
 
 
 class OnlineValues(NamedTuple):

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import astuple
 
+from mlops_assets.features.online.online_mirror import REQUEST
 from mlops_assets.serving.http.value_types import legal_values, read_moment, value_type
 from mlops_assets.spec.contract import Column, DType
 from mlops_assets.spec.moment import in_utc
@@ -30,7 +31,6 @@ CORRECT = "Correct the value."
 MOMENT = "Correct the row's times: the moment follows from them. The legal range is declared (Limits.max_ahead, max_past)."
 # How msgspec ends a message that belongs to one row or field: the message, the part of the request, the row, the field.
 PLACE = re.compile(r"(.*?) - at `\$\.(\w+)(?:\[(\d+)\](?:\.(\w+))?)?`")
-REQUEST = "request"  # where features come from when the caller sends them
 # The categories of an input that is a request column of another type as well.
 BOOLEANS, NUMBERS = ("true", "false"), {"int": "-?[0-9]{1,18}", "float": r"-?[0-9]{1,18}(\.[0-9]{1,18})?"}
 # What the API says of an answer's fields.
@@ -38,7 +38,7 @@ ARMS = {"enum": ["champion", "challenger"]}
 SOURCES = {"enum": ["online", "last_known", "point_in_time", REQUEST]}
 SOURCE = (
     "The online store, its last known values while it is down, point-in-time retrieval where that store is ahead of the "
-    "prediction moment, or the request itself."
+    "prediction moment, or the request itself: its `features`, or its `rows` where no view is declared."
 )
 EXPLANATION = "With explain: what each input adds, compared with no known input."
 

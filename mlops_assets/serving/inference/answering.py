@@ -12,10 +12,10 @@ import polars as pl
 from msgspec import UNSET
 
 from mlops_assets.features.online.key_value_stores import OnlineStoreDown
-from mlops_assets.features.online.online_mirror import LookupResult
+from mlops_assets.features.online.online_mirror import REQUEST, LookupResult
 from mlops_assets.features.request_features import Columns, entity_columns
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, FEATURE_AGE_S
-from mlops_assets.serving.http.request import REQUEST, Answer, PredictRequest, prediction_type, refuse_moments
+from mlops_assets.serving.http.request import Answer, PredictRequest, prediction_type, refuse_moments
 from mlops_assets.serving.inference.model_slots import Lineup, ModelSlots
 from mlops_assets.serving.inference.scoring import RowScore, Scorer, ScoringRow
 from mlops_assets.serving.inference.shadowing import Shadowing
@@ -163,9 +163,11 @@ class Answering:
     def _look_up(self, rows: Sequence[tuple[Any, ...]]) -> list[ScoringRow]:
         if not rows:
             return []
-        features, columns = self.use_case.features, self._entity_columns(rows)
+        features, columns, now = self.use_case.features, self._entity_columns(rows), self.now()
+        if not features.has_moment:
+            columns = {**columns, EVENT_TIMESTAMP: [now] * len(rows)}
         moments = columns[EVENT_TIMESTAMP]
-        refuse_moments(moments, self.now(), self.use_case.serving.limits)
+        refuse_moments(moments, now, self.use_case.serving.limits)
         result = self.features.look_up(columns)
         inputs = {name: result.features.get(name) or columns[name] for name in features.inputs}
         inputs |= {name: _texts(inputs[name]) for name in features.categorical}
