@@ -10,7 +10,7 @@ import polars.selectors as cs
 from polars.io.plugins import register_io_source
 
 from mlops_assets.features.request_features import entity_rows
-from mlops_assets.foundation.conversions import TYPES
+from mlops_assets.foundation.conversions import stored_type
 from mlops_assets.foundation.names import EVENT_TIMESTAMP
 from mlops_assets.spec.contract import Column, Contract
 from mlops_assets.spec.feature import FeatureView
@@ -49,7 +49,7 @@ def columns_read(tables: tuple[Contract, ...], transform: Transform) -> dict[str
 
 def column_types(table: Contract) -> dict[str, pl.DataType]:
     """The columns of a validated table."""
-    return {column.name: TYPES[column.dtype] for column in table.columns} | {"day": pl.Date()}
+    return {column.name: stored_type(column) for column in table.columns} | {"day": pl.Date()}
 
 
 def _recorded(table: Contract, read: set[str]) -> pl.LazyFrame:
@@ -83,7 +83,7 @@ def _generated(table: Contract, renamed: str | None) -> pl.DataFrame:
     rng = np.random.default_rng(0)
     columns = [
         pl.Series(column.name, [_value(column, int(n), column.name == renamed) for n in rng.integers(0, len(LETTERS), ROWS)])
-        .cast(TYPES[column.dtype])
+        .cast(stored_type(column))
         for column in table.columns
     ]  # fmt: skip
     return pl.DataFrame(columns).with_columns(day=START.date())
@@ -92,15 +92,17 @@ def _generated(table: Contract, renamed: str | None) -> pl.DataFrame:
 def _value(column: Column, number: int, renamed: bool) -> Any:
     """Value `number` of the column. A renamed value keeps the order and shares no part with the original."""
     match column.dtype:
-        case "string" if renamed:
+        case "string" | "category" if renamed:
             return f"~{LETTERS[number]}"
-        case "string":
+        case "string" | "category":
             return column.allowed[number % len(column.allowed)] if column.allowed else f"{column.name}{number}"
         case "datetime":
             return START + timedelta(hours=8 * number, seconds=renamed)
+        case "date":
+            return (START + timedelta(days=2 * number + renamed)).date()
         case "bool":
             return (number % 2 == 0) != renamed
-        case "int" | "float":
+        case "int" | "float" | "decimal":
             value = int(column.min or 0) + number
             return 2 * value + 1 if renamed else value
 

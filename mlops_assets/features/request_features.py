@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from mlops_assets.features.local_time import local_time
-from mlops_assets.foundation.conversions import TYPES
+from mlops_assets.foundation.conversions import stored_type
 from mlops_assets.spec import request_feature as word
 from mlops_assets.spec.feature import Features
 from mlops_assets.spec.use_case import UseCase
@@ -39,7 +39,7 @@ def entity_columns(use_case: UseCase) -> Callable[[Sequence[tuple[Any, ...]]], C
     """A function that returns the same for rows of the request columns, as plain values."""
     features, contract = use_case.features, use_case.contract(use_case.features.request_table)
     if features.entity_rows:
-        return partial(_by_frame, features, {name: TYPES[contract.column(name).dtype] for name in features.request})
+        return partial(_by_frame, features, {name: stored_type(contract.column(name)) for name in features.request})
     computed = [(feature.name, feature.columns, scalar(feature)) for feature in features.request_features]
     return partial(_by_row, features.request, computed)
 

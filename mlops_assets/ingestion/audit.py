@@ -8,8 +8,9 @@ import polars as pl
 
 from mlops_assets.foundation.names import BAD_SHARE, EXPECTATIONS
 from mlops_assets.ingestion.expectations import Finding, check_bad_share, check_expectations
-from mlops_assets.ingestion.validate import PLACE, Split, split_rows
+from mlops_assets.ingestion.validate import CSV, PLACE, Split, split_rows
 from mlops_assets.spec.contract import Contract
+from mlops_assets.spec.form import Form
 
 Findings = dict[str, list[Finding]]  # by check
 
@@ -26,14 +27,20 @@ class Audit(NamedTuple):
 
 
 def audit_days(
-    raw: pl.DataFrame, table: pl.DataFrame, contract: Contract, *, days: Sequence[date], waived: Collection[date]
+    raw: pl.DataFrame,
+    table: pl.DataFrame,
+    contract: Contract,
+    *,
+    days: Sequence[date],
+    waived: Collection[date],
+    form: Form = CSV,
 ) -> Audit:
     """`table`: what is accepted of these and of earlier days; without columns if nothing is.
 
     A refused day keeps the rows that were accepted before. Each day is compared with accepted days alone, so that one run over
     many days gives the same as one run a day.
     """
-    split, pending, refused = split_rows(raw, contract), sorted(days), list[date]()
+    split, pending, refused = split_rows(raw, contract, form), sorted(days), list[date]()
     kept = table.clear() if table.is_empty() else table.filter(pl.col("day").is_between(pending[0], pending[-1]))
     history = table.clear() if table.is_empty() else table.filter(pl.col("day") < pending[0])
     findings, failed = Findings({BAD_SHARE: [], EXPECTATIONS: []}), dict[date, dict[str, str]]()

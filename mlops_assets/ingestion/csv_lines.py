@@ -1,5 +1,6 @@
 """The lines and the header of a landed CSV file: no line is lost, and a wrong header is described."""
 
+import codecs
 import csv
 import difflib
 import io
@@ -10,6 +11,7 @@ from itertools import islice
 from typing import BinaryIO, NamedTuple
 
 from mlops_assets.spec.contract import Contract
+from mlops_assets.spec.form import Csv
 
 MAX_ROW_LINES = 50  # a quoted value may span lines; a quote that never closes must not swallow the file
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
@@ -27,12 +29,19 @@ class Line(NamedTuple):
     problem: str | None = None
 
 
+CSV = Csv()
 NO_HEADER = Line(1, "", [])
 
 
 def columns_in(header: list[str], contract: Contract) -> list[str]:
-    """The columns of a header by their present names."""
-    present = {column.renamed_from: column.name for column in contract.columns}
+    """The columns of a header by their names in the contract; others by a name that no column has."""
+    names = {column.header: column.name for column in contract.columns}
+    return [names.get(name, f"({name})" if name in contract.names else name) for name in _present(header, contract)]
+
+
+def _present(header: list[str], contract: Contract) -> list[str]:
+    """The columns by their present names in the files."""
+    present = {column.renamed_from: column.header for column in contract.columns}
     return [present.get(name, name) for name in header]
 
 
@@ -42,45 +51,60 @@ def find_cut(header: Line) -> str | None:
     return None if is_whole else "the header is cut off by the end of the file (no line end)"
 
 
-def find_header_problem(header: list[str], contract: Contract, day: date | None = None) -> str | None:
-    """What is wrong with the header of a day's file (None: of any day), or None; the order of the columns is free."""
+def find_header_problem(
+    header: list[str], contract: Contract, day: date | None = None, *, delimiter: str | None = ","
+) -> str | None:
+    """What is wrong with the header of a day's file (None: of any day), or None; the order of the columns is free.
+    `delimiter`: of a CSV file.
+    """
+    legal = [column.header for column in contract.columns]
     if not header:
-        return f"the file is empty; expected a header and rows with the columns {', '.join(contract.names)}"
-    header = columns_in(header, contract)
-    missing = [column.name for column in contract.columns if column.name not in header and column.holds_on(day)]
-    unknown = [name for name in header if name not in (*contract.names, *contract.dropped)]
+        return f"the file is empty; expected a header and rows with the columns {', '.join(legal)}"
+    header = _present(header, contract)
+    missing = [column.header for column in contract.columns if column.header not in header and column.holds_on(day)]
+    unknown = [name for name in header if name not in (*legal, *contract.dropped)]
     repeated = sorted({name for name in header if header.count(name) > 1} - set(unknown))
     problems: list[str] = []
     for name in missing:
         similar = difflib.get_close_matches(name, unknown, n=1) or (unknown if len(unknown) == len(missing) == 1 else [])
         problems.append(f"{name!r} is missing{f' (renamed to {shorten(similar[0])!r}?)' if similar else ''}")
     problems += [f"{shorten(name)!r} is unknown" for name in unknown] + [f"{name!r} comes twice" for name in repeated]
-    columns = f"found the columns {shorten(', '.join(header))}; expected {', '.join(contract.names)}"
-    if separator := _find_separator(header, contract):
-        return f"the columns are separated by {separator}; legal: a comma; {columns}"
+    columns = f"found the columns {shorten(', '.join(header))}; expected {', '.join(legal)}"
+    if separator := _find_separator(header, legal, delimiter):
+        return f"the columns are separated by {separator}; legal: {_named(delimiter)}; {columns}"
     return f"{shorten('; '.join(problems))}; {columns}" if problems else None
 
 
-def _find_separator(header: list[str], contract: Contract) -> str | None:
-    """Another separator that parts the header into more of the contract's columns than commas do."""
+def _find_separator(header: list[str], legal: list[str], delimiter: str | None) -> str | None:
+    """Another separator that parts the header into more of the legal columns than the delimiter does."""
+    if delimiter is None:
+        return None
 
     def count(separator: str) -> int:
-        return len({name.strip(' "') for name in ",".join(header).split(separator)} & set(contract.names))
+        return len({name.strip(' "') for name in delimiter.join(header).split(separator)} & {*legal})
 
-    best = max(SEPARATORS, key=count)  # the comma, which comes first, if no other is better
-    return None if best == "," else SEPARATORS[best]
+    best = max((delimiter, *SEPARATORS), key=count)  # the delimiter, which comes first, if no other is better
+    return None if best == delimiter else _named(best)
+
+
+def _named(separator: str | None) -> str:
+    return SEPARATORS.get(separator or "", repr(separator))
+
+
+def is_utf_8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
 
 
 def shorten(text: str) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
-def read_lines(file: BinaryIO, max_characters: int = -1) -> Iterator[str]:
+def read_lines(file: BinaryIO, max_characters: int = -1, encoding: str = "utf-8") -> Iterator[str]:
     """The physical lines with their ends; of a longer line its first `max_characters`.
 
-    A byte that is not UTF-8 becomes a lone surrogate, so that none is lost.
+    A byte that is no text becomes a lone surrogate, so that none is lost. Raises UnicodeError for an encoding of two bytes.
     """
-    text = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
+    text = io.TextIOWrapper(file, "utf-8-sig" if is_utf_8(encoding) else encoding, "surrogateescape", newline="")
     while line := text.readline(max_characters):
         rest = line
         while len(rest) == max_characters and not rest.endswith(("\n", "\r")):
@@ -88,43 +112,47 @@ def read_lines(file: BinaryIO, max_characters: int = -1) -> Iterator[str]:
         yield line
 
 
-def parse_lines(lines: Iterator[str]) -> Iterator[Line]:
-    """Every physical line as part of exactly one row; the first that is not blank is the header, which has all columns."""
-    at, width, waiting = 1, None, deque[str]()
+def parse_lines(lines: Iterator[str], form: Csv = CSV) -> Iterator[Line]:
+    """Every physical line as part of exactly one row. The first that is not blank is the header, which has all columns, unless
+    the form declares their names. A line that the form skips has no fields.
+    """
+    for number, text in enumerate(islice(lines, form.skip_lines), start=1):
+        yield Line(number, text, [])
+    at, width, waiting = 1 + form.skip_lines, len(form.names) or None, deque[str]()
     while waiting := waiting or deque(islice(lines, 1)):
-        if '"' in waiting[0]:
+        if form.quote in waiting[0]:
             waiting += islice(lines, MAX_ROW_LINES - len(waiting))
-        fields, count, problem = _parse_row(waiting, width)
+        fields, count, problem = _parse_row(waiting, width, form)
         text = "".join(waiting.popleft() for _ in range(count))
         if not text.strip("\r\n"):
             yield Line(at, text, [])
         elif width is None:
             width = len(fields)
             yield Line(at, text, [escape(field) for field in fields])
-        elif problem := problem or _find_problem(text, fields, width):
+        elif problem := problem or _find_problem(text, fields, width, form.encoding):
             yield Line(at, text, [escape(field) for field in fields], problem)
         else:
             yield Line(at, text, fields)
         at += count
 
 
-def _parse_row(lines: Sequence[str], width: int | None) -> tuple[list[str], int, str | None]:
+def _parse_row(lines: Sequence[str], width: int | None, form: Csv) -> tuple[list[str], int, str | None]:
     """The fields of the row that the first line starts, the number of its lines, and what is wrong with its quotes."""
     line = lines[0].rstrip("\r\n")
-    if '"' not in line:
-        return line.split(","), 1, None
+    if form.quote not in line:
+        return line.split(form.delimiter), 1, None
     # Not pyarrow.csv: it loses rows and does not report them. Of two quotes that never close, 200 lines apart, it makes one row.
-    reader = csv.reader(lines, strict=True)
+    reader = csv.reader(lines, strict=True, delimiter=form.delimiter, quotechar=form.quote)
     try:
         fields = next(reader)
     except csv.Error:
-        return line.split(","), 1, "line has a quote that does not close a value"
+        return line.split(form.delimiter), 1, "line has a quote that does not close a value"
     if reader.line_num > 1 and len(fields) != (width or len(fields)):
-        return line.split(","), 1, "line opens a quote that does not close"
+        return line.split(form.delimiter), 1, "line opens a quote that does not close"
     return fields, reader.line_num, None
 
 
-def _find_problem(text: str, fields: list[str], width: int) -> str | None:
+def _find_problem(text: str, fields: list[str], width: int, encoding: str) -> str | None:
     if len(text) >= MAX_LINE_CHARACTERS and not text.endswith(("\n", "\r")):
         return f"line has {MAX_LINE_CHARACTERS:,} characters or more; shown are the first"
     if len(fields) > width:
@@ -132,7 +160,7 @@ def _find_problem(text: str, fields: list[str], width: int) -> str | None:
     if len(fields) < width:
         return f"line has {len(fields)} of {width} fields"
     if "\0" in text or (not text.isascii() and escape(text) != text):
-        return "line holds bytes that are not UTF-8 text"
+        return f"line holds bytes that are not {encoding.upper()} text"
     return None if text.endswith(("\n", "\r")) else "line is cut off by the end of the file (no line end)"
 
 

@@ -2,24 +2,23 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from decimal import Decimal
 from functools import partial
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import pandera.polars as pa
 import polars as pl
 from pandera.config import ValidationDepth, config_context
 from pandera.errors import SchemaErrors
 
-from mlops_assets.foundation.conversions import TYPES, by_value, convert
-from mlops_assets.spec.contract import Column, Contract, DType
+from mlops_assets.foundation.conversions import by_value, stored_type
+from mlops_assets.ingestion.landed_values import fault, landed_text, typed
+from mlops_assets.spec.column_type import bound_text
+from mlops_assets.spec.contract import Column, Contract
+from mlops_assets.spec.form import Csv, Form
 
-PARSED_AS: dict[DType, str] = {  # a string always is one
-    "int": "a whole number",
-    "float": "a finite number",
-    "datetime": "a datetime such as 2013-07-01T14:05:00Z",
-    "bool": "true or false",
-}
+CSV = Csv()
 MAX_SHOWN = 60  # characters of a landed value in a reason; its column has the whole value
 CASE = {"schema_context": pl.String(), "column": pl.String(), "check": pl.String(), "index": pl.Int32()}
 PLACE = ("day", "source_file", "source_line")
@@ -36,7 +35,7 @@ class Split(NamedTuple):
 def contract_schema(contract: Contract) -> pa.DataFrameSchema:
     """The rules for single values as a pandera schema, for eager frames of the contract's typed columns and `day` (Date)."""
     columns = {
-        column.name: pa.Column(TYPES[column.dtype], list(_build_checks(column)), nullable=column.nullable or bool(column.since))
+        column.name: pa.Column(stored_type(column), list(_build_checks(column)), nullable=column.nullable or bool(column.since))
         for column in contract.columns
     }
 
@@ -52,15 +51,20 @@ def contract_schema(contract: Contract) -> pa.DataFrameSchema:
 
 
 def _build_checks(column: Column) -> Iterator[pa.Check]:
-    is_whole = column.dtype == "int"  # which a float bound would compare as floats, inexactly beyond 2**53
     if column.min is not None:
-        yield pa.Check.ge(math.ceil(column.min) if is_whole else column.min, error=f"is below {column.min:g}")
+        yield pa.Check.ge(_bound(column, column.min, math.ceil), error=f"is below {bound_text(column.min)}")
     if column.max is not None:
-        yield pa.Check.le(math.floor(column.max) if is_whole else column.max, error=f"is above {column.max:g}")
+        yield pa.Check.le(_bound(column, column.max, math.floor), error=f"is above {bound_text(column.max)}")
     if column.allowed:
         yield pa.Check.isin(column.allowed, error=f"is not one of {', '.join(column.allowed)}")
     if column.pattern:
         yield pa.Check(partial(_matches, re.compile(column.pattern)), error=f"does not match {column.pattern}")
+
+
+def _bound(column: Column, bound: float, nearest: Callable[[float], int]) -> Any:
+    """In the column's type: floats would be compared inexactly beyond 2**53, and with a decimal."""
+    exact: dict[str, Callable[[], Any]] = {"int": lambda: nearest(bound), "decimal": lambda: Decimal(str(bound))}
+    return exact.get(column.dtype, lambda: bound)()
 
 
 def _matches(pattern: re.Pattern[str], data: pa.PolarsData) -> pl.LazyFrame:
@@ -68,21 +72,21 @@ def _matches(pattern: re.Pattern[str], data: pa.PolarsData) -> pl.LazyFrame:
     return data.lazyframe.select(by_value(pl.col(data.key), lambda value: bool(pattern.fullmatch(value)), pl.Boolean()))
 
 
-def split_rows(raw: pl.DataFrame, contract: Contract) -> Split:
-    """Splits landed rows (text columns, `day`, `source_file`, `source_line`, `problem`) by the contract.
+def split_rows(raw: pl.DataFrame, contract: Contract, form: Form = CSV) -> Split:
+    """Splits landed rows (text columns, `day`, `source_file`, `source_line`, `problem`) of files of a form by the contract.
 
     A line that could not be parsed has its problem as its only reason. Of rows with one key, the first without another
     fault is accepted. accepted.height + quarantined.height == raw.height.
     """
     raw = _gather(raw, raw.select(pl.arg_sort_by(*PLACE, maintain_order=True)).to_series()).with_row_index("_row")
     parsed = _gather(raw, raw["problem"].is_null().arg_true())
-    typed = parsed.select("_row", "day", *(_convert(column).alias(column.name) for column in contract.columns))
+    values = parsed.select("_row", "day", *(typed(column, form).alias(column.name) for column in contract.columns))
     problems = _select_reasons(raw.filter(pl.col("problem").is_not_null()), -1, pl.col("problem"))
-    faults = pl.concat([problems, *_find_faults(typed, parsed, contract)])
+    faults = pl.concat([problems, *_find_faults(values, parsed, contract, form)])
     # Keys are compared among sound rows only, so that a bad row cannot displace a good one; and within a day: a table that
     # changes slowly lands the same key on several days.
-    sound = _gather(typed, (~typed["_row"].is_in(faults["_row"].implode())).arg_true())
-    del parsed, typed
+    sound = _gather(values, (~values["_row"].is_in(faults["_row"].implode())).arg_true())
+    del parsed, values
     order, is_first = _first_of_keys(sound, ["day", *contract.unique])
     accepted = _gather(sound, order.filter(is_first).sort()).select(*contract.names, "day")
     repeated = sound[order.filter(~is_first)]
@@ -106,40 +110,35 @@ def _gather(rows: pl.DataFrame, numbers: pl.Series) -> pl.DataFrame:
     return rows if len(numbers) == rows.height and numbers.is_sorted() else rows[numbers]
 
 
-def _text(column: Column) -> pl.Expr:
-    """The landed value; an empty one is missing."""
-    return pl.when(pl.col(column.name) != "").then(pl.col(column.name))
-
-
-def _convert(column: Column) -> pl.Expr:
-    return convert(_text(column), TYPES[column.dtype])
-
-
 def _select_reasons(rows: pl.DataFrame, place: int, reason: pl.Expr) -> pl.DataFrame:
     return rows.select("_row", place=pl.lit(place, pl.Int32()), reason=reason)
 
 
-def _describe(column: Column, fault: pl.Expr) -> pl.Expr:
+def _describe(column: Column, reason: pl.Expr) -> pl.Expr:
     shown = pl.col(column.name).str.slice(0, MAX_SHOWN).str.replace_all(r"[\r\n]+", " ")
-    return pl.format("{}: '{}' {}", pl.lit(column.name), shown, fault)
+    return pl.format("{}: '{}' {}", pl.lit(column.name), shown, reason)
 
 
-def _find_faults(typed: pl.DataFrame, parsed: pl.DataFrame, contract: Contract) -> list[pl.DataFrame]:
+def _find_faults(values: pl.DataFrame, parsed: pl.DataFrame, contract: Contract, form: Form) -> list[pl.DataFrame]:
     """Reasons in the order of the columns: mistyped values, and pandera's failure cases for the others."""
-    cases = _find_cases(contract_schema(contract), typed.drop("_row"))
+    cases = _find_cases(contract_schema(contract), values.drop("_row"))
     name = pl.when(pl.col("schema_context") == "Column").then("column").otherwise(pl.lit(contract.day))
-    cases = cases.select(_row=typed["_row"].gather(cases["index"]), _column=name, _check="check")
+    cases = cases.select(_row=values["_row"].gather(cases["index"]), _column=name, _check="check")
     cases = cases.join(parsed, on="_row", how="left")
     faults: list[pl.DataFrame] = []
     for place, column in enumerate(contract.columns):
-        mistyped = parsed.filter(parsed.select(_text(column).is_not_null()).to_series() & typed[column.name].is_null())
-        is_not = pl.lit(f"is not {PARSED_AS.get(column.dtype, 'text')}")
+        mistyped = parsed.filter(
+            parsed.select(landed_text(column, form).is_not_null()).to_series() & values[column.name].is_null()
+        )
         violations = cases.filter(pl.col("_column") == column.name).join(mistyped, on="_row", how="anti")
         missing, violation = pl.lit(f"{column.name}: missing"), _describe(column, pl.col("_check"))
         reason = pl.when(pl.col("_check") == "not_nullable").then(missing).otherwise(violation)
-        faults += [_select_reasons(mistyped, place, _describe(column, is_not)), _select_reasons(violations, place, reason)]
+        faults += [
+            _select_reasons(mistyped, place, _describe(column, fault(column, form))),
+            _select_reasons(violations, place, reason),
+        ]
         if column.since:
-            late = parsed.filter(_text(column).is_null() & (pl.col("day") >= column.since) & (not column.nullable))
+            late = parsed.filter(landed_text(column, form).is_null() & (pl.col("day") >= column.since) & (not column.nullable))
             faults.append(_select_reasons(late, place, missing))
     return faults
 

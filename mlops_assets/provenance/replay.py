@@ -8,7 +8,7 @@ import polars as pl
 from mlops_assets.features.lineage import request_lineage
 from mlops_assets.features.parity import KEY, MOMENT, FeatureSkew, compare_features
 from mlops_assets.features.request_features import entity_rows
-from mlops_assets.foundation.conversions import TYPES
+from mlops_assets.foundation.conversions import stored_type
 from mlops_assets.foundation.wording import some
 from mlops_assets.provenance.why import Stores, features_of_views, find_hidden_columns, load_blessed_model
 from mlops_assets.spec.monitor import Skew
@@ -112,7 +112,7 @@ def _recompute(use_case: UseCase, model: OnnxModel | None, row: pl.DataFrame, st
     features, contract = use_case.features, use_case.contract(use_case.features.request_table)
     views = features_of_views(use_case, stores.tables)
     hidden = {*find_hidden_columns(use_case), *(name for name in features.request if name not in row.columns)}
-    nulls = {name: pl.lit(None, TYPES[contract.column(name).dtype]).alias(name) for name in hidden}
+    nulls = {name: pl.lit(None, stored_type(contract.column(name))).alias(name) for name in hidden}
     request = row.select(nulls.get(name, pl.col(name)) for name in features.request)
     rows = entity_rows(features, request.lazy()).collect()
     recomputed = stores.open_features(features.service).historical(rows.with_columns(row[KEY], row[MOMENT]))

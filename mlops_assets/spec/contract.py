@@ -4,29 +4,21 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import date
+from decimal import Context, Decimal
 from typing import Literal
 
 from pydantic import Field
 
-from mlops_assets.spec.moment import parse_moment
+from mlops_assets.spec.column_type import COLUMN_TYPES, LEGAL_ON, DType, bound_text, parse_example
 from mlops_assets.spec.spec import Spec
 
-DType = Literal["string", "int", "float", "datetime", "bool"]
-# The types of the columns on which a field of Column has a meaning, and the Python types of the examples of each type.
-NUMBERS: tuple[DType, ...] = ("int", "float")
-LEGAL_ON: dict[str, tuple[DType, ...]] = {"min": NUMBERS, "max": NUMBERS, "allowed": ("string",), "pattern": ("string",)}
-# How a model reads a column of each type by default; a model reads no moment, only what request features make of it.
-READ_AS: dict[DType, Literal["numeric", "categorical"] | None] = {
-    "string": "categorical", "int": "numeric", "float": "numeric", "bool": "numeric", "datetime": None,
-}  # fmt: skip
-TEXT, WHOLE = (str,), (int,)
-EXAMPLES: dict[DType, tuple[type, ...]] = {
-    "string": TEXT, "datetime": TEXT, "int": WHOLE, "bool": WHOLE, "float": (int, float)
-}  # fmt: skip
+MAX_DIGITS = 38
 
 
 class Column(Spec):
-    """One column. `min` and `max` are inclusive; `datetime` is UTC; the whole value matches `pattern`, as Python's re reads it.
+    """One column. `source` is its name in the files, where that is another one. `min` and `max` are inclusive; `datetime` is UTC;
+    the whole value matches `pattern`, as Python's re reads it. Files write a bool as `yes` and `no`, in any case. A decimal has
+    `precision` digits, `scale` of them after the point. The levels of a category are `allowed`, or else learned in training.
     Files of days before `since` may lack the column: its values are missing there. `renamed_from` is its name in older files
     and tables, which `mlops migrate` converts. `pii` marks personal data, and how the prediction log
     stores it: as a keyed hash, or not at all. `identifies` names the kind of subject, such as customer, whose rows `mlops
@@ -36,9 +28,14 @@ class Column(Spec):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     dtype: DType
     description: str
+    source: str | None = Field(default=None, min_length=1)
     nullable: bool = False
-    min: float | None = None
-    max: float | None = None
+    yes: tuple[str, ...] = ()
+    no: tuple[str, ...] = ()
+    precision: int | None = Field(default=None, ge=1, le=MAX_DIGITS)
+    scale: int | None = Field(default=None, ge=0, le=MAX_DIGITS)
+    min: int | float | None = None
+    max: int | float | None = None
     allowed: tuple[str, ...] = ()
     pattern: str | None = None
     example: str | int | float | None = None
@@ -51,6 +48,15 @@ class Column(Spec):
         """Whether a file of this day must have the column; None: a file of any day."""
         return self.since is None or (day is not None and day >= self.since)
 
+    @property
+    def header(self) -> str:
+        """Its name in the files."""
+        return self.source or self.name
+
+    @property
+    def sql(self) -> str:
+        return COLUMN_TYPES[self.dtype].sql.format(precision=self.precision, scale=self.scale)
+
     def contradictions(self) -> Iterator[str]:
         if self.identifies and self.dtype not in ("string", "int"):
             found = f"{self.name!r} identifies a {self.identifies} and is a {self.dtype}; legal: string, int"
@@ -60,18 +66,57 @@ class Column(Spec):
                 found = f"{self.name!r} is of type {self.dtype}; legal: {', '.join(dtypes)}"
                 yield f"{field} · {found}. Leave it out, or change the type."
         if self.min is not None and self.max is not None and self.min > self.max:
-            yield f"min to max is {self.min:g} to {self.max:g}; legal: min at most max. Swap or widen them."
+            bounds = f"{bound_text(self.min)} to {bound_text(self.max)}"
+            yield f"min to max is {bounds}; legal: min at most max. Swap or widen them."
+        yield from self._word_problems()
+        yield from self._digit_problems()
         yield from _pattern_problems(self.pattern)
         if self.example is not None and not self._is_legal(self.example):
             found = f"{self.example!r} is no value of this column; legal: type {self.dtype}, within min, max and allowed"
             yield f"example · {found}. Correct it."
 
-    def _is_legal(self, value: str | float) -> bool:
-        if not isinstance(value, EXAMPLES[self.dtype]):
-            return False
-        if isinstance(value, str):
-            return (not self.allowed or value in self.allowed) and (self.dtype != "datetime" or _is_moment(value))
-        return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
+    def _word_problems(self) -> Iterator[str]:
+        yes, no = ([word.lower() for word in words] for words in (self.yes, self.no))
+        if bool(yes) != bool(no):
+            yield f"yes and no · only {'yes' if yes else 'no'} is declared; legal: both or neither. Declare the other."
+        for word in sorted({*yes} & {*no}):
+            yield f"yes and no · {word!r} is in both; legal: in one. Remove it from the other."
+
+    def _digit_problems(self) -> Iterator[str]:
+        if self.dtype != "decimal":
+            return
+        if self.precision is None or self.scale is None:
+            legal = "legal: such as precision=10, scale=2"
+            yield f"precision and scale · {self.name!r} is a decimal without both; {legal}. Add them."
+        elif self.scale > self.precision:
+            yield f"scale is {self.scale}; legal: at most precision, which is {self.precision}. Lower it."
+
+    def _is_legal(self, example: str | float) -> bool:
+        value = parse_example(self.dtype, example)
+        with suppress(ValueError):
+            value = parse_decimal(str(value), self) if self.dtype == "decimal" else value
+            is_within = not isinstance(value, int | float) or self.holds(value)
+            return value is not None and is_within and (not self.allowed or value in self.allowed)
+        return False
+
+    def holds(self, number: float | Decimal) -> bool:
+        """Whether the number is within the bounds. For a decimal 0.1 is that, and not the float next to it."""
+        least, most = (
+            Decimal(str(bound)) if isinstance(number, Decimal) and bound is not None else bound for bound in (self.min, self.max)
+        )
+        return (least is None or number >= least) and (most is None or number <= most)
+
+
+def parse_decimal(text: str, column: Column) -> Decimal:
+    """Raises ValueError for other forms, more digits than the column's, and values beyond its bounds."""
+    precision, scale = column.precision or 0, column.scale or 0
+    form = rf"[+-]?0*(?=\.?\d)\d{{0,{precision - scale}}}(\.\d{{0,{scale}}}0*)?"
+    if not re.fullmatch(form, text, re.ASCII):
+        raise ValueError(f"Expected a decimal number with {precision} digits, {scale} of them after the point")
+    value = Decimal(text).quantize(Decimal(1).scaleb(-scale), context=Context(prec=MAX_DIGITS))
+    if not column.holds(value):
+        raise ValueError("Expected a value within the bounds")
+    return value
 
 
 def _pattern_problems(pattern: str | None) -> Iterator[str]:
@@ -80,12 +125,6 @@ def _pattern_problems(pattern: str | None) -> Iterator[str]:
         re.compile(f"(?:{pattern or ''})")  # as a part of another, where flags such as (?i) are illegal
     except re.error as error:
         yield f"pattern · {pattern!r} is not a regular expression: {error}. Correct it."
-
-
-def _is_moment(text: str) -> bool:
-    with suppress(ValueError):
-        return bool(parse_moment(text))
-    return False
 
 
 class RowCountBand(Spec):
@@ -153,8 +192,12 @@ class Contract(Spec):
                 yield f"column {name!r} is not in the contract; legal: {', '.join(self.names)}. Use one of these."
         for name in (name for name in self.names if name in RESERVED):
             yield f"column {name!r} is one that the platform adds ({', '.join(RESERVED)}). Rename yours."
-        former = [*self.dropped, *(column.renamed_from for column in self.columns if column.renamed_from)]
-        for name in (name for name in former if name in self.names or former.count(name) > 1):
+        headers = [column.header for column in self.columns]
+        for name in sorted({name for name in headers if headers.count(name) > 1}):
+            yield f"source · {name!r} is the name of two columns in the files. Correct one."
+        renamed = [column.renamed_from for column in self.columns if column.renamed_from]
+        former, taken = [*self.dropped, *renamed], {*headers, *({*renamed} & {*self.names})}
+        for name in (name for name in former if name in taken or former.count(name) > 1):
             yield f"former column {name!r} is a column of the contract, or declared twice in dropped and renamed_from. Keep one."
         datetimes = [column.name for column in self.columns if column.dtype == "datetime"]
         if self.day in self.names and self.day not in datetimes:

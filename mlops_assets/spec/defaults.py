@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mlops_assets.spec.contract import READ_AS, Column, DType
+from mlops_assets.spec.column_type import COLUMN_TYPES, DType
+from mlops_assets.spec.contract import Column
 from mlops_assets.spec.feature import Features, Label
 from mlops_assets.spec.split import RandomSplit, TimeSplit
 from mlops_assets.spec.training import HistGradientBoosting
@@ -21,7 +22,7 @@ TRAINER = HistGradientBoosting(max_iter=100, learning_rate=0.1, min_samples_leaf
 
 def complete_features(use_case: "UseCase") -> Features:
     """`service` is `<use case>_v1`, `request_table` the only table. Without inputs the model reads every column of the request,
-    and every request feature, as READ_AS tells, except key, label, moments and personal data; views and entity_rows leave
+    and every request feature, by its type, except key, label, moments and personal data; views and entity_rows leave
     that unknown. Without a request a client sends what the model reads, and what the declaration needs besides.
     """
     declared = use_case.features.but()  # without the defaults of an earlier completion
@@ -64,7 +65,7 @@ def _inputs(features: Features, columns: Sequence[Column], label: Label) -> dict
     for feature in features.request_features:
         if types.keys() >= {*feature.columns}:
             types[feature.name] = feature.dtype(types)
-    read = {name: READ_AS[dtype] for name, dtype in types.items() if name not in (*label.key, label.name)}
+    read = {name: COLUMN_TYPES[dtype].read_as for name, dtype in types.items() if name not in (*label.key, label.name)}
     return {kind: tuple(name for name, read_as in read.items() if read_as == kind) for kind in ("numeric", "categorical")}
 
 

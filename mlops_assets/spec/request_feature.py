@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from mlops_assets.spec.contract import NUMBERS, DType
+from mlops_assets.spec.column_type import COLUMN_TYPES, NUMBERS, TEXTS, DType
 from mlops_assets.spec.spec import Spec
 
-ANY: tuple[DType, ...] = ("string", "int", "float", "datetime", "bool")
+ANY = tuple(COLUMN_TYPES)
 TEN_YEARS = timedelta(days=3653)
 
 
@@ -139,7 +139,7 @@ class Bucket(RequestFeature):
 class TextLength(RequestFeature):
     """The number of characters."""
 
-    READS = ("string",)
+    READS = TEXTS
 
 
 class IsMissing(RequestFeature):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from mlops_assets.spec.contract import Contract
+from mlops_assets.spec.form import AnyForm, Csv
 from mlops_assets.spec.spec import Spec
 
 
@@ -17,12 +18,13 @@ class WhenChanged(Spec):
 
 
 class Files(Spec):
-    """CSV files, one folder a table and one file a day. A file above `max_bytes` is not read: its rows take many times that
-    in memory.
+    """Files, one folder a table and one a day, in one form. A file above `max_bytes`, or with more once it is decompressed, is
+    not read: its rows take many times that in memory.
     """
 
     table: str
     cadence: Daily | WhenChanged = Daily()
+    form: AnyForm = Csv()
     max_bytes: int = Field(default=100_000_000, gt=0)
 
     def contract_problems(self, _contract: Contract) -> Iterator[str]:

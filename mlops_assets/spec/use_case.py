@@ -8,7 +8,8 @@ from typing import Literal, Self, cast
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from mlops_assets.spec.contract import Column, Contract, DType
+from mlops_assets.spec.column_type import DType
+from mlops_assets.spec.contract import Column, Contract
 from mlops_assets.spec.defaults import TRAINER, complete_features, complete_label, default_split
 from mlops_assets.spec.feature import Features, Label
 from mlops_assets.spec.gate import FAIRNESS, BeatsChampion, EverySlice, Gate, NoLeak, NoSkew
@@ -36,7 +37,7 @@ from mlops_assets.spec.training import Search, Trainer
 # What each stage is made from: editing a field changes the code version of these stages and of no other.
 STAGE_FIELDS: dict[str, tuple[str, ...]] = {
     "raw": ("sources",),
-    "validated": ("contracts",),
+    "validated": ("contracts", "sources"),  # the form of a file says what its text means
     "feature": ("features",),
     "training_set": ("features", "label", "split"),
     "candidate": ("trainer", "search"),
@@ -44,6 +45,11 @@ STAGE_FIELDS: dict[str, tuple[str, ...]] = {
     "monitor": ("monitors",),
 }
 READS_MONITOR: dict[type[Spec], type[Monitor]] = {NoSkew: Skew, OnDrift: Drift, OnPerformance: Performance}
+# The types of request columns that a model cannot read: a day or a moment has no level that comes back.
+NO_INPUT: dict[str, tuple[DType, ...]] = {
+    "numeric": ("string", "category", "datetime", "date"),
+    "categorical": ("datetime", "date", "decimal"),
+}
 Stage = Literal["raw", "validated", "feature", "training_set", "candidate", "evaluation", "monitor"]
 
 
@@ -176,12 +182,21 @@ class UseCase(Spec):
         if columns:
             yield from _unknown("features.request", features.request, columns, "is not a column of its table; columns")
             yield from self._request_feature_problems()
+            yield from self._input_problems()
         yield from _unknown("serving.sticky_key", self.serving.sticky_key, features.request, "is not a request column; request")
 
     def _describe_no_inputs(self) -> str:
         if self.features.views or self.features.entity_rows:
             return "no input is declared, and the columns of views and entity_rows are known only when they run."
         return f"no column of {self.features.request_table} can be one: all are key, label, moments or personal data."
+
+    def _input_problems(self) -> Iterator[str]:
+        columns = self._columns(self.features.request_table)
+        for field, dtypes in NO_INPUT.items():
+            for name in (name for name in getattr(self.features, field) if name in self.features.request and name in columns):
+                if (dtype := columns[name].dtype) in dtypes:
+                    found = f"{name!r} is a {dtype}, which no model reads as {field}; illegal: {', '.join(dtypes)}"
+                    yield f"features.{field} · {found}. Derive a feature from it."
 
     def _request_feature_problems(self) -> Iterator[str]:
         columns = self._columns(self.features.request_table)

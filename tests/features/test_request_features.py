@@ -1,7 +1,7 @@
 """Every request feature has equal values in Polars and in plain Python, whatever the values of a row."""
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from mlops_assets.features.local_time import local_time
 from mlops_assets.features.request_features import entity_columns, entity_rows, expression, scalar
 from mlops_assets.foundation.conversions import TYPES
-from mlops_assets.spec.contract import Column, DType
+from mlops_assets.spec.column_type import DType
+from mlops_assets.spec.contract import Column
 from mlops_assets.spec.request_feature import (
     ANY,
     Bucket,
@@ -65,7 +66,11 @@ VALUES: dict[DType, st.SearchStrategy[Any]] = {
     "float": st.one_of(st.floats(), st.sampled_from([0.0, -0.0, 5e-324, 1.7976931348623157e308, -1.0])),
     "datetime": moments,
     "bool": st.booleans(),
+    "category": st.text(),
+    "decimal": st.decimals(min_value=-(10**16), max_value=10**16, places=4),
+    "date": st.dates(date(1900, 1, 1), date(2199, 12, 31)),
 }
+STORED = TYPES | {"decimal": pl.Decimal(38, 4)}
 bounds = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=4, unique=True).map(sorted).map(tuple)
 WORDS: dict[type[RequestFeature], st.SearchStrategy[RequestFeature]] = {
     PredictionMoment: st.builds(
@@ -114,9 +119,9 @@ def test_the_value_of_a_row_equals_that_of_a_table(kind: type[RequestFeature]) -
     @given(features_with_values(kind))
     def check(case: tuple[RequestFeature, DType, list[tuple[Any, ...]]]) -> None:
         feature, dtype, rows = case
-        frame = pl.DataFrame(rows, schema=dict.fromkeys(feature.columns, TYPES[dtype]), orient="row")
+        frame = pl.DataFrame(rows, schema=dict.fromkeys(feature.columns, STORED[dtype]), orient="row")
         batch = frame.lazy().select(x=expression(feature)).collect()["x"]
-        assert batch.dtype == TYPES[feature.dtype(dict.fromkeys(feature.columns, dtype))]
+        assert batch.dtype == STORED[feature.dtype(dict.fromkeys(feature.columns, dtype))]
         compute = scalar(feature)
         assert exact([compute(*row) for row in rows]) == exact(batch.to_list())
         assert not any(isinstance(value, float) and not math.isfinite(value) for value in batch if kind is not Renamed)

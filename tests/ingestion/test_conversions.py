@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -10,12 +11,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.foundation.conversions import TYPES
+from mlops_assets.foundation.conversions import stored_type
 from mlops_assets.foundation.delta_tables import write_days
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.validate import split_rows
-from mlops_assets.serving.http.value_types import read_moment, value_type
-from mlops_assets.spec.contract import Column, Contract, DType
+from mlops_assets.serving.http.value_types import read_value, value_type
+from mlops_assets.spec.column_type import DType
+from mlops_assets.spec.contract import Column, Contract
 from mlops_assets.spec.spec import IllegalDeclaration
 
 DAY = date(2013, 7, 1)
@@ -32,7 +34,7 @@ def in_file(column: Column, text: str) -> Any:
 def in_request(column: Column, value: str) -> Any:
     """`value` is JSON."""
     try:
-        return msgspec.json.decode(value.encode(), type=value_type(column), dec_hook=read_moment)
+        return msgspec.json.decode(value.encode(), type=value_type(column), dec_hook=read_value)
     except ValueError:
         return REFUSED
 
@@ -112,14 +114,50 @@ MOMENT = datetime(2013, 7, 1, 14, 5, tzinfo=UTC)
         ("datetime", "1899-12-31T23:59:59Z", REFUSED),
         ("datetime", "2200-01-01T00:00:00Z", REFUSED),
         ("datetime", "2200-01-01T00:00:00+01:00", datetime(2199, 12, 31, 23, tzinfo=UTC)),
+        ("date", "2013-07-01", date(2013, 7, 1)),
+        ("date", "2024-02-29", date(2024, 2, 29)),
+        ("date", "2023-02-29", REFUSED),
+        ("date", "2013-7-1", REFUSED),
+        ("date", "1899-12-31", REFUSED),
+        ("date", "2200-01-01", REFUSED),
+        ("date", "2013-07-01Z", REFUSED),
+        ("date", "٢٠١٣-07-01", REFUSED),
+        ("category", "a", "a"),
+        ("decimal", "12.50", Decimal("12.50")),
+        ("decimal", "12.5000", Decimal("12.50")),
+        ("decimal", "-0012", Decimal("-12.00")),
+        ("decimal", ".5", Decimal("0.50")),
+        ("decimal", "5.", Decimal("5.00")),
+        ("decimal", "99999999999999999999999999999999.99", Decimal("99999999999999999999999999999999.99")),
+        ("decimal", "100000000000000000000000000000000", REFUSED),
+        ("decimal", "12.505", REFUSED),
+        ("decimal", "1e2", REFUSED),
+        ("decimal", ".", REFUSED),
+        ("decimal", "NaN", REFUSED),
+        ("decimal", "", REFUSED),
+        ("decimal", "٣", REFUSED),
     ],
 )
 def test_a_text_has_one_meaning(dtype: DType, text: str, value: object) -> None:
-    column = column_of(dtype)
-    assert (in_file(column, text), in_request(column, json.dumps(text))) == (
-        value,
-        value if dtype in ("string", "datetime") else REFUSED,
-    )
+    digits = {"precision": 34, "scale": 2} if dtype == "decimal" else {}
+    column = column_of(dtype, **digits)
+    is_text = dtype in ("string", "category", "datetime", "date", "decimal")
+    assert (in_file(column, text), in_request(column, json.dumps(text))) == (value, value if is_text else REFUSED)
+
+
+def test_a_decimal_is_text_in_a_request_since_a_number_would_be_read_as_the_nearest_float() -> None:
+    assert in_request(column_of("decimal", precision=34, scale=2), "12.50") == REFUSED
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.decimals(-1000, 1000, places=3), st.sampled_from([0.1, 12, -0.05, 999.999]))
+@example(Decimal("0.100"), 0.1)
+def test_a_bound_is_exact_for_decimals(number: Decimal, bound: float) -> None:
+    for fields in ({"max": bound}, {"min": bound}):
+        column = column_of("decimal", precision=10, scale=3, **fields)
+        is_legal = number <= Decimal(str(bound)) if "max" in fields else number >= Decimal(str(bound))
+        text = f"{number:f}"
+        assert in_file(column, text) == in_request(column, json.dumps(text)) == (number if is_legal else REFUSED)
 
 
 @settings(max_examples=300, deadline=None)
@@ -182,33 +220,38 @@ def test_a_pattern_that_cannot_be_a_part_of_another_is_refused(pattern: str) -> 
         column_of("string", pattern=pattern)
 
 
-DTYPES: tuple[DType, ...] = ("int", "float", "bool", "datetime", "string")
+DTYPES: tuple[DType, ...] = ("int", "float", "bool", "datetime", "string", "category", "date")
 TYPED = Contract(
     table="t",
     description="x",
     columns=(
         *(Column(name=f"{dtype}_", dtype=dtype, description="x", nullable=True) for dtype in DTYPES),
+        Column(name="money", dtype="decimal", precision=38, scale=4, description="x", nullable=True),
         Column(name="number", dtype="int", description="x"),
     ),
     unique=("number",),
 )
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8)
 rows = st.tuples(
     st.none() | st.integers(-(2**63), 2**63 - 1),
     st.none() | st.floats(allow_nan=False, allow_infinity=False),
     st.none() | st.booleans(),
     st.none() | st.datetimes(datetime(1900, 1, 1), datetime(2199, 12, 31), timezones=st.just(UTC)),
-    st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8),
+    st.none() | texts,
+    st.none() | texts,
+    st.none() | st.dates(date(1900, 1, 1), date(2199, 12, 31)),
+    st.none() | st.decimals(-(10**30), 10**30, places=4),
 )
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(rows, min_size=1, max_size=6))
-@example([(None, None, None, None, 'a,"b"\r\n\n\rc'), (None, None, None, None, "\u2028 007")])
+@example([(*[None] * 4, 'a,"b"\r\n\n\rc', *[None] * 3), (*[None] * 4, "\u2028 007", *[None] * 3)])
 def test_every_value_comes_through_file_and_table_exactly(
     tmp_path_factory: pytest.TempPathFactory, values: list[tuple[Any, ...]]
 ) -> None:
     folder = tmp_path_factory.mktemp("home")
-    schema = {column.name: TYPES[column.dtype] for column in TYPED.columns}
+    schema = {column.name: stored_type(column) for column in TYPED.columns}
     frame = pl.DataFrame([(*row, number) for number, row in enumerate(values)], schema=schema, orient="row")
     landing = Landing(folder)
     landing.put("line", "t", day=DAY, rows=frame)

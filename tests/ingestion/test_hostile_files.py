@@ -8,7 +8,8 @@ import pytest
 
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.validate import split_rows
-from mlops_assets.spec.contract import Column, Contract, DType
+from mlops_assets.spec.column_type import DType
+from mlops_assets.spec.contract import Column, Contract
 
 DAY, TEN = date(2024, 3, 1), datetime(2024, 3, 1, 10, tzinfo=UTC)
 

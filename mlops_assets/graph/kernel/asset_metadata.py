@@ -9,18 +9,12 @@ import dagster as dg
 
 from mlops_assets.foundation import names
 from mlops_assets.graph.kernel.tables import DataFrame
-from mlops_assets.spec.contract import Column, Contract, DType
+from mlops_assets.spec.column_type import bound_text
+from mlops_assets.spec.contract import Column, Contract
 from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.use_case import Stage, UseCase
 
 CADENCE, WHEN_CHANGED = "mlops/cadence", "when_changed"
-SQL_TYPE: dict[DType, str] = {
-    "string": "string",
-    "int": "bigint",
-    "float": "double",
-    "datetime": "timestamp (UTC)",
-    "bool": "boolean",
-}
 SCHEMA, LINEAGE = "dagster/column_schema", "dagster/column_lineage"
 UNREADABLE = "unreadable_share"  # of the predictions: the part of the prediction log that they lack
 # What fits on a screen of the web UI; longer tables become a picture and a CSV file.
@@ -61,10 +55,10 @@ def delivered_schema(contract: Contract, *added: dg.TableColumn) -> dg.TableSche
 
 
 def _column(column: Column) -> dg.TableColumn:
-    bounds = [f"{sign} {bound:g}" for sign, bound in ((">=", column.min), ("<=", column.max)) if bound is not None]
+    bounds = [f"{sign} {bound_text(bound)}" for sign, bound in ((">=", column.min), ("<=", column.max)) if bound is not None]
     rules = bounds + [f"one of {', '.join(column.allowed)}"] * bool(column.allowed)
     constraints = dg.TableColumnConstraints(nullable=column.nullable, other=rules)
-    return dg.TableColumn(column.name, SQL_TYPE[column.dtype], column.description, constraints)
+    return dg.TableColumn(column.name, column.sql, column.description, constraints)
 
 
 def same_columns(parent: names.AssetPath, columns: Iterable[str]) -> dict[str, Any]:

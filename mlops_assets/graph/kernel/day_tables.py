@@ -12,14 +12,13 @@ from deltalake import DeltaTable
 from upath import UPath
 
 from mlops_assets.foundation import names
-from mlops_assets.foundation.conversions import TYPES
+from mlops_assets.foundation.conversions import type_of_sql
 from mlops_assets.foundation.delta_tables import NO_STATISTICS, require_migrated, write_days
-from mlops_assets.graph.kernel.asset_metadata import SCHEMA, SQL_TYPE
+from mlops_assets.graph.kernel.asset_metadata import SCHEMA
 from mlops_assets.graph.kernel.tables import RENAMED
 
 # The parent's default is the text "overwrite", which it then compares with the enum.
 OVERWRITE = DeltaWriteMode.overwrite
-POLARS_TYPE = {SQL_TYPE[dtype]: TYPES[dtype] for dtype in TYPES}
 # A training set with another feature replaces the old one, schema included.
 NEW_SCHEMA = DeltaSchemaMode.overwrite
 
@@ -68,7 +67,7 @@ class DayTables(PolarsDeltaIOManager):
 def _as_declared(frame: pl.LazyFrame, schema: dg.TableSchema | None) -> pl.LazyFrame:
     """The rows of a table that was last written before a column was added, which is null, or became a float."""
     declared = {column.name: column.type for column in schema.columns} if schema else {}
-    types, stored = {name: POLARS_TYPE[text] for name, text in declared.items()}, frame.collect_schema()
+    types, stored = {name: type_of_sql(text) for name, text in declared.items()}, frame.collect_schema()
     added = [pl.lit(None, dtype).alias(name) for name, dtype in types.items() if name not in stored]
     floats = [name for name, dtype in types.items() if dtype == pl.Float64() and stored.get(name) == pl.Int64()]
     return frame.with_columns(*added, *(pl.col(name).cast(pl.Float64()) for name in floats)) if added or floats else frame

@@ -13,8 +13,9 @@ from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import astuple
 
 from mlops_assets.features.online.online_mirror import REQUEST
-from mlops_assets.serving.http.value_types import legal_values, read_moment, value_type
-from mlops_assets.spec.contract import Column, DType
+from mlops_assets.serving.http.value_types import legal_values, read_value, value_type
+from mlops_assets.spec.column_type import DType
+from mlops_assets.spec.contract import Column
 from mlops_assets.spec.moment import in_utc
 from mlops_assets.spec.serving import Limits
 from mlops_assets.spec.use_case import UseCase
@@ -130,7 +131,7 @@ class RequestParser:
         length = Meta(min_length=1, max_length=self._max_rows)
         parts = [(part, cast(Any, Annotated[list[struct], length]) | None, None) for part, struct in self._structs.items()]
         request = msgspec.defstruct("Request", [*parts, (EXPLAIN, bool, False)], forbid_unknown_fields=True)
-        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(request, dec_hook=read_moment)
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(request, dec_hook=read_value)
 
     def __call__(self, body: bytes, *, started: float = 0.0, deadline: float = math.inf, trace_id: str = "") -> PredictRequest:
         """Raises BadRequest with all that is wrong, or with the first problem of a body above MAX_DETAILED_BYTES."""
@@ -202,7 +203,7 @@ def _input(name: str, dtype: DType, requested: Column | None) -> Column:
     if requested is None or requested.pii:
         return column
     if dtype == "float":
-        return column.but(dtype=requested.dtype)
+        return column.but(dtype=requested.dtype, precision=requested.precision, scale=requested.scale)
     return column.but(allowed=BOOLEANS) if requested.dtype == "bool" else column.but(pattern=NUMBERS.get(requested.dtype))
 
 
@@ -250,7 +251,7 @@ def _row_problems(index: int, row: object, types: Mapping[Column, Any]) -> Itera
 
 def _is_legal(value: object, kind: Any) -> bool:
     try:
-        msgspec.convert(value, kind, dec_hook=read_moment)
+        msgspec.convert(value, kind, dec_hook=read_value)
     except ValueError:
         return False
     return True

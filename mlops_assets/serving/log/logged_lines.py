@@ -24,8 +24,15 @@ def parse_lines(lines: bytes, schema: pl.Schema, renamed: Mapping[str, str]) -> 
 
 def _parse(lines: bytes, schema: pl.Schema, renamed: Mapping[str, str]) -> pl.DataFrame:
     moments = [name for name, dtype in schema.items() if dtype == UTC]
-    text = _read(lines, {**schema, **dict.fromkeys(moments, pl.String())}, renamed)
-    return text.with_columns(pl.col(moments).str.to_datetime("%+", time_unit="us", time_zone="UTC"))
+    exact = [name for name, dtype in schema.items() if dtype.is_decimal() or dtype == pl.Date()]
+    text = _read(lines, {**schema, **dict.fromkeys((*moments, *exact), pl.String())}, renamed)
+    rows = text.with_columns(
+        pl.col(moments).str.to_datetime("%+", time_unit="us", time_zone="UTC"),
+        *(_from_text(name, schema[name]) for name in exact),
+    )
+    if any(rows[name].null_count() > text[name].null_count() for name in exact):
+        raise pl.exceptions.ComputeError("a text has no equal value")
+    return rows
 
 
 def _read(lines: bytes, types: Types, renamed: Mapping[str, str]) -> pl.DataFrame:

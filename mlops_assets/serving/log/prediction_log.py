@@ -18,7 +18,7 @@ import msgspec
 import polars as pl
 
 from mlops_assets.foundation.atomic_file import PRIVATE, create_file, sync_folder
-from mlops_assets.foundation.conversions import TYPES, UTC
+from mlops_assets.foundation.conversions import TYPES, UTC, stored_type
 from mlops_assets.foundation.names import FEATURE_AGE_S
 from mlops_assets.serving.http.request import request_columns
 from mlops_assets.serving.log.logged_lines import parse_lines
@@ -81,7 +81,7 @@ def log_schema(use_case: UseCase) -> pl.Schema:
     request column, an input or the label has a name of the log's own columns.
     """
     features, columns = use_case.features, request_columns(use_case)
-    request = {column.name: pl.String() if column.pii else TYPES[column.dtype] for column in columns}
+    request = {column.name: pl.String() if column.pii else stored_type(column) for column in columns}
     inputs = dict.fromkeys(features.numeric, TYPES["float"]) | dict.fromkeys(features.categorical, TYPES["string"])
     ages = {FEATURE_AGE_S: pl.Struct({view.name: pl.Float64() for view in features.views})} if features.views else {}
     own = answer_columns(use_case) | task_of(use_case.task).rival_columns() | ages

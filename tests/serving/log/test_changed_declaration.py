@@ -1,6 +1,8 @@
 """The log outlives the declaration that its lines were written by: each line is read exactly, or named; none hides another."""
 
 import json
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +13,15 @@ from hypothesis import strategies as st
 
 from mlops_assets.serving.http.request import BadRequest, RequestParser
 from mlops_assets.serving.log.prediction_log import PredictionLog
-from mlops_assets.spec.contract import DType
+from mlops_assets.spec.column_type import DType
 from mlops_assets.spec.use_case import UseCase
 from tests.cli.loans import APPLICATIONS, LOANS
 
 
 def declared(dtype: DType, *, numeric: bool = False, categorical: bool = False, **fields: Any) -> UseCase:
     """The loans, whose request column `amount` has another type or name, and is an input as well or not."""
-    amount = APPLICATIONS.column("amount").but(dtype=dtype, min=None, max=None, **fields)
+    digits = {"precision": 10, "scale": 2} if dtype == "decimal" else {}
+    amount = APPLICATIONS.column("amount").but(dtype=dtype, min=None, max=None, **digits, **fields)
     columns = tuple(amount if column.name == "amount" else column for column in APPLICATIONS.columns)
     name = amount.name
     features = LOANS.features.but(
@@ -50,6 +53,11 @@ def write(folder: Path, use_case: UseCase, *values: Any, name: str = "amount") -
         ("int", "string", [12], ["12"]),
         ("float", "string", [0.1], ["0.1"]),
         ("string", "float", ["0.30000000000000004", "NA"], [0.1 + 0.2]),
+        ("date", "string", [date(2024, 2, 29)], ["2024-02-29"]),
+        ("string", "date", ["2024-02-29", "2024-02-30"], [date(2024, 2, 29)]),
+        ("decimal", "string", [Decimal("12.50")], ["12.50"]),
+        ("string", "decimal", ["12.5", "12.505"], [Decimal("12.50")]),
+        ("float", "decimal", [12.5, 12.505], [Decimal("12.50")]),
     ],
 )
 def test_lines_of_another_type_are_read_exactly_or_named(
@@ -108,6 +116,7 @@ def test_a_segment_that_cannot_be_opened_is_named_and_read_later(tmp_path: Path)
         ("int", "numeric", [12, None], [12.5, "12", True]),
         ("bool", "numeric", [True, None], [1.5, 1, "true"]),
         ("float", "numeric", [12.5, 12, None], ["x"]),
+        ("decimal", "numeric", ["12.50", None], ["12.505", 12.5, "x"]),
     ],
 )
 def test_what_is_accepted_as_a_feature_is_a_value_of_the_request_column_too(
