@@ -94,7 +94,7 @@ def waive(
     if table not in sources:
         raise typer.BadParameter(f"found table {table!r}; declared: {', '.join(sources)}. Use one of these.")
     resources, at = open_resources(), datetime.now(UTC)
-    landing = resources["landing"].open()
+    landing = resources["landing"].open().of(sources[table].form)
     refused = landing.refused(use_case, table)
     landed = landing.digest(use_case, table, day.date(), max_bytes=sources[table].max_bytes)
     refusal = refused.find(day.date(), landed, f"{use_case} · {table}")

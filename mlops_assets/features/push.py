@@ -40,12 +40,12 @@ def push_file(use_case: UseCase, table: str, file: Path, *, now: datetime, store
     legal = [contract.table for contract in use_case.contracts]
     if table not in legal:
         raise IllegalPush(f"{use_case.name} · found table {table!r}; declared: {', '.join(legal)}. Use one of these.")
-    try:
-        day = date.fromisoformat(file.stem)
-    except ValueError:
-        raise IllegalPush(f"{file.name} · a pushed file is named by its day, such as 2013-05-01.csv. Rename it.") from None
-    contract = use_case.contract(table)
-    split = split_rows(Landing(file.parent).read_file(file, contract, day), contract)
+    contract, form = use_case.contract(table), next(source.form for source in use_case.sources if source.table == table)
+    landing = Landing(file.parent, form=form)
+    if not (name := landing.day_of(file.name)):
+        raise IllegalPush(f"{file.name} · a pushed file is named by its day, such as 2013-05-01{form.SUFFIX}. Rename it.")
+    day = date.fromisoformat(name)
+    split = split_rows(landing.read_file(file, contract, day), contract, form)
     start, end = midnight(day), min(midnight(day) + ONE_DAY, now + timedelta(microseconds=1))
     entities: dict[str, int] = {}
     for view in (view for view in use_case.features.views if table in view.tables):

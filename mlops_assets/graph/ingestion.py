@@ -71,7 +71,7 @@ def _raw(use_case: UseCase, contract: Contract, source: Files) -> dg.AssetsDefin
     def raw(context: dg.AssetExecutionContext, landing: LandingResource, warehouse: WarehouseResource) -> DataFrame:
         from mlops_assets.ingestion.landing import describe_broken
 
-        port, required, days = landing.open(), use_case.is_daily(table), days_in_run(context)
+        port, required, days = landing.open().of(source.form), use_case.is_daily(table), days_in_run(context)
         known = warehouse.open().days(names.raw(use_case.name, table))
         rows = port.read(use_case.name, contract, days, required=required, known=known, max_bytes=source.max_bytes)
         count_by_day(context, rows)
@@ -117,11 +117,11 @@ def _validated(use_case: UseCase, contract: Contract, source: Files) -> dg.Asset
         from mlops_assets.ingestion.audit import audit_days
         from mlops_assets.ingestion.refused_days import Refusal
 
-        days, files, rows = days_in_run(context), landing.open(), raw.collect()
+        days, files, rows = days_in_run(context), landing.open().of(source.form), raw.collect()
         refused = files.refused(use_case.name, contract.table)
         digests = files.digests_of(use_case.name, contract, rows, days, max_bytes=source.max_bytes)
         table = warehouse.open().read_until([*good.path], max(days))
-        audit = audit_days(rows, table, contract, days=days, waived=refused.waived(digests))
+        audit = audit_days(rows, table, contract, days=days, waived=refused.waived(digests), form=source.form)
         refused.record(days, {day: Refusal(digests[day], messages) for day, messages in audit.failed.items()})
         count_by_day(context, audit.accepted, good)
         count_by_day(context, audit.quarantined, bad)

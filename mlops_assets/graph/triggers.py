@@ -95,13 +95,13 @@ def scan_landed(use_case: UseCase, source: Files, landing: "Landing", tables: "D
     """The entries of one table's folder; a day outside the declared ones is a fault, and so is a deleted file of a read day."""
     from mlops_assets.ingestion.landed_file import DELETED
 
-    landed = landing.scan(use_case.name, source.table, max_bytes=source.max_bytes)
+    landed = landing.of(source.form).scan(use_case.name, source.table, max_bytes=source.max_bytes)
     first, last = use_case.first_day.isoformat(), (use_case.last_day or date.max).isoformat()
     outside = [day for day in landed.digests if not first <= day <= last]
     legal = f"the declared days are {first} to {use_case.last_day or 'today'}. Correct the name or the declaration"
     read = {day.isoformat() for day in tables.days(names.raw(use_case.name, source.table))}
-    deleted = {f"{day}.csv": DELETED for day in read - landed.digests.keys() if first <= day <= last}
-    faults = deleted | landed.faults | {f"{day}.csv": f"it is not read: {legal}" for day in outside}
+    deleted = {f"{day}{source.form.SUFFIX}": DELETED for day in read - landed.digests.keys() if first <= day <= last}
+    faults = deleted | landed.faults | {f"{day}{source.form.SUFFIX}": f"it is not read: {legal}" for day in outside}
     return landed._replace(digests={day: landed.digests[day] for day in landed.digests if day not in outside}, faults=faults)
 
 

@@ -29,6 +29,11 @@ class Hashed(io.RawIOBase):
         self.hash.update(buffer[:count])
         return count
 
+    def drain(self) -> None:
+        """Reads what is left, which no reader needed."""
+        while rest := self._file.read(1 << 20):
+            self.hash.update(rest)
+
 
 @contextmanager
 def opened(path: Path, max_bytes: int) -> Generator[io.BufferedReader]:

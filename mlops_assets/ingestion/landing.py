@@ -1,46 +1,36 @@
 """The landing folder: one CSV file per table and day, read as text without losing a line."""
 
-import io
 import os
 import re
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
-from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 import polars as pl
 import polars.selectors as cs
 
 from mlops_assets.foundation.atomic_file import replace_file
-from mlops_assets.ingestion.csv_lines import (
-    MAX_LINE_CHARACTERS,
-    NO_HEADER,
-    WHOLE_FILE,
-    Line,
-    columns_in,
-    escape,
-    find_cut,
-    find_header_problem,
-    parse_lines,
-    read_lines,
-)  # fmt: skip
+from mlops_assets.ingestion.csv_lines import WHOLE_FILE, columns_in, escape, find_header_problem
+from mlops_assets.ingestion.forms import read_table
+from mlops_assets.ingestion.forms.table import UnreadableFile
 from mlops_assets.ingestion.landed_file import Hashed, content_digest, describe, opened, read_bytes
 from mlops_assets.ingestion.refused_days import RefusedDays
 from mlops_assets.spec.contract import Contract
+from mlops_assets.spec.form import Csv, Form
 from mlops_assets.spec.source import Files
 
+CSV = Csv()
 BOM = b"\xef\xbb\xbf"
 DATETIME_FORMAT = "%Y-%m-%dT%H:%M:%S%.fZ"  # with a fraction where there is one
-DAY_FILE = re.compile(r"(\d{4}-\d{2}-\d{2})\.csv", re.ASCII)
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 NEARLY = re.compile(r"(?!\.)(.*\.csv|.*\d{4}\D?\d{1,2}\D?\d{1,2}|.*\d{1,2}\D\d{1,2}\D\d{4})", re.IGNORECASE | re.DOTALL)
 # Partial files of a process that was killed before the rename: of replace_file, and of an earlier release.
 LEFTOVER = re.compile(r"\.new-.*|\..*\.part")
 MAX_BYTES = Files.model_fields["max_bytes"].default
-LINES_AT_ONCE = 20_000  # are parsed before they become columns
 LANDED = ("source_file", "source_digest", "problem")
 WAIVED = "-waived"  # makes another version of a file whose day is used although it failed, so that the day runs again
 SETTLED_S = 2.0  # an older change has another time stamp than the next one, on every file system
@@ -70,16 +60,23 @@ class Landing:
 
     root: Path
     clock: Callable[[], float] = time.time
+    form: Form = CSV
+
+    def of(self, form: Form) -> "Landing":
+        """The same folder, with files of another form."""
+        return replace(self, form=form)
 
     def path(self, use_case: str, table: str, day: date) -> Path:
-        return self.root / use_case / table / f"{day.isoformat()}.csv"
+        """The file that has landed, or else the usual name of it."""
+        paths = [self.root / use_case / table / f"{day.isoformat()}{suffix}" for suffix in self.form.suffixes]
+        return next((path for path in paths if os.path.lexists(path)), paths[0])
 
     def put(self, use_case: str, table: str, *, day: date, rows: pl.DataFrame) -> bool:
         """Writes one day's file atomically, with datetimes as UTC (`2013-07-01T14:05:00Z`).
 
         Returns whether the content is new; an identical file is left untouched.
         """
-        path = self.path(use_case, table, day)
+        path = self.of(CSV).path(use_case, table, day)
         in_utc = rows.with_columns(cs.datetime(time_zone="*").dt.convert_time_zone("UTC"))
         content = in_utc.write_csv(datetime_format=DATETIME_FORMAT).encode()
         with suppress(OSError):  # what cannot be read is replaced
@@ -100,10 +97,14 @@ class Landing:
             return Landed({}, {table: f"the folder cannot be read: {error.strerror}"})
         for name in names:
             try:
-                if _is_day_file(name):
-                    landed.digests[name.removesuffix(".csv")] = self._digest(folder / name, max_bytes)
-                elif NEARLY.match(name):
-                    landed.faults[escape(name)] = "the name is not that of a day file; legal: <YYYY-MM-DD>.csv. Rename it"
+                if (day := self.day_of(name)) in landed.digests:
+                    other = self.path(use_case, table, date.fromisoformat(day)).name
+                    landed.faults[escape(name)] = f"it is not read, as {other} is of the same day. Remove one of them"
+                elif day:
+                    landed.digests[day] = self._digest(folder / name, max_bytes)
+                elif NEARLY.match(name) or (name[0] != "." and name.lower().endswith(self.form.suffixes)):
+                    legal = f"<YYYY-MM-DD>{self.form.SUFFIX}"
+                    landed.faults[escape(name)] = f"the name is not that of a day file; legal: {legal}. Rename it"
             except OSError as error:
                 if os.path.lexists(folder / name):  # it may have been removed meanwhile
                     landed.faults[escape(name)] = describe(error)
@@ -185,7 +186,7 @@ class Landing:
         """The day files in the order of their names, with `leftovers` also those of killed processes."""
         folder = self.root / use_case / table
         names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file()) if folder.is_dir() else []
-        return [folder / name for name in names if _is_day_file(name) or (leftovers and LEFTOVER.fullmatch(name))]
+        return [folder / name for name in names if self.day_of(name) or (leftovers and LEFTOVER.fullmatch(name))]
 
     def read_file(self, path: Path, contract: Contract, day: date, *, max_bytes: int = MAX_BYTES) -> pl.DataFrame:
         """One file under `root`, as `read`. Raises BrokenDelivery for a file that cannot be read, is empty or whose columns are
@@ -199,20 +200,20 @@ class Landing:
         try:
             with opened(path, max_bytes) as content:
                 file = Hashed(content)
-                lines = (line for line in parse_lines(read_lines(io.BufferedReader(file), MAX_LINE_CHARACTERS)) if line.fields)
-                header = next(lines, NO_HEADER)
-                if problem := find_header_problem(header.fields, contract, day) or find_cut(header):
+                table = read_table(cast(BinaryIO, file), path.name, self.form, contract=contract, max_bytes=max_bytes)
+                header_problem = find_header_problem(table.header, contract, day, delimiter=table.delimiter)
+                if problem := header_problem or table.cut:
                     raise BrokenDelivery(f"{where} · {problem}. Correct the file and land it again, or change the contract.")
-                columns = columns_in(header.fields, contract)
-                # In parts: a line takes ten times its length as plain values.
-                parts = [
-                    _frame([], columns),
-                    *(_frame(part, columns) for part in iter(lambda: [*islice(lines, LINES_AT_ONCE)], [])),
-                ]
+                needed = [name if name in contract.names else None for name in columns_in(table.header, contract)]
+                columns, parts = [name for name in needed if name], [*table.rows(needed)]
+                file.drain()
+        except UnreadableFile as error:
+            raise BrokenDelivery(f"{where} · {error}.") from None
         except OSError as error:
             raise BrokenDelivery(f"{where} · {describe(error)}.") from None
         digest = file.hash.hexdigest()
-        rows = pl.concat(parts).select(
+        schema = dict.fromkeys((*columns, "problem"), pl.String()) | {"source_line": pl.Int64()}
+        rows = pl.concat([pl.DataFrame(schema=schema), *(part.select(*schema) for part in parts)]).select(
             *(pl.col(name) if name in columns else pl.lit(None, pl.String()).alias(name) for name in contract.names),
             "problem",
             "source_line",
@@ -222,6 +223,14 @@ class Landing:
         )
         return rows.select(*contract.names, *LANDED, "day", "source_line"), digest
 
+    def day_of(self, name: str) -> str:
+        """The day in the name of a file of this form; empty for another name."""
+        for suffix in self.form.suffixes:
+            with suppress(ValueError):
+                if DAY.fullmatch(day := name.removesuffix(suffix)) and day != name:
+                    return date.fromisoformat(day).isoformat()
+        return ""
+
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
 
@@ -229,23 +238,6 @@ class Landing:
 def describe_broken(rows: pl.DataFrame) -> str:
     """The problem of each broken file; empty without any."""
     return " ".join(rows.filter(pl.col("source_line") == WHOLE_FILE)["problem"])
-
-
-def _frame(lines: Sequence[Line], columns: Sequence[str]) -> pl.DataFrame:
-    """The fields as text, with the problem and the number of each line."""
-    width = len(columns)
-    rows = [
-        [*([*line.fields, *[None] * width][:width] if line.problem else line.fields), line.problem, line.number] for line in lines
-    ]
-    schema = dict.fromkeys((*columns, "problem"), pl.String()) | {"source_line": pl.Int64()}
-    return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-def _is_day_file(name: str) -> bool:
-    """Whether the name has a day of the calendar."""
-    with suppress(ValueError):
-        return bool(match := DAY_FILE.fullmatch(name)) and bool(date.fromisoformat(match[1]))
-    return False
 
 
 def _similar_folders(folder: Path, table: str) -> dict[str, str]:

@@ -93,7 +93,7 @@ def test_a_new_delivery_replaces_such_an_entry(landing: Landing, kind: str) -> N
 
 @pytest.mark.parametrize(
     "name",
-    ["2013-7-1.csv", "2013-07-01.CSV", "2013-07-01.csv.gz", "2013-07-01", "20130701.csv", "2013_07_01.txt", "2013-02-30.csv",
+    ["2013-7-1.csv", "2013-07-01.CSV", "2013-07-01.csv.bz2", "2013-07-01", "20130701.csv", "2013_07_01.txt", "2013-02-30.csv",
      "01.07.2013.tsv", "flights.csv", "\u0662\u0660\u0661\u0663-\u0660\u0667-\u0660\u0661.csv", "2013-07-01.csv\n", "a\udcff.csv"],
 )  # fmt: skip
 def test_a_name_that_is_nearly_that_of_a_day_file_is_a_fault(landing: Landing, name: str) -> None:
