@@ -187,7 +187,8 @@ def reproduce_page(result: "Reproduced") -> Page:
 def _label(name: str) -> str:
     kind, _, rest = name.partition(".")
     code = f"code of training/{rest.replace('train_', 'trainers/')}.py"
-    return {"source": code, "library": f"library {rest}"}.get(kind) or CODE.get(name, name)
+    labels = {"source": code, "module": f"code of module {rest.lstrip('.')}", "library": f"library {rest}"}
+    return labels.get(kind) or CODE.get(name, name)
 
 
 def _joined(values: Mapping[str, object]) -> str:

@@ -119,7 +119,7 @@ def _candidate(use_case: UseCase) -> dg.AssetsDefinition:
         ins=_inputs(use_case, "training_set"),
         description="A newly trained model version, tracked in MLflow and exported to ONNX, before its evaluation.",
         io_manager_key="values",
-        **asset_metadata(use_case, "candidate", use_case.trainer.kind.split("_")[0], "mlflow", "onnx", made_from="candidate"),
+        **asset_metadata(use_case, "candidate", use_case.trainer.logo, "mlflow", "onnx", made_from="candidate"),
     )
     def candidate(
         context: dg.AssetExecutionContext, training_set: LazyFrame, *, registry: RegistryResource, warehouse: WarehouseResource

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import Literal, Self, cast
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, InstanceOf, ValidationInfo, field_validator, model_validator
 
 from mlops_assets.spec.column_type import DType
 from mlops_assets.spec.contract import Column, Contract
@@ -32,7 +32,7 @@ from mlops_assets.spec.source import Daily, Files
 from mlops_assets.spec.spec import Spec
 from mlops_assets.spec.split import GroupSplit, RandomSplit, TimeSplit
 from mlops_assets.spec.task import Binary, Multiclass, Regression
-from mlops_assets.spec.training import Search, Trainer
+from mlops_assets.spec.training import Search, Trainer, own_sources
 
 # What each stage is made from: editing a field changes the code version of these stages and of no other.
 STAGE_FIELDS: dict[str, tuple[str, ...]] = {
@@ -70,9 +70,9 @@ class UseCase(Spec):
     features: Features = Features()
     task: Binary | Multiclass | Regression
     split: TimeSplit | RandomSplit | GroupSplit = RandomSplit()
-    trainer: Trainer = Field(default=TRAINER, discriminator="kind")
+    trainer: InstanceOf[Trainer] = TRAINER
     search: Search | None = None
-    reference: Trainer | None = None
+    reference: InstanceOf[Trainer] | None = None
     slices: tuple[str, ...] = ()
     gates: tuple[Gate, ...] = Field(default=(BeatsChampion(), NoLeak()), min_length=1, validate_default=True)
     monitors: tuple[Monitor, ...] = ()
@@ -131,7 +131,8 @@ class UseCase(Spec):
     def fingerprint(self, stage: Stage) -> str:
         """Twelve hex digits over the fields (and the source of the transforms) that `stage` is made from."""
         text = "\n".join(_stable_text(getattr(self, field)) for field in STAGE_FIELDS[stage])
-        text += self.task.learned if stage == "candidate" else ""
+        text += self.task.learned + own_sources(self.trainer) if stage == "candidate" else ""
+        text += own_sources(self.reference) if stage == "evaluation" and self.reference else ""
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def contradictions(self) -> Iterator[str]:
@@ -143,6 +144,8 @@ class UseCase(Spec):
         yield from self._rollout_problems()
         yield from self._monitor_problems()
         yield from self._metric_problems()
+        if self.search and not self.trainer.space():
+            yield f"search · {type(self.trainer).__name__} declares nothing that a search varies. Declare ranges, or no search."
         yield from _unknown("slices", self.slices, self.features.inputs, "is not an input of the model; inputs")
         for index, gate in enumerate(self.gates):
             if isinstance(gate, EverySlice):

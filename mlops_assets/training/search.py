@@ -7,7 +7,7 @@ import optuna
 import polars as pl
 
 from mlops_assets.spec.gate import LOWER_IS_BETTER
-from mlops_assets.spec.training import Lightning, Search, Trainer
+from mlops_assets.spec.training import Range, Search, Space, Trainer
 from mlops_assets.statistics.metrics import measure
 from mlops_assets.training.fitted import TEST, TRAIN, Progress, examples
 from mlops_assets.training.signature import Columns
@@ -28,14 +28,14 @@ def search(
     a fold where its mean is below the median of earlier trials. Seeded. Raises UntrainableRows.
     """
     folds = split.folds(rows.filter(pl.col("split") == TRAIN), search.folds)
-    metric = columns["task"].main_metric
+    metric, space = columns["task"].main_metric, trainer.space()
 
     def score(trial: optuna.Trial) -> float:
-        fields = _suggest(trial, trainer)
+        fields = {name: _suggest(trial, name, span) for name, span in space.items()}
         trial.set_user_attr("fields", fields)
         values: list[float] = []
         for step, fold in enumerate(folds):
-            values.append(_measure(trainer.but(**fields), fold, **columns))
+            values.append(_measure(trainer.with_values(fields), fold, **columns))
             trial.set_user_attr("folds", values)
             trial.report(float(np.mean(values)), step)
             if trial.should_prune():
@@ -47,9 +47,9 @@ def search(
         sampler=optuna.samplers.TPESampler(seed=search.seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=TRIALS_BEFORE_PRUNING),
     )
-    study.enqueue_trial(trainer.model_dump() | {"width": 1.0})  # the declared trainer, in the names of _suggest
+    study.enqueue_trial(_declared(trainer, space))
     study.optimize(score, search.trials, callbacks=[lambda _, trial: progress(_line(_record(trial, metric), metric, search))])
-    return trainer.but(**study.best_trial.user_attrs["fields"]), [_record(trial, metric) for trial in study.trials]
+    return trainer.with_values(study.best_trial.user_attrs["fields"]), [_record(trial, metric) for trial in study.trials]
 
 
 def _measure(trainer: Trainer, fold: pl.DataFrame, **columns: Unpack[Columns]) -> float:
@@ -64,19 +64,18 @@ def _measure(trainer: Trainer, fold: pl.DataFrame, **columns: Unpack[Columns]) -
     return value
 
 
-def _suggest(trial: optuna.Trial, declared: Trainer) -> dict[str, Any]:
-    """Fields near the declared ones; the space always contains the declaration."""
-    low, high = declared.learning_rate / 4, declared.learning_rate * 4
-    rate = {"learning_rate": trial.suggest_float("learning_rate", low, high, log=True)}
-    if isinstance(declared, Lightning):
-        width = trial.suggest_categorical("width", [0.5, 1.0, 2.0])
-        hidden = tuple(max(1, round(size * width)) for size in declared.hidden)
-        return rate | {"hidden": hidden, "dropout": trial.suggest_float("dropout", 0.0, max(0.6, declared.dropout))}
-    least = {"max_iter": 1, "max_leaf_nodes": 2, "min_samples_leaf": 1}
-    around = {name: (max(bound, getattr(declared, name) // 2), getattr(declared, name) * 2) for name, bound in least.items()}
-    counts = {name: trial.suggest_int(name, low, high, log=True) for name, (low, high) in around.items()}
-    most = max(10.0, 2 * declared.l2_regularization)
-    return rate | counts | {"l2_regularization": trial.suggest_float("l2_regularization", 0.0, most)}
+def _suggest(trial: optuna.Trial, name: str, span: Range | tuple[Any, ...]) -> Any:
+    if isinstance(span, tuple):
+        return span[trial.suggest_categorical(name, range(len(span)))]  # by place: optuna stores plain values only
+    if isinstance(span.low, int) and isinstance(span.high, int):
+        return trial.suggest_int(name, span.low, span.high, log=span.log)
+    return trial.suggest_float(name, span.low, span.high, log=span.log)
+
+
+def _declared(trainer: Trainer, space: Space) -> dict[str, Any]:
+    """What `_suggest` is to draw in the first trial."""
+    values = {name: trainer.value(name) for name in space}
+    return {name: span.index(values[name]) if isinstance(span, tuple) else values[name] for name, span in space.items()}
 
 
 def _record(trial: optuna.trial.FrozenTrial, metric: str) -> dict[str, Any]:

@@ -3,14 +3,20 @@
 from dataclasses import dataclass
 from typing import Any, Unpack
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from mlops_assets.spec.training import Lightning, Trainer
+from mlops_assets.spec.training import Trainer
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.tasks import task_of
 from mlops_assets.tasks.task import Task
 from mlops_assets.training.fitted import TRAIN, VALIDATION, Examples, Fitted, History, Progress, UntrainableRows, examples, silent
+from mlops_assets.training.imported import UnusableTrainer, implementation
 from mlops_assets.training.signature import Columns, Signature, digest, learn
+
+CHECKED_ROWS = 1000
+TOLERANCE = 1e-3  # of float32 sums against those of a library in float64, relative to the spread of the outputs
 
 
 @dataclass(frozen=True)
@@ -40,10 +46,13 @@ def training_columns(use_case: UseCase) -> Columns:
 def fit(trainer: Trainer, rows: pl.DataFrame, *, progress: Progress = silent, **columns: Unpack[Columns]) -> TrainedModel:
     """Trains on the rows whose `split` is train or validation; test rows are never read.
 
-    The same rows in the same order give the same bytes on one machine. Raises UntrainableRows and UnreadableRows.
+    The same rows in the same order give the same bytes on one machine. Raises UntrainableRows, UnreadableRows, UnusableTrainer.
     """
     fitted, signature = fit_in_library(trainer, rows, progress=progress, **columns)
-    return TrainedModel(fitted.to_onnx(), signature, trainer, fitted.history)
+    model = TrainedModel(fitted.to_onnx(), signature, trainer, fitted.history)
+    known = rows.filter(pl.col("split") == VALIDATION).head(CHECKED_ROWS)
+    _require_same(model, fitted, signature.encode(known))
+    return model
 
 
 def fit_in_library(
@@ -54,13 +63,25 @@ def fit_in_library(
     signature = learn(known, **columns)
     train, validation = (_split(known, split, signature, task=task, label=label) for split in (TRAIN, VALIDATION))
     parts: dict[str, Any] = {"signature": signature, "train": train, "validation": validation}
-    if isinstance(trainer, Lightning):
-        from mlops_assets.training.trainers import lightning
+    return implementation(trainer).train(trainer, task, **parts, progress=progress), signature
 
-        return lightning.train(trainer, task, **parts, progress=progress), signature
-    from mlops_assets.training.trainers import boosting
 
-    return boosting.train(trainer, task, **parts, progress=progress), signature
+def _require_same(model: TrainedModel, fitted: Fitted, features: NDArray[np.float32]) -> None:
+    """Raises UnusableTrainer where the model file does not answer what the library does: its export is wrong."""
+    from mlops_assets.training.onnx_model import NotAModel, OnnxModel
+
+    where = type(model.trainer).__name__
+    try:
+        served = OnnxModel.from_bytes(model.onnx).score(features)
+    except NotAModel as error:
+        raise UnusableTrainer(f"{where} · {error}") from error
+    expected = np.asarray(fitted.predict(features))
+    if served.shape != expected.shape:
+        raise UnusableTrainer(f"{where} · its model file gives {served.shape}, predict {expected.shape}. Correct its export.")
+    differ = ~(np.abs(served - expected) <= TOLERANCE * max(1.0, float(np.ptp(expected)), float(np.abs(expected).max())))
+    if count := int(differ.reshape(len(features), -1).any(axis=1).sum()):
+        message = f"its model file answers otherwise than predict in {count} of {len(features)} rows"
+        raise UnusableTrainer(f"{where} · {message}. Use an estimator that exports exactly, or correct to_onnx.")
 
 
 def _split(rows: pl.DataFrame, split: str, signature: Signature, *, task: Task[Any], label: str) -> Examples:

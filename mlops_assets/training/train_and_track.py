@@ -15,7 +15,13 @@ from mlops_assets.training.fitted import TRAIN, Progress
 from mlops_assets.training.model_registry import ModelRegistry, Tags, TrackedRun
 from mlops_assets.training.splits import split_of
 from mlops_assets.training.train import TrainedModel, fit, training_columns
-from mlops_assets.training.training_record import TRAIN_SECONDS, TRAINER, in_training_order, record_rows, record_surroundings
+from mlops_assets.training.training_record import (
+    TRAIN_SECONDS,
+    in_training_order,
+    record_rows,
+    record_surroundings,
+    record_trainer,
+)
 
 PROFILES, SAMPLE, SAMPLE_ROWS = "training_profiles.json", "training_sample.parquet", 5000
 
@@ -50,7 +56,7 @@ def train_and_track(
         trainer, trials = search(trainer, use_case.search, rows, split=split, progress=progress, **columns)
         run.log_file("search_trials.json", json.dumps(trials, default=str))
     model = fit(trainer, rows, progress=progress, **training_columns(use_case))
-    training = made_from | {TRAINER: trainer.model_dump_json(), TRAIN_SECONDS: f"{perf_counter() - started:.3f}"}
+    training = made_from | record_trainer(trainer) | {TRAIN_SECONDS: f"{perf_counter() - started:.3f}"}
     _log(run, model, rows, use_case)
     name, history = names.registered_model(use_case.name), model.history
     version = registry.register(name, model.onnx, run_id=run.run_id, tags=training, description=use_case.question)

@@ -1,26 +1,26 @@
 """The record that lets a training be repeated: trainer, rows, code, libraries and machine."""
 
 import hashlib
+import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from pkgutil import resolve_name
 
 import polars as pl
-from pydantic import Field, TypeAdapter
 
 from mlops_assets.foundation.names import EVENT_TIMESTAMP
-from mlops_assets.spec.training import Lightning, Trainer
+from mlops_assets.spec.training import BUILT_IN, TRAINERS, Trainer, module_source
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.training.fitted import THREADS, TRAIN
+from mlops_assets.training.imported import implementation
 
 Record = dict[str, str]
-TRAINER, TRAIN_SECONDS = "trainer", "train_seconds"
-LIBRARIES = ("torch", "pytorch-lightning", "scikit-learn", "numpy", "polars", "onnx", "skl2onnx", "onnxscript")
+TRAINER, TRAINER_CLASS, TRAIN_SECONDS = "trainer", "trainer_class", "train_seconds"
+LIBRARIES = ("numpy", "polars", "onnx")  # of every trainer
 FOLDER, SOURCES = Path(__file__).parent, ("train", "fitted", "signature", "onnx_file")  # the modules that shape a model
-_TRAINER: TypeAdapter[Trainer] = TypeAdapter(Annotated[Trainer, Field(discriminator="kind")])
 
 
 class NotRecorded(LookupError):
@@ -49,33 +49,45 @@ def record_rows(rows: pl.DataFrame) -> Record:
 
 def record_surroundings(use_case: UseCase, trainer: Trainer) -> Record:
     """Fingerprints of the declaration and of the training code (12 hex digits of SHA-256), versions, machine."""
-    files, accelerator = ("boosting",), "cpu"
-    if isinstance(trainer, Lightning):
-        from mlops_assets.training.trainers import lightning
-
-        files, accelerator = ("lightning", "network"), lightning.accelerator()
-    modules = {module: module for module in SOURCES} | {f"train_{name}": f"trainers/{name}" for name in files}
-    sources = {recorded: (FOLDER / f"{module}.py").read_bytes() for recorded, module in modules.items()}
+    sources = {f"source.{module}": (FOLDER / f"{module}.py").read_bytes() for module in SOURCES}
+    for parent, _, name in (module.rpartition(".") for module in trainer.modules):
+        if parent == TRAINERS:
+            sources[f"source.train_{name}"] = (FOLDER / "trainers" / f"{name}.py").read_bytes()
+        else:
+            sources[f"module.{parent}.{name}"] = module_source(f"{parent}.{name}".lstrip("."))
     return {
         "code.training_set": use_case.fingerprint("training_set"),
         "code.candidate": use_case.fingerprint("candidate"),
-        **{f"source.{recorded}": hashlib.sha256(code).hexdigest()[:12] for recorded, code in sources.items()},
-        **{f"library.{name}": version(name) for name in LIBRARIES},
+        **{recorded: hashlib.sha256(code).hexdigest()[:12] for recorded, code in sources.items()},
+        **{f"library.{name}": version(name) for name in (*LIBRARIES, *trainer.LIBRARIES)},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _cpu(),
         "threads": str(THREADS),
-        "accelerator": accelerator,
+        "accelerator": getattr(implementation(trainer), "accelerator", lambda: "cpu")(),
     }
+
+
+def record_trainer(trainer: Trainer) -> Record:
+    """What `read_trainer` reads; a class outside this package is recorded by its import path."""
+    own = (
+        {} if type(trainer) in BUILT_IN.values() else {TRAINER_CLASS: f"{type(trainer).__module__}:{type(trainer).__qualname__}"}
+    )
+    return {TRAINER: trainer.model_dump_json(), **own}
 
 
 def read_trainer(record: Mapping[str, str], where: str) -> Trainer:
     """The trainer of a record. Raises NotRecorded when there is none, or none that can be read."""
+    path, text = record.get(TRAINER_CLASS), record.get(TRAINER, "")
     try:
-        return _TRAINER.validate_json(record.get(TRAINER, ""))
-    except ValueError:
+        declared: type[Trainer] = resolve_name(path) if path else BUILT_IN[json.loads(text)["kind"]]
+        return declared.model_validate_json(text)
+    except (ValueError, KeyError, TypeError) as error:
         problem = f"the record of its training has trainer {record.get(TRAINER)!r}; legal: one as JSON. Train it again."
-        raise NotRecorded(f"{where} · {problem}") from None
+        raise NotRecorded(f"{where} · {problem}") from error
+    except (ImportError, AttributeError) as error:
+        problem = f"it was trained by {path}, which cannot be imported: {error}. Install its package."
+        raise NotRecorded(f"{where} · {problem}") from error
 
 
 def changes(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[Changed, ...]:

@@ -122,7 +122,10 @@ def test_another_library_platform_and_declaration_are_named(line: Line, recorded
 def test_other_code_that_makes_another_model_is_measured_and_named(line: Line, recorded: Any, monkeypatch: pytest.MonkeyPatch):
     recorded(**{"source.train_boosting": "0" * 12})
     trees = train_boosting.TREES["sigmoid"]
-    fewer = trees._replace(estimator=lambda **parameters: trees.estimator(**parameters | {"max_iter": 2}))
+
+    def fewer(**parameters: Any) -> Any:
+        return trees(**parameters | {"max_iter": 2})
+
     monkeypatch.setitem(train_boosting.TREES, "sigmoid", fewer)
     result = again(line)
     assert result.digest != result.again and result.distance is not None

@@ -5,10 +5,10 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import onnx
@@ -24,7 +24,7 @@ from mlops_assets.tasks.task import Task
 from mlops_assets.training.fitted import THREADS, Examples, History, Progress, UntrainableRows
 from mlops_assets.training.onnx_file import seal
 from mlops_assets.training.signature import INPUT, OUTPUT, Signature
-from mlops_assets.training.trainers.network import HEADS, Head, Network
+from mlops_assets.training.trainers.network import HEADS, Head, Network, Trainable
 
 SCORING_ROWS = 65_536  # bounds memory when many rows are scored at once
 OPSET = 18
@@ -74,11 +74,27 @@ class Learner(lightning.LightningModule):
         return self.network.head.loss(self.network.raw(features), label)
 
 
+class Learned(Protocol):
+    """A network after its training. `best` are the weights after the epoch with the lowest validation loss."""
+
+    @property
+    def network(self) -> Trainable: ...
+    @property
+    def history(self) -> History: ...
+    @property
+    def best(self) -> dict[str, Tensor]: ...
+
+
+# What trains a fresh network on rows for a number of epochs, or until the loss on the validation rows stops falling.
+Learn = Callable[[Examples, Examples | None, int], Learned]
+Split = Callable[[Tensor], tuple[Tensor, ...]]
+
+
 @dataclass(frozen=True)
 class FittedNetwork:
     """A trained network; see training/fitted.py."""
 
-    network: Network
+    network: Trainable
     signature: Signature
     history: History
     output: str = OUTPUT  # its name in the model file
@@ -124,27 +140,44 @@ def train(
 
     Seeded; on a CPU the same rows give the same weights. Raises UntrainableRows.
     """
-    head = HEADS[task.ACTIVATION]._replace(outputs=task.outputs)
+    head = head_of(task)
+
+    def learn(rows: Examples, parts: Examples | None, epochs: int) -> Learned:
+        return _learn(trainer, head, signature, rows, parts, epochs=epochs, progress=progress)
+
+    return fit_network(
+        learn, task, signature=signature, train=train, validation=validation, epochs=trainer.max_epochs, progress=progress
+    )
+
+
+def head_of(task: Task[Any]) -> Head:
+    return HEADS[task.ACTIVATION]._replace(outputs=task.outputs)
+
+
+def fit_network(
+    learn: Learn, task: Task[Any], *, signature: Signature, train: Examples, validation: Examples, epochs: int, progress: Progress
+) -> FittedNetwork:
+    """As `train`, of any network."""
     if not task.CALIBRATES:
-        _, last, history = _learn_twice(trainer, head, signature, (train, validation), progress)
+        _, last, history = _learn_twice(learn, (train, validation), epochs, progress)
         return FittedNetwork(last, signature, history, task.OUTPUT)
     mean, scale = float(train.label.mean()), float(train.label.std()) or 1.0
     scores = [((part.label - mean) / scale).astype(np.float32) for part in (train, validation)]
     parts = Examples(train.features, scores[0]), Examples(validation.features, scores[1])
-    first, last, history = _learn_twice(trainer, head, signature, parts, progress)
+    first, last, history = _learn_twice(learn, parts, epochs, progress)
     first.rescale(mean, scale, offsets=(0.0,))
     last.rescale(mean, scale, task.offsets(validation.label, FittedNetwork(first, signature, []).predict(validation.features)))
     return FittedNetwork(last, signature, history, task.OUTPUT)
 
 
 def _learn_twice(
-    trainer: Lightning, head: Head, signature: Signature, parts: tuple[Examples, Examples], progress: Progress
-) -> tuple[Network, Network, History]:
+    learn: Learn, parts: tuple[Examples, Examples], epochs: int, progress: Progress
+) -> tuple[Trainable, Trainable, History]:
     """The network after the best epoch on training rows, the one that has learned all rows for as many epochs, and the history
     of the first."""
     train, validation = parts
     progress(f"network · searching for the best epoch on {len(train)} + {len(validation)} rows")
-    first = _learn(trainer, head, signature, train, validation, epochs=trainer.max_epochs, progress=progress)
+    first = learn(train, validation, epochs)
     finite = [record for record in first.history if math.isfinite(record[VALIDATION_LOSS])]
     if not finite:
         raise UntrainableRows("lightning · the validation loss is not a number from the first epoch on. Lower learning_rate.")
@@ -152,7 +185,7 @@ def _learn_twice(
     first.network.load_state_dict(first.best)
     # The validation rows are the latest weeks, which resemble the next ones most.
     progress(f"network · best epoch {best}; training on all {len(train) + len(validation)} rows")
-    last = _learn(trainer, head, signature, train + validation, None, epochs=best, progress=progress)
+    last = learn(train + validation, None, best)
     return first.network.cpu().eval(), last.network.cpu().eval(), first.history
 
 
@@ -162,23 +195,27 @@ def _learn(
 ) -> Learner:  # fmt: skip
     """A fresh network after `epochs` epochs, or fewer when the loss on the `validation` rows stops falling."""
     stopping = [EarlyStopping(VALIDATION_LOSS, patience=declared.patience, verbose=False)] if validation else []
-    with _repeatable(declared.seed):
-        batches = _loader(rows, declared.batch_size, seed=declared.seed)
+    with repeatable(declared.seed):
+        batches = loader(rows, declared.batch_size, seed=declared.seed)
         learner = Learner(Network(declared, head, signature, rows.features), declared, batches=len(batches), progress=progress)
-        loop = lightning.Trainer(
-            max_epochs=epochs,
-            callbacks=[*stopping],
-            accelerator="auto",
-            devices=1,
-            deterministic="warn",  # some GPU kernels have no deterministic variant; all CPU ones have
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
-        loop.fit(learner, batches, _loader(validation, SCORING_ROWS) if validation else None)
+        loop(epochs, *stopping).fit(learner, batches, loader(validation, SCORING_ROWS) if validation else None)
     return learner
+
+
+def loop(epochs: int, *callbacks: lightning.Callback) -> lightning.Trainer:
+    """Lightning's loop, without files, bars and logs."""
+    return lightning.Trainer(
+        max_epochs=epochs,
+        callbacks=[*callbacks],
+        accelerator="auto",
+        devices=1,
+        deterministic="warn",  # some GPU kernels have no deterministic variant; all CPU ones have
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
 
 
 class Batches(Sampler[Tensor]):
@@ -197,14 +234,16 @@ class Batches(Sampler[Tensor]):
         return math.ceil(self.rows / self.size)
 
 
-def _loader(rows: Examples, size: int, *, seed: int | None = None) -> DataLoader[Any]:
-    """A whole batch at a time: collating row by row takes longer than the network itself."""
-    data = TensorDataset(torch.from_numpy(rows.features), torch.from_numpy(rows.label))
+def loader(rows: Examples, size: int, *, seed: int | None = None, split: Split | None = None) -> DataLoader[Any]:
+    """Batches of features and labels; `split` makes several tensors of the features. A whole batch at a time: collating row by
+    row takes longer than the network itself."""
+    features = torch.from_numpy(rows.features)
+    data = TensorDataset(*(split(features) if split else (features,)), torch.from_numpy(rows.label))
     return DataLoader(data, sampler=Batches(len(rows), size, seed), batch_size=None, num_workers=0)
 
 
 @contextmanager
-def _repeatable(seed: int) -> Generator[None]:
+def repeatable(seed: int) -> Generator[None]:
     """Torch's randomness from `seed`, on THREADS threads, without Lightning's advice (more workers, a logger).
 
     The settings and the random state of torch, and the level of Lightning's log, are restored afterwards.

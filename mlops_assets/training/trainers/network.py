@@ -50,7 +50,7 @@ class Inputs(nn.Module):
     def __init__(self, signature: Signature, features: NDArray[np.float32]) -> None:
         super().__init__()
         self.numbers = len(signature.numeric)
-        for name, values in _statistics(features[:, : self.numbers].astype(np.float64)).items():
+        for name, values in statistics_of(features[:, : self.numbers].astype(np.float64)).items():
             self.register_buffer(name, torch.from_numpy(values.astype(np.float32)))
         embeddings: list[nn.Embedding] = []
         for codes in (len(values) + 1 for values in signature.categories.values()):
@@ -71,7 +71,15 @@ class Inputs(nn.Module):
         return torch.cat([score, missing.float(), steps, *embedded], dim=1)
 
 
-class Network(nn.Module):
+class Trainable(nn.Module):
+    """A network from encoded rows, (rows, inputs), to the output of a task."""
+
+    def rescale(self, mean: float, scale: float, offsets: Sequence[float]) -> None:
+        """Multiplies the number that it gives with `scale` and adds `mean` and each of the offsets."""
+        raise NotImplementedError
+
+
+class Network(Trainable):
     """Inputs, then dense layers, then the head of the task."""
 
     def __init__(self, trainer: Lightning, head: Head, signature: Signature, features: NDArray[np.float32]) -> None:
@@ -85,7 +93,7 @@ class Network(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], head.outputs))
 
     def rescale(self, mean: float, scale: float, offsets: Sequence[float]) -> None:
-        """Multiplies what the last layer gives with `scale` and adds `mean` and each of the offsets, in that layer itself."""
+        """In the last layer itself."""
         last = cast(nn.Linear, self.layers[-1])
         weight, bias = last.weight.detach().double() * scale, last.bias.detach().double() * scale + mean
         last = torch.nn.utils.skip_init(nn.Linear, last.in_features, len(offsets))  # without a random draw
@@ -102,7 +110,7 @@ class Network(nn.Module):
         return self.head.activation(self.raw(features))
 
 
-def _statistics(numbers: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+def statistics_of(numbers: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     """mean and scale, (columns,), and edges, EDGES quantiles (columns, EDGES), of the values that are not missing."""
     levels = np.linspace(0, 1, EDGES + 2)[1:-1]
     known = [column[~np.isnan(column)] for column in numbers.T]

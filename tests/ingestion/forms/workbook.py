@@ -43,7 +43,9 @@ def build_workbook(rows: Mapping[int, Sequence[Cell]] | Sequence[Sequence[Cell]]
 
 
 def _links(*targets: tuple[str, str]) -> str:
-    links = (f'<Relationship Id="rId{n}" Type="{OFFICE}/{kind}" Target="{target}"/>' for n, (kind, target) in enumerate(targets, 1))
+    links = (
+        f'<Relationship Id="rId{n}" Type="{OFFICE}/{kind}" Target="{target}"/>' for n, (kind, target) in enumerate(targets, 1)
+    )
     return f'<Relationships xmlns="{LINKS}">{"".join(links)}</Relationships>'
 
 

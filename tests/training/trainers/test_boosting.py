@@ -14,7 +14,8 @@ from mlops_assets.statistics.metrics import measure
 from mlops_assets.training.fitted import Examples, examples
 from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.training.signature import Signature, learn
-from mlops_assets.training.trainers.boosting import FittedTrees, _round_thresholds_down, train
+from mlops_assets.training.trainers.boosting import _round_thresholds_down, train
+from mlops_assets.training.trainers.estimator import FittedEstimator
 from tests.training.training_rows import INPUTS, training_rows, unlabelled_rows
 
 WORD = HistGradientBoosting(max_iter=30, min_samples_leaf=5, learning_rate=0.2)
@@ -25,7 +26,7 @@ def split(name: str, signature: Signature) -> Examples:
     return examples(ROWS.filter(split=name), signature, task=INPUTS["task"], label=INPUTS["label"])
 
 
-def fitted_trees() -> FittedTrees:
+def fitted_trees() -> FittedEstimator:
     signature = learn(ROWS, **INPUTS)
     parts = {name: split(name, signature) for name in ("train", "validation")}
     return train(
@@ -34,12 +35,12 @@ def fitted_trees() -> FittedTrees:
 
 
 @pytest.fixture(scope="module")
-def fitted() -> FittedTrees:
+def fitted() -> FittedEstimator:
     return fitted_trees()
 
 
 @pytest.fixture(scope="module")
-def model(fitted: FittedTrees) -> OnnxModel:
+def model(fitted: FittedEstimator) -> OnnxModel:
     return OnnxModel.from_bytes(fitted.to_onnx())
 
 
@@ -61,7 +62,7 @@ def test_scikit_learn_keeps_its_thresholds_where_they_are_rounded() -> None:
     assert (np.nextafter(after.astype(np.float32), np.float32(np.inf)) > before).all()
 
 
-def next_to_splits(fitted: FittedTrees) -> np.ndarray:
+def next_to_splits(fitted: FittedEstimator) -> np.ndarray:
     """Float32 rows whose numbers lie on a split threshold or one representable number below or above."""
     rng = np.random.default_rng(0)
     found = thresholds(fitted.model)
@@ -72,20 +73,20 @@ def next_to_splits(fitted: FittedTrees) -> np.ndarray:
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 300]))
 def test_onnx_agrees_with_sklearn_on_missing_and_unknown_values(
-    fitted: FittedTrees, model: OnnxModel, seed: int, count: int
+    fitted: FittedEstimator, model: OnnxModel, seed: int, count: int
 ) -> None:
     rows = unlabelled_rows(count, seed)
     expected = fitted.predict(fitted.signature.encode(rows))
     np.testing.assert_allclose(model.predict(rows), expected, rtol=0, atol=1e-5)
 
 
-def test_onnx_agrees_with_sklearn_next_to_every_split(fitted: FittedTrees, model: OnnxModel) -> None:
+def test_onnx_agrees_with_sklearn_next_to_every_split(fitted: FittedEstimator, model: OnnxModel) -> None:
     features = next_to_splits(fitted)
     answer = model.session.run(["probability"], {"features": features})[0]
     np.testing.assert_allclose(answer, fitted.predict(features), rtol=0, atol=1e-5)
 
 
-def test_rounding_the_thresholds_changes_no_answer(fitted: FittedTrees) -> None:
+def test_rounding_the_thresholds_changes_no_answer(fitted: FittedEstimator) -> None:
     rows = split("train", fitted.signature) + split("validation", fitted.signature)
     fields = WORD.model_dump(exclude={"kind", "seed"})
     untouched = HistGradientBoostingClassifier(**fields, early_stopping=False, random_state=WORD.seed)
@@ -97,16 +98,16 @@ def test_rounding_the_thresholds_changes_no_answer(fitted: FittedTrees) -> None:
         np.testing.assert_array_equal(fitted.predict(features), untouched.predict_proba(features)[:, 1])
 
 
-def test_the_trees_learn_what_makes_a_row_late(fitted: FittedTrees) -> None:
+def test_the_trees_learn_what_makes_a_row_late(fitted: FittedEstimator) -> None:
     test = split("test", fitted.signature)
     assert measure("auc", BinarySample(test.label, fitted.predict(test.features))) > 0.7
 
 
-def test_the_same_rows_give_the_same_bytes(fitted: FittedTrees) -> None:
+def test_the_same_rows_give_the_same_bytes(fitted: FittedEstimator) -> None:
     assert fitted_trees().to_onnx() == fitted.to_onnx()
 
 
-def test_the_history_has_iterations_and_loss(fitted: FittedTrees) -> None:
+def test_the_history_has_iterations_and_loss(fitted: FittedEstimator) -> None:
     (record,) = fitted.history
     assert record["iterations"] == 30
     assert 0 < record["train_loss"] < np.log(2)

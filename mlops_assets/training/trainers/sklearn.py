@@ -1,0 +1,198 @@
+"""Any estimator of scikit-learn that skl2onnx exports."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, compose, helper, numpy_helper
+from sklearn.base import is_classifier, is_regressor
+from threadpoolctl import threadpool_limits
+
+from mlops_assets.spec.training import SklearnEstimator
+from mlops_assets.tasks.task import Task
+from mlops_assets.training.fitted import THREADS, Examples, Progress
+from mlops_assets.training.imported import UnusableTrainer, build
+from mlops_assets.training.signature import INPUT, Signature
+from mlops_assets.training.trainers.estimator import OPSET, FittedEstimator, convert_estimator, offsets_of, training_loss
+
+PROBE_ROWS = 200
+LEGAL = {
+    True: "LogisticRegression, RandomForestClassifier, ExtraTreesClassifier, MLPClassifier, GaussianNB, KNeighborsClassifier",
+    False: "Ridge, ElasticNet, RandomForestRegressor, ExtraTreesRegressor, MLPRegressor, KNeighborsRegressor",
+}
+"""Examples that export, by whether the task needs a classifier."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Encoded rows as the flat table of numbers that an estimator reads: for each number its standard score, 0 where it is
+    missing, and 1 where it is missing; for each category 1 at the place of its code. In float32, as the same steps in ONNX.
+    """
+
+    mean: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    codes: tuple[int, ...]  # of each category, UNKNOWN included
+
+    @classmethod
+    def of(cls, features: NDArray[np.float32], signature: Signature) -> "Table":
+        numbers = np.asarray(features[:, : len(signature.numeric)], np.float64)
+        known = [column[~np.isnan(column)] for column in numbers.T]
+        mean = [column.mean() if len(column) else 0.0 for column in known]
+        scale = [(column.std() if len(column) else 0.0) or 1.0 for column in known]
+        codes = tuple(len(values) + 1 for values in signature.categories.values())
+        return cls(np.array(mean, np.float32), np.array(scale, np.float32), codes)
+
+    @property
+    def width(self) -> int:
+        return 2 * len(self.mean) + sum(self.codes)
+
+    @property
+    def places(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The column of each flag of a category, and the code for which it is 1."""
+        pairs = [(len(self.mean) + place, code) for place, count in enumerate(self.codes) for code in range(count)]
+        return np.array([column for column, _ in pairs], np.int64), np.array([code for _, code in pairs], np.float32)
+
+    def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        numbers, (columns, values) = features[:, : len(self.mean)], self.places
+        missing = np.isnan(numbers)
+        scores = np.where(missing, np.float32(0), (numbers - self.mean) / self.scale)
+        return np.concatenate([scores, missing, features[:, columns] == values], axis=1).astype(np.float32)
+
+    def to_onnx(self) -> onnx.ModelProto:
+        columns, values = self.places
+        numbers = np.arange(len(self.mean), dtype=np.int64)
+        constants = {
+            "numbers": numbers,
+            "mean": self.mean,
+            "scale": self.scale,
+            "zero": np.float32(0),
+            "columns": columns,
+            "values": values,
+        }
+        steps: list[tuple[str, list[str], str, dict[str, Any]]] = [
+            ("Gather", [INPUT, "numbers"], "raw", {"axis": 1}), ("IsNaN", ["raw"], "missing", {}),
+            ("Sub", ["raw", "mean"], "centred", {}), ("Div", ["centred", "scale"], "score", {}),
+            ("Where", ["missing", "zero", "score"], "known", {}),
+            ("Cast", ["missing"], "flags", {"to": TensorProto.FLOAT}), ("Gather", [INPUT, "columns"], "codes", {"axis": 1}),
+            ("Equal", ["codes", "values"], "hits", {}), ("Cast", ["hits"], "places", {"to": TensorProto.FLOAT}),
+            ("Concat", ["known", "flags", "places"], "table", {"axis": 1}),
+        ]  # fmt: skip
+        width = len(self.mean) + len(self.codes)
+        graph = helper.make_graph(
+            [helper.make_node(kind, inputs, [output], **more) for kind, inputs, output, more in steps],
+            "table",
+            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [None, width])],
+            [helper.make_tensor_value_info("table", TensorProto.FLOAT, [None, self.width])],
+            [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid(*pair) for pair in OPSET.items()])
+        return compose.add_prefix(model, "rows_", rename_inputs=False)  # the other half has names of its own
+
+
+def train(
+    trainer: SklearnEstimator, task: Task[Any], *, signature: Signature, train: Examples, validation: Examples, progress: Progress
+) -> FittedEstimator:
+    """On training and validation rows together. Raises UnusableTrainer, before the long training, for an estimator that cannot be
+    built, fitted or exported.
+    """
+    rows = train + validation
+    with threadpool_limits(limits=THREADS):
+        _probe(trainer, task, signature, train)
+        part = partial(_fit, trainer, task, signature, train)
+        offsets = offsets_of(task, part, validation=validation, progress=progress)
+        progress(f"{trainer.estimator} on {len(rows)} rows")
+        fitted = replace(_fit(trainer, task, signature, rows), offsets=offsets)
+        loss = training_loss(fitted, rows)
+    progress(f"{trainer.estimator} · training loss {loss:.4f}")
+    return replace(fitted, history=[{"train_loss": loss}])
+
+
+def _fit(trainer: SklearnEstimator, task: Task[Any], signature: Signature, rows: Examples) -> FittedEstimator:
+    model, table = _build(trainer, task), Table.of(rows.features, signature)
+    if is_classifier(model):
+        model.fit(table(rows.features), rows.label.astype(np.int64))
+        return FittedEstimator(
+            model, task, signature, lambda some: model.predict_proba(table(some)), lambda: _convert(model, table)
+        )
+    # Penalties and solvers expect labels around 0: MLPRegressor misses one of 1000 to 1100 by 770.
+    mean, scale = float(rows.label.mean()), float(rows.label.std()) or 1.0
+    model.fit(table(rows.features), (rows.label - mean) / scale)
+    return FittedEstimator(
+        model,
+        task,
+        signature,
+        lambda some: np.asarray(model.predict(table(some)), np.float64).reshape(-1) * scale + mean,
+        lambda: _in_units(_convert(model, table), mean, scale),
+    )
+
+
+def _build(trainer: SklearnEstimator, task: Task[Any]) -> Any:
+    model = build(trainer)
+    needed = task.ACTIVATION != "identity"
+    legal = f"legal: one such as {LEGAL[needed]}. Declare another estimator."
+    where = f"SklearnEstimator · {trainer.estimator}"
+    if not (is_classifier if needed else is_regressor)(model):
+        kind, noun = type(task.declared).__name__, "classifier" if needed else "regressor"
+        raise UnusableTrainer(f"{where} · {kind} needs a {noun}, which it is not; {legal}")
+    if needed and not hasattr(model, "predict_proba"):
+        raise UnusableTrainer(f"{where} · it has no predict_proba, and so no probabilities; {legal}")
+    if "random_state" in model.get_params() and "random_state" not in trainer.arguments:
+        model.set_params(random_state=trainer.seed)
+    return model
+
+
+def _probe(trainer: SklearnEstimator, task: Task[Any], signature: Signature, rows: Examples) -> None:
+    """Fits and exports the estimator on a few rows of every label."""
+    step = max(1, len(rows) // PROBE_ROWS)
+    order = np.argsort(rows.label, kind="stable")
+    few = np.union1d(order[::step], np.unique(rows.label, return_index=True)[1])
+    needed = task.ACTIVATION != "identity"
+    fitted = _fit(trainer, task, signature, Examples(rows.features[few], rows.label[few]))
+    try:
+        fitted.convert()
+    except Exception as error:  # skl2onnx has errors of many classes
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        legal = f"legal: one such as {LEGAL[needed]}. Declare another estimator."
+        raise UnusableTrainer(f"SklearnEstimator · {trainer.estimator} · skl2onnx cannot export it: {reason}; {legal}") from error
+
+
+def _convert(model: Any, table: Table) -> onnx.ModelProto:
+    before, after = table.to_onnx(), convert_estimator(model, name="estimator", input="inputs", width=table.width)
+    # skl2onnx writes for OPSET, and states the oldest versions with the same operators.
+    before.ir_version = after.ir_version
+    del after.opset_import[:]
+    after.opset_import.extend(before.opset_import)
+    merged = compose.merge_models(before, after, io_map=[(before.graph.output[0].name, "inputs")])
+    _rename(merged.graph, {INPUT: INPUT})
+    return merged
+
+
+def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    """Numbers all names in their order: skl2onnx counts over the whole process, and the same model gets other bytes each time."""
+
+    def number(name: str) -> str:
+        return names.setdefault(name, f"value_{len(names)}") if name else ""
+
+    graph.name = "estimator"
+    del graph.value_info[:]
+    for named in (*graph.input, *graph.initializer, *graph.output):
+        named.name = number(named.name)
+    for node in graph.node:
+        node.name = ""
+        node.input[:], node.output[:] = map(number, node.input), map(number, node.output)
+        for attribute in (attribute for attribute in node.attribute if attribute.HasField("g")):
+            _rename(attribute.g, names)
+
+
+def _in_units(model: onnx.ModelProto, mean: float, scale: float) -> onnx.ModelProto:
+    """Standard scores of the label as numbers in its units."""
+    constants = {"label_scale": scale, "label_mean": mean}
+    model.graph.initializer.extend(numpy_helper.from_array(np.array([n], np.float32), name) for name, n in constants.items())
+    steps = {"Mul": (model.graph.output[-1].name, "label_scale", "scaled"), "Add": ("scaled", "label_mean", "in_units")}
+    model.graph.node.extend(helper.make_node(kind, names[:2], names[2:]) for kind, names in steps.items())
+    model.graph.output.append(helper.make_tensor_value_info("in_units", TensorProto.FLOAT, [None, 1]))
+    return model
