@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from mlops_assets.spec.contract import NUMBERS, Column, DType
+from mlops_assets.spec.column_type import NUMBERS, DType
+from mlops_assets.spec.contract import Column
 from mlops_assets.spec.feature import Label
 from mlops_assets.spec.gate import Metric
 from mlops_assets.spec.spec import Spec

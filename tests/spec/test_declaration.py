@@ -151,7 +151,11 @@ EDITS: list[tuple[str, dict[str, Any], set[Stage]]] = [
     ("label", {"task": USE_CASE.task.but(label=USE_CASE.label.but(name="tardy"))}, {"training_set", "evaluation"}),
     ("features", {"features": USE_CASE.features.but(numeric=USE_CASE.features.numeric[1:])}, {"feature", "training_set"}),
     ("contracts", {"contracts": OUTCOMES_LOOSER}, {"validated"}),
-    ("sources", {"sources": (USE_CASE.sources[0].but(cadence=USE_CASE.sources[3].cadence), *USE_CASE.sources[1:])}, {"raw"}),
+    (
+        "sources",
+        {"sources": (USE_CASE.sources[0].but(cadence=USE_CASE.sources[3].cadence), *USE_CASE.sources[1:])},
+        {"raw", "validated"},
+    ),
     ("monitors", {"monitors": (Drift(window=A_DAY), *USE_CASE.monitors[1:])}, {"monitor"}),
     ("triggers", {"triggers": ()}, set()),
     ("owner", {"owner": "team:somebody-else"}, set()),
