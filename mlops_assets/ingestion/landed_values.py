@@ -15,6 +15,7 @@ from mlops_assets.spec.moment import MAX_YEAR, MIN_YEAR
 OFFSET = r"(Z|[+-][0-9]{2}:[0-9]{2})$"
 MIDNIGHT = r"[T ]00:00(:00(\.0+)?)?$"  # spreadsheets and pandas write a date with it
 DOUBLED: dict[str, Literal["null", "earliest", "latest"]] = {"refuse": "null", "earlier": "earliest", "later": "latest"}
+TEXT = Form()  # of which every value is text
 Conversion = Callable[[pl.Expr, Column, Form], pl.Expr]
 
 
@@ -72,9 +73,10 @@ def _bool(text: pl.Expr, column: Column, _: Form) -> pl.Expr:
     return text.str.to_lowercase().replace_strict(words, default=None, return_dtype=pl.Boolean())
 
 
-def _date(text: pl.Expr, _: Column, form: Form) -> pl.Expr:
+def _date(text: pl.Expr, column: Column, form: Form) -> pl.Expr:
     if form.date_format:
         date = _formatted(text, form.date_format).str.to_date(form.date_format, strict=False)
+        date = date.fill_null(_date(text, column, TEXT)) if form.TYPED else date
         return pl.when(date.dt.year().is_between(MIN_YEAR, MAX_YEAR - 1)).then(date)
     return convert(text.str.replace(MIDNIGHT, ""), pl.Date())
 
@@ -88,19 +90,29 @@ def _datetime(text: pl.Expr, _: Column, form: Form) -> pl.Expr:
 
 def _local(text: pl.Expr, form: Form) -> pl.Expr:
     """The wall clock of a datetime without an offset; else null."""
+    if form.TYPED and form.datetime_format:
+        return _by_both(_local, text, form)
     if (layout := form.datetime_format) is None:
         return convert(pl.when(~text.str.contains(OFFSET)).then(text), UTC).dt.replace_time_zone(None)
-    return _formatted(text, layout if "%z" not in layout else "").str.to_datetime(
-        _in_polars(layout), time_unit="us", strict=False
-    )
+    if "%z" in layout:
+        return pl.lit(None, pl.Datetime("us"))
+    return _formatted(text, layout).str.to_datetime(_in_polars(layout), time_unit="us", strict=False)
 
 
 def _with_offset(text: pl.Expr, form: Form) -> pl.Expr:
+    if form.TYPED and form.datetime_format:
+        return _by_both(_with_offset, text, form)
     if (layout := form.datetime_format) is None:
         return convert(pl.when(text.str.contains(OFFSET)).then(text), UTC)
     if "%z" not in layout:
         return pl.lit(None, UTC)
     return _formatted(text, layout).str.to_datetime(_in_polars(layout), time_unit="us", time_zone="UTC", strict=False)
+
+
+def _by_both(read: Callable[[pl.Expr, Form], pl.Expr], text: pl.Expr, form: Form) -> pl.Expr:
+    """A cell with a date is in ISO 8601, and a text in the declared form."""
+    as_text = TEXT.but(datetime_format=form.datetime_format)
+    return read(text, form.but(datetime_format=None)).fill_null(read(text, as_text))
 
 
 def _in_zone(local: pl.Expr, form: Form) -> pl.Expr:

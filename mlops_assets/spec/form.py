@@ -16,6 +16,7 @@ DIRECTIVES = {
     "%H": r"\d\d?", "%I": r"\d\d?", "%M": r"\d\d", "%S": r"[0-5]\d", ".%f": r"\.\d{1,6}", "%p": "[AaPp][Mm]",
     "%z": r"[+-]\d\d:?\d\d",
 }  # fmt: skip
+DATE = ("%Y or %y", "%m or %b or %B or %j", "%d or %j")
 DIRECTIVE = re.compile(r"\.%f|%.?")
 
 
@@ -27,6 +28,7 @@ class Form(Spec):
 
     SUFFIX: ClassVar[str] = ""
     COMPRESSED: ClassVar[tuple[str, ...]] = COMPRESSIONS
+    TYPED: ClassVar[bool] = False  # whether it has dates that are no text
 
     missing: tuple[str, ...] = ()
     date_format: str | None = None
@@ -45,9 +47,11 @@ class Form(Spec):
         return ".", ""
 
     def contradictions(self) -> Iterator[str]:
-        for field, needed in (("date_format", "%Y or %y, %m, %d"), ("datetime_format", "%Y or %y, %m, %d, %H or %I, %M")):
+        for field, needed in (("date_format", DATE), ("datetime_format", (*DATE, "%H or %I", "%M"))):
             if (value := getattr(self, field)) is not None:
                 yield from _format_problems(field, value, needed)
+            if value and self.TYPED and value.startswith("%Y-%d"):
+                yield f"{field} · {value!r} reads dates of typed cells, which are %Y-%m-%d, too. Deliver these columns as dates."
         try:
             ZoneInfo(self.time_zone)
         except (LookupError, ValueError, OSError):
@@ -102,6 +106,7 @@ class Parquet(Form):
 
     SUFFIX = ".parquet"
     COMPRESSED = ("",)  # it compresses itself
+    TYPED = True
 
 
 class JsonLines(Form):
@@ -115,6 +120,7 @@ class Excel(Form):
 
     SUFFIX = ".xlsx"
     COMPRESSED = ("",)
+    TYPED = True
 
     sheet: str | None = Field(default=None, min_length=1)
     skip_lines: int = Field(default=0, ge=0)
@@ -130,13 +136,12 @@ def format_pattern(text: str) -> str:
     return "".join(re.escape(part) + code for part, code in zip(parts, codes, strict=True))
 
 
-def _format_problems(field: str, text: str, needed: str) -> Iterator[str]:
+def _format_problems(field: str, text: str, needed: tuple[str, ...]) -> Iterator[str]:
     found = DIRECTIVE.findall(text)
     if unknown := [code for code in found if code not in DIRECTIVES]:
         yield f"{field} · {unknown[0]!r} is no directive; legal: {', '.join(DIRECTIVES)}. Correct it."
         return
-    lacking = [part for part in needed.split(", ") if not {*part.split(" or ")} & {*found}]
-    if lacking and not ("%j" in found and lacking == ["%m", "%d"]):
-        yield f"{field} · {text!r} has no {', no '.join(lacking)}; needed: {needed}. Add it."
+    if lacking := [part for part in needed if not {*part.split(" or ")} & {*found}]:
+        yield f"{field} · {text!r} has no {', no '.join(lacking)}; needed: {', '.join(needed)}. Add it."
     if "%I" in found and "%p" not in found:
         yield f"{field} · {text!r} has %I without %p, so that morning and evening are the same. Add it."

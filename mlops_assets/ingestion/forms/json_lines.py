@@ -4,7 +4,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -36,12 +36,13 @@ def read_json_lines(file: BinaryIO, form: JsonLines, /, *, contract: Contract, m
     """A key that is not in the contract concerns the file if every row has it, else the row. A key may be left out where its
     column is nullable.
     """
-    known = {*contract.dropped, *(name for column in contract.columns for name in (column.header, column.renamed_from) if name)}
+    known = {name for column in contract.columns for name in (column.header, column.renamed_from) if name}
     text = io.TextIOWrapper(cast(Any, file), "utf-8-sig", "surrogateescape", newline="\n")
     lines = enumerate(text, start=1)
     first = next(lines, None)
+    parsed = (_parse(number, line, contract.dropped) for number, line in chain([first] if first else [], lines) if line.strip())
     counts, parts, problem = Counter[str](), list[pl.DataFrame](), ""
-    for rows in in_parts(_parse(number, line) for number, line in chain([first] if first else [], lines) if line.strip()):
+    for rows in in_parts(parsed):
         counts.update(name for row in rows for name in ("", *row.values) if not row.problem)
         problem = problem or next((row.problem for row in rows if row.problem), "")
         parts.append(_frame([_with_known(row, known) for row in rows]))
@@ -82,10 +83,10 @@ def _with_known(row: Row, known: set[str]) -> Row:
     return row
 
 
-def _parse(number: int, line: str) -> Row:
+def _parse(number: int, line: str, dropped: Collection[str]) -> Row:
     try:
         line.encode()
-        return Row(number, _values(line))
+        return Row(number, _values(line, dropped))
     except UnicodeError:
         problem = "holds bytes that are not UTF-8 text"
     except NoPlainRow as error:
@@ -95,13 +96,15 @@ def _parse(number: int, line: str) -> Row:
     return Row(number, {}, f"line {problem}", escape(line.rstrip("\r\n")))
 
 
-def _values(line: str) -> dict[str, str | None]:
+def _values(line: str, dropped: Collection[str]) -> dict[str, str | None]:
     """Raises NoPlainRow."""
     pairs = json.loads(line, parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=tuple)
     if not isinstance(pairs, tuple):
         raise NoPlainRow(f"is not {OBJECT}")
     values: dict[str, str | None] = {}
     for name, value in cast(tuple[tuple[str, object], ...], pairs):
+        if name in dropped:
+            continue
         if name in values:
             raise NoPlainRow(f"has the key {shorten(name)!r} twice")
         if not isinstance(value, str | bool | None):

@@ -58,17 +58,26 @@ def _batches(table: ParquetFile) -> Iterator[Any]:
 
 
 def _frame(batch: Any, needed: dict[int, str], number: int) -> pl.DataFrame:
-    plain = pa.table({name: batch.column(place) for place, name in needed.items()})
-    frame = cast(pl.DataFrame, pl.from_arrow(plain))
+    plain = pa.table({name: _in_utc(batch.column(place)) for place, name in needed.items()})
+    try:
+        frame = cast(pl.DataFrame, pl.from_arrow(plain))
+    except pl.exceptions.PolarsError as error:
+        raise _unreadable(error) from None
     numbers = pl.int_range(number, number + batch.num_rows, dtype=pl.Int64())
     texts = (_text(pl.col(name), dtype) for name, dtype in frame.schema.items())
     return frame.select(*texts, problem=pl.lit(None, PLACE["problem"]), source_line=numbers)
 
 
+def _in_utc(array: Any) -> Any:
+    """Polars knows no zones such as +05:30."""
+    plain = array.dictionary_decode() if types.is_dictionary(array.type) else array
+    zone = plain.type.tz if types.is_timestamp(plain.type) else None
+    return plain.cast(pa.timestamp(plain.type.unit, "UTC")) if zone else plain
+
+
 def _text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     if isinstance(dtype, pl.Datetime):
-        utc = column.dt.convert_time_zone("UTC") if dtype.time_zone else column
-        return utc.dt.strftime(f"%Y-%m-%dT%H:%M:%S%.f{'Z' if dtype.time_zone else ''}")
+        return column.dt.strftime(f"%Y-%m-%dT%H:%M:%S%.f{'Z' if dtype.time_zone else ''}")
     if dtype.is_float():
         return float_text(column.cast(pl.Float64()))  # a float of 32 bits by its exact value
     if isinstance(dtype, pl.Decimal) and dtype.scale:

@@ -49,7 +49,7 @@ def _links(*targets: tuple[str, str]) -> str:
     return f'<Relationships xmlns="{LINKS}">{"".join(links)}</Relationships>'
 
 
-def _cell(value: Cell) -> str:  # noqa: PLR0911 - a case each
+def _cell(value: Cell) -> str:  # noqa: PLR0911
     match value:
         case None:
             return "<c/>"
