@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, cast
 
 import polars as pl
+import polars.selectors as cs
 
 from mlops_assets.statistics.metrics import Array
 from mlops_assets.tasks.task import Task
@@ -39,7 +40,8 @@ def drift_report(
     Inputs without a single value in one of the samples are left out: Evidently cannot draw them. Raises ValueError when
     none is left.
     """
-    before, now = _sample(reference, seed), _sample(current, seed)
+    booleans = (cs.by_name(numeric) & cs.boolean()).cast(pl.Int8)  # as in profiles: Evidently subtracts values
+    before, now = (_sample(rows, seed).with_columns(booleans) for rows in (reference, current))
     numbers, categories = (
         [name for name in names if before[name].count() and now[name].count()] for names in (numeric, categorical)
     )

@@ -55,7 +55,8 @@ class View:
     def facts(self) -> list[str]:
         expiry = f"expires after {self.ttl}" if self.ttl else "never expires"
         newest = f"newest row {self.newest:%Y-%m-%d %H:%M} UTC" if self.newest else "no rows yet"
-        return [self.owner, f"by {' and '.join(self.entities)}", expiry, newest]
+        by = f"by {' and '.join(self.entities)}" if self.entities else "for every request"
+        return [self.owner, by, expiry, newest]
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def read_catalog(use_case: UseCase, *, store: FeatureStore, tables: DeltaTables,
             )
             for field in view.features
         )
-        views.append(View(view.name, view.description, view.owner, tuple(view.entities), view.ttl or None, newest, features))
+        views.append(View(view.name, view.description, view.owner, declared.entity, view.ttl or None, newest, features))
     return Catalog(use_case.name, use_case.question, version, tuple(views))
 
 

@@ -29,7 +29,7 @@ TICKS_TO_A_PAUSE = 60  # five minutes
 # The daemon reports files one by one, in 17 ms each, so a full tick takes 17 s. The oldest days come first.
 MAX_EVENTS = 1000
 ALL_READABLE, MAX_FAULTS = "landed_entries_readable", 20
-TRAINED = ("training_set", "candidate", "evaluation", "blessing", "rollout", "service", "feature_catalog")
+TRAINED = ("training_set", "candidate", "evaluation", "blessing", "rollout", "service")
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 WATCHED: dict[type[Monitor], str] = {Drift: NO_DRIFT, Performance: GOOD_ENOUGH}
 Requests = dg.SensorResult | dg.SkipReason
@@ -49,9 +49,10 @@ def build_triggers(use_case: UseCase) -> dict[str, list[Any]]:
 
 
 def _training_job(use_case: UseCase) -> Any:
+    stages = (*TRAINED, *(["feature_catalog"] if use_case.features.views else []))
     return dg.define_asset_job(
         names.job(use_case.name, "training"),
-        selection=dg.AssetSelection.assets(*(names.stage(use_case.name, name) for name in TRAINED)),
+        selection=dg.AssetSelection.assets(*(names.stage(use_case.name, name) for name in stages)),
         tags={ONE_AT_A_TIME: use_case.name},
         description="Train a candidate, evaluate it against the champion on the same rows, and roll it out if it is blessed.",
     )

@@ -80,7 +80,7 @@ def judge(gate: NoLeak, case: Case) -> Measurement:
     split, rows = split_of(case.use_case), _with_label(case.training_rows, label, truth)
     gap = None if split.is_at_random else split_gap(rows, signature, case.use_case.label, seed=case.seed)
     newer = newer_features(case.training_rows)
-    signs = [*_single_input(gate, alone), *(_easier_split(gate, gap, split.how) if gap else ()), *_newer_features(newer)]
+    signs = [*_single_input(gate, alone), *_easier_split(gate, gap, split.how), *_newer_features(newer)]
     leaking = [sign for sign in signs if not sign.used.value <= 1]  # nan is no pass
     return Measurement(
         passed=not leaking,
@@ -118,7 +118,10 @@ def _single_input(gate: NoLeak, alone: dict[str, Interval]) -> Iterator[_Sign]:
     yield _Sign(used, *(undefined if math.isnan(auc.value) else (message, advice)))
 
 
-def _easier_split(gate: NoLeak, gap: SplitGap, how: str) -> Iterator[_Sign]:
+def _easier_split(gate: NoLeak, gap: SplitGap | None, how: str) -> Iterator[_Sign]:
+    if gap is None:
+        yield _Sign(Interval(0.0, 0.0, 0.0), "the declared split is at random, so that none is easier", "")
+        return
     used = Interval(*(value / gate.max_split_gap for value in (gap.gap, gap.low, gap.high)))
     message = f"a random split has auc {gap.random:.3f}, the split {how} {gap.by_time:.3f}: a gap of {gap.gap:+.3f}"
     message += f", which {side(gap.gap, gate.max_split_gap)} {gate.max_split_gap:g}"

@@ -78,7 +78,9 @@ class FeatureRegistry:
         return self._known("feature service", name, self.services())
 
     def view(self, name: str) -> feast.FeatureView:
-        return self._known("feature view", name, {view.name: view for view in self.open().list_feature_views()})
+        # Not the store's own list, which hides the key of a view without entities.
+        views = self.open().registry.list_feature_views(FEAST_PROJECT)
+        return self._known("feature view", name, {view.name: view for view in views})
 
     def views_of(self, service: str) -> tuple[ServiceView, ...]:
         """The views of a service, in its order."""

@@ -13,7 +13,14 @@ from feast.data_source import DataSource, PushMode
 
 from mlops_assets.features.feast.feast_internals import provider_of
 from mlops_assets.features.feast.feature_registry import FeatureRegistry, service_view
-from mlops_assets.features.offline.point_in_time import UTC_MICROSECONDS, MissingFeatureTable, moments_of, require_keys
+from mlops_assets.features.offline.point_in_time import (
+    NO_ENTITY,
+    NO_ENTITY_VALUE,
+    UTC_MICROSECONDS,
+    MissingFeatureTable,
+    moments_of,
+    require_keys,
+)  # fmt: skip
 from mlops_assets.features.offline.polars_offline_store import PolarsOfflineStore, PolarsRetrievalJob
 from mlops_assets.features.online.key_value_stores import KeyValueStore, LastKnown, RedisStore, SqliteStore, unavailable_when_down
 from mlops_assets.features.online.online_mirror import (
@@ -106,7 +113,8 @@ class FeatureStore:
         source, store = feature_view.stream_source, self.registry.open()
         if not isinstance(source, feast.PushSource):
             raise NoPushSource(f"feature view {view!r} · it has no push source. Declare one in feature_repo, or materialize it.")
-        known = _as_declared(feature_view, rows).drop_nulls(feature_view.join_keys).sort(_timestamp(feature_view))
+        keyed = rows.with_columns(pl.lit(NO_ENTITY_VALUE).alias(NO_ENTITY))
+        known = _as_declared(feature_view, keyed).drop_nulls(feature_view.join_keys).sort(_timestamp(feature_view))
         newest = known.unique(feature_view.join_keys, keep="last")
         with self.registry.alone(view):
             # Not through Feast, which wants exactly the columns of the table.
@@ -153,6 +161,7 @@ class FeatureStore:
     def _entities(self, columns: Columns) -> dict[str, Sequence[Any]]:
         """The join keys of all views in their declared types. Raises EntityFrameMismatch for one that is missing."""
         views = self.registry.views_of(self.service)
+        columns = {**columns, NO_ENTITY: [NO_ENTITY_VALUE] * len(columns[EVENT_TIMESTAMP])}
         for view in views:
             require_keys(view.name, view.frame_keys, [*columns])
         return {name: as_type(columns[name], dtype) for name, dtype in _key_types(views).items()}

@@ -45,6 +45,10 @@ class Facts:
         return self.rows.collect_schema()
 
 
+# Feast's join key of a view without entities, and its value; tests/features/feast/test_feast_internals.py is the canary.
+NO_ENTITY, NO_ENTITY_VALUE = "__dummy_id", ""
+
+
 def event_timestamp_of(entities: pl.DataFrame) -> str:
     """`event_timestamp`, or the only datetime column; raises EntityFrameMismatch when there is none or more than one."""
     if "event_timestamp" in entities.columns:

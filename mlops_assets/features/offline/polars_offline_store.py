@@ -19,7 +19,16 @@ from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 
-from mlops_assets.features.offline.point_in_time import Facts, MissingFeatureTable, event_timestamp_of, join_facts, time_span, utc
+from mlops_assets.features.offline.point_in_time import (
+    NO_ENTITY,
+    NO_ENTITY_VALUE,
+    Facts,
+    MissingFeatureTable,
+    event_timestamp_of,
+    join_facts,
+    time_span,
+    utc,
+)  # fmt: skip
 from mlops_assets.foundation.delta_tables import append_rows
 from mlops_assets.foundation.stored_schema import converted, count_changed
 
@@ -83,9 +92,12 @@ class PolarsOfflineStore(OfflineStore):
             _facts(config, view, feature_refs, prefixed=full_feature_names, span=span, is_new=bool(filled) and view not in filled)
             for view in feature_views
         ]
+        # Only where it is needed: of 10,000,000 rows it takes 160 MB.
+        added = [NO_ENTITY] if NO_ENTITY not in entities.columns and any(NO_ENTITY in table.keys for table in tables) else []
+        no_entity = [pl.lit(NO_ENTITY_VALUE).alias(name) for name in added]
         on_demand = registry.list_on_demand_feature_views(project, allow_cache=True)
         return PolarsRetrievalJob(
-            lambda: join_facts(entities, tables, event_timestamp=moment),
+            lambda: join_facts(entities.with_columns(no_entity), tables, event_timestamp=moment).drop(added),
             full_feature_names=full_feature_names,
             on_demand_feature_views=[view for view in on_demand if any(ref.startswith(f"{view.name}:") for ref in feature_refs)],
             metadata=RetrievalMetadata(feature_refs, [name for name in entities.columns if name != moment], *span),
@@ -210,8 +222,10 @@ def _facts(config: RepoConfig, view: FeatureView, refs: list[str], *, prefixed: 
 
 
 def _with_nulls(rows: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
+    """With the names that the rows lack, and with the key of a view without entities."""
     stored = rows.collect_schema()
-    return rows.with_columns(pl.lit(None).alias(name) for name in names if name not in stored)
+    missing = (pl.lit(None).alias(name) for name in names if name not in stored)
+    return rows.with_columns(*missing, pl.lit(NO_ENTITY_VALUE).alias(NO_ENTITY))
 
 
 def _table(config: RepoConfig, source: DataSource) -> FeatureTable:

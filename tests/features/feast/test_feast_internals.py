@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 from mlops_assets.features.feast.feast_internals import import_feast
+from mlops_assets.features.offline.point_in_time import NO_ENTITY, NO_ENTITY_VALUE
 
 CODE = """
 import json, sys
@@ -28,10 +29,12 @@ def test_feast_comes_without_torch_which_can_be_imported_later() -> None:
 def test_the_undocumented_symbols_of_feast_have_the_shape_that_we_use() -> None:
     """When this fails after an upgrade, adapt features/feast/feast_internals.py, the only module that names these symbols."""
     import_feast()
+    from feast import feature_view
     from feast.infra.provider import Provider, get_provider
     from feast.repo_operations import extract_objects_for_apply_delete, parse_repo
 
     assert list(inspect.signature(parse_repo).parameters) == ["repo_root"]
     assert list(inspect.signature(extract_objects_for_apply_delete).parameters)[:3] == ["project", "registry", "repo"]
+    assert (NO_ENTITY, NO_ENTITY_VALUE) == (feature_view.DUMMY_ENTITY_ID, feature_view.DUMMY_ENTITY_VAL)
     assert list(inspect.signature(get_provider).parameters) == ["config"]
     assert {"feature_view", "df"} <= set(inspect.signature(Provider.ingest_df).parameters)

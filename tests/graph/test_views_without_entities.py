@@ -1,0 +1,83 @@
+"""A view whose values hold for every request, next to one by customer: in the training set, online, pushed and looked back."""
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from mlops_assets.features.feast.declared_service import find_service_problems
+from mlops_assets.foundation import names
+from mlops_assets.spec.feature import FeatureView
+from tests.cli.loans import LOANS, REPO, VIEW
+from tests.graph.line import environment_of
+from tests.graph.loan_line import LoanLine, moment
+
+pytestmark = pytest.mark.integration
+
+MARKET_OBJECTS = """
+market = FeatureView(
+    name="market", entities=[], ttl=timedelta(0), schema=[Field(name="all_paid", dtype=Float64)],
+    source=PushSource(name="market_push", batch_source=FileSource(
+        name="market_table", path="loans/feature/market.delta", file_format=DeltaFormat(), timestamp_field="event_timestamp",
+    )),
+)
+service = FeatureService(name="loans_v1", features=[last_payment, market])
+"""
+MARKET_REPO = REPO.replace("FileSource, ValueType", "FileSource, PushSource, ValueType") + MARKET_OBJECTS
+
+
+def market(tables: Any, start: dt.datetime, end: dt.datetime) -> pl.LazyFrame:
+    """What all customers together paid, hour by hour."""
+    rows = tables["payments"].filter(pl.col("paid_at").is_between(start, end, closed="left"))
+    return rows.group_by(event_timestamp="paid_at").agg(all_paid=pl.col("paid").sum())
+
+
+MARKET = FeatureView(name="market", description="Paid by all.", tables=("payments",), transform=market)
+USE_CASE = LOANS.but(features=LOANS.features.but(views=(VIEW, MARKET), numeric=("amount", "last_paid", "all_paid")))
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[LoanLine]:
+    """Four days of loans, in the feature tables and online."""
+    environment = environment_of(tmp_path, {"loans": MARKET_REPO})
+    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:
+        line = LoanLine(environment, USE_CASE, instance)
+        line.land_sound(0, 1, 2, 3)
+        assert line.ingest("applications", 0, 3).success and line.ingest("payments", 0, 3).success
+        for view in ("last_payment", "market"):
+            assert line.run(names.feature("loans", view), names.online("loans", view), first=0, last=3).success
+        yield line
+
+
+def test_a_training_row_has_the_newest_value_before_its_moment(line: LoanLine) -> None:
+    rows = line.training_set()
+    # The last of a day's three payments, at 12, is of 10 times the day and 2.
+    paid = {row["number"] // 100 - 1: row["all_paid"] for row in rows.to_dicts()}
+    assert paid == {day: 10.0 * day + 2 for day in range(4)}
+    assert "__dummy_id" not in rows.columns and "__dummy_id" not in line.rows(names.feature("loans", "market")).columns
+
+
+def test_every_request_gets_the_newest_value_from_the_online_store(line: LoanLine) -> None:
+    store, moments = line.store(), [moment(5), moment(5), moment(2, 11.5)]
+    result = store.look_up({"customer": ["c1", "nobody", "c1"], "event_timestamp": moments})
+    assert result.features["all_paid"] == [32.0, 32.0, 21.0]
+    assert result.features["last_paid"] == [31.0, None, 21.0]
+    assert result.features_from == ["online", "online", "point_in_time"]
+    assert result.missing[1] == [("last_payment", "unknown")]
+
+
+def test_a_pushed_value_holds_for_every_request(line: LoanLine) -> None:
+    store = line.store()
+    fresh = pl.DataFrame({"event_timestamp": [moment(4)], "all_paid": [99.0]})
+    assert store.push("market", fresh) == 1
+    result = store.look_up({"customer": ["c1"], "event_timestamp": [moment(5)]})
+    assert (result.features["all_paid"], result.features_from) == ([99.0], ["online"])
+
+
+def test_the_objects_of_feast_agree_with_the_declaration(line: LoanLine) -> None:
+    features = {"last_payment": {"last_paid": "Float64"}, "market": {"all_paid": "Float64"}}
+    assert find_service_problems(USE_CASE, line.home.parent / "feature_repo", features) == []
