@@ -18,6 +18,8 @@ from mlops_assets.statistics.metrics import Array, Comparison, Interval, compari
 from mlops_assets.tasks.task import Task
 
 Score = Callable[[pl.DataFrame], Array]
+SHUFFLES = 5  # of each input
+MAX_SCORED_ROWS, MIN_SHUFFLED_ROWS = 250_000, 200  # of all shuffles together (1 s with 20 inputs), and of one
 SLICE_CONFIDENCE = 0.99  # of each bound: measured, 1 to 4 of 100 unchanged slices then look changed (with 0.95: 1 of 10)
 
 
@@ -26,6 +28,15 @@ class Rival(NamedTuple):
 
     version: str
     output: Array
+
+
+class Importance(NamedTuple):
+    """The mean loss of the main metric over SHUFFLES shuffles of one input, and the least and the largest of them."""
+
+    input: str
+    loss: float
+    low: float
+    high: float
 
 
 class Unscored(NamedTuple):
@@ -42,7 +53,7 @@ class Evaluation:
     `counts` and `details` are those of the task. `slices`: column, value, rows, counts, metrics (None where undefined); with a
     champion also its metrics (`champion`) and the `comparison` with it by metric, whose bounds each have SLICE_CONFIDENCE.
     `comparison` is None without a champion and for one that cannot be scored (`champion_problem` says why), `reference`
-    without a second trainer. `importance`: input and the loss of the main metric when it is shuffled, largest first.
+    without a second trainer. `importance`: the most important input first.
     """
 
     candidate: str
@@ -56,7 +67,7 @@ class Evaluation:
     champion: str | None = None
     comparison: dict[str, Comparison] | None = None
     reference: dict[str, Interval] | None = None
-    importance: tuple[tuple[str, float], ...] = ()
+    importance: tuple[Importance, ...] = ()
     champion_problem: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -99,7 +110,7 @@ def evaluate(
     seed: int,
     champion: Rival | Unscored | None = None,
     reference: Array | None = None,
-    importance: Sequence[tuple[str, float]] = (),
+    importance: Sequence[Importance] = (),
     resamples: int = 200,
 ) -> Evaluation:
     """The evidence from the test rows (inputs, `label`, event_timestamp) and the candidate's output.
@@ -150,17 +161,20 @@ def _slices(
 
 def permutation_importance(
     score: Score, rows: pl.DataFrame, *, task: Task[Any], inputs: Sequence[str], label: str, seed: int, max_rows: int = 5000
-) -> list[tuple[str, float]]:
-    """Loss of the main metric when one input is shuffled among the rows (Breiman 2001), largest first, on at most `max_rows`.
+) -> list[Importance]:
+    """Loss of the main metric when one input is shuffled among the rows (Breiman 2001), largest first, on at most `max_rows`, and
+    on fewer of a table with many inputs.
 
     Correlated inputs share their importance, and each then looks less important than it is.
     """
-    sample = rows.sample(max_rows, seed=seed) if len(rows) > max_rows else rows
+    most = min(max_rows, max(MIN_SHUFFLED_ROWS, MAX_SCORED_ROWS // (SHUFFLES * max(len(inputs), 1))))
+    sample = rows.sample(most, seed=seed) if len(rows) > most else rows
     truth, metric = task.truth(sample[label]), task.main_metric
     base, sign = measure(metric, task.sample(truth, score(sample))), -1 if metric in LOWER_IS_BETTER else 1
-    drops: list[tuple[str, float]] = []
+    found: list[Importance] = []
     for name in inputs:
         stream = np.random.default_rng([seed, *name.encode()])  # one per input: adding an input does not change the others
-        shuffled = sample.with_columns(sample[name].gather(stream.permutation(len(sample))))
-        drops.append((name, sign * (base - measure(metric, task.sample(truth, score(shuffled))))))
-    return sorted(drops, key=lambda drop: (-np.nan_to_num(drop[1]), drop[0]))
+        shuffled = (sample.with_columns(sample[name].gather(stream.permutation(len(sample)))) for _ in range(SHUFFLES))
+        losses = [sign * (base - measure(metric, task.sample(truth, score(one)))) for one in shuffled]
+        found.append(Importance(name, float(np.mean(losses)), min(losses), max(losses)))
+    return sorted(found, key=lambda one: (-np.nan_to_num(one.loss), one.input))

@@ -80,6 +80,7 @@ def evaluate_candidate(
         champion=scored_champion, reference=reference, importance=importance,
     )  # fmt: skip
     truth, curves = task.truth(test[label]), {"candidate": scores}
+    bars = {"importance": plots.importance(evaluation.importance, task.main_metric)}
     verdicts = judge(use_case.gates, Case(
         evaluation, truth, scores, rival.output if rival else None, test, parity=parity, served=served, model=model,
         onnx=candidate.onnx, training_rows=rows, use_case=use_case, training=training, seed=seed,
@@ -89,14 +90,10 @@ def evaluate_candidate(
         curves[f"champion {rival.version}"] = rival.output
         both = {"champion": rival.output, "candidate": scores}
         page = side_by_side(use_case, evaluation, test, version=candidate.version, **both)
-        pages["side_by_side"] = page.to_html(task.curves(truth, both))
+        pages["side_by_side"] = page.to_html({**task.curves(truth, both), **bars})
     if reference is not None:
         curves["reference"] = reference
-    pictures = {
-        **task.curves(truth, curves),
-        **task.pictures(evaluation.details),
-        "importance": plots.importance(evaluation.importance, task.main_metric),
-    }
+    pictures = {**task.curves(truth, curves), **task.pictures(evaluation.details), **bars}
     return CandidateEvaluation(task.main_metric, evaluation, verdicts, pictures, _tables(evaluation, verdicts), pages)
 
 
@@ -134,5 +131,6 @@ def _tables(evaluation: Evaluation, verdicts: tuple[Verdict, ...]) -> dict[str, 
             for name, interval in evaluation.metrics.items()
         ],
         "comparison": [{"metric": name, "difference": str(found), "better": found.better} for name, found in comparison.items()],
+        "importance": [one._asdict() for one in evaluation.importance],
         "slices": [{name: part[name] for name in ("column", "value", "rows")} | part["metrics"] for part in evaluation.slices],
     }

@@ -165,10 +165,13 @@ def recall_bars(names: Sequence[str], recalls: Mapping[str, Array]) -> bytes:
     return _png(figure)
 
 
-def importance(drops: Sequence[tuple[str, float]], metric: str) -> bytes:
-    """The inputs whose shuffling costs the most, largest on top."""
+def importance(drops: Sequence[tuple[str, float, float, float]], metric: str) -> bytes:
+    """The inputs whose shuffling costs the most, largest on top: mean, least and largest loss."""
     shown = sorted(drops, key=lambda drop: drop[1])[-MOST_BARS:]
-    return _png(_bars(dict(shown), CANDIDATE, "Permutation importance", f"loss of {metric} when shuffled")[0])
+    values = {name: mean for name, mean, _, _ in shown}
+    figure, axes = _bars(values, CANDIDATE, "Permutation importance", f"loss of {metric} when shuffled")
+    axes.hlines(range(len(shown)), [low for _, _, low, _ in shown], [high for _, _, _, high in shown], colors=INK, linewidth=1.6)
+    return _png(figure)
 
 
 def drift_bars(columns: Sequence[ColumnDrift], max_psi: float) -> bytes:

@@ -10,10 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sklearn.inspection import permutation_importance as sklearn_importance
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score
 from sklearn.metrics import confusion_matrix as oracle
 
-from mlops_assets.evaluation.evaluate import Evaluation, Rival, evaluate, permutation_importance, plain
+from mlops_assets.evaluation.evaluate import MIN_SHUFFLED_ROWS, Evaluation, Rival, evaluate, permutation_importance, plain
+from mlops_assets.spec.feature import Label
+from mlops_assets.spec.task import Multiclass, Regression
 from mlops_assets.statistics.binary import METRICS, BinarySample
 from mlops_assets.statistics.metrics import compare, measure
 from mlops_assets.tasks import task_of
@@ -155,9 +159,9 @@ def test_no_rows_are_refused_with_the_remedy() -> None:
 
 def test_importance_finds_the_input_that_the_model_uses_and_no_other() -> None:
     found = permutation_importance(score, flights(), inputs=("noise", "wind", "carrier"), task=TASK, label="late", seed=0)
-    assert [name for name, _ in found] == ["wind", "carrier", "noise"]
-    assert found[0][1] > 0.2
-    assert found[1][1] == found[2][1] == 0
+    assert [one.input for one in found] == ["wind", "carrier", "noise"]
+    assert 0.2 < found[0].low < found[0].loss < found[0].high
+    assert found[1].loss == found[2].high == 0
 
 
 def test_importance_is_seeded_bounded_and_independent_of_the_other_inputs() -> None:
@@ -171,3 +175,31 @@ def test_importance_is_seeded_bounded_and_independent_of_the_other_inputs() -> N
     alone = permutation_importance(watched, flights(), inputs=("wind",), task=TASK, label="late", seed=3, max_rows=100)
     assert set(seen) == {100}
     assert both[0] == alone[0]
+    seen.clear()
+    permutation_importance(watched, flights(300), inputs=("wind",) * 300, task=TASK, label="late", seed=3)
+    assert set(seen) == {MIN_SHUFFLED_ROWS}, "fewer rows of a table with many inputs"
+
+
+@pytest.mark.parametrize("estimator", ["classes", "number"])
+def test_importance_is_that_of_scikit_learn(estimator: str) -> None:
+    """With its own shuffles, for the main metric of each task, within the range of both."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4000, 3))
+    label = Label(name="y", table="t", key=("k",), transform=lambda rows: rows)
+    if estimator == "number":
+        task, truth = task_of(Regression(label=label)), x @ [3.0, 1.0, 0.0] + rng.normal(size=4000)
+        fitted: Any = LinearRegression().fit(x, truth)
+        outputs, scoring = lambda rows: np.stack([fitted.predict(rows)] * 3, axis=1), "neg_root_mean_squared_error"
+    else:
+        task = task_of(Multiclass(label=label, classes=(0, 1, 2)))
+        truth = np.digitize(x @ [3.0, 1.0, 0.0] + rng.normal(size=4000), [-1, 1])
+        fitted = LogisticRegression().fit(x, truth)
+        outputs, scoring = fitted.predict_proba, "accuracy"
+    rows = pl.DataFrame(x, schema=["a", "b", "c"]).with_columns(y=truth)
+    expected: Any = sklearn_importance(fitted, x, truth, scoring=scoring, n_repeats=20, random_state=1)
+    found = permutation_importance(
+        lambda rows: outputs(rows.select("a", "b", "c").to_numpy()), rows, task=task, inputs=("a", "b", "c"), label="y", seed=0
+    )
+    assert [one.input for one in found] == ["a", "b", "c"]
+    for one, mean, spread in zip(found, expected.importances_mean, expected.importances_std, strict=True):
+        assert one.loss == pytest.approx(mean, abs=4 * spread + 1e-9)

@@ -41,7 +41,7 @@ DRAWINGS: dict[str, Callable[[], bytes]] = {
     "scores of nothing": lambda: plots.score_distribution({"candidate": np.array([])}, 0.5),
     "confusion": lambda: plots.confusion(MATRIX),
     "confusion of nothing": lambda: plots.confusion(dict.fromkeys(MATRIX, 0)),
-    "importance": lambda: plots.importance([(f"input_{n}", n / 100 - 0.01) for n in range(29)], "auc"),
+    "importance": lambda: plots.importance([(f"input_{n}", n / 100 - 0.01, n / 100 - 0.02, n / 100) for n in range(29)], "auc"),
     "importance of nothing": lambda: plots.importance([], "auc"),
     "drift": lambda: plots.drift_bars(drifts(29), 0.25),
     "drift of nothing": lambda: plots.drift_bars([], 0.25),
