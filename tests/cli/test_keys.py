@@ -18,6 +18,7 @@ from mlops_assets.serving.http.api_keys import ApiKeys
 from mlops_assets.serving.http.request import Refusal
 from mlops_assets.spec.serving import Limits
 from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.cli.loans import LOANS
 
 Run = Callable[..., Result]
 
@@ -123,3 +124,25 @@ def test_a_damaged_file_and_an_illegal_environment_are_one_line_on_stderr(
         assert "cannot be read as API keys" in result.output
     monkeypatch.setenv("MLOPS_ENV", "staging")
     assert "MLOPS_ENV · found 'staging'" in run("list").output
+
+
+def test_a_key_is_limited_to_use_cases_and_the_list_shows_them(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("mlops_assets.cli.arguments.USE_CASES", (USE_CASE, LOANS))
+    monkeypatch.setenv("MLOPS_SERVICE_URL", "flight_delay=http://a:1;loans=http://b:2/x/")
+    first = run("add", "shop", "--use-case", "loans")
+    assert "Created key 'shop', valid for loans." in first.output and "http://b:2/x/loans/predict" in first.output
+    both = run("add", "app", "--use-case", "flight_delay", "--use-case", "loans", "--use-case", "loans")
+    assert "valid for flight_delay, loans." in both.output and "http://a:1/flight_delay/predict" in both.output
+    assert "valid for all use cases" in run("add", "any").output
+    listed = run("list").output
+    assert [line.split(" · ")[2] for line in listed.splitlines()] == ["loans", "flight_delay, loans", "all use cases"]
+    (token,) = re.findall(r"^  (mlops_\S+)$", first.output, re.MULTILINE)
+    with pytest.raises(Refusal, match="403: an API key of loans"):
+        admit(tmp_path, token)
+
+
+def test_a_key_of_an_undeclared_use_case_is_refused_and_not_made(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "1000")
+    refused = run("add", "shop", "--use-case", "fligth_delay")
+    assert refused.exit_code == 2 and "declared: flight_delay" in refused.output
+    assert ApiKeys(tmp_path / "keys").entries() == []

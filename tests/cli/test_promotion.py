@@ -145,6 +145,37 @@ def test_the_use_case_is_that_of_the_environment_unless_one_is_named(run: Run, h
         assert LOANS.name not in run(*command, "--use-case", NAME).output
 
 
+def test_status_of_several_use_cases_has_a_line_for_each(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("mlops_assets.cli.arguments.USE_CASES", (USE_CASE, LOANS))
+    with running(home) as (url, service):
+        service.answering.slots.poll()
+        monkeypatch.setenv("MLOPS_SERVICE_URL", f"flight_delay={url};loans={url}")
+        flights, loans = run("status").output.splitlines()
+        monkeypatch.setenv("MLOPS_SERVICE_URL", f"flight_delay={NOBODY}")
+        down, unknown = run("status").output.splitlines()
+    assert flights == f"{NAME}: version 1 serves since 2026-01-01 12:30:00 UTC · the first"
+    assert loans.startswith(f"loans: nothing serves yet · {url} · it serves {NAME}, not loans. Add a server of loans")
+    assert down.startswith(f"{flights} · {NOBODY} · it does not answer.")
+    assert unknown == "loans: nothing serves yet · MLOPS_SERVICE_URL has no address of loans. Add loans=http://host:port to it."
+
+
+def test_a_change_without_an_address_of_the_use_case_is_in_the_ledger_and_not_confirmed(
+    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MLOPS_SERVICE_URL", "loans=http://127.0.0.1:9")
+    changed = run("route", NAME, "--shadow", "2")
+    assert changed.exit_code == 1
+    assert "the ledger has the change" in changed.output and f"MLOPS_SERVICE_URL has no address of {NAME}" in changed.output
+    assert plan_in_force(home).shadow == 2
+    assert run("status", NAME).output.startswith(f"live: MLOPS_SERVICE_URL has no address of {NAME}.")
+
+
+def test_a_command_that_needs_one_use_case_lists_them_where_none_is_named(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("mlops_assets.cli.arguments.USE_CASES", (USE_CASE, LOANS))
+    refused = run("why", "p-1")
+    assert refused.exit_code == 2 and "no use case is named; legal: flight_delay, loans. Name one" in refused.output
+
+
 def test_status_names_every_use_case_that_does_not_load_and_shows_the_others(
     run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
 ):

@@ -50,3 +50,14 @@ def test_service_and_web_ui_have_the_paths_of_their_declared_addresses(tmp_path:
     command = started["webserver"].command
     assert command[command.index("--path-prefix") + 1] == "/ui"
     assert started["webserver"].ready_url == "http://127.0.0.1:3001/ui/server_info"
+
+
+def test_the_local_server_serves_every_use_case_at_the_first_address_and_others_keep_theirs(tmp_path: Path):
+    urls = "flight_delay=http://127.0.0.1:3000,http://r:1;loans=http://127.0.0.1:3000;cars=http://c:1"
+    environment = read_environment(
+        {"MLOPS_HOME": str(tmp_path), "MLOPS_SERVICE_URL": urls, "MLOPS_USE_CASE": "loans,cars"}, Path("/")
+    )
+    service, *_ = children(environment, {"service": "http://127.0.0.1:4444"})
+    assert service.environment["MLOPS_USE_CASE"] == "loans,cars"
+    expected = "flight_delay=http://127.0.0.1:4444,http://r:1;loans=http://127.0.0.1:4444;cars=http://c:1"
+    assert service.environment["MLOPS_SERVICE_URL"] == expected

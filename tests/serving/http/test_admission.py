@@ -229,3 +229,28 @@ def test_above_so_many_at_once_a_request_is_refused_until_another_has_left(tmp_p
     admission.leave()
     admission.leave()
     assert admission.in_flight == 0
+
+
+def test_a_key_of_other_use_cases_is_refused_by_403_and_unknown_ones_by_401(tmp_path: Path):
+    server = Server(tmp_path, names="")
+    server.keys.add("shop", AT, lambda: "s", use_cases=("loans", "cars"))
+    server.keys.add("app", AT, lambda: "a", use_cases=("loans", "flights"))
+    assert server.admit(APP, after_s=2) == "app"
+    refused = server.refused(SHOP)
+    assert (refused.status, refused.problem.found, refused.problem.legal) == (
+        403,
+        "an API key of loans, cars",
+        "an API key of flights",
+    )
+    assert server.refused([(b"x-api-key", b"mlops_x")]).status == server.refused([]).status == 401
+    server.keys.revoke("shop", AT)
+    assert server.refused(SHOP, after_s=2).status == 401
+    server.file.write_text("[")
+    assert server.refused(SHOP, after_s=2).status == server.refused(APP).status == 503
+
+
+def test_the_first_key_of_another_use_case_ends_requests_without_a_key_here_too(tmp_path: Path):
+    server = Server(tmp_path, names="")
+    assert server.admit([]) == ANONYMOUS
+    server.keys.add("shop", AT, lambda: "s", use_cases=("loans",))
+    assert server.refused([], after_s=2).status == 401

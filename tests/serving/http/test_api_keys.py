@@ -131,3 +131,20 @@ def test_writers_at_once_lose_no_key(tmp_path: Path):
     assert sorted(key.name for key in active.values()) == sorted(f"{writer}-{number}" for writer in "abc" for number in range(20))
     assert sorted(os.listdir(tmp_path)) == [".api_keys.lock", "api_keys.json"], "nothing is left aside"
     assert isinstance(json.loads((tmp_path / "api_keys.json").read_text()), list)
+
+
+def test_a_key_of_an_earlier_release_is_valid_for_every_use_case(tmp_path: Path):
+    record = {"name": "shop", "sha256": digest_of(b"mlops_old").hex(), "made_at": "2026-03-02T08:00:00Z", "revoked_at": None}
+    (tmp_path / "api_keys.json").write_text(json.dumps([record]))
+    ApiKeys(tmp_path).add("app", MONDAY, numbered(), use_cases=("loans",))
+    shop, app = ApiKeys(tmp_path).entries()
+    assert (shop.scope, app.scope) == ("all use cases", "loans")
+    assert [key.is_valid_for("loans") for key in (shop, app)] == [True, True]
+    assert [key.is_valid_for("flights") for key in (shop, app)] == [True, False]
+
+
+def test_a_key_whose_last_use_case_was_removed_by_hand_is_valid_for_none(tmp_path: Path):
+    keys = ApiKeys(tmp_path)
+    keys.add("app", MONDAY, numbered(), use_cases=())
+    (app,) = keys.entries()
+    assert (app.scope, app.is_valid_for("loans")) == ("no use case", False)
