@@ -1,5 +1,6 @@
 """The `mlops` command: arguments and what is printed. The work is in the packages that the commands import."""
 
+import shlex
 import signal
 from datetime import UTC, datetime
 from functools import partial
@@ -122,7 +123,8 @@ def _run_platform() -> None:
         for line in find_unservable(settings):
             warn(line)
         if (port := urlsplit(settings.service_url).port) not in (None, urlsplit(addresses["service"]).port):
-            warn(f"Another program uses port {port}. For other commands set MLOPS_SERVICE_URL={addresses['service']}.")
+            urls = settings.with_service_url(addresses["service"])
+            warn(f"Another program uses port {port}. For other commands set MLOPS_SERVICE_URL={shlex.quote(urls)}.")
         try:
             typer.echo("Press Ctrl-C to stop them all.")
             while True:

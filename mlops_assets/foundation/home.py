@@ -102,6 +102,11 @@ class Environment:
         """The first address, at which `mlops up` starts a server."""
         return next(iter(self.service_urls.values()))[0]
 
+    def with_service_url(self, url: str) -> str:
+        """The setting of the addresses with `url` in place of the first, for each use case that has it."""
+        replaced = {self.service_url: url}
+        return format_service_urls({name: [replaced.get(one, one) for one in own] for name, own in self.service_urls.items()})
+
     def path_prefix_of(self, use_case: str) -> str:
         """Of its routes behind a proxy, such as /flights; mostly empty."""
         return urlsplit(next(iter(urls_of(self.service_urls, use_case)), self.service_url)).path.rstrip("/")

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from filelock import Timeout
 
-from mlops_assets.foundation.home import Environment, EnvironmentName, Home, format_service_urls
+from mlops_assets.foundation.home import Environment, EnvironmentName, Home
 from mlops_assets.foundation.home_lock import lock_of, record_owner
 from mlops_assets.local.damage import find_damage
 from mlops_assets.local.processes import Child, free_port, running
@@ -92,10 +92,7 @@ def children(environment: Environment, addresses: Mapping[str, str]) -> Iterator
     home, scripts = environment.home, Path(sys.executable).parent
     ports = {name: str(urlsplit(url).port) for name, url in addresses.items()}
     later = {name: f"http://127.0.0.1:{port}" for name, port in PORTS.items()}  # links of the demo, which `mlops up` answers
-    declared = environment.service_urls
-    # The server of this platform is at the first address; where that is the address of several use cases, it is of all of them.
-    local = {environment.service_url: addresses["service"]}
-    services = format_service_urls({name: [local.get(url, url) for url in urls] for name, urls in declared.items()})
+    services = environment.with_service_url(addresses["service"])
     variables = {
         **os.environ,
         **{f"MLOPS_{name.upper()}_URL": url for name, url in {**later, **addresses, "service": services}.items()},

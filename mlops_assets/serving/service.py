@@ -175,7 +175,7 @@ def assemble(use_case: UseCase, environment: Environment, look_up: LookUp, *, tr
     admission = Admission(keys, limits, use_case=use_case.name, clock=time.monotonic, is_open=is_open, rates=rates)
     _configure_logging(as_json=environment.name != "local")
     repeats = Repeats(scope=use_case.name, redis_url=environment.redis_url, clock=time.monotonic)
-    tracing = Tracing(_new_id, is_on=traced)
+    tracing = Tracing(_new_id, use_case=use_case.name, is_on=traced)
     return Service(answering, admission, tracing, repeats=repeats, path_prefix=environment.path_prefix_of(use_case.name))
 
 

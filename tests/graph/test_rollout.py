@@ -208,3 +208,14 @@ def test_a_server_of_another_use_case_counts_neither_for_nor_against_this_one(li
         assert not alone.passed and f"{other} · it serves loans, not flight_delay" in (alone.description or "")
         both = check_servers(line, own, other)
     assert both.passed and both.description == "All 1 servers of flight_delay serve plan 3."
+
+
+def test_the_servers_of_a_use_case_are_those_at_its_own_addresses(line: ModelLine):
+    home = Home(line.folder.parents[1])
+    with running(home) as (own, service), running(home, LOANS) as (other, _):
+        service.answering.slots.poll()
+        assert check_servers(line, f"flight_delay={own};loans={other}").passed
+        swapped = check_servers(line, f"flight_delay={other};loans={own}")
+        none = check_servers(line, f"loans={own}")
+    assert not swapped.passed and f"{other} · it serves loans, not flight_delay" in (swapped.description or "")
+    assert not none.passed and (none.description or "").startswith("MLOPS_SERVICE_URL has no address of flight_delay.")

@@ -12,13 +12,13 @@ TRACE_ID = re.compile(rb"..-([0-9a-f]{32})")
 
 
 class Tracing:
-    """Every request belongs to a trace, that of its caller or a new one.
+    """Every request of one use case belongs to a trace, that of its caller or a new one.
 
     With `is_on` there are spans, exported by OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT, which OpenTelemetry reads.
     """
 
-    def __init__(self, new_id: Callable[[], str], *, is_on: bool) -> None:
-        self._new_id, self._tracer = new_id, None
+    def __init__(self, new_id: Callable[[], str], *, use_case: str, is_on: bool) -> None:
+        self._new_id, self._attributes, self._tracer = new_id, {"use_case": use_case}, None
         self.stop: Callable[[], None] = lambda: None  # sends the spans that are still in memory
         if is_on:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -42,5 +42,6 @@ class Tracing:
         from opentelemetry.propagate import extract
 
         context = extract({name.decode("latin-1"): value.decode("latin-1") for name, value in headers})
-        with tracer.start_as_current_span("predict", context=context, kind=trace.SpanKind.SERVER) as span:
+        kind = trace.SpanKind.SERVER
+        with tracer.start_as_current_span("predict", context=context, kind=kind, attributes=self._attributes) as span:
             yield trace.format_trace_id(span.get_span_context().trace_id)
