@@ -1,7 +1,7 @@
 """Sources that are read into the landing folder: an asset before the landed files, its job, and the sensor that runs it."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -13,6 +13,7 @@ from mlops_assets.resources import HomeLock, PullingResource
 from mlops_assets.spec.pulled_source import PulledSource
 from mlops_assets.spec.use_case import UseCase
 
+MISSED, MIN_WINDOW = 3, timedelta(minutes=10)  # runs that may fail before the asset is stale
 MAX_SHOWN = 20  # changed files in the metadata of a run
 
 
@@ -34,6 +35,7 @@ def _pulled(use_case: UseCase, source: PulledSource) -> dg.AssetsDefinition:
     @dg.asset(
         key=names.pulled(use_case.name, source.table),
         description=f"New rows of {source.table}, read from {type(source).__name__} into the landing folder.",
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=max(MISSED * source.every, MIN_WINDOW)),
         **asset_metadata(use_case, "pulled", type(source).__name__.lower()),
     )
     def pulled(

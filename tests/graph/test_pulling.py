@@ -1,5 +1,7 @@
 """A pulled source in the graph: its asset before the landed files, the sensor that runs it, and the way of its rows from there."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from mlops_assets.foundation import names
+from mlops_assets.foundation.home import PROJECT
 from mlops_assets.graph.pulling import build_pulling
 from tests.graph.line import Line, failed_checks, failure, running_line
 from tests.ingestion.pulling.shop import FIRST, SQL, shop
@@ -68,6 +71,17 @@ def test_the_lineage_has_the_source_before_the_landed_files(line: Line) -> None:
     assert graph.get(dg.AssetKey(LANDED)).parent_keys == {dg.AssetKey(PULLED)}
     assert graph.get(dg.AssetKey(names.landing("shop", "applications"))).parent_keys == set()
     assert graph.get(dg.AssetKey(PULLED)).group_name == "shop_raw"
+
+
+def test_the_asset_is_stale_after_three_runs_that_failed(line: Line) -> None:
+    policy = line.definitions.resolve_asset_graph().get(dg.AssetKey(PULLED)).freshness_policy
+    assert policy == dg.FreshnessPolicy.time_window(fail_window=timedelta(minutes=21))
+
+
+def test_the_libraries_of_a_source_load_when_it_is_read(line: Line) -> None:
+    code = "import sys, mlops_assets.graph.compile, mlops_assets.spec.pulled_source as s; print(s.__name__ in sys.modules, *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert {*done.stdout.split()} & {"True", "httpx", "confluent_kafka", "dlt", "polars", "psycopg"} == {"True"}
 
 
 def test_a_failed_pull_fails_its_run_and_names_the_cause_without_the_password(

@@ -5,16 +5,18 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import polars as pl
 from filelock import FileLock, Timeout
 
 from mlops_assets.foundation.atomic_file import replace_file
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.pulling.credentials import hide
 from mlops_assets.ingestion.pulling.rows import Buffer, CannotPull, Row, merge
+from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.pulled_source import Http, PulledSource, Sql, Stream
 from mlops_assets.spec.use_case import UseCase
 
@@ -44,11 +46,13 @@ class Reader(Protocol):
 
 
 class Pulled(NamedTuple):
-    """`read` rows came from the source; `outside` of them are of undeclared days and did not land. `files` have changed."""
+    """`read` rows came from the source; `outside` of them are of undeclared days and did not land. `files`: the partitions whose
+    files have changed.
+    """
 
     read: int
     outside: int
-    files: list[date]
+    files: list[str]
 
 
 @dataclass(frozen=True)
@@ -130,19 +134,23 @@ def pull(
             for part in reader.read(position, now):
                 rows.add(part.rows)
                 position = part.position
+            files = _land(rows.by_partition(), landing.root / use_case.name / source.table, source, contract, reader.replaces)
         except CannotPull as error:
             raise CannotPull(f"{where} · {hide(str(error), secrets.values())}") from None
-        files: list[date] = []
-        new = dict(rows.by_partition())
-        gone = _landed_days(landing, use_case.name, source.table) - new.keys() if reader.replaces else set[date]()
-        for day in sorted(new.keys() | gone):
-            path = landing.path(use_case.name, source.table, day)
-            if merge(path, contract, new.get(day, []), replaces=reader.replaces, version=source.version):
-                files.append(day)
         if position != before:
             positions.write(reader.reads, position)
     return Pulled(rows.read, rows.outside, files)
 
 
-def _landed_days(landing: Landing, use_case: str, table: str) -> set[date]:
-    return {date.fromisoformat(path.stem) for path in landing.files(use_case, table)}
+def _land(new: Mapping[str, pl.DataFrame], folder: Path, source: PulledSource, contract: Contract, replaces: bool) -> list[str]:
+    """The partitions whose files have changed."""
+    landed = {path.stem for path in folder.glob("[!.]*.csv")}
+    if replaces and landed and not new:
+        problem = f"the source has no rows, and would retract the {len(landed)} landed files"
+        raise CannotPull(f"{problem}. Correct the source, or delete the files.")
+    changed: list[str] = []
+    for key in sorted({*new, *landed} if replaces else new):
+        rows = new[key].iter_rows() if key in new else ()
+        if merge(folder / f"{key}.csv", contract, rows, replaces=replaces, version=source.version):
+            changed.append(key)
+    return changed

@@ -39,8 +39,12 @@ class Row(NamedTuple):
     problem: str = ""
 
 
-def partition_of(moment: datetime) -> date:
-    """The partition in which the rows of this moment land."""
+def partition_of(moment: datetime) -> str:
+    """The key of the partition in which the rows of this moment land: the name of its file, without the suffix."""
+    return day_of(moment).isoformat()
+
+
+def day_of(moment: datetime) -> date:
     return moment.astimezone(UTC).date()
 
 
@@ -110,29 +114,28 @@ class Buffer:
 
     def __init__(self, contract: Contract, *, first: date, last: date | None, now: datetime) -> None:
         self._contract, self._first, self._last = contract, first, last or date.max
-        self._without_moment = min(max(partition_of(now), first), self._last)
+        self._without_moment = datetime.combine(min(max(day_of(now), first), self._last), time(), UTC)
         self._parts: list[pl.DataFrame] = []
         self.read = self.outside = 0
 
     def add(self, rows: Iterable[Row]) -> None:
-        schema = {**dict.fromkeys((*self._contract.names, PROBLEM), pl.String()), PARTITION: pl.Date()}
+        schema = {**dict.fromkeys((*self._contract.names, PROBLEM), pl.String()), PARTITION: pl.String()}
         rows = iter(rows)
         while part := [*islice(rows, ROWS_AT_ONCE)]:
             self.read += len(part)
-            places = [partition_of(row.moment) if row.moment else self._without_moment for row in part]
+            moments = [row.moment or self._without_moment for row in part]
             inside = [
-                (*row.values, row.problem, place)
-                for row, place in zip(part, places, strict=True)
-                if self._first <= place <= self._last
+                (*row.values, row.problem, partition_of(moment))
+                for row, moment in zip(part, moments, strict=True)
+                if self._first <= day_of(moment) <= self._last
             ]
             self.outside += len(part) - len(inside)
             self._parts.append(pl.DataFrame(inside, schema=schema, orient="row"))
 
-    def by_partition(self) -> Iterator[tuple[date, list[tuple[str, ...]]]]:
+    def by_partition(self) -> dict[str, pl.DataFrame]:
         """The values of each row, and its problem, in the order of their arrival."""
-        if self._parts:
-            for (place,), rows in sorted(pl.concat(self._parts).partition_by(PARTITION, as_dict=True).items()):
-                yield place, rows.drop(PARTITION).rows()
+        parts = pl.concat(self._parts).partition_by(PARTITION, as_dict=True, include_key=False) if self._parts else {}
+        return {str(place): rows for (place,), rows in parts.items()}
 
 
 def merge(path: Path, contract: Contract, rows: Iterable[tuple[str, ...]], *, replaces: bool, version: str | None = None) -> bool:

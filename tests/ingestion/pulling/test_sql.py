@@ -74,12 +74,12 @@ def test_only_new_rows_are_read_and_a_changed_row_corrects_its_day(database: Dat
     shop = database.shop
     for number in range(6):
         database.put(number, number, day(number % 3), day(3, minutes=number))
-    assert shop.pull() == (6, 0, [dt.date(2024, 3, 1), dt.date(2024, 3, 2), dt.date(2024, 3, 3)])
+    assert shop.pull() == (6, 0, ["2024-03-01", "2024-03-02", "2024-03-03"])
     before = shop.files()
     database.put(6, 60, day(1), day(3, minutes=30))
     database.put(2, 22, day(2), day(3, minutes=31))  # a change
     read, outside, files = shop.pull()
-    assert (read, outside, files) == (3, 0, [dt.date(2024, 3, 2), dt.date(2024, 3, 3)])  # with the row at the boundary
+    assert (read, outside, files) == (3, 0, ["2024-03-02", "2024-03-03"])  # with the row at the boundary
     assert shop.accepted() == {0: 0, 1: 1, 2: 22, 3: 3, 4: 4, 5: 5, 6: 60}
     assert shop.files()["2024-03-01.csv"] == before["2024-03-01.csv"]
     assert shop.pull() == (1, 0, [])
@@ -159,9 +159,13 @@ def test_without_a_cursor_every_run_replaces_the_files_and_deleted_rows_are_retr
     database.put(2, 2, day(2), None)
     shop.pull()
     database.execute("DELETE FROM orders WHERE number = 2")
-    assert shop.pull() == (1, 0, [dt.date(2024, 3, 3)])
+    assert shop.pull() == (1, 0, ["2024-03-03"])
     assert shop.accepted() == {1: 1}
     assert shop.files()["2024-03-03.csv"] == b"number,amount,note,paid,ordered_at\n"
+    database.execute("DELETE FROM orders")
+    assert failure(shop) == (
+        "shop · orders · the source has no rows, and would retract the 2 landed files. Correct the source, or delete the files."
+    )
 
 
 HARD = Contract(
@@ -258,7 +262,7 @@ def test_a_query_is_read_like_a_table(database: Database) -> None:
 def test_rows_of_undeclared_days_are_counted_and_do_not_land(database: Database) -> None:
     database.put(1, 1, day(-1), day(3))
     database.put(2, 2, day(0), day(3))
-    assert database.shop.pull() == (2, 1, [dt.date(2024, 3, 1)])
+    assert database.shop.pull() == (2, 1, ["2024-03-01"])
 
 
 def failure(shop: Shop) -> str:
