@@ -1,11 +1,13 @@
 """Illegal declarations of pulled sources: one sentence for each fault, and never a credential in it."""
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from mlops_assets.foundation.home import PROJECT
 from mlops_assets.spec.contract import Column
 from mlops_assets.spec.pulled_source import Http, Sql, Stream
 from mlops_assets.spec.spec import IllegalDeclaration
@@ -52,6 +54,13 @@ def test_an_illegal_source_is_refused_with_one_sentence(build: Callable[[], Any]
         build()
     assert str(caught.value) == message
     assert "secret" not in message
+
+
+def test_the_documented_sources_are_legal() -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (PROJECT / "docs" / "sources.md").read_text(), re.DOTALL)
+    built: list[Any] = []
+    exec(re.sub(r"^(Sql|Http|Stream)\(", r"built += [1]; \1(", example, flags=re.M), {**globals(), "built": built})
+    assert len(built) == 3
 
 
 @pytest.mark.parametrize("source", [SQL, HTTP, STREAM], ids=lambda source: type(source).__name__)

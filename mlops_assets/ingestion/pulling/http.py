@@ -4,7 +4,7 @@
 # the last page, sends the token to whatever host a next link names, and its import takes 1.6 s. A page takes the same time.
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -14,7 +14,7 @@ from typing import Any, cast
 import httpx
 
 from mlops_assets.ingestion.pulling.pull import Part
-from mlops_assets.ingestion.pulling.rows import CannotPull, Row, build_row, read_moment, unreadable
+from mlops_assets.ingestion.pulling.rows import CannotPull, Row, read_moment, row_builder, unreadable
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.pulled_source import Http, NextCursor, NextLink, PageNumber
 
@@ -48,18 +48,18 @@ class HttpReader:
         return f"{self.source.cursor} of {self.source.url}: {', '.join(self.contract.names)}"
 
     def read(self, position: Any | None, now: datetime) -> Iterator[Part]:
-        cursor, highest = self.source.cursor, position
+        cursor, highest, build = self.source.cursor, position, row_builder(self.contract, self.source.time)
         for records in self._pages(position):
             for record in records if cursor else []:
                 value = cast(Mapping[str, Any], record).get(cursor or "") if isinstance(record, dict) else None
                 highest = _highest(highest, value, now)
-            yield Part([self._row(record) for record in records], highest)
+            yield Part([self._row(record, build) for record in records], highest)
 
-    def _row(self, record: Any) -> Row:
+    def _row(self, record: Any, build: Callable[[Sequence[object]], Row]) -> Row:
         if not isinstance(record, dict):
             return unreadable(record, self.contract, None, "is not a JSON object")
         fields = cast(dict[str, Any], record)
-        return build_row([fields.get(name) for name in self.contract.names], self.contract, self.source.time)
+        return build([fields.get(name) for name in self.contract.names])
 
     def _pages(self, position: Any | None) -> Iterator[list[Any]]:
         address: httpx.URL | None = httpx.URL(self.source.url).copy_merge_params({**self.source.params, **self._since(position)})

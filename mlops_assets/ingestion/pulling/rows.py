@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
@@ -48,13 +48,19 @@ def day_of(moment: datetime) -> date:
     return moment.astimezone(UTC).date()
 
 
-def build_row(values: Sequence[object], contract: Contract, time: str) -> Row:
-    """`values` of the contract's columns, as the source has them."""
-    texts = tuple(text_of(value, column.dtype) for value, column in zip(values, contract.columns, strict=True))
-    moment = read_moment(texts[contract.names.index(time)])
-    if problem := _find_problem(texts):
-        return unreadable(dict(zip(contract.names, texts, strict=True)), contract, moment, problem)
-    return Row(texts, moment)
+def row_builder(contract: Contract, time: str) -> Callable[[Sequence[object]], Row]:
+    """Of the values of the contract's columns, as the source has them, the row that lands."""
+    names = contract.names
+    at, dtypes = names.index(time), cast(list[DType], [column.dtype for column in contract.columns])
+
+    def build(values: Sequence[object]) -> Row:
+        texts = (*map(text_of, values, dtypes),)
+        moment = read_moment(texts[at])
+        if problem := _find_problem(texts):
+            return unreadable(dict(zip(names, texts, strict=True)), contract, moment, problem)
+        return Row(texts, moment)
+
+    return build
 
 
 def unreadable(original: object, contract: Contract, moment: datetime | None, problem: str) -> Row:
@@ -98,14 +104,15 @@ def read_moment(text: str) -> datetime | None:
 
 def _find_problem(texts: Sequence[str]) -> str:
     """Why the landed file could not hold the values as they are."""
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError:
-        return "a value is not Unicode text"
-    breaks = sum(text.count("\n") + text.count("\r") - text.count("\r\n") for text in texts)
-    if breaks >= MAX_ROW_LINES:
+    text = "\0".join(texts)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return "a value is not Unicode text"
+    if (breaks := text.count("\n") + text.count("\r") - text.count("\r\n")) >= MAX_ROW_LINES:
         return f"the row has {breaks} line breaks; legal: fewer than {MAX_ROW_LINES}"
-    longest = max(map(len, texts))
+    longest = max(map(len, texts)) if len(text) > MAX_CHARACTERS else 0
     return f"a value has {longest:,} characters; legal: at most {MAX_CHARACTERS:,}" if longest > MAX_CHARACTERS else ""
 
 

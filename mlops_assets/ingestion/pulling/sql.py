@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from mlops_assets.ingestion.pulling.pull import Part
-from mlops_assets.ingestion.pulling.rows import CannotPull, build_row, read_moment
+from mlops_assets.ingestion.pulling.rows import CannotPull, read_moment, row_builder
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.moment import in_utc
 from mlops_assets.spec.pulled_source import Sql
@@ -74,10 +74,10 @@ class SqlReader:
             bound = _bound(load(position), self.source.lag or 0)
             # A row without a cursor value is never newer than another: it is read every time.
             statement = statement.where(sa.or_(columns[cursor] >= bound, columns[cursor].is_(None)))
-        names = [*columns]
+        names, width, build = [*columns], len(self.contract.names), row_builder(self.contract, self.source.time)
         result: Any = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(statement)
         for part in result.partitions():
-            rows = [build_row(row[: len(self.contract.names)], self.contract, self.source.time) for row in part]
+            rows = [build(row[:width]) for row in part]
             # The database's own order decides which value is the highest.
             values: list[Any] = [row[names.index(cursor)] for row in reversed(part)] if cursor else []
             highest = next((value for value in values if value is not None), None)

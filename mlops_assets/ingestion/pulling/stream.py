@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from typing import Any, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from mlops_assets.ingestion.pulling.pull import Part
-from mlops_assets.ingestion.pulling.rows import CannotPull, Row, build_row, unreadable
+from mlops_assets.ingestion.pulling.rows import CannotPull, Row, row_builder, unreadable
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.pulled_source import Stream
 
@@ -82,10 +82,11 @@ class StreamReader:
         if problems := [*self._gaps(offsets, ends)]:
             raise CannotPull(" ".join([*problems, "Read the source anew to go on with what the topic has."]))
         consumer.assign([TopicPartition(self.source.topic, partition, offset) for partition, offset in offsets.items()])
+        build = row_builder(self.contract, self.source.time)
         unread, left = {one for one in ends if offsets[one] < ends[one][1]}, self.source.max_messages
         while unread and left > 0:
             messages = self._consume(consumer, min(AT_ONCE, left))
-            rows = [self._row(message) for message in messages if not message.error()]
+            rows = [self._row(message, build) for message in messages if not message.error()]
             for message in messages:
                 partition, offset = cast(int, message.partition()), cast(int, message.offset())
                 # An end is after the marks of transactions, which are no messages and have offsets, too.
@@ -122,7 +123,7 @@ class StreamReader:
             if offset > end:
                 yield f"{where} · it ends at message {end}, and has been read up to {offset}: it is another topic of that name."
 
-    def _row(self, message: Message) -> Row:
+    def _row(self, message: Message, build: Callable[[Sequence[object]], Row]) -> Row:
         kind, milliseconds = message.timestamp()
         sent = datetime.fromtimestamp(milliseconds / 1000, UTC) if kind else None
         value = message.value() or b""
@@ -136,5 +137,5 @@ class StreamReader:
                 (value or b"").decode(errors="backslashreplace"), self.contract, sent, f"{where} is not a JSON object"
             )
         values = cast(dict[str, Any], fields)
-        row = build_row([values.get(name) for name in self.contract.names], self.contract, self.source.time)
+        row = build([values.get(name) for name in self.contract.names])
         return row if row.moment else row._replace(moment=sent)
