@@ -192,7 +192,7 @@ class Contract(Spec):
                 yield f"column {name!r} is not in the contract; legal: {', '.join(self.names)}. Use one of these."
         for name in (name for name in self.names if name in RESERVED):
             yield f"column {name!r} is one that the platform adds ({', '.join(RESERVED)}). Rename yours."
-        headers = [column.header for column in self.columns]
+        headers = [column.header for column in {column.name: column for column in self.columns}.values()]
         for name in sorted({name for name in headers if headers.count(name) > 1}):
             yield f"source · {name!r} is the name of two columns in the files. Correct one."
         renamed = [column.renamed_from for column in self.columns if column.renamed_from]

@@ -1,6 +1,6 @@
 """Spec: the base class of every declaration: frozen, closed to unknown fields, with readable errors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -26,7 +26,7 @@ class Spec(BaseModel):
         try:
             super().__init__(**fields)
         except ValidationError as error:
-            raise IllegalDeclaration("\n".join(_line(where, type(self), detail) for detail in error.errors())) from None
+            raise IllegalDeclaration("\n".join(_lines(where, type(self), error.errors()))) from None
         if problems := [f"{where} · {problem}" for problem in (*_repeated(self), *self.contradictions())]:
             raise IllegalDeclaration("\n".join(problems))
 
@@ -66,12 +66,21 @@ def _name_of(item: object) -> object:
     return next((getattr(item, key) for key in NAMED_BY if key in fields), item)
 
 
-def _line(where: str, spec: type[Spec], detail: Any) -> str:
-    field = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "extra_forbidden":
+def _lines(where: str, spec: type[Spec], details: Sequence[Any]) -> Iterator[str]:
+    """One a field: of a union pydantic reports each member, with its name in the place of the error."""
+    by_field: dict[str, list[Any]] = {}
+    for detail in details:
+        place = (part for number, part in enumerate(detail["loc"]) if not number or isinstance(part, int))
+        by_field.setdefault(".".join(map(str, place)), []).append(detail)
+    return (_line(where, spec, field, one) for field, one in by_field.items())
+
+
+def _line(where: str, spec: type[Spec], field: str, details: Sequence[Any]) -> str:
+    kinds = {detail["type"] for detail in details}
+    if "extra_forbidden" in kinds:
         return f"{where} · field {field!r} does not exist; legal: {', '.join(spec.model_fields)}. Remove or rename it."
-    if detail["type"] == "missing":
+    if "missing" in kinds:
         required = ", ".join(name for name, info in spec.model_fields.items() if info.is_required())
         return f"{where} · field {field!r} is missing; required: {required}. Add it."
-    found = f" · {field} = {detail['input']!r}" if field else ""
-    return f"{where}{found} · {detail['msg']}. Correct it."
+    found = f" · {field} = {details[0]['input']!r}" if field else ""
+    return f"{where}{found} · {' or '.join(dict.fromkeys(detail['msg'] for detail in details))}. Correct it."

@@ -8,7 +8,7 @@ from typing import Literal, Self, cast
 
 from pydantic import Field, InstanceOf, ValidationInfo, field_validator, model_validator
 
-from mlops_assets.spec.column_type import DType
+from mlops_assets.spec.column_type import COLUMN_TYPES, DType
 from mlops_assets.spec.contract import Column, Contract
 from mlops_assets.spec.defaults import TRAINER, complete_features, complete_label, default_split
 from mlops_assets.spec.feature import Features, Label
@@ -198,8 +198,8 @@ class UseCase(Spec):
         for field, dtypes in NO_INPUT.items():
             for name in (name for name in getattr(self.features, field) if name in self.features.request and name in columns):
                 if (dtype := columns[name].dtype) in dtypes:
-                    found = f"{name!r} is a {dtype}, which no model reads as {field}; illegal: {', '.join(dtypes)}"
-                    yield f"features.{field} · {found}. Derive a feature from it."
+                    legal = ", ".join(sorted(COLUMN_TYPES.keys() - {*dtypes}))
+                    yield f"features.{field} · {name!r} is of type {dtype}; legal: {legal}. Derive a feature from it."
 
     def _request_feature_problems(self) -> Iterator[str]:
         columns = self._columns(self.features.request_table)
