@@ -116,8 +116,8 @@ class Robust(Gate):
 
 class NoLeak(Gate):
     """No input of the model reveals the label, or anything known only after the prediction moment. No single input has an auc
-    above `max_single_auc`; a random split is at most `max_split_gap` of auc better than one by time; no feature is newer than
-    the prediction or the label.
+    above `max_single_auc`; a random split is at most `max_split_gap` of auc better than the declared one; no feature is newer
+    than the prediction or the label.
     """
 
     NAME = "no_leak"

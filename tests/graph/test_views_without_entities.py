@@ -12,6 +12,7 @@ import pytest
 from mlops_assets.features.feast.declared_service import find_service_problems
 from mlops_assets.foundation import names
 from mlops_assets.spec.feature import FeatureView
+from mlops_assets.spec.split import RandomSplit
 from tests.cli.loans import LOANS, REPO, VIEW
 from tests.graph.line import environment_of
 from tests.graph.loan_line import LoanLine, moment
@@ -59,6 +60,14 @@ def test_a_training_row_has_the_newest_value_before_its_moment(line: LoanLine) -
     paid = {row["number"] // 100 - 1: row["all_paid"] for row in rows.to_dicts()}
     assert paid == {day: 10.0 * day + 2 for day in range(4)}
     assert "__dummy_id" not in rows.columns and "__dummy_id" not in line.rows(names.feature("loans", "market")).columns
+
+
+def test_undated_requests_have_the_newest_values_as_in_a_request(line: LoanLine) -> None:
+    undated = LOANS.contract("applications").but(day=None), LOANS.contract("payments")
+    line.declare(USE_CASE.but(contracts=undated, features=USE_CASE.features.but(request_features=()), split=RandomSplit()))
+    rows = line.training_set()
+    assert set(rows["all_paid"]) == {32.0} and set(rows["last_paid"]) == {30.0, 31.0, 32.0}
+    assert rows["event_timestamp"].unique().sort().to_list() == [moment(day, 0) for day in range(4)]
 
 
 def test_every_request_gets_the_newest_value_from_the_online_store(line: LoanLine) -> None:

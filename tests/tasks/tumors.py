@@ -10,6 +10,7 @@ from deploy.service import build_service
 from mlops_assets.serving.service import open_service
 from mlops_assets.spec.gate import BeatsChampion, EverySlice, Fair, Floor, NoLeak, Robust
 from mlops_assets.spec.monitor import Drift, Performance
+from mlops_assets.spec.training import Search
 from tests.spec.samples import TUMOR
 
 DAYS, ROWS = 3, 200  # samples a day
@@ -24,6 +25,7 @@ USE_CASE = TUMOR.but(
         Fair(column="stained", max_gap=0.5, min_rows=20),
     ),
     slices=("laboratory", "stained"),
+    search=Search(trials=2, folds=3),
     monitors=(Performance(min_rows=20), Drift(min_rows=20, max_share=1.0)),
 )
 Tumors = build_service(USE_CASE, lambda: open_service(os.environ, USE_CASE))
