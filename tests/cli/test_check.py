@@ -23,6 +23,7 @@ from mlops_assets.spec.serving import *
 from mlops_assets.spec.split import *
 from mlops_assets.spec.task import *
 from tests.cli.loans import *
+from tests.spec.samples import TUMOR
 """
 # What is declared, and what `mlops check` prints after the name of its module.
 ILLEGAL: list[tuple[str, str]] = [
@@ -159,6 +160,21 @@ def test_a_legal_declaration_passes_and_the_home_stays_as_it_was(project: Path, 
     assert f"  gates: {gates}" in lines and "  triggers: none" in lines and not [line for line in lines if "trainer" in line]
     assert "  freshness: Freshness(raw=1 day 12 h, features=1 day 12 h, predictions=2 days, service=14 days)" in lines
     assert not (project / "home").exists()
+
+
+def test_every_default_of_the_minimal_declaration_is_listed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "feature_repo" / "loans_objects.py").unlink()  # without views nothing of Feast is needed
+    code, lines = run_check(project, monkeypatch, "TUMOR", "LOANS.but(features=Features(request_table='applications'))")
+    assert code == 0
+    assert {
+        "  split: RandomSplit(test=0.2, validation=0.2, seed=0, stratify=True)",
+        "  label.table: 'samples'",
+        "  label.key: 'sample'",
+    } < {*lines}
+    (features,) = (line for line in lines if line.startswith("  features: "))
+    assert "service='tumor_v1'" in features and "numeric='radius', 'cells', 'stained', categorical='laboratory'" in features
+    assert any(line.startswith("  trainer: HistGradientBoosting(kind='hist_gradient_boosting', max_iter=100") for line in lines)
+    assert "  features.service: 'loans_v1'" in lines
 
 
 @pytest.mark.parametrize(("declared", "message"), ILLEGAL, ids=[declared for declared, _ in ILLEGAL])

@@ -50,7 +50,9 @@ def test_a_table_without_times_is_trained_on_judged_served_and_joined_with_its_o
         must(line.ingest("samples", 0, DAYS - 1))
         assert describe_missing(USE_CASE, line.tables, now=datetime.now(UTC)) == ""
         training = line.definitions.resolve_job_def(names.job("tumor", "training"))
-        must(training.execute_in_process(instance=instance, raise_on_error=False))
+        trained = must(training.execute_in_process(instance=instance, raise_on_error=False))
+        gates = {check.check_name: check.description or "" for check in trained.get_asset_check_evaluations()}
+        assert "the declared split is at random, so that none is easier" in gates["no_leak"]
         rows = line.rows(names.stage("tumor", "training_set"))
         shares = rows.group_by("diagnosis", "split").len().with_columns(share=pl.col("len") / pl.sum("len").over("diagnosis"))
         for split, share in (("train", 0.6), ("validation", 0.2), ("test", 0.2)):
