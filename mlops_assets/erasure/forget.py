@@ -96,7 +96,8 @@ def _list_remains(use_case: UseCase, subject: Subject, tables: DeltaTables, rows
 def _list_strays(use_case: UseCase, subject: Subject, stores: Stores) -> Iterator[str]:
     landing = Landing(stores.home.landing)
     if strays := [file.relative_to(landing.root).as_posix() for file in find_strays(landing, use_case, subject)]:
-        yield f"landing/{some(strays)}: no delivery by name or folder, and contains the value or is no text. Remove it by hand."
+        problem = "no delivery by name or folder, or of a form that cannot be edited, and contains the value or is no text"
+        yield f"landing/{some(strays)}: {problem}. Remove it by hand."
 
 
 def _list_other_files(subject: Subject, home: Home) -> Iterator[str]:

@@ -5,7 +5,6 @@ Repeating it is safe, and completes an erasure that was killed. All other rows a
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import fcntl
-import io
 import os
 import re
 import shutil
@@ -23,6 +22,7 @@ import redis
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
+from mlops_assets.erasure.landed_files import Unerasable, erase_from_file
 from mlops_assets.erasure.subject import PLACE, Subject
 from mlops_assets.erasure.texts import mask_texts
 from mlops_assets.features.feast.feast_internals import entity_key_prefix, entity_values
@@ -32,10 +32,10 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.atomic_file import replace_file, sync_folder, write_aside
 from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.foundation.home import Home
-from mlops_assets.ingestion.csv_lines import Line, columns_in, find_header_problem, parse_lines, read_lines
-from mlops_assets.ingestion.landing import BOM, Landing
+from mlops_assets.ingestion.landing import Landing
 from mlops_assets.serving.log.prediction_log import BLANK
 from mlops_assets.spec.contract import Contract
+from mlops_assets.spec.form import Form
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ def erase_everywhere(use_case: UseCase, subject: Subject, stores: Stores, *, dry
     counts["training samples"] = erase_from_parquet(samples, subject, dry_run=dry_run)
     counts["side-by-side pages"] = erase_from_pages(samples, subject, dry_run=dry_run)
     counts["other pages and logs"] = mask_texts(home, subject, dry_run=dry_run)
-    for contract in use_case.contracts:  # last, as a changed file starts runs
-        landing = Landing(home.landing)
+    for source in use_case.sources:  # last, as a changed file starts runs
+        landing, contract = Landing(home.landing, form=source.form), use_case.contract(source.table)
         counts[f"landing/{contract.table}"] = erase_from_landing(landing, use_case.name, contract, subject, dry_run=dry_run)
     return {name: count for name, count in counts.items() if count}
 
@@ -224,18 +224,17 @@ def erase_from_mirrors(store: "FeatureStore", views: Sequence[str], subject: Sub
 
 
 def erase_from_landing(landing: Landing, use_case: str, contract: Contract, subject: Subject, *, dry_run: bool) -> int:
-    """Rows in day files, and in partial files that a killed process left next to them. A row may span lines."""
+    """Rows in day files, and in partial files that a killed process left next to them."""
     count = 0
     for file in landing.files(use_case, contract.table, leftovers=True):
         content = file.read_bytes()
-        lines = [*parse_lines(read_lines(io.BytesIO(content)))]
-        header = next((line.fields for line in lines if line.fields), list[str]())
-        legal_header = None if find_header_problem(header, contract) else columns_in(header, contract)
-        kept = [line.text for line in lines if not _is_in_line(subject, line, legal_header)]
-        count += len(lines) - len(kept)
-        if len(kept) < len(lines) and not dry_run:
-            mark = BOM if content.startswith(BOM) else b""
-            aside = write_aside(file, mark + "".join(kept).encode("utf-8", "surrogateescape"))
+        try:
+            kept = erase_from_file(content, file.name, landing.form, contract, subject)
+        except Unerasable:  # find_strays lists it
+            continue
+        count += kept.erased
+        if kept.erased and not dry_run:
+            aside = write_aside(file, kept.content)
             shutil.copymode(file, aside)
             # A file that was delivered again meanwhile stays as it is, for the next call.
             aside.rename(file) if file.read_bytes() == content else aside.unlink()
@@ -244,20 +243,29 @@ def erase_from_landing(landing: Landing, use_case: str, contract: Contract, subj
 
 
 def find_strays(landing: Landing, use_case: UseCase, subject: Subject) -> list[Path]:
-    """Files that are no delivery, because of their name or folder, and contain the subject or are no text."""
-    tables = [contract.table for contract in use_case.contracts]
-    searched = {file for table in tables for file in landing.files(use_case.name, table, leftovers=True)}
+    """Files that contain the subject or are no text, and are no delivery, because of their name or folder, or one that cannot be
+    edited.
+    """
+    searched: set[Path] = set()
+    for source in use_case.sources:
+        contract, files = (
+            use_case.contract(source.table),
+            landing.of(source.form).files(use_case.name, source.table, leftovers=True),
+        )
+        searched |= {file for file in files if _is_erasable(file, source.form, contract, subject)}
     files = (file for file in (landing.root / use_case.name).rglob("*") if file.is_file() and file not in searched)
     return sorted(file for file in files if _may_contain(subject, file.read_bytes()))
+
+
+def _is_erasable(file: Path, form: Form, contract: Contract, subject: Subject) -> bool:
+    try:
+        erase_from_file(file.read_bytes(), file.name, form, contract, subject)
+    except Unerasable:
+        return False
+    return True
 
 
 def _may_contain(subject: Subject, content: bytes) -> bool:
     # A compressed file begins with two bytes that are no text; most other formats have a zero early.
     is_text = not content.startswith(GZIP) and b"\0" not in content[:SNIFFED_BYTES]
     return not is_text or subject.is_in_text(content.decode("utf-8", "replace"))
-
-
-def _is_in_line(subject: Subject, line: Line, header: list[str] | None) -> bool:
-    if header is None or line.problem:
-        return subject.is_in_text(line.text)
-    return line.fields != header and subject.is_in(dict(zip(header, line.fields, strict=False)))

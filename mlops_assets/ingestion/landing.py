@@ -24,7 +24,6 @@ from mlops_assets.spec.form import Csv, Form
 from mlops_assets.spec.source import Files
 
 CSV = Csv()
-BOM = b"\xef\xbb\xbf"
 DATETIME_FORMAT = "%Y-%m-%dT%H:%M:%S%.fZ"  # with a fraction where there is one
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 NEARLY = re.compile(r"(?!\.)(.*\.csv|.*\d{4}\D?\d{1,2}\D?\d{1,2}|.*\d{1,2}\D\d{1,2}\D\d{4})", re.IGNORECASE | re.DOTALL)

@@ -40,7 +40,9 @@ def read_json_lines(file: BinaryIO, form: JsonLines, /, *, contract: Contract, m
     text = io.TextIOWrapper(cast(Any, file), "utf-8-sig", "surrogateescape", newline="\n")
     lines = enumerate(text, start=1)
     first = next(lines, None)
-    parsed = (_parse(number, line, contract.dropped) for number, line in chain([first] if first else [], lines) if line.strip())
+    parsed = (
+        parse_line(number, line, contract.dropped) for number, line in chain([first] if first else [], lines) if line.strip()
+    )
     counts, parts, problem = Counter[str](), list[pl.DataFrame](), ""
     for rows in in_parts(parsed):
         counts.update(name for row in rows for name in ("", *row.values) if not row.problem)
@@ -83,7 +85,7 @@ def _with_known(row: Row, known: set[str]) -> Row:
     return row
 
 
-def _parse(number: int, line: str, dropped: Collection[str]) -> Row:
+def parse_line(number: int, line: str, dropped: Collection[str]) -> Row:
     try:
         line.encode()
         return Row(number, _values(line, dropped))

@@ -43,10 +43,12 @@ def in_parts(rows: Iterable[T]) -> Iterator[list[T]]:
 
 def read_all(file: BinaryIO, max_bytes: int) -> bytes:
     """Raises UnreadableFile above `max_bytes`."""
-    content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise UnreadableFile(too_large(max_bytes))
-    return content
+    content = bytearray()
+    while block := file.read(1 << 20):  # a read of all bytes allocates max_bytes
+        content += block
+        if len(content) > max_bytes:
+            raise UnreadableFile(too_large(max_bytes))
+    return bytes(content)
 
 
 def too_large(max_bytes: int) -> str:
