@@ -5,14 +5,16 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import date
 from decimal import Context, Decimal
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, WrapValidator
 
 from mlops_assets.spec.column_type import COLUMN_TYPES, LEGAL_ON, DType, bound_text, parse_example
 from mlops_assets.spec.spec import Spec
 
 MAX_DIGITS = 38
+# An int stays one, as not every int has a float.
+Bound = Annotated[float, WrapValidator(lambda value, as_float: value if type(value) is int else as_float(value))]
 
 
 class Column(Spec):
@@ -34,8 +36,8 @@ class Column(Spec):
     no: tuple[str, ...] = ()
     precision: int | None = Field(default=None, ge=1, le=MAX_DIGITS)
     scale: int | None = Field(default=None, ge=0, le=MAX_DIGITS)
-    min: int | float | None = None
-    max: int | float | None = None
+    min: Bound | None = None
+    max: Bound | None = None
     allowed: tuple[str, ...] = ()
     pattern: str | None = None
     example: str | int | float | None = None
@@ -192,8 +194,8 @@ class Contract(Spec):
                 yield f"column {name!r} is not in the contract; legal: {', '.join(self.names)}. Use one of these."
         for name in (name for name in self.names if name in RESERVED):
             yield f"column {name!r} is one that the platform adds ({', '.join(RESERVED)}). Rename yours."
-        headers = [column.header for column in {column.name: column for column in self.columns}.values()]
-        for name in sorted({name for name in headers if headers.count(name) > 1}):
+        headers = [column.header for column in self.columns]
+        for name in sorted({name for name in headers if headers.count(name) > max(1, self.names.count(name))}):
             yield f"source · {name!r} is the name of two columns in the files. Correct one."
         renamed = [column.renamed_from for column in self.columns if column.renamed_from]
         former, taken = [*self.dropped, *renamed], {*headers, *({*renamed} & {*self.names})}

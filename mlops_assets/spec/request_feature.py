@@ -142,6 +142,28 @@ class TextLength(RequestFeature):
     READS = TEXTS
 
 
+class HashedWords(RequestFeature):
+    """How many words of a text, in lower case, have the number `bucket` of `buckets` by a stable hash. The buckets together
+    describe a text by a fixed number of columns: `hashed_words` declares them.
+    """
+
+    READS = TEXTS
+
+    bucket: int = Field(ge=0)
+    buckets: int = Field(ge=1, le=1024)
+
+    def contradictions(self) -> Iterator[str]:
+        if self.bucket >= self.buckets:
+            yield f"bucket is {self.bucket}; legal: below buckets, which is {self.buckets}. Lower it."
+
+
+def hashed_words(column: str, buckets: int = 16) -> tuple[HashedWords, ...]:
+    """One feature for each bucket, named `column`_words_0 and so on."""
+    return tuple(
+        HashedWords(name=f"{column}_words_{bucket}", column=column, bucket=bucket, buckets=buckets) for bucket in range(buckets)
+    )
+
+
 class IsMissing(RequestFeature):
     """1 where the value is missing or NaN, 0 where there is one."""
 

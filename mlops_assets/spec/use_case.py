@@ -12,6 +12,7 @@ from mlops_assets.spec.column_type import COLUMN_TYPES, DType
 from mlops_assets.spec.contract import Column, Contract
 from mlops_assets.spec.defaults import TRAINER, complete_features, complete_label, default_split
 from mlops_assets.spec.feature import Features, Label
+from mlops_assets.spec.form import AnyForm
 from mlops_assets.spec.gate import FAIRNESS, BeatsChampion, EverySlice, Gate, NoLeak, NoSkew
 from mlops_assets.spec.monitor import (
     Drift,
@@ -37,7 +38,7 @@ from mlops_assets.spec.training import Search, Trainer, own_sources
 # What each stage is made from: editing a field changes the code version of these stages and of no other.
 STAGE_FIELDS: dict[str, tuple[str, ...]] = {
     "raw": ("sources",),
-    "validated": ("contracts", "sources"),  # the form of a file says what its text means
+    "validated": ("contracts", "forms"),
     "feature": ("features",),
     "training_set": ("features", "label", "split"),
     "candidate": ("trainer", "search"),
@@ -46,10 +47,7 @@ STAGE_FIELDS: dict[str, tuple[str, ...]] = {
 }
 READS_MONITOR: dict[type[Spec], type[Monitor]] = {NoSkew: Skew, OnDrift: Drift, OnPerformance: Performance}
 # The types of request columns that a model cannot read: a day or a moment has no level that comes back.
-NO_INPUT: dict[str, tuple[DType, ...]] = {
-    "numeric": ("string", "category", "datetime", "date"),
-    "categorical": ("datetime", "date", "decimal"),
-}
+NO_INPUT: dict[str, tuple[DType, ...]] = {"numeric": ("datetime", "date"), "categorical": ("datetime", "date", "decimal")}
 Stage = Literal["raw", "validated", "feature", "training_set", "candidate", "evaluation", "monitor"]
 
 
@@ -95,6 +93,11 @@ class UseCase(Spec):
         if "split" not in self.model_fields_set:
             object.__setattr__(self, "split", default_split(self))
         return self
+
+    @property
+    def forms(self) -> tuple[AnyForm, ...]:
+        """What the text of a file means."""
+        return tuple(source.form for source in self.sources)
 
     def contract(self, table: str) -> Contract:
         return next(contract for contract in self.contracts if contract.table == table)

@@ -19,6 +19,7 @@ from mlops_assets.spec.request_feature import (
     ANY,
     Bucket,
     Difference,
+    HashedWords,
     Hour,
     HoursBetween,
     IsMissing,
@@ -32,6 +33,7 @@ from mlops_assets.spec.request_feature import (
     RequestFeature,
     TextLength,
     Weekday,
+    hashed_words,
 )
 from mlops_assets.spec.use_case import UseCase
 from tests.cli.loans import LOANS, application_rows
@@ -82,6 +84,7 @@ WORDS: dict[type[RequestFeature], st.SearchStrategy[RequestFeature]] = {
     Log: st.builds(Log, name=st.just("x"), column=st.just("a"), plus=st.sampled_from([0.0, 1.0, 0.1])),
     Bucket: st.builds(Bucket, name=st.just("x"), column=st.just("a"), bounds=bounds),
     TextLength: st.just(TextLength(name="x", column="a")),
+    HashedWords: st.sampled_from(hashed_words("a", 3)),
     IsMissing: st.just(IsMissing(name="x", column="a")),
     Renamed: st.just(Renamed(name="x", column="a")),
     **{
@@ -99,6 +102,16 @@ def words_of(base: type[RequestFeature]) -> set[type[RequestFeature]]:
 def exact(values: list[Any]) -> list[Any]:
     """-0.0 differs from 0.0, and 1 from 1.0; moments are compared as moments."""
     return [value if isinstance(value, datetime) else repr(value) for value in values]
+
+
+def test_the_hashed_words_of_a_text_are_counted_once_and_stay_the_same() -> None:
+    text = "Zug fällt aus. Zug FÄLLT aus, wieder!"
+    frame = pl.DataFrame({"note": [text, None, "", "..."]})
+    counts = [[scalar(feature)(value) for feature in hashed_words("note", 4)] for value in frame["note"]]
+    assert counts == [[4.0, 1.0, 0.0, 2.0], [None] * 4, [0.0] * 4, [0.0] * 4]
+    assert frame.select(expression(feature).alias(feature.name) for feature in hashed_words("note", 4)).rows() == [
+        *map(tuple, counts)
+    ]
 
 
 def test_every_word_is_tested() -> None:

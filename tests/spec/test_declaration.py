@@ -177,7 +177,7 @@ def test_a_fingerprint_is_the_same_for_the_same_words() -> None:
 
 def test_every_stage_is_made_from_fields_that_exist() -> None:
     assert set(STAGE_FIELDS) == set(STAGES)
-    assert {field for fields in STAGE_FIELDS.values() for field in fields} <= {*UseCase.model_fields, "label"}
+    assert {field for fields in STAGE_FIELDS.values() for field in fields} <= {*UseCase.model_fields, "label", "forms"}
 
 
 def _other_transform(tables: Any, start: Any, end: Any) -> Any:

@@ -9,7 +9,7 @@ import pytest
 
 from mlops_assets.foundation.home import PROJECT
 from mlops_assets.spec.contract import Column
-from mlops_assets.spec.pulled_source import Http, Sql, Stream
+from mlops_assets.spec.pulled_source import Http, NextCursor, Sql, Stream  # noqa: F401 - NextCursor is in the documented example
 from mlops_assets.spec.spec import IllegalDeclaration
 from tests.ingestion.pulling.shop import ORDERS, SQL, shop
 
