@@ -66,10 +66,15 @@ def features(use_case: Annotated[str | None, typer.Argument(help="Every use case
 def push(
     use_case: Name,
     table: Annotated[str, typer.Argument(help="The table, such as outcomes.")],
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="<YYYY-MM-DD>.csv: all rows of that day so far.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, dir_okay=False, help="Named like a landed file, such as <YYYY-MM-DD>.csv: all its rows so far."
+        ),
+    ],
     now: Annotated[datetime | None, typer.Option(help="UTC; later rows are ignored. By default the current time.")] = None,
 ) -> None:
-    """Update the online features from new rows, before the file of their day has landed."""
+    """Update the online features from new rows, before their file has landed."""
     from mlops_assets.features.push import push_file
 
     declaration, resources = declared(use_case), open_resources(creates_home=True)
@@ -83,26 +88,31 @@ def push(
 def waive(
     use_case: Name,
     table: Annotated[str, typer.Argument(help="The table, such as outcomes.")],
-    day: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="A refused day.")],
+    partition: Annotated[str, typer.Argument(help="The refused day, hour, week, month or snapshot, as `mlops status` shows it.")],
     *,
     why: Annotated[str, typer.Option(help="The reason, for the ledger.")],
     by: By,
 ) -> None:
-    """Use a landed day although its checks fail, until its file is delivered again."""
-    from mlops_assets.ingestion.refused_days import Waiver
+    """Use a landed file although its checks fail, until it is delivered again."""
+    from mlops_assets.foundation.grains import IllegalKey, calendar_of
+    from mlops_assets.ingestion.refusals import Waiver
 
     sources = {source.table: source for source in declared(use_case).sources}
     if table not in sources:
         raise typer.BadParameter(f"found table {table!r}; declared: {', '.join(sources)}. Use one of these.")
+    try:
+        calendar_of(sources[table].grain).parse(partition)
+    except IllegalKey as error:
+        raise typer.BadParameter(f"{error}. Use one that `mlops status` shows.") from None
     resources, at = open_resources(), datetime.now(UTC)
     landing = resources["landing"].open().of(sources[table].form)
-    refused = landing.refused(use_case, table)
-    landed = landing.digest(use_case, table, day.date(), max_bytes=sources[table].max_bytes)
-    refusal = refused.find(day.date(), landed, f"{use_case} · {table}")
-    body = {"table": table, "day": f"{day:%Y-%m-%d}", "file": refusal.file, "failed": {**refusal.failed}, "why": why}
+    refusals = landing.refusals(use_case, table)
+    landed = landing.digest(use_case, table, partition, max_bytes=sources[table].max_bytes)
+    refusal = refusals.find(partition, landed, f"{use_case} · {table}")
+    body = {"table": table, "day": partition, "file": refusal.file, "failed": {**refusal.failed}, "why": why}
     resources["ledger"].open().append(use_case, "waiver", body, by=by, at=at)
-    refused.waive(day.date(), refusal, Waiver(why, by, at.isoformat()))
-    typer.echo(f"{use_case}: {table} {day:%Y-%m-%d} will be used. The landing sensor reports it, and its runs follow.")
+    refusals.waive(partition, refusal, Waiver(why, by, at.isoformat()))
+    typer.echo(f"{use_case}: {table} {partition} will be used. The landing sensor reports it, and its runs follow.")
 
 
 def up() -> None:

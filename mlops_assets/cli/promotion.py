@@ -82,8 +82,8 @@ def _show_status(use_case: str) -> None:
         needs_approval = promotions.use_case.risk == "high" and waiting not in state.approvals
         command = f"waits for `mlops approve {use_case} {waiting} --why …`"
         typer.echo(f"waiting: version {waiting} {command if needs_approval else 'is blessed and its rollout has not started'}")
-    failed = [*_failed_days(promotions.use_case)]
-    for line in [*failed[:SHOWN], *[f"data: {len(failed) - SHOWN} more days failed"] * (len(failed) > SHOWN)]:
+    failed = [*_failed_files(promotions.use_case)]
+    for line in [*failed[:SHOWN], *[f"data: {len(failed) - SHOWN} more files failed"] * (len(failed) > SHOWN)]:
         typer.echo(line)
     if newest := records[: -SHOWN - 1 : -1]:
         show(f"last {len(newest)} of {len(records)} records, newest first:", records_table(newest))
@@ -99,18 +99,18 @@ def _describe_rollback(use_case: str, state: PromotionState) -> str:
     return "not possible yet, as there is no earlier champion"
 
 
-def _failed_days(use_case: UseCase) -> Iterator[str]:
-    """A line for each landed day that failed a check, and for each entry of the landing folder that is not read, or gone."""
+def _failed_files(use_case: UseCase) -> Iterator[str]:
+    """A line for each landed file that failed a check, and for each entry of the landing folder that is not read, or gone."""
     from mlops_assets.graph.triggers import scan_landed
 
     resources = open_resources()
     landing, tables = resources["landing"].open(), resources["warehouse"].open()
     for source in use_case.sources:
         name = source.table
-        for day, refusal in landing.refused(use_case.name, name).read().items():
+        for key, refusal in landing.refusals(use_case.name, name).read().items():
             can_waive = refusal.file and not refusal.waiver
-            remedy = f" Or `mlops waive {use_case.name} {name} {day} --why …`." if can_waive else ""
-            yield f"data: {name} {day} failed. {refusal.message}{remedy}"
+            remedy = f" Or `mlops waive {use_case.name} {name} {key} --why …`." if can_waive else ""
+            yield f"data: {name} {key} failed. {refusal.message}{remedy}"
         for entry, fault in sorted(scan_landed(use_case, source, landing, tables).faults.items()):
             yield f"data: {name}/{entry} · {fault}."
 

@@ -31,6 +31,7 @@ from mlops_assets.features.online.online_mirror import entity_parts
 from mlops_assets.foundation import names
 from mlops_assets.foundation.atomic_file import replace_file, sync_folder, write_aside
 from mlops_assets.foundation.delta_tables import DeltaTables
+from mlops_assets.foundation.grains import UTC_DAYS, Calendar, calendar_of
 from mlops_assets.foundation.home import Home
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.serving.log.prediction_log import BLANK
@@ -77,7 +78,9 @@ def erase_everywhere(use_case: UseCase, subject: Subject, stores: Stores, *, dry
     counts["other pages and logs"] = mask_texts(home, subject, dry_run=dry_run)
     for source in use_case.sources:  # last, as a changed file starts runs
         landing, contract = Landing(home.landing, form=source.form), use_case.contract(source.table)
-        counts[f"landing/{contract.table}"] = erase_from_landing(landing, use_case.name, contract, subject, dry_run=dry_run)
+        own = calendar_of(source.grain)
+        erased = erase_from_landing(landing, use_case.name, contract, subject, dry_run=dry_run, calendar=own)
+        counts[f"landing/{contract.table}"] = erased
     return {name: count for name, count in counts.items() if count}
 
 
@@ -223,10 +226,12 @@ def erase_from_mirrors(store: "FeatureStore", views: Sequence[str], subject: Sub
     return len(entities)
 
 
-def erase_from_landing(landing: Landing, use_case: str, contract: Contract, subject: Subject, *, dry_run: bool) -> int:
-    """Rows in day files, and in partial files that a killed process left next to them."""
+def erase_from_landing(
+    landing: Landing, use_case: str, contract: Contract, subject: Subject, *, dry_run: bool, calendar: Calendar = UTC_DAYS
+) -> int:
+    """Rows in landed files, and in partial files that a killed process left next to them."""
     count = 0
-    for file in landing.files(use_case, contract.table, leftovers=True):
+    for file in landing.files(use_case, contract.table, calendar=calendar, leftovers=True):
         content = file.read_bytes()
         try:
             kept = erase_from_file(content, file.name, landing.form, contract, subject)
@@ -248,10 +253,8 @@ def find_strays(landing: Landing, use_case: UseCase, subject: Subject) -> list[P
     """
     searched: set[Path] = set()
     for source in use_case.sources:
-        contract, files = (
-            use_case.contract(source.table),
-            landing.of(source.form).files(use_case.name, source.table, leftovers=True),
-        )
+        contract, calendar = use_case.contract(source.table), calendar_of(source.grain)
+        files = landing.of(source.form).files(use_case.name, source.table, calendar=calendar, leftovers=True)
         searched |= {file for file in files if _is_erasable(file, source.form, contract, subject)}
     files = (file for file in (landing.root / use_case.name).rglob("*") if file.is_file() and file not in searched)
     return sorted(file for file in files if _may_contain(subject, file.read_bytes()))

@@ -10,6 +10,7 @@ import polars as pl
 from mlops_assets.features.featurize import label_columns
 from mlops_assets.features.lineage import END, START, column_types
 from mlops_assets.features.request_features import entity_rows
+from mlops_assets.foundation.grains import PARTITION_COLUMNS, calendars_of
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT
 from mlops_assets.spec.feature import Features
 from mlops_assets.spec.gate import Fair
@@ -23,13 +24,15 @@ def returned_columns(use_case: UseCase) -> tuple[dict[str, Columns], list[str]]:
     """The columns of each transform, by its place in the declaration, and one problem for each transform that fails."""
     returned: dict[str, Columns] = {}
     problems: list[str] = []
-    features, empty = use_case.features, {table.table: pl.LazyFrame(schema=column_types(table)) for table in use_case.contracts}
+    features, calendars = use_case.features, calendars_of(use_case)
+    empty = {one.table: pl.LazyFrame(schema=column_types(one, calendars[one.table])) for one in use_case.contracts}
     calls: dict[str, Callable[[], Any]] = {
         view_place(view.name): partial(view.transform, {table: empty[table] for table in view.tables}, START, END)
         for view in features.views
     }
     calls[request_place(features)] = partial(entity_rows, features, empty[features.request_table].select(features.request))
-    calls[LABEL] = partial(label_columns, use_case.label, empty[use_case.label.table])
+    label = use_case.label
+    calls[LABEL] = partial(label_columns, label, empty[label.table], calendars[label.table])
     for place, call in calls.items():
         try:
             returned[place] = dict(call().collect().schema)
@@ -72,7 +75,8 @@ def view_features(use_case: UseCase, returned: dict[str, Columns]) -> dict[str, 
     features: dict[str, Columns] = {}
     for view in use_case.features.views:
         columns = returned.get(view_place(view.name), {})
-        features[view.name] = {name: columns[name] for name in columns if name not in (*view.entity, EVENT_TIMESTAMP, "day")}
+        added = (*view.entity, EVENT_TIMESTAMP, *PARTITION_COLUMNS)
+        features[view.name] = {name: columns[name] for name in columns if name not in added}
     return features
 
 

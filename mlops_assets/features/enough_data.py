@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from mlops_assets.features.featurize import IllegalFeatures, end_of_outcomes, label_rows, training_rows
+from mlops_assets.features.featurize import IllegalFeatures, end_of_known, label_rows, training_rows
 from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.foundation.names import validated
 from mlops_assets.spec.use_case import UseCase
@@ -22,7 +22,7 @@ def describe_missing(use_case: UseCase, tables: DeltaTables, *, now: datetime) -
         rows = training_rows(use_case, requests, truths, now=now)
     except IllegalFeatures as error:
         labelled = label_rows(use_case, requests, truths).collect()
-        span = split_of(use_case).describe_span(labelled, end=end_of_outcomes(truths, now=now)) if len(labelled) else ""
+        span = split_of(use_case).describe_span(labelled, end=end_of_known(use_case, truths, now=now)) if len(labelled) else ""
         return f"{span} {error}".strip()
     task = task_of(use_case.task)
     learned = {split: task.truth(rows.filter(split=split)[use_case.label.name]) for split in LEARNED_FROM}

@@ -1,14 +1,17 @@
 """Builds feature tables from validated tables, and the labelled, split rows of a training set."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import polars as pl
 import polars.selectors as cs
 
 from mlops_assets.features.request_features import entity_rows
-from mlops_assets.features.versions import as_known, days_of_corrections
-from mlops_assets.foundation.durations import ONE_DAY
+from mlops_assets.features.versions import as_known, find_corrections
+from mlops_assets.foundation.conversions import UTC as MOMENT
+from mlops_assets.foundation.conversions import by_value
+from mlops_assets.foundation.grains import ONE_MICROSECOND, Calendar, Partition, calendars_of, table_calendar, view_calendar
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT
 from mlops_assets.foundation.wording import some
 from mlops_assets.spec.feature import FeatureView, Label, Tables
@@ -19,7 +22,6 @@ from mlops_assets.training.splits.split import MissingRows
 if TYPE_CHECKING:
     from mlops_assets.features.feast.feature_store import FeatureStore
 
-ONE_MICROSECOND = timedelta(microseconds=1)
 # Of the median day. A blizzard leaves 0.16 (flights of 9 February 2013), a row with a wrong date about 0.001.
 STRAY_SHARE = 0.01
 
@@ -28,69 +30,68 @@ class IllegalFeatures(ValueError):
     """A transform returned what its view does not declare, or there are no rows to train on."""
 
 
-def midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), tzinfo=UTC)
-
-
-def fill_days(use_case: UseCase, view: FeatureView, tables: Tables, *, first: date, last: date) -> pl.DataFrame:
-    """The rows of a view that became known on these days, each computed from its tables as they were known on that day."""
-    unique = {table: use_case.contract(table).unique for table in view.tables}
-    corrected = set[date]().union(*(days_of_corrections(tables[table], unique[table]) for table in view.tables))
-    # Days in a row without a correction are computed at once.
-    starts = [first, *sorted(day for day in corrected if first < day <= last)]
-    ends = [*(start - ONE_DAY for start in starts[1:]), last]
+def fill_partitions(use_case: UseCase, view: FeatureView, tables: Tables, *, first: Partition, last: Partition) -> pl.DataFrame:
+    """The rows of a view that became known in these partitions, each computed from its tables as they were known in it."""
+    own, calendars = view_calendar(use_case, view), calendars_of(use_case)
+    unique, begin = {table: use_case.contract(table).unique for table in view.tables}, {own.start(first)}
+    for table in view.tables:
+        corrections = find_corrections(tables[table], unique[table], calendars[table])
+        corrected = {own.of(calendars[table].start(partition)) for partition in corrections}
+        begin |= {own.start(partition) for partition in corrected if first < partition <= last}
     parts: list[pl.LazyFrame] = []
-    for start, end in zip(starts, ends, strict=True):
-        known = {table: as_known(tables[table], unique[table], end) for table in view.tables}
-        parts.append(fill_view(view, known, first=start, last=end))
+    # Partitions in a row without a correction are computed at once.
+    for start, end in pairwise([*sorted(begin), own.end(last)]):
+        known = {
+            table: as_known(tables[table], unique[table], calendars[table].of(end - ONE_MICROSECOND), calendars[table])
+            for table in view.tables
+        }
+        parts.append(fill_view(view, known, start, end))
     return pl.concat(parts).sort(*view.entity, EVENT_TIMESTAMP).collect()
 
 
-def fill_view(view: FeatureView, tables: Tables, *, first: date, last: date) -> pl.LazyFrame:
-    """The rows of a view that became known from `first` to `last` (days, inclusive), with their `day`.
+def fill_view(view: FeatureView, tables: Tables, start: datetime, end: datetime) -> pl.LazyFrame:
+    """The rows of a view that became known in [start, end), with their `day` in UTC.
 
     Raises IllegalFeatures when the transform's columns lack the entity or the timestamp.
     """
-    rows: pl.LazyFrame = view.transform(tables, midnight(first), midnight(last + ONE_DAY))
+    rows: pl.LazyFrame = view.transform(tables, start, end)
     columns = rows.collect_schema().names()
     if missing := [name for name in (*view.entity, EVENT_TIMESTAMP) if name not in columns]:
         raise IllegalFeatures(f"view {view.name} · its transform returned {columns}, without {missing}. Add these columns.")
     return rows.with_columns(day=pl.col(EVENT_TIMESTAMP).dt.date()).sort(*view.entity, EVENT_TIMESTAMP)
 
 
-def known_labels(label: Label, truths: pl.LazyFrame) -> pl.LazyFrame:
+def known_labels(use_case: UseCase, truths: pl.LazyFrame) -> pl.LazyFrame:
     """The rows of the label that have a value and a moment; for training and outcomes alike."""
-    rows = label_columns(label, truths)
+    label = use_case.label
+    rows = label_columns(label, truths, table_calendar(use_case, label.table))
     value = cs.by_name(label.name) & cs.float()
     return rows.with_columns(value.fill_nan(None)).drop_nulls([label.name, KNOWN_AT])
 
 
-def label_columns(label: Label, truths: pl.LazyFrame) -> pl.LazyFrame:
+def label_columns(label: Label, truths: pl.LazyFrame, calendar: Calendar) -> pl.LazyFrame:
     """What the label's transform returns, or the columns that it names."""
     if label.transform:
         return label.transform(truths)
-    # A landed row is known by the end of its day: no later moment of that day can precede it.
-    known_at = pl.col(label.known_at) if label.known_at else moment_of(pl.col("day")) + ONE_DAY - ONE_MICROSECOND
+    # A landed row is known by the end of its partition: no later moment of that can precede it.
+    known_at = pl.col(label.known_at) if label.known_at else by_value(pl.col(calendar.column), calendar.known_at, MOMENT)
     return truths.select(*label.key, label.name, known_at.alias(KNOWN_AT))
 
 
-def moment_of(day: pl.Expr) -> pl.Expr:
-    """The start of the day."""
-    return day.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-
-
-def label_rows(use_case: UseCase, requests: pl.LazyFrame, truths: pl.LazyFrame, until: date | None = None) -> pl.LazyFrame:
-    """One row per request with a label known `until` that day: entity columns, prediction moment, request features, label,
-    `known_at`.
+def label_rows(use_case: UseCase, requests: pl.LazyFrame, truths: pl.LazyFrame, until: datetime | None = None) -> pl.LazyFrame:
+    """One row per request with a label known before `until` (None: at all): entity columns, prediction moment, request features,
+    label, `known_at`.
     """
-    label, known = use_case.label, as_known(truths, use_case.contract(use_case.label.table).unique, until)
-    rows = request_rows(use_case, requests).join(known_labels(label, known), on=list(label.key), how="inner")
+    label, calendar = use_case.label, table_calendar(use_case, use_case.label.table)
+    partition = until and calendar.of(until - ONE_MICROSECOND)
+    known = as_known(truths, use_case.contract(label.table).unique, partition, calendar)
+    rows = request_rows(use_case, requests).join(known_labels(use_case, known), on=list(label.key), how="inner")
     return rows.sort(EVENT_TIMESTAMP, *label.key)
 
 
 def request_rows(use_case: UseCase, requests: pl.LazyFrame) -> pl.LazyFrame:
     """Every request with its entity columns, features, prediction moment and the columns of the split; of a corrected one the
-    version known then. Without a prediction moment it holds for the start of its day.
+    version known then. Without a prediction moment it holds for the start of its partition.
     """
     features, unique = use_case.features, use_case.contract(use_case.features.request_table).unique
     is_repeated = pl.struct(unique).is_duplicated()
@@ -98,19 +99,23 @@ def request_rows(use_case: UseCase, requests: pl.LazyFrame) -> pl.LazyFrame:
     repeated = requests.filter(is_repeated).collect()
     if repeated.is_empty():
         return rows
+    calendar = table_calendar(use_case, features.request_table)
+    column = calendar.column
     versions = [
-        _requests(use_case, version.lazy()).with_columns(day=pl.lit(version["day"][0]))
-        for version in repeated.partition_by("day")
+        _requests(use_case, version.lazy()).with_columns(pl.lit(version[column][0]).alias(column))
+        for version in repeated.partition_by(column)
     ]
     key = dict.fromkeys((*use_case.label.key, *(name for name in unique if name in features.request)))
-    known = as_known(pl.concat(versions), [*key], pl.col(EVENT_TIMESTAMP).dt.date())
-    return pl.concat([rows, known.drop("day")])
+    known = as_known(pl.concat(versions), [*key], calendar.of_column(pl.col(EVENT_TIMESTAMP)), calendar)
+    return pl.concat([rows, known.drop(column)])
 
 
 def _requests(use_case: UseCase, requests: pl.LazyFrame) -> pl.LazyFrame:
     features, landed = use_case.features, requests.collect_schema().names()
     drawn_by = [name for name in use_case.split.columns if name in landed and name not in features.request]
-    dated = [] if features.has_moment else [moment_of(pl.col("day")).alias(EVENT_TIMESTAMP)]
+    calendar = table_calendar(use_case, features.request_table)
+    moment = by_value(pl.col(calendar.column), calendar.moment, MOMENT).alias(EVENT_TIMESTAMP)
+    dated = [] if features.has_moment else [moment]
     return entity_rows(features, requests.select(*features.request, *drawn_by, *dated))
 
 
@@ -118,9 +123,9 @@ def training_rows(use_case: UseCase, requests: pl.LazyFrame, truths: pl.LazyFram
     """The labelled rows of every part, without features; labels that are dated after `now` are not known yet. Raises
     IllegalFeatures when a part has none.
     """
-    end = end_of_outcomes(truths, now=now)
+    end = end_of_known(use_case, truths, now=now)
 
-    def read(until: date | None) -> pl.LazyFrame:
+    def read(until: datetime | None) -> pl.LazyFrame:
         return label_rows(use_case, requests, truths, until).filter(pl.col(KNOWN_AT) <= now)
 
     if read(None).head(1).collect().is_empty():
@@ -140,20 +145,21 @@ def add_features(use_case: UseCase, rows: pl.DataFrame, store: "FeatureStore", *
     return store.historical(arrived).with_columns(rows[EVENT_TIMESTAMP])
 
 
-def end_of_outcomes(truths: pl.LazyFrame, *, now: datetime) -> datetime:
-    """Of the last day until `now`. Raises IllegalFeatures when none has landed."""
-    return midnight(last_known_day(truths.filter(pl.col("day") <= now.date())) + ONE_DAY)
-
-
-def last_known_day(truths: pl.LazyFrame) -> date:
-    """The last day of which outcomes have landed; a day with under STRAY_SHARE of the usual rows does not decide. Raises
-    IllegalFeatures when none has.
+def end_of_known(use_case: UseCase, truths: pl.LazyFrame, *, now: datetime) -> datetime:
+    """The end of the last partition by `now` with landed outcomes; one with under STRAY_SHARE of the usual rows does not decide.
+    Of a snapshot, the newest moment at which a label became known. Raises IllegalFeatures without any outcome.
     """
-    usual = pl.col("rows") >= STRAY_SHARE * pl.col("rows").median()
-    last = truths.group_by("day").agg(rows=pl.len()).filter(usual).select(pl.col("day").max()).collect().item()
+    calendar, usual = table_calendar(use_case, use_case.label.table), pl.col("rows") >= STRAY_SHARE * pl.col("rows").median()
+    column = pl.col(calendar.column)
+    counts = truths.filter(column <= calendar.of(now)).group_by(column).agg(rows=pl.len())
+    last = counts.filter(usual).select(column.max()).collect().item()
+    if last is not None and not calendar.cron:
+        moments = known_labels(use_case, truths).select(KNOWN_AT).filter(pl.col(KNOWN_AT) <= now)
+        last = moments.max().collect().item()
+        return last + ONE_MICROSECOND if last else now
     if last is None:
         raise IllegalFeatures("training_set · no validated outcome has landed yet. Land some days: `mlops land`.")
-    return last
+    return calendar.end(last)
 
 
 def describe_constant_inputs(use_case: UseCase, rows: pl.DataFrame) -> str:

@@ -1,6 +1,6 @@
 """Column lineage: the source columns that each feature is computed from, as Polars' optimizer reads them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from polars.io.plugins import register_io_source
 
 from mlops_assets.features.request_features import entity_rows
 from mlops_assets.foundation.conversions import stored_type
+from mlops_assets.foundation.grains import PARTITION_COLUMNS, UTC_DAYS, Calendar, calendars_of
 from mlops_assets.foundation.names import EVENT_TIMESTAMP
 from mlops_assets.spec.contract import Column, Contract
 from mlops_assets.spec.feature import FeatureView
@@ -21,6 +22,8 @@ END = START + timedelta(days=2)
 MOMENT = EVENT_TIMESTAMP
 ROWS, LETTERS = 96, "abcdef"  # few distinct values, so that equal keys meet in joins and groups
 Sources = frozenset[str]  # each is `table.column`
+Calendars = Mapping[str, Calendar]  # by table; of a table without one: days in UTC
+NO_CALENDARS: Calendars = {}
 Transform = Callable[[dict[str, pl.LazyFrame]], pl.LazyFrame]
 
 
@@ -31,13 +34,13 @@ class Lineage(NamedTuple):
     keys: Sources = frozenset()
 
 
-def columns_read(tables: tuple[Contract, ...], transform: Transform) -> dict[str, Sources]:
+def columns_read(tables: tuple[Contract, ...], transform: Transform, calendars: Calendars = NO_CALENDARS) -> dict[str, Sources]:
     """The source columns read for each result column, from one run on empty tables per column.
 
     A Python function over rows is opaque to Polars and counts as reading all columns: never too few.
     """
     read: set[str] = set()
-    result = transform({table.table: _recorded(table, read) for table in tables})
+    result = transform({table.table: _recorded(table, calendars.get(table.table, UTC_DAYS), read) for table in tables})
     eager = frozenset(read)  # read while the transform ran, so possibly part of every column
     columns: dict[str, Sources] = {}
     for name in result.collect_schema().names():
@@ -47,14 +50,14 @@ def columns_read(tables: tuple[Contract, ...], transform: Transform) -> dict[str
     return columns
 
 
-def column_types(table: Contract) -> dict[str, pl.DataType]:
+def column_types(table: Contract, calendar: Calendar) -> dict[str, pl.DataType]:
     """The columns of a validated table."""
-    return {column.name: stored_type(column) for column in table.columns} | {"day": pl.Date()}
+    return {column.name: stored_type(column) for column in table.columns} | calendar.types()
 
 
-def _recorded(table: Contract, read: set[str]) -> pl.LazyFrame:
+def _recorded(table: Contract, calendar: Calendar, read: set[str]) -> pl.LazyFrame:
     """The contract's table without rows; it adds to `read` the columns that a query reads."""
-    empty = pl.DataFrame(schema=column_types(table))
+    empty = pl.DataFrame(schema=column_types(table, calendar))
 
     def scan(columns: list[str] | None, predicate: pl.Expr | None, _limit: int | None, _: int | None) -> Iterator[pl.DataFrame]:
         filtered = predicate.meta.root_names() if predicate is not None else []
@@ -64,13 +67,20 @@ def _recorded(table: Contract, read: set[str]) -> pl.LazyFrame:
     return register_io_source(scan, schema=empty.schema)
 
 
-def unchanged_by_renaming(tables: tuple[Contract, ...], transform: Transform, key: str) -> Sources:
+def unchanged_by_renaming(
+    tables: tuple[Contract, ...], transform: Transform, key: str, calendars: Calendars = NO_CALENDARS
+) -> Sources:
     """The result columns that stay the same when each value of column `key` is renamed: they only group or join by it.
 
     A column without two distinct values proves nothing, and neither does a transform that fails on generated rows.
     """
     try:
-        runs = [transform({table.table: _generated(table, name).lazy() for table in tables}).collect() for name in (None, key)]
+        runs = [
+            transform({
+                table.table: _generated(table, calendars.get(table.table, UTC_DAYS), name).lazy() for table in tables
+            }).collect()
+            for name in (None, key)
+        ]  # fmt: skip
     except pl.exceptions.PolarsError:
         return frozenset()
     # Groups come in any order, and the last digits of a float sum depend on it.
@@ -79,14 +89,14 @@ def unchanged_by_renaming(tables: tuple[Contract, ...], transform: Transform, ke
     return frozenset(name for name in varied if before[name].equals(after[name]))
 
 
-def _generated(table: Contract, renamed: str | None) -> pl.DataFrame:
+def _generated(table: Contract, calendar: Calendar, renamed: str | None) -> pl.DataFrame:
     rng = np.random.default_rng(0)
     columns = [
         pl.Series(column.name, [_value(column, int(n), column.name == renamed) for n in rng.integers(0, len(LETTERS), ROWS)])
         .cast(stored_type(column))
         for column in table.columns
     ]  # fmt: skip
-    return pl.DataFrame(columns).with_columns(day=START.date())
+    return pl.DataFrame(columns).with_columns(**calendar.stored(calendar.of(START)))
 
 
 def _value(column: Column, number: int, renamed: bool) -> Any:
@@ -114,7 +124,7 @@ def tagged(use_case: UseCase) -> dict[str, str]:
 
 def view_columns_read(use_case: UseCase, view: FeatureView) -> dict[str, Sources]:
     """`columns_read` of one feature view, entity and event timestamp included."""
-    return columns_read(*_transform(use_case, view))
+    return columns_read(*_transform(use_case, view), calendars_of(use_case))
 
 
 def view_lineage(use_case: UseCase) -> dict[str, Lineage]:
@@ -125,10 +135,10 @@ def view_lineage(use_case: UseCase) -> dict[str, Lineage]:
         entity_sources = frozenset[str]().union(*(read[name] for name in view.entity))
         unchanged: dict[str, Sources] = {}
         for source in entity_sources & tagged(use_case).keys():
-            same = unchanged_by_renaming(*_transform(use_case, view), source.split(".")[1])
+            same = unchanged_by_renaming(*_transform(use_case, view), source.split(".")[1], calendars_of(use_case))
             # An entity that does not change either was not renamed at all, which proves nothing.
             unchanged[source] = frozenset() if {*view.entity} <= same else same
-        for name in sorted(read.keys() - {*view.entity, MOMENT, "day"}):
+        for name in sorted(read.keys() - {*view.entity, MOMENT, *PARTITION_COLUMNS}):
             keys = frozenset(source for source in read[name] if name in unchanged.get(source, ()))
             lineage[name] = Lineage(read[name] - keys, keys)
     return lineage

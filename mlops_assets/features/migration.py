@@ -12,6 +12,7 @@ from mlops_assets.features.declared_columns import returned_columns, view_place
 from mlops_assets.features.lineage import column_types
 from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables, rewrite
+from mlops_assets.foundation.grains import table_calendar
 from mlops_assets.foundation.stored_schema import converted
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.use_case import UseCase
@@ -85,7 +86,11 @@ def _declared_tables(use_case: UseCase) -> Iterator[tuple[names.AssetPath, Types
     """Path, types and former names of every table whose rows outlive a change of the declaration."""
     for contract in use_case.contracts:
         text = dict.fromkeys(contract.names, pl.String())
-        for name, types in ((names.raw, text), (names.validated, column_types(contract)), (names.quarantine, text)):
+        for name, types in (
+            (names.raw, text),
+            (names.validated, column_types(contract, table_calendar(use_case, contract.table))),
+            (names.quarantine, text),
+        ):
             yield name(use_case.name, contract.table), types, _renamed(contract)
     returned = returned_columns(use_case)[0]
     for view in use_case.features.views:

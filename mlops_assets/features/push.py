@@ -1,16 +1,15 @@
-"""Pushes fresh rows into the features before their day's file lands; that day's run replaces them with the same rows."""
+"""Pushes fresh rows into the features before their file lands; the run of its partition replaces them with the same rows."""
 
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
-from mlops_assets.features.featurize import midnight
 from mlops_assets.features.versions import as_known
 from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables
-from mlops_assets.foundation.durations import ONE_DAY, whole_days
+from mlops_assets.foundation.grains import ONE_MICROSECOND, table_calendar, view_calendar
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.validate import split_rows
 from mlops_assets.spec.feature import FeatureView
@@ -25,7 +24,7 @@ class IllegalPush(ValueError):
 
 
 class Pushed(NamedTuple):
-    """`entities` counts those changed online, by view. `refused` rows reach quarantine only with the day's landed file."""
+    """`entities` counts those changed online, by view. `refused` rows reach quarantine only with the landed file."""
 
     accepted: int
     refused: pl.DataFrame
@@ -33,25 +32,26 @@ class Pushed(NamedTuple):
 
 
 def push_file(use_case: UseCase, table: str, file: Path, *, now: datetime, store: "FeatureStore", tables: DeltaTables) -> Pushed:
-    """Pushes `file`, named <YYYY-MM-DD>.csv like a landed one, with all rows of that day known by `now`.
+    """Pushes `file`, named like a landed one, with all rows of that partition known by `now`.
 
     Raises IllegalPush for another name or an undeclared table, BrokenDelivery, and the errors of FeatureStore.push.
     """
     legal = [contract.table for contract in use_case.contracts]
     if table not in legal:
         raise IllegalPush(f"{use_case.name} · found table {table!r}; declared: {', '.join(legal)}. Use one of these.")
-    contract, form = use_case.contract(table), next(source.form for source in use_case.sources if source.table == table)
+    calendar, contract, form = table_calendar(use_case, table), use_case.contract(table), use_case.source(table).form
     landing = Landing(file.parent, form=form)
-    if not (name := landing.day_of(file.name)):
-        raise IllegalPush(f"{file.name} · a pushed file is named by its day, such as 2013-05-01{form.SUFFIX}. Rename it.")
-    day = date.fromisoformat(name)
-    split = split_rows(landing.read_file(file, contract, day), contract, form)
-    start, end = midnight(day), min(midnight(day) + ONE_DAY, now + timedelta(microseconds=1))
+    if not (key := landing.key_of(file.name, calendar)):
+        legal = landing.legal_name(calendar)
+        raise IllegalPush(f"{file.name} · a pushed file is named like a landed one; legal: {legal}. Rename it.")
+    partition = calendar.parse(key)
+    split = split_rows(landing.read_file(file, contract, partition, calendar=calendar), contract, form, calendar)
+    start, end = calendar.start(partition), min(calendar.end(partition), now + ONE_MICROSECOND)
     entities: dict[str, int] = {}
     for view in (view for view in use_case.features.views if table in view.tables):
-        validated = {name: _read_days(tables, use_case, name, view, day) for name in view.tables}
+        validated = {name: _read(tables, use_case, name, view, start, end) for name in view.tables}
         known = validated[table] if validated[table].collect_schema() else split.accepted.clear().lazy()
-        merged = as_known(pl.concat([known, split.accepted.lazy()], how="diagonal_relaxed"), contract.unique)
+        merged = as_known(pl.concat([known, split.accepted.lazy()], how="diagonal_relaxed"), contract.unique, calendar=calendar)
         before, after = (view.transform(validated | {table: rows}, start, end).collect() for rows in (known, merged))
         # What the file adds or changes; a table that is not there yet has no columns, and all rows are fresh.
         fresh = after.join(before, on=after.columns, how="anti", nulls_equal=True)
@@ -60,9 +60,14 @@ def push_file(use_case: UseCase, table: str, file: Path, *, now: datetime, store
     return Pushed(split.accepted.height, split.quarantined, entities)
 
 
-def _read_days(tables: DeltaTables, use_case: UseCase, table: str, view: FeatureView, day: date) -> pl.LazyFrame:
-    """The rows that the day's run will read, so that both compute the same values."""
-    rows, first = tables.scan(names.validated(use_case.name, table)), day - whole_days(view.lookback) * ONE_DAY
+def _read(  # noqa: PLR0917
+    tables: DeltaTables, use_case: UseCase, table: str, view: FeatureView, start: datetime, end: datetime
+) -> pl.LazyFrame:
+    """The rows that the run of the partition will read, so that both compute the same values."""
+    calendar, rows = table_calendar(use_case, table), tables.scan(names.validated(use_case.name, table))
     if not rows.collect_schema():
         return rows
-    return as_known(rows.filter(pl.col("day").is_between(first, day)), use_case.contract(table).unique)
+    own = view_calendar(use_case, view)
+    first = calendar.of(own.start(own.before(own.of(start), own.count_back(view.lookback))))
+    is_read = pl.col(calendar.column).is_between(first, calendar.of(end - ONE_MICROSECOND))
+    return as_known(rows.filter(is_read), use_case.contract(table).unique, calendar=calendar)

@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
-from mlops_assets.features.local_time import local_time
 from mlops_assets.foundation.conversions import by_value, stored_type
+from mlops_assets.foundation.local_time import local_time
 from mlops_assets.spec import request_feature as word
 from mlops_assets.spec.feature import Features
 from mlops_assets.spec.use_case import UseCase

@@ -4,9 +4,9 @@ import json
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import polars as pl
 import polars.selectors as cs
@@ -14,6 +14,8 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 
+from mlops_assets.foundation.durations import ONE_DAY
+from mlops_assets.foundation.grains import DAY, Calendar, Partition
 from mlops_assets.foundation.names import AssetPath, table_path
 from mlops_assets.foundation.stored_schema import IncompatibleRows, widened, with_types
 
@@ -50,10 +52,14 @@ class DeltaTables:
     def scan(self, asset: AssetPath) -> pl.LazyFrame:
         return pl.scan_delta(str(self.path(asset))) if self.exists(asset) else pl.LazyFrame()
 
-    def days(self, asset: AssetPath) -> set[date]:
-        """The days with rows, from the table's log alone."""
-        partitions = DeltaTable(str(self.path(asset))).partitions() if self.exists(asset) else []
-        return {date.fromisoformat(partition["day"]) for partition in partitions}
+    def partitions(self, asset: AssetPath, calendar: Calendar) -> set[Partition]:
+        """Those with rows; where they are stored by the column that orders them, from the table's log alone."""
+        if not self.exists(asset):
+            return set()
+        table = DeltaTable(str(self.path(asset)))
+        if table.metadata().partition_columns == [calendar.column]:
+            return {date.fromisoformat(partition[calendar.column]) for partition in table.partitions()}
+        return {*self.scan(asset).select(pl.col(calendar.column).unique()).collect().to_series()}
 
     def rows(self, asset: AssetPath) -> int:
         return self.scan(asset).select(pl.len()).collect().item() if self.exists(asset) else 0
@@ -69,21 +75,47 @@ class DeltaTables:
             f"It was vacuumed, its log was cleaned, or the table was created again: train again."
         )
 
-    def read_until(self, asset: AssetPath, day: date) -> pl.DataFrame:
-        """The rows of the days up to `day`; without a table an empty frame without columns."""
-        return self.scan(asset).filter(pl.col("day") <= day).collect() if self.exists(asset) else pl.DataFrame()
+    def read_until(self, asset: AssetPath, partition: Partition, column: str = DAY) -> pl.DataFrame:
+        """The rows of the partitions up to this one; without a table an empty frame without columns."""
+        return self.scan(asset).filter(pl.col(column) <= partition).collect() if self.exists(asset) else pl.DataFrame()
 
 
-def write_days(path: Path, rows: pl.DataFrame, *, first: str, last: str) -> None:
-    """Replaces the rows of these days. The table gets new columns, keeps its others as null, and is widened where that is
+class Span(NamedTuple):
+    """Rows whose `column` is in [start, end): with the column `day` the days that begin then, on the clock of `start`."""
+
+    column: str
+    start: datetime
+    end: datetime
+
+    def rows(self) -> pl.Expr:
+        return pl.all_horizontal(pl.col(name).is_between(*bounds, closed="left") for name, bounds in self._bounds().items())
+
+    def predicate(self) -> str:
+        """In the SQL of Delta Lake."""
+        bounds = {
+            name: [f"DATE '{bound}'" if name == DAY else f"TIMESTAMP '{bound.isoformat()}'" for bound in pair]
+            for name, pair in self._bounds().items()
+        }
+        return " AND ".join(f"{name} >= {first} AND {name} < {end}" for name, (first, end) in bounds.items())
+
+    def _bounds(self) -> dict[str, tuple[Any, Any]]:
+        if self.column == DAY:
+            return {DAY: (self.start.date(), self.end.date())}
+        # Tables are stored by day, in a time zone of their own: other days need not be read.
+        days = (self.start.date() - ONE_DAY, self.end.date() + 2 * ONE_DAY)
+        return {DAY: days, self.column: (self.start.astimezone(UTC), self.end.astimezone(UTC))}
+
+
+def write_span(path: Path, rows: pl.DataFrame, span: Span) -> None:
+    """Replaces the rows of a span. The table gets new columns, keeps its others as null, and is widened where that is
     exact. Raises IncompatibleRows, and then writes nothing.
     """
-    days = {"predicate": f"day >= DATE '{first}' AND day <= DATE '{last}'"}
-    _write(path, _fitted(path, rows), "overwrite", {"schema_mode": "merge", "partition_by": "day", **days})
+    replaced = {"predicate": span.predicate()}
+    _write(path, _fitted(path, rows), "overwrite", {"schema_mode": "merge", "partition_by": DAY, **replaced})
 
 
 def append_rows(path: Path, rows: pl.DataFrame) -> None:
-    """Adds rows, as `write_days`. A table that does not exist is created, by day where the rows have one."""
+    """Adds rows, as `write_span`. A table that does not exist is created, by day where the rows have one."""
     if DeltaTable.is_deltatable(str(path)):
         return _write(path, _fitted(path, rows), "append", {"schema_mode": "merge"})
     return _write(path, rows, "append", {"partition_by": "day"} if "day" in rows.columns else {})

@@ -1,13 +1,8 @@
-"""Durations as whole days, and in words."""
+"""Durations in words."""
 
 from datetime import timedelta
 
 ONE_DAY = timedelta(days=1)
-
-
-def whole_days(duration: timedelta) -> int:
-    """How many days before a midnight hold all of `duration`: rounded up, as `timedelta.days` cuts 36 hours to 1."""
-    return -(-duration // ONE_DAY)
 
 
 def in_words(duration: timedelta) -> str:

@@ -28,6 +28,9 @@ pulled, landing, raw, validated, quarantine = map(_build_layer, ("pulled", "land
 feature, online = map(_build_layer, ("features", "online"))
 
 
+LANDING = "landing"  # the stage of landed files
+
+
 def stage(use_case: str, name: str) -> AssetPath:
     """Such as training_set, candidate, evaluation, blessing, rollout, prediction_log, predictions or drift."""
     return [use_case, name]
@@ -76,7 +79,7 @@ KNOWN_AT = "known_at"  # when the label became known
 PREDICTION_ID = "prediction_id"
 FEAST_PROJECT = "mlops_assets"
 CHAMPION, CHALLENGER = "champion", "challenger"
-# Checks of landed days.
+# Checks of landed partitions.
 BAD_SHARE, EXPECTATIONS = "bad_rows_within_bound", "rows_as_expected"
 # Checks that trigger a sensor.
 NO_DRIFT, GOOD_ENOUGH = "inputs_like_training", "realised_metric_within_bound"

@@ -4,18 +4,33 @@
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from datetime import date
 from sqlite3 import OperationalError
 from typing import cast
 
 import dagster as dg
 
 from mlops_assets.foundation import names
-from mlops_assets.graph.kernel.asset_metadata import asset_metadata, count_by_day, feature_columns, rows_as_table, same_columns
+from mlops_assets.foundation.grains import declared_partitions, table_calendar, view_calendar
+from mlops_assets.graph.kernel.asset_metadata import (
+    asset_metadata,
+    count_by_partition,
+    feature_columns,
+    freshness,
+    rows_as_table,
+    same_columns,
+)
 from mlops_assets.graph.kernel.conditions import CASCADE, LOOK_BACK_CASCADE, MADE
 from mlops_assets.graph.kernel.dagster_internals import At, newest_events
 from mlops_assets.graph.kernel.mlflow_run import publish
-from mlops_assets.graph.kernel.tables import DAY, ONE_RUN, DataFrame, LazyFrame, days_in_run, days_of, looking_back
+from mlops_assets.graph.kernel.tables import (
+    ONE_RUN,
+    PARTITION_COLUMN,
+    DataFrame,
+    LazyFrame,
+    looking_back,
+    partitions_in_run,
+    partitions_of,
+)
 from mlops_assets.resources import (
     DeploymentResource,
     FeatureStoreResource,
@@ -38,36 +53,40 @@ def build_features(use_case: UseCase) -> list[dg.AssetsDefinition]:
 
 
 def _feature(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
+    calendar = view_calendar(use_case, view)
+
     @dg.asset(
         key=names.feature(use_case.name, view.name),
-        ins={table: _rows(names.validated(use_case.name, table), view) for table in view.tables},
+        ins={table: _rows(use_case, view, table) for table in view.tables},
         description=view.description,
-        metadata=DAY,
-        partitions_def=days_of(use_case),
+        # The day of a feature is that of its moment in UTC.
+        metadata={PARTITION_COLUMN: calendar.column if calendar.has_whole_days else names.EVENT_TIMESTAMP},
+        partitions_def=partitions_of(use_case, calendar),
         backfill_policy=ONE_RUN,
         automation_condition=CASCADE,
-        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=use_case.freshness.features),
+        freshness_policy=freshness(use_case.freshness.features, calendar),
         io_manager_key="tables",
         **asset_metadata(use_case, "feature", "polars", "feast", "deltalake", made_from="feature", tables=view.tables),
     )
     def feature(context: dg.AssetExecutionContext, **tables: LazyFrame) -> DataFrame:
-        from mlops_assets.features.featurize import fill_days
+        from mlops_assets.features.featurize import fill_partitions
 
-        days = days_in_run(context)
-        rows = fill_days(use_case, view, tables, first=days[0], last=days[-1])
-        count_by_day(context, rows)
+        partitions = partitions_in_run(context, calendar)
+        rows = fill_partitions(use_case, view, tables, first=partitions[0], last=partitions[-1])
+        count_by_partition(context, calendar, rows, moments=names.EVENT_TIMESTAMP)
         context.add_output_metadata(feature_columns(use_case, view, rows))
         return rows
 
     return feature
 
 
-def _rows(path: names.AssetPath, view: FeatureView) -> dg.AssetIn:
-    return dg.AssetIn(path, partition_mapping=looking_back(view.lookback), dagster_type=LazyFrame)
+def _rows(use_case: UseCase, view: FeatureView, table: str) -> dg.AssetIn:
+    read = looking_back(view.lookback, view_calendar(use_case, view), table_calendar(use_case, table))
+    return dg.AssetIn(names.validated(use_case.name, table), partition_mapping=read, dagster_type=LazyFrame)
 
 
 def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
-    feature = names.feature(use_case.name, view.name)
+    feature, calendar = names.feature(use_case.name, view.name), view_calendar(use_case, view)
 
     # Without partitions, as only the newest values count: Dagster's SQLite storage takes 8 ms per materialized partition. Its
     # planned events stay one per partition of the run, whatever the asset, which costs less than a run of its own (15 s).
@@ -80,14 +99,14 @@ def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
         **asset_metadata(use_case, "online", "feast", "sqlite", made_from="feature", tables=view.tables),
     )
     def online(context: dg.AssetExecutionContext, feature_store: FeatureStoreResource) -> dg.MaterializeResult:
-        from mlops_assets.features.featurize import midnight
         from mlops_assets.features.lineage import view_columns_read
 
-        # Read before the table: a day that is written meanwhile has a newer event and goes online next time.
-        events = newest_events(context.instance, dg.AssetKey(feature), MADE, partitioned=True)
-        first = min(days_to_write(context.instance, context.asset_key, events), default=use_case.first_day)
+        # Read before the table: a partition that is written meanwhile has a newer event and goes online next time.
+        events = newest_events(context.instance, dg.AssetKey(feature), MADE, partitioned=bool(calendar.cron))
+        changed = calendar.in_run(keys_to_write(context.instance, context.asset_key, events))
+        start = calendar.start(changed[0] if changed else declared_partitions(use_case, calendar)[0])
         with only_outages_are_retried():
-            written = feature_store.open(use_case.features.service).materialize(view.name, midnight(first))
+            written = feature_store.open(use_case.features.service).materialize(view.name, start)
         state = {"entities_written": written, LAST_EVENT: max(events.values(), default=0)}
         return dg.MaterializeResult(metadata=state | same_columns(feature, view_columns_read(use_case, view)))
 
@@ -141,9 +160,9 @@ def _catalog(use_case: UseCase) -> dg.AssetsDefinition:
     return feature_catalog
 
 
-def days_to_write(instance: dg.DagsterInstance, online: dg.AssetKey, events: Mapping[At, int]) -> list[date]:
-    """The days of the feature table that have changed since the last materialization; every day where none has."""
+def keys_to_write(instance: dg.DagsterInstance, online: dg.AssetKey, events: Mapping[At, int]) -> list[str]:
+    """The partitions of the feature table that have changed since the last materialization; every one where none has."""
     last = instance.get_latest_materialization_event(online)
     read_until = last.asset_materialization.metadata.get(LAST_EVENT) if last and last.asset_materialization else None
-    new = [day for day, event in events.items() if read_until is None or event > cast(int, read_until.value)]
-    return [date.fromisoformat(day) for day in new or events if day]
+    new = [key for key, event in events.items() if read_until is None or event > cast(int, read_until.value)]
+    return [key for key in new or events if key]

@@ -1,25 +1,34 @@
-"""From landed files to validated tables: landing (external), raw, validated with quarantine, and the checks of each day."""
+"""From landed files to validated tables: landing (external), raw, validated with quarantine, and the checks of each partition."""
 
 from collections.abc import Iterator, Mapping
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from mlops_assets.foundation import names
+from mlops_assets.foundation.grains import Calendar, calendar_of
 from mlops_assets.foundation.names import BAD_SHARE, EXPECTATIONS
 from mlops_assets.graph.kernel.asset_metadata import (
     SCHEMA,
     asset_metadata,
-    count_by_day,
+    count_by_partition,
     delivered_schema,
+    freshness,
     readable,
     rows_as_table,
     same_columns,
     table_schema,
 )  # fmt: skip
 from mlops_assets.graph.kernel.conditions import CASCADE
-from mlops_assets.graph.kernel.tables import DAY, ONE_RUN, RENAMED, DataFrame, LazyFrame, days_in_run, days_of
+from mlops_assets.graph.kernel.tables import (
+    ONE_RUN,
+    PARTITION_COLUMN,
+    RENAMED,
+    DataFrame,
+    LazyFrame,
+    partitions_in_run,
+    partitions_of,
+)
 from mlops_assets.resources import LandingResource, WarehouseResource
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.pulled_source import PulledSource
@@ -28,11 +37,11 @@ from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
     from mlops_assets.ingestion.expectations import Finding
-    from mlops_assets.ingestion.refused_days import Refusal
+    from mlops_assets.ingestion.refusals import Refusal
 
 
 DIGEST = dg.TableColumn("source_digest", "string", "Of the landed bytes that the row was read from.")
-MAX_SHOWN = 3  # refused days in the description of a check; `mlops status` has the others
+MAX_SHOWN = 3  # refused partitions in the description of a check; `mlops status` has the others
 
 
 def build_ingestion(use_case: UseCase) -> list[dg.AssetSpec | dg.AssetsDefinition]:
@@ -47,34 +56,46 @@ def _landing(use_case: UseCase, contract: Contract, source: Files) -> dg.AssetSp
         deps=[names.pulled(use_case.name, contract.table)] if isinstance(source, PulledSource) else [],
         description=f"Files as delivered: {contract.description}",
         metadata={SCHEMA: delivered_schema(contract)},
-        partitions_def=days_of(use_case),
-        **asset_metadata(use_case, "landing", "csv"),
+        partitions_def=partitions_of(use_case, calendar_of(source.grain)),
+        **asset_metadata(use_case, names.LANDING, "csv"),
     )
 
 
 def _raw(use_case: UseCase, contract: Contract, source: Files) -> dg.AssetsDefinition:
     table, landed = contract.table, names.landing(use_case.name, contract.table)
-    window = use_case.freshness.raw if use_case.is_daily(table) else None
+    calendar = calendar_of(source.grain)
 
     @dg.asset(
         key=names.raw(use_case.name, table),
         deps=[landed],
         description=f"Exactly as delivered, every value still text: {contract.description}",
-        metadata={**_stored(contract), SCHEMA: delivered_schema(contract, DIGEST), **same_columns(landed, contract.names)},
-        partitions_def=days_of(use_case),
+        metadata={
+            **_stored(contract, calendar),
+            SCHEMA: delivered_schema(contract, DIGEST),
+            **same_columns(landed, contract.names),
+        },
+        partitions_def=partitions_of(use_case, calendar),
         backfill_policy=ONE_RUN,
         automation_condition=CASCADE,
-        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=window) if window else None,
+        freshness_policy=freshness(use_case.freshness.raw, calendar) if use_case.is_due(table) else None,
         io_manager_key="tables",
         **asset_metadata(use_case, "raw", "csv", "deltalake", made_from="raw", tables=[table]),
     )
     def raw(context: dg.AssetExecutionContext, landing: LandingResource, warehouse: WarehouseResource) -> DataFrame:
         from mlops_assets.ingestion.landing import describe_broken
 
-        port, required, days = landing.open().of(source.form), use_case.is_daily(table), days_in_run(context)
-        known = warehouse.open().days(names.raw(use_case.name, table))
-        rows = port.read(use_case.name, contract, days, required=required, known=known, max_bytes=source.max_bytes)
-        count_by_day(context, rows)
+        port, partitions = landing.open().of(source.form), partitions_in_run(context, calendar)
+        known = warehouse.open().partitions(names.raw(use_case.name, table), calendar)
+        rows = port.read(
+            use_case.name,
+            contract,
+            partitions,
+            calendar=calendar,
+            required=use_case.is_due(table),
+            known=known,
+            max_bytes=source.max_bytes,
+        )
+        count_by_partition(context, calendar, rows)
         if broken := describe_broken(rows):
             context.log.error(broken)
             context.add_output_metadata({"broken_files": broken})
@@ -84,14 +105,14 @@ def _raw(use_case: UseCase, contract: Contract, source: Files) -> dg.AssetsDefin
 
 
 def _validated(use_case: UseCase, contract: Contract, source: Files) -> dg.AssetsDefinition:
-    raw_table = names.raw(use_case.name, contract.table)
+    raw_table, calendar = names.raw(use_case.name, contract.table), calendar_of(source.grain)
     good, bad = (dg.AssetKey(name(use_case.name, contract.table)) for name in (names.validated, names.quarantine))
     common: dict[str, Any] = {
         "io_manager_key": "tables",
         "automation_condition": CASCADE,
         **asset_metadata(use_case, "validated", "pandera", "deltalake", made_from="validated", tables=[contract.table]),
     }
-    stored, lineage = _stored(contract), same_columns(raw_table, contract.names)
+    stored, lineage = _stored(contract, calendar), same_columns(raw_table, contract.names)
     reasons = dg.TableColumn("reasons", "string", "Why the row breaks the contract.")
 
     @dg.multi_asset(
@@ -107,50 +128,57 @@ def _validated(use_case: UseCase, contract: Contract, source: Files) -> dg.Asset
                 metadata={**stored, SCHEMA: delivered_schema(contract, reasons), **lineage}, **common,
             ),
         },
-        check_specs=_check_specs(contract, good),
-        partitions_def=days_of(use_case),
+        check_specs=_check_specs(contract, good, calendar),
+        partitions_def=partitions_of(use_case, calendar),
         backfill_policy=ONE_RUN,
     )  # fmt: skip
     def validate(
         context: dg.AssetExecutionContext, raw: LazyFrame, *, landing: LandingResource, warehouse: WarehouseResource
     ) -> Iterator[Any]:
-        from mlops_assets.ingestion.audit import audit_days
-        from mlops_assets.ingestion.refused_days import Refusal
+        from mlops_assets.ingestion.audit import audit_partitions
+        from mlops_assets.ingestion.refusals import Refusal
 
-        days, files, rows = days_in_run(context), landing.open().of(source.form), raw.collect()
-        refused = files.refused(use_case.name, contract.table)
-        digests = files.digests_of(use_case.name, contract, rows, days, max_bytes=source.max_bytes)
-        table = warehouse.open().read_until([*good.path], max(days))
-        audit = audit_days(rows, table, contract, days=days, waived=refused.waived(digests), form=source.form)
-        refused.record(days, {day: Refusal(digests[day], messages) for day, messages in audit.failed.items()})
-        count_by_day(context, audit.accepted, good)
-        count_by_day(context, audit.quarantined, bad)
+        partitions, files, rows = partitions_in_run(context, calendar), landing.open().of(source.form), raw.collect()
+        refusals = files.refusals(use_case.name, contract.table)
+        digests = files.digests_of(use_case.name, contract, rows, partitions, calendar=calendar, max_bytes=source.max_bytes)
+        table = warehouse.open().read_until([*good.path], max(partitions), calendar.column)
+        waived = [*map(calendar.parse, refusals.waived(digests))]
+        audit = audit_partitions(rows, table, contract, partitions=partitions, waived=waived, form=source.form, calendar=calendar)
+        failed = {calendar.key(partition): messages for partition, messages in audit.failed.items()}
+        refusals.record([*digests], {key: Refusal(digests[key], messages) for key, messages in failed.items()})
+        count_by_partition(context, calendar, audit.accepted, key=good)
+        count_by_partition(context, calendar, audit.quarantined, key=bad)
         yield dg.Output(audit.accepted, "validated")
         yield dg.Output(audit.quarantined, "quarantine", metadata={"examples": _examples(audit.quarantined, contract)})
-        yield from (_check(good, check, audit.findings[check], refused.read()) for check in (BAD_SHARE, EXPECTATIONS))
+        yield from (_check(good, check, audit.findings[check], refusals.read(), calendar) for check in (BAD_SHARE, EXPECTATIONS))
 
     return validate
 
 
-def _stored(contract: Contract) -> dict[str, Any]:
+def _stored(contract: Contract, calendar: Calendar) -> dict[str, Any]:
     """How the IO manager stores the rows of a contract."""
-    return {**DAY, RENAMED: {column.renamed_from: column.name for column in contract.columns if column.renamed_from}}
+    return {
+        PARTITION_COLUMN: calendar.column,
+        RENAMED: {column.renamed_from: column.name for column in contract.columns if column.renamed_from},
+    }
 
 
-def _check_specs(contract: Contract, asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+def _check_specs(contract: Contract, asset: dg.AssetKey, calendar: Calendar) -> list[dg.AssetCheckSpec]:
     bounds = {
-        BAD_SHARE: f"At most {contract.max_bad_share:.0%} of a day's rows break the contract.",
-        EXPECTATIONS: "Counts, gaps and categories look like those of the days before.",
+        BAD_SHARE: f"At most {contract.max_bad_share:.0%} of the rows of one {calendar.noun} break the contract.",
+        EXPECTATIONS: f"Counts, gaps and categories look like those of each {calendar.noun} before.",
     }
     # Not blocking: the table never holds a day that fails. A blocking check of one day would stop what follows from the others.
-    rule = "A day that fails is not used until it is delivered again and passes, or is waived."
+    rule = f"A {calendar.noun} that fails is not used until it is delivered again and passes, or is waived."
     return [dg.AssetCheckSpec(name, asset=asset, description=f"{bound} {rule}") for name, bound in bounds.items()]
 
 
-def _check(asset: dg.AssetKey, name: str, findings: "list[Finding]", refused: "Mapping[date, Refusal]") -> dg.AssetCheckResult:
-    """Fails while any day of the table is refused, whichever days a run has judged."""
+def _check(
+    asset: dg.AssetKey, name: str, findings: "list[Finding]", refused: "Mapping[str, Refusal]", calendar: Calendar
+) -> dg.AssetCheckResult:
+    """Fails while any partition of the table is refused, whichever a run has judged."""
     failed = [refusal.failed[name] for refusal in refused.values() if name in refusal.failed and not refusal.waiver]
-    more = f" {len(failed) - MAX_SHOWN} more days are refused." if len(failed) > MAX_SHOWN else ""
+    more = f" {len(failed) - MAX_SHOWN} more {calendar.noun}s are refused." if len(failed) > MAX_SHOWN else ""
     measured = {finding.name: number for finding in findings if isinstance(number := readable(finding.measured), (int, float))}
     return dg.AssetCheckResult(
         passed=not failed,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import dagster as dg
 
 from mlops_assets.foundation import names
+from mlops_assets.foundation.grains import table_calendar
 from mlops_assets.graph.kernel.asset_metadata import UNREADABLE, asset_metadata, rows_as_table, same_columns
 from mlops_assets.graph.kernel.conditions import LOOK_BACK_CASCADE
 from mlops_assets.graph.kernel.run_clock import run_started
@@ -137,8 +138,8 @@ def _outcomes(use_case: UseCase) -> dg.AssetsDefinition:
         from mlops_assets.features.versions import as_known
         from mlops_assets.monitoring.window import join_outcomes
 
-        newest = as_known(truths, use_case.contract(label.table).unique)
-        outcomes = join_outcomes(label, predictions, newest, now=run_started(context))
+        newest = as_known(truths, use_case.contract(label.table).unique, calendar=table_calendar(use_case, label.table))
+        outcomes = join_outcomes(use_case, predictions, newest, now=run_started(context))
         counts = {"known": len(outcomes.known), "waiting": outcomes.waiting, "repeated": outcomes.repeated}
         context.add_output_metadata({**counts, **same_columns(served, predictions.collect_schema().names())})
         return outcomes.known

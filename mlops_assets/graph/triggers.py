@@ -1,13 +1,14 @@
 """Sensors and schedules of one use case: landed files, the prediction log, and the triggers of a training."""
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from mlops_assets.foundation import names
+from mlops_assets.foundation.grains import Partition, calendar_of, declared_partitions
 from mlops_assets.foundation.names import GOOD_ENOUGH, NO_DRIFT
 from mlops_assets.graph.kernel.asset_metadata import UNREADABLE
 from mlops_assets.graph.kernel.automation import TICK_SECONDS
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 RUNNING = dg.DefaultSensorStatus.RUNNING
 # Under steady traffic the log is reported every five minutes, so that monitors do not run back to back.
 TICKS_TO_A_PAUSE = 60  # five minutes
-# The daemon reports files one by one, in 17 ms each, so a full tick takes 17 s. The oldest days come first.
+# The daemon reports files one by one, in 17 ms each, so a full tick takes 17 s. The oldest partitions come first.
 MAX_EVENTS = 1000
 ALL_READABLE, MAX_FAULTS = "landed_entries_readable", 20
 TRAINED = ("training_set", "candidate", "evaluation", "blessing", "rollout", "service")
@@ -70,7 +71,7 @@ def _landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
         events, alarms = list[dg.AssetMaterialization](), list[dg.AssetCheckEvaluation]()
         for source in use_case.sources:
             digests, faults = scan_landed(use_case, source, port, tables)
-            events += _landed(context.instance, digests, use_case.name, source.table)
+            events += _landed(context.instance, digests, use_case.name, source)
             alarms += _changed_alarm(context.instance, faults, use_case.name, source.table)
         if not events and not alarms:
             return dg.SkipReason("No file has landed or changed since the last report.")
@@ -83,7 +84,7 @@ def _landed_check(use_case: UseCase, source: Files) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=names.landing(use_case.name, source.table),
         name=ALL_READABLE,
-        description="Every entry that looks like a delivery is a readable file of a declared day; none that was read is gone.",
+        description="Every entry that looks like a delivery is a readable file of a declared time; none that was read is gone.",
     )
     def readable(landing: LandingResource, warehouse: WarehouseResource) -> dg.AssetCheckResult:
         faults = scan_landed(use_case, source, landing.open(), warehouse.open()).faults
@@ -93,17 +94,22 @@ def _landed_check(use_case: UseCase, source: Files) -> dg.AssetChecksDefinition:
 
 
 def scan_landed(use_case: UseCase, source: Files, landing: "Landing", tables: "DeltaTables") -> "Landed":
-    """The entries of one table's folder; a day outside the declared ones is a fault, and so is a deleted file of a read day."""
+    """The entries of one table's folder; a file outside the declared days is a fault, and so is a deleted one that was read."""
     from mlops_assets.ingestion.landed_file import DELETED
 
-    landed = landing.of(source.form).scan(use_case.name, source.table, max_bytes=source.max_bytes)
-    first, last = use_case.first_day.isoformat(), (use_case.last_day or date.max).isoformat()
-    outside = [day for day in landed.digests if not first <= day <= last]
-    legal = f"the declared days are {first} to {use_case.last_day or 'today'}. Correct the name or the declaration"
-    read = {day.isoformat() for day in tables.days(names.raw(use_case.name, source.table))}
-    deleted = {f"{day}{source.form.SUFFIX}": DELETED for day in read - landed.digests.keys() if first <= day <= last}
-    faults = deleted | landed.faults | {f"{day}{source.form.SUFFIX}": f"it is not read: {legal}" for day in outside}
-    return landed._replace(digests={day: landed.digests[day] for day in landed.digests if day not in outside}, faults=faults)
+    calendar, suffix = calendar_of(source.grain), source.form.SUFFIX
+    landed = landing.of(source.form).scan(use_case.name, source.table, calendar=calendar, max_bytes=source.max_bytes)
+    first, last = declared_partitions(use_case, calendar)
+
+    def is_declared(partition: Partition) -> bool:
+        return (first is None or first <= partition) and (last is None or partition <= last)
+
+    digests = {key: digest for key, digest in landed.digests.items() if is_declared(calendar.parse(key))}
+    legal = f"the declared days are {use_case.first_day} to {use_case.last_day or 'today'}. Correct the name or the declaration"
+    read = filter(is_declared, tables.partitions(names.raw(use_case.name, source.table), calendar))
+    deleted = {f"{key}{suffix}": DELETED for key in {*map(calendar.key, read)} - landed.digests.keys()}
+    outside = {f"{key}{suffix}": f"it is not read: {legal}" for key in landed.digests.keys() - digests.keys()}
+    return landed._replace(digests=digests, faults=deleted | landed.faults | outside)
 
 
 def _describe(faults: Mapping[str, str], table: str) -> str:
@@ -124,14 +130,17 @@ def _changed_alarm(
     return [dg.AssetCheckEvaluation(key, ALL_READABLE, passed=not faults, description=description)]
 
 
-def _landed(instance: dg.DagsterInstance, digests: Mapping[str, str], use_case: str, table: str) -> list[dg.AssetMaterialization]:
+def _landed(
+    instance: dg.DagsterInstance, digests: Mapping[str, str], use_case: str, source: Files
+) -> list[dg.AssetMaterialization]:
     """Files whose content differs from the last report, which is read from the event log: a report cannot be lost."""
-    key = dg.AssetKey(names.landing(use_case, table))
-    reported = data_versions(instance, key)
+    asset, has_partitions = dg.AssetKey(names.landing(use_case, source.table)), bool(calendar_of(source.grain).cron)
+    reported = data_versions(instance, asset, partitioned=has_partitions)
+    at = {key: key if has_partitions else None for key in digests}
     return [
-        dg.AssetMaterialization(key, partition=day, tags={DATA_VERSION: digest})
-        for day, digest in digests.items()
-        if reported.get(day) != digest
+        dg.AssetMaterialization(asset, partition=at[key], tags={DATA_VERSION: digest})
+        for key, digest in digests.items()
+        if reported.get(at[key]) != digest
     ]
 
 

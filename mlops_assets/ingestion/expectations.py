@@ -1,137 +1,155 @@
-"""What is expected of a day of a table: few bad rows, and statistics like those of the days before it."""
+"""What is expected of a partition of a table: few bad rows, and statistics like those of the partitions before it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
 from statistics import median
 from typing import NamedTuple
 
 import polars as pl
 
+from mlops_assets.foundation.grains import UTC_DAYS, Calendar, Partition
 from mlops_assets.ingestion.csv_lines import WHOLE_FILE
 from mlops_assets.ingestion.validate import Split
 from mlops_assets.spec.contract import Contract, Expectation, MaxNovelShare, MaxNullShare, RowCountBand
 
-MIN_KNOWN_DAYS = 3
+MIN_KNOWN = 3  # earlier partitions
 REMEDY = "Look at the landed file: land it again if it is wrong, or change the contract if the business has changed"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one rule measured on its worst day; the bound as text; the days on which it failed."""
+    """What one rule measured on its worst partition; the bound as text; the partitions on which it failed."""
 
     name: str
     passed: bool
     measured: float
     bound: str
     message: str
-    failed_days: tuple[date, ...] = ()
+    failed: tuple[Partition, ...] = ()
 
 
 class _Measured(NamedTuple):
-    day: date
+    partition: Partition
     value: float
     badness: float  # above 1: out of bounds
     detail: str
 
 
-def check_bad_share(split: Split, contract: Contract) -> Finding:
-    """The quarantined share of the worst day against `contract.max_bad_share`."""
-    name, bound = "bad_share", f"at most {contract.max_bad_share:.1%}"
-    parts = [split.accepted.select("day", bad=pl.lit(0)), split.quarantined.select("day", bad=pl.lit(1))]
-    days = pl.concat(parts).group_by("day").agg(rows=pl.len(), bad=pl.col("bad").sum(), share=pl.col("bad").mean())
-    if days.is_empty():
+def check_bad_share(split: Split, contract: Contract, calendar: Calendar = UTC_DAYS) -> Finding:
+    """The quarantined share of the worst partition against `contract.max_bad_share`."""
+    name, bound, by = "bad_share", f"at most {contract.max_bad_share:.1%}", calendar.column
+    parts = [split.accepted.select(by, bad=pl.lit(0)), split.quarantined.select(by, bad=pl.lit(1))]
+    shares = pl.concat(parts).group_by(by).agg(rows=pl.len(), bad=pl.col("bad").sum(), share=pl.col("bad").mean())
+    if shares.is_empty():
         return Finding(name, True, 0.0, bound, f"{contract.table} · {name} · there are no rows.")
-    day, rows, bad, share = days.sort("share", "day", descending=[True, False]).row(0)
-    message = f"{contract.table} · {name} · {day}: {bad} of {rows} rows ({share:.1%}) break the contract; bound: {bound}."
-    passed = share <= contract.max_bad_share
-    broken = split.quarantined.filter(pl.col("day") == day, pl.col("source_line") == WHOLE_FILE)["reasons"]
+    worst, rows, bad, share = shares.sort("share", by, descending=[True, False]).row(0)
+    where = f"{contract.table} · {name} · {calendar.key(worst)}"
+    message = f"{where}: {bad} of {rows} rows ({share:.1%}) break the contract; bound: {bound}."
+    passed, quarantined = share <= contract.max_bad_share, split.quarantined.filter(pl.col(by) == worst)
+    broken = quarantined.filter(pl.col("source_line") == WHOLE_FILE)["reasons"]
     if len(broken):
-        message = f"{contract.table} · {name} · {day}: {broken[0]}"
+        message = f"{where}: {broken[0]}"
     elif not passed:
-        # The commonest reasons of the day, without the values.
+        # The commonest reasons, without the values.
         reason = pl.col("reasons").str.split("; ").explode().str.replace(r": '.*' ", " ")
-        counts = split.quarantined.filter(pl.col("day") == day).select(reason).to_series().value_counts(sort=True)
+        counts = quarantined.select(reason).to_series().value_counts(sort=True)
         commonest = ", ".join(f"{reason} ({count})" for reason, count in counts.head(3).iter_rows())
         message = f"{message} Commonest: {commonest}. {REMEDY}."
-    failed = days.filter(pl.col("share") > contract.max_bad_share)["day"].sort()
+    failed = shares.filter(pl.col("share") > contract.max_bad_share)[by].sort()
     return Finding(name, passed, share, bound, message, tuple(failed))
 
 
-def check_expectations(today: pl.DataFrame, history: pl.DataFrame, contract: Contract, *, days: Sequence[date]) -> list[Finding]:
-    """One finding per expectation of the contract, over all `days` in `today` against the days before each.
+def check_expectations(
+    today: pl.DataFrame,
+    history: pl.DataFrame,
+    contract: Contract,
+    *,
+    partitions: Sequence[Partition],
+    calendar: Calendar = UTC_DAYS,
+) -> list[Finding]:
+    """One finding per expectation of the contract, over all `partitions` in `today` against those before each.
 
-    `today` and `history` are accepted rows with `day`; an empty `history` may lack columns.
+    `today` and `history` are accepted rows with the column of the calendar; an empty `history` may lack columns.
     """
     known = pl.concat([rows for rows in (history, today) if rows.height] or [today], how="diagonal_relaxed")
     findings: list[Finding] = []
     for expectation in contract.expectations:
-        name, bound, unknown, measured = _measure(expectation, known, sorted(days))
+        name, bound, unknown, measured = _measure(expectation, known, sorted(partitions), calendar)
         where = f"{contract.table} · {name}"
         if not measured:
             message = f"{where} · nothing to compare: {unknown}. It passes for now."
             findings.append(Finding(name, True, 0.0, bound, message))
             continue
-        worst = max(measured, key=lambda day: day.badness)
-        failed = tuple(day.day for day in measured if day.badness > 1)
-        more = f" (the worst of {len(failed)} such days)" if len(failed) > 1 else ""
-        message = f"{where} · {worst.day}: {worst.detail}; bound: {bound}{more}.{f' {REMEDY}.' if failed else ''}"
+        worst = max(measured, key=lambda one: one.badness)
+        failed = tuple(one.partition for one in measured if one.badness > 1)
+        more = f" (the worst of {len(failed)} such {calendar.noun}s)" if len(failed) > 1 else ""
+        remedy = f" {REMEDY}." if failed else ""
+        message = f"{where} · {calendar.key(worst.partition)}: {worst.detail}; bound: {bound}{more}.{remedy}"
         findings.append(Finding(name, not failed, worst.value, bound, message, failed))
     return findings
 
 
-def _measure(expectation: Expectation, known: pl.DataFrame, days: list[date]) -> tuple[str, str, str, list[_Measured]]:
+def _measure(
+    expectation: Expectation, known: pl.DataFrame, partitions: list[Partition], calendar: Calendar
+) -> tuple[str, str, str, list[_Measured]]:
     """Name and bound of the rule, why nothing may have been measured, and what was measured."""
     match expectation:
         case RowCountBand(min_ratio=low, max_ratio=high):
-            bound = f"{low:g} to {high:g} times the median of up to {expectation.days} days before"
-            reason = f"fewer than {MIN_KNOWN_DAYS} earlier days are known"
-            return "row_count_band", bound, reason, _measure_counts(expectation, known, days)
+            bound = f"{low:g} to {high:g} times the median of up to {expectation.partitions} {calendar.noun}s before"
+            reason = f"fewer than {MIN_KNOWN} earlier {calendar.noun}s are known"
+            return "row_count_band", bound, reason, _measure_counts(expectation, known, partitions, calendar)
         case MaxNullShare(column=column, share=share):
-            measured = _measure_shares(known, days, pl.col(column).is_null(), share, f"of the rows miss {column}")
+            detail = f"of the rows miss {column}"
+            measured = _measure_shares(known, calendar.column, partitions, pl.col(column).is_null(), share, detail)
             return f"null_share({column})", f"at most {share:.1%}", "there are no rows", measured
         case MaxNovelShare(column=column, share=share):
-            measured = _measure_novelty(expectation, known, days)
-            return f"novel_share({column})", f"at most {share:.1%}", "no earlier day is known", measured
+            measured = _measure_novelty(expectation, known, partitions, calendar)
+            return f"novel_share({column})", f"at most {share:.1%}", f"no earlier {calendar.noun} is known", measured
 
 
-def _measure_counts(band: RowCountBand, known: pl.DataFrame, days: list[date]) -> list[_Measured]:
-    """Rows of each day by the median of the days before it; a day with too few days before it is left out. A day without rows
+def _measure_counts(band: RowCountBand, known: pl.DataFrame, partitions: list[Partition], calendar: Calendar) -> list[_Measured]:
+    """Rows of each partition by the median of those before it; one with too few before it is left out. One without rows
     passes where the band begins at zero and fails everywhere else.
     """
-    counts = dict(known.group_by("day").len().sort("day").iter_rows())
+    counts = dict(known.group_by(calendar.column).len().sort(calendar.column).iter_rows())
     measured: list[_Measured] = []
-    for day in days:
-        rows = counts.get(day, 0)
-        before = [count for known_day, count in counts.items() if known_day < day][-band.days :]
+    for partition in partitions:
+        rows = counts.get(partition, 0)
+        before = [count for earlier, count in counts.items() if earlier < partition][-band.partitions :]
         if not rows:
-            measured.append(_Measured(day, 0.0, float("inf") if band.min_ratio else 0.0, "there are no rows"))
-        elif len(before) >= MIN_KNOWN_DAYS:
+            measured.append(_Measured(partition, 0.0, float("inf") if band.min_ratio else 0.0, "there are no rows"))
+        elif len(before) >= MIN_KNOWN:
             usual = median(before)
             ratio = rows / usual
-            detail = f"{rows} rows are {ratio:.2f} times the median {usual:g} of the {len(before)} days before"
-            measured.append(_Measured(day, ratio, max(ratio / band.max_ratio, band.min_ratio / ratio), detail))
+            detail = f"{rows} rows are {ratio:.2f} times the median {usual:g} of the {len(before)} {calendar.noun}s before"
+            measured.append(_Measured(partition, ratio, max(ratio / band.max_ratio, band.min_ratio / ratio), detail))
     return measured
 
 
-def _measure_novelty(rule: MaxNovelShare, known: pl.DataFrame, days: list[date]) -> list[_Measured]:
-    """Shares of rows whose value is absent from the `rule.days` days before; days without any such day are left out."""
-    window = timedelta(days=rule.days)
-    values = known.select("day", rule.column).unique().sort("day")
-    novel = (pl.col("day") - pl.col("day").shift(1).over(rule.column) <= window).not_().fill_null(True)
-    values = values.with_columns(novel=novel & pl.col(rule.column).is_not_null())
-    marked = known.join(values, on=["day", rule.column], nulls_equal=True)
-    all_days = set(known["day"].unique())
-    with_past = [day for day in days if any(day - timedelta(days=back) in all_days for back in range(1, rule.days + 1))]
-    detail = f"of the rows have a {rule.column} unseen in {rule.days} days"
-    return _measure_shares(marked, with_past, pl.col("novel"), rule.share, detail)
+def _measure_novelty(
+    rule: MaxNovelShare, known: pl.DataFrame, partitions: list[Partition], calendar: Calendar
+) -> list[_Measured]:
+    """Shares of rows whose value is absent from the partitions before; those without any before are left out."""
+    by, names = calendar.column, [calendar.column, rule.column]
+    values, all_known = known.select(names).unique().sort(by), known[by].unique().sort()
+    window = pl.DataFrame({by: all_known, "first": [calendar.before(one, rule.partitions) for one in all_known]})
+    values = values.join(window.cast({"first": all_known.dtype}), on=by)
+    novel = (pl.col(by).shift(1).over(rule.column) >= pl.col("first")).not_().fill_null(True)
+    values = values.select(*names, novel=novel & pl.col(rule.column).is_not_null())
+    marked = known.join(values, on=names, nulls_equal=True)
+    earliest = {one: calendar.before(one, rule.partitions) for one in partitions}
+    with_past = [one for one in partitions if any(earliest[one] <= before < one for before in all_known)]
+    detail = f"of the rows have a {rule.column} unseen in {rule.partitions} {calendar.noun}s"
+    return _measure_shares(marked, by, with_past, pl.col("novel"), rule.share, detail)
 
 
-def _measure_shares(rows: pl.DataFrame, days: list[date], hit: pl.Expr, bound: float, detail: str) -> list[_Measured]:
-    shares = rows.filter(pl.col("day").is_in(days)).group_by("day").agg(hits=hit.sum(), share=hit.mean(), rows=pl.len())
+def _measure_shares(  # noqa: PLR0917
+    rows: pl.DataFrame, by: str, partitions: list[Partition], hit: pl.Expr, bound: float, detail: str
+) -> list[_Measured]:
+    shares = rows.filter(pl.col(by).is_in(partitions)).group_by(by).agg(hits=hit.sum(), share=hit.mean(), rows=pl.len())
     # Relative to the bound; any hit breaks a bound of zero.
     badness = pl.col("share") / bound if bound else pl.when(pl.col("hits") > 0).then(float("inf")).otherwise(0.0)
     return [
-        _Measured(day, share, badness, f"{hits} of {count} ({share:.1%}) {detail}")
-        for day, hits, share, count, badness in shares.sort("day").with_columns(badness=badness).iter_rows()
+        _Measured(partition, share, badness, f"{hits} of {count} ({share:.1%}) {detail}")
+        for partition, hits, share, count, badness in shares.sort(by).with_columns(badness=badness).iter_rows()
     ]

@@ -1,37 +1,35 @@
-"""The landing folder: one CSV file per table and day, read as text without losing a line."""
+"""The landing folder: one CSV file per table and partition, read as text without losing a line."""
 
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import polars as pl
 import polars.selectors as cs
 
 from mlops_assets.foundation.atomic_file import replace_file
+from mlops_assets.foundation.grains import DAY, UTC_DAYS, Calendar, IllegalKey, Partition
 from mlops_assets.ingestion.csv_lines import WHOLE_FILE, columns_in, escape, find_header_problem
 from mlops_assets.ingestion.forms import read_table
 from mlops_assets.ingestion.forms.table import UnreadableFile
 from mlops_assets.ingestion.landed_file import Hashed, content_digest, describe, opened, read_bytes
-from mlops_assets.ingestion.refused_days import RefusedDays
+from mlops_assets.ingestion.refusals import Refusals
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.form import Csv, Form
 from mlops_assets.spec.source import Files
 
 CSV = Csv()
 DATETIME_FORMAT = "%Y-%m-%dT%H:%M:%S%.fZ"  # with a fraction where there is one
-DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-NEARLY = re.compile(r"(?!\.)(.*\.csv|.*\d{4}\D?\d{1,2}\D?\d{1,2}|.*\d{1,2}\D\d{1,2}\D\d{4})", re.IGNORECASE | re.DOTALL)
 # Partial files of a process that was killed before the rename: of replace_file, and of an earlier release.
 LEFTOVER = re.compile(r"\.new-.*|\..*\.part")
 MAX_BYTES = Files.model_fields["max_bytes"].default
 LANDED = ("source_file", "source_digest", "problem")
-WAIVED = "-waived"  # makes another version of a file whose day is used although it failed, so that the day runs again
+WAIVED = "-waived"  # makes another version of a file that is used although it failed, so that its partition runs again
 SETTLED_S = 2.0  # an older change has another time stamp than the next one, on every file system
 
 
@@ -44,9 +42,9 @@ class MissingDelivery(FileNotFoundError):
 
 
 class Landed(NamedTuple):
-    """The entries of one table's folder. `digests`: ISO day -> 12 hex digits over the file's content, ending in WAIVED where
-    its failed checks are waived, in the order of the days. `faults`: name -> why an entry is not read although it looks like a
-    delivery; it concerns no other entry.
+    """The entries of one table's folder. `digests`: partition key -> 12 hex digits over the file's content, ending in WAIVED
+    where its failed checks are waived, in the order of the names. `faults`: name -> why an entry is not read although it looks
+    like a delivery; it concerns no other entry.
     """
 
     digests: dict[str, str]
@@ -55,7 +53,7 @@ class Landed(NamedTuple):
 
 @dataclass(frozen=True)
 class Landing:
-    """Files at `root`/<use_case>/<table>/<YYYY-MM-DD>.csv. `clock`: seconds since the epoch."""
+    """Files at `root`/<use_case>/<table>/<partition key>.csv, by the calendar of the table. `clock`: seconds since the epoch."""
 
     root: Path
     clock: Callable[[], float] = time.time
@@ -65,17 +63,20 @@ class Landing:
         """The same folder, with files of another form."""
         return replace(self, form=form)
 
-    def path(self, use_case: str, table: str, day: date) -> Path:
+    def path(self, use_case: str, table: str, partition: Partition, calendar: Calendar = UTC_DAYS) -> Path:
         """The file that has landed, or else the usual name of it."""
-        paths = [self.root / use_case / table / f"{day.isoformat()}{suffix}" for suffix in self.form.suffixes]
+        return self._file(use_case, table, calendar.key(partition))
+
+    def _file(self, use_case: str, table: str, key: str) -> Path:
+        paths = [self.root / use_case / table / f"{key}{suffix}" for suffix in self.form.suffixes]
         return next((path for path in paths if os.path.lexists(path)), paths[0])
 
-    def put(self, use_case: str, table: str, *, day: date, rows: pl.DataFrame) -> bool:
-        """Writes one day's file atomically, with datetimes as UTC (`2013-07-01T14:05:00Z`).
+    def put(self, use_case: str, table: str, *, day: Partition, rows: pl.DataFrame, calendar: Calendar = UTC_DAYS) -> bool:
+        """Writes the file of one partition atomically, with datetimes as UTC (`2013-07-01T14:05:00Z`).
 
         Returns whether the content is new; an identical file is left untouched.
         """
-        path = self.of(CSV).path(use_case, table, day)
+        path = self.of(CSV).path(use_case, table, day, calendar)
         in_utc = rows.with_columns(cs.datetime(time_zone="*").dt.convert_time_zone("UTC"))
         content = in_utc.write_csv(datetime_format=DATETIME_FORMAT).encode()
         with suppress(OSError):  # what cannot be read is replaced
@@ -87,57 +88,68 @@ class Landing:
     def digests(self, use_case: str, table: str) -> dict[str, str]:
         return self.scan(use_case, table).digests
 
-    def scan(self, use_case: str, table: str, *, max_bytes: int = MAX_BYTES) -> Landed:
+    def scan(self, use_case: str, table: str, *, calendar: Calendar = UTC_DAYS, max_bytes: int = MAX_BYTES) -> Landed:
         """Whatever one entry is, all others are scanned. A file is read again only after a change."""
-        folder, landed = self.root / use_case / table, Landed({}, _similar_folders(self.root / use_case, table))
+        folder = self.root / use_case / table
+        landed = Landed({}, _similar_folders(folder.parent, table, self.legal_name(calendar)))
         try:
             names = sorted(entry.name for entry in os.scandir(folder)) if os.path.lexists(folder) else []
         except OSError as error:
             return Landed({}, {table: f"the folder cannot be read: {error.strerror}"})
         for name in names:
             try:
-                if (day := self.day_of(name)) in landed.digests:
-                    other = self.path(use_case, table, date.fromisoformat(day)).name
-                    landed.faults[escape(name)] = f"it is not read, as {other} is of the same day. Remove one of them"
-                elif day:
-                    landed.digests[day] = self._digest(folder / name, max_bytes)
-                elif NEARLY.match(name) or (name[0] != "." and name.lower().endswith(self.form.suffixes)):
-                    legal = f"<YYYY-MM-DD>{self.form.SUFFIX}"
-                    landed.faults[escape(name)] = f"the name is not that of a day file; legal: {legal}. Rename it"
+                if (key := self.key_of(name, calendar)) in landed.digests:
+                    other = self._file(use_case, table, key).name
+                    landed.faults[escape(name)] = f"it is not read, as {other} is of the same {calendar.noun}. Remove one of them"
+                elif key:
+                    landed.digests[key] = self._digest(folder / name, max_bytes)
+                elif self._is_nearly(name, calendar):
+                    legal = f"the name is not that of a {calendar.noun} file; legal: {self.legal_name(calendar)}"
+                    landed.faults[escape(name)] = f"{legal}. Rename it"
             except OSError as error:
                 if os.path.lexists(folder / name):  # it may have been removed meanwhile
                     landed.faults[escape(name)] = describe(error)
-        for day, refusal in self.refused(use_case, table).read().items():
-            if refusal.waiver and landed.digests.get(day.isoformat()) == refusal.file:
-                landed.digests[day.isoformat()] += WAIVED
+        for key, refusal in self.refusals(use_case, table).read().items():
+            if refusal.waiver and landed.digests.get(key) == refusal.file:
+                landed.digests[key] += WAIVED
         return landed
 
-    def refused(self, use_case: str, table: str) -> RefusedDays:
-        return RefusedDays(self.root / use_case / f".{table}.refused.json")
+    def refusals(self, use_case: str, table: str) -> Refusals:
+        return Refusals(self.root / use_case / f".{table}.refused.json")
 
-    def digest(self, use_case: str, table: str, day: date, *, max_bytes: int = MAX_BYTES) -> str:
-        """Of the landed file of one day; empty without a readable file."""
+    def digest(self, use_case: str, table: str, key: str, *, max_bytes: int = MAX_BYTES) -> str:
+        """Of the landed file of one partition; empty without a readable file."""
         with suppress(OSError):
-            return self._digest(self.path(use_case, table, day), max_bytes)
+            return self._digest(self._file(use_case, table, key), max_bytes)
         return ""
 
     def digests_of(
-        self, use_case: str, contract: Contract, raw: pl.DataFrame, days: Sequence[date], *, max_bytes: int = MAX_BYTES
-    ) -> dict[date, str]:
-        """The digest of the bytes that the `raw` rows of each day were read from, which may not be those of the file any more.
-        Empty where no file can be used, or the day had no rows and its file has some now.
+        self,
+        use_case: str,
+        contract: Contract,
+        raw: pl.DataFrame,
+        partitions: Sequence[Partition],
+        *,
+        calendar: Calendar = UTC_DAYS,
+        max_bytes: int = MAX_BYTES,
+    ) -> dict[str, str]:
+        """The digest of the bytes that the `raw` rows of each partition were read from, which may not be those of the file any
+        more, by partition key. Empty where no file can be used, or the partition had no rows and its file has some now.
         """
-        digests: dict[date, str | None] = dict(raw.group_by("day").agg(pl.col("source_digest").first()).iter_rows())
-        for day in (day for day in days if day not in digests):
-            with suppress(BrokenDelivery):
-                rows, digest = self._parse(self.path(use_case, contract.table, day), contract, day, max_bytes)
-                digests[day] = "" if rows.height else digest
+        read = raw.group_by(calendar.column).agg(pl.col("source_digest").first()).iter_rows()
+        digests: dict[str, str | None] = {calendar.key(partition): digest for partition, digest in read}
+        for key, partition in ((calendar.key(one), one) for one in partitions):
+            if key not in digests:
+                with suppress(BrokenDelivery):
+                    path = self._file(use_case, contract.table, key)
+                    rows, digest = self._parse(path, contract, calendar.stored(partition), max_bytes)
+                    digests[key] = "" if rows.height else digest
         # Rows of an earlier release have none.
         stored = {
-            day: self.digest(use_case, contract.table, day, max_bytes=max_bytes) if digest is None else digest
-            for day, digest in digests.items()
+            key: self.digest(use_case, contract.table, key, max_bytes=max_bytes) if digest is None else digest
+            for key, digest in digests.items()
         }
-        return dict.fromkeys(days, "") | stored
+        return dict.fromkeys(map(calendar.key, partitions), "") | stored
 
     def _digest(self, path: Path, max_bytes: int) -> str:
         stat = path.stat()
@@ -149,58 +161,63 @@ class Landing:
         self,
         use_case: str,
         contract: Contract,
-        days: Sequence[date],
+        partitions: Sequence[Partition],
         *,
         required: bool,
-        known: Collection[date] = (),
+        known: Collection[Partition] = (),
+        calendar: Calendar = UTC_DAYS,
         max_bytes: int = MAX_BYTES,
     ) -> pl.DataFrame:
-        """The rows of these days: the contract's columns as String, exactly as landed, `day` (Date), `source_file` (String,
-        relative to `root`), `source_line` (Int64, the header is line 1), `source_digest` (String, of the bytes that were read)
-        and `problem` (String, null if the row was parsed).
+        """The rows of these partitions: the contract's columns as String, exactly as landed, those of the partition,
+        `source_file` (String, relative to `root`), `source_line` (Int64, the header is line 1), `source_digest` (String, of the
+        bytes that were read) and `problem` (String, null if the row was parsed).
 
         An empty value is "", a missing one null; blank lines are skipped. A line without a line end has a problem: its
-        last value may be incomplete. Of a broken file, and of an absent one of a `known` day, there is one row, with the
+        last value may be incomplete. Of a broken file, and of an absent one of a `known` partition, there is one row, with the
         problem of the whole file. Another absent file has no rows, or raises MissingDelivery if `required`.
         """
-        paths = {day: self.path(use_case, contract.table, day) for day in days}
-        for day, path in paths.items():
-            if required and day not in known and not os.path.lexists(path):
+        paths = {partition: self.path(use_case, contract.table, partition, calendar) for partition in partitions}
+        for partition, path in paths.items():
+            if required and partition not in known and not os.path.lexists(path):
                 raise MissingDelivery(
-                    f"{use_case} · {contract.table} · {day}: no file has landed; expected {self._relative(path)}. "
-                    f"Ask its owner to deliver it, then materialize raw/{contract.table} for that day again."
+                    f"{use_case} · {contract.table} · {calendar.key(partition)}: no file has landed; "
+                    f"expected {self._relative(path)}. "
+                    f"Ask its owner to deliver it, then materialize raw/{contract.table} for that {calendar.noun} again."
                 )
-        schema = dict.fromkeys((*contract.names, *LANDED), pl.String()) | {"day": pl.Date(), "source_line": pl.Int64()}
+        schema = dict.fromkeys((*contract.names, *LANDED), pl.String()) | calendar.types() | {"source_line": pl.Int64()}
         frames = [pl.DataFrame(schema=schema)]
-        for day, path in paths.items():
-            if day in known or os.path.lexists(path):
+        for partition, path in paths.items():
+            if partition in known or os.path.lexists(path):
                 try:
-                    frames.append(self.read_file(path, contract, day, max_bytes=max_bytes))
+                    frames.append(self.read_file(path, contract, partition, calendar=calendar, max_bytes=max_bytes))
                 except BrokenDelivery as error:
                     row = {"source_file": self._relative(path), "source_digest": "", "problem": str(error)}
-                    frames.append(pl.DataFrame([row | {"day": day, "source_line": WHOLE_FILE}], schema=schema))
+                    row |= calendar.stored(partition) | {"source_line": WHOLE_FILE}
+                    frames.append(pl.DataFrame([row], schema=schema))
         return pl.concat(frames)
 
-    def files(self, use_case: str, table: str, *, leftovers: bool = False) -> list[Path]:
-        """The day files in the order of their names, with `leftovers` also those of killed processes."""
+    def files(self, use_case: str, table: str, *, calendar: Calendar = UTC_DAYS, leftovers: bool = False) -> list[Path]:
+        """The landed files in the order of their names, with `leftovers` also those of killed processes."""
         folder = self.root / use_case / table
         names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file()) if folder.is_dir() else []
-        return [folder / name for name in names if self.day_of(name) or (leftovers and LEFTOVER.fullmatch(name))]
+        return [folder / name for name in names if self.key_of(name, calendar) or (leftovers and LEFTOVER.fullmatch(name))]
 
-    def read_file(self, path: Path, contract: Contract, day: date, *, max_bytes: int = MAX_BYTES) -> pl.DataFrame:
+    def read_file(
+        self, path: Path, contract: Contract, partition: Partition, *, calendar: Calendar = UTC_DAYS, max_bytes: int = MAX_BYTES
+    ) -> pl.DataFrame:
         """One file under `root`, as `read`. Raises BrokenDelivery for a file that cannot be read, is empty or whose columns are
         not the contract's of its day.
         """
-        return self._parse(path, contract, day, max_bytes)[0]
+        return self._parse(path, contract, calendar.stored(partition), max_bytes)[0]
 
-    def _parse(self, path: Path, contract: Contract, day: date, max_bytes: int) -> tuple[pl.DataFrame, str]:
-        """The rows of a file, and the digest of the bytes that they were read from."""
+    def _parse(self, path: Path, contract: Contract, partition: Mapping[str, Any], max_bytes: int) -> tuple[pl.DataFrame, str]:
+        """The rows of a file, with the columns of its partition, and the digest of the bytes that they were read from."""
         where = self._relative(path)
         try:
             with opened(path, max_bytes) as content:
                 file = Hashed(content)
                 table = read_table(cast(BinaryIO, file), path.name, self.form, contract=contract, max_bytes=max_bytes)
-                header_problem = find_header_problem(table.header, contract, day, delimiter=table.delimiter)
+                header_problem = find_header_problem(table.header, contract, partition[DAY], delimiter=table.delimiter)
                 if problem := header_problem or table.cut:
                     raise BrokenDelivery(f"{where} · {problem}. Correct the file and land it again, or change the contract.")
                 needed = [name if name in contract.names else None for name in columns_in(table.header, contract)]
@@ -218,17 +235,27 @@ class Landing:
             "source_line",
             source_file=pl.lit(where),
             source_digest=pl.lit(digest),
-            day=pl.lit(day),
+            **{name: pl.lit(value) for name, value in partition.items()},
         )
-        return rows.select(*contract.names, *LANDED, "day", "source_line"), digest
+        return rows.select(*contract.names, *LANDED, *partition, "source_line"), digest
 
-    def day_of(self, name: str) -> str:
-        """The day in the name of a file of this form; empty for another name."""
+    def key_of(self, name: str, calendar: Calendar) -> str:
+        """The key of the partition that the name of a file of this form means; empty for another name."""
         for suffix in self.form.suffixes:
-            with suppress(ValueError):
-                if DAY.fullmatch(day := name.removesuffix(suffix)) and day != name:
-                    return date.fromisoformat(day).isoformat()
+            key = name.removesuffix(suffix)
+            with suppress(IllegalKey):
+                if name != key and calendar.parse(key) is not None:
+                    return key
         return ""
+
+    def _is_nearly(self, name: str, calendar: Calendar) -> bool:
+        """Whether a name looks like that of a landed file."""
+        looks_alike = re.match(rf"(.*\.csv|.*({calendar.nearly}))", name, re.IGNORECASE | re.DOTALL)
+        return name[0] != "." and (bool(looks_alike) or name.lower().endswith(self.form.suffixes))
+
+    def legal_name(self, calendar: Calendar) -> str:
+        form, *explanation = calendar.form.split(", ", 1)
+        return ", ".join([form + self.form.SUFFIX, *explanation])
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -239,13 +266,14 @@ def describe_broken(rows: pl.DataFrame) -> str:
     return " ".join(rows.filter(pl.col("source_line") == WHOLE_FILE)["problem"])
 
 
-def _similar_folders(folder: Path, table: str) -> dict[str, str]:
+def _similar_folders(folder: Path, table: str, legal_name: str) -> dict[str, str]:
     """Entries next to a table's folder that differ from it in case and punctuation only."""
 
     def plain(name: str) -> str:
         return re.sub(r"[\W_]", "", name.removesuffix(".csv")).casefold()
 
     with suppress(OSError):
-        found = [name for name in os.listdir(folder) if name != table and plain(name) == plain(table)]
-        return {f"../{escape(name)}": f"it is not read; legal: {table}/<YYYY-MM-DD>.csv. Move its files there" for name in found}
+        similar = [name for name in os.listdir(folder) if name != table and plain(name) == plain(table)]
+        legal = f"it is not read; legal: {table}/{legal_name}. Move its files there"
+        return {f"../{escape(name)}": legal for name in similar}
     return {}

@@ -13,6 +13,7 @@ from pandera.config import ValidationDepth, config_context
 from pandera.errors import SchemaErrors
 
 from mlops_assets.foundation.conversions import by_value, stored_type
+from mlops_assets.foundation.grains import UTC_DAYS, Calendar
 from mlops_assets.ingestion.landed_values import fault, landed_text, typed
 from mlops_assets.spec.column_type import bound_text
 from mlops_assets.spec.contract import Column, Contract
@@ -25,26 +26,28 @@ PLACE = ("day", "source_file", "source_line")
 
 
 class Split(NamedTuple):
-    """`accepted`: the contract's columns, typed, and `day`. `quarantined`: the columns as landed, `day`, `source_file`,
-    `source_line` and `reasons` (joined by '; '). Each row is in exactly one of them, in the order of day, file and line."""
+    """`accepted`: the contract's columns, typed, and those of the partition. `quarantined`: the columns as landed, those of the
+    partition, `source_file`, `source_line` and `reasons` (joined by '; '). Each row is in exactly one of them, in the order of
+    day, file and line.
+    """
 
     accepted: pl.DataFrame
     quarantined: pl.DataFrame
 
 
-def contract_schema(contract: Contract) -> pa.DataFrameSchema:
-    """The rules for single values as a pandera schema, for eager frames of the contract's typed columns and `day` (Date)."""
+def contract_schema(contract: Contract, calendar: Calendar = UTC_DAYS) -> pa.DataFrameSchema:
+    """The rules for single values as a pandera schema, for eager frames of the typed columns of contract and partition."""
     columns = {
         column.name: pa.Column(stored_type(column), list(_build_checks(column)), nullable=column.nullable or bool(column.since))
         for column in contract.columns
     }
 
-    def is_on_its_day(data: pa.PolarsData) -> pl.LazyFrame:
-        return data.lazyframe.select(pl.col(str(contract.day)).dt.date() == pl.col("day"))
+    def is_in_partition(data: pa.PolarsData) -> pl.LazyFrame:
+        return data.lazyframe.select(calendar.of_column(pl.col(str(contract.day))) == pl.col(calendar.column))
 
     return pa.DataFrameSchema(
-        columns | {"day": pa.Column(pl.Date())},
-        checks=[pa.Check(is_on_its_day, error="is not on the day of its file")] if contract.day else [],
+        columns | {name: pa.Column(dtype) for name, dtype in calendar.types().items()},
+        checks=[pa.Check(is_in_partition, error=f"is not on the {calendar.noun} of its file")] if contract.day else [],
         strict=True,
         name=contract.table,
     )
@@ -72,28 +75,31 @@ def _matches(pattern: re.Pattern[str], data: pa.PolarsData) -> pl.LazyFrame:
     return data.lazyframe.select(by_value(pl.col(data.key), lambda value: bool(pattern.fullmatch(value)), pl.Boolean()))
 
 
-def split_rows(raw: pl.DataFrame, contract: Contract, form: Form = CSV) -> Split:
-    """Splits landed rows (text columns, `day`, `source_file`, `source_line`, `problem`) of files of a form by the contract.
+def split_rows(raw: pl.DataFrame, contract: Contract, form: Form = CSV, calendar: Calendar = UTC_DAYS) -> Split:
+    """Splits landed rows (text columns, those of the partition, `source_file`, `source_line`, `problem`) by the contract; `form`
+    is that of the files.
 
     A line that could not be parsed has its problem as its only reason. Of rows with one key, the first without another
     fault is accepted. accepted.height + quarantined.height == raw.height.
     """
     raw = _gather(raw, raw.select(pl.arg_sort_by(*PLACE, maintain_order=True)).to_series()).with_row_index("_row")
     parsed = _gather(raw, raw["problem"].is_null().arg_true())
-    values = parsed.select("_row", "day", *(typed(column, form).alias(column.name) for column in contract.columns))
+    partition = [*calendar.types()]
+    values = parsed.select("_row", *partition, *(typed(column, form).alias(column.name) for column in contract.columns))
     problems = _select_reasons(raw.filter(pl.col("problem").is_not_null()), -1, pl.col("problem"))
-    faults = pl.concat([problems, *_find_faults(values, parsed, contract, form)])
-    # Keys are compared among sound rows only, so that a bad row cannot displace a good one; and within a day: a table that
-    # changes slowly lands the same key on several days.
+    faults = pl.concat([problems, *_find_faults(values, parsed, contract, form, contract_schema(contract, calendar))])
+    # Keys are compared among sound rows only, so that a bad row cannot displace a good one; and within a partition: a table that
+    # changes slowly lands the same key in several.
     sound = _gather(values, (~values["_row"].is_in(faults["_row"].implode())).arg_true())
     del parsed, values
-    order, is_first = _first_of_keys(sound, ["day", *contract.unique])
-    accepted = _gather(sound, order.filter(is_first).sort()).select(*contract.names, "day")
+    order, is_first = _first_of_keys(sound, [calendar.column, *contract.unique])
+    accepted = _gather(sound, order.filter(is_first).sort()).select(*contract.names, *partition)
     repeated = sound[order.filter(~is_first)]
     repeated = _select_reasons(repeated, 0, pl.lit(f"duplicate of key ({', '.join(contract.unique)})"))
     reasons = pl.concat([faults, repeated]).sort("_row", "place", maintain_order=True)
     reasons = reasons.group_by("_row", maintain_order=True).agg(reasons=pl.col("reason").str.join("; "))
-    quarantined = raw[reasons["_row"]].select(*contract.names, *PLACE, reasons=reasons["reasons"])
+    places = dict.fromkeys((*partition, *PLACE))
+    quarantined = raw[reasons["_row"]].select(*contract.names, *places, reasons=reasons["reasons"])
     return Split(accepted, quarantined)
 
 
@@ -119,9 +125,11 @@ def _describe(column: Column, reason: pl.Expr) -> pl.Expr:
     return pl.format("{}: '{}' {}", pl.lit(column.name), shown, reason)
 
 
-def _find_faults(values: pl.DataFrame, parsed: pl.DataFrame, contract: Contract, form: Form) -> list[pl.DataFrame]:
+def _find_faults(
+    values: pl.DataFrame, parsed: pl.DataFrame, contract: Contract, form: Form, schema: pa.DataFrameSchema
+) -> list[pl.DataFrame]:
     """Reasons in the order of the columns: mistyped values, and pandera's failure cases for the others."""
-    cases = _find_cases(contract_schema(contract), values.drop("_row"))
+    cases = _find_cases(schema, values.drop("_row"))
     name = pl.when(pl.col("schema_context") == "Column").then("column").otherwise(pl.lit(contract.day))
     cases = cases.select(_row=values["_row"].gather(cases["index"]), _column=name, _check="check")
     cases = cases.join(parsed, on="_row", how="left")

@@ -7,8 +7,8 @@ import polars as pl
 
 from mlops_assets.features.featurize import known_labels
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT, PREDICTION_ID
-from mlops_assets.spec.feature import Label
 from mlops_assets.spec.monitor import Monitor
+from mlops_assets.spec.use_case import UseCase
 
 END_SHARE = 20  # of a replay: the window ends at the newest moment that one in 20 of its answers have reached
 
@@ -42,11 +42,12 @@ class Outcomes(NamedTuple):
     repeated: int
 
 
-def join_outcomes(label: Label, predictions: pl.LazyFrame, truths: pl.LazyFrame, *, now: datetime) -> Outcomes:
+def join_outcomes(use_case: UseCase, predictions: pl.LazyFrame, truths: pl.LazyFrame, *, now: datetime) -> Outcomes:
     """The labels known by `now`. A key that was requested again for the same moment, such as by a retry, counts once: with its
     first answer, on which its client could act.
     """
-    labels = known_labels(label, truths).filter(pl.col(KNOWN_AT) <= now)
+    label = use_case.label
+    labels = known_labels(use_case, truths).filter(pl.col(KNOWN_AT) <= now)
     joined = predictions.join(labels, on=list(label.key), how="left").collect()
     # Of several labels of one key, the newest.
     known = joined.drop_nulls(label.name).sort("answered_at", PREDICTION_ID, KNOWN_AT, descending=[False, False, True])

@@ -130,13 +130,13 @@ def _pattern_problems(pattern: str | None) -> Iterator[str]:
 
 
 class RowCountBand(Spec):
-    """Rows of one day, as a ratio to the median of the `days` before it. With `min_ratio=0` a day may have no rows: a file with
-    a header alone.
+    """Rows of one partition (a day, or as the grain of the source), as a ratio to the median of the `partitions` before it. With
+    `min_ratio=0` one may have no rows: a file with a header alone.
     """
 
     min_ratio: float = Field(default=0.5, ge=0)
     max_ratio: float = Field(default=2.0, gt=0)
-    days: int = Field(default=28, ge=3)
+    partitions: int = Field(default=28, ge=3)
 
     def contradictions(self) -> Iterator[str]:
         if self.min_ratio > self.max_ratio:
@@ -145,30 +145,30 @@ class RowCountBand(Spec):
 
 
 class MaxNullShare(Spec):
-    """At most this share of one day's rows may miss `column`."""
+    """At most this share of the rows of one partition may miss `column`."""
 
     column: str
     share: float = Field(ge=0, le=1)
 
 
 class MaxNovelShare(Spec):
-    """At most this share of one day's rows may have a `column` value that is new against the `days` before it."""
+    """At most this share of one partition's rows may have a `column` value that is new against the `partitions` before it."""
 
     column: str
     share: float = Field(ge=0, le=1)
-    days: int = Field(default=28, ge=1)
+    partitions: int = Field(default=28, ge=1)
 
 
 # Columns that the platform adds to landed and quarantined rows.
-RESERVED = ("day", "source_file", "source_line", "source_digest", "problem", "reasons")
+RESERVED = ("day", "hour_start", "source_file", "source_line", "source_digest", "problem", "reasons")
 Expectation = RowCountBand | MaxNullShare | MaxNovelShare
 
 
 class Contract(Spec):
-    """The contract of one table. `unique` identifies a row: the same key on a later day is a newer version, which replaces it
-    from that day on; a history of values needs its date in the key. `day` names the datetime column whose UTC date must be the
-    partition's day (None: any). `max_bad_share` is the share of a day's rows that may go to quarantine before the day is
-    refused as a whole. Files may still have `dropped` columns, which are ignored.
+    """The contract of one table. `unique` identifies a row: the same key in a later partition is a newer version, which replaces
+    it from then on; a history of values needs its date in the key. `day` names the datetime column whose moment must be in the
+    day of the file, or in its hour, week or month (None: any). `max_bad_share` is the share of the rows of a partition that may
+    go to quarantine before it is refused as a whole. Files may still have `dropped` columns, which are ignored.
     """
 
     table: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -184,6 +184,11 @@ class Contract(Spec):
     def names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
 
+    @property
+    def headers(self) -> tuple[str, ...]:
+        """The names of the columns in the source."""
+        return tuple(column.header for column in self.columns)
+
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)
 
@@ -194,7 +199,7 @@ class Contract(Spec):
                 yield f"column {name!r} is not in the contract; legal: {', '.join(self.names)}. Use one of these."
         for name in (name for name in self.names if name in RESERVED):
             yield f"column {name!r} is one that the platform adds ({', '.join(RESERVED)}). Rename yours."
-        headers = [column.header for column in self.columns]
+        headers = [*self.headers]
         for name in sorted({name for name in headers if headers.count(name) > max(1, self.names.count(name))}):
             yield f"source · {name!r} is the name of two columns in the files. Correct one."
         renamed = [column.renamed_from for column in self.columns if column.renamed_from]

@@ -15,9 +15,10 @@ RowTransform = Callable[[Any], Any]
 
 
 class FeatureView(Spec):
-    """One Feast feature view, filled day by day. `transform(tables, start, end)` returns a LazyFrame of `entity` columns,
-    `event_timestamp` (UTC, when values became known, in [start, end)) and features. It gets whole days of each table, which hold
-    at least the rows from `lookback` before `start`. Without `entity` its newest row holds for every request.
+    """One Feast feature view, filled partition by partition of the finest grain of its tables. `transform(tables, start, end)`
+    returns a LazyFrame of `entity` columns, `event_timestamp` (UTC, when values became known, in [start, end)) and features. It
+    gets whole partitions of each table, which hold at least the rows from `lookback` before `start`. Without `entity` its newest
+    row holds for every request.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from mlops_assets.spec.contract import Contract
-from mlops_assets.spec.source import Daily, Files, WhenChanged
+from mlops_assets.spec.form import Csv
+from mlops_assets.spec.source import Files
 from mlops_assets.spec.spec import Spec
 
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*", re.ASCII)
@@ -23,7 +24,7 @@ class PulledSource(Files):
     Credentials are never declared: `variables` names the environment variables that have them.
     """
 
-    cadence: Daily | WhenChanged = WhenChanged()
+    only_when_changed: bool = True
     time: str
     every: timedelta = Field(default=timedelta(hours=1), ge=timedelta(seconds=10))
     version: str | None = None
@@ -39,6 +40,9 @@ class PulledSource(Files):
                 found = "found another text, not shown as it may contain a password"
                 legal = "the name of an environment variable, such as ORDERS_URL"
                 yield f"{field} · {found}; legal: {legal}. Set the value in a variable, and declare its name."
+
+        if self.form != Csv():
+            yield f"form · found {type(self.form).__name__}; legal: none, as the platform writes the files. Leave it out."
 
     def contract_problems(self, contract: Contract) -> Iterator[str]:
         field = f"sources[{self.table}].time"

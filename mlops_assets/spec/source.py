@@ -6,26 +6,25 @@ from pydantic import Field
 
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.form import AnyForm, Csv
+from mlops_assets.spec.grain import Daily, Grain, Snapshot
 from mlops_assets.spec.spec import Spec
 
 
-class Daily(Spec):
-    """One file a day."""
-
-
-class WhenChanged(Spec):
-    """A slowly changing table: a file only on the days that bring new or changed rows."""
-
-
 class Files(Spec):
-    """Files, one folder a table and one a day, in one form. A file above `max_bytes`, or with more once it is decompressed, is
-    not read: its rows take many times that in memory.
+    """Files, one folder a table and one file for each partition of the grain, in one form; `only_when_changed`: only for those
+    that bring new or changed rows. A file above `max_bytes`, or with more once it is decompressed, is not read: its rows take
+    many times that in memory.
     """
 
     table: str
-    cadence: Daily | WhenChanged = Daily()
+    grain: Grain = Daily()
     form: AnyForm = Csv()
+    only_when_changed: bool = False
     max_bytes: int = Field(default=100_000_000, gt=0)
+
+    def contradictions(self) -> Iterator[str]:
+        if self.only_when_changed and isinstance(self.grain, Snapshot):
+            yield "only_when_changed · a Snapshot is always delivered only then. Leave it out."
 
     def contract_problems(self, _contract: Contract) -> Iterator[str]:
         """What makes the source and the contract of its table illegal together, a sentence each."""

@@ -14,6 +14,7 @@ from mlops_assets.spec.defaults import TRAINER, complete_features, complete_labe
 from mlops_assets.spec.feature import Features, Label
 from mlops_assets.spec.form import AnyForm
 from mlops_assets.spec.gate import FAIRNESS, BeatsChampion, EverySlice, Gate, NoLeak, NoSkew
+from mlops_assets.spec.grain import Snapshot
 from mlops_assets.spec.monitor import (
     Drift,
     Freshness,
@@ -29,7 +30,7 @@ from mlops_assets.spec.monitor import (
 from mlops_assets.spec.pulled_source import Http, Sql, Stream
 from mlops_assets.spec.rollout import AtOnce, Canary, Rollout
 from mlops_assets.spec.serving import Serving
-from mlops_assets.spec.source import Daily, Files
+from mlops_assets.spec.source import Files
 from mlops_assets.spec.spec import Spec
 from mlops_assets.spec.split import GroupSplit, RandomSplit, TimeSplit
 from mlops_assets.spec.task import Binary, Multiclass, Regression
@@ -52,16 +53,16 @@ Stage = Literal["raw", "validated", "feature", "training_set", "candidate", "eva
 
 
 class UseCase(Spec):
-    """One business question answered by one model line. `first_day` to `last_day` (None: today) are the UTC days that can land.
-    `reference` is a second trainer, fitted on the same rows and never promoted. What `features` leave out, and `split`, follow
-    from the other fields: spec/defaults.py.
+    """One business question answered by one model line. `first_day` to `last_day` (None: today) are the days that can land, in
+    the time zone of each source; a use case of snapshots alone has neither. `reference` is a second trainer, fitted on the same
+    rows and never promoted. What `features` leave out, and `split`, follow from the other fields: spec/defaults.py.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     owner: str = Field(pattern=r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$")
     question: str
     risk: Literal["low", "medium", "high"] = "medium"
-    first_day: date
+    first_day: date | None = None
     last_day: date | None = None
     sources: tuple[Files | Sql | Http | Stream, ...]
     contracts: tuple[Contract, ...]
@@ -102,9 +103,12 @@ class UseCase(Spec):
     def contract(self, table: str) -> Contract:
         return next(contract for contract in self.contracts if contract.table == table)
 
-    def is_daily(self, *tables: str) -> bool:
-        """Whether a file is due each day for any of these tables; the others get files only for changes."""
-        return any(isinstance(source.cadence, Daily) for source in self.sources if source.table in tables)
+    def source(self, table: str) -> Files:
+        return next(source for source in self.sources if source.table == table)
+
+    def is_due(self, *tables: str) -> bool:
+        """Whether every partition of any of these tables must be delivered; the others get files only for changes."""
+        return any(not source.only_when_changed for source in self.sources if source.table in tables)
 
     @property
     def monitor_stages(self) -> dict[str, Monitor]:
@@ -140,6 +144,8 @@ class UseCase(Spec):
 
     def contradictions(self) -> Iterator[str]:
         yield from self._table_problems()
+        yield from self._zone_problems()
+        yield from self._snapshot_problems()
         yield from self._feature_problems()
         yield from self._label_problems()
         yield from self._day_problems()
@@ -169,6 +175,32 @@ class UseCase(Spec):
         for view in self.features.views:
             yield from _unknown(f"features.views[{view.name}].tables", view.tables, tables, no_contract)
         yield from _unknown("features.request_table", [self.features.request_table], tables, no_contract)
+
+    def _zone_problems(self) -> Iterator[str]:
+        zones = {source.table: source.grain.tz for source in self.sources if not isinstance(source.grain, Snapshot)}
+        for view in self.features.views:
+            own = {zones[table]: table for table in view.tables if table in zones}
+            if len(own) > 1:
+                found = ", ".join(f"{zone} ({table})" for zone, table in own.items())
+                yield f"features.views[{view.name}].tables · of the time zones {found}; legal: of one. Declare one view for each."
+
+    def _snapshot_problems(self) -> Iterator[str]:
+        """What needs a partition in time."""
+        snapshots = {source.table for source in self.sources if isinstance(source.grain, Snapshot)}
+        for contract in (contract for contract in self.contracts if contract.table in snapshots):
+            declared = {
+                "day": bool(contract.day) and "no day that a row could miss",
+                "columns": any(column.since for column in contract.columns) and "no first day of a column",
+                "expectations": any(hasattr(one, "partitions") for one in contract.expectations) and "nothing to compare with",
+            }
+            for field, found in declared.items():
+                if found:
+                    place = f"contracts[{contract.table}].{field}"
+                    yield f"{place} · a Snapshot has {found}. Leave it out, or declare another grain."
+        for view in self.features.views:
+            if view.lookback and snapshots.issuperset(view.tables):
+                found = "a lookback, and its tables are snapshots, which are always read whole"
+                yield f"features.views[{view.name}].lookback · {found}. Leave it out, or declare another grain."
 
     def columns(self, table: str) -> list[Column]:
         """None for an unknown table."""
@@ -247,9 +279,14 @@ class UseCase(Spec):
                 yield f"label.known_at · {label.known_at!r} is of type {dtype}; legal: datetime. Use another column."
 
     def _day_problems(self) -> Iterator[str]:
-        if self.last_day is not None and self.last_day < self.first_day:
+        in_time = [source.table for source in self.sources if not isinstance(source.grain, Snapshot)]
+        if in_time and self.first_day is None:
+            yield f"first_day is missing; it is needed for sources with a time: {', '.join(in_time)}. Declare it."
+        if self.first_day is None or self.last_day is None:
+            return
+        if self.last_day < self.first_day:
             yield f"last_day is {self.last_day}; legal: first_day, which is {self.first_day}, or later. Swap or correct them."
-        elif self.last_day is not None:
+        else:
             yield from self.split.span_problems(timedelta(days=(self.last_day - self.first_day).days + 1))
 
     def _split_problems(self) -> Iterator[str]:

@@ -24,7 +24,7 @@ from mlops_assets.serving.log.prediction_log import PredictionLog, log_secret
 from mlops_assets.spec.contract import Column, Contract
 from mlops_assets.spec.feature import Features, FeatureView, Label, Tables
 from mlops_assets.spec.gate import Floor
-from mlops_assets.spec.source import Daily, Files, WhenChanged
+from mlops_assets.spec.source import Files
 from mlops_assets.spec.split import TimeSplit
 from mlops_assets.spec.task import Binary
 from mlops_assets.spec.training import HistGradientBoosting
@@ -79,7 +79,7 @@ SHOP = UseCase(
     question="Will this order come back?",
     first_day=FIRST,
     last_day=LAST,
-    sources=(Files(table="orders", cadence=Daily()), Files(table="returns", cadence=Daily()), Files(table="customers", cadence=WhenChanged())),
+    sources=(Files(table="orders"), Files(table="returns"), Files(table="customers", only_when_changed=True)),
     contracts=(
         Contract(
             table="orders",

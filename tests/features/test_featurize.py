@@ -11,17 +11,18 @@ from hypothesis import strategies as st
 from mlops_assets.features.featurize import (
     IllegalFeatures,
     describe_constant_inputs,
+    end_of_known,
     fill_view,
     known_labels,
     label_rows,
-    last_known_day,
-    midnight,
     training_rows,
 )
+from mlops_assets.foundation.grains import UTC_DAYS
 from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.split import TimeSplit
 from mlops_assets.training.splits.by_time import part_windows, split_by_time
 from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.foundation.days import midnight
 
 END = datetime(2013, 4, 1, tzinfo=UTC)
 SPLIT = TimeSplit(test=timedelta(days=4), validation=timedelta(days=3))
@@ -162,12 +163,14 @@ def test_a_flight_without_a_label_does_not_end_the_training() -> None:
 
 
 def test_the_last_known_day_is_the_newest_outcome() -> None:
-    assert last_known_day(pl.LazyFrame({"day": [date(2013, 1, 3), date(2013, 1, 9), date(2013, 1, 5)]})) == date(2013, 1, 9)
+    days = pl.LazyFrame({"day": [date(2013, 1, 3), date(2013, 1, 9), date(2013, 1, 5)]})
+    assert end_of_known(USE_CASE, days, now=END) == datetime(2013, 1, 10, tzinfo=UTC)
 
 
 def test_one_outcome_of_another_time_does_not_move_the_last_known_day() -> None:
     days = [date(2013, 1, day) for day in range(1, 10) for _ in range(200)]
-    assert last_known_day(pl.LazyFrame({"day": [*days, date(2013, 12, 1)]})) == date(2013, 1, 9)
+    rows = pl.LazyFrame({"day": [*days, date(2013, 12, 1)]})
+    assert end_of_known(USE_CASE, rows, now=datetime(2014, 1, 1, tzinfo=UTC)) == datetime(2013, 1, 10, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("dated", [datetime(2099, 1, 1, tzinfo=UTC), END + timedelta(days=1)], ids=str)
@@ -181,7 +184,7 @@ def test_outcomes_dated_after_the_run_change_nothing_of_its_training(dated: date
 
 def test_without_outcomes_the_error_says_to_land_some() -> None:
     with pytest.raises(IllegalFeatures, match=r"training_set · no validated outcome.*mlops land"):
-        last_known_day(pl.LazyFrame(schema={"day": pl.Date}))
+        end_of_known(USE_CASE, pl.LazyFrame(schema={"day": pl.Date}), now=END)
 
 
 def view(transform: Any) -> FeatureView:
@@ -197,7 +200,9 @@ def test_a_view_is_filled_for_whole_days_and_says_which() -> None:
 
     moments = [midnight(date(2013, 1, 2)) + timedelta(hours=23, minutes=59), midnight(date(2013, 1, 1))]
     facts = pl.LazyFrame({"who": ["a", "a"], "event_timestamp": moments}, schema_overrides={"event_timestamp": UTC_US})
-    rows = fill_view(view(transform), {"facts": facts}, first=date(2013, 1, 1), last=date(2013, 1, 2)).collect()
+    rows = fill_view(
+        view(transform), {"facts": facts}, UTC_DAYS.start(date(2013, 1, 1)), UTC_DAYS.end(date(2013, 1, 2))
+    ).collect()
     assert asked == [(midnight(date(2013, 1, 1)), midnight(date(2013, 1, 3)))]
     assert rows["day"].to_list() == [date(2013, 1, 1), date(2013, 1, 2)]
 
@@ -206,7 +211,7 @@ def test_a_transform_that_forgets_its_entity_is_named() -> None:
     forgetful = view(lambda tables, start, end: tables["facts"].drop("who"))
     facts = pl.LazyFrame({"who": ["a"], "event_timestamp": [END]})
     with pytest.raises(IllegalFeatures, match=r"view seen .*without \['who'\]. Add these columns"):
-        fill_view(forgetful, {"facts": facts}, first=date(2013, 1, 1), last=date(2013, 1, 1))
+        fill_view(forgetful, {"facts": facts}, UTC_DAYS.start(date(2013, 1, 1)), UTC_DAYS.end(date(2013, 1, 1)))
 
 
 def test_a_flight_that_never_arrived_teaches_nothing() -> None:

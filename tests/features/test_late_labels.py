@@ -7,9 +7,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from mlops_assets.features.featurize import midnight, training_rows
+from mlops_assets.features.featurize import training_rows
 from mlops_assets.spec.split import TimeSplit
 from tests.cli.loans import LOANS
+from tests.foundation.days import midnight
 
 DAY, FIRST = dt.timedelta(days=1), dt.date(2024, 3, 1)
 TEST, VALIDATION = 4 * DAY, 2 * DAY

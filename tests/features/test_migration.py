@@ -16,12 +16,14 @@ import mlops_assets.cli.arguments
 from mlops_assets.cli.app import app
 from mlops_assets.features.migration import LosesValues, apply_changes, find_changes
 from mlops_assets.foundation import names
-from mlops_assets.foundation.delta_tables import DeltaTables, write_days
+from mlops_assets.foundation.delta_tables import DeltaTables
+from mlops_assets.foundation.grains import UTC_DAYS
 from mlops_assets.foundation.home import PROJECT
 from mlops_assets.foundation.home_lock import reserved_home
 from mlops_assets.spec.contract import Column
 from mlops_assets.spec.use_case import UseCase
 from tests.cli.loans import LOANS, PAYMENTS, VIEW
+from tests.foundation.days import write_day
 from tests.graph.test_first_model import CLAIMED, another_platform
 
 FIRST, SECOND = date(2024, 3, 1), date(2024, 3, 2)
@@ -47,7 +49,7 @@ def fill(root: Path, asset: names.AssetPath, name: str, *values: Any) -> DeltaTa
     """One value a day."""
     tables = DeltaTables(root)
     for day, value in zip((FIRST, SECOND), values, strict=False):
-        write_days(tables.path(asset), pl.DataFrame({name: [value], "day": [day]}), first=str(day), last=str(day))
+        write_day(tables.path(asset), pl.DataFrame({name: [value], "day": [day]}), str(day))
     return tables
 
 
@@ -112,11 +114,11 @@ def test_a_column_is_renamed_in_every_table_of_its_contract(tmp_path: Path) -> N
 def test_a_column_that_has_both_names_is_merged_unless_a_row_has_two_values(tmp_path: Path) -> None:
     tables, use_case = fill(tmp_path, VALIDATED, "paid", 12.0), declared(PAID.but(name="sum", renamed_from="paid"))
     both = pl.DataFrame({"sum": [7.0], "day": [SECOND]})
-    write_days(tables.path(VALIDATED), both, first=str(SECOND), last=str(SECOND))
+    write_day(tables.path(VALIDATED), both, str(SECOND))
     migrated(use_case, tables)
     assert read(tables, VALIDATED) == {"sum": [12.0, 7.0]}
     two = pl.DataFrame({"sum": [7.0], "paid": [8.0], "day": [SECOND]})
-    write_days(tables.path(VALIDATED), two, first=str(SECOND), last=str(SECOND))
+    write_day(tables.path(VALIDATED), two, str(SECOND))
     with pytest.raises(LosesValues, match="1 values"):
         apply_changes(find_changes(use_case, tables), tables)
 
@@ -168,7 +170,7 @@ def test_the_memory_of_a_migration_does_not_grow_with_the_table(tmp_path: Path) 
             rows = pl.DataFrame({"paid": pl.int_range(60_000, eager=True) + 0.0}).with_columns(
                 day=day, text=pl.col("paid").hash()
             )
-            write_days(tables.path(VALIDATED), rows.cast({"text": pl.String}), first=str(day), last=str(day))
+            write_day(tables.path(VALIDATED), rows.cast({"text": pl.String}), str(day))
         command = [sys.executable, "-c", PEAK, str(tables.path(VALIDATED))]
         peaks_mb.append(int(subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT).stdout))
         assert tables.scan(VALIDATED).collect_schema()["paid"] == pl.Int64 and tables.rows(VALIDATED) == days * 60_000
@@ -183,7 +185,7 @@ def test_a_rewritten_table_keeps_its_settings_its_partitions_and_its_earlier_ver
     assert after.metadata().configuration == before.metadata().configuration != {}
     assert after.partitions() == before.partitions() and after.version() == before.version() + 1
     assert tables.read_version(VALIDATED, before.version())["paid"].to_list() in ([12.0, 7.0], [7.0, 12.0])
-    assert tables.days(VALIDATED) == {FIRST, SECOND}
+    assert tables.partitions(VALIDATED, UTC_DAYS) == {FIRST, SECOND}
 
 
 def test_no_platform_writes_during_a_migration_and_none_is_migrated_under_a_platform(

@@ -9,16 +9,18 @@ import pytest
 from deltalake import DeltaTable
 
 from mlops_assets.features.feast.feature_store import FeatureStore
-from mlops_assets.features.featurize import fill_view, midnight
+from mlops_assets.features.featurize import fill_view
 from mlops_assets.features.push import push_file
 from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables, rewrite
+from mlops_assets.foundation.grains import UTC_DAYS
 from mlops_assets.foundation.home import Home
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.validate import split_rows
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder
 from tests.features.feast.lookups import lookup
+from tests.foundation.days import midnight
 
 FIRST, LAST, TODAY = date(2013, 1, 1), date(2013, 1, 4), date(2013, 1, 5)
 NOON = midnight(TODAY) + timedelta(hours=18)
@@ -42,7 +44,10 @@ class Line:
         self.store.apply(REPO)
         for view in USE_CASE.features.views:
             tables = {table: rows.lazy() for table, rows in self.validated.items()}
-            self._write(names.feature(USE_CASE.name, view.name), fill_view(view, tables, first=FIRST, last=LAST).collect())
+            self._write(
+                names.feature(USE_CASE.name, view.name),
+                fill_view(view, tables, UTC_DAYS.start(FIRST), UTC_DAYS.end(LAST)).collect(),
+            )
             self.store.materialize(view.name, midnight(FIRST))
 
     def accepted(self, table: str, *, until: date) -> pl.DataFrame:
@@ -100,7 +105,9 @@ def test_pushed_outcomes_are_online_within_seconds_and_equal_those_of_the_landed
     whole = {table: line.accepted(table, until=TODAY).lazy() for table in line.validated}
     for view in (view for view in USE_CASE.features.views if view.name in OF_OUTCOMES):
         ours = line.tables.scan(names.feature(USE_CASE.name, view.name)).filter(pl.col("day") == TODAY).collect()
-        own = fill_view(view, whole, first=TODAY, last=TODAY).filter(pl.col("event_timestamp") <= NOON).collect()
+        own = (
+            fill_view(view, whole, UTC_DAYS.start(TODAY), UTC_DAYS.end(TODAY)).filter(pl.col("event_timestamp") <= NOON).collect()
+        )
         assert not ours.is_empty()
         assert ours.select(own.columns).join(own, on=own.columns, how="anti", nulls_equal=True).is_empty()
 
@@ -161,5 +168,5 @@ def test_pushing_twice_changes_nothing(line: Line, tmp_path: Path) -> None:
 def test_bad_rows_are_returned_and_the_rest_is_pushed(line: Line, tmp_path: Path) -> None:
     pushed = line.push(line.today(tmp_path, until=NOON, spoil=True))
     assert pushed.refused.height == 1 and pushed.accepted > 100
-    with pytest.raises(ValueError, match="is named by its day, such as 2013-05-01.csv. Rename it"):
+    with pytest.raises(ValueError, match="'outcomes' is no day; legal: <YYYY-MM-DD>. Rename it"):
         line.push(line.today(tmp_path, until=NOON).rename(tmp_path / "outcomes.csv"))

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.features.local_time import local_time
 from mlops_assets.features.request_features import entity_columns, entity_rows, expression, scalar
 from mlops_assets.foundation.conversions import TYPES
+from mlops_assets.foundation.local_time import local_time
 from mlops_assets.spec.column_type import DType
 from mlops_assets.spec.contract import Column
 from mlops_assets.spec.request_feature import (

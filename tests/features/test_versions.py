@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.features.featurize import fill_days, label_rows, midnight, training_rows
+from mlops_assets.features.featurize import fill_partitions, label_rows, training_rows
 from mlops_assets.features.versions import as_known
 from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.split import TimeSplit
 from mlops_assets.spec.use_case import UseCase
 from tests.cli.loans import APPLICATIONS, LOANS, PAYMENTS, VIEW
+from tests.foundation.days import midnight
 
 FIRST, DAYS = LOANS.first_day, 8
 HOUR, DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
@@ -63,7 +64,7 @@ def test_a_range_of_days_equals_a_brute_force_sum_over_the_versions_known_on_eac
     rows = [("c1", at, euros, number, day_of(day)) for (number, day), (at, euros) in versions.items()]
     payments = pl.DataFrame(rows, schema=schema, orient="row")
     use_case = summing(lookback)
-    filled = fill_days(
+    filled = fill_partitions(
         use_case, use_case.features.views[0], {"payments": payments.lazy()}, first=FIRST, last=day_of(DAYS - 1)
     )  # fmt: skip
     expected = list[tuple[dt.datetime, float]]()

@@ -10,15 +10,15 @@ from deltalake import DeltaTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.foundation.delta_tables import write_days
 from mlops_assets.foundation.stored_schema import IncompatibleRows, converted, count_changed
+from tests.foundation.days import write_day
 
 OLD, NEW = date(2013, 7, 1), date(2013, 7, 2)
 
 
 def write(path: Path, day: date, *values: Any, dtype: Any = None, name: str = "a") -> None:
     rows = pl.DataFrame({name: values, "day": [day] * len(values)}, schema_overrides={name: dtype} if dtype else None)
-    write_days(path, rows, first=day.isoformat(), last=day.isoformat())
+    write_day(path, rows, day.isoformat())
 
 
 def read(path: Path, name: str = "a") -> list[Any]:

@@ -10,7 +10,7 @@ import pytest
 from mlops_assets.foundation import names
 from mlops_assets.foundation.names import BAD_SHARE
 from mlops_assets.ingestion.landed_file import DELETED
-from mlops_assets.ingestion.refused_days import NotRefused, Waiver
+from mlops_assets.ingestion.refusals import NotRefused, Waiver
 from tests.graph.line import failed_checks
 from tests.graph.loan_line import LoanLine, day_of, payments, running_loans
 from tests.graph.test_refused_days import run_cli
@@ -18,6 +18,7 @@ from tests.graph.test_refused_days import run_cli
 pytestmark = pytest.mark.integration
 
 DAYS, DAY = range(4), 2
+KEY = day_of(DAY).isoformat()
 WAIVER = Waiver("a strike", "Ada", "2024-03-05T00:00:00+00:00")
 
 
@@ -85,7 +86,7 @@ def test_a_file_that_cannot_be_used_cannot_be_waived(line: LoanLine, monkeypatch
     path_of(line).write_bytes(b"")
     ingest(line)
     with pytest.raises(NotRefused, match="loans · payments · 2024-03-03 has no file that can be used: .*the file is empty"):
-        line.landing.refused("loans", "payments").find(day_of(DAY), "", "loans · payments")
+        line.landing.refusals("loans", "payments").find(KEY, "", "loans · payments")
     status = run_cli(line, monkeypatch, "status", "loans").output
     assert "data: payments 2024-03-03 failed." in status and "mlops waive" not in status
 
@@ -122,21 +123,21 @@ def test_a_refusal_names_the_bytes_that_were_judged(line: LoanLine) -> None:
     stage(line, names.raw)
     replaced = write(line, OTHER_BAD)
     stage(line, names.validated, names.quarantine)
-    refused = line.landing.refused("loans", "payments")
-    refusal = refused.read()[day_of(DAY)]
+    refused = line.landing.refusals("loans", "payments")
+    refusal = refused.read()[KEY]
     assert refusal.file == judged != replaced
     with pytest.raises(NotRefused, match="another file has landed since the check failed"):
-        refused.find(day_of(DAY), replaced, "loans · payments")
-    refused.waive(day_of(DAY), refusal, WAIVER)
+        refused.find(KEY, replaced, "loans · payments")
+    refused.waive(KEY, refusal, WAIVER)
     assert BAD_SHARE in ingest(line, DAY, DAY), "the file that replaced it is not waived"
-    assert refused.read()[day_of(DAY)].file == replaced
+    assert refused.read()[KEY].file == replaced
 
 
 def test_a_waiver_is_for_the_bytes_that_were_read(line: LoanLine) -> None:
     write(line, BAD, "c2,2024-03-03T10:00:00Z,1")
     ingest(line, DAY, DAY)
-    refused = line.landing.refused("loans", "payments")
-    refused.waive(day_of(DAY), refused.read()[day_of(DAY)], WAIVER)
+    refused = line.landing.refusals("loans", "payments")
+    refused.waive(KEY, refused.read()[KEY], WAIVER)
     write(line, OTHER_BAD, "c9,2024-03-03T10:00:00Z,900")
     stage(line, names.raw)
     write(line, BAD, "c2,2024-03-03T10:00:00Z,1")
@@ -151,4 +152,4 @@ def test_rows_that_an_earlier_release_read_are_judged_by_their_file(line: LoanLi
     options = {"schema_mode": "overwrite", "partition_by": "day"}
     pl.read_delta(str(table)).drop("source_digest").write_delta(table, mode="overwrite", delta_write_options=options)
     stage(line, names.validated, names.quarantine)
-    assert line.landing.refused("loans", "payments").read()[day_of(DAY)].file == judged
+    assert line.landing.refusals("loans", "payments").read()[KEY].file == judged

@@ -42,7 +42,7 @@ class Sensed:
 
     def reported(self) -> int:
         tables = [dg.AssetKey(names.landing(USE_CASE.name, source.table)) for source in USE_CASE.sources]
-        return sum(len(data_versions(self.instance, key)) for key in tables)
+        return sum(len(data_versions(self.instance, key, partitioned=True)) for key in tables)
 
     def alarm(self, table: str) -> Any:
         key = dg.AssetCheckKey(dg.AssetKey(names.landing(USE_CASE.name, table)), ALL_READABLE)

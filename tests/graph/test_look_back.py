@@ -14,20 +14,20 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.features.feast.feature_store import FeatureStore
-from mlops_assets.features.featurize import midnight
 from mlops_assets.features.push import push_file
 from mlops_assets.foundation import names
 from mlops_assets.foundation.conversions import TYPES
 from mlops_assets.foundation.delta_tables import DeltaTables
+from mlops_assets.foundation.grains import UTC_DAYS
 from mlops_assets.foundation.home import PROJECT, Home
 from mlops_assets.graph.features import build_features
-from mlops_assets.graph.kernel.tables import DAY as BY_DAY
-from mlops_assets.graph.kernel.tables import build_io_managers, days_of, looking_back
+from mlops_assets.graph.kernel.tables import PARTITION_COLUMN, build_io_managers, looking_back, partitions_of
 from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.features.feast.lookups import lookup
+from tests.foundation.days import midnight
 
 FIRST, LAST = dt.date(2013, 1, 1), dt.date(2013, 1, 9)  # LAST is the day that is filled
 SCHEMA = {column.name: TYPES[column.dtype] for column in USE_CASE.contract("outcomes").columns}
@@ -79,7 +79,9 @@ def filled(home: Path, use_case: UseCase, rows: pl.DataFrame) -> Iterator[DeltaT
     tables.path(asset).parent.mkdir(parents=True)
     rows.write_delta(tables.path(asset), delta_write_options={"partition_by": "day"})
     feature = next(one for one in build_features(use_case) if one.key == dg.AssetKey(names.feature(use_case.name, "tail_delays")))
-    validated = dg.AssetSpec(asset, partitions_def=days_of(use_case), metadata=BY_DAY).with_io_manager_key("tables")
+    validated = dg.AssetSpec(
+        asset, partitions_def=partitions_of(use_case, UTC_DAYS), metadata={PARTITION_COLUMN: "day"}
+    ).with_io_manager_key("tables")
     resources = build_io_managers(str(home / "tables"), str(home / "values"))
     with dg.DagsterInstance.ephemeral(tempdir=str(home)) as instance:
         assert dg.materialize(
@@ -157,9 +159,9 @@ def test_a_push_reads_the_days_that_the_run_of_its_day_reads(store: FeatureStore
     ids=str,
 )  # fmt: skip
 def test_a_day_depends_on_every_day_that_its_look_back_touches(lookback: dt.timedelta, first: str) -> None:
-    days = days_of(USE_CASE)
+    days = partitions_of(USE_CASE, UTC_DAYS)
     own = days.empty_subset().with_partition_keys([LAST.isoformat()])
-    mapped = looking_back(lookback).get_upstream_mapped_partitions_result_for_partitions(own, days, days)
+    mapped = looking_back(lookback, UTC_DAYS, UTC_DAYS).get_upstream_mapped_partitions_result_for_partitions(own, days, days)
     read = sorted(mapped.partitions_subset.get_partition_keys())
     assert (read[0], read[-1], len(read)) == (f"2013-01-{first}", LAST.isoformat(), 10 - int(first))
 

@@ -1,6 +1,5 @@
 """Which days of a feature table an online asset reads: those that changed since it read last. Which errors it retries."""
 
-from datetime import date
 from pathlib import Path
 from sqlite3 import OperationalError
 
@@ -10,30 +9,30 @@ import pytest
 from mlops_assets.features.online.key_value_stores import OnlineStoreDown
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import PROJECT
-from mlops_assets.graph.features import LAST_EVENT, OUTAGE, build_features, days_to_write, only_outages_are_retried
+from mlops_assets.graph.features import LAST_EVENT, OUTAGE, build_features, keys_to_write, only_outages_are_retried
 from mlops_assets.resources import FeatureStoreResource
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.graph.line import failure
 
 ONLINE = dg.AssetKey("online")
 EVENTS: dict[str | None, int] = {"2013-01-01": 11, "2013-01-02": 12, "2013-01-03": 13}
-EVERY_DAY = [date(2013, 1, day) for day in (1, 2, 3)]
+EVERY_DAY = [*EVENTS]
 
 
-def days(events: dict[str | None, int], **metadata: int) -> list[date]:
+def days(events: dict[str | None, int], **metadata: int) -> list[str]:
     with dg.DagsterInstance.ephemeral() as instance:
         instance.report_runless_asset_event(dg.AssetMaterialization(ONLINE, metadata=metadata))
-        return days_to_write(instance, ONLINE, events)
+        return keys_to_write(instance, ONLINE, events)
 
 
 def test_the_first_materialization_writes_every_day() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        assert days_to_write(instance, ONLINE, EVENTS) == EVERY_DAY
-        assert days_to_write(instance, ONLINE, {}) == []
+        assert keys_to_write(instance, ONLINE, EVENTS) == EVERY_DAY
+        assert keys_to_write(instance, ONLINE, {}) == []
 
 
 def test_a_day_that_was_filled_again_is_written_from_there_on() -> None:
-    assert days(EVENTS | {"2013-01-02": 20}, **{LAST_EVENT: 13}) == [date(2013, 1, 2)]
+    assert days(EVENTS | {"2013-01-02": 20}, **{LAST_EVENT: 13}) == ["2013-01-02"]
 
 
 def test_every_day_is_written_where_nothing_is_new_or_the_last_event_is_unknown() -> None:

@@ -10,7 +10,8 @@ import polars as pl
 from mlops_assets.features.featurize import label_rows
 from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables
-from mlops_assets.graph.kernel.tables import DAY, build_io_managers, days_of
+from mlops_assets.foundation.grains import DAY, UTC_DAYS
+from mlops_assets.graph.kernel.tables import PARTITION_COLUMN, build_io_managers, partitions_of
 from mlops_assets.graph.serving import build_serving
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
@@ -59,7 +60,9 @@ def _outcomes(use_case: Any, truths: pl.DataFrame, folder: Path) -> pl.DataFrame
     outcomes = next(one for one in build_serving(use_case) if isinstance(one, dg.AssetsDefinition) and one.key == key)
     read = [
         dg.AssetSpec(served).with_io_manager_key("tables"),
-        dg.AssetSpec(validated, partitions_def=days_of(use_case), metadata=DAY).with_io_manager_key("tables"),
+        dg.AssetSpec(
+            validated, partitions_def=partitions_of(use_case, UTC_DAYS), metadata={PARTITION_COLUMN: DAY}
+        ).with_io_manager_key("tables"),
     ]
     resources = build_io_managers(str(folder / "tables"), str(folder / "values"))
     with dg.DagsterInstance.ephemeral(tempdir=str(folder)) as instance:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.foundation.names import BAD_SHARE, EXPECTATIONS
-from mlops_assets.ingestion.audit import Audit, audit_days
+from mlops_assets.ingestion.audit import Audit, audit_partitions
 from mlops_assets.spec.contract import Column, Contract, RowCountBand
 
 FIRST = dt.date(2024, 3, 1)
@@ -44,7 +44,7 @@ def landed(day: int, good: int, bad: int = 0, price: float = 1.0) -> pl.DataFram
 
 def audit(raw: pl.DataFrame, table: pl.DataFrame = NOTHING, *days: int, waived: tuple[int, ...] = ()) -> Audit:
     judged = [day_of(day) for day in days] or sorted({*raw["day"]})
-    return audit_days(raw, table, CONTRACT, days=judged, waived={day_of(day) for day in waived})
+    return audit_partitions(raw, table, CONTRACT, partitions=judged, waived={day_of(day) for day in waived})
 
 
 def counts(rows: pl.DataFrame) -> dict[int, int]:
@@ -118,6 +118,6 @@ def test_one_run_over_many_days_equals_one_run_a_day(
 def test_a_day_without_rows_passes_where_the_band_begins_at_zero_and_replaces_what_was_there(low: float, accepted: int) -> None:
     contract = CONTRACT.but(expectations=(RowCountBand(min_ratio=low, max_ratio=2.0),))
     table = pl.concat([audit(landed(day, 10)).accepted for day in range(5)])
-    result = audit_days(landed(2, 0), table, contract, days=[day_of(2)], waived=())
+    result = audit_partitions(landed(2, 0), table, contract, partitions=[day_of(2)], waived=())
     assert len(result.accepted) == accepted
     assert bool(result.failed) is bool(accepted)

@@ -12,13 +12,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.foundation.conversions import stored_type
-from mlops_assets.foundation.delta_tables import write_days
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.validate import split_rows
 from mlops_assets.serving.http.value_types import read_value, value_type
 from mlops_assets.spec.column_type import DType
 from mlops_assets.spec.contract import Column, Contract
 from mlops_assets.spec.spec import IllegalDeclaration
+from tests.foundation.days import write_day
 
 DAY = date(2013, 7, 1)
 REFUSED = "refused"
@@ -256,5 +256,5 @@ def test_every_value_comes_through_file_and_table_exactly(
     landing = Landing(folder)
     landing.put("line", "t", day=DAY, rows=frame)
     accepted = split_rows(landing.read("line", TYPED, [DAY], required=True), TYPED).accepted
-    write_days(folder / "table", accepted, first=str(DAY), last=str(DAY))
+    write_day(folder / "table", accepted, str(DAY))
     assert pl.read_delta(str(folder / "table")).sort("number").drop("day").equals(frame)

@@ -12,7 +12,7 @@ from mlops_assets.spec.contract import Column, Contract, Expectation, MaxNovelSh
 
 FIRST = date(2013, 1, 1)
 NOTHING = pl.DataFrame()
-BAND = RowCountBand(min_ratio=0.5, max_ratio=2.0, days=28)
+BAND = RowCountBand(min_ratio=0.5, max_ratio=2.0, partitions=28)
 
 
 def days_of(*counts: int, start: date = FIRST, carrier: str | None = "UA") -> pl.DataFrame:
@@ -26,7 +26,7 @@ def check(expectation: Expectation, today: pl.DataFrame, history: pl.DataFrame =
     contract = Contract(table="t", description="x", columns=(column,), unique=("carrier",), expectations=(expectation,))
     last = today["day"].max() or FIRST
     judged = days or pl.date_range(today["day"].min() or FIRST, last, eager=True).to_list()  # type: ignore[arg-type]
-    (finding,) = check_expectations(today, history, contract, days=judged)
+    (finding,) = check_expectations(today, history, contract, partitions=judged)
     return finding
 
 
@@ -74,7 +74,7 @@ def test_a_backfill_compares_every_day_with_those_before_it_and_reports_the_wors
 
 
 def test_only_the_last_days_of_the_band_count() -> None:
-    band = RowCountBand(min_ratio=0.5, max_ratio=2.0, days=3)
+    band = RowCountBand(min_ratio=0.5, max_ratio=2.0, partitions=3)
     assert check(band, days_of(100, start=FIRST + timedelta(13)), days_of(*[10] * 10, *[100] * 3)).passed
 
 
@@ -100,7 +100,7 @@ def test_a_value_absent_from_earlier_days_is_novel() -> None:
 
 
 def test_a_value_is_novel_again_after_the_days_that_the_rule_looks_back() -> None:
-    rule = MaxNovelShare(column="carrier", share=0.0, days=2)
+    rule = MaxNovelShare(column="carrier", share=0.0, partitions=2)
     history = pl.concat([days_of(1, carrier="XX"), days_of(1, 1, 1)])
     assert check(rule, days_of(1, start=FIRST + timedelta(2), carrier="XX"), history).passed
     assert not check(rule, days_of(1, start=FIRST + timedelta(3), carrier="XX"), history).passed
@@ -122,4 +122,4 @@ def test_novelty_agrees_with_counting_by_hand(observed: list[tuple[int, str]], d
         here = [value for day, value in observed if day == at]
         if before:
             shares.append(sum(value not in before for value in here) / len(here))
-    assert check(MaxNovelShare(column="carrier", share=1, days=days), rows).measured == pytest.approx(max(shares))
+    assert check(MaxNovelShare(column="carrier", share=1, partitions=days), rows).measured == pytest.approx(max(shares))

@@ -8,8 +8,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mlops_assets.features.feast.feature_store import FeatureStore
-from mlops_assets.features.featurize import fill_view, label_rows, last_known_day, midnight
+from mlops_assets.features.featurize import end_of_known, fill_view, label_rows
 from mlops_assets.foundation import names
+from mlops_assets.foundation.grains import UTC_DAYS
 from mlops_assets.foundation.home import Home
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.validate import split_rows
@@ -20,6 +21,7 @@ from mlops_assets.training.splits.by_time import split_by_time
 from mlops_assets.training.train import fit
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder
+from tests.foundation.days import midnight
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
@@ -47,12 +49,12 @@ def training_set(validated: dict[str, pl.DataFrame], tmp_path_factory: pytest.Te
     for view in USE_CASE.features.views:
         path = home.tables / names.feature_source(USE_CASE.name, view.name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        rows = fill_view(view, tables, first=FIRST, last=LAST).collect()
+        rows = fill_view(view, tables, UTC_DAYS.start(FIRST), UTC_DAYS.end(LAST)).collect()
         rows.write_delta(str(path), delta_write_options={"partition_by": "day"})
     store = FeatureStore(home, service=USE_CASE.features.service)
     store.apply(REPO)
     truths = tables[USE_CASE.label.table]
-    end = midnight(last_known_day(truths) + timedelta(days=1))
+    end = end_of_known(USE_CASE, truths, now=midnight(date(2014, 1, 1)))
     labelled = split_by_time(label_rows(USE_CASE, tables["schedule"], truths).collect(), USE_CASE.split, end=end)
     return store.historical(labelled).sort("event_timestamp", *USE_CASE.label.key)
 

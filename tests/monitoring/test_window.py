@@ -71,7 +71,7 @@ def test_a_key_requested_again_for_the_same_moment_is_judged_once_with_its_first
         {"prediction_id": "first", "answered_at": NOW - 2 * HOUR},
         {"prediction_id": "earlier moment", "answered_at": NOW - HOUR, "event_timestamp": NOW - 3 * HOUR},
     )
-    outcomes = join_outcomes(USE_CASE.label, retried, arrived({}), now=NOW)
+    outcomes = join_outcomes(USE_CASE, retried, arrived({}), now=NOW)
     assert sorted(outcomes.known["prediction_id"]) == ["earlier moment", "first"]
     assert (outcomes.waiting, outcomes.repeated) == (0, 1)
 
@@ -79,5 +79,5 @@ def test_a_key_requested_again_for_the_same_moment_is_judged_once_with_its_first
 def test_an_outcome_dated_after_the_run_is_not_known_yet() -> None:
     answered = served({"prediction_id": "a", "answered_at": NOW}, {"prediction_id": "b", "answered_at": NOW, "flight": 2})
     truths = arrived({}, {"flight": 2, "arr_time": datetime(2099, 1, 1, tzinfo=UTC)})
-    outcomes = join_outcomes(USE_CASE.label, answered, truths, now=NOW)
+    outcomes = join_outcomes(USE_CASE, answered, truths, now=NOW)
     assert outcomes.known["prediction_id"].to_list() == ["a"] and (outcomes.waiting, outcomes.repeated) == (1, 0)

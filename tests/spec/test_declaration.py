@@ -10,7 +10,9 @@ import pytest
 
 from mlops_assets.spec.contract import Column, Contract, MaxNullShare
 from mlops_assets.spec.gate import BeatsChampion, Budget, EverySlice, Fair, Floor, Latency, NoLeak, NoPii
+from mlops_assets.spec.grain import Daily, Hourly, Snapshot
 from mlops_assets.spec.monitor import Drift, Freshness, OnSchedule
+from mlops_assets.spec.source import Files
 from mlops_assets.spec.spec import IllegalDeclaration, Spec
 from mlops_assets.spec.split import TimeSplit
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, Search
@@ -43,6 +45,10 @@ def test_but_checks_what_it_changes() -> None:
         USE_CASE.task.but(threshold=1.5)
 
 
+def snapshots(table: str) -> UseCase:
+    return USE_CASE.but(sources=tuple(one.but(grain=Snapshot()) if one.table == table else one for one in USE_CASE.sources))
+
+
 ILLEGAL: list[tuple[Callable[[], Any], tuple[str, ...]]] = [
     (lambda: USE_CASE.but(slices=("airport",)), ("flight_delay", "slices", "'airport'", "minute_of_day, distance", "Use one of these")),
     (lambda: USE_CASE.but(gates=(EverySlice(column="dest", metric="auc", bound=0.5),)), ("flight_delay", "gates[0].column", "'dest'", "carrier, origin", "Use one")),
@@ -70,6 +76,17 @@ ILLEGAL: list[tuple[Callable[[], Any], tuple[str, ...]]] = [
     (lambda: PLANES.but(day="landed"), ("planes", "'landed'", "tailnum, built")),
     (lambda: PLANES.but(expectations=(MaxNullShare(column="age", share=0.1),)), ("planes", "'age'", "tailnum, built")),
     (lambda: PLANES.but(columns=(*PLANES.columns, Column(name="day", dtype="int", description="."))), ("planes", "'day'", "Rename yours")),
+    (lambda: Daily(tz="Europe/Berlyn"), ("Daily", "tz = 'Europe/Berlyn'", "no time zone", "such as UTC or Europe/Berlin")),
+    (lambda: Hourly(tz=""), ("Hourly", "tz = ''", "no time zone")),
+    (lambda: Hourly(tz="Australia/Lord_Howe"), ("Hourly", "Australia/Lord_Howe", "by a part of an hour", "whole hours", "Use UTC")),
+    (lambda: Files(table="t", grain=Snapshot(), only_when_changed=True), ("t", "only_when_changed", "Snapshot", "Leave it out")),
+    (lambda: Files(table="t", grain="daily"), ("t", "Files", "grain")),  # pyright: ignore[reportArgumentType]
+    (lambda: snapshots("schedule"), ("flight_delay", "contracts[schedule].day", "no day that a row could miss", "another grain")),
+    (lambda: snapshots("schedule"), ("flight_delay", "contracts[schedule].expectations", "nothing to compare with")),
+    (lambda: snapshots("outcomes"), ("flight_delay", "features.views[origin_delays].lookback", "snapshots", "read whole")),
+    (lambda: USE_CASE.but(sources=(*USE_CASE.sources[:3], USE_CASE.sources[3].but(grain=Daily(tz="Asia/Tokyo")), *USE_CASE.sources[4:]), features=USE_CASE.features.but(views=(USE_CASE.features.views[0].but(tables=("weather", "planes")),))), ("features.views[origin_weather].tables", "UTC (weather), Asia/Tokyo (planes)", "one view for each")),
+    (lambda: USE_CASE.but(first_day=None), ("flight_delay", "first_day is missing", "schedule, outcomes", "Declare it")),
+    (lambda: PLANES.but(columns=(*PLANES.columns, Column(name="hour_start", dtype="int", description="."))), ("planes", "'hour_start'")),
     (lambda: Column(name="Seats", dtype="int", description="."), ("Seats", "name", "pattern")),
     (lambda: Contract(table="t", description=".", columns=(), unique=("a",)), ("t", "columns", "at least 1")),
 ]  # fmt: skip
@@ -151,11 +168,7 @@ EDITS: list[tuple[str, dict[str, Any], set[Stage]]] = [
     ("label", {"task": USE_CASE.task.but(label=USE_CASE.label.but(name="tardy"))}, {"training_set", "evaluation"}),
     ("features", {"features": USE_CASE.features.but(numeric=USE_CASE.features.numeric[1:])}, {"feature", "training_set"}),
     ("contracts", {"contracts": OUTCOMES_LOOSER}, {"validated"}),
-    (
-        "sources",
-        {"sources": (USE_CASE.sources[0].but(cadence=USE_CASE.sources[3].cadence), *USE_CASE.sources[1:])},
-        {"raw", "validated"},
-    ),
+    ("sources", {"sources": (USE_CASE.sources[0].but(only_when_changed=True), *USE_CASE.sources[1:])}, {"raw"}),
     ("monitors", {"monitors": (Drift(window=A_DAY), *USE_CASE.monitors[1:])}, {"monitor"}),
     ("triggers", {"triggers": ()}, set()),
     ("owner", {"owner": "team:somebody-else"}, set()),

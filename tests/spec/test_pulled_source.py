@@ -28,7 +28,7 @@ CASES: list[Case] = [
     (lambda: SQL.but(url_variable="postgresql://me:secret@host/db"), f"orders · Sql · url_variable · {FOUND}; {REMEDY}"),
     (lambda: SQL.but(url_variable="orders url"), f"orders · Sql · url_variable · {FOUND}; {REMEDY}"),
     (lambda: SQL.but(every=timedelta(seconds=1)), "orders · Sql · every = datetime.timedelta(seconds=1) · Input should be greater than or equal to 10 seconds. Correct it."),
-    (lambda: Sql(table="orders", url_variable="ORDERS_URL", from_table="orders", password="secret", time="ordered_at"), "orders · Sql · field 'password' does not exist; legal: table, cadence, form, max_bytes, time, every, version, url_variable, from_table, query, cursor, lag. Remove or rename it."),
+    (lambda: Sql(table="orders", url_variable="ORDERS_URL", from_table="orders", password="secret", time="ordered_at"), "orders · Sql · field 'password' does not exist; legal: table, grain, form, only_when_changed, max_bytes, time, every, version, url_variable, from_table, query, cursor, lag. Remove or rename it."),
     (lambda: Sql(table="orders", url_variable="ORDERS_URL", from_table="orders"), "orders · Sql · field 'time' is missing; required: table, time, url_variable. Add it."),
     (lambda: HTTP.but(url="https://me:secret@api.example.com/orders"), "orders · Http · url · it has a user or a password, and is not shown. Set a token in a variable, and declare token_variable."),
     (lambda: HTTP.but(url="api.example.com/orders"), "orders · Http · url · found 'api.example.com/orders'; legal: https://host/path or http://host/path. Correct it."),
@@ -67,4 +67,4 @@ def test_the_documented_sources_are_legal() -> None:
 def test_a_pulled_source_is_a_source_of_a_use_case(source: Any) -> None:
     use_case = shop(source)
     assert use_case.sources[1] == source
-    assert not use_case.is_daily("orders")
+    assert not use_case.is_due("orders")

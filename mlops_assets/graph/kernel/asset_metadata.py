@@ -2,18 +2,20 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
 import dagster as dg
 
 from mlops_assets.foundation import names
-from mlops_assets.graph.kernel.tables import DataFrame
+from mlops_assets.foundation.grains import Calendar
+from mlops_assets.graph.kernel.tables import DataFrame, keys_in_run
 from mlops_assets.spec.column_type import bound_text
 from mlops_assets.spec.contract import Column, Contract
 from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.use_case import Stage, UseCase
 
+STAGE = "mlops/stage"
 CADENCE, WHEN_CHANGED = "mlops/cadence", "when_changed"
 SCHEMA, LINEAGE = "dagster/column_schema", "dagster/column_lineage"
 UNREADABLE = "unreadable_share"  # of the predictions: the part of the prediction log that they lack
@@ -34,15 +36,22 @@ class AssetMetadata(TypedDict):
 def asset_metadata(
     use_case: UseCase, stage: str, *kinds: str, made_from: Stage | None = None, tables: Sequence[str] = ()
 ) -> AssetMetadata:
-    """Owner, group, kinds, lifecycle tags and code version. Assets of `tables` that are not daily are tagged so."""
-    cadence = {CADENCE: WHEN_CHANGED} if tables and not use_case.is_daily(*tables) else {}
+    """Owner, group, kinds, lifecycle tags and code version. Assets of `tables` that land only when changed are tagged so."""
+    cadence = {CADENCE: WHEN_CHANGED} if tables and not use_case.is_due(*tables) else {}
     return {
         "owners": [use_case.owner],
         "group_name": names.group(use_case.name, stage),
         "kinds": set(kinds),
-        "tags": {"mlops/stage": stage, **cadence},
+        "tags": {STAGE: stage, **cadence},
         "code_version": use_case.fingerprint(made_from) if made_from else "1",
     }
+
+
+def freshness(window: timedelta, calendar: Calendar) -> dg.FreshnessPolicy | None:
+    """A longer window where no partition would ever be fresh: one and a half partitions. None where none is ever due."""
+    if not calendar.cron:
+        return None
+    return dg.FreshnessPolicy.time_window(fail_window=window if window > calendar.length else calendar.length * 1.5)
 
 
 def table_schema(contract: Contract) -> dg.TableSchema:
@@ -94,12 +103,19 @@ def _lineage(use_case: UseCase, sources: Mapping[str, Iterable[str]]) -> dg.Tabl
     return dg.TableColumnLineage({column: [dep(source) for source in sorted(read)] for column, read in sources.items()})
 
 
-def count_by_day(context: dg.AssetExecutionContext, frame: DataFrame, key: dg.AssetKey | None = None) -> None:
-    """Records each day's row count on that day's materialization, so that a backfill plots as well as daily runs."""
-    counts = dict(frame.group_by("day").len().iter_rows())
-    for partition in context.partition_keys:
-        count = {"dagster/partition_row_count": counts.get(date.fromisoformat(partition), 0)}
-        context.add_asset_metadata(count, asset_key=key or context.asset_key, partition_key=partition)
+def count_by_partition(
+    context: dg.AssetExecutionContext, calendar: Calendar, rows: DataFrame, *, key: dg.AssetKey | None = None, moments: str = ""
+) -> None:
+    """Records each partition's row count on its materialization, so that a backfill plots as well as single runs. With `moments`,
+    a row is in the partition of its moment in that column.
+    """
+    import polars as pl
+
+    partition = calendar.of_column(pl.col(moments)) if moments else pl.col(calendar.column)
+    counts = dict(rows.group_by(partition.alias(calendar.column)).len().iter_rows())
+    for partition_key in keys_in_run(context, calendar):
+        count = {"dagster/partition_row_count": counts.get(calendar.parse(partition_key), 0)}
+        context.add_asset_metadata(count, asset_key=key or context.asset_key, partition_key=partition_key)
 
 
 def pictures_as_metadata(pictures: Mapping[str, bytes]) -> dict[str, dg.MetadataValue]:

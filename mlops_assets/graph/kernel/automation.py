@@ -1,6 +1,6 @@
-"""The automation sensor of a use case: it evaluates the conditions of its assets and requests one run per range of days."""
+"""The automation sensor of a use case: it evaluates the conditions of its assets and requests one run per range of partitions."""
 
-# Not Dagster's own backfills for several days at once: the backfill daemon evaluates every 30 s and starts one run per
+# Not Dagster's own backfills for several partitions at once: the backfill daemon evaluates every 30 s and starts one run per
 # stage, so a month that lands would wait for minutes. One run over the range does not wait.
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,8 +25,16 @@ from mlops_assets.graph.kernel.dagster_internals import (
 TICK_SECONDS = 4
 # Conditions wait for a pause without a new file (conditions.py); the next evaluation is then the last one that is needed.
 SETTLED_SECONDS, MAX_IDLE_SECONDS = SETTLE.total_seconds() + 2, 60.0
-Days = frozenset[str]
-UNPARTITIONED: Days = frozenset()
+
+
+class Wanted(NamedTuple):
+    """The partitions of assets with one definition; none of an asset without partitions."""
+
+    definition: dg.PartitionsDefinition[str] | None
+    keys: frozenset[str]
+
+
+UNPARTITIONED = Wanted(None, frozenset())
 
 
 class Idle(NamedTuple):
@@ -47,7 +55,7 @@ _IDLE: dict[tuple[str, str], Idle] = {}
 
 
 class WholeRuns(dg.AutomationConditionSensorDefinition):
-    """Requests of several partitions become one run per range of days instead of a backfill.
+    """Requests of several partitions become one run per range of partitions instead of a backfill.
 
     Without a new event, conditions are evaluated once a minute, for those that depend on the time: an evaluation takes a second.
     """
@@ -86,18 +94,18 @@ def build_automation(use_case: str, target: dg.AssetSelection) -> dg.AutomationC
 
 
 def _whole_runs(requests: Iterable[dg.RunRequest], graph: Any, tags: Mapping[str, str]) -> Iterator[dg.RunRequest]:
-    together = _together(_wanted_days(requests, graph), graph)
-    for days in dict.fromkeys(together.values()):
-        keys = [key for key in together if together[key] == days]
+    together = _together(_wanted(requests, graph), graph)
+    for wanted in dict.fromkeys(together.values()):
+        keys = [key for key in together if together[key] == wanted]
         checks = [*graph.get_check_keys_for_assets(set(keys))]
-        for first, last in _ranges(days, graph.get(keys[0]).partitions_def):
+        for first, last in _ranges(wanted):
             bounds = {RANGE_START: first, RANGE_END: last} if first else {}
             yield dg.RunRequest(asset_selection=keys, asset_check_keys=checks, tags={**tags, **bounds})
 
 
-def _wanted_days(requests: Iterable[dg.RunRequest], graph: Any) -> dict[Any, Days]:
-    """A request with a subset has assets of several days, any other has assets of its one day or without days."""
-    wanted: dict[Any, Days] = {}
+def _wanted(requests: Iterable[dg.RunRequest], graph: Any) -> dict[Any, Wanted]:
+    """A request with a subset has assets of several partitions, any other has assets of its one partition or without any."""
+    wanted: dict[Any, Wanted] = {}
     for request in requests:
         subset = requested_subset(request)
         for key in subset.asset_keys if subset else request.asset_selection or []:
@@ -105,43 +113,45 @@ def _wanted_days(requests: Iterable[dg.RunRequest], graph: Any) -> dict[Any, Day
             if asset.partitions_def is None:
                 wanted[key] = UNPARTITIONED
             else:
-                days = subset.get_asset_subset(key).value.get_partition_keys() if subset else [request.partition_key]
-                wanted[key] = _filled(days, asset)
+                keys = subset.get_asset_subset(key).value.get_partition_keys() if subset else [request.partition_key]
+                wanted[key] = Wanted(asset.partitions_def, _filled(keys, asset))
     return wanted
 
 
-def _together(wanted: Mapping[Any, Days], graph: Any) -> dict[Any, Days]:
-    """The assets whose wanted parents run in the same request, with the days of their run, parents first.
+def _together(wanted: Mapping[Any, Wanted], graph: Any) -> dict[Any, Wanted]:
+    """The assets whose wanted parents run in the same request, with the partitions of their run, parents first. A run has
+    partitions of one definition.
 
     The others and their children wait for the next tick: their conditions stay true until they have run.
     """
-    kept: dict[Any, Days] = {}
+    kept: dict[Any, Wanted] = {}
     for key in (key for key in graph.toposorted_asset_keys if key in wanted):
-        parents, days = graph.get(key).parent_keys, wanted[key]
-        days_of_parents = {kept.get(parent, UNPARTITIONED) for parent in parents}
+        parents, own = graph.get(key).parent_keys, wanted[key]
+        of_parents = {kept.get(parent, UNPARTITIONED) for parent in parents}
         # An asset without partitions joins the run that makes all of its parents: a run of its own starts in 8 s.
-        if days == UNPARTITIONED and len(days_of_parents) == 1 and parents <= wanted.keys():
-            (of_parents,) = days_of_parents
-            days = of_parents if len(_ranges(of_parents, graph.get(next(iter(parents))).partitions_def)) == 1 else days
-        if all(kept.get(parent) == days for parent in parents if parent in wanted):
-            kept[key] = days
+        if own == UNPARTITIONED and len(of_parents) == 1 and parents <= wanted.keys():
+            (theirs,) = of_parents
+            own = theirs if len(_ranges(theirs)) == 1 else own
+        if all(kept.get(parent) == own for parent in parents if parent in wanted):
+            kept[key] = own
     return kept
 
 
-def _ranges(days: Days, definition: dg.PartitionsDefinition[str] | None) -> list[tuple[str | None, str | None]]:
-    """The first and last day of each unbroken range: one run each."""
-    if definition is None or days == UNPARTITIONED:
+def _ranges(wanted: Wanted) -> list[tuple[str | None, str | None]]:
+    """The first and last partition of each unbroken range: one run each."""
+    definition, keys = wanted
+    if definition is None:
         return [(None, None)]
-    ranges = definition.subset_with_partition_keys(days).get_partition_key_ranges(definition)
+    ranges = definition.subset_with_partition_keys(keys).get_partition_key_ranges(definition)
     return [(unbroken.start, unbroken.end) for unbroken in ranges]
 
 
-def _filled(days: Iterable[str | None], asset: Any) -> Days:
-    """The wanted days; of a table that lands now and then those between them too: one run then, and not twenty.
+def _filled(keys: Iterable[str | None], asset: Any) -> frozenset[str]:
+    """The wanted partitions; of a table that lands now and then those between them too: one run then, and not twenty.
 
-    Where a file is due each day, a day that has not landed must not hold up the others.
+    Where every file is due, one that has not landed must not hold up the others.
     """
-    wanted = sorted(filter(None, days))
+    wanted = sorted(filter(None, keys))
     if asset.tags.get(CADENCE) != WHEN_CHANGED:
         return frozenset(wanted)
     return frozenset(asset.partitions_def.get_partition_keys_in_range(dg.PartitionKeyRange(wanted[0], wanted[-1])))

@@ -13,6 +13,8 @@ from weakref import WeakKeyDictionary
 
 import dagster as dg
 
+from mlops_assets.foundation.names import LANDING
+from mlops_assets.graph.kernel.asset_metadata import STAGE
 from mlops_assets.graph.kernel.dagster_internals import (
     MADE,
     PLANNED,
@@ -126,7 +128,9 @@ class Settled(dg.AutomationCondition[dg.AssetKey]):
     def _is_arriving(self, context: dg.AutomationContext[dg.AssetKey], now: float) -> bool:
         view, graph = context.asset_graph_view, context.asset_graph_view.asset_graph
         prefix = context.key.path[:-1]  # the use case
-        files = [key for key in graph.external_asset_keys if key.path[:-1] == prefix and graph.get(key).is_partitioned]
+        files = [
+            key for key in graph.external_asset_keys if key.path[:-1] == prefix and graph.get(key).tags.get(STAGE) == LANDING
+        ]
         if graph.get(context.key).parent_keys.isdisjoint(files):
             return False
         newest = (view.instance.get_latest_materialization_event(key) for key in files)

@@ -70,8 +70,12 @@ def failed_runs(instance: dg.DagsterInstance, key: dg.AssetKey, runs: Iterable[s
     return {run for run in ids if known[run]}
 
 
-def data_versions(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, str]:
-    """The newest reported data version of each partition."""
+def data_versions(instance: dg.DagsterInstance, key: dg.AssetKey, *, partitioned: bool) -> dict[At, str]:
+    """The newest reported data version of each partition; of an asset without partitions, of the newest event alone."""
+    if not partitioned:
+        event = instance.get_latest_materialization_event(key)
+        version = (event.asset_materialization.tags or {}).get(DATA_VERSION) if event and event.asset_materialization else None
+        return {None: version} if version else {}
     kind = dg.DagsterEventType.ASSET_MATERIALIZATION
     tags = instance.event_log_storage.get_latest_tags_by_partition(key, kind, [DATA_VERSION])
     return {partition: of_partition[DATA_VERSION] for partition, of_partition in tags.items()}

@@ -1,4 +1,4 @@
-"""dagster-polars' Delta IO manager, extended to write and read a range of days. Imports polars and deltalake."""
+"""dagster-polars' Delta IO manager, extended to write and read a range of partitions. Imports polars and deltalake."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +13,9 @@ from upath import UPath
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.conversions import type_of_sql
-from mlops_assets.foundation.delta_tables import NO_STATISTICS, require_migrated, write_days
+from mlops_assets.foundation.delta_tables import NO_STATISTICS, Span, require_migrated, write_span
 from mlops_assets.graph.kernel.asset_metadata import SCHEMA
-from mlops_assets.graph.kernel.tables import RENAMED
+from mlops_assets.graph.kernel.tables import PARTITION_COLUMN, RENAMED
 
 # The parent's default is the text "overwrite", which it then compares with the enum.
 OVERWRITE = DeltaWriteMode.overwrite
@@ -24,7 +24,7 @@ NEW_SCHEMA = DeltaSchemaMode.overwrite
 
 
 class DayTables(PolarsDeltaIOManager):
-    """One Delta table per asset, partitioned by `day`; a run overwrites just its own days, one or many."""
+    """One Delta table per asset, stored by `day`; a run overwrites just its own partitions, one or many."""
 
     def get_asset_relative_path(self, context: dg.InputContext | dg.OutputContext) -> UPath:
         return UPath(names.table_path([*context.asset_key.path]).with_suffix(""))
@@ -48,20 +48,24 @@ class DayTables(PolarsDeltaIOManager):
         frame = _as_declared(pl.scan_delta(str(path)), metadata.get(SCHEMA))
         if not context.has_asset_partitions:
             return frame
-        days = sorted(context.asset_partition_keys)
-        return frame.filter(pl.col("day").is_between(pl.lit(days[0]).str.to_date(), pl.lit(days[-1]).str.to_date()))
+        return frame.filter(_span(context, metadata).rows())
 
     def _overwrite(self, context: dg.OutputContext, frame: pl.DataFrame) -> None:
-        days = context.asset_partition_keys
         path = self._with_extension(self._get_path_without_extension(context))
         require_migrated(Path(str(path)), context.definition_metadata.get(RENAMED, {}))
-        write_days(Path(str(path)), frame, first=min(days), last=max(days))
+        write_span(Path(str(path)), frame, _span(context, context.definition_metadata))
 
     def write_df_to_path(self, context: dg.OutputContext, df: pl.DataFrame, path: UPath) -> None:
         # The parent's own method has no way to set table properties.
         options = {"schema_mode": "overwrite", "configuration": NO_STATISTICS}
         df.write_delta(str(path), mode="overwrite", delta_write_options=options)
         context.add_output_metadata({"version": DeltaTable(str(path)).version()})
+
+
+def _span(context: dg.InputContext | dg.OutputContext, metadata: Mapping[str, Any]) -> Span:
+    """What is stored of the partitions of a run."""
+    window = context.asset_partitions_time_window
+    return Span(metadata[PARTITION_COLUMN], window.start, window.end)
 
 
 def _as_declared(frame: pl.LazyFrame, schema: dg.TableSchema | None) -> pl.LazyFrame:

@@ -1,17 +1,18 @@
-"""What asset definitions say about tables: their types without loading Polars, their daily partitions, their IO managers."""
+"""What asset definitions say about tables: their types without loading Polars, their partitions, their IO managers."""
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from mlops_assets.foundation.durations import ONE_DAY, whole_days
+from mlops_assets.foundation.grains import Calendar, Partition, declared_partitions
 from mlops_assets.resources import HomeLock
 from mlops_assets.spec.use_case import UseCase
 
-DAY = {"partition_by": "day"}
+# Metadata of a partitioned table, by the name of dagster-polars: the column by which a run overwrites its partitions.
+PARTITION_COLUMN = "partition_by"
 RENAMED = "mlops/renamed"  # metadata of a table's asset: the present names of its columns by their former ones
 ONE_RUN = dg.BackfillPolicy.single_run()
 
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 else:  # Dagster resolves the annotations of an asset when it is built
     DataFrame, LazyFrame = _polars_type("DataFrame"), _polars_type("LazyFrame")
 
-__all__ = ["DAY", "ONE_RUN", "RENAMED", "DataFrame", "LazyFrame", "build_io_managers", "days_in_run", "days_of", "looking_back"]
+__all__ = [
+    "ONE_RUN", "PARTITION_COLUMN", "RENAMED", "DataFrame", "LazyFrame", "build_io_managers", "keys_in_run", "looking_back",
+    "partitions_in_run", "partitions_of",
+]  # fmt: skip
 
 
 def build_io_managers(tables: str, values: str) -> dict[str, Any]:
@@ -51,19 +55,37 @@ def build_io_managers(tables: str, values: str) -> dict[str, Any]:
     return {"tables": dg.IOManagerDefinition(open_tables), "values": files, "io_manager": files}
 
 
-def days_of(use_case: UseCase) -> dg.DailyPartitionsDefinition:
-    """One partition per UTC day that can land."""
-    end = None if use_case.last_day is None else (use_case.last_day + ONE_DAY).isoformat()
-    return dg.DailyPartitionsDefinition(use_case.first_day.isoformat(), end_date=end)
+def partitions_of(use_case: UseCase, calendar: Calendar) -> dg.TimeWindowPartitionsDefinition | None:
+    """Those of the declared days; None for a calendar without a time."""
+    first, last = declared_partitions(use_case, calendar)
+    if not calendar.cron or first is None:
+        return None
+    return dg.TimeWindowPartitionsDefinition(
+        start=calendar.key(first),
+        end=None if last is None else calendar.key(calendar.next(last)),
+        fmt=calendar.format,
+        cron_schedule=calendar.cron,
+        timezone=calendar.tz,
+    )
 
 
-def looking_back(lookback: timedelta) -> dg.PartitionMapping:
-    """A day depends on itself and on the existing days that hold the rows of `lookback` before it."""
-    if not lookback:
+def looking_back(lookback: timedelta, calendar: Calendar, upstream: Calendar) -> dg.PartitionMapping | None:
+    """A partition depends on those of `upstream` that it overlaps, and on the existing ones that hold the rows of `lookback`
+    before it. None where that is the whole table.
+    """
+    if not upstream.cron:
+        return None
+    if not lookback and calendar == upstream:
         return dg.IdentityPartitionMapping()
-    return dg.TimeWindowPartitionMapping(start_offset=-whole_days(lookback), allow_nonexistent_upstream_partitions=True)
+    offset = -calendar.count_back(lookback)  # Dagster counts in the partitions of the reader
+    return dg.TimeWindowPartitionMapping(start_offset=offset, allow_nonexistent_upstream_partitions=True)
 
 
-def days_in_run(context: dg.AssetExecutionContext) -> Sequence[date]:
-    """The days of this run, in order; several in a backfill."""
-    return [date.fromisoformat(key) for key in sorted(context.partition_keys)]
+def keys_in_run(context: dg.AssetExecutionContext, calendar: Calendar) -> Sequence[str]:
+    """Of the partitions of this run, in order; several in a backfill, none for a calendar without a time."""
+    return [*map(calendar.key, calendar.in_run(context.partition_keys))] if calendar.cron else []
+
+
+def partitions_in_run(context: dg.AssetExecutionContext, calendar: Calendar) -> Sequence[Partition]:
+    """As `keys_in_run`; the whole table for a calendar without a time."""
+    return calendar.in_run(context.partition_keys if calendar.cron else [])

@@ -127,7 +127,7 @@ def pull(
         raise CannotPull(f"{where} · {', '.join(missing)}: the environment variable is not set. Set it, and pull again.")
     reader, positions = open_reader(source, use_case, secrets, sleep), positions_of(landing, use_case.name, source.table)
     contract = use_case.contract(source.table)
-    rows = Buffer(contract, first=use_case.first_day, last=use_case.last_day, now=now)
+    rows = Buffer(use_case, source.table, now)
     with positions.reserved():
         before = position = None if anew else positions.read(reader.reads)
         try:

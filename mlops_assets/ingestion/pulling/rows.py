@@ -15,9 +15,12 @@ from typing import Any, NamedTuple, cast
 import polars as pl
 
 from mlops_assets.foundation.atomic_file import replace_file
+from mlops_assets.foundation.grains import declared_partitions, table_calendar
 from mlops_assets.ingestion.csv_lines import MAX_ROW_LINES, columns_in
-from mlops_assets.spec.contract import Contract, DType
+from mlops_assets.spec.column_type import DType
+from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.moment import parse_moment
+from mlops_assets.spec.use_case import UseCase
 
 PARTITION, PROBLEM = "_partition", "_problem"
 MAX_PLAIN_DIGITS = 60  # of a Decimal; beyond, it is written with an exponent
@@ -37,15 +40,6 @@ class Row(NamedTuple):
     values: tuple[str, ...]
     moment: datetime | None
     problem: str = ""
-
-
-def partition_of(moment: datetime) -> str:
-    """The key of the partition in which the rows of this moment land: the name of its file, without the suffix."""
-    return day_of(moment).isoformat()
-
-
-def day_of(moment: datetime) -> date:
-    return moment.astimezone(UTC).date()
 
 
 def row_builder(contract: Contract, time: str) -> Callable[[Sequence[object]], Row]:
@@ -117,11 +111,15 @@ def _find_problem(texts: Sequence[str]) -> str:
 
 
 class Buffer:
-    """New rows of one run in little memory, by partition. Rows outside `first` to `last` are counted, and do not land."""
+    """New rows of one run in little memory, by partition. Rows of undeclared partitions are counted, and do not land. A row
+    without a moment lands in the partition of `now`, or the declared one that is nearest to it.
+    """
 
-    def __init__(self, contract: Contract, *, first: date, last: date | None, now: datetime) -> None:
-        self._contract, self._first, self._last = contract, first, last or date.max
-        self._without_moment = datetime.combine(min(max(day_of(now), first), self._last), time(), UTC)
+    def __init__(self, use_case: UseCase, table: str, now: datetime) -> None:
+        self._contract, self._calendar = use_case.contract(table), table_calendar(use_case, table)
+        self._first, self._last = declared_partitions(use_case, self._calendar)
+        nearest = max(self._calendar.of(now), self._first) if self._first else self._calendar.of(now)
+        self._without_moment = min(nearest, self._last) if self._last else nearest
         self._parts: list[pl.DataFrame] = []
         self.read = self.outside = 0
 
@@ -130,11 +128,11 @@ class Buffer:
         rows = iter(rows)
         while part := [*islice(rows, ROWS_AT_ONCE)]:
             self.read += len(part)
-            moments = [row.moment or self._without_moment for row in part]
+            partitions = [self._calendar.of(row.moment) if row.moment else self._without_moment for row in part]
             inside = [
-                (*row.values, row.problem, partition_of(moment))
-                for row, moment in zip(part, moments, strict=True)
-                if self._first <= day_of(moment) <= self._last
+                (*row.values, row.problem, self._calendar.key(partition))
+                for row, partition in zip(part, partitions, strict=True)
+                if (not self._first or self._first <= partition) and (not self._last or partition <= self._last)
             ]
             self.outside += len(part) - len(inside)
             self._parts.append(pl.DataFrame(inside, schema=schema, orient="row"))
@@ -180,7 +178,7 @@ def _write(rows: Iterable[tuple[str, ...]], contract: Contract) -> bytes:
     """
     file = io.StringIO(newline="")
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(contract.names)
+    writer.writerow(contract.headers)
     writer.writerows(row if row[-1] else row[:-1] for row in rows)
     return file.getvalue().encode()
 

@@ -41,7 +41,7 @@ class SqlReader:
     @property
     def reads(self) -> str:
         # A new column of the contract is read for the old rows, too.
-        return f"{self.source.cursor} of {self.source.from_table or self.source.query}: {', '.join(self.contract.names)}"
+        return f"{self.source.cursor} of {self.source.from_table or self.source.query}: {', '.join(self.contract.headers)}"
 
     @property
     def replaces(self) -> bool:
@@ -66,7 +66,7 @@ class SqlReader:
     def _read(self, connection: sa.Connection, position: Any | None, now: datetime) -> Iterator[Part]:
         cursor, rows_from = self.source.cursor, self._rows_from()
         self._require_columns(connection, rows_from)
-        columns: dict[str, Any] = {name: sa.column(name) for name in (*self.contract.names, *filter(None, [cursor]))}
+        columns: dict[str, Any] = {name: sa.column(name) for name in (*self.contract.headers, *filter(None, [cursor]))}
         statement: Any = sa.select(*columns.values()).select_from(rows_from)
         if cursor:
             statement = statement.order_by(columns[cursor])
@@ -74,7 +74,7 @@ class SqlReader:
             bound = _bound(load(position), self.source.lag or 0)
             # A row without a cursor value is never newer than another: it is read every time.
             statement = statement.where(sa.or_(columns[cursor] >= bound, columns[cursor].is_(None)))
-        names, width, build = [*columns], len(self.contract.names), row_builder(self.contract, self.source.time)
+        names, width, build = [*columns], len(self.contract.headers), row_builder(self.contract, self.source.time)
         result: Any = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(statement)
         for part in result.partitions():
             rows = [build(row[:width]) for row in part]
@@ -95,7 +95,7 @@ class SqlReader:
     def _require_columns(self, connection: sa.Connection, rows_from: Any) -> None:
         # Before the rows: SQLite reads the quoted name of a missing column as a text.
         found = [*connection.execute(sa.select(sa.text("*")).select_from(rows_from).limit(0)).keys()]
-        needed = (*self.contract.names, *filter(None, [self.source.cursor]))
+        needed = (*self.contract.headers, *filter(None, [self.source.cursor]))
         if missing := [name for name in needed if name not in found]:
             where = self.source.from_table or "the query"
             problem = f"{where} has no column {', '.join(missing)}; its columns: {', '.join(found)}"

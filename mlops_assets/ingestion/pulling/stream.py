@@ -137,5 +137,5 @@ class StreamReader:
                 (value or b"").decode(errors="backslashreplace"), self.contract, sent, f"{where} is not a JSON object"
             )
         values = cast(dict[str, Any], fields)
-        row = build([values.get(name) for name in self.contract.names])
+        row = build([values.get(name) for name in self.contract.headers])
         return row if row.moment else row._replace(moment=sent)

@@ -65,7 +65,7 @@ class Watcher:
             feature, online = names.feature(self.use_case.name, view.name), names.online(self.use_case.name, view.name)
             filled = self.instance.get_materialized_partitions(dg.AssetKey(feature))
             is_online = day.isoformat() in filled and self._materialized_at(feature) < self._materialized_at(online)
-            if self.use_case.is_daily(*view.tables) and not is_online:
+            if self.use_case.is_due(*view.tables) and not is_online:
                 return False
         return not self.is_running()
 

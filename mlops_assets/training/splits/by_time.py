@@ -1,7 +1,7 @@
 """Parts in time order, so that nothing later is trained on to predict something earlier."""
 
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple, cast
 
 import polars as pl
@@ -26,10 +26,6 @@ class Window(NamedTuple):
         moment = pl.col(EVENT_TIMESTAMP)
         return moment < self.stop if self.start is None else moment.is_between(self.start, self.stop, closed="left")
 
-    def last_day(self) -> date | None:
-        """The last day before `known_before`."""
-        return None if self.known_before is None else (self.known_before - timedelta(microseconds=1)).date()
-
     def rows(self) -> pl.Expr:
         return self.moments() & (True if self.known_before is None else pl.col(KNOWN_AT) < self.known_before)
 
@@ -42,7 +38,7 @@ class SplitByTime(Split[TimeSplit]):
     def divide(self, read: ReadLabelled, *, end: datetime) -> pl.DataFrame:
         parts = part_windows(self.declared, end)
         # A label that was corrected later is the one that was known when its part was used.
-        known = [read(part.last_day()).filter(part.moments()) for part in parts.values()]
+        known = [read(part.known_before).filter(part.moments()) for part in parts.values()]
         dated = pl.concat(known).sort(EVENT_TIMESTAMP, *self.use_case.label.key).collect()
         rows = split_by_time(dated, self.declared, end=end)
         if empty := parts.keys() - set(rows["split"]):

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import datetime
 from typing import ClassVar, Generic, TypeVar
 
 import polars as pl
@@ -14,8 +14,8 @@ from mlops_assets.training.fitted import TEST, TRAIN, VALIDATION, UntrainableRow
 D = TypeVar("D", bound=Declared)
 PARTS = (TRAIN, VALIDATION, TEST)
 VALIDATION_SHARE = 0.15  # of the rows of a fold that are not scored
-# Labelled requests, with the labels as they were known on a day (None: as they are known now).
-ReadLabelled = Callable[[date | None], pl.LazyFrame]
+# Labelled requests, with the labels as they were known before a moment (None: as they are known now).
+ReadLabelled = Callable[[datetime | None], pl.LazyFrame]
 
 
 class MissingRows(ValueError):

@@ -8,7 +8,7 @@ from mlops_assets.spec.gate import BeatsChampion, Budget, Calibrated, EverySlice
 from mlops_assets.spec.monitor import Drift, OnDrift, OnPerformance, OnSchedule, Performance, Skew
 from mlops_assets.spec.request_feature import MinuteOfDay, PredictionMoment, Weekday
 from mlops_assets.spec.rollout import Canary, Rollback
-from mlops_assets.spec.source import Daily, Files, WhenChanged
+from mlops_assets.spec.source import Files
 from mlops_assets.spec.split import TimeSplit
 from mlops_assets.spec.task import Binary
 from mlops_assets.spec.training import HistGradientBoosting, Lightning
@@ -120,8 +120,8 @@ USE_CASE = UseCase(
     first_day=date(2013, 1, 1),
     last_day=date(2013, 12, 30),  # the source has no weather for the last day of the year
     sources=(
-        *(Files(table=table, cadence=Daily()) for table in ("schedule", "outcomes", "weather")),
-        *(Files(table=table, cadence=WhenChanged()) for table in ("planes", "airports", "airlines")),
+        *(Files(table=table) for table in ("schedule", "outcomes", "weather")),
+        *(Files(table=table, only_when_changed=True) for table in ("planes", "airports", "airlines")),
     ),
     contracts=(SCHEDULE, OUTCOMES, WEATHER, PLANES, AIRPORTS, AIRLINES),
     features=Features(

@@ -11,7 +11,7 @@ import polars as pl
 
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
-FIRST_DAY = USE_CASE.first_day
+FIRST_DAY = date(2013, 1, 1)  # of the source
 UNLISTED_AIRPORTS_TZONE = "America/Puerto_Rico"  # of the destinations absent from airports.csv: BQN, SJU, STT and PSE
 MINUTES_A_DAY = 24 * 60
 ONE_DAY = timedelta(days=1)

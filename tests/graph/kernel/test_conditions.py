@@ -13,7 +13,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from mlops_assets.graph.kernel.asset_metadata import CADENCE, WHEN_CHANGED
+from mlops_assets.foundation.grains import UTC_DAYS
+from mlops_assets.foundation.names import LANDING
+from mlops_assets.graph.kernel.asset_metadata import CADENCE, STAGE, WHEN_CHANGED
 from mlops_assets.graph.kernel.automation import build_automation
 from mlops_assets.graph.kernel.conditions import EVERY_PARENT, LANDED_PARENTS, LONGEST_WAIT, SETTLE, build_cascade
 from mlops_assets.graph.kernel.tables import ONE_RUN, looking_back
@@ -53,7 +55,7 @@ class Line:
             self.made.append(("child", sorted(context.partition_keys)))
             self.during()
 
-        @dg.asset(deps=[dg.AssetDep("child", partition_mapping=looking_back(dt.timedelta(days=2)))], **said)
+        @dg.asset(deps=[dg.AssetDep("child", partition_mapping=looking_back(dt.timedelta(days=2), UTC_DAYS, UTC_DAYS))], **said)
         def grandchild(context: dg.AssetExecutionContext) -> None:
             self.made.append(("grandchild", sorted(context.partition_keys)))
 
@@ -62,7 +64,7 @@ class Line:
             self.made.append(("newest", []))
 
         self.sensor = build_automation("tiny", dg.AssetSelection.all())
-        parent = dg.AssetSpec("parent", partitions_def=DAYS)
+        parent = dg.AssetSpec("parent", partitions_def=DAYS, tags={STAGE: LANDING})
         assets = [parent, child, grandchild, *[newest][: self.with_newest]]
         self.definitions = dg.Definitions(assets, sensors=[self.sensor], executor=dg.in_process_executor)
         self.repository = self.definitions.get_repository_def()

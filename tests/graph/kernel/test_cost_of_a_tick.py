@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy
 from dagster._core.events import AssetMaterializationPlannedData, StepMaterializationData
 
+from mlops_assets.foundation.grains import UTC_DAYS
 from mlops_assets.graph.kernel.conditions import EVERY_PARENT, build_cascade
 from mlops_assets.graph.kernel.dagster_internals import MADE, PLANNED
 from mlops_assets.graph.kernel.tables import looking_back
@@ -64,7 +65,7 @@ def calls_of_a_tick(days: int) -> int:
     """Python calls where each day was landed and made by a run of its own."""
     first = dt.date(2013, 1, 1)
     partitions = dg.DailyPartitionsDefinition(first.isoformat(), end_date=(first + dt.timedelta(days=days)).isoformat())
-    dep = dg.AssetDep("files", partition_mapping=looking_back(dt.timedelta(days=2)))
+    dep = dg.AssetDep("files", partition_mapping=looking_back(dt.timedelta(days=2), UTC_DAYS, UTC_DAYS))
 
     @dg.asset(deps=[dep], partitions_def=partitions, automation_condition=build_cascade(EVERY_PARENT, NOW))
     def rows() -> None: ...

@@ -72,7 +72,7 @@ def test_the_newest_data_version_is_read_back_by_partition(instance: dg.DagsterI
     for version in ("a", "b"):
         event = dg.AssetMaterialization(FILES, partition="2013-01-01", tags={internals.DATA_VERSION: version})
         instance.report_runless_asset_event(event)
-    assert internals.data_versions(instance, FILES) == {"2013-01-01": "b"}
+    assert internals.data_versions(instance, FILES, partitioned=True) == {"2013-01-01": "b"}
 
 
 def test_the_run_requests_of_an_automation_tick_can_be_replaced(instance: dg.DagsterInstance) -> None:

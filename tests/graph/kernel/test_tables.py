@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 
 from mlops_assets.foundation.stored_schema import IncompatibleRows
-from mlops_assets.graph.kernel.tables import DAY, RENAMED, DataFrame, LazyFrame, build_io_managers
+from mlops_assets.graph.kernel.tables import PARTITION_COLUMN, RENAMED, DataFrame, LazyFrame, build_io_managers
 
+BY_DAY = {PARTITION_COLUMN: "day"}
 DAYS = dg.DailyPartitionsDefinition("2013-07-01")
 ROWS = pl.DataFrame({"carrier": ["AA", "UA"], "flights": [1, 2]})
 
@@ -55,7 +56,7 @@ def test_a_day_of_another_type_changes_no_value_of_the_table(
     managers: dict[str, object], tmp_path: Path, old: list[int], new: list[float], kept: list[float]
 ) -> None:
     def deliver(day: str, values: list[float]) -> None:
-        @dg.asset(io_manager_key="tables", partitions_def=DAYS, metadata=DAY)
+        @dg.asset(io_manager_key="tables", partitions_def=DAYS, metadata=BY_DAY)
         def daily() -> DataFrame:
             return pl.DataFrame({"delay": values, "day": [date.fromisoformat(day)] * len(values)})
 
@@ -68,7 +69,7 @@ def test_a_day_of_another_type_changes_no_value_of_the_table(
 
 def test_rows_by_a_new_name_wait_until_the_table_is_migrated(managers: dict[str, object], tmp_path: Path) -> None:
     def deliver(day: str, column: str) -> None:
-        @dg.asset(io_manager_key="tables", partitions_def=DAYS, metadata={**DAY, RENAMED: {"delay": "late"}})
+        @dg.asset(io_manager_key="tables", partitions_def=DAYS, metadata={**BY_DAY, RENAMED: {"delay": "late"}})
         def daily() -> DataFrame:
             return pl.DataFrame({column: [1], "day": [date.fromisoformat(day)]})
 

@@ -30,12 +30,12 @@ def read(tmp_path: Path, content: bytes, suffix: str, form: Form | None = None, 
 def test_a_compressed_file_is_read_like_the_plain_one(tmp_path: Path) -> None:
     plain = read(tmp_path, CONTENT, ".csv")
     assert len(plain.rows) == 5000
-    assert read(tmp_path, gzip.compress(CONTENT), ".csv.gz") == plain
-    assert read(tmp_path, gzip.compress(CONTENT[:100]) + gzip.compress(CONTENT[100:]), ".csv.gz") == plain
+    assert read(tmp_path, gzip.compress(CONTENT, mtime=0), ".csv.gz") == plain
+    assert read(tmp_path, gzip.compress(CONTENT[:100], mtime=0) + gzip.compress(CONTENT[100:]), ".csv.gz") == plain
     assert read(tmp_path, zipped(**{"any name": CONTENT}), ".csv.zip") == plain
     assert read(tmp_path, zipped(**{"folder/": b"", "folder/a.csv": CONTENT}), ".csv.zip") == plain
     lines = b'{"k": 1, "v": "a"}\n'
-    assert read(tmp_path, gzip.compress(lines), ".jsonl.gz", JsonLines()).rows == [(1, "a")]
+    assert read(tmp_path, gzip.compress(lines, mtime=0), ".jsonl.gz", JsonLines()).rows == [(1, "a")]
 
 
 ENCRYPTED = bytearray(zipped(a=CONTENT))
@@ -46,10 +46,10 @@ for at in (ENCRYPTED.index(b"PK\3\4") + 6, ENCRYPTED.index(b"PK\1\2") + 8):
 @pytest.mark.parametrize(
     ("content", "suffix", "problem"),
     [
-        (gzip.compress(CONTENT)[:-10], ".csv.gz", "it cannot be decompressed: Compressed file ended before"),
-        (gzip.compress(CONTENT)[:50], ".csv.gz", "it cannot be decompressed: Compressed file ended before"),
-        (gzip.compress(CONTENT)[:3000] + b"\xff" * 100 + gzip.compress(CONTENT)[3100:], ".csv.gz", "it cannot be decompressed"),
-        (gzip.compress(CONTENT) + b"rest", ".csv.gz", "it cannot be decompressed: Not a gzipped file"),
+        (gzip.compress(CONTENT, mtime=0)[:-10], ".csv.gz", "it cannot be decompressed: Compressed file ended before"),
+        (gzip.compress(CONTENT, mtime=0)[:50], ".csv.gz", "it cannot be decompressed: Compressed file ended before"),
+        (gzip.compress(CONTENT, mtime=0)[:3000] + b"\xff" * 100 + gzip.compress(CONTENT)[3100:], ".csv.gz", "it cannot be decompressed"),
+        (gzip.compress(CONTENT, mtime=0) + b"rest", ".csv.gz", "it cannot be decompressed: Not a gzipped file"),
         (CONTENT, ".csv.gz", "it cannot be decompressed: Not a gzipped file"),
         (b"", ".csv.gz", "the file is empty"),
         (zipped(a=CONTENT)[:-30], ".csv.zip", "it is no readable zip file: File is not a zip file"),
@@ -69,7 +69,7 @@ def test_damage_is_one_clear_error(tmp_path: Path, content: bytes, suffix: str, 
 @pytest.mark.parametrize("suffix", [".csv.gz", ".csv.zip"])
 def test_the_limit_counts_what_is_decompressed(tmp_path: Path, suffix: str) -> None:
     bomb = b"k,v\n" + b"1," + b"0" * 10_000_000 + b"\n"
-    content = gzip.compress(bomb) if suffix == ".csv.gz" else zipped(a=bomb)
+    content = gzip.compress(bomb, mtime=0) if suffix == ".csv.gz" else zipped(a=bomb)
     found = read(tmp_path, content, suffix, max_bytes=1_000_000)
     legal = "legal: at most 1,000,000. Deliver fewer rows, or raise max_bytes of the source."
     assert found.reasons[0].endswith(f"it has more than 1,000,000 bytes when it is decompressed; {legal}")
@@ -78,10 +78,10 @@ def test_the_limit_counts_what_is_decompressed(tmp_path: Path, suffix: str) -> N
 def test_a_broken_file_hides_no_other_day_and_two_of_one_day_are_a_fault(tmp_path: Path) -> None:
     folder = tmp_path / "line" / "t"
     folder.mkdir(parents=True)
-    (folder / "2024-03-01.csv.gz").write_bytes(gzip.compress(CONTENT)[:50])
+    (folder / "2024-03-01.csv.gz").write_bytes(gzip.compress(CONTENT, mtime=0)[:50])
     (folder / "2024-03-02.csv").write_bytes(CONTENT)
     (folder / "2024-03-02.csv.bak").write_bytes(CONTENT)
-    (folder / "2024-03-02.csv.gz").write_bytes(gzip.compress(CONTENT))
+    (folder / "2024-03-02.csv.gz").write_bytes(gzip.compress(CONTENT, mtime=0))
     landing = Landing(tmp_path)
     days = [DAY, DAY.replace(day=2)]
     raw = landing.read("line", TABLE, days, required=True)

@@ -9,12 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from mlops_assets.features.featurize import fill_view, midnight
+from mlops_assets.features.featurize import fill_view
 from mlops_assets.features.offline.point_in_time import Facts, join_facts
 from mlops_assets.features.request_features import entity_rows
 from mlops_assets.foundation.durations import whole_days
+from mlops_assets.foundation.grains import UTC_DAYS
 from mlops_assets.use_cases.flight_delay import USE_CASE, VIEWS
 from mlops_assets.use_cases.flight_delay.transforms import PRIOR_FLIGHTS, PRIOR_RATE, late_label
+from tests.foundation.days import midnight
 
 FIRST, DAYS = dt.date(2013, 3, 8), 4  # the night of 10 March has no 02:00 in New York
 LAST = FIRST + dt.timedelta(days=DAYS - 1)
@@ -96,7 +98,9 @@ def _moment(minute: str | pl.Expr) -> pl.Expr:
 
 
 def filled(view: Any, tables: Tables, first: dt.date = FIRST, last: dt.date = LAST) -> pl.DataFrame:
-    return fill_view(view, {name: rows.lazy() for name, rows in tables.items()}, first=first, last=last).collect()
+    return fill_view(
+        view, {name: rows.lazy() for name, rows in tables.items()}, UTC_DAYS.start(first), UTC_DAYS.end(last)
+    ).collect()
 
 
 def seen_at(tables: Tables, moment: dt.datetime) -> pl.DataFrame:
