@@ -15,7 +15,7 @@ from mlops_assets.promotion.ledger_chain import Record
 from mlops_assets.promotion.placed_versions import PlacedVersions
 from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
 from mlops_assets.promotion.promotions import Cause, Promotions
-from mlops_assets.serving.client import no_server
+from mlops_assets.serving.client import Served, no_server
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import NOT_LOADED, USE_CASES
 
@@ -43,7 +43,10 @@ def status(use_case: Annotated[str | None, typer.Argument(help="The use case; wi
 def _summarize(promotions: Promotions) -> str:
     """One line: what serves, since when and why, and which servers do not."""
     name, plan = promotions.use_case.name, promotions.state().plan
-    servers = [live.follows(name, lambda: plan, 0) for live in open_resources()["live_services"].open(name)]
+    servers = list[Served]()
+    for service in open_resources()["live_services"].open(name):
+        with service:
+            servers.append(service.follows(name, lambda: plan, 0))
     serves = "nothing serves yet"
     if plan:
         rollout = f" ({plan.rollout})" if plan.rollout else ""

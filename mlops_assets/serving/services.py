@@ -1,7 +1,7 @@
 """The services of one process: one for each use case that the environment names and that can be served."""
 
-import logging
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from mlops_assets.foundation.home import IllegalEnvironment, read_environment
 from mlops_assets.serving.service import Service, open_service
@@ -9,17 +9,13 @@ from mlops_assets.serving.telemetry import page
 from mlops_assets.spec.use_case import UseCase
 
 NOT_DECLARED = "its declaration does not load; the log of the service has the cause"
-NOT_OPENED = "its service could not be opened; the log of the service has the cause"
-
-log = logging.getLogger("bentoml.mlops_assets")
 
 
 class Services:
     """By use case. `unavailable` has why the others are not served, without paths."""
 
-    def __init__(self, services: Sequence[Service], unavailable: Mapping[str, str] | None = None) -> None:
-        self.by_name = {service.name: service for service in services}
-        self.unavailable = {**(unavailable or {})}
+    def __init__(self, services: Sequence[Service], unavailable: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.by_name, self.unavailable = {service.name: service for service in services}, unavailable
         prefixes = {service.path_prefix for service in services} - {""}
         self.path_prefixes = sorted(prefixes, key=len, reverse=True)  # of the routes behind proxies
 
@@ -75,18 +71,7 @@ def served_use_cases(
 
 
 def open_services(
-    variables: Mapping[str, str], use_cases: Sequence[UseCase], unavailable: Mapping[str, str] | None = None
+    variables: Mapping[str, str], use_cases: Sequence[UseCase], unavailable: Mapping[str, str] = MappingProxyType({})
 ) -> Services:
-    """Of those that can be opened. Raises IllegalEnvironment, and where there are none the first error."""
-    services, failed = list[Service](), dict[str, Exception]()
-    for use_case in use_cases:
-        try:
-            services.append(open_service(variables, use_case))
-        except IllegalEnvironment:
-            raise
-        except Exception as error:
-            log.exception("%s · its service could not be opened", use_case.name)
-            failed[use_case.name] = error
-    if not services and failed:
-        raise next(iter(failed.values()))
-    return Services(services, {**(unavailable or {}), **dict.fromkeys(failed, NOT_OPENED)})
+    """Of the use cases, in the home of the environment. Raises IllegalEnvironment."""
+    return Services([open_service(variables, use_case) for use_case in use_cases], unavailable)

@@ -19,7 +19,7 @@ from mlops_assets.serving.services import NOT_DECLARED, Services
 from mlops_assets.spec.serving import Limits, Serving
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.cli.loans import LOANS
-from tests.serving.flights import FLIGHT, MOMENT, place_blessed, temperatures
+from tests.serving.flights import FLIGHT, MOMENT, flip_a_bit, place_blessed, temperatures
 from tests.serving.loan_models import LOAN, look_up_payments, place_loan_model
 
 FLIGHTS_ONLY, LOANS_ONLY, ANY = ({"X-API-Key": f"mlops_{name}"} for name in ("flights", "loans", "any"))
@@ -160,6 +160,12 @@ def test_the_same_keys_count_behind_the_fast_path(home: Home, with_keys: TestCli
             assert [*rows_schema["items"]["properties"]] == [*use_case.features.request] and "403" in operation["responses"]
 
 
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "DELETE", "GET"])
+def test_a_wrong_method_answers_nothing(with_keys: TestClient, method: str):
+    response = with_keys.request(method, "/loans/predict", content=json.dumps({"rows": [LOAN]}), headers=FLIGHTS_ONLY)
+    assert (response.status_code, response.headers["Allow"]) == (405, "POST")
+
+
 def test_a_use_case_that_is_not_loaded_says_why_on_each_of_its_routes(client: TestClient):
     for method, path in (("POST", "/cars/predict"), ("GET", "/cars/plan"), ("GET", "/cars/readyz")):
         response = client.request(method, path, content=b"{}")
@@ -181,6 +187,18 @@ def test_the_process_is_ready_while_one_use_case_is_and_each_says_so_for_itself(
     response = client.get("/flight_delay/readyz")
     assert (response.status_code, response.json()["error"]["found"]) == (503, NO_CHAMPION)
     assert post(client, "/flight_delay/predict", FLIGHT).status_code == 503
+    services.stop()
+
+
+def test_a_damaged_model_of_one_use_case_does_not_stop_the_other(home: Home):
+    flip_a_bit(next(home.deployments.rglob("7/*.onnx")))
+    services = open_both(home)
+    services.start()
+    client = TestClient(ApiApp(bento, lambda: services))
+    assert post(client, "/flight_delay/predict", FLIGHT).status_code == 200 and services.problem is None
+    assert post(client, "/loans/predict", LOAN).json()["error"]["found"] == NO_CHAMPION
+    error = client.get("/loans/readyz").json()["error"]["found"]
+    assert "version 7 is not served" in error and error.startswith(NO_CHAMPION)
     services.stop()
 
 
