@@ -36,6 +36,8 @@ def add(
     """Create a key and show its token, once."""
     settings = environment(creates_home=True)
     keys, scope = ApiKeys(settings.home.keys), [declared(one) for one in use_cases or selected()]
+    if not scope:
+        raise typer.BadParameter("no use case loads, so no request is answered. `mlops check` names what to correct first.")
     use_case = scope[0]
     contract, is_first = use_case.contract(use_case.features.request_table), not keys.entries()
     row = {column: contract.column(column).example for column in use_case.features.request}

@@ -23,9 +23,9 @@ from mlops_assets.serving.http.rate_limit import RateLimiter
 from mlops_assets.serving.http.repeats import Repeats, idempotency_key
 from mlops_assets.serving.http.request import Headers, RequestParser
 from mlops_assets.serving.http.tracing import Tracing
-from mlops_assets.serving.inference.answering import IN_A_ROW, INLINE_ROWS, Answering, LookUp, PacedLookup
+from mlops_assets.serving.inference.answering import IN_A_ROW, Answering, LookUp, PacedLookup
 from mlops_assets.serving.inference.batching import Batching
-from mlops_assets.serving.inference.model_slots import ModelSlots
+from mlops_assets.serving.inference.model_slots import INLINE_ROWS, ModelSlots
 from mlops_assets.serving.inference.scoring import Scorer
 from mlops_assets.serving.inference.shadowing import Shadowing
 from mlops_assets.serving.log.prediction_log import PredictionLog, log_secret
@@ -96,7 +96,7 @@ class Service:
                 else:
                     request = await asyncio.to_thread(self.parse, body, started=started, deadline=deadline, trace_id=trace_id)
                 is_slow_lookup = request.inputs is None and not self.answering.features.is_quick
-                is_slow = is_slow_lookup or not self.answering.model_pace.is_quick
+                is_slow = is_slow_lookup or not ((lineup := self.answering.slots.lineup) and lineup.is_quick)
                 blocks = is_slow or request.explain or len(request) > INLINE_ROWS
                 return await self.batching.submit(request, in_loop=not blocks)
         finally:

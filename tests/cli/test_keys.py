@@ -146,3 +146,11 @@ def test_a_key_of_an_undeclared_use_case_is_refused_and_not_made(run: Run, tmp_p
     refused = run("add", "shop", "--use-case", "fligth_delay")
     assert refused.exit_code == 2 and "declared: flight_delay" in refused.output
     assert ApiKeys(tmp_path / "keys").entries() == []
+
+
+def test_where_no_use_case_loads_no_key_is_made(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("mlops_assets.cli.arguments.USE_CASES", ())
+    monkeypatch.setenv("COLUMNS", "1000")
+    refused = run("add", "shop")
+    assert refused.exit_code == 2 and "no use case loads" in refused.output
+    assert ApiKeys(tmp_path / "keys").entries() == []

@@ -31,8 +31,7 @@ TREATED = "at the moment of the prediction; the model treats its features as mis
 MISSING = {"unknown": f"has no value for this entity {TREATED}", "expired": f"has only expired values for this entity {TREATED}"}
 # A lookup takes about 0.4 ms, a point-in-time join 30, a hanging Redis 500; a thread adds 0.3 to 1.5 ms to each request.
 QUICK_S = 0.01
-IN_A_ROW = 50  # quick calls before the event loop trusts the store, or the model, again
-INLINE_ROWS = 10  # answered in the event loop: some 10 µs each, and 0.9 ms where features are looked up
+IN_A_ROW = 50  # quick lookups before the event loop trusts the store again
 
 LookUp = Callable[[Columns], LookupResult]  # every feature as known at each row's `event_timestamp`, in the same order
 Outcome = bytes | Exception  # the answer as JSON, or the error of a request
@@ -44,22 +43,6 @@ class NotReady(RuntimeError):
 
 class LogUnavailable(RuntimeError):
     """The prediction log cannot be written, and the declaration allows no answer without it."""
-
-
-@dataclass
-class Pace:
-    """`is_quick`, enough for the event loop, while the last IN_A_ROW calls were."""
-
-    _quick_in_a_row: int = 0
-
-    @property
-    def is_quick(self) -> bool:
-        return self._quick_in_a_row >= IN_A_ROW
-
-    def record(self, seconds: float, rows: int) -> None:
-        """A call for many rows may take as long as separate ones for INLINE_ROWS."""
-        is_quick = seconds < QUICK_S * max(1, rows / INLINE_ROWS)
-        self._quick_in_a_row = self._quick_in_a_row + 1 if is_quick else 0
 
 
 @dataclass
@@ -108,7 +91,6 @@ class Answering:
         # The request columns in the log of a request without rows, except those that are inputs as well.
         self._no_rival = dict.fromkeys(self._task.rival_columns())
         self._no_request = dict.fromkeys(name for name in features.request if name not in features.inputs)
-        self.model_pace = Pace()  # a slow model must not block the other use cases of the process
 
     def answer_together(self, requests: Sequence[PredictRequest]) -> Sequence[Outcome]:
         """One outcome for each request; their features are looked up together. A failing request fails alone.
@@ -178,7 +160,7 @@ class Answering:
         self, lineup: Lineup, requests: Sequence[PredictRequest], prepared: Sequence[Sequence[ScoringRow]]
     ) -> list[Outcome]:
         """One call of the model and one write of the log for all requests."""
-        all_scores = iter(self._score(lineup, [row for rows in prepared for row in rows]))
+        all_scores = iter(self.scorer.score(lineup, [row for rows in prepared for row in rows]))
         call, outcomes = self.next_call(), list[Outcome]()
         answers, scored, logged = list[Answer](), list[ScoringRow](), list[dict[str, Any]]()
         for request, rows in zip(requests, prepared, strict=True):
@@ -204,13 +186,6 @@ class Answering:
         if lineup.shadow:
             self.shadowing.put(lineup.shadow, scored, logged)
         return outcomes
-
-    def _score(self, lineup: Lineup, rows: Sequence[ScoringRow]) -> list[RowScore]:
-        began = self.clock()
-        try:
-            return self.scorer.score(lineup, rows)
-        finally:
-            self.model_pace.record(self.clock() - began, len(rows))
 
     def _compose(
         self, lineup: Lineup, request: PredictRequest, rows: Sequence[ScoringRow], scores: Sequence[RowScore], call: int

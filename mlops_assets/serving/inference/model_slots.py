@@ -4,7 +4,7 @@ import gc
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 POLL_S = 0.25
 RETRY_POLLS = 40  # a plan that was not taken is tried again after this many polls; another plan is tried at once
+INLINE_ROWS = 10  # answered in the event loop: some 10 µs each, and 0.9 ms where features are looked up
+# Three, as a busy machine makes a single run slow now and then, and the requests that follow it pay 0.3 to 1.5 ms for a thread.
+QUICK_RUN_S, QUICK_RUNS = 0.01, 3
 KEPT = 4  # loaded models: those of the plan, its previous champion, and then the ones used last
 
 log = logging.getLogger("bentoml.mlops_assets")  # a child of Bento's logger, whose handlers are the only ones in its process
@@ -28,6 +31,24 @@ log = logging.getLogger("bentoml.mlops_assets")  # a child of Bento's logger, wh
 
 class ModelLoadError(Exception):
     """A version that must not or cannot serve, and why."""
+
+
+@dataclass
+class Pace:
+    """Of one version: `is_quick`, enough for the event loop, while its last QUICK_RUNS were. A slow model would block every use
+    case of the process, also as a challenger that scores one request of many.
+    """
+
+    _quick_in_a_row: int = 0
+
+    @property
+    def is_quick(self) -> bool:
+        return self._quick_in_a_row >= QUICK_RUNS
+
+    def record(self, seconds: float, rows: int) -> None:
+        """A run of many rows may take as long as several of INLINE_ROWS."""
+        is_quick = seconds < QUICK_RUN_S * max(1, rows / INLINE_ROWS)
+        self._quick_in_a_row = self._quick_in_a_row + 1 if is_quick else 0
 
 
 @dataclass(frozen=True)
@@ -39,6 +60,7 @@ class LoadedModel:
     model: "OnnxModel"
     encoder: RowEncoder
     answer: Callable[[Any], tuple[Any, ...]]  # from one row of the output to the values of the task's ANSWER
+    pace: Pace = field(default_factory=Pace)
 
 
 @dataclass(frozen=True)
@@ -49,6 +71,11 @@ class Lineup:
     champion: LoadedModel
     challenger: LoadedModel | None
     shadow: LoadedModel | None
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether the models that answer are; a shadow scores in its own thread."""
+        return self.champion.pace.is_quick and (self.challenger is None or self.challenger.pace.is_quick)
 
 
 class ModelSlots:

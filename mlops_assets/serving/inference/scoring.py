@@ -114,12 +114,20 @@ class Scorer:
 
     def _score(self, arm: str, loaded: LoadedModel, rows: Sequence[ScoringRow]) -> list[RowScore]:
         matrix = loaded.encoder.encode([row.inputs for row in rows])
-        began = self._clock()
-        scores = loaded.model.score(matrix) if self._cache is None else self._cached(self._cache, loaded, matrix)
-        model_ms = round((self._clock() - began) * 1000, 3)
-        return [RowScore(arm, loaded, output, model_ms) for output in scores.tolist()]
+        began, scored = self._clock(), len(rows)
+        try:
+            if self._cache is None:
+                scores = loaded.model.score(matrix)
+            else:
+                scores, scored = self._cached(self._cache, loaded, matrix)
+        finally:
+            seconds = self._clock() - began
+            if scored:
+                loaded.pace.record(seconds, scored)
+        return [RowScore(arm, loaded, output, round(seconds * 1000, 3)) for output in scores.tolist()]
 
-    def _cached(self, cache: Scores, loaded: LoadedModel, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+    def _cached(self, cache: Scores, loaded: LoadedModel, matrix: NDArray[np.float32]) -> tuple[NDArray[np.float64], int]:
+        """The scores, and how many of them the model gave."""
         keys = score_keys(matrix, loaded.blessing.model_digest)
         with self._lock:
             known = [cache.get(key) for key in keys]
@@ -132,7 +140,7 @@ class Scorer:
                 cache.update(zip([keys[place] for place in missing], scored, strict=True))
             for place, score in zip(missing, scored, strict=True):
                 known[place] = score
-        return np.array(known, dtype=np.float64)
+        return np.array(known, dtype=np.float64), len(missing)
 
 
 def to_challenger(plan: Plan, use_case: str, keys: Sequence[bytes]) -> list[bool]:

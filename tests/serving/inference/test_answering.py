@@ -15,7 +15,7 @@ from mlops_assets.features.online.key_value_stores import OnlineStoreDown
 from mlops_assets.features.online.online_mirror import LookupResult
 from mlops_assets.features.request_features import Columns
 from mlops_assets.foundation.home import Environment, Home
-from mlops_assets.serving.inference.answering import IN_A_ROW, INLINE_ROWS, QUICK_S, Pace, PacedLookup
+from mlops_assets.serving.inference.answering import IN_A_ROW, QUICK_S, PacedLookup
 from mlops_assets.serving.service import assemble
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import FLIGHT, MOMENT, place_blessed, temperatures
@@ -73,19 +73,6 @@ def test_the_loop_trusts_a_store_whose_last_lookups_were_all_quick_and_no_other(
     takes = [*before, *[QUICK_S / 10] * quick]
     last = takes[-IN_A_ROW:]
     assert after(takes).is_quick == (len(last) == IN_A_ROW and all(took == QUICK_S / 10 for took in last))
-
-
-@given(
-    st.lists(st.sampled_from([(0.1, 1), (2, 1), (2, 5 * INLINE_ROWS), (6, 5 * INLINE_ROWS)]), max_size=IN_A_ROW),
-    st.integers(0, 60),
-)
-def test_the_loop_trusts_a_model_whose_last_runs_were_all_quick_for_their_rows(before: list[tuple[float, int]], quick: int):
-    pace, runs = Pace(), [*before, *[(0.1, 1)] * quick]
-    for times, rows in runs:
-        pace.record(times * QUICK_S, rows)
-    last = runs[-IN_A_ROW:]
-    slow = ((2, 1), (6, 5 * INLINE_ROWS))
-    assert pace.is_quick == (len(last) == IN_A_ROW and not any(run in slow for run in last))
 
 
 def test_a_version_serves_on_after_one_of_its_inputs_was_removed_and_every_answer_says_so(tmp_path: Path):

@@ -2,14 +2,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count, repeat
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
 from mlops_assets.foundation.home import Home
 from mlops_assets.promotion.signing_keys import SigningKeys
-from mlops_assets.serving.inference.model_slots import Lineup, ModelSlots
+from mlops_assets.serving.inference.model_slots import INLINE_ROWS, QUICK_RUN_S, QUICK_RUNS, Lineup, ModelSlots, Pace
 from mlops_assets.serving.inference.scoring import Scorer, ScoringRow
 from mlops_assets.serving.telemetry import Telemetry
 from mlops_assets.spec.serving import Cache, Serving
@@ -154,3 +157,29 @@ def test_the_time_of_a_model_is_told_to_each_row_that_it_scored(lineup: Lineup):
     ticks = iter((10.0, 12.0, 20.0, 23.0))
     scored = Scorer(STICKY, Telemetry(), lambda: next(ticks)).score(lineup, flights(50))
     assert {(each.arm, each.model_ms) for each in scored} == {("challenger", 2000.0), ("champion", 3000.0)}
+
+
+# In QUICK_RUN_S, and rows: whether that is quick.
+RUNS = {(0.1, 1): True, (2, 1): False, (2, 5 * INLINE_ROWS): True, (6, 5 * INLINE_ROWS): False}
+
+
+@given(st.lists(st.sampled_from([*RUNS]), max_size=3 * QUICK_RUNS))
+def test_the_loop_trusts_a_model_whose_last_runs_were_all_quick_for_their_rows(runs: list[tuple[float, int]]):
+    pace = Pace()
+    for times, rows in runs:
+        pace.record(times * QUICK_RUN_S, rows)
+    last = runs[-QUICK_RUNS:]
+    assert pace.is_quick == (len(last) == QUICK_RUNS and all(RUNS[run] for run in last))
+
+
+def test_a_lineup_is_quick_while_champion_and_challenger_are(lineup: Lineup):
+    quick, slow = (Scorer(STICKY, Telemetry(), lambda seconds=seconds: float(next(seconds))) for seconds in (repeat(0), count()))
+    assert not lineup.is_quick, "until it has been measured"
+    for scorer_, is_quick in ((quick, True), (slow, False), (quick, True)):
+        for _ in range(QUICK_RUNS):
+            scorer_.score(lineup, flights(20))
+        assert lineup.is_quick == is_quick
+    assert lineup.challenger is not None
+    lineup.challenger.pace.record(1.0, 1)
+    assert lineup.champion.pace.is_quick and not lineup.is_quick
+    assert replace(lineup, challenger=None).is_quick
