@@ -47,7 +47,7 @@ class Pace:
 
     def record(self, seconds: float, rows: int) -> None:
         """A run of many rows may take as long as several of INLINE_ROWS."""
-        is_quick = seconds < QUICK_RUN_S * max(1, rows / INLINE_ROWS)
+        is_quick = seconds < QUICK_RUN_S or seconds * INLINE_ROWS < QUICK_RUN_S * rows
         self._quick_in_a_row = self._quick_in_a_row + 1 if is_quick else 0
 
 
