@@ -94,5 +94,5 @@ def test_the_examples_of_the_documentation_are_legal() -> None:
     examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     words = {word.__name__: word for word in (Files, Csv, Parquet, JsonLines, Excel, Column)}
     for example in examples:
-        exec(example, dict(words))  # noqa: S102
+        exec(example, dict(words))
     assert {word for word in words if any(f"{word}(" in example for example in examples)} == words.keys()
