@@ -96,9 +96,11 @@ def _landed_check(use_case: UseCase, source: Files) -> dg.AssetChecksDefinition:
 def scan_landed(use_case: UseCase, source: Files, landing: "Landing", tables: "DeltaTables") -> "Landed":
     """The entries of one table's folder; a file outside the declared days is a fault, and so is a deleted one that was read."""
     from mlops_assets.ingestion.landed_file import DELETED
+    from mlops_assets.ingestion.remote_files import fetch
 
-    calendar, suffix = calendar_of(source.grain), source.form.SUFFIX
-    landed = landing.of(source.form).scan(use_case.name, source.table, calendar=calendar, max_bytes=source.max_bytes)
+    calendar, suffix, files = calendar_of(source.grain), source.form.SUFFIX, landing.of(source.form)
+    unfetched = fetch(source, files, use_case.name)
+    landed = files.scan(use_case.name, source.table, calendar=calendar, max_bytes=source.max_bytes)
     first, last = declared_partitions(use_case, calendar)
 
     def is_declared(partition: Partition) -> bool:
@@ -109,7 +111,7 @@ def scan_landed(use_case: UseCase, source: Files, landing: "Landing", tables: "D
     read = filter(is_declared, tables.partitions(names.raw(use_case.name, source.table), calendar))
     deleted = {f"{key}{suffix}": DELETED for key in {*map(calendar.key, read)} - landed.digests.keys()}
     outside = {f"{key}{suffix}": f"it is not read: {legal}" for key in landed.digests.keys() - digests.keys()}
-    return landed._replace(digests=digests, faults=deleted | landed.faults | outside)
+    return landed._replace(digests=digests, faults=unfetched | deleted | landed.faults | outside)
 
 
 def _describe(faults: Mapping[str, str], table: str) -> str:

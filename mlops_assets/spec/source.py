@@ -1,5 +1,6 @@
 """Sources: where the rows of a table come from, and how its files arrive."""
 
+import re
 from collections.abc import Iterator
 
 from pydantic import Field
@@ -13,7 +14,8 @@ from mlops_assets.spec.spec import Spec
 class Files(Spec):
     """Files, one folder a table and one file for each partition of the grain, in one form; `only_when_changed`: only for those
     that bring new or changed rows. A file above `max_bytes`, or with more once it is decompressed, is not read: its rows take
-    many times that in memory.
+    many times that in memory. `path`: an address with a pattern of names, from which files of the usual names are copied into
+    the landing folder.
     """
 
     table: str
@@ -21,10 +23,18 @@ class Files(Spec):
     form: AnyForm = Csv()
     only_when_changed: bool = False
     max_bytes: int = Field(default=100_000_000, gt=0)
+    path: str | None = None
 
     def contradictions(self) -> Iterator[str]:
         if self.only_when_changed and isinstance(self.grain, Snapshot):
             yield "only_when_changed · a Snapshot is always delivered only then. Leave it out."
+        if self.path is None:
+            return
+        if not re.match(r"[a-z0-9]+://|/", self.path) or "*" not in self.path.rsplit("/", 1)[-1]:
+            legal = "an address with a pattern of names, such as s3://bucket/orders/*.csv"
+            yield f"path · {self.path!r}; legal: {legal}. Correct it."
+        if re.match(r"[a-z0-9]+://[^/]*@", self.path) and not self.path.startswith("abfs"):
+            yield "path · it has a user or password; legal: credentials in the environment of the process. Remove them."
 
     def contract_problems(self, _contract: Contract) -> Iterator[str]:
         """What makes the source and the contract of its table illegal together, a sentence each."""

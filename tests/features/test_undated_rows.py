@@ -68,8 +68,8 @@ def test_a_young_table_says_how_many_rows_are_there_and_needed() -> None:
 
 
 def test_a_label_of_a_column_may_have_a_moment_of_its_own() -> None:
-    label = TUMOR.but(task=Binary(label=Label(name="diagnosis", known_at="taken_at"), positive="M")).label
-    assert set(known_labels(label, landed(4)).collect()["known_at"]) == {NOW}
+    use_case = TUMOR.but(task=Binary(label=Label(name="diagnosis", known_at="taken_at"), positive="M"))
+    assert set(known_labels(use_case, landed(4)).collect()["known_at"]) == {NOW}
 
 
 @pytest.mark.parametrize(("values", "positive"), [("MBMB", "M"), ([1, 0, 1, 0], None), ([2, 1, 2, 1], 2), ([True, False] * 2, None),

@@ -65,3 +65,15 @@ def test_files_of_every_form_become_typed_tables_and_a_broken_one_its_own_day_al
         deliver(line, 0)
         assert line.ingest("applications", 0).success and line.validated("applications").height == 3
         assert line.rows(names.raw("loans", "payments"))["paid"].to_list() == ["12,50", "1.5"] * 3
+
+
+def test_the_landing_sensor_fetches_files_from_another_address(tmp_path: Path) -> None:
+    remote = tmp_path / "remote"
+    remote.mkdir()
+    (remote / "2024-03-02.csv").write_text("customer,paid_at,paid\nc1,2024-03-02T10:00:00Z,5\n")
+    source = Files(table="payments", path=f"file://{remote}/*.csv")
+    elsewhere = LOANS.but(sources=(Files(table="applications"), source))
+    with running_loans(tmp_path, elsewhere) as line:
+        assert [entry.split()[:2] for entry in line.report_landed()] == [["landed_payments", "2024-03-02"]]
+        assert line.report_landed() == []
+        assert line.ingest("payments", 1).success and line.validated("payments")["paid"].to_list() == [5.0]

@@ -1,0 +1,74 @@
+"""Copies files from an address that fsspec reads, such as s3:// or another folder, into the landing folder, each as a whole."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import json
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec.core
+
+from mlops_assets.foundation.atomic_file import replace_file
+from mlops_assets.foundation.grains import calendar_of
+from mlops_assets.ingestion.csv_lines import escape, shorten
+from mlops_assets.ingestion.landing import Landing
+from mlops_assets.spec.source import Files
+
+MAX_FILES = 50  # of one call, which a sensor makes again and again
+
+
+def fetch(source: Files, landing: Landing, use_case: str) -> dict[str, str]:
+    """Copies new and changed files, of which at most MAX_FILES, the oldest names first. Returns what cannot be fetched, and why,
+    by name; the other files are fetched nevertheless.
+    """
+    if source.path is None:
+        return {}
+    try:
+        system, pattern = fsspec.core.url_to_fs(source.path)
+        system.invalidate_cache()
+        found: dict[str, Any] = system.glob(pattern, detail=True)
+    except Exception as error:  # noqa: BLE001 - each store has errors of its own
+        return {source.path: f"it cannot be listed: {_describe(error)}. Correct the address, or the credentials of its store"}
+    calendar = calendar_of(source.grain)
+    folder, faults, fetched = landing.root / use_case / source.table, dict[str, str](), 0
+    versions = _read(state := landing.root / use_case / f".{source.table}.fetched.json")
+    names = [PurePosixPath(path).name for path in found]
+    for name, path in sorted(zip(names, found, strict=True)):
+        version, is_there = system.ukey(path), (folder / name).exists()
+        if not landing.key_of(name, calendar) or fetched >= MAX_FILES or (is_there and versions.get(name) == version):
+            continue
+        if (
+            problem := "several files have this name. Narrow the path"
+            if names.count(name) > 1
+            else _copy(system, path, found[path]["size"], folder / name, source.max_bytes)
+        ):
+            faults[escape(name)] = problem
+            continue
+        versions[name], fetched = version, fetched + 1
+        replace_file(state, json.dumps(versions).encode())
+    return faults
+
+
+def _copy(system: Any, path: str, size: int, to: Path, max_bytes: int) -> str:
+    """What is wrong, if anything."""
+    if size > max_bytes:
+        return f"it has {size:,} bytes; legal: at most {max_bytes:,}. Deliver fewer rows, or raise max_bytes of the source"
+    try:
+        content = system.cat_file(path)
+    except Exception as error:  # noqa: BLE001
+        return f"it cannot be fetched: {_describe(error)}. Correct its permissions, or wait for the next try"
+    if len(content) != size:
+        return f"{len(content):,} of {size:,} bytes were fetched; it is fetched again. Nothing was landed"
+    to.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(to, content)
+    return ""
+
+
+def _read(state: Path) -> dict[str, str]:
+    with suppress(OSError, ValueError):
+        return json.loads(state.read_bytes())
+    return {}
+
+
+def _describe(error: Exception) -> str:
+    return shorten(f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix("."))

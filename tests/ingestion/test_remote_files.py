@@ -1,0 +1,136 @@
+"""Files at another address: each is copied as a whole, and one that cannot be is named and hides no other."""
+
+import gzip
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from mlops_assets.ingestion.landing import Landing
+from mlops_assets.ingestion.remote_files import MAX_FILES, fetch
+from mlops_assets.spec.form import Parquet
+from mlops_assets.spec.source import Files
+from mlops_assets.spec.spec import IllegalDeclaration
+
+
+class FlakyStore(MemoryFileSystem):
+    """A store whose downloads may end early or be refused, as those of real ones."""
+
+    protocol = "flaky"
+    downloads: dict[str, Any] = {}  # noqa: RUF012 - by name: what a download gives
+
+    def cat_file(self, path: str, *args: Any, **kwargs: Any) -> bytes:
+        result = self.downloads.get(path.rsplit("/", 1)[-1])
+        if isinstance(result, Exception):
+            raise result
+        return super().cat_file(path, *args, **kwargs)[:result]
+
+    def glob(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        if "forbidden" in path:
+            raise PermissionError("The AWS Access Key Id you provided does not exist in our records.")
+        return super().glob(path, *args, **kwargs)
+
+
+@pytest.fixture(params=["file", "memory"])
+def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return f"memory://{uuid.uuid4().hex}" if request.param == "memory" else f"file://{tmp_path}/remote"
+
+
+@pytest.fixture
+def flaky() -> Iterator[dict[str, Any]]:
+    fsspec.register_implementation("flaky", FlakyStore, clobber=True)
+    FlakyStore.downloads.clear()
+    yield FlakyStore.downloads
+    FlakyStore.downloads.clear()
+
+
+def put(url: str, content: bytes = b"k\n1\n") -> None:
+    system, path = fsspec.url_to_fs(url)
+    system.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+    system.pipe_file(path, content)
+
+
+def landed(tmp_path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted((tmp_path / "landing" / "line" / "t").glob("*"))}
+
+
+def get(tmp_path: Path, path: str, **fields: Any) -> dict[str, str]:
+    source = Files(table="t", path=path, **fields)
+    return fetch(source, Landing(tmp_path / "landing").of(source.form), "line")
+
+
+def test_new_and_changed_files_are_copied_and_others_stay(bucket: str, tmp_path: Path) -> None:
+    put(f"{bucket}/a/2024-03-01.csv")
+    put(f"{bucket}/a/2024-03-02.csv.gz", gzip.compress(b"k\n2\n"))
+    put(f"{bucket}/a/readme.txt")
+    put(f"{bucket}/b/2024-03-03.parquet")
+    assert get(tmp_path, f"{bucket}/a/*") == {}
+    assert [*landed(tmp_path)] == ["2024-03-01.csv", "2024-03-02.csv.gz"]
+    assert [*Landing(tmp_path / "landing").digests("line", "t")] == ["2024-03-01", "2024-03-02"]
+    first = tmp_path / "landing" / "line" / "t" / "2024-03-01.csv"
+    first.write_bytes(b"k\n")  # as `mlops forget` edits it
+    assert get(tmp_path, f"{bucket}/a/*") == {} and landed(tmp_path)["2024-03-01.csv"] == b"k\n"
+    put(f"{bucket}/a/2024-03-01.csv", b"k\n1\n5\n")
+    assert get(tmp_path, f"{bucket}/a/*") == {} and landed(tmp_path)["2024-03-01.csv"] == b"k\n1\n5\n"
+    assert get(tmp_path, f"{bucket}/**/*.parquet", form=Parquet()) == {} and "2024-03-03.parquet" in landed(tmp_path)
+
+
+def test_no_file_is_no_fault(bucket: str, tmp_path: Path) -> None:
+    assert get(tmp_path, f"{bucket}/a/*.csv") == {} and landed(tmp_path) == {}
+
+
+def test_two_files_of_one_name_and_one_that_is_too_large_are_named(bucket: str, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        put(f"{bucket}/{folder}/2024-03-01.csv")
+    put(f"{bucket}/a/2024-03-02.csv", b"k\n" * 100)
+    put(f"{bucket}/a/2024-03-03.csv")
+    faults = get(tmp_path, f"{bucket}/**/*.csv", max_bytes=100)
+    assert faults == {
+        "2024-03-01.csv": "several files have this name. Narrow the path",
+        "2024-03-02.csv": "it has 200 bytes; legal: at most 100. Deliver fewer rows, or raise max_bytes of the source",
+    }
+    assert [*landed(tmp_path)] == ["2024-03-03.csv"]
+
+
+def test_half_a_download_and_a_refused_one_land_nothing_and_are_tried_again(flaky: dict[str, Any], tmp_path: Path) -> None:
+    bucket = f"flaky://{uuid.uuid4().hex}"
+    for day in (1, 2, 3):
+        put(f"{bucket}/2024-03-0{day}.csv")
+    flaky |= {"2024-03-01.csv": 2, "2024-03-02.csv": PermissionError("Access Denied.")}
+    assert get(tmp_path, f"{bucket}/*.csv") == {
+        "2024-03-01.csv": "2 of 4 bytes were fetched; it is fetched again. Nothing was landed",
+        "2024-03-02.csv": "it cannot be fetched: PermissionError: Access Denied. Correct its permissions, or wait for the next try",
+    }
+    assert [*landed(tmp_path)] == ["2024-03-03.csv"]
+    flaky.clear()
+    assert get(tmp_path, f"{bucket}/*.csv") == {} and len(landed(tmp_path)) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("flaky://forbidden/*.csv", "PermissionError: The AWS Access Key Id you provided does not exist in our records"),
+        ("nowhere://bucket/*.csv", "ValueError: Protocol not known: nowhere"),
+    ],
+)
+def test_an_address_that_cannot_be_listed_is_one_fault(flaky: dict[str, Any], tmp_path: Path, path: str, problem: str) -> None:
+    assert flaky == {}
+    fault = get(tmp_path, path)[path]
+    assert fault == f"it cannot be listed: {problem}. Correct the address, or the credentials of its store"
+
+
+def test_a_large_store_is_fetched_in_parts(bucket: str, tmp_path: Path) -> None:
+    for number in range(MAX_FILES + 5):
+        put(f"{bucket}/20{number + 10}-01-01.csv")
+    assert get(tmp_path, f"{bucket}/*.csv") == {} and len(landed(tmp_path)) == MAX_FILES
+    assert get(tmp_path, f"{bucket}/*.csv") == {} and len(landed(tmp_path)) == MAX_FILES + 5
+
+
+@pytest.mark.parametrize("path", ["orders/*.csv", "s3://bucket/orders", "s3://key:secret@bucket/*.csv"])
+def test_an_illegal_path_is_refused_when_it_is_declared(path: str) -> None:
+    with pytest.raises(IllegalDeclaration, match="t · Files · path · "):
+        Files(table="t", path=path)
