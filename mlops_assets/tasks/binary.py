@@ -176,4 +176,4 @@ def _advise(labels: Array) -> str:
         return "Return 0 or 1 from the label's transform, or declare Binary.positive."
     if not len(labels):
         return "Land more days, widen that split, or set split.label_delay if labels become known after that split ends."
-    return "Widen the window of that split."
+    return "Widen that part of the split."

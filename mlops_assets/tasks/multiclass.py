@@ -73,7 +73,7 @@ class MulticlassTask(Task[Multiclass]):
         if not (missing := [name for name, count in self._counted(truth) if not count]):
             return ""
         longer = "Land more days, widen that split, or set split.label_delay if labels become known after that split ends."
-        advice = "Widen the window of that split." if len(truth) else longer
+        advice = "Widen that part of the split." if len(truth) else longer
         return f"have no {', '.join(missing)} in {self.name!r}; needed: rows of every class. {advice}"
 
     def describe_labels(self, truth: Array) -> str:

@@ -48,9 +48,9 @@ class RegressionTask(Task[Regression]):
         if np.isnan(truth).any():
             return f"have no number in {self.name!r}. Leave out the rows without a label."
         if len(truth) < least:
-            advice = "Widen the window of that split, or land more days."
+            advice = "Widen that part of the split, or land more days."
             return f"are too few: intervals that hold {self.declared.coverage:.0%} of the truths need {least}. {advice}"
-        return "" if len(values) > 1 else f"all have {values[0]:g} in {self.name!r}. Widen the window of that split."
+        return "" if len(values) > 1 else f"all have {values[0]:g} in {self.name!r}. Widen that part of the split."
 
     def describe_labels(self, truth: Array) -> str:
         if not len(truth):

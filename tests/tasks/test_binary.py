@@ -45,7 +45,7 @@ def test_text_labels_without_a_positive_one_are_named_with_the_remedy() -> None:
     ("truth", "problem"),
     [
         ([0, 1], ""),
-        ([1, 1], "have the labels [1.0] in 'late'; needed: both 0 and 1. Widen the window of that split."),
+        ([1, 1], "have the labels [1.0] in 'late'; needed: both 0 and 1. Widen that part of the split."),
         ([0, 2], "Return 0 or 1 from the label's transform, or declare Binary.positive."),
         ([0, math.nan], "Leave out the rows without a label."),
         ([], "Land more days, widen that split, or set split.label_delay"),

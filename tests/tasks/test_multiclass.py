@@ -108,7 +108,7 @@ def test_undeclared_labels_are_named(labels: pl.Series, found: str) -> None:
 
 
 def test_rows_without_a_class_do_not_train() -> None:
-    message = r"480 rows of split 'train' have no c in 'kind'; needed: rows of every class\. Widen the window of that split\."
+    message = r"480 rows of split 'train' have no c in 'kind'; needed: rows of every class\. Widen that part of the split\."
     with pytest.raises(UntrainableRows, match=message):
         fit(TRAINERS[0], training_rows(800).with_columns(kind=pl.lit(pl.Series(["a", "b"] * 400))), **INPUTS)
     with pytest.raises(UntrainableRows, match="0 rows of split 'validation' have no a, b, c in 'kind'; .* Land more days"):

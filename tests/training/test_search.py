@@ -83,7 +83,7 @@ def test_labels_that_take_longer_than_the_folds_are_named() -> None:
 
 def test_too_few_moments_are_refused() -> None:
     moments = pl.DataFrame({"event_timestamp": [START] * 50 + [START + timedelta(hours=1)] * 50}).with_columns(known_at=START)
-    with pytest.raises(UntrainableRows, match=r"search · .*Declare fewer folds or a longer training window"):
+    with pytest.raises(UntrainableRows, match=r"search · .*Declare fewer folds, or train on more rows"):
         time_folds(moments, 3, AT_ONCE)
 
 

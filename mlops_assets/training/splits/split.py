@@ -53,4 +53,4 @@ class Split(ABC, Generic[D]):
 
 
 def untrainable_fold(found: str) -> UntrainableRows:
-    return UntrainableRows(f"search · {found}. Declare fewer folds or a longer training window.")
+    return UntrainableRows(f"search · {found}. Declare fewer folds, or train on more rows.")
