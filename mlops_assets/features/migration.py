@@ -12,7 +12,7 @@ from mlops_assets.features.declared_columns import returned_columns, view_place
 from mlops_assets.features.lineage import column_types
 from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables, rewrite
-from mlops_assets.foundation.grains import table_calendar
+from mlops_assets.foundation.grains import WHOLE_TABLE, table_calendar
 from mlops_assets.foundation.stored_schema import converted
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.use_case import UseCase
@@ -46,7 +46,8 @@ class Change:
         if not self.lost:
             return "no value changes"
         why = "has another value under the new name" if self.stored == self.declared else f"has no equal {self.declared}"
-        return f"{self.lost:,} values would be lost, the first on {self.first_day}: each {why}"
+        first = f", the first on {self.first_day}" if self.first_day != WHOLE_TABLE else ""
+        return f"{self.lost:,} values would be lost{first}: each {why}"
 
 
 def find_changes(use_case: UseCase, tables: DeltaTables) -> list[Change]:

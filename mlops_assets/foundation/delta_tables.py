@@ -5,6 +5,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -59,7 +60,7 @@ class DeltaTables:
         table = DeltaTable(str(self.path(asset)))
         if table.metadata().partition_columns == [calendar.column]:
             return {date.fromisoformat(partition[calendar.column]) for partition in table.partitions()}
-        return {*self.scan(asset).select(pl.col(calendar.column).unique()).collect().to_series()}
+        return {*_values(str(self.path(asset)), calendar.column, table.metadata().id, table.version())}
 
     def rows(self, asset: AssetPath) -> int:
         return self.scan(asset).select(pl.len()).collect().item() if self.exists(asset) else 0
@@ -78,6 +79,11 @@ class DeltaTables:
     def read_until(self, asset: AssetPath, partition: Partition, column: str = DAY) -> pl.DataFrame:
         """The rows of the partitions up to this one; without a table an empty frame without columns."""
         return self.scan(asset).filter(pl.col(column) <= partition).collect() if self.exists(asset) else pl.DataFrame()
+
+
+@lru_cache(maxsize=100)  # a sensor reads them every 5 s
+def _values(path: str, column: str, _table: str, version: int) -> frozenset[Any]:
+    return frozenset(pl.scan_delta(path, version=version).select(pl.col(column).unique()).collect().to_series())
 
 
 class Span(NamedTuple):

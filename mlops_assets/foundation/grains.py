@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 from zoneinfo import ZoneInfo
 
@@ -49,6 +50,7 @@ class Calendar(ABC):
     def key(self, partition: Partition) -> str:
         return format(partition, self.format)
 
+    @lru_cache(maxsize=100_000)  # noqa: B019 - calendars are few; a sensor parses the names of all files every 5 s
     def parse(self, key: str) -> Partition:
         """Raises IllegalKey."""
         try:

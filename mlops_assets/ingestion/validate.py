@@ -47,7 +47,7 @@ def contract_schema(contract: Contract, calendar: Calendar = UTC_DAYS) -> pa.Dat
 
     return pa.DataFrameSchema(
         columns | {name: pa.Column(dtype) for name, dtype in calendar.types().items()},
-        checks=[pa.Check(is_in_partition, error=f"is not on the {calendar.noun} of its file")] if contract.day else [],
+        checks=[pa.Check(is_in_partition, error=f"is not in the {calendar.noun} of its file")] if contract.day else [],
         strict=True,
         name=contract.table,
     )

@@ -17,8 +17,9 @@ from mlops_assets.features.featurize import (
     label_rows,
     training_rows,
 )
-from mlops_assets.foundation.grains import UTC_DAYS
+from mlops_assets.foundation.grains import UTC_DAYS, calendar_of
 from mlops_assets.spec.feature import FeatureView
+from mlops_assets.spec.grain import Daily, Hourly, Monthly, Snapshot, Weekly
 from mlops_assets.spec.split import TimeSplit
 from mlops_assets.training.splits.by_time import part_windows, split_by_time
 from mlops_assets.use_cases.flight_delay import USE_CASE
@@ -171,6 +172,28 @@ def test_one_outcome_of_another_time_does_not_move_the_last_known_day() -> None:
     days = [date(2013, 1, day) for day in range(1, 10) for _ in range(200)]
     rows = pl.LazyFrame({"day": [*days, date(2013, 12, 1)]})
     assert end_of_known(USE_CASE, rows, now=datetime(2014, 1, 1, tzinfo=UTC)) == datetime(2013, 1, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("grain", "end"),
+    [
+        (Hourly(tz="Asia/Kolkata"), datetime(2013, 1, 9, 13, 30, tzinfo=UTC)), (Daily(tz="Asia/Kolkata"), datetime(2013, 1, 9, 18, 30, tzinfo=UTC)),
+        (Weekly(), datetime(2013, 1, 14, tzinfo=UTC)), (Monthly(), datetime(2013, 2, 1, tzinfo=UTC)),
+        (Snapshot(), datetime(2013, 1, 9, 12, 31, 0, 1, tzinfo=UTC)),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_labels_are_known_until_the_end_of_their_partition_and_of_a_snapshot_until_the_newest(grain: Any, end: datetime) -> None:
+    use_case = USE_CASE.but(
+        sources=tuple(one.but(grain=grain) if one.table == "outcomes" else one for one in USE_CASE.sources),
+        contracts=tuple(one.but(day=None, expectations=()) for one in USE_CASE.contracts),
+        features=USE_CASE.features.but(views=tuple(view for view in USE_CASE.features.views if "outcomes" not in view.tables)),
+    )
+    arrived, calendar = late_labels(days=3, delay=timedelta(hours=3))[1].head(2).collect(), calendar_of(grain)
+    moments = pl.Series([datetime(2013, 1, 9, 12, 31, tzinfo=UTC), datetime(2099, 1, 1, tzinfo=UTC)], dtype=UTC_US)
+    stored = pl.DataFrame([calendar.stored(calendar.of(moment)) for moment in moments])
+    truths = arrived.drop("day").with_columns(arr_time=moments).hstack(stored).lazy()
+    assert end_of_known(use_case, truths, now=datetime(2014, 1, 1, tzinfo=UTC)) == end
 
 
 @pytest.mark.parametrize("dated", [datetime(2099, 1, 1, tzinfo=UTC), END + timedelta(days=1)], ids=str)

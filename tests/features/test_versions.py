@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.features.featurize import fill_partitions, label_rows, training_rows
-from mlops_assets.features.versions import as_known
+from mlops_assets.features.versions import as_known, find_corrections
+from mlops_assets.foundation.grains import Calendar, Days, Hours, Weeks
 from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.split import TimeSplit
 from mlops_assets.spec.use_case import UseCase
@@ -129,3 +130,18 @@ def test_the_newest_version_known_on_a_day(at: int | None, value: int) -> None:
     rows = pl.LazyFrame({"key": [7, 7, 7], "value": [2, 3, 1], "day": [day_of(2), day_of(4), day_of(1)]})
     known = as_known(rows, ["key"], None if at is None else day_of(at)).collect()
     assert known["value"].to_list() == [value]
+
+
+@pytest.mark.parametrize(
+    ("calendar", "minutes"), [(Hours("Europe/Berlin"), 60), (Days("Europe/Berlin"), 24 * 60), (Weeks(), 7 * 24 * 60)], ids=str
+)
+def test_the_newest_version_is_that_of_the_last_partition_known(calendar: Calendar, minutes: int) -> None:
+    """Over the hour that the clock of Berlin shows twice."""
+    moments = [dt.datetime(2013, 10, 26, 23, 30, tzinfo=dt.UTC) + dt.timedelta(minutes=minutes * number) for number in range(4)]
+    partitions = [calendar.of(moment) for moment in moments]
+    rows = pl.DataFrame([{"key": 1, "value": number} | calendar.stored(one) for number, one in enumerate(partitions)])
+    for number, moment in enumerate(moments):
+        known = as_known(rows.lazy(), ["key"], calendar.of(moment), calendar).collect()
+        by_row = as_known(rows.lazy(), ["key"], calendar.of_column(pl.lit(moment)), calendar).collect()
+        assert known["value"].to_list() == by_row["value"].to_list() == [number]
+    assert find_corrections(rows.lazy(), ["key"], calendar) == {*partitions[1:]}

@@ -18,7 +18,6 @@ from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.foundation.grains import Calendar, calendar_of, view_calendar
 from mlops_assets.graph.features import build_features
 from mlops_assets.graph.kernel.tables import build_io_managers
-from mlops_assets.ingestion.refusals import Waiver
 from mlops_assets.spec.grain import Daily, Grain, Hourly, Monthly, Snapshot, Weekly
 from mlops_assets.spec.source import Files
 from mlops_assets.spec.use_case import UseCase
@@ -26,6 +25,7 @@ from tests.cli.loans import LOANS, PAYMENTS, VIEW
 from tests.features.feast.lookups import lookup
 from tests.graph.line import failed_checks
 from tests.graph.loan_line import PAYMENT, LoanLine, running_loans
+from tests.graph.test_refused_days import run_cli
 
 BERLIN, HOUR, DAY = "Europe/Berlin", dt.timedelta(hours=1), dt.timedelta(days=1)
 GRAINS: tuple[Grain, ...] = (Hourly(tz=BERLIN), Daily(tz=BERLIN), Weekly(tz=BERLIN), Monthly(tz=BERLIN), Snapshot())
@@ -151,30 +151,34 @@ def test_a_partition_is_landed_corrected_retracted_refused_and_late(tmp_path: Pa
         key, noun = line.calendar.key(refused), line.calendar.noun
         assert f"payments · bad_share · {key}: " in failed_checks(elsewhere)["bad_rows_within_bound"]
         reasons = line.line.quarantined("payments")["reasons"].unique().to_list()
-        assert all(reason.endswith(f"is not on the {noun} of its file") for reason in reasons)
+        assert all(reason.endswith(f"is not in the {noun} of its file") for reason in reasons)
         line.check()
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("grain", GRAINS, ids=lambda grain: type(grain).__name__)
-def test_a_waiver_and_the_landing_sensor_name_the_partition(tmp_path: Path, grain: Grain) -> None:
+def test_status_waiver_and_landing_sensor_name_the_partition(
+    tmp_path: Path, grain: Grain, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with running(tmp_path, grain, CHANGES[1]) as line:
-        partition = line.partitions[3]
-        bad = [("c0", at, float("nan")) for _, at, _ in line.payments(3, 1.0)[:2]]
-        good = line.payments(3, 1.0)[3:4]
-        line.deliver(3, [*bad, *good])
-        key, refusals = line.calendar.key(partition), line.line.landing.refusals("loans", "payments")
-        assert [*refusals.read()] == [key]
+        partition, rows = line.partitions[3], line.payments(3, 1.0)
+        line.deliver(3, [*(("c0", at, float("nan")) for _, at, _ in rows[:2]), rows[3]])
+        key = line.calendar.key(partition)
         assert line.line.validated("payments").is_empty()
         at = key if line.calendar.cron else None
         assert [event.rsplit(" ", 1)[0] for event in line.line.report_landed()] == [f"landed_payments {at}"]
         assert line.line.report_landed() == []
-        digest = line.line.landing.digest("loans", "payments", key)
-        refusals.waive(key, refusals.find(key, digest, "loans · payments"), Waiver("a strike", "Ada", "now"))
+        status = run_cli(line.line, monkeypatch, "status", "loans").output
+        assert f"data: payments {key} failed. Not used" in status
+        assert f"`mlops waive loans payments {key} --why …`" in status
+        reason = ("--why", "a strike", "--by", "Ada")
+        illegal = run_cli(line.line, monkeypatch, "waive", "loans", "payments", "2024-1", *reason)
+        assert illegal.exit_code == 2 and f"is no {line.calendar.noun}" in " ".join(illegal.output.replace("│", " ").split())
+        assert run_cli(line.line, monkeypatch, "waive", "loans", "payments", key, *reason).exit_code == 0
         (event,) = line.line.report_landed()
         assert event.endswith("-waived")
         assert line.run(partition, partition, *line.line.stages("payments")).success
-        line.accepted[partition] = good
+        line.accepted[partition] = rows[3:4]
         line.check()
 
 

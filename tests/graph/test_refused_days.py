@@ -14,7 +14,6 @@ from mlops_assets.cli.app import app
 from mlops_assets.foundation import names
 from mlops_assets.foundation.names import BAD_SHARE, EXPECTATIONS
 from mlops_assets.promotion.ledger import Ledger
-from tests.cli.loans import LOANS
 from tests.graph.line import failed_checks, variables
 from tests.graph.loan_line import LoanLine, applications, day_of, payments, running_loans
 
@@ -62,7 +61,7 @@ def test_a_good_delivery_ends_the_refusal(line: LoanLine) -> None:
 
 
 def run_cli(line: LoanLine, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
-    monkeypatch.setattr(mlops_assets.cli.arguments, "USE_CASES", (LOANS,))
+    monkeypatch.setattr(mlops_assets.cli.arguments, "USE_CASES", (line.use_case,))
     for name, value in {**variables(line.home), "MLOPS_SERVICE_URL": "http://127.0.0.1:9"}.items():
         monkeypatch.setenv(name, value)
     return CliRunner().invoke(app, [*arguments])

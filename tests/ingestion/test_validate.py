@@ -74,7 +74,7 @@ def test_a_good_row_is_accepted_with_its_types() -> None:
             "sched_dep: '2013-07-01T25:10:00Z' is not a datetime such as 2013-07-01T14:05:00Z",
         ),
         ({"sched_dep": "2013-7-1T14:05:00Z"}, "sched_dep: '2013-7-1T14:05:00Z' is not a datetime such as 2013-07-01T14:05:00Z"),
-        ({"sched_dep": "2013-07-02T00:05:00Z"}, "sched_dep: '2013-07-02T00:05:00Z' is not on the day of its file"),
+        ({"sched_dep": "2013-07-02T00:05:00Z"}, "sched_dep: '2013-07-02T00:05:00Z' is not in the day of its file"),
         ({"carrier": ""}, "carrier: missing"),
         ({"carrier": None}, "carrier: missing"),
         ({"carrier": "United"}, "carrier: 'United' does not match ^[A-Z0-9]{2}$"),

@@ -21,12 +21,14 @@ TABLES: dict[str, Calendar] = {"by_hour": Hours(), "by_day": Days(), "by_week": 
 
 
 class Line:
-    """Each table is read from its landed files; `feature` reads all of them by hour, `online` reads that."""
+    """Each table is read from its landed files. `feature` reads all of them by hour, and `online` reads that. `joined` reads the
+    days and the snapshot, and waits for both.
+    """
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self.instance, self.cursor, self.made = instance, None, list[tuple[str, tuple[str, ...]]]()
         landed = [self._landed(name) for name in TABLES]
-        assets = [*map(self._table, TABLES), self._feature(), self._online()]
+        assets = [*map(self._table, TABLES), self._feature(), self._online(), self._joined()]
         self.sensor = build_automation("mixed", dg.AssetSelection.all())
         definitions = dg.Definitions([*landed, *assets], sensors=[self.sensor], executor=dg.in_process_executor)
         self.repository, self.job = definitions.get_repository_def(), definitions.resolve_implicit_global_asset_job_def()
@@ -74,6 +76,20 @@ class Line:
 
         return online
 
+    def _joined(self) -> dg.AssetsDefinition:
+        own = Days()
+
+        @dg.asset(
+            deps=["by_day", "snapshot"],
+            partitions_def=partitions_of(USE_CASE, own),
+            backfill_policy=ONE_RUN,
+            automation_condition=build_cascade(EVERY_PARENT, NOW),
+        )
+        def joined(context: dg.AssetExecutionContext) -> None:
+            self._made(context, own)
+
+        return joined
+
     def land(self, name: str, key: str | None) -> None:
         self.instance.report_runless_asset_event(dg.AssetMaterialization(f"landed_{name}", partition=key))
 
@@ -117,7 +133,22 @@ def test_a_feature_of_several_grains_follows_each_of_its_tables(line: Line) -> N
         line.land(name, {"by_day": "2013-01-02", "by_week": "2012-12-31", "by_hour": "2013-01-02T05", "snapshot": None}[name])
         made = dict(line.settle())
         assert "2013-01-02T05" in made["feature"], f"{name}: {made}"
-        assert [*made][-1] == "online"
+        assert [one for one in made if one != "joined"][-1] == "online"
+
+
+def test_a_feature_of_days_and_a_snapshot_waits_for_both_and_follows_both(line: Line) -> None:
+    def joined() -> list[str]:
+        return [day for name, days in line.settle() for day in days if name == "joined"]
+
+    line.land("by_day", "2013-01-02")
+    assert joined() == []
+    line.land("snapshot", None)
+    assert joined() == ["2013-01-02"]
+    line.land("by_day", "2013-01-03")
+    assert joined() == ["2013-01-03"]
+    line.land("snapshot", None)
+    assert joined() == ["2013-01-02", "2013-01-03"], "every day was made from the snapshot that has been replaced"
+    assert joined() == []
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])

@@ -12,7 +12,6 @@ from polars.testing import assert_frame_equal
 from mlops_assets.features.featurize import fill_view
 from mlops_assets.features.offline.point_in_time import Facts, join_facts
 from mlops_assets.features.request_features import entity_rows
-from mlops_assets.foundation.durations import whole_days
 from mlops_assets.foundation.grains import UTC_DAYS
 from mlops_assets.use_cases.flight_delay import USE_CASE, VIEWS
 from mlops_assets.use_cases.flight_delay.transforms import PRIOR_FLIGHTS, PRIOR_RATE, late_label
@@ -197,7 +196,7 @@ def test_day_by_day_equals_a_range_at_once(view: Any, world: Tables) -> None:
 
 def _readable(world: Tables, view: Any, first: dt.date, last: dt.date) -> Tables:
     return {
-        name: rows.filter(pl.col("day").is_between(first - dt.timedelta(whole_days(view.lookback)), last))
+        name: rows.filter(pl.col("day").is_between(first - dt.timedelta(UTC_DAYS.count_back(view.lookback)), last))
         for name, rows in world.items()
     }
 
