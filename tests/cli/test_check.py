@@ -40,7 +40,7 @@ ILLEGAL: list[tuple[str, str]] = [
     ('contract(unique=("numbers",))', "applications · Contract · column 'numbers' is not in the contract; legal: number, customer, amount, purpose, insured, applied_at, ended_at, defaulted. Use one of these."),
     ('contract(unique=("number", "number"))', "applications · Contract · unique · 'number' is declared twice. Keep one."),
     ("contract(columns=(*APPLICATIONS.columns, APPLICATIONS.columns[0]))", "applications · Contract · columns · 'number' is declared twice. Keep one."),
-    ('contract(columns=(*APPLICATIONS.columns, Column(name="day", dtype="int", description=".")))', "applications · Contract · column 'day' is one that the platform adds (day, source_file, source_line, source_digest, problem, reasons). Rename yours."),
+    ('contract(columns=(*APPLICATIONS.columns, Column(name="day", dtype="int", description=".")))', "applications · Contract · column 'day' is one that the platform adds (day, hour_start, source_file, source_line, source_digest, problem, reasons). Rename yours."),
     ('contract(expectations=(MaxNullShare(column="sum", share=0.1),))', "applications · Contract · column 'sum' is not in the contract; legal: number, customer, amount, purpose, insured, applied_at, ended_at, defaulted. Use one of these."),
     ("contract(expectations=(RowCountBand(min_ratio=3, max_ratio=2),))", "RowCountBand · min_ratio to max_ratio is 3 to 2; legal: min_ratio at most max_ratio. Swap or widen them."),
     ('LOANS.but(sources=(*LOANS.sources, Files(table="payments")))', "loans · UseCase · sources · 'payments' is declared twice. Keep one."),

@@ -115,7 +115,7 @@ BAD, OTHER_BAD = "c0,2024-03-03T09:00:00Z,much", "c1,2024-03-03T08:00:00Z,more"
 def write(line: LoanLine, *rows: str) -> str:
     """Replaces the file; returns its digest."""
     path_of(line).write_text("\n".join(["customer,paid_at,paid", *rows, ""]))
-    return line.landing.digest("loans", "payments", day_of(DAY))
+    return line.landing.digest("loans", "payments", KEY)
 
 
 def test_a_refusal_names_the_bytes_that_were_judged(line: LoanLine) -> None:
