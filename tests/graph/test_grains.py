@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables
-from mlops_assets.foundation.grains import Calendar, calendar_of, view_calendar
+from mlops_assets.foundation.grains import WHOLE_TABLE, Calendar, calendar_of, view_calendar
 from mlops_assets.graph.features import build_features
 from mlops_assets.graph.kernel.tables import build_io_managers
 from mlops_assets.spec.grain import Daily, Grain, Hourly, Monthly, Snapshot, Weekly
@@ -24,7 +24,7 @@ from mlops_assets.spec.use_case import UseCase
 from tests.cli.loans import LOANS, PAYMENTS, VIEW
 from tests.features.feast.lookups import lookup
 from tests.graph.line import failed_checks
-from tests.graph.loan_line import PAYMENT, LoanLine, running_loans
+from tests.graph.loan_line import PAYMENT, LoanLine, applications, payments, running_loans
 from tests.graph.test_refused_days import run_cli
 
 BERLIN, HOUR, DAY = "Europe/Berlin", dt.timedelta(hours=1), dt.timedelta(days=1)
@@ -190,6 +190,35 @@ def test_a_snapshot_replaces_the_whole_table(tmp_path: Path) -> None:
             line.accepted[only] = [row for row in line.payments(number, 10.0 * number) if row[0] in kept]
             line.deliver(0, line.accepted[only])
             line.check()
+            assert {*line.line.validated("payments")["customer"]} == {*kept}
+
+
+@pytest.mark.integration
+def test_a_use_case_of_snapshots_alone_has_no_days_and_trains(tmp_path: Path) -> None:
+    use_case = LOANS.but(
+        first_day=None,
+        last_day=None,
+        sources=tuple(Files(table=source.table, grain=Snapshot()) for source in LOANS.sources),
+        contracts=tuple(contract.but(day=None, expectations=()) for contract in LOANS.contracts),
+    )
+    loans = pl.concat([
+        applications(*((100 * (day + 1) + number, 10.0 + number, int(number < 3)) for number in range(10)), day=day) for day in range(7)
+    ])  # fmt: skip
+    paid = pl.concat([payments(day, *((customer, 10.0 * day) for customer in CUSTOMERS)) for day in range(7)])
+    with running_loans(tmp_path, use_case) as line:
+        for table, rows in (("applications", loans), ("payments", paid)):
+            line.landing.put("loans", table, day=WHOLE_TABLE, rows=rows, calendar=calendar_of(Snapshot()))
+        keys = [
+            *line.stages("applications", "payments"),
+            names.feature("loans", "last_payment"),
+            names.online("loans", "last_payment"),
+        ]
+        keys.append(names.stage("loans", "training_set"))
+        line.store()
+        assert line.job.execute_in_process(asset_selection=[dg.AssetKey(key) for key in keys], instance=line.instance).success
+        trained = line.rows(names.stage("loans", "training_set"))
+        assert len(trained) == 70 and trained["last_paid"].null_count() < 70
+        assert dict(trained.group_by("split").len().iter_rows()) == {"train": 50, "validation": 10, "test": 10}
 
 
 def at_moments(minutes: list[int], calendar: Calendar) -> list[dt.datetime]:
