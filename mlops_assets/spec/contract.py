@@ -184,11 +184,6 @@ class Contract(Spec):
     def names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
 
-    @property
-    def headers(self) -> tuple[str, ...]:
-        """The names of the columns in the source."""
-        return tuple(column.header for column in self.columns)
-
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)
 
@@ -199,7 +194,7 @@ class Contract(Spec):
                 yield f"column {name!r} is not in the contract; legal: {', '.join(self.names)}. Use one of these."
         for name in (name for name in self.names if name in RESERVED):
             yield f"column {name!r} is one that the platform adds ({', '.join(RESERVED)}). Rename yours."
-        headers = [*self.headers]
+        headers = [column.header for column in self.columns]
         for name in sorted({name for name in headers if headers.count(name) > max(1, self.names.count(name))}):
             yield f"source · {name!r} is the name of two columns in the files. Correct one."
         renamed = [column.renamed_from for column in self.columns if column.renamed_from]

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.form import Csv
+from mlops_assets.spec.grain import Snapshot
 from mlops_assets.spec.source import Files
 from mlops_assets.spec.spec import Spec
 
@@ -34,6 +35,14 @@ class PulledSource(Files):
     def variables(self) -> tuple[str, ...]: ...
 
     def contradictions(self) -> Iterator[str]:
+        if isinstance(self.grain, Snapshot):
+            yield "grain · a Snapshot has no time, by which rows that are read land; legal: the others. Use one of these."
+        if self.path is not None:
+            yield f"path · {type(self).__name__} is read by itself. Leave it out."
+        form = self.form
+        if form != Csv(time_zone=form.time_zone, doubled=form.doubled, missing=form.missing):
+            legal = "a Csv with time_zone, doubled and missing, as rows land in one form"
+            yield f"form · it declares more than a source that is read has; legal: {legal}. Leave the others out."
         for field in type(self).model_fields:
             name = getattr(self, field)
             if field.endswith("_variable") and name is not None and not VARIABLE.fullmatch(name):
@@ -41,18 +50,16 @@ class PulledSource(Files):
                 legal = "the name of an environment variable, such as ORDERS_URL"
                 yield f"{field} · {found}; legal: {legal}. Set the value in a variable, and declare its name."
 
-        if self.form != Csv():
-            yield f"form · found {type(self.form).__name__}; legal: none, as the platform writes the files. Leave it out."
-
     def contract_problems(self, contract: Contract) -> Iterator[str]:
         field = f"sources[{self.table}].time"
-        times = [column.name for column in contract.columns if column.dtype == "datetime"]
+        times = [column.name for column in contract.columns if column.dtype in ("datetime", "date")]
         if self.time not in times:
-            yield f"{field} · {self.time!r} is no datetime column of the contract; legal: {', '.join(times) or 'none'}. Use one."
+            legal = ", ".join(times) or "none"
+            yield f"{field} · {self.time!r} is no datetime or date column of the contract; legal: {legal}. Use one."
         elif contract.day not in (None, self.time):
             found = f"it is {self.time!r}, and the contract's day is {contract.day!r}, by which rows would be on the wrong day"
             yield f"{field} · {found}. Use one column for both."
-        versions = [column.name for column in contract.columns if column.dtype in ("int", "float", "datetime")]
+        versions = [column.name for column in contract.columns if column.dtype in ("int", "float", "decimal", "date", "datetime")]
         if self.version is not None and self.version not in versions:
             found = f"{self.version!r} is no number or datetime column of the contract; legal: {', '.join(versions)}"
             yield f"sources[{self.table}].version · {found}. Use one, or leave it out."

@@ -151,7 +151,11 @@ def test_a_label_without_a_value_or_moment_is_not_known(dtype: Any) -> None:
     rows = rows.cast({"late": dtype, "known_at": UTC_US})
     if dtype == pl.Float64:
         rows = rows.with_columns(late=pl.when(pl.col("id") == 2).then(float("nan")).otherwise("late"))
-    known_ids = known_labels(USE_CASE.but(task=USE_CASE.task.but(label=USE_CASE.label.but(transform=transform))), rows).collect()["id"].to_list()
+    known_ids = (
+        known_labels(USE_CASE.but(task=USE_CASE.task.but(label=USE_CASE.label.but(transform=transform))), rows)
+        .collect()["id"]
+        .to_list()
+    )
     assert known_ids == ([1] if dtype == pl.Float64 else [1, 2])
 
 

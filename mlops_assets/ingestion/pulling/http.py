@@ -45,7 +45,7 @@ class HttpReader:
     @property
     def reads(self) -> str:
         # A new column of the contract is read for the old records, too.
-        return f"{self.source.cursor} of {self.source.url}: {', '.join(self.contract.headers)}"
+        return f"{self.source.cursor} of {self.source.url}: {', '.join(column.header for column in self.contract.columns)}"
 
     def read(self, position: Any | None, now: datetime) -> Iterator[Part]:
         cursor, highest, build = self.source.cursor, position, row_builder(self.contract, self.source.time)
@@ -59,7 +59,7 @@ class HttpReader:
         if not isinstance(record, dict):
             return unreadable(record, self.contract, None, "is not a JSON object")
         fields = cast(dict[str, Any], record)
-        return build([fields.get(name) for name in self.contract.headers])
+        return build([fields.get(column.header) for column in self.contract.columns])
 
     def _pages(self, position: Any | None) -> Iterator[list[Any]]:
         address: httpx.URL | None = httpx.URL(self.source.url).copy_merge_params({**self.source.params, **self._since(position)})

@@ -1,26 +1,20 @@
 """One run of a pulled source: new rows into the files of their partitions, and then, as the last step, how far it has read."""
 
-import json
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import polars as pl
-from filelock import FileLock, Timeout
 
-from mlops_assets.foundation.atomic_file import replace_file
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.pulling.credentials import hide
+from mlops_assets.ingestion.pulling.positions import Position, positions_of
 from mlops_assets.ingestion.pulling.rows import Buffer, CannotPull, Row, merge
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.pulled_source import Http, PulledSource, Sql, Stream
 from mlops_assets.spec.use_case import UseCase
-
-Position = Any  # JSON
 
 
 class Part(NamedTuple):
@@ -53,37 +47,6 @@ class Pulled(NamedTuple):
     read: int
     outside: int
     files: list[str]
-
-
-@dataclass(frozen=True)
-class Positions:
-    """How far a source has been read: a file of its own, written after the files of the rows."""
-
-    path: Path
-
-    def read(self, reads: str) -> Position | None:
-        stored: dict[str, Any] = json.loads(self.path.read_bytes()) if self.path.exists() else {}
-        return stored.get("position") if stored.get("reads") == reads else None
-
-    def write(self, reads: str, position: Position) -> None:
-        replace_file(self.path, json.dumps({"reads": reads, "position": position}, indent=1).encode())
-
-    @contextmanager
-    def reserved(self) -> Generator[None]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path.with_suffix(".lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise CannotPull(f"{self.path.name} · another run reads this source. Wait for its end.") from None
-        try:
-            yield
-        finally:
-            lock.release()
-
-
-def positions_of(landing: Landing, use_case: str, table: str) -> Positions:
-    return Positions(landing.root / use_case / f".{table}.pulled.json")
 
 
 def open_reader(
@@ -127,7 +90,7 @@ def pull(
         raise CannotPull(f"{where} · {', '.join(missing)}: the environment variable is not set. Set it, and pull again.")
     reader, positions = open_reader(source, use_case, secrets, sleep), positions_of(landing, use_case.name, source.table)
     contract = use_case.contract(source.table)
-    rows = Buffer(use_case, source.table, now)
+    rows = Buffer(use_case, source, now)
     with positions.reserved():
         before = position = None if anew else positions.read(reader.reads)
         try:

@@ -17,12 +17,15 @@ import polars as pl
 from mlops_assets.foundation.atomic_file import replace_file
 from mlops_assets.foundation.grains import declared_partitions, table_calendar
 from mlops_assets.ingestion.csv_lines import MAX_ROW_LINES, columns_in
+from mlops_assets.ingestion.landed_values import typed
 from mlops_assets.spec.column_type import DType
 from mlops_assets.spec.contract import Contract
-from mlops_assets.spec.moment import parse_moment
+from mlops_assets.spec.moment import in_utc, parse_moment
+from mlops_assets.spec.pulled_source import PulledSource
 from mlops_assets.spec.use_case import UseCase
 
-PARTITION, PROBLEM = "_partition", "_problem"
+PARTITION, PROBLEM, FALLBACK = "_partition", "_problem", "_moment"
+MOMENT = pl.Datetime("us", "UTC")
 MAX_PLAIN_DIGITS = 60  # of a Decimal; beyond, it is written with an exponent
 MAX_CHARACTERS = 100_000  # of a value; Python's csv module refuses 131,072
 ROWS_AT_ONCE = 20_000  # a row takes ten times as much as Python values
@@ -33,26 +36,25 @@ class CannotPull(RuntimeError):
 
 
 class Row(NamedTuple):
-    """`values` of the contract's columns as text, with "" where missing; `moment` decides the partition (None: unknown). A row
-    with a `problem` goes to quarantine, with its values as they are.
+    """`values` of the contract's columns as text, with "" where missing; `moment` decides the partition where the time column has
+    none. A row with a `problem` goes to quarantine, with its values as they are.
     """
 
     values: tuple[str, ...]
-    moment: datetime | None
+    moment: datetime | None = None
     problem: str = ""
 
 
 def row_builder(contract: Contract, time: str) -> Callable[[Sequence[object]], Row]:
     """Of the values of the contract's columns, as the source has them, the row that lands."""
-    names = contract.names
-    at, dtypes = names.index(time), cast(list[DType], [column.dtype for column in contract.columns])
+    names = [column.header for column in contract.columns]
+    at, dtypes = contract.names.index(time), cast(list[DType], [column.dtype for column in contract.columns])
 
     def build(values: Sequence[object]) -> Row:
         texts = (*map(text_of, values, dtypes),)
-        moment = read_moment(texts[at])
         if problem := _find_problem(texts):
-            return unreadable(dict(zip(names, texts, strict=True)), contract, moment, problem)
-        return Row(texts, moment)
+            return unreadable(dict(zip(names, texts, strict=True)), contract, read_moment(texts[at]), problem)
+        return Row(texts)
 
     return build
 
@@ -92,7 +94,8 @@ def read_moment(text: str) -> datetime | None:
     with suppress(ValueError):
         return parse_moment(text)
     with suppress(ValueError):
-        return datetime.combine(date.fromisoformat(text), time(), UTC)
+        if "-" in text:  # without one it may be a number of eight digits
+            return datetime.combine(date.fromisoformat(text), time(), UTC)
     return None
 
 
@@ -112,60 +115,72 @@ def _find_problem(texts: Sequence[str]) -> str:
 
 class Buffer:
     """New rows of one run in little memory, by partition. Rows of undeclared partitions are counted, and do not land. A row
-    without a moment lands in the partition of `now`, or the declared one that is nearest to it.
+    without a moment lands in the declared partition that is nearest to `now`.
     """
 
-    def __init__(self, use_case: UseCase, table: str, now: datetime) -> None:
-        self._contract, self._calendar = use_case.contract(table), table_calendar(use_case, table)
-        self._first, self._last = declared_partitions(use_case, self._calendar)
-        nearest = max(self._calendar.of(now), self._first) if self._first else self._calendar.of(now)
-        self._without_moment = min(nearest, self._last) if self._last else nearest
+    def __init__(self, use_case: UseCase, source: PulledSource, now: datetime) -> None:
+        self._contract, self._calendar = use_case.contract(source.table), table_calendar(use_case, source.table)
+        first, last = declared_partitions(use_case, self._calendar)
+        nearest = max(filter(None, [first, self._calendar.of(in_utc(now))]))
+        nearest = min(filter(None, [last, nearest]))
+        place = pl.col(PARTITION)
+        self._is_declared = pl.lit(True) if first is None else (place >= first) & (True if last is None else place <= last)
+        # As the rows are read after they have landed.
+        moment = typed(self._contract.column(source.time), source.form).cast(MOMENT)
+        self._place = self._calendar.of_column(
+            pl.coalesce(moment, pl.col(FALLBACK), pl.lit(self._calendar.start(nearest), MOMENT))
+        )
         self._parts: list[pl.DataFrame] = []
         self.read = self.outside = 0
 
     def add(self, rows: Iterable[Row]) -> None:
-        schema = {**dict.fromkeys((*self._contract.names, PROBLEM), pl.String()), PARTITION: pl.String()}
+        schema = {**dict.fromkeys((*self._contract.names, PROBLEM), pl.String()), FALLBACK: MOMENT}
         rows = iter(rows)
-        while part := [*islice(rows, ROWS_AT_ONCE)]:
-            self.read += len(part)
-            partitions = [self._calendar.of(row.moment) if row.moment else self._without_moment for row in part]
-            inside = [
-                (*row.values, row.problem, self._calendar.key(partition))
-                for row, partition in zip(part, partitions, strict=True)
-                if (not self._first or self._first <= partition) and (not self._last or partition <= self._last)
-            ]
-            self.outside += len(part) - len(inside)
-            self._parts.append(pl.DataFrame(inside, schema=schema, orient="row"))
+        while part := [(*row.values, row.problem, row.moment) for row in islice(rows, ROWS_AT_ONCE)]:
+            placed = pl.DataFrame(part, schema=schema, orient="row").with_columns(self._place.alias(PARTITION))
+            inside = placed.filter(self._is_declared).drop(FALLBACK)
+            self.read, self.outside = self.read + len(part), self.outside + len(part) - len(inside)
+            self._parts.append(inside)
 
     def by_partition(self) -> dict[str, pl.DataFrame]:
         """The values of each row, and its problem, in the order of their arrival."""
         parts = pl.concat(self._parts).partition_by(PARTITION, as_dict=True, include_key=False) if self._parts else {}
-        return {str(place): rows for (place,), rows in parts.items()}
+        return {self._calendar.key(place): rows for (place,), rows in parts.items()}
 
 
 def merge(path: Path, contract: Contract, rows: Iterable[tuple[str, ...]], *, replaces: bool, version: str | None = None) -> bool:
     """Adds rows to a partition's file, or replaces those in it. Of rows with one key that with the highest value of the column
     `version` stays, or the last; in the place of the first. Returns whether the file has changed.
     """
-    before = path.read_bytes() if path.exists() else b""
-    merged: dict[tuple[str, ...], tuple[str, ...]] = {}
+    rows, before = [*rows], path.read_bytes() if path.exists() else b""
+    merged: dict[tuple[object, ...], tuple[str, ...]] = {}
     key, at = [contract.names.index(name) for name in contract.unique], contract.names.index(version or contract.names[0])
+    dtypes = cast(list[DType], [column.dtype for column in contract.columns])
     for row in (*(_read(before, contract, path) if not replaces else ()), *rows):
-        values = tuple(row[index] for index in key)
         # A row without a whole key is no version of another one.
-        place = row if row[-1] or not all(values) else values
-        if version is None or place not in merged or _order(row[at]) >= _order(merged[place][at]):
+        has_key = not row[-1] and all(row[index] for index in key)
+        place = tuple(_comparable(row[index], dtypes[index]) for index in key) if has_key else row
+        if version is None or place not in merged or _order(row[at], dtypes[at]) >= _order(merged[place][at], dtypes[at]):
             merged[place] = row
-    if (content := _write(merged.values(), contract)) == before:
+    content = _write(merged.values(), contract)
+    if path.exists() and path.read_bytes() != before:  # delivered, or erased by `mlops forget`, meanwhile
+        return merge(path, contract, rows, replaces=replaces, version=version)
+    if content == before:
         return False
     replace_file(path, content)
     return True
 
 
-def _order(text: str) -> tuple[int, Any]:
-    """Text that is no number and no moment is before those, as are missing values."""
-    if moment := read_moment(text):
-        return 2, moment
+def _comparable(text: str, dtype: DType) -> object:
+    """The same for all texts of one value."""
+    return _order(text, dtype) if dtype in ("datetime", "date", "float", "decimal") else text
+
+
+def _order(text: str, dtype: DType) -> tuple[int, Any]:
+    """Texts that have not the type come before those that have."""
+    if dtype in ("datetime", "date"):
+        moment = read_moment(text)
+        return (1, moment) if moment else (0, text)
     with suppress(InvalidOperation):
         if not (number := Decimal(text)).is_nan():
             return 1, number
@@ -177,8 +192,8 @@ def _write(rows: Iterable[tuple[str, ...]], contract: Contract) -> bytes:
     quarantines it, and shows both.
     """
     file = io.StringIO(newline="")
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(contract.headers)
+    writer = csv.writer(file, lineterminator="\r\n")  # the characters of the line end are those that are quoted
+    writer.writerow([column.header for column in contract.columns])
     writer.writerows(row if row[-1] else row[:-1] for row in rows)
     return file.getvalue().encode()
 

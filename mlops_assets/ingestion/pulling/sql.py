@@ -41,7 +41,11 @@ class SqlReader:
     @property
     def reads(self) -> str:
         # A new column of the contract is read for the old rows, too.
-        return f"{self.source.cursor} of {self.source.from_table or self.source.query}: {', '.join(self.contract.headers)}"
+        return f"{self.source.cursor} of {self.source.from_table or self.source.query}: {', '.join(self._names)}"
+
+    @property
+    def _names(self) -> list[str]:
+        return [column.header for column in self.contract.columns]
 
     @property
     def replaces(self) -> bool:
@@ -66,7 +70,7 @@ class SqlReader:
     def _read(self, connection: sa.Connection, position: Any | None, now: datetime) -> Iterator[Part]:
         cursor, rows_from = self.source.cursor, self._rows_from()
         self._require_columns(connection, rows_from)
-        columns: dict[str, Any] = {name: sa.column(name) for name in (*self.contract.headers, *filter(None, [cursor]))}
+        columns: dict[str, Any] = {name: sa.column(name) for name in (*self._names, *filter(None, [cursor]))}
         statement: Any = sa.select(*columns.values()).select_from(rows_from)
         if cursor:
             statement = statement.order_by(columns[cursor])
@@ -74,7 +78,7 @@ class SqlReader:
             bound = _bound(load(position), self.source.lag or 0)
             # A row without a cursor value is never newer than another: it is read every time.
             statement = statement.where(sa.or_(columns[cursor] >= bound, columns[cursor].is_(None)))
-        names, width, build = [*columns], len(self.contract.headers), row_builder(self.contract, self.source.time)
+        names, width, build = [*columns], len(self._names), row_builder(self.contract, self.source.time)
         result: Any = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(statement)
         for part in result.partitions():
             rows = [build(row[:width]) for row in part]
@@ -95,7 +99,7 @@ class SqlReader:
     def _require_columns(self, connection: sa.Connection, rows_from: Any) -> None:
         # Before the rows: SQLite reads the quoted name of a missing column as a text.
         found = [*connection.execute(sa.select(sa.text("*")).select_from(rows_from).limit(0)).keys()]
-        needed = (*self.contract.headers, *filter(None, [self.source.cursor]))
+        needed = (*self._names, *filter(None, [self.source.cursor]))
         if missing := [name for name in needed if name not in found]:
             where = self.source.from_table or "the query"
             problem = f"{where} has no column {', '.join(missing)}; its columns: {', '.join(found)}"
@@ -124,14 +128,14 @@ def _bound(value: Any, lag: timedelta | int) -> Any:
     if not lag:
         return value
     is_text, is_date = isinstance(value, str), type(value) is date
-    if is_text and isinstance(lag, timedelta):
-        # SQLite has moments as text. To the second and with a space, the text is before all forms of the same moment.
-        return (datetime.fromisoformat(value) - lag).strftime("%Y-%m-%d %H:%M:%S")
     try:
+        if is_text and isinstance(lag, timedelta):
+            # SQLite has moments as text. To the second and with a space, the text is before all forms of the same moment.
+            return (datetime.fromisoformat(value) - lag).strftime("%Y-%m-%d %H:%M:%S")
         # A date has no hours: rounded up to whole days.
         return value - (timedelta(days=-(-lag // ONE_DAY)) if is_date and isinstance(lag, timedelta) else lag)
-    except TypeError:
-        problem = f"the cursor has values of type {type(value).__name__}, from which the lag {lag!r} cannot be subtracted"
+    except (TypeError, ValueError):
+        problem = f"the cursor has values such as {value!r}, from which the lag {lag!r} cannot be subtracted"
         raise CannotPull(f"{problem}. Declare a lag in units of the cursor, or 0.") from None
 
 

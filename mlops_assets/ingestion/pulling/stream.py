@@ -137,5 +137,4 @@ class StreamReader:
                 (value or b"").decode(errors="backslashreplace"), self.contract, sent, f"{where} is not a JSON object"
             )
         values = cast(dict[str, Any], fields)
-        row = build([values.get(name) for name in self.contract.headers])
-        return row if row.moment else row._replace(moment=sent)
+        return build([values.get(column.header) for column in self.contract.columns])._replace(moment=sent)

@@ -48,7 +48,11 @@ for at in (ENCRYPTED.index(b"PK\3\4") + 6, ENCRYPTED.index(b"PK\1\2") + 8):
     [
         (gzip.compress(CONTENT, mtime=0)[:-10], ".csv.gz", "it cannot be decompressed: Compressed file ended before"),
         (gzip.compress(CONTENT, mtime=0)[:50], ".csv.gz", "it cannot be decompressed: Compressed file ended before"),
-        (gzip.compress(CONTENT, mtime=0)[:3000] + b"\xff" * 100 + gzip.compress(CONTENT, mtime=0)[3100:], ".csv.gz", "it cannot be decompressed"),
+        (
+            gzip.compress(CONTENT, mtime=0)[:3000] + b"\xff" * 100 + gzip.compress(CONTENT, mtime=0)[3100:],
+            ".csv.gz",
+            "it cannot be decompressed",
+        ),
         (gzip.compress(CONTENT, mtime=0) + b"rest", ".csv.gz", "it cannot be decompressed: Not a gzipped file"),
         (CONTENT, ".csv.gz", "it cannot be decompressed: Not a gzipped file"),
         (b"", ".csv.gz", "the file is empty"),

@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 
 from mlops_assets.ingestion.landing import Landing
-from mlops_assets.ingestion.pulling.pull import Pulled, positions_of, pull
+from mlops_assets.ingestion.pulling.positions import positions_of
+from mlops_assets.ingestion.pulling.pull import Pulled, pull
 from mlops_assets.ingestion.validate import Split, split_rows
 from mlops_assets.spec.contract import Column, Contract
 from mlops_assets.spec.pulled_source import PulledSource, Sql
@@ -85,7 +86,8 @@ class Shop:
     def rows(self) -> Split:
         """As the platform reads and judges what has landed."""
         days = [date.fromisoformat(name.removesuffix(".csv")) for name in self.files()]
-        return split_rows(self.landing.read("shop", self.contract, days, required=False), self.contract)
+        rows = self.landing.of(self.source.form).read("shop", self.contract, days, required=False)
+        return split_rows(rows, self.contract, self.source.form)
 
     def accepted(self) -> dict[int, Any]:
         """The amount of each accepted order, whose number comes once."""

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from mlops_assets.ingestion.pulling.positions import positions_of
 from mlops_assets.ingestion.pulling.rows import CannotPull
 from mlops_assets.spec.contract import Column, Contract
+from mlops_assets.spec.form import Csv
 from tests.ingestion.pulling.shop import NOW, ORDERS, SQL, Shop, day
 from tests.servers.postgres_server import PASSWORD, PostgresServer
 
@@ -161,7 +163,7 @@ def test_without_a_cursor_every_run_replaces_the_files_and_deleted_rows_are_retr
     database.execute("DELETE FROM orders WHERE number = 2")
     assert shop.pull() == (1, 0, ["2024-03-03"])
     assert shop.accepted() == {1: 1}
-    assert shop.files()["2024-03-03.csv"] == b"number,amount,note,paid,ordered_at\n"
+    assert shop.files()["2024-03-03.csv"] == b"number,amount,note,paid,ordered_at\r\n"
     database.execute("DELETE FROM orders")
     assert failure(shop) == (
         "shop · orders · the source has no rows, and would retract the 2 landed files. Correct the source, or delete the files."
@@ -295,7 +297,7 @@ def test_what_the_database_refuses_is_one_clear_error_and_nothing_lands(postgres
     shop.source = SQL.but(from_table=None, query=query, cursor="version", lag=timedelta(minutes=1))
     shop.pull()
     assert failure(shop) == (
-        "shop · orders · the cursor has values of type int, from which the lag datetime.timedelta(seconds=60) cannot be subtracted. "
+        "shop · orders · the cursor has values such as 1, from which the lag datetime.timedelta(seconds=60) cannot be subtracted. "
         "Declare a lag in units of the cursor, or 0."
     )
 
@@ -343,8 +345,6 @@ def test_a_variable_that_is_not_set_is_named(tmp_path: Path) -> None:
 
 
 def test_two_runs_of_one_source_do_not_mix(database: Database) -> None:
-    from mlops_assets.ingestion.pulling.pull import positions_of
-
     with positions_of(database.shop.landing, "shop", "orders").reserved():
         assert failure(database.shop) == ".orders.pulled.json · another run reads this source. Wait for its end."
 
@@ -367,3 +367,91 @@ def test_a_changed_declaration_reads_from_the_start(database: Database) -> None:
     database.shop.source = SQL.but(cursor="ordered_at")
     assert database.shop.pull() == (2, 0, [])
     assert database.shop.pull() == (2, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("cursor_type", "values", "lag"),
+    [
+        ("date", [dt.date(2024, 3, day) for day in (1, 1, 2)], timedelta(minutes=10)),
+        ("timestamp", [datetime(2024, 3, 1, 12, 0, 0, micro) for micro in (1, 1, 2)], timedelta(0)),
+        ("numeric(20,6)", [Decimal("1.000001"), Decimal("1.000001"), Decimal("1.000002")], 0),
+        ("bigint", [2**62, 2**62, 2**62 + 1], 1),
+        ("text", ["01HA", "01HA", "01HB"], 0),
+        ("double precision", [0.1, 0.1, 0.3], 0),
+    ],
+)
+def test_a_cursor_may_be_of_any_type_that_has_an_order(
+    postgres_orders: Database, cursor_type: str, values: list[Any], lag: Any
+) -> None:
+    shop = postgres_orders.shop
+    shop.source = SQL.but(cursor="version", lag=lag)
+    postgres_orders.execute(f"ALTER TABLE orders ADD COLUMN version {cursor_type}")
+    for number, value in enumerate(values):
+        postgres_orders.put(number, number, day(1), day(1))
+        postgres_orders.execute("UPDATE orders SET version = :value WHERE number = :number", value=value, number=number)
+        assert shop.pull().read == number + 1  # each time those of the highest value again
+    assert shop.accepted() == {0: 0, 1: 1, 2: 2}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "part"),
+    [("ordered_at", "'infinity'", "timestamp too large"), ("updated_at", "'-infinity'", "timestamp too small")],
+)
+def test_a_value_that_python_cannot_hold_is_an_error(postgres_orders: Database, column: str, value: str, part: str) -> None:
+    postgres_orders.put(1, 1, day(1), day(1))
+    postgres_orders.execute(f"UPDATE orders SET {column} = {value}")
+    assert part in failure(postgres_orders.shop)
+
+
+def test_moments_of_sqlite_are_read_in_every_form_within_the_lag(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'orders.db'}", tmp_path / "landing", "timestamp")
+    shop = database.shop
+    shop.source = SQL.but(lag=timedelta(minutes=10))
+    texts = [
+        "2024-03-03 12:00:00",
+        "2024-03-03T12:00:00",
+        "2024-03-03T12:00:00Z",
+        "2024-03-03 12:00:00.000000",
+        "2024-03-03T12:00:00.5+00:00",
+    ]
+    for number, text in enumerate([*texts, "2024-03-03 12:01:00", *texts]):  # the last ones are late
+        database.execute(f"INSERT INTO orders VALUES ({number}, {number}, 'x', 1, '2024-03-02 10:00:00', '{text}')")
+        shop.pull()
+    assert [*shop.accepted()] == [*range(11)]
+    database.execute("INSERT INTO orders VALUES (99, 99, 'x', 1, '2024-03-02 10:00:00', 'yesterday')")
+    shop.pull()
+    assert failure(shop) == (
+        "shop · orders · the cursor has values such as 'yesterday', from which the lag datetime.timedelta(seconds=600) "
+        "cannot be subtracted. Declare a lag in units of the cursor, or 0."
+    )
+
+
+def test_columns_have_the_names_words_and_time_zone_of_the_database(postgres: PostgresServer, tmp_path: Path) -> None:
+    url = postgres.new_database()
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                'CREATE TABLE "Bestellungen" ("Nr." bigint, "Preis €" numeric, "Bezahlt?" text, "Zeit" timestamp, "Tag" date)'
+            )
+        )
+        insert = "INSERT INTO \"Bestellungen\" VALUES (1, 1.10, 'ja', '2024-03-02 00:30', '2024-03-02'), (2, 2.20, 'Nein', '2024-03-02 01:30', NULL)"
+        connection.execute(sa.text(insert))
+    columns = (
+        Column(name="number", dtype="int", source="Nr.", description="x"),
+        Column(name="price", dtype="decimal", precision=10, scale=2, source="Preis €", description="x"),
+        Column(name="paid", dtype="bool", source="Bezahlt?", yes=("ja",), no=("nein",), description="x"),
+        Column(name="ordered_at", dtype="datetime", source="Zeit", description="x"),
+        Column(name="on_day", dtype="date", source="Tag", nullable=True, description="x"),
+    )
+    contract = Contract(table="orders", description="x", columns=columns, unique=("number",), day="ordered_at")
+    source = SQL.but(from_table="Bestellungen", cursor="Zeit", form=Csv(time_zone="Europe/Berlin"))
+    shop = Shop(tmp_path, source, {"ORDERS_URL": url}, contract)
+    assert shop.pull().files == ["2024-03-01", "2024-03-02"]  # UTC days
+    assert shop.pull() == (1, 0, [])
+    rows = shop.rows()
+    assert rows.quarantined.is_empty()
+    assert rows.accepted.sort("number").drop("day").rows() == [
+        (1, Decimal("1.10"), True, datetime(2024, 3, 1, 23, 30, tzinfo=UTC), dt.date(2024, 3, 2)),
+        (2, Decimal("2.20"), False, datetime(2024, 3, 2, 0, 30, tzinfo=UTC), None),
+    ]
