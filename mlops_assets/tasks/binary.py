@@ -36,7 +36,7 @@ class BinaryTask(Task[Binary]):
                 positive, labels = int(str(positive).lower() in ("true", "1")), labels.cast(pl.Int8)
             is_number = labels.dtype.is_numeric() and isinstance(positive, int)
             hits = labels == positive if is_number else labels.cast(pl.String) == str(positive)
-            return hits.cast(pl.Int8).to_numpy()
+            return hits.cast(pl.Float32).to_numpy()
         try:
             return labels.cast(pl.Float32).to_numpy()
         except pl.exceptions.PolarsError:

@@ -51,7 +51,7 @@ def fit(trainer: Trainer, rows: pl.DataFrame, *, progress: Progress = silent, **
     fitted, signature = fit_in_library(trainer, rows, progress=progress, **columns)
     model = TrainedModel(fitted.to_onnx(), signature, trainer, fitted.history)
     known = rows.filter(pl.col("split") == VALIDATION).head(CHECKED_ROWS)
-    _require_same(model, fitted, signature.encode(known))
+    _require_same(model, fitted, signature.encode(known), columns["task"])
     return model
 
 
@@ -66,8 +66,8 @@ def fit_in_library(
     return implementation(trainer).train(trainer, task, **parts, progress=progress), signature
 
 
-def _require_same(model: TrainedModel, fitted: Fitted, features: NDArray[np.float32]) -> None:
-    """Raises UnusableTrainer where the model file does not answer what the library does: its export is wrong."""
+def _require_same(model: TrainedModel, fitted: Fitted, features: NDArray[np.float32], task: Task[Any]) -> None:
+    """Raises UnusableTrainer where the model file does not answer what the library does, or nothing legal."""
     from mlops_assets.training.onnx_model import NotAModel, OnnxModel
 
     where = type(model.trainer).__name__
@@ -82,6 +82,8 @@ def _require_same(model: TrainedModel, fitted: Fitted, features: NDArray[np.floa
     if count := int(differ.reshape(len(features), -1).any(axis=1).sum()):
         message = f"its model file answers otherwise than predict in {count} of {len(features)} rows"
         raise UnusableTrainer(f"{where} · {message}. Use an estimator that exports exactly, or correct to_onnx.")
+    if count := int((~task.are_legal(served)).sum()):
+        raise UnusableTrainer(f"{where} · its model file gives no legal {task.OUTPUT} for {count} of {len(features)} rows.")
 
 
 def _split(rows: pl.DataFrame, split: str, signature: Signature, *, task: Task[Any], label: str) -> Examples:

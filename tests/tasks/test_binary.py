@@ -34,6 +34,8 @@ def test_every_declared_task_has_an_implementation() -> None:
 )
 def test_labels_become_0_and_1(labels: list[object], positive: str | int | None, truth: list[int]) -> None:
     assert task_of(LATE.but(positive=positive)).truth(pl.Series(labels)).tolist() == truth
+    # Networks learn floats: with another type, Lightning failed for every declared `positive`.
+    assert task_of(LATE.but(positive=positive)).truth(pl.Series(labels)).dtype == np.float32
 
 
 def test_text_labels_without_a_positive_one_are_named_with_the_remedy() -> None:

@@ -116,7 +116,7 @@ def _fit(trainer: SklearnEstimator, task: Task[Any], signature: Signature, rows:
     if is_classifier(model):
         model.fit(table(rows.features), rows.label.astype(np.int64))
         return FittedEstimator(
-            model, task, signature, lambda some: model.predict_proba(table(some)), lambda: _convert(model, table)
+            model, task, signature, lambda some: model.predict_proba(table(some)), lambda: _clipped(_convert(model, table))
         )
     # Penalties and solvers expect labels around 0: MLPRegressor misses one of 1000 to 1100 by 770.
     mean, scale = float(rows.label.mean()), float(rows.label.std()) or 1.0
@@ -186,6 +186,19 @@ def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
         node.input[:], node.output[:] = map(number, node.input), map(number, node.output)
         for attribute in (attribute for attribute in node.attribute if attribute.HasField("g")):
             _rename(attribute.g, names)
+
+
+def _clipped(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Probabilities within 0 and 1: the sum over 30 trees in float32 is 1.0000001."""
+    graph, probabilities = model.graph, model.graph.output[-1]
+    graph.initializer.extend(
+        numpy_helper.from_array(np.array(n, np.float32), name) for name, n in {"never": 0, "sure": 1}.items()
+    )
+    graph.node.append(helper.make_node("Clip", [probabilities.name, "never", "sure"], ["clipped"]))
+    clipped = graph.output.add()
+    clipped.CopyFrom(probabilities)
+    clipped.name = "clipped"
+    return model
 
 
 def _in_units(model: onnx.ModelProto, mean: float, scale: float) -> onnx.ModelProto:
