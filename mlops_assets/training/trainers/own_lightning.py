@@ -20,6 +20,7 @@ from mlops_assets.training.trainers.lightning import (
     SCORING_ROWS,
     VALIDATION_LOSS,
     FittedNetwork,
+    accelerator,
     fit_network,
     head_of,
     loader,
@@ -27,6 +28,8 @@ from mlops_assets.training.trainers.lightning import (
     repeatable,
 )  # fmt: skip
 from mlops_assets.training.trainers.network import CLIP, Head, Trainable, statistics_of
+
+__all__ = ["accelerator", "train"]  # what a trainer's module has
 
 MEANING = {"sigmoid": "a logit of yes", "softmax": "a logit of each class", "identity": "the number, as its standard score"}
 
@@ -136,12 +139,6 @@ def train(
     return fit_network(
         learn, task, signature=signature, train=train, validation=validation, epochs=trainer.max_epochs, progress=progress
     )
-
-
-def accelerator() -> str:
-    from mlops_assets.training.trainers import lightning
-
-    return lightning.accelerator()
 
 
 def _build(trainer: OwnLightning, head: Head, signature: Signature) -> lightning.LightningModule:

@@ -20,6 +20,7 @@ from mlops_assets.training.signature import INPUT, Signature
 from mlops_assets.training.trainers.estimator import OPSET, FittedEstimator, convert_estimator, offsets_of, training_loss
 
 PROBE_ROWS = 200
+MOST_FLAGS = 64  # of one category: the flags of 50,000 airports would not fit into memory
 LEGAL = {
     True: "LogisticRegression, RandomForestClassifier, ExtraTreesClassifier, MLPClassifier, GaussianNB, KNeighborsClassifier",
     False: "Ridge, ElasticNet, RandomForestRegressor, ExtraTreesRegressor, MLPRegressor, KNeighborsRegressor",
@@ -30,49 +31,40 @@ LEGAL = {
 @dataclass(frozen=True)
 class Table:
     """Encoded rows as the flat table of numbers that an estimator reads: for each number its standard score, 0 where it is
-    missing, and 1 where it is missing; for each category 1 at the place of its code. In float32, as the same steps in ONNX.
+    missing, and 1 where it is missing; for each category 1 at the place of its code. In float32, as the same steps in ONNX. The
+    codes of a category with more than MOST_FLAGS are numbers, in the order of the label rate.
     """
 
+    numbers: NDArray[np.int64]  # columns of the encoded rows
     mean: NDArray[np.float32]
     scale: NDArray[np.float32]
-    codes: tuple[int, ...]  # of each category, UNKNOWN included
+    columns: NDArray[np.int64]  # of each flag of a category, and the code for which it is 1
+    values: NDArray[np.float32]
 
     @classmethod
     def of(cls, features: NDArray[np.float32], signature: Signature) -> "Table":
-        numbers = np.asarray(features[:, : len(signature.numeric)], np.float64)
-        known = [column[~np.isnan(column)] for column in numbers.T]
+        first = len(signature.numeric)
+        counts = {first + place: len(values) + 1 for place, values in enumerate(signature.categories.values())}
+        numbers = np.array([*range(first), *(column for column, count in counts.items() if count > MOST_FLAGS)], np.int64)
+        known = [column[~np.isnan(column)] for column in np.asarray(features[:, numbers], np.float64).T]
         mean = [column.mean() if len(column) else 0.0 for column in known]
         scale = [(column.std() if len(column) else 0.0) or 1.0 for column in known]
-        codes = tuple(len(values) + 1 for values in signature.categories.values())
-        return cls(np.array(mean, np.float32), np.array(scale, np.float32), codes)
+        flags = [(column, code) for column, count in counts.items() if count <= MOST_FLAGS for code in range(count)]
+        columns, values = np.array([column for column, _ in flags], np.int64), np.array([code for _, code in flags], np.float32)
+        return cls(numbers, np.array(mean, np.float32), np.array(scale, np.float32), columns, values)
 
     @property
     def width(self) -> int:
-        return 2 * len(self.mean) + sum(self.codes)
-
-    @property
-    def places(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The column of each flag of a category, and the code for which it is 1."""
-        pairs = [(len(self.mean) + place, code) for place, count in enumerate(self.codes) for code in range(count)]
-        return np.array([column for column, _ in pairs], np.int64), np.array([code for _, code in pairs], np.float32)
+        return 2 * len(self.numbers) + len(self.columns)
 
     def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        numbers, (columns, values) = features[:, : len(self.mean)], self.places
+        numbers = features[:, self.numbers]
         missing = np.isnan(numbers)
         scores = np.where(missing, np.float32(0), (numbers - self.mean) / self.scale)
-        return np.concatenate([scores, missing, features[:, columns] == values], axis=1).astype(np.float32)
+        return np.concatenate([scores, missing, features[:, self.columns] == self.values], axis=1).astype(np.float32)
 
-    def to_onnx(self) -> onnx.ModelProto:
-        columns, values = self.places
-        numbers = np.arange(len(self.mean), dtype=np.int64)
-        constants = {
-            "numbers": numbers,
-            "mean": self.mean,
-            "scale": self.scale,
-            "zero": np.float32(0),
-            "columns": columns,
-            "values": values,
-        }
+    def to_onnx(self, inputs: int) -> onnx.ModelProto:
+        constants = {**vars(self), "zero": np.float32(0)}
         steps: list[tuple[str, list[str], str, dict[str, Any]]] = [
             ("Gather", [INPUT, "numbers"], "raw", {"axis": 1}), ("IsNaN", ["raw"], "missing", {}),
             ("Sub", ["raw", "mean"], "centred", {}), ("Div", ["centred", "scale"], "score", {}),
@@ -81,11 +73,10 @@ class Table:
             ("Equal", ["codes", "values"], "hits", {}), ("Cast", ["hits"], "places", {"to": TensorProto.FLOAT}),
             ("Concat", ["known", "flags", "places"], "table", {"axis": 1}),
         ]  # fmt: skip
-        width = len(self.mean) + len(self.codes)
         graph = helper.make_graph(
             [helper.make_node(kind, inputs, [output], **more) for kind, inputs, output, more in steps],
             "table",
-            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [None, width])],
+            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [None, inputs])],
             [helper.make_tensor_value_info("table", TensorProto.FLOAT, [None, self.width])],
             [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
         )
@@ -114,20 +105,32 @@ def train(
 def _fit(trainer: SklearnEstimator, task: Task[Any], signature: Signature, rows: Examples) -> FittedEstimator:
     model, table = _build(trainer, task), Table.of(rows.features, signature)
     if is_classifier(model):
-        model.fit(table(rows.features), rows.label.astype(np.int64))
+        _learn(trainer, model, table(rows.features), rows.label.astype(np.int64))
         return FittedEstimator(
-            model, task, signature, lambda some: model.predict_proba(table(some)), lambda: _clipped(_convert(model, table))
+            model,
+            task,
+            signature,
+            lambda some: model.predict_proba(table(some)),
+            lambda: _clipped(_convert(model, table, len(signature.inputs))),
         )
     # Penalties and solvers expect labels around 0: MLPRegressor misses one of 1000 to 1100 by 770.
     mean, scale = float(rows.label.mean()), float(rows.label.std()) or 1.0
-    model.fit(table(rows.features), (rows.label - mean) / scale)
+    _learn(trainer, model, table(rows.features), (rows.label - mean) / scale)
     return FittedEstimator(
         model,
         task,
         signature,
         lambda some: np.asarray(model.predict(table(some)), np.float64).reshape(-1) * scale + mean,
-        lambda: _in_units(_convert(model, table), mean, scale),
+        lambda: _in_units(_convert(model, table, len(signature.inputs)), mean, scale),
     )
+
+
+def _learn(trainer: SklearnEstimator, model: Any, features: NDArray[np.float32], label: NDArray[Any]) -> None:
+    try:
+        model.fit(features, label)
+    except (ValueError, TypeError) as error:
+        found = f"it cannot be fitted to {len(label)} rows: {error}"
+        raise UnusableTrainer(f"SklearnEstimator · {trainer.estimator} · {found}. Correct its arguments.") from error
 
 
 def _build(trainer: SklearnEstimator, task: Task[Any]) -> Any:
@@ -151,7 +154,10 @@ def _probe(trainer: SklearnEstimator, task: Task[Any], signature: Signature, row
     order = np.argsort(rows.label, kind="stable")
     few = np.union1d(order[::step], np.unique(rows.label, return_index=True)[1])
     needed = task.ACTIVATION != "identity"
-    fitted = _fit(trainer, task, signature, Examples(rows.features[few], rows.label[few]))
+    try:
+        fitted = _fit(trainer, task, signature, Examples(rows.features[few], rows.label[few]))
+    except UnusableTrainer:
+        return  # a cross-validating estimator needs more rows of each class; the training itself has the last word
     try:
         fitted.convert()
     except Exception as error:  # skl2onnx has errors of many classes
@@ -160,8 +166,8 @@ def _probe(trainer: SklearnEstimator, task: Task[Any], signature: Signature, row
         raise UnusableTrainer(f"SklearnEstimator · {trainer.estimator} · skl2onnx cannot export it: {reason}; {legal}") from error
 
 
-def _convert(model: Any, table: Table) -> onnx.ModelProto:
-    before, after = table.to_onnx(), convert_estimator(model, name="estimator", input="inputs", width=table.width)
+def _convert(model: Any, table: Table, inputs: int) -> onnx.ModelProto:
+    before, after = table.to_onnx(inputs), convert_estimator(model, name="estimator", input="inputs", width=table.width)
     # skl2onnx writes for OPSET, and states the oldest versions with the same operators.
     before.ir_version = after.ir_version
     del after.opset_import[:]
