@@ -8,7 +8,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 HEAVY = {
-    "torch", "pytorch_lightning", "lightning", "feast", "mlflow", "evidently", "bentoml", "sklearn", "skl2onnx", "onnx",
+    "torch", "pytorch_lightning", "lightning", "feast", "mlflow", "evidently", "bentoml", "sklearn", "skl2onnx", "onnx", "lightgbm", "onnxmltools",
     "onnxruntime", "optuna", "matplotlib", "pandera",
 }  # fmt: skip
 # Not forbidden, but they cost more than all our definitions together. A transform takes `pl` from use_cases/polars_later.py,
