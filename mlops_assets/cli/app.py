@@ -2,8 +2,9 @@
 
 import shlex
 import signal
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from mlops_assets.cli import erasure, keys, ledger, promotion, provenance
 from mlops_assets.cli.arguments import By, Commands, Name, declared, environment, open_resources
 from mlops_assets.cli.check import check
 from mlops_assets.cli.migrate import migrate
+from mlops_assets.foundation.grains import table_calendar
 from mlops_assets.foundation.interrupt import interrupted_at_once
 from mlops_assets.use_cases import USE_CASES
 
@@ -25,20 +27,32 @@ def main(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback
     """Run and operate the platform: data, features, models and the prediction service."""
 
 
-def land(
-    first: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="First day.")],
-    last: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="Last day, included.")],
-) -> None:
-    """Deliver the airlines' files of these days of 2013 to the landing folder."""
-    from mlops_assets.ingestion.landing import Landing
-    from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder
+DAY = {"formats": ["%Y-%m-%d"], "metavar": "YYYY-MM-DD"}
 
-    if first > last:
-        raise typer.BadParameter(f"{first:%Y-%m-%d} to {last:%Y-%m-%d}: legal is the first day first. Swap them.")
-    landing = Landing(environment(creates_home=True).home.landing)
-    files = [*deliveries(package_folder(), first.date(), last.date())]
-    new = sum(landing.put("flight_delay", file.table, day=file.day, rows=file.rows) for file in files)
-    typer.echo(f"{len(files)} files, {new} of them new or changed. The landing sensor picks them up.")
+
+def land(
+    use_case: Name,
+    first: Annotated[datetime | None, typer.Argument(**DAY, help="First day; by default the first declared one.")] = None,
+    last: Annotated[datetime | None, typer.Argument(**DAY, help="Last day, included; by default the first day.")] = None,
+) -> None:
+    """Deliver the example files of a use case to the landing folder."""
+    from mlops_assets.ingestion.landing import Landing
+
+    declaration = declared(use_case)
+    module, _, function = declaration.example.partition(":")
+    if not function:
+        folder = f"landing/{use_case}/TABLE/ of the home"
+        raise typer.BadParameter(f"{use_case} declares no example deliveries. Put its files into {folder}.")
+    begin = first.date() if first else declaration.first_day or date.min
+    end = last.date() if last else begin
+    if begin > end:
+        raise typer.BadParameter(f"{begin} to {end}: legal is the first day first. Swap them.")
+    landing, files, new = Landing(environment(creates_home=True).home.landing), 0, 0
+    for file in getattr(import_module(module), function)(begin, end):
+        calendar = table_calendar(declaration, file.table)
+        new += landing.put(use_case, file.table, day=file.partition, rows=file.rows, calendar=calendar)
+        files += 1
+    typer.echo(f"{files} files, {new} of them new or changed. The landing sensor picks them up.")
 
 
 def features(use_case: Annotated[str | None, typer.Argument(help="Every use case when left out.")] = None) -> None:

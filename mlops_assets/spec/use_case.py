@@ -56,6 +56,7 @@ class UseCase(Spec):
     """One business question answered by one model line. `first_day` to `last_day` (None: today) are the days that can land, in
     the time zone of each source; a use case of snapshots alone has neither. `reference` is a second trainer, fitted on the same
     rows and never promoted. What `features` leave out, and `split`, follow from the other fields: spec/defaults.py.
+    `example` names a function, as module:function, whose deliveries of two days and those between `mlops land` writes.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -79,6 +80,7 @@ class UseCase(Spec):
     freshness: Freshness = Freshness()
     serving: Serving = Serving()
     rollout: Rollout = AtOnce()
+    example: str = Field(default="", pattern=r"^([\w.]+:\w+)?$")
 
     @field_validator("gates")
     @classmethod

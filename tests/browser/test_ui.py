@@ -36,7 +36,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     home = Home(tmp_path_factory.mktemp("home"))
     landing = Landing(home.landing)
     for each in deliveries(package_folder(), FIRST, LAST):
-        landing.put("flight_delay", each.table, day=each.day, rows=each.rows)
+        landing.put("flight_delay", each.table, day=each.partition, rows=each.rows)
     home.dagster.mkdir()
     shutil.copy(PROJECT / "dagster.yaml", home.dagster)
     with pytest.MonkeyPatch.context() as patch:

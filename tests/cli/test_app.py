@@ -87,7 +87,7 @@ def test_days_in_reverse_are_refused_and_nothing_lands(tmp_path: Path, monkeypat
     monkeypatch.setenv("MLOPS_ENV", "test")
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COLUMNS", "1000")
-    result = CliRunner().invoke(app, ["land", "2013-04-30", "2013-01-01"])
+    result = CliRunner().invoke(app, ["land", "flight_delay", "2013-04-30", "2013-01-01"])
     assert result.exit_code == 2 and "2013-04-30 to 2013-01-01: legal is the first day first. Swap them." in result.output
     assert not (tmp_path / "home").exists()
 

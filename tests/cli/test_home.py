@@ -74,7 +74,9 @@ def test_a_file_is_no_home(run: Run, tmp_path: Path, command: str) -> None:
     assert result.exit_code == 1 and "it is not a folder. Correct MLOPS_HOME" in result.stderr
 
 
-@pytest.mark.parametrize("command", [("land", "2013-01-01", "2013-01-01"), ("keys", "add", "shop"), ("signing", "rotate")])
+@pytest.mark.parametrize(
+    "command", [("land", "flight_delay", "2013-01-01", "2013-01-01"), ("keys", "add", "shop"), ("signing", "rotate")]
+)
 def test_a_command_that_stores_something_creates_the_home(run: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
     assert run(*command).exit_code == 0
     Home(tmp_path / "home").require()

@@ -36,7 +36,7 @@ class Line:
         self.tables = DeltaTables(self.home.tables)
         self.landing = Landing(root / "delivered")
         for each in deliveries(package_folder(), FIRST, TODAY):
-            self.landing.put(USE_CASE.name, each.table, day=each.day, rows=each.rows)
+            self.landing.put(USE_CASE.name, each.table, day=each.partition, rows=each.rows)
         self.validated = {each.table: self.accepted(each.table, until=LAST) for each in USE_CASE.contracts}
         for table, rows in self.validated.items():
             self._write(names.validated(USE_CASE.name, table), rows)

@@ -28,4 +28,4 @@ def platform(tmp_path: Path) -> Iterator[Line]:
 
 def land(line: Line, delivered: list[Any]) -> None:
     for file in delivered:
-        line.landing.put(line.use_case.name, file.table, day=file.day, rows=file.rows)
+        line.landing.put(line.use_case.name, file.table, day=file.partition, rows=file.rows)

@@ -15,7 +15,7 @@ VALIDATED, QUARANTINE = names.validated("flight_delay", "schedule"), names.quara
 
 
 def of(january: list[Any], table: str, day: dt.date = FIRST) -> Any:
-    return next(each for each in january if each.table == table and each.day == day)
+    return next(each for each in january if each.table == table and each.partition == day)
 
 
 def land_schedule(platform: Line, rows: pl.DataFrame) -> None:
@@ -103,7 +103,7 @@ def test_an_unreadable_file_holds_up_no_other_day_of_its_run(platform: Line, jan
     land(platform, [each for each in january if each.table == "schedule"])
     land_text(platform, b"")
     assert platform.ingest("schedule", FIRST - dt.timedelta(days=1), LAST).success
-    landed = {each.day for each in january if each.table == "schedule" and each.day <= LAST}
+    landed = {each.partition for each in january if each.table == "schedule" and each.partition <= LAST}
     assert {*platform.rows(VALIDATED)["day"]} == landed - {FIRST}
 
 

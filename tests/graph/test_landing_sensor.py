@@ -55,7 +55,7 @@ def line(tmp_path: Path, january: list[Any]) -> Iterator[Sensed]:
     with dg.DagsterInstance.ephemeral() as instance:
         line = Sensed(tmp_path, instance)
         for each in january:
-            line.landing.put(USE_CASE.name, each.table, day=each.day, rows=each.rows)
+            line.landing.put(USE_CASE.name, each.table, day=each.partition, rows=each.rows)
         yield line
 
 
@@ -94,7 +94,7 @@ def test_a_day_outside_the_declared_ones_raises_an_alarm(line: Sensed, january: 
 
 
 def test_a_file_above_the_declared_size_is_not_read(line: Sensed, january: list[Any]) -> None:
-    path = line.landing.path(USE_CASE.name, "weather", january[0].day)
+    path = line.landing.path(USE_CASE.name, "weather", january[0].partition)
     os.truncate(path, 2_000_000_000)
     line.tick()
     assert "2,000,000,000 bytes; legal: at most 100,000,000" in line.alarm("weather").description

@@ -65,7 +65,7 @@ def test_nothing_answered_is_nothing_to_report(log: Log) -> None:
 def test_every_landed_file_is_reported_once_and_again_when_it_changes(tmp_path: Path, january: list[Any]) -> None:
     landing = Landing(tmp_path)
     for each in january:
-        landing.put(USE_CASE.name, each.table, day=each.day, rows=each.rows)
+        landing.put(USE_CASE.name, each.table, day=each.partition, rows=each.rows)
 
     def reported(instance: dg.DagsterInstance) -> int:
         folder = str(tmp_path)

@@ -36,7 +36,7 @@ def validated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pl.DataFram
     """The files, landed, read back and validated as in the graph."""
     landing = Landing(tmp_path_factory.mktemp("landing"))
     for file in deliveries(package_folder(), FIRST, LAST):
-        landing.put(USE_CASE.name, file.table, day=file.day, rows=file.rows)
+        landing.put(USE_CASE.name, file.table, day=file.partition, rows=file.rows)
     days = [FIRST + timedelta(days=offset) for offset in range((LAST - FIRST).days + 1)]
     read = {contract.table: landing.read(USE_CASE.name, contract, days, required=False) for contract in USE_CASE.contracts}
     return {table: split_rows(rows, USE_CASE.contract(table)).accepted for table, rows in read.items()}

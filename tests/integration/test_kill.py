@@ -32,7 +32,7 @@ SEED, KILLS = 7, 2
 def landed(root: Path) -> Home:
     landing = Landing(root / "landing")
     for file in deliveries(package_folder(), FIRST, LAST):
-        landing.put(SMALL.name, file.table, day=file.day, rows=file.rows)
+        landing.put(SMALL.name, file.table, day=file.partition, rows=file.rows)
     return Home(root)
 
 

@@ -13,8 +13,9 @@ def judge(_gate: NoPii, case: Case) -> Measurement:
     inputs = {name: (of_request | of_views)[name] for name in features.inputs}
     hidden = {column.name for column in use_case.contract(features.request_table).columns if column.pii}
     # What serving/log/prediction_log.py takes from a request and its features; of the answer's own columns, only the
-    # prediction moment is computed from the request.
-    readable = [name for name in (MOMENT, *features.request, *features.inputs) if name not in hidden]
+    # prediction moment is computed from the request, where it has one.
+    moment = [MOMENT] if features.has_moment else []
+    readable = [name for name in (*moment, *features.request, *features.inputs) if name not in hidden]
     logged = {name: (of_views | of_request)[name] for name in readable}
     sources = {column: sorted(lineage.values & pii.keys()) for column, lineage in (inputs | logged).items()}
     carrying = {column: tagged_sources for column, tagged_sources in sources.items() if tagged_sources}

