@@ -162,7 +162,7 @@ def demo() -> None:
     with interrupted_at_once():
         from mlops_assets.local.demo.story import run_demo
 
-        run_demo(environment(creates_home=True), declared("flight_delay"))
+        run_demo(environment(creates_home=True))
 
 
 PANELS = {

@@ -49,7 +49,7 @@ def _use_case() -> str:
     return names[0]
 
 
-Name = Annotated[str, typer.Argument(help="The use case, such as flight_delay.")]
+Name = Annotated[str, typer.Argument(help="The name of the use case.")]
 OfUseCase = Annotated[
     str, typer.Option("--use-case", help="The use case.", default_factory=_use_case, show_default="MLOPS_USE_CASE")
 ]

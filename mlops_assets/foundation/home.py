@@ -17,7 +17,7 @@ SQLITE = "sqlite"
 SERVICE_URL = "http://127.0.0.1:3000"
 SHARED = "*"  # in place of a use case: the addresses of all use cases without addresses of their own
 SERVICE_URLS = re.compile(r"(?:([a-z][a-z0-9_]*)\s*=\s*)?(https?://[^\s,;=]+(?:\s*,\s*https?://[^\s,;=]+)*)\s*,?")
-LEGAL_URLS = "http://host:port of all use cases, or flight_delay=http://a:3000,http://b:3000;loans=http://c:3000"
+LEGAL_URLS = "http://host:port of all use cases, or prices=http://a:3000,http://b:3000;loans=http://c:3000"
 GROUP_ONLY = 0o007  # a umask
 MARKS = ("landing", "tables", "feast", "mlflow", "deployments", "prediction_log", "keys", "dagster")  # one of them is in a home
 

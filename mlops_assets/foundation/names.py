@@ -37,7 +37,7 @@ def stage(use_case: str, name: str) -> AssetPath:
 
 
 def group(use_case: str, stage: str) -> str:
-    """The group of an asset by its stage, for example flight_delay_training of "candidate"."""
+    """The group of an asset by its stage, for example loans_training of "candidate"."""
     return next(f"{use_case}_{name}" for name, stages in GROUPS.items() if stage in stages)
 
 
@@ -69,7 +69,7 @@ def experiment(use_case: str) -> str:
 
 
 def job(use_case: str, purpose: str) -> str:
-    """A job, schedule or sensor: flight_delay_training, flight_delay_on_drift."""
+    """A job, schedule or sensor: loans_training, loans_on_drift."""
     return f"{use_case}_{purpose}"
 
 

@@ -22,6 +22,7 @@ from mlops_assets.promotion.deployment import Deployment
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.serving.client import LiveService
 from mlops_assets.spec.use_case import UseCase
+from mlops_assets.use_cases.flight_delay import USE_CASE
 from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder
 
 FIRST, SPRING = date(2013, 1, 1), date(2013, 4, 30)
@@ -31,9 +32,9 @@ ROWS_PER_REQUEST = 5000
 STEP_S = 8.0  # the daemon evaluates the rollout every five
 
 
-def run_demo(environment: Environment, use_case: UseCase) -> None:
+def run_demo(environment: Environment) -> None:
     """Starts daemon and service, runs the steps, stops both. Raises AlreadyRunning, ProcessFailed, StillWaiting."""
-    home = environment.home
+    home, use_case = environment.home, USE_CASE
     typer.echo(f"{use_case.question} Everything is stored under {home.root}.")
     with (
         running_platform(environment, everything=False) as addresses,
