@@ -21,6 +21,9 @@ def seal(model: onnx.ModelProto, signature: Signature) -> bytes:
         node.doc_string = ""
         del node.metadata_props[:]  # exporters leave stack traces with paths of the machine here
     del sealed.metadata_props[:]
+    opsets = sorted(model.opset_import, key=lambda opset: opset.domain)  # exporters gather them in a set of texts
+    del sealed.opset_import[:]
+    sealed.opset_import.extend(opsets)
     onnx.helper.set_model_props(sealed, {METADATA_KEY: signature.to_json()})
     onnx.checker.check_model(sealed)
     return sealed.SerializeToString(deterministic=True)

@@ -37,12 +37,8 @@ def landed(root: Path, content: bytes, name: str = "2024-01-01.csv") -> Path:
     return path
 
 
-def files(root: Path) -> list[Path]:
-    return Landing(root).files("shop", ORDERS.table, leftovers=True)
-
-
 def erase(root: Path) -> int:
-    count, *erased = (erase_from_landing(files(root), ORDERS, Q7, dry_run=dry) for dry in (True, False, True))
+    count, *erased = (erase_from_landing(Landing(root), "shop", ORDERS, Q7, dry_run=dry) for dry in (True, False, True))
     assert erased == [count, 0]
     return count
 
@@ -118,7 +114,7 @@ def test_a_file_that_is_delivered_again_meanwhile_is_not_overwritten(tmp_path: P
         return content
 
     monkeypatch.setattr(Path, "read_bytes", read_and_deliver)
-    erase_from_landing(files(tmp_path), ORDERS, Q7, dry_run=False)
+    erase_from_landing(Landing(tmp_path), "shop", ORDERS, Q7, dry_run=False)
     monkeypatch.undo()
     assert path.read_bytes() == b"who,what\nq7,a\nnew,b\n"
     assert erase(tmp_path) == 1

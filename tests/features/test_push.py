@@ -168,5 +168,5 @@ def test_pushing_twice_changes_nothing(line: Line, tmp_path: Path) -> None:
 def test_bad_rows_are_returned_and_the_rest_is_pushed(line: Line, tmp_path: Path) -> None:
     pushed = line.push(line.today(tmp_path, until=NOON, spoil=True))
     assert pushed.refused.height == 1 and pushed.accepted > 100
-    with pytest.raises(ValueError, match="'outcomes' is no day; legal: <YYYY-MM-DD>. Rename it"):
+    with pytest.raises(ValueError, match="a pushed file is named like a landed one; legal: <YYYY-MM-DD>.csv. Rename it"):
         line.push(line.today(tmp_path, until=NOON).rename(tmp_path / "outcomes.csv"))

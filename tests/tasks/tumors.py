@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from deploy.service import build_service
-from mlops_assets.serving.service import open_service
+from mlops_assets.serving.services import open_services
 from mlops_assets.spec.gate import BeatsChampion, EverySlice, Fair, Floor, NoLeak, Robust
 from mlops_assets.spec.monitor import Drift, Performance
 from mlops_assets.spec.training import Search
@@ -28,7 +28,7 @@ USE_CASE = TUMOR.but(
     search=Search(trials=2, folds=3),
     monitors=(Performance(min_rows=20), Drift(min_rows=20, max_share=1.0)),
 )
-Tumors = build_service(USE_CASE, lambda: open_service(os.environ, USE_CASE))
+Tumors = build_service((USE_CASE,), lambda: open_services(os.environ, (USE_CASE,)))
 
 
 def samples(day: int) -> pl.DataFrame:

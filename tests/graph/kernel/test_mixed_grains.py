@@ -152,7 +152,7 @@ def test_a_feature_of_days_and_a_snapshot_waits_for_both_and_follows_both(line: 
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
-@pytest.mark.parametrize(("own", "upstream"), combinations_with_replacement([Hours, Days, Weeks, Months], 2))
+@pytest.mark.parametrize(("own", "upstream"), [*combinations_with_replacement([Hours, Days, Weeks, Months], 2)])
 def test_a_partition_reads_every_one_that_its_look_back_touches(own: type[Calendar], upstream: type[Calendar], zone: str) -> None:
     reader, table = own(zone), upstream(zone)
     ours, theirs = partitions_of(USE_CASE, reader), partitions_of(USE_CASE, table)

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from datetime import timedelta
 from functools import cache
 from itertools import combinations
 from math import factorial
@@ -22,6 +21,7 @@ from mlops_assets.statistics.metrics import measure
 from mlops_assets.training.imported import UnusableTrainer
 from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.training.search import search
+from mlops_assets.training.splits import split_of
 from mlops_assets.training.train import TrainedModel, fit, fit_in_library
 from mlops_assets.training.training_record import read_trainer, record_surroundings, record_trainer
 from mlops_assets.use_cases.flight_delay import USE_CASE
@@ -159,7 +159,7 @@ RANGED: dict[str, Trainer] = {
 @pytest.mark.parametrize("trainer", RANGED.values(), ids=RANGED)
 def test_a_search_begins_with_what_is_declared_and_stays_in_its_ranges(trainer: Trainer) -> None:
     rows = training_rows().with_columns(known_at="event_timestamp")
-    best, trials = search(trainer, Search(trials=3, folds=2), rows, label_delay=timedelta(0), progress=lambda _: None, **INPUTS)
+    best, trials = search(trainer, Search(trials=3, folds=2), rows, split=split_of(USE_CASE), progress=lambda _: None, **INPUTS)
     space = trainer.space()
     assert {name: trials[0][name] for name in space} == {name: trainer.value(name) for name in space}
     assert len({json.dumps([trial[name] for name in space]) for trial in trials}) == 3
@@ -211,11 +211,15 @@ def test_a_class_is_declared_by_its_public_path() -> None:
 
 BLOCKED = """
 import sys
+import importlib.util
+is_missing = lambda name: name.partition(".")[0] in {libraries}
 class Missing:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {libraries}:
+        if is_missing(name):
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Missing())
+find_spec = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if is_missing(name) else find_spec(name, package)
 from mlops_assets.definitions import defs
 from mlops_assets.training.train import fit
 from tests.tasks.declarations import trainers

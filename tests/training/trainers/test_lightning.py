@@ -2,7 +2,6 @@
 
 import logging
 import warnings
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,10 @@ from mlops_assets.training.fitted import Examples, UntrainableRows, examples
 from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.training.search import search
 from mlops_assets.training.signature import Signature, learn
+from mlops_assets.training.splits import split_of
 from mlops_assets.training.train import fit
 from mlops_assets.training.trainers.lightning import FittedNetwork, train
+from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.training.training_rows import CATEGORICAL, INPUTS, NUMERIC, training_rows, unlabelled_rows
 
 WORD = Lightning(hidden=(16,), batch_size=128, learning_rate=1e-2, max_epochs=4)
@@ -152,7 +153,7 @@ def test_a_model_of_numbers_alone_or_of_categories_alone_works(left_out: str) ->
 
 def test_a_search_for_a_network_changes_its_fields_and_keeps_the_others() -> None:
     rows, short = ROWS.with_columns(known_at="event_timestamp"), WORD.but(max_epochs=2)
-    options: dict[str, Any] = {"label_delay": timedelta(0), "progress": lambda _: None, **INPUTS}
+    options: dict[str, Any] = {"split": split_of(USE_CASE), "progress": lambda _: None, **INPUTS}
     trainer, trials = search(short, Search(trials=3, folds=2), rows, **options)
     assert isinstance(trainer, Lightning)
     assert trials[0]["hidden"] == (16,)

@@ -1,7 +1,6 @@
 """Regression with both trainers: a model file answers what its library does, in the label's own units, with calibrated intervals."""
 
 import time
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,9 @@ from mlops_assets.tasks import task_of
 from mlops_assets.training.fitted import UntrainableRows
 from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.training.search import search
+from mlops_assets.training.splits import split_of
 from mlops_assets.training.train import fit, fit_in_library
+from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.training.training_rows import CATEGORICAL, NUMERIC, unlabelled_rows
 
 TRAINERS: dict[str, Trainer] = {
@@ -123,7 +124,7 @@ def test_the_search_minimises_the_error() -> None:
     trainer = HistGradientBoosting(max_iter=5, learning_rate=0.02, min_samples_leaf=5)
     frame = rows(1500).with_columns(known_at=pl.col("event_timestamp"))
     best, trials = search(
-        trainer, Search(trials=6, folds=2), frame, label_delay=timedelta(0),
+        trainer, Search(trials=6, folds=2), frame, split=split_of(USE_CASE),
         progress=lambda _: None, **inputs(),
     )  # fmt: skip
     complete = [trial for trial in trials if trial["state"] == "complete"]
