@@ -176,7 +176,11 @@ class OnlineMirror:
 
     @cached_property
     def _ready(self) -> str:
-        return f"ready/{self.service}/" + "".join(self.layouts)
+        return self._ready_start + "".join(self.layouts)
+
+    @property
+    def _ready_start(self) -> str:
+        return f"ready/{self.service}/"
 
     def read(self, entities: Mapping[str, Sequence[object]], moments: Moments) -> OnlineValues:
         """Features by name at each moment; a value older than its view's TTL is stale and left out.
@@ -249,6 +253,16 @@ class OnlineMirror:
         return self.store.read([self._ready]).values != [None]
 
     def mark_ready(self) -> None:
+        """Erases what the service had under other layouts: nothing keeps it up to date, and a declaration may return to it."""
+        start = self._ready_start
+        others = [key for key in self.store.keys(start) if key.startswith(start) and key != self._ready]
+        places = [range(len(start), len(key), PREFIX_LETTERS) for key in others]
+        former = {
+            key[at : at + PREFIX_LETTERS] for key, ats in zip(others, places, strict=True) for at in ats
+        } - self.layouts.keys()
+        values = [key for prefix in former for key in self.store.keys(f"{prefix}/") if key.startswith(f"{prefix}/")]
+        if others:
+            self.store.erase([*others, *values])
         self.store.change([self._ready], lambda _: [b"ready"])
 
     def home_of(self, view: str) -> tuple[str, Layout]:

@@ -124,12 +124,15 @@ def test_no_two_entities_share_a_key(blobs: KeyValueStore, routes: list[tuple[st
 def test_two_versions_of_a_service_do_not_overwrite_each_other(blobs: KeyValueStore) -> None:
     """Versions differ by name or, under the same name, by layout."""
     turned = (replace(WEATHER, features={"gust": pl.Float64(), "temp": pl.Float64()}),)
-    first, second, anew = mirror_on(blobs), mirror_on(blobs, "flights_v2"), mirror_on(blobs, views=turned)
+    first, second = mirror_on(blobs), mirror_on(blobs, "flights_v2")
     rows = weather(["JFK"], 1.0).with_columns(gust=pl.lit(9.0))
     first.write("weather", rows)
     second.write("weather", rows.with_columns(temp=pl.lit(2.0)))
+    anew = OnlineMirror("flights_v1", turned, blobs)
     anew.write("weather", rows.with_columns(temp=pl.lit(3.0)))
-    assert [ask(values, "JFK").features["temp"] for values in (first, second, anew)] == [[1.0], [2.0], [3.0]]
+    assert [ask(values, "JFK").features["temp"] for values in (first, second)] == [[1.0], [2.0]]
+    anew.mark_ready()
+    assert [ask(values, "JFK").features["temp"] for values in (second, anew)] == [[2.0], [3.0]]
     assert ask(anew, "JFK").features["gust"] == [9.0]
 
 
@@ -152,7 +155,22 @@ def test_values_of_other_columns_or_types_are_never_read(blobs: KeyValueStore, c
         ask(after, "JFK")
     after.mark_ready()
     assert ask(after, "JFK").features[next(iter(changed))] == [None]
-    assert ask(before, "JFK").features["temp"] == [1.5]
+
+
+def test_a_declaration_that_returns_to_an_earlier_one_reads_nothing_that_is_old(blobs: KeyValueStore) -> None:
+    """While another layout was in use, nothing kept the values of the first one up to date."""
+    before = mirror_on(blobs)
+    before.write("weather", weather(["JFK"], 1.5))
+    other = OnlineMirror("other_v1", (WEATHER,), blobs)
+    other.write("weather", weather(["JFK"], 2.5))
+    other.mark_ready()
+    after = OnlineMirror("flights_v1", (replace(WEATHER, features={"temp": pl.Float64()}), ROUTE, DELAYS), blobs)
+    after.mark_ready()
+    with pytest.raises(NotFilled):
+        ask(before, "JFK")
+    before.mark_ready()
+    assert ask(before, "JFK").features["temp"] == [None] and not after.is_ready()
+    assert other.read({"origin": ["JFK"]}, NOW).features["temp"] == [2.5], "that of another service stays"
 
 
 def test_values_under_keys_of_another_type_are_never_read(blobs: KeyValueStore) -> None:
