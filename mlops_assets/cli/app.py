@@ -27,13 +27,13 @@ def main(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback
     """Run and operate the platform: data, features, models and the prediction service."""
 
 
-DAY = {"formats": ["%Y-%m-%d"], "metavar": "YYYY-MM-DD"}
+DayArgument = partial(typer.Argument, formats=["%Y-%m-%d"], metavar="YYYY-MM-DD")
 
 
 def land(
     use_case: Name,
-    first: Annotated[datetime | None, typer.Argument(**DAY, help="First day; by default the first declared one.")] = None,
-    last: Annotated[datetime | None, typer.Argument(**DAY, help="Last day, included; by default the first day.")] = None,
+    first: Annotated[datetime | None, DayArgument(help="First day; by default the first declared one.")] = None,
+    last: Annotated[datetime | None, DayArgument(help="Last day, included; by default the first day.")] = None,
 ) -> None:
     """Deliver the example files of a use case to the landing folder."""
     from mlops_assets.ingestion.landing import Landing
@@ -108,7 +108,8 @@ def waive(
     by: By,
 ) -> None:
     """Use a landed file although its checks fail, until it is delivered again."""
-    from mlops_assets.foundation.grains import IllegalKey, calendar_of
+    from mlops_assets.foundation.calendars import IllegalKey
+    from mlops_assets.foundation.grains import calendar_of
     from mlops_assets.ingestion.refusals import Waiver
 
     sources = {source.table: source for source in declared(use_case).sources}

@@ -30,8 +30,9 @@ from mlops_assets.features.online.key_value_stores import glob_literal, leave_no
 from mlops_assets.features.online.online_mirror import entity_parts
 from mlops_assets.foundation import names
 from mlops_assets.foundation.atomic_file import replace_file, sync_folder, write_aside
+from mlops_assets.foundation.calendars import UTC_DAYS, Calendar
 from mlops_assets.foundation.delta_tables import DeltaTables
-from mlops_assets.foundation.grains import UTC_DAYS, Calendar, calendar_of
+from mlops_assets.foundation.grains import calendar_of
 from mlops_assets.foundation.home import Home
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.serving.log.prediction_log import BLANK

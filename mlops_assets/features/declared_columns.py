@@ -10,7 +10,8 @@ import polars as pl
 from mlops_assets.features.featurize import label_columns
 from mlops_assets.features.lineage import END, START, column_types
 from mlops_assets.features.request_features import entity_rows
-from mlops_assets.foundation.grains import PARTITION_COLUMNS, calendars_of
+from mlops_assets.foundation.calendars import PARTITION_COLUMNS
+from mlops_assets.foundation.grains import calendars_of
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT
 from mlops_assets.spec.feature import Features
 from mlops_assets.spec.gate import Fair

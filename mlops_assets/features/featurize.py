@@ -9,9 +9,10 @@ import polars.selectors as cs
 
 from mlops_assets.features.request_features import entity_rows
 from mlops_assets.features.versions import as_known, find_corrections
+from mlops_assets.foundation.calendars import ONE_MICROSECOND, Calendar, Partition
 from mlops_assets.foundation.conversions import UTC as MOMENT
 from mlops_assets.foundation.conversions import by_value
-from mlops_assets.foundation.grains import ONE_MICROSECOND, Calendar, Partition, calendars_of, table_calendar, view_calendar
+from mlops_assets.foundation.grains import calendars_of, table_calendar, view_calendar
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT
 from mlops_assets.foundation.wording import some
 from mlops_assets.spec.feature import FeatureView, Label, Tables

@@ -10,8 +10,9 @@ import polars.selectors as cs
 from polars.io.plugins import register_io_source
 
 from mlops_assets.features.request_features import entity_rows
+from mlops_assets.foundation.calendars import PARTITION_COLUMNS, UTC_DAYS, Calendar
 from mlops_assets.foundation.conversions import stored_type
-from mlops_assets.foundation.grains import PARTITION_COLUMNS, UTC_DAYS, Calendar, calendars_of
+from mlops_assets.foundation.grains import calendars_of
 from mlops_assets.foundation.names import EVENT_TIMESTAMP
 from mlops_assets.spec.contract import Column, Contract
 from mlops_assets.spec.feature import FeatureView

@@ -11,8 +11,9 @@ import polars as pl
 from mlops_assets.features.declared_columns import returned_columns, view_place
 from mlops_assets.features.lineage import column_types
 from mlops_assets.foundation import names
+from mlops_assets.foundation.calendars import WHOLE_TABLE
 from mlops_assets.foundation.delta_tables import DeltaTables, rewrite
-from mlops_assets.foundation.grains import WHOLE_TABLE, table_calendar
+from mlops_assets.foundation.grains import table_calendar
 from mlops_assets.foundation.stored_schema import converted
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.use_case import UseCase

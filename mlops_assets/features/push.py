@@ -8,8 +8,9 @@ import polars as pl
 
 from mlops_assets.features.versions import as_known
 from mlops_assets.foundation import names
+from mlops_assets.foundation.calendars import ONE_MICROSECOND
 from mlops_assets.foundation.delta_tables import DeltaTables
-from mlops_assets.foundation.grains import ONE_MICROSECOND, table_calendar, view_calendar
+from mlops_assets.foundation.grains import table_calendar, view_calendar
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.validate import split_rows
 from mlops_assets.spec.feature import FeatureView

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from mlops_assets.foundation.grains import UTC_DAYS, Calendar, Partition
+from mlops_assets.foundation.calendars import UTC_DAYS, Calendar, Partition
 
 NEVER_BEFORE = 10**17  # microseconds or days; more than the calendar has
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Delivery:
-    """The rows of one table for one partition, whose type the table's grain decides (foundation/grains.py)."""
+    """The rows of one table for one partition, whose type the table's grain decides (foundation/calendars.py)."""
 
     table: str
     partition: Any

@@ -15,8 +15,8 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 
+from mlops_assets.foundation.calendars import DAY, Calendar, Partition
 from mlops_assets.foundation.durations import ONE_DAY
-from mlops_assets.foundation.grains import DAY, Calendar, Partition
 from mlops_assets.foundation.names import AssetPath, table_path
 from mlops_assets.foundation.stored_schema import IncompatibleRows, widened, with_types
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from mlops_assets.foundation import names
-from mlops_assets.foundation.grains import Calendar, calendar_of
+from mlops_assets.foundation.calendars import Calendar
+from mlops_assets.foundation.grains import calendar_of
 from mlops_assets.foundation.names import BAD_SHARE, EXPECTATIONS
 from mlops_assets.graph.kernel.asset_metadata import (
     SCHEMA,

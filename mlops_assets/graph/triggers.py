@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from mlops_assets.foundation import names
-from mlops_assets.foundation.grains import Partition, calendar_of, declared_partitions
+from mlops_assets.foundation.calendars import Partition
+from mlops_assets.foundation.grains import calendar_of, declared_partitions
 from mlops_assets.foundation.names import GOOD_ENOUGH, NO_DRIFT
 from mlops_assets.graph.kernel.asset_metadata import UNREADABLE
 from mlops_assets.graph.kernel.automation import TICK_SECONDS

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from mlops_assets.foundation.grains import UTC_DAYS, Calendar, Partition
+from mlops_assets.foundation.calendars import UTC_DAYS, Calendar, Partition
 from mlops_assets.foundation.names import BAD_SHARE, EXPECTATIONS
 from mlops_assets.ingestion.expectations import Finding, check_bad_share, check_expectations
 from mlops_assets.ingestion.validate import CSV, PLACE, Split, split_rows

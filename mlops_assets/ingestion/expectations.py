@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from mlops_assets.foundation.grains import UTC_DAYS, Calendar, Partition
+from mlops_assets.foundation.calendars import UTC_DAYS, Calendar, Partition
 from mlops_assets.ingestion.csv_lines import WHOLE_FILE
 from mlops_assets.ingestion.validate import Split
 from mlops_assets.spec.contract import Contract, Expectation, MaxNovelShare, MaxNullShare, RowCountBand

@@ -13,7 +13,7 @@ import polars as pl
 import polars.selectors as cs
 
 from mlops_assets.foundation.atomic_file import replace_file
-from mlops_assets.foundation.grains import DAY, UTC_DAYS, Calendar, IllegalKey, Partition
+from mlops_assets.foundation.calendars import DAY, UTC_DAYS, Calendar, IllegalKey, Partition
 from mlops_assets.ingestion.csv_lines import WHOLE_FILE, columns_in, escape, find_header_problem
 from mlops_assets.ingestion.forms import read_table
 from mlops_assets.ingestion.forms.table import UnreadableFile

@@ -12,8 +12,8 @@ import polars as pl
 from pandera.config import ValidationDepth, config_context
 from pandera.errors import SchemaErrors
 
+from mlops_assets.foundation.calendars import UTC_DAYS, Calendar
 from mlops_assets.foundation.conversions import by_value, stored_type
-from mlops_assets.foundation.grains import UTC_DAYS, Calendar
 from mlops_assets.ingestion.landed_values import fault, landed_text, typed
 from mlops_assets.spec.column_type import bound_text
 from mlops_assets.spec.contract import Column, Contract

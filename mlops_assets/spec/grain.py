@@ -1,4 +1,4 @@
-"""Grains: how the rows of a source are partitioned in time. foundation/grains.py implements them."""
+"""Grains: how the rows of a source are partitioned in time. foundation/calendars.py implements them."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

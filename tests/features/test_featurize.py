@@ -17,7 +17,8 @@ from mlops_assets.features.featurize import (
     label_rows,
     training_rows,
 )
-from mlops_assets.foundation.grains import UTC_DAYS, calendar_of
+from mlops_assets.foundation.calendars import UTC_DAYS
+from mlops_assets.foundation.grains import calendar_of
 from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.grain import Daily, Hourly, Monthly, Snapshot, Weekly
 from mlops_assets.spec.split import TimeSplit

@@ -16,8 +16,8 @@ import mlops_assets.cli.arguments
 from mlops_assets.cli.app import app
 from mlops_assets.features.migration import LosesValues, apply_changes, find_changes
 from mlops_assets.foundation import names
+from mlops_assets.foundation.calendars import UTC_DAYS
 from mlops_assets.foundation.delta_tables import DeltaTables
-from mlops_assets.foundation.grains import UTC_DAYS
 from mlops_assets.foundation.home import PROJECT
 from mlops_assets.foundation.home_lock import reserved_home
 from mlops_assets.spec.contract import Column

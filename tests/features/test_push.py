@@ -12,8 +12,8 @@ from mlops_assets.features.feast.feature_store import FeatureStore
 from mlops_assets.features.featurize import fill_view
 from mlops_assets.features.push import push_file
 from mlops_assets.foundation import names
+from mlops_assets.foundation.calendars import UTC_DAYS
 from mlops_assets.foundation.delta_tables import DeltaTables, rewrite
-from mlops_assets.foundation.grains import UTC_DAYS
 from mlops_assets.foundation.home import Home
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.validate import split_rows

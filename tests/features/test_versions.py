@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mlops_assets.features.featurize import fill_partitions, label_rows, training_rows
 from mlops_assets.features.versions import as_known, find_corrections
-from mlops_assets.foundation.grains import Calendar, Days, Hours, Weeks
+from mlops_assets.foundation.calendars import Calendar, Days, Hours, Weeks
 from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.split import TimeSplit
 from mlops_assets.spec.use_case import UseCase

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import polars as pl
 
+from mlops_assets.foundation.calendars import DAY, UTC_DAYS
 from mlops_assets.foundation.delta_tables import Span, write_span
-from mlops_assets.foundation.grains import DAY, UTC_DAYS
 
 midnight = UTC_DAYS.start
 

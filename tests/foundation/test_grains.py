@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_assets.foundation.grains import WHOLE_TABLE, Calendar, Days, Hours, IllegalKey, Months, Weeks, WholeTable
+from mlops_assets.foundation.calendars import WHOLE_TABLE, Calendar, Days, Hours, IllegalKey, Months, Weeks, WholeTable
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "America/Sao_Paulo", "Pacific/Apia", "Asia/Beirut")
 IN_TIME = (Hours, Days, Weeks, Months)

@@ -14,8 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.foundation import names
+from mlops_assets.foundation.calendars import WHOLE_TABLE, Calendar
 from mlops_assets.foundation.delta_tables import DeltaTables
-from mlops_assets.foundation.grains import WHOLE_TABLE, Calendar, calendar_of, view_calendar
+from mlops_assets.foundation.grains import calendar_of, view_calendar
 from mlops_assets.graph.features import build_features
 from mlops_assets.graph.kernel.tables import build_io_managers
 from mlops_assets.spec.grain import Daily, Grain, Hourly, Monthly, Snapshot, Weekly

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from mlops_assets.features.feast.feature_store import FeatureStore
 from mlops_assets.features.push import push_file
 from mlops_assets.foundation import names
+from mlops_assets.foundation.calendars import UTC_DAYS
 from mlops_assets.foundation.conversions import TYPES
 from mlops_assets.foundation.delta_tables import DeltaTables
-from mlops_assets.foundation.grains import UTC_DAYS
 from mlops_assets.foundation.home import PROJECT, Home
 from mlops_assets.graph.features import build_features
 from mlops_assets.graph.kernel.tables import PARTITION_COLUMN, build_io_managers, looking_back, partitions_of

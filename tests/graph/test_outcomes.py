@@ -9,8 +9,8 @@ import polars as pl
 
 from mlops_assets.features.featurize import label_rows
 from mlops_assets.foundation import names
+from mlops_assets.foundation.calendars import DAY, UTC_DAYS
 from mlops_assets.foundation.delta_tables import DeltaTables
-from mlops_assets.foundation.grains import DAY, UTC_DAYS
 from mlops_assets.graph.kernel.tables import PARTITION_COLUMN, build_io_managers, partitions_of
 from mlops_assets.graph.serving import build_serving
 from mlops_assets.use_cases.flight_delay import USE_CASE

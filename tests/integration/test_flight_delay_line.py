@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from mlops_assets.features.feast.feature_store import FeatureStore
 from mlops_assets.features.featurize import end_of_known, fill_view, label_rows
 from mlops_assets.foundation import names
-from mlops_assets.foundation.grains import UTC_DAYS
+from mlops_assets.foundation.calendars import UTC_DAYS
 from mlops_assets.foundation.home import Home
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.validate import split_rows

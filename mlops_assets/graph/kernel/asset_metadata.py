@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 import dagster as dg
 
 from mlops_assets.foundation import names
-from mlops_assets.foundation.grains import Calendar
+from mlops_assets.foundation.calendars import Calendar
 from mlops_assets.graph.kernel.tables import DataFrame, keys_in_run
 from mlops_assets.spec.column_type import bound_text
 from mlops_assets.spec.contract import Column, Contract

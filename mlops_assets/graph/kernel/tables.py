@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from mlops_assets.foundation.grains import Calendar, Partition, declared_partitions
+from mlops_assets.foundation.calendars import Calendar, Partition
+from mlops_assets.foundation.grains import declared_partitions
 from mlops_assets.resources import HomeLock
 from mlops_assets.spec.use_case import UseCase
 

@@ -155,6 +155,6 @@ class Story:
             )
         row = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in flights[0].items()}
         with bentoml.SyncHTTPClient(self.live.url, token=self.live.api_key) as client:
-            (answer,) = client.predict(rows=[row])["predictions"]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
+            (answer,) = client.predict_flight_delay(rows=[row])["predictions"]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
         first = numbers[0]
         typer.echo(f"  bentoml.SyncHTTPClient: {first} late with {answer['probability']:.1%} · version {answer['model_version']}")

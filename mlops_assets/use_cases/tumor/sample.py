@@ -7,8 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
+from mlops_assets.foundation.calendars import WHOLE_TABLE
 from mlops_assets.foundation.delivery import Delivery
-from mlops_assets.foundation.grains import WHOLE_TABLE
 from mlops_assets.use_cases.tumor import MEASURES, SAMPLES, STATISTICS
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from mlops_assets.foundation.grains import UTC_DAYS
+from mlops_assets.foundation.calendars import UTC_DAYS
 from mlops_assets.foundation.names import LANDING
 from mlops_assets.graph.kernel.asset_metadata import CADENCE, STAGE, WHEN_CHANGED
 from mlops_assets.graph.kernel.automation import build_automation

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy
 from dagster._core.events import AssetMaterializationPlannedData, StepMaterializationData
 
-from mlops_assets.foundation.grains import UTC_DAYS
+from mlops_assets.foundation.calendars import UTC_DAYS
 from mlops_assets.graph.kernel.conditions import EVERY_PARENT, build_cascade
 from mlops_assets.graph.kernel.dagster_internals import MADE, PLANNED
 from mlops_assets.graph.kernel.tables import looking_back

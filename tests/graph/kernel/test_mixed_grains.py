@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from mlops_assets.foundation.grains import Calendar, Days, Hours, Months, Weeks, WholeTable
+from mlops_assets.foundation.calendars import Calendar, Days, Hours, Months, Weeks, WholeTable
 from mlops_assets.foundation.names import LANDING
 from mlops_assets.graph.kernel.asset_metadata import STAGE
 from mlops_assets.graph.kernel.automation import build_automation

@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 from mlops_assets.features.featurize import fill_view
 from mlops_assets.features.offline.point_in_time import Facts, join_facts
 from mlops_assets.features.request_features import entity_rows
-from mlops_assets.foundation.grains import UTC_DAYS
+from mlops_assets.foundation.calendars import UTC_DAYS
 from mlops_assets.use_cases.flight_delay import USE_CASE, VIEWS
 from mlops_assets.use_cases.flight_delay.transforms import PRIOR_FLIGHTS, PRIOR_RATE, late_label
 from tests.foundation.days import midnight
