@@ -81,5 +81,5 @@ def test_every_landed_file_is_reported_once_and_again_when_it_changes(tmp_path: 
     with dg.DagsterInstance.ephemeral() as instance:
         assert [reported(instance), reported(instance)] == [len(january)] * 2
         changed = january[0]
-        landing.put(USE_CASE.name, changed.table, day=changed.day, rows=changed.rows.head(1))
+        landing.put(USE_CASE.name, changed.table, day=changed.partition, rows=changed.rows.head(1))
         assert reported(instance) == len(january) + 1
