@@ -65,7 +65,7 @@ def test_dagsters_validation_fails_with_every_problem(load: Any, monkeypatch: py
     assert unknown_input.startswith(
         "flight_delay · UseCase · features.inputs · 'distanse' comes from no view and not from the request"
     )
-    assert "'flight_delay_v2' is not declared in feature_repo; services: flight_delay_v1" in unknown_service
+    assert "'flight_delay_v2' is not declared in feature_repo; services: bike_demand_v1, flight_delay_v1" in unknown_service
 
 
 def test_dagsters_validation_passes_what_is_legal(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
