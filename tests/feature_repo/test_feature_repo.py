@@ -15,10 +15,13 @@ from mlops_assets.features.feast.feature_store import FeatureStore
 from mlops_assets.features.lineage import view_columns_read
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Home
+from mlops_assets.use_cases.bike_demand import USE_CASE as BIKES
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
 PROJECT = Path(__file__).parents[2]
 VIEWS = {view.name: view for view in USE_CASE.features.views}
+ALL = {view.name: (use_case, view) for use_case in (USE_CASE, BIKES) for view in use_case.features.views}
+OWNERS = {use_case.name: use_case.owner for use_case in (USE_CASE, BIKES)}
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +51,17 @@ def test_every_object_has_a_description_and_an_owner(applied: feast.FeatureStore
     kinds = {type(item).__name__ for item in declared}
     assert kinds == {"FeatureView", "Entity", "FeatureService", "FileSource", "PushSource"}
     for item in declared:
-        assert item.description and item.owner == USE_CASE.owner, item.name
-        assert item.tags["use_case"] == USE_CASE.name, item.name
+        assert item.description and item.owner == OWNERS[item.tags["use_case"]], item.name
     assert all(field.description and field.dtype == Float64 for view in views for field in view.features)
 
 
 def test_each_view_has_the_features_of_its_transform_and_reads_its_own_table(applied: feast.FeatureStore) -> None:
     views = {view.name: view for view in applied.list_feature_views()}
-    assert views.keys() == VIEWS.keys()
+    assert views.keys() == ALL.keys()
     for name, view in views.items():
-        computed = view_columns_read(USE_CASE, VIEWS[name]).keys() - {*VIEWS[name].entity, names.EVENT_TIMESTAMP, "day"}
+        use_case, declared = ALL[name]
+        computed = view_columns_read(use_case, declared).keys() - {*declared.entity, names.EVENT_TIMESTAMP, "day"}
         assert {field.name for field in view.features} == computed
-        assert view.join_keys == list(VIEWS[name].entity)
-        assert view.batch_source.path == names.feature_source(USE_CASE.name, name)
+        assert view.join_keys == list(declared.entity)
+        assert view.batch_source.path == names.feature_source(use_case.name, name)
         assert view.batch_source.timestamp_field == names.EVENT_TIMESTAMP

@@ -97,7 +97,7 @@ def test_each_use_case_has_its_own_addresses_or_those_of_all(tmp_path: Path, tex
 )  # fmt: skip
 def test_an_illegal_address_is_refused_with_what_is_legal(tmp_path: Path, text: str):
     with pytest.raises(
-        IllegalEnvironment, match=r"^MLOPS_SERVICE_URL · found .*; legal: http://host:port of all use cases, or flight"
+        IllegalEnvironment, match=r"^MLOPS_SERVICE_URL · found .*; legal: http://host:port of all use cases, or prices"
     ):
         read_environment({"MLOPS_SERVICE_URL": text}, tmp_path)
 

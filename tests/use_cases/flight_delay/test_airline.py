@@ -27,7 +27,7 @@ def july() -> list[Delivery]:
 
 
 def rows_of(year: list[Delivery], table: str) -> pl.DataFrame:
-    return pl.concat([item.rows.with_columns(delivered=item.day) for item in year if item.table == table])
+    return pl.concat([item.rows.with_columns(delivered=item.partition) for item in year if item.table == table])
 
 
 def test_every_fact_of_the_year_is_delivered_once(year: list[Delivery]) -> None:
@@ -72,15 +72,15 @@ def test_an_arrival_in_the_hour_that_clocks_skip_in_spring_follows_from_its_taxi
 def test_a_schedule_is_delivered_the_day_before_and_only_the_first_of_the_year_on_its_own_day(
     year: list[Delivery], july: list[Delivery]
 ) -> None:
-    assert [item.day for item in july if item.table == "schedule"] == [date(2013, 7, 2), date(2013, 7, 3)]
+    assert [item.partition for item in july if item.table == "schedule"] == [date(2013, 7, 2), date(2013, 7, 3)]
     until_the_second = year[: next(at for at, item in enumerate(year) if item.table == "outcomes") + 1]
-    assert [item.day for item in until_the_second if item.table == "schedule"] == [date(2013, 1, 1), date(2013, 1, 2)]
+    assert [item.partition for item in until_the_second if item.table == "schedule"] == [date(2013, 1, 1), date(2013, 1, 2)]
 
 
 def test_a_day_delivered_alone_equals_that_day_of_the_year(year: list[Delivery], july: list[Delivery]) -> None:
     assert {item.table for item in july} == {"planes", "schedule", "weather", "outcomes"}
     for item in july:
-        twin = next(other for other in year if (other.table, other.day) == (item.table, item.day))
+        twin = next(other for other in year if (other.table, other.partition) == (item.table, item.partition))
         assert item.rows.equals(twin.rows)
 
 
@@ -93,7 +93,7 @@ def test_an_aircraft_is_delivered_with_the_first_schedule_that_names_it(year: li
 
 
 def test_the_airports_and_airlines_are_delivered_once_on_the_first_day(year: list[Delivery]) -> None:
-    delivered = [(item.table, item.day) for item in year if item.table in ("airports", "airlines")]
+    delivered = [(item.table, item.partition) for item in year if item.table in ("airports", "airlines")]
     assert delivered == [("airlines", FIRST), ("airports", FIRST)]
 
 
@@ -107,9 +107,9 @@ def test_a_wind_of_a_thousand_miles_an_hour_is_the_only_row_of_the_year_that_bre
 ) -> None:
     landing, quarantined = Landing(tmp_path), list[str]()
     for item in year:
-        landing.put("flight_delay", item.table, day=item.day, rows=item.rows)
+        landing.put("flight_delay", item.table, day=item.partition, rows=item.rows)
     for contract in USE_CASE.contracts:
-        days = [item.day for item in year if item.table == contract.table]
+        days = [item.partition for item in year if item.table == contract.table]
         split = split_rows(landing.read("flight_delay", contract, days, required=True), contract)
         assert check_bad_share(split, contract).passed
         quarantined += split.quarantined["reasons"].to_list()
