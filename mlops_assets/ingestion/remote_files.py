@@ -55,7 +55,7 @@ def _copy(system: Any, path: str, size: int, to: Path, max_bytes: int) -> str:
         return f"it has {size:,} bytes; legal: at most {max_bytes:,}. Deliver fewer rows, or raise max_bytes of the source"
     try:
         content = system.cat_file(path)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001 - as above
         return f"it cannot be fetched: {_describe(error)}. Correct its permissions, or wait for the next try"
     if len(content) != size:
         return f"{len(content):,} of {size:,} bytes were fetched; it is fetched again. Nothing was landed"

@@ -83,6 +83,14 @@ class Trainer(Spec):
             yield "it is declared in the program that runs, which no other process can import. Declare it in a module."
 
 
+def _rate(rate: float) -> Range:
+    return Range(low=rate / 4, high=rate * 4, log=True)
+
+
+def _penalty(penalty: float) -> Range:
+    return Range(low=0.0, high=max(10.0, 2 * penalty))
+
+
 def _around(value: int, least: int) -> Range:
     return Range(low=max(least, value // 2), high=value * 2, log=True)
 
@@ -106,7 +114,7 @@ class Lightning(Trainer):
 
     def space(self) -> Space:
         widths = tuple(tuple(max(1, round(size * width)) for size in self.hidden) for width in (0.5, 1.0, 2.0))
-        rate = Range(low=self.learning_rate / 4, high=self.learning_rate * 4, log=True)
+        rate = _rate(self.learning_rate)
         return {"learning_rate": rate, "hidden": widths, "dropout": Range(low=0.0, high=max(0.6, self.dropout))}
 
 
@@ -127,11 +135,11 @@ class HistGradientBoosting(Trainer):
 
     def space(self) -> Space:
         return {
-            "learning_rate": Range(low=self.learning_rate / 4, high=self.learning_rate * 4, log=True),
+            "learning_rate": _rate(self.learning_rate),
             "max_iter": _around(self.max_iter, 1),
             "max_leaf_nodes": _around(self.max_leaf_nodes, 2),
             "min_samples_leaf": _around(self.min_samples_leaf, 1),
-            "l2_regularization": Range(low=0.0, high=max(10.0, 2 * self.l2_regularization)),
+            "l2_regularization": _penalty(self.l2_regularization),
         }
 
 
@@ -156,10 +164,10 @@ class LightGBM(Trainer):
 
     def space(self) -> Space:
         return {
-            "learning_rate": Range(low=self.learning_rate / 4, high=self.learning_rate * 4, log=True),
+            "learning_rate": _rate(self.learning_rate),
             "num_leaves": _around(self.num_leaves, 2),
             "min_data_in_leaf": _around(self.min_data_in_leaf, 1),
-            "lambda_l2": Range(low=0.0, high=max(10.0, 2 * self.lambda_l2)),
+            "lambda_l2": _penalty(self.lambda_l2),
             "feature_fraction": Range(low=min(0.5, self.feature_fraction), high=1.0),
         }
 
