@@ -4,6 +4,7 @@ import contextlib
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -20,7 +21,7 @@ START_GRACE_S = 1.0  # of children that are not ready: they have nothing to end
 FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S = 1.0, 60.0, 600.0  # before a restart: doubled until the process has run steadily
 # Descendants inherit this variable: it identifies a process whose parent died first, also in a session of its own.
 GROUP = "MLOPS_PROCESS_GROUP"
-LOST_S = 0.5  # after a signal, until the processes must be stopping
+LOST_S = 0.1  # until a signal whose exception was lost is sent again
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -63,7 +64,8 @@ def running(
     short, and before all are ready there is hardly any. Raises ProcessFailed.
     """
     group = _Group()
-    with _handling({**dict.fromkeys(STOP_SIGNALS, group.exit_on_signal), signal.SIGCHLD: group.on_child_exit}):
+    handlers = {**dict.fromkeys(STOP_SIGNALS, group.exit_on_signal), signal.SIGCHLD: group.on_child_exit}
+    with _handling(handlers), _unraisable(group.is_lost):
         try:
             for child in children:
                 group.start(child)
@@ -83,6 +85,7 @@ class _Group:
     is_ready: bool = False
     is_stopping: bool = False
     is_ending: bool = False  # from the start of `stop`
+    interruption: tuple[int, BaseException] | None = None  # the signal, and what its handler raised
     on_restart: Callable[[str], None] | None = None
     restarts: dict[str, tuple[int, float]] = field(default_factory=dict[str, tuple[int, float]])  # how many in a row, the last at
 
@@ -111,25 +114,35 @@ class _Group:
                 raise ProcessFailed(child, f"exited with code {process.returncode}") from None
 
     def exit_on_signal(self, number: int, _frame: object) -> None:
-        self.is_stopping = True
-        # An exception that a handler raises is lost where the signal came during a destructor, as of SQLAlchemy's connections.
-        again = threading.Timer(LOST_S, self._signal_again, [number])
+        self._interrupt(number, KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number))
+
+    def _interrupt(self, number: int, exception: BaseException) -> None:
+        self.is_stopping, self.interruption = True, (number, exception)
+        raise exception
+
+    def is_lost(self, exception: BaseException | None) -> bool:
+        """What a handler raises is lost where the signal comes during a destructor or the callback of a weak reference, as
+        SQLAlchemy has them. Then the signal is sent again.
+        """
+        if self.interruption is None or exception is not self.interruption[1]:
+            return False
+        again = threading.Timer(LOST_S, self._signal_again, [self.interruption[0]])
         again.daemon = True
         again.start()
-        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+        return True
 
     def _signal_again(self, number: int) -> None:
         main = threading.main_thread().ident
         if not self.is_ending and main is not None:
+            self.is_stopping = False
             signal.pthread_kill(main, number)
 
-    def on_child_exit(self, _number: int, _frame: object) -> None:
+    def on_child_exit(self, number: int, _frame: object) -> None:
         for child, process in [] if self.is_stopping else [*self.started]:
             if process.poll() is None:
                 continue
             if self.on_restart is None:
-                self.is_stopping = True
-                raise _ChildExited
+                self._interrupt(number, _ChildExited())
             self.started.remove((child, process))
             self._restart_later(child, process.returncode, self.on_restart)
 
@@ -203,6 +216,22 @@ def _handling(handlers: Mapping[signal.Signals, Callable[[int, Any], None] | sig
     finally:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def _unraisable(is_expected: Callable[[BaseException | None], bool]) -> Generator[None]:
+    """Python prints no exception that `is_expected` accepts and that nothing can catch."""
+    before = sys.unraisablehook
+
+    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
+        if not is_expected(unraisable.exc_value):
+            before(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _is_ready(child: Child) -> bool:
