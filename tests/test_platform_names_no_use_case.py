@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.use_cases import EXAMPLES, MODULES, load_use_cases
+from mlops_assets.use_cases import USE_CASES
 
 PACKAGE = Path(__file__).parents[1] / "mlops_assets"
 OWN = ("use_cases", "local/demo")  # the demo tells the story of one use case
@@ -19,7 +19,7 @@ def own_words(use_case: UseCase) -> set[str]:
     return {use_case.name, *(name for name in (*columns, *views, *use_case.features.inputs) if "_" in name)}
 
 
-@pytest.mark.parametrize("use_case", load_use_cases((*MODULES, *EXAMPLES))[0], ids=lambda use_case: use_case.name)
+@pytest.mark.parametrize("use_case", USE_CASES, ids=lambda use_case: use_case.name)
 def test_no_platform_module_has_a_name_of_a_use_case(use_case: UseCase) -> None:
     words = own_words(use_case)
     assert len(words) > 1

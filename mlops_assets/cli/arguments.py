@@ -42,16 +42,21 @@ def selected() -> list[str]:
 
 
 def _use_case() -> str:
-    names = selected()
-    if len(names) != 1:
-        legal = ", ".join(names) or "none, as none loads"
-        raise typer.BadParameter(f"no use case is named; legal: {legal}. Name one, or set MLOPS_USE_CASE to one.")
-    return names[0]
+    """The only selected use case, or the only one of them that this home has served."""
+    if len(names := selected()) > 1:
+        names = [name for name in names if (environment().home.deployments / name).exists()] or names
+    if len(names) == 1:
+        return names[0]
+    legal = ", ".join(names) or "none, as none loads"
+    raise typer.BadParameter(f"no use case is named; legal: {legal}. Name one, or set MLOPS_USE_CASE to one.")
 
 
 Name = Annotated[str, typer.Argument(help="The name of the use case.")]
 OfUseCase = Annotated[
-    str, typer.Option("--use-case", help="The use case.", default_factory=_use_case, show_default="MLOPS_USE_CASE")
+    str,
+    typer.Option(
+        "--use-case", help="The use case.", default_factory=_use_case, show_default="MLOPS_USE_CASE, or the only one served here"
+    ),
 ]
 By = Annotated[str, typer.Option(help="Who decides.", callback=_printable, default_factory=account, show_default="this user")]
 Json = Annotated[bool, typer.Option("--json", help="Print everything as JSON, for programs.")]

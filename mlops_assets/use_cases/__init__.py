@@ -6,9 +6,11 @@ from importlib import import_module
 from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.use_case import UseCase
 
-MODULES = ("mlops_assets.use_cases.flight_delay",)  # each has a USE_CASE
-# Complete use cases that a platform runs once they are listed above.
-EXAMPLES = ("mlops_assets.use_cases.tumor", "mlops_assets.use_cases.bike_demand")
+MODULES = (
+    "mlops_assets.use_cases.flight_delay",
+    "mlops_assets.use_cases.tumor",
+    "mlops_assets.use_cases.bike_demand",
+)  # each has a USE_CASE
 
 
 def load_use_cases(modules: Sequence[str]) -> tuple[tuple[UseCase, ...], tuple[str, ...]]:

@@ -16,6 +16,7 @@ from mlops_assets.cli.app import app
 from mlops_assets.foundation.home import Home
 from mlops_assets.promotion.deployment import Deployment, Plan
 from mlops_assets.promotion.ledger import Ledger
+from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.promotion.model_line import ModelLine
 
 Run = Callable[..., Result]
@@ -24,6 +25,7 @@ AT = datetime(2013, 6, 1, 12, 30, tzinfo=UTC)
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setattr("mlops_assets.cli.ledger.USE_CASES", (USE_CASE,))
     monkeypatch.setenv("MLOPS_ENV", "test")
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
     monkeypatch.delenv("MLOPS_LEDGER", raising=False)

@@ -80,7 +80,8 @@ def new_home(tmp_path: Path) -> Home:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """`mlops` on the home, or on a folder that is missing where the test takes none."""
+    """`mlops` of one use case on the home, or on a folder that is missing where the test takes none."""
+    monkeypatch.setattr("mlops_assets.cli.arguments.USE_CASES", (USE_CASE,))
     variables = {"MLOPS_ENV": "test", "MLOPS_HOME": str(tmp_path / "home"), "MLOPS_SERVICE_URL": NOBODY, "COLUMNS": "1000"}
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -104,7 +105,7 @@ def live(url: str, version: int, plan: int) -> str:
 
 
 @pytest.fixture
-def high_risk(monkeypatch: pytest.MonkeyPatch) -> None:
+def high_risk(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlops_assets.cli.arguments.USE_CASES", (USE_CASE.but(risk="high"),))
 
 
@@ -172,6 +173,8 @@ def test_a_change_without_an_address_of_the_use_case_is_in_the_ledger_and_not_co
 
 def test_a_command_that_needs_one_use_case_lists_them_where_none_is_named(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("mlops_assets.cli.arguments.USE_CASES", (USE_CASE, LOANS))
+    assert "no use case is named" not in run("why", "p-1").output  # one of the two has served here
+    (home.deployments / LOANS.name).mkdir()
     refused = run("why", "p-1")
     assert refused.exit_code == 2 and "no use case is named; legal: flight_delay, loans. Name one" in refused.output
 
