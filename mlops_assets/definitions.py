@@ -8,7 +8,7 @@ import dagster as dg
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """All use cases."""
+    """The use cases that MLOPS_USE_CASE names, or all."""
     # Dagster's modules stay for good. Unfrozen, the collector scans them again and again while our declarations load, which
     # is half of the loading time; by default it scans our own 150 times, a tenth of the time that 100 use cases take.
     gc.freeze()
@@ -17,10 +17,10 @@ def defs() -> dg.Definitions:
     from mlops_assets.graph.compile import build_use_cases
     from mlops_assets.graph.kernel.tables import build_io_managers
     from mlops_assets.resources import build_resources
-    from mlops_assets.use_cases import NOT_LOADED, USE_CASES
+    from mlops_assets.use_cases import select_use_cases
 
     environment = read_environment(os.environ)
-    home = environment.home
+    home, (use_cases, problems) = environment.home, select_use_cases(environment.use_cases)
     home.share()
     resources = {**build_resources(environment), **build_io_managers(str(home.tables), str(home.root / "values"))}
     # A step costs 0.04 s in one process, and 4.8 s in a process of its own.
@@ -30,6 +30,6 @@ def defs() -> dg.Definitions:
         from mlops_assets.graph.check import find_problems
         from mlops_assets.spec.spec import IllegalDeclaration
 
-        if problems := [*NOT_LOADED, *find_problems(USE_CASES, environment.project / "feature_repo")]:
-            raise IllegalDeclaration("\n".join(problems))
-    return dg.Definitions.merge(shared, *build_use_cases(USE_CASES, NOT_LOADED))
+        if found := [*problems, *find_problems(use_cases, environment.project / "feature_repo")]:
+            raise IllegalDeclaration("\n".join(found))
+    return dg.Definitions.merge(shared, *build_use_cases(use_cases, problems))

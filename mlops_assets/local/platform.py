@@ -99,6 +99,7 @@ def children(environment: Environment, addresses: Mapping[str, str]) -> Iterator
         "DAGSTER_HOME": str(home.dagster),
         "MLOPS_ENV": environment.name,
         "MLOPS_HOME": str(home.root),
+        "MLOPS_USE_CASE": ",".join(environment.use_cases),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         # Its job runner is eight more processes and 1 GB, for evaluations of language models.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -109,7 +110,7 @@ def children(environment: Environment, addresses: Mapping[str, str]) -> Iterator
     def child(name: str, command: Sequence[str], ready_url: str | None = None, variables: Mapping[str, str] = variables) -> Child:
         return Child(name, command, variables, home.logs / f"{name}.log", environment.project, ready_url)
 
-    serving = serve_environment(home, ",".join(environment.use_cases), environment=environment.name, inherited=variables)
+    serving = serve_environment(home, variables["MLOPS_USE_CASE"], environment=environment.name, inherited=variables)
     yield child("service", serve_command(int(ports["service"])), f"{addresses['service']}/livez", serving)
     if url := addresses.get("dagster"):
         prefix = ["--path-prefix", path] if (path := urlsplit(url).path) else []

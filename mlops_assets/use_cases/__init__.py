@@ -31,4 +31,12 @@ def load_use_cases(modules: Sequence[str]) -> tuple[tuple[UseCase, ...], tuple[s
     return tuple(loaded.values()), tuple(problems)
 
 
+def select_use_cases(names: Sequence[str]) -> tuple[tuple[UseCase, ...], tuple[str, ...]]:
+    """The named use cases, or all where none is named; and the problems of all, one line each."""
+    legal = [use_case.name for use_case in USE_CASES]
+    unknown = [name for name in names if name not in legal and not NOT_LOADED]  # it may be one that does not load
+    problems = [f"MLOPS_USE_CASE · found {name!r}; legal: {', '.join(legal)}. Name one of these." for name in unknown]
+    return tuple(use_case for use_case in USE_CASES if not names or use_case.name in names), (*NOT_LOADED, *problems)
+
+
 USE_CASES, NOT_LOADED = load_use_cases(MODULES)

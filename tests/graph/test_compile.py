@@ -25,6 +25,7 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Loads the code location with these use cases."""
     monkeypatch.setenv("MLOPS_ENV", "test")
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
+    monkeypatch.delenv("MLOPS_USE_CASE", raising=False)
     monkeypatch.delenv("DAGSTER_IS_DEFS_VALIDATION_CLI", raising=False)
 
     def build(use_cases: tuple[UseCase, ...], not_loaded: tuple[str, ...]) -> dg.Definitions:
@@ -51,6 +52,17 @@ def test_the_other_use_cases_keep_their_graph_and_a_sensor_fails_with_the_reason
 def test_without_a_problem_there_is_no_such_sensor(load: Any) -> None:
     sensors = load((USE_CASE,), ()).sensors
     assert "illegal_declarations" not in {sensor.name for sensor in sensors}
+
+
+def test_a_code_location_has_the_use_cases_that_the_environment_names(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = USE_CASE.but(name="other_line")
+    for named, built in (("other_line", {"other_line"}), ("", {"other_line", "flight_delay"}), ("flight_dely", set[str]())):
+        monkeypatch.setenv("MLOPS_USE_CASE", named)
+        definitions = load((USE_CASE, other), ())
+        assert {key.path[0] for key in definitions.resolve_asset_graph().get_all_asset_keys()} == built
+    message = r"MLOPS_USE_CASE · found 'flight_dely'; legal: flight_delay, other_line\. Name one of these\."
+    with pytest.raises(IllegalDeclaration, match=message), dg.build_sensor_context() as context:
+        definitions.resolve_sensor_def("illegal_declarations").evaluate_tick(context)
 
 
 def test_dagsters_validation_fails_with_every_problem(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -35,6 +35,7 @@ STEP_S = 8.0  # the daemon evaluates the rollout every five
 def run_demo(environment: Environment) -> None:
     """Starts daemon and service, runs the steps, stops both. Raises AlreadyRunning, ProcessFailed, StillWaiting."""
     home, use_case = environment.home, USE_CASE
+    environment = replace(environment, use_cases=(use_case.name,))
     typer.echo(f"{use_case.question} Everything is stored under {home.root}.")
     with (
         running_platform(environment, everything=False) as addresses,
