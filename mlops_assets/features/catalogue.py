@@ -10,6 +10,7 @@ import polars as pl
 
 from mlops_assets.features.lineage import view_columns_read
 from mlops_assets.foundation import names
+from mlops_assets.foundation.durations import in_words
 from mlops_assets.foundation.page import render
 from mlops_assets.training.onnx_model import OnnxModel
 
@@ -53,7 +54,7 @@ class View:
 
     @property
     def facts(self) -> list[str]:
-        expiry = f"expires after {self.ttl}" if self.ttl else "never expires"
+        expiry = f"expires after {in_words(self.ttl)}" if self.ttl else "never expires"
         newest = f"newest row {self.newest:%Y-%m-%d %H:%M} UTC" if self.newest else "no rows yet"
         by = f"by {' and '.join(self.entities)}" if self.entities else "for every request"
         return [self.owner, by, expiry, newest]
@@ -71,7 +72,7 @@ class Catalog:
         features = [feature for view in self.views for feature in view.features]
         unused = sum(not feature.used_by for feature in features)
         serving = f"Version {self.champion} serves" if self.champion else "No version serves yet"
-        return f"{len(features)} features in {len(self.views)} views, {unused} read by no model. {serving}."
+        return f"{_count(len(features), 'feature')} in {_count(len(self.views), 'view')}, {unused} read by no model. {serving}."
 
     def rows(self) -> list[dict[str, Any]]:
         """One plain row per feature."""
@@ -131,3 +132,7 @@ def _figures(values: pl.Series) -> dict[str, Any]:
     if not values.dtype.is_numeric():
         return figures
     return figures | {"min": known.min(), "median": known.median(), "mean": known.mean(), "max": known.max()}
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"

@@ -75,7 +75,7 @@ def test_the_page_shows_every_fact_rounded_and_fetches_nothing() -> None:
     html = page("temp")
     for fact in ("25.0%", "-6.8", "5.302", "1975", "12,346", "1,274", "no model", "newest row 2013-06-01 00:00 UTC"):
         assert fact in html
-    assert "2 features in 1 views, 1 read by no model. Version 3 serves." in html
+    assert "2 features in 1 view, 1 read by no model. Version 3 serves." in html
     assert not re.search(r"https?://|src=|@import|url\(", html)
 
 
