@@ -17,6 +17,7 @@ from mlops_assets.cli.check import check
 from mlops_assets.cli.migrate import migrate
 from mlops_assets.foundation.grains import table_calendar
 from mlops_assets.foundation.interrupt import interrupted_at_once
+from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import USE_CASES
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -57,24 +58,29 @@ def land(
 
 def features(use_case: Annotated[str | None, typer.Argument(help="Every use case when left out.")] = None) -> None:
     """List every feature with its owner, readers, freshness and recent distribution."""
+    for declaration in [declared(use_case)] if use_case else USE_CASES:
+        _show_features(declaration)
+
+
+def _show_features(use_case: UseCase) -> None:
     from mlops_assets.features.catalogue import read_catalog
     from mlops_assets.foundation.page import number
     from mlops_assets.foundation.terminal import show, table
 
-    use_cases = [declared(use_case)] if use_case else USE_CASES
     resources, statistics = open_resources(), ("missing", "min", "median", "mean", "max", "distinct")
+    if not use_case.features.views:
+        return show(f"{use_case.name}: no feature views; everything that the model reads is in the request.", "")
     heads = ("view", "feature", "type", "used by", *statistics)
-    for declaration in use_cases:
-        store = resources["feature_store"].open(declaration.features.service)
-        champion = resources["deployment"].open(declaration.name).champion()
-        catalog = read_catalog(declaration, store=store, tables=resources["warehouse"].open(), champion=champion)
-        views = table(("view", "owner", "entities", "expiry", "newest row"), ((view.name, *view.facts) for view in catalog.views))
-        rows = [
-            (row["view"], row["name"], row["type"], row["used_by"] or "no model",
-             number(row["missing"], ".1%"), *(number(row[name]) for name in statistics[1:]))
-            for row in catalog.rows()
-        ]  # fmt: skip
-        show(f"{declaration.name}: {catalog.summary}", "", views, "", table(heads, rows, numbers=statistics))
+    store = resources["feature_store"].open(use_case.features.service)
+    champion = resources["deployment"].open(use_case.name).champion()
+    catalog = read_catalog(use_case, store=store, tables=resources["warehouse"].open(), champion=champion)
+    views = table(("view", "owner", "entities", "expiry", "newest row"), ((view.name, *view.facts) for view in catalog.views))
+    rows = [
+        (row["view"], row["name"], row["type"], row["used_by"] or "no model",
+         number(row["missing"], ".1%"), *(number(row[name]) for name in statistics[1:]))
+        for row in catalog.rows()
+    ]  # fmt: skip
+    show(f"{use_case.name}: {catalog.summary}", "", views, "", table(heads, rows, numbers=statistics), "")
 
 
 def push(
