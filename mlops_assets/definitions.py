@@ -30,6 +30,6 @@ def defs() -> dg.Definitions:
         from mlops_assets.graph.check import find_problems
         from mlops_assets.spec.spec import IllegalDeclaration
 
-        if found := [*problems, *find_problems(use_cases, environment.project / "feature_repo")]:
+        if found := [*problems, *find_problems(use_cases)]:
             raise IllegalDeclaration("\n".join(found))
     return dg.Definitions.merge(shared, *build_use_cases(use_cases, problems))

@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import typer
 
-from mlops_assets.cli.arguments import environment
 from mlops_assets.foundation.durations import in_words
 from mlops_assets.spec.spec import Spec
 from mlops_assets.spec.use_case import UseCase
@@ -16,12 +15,12 @@ DERIVED = {"features": ("service", "request_table", "request", "numeric", "categ
 
 
 def check() -> None:
-    """Find what is illegal in declarations, in their transforms' columns and Feast services; exit code 1 if anything is. List the
-    defaults of what a legal declaration leaves out.
+    """Find what is illegal in declarations and in their transforms' columns; exit code 1 if anything is. List the defaults of
+    what a legal declaration leaves out.
     """
     from mlops_assets.graph.check import find_problems
 
-    problems = [*NOT_LOADED, *find_problems(USE_CASES, environment(creates_home=True).project / "feature_repo")]
+    problems = [*NOT_LOADED, *find_problems(USE_CASES)]
     for problem in problems:
         typer.echo(problem)
     if problems:

@@ -184,7 +184,7 @@ def _is_in_json(subject: Subject, line: bytes, decode: Callable[[bytes], dict[st
 
 def erase_online(store: "FeatureStore", views: Sequence[str], subject: Subject, *, dry_run: bool) -> int:
     """Entities of `views` in Feast's online store: SQLite or Redis."""
-    join_keys = {view: keys for view in views if subject.columns & {*(keys := store.registry.view(view).join_keys)}}
+    join_keys = {view.name: view.join_keys for view in map(store.view, views) if subject.columns & {*view.join_keys}}
     if url := store.redis_url:
         prefixes = {entity_key_prefix(keys) for keys in join_keys.values()}
         patterns = [glob_literal(prefix) + b"*" + glob_literal(SUFFIX) for prefix in prefixes]
@@ -212,7 +212,7 @@ def erase_from_mirrors(store: "FeatureStore", views: Sequence[str], subject: Sub
     registry, mirrors = store.registry, [store.mirror(service) for service in store.registry.services()]
     # By prefix, the parts of a key that identify the subject; none in the mirrors of other use cases.
     positions: dict[str, list[int]] = {prefix: [] for mirror in mirrors for prefix in mirror.layouts}
-    for service, taken in (taker for view in views for taker in registry.takers(registry.view(view))):
+    for service, taken in (taker for view in views for taker in registry.takers(store.view(view))):
         prefix, layout = store.mirror(service).home_of(taken.name)
         keys = {name for declared, (name, _) in taken.keys.items() if declared in subject.columns}
         positions[prefix] = [position for position, name in enumerate(layout.keys) if name in keys]

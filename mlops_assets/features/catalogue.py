@@ -89,8 +89,8 @@ def read_catalog(use_case: UseCase, *, store: FeatureStore, tables: DeltaTables,
     version, served = (champion[0], OnnxModel.from_bytes(champion[1]).signature.inputs) if champion else (None, ())
     views: list[View] = []
     for declared in use_case.features.views:
-        view = store.registry.view(declared.name)
-        rows = tables.scan(names.feature(use_case.name, view.name))
+        view = store.view(declared.name)
+        rows = tables.scan(names.feature(use_case.name, declared.name))
         newest, statistics = measure(rows, [field.name for field in view.features])
         read = view_columns_read(use_case, declared)
         features = tuple(
@@ -104,7 +104,7 @@ def read_catalog(use_case: UseCase, *, store: FeatureStore, tables: DeltaTables,
             )
             for field in view.features
         )
-        views.append(View(view.name, view.description, view.owner, declared.entity, view.ttl or None, newest, features))
+        views.append(View(declared.name, view.description, view.owner, declared.entity, view.ttl or None, newest, features))
     return Catalog(use_case.name, use_case.question, version, tuple(views))
 
 

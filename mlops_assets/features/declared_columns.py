@@ -11,6 +11,7 @@ from mlops_assets.features.featurize import label_columns
 from mlops_assets.features.lineage import END, START, column_types
 from mlops_assets.features.request_features import entity_rows
 from mlops_assets.foundation.calendars import PARTITION_COLUMNS
+from mlops_assets.foundation.conversions import UTC
 from mlops_assets.foundation.grains import calendars_of
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT
 from mlops_assets.spec.feature import Features
@@ -56,7 +57,8 @@ def find_column_problems(use_case: UseCase) -> list[str]:
     returned, problems = returned_columns(use_case)
     problems += _missing(use_case, returned)
     # Without the columns of every transform nothing can be said of those that come from any of them.
-    return problems or [*_shared(use_case, returned), *_unknown(use_case, returned), *_not_numbers(use_case, returned)]
+    checks = (_shared, _unknown, _not_numbers, _not_in_feast)
+    return problems or [problem for check in checks for problem in check(use_case, returned)]
 
 
 def _missing(use_case: UseCase, returned: dict[str, Columns]) -> Iterator[str]:
@@ -79,6 +81,37 @@ def view_features(use_case: UseCase, returned: dict[str, Columns]) -> dict[str, 
         added = (*view.entity, EVENT_TIMESTAMP, *PARTITION_COLUMNS)
         features[view.name] = {name: columns[name] for name in columns if name not in added}
     return features
+
+
+def type_in_feast(dtype: pl.DataType) -> pl.DataType | None:
+    """The type under which Feast has a column of this type; None where it has none."""
+    if dtype.is_integer():
+        return pl.Int64()
+    if dtype.is_float() or dtype.is_decimal():
+        return dtype if dtype == pl.Float32() else pl.Float64()
+    if isinstance(dtype, pl.Datetime):
+        return UTC
+    if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
+        return pl.String()
+    return dtype if dtype == pl.Boolean() else None
+
+
+def _not_in_feast(use_case: UseCase, returned: dict[str, Columns]) -> Iterator[str]:
+    """What the objects of Feast cannot be built from."""
+    keys: dict[str, tuple[str, pl.DataType | None]] = {}
+    for view, features in view_features(use_case, returned).items():
+        declared = next(one for one in use_case.features.views if one.name == view)
+        columns = returned[view_place(view)]
+        for name in (name for name in (*declared.entity, *features) if type_in_feast(columns[name]) is None):
+            yield f"{view_place(view)} · {name!r} is a {columns[name]}; legal: a number, text, bool or datetime. Convert it."
+        for name in declared.entity:
+            other, dtype = keys.setdefault(name, (view, type_in_feast(columns[name])))
+            if type_in_feast(columns[name]) != dtype:
+                found = f"{name!r} is a {columns[name]}, and a {dtype} in view {other!r}"
+                yield f"{view_place(view)} · {found}; legal: one type for an entity. Convert one."
+        for name in (name for name in declared.descriptions if name not in features):
+            found = f"{name!r} is no feature; it returns: {', '.join(features)}"
+            yield f"features.views[{view}].descriptions · {found}. Use one of these."
 
 
 def _all(use_case: UseCase, returned: dict[str, Columns]) -> Columns:

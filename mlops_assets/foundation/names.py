@@ -60,6 +60,11 @@ def feature_source(use_case: str, view: str) -> str:
     return str(table_path(feature(use_case, view)))
 
 
+def in_feast(use_case: str, name: str) -> str:
+    """A view or an entity in Feast's registry, which all use cases share."""
+    return f"{use_case}__{name}"
+
+
 def registered_model(use_case: str) -> str:
     return use_case
 

@@ -18,15 +18,18 @@ class FeatureView(Spec):
     """One Feast feature view, filled partition by partition of the finest grain of its tables. `transform(tables, start, end)`
     returns a LazyFrame of `entity` columns, `event_timestamp` (UTC, when values became known, in [start, end)) and features. It
     gets whole partitions of each table, which hold at least the rows from `lookback` before `start`. Without `entity` its newest
-    row holds for every request.
+    row holds for every request. A value expires `ttl` after its `event_timestamp` (zero: never). `descriptions` of features
+    that are no columns of the tables, by name.
     """
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    name: str = Field(pattern=r"^[a-z](_?[a-z0-9])*_?$")  # `__` separates it from the use case in Feast's registry
     description: str
     tables: tuple[str, ...] = Field(min_length=1)
     entity: tuple[str, ...] = ()
     transform: ViewTransform
     lookback: timedelta = Field(default=timedelta(0), ge=timedelta(0))
+    ttl: timedelta = Field(default=timedelta(0), ge=timedelta(0))
+    descriptions: Mapping[str, str] = Field(default_factory=dict[str, str])
 
 
 WhenDown = Literal["refuse", "last_known"]

@@ -1,6 +1,6 @@
 """The use cases that this platform runs, listed explicitly by module. One that cannot be loaded does not take down the others."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 
 from mlops_assets.spec.spec import IllegalDeclaration
@@ -25,10 +25,21 @@ def load_use_cases(modules: Sequence[str]) -> tuple[tuple[UseCase, ...], tuple[s
         except Exception as error:  # noqa: BLE001 - a module may fail in any way
             problems.append(f"{module} · does not load: {type(error).__name__}: {' '.join(str(error).split())}. Correct it.")
         else:
-            if use_case.name in loaded:
-                problems.append(f"{module} · its use case {use_case.name!r} is declared by another module, too. Rename one.")
-            loaded.setdefault(use_case.name, use_case)
+            if shared := _shared(use_case, loaded.values()):
+                problems.append(f"{module} · {shared}, too. Rename one.")
+            else:
+                loaded[use_case.name] = use_case
     return tuple(loaded.values()), tuple(problems)
+
+
+def _shared(use_case: UseCase, others: Iterable[UseCase]) -> str | None:
+    """What may not be shared with another use case, and is."""
+    for other in others:
+        if other.name == use_case.name:
+            return f"its use case {use_case.name!r} is declared by another module"
+        if use_case.features.views and other.features.views and other.features.service == use_case.features.service:
+            return f"its feature service {use_case.features.service!r} is that of {other.name!r}"
+    return None
 
 
 def select_use_cases(names: Sequence[str]) -> tuple[tuple[UseCase, ...], tuple[str, ...]]:

@@ -84,21 +84,9 @@ LOANS = UseCase(
 )
 
 REPO = """
-from datetime import timedelta
-from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
-from feast.data_format import DeltaFormat
-from feast.types import Float64, Int64, String
-
-customer = Entity(name="customer", join_keys=["customer"], value_type=ValueType.STRING, description="customer")
-last_payment = FeatureView(
-    name="last_payment", entities=[customer], ttl=timedelta(0),
-    schema=[Field(name="customer", dtype=String), Field(name="last_paid", dtype=Float64)],
-    source=FileSource(
-        name="last_payment_table", path="loans/feature/last_payment.delta", file_format=DeltaFormat(),
-        timestamp_field="event_timestamp",
-    ),
-)
-service = FeatureService(name="loans_v1", features=[last_payment])
+from feature_repo.objects import build_objects
+from tests.cli.loans import LOANS
+globals().update(build_objects(LOANS))
 """
 
 

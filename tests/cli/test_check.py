@@ -5,11 +5,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import mlops_assets.cli.arguments
 import mlops_assets.cli.check
 from mlops_assets.cli.app import app
 from mlops_assets.use_cases import load_use_cases
-from tests.cli.loans import REPO
 
 IMPORTS = """
 from datetime import date, timedelta
@@ -75,7 +73,6 @@ ILLEGAL: list[tuple[str, str]] = [
     ("features(numeric=(), categorical=())", "loans · UseCase · features.numeric · no input is declared, and the columns of views and entity_rows are known only when they run. Declare numeric or categorical."),
     ('features(numeric=("amount", "purpose"))', "loans_v1 · Features · inputs · 'purpose' is declared twice, in numeric and in categorical. Keep one."),
     ('features(numeric=("amount", "split"))', "loans_v1 · Features · inputs · 'split' is a column that the platform adds (event_timestamp, known_at, split). Rename yours."),
-    ('features(service="loans_v2")', "loans · UseCase · features.service · 'loans_v2' is not declared in feature_repo; services: loans_v1. Use one of these, or declare it there."),
     ("features(views=(VIEW, VIEW))", "loans_v1 · Features · views · 'last_payment' is declared twice. Keep one."),
     ("features(views=())", "loans · UseCase · features.inputs · 'last_paid' comes from no view and not from the request; these have: number, customer, amount, purpose, applied_at, event_timestamp. Use one of these."),
     ("features(request_features=(), entity_rows=lambda rows: rows)", "loans · UseCase · features.entity_rows · returns no 'event_timestamp'; it returns: number, customer, amount, purpose, applied_at. Add it, or correct the declared name."),
@@ -111,10 +108,14 @@ ILLEGAL: list[tuple[str, str]] = [
     ('words(Renamed(name="defaulted", column="amount"))', "loans · UseCase · features · 'defaulted' is returned by each of: the request, label; legal: by one of them. Rename the others."),
     ('words(Weekday(name="weekday", column="applied_at"), numeric=("amount", "weekday"))', "loans · UseCase · features.numeric · 'weekday' is a String; legal: a number. Convert it, or declare it in categorical."),
     ('view(tables=("payment",))', "loans · UseCase · features.views[last_payment].tables · 'payment' has no contract; contracts: applications, payments. Use one of these or declare it."),
-    ('view(entity=("client",))', "loans · UseCase · features.views[last_payment].transform · returns no 'client'; it returns: customer, event_timestamp, last_paid. Add it, or correct the declared name.\nloans · UseCase · features.request_features · returns no 'client'; it returns: number, customer, amount, purpose, applied_at, event_timestamp. Add it, or correct the declared name.\nloans · UseCase · features.views[last_payment] · has the join keys customer in feature_repo; declared: client. Make them equal.\nloans · UseCase · features.views[last_payment] · has the features last_paid in feature_repo; declared: customer, last_paid. Make them equal."),
+    ('view(entity=("client",))', "loans · UseCase · features.views[last_payment].transform · returns no 'client'; it returns: customer, event_timestamp, last_paid. Add it, or correct the declared name.\nloans · UseCase · features.request_features · returns no 'client'; it returns: number, customer, amount, purpose, applied_at, event_timestamp. Add it, or correct the declared name."),
     ('view(entity=("customer", "customer"))', "last_payment · FeatureView · entity · 'customer' is declared twice. Keep one."),
     ("view(lookback=-DAY)", "last_payment · FeatureView · lookback = datetime.timedelta(days=-1) · Input should be greater than or equal to 0 seconds. Correct it."),
-    ('view(name="newest_payment")', "loans · UseCase · features.service · 'loans_v1' has the views last_payment in feature_repo; declared: newest_payment. Make them equal."),
+    ('view(name="last__payment")', "last__payment · FeatureView · name = 'last__payment' · String should match pattern '^[a-z](_?[a-z0-9])*_?$'. Correct it."),
+    ("view(ttl=-DAY)", "last_payment · FeatureView · ttl = datetime.timedelta(days=-1) · Input should be greater than or equal to 0 seconds. Correct it."),
+    ('view(descriptions={"last_payed": "Euros."})', "loans · UseCase · features.views[last_payment].descriptions · 'last_payed' is no feature; it returns: last_paid. Use one of these."),
+    ('view(transform=lambda tables, start, end: last_payment(tables, start, end).with_columns(all_paid=pl.col("last_paid").implode()))', "loans · UseCase · features.views[last_payment].transform · 'all_paid' is a List(Float64); legal: a number, text, bool or datetime. Convert it."),
+    ('features(views=(VIEW, VIEW.but(name="number_paid", transform=lambda tables, start, end: last_payment(tables, start, end).select("event_timestamp", customer=pl.lit(1), number_paid="last_paid"))))', "loans · UseCase · features.views[number_paid].transform · 'customer' is a Int32, and a String in view 'last_payment'; legal: one type for an entity. Convert one."),
     ('view(transform=lambda tables, start, end: tables["applications"])', "loans · UseCase · features.views[last_payment].transform · fails on tables without rows: KeyError: 'applications'. Correct it."),
     ('label(table="outcomes")', "loans · UseCase · label.table · 'outcomes' has no contract; contracts: applications, payments. Use one of these or declare it."),
     ('label(key=("numbers",))', "loans · UseCase · label.key · 'numbers' is neither a request column nor an input; these are: number, customer, amount, purpose, applied_at, last_paid. Use one of these or declare it."),
@@ -128,13 +129,10 @@ ILLEGAL: list[tuple[str, str]] = [
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with the Feast objects of the loans, whose modules can be imported."""
-    (tmp_path / "feature_repo").mkdir()
-    (tmp_path / "feature_repo" / "loans_objects.py").write_text(REPO)
+    """A folder whose modules can be imported."""
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("MLOPS_ENV", "test")
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(mlops_assets.cli.arguments, "PROJECT", tmp_path)
     return tmp_path
 
 
@@ -163,7 +161,6 @@ def test_a_legal_declaration_passes_and_the_home_stays_as_it_was(project: Path, 
 
 
 def test_every_default_of_the_minimal_declaration_is_listed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (project / "feature_repo" / "loans_objects.py").unlink()  # without views nothing of Feast is needed
     code, lines = run_check(project, monkeypatch, "TUMOR", "LOANS.but(features=Features(request_table='applications'))")
     assert code == 0
     assert {
@@ -190,40 +187,15 @@ def test_there_are_forty_illegal_declarations() -> None:
 
 def test_every_problem_of_every_use_case_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     twice_wrong = "LOANS.but(slices=('city',), triggers=(OnDrift(),))"
-    other = "LOANS.but(name='other')"
-    code, lines = run_check(project, monkeypatch, twice_wrong, "LOAN", "LOANS", "LOANS", other)
+    code, lines = run_check(project, monkeypatch, twice_wrong, "LOAN", "LOANS", "LOANS", "LOANS.but(name='other')")
     assert code == 1
     assert [line.partition(";")[0] for line in lines] == [
         "loans · UseCase · triggers[0] · OnDrift reads the result of the monitor Drift",
         "loans · UseCase · slices · 'city' is not an input of the model",
         "does not load: NameError: name 'LOAN' is not defined. Correct it.",
         "its use case 'loans' is declared by another module, too. Rename one.",
-        "other · UseCase · features.views[last_payment] · reads the table loans/feature/last_payment.delta in feature_repo",
+        "its feature service 'loans_v1' is that of 'loans', too. Rename one.",
     ]
-
-
-def test_a_feature_repo_that_fails_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (project / "feature_repo" / "loans_objects.py").write_text("import nothing_of_this_name")
-    message = "does not load: ModuleNotFoundError: No module named 'nothing_of_this_name'. Correct it."
-    assert run_check(project, monkeypatch, "LOANS") == (1, [f"loans · UseCase · features.service · feature_repo {message}"])
-
-
-@pytest.mark.parametrize(
-    ("fields", "found"),
-    [
-        ('"last_paid", dtype=Float64', '"last_paid", dtype=Int64'),
-        ('"last_paid"', '"last_payed"'),
-        ('name="customer", dtype', 'name="client", dtype'),
-        ("loans/feature", "loan/feature"),
-    ],
-)
-def test_a_view_of_the_repo_that_differs_is_one_line(
-    project: Path, monkeypatch: pytest.MonkeyPatch, fields: str, found: str
-) -> None:
-    (project / "feature_repo" / "loans_objects.py").write_text(REPO.replace(fields, found))
-    code, lines = run_check(project, monkeypatch, "LOANS")
-    assert code == 1
-    assert all("feature_repo" in line for line in lines), lines
 
 
 def test_what_this_project_declares_is_legal() -> None:

@@ -126,27 +126,9 @@ SHOP = UseCase(
 )  # fmt: skip
 
 REPO = """
-from datetime import timedelta
-from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
-from feast.data_format import DeltaFormat
-from feast.types import Float64, String
-
-entities = {name: Entity(name=name, join_keys=[name], value_type=ValueType.STRING, description=name) for name in ("customer_id", "city")}
-customer_id, city = entities.values()
-
-def view(name, keys, feature):
-    return FeatureView(
-        name=name, entities=[entities[key] for key in keys], ttl=timedelta(0),
-        schema=[*(Field(name=key, dtype=String) for key in keys), Field(name=feature, dtype=Float64)],
-        source=FileSource(
-            name=f"{name}_table", path=f"shop/feature/{name}.delta", file_format=DeltaFormat(), timestamp_field="event_timestamp"
-        ),
-    )
-
-customer_spend = view("customer_spend", ["customer_id"], "spent")
-pair_spend = view("pair_spend", ["customer_id", "city"], "spent_there")
-city_spend = view("city_spend", ["city"], "city_spent")
-service = FeatureService(name="shop_v1", features=[customer_spend, pair_spend, city_spend])
+from feature_repo.objects import build_objects
+from tests.erasure.shop import SHOP
+globals().update(build_objects(SHOP))
 """
 
 

@@ -15,13 +15,11 @@ from mlops_assets.features.feast.feature_store import FeatureStore
 from mlops_assets.features.lineage import view_columns_read
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Home
-from mlops_assets.use_cases.bike_demand import USE_CASE as BIKES
-from mlops_assets.use_cases.flight_delay import USE_CASE
+from mlops_assets.use_cases import USE_CASES
 
 PROJECT = Path(__file__).parents[2]
-VIEWS = {view.name: view for view in USE_CASE.features.views}
-ALL = {view.name: (use_case, view) for use_case in (USE_CASE, BIKES) for view in use_case.features.views}
-OWNERS = {use_case.name: use_case.owner for use_case in (USE_CASE, BIKES)}
+VIEWS = {names.in_feast(one.name, view.name): (one, view) for one in USE_CASES for view in one.features.views}
+OWNERS = {use_case.name: use_case.owner for use_case in USE_CASES}
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +36,11 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[feast.FeatureS
 
 
 def test_the_feast_command_and_the_platform_use_the_same_registry(applied: feast.FeatureStore) -> None:
-    ours = FeatureStore(Home(Path(applied.repo_path).parent / ".mlops"), service=USE_CASE.features.service)
     registered = {view.name: [field.name for field in view.features] for view in applied.list_feature_views()}
-    assert list(ours.feature_names()) == [feature for view in VIEWS for feature in registered[view]]
+    for use_case in (use_case for use_case in USE_CASES if use_case.features.views):
+        ours = FeatureStore(Home(Path(applied.repo_path).parent / ".mlops"), service=use_case.features.service)
+        views = [names.in_feast(use_case.name, view.name) for view in use_case.features.views]
+        assert list(ours.feature_names()) == [feature for view in views for feature in registered[view]]
     assert applied.project == names.FEAST_PROJECT
 
 
@@ -57,11 +57,17 @@ def test_every_object_has_a_description_and_an_owner(applied: feast.FeatureStore
 
 def test_each_view_has_the_features_of_its_transform_and_reads_its_own_table(applied: feast.FeatureStore) -> None:
     views = {view.name: view for view in applied.list_feature_views()}
-    assert views.keys() == ALL.keys()
+    assert views.keys() == VIEWS.keys()
     for name, view in views.items():
-        use_case, declared = ALL[name]
+        use_case, declared = VIEWS[name]
         computed = view_columns_read(use_case, declared).keys() - {*declared.entity, names.EVENT_TIMESTAMP, "day"}
         assert {field.name for field in view.features} == computed
-        assert view.join_keys == list(declared.entity)
-        assert view.batch_source.path == names.feature_source(use_case.name, name)
+        assert (view.join_keys, view.ttl) == (list(declared.entity), declared.ttl)
+        assert view.batch_source.path == names.feature_source(use_case.name, declared.name)
         assert view.batch_source.timestamp_field == names.EVENT_TIMESTAMP
+
+
+def test_the_service_has_the_declared_names(applied: feast.FeatureStore) -> None:
+    for use_case in (use_case for use_case in USE_CASES if use_case.features.views):
+        projections = applied.get_feature_service(use_case.features.service).feature_view_projections
+        assert [one.name_to_use() for one in projections] == [view.name for view in use_case.features.views]

@@ -70,10 +70,10 @@ def environment_of(root: Path, repo: Mapping[str, str]) -> Environment:
 
 
 @contextmanager
-def running_line(home: Path, use_case: UseCase) -> Iterator[Line]:
-    """With the feature_repo of this project."""
+def running_line(home: Path, use_case: UseCase, project: Path = PROJECT) -> Iterator[Line]:
+    """With the feature_repo of a project."""
     with dg.DagsterInstance.ephemeral(tempdir=str(home)) as instance:
-        yield Line(read_environment(variables(home), PROJECT), use_case, instance)
+        yield Line(read_environment(variables(home), project), use_case, instance)
 
 
 def failed_checks(result: dg.ExecuteInProcessResult) -> dict[str, str]:

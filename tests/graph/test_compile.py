@@ -66,18 +66,17 @@ def test_a_code_location_has_the_use_cases_that_the_environment_names(load: Any,
 
 
 def test_dagsters_validation_fails_with_every_problem(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    features = USE_CASE.features.but(service="flight_delay_v2", numeric=("distanse",))
+    features = USE_CASE.features.but(numeric=("distanse",))
     illegal = USE_CASE.but(features=features, slices=(), gates=USE_CASE.gates[:2])
     load((), ())
     monkeypatch.setenv("DAGSTER_IS_DEFS_VALIDATION_CLI", "1")
     with pytest.raises(IllegalDeclaration) as raised:
         load((illegal,), (BROKEN,))
-    broken, unknown_input, unknown_service = str(raised.value).splitlines()
+    broken, unknown_input = str(raised.value).splitlines()
     assert broken == BROKEN
     assert unknown_input.startswith(
         "flight_delay · UseCase · features.inputs · 'distanse' comes from no view and not from the request"
     )
-    assert "'flight_delay_v2' is not declared in feature_repo; services: bike_demand_v1, flight_delay_v1" in unknown_service
 
 
 def test_dagsters_validation_passes_what_is_legal(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,26 +9,20 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from mlops_assets.features.feast.declared_service import find_service_problems
 from mlops_assets.foundation import names
 from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.split import RandomSplit
-from tests.cli.loans import LOANS, REPO, VIEW
+from tests.cli.loans import LOANS, VIEW
 from tests.graph.line import environment_of
 from tests.graph.loan_line import LoanLine, moment
 
 pytestmark = pytest.mark.integration
 
-MARKET_OBJECTS = """
-market = FeatureView(
-    name="market", entities=[], ttl=timedelta(0), schema=[Field(name="all_paid", dtype=Float64)],
-    source=PushSource(name="market_push", batch_source=FileSource(
-        name="market_table", path="loans/feature/market.delta", file_format=DeltaFormat(), timestamp_field="event_timestamp",
-    )),
-)
-service = FeatureService(name="loans_v1", features=[last_payment, market])
+MARKET_REPO = """
+from feature_repo.objects import build_objects
+from tests.graph.test_views_without_entities import USE_CASE
+globals().update(build_objects(USE_CASE))
 """
-MARKET_REPO = REPO.replace("FileSource, ValueType", "FileSource, PushSource, ValueType") + MARKET_OBJECTS
 
 
 def market(tables: Any, start: dt.datetime, end: dt.datetime) -> pl.LazyFrame:
@@ -85,8 +79,3 @@ def test_a_pushed_value_holds_for_every_request(line: LoanLine) -> None:
     assert store.push("market", fresh) == 1
     result = store.look_up({"customer": ["c1"], "event_timestamp": [moment(5)]})
     assert (result.features["all_paid"], result.features_from) == ([99.0], ["online"])
-
-
-def test_the_objects_of_feast_agree_with_the_declaration(line: LoanLine) -> None:
-    features = {"last_payment": {"last_paid": "Float64"}, "market": {"all_paid": "Float64"}}
-    assert find_service_problems(USE_CASE, line.home.parent / "feature_repo", features) == []

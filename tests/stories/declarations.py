@@ -12,7 +12,7 @@ from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.gate import Floor
 from mlops_assets.spec.rollout import AtOnce
 from mlops_assets.spec.use_case import UseCase
-from tests.cli.loans import APPLICATIONS, LOANS, PAYMENTS, REPO, VIEW
+from tests.cli.loans import APPLICATIONS, LOANS, PAYMENTS, VIEW
 
 DAYS = [LOANS.first_day + dt.timedelta(days=number) for number in range(5)]
 CUSTOMERS = [f"c{number}" for number in range(4)]
@@ -21,7 +21,7 @@ LOOKBACK = dt.timedelta(hours=36)
 BOUND = 0.2  # of bad rows in a day
 BAD = -1  # an amount, or a payment, below the least that is legal
 TABLES = ("applications", "payments")
-VIEWS = {"loans": ("last_payment", "lately_paid"), "leases": ("last_rate", "lately_rated")}  # view names are the project's
+VIEWS = dict.fromkeys(("loans", "leases"), ("last_payment", "lately_paid"))  # both lines have views of the same names
 
 Row = dict[str, Any]
 
@@ -101,13 +101,12 @@ def _views(name: str, declared: Declared) -> tuple[FeatureView, FeatureView]:
 
 
 def feature_repo(name: str, declared: Declared) -> str:
-    first, second = VIEWS[name]
-    text = REPO.replace("loans", name).replace("last_payment", first)
-    if not declared.has_total:
-        return text
-    _, _, view = text.partition(f"{first} = ")
-    more = view.partition("service = ")[0].replace(first, second).replace("last_paid", "lately_paid")
-    return text.replace("service = ", f"{second} = {more}service = ").replace(f"[{first}]", f"[{first}, {second}]")
+    return f"""
+import datetime
+from feature_repo.objects import build_objects
+from tests.stories.declarations import Declared, use_case
+globals().update(build_objects(use_case({name!r}, {declared!r})))
+"""
 
 
 def midnight(day: dt.date) -> dt.datetime:

@@ -39,16 +39,23 @@ def _unchanged(target: Any = None, **_: Any) -> Any:
     return _unchanged if target is None else target
 
 
-def apply_repo(store: "feast.FeatureStore", repo: Path, *, project: str, description: str) -> None:
-    """Does what `feast apply` does in the folder `repo`; Feast documents the command alone."""
+def apply_repo(store: "feast.FeatureStore", declared: "RepoContents", *, project: str, description: str) -> None:
+    """Does what `feast apply` does, which Feast documents as a command alone; but a use case without any object, because its
+    declaration does not load, keeps those that are registered: its champion serves with them.
+    """
     import feast
     from feast.repo_operations import extract_objects_for_apply_delete  # pyright: ignore[reportUnknownVariableType]
 
-    declared = read_repo(repo)
     if not declared.projects:
         declared.projects.append(feast.Project(name=project, description=description))
-    objects, removed, _, _ = extract_objects_for_apply_delete(project, store.registry, declared)
-    store.apply(cast(list[Any], objects), objects_to_delete=cast(list[Any], removed), partial=False)
+    objects, absent, _, _ = extract_objects_for_apply_delete(project, store.registry, declared)
+    use_cases = {None, *(_use_case(view) for view in declared.feature_views)}
+    removed = [one for one in cast(list[Any], absent) if _use_case(one) in use_cases]
+    store.apply(cast(list[Any], objects), objects_to_delete=removed, partial=False)
+
+
+def _use_case(declared: Any) -> str | None:
+    return cast(dict[str, str], declared.tags or {}).get("use_case")
 
 
 def read_repo(repo: Path) -> "RepoContents":

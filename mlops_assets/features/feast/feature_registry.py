@@ -5,6 +5,7 @@ import threading
 from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
 from datetime import timedelta
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -15,7 +16,7 @@ import polars as pl
 from feast import FeatureView, ValueType
 from filelock import FileLock
 
-from mlops_assets.features.feast.feast_internals import apply_repo
+from mlops_assets.features.feast.feast_internals import apply_repo, read_repo
 from mlops_assets.features.offline.point_in_time import UTC_MICROSECONDS
 from mlops_assets.features.offline.polars_offline_store import CLASS_PATH
 from mlops_assets.features.online.online_mirror import ServiceView
@@ -49,20 +50,21 @@ class FeatureRegistry:
         self._opened: feast.FeatureStore | None = None
         self._views: dict[str, tuple[ServiceView, ...]] = {}
 
-    def apply(self, repo: Path) -> None:
-        """Does what `feast apply` does in the folder `repo`, and nothing when its files were applied last."""
+    def apply(self, repo: Path) -> bool:
+        """Does what `feast apply` does in the folder `repo`, and nothing when the same was applied last; whether it did."""
         with self._lock, self.alone("registry"):
-            applied, digest = self._home.feast / "applied.sha256", _digest(repo)
+            applied, digest = self._home.feast / "applied.sha256", _digest(repo, _files(repo))
             if applied.is_file() and applied.read_text() == digest and (self._home.feast / "registry.db").is_file():
-                return
+                return False
             applied.unlink(missing_ok=True)
             store = self.open()
             # With a write-ahead log no reader waits for a materialization; the file keeps this setting.
             with closing(sqlite3.connect(self._home.feast / "online.db")) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
-            apply_repo(store, repo, project=FEAST_PROJECT, description="Features of every use case.")
+            apply_repo(store, read_repo(repo), project=FEAST_PROJECT, description="Features of every use case.")
             self._views = {}
             replace_file(applied, digest.encode())
+            return True
 
     def open(self) -> feast.FeatureStore:
         with self._lock:
@@ -76,6 +78,11 @@ class FeatureRegistry:
 
     def service(self, name: str) -> feast.FeatureService:
         return self._known("feature service", name, self.services())
+
+    def view_of(self, service: str, name: str) -> feast.FeatureView:
+        """The view that the service includes under this name."""
+        registered = {view.name: view.declared for view in self.views_of(service)}
+        return self.view(self._known("feature view", name, registered))
 
     def view(self, name: str) -> feast.FeatureView:
         # Not the store's own list, which hides the key of a view without entities.
@@ -132,7 +139,19 @@ def _redis(url: str) -> dict[str, Any]:
     return {"type": "redis", "connection_string": address, "skip_dedup": True}
 
 
-def _digest(repo: Path) -> str:
+@cache
+def _digest(repo: Path, files: str) -> str:
+    """Of the files and of the objects that they build from declarations, which do not change while a process runs."""
+    declared = read_repo(repo)
+    kinds: tuple[list[Any], ...] = (
+        declared.entities, declared.data_sources, declared.feature_views, declared.feature_services
+    )  # fmt: skip
+    protos = (one.to_proto() for kind in kinds for one in kind)
+    texts = sorted(str(getattr(proto, "spec", proto)) for proto in protos)  # without times, which Feast writes into objects
+    return sha256("".join([files, *texts]).encode()).hexdigest()
+
+
+def _files(repo: Path) -> str:
     """SHA-256 over the names and contents of the repo's Python files, in hex."""
     files = {str(file.relative_to(repo)): file.read_bytes() for file in sorted(repo.rglob("*.py"))}
     return sha256(b"\0".join(part for name, content in files.items() for part in (name.encode(), content))).hexdigest()

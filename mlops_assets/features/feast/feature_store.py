@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
 
 import feast
@@ -11,8 +12,9 @@ import numpy as np
 import polars as pl
 from feast.data_source import DataSource, PushMode
 
+from mlops_assets.features.feast.declared_types import as_declared, as_type, feature_columns, key_types
 from mlops_assets.features.feast.feast_internals import provider_of
-from mlops_assets.features.feast.feature_registry import FeatureRegistry, service_view
+from mlops_assets.features.feast.feature_registry import FeatureRegistry
 from mlops_assets.features.offline.point_in_time import (
     NO_ENTITY,
     NO_ENTITY_VALUE,
@@ -22,7 +24,14 @@ from mlops_assets.features.offline.point_in_time import (
     require_keys,
 )  # fmt: skip
 from mlops_assets.features.offline.polars_offline_store import PolarsOfflineStore, PolarsRetrievalJob
-from mlops_assets.features.online.key_value_stores import KeyValueStore, LastKnown, RedisStore, SqliteStore, unavailable_when_down
+from mlops_assets.features.online.key_value_stores import (
+    KeyValueStore,
+    LastKnown,
+    OnlineStoreDown,
+    RedisStore,
+    SqliteStore,
+    unavailable_when_down,
+)  # fmt: skip
 from mlops_assets.features.online.online_mirror import (
     EPOCH,
     POINT_IN_TIME,
@@ -36,7 +45,7 @@ from mlops_assets.features.online.online_mirror import (
 from mlops_assets.features.request_features import ONE_MICROSECOND, Columns
 from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, FEAST_PROJECT
-from mlops_assets.foundation.stored_schema import IncompatibleRows, converted, count_changed
+from mlops_assets.foundation.stored_schema import IncompatibleRows
 from mlops_assets.spec.feature import WhenDown
 from mlops_assets.spec.moment import in_utc
 
@@ -59,10 +68,16 @@ class FeatureStore:
         self.service = service
         self.redis_url = redis_url
         self.registry = FeatureRegistry(home, redis_url)
-        self.apply = self.registry.apply
         self._mirrors: dict[str, OnlineMirror] = {}
         values = RedisStore(redis_url, name=f"{FEAST_PROJECT}/mirror") if redis_url else SqliteStore(home.feast / "mirror.db")
         self.online_values: KeyValueStore = LastKnown(values, clock=time.monotonic) if when_down == "last_known" else values
+
+    def apply(self, repo: Path) -> None:
+        """As FeatureRegistry.apply. A mirror whose layout that changed is filled from the tables, before a server misses it."""
+        if self.registry.apply(repo):
+            for service in self.registry.services():
+                with suppress(OnlineStoreDown, IncompatibleRows):  # the next materialization fills it, or raises
+                    self._fill(self.mirror(service))
 
     def historical(self, entity_rows: pl.DataFrame) -> pl.DataFrame:
         """`entity_rows` and the features as they were known at each row's event_timestamp, in the same order.
@@ -78,7 +93,7 @@ class FeatureStore:
         features = [
             feature.fill_nan(None) if dtype.is_float() else feature
             for view in views
-            for feature, dtype in zip(_features(view, rows), view.features.values(), strict=True)
+            for feature, dtype in zip(feature_columns(view, rows), view.features.values(), strict=True)
         ]
         return rows.select(*entity_rows.columns, *features)
 
@@ -89,8 +104,11 @@ class FeatureStore:
         Every service that includes the view gets its mirror; a mirror that is new or was emptied gets all of its views.
         Readers are not blocked. Raises UnknownFeatures, MissingFeatureTable, OnlineStoreDown.
         """
-        feature_view = self.registry.view(view)
-        with self.registry.alone(view):
+        feature_view = self.view(view)
+        with self.registry.alone(feature_view.name):
+            key, state = f"feast/{feature_view.name}", _state(feature_view)
+            if self.online_values.read([key]).values != [state]:
+                start = BEGINNING  # Feast's own store has no values of this view, or none of its new features
             # Up to the newest row: Feast overwrites blindly, and refilling a day must not replace newer values.
             newest = self._newest(feature_view, start)
             newest = newest.vstack(self._instead_of_retracted(feature_view, newest, start))
@@ -100,6 +118,7 @@ class FeatureStore:
                 rows = newest.with_columns(pl.col(_timestamp(feature_view)).fill_null(EPOCH))
                 with unavailable_when_down(self.redis_url or ""):
                     provider_of(self.registry.open()).ingest_df(feature_view, rows.to_pandas())
+            self.online_values.change([key], lambda _: [state])
             return newest.height
 
     def push(self, view: str, rows: pl.DataFrame) -> int:
@@ -109,14 +128,14 @@ class FeatureStore:
         stored value changes nothing. Returns how many entities changed online. Repeating it appends the rows again, which no
         join notices. Raises UnknownFeatures, NoPushSource, IncompatibleRows, OnlineStoreDown.
         """
-        feature_view = self.registry.view(view)
+        feature_view = self.view(view)
         source, store = feature_view.stream_source, self.registry.open()
         if not isinstance(source, feast.PushSource):
-            raise NoPushSource(f"feature view {view!r} · it has no push source. Declare one in feature_repo, or materialize it.")
+            raise NoPushSource(f"feature view {view!r} · it has no push source. Declare one, or materialize it.")
         keyed = rows.with_columns(pl.lit(NO_ENTITY_VALUE).alias(NO_ENTITY))
-        known = _as_declared(feature_view, keyed).drop_nulls(feature_view.join_keys).sort(_timestamp(feature_view))
+        known = as_declared(feature_view, keyed).drop_nulls(feature_view.join_keys).sort(_timestamp(feature_view))
         newest = known.unique(feature_view.join_keys, keep="last")
-        with self.registry.alone(view):
+        with self.registry.alone(feature_view.name):
             # Not through Feast, which wants exactly the columns of the table.
             PolarsOfflineStore.offline_write_batch(store.config, feature_view, rows.to_arrow(), None)
             fresh = newest.filter(self._is_not_older(feature_view, newest))
@@ -148,6 +167,10 @@ class FeatureStore:
             result.replace(places, self._look_back(newer, at[is_newer]))
         return result
 
+    def view(self, name: str) -> feast.FeatureView:
+        """Raises UnknownFeatures for a view that the service does not include under this name."""
+        return self.registry.view_of(self.service, name)
+
     def feature_names(self) -> tuple[str, ...]:
         """The features of the service, in its order."""
         return tuple(name for view in self.registry.views_of(self.service) for name in view.features)
@@ -164,12 +187,12 @@ class FeatureStore:
         columns = {**columns, NO_ENTITY: [NO_ENTITY_VALUE] * len(columns[EVENT_TIMESTAMP])}
         for view in views:
             require_keys(view.name, view.frame_keys, [*columns])
-        return {name: as_type(columns[name], dtype) for name, dtype in _key_types(views).items()}
+        return {name: as_type(columns[name], dtype) for name, dtype in key_types(views).items()}
 
     def _look_back(self, entities: Columns, at: Moments) -> LookupResult:
         views, count = self.registry.views_of(self.service), len(at)
         moments = pl.Series(EVENT_TIMESTAMP, at, pl.Int64).cast(UTC_MICROSECONDS)
-        rows = self.historical(pl.DataFrame(entities, schema=_key_types(views)).with_columns(moments))
+        rows = self.historical(pl.DataFrame(entities, schema=key_types(views)).with_columns(moments))
         features = rows.select(self.feature_names()).to_dict(as_series=False)
         missing: list[Missing] = [
             [(view.name, "unknown") for view in views if all(features[name][row] is None for name in view.features)]
@@ -181,14 +204,21 @@ class FeatureStore:
         for service, projected in self.registry.takers(view):
             mirror = self.mirror(service)
             _write(mirror, view, projected, rows)
-            if mirror.is_ready():
-                continue
-            for other in mirror.views:  # each gets the newest values of its table
-                source_view = self.registry.view(other.declared)
-                with suppress(MissingFeatureTable):  # its first materialization writes it
-                    newest = self._newest(source_view, BEGINNING)
-                    # Another process may have written newer values of this view while its table was read here.
-                    _write(mirror, source_view, other, newest.filter(self._is_not_older(source_view, newest)))
+            self._fill(mirror)
+
+    def _fill(self, mirror: OnlineMirror) -> None:
+        """Writes the newest values of every table, if the mirror is new or was emptied."""
+        if mirror.is_ready():
+            return
+        has_table = False
+        for view in mirror.views:
+            registered = self.registry.view(view.declared)
+            with suppress(MissingFeatureTable):  # its first materialization writes it
+                newest = self._newest(registered, BEGINNING)
+                # Another process may have written newer values of this view while its table was read here.
+                _write(mirror, registered, view, newest.filter(self._is_not_older(registered, newest)))
+                has_table = True
+        if has_table:
             mirror.mark_ready()
 
     def _is_not_older(self, view: feast.FeatureView, rows: pl.DataFrame) -> pl.Series:
@@ -226,14 +256,7 @@ class FeatureStore:
             start_date=start,
             end_date=END_OF_TIME,
         )
-        return _as_declared(view, job.to_polars())
-
-
-def _as_declared(view: feast.FeatureView, rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows with every feature of the view, in its declared type."""
-    declared = service_view(view)
-    rows = rows.with_columns(pl.lit(None).alias(name) for name in declared.features if name not in rows.columns)
-    return rows.with_columns(_features(declared, rows))
+        return as_declared(view, job.to_polars())
 
 
 def _write(mirror: OnlineMirror, view: feast.FeatureView, projected: ServiceView, rows: pl.DataFrame) -> None:
@@ -242,33 +265,9 @@ def _write(mirror: OnlineMirror, view: feast.FeatureView, projected: ServiceView
     mirror.write(projected.name, rows.select(*keys, *projected.features, moments_of(rows, _timestamp(view)).alias("timestamp")))
 
 
-def _features(view: ServiceView, rows: pl.DataFrame) -> list[pl.Expr]:
-    """The features in their declared types; null for text of no such value.
-
-    Raises IncompatibleRows where a feature that is declared as a whole number has a fraction in the view's table.
-    """
-    features: list[pl.Expr] = []
-    for name, dtype in view.features.items():
-        stored = rows.schema[name]
-        if stored.is_numeric() and dtype.is_integer() and (fractions := count_changed(rows, name, dtype)):
-            found = f"{name} is a whole number in feature_repo and {stored} in the table, with {fractions:,} fractions"
-            raise IncompatibleRows(f"feature view {view.declared!r} · {found}. Declare it as Float64 in feature_repo.")
-        both_numbers = stored.is_numeric() and dtype.is_numeric()  # a number may be rounded to the nearest float
-        features.append(pl.col(name).cast(dtype) if both_numbers else converted(name, stored, dtype).alias(name))
-    return features
-
-
-def _key_types(views: Sequence[ServiceView]) -> dict[str, pl.DataType]:
-    """By their names in an entity frame."""
-    return {name: dtype for view in views for name, dtype in view.keys.values()}
-
-
-def as_type(values: Sequence[Any], dtype: pl.DataType) -> Sequence[Any]:
-    """Join keys as values of a column of this type."""
-    plain = str if dtype == pl.String() else int if dtype.is_integer() else None
-    if plain and all(value is None or type(value) is plain for value in values):
-        return values
-    return pl.Series(values).cast(dtype).to_list()
+def _state(view: feast.FeatureView) -> bytes:
+    """Changes when the view is registered anew, or with other features."""
+    return f"{view.created_timestamp} {cast(Any, view).current_version_number}".encode()
 
 
 def _timestamp(view: feast.FeatureView) -> str:

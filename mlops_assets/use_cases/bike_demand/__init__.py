@@ -54,7 +54,13 @@ USE_CASE = UseCase(
         views=(
             FeatureView(
                 name="recent_demand", description="Rentals of earlier hours, known when each has ended.", tables=("rentals",),
-                transform=transforms.recent_demand, lookback=timedelta(hours=168),
+                transform=transforms.recent_demand, lookback=timedelta(hours=168), ttl=timedelta(hours=6),
+                descriptions={
+                    "demand_before_1h": "Rentals in the newest hour that has ended.",
+                    "demand_before_2h": "Rentals in the hour before that one.",
+                    "demand_same_hour_yesterday": "Rentals 24 hours before the predicted hour.",
+                    "demand_same_hour_last_week": "Rentals a week before the predicted hour.",
+                },
             ),
         ),
         request_table="conditions",

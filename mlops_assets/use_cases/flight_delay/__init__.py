@@ -99,20 +99,52 @@ AIRLINES = Contract(
     unique=("carrier",),
 )  # fmt: skip
 
-VIEWS = tuple(
+LATE_SHARE = "Share of late arrivals among flights landed in the last"
+MEAN_DELAY = "Mean departure delay of flights landed in the last"
+VIEWS = (
     FeatureView(
-        name=transform.__name__, description=description, tables=(table,), entity=entity,
-        transform=transform, lookback=timedelta(days=lookback_days),
-    )
-    for transform, table, entity, lookback_days, description in (
-        (transforms.origin_weather, "weather", ("origin",), 1, "Weather at the airport of departure, observed hourly."),
-        (transforms.origin_delays, "outcomes", ("origin",), 1, "Delays of flights from here that landed in the last day."),
-        (transforms.carrier_delays, "outcomes", ("carrier",), 7, "Delays of this airline's flights in the last week."),
-        (transforms.route_delays, "outcomes", ("origin", "dest"), 30, "Delays on this route over the last week and month."),
-        (transforms.route_schedule, "schedule", ("origin", "dest"), 0, "Length of this route, from the published schedule."),
-        (transforms.tail_delays, "outcomes", ("tailnum",), 0, "How late this aircraft last arrived."),
-        (transforms.plane, "planes", ("tailnum",), 0, "Seats and age of this aircraft, from the register."),
-    )
+        name="origin_weather", description="Weather at the airport of departure, observed hourly.", tables=("weather",),
+        entity=("origin",), transform=transforms.origin_weather, lookback=timedelta(days=1), ttl=timedelta(hours=3),
+        descriptions={
+            "precip_3h": "Rain of the last three hours, inches.",
+            "pressure_change_3h": "Change of pressure over three hours, millibar.",
+        },
+    ),
+    FeatureView(
+        name="origin_delays", description="Delays of flights from here that landed in the last day.", tables=("outcomes",),
+        entity=("origin",), transform=transforms.origin_delays, lookback=timedelta(days=1), ttl=timedelta(hours=24),
+        descriptions={
+            **{f"origin_late_rate_{hours}h": f"{LATE_SHARE} {hours} hours." for hours in (2, 4, 24)},
+            **{f"origin_dep_delay_{hours}h": f"{MEAN_DELAY} {hours} hours, minutes." for hours in (2, 24)},
+        },
+    ),
+    FeatureView(
+        name="carrier_delays", description="Delays of this airline's flights in the last week.", tables=("outcomes",),
+        entity=("carrier",), transform=transforms.carrier_delays, lookback=timedelta(days=7), ttl=timedelta(hours=24),
+        descriptions={
+            **{f"carrier_late_rate_{hours}h": f"{LATE_SHARE} {hours} hours." for hours in (6, 24)},
+            "carrier_late_rate_7d": f"{LATE_SHARE} 7 days.",
+            "carrier_dep_delay_24h": f"{MEAN_DELAY} 24 hours, minutes.",
+        },
+    ),
+    FeatureView(
+        name="route_delays", description="Delays on this route over the last week and month.", tables=("outcomes",),
+        entity=("origin", "dest"), transform=transforms.route_delays, lookback=timedelta(days=30), ttl=timedelta(days=2),
+        descriptions={f"route_late_rate_{days}d": f"{LATE_SHARE} {days} days." for days in (7, 30)},
+    ),
+    FeatureView(
+        name="route_schedule", description="Length of this route, from the published schedule.", tables=("schedule",),
+        entity=("origin", "dest"), transform=transforms.route_schedule, ttl=timedelta(days=30),
+    ),
+    FeatureView(
+        name="tail_delays", description="How late this aircraft last arrived.", tables=("outcomes",), entity=("tailnum",),
+        transform=transforms.tail_delays, ttl=timedelta(hours=24),
+        descriptions={"tail_last_arr_delay": "Arrival delay of the aircraft's last flight, minutes."},
+    ),
+    FeatureView(
+        name="plane", description="Seats and age of this aircraft, from the register.", tables=("planes",), entity=("tailnum",),
+        transform=transforms.plane,
+    ),
 )  # fmt: skip
 
 USE_CASE = UseCase(

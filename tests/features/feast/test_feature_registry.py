@@ -67,7 +67,7 @@ def test_a_fraction_is_never_cut_to_the_whole_number_that_the_repo_declares(sale
         pl.DataFrame({"shop": [1], "at": [START], "sold": [sold]}).write_parquet(tmp_path / "home" / "tables" / "daily.parquet")
         if sold == 7.0:
             assert sales.historical(requests)["sold"].to_list() == [7]
-    found = r"'daily' · sold is a whole number in feature_repo and Float64 in the table, with 1 fractions. Declare it as Float64"
+    found = r"'daily' · sold is declared as a whole number and Float64 in the table, with 1 fractions. Compute the table again"
     with pytest.raises(IncompatibleRows, match=found):
         sales.historical(requests)
     with pytest.raises(IncompatibleRows, match=found):
@@ -75,16 +75,17 @@ def test_a_fraction_is_never_cut_to_the_whole_number_that_the_repo_declares(sale
 
 
 def test_a_view_without_a_push_source_is_not_pushed_to(sales: FeatureStore) -> None:
-    with pytest.raises(NoPushSource, match="feature view 'daily' · it has no push source. Declare one in feature_repo"):
+    with pytest.raises(NoPushSource, match="feature view 'daily' · it has no push source. Declare one"):
         sales.push("daily", pl.DataFrame({"shop": [1], "at": [START], "sold": [7]}))
 
 
 def test_the_registry_has_the_owner_entities_and_ttl_of_a_view(applied: FeatureStore) -> None:
     views = {view.name: view for view in applied.registry.open().list_feature_views()}
-    assert views.keys() >= {view.name for view in USE_CASE.features.views}
-    assert not views["plane"].ttl
-    route = views["route_delays"]
-    assert (route.owner, route.entities, route.ttl) == (USE_CASE.owner, ["origin", "dest"], timedelta(days=2))
+    assert views.keys() >= {f"flight_delay__{view.name}" for view in USE_CASE.features.views}
+    assert not views["flight_delay__plane"].ttl
+    route = views["flight_delay__route_delays"]
+    entities = ["flight_delay__origin", "flight_delay__dest"]
+    assert (route.owner, route.entities, route.ttl) == (USE_CASE.owner, entities, timedelta(days=2))
 
 
 def test_an_unknown_service_or_view_is_named_with_the_known_ones(tmp_path: Path, applied: FeatureStore) -> None:

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlops_assets.features.feast.declared_types import as_type
 from mlops_assets.features.feast.feature_registry import feast_config
-from mlops_assets.features.feast.feature_store import FeatureStore, as_type
+from mlops_assets.features.feast.feature_store import FeatureStore
 from mlops_assets.features.offline.point_in_time import EntityFrameMismatch, MissingFeatureTable
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Home
@@ -53,8 +54,7 @@ def root_of(store: FeatureStore) -> Path:
 
 def features_of(store: FeatureStore) -> dict[str, list[str]]:
     """Of the views of flights."""
-    views = sorted((view for view in store.registry.open().list_feature_views() if view.name in KEYS), key=lambda view: view.name)
-    return {view.name: [feature.name for feature in view.features] for view in views}
+    return {view.name: [*view.features] for view in store.registry.views_of(store.service)}
 
 
 def fill(root: Path, view: str, rows: list[dict[str, Any]], features: list[str]) -> None:
@@ -156,7 +156,7 @@ def test_online_values_have_their_own_names(filled: FeatureStore) -> None:
     rows = asked([START + 91 * HOUR])
     features = lookup(filled, rows).select(FEATURES)
     theirs = feast.FeatureStore(config=feast_config(Home(root_of(filled)), None))
-    references = [f"{view}:{feature}" for view, each in features_of(filled).items() for feature in each]
+    references = [f"flight_delay__{view}:{feature}" for view, each in features_of(filled).items() for feature in each]
     expected = theirs.get_online_features(features=references, entity_rows=rows.drop("event_timestamp").to_dicts()).to_dict()
     assert features.columns == FEATURES
     assert features.row(0, named=True) == {name: expected[name][0] for name in FEATURES}

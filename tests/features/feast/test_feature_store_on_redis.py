@@ -48,8 +48,8 @@ def test_training_serving_and_other_feast_clients_get_the_same_values(root: Path
     assert answer["features_from"].to_list() == ["online"]
     assert answer.drop("features_from", "feature_age_s").equals(store.historical(rows))
     theirs = feast.FeatureStore(config=feast_config(Home(root), redis_server.url))
-    references = [f"{view}:{feature}" for view, each in features_of(store).items() for feature in each]
-    held = theirs.get_online_features(features=references, entity_rows=rows.drop("event_timestamp").to_dicts()).to_dict()
+    service = theirs.get_feature_service(store.service)
+    held = theirs.get_online_features(features=service, entity_rows=rows.drop("event_timestamp").to_dicts()).to_dict()
     assert answer.select(FEATURES).row(0, named=True) == {name: held[name][0] for name in FEATURES}
 
 

@@ -37,7 +37,7 @@ def assert_online_equals_offline(store: FeatureStore, home: Home) -> None:
     online, offline = lookup(store, rows), store.historical(rows)
     assert online[FEATURE].to_list() == offline[FEATURE].to_list()
     theirs = feast.FeatureStore(config=feast_config(home, store.redis_url))
-    answer = theirs.get_online_features([f"{VIEW}:{FEATURE}"], [{"tailnum": tail} for tail in TAILS]).to_dict()
+    answer = theirs.get_online_features([f"flight_delay__{VIEW}:{FEATURE}"], [{"tailnum": tail} for tail in TAILS]).to_dict()
     assert answer[FEATURE] == offline[FEATURE].to_list(), "for other clients of Feast too"
 
 

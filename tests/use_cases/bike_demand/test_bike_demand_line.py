@@ -25,6 +25,11 @@ SMALL = USE_CASE.but(
     split=TimeSplit(test=4 * DAY, validation=3 * DAY, label_delay=timedelta(hours=2)),
     gates=(Floor(metric="r2", bound=0.4), BeatsChampion(metric="rmse")),
 )
+REPO = """
+from feature_repo.objects import build_objects
+from tests.use_cases.bike_demand.test_bike_demand_line import SMALL
+globals().update(build_objects(SMALL))
+"""
 
 
 def materialize(line: Line, *paths: names.AssetPath, keys: tuple[str, str] | None = None) -> None:
@@ -44,7 +49,9 @@ def test_the_example_has_the_hours_of_the_clock() -> None:
 def test_hours_are_landed_trained_on_served_and_watched(tmp_path: Path) -> None:
     calendar, files = table_calendar(USE_CASE, "rentals"), [*example(FIRST, LAST)]
     keys = calendar.key(files[0].partition), calendar.key(files[-1].partition)
-    with running_line(tmp_path, SMALL) as line:
+    (tmp_path / "feature_repo").mkdir()
+    (tmp_path / "feature_repo" / "declared.py").write_text(REPO)
+    with running_line(tmp_path, SMALL, tmp_path) as line:
         for file in files:
             line.landing.put(SMALL.name, file.table, day=file.partition, rows=file.rows, calendar=calendar)
         for table in ("conditions", "rentals"):
