@@ -14,9 +14,11 @@ def find_problems(use_cases: Sequence[UseCase]) -> list[str]:
 
 def _find(use_case: UseCase) -> list[str]:
     from mlops_assets.features.declared_columns import find_column_problems
+    from mlops_assets.training.imported import find_trainer_problems
 
-    problems = [f"{use_case.name} · UseCase · {problem}" for problem in find_column_problems(use_case)]
-    return [*problems, *_log_problems(use_case), *compile_use_cases([use_case])[1]]
+    problems = [*find_column_problems(use_case), *find_trainer_problems(use_case)]
+    where = f"{use_case.name} · UseCase"
+    return [*(f"{where} · {problem}" for problem in problems), *_log_problems(use_case), *compile_use_cases([use_case])[1]]
 
 
 def _log_problems(use_case: UseCase) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, WrapValidator
 
 from mlops_assets.spec.column_type import COLUMN_TYPES, LEGAL_ON, DType, bound_text, parse_example
-from mlops_assets.spec.spec import Spec
+from mlops_assets.spec.spec import Name, Spec, Text
 
 MAX_DIGITS = 38
 # An int stays one, as not every int has a float.
@@ -27,9 +27,9 @@ class Column(Spec):
     forget` erases by this column, in every table, view and log.
     """
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    name: Name
     dtype: DType
-    description: str
+    description: Text
     source: str | None = Field(default=None, min_length=1)
     nullable: bool = False
     yes: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class Column(Spec):
     pii: Literal["hashed", "left_out"] | None = None
     identifies: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*$")
     since: date | None = None
-    renamed_from: str | None = None
+    renamed_from: Text | None = None
 
     def holds_on(self, day: date | None) -> bool:
         """Whether a file of this day must have the column; None: a file of any day."""
@@ -72,7 +72,11 @@ class Column(Spec):
             yield f"min to max is {bounds}; legal: min at most max. Swap or widen them."
         yield from self._word_problems()
         yield from self._digit_problems()
-        yield from _pattern_problems(self.pattern)
+        problems = [*_pattern_problems(self.pattern)]
+        yield from problems
+        for value in self.allowed if self.pattern and not problems else ():
+            if not re.fullmatch(self.pattern or "", value):
+                yield f"allowed · {value!r} does not match the pattern {self.pattern!r}. Leave one of both out."
         if self.example is not None and not self._is_legal(self.example):
             found = f"{self.example!r} is no value of this column; legal: type {self.dtype}, within min, max and allowed"
             yield f"example · {found}. Correct it."
@@ -171,8 +175,8 @@ class Contract(Spec):
     go to quarantine before it is refused as a whole. Files may still have `dropped` columns, which are ignored.
     """
 
-    table: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    description: str
+    table: Name
+    description: Text
     columns: tuple[Column, ...] = Field(min_length=1)
     unique: tuple[str, ...] = Field(min_length=1)
     day: str | None = None

@@ -179,6 +179,8 @@ def _split_problems(use_case: "UseCase") -> Iterator[str]:
     if columns:
         found = f"is neither a column of {features.request_table} nor a request feature; these are"
         yield from _unknown("split.column", use_case.split.columns, legal, found)
+    if use_case.label.name in use_case.split.columns:
+        yield f"split.column · {use_case.label.name!r} is the label, of which every part would lack some values. Use another."
 
 
 def _rollout_problems(use_case: "UseCase") -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from mlops_assets.spec.request_feature import PredictionMoment, RequestFeature
-from mlops_assets.spec.spec import Spec
+from mlops_assets.spec.spec import Name, Spec, Text
 
 Tables = Mapping[str, Any]  # table name -> polars.LazyFrame
 ViewTransform = Callable[[Tables, datetime, datetime], Any]
@@ -22,8 +22,9 @@ class FeatureView(Spec):
     that are no columns of the tables, by name.
     """
 
-    name: str = Field(pattern=r"^[a-z](_?[a-z0-9])*_?$")  # `__` separates it from the use case in Feast's registry
-    description: str
+    # `__` separates it from the use case in Feast's registry.
+    name: str = Field(pattern=r"^[a-z](_?[a-z0-9])*_?$", max_length=63)
+    description: Text
     tables: tuple[str, ...] = Field(min_length=1)
     entity: tuple[str, ...] = ()
     transform: ViewTransform
@@ -86,7 +87,7 @@ class Label(Spec):
     A row without a value (null or NaN) or without `known_at` is not known yet: neither training nor outcomes use it.
     """
 
-    name: str
+    name: Name
     table: str = ""
     key: tuple[str, ...] = ()
     transform: RowTransform | None = None

@@ -17,6 +17,7 @@ DIRECTIVES = {
     "%z": r"[+-]\d\d:?\d\d",
 }  # fmt: skip
 DATE = ("%Y or %y", "%m or %b or %B or %j", "%d or %j")
+MARK = "one character that is no letter, digit or sign"
 DIRECTIVE = re.compile(r"\.%f|%.?")
 
 
@@ -79,9 +80,10 @@ class Csv(Form):
 
     def contradictions(self) -> Iterator[str]:
         yield from super().contradictions()
-        for field, legal in (("delimiter", "one character"), ("quote", "one character"), ("decimal", "'.' or ','")):
+        for field, legal in (("delimiter", MARK), ("quote", MARK), ("decimal", "'.' or ','")):
             value = getattr(self, field)
-            if len(value) != 1 or value in "\r\n\0" or (field == "decimal" and value not in ".,"):
+            is_part_of_value = value.isalnum() or value in "+-"
+            if len(value) != 1 or value in "\r\n\0" or is_part_of_value or (field == "decimal" and value not in ".,"):
                 yield f"{field} · {value!r}; legal: {legal}. Correct it."
         if self.thousands not in ("", ".", ",", " ", "'", "_", "\xa0", "\u202f"):
             yield f"thousands · {self.thousands!r}; legal: none, or one of . , ' _ and a space. Correct it."

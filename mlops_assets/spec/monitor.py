@@ -20,6 +20,8 @@ CRON: dict[str, tuple[int, int, tuple[str, ...]]] = {
     "day of week": (0, 7, ("sun", "mon", "tue", "wed", "thu", "fri", "sat")),
 }
 
+NAMED_DAYS = {"day of month": "l", "day of week": "l[0-7]|[0-7]#[1-5]"}  # the last day; the last or nth of a weekday
+
 
 class Suffixed(Spec):
     """What may be declared several times. `suffix` ends its name, such as `drift_week`. Without one, the only one of its kind has
@@ -62,6 +64,11 @@ class Skew(Suffixed):
     min_rows: int = Field(default=100, ge=1)
     max_rows: int = Field(default=10_000, ge=1)
 
+    def contradictions(self) -> Iterator[str]:
+        if self.max_rows < self.min_rows:
+            found = f"max_rows is {self.max_rows}, and min_rows is {self.min_rows}"
+            yield f"{found}; legal: max_rows at least min_rows, or there are never enough. Raise or lower one."
+
 
 class OnSchedule(Suffixed):
     """Train at these times (cron, UTC)."""
@@ -69,7 +76,7 @@ class OnSchedule(Suffixed):
     cron: str = Field(pattern=r"^\S+ \S+ \S+ \S+ \S+$")
 
     def contradictions(self) -> Iterator[str]:
-        fields = {unit: _cron_values(text, *CRON[unit]) for unit, text in zip(CRON, self.cron.split(), strict=True)}
+        fields = {unit: _cron_values(text, unit) for unit, text in zip(CRON, self.cron.split(), strict=True)}
         for unit in (unit for unit, values in fields.items() if not values):
             low, high, words = CRON[unit]
             legal = f"*, {low} to {high}{f' or {words[0]} to {words[-1]}' if words else ''}, a-b, a,b and */n"
@@ -80,12 +87,13 @@ class OnSchedule(Suffixed):
             yield f"cron · {self.cron!r} never fires: these months have at most {longest} days. Correct the day or the month."
 
 
-def _cron_values(text: str, low: int, high: int, words: tuple[str, ...]) -> set[int]:
+def _cron_values(text: str, unit: str) -> set[int]:
     """The numbers that one field stands for; none when it is illegal."""
+    low, high, words = CRON[unit]
     numbered = re.sub("[a-z]{3}", lambda word: str(low + words.index(word[0])) if word[0] in words else word[0], text.lower())
     values = set[int]()
     for part in numbered.split(","):
-        if re.fullmatch(r"l|l\d|\d#\d", part):  # the last day, the last or nth weekday: Dagster's parser checks these
+        if unit in NAMED_DAYS and re.fullmatch(NAMED_DAYS[unit], part):
             values.add(low)
             continue
         match = re.fullmatch(r"(?:\*|(\d+)(?:-(\d+))?)(?:/([1-9]\d*))?", part)

@@ -4,19 +4,30 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.form import Csv
 from mlops_assets.spec.grain import Snapshot
 from mlops_assets.spec.source import Files
-from mlops_assets.spec.spec import Spec
+from mlops_assets.spec.spec import Spec, Text
 
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*", re.ASCII)
+NAMES = re.compile(r"\$|(\$\.)?[^$.\[\]]+(\.[^$.\[\]]+)*")
 SECRET = re.compile(r"(api|access|auth)?[_-]?(key|token|secret|password|passwd|pwd|signature)", re.IGNORECASE)
+
+
+def _require_names(path: str) -> str:
+    if not NAMES.fullmatch(path):
+        raise PydanticCustomError("json_path", "Input should be names with dots between, such as $.data.items")
+    return path
+
+
+JsonPath = Annotated[str, AfterValidator(_require_names)]
 
 
 class PulledSource(Files):
@@ -26,9 +37,9 @@ class PulledSource(Files):
     """
 
     only_when_changed: bool = True
-    time: str
+    time: Text
     every: timedelta = Field(default=timedelta(hours=1), ge=timedelta(seconds=10))
-    version: str | None = None
+    version: Text | None = None
 
     @property
     @abstractmethod
@@ -74,9 +85,9 @@ class Sql(PulledSource):
     """
 
     url_variable: str
-    from_table: str | None = None  # with its schema, where it has one: sales.orders
-    query: str | None = None
-    cursor: str | None = None
+    from_table: Text | None = None  # with its schema, where it has one: sales.orders
+    query: Text | None = None
+    cursor: Text | None = None
     lag: timedelta | int | None = None
 
     @property
@@ -116,21 +127,21 @@ def _cursor_problems(source: "Sql | Http", contract: Contract) -> Iterator[str]:
 class PageNumber(Spec):
     """Pages by number, until one has no records."""
 
-    param: str = "page"
+    param: Text = "page"
     first: int = 1
 
 
 class NextCursor(Spec):
     """The answer has the next page's cursor at this JSON path, and none at the end."""
 
-    path: str
-    param: str = "cursor"
+    path: JsonPath
+    param: Text = "cursor"
 
 
 class NextLink(Spec):
     """The answer has the next page's address at this JSON path; without a path, in its Link header."""
 
-    path: str | None = None
+    path: JsonPath | None = None
 
 
 class Http(PulledSource):
@@ -142,14 +153,14 @@ class Http(PulledSource):
     """
 
     url: str
-    records: str = "$"
+    records: JsonPath = "$"
     pages: PageNumber | NextCursor | NextLink | None = None
     params: Mapping[str, str | int] = Field(default_factory=dict[str, str | int])
     token_variable: str | None = None
-    token_header: str = "Authorization"
+    token_header: str = Field(default="Authorization", pattern=r"^[A-Za-z0-9_-]+$")
     token_prefix: str = "Bearer "
-    cursor: str | None = None
-    since_param: str | None = None
+    cursor: Text | None = None
+    since_param: Text | None = None
     lag: timedelta | int | None = None
 
     @property
@@ -158,10 +169,15 @@ class Http(PulledSource):
 
     def contradictions(self) -> Iterator[str]:
         yield from super().contradictions()
-        parts = urlsplit(self.url)
+        try:
+            parts = urlsplit(self.url)
+            has_host = bool(parts.netloc) and parts.port != 0  # an illegal port raises
+        except ValueError:  # its text may have a part of a password
+            yield "url · its host or port cannot be read; legal: https://host/path or http://host/path. Correct it."
+            return
         if parts.username is not None or parts.password is not None:
             yield "url · it has a user or a password, and is not shown. Set a token in a variable, and declare token_variable."
-        elif parts.scheme not in ("http", "https") or not parts.netloc:
+        elif parts.scheme not in ("http", "https") or not has_host:
             yield f"url · found {self.url!r}; legal: https://host/path or http://host/path. Correct it."
         secrets = [name for name in (*self.params, *re.findall(r"([^&=]+)=", parts.query)) if SECRET.fullmatch(name)]
         for name in secrets:
@@ -181,8 +197,8 @@ class Stream(PulledSource):
     """
 
     brokers_variable: str
-    topic: str
-    group: str
+    topic: str = Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")
+    group: Text
     login_variable: str | None = None
     protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = "plaintext"
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"

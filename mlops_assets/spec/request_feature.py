@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field
 
 from mlops_assets.spec.column_type import COLUMN_TYPES, NUMBERS, TEXTS, DType
-from mlops_assets.spec.spec import Spec
+from mlops_assets.spec.spec import Name, Spec
 
 ANY = tuple(COLUMN_TYPES)
 TEN_YEARS = timedelta(days=3653)
@@ -24,7 +24,7 @@ class RequestFeature(Spec):
     READS: ClassVar[tuple[DType, ...]] = NUMBERS
     RETURNS: ClassVar[DType] = "float"
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    name: Name
     column: str
 
     @property

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from mlops_assets.spec.spec import Spec
+from mlops_assets.spec.spec import Name, Spec
 
 Split = Literal["canary", "ab"]
 
@@ -22,7 +22,7 @@ class BusinessFigure(Spec):
     to `high` are clipped; the test's noise grows with the range. `max_loss` is the largest mean loss a row.
     """
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    name: Name
     low: float
     high: float
     of: Callable[[Any], Any]
@@ -32,6 +32,9 @@ class BusinessFigure(Spec):
     def contradictions(self) -> Iterator[str]:
         if not self.low < self.high:
             yield f"low to high is {self.low} to {self.high}; legal: low below high. Swap or widen them."
+        elif self.max_loss >= self.high - self.low:
+            found = f"max_loss is {self.max_loss:g}, and no two figures are further apart than {self.high - self.low:g}"
+            yield f"{found}, so that no loss is ever found. Lower it."
 
 
 class Rollback(Spec):

@@ -8,7 +8,7 @@ from pydantic import Field
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.form import AnyForm, Csv
 from mlops_assets.spec.grain import Daily, Grain, Snapshot
-from mlops_assets.spec.spec import Spec
+from mlops_assets.spec.spec import Name, Spec
 
 
 class Files(Spec):
@@ -18,7 +18,7 @@ class Files(Spec):
     the landing folder.
     """
 
-    table: str
+    table: Name
     grain: Grain = Daily()
     form: AnyForm = Csv()
     only_when_changed: bool = False
@@ -36,6 +36,9 @@ class Files(Spec):
         if re.match(r"[a-z0-9]+://[^/]*@", self.path) and not self.path.startswith("abfs"):
             yield "path · it has a user or password; legal: credentials in the environment of the process. Remove them."
 
-    def contract_problems(self, _contract: Contract) -> Iterator[str]:
+    def contract_problems(self, contract: Contract) -> Iterator[str]:
         """What makes the source and the contract of its table illegal together, a sentence each."""
-        yield from ()
+        names = self.form.names if isinstance(self.form, Csv) else ()
+        needed = [column.header for column in contract.columns if not (column.since or column.renamed_from)]
+        if names and (missing := ", ".join(name for name in needed if name not in names)):
+            yield f"sources[{self.table}].form.names · they lack columns of the contract: {missing}. Add them."

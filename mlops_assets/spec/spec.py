@@ -1,11 +1,23 @@
 """Spec: the base class of every declaration: frozen, closed to unknown fields, with readable errors."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Self, cast
+from datetime import timedelta
+from typing import Annotated, Any, Self, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]  # is part of file names, and an identifier in Postgres
+Text = Annotated[str, Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes
+CENTURY = timedelta(days=36_525)  # sums of shorter durations and moments stay within Python's range
 NAMED_BY = ("name", "table", "service")  # the first of these fields that a value has distinguishes it from others of its class
+
+# Instead of pydantic's own texts.
+MESSAGES: dict[str, str] = {
+    "time_delta_type": "Input should be a duration with its unit, such as timedelta(days=30)",
+    "date_type": "Input should be a date, such as date(2024, 3, 1)",
+}
 
 
 class IllegalDeclaration(ValueError):
@@ -13,11 +25,11 @@ class IllegalDeclaration(ValueError):
 
 
 class Spec(BaseModel):
-    """A frozen value of the vocabulary. Values without a name are those of the first fields, in order. Raises IllegalDeclaration
-    when built from illegal fields.
+    """A frozen value of the vocabulary. Values without a name are those of the first fields, in order. A list is a tuple; nothing
+    else is converted, so that 36 is no duration of 36 seconds. Raises IllegalDeclaration when built from illegal fields.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False, strict=True)
 
     def __init__(self, *values: Any, **fields: Any) -> None:
         fields = _named(type(self), values, fields)
@@ -29,6 +41,13 @@ class Spec(BaseModel):
             raise IllegalDeclaration("\n".join(_lines(where, type(self), error.errors()))) from None
         if problems := [f"{where} · {problem}" for problem in (*_repeated(self), *self.contradictions())]:
             raise IllegalDeclaration("\n".join(problems))
+
+    @field_validator("*")
+    @classmethod
+    def _within_a_century(cls, value: Any) -> Any:
+        if isinstance(value, timedelta) and abs(value) > CENTURY:
+            raise PydanticCustomError("too_long", "Input should be at most 100 years")
+        return value
 
     def contradictions(self) -> Iterator[str]:
         """What makes legal fields illegal together, a sentence each."""
@@ -48,7 +67,8 @@ def _named(spec: type[Spec], values: tuple[Any, ...], fields: dict[str, Any]) ->
     positional = dict(zip(names, values, strict=False))
     if repeated := ", ".join(positional.keys() & fields.keys()):
         raise IllegalDeclaration(f"{spec.__name__} · {repeated}: a value with the name and one without. Keep one.")
-    return positional | fields
+    declared = positional | fields
+    return {name: tuple(cast(list[Any], value)) if isinstance(value, list) else value for name, value in declared.items()}
 
 
 def _repeated(spec: Spec) -> Iterator[str]:
@@ -72,7 +92,9 @@ def _lines(where: str, spec: type[Spec], details: Sequence[Any]) -> Iterator[str
     for detail in details:
         place = (part for number, part in enumerate(detail["loc"]) if not number or isinstance(part, int))
         by_field.setdefault(".".join(map(str, place)), []).append(detail)
-    return (_line(where, spec, field, one) for field, one in by_field.items())
+    # A tuple with an illegal item is too short as well, for pydantic counts the legal ones.
+    inner = {field.rpartition(".")[0] for field in by_field}
+    return (_line(where, spec, field, one) for field, one in by_field.items() if field not in inner or not field)
 
 
 def _line(where: str, spec: type[Spec], field: str, details: Sequence[Any]) -> str:
@@ -82,5 +104,14 @@ def _line(where: str, spec: type[Spec], field: str, details: Sequence[Any]) -> s
     if "missing" in kinds:
         required = ", ".join(name for name, info in spec.model_fields.items() if info.is_required())
         return f"{where} · field {field!r} is missing; required: {required}. Add it."
-    found = f" · {field} = {details[0]['input']!r}" if field else ""
-    return f"{where}{found} · {' or '.join(dict.fromkeys(detail['msg'] for detail in details))}. Correct it."
+    value = details[0]["input"]
+    shown = f"{value.__name__}, a class without its parentheses" if isinstance(value, type) else repr(value)
+    return f"{where}{f' · {field} = {shown}' if field else ''} · {_message(details)}. Correct it."
+
+
+def _message(details: Sequence[Any]) -> str:
+    classes: list[str] = [detail["ctx"]["class_name"] for detail in details if detail["type"] == "model_type"]
+    texts: list[str] = [MESSAGES.get(detail["type"]) or detail["msg"] for detail in details if detail["type"] != "model_type"]
+    if classes:
+        texts.append(f"Input should be an instance of {' or '.join(filter(None, [', '.join(classes[:-1]), classes[-1]]))}")
+    return " or ".join(dict.fromkeys(texts))

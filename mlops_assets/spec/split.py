@@ -39,8 +39,9 @@ class TimeSplit(Split):
     label_delay: timedelta = Field(default=timedelta(0), ge=timedelta(0))
 
     def span_problems(self, span: timedelta) -> Iterator[str]:
-        if (held_out := self.test + self.validation) >= span:
-            found = f"test and validation take {held_out.days} days of the {span.days} that can land"
+        if (held_out := self.test + self.validation + 3 * self.label_delay) >= span:
+            parts = "test, validation and three times label_delay" if self.label_delay else "test and validation"
+            found = f"{parts} take {held_out.days} days of the {span.days} that can land"
             yield f"split · {found}; legal: fewer, so that days to train on are left. Shorten them."
 
     def undated_problems(self, table: str) -> Iterator[str]:

@@ -1,15 +1,16 @@
 """What kind of question a use case answers: its label, and what a prediction of it is. tasks/ implements each class."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from mlops_assets.spec.column_type import NUMBERS, DType
+from mlops_assets.spec.column_type import NUMBERS, DType, bound_text
 from mlops_assets.spec.contract import Column
 from mlops_assets.spec.feature import Label
 from mlops_assets.spec.gate import Metric
-from mlops_assets.spec.spec import Spec
+from mlops_assets.spec.spec import Spec, Text
 
 
 class Task(Spec):
@@ -20,7 +21,7 @@ class Task(Spec):
 
     LABELS: ClassVar[tuple[DType, ...]]  # the types of a label that is a column
 
-    label: Label | str  # a text is the name of a column of the request table
+    label: Label | Text  # a text is the name of a column of the request table
 
     @property
     def label_name(self) -> str:
@@ -47,7 +48,7 @@ class Binary(Task):
     DECIDES = True
     LABELS = ("string", "int", "bool")
 
-    positive: str | int | None = None
+    positive: str | bool | int | None = None
     threshold: float = Field(default=0.5, gt=0, lt=1)
 
     def label_problems(self, column: Column) -> Iterator[str]:
@@ -55,7 +56,10 @@ class Binary(Task):
         if column.dtype == "string" and self.positive is None:
             legal = ", ".join(column.allowed) or "one of its values"
             yield f"task.positive · {column.name!r} is text, and no value is declared that means yes; legal: {legal}. Declare it."
-        yield from _unknown_values(column, "task.positive", () if self.positive is None else (self.positive,))
+        if self.positive is not None:
+            text = str(self.positive).lower()
+            value = {"1": "true", "0": "false"}.get(text, text) if column.dtype == "bool" else self.positive
+            yield from _unknown_values(column, "task.positive", [value])
 
 
 class Regression(Task):
@@ -97,5 +101,18 @@ class Multiclass(Task):
 
 
 def _unknown_values(column: Column, field: str, values: Sequence[str | int]) -> Iterator[str]:
-    for value in (value for value in values if column.allowed and str(value) not in column.allowed):
-        yield f"{field} · {value!r} is no value of column {column.name!r}; legal: {', '.join(column.allowed)}. Use one of these."
+    """Values that a label in this column never has."""
+    legal = {"bool": "true, false", "int": f"whole numbers{_bounds(column)}"}.get(column.dtype, ", ".join(column.allowed))
+    for value in (value for value in values if legal and not _is_value(column, str(value))):
+        yield f"{field} · {value!r} is no value of column {column.name!r}; legal: {legal}. Use one of these."
+
+
+def _is_value(column: Column, text: str) -> bool:
+    if column.dtype == "int":
+        return bool(re.fullmatch(r"-?\d+", text, re.ASCII)) and column.holds(int(text))
+    return text in (column.allowed or ("true", "false"))
+
+
+def _bounds(column: Column) -> str:
+    ends = {" from ": column.min, " to ": column.max}
+    return "".join(word + bound_text(bound) for word, bound in ends.items() if bound is not None)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, JsonValue
 
-from mlops_assets.spec.spec import Spec
+from mlops_assets.spec.spec import Seed, Spec
 
 TRAINERS = "mlops_assets.training.trainers"
 
@@ -103,14 +103,14 @@ class Lightning(Trainer):
     LOGO = "pytorchlightning"
 
     kind: Literal["lightning"] = "lightning"  # pyright: ignore[reportIncompatibleVariableOverride]  # frozen
-    hidden: tuple[int, ...] = Field(default=(128, 64), min_length=1)
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(128, 64), min_length=1)
     max_epochs: int = Field(default=8, ge=1)
     patience: int = Field(default=2, ge=1)
     batch_size: int = Field(default=1024, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     dropout: float = Field(default=0.2, ge=0, lt=1)
-    seed: int = 0
+    seed: Seed = 0
 
     def space(self) -> Space:
         widths = tuple(tuple(max(1, round(size * width)) for size in self.hidden) for width in (0.5, 1.0, 2.0))
@@ -131,7 +131,7 @@ class HistGradientBoosting(Trainer):
     max_leaf_nodes: int = Field(default=31, ge=2)
     min_samples_leaf: int = Field(default=200, ge=1)
     l2_regularization: float = Field(default=5.0, ge=0)
-    seed: int = 0
+    seed: Seed = 0
 
     def space(self) -> Space:
         return {
@@ -160,7 +160,7 @@ class LightGBM(Trainer):
     min_data_in_leaf: int = Field(default=100, ge=1)
     lambda_l2: float = Field(default=1.0, ge=0)
     feature_fraction: float = Field(default=0.9, gt=0, le=1)
-    seed: int = 0
+    seed: Seed = 0
 
     def space(self) -> Space:
         return {
@@ -216,7 +216,7 @@ class SklearnEstimator(Imported):
 
     kind: Literal["sklearn_estimator"] = "sklearn_estimator"  # pyright: ignore[reportIncompatibleVariableOverride]
     estimator: ImportPath
-    seed: int = 0
+    seed: Seed = 0
 
     @property
     def path(self) -> str:
@@ -235,7 +235,7 @@ class OwnLightning(Imported):
     max_epochs: int = Field(default=8, ge=1)
     patience: int = Field(default=2, ge=1)
     batch_size: int = Field(default=1024, ge=1)
-    seed: int = 0
+    seed: Seed = 0
 
     @property
     def path(self) -> str:
@@ -270,4 +270,4 @@ class Search(Spec):
 
     trials: int = Field(default=20, ge=1)
     folds: int = Field(default=3, ge=2)
-    seed: int = 0
+    seed: Seed = 0

@@ -4,7 +4,7 @@ import hashlib
 import inspect
 from collections.abc import Iterator
 from datetime import date
-from typing import Literal, Self, cast
+from typing import Annotated, Literal, Self, cast
 
 from pydantic import Field, InstanceOf, ValidationInfo, field_validator, model_validator
 
@@ -14,12 +14,13 @@ from mlops_assets.spec.defaults import TRAINER, complete_features, complete_labe
 from mlops_assets.spec.feature import Features, Label
 from mlops_assets.spec.form import AnyForm
 from mlops_assets.spec.gate import BeatsChampion, Gate, NoLeak
+from mlops_assets.spec.moment import MAX_YEAR, MIN_YEAR
 from mlops_assets.spec.monitor import Freshness, Monitor, OnDrift, OnPerformance, OnSchedule, Skew, Trigger, stage_names
 from mlops_assets.spec.pulled_source import Http, Sql, Stream
 from mlops_assets.spec.rollout import AtOnce, Rollout
 from mlops_assets.spec.serving import Serving
 from mlops_assets.spec.source import Files
-from mlops_assets.spec.spec import Spec
+from mlops_assets.spec.spec import Name, Spec, Text
 from mlops_assets.spec.split import GroupSplit, RandomSplit, TimeSplit
 from mlops_assets.spec.task import Binary, Multiclass, Regression
 from mlops_assets.spec.training import Search, Trainer, own_sources
@@ -34,6 +35,7 @@ STAGE_FIELDS: dict[str, tuple[str, ...]] = {
     "evaluation": ("reference", "slices", "task", "gates"),
     "monitor": ("monitors",),
 }
+Day = Annotated[date, Field(ge=date(MIN_YEAR, 1, 1), lt=date(MAX_YEAR, 1, 1))]
 Stage = Literal["raw", "validated", "feature", "training_set", "candidate", "evaluation", "monitor"]
 
 
@@ -44,14 +46,14 @@ class UseCase(Spec):
     `example` names a function, as module:function, whose deliveries of two days and those between `mlops land` writes.
     """
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    name: Name
     owner: str = Field(pattern=r"^(team:[\w-]+|[^@\s]+@[^@\s]+)$")
-    question: str
+    question: Text
     risk: Literal["low", "medium", "high"] = "medium"
-    first_day: date | None = None
-    last_day: date | None = None
-    sources: tuple[Files | Sql | Http | Stream, ...]
-    contracts: tuple[Contract, ...]
+    first_day: Day | None = None
+    last_day: Day | None = None
+    sources: tuple[Files | Sql | Http | Stream, ...] = Field(min_length=1)
+    contracts: tuple[Contract, ...] = Field(min_length=1)
     features: Features = Features()
     task: Binary | Multiclass | Regression
     split: TimeSplit | RandomSplit | GroupSplit = RandomSplit()

@@ -20,6 +20,7 @@ from mlops_assets.spec.request_feature import *
 from mlops_assets.spec.serving import *
 from mlops_assets.spec.split import *
 from mlops_assets.spec.task import *
+from mlops_assets.spec.training import *
 from tests.cli.loans import *
 from tests.spec.samples import TUMOR
 """
@@ -123,6 +124,9 @@ ILLEGAL: list[tuple[str, str]] = [
     ('label(name="default")', "loans · UseCase · label.transform · returns no 'default'; it returns: number, defaulted, known_at. Add it, or correct the declared name."),
     ('label(name="number")', "number · Label · name · 'number' is in the key or a column that the platform adds (event_timestamp, known_at, split); legal: any other name. Rename it."),
     ('label(transform=lambda rows: rows.select("number", "defaulted"))', "loans · UseCase · label.transform · returns no 'known_at'; it returns: number, defaulted. Add it, or correct the declared name."),
+    ('LOANS.but(trainer=SklearnEstimator(estimator="sklearn.linear_model:LogisticRegresion"))', "loans · UseCase · trainer · SklearnEstimator · sklearn.linear_model:LogisticRegresion · sklearn.linear_model has no LogisticRegresion. Correct the path."),
+    ('LOANS.but(reference=SklearnEstimator(estimator="sklearn.naive_bayes:GaussianNB", arguments={"C": 1}))', "loans · UseCase · reference · SklearnEstimator · sklearn.naive_bayes:GaussianNB · got an unexpected keyword argument 'C'; it has: priors, var_smoothing. Correct it."),
+    ('LOANS.but(trainer=Trainer(kind="mine"))', "loans · UseCase · trainer · Trainer · mlops_assets.spec.training has no function train. Add it (docs/trainers.md)."),
     ('label(name="probability", transform=lambda rows: rows.select("number", probability="defaulted", known_at="ended_at"))', "loans · features · probability is a column of the prediction log. Rename it."),
 ]  # fmt: skip
 

@@ -24,10 +24,10 @@ def contract(*columns: Column, **fields: Any) -> Contract:
 CODECS = "names of Python's codecs, such as utf-8 or cp1252. Correct it."
 DATE = "%Y or %y, %m or %b or %B or %j, %d or %j"
 ILLEGAL: list[tuple[Callable[[], Any], str]] = [
-    (lambda: Csv(delimiter=";;"), "Csv · delimiter · ';;'; legal: one character. Correct it."),
-    (lambda: Csv(delimiter=""), "Csv · delimiter · ''; legal: one character. Correct it."),
-    (lambda: Csv(delimiter="\n"), "Csv · delimiter · '\\n'; legal: one character. Correct it."),
-    (lambda: Csv(quote=""), "Csv · quote · ''; legal: one character. Correct it."),
+    (lambda: Csv(delimiter=";;"), "Csv · delimiter · ';;'; legal: one character that is no letter, digit or sign. Correct it."),
+    (lambda: Csv(delimiter=""), "Csv · delimiter · ''; legal: one character that is no letter, digit or sign. Correct it."),
+    (lambda: Csv(delimiter="\n"), "Csv · delimiter · '\\n'; legal: one character that is no letter, digit or sign. Correct it."),
+    (lambda: Csv(quote=""), "Csv · quote · ''; legal: one character that is no letter, digit or sign. Correct it."),
     (lambda: Csv(delimiter="'", quote="'"), "Csv · quote · \"'\" is the delimiter, too; legal: another one. Correct one of them."),
     (lambda: Csv(decimal=","), "Csv · decimal · ',' is the delimiter, too; legal: another one. Correct one of them."),
     (lambda: Csv(decimal="·"), "Csv · decimal · '·'; legal: '.' or ','. Correct it."),
