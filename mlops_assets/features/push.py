@@ -9,7 +9,7 @@ import polars as pl
 from mlops_assets.features.versions import as_known
 from mlops_assets.foundation import names
 from mlops_assets.foundation.calendars import ONE_MICROSECOND
-from mlops_assets.foundation.delta_tables import DeltaTables
+from mlops_assets.foundation.delta_tables import DeltaTables, require_grain
 from mlops_assets.foundation.grains import table_calendar, view_calendar
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.validate import split_rows
@@ -35,7 +35,7 @@ class Pushed(NamedTuple):
 def push_file(use_case: UseCase, table: str, file: Path, *, now: datetime, store: "FeatureStore", tables: DeltaTables) -> Pushed:
     """Pushes `file`, named like a landed one, with all rows of that partition known by `now`.
 
-    Raises IllegalPush for another name or an undeclared table, BrokenDelivery, and the errors of FeatureStore.push.
+    Raises IllegalPush for another name or an undeclared table, BrokenDelivery, OtherGrain, and the errors of FeatureStore.push.
     """
     legal = [contract.table for contract in use_case.contracts]
     if table not in legal:
@@ -65,7 +65,9 @@ def _read(  # noqa: PLR0917
     tables: DeltaTables, use_case: UseCase, table: str, view: FeatureView, start: datetime, end: datetime
 ) -> pl.LazyFrame:
     """The rows that the run of the partition will read, so that both compute the same values."""
-    calendar, rows = table_calendar(use_case, table), tables.scan(names.validated(use_case.name, table))
+    calendar, asset = table_calendar(use_case, table), names.validated(use_case.name, table)
+    require_grain(tables.path(asset), str(calendar))
+    rows = tables.scan(asset)
     if not rows.collect_schema():
         return rows
     own = view_calendar(use_case, view)

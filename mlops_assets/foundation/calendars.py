@@ -44,6 +44,9 @@ class Calendar(ABC):
     cron: ClassVar[str]
     length: ClassVar[timedelta]  # the usual one
 
+    def __str__(self) -> str:
+        return f"{self.noun}s in {self.tz}" if self.cron else f"{self.noun}s"
+
     def key(self, partition: Partition) -> str:
         return format(partition, self.format)
 

@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 
-from mlops_assets.foundation.calendars import DAY, Calendar, Partition
+from mlops_assets.foundation.calendars import DAY, HOUR_START, Calendar, Partition
 from mlops_assets.foundation.durations import ONE_DAY
 from mlops_assets.foundation.names import AssetPath, table_path
 from mlops_assets.foundation.stored_schema import IncompatibleRows, widened, with_types
@@ -26,6 +26,10 @@ NO_STATISTICS = {"delta.dataSkippingNumIndexedCols": "0"}
 
 class VersionGone(LookupError):
     """The rows of a version of a table were removed."""
+
+
+class OtherGrain(ValueError):
+    """A table whose rows are stored by the partitions of another grain than the declared one."""
 
 
 class DeltaTables:
@@ -54,9 +58,10 @@ class DeltaTables:
         return pl.scan_delta(str(self.path(asset))) if self.exists(asset) else pl.LazyFrame()
 
     def partitions(self, asset: AssetPath, calendar: Calendar) -> set[Partition]:
-        """Those with rows; where they are stored by the column that orders them, from the table's log alone."""
+        """Those with rows; from the table's log alone where they are stored by the column that orders them. Raises OtherGrain."""
         if not self.exists(asset):
             return set()
+        require_grain(self.path(asset), str(calendar))
         table = DeltaTable(str(self.path(asset)))
         if table.metadata().partition_columns == [calendar.column]:
             return {date.fromisoformat(partition[calendar.column]) for partition in table.partitions()}
@@ -112,11 +117,11 @@ class Span(NamedTuple):
         return {DAY: days, self.column: (self.start.astimezone(UTC), self.end.astimezone(UTC))}
 
 
-def write_span(path: Path, rows: pl.DataFrame, span: Span) -> None:
+def write_span(path: Path, rows: pl.DataFrame, span: Span, grain: str | None = None) -> None:
     """Replaces the rows of a span. The table gets new columns, keeps its others as null, and is widened where that is
-    exact. Raises IncompatibleRows, and then writes nothing.
+    exact. Raises IncompatibleRows, and then writes nothing. A new table has `grain` as its description.
     """
-    replaced = {"predicate": span.predicate()}
+    replaced = {"predicate": span.predicate(), "description": grain}
     _write(path, _fitted(path, rows), "overwrite", {"schema_mode": "merge", "partition_by": DAY, **replaced})
 
 
@@ -145,6 +150,20 @@ def require_migrated(path: Path, renamed: Mapping[str, str]) -> None:
     stored = pl.scan_delta(str(path)).collect_schema() if renamed and DeltaTable.is_deltatable(str(path)) else pl.Schema()
     if former := ", ".join(f"{old} (now {new})" for old, new in renamed.items() if old in stored):
         raise IncompatibleRows(f"{path.name} · the table still has {former}. Run `mlops migrate` first.")
+
+
+def require_grain(path: Path, grain: str | None) -> None:
+    """Raises OtherGrain where the rows are stored by another one: as its partitions overlap, rows would be lost or doubled."""
+    if grain is None or not DeltaTable.is_deltatable(str(path)):
+        return
+    table = DeltaTable(str(path))
+    stored = table.metadata().description
+    if not stored and (HOUR_START in pl.scan_delta(table).collect_schema()) == grain.startswith("hours"):
+        table.alter.set_table_description(grain)  # of an earlier release
+    elif stored != grain:
+        found = f"its rows are stored by {stored or 'partitions of another kind'}, and declared by {grain}; nothing is mixed"
+        remedy = "Declare the earlier grain again, or a table of another name, whose files land anew"
+        raise OtherGrain(f"{path.stem} · {found}. {remedy}.")
 
 
 def rewrite(path: Path, convert: Callable[[pl.DataFrame], pl.DataFrame]) -> None:

@@ -22,6 +22,7 @@ from mlops_assets.graph.kernel.asset_metadata import (
 )  # fmt: skip
 from mlops_assets.graph.kernel.conditions import CASCADE
 from mlops_assets.graph.kernel.tables import (
+    GRAIN,
     ONE_RUN,
     PARTITION_COLUMN,
     RENAMED,
@@ -160,6 +161,7 @@ def _stored(contract: Contract, calendar: Calendar) -> dict[str, Any]:
     """How the IO manager stores the rows of a contract."""
     return {
         PARTITION_COLUMN: calendar.column,
+        GRAIN: str(calendar),
         RENAMED: {column.renamed_from: column.name for column in contract.columns if column.renamed_from},
     }
 

@@ -96,10 +96,16 @@ def _landed_check(use_case: UseCase, source: Files) -> dg.AssetChecksDefinition:
 
 def scan_landed(use_case: UseCase, source: Files, landing: "Landing", tables: "DeltaTables") -> "Landed":
     """The entries of one table's folder; a file outside the declared days is a fault, and so is a deleted one that was read."""
+    from mlops_assets.foundation.delta_tables import OtherGrain
     from mlops_assets.ingestion.landed_file import DELETED
+    from mlops_assets.ingestion.landing import Landed
     from mlops_assets.ingestion.remote_files import fetch
 
     calendar, suffix, files = calendar_of(source.grain), source.form.SUFFIX, landing.of(source.form)
+    try:
+        stored = tables.partitions(names.raw(use_case.name, source.table), calendar)
+    except OtherGrain as error:
+        return Landed({}, {"*": str(error).partition(" · ")[2].removesuffix(".")})
     unfetched = fetch(source, files, use_case.name)
     landed = files.scan(use_case.name, source.table, calendar=calendar, max_bytes=source.max_bytes)
     first, last = declared_partitions(use_case, calendar)
@@ -109,8 +115,7 @@ def scan_landed(use_case: UseCase, source: Files, landing: "Landing", tables: "D
 
     digests = {key: digest for key, digest in landed.digests.items() if is_declared(calendar.parse(key))}
     legal = f"the declared days are {use_case.first_day} to {use_case.last_day or 'today'}. Correct the name or the declaration"
-    read = filter(is_declared, tables.partitions(names.raw(use_case.name, source.table), calendar))
-    deleted = {f"{key}{suffix}": DELETED for key in {*map(calendar.key, read)} - landed.digests.keys()}
+    deleted = {f"{key}{suffix}": DELETED for key in {*map(calendar.key, filter(is_declared, stored))} - landed.digests.keys()}
     outside = {f"{key}{suffix}": f"it is not read: {legal}" for key in landed.digests.keys() - digests.keys()}
     return landed._replace(digests=digests, faults=unfetched | deleted | landed.faults | outside)
 

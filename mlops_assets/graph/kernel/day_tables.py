@@ -13,9 +13,9 @@ from upath import UPath
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.conversions import type_of_sql
-from mlops_assets.foundation.delta_tables import NO_STATISTICS, Span, require_migrated, write_span
+from mlops_assets.foundation.delta_tables import NO_STATISTICS, Span, require_grain, require_migrated, write_span
 from mlops_assets.graph.kernel.asset_metadata import SCHEMA
-from mlops_assets.graph.kernel.tables import PARTITION_COLUMN, RENAMED
+from mlops_assets.graph.kernel.tables import GRAIN, PARTITION_COLUMN, RENAMED
 
 # The parent's default is the text "overwrite", which it then compares with the enum.
 OVERWRITE = DeltaWriteMode.overwrite
@@ -44,7 +44,7 @@ class DayTables(PolarsDeltaIOManager):
 
     def scan_df_from_path(self, path: UPath, context: dg.InputContext) -> pl.LazyFrame:
         metadata: Mapping[str, Any] = context.upstream_output.definition_metadata if context.upstream_output else {}
-        require_migrated(Path(str(path)), metadata.get(RENAMED, {}))
+        _require_as_declared(path, metadata)
         frame = _as_declared(pl.scan_delta(str(path)), metadata.get(SCHEMA))
         if not context.has_asset_partitions:
             return frame
@@ -52,14 +52,22 @@ class DayTables(PolarsDeltaIOManager):
 
     def _overwrite(self, context: dg.OutputContext, frame: pl.DataFrame) -> None:
         path = self._with_extension(self._get_path_without_extension(context))
-        require_migrated(Path(str(path)), context.definition_metadata.get(RENAMED, {}))
-        write_span(Path(str(path)), frame, _span(context, context.definition_metadata))
+        metadata = context.definition_metadata
+        _require_as_declared(path, metadata)
+        write_span(Path(str(path)), frame, _span(context, metadata), metadata.get(GRAIN))
 
     def write_df_to_path(self, context: dg.OutputContext, df: pl.DataFrame, path: UPath) -> None:
         # The parent's own method has no way to set table properties.
-        options = {"schema_mode": "overwrite", "configuration": NO_STATISTICS}
+        metadata = context.definition_metadata
+        require_grain(Path(str(path)), metadata.get(GRAIN))
+        options = {"schema_mode": "overwrite", "configuration": NO_STATISTICS, "description": metadata.get(GRAIN)}
         df.write_delta(str(path), mode="overwrite", delta_write_options=options)
         context.add_output_metadata({"version": DeltaTable(str(path)).version()})
+
+
+def _require_as_declared(path: UPath, metadata: Mapping[str, Any]) -> None:
+    require_migrated(Path(str(path)), metadata.get(RENAMED, {}))
+    require_grain(Path(str(path)), metadata.get(GRAIN))
 
 
 def _span(context: dg.InputContext | dg.OutputContext, metadata: Mapping[str, Any]) -> Span:

@@ -15,6 +15,7 @@ from mlops_assets.spec.use_case import UseCase
 # Metadata of a partitioned table, by the name of dagster-polars: the column by which a run overwrites its partitions.
 PARTITION_COLUMN = "partition_by"
 RENAMED = "mlops/renamed"  # metadata of a table's asset: the present names of its columns by their former ones
+GRAIN = "mlops/grain"  # metadata of a table's asset: by which partitions its rows are stored
 ONE_RUN = dg.BackfillPolicy.single_run()
 
 
@@ -33,8 +34,8 @@ else:  # Dagster resolves the annotations of an asset when it is built
     DataFrame, LazyFrame = _polars_type("DataFrame"), _polars_type("LazyFrame")
 
 __all__ = [
-    "ONE_RUN", "PARTITION_COLUMN", "RENAMED", "DataFrame", "LazyFrame", "build_io_managers", "keys_in_run", "looking_back",
-    "partitions_in_run", "partitions_of",
+    "GRAIN", "ONE_RUN", "PARTITION_COLUMN", "RENAMED", "DataFrame", "LazyFrame", "build_io_managers", "keys_in_run",
+    "looking_back", "partitions_in_run", "partitions_of",
 ]  # fmt: skip
 
 
