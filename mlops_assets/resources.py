@@ -2,14 +2,16 @@
 # Dagster generates the classes with their type argument left open.
 # pyright: reportMissingTypeArgument=false
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 import dagster as dg
 
 from mlops_assets.foundation.home import Environment, Home, urls_of
-from mlops_assets.foundation.home_lock import claim_home
+from mlops_assets.foundation.home_lock import claim_home, reading, require_event_log
 from mlops_assets.spec.pulled_source import PulledSource
 from mlops_assets.spec.use_case import UseCase
 
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from mlops_assets.training.model_registry import ModelRegistry
 
 
+HOME_KEY = "mlops/home"  # of the value in which an event log records its home
+
+
 def event_log_id(instance: dg.DagsterInstance) -> str:
     """The same in every process of one platform, and different in any other platform."""
     # Undocumented; tests/test_resources.py is its canary. Here, as the layers above do not share dagster_internals.py.
@@ -33,15 +38,28 @@ def event_log_id(instance: dg.DagsterInstance) -> str:
     return storage.get_run_storage_id()
 
 
+def claim(root: Path, instance: dg.DagsterInstance) -> None:
+    """The home is written by this platform alone, and the event log has the runs of this home alone. Raises HomeInUse."""
+    claim_home(root, event_log_id(instance))
+    storage = instance.daemon_cursor_storage
+    recorded = storage.get_cursor_values({HOME_KEY}).get(HOME_KEY, "")
+    home = require_event_log(root, Path(instance.root_directory).resolve(), recorded)
+    if home != recorded:
+        storage.set_cursor_values({HOME_KEY: home})
+
+
 class HomeLock(dg.ConfigurableResource):
     """Claims the home for the platform whose run or sensor needs this resource, before it writes."""
 
     root: str
 
-    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Raises HomeInUse."""
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[Self]:
+        """An erasure waits for the end of the run. Raises HomeInUse."""
         if context.instance:
-            claim_home(Path(self.root), event_log_id(context.instance))
+            claim(Path(self.root), context.instance)
+        with reading(Path(self.root)):
+            yield self
 
 
 class LandingResource(dg.ConfigurableResource):

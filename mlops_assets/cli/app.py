@@ -16,6 +16,7 @@ from mlops_assets.cli.arguments import By, Commands, Name, declared, environment
 from mlops_assets.cli.check import check
 from mlops_assets.cli.migrate import migrate
 from mlops_assets.foundation.grains import table_calendar
+from mlops_assets.foundation.home_lock import reading
 from mlops_assets.foundation.interrupt import interrupted_at_once
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import USE_CASES
@@ -97,9 +98,10 @@ def push(
     """Update the online features from new rows, before their file has landed."""
     from mlops_assets.features.push import push_file
 
-    declaration, resources = declared(use_case), open_resources(creates_home=True)
+    declaration, resources, until = declared(use_case), open_resources(creates_home=True), now or datetime.now(UTC)
     store, tables = resources["feature_store"].open(declaration.features.service), resources["warehouse"].open()
-    pushed = push_file(declaration, table, file, now=(now or datetime.now(UTC)).replace(tzinfo=UTC), store=store, tables=tables)
+    with reading(environment().home.root):  # an erasure waits for it
+        pushed = push_file(declaration, table, file, now=until.replace(tzinfo=UTC), store=store, tables=tables)
     for row in pushed.refused.to_dicts():
         typer.echo(f"  refused · line {row['source_line']}: {row['reasons']}")
     typer.echo(f"{pushed.accepted} rows accepted · entities changed online: {pushed.entities or 'none'}")

@@ -1,6 +1,7 @@
 """`mlops forget`: erase every row of one subject, such as a customer."""
 
 from datetime import UTC, datetime
+from functools import lru_cache, partial
 from typing import Annotated
 
 import typer
@@ -19,6 +20,7 @@ def forget(
     *,
     because: Annotated[str, typer.Option(help="The reason, for the ledger.")] = "on request",
     by: By,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait at most for runs that began before.")] = 600,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only.")] = False,
 ) -> None:
     """Erase every row of one subject from tables, online stores, logs and landed files, and record it in the ledger."""
@@ -26,9 +28,15 @@ def forget(
     identified, resources = find_subject(declaration, subject, secret=log_secret(home.keys)), open_resources()
     features = resources["feature_store"].open(declaration.features.service)
     stores = Stores(home, features, resources["registry"].open(), resources["ledger"].open())
-    done = None if dry_run else forget_subject(declaration, identified, stores, why=because, by=by, at=datetime.now(UTC))
+    waits = lru_cache(partial(typer.echo, "Waiting for runs that began before, which may write rows again.", err=True))  # once
+    done = None
+    if not dry_run:
+        done = forget_subject(
+            declaration, identified, stores,
+            why=because, by=by, at=datetime.now(UTC), patience_s=wait, on_wait=waits,
+        )  # fmt: skip
     found = done.found if done else look_for(declaration, identified, stores)
-    if not (found.rows or (done and done.still)):
+    if not (found.rows or (done and (done.still or not done.is_final))):
         for text in ("No row was found anywhere.", *(f"Left: {text}" for text in found.left)):
             typer.echo(text)
         return None
@@ -47,6 +55,8 @@ def forget(
         typer.echo(f"Ledger record {done.record.number}. Older versions of tables that held the rows can no longer be read.")
     for name, rows in done.still.items():
         typer.echo(f"  {name}: {rows} rows are left, of a run or an answer that began before.")
-    if done.still:
+    if not done.is_final:
+        typer.echo(f"After {wait:g} s, a run that began before has not ended. It may write rows again.")
+    if done.still or not done.is_final:
         typer.echo("Run the same again once those runs have ended (a write that was interrupted counts as ended after an hour).")
         raise typer.Exit(1)

@@ -1,6 +1,6 @@
 """Forgets one subject: counts its rows in every store, records that in the ledger, erases them, and counts again."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import datetime
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from mlops_assets.erasure.texts import find_others, is_searched
 from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import NO_STATISTICS, DeltaTables, VersionGone
 from mlops_assets.foundation.home import Home
+from mlops_assets.foundation.home_lock import await_readers
 from mlops_assets.foundation.wording import some
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.promotion.ledger_chain import Record
@@ -31,11 +32,14 @@ class Found(NamedTuple):
 
 
 class Forgotten(NamedTuple):
-    """`record` is None where no row was found. `still` are rows by store that were written meanwhile: forget again."""
+    """`record` is None where no row was found. `still` are rows by store that were written meanwhile, and `is_final` is False
+    where a run that may have read rows before has not ended: forget again.
+    """
 
     found: Found
     record: Record | None
     still: dict[str, int]
+    is_final: bool
 
 
 def look_for(use_case: UseCase, subject: Subject, stores: Stores) -> Found:
@@ -50,10 +54,15 @@ def look_for(use_case: UseCase, subject: Subject, stores: Stores) -> Found:
     return Found(rows, trained, possibly, left)
 
 
-def forget_subject(use_case: UseCase, subject: Subject, stores: Stores, *, why: str, by: str, at: datetime) -> Forgotten:
+def forget_subject(
+    use_case: UseCase, subject: Subject, stores: Stores, *, why: str, by: str, at: datetime,
+    patience_s: float = 0, on_wait: Callable[[], None] = lambda: None,
+) -> Forgotten:  # fmt: skip
     """Erases every row of the subject; versions of a table that contained one can no longer be read.
 
-    After a kill the next call completes it, and records what it still finds. Raises LedgerDown, and as erase_everywhere.
+    Runs, and pushes, that began before may write rows that they read before: it waits `patience_s` at most for their end, and
+    erases again. After a kill the next call completes it, and records what it still finds. Raises LedgerDown, and as
+    erase_everywhere.
     """
     found, record = look_for(use_case, subject, stores), None
     if found.rows:  # the record comes first, so that nothing is erased without one
@@ -61,11 +70,20 @@ def forget_subject(use_case: UseCase, subject: Subject, stores: Stores, *, why: 
         # A reason, or the name of a file, may contain the value, and the ledger never loses a word.
         body |= {"why": subject.mask(why), "left": [subject.mask(text) for text in found.left]}
         record = stores.ledger.append(use_case.name, "erasure", body, by=by, at=at)
+    still = found.rows
+    while True:
+        _erase(use_case, subject, stores)
+        have_ended = await_readers(stores.home.root, seconds=patience_s, on_wait=on_wait)
+        before, still = still, erase_everywhere(use_case, subject, stores, dry_run=True)
+        if not (still and have_ended) or still == before:
+            return Forgotten(found, record, still, have_ended)
+
+
+def _erase(use_case: UseCase, subject: Subject, stores: Stores) -> None:
     with ExitStack() as locks:  # rows that a materialization read before the erasure must not be written online after it
         for view in sorted(view.name for view in use_case.features.views):
             locks.enter_context(stores.features.registry.alone(view))
         erase_everywhere(use_case, subject, stores, dry_run=False)
-    return Forgotten(found, record, erase_everywhere(use_case, subject, stores, dry_run=True))
 
 
 def _holds_subject(use_case: UseCase, subject: Subject, tables: DeltaTables, version: str | None) -> bool | None:

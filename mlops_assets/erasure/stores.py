@@ -31,7 +31,7 @@ from mlops_assets.features.online.online_mirror import entity_parts
 from mlops_assets.foundation import names
 from mlops_assets.foundation.atomic_file import replace_file, sync_folder, write_aside
 from mlops_assets.foundation.calendars import UTC_DAYS, Calendar
-from mlops_assets.foundation.delta_tables import DeltaTables
+from mlops_assets.foundation.delta_tables import DeltaTables, alone
 from mlops_assets.foundation.grains import calendar_of
 from mlops_assets.foundation.home import Home
 from mlops_assets.ingestion.landing import Landing
@@ -95,7 +95,7 @@ def erase_rows(table: Path, subject: Subject, *, dry_run: bool) -> int:
         same = " AND ".join(f'(old."{name}" IS NOT DISTINCT FROM erased."{name}")' for name in keys)
         # A merge and not a delete: the log stores the predicate of a delete, and with it the value.
         merge = DeltaTable(str(table)).merge(rows.unique(), same, source_alias="erased", target_alias="old", streamed_exec=True)
-        with suppress(CommitFailedError):
+        with alone(table), suppress(CommitFailedError):
             merge.when_matched_delete().execute()
     return len(rows)
 

@@ -9,7 +9,7 @@ import polars as pl
 from mlops_assets.features.versions import as_known
 from mlops_assets.foundation import names
 from mlops_assets.foundation.calendars import ONE_MICROSECOND
-from mlops_assets.foundation.delta_tables import DeltaTables, require_grain
+from mlops_assets.foundation.delta_tables import DeltaTables, alone, require_grain
 from mlops_assets.foundation.grains import table_calendar, view_calendar
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.validate import split_rows
@@ -50,14 +50,17 @@ def push_file(use_case: UseCase, table: str, file: Path, *, now: datetime, store
     start, end = calendar.start(partition), min(calendar.end(partition), now + ONE_MICROSECOND)
     entities: dict[str, int] = {}
     for view in (view for view in use_case.features.views if table in view.tables):
-        validated = {name: _read(tables, use_case, name, view, start, end) for name in view.tables}
-        known = validated[table] if validated[table].collect_schema() else split.accepted.clear().lazy()
-        merged = as_known(pl.concat([known, split.accepted.lazy()], how="diagonal_relaxed"), contract.unique, calendar=calendar)
-        before, after = (view.transform(validated | {table: rows}, start, end).collect() for rows in (known, merged))
-        # What the file adds or changes; a table that is not there yet has no columns, and all rows are fresh.
-        fresh = after.join(before, on=after.columns, how="anti", nulls_equal=True)
-        if not fresh.is_empty():
-            entities[view.name] = store.push(view.name, fresh)
+        # A run that writes the table after its validated rows were read here would have its rows mixed with older ones.
+        with store.registry.alone(view.name), alone(tables.path(names.feature(use_case.name, view.name))):
+            validated = {name: _read(tables, use_case, name, view, start, end) for name in view.tables}
+            known = validated[table] if validated[table].collect_schema() else split.accepted.clear().lazy()
+            both = pl.concat([known, split.accepted.lazy()], how="diagonal_relaxed")
+            merged = as_known(both, contract.unique, calendar=calendar)
+            before, after = (view.transform(validated | {table: rows}, start, end).collect() for rows in (known, merged))
+            # What the file adds or changes; a table that is not there yet has no columns, and all rows are fresh.
+            fresh = after.join(before, on=after.columns, how="anti", nulls_equal=True)
+            if not fresh.is_empty():
+                entities[view.name] = store.push(view.name, fresh)
     return Pushed(split.accepted.height, split.quarantined, entities)
 
 

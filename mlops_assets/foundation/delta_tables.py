@@ -14,6 +14,7 @@ import polars.selectors as cs
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
+from filelock import FileLock
 
 from mlops_assets.foundation.calendars import DAY, HOUR_START, Calendar, Partition
 from mlops_assets.foundation.durations import ONE_DAY
@@ -117,19 +118,27 @@ class Span(NamedTuple):
         return {DAY: days, self.column: (self.start.astimezone(UTC), self.end.astimezone(UTC))}
 
 
+def alone(path: Path) -> FileLock:
+    """Excludes other writers of a table, also for longer than one commit; those of one thread can be nested."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path.parent / f".{path.name}.lock", is_singleton=True)
+
+
 def write_span(path: Path, rows: pl.DataFrame, span: Span, grain: str | None = None) -> None:
     """Replaces the rows of a span. The table gets new columns, keeps its others as null, and is widened where that is
     exact. Raises IncompatibleRows, and then writes nothing. A new table has `grain` as its description.
     """
     replaced = {"predicate": span.predicate(), "description": grain}
-    _write(path, _fitted(path, rows), "overwrite", {"schema_mode": "merge", "partition_by": DAY, **replaced})
+    with alone(path):
+        _write(path, _fitted(path, rows), "overwrite", {"schema_mode": "merge", "partition_by": DAY, **replaced})
 
 
 def append_rows(path: Path, rows: pl.DataFrame) -> None:
     """Adds rows, as `write_span`. A table that does not exist is created, by day where the rows have one."""
-    if DeltaTable.is_deltatable(str(path)):
-        return _write(path, _fitted(path, rows), "append", {"schema_mode": "merge"})
-    return _write(path, rows, "append", {"partition_by": "day"} if "day" in rows.columns else {})
+    with alone(path):
+        if DeltaTable.is_deltatable(str(path)):
+            return _write(path, _fitted(path, rows), "append", {"schema_mode": "merge"})
+        return _write(path, rows, "append", {"partition_by": "day"} if "day" in rows.columns else {})
 
 
 def _fitted(path: Path, rows: pl.DataFrame) -> pl.DataFrame:

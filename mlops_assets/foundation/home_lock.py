@@ -1,14 +1,18 @@
 """One platform at a time writes to a home: the processes that share one Dagster event log, whatever started them."""
 
-from collections.abc import Generator
+import fcntl
+import time
+import uuid
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from mlops_assets.foundation.atomic_file import replace_file
+from mlops_assets.foundation.atomic_file import create_file, replace_file
 
 WAIT_S = 1.0  # for a platform that has the lock and has not written its id yet
+POLL_S = 0.2
 _LOCKS: dict[Path, FileLock] = {}  # one per home and process, held until the process ends
 
 
@@ -30,6 +34,46 @@ def reserved_home(root: Path) -> Generator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def reading(root: Path) -> Generator[None]:
+    """A run, or a command that writes what it has read: `await_readers` waits for the end of the block."""
+    root.mkdir(parents=True, exist_ok=True)
+    while True:
+        readers = _current_readers(root)
+        with readers.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            if readers == _current_readers(root):  # otherwise an erasure has begun since, which does not wait for this block
+                yield
+                return
+
+
+def await_readers(root: Path, *, seconds: float, on_wait: Callable[[], None]) -> bool:
+    """Whether every block of `reading` that began before this call has ended within `seconds`. Later ones are not waited for."""
+    replace_file(root / "readers", uuid.uuid4().hex.encode())
+    deadline, current = time.monotonic() + seconds, _current_readers(root)
+    for earlier in sorted({*root.glob("readers.*.lock")} - {current}):
+        with earlier.open("ab") as file:
+            while not _is_alone(file.fileno()):
+                if time.monotonic() >= deadline:
+                    return False
+                on_wait()
+                time.sleep(POLL_S)
+            earlier.unlink(missing_ok=True)
+    return True
+
+
+def _current_readers(root: Path) -> Path:
+    return root / f"readers.{_read(root / 'readers')}.lock"
+
+
+def _is_alone(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def lock_of(root: Path) -> FileLock:
@@ -56,7 +100,24 @@ def record_owner(root: Path, platform: str) -> None:
         replace_file(root / "platform.id", platform.encode())
 
 
+def require_event_log(root: Path, folder: Path, recorded: str) -> str:
+    """What an event log with this DAGSTER_HOME `folder` records of its home: an id, which moves with the home, and the place.
+    Raises HomeInUse where it has recorded another home: by its events, tables would be made that this home does not have.
+    """
+    recorded_id, _, place = recorded.partition(" ")
+    if recorded_id and recorded_id != _read(root / "home.id") and not folder.is_relative_to(root):
+        problem = f"the event log in {folder} is that of another home, {place}"
+        raise HomeInUse(f"{root} · {problem}. Set MLOPS_HOME to that home, or DAGSTER_HOME to another folder.")
+    if not (root / "home.id").exists():
+        create_file(root / "home.id", uuid.uuid4().hex.encode())
+    return f"{_read(root / 'home.id')} {root}"
+
+
 def _owner(root: Path) -> str:
+    return _read(root / "platform.id")
+
+
+def _read(file: Path) -> str:
     with suppress(FileNotFoundError):
-        return (root / "platform.id").read_text()
+        return file.read_text()
     return ""

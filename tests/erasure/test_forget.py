@@ -5,7 +5,9 @@ import json
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +198,31 @@ def test_a_row_that_is_about_to_be_committed_stays_and_is_counted(root: Path) ->
     done = forgotten(root)
     assert done.still == {"validated/orders (older versions)": 1}
     assert naming(root) == {young.relative_to(environment_of(root).home.root).as_posix()}
+
+
+@contextmanager
+def slow_run(root: Path) -> Iterator[subprocess.Popen[str]]:
+    """A run in a process of its own that has read the customer and has not written yet."""
+    command = [sys.executable, "-m", "tests.erasure.slow_run", str(root)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=SCRIPT.parents[2]) as run:
+        while not (root / "read").exists():
+            assert run.poll() is None, run.communicate()[1]
+            time.sleep(0.05)
+        yield run
+
+
+def test_a_run_that_read_the_customer_before_does_not_bring_them_back(root: Path) -> None:
+    before, spend, (subject, stores) = rows_of_the_others(root), "shop/feature/customer_spend", opened(root)
+    cause = {"why": "letter", "by": "Ada", "at": NOW}
+    with slow_run(root) as run:
+        hasty = forget_subject(SHOP, subject, stores, **cause)
+        assert hasty.still == {} and not hasty.is_final
+        done = forget_subject(SHOP, subject, stores, **cause, patience_s=60, on_wait=(root / "go").touch)
+        run.communicate()
+    assert run.returncode == 0
+    assert (done.still, done.is_final, naming(root)) == ({}, True, set())
+    assert rows_of_the_others(root)[spend].equals(before[spend])
+    assert forget_subject(SHOP, subject, stores, **cause) == Forgotten(done.found._replace(rows={}), None, {}, True)
 
 
 @pytest.mark.integration

@@ -1,8 +1,13 @@
 """Outcomes of a real day, pushed before its file has landed, are online at once and equal what the landed file gives."""
 
+import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from threading import Event
 
 import polars as pl
 import pytest
@@ -17,6 +22,7 @@ from mlops_assets.foundation.delta_tables import DeltaTables, rewrite
 from mlops_assets.foundation.home import Home
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.validate import split_rows
+from mlops_assets.spec.feature import Tables
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder
 from tests.features.feast.lookups import lookup
@@ -170,3 +176,42 @@ def test_bad_rows_are_returned_and_the_rest_is_pushed(line: Line, tmp_path: Path
     assert pushed.refused.height == 1 and pushed.accepted > 100
     with pytest.raises(ValueError, match="a pushed file is named like a landed one; legal: <YYYY-MM-DD>.csv. Rename it"):
         line.push(line.today(tmp_path, until=NOON).rename(tmp_path / "outcomes.csv"))
+
+
+WRITE = """
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+import polars as pl
+from mlops_assets.foundation.delta_tables import Span, write_span
+day = datetime.fromisoformat(sys.argv[2])
+write_span(Path(sys.argv[1]), pl.read_parquet(sys.argv[3]), Span("day", day, day + timedelta(days=1)))
+"""
+
+
+def test_a_run_that_writes_the_day_during_a_push_has_the_last_word(line: Line, tmp_path: Path) -> None:
+    """The push has read older rows than the run; added to those of the run, its values would stay until the day lands again."""
+    (view,) = (view for view in USE_CASE.features.views if view.name == "tail_delays")
+    has_read, run_waits = Event(), Event()
+    table, rows = line.tables.path(names.feature(USE_CASE.name, view.name)), tmp_path / "rows.parquet"
+    own = pl.DataFrame({"tailnum": ["N1"], "tail_last_arr_delay": [1.0], "event_timestamp": [NOON], "day": [TODAY]})
+    own.write_parquet(rows)
+
+    def slowly(tables: Tables, start: datetime, end: datetime) -> pl.LazyFrame:
+        read = view.transform(tables, start, end).collect().lazy()
+        has_read.set()
+        run_waits.wait(60)
+        return read
+
+    use_case = USE_CASE.but(features=USE_CASE.features.but(views=(view.but(transform=slowly),)))
+    with ThreadPoolExecutor(1) as pool:
+        file = line.today(tmp_path, until=NOON)
+        push = pool.submit(push_file, use_case, "outcomes", file, now=NOON, store=line.store, tables=line.tables)
+        assert has_read.wait(60)
+        run = subprocess.Popen([sys.executable, "-c", WRITE, str(table), midnight(TODAY).isoformat(), str(rows)], cwd=REPO.parent)
+        with suppress(subprocess.TimeoutExpired):
+            run.wait(6)  # 1 s on an idle machine, and with nothing to wait for
+        run_waits.set()
+        assert push.result().entities and run.wait(60) == 0
+    stored = line.tables.scan(names.feature(USE_CASE.name, view.name)).filter(pl.col("day") == TODAY).collect()
+    assert stored.select(own.columns).equals(own)

@@ -106,7 +106,7 @@ class FeatureRegistry:
     def alone(self, what: str) -> Generator[None]:
         """Excludes every other writer of `what`, in all processes: an older read must not be written after a newer one."""
         self._home.feast.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._home.feast / f"{what}.lock"):
+        with FileLock(self._home.feast / f"{what}.lock", is_singleton=True):  # nested in one thread
             yield
 
     def _known(self, kind: str, name: str, known: Mapping[str, T]) -> T:

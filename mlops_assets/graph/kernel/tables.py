@@ -1,9 +1,9 @@
 """What asset definitions say about tables: their types without loading Polars, their partitions, their IO managers."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
@@ -45,16 +45,16 @@ def build_io_managers(tables: str, values: str) -> dict[str, Any]:
     """
     lock = HomeLock(root=str(Path(tables).parent))
 
-    def open_tables(context: dg.InitResourceContext) -> dg.IOManager:
+    def open_tables(context: dg.InitResourceContext) -> Generator[dg.IOManager]:
         from mlops_assets.graph.kernel.day_tables import NEW_SCHEMA, OVERWRITE, DayTables
 
-        lock.setup_for_execution(context)
-        opened = DayTables(base_dir=tables, mode=OVERWRITE, schema_mode=NEW_SCHEMA)
-        opened.setup_for_execution(context)
-        return opened
+        with lock.yield_for_execution(context):
+            opened = DayTables(base_dir=tables, mode=OVERWRITE, schema_mode=NEW_SCHEMA)
+            opened.setup_for_execution(context)
+            yield opened
 
     files = dg.FilesystemIOManager(base_dir=values)
-    return {"tables": dg.IOManagerDefinition(open_tables), "values": files, "io_manager": files}
+    return {"tables": dg.IOManagerDefinition(cast(Any, open_tables)), "values": files, "io_manager": files}
 
 
 def partitions_of(use_case: UseCase, calendar: Calendar) -> dg.TimeWindowPartitionsDefinition | None:

@@ -1,0 +1,85 @@
+"""Daemons that are started by hand, as real processes: one daemon an instance, one instance a home, one home an instance."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._daemon.controller import create_daemons_from_instance
+from dagster._daemon.daemon import IntervalDaemon
+
+from mlops_assets.foundation.home import PROJECT
+from mlops_assets.foundation.home_lock import HomeInUse
+from mlops_assets.graph.kernel.one_daemon import OneDaemon
+from mlops_assets.resources import HomeLock, claim, event_log_id
+
+DAEMON = ["dagster._daemon", "run", "-m", "tests.integration.canary_line"]  # which `dagster dev` starts, too
+
+
+def variables(dagster_home: Path, home: Path) -> dict[str, str]:
+    dagster_home.mkdir(exist_ok=True, parents=True)
+    (dagster_home / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text())
+    return {"DAGSTER_HOME": str(dagster_home), "MLOPS_HOME": str(home), "MLOPS_ENV": "test", "PYTHONPATH": str(PROJECT)}
+
+
+@pytest.fixture
+def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    for name, value in variables(tmp_path / "dagster", tmp_path / "home").items():
+        monkeypatch.setenv(name, value)
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+def start(dagster_home: Path, home: Path) -> subprocess.Popen[str]:
+    environment = os.environ | variables(dagster_home, home)
+    return subprocess.Popen([sys.executable, "-m", *DAEMON], env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_second_daemon_on_the_instance_or_on_the_home_ends_with_one_line(instance: dg.DagsterInstance, tmp_path: Path):
+    folder, home = tmp_path / "dagster", tmp_path / "home"
+    (queue,) = (one for one in create_daemons_from_instance(instance) if one.daemon_type() == "QUEUED_RUN_COORDINATOR")
+    assert isinstance(queue, IntervalDaemon) and queue.interval_seconds == 1
+    on_instance, on_home = start(folder, tmp_path / "other"), start(tmp_path / "another", home)
+    expected = f"{folder} · another dagster-daemon runs on this DAGSTER_HOME. Use it, or stop it.\n"
+    assert (on_instance.communicate(timeout=60)[1], on_instance.returncode) == (expected, 1)
+    problem = f"another platform, with the event log {event_log_id(instance)}, writes to this home"
+    expected = f"{home} · {problem}. Stop it, or set MLOPS_HOME to another folder.\n"
+    assert (on_home.communicate(timeout=60)[1], on_home.returncode) == (expected, 1)
+
+
+def test_what_a_web_server_and_a_liveness_check_read_of_the_queue_reserves_nothing(instance: dg.DagsterInstance, tmp_path: Path):
+    assert isinstance(instance.run_coordinator, OneDaemon) and instance.get_required_daemon_types()
+    assert (queue := instance.get_concurrency_config().run_queue_config) and queue.max_concurrent_runs == 4
+    assert not (tmp_path / "dagster" / "daemon.lock").exists() and not (tmp_path / "home").exists()
+
+
+def test_an_event_log_of_another_home_is_refused_also_after_its_platform_has_ended(tmp_path: Path):
+    home, other = tmp_path / "home", tmp_path / "other"
+    (tmp_path / "events").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "events")) as instance:
+        claim(home, instance)
+        claim(home, instance)
+        context = dg.build_init_resource_context(instance=instance)
+        with pytest.raises(HomeInUse) as refused, HomeLock(root=str(other)).yield_for_execution(context):
+            raise AssertionError("the run must not begin")
+        problem = f"the event log in {tmp_path / 'events'} is that of another home, {home}"
+        remedy = "Set MLOPS_HOME to that home, or DAGSTER_HOME to another folder."
+        assert str(refused.value) == f"{other} · {problem}. {remedy}"
+        home.rename(moved := tmp_path / "moved")
+        claim(moved, instance)
+        with pytest.raises(HomeInUse, match=f"another home, {moved}"):
+            claim(other, instance)
+
+
+def test_an_event_log_in_the_home_is_that_of_the_home_also_in_a_copy_without_its_id(tmp_path: Path):
+    home = tmp_path / "home"
+    (home / "dagster").mkdir(parents=True)
+    with dg.DagsterInstance.local_temp(str(home / "dagster")) as instance:
+        claim(home, instance)
+        (home / "home.id").unlink()
+        claim(home, instance)
+        with pytest.raises(HomeInUse, match=f"another home, {home}"):
+            claim(tmp_path / "other", instance)
