@@ -10,28 +10,28 @@ from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT, PREDICTION_
 from mlops_assets.spec.monitor import Monitor
 from mlops_assets.spec.use_case import UseCase
 
-END_SHARE = 20  # of a replay: the window ends at the newest moment that one in 20 of its answers have reached
-
 
 def recent(rows: pl.LazyFrame, spec: Monitor, *, now: datetime) -> pl.DataFrame:
-    """The rows of the last window before `now`. Moments are the callers' own, so rows after `now` are left out, and a few rows of
-    another time do not move the window.
+    """The rows of the last window before `now`. Moments are the callers' own, so rows of another time are left out, and do not
+    move the window.
     """
     moment = pl.col(EVENT_TIMESTAMP)
     served = rows.filter(moment <= now)
-    return served.filter(moment > _end(served, spec, now=now) - spec.window).collect()
+    clock = _clock(served, spec, now=now)
+    return served.filter(moment.is_between(clock - spec.window, clock + spec.window, closed="right")).collect()
 
 
-def _end(served: pl.LazyFrame, spec: Monitor, *, now: datetime) -> datetime:
-    """`now`, where most answers of the last window of the server's clock are about that time. A replay has a clock of its own."""
+def _clock(served: pl.LazyFrame, spec: Monitor, *, now: datetime) -> datetime:
+    """`now`, where most answers of the last window of the server's clock are about that time, or enough to be judged. A replay
+    has a clock of its own: the moment that half of its newest answers, by the server's clock, have reached.
+    """
     moment, answered = pl.col(EVENT_TIMESTAMP), pl.col("answered_at")
-    answers = served.select(moment, is_late=answered > now - spec.window, is_live=answered - moment < spec.window).collect()
-    lately = answers.filter("is_late")
-    if lately["is_live"].sum() * 2 > len(lately):
+    answers = served.select(moment, answered, is_live=answered - moment < spec.window).collect()
+    lately = answers.filter(answered > now - spec.window)
+    if answers.is_empty() or (live := lately["is_live"].sum()) * 2 > len(lately) or live >= spec.min_rows:
         return now
-    ends = lately if len(lately) else answers
-    newest = ends[EVENT_TIMESTAMP].top_k(max(1, spec.min_rows // END_SHARE, len(ends) // END_SHARE)).min()
-    return cast(datetime, newest or now)
+    newest = answers.filter(answered >= answers["answered_at"].top_k(spec.min_rows).min())
+    return cast(datetime, newest[EVENT_TIMESTAMP].median())
 
 
 class Outcomes(NamedTuple):

@@ -34,13 +34,22 @@ def test_rows_of_another_time_are_not_in_the_window_and_do_not_move_it(monitor: 
     assert rows.equals(recent(answers(*LIVE), monitor, now=NOW)) and len(rows) == 240
 
 
-@pytest.mark.parametrize("fakes", [0, 4, 6, 49])
-def test_a_replay_is_judged_by_its_own_clock_which_requests_about_another_time_do_not_move(fakes: int) -> None:
-    """`min_rows` would bound them at five."""
-    other = [NOW + timedelta(days=365)] * fakes
-    replayed = answers(*LIVE, *other, answered=YEARS_LATER)
-    rows = recent(replayed, Skew(window=24 * HOUR, min_rows=100), now=YEARS_LATER + HOUR)
-    assert 240 <= len(rows.filter(pl.col("event_timestamp") <= NOW)) <= 300
+@pytest.mark.parametrize("fakes", [0, 1, 3, 8])
+@pytest.mark.parametrize("other", [NOW + timedelta(days=365), NOW - timedelta(days=365)], ids=str)
+def test_a_replay_is_judged_by_its_own_clock_which_requests_about_another_time_do_not_move(fakes: int, other: datetime) -> None:
+    """Of ten answers, `fakes` are followed by one about another time: up to 44% of all."""
+    pairs = [(moment, other) if index % 10 < fakes else (moment,) for index, moment in enumerate(reversed(LIVE))]
+    moments = [moment for pair in pairs for moment in pair]
+    times = [YEARS_LATER + timedelta(seconds=index) for index in range(len(moments))]
+    replayed = pl.LazyFrame({"event_timestamp": moments, "answered_at": times}, schema_overrides={"answered_at": UTC_US})
+    rows = recent(replayed.cast({"event_timestamp": UTC_US}), Skew(window=24 * HOUR, min_rows=100), now=times[-1] + HOUR)
+    assert rows["event_timestamp"].max() == NOW and 240 <= len(rows) <= 300
+
+
+def test_a_live_window_is_not_moved_by_more_requests_about_the_past() -> None:
+    past = answers(*[datetime(2012, 1, 1, tzinfo=UTC)] * 9000, answered=NOW)
+    rows = recent(pl.concat([answers(*LIVE), past]), Skew(window=24 * HOUR, min_rows=100), now=NOW)
+    assert rows.equals(recent(answers(*LIVE), Skew(window=24 * HOUR, min_rows=100), now=NOW)) and len(rows) == 240
 
 
 def test_a_log_that_ended_long_ago_is_judged_by_its_last_window() -> None:
