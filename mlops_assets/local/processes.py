@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 import psutil
@@ -116,7 +116,7 @@ class _Group:
     def exit_on_signal(self, number: int, _frame: object) -> None:
         self._interrupt(number, KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number))
 
-    def _interrupt(self, number: int, exception: BaseException) -> None:
+    def _interrupt(self, number: int, exception: BaseException) -> NoReturn:
         self.is_stopping, self.interruption = True, (number, exception)
         raise exception
 
