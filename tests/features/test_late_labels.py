@@ -37,7 +37,8 @@ def stories(seed: int) -> pl.DataFrame:
 @pytest.mark.parametrize("seed", range(5))
 def test_each_row_has_the_newest_label_that_was_known_before_the_next_part(seed: int, delay: dt.timedelta) -> None:
     rows, expected = stories(seed), dict[int, tuple[str, int]]()
-    use_case = LOANS.but(split=TimeSplit(test=TEST, validation=VALIDATION, label_delay=delay))
+    split = TimeSplit(test=TEST, validation=VALIDATION, label_delay=delay)
+    use_case = LOANS.but(split=split, last_day=FIRST + 12 * DAY)
     end = midnight(max(rows["day"]) + DAY)
     test_start = end - delay - TEST
     validation_start = test_start - delay - VALIDATION
