@@ -32,6 +32,9 @@ class FeatureView(Spec):
     ttl: timedelta = Field(default=timedelta(0), ge=timedelta(0))
     descriptions: Mapping[str, str] = Field(default_factory=dict[str, str])
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.transform))  # a mapping has none
+
 
 WhenDown = Literal["refuse", "last_known"]
 # Columns that the platform adds to requests and training rows.
