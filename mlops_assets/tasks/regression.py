@@ -11,9 +11,11 @@ from msgspec import Meta
 from mlops_assets.spec.task import Regression
 from mlops_assets.statistics.metrics import BINS, Array
 from mlops_assets.statistics.regression import RegressionSample
-from mlops_assets.tasks.task import DecisionChange, Facts, IllegalLabels, Task
+from mlops_assets.tasks.task import DecisionChange, Facts, IllegalLabels, Offsets, Task
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of the champion's predictions; the first and the last bound their spread
+MIN_FITTED = 100  # rows from which the scale of the errors is learned
+MIN_SCALE = 0.2  # of the mean error: a line falls to zero somewhere
 DIGITS = 4  # significant ones, in tables for people
 
 
@@ -44,7 +46,7 @@ class RegressionTask(Task[Regression]):
         return numbers.to_numpy()
 
     def untrainable(self, truth: Array) -> str:
-        values, least = np.unique(truth), math.ceil(round(self.declared.coverage / (1 - self.declared.coverage), 9))
+        values, least = np.unique(truth), _least_rows(self.declared.coverage)
         if np.isnan(truth).any():
             return f"have no number in {self.name!r}. Leave out the rows without a label."
         if len(truth) < least:
@@ -72,14 +74,19 @@ class RegressionTask(Task[Regression]):
     def reader(self, facts: Facts) -> Callable[[Any], tuple[Any, ...]]:
         return tuple
 
-    def offsets(self, truth: Array, prediction: Array) -> tuple[float, ...]:
-        """By split conformal prediction (Lei et al. 2018, https://arxiv.org/abs/1604.04173): of n rows that a model was not
-        trained on, the absolute error of rank (n + 1) * coverage, rounded up, is on either side of a prediction. A new row of
-        the same distribution is then inside with at least the declared probability.
+    def offsets(self, truth: Array, prediction: Array) -> Offsets:
+        """By locally weighted split conformal prediction (Lei et al. 2018, https://arxiv.org/abs/1604.04173): half of the rows,
+        which the model was not trained on, show how the error grows with the prediction; of the n others the error relative to
+        that scale of rank (n + 1) * coverage, rounded up, is on either side. A new row of the same distribution is then inside
+        with at least the declared probability. Of few rows all are ranked, with one scale.
         """
-        errors = np.sort(np.abs(truth - prediction))
-        half = float(errors[_rank(len(errors), self.declared.coverage) - 1])
-        return (0.0, -half, half)
+        errors, coverage = np.abs(truth - prediction), self.declared.coverage
+        is_enough = len(errors) >= 2 * max(MIN_FITTED, _least_rows(coverage))
+        line = _learn_scale(errors[::2], prediction[::2]) if is_enough else Offsets(())
+        rest = slice(1, None, 2) if line.slope else slice(None)
+        ratios = np.sort(errors[rest] / line.scale(prediction[rest]))
+        half = float(ratios[_rank(len(ratios), coverage) - 1])
+        return line._replace(units=(0.0, -half, half))
 
     def additive(self, output: Array, score: Any) -> Array:
         return output[:, 0]
@@ -168,6 +175,21 @@ class RegressionTask(Task[Regression]):
 
     def _text(self, number: float) -> str:
         return f"{number:.6g} {self.declared.unit}".rstrip()
+
+
+def _least_rows(coverage: float) -> int:
+    """Of which one has the rank of this coverage."""
+    return math.ceil(round(coverage / (1 - coverage), 9))
+
+
+def _learn_scale(errors: Array, prediction: Array) -> Offsets:
+    """The mean error as a line in the prediction, by least squares; no row counts with more than the 95% quantile."""
+    errors = np.minimum(errors, np.quantile(errors, 0.95))
+    level, center = float(errors.mean()), float(prediction.mean())
+    distance = prediction - center
+    with np.errstate(all="ignore"):  # of equal or of huge predictions
+        slope = float(distance @ errors / (distance @ distance))
+    return Offsets((), level, slope, center, MIN_SCALE * level) if level > 0 and math.isfinite(slope) else Offsets(())
 
 
 def _rank(rows: int, coverage: float) -> int:

@@ -24,6 +24,25 @@ def as_text(output: Any) -> str:
     return ", ".join(f"{number:.4g}" for number in np.atleast_1d(output))
 
 
+class Offsets(NamedTuple):
+    """What the columns of an output add to a prediction: `units` times its scale, which is a line in the prediction, `level` at
+    `center`, and at least `least`.
+    """
+
+    units: tuple[float, ...]
+    level: float = 1.0
+    slope: float = 0.0
+    center: float = 0.0
+    least: float = 0.0
+
+    def scale(self, prediction: Array) -> Array:
+        return np.maximum(self.level + self.slope * (prediction - self.center), self.least)
+
+    def added(self, prediction: Array) -> Array:
+        """(n,) to (n, len(units))."""
+        return prediction[:, None] + self.scale(prediction)[:, None] * self.units
+
+
 class DecisionChange(NamedTuple):
     """Rows whose decision the candidate changes to `decision`, and for how many that is right."""
 
@@ -136,9 +155,8 @@ class Task(ABC, Generic[D]):
         """The champion's output in the log of a shadow."""
         return {f"champion_{name}": self.COLUMNS[name] for name in self.SCORES}
 
-    def offsets(self, truth: Array, prediction: Array) -> tuple[float, ...]:
-        """What the columns of the output add to a prediction, from predictions of rows that the model was not trained on; only of
-        a task that CALIBRATES."""
+    def offsets(self, truth: Array, prediction: Array) -> Offsets:
+        """From predictions of rows that the model was not trained on; only of a task that CALIBRATES."""
         raise TypeError(f"{type(self.declared).__name__} adds nothing to a prediction")
 
     def decisions(self, output: Array) -> Array:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.spec.feature import Label
@@ -61,19 +61,68 @@ def test_what_is_no_finite_number_is_refused(labels: pl.Series, message: str) ->
         TASK.truth(labels)
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=200, max_size=200), st.sampled_from([0.5, 0.8, 0.9, 0.95, 0.99]))
-def test_the_half_width_is_the_conformal_quantile(errors: list[float], coverage: float) -> None:
-    """Of n = 200 rows: the smallest error that at least (n + 1) * coverage of n + 1 rows do not exceed."""
-    zero, low, high = task(coverage=coverage).offsets(np.array(errors), np.zeros(200))
-    inside = sum(abs(error) <= high for error in errors)
-    assert (zero, low) == (0.0, -high) and inside >= 201 * coverage - 1e-9
-    assert sum(abs(error) < high for error in errors) < 201 * coverage
+@given(st.lists(st.floats(-1e6, 1e6), min_size=150, max_size=150), st.sampled_from([0.5, 0.8, 0.9, 0.95, 0.99]))
+def test_the_half_width_of_few_rows_is_the_conformal_quantile(errors: list[float], coverage: float) -> None:
+    """Of n = 150 rows: the smallest error that at least (n + 1) * coverage of n + 1 rows do not exceed."""
+    offsets = task(coverage=coverage).offsets(np.array(errors), np.zeros(150))
+    zero, low, high = offsets.added(np.array([7.0]))[0] - 7
+    inside = sum(abs(error) <= high + 1e-9 for error in errors)
+    assert (zero, low) == (0.0, -high) and inside >= 151 * coverage - 1e-9
+    assert sum(abs(error) < high - 1e-9 for error in errors) < 151 * coverage
+
+
+@settings(max_examples=50)
+@given(st.integers(200, 400), st.integers(0, 2**32 - 1), st.sampled_from([0.5, 0.8, 0.9, 0.95]))
+def test_the_half_width_of_many_rows_is_that_quantile_of_errors_relative_to_a_line(rows: int, seed: int, coverage: float) -> None:
+    """By a slow implementation: numpy's polyfit on every second row, a loop over the others."""
+    rng = np.random.default_rng(seed)
+    prediction = rng.gamma(2, 50, rows)
+    truth = prediction + rng.normal(0, 1 + 0.3 * prediction)
+    learned, error = prediction[::2], np.abs(truth - prediction)
+    capped = np.minimum(error[::2], np.quantile(error[::2], 0.95))
+    slope, level = np.polyfit(learned, capped, 1)
+    scale = [max(level + slope * number, 0.2 * capped.mean()) for number in prediction]
+    ratios = sorted(error[row] / scale[row] for row in range(1, rows, 2))
+    half = next(ratio for place, ratio in enumerate(ratios, start=1) if place >= (len(ratios) + 1) * coverage - 1e-9)
+    found = task(coverage=coverage).offsets(truth, prediction).added(prediction)
+    np.testing.assert_allclose(found[:, 2] - prediction, half * np.array(scale), rtol=1e-6)
+    np.testing.assert_allclose(found[:, 0] - found[:, 1], found[:, 2] - prediction, rtol=1e-6)
+
+
+@pytest.mark.parametrize("prediction", [np.full(300, 7.0), np.full(300, 1e300), np.linspace(-1e300, 1e300, 300)])
+def test_intervals_of_equal_and_of_huge_predictions_are_finite(prediction: Any) -> None:
+    truth = prediction * (1 + np.random.default_rng(0).normal(0, 1e-3, 300))
+    assert np.isfinite(TASK.offsets(truth, prediction).added(np.array([7.0, 1e6]))).all()
+
+
+def test_a_model_without_an_error_has_intervals_without_a_width() -> None:
+    truth = np.arange(300.0)
+    assert (TASK.offsets(truth, truth).added(truth) == truth[:, None]).all()
+
+
+def test_coverage_is_the_declared_one_in_every_third_of_predictions_whose_error_grows() -> None:
+    """Counts of any rate: the error grows with its root. One width for all holds nearly all small ones and few large ones."""
+    rng, inside, by_one_width = np.random.default_rng(0), [], []
+    for _ in range(200):
+        rate = rng.gamma(1.5, 80, 800)
+        truth, known = rng.poisson(rate) + 0.0, slice(0, 300)
+        low, high = TASK.offsets(truth[known], rate[known]).added(rate)[300:, 1:].T
+        third = np.digitize(rate[300:], np.quantile(rate[300:], [1 / 3, 2 / 3]))
+        width = np.sort(np.abs(truth - rate)[known])[270]
+        held = (low <= truth[300:]) & (truth[300:] <= high)
+        inside.append([held.mean(), *(held[third == place].mean() for place in range(3))])
+        by_one_width.append([(np.abs(truth - rate)[300:][third == place] <= width).mean() for place in range(3)])
+    marginal, *thirds = np.mean(inside, axis=0)
+    # 151 rows are ranked, or 150: the expected coverage is 136 / 151; the mean of 200 trainings varies by 0.002.
+    assert marginal == pytest.approx(136 / 151, abs=0.006)
+    assert thirds == pytest.approx([0.9] * 3, abs=0.055), thirds  # a line is a little too wide for small counts
+    assert np.mean(by_one_width, axis=0)[0] > 0.98 and np.mean(by_one_width, axis=0)[2] < 0.8
 
 
 @pytest.mark.parametrize(("coverage", "least"), [(0.5, 1), (0.8, 4), (0.9, 9), (0.95, 19), (0.99, 99)])
 def test_so_many_rows_are_enough_for_an_interval_and_one_less_is_not(coverage: float, least: int) -> None:
     owner, numbers = task(coverage=coverage), np.arange(float(least))
-    assert owner.offsets(numbers, np.zeros(least))[2] == least - 1, "the largest error"
+    assert owner.offsets(numbers, np.zeros(least)).units[2] == least - 1, "the largest error"
     assert "too few" in owner.untrainable(numbers[:-1]) and "too few" not in owner.untrainable(numbers)
 
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mlops_assets.spec.gate import Metric
 from mlops_assets.statistics.metrics import measure
-from mlops_assets.tasks.task import Activation, Task
+from mlops_assets.tasks.task import Activation, Offsets, Task
 from mlops_assets.training.fitted import Examples, History, Progress
 from mlops_assets.training.onnx_file import seal
 from mlops_assets.training.signature import Signature
@@ -34,14 +34,14 @@ class FittedEstimator:
     signature: Signature
     raw: Raw
     convert: Callable[[], onnx.ModelProto]
-    offsets: tuple[float, ...] = ()
+    offsets: Offsets | None = None
     history: History = field(default_factory=History)
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         output = self.raw(features)
         if self.task.ACTIVATION == "sigmoid":
             return output[:, 1]
-        return output[:, None] + self.offsets if self.offsets else output
+        return self.offsets.added(output) if self.offsets else output
 
     def to_onnx(self) -> bytes:
         return seal(_FINISH[self.task.ACTIVATION](self.convert(), self.task.OUTPUT, self.offsets), self.signature)
@@ -49,11 +49,11 @@ class FittedEstimator:
 
 def offsets_of(
     task: Task[Any], fit: Callable[[], FittedEstimator], *, validation: Examples, progress: Progress
-) -> tuple[float, ...]:
+) -> Offsets | None:
     """What calibrates the model that is trained on all rows: from predictions of the validation rows by the one that `fit` trains
-    without them. Empty for a task that does not CALIBRATE."""
+    without them. None for a task that does not CALIBRATE."""
     if not task.CALIBRATES:
-        return ()
+        return None
     progress(f"calibrating on {len(validation)} rows")
     return task.offsets(validation.label, fit().predict(validation.features))
 
@@ -85,26 +85,31 @@ def _output(model: onnx.ModelProto, node: onnx.NodeProto, shape: list[int | None
     return model
 
 
-def _with_positive(model: onnx.ModelProto, name: str, _offsets: tuple[float, ...]) -> onnx.ModelProto:
+def _with_positive(model: onnx.ModelProto, name: str, _offsets: Offsets | None) -> onnx.ModelProto:
     """The second column of its probabilities."""
     model.graph.initializer.append(numpy_helper.from_array(np.array(1, dtype=np.int64), "positive"))
     return _output(model, helper.make_node("Gather", [model.graph.output[-1].name, "positive"], [name], axis=1), [None])
 
 
-def _with_classes(model: onnx.ModelProto, name: str, _offsets: tuple[float, ...]) -> onnx.ModelProto:
+def _with_classes(model: onnx.ModelProto, name: str, _offsets: Offsets | None) -> onnx.ModelProto:
     probabilities = model.graph.output[-1]
     classes = probabilities.type.tensor_type.shape.dim[1].dim_value
     return _output(model, helper.make_node("Identity", [probabilities.name], [name]), [None, classes])
 
 
-def _with_offsets(model: onnx.ModelProto, name: str, offsets: tuple[float, ...]) -> onnx.ModelProto:
-    """Its [rows, 1] added to each of the offsets."""
-    model.graph.initializer.append(numpy_helper.from_array(np.array(offsets, dtype=np.float32), "offsets"))
-    node = helper.make_node("Add", [model.graph.output[-1].name, "offsets"], [name])
-    return _output(model, node, [None, len(offsets)])
+def _with_offsets(model: onnx.ModelProto, name: str, offsets: Offsets | None) -> onnx.ModelProto:
+    """Its [rows, 1] as Offsets.added gives them."""
+    units, level, slope, center, least = offsets or Offsets((0.0,))
+    last = number = model.graph.output[-1].name
+    for operator, operand in (("Sub", center), ("Mul", slope), ("Add", level), ("Max", least), ("Mul", units)):
+        constant, value = f"offset_{len(model.graph.node)}", f"{name}_{len(model.graph.node)}"
+        model.graph.initializer.append(numpy_helper.from_array(np.array(operand, dtype=np.float32), constant))
+        model.graph.node.append(helper.make_node(operator, [last, constant], [value]))
+        last = value
+    return _output(model, helper.make_node("Add", [number, last], [name]), [None, len(units)])
 
 
-_FINISH: dict[Activation, Callable[[onnx.ModelProto, str, tuple[float, ...]], onnx.ModelProto]] = {
+_FINISH: dict[Activation, Callable[[onnx.ModelProto, str, Offsets | None], onnx.ModelProto]] = {
     "sigmoid": _with_positive,
     "softmax": _with_classes,
     "identity": _with_offsets,

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from mlops_assets.spec.training import Lightning
-from mlops_assets.tasks.task import Task
+from mlops_assets.tasks.task import Offsets, Task
 from mlops_assets.training.fitted import THREADS, Examples, History, Progress, UntrainableRows
 from mlops_assets.training.onnx_file import seal
 from mlops_assets.training.signature import INPUT, OUTPUT, Signature
@@ -165,8 +165,9 @@ def fit_network(
     scores = [((part.label - mean) / scale).astype(np.float32) for part in (train, validation)]
     parts = Examples(train.features, scores[0]), Examples(validation.features, scores[1])
     first, last, history = _learn_twice(learn, parts, epochs, progress)
-    first.rescale(mean, scale, offsets=(0.0,))
-    last.rescale(mean, scale, task.offsets(validation.label, FittedNetwork(first, signature, []).predict(validation.features)))
+    first.rescale(mean, scale, Offsets((0.0,)))
+    prediction = FittedNetwork(first, signature, []).predict(validation.features)[:, 0]
+    last.rescale(mean, scale, task.offsets(validation.label, prediction))
     return FittedNetwork(last, signature, history, task.OUTPUT)
 
 

@@ -1,10 +1,10 @@
 """A small network with embeddings: its inputs, its layers and the heads of the tasks."""
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mlops_assets.spec.training import Lightning
-from mlops_assets.tasks.task import Activation
+from mlops_assets.tasks.task import Activation, Offsets
 from mlops_assets.training.signature import UNKNOWN, Signature
 
 EDGES = 16  # steps per number; measured on four months of flights, steps gain 0.012 AUC over plain standardised numbers
@@ -72,11 +72,24 @@ class Inputs(nn.Module):
 
 
 class Trainable(nn.Module):
-    """A network from encoded rows, (rows, inputs), to the output of a task."""
+    """A network from encoded rows, (rows, inputs), to the output of a task. Its number is a standard score: of labels with this
+    `mean` and `scale`, to which `offsets` add the other columns.
+    """
 
-    def rescale(self, mean: float, scale: float, offsets: Sequence[float]) -> None:
-        """Multiplies the number that it gives with `scale` and adds `mean` and each of the offsets."""
-        raise NotImplementedError
+    mean_label, scale_label = 0.0, 1.0
+    offsets: Offsets | None = None
+
+    def rescale(self, mean: float, scale: float, offsets: Offsets) -> None:
+        self.mean_label, self.scale_label, self.offsets = mean, scale, offsets
+
+    def finished(self, output: Tensor) -> Tensor:
+        """As Offsets.added, of a number."""
+        if self.offsets is None:
+            return output
+        units, level, slope, center, least = self.offsets
+        number = output * self.scale_label + self.mean_label
+        scale = (level + slope * (number - center)).clamp(min=least)
+        return torch.stack([number + unit * scale for unit in units], dim=1)
 
 
 class Network(Trainable):
@@ -92,22 +105,13 @@ class Network(Trainable):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(trainer.dropout)]
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], head.outputs))
 
-    def rescale(self, mean: float, scale: float, offsets: Sequence[float]) -> None:
-        """In the last layer itself."""
-        last = cast(nn.Linear, self.layers[-1])
-        weight, bias = last.weight.detach().double() * scale, last.bias.detach().double() * scale + mean
-        last = torch.nn.utils.skip_init(nn.Linear, last.in_features, len(offsets))  # without a random draw
-        last.weight.data = weight.repeat(len(offsets), 1).float()
-        last.bias.data = (bias + torch.tensor(offsets, dtype=torch.double)).float()
-        self.layers[-1] = last
-
     def raw(self, features: Tensor) -> Tensor:
         raw = self.layers(features)
         return raw.squeeze(1) if self.head.outputs == 1 else raw
 
     def forward(self, features: Tensor) -> Tensor:
         """(rows, inputs) in, the output of the task out."""
-        return self.head.activation(self.raw(features))
+        return self.finished(self.head.activation(self.raw(features)))
 
 
 def statistics_of(numbers: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:

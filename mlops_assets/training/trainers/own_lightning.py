@@ -2,7 +2,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 import math
-from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -42,8 +41,6 @@ class OwnNetwork(Trainable):
 
     mean: Tensor
     scale: Tensor
-    slope: Tensor
-    intercepts: Tensor
 
     def __init__(
         self, module: lightning.LightningModule, head: Head, signature: Signature, features: NDArray[np.float32]
@@ -53,11 +50,6 @@ class OwnNetwork(Trainable):
         known = statistics_of(features[:, : self.numbers].astype(np.float64))
         for name in ("mean", "scale"):
             self.register_buffer(name, torch.from_numpy(known[name].astype(np.float32)))
-        self.rescale(0.0, 1.0, (0.0,))
-
-    def rescale(self, mean: float, scale: float, offsets: Sequence[float]) -> None:
-        self.register_buffer("slope", torch.tensor(scale))
-        self.register_buffer("intercepts", mean + torch.tensor(offsets, dtype=torch.double).float())
 
     def split(self, features: Tensor) -> tuple[Tensor, Tensor]:
         raw, codes = features[:, : self.numbers], features[:, self.numbers :].long()
@@ -70,10 +62,7 @@ class OwnNetwork(Trainable):
         return raw.reshape(-1) if self.head.outputs == 1 else raw
 
     def forward(self, features: Tensor) -> Tensor:
-        output = self.head.activation(self.raw(features))
-        if isinstance(self.head.activation, torch.nn.Identity):
-            return (output.unsqueeze(1) * self.slope + self.intercepts).squeeze(1)
-        return output
+        return self.finished(self.head.activation(self.raw(features)))
 
 
 class Watch(lightning.Callback):

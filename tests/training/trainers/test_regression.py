@@ -1,9 +1,11 @@
 """Regression with both trainers: a model file answers what its library does, in the label's own units, with calibrated intervals."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import onnx
 import polars as pl
 import pytest
 import torch
@@ -15,6 +17,7 @@ from mlops_assets.spec.training import HistGradientBoosting, Lightning, Search, 
 from mlops_assets.statistics.metrics import measure
 from mlops_assets.tasks import task_of
 from mlops_assets.training.fitted import UntrainableRows
+from mlops_assets.training.onnx_file import seal
 from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.training.search import search
 from mlops_assets.training.splits import split_of
@@ -61,9 +64,23 @@ def test_a_model_file_answers_what_its_library_does_in_the_units_of_the_label(tr
     assert output.shape == (len(test), 3) and output.dtype == np.float64
     np.testing.assert_allclose(output, fitted.predict(signature.encode(test)), rtol=1e-6)
     prediction, low, high = output.T
-    np.testing.assert_allclose(high - prediction, (high - prediction)[0], rtol=1e-3)
-    np.testing.assert_allclose(prediction - low, (high - prediction)[0], rtol=1e-3)
+    np.testing.assert_allclose(high - prediction, prediction - low, atol=1e-3)
+    assert np.ptp(high - prediction) > 0.01, "the width is a line in the prediction"
     assert model.predict(test.clear()).shape == (0, 3)
+
+
+def test_a_model_file_with_one_width_for_all_rows_still_answers() -> None:
+    """As versions of before have it: the last node adds three numbers."""
+    fitted, signature = fit_in_library(TRAINERS["boosting"], rows(), **inputs())
+    graph = replace(fitted, offsets=None).convert()
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0, -5, 5], dtype=np.float32), "offsets"))
+    graph.graph.node.append(onnx.helper.make_node("Add", [graph.graph.output[-1].name, "offsets"], ["prediction"]))
+    del graph.graph.output[:]
+    graph.graph.output.append(onnx.helper.make_tensor_value_info("prediction", onnx.TensorProto.FLOAT, [None, 3]))
+    test = rows().filter(split="test")
+    prediction, low, high = OnnxModel.from_bytes(seal(graph, signature)).predict(test).T
+    np.testing.assert_allclose(prediction, fitted.predict(signature.encode(test))[:, 0], rtol=1e-6)
+    np.testing.assert_allclose([prediction - low, high - prediction], 5, atol=1e-3)
 
 
 @EACH_TRAINER
