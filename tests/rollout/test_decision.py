@@ -11,7 +11,8 @@ import pytest
 from mlops_assets.rollout.decision import Decision, decide
 from mlops_assets.rollout.evidence import RolloutState
 from mlops_assets.spec.rollout import BusinessFigure, Canary, Rollback
-from tests.rollout.rollout_traffic import BEGAN, TASK, Harm, begin, look, roll_out, traffic
+from tests.rollout.rollout_traffic import BEGAN, TASK, begin, look, roll_out, traffic
+from tests.rollout.simulated_lines import Harm
 
 A_MINUTE = timedelta(minutes=1)
 REVENUE = BusinessFigure(name="revenue", low=0, high=10, of=lambda outcomes: pl.col("revenue"), max_loss=0.5)

@@ -16,7 +16,8 @@ from mlops_assets.serving.log.prediction_log import log_schema
 from mlops_assets.spec.rollout import BusinessFigure, Canary, Rollback
 from mlops_assets.statistics.sequential import STAKES, needed
 from mlops_assets.use_cases.flight_delay import USE_CASE
-from tests.rollout.rollout_traffic import BEGAN, TASK, Harm, begin, look, traffic
+from tests.rollout.rollout_traffic import BEGAN, TASK, begin, look, traffic
+from tests.rollout.simulated_lines import Harm
 
 COST = BusinessFigure(name="cost", low=0, high=10, of=lambda outcomes: pl.col("cost"), higher_is_better=False, max_loss=0.5)
 CANARY = Canary(rollback=Rollback(figure=COST, max_error_gap=0.01, slow_ms=20))
