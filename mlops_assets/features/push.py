@@ -1,5 +1,6 @@
 """Pushes fresh rows into the features before their file lands; the run of its partition replaces them with the same rows."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -46,17 +47,20 @@ def push_file(use_case: UseCase, table: str, file: Path, *, now: datetime, store
         legal = landing.legal_name(calendar)
         raise IllegalPush(f"{file.name} · a pushed file is named like a landed one; legal: {legal}. Rename it.")
     partition = calendar.parse(key)
-    split = split_rows(landing.read_file(file, contract, partition, calendar=calendar), contract, form, calendar)
+    rows = landing.read_file(file, contract, partition, calendar=calendar, max_bytes=use_case.source(table).max_bytes)
+    split = split_rows(rows, contract, form, calendar)
     start, end = calendar.start(partition), min(calendar.end(partition), now + ONE_MICROSECOND)
     entities: dict[str, int] = {}
     for view in (view for view in use_case.features.views if table in view.tables):
         # A run that writes the table after its validated rows were read here would have its rows mixed with older ones.
         with store.registry.alone(view.name), alone(tables.path(names.feature(use_case.name, view.name))):
-            validated = {name: _read(tables, use_case, name, view, start, end) for name in view.tables}
-            known = validated[table] if validated[table].collect_schema() else split.accepted.clear().lazy()
-            both = pl.concat([known, split.accepted.lazy()], how="diagonal_relaxed")
-            merged = as_known(both, contract.unique, calendar=calendar)
-            before, after = (view.transform(validated | {table: rows}, start, end).collect() for rows in (known, merged))
+            stored = {name: _read(tables, use_case, name, view, start, end) for name in view.tables}
+            if not stored[table].collect_schema():
+                stored[table] = split.accepted.clear().lazy()
+            # The file replaces what has landed of its partition.
+            others = stored[table].filter(pl.col(calendar.column) != partition)
+            pushed = stored | {table: pl.concat([others, split.accepted.lazy()], how="diagonal_relaxed")}
+            before, after = (view.transform(_known(use_case, rows), start, end).collect() for rows in (stored, pushed))
             # What the file adds or changes; a table that is not there yet has no columns, and all rows are fresh.
             fresh = after.join(before, on=after.columns, how="anti", nulls_equal=True)
             if not fresh.is_empty():
@@ -67,7 +71,7 @@ def push_file(use_case: UseCase, table: str, file: Path, *, now: datetime, store
 def _read(  # noqa: PLR0917
     tables: DeltaTables, use_case: UseCase, table: str, view: FeatureView, start: datetime, end: datetime
 ) -> pl.LazyFrame:
-    """The rows that the run of the partition will read, so that both compute the same values."""
+    """The rows that the run of the partition will read."""
     calendar, asset = table_calendar(use_case, table), names.validated(use_case.name, table)
     require_grain(tables.path(asset), str(calendar))
     rows = tables.scan(asset)
@@ -76,4 +80,13 @@ def _read(  # noqa: PLR0917
     own = view_calendar(use_case, view)
     first = calendar.of(own.start(own.before(own.of(start), own.count_back(view.lookback))))
     is_read = pl.col(calendar.column).is_between(first, calendar.of(end - ONE_MICROSECOND))
-    return as_known(rows.filter(is_read), use_case.contract(table).unique, calendar=calendar)
+    return rows.filter(is_read)
+
+
+def _known(use_case: UseCase, tables: Mapping[str, pl.LazyFrame]) -> dict[str, pl.LazyFrame]:
+    """As the run of the partition will know them, so that both compute the same values."""
+    return {
+        name: as_known(rows, use_case.contract(name).unique, calendar=table_calendar(use_case, name))
+        if rows.collect_schema() else rows
+        for name, rows in tables.items()
+    }  # fmt: skip

@@ -161,14 +161,15 @@ def require_migrated(path: Path, renamed: Mapping[str, str]) -> None:
         raise IncompatibleRows(f"{path.name} · the table still has {former}. Run `mlops migrate` first.")
 
 
-def require_grain(path: Path, grain: str | None) -> None:
+def require_grain(path: Path, grain: str | None, *, writes: bool = False) -> None:
     """Raises OtherGrain where the rows are stored by another one: as its partitions overlap, rows would be lost or doubled."""
     if grain is None or not DeltaTable.is_deltatable(str(path)):
         return
     table = DeltaTable(str(path))
     stored = table.metadata().description
     if not stored and (HOUR_START in pl.scan_delta(table).collect_schema()) == grain.startswith("hours"):
-        table.alter.set_table_description(grain)  # of an earlier release
+        if writes:  # to a table of an earlier release
+            table.alter.set_table_description(grain)
     elif stored != grain:
         found = f"its rows are stored by {stored or 'partitions of another kind'}, and declared by {grain}; nothing is mixed"
         remedy = "Declare the earlier grain again, or a table of another name, whose files land anew"

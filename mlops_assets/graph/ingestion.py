@@ -172,7 +172,7 @@ def _check_specs(contract: Contract, asset: dg.AssetKey, calendar: Calendar) -> 
         EXPECTATIONS: f"Counts, gaps and categories look like those of each {calendar.noun} before.",
     }
     # Not blocking: the table never holds a day that fails. A blocking check of one day would stop what follows from the others.
-    rule = f"A {calendar.noun} that fails is not used until it is delivered again and passes, or is waived."
+    rule = f"Any {calendar.noun} that fails is not used until it is delivered again and passes, or is waived."
     return [dg.AssetCheckSpec(name, asset=asset, description=f"{bound} {rule}") for name, bound in bounds.items()]
 
 

@@ -104,7 +104,7 @@ class Landing:
                 elif key:
                     landed.digests[key] = self._digest(folder / name, max_bytes)
                 elif self._is_nearly(name, calendar):
-                    legal = f"the name is not that of a {calendar.noun} file; legal: {self.legal_name(calendar)}"
+                    legal = f"the name is not that of one {calendar.noun}; legal: {self.legal_name(calendar)}"
                     landed.faults[escape(name)] = f"{legal}. Rename it"
             except OSError as error:
                 if os.path.lexists(folder / name):  # it may have been removed meanwhile
@@ -182,7 +182,7 @@ class Landing:
                 raise MissingDelivery(
                     f"{use_case} · {contract.table} · {calendar.key(partition)}: no file has landed; "
                     f"expected {self._relative(path)}. "
-                    f"Ask its owner to deliver it, then materialize raw/{contract.table} for that {calendar.noun} again."
+                    f"Ask its owner to deliver it, then materialize raw_{contract.table} for that {calendar.noun} again."
                 )
         schema = dict.fromkeys((*contract.names, *LANDED), pl.String()) | calendar.types() | {"source_line": pl.Int64()}
         frames = [pl.DataFrame(schema=schema)]

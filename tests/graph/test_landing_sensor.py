@@ -67,7 +67,7 @@ def test_bad_entries_raise_an_alarm_once_and_every_other_file_is_reported(line: 
     assert not alarm.passed
     assert alarm.description == (
         "weather/2013-02-01.csv · it is a folder, a pipe or a device; legal: a file. Remove it. "
-        "weather/2013-2-2.csv · the name is not that of a day file; legal: <YYYY-MM-DD>.csv. Rename it."
+        "weather/2013-2-2.csv · the name is not that of one day; legal: <YYYY-MM-DD>.csv. Rename it."
     )
     assert line.alarm("schedule") is None
     assert line.tick() == 0

@@ -101,7 +101,7 @@ def test_a_name_that_is_nearly_that_of_a_day_file_is_a_fault(landing: Landing, n
     landed = landing.scan("demo", "flights")
     assert [*landed.digests] == ["2013-06-30", "2013-07-02"]
     ((shown, problem),) = landed.faults.items()
-    assert problem == "the name is not that of a day file; legal: <YYYY-MM-DD>.csv. Rename it"
+    assert problem == "the name is not that of one day; legal: <YYYY-MM-DD>.csv. Rename it"
     shown.encode()
 
 

@@ -4,6 +4,8 @@ tests/graph/kernel/test_dagster_internals.py fails when an upgrade of Dagster ch
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -18,6 +20,20 @@ MADE, PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.A
 _RUN_OF: dict[tuple[str, dg.AssetKey, dg.DagsterEventType], dict[int, str]] = {}
 _FAILED: dict[tuple[str, dg.AssetKey], dict[str, bool]] = {}
 _PLANNED: dict[tuple[str, dg.AssetKey], tuple[Any, dict[At, int]]] = {}
+
+
+@cache
+def distinguish_repeated_hours() -> None:
+    """Dagster caches the partitions of a window by its local times, and those of an hour that the clock shows twice are equal:
+    a run over both hours then writes one of them, and loses the other.
+    """
+    keys_by_local_times = dg.TimeWindowPartitionsDefinition.get_partition_keys_in_time_window
+
+    def keys(definition: dg.TimeWindowPartitionsDefinition, time_window: dg.TimeWindow) -> Sequence[str]:
+        in_utc = dg.TimeWindow(time_window.start.astimezone(UTC), time_window.end.astimezone(UTC))
+        return keys_by_local_times(definition, in_utc)
+
+    dg.TimeWindowPartitionsDefinition.get_partition_keys_in_time_window = keys  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def newest_events(

@@ -53,21 +53,21 @@ class DayTables(PolarsDeltaIOManager):
     def _overwrite(self, context: dg.OutputContext, frame: pl.DataFrame) -> None:
         path = self._with_extension(self._get_path_without_extension(context))
         metadata = context.definition_metadata
-        _require_as_declared(path, metadata)
+        _require_as_declared(path, metadata, writes=True)
         write_span(Path(str(path)), frame, _span(context, metadata), metadata.get(GRAIN))
 
     def write_df_to_path(self, context: dg.OutputContext, df: pl.DataFrame, path: UPath) -> None:
         # The parent's own method has no way to set table properties.
         metadata = context.definition_metadata
-        require_grain(Path(str(path)), metadata.get(GRAIN))
+        require_grain(Path(str(path)), metadata.get(GRAIN), writes=True)
         options = {"schema_mode": "overwrite", "configuration": NO_STATISTICS, "description": metadata.get(GRAIN)}
         df.write_delta(str(path), mode="overwrite", delta_write_options=options)
         context.add_output_metadata({"version": DeltaTable(str(path)).version()})
 
 
-def _require_as_declared(path: UPath, metadata: Mapping[str, Any]) -> None:
+def _require_as_declared(path: UPath, metadata: Mapping[str, Any], *, writes: bool = False) -> None:
     require_migrated(Path(str(path)), metadata.get(RENAMED, {}))
-    require_grain(Path(str(path)), metadata.get(GRAIN))
+    require_grain(Path(str(path)), metadata.get(GRAIN), writes=writes)
 
 
 def _span(context: dg.InputContext | dg.OutputContext, metadata: Mapping[str, Any]) -> Span:

@@ -5,6 +5,7 @@ graph/kernel/dagster_internals.py alone, and run tests/graph/kernel/test_conditi
 """
 
 from collections.abc import Iterator
+from itertools import combinations_with_replacement
 
 import dagster as dg
 import pytest
@@ -31,6 +32,19 @@ def total() -> dg.MaterializeResult:
 def instance() -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.ephemeral() as instance:
         yield instance
+
+
+def test_an_hour_that_the_clock_shows_twice_is_two_partitions() -> None:
+    """Without `distinguish_repeated_hours` it fails in Dagster 1.13, whose cache takes both hours for one."""
+    internals.distinguish_repeated_hours()
+    zone, form = "Europe/Berlin", "%Y-%m-%dT%H"
+    hours = dg.TimeWindowPartitionsDefinition(
+        "2024-10-01T00", form, timezone=zone, cron_schedule="0 * * * *", end="2024-11-01T00"
+    )
+    keys = [f"2024-10-27T{hour}" for hour in ("01", "02", "02+0100", "03")]
+    ranges = [*combinations_with_replacement(range(4), 2)]
+    for first, last in [*ranges, *reversed(ranges)]:
+        assert [*hours.get_partition_keys_in_range(dg.PartitionKeyRange(keys[first], keys[last]))] == keys[first : last + 1]
 
 
 def test_a_run_over_a_range_of_days_writes_a_planned_event_and_a_materialization_per_day(instance: dg.DagsterInstance) -> None:
