@@ -107,9 +107,9 @@ def _local(feature: word.OfLocalTime) -> pl.Expr:
     return local_time(pl.col(feature.column), feature.zone)
 
 
-def _of_local(feature: word.OfLocalTime, compute: Callable[[datetime], Any]) -> Scalar:
+def _of_local(feature: word.OfLocalTime, compute: Callable[[Any], Any]) -> Scalar:
     zone = ZoneInfo(feature.zone)
-    return _of_one(lambda moment: compute(moment.astimezone(zone)))
+    return _of_one(lambda moment: compute(moment.astimezone(zone) if isinstance(moment, datetime) else moment))
 
 
 @expression.register

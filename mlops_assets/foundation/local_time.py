@@ -18,9 +18,11 @@ ONE_SECOND = timedelta(seconds=1)
 
 
 def local_time(moments: pl.Expr, zone: str) -> pl.Expr:
-    """The wall clock at moments in UTC, without a time zone."""
+    """The wall clock at moments in UTC, without a time zone; of a date its midnight, whatever the zone."""
 
     def to_local(values: pl.Series) -> pl.Series:
+        if values.dtype == pl.Date():
+            return values.cast(pl.Datetime("us"))
         changes, offsets = _offsets(zone)
         return (values + offsets.gather(changes.search_sorted(values, side="right"))).dt.replace_time_zone(None)
 

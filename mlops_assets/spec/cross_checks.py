@@ -1,6 +1,6 @@
 """What makes legal fields of a use case illegal together, a sentence each."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ from mlops_assets.spec.contract import Column
 from mlops_assets.spec.gate import FAIRNESS, EverySlice, Gate, NoSkew
 from mlops_assets.spec.grain import Snapshot
 from mlops_assets.spec.monitor import Drift, Monitor, OnDrift, OnPerformance, Performance, Skew, Trigger, stage_names
+from mlops_assets.spec.request_feature import RequestFeature
 from mlops_assets.spec.rollout import Canary
 from mlops_assets.spec.spec import Spec
 
@@ -124,10 +125,19 @@ def _request_feature_problems(use_case: "UseCase") -> Iterator[str]:
         for name in (name for name in feature.columns if types.get(name, feature.READS[0]) not in feature.READS):
             legal = f"{type(feature).__name__} reads: {', '.join(feature.READS)}"
             yield f"{field} · {name!r} is of type {types[name]}; {legal}. Use another column or word."
+        yield from (f"{field} · {problem}" for problem in _date_problems(feature, types))
         if feature.name in use_case.features.request:
             yield f"{field} · a request column has this name, too. Rename the feature."
         if types.keys() >= {*feature.columns}:
             types[feature.name] = feature.dtype(types)
+
+
+def _date_problems(feature: RequestFeature, types: Mapping[str, DType]) -> Iterator[str]:
+    dates = [name for name in feature.columns if types.get(name) == "date"]
+    if dates and (moments := [name for name in feature.columns if types.get(name) == "datetime"]):
+        yield f"{dates[0]!r} is a date, and {moments[0]!r} a datetime; legal: two of one type. Use another column."
+    if dates and getattr(feature, "zone", "UTC") != "UTC":
+        yield f"zone · {dates[0]!r} is a date, which has no time zone. Leave it out."
 
 
 def _label_problems(use_case: "UseCase") -> Iterator[str]:

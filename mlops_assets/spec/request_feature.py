@@ -70,19 +70,22 @@ class Hour(OfLocalTime):
 
 
 class Weekday(OfLocalTime):
-    """Mon to Sun."""
+    """Mon to Sun, also of a date."""
 
+    READS = ("datetime", "date")
     RETURNS = "string"
 
 
 class Month(OfLocalTime):
-    """1 to 12."""
+    """1 to 12, also of a date."""
+
+    READS = ("datetime", "date")
 
 
 class HoursBetween(RequestFeature):
-    """Hours from the datetime `since` to the datetime of the column."""
+    """Hours from the datetime `since` to the datetime of the column, or from one date to another."""
 
-    READS = ("datetime",)
+    READS = ("datetime", "date")
 
     since: str
 

@@ -35,6 +35,7 @@ from mlops_assets.spec.request_feature import (
     Weekday,
     hashed_words,
 )
+from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.use_case import UseCase
 from tests.cli.loans import LOANS, application_rows
 
@@ -150,6 +151,9 @@ def test_the_value_of_a_row_equals_that_of_a_table(kind: type[RequestFeature]) -
         (Hour(name="x", column="a", zone="America/New_York"), (CLOCK_CHANGES[2],), 3.0),
         (Weekday(name="x", column="a"), (datetime(2024, 2, 29, tzinfo=UTC),), "Thu"),
         (Month(name="x", column="a", zone="America/New_York"), (datetime(2024, 3, 1, tzinfo=UTC),), 2.0),
+        (Weekday(name="x", column="a"), (date(2024, 2, 29),), "Thu"),
+        (Month(name="x", column="a"), (date(2024, 3, 1),), 3.0),
+        (HoursBetween(name="x", column="a", since="b"), (date(2024, 3, 1), date(2024, 2, 28)), 48.0),
         (HoursBetween(name="x", column="a", since="b"), (CLOCK_CHANGES[1], CLOCK_CHANGES[0]), 5711.0),
         (Difference(name="x", column="a", minus="b"), (3, 5), -2.0),
         (Difference(name="x", column="a", minus="b"), (1e308, -1e308), None),
@@ -225,3 +229,42 @@ def test_a_transform_adds_to_the_request_features() -> None:
 
 def test_any_type_can_be_renamed_or_missing() -> None:
     assert set(ANY) == TYPES.keys()
+
+
+def born(*features: RequestFeature) -> UseCase:
+    """The loans with a date of birth in the request."""
+    applications, payments = LOANS.contracts
+    contract = applications.but(
+        columns=(*applications.columns, Column(name="born", dtype="date", description="Of the customer."))
+    )
+    words = (*LOANS.features.request_features, *features)
+    declared = LOANS.features.but(request=(*LOANS.features.request, "born"), request_features=words)
+    return LOANS.but(contracts=(contract, payments), features=declared)
+
+
+def test_what_follows_from_a_date_is_the_same_in_training_and_in_the_service() -> None:
+    features = (Month(name="month", column="born"), Weekday(name="weekday", column="born"))
+    use_case = born(*features)
+    row = (7, "c1", 9.5, "car", datetime(2024, 3, 1, 9, tzinfo=UTC), date(1990, 2, 3))
+    served = entity_columns(use_case)([row])
+    schema = {name: TYPES[use_case.contract("applications").column(name).dtype] for name in use_case.features.request}
+    trained = entity_rows(use_case.features, pl.LazyFrame([row], schema=schema, orient="row")).collect()
+    assert [served["month"], served["weekday"]] == [[2.0], ["Sat"]]
+    assert trained.select("month", "weekday").row(0) == (2.0, "Sat")
+
+
+@pytest.mark.parametrize(
+    ("feature", "message"),
+    [
+        (Hour(name="hour", column="born"), "'born' is of type date; Hour reads: datetime. Use another column or word."),
+        (Month(name="month", column="born", zone="Asia/Tokyo"), "zone · 'born' is a date, which has no time zone. Leave it out."),
+        (
+            HoursBetween(name="age", column="applied_at", since="born"),
+            "'born' is a date, and 'applied_at' a datetime; legal: two of one type. Use another column.",
+        ),
+    ],
+)
+def test_a_date_is_no_moment(feature: RequestFeature, message: str) -> None:
+    with pytest.raises(IllegalDeclaration) as caught:
+        born(feature)
+    assert f"features.request_features[{feature.name}] · {message}" in str(caught.value)
