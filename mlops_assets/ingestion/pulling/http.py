@@ -55,6 +55,9 @@ class HttpReader:
                 highest = _highest(highest, value, now)
             yield Part([self._row(record, build) for record in records], highest)
 
+    def acknowledge(self, position: Any) -> None:
+        """An API keeps no position of its readers."""
+
     def _row(self, record: Any, build: Callable[[Sequence[object]], Row]) -> Row:
         if not isinstance(record, dict):
             return unreadable(record, self.contract, None, "is not a JSON object")

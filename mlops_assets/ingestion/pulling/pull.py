@@ -38,6 +38,10 @@ class Reader(Protocol):
         """From the position on (None: from the start). What is read again, as after a kill, replaces what landed before."""
         ...
 
+    def acknowledge(self, position: Position) -> None:
+        """Tells the source that the rows up to here have landed. It raises no error, as they have."""
+        ...
+
 
 class Pulled(NamedTuple):
     """`read` rows came from the source; `outside` of them are of undeclared days and did not land. `files`: the partitions whose
@@ -102,6 +106,7 @@ def pull(
             raise CannotPull(f"{where} · {hide(str(error), secrets.values())}") from None
         if position != before:
             positions.write(reader.reads, position)
+            reader.acknowledge(position)
     return Pulled(rows.read, rows.outside, files)
 
 

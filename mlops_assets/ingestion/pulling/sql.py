@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from mlops_assets.ingestion.pulling.pull import Part
 from mlops_assets.ingestion.pulling.rows import CannotPull, read_moment, row_builder
@@ -56,8 +56,15 @@ class SqlReader:
             engine = sa.create_engine(self._address(), poolclass=sa.NullPool)
             with engine.connect() as connection:
                 yield from self._read(connection, position, now)
-        except (SQLAlchemyError, ImportError) as error:
+        except (ImportError, NoSuchModuleError) as error:
+            problem = f"the driver of this database is not installed: {error}"
+            remedy = "Install it, or name another one in the variable, such as mysql+pymysql://"
+            raise CannotPull(f"{self.source.url_variable} · {problem}. {remedy}.") from None
+        except SQLAlchemyError as error:
             raise CannotPull(f"{self.source.url_variable} · the database refuses: {_describe(error)}") from None
+
+    def acknowledge(self, position: Any) -> None:
+        """A database keeps no position of its readers."""
 
     def _address(self) -> sa.URL:
         try:

@@ -1,4 +1,4 @@
-"""Reads the messages of a Kafka topic up to its present end. The offsets are stored with the landed rows, not in Kafka."""
+"""Reads the messages of a Kafka topic up to its present end. The offsets are stored with the landed rows; Kafka gets a copy."""
 
 import json
 import logging
@@ -17,7 +17,9 @@ from mlops_assets.ingestion.pulling.rows import CannotPull, Row, row_builder, un
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.pulled_source import Stream
 
+LOG = logging.getLogger(__name__)
 AT_ONCE = 10_000  # messages
+COMMIT_S = 10.0
 TIMEOUT_S = 30.0  # without a message, an end or an answer: the brokers are down, or restart for longer
 # Everything else passes: the client connects again by itself.
 FINAL = {
@@ -29,6 +31,7 @@ FINAL = {
 }
 END = KafkaError._PARTITION_EOF  # pyright: ignore[reportPrivateUsage]
 TIMED_OUT = KafkaError._TIMED_OUT  # pyright: ignore[reportPrivateUsage]
+UNREACHABLE = {TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}  # pyright: ignore[reportPrivateUsage]
 Ends = Mapping[int, tuple[int, int]]  # of each partition the first offset, and the one after the last
 
 
@@ -54,12 +57,35 @@ class StreamReader:
             faults.append(error.str())
 
         try:
-            with closing(Consumer({**self._settings(), "error_cb": record}, logger=logging.getLogger(__name__))) as consumer:
+            with closing(Consumer({**self._settings(), "error_cb": record}, logger=LOG)) as consumer:
                 yield from self._read(consumer, {int(partition): offset for partition, offset in (position or {}).items()})
         except KafkaException as error:
-            problems = dict.fromkeys([cast(KafkaError, error.args[0]).str(), *faults[-1:]])
+            problem = cast(KafkaError, error.args[0])
+            problems = dict.fromkeys([problem.str(), *faults[-1:]])
+            what = "do not answer" if problem.code() in UNREACHABLE else "refuse"
             remedy = f"Correct {' or '.join(self.source.variables)} or the declaration, or ask the owner of the brokers"
-            raise CannotPull(f"{self.source.topic} · the brokers do not answer: {'; '.join(problems)}. {remedy}.") from None
+            raise CannotPull(f"{self.source.topic} · the brokers {what}: {'; '.join(problems)}. {remedy}.") from None
+
+    def acknowledge(self, position: Mapping[str, int]) -> None:
+        """Shows the group's lag in Kafka's own tools. The next run starts at the stored position, whatever becomes of this."""
+        problems: list[str] = []
+
+        def record(error: KafkaError | None, partitions: Sequence[TopicPartition]) -> None:
+            errors = filter(None, [error, *(one.error for one in partitions)])
+            problems.append(next((one.str() for one in errors), ""))
+
+        try:
+            with closing(Consumer({**self._settings(), "on_commit": record}, logger=LOG)) as consumer:
+                offsets = [TopicPartition(self.source.topic, int(number), offset) for number, offset in position.items()]
+                consumer.commit(offsets=offsets, asynchronous=True)
+                start = time.monotonic()
+                while not problems and time.monotonic() - start < COMMIT_S:
+                    consumer.poll(0.1)
+        except KafkaException as error:
+            problems = [str(error)]
+        if problem := problems[0] if problems else "no answer":
+            found = f"the group {self.source.group} has read up to here, which Kafka does not record: {problem}"
+            LOG.warning("%s · %s. Nothing is lost; only its lag is shown too high.", self.source.topic, found)
 
     def _settings(self) -> dict[str, Any]:
         user, _, password = (self.login or "").partition(":")

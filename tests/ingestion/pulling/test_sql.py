@@ -328,14 +328,20 @@ def test_no_message_and_no_file_has_the_password(postgres_orders: Database, caps
     ):  # fmt: skip
         shop.secrets = {"ORDERS_URL": url}
         message = failure(shop)
-        assert message.startswith(
-            ("shop · orders · ORDERS_URL · the database refuses: ", "shop · orders · ORDERS_URL · found no address")
-        )
+        known = ("the database refuses: ", "found no address", "the driver of this database is not installed: ")
+        assert message.startswith(tuple(f"shop · orders · ORDERS_URL · {text}" for text in known))
         assert not [part for part in (PASSWORD, "p%40ss", "rd%25", "secret-word", url) if part in message], message
     stored = b"".join(path.read_bytes() for path in shop.root.rglob("*") if path.is_file())
     assert PASSWORD.encode() not in stored
     assert b"postgresql" not in stored
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_driver_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    assert failure(Shop(tmp_path, SQL, {"ORDERS_URL": "mysql://me:secret@host/db"})) == (
+        "shop · orders · ORDERS_URL · the driver of this database is not installed: No module named 'MySQLdb'. "
+        "Install it, or name another one in the variable, such as mysql+pymysql://."
+    )
 
 
 def test_a_variable_that_is_not_set_is_named(tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
 from mlops_assets.ingestion.pulling.rows import CannotPull
 from mlops_assets.ingestion.pulling.stream import StreamReader
@@ -18,7 +20,8 @@ from tests.ingestion.pulling.shop import ORDERS, Shop, day
 from tests.servers.kafka_cluster import KafkaCluster, running_kafka
 
 SOURCE = Stream(table="orders", brokers_variable="KAFKA", topic="orders", group="shop", time="ordered_at")
-FETCH, METADATA = 1, 3  # kinds of requests
+FETCH, METADATA, OFFSET_COMMIT = 1, 3, 8  # kinds of requests
+GROUP_NOT_ALLOWED = 30
 NOT_LEADER, LEADER_NOT_AVAILABLE, TIMED_OUT = 6, 5, 7  # errors that pass
 
 
@@ -198,9 +201,39 @@ def test_brokers_that_stay_away_are_one_error_without_the_password(shop: Shop, c
     assert "se,cr:et" not in message + "".join(capfd.readouterr())
 
 
+def committed(kafka: KafkaCluster, group: str) -> list[int]:
+    settings = {"bootstrap.servers": kafka.brokers, "group.id": group}
+    with closing(Consumer(settings)) as consumer:
+        return [one.offset for one in consumer.committed([TopicPartition("orders", number) for number in range(3)], 10)]
+
+
+def test_kafka_knows_how_far_the_files_have_come_and_the_next_run_starts_there_by_itself(
+    shop: Shop, kafka: KafkaCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    kafka.send("orders", *[order(number) for number in range(6)], partition=1)
+    shop.pull()
+    assert committed(kafka, "shop") == [0, 6, 0]
+    (shop.root / "shop" / "orders").rename(shop.root / "moved")
+    (shop.root / "shop" / "orders").write_text("no folder")  # so that the next files cannot be written
+    kafka.send("orders", order(6), partition=1)
+    with pytest.raises(OSError):
+        shop.pull()
+    assert committed(kafka, "shop") == [0, 6, 0], "not before the files are written"
+    (shop.root / "shop" / "orders").unlink()
+    (shop.root / "moved").rename(shop.root / "shop" / "orders")
+    kafka.fail(OFFSET_COMMIT, *[GROUP_NOT_ALLOWED] * 10)
+    assert shop.pull().read == 1
+    assert committed(kafka, "shop") == [0, 6, 0]
+    assert "the group shop has read up to here, which Kafka does not record: Broker: Group authorization failed" in caplog.text
+    kafka.send("orders", order(7), partition=1)
+    kafka.fail(OFFSET_COMMIT)
+    assert shop.pull().read == 1, "from the stored position, not from that of Kafka"
+    assert [*shop.accepted()] == [*range(8)]
+
+
 def test_a_missing_topic_is_named(shop: Shop) -> None:
     shop.source = SOURCE.but(topic="nothing")
     assert failure(shop) == (
-        "shop · orders · nothing · the brokers do not answer: Broker: Unknown topic or partition. "
+        "shop · orders · nothing · the brokers refuse: Broker: Unknown topic or partition. "
         "Correct KAFKA or the declaration, or ask the owner of the brokers."
     )
