@@ -55,11 +55,12 @@ class Shop:
     secrets: Mapping[str, str]
     contract: Contract = ORDERS
     now: datetime = NOW
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])  # of the use case
     pauses: list[float] = dataclasses.field(default_factory=list[float])  # instead of slept
 
     @property
     def use_case(self) -> UseCase:
-        return shop(self.source, self.contract)
+        return shop(self.source, self.contract, **self.fields)
 
     @property
     def landing(self) -> Landing:
