@@ -59,7 +59,7 @@ def _landing(use_case: UseCase, contract: Contract, source: Files) -> dg.AssetSp
         description=f"Files as delivered: {contract.description}",
         metadata={SCHEMA: delivered_schema(contract)},
         partitions_def=partitions_of(use_case, calendar_of(source.grain)),
-        **asset_metadata(use_case, names.LANDING, "csv"),
+        **asset_metadata(use_case, names.LANDING, *source.logos),
     )
 
 
@@ -81,7 +81,7 @@ def _raw(use_case: UseCase, contract: Contract, source: Files) -> dg.AssetsDefin
         automation_condition=CASCADE,
         freshness_policy=freshness(use_case.freshness.raw, calendar) if use_case.is_due(table) else None,
         io_manager_key="tables",
-        **asset_metadata(use_case, "raw", "csv", "deltalake", made_from="raw", tables=[table]),
+        **asset_metadata(use_case, "raw", *source.logos, "deltalake", made_from="raw", tables=[table]),
     )
     def raw(context: dg.AssetExecutionContext, landing: LandingResource, warehouse: WarehouseResource) -> DataFrame:
         from mlops_assets.ingestion.landing import describe_broken

@@ -36,7 +36,7 @@ def _pulled(use_case: UseCase, source: PulledSource) -> dg.AssetsDefinition:
         key=names.pulled(use_case.name, source.table),
         description=f"New rows of {source.table}, read from {type(source).__name__} into the landing folder.",
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=max(MISSED * source.every, MIN_WINDOW)),
-        **asset_metadata(use_case, "pulled", type(source).__name__.lower()),
+        **asset_metadata(use_case, "pulled", source.LOGO),
     )
     def pulled(
         context: dg.AssetExecutionContext, config: PullConfig, pulling: PullingResource, home_lock: HomeLock

@@ -28,6 +28,7 @@ class Form(Spec):
     """
 
     SUFFIX: ClassVar[str] = ""
+    LOGO: ClassVar[str] = "csv"  # the name of a logo in Dagster
     COMPRESSED: ClassVar[tuple[str, ...]] = COMPRESSIONS
     TYPED: ClassVar[bool] = False  # whether it has dates that are no text
 
@@ -106,7 +107,7 @@ class Csv(Form):
 class Parquet(Form):
     """One table with plain columns."""
 
-    SUFFIX = ".parquet"
+    SUFFIX, LOGO = ".parquet", "parquet"
     COMPRESSED = ("",)  # it compresses itself
     TYPED = True
 
@@ -114,13 +115,13 @@ class Parquet(Form):
 class JsonLines(Form):
     """One JSON object a line."""
 
-    SUFFIX = ".jsonl"
+    SUFFIX, LOGO = ".jsonl", "json"
 
 
 class Excel(Form):
     """One sheet of a workbook (by default the first one), whose first row after `skip_lines` has the names."""
 
-    SUFFIX = ".xlsx"
+    SUFFIX, LOGO = ".xlsx", "excel"
     COMPRESSED = ("",)
     TYPED = True
 

@@ -4,7 +4,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
@@ -40,6 +40,12 @@ class PulledSource(Files):
     time: Text
     every: timedelta = Field(default=timedelta(hours=1), ge=timedelta(seconds=10))
     version: Text | None = None
+
+    LOGO: ClassVar[str] = ""
+
+    @property
+    def logos(self) -> tuple[str, ...]:
+        return (self.LOGO, *super().logos)
 
     @property
     @abstractmethod
@@ -83,6 +89,8 @@ class Sql(PulledSource):
     read; without one, every run reads all rows and replaces the files. `lag` is how far behind the highest value a transaction
     may still commit, in units of the cursor; that much is read again.
     """
+
+    LOGO = "sql"
 
     url_variable: str
     from_table: Text | None = None  # with its schema, where it has one: sales.orders
@@ -152,6 +160,8 @@ class Http(PulledSource):
     sent in `token_header`.
     """
 
+    LOGO = "http"
+
     url: str
     records: JsonPath = "$"
     pages: PageNumber | NextCursor | NextLink | None = None
@@ -195,6 +205,8 @@ class Stream(PulledSource):
     """A Kafka topic with a JSON object per message. `brokers_variable` names the variable with its brokers (host:port,…);
     `login_variable`, where brokers need one, that with user:password. The time of a message without a `time` is the broker's.
     """
+
+    LOGO = "kafka"
 
     brokers_variable: str
     topic: str = Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")

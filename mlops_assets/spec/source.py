@@ -25,6 +25,11 @@ class Files(Spec):
     max_bytes: int = Field(default=100_000_000, gt=0)
     path: str | None = None
 
+    @property
+    def logos(self) -> tuple[str, ...]:
+        """In Dagster: where the rows come from, and the form of their files."""
+        return (self.form.LOGO,)
+
     def contradictions(self) -> Iterator[str]:
         if self.only_when_changed and isinstance(self.grain, Snapshot):
             yield "only_when_changed · a Snapshot is always delivered only then. Leave it out."

@@ -13,8 +13,13 @@ import sqlalchemy as sa
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import PROJECT
+from mlops_assets.graph.ingestion import build_ingestion
 from mlops_assets.graph.pulling import build_pulling
+from mlops_assets.spec.form import Excel, JsonLines, Parquet
+from mlops_assets.spec.pulled_source import Http, Stream
+from mlops_assets.spec.source import Files
 from tests.graph.line import Line, failed_checks, failure, running_line
+from tests.graph.test_refused_days import run_cli
 from tests.ingestion.pulling.shop import FIRST, SQL, shop
 
 USE_CASE = shop(SQL.but(every=timedelta(minutes=7)))
@@ -66,11 +71,40 @@ def test_rows_of_a_database_reach_the_validated_table_and_a_changed_row_corrects
     assert rows["day"].unique().to_list() == [FIRST]
 
 
+def test_an_engineer_reads_a_source_now(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    execute(line, CREATE, UNIQUE, *insert(*range(40), amount=1.0, updated="2024-03-01 11:00:00"))
+    sensor = "The landing sensor picks them up.\n"
+    for arguments, files in (((), 1), ((), 0), (("--anew",), 0)):
+        result = run_cli(line, monkeypatch, "land", "shop", *arguments)
+        assert (result.exit_code, result.output) == (0, f"orders: 40 rows read; files new or changed: {files}.\n{sensor}")
+    monkeypatch.delenv("ORDERS_URL")
+    result = run_cli(line, monkeypatch, "land", "shop")
+    assert result.exit_code == 1 and "ORDERS_URL: the environment variable is not set" in result.output
+
+
 def test_the_lineage_has_the_source_before_the_landed_files(line: Line) -> None:
     graph = line.definitions.resolve_asset_graph()
     assert graph.get(dg.AssetKey(LANDED)).parent_keys == {dg.AssetKey(PULLED)}
     assert graph.get(dg.AssetKey(names.landing("shop", "applications"))).parent_keys == set()
     assert graph.get(dg.AssetKey(PULLED)).group_name == "shop_raw"
+
+
+@pytest.mark.parametrize(
+    ("source", "kinds"),
+    [
+        (Files(table="orders", form=Parquet()), {"parquet"}),
+        (Files(table="orders", form=JsonLines()), {"json"}),
+        (Files(table="orders", form=Excel()), {"excel"}),
+        (SQL, {"sql", "csv"}),
+        (Http(table="orders", url="http://host/", time="ordered_at"), {"http", "csv"}),
+        (Stream(table="orders", brokers_variable="KAFKA", topic="t", group="g", time="ordered_at"), {"kafka", "csv"}),
+    ],
+    ids=lambda source: type(source).__name__,
+)
+def test_the_assets_show_where_rows_come_from_and_the_form_of_their_files(source: Files, kinds: set[str]) -> None:
+    landed, raw, _ = build_ingestion(shop(SQL).but(sources=(Files(table="applications"), source)))[3:]
+    assert isinstance(landed, dg.AssetSpec) and isinstance(raw, dg.AssetsDefinition)
+    assert (landed.kinds, raw.get_asset_spec().kinds) == (kinds, {*kinds, "deltalake"})
 
 
 def test_the_asset_is_stale_after_three_runs_that_failed(line: Line) -> None:

@@ -14,7 +14,7 @@ from mlops_assets.cli.app import app
 from mlops_assets.foundation import names
 from mlops_assets.foundation.names import BAD_SHARE, EXPECTATIONS
 from mlops_assets.promotion.ledger import Ledger
-from tests.graph.line import failed_checks, variables
+from tests.graph.line import Line, failed_checks, variables
 from tests.graph.loan_line import LoanLine, applications, day_of, payments, running_loans
 
 pytestmark = pytest.mark.integration
@@ -60,7 +60,7 @@ def test_a_good_delivery_ends_the_refusal(line: LoanLine) -> None:
     assert line.quarantined("applications").is_empty()
 
 
-def run_cli(line: LoanLine, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
+def run_cli(line: Line, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
     monkeypatch.setattr(mlops_assets.cli.arguments, "USE_CASES", (line.use_case,))
     for name, value in {**variables(line.home), "MLOPS_SERVICE_URL": "http://127.0.0.1:9"}.items():
         monkeypatch.setenv(name, value)
