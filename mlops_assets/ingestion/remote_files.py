@@ -27,6 +27,10 @@ def fetch(source: Files, landing: Landing, use_case: str) -> dict[str, str]:
         system, pattern = fsspec.core.url_to_fs(source.path)
         system.invalidate_cache()
         found: dict[str, Any] = system.glob(pattern, detail=True)
+        bucket = pattern.partition("/")[0]
+        # s3fs finds no files in a bucket that does not exist.
+        if not found and bucket and ":" not in bucket and not system.exists(bucket):
+            raise FileNotFoundError(f"there is no bucket or container {bucket}")
     except Exception as error:  # noqa: BLE001 - each store has errors of its own
         return {source.path: f"it cannot be listed: {_describe(error)}. Correct the address, or the credentials of its store"}
     calendar = calendar_of(source.grain)

@@ -35,6 +35,22 @@ class FlakyStore(MemoryFileSystem):
         return super().glob(path, *args, **kwargs)
 
 
+class Buckets(MemoryFileSystem):
+    """Paths begin with a bucket, and a bucket that does not exist has no files, as in s3fs 2026.9 with S3 of moto 5.2."""
+
+    protocol = "buckets"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return path.removeprefix("buckets://")
+
+    def glob(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        return {}
+
+    def exists(self, path: str, *args: Any, **kwargs: Any) -> bool:
+        return path == "orders"
+
+
 @pytest.fixture(params=["file", "memory"])
 def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"memory://{uuid.uuid4().hex}" if request.param == "memory" else f"file://{tmp_path}/remote"
@@ -121,6 +137,15 @@ def test_an_address_that_cannot_be_listed_is_one_fault(flaky: dict[str, Any], tm
     assert flaky == {}
     fault = get(tmp_path, path)[path]
     assert fault == f"it cannot be listed: {problem}. Correct the address, or the credentials of its store"
+
+
+def test_a_bucket_that_does_not_exist_is_a_fault_and_an_empty_one_is_none(tmp_path: Path) -> None:
+    fsspec.register_implementation("buckets", Buckets, clobber=True)
+    assert get(tmp_path, "buckets://orders/2024/*.csv") == {}
+    assert get(tmp_path, "buckets://order/*.csv") == {
+        "buckets://order/*.csv": "it cannot be listed: FileNotFoundError: there is no bucket or container order. "
+        "Correct the address, or the credentials of its store"
+    }
 
 
 def test_a_large_store_is_fetched_in_parts(bucket: str, tmp_path: Path) -> None:
