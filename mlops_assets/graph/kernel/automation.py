@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import dagster as dg
 
 from mlops_assets.graph.kernel.asset_metadata import CADENCE, WHEN_CHANGED
-from mlops_assets.graph.kernel.conditions import SETTLE
+from mlops_assets.graph.kernel.conditions import SETTLE, longest_retry
 from mlops_assets.graph.kernel.dagster_internals import (
     RANGE_END,
     RANGE_START,
@@ -77,7 +77,8 @@ class WholeRuns(dg.AutomationConditionSensorDefinition):
         evaluated = super().evaluate_tick(context)
         if context.repository_def is None or not evaluated.run_requests:
             return evaluated
-        requests = _whole_runs(evaluated.run_requests, context.repository_def.asset_graph, self.run_tags or {})
+        graph = context.repository_def.asset_graph
+        requests = _whole_runs(evaluated.run_requests, graph, context.instance, self.run_tags or {})
         return with_run_requests(evaluated, [*requests])
 
 
@@ -93,12 +94,18 @@ def build_automation(use_case: str, target: dg.AssetSelection) -> dg.AutomationC
     )
 
 
-def _whole_runs(requests: Iterable[dg.RunRequest], graph: Any, tags: Mapping[str, str]) -> Iterator[dg.RunRequest]:
+def _whole_runs(
+    requests: Iterable[dg.RunRequest], graph: Any, instance: dg.DagsterInstance, tags: Mapping[str, str]
+) -> Iterator[dg.RunRequest]:
     together = _together(_wanted(requests, graph), graph)
     for wanted in dict.fromkeys(together.values()):
         keys = [key for key in together if together[key] == wanted]
+        partitioned = [key for key in keys if graph.get(key).is_partitioned]
+        longest = min((longest_retry(instance, key, wanted.keys) for key in partitioned), default=1)
+        if longest < len(wanted.keys):  # a child may look back on a partition of another run: it waits for the next tick
+            keys = [key for key in keys if graph.get(key).parent_keys.isdisjoint(keys)]
         checks = [*graph.get_check_keys_for_assets(set(keys))]
-        for first, last in _ranges(wanted):
+        for first, last in _ranges(wanted, longest):
             bounds = {RANGE_START: first, RANGE_END: last} if first else {}
             yield dg.RunRequest(asset_selection=keys, asset_check_keys=checks, tags={**tags, **bounds})
 
@@ -137,13 +144,15 @@ def _together(wanted: Mapping[Any, Wanted], graph: Any) -> dict[Any, Wanted]:
     return kept
 
 
-def _ranges(wanted: Wanted) -> list[tuple[str | None, str | None]]:
-    """The first and last partition of each unbroken range: one run each."""
+def _ranges(wanted: Wanted, longest: int | None = None) -> list[tuple[str | None, str | None]]:
+    """The first and last partition of each unbroken range, of at most `longest` partitions: one run each."""
     definition, keys = wanted
     if definition is None:
         return [(None, None)]
     ranges = definition.subset_with_partition_keys(keys).get_partition_key_ranges(definition)
-    return [(unbroken.start, unbroken.end) for unbroken in ranges]
+    parts = [definition.get_partition_keys_in_range(unbroken) for unbroken in ranges]
+    step = longest or len(keys)
+    return [(part[at], part[min(at + step, len(part)) - 1]) for part in parts for at in range(0, len(part), step)]
 
 
 def _filled(keys: Iterable[str | None], asset: Any) -> frozenset[str]:

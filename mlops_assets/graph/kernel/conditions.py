@@ -4,8 +4,8 @@
 # (dagster-io/dagster#24650, #33586). The event log records when a run was planned, which is before the run reads anything;
 # a later event of a parent from another run may not have been read.
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -32,6 +32,8 @@ UNFINISHED = [status for status in dg.DagsterRunStatus if status.name not in ("S
 SETTLE = timedelta(seconds=12)
 # While files never stop arriving, a cascade starts this often.
 LONGEST_WAIT = timedelta(minutes=5)
+# Its cause may be gone by then, such as a full disk. A failing run takes 10 s.
+RETRY = timedelta(minutes=30)
 
 
 class Attempt(NamedTuple):
@@ -45,7 +47,8 @@ class Attempt(NamedTuple):
 class InputsStale(dg.AutomationCondition[dg.AssetKey]):
     """True for partitions that are missing, or whose newest run cannot have read the newest event of a parent.
 
-    A failed run is not tried again until a parent has changed, so that a broken delivery does not start a storm of runs.
+    A run that failed for one partition is tried again after RETRY, or once a parent has changed: a broken delivery must not
+    start a storm of runs. One that failed for several is tried again at once, in two halves (automation.py).
     """
 
     # Not `AC.execution_failed()`: one query per asset without partitions in each tick (dagster-io/dagster#34168). And not
@@ -62,7 +65,9 @@ class InputsStale(dg.AutomationCondition[dg.AssetKey]):
         failed = failed_runs(
             context.asset_graph_view.instance, context.key, (one.run for one in attempts.values() if not one.is_made)
         )
-        finished = [at for at, attempt in attempts.items() if attempt.is_made or attempt.run in failed]
+        sizes, now = Counter(one.run for one in attempts.values()), context.evaluation_time.timestamp()
+        waiting = {run for run, end in failed.items() if sizes[run] == 1 and now - end < RETRY.total_seconds()}
+        finished = [at for at, attempt in attempts.items() if attempt.is_made or attempt.run in waiting]
         stale = context.candidate_subset.compute_difference(_subset(context, context.key, finished))
         for parent in context.asset_graph_view.asset_graph.get(context.key).parent_keys:
             stale = stale.compute_union(_behind(context, parent, attempts))
@@ -172,12 +177,27 @@ def _partition_keys(view: Any, definition: Any) -> set[str]:
 
 
 def _attempts(context: Any) -> dict[At, Attempt]:
-    instance, key = context.asset_graph_view.instance, context.key
-    made, planned = (_newest_events(context, key, kind) for kind in (MADE, PLANNED))
+    made, planned = (_newest_events(context, context.key, kind) for kind in (MADE, PLANNED))
+    return _attempts_of(context.asset_graph_view.instance, context.key, made, planned)
+
+
+def _attempts_of(
+    instance: dg.DagsterInstance, key: dg.AssetKey, made: Mapping[At, int], planned: Mapping[At, int]
+) -> dict[At, Attempt]:
     unmade = {at: event for at, event in planned.items() if event > made.get(at, 0)}
     made_by, planned_by = runs_of(instance, key, made.values()), runs_of(instance, key, unmade.values(), PLANNED)
     attempts = {at: Attempt(made_by[event], planned.get(at, event), True) for at, event in made.items() if at not in unmade}
     return attempts | {at: Attempt(planned_by[event], event, False) for at, event in unmade.items()}
+
+
+def longest_retry(instance: dg.DagsterInstance, key: dg.AssetKey, partitions: Collection[str]) -> int:
+    """How many of these partitions one run may make: half of those that failed together."""
+    made, planned = (newest_events(instance, key, kind, partitioned=True) for kind in (MADE, PLANNED))
+    attempts = _attempts_of(instance, key, made, planned)
+    failed = failed_runs(instance, key, (one.run for one in attempts.values() if not one.is_made))
+    sizes = Counter(one.run for one in attempts.values())
+    wanted = {attempts[at].run for at in partitions if at in attempts}
+    return min((sizes[run] // 2 for run in wanted & failed.keys() if sizes[run] > 1), default=len(partitions))
 
 
 def _behind(context: Any, parent: dg.AssetKey, attempts: Mapping[At, Attempt]) -> Any:

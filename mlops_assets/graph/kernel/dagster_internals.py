@@ -16,9 +16,9 @@ RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_p
 At = str | None  # a partition, or None for an asset without partitions
 MADE, PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
 # What never changes is read once, and what the last call did not need is dropped: by instance, asset and kind of event, the run
-# of an event; by instance and asset, whether a finished run failed, and the newest planned event with what it was read for.
+# of an event; by instance and asset, when a finished run failed, and the newest planned event with what it was read for.
 _RUN_OF: dict[tuple[str, dg.AssetKey, dg.DagsterEventType], dict[int, str]] = {}
-_FAILED: dict[tuple[str, dg.AssetKey], dict[str, bool]] = {}
+_FAILED: dict[tuple[str, dg.AssetKey], dict[str, float | None]] = {}
 _PLANNED: dict[tuple[str, dg.AssetKey], tuple[Any, dict[At, int]]] = {}
 
 
@@ -75,15 +75,15 @@ def runs_of(
     return _RUN_OF[place]
 
 
-def failed_runs(instance: dg.DagsterInstance, key: dg.AssetKey, runs: Iterable[str]) -> set[str]:
-    """Those of the finished runs of `key` that failed."""
+def failed_runs(instance: dg.DagsterInstance, key: dg.AssetKey, runs: Iterable[str]) -> dict[str, float]:
+    """Those of the finished runs of `key` that failed, and when they ended."""
     known, ids = _FAILED.get(place := (instance.root_directory, key), {}), set(runs)
     if unknown := [run for run in ids if run not in known]:
         filter_ = dg.RunsFilter(run_ids=unknown, statuses=[dg.DagsterRunStatus.FAILURE])
-        failed = {run.run_id for run in instance.get_runs(filter_)}
-        known = known | {run: run in failed for run in unknown}
+        failed = {record.dagster_run.run_id: record.end_time or 0.0 for record in instance.get_run_records(filter_)}
+        known = known | {run: failed.get(run) for run in unknown}
     _FAILED[place] = {run: known[run] for run in ids}
-    return {run for run in ids if known[run]}
+    return {run: end for run in ids if (end := known[run]) is not None}
 
 
 def data_versions(instance: dg.DagsterInstance, key: dg.AssetKey, *, partitioned: bool) -> dict[At, str]:

@@ -17,7 +17,7 @@ from mlops_assets.foundation.calendars import UTC_DAYS
 from mlops_assets.foundation.names import LANDING
 from mlops_assets.graph.kernel.asset_metadata import CADENCE, STAGE, WHEN_CHANGED
 from mlops_assets.graph.kernel.automation import build_automation
-from mlops_assets.graph.kernel.conditions import EVERY_PARENT, LANDED_PARENTS, LONGEST_WAIT, SETTLE, build_cascade
+from mlops_assets.graph.kernel.conditions import EVERY_PARENT, LANDED_PARENTS, LONGEST_WAIT, RETRY, SETTLE, build_cascade
 from mlops_assets.graph.kernel.tables import ONE_RUN, looking_back
 
 NEWEST = dg.AssetKey("newest")
@@ -261,6 +261,50 @@ def test_a_child_that_was_made_before_and_fails_is_tried_again_with_a_new_parent
     line.during = lambda: None
     line.land(2)
     assert line.settle() == [("child", [day(2)]), ("grandchild", [day(2)])]
+
+
+def test_days_that_failed_together_are_tried_in_halves_until_the_bad_day_is_alone(line: Line) -> None:
+    def fail() -> None:
+        if day(3) in line.made[-1][1]:
+            raise ValueError("the third day is broken")
+
+    line.land(1, 2, 3, 4, 5)
+    line.during = fail
+    runs = [days for name, days in line.settle(10) if name == "child"]
+    assert runs == [every_day(1, 2, 3, 4, 5), every_day(1, 2), every_day(3, 4), every_day(5), every_day(3), every_day(4)]
+    made = [days for name, days in line.made if name == "grandchild"]
+    assert made == [every_day(1, 2)], "the days after look back on the third"
+    line.land(3)
+    line.during = lambda: None
+    first, *rest = line.settle()
+    assert first == ("child", [day(3)])
+    assert sorted(day for name, days in rest for day in days if name == "grandchild") == every_day(3, 4, 5)
+    assert line.tick() == []
+
+
+def test_days_that_failed_together_for_a_reason_that_is_gone_are_taken_up_by_the_next_tick(line: Line) -> None:
+    def fail() -> None:
+        raise OSError("the disk is full")
+
+    line.land(1, 2, 3, 4)
+    line.during = fail
+    (request,) = line.tick()
+    assert not line.run(request)
+    line.during = lambda: None
+    assert [days for name, days in line.settle() if name == "child"] == [every_day(1, 2), every_day(3, 4)]
+    assert line.tick() == []
+
+
+def test_a_day_that_failed_is_tried_again_after_a_pause() -> None:
+    def fail() -> None:
+        raise OSError("the disk is full")
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        clock = Clock(Line(instance, during=fail))
+        clock.land(1)
+        assert not clock.line.run(dg.RunRequest(asset_selection=[CHILD, GRANDCHILD], partition_key=day(1)))
+        assert clock.wanted(RETRY - SECOND) == {}
+        assert clock.wanted(RETRY + 60 * SECOND) == both(1)
 
 
 @pytest.mark.parametrize("near", [CHILD, PARENT])
