@@ -113,7 +113,7 @@ def push(
     """Update the online features from new rows, before their file has landed."""
     from mlops_assets.features.push import push_file
 
-    declaration, resources, until = declared(use_case), open_resources(creates_home=True), now or datetime.now(UTC)
+    declaration, resources, until = declared(use_case), open_resources(), now or datetime.now(UTC)
     store, tables = resources["feature_store"].open(declaration.features.service), resources["warehouse"].open()
     with reading(environment().home.root):  # an erasure waits for it
         pushed = push_file(declaration, table, file, now=until.replace(tzinfo=UTC), store=store, tables=tables)

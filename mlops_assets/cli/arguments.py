@@ -100,10 +100,10 @@ def environment(*, creates_home: bool = False) -> Environment:
     return parsed
 
 
-def open_resources(*, creates_home: bool = False) -> "Resources":
+def open_resources() -> "Resources":
     from mlops_assets.resources import build_resources
 
-    return build_resources(environment(creates_home=creates_home))
+    return build_resources(environment())
 
 
 def declared(name: str) -> UseCase:

@@ -89,7 +89,7 @@ def list_signing_keys() -> None:
 @signing.command()
 def rotate() -> None:
     """Sign with a new key from now on; older blessings stay valid until their key is withdrawn."""
-    key_id = open_resources(creates_home=True)["signing_keys"].open().rotate()
+    key_id = open_resources()["signing_keys"].open().rotate()
     typer.echo(f"Blessings are signed with {key_id} now. Servers need its file in keys/public before they load one.")
 
 

@@ -65,7 +65,7 @@ def await_readers(root: Path, *, seconds: float, on_wait: Callable[[], None]) ->
 
 
 def _current_readers(root: Path) -> Path:
-    return root / f"readers.{_read(root / 'readers')}.lock"
+    return root / f"readers.{_read(root / 'readers') or 'first'}.lock"
 
 
 def _is_alone(file: int) -> bool:

@@ -78,6 +78,7 @@ def test_a_push_that_is_illegal_is_one_line(
 ) -> None:
     monkeypatch.setenv("MLOPS_ENV", "test")
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "home"))
+    (tmp_path / "home" / "landing").mkdir(parents=True)
     (tmp_path / file).write_text("")
     result = CliRunner().invoke(app, ["push", "flight_delay", table, str(tmp_path / file)])
     assert result.exit_code == 1 and message in result.stderr and len(result.stderr.splitlines()) == 1, result.output

@@ -27,7 +27,7 @@ READING = [
     ("status",), ("approve", NAME, "1", "--why", "read"), ("route", NAME), ("rollback", NAME), ("features",), ("migrate", NAME),
     ("why", "0" * 32), ("replay", "0" * 32), ("reproduce", "1"), ("forget", NAME, "tailnum=N1"),
     ("forget", NAME, "tailnum=N1", "--dry-run"), ("ledger", "show", NAME), ("ledger", "verify"), ("ledger", "mirror", NAME),
-    ("keys", "list"), ("keys", "revoke", "shop"), ("signing", "list"), ("signing", "withdraw", "0" * 16),
+    ("keys", "list"), ("keys", "revoke", "shop"), ("signing", "list"), ("signing", "withdraw", "0" * 16), ("signing", "rotate"), ("push", NAME, "outcomes", __file__),
 ]  # fmt: skip
 
 
@@ -74,9 +74,7 @@ def test_a_file_is_no_home(run: Run, tmp_path: Path, command: str) -> None:
     assert result.exit_code == 1 and "it is not a folder. Correct MLOPS_HOME" in result.stderr
 
 
-@pytest.mark.parametrize(
-    "command", [("land", "flight_delay", "2013-01-01", "2013-01-01"), ("keys", "add", "shop"), ("signing", "rotate")]
-)
+@pytest.mark.parametrize("command", [("land", "flight_delay", "2013-01-01", "2013-01-01"), ("keys", "add", "shop")])
 def test_a_command_that_stores_something_creates_the_home(run: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
     assert run(*command).exit_code == 0
     Home(tmp_path / "home").require()

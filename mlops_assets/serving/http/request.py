@@ -3,9 +3,10 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from itertools import islice
+from keyword import iskeyword
 from typing import Annotated, Any, cast
 
 import msgspec
@@ -123,15 +124,20 @@ class RequestParser:
         self._types = {
             part: {column: value_type(column) for column in columns} for part, columns in request_parts(use_case).items()
         }
-        self._structs = {
-            # Without tracking by the garbage collector: plain values form no cycles.
-            part: msgspec.defstruct(part, [(c.name, kind) for c, kind in types.items()], forbid_unknown_fields=True, gc=False)
-            for part, types in self._types.items()
-        }
+        contract = use_case.contract(use_case.features.request_table)
+        self._known = {name for name in (*contract.names, *contract.dropped) if name.isidentifier() and not iskeyword(name)}
+        self._structs = {part: self._struct(part, types) for part, types in self._types.items()}
         length = Meta(min_length=1, max_length=self._max_rows)
         parts = [(part, cast(Any, Annotated[list[struct], length]) | None, None) for part, struct in self._structs.items()]
         request = msgspec.defstruct("Request", [*parts, (EXPLAIN, bool, False)], forbid_unknown_fields=True)
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(request, dec_hook=read_value)
+
+    def _struct(self, part: str, types: Mapping[Column, Any]) -> type[msgspec.Struct]:
+        """Other columns of the table, also dropped ones, are ignored: a client may send what is no request column any more."""
+        fields: list[Any] = [(column.name, kind) for column, kind in types.items()]
+        fields += [(name, Any, None) for name in sorted(self._known - {column.name for column in types})]
+        # Without tracking by the garbage collector: plain values form no cycles.
+        return msgspec.defstruct(part, fields, forbid_unknown_fields=True, gc=False)
 
     def __call__(self, body: bytes, *, started: float = 0.0, deadline: float = math.inf, trace_id: str = "") -> PredictRequest:
         """Raises BadRequest with all that is wrong, or with the first problem of a body above MAX_DETAILED_BYTES."""
@@ -139,11 +145,15 @@ class RequestParser:
             parsed = self._decoder.decode(body)
         except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
             raise BadRequest(self._problems(body, error)) from None
-        rows, inputs = parsed.rows and [*map(astuple, parsed.rows)], parsed.features and [*map(astuple, parsed.features)]
+        rows, inputs = self._values(parsed.rows, ROWS), self._values(parsed.features, INPUTS)
         request = PredictRequest(rows, inputs, parsed.explain, started, deadline, trace_id)
         if problems := [*_count_problems(request.rows, request.inputs, explain=request.explain)]:
             raise BadRequest(problems)
         return request
+
+    def _values(self, rows: list[Any] | None, part: str) -> list[tuple[Any, ...]] | None:
+        width = len(self._types[part])
+        return rows and [astuple(row)[:width] for row in rows]
 
     def _problems(self, body: bytes, error: Exception) -> list[Problem]:
         if len(body) > MAX_DETAILED_BYTES:
@@ -180,7 +190,7 @@ class RequestParser:
             return
         for index, row in enumerate(cast(list[object], rows)):
             if not _is_legal(row, self._structs[part]):
-                yield from _row_problems(index, row, self._types[part])
+                yield from _row_problems(index, row, self._types[part], self._known)
 
 
 def request_columns(use_case: UseCase) -> tuple[Column, ...]:
@@ -234,7 +244,7 @@ def _count_problems(rows: Sequence[object] | None, inputs: Sequence[object] | No
         yield Problem(None, EXPLAIN, f"{most} rows", f"at most {MAX_EXPLAINED} rows", "Explain fewer at once.")
 
 
-def _row_problems(index: int, row: object, types: Mapping[Column, Any]) -> Iterator[Problem]:
+def _row_problems(index: int, row: object, types: Mapping[Column, Any], known: Set[str]) -> Iterator[Problem]:
     names = [column.name for column in types]
     if not isinstance(row, dict):
         yield Problem(index, None, _shown(row), f"an object with the fields {', '.join(names)}", "Send an object for each row.")
@@ -245,7 +255,7 @@ def _row_problems(index: int, row: object, types: Mapping[Column, Any]) -> Itera
             yield Problem(index, column.name, "nothing", legal_values(column), "Add the field.")
         elif not _is_legal(values[column.name], kind):
             yield Problem(index, column.name, _shown(values[column.name]), legal_values(column), CORRECT)
-    for name in (name for name in values if name not in names):
+    for name in (name for name in values if name not in names and name not in known):
         yield Problem(index, name[:SHOWN_CHARACTERS], "an unknown field", ", ".join(sorted(names)), "Remove or rename it.")
 
 

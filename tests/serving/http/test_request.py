@@ -21,6 +21,7 @@ from mlops_assets.serving.http.value_types import legal_values, value_schema
 from mlops_assets.spec.contract import Column
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.cli.loans import APPLICATIONS, LOANS, contract
 from tests.serving.flights import FLIGHT
 
 MAX_ROWS = USE_CASE.serving.limits.max_rows
@@ -183,6 +184,18 @@ def test_an_explanation_is_a_field_of_the_body_and_for_a_few_rows():
 def test_features_that_no_model_reads_are_refused(body: dict[str, Any], field: str, found: str):
     problems = [(problem.field, problem.found) for problem in refused(json.dumps(body).encode()).problems]
     assert any(field == where and what.startswith(found) for where, what in problems), problems
+
+
+def test_a_client_may_still_send_what_is_no_request_column_or_no_column_any_more():
+    kept = tuple(column for column in APPLICATIONS.columns if column.name != "insured")
+    row = {"number": 1, "customer": "c1", "amount": 5.5, "purpose": "car", "applied_at": "2024-03-01T00:00:00Z"}
+    for use_case in (LOANS, contract(columns=kept, dropped=("insured",))):
+        read = RequestParser(use_case)
+        (values,) = read(json.dumps({"rows": [row | {"insured": ["anything"]}]}).encode()).rows or ()
+        assert [*values[:4]] == [*row.values()][:4] and len(values) == len(row)
+        with pytest.raises(BadRequest) as caught:
+            read(json.dumps({"rows": [row | {"insured": 1, "ensured": 2, "amount": "x"}]}).encode())
+        assert sorted(problem.field or "" for problem in caught.value.problems) == ["amount", "ensured"]
 
 
 @pytest.mark.parametrize(
