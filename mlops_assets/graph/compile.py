@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from mlops_assets.foundation import names
 from mlops_assets.graph.features import build_features
 from mlops_assets.graph.ingestion import build_ingestion
 from mlops_assets.graph.kernel.automation import build_automation
+from mlops_assets.graph.kernel.shared_sensors import share_sensors
 from mlops_assets.graph.monitoring import build_monitoring
 from mlops_assets.graph.pulling import build_pulling
 from mlops_assets.graph.rollout import build_rollout
@@ -19,10 +21,14 @@ from mlops_assets.spec.use_case import UseCase
 
 
 def build_use_cases(use_cases: Sequence[UseCase], not_loaded: Sequence[str]) -> list[dg.Definitions]:
-    """The definitions of each use case that compiles. All others are named, with `not_loaded`, by one sensor that fails."""
+    """The definitions of each use case that compiles, with shared sensors. All others are named, with `not_loaded`, by one sensor
+    that fails.
+    """
     compiled, uncompiled = compile_use_cases(use_cases)
     problems = [*not_loaded, *uncompiled]
-    return [*compiled, dg.Definitions(sensors=[_failing_sensor(problems)])] if problems else compiled
+    with warnings.catch_warnings(action="ignore"):
+        sensors = [*share_sensors(compiled), *([_failing_sensor(problems)] if problems else [])]
+    return [*map(_without_sensors, compiled), dg.Definitions(sensors=sensors)]
 
 
 def compile_use_cases(use_cases: Sequence[UseCase]) -> tuple[list[dg.Definitions], list[str]]:
@@ -37,6 +43,10 @@ def compile_use_cases(use_cases: Sequence[UseCase]) -> tuple[list[dg.Definitions
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             problems.append(f"{use_case.name} · does not compile: {reason}. Correct its declaration.")
     return compiled, problems
+
+
+def _without_sensors(own: dg.Definitions) -> dg.Definitions:
+    return dg.Definitions(assets=own.assets, asset_checks=own.asset_checks, jobs=own.jobs, schedules=own.schedules)
 
 
 def _failing_sensor(problems: Sequence[str]) -> dg.SensorDefinition:
@@ -56,7 +66,7 @@ def build_use_case(use_case: UseCase) -> dg.Definitions:
     """Every asset, check, job, sensor and schedule of one use case; resources are bound by the caller."""
     parts = (build_ingestion, build_features, build_training, build_serving, build_monitoring)
     triggers, rollout, pulling = build_triggers(use_case), build_rollout(use_case), build_pulling(use_case)
-    automation = build_automation(use_case.name, dg.AssetSelection.key_prefixes(use_case.name))
+    automation = build_automation(names.job(use_case.name, "automation"), dg.AssetSelection.key_prefixes(use_case.name))
     return dg.Definitions(
         assets=[*(asset for build in parts for asset in build(use_case)), *rollout["assets"], *pulling["assets"]],
         asset_checks=[*triggers["checks"], *rollout["checks"]],

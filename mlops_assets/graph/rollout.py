@@ -11,6 +11,7 @@ import dagster as dg
 from mlops_assets.foundation import names
 from mlops_assets.graph.kernel.asset_metadata import asset_metadata, rows_as_table
 from mlops_assets.graph.kernel.automation import TICK_SECONDS
+from mlops_assets.graph.kernel.shared_sensors import SHARED
 from mlops_assets.graph.training import Candidate
 from mlops_assets.resources import LedgerResource, LiveServicesResource, RegistryResource, RolloutStoresResource
 from mlops_assets.spec.use_case import UseCase
@@ -91,6 +92,7 @@ def _watch(use_case: UseCase) -> dg.SensorDefinition:
     # serves meanwhile.
     @dg.sensor(
         name=names.job(use_case.name, "rollout"),
+        tags={SHARED: "rollout"},
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=TICK_SECONDS,
         description="Advances a rollout or rolls it back as soon as its evidence decides; starts approved ones.",

@@ -14,7 +14,15 @@ from mlops_assets.foundation.names import GOOD_ENOUGH, NO_DRIFT
 from mlops_assets.graph.kernel.asset_metadata import UNREADABLE
 from mlops_assets.graph.kernel.automation import TICK_SECONDS
 from mlops_assets.graph.kernel.conditions import MADE, UNFINISHED
-from mlops_assets.graph.kernel.dagster_internals import DATA_VERSION, data_versions, newest_check, newest_events
+from mlops_assets.graph.kernel.dagster_internals import (
+    DATA_VERSION,
+    data_versions,
+    newest_check,
+    newest_event_id,
+    newest_events,
+    until_next_event,
+)
+from mlops_assets.graph.kernel.shared_sensors import BY_EVENT, MAX_EVENTS, SHARED
 from mlops_assets.graph.trainings import ONE_AT_A_TIME, read_trainings, training_tables
 from mlops_assets.resources import HomeLock, LandingResource, LedgerResource, PredictionLogResource, WarehouseResource
 from mlops_assets.spec.monitor import Drift, Monitor, OnSchedule, Performance, endings
@@ -28,8 +36,6 @@ if TYPE_CHECKING:
 RUNNING = dg.DefaultSensorStatus.RUNNING
 # Under steady traffic the log is reported every five minutes, so that monitors do not run back to back.
 TICKS_TO_A_PAUSE = 60  # five minutes
-# The daemon reports files one by one, in 17 ms each, so a full tick takes 17 s. The oldest partitions come first.
-MAX_EVENTS = 1000
 ALL_READABLE, MAX_FAULTS = "landed_entries_readable", 20
 TRAINED = ("training_set", "candidate", "evaluation", "blessing", "rollout", "service")
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
@@ -63,19 +69,24 @@ def _training_job(use_case: UseCase) -> Any:
 def _landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
     @dg.sensor(
         name=names.job(use_case.name, "landing"),
+        tags={SHARED: "landing"},
         default_status=RUNNING,
         minimum_interval_seconds=TICK_SECONDS,
         description="Reports every file that has landed or changed; the automation sensor requests the runs.",
     )
     def report(context: dg.SensorEvaluationContext, landing: LandingResource, warehouse: WarehouseResource) -> Requests:
-        port, tables = landing.open(), warehouse.open()
+        port, tables, instance = landing.open(), warehouse.open(), context.instance
+        newest = newest_event_id(instance)
         events, alarms = list[dg.AssetMaterialization](), list[dg.AssetCheckEvaluation]()
         for source in use_case.sources:
             digests, faults = scan_landed(use_case, source, port, tables)
-            events += _landed(context.instance, digests, use_case.name, source)
-            alarms += _changed_alarm(context.instance, faults, use_case.name, source.table)
+            table = names.job(use_case.name, source.table)
+            reported, alarm = until_next_event(instance, table, newest, partial(_reported, instance, use_case.name, source))
+            events += _landed(reported, digests, use_case.name, source)
+            alarms += _changed_alarm(alarm, faults, use_case.name, source.table)
         if not events and not alarms:
             return dg.SkipReason("No file has landed or changed since the last report.")
+        # The oldest partitions come first.
         return dg.SensorResult(asset_events=[*alarms, *sorted(events, key=lambda event: event.partition or "")[:MAX_EVENTS]])
 
     return report
@@ -126,24 +137,27 @@ def _describe(faults: Mapping[str, str], table: str) -> str:
     return " ".join([*shown, *more]) or "Every entry can be read."
 
 
-def _changed_alarm(
-    instance: dg.DagsterInstance, faults: Mapping[str, str], use_case: str, table: str
-) -> list[dg.AssetCheckEvaluation]:
+def _reported(instance: dg.DagsterInstance, use_case: str, source: Files) -> tuple[dict[str | None, str], Any]:
+    """What the event log has of a table's files: the digest of each, and the newest result of their check."""
+    asset = dg.AssetKey(names.landing(use_case, source.table))
+    record = newest_check(instance, dg.AssetCheckKey(asset, ALL_READABLE))
+    check = record.event.asset_check_evaluation if record and record.event else None
+    return data_versions(instance, asset, partitioned=bool(calendar_of(source.grain).cron)), check
+
+
+def _changed_alarm(reported: Any, faults: Mapping[str, str], use_case: str, table: str) -> list[dg.AssetCheckEvaluation]:
     """The result of the table's check where it is not the newest one in the event log; a first one without faults is none."""
-    key = dg.AssetKey(names.landing(use_case, table))
-    record, description = newest_check(instance, dg.AssetCheckKey(key, ALL_READABLE)), _describe(faults, table)
-    reported = record.event.asset_check_evaluation if record and record.event else None
+    key, description = dg.AssetKey(names.landing(use_case, table)), _describe(faults, table)
     if reported.description == description if reported else not faults:
         return []
     return [dg.AssetCheckEvaluation(key, ALL_READABLE, passed=not faults, description=description)]
 
 
 def _landed(
-    instance: dg.DagsterInstance, digests: Mapping[str, str], use_case: str, source: Files
+    reported: Mapping[str | None, str], digests: Mapping[str, str], use_case: str, source: Files
 ) -> list[dg.AssetMaterialization]:
     """Files whose content differs from the last report, which is read from the event log: a report cannot be lost."""
     asset, has_partitions = dg.AssetKey(names.landing(use_case, source.table)), bool(calendar_of(source.grain).cron)
-    reported = data_versions(instance, asset, partitioned=has_partitions)
     at = {key: key if has_partitions else None for key in digests}
     return [
         dg.AssetMaterialization(asset, partition=at[key], tags={DATA_VERSION: digest})
@@ -157,6 +171,7 @@ def _log_sensor(use_case: UseCase) -> dg.SensorDefinition:
 
     @dg.sensor(
         name=names.job(use_case.name, "prediction_log"),
+        tags={SHARED: "prediction_log"},
         default_status=RUNNING,
         minimum_interval_seconds=TICK_SECONDS,
         description="Reports new rows of the prediction log, at the next pause in traffic or after five minutes without one.",
@@ -170,7 +185,8 @@ def _log_sensor(use_case: UseCase) -> dg.SensorDefinition:
             context.update_cursor(f"{reported} {written} {ticks + 1}")
             return dg.SkipReason("Requests are being served; waiting for a pause.")
         event = dg.AssetMaterialization(key, metadata={"bytes": written}, tags={DATA_VERSION: str(written)})
-        return dg.SensorResult(asset_events=[event], cursor=f"{written} {written} 0")
+        context.update_cursor(f"{written} {written} 0")
+        return dg.SensorResult(asset_events=[event])
 
     return report
 
@@ -178,6 +194,7 @@ def _log_sensor(use_case: UseCase) -> dg.SensorDefinition:
 def _first_model(use_case: UseCase, training: Any) -> dg.SensorDefinition:
     @dg.sensor(
         name=names.job(use_case.name, "first_model"),
+        tags={SHARED: "first_model", BY_EVENT: "true"},
         job=training,
         default_status=RUNNING,
         minimum_interval_seconds=TICK_SECONDS,
@@ -224,10 +241,11 @@ def _on_failed_check(use_case: UseCase, training: Any, monitor: str, check: str)
 
     @dg.sensor(
         name=names.job(use_case.name, f"on_{monitor}"),
+        tags={SHARED: "on_failed_check", BY_EVENT: "true"},
         job=training,
         default_status=RUNNING,
         minimum_interval_seconds=TICK_SECONDS,
-        description=f"Trains again when {monitor}'s check {check} has failed since the last training.",
+        description="Trains again when a monitor's check has failed since the last training.",
     )
     def on_failed_check(context: dg.SensorEvaluationContext) -> Requests:
         record = newest_check(context.instance, key)

@@ -1,4 +1,4 @@
-"""The automation sensor of a use case: it evaluates the conditions of its assets and requests one run per range of partitions."""
+"""The automation sensor: it evaluates the conditions of its assets and requests one run per use case and range of partitions."""
 
 # Not Dagster's own backfills for several partitions at once: the backfill daemon evaluates every 30 s and starts one run per
 # stage, so a month that lands would wait for minutes. One run over the range does not wait.
@@ -16,6 +16,7 @@ from mlops_assets.graph.kernel.dagster_internals import (
     RANGE_START,
     newest_event_id,
     requested_subset,
+    share_engines,
     with_run_requests,
     without_evaluations,
 )  # fmt: skip
@@ -25,6 +26,7 @@ from mlops_assets.graph.kernel.dagster_internals import (
 TICK_SECONDS = 4
 # Conditions wait for a pause without a new file (conditions.py); the next evaluation is then the last one that is needed.
 SETTLED_SECONDS, MAX_IDLE_SECONDS = SETTLE.total_seconds() + 2, 60.0
+MAX_IDLE_LOAD = 0.02  # the share of the time that a sensor without a new event evaluates: with 100 use cases there are many
 
 
 class Wanted(NamedTuple):
@@ -44,10 +46,12 @@ class Idle(NamedTuple):
     newest: int | None
     since: float
     at: float
+    took: float = 0.0
 
     def holds(self, newest: int | None, cursor: str | None, now: float) -> bool:
         settled = self.at - self.since > SETTLED_SECONDS
-        return settled and (newest, cursor) == (self.newest, self.evaluated.cursor) and now - self.at < MAX_IDLE_SECONDS
+        long = max(MAX_IDLE_SECONDS, self.took / MAX_IDLE_LOAD)
+        return settled and (newest, cursor) == (self.newest, self.evaluated.cursor) and now - self.at < long
 
 
 # By instance and sensor.
@@ -58,9 +62,11 @@ class WholeRuns(dg.AutomationConditionSensorDefinition):
     """Requests of several partitions become one run per range of partitions instead of a backfill.
 
     Without a new event, conditions are evaluated once a minute, for those that depend on the time: an evaluation takes a second.
+    Where it takes more, it is done less often.
     """
 
     def evaluate_tick(self, context: dg.SensorEvaluationContext) -> Any:
+        share_engines()
         # Read first: an event during the evaluation is new to the next tick.
         newest, now, place = newest_event_id(context.instance), monotonic(), (context.instance.root_directory, self.name)
         before = _IDLE.pop(place, None)
@@ -70,7 +76,7 @@ class WholeRuns(dg.AutomationConditionSensorDefinition):
         evaluated = self._evaluate(context)
         if not evaluated.run_requests:
             since = before.since if before and before.newest == newest else now
-            _IDLE[place] = Idle(without_evaluations(evaluated), newest, since, now)
+            _IDLE[place] = Idle(without_evaluations(evaluated), newest, since, now, monotonic() - now)
         return evaluated
 
     def _evaluate(self, context: dg.SensorEvaluationContext) -> Any:
@@ -82,10 +88,10 @@ class WholeRuns(dg.AutomationConditionSensorDefinition):
         return with_run_requests(evaluated, [*requests])
 
 
-def build_automation(use_case: str, target: dg.AssetSelection) -> dg.AutomationConditionSensorDefinition:
+def build_automation(name: str, target: dg.AssetSelection) -> dg.AutomationConditionSensorDefinition:
     """Running by default."""
     return WholeRuns(
-        f"{use_case}_automation",
+        name,
         target=target,
         use_user_code_server=True,  # without it, conditions of our own never run, silently
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -98,8 +104,10 @@ def _whole_runs(
     requests: Iterable[dg.RunRequest], graph: Any, instance: dg.DagsterInstance, tags: Mapping[str, str]
 ) -> Iterator[dg.RunRequest]:
     together = _together(_wanted(requests, graph), graph)
-    for wanted in dict.fromkeys(together.values()):
-        keys = [key for key in together if together[key] == wanted]
+    # A run has assets of one use case, which is the first part of their keys: otherwise one that fails takes others with it.
+    of_a_run = {key: (key.path[0], wanted) for key, wanted in together.items()}
+    for use_case, wanted in dict.fromkeys(of_a_run.values()):
+        keys = [key for key in together if of_a_run[key] == (use_case, wanted)]
         partitioned = [key for key in keys if graph.get(key).is_partitioned]
         longest = min((longest_retry(instance, key, wanted.keys) for key in partitioned), default=1)
         if longest < len(wanted.keys):  # a child may look back on a partition of another run: it waits for the next tick

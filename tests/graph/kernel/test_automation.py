@@ -97,3 +97,21 @@ def test_an_evaluation_holds_for_a_minute_once_it_is_settled(daemon: Daemon, sin
     evaluated = daemon.tick()
     assert Idle(evaluated, 7, since, at).holds(7, evaluated.cursor, now) is holds
     assert not Idle(evaluated, 7, since, at).holds(8, evaluated.cursor, now)
+
+
+def test_each_use_case_has_a_run_of_its_own(daemon: Daemon) -> None:
+    def use_case(name: str) -> list[Any]:
+        files = dg.AssetSpec([name, "files"])
+
+        @dg.asset(key=[name, "rows"], deps=[files], automation_condition=build_cascade(EVERY_PARENT))
+        def rows() -> None: ...
+
+        return [files, rows]
+
+    sensor = build_automation("both", dg.AssetSelection.all())
+    repository = dg.Definitions([*use_case("a"), *use_case("b")], sensors=[sensor]).get_repository_def()
+    for name in "ab":
+        daemon.instance.report_runless_asset_event(dg.AssetMaterialization([name, "files"], tags={DATA_VERSION: "1"}))
+    with dg.build_sensor_context(daemon.instance, repository_def=repository, sensor_name="both") as context:
+        requests: Any = sensor.evaluate_tick(context).run_requests
+    assert [request.asset_selection for request in requests] == [[dg.AssetKey(["a", "rows"])], [dg.AssetKey(["b", "rows"])]]

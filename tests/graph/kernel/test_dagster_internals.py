@@ -4,8 +4,11 @@ A failure after an upgrade: look for the new name or a public replacement in Dag
 graph/kernel/dagster_internals.py alone, and run tests/graph/kernel/test_conditions.py, which covers what is built on it.
 """
 
+import sys
 from collections.abc import Iterator
 from itertools import combinations_with_replacement
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -107,3 +110,23 @@ def test_of_the_runs_of_an_asset_only_those_of_its_last_events_are_kept(instance
         assert set(internals.runs_of(instance, rows.key, newest.values()).values()) == {run.run_id}
     kept = internals._RUN_OF[instance.root_directory, rows.key, MADE]  # pyright: ignore[reportPrivateUsage]
     assert sorted(kept) == sorted(newest.values())
+
+
+def test_queries_and_opening_an_instance_make_no_engine_and_read_no_migration_again(tmp_path: Path) -> None:
+    internals.share_engines()
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        reference = instance.get_ref()
+    made = list[str]()
+
+    def count(frame: Any, event: str, _argument: Any) -> None:
+        if event == "call" and frame.f_code.co_name in {"create_engine", "_load_revisions"}:
+            made.append(frame.f_code.co_name)
+
+    sys.setprofile(count)
+    try:
+        with dg.DagsterInstance.from_ref(reference) as instance:
+            assert internals.newest_event_id(instance) is None
+            assert not instance.get_runs()
+    finally:
+        sys.setprofile(None)
+    assert not made
