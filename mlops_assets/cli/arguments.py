@@ -100,10 +100,10 @@ def environment(*, creates_home: bool = False) -> Environment:
     return parsed
 
 
-def open_resources() -> "Resources":
+def open_resources(*, creates_home: bool = False) -> "Resources":
     from mlops_assets.resources import build_resources
 
-    return build_resources(environment())
+    return build_resources(environment(creates_home=creates_home))
 
 
 def declared(name: str) -> UseCase:
