@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 import dagster as dg
 
+from mlops_assets.foundation import names
+from mlops_assets.foundation.grains import table_calendar
 from mlops_assets.foundation.home import Environment, Home, urls_of
 from mlops_assets.foundation.home_lock import claim_home, reading, require_event_log
 from mlops_assets.spec.pulled_source import PulledSource
@@ -71,18 +73,6 @@ class LandingResource(dg.ConfigurableResource):
         return Landing(Path(self.folder))
 
 
-class PullingResource(dg.ConfigurableResource):
-    """Reads sources into the landing folder, with the credentials of the environment variables that they name."""
-
-    landing: LandingResource
-
-    def pull(self, source: PulledSource, use_case: UseCase, *, now: datetime, anew: bool) -> "Pulled":
-        from mlops_assets.ingestion.pulling.pull import pull
-
-        secrets = {name: _value(dg.EnvVar(name)) or "" for name in source.variables}
-        return pull(source, use_case, landing=self.landing.open(), secrets=secrets, now=now, anew=anew)
-
-
 class WarehouseResource(dg.ConfigurableResource):
     folder: str
 
@@ -90,6 +80,23 @@ class WarehouseResource(dg.ConfigurableResource):
         from mlops_assets.foundation.delta_tables import DeltaTables
 
         return DeltaTables(Path(self.folder))
+
+
+class PullingResource(dg.ConfigurableResource):
+    """Reads sources into the landing folder, with the credentials of the environment variables that they name."""
+
+    landing: LandingResource
+    warehouse: WarehouseResource
+
+    def pull(self, source: PulledSource, use_case: UseCase, *, now: datetime, anew: bool) -> "Pulled":
+        """Raises OtherGrain before it reads, and CannotPull."""
+        from mlops_assets.foundation.delta_tables import require_grain
+        from mlops_assets.ingestion.pulling.pull import pull
+
+        stored = self.warehouse.open().path(names.raw(use_case.name, source.table))
+        require_grain(stored, str(table_calendar(use_case, source.table)))
+        secrets = {name: _value(dg.EnvVar(name)) or "" for name in source.variables}
+        return pull(source, use_case, landing=self.landing.open(), secrets=secrets, now=now, anew=anew)
 
 
 class FeatureStoreResource(dg.ConfigurableResource):
@@ -228,7 +235,7 @@ def build_resources(environment: Environment) -> Resources:
     return Resources(
         home_lock=HomeLock(root=str(home.root)),
         landing=landing,
-        pulling=PullingResource(landing=landing),
+        pulling=PullingResource(landing=landing, warehouse=rollout_stores.warehouse),
         warehouse=rollout_stores.warehouse,
         feature_store=FeatureStoreResource(home=str(home.root), project=str(environment.project), redis_url=redis_url),
         registry=RegistryResource(

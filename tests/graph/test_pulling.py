@@ -16,6 +16,7 @@ from mlops_assets.foundation.home import PROJECT
 from mlops_assets.graph.ingestion import build_ingestion
 from mlops_assets.graph.pulling import build_pulling
 from mlops_assets.spec.form import Excel, JsonLines, Parquet
+from mlops_assets.spec.grain import Hourly
 from mlops_assets.spec.pulled_source import Http, Stream
 from mlops_assets.spec.source import Files
 from tests.graph.line import Line, failed_checks, failure, running_line
@@ -80,6 +81,22 @@ def test_an_engineer_reads_a_source_now(line: Line, monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("ORDERS_URL")
     result = run_cli(line, monkeypatch, "land", "shop")
     assert result.exit_code == 1 and "ORDERS_URL: the environment variable is not set" in result.output
+
+
+def test_nothing_is_read_into_files_of_another_grain_than_that_of_the_table(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    execute(line, CREATE, UNIQUE, *insert(1, amount=1.0, updated="2024-03-01 11:00:00"))
+    assert pull(line).success and line.ingest("orders", 0).success
+    files = {path: path.read_bytes() for path in line.landing.root.rglob("*") if path.is_file()}
+    execute(line, *insert(2, amount=2.0, updated="2024-03-01 12:00:00"))
+    line.declare(shop(SQL.but(grain=Hourly())))
+    problem = "orders · its rows are stored by days in UTC, and declared by hours in UTC; nothing is mixed."
+    assert problem in failure(pull(line))
+    by_hand = run_cli(line, monkeypatch, "land", "shop")
+    assert by_hand.exit_code == 1 and by_hand.output.startswith(problem)
+    assert {path: path.read_bytes() for path in line.landing.root.rglob("*") if path.is_file()} == files
+    line.declare(USE_CASE)
+    assert pull(line).success and line.ingest("orders", 0).success
+    assert line.rows(names.validated("shop", "orders"))["number"].to_list() == [1, 2]
 
 
 def test_the_lineage_has_the_source_before_the_landed_files(line: Line) -> None:
