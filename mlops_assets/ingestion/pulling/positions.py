@@ -37,7 +37,7 @@ class Positions:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise CannotPull(f"{self.path.name} · another run reads this source. Wait for its end.") from None
+            raise CannotPull("another run reads this source now. Wait for its end, and try again.") from None
         try:
             yield
         finally:

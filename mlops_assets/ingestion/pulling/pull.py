@@ -95,18 +95,18 @@ def pull(
     reader, positions = open_reader(source, use_case, secrets, sleep), positions_of(landing, use_case.name, source.table)
     contract = use_case.contract(source.table)
     rows = Buffer(use_case, source, now)
-    with positions.reserved():
-        before = position = None if anew else positions.read(reader.reads)
-        try:
+    try:
+        with positions.reserved():
+            before = position = None if anew else positions.read(reader.reads)
             for part in reader.read(position, now):
                 rows.add(part.rows)
                 position = part.position
             files = _land(rows.by_partition(), landing.root / use_case.name / source.table, source, contract, reader.replaces)
-        except CannotPull as error:
-            raise CannotPull(f"{where} · {hide(str(error), secrets.values())}") from None
-        if position != before:
-            positions.write(reader.reads, position)
-            reader.acknowledge(position)
+            if position != before:
+                positions.write(reader.reads, position)
+                reader.acknowledge(position)
+    except CannotPull as error:
+        raise CannotPull(f"{where} · {hide(str(error), secrets.values())}") from None
     return Pulled(rows.read, rows.outside, files)
 
 

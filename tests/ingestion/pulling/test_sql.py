@@ -352,7 +352,7 @@ def test_a_variable_that_is_not_set_is_named(tmp_path: Path) -> None:
 
 def test_two_runs_of_one_source_do_not_mix(database: Database) -> None:
     with positions_of(database.shop.landing, "shop", "orders").reserved():
-        assert failure(database.shop) == ".orders.pulled.json · another run reads this source. Wait for its end."
+        assert failure(database.shop) == "shop · orders · another run reads this source now. Wait for its end, and try again."
 
 
 def test_a_new_column_of_the_contract_is_read_for_the_old_rows_too(database: Database) -> None:
