@@ -17,6 +17,7 @@ from mlops_assets.features.request_features import Columns, entity_columns
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, FEATURE_AGE_S
 from mlops_assets.serving.http.request import Answer, PredictRequest, prediction_type, refuse_moments
 from mlops_assets.serving.inference.model_slots import Lineup, ModelSlots
+from mlops_assets.serving.inference.row_encoder import other_columns
 from mlops_assets.serving.inference.scoring import RowScore, Scorer, ScoringRow
 from mlops_assets.serving.inference.shadowing import Shadowing
 from mlops_assets.serving.log.prediction_log import PredictionLog
@@ -90,6 +91,7 @@ class Answering:
         self._entity_columns = entity_columns(self.use_case)
         # The request columns in the log of a request without rows, except those that are inputs as well.
         self._no_rival = dict.fromkeys(self._task.rival_columns())
+        self._others = other_columns(self.use_case)
         self._no_request = dict.fromkeys(name for name in features.request if name not in features.inputs)
 
     def answer_together(self, requests: Sequence[PredictRequest]) -> Sequence[Outcome]:
@@ -140,7 +142,11 @@ class Answering:
     def _complete(self, request: PredictRequest) -> list[ScoringRow]:
         """The rows of a request that carries its features; none of another."""
         moment, rows = self.now(), request.rows or repeat(None)
-        return [ScoringRow(row, inputs, moment, REQUEST, None) for row, inputs in zip(rows, request.inputs or (), strict=False)]
+        pairs = zip(rows, request.inputs or (), strict=False)
+        return [ScoringRow(row, inputs + self._other_values(row), moment, REQUEST, None) for row, inputs in pairs]
+
+    def _other_values(self, row: tuple[Any, ...] | None) -> tuple[Any, ...]:
+        return tuple(row[place] if row else None for place in self._others)
 
     def _look_up(self, rows: Sequence[tuple[Any, ...]]) -> list[ScoringRow]:
         if not rows:
@@ -153,7 +159,8 @@ class Answering:
         result = self.features.look_up(columns)
         inputs = {name: result.features.get(name) or columns[name] for name in features.inputs}
         inputs |= {name: _texts(inputs[name]) for name in features.categorical}
-        fields = zip(rows, zip(*inputs.values(), strict=True), moments, *result[1:], strict=True)
+        values = (own + self._other_values(row) for own, row in zip(zip(*inputs.values(), strict=True), rows, strict=True))
+        fields = zip(rows, values, moments, *result[1:], strict=True)
         return [ScoringRow(*values) for values in fields]
 
     def _answer(
@@ -222,7 +229,7 @@ class Answering:
                 "challenger_failed": score.challenger_failed,
                 **self._no_rival,
                 FEATURE_AGE_S: row.ages,
-                **dict(zip(features.inputs, row.inputs, strict=True)),
+                **dict(zip(features.inputs, row.inputs, strict=False)),
                 **(dict(zip(features.request, row.request, strict=True)) if row.request else self._no_request),
             }
             logged.append(line)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_assets.promotion.blessing import Blessing, verify
 from mlops_assets.promotion.deployment import Deployment, Plan
 from mlops_assets.promotion.signing_keys import SigningKeys
-from mlops_assets.serving.inference.row_encoder import RowEncoder
+from mlops_assets.serving.inference.row_encoder import RowEncoder, readable_names
 from mlops_assets.serving.telemetry import Telemetry
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.tasks import task_of
@@ -146,16 +146,17 @@ class ModelSlots:
     def _load(self, version: int, recorded: str | None) -> LoadedModel:
         from mlops_assets.training.onnx_model import OnnxModel
 
-        started, inputs = time.perf_counter(), self._use_case.features.inputs
+        started = time.perf_counter()
         try:
             onnx, text = self._deployment.load(version)
             blessing = Blessing.from_json(text)
             name, keys = self._use_case.name, self._keys.public()
             verify(blessing, use_case=name, version=version, onnx=onnx, public_keys=keys, recorded=recorded)
             model = OnnxModel.from_bytes(onnx)
-            encoder = RowEncoder(model.signature, inputs)
+            names = readable_names(self._use_case, model.signature)
+            encoder = RowEncoder(model.signature, names)
             # A first row, without values: the model is warm, and one that gives no legal output never serves.
-            output = model.score(encoder.encode([[None] * len(inputs)])).tolist()[0]
+            output = model.score(encoder.encode([[None] * len(names)])).tolist()[0]
             if not self._task.is_legal(output):
                 raise ValueError(f"the model gives an empty row {output}, which is no {self._task.SCORES[0]}. Export it again.")
         # A file from outside can fail in any way its runtime knows (onnxruntime's errors share no parent but Exception),

@@ -6,12 +6,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlops_assets.spec.column_type import DType
+from mlops_assets.spec.use_case import UseCase
 from mlops_assets.training.signature import UNKNOWN, Signature
+
+NUMBERS: tuple[DType, ...] = ("int", "float", "bool")
+
+
+def other_columns(use_case: UseCase) -> list[int]:
+    """The places of the request columns that are no declared input: an older version may read them."""
+    features = use_case.features
+    return [place for place, name in enumerate(features.request) if name not in features.inputs]
+
+
+def readable_names(use_case: UseCase, signature: Signature) -> list[str]:
+    """The declared inputs, and then the columns of `other_columns`; empty where the model reads values of another type."""
+    features, contract = use_case.features, use_case.contract(use_case.features.request_table)
+    others = [contract.column(features.request[place]) for place in other_columns(use_case)]
+    legal = {name: NUMBERS for name in signature.numeric} | {name: ("string",) for name in signature.categories}
+    return [*features.inputs, *(one.name if one.dtype in legal.get(one.name, ()) else "" for one in others)]
 
 
 class RowEncoder:
-    """Encodes rows whose values come in the order of `names`, the inputs that a declaration names. An input that was removed
-    from the declaration since the model was trained is missing in every row; `warnings` name each.
+    """Encodes rows whose values come in the order of `names`. An input that was removed from the declaration since the model was
+    trained is missing in every row; `warnings` name each.
 
     Raises ValueError where the signature reads none of `names`.
     """

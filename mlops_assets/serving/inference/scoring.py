@@ -31,7 +31,7 @@ log = logging.getLogger("bentoml.mlops_assets")
 
 
 class ScoringRow(NamedTuple):
-    """One row to score: its request columns (None: features only), the inputs in the order of the declaration, the moment
+    """One row to score: its request columns (None: features only), the inputs in the order of `readable_names`, the moment
     they hold for, where they come from, the age of each view's features (seconds; None: not known), and the views without a
     value at that moment.
     """

@@ -93,6 +93,24 @@ def test_a_version_serves_on_after_one_of_its_inputs_was_removed_and_every_answe
     assert plain["probability"] == pytest.approx(1 / (1 + math.e))
 
 
+def test_a_version_reads_a_request_column_that_is_no_input_any_more_from_the_request(tmp_path: Path):
+    """Of a type that it was trained on; the answers are those before the change."""
+    flights = [FLIGHT | {"dest": "ZZZ"}, FLIGHT]
+    categorical = tuple(name for name in USE_CASE.features.categorical if name != "dest")
+    fewer = USE_CASE.but(features=USE_CASE.features.but(categorical=categorical))
+    answers: list[list[tuple[float, list[str]]]] = []
+    for use_case in (USE_CASE, fewer):
+        home = Home(tmp_path / str(len(answers)))
+        place_blessed(home, 1, bias=-1).point(1, MOMENT.isoformat(), "first")
+        service = assemble(use_case, Environment("local", Path(), home), temperatures(("EWR", MOMENT, 80.0)).look_up)
+        service.answering.slots.poll()
+        (answer,) = service.answering.answer_together([service.parse(msgspec.json.encode({"rows": flights}))])
+        assert isinstance(answer, bytes), answer
+        predictions = msgspec.json.decode(answer)["predictions"]
+        answers.append([(one["probability"], one["warnings"]) for one in predictions])
+    assert answers[0] == answers[1] and any("dest 'ZZZ' was not in the training data" in text for text in answers[1][0][1])
+
+
 def test_a_transform_of_the_request_gives_the_answers_that_the_request_features_give(tmp_path: Path):
     """Also of several requests at once, whose moments and entities keep their order."""
 
