@@ -31,7 +31,9 @@ class Server:
         self._thread.start()
 
     def ask(self) -> int:
-        request = {name: REQUEST[name] for name in self.declaration.features.request if name != "applied_at"}
+        table = self.declaration.contract(self.declaration.features.request_table)
+        # Clients go on sending columns that are no request columns any more, or were dropped.
+        request = {name: value for name, value in REQUEST.items() if name in {*table.names, *table.dropped}}
         with self._alone:
             reply = self._client.post("/predict", json={"rows": [request | {"applied_at": at.isoformat()} for at in MOMENTS]})
         if reply.status_code != 200:
