@@ -3,6 +3,7 @@ the declared name, so that `view:feature` is the same in both.
 """
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, cast
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
@@ -21,78 +22,72 @@ FEAST_TYPE = {stored: value_type for value_type, stored in POLARS_TYPE.items()}
 
 def build_objects(use_case: UseCase) -> dict[str, Any]:
     """The entities, feature views and feature service, by kind and name. Raises ValueError for a transform that fails."""
-    if not use_case.features.views:
-        return {}
-    returned, problems = returned_columns(use_case)
+    declared = use_case.features.views
+    returned, problems = returned_columns(use_case) if declared else ({}, [])
     if problems:
         raise ValueError(" ".join(problems))
-    features, views, entities = view_features(use_case, returned), list[FeatureView](), dict[str, Entity]()
-    for view in use_case.features.views:
-        keys = {name: returned[view_place(view.name)][name] for name in view.entity}
-        for name, dtype in keys.items():
-            entities[name] = entities.get(name) or _entity(use_case, view, name, dtype)
-        views.append(_view(use_case, view, [entities[name] for name in keys], keys | features[view.name]))
+    columns = view_features(use_case, returned)
+    for view in declared:
+        columns[view.name] |= {name: returned[view_place(view.name)][name] for name in view.entity}
+    entities = {name: _entity(use_case, name, columns[view.name][name]) for view in declared for name in view.entity}
+    views = [_view(use_case, view, [entities[name] for name in view.entity], columns[view.name]) for view in declared]
     service = FeatureService(
         name=use_case.features.service,
-        features=[cast(FeatureView, view.with_name(declared)) for view, declared in zip(views, features, strict=True)],
+        features=[cast(FeatureView, built.with_name(view.name)) for built, view in zip(views, declared, strict=True)],
         description=f"What the model knows: {use_case.question}",
         **_owned(use_case),
     )
-    return {f"{type(one).__name__} {one.name}": one for one in (*entities.values(), *views, service)}
+    built = [*entities.values(), *views, *([service] if views else [])]
+    return {f"{type(one).__name__} {one.name}": one for one in built}
 
 
-def _value_type(dtype: Any) -> ValueType:
-    return FEAST_TYPE[cast(Any, type_in_feast(dtype))]
-
-
-def _entity(use_case: UseCase, view: feature.FeatureView, name: str, dtype: Any) -> Entity:
-    return Entity(
-        name=names.in_feast(use_case.name, name),
-        join_keys=[name],
-        value_type=_value_type(dtype),
-        description=_description(use_case, view, name),
-        **_owned(use_case),
-    )
+def _entity(use_case: UseCase, name: str, dtype: Any) -> Entity:
+    tables = [contract.table for contract in use_case.contracts]
+    description, value_type = _described(use_case, tables, name), _value_type(dtype)
+    full_name = names.in_feast(use_case.name, name)
+    return Entity(name=full_name, join_keys=[name], value_type=value_type, description=description, **_owned(use_case))
 
 
 def _view(use_case: UseCase, view: feature.FeatureView, entities: list[Entity], columns: Columns) -> FeatureView:
-    name = names.in_feast(use_case.name, view.name)
+    name, owned = names.in_feast(use_case.name, view.name), _owned(use_case)
     table = FileSource(
         name=f"{name}_table",
         path=names.feature_source(use_case.name, view.name),
         file_format=DeltaFormat(),
         timestamp_field=names.EVENT_TIMESTAMP,
         description=f"Delta table of {view.name}, under the offline store's root.",
-        **_owned(use_case),
+        **owned,
     )
     fresh = f"Fresh rows of {view.name}, before the table of their partition is filled."
+    texts = {column: view.descriptions.get(column) or _described(use_case, view.tables, column) for column in columns}
+    types = {column: from_value_type(_value_type(dtype)) for column, dtype in columns.items()}
+    schema = [Field(name=column, dtype=types[column], description=text) for column, text in texts.items()]
     return FeatureView(
         name=name,
         entities=entities,
         ttl=view.ttl,
-        schema=[
-            Field(name=column, dtype=from_value_type(_value_type(dtype)), description=_description(use_case, view, column))
-            for column, dtype in columns.items()
-        ],
-        source=PushSource(name=f"{name}_push", batch_source=table, description=fresh, **_owned(use_case)),
+        schema=schema,
+        source=PushSource(name=f"{name}_push", batch_source=table, description=fresh, **owned),
         description=view.description,
-        **_owned(use_case),
+        **owned,
     )
 
 
-def _description(use_case: UseCase, view: feature.FeatureView, column: str) -> str:
-    """As declared, or that of the column of this name in the view's tables."""
-    columns = [one for table in view.tables for one in use_case.columns(table)]
-    return view.descriptions.get(column) or next((one.description for one in columns if one.name == column), "")
+def _described(use_case: UseCase, tables: Sequence[str], name: str) -> str:
+    """The description of the column of this name in any of these tables."""
+    return next((one.description for table in tables for one in use_case.columns(table) if one.name == name), "")
+
+
+def _value_type(dtype: Any) -> ValueType:
+    return FEAST_TYPE[cast(Any, type_in_feast(dtype))]
 
 
 def _owned(use_case: UseCase) -> dict[str, Any]:
     return {"owner": use_case.owner, "tags": {"use_case": use_case.name}}
 
 
-for declared in USE_CASES:
+for use_case in USE_CASES:
     try:
-        globals().update(build_objects(declared))  # Feast registers the attributes of a module
+        globals().update(build_objects(use_case))  # Feast registers the attributes of a module
     except Exception as error:  # noqa: BLE001 - transforms may fail in any way; the other use cases go on
-        reason = f"{type(error).__name__}: {error}"
-        warnings.warn(f"{declared.name} · its objects are left out: {reason} · Run `mlops check`.", stacklevel=1)
+        warnings.warn(f"{use_case.name} · is left out: {type(error).__name__}: {error} · Run `mlops check`.", stacklevel=1)

@@ -54,6 +54,12 @@ def last_payment(tables: Any, start: datetime, end: datetime) -> pl.LazyFrame:
     return rows.select("customer", event_timestamp="paid_at", last_paid="paid")
 
 
+def market(tables: Any, start: datetime, end: datetime) -> pl.LazyFrame:
+    """What all customers together paid, hour by hour."""
+    rows = tables["payments"].filter(pl.col("paid_at").is_between(start, end, closed="left"))
+    return rows.group_by(event_timestamp="paid_at").agg(all_paid=pl.col("paid").sum())
+
+
 def default_label(rows: pl.LazyFrame) -> pl.LazyFrame:
     return rows.select("number", "defaulted", known_at="ended_at")
 
@@ -61,6 +67,7 @@ def default_label(rows: pl.LazyFrame) -> pl.LazyFrame:
 VIEW = FeatureView(
     name="last_payment", description="Paid last.", tables=("payments",), entity=("customer",), transform=last_payment
 )
+MARKET = FeatureView(name="market", description="Paid by all.", tables=("payments",), transform=market)
 LOANS = UseCase(
     name="loans",
     owner="team:credit",

@@ -1,18 +1,15 @@
 """A view whose values hold for every request, next to one by customer: in the training set, online, pushed and looked back."""
 
-import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import polars as pl
 import pytest
 
 from mlops_assets.foundation import names
-from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.split import RandomSplit
-from tests.cli.loans import LOANS, VIEW
+from tests.cli.loans import LOANS, MARKET, VIEW
 from tests.graph.line import environment_of
 from tests.graph.loan_line import LoanLine, moment
 
@@ -25,13 +22,6 @@ globals().update(build_objects(USE_CASE))
 """
 
 
-def market(tables: Any, start: dt.datetime, end: dt.datetime) -> pl.LazyFrame:
-    """What all customers together paid, hour by hour."""
-    rows = tables["payments"].filter(pl.col("paid_at").is_between(start, end, closed="left"))
-    return rows.group_by(event_timestamp="paid_at").agg(all_paid=pl.col("paid").sum())
-
-
-MARKET = FeatureView(name="market", description="Paid by all.", tables=("payments",), transform=market)
 USE_CASE = LOANS.but(features=LOANS.features.but(views=(VIEW, MARKET), numeric=("amount", "last_paid", "all_paid")))
 
 

@@ -112,7 +112,7 @@ class FeatureRegistry:
     def _known(self, kind: str, name: str, known: Mapping[str, T]) -> T:
         if name not in known:
             place = f"not in the registry under {self._home.feast}; known: {', '.join(sorted(known)) or 'none'}"
-            raise UnknownFeatures(f"{kind} {name!r} · {place}. Apply feature_repo.")
+            raise UnknownFeatures(f"{kind} {name!r} · {place}. Apply feature_repo; `mlops check` names what prevents it.")
         return known[name]
 
 

@@ -1,17 +1,23 @@
 """Feast's objects as feature_repo builds them: use cases side by side, and homes that were written under other names."""
 
+import runpy
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import feast
 import polars as pl
 import pytest
 
+from feature_repo.objects import build_objects
+from mlops_assets import use_cases
 from mlops_assets.features.feast.feature_registry import feast_config
 from mlops_assets.features.feast.feature_store import FeatureStore
 from mlops_assets.foundation import names
-from mlops_assets.foundation.home import Home
+from mlops_assets.foundation.home import PROJECT, Home
+from tests.cli.loans import LOANS, VIEW
 from tests.features.feast.lookups import lookup
 from tests.servers.redis_server import RedisServer
 
@@ -23,6 +29,12 @@ for use_case in (LOANS, LOANS.but(name="cards", features=LOANS.features.but(serv
     globals().update(build_objects(use_case))
 """
 BOTH, LOANS_ALONE = BUILT.format(chosen=""), BUILT.format(chosen="[:1]")
+MARKET = """
+from feature_repo.objects import build_objects
+from tests.cli.loans import LOANS, MARKET
+features = LOANS.features.but(views=(MARKET,), numeric=("amount", "all_paid"))
+globals().update(build_objects(LOANS.but(features=features)))
+"""
 # As a project wrote them by hand: the names of views and entities had no use case, and features any order.
 BY_HAND = """
 from datetime import timedelta
@@ -116,6 +128,47 @@ def test_a_home_with_views_of_other_names_serves_on_and_fills_feasts_own_store(
     assert [view.name for view in after.registry.open().list_feature_views()] == ["loans__last_payment"]
     after.materialize("last_payment", START + DAY)  # b has no row since then
     assert paid_in_feast(tmp_path, redis_url, "loans_v1", "a", "b") == [3.0, 2.0]
+
+
+def test_a_view_without_entities_alone_is_read_online_within_milliseconds(tmp_path: Path) -> None:
+    store = declare(tmp_path, MARKET)
+    rows = pl.DataFrame({"all_paid": [5.0], "event_timestamp": [START], "day": [START.date()]})
+    path = Home(tmp_path / "home").tables / names.feature_source("loans", "market")
+    rows.write_delta(path, delta_write_options={"partition_by": "day"})
+    assert store.materialize("market", START) == 1
+    seconds = list[float]()
+    for _ in range(20):
+        began = time.process_time()
+        answer = store.look_up({"event_timestamp": [START + DAY]})
+        seconds.append(time.process_time() - began)
+        assert (answer.features, answer.features_from) == ({"all_paid": [5.0]}, ["online"])
+    assert min(seconds) < 0.005, "a join with the table takes 0.03 s"
+
+
+def test_a_use_case_whose_transform_fails_is_left_out_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = LOANS.but(name="broken", features=LOANS.features.but(views=(VIEW.but(transform=lambda *_: 1 / 0),)))
+    monkeypatch.setattr(use_cases, "USE_CASES", (broken, LOANS))
+    with pytest.warns(UserWarning, match="broken · is left out: ValueError: .*ZeroDivisionError.* · Run `mlops check`"):
+        objects = runpy.run_path(str(PROJECT / "feature_repo" / "objects.py"))
+    found = {one.name for one in objects.values() if isinstance(one, feast.FeatureView | feast.Entity | feast.FeatureService)}
+    assert found == {"loans__last_payment", "loans__customer", "loans_v1"}
+
+
+def test_types_follow_from_the_transform_and_descriptions_from_the_contract() -> None:
+    def typed(tables: Any, start: datetime, end: datetime) -> pl.LazyFrame:
+        exact = pl.lit(2**60).alias("exact"), pl.lit("car", pl.Categorical).alias("kind"), pl.lit(True).alias("paid_all")
+        rows = tables["payments"].filter(pl.col("paid_at").is_between(start, end, closed="left"))
+        return rows.select("customer", "paid", *exact, event_timestamp="paid_at")
+
+    view = VIEW.but(transform=typed, descriptions={"exact": "A number beyond 2^53."}, ttl=DAY)
+    objects = build_objects(LOANS.but(features=LOANS.features.but(views=(view,), numeric=("amount", "paid"))))
+    built = objects["FeatureView loans__last_payment"]
+    columns = {field.name: (str(field.dtype), field.description) for field in built.features}
+    assert columns == {
+        "paid": ("Float64", "Euros."), "exact": ("Int64", "A number beyond 2^53."), "kind": ("String", ""), "paid_all": ("Bool", "")
+    }  # fmt: skip
+    assert (built.ttl, built.owner, built.tags) == (DAY, LOANS.owner, {"use_case": "loans"})
+    assert objects["Entity loans__customer"].description == "Who asks."
 
 
 def test_a_use_case_that_does_not_load_keeps_its_views_and_values(tmp_path: Path) -> None:
