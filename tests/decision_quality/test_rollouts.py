@@ -19,7 +19,8 @@ from mlops_assets.spec.rollout import Canary
 from tests.rollout.rollout_traffic import begin, roll_out, traffic
 from tests.rollout.simulated_lines import BINARY, MULTICLASS, REGRESSION, Harm, Line
 
-CANARY, LOOK = Canary(), 500  # requests to the challenger between two looks
+CANARY = Canary(steps=(0.1, 0.5, 1.0))  # with half of the requests that the default takes
+LOOK = 500  # requests to the challenger between two looks
 RATE, BEARABLE = CANARY.rollback.false_alarm_rate, CANARY.rollback.max_quality_loss
 LINES: dict[str, Line] = {"binary": BINARY, "multiclass": MULTICLASS, "regression": REGRESSION}
 AT_THE_MARGIN = {"binary": Harm(noise=0.6), "multiclass": Harm(noise=0.4), "regression": Harm(noise=8.0)}
