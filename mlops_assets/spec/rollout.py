@@ -42,7 +42,8 @@ class Rollback(Spec):
     `false_alarm_rate` bounds the chance that a whole rollout, however often it is checked, rolls back a challenger within all
     margins: the share of failing model calls (`max_error_gap`), the share of calls slower than `slow_ms` (`max_slow_gap`), the
     loss of the task (`max_quality_loss`), and the share of scores at or above any edge (`max_score_shift`). The loss of Binary
-    is the Brier score; that of Regression the absolute error, relative to the span of 5% to 95% of the champion's predictions.
+    is the Brier score, that of Multiclass half the sum of its squared errors, and that of Regression the absolute error, relative
+    to the span of 5% to 95% of the champion's predictions.
     """
 
     false_alarm_rate: float = Field(default=0.01, gt=0, lt=1)
