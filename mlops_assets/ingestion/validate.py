@@ -23,6 +23,7 @@ CSV = Csv()
 MAX_SHOWN = 60  # characters of a landed value in a reason; its column has the whole value
 CASE = {"schema_context": pl.String(), "column": pl.String(), "check": pl.String(), "index": pl.Int32()}
 PLACE = ("day", "source_file", "source_line")
+MAX_ROWS = 1_000_000  # validated at once, as whole days: a row takes 1 KB meanwhile
 
 
 class Split(NamedTuple):
@@ -75,13 +76,30 @@ def _matches(pattern: re.Pattern[str], data: pa.PolarsData) -> pl.LazyFrame:
     return data.lazyframe.select(by_value(pl.col(data.key), lambda value: bool(pattern.fullmatch(value)), pl.Boolean()))
 
 
-def split_rows(raw: pl.DataFrame, contract: Contract, form: Form = CSV, calendar: Calendar = UTC_DAYS) -> Split:
+def split_rows(
+    raw: pl.DataFrame, contract: Contract, form: Form = CSV, calendar: Calendar = UTC_DAYS, *, max_rows: int = MAX_ROWS
+) -> Split:
     """Splits landed rows (text columns, those of the partition, `source_file`, `source_line`, `problem`) by the contract; `form`
     is that of the files.
 
     A line that could not be parsed has its problem as its only reason. Of rows with one key, the first without another
     fault is accepted. accepted.height + quarantined.height == raw.height.
     """
+    parts = [_split_rows(part, contract, form, calendar) for part in _whole_days(raw, max_rows)]
+    return parts[0] if len(parts) == 1 else Split(*(pl.concat(frames) for frames in zip(*parts, strict=True)))
+
+
+def _whole_days(raw: pl.DataFrame, max_rows: int) -> Iterator[pl.DataFrame]:
+    """The rows in parts, in the order of the days. A partition is within one day, so that its keys are compared in one part."""
+    if raw.height <= max_rows:
+        yield raw
+        return
+    counts = raw.group_by("day").len().sort("day").with_columns(part=(pl.col("len").cum_sum() - 1) // max_rows)
+    for days in counts.partition_by("part", maintain_order=True):
+        yield raw.filter(pl.col("day").is_in(days["day"].implode(), nulls_equal=True))
+
+
+def _split_rows(raw: pl.DataFrame, contract: Contract, form: Form, calendar: Calendar) -> Split:
     raw = _gather(raw, raw.select(pl.arg_sort_by(*PLACE, maintain_order=True)).to_series()).with_row_index("_row")
     parsed = _gather(raw, raw["problem"].is_null().arg_true())
     partition = [*calendar.types()]

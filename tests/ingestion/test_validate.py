@@ -135,6 +135,18 @@ def test_the_same_key_on_two_days_is_a_change_and_not_a_duplicate() -> None:
     assert split_rows(raw, planes).accepted.height == 2
 
 
+def test_many_days_are_split_in_parts_with_the_same_result() -> None:
+    days = [DAY + timedelta(days=number) for number in range(3)]
+    changes: list[dict[str, str | None]] = [{}, {"flight": "x"}, {}, {"flight": "18"}]
+    at = [{**change, "sched_dep": f"{day}T14:05:00Z"} for day in days for change in changes]
+    rows = pl.concat([landed(*at[4 * number : 4 * number + 4], day=day) for number, day in enumerate(days)][::-1])
+    whole = split_rows(rows, FLIGHTS)
+    assert (whole.accepted.height, whole.quarantined.height) == (6, 6)
+    for max_rows in (1, 5, 8):
+        parts = split_rows(rows, FLIGHTS, max_rows=max_rows)
+        assert parts.accepted.equals(whole.accepted) and parts.quarantined.equals(whole.quarantined)
+
+
 def test_a_file_without_rows_splits_into_nothing_of_the_right_types() -> None:
     some, none = split_rows(landed({}), FLIGHTS), split_rows(landed(), FLIGHTS)
     assert (none.accepted.height, none.quarantined.height) == (0, 0)
