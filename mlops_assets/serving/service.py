@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import count
+from random import Random
 from threading import Event, Thread
 from typing import Any
 
@@ -179,8 +180,13 @@ def assemble(use_case: UseCase, environment: Environment, look_up: LookUp, *, tr
     return Service(answering, admission, tracing, repeats=repeats, path_prefix=environment.path_prefix_of(use_case.name))
 
 
+# A call of the operating system for each id gives the interpreter's lock away twice a request.
+_IDS = Random(int.from_bytes(os.urandom(32)))
+os.register_at_fork(after_in_child=lambda: _IDS.seed(int.from_bytes(os.urandom(32))))
+
+
 def _new_id() -> str:
-    return os.urandom(16).hex()
+    return f"{_IDS.getrandbits(128):032x}"
 
 
 def _configure_logging(*, as_json: bool) -> None:

@@ -35,14 +35,10 @@ def feature_columns(view: ServiceView, rows: pl.DataFrame) -> list[pl.Expr]:
     return features
 
 
-def key_types(views: Sequence[ServiceView]) -> dict[str, pl.DataType]:
-    """By their names in an entity frame."""
-    return {name: dtype for view in views for name, dtype in view.keys.values()}
-
-
 def as_type(values: Sequence[Any], dtype: pl.DataType) -> Sequence[Any]:
     """Join keys as values of a column of this type."""
-    plain = str if dtype == pl.String() else int if dtype.is_integer() else None
+    # A comparison of Polars' types takes a microsecond.
+    plain = str if isinstance(dtype, pl.String) else int if dtype.is_integer() else None
     if plain and all(value is None or type(value) is plain for value in values):
         return values
     return pl.Series(values).cast(dtype).to_list()

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from feast.data_source import DataSource, PushMode
 
-from mlops_assets.features.feast.declared_types import as_declared, as_type, feature_columns, key_types
+from mlops_assets.features.feast.declared_types import as_declared, as_type, feature_columns
 from mlops_assets.features.feast.feast_internals import provider_of
 from mlops_assets.features.feast.feature_registry import FeatureRegistry
 from mlops_assets.features.offline.point_in_time import (
@@ -152,9 +152,10 @@ class FeatureStore:
         """
         # No frame where the mirror answers: one row of a frame takes 0.1 ms.
         at = np.array([(in_utc(moment) - EPOCH) // ONE_MICROSECOND for moment in columns[EVENT_TIMESTAMP]], dtype=np.int64)
-        entities = self._entities(columns)
+        mirror = self.mirror(self.service)
+        entities = _entities(mirror, columns)
         try:
-            values = self.mirror(self.service).read(entities, at)
+            values = mirror.read(entities, at)
         except NotFilled:
             return self._look_back(entities, at)
         source = "last_known" if values.age_s else "online"
@@ -181,18 +182,10 @@ class FeatureStore:
             mirror = self._mirrors[service] = OnlineMirror(service, views, self.online_values)
         return mirror
 
-    def _entities(self, columns: Columns) -> dict[str, Sequence[Any]]:
-        """The join keys of all views in their declared types. Raises EntityFrameMismatch for one that is missing."""
-        views = self.registry.views_of(self.service)
-        columns = {**columns, NO_ENTITY: [NO_ENTITY_VALUE] * len(columns[EVENT_TIMESTAMP])}
-        for view in views:
-            require_keys(view.name, view.frame_keys, [*columns])
-        return {name: as_type(columns[name], dtype) for name, dtype in key_types(views).items()}
-
     def _look_back(self, entities: Columns, at: Moments) -> LookupResult:
         views, count = self.registry.views_of(self.service), len(at)
         moments = pl.Series(EVENT_TIMESTAMP, at, pl.Int64).cast(UTC_MICROSECONDS)
-        rows = self.historical(pl.DataFrame(entities, schema=key_types(views)).with_columns(moments))
+        rows = self.historical(pl.DataFrame(entities, schema=self.mirror(self.service).key_types).with_columns(moments))
         features = rows.select(self.feature_names()).to_dict(as_series=False)
         missing: list[Missing] = [
             [(view.name, "unknown") for view in views if all(features[name][row] is None for name in view.features)]
@@ -268,6 +261,15 @@ def _write(mirror: OnlineMirror, view: feast.FeatureView, projected: ServiceView
 def _state(view: feast.FeatureView) -> bytes:
     """Changes when the view is registered anew, or with other features."""
     return f"{view.created_timestamp} {cast(Any, view).current_version_number}".encode()
+
+
+def _entities(mirror: OnlineMirror, columns: Columns) -> dict[str, Sequence[Any]]:
+    """The join keys of all views in their declared types. Raises EntityFrameMismatch for one that is missing."""
+    columns = {**columns, NO_ENTITY: [NO_ENTITY_VALUE] * len(columns[EVENT_TIMESTAMP])}
+    if not columns.keys() >= mirror.key_types.keys():
+        for view in mirror.views:
+            require_keys(view.name, view.frame_keys, [*columns])
+    return {name: as_type(columns[name], dtype) for name, dtype in mirror.key_types.items()}
 
 
 def _timestamp(view: feast.FeatureView) -> str:

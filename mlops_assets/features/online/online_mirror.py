@@ -50,7 +50,7 @@ class ServiceView:
         """Microseconds after its event time for which a value is valid."""
         return self.ttl // timedelta(microseconds=1) or FOREVER
 
-    @property
+    @cached_property
     def frame_keys(self) -> tuple[str, ...]:
         return tuple(name for name, _ in self.keys.values())
 
@@ -175,6 +175,20 @@ class OnlineMirror:
         return {sha256(name.encode()).hexdigest()[:PREFIX_LETTERS]: layout for name, layout in zip(names, layouts, strict=True)}
 
     @cached_property
+    def key_types(self) -> dict[str, pl.DataType]:
+        """The join keys of all views, by their names in an entity frame."""
+        return {name: dtype for view in self.views for name, dtype in view.keys.values()}
+
+    @cached_property
+    def _in_order(self) -> tuple[ServiceView, ...]:
+        """The views in the order of the layouts, which is that of their values."""
+        return tuple(view for layout in self.layouts.values() for view in layout.views)
+
+    @cached_property
+    def _lifetimes(self) -> NDArray[np.int64]:
+        return np.array([view.lifetime_us for view in self._in_order])
+
+    @cached_property
     def _ready(self) -> str:
         return self._ready_start + "".join(self.layouts)
 
@@ -195,26 +209,24 @@ class OnlineMirror:
         if stored.values[0] is None:
             raise NotFilled(f"feature service {self.service!r} · nothing of it is online yet. Materialize its features.")
         values: dict[str | None, bytes | None] = {None: None, **dict(zip(distinct, stored.values[1:], strict=True))}
-        views: list[ServiceView] = []
         times: list[Sequence[int]] = []
         columns: list[Sequence[Any]] = []
         for layout, group_keys in zip(self.layouts.values(), keys, strict=True):
-            views += layout.views
             rows = [layout.unpack(values[key]) for key in group_keys]
             transposed = list(zip(*rows, strict=True)) or [()] * len(layout.unknown)
             times += transposed[: len(layout.views)]
             columns += transposed[len(layout.views) :]
         event_times = np.array(times, dtype=np.int64).T
-        fresh = event_times >= moments[:, None] - np.array([view.lifetime_us for view in views])
+        fresh = event_times >= moments[:, None] - self._lifetimes
         features: dict[str, list[Any]] = {}
         remaining = iter(columns)
-        for view, valid in zip(views, fresh.T.tolist(), strict=True):
+        for view, valid in zip(self._in_order, fresh.T.tolist(), strict=True):
             is_complete = all(valid)
             for name in view.features:
                 column = next(remaining)
                 known = column if is_complete else (value if ok else None for value, ok in zip(column, valid, strict=True))
                 features[name] = list(known)
-        return OnlineValues(features, tuple(view.name for view in views), event_times, fresh, stored.age_s)
+        return OnlineValues(features, tuple(view.name for view in self._in_order), event_times, fresh, stored.age_s)
 
     def write(self, view: str, newest: pl.DataFrame) -> None:
         """The newest values of one view: distinct join keys, features, and `timestamp`. Rows with a null key are skipped.
