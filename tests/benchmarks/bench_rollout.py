@@ -150,7 +150,7 @@ rolled back without a difference, in 1,000 rollouts of each task.
 
 "As bad as declared bearable" is {limits.max_error_gap:.1%} failing calls, {limits.max_slow_gap:.0%} more slow ones and a loss higher by nearly {limits.max_quality_loss:g}, all at
 once. The loss is the Brier score (of several classes half the sum of squared errors), or for a regression |error| / spread of the champion's predictions, at most 1.
-Noise is in log-odds, or in the unit of the label, of which the champion's predictions spread over some 145 from 5% to 95%; truths of the regression have outliers without a
+Noise is in log-odds, or in the unit of the label, of which the champion's predictions spread over some 140 from 5% to 95%; truths of the regression have outliers without a
 variance. Failing and slow calls are the same tests for every task. What is not rolled back went on to all of the traffic; from then on the monitors watch. Labels are known at once here: in
 production they come later, and a rollout sees of them what `step_for` waits for. Looks come every {LOOK} requests to the challenger.
 
