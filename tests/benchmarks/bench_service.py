@@ -107,11 +107,13 @@ def check(question: Question, expected: float) -> None:
         raise ValueError(f"{question.name} · found probability {found}, the model says {expected}. It serves another model.")
 
 
-def take(contender: Contender, expected: float, rate: Callable[[str, float], float], said: Any) -> dict[str, Taken]:
-    """Every question of one server, from its start to its end."""
+def take(
+    contender: Contender, expected: float, rate: Callable[[str, float], float], said: Any, *, only: str = ""
+) -> dict[str, Taken]:
+    """Every question of one server (`only` this one), from its start to its end."""
     taken: dict[str, Taken] = {}
     with running([contender.child]):
-        for question in contender.questions:
+        for question in (question for question in contender.questions if only in ("", question.name)):
             check(question, expected)
             load(question, WARM_SECONDS)
             bystanders = Bystanders()
@@ -134,7 +136,7 @@ def take_all(ground: Ground, said: Any) -> list[dict[str, Taken]]:
             shared.append(peak / 2)
         return shared[0] if name in (FASTAPI, GIVEN) else peak / 2
 
-    entered = [contenders.fastapi(ground), contenders.service(ground), *present(ground)]
+    entered = [contenders.fastapi(ground), contenders.service(ground), *([] if said.no_peers else present(ground))]
     rounds: list[dict[str, Taken]] = []
     print("closed loop: rate, p50, p99; open loop: p50, p99, p99.9; cores that others used meanwhile")
     for number in range(said.rounds):
@@ -177,7 +179,7 @@ def compare(rounds: list[dict[str, Taken]], report: Report) -> None:
             f" {statistics.median(ratios):5.2f}x"
         )
     print("\nbounds")
-    for peer, least in ((FASTAPI, MIN_TO_FASTAPI), (BENTO, MIN_TO_BENTO)):
+    for peer, least in ((peer, least) for peer, least in ((FASTAPI, MIN_TO_FASTAPI), (BENTO, MIN_TO_BENTO)) if peer in rounds[0]):
         ratios = [each[GIVEN].peak["rate"] / each[peer].peak["rate"] for each in rounds]
         report.judge(f"throughput, features given, to {peer}", ratios, least=least)
     ratios = [each[LOOKED_UP].peak["rate"] / each[FASTAPI].peak["rate"] for each in rounds]
@@ -190,9 +192,30 @@ def compare(rounds: list[dict[str, Taken]], report: Report) -> None:
     report.judge("requests of this service that failed", [sum(failed)], most=0, unit="")
 
 
+def take_other_tasks(folder: Path, redis_url: str, said: Any, report: Report) -> None:
+    """FastAPI and this service with features given, on models of the other tasks."""
+    for task in ("Multiclass", "Regression"):
+        flights, home = Flights(task), Home(folder / task)
+        (folder / f"of {task}").mkdir()
+        ground = Ground(folder / f"of {task}", flights, home, redis_url, furnish(home, flights, redis_url))
+        ratios, p99s, shared = list[float](), list[float](), list[float]()
+
+        def rate(_name: str, peak: float, shared: list[float] = shared) -> float:
+            shared.append(peak / 2)
+            return shared[0]
+
+        for _ in range(said.rounds):
+            theirs = take(contenders.fastapi(ground), flights.first_probability, rate, said)[FASTAPI]
+            ours = take(contenders.service(ground), flights.first_probability, rate, said, only=GIVEN)[GIVEN]
+            ratios.append(ours.peak["rate"] / theirs.peak["rate"])
+            p99s.append(ours.open["p99_ms"] / theirs.open["p99_ms"])
+        report.judge(f"{task}: throughput, features given, to {FASTAPI}", ratios, least=MIN_TO_FASTAPI)
+        report.judge(f"{task}: p99 at the same rate, to FastAPI's", p99s, most=MAX_P99_TO_FASTAPI)
+
+
 def is_noisy(rounds: list[dict[str, Taken]]) -> bool:
     """Whether others kept the machine busy, during what is judged, in most rounds."""
-    quiet = [all(each[name].others <= MAX_OTHERS_CORES for name in JUDGED) for each in rounds]
+    quiet = [all(each[name].others <= MAX_OTHERS_CORES for name in JUDGED if name in each) for each in rounds]
     print(f"\n{sum(quiet)} of {len(quiet)} rounds were quiet: others used at most {MAX_OTHERS_CORES} cores during what is judged")
     return 2 * sum(quiet) <= len(quiet)
 
@@ -220,6 +243,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each loop in each round")
+    parser.add_argument("--no-peers", action="store_true", help="FastAPI alone next to this service")
     parser.add_argument("--soak-seconds", type=float, default=SOAK_SECONDS, help="0: no soak")
     said = parser.parse_args()
     report, started, flights = Report(), time.monotonic(), Flights()
@@ -239,6 +263,7 @@ def main() -> int:
                     contenders.service(ground), lambda question: command(question, said.soak_seconds, half), report.judge
                 )
             report.judge("lines of the prediction log to answers counted", [logged(home) / answered], least=1.0)
+            take_other_tasks(Path(folder), redis.url, said, report)
         finally:
             redis.kill()
     noisy = is_noisy(rounds)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mlops_assets.foundation.home import Home
 from mlops_assets.local.platform import serve_command, serve_environment
 from mlops_assets.local.processes import Child, free_port
@@ -78,7 +80,7 @@ def service(ground: Ground) -> Contender:
     """Ours, asked in both ways: with log, metrics, key, rate limit and concurrency limit on."""
     port = free_port()
     said = serve_environment(ground.home, USE_CASE.name, environment="test", inherited=os.environ)
-    said["MLOPS_ONLINE_STORE"] = ground.redis_url
+    said |= {"MLOPS_ONLINE_STORE": ground.redis_url, "MEASURED_TASK": ground.flights.task}
     child = ground.child(
         "service", serve_command(port, service="tests.benchmarks.measured_service:Service"), port, "/readyz", **said
     )
@@ -96,7 +98,7 @@ def fastapi(ground: Ground) -> Contender:
     port = free_port()
     where = ["--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
     command = [sys.executable, "-m", "uvicorn", "tests.benchmarks.peers.fastapi_peer:app", *where]
-    question = _question(ground, FASTAPI, port, "/predict", "lists", lambda said: said["probabilities"][0])
+    question = _question(ground, FASTAPI, port, "/predict", "lists", lambda said: float(np.ravel(said["outputs"])[0]))
     return Contender(FASTAPI, ground.child("fastapi", command, port, "/ready"), (question,))
 
 
@@ -187,7 +189,9 @@ def _save_for_mlflow(model: bytes, folder: Path) -> None:
 
 
 def _ours(said: Any) -> float:
-    return said["predictions"][0]["probability"]
+    """The first number of the first row, whatever the task."""
+    first = said["predictions"][0]
+    return first.get("probability", first.get("prediction", next(iter(first.get("probabilities", {0: None}).values()))))
 
 
 def _ours_looked_up(said: Any) -> float:
@@ -195,4 +199,4 @@ def _ours_looked_up(said: Any) -> float:
     prediction = said["predictions"][0]
     if prediction["features_from"] != "online":
         raise ValueError(f"{LOOKED_UP} · features from {prediction['features_from']!r}, not 'online'. Look at flight_home.py.")
-    return prediction["probability"]
+    return _ours(said)

@@ -6,6 +6,7 @@ Belongs here: the model (29-128-64-1), rows, features of some hundred entities, 
 import json
 import random
 import secrets
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
@@ -38,12 +39,16 @@ WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 ENTITIES = {"carrier": CARRIERS, "origin": ORIGINS, "dest": DESTS, "tailnum": TAILS}
 SIGNATURE = Signature(USE_CASE.features.numeric, {"carrier": CARRIERS, "origin": ORIGINS, "dest": DESTS, "weekday": WEEKDAYS})
 WIDTHS = (len(SIGNATURE.inputs), 128, 64, 1)
+# By task: the numbers of an output, and the name of the output in the model file.
+ENDS = {"Binary": (1, "Sigmoid", OUTPUT), "Multiclass": (3, "Softmax", OUTPUT), "Regression": (3, "Relu", "prediction")}
+CLASSES = {"classes": ["0", "1", "2"]}
 
 
 class Flights:
     """One model and REQUESTS rows, the same for every server, drawn by SEED."""
 
-    def __init__(self) -> None:
+    def __init__(self, task: str = "Binary") -> None:
+        self.task = task
         chance = random.Random(SEED)
         numbers = [[round(chance.uniform(0, 100), 2) for _ in SIGNATURE.numeric] for _ in range(REQUESTS)]
         words = [[chance.choice(known) for known in SIGNATURE.categories.values()] for _ in range(REQUESTS)]
@@ -53,13 +58,13 @@ class Flights:
 
     @cached_property
     def model(self) -> bytes:
-        return network(np.random.default_rng(SEED))
+        return network(np.random.default_rng(SEED), self.task)
 
     @cached_property
     def first_probability(self) -> float:
-        """What the model says of the first row, by ONNX Runtime alone."""
+        """The first number of the first row, by ONNX Runtime alone."""
         session: Any = onnxruntime.InferenceSession(self.model)
-        return float(session.run([OUTPUT], {INPUT: np.array(self.plain[:1], np.float32)})[0][0])
+        return float(session.run(None, {INPUT: np.array(self.plain[:1], np.float32)})[0].ravel()[0])
 
     def bodies(self, form: str) -> bytes:
         """One request a line, one row a request: our `features` or `rows`, or a peer's `lists`, `inputs` or `v2`."""
@@ -78,26 +83,30 @@ class Flights:
         return forms[form]
 
 
-def network(chance: np.random.Generator) -> bytes:
+def network(chance: np.random.Generator, task: str) -> bytes:
     """A sealed model of three dense layers; absent values count as 0."""
-    nodes, constants = [helper.make_node("IsNaN", [INPUT], ["absent"])], {"zero": np.float32(0), "axis": np.array([1])}
+    (numbers, last_word, output), signature = ENDS[task], replace(SIGNATURE, facts=CLASSES if task == "Multiclass" else {})
+    widths = (*WIDTHS[:-1], numbers)
+    nodes, constants = [helper.make_node("IsNaN", [INPUT], ["absent"])], {"zero": np.float32(0)}
     nodes.append(helper.make_node("Where", ["absent", "zero", INPUT], ["layer0"]))
-    for place, (wide, narrow) in enumerate(pairwise(WIDTHS)):
+    for place, (wide, narrow) in enumerate(pairwise(widths)):
         scale = 0.01 if place == 0 else (2 / wide) ** 0.5
         constants[f"weights{place}"] = chance.normal(0, scale, (wide, narrow)).astype(np.float32)
         constants[f"bias{place}"] = np.zeros(narrow, np.float32)
         last = place == len(WIDTHS) - 2
         nodes.append(helper.make_node("Gemm", [f"layer{place}", f"weights{place}", f"bias{place}"], [f"sum{place}"]))
-        nodes.append(helper.make_node("Sigmoid" if last else "Relu", [f"sum{place}"], [f"layer{place + 1}"]))
-    nodes.append(helper.make_node("Squeeze", [f"layer{len(WIDTHS) - 1}", "axis"], [OUTPUT]))
+        nodes.append(helper.make_node(last_word if last else "Relu", [f"sum{place}"], [f"layer{place + 1}"]))
+    constants |= {"axis": np.array([1])} if numbers == 1 else {}
+    operation, inputs = ("Squeeze", ["axis"]) if numbers == 1 else ("Identity", [])
+    nodes.append(helper.make_node(operation, [f"layer{len(WIDTHS) - 1}", *inputs], [output]))
     graph = helper.make_graph(
         nodes,
         "network",
         [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["rows", WIDTHS[0]])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["rows"])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["rows"] if numbers == 1 else ["rows", numbers])],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
-    return seal(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), SIGNATURE)
+    return seal(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), signature)
 
 
 def furnish(home: Home, flights: Flights, redis_url: str) -> str:

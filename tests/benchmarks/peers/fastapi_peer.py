@@ -23,10 +23,19 @@ class Request(BaseModel):
     features: list[list[float]]
 
 
-class Answer(BaseModel):
-    """One probability a row."""
+if len(session.get_outputs()[0].shape) == 1:
 
-    probabilities: list[float]
+    class Answer(BaseModel):
+        """One probability a row."""
+
+        outputs: list[float]
+
+else:
+
+    class Answer(BaseModel):
+        """Several numbers a row."""
+
+        outputs: list[list[float]]
 
 
 @app.get("/ready")
@@ -36,5 +45,5 @@ async def ready() -> str:
 
 @app.post("/predict")
 async def predict(request: Request) -> Answer:
-    scored = session.run(["probability"], {"features": np.array(request.features, dtype=np.float32)})[0]
-    return Answer(probabilities=scored.tolist())
+    scored = session.run(None, {"features": np.array(request.features, dtype=np.float32)})[0]
+    return Answer(outputs=scored.tolist())
