@@ -7,7 +7,7 @@ import feast
 import polars as pl
 
 from mlops_assets.features.feast.feature_registry import service_view
-from mlops_assets.features.online.online_mirror import ServiceView
+from mlops_assets.features.online.layout import ServiceView
 from mlops_assets.foundation.stored_schema import IncompatibleRows, converted, count_changed
 
 

@@ -90,6 +90,11 @@ def provider_of(store: "feast.FeatureStore") -> "Provider":
     return get_provider(store.config)
 
 
+def registration_of(view: "feast.FeatureView") -> bytes:
+    """Changes when the view is registered anew, or with other features."""
+    return f"{view.created_timestamp} {cast(Any, view).current_version_number}".encode()
+
+
 def entity_key_prefix(join_keys: list[str]) -> bytes:
     """The start of the keys of all entities with these join keys, in Feast's Redis store."""
     from feast.infra.key_encoding_utils import serialize_entity_key_prefix

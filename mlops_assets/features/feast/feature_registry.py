@@ -19,7 +19,7 @@ from filelock import FileLock
 from mlops_assets.features.feast.feast_internals import apply_repo, read_repo
 from mlops_assets.features.offline.point_in_time import UTC_MICROSECONDS
 from mlops_assets.features.offline.polars_offline_store import CLASS_PATH
-from mlops_assets.features.online.online_mirror import ServiceView
+from mlops_assets.features.online.layout import ServiceView
 from mlops_assets.foundation.atomic_file import replace_file
 from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.names import FEAST_PROJECT

@@ -13,7 +13,7 @@ import polars as pl
 from feast.data_source import DataSource, PushMode
 
 from mlops_assets.features.feast.declared_types import as_declared, as_type, feature_columns
-from mlops_assets.features.feast.feast_internals import provider_of
+from mlops_assets.features.feast.feast_internals import provider_of, registration_of
 from mlops_assets.features.feast.feature_registry import FeatureRegistry
 from mlops_assets.features.offline.point_in_time import (
     NO_ENTITY,
@@ -32,6 +32,7 @@ from mlops_assets.features.online.key_value_stores import (
     SqliteStore,
     unavailable_when_down,
 )  # fmt: skip
+from mlops_assets.features.online.layout import ServiceView
 from mlops_assets.features.online.online_mirror import (
     EPOCH,
     POINT_IN_TIME,
@@ -40,7 +41,6 @@ from mlops_assets.features.online.online_mirror import (
     Moments,
     NotFilled,
     OnlineMirror,
-    ServiceView,
 )  # fmt: skip
 from mlops_assets.features.request_features import ONE_MICROSECOND, Columns
 from mlops_assets.foundation.home import Home
@@ -106,7 +106,7 @@ class FeatureStore:
         """
         feature_view = self.view(view)
         with self.registry.alone(feature_view.name):
-            key, state = f"feast/{feature_view.name}", _state(feature_view)
+            key, state = f"feast/{feature_view.name}", registration_of(feature_view)
             if self.online_values.read([key]).values != [state]:
                 start = BEGINNING  # Feast's own store has no values of this view, or none of its new features
             # Up to the newest row: Feast overwrites blindly, and refilling a day must not replace newer values.
@@ -256,11 +256,6 @@ def _write(mirror: OnlineMirror, view: feast.FeatureView, projected: ServiceView
     """Rows with the join keys, the timestamp and the features of the view, these in their declared types."""
     keys = [pl.col(declared).cast(dtype).alias(name) for declared, (name, dtype) in projected.keys.items()]
     mirror.write(projected.name, rows.select(*keys, *projected.features, moments_of(rows, _timestamp(view)).alias("timestamp")))
-
-
-def _state(view: feast.FeatureView) -> bytes:
-    """Changes when the view is registered anew, or with other features."""
-    return f"{view.created_timestamp} {cast(Any, view).current_version_number}".encode()
 
 
 def _entities(mirror: OnlineMirror, columns: Columns) -> dict[str, Sequence[Any]]:

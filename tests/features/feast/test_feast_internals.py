@@ -4,8 +4,9 @@ import inspect
 import json
 import subprocess
 import sys
+from pathlib import Path
 
-from mlops_assets.features.feast.feast_internals import import_feast
+from mlops_assets.features.feast.feast_internals import import_feast, registration_of
 from mlops_assets.features.offline.point_in_time import NO_ENTITY, NO_ENTITY_VALUE
 
 CODE = """
@@ -38,3 +39,18 @@ def test_the_undocumented_symbols_of_feast_have_the_shape_that_we_use() -> None:
     assert (NO_ENTITY, NO_ENTITY_VALUE) == (feature_view.DUMMY_ENTITY_ID, feature_view.DUMMY_ENTITY_VAL)
     assert list(inspect.signature(get_provider).parameters) == ["config"]
     assert {"feature_view", "df"} <= set(inspect.signature(Provider.ingest_df).parameters)
+
+
+def test_a_view_has_another_registration_once_it_is_applied_with_other_features(tmp_path: Path) -> None:
+    import_feast()
+    from feast import FeatureStore, FeatureView, Field, FileSource, RepoConfig
+    from feast.types import Float64
+
+    config = RepoConfig(project="canary", registry=str(tmp_path / "registry.db"), provider="local")
+    store, registrations = FeatureStore(config=config), list[bytes]()
+    source = FileSource(path=str(tmp_path / "rows.parquet"), timestamp_field="at")
+    for features in (["a"], ["a"], ["a", "b"]):
+        schema = [Field(name=name, dtype=Float64) for name in features]
+        store.apply([FeatureView(name="view", entities=[], schema=schema, source=source)])
+        registrations.append(registration_of(store.get_feature_view("view")))
+    assert registrations[0] == registrations[1] != registrations[2]

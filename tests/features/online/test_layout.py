@@ -8,7 +8,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_assets.features.online.online_mirror import NEVER, Layout, ServiceView
+from mlops_assets.features.online.layout import NEVER, Layout, ServiceView
 
 MOMENT = pl.Datetime("us", "UTC")
 moments = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1)).map(lambda at: at.replace(tzinfo=UTC))

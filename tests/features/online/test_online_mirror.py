@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.features.online.key_value_stores import KeyValueStore, LastKnown, OnlineStoreDown, RedisStore, SqliteStore
-from mlops_assets.features.online.online_mirror import NEVER, NotFilled, OnlineMirror, OnlineValues, ServiceView
+from mlops_assets.features.online.layout import NEVER, ServiceView
+from mlops_assets.features.online.online_mirror import NotFilled, OnlineMirror, OnlineValues
 from tests.servers.redis_server import RedisServer
 
 START = datetime(2013, 3, 1, tzinfo=UTC)
