@@ -104,8 +104,8 @@ def _whole_runs(
     requests: Iterable[dg.RunRequest], graph: Any, instance: dg.DagsterInstance, tags: Mapping[str, str]
 ) -> Iterator[dg.RunRequest]:
     together = _together(_wanted(requests, graph), graph)
-    # A run has assets of one use case, which is the first part of their keys: otherwise one that fails takes others with it.
-    of_a_run = {key: (key.path[0], wanted) for key, wanted in together.items()}
+    # A run has assets of one use case, the prefix of their keys: otherwise one that fails takes others with it.
+    of_a_run = {key: (tuple(key.path[:-1]), wanted) for key, wanted in together.items()}
     for use_case, wanted in dict.fromkeys(of_a_run.values()):
         keys = [key for key in together if of_a_run[key] == (use_case, wanted)]
         partitioned = [key for key in keys if graph.get(key).is_partitioned]
