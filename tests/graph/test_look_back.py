@@ -66,6 +66,11 @@ def arrivals(moments: list[dt.datetime]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=SCHEMA).with_columns(day=pl.col("arr_time").dt.date())
 
 
+def one_more(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows and a newer arrival."""
+    return pl.concat([rows, arrivals([midnight(LAST) + 15 * MINUTE]).with_columns(flight=pl.lit(99, pl.Int64))])
+
+
 def brute_force(rows: pl.DataFrame, lookback: dt.timedelta) -> list[tuple[dt.datetime, float]]:
     known = rows.select("arr_time", "arr_delay").rows()
     filled = {moment for moment, _ in known if moment.date() == LAST}
@@ -134,9 +139,9 @@ def test_the_online_value_of_a_run_and_of_a_push_sums_over_the_exact_duration(
     with filled(tmp_path, use_case, rows) as tables:
         store.materialize("tail_delays", end)
         assert online(store, end + HOUR) == brute_force(rows, lookback)[-1][1]
-        pushed = arrivals([end + 15 * MINUTE]).with_columns(flight=pl.lit(99, pl.Int64))
-        push(use_case, pushed, store, tables, tmp_path)
-        assert online(store, end + HOUR) == brute_force(pl.concat([rows, pushed]), lookback)[-1][1]
+        all_rows = one_more(rows)
+        push(use_case, all_rows.filter(pl.col("day") == LAST), store, tables, tmp_path)
+        assert online(store, end + HOUR) == brute_force(all_rows, lookback)[-1][1]
 
 
 def test_a_push_reads_the_days_that_the_run_of_its_day_reads(store: FeatureStore, tmp_path: Path) -> None:
@@ -146,7 +151,7 @@ def test_a_push_reads_the_days_that_the_run_of_its_day_reads(store: FeatureStore
     with filled(tmp_path, use_case, rows) as tables:
         table = tables.scan(names.feature(USE_CASE.name, "tail_delays")).collect()
         assert table["tail_last_arr_delay"].to_list() == [2 + 4]
-        push(use_case, arrivals([end + 15 * MINUTE]).with_columns(flight=pl.lit(99, pl.Int64)), store, tables, tmp_path)
+        push(use_case, one_more(rows).filter(pl.col("day") == LAST), store, tables, tmp_path)
         assert online(store, end + HOUR) == 2 + 4 + 1
 
 
