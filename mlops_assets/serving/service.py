@@ -181,8 +181,9 @@ def assemble(use_case: UseCase, environment: Environment, look_up: LookUp, *, tr
 
 
 # A call of the operating system for each id gives the interpreter's lock away twice a request.
-_IDS = Random(int.from_bytes(os.urandom(32)))
-os.register_at_fork(after_in_child=lambda: _IDS.seed(int.from_bytes(os.urandom(32))))
+# An instance of our own, as libraries seed the shared one.
+_IDS = Random()
+os.register_at_fork(after_in_child=_IDS.seed)
 
 
 def _new_id() -> str:
