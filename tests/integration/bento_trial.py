@@ -65,7 +65,8 @@ def served(bento: Path, python: Path, home: Home, variables: Mapping[str, str]) 
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     command = [str(python), "-m", "bentoml", "serve", str(bento), "--host", "127.0.0.1", "--port", port]
-    environment = {"MLOPS_ENV": "production", "MLOPS_HOME": str(home.root), "BENTOML_DO_NOT_TRACK": "True", **variables}
+    own = {"MLOPS_ENV": "production", "MLOPS_HOME": str(home.root), "MLOPS_USE_CASE": USE_CASE.name}
+    environment = {**own, "BENTOML_DO_NOT_TRACK": "True", **variables}
     log = home.root / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=home.root, env=environment, stdout=output, stderr=output)
