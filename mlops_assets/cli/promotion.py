@@ -80,7 +80,8 @@ def _show_status(use_case: str) -> None:
             command = f"mlops route {use_case}"
             typer.echo(f"by hand: no rollout changes this until `{command} --hand-over` hands it over; `{command}` ends it")
     else:
-        typer.echo("nothing serves yet: the first version that passes its gates will (train one in the web UI of `mlops up`)")
+        first = ": the first version that passes its gates will (train one in the web UI of `mlops up`)"
+        typer.echo(f"nothing serves yet{first if state.waiting is None else ''}")
     if (waiting := state.waiting) is not None:
         needs_approval = promotions.use_case.risk == "high" and waiting not in state.approvals
         command = f"waits for `mlops approve {use_case} {waiting} --why …`"

@@ -263,6 +263,12 @@ def test_status_tells_what_each_live_server_serves(run: Run, home: Home, monkeyp
 # --- approve ----------------------------------------------------------------------------------------------------------
 
 
+def test_a_first_version_that_waits_for_its_approval_is_all_that_status_advises(run: Run, new_home: Home, high_risk: None):
+    bless(new_home, 1)
+    shown = run("status").output
+    assert "nothing serves yet\nwaiting: version 1 waits for `mlops approve flight_delay 1 --why …`\n" in shown
+
+
 @pytest.mark.usefixtures("high_risk")
 def test_an_approval_is_recorded_with_who_why_and_on_what_and_status_asks_for_it(run: Run, home: Home, server: str):
     assert "waiting: version 3 waits for `mlops approve flight_delay 3 --why …`" in run("status").output
