@@ -69,7 +69,7 @@ def _land_examples(declaration: UseCase, first: datetime | None, last: datetime 
         calendar = table_calendar(declaration, file.table)
         new += landing.put(use_case, file.table, day=file.partition, rows=file.rows, calendar=calendar)
         files += 1
-    typer.echo(f"{files} files, {new} of them new or changed.")
+    typer.echo(f"{files} file{'s' * (files != 1)}, {new} new or changed.")
 
 
 def features(use_case: Annotated[str | None, typer.Argument(help="Every use case when left out.")] = None) -> None:

@@ -76,7 +76,7 @@ class Column(Spec):
         yield from problems
         for value in self.allowed if self.pattern and not problems else ():
             if not re.fullmatch(self.pattern or "", value):
-                yield f"allowed · {value!r} does not match the pattern {self.pattern!r}. Leave one of both out."
+                yield f"allowed · {value!r} does not match the pattern {self.pattern!r}. Leave one of them out."
         if self.example is not None and not self._is_legal(self.example):
             found = f"{self.example!r} is no value of this column; legal: type {self.dtype}, within min, max and allowed"
             yield f"example · {found}. Correct it."

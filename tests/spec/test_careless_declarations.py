@@ -83,7 +83,7 @@ ILLEGAL: list[tuple[Callable[[], Any], str]] = [
     (lambda: Csv(quote="7"), "Csv · quote · '7'; legal: one character that is no letter, digit or sign. Correct it."),
     (lambda: Column(**COLUMN, dtype="int", min="5"), "a · Column · min = '5' · Input should be a valid number. Correct it."),
     (lambda: Column(**COLUMN, dtype="int", min=True), "a · Column · min = True · Input should be a valid number. Correct it."),
-    (lambda: Column(**COLUMN, dtype="string", allowed=("x", "y"), pattern="[xz]"), "a · Column · allowed · 'y' does not match the pattern '[xz]'. Leave one of both out."),
+    (lambda: Column(**COLUMN, dtype="string", allowed=("x", "y"), pattern="[xz]"), "a · Column · allowed · 'y' does not match the pattern '[xz]'. Leave one of them out."),
     (lambda: Column(**COLUMN, dtype="int", renamed_from=""), "a · Column · renamed_from = '' · String should have at least 1 character. Correct it."),
     (lambda: Column(**{**COLUMN, "description": ""}, dtype="int"), "a · Column · description = '' · String should have at least 1 character. Correct it."),
     (lambda: Column(**COLUMN, dtype="integer"), "a · Column · dtype = 'integer' · Input should be 'string', 'category', 'int', 'float', 'decimal', 'bool', 'datetime' or 'date'. Correct it."),

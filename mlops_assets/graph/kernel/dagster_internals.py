@@ -32,7 +32,7 @@ def share_engines() -> None:
     """Makes queries and the opening of an instance cheap, for all that this process opens; each tick of a sensor opens it.
 
     Dagster's SQLite storages create an engine for each query, which compiles the statement anew, and read 88 migration scripts
-    three times for each opening: 90 of the 96 ms of a tick that does nothing. With NullPool, an engine keeps no connection.
+    three times for each opening: it takes 66 ms of CPU, and 16 ms with this. With NullPool, an engine keeps no connection.
     """
     import sqlalchemy
     from alembic.script import ScriptDirectory
