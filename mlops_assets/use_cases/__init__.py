@@ -1,16 +1,18 @@
-"""The use cases that this platform runs, listed explicitly by module. One that cannot be loaded does not take down the others."""
+"""The use cases that this platform runs: one folder each. One that cannot be loaded does not take down the others."""
 
 from collections.abc import Iterable, Sequence
 from importlib import import_module
+from pathlib import Path
 
 from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.use_case import UseCase
 
-MODULES = (
-    "mlops_assets.use_cases.flight_delay",
-    "mlops_assets.use_cases.tumor",
-    "mlops_assets.use_cases.bike_demand",
-)  # each has a USE_CASE
+FOLDER = Path(__file__).parent
+
+
+def find_modules(folder: Path, package: str) -> tuple[str, ...]:
+    """The packages in the folder, by name; each has a USE_CASE."""
+    return tuple(f"{package}.{path.parent.name}" for path in sorted(folder.glob("*/__init__.py")))
 
 
 def load_use_cases(modules: Sequence[str]) -> tuple[tuple[UseCase, ...], tuple[str, ...]]:
@@ -50,4 +52,4 @@ def select_use_cases(names: Sequence[str]) -> tuple[tuple[UseCase, ...], tuple[s
     return tuple(use_case for use_case in USE_CASES if not names or use_case.name in names), (*NOT_LOADED, *problems)
 
 
-USE_CASES, NOT_LOADED = load_use_cases(MODULES)
+USE_CASES, NOT_LOADED = load_use_cases(find_modules(FOLDER, __name__))
