@@ -40,7 +40,7 @@ def add(
         raise typer.BadParameter("no use case loads, so no request is answered. `mlops check` names what to correct first.")
     use_case = scope[0]
     contract, is_first = use_case.contract(use_case.features.request_table), not keys.entries()
-    row = {column: contract.column(column).example for column in use_case.features.request}
+    row = {column: contract.column(column).sample for column in use_case.features.request}
     names = tuple(dict.fromkeys(one.name for one in scope)) if use_cases else None
     token = keys.add(name, datetime.now(UTC), lambda: secrets.token_urlsafe(TOKEN_BYTES), use_cases=names)
     url = f"{next(iter(urls_of(settings.service_urls, use_case.name)), settings.service_url).rstrip('/')}/{use_case.name}/predict"

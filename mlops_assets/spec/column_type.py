@@ -12,30 +12,34 @@ from mlops_assets.spec.moment import parse_date, parse_moment
 DType = Literal["string", "category", "int", "float", "decimal", "bool", "datetime", "date"]
 NUMBERS: tuple[DType, ...] = ("int", "float", "decimal")
 TEXTS: tuple[DType, ...] = ("string", "category")
+MOMENT, DAY = "2013-07-01T14:05:00Z", "2013-07-01"
 
 
 class ColumnType(NamedTuple):
     """`words` complete "is not …"; `sql` is shown in Dagster's column schema, with the column's fields filled in; `examples` are
-    the Python types of an example, which `parse` accepts or raises ValueError. `read_as` is how a model reads the column by
-    default: moments and days are read by request features alone.
+    the Python types of an example, which `parse` accepts or raises ValueError; `sample` is one. `read_as` is how a model
+    reads the column by default: moments and days are read by request features alone.
     """
 
     words: str
     sql: str
     read_as: Literal["numeric", "categorical"] | None
     examples: tuple[type, ...]
+    sample: str | float
     parse: Callable[[Any], object] = lambda value: value
 
 
 COLUMN_TYPES: dict[DType, ColumnType] = {
-    "string": ColumnType("text", "string", "categorical", (str,)),
-    "category": ColumnType("text", "string", "categorical", (str,)),
-    "int": ColumnType("a whole number", "bigint", "numeric", (int,)),
-    "float": ColumnType("a finite number", "double", "numeric", (int, float)),
-    "decimal": ColumnType("a decimal number with the declared digits", "decimal({precision},{scale})", "numeric", (str,)),
-    "bool": ColumnType("true or false", "boolean", "numeric", (int,)),
-    "datetime": ColumnType("a datetime such as 2013-07-01T14:05:00Z", "timestamp (UTC)", None, (str,), parse_moment),
-    "date": ColumnType("a date such as 2013-07-01", "date", None, (str,), parse_date),
+    "string": ColumnType("text", "string", "categorical", (str,), "text"),
+    "category": ColumnType("text", "string", "categorical", (str,), "text"),
+    "int": ColumnType("a whole number", "bigint", "numeric", (int,), 1),
+    "float": ColumnType("a finite number", "double", "numeric", (int, float), 1.0),
+    "decimal": ColumnType("a decimal number with the declared digits", "decimal({precision},{scale})", "numeric", (str,), "1"),
+    "bool": ColumnType("true or false", "boolean", "numeric", (int,), True),
+    "datetime": ColumnType(
+        "a datetime such as 2013-07-01T14:05:00Z", "timestamp (UTC)", None, (str,), "2024-07-01T14:05:00Z", parse_moment
+    ),
+    "date": ColumnType(f"a date such as {DAY}", "date", None, (str,), DAY, parse_date),
 }
 # The types on which a field of Column has a meaning.
 LEGAL_ON: dict[str, tuple[DType, ...]] = {

@@ -105,6 +105,14 @@ class Column(Spec):
             return value is not None and is_within and (not self.allowed or value in self.allowed)
         return False
 
+    @property
+    def sample(self) -> str | float:
+        """The example, or a legal value that stands for one. Text with a pattern cannot be made up: it is "text"."""
+        kind = COLUMN_TYPES[self.dtype]
+        bounds = [type(kind.sample)(bound) for bound in (self.min, self.max) if bound is not None]
+        options = [self.example, *self.allowed, kind.sample, *bounds]
+        return next((option for option in options if option is not None and self._is_legal(option)), kind.sample)
+
     def holds(self, number: float | Decimal) -> bool:
         """Whether the number is within the bounds. For a decimal 0.1 is that, and not the float next to it."""
         least, most = (
