@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from mlops_assets.spec.column_type import NUMBERS, DType, bound_text
+from mlops_assets.spec.column_type import NUMBERS, TEXTS, DType, bound_text
 from mlops_assets.spec.contract import Column
 from mlops_assets.spec.feature import Label
 from mlops_assets.spec.gate import Metric
@@ -46,14 +46,14 @@ class Binary(Task):
 
     METRICS = ("auc", "average_precision", "brier", "log_loss", "ece")
     DECIDES = True
-    LABELS = ("string", "int", "bool")
+    LABELS = ("string", "category", "int", "bool")
 
     positive: str | bool | int | None = None
     threshold: float = Field(default=0.5, gt=0, lt=1)
 
     def label_problems(self, column: Column) -> Iterator[str]:
         yield from super().label_problems(column)
-        if column.dtype == "string" and self.positive is None:
+        if column.dtype in TEXTS and self.positive is None:
             legal = ", ".join(column.allowed) or "one of its values"
             yield f"task.positive · {column.name!r} is text, and no value is declared that means yes; legal: {legal}. Declare it."
         if self.positive is not None:
@@ -81,7 +81,7 @@ class Multiclass(Task):
     """One of several `classes`, which are the labels, as a probability of each. The most probable one is the decision."""
 
     METRICS = ("accuracy", "macro_f1", "auc", "brier", "log_loss", "ece")
-    LABELS = ("string", "int", "bool")
+    LABELS = ("string", "category", "int", "bool")
 
     classes: tuple[Class, ...] = Field(min_length=2)
 

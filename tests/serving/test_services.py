@@ -16,10 +16,8 @@ BROKEN = ("teams.cars · does not load: ImportError: no wheels. Correct it.",)
 
 
 def test_an_undeclared_use_case_is_refused_with_the_legal_ones():
-    with pytest.raises(
-        IllegalEnvironment,
-        match=r"found 'weather'; legal: one or several of flight_delay, tumor, bike_demand, or none for all of them",
-    ):
+    legal = ", ".join(use_case.name for use_case in USE_CASES)
+    with pytest.raises(IllegalEnvironment, match=rf"found 'weather'; legal: one or several of {legal}, or none for all of them"):
         served_use_cases({"MLOPS_USE_CASE": "weather"}, USE_CASES)
     with pytest.raises(IllegalEnvironment, match=r"found 'wether'"):
         served_use_cases({"MLOPS_USE_CASE": "flight_delay,wether"}, USE_CASES)
