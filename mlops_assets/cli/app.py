@@ -2,9 +2,8 @@
 
 import shlex
 import signal
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -14,11 +13,10 @@ import typer
 from mlops_assets.cli import erasure, keys, ledger, promotion, provenance
 from mlops_assets.cli.arguments import By, Commands, Name, declared, environment, open_resources
 from mlops_assets.cli.check import check
+from mlops_assets.cli.land import land
 from mlops_assets.cli.migrate import migrate
-from mlops_assets.foundation.grains import table_calendar
 from mlops_assets.foundation.home_lock import reading
 from mlops_assets.foundation.interrupt import interrupted_at_once
-from mlops_assets.spec.pulled_source import PulledSource
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import USE_CASES
 
@@ -28,48 +26,6 @@ app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pret
 @app.callback()
 def main(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
     """Run and operate the platform: data, features, models and the prediction service."""
-
-
-DayArgument = partial(typer.Argument, formats=["%Y-%m-%d"], metavar="YYYY-MM-DD")
-
-
-def land(
-    use_case: Name,
-    first: Annotated[datetime | None, DayArgument(help="First day; by default the first declared one.")] = None,
-    last: Annotated[datetime | None, DayArgument(help="Last day, included; by default the first day.")] = None,
-    *,
-    anew: Annotated[bool, typer.Option("--anew", help="Read databases, APIs and streams from the start.")] = False,
-) -> None:
-    """Read the databases, APIs and streams of a use case now, and deliver its example files, to the landing folder."""
-    declaration = declared(use_case)
-    pulled = [source for source in declaration.sources if isinstance(source, PulledSource)]
-    if not declaration.example and not pulled:
-        folder = f"landing/{use_case}/TABLE/ of the home"
-        problem = "declares no example deliveries, and no source that is read"
-        raise typer.BadParameter(f"{use_case} {problem}. Put its files into {folder}.")
-    for source in pulled:
-        result = open_resources(creates_home=True)["pulling"].pull(source, declaration, now=datetime.now(UTC), anew=anew)
-        outside = f", {result.outside:,} of undeclared days" if result.outside else ""
-        typer.echo(f"{source.table}: {result.read:,} rows read{outside}; files new or changed: {len(result.files)}.")
-    if declaration.example:
-        _land_examples(declaration, first, last)
-    typer.echo("The landing sensor picks them up.")
-
-
-def _land_examples(declaration: UseCase, first: datetime | None, last: datetime | None) -> None:
-    from mlops_assets.ingestion.landing import Landing
-
-    use_case, (module, _, function) = declaration.name, declaration.example.partition(":")
-    begin = first.date() if first else declaration.first_day or date.min
-    end = last.date() if last else begin
-    if begin > end:
-        raise typer.BadParameter(f"{begin} to {end}: legal is the first day first. Swap them.")
-    landing, files, new = Landing(environment(creates_home=True).home.landing), 0, 0
-    for file in getattr(import_module(module), function)(begin, end):
-        calendar = table_calendar(declaration, file.table)
-        new += landing.put(use_case, file.table, day=file.partition, rows=file.rows, calendar=calendar)
-        files += 1
-    typer.echo(f"{files} file{'s' * (files != 1)}, {new} new or changed.")
 
 
 def features(use_case: Annotated[str | None, typer.Argument(help="Every use case when left out.")] = None) -> None:

@@ -1,7 +1,6 @@
 """One subject's rows in the bytes of a delivered file, of every form. All other rows stay, and all other bytes of a text file."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-import gzip
 import io
 import zipfile
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from pyarrow.parquet import ParquetFile, write_table
 from mlops_assets.erasure.subject import Subject
 from mlops_assets.ingestion.csv_lines import Line, columns_in, find_header_problem, is_utf_8, parse_lines, read_lines
 from mlops_assets.ingestion.forms import read_table
-from mlops_assets.ingestion.forms.decompressed import decompressed
+from mlops_assets.ingestion.forms.decompressed import compressed, decompressed
 from mlops_assets.ingestion.forms.json_lines import parse_line
 from mlops_assets.ingestion.forms.table import UnreadableFile, read_all
 from mlops_assets.spec.contract import Contract
@@ -44,20 +43,11 @@ def erase_from_file(content: bytes, name: str, form: Form, contract: Contract, s
         kept = ERASERS[type(form)](plain, form, contract, subject)
     except (UnreadableFile, UnicodeError) as error:
         raise Unerasable(str(error)) from None
-    return kept._replace(content=_compressed(kept.content, name, content)) if kept.erased else kept
+    return kept._replace(content=compressed(kept.content, name, _member_of(content, name))) if kept.erased else kept
 
 
-def _compressed(plain: bytes, name: str, before: bytes) -> bytes:
-    match PurePath(name).suffix:
-        case ".gz":
-            return gzip.compress(plain)
-        case ".zip":
-            buffer, member = io.BytesIO(), zipfile.ZipFile(io.BytesIO(before)).namelist()[-1]
-            with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-                archive.writestr(member, plain)
-            return buffer.getvalue()
-        case _:
-            return plain
+def _member_of(content: bytes, name: str) -> str:
+    return zipfile.ZipFile(io.BytesIO(content)).namelist()[-1] if PurePath(name).suffix == ".zip" else ""
 
 
 def _from_csv(content: bytes, form: Csv, contract: Contract, subject: Subject) -> Kept:

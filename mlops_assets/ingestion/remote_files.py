@@ -2,9 +2,13 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import json
-from contextlib import suppress
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+from urllib.parse import urlsplit
 
 import fsspec.core
 
@@ -12,6 +16,7 @@ from mlops_assets.foundation.atomic_file import replace_file
 from mlops_assets.foundation.grains import calendar_of
 from mlops_assets.ingestion.csv_lines import escape, shorten
 from mlops_assets.ingestion.landing import Landing
+from mlops_assets.ingestion.pulling.credentials import hide
 from mlops_assets.spec.source import Files
 
 MAX_FILES = 50  # of one call, which a sensor makes again and again
@@ -76,3 +81,26 @@ def _read(state: Path) -> dict[str, str]:
 
 def _describe(error: Exception) -> str:
     return shorten(f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix("."))
+
+
+class CannotFetch(OSError):
+    """An address that cannot be read."""
+
+
+@contextmanager
+def local_copy(address: str) -> Generator[Path]:
+    """The file of this path or address, on this machine. Raises CannotFetch, whose message has no password or signature."""
+    if "://" not in address:
+        yield Path(address)
+        return
+    parts = urlsplit(address)
+    with TemporaryDirectory(prefix="mlops-land-") as folder:
+        path = Path(folder) / (PurePosixPath(parts.path).name or "file")
+        try:
+            with fsspec.open(address, "rb") as remote, path.open("wb") as file:
+                shutil.copyfileobj(cast(Any, remote), file, 1 << 20)
+        except Exception as error:  # noqa: BLE001 - as above
+            shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+            problem = hide(_describe(error).replace(address, shown), filter(None, (parts.query, parts.password)))
+            raise CannotFetch(f"{shown} · it cannot be fetched: {problem}. Correct the address, or its credentials.") from None
+        yield path

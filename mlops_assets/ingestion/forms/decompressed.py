@@ -1,11 +1,11 @@
-"""The content of a .gz file, and of a .zip file with one member, up to a declared size."""
+"""The content of a .gz file, and of a .zip file with one member, up to a declared size; and the other way round."""
 
 import gzip
 import io
 import zlib
 from pathlib import PurePath
 from typing import Any, BinaryIO, cast
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
 from mlops_assets.ingestion.forms.table import UnreadableFile, read_all, too_large
 
@@ -43,6 +43,20 @@ def decompressed(file: BinaryIO, name: str, max_bytes: int) -> BinaryIO:
             return cast(BinaryIO, Limited(_open_member(io.BytesIO(read_all(file, max_bytes))), max_bytes))
         case _:
             return file
+
+
+def compressed(plain: bytes, name: str, member: str = "") -> bytes:
+    """As the name of the file says; `member`: the name in a .zip file."""
+    match PurePath(name).suffix:
+        case ".gz":
+            return gzip.compress(plain, mtime=0)
+        case ".zip":
+            buffer = io.BytesIO()
+            with ZipFile(buffer, "w", ZIP_DEFLATED) as archive:
+                archive.writestr(ZipInfo(member or PurePath(name).stem), plain, ZIP_DEFLATED)  # ZipInfo has a time of its own
+            return buffer.getvalue()
+        case _:
+            return plain
 
 
 def _open_member(content: io.BytesIO) -> Any:

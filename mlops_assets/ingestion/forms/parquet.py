@@ -23,9 +23,9 @@ PLAIN = (
 
 
 def read_parquet(file: BinaryIO, _: Parquet, /, *, contract: Contract, max_bytes: int) -> Table:
-    content = read_all(file, max_bytes)
+    content = file if file.seekable() else BytesIO(read_all(file, max_bytes))
     try:
-        table = ParquetFile(BytesIO(content))
+        table = ParquetFile(content)
     except DAMAGES as error:
         raise _unreadable(error) from None
 

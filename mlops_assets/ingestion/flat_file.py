@@ -1,0 +1,216 @@
+"""A flat file, with rows of many days and maybe of several tables, as the landed files of its partitions."""
+
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import polars as pl
+
+from mlops_assets.foundation.calendars import Calendar, Partition
+from mlops_assets.foundation.grains import table_calendar
+from mlops_assets.ingestion.csv_lines import columns_in, find_header_problem
+from mlops_assets.ingestion.forms import read_table
+from mlops_assets.ingestion.forms.table import PLACE, Table, UnreadableFile
+from mlops_assets.ingestion.landed_file import describe, opened
+from mlops_assets.ingestion.landed_values import typed
+from mlops_assets.ingestion.landing import Landing
+from mlops_assets.ingestion.spool import PARTITION
+from mlops_assets.spec.contract import Column, Contract
+from mlops_assets.spec.form import Csv, Excel, Form, JsonLines, Parquet
+from mlops_assets.spec.pulled_source import PulledSource
+from mlops_assets.spec.source import Files
+from mlops_assets.spec.use_case import UseCase
+
+NO_LIMIT = 2**62  # the limit of a source is that of each part
+FORMS: tuple[type[Form], ...] = (Csv, Parquet, JsonLines, Excel)
+
+
+class IllegalFlatFile(ValueError):
+    """A file that cannot be split: nothing of it has landed."""
+
+
+@dataclass
+class LandedTable:
+    """What has landed, or would land: rows, partitions by what became of them, and rows that stay out. `refused` and what follows
+    it are counted in a dry run: the rows that go to quarantine, by reason, and the partitions that have too many of them.
+    """
+
+    table: str
+    calendar: Calendar
+    rows: int = 0
+    outside: int = 0  # of partitions that are not declared
+    others: int = 0  # of other tables, or the same once more
+    keys: list[str] = field(default_factory=list[str])
+    status: Counter[str] = field(default_factory=Counter[str])
+    retracted: int = 0  # landed before, and not in the file
+    refused: int = 0
+    reasons: Counter[str] = field(default_factory=Counter[str])
+    example: str = ""
+    refused_keys: list[str] = field(default_factory=list[str])
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of one table in the file. A row that cannot be placed in time goes where the row before it goes."""
+
+    use_case: UseCase
+    source: Files
+    path: Path
+    report: LandedTable
+
+    @cached_property
+    def form(self) -> Form:
+        return form_of(self.path.name, self.source, self.contract)
+
+    @cached_property
+    def contract(self) -> Contract:
+        """The one of the table, for a file that has columns of other tables, too."""
+        own = self.use_case.contract(self.source.table)
+        taken = {name for column in own.columns for name in (column.header, column.renamed_from)}
+        others = {column.header for one in self.use_case.contracts for column in one.columns} - taken
+        return own.but(dropped=(*own.dropped, *sorted(others - {*own.dropped})))
+
+    @contextmanager
+    def opened(self) -> Generator[Table]:
+        try:
+            with opened(self.path, NO_LIMIT) as file:
+                name = self.path.name.lower()
+                yield read_table(cast(BinaryIO, file), name, self.form, contract=self.contract, max_bytes=NO_LIMIT)
+        except UnreadableFile as error:
+            raise IllegalFlatFile(f"{self.path.name} · {error}.") from None
+        except OSError as error:
+            raise IllegalFlatFile(f"{self.path.name} · {describe(error)}.") from None
+
+    @cached_property
+    def header(self) -> list[str]:
+        with self.opened() as table:
+            if table.cut:
+                raise IllegalFlatFile(f"{self.path.name} · {table.cut}. Correct the file.")
+            return table.header
+
+    @property
+    def problem(self) -> str | None:
+        delimiter = self.form.delimiter if isinstance(self.form, Csv) else None
+        return find_header_problem(self.header, self.contract, delimiter=delimiter)
+
+    @property
+    def names(self) -> list[str | None]:
+        """The contract's name of each column of the file."""
+        return [name if name in self.contract.names else None for name in columns_in(self.header, self.contract)]
+
+    @property
+    def columns(self) -> list[Column]:
+        return [column for column in self.contract.columns if column.name in self.names]
+
+    @property
+    def is_dependent(self) -> bool:
+        """Whether a row of the file may have no row of this table, or one that other rows have, too: as that of an outcome which
+        is not known yet, and of one hour's weather for many flights.
+        """
+        has_others = any(name is None for name in self.names)
+        return has_others and self.source.table != self.use_case.features.request_table
+
+    @cached_property
+    def time(self) -> Column | None:
+        """Of its partition; None where all rows are in one."""
+        if not self.report.calendar.cron or self._named is not None:
+            return None
+        times = [column for column in self.columns if column.dtype in ("date", "datetime")]
+        if self.contract.day or len(times) == 1:
+            return self.contract.column(self.contract.day or times[0].name)
+        found = f"{self.source.table} has {len(times) or 'no'} date or datetime columns, and its contract names none as day"
+        legal = f"or name the file as that of one {self.report.calendar.noun}, {self.report.calendar.form}"
+        raise IllegalFlatFile(f"{self.path.name} · {found}. Declare Contract(day=...), {legal}.")
+
+    @cached_property
+    def _named(self) -> Partition | None:
+        """Where the contract has no day: the partition that the file is named after."""
+        key = Landing(self.path.parent, form=self.form).key_of(self.path.name, self.report.calendar)
+        return self.report.calendar.parse(key) if key and not self.contract.day else None
+
+    def place(self) -> pl.Expr:
+        calendar = self.report.calendar
+        if self.time is None:
+            return pl.lit(calendar.in_run([""])[0] if self._named is None else self._named)
+        return calendar.of_column(typed(self.time, self.form))
+
+    def rows(self) -> Iterator[pl.DataFrame]:
+        """The columns of the contract as text, `problem`, `source_line` and PARTITION."""
+        schema = dict.fromkeys((column.name for column in self.columns), pl.String()) | PLACE
+        absent = {name: pl.lit(None, pl.String()) for name in self.contract.names if name not in self.names}
+        place, last = self.place().alias(PARTITION), None
+        with self.opened() as table:
+            for part in table.rows(self.names):
+                placed = part.select(*schema).with_columns(**absent).with_columns(place)
+                placed = placed.with_columns(pl.col(PARTITION).forward_fill().fill_null(pl.lit(last)).backward_fill())
+                if (last := placed[PARTITION][-1] if placed.height else last) is None and placed.height:
+                    raise self._without_time(placed)
+                yield placed
+
+    def _without_time(self, rows: pl.DataFrame) -> IllegalFlatFile:
+        column = cast(Column, self.time)
+        first = rows.row(0, named=True)
+        found = f"line {first['source_line']} has {first[column.name]!r}"
+        legal = f"legal: a {column.dtype}, as the form of {self.source.table} declares it"
+        return IllegalFlatFile(
+            f"{self.path.name} · no {column.header} of the first {rows.height:,} rows can be read; {found}; {legal}."
+        )
+
+
+def form_of(name: str, source: Files, contract: Contract) -> Form:
+    """The declared form, where the file is named as one of it or as none; else that of its name. Raises IllegalFlatFile where
+    the same text would mean another value in the declared form.
+    """
+    declared = source.form
+    kinds = [kind for kind in FORMS if name.lower().endswith(kind().suffixes)]
+    if name.lower().endswith(declared.suffixes) or not kinds:
+        return declared
+    form = kinds[0](missing=declared.missing, time_zone=declared.time_zone, doubled=declared.doubled)
+    if declared.date_format or declared.datetime_format or declared.number_marks != form.number_marks:
+        problem = f"{contract.table} is declared as {declared.SUFFIX} with its own form of dates or numbers"
+        raise IllegalFlatFile(
+            f"{name} · {problem}, in which the text of {form.SUFFIX} is not read. Convert the file to {declared.SUFFIX}."
+        )
+    return form
+
+
+def choose_tables(use_case: UseCase, path: Path, tables: Sequence[str]) -> list[Split]:
+    """The parts of the file, by table. Raises IllegalFlatFile."""
+    declared = [source.table for source in use_case.sources]
+    if unknown := [table for table in tables if table not in declared]:
+        raise IllegalFlatFile(f"--table {unknown[0]} · it is not declared; declared: {', '.join(declared)}. Use one of these.")
+    candidates = [source for source in use_case.sources if source.table in (tables or declared)]
+    if pulled := [source.table for source in candidates if isinstance(source, PulledSource) and tables]:
+        problem = f"the rows of {pulled[0]} are read from its source, and would be overwritten"
+        raise IllegalFlatFile(f"--table {pulled[0]} · {problem}. `mlops land {use_case.name}` reads them.")
+    splits = [
+        Split(use_case, source, path, LandedTable(source.table, table_calendar(use_case, source.table)))
+        for source in candidates if not isinstance(source, PulledSource)
+    ]  # fmt: skip
+    if not splits:
+        raise IllegalFlatFile(f"{use_case.name} · all its tables are read from their sources: `mlops land {use_case.name}`.")
+    chosen = [split for split in splits if not split.problem]
+    if not chosen or (tables and len(chosen) < len(splits)):
+        nearest = max((split for split in splits if split.problem), key=lambda split: len(split.columns))
+        raise IllegalFlatFile(f"{path.name} · as {nearest.source.table}: {nearest.problem}. Correct the file, or the contract.")
+    if not tables:
+        _require_all_used(path, splits, chosen)
+    return chosen
+
+
+def _require_all_used(path: Path, splits: Sequence[Split], chosen: Sequence[Split]) -> None:
+    used = {column.header for split in chosen for column in split.columns}
+    for split in splits:
+        if split not in chosen and (unused := [column.header for column in split.columns if column.header not in used]):
+            names = " ".join(f"--table {one.source.table}" for one in chosen)
+            problem = f"{', '.join(unused)} would not land, as not all columns of {split.source.table} are there: {split.problem}"
+            raise IllegalFlatFile(f"{path.name} · {problem}. Add them, or name the tables: {names}.")
+    for split in chosen:
+        within = [other.source.table for other in chosen if {*split.contract.names} < {*other.contract.names}]
+        if within:
+            problem = f"it has all columns of {split.source.table}, which are columns of {within[0]}, too"
+            raise IllegalFlatFile(f"{path.name} · {problem}. Name the tables: --table {within[0]}.")

@@ -1,0 +1,140 @@
+"""Lands a flat file: each part with other rows than the landed file of its table and partition replaces it."""
+
+import os
+import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import polars as pl
+
+from mlops_assets.foundation.atomic_file import replace_file
+from mlops_assets.foundation.calendars import DAY, Partition
+from mlops_assets.foundation.grains import declared_partitions
+from mlops_assets.ingestion.csv_lines import find_header_problem
+from mlops_assets.ingestion.flat_file import IllegalFlatFile, LandedTable, Split, choose_tables
+from mlops_assets.ingestion.forms.decompressed import compressed
+from mlops_assets.ingestion.forms.table import too_large
+from mlops_assets.ingestion.forms.writers import WRITERS, Unwritable
+from mlops_assets.ingestion.landed_values import landed_text
+from mlops_assets.ingestion.landing import BrokenDelivery, Landing
+from mlops_assets.ingestion.spool import PARTITION, Spool
+from mlops_assets.ingestion.validate import split_rows
+from mlops_assets.spec.use_case import UseCase
+
+VALUE = r"'.*' (is|does) "  # in a reason
+
+
+def land_file(
+    use_case: UseCase, path: Path, *, landing: Landing, tables: Sequence[str] = (), dry_run: bool = False
+) -> list[LandedTable]:
+    """Splits the file by table (`tables`, or those whose columns it has) and by partition. A part that has other rows than the
+    landed file replaces it. Raises IllegalFlatFile.
+    """
+    splits = choose_tables(use_case, path, tables)
+    with ExitStack() as stack:
+        # All is read before anything is written.
+        spools = [stack.enter_context(_spooled(split)) for split in splits]
+        return [_land(split, spool, landing, dry_run) for split, spool in zip(splits, spools, strict=True)]
+
+
+@contextmanager
+def _spooled(split: Split) -> Generator[Spool]:
+    report = split.report
+    first, last = declared_partitions(split.use_case, report.calendar)
+    with tempfile.TemporaryDirectory(prefix="mlops-land-") as folder:
+        spool = Spool(Path(folder))
+        for rows in split.rows():
+            own = rows.filter(~_is_of_others(split)) if split.is_dependent else rows
+            inside = own.filter(_is_declared(first, last))
+            report.others += rows.height - own.height
+            report.outside += own.height - inside.height
+            spool.add(inside)
+        spool.flush()
+        if problem := spool.last and find_header_problem(split.header, split.contract, report.calendar.stored(spool.last)[DAY]):
+            raise IllegalFlatFile(f"{split.path.name} · as {report.table}, {report.calendar.key(spool.last)}: {problem}.")
+        yield spool
+
+
+def _is_declared(first: Partition | None, last: Partition | None) -> pl.Expr:
+    place = pl.col(PARTITION)
+    return pl.lit(True) if first is None else (place >= first) & (True if last is None else place <= last)
+
+
+def _is_of_others(split: Split) -> pl.Expr:
+    """Whether a row has no value that only this table has."""
+    requests = {column.header for column in split.use_case.columns(split.use_case.features.request_table)}
+    own = [column for column in split.columns if column.header not in requests] or split.columns
+    return pl.all_horizontal(landed_text(column, split.form).is_null() for column in own) & pl.col("problem").is_null()
+
+
+def _land(split: Split, spool: Spool, landing: Landing, dry_run: bool) -> LandedTable:
+    report, names = split.report, [*split.contract.names]
+    to = landing.of(split.source.form)
+    for partition, rows in spool.partitions():
+        kept = rows.unique((*names, "problem"), keep="first", maintain_order=True) if split.is_dependent else rows
+        report.others += rows.height - kept.height
+        report.rows += kept.height
+        report.keys.append(report.calendar.key(partition))
+        target = to.path(split.use_case.name, report.table, partition, report.calendar)
+        content = _content(split, kept, target, is_whole=spool.rows == kept.height and not report.outside)
+        status = _compare(split, kept, content, target, to, partition)
+        report.status[status] += 1
+        if dry_run:
+            _judge(split, kept, partition)
+        elif status != "same":
+            replace_file(target, content)
+    return report
+
+
+def _content(split: Split, rows: pl.DataFrame, target: Path, *, is_whole: bool) -> bytes:
+    """Of the landed file: the file itself, where that has nothing else."""
+    source, suffix = split.source, target.name.removeprefix(target.name.split(".", 1)[0])
+    if is_whole and split.form == source.form and split.path.name.lower().endswith(suffix) and None not in split.names:
+        content = plain = split.path.read_bytes()
+    else:
+        headers = {column.name: column.header for column in split.columns}
+        try:
+            plain = WRITERS[type(source.form)](rows, headers, source.form)
+        except Unwritable as error:
+            raise IllegalFlatFile(f"{split.path.name} · as {source.table}: {error}.") from None
+        content = compressed(plain, target.name)
+    if max(len(plain), len(content)) > source.max_bytes:
+        raise IllegalFlatFile(f"{split.path.name} · the part {target.name} is too large: {too_large(source.max_bytes)}.")
+    return content
+
+
+def _compare(  # noqa: PLR0917
+    split: Split, rows: pl.DataFrame, content: bytes, target: Path, landing: Landing, partition: Partition
+) -> str:
+    """What becomes of the landed file; counts its rows that the new one has not."""
+    if not os.path.lexists(target):
+        return "new"
+    contract, size = split.use_case.contract(split.source.table), split.source.max_bytes
+    try:
+        if target.read_bytes() == content:
+            return "same"
+        landed = landing.read_file(target, contract, partition, calendar=split.report.calendar, max_bytes=size)
+    except (OSError, BrokenDelivery):
+        return "changed"
+    columns = [*contract.names, "problem"]
+    before, after = (frame.select(columns).fill_null("") for frame in (landed, rows))
+    split.report.retracted += before.join(after, on=columns, how="anti").height
+    return "same" if before.equals(after) else "changed"
+
+
+def _judge(split: Split, rows: pl.DataFrame, partition: Partition) -> None:
+    """Adds what the contract refuses to the report."""
+    report, contract = split.report, split.use_case.contract(split.source.table)
+    stored: dict[str, Any] = {name: pl.lit(value) for name, value in report.calendar.stored(partition).items()}
+    raw = rows.drop(PARTITION).with_columns(source_file=pl.lit(split.path.name), **stored)
+    refused = split_rows(raw, contract, split.form, report.calendar).quarantined
+    if not refused.height:
+        return
+    report.refused += refused.height
+    if refused.height / rows.height > contract.max_bad_share:
+        report.refused_keys.append(report.calendar.key(partition))
+    reasons = refused["reasons"].str.split("; ").explode().str.replace(VALUE, "… $1 ")
+    report.reasons.update(dict(cast(Any, reasons.value_counts().iter_rows())))
+    report.example = report.example or f"line {refused['source_line'][0]}: {refused['reasons'][0]}"

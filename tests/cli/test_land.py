@@ -1,0 +1,72 @@
+"""What `mlops land` makes of its arguments: a file, days, or an error that names what is legal."""
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import fsspec
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from mlops_assets.cli.app import app
+
+Run = Callable[..., Result]
+HEADER = "carrier,flight,tailnum,origin,dest,sched_dep,distance\n"
+ROWS = "UA,1,N1AAA,EWR,IAH,2013-01-01T10:00:00Z,1400\nUA,2,N2AAA,EWR,IAH,2013-01-02T10:00:00Z,far\n"
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("MLOPS_ENV", "test")
+    monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "1000")
+    return lambda *arguments: CliRunner().invoke(app, ["land", "flight_delay", *map(str, arguments)])
+
+
+def test_a_file_is_shown_first_and_then_lands(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "flights.csv"
+    file.write_text(HEADER + ROWS)
+    assert run(file, "--dry-run").output.splitlines() == [
+        "schedule: 2 rows in 2 days (2013-01-01 to 2013-01-02, files: 2 new, 0 changed, 0 same)",
+        "  the contract refuses 1 rows (50.0%)",
+        "    1 × distance: … is not a finite number",
+        "    for example line 3: distance: 'far' is not a finite number",
+        "    and as a whole 1 day with too many of them, first 2013-01-02",
+        "Nothing was written. The same without --dry-run lands it.",
+    ]
+    assert not (tmp_path / "home").exists()
+    assert run(file, "--table", "schedule").output.endswith("The landing sensor picks them up.\n")
+    assert run(file).output.endswith("Nothing has changed.\n")
+    file.write_text(HEADER + ROWS.replace("EWR", "JFK").splitlines(keepends=True)[0])
+    assert "  1 landed rows of changed days are not in the file, and are replaced with them\n" in run(file).output
+
+
+def test_a_file_at_an_address_lands(run: Run, tmp_path: Path) -> None:
+    address = f"memory://{uuid.uuid4().hex}/flights.csv"
+    with fsspec.open(address, "wb") as file:
+        file.write((HEADER + ROWS).encode())
+    assert run(address).exit_code == 0
+    assert len([*(tmp_path / "home" / "landing").rglob("*.csv")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["flights.csv"], "found 'flights.csv', and there is no such file; legal: a file, an address such as s3://bucket/orders.csv, or a day as YYYY-MM-DD."),
+        (["2013-02-30"], "found '2013-02-30': day is out of range for month. Correct the day."),
+        (["2013-01-02", "2013-01-01"], "2013-01-02 to 2013-01-01: legal is the first day first. Swap them."),
+        (["2013-01-01", "--dry-run"], "--dry-run · it is of files; legal: mlops land flight_delay FILE --dry-run. Name a file."),
+        (["--table", "schedule"], "--table · it is of files"),
+        ([__file__, "2013-01-01"], "LAST_DAY · it has no meaning for the file"),
+        ([__file__, "--anew"], "--anew · it has no meaning for the file"),
+        ([Path(__file__).parent], "it is a folder, a pipe or a device; legal: a file."),
+        (["memory://nowhere/a.csv"], "memory://nowhere/a.csv · it cannot be fetched: FileNotFoundError: /nowhere/a.csv. Correct the address"),
+        (["ftpx://ana:secret@host/a.csv?signature=abc"], "ftpx://host/a.csv · it cannot be fetched: ValueError: Protocol not known: ftpx."),
+    ],
+)  # fmt: skip
+def test_anything_else_is_one_error_and_lands_nothing(run: Run, tmp_path: Path, arguments: list[object], message: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code in (1, 2) and message in result.output, result.output
+    assert "secret" not in result.output and "abc" not in result.output
+    assert not (tmp_path / "home" / "landing").exists()
