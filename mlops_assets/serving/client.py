@@ -30,11 +30,11 @@ class ServiceUnavailable(ConnectionError):
 
 
 class RequestRefused(ValueError):
-    """The service's error, with its message; `status` is the HTTP status."""
+    """The service's error, with its message; `status` is the HTTP status, and `body` has every problem as JSON."""
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int, body: str) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.body = status, body
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class LiveService(AbstractContextManager["LiveService"]):
         response = self._post(msgspec.json.encode({"rows": rows, "explain": explain}))
         if response.is_error:
             message = f"{response.url} · HTTP {response.status_code} · {response.text[:2000]}"
-            raise RequestRefused(message, response.status_code)
+            raise RequestRefused(message, response.status_code, response.text)
         try:
             return msgspec.json.decode(response.content, type=Answer).predictions
         except msgspec.DecodeError as error:
