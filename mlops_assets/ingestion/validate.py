@@ -12,7 +12,7 @@ import polars as pl
 from pandera.config import ValidationDepth, config_context
 from pandera.errors import SchemaErrors
 
-from mlops_assets.foundation.calendars import UTC_DAYS, Calendar
+from mlops_assets.foundation.calendars import UTC_DAYS, Calendar, Days
 from mlops_assets.foundation.conversions import by_value, stored_type
 from mlops_assets.ingestion.landed_values import fault, landed_text, typed
 from mlops_assets.spec.column_type import bound_text
@@ -44,7 +44,10 @@ def contract_schema(contract: Contract, calendar: Calendar = UTC_DAYS) -> pa.Dat
     }
 
     def is_in_partition(data: pa.PolarsData) -> pl.LazyFrame:
-        return data.lazyframe.select(calendar.of_column(pl.col(str(contract.day))) == pl.col(calendar.column))
+        moment = pl.col(str(contract.day))
+        is_day = isinstance(calendar, Days) and contract.column(str(contract.day)).dtype == "date"
+        partition = calendar.first_days(moment) if is_day else calendar.of_column(moment)
+        return data.lazyframe.select(partition == pl.col(calendar.column))
 
     return pa.DataFrameSchema(
         columns | {name: pa.Column(dtype) for name, dtype in calendar.types().items()},

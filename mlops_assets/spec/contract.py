@@ -178,7 +178,7 @@ Expectation = RowCountBand | MaxNullShare | MaxNovelShare
 
 class Contract(Spec):
     """The contract of one table. `unique` identifies a row: the same key in a later partition is a newer version, which replaces
-    it from then on; a history of values needs its date in the key. `day` names the datetime column whose moment must be in the
+    it from then on; a history of values needs its date in the key. `day` names the datetime or date column that must be in the
     day of the file, or in its hour, week or month (None: any). `max_bad_share` is the share of the rows of a partition that may
     go to quarantine before it is refused as a whole. Files may still have `dropped` columns, which are ignored.
     """
@@ -213,7 +213,7 @@ class Contract(Spec):
         former, taken = [*self.dropped, *renamed], {*headers, *({*renamed} & {*self.names})}
         for name in (name for name in former if name in taken or former.count(name) > 1):
             yield f"former column {name!r} is a column of the contract, or declared twice in dropped and renamed_from. Keep one."
-        datetimes = [column.name for column in self.columns if column.dtype == "datetime"]
-        if self.day in self.names and self.day not in datetimes:
-            found = f"{self.day!r} is of type {self.column(self.day).dtype}; datetime columns: {', '.join(datetimes) or 'none'}"
+        moments = [column.name for column in self.columns if column.dtype in ("datetime", "date")]
+        if self.day in self.names and self.day not in moments:
+            found = f"{self.day!r} is of type {self.column(self.day).dtype}; datetimes and dates: {', '.join(moments) or 'none'}"
             yield f"day · {found}. Use one of these, or leave day out."

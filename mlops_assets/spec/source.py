@@ -7,7 +7,7 @@ from pydantic import Field
 
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.form import AnyForm, Csv
-from mlops_assets.spec.grain import Daily, Grain, Snapshot
+from mlops_assets.spec.grain import Daily, Grain, Hourly, Snapshot
 from mlops_assets.spec.spec import Name, Spec
 
 
@@ -47,3 +47,6 @@ class Files(Spec):
         needed = [column.header for column in contract.columns if not (column.since or column.renamed_from)]
         if names and (missing := ", ".join(name for name in needed if name not in names)):
             yield f"sources[{self.table}].form.names · they lack columns of the contract: {missing}. Add them."
+        if isinstance(self.grain, Hourly) and contract.day in contract.names and contract.column(contract.day).dtype == "date":
+            found = f"{contract.day!r} is a date, which has no hour"
+            yield f"contracts[{self.table}].day · {found}; legal: a datetime. Use one, or another grain."

@@ -15,6 +15,7 @@ import polars as pl
 from mlops_assets.spec.contract import *
 from mlops_assets.spec.feature import *
 from mlops_assets.spec.gate import *
+from mlops_assets.spec.grain import *
 from mlops_assets.spec.monitor import *
 from mlops_assets.spec.request_feature import *
 from mlops_assets.spec.serving import *
@@ -34,7 +35,8 @@ ILLEGAL: list[tuple[str, str]] = [
     ('column("amount", example="much")', "amount · Column · example · 'much' is no value of this column; legal: type float, within min, max and allowed. Correct it."),
     ('column("purpose", allowed=("car", "car"))', "purpose · Column · allowed · 'car' is declared twice. Keep one."),
     ('column("amount", max=float("nan"))', "amount · Column · max = nan · Input should be a finite number. Correct it."),
-    ('contract(day="number")', "applications · Contract · day · 'number' is of type int; datetime columns: applied_at, ended_at. Use one of these, or leave day out."),
+    ('contract(day="number")', "applications · Contract · day · 'number' is of type int; datetimes and dates: applied_at, ended_at. Use one of these, or leave day out."),
+    ('LOANS.but(sources=(Files(table="applications", grain=Hourly()), LOANS.sources[1]), contracts=(APPLICATIONS.but(columns=(*APPLICATIONS.columns, Column(name="on", dtype="date", description=".")), day="on"), PAYMENTS))', "loans · UseCase · contracts[applications].day · 'on' is a date, which has no hour; legal: a datetime. Use one, or another grain."),
     ('contract(day="ended")', "applications · Contract · column 'ended' is not in the contract; legal: number, customer, amount, purpose, insured, applied_at, ended_at, defaulted. Use one of these."),
     ('contract(unique=("numbers",))', "applications · Contract · column 'numbers' is not in the contract; legal: number, customer, amount, purpose, insured, applied_at, ended_at, defaulted. Use one of these."),
     ('contract(unique=("number", "number"))', "applications · Contract · unique · 'number' is declared twice. Keep one."),

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandera.errors import SchemaErrors
 
+from mlops_assets.foundation.calendars import Calendar, Days, Months, Weeks
 from mlops_assets.ingestion.expectations import check_bad_share
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.validate import Split, contract_schema, split_rows
@@ -288,3 +289,22 @@ def test_of_unsorted_rows_with_one_key_the_first_by_place_is_accepted_and_zero_i
     split = split_rows(raw, contract)
     assert split.accepted.rows() == [(0.0, days[1]), (0.0, days[0]), (1.0, days[0])]
     assert split.quarantined.select("k", "day", "source_line").rows() == [("-0.0", days[1], 3), ("0", days[0], 4)]
+
+
+DATED = FLIGHTS.but(columns=(*FLIGHTS.columns, Column(name="on", dtype="date", description="Day.")), day="on")
+
+
+@pytest.mark.parametrize(
+    ("calendar", "day", "reasons"),
+    [
+        (Days(), date(2013, 7, 3), []),
+        (Days("America/New_York"), date(2013, 7, 3), []),  # a date is that of the file, whatever the zone
+        (Weeks(), date(2013, 7, 1), []),
+        (Months(), date(2013, 7, 1), []),
+        (Days(), date(2013, 7, 4), ["on: '2013-07-03' is not in the day of its file"]),
+        (Months(), date(2013, 6, 1), ["on: '2013-07-03' is not in the month of its file"]),
+    ],
+)
+def test_a_date_must_be_in_the_partition_of_its_file(calendar: Calendar, day: date, reasons: list[str]) -> None:
+    raw = landed({}, day=day).with_columns(on=pl.lit("2013-07-03"))
+    assert split_rows(raw, DATED, calendar=calendar).quarantined["reasons"].to_list() == reasons
