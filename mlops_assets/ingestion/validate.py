@@ -45,8 +45,8 @@ def contract_schema(contract: Contract, calendar: Calendar = UTC_DAYS) -> pa.Dat
 
     def is_in_partition(data: pa.PolarsData) -> pl.LazyFrame:
         moment = pl.col(str(contract.day))
-        is_day = isinstance(calendar, Days) and contract.column(str(contract.day)).dtype == "date"
-        partition = calendar.first_days(moment) if is_day else calendar.of_column(moment)
+        is_date = contract.column(str(contract.day)).dtype == "date"
+        partition = calendar.first_days(moment) if is_date and isinstance(calendar, Days) else calendar.of_column(moment)
         return data.lazyframe.select(partition == pl.col(calendar.column))
 
     return pa.DataFrameSchema(
