@@ -15,6 +15,7 @@ from mlops_assets.cli.arguments import By, Commands, Name, declared, environment
 from mlops_assets.cli.check import check
 from mlops_assets.cli.land import land
 from mlops_assets.cli.migrate import migrate
+from mlops_assets.cli.new import new
 from mlops_assets.cli.predict import predict
 from mlops_assets.foundation.home_lock import reading
 from mlops_assets.foundation.interrupt import interrupted_at_once
@@ -147,7 +148,7 @@ def demo() -> None:
 
 
 PANELS = {
-    "Run": (up, demo, check, predict),
+    "Run": (up, demo, check, predict, new),
     "Data and features": (land, push, waive, features, migrate),
     "Promotion": (promotion.status, promotion.approve, promotion.route, promotion.rollback),
     "Provenance and erasure": (provenance.why, provenance.replay, provenance.reproduce, erasure.forget),

@@ -1,0 +1,60 @@
+"""`mlops new`: a use case from a file."""
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from mlops_assets.cli.arguments import account
+from mlops_assets.foundation.home import PROJECT
+from mlops_assets.use_cases import FOLDER
+from mlops_assets.use_cases import __name__ as PACKAGE
+
+
+def new(
+    name: Annotated[str, typer.Argument(help="The name of the new use case, such as churn.")],
+    *,
+    source: Annotated[str, typer.Option("--from", metavar="FILE_OR_URL", help="A table: CSV, Parquet, JSON lines or Excel.")],
+    label: Annotated[str, typer.Option(metavar="COLUMN", help="What is to be predicted.")] = "",
+    time: Annotated[str, typer.Option(metavar="COLUMN", help="When a row happens.")] = "",
+    key: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="What identifies a row; may be repeated.")] = None,
+    task: Annotated[str, typer.Option(help="binary, multiclass or regression.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: take what is likeliest.")] = False,
+) -> None:
+    """Write the declaration of a use case for a table, and its test. Asks only what the data do not show."""
+    from mlops_assets.inspection.new_use_case import Target, download, make_use_case, require_free
+    from mlops_assets.inspection.proposal import Wishes
+
+    target = Target(FOLDER, PACKAGE, PROJECT / "tests" / "use_cases")
+    require_free(name, target)
+    path = download(source, Path.cwd()) if "://" in source else Path(source)
+    made = make_use_case(
+        name, path, owner=_owner(), wishes=Wishes(label, time, tuple(key or ()), task), target=target,
+        today=datetime.now(UTC).date(), ask=None if yes else _ask,
+    )  # fmt: skip
+    typer.echo(f"{made.rows - made.quarantined:,} of {made.rows:,} rows satisfy the contract. Written:")
+    for file in made.files:
+        typer.echo(f"  {file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file}")
+    typer.echo("Assumed:")
+    for sentence in made.assumptions:
+        typer.echo(f"  - {sentence}.")
+    typer.echo(f"Next: mlops check {name}")
+
+
+def _ask(question: str, answers: Sequence[str]) -> str:
+    """The first is the likeliest."""
+    if not sys.stdin.isatty():
+        options = ", ".join(answers)
+        raise typer.BadParameter(
+            f"{question}? It may be {options}. Name one with --label or --time, or use --yes for {answers[0]}."
+        )
+    return typer.prompt(question, default=answers[0], type=click.Choice(answers))
+
+
+def _owner() -> str:
+    word = "".join(character if character.isalnum() or character in "_-" else "-" for character in account())
+    return f"team:{word}"

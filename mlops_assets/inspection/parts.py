@@ -1,0 +1,152 @@
+"""The parts of a proposed use case: contract, source, features, split, gates, triggers."""
+
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+from mlops_assets.inspection.columns import InspectedColumn
+from mlops_assets.inspection.contracts import declare_column
+from mlops_assets.inspection.labels import ProposedTask
+from mlops_assets.inspection.roles import Key, days, first_and_last_day
+from mlops_assets.inspection.table_file import USUAL_MAX_BYTES, NoTable, TableFile
+from mlops_assets.spec.contract import Contract
+from mlops_assets.spec.feature import Features
+from mlops_assets.spec.form import Csv, Form
+from mlops_assets.spec.gate import BeatsChampion, Gate, NoLeak, NoPii
+from mlops_assets.spec.grain import Daily, Grain, Monthly, Snapshot
+from mlops_assets.spec.monitor import Drift, OnDrift, OnSchedule, Performance, Trigger
+from mlops_assets.spec.request_feature import Hour, Month, PredictionMoment, RequestFeature, Weekday
+from mlops_assets.spec.source import Files
+from mlops_assets.spec.split import TimeSplit
+
+ONE_DAY = timedelta(days=1)
+MAX_DAILY, FEW_A_DAY = 1500, 10  # a file for each of more days than this is slow where it has few rows
+USUAL_SPAN = timedelta(days=120)  # from which the usual test and validation months leave enough to train on
+A_YEAR = timedelta(days=400)  # by which every month was there
+OLD = timedelta(days=30)
+MONDAY_MORNING = "0 6 * * 1"
+
+
+@dataclass
+class Draft:
+    """Collects what is assumed while the parts are chosen."""
+
+    label: InspectedColumn
+    time: InspectedColumn | None
+    key: Key
+    task: ProposedTask
+    columns: tuple[InspectedColumn, ...]
+    notes: dict[str, str] = field(default_factory=dict[str, str])
+    assumptions: list[str] = field(default_factory=list[str])
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.key.columns)
+
+    @property
+    def inputs(self) -> tuple[InspectedColumn, ...]:
+        """The columns that a model can learn from."""
+        return tuple(column for column in self._readable if column.kind == "value")
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether a model would by default read a column of which it learns nothing."""
+        return len(self.inputs) < len([column for column in self._readable if column.kind != "empty"])
+
+    @property
+    def _readable(self) -> list[InspectedColumn]:
+        """What a model reads by default. The columns of a key that is made of values are inputs, too."""
+        taken = (self.label, *(() if self.key.is_made else self.key.columns))
+        return [one for one in self.columns if one not in taken and one.dtype not in ("date", "datetime") and not one.personal]
+
+
+def declare_contract(table: TableFile, table_name: str, draft: Draft) -> Contract:
+    required = (*draft.key.columns, draft.time)
+    declared = tuple(
+        declare_column(
+            column, is_label=column is draft.label, is_required=column in required, is_whole=table.is_whole,
+            levels=draft.task.levels if column is draft.label else (),
+        )
+        for column in draft.columns
+        if column.kind != "empty"
+    )  # fmt: skip
+    empty = tuple(column.header for column in draft.columns if column.kind == "empty")
+    optional: dict[str, Any] = {"day": draft.time.name} if draft.time else {}
+    optional |= {"dropped": empty} if empty else {}
+    description = f"One row for each {' and '.join(draft.key_names)}, first from {table.name}."
+    return Contract(table=table_name, description=description, columns=declared, unique=draft.key_names, **optional)
+
+
+def declare_source(table: TableFile, table_name: str, form: Form, draft: Draft) -> Files:
+    optional: dict[str, Any] = {} if form == Csv() else {"form": form}
+    if table.size * 2 > USUAL_MAX_BYTES:
+        optional["max_bytes"] = 10 * USUAL_MAX_BYTES * -(-table.size // (5 * USUAL_MAX_BYTES))
+    grain = _grain(draft.time)
+    if draft.time and days(draft.time) < _span(draft.time).days:
+        optional["only_when_changed"] = True
+        draft.notes["sources"] = "Some days of the file have no rows."
+    return Files(table=table_name, grain=grain, **optional)
+
+
+def _grain(time: InspectedColumn | None) -> Grain:
+    if time is None:
+        return Snapshot()
+    count = days(time)
+    return Monthly() if count > MAX_DAILY and len(time.values) / count < FEW_A_DAY else Daily()
+
+
+def _span(time: InspectedColumn) -> timedelta:
+    first, last = first_and_last_day(time)
+    return last - first + ONE_DAY
+
+
+def declare_rest(draft: Draft, *, today: date) -> dict[str, Any]:
+    """What is not the same for every proposal."""
+    fields: dict[str, Any] = {"features": features} if (features := _features(draft)) else {}
+    personal = [NoPii()] if any(column.personal for column in draft.columns) else []
+    gates: tuple[Gate, ...] = (draft.task.floor, BeatsChampion(), NoLeak(), *personal)
+    triggers: tuple[Trigger, ...] = (OnDrift(),)
+    if draft.time:
+        first, last = first_and_last_day(draft.time)
+        fields |= {"first_day": first}
+        if today - last > OLD:
+            fields |= {"last_day": last}
+            draft.notes["last_day"] = "The last day of the file: remove it once newer rows are delivered."
+        if _span(draft.time) < USUAL_SPAN:
+            fields |= {"split": _short_split(_span(draft.time))}
+        triggers = (OnSchedule(cron=MONDAY_MORNING), OnDrift())
+    return fields | {"gates": gates, "monitors": (Drift(), Performance()), "triggers": triggers}
+
+
+def _short_split(span: timedelta) -> TimeSplit:
+    return TimeSplit(test=max(1, span.days // 4) * ONE_DAY, validation=max(1, span.days // 8) * ONE_DAY)
+
+
+def _features(draft: Draft) -> Features | None:
+    """None where the defaults are the inputs."""
+    words = _request_features(draft)
+    if not draft.inputs and not any(feature.RETURNS != "datetime" for feature in words):
+        raise NoTable("the file has no column to learn from besides label, key and time. Add columns, or name another --label.")
+    fields: dict[str, Any] = {"request_features": words} if words else {}
+    if draft.key.is_made:
+        numeric = [column.name for column in draft.inputs if column.dtype != "string"]
+        numeric += [feature.name for feature in words if feature.RETURNS == "float"]
+        categorical = [column.name for column in draft.inputs if column.dtype == "string"]
+        categorical += [feature.name for feature in words if feature.RETURNS == "string"]
+        fields |= {"numeric": tuple(numeric), "categorical": tuple(categorical)}
+    elif draft.is_narrowed:
+        named = (*draft.key_names, *([draft.time.name] if draft.time else []), *(column.name for column in draft.inputs))
+        fields |= {"request": tuple(dict.fromkeys(named))}
+    return Features(**fields) if fields else None
+
+
+def _request_features(draft: Draft) -> tuple[RequestFeature, ...]:
+    if not (time := draft.time):
+        return ()
+    words: list[RequestFeature] = []
+    if time.dtype == "datetime":
+        words.append(PredictionMoment(column=time.name))
+        if time.values.dt.hour().n_unique() > 2:
+            words.append(Hour(name=f"{time.name}_hour", column=time.name))
+    words.append(Weekday(name=f"{time.name}_weekday", column=time.name))
+    return (*words, Month(name=f"{time.name}_month", column=time.name)) if _span(time) > A_YEAR else tuple(words)

@@ -1,0 +1,146 @@
+"""Which column is the label, which one the time of a row, and which ones identify it."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import polars as pl
+
+from mlops_assets.inspection.columns import InspectedColumn, extent
+from mlops_assets.inspection.table_file import NoTable
+
+LABEL_WORDS = (
+    "label", "target", "class", "klasse", "outcome", "result", "y", "churn", "churned", "default", "defaulted", "fraud",
+    "survived", "diagnosis", "species", "response", "sold", "price", "preis", "quality", "category", "kategorie", "ziel",
+    "cancelled", "canceled", "gekündigt", "sentiment", "spam", "late", "approved",
+    "attrition", "income", "rating", "score", "exited", "demand", "sales", "umsatz",
+)  # fmt: skip
+TIME_WORDS = (
+    "time", "timestamp", "datetime", "date", "datum", "zeit", "zeitpunkt", "day", "tag", "at", "on", "am", "ts", "when",
+    "created",    "hour", "month", "week", "fecha", "data", "jour", "heure",
+)  # fmt: skip
+NO_TIME = re.compile(r"birth|dob|geburt|geboren|expir|valid|due|end|until|bis\b|closed|deliver|return")
+MAX_KEY = 4  # columns
+MIN_DAYS = 5  # of a table with a time
+MAX_CLASSES = 50
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The likeliest first. `is_sure`: nothing speaks for another one."""
+
+    candidates: tuple[InspectedColumn, ...]
+    is_sure: bool
+
+
+@dataclass(frozen=True)
+class Key:
+    """`repeated`: how many rows have the key of an earlier one. `is_made`: of values, as no column is an identifier."""
+
+    columns: tuple[InspectedColumn, ...]
+    repeated: int
+    is_made: bool = False
+
+
+def find_column(columns: Sequence[InspectedColumn], wish: str, option: str) -> InspectedColumn:
+    """By its header or its name, in any case. Raises NoTable."""
+    for column in columns:
+        if wish in (column.header, column.name):
+            return column
+    if same := [one for one in columns if wish.casefold() in (one.header.casefold().strip(), one.name)]:
+        return same[0]
+    headers = [column.header for column in columns]
+    near = difflib.get_close_matches(wish, [*headers, *(column.name for column in columns)], n=1)
+    hint = f" Is it {near[0]!r}?" if near else ""
+    raise NoTable(f"{option} · {wish!r} is no column of the file; columns: {', '.join(headers)}.{hint}")
+
+
+def label_choice(columns: Sequence[InspectedColumn]) -> Choice:
+    """By the words of its name; of several, and of none, the last one is the likeliest."""
+    possible = [
+        column
+        for column in columns
+        if column.kind == "value"
+        and not column.personal
+        and column.dtype not in ("date", "datetime")
+        and _has_few_classes(column)
+    ]
+    named = [column for column in possible if {*_words(column)} & {*LABEL_WORDS} or _words(column)[:1] == ["is"]]
+    ordered = [*reversed(named), *(column for column in reversed(possible) if column not in named)]
+    return Choice(tuple(ordered), len(named) == 1 or len(possible) == 1)
+
+
+def _has_few_classes(column: InspectedColumn) -> bool:
+    return column.dtype != "string" or len(column.levels) <= MAX_CLASSES
+
+
+def time_choice(columns: Sequence[InspectedColumn]) -> Choice:
+    """A moment or a day that every row has; a day of birth is none."""
+    possible = [
+        column
+        for column in columns
+        if column.dtype in ("date", "datetime")
+        and not column.missing
+        and not NO_TIME.search(column.name)
+        and days(column) >= MIN_DAYS
+    ]
+    named = [column for column in possible if {*_words(column)} & {*TIME_WORDS}]
+    return Choice(tuple([*named, *(column for column in possible if column not in named)]), len(possible) < 2 or len(named) == 1)
+
+
+def days(column: InspectedColumn) -> int:
+    return column.values.drop_nulls().cast(pl.Date()).n_unique()
+
+
+def first_and_last_day(column: InspectedColumn) -> tuple[date, date]:
+    first, last = extent(column.values)
+    return tuple(day.date() if isinstance(day, datetime) else day for day in (first, last))  # type: ignore[return-value]
+
+
+def find_key(columns: Sequence[InspectedColumn], time: InspectedColumn | None) -> Key:
+    """The columns that identify a row: an identifier, the time, one with the other, or else the fewest values that do. `columns`
+    are without the label. Raises NoTable.
+    """
+    whole = [column for column in columns if not column.missing and not column.personal and column.kind != "empty"]
+    identifiers = [column for column in whole if column.kind == "identifier"]
+    for column in (*identifiers, *filter(None, [time])):
+        if column.is_unique:
+            return Key((column,), 0)
+    others = [column for column in whole if column.dtype in ("int", "string", "bool") and column.kind != "constant"]
+    if time:
+        for column in others:
+            if not (repeated := count_repeated((column, time))):
+                return Key((column, time), repeated)
+    made = _fewest(sorted((one for one in whole if one.kind != "free text"), key=lambda one: -one.values.n_unique()))
+    if made.columns and made.repeated <= len(columns[0].values) / 100:
+        return made
+    found = f"in {made.repeated} of {len(columns[0].values)} rows no column, nor several together, differ from another row"
+    raise NoTable(f"--key · {found}. Add a column that numbers the rows, or remove the repeated rows.")
+
+
+def _fewest(columns: Sequence[InspectedColumn]) -> Key:
+    """Columns are added, those with most values first, until they tell all rows apart."""
+    key = tuple[InspectedColumn, ...]()
+    repeated = len(columns[0].values) if columns else 0
+    for column in columns:
+        if (left := count_repeated((*key, column))) < repeated:
+            key, repeated = (*key, column), left
+        if not repeated or len(key) == MAX_KEY:
+            break
+    return Key(key, repeated, is_made=True)
+
+
+def count_repeated(columns: Sequence[InspectedColumn]) -> int:
+    rows = pl.DataFrame([column.values.alias(column.name) for column in columns])
+    return rows.height - rows.n_unique()
+
+
+def _words(column: InspectedColumn) -> list[str]:
+    return [*column.name.split("_"), *re.findall(r"\w+", column.header.lower())]
+
+
+def levels_text(levels: Sequence[Any]) -> str:
+    return ", ".join(map(repr, levels))

@@ -1,0 +1,84 @@
+"""`mlops new` on tables as people export them: a declaration that accepts its own file, or one sentence of what to do."""
+
+import runpy
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from mlops_assets.foundation.calendars import WHOLE_TABLE
+from mlops_assets.foundation.grains import table_calendar
+from mlops_assets.graph.check import find_problems
+from mlops_assets.ingestion.landing import Landing
+from mlops_assets.ingestion.validate import split_rows
+from mlops_assets.inspection.new_use_case import NewUseCase, make_use_case
+from mlops_assets.inspection.proposal import Wishes
+from mlops_assets.inspection.table_file import NoTable
+from mlops_assets.inspection.written_use_case import Target
+from mlops_assets.spec.grain import Snapshot
+from mlops_assets.spec.use_case import UseCase
+from tests.inspection.messy_tables import CLEAN, QUARANTINED, REFUSED
+
+TODAY = date(2013, 12, 1)
+
+
+def made(folder: Path, file: str, content: bytes, options: list[str]) -> NewUseCase:
+    (folder / file).write_bytes(content)
+    wishes = Wishes(keys=tuple(value for option, value in pairs(options) if option == "--key"))
+    for option, value in pairs(options):
+        wishes = wishes if option == "--key" else replace(wishes, **{option.strip("-"): value})
+    target = Target(folder / "models", "models", folder / "tests")
+    return make_use_case("model", folder / file, owner="team:data", wishes=wishes, target=target, today=TODAY)
+
+
+def pairs(options: list[str]) -> list[tuple[str, str]]:
+    return list(zip(options[::2], options[1::2], strict=True))
+
+
+def written(new: NewUseCase) -> UseCase:
+    return runpy.run_path(str(new.files[0]))["USE_CASE"]
+
+
+def quarantined(folder: Path, new: NewUseCase, content: bytes) -> list[str]:
+    """The reasons for rows of the file itself, as a delivered snapshot."""
+    use_case = written(new)
+    source, contract = use_case.sources[0], use_case.contracts[0]
+    calendar = table_calendar(use_case, source.table)
+    path = folder / use_case.name / source.table / f"snapshot{new.suffix}"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    landing = Landing(folder).of(source.form)
+    raw = landing.read(use_case.name, contract, [WHOLE_TABLE], required=True, calendar=calendar, max_bytes=source.max_bytes)
+    split = split_rows(raw, contract, source.form, calendar)
+    assert split.accepted.height
+    return split.quarantined["reasons"].to_list()
+
+
+@pytest.mark.parametrize("case", CLEAN)
+def test_a_clean_table_gets_a_declaration_that_accepts_every_row(tmp_path: Path, case: str) -> None:
+    file, content, options = CLEAN[case]
+    new = made(tmp_path, file, content, options)
+    assert new.quarantined == 0, new.assumptions
+    assert written(new) == new.use_case
+    assert not find_problems([new.use_case])
+    if isinstance(new.use_case.sources[0].grain, Snapshot):
+        assert quarantined(tmp_path / "landing", new, content) == []
+
+
+@pytest.mark.parametrize("case", QUARANTINED)
+def test_faulty_rows_are_counted_and_named(tmp_path: Path, case: str) -> None:
+    file, content, options, count = QUARANTINED[case]
+    new = made(tmp_path, file, content, options)
+    assert not find_problems([written(new)])
+    assert new.quarantined == count, new.assumptions
+    assert any(f"{count} of {new.rows} rows go to quarantine" in sentence for sentence in new.assumptions)
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_no_use_case_can_be_made_from_is_refused_in_one_sentence(tmp_path: Path, case: str) -> None:
+    file, content, options, message = REFUSED[case]
+    with pytest.raises(NoTable) as refused:
+        made(tmp_path, file, content, options)
+    assert str(refused.value) == message or (message.endswith(": ") and str(refused.value).startswith(message))
+    assert not (tmp_path / "models").exists() and not (tmp_path / "tests").exists()
