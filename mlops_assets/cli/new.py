@@ -33,7 +33,7 @@ def new(
     require_free(name, target)
     path = download(source, Path.cwd()) if "://" in source else Path(source)
     made = make_use_case(
-        name, path, owner=_owner(), wishes=Wishes(label, time, tuple(key or ()), task), target=target,
+        name, path, owner=_owner(), wishes=Wishes(label, time, tuple(key or ()), task), target=target, folder=Path.cwd(),
         today=datetime.now(UTC).date(), ask=None if yes else _ask,
     )  # fmt: skip
     typer.echo(f"{made.rows - made.quarantined:,} of {made.rows:,} rows satisfy the contract. Written:")

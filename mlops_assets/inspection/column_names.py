@@ -13,6 +13,11 @@ LETTERS = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "æ": "ae", "ø": "o", "å": "a", "ł": "l", "đ": "d", "€": "eur"}
 )
 MAX_CHARACTERS = 50
+# Names that Dagster refuses for an input, besides the keywords of Python.
+IN_DAGSTER = (
+    "context", "conf", "config", "meta", "arg_dict", "dict", "input_arg_dict", "output_arg_dict", "int", "str", "float", "bool",
+    "input", "output", "type",
+)  # fmt: skip
 # Columns of the prediction log, which serving/ declares.
 LOGGED = (
     "prediction_id", "answered_at", "trace_id", "plan", "arm", "model_version", "model_digest", "features_from", "latency_ms",
@@ -20,6 +25,12 @@ LOGGED = (
     "champion_probability", "champion_probabilities", "champion_decision", "champion_prediction", "champion_low", "champion_high",
     FEATURE_AGE_S,
 )  # fmt: skip
+
+
+def table_name(stem: str) -> str:
+    """A name for the table of a file."""
+    name = plain_name(stem, "rows")
+    return f"{name}_rows" if keyword.iskeyword(name) or name in IN_DAGSTER else name
 
 
 def plain_name(header: str, fallback: str) -> str:

@@ -24,7 +24,7 @@ FLOAT_DIGITS, MAX_DIGITS = 15, 36
 
 def find_type(words: pl.Series, values: pl.Series, form: Form) -> tuple[DType, dict[str, Any]]:
     """The type of all values, or of nearly all, with the fields of Column that it needs. `words` are the distinct `values`."""
-    if booleans := _booleans(words):
+    if (booleans := _booleans(words)) is not None:
         return "bool", booleans
     if _has_days_of_digits(words, form):
         return "date", {}
@@ -39,15 +39,16 @@ def find_type(words: pl.Series, values: pl.Series, form: Form) -> tuple[DType, d
     return "string", {}
 
 
-def _booleans(words: pl.Series) -> dict[str, Any]:
+def _booleans(words: pl.Series) -> dict[str, Any] | None:
+    """The words that mean yes and no, where true and false are not enough; None: it is no boolean."""
     if not 2 <= len(words) <= 8:
-        return {}
+        return None
     found = {str(word).lower() for word in words}
     for yes, no in BOOLEANS:
         if found <= {*yes, *no} and found & {*yes} and found & {*no}:
             own = {"yes": tuple(word for word in yes if word in found), "no": tuple(word for word in no if word in found)}
             return {} if found == {"true", "false"} else own
-    return {}
+    return None
 
 
 def _has_days_of_digits(words: pl.Series, form: Form) -> bool:

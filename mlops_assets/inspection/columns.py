@@ -28,6 +28,7 @@ FEW = 20  # rows or values, by which nothing is known of the others
 SAMPLE = 1000  # values
 MAX_SHOWN = 3
 FREE_TEXT_CHARACTERS = 25  # on average
+NUMBER = r"^[+-]?[\d.,]+$"
 DAY_LIKE = r"^\D{0,9}\d{1,4}[-./ ]\w{1,9}[-./ ,]+\d{2,4}"
 UNIT = r"^\s*([€$£]\s*)?[+-]?\d[\d.,]*\s*(%|€|\$|£|[a-zA-Z]{1,4})?\s*$"
 
@@ -106,7 +107,8 @@ def _kind_of_numbers(header: str, numbers: pl.Series) -> Kind:
     distinct, is_sample = numbers.n_unique(), len(numbers) > FEW
     is_counted = distinct == len(numbers) == highest - lowest + 1
     is_named = bool(ID_WORDS.search(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", header).lower()))
-    is_id = is_sample and (is_counted or (is_named and distinct >= MOSTLY_DISTINCT * len(numbers)))
+    is_ascending = distinct == len(numbers) and numbers.is_sorted()
+    is_id = is_sample and (is_counted or is_ascending or (is_named and distinct >= MOSTLY_DISTINCT * len(numbers)))
     return "identifier" if is_id or max(-lowest, highest) > ALL_EXACT else "value"
 
 
@@ -130,8 +132,7 @@ def _describe_faults(landed: pl.Series, values: pl.Series, dtype: DType) -> list
     if faulty.is_empty():
         return []
     shown = ", ".join(repr(value) for value in faulty.unique(maintain_order=True).head(MAX_SHOWN))
-    rows = f"{len(faulty)} row{'s' * (len(faulty) != 1)}"
-    return [f"it is read as {dtype}; {rows} go to quarantine, with {shown}. Correct them in the file"]
+    return [f"it is read as {dtype}, which other values are not, such as {shown}. Correct them in the file"]
 
 
 def _describe_text(words: pl.Series, dtype: DType) -> list[str]:
@@ -145,4 +146,9 @@ def _describe_text(words: pl.Series, dtype: DType) -> list[str]:
         return ["it is read as text, as its numbers have a unit or other marks. Deliver plain numbers to use them as such"]
     if share_matching(some, DAY_LIKE) >= NEARLY:
         return ["it is read as text, as its dates have several forms, or another one than other columns. Deliver one form"]
+    others = some.filter(~some.str.contains(NUMBER))
+    if 0 < len(others) < len(some) / 2:
+        return [
+            f"it is read as text, as it has numbers and others, such as {others[0]!r}. Deliver numbers alone to use them as such"
+        ]
     return []

@@ -88,7 +88,10 @@ def _json_form(text: str) -> JsonLines | None:
 
 def find_csv(lines: Sequence[str], encoding: str) -> Csv:
     """The delimiter is the one that parts most lines into the same number of fields, and of several the most fields."""
-    delimiter = max(SEPARATORS, key=lambda separator: _fit(_rows(lines, separator)))
+    fits = {separator: _fit(_rows(lines, separator)) for separator in (*SEPARATORS, " ")}
+    delimiter = max(SEPARATORS, key=lambda separator: fits[separator])
+    if not fits[delimiter][0] and fits[" "][0]:  # texts have blanks, too
+        delimiter = " "
     rows = _rows(lines, delimiter)
     width = _usual_width(rows)
     titles = len([*takewhile(lambda row: _is_title(row, width), rows)])

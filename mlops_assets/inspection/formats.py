@@ -72,10 +72,13 @@ def find_formats(rows: pl.DataFrame, names: Sequence[str], form: Form) -> Format
 def _find_missing(columns: Iterable[pl.Series]) -> tuple[str, ...]:
     marks = dict[str, None]()
     for values in columns:
-        marks |= dict.fromkeys(word for word in MISSING if word in values)
+        present = set(values)
+        marks |= dict.fromkeys(word for word in MISSING if word in present)
+        if not present & {*MAYBE_MISSING}:
+            continue
         others = values.filter(~values.is_in([*MISSING, *MAYBE_MISSING]))
         if share_matching(others.head(MAX_DISTINCT), STARTS_LIKE_VALUE) >= MIN_SHARE:
-            marks |= dict.fromkeys(values.filter(values.is_in([*MAYBE_MISSING])))
+            marks |= dict.fromkeys(word for word in MAYBE_MISSING if word in present)
     return tuple(marks)
 
 
@@ -104,18 +107,19 @@ def _with_days(
     def with_layout(layout: str | None) -> Form:
         return form.but(**{f"{field}_format": layout}) if layout else form
 
-    scores: dict[str | None, int] = {}
+    read: dict[str | None, list[str]] = {}
     for layout in layouts:
         one = with_layout(layout)
-        columns = [series for series in values.values() if share_read(series.head(20), field, one) >= MIN_SHARE]
-        scores[layout] = sum(share_read(series, field, one) >= MIN_SHARE for series in columns)
-    most = max(scores.values())
-    best = [layout for layout in layouts if scores[layout] == most] if most else [None]
-    if len(best) == 1 or best[0] is None:
-        return with_layout(best[0]), ()
-    likely = min(best, key=lambda layout: _span(values.values(), field, with_layout(layout)))
+        some = [name for name, series in values.items() if share_read(series.head(20), field, one) >= MIN_SHARE]
+        read[layout] = [name for name in some if share_read(values[name], field, one) >= MIN_SHARE]
+    best = [layout for layout in layouts if len(read[layout]) == max(map(len, read.values()))]
+    if not read[best[0]] or best[0] is None or len(best) == 1:
+        return with_layout(best[0] if read[best[0]] else None), ()
+    best = [layout for layout in best if read[layout] == read[best[0]]]
+    likely = min(best, key=lambda layout: _span([values[name] for name in read[layout]], field, with_layout(layout)))
     others = ", ".join(str(layout) for layout in best if layout != likely)
-    return with_layout(likely), (f"{field}s are read as {likely}; {others} would fit as well: correct {field}_format if so",)
+    note = f"{field}s are read as {likely}; {others} would fit as well: correct {field}_format if so"
+    return with_layout(likely), (note,) if others else ()
 
 
 def _span(columns: Iterable[pl.Series], field: DType, form: Form) -> float:

@@ -12,7 +12,7 @@ from mlops_assets.spec.gate import Floor
 from mlops_assets.spec.task import Binary, Multiclass, Regression
 
 Level = Any
-MAX_INT_CLASSES = 10  # whole numbers with more values are amounts
+MAX_INT_CLASSES = 10  # whole numbers with more values, or far apart, are amounts
 MAX_TYPO_SHARE = 0.01
 YES_WORDS = ("1", "true", "yes", "y", "ja", "positive", "pos", "bad", "fraud", "spam", "default", "churn", "malignant", "late")
 # Better than no model: an AUC of a coin is 0.5, and an r2 of the mean 0.
@@ -33,9 +33,9 @@ class ProposedTask:
 
 def propose_task(label: InspectedColumn, wish: str = "") -> ProposedTask:
     """`wish`: binary, multiclass, regression, or empty. Raises NoTable."""
-    typos = find_typos(label.levels) if label.dtype == "string" else {}
+    typos = find_typos(label.levels) if label.dtype == "string" and len(label.levels) < 2 * MAX_CLASSES else {}
     levels = tuple(level for level in label.levels if level not in typos)
-    _require_label(label, len(levels) if label.levels else label.values.drop_nulls().n_unique())
+    _require_label(label, label.values.drop_nulls().n_unique() - len(typos))
     kind = wish or _likely_task(label, levels)
     if kind not in PROPOSALS:
         raise NoTable(f"--task · found {wish!r}; legal: {', '.join(PROPOSALS)}. Use one of these.")
@@ -84,7 +84,8 @@ def _require_label(label: InspectedColumn, distinct: int) -> None:
 def _likely_task(label: InspectedColumn, levels: Sequence[Level]) -> str:
     if label.dtype == "bool" or len(levels) == 2:
         return "binary"
-    return "multiclass" if label.dtype == "string" or 2 < len(levels) <= MAX_INT_CLASSES else "regression"
+    is_code = label.dtype == "int" and 2 < len(levels) <= MAX_INT_CLASSES and max(levels) - min(levels) < 2 * len(levels)
+    return "multiclass" if label.dtype == "string" or is_code else "regression"
 
 
 def _binary(label: InspectedColumn, levels: Sequence[Level]) -> ProposedTask:

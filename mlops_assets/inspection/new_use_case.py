@@ -3,18 +3,19 @@
 import keyword
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 import httpx
 import polars as pl
 
-from mlops_assets.inspection.column_names import plain_name
-from mlops_assets.inspection.proposal import Ask, Proposal, Wishes, propose
+from mlops_assets.inspection.column_names import plain_name, table_name
+from mlops_assets.inspection.proposal import Ask, NoKey, Proposal, Wishes, propose
 from mlops_assets.inspection.read_again import read_again
-from mlops_assets.inspection.table_file import NoTable, TableFile, read_table_file
+from mlops_assets.inspection.table_file import ROW_NUMBER, NoTable, TableFile, numbered, read_table_file
 from mlops_assets.inspection.written_use_case import Target, write_use_case
 from mlops_assets.spec.use_case import UseCase
 
@@ -26,9 +27,12 @@ TIMEOUT_S = 30
 
 @dataclass(frozen=True)
 class NewUseCase:
-    """`files` that were written; `assumptions`, a sentence each; `suffix`: how the name of a landed file ends."""
+    """`file` has its first rows. `files` were written. `assumptions` are a sentence each. `suffix`: how the name of a landed file
+    ends.
+    """
 
     use_case: UseCase
+    file: Path
     files: tuple[Path, ...]
     assumptions: tuple[str, ...]
     rows: int
@@ -37,13 +41,24 @@ class NewUseCase:
 
 
 def make_use_case(
-    name: str, path: Path, *, owner: str, wishes: Wishes, target: Target, today: date, ask: Ask | None = None
+    name: str, path: Path, *, owner: str, wishes: Wishes, target: Target, folder: Path, today: date, ask: Ask | None = None
 ) -> NewUseCase:
-    """Raises NoTable; then nothing is written."""
+    """A copy with numbered rows is written to `folder`, where no column identifies them. Raises NoTable; then no use case is
+    written.
+    """
     require_free(name, target)
-    table = read_table_file(path)
-    table_name = plain_name(PurePosixPath(path.name).name.split(".")[0], "rows")
-    proposal = propose(table, name=name, table_name=table_name, owner=owner, wishes=wishes, today=today, ask=ask)
+    table, rows_of = read_table_file(path), table_name(path.name.split(".")[0])
+    declare = partial(propose, name=name, table_name=rows_of, owner=owner, today=today, ask=ask)
+    try:
+        proposal = declare(table, wishes=wishes)
+    except NoKey:
+        path = folder / f"{rows_of}_numbered.csv"
+        table = numbered(table, path)
+        proposal = declare(table, wishes=replace(wishes, keys=(ROW_NUMBER,)))
+        note = (
+            f"no column identifies a row: {path.name} has the rows with a number each. Land this file, and number later rows on"
+        )
+        proposal = replace(proposal, assumptions=(note, *proposal.assumptions))
     rows = _named_rows(table, proposal)
     split = read_again(proposal.use_case, rows)
     if split.accepted.is_empty():
@@ -52,7 +67,7 @@ def make_use_case(
     assumptions = (*proposal.assumptions, *_describe_quarantine(split.quarantined, rows.height, proposal.use_case))
     accepted = rows[[*({*range(rows.height)} - {*split.quarantined["source_line"]})]]
     files = write_use_case(proposal, _sample(accepted, proposal.use_case), path.name, target)
-    return NewUseCase(proposal.use_case, files, assumptions, rows.height, split.quarantined.height, table.suffix)
+    return NewUseCase(proposal.use_case, path, files, assumptions, rows.height, split.quarantined.height, table.suffix)
 
 
 def require_free(name: str, target: Target) -> None:
@@ -95,7 +110,7 @@ def _describe_quarantine(quarantined: pl.DataFrame, rows: int, use_case: UseCase
     if quarantined.is_empty():
         return
     reasons = ", ".join(quarantined["reasons"].unique(maintain_order=True).head(MAX_REASONS))
-    yield f"{quarantined.height} of {rows:,} rows go to quarantine: {reasons}"
+    yield f"{quarantined.height:,} of {rows:,} rows {'goes' if quarantined.height == 1 else 'go'} to quarantine: {reasons}"
     bound = use_case.contracts[0].max_bad_share
     if quarantined.height > bound * rows:
         yield f"these are more than {bound:.0%}, so that the file is refused: correct it, or raise max_bad_share of the contract"

@@ -39,6 +39,10 @@ class Proposal:
     assumptions: tuple[str, ...]
 
 
+class NoKey(NoTable):
+    """A table without a column that identifies its rows."""
+
+
 def propose(
     table: TableFile, *, name: str, table_name: str, owner: str, wishes: Wishes, today: date, ask: Ask | None = None
 ) -> Proposal:
@@ -70,6 +74,8 @@ def _choose(columns: Sequence[InspectedColumn], wishes: Wishes, ask: Ask | None)
     draft.assumptions += task.assumptions
     if time and not wishes.time:
         draft.assumptions.append(f"a row happens at {time.shown}: name another column with --time")
+    if time and time.dtype == "datetime":
+        draft.assumptions.append("a time without an offset is in UTC: declare time_zone of the form, and tz of the grain, if not")
     if not wishes.keys:
         draft.assumptions.append(_describe_key(key))
     return draft
@@ -109,7 +115,9 @@ def _asked(question: str, choice: Choice, columns: Sequence[InspectedColumn], as
 
 def _chosen_key(columns: Sequence[InspectedColumn], time: InspectedColumn | None, wishes: Wishes) -> Key:
     if not wishes.keys:
-        return find_key(columns, time)
+        if key := find_key(columns, time):
+            return key
+        raise NoKey("--key · no column identifies a row. Name the columns that do, or add one with a number for each row.")
     key = tuple(find_column(columns, wish, "--key") for wish in wishes.keys)
     return Key(key, count_repeated(key))
 

@@ -13,17 +13,16 @@ from mlops_assets.inspection.columns import InspectedColumn, extent
 from mlops_assets.inspection.table_file import NoTable
 
 LABEL_WORDS = (
-    "label", "target", "class", "klasse", "outcome", "result", "y", "churn", "churned", "default", "defaulted", "fraud",
-    "survived", "diagnosis", "species", "response", "sold", "price", "preis", "quality", "category", "kategorie", "ziel",
-    "cancelled", "canceled", "gekündigt", "sentiment", "spam", "late", "approved",
-    "attrition", "income", "rating", "score", "exited", "demand", "sales", "umsatz",
+    "label", "target", "class", "klasse", "outcome", "y", "churn", "churned", "default", "defaulted", "fraud", "survived",
+    "diagnosis", "species", "response", "sold", "ziel", "cancelled", "canceled", "gekündigt", "sentiment", "spam", "late",
+    "approved", "attrition", "exited",
 )  # fmt: skip
 TIME_WORDS = (
     "time", "timestamp", "datetime", "date", "datum", "zeit", "zeitpunkt", "day", "tag", "at", "on", "am", "ts", "when",
     "created",    "hour", "month", "week", "fecha", "data", "jour", "heure",
 )  # fmt: skip
 NO_TIME = re.compile(r"birth|dob|geburt|geboren|expir|valid|due|end|until|bis\b|closed|deliver|return")
-MAX_KEY = 4  # columns
+MAX_MADE_KEY = 2  # columns: a number for each row is better than more
 MIN_DAYS = 5  # of a table with a time
 MAX_CLASSES = 50
 
@@ -100,9 +99,9 @@ def first_and_last_day(column: InspectedColumn) -> tuple[date, date]:
     return tuple(day.date() if isinstance(day, datetime) else day for day in (first, last))  # type: ignore[return-value]
 
 
-def find_key(columns: Sequence[InspectedColumn], time: InspectedColumn | None) -> Key:
-    """The columns that identify a row: an identifier, the time, one with the other, or else the fewest values that do. `columns`
-    are without the label. Raises NoTable.
+def find_key(columns: Sequence[InspectedColumn], time: InspectedColumn | None) -> Key | None:
+    """The columns that identify a row: an identifier, the time, one with the other, or else two values that do. `columns` are
+    without the label.
     """
     whole = [column for column in columns if not column.missing and not column.personal and column.kind != "empty"]
     identifiers = [column for column in whole if column.kind == "identifier"]
@@ -115,10 +114,7 @@ def find_key(columns: Sequence[InspectedColumn], time: InspectedColumn | None) -
             if not (repeated := count_repeated((column, time))):
                 return Key((column, time), repeated)
     made = _fewest(sorted((one for one in whole if one.kind != "free text"), key=lambda one: -one.values.n_unique()))
-    if made.columns and made.repeated <= len(columns[0].values) / 100:
-        return made
-    found = f"in {made.repeated} of {len(columns[0].values)} rows no column, nor several together, differ from another row"
-    raise NoTable(f"--key · {found}. Add a column that numbers the rows, or remove the repeated rows.")
+    return None if made.repeated else made
 
 
 def _fewest(columns: Sequence[InspectedColumn]) -> Key:
@@ -128,7 +124,7 @@ def _fewest(columns: Sequence[InspectedColumn]) -> Key:
     for column in columns:
         if (left := count_repeated((*key, column))) < repeated:
             key, repeated = (*key, column), left
-        if not repeated or len(key) == MAX_KEY:
+        if not repeated or len(key) == MAX_MADE_KEY:
             break
     return Key(key, repeated, is_made=True)
 

@@ -21,6 +21,7 @@ from mlops_assets.spec.source import Files
 
 HEAD_BYTES = 1 << 18
 MAX_ROWS = 200_000  # are inspected, the first ones; reading them takes about 2 s
+ROW_NUMBER = "row_number"
 MAX_BYTES = 20_000_000_000
 MAX_TITLE_LINES = 10  # above the header of a sheet
 USUAL_MAX_BYTES = int(Files.model_fields["max_bytes"].default)
@@ -66,6 +67,17 @@ def read_table_file(path: Path, *, max_rows: int = MAX_ROWS) -> TableFile:
         raise NoTable(f"{path.name} · it cannot be read: {error.strerror or error}. Correct its permissions.") from None
     _require_rows(table)
     return table
+
+
+def numbered(table: TableFile, path: Path) -> TableFile:
+    """The rows with their numbers in a first column, written to a CSV file. Raises NoTable where another file has its name."""
+    headers = (ROW_NUMBER, *table.distinct_headers)
+    rows = table.rows.drop("source_line").with_row_index("row", offset=1).cast(pl.String())
+    content = rows.rename(dict(zip(rows.columns, headers, strict=True))).write_csv().encode()
+    if path.exists() and path.read_bytes() != content:
+        raise NoTable(f"{path} · it exists, and would be replaced by the rows of {table.name} with a number each. Move it.")
+    path.write_bytes(content)
+    return read_table_file(path)
 
 
 def _compression(path: Path) -> str:
@@ -148,6 +160,9 @@ def _require_rows(table: TableFile) -> None:
     if table.rows.height > 1:
         return
     if table.problems:
-        raise NoTable(f"{table.name} · no row can be read; {table.problems[0]}. Correct the file.")
+        problem = table.problems[0].partition(";")[0]
+        raise NoTable(
+            f"{table.name} · no row can be read; the header has {len(table.headers)} names, and {problem}. Correct the file."
+        )
     found = "one row alone" if table.rows.height else "a header, and no row"
     raise NoTable(f"{table.name} · it has {found}; a model needs some hundred. Name a file with more rows.")

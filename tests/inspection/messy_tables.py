@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
+from tests.ingestion.forms.workbook import Cell, build_workbook
+
 Row = list[str]
 FIRST = datetime(2013, 1, 1, 6, 5)
 
@@ -71,7 +73,7 @@ def by_day() -> bytes:
     """One row a day: a number to be predicted."""
     days = [FIRST + timedelta(days=number) for number in range(250)]
     table = [
-        [f"{one:%Y-%m-%d}", str(20 + one.weekday()), f"{100 + 10 * one.weekday() + number % 7}"]
+        [f"{one:%Y-%m-%d}", str(20 + one.weekday()), f"{100 + 10 * one.weekday() + number % 47}"]
         for number, one in enumerate(days)
     ]
     return text([["date", "temperature", "demand"], *table]).encode()
@@ -102,6 +104,13 @@ def zipped(content: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def workbook() -> bytes:
+    """With a title above the table, which begins in its third row."""
+    header, *table = lines(without=["moment"])
+    cells: list[tuple[Cell, ...]] = [(int(one), float(two), int(three), *rest) for one, two, three, *rest in table]
+    return build_workbook({1: ("Export of the shop", *[None] * 4), 3: tuple(header), **dict(enumerate(cells, start=4))})
+
+
 def json_lines() -> bytes:
     return "".join(json.dumps({**row, "age": int(row["age"]), "note": None}) + "\n" for row in rows()).encode()
 
@@ -120,9 +129,11 @@ CLEAN: dict[str, tuple[str, bytes, list[str]]] = {
     "gzip": ("zipped.csv.gz", gzip.compress(csv()), []),
     "gzip without its suffix": ("zipped.csv", gzip.compress(csv()), []),
     "zip": ("zipped.zip", zipped(csv()), []),
-    "parquet named csv": ("named.csv", parquet(), []),
+    "parquet named csv": ("named.csv", parquet(vip=pl.Series([True, False] * 100)), ["--label", "churn"]),
+    "true and false": ("bool.csv", csv(colour=lambda row: str(row["colour"] == "red")), []),
     "csv named parquet": ("named.parquet", csv(), []),
     "json lines": ("lines.jsonl", json_lines(), []),
+    "excel": ("sheet.xlsx", workbook(), ["--label", "churn"]),
     "titles above": ("titles.csv", b"Export of the shop\n\n" + csv(), []),
     "no header": ("bare.csv", text(lines()[1:]).encode(), ["--label", "column_6"]),
     "names twice and none": ("twice.csv", csv(header=["id", "moment", "amount", "amount", "", "churn"]), []),
@@ -140,6 +151,8 @@ CLEAN: dict[str, tuple[str, bytes, list[str]]] = {
     "personal data": ("people.csv", csv(email=lambda row: f"p{row['id']}@example.com", birth=lambda row: day(row, "%Y-%m-%d")), ["--label", "churn"]),
     "400 columns": ("wide.csv", wide(), []),
     "no identifier": ("noid.csv", csv(without=["id", "moment"]), []),
+    "rows alike": ("alike.csv", csv(without=["id", "moment", "amount", "age"]), []),
+    "blanks between": ("blanks.txt", text(lines(without=["moment"]), " ").encode(), []),
     "quoted": ("quoted.csv", "".join(",".join(f'"{cell}"' for cell in line) + "\n" for line in lines(colour=lambda row: f"{row['colour']}, light\nor dark")).encode(), []),
     "three classes": ("classes.csv", csv(churn=lambda row: row["colour"][:2]), []),
     "numbers of classes": ("grades.csv", csv(churn=lambda row: str(1 + place(row) % 5)), []),
@@ -172,5 +185,5 @@ REFUSED: dict[str, tuple[str, bytes, list[str], str]] = {
     "time of text": ("t.csv", csv(), ["--time", "colour"], "--time · 'colour' is of type string; legal: days or moments, all written in one form. Name another column, or correct it."),
     "nothing to learn from": ("t.csv", csv(without=["moment", "amount", "age", "colour"]), [], "the file has no column to learn from besides label, key and time. Add columns, or name another --label."),
     "only missing": ("t.csv", text([["a", "b"], *[["", "NA"]] * 30]).encode(), [], "--label · no column can be a label: all are constant, empty, identifiers or days. Name one with --label."),
-    "rows alike": ("t.csv", csv(churn=lambda row: str(place(row) % 2), without=["id", "moment", "amount", "age"]), ["--label", "churn"], "--key · in 197 of 200 rows no column, nor several together, differ from another row. Add a column that numbers the rows, or remove the repeated rows."),
+    "header of another file": ("t.csv", b"a,b\n" + csv(), [], "t.csv · no row can be read; the header has 2 names, and line 2: line has 6 of 2 fields. Correct the file."),
 }  # fmt: skip

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.foundation.calendars import WHOLE_TABLE
-from mlops_assets.foundation.grains import table_calendar
+from mlops_assets.foundation.calendars import WHOLE_TABLE, WholeTable
 from mlops_assets.graph.check import find_problems
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.validate import split_rows
@@ -16,7 +15,6 @@ from mlops_assets.inspection.new_use_case import NewUseCase, make_use_case
 from mlops_assets.inspection.proposal import Wishes
 from mlops_assets.inspection.table_file import NoTable
 from mlops_assets.inspection.written_use_case import Target
-from mlops_assets.spec.grain import Snapshot
 from mlops_assets.spec.use_case import UseCase
 from tests.inspection.messy_tables import CLEAN, QUARANTINED, REFUSED
 
@@ -29,7 +27,7 @@ def made(folder: Path, file: str, content: bytes, options: list[str]) -> NewUseC
     for option, value in pairs(options):
         wishes = wishes if option == "--key" else replace(wishes, **{option.strip("-"): value})
     target = Target(folder / "models", "models", folder / "tests")
-    return make_use_case("model", folder / file, owner="team:data", wishes=wishes, target=target, today=TODAY)
+    return make_use_case("model", folder / file, owner="team:data", wishes=wishes, target=target, folder=folder, today=TODAY)
 
 
 def pairs(options: list[str]) -> list[tuple[str, str]]:
@@ -40,14 +38,13 @@ def written(new: NewUseCase) -> UseCase:
     return runpy.run_path(str(new.files[0]))["USE_CASE"]
 
 
-def quarantined(folder: Path, new: NewUseCase, content: bytes) -> list[str]:
-    """The reasons for rows of the file itself, as a delivered snapshot."""
-    use_case = written(new)
-    source, contract = use_case.sources[0], use_case.contracts[0]
-    calendar = table_calendar(use_case, source.table)
+def quarantined(folder: Path, new: NewUseCase) -> list[str]:
+    """The reasons for rows of the file itself, landed as a whole."""
+    use_case, calendar = written(new), WholeTable()
+    source, contract = use_case.sources[0], use_case.contracts[0].but(day=None)
     path = folder / use_case.name / source.table / f"snapshot{new.suffix}"
     path.parent.mkdir(parents=True)
-    path.write_bytes(content)
+    path.write_bytes(new.file.read_bytes())
     landing = Landing(folder).of(source.form)
     raw = landing.read(use_case.name, contract, [WHOLE_TABLE], required=True, calendar=calendar, max_bytes=source.max_bytes)
     split = split_rows(raw, contract, source.form, calendar)
@@ -62,8 +59,7 @@ def test_a_clean_table_gets_a_declaration_that_accepts_every_row(tmp_path: Path,
     assert new.quarantined == 0, new.assumptions
     assert written(new) == new.use_case
     assert not find_problems([new.use_case])
-    if isinstance(new.use_case.sources[0].grain, Snapshot):
-        assert quarantined(tmp_path / "landing", new, content) == []
+    assert quarantined(tmp_path / "landing", new) == []
 
 
 @pytest.mark.parametrize("case", QUARANTINED)
@@ -72,7 +68,7 @@ def test_faulty_rows_are_counted_and_named(tmp_path: Path, case: str) -> None:
     new = made(tmp_path, file, content, options)
     assert not find_problems([written(new)])
     assert new.quarantined == count, new.assumptions
-    assert any(f"{count} of {new.rows} rows go to quarantine" in sentence for sentence in new.assumptions)
+    assert any(f"{count} of {new.rows} rows go" in sentence for sentence in new.assumptions)
 
 
 @pytest.mark.parametrize("case", REFUSED)
