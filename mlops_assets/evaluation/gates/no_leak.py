@@ -16,6 +16,7 @@ from mlops_assets.spec.feature import Label
 from mlops_assets.spec.gate import NoLeak
 from mlops_assets.spec.task import Binary
 from mlops_assets.spec.training import HistGradientBoosting
+from mlops_assets.statistics.alone import FEWEST, samples_alone
 from mlops_assets.statistics.binary import BinarySample
 from mlops_assets.statistics.metrics import Array, Interval, compare, interval, measure
 from mlops_assets.tasks.binary import BinaryTask
@@ -24,9 +25,6 @@ from mlops_assets.training.signature import Columns, Signature
 from mlops_assets.training.splits import split_of
 from mlops_assets.training.train import fit_in_library
 
-FOLDS = 5
-PRIOR_ROWS = 50  # of the overall rate are added to those of a value, so that a rare value has little weight
-FEWEST = 30  # rows of each class; with fewer, an input separates them by chance: 2 and 2 rows do so one time in three
 MOST_ROWS = 20_000
 QUICK = HistGradientBoosting(max_iter=60, learning_rate=0.1, min_samples_leaf=50)
 BLIND = 0.5  # the auc of an input without information
@@ -137,41 +135,13 @@ def _newer_features(newer: NewerFeatures) -> Iterator[_Sign]:
 
 
 def explain_alone(rows: pl.DataFrame, signature: Signature, label: str, *, seed: int) -> dict[str, Interval]:
-    """The auc of each input by itself, from 0.5 (no information), largest first; nan without FEWEST rows of both classes.
-
-    A number counts by its rank, in whichever direction, over the rows that have it, or by whether it is missing. A
-    category counts by the label rate of its value in the other FOLDS - 1 folds of the rows.
+    """The auc of each input by itself (statistics/alone.py), from 0.5 (no information), largest first; nan without FEWEST rows of
+    both classes.
     """
-    truth = rows[label].cast(pl.Int8).to_numpy()
-    scores = {name: _numeric_scores(rows[name], truth) for name in signature.numeric}
-    scores |= {name: _categorical_scores(rows[name], truth, seed) for name in signature.categories}
-    aucs = {name: interval("auc", BinarySample(*score), seed=seed, resamples=100) for name, score in scores.items()}
+    truth, categories = rows[label].cast(pl.Int8).to_numpy(), [*signature.categories]
+    samples = samples_alone(rows, truth, numeric=signature.numeric, categorical=categories, seed=seed)
+    aucs = {name: interval("auc", sample, seed=seed, resamples=100) for name, sample in samples.items()}
     return dict(sorted(aucs.items(), key=lambda one: (-np.nan_to_num(one[1].value), one[0])))
-
-
-def _numeric_scores(column: pl.Series, truth: Array) -> tuple[Array, Array]:
-    """Truth and scores in [0, 1] of whichever explains more: the rank of the known values, or being missing."""
-    values = column.cast(pl.Float64).fill_nan(None)
-    known = values.is_not_null().to_numpy()
-    rank = values.drop_nulls().rank("dense").to_numpy()
-    candidates = ((truth[known], (rank - 1) / max(rank.max(initial=1) - 1, 1)), (truth, (~known).astype(np.float64)))
-    scored = [(some, score) for some, scores in candidates if _enough(some) for score in (scores, 1 - scores)]
-    return max(scored, key=lambda candidate: measure("auc", BinarySample(*candidate)), default=(truth[:0], np.empty(0)))
-
-
-def _categorical_scores(column: pl.Series, truth: Array, seed: int) -> tuple[Array, Array]:
-    """Truth and, for each row, the shrunk label rate that its value has in the other folds; a missing value is a value."""
-    if not _enough(truth):
-        return truth[:0], np.empty(0)
-    fold = np.random.default_rng(seed).permutation(len(truth)) % FOLDS
-    frame = pl.DataFrame({"value": column.cast(pl.String), "truth": truth.astype(np.float64), "fold": fold})
-    # Sums over all rows minus those of the row's own fold: a value of a single row then has no effect.
-    label, same_value, same_fold = pl.col("truth"), ("value",), ("value", "fold")
-    positives = label.sum().over(same_value) - label.sum().over(same_fold)
-    others = pl.len().over(same_value) - pl.len().over(same_fold)
-    overall = (label.sum() - label.sum().over("fold")) / (pl.len() - pl.len().over("fold"))
-    rate = frame.select((positives + PRIOR_ROWS * overall) / (others + PRIOR_ROWS)).to_series()
-    return truth, rate.to_numpy()
 
 
 def _enough(truth: Array) -> bool:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from mlops_assets.evaluation.gates.no_leak import FOLDS, PRIOR_ROWS, NewerFeatures, explain_alone, newer_features, split_gap
+from mlops_assets.evaluation.gates.no_leak import NewerFeatures, explain_alone, newer_features, split_gap
+from mlops_assets.statistics.alone import FOLDS, PRIOR_ROWS
 from mlops_assets.training.signature import Signature
 from mlops_assets.use_cases.flight_delay import USE_CASE as FLIGHTS
 from tests.training.training_rows import CATEGORICAL, NUMERIC, training_rows
