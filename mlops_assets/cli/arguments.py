@@ -3,6 +3,7 @@
 import os
 import pwd
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import click
@@ -60,6 +61,27 @@ OfUseCase = Annotated[
 ]
 By = Annotated[str, typer.Option(help="Who decides.", callback=_printable, default_factory=account, show_default="this user")]
 Json = Annotated[bool, typer.Option("--json", help="Print everything as JSON, for programs.")]
+
+FileOfRows = Annotated[
+    list[str],
+    typer.Option(
+        "--file", default_factory=list, metavar="FILE | TABLE=FILE", show_default="the tables of the home, or its landed files",
+        help="Rows to read instead of those of the home; without TABLE the requests and their labels. May be repeated.",
+    ),
+]  # fmt: skip
+
+
+def files_of(use_case: UseCase, files: list[str]) -> dict[str, Path]:
+    """By table."""
+    legal, found = [contract.table for contract in use_case.contracts], dict[str, Path]()
+    for text in files:
+        table, _, name = text.rpartition("=")
+        if table and table not in legal:
+            raise typer.BadParameter(f"--file · found table {table!r}; declared: {', '.join(legal)}. Use one of these.")
+        if not Path(name).is_file():
+            raise typer.BadParameter(f"--file · {name} is no file. Correct the path.")
+        found |= dict.fromkeys([table] if table else [use_case.features.request_table, use_case.label.table], Path(name))
+    return found
 
 
 class Commands(TyperGroup):

@@ -1,11 +1,13 @@
-"""`mlops check`: every problem of every declaration, one line each, or the defaults that apply."""
+"""`mlops check`: every problem of every declaration, one line each, or the defaults that apply, and warnings about the data."""
 
+import re
 from collections.abc import Iterator
-from datetime import timedelta
-from typing import Any, cast
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, cast
 
 import typer
 
+from mlops_assets.cli.arguments import FileOfRows, declared, environment, files_of
 from mlops_assets.foundation.durations import in_words
 from mlops_assets.spec.spec import Spec
 from mlops_assets.spec.use_case import UseCase
@@ -14,21 +16,48 @@ from mlops_assets.use_cases import NOT_LOADED, USE_CASES
 DERIVED = {"features": ("service", "request_table", "request", "numeric", "categorical"), "label": ("table", "key")}
 
 
-def check() -> None:
+def check(
+    use_case: Annotated[
+        str | None, typer.Argument(help="Also look at its data. Every use case, without data, when left out.")
+    ] = None,
+    *,
+    file: FileOfRows,
+) -> None:
     """Find what is illegal in declarations and in their transforms' columns; exit code 1 if anything is. List the defaults of
-    what a legal declaration leaves out.
+    what a legal declaration leaves out. Of one use case also warn of what is missing or suspicious in its data.
     """
     from mlops_assets.graph.check import find_problems
 
-    problems = [*NOT_LOADED, *find_problems(USE_CASES)]
+    named = [one for one in USE_CASES if use_case in (None, one.name)]
+    not_loaded = [problem for problem in NOT_LOADED if use_case is None or use_case in re.split(r"[. ]", problem)]
+    problems = [*not_loaded, *find_problems(named)]
     for problem in problems:
         typer.echo(problem)
     if problems:
         raise typer.Exit(1)
-    for use_case in USE_CASES:
-        typer.echo(f"{use_case.name} is legal. Defaults of what it leaves out:")
-        for field, value in _defaults(use_case):
+    for declaration in named or [declared(use_case or "")]:
+        typer.echo(f"{declaration.name} is legal. Defaults of what it leaves out:")
+        for field, value in _defaults(declaration):
             typer.echo(f"  {field}: {_describe(value)}")
+        if use_case:
+            _look_at_data(declaration, file)
+
+
+def _look_at_data(use_case: UseCase, files: list[str]) -> None:
+    from mlops_assets.evaluation.read_rows import NoRows, read_rows
+    from mlops_assets.inspection.findings import find
+
+    home = environment(creates_home=True).home  # which none of this needs or changes
+    try:
+        data = read_rows(use_case, home=home, files=files_of(use_case, files), now=datetime.now(UTC))
+    except NoRows as error:
+        typer.echo(f"No data was looked at: {error}")
+        return
+    findings = find(data)
+    typer.echo(f"Data: {data.describe()}")
+    for finding in findings:
+        typer.echo(f"  {finding}")
+    typer.echo(f"{len(findings) or 'No'} warning{'s' * (len(findings) != 1)}.")
 
 
 def _defaults(use_case: UseCase) -> Iterator[tuple[str, object]]:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import polars as pl
 import polars.selectors as cs
@@ -20,11 +20,16 @@ from mlops_assets.spec.use_case import UseCase
 from mlops_assets.training.splits import split_of
 from mlops_assets.training.splits.split import MissingRows
 
-if TYPE_CHECKING:
-    from mlops_assets.features.feast.feature_store import FeatureStore
-
 # Of the median day. A blizzard leaves 0.16 (flights of 9 February 2013), a row with a wrong date about 0.001.
 STRAY_SHARE = 0.01
+
+
+class History(Protocol):
+    """The feature store, or tables in memory."""
+
+    def historical(self, entity_rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows and every feature as it was known at their event_timestamp, in the same order."""
+        ...
 
 
 class IllegalFeatures(ValueError):
@@ -138,7 +143,7 @@ def training_rows(use_case: UseCase, requests: pl.LazyFrame, truths: pl.LazyFram
         raise IllegalFeatures(str(error)) from None
 
 
-def add_features(use_case: UseCase, rows: pl.DataFrame, store: "FeatureStore", *, now: datetime) -> pl.DataFrame:
+def add_features(use_case: UseCase, rows: pl.DataFrame, store: History, *, now: datetime) -> pl.DataFrame:
     """The rows with the features of every view as known at their moment; of undated requests, as known `now`, as in a request."""
     if use_case.is_dated:
         return store.historical(rows)

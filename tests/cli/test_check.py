@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 import mlops_assets.cli.check
 from mlops_assets.cli.app import app
 from mlops_assets.use_cases import USE_CASES, load_use_cases
+from tests.inspection.orders import orders, write
 
 IMPORTS = """
 from datetime import date, timedelta
@@ -23,6 +24,7 @@ from mlops_assets.spec.split import *
 from mlops_assets.spec.task import *
 from mlops_assets.spec.training import *
 from tests.cli.loans import *
+from tests.inspection.orders import USE_CASE as ORDERS
 from tests.spec.samples import TUMOR
 """
 # What is declared, and what `mlops check` prints after the name of its module.
@@ -142,7 +144,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run_check(project: Path, monkeypatch: pytest.MonkeyPatch, *declared: str) -> tuple[int, list[str]]:
+def run_check(
+    project: Path, monkeypatch: pytest.MonkeyPatch, *declared: str, arguments: tuple[str, ...] = ()
+) -> tuple[int, list[str]]:
     """The exit code and the lines of `mlops check` over modules that declare these use cases."""
     modules = [f"{project.name}_{number}".replace("-", "_") for number in range(len(declared))]
     for module, text in zip(modules, declared, strict=True):
@@ -150,8 +154,8 @@ def run_check(project: Path, monkeypatch: pytest.MonkeyPatch, *declared: str) ->
     loaded, problems = load_use_cases(modules)
     monkeypatch.setattr(mlops_assets.cli.check, "USE_CASES", loaded)
     monkeypatch.setattr(mlops_assets.cli.check, "NOT_LOADED", problems)
-    result = CliRunner().invoke(app, ["check"])
-    lines = result.stdout
+    result = CliRunner().invoke(app, ["check", *arguments])
+    lines = result.output
     for module in modules:
         lines = lines.replace(f"{module} · ", "")
     return result.exit_code, lines.splitlines()
@@ -209,3 +213,43 @@ def test_what_this_project_declares_is_legal() -> None:
     lines = result.stdout.splitlines()
     legal = [line for line in lines if line.endswith("is legal. Defaults of what it leaves out:")]
     assert (result.exit_code, [line.split()[0] for line in legal]) == (0, [use_case.name for use_case in USE_CASES])
+
+
+def test_the_data_of_a_named_use_case_is_looked_at_and_its_findings_are_warnings(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(orders().with_columns(city="returned", visits="number"), project / "all orders.csv")
+    code, lines = run_check(project, monkeypatch, "TUMOR", "ORDERS", arguments=("orders", "--file", str(file)))
+    assert (code, lines[0]) == (0, "orders is legal. Defaults of what it leaves out:")
+    counts = "2,000 requests with a label (1,280 train, 200 validation, 400 test), of which 32.2% have returned"
+    assert lines[-4:] == [
+        f"Data: {counts}: orders from all orders.csv.",
+        "  leak · `city` alone predicts the label with AUC 1.000 (bound 0.85). Is it known at prediction time? If not, remove it from the inputs; if so, raise NoLeak.max_single_auc.",
+        "  identifier · `visits` has 2,000 distinct values in 2,000 rows, and is an input. It names rows or subjects, and a new one has another value: remove it from the inputs.",
+        "2 warnings.",
+    ]
+    assert not (project / "home").exists()
+
+
+def test_without_data_a_named_use_case_is_checked_as_declared(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, lines = run_check(project, monkeypatch, "ORDERS", arguments=("orders",))
+    missing = f"neither its validated table nor its landing folder in {project / 'home'} has one"
+    assert (code, lines[-1]) == (
+        0,
+        f"No data was looked at: orders · no row of orders: {missing}. Pass a file with --file, or land files first.",
+    )
+    problem = run_check(project, monkeypatch, "ORDERS", "LOANS.but(gates=())", arguments=(f"{project.name}_1".replace("-", "_"),))
+    assert problem == (
+        1,
+        ["loans · UseCase · gates = () · Tuple should have at least 1 item after validation, not 0. Correct it."],
+    )
+
+
+def test_a_file_that_cannot_be_read_has_its_remedy(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(orders().drop("city"), project / "orders.csv")
+    code, lines = run_check(project, monkeypatch, "ORDERS", arguments=("orders", "--file", f"orders={file}"))
+    assert code == 1 and "orders.csv · 'city' is missing; found the columns" in lines[-1]
+    code, lines = run_check(project, monkeypatch, "ORDERS", arguments=("orders", "--file", f"sales={file}"))
+    assert code == 2 and "found table 'sales'; declared: orders. Use one of these." in " ".join(
+        line.strip("│ ") for line in lines
+    )
