@@ -17,6 +17,9 @@ from mlops_assets.cli.land import land
 from mlops_assets.cli.migrate import migrate
 from mlops_assets.cli.new import new
 from mlops_assets.cli.predict import predict
+from mlops_assets.cli.run import run
+from mlops_assets.cli.status import status
+from mlops_assets.cli.train import train
 from mlops_assets.foundation.home_lock import reading
 from mlops_assets.foundation.interrupt import interrupted_at_once
 from mlops_assets.spec.use_case import UseCase
@@ -148,9 +151,9 @@ def demo() -> None:
 
 
 PANELS = {
-    "Run": (up, demo, check, predict, new),
+    "Run": (up, demo, check, predict, new, run, train),
     "Data and features": (land, push, waive, features, migrate),
-    "Promotion": (promotion.status, promotion.approve, promotion.route, promotion.rollback),
+    "Promotion": (status, promotion.approve, promotion.route, promotion.rollback),
     "Provenance and erasure": (provenance.why, provenance.replay, provenance.reproduce, erasure.forget),
 }
 for _panel, _commands in PANELS.items():

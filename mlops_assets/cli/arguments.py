@@ -31,7 +31,8 @@ def account() -> str:
         return f"uid {os.getuid()}"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """The callback of an option that is stored as text."""
     if not text.isprintable():
         raise typer.BadParameter(f"found {text!r}; legal: printable text, on one line.")
     return text
@@ -59,7 +60,7 @@ OfUseCase = Annotated[
         "--use-case", help="The use case.", default_factory=_use_case, show_default="MLOPS_USE_CASE, or the only one served here"
     ),
 ]
-By = Annotated[str, typer.Option(help="Who decides.", callback=_printable, default_factory=account, show_default="this user")]
+By = Annotated[str, typer.Option(help="Who decides.", callback=printable, default_factory=account, show_default="this user")]
 Json = Annotated[bool, typer.Option("--json", help="Print everything as JSON, for programs.")]
 
 FileOfRows = Annotated[

@@ -1,122 +1,26 @@
 """`mlops status, approve, route, rollback`: for the person on call."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import RenderableType
 
-from mlops_assets.cli.arguments import By, Name, declared, environment, open_resources, selected
-from mlops_assets.foundation.terminal import moment, one_line, show, table
+from mlops_assets.cli.arguments import By, Name, declared, open_resources
+from mlops_assets.foundation.terminal import moment, table
 from mlops_assets.promotion.deployment import Split
 from mlops_assets.promotion.ledger import LedgerDown
 from mlops_assets.promotion.ledger_chain import Record
-from mlops_assets.promotion.placed_versions import PlacedVersions
-from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
+from mlops_assets.promotion.promotion_state import PromotionState
 from mlops_assets.promotion.promotions import Cause, Promotions
-from mlops_assets.serving.client import Served, no_server
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.use_cases import NOT_LOADED, USE_CASES
 
 if TYPE_CHECKING:
     from mlops_assets.rollout.rollouts import Rollouts
 
 Reason = Annotated[str, typer.Option(help="The reason, for the ledger.")]
 SHOWN = 15
-
-
-def status(use_case: Annotated[str | None, typer.Argument(help="The use case; without one a line for each.")] = None) -> None:
-    """Show what serves and why, the newest records, and how to roll back."""
-    from mlops_assets.graph.compile import compile_use_cases
-
-    for problem in [*NOT_LOADED, *compile_use_cases(USE_CASES)[1]]:
-        typer.echo(f"not loaded: {problem}")
-    names = [use_case] if use_case else selected()
-    if len(names) == 1:
-        _show_status(names[0])
-        return
-    for name in names:
-        typer.echo(_summarize(open_promotions(name)))
-
-
-def _summarize(promotions: Promotions) -> str:
-    """One line: what serves, since when and why, and which servers do not."""
-    name, plan = promotions.use_case.name, promotions.state().plan
-    servers = list[Served]()
-    for service in open_resources()["live_services"].open(name):
-        with service:
-            servers.append(service.follows(name, lambda: plan, 0))
-    serves = "nothing serves yet"
-    if plan:
-        rollout = f" ({plan.rollout})" if plan.rollout else ""
-        serves = f"version {plan.champion} serves{rollout} since {moment(plan.at)} · {one_line(plan.reason)}"
-    problems = filter(None, [*(server.problem for server in servers), no_server(name, servers), promotions.difference()])
-    return f"{name}: {serves}{''.join(f' · {problem}' for problem in problems)}"
-
-
-def _show_status(use_case: str) -> None:
-    from mlops_assets.graph.operations import describe_operations
-
-    promotions = open_promotions(use_case)
-    records = promotions.ledger.records(use_case)
-    state = promotion_state_of(use_case, records)
-    services = open_resources()["live_services"].open(use_case)
-    for service in services:
-        with service:
-            typer.echo(_live(service.url, service.plan(), state))
-    if problem := no_server(use_case, services):
-        typer.echo(f"live: {problem}")
-    if difference := promotions.difference():
-        typer.echo(f"plan and ledger disagree: {difference}")
-    if alarm := PlacedVersions(use_case, promotions.ledger, promotions.deployment, promotions.keys).alarm():
-        typer.echo(f"ledger: {alarm}")
-    for line in describe_operations(promotions.use_case, environment().home, state, datetime.now(UTC)):
-        typer.echo(line)
-    if plan := state.plan:
-        typer.echo(f"serving: version {plan.champion}{f' ({plan.rollout})' if plan.rollout else ''} since {moment(plan.at)}")
-        typer.echo(f"why: {one_line(plan.reason)}")
-        if state.by_hand:
-            command = f"mlops route {use_case}"
-            typer.echo(f"by hand: no rollout changes this until `{command} --hand-over` hands it over; `{command}` ends it")
-    else:
-        first = ": the first version that passes its gates will (train one in the web UI of `mlops up`)"
-        typer.echo(f"nothing serves yet{first if state.waiting is None else ''}")
-    if (waiting := state.waiting) is not None:
-        needs_approval = promotions.use_case.risk == "high" and waiting not in state.approvals
-        command = f"waits for `mlops approve {use_case} {waiting} --why …`"
-        typer.echo(f"waiting: version {waiting} {command if needs_approval else 'is blessed and its rollout has not started'}")
-    failed = [*_failed_files(promotions.use_case)]
-    for line in [*failed[:SHOWN], *[f"data: {len(failed) - SHOWN} more files failed"] * (len(failed) > SHOWN)]:
-        typer.echo(line)
-    if newest := records[: -SHOWN - 1 : -1]:
-        show(f"last {len(newest)} of {len(records)} records, newest first:", records_table(newest))
-    if plan:
-        typer.echo(f"to roll back: {_describe_rollback(use_case, state)}")
-
-
-def _describe_rollback(use_case: str, state: PromotionState) -> str:
-    if state.challenger_version is not None:
-        return f"`mlops rollback {use_case}` ends the rollout of version {state.challenger_version}"
-    if state.previous_champion is not None:
-        return f"`mlops rollback {use_case}` serves version {state.previous_champion} again"
-    return "not possible yet, as there is no earlier champion"
-
-
-def _failed_files(use_case: UseCase) -> Iterator[str]:
-    """A line for each landed file that failed a check, and for each entry of the landing folder that is not read, or gone."""
-    from mlops_assets.graph.triggers import scan_landed
-
-    resources = open_resources()
-    landing, tables = resources["landing"].open(), resources["warehouse"].open()
-    for source in use_case.sources:
-        name = source.table
-        for key, refusal in landing.refusals(use_case.name, name).read().items():
-            can_waive = refusal.file and not refusal.waiver
-            remedy = f" Or `mlops waive {use_case.name} {name} {key} --why …`." if can_waive else ""
-            yield f"data: {name} {key} failed. {refusal.message}{remedy}"
-        for entry, fault in sorted(scan_landed(use_case, source, landing, tables).faults.items()):
-            yield f"data: {name}/{entry} · {fault}."
 
 
 def approve(
@@ -189,7 +93,7 @@ def conclude(promotions: Promotions, message: str) -> None:
 
     confirmation = confirm(promotions, open_resources()["live_services"].open(promotions.use_case.name))
     for server in confirmation.servers:
-        typer.echo(_live(server.url, server.reported, promotions.state()))
+        typer.echo(describe_live(server.url, server.reported, promotions.state()))
     if confirmation.problem:
         typer.echo(confirmation.problem, err=True)
         raise typer.Exit(1)
@@ -208,7 +112,7 @@ def _mirror_to_mlflow(promotions: Promotions) -> None:
         typer.echo(f"The ledger has the change; MLflow does not show it yet: {error}. {remedy}", err=True)
 
 
-def _live(url: str, live: dict[str, Any] | None, state: PromotionState) -> str:
+def describe_live(url: str, live: dict[str, Any] | None, state: PromotionState) -> str:
     plan, another = state.plan, "(set MLOPS_SERVICE_URL to use another address)"
     if live is None:
         return f"live: no answer from {url} {another}"

@@ -6,18 +6,36 @@ from collections.abc import Sequence
 import dagster as dg
 
 from mlops_assets.foundation import names
+from mlops_assets.foundation.home import Environment
 from mlops_assets.graph.features import build_features
 from mlops_assets.graph.ingestion import build_ingestion
 from mlops_assets.graph.kernel.automation import build_automation
 from mlops_assets.graph.kernel.shared_sensors import share_sensors
+from mlops_assets.graph.kernel.tables import build_io_managers
 from mlops_assets.graph.monitoring import build_monitoring
 from mlops_assets.graph.pulling import build_pulling
 from mlops_assets.graph.rollout import build_rollout
 from mlops_assets.graph.serving import build_serving
 from mlops_assets.graph.training import build_training
 from mlops_assets.graph.triggers import build_triggers
+from mlops_assets.resources import build_resources
 from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.use_case import UseCase
+
+
+def build_shared(environment: Environment) -> dg.Definitions:
+    """The resources of all use cases, and their executor."""
+    home = environment.home
+    resources = {**build_resources(environment), **build_io_managers(str(home.tables), str(home.root / "values"))}
+    # A step costs 0.04 s in one process, and 4.8 s in a process of its own.
+    return dg.Definitions(resources=resources, executor=dg.in_process_executor)
+
+
+def build_training_job(use_case: UseCase, environment: Environment) -> dg.JobDefinition:
+    """The job that trains the use case, with its resources, to run in this process."""
+    with warnings.catch_warnings(action="ignore"):
+        definitions = dg.Definitions.merge(build_shared(environment), build_use_case(use_case))
+        return definitions.resolve_job_def(names.job(use_case.name, "training"))
 
 
 def build_use_cases(use_cases: Sequence[UseCase], not_loaded: Sequence[str]) -> list[dg.Definitions]:

@@ -26,12 +26,12 @@ def describe_operations(use_case: UseCase, home: Home, state: "PromotionState", 
     try:
         with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
             training = _describe_training(use_case, home, instance, state, now)
-            return [*_describe_daemon(instance, now), *([f"training: {training}"] if training else [])]
+            return [*describe_daemon(instance, now), *([f"training: {training}"] if training else [])]
     except (OSError, SQLAlchemyError, dg.DagsterError) as error:
         return [f"runs: {home.dagster} cannot be read: {str(error).partition(chr(10))[0]}"]
 
 
-def _describe_daemon(instance: dg.DagsterInstance, now: datetime) -> Iterator[str]:
+def describe_daemon(instance: dg.DagsterInstance, now: datetime) -> Iterator[str]:
     heartbeat = instance.get_daemon_statuses([DAEMON])[DAEMON].last_heartbeat
     at = datetime.fromtimestamp(heartbeat.timestamp, UTC) if heartbeat else None
     if at is None or now - at > SILENCE:

@@ -16,10 +16,18 @@ if TYPE_CHECKING:
     from mlops_assets.promotion.promotion_state import PromotionState
 
 ONE_AT_A_TIME = "mlops/training"  # the tag of every training; its value is the use case
+REQUEST = "mlops/request"  # the tag of an observation of the training set that requests a training, and of its run
 NEWEST = 12  # failures in a row of which the pause is computed: from then on it is a day
 # After the first failure; doubled by every further one, unless there is newer data.
 PAUSE, LONGEST_PAUSE = timedelta(minutes=5), timedelta(days=1)
 SHOWN = 300  # characters of an error
+
+
+class RequestedTraining(NamedTuple):
+    """`at` identifies the request."""
+
+    at: str
+    reason: str
 
 
 class NextTraining(NamedTuple):
@@ -55,6 +63,15 @@ class Trainings:
         return NextTraining(True, "first model: there is enough data, and no version serves or waits")
 
     @property
+    def requested(self) -> RequestedTraining | None:
+        """What a person requested after the newest training was created, and not while one runs."""
+        newest = self.records[0].create_timestamp.timestamp() if self.records else 0.0
+        events = self.instance.fetch_observations(dg.AssetKey(names.stage(self.use_case.name, "training_set")), limit=1).records
+        observed = events[0].asset_observation if events and events[0].timestamp > newest and not self.is_running else None
+        at = (observed.tags or {}).get(REQUEST) if observed else None
+        return RequestedTraining(at, observed.description or "") if observed and at else None
+
+    @property
     def is_running(self) -> bool:
         return bool(self.records) and self.records[0].dagster_run.status in UNFINISHED
 
@@ -66,7 +83,7 @@ class Trainings:
         run = self.records[0].dagster_run.run_id
         if any(refusal.by == f"run {run[:8]}" for refusal in self.state.refusals.values()):
             return ""
-        return f"Run {run[:8]} failed: {_error_of(self.instance, run)}"
+        return f"Run {run[:8]} failed: {error_of(self.instance, run)}"
 
     @property
     def retry_at(self) -> datetime:
@@ -80,7 +97,8 @@ class Trainings:
     def outlook(self) -> str:
         """What happens after a failure."""
         champion = f"; version {self.state.plan.champion} serves on" if self.state.plan else ""
-        return f"It is tried again from {self.retry_at:%Y-%m-%d %H:%M} UTC, earlier with newer data{champion}."
+        again = f"It is tried again from {self.retry_at:%Y-%m-%d %H:%M} UTC, earlier with newer data"
+        return f"{again} or by `mlops train {self.use_case.name} --because …`{champion}."
 
     @property
     def _failures_in_a_row(self) -> int:
@@ -105,7 +123,7 @@ def training_tables(use_case: UseCase) -> list[dg.AssetKey]:
     return [dg.AssetKey(names.validated(use_case.name, table)) for table in tables]
 
 
-def _error_of(instance: dg.DagsterInstance, run_id: str) -> str:
+def error_of(instance: dg.DagsterInstance, run_id: str) -> str:
     """The error of the step that failed, on one line; of a process that died, what Dagster reports."""
     kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
     for event in (entry.dagster_event for entry in instance.all_logs(run_id, of_type=kinds)):

@@ -23,7 +23,7 @@ from mlops_assets.graph.kernel.dagster_internals import (
     until_next_event,
 )
 from mlops_assets.graph.kernel.shared_sensors import BY_EVENT, MAX_EVENTS, SHARED
-from mlops_assets.graph.trainings import ONE_AT_A_TIME, read_trainings, training_tables
+from mlops_assets.graph.trainings import ONE_AT_A_TIME, REQUEST, read_trainings, training_tables
 from mlops_assets.resources import HomeLock, LandingResource, LedgerResource, PredictionLogResource, WarehouseResource
 from mlops_assets.spec.monitor import Drift, Monitor, OnSchedule, Performance, endings
 from mlops_assets.spec.source import Files
@@ -198,7 +198,7 @@ def _first_model(use_case: UseCase, training: Any) -> dg.SensorDefinition:
         job=training,
         default_status=RUNNING,
         minimum_interval_seconds=TICK_SECONDS,
-        description="Trains the first model once there is enough data, and tries a failed training again.",
+        description="Trains the first model once there is enough data, tries a failed training again, and starts requested ones.",
     )
     def first_model(
         context: dg.SensorEvaluationContext, ledger: LedgerResource, warehouse: WarehouseResource, home_lock: HomeLock
@@ -207,6 +207,8 @@ def _first_model(use_case: UseCase, training: Any) -> dg.SensorDefinition:
 
         state = promotion_state_of(use_case.name, ledger.open().records(use_case.name))
         trainings = read_trainings(use_case, context.instance, state)
+        if requested := trainings.requested:
+            return _train(use_case, requested.reason, f"request {requested.at}", **{REQUEST: requested.at})
         is_due, message = trainings.next(datetime.now(UTC))
         if is_due and not state.plan and (missing := _missing(context, use_case, warehouse)):
             return dg.SkipReason(f"The first training waits: {missing}")
@@ -269,10 +271,9 @@ def _trained_since(context: dg.SensorEvaluationContext, use_case: UseCase, momen
     return bool(latest) and (latest[0].dagster_run.status not in FINISHED or (latest[0].end_time or 0.0) > moment)
 
 
-def _train(use_case: UseCase, reason: str, run_key: str) -> dg.SensorResult:
-    return dg.SensorResult(
-        run_requests=[dg.RunRequest(run_key=run_key, tags={"mlops/reason": reason, ONE_AT_A_TIME: use_case.name})]
-    )
+def _train(use_case: UseCase, reason: str, run_key: str, **tags: str) -> dg.SensorResult:
+    tags |= {"mlops/reason": reason, ONE_AT_A_TIME: use_case.name}
+    return dg.SensorResult(run_requests=[dg.RunRequest(run_key=run_key, tags=tags)])
 
 
 def _schedule(use_case: UseCase, training: Any, at: OnSchedule, ending: str) -> dg.ScheduleDefinition:

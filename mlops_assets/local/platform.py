@@ -4,17 +4,22 @@ import os
 import sqlite3
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from filelock import Timeout
 
-from mlops_assets.foundation.home import Environment, EnvironmentName, Home
+from mlops_assets.foundation.home import Environment, EnvironmentName, Home, parse_service_urls
 from mlops_assets.foundation.home_lock import lock_of, record_owner
 from mlops_assets.local.damage import find_damage
 from mlops_assets.local.processes import Child, free_port, running
 from mlops_assets.promotion.ledger import Ledger, LedgerDown
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 SERVICE = "deploy.service:Predictions"
 PORTS = {"dagster": 3001, "mlflow": 5000}
@@ -23,6 +28,10 @@ WORKSPACE = ["--workspace", "workspace.yaml"]
 
 class DamagedHome(RuntimeError):
     """A home on which no platform starts: its message has a line for each fault."""
+
+
+class NoEventLog(LookupError):
+    """The runs of this home are recorded elsewhere, or there were none."""
 
 
 class AlreadyRunning(RuntimeError):
@@ -60,6 +69,48 @@ def running_platform(
             event_log.execute("SELECT 1 FROM event_logs LIMIT 1").fetchone()  # SQLite opens the file at the first statement
             with running(children(environment, addresses), on_restart=on_restart):
                 yield addresses
+
+
+@contextmanager
+def any_platform(environment: Environment) -> Generator[tuple[Environment, bool]]:
+    """The platform that runs on the home, or daemon and service of this block's own: the environment with the addresses of its
+    servers, and whether it is the block's own. Raises as `running_platform`.
+    """
+    with ExitStack() as stack:
+        try:
+            addresses = stack.enter_context(running_platform(environment, everything=False))
+        except AlreadyRunning:
+            addresses = None
+        if addresses is None:
+            yield environment, False
+        else:
+            urls = parse_service_urls(environment.with_service_url(addresses["service"]))
+            yield replace(environment, service_urls=urls), True
+
+
+@contextmanager
+def opened_event_log(environment: Environment) -> "Generator[tuple[dg.DagsterInstance, bool]]":
+    """The event log of the home, and whether this process alone writes to the home until the end of the block, as nothing else
+    does. Raises NoEventLog.
+    """
+    import dagster as dg
+
+    home, lock = environment.home, lock_of(environment.home.root)
+    if not (home.dagster / "dagster.yaml").exists():
+        raise NoEventLog(
+            f"{home.dagster} · no platform of its own has run on this home. Start one: `mlops up`, or `mlops run NAME`."
+        )
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+            yield instance, False
+        return
+    with lock:
+        lock.release()  # the second of two
+        _take_over(home)
+        with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+            yield instance, True
 
 
 def move_event_log(history: Path) -> None:

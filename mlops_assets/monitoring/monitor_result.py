@@ -20,9 +20,12 @@ class MonitorResult(NamedTuple):
     page: str | None = None
 
 
+NOT_ENOUGH = "; a verdict needs "  # in the message of a result without a verdict
+
+
 def too_few(rows: int, needed: int, of: str) -> MonitorResult:
     """Passes: there is not enough data for a verdict."""
-    return MonitorResult(True, f"{rows} {of} in the window; a verdict needs {needed}.", {"rows": rows})
+    return MonitorResult(True, f"{rows} {of} in the window{NOT_ENOUGH}{needed}.", {"rows": rows})
 
 
 def constant_answers(task: Task[Any], recent: pl.DataFrame) -> MonitorResult | None:

@@ -1,5 +1,7 @@
 """`mlops status, approve, route, rollback, ledger mirror` as people use them: a real home, ledger, MLflow and command line."""
 
+import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ from typer.testing import CliRunner
 from mlops_assets.cli.app import PANELS, app
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Home
+from mlops_assets.graph.overview import HEADS
 from mlops_assets.promotion.deployment import Deployment, Plan
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.ledger_chain import Record
@@ -146,18 +149,33 @@ def test_the_use_case_is_that_of_the_environment_unless_one_is_named(run: Run, h
         assert LOANS.name not in run(*command, "--use-case", NAME).output
 
 
-def test_status_of_several_use_cases_has_a_line_for_each(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch):
+def test_status_of_several_use_cases_has_a_row_for_each_and_a_line_for_each_problem(
+    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr("mlops_assets.cli.arguments.USE_CASES", (USE_CASE, LOANS))
     with running(home) as (url, service):
         service.answering.slots.poll()
         monkeypatch.setenv("MLOPS_SERVICE_URL", f"flight_delay={url};loans={url}")
-        flights, loans = run("status").output.splitlines()
+        heads, flights, loans, stranger = run("status").output.splitlines()
         monkeypatch.setenv("MLOPS_SERVICE_URL", f"flight_delay={NOBODY}")
-        down, unknown = run("status").output.splitlines()
-    assert flights == f"{NAME}: version 1 serves since 2026-01-01 12:30:00 UTC · the first"
-    assert loans.startswith(f"loans: nothing serves yet · {url} · it serves {NAME}, not loans. Add a server of loans")
-    assert down.startswith(f"{flights} · {NOBODY} · it does not answer.")
-    assert unknown == "loans: nothing serves yet · MLOPS_SERVICE_URL has no address of loans. Add loans=http://host:port to it."
+        *_, down, unknown = run("status").output.splitlines()
+    assert re.split("  +", heads) == [*HEADS]
+    days = (datetime.now(UTC) - AT).days
+    assert re.split("  +", flights)[:6] == [NAME, "1", f"{days} days", "–", "not yet", "not yet"]
+    assert f"promotion of version 1 by ana, {days} days ago" in flights
+    assert re.split("  +", loans)[:4] == ["loans", "–", "–", "–"] and loans.endswith("first model, with enough data")
+    assert stranger.startswith(f"loans: {url} · it serves {NAME}, not loans. Add a server of loans")
+    assert down.startswith(f"{NAME}: {NOBODY} · it does not answer.")
+    assert unknown == "loans: MLOPS_SERVICE_URL has no address of loans. Add loans=http://host:port to it."
+
+
+def test_status_as_json_has_the_same_for_programs(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("mlops_assets.cli.status.NOT_LOADED", ("use_cases.b · does not load: ImportError: no c. Correct it.",))
+    platform = json.loads(run("status", "--json").output)
+    assert platform["problems"] == ["not loaded: use_cases.b · does not load: ImportError: no c. Correct it."]
+    (flights,) = platform["use_cases"]
+    assert flights["use_case"] == NAME and flights["champion"] == 1
+    assert flights["problems"] == [f"{NOBODY} · it does not answer. Look into the service's log."]
 
 
 def test_a_change_without_an_address_of_the_use_case_is_in_the_ledger_and_not_confirmed(
@@ -182,7 +200,7 @@ def test_a_command_that_needs_one_use_case_lists_them_where_none_is_named(run: R
 def test_status_names_every_use_case_that_does_not_load_and_shows_the_others(
     run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("mlops_assets.cli.promotion.NOT_LOADED", ("use_cases.b · does not load: ImportError: no c. Correct it.",))
+    monkeypatch.setattr("mlops_assets.cli.status.NOT_LOADED", ("use_cases.b · does not load: ImportError: no c. Correct it.",))
     status = run("status", NAME)
     assert status.output.startswith("not loaded: use_cases.b · does not load: ImportError: no c. Correct it.\n")
     assert status.exit_code == 0 and "serving: version 1" in status.output

@@ -70,7 +70,7 @@ def test_a_failed_training_is_named_with_its_error_and_what_happens_next_also_wh
     line_of_models.bless(1)
     line_of_models.promote(1)
     (line,) = lines(trigger)
-    assert line.endswith("earlier with newer data; version 1 serves on.")
+    assert line.endswith("earlier with newer data or by `mlops train loans --because …`; version 1 serves on.")
 
 
 def test_a_candidate_that_its_gates_refused_is_no_failure(trigger: Trigger):

@@ -4,7 +4,7 @@ tests/graph/kernel/test_dagster_internals.py fails when an upgrade of Dagster ch
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from functools import cache
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -131,6 +131,18 @@ def data_versions(instance: dg.DagsterInstance, key: dg.AssetKey, *, partitioned
 def newest_check(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> Any:
     """The record of the newest execution of a check; None before the first."""
     return instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
+
+
+def newest_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> dict[dg.AssetCheckKey, Any]:
+    """`newest_check` of many, in one query."""
+    return {**instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)}
+
+
+def next_cron_time(cron: str, now: datetime) -> datetime:
+    """When a schedule in UTC ticks next."""
+    from dagster._utils.schedules import cron_string_iterator
+
+    return next(time for time in cron_string_iterator(now.timestamp(), cron, "UTC") if time > now)
 
 
 def until_next_event(instance: dg.DagsterInstance, name: str, newest: int | None, read: Callable[[], T]) -> T:

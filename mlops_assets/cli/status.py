@@ -1,0 +1,125 @@
+"""`mlops status`: every use case at a glance, or one with all that serves it, and what to do."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlops_assets.cli.arguments import Json, declared, environment, open_resources, selected
+from mlops_assets.cli.promotion import describe_live, open_promotions, records_table
+from mlops_assets.foundation.terminal import moment, one_line, show, table
+from mlops_assets.promotion.placed_versions import PlacedVersions
+from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
+from mlops_assets.serving.client import no_server
+from mlops_assets.spec.use_case import UseCase
+from mlops_assets.use_cases import NOT_LOADED, USE_CASES
+
+if TYPE_CHECKING:
+    from mlops_assets.graph.overview import Platform
+
+SHOWN = 15
+
+
+def status(
+    use_case: Annotated[str | None, typer.Argument(help="The use case; without one a line for each.")] = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Show what serves, how good it is, what comes next, and what failed last and what to do about it."""
+    from mlops_assets.graph.compile import compile_use_cases
+
+    names = [use_case] if use_case else selected()
+    problems = [*NOT_LOADED, *compile_use_cases(USE_CASES)[1]]
+    if len(names) == 1 and not as_json:
+        for problem in problems:
+            typer.echo(f"not loaded: {problem}")
+        _show_status(names[0])
+        return
+    platform = _read(names, problems)
+    typer.echo(json.dumps(asdict(platform), indent=1, ensure_ascii=False)) if as_json else _show_overview(platform)
+
+
+def _read(names: list[str], problems: list[str]) -> "Platform":
+    from mlops_assets.graph.overview import read_overview
+
+    resources, settings = open_resources(), environment()
+    resources["ledger"].open().require_if_trained()
+    use_cases = [declared(name) for name in names]
+    return read_overview(use_cases, settings.home, resources, not_loaded=problems, now=datetime.now(UTC))
+
+
+def _show_overview(platform: "Platform") -> None:
+    from mlops_assets.graph.overview import HEADS
+
+    for problem in platform.problems:
+        typer.echo(problem)
+    show(table([*HEADS], (one.cells for one in platform.use_cases), numbers=("champion",)))
+    for one in platform.use_cases:
+        for problem in one.problems[:SHOWN]:
+            typer.echo(f"{one.use_case}: {one_line(problem)}")
+        if len(one.problems) > SHOWN:
+            typer.echo(f"{one.use_case}: {len(one.problems) - SHOWN} more; `mlops status {one.use_case}`")
+
+
+def _show_status(use_case: str) -> None:
+    from mlops_assets.graph.operations import describe_operations
+
+    promotions = open_promotions(use_case)
+    records = promotions.ledger.records(use_case)
+    state = promotion_state_of(use_case, records)
+    services = open_resources()["live_services"].open(use_case)
+    for service in services:
+        with service:
+            typer.echo(describe_live(service.url, service.plan(), state))
+    if problem := no_server(use_case, services):
+        typer.echo(f"live: {problem}")
+    if difference := promotions.difference():
+        typer.echo(f"plan and ledger disagree: {difference}")
+    if alarm := PlacedVersions(use_case, promotions.ledger, promotions.deployment, promotions.keys).alarm():
+        typer.echo(f"ledger: {alarm}")
+    for line in describe_operations(promotions.use_case, environment().home, state, datetime.now(UTC)):
+        typer.echo(line)
+    if plan := state.plan:
+        typer.echo(f"serving: version {plan.champion}{f' ({plan.rollout})' if plan.rollout else ''} since {moment(plan.at)}")
+        typer.echo(f"why: {one_line(plan.reason)}")
+        if state.by_hand:
+            command = f"mlops route {use_case}"
+            typer.echo(f"by hand: no rollout changes this until `{command} --hand-over` hands it over; `{command}` ends it")
+    else:
+        first = ": the first version that passes its gates will (train one in the web UI of `mlops up`)"
+        typer.echo(f"nothing serves yet{first if state.waiting is None else ''}")
+    if (waiting := state.waiting) is not None:
+        needs_approval = promotions.use_case.risk == "high" and waiting not in state.approvals
+        command = f"waits for `mlops approve {use_case} {waiting} --why …`"
+        typer.echo(f"waiting: version {waiting} {command if needs_approval else 'is blessed and its rollout has not started'}")
+    failed = [*_failed_files(promotions.use_case)]
+    for line in [*failed[:SHOWN], *[f"data: {len(failed) - SHOWN} more files failed"] * (len(failed) > SHOWN)]:
+        typer.echo(line)
+    if newest := records[: -SHOWN - 1 : -1]:
+        show(f"last {len(newest)} of {len(records)} records, newest first:", records_table(newest))
+    if plan:
+        typer.echo(f"to roll back: {_describe_rollback(use_case, state)}")
+
+
+def _describe_rollback(use_case: str, state: PromotionState) -> str:
+    if state.challenger_version is not None:
+        return f"`mlops rollback {use_case}` ends the rollout of version {state.challenger_version}"
+    if state.previous_champion is not None:
+        return f"`mlops rollback {use_case}` serves version {state.previous_champion} again"
+    return "not possible yet, as there is no earlier champion"
+
+
+def _failed_files(use_case: UseCase) -> Iterator[str]:
+    """A line for each landed file that failed a check, and for each entry of the landing folder that is not read, or gone."""
+    from mlops_assets.graph.first_champion import refused_files
+    from mlops_assets.graph.triggers import scan_landed
+
+    resources = open_resources()
+    landing, tables = resources["landing"].open(), resources["warehouse"].open()
+    yield from (f"data: {line}" for line in refused_files(use_case, resources))
+    for source in use_case.sources:
+        for entry, fault in sorted(scan_landed(use_case, source, landing, tables).faults.items()):
+            yield f"data: {source.table}/{entry} · {fault}."

@@ -1,0 +1,141 @@
+"""A use case on its way from landed files to a served champion: what the platform has done, and what stops it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from mlops_assets.foundation.home import Environment
+from mlops_assets.graph.kernel.conditions import UNFINISHED
+from mlops_assets.graph.operations import describe_daemon
+from mlops_assets.graph.progress import Progress, all_stages
+from mlops_assets.graph.training_requests import BLESSED, FAILED, Outcome, describe_end, describe_version
+from mlops_assets.graph.trainings import ONE_AT_A_TIME, error_of, read_trainings
+from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
+from mlops_assets.resources import Resources, build_resources
+from mlops_assets.spec.use_case import UseCase
+
+if TYPE_CHECKING:
+    from mlops_assets.promotion.deployment import Plan
+
+# Without a run: conditions wait for 12 s without a file, sensors tick every 5 s, and look at what is unchanged once a minute.
+QUIET_S = 90.0
+POLL_S = 1.0
+TAKE_OVER_S = 60.0  # until a server loads the first version
+
+
+@dataclass
+class FirstChampion:
+    """`began` is the time of the epoch since which the platform has worked on it."""
+
+    use_case: UseCase
+    instance: dg.DagsterInstance
+    resources: Resources
+    progress: Progress
+    began: float
+    quiet_since: float = field(default_factory=monotonic)
+    planned_at: float | None = None
+
+    def find_end(self) -> Outcome | None:
+        """What serves, or what stops it and what to do; None while the platform goes on."""
+        name, before = self.use_case.name, len(self.progress.stages)
+        self.progress.update()
+        state = promotion_state_of(name, self.resources["ledger"].open().records(name))
+        if state.plan:
+            return self._served(state.plan)
+        if len(self.progress.stages) < before or self._is_busy():
+            self.quiet_since = monotonic()
+            return None
+        trainings = read_trainings(self.use_case, self.instance, state)
+        is_new = bool(trainings.records) and trainings.records[0].create_timestamp.timestamp() > self.began
+        if state.waiting is not None and self.use_case.risk == "high" and state.waiting not in state.approvals:
+            return Outcome(describe_version(self.use_case, state, state.waiting), BLESSED)
+        if is_new:
+            return describe_end(self.use_case, trainings.records[0], self.instance, state)
+        return self._stopped(state) if monotonic() - self.quiet_since > QUIET_S else None
+
+    def _served(self, plan: "Plan") -> Outcome | None:
+        """None while the servers load it."""
+        self.planned_at = self.planned_at or monotonic()
+        name, problems = self.use_case.name, list[str]()
+        for service in self.resources["live_services"].open(name):
+            with service:
+                served = service.follows(name, lambda: plan, 0)
+            if served.in_force:
+                ask = f"Ask it: `mlops predict {name} --sample 3`"
+                return Outcome(f"Version {plan.champion} serves at {service.url}/{name}. {ask}", BLESSED)
+            problems.append(served.problem)
+        if monotonic() - self.planned_at < TAKE_OVER_S:
+            return None
+        return Outcome(f"Version {plan.champion} is the champion, and no server follows: {' '.join(problems)}", FAILED)
+
+    def _is_busy(self) -> bool:
+        runs = self.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+        return any(is_run_of(self.use_case.name, run) for run in runs)
+
+    def _stopped(self, state: PromotionState) -> Outcome:
+        trainings = read_trainings(self.use_case, self.instance, state)
+        if trainings.records:
+            return describe_end(self.use_case, trainings.records[0], self.instance, state)
+        return Outcome(next(self._obstacles()), FAILED)
+
+    def _obstacles(self) -> Iterator[str]:
+        """The first is what stops it."""
+        from mlops_assets.features.enough_data import describe_missing
+
+        name = self.use_case.name
+        for run in self.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), limit=20):
+            if is_run_of(name, run):
+                yield f"Run {run.run_id[:8]} failed: {error_of(self.instance, run.run_id)} Remove the cause; it is tried again."
+        yield from refused_files(self.use_case, self.resources)
+        if missing := describe_missing(self.use_case, self.resources["warehouse"].open(), now=datetime.now(UTC)):
+            yield f"Not enough data: {missing} Land more: `mlops land {name}`, or files in landing/{name}/TABLE/ of the home."
+        yield f"Nothing has run for {QUIET_S:g} s. Look at logs/daemon.log of the home, and at `mlops status {name}`."
+
+
+def await_champions(
+    use_cases: Sequence[UseCase],
+    environment: Environment,
+    *,
+    report: Callable[[str, str], None],
+    began: float,
+    is_new: bool,
+    pause: Callable[[float], None],
+) -> list[Outcome]:
+    """How each use case ends; `report` gets its name and a line for each stage, and for the end. The platform is running, and
+    where it `is_new`, its daemon has no heartbeat yet.
+    """
+    resources, outcomes = build_resources(environment), list[Outcome]()
+    with dg.DagsterInstance.from_config(str(environment.home.dagster)) as instance:
+        for line in () if is_new else describe_daemon(instance, datetime.now(UTC)):
+            report("", line)
+        ways = [
+            FirstChampion(one, instance, resources, Progress(instance, all_stages(one), partial(report, one.name)), began)
+            for one in use_cases
+        ]
+        while ways:
+            for way, outcome in [(way, way.find_end()) for way in ways]:
+                if outcome:
+                    report(way.use_case.name, f"  {outcome.message}")
+                    outcomes.append(outcome)
+                    ways.remove(way)
+            pause(POLL_S if ways else 0)
+    return outcomes
+
+
+def refused_files(use_case: UseCase, resources: Resources) -> Iterator[str]:
+    """A line for each landed file that failed a check, with what to do."""
+    landing = resources["landing"].open()
+    for table in (source.table for source in use_case.sources):
+        for key, refusal in landing.refusals(use_case.name, table).read().items():
+            can_waive = refusal.file and not refusal.waiver
+            remedy = f" Or `mlops waive {use_case.name} {table} {key} --why …`." if can_waive else ""
+            yield f"{table} {key} failed. {refusal.message}{remedy}"
+
+
+def is_run_of(use_case: str, run: dg.DagsterRun) -> bool:
+    return run.tags.get(ONE_AT_A_TIME) == use_case or any(key.path[0] == use_case for key in run.asset_selection or ())

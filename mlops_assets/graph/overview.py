@@ -1,0 +1,217 @@
+"""Every use case at a glance: what serves, how good it is, what comes next, and what failed last and what to do about it."""
+
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+from sqlalchemy.exc import SQLAlchemyError
+
+from mlops_assets.foundation import names
+from mlops_assets.foundation.durations import in_words
+from mlops_assets.foundation.home import Home
+from mlops_assets.foundation.names import GOOD_ENOUGH, NO_DRIFT
+from mlops_assets.graph.first_champion import is_run_of, refused_files
+from mlops_assets.graph.kernel.dagster_internals import newest_checks, next_cron_time, share_engines
+from mlops_assets.graph.operations import describe_daemon
+from mlops_assets.graph.trainings import error_of, read_trainings
+from mlops_assets.resources import Resources
+from mlops_assets.spec.monitor import Drift, Monitor, OnSchedule, Performance
+from mlops_assets.spec.use_case import UseCase
+
+WATCHED: dict[type[Monitor], str] = {Drift: NO_DRIFT, Performance: GOOD_ENOUGH}
+NONE, NOT_YET = "–", "not yet"
+THREADS = 16  # that wait for servers: one that hangs takes 2 s
+FAILED_RUNS = 200  # the newest ones, of all use cases, that are looked at
+
+
+@dataclass(frozen=True)
+class Overview:
+    """One use case. `problems` are sentences, the most urgent first: what is wrong and what to do."""
+
+    use_case: str
+    champion: int | None
+    age: str
+    rollout: str
+    drift: str
+    performance: str
+    data: str  # how long ago the newest file was accepted
+    last_decision: str
+    next_trigger: str
+    problems: tuple[str, ...]
+
+    @property
+    def cells(self) -> list[object]:
+        """Of the columns HEADS."""
+        shown = asdict(self) | {"champion": NONE if self.champion is None else self.champion}
+        return [shown[name.replace(" ", "_")] for name in HEADS]
+
+
+HEADS = tuple(one.name.replace("_", " ") for one in fields(Overview) if one.name != "problems")
+
+
+@dataclass(frozen=True)
+class Platform:
+    """The overviews of all use cases, and what concerns all: what does not load, a daemon that does not run."""
+
+    use_cases: Sequence[Overview]
+    problems: Sequence[str]
+
+
+def read_overview(
+    use_cases: Sequence[UseCase], home: Home, resources: Resources, *, not_loaded: Sequence[str], now: datetime
+) -> Platform:
+    """Reads the ledger, the event log and, all at once, what servers report; writes nothing."""
+    share_engines()
+    with _event_log(home) as (instance, unreadable), ThreadPoolExecutor(THREADS) as threads:
+        served = {use_case.name: threads.submit(_server_problems, use_case, resources) for use_case in use_cases}
+        history = _History.read(instance, use_cases)
+        rows = [_overview(use_case, history, resources, served[use_case.name].result(), now) for use_case in use_cases]
+        daemon = describe_daemon(instance, now) if instance else ()
+        return Platform(rows, [*(f"not loaded: {problem}" for problem in not_loaded), *unreadable, *daemon])
+
+
+@contextmanager
+def _event_log(home: Home) -> Generator[tuple[dg.DagsterInstance | None, list[str]]]:
+    """None for a home on which no platform of its own has run, and where it cannot be read."""
+    instance, problems = None, list[str]()
+    if (home.dagster / "dagster.yaml").exists():
+        try:
+            instance = dg.DagsterInstance.from_config(str(home.dagster))
+            instance.get_run_records(limit=1)
+        except (OSError, SQLAlchemyError, dg.DagsterError) as error:
+            problems.append(f"runs: {home.dagster} cannot be read: {str(error).partition(chr(10))[0]}")
+            instance = None
+    try:
+        yield instance, problems
+    finally:
+        if instance:
+            instance.dispose()
+
+
+@dataclass(frozen=True)
+class _History:
+    """What the event log has of all use cases, read at once."""
+
+    instance: dg.DagsterInstance | None
+    accepted_at: Mapping[str, float]  # by use case
+    checks: Mapping[dg.AssetCheckKey, Any]
+    failed: Sequence[dg.DagsterRun]
+
+    @classmethod
+    def read(cls, instance: dg.DagsterInstance | None, use_cases: Sequence[UseCase]) -> "_History":
+        if instance is None:
+            return cls(None, {}, {}, ())
+        tables = {dg.AssetKey(names.validated(one.name, source.table)): one.name for one in use_cases for source in one.sources}
+        accepted = dict[str, float]()
+        for entry in (record.asset_entry for record in instance.get_asset_records([*tables])):
+            name, made = tables[entry.asset_key], entry.last_materialization_record
+            accepted[name] = max(accepted.get(name, 0.0), made.timestamp if made else 0.0)
+        keys = [key for use_case in use_cases for _, key in _check_keys(use_case)]
+        newest = instance.get_run_records(limit=FAILED_RUNS)
+        failed = [record.dagster_run for record in newest if record.dagster_run.status is dg.DagsterRunStatus.FAILURE]
+        return cls(instance, accepted, newest_checks(instance, keys), failed)
+
+
+def _check_keys(use_case: UseCase) -> Iterator[tuple[type[Any], dg.AssetCheckKey]]:
+    for stage, monitor in use_case.monitor_stages.items():
+        if check := WATCHED.get(type(monitor)):
+            yield type(monitor), dg.AssetCheckKey(dg.AssetKey(names.stage(use_case.name, stage)), check)
+
+
+def _overview(
+    use_case: UseCase, history: _History, resources: Resources, server_problems: Iterable[str], now: datetime
+) -> Overview:
+    from mlops_assets.promotion.promotion_state import promotion_state_of
+
+    records = resources["ledger"].open().records(use_case.name)
+    state, name = promotion_state_of(use_case.name, records), use_case.name
+    plan, trainings = state.plan, read_trainings(use_case, history.instance, state) if history.instance else None
+    newest = records[-1] if records else None
+    accepted = history.accepted_at.get(name)
+    waits = state.waiting is not None and use_case.risk == "high" and state.waiting not in state.approvals
+    problems = [f"{failure} {trainings.outlook}"] if trainings and (failure := trainings.failure) else []
+    if waits:
+        problems.append(f"Version {state.waiting} waits for `mlops approve {name} {state.waiting} --why …`.")
+    problems += [*_failed_run(use_case, history), *refused_files(use_case, resources), *server_problems]
+    return Overview(
+        use_case=name,
+        champion=plan.champion if plan else None,
+        age=_age(datetime.fromisoformat(plan.at), now) if plan else NONE,
+        rollout=plan.rollout or NONE if plan else f"version {state.waiting} waits" if state.waiting else NONE,
+        drift=_verdict(use_case, Drift, history),
+        performance=_verdict(use_case, Performance, history),
+        data=_age(datetime.fromtimestamp(accepted, UTC), now) if accepted else NOT_YET,
+        last_decision=_decision(newest, now) if newest else NONE,
+        next_trigger="a training runs" if trainings and trainings.is_running else _next_trigger(use_case, bool(plan), now),
+        problems=tuple(problems),
+    )
+
+
+def _decision(record: Any, now: datetime) -> str:
+    version = f" of version {record.body['version']}" if "version" in record.body else ""
+    return f"{record.kind}{version} by {record.by}, {_age(datetime.fromisoformat(record.at), now)} ago"
+
+
+def _age(at: datetime, now: datetime) -> str:
+    """With one unit: days, hours or minutes."""
+    passed = max(now - at, timedelta(0))
+    unit = next((unit for unit in (timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)) if passed >= unit), None)
+    return in_words(passed // unit * unit) if unit else "0 min"
+
+
+def _verdict(use_case: UseCase, kind: type[Any], history: _History) -> str:
+    """The worst of all monitors of the kind; a lack of data is never healthy."""
+    from mlops_assets.monitoring.monitor_result import NOT_ENOUGH
+
+    keys = [key for declared, key in _check_keys(use_case) if declared is kind]
+    newest = [history.checks.get(key) for key in keys]
+    results = [record.event.asset_check_evaluation for record in newest if record and record.event]
+    results = [result for result in results if result]
+    if not keys:
+        return NONE
+    if any(not result.passed for result in results):
+        return "ALARM"
+    if len(results) < len(keys):
+        return NOT_YET
+    return "not enough data" if any(NOT_ENOUGH in (result.description or "") for result in results) else "healthy"
+
+
+def _next_trigger(use_case: UseCase, has_champion: bool, now: datetime) -> str:
+    if not has_champion:
+        return "first model, with enough data"
+    times = [next_cron_time(trigger.cron, now) for trigger in use_case.triggers if isinstance(trigger, OnSchedule)]
+    others = [type(trigger).__name__[2:].lower() for trigger in use_case.triggers if not isinstance(trigger, OnSchedule)]
+    parts = [f"{min(times):%Y-%m-%d %H:%M} UTC"] * bool(times) + [f"on {other}" for other in dict.fromkeys(others)]
+    return ", ".join(parts) or "none: by hand"
+
+
+def _failed_run(use_case: UseCase, history: _History) -> Iterator[str]:
+    """The newest failed run that no later run of its assets has followed; trainings are reported elsewhere."""
+    for run in history.failed if history.instance else ():
+        keys = run.asset_selection or set()
+        if not is_run_of(use_case.name, run) or not keys or any("mlops/training" in tag for tag in run.tags):
+            continue
+        records = history.instance.get_asset_records([*keys]) if history.instance else ()
+        if all(record.asset_entry.last_run_id == run.run_id for record in records):
+            error = error_of(history.instance, run.run_id) if history.instance else ""
+            table = ", ".join(sorted(key.path[-1] for key in keys)[:2])
+            yield f"Run {run.run_id[:8]} of {table} failed: {error} Remove the cause: it is tried again after half an hour."
+            return
+
+
+def _server_problems(use_case: UseCase, resources: Resources) -> list[str]:
+    """Which servers do not serve the plan of the ledger."""
+    from mlops_assets.graph.rollout import open_rollouts
+    from mlops_assets.serving.client import Served, no_server
+
+    promotions, servers = open_rollouts(use_case, resources["rollout_stores"]).promotions, list[Served]()
+    plan = promotions.state().plan
+    for service in resources["live_services"].open(use_case.name):
+        with service:
+            servers.append(service.follows(use_case.name, lambda: plan, 0))
+    problems = [*(server.problem for server in servers), no_server(use_case.name, servers), promotions.difference()]
+    return [problem for problem in problems if problem]
