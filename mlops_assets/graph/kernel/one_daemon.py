@@ -8,6 +8,7 @@ from filelock import FileLock, Timeout
 
 from mlops_assets.foundation.home import read_environment
 from mlops_assets.foundation.home_lock import HomeInUse
+from mlops_assets.graph.kernel.dagster_internals import share_engines
 from mlops_assets.resources import claim
 
 _LOCKS: dict[Path, FileLock] = {}  # held until the process ends
@@ -19,6 +20,7 @@ class OneDaemon(dg.QueuedRunCoordinator):
     @property
     def dequeue_interval_seconds(self) -> int:
         """The daemon alone reads it, before it starts. Ends the process, with one line, where it must not start."""
+        share_engines()  # the daemon writes the event of each landed file, and plans each partition of each run
         try:
             claim_instance(self._instance)
         except HomeInUse as error:

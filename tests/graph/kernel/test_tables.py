@@ -1,14 +1,17 @@
 """Tables between assets: lazy on the way in, checked for their type, and a clear word when one is missing."""
 
+import sys
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
 import pytest
 
 from mlops_assets.foundation.stored_schema import IncompatibleRows
-from mlops_assets.graph.kernel.tables import PARTITION_COLUMN, RENAMED, DataFrame, LazyFrame, build_io_managers
+from mlops_assets.graph.kernel.dagster_internals import RANGE_END, RANGE_START
+from mlops_assets.graph.kernel.tables import ONE_RUN, PARTITION_COLUMN, RENAMED, DataFrame, LazyFrame, build_io_managers
 
 BY_DAY = {PARTITION_COLUMN: "day"}
 DAYS = dg.DailyPartitionsDefinition("2013-07-01")
@@ -49,6 +52,34 @@ def test_what_is_no_frame_fails_the_type_check(managers: dict[str, object]) -> N
 def test_a_missing_table_is_named(managers: dict[str, object]) -> None:
     with pytest.raises(FileNotFoundError, match=r"written\.delta · the table does not exist. Materialize written first"):
         dg.materialize([written, seen], selection=[seen], resources=managers)
+
+
+def engines_made(managers: dict[str, object], days: int, folder: Path) -> int:
+    """By a run over so many days, for its events."""
+
+    @dg.asset(io_manager_key="tables", partitions_def=DAYS, metadata=BY_DAY, backfill_policy=ONE_RUN)
+    def daily() -> DataFrame:
+        return ROWS.with_columns(day=date(2013, 7, 1))
+
+    made = 0
+
+    def count(frame: Any, event: str, _argument: Any) -> None:
+        nonlocal made
+        made += event == "call" and frame.f_code.co_name == "create_engine"
+
+    tags = {RANGE_START: "2013-07-01", RANGE_END: f"2013-07-{days:02}"}
+    with dg.DagsterInstance.local_temp(str(folder)) as instance:
+        dg.materialize([daily], resources=managers, instance=instance, tags=tags)  # opens the tables
+        sys.setprofile(count)
+        try:
+            assert dg.materialize([daily], resources=managers, instance=instance, tags=tags).success
+        finally:
+            sys.setprofile(None)
+    return made
+
+
+def test_an_event_of_a_run_makes_no_engine(managers: dict[str, object], tmp_path: Path) -> None:
+    assert engines_made(managers, 2, tmp_path) == engines_made(managers, 12, tmp_path)
 
 
 @pytest.mark.parametrize(("old", "new", "kept"), [([12], [12.5], [12.0, 12.5]), ([1.5], [None], [1.5, None])])
