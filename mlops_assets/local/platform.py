@@ -1,8 +1,10 @@
 """The platform on one machine: prediction service and daemon and, for `mlops up`, web UI and MLflow."""
 
 import os
+import socket
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
@@ -15,7 +17,7 @@ from filelock import Timeout
 from mlops_assets.foundation.home import Environment, EnvironmentName, Home, parse_service_urls
 from mlops_assets.foundation.home_lock import lock_of, record_owner
 from mlops_assets.local.damage import find_damage
-from mlops_assets.local.processes import Child, free_port, running
+from mlops_assets.local.processes import POLL_SECONDS, Child, free_port, running
 from mlops_assets.promotion.ledger import Ledger, LedgerDown
 
 if TYPE_CHECKING:
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 
 SERVICE = "deploy.service:Predictions"
 PORTS = {"dagster": 3001, "mlflow": 5000}
-WORKSPACE = ["--workspace", "workspace.yaml"]
+MODULE, LOCATION = "mlops_assets.definitions", "mlops_assets"  # as in workspace.yaml
+CODE_SECONDS = 180.0  # until the definitions are loaded
 
 
 class DamagedHome(RuntimeError):
@@ -57,7 +60,9 @@ def running_platform(
         # Before MLflow, so that a home with a model and no ledger is one that lost it. The service runs without the database.
         with suppress(LedgerDown):
             Ledger(environment.ledger_url).create()
-        ports |= PORTS if everything else {}
+        # By itself the daemon loads the definitions in a new process every minute, which takes over a change, and 10 s of CPU.
+        # Without a web UI nobody works on them, and one process serves them.
+        ports |= PORTS if everything else {"code": 0}
         paths = {"service": urlsplit(environment.service_url).path, "dagster": urlsplit(environment.dagster_url or "").path}
         addresses = {name: f"http://127.0.0.1:{free_port(port)}{paths.get(name, '').rstrip('/')}" for name, port in ports.items()}
         (home.dagster / "dagster.yaml").write_text((environment.project / "dagster.yaml").read_text())
@@ -158,14 +163,20 @@ def children(environment: Environment, addresses: Mapping[str, str]) -> Iterator
         "PYTHONUNBUFFERED": "1",
     }
 
+    workspace = ["--workspace", "workspace.yaml"]
+
     def child(name: str, command: Sequence[str], ready_url: str | None = None, variables: Mapping[str, str] = variables) -> Child:
         return Child(name, command, variables, home.logs / f"{name}.log", environment.project, ready_url)
 
+    if code := ports.get("code"):
+        at = ["--host", "127.0.0.1", "--port", code, "--location-name", LOCATION]
+        yield child("code", [f"{scripts}/dagster", "api", "grpc", "--module-name", MODULE, *at])
+        workspace = ["--workspace", str(home.dagster / "workspace.yaml")]
     serving = serve_environment(home, variables["MLOPS_USE_CASE"], environment=environment.name, inherited=variables)
     yield child("service", serve_command(int(ports["service"])), f"{addresses['service']}/livez", serving)
     if url := addresses.get("dagster"):
         prefix = ["--path-prefix", path] if (path := urlsplit(url).path) else []
-        command = [f"{scripts}/dagster-webserver", "--host", "127.0.0.1", "--port", ports["dagster"], *prefix, *WORKSPACE]
+        command = [f"{scripts}/dagster-webserver", "--host", "127.0.0.1", "--port", ports["dagster"], *prefix, *workspace]
         yield child("webserver", command, f"{url}/server_info")
     if url := addresses.get("mlflow"):
         from mlops_assets.training.model_registry import ModelRegistry  # opens mlflow
@@ -175,7 +186,19 @@ def children(environment: Environment, addresses: Mapping[str, str]) -> Iterator
         options = ["--host", "127.0.0.1", "--port", ports["mlflow"], "--workers", "1"]
         store = f"sqlite:///{home.mlflow / 'mlflow.db'}"
         yield child("mlflow", [sys.executable, "-m", "mlflow", "server", *options, "--backend-store-uri", store], f"{url}/health")
-    yield child("daemon", [f"{scripts}/dagster-daemon", "run", *WORKSPACE])
+    if code:
+        _wait_for_code(int(code), home.dagster / "workspace.yaml")
+    yield child("daemon", [f"{scripts}/dagster-daemon", "run", *workspace])
+
+
+def _wait_for_code(port: int, workspace: Path) -> None:
+    """Points the daemon at the server of the definitions, once this has loaded them: it tries again only after a minute."""
+    workspace.write_text(f"load_from:\n- grpc_server: {{host: 127.0.0.1, port: {port}, location_name: {LOCATION}}}\n")
+    deadline = time.monotonic() + CODE_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(POLL_SECONDS)
 
 
 def serve_command(port: int, service: str = SERVICE) -> list[str]:

@@ -1,9 +1,19 @@
+import socket
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mlops_assets.foundation.home import PROJECT, Home, read_environment
-from mlops_assets.local.platform import AlreadyRunning, children, running_platform, serve_command, serve_environment
+from mlops_assets.local.platform import (
+    LOCATION,
+    MODULE,
+    AlreadyRunning,
+    children,
+    running_platform,
+    serve_command,
+    serve_environment,
+)
 from tests.graph.test_first_model import another_platform
 
 
@@ -50,6 +60,21 @@ def test_service_and_web_ui_have_the_paths_of_their_declared_addresses(tmp_path:
     command = started["webserver"].command
     assert command[command.index("--path-prefix") + 1] == "/ui"
     assert started["webserver"].ready_url == "http://127.0.0.1:3001/ui/server_info"
+
+
+def test_one_process_serves_the_definitions_where_no_web_ui_runs(tmp_path: Path):
+    environment = read_environment({"MLOPS_HOME": str(tmp_path)}, PROJECT)
+    environment.home.dagster.mkdir(parents=True)
+    with socket.create_server(("127.0.0.1", 0)) as definitions:
+        port = definitions.getsockname()[1]
+        addresses = {"service": "http://127.0.0.1:3000", "code": f"http://127.0.0.1:{port}"}
+        started = {child.name: child for child in children(environment, addresses)}
+    assert [*started] == ["code", "service", "daemon"]
+    (read,) = yaml.safe_load(Path(started["daemon"].command[-1]).read_text())["load_from"]
+    assert read == {"grpc_server": {"host": "127.0.0.1", "port": port, "location_name": LOCATION}}
+    # The cursors of sensors are stored by the name of the location, and `mlops up` continues from those of the demo.
+    (declared,) = yaml.safe_load((PROJECT / "workspace.yaml").read_text())["load_from"]
+    assert declared == {"python_module": {"module_name": MODULE, "location_name": LOCATION}}
 
 
 def test_the_local_server_serves_every_use_case_at_the_first_address_and_others_keep_theirs(tmp_path: Path):
