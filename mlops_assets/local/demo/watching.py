@@ -47,13 +47,13 @@ class Watcher:
     reported: dict[str, str] = field(default_factory=dict[str, str])
 
     def wait_until(self, state: str, is_reached: Callable[[], bool]) -> None:
-        """Checks twice a second and reports runs meanwhile. Raises StillWaiting."""
+        """Checks every second and reports runs meanwhile. Raises StillWaiting."""
         deadline = time.monotonic() + PATIENCE_S
         while not is_reached():
             if time.monotonic() > deadline:
                 raise StillWaiting(f"{state} · not reached in {PATIENCE_S} s. Look at the runs and at logs/ in the home folder.")
             self._report_runs()
-            time.sleep(0.5)
+            time.sleep(1)
         self._report_runs()
 
     def state(self) -> PromotionState:
@@ -61,23 +61,27 @@ class Watcher:
 
     def features_reach(self, day: date) -> bool:
         """Every daily feature view is online up to `day`, and nothing runs."""
+        if self.is_running():  # first: it is one query, and the platform needs the cores
+            return False
         for view in self.use_case.features.views:
             feature, online = names.feature(self.use_case.name, view.name), names.online(self.use_case.name, view.name)
             filled = self.instance.get_materialized_partitions(dg.AssetKey(feature))
             is_online = day.isoformat() in filled and self._materialized_at(feature) < self._materialized_at(online)
             if self.use_case.is_due(*view.tables) and not is_online:
                 return False
-        return not self.is_running()
+        return True
 
     def monitors_reach(self, last: date) -> bool:
         """The monitors have evaluated the predictions of `last`, and any training that they caused has ended."""
+        if self.is_running():
+            return False
         reads = {"outcomes": "predictions"} | {stage: read for stage, (_, read) in self._monitors().items()}
         at = {stage: self._materialized_at(names.stage(self.use_case.name, stage)) for stage in ("predictions", *reads)}
         in_order = all(at[read] < at[stage] for stage, read in reads.items())
         trained_at = max((record.end_time or 0.0 for record in self.trainings()), default=0.0)
         # A check that has failed since the last training ended is due to cause one: its sensor has not looked yet.
         is_due = any(checked_at > trained_at for _, checked_at, result in self._check_results() if not result.passed)
-        return in_order and not is_due and self.predicted_until() >= last and not self.is_running()
+        return in_order and not is_due and self.predicted_until() >= last
 
     def predicted_until(self) -> date:
         """The day of the newest prediction in the table; date.min without one."""
