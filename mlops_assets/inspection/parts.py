@@ -8,6 +8,7 @@ from mlops_assets.inspection.columns import InspectedColumn
 from mlops_assets.inspection.contracts import declare_column
 from mlops_assets.inspection.labels import ProposedTask
 from mlops_assets.inspection.roles import Key, days, first_and_last_day
+from mlops_assets.inspection.splits import ONE_DAY, propose_split, smallest_share
 from mlops_assets.inspection.table_file import USUAL_MAX_BYTES, NoTable, TableFile
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.feature import Features
@@ -17,14 +18,12 @@ from mlops_assets.spec.grain import Daily, Grain, Monthly, Snapshot
 from mlops_assets.spec.monitor import Drift, OnDrift, OnSchedule, Performance, Trigger
 from mlops_assets.spec.request_feature import Hour, Month, PredictionMoment, RequestFeature, Weekday
 from mlops_assets.spec.source import Files
-from mlops_assets.spec.split import TimeSplit
 
-ONE_DAY = timedelta(days=1)
 MAX_DAILY, FEW_A_DAY = 1500, 10  # a file for each of more days than this is slow where it has few rows
-USUAL_SPAN = timedelta(days=120)  # from which the usual test and validation months leave enough to train on
 A_YEAR = timedelta(days=400)  # by which every month was there
 OLD = timedelta(days=30)
 MONDAY_MORNING = "0 6 * * 1"
+NO_LEAK = "the file has too few rows to measure leaks, so that the gate NoLeak is left out: declare it once there are more"
 
 
 @dataclass
@@ -104,7 +103,11 @@ def declare_rest(draft: Draft, *, today: date) -> dict[str, Any]:
     """What is not the same for every proposal."""
     fields: dict[str, Any] = {"features": features} if (features := _features(draft)) else {}
     personal = [NoPii()] if any(column.personal for column in draft.columns) else []
-    gates: tuple[Gate, ...] = (draft.task.floor, BeatsChampion(), NoLeak(), *personal)
+    known = len(draft.label.values) - draft.label.missing
+    split, is_enough = propose_split(known, smallest_share(draft.label), _span(draft.time) if draft.time else None)
+    if not is_enough:
+        draft.assumptions.append(NO_LEAK)
+    gates: tuple[Gate, ...] = (draft.task.floor, BeatsChampion(), *([NoLeak()] if is_enough else []), *personal)
     triggers: tuple[Trigger, ...] = (OnDrift(),)
     if draft.time:
         first, last = first_and_last_day(draft.time)
@@ -112,14 +115,9 @@ def declare_rest(draft: Draft, *, today: date) -> dict[str, Any]:
         if today - last > OLD:
             fields |= {"last_day": last}
             draft.notes["last_day"] = "The last day of the file: remove it once newer rows are delivered."
-        if _span(draft.time) < USUAL_SPAN:
-            fields |= {"split": _short_split(_span(draft.time))}
         triggers = (OnSchedule(cron=MONDAY_MORNING), OnDrift())
+    fields |= {"split": split} if split else {}
     return fields | {"gates": gates, "monitors": (Drift(), Performance()), "triggers": triggers}
-
-
-def _short_split(span: timedelta) -> TimeSplit:
-    return TimeSplit(test=max(1, span.days // 4) * ONE_DAY, validation=max(1, span.days // 8) * ONE_DAY)
 
 
 def _features(draft: Draft) -> Features | None:

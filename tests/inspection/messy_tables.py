@@ -80,7 +80,11 @@ def by_day() -> bytes:
 
 
 def imbalanced() -> bytes:
-    return csv(600, churn=lambda row: "fraud" if place(row) % 25 == 0 else "regular", without=["moment"])
+    return csv(
+        600,
+        churn=lambda row: "fraud" if float(row["amount"]) > 66 - 8 * (row["colour"] == "red") else "regular",
+        without=["moment"],
+    )
 
 
 def wide() -> bytes:
