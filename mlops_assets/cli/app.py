@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from mlops_assets.cli import erasure, keys, ledger, promotion, provenance
+from mlops_assets.cli import erasure, keys, ledger, promotion, provenance, trial
 from mlops_assets.cli.arguments import By, Commands, Name, declared, environment, open_resources
 from mlops_assets.cli.check import check
 from mlops_assets.cli.land import land
@@ -151,13 +151,13 @@ def demo() -> None:
 
 
 PANELS = {
-    "Run": (up, demo, check, predict, new, run, train),
+    "Run": (up, demo, check, predict, new, run, train, trial.try_),
     "Data and features": (land, push, waive, features, migrate),
     "Promotion": (status, promotion.approve, promotion.route, promotion.rollback),
     "Provenance and erasure": (provenance.why, provenance.replay, provenance.reproduce, erasure.forget),
 }
 for _panel, _commands in PANELS.items():
     for _command in _commands:
-        app.command(rich_help_panel=_panel)(_command)
+        app.command(_command.__name__.rstrip("_"), rich_help_panel=_panel)(_command)  # try is a keyword
 for _name, _group in {"ledger": ledger.app, "keys": keys.app, "signing": keys.signing}.items():
     app.add_typer(_group, name=_name, rich_help_panel="Administration")

@@ -1,0 +1,112 @@
+"""Trains a quick model on the rows of a use case and judges it, in this process: nothing is stored or registered."""
+
+import math
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import polars as pl
+from threadpoolctl import threadpool_limits
+
+from mlops_assets.evaluation.evaluate import Evaluation, evaluate, permutation_importance
+from mlops_assets.evaluation.gates.case import Case, Verdict
+from mlops_assets.evaluation.judge import judge
+from mlops_assets.foundation.names import SEED
+from mlops_assets.inspection.inspected import Inspected
+from mlops_assets.spec.training import HistGradientBoosting, Trainer
+from mlops_assets.spec.use_case import UseCase
+from mlops_assets.statistics.metrics import Array, compare
+from mlops_assets.tasks.task import as_text
+from mlops_assets.training.fitted import TEST, TRAIN, VALIDATION, UntrainableRows
+from mlops_assets.training.onnx_model import OnnxModel
+from mlops_assets.training.train import fit, fit_in_library, training_columns
+from mlops_assets.training.training_record import TRAIN_SECONDS, in_training_order
+
+MOST_ROWS = {TRAIN: 20_000, VALIDATION: 5_000, TEST: 10_000}
+MOST_STEPS = {"max_iter": 100, "max_iterations": 100, "max_epochs": 3}  # fields of a trainer
+BLIND = "no_input"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """`evaluation` has the model's metrics on the test rows, and as `reference` those of the best answer that reads no input.
+    `rows` are those that it was trained on, and `warnings` say where it has learned little.
+    """
+
+    trainer: Trainer
+    rows: int
+    seconds: float
+    evaluation: Evaluation
+    verdicts: tuple[Verdict, ...]
+    warnings: tuple[str, ...]
+
+    def shortened(self, declared: Trainer) -> dict[str, tuple[int, int]]:
+        """The steps of this model and of the declared one, by field, where they differ."""
+        steps = {name: (getattr(self.trainer, name, 0), getattr(declared, name, 0)) for name in MOST_STEPS}
+        return {name: (quick, full) for name, (quick, full) in steps.items() if quick != full}
+
+    @property
+    def judged(self) -> list[Verdict]:
+        return [verdict for verdict in self.verdicts if not (verdict.passed and math.isnan(verdict.measured))]
+
+    @property
+    def not_judged(self) -> list[Verdict]:
+        """The gates that need a champion or served answers."""
+        return [verdict for verdict in self.verdicts if verdict not in self.judged]
+
+
+# As evaluate_candidate.
+@threadpool_limits.wrap(limits=1, user_api="blas")
+def run_trial(data: Inspected) -> Trial:
+    """Raises UntrainableRows, UnreadableRows, UnusableTrainer."""
+    use_case, label, task = data.use_case, data.label, data.task
+    rows, trainer, started = _bounded(data), _quick(data.use_case.trainer), perf_counter()
+    model = fit(trainer, rows, **training_columns(use_case))
+    seconds, test, onnx = perf_counter() - started, rows.filter(pl.col("split") == TEST), OnnxModel.from_bytes(model.onnx)
+    truth, output, blind = task.truth(test[label]), onnx.predict(test), _without_inputs(use_case, rows, test)
+    importance = permutation_importance(onnx.predict, test, task=task, inputs=use_case.features.inputs, label=label, seed=SEED)
+    evaluation = evaluate(
+        test, output, task=task, candidate=model.digest, label=label, slices=use_case.slices, seed=SEED, reference=blind,
+        importance=importance,
+    )  # fmt: skip
+    verdicts = judge(use_case.gates, Case(
+        evaluation, truth, output, None, test, parity=None, served=0, model=onnx, onnx=model.onnx, training_rows=rows,
+        use_case=use_case, training={TRAIN_SECONDS: str(seconds)}, seed=SEED,
+    ))  # fmt: skip
+    warnings = tuple(filter(None, [_describe_little(data, truth, output, blind)]))
+    return Trial(trainer, len(rows) - len(test), seconds, evaluation, verdicts, warnings)
+
+
+def _bounded(data: Inspected) -> pl.DataFrame:
+    """The rows of the training set, of a large part some."""
+    if data.problem:
+        raise UntrainableRows(f"{data.use_case.name} · {data.problem}")
+    parts = [(data.part(name), most) for name, most in MOST_ROWS.items()]
+    drawn = [part.sample(most, seed=SEED) if len(part) > most else part for part, most in parts]
+    return in_training_order(pl.concat(drawn), data.use_case)
+
+
+def _quick(trainer: Trainer) -> Trainer:
+    steps = {name: min(getattr(trainer, name), most) for name, most in MOST_STEPS.items() if name in type(trainer).model_fields}
+    return trainer.but(**steps)
+
+
+def _without_inputs(use_case: UseCase, rows: pl.DataFrame, test: pl.DataFrame) -> Array:
+    """The output of a model that reads nothing: the same for every row."""
+    columns: Any = training_columns(use_case) | {"numeric": [BLIND], "categorical": []}
+    nothing = pl.lit(0.0).alias(BLIND)
+    fitted, signature = fit_in_library(HistGradientBoosting(max_iter=1), rows.with_columns(nothing), **columns)
+    return fitted.predict(signature.encode(test.with_columns(nothing)))
+
+
+def _describe_little(data: Inspected, truth: Array, output: Array, blind: Array) -> str:
+    """Why the model is no use; empty where it has learned something."""
+    task, metric = data.task, data.task.main_metric
+    remedy = "Land more rows, look for inputs that say more, or change the trainer's settings."
+    if (output == output[0]).all():
+        return f"The model gives one answer for all {len(output):,} test rows: {as_text(output[0])}. {remedy}"
+    gain = compare(metric, task.sample(truth, output), task.sample(truth, blind), seed=SEED)
+    if gain.better:
+        return ""
+    least = f"{metric} {gain.difference:+.3f}, at least {gain.low:+.3f}"
+    return f"The model is not certainly better than one answer for all rows: {least}. {remedy}"
