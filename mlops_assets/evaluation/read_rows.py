@@ -50,8 +50,9 @@ def read_rows(use_case: UseCase, *, home: Home, files: Mapping[str, Path], now: 
     read = {contract.table: _read(use_case, contract, home, files, now) for contract in use_case.contracts}
     for table in dict.fromkeys((use_case.features.request_table, use_case.label.table)):
         if not len(read[table].accepted) + len(read[table].refused):
-            places = f"no row of {table}: neither its validated table nor its landing folder in {home.root} has one"
-            raise NoRows(f"{use_case.name} · {places}. Pass a file with --file, or land files first.")
+            nowhere = f"neither its validated table nor its landing folder in {home.root} has one"
+            place = f"{files[table].name} has none" if table in files else nowhere
+            raise NoRows(f"{use_case.name} · no row of {table}: {place}. Pass a file with --file, or land files first.")
     accepted = {table: rows.accepted for table, rows in read.items()}
     refused = {table: rows.refused for table, rows in read.items() if len(rows.refused)}
     inspected = inspect_tables(use_case, accepted, refused, now=now)

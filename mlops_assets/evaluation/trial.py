@@ -13,6 +13,7 @@ from mlops_assets.evaluation.gates.case import Case, Verdict
 from mlops_assets.evaluation.judge import judge
 from mlops_assets.foundation.names import SEED
 from mlops_assets.inspection.inspected import Inspected
+from mlops_assets.inspection.suspicious_rows import find_unlabelled, find_untrainable
 from mlops_assets.spec.training import HistGradientBoosting, Trainer
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics.metrics import Array, compare
@@ -79,8 +80,8 @@ def run_trial(data: Inspected) -> Trial:
 
 def _bounded(data: Inspected) -> pl.DataFrame:
     """The rows of the training set, of a large part some."""
-    if data.problem:
-        raise UntrainableRows(f"{data.use_case.name} · {data.problem}")
+    if problems := [*find_unlabelled(data), *find_untrainable(data)] if data.problem or not data.is_trainable else []:
+        raise UntrainableRows(f"{data.use_case.name} · {' '.join(map(str, problems))}")
     parts = [(data.part(name), most) for name, most in MOST_ROWS.items()]
     drawn = [part.sample(most, seed=SEED) if len(part) > most else part for part, most in parts]
     return in_training_order(pl.concat(drawn), data.use_case)

@@ -73,7 +73,7 @@ class Inspected:
         origins = "; ".join(f"{', '.join(names)} from {origin}" for origin, names in tables.items())
         parts = ", ".join(f"{len(self.part(name)):,} {name}" for name in (TRAIN, VALIDATION, TEST))
         labels = self.task.describe_labels(self.task.truth(self.rows[self.label]))
-        return f"{len(self.rows):,} requests with a label ({parts}), {labels}: {origins}."
+        return f"{len(self.rows):,} request{'s' * (len(self.rows) != 1)} with a label ({parts}), {labels}: {origins}."
 
     def part(self, *names: str) -> pl.DataFrame:
         """The rows of these parts of the split."""

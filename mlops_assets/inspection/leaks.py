@@ -10,29 +10,28 @@ from mlops_assets.inspection.finding import Finding
 from mlops_assets.inspection.inspected import Inspected
 from mlops_assets.spec.gate import NoLeak
 from mlops_assets.statistics.alone import FEWEST, samples_alone
-from mlops_assets.statistics.metrics import measure
+from mlops_assets.statistics.metrics import interval, measure
 
 LEAK_AUC = 0.99  # where no NoLeak declares another bound
-FEW_AUC, FEW_ROWS = 0.95, 10  # with 10 to FEWEST rows of a class: of 10 and 10 one table in 5,000 reaches it by chance
+FEW_ROWS = 10  # of a class; from FEWEST on the AUC counts as the gate measures it, and below by the low end of its interval
 BANDS = 20  # of equal size, in which a number counts as a category: a code such as 2 of 1, 2, 3 has no rank
 IN_BANDS = " in bands"
 
 
 class Alone(NamedTuple):
-    """How well an input alone answers a question of yes and no, over rows of which its rarer answer has `rows`."""
+    """How well an input alone answers a question of yes and no, and how well at least, as few rows show it by chance."""
 
     auc: float
-    rows: int
+    least: float
     question: str
 
 
 def find_leaks(data: Inspected) -> Iterator[Finding]:
     gate = next((gate for gate in data.use_case.gates if isinstance(gate, NoLeak)), None)
-    declared = gate.max_single_auc if gate else LEAK_AUC
+    bound = gate.max_single_auc if gate else LEAK_AUC
     otherwise = "; if so, raise NoLeak.max_single_auc" if gate and gate.max_single_auc < 1 else ""
     for name, alone in sorted(measure_alone(data).items(), key=lambda one: -one[1].auc):
-        bound = declared if alone.rows >= FEWEST else max(declared, FEW_AUC)
-        if alone.auc > bound:
+        if alone.least > bound:
             message = f"`{name}` alone predicts {alone.question} with AUC {alone.auc:.3f} (bound {bound:g})"
             advice = f"Is it known at prediction time? If not, remove it from the inputs{otherwise}."
             yield Finding("leak", name, alone.auc, bound, message, advice)
@@ -50,12 +49,12 @@ def measure_alone(data: Inspected) -> dict[str, Alone]:
     best: dict[str, Alone] = {}
     for question, truth in data.questions(rows).items():
         samples = samples_alone(read, truth, numeric=features.numeric, categorical=categorical, seed=SEED, fewest=FEW_ROWS)
-        rarer = int(min(truth.sum(), len(truth) - truth.sum()))
+        is_certain = min(truth.sum(), len(truth) - truth.sum()) >= FEWEST
         of = "the label" if question == data.label else f"`{question}`"
         for column, sample in samples.items():
             name, auc = column.removesuffix(IN_BANDS), measure("auc", sample)
             if name not in best or auc > best[name].auc:
-                best[name] = Alone(auc, rarer, of)
+                best[name] = Alone(auc, auc if is_certain else interval("auc", sample, seed=SEED).low, of)
     return {name: alone for name, alone in best.items() if alone.auc >= 0}  # without nan
 
 

@@ -30,7 +30,9 @@ def find_untrainable(data: Inspected) -> Iterator[Finding]:
         problem = data.problem.removeprefix("training_set · ").removesuffix(".")
         yield Finding("training set", data.label, 0, 1, problem, "")
     elif not data.is_trainable:
-        problem = f"the {len(data.rows):,} labelled rows {data.task.untrainable(data.truth)}"
+        labels, problem = data.rows[data.label], f"the {len(data.rows):,} labelled rows {data.task.untrainable(data.truth)}"
+        if labels.n_unique() == 1:
+            problem = f"all {len(labels):,} labels are {labels[0]!r}. A model needs both answers: land rows with another label"
         yield Finding("label", data.label, 0, 1, problem.rstrip(". "), "")
 
 
@@ -70,7 +72,10 @@ def _rarer(truth: Array) -> int:
 
 def find_unlabelled(data: Inspected) -> Iterator[Finding]:
     """Of the requests that are as old as those with a label."""
-    key, requests = [*data.use_case.label.key], data.requests
+    key, requests, labels = [*data.use_case.label.key], data.requests, data.tables[data.use_case.label.table]
+    if data.rows.is_empty() and data.label in labels.columns and labels[data.label].null_count() == len(labels) > 0:
+        message = f"`{data.label}` is missing in all {len(labels):,} rows of {data.use_case.label.table}"
+        yield Finding("label missing", data.label, 1, MAX_UNLABELLED, message, "Deliver the labels that are known.")
     if data.rows.is_empty() or not {*key} <= {*requests.columns}:
         return
     has_label = requests.select(pl.struct(key).is_in(data.rows.select(pl.struct(key)).to_series().implode())).to_series()

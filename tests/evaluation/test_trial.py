@@ -88,7 +88,7 @@ def test_the_declared_trainer_is_used_with_at_most_100_iterations(trainer: Light
 
 def test_rows_that_no_training_set_can_be_made_of_are_an_error() -> None:
     use_case = USE_CASE.but(split=TimeSplit(test=timedelta(days=90), validation=timedelta(days=20)))
-    with pytest.raises(UntrainableRows, match="orders · training_set · train has no row"):
+    with pytest.raises(UntrainableRows, match="orders · training set · train has no row"):
         run_trial(inspected(orders(), use_case))
 
 
