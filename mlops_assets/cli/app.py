@@ -92,26 +92,15 @@ def waive(
     by: By,
 ) -> None:
     """Use a landed file although its checks fail, until it is delivered again."""
-    from mlops_assets.foundation.calendars import IllegalKey
-    from mlops_assets.foundation.grains import calendar_of
     from mlops_assets.ingestion.refusals import Waiver
+    from mlops_assets.promotion.waivers import IllegalWaiver, waive
 
-    sources = {source.table: source for source in declared(use_case).sources}
-    if table not in sources:
-        raise typer.BadParameter(f"found table {table!r}; declared: {', '.join(sources)}. Use one of these.")
+    declaration, resources, at = declared(use_case), open_resources(), datetime.now(UTC)
+    landing, ledger, waiver = resources["landing"].open(), resources["ledger"].open(), Waiver(why, by, at.isoformat())
     try:
-        calendar_of(sources[table].grain).parse(partition)
-    except IllegalKey as error:
-        raise typer.BadParameter(f"{error}. Use one that `mlops status` shows.") from None
-    resources, at = open_resources(), datetime.now(UTC)
-    landing = resources["landing"].open().of(sources[table].form)
-    refusals = landing.refusals(use_case, table)
-    landed = landing.digest(use_case, table, partition, max_bytes=sources[table].max_bytes)
-    refusal = refusals.find(partition, landed, f"{use_case} · {table}")
-    body = {"table": table, "day": partition, "file": refusal.file, "failed": {**refusal.failed}, "why": why}
-    resources["ledger"].open().append(use_case, "waiver", body, by=by, at=at)
-    refusals.waive(partition, refusal, Waiver(why, by, at.isoformat()))
-    typer.echo(f"{use_case}: {table} {partition} will be used. The landing sensor reports it, and its runs follow.")
+        typer.echo(waive(declaration, table, partition, waiver, landing=landing, ledger=ledger, at=at))
+    except IllegalWaiver as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def up() -> None:
@@ -153,7 +142,7 @@ def demo() -> None:
 PANELS = {
     "Run": (up, demo, check, predict, new, run, train, trial.try_),
     "Data and features": (land, push, waive, features, migrate),
-    "Promotion": (status, promotion.approve, promotion.route, promotion.rollback),
+    "Promotion": (status, promotion.approve, promotion.promote, promotion.route, promotion.rollback),
     "Provenance and erasure": (provenance.why, provenance.replay, provenance.reproduce, erasure.forget),
 }
 for _panel, _commands in PANELS.items():

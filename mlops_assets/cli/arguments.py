@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from mlops_assets.foundation.home import PROJECT, Environment, read_environment
 from mlops_assets.foundation.interrupt import end
+from mlops_assets.foundation.mistakes import is_correctable
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import NOT_LOADED, USE_CASES
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from mlops_assets.resources import Resources
 
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
-# MLflow's messages name what it did not find; matched by name, as importing MLflow takes a second.
-CORRECTABLE = {"mlops_assets", "mlflow"}
 
 
 def account() -> str:
@@ -108,10 +107,10 @@ class Commands(TyperGroup):
         except Exception as error:
             if ctx.params.get("debug"):
                 raise
-            is_correctable = isinstance(error, OSError) or type(error).__module__.partition(".")[0] in CORRECTABLE
+            correctable = is_correctable(error)
             defect = f"internal error · {type(error).__name__}: {error}. Run the same with --debug to see where."
-            typer.echo(str(error) if is_correctable else defect, err=True)
-            raise typer.Exit(1 if is_correctable else INTERNAL_ERROR) from None
+            typer.echo(str(error) if correctable else defect, err=True)
+            raise typer.Exit(1 if correctable else INTERNAL_ERROR) from None
 
 
 def environment(*, creates_home: bool = False) -> Environment:

@@ -36,6 +36,20 @@ def approve(
     conclude(promotions, f"{use_case}: version {version} is approved, with the model and evidence of its blessing.")
 
 
+def promote(
+    use_case: Name,
+    version: Annotated[int, typer.Argument(help="The blessed version, approved where the risk is high.")],
+    *,
+    why: Annotated[str, typer.Option(help="The reason why its rollout is not awaited.")],
+    by: By,
+) -> None:
+    """Let a blessed version serve all requests now, without its rollout."""
+    promotions = open_promotions(use_case)
+    plan = promotions.promote(version, reason=why, by=by, at=datetime.now(UTC))
+    _mirror_to_mlflow(promotions)
+    conclude(promotions, f"{use_case}: version {plan.champion} serves all requests (plan {plan.number}).")
+
+
 def rollback(use_case: Name, *, reason: Reason = "by hand", by: By) -> None:
     """Roll the challenger back, or without one return to the previous champion; its blessing is verified first."""
     promotions = open_promotions(use_case)

@@ -28,9 +28,10 @@ def train(
     from mlops_assets.graph.training_requests import CannotTrain, ManualTraining
     from mlops_assets.local.platform import opened_event_log
 
-    declaration, now = declared(use_case), datetime.now(UTC)
+    declaration, resources, now = declared(use_case), open_resources(), datetime.now(UTC)
     with opened_event_log(environment()) as (instance, is_alone):
-        training = ManualTraining(declaration, instance, open_resources(), by, because, typer.echo)
+        ledger, warehouse = resources["ledger"], resources["warehouse"]
+        training = ManualTraining(declaration, instance, ledger, warehouse, by, because, typer.echo)
         training.require_possible(now)
         if is_alone and not wait:
             raise CannotTrain(f"{use_case} · --no-wait without a running platform; legal: with one. Start it with `mlops up`.")

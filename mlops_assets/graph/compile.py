@@ -9,6 +9,7 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Environment
 from mlops_assets.graph.features import build_features
 from mlops_assets.graph.ingestion import build_ingestion
+from mlops_assets.graph.jobs import build_jobs
 from mlops_assets.graph.kernel.automation import build_automation
 from mlops_assets.graph.kernel.shared_sensors import share_sensors
 from mlops_assets.graph.kernel.tables import build_io_managers
@@ -88,7 +89,7 @@ def build_use_case(use_case: UseCase) -> dg.Definitions:
     return dg.Definitions(
         assets=[*(asset for build in parts for asset in build(use_case)), *rollout["assets"], *pulling["assets"]],
         asset_checks=[*triggers["checks"], *rollout["checks"]],
-        jobs=[*triggers["jobs"], *rollout["jobs"], *pulling["jobs"]],
+        jobs=[*triggers["jobs"], *build_jobs(use_case), *pulling["jobs"]],
         schedules=triggers["schedules"],
         sensors=[*triggers["sensors"], *rollout["sensors"], *pulling["sensors"], automation],
     )

@@ -96,7 +96,7 @@ def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
         description=f"The newest values, where the service reads them: {view.description}",
         automation_condition=LOOK_BACK_CASCADE,
         retry_policy=OUTAGE,
-        **asset_metadata(use_case, "online", "feast", "sqlite", made_from="feature", tables=view.tables),
+        **asset_metadata(use_case, "online", "feast", made_from="feature", tables=view.tables),
     )
     def online(context: dg.AssetExecutionContext, feature_store: FeatureStoreResource) -> dg.MaterializeResult:
         from mlops_assets.features.lineage import view_columns_read

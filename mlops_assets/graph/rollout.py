@@ -1,4 +1,4 @@
-"""The rollout of a blessed version: its asset, the sensor that advances it, the jobs to approve and to roll back."""
+"""The rollout of a blessed version: its asset with its checks, and the sensor that advances it."""
 # Dagster takes a bare MaterializeResult only; its type argument cannot be written.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
@@ -13,12 +13,11 @@ from mlops_assets.graph.kernel.asset_metadata import asset_metadata, rows_as_tab
 from mlops_assets.graph.kernel.automation import TICK_SECONDS
 from mlops_assets.graph.kernel.shared_sensors import SHARED
 from mlops_assets.graph.training import Candidate
-from mlops_assets.resources import LedgerResource, LiveServicesResource, RegistryResource, RolloutStoresResource
+from mlops_assets.resources import LedgerResource, RegistryResource, RolloutStoresResource
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
     from mlops_assets.promotion.promotion_state import PromotionState
-    from mlops_assets.promotion.promotions import Promotions
     from mlops_assets.rollout.rollouts import Rollouts, Step
 
 TEST_COLUMNS = ("test", "breached", "evidence", "needed", "message")  # the ledger keeps the rest
@@ -31,9 +30,9 @@ COPIED_WITHIN = timedelta(minutes=2)
 
 
 def build_rollout(use_case: UseCase) -> dict[str, list[Any]]:
-    """The asset, its checks, the sensor and the jobs, as keyword arguments of Definitions."""
-    jobs, checks = [_approve(use_case), _roll_back(use_case)], [_mirrored(use_case), _published(use_case), _whole(use_case)]
-    return {"assets": [_rollout(use_case)], "checks": checks, "sensors": [_watch(use_case)], "jobs": jobs}
+    """The asset, its checks and the sensor, as keyword arguments of Definitions."""
+    checks = [_mirrored(use_case), _published(use_case), _whole(use_case)]
+    return {"assets": [_rollout(use_case)], "checks": checks, "sensors": [_watch(use_case)]}
 
 
 def _rollout(use_case: UseCase) -> dg.AssetsDefinition:
@@ -75,10 +74,10 @@ def open_rollouts(use_case: UseCase, stores: RolloutStoresResource) -> "Rollouts
 def _metadata(rollouts: "Rollouts", step: "Step") -> dict[str, Any]:
     findings = [vars(finding) for finding in step.decision.findings] if step.decision else []
     tests = rows_as_table({name: finding[name] for name in TEST_COLUMNS} for finding in findings)
-    return {"verdict": step.message, **_in_force(rollouts.promotions.state()), **({"tests": tests} if findings else {})}
+    return {"verdict": step.message, **in_force(rollouts.promotions.state()), **({"tests": tests} if findings else {})}
 
 
-def _in_force(state: "PromotionState") -> dict[str, Any]:
+def in_force(state: "PromotionState") -> dict[str, Any]:
     plan = state.plan
     if plan is None:
         return {}
@@ -165,58 +164,3 @@ def _whole(use_case: UseCase) -> dg.AssetChecksDefinition:
         return dg.AssetCheckResult(passed=not alarm, description=alarm or "The ledger is intact.")
 
     return whole
-
-
-class ApprovalConfig(dg.Config):
-    version: int
-    by: str
-    why: str
-
-
-class RollbackConfig(dg.Config):
-    by: str
-    reason: str
-
-
-def _approve(use_case: UseCase) -> dg.JobDefinition:
-    @dg.op(name=names.job(use_case.name, "approve_version"))
-    def approve(config: ApprovalConfig, rollout_stores: RolloutStoresResource, live_services: LiveServicesResource) -> None:
-        promotions = open_rollouts(use_case, rollout_stores).promotions
-        promotions.approve(config.version, why=config.why, by=config.by, at=datetime.now(UTC))
-        _require_followed(promotions, live_services)
-
-    @dg.job(name=names.job(use_case.name, "approve"), description="Approves a blessed version of a high-risk use case.")
-    def approval() -> None:
-        approve()
-
-    return approval
-
-
-def _roll_back(use_case: UseCase) -> dg.JobDefinition:
-    key = dg.AssetKey(names.stage(use_case.name, "rollout"))
-
-    @dg.op(name=names.job(use_case.name, "go_back"))
-    def go_back(
-        context: dg.OpExecutionContext,
-        config: RollbackConfig,
-        rollout_stores: RolloutStoresResource,
-        live_services: LiveServicesResource,
-    ) -> None:
-        promotions = open_rollouts(use_case, rollout_stores).promotions
-        promotions.roll_back(reason=config.reason, by=config.by, at=datetime.now(UTC))
-        context.log_event(dg.AssetMaterialization(key, metadata=_in_force(promotions.state())))
-        _require_followed(promotions, live_services)
-
-    @dg.job(name=names.job(use_case.name, "rollback"), description="Rolls back the challenger, or else the champion.")
-    def rollback() -> None:
-        go_back()
-
-    return rollback
-
-
-def _require_followed(promotions: "Promotions", services: LiveServicesResource) -> None:
-    """Fails the run where servers do not follow the change, which is recorded and is not made again."""
-    from mlops_assets.serving.confirmation import confirm
-
-    if problem := confirm(promotions, services.open(promotions.use_case.name)).problem:
-        raise dg.Failure(problem, allow_retries=False)

@@ -13,7 +13,7 @@ import dagster as dg
 from mlops_assets.foundation import names
 from mlops_assets.graph.progress import Progress, training_stages
 from mlops_assets.graph.trainings import ONE_AT_A_TIME, REQUEST, read_trainings
-from mlops_assets.resources import Resources
+from mlops_assets.resources import LedgerResource, WarehouseResource
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class ManualTraining:
 
     use_case: UseCase
     instance: dg.DagsterInstance
-    resources: Resources
+    ledger: LedgerResource
+    warehouse: WarehouseResource
     by: str
     because: str
     report: Callable[[str], None] = lambda _line: None
@@ -65,7 +66,7 @@ class ManualTraining:
             raise CannotTrain(
                 f"{name} · a training is requested already: {requested.reason}. The daemon starts it within seconds."
             )
-        if missing := describe_missing(self.use_case, self.resources["warehouse"].open(), now=now):
+        if missing := describe_missing(self.use_case, self.warehouse.open(), now=now):
             remedy = f"Land more files: `mlops land {name}`, or landing/{name}/TABLE/ of the home"
             raise CannotTrain(f"{name} · not enough data: {missing} {remedy}.")
 
@@ -102,7 +103,7 @@ class ManualTraining:
     def _state(self) -> "PromotionState":
         from mlops_assets.promotion.promotion_state import promotion_state_of
 
-        return promotion_state_of(self.use_case.name, self.resources["ledger"].open().records(self.use_case.name))
+        return promotion_state_of(self.use_case.name, self.ledger.open().records(self.use_case.name))
 
 
 @contextmanager

@@ -562,6 +562,7 @@ def test_no_command_claims_success_while_servers_read_a_plan_that_the_ledger_doe
 # Every command that changes what serves, and the record that it leaves.
 CHANGE_WHAT_SERVES: dict[tuple[str, ...], str] = {
     ("approve", NAME, "3", "--why", "read"): "record 6, approval of version 3 by ana",
+    ("promote", NAME, "3", "--why", "urgent"): "record 6, promotion of version 3 by ana",
     ("rollback", NAME): "record 6, rollback of version 2 by ana",
     ("route", NAME, "--challenger", "3", "--share", "0.1"): "record 6, plan of version 3 by ana",
     ("route", NAME, "--shadow", "3"): "record 6, plan of version 3 by ana",

@@ -12,6 +12,7 @@ import pytest
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import PROJECT, Home, read_environment
+from mlops_assets.graph.jobs import build_jobs
 from mlops_assets.graph.rollout import PUBLISHED, WHOLE, build_rollout
 from mlops_assets.graph.serving import build_serving
 from mlops_assets.graph.training import Candidate
@@ -150,7 +151,7 @@ def test_sensor_and_check_report_a_refusal_that_was_cut_off_and_the_refused_vers
 
 def execute(line: ModelLine, job: str, url: str, **config: Any) -> str:
     """Why the run of the job failed; empty where it succeeded."""
-    (definition,) = (one for one in build_rollout(line.use_case)["jobs"] if one.name == names.job(line.use_case.name, job))
+    (definition,) = (one for one in build_jobs(line.use_case) if one.name == names.job(line.use_case.name, job))
     own, (op,) = resources(line, url), definition.nodes
     result = definition.execute_in_process(
         run_config={"ops": {op.name: {"config": config}}},

@@ -1,0 +1,173 @@
+"""What people do by hand in Dagster's UI: each job calls the function of the `mlops` command of the same name."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import Field
+
+from mlops_assets.foundation import names
+from mlops_assets.foundation.mistakes import is_correctable
+from mlops_assets.graph.rollout import in_force, open_rollouts
+from mlops_assets.graph.training_requests import ManualTraining
+from mlops_assets.resources import LandingResource, LedgerResource, LiveServicesResource, RolloutStoresResource, WarehouseResource
+from mlops_assets.spec.use_case import UseCase
+
+if TYPE_CHECKING:
+    from mlops_assets.promotion.promotions import Promotions
+
+
+class Decision(dg.Config):
+    """What every job by hand records."""
+
+    by: str = Field(description="Who decides: your name, for the ledger.")
+
+
+class TrainConfig(Decision):
+    because: str = Field(description="The reason, for the run and the model.")
+
+
+class ApprovalConfig(Decision):
+    version: int = Field(description="The blessed version.")
+    why: str = Field(description="The reason, after reading its evaluation.")
+
+
+class PromotionConfig(Decision):
+    version: int = Field(description="The blessed version that serves all requests from now on.")
+    why: str = Field(description="The reason why its rollout is not awaited.")
+
+
+class RollbackConfig(Decision):
+    reason: str = Field(description="The reason, for the ledger.")
+
+
+class WaiverConfig(Decision):
+    table: str = Field(description="The table, such as outcomes.")
+    partition: str = Field(description="The refused day, hour, week, month or snapshot, as `mlops status` shows it.")
+    why: str = Field(description="The reason, for the ledger.")
+
+
+def build_jobs(use_case: UseCase) -> list[dg.JobDefinition]:
+    return [build(use_case) for build in (_train, _approve, _promote, _roll_back, _waive)]
+
+
+@contextmanager
+def _one_sentence(config: Decision) -> Generator[None]:
+    """A mistake of the person ends the run with its message, without the traceback, and is not tried again."""
+    if not config.by.strip() or not config.by.isprintable():
+        problem = f"by = {config.by!r}; legal: your name, on one line, for the ledger. Launch the job again with it"
+        raise dg.Failure(f"{problem}.", allow_retries=False)
+    try:
+        yield
+    except Exception as error:
+        if not is_correctable(error):
+            raise
+        raise dg.Failure(str(error), allow_retries=False) from None
+
+
+def _job(use_case: UseCase, name: str, description: str, op: Callable[..., Any]) -> dg.JobDefinition:
+    @dg.job(name=names.job(use_case.name, name), description=description, tags={"mlops/by_hand": name})
+    def by_hand() -> None:
+        op()
+
+    return by_hand
+
+
+def _train(use_case: UseCase) -> dg.JobDefinition:
+    @dg.op(name=names.job(use_case.name, "request_training"))
+    def request_training(
+        context: dg.OpExecutionContext, config: TrainConfig, ledger: LedgerResource, warehouse: WarehouseResource
+    ) -> None:
+        training = ManualTraining(use_case, context.instance, ledger, warehouse, config.by, config.because)
+        with _one_sentence(config):
+            training.require_possible(datetime.now(UTC))
+        training.submit()
+        result = f"Requested: the sensor first_model starts {names.job(use_case.name, 'training')} within seconds."
+        context.add_output_metadata({"result": result})
+
+    return _job(
+        use_case, "train_now", "Trains a model now, also after a failure, and evaluates and blesses it.", request_training
+    )
+
+
+def _approve(use_case: UseCase) -> dg.JobDefinition:
+    @dg.op(name=names.job(use_case.name, "approve_version"))
+    def approve(
+        context: dg.OpExecutionContext,
+        config: ApprovalConfig,
+        rollout_stores: RolloutStoresResource,
+        live_services: LiveServicesResource,
+    ) -> None:
+        promotions = open_rollouts(use_case, rollout_stores).promotions
+        with _one_sentence(config):
+            promotions.approve(config.version, why=config.why, by=config.by, at=datetime.now(UTC))
+        _conclude(context, promotions, f"Version {config.version} is approved by {config.by}.", live_services)
+
+    return _job(use_case, "approve", "Approves a blessed version of a high-risk use case; its rollout then starts.", approve)
+
+
+def _promote(use_case: UseCase) -> dg.JobDefinition:
+    @dg.op(name=names.job(use_case.name, "promote_version"))
+    def promote(
+        context: dg.OpExecutionContext,
+        config: PromotionConfig,
+        rollout_stores: RolloutStoresResource,
+        live_services: LiveServicesResource,
+    ) -> None:
+        promotions = open_rollouts(use_case, rollout_stores).promotions
+        with _one_sentence(config):
+            plan = promotions.promote(config.version, reason=config.why, by=config.by, at=datetime.now(UTC))
+        _report_step(context, promotions)
+        _conclude(context, promotions, f"Version {plan.champion} serves all requests.", live_services)
+
+    return _job(use_case, "promote", "Lets a blessed version serve all requests now, without its rollout.", promote)
+
+
+def _roll_back(use_case: UseCase) -> dg.JobDefinition:
+    @dg.op(name=names.job(use_case.name, "go_back"))
+    def go_back(
+        context: dg.OpExecutionContext,
+        config: RollbackConfig,
+        rollout_stores: RolloutStoresResource,
+        live_services: LiveServicesResource,
+    ) -> None:
+        promotions = open_rollouts(use_case, rollout_stores).promotions
+        with _one_sentence(config):
+            plan = promotions.roll_back(reason=config.reason, by=config.by, at=datetime.now(UTC))
+        _report_step(context, promotions)
+        _conclude(context, promotions, f"Rolled back: version {plan.champion} serves all requests.", live_services)
+
+    return _job(use_case, "rollback", "Rolls back the challenger, or else the champion.", go_back)
+
+
+def _waive(use_case: UseCase) -> dg.JobDefinition:
+    @dg.op(name=names.job(use_case.name, "waive_partition"))
+    def waive_partition(
+        context: dg.OpExecutionContext, config: WaiverConfig, landing: LandingResource, ledger: LedgerResource
+    ) -> None:
+        from mlops_assets.ingestion.refusals import Waiver
+        from mlops_assets.promotion.waivers import waive
+
+        at = datetime.now(UTC)
+        waiver = Waiver(config.why, config.by, at.isoformat())
+        with _one_sentence(config):
+            result = waive(use_case, config.table, config.partition, waiver, landing=landing.open(), ledger=ledger.open(), at=at)
+        context.add_output_metadata({"result": result})
+
+    return _job(use_case, "waive", "Uses a landed file although its checks fail, until it is delivered again.", waive_partition)
+
+
+def _report_step(context: dg.OpExecutionContext, promotions: "Promotions") -> None:
+    key = dg.AssetKey(names.stage(promotions.use_case.name, "rollout"))
+    context.log_event(dg.AssetMaterialization(key, metadata=in_force(promotions.state())))
+
+
+def _conclude(context: dg.OpExecutionContext, promotions: "Promotions", result: str, services: LiveServicesResource) -> None:
+    """Fails the run where servers do not follow the change, which is recorded and is not made again."""
+    from mlops_assets.serving.confirmation import confirm
+
+    context.add_output_metadata({"result": result, **in_force(promotions.state())})
+    if problem := confirm(promotions, services.open(promotions.use_case.name)).problem:
+        raise dg.Failure(problem, allow_retries=False)
