@@ -2,12 +2,17 @@
 
 import gc
 import os
+from pathlib import Path
 
 import dagster as dg
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
+    return build()
+
+
+def build() -> dg.Definitions:
     """The use cases that MLOPS_USE_CASE names, or all."""
     # Dagster's modules stay for good. Unfrozen, the collector scans them again and again while our declarations load, which
     # is half of the loading time; by default it scans our own 150 times, a tenth of the time that 100 use cases take.
@@ -28,3 +33,9 @@ def defs() -> dg.Definitions:
         if found := [*problems, *find_problems(use_cases)]:
             raise IllegalDeclaration("\n".join(found))
     return dg.Definitions.merge(build_shared(environment), *build_use_cases(use_cases, problems))
+
+
+def definitions_of(project: Path) -> dg.Definitions:
+    """Of the project with this root, whatever the working folder is: for a workspace with the code locations of several."""
+    os.environ["MLOPS_PROJECT"] = str(project)  # of this process, which is the code location, and of its runs
+    return build()

@@ -14,6 +14,7 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.grains import table_calendar
 from mlops_assets.foundation.home import Environment, Home, urls_of
 from mlops_assets.foundation.home_lock import claim_home, reading, require_event_log
+from mlops_assets.foundation.project import PROJECT
 from mlops_assets.spec.pulled_source import PulledSource
 from mlops_assets.spec.use_case import UseCase
 
@@ -105,14 +106,15 @@ class FeatureStoreResource(dg.ConfigurableResource):
     redis_url: str | None
 
     def open(self, service: str) -> "FeatureStore":
-        """The store of one feature service, with the project's feature_repo applied."""
+        """The store of one feature service, with feature_repo applied: the project's, or else that of this package."""
         from mlops_assets.features.feast.feast_internals import import_feast
 
         import_feast()
         from mlops_assets.features.feast.feature_store import FeatureStore
 
         store = FeatureStore(Home(Path(self.home)), service=service, redis_url=_value(self.redis_url))
-        store.apply(Path(self.project) / "feature_repo")
+        own = Path(self.project) / "feature_repo"
+        store.apply(own if own.is_dir() else PROJECT / "feature_repo")
         return store
 
 

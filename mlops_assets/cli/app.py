@@ -13,6 +13,7 @@ import typer
 from mlops_assets.cli import erasure, keys, ledger, promotion, provenance, trial
 from mlops_assets.cli.arguments import By, Commands, Name, declared, environment, open_resources
 from mlops_assets.cli.check import check
+from mlops_assets.cli.init import init
 from mlops_assets.cli.land import land
 from mlops_assets.cli.migrate import migrate
 from mlops_assets.cli.new import new
@@ -140,7 +141,7 @@ def demo() -> None:
 
 
 PANELS = {
-    "Run": (up, demo, check, predict, new, run, train, trial.try_),
+    "Run": (up, demo, check, predict, new, run, train, trial.try_, init),
     "Data and features": (land, push, waive, features, migrate),
     "Promotion": (status, promotion.approve, promotion.promote, promotion.route, promotion.rollback),
     "Provenance and erasure": (provenance.why, provenance.replay, provenance.reproduce, erasure.forget),

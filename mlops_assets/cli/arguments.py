@@ -10,7 +10,7 @@ import click
 import typer
 from typer.core import TyperGroup
 
-from mlops_assets.foundation.home import PROJECT, Environment, read_environment
+from mlops_assets.foundation.home import Environment, read_environment
 from mlops_assets.foundation.interrupt import end
 from mlops_assets.foundation.mistakes import is_correctable
 from mlops_assets.spec.use_case import UseCase
@@ -39,7 +39,7 @@ def printable(text: str) -> str:
 
 def selected() -> list[str]:
     """The use cases that the environment names, or else all."""
-    return [*read_environment(os.environ, PROJECT).use_cases] or [use_case.name for use_case in USE_CASES]
+    return [*read_environment(os.environ).use_cases] or [use_case.name for use_case in USE_CASES]
 
 
 def _use_case() -> str:
@@ -115,7 +115,7 @@ class Commands(TyperGroup):
 
 def environment(*, creates_home: bool = False) -> Environment:
     """Of this process. Raises IllegalEnvironment and, unless the command may be the first of its home, NotAHome."""
-    parsed = read_environment(os.environ, PROJECT)
+    parsed = read_environment(os.environ)
     if not creates_home:
         parsed.home.require()
     parsed.home.share()

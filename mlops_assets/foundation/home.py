@@ -1,4 +1,4 @@
-"""The home folder of the platform, and the only module that parses environment variables."""
+"""The home folder of the platform, and the only module that parses environment variables (with project.py next to it)."""
 
 import os
 import re
@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import quote, urlsplit
 
+from mlops_assets.foundation.project import PROJECT as PROJECT  # noqa: PLC0414 - of which most readers are those of the home
+from mlops_assets.foundation.project import IllegalProject, find_project
+
 EnvironmentName = Literal["local", "test", "production"]
 LEGAL: tuple[EnvironmentName, ...] = get_args(EnvironmentName)
-PROJECT = Path(__file__).resolve().parents[2]
 SQLITE = "sqlite"
 SERVICE_URL = "http://127.0.0.1:3000"
 SHARED = "*"  # in place of a use case: the addresses of all use cases without addresses of their own
@@ -117,11 +119,12 @@ class Environment:
         return self.postgres_url or f"sqlite:///{quote(str(self.home.ledger))}"
 
 
-def read_environment(variables: Mapping[str, str], project: Path = PROJECT) -> Environment:
-    """Parses the MLOPS_* variables that docs/operating.md lists. The default home of the local environment is `.mlops`.
+def read_environment(variables: Mapping[str, str], project: Path | None = None) -> Environment:
+    """Parses the MLOPS_* variables that docs/operating.md lists. The default home of the local environment is `.mlops` of the
+    project, which is found if it is not passed.
 
     Raises IllegalEnvironment for an illegal MLOPS_ENV, MLOPS_ONLINE_STORE, MLOPS_LEDGER or MLOPS_SERVICE_URL, an MLOPS_HOME that
-    is or is in a file, or a test or production environment without MLOPS_HOME.
+    is or is in a file, a test or production environment without MLOPS_HOME, or a local one without a project, too.
     """
 
     def read(variable: str, default: str = "") -> str:
@@ -139,8 +142,9 @@ def read_environment(variables: Mapping[str, str], project: Path = PROJECT) -> E
         found = "found another address, not shown as it may contain a password"
         legal = "postgresql://user:password@host/database, or not set (SQLite under MLOPS_HOME)"
         raise IllegalEnvironment(f"MLOPS_LEDGER · {found}; legal: {legal}. Set one of these.")
-    # Relative to the package and not to the working folder, so that every process has the same home.
-    root = (PROJECT / variables.get("MLOPS_HOME", ".mlops")).resolve()
+    project = project or _project(variables)
+    # Relative to the project and not to the working folder, so that every process has the same home.
+    root = (project / variables.get("MLOPS_HOME", ".mlops")).resolve()
     if file := next((path for path in (root, *root.parents) if path.is_file()), None):
         raise IllegalEnvironment(f"MLOPS_HOME · {root}: {file} is a file, it is not a folder. Correct MLOPS_HOME.")
     return Environment(
@@ -156,6 +160,17 @@ def read_environment(variables: Mapping[str, str], project: Path = PROJECT) -> E
         mlflow_url=read("MLOPS_MLFLOW_URL").rstrip("/") or None,
         postgres_url=ledger or None,
     )
+
+
+def _project(variables: Mapping[str, str]) -> Path:
+    try:
+        project = find_project(variables)
+    except IllegalProject as error:
+        raise IllegalEnvironment(str(error)) from None
+    if not project.is_own and "MLOPS_HOME" not in variables:
+        place = "here or above is no pyproject.toml with [tool.mlops]"
+        raise IllegalEnvironment(f"no project · {place}. Work in a project; `mlops init DIR` makes one. Or set MLOPS_HOME.")
+    return project.root
 
 
 def parse_service_urls(text: str) -> dict[str, tuple[str, ...]]:

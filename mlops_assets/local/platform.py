@@ -17,6 +17,7 @@ from filelock import Timeout
 from mlops_assets.foundation.home import Environment, EnvironmentName, Home, parse_service_urls
 from mlops_assets.foundation.home_lock import lock_of, record_owner
 from mlops_assets.local.damage import find_damage
+from mlops_assets.local.new_project import TEMPLATE
 from mlops_assets.local.processes import POLL_SECONDS, Child, free_port, running
 from mlops_assets.promotion.ledger import Ledger, LedgerDown
 
@@ -65,7 +66,7 @@ def running_platform(
         ports |= PORTS if everything else {"code": 0}
         paths = {"service": urlsplit(environment.service_url).path, "dagster": urlsplit(environment.dagster_url or "").path}
         addresses = {name: f"http://127.0.0.1:{free_port(port)}{paths.get(name, '').rstrip('/')}" for name, port in ports.items()}
-        (home.dagster / "dagster.yaml").write_text((environment.project / "dagster.yaml").read_text())
+        (home.dagster / "dagster.yaml").write_text(_settings_of_dagster(environment.project).read_text())
         move_event_log(home.dagster / "history")
         _take_over(home)
         # Dagster opens and closes a connection per event, and SQLite writes its log back when the last one closes: with this
@@ -118,6 +119,11 @@ def opened_event_log(environment: Environment) -> "Generator[tuple[dg.DagsterIns
             yield instance, True
 
 
+def _settings_of_dagster(project: Path) -> Path:
+    own = project / "dagster.yaml"
+    return own if own.exists() else TEMPLATE / own.name
+
+
 def move_event_log(history: Path) -> None:
     """Moves the event log of older homes, whose dagster.yaml stored it next to the runs, to Dagster's default folder."""
     default = history / "runs"
@@ -146,6 +152,8 @@ def _take_over(home: Home) -> None:
 
 def children(environment: Environment, addresses: Mapping[str, str]) -> Iterator[Child]:
     home, scripts = environment.home, Path(sys.executable).parent
+    has_workspace = (environment.project / "workspace.yaml").exists()
+    workspace = ["--workspace", "workspace.yaml"] if has_workspace else ["--module-name", MODULE]
     ports = {name: str(urlsplit(url).port) for name, url in addresses.items()}
     later = {name: f"http://127.0.0.1:{port}" for name, port in PORTS.items()}  # links of the demo, which `mlops up` answers
     services = environment.with_service_url(addresses["service"])
@@ -162,8 +170,6 @@ def children(environment: Environment, addresses: Mapping[str, str]) -> Iterator
         "PYTHONWARNINGS": "ignore",
         "PYTHONUNBUFFERED": "1",
     }
-
-    workspace = ["--workspace", "workspace.yaml"]
 
     def child(name: str, command: Sequence[str], ready_url: str | None = None, variables: Mapping[str, str] = variables) -> Child:
         return Child(name, command, variables, home.logs / f"{name}.log", environment.project, ready_url)
@@ -202,7 +208,7 @@ def _wait_for_code(port: int, workspace: Path) -> None:
 
 
 def serve_command(port: int, service: str = SERVICE) -> list[str]:
-    """Starts the Bento service in the project's root, where `deploy` can be imported. SIGINT and SIGTERM stop it cleanly."""
+    """Starts the Bento service. SIGINT and SIGTERM stop it cleanly."""
     return [sys.executable, "-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", str(port)]
 
 

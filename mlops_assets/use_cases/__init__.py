@@ -1,18 +1,59 @@
-"""The use cases that this platform runs: one folder each. One that cannot be loaded does not take down the others."""
+"""The use cases that this platform runs, one folder each: those of the project, or else the shipped ones. One that cannot be
+loaded does not take down the others.
+"""
 
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from mlops_assets.foundation.project import IllegalProject, find_project
 from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.use_case import UseCase
-
-FOLDER = Path(__file__).parent
 
 
 def find_modules(folder: Path, package: str) -> tuple[str, ...]:
     """The packages in the folder, by name; each has a USE_CASE."""
     return tuple(f"{package}.{path.parent.name}" for path in sorted(folder.glob("*/__init__.py")))
+
+
+def use_cases_folder() -> Path:
+    """Where the use cases of the project are; the first such folder. Raises IllegalProject."""
+    package = find_project(os.environ).use_cases[0]
+    try:
+        return _folders(package)[0]
+    except Exception as error:  # noqa: BLE001 - a package may fail in any way
+        raise IllegalProject(_unloaded(package, error)) from None
+
+
+def _folders(package: str) -> list[Path]:
+    """Of a package that is installed, or in the project's root or its `src`."""
+    root = find_project(os.environ).root
+    for folder in map(str, (root, root / "src")):
+        if folder not in sys.path and Path(folder).is_dir():
+            sys.path.append(folder)  # last, so that no folder of the project hides a library
+    return [Path(folder) for folder in import_module(package).__path__]
+
+
+def _load_project() -> tuple[tuple[UseCase, ...], tuple[str, ...]]:
+    modules, problems = list[str](), list[str]()
+    try:
+        packages = find_project(os.environ).use_cases
+    except IllegalProject as error:
+        return (), (str(error),)
+    for package in packages:
+        try:
+            modules += [module for folder in _folders(package) for module in find_modules(folder, package)]
+        except Exception as error:  # noqa: BLE001 - as below
+            problems.append(_unloaded(package, error))
+    loaded, others = load_use_cases(modules)
+    return loaded, (*problems, *others)
+
+
+def _unloaded(package: str, error: Exception) -> str:
+    place = "It is use_cases of [tool.mlops] in pyproject.toml: correct it, or install its project"
+    return f"{package} · does not load: {type(error).__name__}: {' '.join(str(error).split())}. {place}."
 
 
 def load_use_cases(modules: Sequence[str]) -> tuple[tuple[UseCase, ...], tuple[str, ...]]:
@@ -52,4 +93,4 @@ def select_use_cases(names: Sequence[str]) -> tuple[tuple[UseCase, ...], tuple[s
     return tuple(use_case for use_case in USE_CASES if not names or use_case.name in names), (*NOT_LOADED, *problems)
 
 
-USE_CASES, NOT_LOADED = load_use_cases(find_modules(FOLDER, __name__))
+USE_CASES, NOT_LOADED = _load_project()

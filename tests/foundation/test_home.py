@@ -24,7 +24,7 @@ def test_command_line_and_server_have_the_same_home_in_whatever_folder_they_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], home: Path
 ):
     monkeypatch.chdir(tmp_path)
-    assert read_environment(variables).home == read_environment(variables, Path.cwd()).home == Home(home)
+    assert read_environment(variables).home == read_environment(variables, PROJECT).home == Home(home)
 
 
 def test_the_folders_of_a_home_have_the_names_of_their_attributes(tmp_path: Path):
