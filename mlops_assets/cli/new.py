@@ -1,5 +1,6 @@
 """`mlops new`: a use case from a file."""
 
+import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -10,9 +11,8 @@ import click
 import typer
 
 from mlops_assets.cli.arguments import account
-from mlops_assets.foundation.home import PROJECT
-from mlops_assets.use_cases import FOLDER
-from mlops_assets.use_cases import __name__ as PACKAGE
+from mlops_assets.foundation.project import find_project
+from mlops_assets.use_cases import use_cases_folder
 
 
 def new(
@@ -29,7 +29,8 @@ def new(
     from mlops_assets.inspection.new_use_case import Target, download, make_use_case, require_free
     from mlops_assets.inspection.proposal import Wishes
 
-    target = Target(FOLDER, PACKAGE, PROJECT / "tests" / "use_cases")
+    project = find_project(os.environ)
+    target = Target(use_cases_folder(), project.use_cases[0], project.root / "tests" / "use_cases")
     require_free(name, target)
     path = download(source, Path.cwd()) if "://" in source else Path(source)
     made = make_use_case(

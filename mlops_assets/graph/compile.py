@@ -47,17 +47,17 @@ def build_use_cases(use_cases: Sequence[UseCase], not_loaded: Sequence[str]) -> 
     problems = [*not_loaded, *uncompiled]
     with warnings.catch_warnings(action="ignore"):
         sensors = [*share_sensors(compiled), *([_failing_sensor(problems)] if problems else [])]
-    return [*map(_without_sensors, compiled), dg.Definitions(sensors=sensors)]
+    return [*map(_without_sensors, compiled.values()), dg.Definitions(sensors=sensors)]
 
 
-def compile_use_cases(use_cases: Sequence[UseCase]) -> tuple[list[dg.Definitions], list[str]]:
-    """The definitions of those that compile, and why the others do not, a line each."""
-    compiled: list[dg.Definitions] = []
+def compile_use_cases(use_cases: Sequence[UseCase]) -> tuple[dict[str, dg.Definitions], list[str]]:
+    """The definitions of those that compile, by their names, and why the others do not, a line each."""
+    compiled: dict[str, dg.Definitions] = {}
     problems: list[str] = []
     for use_case in use_cases:
         try:
             with warnings.catch_warnings(action="ignore"):  # Dagster's, about its own parameters
-                compiled.append(build_use_case(use_case))
+                compiled[use_case.name] = build_use_case(use_case)
         except Exception as error:  # noqa: BLE001 - whatever stops one use case, the others go on
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             problems.append(f"{use_case.name} · does not compile: {reason}. Correct its declaration.")

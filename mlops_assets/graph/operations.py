@@ -1,4 +1,4 @@
-"""What `mlops status` shows of a platform's Dagster: a daemon that does not run, and the state of the trainings."""
+"""What `mlops status` shows of a platform's Dagster: a daemon or an automation that is stopped, and trainings."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -9,6 +9,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.foundation.home import Home
+from mlops_assets.graph.kernel.dagster_internals import stopped_sensors
+from mlops_assets.graph.kernel.shared_sensors import why_stopped
 from mlops_assets.graph.trainings import read_trainings
 from mlops_assets.spec.use_case import UseCase
 
@@ -26,7 +28,9 @@ def describe_operations(use_case: UseCase, home: Home, state: "PromotionState", 
     try:
         with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
             training = _describe_training(use_case, home, instance, state, now)
-            return [*describe_daemon(instance, now), *([f"training: {training}"] if training else [])]
+            stopped = why_stopped(use_case.name, stopped_sensors(instance))
+            described = {"automation": stopped, "training": training}
+            return [*describe_daemon(instance, now), *(f"{name}: {text}" for name, text in described.items() if text)]
     except (OSError, SQLAlchemyError, dg.DagsterError) as error:
         return [f"runs: {home.dagster} cannot be read: {str(error).partition(chr(10))[0]}"]
 

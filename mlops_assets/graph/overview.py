@@ -1,6 +1,6 @@
 """Every use case at a glance: what serves, how good it is, what comes next, and what failed last and what to do about it."""
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -15,7 +15,8 @@ from mlops_assets.foundation.durations import in_words
 from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.names import GOOD_ENOUGH, NO_DRIFT
 from mlops_assets.graph.first_champion import is_run_of, refused_files
-from mlops_assets.graph.kernel.dagster_internals import newest_checks, next_cron_time, share_engines
+from mlops_assets.graph.kernel.dagster_internals import newest_checks, next_cron_time, share_engines, stopped_sensors
+from mlops_assets.graph.kernel.shared_sensors import why_stopped
 from mlops_assets.graph.operations import describe_daemon
 from mlops_assets.graph.trainings import error_of, read_trainings
 from mlops_assets.resources import Resources
@@ -100,11 +101,12 @@ class _History:
     accepted_at: Mapping[str, float]  # by use case
     checks: Mapping[dg.AssetCheckKey, Any]
     failed: Sequence[dg.DagsterRun]
+    stopped: Collection[str]  # sensors
 
     @classmethod
     def read(cls, instance: dg.DagsterInstance | None, use_cases: Sequence[UseCase]) -> "_History":
         if instance is None:
-            return cls(None, {}, {}, ())
+            return cls(None, {}, {}, (), ())
         tables = {dg.AssetKey(names.validated(one.name, source.table)): one.name for one in use_cases for source in one.sources}
         accepted = dict[str, float]()
         for entry in (record.asset_entry for record in instance.get_asset_records([*tables])):
@@ -113,7 +115,7 @@ class _History:
         keys = [key for use_case in use_cases for _, key in _check_keys(use_case)]
         newest = instance.get_run_records(limit=FAILED_RUNS)
         failed = [record.dagster_run for record in newest if record.dagster_run.status is dg.DagsterRunStatus.FAILURE]
-        return cls(instance, accepted, newest_checks(instance, keys), failed)
+        return cls(instance, accepted, newest_checks(instance, keys), failed, stopped_sensors(instance))
 
 
 def _check_keys(use_case: UseCase) -> Iterator[tuple[type[Any], dg.AssetCheckKey]]:
@@ -134,6 +136,7 @@ def _overview(
     accepted = history.accepted_at.get(name)
     waits = state.waiting is not None and use_case.risk == "high" and state.waiting not in state.approvals
     problems = [f"{failure} {trainings.outlook}"] if trainings and (failure := trainings.failure) else []
+    problems += filter(None, [why_stopped(name, history.stopped)])
     if waits:
         problems.append(f"Version {state.waiting} waits for `mlops approve {name} {state.waiting} --why …`.")
     problems += [*_failed_run(use_case, history), *refused_files(use_case, resources), *server_problems]

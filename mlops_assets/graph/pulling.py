@@ -9,6 +9,8 @@ import dagster as dg
 from mlops_assets.foundation import names
 from mlops_assets.graph.kernel.asset_metadata import asset_metadata
 from mlops_assets.graph.kernel.conditions import UNFINISHED
+from mlops_assets.graph.kernel.dagster_internals import stopped_sensors
+from mlops_assets.graph.kernel.shared_sensors import why_stopped
 from mlops_assets.resources import HomeLock, PullingResource
 from mlops_assets.spec.pulled_source import PulledSource
 from mlops_assets.spec.use_case import UseCase
@@ -28,7 +30,11 @@ def build_pulling(use_case: UseCase) -> dict[str, list[Any]]:
     sources = [source for source in use_case.sources if isinstance(source, PulledSource)]
     assets = [_pulled(use_case, source) for source in sources]
     jobs = [_job(use_case, source) for source in sources]
-    return {"assets": assets, "jobs": jobs, "sensors": [_sensor(source, job) for source, job in zip(sources, jobs, strict=True)]}
+    return {
+        "assets": assets,
+        "jobs": jobs,
+        "sensors": [_sensor(use_case, source, job) for source, job in zip(sources, jobs, strict=True)],
+    }
 
 
 def _pulled(use_case: UseCase, source: PulledSource) -> dg.AssetsDefinition:
@@ -63,7 +69,7 @@ def _job(use_case: UseCase, source: PulledSource) -> Any:
     )
 
 
-def _sensor(source: PulledSource, job: Any) -> dg.SensorDefinition:
+def _sensor(use_case: UseCase, source: PulledSource, job: Any) -> dg.SensorDefinition:
     @dg.sensor(
         name=job.name,
         job=job,
@@ -72,6 +78,8 @@ def _sensor(source: PulledSource, job: Any) -> dg.SensorDefinition:
         description=f"Reads the new rows of {source.table} at its declared interval, one run at a time.",
     )
     def due(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        if reason := why_stopped(use_case.name, stopped_sensors(context.instance)):
+            return dg.SkipReason(reason)
         if context.instance.get_runs(dg.RunsFilter(job_name=job.name, statuses=UNFINISHED), limit=1):
             return dg.SkipReason("The run before has not ended.")
         return dg.RunRequest()

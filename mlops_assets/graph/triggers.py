@@ -12,17 +12,11 @@ from mlops_assets.foundation.calendars import Partition
 from mlops_assets.foundation.grains import calendar_of, declared_partitions
 from mlops_assets.foundation.names import GOOD_ENOUGH, NO_DRIFT
 from mlops_assets.graph.kernel.asset_metadata import UNREADABLE
-from mlops_assets.graph.kernel.automation import TICK_SECONDS
+from mlops_assets.graph.kernel.automation import BY_EVENT, TICK_SECONDS
+from mlops_assets.graph.kernel.changes import read_changes
 from mlops_assets.graph.kernel.conditions import MADE, UNFINISHED
-from mlops_assets.graph.kernel.dagster_internals import (
-    DATA_VERSION,
-    data_versions,
-    newest_check,
-    newest_event_id,
-    newest_events,
-    until_next_event,
-)
-from mlops_assets.graph.kernel.shared_sensors import BY_EVENT, MAX_EVENTS, SHARED
+from mlops_assets.graph.kernel.dagster_internals import DATA_VERSION, data_versions, newest_check, newest_events, until_next_event
+from mlops_assets.graph.kernel.shared_sensors import MAX_EVENTS, SHARED
 from mlops_assets.graph.trainings import ONE_AT_A_TIME, REQUEST, read_trainings, training_tables
 from mlops_assets.resources import HomeLock, LandingResource, LedgerResource, PredictionLogResource, WarehouseResource
 from mlops_assets.spec.monitor import Drift, Monitor, OnSchedule, Performance, endings
@@ -76,7 +70,7 @@ def _landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
     )
     def report(context: dg.SensorEvaluationContext, landing: LandingResource, warehouse: WarehouseResource) -> Requests:
         port, tables, instance = landing.open(), warehouse.open(), context.instance
-        newest = newest_event_id(instance)
+        newest = read_changes(instance).newest(use_case.name).event
         events, alarms = list[dg.AssetMaterialization](), list[dg.AssetCheckEvaluation]()
         for source in use_case.sources:
             digests, faults = scan_landed(use_case, source, port, tables)
@@ -194,7 +188,7 @@ def _log_sensor(use_case: UseCase) -> dg.SensorDefinition:
 def _first_model(use_case: UseCase, training: Any) -> dg.SensorDefinition:
     @dg.sensor(
         name=names.job(use_case.name, "first_model"),
-        tags={SHARED: "first_model", BY_EVENT: "true"},
+        tags={SHARED: "first_model", BY_EVENT: "0"},
         job=training,
         default_status=RUNNING,
         minimum_interval_seconds=TICK_SECONDS,
@@ -243,7 +237,7 @@ def _on_failed_check(use_case: UseCase, training: Any, monitor: str, check: str)
 
     @dg.sensor(
         name=names.job(use_case.name, f"on_{monitor}"),
-        tags={SHARED: "on_failed_check", BY_EVENT: "true"},
+        tags={SHARED: "on_failed_check", BY_EVENT: "0"},
         job=training,
         default_status=RUNNING,
         minimum_interval_seconds=TICK_SECONDS,

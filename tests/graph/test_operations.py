@@ -12,6 +12,7 @@ from mlops_assets.foundation.home import Home
 from mlops_assets.graph.operations import describe_operations
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.promotion_state import promotion_state_of
+from tests.graph.kernel.switching import switch
 from tests.graph.test_first_model import PLAIN, Trigger, applications
 from tests.promotion.model_line import ModelLine
 
@@ -51,6 +52,15 @@ def test_a_daemon_without_a_heartbeat_is_named_with_what_stands_still(trigger: T
     assert lines(trigger)[0] == f"daemon: no heartbeat since {ended:%Y-%m-%d %H:%M:%S} UTC: {STOPPED}"
     beat(trigger, datetime.now(UTC))
     assert not any(line.startswith("daemon") for line in lines(trigger))
+
+
+def test_a_use_case_that_is_stopped_is_named_until_it_is_started_again(trigger: Trigger):
+    beat(trigger, datetime.now(UTC))
+    switch(trigger.instance, f"{PLAIN.name}_automation", on=False)
+    reason = f"Nothing runs by itself for {PLAIN.name}, as the sensor {PLAIN.name}_automation is stopped: start it."
+    assert lines(trigger)[0] == f"automation: {reason}"
+    switch(trigger.instance, f"{PLAIN.name}_automation", on=True)
+    assert not any(line.startswith("automation") for line in lines(trigger))
 
 
 def test_the_first_training_says_what_it_waits_for_then_that_it_is_due(trigger: Trigger):

@@ -4,29 +4,22 @@
 # stage, so a month that lands would wait for minutes. One run over the range does not wait.
 
 from collections.abc import Iterable, Iterator, Mapping
-from time import monotonic
 from typing import Any, NamedTuple
 
 import dagster as dg
 
 from mlops_assets.graph.kernel.asset_metadata import CADENCE, WHEN_CHANGED
 from mlops_assets.graph.kernel.conditions import SETTLE, longest_retry
-from mlops_assets.graph.kernel.dagster_internals import (
-    RANGE_END,
-    RANGE_START,
-    newest_event_id,
-    requested_subset,
-    share_engines,
-    with_run_requests,
-    without_evaluations,
-)  # fmt: skip
+from mlops_assets.graph.kernel.dagster_internals import RANGE_END, RANGE_START, requested_subset, with_run_requests  # fmt: skip
 
 # The daemon looks every 5 s for sensors whose interval has passed. With an interval of 5 s it comes a moment too early each
 # second time: ticks are then 10.0 s apart, and 5.0 s with this one.
 TICK_SECONDS = 4
 # Conditions wait for a pause without a new file (conditions.py); the next evaluation is then the last one that is needed.
-SETTLED_SECONDS, MAX_IDLE_SECONDS = SETTLE.total_seconds() + 2, 60.0
-MAX_IDLE_LOAD = 0.02  # the share of the time that a sensor without a new event evaluates: with 100 use cases there are many
+SETTLED_SECONDS = SETTLE.total_seconds() + 2
+# The tag of a sensor whose result holds until the next event of its use case, or for a minute; the value is after how many
+# seconds without an event it does.
+BY_EVENT = "mlops/by_event"
 
 
 class Wanted(NamedTuple):
@@ -39,50 +32,13 @@ class Wanted(NamedTuple):
 UNPARTITIONED = Wanted(None, frozenset())
 
 
-class Idle(NamedTuple):
-    """An evaluation that requested nothing, the newest event before it, and when that event was the newest one first."""
-
-    evaluated: Any
-    newest: int | None
-    since: float
-    at: float
-    took: float = 0.0
-
-    def holds(self, newest: int | None, cursor: str | None, now: float) -> bool:
-        settled = self.at - self.since > SETTLED_SECONDS
-        long = max(MAX_IDLE_SECONDS, self.took / MAX_IDLE_LOAD)
-        return settled and (newest, cursor) == (self.newest, self.evaluated.cursor) and now - self.at < long
-
-
-# By instance and sensor.
-_IDLE: dict[tuple[str, str], Idle] = {}
-
-
 class WholeRuns(dg.AutomationConditionSensorDefinition):
-    """Requests of several partitions become one run per range of partitions instead of a backfill.
-
-    Without a new event, conditions are evaluated once a minute, for those that depend on the time: an evaluation takes a second.
-    Where it takes more, it is done less often.
-    """
+    """Requests of several partitions become one run per range of partitions instead of a backfill."""
 
     def evaluate_tick(self, context: dg.SensorEvaluationContext) -> Any:
-        share_engines()
-        # Read first: an event during the evaluation is new to the next tick.
-        newest, now, place = newest_event_id(context.instance), monotonic(), (context.instance.root_directory, self.name)
-        before = _IDLE.pop(place, None)
-        if before and before.holds(newest, context.cursor, now):
-            _IDLE[place] = before
-            return before.evaluated
-        evaluated = self._evaluate(context)
-        if not evaluated.run_requests:
-            since = before.since if before and before.newest == newest else now
-            _IDLE[place] = Idle(without_evaluations(evaluated), newest, since, now, monotonic() - now)
-        return evaluated
-
-    def _evaluate(self, context: dg.SensorEvaluationContext) -> Any:
         evaluated = super().evaluate_tick(context)
         if context.repository_def is None or not evaluated.run_requests:
-            return evaluated
+            return with_run_requests(evaluated, [], "Every asset is up to date, waits for a parent, or is being made.")
         graph = context.repository_def.asset_graph
         requests = _whole_runs(evaluated.run_requests, graph, context.instance, self.run_tags or {})
         return with_run_requests(evaluated, [*requests])
@@ -96,6 +52,7 @@ def build_automation(name: str, target: dg.AssetSelection) -> dg.AutomationCondi
         use_user_code_server=True,  # without it, conditions of our own never run, silently
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=TICK_SECONDS,
+        tags={BY_EVENT: str(SETTLED_SECONDS)},
         run_tags={"mlops/reason": "a parent has newer data"},
     )
 
@@ -103,6 +60,8 @@ def build_automation(name: str, target: dg.AssetSelection) -> dg.AutomationCondi
 def _whole_runs(
     requests: Iterable[dg.RunRequest], graph: Any, instance: dg.DagsterInstance, tags: Mapping[str, str]
 ) -> Iterator[dg.RunRequest]:
+    requests = [*requests]
+    yield from (request for request in requests if requested_subset(request) is None and not request.asset_selection)  # checks
     together = _together(_wanted(requests, graph), graph)
     # A run has assets of one use case, the prefix of their keys: otherwise one that fails takes others with it.
     of_a_run = {key: (tuple(key.path[:-1]), wanted) for key, wanted in together.items()}

@@ -22,6 +22,7 @@ from mlops_assets.graph.kernel.dagster_internals import (
     failed_runs,
     is_requested,
     newest_events,
+    newest_partitioned,
     newest_unpartitioned,
     runs_of,
 )  # fmt: skip
@@ -156,16 +157,13 @@ def _touched(view: Any) -> set[dg.AssetKey]:
 
 
 def _newest_events(context: Any, key: dg.AssetKey, kind: dg.DagsterEventType) -> dict[At, int]:
+    """Read at once for all assets of the use case, with partitions or without: a query for each takes 3 ms, whatever it reads."""
     view, graph = context.asset_graph_view, context.asset_graph_view.asset_graph
-    read = _READ.setdefault(view, {})
-    if InputsStale not in read:
-        keys = [key for key in graph.get_all_asset_keys() if not graph.get(key).is_partitioned]
-        read[InputsStale] = newest_unpartitioned(view.instance, keys)
-    if not graph.get(key).is_partitioned:
-        return read[InputsStale].get((key, kind), {})
-    if (key, kind) not in read:
-        read[key, kind] = newest_events(view.instance, key, kind, partitioned=True)
-    return read[key, kind]
+    read, place = _READ.setdefault(view, {}), (key.path[:-1], graph.get(key).is_partitioned)
+    if (at := str(place)) not in read:
+        keys = [one for one in graph.get_all_asset_keys() if (one.path[:-1], graph.get(one).is_partitioned) == place]
+        read[at] = (newest_partitioned if place[1] else newest_unpartitioned)(view.instance, keys)
+    return read[at].get((key, kind), {})
 
 
 def _partition_keys(view: Any, definition: Any) -> set[str]:

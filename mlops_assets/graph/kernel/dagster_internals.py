@@ -3,11 +3,11 @@
 tests/graph/kernel/test_dagster_internals.py fails when an upgrade of Dagster changes one of them, and explains what to do.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import dagster as dg
 from dagster_shared.record import replace  # pyright: ignore[reportUnknownVariableType]
@@ -24,7 +24,7 @@ _FAILED: dict[tuple[str, dg.AssetKey], dict[str, float | None]] = {}
 _PLANNED: dict[tuple[str, dg.AssetKey], tuple[Any, dict[At, int]]] = {}
 
 # By instance and name: the newest event, and what was read after it.
-_READ: dict[tuple[str, str], tuple[int | None, Any]] = {}
+_READ: dict[tuple[str, str], tuple[int, Any]] = {}
 
 
 @cache
@@ -76,6 +76,26 @@ def newest_events(
         return {**log.get_latest_storage_id_by_partition(key, kind)}
     records = log.get_event_records(dg.EventRecordsFilter(event_type=kind, asset_key=key), limit=1)
     return {None: records[0].storage_id} if records else {}
+
+
+def newest_partitioned(
+    instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey]
+) -> dict[tuple[dg.AssetKey, dg.DagsterEventType], dict[At, int]]:
+    """`newest_events` of both kinds of these assets, in two queries."""
+    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+    from sqlalchemy import func, select
+
+    event, log = SqlEventLogStorageTable.c, cast(Any, instance.event_log_storage)
+    columns = event.asset_key, event.dagster_event_type, event.partition
+    of_keys = event.asset_key.in_([key.to_string() for key in keys]), event.dagster_event_type.in_([MADE.value, PLANNED.value])
+    query = select(*columns, func.max(event.id)).where(*of_keys, event.partition.is_not(None)).group_by(*columns)
+    not_wiped = log._add_assets_wipe_filter_to_query(query, log._get_assets_details(keys), keys)
+    newest: dict[tuple[dg.AssetKey, dg.DagsterEventType], dict[At, int]] = {}
+    by_name = {key.to_string(): key for key in keys}
+    with log.index_connection() as connection:
+        for asset, kind, partition, last in connection.execute(not_wiped):
+            newest.setdefault((by_name[asset], dg.DagsterEventType(kind)), {})[partition] = last
+    return newest
 
 
 def newest_unpartitioned(
@@ -145,8 +165,8 @@ def next_cron_time(cron: str, now: datetime) -> datetime:
     return next(time for time in cron_string_iterator(now.timestamp(), cron, "UTC") if time > now)
 
 
-def until_next_event(instance: dg.DagsterInstance, name: str, newest: int | None, read: Callable[[], T]) -> T:
-    """What `read` returns, read once for each `newest_event_id`."""
+def until_next_event(instance: dg.DagsterInstance, name: str, newest: int, read: Callable[[], T]) -> T:
+    """What `read` returns, read once for each newest event."""
     place = instance.root_directory, name
     if place not in _READ or _READ[place][0] != newest:
         _READ[place] = newest, read()
@@ -164,14 +184,51 @@ def newest_event_id(instance: dg.DagsterInstance) -> int | None:
     return instance.event_log_storage.get_maximum_record_id()
 
 
-def with_run_requests(evaluated: Any, requests: Sequence[dg.RunRequest]) -> Any:
-    """The result of an automation tick with other run requests; its cursor and evaluations stay."""
-    return replace(evaluated, run_requests=requests)
+def newest_by_asset(instance: dg.DagsterInstance, after: int) -> Iterator[tuple[dg.AssetKey | None, int]]:
+    """The assets of the events after this one, each with the newest event; an event without an asset, such as the end of a run,
+    is of all assets of its run, and of None where the run has none. Changes of freshness are no events.
+    """
+    from dagster._core.events.log import EventLogEntry
+    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+    from dagster._serdes import deserialize_value
+    from sqlalchemy import func, select
+
+    event, log = SqlEventLogStorageTable.c, cast(Any, instance.event_log_storage)
+    new = event.id > after, event.dagster_event_type != dg.DagsterEventType.FRESHNESS_STATE_CHANGE.value
+    newest = select(event.run_id, event.asset_key, func.max(event.id)).where(*new).group_by(event.run_id, event.asset_key)
+    of_runs = select(event.run_id, event.asset_key).where(event.asset_key.is_not(None)).distinct()
+    checks = select(event.id, event.event).where(*new, event.run_id == "", event.asset_key.is_(None))
+    with log.index_connection() as connection:
+        rows: list[tuple[str, str | None, int]] = connection.execute(newest).all()
+        runs = {run: last for run, key, last in rows if not key}
+        assets: list[tuple[str, str]] = connection.execute(of_runs.where(event.run_id.in_({*runs} - {""}))).all() if runs else []
+        reported: list[tuple[int, str]] = connection.execute(checks).all() if "" in runs else []
+    yield from ((dg.AssetKey.from_db_string(key), last) for _, key, last in rows if key)
+    yield from ((dg.AssetKey.from_db_string(key), runs[run]) for run, key in assets)
+    yield from ((None, runs[run]) for run in runs.keys() - {run for run, _ in assets} - {""})
+    for last, body in reported:  # the result of a check that no run has written
+        data: Any = deserialize_value(body, EventLogEntry).get_dagster_event().event_specific_data
+        yield getattr(data, "asset_key", None), last
 
 
-def without_evaluations(evaluated: Any) -> Any:
-    """The result of an automation tick, as one that found nothing to do."""
-    return replace(evaluated, run_requests=[], automation_condition_evaluations=[])
+def stopped_sensors(instance: dg.DagsterInstance) -> set[str]:
+    """The names of the sensors that somebody has stopped."""
+    from dagster._core.definitions.run_request import InstigatorType
+    from dagster._core.scheduler.instigation import InstigatorStatus
+
+    states = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR, instigator_statuses={InstigatorStatus.STOPPED})
+    return {state.instigator_name for state in states}
+
+
+def set_cursor(context: dg.SensorEvaluationContext, cursor: str | None) -> None:
+    """Prepares a context for one more sensor: after `update_cursor`, the result of a sensor may have no cursor."""
+    of_context: Any = context
+    of_context._cursor, of_context._cursor_updated = cursor, False
+
+
+def with_run_requests(evaluated: Any, requests: Sequence[dg.RunRequest], reason: str | None = None) -> Any:
+    """The result of an automation tick with other run requests, or why there is none; its cursor and evaluations stay."""
+    return replace(evaluated, run_requests=requests, skip_message=reason)
 
 
 def requested_subset(request: dg.RunRequest) -> Any:

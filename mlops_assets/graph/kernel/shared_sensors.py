@@ -1,29 +1,60 @@
-"""One sensor for all use cases in place of one for each: a tick costs the daemon 20 ms, whatever it does, and 600 are not done
-in 5 s.
+"""One sensor for many use cases in place of one for each: a tick costs the daemon 20 ms, whatever it does, and 600 are not done
+in 5 s. Each use case has a sensor that does nothing but stop the part of the others that is its own.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 
-from mlops_assets.graph.kernel.automation import MAX_IDLE_SECONDS, TICK_SECONDS, build_automation
-from mlops_assets.graph.kernel.dagster_internals import newest_event_id, share_engines
+from mlops_assets.foundation import names
+from mlops_assets.graph.kernel.automation import BY_EVENT, TICK_SECONDS
+from mlops_assets.graph.kernel.changes import Change, read_changes
+from mlops_assets.graph.kernel.dagster_internals import set_cursor, share_engines, stopped_sensors
 
 SHARED = "mlops/shared"  # the tag of a sensor that is evaluated as part of the one that it names
-# The tag of those that need not look without a new event more often than once a minute.
-BY_EVENT = "mlops/by_event"
-MAX_ENTITIES = 250  # assets and checks of one automation sensor; Dagster allows 500, whose evaluation takes 3 s
+MAX_ENTITIES = 250  # assets and checks of one automation sensor: other sensors evaluate the other use cases meanwhile
 # The rest follows in the next tick: Dagster gives up a tick after 60 s.
 MAX_TICK_S, MAX_EVENTS = 20.0, 1000  # the daemon reports events one by one, in 17 ms each
+# Without a new event, what depends on the time is evaluated once a minute, less often where that takes more than this share of
+# the time, and with this many seconds in a tick: the conditions of a use case take 0.1 s.
+MAX_IDLE_S, MAX_IDLE_LOAD, IDLE_TICK_S = 60.0, 0.05, 0.1
 MAX_NAMES = 3  # use cases named with a reason
+NEVER_S = 10 * 365 * 24 * 3600
 
 
 class SensorsFailed(RuntimeError):
     """The evaluation of some use cases failed; the others have been evaluated."""
+
+
+class Member(NamedTuple):
+    """The sensor of one use case, and how long after an event its result begins to hold; None: it looks at each tick."""
+
+    use_case: str
+    sensor: dg.SensorDefinition
+
+    @property
+    def settle_s(self) -> float | None:
+        return float(self.sensor.tags[BY_EVENT]) if BY_EVENT in self.sensor.tags else None
+
+
+class Idle(NamedTuple):
+    """An evaluation that found nothing to do, and the newest event before it."""
+
+    change: Change
+    cursor: str | None
+    at: float
+    took: float
+    reason: str
+
+    def holds(self, change: Change, cursor: str | None, settle_s: float) -> bool:
+        return (change.event, cursor) == (self.change.event, self.cursor) and self.at - self.change.noticed >= settle_s
+
+    def is_recent(self, now: float, members: int) -> bool:
+        return now - self.at < max(MAX_IDLE_S, self.took * members / MAX_IDLE_LOAD)
 
 
 @dataclass
@@ -33,28 +64,99 @@ class _State:
     cursors: dict[str, str] | None = None  # those of a tick that failed, which Dagster does not store
     last: str = ""  # the sensor that was evaluated last
     problems: dict[str, Exception] = field(default_factory=dict[str, Exception])
-    idle: tuple[int | None, float, str] | None = None  # the newest event, when all were evaluated, and why nothing was to do
+    idle: dict[str, Idle] = field(default_factory=dict[str, Idle])
+
+    def forget(self, name: str) -> None:
+        self.problems.pop(name, None)
+        self.idle.pop(name, None)
 
 
 # By instance and sensor.
 _STATES: dict[tuple[str, str], _State] = {}
 
 
-def share_sensors(definitions: Sequence[dg.Definitions]) -> Iterator[dg.SensorDefinition]:
-    """One sensor for each value of the tag, few automation sensors, and all others as they are."""
-    by_name: dict[str, dict[str, dg.SensorDefinition]] = {}
-    automated: list[tuple[dg.AssetSelection, int]] = []
-    for own in definitions:
+@dataclass
+class _Tick:
+    """What the use cases report and request in one tick."""
+
+    cursors: dict[str, str]
+    requests: list[dg.RunRequest] = field(default_factory=list[dg.RunRequest])
+    events: list[Any] = field(default_factory=list[Any])
+    evaluations: list[Any] = field(default_factory=list[Any])
+    reasons: dict[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.requests or self.events or self.evaluations)
+
+    def add(self, name: str, member: Member, result: Any) -> None:
+        self.requests += [_request(name, member.sensor, request) for request in result.run_requests or ()]
+        self.events += result.asset_events
+        self.evaluations += result.automation_condition_evaluations
+        self.reasons[name] = result.skip_message or ""
+        self.cursors |= {name: result.cursor} if result.cursor else {}
+
+
+def share_sensors(definitions: Mapping[str, dg.Definitions]) -> Iterator[dg.SensorDefinition]:
+    """One sensor for each value of the tag, few automation sensors, and all others as they are; of each use case, its switch."""
+    by_name: dict[str, dict[str, Member]] = {}
+    automated: list[tuple[Member, int]] = []
+    for use_case, own in definitions.items():
+        yield _switch(use_case)
         for sensor in own.sensors or ():
             if isinstance(sensor, dg.AutomationConditionSensorDefinition):
-                automated.append((sensor.asset_selection, _count_entities(own)))
+                automated.append((Member(use_case, sensor), _count_entities(own)))
             elif SHARED in sensor.tags:
-                by_name.setdefault(sensor.tags[SHARED], {})[sensor.name] = sensor
+                by_name.setdefault(sensor.tags[SHARED], {})[sensor.name] = Member(use_case, sensor)
             else:
                 yield sensor
-    yield from (_shared(name, members) for name, members in by_name.items())
-    for number, selection in enumerate(_packs(automated), start=1):
-        yield build_automation(f"automation_{number}", selection)
+    yield from (_shared(name, members, len(definitions), None) for name, members in by_name.items())
+    for number, members in enumerate(_packs(automated), start=1):
+        yield SharedAutomation(f"automation_{number}", members, len(definitions))
+
+
+def switch_of(use_case: str) -> str:
+    """The name of the sensor that stops all others of a use case."""
+    return names.job(use_case, "automation")
+
+
+def why_stopped(use_case: str, stopped: Collection[str]) -> str:
+    """Empty where the switch of the use case is on."""
+    name = switch_of(use_case)
+    return f"Nothing runs by itself for {use_case}, as the sensor {name} is stopped: start it." if name in stopped else ""
+
+
+def _is_on(_context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    return dg.SkipReason("Stop this sensor to stop what runs by itself for this use case.")
+
+
+def _switch(use_case: str) -> dg.SensorDefinition:
+    return dg.SensorDefinition(
+        name=switch_of(use_case),
+        evaluation_fn=_is_on,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=NEVER_S,
+        description=f"While this sensor is stopped, nothing runs by itself for {use_case}: no file is reported, no asset made,"
+        " no model trained, no rollout advances or is rolled back. Once it is started again, all of it follows.",
+    )
+
+
+class SharedAutomation(dg.AutomationConditionSensorDefinition):
+    """The automation sensors of some use cases, evaluated one by one."""
+
+    def __init__(self, name: str, members: Mapping[str, Member], use_cases: int) -> None:
+        target = dg.AssetSelection.key_prefixes(*(member.use_case for member in members.values()))
+        self._shared = _shared(name, members, use_cases, target)
+        super().__init__(
+            name,
+            target=target,
+            use_user_code_server=True,
+            default_status=self._shared.default_status,
+            minimum_interval_seconds=TICK_SECONDS,
+        )
+
+    def evaluate_tick(self, context: dg.SensorEvaluationContext) -> Any:
+        return self._shared.evaluate_tick(context)
 
 
 def _count_entities(definitions: dg.Definitions) -> int:
@@ -62,80 +164,97 @@ def _count_entities(definitions: dg.Definitions) -> int:
     return sum(len([*asset.keys, *asset.check_specs]) for asset in assets) + len([*(definitions.asset_checks or ())])
 
 
-def _packs(automated: Iterable[tuple[dg.AssetSelection, int]]) -> list[dg.AssetSelection]:
-    packs, size = list[dg.AssetSelection](), MAX_ENTITIES
-    for selection, count in automated:
+def _packs(automated: Iterable[tuple[Member, int]]) -> list[dict[str, Member]]:
+    packs, size = list[dict[str, Member]](), MAX_ENTITIES
+    for member, count in automated:
         size += count
         if size > MAX_ENTITIES:
-            packs.append(selection)
+            packs.append({})
             size = count
-        else:
-            packs[-1] |= selection
+        packs[-1][member.sensor.name] = member
     return packs
 
 
-def _shared(name: str, members: Mapping[str, dg.SensorDefinition]) -> dg.SensorDefinition:
-    by_event = all(BY_EVENT in sensor.tags for sensor in members.values())
+def _shared(name: str, members: Mapping[str, Member], use_cases: int, selection: dg.AssetSelection | None) -> dg.SensorDefinition:
+    sensors = [member.sensor for member in members.values()]
 
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         share_engines()
         state = _STATES.setdefault((context.instance.root_directory, name), _State())
-        newest, now = newest_event_id(context.instance), monotonic()
-        if by_event and state.idle and state.idle[0] == newest and now - state.idle[1] < MAX_IDLE_SECONDS:
-            return dg.SkipReason(state.idle[2])
-        result = _evaluate(context, members, state)
-        state.idle = (newest, now, result.skip_message or "") if isinstance(result, dg.SkipReason) else None
-        return result
+        return _evaluate(context, members, state, use_cases)
 
     return dg.SensorDefinition(
         name=name,
         evaluation_fn=evaluate,
-        jobs=[sensor.job for sensor in members.values() if sensor.has_jobs] or None,
+        jobs=[sensor.job for sensor in sensors if sensor.has_jobs] or None,
+        asset_selection=selection,
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=TICK_SECONDS,
-        required_resource_keys={key for sensor in members.values() for key in sensor.required_resource_keys},
-        description=next(iter(members.values())).description,
+        required_resource_keys={key for sensor in sensors for key in sensor.required_resource_keys},
+        description=sensors[0].description,
     )
 
 
 def _evaluate(
-    context: dg.SensorEvaluationContext, members: Mapping[str, dg.SensorDefinition], state: _State
+    context: dg.SensorEvaluationContext, members: Mapping[str, Member], state: _State, use_cases: int
 ) -> dg.SensorResult | dg.SkipReason:
     """What all use cases report and request. Where some fail, the tick fails once the others have nothing to report."""
-    started, reasons = monotonic(), dict[str, str]()
-    cursors: dict[str, str] = state.cursors or json.loads(context.cursor or "{}")
-    requests, events, state.cursors = list[dg.RunRequest](), list[Any](), None
-    for name, sensor in _from(members, state.last):
-        if monotonic() - started > MAX_TICK_S or len(events) >= MAX_EVENTS:
+    started, idle_s, cursor = monotonic(), 0.0, context.cursor or ""
+    tick = _Tick(state.cursors or (json.loads(cursor) if cursor.startswith("{") else {}))
+    changes, stopped, state.cursors = read_changes(context.instance), stopped_sensors(context.instance), None
+    for name, member in _from(members, state.last):
+        if monotonic() - started > MAX_TICK_S or len(tick.events) >= MAX_EVENTS:
             break
-        state.last = name  # first, so that the next tick goes on after one that hangs
-        try:
-            context.update_cursor(cursors.get(name))  # a context of its own would build all resources again, in 20 ms
-            result = sensor.evaluate_tick(context)
-        except Exception as error:  # noqa: BLE001 - whatever stops one use case, the others go on
-            state.problems[name] = error
+        if reason := why_stopped(member.use_case, stopped):
+            tick.reasons[name] = reason
+            state.forget(name)
             continue
-        state.problems.pop(name, None)
-        requests += [_request(name, sensor, request) for request in result.run_requests or ()]
-        events += result.asset_events
-        reasons[name] = result.skip_message or ""
-        cursors |= {name: result.cursor} if result.cursor else {}
-    if state.problems and not (requests or events):
-        state.cursors, state.idle = cursors, None
+        change, now, idle = changes.newest(member.use_case), monotonic(), state.idle.get(name)
+        holds = idle is not None and idle.holds(change, tick.cursors.get(name), member.settle_s or 0.0)
+        if idle and holds and (idle.is_recent(now, use_cases) or idle_s > IDLE_TICK_S):
+            tick.reasons[name] = idle.reason
+            continue
+        state.last = name  # first, so that the next tick goes on after one that hangs
+        _evaluate_one(context, name, member, tick=tick, state=state, change=change)
+        idle_s += monotonic() - now if holds else 0.0
+    if state.problems and tick.is_empty:
+        state.cursors = tick.cursors
         raise SensorsFailed("\n".join(map(_describe, state.problems.items()))) from next(iter(state.problems.values()))
-    context.update_cursor(json.dumps(cursors))
-    return dg.SensorResult(run_requests=requests, asset_events=events) if requests or events else dg.SkipReason(_summary(reasons))
+    context.update_cursor(json.dumps(tick.cursors))
+    if tick.is_empty:
+        return dg.SkipReason(_summary(tick.reasons))
+    return dg.SensorResult(tick.requests, asset_events=tick.events, automation_condition_evaluations=tick.evaluations)
 
 
-def _from(members: Mapping[str, dg.SensorDefinition], last: str) -> list[tuple[str, dg.SensorDefinition]]:
+def _evaluate_one(
+    context: dg.SensorEvaluationContext, name: str, member: Member, *, tick: _Tick, state: _State, change: Change
+) -> None:
+    started = monotonic()
+    state.idle.pop(name, None)
+    try:
+        set_cursor(context, tick.cursors.get(name))  # a context of its own would build all resources again, in 20 ms
+        result = member.sensor.evaluate_tick(context)
+    except Exception as error:  # noqa: BLE001 - whatever stops one use case, the others go on
+        state.problems[name] = error
+        return
+    state.problems.pop(name, None)
+    tick.add(name, member, result)
+    if member.settle_s is not None and not (result.run_requests or result.asset_events):
+        took, cursor = monotonic() - started, tick.cursors.get(name)
+        state.idle[name] = Idle(change, cursor, at=started, took=took, reason=tick.reasons[name])
+
+
+def _from(members: Mapping[str, Member], last: str) -> list[tuple[str, Member]]:
     """All of them, those after `last` first."""
-    names = [*members]
-    start = names.index(last) + 1 if last in members else 0
-    return [(name, members[name]) for name in names[start:] + names[:start]]
+    order = [*members]
+    start = order.index(last) + 1 if last in members else 0
+    return [(name, members[name]) for name in order[start:] + order[:start]]
 
 
 def _request(name: str, sensor: dg.SensorDefinition, request: dg.RunRequest) -> dg.RunRequest:
     """Of the use case's job. Dagster starts no second run for a run key of the same sensor."""
+    if not sensor.has_jobs:
+        return request
     key = f"{name} {request.run_key}" if request.run_key else None
     return dg.RunRequest(key, run_config=request.run_config, tags=request.tags, job_name=sensor.job.name)
 
@@ -150,6 +269,6 @@ def _summary(reasons: Mapping[str, str]) -> str:
     by_reason: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         by_reason.setdefault(reason, []).append(name)
-    shown = {reason: f"{', '.join(names[:MAX_NAMES])}{f' and {len(names) - MAX_NAMES} more' * (len(names) > MAX_NAMES)}"
-             for reason, names in by_reason.items()}  # fmt: skip
-    return "\n".join(f"{names}: {reason}" for reason, names in shown.items())
+    shown = {reason: f"{', '.join(of[:MAX_NAMES])}{f' and {len(of) - MAX_NAMES} more' * (len(of) > MAX_NAMES)}"
+             for reason, of in by_reason.items()}  # fmt: skip
+    return "\n".join(f"{of}: {reason}" for reason, of in shown.items())

@@ -130,3 +130,31 @@ def test_queries_and_opening_an_instance_make_no_engine_and_read_no_migration_ag
     finally:
         sys.setprofile(None)
     assert not made
+
+
+def test_the_newest_events_of_several_assets_are_those_of_each_and_none_of_a_wiped_one(instance: dg.DagsterInstance) -> None:
+    for key in (FILES, rows.key):
+        for day in ("2013-01-01", "2013-01-02", "2013-01-01"):
+            instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=day))
+    both = [FILES, rows.key]
+    one_by_one = {(key, MADE): internals.newest_events(instance, key, MADE, partitioned=True) for key in both}
+    assert internals.newest_partitioned(instance, both) == one_by_one
+    instance.wipe_assets([FILES])
+    assert internals.newest_partitioned(instance, both) == {(rows.key, MADE): one_by_one[rows.key, MADE]}
+
+
+def test_an_event_is_of_its_asset_and_one_without_an_asset_of_those_of_its_run(instance: dg.DagsterInstance) -> None:
+    before = internals.newest_event_id(instance) or 0
+    run = dg.materialize([rows], instance=instance, tags=RANGE)
+    newest = internals.newest_event_id(instance)
+    assert max(internals.newest_by_asset(instance, before), key=lambda one: one[1]) == (rows.key, newest), run.run_id
+    assert not [*internals.newest_by_asset(instance, newest or 0)]
+    instance.report_runless_asset_event(dg.AssetCheckEvaluation(rows.key, "fine", passed=True))
+    assert [*internals.newest_by_asset(instance, newest or 0)] == [(rows.key, internals.newest_event_id(instance))]
+
+
+def test_the_cursor_of_a_context_can_be_set_for_one_sensor_after_the_other(instance: dg.DagsterInstance) -> None:
+    with dg.build_sensor_context(instance, "first") as context:
+        context.update_cursor("changed")
+        internals.set_cursor(context, "second")
+        assert (context.cursor, context.cursor_updated) == ("second", False)
