@@ -12,17 +12,22 @@ from mlops_assets.foundation.project import IllegalProject, find_project
 from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.use_case import UseCase
 
+FOLDER = Path(__file__).parent  # of the shipped ones
+
 
 def find_modules(folder: Path, package: str) -> tuple[str, ...]:
     """The packages in the folder, by name; each has a USE_CASE."""
     return tuple(f"{package}.{path.parent.name}" for path in sorted(folder.glob("*/__init__.py")))
 
 
-def use_cases_folder() -> Path:
-    """Where the use cases of the project are; the first such folder. Raises IllegalProject."""
-    package = find_project(os.environ).use_cases[0]
+def new_use_cases() -> tuple[Path, str, Path]:
+    """Where new use cases of the project go: a folder, its package (the first), and the folder of their tests. Raises
+    IllegalProject.
+    """
+    project = find_project(os.environ)
+    package = project.use_cases[0]
     try:
-        return _folders(package)[0]
+        return _folders(package)[0], package, project.root / "tests" / "use_cases"
     except Exception as error:  # noqa: BLE001 - a package may fail in any way
         raise IllegalProject(_unloaded(package, error)) from None
 
