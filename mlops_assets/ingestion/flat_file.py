@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -25,6 +26,7 @@ from mlops_assets.spec.pulled_source import PulledSource
 from mlops_assets.spec.source import Files
 from mlops_assets.spec.use_case import UseCase
 
+TIMES = ("date", "datetime")
 NO_LIMIT = 2**62  # the limit of a source is that of each part
 FORMS: tuple[type[Form], ...] = (Csv, Parquet, JsonLines, Excel)
 
@@ -62,17 +64,27 @@ class Split:
     path: Path
     report: LandedTable
 
-    @cached_property
+    @property
     def form(self) -> Form:
-        return form_of(self.path.name, self.source, self.contract)
+        return form_of(self.path.name, self.source)
+
+    @property
+    def own(self) -> Contract:
+        return self.use_case.contract(self.source.table)
 
     @cached_property
     def contract(self) -> Contract:
-        """The one of the table, for a file that has columns of other tables, too."""
-        own = self.use_case.contract(self.source.table)
-        taken = {name for column in own.columns for name in (column.header, column.renamed_from)}
+        """What is read: the table's columns, and of its request's the time, where it has none; in a file with those of others."""
+        columns = (*self.own.columns, *self._borrowed())
+        taken = {name for column in columns for name in (column.header, column.renamed_from)}
         others = {column.header for one in self.use_case.contracts for column in one.columns} - taken
-        return own.but(dropped=(*own.dropped, *sorted(others - {*own.dropped})))
+        return self.own.but(columns=columns, dropped=(*self.own.dropped, *sorted(others - {*self.own.dropped})))
+
+    def _borrowed(self) -> Iterator[Column]:
+        requests = self.use_case.contract(self.use_case.features.request_table)
+        has_time = any(column.dtype in TIMES for column in self.own.columns) or self._named is not None
+        if requests.day and not has_time and self.report.calendar.cron and requests.day not in self.own.names:
+            yield requests.column(requests.day).but(since=date.max)  # a file may lack it
 
     @contextmanager
     def opened(self) -> Generator[Table]:
@@ -104,7 +116,7 @@ class Split:
 
     @property
     def columns(self) -> list[Column]:
-        return [column for column in self.contract.columns if column.name in self.names]
+        return [column for column in self.own.columns if column.name in self.names]
 
     @property
     def is_dependent(self) -> bool:
@@ -119,9 +131,9 @@ class Split:
         """Of its partition; None where all rows are in one."""
         if not self.report.calendar.cron or self._named is not None:
             return None
-        times = [column for column in self.columns if column.dtype in ("date", "datetime")]
-        if self.contract.day or len(times) == 1:
-            return self.contract.column(self.contract.day or times[0].name)
+        times = [column for column in self.contract.columns if column.name in self.names and column.dtype in TIMES]
+        if self.own.day or len(times) == 1:
+            return self.contract.column(self.own.day or times[0].name)
         found = f"{self.source.table} has {len(times) or 'no'} date or datetime columns, and its contract names none as day"
         legal = f"or name the file as that of one {self.report.calendar.noun}, {self.report.calendar.form}"
         raise IllegalFlatFile(f"{self.path.name} · {found}. Declare Contract(day=...), {legal}.")
@@ -130,7 +142,7 @@ class Split:
     def _named(self) -> Partition | None:
         """Where the contract has no day: the partition that the file is named after."""
         key = Landing(self.path.parent, form=self.form).key_of(self.path.name, self.report.calendar)
-        return self.report.calendar.parse(key) if key and not self.contract.day else None
+        return self.report.calendar.parse(key) if key and not self.own.day else None
 
     def place(self) -> pl.Expr:
         calendar = self.report.calendar
@@ -139,8 +151,8 @@ class Split:
         return calendar.of_column(typed(self.time, self.form))
 
     def rows(self) -> Iterator[pl.DataFrame]:
-        """The columns of the contract as text, `problem`, `source_line` and PARTITION."""
-        schema = dict.fromkeys((column.name for column in self.columns), pl.String()) | PLACE
+        """The columns of the table as text, `problem`, `source_line` and PARTITION."""
+        schema = dict.fromkeys(filter(None, self.names), pl.String()) | PLACE
         absent = {name: pl.lit(None, pl.String()) for name in self.contract.names if name not in self.names}
         place, last = self.place().alias(PARTITION), None
         with self.opened() as table:
@@ -149,7 +161,7 @@ class Split:
                 placed = placed.with_columns(pl.col(PARTITION).forward_fill().fill_null(pl.lit(last)).backward_fill())
                 if (last := placed[PARTITION][-1] if placed.height else last) is None and placed.height:
                     raise self._without_time(placed)
-                yield placed
+                yield placed.select(*self.own.names, *PLACE, PARTITION)
 
     def _without_time(self, rows: pl.DataFrame) -> IllegalFlatFile:
         column = cast(Column, self.time)
@@ -161,7 +173,7 @@ class Split:
         )
 
 
-def form_of(name: str, source: Files, contract: Contract) -> Form:
+def form_of(name: str, source: Files) -> Form:
     """The declared form, where the file is named as one of it or as none; else that of its name. Raises IllegalFlatFile where
     the same text would mean another value in the declared form.
     """
@@ -171,7 +183,7 @@ def form_of(name: str, source: Files, contract: Contract) -> Form:
         return declared
     form = kinds[0](missing=declared.missing, time_zone=declared.time_zone, doubled=declared.doubled)
     if declared.date_format or declared.datetime_format or declared.number_marks != form.number_marks:
-        problem = f"{contract.table} is declared as {declared.SUFFIX} with its own form of dates or numbers"
+        problem = f"{source.table} is declared as {declared.SUFFIX} with its own form of dates or numbers"
         raise IllegalFlatFile(
             f"{name} · {problem}, in which the text of {form.SUFFIX} is not read. Convert the file to {declared.SUFFIX}."
         )
@@ -210,7 +222,7 @@ def _require_all_used(path: Path, splits: Sequence[Split], chosen: Sequence[Spli
             problem = f"{', '.join(unused)} would not land, as not all columns of {split.source.table} are there: {split.problem}"
             raise IllegalFlatFile(f"{path.name} · {problem}. Add them, or name the tables: {names}.")
     for split in chosen:
-        within = [other.source.table for other in chosen if {*split.contract.names} < {*other.contract.names}]
+        within = [other.source.table for other in chosen if {*split.own.names} < {*other.own.names}]
         if within:
             problem = f"it has all columns of {split.source.table}, which are columns of {within[0]}, too"
             raise IllegalFlatFile(f"{path.name} · {problem}. Name the tables: --table {within[0]}.")

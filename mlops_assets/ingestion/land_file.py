@@ -70,7 +70,7 @@ def _is_of_others(split: Split) -> pl.Expr:
 
 
 def _land(split: Split, spool: Spool, landing: Landing, dry_run: bool) -> LandedTable:
-    report, names = split.report, [*split.contract.names]
+    report, names = split.report, [*split.own.names]
     to = landing.of(split.source.form)
     for partition, rows in spool.partitions():
         kept = rows.unique((*names, "problem"), keep="first", maintain_order=True) if split.is_dependent else rows
@@ -91,7 +91,12 @@ def _land(split: Split, spool: Spool, landing: Landing, dry_run: bool) -> Landed
 def _content(split: Split, rows: pl.DataFrame, target: Path, *, is_whole: bool) -> bytes:
     """Of the landed file: the file itself, where that has nothing else."""
     source, suffix = split.source, target.name.removeprefix(target.name.split(".", 1)[0])
-    if is_whole and split.form == source.form and split.path.name.lower().endswith(suffix) and None not in split.names:
+    if (
+        is_whole
+        and split.form == source.form
+        and split.path.name.lower().endswith(suffix)
+        and {*split.names} <= {*split.own.names}
+    ):
         content = plain = split.path.read_bytes()
     else:
         headers = {column.name: column.header for column in split.columns}
@@ -111,7 +116,7 @@ def _compare(  # noqa: PLR0917
     """What becomes of the landed file; counts its rows that the new one has not."""
     if not os.path.lexists(target):
         return "new"
-    contract, size = split.use_case.contract(split.source.table), split.source.max_bytes
+    contract, size = split.own, split.source.max_bytes
     try:
         if target.read_bytes() == content:
             return "same"
@@ -126,7 +131,7 @@ def _compare(  # noqa: PLR0917
 
 def _judge(split: Split, rows: pl.DataFrame, partition: Partition) -> None:
     """Adds what the contract refuses to the report."""
-    report, contract = split.report, split.use_case.contract(split.source.table)
+    report, contract = split.report, split.own
     stored: dict[str, Any] = {name: pl.lit(value) for name, value in report.calendar.stored(partition).items()}
     raw = rows.drop(PARTITION).with_columns(source_file=pl.lit(split.path.name), **stored)
     refused = split_rows(raw, contract, split.form, report.calendar).quarantined

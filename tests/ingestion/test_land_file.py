@@ -212,6 +212,21 @@ def test_a_wide_file_lands_in_each_table_whose_columns_it_has(tmp_path: Path) ->
     assert one.status == {"same": 2}
 
 
+def test_a_table_without_a_time_lands_in_the_partition_of_its_request(tmp_path: Path) -> None:
+    use_case = wide()
+    outcomes = use_case.contract("outcomes")
+    timeless = outcomes.but(columns=(outcomes.columns[0], outcomes.columns[2]), unique=("customer",))
+    declared = use_case.but(
+        contracts=(use_case.contracts[0], timeless, use_case.contracts[2]),
+        task=use_case.task.but(label=use_case.label.but(key=("customer",))),
+    )
+    (landed,) = land_file(
+        declared, written(tmp_path / "wide.csv", WIDE), landing=Landing(tmp_path / "landing"), tables=["outcomes"]
+    )
+    assert (landed.keys, landed.rows) == (["2024-03-01", "2024-03-02"], 2)
+    assert (tmp_path / "landing" / "returns" / "outcomes" / "2024-03-02.csv").read_text() == "customer,Returned?\nc3,false\n"
+
+
 def test_a_whole_file_of_one_partition_lands_byte_by_byte(tmp_path: Path) -> None:
     content = "paid, customer ,paid_at\r\n".replace(" ", "") + '"1",c1,2024-03-01T10:00:00Z\r\n'
     land(LOANS, written(tmp_path / "mine.csv", content), tmp_path)

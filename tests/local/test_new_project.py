@@ -18,31 +18,32 @@ from mlops_assets.local.new_project import CannotInit, write_project
 Run = Callable[..., str]
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Runs a module in a folder, by the packages of the wheel alone; both outputs."""
+def clean_environment(folder: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLOPS_", "DAGSTER_"))}
+    return kept | {"PYTHONPATH": str(folder / "site"), "PYTHONWARNINGS": "ignore"}
+
+
+def installed(folder: Path) -> Run:
+    """Installs the packages of the wheel; runs a module in a folder by them alone, and returns both its outputs."""
     packages: list[str] = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"][
         "packages"
     ]
     for package in packages:
-        shutil.copytree(PROJECT / package, tmp_path / "site" / package, ignore=shutil.ignore_patterns("__pycache__"))
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLOPS_", "DAGSTER_"))}
-    environment = kept | {"PYTHONPATH": str(tmp_path / "site"), "PYTHONWARNINGS": "ignore"}
+        shutil.copytree(PROJECT / package, folder / "site" / package, ignore=shutil.ignore_patterns("__pycache__"))
 
-    def run_(folder: Path, *arguments: str, module: str = "mlops_assets", **variables: str) -> str:
-        command = [sys.executable, "-m", module, *arguments]
+    def run_(place: Path, *arguments: str, module: str = "mlops_assets", **variables: str) -> str:
+        environment, command = clean_environment(folder) | variables, [sys.executable, "-m", module, *arguments]
         done = subprocess.run(
-            command,
-            cwd=folder,
-            env=environment | variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
+            command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
         )
         return done.stdout
 
     return run_
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return installed(tmp_path)
 
 
 def test_a_new_project_has_its_own_home_and_a_use_case_that_a_broken_one_does_not_take_down(run: Run, tmp_path: Path) -> None:
