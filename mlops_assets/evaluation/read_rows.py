@@ -60,26 +60,31 @@ def read_rows(use_case: UseCase, *, home: Home, files: Mapping[str, Path], now: 
 
 
 def inspect_tables(
-    use_case: UseCase, tables: Mapping[str, pl.DataFrame], refused: Mapping[str, pl.DataFrame], *, now: datetime
+    use_case: UseCase,
+    tables: Mapping[str, pl.DataFrame],
+    refused: Mapping[str, pl.DataFrame],
+    *,
+    now: datetime,
+    most_requests: int = MOST_REQUESTS,
 ) -> Inspected:
     """`tables` are the accepted rows of every table, with the columns of their partition."""
-    requests, truths = _drawn(use_case, tables).lazy(), tables[use_case.label.table].lazy()
-    rows, problem = label_rows(use_case, requests, truths).collect(), ""
+    drawn, truths = _drawn(use_case, tables, most_requests), tables[use_case.label.table].lazy()
+    rows, problem = label_rows(use_case, drawn.lazy(), truths).collect(), ""
     try:
-        parts = training_rows(use_case, requests, truths, now=now)
+        parts = training_rows(use_case, drawn.lazy(), truths, now=now)
         others = rows.join(parts, on=[*use_case.label.key, names.EVENT_TIMESTAMP], how="anti", nulls_equal=True)
         rows = pl.concat([parts, others], how="diagonal_relaxed").sort(names.EVENT_TIMESTAMP, *use_case.label.key)
     except IllegalFeatures as error:
         rows, problem = rows.with_columns(split=pl.lit(None, pl.String())), str(error)
     if use_case.features.views:
         rows = add_features(use_case, rows, JoinedViews(use_case, tables, now=now), now=now)
-    return Inspected(use_case, tables, rows, now, refused, problem)
+    return Inspected(use_case, tables, drawn, rows, now, refused, problem)
 
 
-def _drawn(use_case: UseCase, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+def _drawn(use_case: UseCase, tables: Mapping[str, pl.DataFrame], most: int) -> pl.DataFrame:
     """The requests, of many a part with all versions of each."""
     requests, unique = tables[use_case.features.request_table], use_case.contract(use_case.features.request_table).unique
-    parts = -(-len(requests) // MOST_REQUESTS)
+    parts = -(-len(requests) // most)
     return requests if parts < 2 else requests.filter(pl.struct(unique).hash(names.SEED) % parts == 0)
 
 

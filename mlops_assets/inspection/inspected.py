@@ -22,14 +22,15 @@ MOST_QUESTIONS = 20  # one for each class
 
 @dataclass(frozen=True)
 class Inspected:
-    """`tables` are the accepted rows of each table, and `refused` the others, with their `reasons`. `rows` are all requests with
-    a label, with the inputs and the `split` of a training set of these tables: none for a row that no part has, and for all
-    where no training set can be made, because of the `problem`. `now` is the present moment, and
-    `origins` what each table was read from.
+    """`tables` are the accepted rows of each table, and `refused` the others, with their `reasons`. `requests` are those of the
+    request table, or some of very many, and `rows` those with a label, with the inputs and the `split` of a training set of these
+    tables: none for a row that no part has, and for all where no training set can be made, because of the `problem`. `now` is
+    the present moment, and `origins` what each table was read from.
     """
 
     use_case: UseCase
     tables: Mapping[str, pl.DataFrame]
+    requests: pl.DataFrame
     rows: pl.DataFrame
     now: datetime
     refused: Mapping[str, pl.DataFrame] = field(default_factory=dict[str, pl.DataFrame])
@@ -39,10 +40,6 @@ class Inspected:
     @property
     def label(self) -> str:
         return self.use_case.label.name
-
-    @property
-    def requests(self) -> pl.DataFrame:
-        return self.tables[self.use_case.features.request_table]
 
     @cached_property
     def task(self) -> Task[Any]:
@@ -73,6 +70,8 @@ class Inspected:
         origins = "; ".join(f"{', '.join(names)} from {origin}" for origin, names in tables.items())
         parts = ", ".join(f"{len(self.part(name)):,} {name}" for name in (TRAIN, VALIDATION, TEST))
         labels = self.task.describe_labels(self.task.truth(self.rows[self.label]))
+        total = len(self.tables[self.use_case.features.request_table])
+        origins += f", {len(self.requests):,} of {total:,} requests drawn" if len(self.requests) < total else ""
         return f"{len(self.rows):,} request{'s' * (len(self.rows) != 1)} with a label ({parts}), {labels}: {origins}."
 
     def part(self, *names: str) -> pl.DataFrame:

@@ -6,13 +6,14 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from mlops_assets.evaluation.read_rows import NoRows, read_rows
+from mlops_assets.evaluation.read_rows import NoRows, inspect_tables, read_rows
 from mlops_assets.features.featurize import training_rows
 from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.foundation.grains import table_calendar
 from mlops_assets.foundation.home import Home
 from mlops_assets.ingestion.landing import Landing
+from mlops_assets.inspection.findings import find
 from mlops_assets.inspection.inspected import Inspected
 from mlops_assets.spec.grain import Hourly, Monthly, Snapshot, Weekly
 from mlops_assets.spec.source import Files
@@ -104,3 +105,9 @@ def test_without_rows_the_remedy_is_named(tmp_path: Path) -> None:
         read(tmp_path)
     with pytest.raises(NoRows, match=r"no row of orders: empty\.csv has none"):
         read(tmp_path, orders=write(ROWS.clear(), tmp_path / "empty.csv"))
+
+
+def test_of_very_many_requests_some_are_drawn_and_none_is_called_unlabelled_for_it() -> None:
+    data = inspect_tables(USE_CASE, {"orders": ROWS}, {}, now=NOW, most_requests=1000)
+    assert 900 < len(data.rows) == len(data.requests) < 1100
+    assert find(data) == () and f"{len(data.rows):,} of 2,000 requests drawn" in data.describe()
