@@ -140,6 +140,14 @@ def test_a_declared_bound_of_the_leak_is_the_one_of_the_gate() -> None:
     assert find(inspected(rows, USE_CASE.but(gates=(NoLeak(max_single_auc=0.95),)))) == ()
 
 
+def test_the_last_known_label_of_a_slow_series_is_no_time_travel() -> None:
+    state = pl.when(pl.col("day").dt.ordinal_day() // 50 % 2 == 0).then(pl.lit("yes")).otherwise(pl.lit("no"))
+    rows = CLEAN.with_columns(returned=state, closed_at=pl.col("ordered_at") + timedelta(hours=23)).sort("ordered_at")
+    known = (pl.col("returned") == "yes").cast(pl.Int64).shift(1).over("shop")
+    use_case = USE_CASE.but(task=SHOP_DAYS, gates=(BeatsChampion(), NoLeak(max_single_auc=1)))
+    assert [one for one in find(inspected(rows.with_columns(visits=known), use_case)) if one.kind == "time travel"] == []
+
+
 def test_a_number_is_a_leak_of_a_number() -> None:
     use_case = features(categorical=("channel",), request=("number", "ordered_at", "visits", "channel"), numeric=("visits",)).but(
         task=Regression(label=Label(name="amount", known_at="closed_at"))
@@ -148,6 +156,7 @@ def test_a_number_is_a_leak_of_a_number() -> None:
     found = find(inspected(planted(visits=(pl.col("amount") * 100).cast(pl.Int64)), use_case))
     assert kinds(found) == ["leak visits"]
     assert "predicts `amount above the median` with AUC 1.000" in found[0].message
+    assert kinds(find(inspected(planted(visits=pl.col("amount").shift(-1)), use_case))) == ["time travel visits"]
 
 
 def test_a_strong_input_of_few_rows_is_no_leak_by_chance() -> None:
