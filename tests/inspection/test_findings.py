@@ -141,7 +141,7 @@ def test_a_declared_bound_of_the_leak_is_the_one_of_the_gate() -> None:
 
 
 def test_the_last_known_label_of_a_slow_series_is_no_time_travel() -> None:
-    state = pl.when(pl.col("day").dt.ordinal_day() // 50 % 2 == 0).then(pl.lit("yes")).otherwise(pl.lit("no"))
+    state = pl.when(pl.col("day").dt.ordinal_day() // 60 % 2 == 0).then(pl.lit("yes")).otherwise(pl.lit("no"))
     rows = CLEAN.with_columns(returned=state, closed_at=pl.col("ordered_at") + timedelta(hours=23)).sort("ordered_at")
     known = (pl.col("returned") == "yes").cast(pl.Int64).shift(1).over("shop")
     use_case = USE_CASE.but(task=SHOP_DAYS, gates=(BeatsChampion(), NoLeak(max_single_auc=1)))
