@@ -1,4 +1,4 @@
-"""Drift of the served inputs against the champion's training window. Imports matplotlib and Evidently."""
+"""Drift of the served inputs against the champion's training window. Imports matplotlib, and Evidently for a page."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -6,7 +6,6 @@ from typing import Any, NamedTuple, Self
 
 import polars as pl
 
-from mlops_assets.evaluation.report import drift_report
 from mlops_assets.foundation.wording import some
 from mlops_assets.monitoring.monitor_result import MonitorResult, constant_answers, too_few
 from mlops_assets.spec.monitor import Drift
@@ -42,6 +41,8 @@ def monitor_drift(
     left_out = "" if gone == "none" else f" Not compared, as the log no longer has them: {gone}."
     if not profiles:
         return MonitorResult(False, f"No input of version {window.version} can be compared.{left_out}", {"rows": len(recent)})
+    from mlops_assets.evaluation.report import drift_report  # here, as Evidently takes 3 s of CPU
+
     compared = compare_profiles(profiles, profile_like(profiles, recent), spec)
     columns = sorted(compared, key=lambda column: -column.psi)
     drifted = [column.name for column in columns if column.drifted]

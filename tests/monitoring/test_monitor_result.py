@@ -1,5 +1,7 @@
 """The monitors' verdicts over served predictions, as plain values."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -55,6 +57,12 @@ def test_too_few_rows_are_no_verdict_and_read_no_training_window(rows: int) -> N
 
     result = monitor_drift(DRIFT, ROWS.head(rows), unread, task=TASK, seed=0)
     assert result.passed and f"{rows} served requests in the window; a verdict needs {DRIFT.min_rows}" in result.message
+
+
+def test_evidently_is_loaded_only_for_a_page() -> None:
+    code = "import sys, mlops_assets.monitoring.drift; print('evidently' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize(("better", "passed"), [(True, True), (False, False)])
