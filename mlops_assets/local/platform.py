@@ -175,7 +175,7 @@ def children(environment: Environment, addresses: Mapping[str, str]) -> Iterator
         return Child(name, command, variables, home.logs / f"{name}.log", environment.project, ready_url)
 
     if code := ports.get("code"):
-        at = ["--host", "127.0.0.1", "--port", code, "--location-name", LOCATION]
+        at = ["--host", "127.0.0.1", "--port", code, "--location-name", LOCATION, "--log-level", "warning"]
         yield child("code", [f"{scripts}/dagster", "api", "grpc", "--module-name", MODULE, *at])
         workspace = ["--workspace", str(home.dagster / "workspace.yaml")]
     serving = serve_environment(home, variables["MLOPS_USE_CASE"], environment=environment.name, inherited=variables)
