@@ -26,8 +26,9 @@ from mlops_assets.use_cases.flight_delay import USE_CASE
 from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder
 
 FIRST, SPRING = date(2013, 1, 1), date(2013, 4, 30)
-# Each landed day is 45 events of 8 ms in Dagster's log: a further month costs 11 s.
-SUMMER = ((date(2013, 5, 1), date(2013, 6, 30)), (date(2013, 7, 1), date(2013, 7, 31)))
+# In the last 30 days of the first part the first model's AUC is 0.715, below its bound. In the second part 11 of 29 inputs have
+# drifted from the second model's training, after ten days as after thirty. Each landed day is 45 events in Dagster's log.
+SUMMER = ((date(2013, 5, 1), date(2013, 6, 30)), (date(2013, 7, 1), date(2013, 7, 15)))
 ROWS_PER_REQUEST = 5000
 STEP_S = 8.0  # the daemon evaluates the rollout every five
 
@@ -112,7 +113,7 @@ class Story:
         typer.echo(f"  {predicted:,} requests answered")
 
     def _wait_for_rollout_step(self) -> None:
-        """Two months of traffic take a minute here: the rollout gets time to evaluate what has been logged."""
+        """Weeks of traffic take seconds here: the rollout gets time to evaluate what has been logged."""
         before, deadline = self.watcher.state().head, time.monotonic() + STEP_S
         while time.monotonic() < deadline and self.watcher.state().head == before:
             time.sleep(0.2)
