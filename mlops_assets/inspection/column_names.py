@@ -36,7 +36,7 @@ def table_name(stem: str) -> str:
 def plain_name(header: str, fallback: str) -> str:
     """Without a letter of the Latin alphabet it is the fallback."""
     text = header.strip().translate(LETTERS)
-    text = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", text).lower().translate(LETTERS)
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", text).lower().translate(LETTERS)
     text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     name = re.sub(r"[^a-z0-9]+", "_", text).strip("_")[:MAX_CHARACTERS].strip("_")
     if not re.search("[a-z]", name):

@@ -1,0 +1,142 @@
+"""What is chosen where a table leaves it open: label, time, key, task, names, ranges, and what is asked."""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from mlops_assets.inspection.column_names import LOGGED, column_names
+from mlops_assets.inspection.contracts import round_up
+from mlops_assets.inspection.labels import find_typos
+from mlops_assets.inspection.proposal import Proposal, Wishes, propose
+from mlops_assets.inspection.source_code import to_code
+from mlops_assets.inspection.splits import propose_split
+from mlops_assets.inspection.table_file import read_table_file
+from mlops_assets.serving.log.prediction_log import ANSWERED, ROUTED
+from mlops_assets.spec.feature import ADDED
+from mlops_assets.spec.split import RandomSplit, TimeSplit
+from mlops_assets.spec.task import Binary, Multiclass, Regression
+from mlops_assets.tasks import task_of
+from tests.inspection.messy_tables import CLEAN, csv, day
+
+
+def proposed(folder: Path, content: bytes, **options: str | tuple[str, ...]) -> Proposal:
+    (folder / "t.csv").write_bytes(content)
+    table = read_table_file(folder / "t.csv")
+    wishes = Wishes(**options)  # type: ignore[arg-type]
+    return propose(table, name="model", table_name="t", owner="team:data", wishes=wishes, today=date(2013, 12, 1))
+
+
+CHOICES: list[tuple[str, dict[str, str | tuple[str, ...]], str]] = [
+    ("german", {}, "Binary(label='gekuendigt')"),
+    ("german", {"label": "Farbe"}, "Multiclass(label='farbe', classes=('blue', 'green', 'red'))"),
+    ("german", {"label": "größe (m²)"}, "Regression(label='groesse_m2')"),
+    ("imbalanced text", {}, "Binary(label='churn', positive='fraud')"),
+    ("by day", {}, "Regression(label='demand')"),
+    ("numbers of classes", {}, "Multiclass(label='churn', classes=(1, 2, 3, 4, 5))"),
+    ("numbers of classes", {"task": "regression"}, "Regression(label='churn')"),
+]
+
+
+@pytest.mark.parametrize(("case", "options", "task"), CHOICES)
+def test_the_task_follows_from_the_label(tmp_path: Path, case: str, options: dict[str, str], task: str) -> None:
+    assert to_code(proposed(tmp_path, CLEAN[case][1], **options).use_case.task) == task.replace("'", '"')
+
+
+@pytest.mark.parametrize(
+    ("layout", "step", "form"),
+    [
+        ("%d/%m/%Y", 1, "%d/%m/%Y"),
+        ("%m/%d/%Y", 1, "%m/%d/%Y"),
+        ("%m/%d/%y", 1, "%m/%d/%y"),
+        ("%d %b %Y", 1, "%d %b %Y"),
+        ("%Y%m%d", 1, "%Y%m%d"),
+        ("%Y-%m-%d", 1, None),
+    ],
+)
+def test_the_form_of_days_is_recognized(tmp_path: Path, layout: str, step: int, form: str | None) -> None:
+    use_case = proposed(tmp_path, csv(moment=lambda row: day(row, layout)), label="churn").use_case
+    assert use_case.sources[0].form.date_format == form
+    assert use_case.contracts[0].day == "moment"
+
+
+def test_of_two_forms_the_one_with_the_shorter_span_is_taken_and_named(tmp_path: Path) -> None:
+    days = [date(2013, 1, 1) + timedelta(days=number % 12) for number in range(200)]
+    numbers = iter(days)
+    proposal = proposed(tmp_path, csv(moment=lambda _: f"{next(numbers):%m/%d/%Y}"), label="churn")
+    assert proposal.use_case.sources[0].form.date_format == "%m/%d/%Y"
+    assert "dates are read as %m/%d/%Y; %d/%m/%Y would fit as well: correct date_format if so" in proposal.assumptions
+
+
+def test_only_what_is_doubtful_is_asked(tmp_path: Path) -> None:
+    asked: list[tuple[str, list[str]]] = []
+
+    def answer(question: str, answers: Sequence[str]) -> str:
+        asked.append((question, [*answers]))
+        return answers[1]
+
+    content = csv(header=["id", "moment", "amount", "age", "colour", "left"])
+    (tmp_path / "t.csv").write_bytes(content)
+    table = read_table_file(tmp_path / "t.csv")
+    today = date(2013, 12, 1)
+    proposal = propose(table, name="model", table_name="t", owner="team:data", wishes=Wishes(), today=today, ask=answer)
+    assert asked == [("Which column is to be predicted", ["left", "colour", "age", "amount"])]
+    assert proposal.use_case.task.label_name == "colour"
+
+
+def test_names_are_legal_distinct_and_free() -> None:
+    headers = ["Größe (m²)", "groesse m2", "2nd", "class", "day", "probability", "", "数", "customerID", "%"]
+    names = (
+        "groesse_m2",
+        "groesse_m2_2",
+        "n_2nd",
+        "class_value",
+        "day_value",
+        "probability_value",
+        "column_7",
+        "column_8",
+        "customer_id",
+        "column_10",
+    )
+    assert column_names(headers) == names
+
+
+def test_every_column_of_the_prediction_log_is_taken() -> None:
+    tasks = [task_of(task) for task in (Binary("y"), Multiclass("y", classes=("a", "b")), Regression("y"))]
+    of_tasks = {name for task in tasks for name in (*task.COLUMNS, *task.rival_columns())}
+    assert {*ROUTED, *ANSWERED, *of_tasks} <= {*LOGGED, *ADDED}
+
+
+@pytest.mark.parametrize(("number", "bound"), [(0, 1), (0.3, 0.5), (1, 1), (90, 100), (250, 500), (501, 1000)])
+def test_bounds_are_round(number: float, bound: float) -> None:
+    assert round_up(number) == pytest.approx(bound)
+
+
+def test_misspelt_values_are_those_in_another_case_and_rare_ones_near_frequent_ones() -> None:
+    levels = {"regular": 500, "fraud": 100, "Regular": 40, "regulr": 2, "other": 2, " fraud": 1}
+    assert find_typos(levels) == {"Regular": "regular", "regulr": "regular", " fraud": "fraud"}
+    assert find_typos({"low": 50, "high": 50, "height": 40}) == {}
+
+
+DAYS = timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "share", "span", "split", "is_enough"),
+    [
+        (10_000, 0.5, None, None, True),
+        (350, 0.5, None, RandomSplit(test=0.3), True),
+        (100, 0.5, None, None, False),
+        (10_000, 0.001, None, None, False),
+        (100_000, 0.3, 365 * DAYS, None, True),
+        (1000, 0.25, 365 * DAYS, TimeSplit(test=66 * DAYS, validation=66 * DAYS), True),
+        (200, 0.5, 365 * DAYS, None, False),
+        (5000, 0.5, 40 * DAYS, TimeSplit(test=10 * DAYS, validation=5 * DAYS), True),
+        (5000, 0.5, 2 * DAYS, RandomSplit(), True),
+    ],
+)
+def test_the_parts_of_a_split_have_enough_rows_to_look_for_leaks(
+    rows: int, share: float, span: timedelta | None, split: TimeSplit | RandomSplit | None, is_enough: bool
+) -> None:
+    assert propose_split(rows, share, span) == (split, is_enough)
