@@ -7,8 +7,8 @@ from typing import Any
 from mlops_assets.inspection.columns import InspectedColumn
 from mlops_assets.inspection.contracts import declare_column
 from mlops_assets.inspection.labels import ProposedTask
-from mlops_assets.inspection.roles import Key, days, first_and_last_day
-from mlops_assets.inspection.splits import ONE_DAY, propose_split, smallest_share
+from mlops_assets.inspection.roles import Key, Period
+from mlops_assets.inspection.splits import propose_split, smallest_share
 from mlops_assets.inspection.table_file import USUAL_MAX_BYTES, NoTable, TableFile
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.feature import Features
@@ -35,6 +35,7 @@ class Draft:
     key: Key
     task: ProposedTask
     columns: tuple[InspectedColumn, ...]
+    period: Period | None  # of a table with a time
     notes: dict[str, str] = field(default_factory=dict[str, str])
     assumptions: list[str] = field(default_factory=list[str])
 
@@ -80,40 +81,34 @@ def declare_source(table: TableFile, table_name: str, form: Form, draft: Draft) 
     optional: dict[str, Any] = {} if form == Csv() else {"form": form}
     if table.size * 2 > USUAL_MAX_BYTES:
         optional["max_bytes"] = 10 * USUAL_MAX_BYTES * -(-table.size // (5 * USUAL_MAX_BYTES))
-    grain = _grain(draft.time)
-    if draft.time and days(draft.time) < _span(draft.time).days:
+    grain = _grain(draft.period)
+    if draft.period and draft.period.days < draft.period.span.days:
         optional["only_when_changed"] = True
         draft.notes["sources"] = "Some days of the file have no rows."
     return Files(table=table_name, grain=grain, **optional)
 
 
-def _grain(time: InspectedColumn | None) -> Grain:
-    if time is None:
+def _grain(period: Period | None) -> Grain:
+    if period is None:
         return Snapshot()
-    count = days(time)
-    return Monthly() if count > MAX_DAILY and len(time.values) / count < FEW_A_DAY else Daily()
-
-
-def _span(time: InspectedColumn) -> timedelta:
-    first, last = first_and_last_day(time)
-    return last - first + ONE_DAY
+    return Monthly() if period.days > MAX_DAILY and period.rows / period.days < FEW_A_DAY else Daily()
 
 
 def declare_rest(draft: Draft, *, today: date) -> dict[str, Any]:
     """What is not the same for every proposal."""
     fields: dict[str, Any] = {"features": features} if (features := _features(draft)) else {}
     personal = [NoPii()] if any(column.personal for column in draft.columns) else []
-    known = len(draft.label.values) - draft.label.missing
-    split, is_enough = propose_split(known, smallest_share(draft.label), _span(draft.time) if draft.time else None)
+    period, rows = draft.period, draft.period.rows if draft.period else len(draft.label.values)
+    known = rows - rows * draft.label.missing // len(draft.label.values)
+    split, is_enough = propose_split(known, smallest_share(draft.label), period.span if period else None)
     if not is_enough:
         draft.assumptions.append(NO_LEAK)
     gates: tuple[Gate, ...] = (draft.task.floor, BeatsChampion(), *([NoLeak()] if is_enough else []), *personal)
     triggers: tuple[Trigger, ...] = (OnDrift(),)
-    if draft.time:
-        first, last = first_and_last_day(draft.time)
-        fields |= {"first_day": first}
-        if today - last > OLD:
-            fields |= {"last_day": last}
+    if period:
+        fields |= {"first_day": period.first}
+        if today - period.last > OLD:
+            fields |= {"last_day": period.last}
             draft.notes["last_day"] = "The last day of the file: remove it once newer rows are delivered."
         triggers = (OnSchedule(cron=MONDAY_MORNING), OnDrift())
     fields |= {"split": split} if split else {}
@@ -139,7 +134,7 @@ def _features(draft: Draft) -> Features | None:
 
 
 def _request_features(draft: Draft) -> tuple[RequestFeature, ...]:
-    if not (time := draft.time):
+    if not (time := draft.time) or not draft.period:
         return ()
     words: list[RequestFeature] = []
     if time.dtype == "datetime":
@@ -147,4 +142,4 @@ def _request_features(draft: Draft) -> tuple[RequestFeature, ...]:
         if time.values.dt.hour().n_unique() > 2:
             words.append(Hour(name=f"{time.name}_hour", column=time.name))
     words.append(Weekday(name=f"{time.name}_weekday", column=time.name))
-    return (*words, Month(name=f"{time.name}_month", column=time.name)) if _span(time) > A_YEAR else tuple(words)
+    return (*words, Month(name=f"{time.name}_month", column=time.name)) if draft.period.span > A_YEAR else tuple(words)

@@ -9,7 +9,16 @@ from mlops_assets.inspection.contracts import NO_INPUT
 from mlops_assets.inspection.formats import find_formats
 from mlops_assets.inspection.labels import propose_task
 from mlops_assets.inspection.parts import Draft, declare_contract, declare_rest, declare_source
-from mlops_assets.inspection.roles import Choice, Key, count_repeated, find_column, find_key, label_choice, time_choice
+from mlops_assets.inspection.roles import (
+    Choice,
+    Key,
+    count_repeated,
+    find_column,
+    find_key,
+    find_period,
+    label_choice,
+    time_choice,
+)
 from mlops_assets.inspection.table_file import NoTable, TableFile
 from mlops_assets.spec.form import Csv, Excel, Form
 from mlops_assets.spec.use_case import UseCase
@@ -50,7 +59,7 @@ def propose(
     names = [f"c{place}" for place in range(len(table.headers))]
     form, alternatives = find_formats(table.rows, names, table.form)
     columns = inspect_columns(table, form)
-    draft = _choose(columns, wishes, ask)
+    draft = _choose(table, columns, form, wishes=wishes, ask=ask)
     draft.assumptions += alternatives
     source, contract = declare_source(table, table_name, form, draft), declare_contract(table, table_name, draft)
     use_case = UseCase(
@@ -62,13 +71,13 @@ def propose(
     return Proposal(use_case, comments, draft.notes, assumptions)
 
 
-def _choose(columns: Sequence[InspectedColumn], wishes: Wishes, ask: Ask | None) -> Draft:
+def _choose(table: TableFile, columns: tuple[InspectedColumn, ...], form: Form, *, wishes: Wishes, ask: Ask | None) -> Draft:
     time = _chosen_time(columns, wishes, ask)
     others = [column for column in columns if column is not time]
     label, is_assumed = _chosen_label(columns, others, wishes, ask)
     task = propose_task(label, wishes.task)
     key = _chosen_key([column for column in columns if column is not label], time, wishes)
-    draft = Draft(label, time, key, task, tuple(columns))
+    draft = Draft(label, time, key, task, columns, find_period(table, time, form) if time else None)
     if is_assumed:
         draft.assumptions.append(f"the label is {label.shown}: name another one with --label")
     draft.assumptions += task.assumptions

@@ -4,13 +4,15 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Any
+from datetime import date, timedelta
+from typing import Any, NamedTuple
 
 import polars as pl
 
-from mlops_assets.inspection.columns import InspectedColumn, extent
-from mlops_assets.inspection.table_file import NoTable
+from mlops_assets.inspection.columns import InspectedColumn
+from mlops_assets.inspection.formats import converted
+from mlops_assets.inspection.table_file import NoTable, TableFile, read_column
+from mlops_assets.spec.form import Form
 
 LABEL_WORDS = (
     "label", "target", "class", "klasse", "outcome", "y", "churn", "churned", "default", "defaulted", "fraud", "survived",
@@ -94,9 +96,27 @@ def days(column: InspectedColumn) -> int:
     return column.values.drop_nulls().cast(pl.Date()).n_unique()
 
 
-def first_and_last_day(column: InspectedColumn) -> tuple[date, date]:
-    first, last = extent(column.values)
-    return tuple(day.date() if isinstance(day, datetime) else day for day in (first, last))  # type: ignore[return-value]
+class Period(NamedTuple):
+    """Of `rows`, which happen on so many different `days`."""
+
+    first: date
+    last: date
+    days: int
+    rows: int
+
+    @property
+    def span(self) -> timedelta:
+        return self.last - self.first + timedelta(days=1)
+
+
+def find_period(table: TableFile, time: InspectedColumn, form: Form) -> Period:
+    """Of all rows of the file, also of those that were not inspected."""
+    parts = [time.values] if table.is_whole else (converted(part, time.dtype, form) for part in read_column(table, time.place))
+    found, rows = set[date](), 0
+    for part in parts:
+        found |= {*part.drop_nulls().cast(pl.Date()).unique()}
+        rows += len(part)
+    return Period(min(found), max(found), len(found), rows)
 
 
 def find_key(columns: Sequence[InspectedColumn], time: InspectedColumn | None) -> Key | None:

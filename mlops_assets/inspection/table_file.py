@@ -37,7 +37,7 @@ class TableFile:
     are no row. `is_whole`: all rows were read, and not the first ones alone. `size`: in bytes, decompressed.
     """
 
-    name: str
+    path: Path
     form: Form
     suffix: str
     headers: tuple[str, ...]
@@ -45,6 +45,10 @@ class TableFile:
     problems: tuple[str, ...]
     is_whole: bool
     size: int
+
+    @property
+    def name(self) -> str:
+        return self.path.name
 
     @property
     def distinct_headers(self) -> tuple[str, ...]:
@@ -111,7 +115,16 @@ def _read(path: Path, form: Form, suffix: str, max_rows: int) -> TableFile:
     problems = tuple(f"line {line}: {problem}" for problem, line in wrong.select("problem", "source_line").rows())
     size = path.stat().st_size if is_whole else max(path.stat().st_size, USUAL_MAX_BYTES // 4)
     sound = lines.filter(pl.col("problem").is_null()).drop("problem")
-    return TableFile(path.name, form, suffix, tuple(table.header), sound, problems, is_whole, size)
+    return TableFile(path, form, suffix, tuple(table.header), sound, problems, is_whole, size)
+
+
+def read_column(table: TableFile, place: int) -> Iterator[pl.Series]:
+    """The texts of one column in all rows, in parts."""
+    names = [f"c{place}" if number == place else None for number in range(len(table.headers))]
+    contract = _any_contract(table.headers if isinstance(table.form, JsonLines) else ())
+    with table.path.open("rb") as file:
+        read = read_table(file, f"table{table.suffix}", table.form, contract=contract, max_bytes=MAX_BYTES)
+        yield from (part.filter(pl.col("problem").is_null())[f"c{place}"] for part in read.rows(names))
 
 
 def _with_header(path: Path, form: Form, suffix: str) -> tuple[Form, Sequence[str]]:

@@ -140,3 +140,16 @@ def test_the_parts_of_a_split_have_enough_rows_to_look_for_leaks(
     rows: int, share: float, span: timedelta | None, split: TimeSplit | RandomSplit | None, is_enough: bool
 ) -> None:
     assert propose_split(rows, share, span) == (split, is_enough)
+
+
+@pytest.mark.parametrize("file", ["plain", "json lines", "parquet named csv"])
+def test_the_days_of_rows_that_are_not_inspected_count(tmp_path: Path, file: str) -> None:
+    (tmp_path / "t").write_bytes(CLEAN[file][1])
+    table = read_table_file(tmp_path / "t", max_rows=50)
+    assert (table.rows.height, table.is_whole) == (50, False)
+    today = date(2013, 12, 1)
+    proposal = propose(table, name="model", table_name="t", owner="team:data", wishes=Wishes("churn"), today=today)
+    assert (proposal.use_case.first_day, proposal.use_case.last_day) == (date(2013, 1, 1), date(2013, 5, 22))
+    assert "the first 50 rows of the file were read: later ones may have other values" in proposal.assumptions
+    assert not proposal.use_case.sources[0].only_when_changed, "every day has a row"
+    assert proposal.use_case.contracts[0].column("amount").nullable, "a later row may have no value"
