@@ -1,6 +1,7 @@
 """`mlops new`: a use case from a file."""
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -43,7 +44,7 @@ def new(
     typer.echo("Assumed:")
     for sentence in made.assumptions:
         typer.echo(f"  - {sentence}.")
-    typer.echo(f"Next: mlops check {name}")
+    typer.echo(f"Next: mlops check {name}, then mlops land {name} {shlex.quote(str(made.file))}")
 
 
 def _ask(question: str, answers: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from mlops_assets.inspection.labels import find_typos
 from mlops_assets.inspection.proposal import Proposal, Wishes, propose
 from mlops_assets.inspection.source_code import to_code
 from mlops_assets.inspection.splits import propose_split
-from mlops_assets.inspection.table_file import read_table_file
+from mlops_assets.inspection.table_file import NoTable, numbered, read_table_file
 from mlops_assets.serving.log.prediction_log import ANSWERED, ROUTED
 from mlops_assets.spec.feature import ADDED
 from mlops_assets.spec.split import RandomSplit, TimeSplit
@@ -140,6 +140,18 @@ def test_the_parts_of_a_split_have_enough_rows_to_look_for_leaks(
     rows: int, share: float, span: timedelta | None, split: TimeSplit | RandomSplit | None, is_enough: bool
 ) -> None:
     assert propose_split(rows, share, span) == (split, is_enough)
+
+
+def test_a_copy_with_numbers_has_every_row_or_is_not_made(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(CLEAN["rows alike"][1])
+    with pytest.raises(NoTable, match="of more than 50 rows no copy is made. Name the columns that identify a row with --key"):
+        numbered(read_table_file(tmp_path / "t.csv", max_rows=50), tmp_path / "numbered.csv")
+    copy = numbered(read_table_file(tmp_path / "t.csv"), tmp_path / "numbered.csv")
+    assert (copy.rows.height, copy.headers) == (200, ("row_number", "colour", "churn"))
+    (tmp_path / "numbered.csv").write_text("mine")
+    with pytest.raises(NoTable, match="it exists, and would be replaced"):
+        numbered(read_table_file(tmp_path / "t.csv"), tmp_path / "numbered.csv")
+    assert (tmp_path / "numbered.csv").read_text() == "mine"
 
 
 @pytest.mark.parametrize("file", ["plain", "json lines", "parquet named csv"])
