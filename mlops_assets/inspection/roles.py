@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
@@ -156,7 +156,3 @@ def count_repeated(columns: Sequence[InspectedColumn]) -> int:
 
 def _words(column: InspectedColumn) -> list[str]:
     return [*column.name.split("_"), *re.findall(r"\w+", column.header.lower())]
-
-
-def levels_text(levels: Sequence[Any]) -> str:
-    return ", ".join(map(repr, levels))
