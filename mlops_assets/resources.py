@@ -172,6 +172,7 @@ class LedgerResource(dg.ConfigurableResource):
 class LiveServicesResource(dg.ConfigurableResource):
     urls: dict[str, list[str]]  # by use case
     api_key: str | None
+    status_url: str | None = None  # of the page of all use cases
 
     def open(self, use_case: str) -> "list[LiveService]":
         """One client per replica that serves the use case."""
@@ -247,7 +248,9 @@ def build_resources(environment: Environment) -> Resources:
         prediction_log=rollout_stores.prediction_log,
         signing_keys=rollout_stores.signing_keys,
         ledger=rollout_stores.ledger,
-        live_services=LiveServicesResource(urls=urls, api_key=_secret("MLOPS_API_KEY", environment.api_key)),
+        live_services=LiveServicesResource(
+            urls=urls, api_key=_secret("MLOPS_API_KEY", environment.api_key), status_url=environment.status_url
+        ),
         rollout_stores=rollout_stores,
         reports=FolderResource(folder=str(home.reports)),
     )

@@ -19,7 +19,7 @@ from mlops_assets.cli.migrate import migrate
 from mlops_assets.cli.new import new
 from mlops_assets.cli.predict import predict
 from mlops_assets.cli.run import run
-from mlops_assets.cli.status import status
+from mlops_assets.cli.status import status, status_page
 from mlops_assets.cli.train import train
 from mlops_assets.foundation.home_lock import reading
 from mlops_assets.foundation.interrupt import interrupted_at_once
@@ -113,10 +113,14 @@ def up() -> None:
 def _run_platform() -> None:
     from mlops_assets.local.damage import find_unservable
     from mlops_assets.local.platform import running_platform
+    from mlops_assets.local.web_page import served_page
 
     settings, warn = environment(creates_home=True), partial(typer.echo, err=True)
     typer.echo("Starting web UI, daemon, prediction service and MLflow …")
-    with running_platform(settings, everything=True, on_restart=warn) as addresses:
+    with (
+        running_platform(settings, everything=True, on_restart=warn) as addresses,
+        served_page(addresses["status"], status_page(settings, addresses)),
+    ):
         for name, url in addresses.items():
             typer.echo(f"  {name:<10} {url}")
         for line in find_unservable(settings):

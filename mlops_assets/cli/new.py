@@ -1,6 +1,5 @@
 """`mlops new`: a use case from a file."""
 
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -12,8 +11,7 @@ import click
 import typer
 
 from mlops_assets.cli.arguments import account
-from mlops_assets.foundation.project import find_project
-from mlops_assets.use_cases import use_cases_folder
+from mlops_assets.use_cases import new_use_cases
 
 
 def new(
@@ -30,8 +28,7 @@ def new(
     from mlops_assets.inspection.new_use_case import Target, download, make_use_case, require_free
     from mlops_assets.inspection.proposal import Wishes
 
-    project = find_project(os.environ)
-    target = Target(use_cases_folder(), project.use_cases[0], project.root / "tests" / "use_cases")
+    target = Target(*new_use_cases())
     require_free(name, target)
     path = download(source, Path.cwd()) if "://" in source else Path(source)
     made = make_use_case(

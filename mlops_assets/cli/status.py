@@ -1,8 +1,8 @@
 """`mlops status`: every use case at a glance, or one with all that serves it, and what to do."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,17 +10,18 @@ import typer
 
 from mlops_assets.cli.arguments import Json, declared, environment, open_resources, selected
 from mlops_assets.cli.promotion import describe_live, open_promotions, records_table
+from mlops_assets.foundation.home import Environment, parse_service_urls
 from mlops_assets.foundation.terminal import moment, one_line, show, table
 from mlops_assets.promotion.placed_versions import PlacedVersions
 from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
 from mlops_assets.serving.client import no_server
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.use_cases import NOT_LOADED, USE_CASES
+from mlops_assets.use_cases import NOT_LOADED, USE_CASES, select_use_cases
 
 if TYPE_CHECKING:
     from mlops_assets.graph.overview import Platform
 
-SHOWN = 15
+FILES = 15
 
 
 def status(
@@ -42,6 +43,23 @@ def status(
     typer.echo(json.dumps(asdict(platform), indent=1, ensure_ascii=False)) if as_json else _show_overview(platform)
 
 
+def status_page(settings: Environment, addresses: Mapping[str, str]) -> Callable[[], str]:
+    """Renders the overview of the platform at these addresses, of the declarations as this process has loaded them."""
+    from mlops_assets.graph.overview import as_html, read_overview
+    from mlops_assets.resources import build_resources
+
+    use_cases, problems = select_use_cases(settings.use_cases)
+    urls = parse_service_urls(settings.with_service_url(addresses["service"]))
+    resources = build_resources(replace(settings, service_urls=urls))
+
+    def render() -> str:
+        now = datetime.now(UTC)
+        platform = read_overview(use_cases, settings.home, resources, not_loaded=problems, now=now)
+        return as_html(platform, now=now, dagster_url=addresses.get("dagster"))
+
+    return render
+
+
 def _read(names: list[str], problems: list[str]) -> "Platform":
     from mlops_assets.graph.overview import read_overview
 
@@ -52,7 +70,7 @@ def _read(names: list[str], problems: list[str]) -> "Platform":
 
 
 def _show_overview(platform: "Platform") -> None:
-    from mlops_assets.graph.overview import HEADS
+    from mlops_assets.graph.overview import HEADS, SHOWN
 
     for problem in platform.problems:
         typer.echo(problem)
@@ -96,9 +114,9 @@ def _show_status(use_case: str) -> None:
         command = f"waits for `mlops approve {use_case} {waiting} --why …`"
         typer.echo(f"waiting: version {waiting} {command if needs_approval else 'is blessed and its rollout has not started'}")
     failed = [*_failed_files(promotions.use_case)]
-    for line in [*failed[:SHOWN], *[f"data: {len(failed) - SHOWN} more files failed"] * (len(failed) > SHOWN)]:
+    for line in [*failed[:FILES], *[f"data: {len(failed) - FILES} more files failed"] * (len(failed) > FILES)]:
         typer.echo(line)
-    if newest := records[: -SHOWN - 1 : -1]:
+    if newest := records[: -FILES - 1 : -1]:
         show(f"last {len(newest)} of {len(records)} records, newest first:", records_table(newest))
     if plan:
         typer.echo(f"to roll back: {_describe_rollback(use_case, state)}")

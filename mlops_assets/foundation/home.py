@@ -95,8 +95,9 @@ class Environment:
     redis_url: str | None = None  # None: online values are in SQLite under the home
     api_key: str | None = field(default=None, repr=False)  # sent by the platform to the service
     signing_key: Path | None = None  # a file from a secret store; None: created under the home on first use
-    dagster_url: str | None = None  # web pages of Dagster and MLflow, for links between them; None: no links
+    dagster_url: str | None = None  # web pages of Dagster, of MLflow and of the status, for links; None: no links
     mlflow_url: str | None = None
+    status_url: str | None = None
     postgres_url: str | None = field(default=None, repr=False)  # has a password; None: the ledger is in SQLite under the home
 
     @property
@@ -158,6 +159,7 @@ def read_environment(variables: Mapping[str, str], project: Path | None = None) 
         signing_key=Path(file) if (file := read("MLOPS_SIGNING_KEY")) else None,
         dagster_url=read("MLOPS_DAGSTER_URL").rstrip("/") or None,
         mlflow_url=read("MLOPS_MLFLOW_URL").rstrip("/") or None,
+        status_url=read("MLOPS_STATUS_URL").rstrip("/") or None,
         postgres_url=ledger or None,
     )
 

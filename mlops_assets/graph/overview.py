@@ -26,6 +26,7 @@ from mlops_assets.spec.use_case import UseCase
 WATCHED: dict[type[Monitor], str] = {Drift: NO_DRIFT, Performance: GOOD_ENOUGH}
 NONE, NOT_YET = "–", "not yet"
 THREADS = 16  # that wait for servers: one that hangs takes 2 s
+SHOWN = 15  # problems of a use case
 FAILED_RUNS = 200  # the newest ones, of all use cases, that are looked at
 
 
@@ -218,3 +219,10 @@ def _server_problems(use_case: UseCase, resources: Resources) -> list[str]:
             servers.append(service.follows(use_case.name, lambda: plan, 0))
     problems = [*(server.problem for server in servers), no_server(use_case.name, servers), promotions.difference()]
     return [problem for problem in problems if problem]
+
+
+def as_html(platform: Platform, *, now: datetime, dagster_url: str | None) -> str:
+    from mlops_assets.foundation.page import render
+
+    at = f"{now:%Y-%m-%d %H:%M:%S} UTC"
+    return render("status", title="Status", platform=platform, heads=HEADS, at=at, shown=SHOWN, dagster_url=dagster_url)

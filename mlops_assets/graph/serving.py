@@ -58,7 +58,9 @@ def _service(use_case: UseCase) -> dg.AssetsDefinition:
         verdict = verdict or f"All {len(own)} servers of {use_case.name} serve plan {number}."
         warn = dg.AssetCheckSeverity.WARN
         check = dg.AssetCheckResult(passed=passed, asset_key=key, check_name=SERVING_THE_PLAN, severity=warn, description=verdict)
-        metadata = {"verdict": verdict, "plan": number, "servers": rows_as_table(servers)}
+        page = live_services.status_url
+        link = {"status": dg.MetadataValue.url(f"{page}/#{use_case.name}")} if page else {}
+        metadata = {"verdict": verdict, **link, "plan": number, "servers": rows_as_table(servers)}
         return dg.MaterializeResult(metadata=metadata, check_results=[check])
 
     return service

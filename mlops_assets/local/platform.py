@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
 SERVICE = "deploy.service:Predictions"
-PORTS = {"dagster": 3001, "mlflow": 5000}
+PORTS = {"dagster": 3001, "status": 3002, "mlflow": 5000}  # the page `status` is served by `mlops up` itself
 MODULE, LOCATION = "mlops_assets.definitions", "mlops_assets"  # as in workspace.yaml
 CODE_SECONDS = 180.0  # until the definitions are loaded
 

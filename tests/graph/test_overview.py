@@ -1,0 +1,116 @@
+"""Every use case at a glance, on a real ledger and event log."""
+
+from collections.abc import Generator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from mlops_assets.foundation import names
+from mlops_assets.foundation.home import PROJECT, Home, read_environment
+from mlops_assets.graph.overview import Overview, Platform, as_html, read_overview
+from mlops_assets.ingestion.landing import Landing
+from mlops_assets.ingestion.refusals import Refusal
+from mlops_assets.resources import build_resources
+from mlops_assets.spec.monitor import Drift, OnDrift, OnSchedule, Performance
+from tests.cli.loans import LOANS
+from tests.graph.line import variables
+from tests.graph.test_first_model import PLAIN, Trigger, applications
+from tests.promotion.model_line import ModelLine
+
+WATCHED = PLAIN.but(monitors=(Drift(), Performance()), triggers=(OnSchedule(cron="0 6 * * 1"), OnDrift()))
+OTHER = LOANS.but(name="other")
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def trigger(tmp_path: Path) -> Generator[Trigger]:
+    home = Home(tmp_path / "home")
+    home.dagster.mkdir(parents=True)
+    (home.dagster / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+        yield Trigger(home, instance, WATCHED)
+
+
+def read(home: Home) -> Platform:
+    resources = build_resources(
+        read_environment(variables(home.root) | {"MLOPS_SERVICE_URL": "loans=http://127.0.0.1:9"}, PROJECT)
+    )
+    return read_overview([WATCHED, OTHER], home, resources, not_loaded=["b · does not load"], now=datetime.now(UTC))
+
+
+def row(home: Home) -> Overview:
+    return read(home).use_cases[0]
+
+
+def report(trigger: Trigger, stage: str, check: str, description: str, *, passed: bool) -> None:
+    key = dg.AssetKey(names.stage(WATCHED.name, stage))
+    trigger.instance.report_runless_asset_event(dg.AssetCheckEvaluation(key, check, passed=passed, description=description))
+
+
+def test_a_home_without_a_platform_of_its_own_shows_what_the_ledger_has(tmp_path: Path):
+    line = ModelLine(Home(tmp_path).root, name=WATCHED.name)
+    line.bless(1, 2)
+    line.promote(1)
+    loans, other = read(Home(tmp_path)).use_cases
+    assert (loans.champion, loans.rollout, loans.drift, loans.data) == (1, "–", "not yet", "not yet")
+    assert (other.champion, other.drift, other.next_trigger) == (None, "–", "first model, with enough data")
+
+
+def test_a_monitor_without_enough_data_is_never_healthy_and_the_worst_of_several_counts(trigger: Trigger):
+    assert (row(trigger.home).drift, row(trigger.home).performance) == ("not yet", "not yet")
+    report(trigger, "drift", names.NO_DRIFT, "12 rows in the window; a verdict needs 500.", passed=True)
+    report(trigger, "performance", names.GOOD_ENOUGH, "auc 0.9", passed=True)
+    assert (row(trigger.home).drift, row(trigger.home).performance) == ("not enough data", "healthy")
+    report(trigger, "drift", names.NO_DRIFT, "3 of 4 inputs drifted", passed=False)
+    assert row(trigger.home).drift == "ALARM"
+
+
+def test_the_newest_failure_is_one_sentence_with_what_to_do_until_its_cause_is_removed(trigger: Trigger):
+    trigger.validate(applications(1, 2, 3))
+    trigger.fail("the disk is\nfull")
+    (failed, *_) = row(trigger.home).problems
+    assert "failed: ValueError: the disk is full. It is tried again from 20" in failed
+    assert "or by `mlops train loans --because …`" in failed
+    refusals = Landing(trigger.home.landing).of(WATCHED.sources[0].form).refusals(WATCHED.name, "applications")
+    refusals.record(["2024-03-04"], {"2024-03-04": Refusal("a" * 8, {"row_count_band": "too few rows."})})
+    assert any(
+        problem.startswith("applications 2024-03-04 failed. Not used") and "`mlops waive loans applications 2024-03-04" in problem
+        for problem in row(trigger.home).problems
+    )
+
+
+def test_a_run_of_a_table_that_failed_is_named_until_a_later_one_of_the_same_assets(trigger: Trigger):
+    @dg.asset(key=names.validated(WATCHED.name, "applications"), config_schema={"fails": bool})
+    def table(context: dg.AssetExecutionContext) -> None:
+        if context.op_execution_context.op_config["fails"]:
+            raise ValueError("the table is locked")
+
+    job = dg.Definitions([table, dg.asset(name="another")(lambda: None)]).resolve_implicit_global_asset_job_def()
+    for fails in (True, False):
+        config = {"ops": {"loans__validated_applications": {"config": {"fails": fails}}}}
+        job.execute_in_process(config, trigger.instance, asset_selection=[table.key], raise_on_error=False)
+        named = [problem for problem in row(trigger.home).problems if "of validated_applications failed: ValueError" in problem]
+        assert len(named) == fails
+
+
+def test_age_next_trigger_and_last_decision_are_in_words(trigger: Trigger):
+    line = ModelLine(trigger.home.root, name=WATCHED.name)
+    line.bless(1)
+    line.promote(1)
+    trigger.validate(applications(1))
+    loans = row(trigger.home)
+    assert loans.champion == 1 and loans.data == "0 min" and loans.last_decision.startswith("promotion of version 1 by ")
+    day, _, rest = loans.next_trigger.partition(" ")
+    following = datetime.fromisoformat(day)
+    assert following.weekday() == 0 and timedelta(0) <= following.date() - NOW.date() <= timedelta(7)
+    assert rest == "06:00 UTC, on drift"
+
+
+def test_the_page_names_what_concerns_all_and_escapes_what_others_wrote(trigger: Trigger):
+    trigger.validate(applications(1, 2, 3))
+    trigger.fail("<script>")
+    html = as_html(read(trigger.home), now=NOW, dagster_url="http://dagster:3001")
+    assert "not loaded: b · does not load" in html and "no heartbeat yet" in html
+    assert 'href="http://dagster:3001/assets/loans/service"' in html and "<script>" not in html and "&lt;script&gt;" in html
