@@ -1,6 +1,6 @@
 """What people do by hand in Dagster's UI: each job calls the function of the `mlops` command of the same name."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -56,9 +56,10 @@ def build_jobs(use_case: UseCase) -> list[dg.JobDefinition]:
 @contextmanager
 def _one_sentence(config: Decision) -> Generator[None]:
     """A mistake of the person ends the run with its message, without the traceback, and is not tried again."""
-    if not config.by.strip() or not config.by.isprintable():
-        problem = f"by = {config.by!r}; legal: your name, on one line, for the ledger. Launch the job again with it"
-        raise dg.Failure(f"{problem}.", allow_retries=False)
+    for name, value in config:
+        if isinstance(value, str) and not (value.strip() and value.isprintable()):
+            problem = f"{name} = {value!r}; legal: text on one line, as it is recorded. Launch the job again with it"
+            raise dg.Failure(f"{problem}.", allow_retries=False)
     try:
         yield
     except Exception as error:
@@ -67,8 +68,16 @@ def _one_sentence(config: Decision) -> Generator[None]:
         raise dg.Failure(str(error), allow_retries=False) from None
 
 
-def _job(use_case: UseCase, name: str, description: str, op: Callable[..., Any]) -> dg.JobDefinition:
-    @dg.job(name=names.job(use_case.name, name), description=description, tags={"mlops/by_hand": name})
+def _job(use_case: UseCase, name: str, config: type[Decision], op: Any, description: str) -> dg.JobDefinition:
+    """With every field of `config` empty, so that the launchpad shows what to fill in."""
+    empty = {field: 0 if info.annotation is int else "" for field, info in config.model_fields.items()}
+
+    @dg.job(
+        name=names.job(use_case.name, name),
+        description=description,
+        tags={"mlops/by_hand": name},
+        config={"ops": {op.name: {"config": empty}}},
+    )
     def by_hand() -> None:
         op()
 
@@ -87,9 +96,8 @@ def _train(use_case: UseCase) -> dg.JobDefinition:
         result = f"Requested: the sensor first_model starts {names.job(use_case.name, 'training')} within seconds."
         context.add_output_metadata({"result": result})
 
-    return _job(
-        use_case, "train_now", "Trains a model now, also after a failure, and evaluates and blesses it.", request_training
-    )
+    description = "Trains a model now, also after a failure, then evaluates it and blesses it if it passes its gates."
+    return _job(use_case, "train_now", TrainConfig, request_training, description)
 
 
 def _approve(use_case: UseCase) -> dg.JobDefinition:
@@ -105,7 +113,8 @@ def _approve(use_case: UseCase) -> dg.JobDefinition:
             promotions.approve(config.version, why=config.why, by=config.by, at=datetime.now(UTC))
         _conclude(context, promotions, f"Version {config.version} is approved by {config.by}.", live_services)
 
-    return _job(use_case, "approve", "Approves a blessed version of a high-risk use case; its rollout then starts.", approve)
+    description = "Approves a blessed version of a high-risk use case; its rollout then starts."
+    return _job(use_case, "approve", ApprovalConfig, approve, description)
 
 
 def _promote(use_case: UseCase) -> dg.JobDefinition:
@@ -122,7 +131,8 @@ def _promote(use_case: UseCase) -> dg.JobDefinition:
         _report_step(context, promotions)
         _conclude(context, promotions, f"Version {plan.champion} serves all requests.", live_services)
 
-    return _job(use_case, "promote", "Lets a blessed version serve all requests now, without its rollout.", promote)
+    description = "Lets a blessed version serve all requests now, without its rollout."
+    return _job(use_case, "promote", PromotionConfig, promote, description)
 
 
 def _roll_back(use_case: UseCase) -> dg.JobDefinition:
@@ -139,7 +149,8 @@ def _roll_back(use_case: UseCase) -> dg.JobDefinition:
         _report_step(context, promotions)
         _conclude(context, promotions, f"Rolled back: version {plan.champion} serves all requests.", live_services)
 
-    return _job(use_case, "rollback", "Rolls back the challenger, or else the champion.", go_back)
+    description = "Rolls back the challenger, or else the champion."
+    return _job(use_case, "rollback", RollbackConfig, go_back, description)
 
 
 def _waive(use_case: UseCase) -> dg.JobDefinition:
@@ -156,7 +167,8 @@ def _waive(use_case: UseCase) -> dg.JobDefinition:
             result = waive(use_case, config.table, config.partition, waiver, landing=landing.open(), ledger=ledger.open(), at=at)
         context.add_output_metadata({"result": result})
 
-    return _job(use_case, "waive", "Uses a landed file although its checks fail, until it is delivered again.", waive_partition)
+    description = "Uses a landed file although its checks fail, until it is delivered again."
+    return _job(use_case, "waive", WaiverConfig, waive_partition, description)
 
 
 def _report_step(context: dg.OpExecutionContext, promotions: "Promotions") -> None:

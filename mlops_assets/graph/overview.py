@@ -189,7 +189,7 @@ def _next_trigger(use_case: UseCase, has_champion: bool, now: datetime) -> str:
         return "first model, with enough data"
     times = [next_cron_time(trigger.cron, now) for trigger in use_case.triggers if isinstance(trigger, OnSchedule)]
     others = [type(trigger).__name__[2:].lower() for trigger in use_case.triggers if not isinstance(trigger, OnSchedule)]
-    parts = [f"{min(times):%Y-%m-%d %H:%M} UTC"] * bool(times) + [f"on {other}" for other in dict.fromkeys(others)]
+    parts = [f"{time:%Y-%m-%d %H:%M} UTC" for time in sorted(times)[:1]] + [f"on {other}" for other in dict.fromkeys(others)]
     return ", ".join(parts) or "none: by hand"
 
 

@@ -53,6 +53,7 @@ def test_each_job_by_hand_has_a_name_of_its_use_case_a_sentence_and_typed_config
         assert job.description.endswith(".")
         (op,) = job.nodes
         assert "by" in op.definition.config_schema.config_type.fields
+        assert job.run_config["ops"][op.name]["config"]["by"] == "", "the launchpad shows what to fill in"
 
 
 def test_no_asset_names_a_store_that_depends_on_the_environment():
@@ -64,7 +65,7 @@ def test_train_now_lets_the_sensor_start_a_training_once(tmp_path: Path, instanc
     root = trigger.home.root
     assert "not enough data: No row has been accepted yet" in launch(root, instance, "train_now", by="ana", because="why not")[0]
     trigger.validate(applications(1, 2, 3))
-    assert launch(root, instance, "train_now", by=" ", because="x")[0].startswith("by = ' '; legal: your name")
+    assert launch(root, instance, "train_now", by=" ", because="x")[0].startswith("by = ' '; legal: text on one line")
     reason, metadata = launch(root, instance, "train_now", by="ana", because="a new bank")
     assert reason == "" and metadata["result"].startswith("Requested: the sensor first_model starts loans_training")
     (request,) = trigger.tick().run_requests
@@ -93,7 +94,7 @@ def test_promote_puts_a_blessed_version_in_force_and_says_so(tmp_path: Path, ins
     ("job", "config", "message"),
     [
         ("approve", {"version": 9, "why": "read"}, "version 9"),
-        ("approve", {"version": 1, "why": " "}, "legal: the reason for the approval"),
+        ("approve", {"version": 1, "why": " "}, "why = ' '; legal: text on one line"),
         ("promote", {"version": 9, "why": "urgent"}, "version 9"),
         ("rollback", {"reason": "slow"}, "no earlier champion is on record"),
         ("waive", {"table": "x", "partition": "2024-03-04", "why": "a strike"}, "found table 'x'; declared: applications."),
