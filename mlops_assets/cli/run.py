@@ -72,5 +72,6 @@ def _land_first(use_case: UseCase, settings: Environment) -> bool:
         return False
     first, last = example_days(use_case)
     landed = land_example(use_case, Landing(settings.home.landing), first, last)
-    typer.echo(f"{name}: nothing had landed; {landed.files:,} example files land.")
+    files = "file lands" if landed.files == 1 else "files land"
+    typer.echo(f"{name}: nothing had landed; {landed.files:,} example {files}.")
     return True

@@ -137,7 +137,7 @@ def _failed_files(use_case: UseCase) -> Iterator[str]:
 
     resources = open_resources()
     landing, tables = resources["landing"].open(), resources["warehouse"].open()
-    yield from (f"data: {line}" for line in refused_files(use_case, resources))
+    yield from (f"data: {line}" for line in refused_files(use_case, resources, waived=True))
     for source in use_case.sources:
         for entry, fault in sorted(scan_landed(use_case, source, landing, tables).faults.items()):
             yield f"data: {source.table}/{entry} · {fault}."

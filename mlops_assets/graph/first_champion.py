@@ -127,11 +127,13 @@ def await_champions(
     return outcomes
 
 
-def refused_files(use_case: UseCase, resources: Resources) -> Iterator[str]:
-    """A line for each landed file that failed a check, with what to do."""
+def refused_files(use_case: UseCase, resources: Resources, *, waived: bool = False) -> Iterator[str]:
+    """A line for each landed file that failed a check, with what to do; `waived`: also those that are used nevertheless."""
     landing = resources["landing"].open()
     for table in (source.table for source in use_case.sources):
         for key, refusal in landing.refusals(use_case.name, table).read().items():
+            if refusal.waiver and not waived:
+                continue
             can_waive = refusal.file and not refusal.waiver
             remedy = f" Or `mlops waive {use_case.name} {table} {key} --why …`." if can_waive else ""
             yield f"{table} {key} failed. {refusal.message}{remedy}"

@@ -9,7 +9,7 @@ from mlops_assets.ingestion.landing import Landing
 from mlops_assets.spec.split import TimeSplit
 from mlops_assets.spec.use_case import UseCase
 
-TRAINED_SHARE = 2  # days to train on for every day of validation and test
+TRAINED_SHARE = 1  # days to train on for every day of validation and test
 
 
 class Landed(NamedTuple):

@@ -1,0 +1,103 @@
+"""What ends the way of a use case to its first champion, on a real home and event log."""
+
+import time
+from collections.abc import Generator
+from pathlib import Path
+from time import monotonic
+
+import dagster as dg
+import pytest
+from typer.testing import CliRunner
+
+from mlops_assets.cli.app import app
+from mlops_assets.foundation.home import PROJECT, Home, read_environment
+from mlops_assets.graph.first_champion import QUIET_S, TAKE_OVER_S, FirstChampion
+from mlops_assets.graph.progress import Progress, all_stages
+from mlops_assets.ingestion.examples import example_days
+from mlops_assets.ingestion.landing import Landing
+from mlops_assets.ingestion.refusals import Refusal
+from mlops_assets.resources import build_resources
+from mlops_assets.spec.split import TimeSplit
+from mlops_assets.use_cases.tumor import USE_CASE as TUMOR
+from tests.cli.loans import LOANS
+from tests.graph.line import variables
+from tests.graph.test_first_model import PLAIN, Trigger, applications
+from tests.promotion.model_line import ModelLine
+
+
+@pytest.fixture
+def trigger(tmp_path: Path) -> Generator[Trigger]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Trigger(Home(tmp_path / "home"), instance)
+
+
+def way_of(trigger: Trigger, *, quiet_s: float = 0.0) -> FirstChampion:
+    """It began a minute ago, and nothing has run for `quiet_s`."""
+    urls = {"MLOPS_SERVICE_URL": "http://127.0.0.1:9"}
+    resources = build_resources(read_environment(variables(trigger.home.root) | urls, PROJECT))
+    progress = Progress(trigger.instance, all_stages(PLAIN), lambda _line: None)
+    way = FirstChampion(PLAIN, trigger.instance, resources, progress, began=time.time() - 60)
+    way.quiet_since = monotonic() - quiet_s
+    return way
+
+
+def end_of(way: FirstChampion) -> str:
+    outcome = way.find_end()
+    assert outcome and outcome.exit_code == 1
+    return outcome.message
+
+
+def test_without_enough_data_it_ends_once_nothing_has_run_for_a_while(trigger: Trigger):
+    assert way_of(trigger).find_end() is None
+    message = end_of(way_of(trigger, quiet_s=QUIET_S + 1))
+    assert message.startswith(
+        "Not enough data: No row has been accepted yet: validated_applications. Land more: `mlops land loans`"
+    )
+
+
+def test_a_refused_file_is_named_before_the_lack_of_data(trigger: Trigger):
+    refusals = Landing(trigger.home.landing).of(PLAIN.sources[0].form).refusals(PLAIN.name, "applications")
+    refusals.record(["2024-03-04"], {"2024-03-04": Refusal("a" * 8, {"row_count_band": "too few rows."})})
+    assert end_of(way_of(trigger, quiet_s=QUIET_S + 1)).startswith("applications 2024-03-04 failed. Not used")
+
+
+def test_a_training_that_fails_meanwhile_ends_it_at_once(trigger: Trigger):
+    trigger.validate(applications(1, 2, 3))
+    trigger.fail("the disk is full")
+    way = way_of(trigger)
+    assert way.find_end() is None  # a stage was complete since the last look
+    message = end_of(way)
+    assert "failed: ValueError: the disk is full. Remove the cause; `mlops train loans --because" in message
+
+
+def test_a_champion_that_no_server_loads_is_waited_for_and_then_named(trigger: Trigger):
+    line = ModelLine(trigger.home.root, name=PLAIN.name)
+    line.bless(1)
+    line.promote(1)
+    way = way_of(trigger)
+    way.planned_at = monotonic()
+    assert way.find_end() is None
+    way.planned_at = monotonic() - TAKE_OVER_S - 1
+    assert end_of(way).startswith("Version 1 is the champion, and no server follows: http://127.0.0.1:9 · it does not answer.")
+
+
+def test_the_example_days_are_enough_for_the_split_and_within_the_declared_ones():
+    split = LOANS.split
+    first, last = example_days(LOANS)
+    assert isinstance(split, TimeSplit) and LOANS.last_day and first == LOANS.first_day
+    assert last - first >= 2 * (split.test + split.validation) and last <= LOANS.last_day
+    assert example_days(TUMOR)[0] == example_days(TUMOR)[1]
+
+
+def test_a_use_case_with_nothing_to_read_ends_before_a_platform_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("mlops_assets.cli.arguments.USE_CASES", (LOANS,))
+    for name, value in variables(tmp_path / "home").items():
+        monkeypatch.setenv(name, value)
+    result = CliRunner().invoke(app, ["run", "loans"])
+    assert (
+        result.exit_code == 1
+        and "loans: nothing has landed, and it declares no example. Put files into landing/" in result.output
+    )
+    assert not (tmp_path / "home" / "dagster").exists()
+    neither = CliRunner().invoke(app, ["run"])
+    assert neither.exit_code == 2 and "Use one of them" in " ".join(neither.output.split())
