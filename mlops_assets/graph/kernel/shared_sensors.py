@@ -110,7 +110,7 @@ def share_sensors(definitions: Mapping[str, dg.Definitions]) -> Iterator[dg.Sens
                 by_name.setdefault(sensor.tags[SHARED], {})[sensor.name] = Member(use_case, sensor)
             else:
                 yield sensor
-    yield from (_shared(name, members, len(definitions), None) for name, members in by_name.items())
+    yield from (_shared(name, members, use_cases=len(definitions)) for name, members in by_name.items())
     for number, members in enumerate(_packs(automated), start=1):
         yield SharedAutomation(f"automation_{number}", members, len(definitions))
 
@@ -146,7 +146,7 @@ class SharedAutomation(dg.AutomationConditionSensorDefinition):
 
     def __init__(self, name: str, members: Mapping[str, Member], use_cases: int) -> None:
         target = dg.AssetSelection.key_prefixes(*(member.use_case for member in members.values()))
-        self._shared = _shared(name, members, use_cases, target)
+        self._shared = _shared(name, members, use_cases=use_cases, selection=target)
         super().__init__(
             name,
             target=target,
@@ -175,13 +175,15 @@ def _packs(automated: Iterable[tuple[Member, int]]) -> list[dict[str, Member]]:
     return packs
 
 
-def _shared(name: str, members: Mapping[str, Member], use_cases: int, selection: dg.AssetSelection | None) -> dg.SensorDefinition:
+def _shared(
+    name: str, members: Mapping[str, Member], *, use_cases: int, selection: dg.AssetSelection | None = None
+) -> dg.SensorDefinition:
     sensors = [member.sensor for member in members.values()]
 
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         share_engines()
         state = _STATES.setdefault((context.instance.root_directory, name), _State())
-        return _evaluate(context, members, state, use_cases)
+        return _evaluate(context, members=members, state=state, use_cases=use_cases)
 
     return dg.SensorDefinition(
         name=name,
@@ -196,7 +198,7 @@ def _shared(name: str, members: Mapping[str, Member], use_cases: int, selection:
 
 
 def _evaluate(
-    context: dg.SensorEvaluationContext, members: Mapping[str, Member], state: _State, use_cases: int
+    context: dg.SensorEvaluationContext, *, members: Mapping[str, Member], state: _State, use_cases: int
 ) -> dg.SensorResult | dg.SkipReason:
     """What all use cases report and request. Where some fail, the tick fails once the others have nothing to report."""
     started, idle_s, cursor = monotonic(), 0.0, context.cursor or ""
