@@ -19,6 +19,7 @@ from mlops_assets.spec.form import Excel, JsonLines, Parquet
 from mlops_assets.spec.grain import Hourly
 from mlops_assets.spec.pulled_source import Http, Stream
 from mlops_assets.spec.source import Files
+from tests.graph.kernel.switching import switch
 from tests.graph.line import Line, failed_checks, failure, running_line
 from tests.graph.test_refused_days import run_cli
 from tests.ingestion.pulling.shop import FIRST, SQL, shop
@@ -146,6 +147,15 @@ def test_a_failed_pull_fails_its_run_and_names_the_cause_without_the_password(
     assert not [secret for secret in ("se%40cret", "se@cret") if secret in logged + failure(result)]
     monkeypatch.delenv("ORDERS_URL")
     assert "shop · orders · ORDERS_URL: the environment variable is not set. Set it, and pull again." in failure(pull(line))
+
+
+def test_nothing_is_pulled_for_a_use_case_that_is_stopped(tmp_path: Path) -> None:
+    (sensor,) = build_pulling(USE_CASE)["sensors"]
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance, dg.build_sensor_context(instance) as context:
+        switch(instance, "shop_automation", on=False)
+        assert "shop_automation is stopped" in sensor.evaluate_tick(context).skip_message
+        switch(instance, "shop_automation", on=True)
+        assert sensor.evaluate_tick(context).run_requests
 
 
 def test_the_sensor_starts_one_run_at_a_time_at_the_declared_interval(line: Line) -> None:

@@ -215,10 +215,12 @@ def newest_by_asset(instance: dg.DagsterInstance, after: int) -> Iterator[tuple[
 
 
 def stopped_sensors(instance: dg.DagsterInstance) -> set[str]:
-    """The names of the sensors that somebody has stopped."""
+    """The names of the sensors that somebody has stopped; an instance in memory has none."""
     from dagster._core.definitions.run_request import InstigatorType
     from dagster._core.scheduler.instigation import InstigatorStatus
 
+    if instance.schedule_storage is None:
+        return set()
     states = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR, instigator_statuses={InstigatorStatus.STOPPED})
     return {state.instigator_name for state in states}
 
