@@ -7,10 +7,11 @@ import os
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 from random import Random
 from threading import Event, Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -24,7 +25,7 @@ from mlops_assets.serving.http.rate_limit import RateLimiter
 from mlops_assets.serving.http.repeats import Repeats, idempotency_key
 from mlops_assets.serving.http.request import Headers, RequestParser
 from mlops_assets.serving.http.tracing import Tracing
-from mlops_assets.serving.inference.answering import IN_A_ROW, Answering, LookUp, PacedLookup
+from mlops_assets.serving.inference.answering import Answering, AsyncLookUp, LookUp
 from mlops_assets.serving.inference.batching import Batching
 from mlops_assets.serving.inference.model_slots import INLINE_ROWS, ModelSlots
 from mlops_assets.serving.inference.scoring import Scorer
@@ -32,6 +33,9 @@ from mlops_assets.serving.inference.shadowing import Shadowing
 from mlops_assets.serving.log.prediction_log import PredictionLog, log_secret
 from mlops_assets.serving.telemetry import Telemetry
 from mlops_assets.spec.use_case import UseCase
+
+if TYPE_CHECKING:
+    from mlops_assets.features.feast.feature_store import FeatureStore
 
 INLINE_BYTES = 100_000  # are parsed in a millisecond; a larger body must not block the event loop
 WARN_EVERY_S = 1.0
@@ -49,8 +53,9 @@ class Service:
         self.name, self.path_prefix, self.buffered = answering.use_case.name, path_prefix, 0  # bytes of bodies that arrive
         self.answering, self.admission, self.tracing, self.telemetry = answering, admission, tracing, answering.telemetry
         self._repeats = repeats
-        self.batching, self.parse = Batching(answering.answer_together), RequestParser(answering.use_case)
-        serving = answering.use_case.serving
+        use_case, looks_up = answering.use_case, bool(answering.use_case.features.views)
+        self.batching = Batching(answering.answer_together, answering.answer_async if looks_up else None)
+        self.parse, serving = RequestParser(use_case), use_case.serving
         self.timeout_s, self.max_body_bytes = serving.limits.timeout.total_seconds(), serving.limits.max_body_bytes
         self._flush_every_s = serving.log.flush_every.total_seconds()
         self._stopped, self._warn_at = Event(), 0.0
@@ -96,8 +101,7 @@ class Service:
                     request = self.parse(body, started=started, deadline=deadline, trace_id=trace_id)
                 else:
                     request = await asyncio.to_thread(self.parse, body, started=started, deadline=deadline, trace_id=trace_id)
-                is_slow_lookup = request.inputs is None and not self.answering.features.is_quick
-                is_slow = is_slow_lookup or not ((lineup := self.answering.slots.lineup) and lineup.is_quick)
+                is_slow = not ((lineup := self.answering.slots.lineup) and lineup.is_quick)
                 blocks = is_slow or request.explain or len(request) > INLINE_ROWS
                 return await self.batching.submit(request, in_loop=not blocks)
         finally:
@@ -134,31 +138,40 @@ def open_service(variables: Mapping[str, str], use_case: UseCase) -> Service:
     """The service of `use_case` in the home of the environment. Raises IllegalEnvironment."""
     environment = read_environment(variables)
     environment.home.share()
-    look_up = _open_features(use_case, environment) if use_case.features.views else without_views
-    return assemble(use_case, environment, look_up, traced=variables.get("OTEL_SDK_DISABLED", "true").lower() == "false")
+    traced = variables.get("OTEL_SDK_DISABLED", "true").lower() == "false"
+    if not use_case.features.views:
+        return assemble(use_case, environment, without_views, traced=traced)
+    features = _open_features(use_case, environment)
+    return assemble(use_case, environment, features.look_up, features.look_up_async, traced=traced)
 
 
-def _open_features(use_case: UseCase, environment: Environment) -> LookUp:
+def _open_features(use_case: UseCase, environment: Environment) -> "FeatureStore":
     from mlops_assets.features.feast.feast_internals import import_feast
 
     import_feast()
     from mlops_assets.features.feast.feature_store import FeatureStore
 
     features = use_case.features
-    return FeatureStore(
-        environment.home, service=features.service, redis_url=environment.redis_url, when_down=features.when_down
-    ).look_up
+    return FeatureStore(environment.home, service=features.service, redis_url=environment.redis_url, when_down=features.when_down)
 
 
-def assemble(use_case: UseCase, environment: Environment, look_up: LookUp, *, traced: bool = False) -> Service:
-    """The service of one use case; it is not started yet."""
+def assemble(
+    use_case: UseCase,
+    environment: Environment,
+    look_up: LookUp,
+    look_up_async: AsyncLookUp | None = None,
+    *,
+    traced: bool = False,
+) -> Service:
+    """The service of one use case; it is not started yet. Without `look_up_async`, `look_up` may block: it runs in a thread."""
     home, telemetry, limits = environment.home, Telemetry(), use_case.serving.limits
     secret, clock = log_secret(home.keys), time.perf_counter
     shadow_log = PredictionLog(home.shadow_log, use_case, secret=secret)
     answering = Answering(
         use_case=use_case,
         slots=ModelSlots(use_case, Deployment(home.deployments, use_case.name), SigningKeys(home.keys), telemetry),
-        features=PacedLookup(look_up, clock, 0 if use_case.features.views else IN_A_ROW),
+        look_up=look_up,
+        look_up_async=look_up_async or partial(asyncio.to_thread, look_up),
         log=PredictionLog(home.prediction_log, use_case, secret=secret),
         shadowing=Shadowing(shadow_log, use_case, telemetry, clock),
         scorer=Scorer(use_case, telemetry, clock),

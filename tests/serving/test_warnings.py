@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from deploy.service import build_service
 from mlops_assets.features.feast.feature_store import FeatureStore
 from mlops_assets.foundation.home import PROJECT, Home
-from mlops_assets.serving.inference.answering import IN_A_ROW
+from mlops_assets.serving.inference.model_slots import QUICK_RUNS
 from mlops_assets.serving.service import Service, open_service
 from mlops_assets.serving.services import Services
 from mlops_assets.use_cases.flight_delay import USE_CASE
@@ -74,6 +74,6 @@ def test_every_route_warns_of_unknown_and_expired_features(
 
 @pytest.mark.parametrize("count", [1, 10, 100], ids=["in the loop", "in a batch", "by itself"])
 def test_many_rows_are_warned_of_one_by_one(routes: dict[str, TestClient], expected: list[dict[str, str]], count: int) -> None:
-    for _ in range(IN_A_ROW):  # after so many quick lookups the event loop answers
+    for _ in range(QUICK_RUNS):  # after so many quick runs the event loop answers
         predict(routes["fast path"], [FLIGHT], explain=False)
     assert predict(routes["fast path"], ROWS * count, explain=False) == expected * count

@@ -80,7 +80,7 @@ def test_a_table_without_times_is_trained_on_judged_served_and_joined_with_its_o
 def test_a_service_without_views_loads_nothing_of_feast(tmp_path: Path) -> None:
     code = (
         "import os, sys; from mlops_assets.serving.service import open_service; from tests.spec.samples import TUMOR; "
-        "service = open_service(os.environ, TUMOR); assert service.answering.features.is_quick; "
+        "open_service(os.environ, TUMOR); "
         "print([name for name in sys.modules if name == 'feast' or name.startswith('feast.')])"
     )
     home = tmp_path / "home"

@@ -98,6 +98,10 @@ class FeatureRegistry:
                 self._views[service] = tuple(service_view(view) for view in views)
             return self._views[service]
 
+    def has_views_of(self, service: str) -> bool:
+        """Whether `views_of` has them in memory; reading the registry takes some 0.1 s."""
+        return service in self._views
+
     def takers(self, view: feast.FeatureView) -> list[tuple[str, ServiceView]]:
         """Every service that includes the view, with the view as that service projects it."""
         return [(name, taken) for name in self.services() for taken in self.views_of(name) if taken.declared == view.name]

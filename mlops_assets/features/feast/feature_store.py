@@ -1,5 +1,6 @@
 """The features of one service: joined as of a moment, written online, pushed, looked up. It takes seconds to import."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -41,6 +42,7 @@ from mlops_assets.features.online.online_mirror import (
     Moments,
     NotFilled,
     OnlineMirror,
+    OnlineValues,
 )  # fmt: skip
 from mlops_assets.features.request_features import ONE_MICROSECOND, Columns
 from mlops_assets.foundation.home import Home
@@ -150,14 +152,33 @@ class FeatureStore:
         'online', 'last_known' and 'point_in_time'. `columns` have the join keys and `event_timestamp` (UTC).
         Raises OnlineStoreDown, and as `historical`.
         """
-        # No frame where the mirror answers: one row of a frame takes 0.1 ms.
-        at = np.array([(in_utc(moment) - EPOCH) // ONE_MICROSECOND for moment in columns[EVENT_TIMESTAMP]], dtype=np.int64)
-        mirror = self.mirror(self.service)
-        entities = _entities(mirror, columns)
+        entities, at = self._entities(columns)
         try:
-            values = mirror.read(entities, at)
+            values = self.mirror(self.service).read(entities, at)
         except NotFilled:
             return self._look_back(entities, at)
+        return self._complete(values, entities, at)
+
+    async def look_up_async(self, columns: Columns) -> LookupResult:
+        """As `look_up`, in an event loop that does other work meanwhile; history is read in a thread."""
+        if not self.registry.has_views_of(self.service):
+            return await asyncio.to_thread(self.look_up, columns)
+        entities, at = self._entities(columns)
+        try:
+            values = await self.mirror(self.service).read_async(entities, at)
+        except NotFilled:
+            return await asyncio.to_thread(self._look_back, entities, at)
+        if (values.event_times > at[:, None]).any():
+            return await asyncio.to_thread(self._complete, values, entities, at)
+        return self._complete(values, entities, at)
+
+    def _entities(self, columns: Columns) -> tuple[Columns, Moments]:
+        """The join keys in their declared types, and the moments. Raises EntityFrameMismatch."""
+        # No frame where the mirror answers: one row of a frame takes 0.1 ms.
+        at = np.array([(in_utc(moment) - EPOCH) // ONE_MICROSECOND for moment in columns[EVENT_TIMESTAMP]], dtype=np.int64)
+        return _entities(self.mirror(self.service), columns), at
+
+    def _complete(self, values: OnlineValues, entities: Columns, at: Moments) -> LookupResult:
         source = "last_known" if values.age_s else "online"
         result = LookupResult(values.features, [source] * len(at), values.ages(at), values.missing())
         # A prediction must not use facts newer than its moment: a row for which one is stored comes from history as a whole.

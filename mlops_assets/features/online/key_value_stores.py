@@ -1,10 +1,12 @@
 """Values by key in SQLite or Redis: read many at once, change many at once, erase; and what happens while a store is down.
 
 In every store a reader never sees a partial value and never waits for a writer. Every method raises OnlineStoreDown.
+`read_async` is `read` in an event loop, which does other work while Redis answers; SQLite answers at once.
 `change` replaces the values of distinct keys by `change(values)`, excluding other writers; when it raises, some may have been
 replaced. `keys` lists those that contain a text. `erase` deletes keys and values for good. Repeating each is safe.
 """
 
+import asyncio
 import re
 import sqlite3
 import threading
@@ -15,9 +17,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import redis
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, LockError, TimeoutError
 from redis.retry import Retry
+
+from mlops_assets.features.online.tracked_reads import TrackedReads
 
 KEYS_PER_STATEMENT = 30_000  # SQLite binds at most 32,766 values
 KEYS_PER_COMMAND = 10_000  # an HSET of this size blocks Redis for about 10 ms
@@ -64,6 +69,9 @@ class SqliteStore:
             query = f"SELECT key, value FROM mirror WHERE key IN ({','.join('?' * len(part))})"
             values.update(self._connection().execute(query, part))
         return Read([values.get(key) for key in keys])
+
+    async def read_async(self, keys: Sequence[str]) -> Read:
+        return self.read(keys)
 
     def change(self, keys: Sequence[str], change: Change) -> None:
         """In one transaction."""
@@ -118,12 +126,23 @@ class RedisStore:
     def __init__(self, url: str, *, name: str) -> None:
         self._url, self._name = url, name
         self._readers = redis.ConnectionPool.from_url(url, socket_timeout=READ_TIMEOUT_S, **CONNECTING)
+        self._tracked: TrackedReads | None = None
         self._writer = redis.Redis.from_url(url, socket_timeout=WRITE_TIMEOUT_S, **CONNECTING)
         self._local = threading.local()
 
     def read(self, keys: Sequence[str]) -> Read:
         with unavailable_when_down(self._url):
             return Read(self._send("HMGET", self._name, *keys) if keys else [])
+
+    async def read_async(self, keys: Sequence[str]) -> Read:
+        with unavailable_when_down(self._url):
+            return Read(await self._tracked_reads().read(keys) if keys else [])
+
+    def _tracked_reads(self) -> TrackedReads:
+        if self._tracked is None or self._tracked.loop is not asyncio.get_running_loop():
+            connecting = CONNECTING | {"retry": AsyncRetry(NoBackoff(), 1)}
+            self._tracked = TrackedReads(self._url, self._name, timeout_s=READ_TIMEOUT_S, **connecting)
+        return self._tracked
 
     def change(self, keys: Sequence[str], change: Change) -> None:
         with unavailable_when_down(self._url), self._writer.lock(f"{self._name}.lock", timeout=LOCK_LEASE_S) as lock:
@@ -176,13 +195,24 @@ class LastKnown:
 
     def read(self, keys: Sequence[str]) -> Read:
         try:
-            result = self._store.read(keys)
-        except OnlineStoreDown:
-            with self._lock:
-                known = [self._last[key] for key in keys if key in self._last]
-            if len(known) < len(keys):
-                raise
-            return Read([value for value, _ in known], max((self._clock() - read_at for _, read_at in known), default=0.0))
+            return self._remember(keys, self._store.read(keys))
+        except OnlineStoreDown as error:
+            return self._recall(keys, error)
+
+    async def read_async(self, keys: Sequence[str]) -> Read:
+        try:
+            return self._remember(keys, await self._store.read_async(keys))
+        except OnlineStoreDown as error:
+            return self._recall(keys, error)
+
+    def _recall(self, keys: Sequence[str], error: OnlineStoreDown) -> Read:
+        with self._lock:
+            known = [self._last[key] for key in keys if key in self._last]
+        if len(known) < len(keys):
+            raise error
+        return Read([value for value, _ in known], max((self._clock() - read_at for _, read_at in known), default=0.0))
+
+    def _remember(self, keys: Sequence[str], result: Read) -> Read:
         now = self._clock()
         with self._lock:
             # A value that disappears means that the store was emptied: the last known one stays.

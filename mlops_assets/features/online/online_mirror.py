@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mlops_assets.features.online.key_value_stores import KeyValueStore
+from mlops_assets.features.online.key_value_stores import KeyValueStore, Read
 from mlops_assets.features.online.layout import NEVER, Layout, ServiceView
 
 Moments = NDArray[np.int64]  # microseconds since 1970, UTC
@@ -83,6 +83,13 @@ class OnlineValues(NamedTuple):
         ]
 
 
+class EntityKeys(NamedTuple):
+    """What is read for some rows: the keys of each layout by row, and all of them once, after the one of `is_ready`."""
+
+    by_layout: list[list[str | None]]
+    distinct: list[str]
+
+
 @dataclass(frozen=True)
 class OnlineMirror:
     """One feature service in one store. Every method raises OnlineStoreDown."""
@@ -131,16 +138,27 @@ class OnlineMirror:
         `entities` has one sequence per join key, as long as `moments`; a null key is an unknown entity.
         Raises NotFilled rather than treating every entity as unknown.
         """
-        keys = [_entity_keys(prefix, entities, layout.keys) for prefix, layout in self.layouts.items()]
-        distinct = dict.fromkeys([key for group_keys in keys for key in group_keys if key is not None])
-        # One read for all, so that no row is half from before a materialization and half from after.
-        stored = self.store.read([self._ready, *distinct])
+        keys = self._keys(entities)
+        return self._values(keys, self.store.read(keys.distinct), moments)
+
+    async def read_async(self, entities: Mapping[str, Sequence[object]], moments: Moments) -> OnlineValues:
+        """As `read`, in an event loop that does other work meanwhile."""
+        keys = self._keys(entities)
+        return self._values(keys, await self.store.read_async(keys.distinct), moments)
+
+    def _keys(self, entities: Mapping[str, Sequence[object]]) -> EntityKeys:
+        """One read for all, so that no row is half from before a materialization and half from after."""
+        by_layout = [_entity_keys(prefix, entities, layout.keys) for prefix, layout in self.layouts.items()]
+        distinct = dict.fromkeys([key for keys in by_layout for key in keys if key is not None])
+        return EntityKeys(by_layout, [self._ready, *distinct])
+
+    def _values(self, keys: EntityKeys, stored: Read, moments: Moments) -> OnlineValues:
         if stored.values[0] is None:
             raise NotFilled(f"feature service {self.service!r} · nothing of it is online yet. Materialize its features.")
-        values: dict[str | None, bytes | None] = {None: None, **dict(zip(distinct, stored.values[1:], strict=True))}
+        values: dict[str | None, bytes | None] = {None: None, **dict(zip(keys.distinct, stored.values, strict=True))}
         times: list[Sequence[int]] = []
         columns: list[Sequence[Any]] = []
-        for layout, group_keys in zip(self.layouts.values(), keys, strict=True):
+        for layout, group_keys in zip(self.layouts.values(), keys.by_layout, strict=True):
             rows = [layout.unpack(values[key]) for key in group_keys]
             transposed = list(zip(*rows, strict=True)) or [()] * len(layout.unknown)
             times += transposed[: len(layout.views)]

@@ -1,11 +1,11 @@
 """From parsed requests to logged answers: features, arm, prediction, warnings."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice, repeat
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import polars as pl
@@ -30,11 +30,8 @@ UNSEEN = "was not in the training data; the model treats it as unknown"
 FOLDERS = re.compile(r"(?<=['\"])/[^'\"\n]*/|(?<![\w:/.…])/(?:[^/\s'\"]+/)+")
 TREATED = "at the moment of the prediction; the model treats its features as missing"
 MISSING = {"unknown": f"has no value for this entity {TREATED}", "expired": f"has only expired values for this entity {TREATED}"}
-# A lookup takes about 0.4 ms, a point-in-time join 30, a hanging Redis 500; a thread adds 0.3 to 1.5 ms to each request.
-QUICK_S = 0.01
-IN_A_ROW = 50  # quick lookups before the event loop trusts the store again
-
 LookUp = Callable[[Columns], LookupResult]  # every feature as known at each row's `event_timestamp`, in the same order
+AsyncLookUp = Callable[[Columns], Awaitable[LookupResult]]
 Outcome = bytes | Exception  # the answer as JSON, or the error of a request
 
 
@@ -47,27 +44,6 @@ class LogUnavailable(RuntimeError):
 
 
 @dataclass
-class PacedLookup:
-    """Calls `unpaced`; `is_quick`, enough for the event loop, while the last IN_A_ROW lookups were."""
-
-    unpaced: LookUp
-    clock: Callable[[], float]
-    _quick_in_a_row: int = 0
-
-    @property
-    def is_quick(self) -> bool:
-        return self._quick_in_a_row >= IN_A_ROW
-
-    def look_up(self, columns: Columns) -> LookupResult:
-        quick_before, self._quick_in_a_row = self._quick_in_a_row, 0  # also when it raises
-        began = self.clock()
-        result = self.unpaced(columns)
-        if self.clock() - began < QUICK_S:
-            self._quick_in_a_row = quick_before + 1
-        return result
-
-
-@dataclass
 class Answering:
     """One use case, ready to answer. `now` returns the present in UTC, `clock` monotonic seconds, `new_id` a prediction id
     and `next_call` the number of a batch, both unique.
@@ -75,7 +51,8 @@ class Answering:
 
     use_case: UseCase
     slots: ModelSlots
-    features: PacedLookup
+    look_up: LookUp
+    look_up_async: AsyncLookUp
     log: PredictionLog
     shadowing: Shadowing
     scorer: Scorer
@@ -100,13 +77,10 @@ class Answering:
         The errors are NotReady, LogUnavailable, OnlineStoreDown, BadRequest for an illegal moment, TimeoutError after the
         deadline, ValueError for an illegal output, and whatever a model raises.
         """
-        lineup = self.slots.lineup
-        if lineup is None or not requests:
-            return [NotReady(self.slots.last_error or "no version has been promoted yet")] * len(requests)
+        if not self.slots.lineup or not requests:
+            return self._not_ready(requests)
         try:
-            return self._answer(lineup, requests, self._prepare(requests))
-        except LogUnavailable as error:  # common to all: one by one they would wait for it again
-            return [error] * len(requests)
+            prepared = self._prepare(requests)
         except OnlineStoreDown as error:
             complete = iter(self.answer_together([request for request in requests if request.inputs is not None]))
             return [error if request.inputs is None else next(complete) for request in requests]
@@ -115,6 +89,38 @@ class Answering:
             if len(requests) == 1:
                 return [error]
             return [outcome for request in requests for outcome in self.answer_together([request])]
+        return self._answer_prepared(requests, prepared)
+
+    async def answer_async(self, requests: Sequence[PredictRequest]) -> Sequence[Outcome]:
+        """As `answer_together`, of requests without features, in an event loop that does other work during the lookup."""
+        if not self.slots.lineup:
+            return self._not_ready(requests)
+        rows = [row for request in requests for row in request.rows or ()]
+        try:
+            columns = self._columns(rows)
+            looked_up = iter(self._scoring_rows(rows, columns, await self.look_up_async(columns)))
+        except OnlineStoreDown as error:  # common to all: one by one they would wait for it again
+            return [error] * len(requests)
+        except Exception as error:  # noqa: BLE001
+            if len(requests) == 1:
+                return [error]
+            return [outcome for request in requests for outcome in await self.answer_async([request])]
+        return self._answer_prepared(requests, [list(islice(looked_up, len(request))) for request in requests])
+
+    def _not_ready(self, requests: Sequence[PredictRequest]) -> Sequence[Outcome]:
+        return [NotReady(self.slots.last_error or "no version has been promoted yet")] * len(requests)
+
+    def _answer_prepared(self, requests: Sequence[PredictRequest], prepared: Sequence[Sequence[ScoringRow]]) -> Sequence[Outcome]:
+        lineup = cast(Lineup, self.slots.lineup)  # of this moment: a lookup may have taken a while
+        try:
+            return self._answer(lineup, requests, prepared)
+        except LogUnavailable as error:  # common to all
+            return [error] * len(requests)
+        except Exception as error:  # noqa: BLE001
+            if len(requests) == 1:
+                return [error]
+            pairs = zip(requests, prepared, strict=True)
+            return [outcome for request, rows in pairs for outcome in self._answer_prepared([request], [rows])]
 
     def plan(self) -> dict[str, Any]:
         """Which versions serve, by what routing, since when, and why a newer plan was not taken."""
@@ -151,16 +157,23 @@ class Answering:
     def _look_up(self, rows: Sequence[tuple[Any, ...]]) -> list[ScoringRow]:
         if not rows:
             return []
-        features, columns, now = self.use_case.features, self._entity_columns(rows), self.now()
-        if not features.has_moment:
+        columns = self._columns(rows)
+        return self._scoring_rows(rows, columns, self.look_up(columns))
+
+    def _columns(self, rows: Sequence[tuple[Any, ...]]) -> Columns:
+        """What features are looked up by. Raises BadRequest for an illegal moment."""
+        columns, now = self._entity_columns(rows), self.now()
+        if not self.use_case.features.has_moment:
             columns = {**columns, EVENT_TIMESTAMP: [now] * len(rows)}
-        moments = columns[EVENT_TIMESTAMP]
-        refuse_moments(moments, now, self.use_case.serving.limits)
-        result = self.features.look_up(columns)
+        refuse_moments(columns[EVENT_TIMESTAMP], now, self.use_case.serving.limits)
+        return columns
+
+    def _scoring_rows(self, rows: Sequence[tuple[Any, ...]], columns: Columns, result: LookupResult) -> list[ScoringRow]:
+        features = self.use_case.features
         inputs = {name: result.features.get(name) or columns[name] for name in features.inputs}
         inputs |= {name: _texts(inputs[name]) for name in features.categorical}
         values = (own + self._other_values(row) for own, row in zip(zip(*inputs.values(), strict=True), rows, strict=True))
-        fields = zip(rows, values, moments, *result[1:], strict=True)
+        fields = zip(rows, values, columns[EVENT_TIMESTAMP], *result[1:], strict=True)
         return [ScoringRow(*values) for values in fields]
 
     def _answer(

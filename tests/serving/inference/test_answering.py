@@ -1,26 +1,25 @@
-"""Requests that are answered together: what keeps one from its answer keeps no other; and which lookups the event loop trusts."""
+"""Requests that are answered together: what keeps one from its answer keeps no other."""
 
+import asyncio
 import json
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mlops_assets.features.online.key_value_stores import OnlineStoreDown
 from mlops_assets.features.online.online_mirror import LookupResult
 from mlops_assets.features.request_features import Columns
 from mlops_assets.foundation.home import Environment, Home
-from mlops_assets.serving.inference.answering import IN_A_ROW, QUICK_S, PacedLookup
+from mlops_assets.serving.http.request import BadRequest
+from mlops_assets.serving.inference.answering import LookUp, Outcome
 from mlops_assets.serving.service import assemble
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import FLIGHT, MOMENT, place_blessed, temperatures
-
-ROWS: Columns = {"event_timestamp": [datetime(2013, 7, 1, tzinfo=UTC)]}
 
 
 class Unreachable:
@@ -42,37 +41,20 @@ def test_requests_with_features_are_answered_while_the_online_store_is_down(tmp_
     assert isinstance(second, bytes) and len(msgspec.json.decode(second)["predictions"]) == 1
 
 
-class Timed:
-    """A store whose lookups take the seconds of `takes`, in order, by a clock of its own; None never answers."""
+def test_requests_of_one_lookup_fail_alone_unless_the_store_is_down(tmp_path: Path):
+    home = Home(tmp_path)
+    place_blessed(home, 1, bias=-1).point(1, MOMENT.isoformat(), "first")
+    far = FLIGHT | {"sched_dep": "2100-01-01T00:00:00Z"}
 
-    def __init__(self, takes: list[float | None]) -> None:
-        self.now, self.takes = 0.0, iter(takes)
+    def outcomes(look_up: LookUp) -> Sequence[Outcome]:
+        service = assemble(USE_CASE, Environment("local", Path(), home), look_up)
+        service.answering.slots.poll()
+        requests = [service.parse(msgspec.json.encode({"rows": [row]})) for row in (FLIGHT, far, FLIGHT)]
+        return asyncio.run(service.answering.answer_async(requests))  # pyright: ignore[reportArgumentType]
 
-    def look_up(self, columns: Columns) -> LookupResult:
-        took = next(self.takes)
-        if took is None:
-            raise OnlineStoreDown("gone")
-        self.now += took
-        return LookupResult({}, ["online"], [None], [()])
-
-
-def after(takes: list[float | None]) -> PacedLookup:
-    store = Timed(takes)
-    lookup = PacedLookup(store.look_up, lambda: store.now)
-    for took in takes:
-        if took is None:
-            with pytest.raises(OnlineStoreDown):
-                lookup.look_up(ROWS)
-        else:
-            lookup.look_up(ROWS)
-    return lookup
-
-
-@given(st.lists(st.sampled_from([QUICK_S / 10, QUICK_S * 2, None]), max_size=10), st.integers(0, 2 * IN_A_ROW))
-def test_the_loop_trusts_a_store_whose_last_lookups_were_all_quick_and_no_other(before: list[float | None], quick: int):
-    takes = [*before, *[QUICK_S / 10] * quick]
-    last = takes[-IN_A_ROW:]
-    assert after(takes).is_quick == (len(last) == IN_A_ROW and all(took == QUICK_S / 10 for took in last))
+    first, illegal, last = outcomes(temperatures(("EWR", MOMENT, 80.0)).look_up)
+    assert isinstance(first, bytes) and isinstance(last, bytes) and isinstance(illegal, BadRequest)
+    assert all(isinstance(outcome, OnlineStoreDown) for outcome in outcomes(Unreachable().look_up)[::2])
 
 
 def test_a_version_serves_on_after_one_of_its_inputs_was_removed_and_every_answer_says_so(tmp_path: Path):
