@@ -145,7 +145,8 @@ def demo() -> None:
 
 
 PANELS = {
-    "Run": (up, demo, check, predict, new, run, train, trial.try_, init),
+    "Run": (up, run, demo),
+    "Your own model": (init, new, check, trial.try_, train, predict),
     "Data and features": (land, push, waive, features, migrate),
     "Promotion": (status, promotion.approve, promotion.promote, promotion.route, promotion.rollback),
     "Provenance and erasure": (provenance.why, provenance.replay, provenance.reproduce, erasure.forget),

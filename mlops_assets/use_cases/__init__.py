@@ -12,8 +12,6 @@ from mlops_assets.foundation.project import IllegalProject, find_project
 from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.use_case import UseCase
 
-FOLDER = Path(__file__).parent  # of the shipped ones
-
 
 def find_modules(folder: Path, package: str) -> tuple[str, ...]:
     """The packages in the folder, by name; each has a USE_CASE."""

@@ -16,7 +16,7 @@ from mlops_assets.cli.app import app
 from mlops_assets.foundation.home import PROJECT
 from mlops_assets.inspection.new_use_case import download
 from mlops_assets.inspection.table_file import NoTable
-from mlops_assets.use_cases import FOLDER
+from mlops_assets.use_cases import new_use_cases
 from tests.inspection.messy_tables import CLEAN, csv
 from tests.inspection.test_new_use_case import made
 
@@ -49,7 +49,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 def test_without_a_terminal_a_doubtful_label_must_be_named(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(csv(header=["id", "moment", "amount", "age", "colour", "left"]))
     code, output = run("kunden", "--from", str(tmp_path / "t.csv"))
-    assert code == 2 and not (FOLDER / "kunden").exists()
+    assert code == 2 and not (new_use_cases()[0] / "kunden").exists()
     assert "It may be left, colour, age, amount. Name one with --label or --time, or use --yes for left." in output
 
 

@@ -6,6 +6,7 @@ graph/kernel/dagster_internals.py alone, and run tests/graph/kernel/test_conditi
 
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
@@ -158,3 +159,15 @@ def test_the_cursor_of_a_context_can_be_set_for_one_sensor_after_the_other(insta
         context.update_cursor("changed")
         internals.set_cursor(context, "second")
         assert (context.cursor, context.cursor_updated) == ("second", False)
+
+
+def test_the_next_time_of_a_schedule_is_after_now_also_at_one_of_its_times() -> None:
+    at = datetime(2026, 6, 1, 6, tzinfo=UTC)  # a Monday
+    assert internals.next_cron_time("0 6 * * 1", at) == at + timedelta(days=7)
+    assert internals.next_cron_time("0 6 * * 1", at - timedelta(seconds=1)) == at
+
+
+def test_the_newest_results_of_many_checks_are_those_of_each(instance: dg.DagsterInstance) -> None:
+    key = dg.AssetCheckKey(total.key, "fine")
+    dg.materialize([total], instance=instance)
+    assert internals.newest_checks(instance, [key])[key].id == internals.newest_check(instance, key).id
