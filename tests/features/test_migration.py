@@ -183,7 +183,8 @@ def test_a_rewritten_table_keeps_its_settings_its_partitions_and_its_earlier_ver
     migrated(declared(PAID.but(dtype="int")), tables)
     after = DeltaTable(tables.path(VALIDATED))
     assert after.metadata().configuration == before.metadata().configuration != {}
-    assert after.partitions() == before.partitions() and after.version() == before.version() + 1
+    days = [sorted(one["day"] for one in table.partitions()) for table in (before, after)]
+    assert days[0] == days[1] and after.version() == before.version() + 1
     assert tables.read_version(VALIDATED, before.version())["paid"].to_list() in ([12.0, 7.0], [7.0, 12.0])
     assert tables.partitions(VALIDATED, UTC_DAYS) == {FIRST, SECOND}
 

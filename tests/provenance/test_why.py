@@ -124,7 +124,7 @@ def test_an_unknown_id_is_reported_with_the_searched_log(line: Line, answered: l
     assert result.exit_code == 1 and answered
     assert f"{line.home.prediction_log / SMALL.name} · no answer 'nobody' in its 1 segments (0.0 MB)." in result.output
     other = run("why", answered[0]["prediction_id"], "--use-case", "churn")
-    assert other.exit_code == 2 and "declared: flight_delay" in " ".join(other.output.split())
+    assert other.exit_code == 2 and "is not declared; declared: " in " ".join(other.output.split())
 
 
 def test_columns_that_the_log_hides_stay_hidden(line: Line, answered: list[dict[str, Any]], tmp_path: Path):
