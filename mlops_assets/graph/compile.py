@@ -47,7 +47,8 @@ def build_use_cases(use_cases: Sequence[UseCase], not_loaded: Sequence[str]) -> 
     problems = [*not_loaded, *uncompiled]
     with warnings.catch_warnings(action="ignore"):
         sensors = [*share_sensors(compiled), *([_failing_sensor(problems)] if problems else [])]
-    return [*map(_without_sensors, compiled.values()), dg.Definitions(sensors=sensors)]
+    jobs = build_jobs([use_case for use_case in use_cases if use_case.name in compiled])
+    return [*map(_without_sensors, compiled.values()), dg.Definitions(jobs=jobs, sensors=sensors)]
 
 
 def compile_use_cases(use_cases: Sequence[UseCase]) -> tuple[dict[str, dg.Definitions], list[str]]:
@@ -89,7 +90,7 @@ def build_use_case(use_case: UseCase) -> dg.Definitions:
     return dg.Definitions(
         assets=[*(asset for build in parts for asset in build(use_case)), *rollout["assets"], *pulling["assets"]],
         asset_checks=[*triggers["checks"], *rollout["checks"]],
-        jobs=[*triggers["jobs"], *build_jobs(use_case), *pulling["jobs"]],
+        jobs=[*triggers["jobs"], *pulling["jobs"]],
         schedules=triggers["schedules"],
         sensors=[*triggers["sensors"], *rollout["sensors"], *pulling["sensors"], automation],
     )

@@ -1,6 +1,6 @@
 """What people do by hand in Dagster's UI: each job calls the function of the `mlops` command of the same name."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from mlops_assets.promotion.promotions import Promotions
 
 
-class Decision(dg.Config):
-    """What every job by hand records."""
+UseCases = Mapping[str, UseCase]
 
+
+class Decision(dg.Config):
+    """What every job by hand is about, and records."""
+
+    use_case: str = Field(description="The use case.")
     by: str = Field(description="Who decides: your name, for the ledger.")
 
 
@@ -49,8 +53,10 @@ class WaiverConfig(Decision):
     why: str = Field(description="The reason, for the ledger.")
 
 
-def build_jobs(use_case: UseCase) -> list[dg.JobDefinition]:
-    return [build(use_case) for build in (_train, _approve, _promote, _roll_back, _waive)]
+def build_jobs(use_cases: Sequence[UseCase]) -> list[dg.JobDefinition]:
+    """Of all use cases: five jobs of each would take a third of the time in which 100 use cases load."""
+    named = {use_case.name: use_case for use_case in use_cases}
+    return [build(named) for build in (_train, _approve, _promote, _roll_back, _waive)] if named else []
 
 
 @contextmanager
@@ -68,27 +74,31 @@ def _one_sentence(config: Decision) -> Generator[None]:
         raise dg.Failure(str(error), allow_retries=False) from None
 
 
-def _job(use_case: UseCase, name: str, config: type[Decision], op: Any, description: str) -> dg.JobDefinition:
+def _chosen(config: Decision, use_cases: UseCases) -> UseCase:
+    if config.use_case in use_cases:
+        return use_cases[config.use_case]
+    problem = f"use_case = {config.use_case!r}; legal: {', '.join(use_cases)}. Launch the job again with one of these"
+    raise dg.Failure(f"{problem}.", allow_retries=False)
+
+
+def _job(use_cases: UseCases, name: str, config: type[Decision], op: Any, description: str) -> dg.JobDefinition:
     """With every field of `config` empty, so that the launchpad shows what to fill in."""
     empty = {field: 0 if info.annotation is int else "" for field, info in config.model_fields.items()}
+    empty |= {"use_case": next(iter(use_cases))} if len(use_cases) == 1 else {}
 
-    @dg.job(
-        name=names.job(use_case.name, name),
-        description=description,
-        tags={"mlops/by_hand": name},
-        config={"ops": {op.name: {"config": empty}}},
-    )
+    @dg.job(name=name, description=description, tags={"mlops/by_hand": name}, config={"ops": {op.name: {"config": empty}}})
     def by_hand() -> None:
         op()
 
     return by_hand
 
 
-def _train(use_case: UseCase) -> dg.JobDefinition:
-    @dg.op(name=names.job(use_case.name, "request_training"))
+def _train(use_cases: UseCases) -> dg.JobDefinition:
+    @dg.op(name="request_training")
     def request_training(
         context: dg.OpExecutionContext, config: TrainConfig, ledger: LedgerResource, warehouse: WarehouseResource
     ) -> None:
+        use_case = _chosen(config, use_cases)
         training = ManualTraining(use_case, context.instance, ledger, warehouse, config.by, config.because)
         with _one_sentence(config):
             training.require_possible(datetime.now(UTC))
@@ -97,78 +107,78 @@ def _train(use_case: UseCase) -> dg.JobDefinition:
         context.add_output_metadata({"result": result})
 
     description = "Trains a model now, also after a failure, then evaluates it and blesses it if it passes its gates."
-    return _job(use_case, "train_now", TrainConfig, request_training, description)
+    return _job(use_cases, "train_now", TrainConfig, request_training, description)
 
 
-def _approve(use_case: UseCase) -> dg.JobDefinition:
-    @dg.op(name=names.job(use_case.name, "approve_version"))
+def _approve(use_cases: UseCases) -> dg.JobDefinition:
+    @dg.op(name="approve_version")
     def approve(
         context: dg.OpExecutionContext,
         config: ApprovalConfig,
         rollout_stores: RolloutStoresResource,
         live_services: LiveServicesResource,
     ) -> None:
-        promotions = open_rollouts(use_case, rollout_stores).promotions
+        promotions = open_rollouts(_chosen(config, use_cases), rollout_stores).promotions
         with _one_sentence(config):
             promotions.approve(config.version, why=config.why, by=config.by, at=datetime.now(UTC))
         _conclude(context, promotions, f"Version {config.version} is approved by {config.by}.", live_services)
 
     description = "Approves a blessed version of a high-risk use case; its rollout then starts."
-    return _job(use_case, "approve", ApprovalConfig, approve, description)
+    return _job(use_cases, "approve", ApprovalConfig, approve, description)
 
 
-def _promote(use_case: UseCase) -> dg.JobDefinition:
-    @dg.op(name=names.job(use_case.name, "promote_version"))
+def _promote(use_cases: UseCases) -> dg.JobDefinition:
+    @dg.op(name="promote_version")
     def promote(
         context: dg.OpExecutionContext,
         config: PromotionConfig,
         rollout_stores: RolloutStoresResource,
         live_services: LiveServicesResource,
     ) -> None:
-        promotions = open_rollouts(use_case, rollout_stores).promotions
+        promotions = open_rollouts(_chosen(config, use_cases), rollout_stores).promotions
         with _one_sentence(config):
             plan = promotions.promote(config.version, reason=config.why, by=config.by, at=datetime.now(UTC))
         _report_step(context, promotions)
         _conclude(context, promotions, f"Version {plan.champion} serves all requests.", live_services)
 
     description = "Lets a blessed version serve all requests now, without its rollout."
-    return _job(use_case, "promote", PromotionConfig, promote, description)
+    return _job(use_cases, "promote", PromotionConfig, promote, description)
 
 
-def _roll_back(use_case: UseCase) -> dg.JobDefinition:
-    @dg.op(name=names.job(use_case.name, "go_back"))
+def _roll_back(use_cases: UseCases) -> dg.JobDefinition:
+    @dg.op(name="go_back")
     def go_back(
         context: dg.OpExecutionContext,
         config: RollbackConfig,
         rollout_stores: RolloutStoresResource,
         live_services: LiveServicesResource,
     ) -> None:
-        promotions = open_rollouts(use_case, rollout_stores).promotions
+        promotions = open_rollouts(_chosen(config, use_cases), rollout_stores).promotions
         with _one_sentence(config):
             plan = promotions.roll_back(reason=config.reason, by=config.by, at=datetime.now(UTC))
         _report_step(context, promotions)
         _conclude(context, promotions, f"Rolled back: version {plan.champion} serves all requests.", live_services)
 
     description = "Rolls back the challenger, or else the champion."
-    return _job(use_case, "rollback", RollbackConfig, go_back, description)
+    return _job(use_cases, "rollback", RollbackConfig, go_back, description)
 
 
-def _waive(use_case: UseCase) -> dg.JobDefinition:
-    @dg.op(name=names.job(use_case.name, "waive_partition"))
+def _waive(use_cases: UseCases) -> dg.JobDefinition:
+    @dg.op(name="waive_partition")
     def waive_partition(
         context: dg.OpExecutionContext, config: WaiverConfig, landing: LandingResource, ledger: LedgerResource
     ) -> None:
         from mlops_assets.ingestion.refusals import Waiver
         from mlops_assets.promotion.waivers import waive
 
-        at = datetime.now(UTC)
+        use_case, at = _chosen(config, use_cases), datetime.now(UTC)
         waiver = Waiver(config.why, config.by, at.isoformat())
         with _one_sentence(config):
             result = waive(use_case, config.table, config.partition, waiver, landing=landing.open(), ledger=ledger.open(), at=at)
         context.add_output_metadata({"result": result})
 
     description = "Uses a landed file although its checks fail, until it is delivered again."
-    return _job(use_case, "waive", WaiverConfig, waive_partition, description)
+    return _job(use_cases, "waive", WaiverConfig, waive_partition, description)
 
 
 def _report_step(context: dg.OpExecutionContext, promotions: "Promotions") -> None:

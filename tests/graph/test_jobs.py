@@ -8,7 +8,7 @@ import pytest
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import PROJECT, Home, read_environment
-from mlops_assets.graph.compile import build_use_case
+from mlops_assets.graph.compile import build_use_cases
 from mlops_assets.graph.jobs import build_jobs
 from mlops_assets.resources import build_resources
 from mlops_assets.spec.use_case import UseCase
@@ -22,15 +22,15 @@ BY_HAND = ("train_now", "approve", "promote", "rollback", "waive")
 
 
 def launch(
-    home: Path, instance: dg.DagsterInstance, job: str, *, use_case: UseCase = PLAIN, url: str = NOBODY, **config: Any
+    home: Path, instance: dg.DagsterInstance, job: str, *, of: UseCase = PLAIN, url: str = NOBODY, **config: Any
 ) -> tuple[str, Any]:
     """Why the run failed, empty where it succeeded, and the metadata of its result."""
     variables = {"MLOPS_ENV": "test", "MLOPS_HOME": str(home), "MLOPS_SERVICE_URL": url}
     own: Any = build_resources(read_environment(variables, PROJECT))
-    (definition,) = (one for one in build_jobs(use_case) if one.name == names.job(use_case.name, job))
+    (definition,) = (one for one in build_jobs([of]) if one.name == job)
     op: Any = definition.nodes[0]
     result = definition.execute_in_process(
-        run_config={"ops": {op.name: {"config": config}}}, instance=instance, raise_on_error=False,
+        run_config={"ops": {op.name: {"config": {"use_case": of.name} | config}}}, instance=instance, raise_on_error=False,
         resources={name: own[name] for name in op.definition.required_resource_keys},
     )  # fmt: skip
     (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure] or [None]
@@ -46,14 +46,21 @@ def instance() -> Any:
         yield instance
 
 
-def test_each_job_by_hand_has_a_name_of_its_use_case_a_sentence_and_typed_configuration_with_who_decides():
-    jobs: dict[str, Any] = {job.name: job for job in build_use_case(PLAIN).jobs or ()}
-    for name in BY_HAND:
-        job = jobs[names.job(PLAIN.name, name)]
+def test_each_job_by_hand_has_a_sentence_and_typed_configuration_with_who_decides():
+    *_, shared = build_use_cases([PLAIN, PLAIN.but(name="cars")], ())
+    jobs: dict[str, Any] = {job.name: job for job in shared.jobs or ()}
+    assert {*jobs} == {*BY_HAND}
+    for job in jobs.values():
         assert job.description.endswith(".")
         (op,) = job.nodes
         assert "by" in op.definition.config_schema.config_type.fields
         assert job.run_config["ops"][op.name]["config"]["by"] == "", "the launchpad shows what to fill in"
+        assert job.run_config["ops"][op.name]["config"]["use_case"] == "", "of several, none is likelier"
+
+
+def test_a_use_case_that_does_not_exist_is_refused_with_the_legal_ones(tmp_path: Path, instance: dg.DagsterInstance):
+    reason, _ = launch(tmp_path, instance, "rollback", by="ana", reason="slow", use_case="lons")
+    assert reason == f"use_case = 'lons'; legal: {PLAIN.name}. Launch the job again with one of these."
 
 
 def test_no_asset_names_a_store_that_depends_on_the_environment():
@@ -79,9 +86,7 @@ def test_promote_puts_a_blessed_version_in_force_and_says_so(tmp_path: Path, ins
     line.promote(1)
     with running(Home(tmp_path)) as (url, service):
         service.answering.slots.start()
-        reason, metadata = launch(
-            tmp_path, instance, "promote", use_case=line.use_case, url=url, version=2, by="ana", why="urgent"
-        )
+        reason, metadata = launch(tmp_path, instance, "promote", of=line.use_case, url=url, version=2, by="ana", why="urgent")
         service.answering.slots.stop()
     plan = line.state().plan
     assert reason == "" and plan and (plan.champion, plan.reason) == (2, "urgent")

@@ -151,10 +151,10 @@ def test_sensor_and_check_report_a_refusal_that_was_cut_off_and_the_refused_vers
 
 def execute(line: ModelLine, job: str, url: str, **config: Any) -> str:
     """Why the run of the job failed; empty where it succeeded."""
-    (definition,) = (one for one in build_jobs(line.use_case) if one.name == names.job(line.use_case.name, job))
+    (definition,) = (one for one in build_jobs([line.use_case]) if one.name == job)
     own, (op,) = resources(line, url), definition.nodes
     result = definition.execute_in_process(
-        run_config={"ops": {op.name: {"config": config}}},
+        run_config={"ops": {op.name: {"config": {"use_case": line.use_case.name} | config}}},
         resources={name: own[name] for name in ("rollout_stores", "live_services")},
         raise_on_error=False,
     )
