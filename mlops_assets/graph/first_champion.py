@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from mlops_assets.foundation.home import Environment
+from mlops_assets.graph.kernel.changes import read_changes
 from mlops_assets.graph.kernel.conditions import UNFINISHED
 from mlops_assets.graph.operations import describe_daemon
 from mlops_assets.graph.progress import Progress, all_stages
@@ -22,7 +23,7 @@ from mlops_assets.spec.use_case import UseCase
 if TYPE_CHECKING:
     from mlops_assets.promotion.deployment import Plan
 
-# Without a run: conditions wait for 12 s without a file, sensors tick every 5 s, and look at what is unchanged once a minute.
+# Without an event: conditions wait for 12 s without a file, sensors tick every 5 s, and look at what is unchanged once a minute.
 QUIET_S = 90.0
 POLL_S = 1.0
 TAKE_OVER_S = 60.0  # until a server loads the first version
@@ -39,6 +40,7 @@ class FirstChampion:
     began: float
     quiet_since: float = field(default_factory=monotonic)
     planned_at: float | None = None
+    newest_event: int = 0
 
     def find_end(self) -> Outcome | None:
         """What serves, or what stops it and what to do; None while the platform goes on."""
@@ -47,9 +49,12 @@ class FirstChampion:
         state = promotion_state_of(name, self.resources["ledger"].open().records(name))
         if state.plan:
             return self._served(state.plan)
+        newest, self.newest_event = self.newest_event, read_changes(self.instance).newest(name).event
         if len(self.progress.stages) < before or self._is_busy():
             self.quiet_since = monotonic()
             return None
+        if newest != self.newest_event:  # such as files that are reported, some at each tick of the sensor
+            self.quiet_since = monotonic()
         trainings = read_trainings(self.use_case, self.instance, state)
         is_new = bool(trainings.records) and trainings.records[0].create_timestamp.timestamp() > self.began
         if state.waiting is not None and self.use_case.risk == "high" and state.waiting not in state.approvals:

@@ -55,6 +55,16 @@ def test_without_enough_data_it_ends_once_nothing_has_run_for_a_while(trigger: T
     )
 
 
+def test_while_files_are_reported_it_goes_on(trigger: Trigger):
+    way = way_of(trigger, quiet_s=QUIET_S + 1)
+    trigger.instance.report_runless_asset_event(
+        dg.AssetMaterialization([PLAIN.name, "landed_applications"], partition="2024-03-04")
+    )
+    assert way.find_end() is None
+    way.quiet_since -= QUIET_S + 1
+    assert end_of(way).startswith("Not enough data")
+
+
 def test_a_refused_file_is_named_before_the_lack_of_data(trigger: Trigger):
     refusals = Landing(trigger.home.landing).of(PLAIN.sources[0].form).refusals(PLAIN.name, "applications")
     refusals.record(["2024-03-04"], {"2024-03-04": Refusal("a" * 8, {"row_count_band": "too few rows."})})
