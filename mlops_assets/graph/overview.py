@@ -150,7 +150,9 @@ def _overview(
         performance=_verdict(use_case, Performance, history),
         data=_age(datetime.fromtimestamp(accepted, UTC), now) if accepted else NOT_YET,
         last_decision=_decision(newest, now) if newest else NONE,
-        next_trigger="a training runs" if trainings and trainings.is_running else _next_trigger(use_case, bool(plan), now),
+        next_trigger="a training runs"
+        if trainings and trainings.is_running
+        else _next_trigger(use_case, bool(plan) or state.waiting is not None, now),
         problems=tuple(problems),
     )
 
@@ -184,8 +186,8 @@ def _verdict(use_case: UseCase, kind: type[Any], history: _History) -> str:
     return "not enough data" if any(NOT_ENOUGH in (result.description or "") for result in results) else "healthy"
 
 
-def _next_trigger(use_case: UseCase, has_champion: bool, now: datetime) -> str:
-    if not has_champion:
+def _next_trigger(use_case: UseCase, has_version: bool, now: datetime) -> str:
+    if not has_version:
         return "first model, with enough data"
     times = [next_cron_time(trigger.cron, now) for trigger in use_case.triggers if isinstance(trigger, OnSchedule)]
     others = [type(trigger).__name__[2:].lower() for trigger in use_case.triggers if not isinstance(trigger, OnSchedule)]
