@@ -1,40 +1,10 @@
-"""Applies every declared gate to one candidate: JUDGES maps each gate class to the module that measures it."""
-
-from collections.abc import Callable
-from typing import Any
+"""Applies every declared gate to one candidate."""
 
 from mlops_assets.evaluation.evaluate import plain
-from mlops_assets.evaluation.gates import (
-    beats_champion,
-    budget,
-    calibrated,
-    every_slice,
-    fair,
-    floor,
-    latency,
-    no_leak,
-    no_pii,
-    no_skew,
-    robust,
-)
 from mlops_assets.evaluation.gates.case import Case, Measurement, Verdict
-from mlops_assets.spec import gate as declared
+from mlops_assets.foundation.implementation import function_of
 from mlops_assets.spec.gate import Gate, gate_names
 from mlops_assets.tasks.task import as_text
-
-JUDGES: dict[type[Gate], Callable[[Any, Case], Measurement]] = {
-    declared.BeatsChampion: beats_champion.judge,
-    declared.Budget: budget.judge,
-    declared.Calibrated: calibrated.judge,
-    declared.EverySlice: every_slice.judge,
-    declared.Fair: fair.judge,
-    declared.Floor: floor.judge,
-    declared.Latency: latency.judge,
-    declared.NoLeak: no_leak.judge,
-    declared.NoPii: no_pii.judge,
-    declared.NoSkew: no_skew.judge,
-    declared.Robust: robust.judge,
-}
 
 
 def judge(gates: tuple[Gate, ...], case: Case) -> tuple[Verdict, ...]:
@@ -42,7 +12,7 @@ def judge(gates: tuple[Gate, ...], case: Case) -> tuple[Verdict, ...]:
     verdicts: list[Verdict] = []
     constant = _constant(case)
     for index, (gate, name) in enumerate(zip(gates, gate_names(gates), strict=True)):
-        found = constant if constant and not index else JUDGES[type(gate)](gate, case)
+        found = constant if constant and not index else function_of(gate)(gate, case)
         measured, advice = found.value, "" if found.passed or not found.advice else f" {found.advice}"
         message = f"{name} · {found.message.removesuffix('.')}.{advice}"
         bounds = (measured.value, measured.low, measured.high, found.bound)

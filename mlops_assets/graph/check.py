@@ -14,9 +14,14 @@ def find_problems(use_cases: Sequence[UseCase]) -> list[str]:
 
 def _find(use_case: UseCase) -> list[str]:
     from mlops_assets.features.declared_columns import find_column_problems
+    from mlops_assets.foundation.implementation import find_missing_functions
     from mlops_assets.training.imported import find_trainer_problems
 
-    problems = [*find_column_problems(use_case), *find_trainer_problems(use_case)]
+    problems = [
+        *find_column_problems(use_case),
+        *find_trainer_problems(use_case),
+        *find_missing_functions("gates", use_case.gates),
+    ]
     where = f"{use_case.name} · UseCase"
     return [*(f"{where} · {problem}" for problem in problems), *_log_problems(use_case), *compile_use_cases([use_case])[1]]
 

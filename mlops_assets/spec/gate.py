@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, get_args
 
 from pydantic import Field
 
-from mlops_assets.spec.spec import Spec
+from mlops_assets.spec.implemented import Implemented
 
 Metric = Literal[
     "auc", "average_precision", "brier", "log_loss", "ece",
@@ -16,21 +16,25 @@ Metric = Literal[
 Fairness = Literal["demographic_parity", "equalized_odds"]
 FAIRNESS: tuple[Fairness, ...] = get_args(Fairness)  # of decisions: yes or no
 IN_UNITS: frozenset[str] = frozenset({"rmse", "mae", "width"})  # of the label
+GATES = "mlops_assets.evaluation.gates"
 LOWER_IS_BETTER: frozenset[str] = frozenset({"brier", "log_loss", "ece"}) | IN_UNITS
 RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("log_loss", *IN_UNITS), (0, math.inf)), "r2": (-math.inf, 1),
 }  # fmt: skip
 
 
-class Gate(Spec):
-    """One rule. To add one: a subclass here, a module in evaluation/gates/, and a line in JUDGES of evaluation/judge.py."""
+class Gate(Implemented):
+    """One rule, also outside this package: a subclass, and a module with a function `judge`."""
 
-    NAME: ClassVar[str]  # over the fields of the gate, without its bound, so that the name survives a new bound
+    FUNCTION = "judge"
+    PAGE = "docs/gates.md"
+    # Over the fields of the gate, without its bound, so that the name survives a new bound; without one, the class's own.
+    NAME: ClassVar[str] = ""
 
     @property
     def name(self) -> str:
         """What the gate measures, such as `every_carrier_auc`."""
-        return self.NAME.format_map(vars(self))
+        return (self.NAME or self.word).format_map(vars(self))
 
 
 def gate_names(gates: tuple[Gate, ...]) -> tuple[str, ...]:
@@ -50,6 +54,7 @@ def bound_problems(metric: Metric, bound: float) -> Iterator[str]:
 class Floor(Gate):
     """The metric on the test rows reaches `bound` (where lower is better, as of brier and rmse: stays at or below it)."""
 
+    MODULE = f"{GATES}.floor"
     NAME = "floor_{metric}"
     metric: Metric
     bound: float
@@ -63,6 +68,7 @@ class BeatsChampion(Gate):
     `metric` is the main one of the task where none is declared.
     """
 
+    MODULE = f"{GATES}.beats_champion"
     NAME = "beats_champion_{metric}"
     metric: Metric | None = None
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
@@ -71,6 +77,7 @@ class BeatsChampion(Gate):
 class Calibrated(Gate):
     """Expected calibration error over `bins` equal-count bins stays at or below `max_ece`."""
 
+    MODULE = f"{GATES}.calibrated"
     NAME = "calibrated"
     metric: ClassVar[Metric] = "ece"
     max_ece: float = Field(gt=0, lt=1)
@@ -80,6 +87,7 @@ class Calibrated(Gate):
 class EverySlice(Gate):
     """The metric reaches `bound` in every value of `column` with at least `min_rows` test rows of both classes."""
 
+    MODULE = f"{GATES}.every_slice"
     NAME = "every_{column}_{metric}"
     column: str
     metric: Metric
@@ -95,6 +103,7 @@ class NoSkew(Gate):
     that is recomputed differently. Passes below `min_rows` answers. Of several Skew, it reads the one that compared most.
     """
 
+    MODULE = f"{GATES}.no_skew"
     NAME = "no_skew"
     max_mismatch_rate: float = Field(default=0.001, ge=0, lt=1)
     min_rows: int = Field(default=100, ge=1)
@@ -107,6 +116,7 @@ class Robust(Gate):
     `metric` is the main one of the task where none is declared.
     """
 
+    MODULE = f"{GATES}.robust"
     NAME = "robust_{metric}"
     noise: float = Field(default=0.05, gt=0)
     missing: float = Field(default=0.05, gt=0, le=1)
@@ -120,6 +130,7 @@ class NoLeak(Gate):
     than the prediction or the label.
     """
 
+    MODULE = f"{GATES}.no_leak"
     NAME = "no_leak"
     # For scale: the departure delay, a leak, predicts a late arrival with an auc of 0.87 to 0.92, by month of 2013.
     max_single_auc: float = Field(default=0.85, gt=0.5, le=1)
@@ -132,6 +143,7 @@ class Fair(Gate):
     share among the positive and among the negative rows. Values with fewer than `min_rows` rows are not compared.
     """
 
+    MODULE = f"{GATES}.fair"
     NAME = "fair_{column}_{metric}"
     column: str
     max_gap: float = Field(gt=0, lt=1)
@@ -142,6 +154,7 @@ class Fair(Gate):
 class Latency(Gate):
     """99 of 100 calls of the warm ONNX model with `rows` rows take at most `p99_ms` milliseconds of one core."""
 
+    MODULE = f"{GATES}.latency"
     p99_ms: float = Field(gt=0)
     rows: int = Field(default=1, ge=1)
 
@@ -153,6 +166,7 @@ class Latency(Gate):
 class Budget(Gate):
     """Training took at most `max_train_seconds`, its search included, and the model file is at most `max_megabytes` large."""
 
+    MODULE = f"{GATES}.budget"
     NAME = "budget"
     max_train_seconds: float | None = Field(default=None, gt=0)
     max_megabytes: float | None = Field(default=None, gt=0)
@@ -167,4 +181,5 @@ class NoPii(Gate):
     columns are followed through the views and `entity_rows`. Rows may be joined and grouped by a tagged key.
     """
 
+    MODULE = f"{GATES}.no_pii"
     NAME = "no_pii"

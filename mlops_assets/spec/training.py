@@ -2,9 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping
-from importlib.util import find_spec
 from itertools import accumulate
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, JsonValue
@@ -246,23 +244,6 @@ BUILT_IN: Mapping[str, type[Trainer]] = {
     str(one.model_fields["kind"].default): one
     for one in (Lightning, HistGradientBoosting, LightGBM, SklearnEstimator, OwnLightning)
 }
-
-
-def module_source(module: str) -> bytes:
-    """The file of a module, found without importing it; empty where there is none."""
-    top, *rest = module.split(".")
-    spec = find_spec(top)
-    if spec and not rest:
-        return Path(spec.origin).read_bytes() if spec.origin else b""
-    paths = [Path(folder, *rest) for folder in (spec.submodule_search_locations if spec else None) or ()]
-    files = [file for path in paths for file in (path.with_name(f"{path.name}.py"), path / "__init__.py") if file.is_file()]
-    return files[0].read_bytes() if files else b""
-
-
-def own_sources(trainer: Trainer) -> str:
-    """The modules outside this package that shape its models, as text that changes with them."""
-    package = f"{__name__.partition('.')[0]}."
-    return "".join(repr(module_source(module)) for module in trainer.modules if not module.startswith(package))
 
 
 class Search(Spec):

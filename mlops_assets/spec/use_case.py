@@ -14,6 +14,7 @@ from mlops_assets.spec.defaults import TRAINER, complete_features, complete_labe
 from mlops_assets.spec.feature import Features, Label
 from mlops_assets.spec.form import AnyForm
 from mlops_assets.spec.gate import BeatsChampion, Gate, NoLeak
+from mlops_assets.spec.implemented import Implemented, own_sources
 from mlops_assets.spec.moment import MAX_YEAR, MIN_YEAR
 from mlops_assets.spec.monitor import Freshness, Monitor, OnDrift, OnPerformance, OnSchedule, Skew, Trigger, stage_names
 from mlops_assets.spec.pulled_source import Http, Sql, Stream
@@ -23,7 +24,7 @@ from mlops_assets.spec.source import Files
 from mlops_assets.spec.spec import Name, Spec, Text
 from mlops_assets.spec.split import GroupSplit, RandomSplit, TimeSplit
 from mlops_assets.spec.task import Binary, Multiclass, Regression
-from mlops_assets.spec.training import Search, Trainer, own_sources
+from mlops_assets.spec.training import Search, Trainer
 
 # What each stage is made from: editing a field changes the code version of these stages and of no other.
 STAGE_FIELDS: dict[str, tuple[str, ...]] = {
@@ -127,9 +128,16 @@ class UseCase(Spec):
     def fingerprint(self, stage: Stage) -> str:
         """Twelve hex digits over the fields (and the source of the transforms) that `stage` is made from."""
         text = "\n".join(_stable_text(getattr(self, field)) for field in STAGE_FIELDS[stage])
-        text += self.task.learned + own_sources(self.trainer) if stage == "candidate" else ""
-        text += own_sources(self.reference) if stage == "evaluation" and self.reference else ""
+        text += self.task.learned if stage == "candidate" else ""
+        text += own_sources(*self._modules(stage))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def _modules(self, stage: Stage) -> Iterator[str]:
+        """Those whose source is part of the code version of a stage."""
+        words: dict[str, tuple[Implemented, ...]] = {"evaluation": self.gates}
+        trainer = {"candidate": self.trainer, "evaluation": self.reference}.get(stage)
+        yield from (trainer.modules if trainer else ())
+        yield from (word.module for word in words.get(stage, ()))
 
     def columns(self, table: str) -> list[Column]:
         """None for an unknown table."""

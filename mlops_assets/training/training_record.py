@@ -12,7 +12,8 @@ from pkgutil import resolve_name
 import polars as pl
 
 from mlops_assets.foundation.names import EVENT_TIMESTAMP
-from mlops_assets.spec.training import BUILT_IN, TRAINERS, Trainer, module_source
+from mlops_assets.spec.implemented import module_source
+from mlops_assets.spec.training import BUILT_IN, TRAINERS, Trainer
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.training.fitted import THREADS, TRAIN
 from mlops_assets.training.imported import implementation

@@ -131,6 +131,7 @@ ILLEGAL: list[tuple[str, str]] = [
     ('LOANS.but(trainer=SklearnEstimator(estimator="sklearn.linear_model:LogisticRegresion"))', "loans · UseCase · trainer · SklearnEstimator · sklearn.linear_model:LogisticRegresion · sklearn.linear_model has no LogisticRegresion. Correct the path."),
     ('LOANS.but(reference=SklearnEstimator(estimator="sklearn.naive_bayes:GaussianNB", arguments={"C": 1}))', "loans · UseCase · reference · SklearnEstimator · sklearn.naive_bayes:GaussianNB · got an unexpected keyword argument 'C'; it has: priors, var_smoothing. Correct it."),
     ('LOANS.but(trainer=Trainer(kind="mine"))', "loans · UseCase · trainer · Trainer · mlops_assets.spec.training has no function train. Add it (docs/trainers.md)."),
+    ("LOANS.but(gates=(Gate(),))", "loans · UseCase · gates[0] · Gate · mlops_assets.spec.gate has no function judge. Add it (docs/gates.md)."),
     ('label(name="probability", transform=lambda rows: rows.select("number", probability="defaulted", known_at="ended_at"))', "loans · features · probability is a column of the prediction log. Rename it."),
 ]  # fmt: skip
 
