@@ -15,7 +15,7 @@ GROUPS = {
     "training": ("training_set", "candidate", "evaluation", "blessing"),
     "serving": ("rollout", "service", "prediction_log", "predictions"),
     # The catalogue names the champion that reads a feature: in "features" it would make the folded graph a cycle.
-    "monitoring": ("outcomes", "drift", "performance", "skew", "feature_catalog"),
+    "monitoring": ("outcomes", "drift", "performance", "skew", "monitor", "feature_catalog"),
 }
 
 
@@ -86,9 +86,6 @@ FEAST_PROJECT = "mlops_assets"
 CHAMPION, CHALLENGER = "champion", "challenger"
 # Checks of landed partitions.
 BAD_SHARE, EXPECTATIONS = "bad_rows_within_bound", "rows_as_expected"
-# Checks that trigger a sensor.
-NO_DRIFT, GOOD_ENOUGH = "inputs_like_training", "realised_metric_within_bound"
-SAME_FEATURES = "features_like_recomputed"
 # A column of lookups and of the prediction log: seconds from each view's event time to the prediction moment.
 FEATURE_AGE_S = "feature_age_s"
 SEED = 0  # of every sample, resample and shuffle, so that the same rows give the same evidence

@@ -21,6 +21,7 @@ def _find(use_case: UseCase) -> list[str]:
         *find_column_problems(use_case),
         *find_trainer_problems(use_case),
         *find_missing_functions("gates", use_case.gates),
+        *find_missing_functions("monitors", use_case.own_monitors),
     ]
     where = f"{use_case.name} · UseCase"
     return [*(f"{where} · {problem}" for problem in problems), *_log_problems(use_case), *compile_use_cases([use_case])[1]]

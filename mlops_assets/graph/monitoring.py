@@ -2,6 +2,7 @@
 # Dagster takes a bare MaterializeResult only; its type argument cannot be written.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
+import inspect
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -9,7 +10,6 @@ import dagster as dg
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.durations import in_words
-from mlops_assets.foundation.names import GOOD_ENOUGH, NO_DRIFT, SAME_FEATURES
 from mlops_assets.graph.kernel.asset_metadata import (
     MAX_ROWS,
     UNREADABLE,
@@ -24,7 +24,7 @@ from mlops_assets.graph.kernel.mlflow_run import publish
 from mlops_assets.graph.kernel.run_clock import run_started
 from mlops_assets.graph.kernel.tables import DataFrame, LazyFrame
 from mlops_assets.resources import DeploymentResource, FeatureStoreResource, RegistryResource
-from mlops_assets.spec.monitor import Drift, Monitor, OnPerformance, Performance, Skew
+from mlops_assets.spec.monitor import Drift, Monitor, OnPerformance, OwnMonitor, Performance, Skew
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def _monitor(use_case: UseCase, stage: str, monitor: Monitor) -> dg.AssetsDefini
             return _performance(use_case, stage, monitor)
         case Skew():
             return _skew(use_case, stage, monitor)
+        case OwnMonitor():
+            return _own(use_case, stage, monitor)
 
 
 class _Arguments(AssetMetadata):
@@ -70,7 +72,7 @@ def _drift(use_case: UseCase, stage: str, spec: Drift) -> dg.AssetsDefinition:
 
     @dg.asset(
         description=f"How far the inputs served in {in_words(spec.window)} are from those that the champion was trained on.",
-        check_specs=[dg.AssetCheckSpec(NO_DRIFT, asset=key, description=f"At most {spec.max_share:.0%} of the inputs drifted.")],
+        check_specs=[dg.AssetCheckSpec(spec.CHECK, asset=key, description=f"At most {spec.max_share:.0%} of inputs drifted.")],
         **_asset(use_case, stage, "evidently", kind="drift", reads="predictions"),
     )
     def drift(
@@ -87,7 +89,7 @@ def _drift(use_case: UseCase, stage: str, spec: Drift) -> dg.AssetsDefinition:
         files = {f"{stage}_report.html": result.page} if result.page else {}
         links = publish(registry, use_case, plan.champion, files) if plan else {}
         return dg.MaterializeResult(
-            metadata=_metadata(result, links), check_results=[_check(context, NO_DRIFT, result, use_case)]
+            metadata=_metadata(result, links), check_results=[_check(context, spec.CHECK, result, use_case)]
         )
 
     return drift
@@ -132,7 +134,7 @@ def _performance(use_case: UseCase, stage: str, spec: Performance) -> dg.AssetsD
 
     @dg.asset(
         description=f"The realised quality of the predictions by month and day, and of the last {in_words(spec.window)}.",
-        check_specs=[dg.AssetCheckSpec(GOOD_ENOUGH, asset=key, description="; ".join(map(repr, bounds)) or "No bound.")],
+        check_specs=[dg.AssetCheckSpec(spec.CHECK, asset=key, description="; ".join(map(repr, bounds)) or "No bound.")],
         **_asset(use_case, stage, "polars", kind="performance", reads="outcomes"),
     )
     def performance(
@@ -162,7 +164,7 @@ def _performance(use_case: UseCase, stage: str, spec: Performance) -> dg.AssetsD
         long = {f"{folder}{name}.csv": pl.DataFrame(rows).write_csv() for name, rows in cut.items()}
         links = publish(registry, use_case, plan.champion, long) if plan else {}
         return dg.MaterializeResult(
-            metadata=_metadata(result, links), check_results=[_check(context, GOOD_ENOUGH, result, use_case)]
+            metadata=_metadata(result, links), check_results=[_check(context, spec.CHECK, result, use_case)]
         )
 
     return performance
@@ -174,7 +176,7 @@ def _skew(use_case: UseCase, stage: str, spec: Skew) -> dg.AssetsDefinition:
 
     @dg.asset(
         description=f"Features served in {in_words(spec.window)}, next to what the feature tables return now for those moments.",
-        check_specs=[dg.AssetCheckSpec(SAME_FEATURES, asset=key, description=bound)],
+        check_specs=[dg.AssetCheckSpec(spec.CHECK, asset=key, description=bound)],
         dagster_type=cast(dg.DagsterType, DataFrame),  # which it is when Dagster reads it
         io_manager_key="tables",
         **_asset(use_case, stage, "feast", "polars", "deltalake", kind="skew", reads="predictions"),
@@ -191,7 +193,33 @@ def _skew(use_case: UseCase, stage: str, spec: Skew) -> dg.AssetsDefinition:
         looked_up = recent(predictions.filter(pl.col("features_from") != "request"), spec, now=run_started(context))
         parity = recompute(use_case, spec, looked_up, open_store=feature_store.open, seed=names.SEED)
         result = monitor_skew(spec, parity)
-        check = _check(context, SAME_FEATURES, result, use_case)
+        check = _check(context, spec.CHECK, result, use_case)
         return dg.MaterializeResult(value=parity.to_table(), metadata=_metadata(result, {}), check_results=[check])
 
     return skew
+
+
+def _own(use_case: UseCase, stage: str, spec: OwnMonitor) -> dg.AssetsDefinition:
+    key = dg.AssetKey(names.stage(use_case.name, stage))
+    arguments = _asset(use_case, stage, "polars", kind="monitor", reads=spec.READS)
+    arguments["ins"] = {"rows": dg.AssetIn(names.stage(use_case.name, spec.READS))}
+
+    @dg.asset(
+        description=f"{inspect.getdoc(type(spec))} Over the {spec.READS} of {in_words(spec.window)}.",
+        check_specs=[dg.AssetCheckSpec(spec.CHECK, asset=key, description=repr(spec))],
+        **arguments,
+    )
+    def own(
+        context: dg.AssetExecutionContext, rows: LazyFrame, registry: RegistryResource, deployment: DeploymentResource
+    ) -> dg.MaterializeResult:
+        from mlops_assets.foundation.implementation import function_of
+        from mlops_assets.monitoring.window import recent
+
+        plan, window = deployment.open(use_case.name).plan(), recent(rows, spec, now=run_started(context))
+        champion = plan.champion if plan else None
+        result = function_of(spec)(spec, window, use_case=use_case, champion=champion, seed=names.SEED)
+        links = publish(registry, use_case, champion, {f"{stage}.html": result.page} if result.page else {})
+        check = _check(context, spec.CHECK, result, use_case)
+        return dg.MaterializeResult(metadata=_metadata(result, links), check_results=[check])
+
+    return own

@@ -13,17 +13,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from mlops_assets.foundation import names
 from mlops_assets.foundation.durations import in_words
 from mlops_assets.foundation.home import Home
-from mlops_assets.foundation.names import GOOD_ENOUGH, NO_DRIFT
 from mlops_assets.graph.first_champion import is_run_of, refused_files
 from mlops_assets.graph.kernel.dagster_internals import newest_checks, next_cron_time, share_engines, stopped_sensors
 from mlops_assets.graph.kernel.shared_sensors import why_stopped
 from mlops_assets.graph.operations import describe_daemon
 from mlops_assets.graph.trainings import error_of, read_trainings
 from mlops_assets.resources import Resources
-from mlops_assets.spec.monitor import Drift, Monitor, OnSchedule, Performance
+from mlops_assets.spec.monitor import Drift, OnSchedule, Performance
 from mlops_assets.spec.use_case import UseCase
 
-WATCHED: dict[type[Monitor], str] = {Drift: NO_DRIFT, Performance: GOOD_ENOUGH}
 NONE, NOT_YET = "–", "not yet"
 THREADS = 16  # that wait for servers: one that hangs takes 2 s
 SHOWN = 15  # problems of a use case
@@ -121,8 +119,7 @@ class _History:
 
 def _check_keys(use_case: UseCase) -> Iterator[tuple[type[Any], dg.AssetCheckKey]]:
     for stage, monitor in use_case.monitor_stages.items():
-        if check := WATCHED.get(type(monitor)):
-            yield type(monitor), dg.AssetCheckKey(dg.AssetKey(names.stage(use_case.name, stage)), check)
+        yield type(monitor), dg.AssetCheckKey(dg.AssetKey(names.stage(use_case.name, stage)), monitor.CHECK)
 
 
 def _overview(
@@ -140,7 +137,8 @@ def _overview(
     problems += filter(None, [why_stopped(name, history.stopped)])
     if waits:
         problems.append(f"Version {state.waiting} waits for `mlops approve {name} {state.waiting} --why …`.")
-    problems += [*_failed_run(use_case, history), *refused_files(use_case, resources), *server_problems]
+    problems += [*_alarms(use_case, history), *_failed_run(use_case, history)]
+    problems += [*refused_files(use_case, resources), *server_problems]
     return Overview(
         use_case=name,
         champion=plan.champion if plan else None,
@@ -184,6 +182,15 @@ def _verdict(use_case: UseCase, kind: type[Any], history: _History) -> str:
     if len(results) < len(keys):
         return NOT_YET
     return "not enough data" if any(NOT_ENOUGH in (result.description or "") for result in results) else "healthy"
+
+
+def _alarms(use_case: UseCase, history: _History) -> Iterator[str]:
+    """Of the monitors that have no column of their own."""
+    for kind, key in _check_keys(use_case):
+        record = history.checks.get(key)
+        result = record.event.asset_check_evaluation if record and record.event else None
+        if result and not result.passed and not issubclass(kind, Drift | Performance):
+            yield f"Monitor {key.asset_key.path[-1]}: {result.description}"
 
 
 def _next_trigger(use_case: UseCase, has_version: bool, now: datetime) -> str:

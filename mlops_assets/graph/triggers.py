@@ -10,7 +10,6 @@ import dagster as dg
 from mlops_assets.foundation import names
 from mlops_assets.foundation.calendars import Partition
 from mlops_assets.foundation.grains import calendar_of, declared_partitions
-from mlops_assets.foundation.names import GOOD_ENOUGH, NO_DRIFT
 from mlops_assets.graph.kernel.asset_metadata import UNREADABLE
 from mlops_assets.graph.kernel.automation import BY_EVENT, TICK_SECONDS
 from mlops_assets.graph.kernel.changes import read_changes
@@ -19,7 +18,7 @@ from mlops_assets.graph.kernel.dagster_internals import DATA_VERSION, data_versi
 from mlops_assets.graph.kernel.shared_sensors import MAX_EVENTS, SHARED
 from mlops_assets.graph.trainings import ONE_AT_A_TIME, REQUEST, read_trainings, training_tables
 from mlops_assets.resources import HomeLock, LandingResource, LedgerResource, PredictionLogResource, WarehouseResource
-from mlops_assets.spec.monitor import Drift, Monitor, OnSchedule, Performance, endings
+from mlops_assets.spec.monitor import OnSchedule, endings
 from mlops_assets.spec.source import Files
 from mlops_assets.spec.use_case import UseCase
 
@@ -33,7 +32,6 @@ TICKS_TO_A_PAUSE = 60  # five minutes
 ALL_READABLE, MAX_FAULTS = "landed_entries_readable", 20
 TRAINED = ("training_set", "candidate", "evaluation", "blessing", "rollout", "service")
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
-WATCHED: dict[type[Monitor], str] = {Drift: NO_DRIFT, Performance: GOOD_ENOUGH}
 Requests = dg.SensorResult | dg.SkipReason
 
 
@@ -42,8 +40,8 @@ def build_triggers(use_case: UseCase) -> dict[str, list[Any]]:
     training = _training_job(use_case)
     sensors = [_landing_sensor(use_case), _log_sensor(use_case), _first_model(use_case, training)]
     # One sensor for every bound on the performance: its check fails when any of them is broken.
-    for stage in (stage for stage in use_case.monitor_stages if use_case.triggers_of(stage)):
-        sensors.append(_on_failed_check(use_case, training, stage, WATCHED[type(use_case.monitor_stages[stage])]))
+    for stage, monitor in use_case.monitor_stages.items():
+        sensors += [_on_failed_check(use_case, training, stage, monitor.CHECK)] if use_case.triggers_of(stage) else []
     declared = [trigger for trigger in use_case.triggers if isinstance(trigger, OnSchedule)]
     schedules = [_schedule(use_case, training, *one) for one in zip(declared, endings(declared), strict=True)]
     checks = [*map(partial(_landed_check, use_case), use_case.sources)]

@@ -8,7 +8,18 @@ from mlops_assets.spec.column_type import COLUMN_TYPES, DType
 from mlops_assets.spec.contract import Column
 from mlops_assets.spec.gate import FAIRNESS, EverySlice, Gate, NoSkew
 from mlops_assets.spec.grain import Snapshot
-from mlops_assets.spec.monitor import Drift, Monitor, OnDrift, OnPerformance, Performance, Skew, Trigger, stage_names
+from mlops_assets.spec.monitor import (
+    Drift,
+    Monitor,
+    OnAlarm,
+    OnDrift,
+    OnPerformance,
+    OwnMonitor,
+    Performance,
+    Skew,
+    Trigger,
+    stage_names,
+)
 from mlops_assets.spec.request_feature import RequestFeature
 from mlops_assets.spec.rollout import Canary
 from mlops_assets.spec.spec import Spec
@@ -16,7 +27,7 @@ from mlops_assets.spec.spec import Spec
 if TYPE_CHECKING:
     from mlops_assets.spec.use_case import UseCase
 
-READS_MONITOR: dict[type[Spec], type[Monitor]] = {NoSkew: Skew, OnDrift: Drift, OnPerformance: Performance}
+READS_MONITOR: dict[type[Spec], type[Monitor]] = {NoSkew: Skew, OnDrift: Drift, OnPerformance: Performance, OnAlarm: OwnMonitor}
 # The types of request columns that a model cannot read: a day or a moment has no level that comes back.
 NO_INPUT: dict[str, tuple[DType, ...]] = {"numeric": ("datetime", "date"), "categorical": ("datetime", "date", "decimal")}
 
@@ -230,7 +241,7 @@ def _reader_problems(use_case: "UseCase", field: str, reader: Gate | Trigger) ->
         found = f"{type(reader).__name__} reads the result of the monitor {needed.__name__}"
         monitors = ", ".join(type(monitor).__name__ for monitor in use_case.monitors) or "none"
         yield f"{field} · {found}; monitors: {monitors}. Declare {needed.__name__}()."
-    elif isinstance(reader, OnDrift | OnPerformance) and reader.monitor:
+    elif isinstance(reader, OnDrift | OnPerformance | OnAlarm) and reader.monitor:
         yield from _unknown(f"{field}.monitor", [reader.monitor], stages, f"is no {needed.__name__} monitor; legal")
 
 

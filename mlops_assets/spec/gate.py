@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, get_args
 
 from pydantic import Field
 
-from mlops_assets.spec.implemented import Implemented
+from mlops_assets.spec.implemented import Implemented, snake_case
 
 Metric = Literal[
     "auc", "average_precision", "brier", "log_loss", "ece",
@@ -34,7 +34,7 @@ class Gate(Implemented):
     @property
     def name(self) -> str:
         """What the gate measures, such as `every_carrier_auc`."""
-        return (self.NAME or self.word).format_map(vars(self))
+        return (self.NAME or snake_case(type(self).__name__)).format_map(vars(self))
 
 
 def gate_names(gates: tuple[Gate, ...]) -> tuple[str, ...]:

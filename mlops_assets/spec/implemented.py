@@ -19,10 +19,10 @@ class Implemented(Spec):
     def module(self) -> str:
         return self.MODULE or type(self).__module__
 
-    @property
-    def word(self) -> str:
-        """The name of the class as part of other names: beats_champion of BeatsChampion."""
-        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
+
+def snake_case(name: str) -> str:
+    """Of a class: BeatsChampion is beats_champion."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
 def module_source(module: str) -> bytes:

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from mlops_assets.spec.gate import Metric, bound_problems
+from mlops_assets.spec.implemented import Implemented, snake_case
 from mlops_assets.spec.spec import Spec
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -36,6 +38,8 @@ class Drift(Suffixed):
     `max_psi` and its KS statistic (numeric inputs) `max_ks`; the check fails when more than `max_share` of the inputs have.
     """
 
+    CHECK: ClassVar[str] = "inputs_like_training"
+
     window: timedelta = Field(default=timedelta(days=30), gt=timedelta(0))  # shorter ones alarm on weather alone
     max_psi: float = Field(default=0.25, gt=0)
     max_ks: float = Field(default=0.2, gt=0, lt=1)
@@ -46,6 +50,8 @@ class Drift(Suffixed):
 class Performance(Suffixed):
     """Realised quality of the answered requests, by day and month, once their labels are known."""
 
+    CHECK: ClassVar[str] = "realised_metric_within_bound"
+
     window: timedelta = Field(default=timedelta(days=30), gt=timedelta(0))
     min_rows: int = Field(default=1000, ge=1)
 
@@ -55,6 +61,8 @@ class Skew(Suffixed):
     tables. Numbers agree within max(`relative` of the larger, `absolute`). The check fails when more than `max_mismatch_rate`
     of at least `min_rows` answers used any feature that is recomputed differently. At most `max_rows` of them are recomputed.
     """
+
+    CHECK: ClassVar[str] = "features_like_recomputed"
 
     window: timedelta = Field(default=timedelta(days=30), gt=timedelta(0))
     # Rolling sums differ in their last digits when more days are filled at once, and a model reads 32 bits.
@@ -68,6 +76,20 @@ class Skew(Suffixed):
         if self.max_rows < self.min_rows:
             found = f"max_rows is {self.max_rows}, and min_rows is {self.min_rows}"
             yield f"{found}; legal: max_rows at least min_rows, or there are never enough. Raise or lower one."
+
+
+class OwnMonitor(Suffixed, Implemented):
+    """A monitor of your own, in any package: a subclass, and a function `monitor` in its module, which gets the rows of the last
+    `window` of the table READS. CHECK is the name of its check.
+    """
+
+    FUNCTION = "monitor"
+    PAGE = "docs/monitors.md"
+    CHECK: ClassVar[str] = "within_bounds"
+    READS: ClassVar[Literal["predictions", "outcomes"]] = "predictions"
+
+    window: timedelta = Field(default=timedelta(days=30), gt=timedelta(0))
+    min_rows: int = Field(default=1000, ge=1)
 
 
 class OnSchedule(Suffixed):
@@ -126,15 +148,21 @@ class OnPerformance(Spec):
         yield from bound_problems(self.metric, self.bound)
 
 
-Monitor = Drift | Performance | Skew
-Trigger = OnSchedule | OnDrift | OnPerformance
+class OnAlarm(Spec):
+    """Train when the check of `monitor` fails, which is the name of an OwnMonitor, such as call_load."""
+
+    monitor: str = Field(min_length=1)
+
+
+Monitor = Drift | Performance | Skew | OwnMonitor
+Trigger = OnSchedule | OnDrift | OnPerformance | OnAlarm
 # In the text of a value, so that different schedules stay different: 0 6 * * 1 is 0_6_any_any_1.
 SIGNS = {"*": " any ", "/": " step ", "-": " to ", ",": " and ", "#": " nth "}
 
 
 def stage_names(monitors: Sequence[Monitor]) -> list[str]:
     """The name of each monitor's asset. It does not depend on their order."""
-    return [f"{type(monitor).__name__.lower()}{ending}" for monitor, ending in zip(monitors, endings(monitors), strict=True)]
+    return [f"{snake_case(type(monitor).__name__)}{ending}" for monitor, ending in zip(monitors, endings(monitors), strict=True)]
 
 
 def endings(declared: Sequence[Suffixed]) -> list[str]:

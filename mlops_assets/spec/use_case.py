@@ -2,7 +2,7 @@
 
 import hashlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Annotated, Literal, Self, cast
 
@@ -16,7 +16,18 @@ from mlops_assets.spec.form import AnyForm
 from mlops_assets.spec.gate import BeatsChampion, Gate, NoLeak
 from mlops_assets.spec.implemented import Implemented, own_sources
 from mlops_assets.spec.moment import MAX_YEAR, MIN_YEAR
-from mlops_assets.spec.monitor import Freshness, Monitor, OnDrift, OnPerformance, OnSchedule, Skew, Trigger, stage_names
+from mlops_assets.spec.monitor import (
+    Freshness,
+    Monitor,
+    OnAlarm,
+    OnDrift,
+    OnPerformance,
+    OnSchedule,
+    OwnMonitor,
+    Skew,
+    Trigger,
+    stage_names,
+)
 from mlops_assets.spec.pulled_source import Http, Sql, Stream
 from mlops_assets.spec.rollout import AtOnce, Rollout
 from mlops_assets.spec.serving import Serving
@@ -105,10 +116,14 @@ class UseCase(Spec):
         """The monitors by the names of their assets."""
         return dict(zip(stage_names(self.monitors), self.monitors, strict=True))
 
-    def triggers_of(self, stage: str) -> list[OnDrift | OnPerformance]:
+    @property
+    def own_monitors(self) -> list[OwnMonitor]:
+        return [monitor for monitor in self.monitors if isinstance(monitor, OwnMonitor)]
+
+    def triggers_of(self, stage: str) -> list[OnDrift | OnPerformance | OnAlarm]:
         """The triggers that a failed check of this monitor fires."""
         kind, readers = type(self.monitor_stages[stage]), [one for one in self.triggers if not isinstance(one, OnSchedule)]
-        return [reader for reader in readers if READS_MONITOR[type(reader)] is kind and reader.monitor in ("", stage)]
+        return [reader for reader in readers if issubclass(kind, READS_MONITOR[type(reader)]) and reader.monitor in ("", stage)]
 
     @property
     def label(self) -> Label:
@@ -134,7 +149,7 @@ class UseCase(Spec):
 
     def _modules(self, stage: Stage) -> Iterator[str]:
         """Those whose source is part of the code version of a stage."""
-        words: dict[str, tuple[Implemented, ...]] = {"evaluation": self.gates}
+        words: dict[str, Sequence[Implemented]] = {"evaluation": self.gates, "monitor": self.own_monitors}
         trainer = {"candidate": self.trainer, "evaluation": self.reference}.get(stage)
         yield from (trainer.modules if trainer else ())
         yield from (word.module for word in words.get(stage, ()))

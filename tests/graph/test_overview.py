@@ -13,13 +13,13 @@ from mlops_assets.graph.overview import Overview, Platform, as_html, read_overvi
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.refusals import Refusal
 from mlops_assets.resources import build_resources
-from mlops_assets.spec.monitor import Drift, OnDrift, OnSchedule, Performance
+from mlops_assets.spec.monitor import Drift, OnDrift, OnSchedule, OwnMonitor, Performance
 from tests.cli.loans import LOANS
 from tests.graph.line import variables
 from tests.graph.test_first_model import PLAIN, Trigger, applications
 from tests.promotion.model_line import ModelLine
 
-WATCHED = PLAIN.but(monitors=(Drift(), Performance()), triggers=(OnSchedule(cron="0 6 * * 1"), OnDrift()))
+WATCHED = PLAIN.but(monitors=(Drift(), Performance(), OwnMonitor()), triggers=(OnSchedule(cron="0 6 * * 1"), OnDrift()))
 OTHER = LOANS.but(name="other")
 NOW = datetime.now(UTC)
 
@@ -66,11 +66,17 @@ def test_a_home_without_a_platform_of_its_own_shows_what_the_ledger_has(tmp_path
 
 def test_a_monitor_without_enough_data_is_never_healthy_and_the_worst_of_several_counts(trigger: Trigger):
     assert (row(trigger.home).drift, row(trigger.home).performance) == ("not yet", "not yet")
-    report(trigger, "drift", names.NO_DRIFT, "12 rows in the window; a verdict needs 500.", passed=True)
-    report(trigger, "performance", names.GOOD_ENOUGH, "auc 0.9", passed=True)
+    report(trigger, "drift", Drift.CHECK, "12 rows in the window; a verdict needs 500.", passed=True)
+    report(trigger, "performance", Performance.CHECK, "auc 0.9", passed=True)
     assert (row(trigger.home).drift, row(trigger.home).performance) == ("not enough data", "healthy")
-    report(trigger, "drift", names.NO_DRIFT, "3 of 4 inputs drifted", passed=False)
+    report(trigger, "drift", Drift.CHECK, "3 of 4 inputs drifted", passed=False)
     assert row(trigger.home).drift == "ALARM"
+
+
+def test_the_alarm_of_a_monitor_without_a_column_is_a_problem_until_it_passes(trigger: Trigger):
+    for passed in (False, True):
+        report(trigger, "own_monitor", OwnMonitor.CHECK, "60% are decided yes.", passed=passed)
+        assert ("Monitor own_monitor: 60% are decided yes." in row(trigger.home).problems) is not passed
 
 
 def test_the_newest_failure_is_one_sentence_with_what_to_do_until_its_cause_is_removed(trigger: Trigger):

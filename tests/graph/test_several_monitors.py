@@ -9,7 +9,6 @@ import dagster as dg
 import pytest
 
 from mlops_assets.foundation import names
-from mlops_assets.foundation.names import GOOD_ENOUGH, NO_DRIFT
 from mlops_assets.graph.compile import build_use_case
 from mlops_assets.graph.triggers import build_triggers
 from mlops_assets.serving.log.prediction_log import PredictionLog
@@ -94,13 +93,13 @@ def test_a_trigger_watches_its_monitor_or_every_one_of_its_kind() -> None:
 
 def performance_checks() -> dict[str, str | None]:
     assets = [asset for asset in build_use_case(LINE).assets or () if isinstance(asset, dg.AssetsDefinition)]
-    specs = [spec for asset in assets for spec in asset.check_specs if spec.name == GOOD_ENOUGH]
+    specs = [spec for asset in assets for spec in asset.check_specs if spec.name == Performance.CHECK]
     return {spec.asset_key.path[-1]: spec.description for spec in specs}
 
 
 @pytest.mark.parametrize(("failed", "is_due"), [("drift_week", True), ("drift", False)])
 def test_the_failed_check_of_another_monitor_trains_nothing(line: Line, failed: str, is_due: bool) -> None:
-    evaluation = dg.AssetCheckEvaluation(dg.AssetKey([LINE.name, failed]), NO_DRIFT, passed=False, description="Drifted.")
+    evaluation = dg.AssetCheckEvaluation(dg.AssetKey([LINE.name, failed]), Drift.CHECK, passed=False, description="Drifted.")
     line.instance.report_runless_asset_event(evaluation)
     sensor = line.definitions.resolve_sensor_def("loans_on_drift_week")
     context = dg.build_sensor_context(instance=line.instance, definitions=line.definitions)

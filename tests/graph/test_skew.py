@@ -13,9 +13,9 @@ from mlops_assets.features.feast.feature_store import FeatureStore
 from mlops_assets.features.request_features import entity_rows
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import PROJECT, Environment, read_environment
-from mlops_assets.foundation.names import SAME_FEATURES
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.spec.gate import NoSkew
+from mlops_assets.spec.monitor import Skew
 from mlops_assets.spec.split import TimeSplit
 from mlops_assets.spec.training import HistGradientBoosting
 from mlops_assets.use_cases.flight_delay import USE_CASE
@@ -136,8 +136,8 @@ def test_tampered_features_are_found_and_shown(line: Line, environment: Environm
     example = found["examples"].records[0].data
     assert example["served"] == pytest.approx(example["recomputed"] + 3.0)
     assert example["prediction_id"] in answers["prediction_id"].head(7).to_list()
-    assert "temp" in failed_checks(result)[SAME_FEATURES]
-    check = next(each for each in result.get_asset_check_evaluations() if each.check_name == SAME_FEATURES)
+    assert "temp" in failed_checks(result)[Skew.CHECK]
+    check = next(each for each in result.get_asset_check_evaluations() if each.check_name == Skew.CHECK)
     assert check.severity is dg.AssetCheckSeverity.WARN
 
 
@@ -193,7 +193,7 @@ def test_a_fact_that_came_late_is_skew(line: Line, environment: Environment, ans
         land_weather(line, delivered)
     late = answers.filter(pl.col("event_timestamp").dt.date() == LAST)
     assert metadata(result)["differing_rows"] > len(late) * 0.5
-    assert "temp" in failed_checks(result)[SAME_FEATURES]
+    assert "temp" in failed_checks(result)[Skew.CHECK]
 
 
 def land_weather(line: Line, rows: pl.DataFrame) -> None:

@@ -7,7 +7,6 @@ import dagster as dg
 import pytest
 
 from mlops_assets.foundation import names
-from mlops_assets.foundation.names import NO_DRIFT
 from mlops_assets.graph.serving import LOG_READABLE
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.spec.monitor import Drift, OnDrift
@@ -53,6 +52,6 @@ def test_where_much_of_the_log_is_unreadable_no_monitor_passes_and_nothing_is_tr
     segment = line.home / "prediction_log" / LINE.name / "000001.jsonl"
     segment.write_bytes(segment.read_bytes().replace(b'"prediction_id":"p1', b'"prediction_id":p1'))
     failed = watch(line)
-    assert failed[NO_DRIFT].startswith("36.9% of the prediction log cannot be read; see the check of predictions. ")
+    assert failed[Drift.CHECK].startswith("36.9% of the prediction log cannot be read; see the check of predictions. ")
     assert "111 parts of the log cannot be read" in failed[LOG_READABLE]
     assert not is_retrained(line)

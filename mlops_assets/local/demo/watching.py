@@ -24,10 +24,7 @@ from mlops_assets.training.onnx_model import OnnxModel
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 UNFINISHED = [status for status in dg.DagsterRunStatus if status not in ENDED]
 # The check of each monitor that triggers a training, and the asset that the monitor reads.
-CHECKS: dict[type[Monitor], tuple[str, str]] = {
-    Drift: (names.NO_DRIFT, "predictions"),
-    Performance: (names.GOOD_ENOUGH, "outcomes"),
-}
+CHECKS: dict[type[Monitor], tuple[str, str]] = {Drift: (Drift.CHECK, "predictions"), Performance: (Performance.CHECK, "outcomes")}
 PATIENCE_S = 600
 
 
