@@ -12,10 +12,13 @@ from mlops_assets.spec.feature import Label
 from mlops_assets.spec.gate import Metric
 from mlops_assets.spec.spec import Spec, Text
 
+TASKS = "mlops_assets.tasks"
+
 
 class Task(Spec):
-    """One kind of question. To add one: a subclass here, a module in tasks/, and a line in TASKS of tasks/__init__.py."""
+    """One kind of question, also outside this package: a subclass, and the class of what it owns (docs/tasks.md)."""
 
+    IMPLEMENTATION: ClassVar[str]  # its module and class
     METRICS: ClassVar[tuple[Metric, ...]]  # measured of every candidate; the first one stands for its quality
     DECIDES: ClassVar[bool] = False  # yes or no, which Fair compares between groups
 
@@ -44,6 +47,7 @@ class Binary(Task):
     into a decision.
     """
 
+    IMPLEMENTATION = f"{TASKS}.binary:BinaryTask"
     METRICS = ("auc", "average_precision", "brier", "log_loss", "ece")
     DECIDES = True
     LABELS = ("string", "category", "int", "bool")
@@ -67,6 +71,7 @@ class Regression(Task):
     label. A model file has single precision: about 7 digits of a prediction.
     """
 
+    IMPLEMENTATION = f"{TASKS}.regression:RegressionTask"
     METRICS = ("rmse", "mae", "r2", "coverage", "width")
     LABELS = NUMBERS
 
@@ -80,6 +85,7 @@ Class = Annotated[str, Field(strict=True, min_length=1)] | Annotated[int, Field(
 class Multiclass(Task):
     """One of several `classes`, which are the labels, as a probability of each. The most probable one is the decision."""
 
+    IMPLEMENTATION = f"{TASKS}.multiclass:MulticlassTask"
     METRICS = ("accuracy", "macro_f1", "auc", "brier", "log_loss", "ece")
     LABELS = ("string", "category", "int", "bool")
 

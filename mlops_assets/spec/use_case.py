@@ -153,6 +153,7 @@ class UseCase(Spec):
         trainer = {"candidate": self.trainer, "evaluation": self.reference}.get(stage)
         yield from (trainer.modules if trainer else ())
         yield from (word.module for word in words.get(stage, ()))
+        yield from [self.task.IMPLEMENTATION.partition(":")[0]] if stage == "evaluation" else []
 
     def columns(self, table: str) -> list[Column]:
         """None for an unknown table."""

@@ -1,19 +1,18 @@
-"""What each declared task owns, one module a task: TASKS maps the declared classes to them."""
+"""What each declared task owns, one module a task."""
 
+from pkgutil import resolve_name
 from typing import Any
 
 from mlops_assets.spec import task as declared
-from mlops_assets.tasks.binary import BinaryTask
-from mlops_assets.tasks.multiclass import MulticlassTask
-from mlops_assets.tasks.regression import RegressionTask
+from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.tasks.task import Task
-
-TASKS: dict[type[declared.Task], type[Task[Any]]] = {
-    declared.Binary: BinaryTask,
-    declared.Multiclass: MulticlassTask,
-    declared.Regression: RegressionTask,
-}
 
 
 def task_of(task: declared.Task) -> Task[Any]:
-    return TASKS[type(task)](task)
+    """Raises IllegalDeclaration where its implementation cannot be imported."""
+    try:
+        implementation = resolve_name(task.IMPLEMENTATION)
+    except (ImportError, AttributeError, ValueError) as error:
+        problem = f"IMPLEMENTATION is {task.IMPLEMENTATION!r}: {error}; legal: module:Class. Correct it (docs/tasks.md)."
+        raise IllegalDeclaration(f"{type(task).__name__} · {problem}") from error
+    return implementation(task)
