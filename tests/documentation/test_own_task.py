@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mlops_assets.spec.spec import IllegalDeclaration
-from mlops_assets.spec.task import Task
+from mlops_assets.spec.task import Multiclass
 from mlops_assets.tasks import task_of
 from mlops_assets.use_cases.handwriting import USE_CASE
 from tests.documentation.pages import package_of, run_file
@@ -41,7 +41,10 @@ def test_it_is_the_task_of_a_use_case_and_its_module_is_part_of_the_code_version
     assert use_case.fingerprint("evaluation") != before
 
 
-def test_an_implementation_that_is_not_there_is_named(grade: Any) -> None:
-    lost: type[Task] = type("Lost", (type(grade),), {"IMPLEMENTATION": "acme.grade_task:Grading", "__module__": "acme"})
+@pytest.mark.usefixtures("grade")
+def test_an_implementation_that_is_not_there_is_named() -> None:
+    class Lost(Multiclass):
+        IMPLEMENTATION = "acme.grade_task:Grading"
+
     with pytest.raises(IllegalDeclaration, match=r"Lost · IMPLEMENTATION is 'acme.grade_task:Grading': .*docs/tasks.md"):
-        task_of(lost(label="state", classes=("good", "poor")))  # pyright: ignore[reportCallIssue]
+        task_of(Lost(label="state", classes=("good", "poor")))

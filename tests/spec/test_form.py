@@ -1,8 +1,6 @@
 """Forms of files and fields of columns: an illegal declaration is refused when it is built."""
 
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,12 +85,3 @@ def test_examples_of_every_type_are_legal() -> None:
     assert column("decimal", precision=4, scale=2, min=0.1, example="0.10").example == "0.10"
     assert column("date", example="2024-02-29").example == "2024-02-29"
     assert column("int", min=2**53 + 1, example=2**53 + 1).min == 2**53 + 1
-
-
-def test_the_examples_of_the_documentation_are_legal() -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs" / "files.md").read_text()
-    examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    words = {word.__name__: word for word in (Files, Csv, Parquet, JsonLines, Excel, Column)}
-    for example in examples:
-        exec(example, dict(words))
-    assert {word for word in words if any(f"{word}(" in example for example in examples)} == words.keys()

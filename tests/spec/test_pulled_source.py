@@ -1,17 +1,14 @@
 """Illegal declarations of pulled sources: one sentence for each fault, and never a credential in it."""
 
-import ast
-import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from mlops_assets.foundation.home import PROJECT
 from mlops_assets.spec.contract import Column
 from mlops_assets.spec.form import Csv, JsonLines
-from mlops_assets.spec.pulled_source import Http, NextCursor, Sql, Stream
+from mlops_assets.spec.pulled_source import Http, Sql, Stream
 from mlops_assets.spec.spec import IllegalDeclaration
 from tests.ingestion.pulling.shop import ORDERS, SQL, shop
 
@@ -58,13 +55,6 @@ def test_an_illegal_source_is_refused_with_one_sentence(build: Callable[[], Any]
         build()
     assert str(caught.value) == message
     assert "secret" not in message
-
-
-def test_the_documented_sources_are_legal() -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", (PROJECT / "docs" / "sources.md").read_text(), re.DOTALL)
-    names = {"Sql": Sql, "Http": Http, "Stream": Stream, "NextCursor": NextCursor, "timedelta": timedelta}
-    built = [eval(ast.unparse(statement), names) for statement in ast.parse(example).body]
-    assert [type(source) for source in built] == [Sql, Http, Stream]
 
 
 @pytest.mark.parametrize("source", [SQL, HTTP, STREAM], ids=lambda source: type(source).__name__)

@@ -1,48 +1,34 @@
 """The examples of docs/trainers.md, written to files as they are there, train, export, answer and train again to the same bytes."""
 
-import re
-import sys
 from collections.abc import Iterator
-from importlib import import_module, invalidate_caches
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from mlops_assets.foundation.home import PROJECT
 from mlops_assets.spec.training import OwnLightning, Trainer
 from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.training.train import fit
 from mlops_assets.training.training_record import read_trainer, record_surroundings, record_trainer
 from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.documentation.pages import package_of, run_file
 from tests.training.training_rows import INPUTS, training_rows
 
-BLOCK = re.compile(r"```python\n# (acme/\w+\.py)\n(.*?)```", re.DOTALL)
 ROWS, KNOWN = training_rows(600), {**INPUTS, "numeric": ("delay", "wind")}
 
 
 @pytest.fixture(scope="module")
 def acme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The package of the page, importable."""
-    root = tmp_path_factory.mktemp("documented")
-    (root / "acme").mkdir()
-    for name, code in BLOCK.findall((PROJECT / "docs" / "trainers.md").read_text()):
-        (root / name).write_text(code)
-    sys.path.insert(0, str(root))
-    invalidate_caches()
-    yield root / "acme"
-    sys.path.remove(str(root))
-    for name in [name for name in sys.modules if name.partition(".")[0] == "acme"]:
-        del sys.modules[name]
+    with package_of("docs/trainers.md", tmp_path_factory.mktemp("documented")) as package:
+        yield package
 
 
 def documented(acme: Path) -> Trainer:
     module = import_module("acme.rising_trees")
-    variables: dict[str, Any] = {"RisingTrees": module.RisingTrees}
-    exec((acme / "use_case.py").read_text(), variables)
-    return variables["trainer"]
+    return run_file(acme / "use_case.py", {"RisingTrees": module.RisingTrees})["trainer"]
 
 
 def test_the_trainer_of_the_page_trains_and_keeps_its_promise(acme: Path) -> None:
