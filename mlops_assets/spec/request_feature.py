@@ -18,7 +18,7 @@ TEN_YEARS = timedelta(days=3653)
 class RequestFeature(Spec):
     """One column, computed from request columns or earlier request features of the same row. All numbers are floats. A value is
     missing where one that it needs is missing or NaN, or where no finite number results. To add a word: a subclass here,
-    and its `expression` and `scalar` in features/request_features.py.
+    and a line in COMPUTATIONS of features/request_features.py.
     """
 
     READS: ClassVar[tuple[DType, ...]] = NUMBERS
