@@ -6,7 +6,7 @@ Three features of one row take 5 µs in plain Python and 114 to 200 µs in Polar
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -90,6 +90,10 @@ def _minute_of_day(feature: word.MinuteOfDay) -> pl.Expr:
     return local.dt.hour().cast(pl.Float64) * 60 + local.dt.minute()
 
 
+def _weekday(local: date) -> str:
+    return WEEKDAYS[local.weekday()]
+
+
 def _hours_between(feature: word.HoursBetween) -> pl.Expr:
     duration = pl.col(feature.column) - pl.col(feature.since)
     return _finite(_divided(duration.dt.total_microseconds().cast(pl.Float64), pl.lit(MICROSECONDS_PER_HOUR)))
@@ -166,10 +170,7 @@ COMPUTATIONS: dict[type[word.RequestFeature], tuple[Callable[[Any], pl.Expr], Ca
     ),
     word.MinuteOfDay: (_minute_of_day, lambda own: _of_local(own, lambda local: local.hour * 60.0 + local.minute)),
     word.Hour: (lambda own: _local(own).dt.hour().cast(pl.Float64), lambda own: _of_local(own, lambda local: float(local.hour))),
-    word.Weekday: (
-        lambda own: _local(own).dt.strftime("%a"),
-        lambda own: _of_local(own, lambda local: WEEKDAYS[local.weekday()]),
-    ),
+    word.Weekday: (lambda own: _local(own).dt.strftime("%a"), lambda own: _of_local(own, _weekday)),
     word.Month: (
         lambda own: _local(own).dt.month().cast(pl.Float64),
         lambda own: _of_local(own, lambda local: float(local.month)),

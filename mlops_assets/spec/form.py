@@ -3,11 +3,10 @@
 import re
 from collections.abc import Iterator
 from typing import ClassVar, Literal
-from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from mlops_assets.spec.spec import Spec
+from mlops_assets.spec.spec import Spec, TimeZone
 
 COMPRESSIONS = ("", ".gz", ".zip")
 # What a directive of a date form matches: exactly, where strptime would also accept other texts.
@@ -35,7 +34,7 @@ class Form(Spec):
     missing: tuple[str, ...] = ()
     date_format: str | None = None
     datetime_format: str | None = None
-    time_zone: str = "UTC"
+    time_zone: TimeZone = "UTC"
     doubled: Literal["refuse", "earlier", "later"] = "refuse"
 
     @property
@@ -54,10 +53,6 @@ class Form(Spec):
                 yield from _format_problems(field, value, needed)
             if value and self.TYPED and value.startswith("%Y-%d"):
                 yield f"{field} · {value!r} reads dates of typed cells, which are %Y-%m-%d, too. Deliver these columns as dates."
-        try:
-            ZoneInfo(self.time_zone)
-        except (LookupError, ValueError, OSError):
-            yield f"time_zone · {self.time_zone!r} is no time zone; legal: names such as UTC or Europe/Berlin. Correct it."
 
 
 class Csv(Form):

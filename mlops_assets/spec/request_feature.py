@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from itertools import pairwise
 from typing import ClassVar, Literal
-from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
 from mlops_assets.spec.column_type import COLUMN_TYPES, NUMBERS, TEXTS, DType
-from mlops_assets.spec.spec import Name, Spec
+from mlops_assets.spec.spec import Name, Spec, TimeZone
 
 ANY = tuple(COLUMN_TYPES)
 TEN_YEARS = timedelta(days=3653)
@@ -52,13 +51,7 @@ class OfLocalTime(RequestFeature):
 
     READS = ("datetime",)
 
-    zone: str = "UTC"
-
-    def contradictions(self) -> Iterator[str]:
-        try:
-            ZoneInfo(self.zone)
-        except (LookupError, ValueError, OSError):
-            yield f"zone · {self.zone!r} is no time zone; legal: names such as UTC or Europe/Berlin. Correct it."
+    zone: TimeZone = "UTC"
 
 
 class MinuteOfDay(OfLocalTime):

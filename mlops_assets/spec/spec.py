@@ -3,12 +3,23 @@
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Annotated, Any, Self, cast
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
+
+
+def _require_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (LookupError, ValueError, OSError):
+        raise PydanticCustomError("time_zone", "Input should be a time zone, such as UTC or Europe/Berlin") from None
+    return name
+
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]  # is part of file names, and an identifier in Postgres
 Text = Annotated[str, Field(min_length=1)]
+TimeZone = Annotated[str, AfterValidator(_require_zone)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes
 CENTURY = timedelta(days=36_525)  # sums of shorter durations and moments stay within Python's range
 NAMED_BY = ("name", "table", "service")  # the first of these fields that a value has distinguishes it from others of its class

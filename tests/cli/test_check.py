@@ -105,7 +105,7 @@ ILLEGAL: list[tuple[str, str]] = [
     ('words(Bucket(name="size", column="amount", bounds=(1,)), Log(name="log_size", column="size"))', "loans · UseCase · features.request_features[log_size] · 'size' is of type string; Log reads: int, float, decimal. Use another column or word."),
     ('words(Ratio(name="share", column="amount"))', "share · Ratio · field 'by' is missing; required: name, column, by. Add it."),
     ('words(Month(name="month"))', "month · Month · field 'column' is missing; required: name, column. Add it."),
-    ('words(Hour(name="hour", column="applied_at", zone="Mars/Base"))', "hour · Hour · zone · 'Mars/Base' is no time zone; legal: names such as UTC or Europe/Berlin. Correct it."),
+    ('words(Hour(name="hour", column="applied_at", zone="Mars/Base"))', "hour · Hour · zone = 'Mars/Base' · Input should be a time zone, such as UTC or Europe/Berlin. Correct it."),
     ('words(Bucket(name="size", column="amount", bounds=(5, 1)))', "size · Bucket · bounds · (5.0, 1.0) do not ascend; legal: each above the one before. Sort them."),
     ('words(Renamed(name="purpose", column="customer"))', "loans · UseCase · features.request_features[purpose] · a request column has this name, too. Rename the feature."),
     ('words(Renamed(name="split", column="purpose"))', "loans_v1 · Features · request_features · 'split' is a column that the platform adds (event_timestamp, known_at, split). Rename yours, or declare it as PredictionMoment."),

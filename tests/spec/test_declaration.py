@@ -76,8 +76,8 @@ ILLEGAL: list[tuple[Callable[[], Any], tuple[str, ...]]] = [
     (lambda: PLANES.but(day="landed"), ("planes", "'landed'", "tailnum, built")),
     (lambda: PLANES.but(expectations=(MaxNullShare(column="age", share=0.1),)), ("planes", "'age'", "tailnum, built")),
     (lambda: PLANES.but(columns=(*PLANES.columns, Column(name="day", dtype="int", description="."))), ("planes", "'day'", "Rename yours")),
-    (lambda: Daily(tz="Europe/Berlyn"), ("Daily", "tz = 'Europe/Berlyn'", "no time zone", "such as UTC or Europe/Berlin")),
-    (lambda: Hourly(tz=""), ("Hourly", "tz = ''", "no time zone")),
+    (lambda: Daily(tz="Europe/Berlyn"), ("Daily", "tz = 'Europe/Berlyn'", "should be a time zone", "such as UTC or Europe/Berlin")),
+    (lambda: Hourly(tz=""), ("Hourly", "tz = ''", "should be a time zone")),
     (lambda: Hourly(tz="Australia/Lord_Howe"), ("Hourly", "Australia/Lord_Howe", "by a part of an hour", "whole hours", "Use UTC")),
     (lambda: Files(table="t", grain=Snapshot(), only_when_changed=True), ("t", "only_when_changed", "Snapshot", "Leave it out")),
     (lambda: Files(table="t", grain="daily"), ("t", "Files", "grain")),  # pyright: ignore[reportArgumentType]

@@ -38,7 +38,7 @@ ILLEGAL: list[tuple[Callable[[], Any], str]] = [
     (lambda: Csv(skip_lines=-1), "Csv · skip_lines = -1 · Input should be greater than or equal to 0. Correct it."),
     (lambda: Csv(names=("a", "a")), "Csv · names · 'a' is declared twice. Keep one."),
     (lambda: Csv(missing=("NA", "NA")), "Csv · missing · 'NA' is declared twice. Keep one."),
-    (lambda: Csv(time_zone="Berlin"), "Csv · time_zone · 'Berlin' is no time zone; legal: names such as UTC or Europe/Berlin. Correct it."),
+    (lambda: Csv(time_zone="Berlin"), "Csv · time_zone = 'Berlin' · Input should be a time zone, such as UTC or Europe/Berlin. Correct it."),
     (lambda: Csv(doubled="both"), "Csv · doubled = 'both' · Input should be 'refuse', 'earlier' or 'later'. Correct it."),  # pyright: ignore[reportArgumentType]
     (lambda: Csv(date_format="%d.%m"), f"Csv · date_format · '%d.%m' has no %Y or %y; needed: {DATE}. Add it."),
     (lambda: Csv(date_format="dd.mm.yyyy"), f"Csv · date_format · 'dd.mm.yyyy' has no %Y or %y, no %m or %b or %B or %j, no %d or %j; needed: {DATE}. Add it."),
