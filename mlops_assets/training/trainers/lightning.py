@@ -8,14 +8,13 @@ import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 import onnx
 import pytorch_lightning as lightning
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning.callbacks import EarlyStopping
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
@@ -32,36 +31,17 @@ VALIDATION_LOSS = "validation_loss"
 
 
 class Learner(lightning.LightningModule):
-    """The training loop of a network: the loss of its head, AdamW, a learning rate falling linearly to 0 at `max_epochs`."""
+    """How the built-in network learns: the loss of its head, AdamW, a learning rate falling linearly to 0 at `max_epochs`."""
 
-    def __init__(self, network: Network, declared: Lightning, *, batches: int, progress: Progress) -> None:
+    def __init__(self, network: Network, declared: Lightning, *, batches: int) -> None:
         super().__init__()
         self.network = network
         self.declared = declared
         self.steps = batches * declared.max_epochs
-        self.progress = progress
-        self.losses: list[Tensor] = []
-        self.history: History = []
-        self.lowest, self.best = math.inf, dict[str, Tensor]()  # validation loss, and the weights that gave it
 
     def training_step(self, batch: list[Tensor], _index: int) -> Tensor:
-        loss = self._loss(batch)
-        self.losses.append(loss.detach())  # self.log on each step costs more than the step
-        return loss
-
-    def validation_step(self, batch: list[Tensor], _index: int) -> None:
-        self.log(VALIDATION_LOSS, self._loss(batch), batch_size=len(batch[1]))
-
-    def on_train_epoch_end(self) -> None:
-        measured = {"train_loss": float(torch.stack(self.losses).mean())}
-        measured |= {name: float(value) for name, value in self.trainer.callback_metrics.items()}
-        self.losses.clear()
-        self.history.append({"epoch": float(self.current_epoch + 1)} | measured)
-        if measured.get(VALIDATION_LOSS, math.inf) < self.lowest:
-            self.lowest = measured[VALIDATION_LOSS]
-            self.best = {name: weight.clone() for name, weight in self.network.state_dict().items()}
-        shown = " · ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in measured.items())
-        self.progress(f"epoch {self.current_epoch + 1} of {self.trainer.max_epochs} · {shown}")
+        features, label = batch
+        return self.network.head.loss(self.network.raw(features), label)
 
     def configure_optimizers(self) -> Any:
         rate, decay = self.declared.learning_rate, self.declared.weight_decay
@@ -69,24 +49,53 @@ class Learner(lightning.LightningModule):
         fall = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=1.0, end_factor=0.0, total_iters=self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": fall, "interval": "step"}}
 
-    def _loss(self, batch: list[Tensor]) -> Tensor:
-        features, label = batch
-        return self.network.head.loss(self.network.raw(features), label)
 
+class Watch(lightning.Callback):
+    """Measures the loss of the task on the validation rows after each epoch, and keeps the best weights. The training ends after
+    `epochs` epochs, or when this loss has not fallen for `patience` of them.
+    """
 
-class Learned(Protocol):
-    """A network after its training. `best` are the weights after the epoch with the lowest validation loss."""
+    def __init__(
+        self, network: Trainable, validation: Examples | None, *, epochs: int, patience: int, progress: Progress
+    ) -> None:
+        self.network, self.validation, self.epochs, self.patience, self.progress = network, validation, epochs, patience, progress
+        self.losses: list[Tensor] = []
+        self.history: History = []
+        self.lowest, self.best = math.inf, dict[str, Tensor]()
+        self.waited = 0
 
-    @property
-    def network(self) -> Trainable: ...
-    @property
-    def history(self) -> History: ...
-    @property
-    def best(self) -> dict[str, Tensor]: ...
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if outputs is not None:  # a module that optimizes by hand returns no loss
+            self.losses.append((outputs["loss"] if isinstance(outputs, dict) else outputs).detach())
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        measured = {"train_loss": float(torch.stack(self.losses).mean()) if self.losses else math.nan}
+        self.losses.clear()
+        epoch = len(self.history) + 1
+        if self.validation:
+            measured[VALIDATION_LOSS] = self._validate(pl_module, self.validation)
+            self.waited += 1
+        self.history.append({"epoch": float(epoch)} | measured)
+        if measured.get(VALIDATION_LOSS, math.inf) < self.lowest:
+            self.lowest, self.waited = measured[VALIDATION_LOSS], 0
+            self.best = {name: weight.clone() for name, weight in self.network.state_dict().items()}
+        trainer.should_stop = trainer.should_stop or epoch >= self.epochs or self.waited >= self.patience
+        shown = " · ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in measured.items())
+        self.progress(f"epoch {epoch} of {self.epochs} · {shown}")
+
+    def _validate(self, module: lightning.LightningModule, rows: Examples) -> float:
+        network = self.network.to(module.device)
+        network.eval()
+        with torch.no_grad():
+            parts = [(network.raw(features.to(module.device)), label) for features, label in loader(rows, SCORING_ROWS)]
+            raw, label = (torch.cat(column) for column in zip(*parts, strict=True))
+            loss = float(network.head.loss(raw, label.to(module.device)))
+        network.train()
+        return loss
 
 
 # What trains a fresh network on rows for a number of epochs, or until the loss on the validation rows stops falling.
-Learn = Callable[[Examples, Examples | None, int], Learned]
+Learn = Callable[[Examples, Examples | None, int], Watch]
 Split = Callable[[Tensor], tuple[Tensor, ...]]
 
 
@@ -142,8 +151,15 @@ def train(
     """
     head = head_of(task)
 
-    def learn(rows: Examples, parts: Examples | None, epochs: int) -> Learned:
-        return _learn(trainer, head, signature, rows, parts, epochs=epochs, progress=progress)
+    def learn(rows: Examples, parts: Examples | None, epochs: int) -> Watch:
+        with repeatable(trainer.seed):
+            network, batches = (
+                Network(trainer, head, signature, rows.features),
+                loader(rows, trainer.batch_size, seed=trainer.seed),
+            )
+            watch = Watch(network, parts, epochs=epochs, patience=trainer.patience, progress=progress)
+            loop(epochs, watch).fit(Learner(network, trainer, batches=len(batches)), batches)
+        return watch
 
     return fit_network(
         learn, task, signature=signature, train=train, validation=validation, epochs=trainer.max_epochs, progress=progress
@@ -190,24 +206,11 @@ def _learn_twice(
     return first.network.cpu().eval(), last.network.cpu().eval(), first.history
 
 
-def _learn(
-    declared: Lightning, head: Head, signature: Signature, rows: Examples, validation: Examples | None, *, epochs: int,
-    progress: Progress,
-) -> Learner:  # fmt: skip
-    """A fresh network after `epochs` epochs, or fewer when the loss on the `validation` rows stops falling."""
-    stopping = [EarlyStopping(VALIDATION_LOSS, patience=declared.patience, verbose=False)] if validation else []
-    with repeatable(declared.seed):
-        batches = loader(rows, declared.batch_size, seed=declared.seed)
-        learner = Learner(Network(declared, head, signature, rows.features), declared, batches=len(batches), progress=progress)
-        loop(epochs, *stopping).fit(learner, batches, loader(validation, SCORING_ROWS) if validation else None)
-    return learner
-
-
-def loop(epochs: int, *callbacks: lightning.Callback) -> lightning.Trainer:
+def loop(epochs: int, watch: Watch) -> lightning.Trainer:
     """Lightning's loop, without files, bars and logs."""
     return lightning.Trainer(
         max_epochs=epochs,
-        callbacks=[*callbacks],
+        callbacks=[watch],
         accelerator="auto",
         devices=1,
         deterministic="warn",  # some GPU kernels have no deterministic variant; all CPU ones have

@@ -76,11 +76,20 @@ class Trainable(nn.Module):
     `mean` and `scale`, to which `offsets` add the other columns.
     """
 
+    head: Head
     mean_label, scale_label = 0.0, 1.0
     offsets: Offsets | None = None
 
     def rescale(self, mean: float, scale: float, offsets: Offsets) -> None:
         self.mean_label, self.scale_label, self.offsets = mean, scale, offsets
+
+    def raw(self, features: Tensor) -> Tensor:
+        """Before the activation of the head."""
+        raise NotImplementedError
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(rows, inputs) in, the output of the task out."""
+        return self.finished(self.head.activation(self.raw(features)))
 
     def finished(self, output: Tensor) -> Tensor:
         """As Offsets.added, of a number."""
@@ -108,10 +117,6 @@ class Network(Trainable):
     def raw(self, features: Tensor) -> Tensor:
         raw = self.layers(features)
         return raw.squeeze(1) if self.head.outputs == 1 else raw
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(rows, inputs) in, the output of the task out."""
-        return self.finished(self.head.activation(self.raw(features)))
 
 
 def statistics_of(numbers: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:

@@ -1,7 +1,6 @@
 """A LightningModule from outside this package, between our encoding of rows and the output of the task."""
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
-import math
 from typing import Any, cast
 
 import numpy as np
@@ -12,13 +11,12 @@ from torch import Tensor
 
 from mlops_assets.spec.training import OwnLightning
 from mlops_assets.tasks.task import Task
-from mlops_assets.training.fitted import Examples, History, Progress
+from mlops_assets.training.fitted import Examples, Progress
 from mlops_assets.training.imported import UnusableTrainer, build
 from mlops_assets.training.signature import Signature
 from mlops_assets.training.trainers.lightning import (
-    SCORING_ROWS,
-    VALIDATION_LOSS,
     FittedNetwork,
+    Watch,
     accelerator,
     fit_network,
     head_of,
@@ -60,53 +58,6 @@ class OwnNetwork(Trainable):
     def raw(self, features: Tensor) -> Tensor:
         raw = cast(Tensor, self.module(*self.split(features)))
         return raw.reshape(-1) if self.head.outputs == 1 else raw
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.finished(self.head.activation(self.raw(features)))
-
-
-class Watch(lightning.Callback):
-    """Measures the loss of the task on the validation rows after each epoch, and keeps the best weights. The training ends after
-    `epochs` epochs, or when this loss has not fallen for `patience` of them.
-    """
-
-    def __init__(
-        self, network: OwnNetwork, validation: Examples | None, *, epochs: int, patience: int, progress: Progress
-    ) -> None:
-        self.network, self.validation, self.epochs, self.patience, self.progress = network, validation, epochs, patience, progress
-        self.losses: list[Tensor] = []
-        self.history: History = []
-        self.lowest, self.best = math.inf, dict[str, Tensor]()
-        self.waited = 0
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if outputs is not None:  # a module that optimizes by hand returns no loss
-            self.losses.append((outputs["loss"] if isinstance(outputs, dict) else outputs).detach())
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        measured = {"train_loss": float(torch.stack(self.losses).mean()) if self.losses else math.nan}
-        self.losses.clear()
-        epoch = len(self.history) + 1
-        if self.validation:
-            measured[VALIDATION_LOSS] = self._validate(pl_module, self.validation)
-            self.waited += 1
-        self.history.append({"epoch": float(epoch)} | measured)
-        if measured.get(VALIDATION_LOSS, math.inf) < self.lowest:
-            self.lowest, self.waited = measured[VALIDATION_LOSS], 0
-            self.best = {name: weight.clone() for name, weight in self.network.state_dict().items()}
-        trainer.should_stop = trainer.should_stop or epoch >= self.epochs or self.waited >= self.patience
-        shown = " · ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in measured.items())
-        self.progress(f"epoch {epoch} of {self.epochs} · {shown}")
-
-    def _validate(self, module: lightning.LightningModule, rows: Examples) -> float:
-        network = self.network.to(module.device)
-        network.eval()
-        with torch.no_grad():
-            parts = torch.from_numpy(rows.features).split(SCORING_ROWS)
-            raw = torch.cat([network.raw(part.to(module.device)) for part in parts])
-            loss = float(network.head.loss(raw, torch.from_numpy(rows.label).to(module.device)))
-        network.train()
-        return loss
 
 
 def train(
