@@ -7,13 +7,12 @@ import numpy as np
 from mlops_assets.statistics.binary import BinarySample
 from mlops_assets.statistics.metrics import ALL_ROWS, BINS, Array
 
-Measures = dict[str, Callable[[Array | slice], float]]
 _EPS = float(np.finfo(np.float64).eps)  # as sklearn.metrics.log_loss clips
 
 
 class MulticlassSample:
     """A sample whose losses are computed and whose probabilities are sorted once, so that a resample of it only counts. `bins`
-    are those of ece.
+    are those of ece. `top` is whether each decision is right, against its probability.
 
     Raises ValueError unless `truth` has n places of classes, and `probability` n rows of k probabilities.
     """
@@ -36,7 +35,7 @@ class MulticlassSample:
             "brier": half_brier(truth, probability),
             "log_loss": -np.log(np.clip(probability[np.arange(rows), truth], _EPS, 1 - _EPS)),
         }
-        self._top = BinarySample(hit, probability.max(axis=1, initial=0.0), bins=bins)
+        self.top = BinarySample(hit, probability.max(axis=1, initial=0.0), bins=bins)
         self._one_against_rest = [BinarySample(true[:, place], probability[:, place]) for place in range(classes)]
         self._others: dict[str, Callable[[Array | slice], float]] = {
             "macro_f1": self._macro_f1,
@@ -59,10 +58,6 @@ class MulticlassSample:
         """Rows by truth and decision, (k, k)."""
         return np.bincount(self._code[rows], minlength=self._classes**2).reshape(self._classes, self._classes)
 
-    def top(self) -> BinarySample:
-        """Whether each decision is right, against its probability."""
-        return self._top
-
     def _macro_f1(self, rows: Array | slice) -> float:
         """The mean over the classes that occur, truly or decided, as scikit-learn's."""
         cells = self.confusion(rows)
@@ -75,7 +70,7 @@ class MulticlassSample:
 
     def _ece(self, rows: Array | slice) -> float:
         """Expected calibration error of the most probable class."""
-        return self._top.tally(rows).ece(self._bins)
+        return self.top.tally(rows).ece(self._bins)
 
 
 def half_brier(truth: Array, probability: Array) -> Array:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from mlops_assets.statistics.binary import BinarySample, Tally
+from mlops_assets.statistics.binary import Tally
 from mlops_assets.statistics.drift import ColumnDrift
 from mlops_assets.statistics.metrics import Array
 
@@ -29,34 +29,28 @@ MEAN_BINS, MOST_POINTS = 20, 2000
 SHOWN = (0.005, 0.995)  # of the numbers on an axis: a single one far away would leave no room for the others
 
 
-def roc_curve(truth: Array, probabilities: Mapping[str, Array]) -> bytes:
-    """True against false positive rate of each (n,) probability, named by its role, with its auc."""
+def roc_curve(tallies: Mapping[str, Tally]) -> bytes:
+    """True against false positive rate of each tally, named by its role, with its auc."""
     figure, axes = _figure(SQUARE, "ROC", x="false positive rate", y="true positive rate")
     axes.plot([0, 1], [0, 1], color=FAINT, **DASHED)
-    for name, probability in probabilities.items():
-        tally = BinarySample(truth, probability).tally()
+    for name, tally in tallies.items():
         # Falling thresholds, thinned to what 480 pixels can show.
         shown = np.unique(np.linspace(0, len(tally.probability), 600).astype(int))
         rates = (np.append(0, np.cumsum(part[::-1]))[shown] / max(part.sum(), 1) for part in (tally.negative, tally.positive))
-        axes.plot(*rates, color=ROLES[name.partition(" ")[0]], linewidth=1.8, label=f"{name} · {tally.auc():.3f}")
+        axes.plot(*rates, color=_colour(name), linewidth=1.8, label=f"{name} · {tally.auc():.3f}")
     axes.set(xlim=(0, 1), ylim=(0, 1.01), aspect="equal")
     axes.legend(loc="lower right", frameon=False, title="AUC", alignment="left")
     return _png(figure)
 
 
-def reliability(truth: Array, probabilities: Mapping[str, Array]) -> bytes:
-    """As `reliability_of`, of each (n,) probability against the same truth."""
-    return reliability_of({name: BinarySample(truth, probability).tally() for name, probability in probabilities.items()})
-
-
-def reliability_of(tallies: Mapping[str, Tally]) -> bytes:
+def reliability(tallies: Mapping[str, Tally]) -> bytes:
     """Share of positives against mean probability in equal-count bins, with the expected calibration error."""
     figure, axes = _figure(SQUARE, "Reliability", x="mean predicted probability", y="observed share")
     highest = 0.05
     for name, tally in tallies.items():
         mean, share, _ = tally.calibration()
         label = f"{name} · {tally.ece():.3f}"
-        axes.plot(mean, share, color=ROLES[name.partition(" ")[0]], marker="o", markersize=4, linewidth=1.6, label=label)
+        axes.plot(mean, share, color=_colour(name), marker="o", markersize=4, linewidth=1.6, label=label)
         highest = max(highest, mean.max(initial=0), share.max(initial=0))
     axes.plot([0, 1], [0, 1], color=FAINT, zorder=0, **DASHED)
     limits = (0, min(highest * 1.08, 1))
@@ -68,24 +62,12 @@ def reliability_of(tallies: Mapping[str, Tally]) -> bytes:
 def score_distribution(probabilities: Mapping[str, Array], threshold: float) -> bytes:
     """How often each named (n,) probability falls into each of 40 equal bins, with the decision threshold."""
     figure, axes = _figure(WIDE, "Scores", x="predicted probability", y="share of rows")
-    for name, probability in probabilities.items():
-        count, edges = np.histogram(probability, bins=40, range=(0, 1))
-        share, colour = count / max(len(probability), 1), ROLES[name.partition(" ")[0]]
-        axes.stairs(share, edges, color=colour, linewidth=1.6, label=name)
-        axes.stairs(share, edges, color=colour, alpha=0.12, fill=True)
     axes.axvline(threshold, color=INK, label=f"threshold {threshold:g}", **DASHED)
-    axes.set(xlim=(0, 1), ylim=(0, None))
-    axes.legend(loc="upper right", frameon=False, fontsize=9)
+    _histograms(axes, probabilities, (0, 1))
     return _png(figure)
 
 
-def confusion(matrix: Mapping[str, int]) -> bytes:
-    """Rows by truth and decision, from the confusion of a binary task."""
-    counts = [[matrix["true_negative"], matrix["false_positive"]], [matrix["false_negative"], matrix["true_positive"]]]
-    return confusion_of(np.array(counts), ("no", "yes"))
-
-
-def confusion_of(counts: Array, names: Sequence[str]) -> bytes:
+def confusion(counts: Array, names: Sequence[str]) -> bytes:
     """Rows by truth and decision, (k, k), of the classes with these names; above MOST_CELLS classes in colour alone."""
     places, many = range(len(names)), len(names) > MOST_CELLS
     figure, axes = _figure(3.2 if len(names) == 2 else SQUARE, "Confusion, with shares of each truth", x="decided", y="truly")
@@ -139,14 +121,7 @@ def residuals(truth: Array, outputs: Mapping[str, Array], name: str) -> bytes:
 def distributions(numbers: Mapping[str, Array], name: str) -> bytes:
     """How often each named (n,) falls into each of 40 equal bins, over the range of them all."""
     figure, axes = _figure(WIDE, f"Distribution of {name}", x=name, y="share of rows")
-    limits = _limits(*numbers.values())
-    for role, some in numbers.items():
-        count, edges = np.histogram(some, bins=40, range=limits)
-        share, colour = count / max(len(some), 1), _colour(role)
-        axes.stairs(share, edges, color=colour, linewidth=1.6, label=role)
-        axes.stairs(share, edges, color=colour, alpha=0.12, fill=True)
-    axes.set(xlim=limits, ylim=(0, None))
-    axes.legend(loc="upper right", frameon=False, fontsize=9)
+    _histograms(axes, numbers, _limits(*numbers.values()))
     return _png(figure)
 
 
@@ -158,7 +133,7 @@ def recall_bars(names: Sequence[str], recalls: Mapping[str, Array]) -> bytes:
     height, places = 0.8 / max(len(recalls), 1), np.arange(len(shown))
     for number, (name, values) in enumerate(recalls.items()):
         middles = places + height * (number - (len(recalls) - 1) / 2)
-        axes.barh(middles, values[: len(shown)], height=height * 0.9, color=ROLES[name.partition(" ")[0]], label=name)
+        axes.barh(middles, values[: len(shown)], height=height * 0.9, color=_colour(name), label=name)
     axes.set(yticks=places, yticklabels=map(_short, shown), xlim=(0, 1), ylim=(len(shown) - 0.4, -0.6))
     axes.grid(visible=False, axis="y")
     figure.legend(frameon=False, ncols=3, loc="outside lower left", fontsize=9)
@@ -254,6 +229,16 @@ def _png(figure: Figure) -> bytes:
 
 def _colour(role: str) -> str:
     return ROLES.get(role.partition(" ")[0], INK)
+
+
+def _histograms(axes: Axes, numbers: Mapping[str, Array], limits: tuple[float, float]) -> None:
+    for role, some in numbers.items():
+        count, edges = np.histogram(some, bins=40, range=limits)
+        share, colour = count / max(len(some), 1), _colour(role)
+        axes.stairs(share, edges, color=colour, linewidth=1.6, label=role)
+        axes.stairs(share, edges, color=colour, alpha=0.12, fill=True)
+    axes.set(xlim=limits, ylim=(0, None))
+    axes.legend(loc="upper right", frameon=False, fontsize=9)
 
 
 def _points(axes: Axes, x: Array, y: Array) -> None:

@@ -102,16 +102,19 @@ class BinaryTask(Task[Binary]):
     def curves(self, truth: Array, outputs: Mapping[str, Array]) -> dict[str, bytes]:
         from mlops_assets.statistics import plots
 
+        tallies = {role: self.sample(truth, output).tally() for role, output in outputs.items()}
         return {
-            "roc": plots.roc_curve(truth, outputs),
-            "reliability": plots.reliability(truth, outputs),
+            "roc": plots.roc_curve(tallies),
+            "reliability": plots.reliability(tallies),
             "scores": plots.score_distribution(outputs, self.declared.threshold),
         }
 
     def pictures(self, details: Mapping[str, Any]) -> dict[str, bytes]:
         from mlops_assets.statistics import plots
 
-        return {"confusion": plots.confusion(details["confusion"])}
+        cells: Mapping[str, int] = details["confusion"]
+        counts = [[cells["true_negative"], cells["false_positive"]], [cells["false_negative"], cells["true_positive"]]]
+        return {"confusion": plots.confusion(np.array(counts), ("no", "yes"))}
 
     def report(self, rows: pl.DataFrame, truth: Array, output: Array) -> tuple[Any, Any, pl.DataFrame]:
         from evidently import BinaryClassification, DataDefinition

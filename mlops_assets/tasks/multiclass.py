@@ -161,14 +161,14 @@ class MulticlassTask(Task[Multiclass]):
         recalls = {role: np.diagonal(one.confusion()) / np.maximum(np.bincount(truth, minlength=self.outputs), 1)
                    for role, one in samples.items()}  # fmt: skip
         return {
-            "reliability": plots.reliability_of({role: one.top().tally() for role, one in samples.items()}),
+            "reliability": plots.reliability({role: one.top.tally() for role, one in samples.items()}),
             "recall": plots.recall_bars(self.classes, recalls),
         }
 
     def pictures(self, details: Mapping[str, Any]) -> dict[str, bytes]:
         from mlops_assets.statistics import plots
 
-        return {"confusion": plots.confusion_of(np.array(details["confusion"]), self.classes)}
+        return {"confusion": plots.confusion(np.array(details["confusion"]), self.classes)}
 
     def report(self, rows: pl.DataFrame, truth: Array, output: Array) -> tuple[Any, Any, pl.DataFrame]:
         from evidently import DataDefinition, MulticlassClassification

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mlops_assets.statistics import plots
+from mlops_assets.statistics.binary import BinarySample, Tally
 from mlops_assets.statistics.drift import ColumnDrift
 
 NAN = float("nan")
-MATRIX = {"true_positive": 30, "false_positive": 10, "false_negative": 20, "true_negative": 9000}
+COUNTS = np.array([[9000, 10], [20, 30]])
 
 
 def answers(rows: int = 20_000) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
@@ -22,6 +23,10 @@ def answers(rows: int = 20_000) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
     probability = rng.uniform(size=rows)
     truth = (rng.uniform(size=rows) < probability).astype(int)
     return truth, {"candidate": probability, "champion": np.sqrt(probability), "reference": rng.uniform(size=rows)}
+
+
+def tallies(truth: NDArray[Any], probabilities: dict[str, NDArray[Any]]) -> dict[str, Tally]:
+    return {role: BinarySample(truth, probability).tally() for role, probability in probabilities.items()}
 
 
 def drifts(count: int) -> list[ColumnDrift]:
@@ -32,15 +37,15 @@ def drifts(count: int) -> list[ColumnDrift]:
 
 
 DRAWINGS: dict[str, Callable[[], bytes]] = {
-    "roc": lambda: plots.roc_curve(*answers()),
-    "roc of one class": lambda: plots.roc_curve(np.zeros(9, dtype=int), {"candidate": np.linspace(0, 1, 9)}),
-    "reliability": lambda: plots.reliability(*answers()),
-    "reliability of one row": lambda: plots.reliability(np.array([1]), {"candidate": np.array([0.0])}),
+    "roc": lambda: plots.roc_curve(tallies(*answers())),
+    "roc of one class": lambda: plots.roc_curve(tallies(np.zeros(9, dtype=int), {"candidate": np.linspace(0, 1, 9)})),
+    "reliability": lambda: plots.reliability(tallies(*answers())),
+    "reliability of one row": lambda: plots.reliability(tallies(np.array([1]), {"candidate": np.array([0.0])})),
     "scores": lambda: plots.score_distribution(answers()[1], 0.35),
     "scores of one row": lambda: plots.score_distribution({"candidate": np.array([1.0])}, 0.5),
     "scores of nothing": lambda: plots.score_distribution({"candidate": np.array([])}, 0.5),
-    "confusion": lambda: plots.confusion(MATRIX),
-    "confusion of nothing": lambda: plots.confusion(dict.fromkeys(MATRIX, 0)),
+    "confusion": lambda: plots.confusion(COUNTS, ("no", "yes")),
+    "confusion of nothing": lambda: plots.confusion(np.zeros_like(COUNTS), ("no", "yes")),
     "importance": lambda: plots.importance([(f"input_{n}", n / 100 - 0.01, n / 100 - 0.02, n / 100) for n in range(29)], "auc"),
     "importance of nothing": lambda: plots.importance([], "auc"),
     "drift": lambda: plots.drift_bars(drifts(29), 0.25),
@@ -63,12 +68,12 @@ def test_every_case_draws_a_picture_that_fits_in_asset_metadata(name: str) -> No
 
 
 def test_the_same_evidence_draws_the_same_bytes() -> None:
-    assert plots.roc_curve(*answers(500)) == plots.roc_curve(*answers(500))
+    assert plots.roc_curve(tallies(*answers(500))) == plots.roc_curve(tallies(*answers(500)))
 
 
 def test_a_role_keeps_its_colour_in_every_company() -> None:
     truth, probabilities = answers(500)
-    alone = plots.roc_curve(truth, {"champion 7": probabilities["champion"]})
+    alone = plots.roc_curve(tallies(truth, {"champion 7": probabilities["champion"]}))
     colours = {colour for _, colour in Image.open(io.BytesIO(alone)).convert("RGB").getcolors(10**6) or []}
     orange = tuple(int(plots.CHAMPION[at : at + 2], 16) for at in (1, 3, 5))
     assert min(sum(abs(a - b) for a, b in zip(colour, orange, strict=True)) for colour in colours) < 12

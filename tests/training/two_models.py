@@ -10,6 +10,7 @@ from mlops_assets.evaluation.evaluate import Rival, evaluate
 from mlops_assets.evaluation.side_by_side import SideBySide, side_by_side
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics import plots
+from mlops_assets.statistics.binary import BinarySample
 from mlops_assets.tasks import task_of
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
@@ -59,4 +60,5 @@ def compare_models(
 def pictures() -> dict[str, bytes]:
     ours, theirs = guesses(flights(), seed=1)
     both = {"champion": theirs, "candidate": ours}
-    return {"reliability": plots.reliability(flights()["late"].to_numpy(), both), "scores": plots.score_distribution(both, 0.35)}
+    tallies = {role: BinarySample(flights()["late"].to_numpy(), output).tally() for role, output in both.items()}
+    return {"reliability": plots.reliability(tallies), "scores": plots.score_distribution(both, 0.35)}
