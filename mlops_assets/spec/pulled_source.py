@@ -1,7 +1,6 @@
 """Sources that the platform reads by itself: a database, an HTTP API, a stream. Their rows land as files, as of any source."""
 
 import re
-from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, ClassVar, Literal
@@ -48,8 +47,10 @@ class PulledSource(Files):
         return (self.LOGO, *super().logos)
 
     @property
-    @abstractmethod
-    def variables(self) -> tuple[str, ...]: ...
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables that it reads."""
+        names = (getattr(self, field) for field in type(self).model_fields if field.endswith("_variable"))
+        return tuple(name for name in names if name is not None)
 
     def contradictions(self) -> Iterator[str]:
         if isinstance(self.grain, Snapshot):
@@ -97,10 +98,6 @@ class Sql(PulledSource):
     query: Text | None = None
     cursor: Text | None = None
     lag: timedelta | int | None = None
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        return (self.url_variable,)
 
     def contradictions(self) -> Iterator[str]:
         yield from super().contradictions()
@@ -173,10 +170,6 @@ class Http(PulledSource):
     since_param: Text | None = None
     lag: timedelta | int | None = None
 
-    @property
-    def variables(self) -> tuple[str, ...]:
-        return (self.token_variable,) if self.token_variable else ()
-
     def contradictions(self) -> Iterator[str]:
         yield from super().contradictions()
         try:
@@ -216,10 +209,6 @@ class Stream(PulledSource):
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     every: timedelta = Field(default=timedelta(minutes=10), ge=timedelta(seconds=10))
     max_messages: int = Field(default=1_000_000, gt=0)  # of one run
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        return (self.brokers_variable, self.login_variable) if self.login_variable else (self.brokers_variable,)
 
     def contradictions(self) -> Iterator[str]:
         yield from super().contradictions()

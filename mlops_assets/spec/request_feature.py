@@ -22,6 +22,7 @@ class RequestFeature(Spec):
 
     READS: ClassVar[tuple[DType, ...]] = NUMBERS
     RETURNS: ClassVar[DType] = "float"
+    OTHERS: ClassVar[tuple[str, ...]] = ()  # the fields besides `column` that name a column
 
     name: Name
     column: str
@@ -29,7 +30,7 @@ class RequestFeature(Spec):
     @property
     def columns(self) -> tuple[str, ...]:
         """What it is computed from."""
-        return (self.column,)
+        return (self.column, *(getattr(self, field) for field in self.OTHERS))
 
     def dtype(self, types: Mapping[str, DType]) -> DType:
         """The type of its values, where `types` are those of the columns before it."""
@@ -79,32 +80,25 @@ class HoursBetween(RequestFeature):
     """Hours from the datetime `since` to the datetime of the column, or from one date to another."""
 
     READS = ("datetime", "date")
+    OTHERS = ("since",)
 
     since: str
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return self.column, self.since
 
 
 class Difference(RequestFeature):
     """The column minus the column `minus`."""
 
-    minus: str
+    OTHERS = ("minus",)
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return self.column, self.minus
+    minus: str
 
 
 class Ratio(RequestFeature):
     """The column divided by the column `by`."""
 
-    by: str
+    OTHERS = ("by",)
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return self.column, self.by
+    by: str
 
 
 class Log(RequestFeature):
