@@ -129,7 +129,6 @@ def view_columns_read(use_case: UseCase, view: FeatureView) -> dict[str, Sources
 
 
 def view_lineage(use_case: UseCase) -> dict[str, Lineage]:
-    """The lineage of every feature of every view."""
     lineage: dict[str, Lineage] = {}
     for view in use_case.features.views:
         read = view_columns_read(use_case, view)

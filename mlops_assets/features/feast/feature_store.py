@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -174,9 +173,14 @@ class FeatureStore:
 
     def _entities(self, columns: Columns) -> tuple[Columns, Moments]:
         """The join keys in their declared types, and the moments. Raises EntityFrameMismatch."""
+        mirror = self.mirror(self.service)
         # No frame where the mirror answers: one row of a frame takes 0.1 ms.
         at = np.array([(in_utc(moment) - EPOCH) // ONE_MICROSECOND for moment in columns[EVENT_TIMESTAMP]], dtype=np.int64)
-        return _entities(self.mirror(self.service), columns), at
+        columns = {**columns, NO_ENTITY: [NO_ENTITY_VALUE] * len(at)}
+        if not columns.keys() >= mirror.key_types.keys():
+            for view in mirror.views:
+                require_keys(view.name, view.frame_keys, [*columns])
+        return {name: as_type(columns[name], dtype) for name, dtype in mirror.key_types.items()}, at
 
     def _complete(self, values: OnlineValues, entities: Columns, at: Moments) -> LookupResult:
         source = "last_known" if values.age_s else "online"
@@ -194,7 +198,6 @@ class FeatureStore:
         return self.registry.view_of(self.service, name)
 
     def feature_names(self) -> tuple[str, ...]:
-        """The features of the service, in its order."""
         return tuple(name for view in self.registry.views_of(self.service) for name in view.features)
 
     def mirror(self, service: str) -> OnlineMirror:
@@ -277,15 +280,6 @@ def _write(mirror: OnlineMirror, view: feast.FeatureView, projected: ServiceView
     """Rows with the join keys, the timestamp and the features of the view, these in their declared types."""
     keys = [pl.col(declared).cast(dtype).alias(name) for declared, (name, dtype) in projected.keys.items()]
     mirror.write(projected.name, rows.select(*keys, *projected.features, moments_of(rows, _timestamp(view)).alias("timestamp")))
-
-
-def _entities(mirror: OnlineMirror, columns: Columns) -> dict[str, Sequence[Any]]:
-    """The join keys of all views in their declared types. Raises EntityFrameMismatch for one that is missing."""
-    columns = {**columns, NO_ENTITY: [NO_ENTITY_VALUE] * len(columns[EVENT_TIMESTAMP])}
-    if not columns.keys() >= mirror.key_types.keys():
-        for view in mirror.views:
-            require_keys(view.name, view.frame_keys, [*columns])
-    return {name: as_type(columns[name], dtype) for name, dtype in mirror.key_types.items()}
 
 
 def _timestamp(view: feast.FeatureView) -> str:

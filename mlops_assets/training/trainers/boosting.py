@@ -27,14 +27,9 @@ TREES: dict[Activation, Callable[..., Any]] = {
 
 
 def train(
-    trainer: HistGradientBoosting,
-    task: Task[Any],
-    *,
-    signature: Signature,
-    train: Examples,
-    validation: Examples,
+    trainer: HistGradientBoosting, task: Task[Any], *, signature: Signature, train: Examples, validation: Examples,
     progress: Progress,
-) -> FittedEstimator:
+) -> FittedEstimator:  # fmt: skip
     """Trees on training and validation rows together: the number of iterations is declared, so nothing needs validating."""
     rows = train + validation
     with threadpool_limits(limits=THREADS, user_api="openmp"):

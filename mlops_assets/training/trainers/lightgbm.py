@@ -5,7 +5,7 @@ import re
 import warnings
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import lightgbm
 import numpy as np
@@ -24,17 +24,11 @@ OPSET = 15  # the newest of onnxmltools
 MIN_LEAVES = 20  # the most leaves that a small table can always fill
 
 
-class Objective(NamedTuple):
-    """LightGBM's objective, and the name of its loss."""
-
-    objective: str
-    loss: str
-
-
-OBJECTIVES: dict[Activation, Objective] = {
-    "sigmoid": Objective("binary", "binary_logloss"),
-    "softmax": Objective("multiclass", "multi_logloss"),
-    "identity": Objective("regression", "rmse"),
+# LightGBM's objective, and the name of its loss.
+OBJECTIVES: dict[Activation, tuple[str, str]] = {
+    "sigmoid": ("binary", "binary_logloss"),
+    "softmax": ("multiclass", "multi_logloss"),
+    "identity": ("regression", "rmse"),
 }
 Curve = dict[str, dict[str, list[float]]]  # the loss of each iteration, by part and name
 # The same rows must give the same trees on any number of cores.
@@ -56,7 +50,7 @@ def train(
     rows = train + validation
     progress(f"lightgbm · best iteration {best}; training on all {len(rows)} rows")
     fitted = _fitted(_boost(trainer, task, rows, iterations=best), task, signature)
-    return replace(fitted, offsets=offsets, history=_history(curve, OBJECTIVES[task.ACTIVATION].loss))
+    return replace(fitted, offsets=offsets, history=_history(curve, OBJECTIVES[task.ACTIVATION][1]))
 
 
 def _boost(
@@ -69,8 +63,7 @@ def _boost(
     curve: Curve | None = None,
 ) -> lightgbm.Booster:  # fmt: skip
     fields = trainer.model_dump(exclude={"kind", "max_iterations", "patience"}) | REPEATABLE
-    objective = OBJECTIVES[task.ACTIVATION]
-    fields |= {"objective": objective.objective, "metric": objective.loss}
+    fields["objective"], fields["metric"] = OBJECTIVES[task.ACTIVATION]
     fields |= {"num_class": task.outputs} if task.ACTIVATION == "softmax" else {}
     fields["min_data_in_leaf"] = max(1, min(trainer.min_data_in_leaf, len(rows) // MIN_LEAVES))
     data = lightgbm.Dataset(rows.features, rows.label, free_raw_data=False)

@@ -104,25 +104,18 @@ def train(
 
 def _fit(trainer: SklearnEstimator, task: Task[Any], signature: Signature, rows: Examples) -> FittedEstimator:
     model, table = _build(trainer, task), Table.of(rows.features, signature)
+    export = partial(_convert, model, table, len(signature.inputs))
     if is_classifier(model):
         _learn(trainer, model, table(rows.features), rows.label.astype(np.int64))
-        return FittedEstimator(
-            model,
-            task,
-            signature,
-            lambda some: model.predict_proba(table(some)),
-            lambda: _clipped(_convert(model, table, len(signature.inputs))),
-        )
+        return FittedEstimator(model, task, signature, lambda some: model.predict_proba(table(some)), lambda: _clipped(export()))
     # Penalties and solvers expect labels around 0: MLPRegressor misses one of 1000 to 1100 by 770.
     mean, scale = float(rows.label.mean()), float(rows.label.std()) or 1.0
     _learn(trainer, model, table(rows.features), (rows.label - mean) / scale)
-    return FittedEstimator(
-        model,
-        task,
-        signature,
-        lambda some: np.asarray(model.predict(table(some)), np.float64).reshape(-1) * scale + mean,
-        lambda: _in_units(_convert(model, table, len(signature.inputs)), mean, scale),
-    )
+
+    def predict(features: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.asarray(model.predict(table(features)), np.float64).reshape(-1) * scale + mean
+
+    return FittedEstimator(model, task, signature, predict, lambda: _in_units(export(), mean, scale))
 
 
 def _learn(trainer: SklearnEstimator, model: Any, features: NDArray[np.float32], label: NDArray[Any]) -> None:
