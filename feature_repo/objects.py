@@ -75,7 +75,7 @@ def _view(use_case: UseCase, view: feature.FeatureView, entities: list[Entity], 
 
 def _described(use_case: UseCase, tables: Sequence[str], name: str) -> str:
     """The description of the column of this name in any of these tables."""
-    return next((one.description for table in tables for one in use_case.columns(table) if one.name == name), "")
+    return next((columns[name].description for table in tables if name in (columns := use_case.columns(table))), "")
 
 
 def _value_type(dtype: Any) -> ValueType:

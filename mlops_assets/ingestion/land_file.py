@@ -64,7 +64,7 @@ def _is_declared(first: Partition | None, last: Partition | None) -> pl.Expr:
 
 def _is_of_others(split: Split) -> pl.Expr:
     """Whether a row has no value that only this table has."""
-    requests = {column.header for column in split.use_case.columns(split.use_case.features.request_table)}
+    requests = {column.header for column in split.use_case.columns(split.use_case.features.request_table).values()}
     own = [column for column in split.columns if column.header not in requests] or split.columns
     return pl.all_horizontal(landed_text(column, split.form).is_null() for column in own) & pl.col("problem").is_null()
 

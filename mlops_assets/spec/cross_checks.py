@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from mlops_assets.spec.column_type import COLUMN_TYPES, DType
-from mlops_assets.spec.contract import Column
 from mlops_assets.spec.gate import FAIRNESS, EverySlice, Gate, NoSkew
 from mlops_assets.spec.grain import Snapshot
 from mlops_assets.spec.monitor import (
@@ -33,16 +32,12 @@ NO_INPUT: dict[str, tuple[DType, ...]] = {"numeric": ("datetime", "date"), "cate
 
 
 def find_contradictions(use_case: "UseCase") -> Iterator[str]:
-    yield from _table_problems(use_case)
-    yield from _zone_problems(use_case)
-    yield from _snapshot_problems(use_case)
-    yield from _feature_problems(use_case)
-    yield from _label_problems(use_case)
-    yield from _day_problems(use_case)
-    yield from _split_problems(use_case)
-    yield from _rollout_problems(use_case)
-    yield from _monitor_problems(use_case)
-    yield from _metric_problems(use_case)
+    checks = (
+        _table_problems, _zone_problems, _snapshot_problems, _feature_problems, _label_problems, _day_problems, _split_problems,
+        _rollout_problems, _monitor_problems,
+    )  # fmt: skip
+    for check in checks:
+        yield from check(use_case)
     if use_case.search and not use_case.trainer.space():
         yield f"search · {type(use_case.trainer).__name__} declares nothing that a search varies. Declare ranges, or no search."
     yield from _unknown("slices", use_case.slices, use_case.features.inputs, "is not an input of the model; inputs")
@@ -97,7 +92,7 @@ def _snapshot_problems(use_case: "UseCase") -> Iterator[str]:
 
 
 def _feature_problems(use_case: "UseCase") -> Iterator[str]:
-    features, columns = use_case.features, [*_columns(use_case, use_case.features.request_table)]
+    features, columns = use_case.features, [*use_case.columns(use_case.features.request_table)]
     # What was left out may be illegal as well, such as an input with a name of the platform.
     yield from (f"features.{problem}" for problem in features.contradictions() if columns)
     if columns and not features.inputs:
@@ -118,7 +113,7 @@ def _describe_no_inputs(use_case: "UseCase") -> str:
 
 
 def _input_problems(use_case: "UseCase") -> Iterator[str]:
-    columns = _columns(use_case, use_case.features.request_table)
+    columns = use_case.columns(use_case.features.request_table)
     for field, dtypes in NO_INPUT.items():
         for name in (name for name in getattr(use_case.features, field) if name in use_case.features.request and name in columns):
             if (dtype := columns[name].dtype) in dtypes:
@@ -127,7 +122,7 @@ def _input_problems(use_case: "UseCase") -> Iterator[str]:
 
 
 def _request_feature_problems(use_case: "UseCase") -> Iterator[str]:
-    columns = _columns(use_case, use_case.features.request_table)
+    columns = use_case.columns(use_case.features.request_table)
     types: dict[str, DType] = {name: columns[name].dtype for name in use_case.features.request if name in columns}
     for feature in use_case.features.request_features:
         field = f"features.request_features[{feature.name}]"
@@ -154,7 +149,7 @@ def _date_problems(feature: RequestFeature, types: Mapping[str, DType]) -> Itera
 def _label_problems(use_case: "UseCase") -> Iterator[str]:
     label, features = use_case.label, use_case.features
     yield from _label_column_problems(use_case)
-    pii = {name: column.pii for name, column in _columns(use_case, features.request_table).items()}
+    pii = {name: column.pii for name, column in use_case.columns(features.request_table).items()}
     # Outcomes are joined to the prediction log, which has these columns of its own.
     columns = tuple(dict.fromkeys((*features.request, *features.inputs)))
     yield from _unknown("label.key", label.key, columns, "is neither a request column nor an input; these are")
@@ -166,7 +161,7 @@ def _label_problems(use_case: "UseCase") -> Iterator[str]:
 
 def _label_column_problems(use_case: "UseCase") -> Iterator[str]:
     """Of a label that no transform makes."""
-    label, columns = use_case.label, _columns(use_case, use_case.label.table)
+    label, columns = use_case.label, use_case.columns(use_case.label.table)
     yield from (f"label.{problem}" for problem in label.contradictions())
     if label.transform:
         if not label.key:
@@ -193,7 +188,7 @@ def _day_problems(use_case: "UseCase") -> Iterator[str]:
 
 
 def _split_problems(use_case: "UseCase") -> Iterator[str]:
-    features, columns = use_case.features, _columns(use_case, use_case.features.request_table)
+    features, columns = use_case.features, use_case.columns(use_case.features.request_table)
     if columns and not use_case.is_dated:
         yield from use_case.split.undated_problems(features.request_table)
     legal = [*columns, *(feature.name for feature in features.request_features)]
@@ -209,7 +204,7 @@ def _rollout_problems(use_case: "UseCase") -> Iterator[str]:
         return
     if not use_case.serving.sticky_key:
         yield "rollout.split · 'ab' draws by serving.sticky_key, which is empty. Declare it, or use split='canary'."
-    columns = _columns(use_case, use_case.features.request_table)
+    columns = use_case.columns(use_case.features.request_table)
     for name in (name for name in use_case.serving.sticky_key if name in columns and columns[name].pii == "left_out"):
         yield f"serving.sticky_key · {name!r} is left out of the log, which must show who was drawn. Use pii='hashed'."
 
@@ -225,16 +220,11 @@ def _monitor_problems(use_case: "UseCase") -> Iterator[str]:
             yield from _reader_problems(use_case, f"{field}[{index}]", reader)
 
 
-def _metric_problems(use_case: "UseCase") -> Iterator[str]:
-    legal = (*use_case.task.METRICS, *(FAIRNESS if use_case.task.DECIDES else ()))
-    for field, readers in {"gates": use_case.gates, "triggers": use_case.triggers}.items():
-        for index, reader in enumerate(readers):
-            if (metric := getattr(reader, "metric", legal[0])) not in legal:
-                found = f"{type(reader).__name__} reads {metric}, which {type(use_case.task).__name__} does not measure"
-                yield f"{field}[{index}] · {found}; legal: {', '.join(legal)}. Use one of these."
-
-
 def _reader_problems(use_case: "UseCase", field: str, reader: Gate | Trigger) -> Iterator[str]:
+    legal = (*use_case.task.METRICS, *(FAIRNESS if use_case.task.DECIDES else ()))
+    if (metric := getattr(reader, "metric", legal[0])) not in legal:
+        found = f"{type(reader).__name__} reads {metric}, which {type(use_case.task).__name__} does not measure"
+        yield f"{field} · {found}; legal: {', '.join(legal)}. Use one of these."
     if not (needed := READS_MONITOR.get(type(reader))):
         return
     if not (stages := [name for name, monitor in use_case.monitor_stages.items() if isinstance(monitor, needed)]):
@@ -243,10 +233,6 @@ def _reader_problems(use_case: "UseCase", field: str, reader: Gate | Trigger) ->
         yield f"{field} · {found}; monitors: {monitors}. Declare {needed.__name__}()."
     elif isinstance(reader, OnDrift | OnPerformance | OnAlarm) and reader.monitor:
         yield from _unknown(f"{field}.monitor", [reader.monitor], stages, f"is no {needed.__name__} monitor; legal")
-
-
-def _columns(use_case: "UseCase", table: str) -> dict[str, Column]:
-    return {column.name: column for column in use_case.columns(table)}
 
 
 def _unknown(field: str, names: Sequence[str], legal: Sequence[str], problem: str) -> Iterator[str]:

@@ -28,7 +28,7 @@ def complete_features(use_case: "UseCase") -> Features:
     declared = use_case.features.but()  # without the defaults of an earlier completion
     fields: dict[str, Any] = {"service": declared.service or f"{use_case.name}_v1"}
     fields["request_table"] = table = declared.request_table or _only_table(use_case)
-    label, columns = complete_label(use_case, table), {column.name: column for column in use_case.columns(table)}
+    label, columns = complete_label(use_case, table), use_case.columns(table)
     if not declared.inputs and not (declared.views or declared.entity_rows):
         fields |= _inputs(declared, [columns[name] for name in declared.request or columns if name in columns], label)
     features = _but(declared, fields)

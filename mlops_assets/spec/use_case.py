@@ -155,9 +155,9 @@ class UseCase(Spec):
         yield from (word.module for word in words.get(stage, ()))
         yield from [self.task.IMPLEMENTATION.partition(":")[0]] if stage == "evaluation" else []
 
-    def columns(self, table: str) -> list[Column]:
-        """None for an unknown table."""
-        return [column for contract in self.contracts if contract.table == table for column in contract.columns]
+    def columns(self, table: str) -> dict[str, Column]:
+        """By name; none of an unknown table."""
+        return {column.name: column for contract in self.contracts if contract.table == table for column in contract.columns}
 
     def contradictions(self) -> Iterator[str]:
         yield from find_contradictions(self)
