@@ -173,12 +173,14 @@ class LightGBM(Trainer):
 class Imported(Trainer):
     """A trainer that builds a class of another module from `arguments`, of which a search varies those in `ranges`."""
 
+    PATH: ClassVar[str]  # the field with the import path of the class
+
     arguments: Arguments = Field(default_factory=dict)
     ranges: dict[str, Range] = Field(default_factory=dict[str, Range])
 
     @property
     def path(self) -> str:
-        raise NotImplementedError
+        return getattr(self, self.PATH)
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -211,14 +213,11 @@ class SklearnEstimator(Imported):
     MODULES = (f"{TRAINERS}.sklearn", f"{TRAINERS}.estimator")
     LIBRARIES = ("scikit-learn", "skl2onnx")
     LOGO = "scikitlearn"
+    PATH = "estimator"
 
     kind: Literal["sklearn_estimator"] = "sklearn_estimator"  # pyright: ignore[reportIncompatibleVariableOverride]
     estimator: ImportPath
     seed: Seed = 0
-
-    @property
-    def path(self) -> str:
-        return self.estimator
 
 
 class OwnLightning(Imported):
@@ -227,6 +226,7 @@ class OwnLightning(Imported):
     MODULES = (f"{TRAINERS}.own_lightning", f"{TRAINERS}.lightning", f"{TRAINERS}.network")
     LIBRARIES = ("torch", "pytorch-lightning", "onnxscript")
     LOGO = "pytorchlightning"
+    PATH = "module"
 
     kind: Literal["own_lightning"] = "own_lightning"  # pyright: ignore[reportIncompatibleVariableOverride]
     module: ImportPath
@@ -234,10 +234,6 @@ class OwnLightning(Imported):
     patience: int = Field(default=2, ge=1)
     batch_size: int = Field(default=1024, ge=1)
     seed: Seed = 0
-
-    @property
-    def path(self) -> str:
-        return self.module
 
 
 BUILT_IN: Mapping[str, type[Trainer]] = {

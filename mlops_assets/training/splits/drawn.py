@@ -46,9 +46,6 @@ class DrawnSplit(Split[D]):
         needed = math.ceil(1 / min(shares[part] for part in empty))
         return f"training_set · {takes}. There are {count:,} {unit}; needed are some {needed}. Land more, or raise the share."
 
-    def describe_span(self, rows: pl.DataFrame, *, end: datetime) -> str:
-        return ""  # the share of a part does not depend on days
-
     def folds(self, rows: pl.DataFrame, count: int) -> list[pl.DataFrame]:
         places = self.places(rows, "folds")
         return [self._fold(rows, (places * count).floor() == number, number) for number in range(count)]

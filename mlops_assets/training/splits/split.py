@@ -43,9 +43,9 @@ class Split(ABC, Generic[D]):
         MissingRows when a part has none.
         """
 
-    @abstractmethod
     def describe_span(self, rows: pl.DataFrame, *, end: datetime) -> str:
-        """How much more must land before every part has a row, as far as that can be computed from the labelled rows."""
+        """How much more must land before every part has a row; empty where that does not depend on days."""
+        return ""
 
     @abstractmethod
     def folds(self, rows: pl.DataFrame, count: int) -> list[pl.DataFrame]:
