@@ -43,11 +43,8 @@ def erase_from_file(content: bytes, name: str, form: Form, contract: Contract, s
         kept = ERASERS[type(form)](plain, form, contract, subject)
     except (UnreadableFile, UnicodeError) as error:
         raise Unerasable(str(error)) from None
-    return kept._replace(content=compressed(kept.content, name, _member_of(content, name))) if kept.erased else kept
-
-
-def _member_of(content: bytes, name: str) -> str:
-    return zipfile.ZipFile(io.BytesIO(content)).namelist()[-1] if PurePath(name).suffix == ".zip" else ""
+    member = zipfile.ZipFile(io.BytesIO(content)).namelist()[-1] if PurePath(name).suffix == ".zip" else ""
+    return kept._replace(content=compressed(kept.content, name, member)) if kept.erased else kept
 
 
 def _from_csv(content: bytes, form: Csv, contract: Contract, subject: Subject) -> Kept:

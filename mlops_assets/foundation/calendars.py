@@ -116,7 +116,7 @@ class Calendar(ABC):
     @property
     def has_whole_days(self) -> bool:
         """Whether every partition is made of whole days in UTC."""
-        return False
+        return bool(self.cron) and self.column == DAY and self.tz == "UTC"
 
     @property
     def zone(self) -> ZoneInfo:
@@ -161,10 +161,6 @@ class Days(Calendar):
     def count_back(self, lookback: timedelta) -> int:
         changed = max(offsets(self.tz)) - min(offsets(self.tz))  # a day with 23 hours does not hold 24
         return -(-(lookback + changed) // self.shortest) if lookback else 0
-
-    @property
-    def has_whole_days(self) -> bool:
-        return self.tz == "UTC"
 
 
 class Weeks(Days):

@@ -61,15 +61,16 @@ class Replayed:
 
 
 def replay(use_case: UseCase, row: pl.DataFrame, stores: Stores) -> Replayed:
-    """Computes the prediction of one logged row again."""
     task, logged, model, again, recomputed = task_of(use_case.task), row.row(0, named=True), None, None, None
-    objections: list[str] = []
+    objections, lacking = list[str](), list[str]()
     loaded = load_blessed_model(use_case, logged, stores)
     if isinstance(loaded, str):
         objections.append(f"the model is not run: {loaded}")
     else:
         model = OnnxModel.from_bytes(loaded[0])
-        again = _score(use_case, model, _as_served(model, row), objections)
+        lacking = [name for name in model.signature.inputs if name not in row.columns]
+        # As a server does, an input is missing that was not declared when the line was written.
+        again = _score(use_case, model, row.with_columns(pl.lit(None).alias(name) for name in lacking), objections)
     if logged["features_from"] != "request":
         try:
             recomputed = _recompute(use_case, model, row, stores)
@@ -84,16 +85,10 @@ def replay(use_case: UseCase, row: pl.DataFrame, stores: Stores) -> Replayed:
         then, now = task.describe(logged), task.describe(answer)
         objections.append(f"it answered {then}; as declared today it is {now}: the task has changed, or the log was altered")
     result = Replayed(logged[KEY], logged["model_version"], output, again, tuple(objections), recomputed)
-    lacking = [name for name in model.signature.inputs if name not in row.columns] if model and not result.same_answer else []
-    if not lacking or again is None:
+    if not lacking or again is None or result.same_answer:
         return result
     objection = f"the log has no {some(lacking)} of this answer, which version {result.version} reads; replayed as missing"
     return replace(result, objections=(*objections, objection))
-
-
-def _as_served(model: OnnxModel, row: pl.DataFrame) -> pl.DataFrame:
-    """As a server does, treats an input as missing that was not declared when the line was written."""
-    return row.with_columns(pl.lit(None).alias(name) for name in model.signature.inputs if name not in row.columns)
 
 
 def _score(use_case: UseCase, model: OnnxModel, row: pl.DataFrame, objections: list[str]) -> Output | None:
