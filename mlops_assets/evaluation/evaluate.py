@@ -24,10 +24,11 @@ SLICE_CONFIDENCE = 0.99  # of each bound: measured, 1 to 4 of 100 unchanged slic
 
 
 class Rival(NamedTuple):
-    """The champion on the same rows: its version and its output."""
+    """The champion on the same rows: its version, and its output or why it gives no legal one."""
 
     version: str
-    output: Array
+    output: Array | None = None
+    problem: str | None = None
 
 
 class Importance(NamedTuple):
@@ -37,13 +38,6 @@ class Importance(NamedTuple):
     loss: float
     low: float
     high: float
-
-
-class Unscored(NamedTuple):
-    """A champion that gives no legal output for these rows, and why."""
-
-    version: str
-    problem: str
 
 
 @dataclass(frozen=True)
@@ -108,7 +102,7 @@ def evaluate(
     label: str,
     slices: Sequence[str],
     seed: int,
-    champion: Rival | Unscored | None = None,
+    champion: Rival | None = None,
     reference: Array | None = None,
     importance: Sequence[Importance] = (),
     resamples: int = 200,
@@ -122,7 +116,7 @@ def evaluate(
     truth = task.truth(rows[label])
     sample = task.sample(truth, output)
     bootstrap: dict[str, Any] = {"seed": seed, "resamples": resamples}
-    rival = champion if isinstance(champion, Rival) else None
+    rival = champion.output if champion else None
     slice_evidence = partial(_slices, champion=rival, task=task, bootstrap=bootstrap)
     return Evaluation(
         candidate=candidate,
@@ -134,15 +128,15 @@ def evaluate(
         slices=[part for column in slices for part in slice_evidence(rows[column], truth, output)],
         details=task.details(truth, output),
         champion=champion.version if champion else None,
-        comparison=comparisons(sample, task.sample(truth, rival.output), task.metrics, **bootstrap) if rival else None,
+        comparison=None if rival is None else comparisons(sample, task.sample(truth, rival), task.metrics, **bootstrap),
         reference=None if reference is None else intervals(task.sample(truth, reference), task.metrics, **bootstrap),
         importance=tuple(importance),
-        champion_problem=champion.problem if isinstance(champion, Unscored) else None,
+        champion_problem=champion.problem if champion else None,
     )
 
 
 def _slices(
-    column: pl.Series, truth: Array, output: Array, *, champion: Rival | None, task: Task[Any], bootstrap: dict[str, Any]
+    column: pl.Series, truth: Array, output: Array, *, champion: Array | None, task: Task[Any], bootstrap: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """The evidence about the rows of each value of the column, in order."""
     values = column.cast(pl.String)
@@ -151,8 +145,8 @@ def _slices(
         ours = task.sample(truth[inside], output[inside])
         part = {"column": column.name, "value": value, "rows": len(ours), **task.counts(truth[inside])}
         part["metrics"] = plain(ours.measure(task.metrics))
-        if champion:
-            theirs = task.sample(truth[inside], champion.output[inside])
+        if champion is not None:
+            theirs = task.sample(truth[inside], champion[inside])
             compared = comparisons(ours, theirs, task.metrics, confidence=SLICE_CONFIDENCE, **bootstrap)
             comparison = {name: plain(vars(one)) for name, one in compared.items()}
             part |= {"champion": plain(theirs.measure(task.metrics)), "comparison": comparison}

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import polars as pl
 from threadpoolctl import threadpool_limits
 
-from mlops_assets.evaluation.evaluate import Evaluation, Rival, Unscored, evaluate, permutation_importance
+from mlops_assets.evaluation.evaluate import Evaluation, Rival, evaluate, permutation_importance
 from mlops_assets.evaluation.gates.case import Case, Verdict
 from mlops_assets.evaluation.judge import judge
 from mlops_assets.evaluation.report import quality_report
@@ -71,24 +71,24 @@ def evaluate_candidate(
     """
     label, task = use_case.label.name, task_of(use_case.task)
     test = rows.filter(pl.col("split") == TEST)
-    model, scored_champion = OnnxModel.from_bytes(candidate.onnx), _score_champion(task, candidate, champion, test)
-    rival = scored_champion if isinstance(scored_champion, Rival) else None
+    model, rival = OnnxModel.from_bytes(candidate.onnx), _score_champion(task, candidate, champion, test)
+    theirs = rival.output if rival else None
     scores, reference = model.predict(test), _reference(use_case, rows, test)
     importance = permutation_importance(model.predict, test, task=task, inputs=use_case.features.inputs, label=label, seed=seed)
     evaluation = evaluate(
         test, scores, task=task, candidate=digest(candidate.onnx), label=label, slices=use_case.slices, seed=seed,
-        champion=scored_champion, reference=reference, importance=importance,
+        champion=rival, reference=reference, importance=importance,
     )  # fmt: skip
     truth, curves = task.truth(test[label]), {"candidate": scores}
     bars = {"importance": plots.importance(evaluation.importance, task.main_metric)}
     verdicts = judge(use_case.gates, Case(
-        evaluation, truth, scores, rival.output if rival else None, test, parity=parity, served=served, model=model,
+        evaluation, truth, scores, theirs, test, parity=parity, served=served, model=model,
         onnx=candidate.onnx, training_rows=rows, use_case=use_case, training=training, seed=seed,
     ))  # fmt: skip
     pages = {"report": quality_report(task, test, truth, scores, seed=seed)}
-    if rival:
-        curves[f"champion {rival.version}"] = rival.output
-        both = {"champion": rival.output, "candidate": scores}
+    if theirs is not None:
+        curves[f"champion {evaluation.champion}"] = theirs
+        both = {"champion": theirs, "candidate": scores}
         page = side_by_side(use_case, evaluation, test, version=candidate.version, **both)
         pages["side_by_side"] = page.to_html({**task.curves(truth, both), **bars})
     if reference is not None:
@@ -97,9 +97,7 @@ def evaluate_candidate(
     return CandidateEvaluation(task.main_metric, evaluation, verdicts, pictures, _tables(evaluation, verdicts), pages)
 
 
-def _score_champion(
-    task: Task[Any], candidate: ModelVersion, champion: ModelVersion | None, test: pl.DataFrame
-) -> Rival | Unscored | None:
+def _score_champion(task: Task[Any], candidate: ModelVersion, champion: ModelVersion | None, test: pl.DataFrame) -> Rival | None:
     """Never fails: a champion of an earlier declaration or release must not keep every later candidate from being judged."""
     if champion is None or champion.onnx == candidate.onnx:
         return None
@@ -107,13 +105,13 @@ def _score_champion(
     try:
         model = OnnxModel.from_bytes(champion.onnx)
         if missing := [name for name in model.signature.inputs if name not in test.columns]:
-            return Unscored(version, f"it reads {', '.join(missing)}, which the rows no longer have")
+            return Rival(version, problem=f"it reads {', '.join(missing)}, which the rows no longer have")
         output = model.predict(test)
         if illegal := len(test) - int(task.are_legal(output).sum()):
-            return Unscored(version, f"it gives no {task.SCORES[0]} for {illegal:,} of {len(test):,} rows")
+            return Rival(version, problem=f"it gives no {task.SCORES[0]} for {illegal:,} of {len(test):,} rows")
         return Rival(version, task.aligned(output, model.signature.facts))
     except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no parent but Exception
-        return Unscored(version, str(error))
+        return Rival(version, problem=str(error))
 
 
 def _reference(use_case: UseCase, rows: pl.DataFrame, test: pl.DataFrame) -> Array | None:

@@ -4,7 +4,7 @@ Signs of it: one input predicts the label alone, a random split scores far bette
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -73,12 +73,12 @@ def judge(gate: NoLeak, case: Case) -> Measurement:
     split - auc of the declared split) / max_split_gap. Of moments: 0, or 1 + the share of rows with a newer feature.
     """
     signature, label = case.model.signature, case.use_case.label.name
-    alone = _explain_alone(case, label)
+    alone = explain_alone(case.rows, signature, case.task.binarized(case.truth).values(), seed=case.seed)
     truth = next(iter(case.task.binarized(case.task.truth(case.training_rows[label])).values()))
-    split, rows = split_of(case.use_case), _with_label(case.training_rows, label, truth)
+    split, rows = split_of(case.use_case), case.training_rows.with_columns(pl.Series(label, truth, dtype=pl.Int8))
     gap = None if split.is_at_random else split_gap(rows, signature, case.use_case.label, seed=case.seed)
     newer = newer_features(case.training_rows)
-    signs = [*_single_input(gate, alone), *_easier_split(gate, gap, split.how), *_newer_features(newer)]
+    signs = [_single_input(gate, alone), _easier_split(gate, gap, split.how), _newer_features(newer)]
     leaking = [sign for sign in signs if not sign.used.value <= 1]  # nan is no pass
     return Measurement(
         passed=not leaking,
@@ -94,58 +94,42 @@ def judge(gate: NoLeak, case: Case) -> Measurement:
     )
 
 
-def _explain_alone(case: Case, label: str) -> dict[str, Interval]:
-    """As `explain_alone`, of the question that each input answers best, where the task has several."""
-    best: dict[str, Interval] = {}
-    for truth in case.task.binarized(case.truth).values():
-        aucs = explain_alone(_with_label(case.rows, label, truth), case.model.signature, label, seed=case.seed)
-        best |= {name: auc for name, auc in aucs.items() if name not in best or not best[name].value >= np.nan_to_num(auc.value)}
-    return dict(sorted(best.items(), key=lambda one: (-np.nan_to_num(one[1].value), one[0])))
-
-
-def _with_label(rows: pl.DataFrame, label: str, truth: Array) -> pl.DataFrame:
-    return rows.with_columns(pl.Series(label, truth, dtype=pl.Int8))
-
-
-def _single_input(gate: NoLeak, alone: dict[str, Interval]) -> Iterator[_Sign]:
+def _single_input(gate: NoLeak, alone: dict[str, Interval]) -> _Sign:
     name, auc = next(iter(alone.items()))
     used = Interval(*((value - BLIND) / (gate.max_single_auc - BLIND) for value in (auc.value, auc.low, auc.high)))
     message = f"{name} alone has auc {auc.value:.3f}, which {side(auc.value, gate.max_single_auc)} {gate.max_single_auc:g}"
     advice = f"Is {name} known at the moment of the prediction? If not, leave it out; if so, raise max_single_auc."
     undefined = f"no input could be tried alone: {FEWEST} test rows of each class are needed", "Widen split.test."
-    yield _Sign(used, *(undefined if math.isnan(auc.value) else (message, advice)))
+    return _Sign(used, *(undefined if math.isnan(auc.value) else (message, advice)))
 
 
-def _easier_split(gate: NoLeak, gap: SplitGap | None, how: str) -> Iterator[_Sign]:
+def _easier_split(gate: NoLeak, gap: SplitGap | None, how: str) -> _Sign:
     if gap is None:
-        yield _Sign(Interval(0.0, 0.0, 0.0), "the declared split is at random, so that none is easier", "")
-        return
+        return _Sign(Interval(0.0, 0.0, 0.0), "the declared split is at random, so that none is easier", "")
     used = Interval(*(value / gate.max_split_gap for value in (gap.gap, gap.low, gap.high)))
     message = f"a random split has auc {gap.random:.3f}, the split {how} {gap.by_time:.3f}: a gap of {gap.gap:+.3f}"
     message += f", which {side(gap.gap, gate.max_split_gap)} {gate.max_split_gap:g}"
     advice = "Rows of one moment resemble each other: look for an input that identifies the day or the group of a row."
     undefined = f"the splits could not be compared: every part needs {FEWEST} rows of each class", "Widen split.test."
-    yield _Sign(used, *(undefined if math.isnan(gap.gap) else (message, advice)))
+    return _Sign(used, *(undefined if math.isnan(gap.gap) else (message, advice)))
 
 
-def _newer_features(newer: NewerFeatures) -> Iterator[_Sign]:
+def _newer_features(newer: NewerFeatures) -> _Sign:
     late = 1 + newer.share if newer.share else 0.0
     advice = "Join features as of event_timestamp, and use only labels that become known after it."
-    yield _Sign(Interval(late, late, late), newer.sentence(), advice)
+    return _Sign(Interval(late, late, late), newer.sentence(), advice)
 
 
-def explain_alone(rows: pl.DataFrame, signature: Signature, label: str, *, seed: int) -> dict[str, Interval]:
+def explain_alone(rows: pl.DataFrame, signature: Signature, truths: Iterable[Array], *, seed: int) -> dict[str, Interval]:
     """The auc of each input by itself (statistics/alone.py), from 0.5 (no information), largest first; nan without FEWEST rows of
-    both classes.
+    both classes. Of several `truths`, that of the question which the input answers best.
     """
-    truth, categories = rows[label].cast(pl.Int8).to_numpy(), [*signature.categories]
-    samples = samples_alone(rows, truth, numeric=signature.numeric, categorical=categories, seed=seed)
-    aucs = {name: interval("auc", sample, seed=seed, resamples=100) for name, sample in samples.items()}
-    return dict(sorted(aucs.items(), key=lambda one: (-np.nan_to_num(one[1].value), one[0])))
-
-
-def _enough(truth: Array) -> bool:
-    return bool(min(truth.sum(), len(truth) - truth.sum()) >= FEWEST)
+    best: dict[str, Interval] = {}
+    for truth in truths:
+        samples = samples_alone(rows, truth, numeric=signature.numeric, categorical=[*signature.categories], seed=seed)
+        aucs = {name: interval("auc", sample, seed=seed, resamples=100) for name, sample in samples.items()}
+        best |= {name: auc for name, auc in aucs.items() if name not in best or not best[name].value >= np.nan_to_num(auc.value)}
+    return dict(sorted(best.items(), key=lambda one: (-np.nan_to_num(one[1].value), one[0])))
 
 
 def split_gap(rows: pl.DataFrame, signature: Signature, label: Label, *, seed: int) -> SplitGap:
@@ -160,7 +144,8 @@ def split_gap(rows: pl.DataFrame, signature: Signature, label: Label, *, seed: i
     size = min(len(earlier), MOST_ROWS * 3 // 4)
     scored, other = test[: len(test) // 2][: MOST_ROWS // 4], test[len(test) // 2 :]
     training = (pl.concat([earlier, other]).sample(size, shuffle=True, seed=seed), earlier[:size])
-    if not all(_enough(part[label.name].cast(pl.Int8).to_numpy()) for part in (*training, scored)):
+    fewest = min(min((part[label.name] == 1).sum(), (part[label.name] != 1).sum()) for part in (*training, scored))
+    if fewest < FEWEST:
         return SplitGap(*[float("nan")] * 5, rows=len(scored))
     truth = scored[label.name].cast(pl.Int8).to_numpy()
     random, by_time = (BinarySample(truth, _scores(part, scored, signature, label)) for part in training)
