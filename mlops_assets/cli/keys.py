@@ -4,20 +4,17 @@ import json
 import secrets
 import shlex
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from mlops_assets.cli.arguments import By, declared, environment, open_resources, selected
+from mlops_assets.cli.promotion import open_placed_versions
 from mlops_assets.foundation.home import urls_of
 from mlops_assets.foundation.terminal import moment
 from mlops_assets.promotion.blessing import UnblessedModel
-from mlops_assets.promotion.placed_versions import PlacedVersions
 from mlops_assets.promotion.signing_keys import UnusableKey
 from mlops_assets.serving.http.api_keys import ApiKeys
-
-if TYPE_CHECKING:
-    from mlops_assets.resources import Resources
 
 TOKEN_BYTES = 32
 app = typer.Typer(no_args_is_help=True, help="Manage the API keys of the prediction service.")
@@ -96,10 +93,9 @@ def rotate() -> None:
 @signing.command()
 def reissue(key_id: KeyId, *, by: By) -> None:
     """Sign the blessings that a key signed with the present key, so that the other one can be withdrawn."""
-    resources = open_resources()
-    if key_id == resources["signing_keys"].open().current():
+    if key_id == open_resources()["signing_keys"].open().current():
         raise UnusableKey(f"signing keys · {key_id} signs new blessings. Run `mlops signing rotate` first.")
-    signed = [(placed, version) for placed in _placed_versions(resources) for version in placed.signed_with(key_id)]
+    signed = [(placed, version) for placed in map(open_placed_versions, _recorded()) for version in placed.signed_with(key_id)]
     is_failed = False
     for placed, version in signed:
         try:
@@ -116,16 +112,12 @@ def reissue(key_id: KeyId, *, by: By) -> None:
 @signing.command()
 def withdraw(key_id: KeyId) -> None:
     """Make all signatures of a key invalid, once no version needs them."""
-    resources = open_resources()
-    needed_by = [
-        f"{placed.use_case} version {version}" for placed in _placed_versions(resources) for version in placed.needing(key_id)
-    ]
-    resources["signing_keys"].open().withdraw(key_id, needed_by=needed_by)
+    needed_by = [f"{name} version {version}" for name in _recorded() for version in open_placed_versions(name).needing(key_id)]
+    open_resources()["signing_keys"].open().withdraw(key_id, needed_by=needed_by)
     remedy = f"`mlops signing reissue {key_id}` signs its other versions again"
     typer.echo(f"Withdrew {key_id}: servers refuse what it signed at the next load. {remedy}.")
 
 
-def _placed_versions(resources: "Resources") -> list[PlacedVersions]:
-    """Of every use case on record, as a key signs for those of other code locations too."""
-    ledger, keys = resources["ledger"].open(), resources["signing_keys"].open()
-    return [PlacedVersions(name, ledger, resources["deployment"].open(name), keys) for name in ledger.use_cases()]
+def _recorded() -> list[str]:
+    """Every use case on record, as a key signs for those of other code locations too."""
+    return open_resources()["ledger"].open().use_cases()

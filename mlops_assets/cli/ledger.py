@@ -6,14 +6,11 @@ from typing import Annotated
 
 import typer
 
-from mlops_assets.cli.arguments import Json, Name, environment, open_resources
-from mlops_assets.cli.promotion import conclude, open_promotions, records_table
+from mlops_assets.cli.arguments import Json, Name, open_resources
+from mlops_assets.cli.promotion import conclude, open_placed_versions, open_promotions, records_table
 from mlops_assets.foundation.terminal import show
-from mlops_assets.promotion.deployment import Deployment
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.ledger_chain import DamagedLedger
-from mlops_assets.promotion.placed_versions import PlacedVersions
-from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.use_cases import USE_CASES
 
 app = typer.Typer(no_args_is_help=True, help="Read and verify the append-only record of every change to what serves.")
@@ -43,7 +40,7 @@ def verify(use_case: Annotated[str | None, typer.Argument(help="Every use case w
     known = sorted({*ledger.use_cases(), *(use_case.name for use_case in USE_CASES)})
     if use_case and use_case not in known:
         _refuse(use_case, known)
-    faults = {name: _faults(ledger, name) for name in ([use_case] if use_case else known)}
+    faults = {name: open_placed_versions(name).faults() for name in ([use_case] if use_case else known)}
     for name, lines in faults.items():
         typer.echo("\n".join(lines) or f"{name} · intact: {len(ledger.records(name))} records.")
     if any(faults.values()):
@@ -85,15 +82,9 @@ def mirror(
 
 
 def _open_ledger() -> Ledger:
-    parsed = environment()
-    ledger = Ledger(parsed.ledger_url, parsed.home.deployments)
+    ledger = open_resources()["ledger"].open()
     ledger.require_if_trained()
     return ledger
-
-
-def _faults(ledger: Ledger, name: str) -> list[str]:
-    home = environment().home
-    return PlacedVersions(name, ledger, Deployment(home.deployments, name), SigningKeys(home.keys)).faults()
 
 
 def _refuse(use_case: str, known: list[str]) -> None:

@@ -12,6 +12,7 @@ from mlops_assets.foundation.terminal import moment, table
 from mlops_assets.promotion.deployment import Split
 from mlops_assets.promotion.ledger import LedgerDown
 from mlops_assets.promotion.ledger_chain import Record
+from mlops_assets.promotion.placed_versions import PlacedVersions
 from mlops_assets.promotion.promotion_state import PromotionState
 from mlops_assets.promotion.promotions import Cause, Promotions
 from mlops_assets.spec.use_case import UseCase
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from mlops_assets.rollout.rollouts import Rollouts
 
 Reason = Annotated[str, typer.Option(help="The reason, for the ledger.")]
-SHOWN = 15
 
 
 def approve(
@@ -93,6 +93,13 @@ def open_promotions(use_case: str) -> Promotions:
     ledger, deployment = resources["ledger"].open(), resources["deployment"].open(use_case)
     ledger.require_if_trained()
     return Promotions(declaration, ledger, deployment, resources["signing_keys"].open())
+
+
+def open_placed_versions(use_case: str) -> PlacedVersions:
+    """Of a use case of any code location."""
+    resources = open_resources()
+    deployment, keys = resources["deployment"].open(use_case), resources["signing_keys"].open()
+    return PlacedVersions(use_case, resources["ledger"].open(), deployment, keys)
 
 
 def _open_rollouts(use_case: UseCase) -> "Rollouts":

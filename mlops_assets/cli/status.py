@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlops_assets.cli.arguments import Json, declared, environment, open_resources, selected
-from mlops_assets.cli.promotion import describe_live, open_promotions, records_table
+from mlops_assets.cli.promotion import describe_live, open_placed_versions, open_promotions, records_table
 from mlops_assets.foundation.home import Environment, parse_service_urls
 from mlops_assets.foundation.terminal import moment, one_line, show, table
-from mlops_assets.promotion.placed_versions import PlacedVersions
 from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
 from mlops_assets.serving.client import no_server
 from mlops_assets.spec.use_case import UseCase
@@ -96,7 +95,7 @@ def _show_status(use_case: str) -> None:
         typer.echo(f"live: {problem}")
     if difference := promotions.difference():
         typer.echo(f"plan and ledger disagree: {difference}")
-    if alarm := PlacedVersions(use_case, promotions.ledger, promotions.deployment, promotions.keys).alarm():
+    if alarm := open_placed_versions(use_case).alarm():
         typer.echo(f"ledger: {alarm}")
     for line in describe_operations(promotions.use_case, environment().home, state, datetime.now(UTC)):
         typer.echo(line)
