@@ -7,7 +7,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from mlops_assets.foundation.home import MARKS, Environment
-from mlops_assets.promotion.blessing import Blessing, UnblessedModel, verify
+from mlops_assets.promotion.blessing import UnblessedModel
 from mlops_assets.promotion.deployment import Deployment, UnknownVersion, UnreadablePlan
 from mlops_assets.promotion.ledger import Ledger, LedgerDown
 from mlops_assets.promotion.ledger_chain import DamagedLedger
@@ -41,11 +41,7 @@ def find_unservable(environment: Environment) -> Iterator[str]:
             state, name = promotions.state(), promotions.use_case.name
             for version in state.plan.versions if state.plan else ():
                 try:
-                    onnx, text = promotions.deployment.load(version)
-                    keys, recorded = promotions.keys.public(), state.digest_of(version)
-                    verify(
-                        Blessing.from_json(text), use_case=name, version=version, onnx=onnx, public_keys=keys, recorded=recorded
-                    )
+                    promotions.deployment.load_blessed(version, promotions.keys, recorded=state.digest_of(version))
                 except (UnblessedModel, UnknownVersion, OSError) as error:
                     remedy = f"Restore deployments/{name}/models/{version} from a backup, or run `mlops rollback {name}`"
                     yield f"{name} · version {version} cannot serve: {error} {remedy}."

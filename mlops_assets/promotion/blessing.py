@@ -129,14 +129,12 @@ def verify(
     if blessing.model_digest != digest(onnx):
         problem = f"the model's digest is {digest(onnx)[:12]}…, blessed was {blessing.model_digest[:12]}…"
         raise UnblessedModel(f"{use_case} · {problem}: the file is not the blessed one. Store the blessed file.")
-    problems = {
-        f"has the blessing of version {blessing.version}": blessing.version not in (None, version),
-        f"has digest {blessing.model_digest[:12]}…; the ledger blessed {(recorded or '')[:12]}…": recorded
-        not in (None, blessing.model_digest),
-    }
-    for problem, is_there in problems.items():
-        if is_there:
-            raise UnblessedModel(f"{use_case} · version {version} {problem}. Restore the files of version {version}.")
+    where, restore = f"{use_case} · version {version}", f"Restore the files of version {version}."
+    if blessing.version not in (None, version):
+        raise UnblessedModel(f"{where} has the blessing of version {blessing.version}. {restore}")
+    if recorded not in (None, blessing.model_digest):
+        digests = f"has digest {blessing.model_digest[:12]}…; the ledger blessed {(recorded or '')[:12]}…"
+        raise UnblessedModel(f"{where} {digests}. {restore}")
     _require_passed(use_case, blessing.gates)
 
 

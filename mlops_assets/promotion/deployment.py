@@ -13,6 +13,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from mlops_assets.foundation.atomic_file import replace_file, sync_folder
 from mlops_assets.foundation.wording import some
+from mlops_assets.promotion.blessing import Blessing, UnblessedModel, verify
+from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.spec.rollout import Split
 from mlops_assets.training.signature import digest
 
@@ -21,10 +23,6 @@ REPORTED = ("champion", "challenger", "share", "split", "shadow")  # the fields 
 
 class AlreadyPlaced(ValueError):
     """A version that is placed with other bytes: versions never change."""
-
-
-class SwappedModel(ValueError):
-    """A placed model file that is not the one that the ledger blessed."""
 
 
 class UnreadablePlan(ValueError):
@@ -165,15 +163,22 @@ class Deployment:
         folder = self._models / str(version)
         return (folder / "model.onnx").read_bytes(), (folder / "blessing.json").read_text()
 
+    def load_blessed(self, version: int, keys: SigningKeys, *, recorded: str | None) -> tuple[bytes, Blessing]:
+        """The model and its blessing, verified; `recorded` is as in `verify`. Raises UnknownVersion, UnblessedModel."""
+        onnx, text = self.load(version)
+        blessing = Blessing.from_json(text)
+        verify(blessing, use_case=self._use_case, version=version, onnx=onnx, public_keys=keys.public(), recorded=recorded)
+        return onnx, blessing
+
     def champion(self) -> tuple[int, bytes] | None:
-        """The champion's version and ONNX bytes; None before the first promotion. Raises SwappedModel."""
+        """The champion's version and ONNX bytes; None before the first promotion. Raises UnblessedModel."""
         if (plan := self.plan()) is None:
             return None
         onnx, blessed = self.load(plan.champion)[0], plan.digests.get(plan.champion)
         if blessed not in (None, digest(onnx)):
             problem = f"has digest {digest(onnx)[:12]}…; the plan has {(blessed or '')[:12]}…, which the ledger blessed"
             restore = f"Restore the files of version {plan.champion} from a backup"
-            raise SwappedModel(f"{self._use_case} · version {plan.champion} {problem}. {restore}, or roll back.")
+            raise UnblessedModel(f"{self._use_case} · version {plan.champion} {problem}. {restore}, or roll back.")
         return plan.champion, onnx
 
     def versions(self) -> list[int]:

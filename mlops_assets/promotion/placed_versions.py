@@ -82,7 +82,8 @@ class PlacedVersions:
             raise UnblessedModel(f"{self.use_case} · version {version} {problem}. Materialize its evaluation and blessing.")
         numbered = replace(Blessing.from_json(recorded.body["blessing"]), version=version)
         signed = numbered.signed_by(self.keys.private())
-        self._verify(state, version, onnx, signed)
+        keys, blessed = self.keys.public(), state.digest_of(version)
+        verify(signed, use_case=self.use_case, version=version, onnx=onnx, public_keys=keys, recorded=blessed)
         body = {"version": version, "key_id": signed.key_id, "replaced": Blessing.from_json(placed).key_id}
         reason = f"signed with {signed.key_id} instead of {body['replaced']}"
         body |= {"reason": reason, "blessing": signed.to_json()}
@@ -95,8 +96,7 @@ class PlacedVersions:
 
     def _is_valid(self, state: PromotionState, version: int) -> bool:
         try:
-            onnx, text = self.deployment.load(version)
-            self._verify(state, version, onnx, Blessing.from_json(text))
+            self.deployment.load_blessed(version, self.keys, recorded=state.digest_of(version))
         except UNUSABLE:
             return False
         return True
@@ -105,7 +105,3 @@ class PlacedVersions:
         with suppress(*UNUSABLE):
             return Blessing.from_json(self.deployment.load(version)[1]).key_id
         return None
-
-    def _verify(self, state: PromotionState, version: int, onnx: bytes, blessing: Blessing) -> None:
-        keys, recorded = self.keys.public(), state.digest_of(version)
-        verify(blessing, use_case=self.use_case, version=version, onnx=onnx, public_keys=keys, recorded=recorded)

@@ -1,14 +1,15 @@
 """The state that a use case's ledger records add up to: what serves, what runs next to it, what to roll back to. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlops_assets.promotion.deployment import Plan
 from mlops_assets.promotion.ledger_chain import GENESIS, Record
 
 ByVersion = Mapping[Any, Record]
-KINDS = ("blessing", "approval", "refusal", "rollback")
+# The field that has the newest record of a kind, by version.
+NEWEST = {"blessing": "blessings", "approval": "approvals", "refusal": "refusals", "rollback": "rollbacks"}
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,9 @@ class PromotionState:
     approvals: ByVersion
     refusals: ByVersion
     rollbacks: ByVersion
-    champions: tuple[int, ...]
-    shares: Mapping[int, float]
-    tried: int
+    champions: tuple[int, ...] = ()
+    shares: Mapping[int, float] = field(default_factory=dict[int, float])
+    tried: int = 0
     by_hand: bool = False
     digest: str = GENESIS
 
@@ -63,8 +64,8 @@ class PromotionState:
 
 def promotion_state_of(use_case: str, records: Sequence[Record], since: PromotionState | None = None) -> PromotionState:
     """`records` are all of the use case, oldest first; with `since`, those after the records that it adds up."""
-    state = since or PromotionState(use_case, 0, None, {}, {}, {}, {}, champions=(), shares={}, tried=0)
-    newest = {kind: {**by_version} for kind, by_version in zip(KINDS, _by_kind(state), strict=True)}
+    state = since or PromotionState(use_case, 0, None, {}, {}, {}, {})
+    newest = {kind: dict[int, Record](getattr(state, name)) for kind, name in NEWEST.items()}
     plan, champions, shares, tried, by_hand = state.plan, [*state.champions], state.shares, state.tried, state.by_hand
     for record in records:
         if record.kind in newest:
@@ -86,22 +87,11 @@ def promotion_state_of(use_case: str, records: Sequence[Record], since: Promotio
             champions = champions[: champions.index(plan.champion)] if plan.champion in champions else []
         by_hand, shares = False, {}
         champions = [*(champion for champion in champions if champion != plan.champion), plan.champion]
-    head = records[-1] if records else state
-    return PromotionState(
-        use_case,
-        head.number if isinstance(head, Record) else head.head,
-        plan,
-        *newest.values(),
-        champions=tuple(champions),
-        shares=shares,
-        tried=tried,
-        by_hand=by_hand,
-        digest=head.digest,
-    )
-
-
-def _by_kind(state: PromotionState) -> tuple[ByVersion, ...]:
-    return state.blessings, state.approvals, state.refusals, state.rollbacks
+    if not records:
+        return state
+    head, fields = records[-1], {NEWEST[kind]: by_version for kind, by_version in newest.items()}
+    state = replace(state, head=head.number, digest=head.digest, plan=plan, **fields)
+    return replace(state, champions=tuple(champions), shares=shares, tried=tried, by_hand=by_hand)
 
 
 def plan_of(record: Record, blessings: ByVersion) -> Plan:

@@ -85,16 +85,15 @@ class Promotions:
         decide_again(lambda: self._bless(version, onnx, blessing, by=by, at=at))
 
     def _bless(self, version: int, onnx: bytes, blessing: str, *, by: str, at: datetime) -> None:
-        state = self.state()
+        state, name, keys = self.state(), self.use_case.name, self.keys.public()
         try:
-            signed = self._verify(version, onnx, blessing, recorded=None)
+            signed = Blessing.from_json(blessing)
+            verify(signed, use_case=name, version=version, onnx=onnx, public_keys=keys, recorded=None)
         except UnblessedModel as error:
             self.refuse(version, reason=str(error), by=by, at=at, evidence={"model_digest": digest(onnx)})
             raise
         if state.digest_of(version) not in (None, signed.model_digest):
-            raise AlreadyPlaced(
-                f"{self.use_case.name} · version {version} was blessed with other bytes. Use a new version number."
-            )
+            raise AlreadyPlaced(f"{name} · version {version} was blessed with other bytes. Use a new version number.")
         # The same model, evaluated again, is the same version and keeps the blessing that it was stored with.
         if version not in self.deployment.versions() or self.deployment.load(version)[0] != onnx:
             self.deployment.place(version, onnx, blessing)
@@ -182,7 +181,7 @@ class Promotions:
         if now is None or back is None:
             where = f"{self.use_case.name} · no earlier champion is on record"
             raise IllegalRoute(f"{where}. `mlops status {self.use_case.name}` shows the history.")
-        self._verify(back, *self.deployment.load(back), recorded=self._blessing(state, back).body["model_digest"])
+        self.deployment.load_blessed(back, self.keys, recorded=self._blessing(state, back).body["model_digest"])
         return self._write(state, "rollback", now.champion, Plan(state.head + 1, back, now.champion, at="", reason=""), cause)
 
     def publish(self, plan: Plan) -> Plan:
@@ -243,15 +242,10 @@ class Promotions:
         where, blessing = f"{self.use_case.name} · version {version}", self._blessing(state, version)
         if refusal := state.refusals.get(version):
             raise UnblessedModel(f"{where} was refused by record {refusal.number}: {refusal.body['reason']} Evaluate it again.")
-        self._verify(version, *self.deployment.load(version), recorded=blessing.body["model_digest"])
+        self.deployment.load_blessed(version, self.keys, recorded=blessing.body["model_digest"])
         if self.use_case.risk == "high" and version not in state.approvals:
             command = f"`mlops approve {self.use_case.name} {version} --why …`"
             raise NotApproved(f"{where} waits for an approval, as its risk is high. Read its evaluation, then run {command}.")
-
-    def _verify(self, version: int, onnx: bytes, text: str, *, recorded: str | None) -> Blessing:
-        blessing, name, keys = Blessing.from_json(text), self.use_case.name, self.keys.public()
-        verify(blessing, use_case=name, version=version, onnx=onnx, public_keys=keys, recorded=recorded)
-        return blessing
 
     def _blessing(self, state: PromotionState, version: int) -> Record:
         if version not in state.blessings:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables
-from mlops_assets.promotion.blessing import Blessing, UnblessedModel, verify
+from mlops_assets.promotion.blessing import Blessing, UnblessedModel
 from mlops_assets.promotion.deployment import Deployment, UnknownVersion
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.ledger_chain import Record
@@ -113,12 +113,10 @@ def features_of_views(use_case: UseCase, tables: DeltaTables) -> dict[str, tuple
 
 def load_blessed_model(use_case: UseCase, row: dict[str, Any], stores: Stores) -> tuple[bytes, Blessing] | str:
     """The model that computed a logged prediction, or why the deployed one is not that model."""
-    version, keys = row["model_version"], stores.keys.public()
+    version = row["model_version"]
     recorded = promotion_state_of(use_case.name, stores.ledger.records(use_case.name)).digest_of(version)
     try:
-        onnx, text = stores.deployment.load(version)
-        blessing = Blessing.from_json(text)
-        verify(blessing, use_case=use_case.name, version=version, onnx=onnx, public_keys=keys, recorded=recorded)
+        onnx, blessing = stores.deployment.load_blessed(version, stores.keys, recorded=recorded)
     except (UnknownVersion, UnblessedModel) as error:
         return str(error)
     if blessing.model_digest == row["model_digest"]:

@@ -20,7 +20,7 @@ from mlops_assets.promotion.deployment import (
     Deployment,
     IllegalRoute,
     Plan,
-    SwappedModel,
+    UnblessedModel,
     UnknownVersion,
     UnreadablePlan,
 )
@@ -307,6 +307,6 @@ def test_a_swapped_file_of_the_champion_is_not_read_as_the_champion(tmp_path: Pa
     assert line.deployment.champion() == (1, model(1))
     line.copy_files(2, 1)
     with pytest.raises(
-        SwappedModel, match=r"version 1 has digest .*; the plan has .*, which the ledger blessed. Restore the files"
+        UnblessedModel, match=r"version 1 has digest .*; the plan has .*, which the ledger blessed. Restore the files"
     ):
         line.deployment.champion()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
-from mlops_assets.promotion.blessing import Blessing, verify
+from mlops_assets.promotion.blessing import Blessing
 from mlops_assets.promotion.deployment import Deployment, Plan
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.serving.inference.row_encoder import RowEncoder, readable_names
@@ -148,10 +148,7 @@ class ModelSlots:
 
         started = time.perf_counter()
         try:
-            onnx, text = self._deployment.load(version)
-            blessing = Blessing.from_json(text)
-            name, keys = self._use_case.name, self._keys.public()
-            verify(blessing, use_case=name, version=version, onnx=onnx, public_keys=keys, recorded=recorded)
+            onnx, blessing = self._deployment.load_blessed(version, self._keys, recorded=recorded)
             model = OnnxModel.from_bytes(onnx)
             names = readable_names(self._use_case, model.signature)
             encoder = RowEncoder(model.signature, names)
