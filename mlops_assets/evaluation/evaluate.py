@@ -107,9 +107,8 @@ def evaluate(
     importance: Sequence[Importance] = (),
     resamples: int = 200,
 ) -> Evaluation:
-    """The evidence from the test rows (inputs, `label`, event_timestamp) and the candidate's output.
-
-    `candidate` is the model's digest; `reference` the reference trainer's output. Raises ValueError without rows.
+    """The evidence from the test rows (inputs, `label`, event_timestamp) and the candidate's output. `candidate` is the model's
+    digest; `reference` the reference trainer's output. Raises ValueError without rows.
     """
     if rows.is_empty():
         raise ValueError(f"evaluate · the test split of candidate {candidate} has no rows. Widen split.test or land more days.")
@@ -157,9 +156,7 @@ def permutation_importance(
     score: Score, rows: pl.DataFrame, *, task: Task[Any], inputs: Sequence[str], label: str, seed: int, max_rows: int = 5000
 ) -> list[Importance]:
     """Loss of the main metric when one input is shuffled among the rows (Breiman 2001), largest first, on at most `max_rows`, and
-    on fewer of a table with many inputs.
-
-    Correlated inputs share their importance, and each then looks less important than it is.
+    on fewer of a table with many inputs. Correlated inputs share their importance.
     """
     most = min(max_rows, max(MIN_SHUFFLED_ROWS, MAX_SCORED_ROWS // (SHUFFLES * max(len(inputs), 1))))
     sample = rows.sample(most, seed=seed) if len(rows) > most else rows

@@ -1,7 +1,5 @@
-"""Evidently reports as HTML text, on a bounded sample.
-
-They decide nothing: Evidently's PSI uses equal-width bins that move with each window and drops missing values, so drift is
-decided from profiles (statistics/drift.py).
+"""Evidently reports as HTML text, on a bounded sample. They decide nothing: Evidently's PSI uses equal-width bins that move with
+each window and drops missing values, so drift is decided from profiles (statistics/drift.py).
 """
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
@@ -35,10 +33,8 @@ def drift_report(
     max_share: float,
     seed: int,
 ) -> str:
-    """A table of the inputs, current next to reference. It shows as drifted the inputs in `drifted`.
-
-    Inputs without a single value in one of the samples are left out: Evidently cannot draw them. Raises ValueError when
-    none is left.
+    """A table of the inputs, current next to reference, in which those in `drifted` are shown as such. Inputs without a value in
+    one of the samples are left out: Evidently cannot draw them. Raises ValueError when none is left.
     """
     booleans = (cs.by_name(numeric) & cs.boolean()).cast(pl.Int8)  # as in profiles: Evidently subtracts values
     before, now = (_sample(rows, seed).with_columns(booleans) for rows in (reference, current))

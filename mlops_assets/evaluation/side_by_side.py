@@ -21,9 +21,8 @@ ORDER = {"better": 0, "worse": 0, "no difference": 1, "not enough data": 2}  # o
 
 
 class Change(NamedTuple):
-    """One metric on one set of rows; None where undefined. `difference`, `low` and `high` are positive where the candidate is
-    better, whatever the metric's direction; `note` describes the rows, of which
-    the comparison rests on `informative`.
+    """One metric on one set of rows, which `note` describes; None where undefined. `difference`, `low` and `high` are positive
+    where the candidate is better, whatever the metric's direction; the comparison rests on `informative` rows.
     """
 
     name: str
@@ -43,9 +42,8 @@ class Change(NamedTuple):
 
 
 class SideBySide(NamedTuple):
-    """The content of the page. `metric` is the deciding one; `groups` are ordered by the size of their change.
-
-    `gained` and `lost` are the rows that moved most: `facts` (the public request columns as text), truth, champion, candidate.
+    """The content of the page. `metric` is the deciding one; `groups` are ordered by the size of their change. `gained` and
+    `lost` are the rows that moved most: `facts` (the public request columns as text), truth, champion, candidate.
     """
 
     use_case: UseCase
@@ -97,10 +95,7 @@ class SideBySide(NamedTuple):
 def side_by_side(
     use_case: UseCase, evaluation: Evaluation, rows: pl.DataFrame, *, version: int, candidate: Array, champion: Array
 ) -> SideBySide:
-    """From the n test rows with label and request columns, and both outputs. Examples hide personal data.
-
-    `evaluation` compares both.
-    """
+    """From the n test rows with label and request columns, and both outputs, which `evaluation` compares."""
     task = task_of(use_case.task)
     truth = task.truth(rows[use_case.label.name])
     declared = (gate.metric for gate in use_case.gates if isinstance(gate, BeatsChampion))

@@ -12,9 +12,7 @@ from mlops_assets.spec.use_case import UseCase
 
 
 def recent(rows: pl.LazyFrame, spec: Monitor, *, now: datetime) -> pl.DataFrame:
-    """The rows of the last window before `now`. Moments are the callers' own, so rows of another time are left out, and do not
-    move the window.
-    """
+    """The rows of the last window before `now`. Moments are the callers' own: rows of another time do not move the window."""
     moment = pl.col(EVENT_TIMESTAMP)
     served = rows.filter(moment <= now)
     clock = _clock(served, spec, now=now)
@@ -43,9 +41,7 @@ class Outcomes(NamedTuple):
 
 
 def join_outcomes(use_case: UseCase, predictions: pl.LazyFrame, truths: pl.LazyFrame, *, now: datetime) -> Outcomes:
-    """The labels known by `now`. A key that was requested again for the same moment, such as by a retry, counts once: with its
-    first answer, on which its client could act.
-    """
+    """The labels known by `now`. A key that was requested again for the same moment counts once, with its first answer."""
     label = use_case.label
     labels = known_labels(use_case, truths).filter(pl.col(KNOWN_AT) <= now)
     joined = predictions.join(labels, on=list(label.key), how="left").collect()

@@ -86,9 +86,7 @@ class Plan:
         return f"plan {self.number} (version {self.champion}{f'; {self.rollout}' if self.rollout else ''})"
 
     def is_served(self, reported: Mapping[str, Any]) -> bool:
-        """Whether a server that reports this serves exactly this plan, with the champion's model that the ledger blessed: the
-        numbers alone are also those of another home.
-        """
+        """Whether a server that reports this serves this plan with the blessed model: another home has the numbers, too."""
         expected = {"plan": self.number, **{name: getattr(self, name) for name in REPORTED}}
         expected |= {"digest": self.digests[self.champion]} if self.champion in self.digests else {}
         return expected == {name: reported.get(name) for name in expected}

@@ -54,9 +54,7 @@ def parse_row(row: Record) -> Record:
 
 
 def find_faults(rows: Sequence[Record], known: Iterable[tuple[int, str]]) -> Iterator[str]:
-    """Edits, gaps and forks in the chain of one use case, a sentence each; `rows` ascend by number. And why a record
-    whose number and digest are `known` is not in it.
-    """
+    """Edits, gaps and forks in `rows`, a chain by number, a sentence each; and which `known` number and digest is not in it."""
     newest, ends = 0, {GENESIS}  # several ends where the chain forks
     for number, group in groupby(rows, key=lambda row: row.number):
         siblings = [*group]

@@ -170,8 +170,8 @@ class Promotions:
         return self._write(state, "step" if goes_on else "plan", version, plan, cause, by_hand=by_hand)
 
     def roll_back(self, **cause: Unpack[Cause]) -> Plan:
-        """Rolls the challenger back, or without one the champion: the one before serves again. No rollout of the version that
-        was rolled back starts by itself. Raises IllegalRoute, UnblessedModel.
+        """Rolls the challenger back, or without one the champion: the one before serves again. No rollout of the version that was
+        rolled back starts by itself. Raises IllegalRoute, UnblessedModel.
         """
         state = cause.get("decided_on") or self.state()
         now, challenger, back = state.plan, state.challenger_version, state.previous_champion

@@ -55,9 +55,7 @@ class SigningKeys:
         return key_id(key.public_key())
 
     def withdraw(self, key_id: str, *, needed_by: Sequence[str]) -> None:
-        """Makes all signatures of this key invalid from the next load on. Raises UnusableKey, and changes nothing, while there
-        are versions that need its signature.
-        """
+        """Makes all signatures of this key invalid from the next load on. Raises UnusableKey, as while versions need it."""
         if key_id not in (known := self.public()):
             problem = f"{key_id!r} is not known; known: {', '.join(known) or 'none'}"
             raise UnusableKey(f"signing keys · {problem}. Use one of these.")

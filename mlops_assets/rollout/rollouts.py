@@ -51,9 +51,7 @@ class _Progress(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Rollouts:
-    """The rollouts of one use case; `folder` stores their evidence. Steps may repeat or overlap: every row counts once, and of
-    two concurrent decisions the ledger takes one.
-    """
+    """The rollouts of one use case; `folder` has their evidence. Steps may overlap: a row counts once, and one decision wins."""
 
     promotions: Promotions
     log: PredictionLog
@@ -87,9 +85,7 @@ class Rollouts:
             return Step(str(error))
 
     def hand_over(self, *, by: str, at: datetime, why: str) -> Plan:
-        """Starts the declared rollout, from its first step, of the version that runs by hand. Raises IllegalRoute where none
-        does; otherwise as `Promotions`.
-        """
+        """Starts the declared rollout of the version that runs by hand. Raises IllegalRoute where there is none."""
         state = self.promotions.state()
         if not state.by_hand or state.challenger_version is None:
             where = f"{self.promotions.use_case.name} · no route by hand is in force"

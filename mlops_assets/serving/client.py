@@ -1,7 +1,4 @@
-"""The platform's own client of a running prediction service: typed predictions, the plan, waiting for a version.
-
-Bento's SyncHTTPClient calls the same route; this one waits and retries, and loads no Bento.
-"""
+"""The platform's own client of a running prediction service. Unlike Bento's, it waits and retries, and loads no Bento."""
 
 import math
 import time
@@ -92,10 +89,7 @@ class LiveService(AbstractContextManager["LiveService"]):
         self._client = httpx.Client(base_url=base_url, headers=headers, timeout=TIMEOUT_S, trust_env=False)
 
     def predict(self, rows: Sequence[Mapping[str, object]], *, explain: bool = False) -> list[dict[str, Any]]:
-        """One prediction a row, in order, with the features of the feature store. NaN is sent as null.
-
-        Raises RequestRefused with the service's message, ServiceUnavailable.
-        """
+        """One prediction a row, in order. NaN is sent as null. Raises RequestRefused, ServiceUnavailable."""
         response = self._post(msgspec.json.encode({"rows": rows, "explain": explain}))
         if response.is_error:
             message = f"{response.url} · HTTP {response.status_code} · {response.text[:2000]}"
@@ -106,9 +100,7 @@ class LiveService(AbstractContextManager["LiveService"]):
             raise ServiceUnavailable(f"{self.url} · is no prediction service: {error}. Correct the address.") from error
 
     def plan(self) -> dict[str, Any] | None:
-        """What the service serves; None when it does not answer within PLAN_TIMEOUT_S, or is another kind of service. Of a server
-        of other use cases, their names alone.
-        """
+        """What the service serves; None without an answer of a prediction service. Of other use cases, their names alone."""
         try:
             response = self._client.get("/plan", timeout=PLAN_TIMEOUT_S)
             reported = msgspec.json.decode(response.content, type=dict[str, Any])
@@ -119,10 +111,7 @@ class LiveService(AbstractContextManager["LiveService"]):
         return reported if reported.keys() >= {*EXPECTED} else None
 
     def wait_until_taken(self, number: int, timeout_s: float) -> dict[str, Any]:
-        """The plan, once the service serves the one of this number, or a newer one.
-
-        Raises ServiceUnavailable after about `timeout_s` seconds.
-        """
+        """The plan, once the service serves the one of this number, or a newer one. Raises ServiceUnavailable after that time."""
         plan = self._wait_until(lambda plan: (plan["plan"] or 0) >= number, timeout_s)
         if plan and (plan["plan"] or 0) >= number:
             return plan
@@ -131,9 +120,7 @@ class LiveService(AbstractContextManager["LiveService"]):
         raise ServiceUnavailable(f"{self.url} · {message}")
 
     def follows(self, use_case: str, plan_in_force: Callable[[], Plan | None], timeout_s: float) -> "Served":
-        """Whether the service serves exactly the `plan_in_force` of the use case, which may change meanwhile. An answering one
-        of this use case is waited for.
-        """
+        """Whether the service, once it answers for the use case, serves exactly `plan_in_force`, which may change meanwhile."""
 
         def is_served(reported: dict[str, Any]) -> bool:
             plan = plan_in_force()

@@ -54,9 +54,7 @@ def served_use_cases(
     variables: Mapping[str, str], use_cases: Sequence[UseCase], not_loaded: Sequence[str] = ()
 ) -> tuple[list[UseCase], dict[str, str]]:
     """The use cases that the environment names, or all, and why others of them are not served. `not_loaded` has a line for each
-    problem of a module, whose name is expected to be that of its use case.
-
-    Raises IllegalEnvironment where a name can only be a mistake, or nothing is left to serve.
+    problem of a module of the use case's name. Raises IllegalEnvironment for a name that is a mistake, or nothing to serve.
     """
     by_name = {use_case.name: use_case for use_case in use_cases}
     modules = [problem.partition(" · ")[0].rpartition(".")[2] for problem in not_loaded]

@@ -72,7 +72,6 @@ class Case:
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
     """The result of one gate. `value` is nan where it is undefined (never a pass) or where there was nothing to measure.
-
     `message` compares value and bound; `advice` follows it when the gate did not pass.
     """
 

@@ -19,10 +19,7 @@ SHOWN = {
 
 
 def judge(gate: Fair, case: Case) -> Measurement:
-    """Measures the largest gap of a rate between two groups; fewer than two comparable groups are no pass.
-
-    Raises ValueError when the rows lack the column.
-    """
+    """Measures the largest gap of a rate between two groups; fewer than two comparable groups are no pass."""
     if gate.column not in case.rows.columns:
         has = ", ".join(case.rows.columns)
         raise ValueError(f"{gate.name} · the rows have no column {gate.column!r}; they have: {has}. Add it to a feature view.")

@@ -1,7 +1,4 @@
-"""Judges Latency: the model file timed in a fresh process, warm, on one thread (the calls are in time_model.py).
-
-The latency of the service, with its queues and look-ups, is monitored by the rollout.
-"""
+"""Judges Latency: the model file timed in a fresh process, warm, on one thread. The rollout compares that of the service."""
 
 import json
 import math
@@ -52,9 +49,8 @@ def judge(gate: Latency, case: Case) -> Measurement:
 
 
 def timed(onnx: bytes, matrix: Array, *, rows: int, seconds: float = CALL_SECONDS, timeout: float = CHILD_SECONDS) -> Times:
-    """How long each call of the model with `rows` of the rows in `matrix` (n, inputs) took, in ms: core_ms and clock_ms.
-
-    Raises Untimed with the last line of stderr when the process crashes, and when it takes longer than `timeout` seconds.
+    """How long each call of the model with `rows` of the rows in `matrix` (n, inputs) took, in ms: core_ms and clock_ms. Raises
+    Untimed when the process crashes or takes longer than `timeout` seconds.
     """
     with TemporaryDirectory() as folder:
         model, inputs = Path(folder) / "model.onnx", Path(folder) / "rows.npy"
@@ -72,10 +68,7 @@ def timed(onnx: bytes, matrix: Array, *, rows: int, seconds: float = CALL_SECOND
 
 
 def p99(times: Array) -> Interval:
-    """The 99th percentile of (n,) times, between two of them that bound it with 95% confidence whatever their distribution.
-
-    `high` is nan below 368 times, too few to bound it from above.
-    """
+    """The 99th percentile of (n,) times with its 95% bounds, whatever their distribution; `high` is nan below 368 times."""
     low, high = cast(Any, stats).quantile_test(times, p=0.99).confidence_interval(0.95)
     return Interval(_quantile(times, 0.99), float(low), float(high))
 

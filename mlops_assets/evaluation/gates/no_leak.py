@@ -1,7 +1,4 @@
-"""Judges NoLeak: the candidate reads the label, or facts known only after the prediction.
-
-Signs of it: one input predicts the label alone, a random split scores far better, features are newer than the prediction.
-"""
+"""Judges NoLeak: the candidate reads the label, or facts known only after the prediction. Three signs show it."""
 
 import math
 from collections.abc import Iterable

@@ -22,9 +22,8 @@ Draws = np.random.Generator
 
 
 def judge(gate: Robust, case: Case) -> Measurement:
-    """Measures the largest fall of the metric under one of the perturbations, with its paired bootstrap interval.
-
-    inf when a score under any of them is illegal; nan when the metric is undefined on the test rows.
+    """Measures the largest fall of the metric under one of the perturbations, with its paired bootstrap interval: inf when a
+    score is illegal, nan when the metric is undefined on the test rows.
     """
     metric = gate.metric or case.task.main_metric
     known, size = case.training_rows.filter(pl.col("split") != TEST), {"noise": gate.noise, "share": gate.missing}
@@ -93,7 +92,6 @@ def perturb(
     rows: pl.DataFrame, known: pl.DataFrame, signature: Signature, *, noise: float, share: float, seed: int
 ) -> dict[str, pl.DataFrame]:
     """The rows under each of four perturbations of the inputs, with numbers as Float64 and categories as String.
-
     `noise` is in standard deviations of the `known` rows, `share` the part of each column's values that change.
     """
     numeric, categorical, count = signature.numeric, signature.categories, len(rows)

@@ -1,6 +1,5 @@
-"""A process that times a model file: `python -m mlops_assets.evaluation.gates.time_model MODEL ROWS ROWS_PER_CALL SECONDS`.
-
-ROWS is a .npy file, float32 of shape (n, inputs). Prints JSON: each call's wall-clock and core time, in ms.
+"""A process that times a model: `python -m mlops_assets.evaluation.gates.time_model MODEL ROWS ROWS_PER_CALL SECONDS`. ROWS is a
+.npy file, float32 of shape (n, inputs). Prints JSON: each call's wall-clock and core time, in ms.
 """
 
 import json

@@ -26,9 +26,7 @@ class UnreadableApiKeys(ValueError):
 
 
 class ApiKey(msgspec.Struct, kw_only=True):
-    """One key, without its token. `sha256` is 64 hex digits; `made_at` and `revoked_at` (None: active) are UTC. `use_cases` are
-    those it is valid for; None: all.
-    """
+    """One key, without its token. `sha256` is in hex; `revoked_at` None: active; `use_cases` it is valid for, None: all."""
 
     name: str
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
@@ -51,10 +49,7 @@ class ApiKeys:
         self._file, self._lock = folder / "api_keys.json", FileLock(folder / ".api_keys.lock")
 
     def add(self, name: str, at: datetime, new_token: Callable[[], str], *, use_cases: tuple[str, ...] | None = None) -> str:
-        """A new token, which is not stored. `new_token` returns 256 random bits as text.
-
-        Raises RefusedName, UnreadableApiKeys.
-        """
+        """A new token, which is not stored, of the 256 random bits of `new_token`. Raises RefusedName, UnreadableApiKeys."""
         if not NAME.fullmatch(name):
             raise RefusedName(f"API key · found name {name!r}; legal: {LEGAL_NAME}. Use such a name.")
         with self._lock:

@@ -1,6 +1,5 @@
 """Requests that are sent again under one Idempotency-Key get the answer of the first, which is predicted and logged once.
-
-The header and its errors are those of https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header
+The header is that of https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header
 """
 
 import asyncio
@@ -69,10 +68,9 @@ class Repeats:
         self._redis = Redis.from_url(redis_url, **options) if redis_url else None
 
     async def answer(self, client: str, key: bytes, body: bytes, predict: Predict) -> bytes:
-        """The answer of `predict`, which is called once for each client and key and completes even if its first caller has gone.
-
-        Raises Refusal for a key that came with another body, or that another replica is about to answer; the errors of
-        `predict`, after which the key may be used again.
+        """The answer of `predict`, which is called once for each client and key and completes even if its first caller has
+        gone. Raises Refusal for a key of another body, or that another replica is about to answer; the errors of `predict`,
+        which free the key.
         """
         name, digest = _digest(b"\0".join([self._scope.encode(), client.encode(), key])), _digest(body)
         entry = self._entries.get(name)

@@ -12,9 +12,8 @@ TRACE_ID = re.compile(rb"..-([0-9a-f]{32})")
 
 
 class Tracing:
-    """Every request of one use case belongs to a trace, that of its caller or a new one.
-
-    With `is_on` there are spans, exported by OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT, which OpenTelemetry reads.
+    """Every request of one use case belongs to a trace, that of its caller or a new one. With `is_on` there are spans, exported
+    to OTEL_EXPORTER_OTLP_ENDPOINT, which OpenTelemetry reads.
     """
 
     def __init__(self, new_id: Callable[[], str], *, use_case: str, is_on: bool) -> None:

@@ -45,9 +45,7 @@ class LogUnavailable(RuntimeError):
 
 @dataclass
 class Answering:
-    """One use case, ready to answer. `now` returns the present in UTC, `clock` monotonic seconds, `new_id` a prediction id
-    and `next_call` the number of a batch, both unique.
-    """
+    """One use case, ready to answer. `now` is the present in UTC, `clock` in seconds, `new_id` and `next_call` are unique."""
 
     use_case: UseCase
     slots: ModelSlots
@@ -72,10 +70,9 @@ class Answering:
         self._no_request = dict.fromkeys(name for name in features.request if name not in features.inputs)
 
     def answer_together(self, requests: Sequence[PredictRequest]) -> Sequence[Outcome]:
-        """One outcome for each request; their features are looked up together. A failing request fails alone.
-
-        The errors are NotReady, LogUnavailable, OnlineStoreDown, BadRequest for an illegal moment, TimeoutError after the
-        deadline, ValueError for an illegal output, and whatever a model raises.
+        """One outcome for each request; their features are looked up together. A failing request fails alone: by NotReady,
+        LogUnavailable, OnlineStoreDown, BadRequest, TimeoutError after the deadline, ValueError for an illegal output, or what
+        a model raises.
         """
         if not self.slots.lineup or not requests:
             return self._not_ready(requests)

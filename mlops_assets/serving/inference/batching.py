@@ -23,10 +23,8 @@ class _Waiting(NamedTuple):
 
 
 class Batching:
-    """Answers between `start` and `stop`, which returns after what is queued has been answered.
-
-    `answer` returns one outcome for each request, and never raises; `answer_async` the same for requests without features, in
-    the event loop, which does other work meanwhile.
+    """Answers between `start` and `stop`, which returns after what is queued has been answered. `answer` returns one outcome
+    for each request, and never raises; `answer_async` the same for requests without features, in the event loop.
     """
 
     # A batch costs some 0.1 ms more than its requests, so it takes all that has come meanwhile: the busier the server, the

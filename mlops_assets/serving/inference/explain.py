@@ -20,11 +20,9 @@ class Unexplainable(RuntimeError):
 
 @dataclass(frozen=True)
 class Explanation:
-    """`contributions` by input, the largest first. They add up, to rounding: the score of the baseline plus all of them is the
-    score of the row.
-
-    An input that is missing, or an unknown category, equals the baseline and is left out. `standard_error` is the largest
-    of the contributions'; None after a single pair that is not exact.
+    """`contributions` by input, the largest first; with the score of the baseline they add up to that of the row. An input that
+    is missing, or an unknown category, is left out. `standard_error` is the largest; None after a single pair that is not
+    exact.
     """
 
     baseline: float
@@ -75,9 +73,8 @@ def explain(
 def _gains(
     score: Score, row: Inputs, baseline: Inputs, known: NDArray[np.intp], *, ends: NDArray[np.float64], orders: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """What each known input adds as it joins, shape (orderings, known); each row of `orders` permutes 0 to known - 1.
-
-    `known` are the places of the inputs that differ from the baseline, `ends` the scores of the baseline and of `row`.
+    """What each known input adds as it joins, shape (orderings, known); each row of `orders` permutes 0 to known - 1. `known` are
+    the places of the inputs that differ from the baseline, `ends` the scores of the baseline and of `row`.
     """
     joined_at = np.argsort(orders, axis=1)
     inside = joined_at[:, None, :] < np.arange(1, len(known))[None, :, None]

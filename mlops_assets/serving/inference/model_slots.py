@@ -79,9 +79,8 @@ class Lineup:
 
 
 class ModelSlots:
-    """Holds the lineup of one use case. `poll` reads the plan once; `start` polls in a thread until `stop`.
-
-    A plan is taken whole or not at all: when it cannot be, the previous lineup serves on and `last_error` says why.
+    """Holds the lineup of one use case. `poll` reads the plan once; `start` polls in a thread until `stop`. A plan that cannot be
+    taken whole changes nothing: the previous lineup serves on and `last_error` says why.
     """
 
     def __init__(self, use_case: UseCase, deployment: Deployment, keys: SigningKeys, telemetry: Telemetry) -> None:

@@ -46,8 +46,7 @@ class ScoringRow(NamedTuple):
 
 class RowScore(NamedTuple):
     """The output for one row and the model that gave it. `model_ms` is for all rows that this model scored together.
-
-    `challenger_failed`: the row belongs to the challenger, which gave no legal output, so the champion scored it.
+    `challenger_failed`: the row is the challenger's, which gave no legal output, so the champion scored it.
     """
 
     arm: str
@@ -144,11 +143,7 @@ class Scorer:
 
 
 def to_challenger(plan: Plan, use_case: str, keys: Sequence[bytes]) -> list[bool]:
-    """For each key, in order, whether the challenger scores it.
-
-    The draw depends on use case, challenger and key: a key stays in its arm while the share stays, and a larger share only
-    adds keys to the challenger.
-    """
+    """For each key, whether the challenger scores it: a draw of use case, challenger and key. A larger share only adds keys."""
     salt = f"{use_case}\0{plan.challenger}\0".encode()
     limit = int(plan.share * 2 ** (8 * DRAW_BYTES))  # exact: a double times a power of two
     return [int.from_bytes(blake2b(salt + key, digest_size=DRAW_BYTES).digest(), "big") < limit for key in keys]

@@ -13,9 +13,7 @@ Types = Mapping[str, pl.DataType]
 
 
 def parse_lines(lines: bytes, schema: pl.Schema, renamed: Mapping[str, str]) -> tuple[pl.DataFrame, list[bytes]]:
-    """The rows of whole lines, and the lines that are none: no JSON, or a value without an equal in its column's type.
-    `renamed` has the present name of former columns.
-    """
+    """The rows of whole lines, and the lines that are none. `renamed` has the present name of former columns."""
     try:
         return _parse(lines, schema, renamed), []
     except pl.exceptions.PolarsError:  # of one line, for all of them

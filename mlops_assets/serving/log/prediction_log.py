@@ -58,9 +58,7 @@ class AlteredLine(ValueError):
 
 
 class LogRows(NamedTuple):
-    """`positions` are where to continue reading, in bytes by segment name. `faults` describe what could not be read, which is
-    `unreadable_share` of the bytes.
-    """
+    """`positions` in bytes by segment, to read on from; `faults`: what could not be read, `unreadable_share` of the bytes."""
 
     rows: pl.DataFrame
     positions: dict[str, int]
@@ -75,10 +73,9 @@ def answer_columns(use_case: UseCase) -> dict[str, pl.DataType]:
 
 def log_schema(use_case: UseCase) -> pl.Schema:
     """The columns of every answer, with those of the task and, next to a shadow's own output, the champion's (else null); the
-    age of each view's features, the request columns, then the inputs that are no request columns.
-
-    Personal data is text where its contract hashes it, and absent where it is left out. Raises IllegalDeclaration when a
-    request column, an input or the label has a name of the log's own columns.
+    age of each view's features, the request columns, then the inputs that are no request columns. Personal data is text where
+    its contract hashes it, and absent where it is left out. Raises IllegalDeclaration where a name is one of the log's own
+    columns.
     """
     features, columns = use_case.features, request_columns(use_case)
     request = {column.name: pl.String() if column.pii else stored_type(column) for column in columns}
@@ -94,10 +91,9 @@ def log_schema(use_case: UseCase) -> pl.Schema:
 
 
 class PredictionLog:
-    """The log of one use case, `<folder>/<use case>/<number>.jsonl`, in new segments for each writing process. Thread-safe.
-
-    A killed process loses no row that was appended; a power cut loses at most the rows since the last `flush`. `secret` is
-    the key of the hash that replaces personal data; only a writer needs it.
+    """The log of one use case, `<folder>/<use case>/<number>.jsonl`, in new segments for each writing process. Thread-safe. A
+    killed process loses no row that was appended; a power cut at most the rows since the last `flush`. `secret` is the key of
+    the hash that replaces personal data; only a writer needs it.
     """
 
     def __init__(self, folder: Path, use_case: UseCase, *, secret: bytes = b"", segment_bytes: int = SEGMENT_BYTES) -> None:
@@ -118,9 +114,7 @@ class PredictionLog:
         self._lock = Lock()
 
     def append(self, rows: Sequence[Mapping[str, object]]) -> None:
-        """Rows with every column of `schema`; other columns are left out. Raises KeyError; OSError when the rows could not
-        be written: then none of them is in the log.
-        """
+        """Rows with every column of `schema`; others are left out. Raises KeyError, OSError; none of them is logged then."""
         lines = [self._line(row) for row in rows]
         with self._lock:
             if len(self._waiting) + len(lines) > self._max_waiting:
@@ -141,10 +135,7 @@ class PredictionLog:
                 os.close(file)
 
     def segments(self) -> dict[str, int]:
-        """The size in bytes of every segment by its file's name, in the order of their starts.
-
-        Each is written by one process; it only grows, and only while that process lives.
-        """
+        """The bytes of every segment by its file's name, in order. Each grows while the one process lives that writes it."""
         return {path.name: path.stat().st_size for path in sorted(self._folder.glob("*.jsonl"))}
 
     def read(self, after: Mapping[str, int] | None = None) -> tuple[pl.DataFrame, dict[str, int]]:
@@ -152,10 +143,7 @@ class PredictionLog:
         return self.scan(after)[:2]
 
     def scan(self, after: Mapping[str, int] | None = None) -> LogRows:
-        """As `read`, with what could not be read, which hides nothing else.
-
-        Only whole lines count, so a process killed while writing hides nothing and doubles nothing.
-        """
+        """As `read`, with what could not be read. Only whole lines count: a process killed in a write doubles nothing."""
         positions, frames, faults = dict(after or {}), [pl.DataFrame(schema=self.schema)], list[str]()
         total, lost = 0, 0
         for name, size in self.segments().items():
@@ -279,9 +267,8 @@ def keyed_hash(value: object, secret: bytes) -> str:
 
 def log_secret(folder: Path) -> bytes:
     """The key of `keyed_hash`: 32 bytes in `folder`, made on first use; of several first users one wins. Its mode is 0600, or
-    0640 in a folder with the set-group-ID bit, by which an operator shares it between the users of server and platform.
-
-    Without the key a person's answers cannot be found again; with it, names can be guessed from their hashes.
+    0640 in a folder with the set-group-ID bit, by which the users of server and platform share it. Without the key a person's
+    answers cannot be found again; with it, names can be guessed from their hashes.
     """
     path = folder / "prediction_log.secret"
     if not path.exists():
