@@ -19,8 +19,7 @@ from sqlalchemy.pool import NullPool
 from mlops_assets.foundation.atomic_file import create_file
 from mlops_assets.promotion import ledger_chain as chain
 from mlops_assets.promotion.ledger_chain import DamagedLedger, Kind, Record
-from mlops_assets.promotion.ledger_file import PLACED, TRAINED, connect, describe_remedy, is_file_there
-from mlops_assets.promotion.ledger_heads import Head, LedgerHeads
+from mlops_assets.promotion.ledger_file import PLACED, TRAINED, Head, LedgerHeads, connect, describe_remedy, is_file_there
 
 CONNECT_S = 10
 CREATION_LOCK = 486_152_013  # the advisory lock that guards CREATE TABLE: any number that no other program on the server uses

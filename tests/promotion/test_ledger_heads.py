@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.ledger_chain import DamagedLedger
-from mlops_assets.promotion.ledger_heads import LedgerHeads
+from mlops_assets.promotion.ledger_file import LedgerHeads
 from mlops_assets.promotion.placed_versions import PlacedVersions
 from mlops_assets.promotion.promotions import NotApproved
 from tests.promotion.ledger_tamper import cut_off
