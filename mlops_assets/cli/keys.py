@@ -1,8 +1,6 @@
 """`mlops keys`: API keys of the prediction service. `mlops signing`: the keys that sign blessings."""
 
-import json
 import secrets
-import shlex
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -31,6 +29,8 @@ def add(
     ] = None,
 ) -> None:
     """Create a key and show its token, once."""
+    from mlops_assets.serving.request_rows import curl_line
+
     settings = environment(creates_home=True)
     keys, scope = ApiKeys(settings.home.keys), [declared(one) for one in use_cases or selected()]
     if not scope:
@@ -40,12 +40,10 @@ def add(
     row = {column: contract.column(column).sample for column in use_case.features.request}
     names = tuple(dict.fromkeys(one.name for one in scope)) if use_cases else None
     token = keys.add(name, datetime.now(UTC), lambda: secrets.token_urlsafe(TOKEN_BYTES), use_cases=names)
-    url = f"{next(iter(urls_of(settings.service_urls, use_case.name)), settings.service_url).rstrip('/')}/{use_case.name}/predict"
-    headers = ["-H", f"Authorization: Bearer {token}", "-H", "Content-Type: application/json"]
-    command = shlex.join(["curl", "-s", url, *headers, "-d", json.dumps({"rows": [row]})])
+    url = next(iter(urls_of(settings.service_urls, use_case.name)), settings.service_url)
     validity = f"valid for {', '.join(names)}" if names else "valid for all use cases, unless --use-case names some"
     typer.echo(f"Created key {name!r}, {validity}. Its token is not stored and is shown only now:\n\n  {token}\n")
-    typer.echo(f"Try it:\n\n  {command}\n")
+    typer.echo(f"Try it:\n\n  {curl_line(url, use_case.name, [row], key=token)}\n")
     if is_first:
         typer.echo("This is the first key: within about a second, servers of this home refuse /predict without a key.")
         typer.echo("A server that cannot read the key file admits no request at all; its /readyz and /plan say so.")

@@ -38,8 +38,8 @@ def predict(
         except RequestRefused as refused:
             raise typer.Exit(_show_refusal(use_case, refused)) from None
     show(*_page(answers))
-    has_key = environment(creates_home=True).api_key is not None
-    typer.echo(f"\nThe same with curl:\n{curl_line(service.url, use_case, rows, explain=explain, has_key=has_key)}")
+    key = "$MLOPS_API_KEY" if environment(creates_home=True).api_key else None
+    typer.echo(f"\nThe same with curl:\n{curl_line(service.url, use_case, rows, explain=explain, key=key)}")
 
 
 def _rows(use_case: UseCase, texts: list[str], sample: int) -> "list[Row]":

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from mlops_assets.foundation.delta_tables import DeltaTables
 
 Row = Mapping[str, object]
-KEY = '-H "Authorization: Bearer $MLOPS_API_KEY"'
 TEXTS = ("string", "category", "datetime", "date", "decimal")
 
 
@@ -88,9 +87,9 @@ def _example(use_case: UseCase, columns: Sequence[Column]) -> Row:
     return examples
 
 
-def curl_line(url: str, use_case: str, rows: Sequence[Row], *, explain: bool, has_key: bool) -> str:
-    """The same request for a shell, in which the key is a variable."""
+def curl_line(url: str, use_case: str, rows: Sequence[Row], *, explain: bool = False, key: str | None) -> str:
+    """The request for a shell, in which `key` may be a variable."""
     body = msgspec.json.encode({"rows": rows} | ({"explain": True} if explain else {})).decode()
     address = shlex.quote(f"{url.rstrip('/')}/{use_case}/predict")
-    key = f" {KEY}" if has_key else ""
-    return f"curl -s {address} -H 'Content-Type: application/json'{key} -d {shlex.quote(body)}"
+    header = f' -H "Authorization: Bearer {key}"' if key else ""
+    return f"curl -s {address}{header} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
