@@ -268,19 +268,19 @@ def _blessing(use_case: UseCase) -> dg.AssetsDefinition:
         registry: RegistryResource,
         signing_keys: SigningKeysResource,
     ) -> str:
-        from mlops_assets.promotion.blessing import GateVerdict, bless
+        from mlops_assets.promotion.blessing import Blessing, GateVerdict
+        from mlops_assets.training.signature import digest
 
         fields = ("gate", "passed", "measured", "bound", "low", "high")
-        signed = bless(
+        signed = Blessing(
             use_case=use_case.name,
             version=candidate.version,
-            onnx=registry.open().load(names.registered_model(use_case.name), candidate.version),
+            model_digest=digest(registry.open().load(names.registered_model(use_case.name), candidate.version)),
             evaluation_digest=evaluation.evaluation_digest,
             gates=tuple(GateVerdict(*(verdict[name] for name in fields)) for verdict in evaluation.verdicts),
             training=candidate.training,
-            blessed_at=run_started(context),
-            private_key=signing_keys.open().private(),
-        )
+            blessed_at=run_started(context).isoformat(),
+        ).signed_by(signing_keys.open().private())
         summary = f"Version {candidate.version} passed {len(evaluation.verdicts)} gates and was signed with key {signed.key_id}."
         numbers = {"model_version": candidate.version, "digest": candidate.digest, "key": signed.key_id}
         context.add_output_metadata({"summary": summary, **numbers})

@@ -1,10 +1,8 @@
 """The signed statement (Ed25519) that one exact model passed every gate on exactly this evidence."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from typing import Self, cast
 
 from cryptography.exceptions import InvalidSignature
@@ -47,7 +45,7 @@ class Blessing:
     gates: tuple[GateVerdict, ...]
     training: dict[str, str]
     blessed_at: str
-    key_id: str
+    key_id: str = ""
     signature: str = ""
     version: int | None = None
 
@@ -58,7 +56,8 @@ class Blessing:
         return canonical_json({name: value for name, value in asdict(self).items() if name not in unsigned}).encode()
 
     def signed_by(self, private_key: Ed25519PrivateKey) -> Self:
-        """The same statement under the signature of this key."""
+        """The same statement under the signature of this key. Raises UnblessedModel where not every gate passed."""
+        _require_passed(self.use_case, self.gates)
         unsigned = replace(self, key_id=key_id(private_key.public_key()))
         return replace(unsigned, signature=private_key.sign(unsigned.signed_bytes).hex())
 
@@ -74,32 +73,6 @@ class Blessing:
             detail = error.errors()[0]
             where = ".".join(str(part) for part in detail["loc"]) or "document"
             raise UnblessedModel(f"blessing · {where} · {detail['msg']}. Bless the model again.") from None
-
-
-def bless(
-    *,
-    use_case: str,
-    version: int,
-    onnx: bytes,
-    evaluation_digest: str,
-    gates: tuple[GateVerdict, ...],
-    training: Mapping[str, str],
-    blessed_at: datetime,
-    private_key: Ed25519PrivateKey,
-) -> Blessing:
-    """Signs that `version`, the model `onnx`, passed `gates`. Raises UnblessedModel."""
-    _require_passed(use_case, gates)
-    unsigned = Blessing(
-        use_case=use_case,
-        version=version,
-        model_digest=digest(onnx),
-        evaluation_digest=evaluation_digest,
-        gates=tuple(map(_finite, gates)),
-        training=dict(training),
-        blessed_at=blessed_at.isoformat(),
-        key_id="",
-    )
-    return unsigned.signed_by(private_key)
 
 
 def verify(
@@ -144,8 +117,3 @@ def _require_passed(use_case: str, gates: tuple[GateVerdict, ...]) -> None:
     failed = [f"gate {gate.name!r} failed: measured {gate.measured}, bound {gate.bound}" for gate in gates if not gate.passed]
     if failed:
         raise UnblessedModel(f"{use_case} · {'; '.join(failed)}. Only a model that passes every gate is blessed.")
-
-
-def _finite(gate: GateVerdict) -> GateVerdict:
-    numbers = {"measured": gate.measured, "low": gate.low, "high": gate.high}
-    return replace(gate, **{name: None for name, number in numbers.items() if not math.isfinite(number or 0)})

@@ -7,8 +7,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_assets.promotion.blessing import Blessing, GateVerdict, UnblessedModel, bless, verify
+from mlops_assets.promotion.blessing import Blessing, GateVerdict, UnblessedModel, verify
 from mlops_assets.promotion.signing_keys import key_id
+from mlops_assets.training.signature import digest
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 OTHER = Ed25519PrivateKey.from_private_bytes(b"o" * 32)
@@ -20,16 +21,15 @@ MODEL = b"the bytes of a model"
 
 
 def blessing_of(onnx: bytes = MODEL, gates: tuple[GateVerdict, ...] = (PASSED,), key: Ed25519PrivateKey = KEY) -> Blessing:
-    return bless(
+    return Blessing(
         use_case="flight_delay",
         version=7,
-        onnx=onnx,
+        model_digest=digest(onnx),
         evaluation_digest="e" * 64,
         gates=gates,
         training={"window": "2013-01-01/2013-04-30"},
-        blessed_at=datetime(2013, 5, 1, tzinfo=UTC),
-        private_key=key,
-    )
+        blessed_at=datetime(2013, 5, 1, tzinfo=UTC).isoformat(),
+    ).signed_by(key)
 
 
 def check(blessing: Blessing, onnx: bytes = MODEL, use_case: str = "flight_delay", **changes: Any) -> None:
@@ -38,7 +38,7 @@ def check(blessing: Blessing, onnx: bytes = MODEL, use_case: str = "flight_delay
 
 
 def signed_by_hand(blessing: Blessing) -> Blessing:
-    """What someone who holds the key could sign without `bless`."""
+    """What someone who holds the key could sign without `signed_by`."""
     return replace(blessing, signature=KEY.sign(blessing.signed_bytes).hex())
 
 
@@ -71,11 +71,8 @@ def test_a_model_that_nothing_judged_is_refused():
         blessing_of(gates=())
 
 
-@pytest.mark.parametrize("undefined", [float("nan"), float("inf"), -float("inf"), None])
-def test_a_gate_without_a_measurement_or_an_interval_is_said_as_null(undefined: float | None):
-    gate = GateVerdict("beats_champion_auc", True, undefined, 0.95, low=undefined, high=undefined)
-    blessing = blessing_of(gates=(gate,))
-    assert blessing.gates == (GateVerdict("beats_champion_auc", True, None, 0.95, low=None, high=None),)
+def test_a_gate_may_be_without_a_measurement_and_an_interval():
+    blessing = blessing_of(gates=(GateVerdict("beats_champion_auc", True, None, 0.95),))
     again = Blessing.from_json(blessing.to_json())
     check(again)
     assert again == blessing

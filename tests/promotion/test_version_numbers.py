@@ -73,7 +73,7 @@ def test_a_version_is_never_blessed_with_other_bytes_not_even_where_its_files_ar
     (line.folder / "models" / "1").rename(line.folder / "aside")
     other = tiny_model(bias=3)
     with line.unchanged(), pytest.raises(AlreadyPlaced, match="version 1 was blessed with other bytes"):
-        line.promotions.bless(1, other, line.blessing(1, onnx=other), by="ana", at=line.now())
+        line.promotions.bless(1, other, line.blessing(1, model_digest=digest(other)), by="ana", at=line.now())
     assert line.deployment.versions() == []
 
 

@@ -23,7 +23,7 @@ from mlops_assets.cli.arguments import Commands
 from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.foundation.home import Home, read_environment
-from mlops_assets.promotion.blessing import GateVerdict, bless
+from mlops_assets.promotion.blessing import Blessing, GateVerdict
 from mlops_assets.promotion.deployment import Deployment
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.promotions import Promotions
@@ -36,6 +36,7 @@ from mlops_assets.serving.services import Services
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, Search
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.training.model_registry import ModelRegistry
+from mlops_assets.training.signature import digest
 from mlops_assets.training.train_and_track import train_and_track
 from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder
 from tests.graph.conftest import land
@@ -124,10 +125,10 @@ class Line:
         onnx = self.registry.load(names.registered_model(SMALL.name), version)
         record = next(model.tags for model in self.registry.versions(SMALL.name) if model.version == version)
         gates = (GateVerdict("floor_auc", True, 0.7123, 0.5, 0.69, 0.73), GateVerdict("beats_champion_auc", True, None, 0.95))
-        signed = bless(
-            use_case=SMALL.name, version=version, onnx=onnx, evaluation_digest="e" * 64, gates=gates, training=record, blessed_at=NOW,
-            private_key=self.keys.private(),
-        )  # fmt: skip
+        signed = Blessing(
+            use_case=SMALL.name, version=version, model_digest=digest(onnx), evaluation_digest="e" * 64, gates=gates,
+            training=record, blessed_at=NOW.isoformat(),
+        ).signed_by(self.keys.private())  # fmt: skip
         promotions = Promotions(SMALL, self.ledger, self.deployment, self.keys)
         promotions.bless(version, onnx, signed.to_json(), by="the gates", at=NOW)
         promotions.approve(version, why="the winter is short", by=PERSON, at=NOW)

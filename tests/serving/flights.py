@@ -14,11 +14,11 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from mlops_assets.features.online.online_mirror import LookupResult, Missing
 from mlops_assets.features.request_features import Columns
 from mlops_assets.foundation.home import Home
-from mlops_assets.promotion.blessing import Blessing, GateVerdict, bless
+from mlops_assets.promotion.blessing import Blessing, GateVerdict
 from mlops_assets.promotion.deployment import Deployment, Plan, Split
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.training.onnx_file import seal
-from mlops_assets.training.signature import INPUT, OUTPUT, Signature
+from mlops_assets.training.signature import INPUT, OUTPUT, Signature, digest
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
 MOMENT = datetime(2013, 7, 1, 12, tzinfo=UTC)
@@ -137,18 +137,19 @@ def _when_hot(when_hot: float | Literal["raises"]) -> list[NodeProto]:
     return [degrees, hot, place, beyond, helper.make_node("Add", ["sound", "nothing"], [OUTPUT])]
 
 
-def blessed(version: int, onnx_bytes: bytes, keys: SigningKeys, **changes: Any) -> Blessing:
+def blessed(
+    version: int, onnx: bytes, keys: SigningKeys, *, blessed_at: datetime = MOMENT, private_key: Any = None, **changes: Any
+) -> Blessing:
     fields: dict[str, Any] = {
         "use_case": USE_CASE.name,
         "version": version,
-        "onnx": onnx_bytes,
+        "model_digest": digest(onnx),
         "evaluation_digest": "e" * 64,
         "gates": (GateVerdict("floor_auc", True, 0.72, 0.68),),
         "training": {"window": "2013-01-01/2013-04-30"},
-        "blessed_at": MOMENT,
-        "private_key": keys.private(),
+        "blessed_at": blessed_at.isoformat(),
     }
-    return bless(**(fields | changes))
+    return Blessing(**(fields | changes)).signed_by(private_key or keys.private())
 
 
 def unnumbered(blessing: Blessing, keys: SigningKeys) -> Blessing:
