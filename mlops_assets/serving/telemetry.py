@@ -62,14 +62,11 @@ class Telemetry:
         for (arm, version, source), count in counts.items():
             self._prediction(arm, str(version), source).inc(count)
 
-    def aged(self, ages: Mapping[str, float | None]) -> None:
-        """The age of the features of one row by view; None is not known."""
+    def looked_up(self, ages: Mapping[str, float | None], missing: Missing) -> None:
+        """The features of one row: their age by view, None where it is not known, and the views without a value."""
         for view, seconds in ages.items():
             if seconds is not None:
                 self._age_of(view).observe(seconds)
-
-    def lacked(self, missing: Missing) -> None:
-        """The views without a value for one row."""
         for view, reason in missing:
             self._missing_of(view, reason).inc()
 

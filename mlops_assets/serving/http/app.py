@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import cached_property
-from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import msgspec
@@ -27,6 +26,7 @@ CLOSE: Headers = ((b"connection", b"close"),)  # the rest of the body need not b
 RETRY_AFTER_S = 5
 SENDING = 0.95  # of the timeout: an answer that is ready later is not logged, as its client may not get it any more
 BODIES_AT_ONCE = 16  # of the largest size, in memory at the same time, for each use case
+NOT_ALLOWED = "Method Not Allowed"
 MAX_PATH = 80  # characters of a path in a message
 # What a client may read of a failure; its cause may name paths and hosts, and is in the log.
 UNAVAILABLE: dict[type[Exception], str] = {
@@ -98,10 +98,8 @@ def _routes_of(service: Service) -> dict[str, Route]:
 
 def _unavailable(name: str, reason: str) -> dict[str, Route]:
     """Each route of a use case that cannot be served says why; that of the plan as `Answering.plan` does, too."""
-    problem = Refusal(503, f"{name} cannot be served: {reason}").problem
-    plan = {"use_case": name, "champion": None, "plan": None, "last_load_error": reason}
-    refusal = Reply(503, msgspec.json.encode({"error": problem, **plan}), retry_after(RETRY_AFTER_S))
-    get = _get(lambda: refusal)
+    refusal = Refusal(503, f"{name} cannot be served: {reason}", headers=retry_after(RETRY_AFTER_S))
+    get = _get(lambda: _refuse(refusal, use_case=name, champion=None, plan=None, last_load_error=reason))
     return {PREDICT: Route("POST", get.answer), PLAN: get, READY: get}
 
 
@@ -140,8 +138,7 @@ class ApiApp:
                 reply = await route.answer(scope, receive)
             else:
                 allow = ((b"allow", route.method.encode()),)
-                error = Refusal(405, HTTPStatus(405).phrase, legal=route.method, next="Change the request.", headers=allow)
-                reply = _refuse(error)
+                reply = _refuse(Refusal(405, NOT_ALLOWED, legal=route.method, next="Change the request.", headers=allow))
         except ClientGone:
             return
         route.observe(reply.status)
@@ -156,9 +153,8 @@ def _not_found(services: Services, method: str, path: str) -> Route | None:
     if path == READY or name not in (PREDICT, PLAN, READY, METRICS):
         return None
     legal = METRICS if name == METRICS else ", ".join(f"/{use_case}{name}" for use_case in services.by_name)
-    problem = Refusal(404, path[:MAX_PATH], legal=legal, next="Name a use case that is served here.").problem
-    reply = Reply(404, msgspec.json.encode({"error": problem, "use_cases": [*services.by_name]}))
-    return Route(method, _get(lambda: reply).answer)
+    refusal = Refusal(404, path[:MAX_PATH], legal=legal, next="Name a use case that is served here.")
+    return Route(method, _get(lambda: _refuse(refusal, use_cases=[*services.by_name])).answer)
 
 
 async def _body(service: Service, scope: Message, receive: Receive) -> bytes:
@@ -209,8 +205,8 @@ async def respond(service: Service, headers: Headers, read_body: Callable[[], Aw
         return _refuse(Refusal(500, "the service could not answer; its log has the cause"))
 
 
-def _refuse(refusal: Refusal) -> Reply:
-    return Reply(refusal.status, msgspec.json.encode({"error": refusal.problem}), refusal.headers)
+def _refuse(refusal: Refusal, **facts: object) -> Reply:
+    return Reply(refusal.status, msgspec.json.encode({"error": refusal.problem, **facts}), refusal.headers)
 
 
 def _check_headers(headers: Headers, max_bytes: int) -> None:

@@ -50,7 +50,7 @@ class RateLimiter:
     def __init__(self, max_rate: float, *, scope: str, redis_url: str | None, clock: Callable[[], float]) -> None:
         self._window, self._scope, self._clock = rate_window(max_rate), scope, clock
         self._hits: defaultdict[str, deque[float]] = defaultdict(deque)  # moments of admission in the window, oldest first
-        self._shared = SlidingWindowCounterRateLimiter(_redis_storage(redis_url)) if redis_url else None
+        self._shared = SlidingWindowCounterRateLimiter(_storage(redis_url)) if redis_url else None
         self._leases: defaultdict[str, _Lease] = defaultdict(_Lease)
         self._retry_at = clock()
         self._is_down = False
@@ -103,6 +103,10 @@ class RateLimiter:
         self._is_down = True
 
 
-def _redis_storage(url: str) -> RedisStorage:
-    options: dict[str, Any] = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S, "retry": Retry(NoBackoff(), 0)}
-    return RedisStorage(f"async+{url}", wrap_exceptions=True, implementation="redispy", **options)
+def _storage(url: str) -> RedisStorage:
+    return RedisStorage(f"async+{url}", wrap_exceptions=True, implementation="redispy", **tried_once(TIMEOUT_S))
+
+
+def tried_once(timeout_s: float) -> dict[str, Any]:
+    """The options of a Redis client that gives up after one attempt."""
+    return {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s, "retry": Retry(NoBackoff(), 0)}

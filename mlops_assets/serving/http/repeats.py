@@ -8,14 +8,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
 
 from cachetools import TTLCache
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from mlops_assets.serving.http.rate_limit import tried_once
 from mlops_assets.serving.http.request import Headers, Refusal
 
 HEADER = b"idempotency-key"
@@ -60,12 +58,7 @@ class Repeats:
     def __init__(self, *, scope: str, redis_url: str | None, clock: Callable[[], float]) -> None:
         self._scope, self._clock, self._retry_at = scope, clock, clock()
         self._entries: TTLCache[bytes, _Entry] = TTLCache(MAX_KEPT_BYTES, KEPT_S, clock, getsizeof=lambda entry: entry.size)
-        options: dict[str, Any] = {
-            "socket_timeout": TIMEOUT_S,
-            "socket_connect_timeout": TIMEOUT_S,
-            "retry": Retry(NoBackoff(), 0),
-        }
-        self._redis = Redis.from_url(redis_url, **options) if redis_url else None
+        self._redis = Redis.from_url(redis_url, **tried_once(TIMEOUT_S)) if redis_url else None
 
     async def answer(self, client: str, key: bytes, body: bytes, predict: Predict) -> bytes:
         """The answer of `predict`, which is called once for each client and key and completes even if its first caller has

@@ -196,8 +196,7 @@ class Answering:
             outcomes.append(msgspec.json.encode(answer))
         self._write_log(logged)
         for row in scored:
-            self.telemetry.aged(row.ages or {})
-            self.telemetry.lacked(row.missing)
+            self.telemetry.looked_up(row.ages or {}, row.missing)
         for answer in answers:
             self.telemetry.answered(answer)
         if lineup.shadow:
