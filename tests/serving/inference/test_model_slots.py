@@ -196,13 +196,6 @@ def test_many_rollouts_do_not_push_the_previous_champion_out(slots: ModelSlots, 
     assert champion_of(slots) == 1 and watcher.loaded.count(1) == 1
 
 
-def test_a_flipped_bit_is_refused(slots: ModelSlots, home: Home):
-    deployment = place_blessed(home, 2, bias=1)
-    flip_a_bit(model_file(home, 2))
-    deployment.point(2, AT, "")
-    assert_the_old_one_answers(slots, "the file is not the blessed one")
-
-
 @pytest.mark.parametrize("slot", ["champion", "challenger", "shadow"])
 @pytest.mark.parametrize(
     ("onnx", "because"),
