@@ -42,12 +42,11 @@ class Importance(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The evidence for gates and people. `first` and `last` bound the rows' event_timestamp.
-
-    `counts` and `details` are those of the task. `slices`: column, value, rows, counts, metrics (None where undefined); with a
-    champion also its metrics (`champion`) and the `comparison` with it by metric, whose bounds each have SLICE_CONFIDENCE.
-    `comparison` is None without a champion and for one that cannot be scored (`champion_problem` says why), `reference`
-    without a second trainer. `importance`: the most important input first.
+    """The evidence for gates and people. `first` and `last` bound the rows' event_timestamp. `counts` and `details` are those of
+    the task. `slices`: column, value, rows, counts, metrics (None where undefined); with a champion also its metrics (`champion`)
+    and the `comparison` with it by metric, whose bounds each have SLICE_CONFIDENCE. `comparison` is None without a champion and
+    for one that cannot be scored (`champion_problem` says why), `reference` without a second trainer. `importance`: the most
+    important input first.
     """
 
     candidate: str
@@ -107,9 +106,7 @@ def evaluate(
     importance: Sequence[Importance] = (),
     resamples: int = 200,
 ) -> Evaluation:
-    """The evidence from the test rows (inputs, `label`, event_timestamp) and the candidate's output. `candidate` is the model's
-    digest; `reference` the reference trainer's output. Raises ValueError without rows.
-    """
+    """The evidence from the test rows and the output of the `candidate`, a model's digest. Raises ValueError without rows."""
     if rows.is_empty():
         raise ValueError(f"evaluate · the test split of candidate {candidate} has no rows. Widen split.test or land more days.")
     truth = task.truth(rows[label])
@@ -155,9 +152,7 @@ def _slices(
 def permutation_importance(
     score: Score, rows: pl.DataFrame, *, task: Task[Any], inputs: Sequence[str], label: str, seed: int, max_rows: int = 5000
 ) -> list[Importance]:
-    """Loss of the main metric when one input is shuffled among the rows (Breiman 2001), largest first, on at most `max_rows`, and
-    on fewer of a table with many inputs. Correlated inputs share their importance.
-    """
+    """Loss of the main metric when one input is shuffled (Breiman 2001), largest first. Correlated inputs share theirs."""
     most = min(max_rows, max(MIN_SHUFFLED_ROWS, MAX_SCORED_ROWS // (SHUFFLES * max(len(inputs), 1))))
     sample = rows.sample(most, seed=seed) if len(rows) > most else rows
     truth, metric = task.truth(sample[label]), task.main_metric

@@ -20,9 +20,7 @@ def recent(rows: pl.LazyFrame, spec: Monitor, *, now: datetime) -> pl.DataFrame:
 
 
 def _clock(served: pl.LazyFrame, spec: Monitor, *, now: datetime) -> datetime:
-    """`now`, where most answers of the last window of the server's clock are about that time, or enough to be judged. A replay
-    has a clock of its own: the moment that half of its newest answers, by the server's clock, have reached.
-    """
+    """`now`, or in a replay, whose answers are about another time, the moment that half of the newest have reached."""
     moment, answered = pl.col(EVENT_TIMESTAMP), pl.col("answered_at")
     answers = served.select(moment, answered, is_live=answered - moment < spec.window).collect()
     lately = answers.filter(answered > now - spec.window)

@@ -20,9 +20,7 @@ class UnblessedModel(ValueError):
 
 @dataclass(frozen=True)
 class GateVerdict:
-    """One gate over an evaluation. `measured` is None where there was nothing to measure (no champion yet); JSON has no NaN.
-    `low` and `high` are the interval of what was measured, None where there is none.
-    """
+    """One gate over an evaluation. `measured` is None where nothing was measured, `low` and `high` without an interval."""
 
     name: str
     passed: bool

@@ -128,9 +128,7 @@ class Deployment:
             replace_file(self._models / str(version) / "blessing.json", blessing.encode())
 
     def publish(self, plan: Plan, *, replace_newer: bool = False) -> None:
-        """Lets servers read `plan` unless a newer one is published; an unreadable file is replaced. Raises UnknownVersion.
-        `replace_newer` replaces a newer one too, and keeps its file in the same folder.
-        """
+        """Lets servers read `plan` unless a newer one is published; `replace_newer` puts that aside. Raises UnknownVersion."""
         with self._lock():
             for version in plan.versions:
                 self._require(version)

@@ -170,9 +170,7 @@ class Promotions:
         return self._write(state, "step" if goes_on else "plan", version, plan, cause, by_hand=by_hand)
 
     def roll_back(self, **cause: Unpack[Cause]) -> Plan:
-        """Rolls the challenger back, or without one the champion: the one before serves again. No rollout of the version that was
-        rolled back starts by itself. Raises IllegalRoute, UnblessedModel.
-        """
+        """Rolls the challenger back, or else the champion; no rollout of it starts again. Raises IllegalRoute, UnblessedModel."""
         state = cause.get("decided_on") or self.state()
         now, challenger, back = state.plan, state.challenger_version, state.previous_champion
         if now and challenger is not None:
@@ -185,9 +183,7 @@ class Promotions:
         return self._write(state, "rollback", now.champion, Plan(state.head + 1, back, now.champion, at="", reason=""), cause)
 
     def publish(self, plan: Plan) -> Plan:
-        """Lets servers read `plan`, which the ledger has. Where they read another one afterwards, raises ConcurrentWrite when a
-        later record put that one in force, otherwise PlanDisagrees.
-        """
+        """Lets servers read `plan`. Raises ConcurrentWrite where a later record replaced it, or PlanDisagrees."""
         self.deployment.publish(plan)
         if self.deployment.plan() == plan:
             return plan
@@ -221,9 +217,7 @@ class Promotions:
         return self.publish(plan_of(self._append(state, kind, body, by=cause["by"], at=cause["at"]), state.blessings))
 
     def _require_newest(self, state: PromotionState) -> None:
-        """Servers ignore a plan older than theirs. Where theirs is of another writer, the ledger raises ConcurrentWrite. Nor is
-        anything decided on a state that lacks records, such as a refusal.
-        """
+        """Raises where servers have a newer plan, which they would keep, or the ledger lacks records, such as a refusal."""
         if self._is_behind(state) and self._is_behind(self.state()):
             raise PlanDisagrees(f"{self.use_case.name} · nothing has changed · {self.difference()}")
         self.ledger.require_whole(self.use_case.name)

@@ -19,9 +19,7 @@ class UnusableKey(ValueError):
 
 
 class SigningKeys:
-    """`private.pem` (mode 0600) and `public/<key id>.pem` under `folder`. `external` is the file of a private key from a secret
-    store; no key is created then. Reading raises UnusableKey.
-    """
+    """`private.pem` and `public/<key id>.pem` in `folder`; `external` is the file of a secret store. Raises UnusableKey."""
 
     def __init__(self, folder: Path, external: Path | None = None) -> None:
         self._external = external

@@ -78,9 +78,7 @@ def margins(rollback: Rollback) -> dict[Test, float]:
 
 
 def unit(use_case: UseCase, split: Split) -> pl.Expr:
-    """The key by which serving/inference/scoring.py assigned a logged row to an arm, hashed to one number. It lacks the
-    personal data that the log leaves out: some keys coincide, so that fewer rows count.
-    """
+    """The key by which serving/inference/scoring.py drew a logged row's arm, hashed. Without left-out data some coincide."""
     features = use_case.features
     contract = use_case.contract(features.request_table)
     drawn_by = use_case.serving.sticky_key if split == "ab" else features.request

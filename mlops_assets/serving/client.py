@@ -69,9 +69,7 @@ def no_server(use_case: str, servers: Sequence[object]) -> str:
 
 
 class LiveService(AbstractContextManager["LiveService"]):
-    """The service of `use_case` at `url`, such as http://127.0.0.1:3000; without one, of the only use case that is served there.
-    Keeps its connections until the end of a `with`.
-    """
+    """The service at `url`, such as http://127.0.0.1:3000, of `use_case` or of the only one there. A `with` closes it."""
 
     def __init__(
         self,

@@ -84,9 +84,7 @@ class Service:
         return self.answering.plan() | {"admission_error": self.admission.problem}
 
     async def predict(self, headers: Headers, body: bytes, *, client: str, deadline: float) -> bytes:
-        """The answer as JSON; none after `deadline`, in seconds of the clock. Raises Refusal above the limit of requests in
-        flight, BadRequest, and the errors of `Answering.answer_together` and `Repeats.answer`.
-        """
+        """The answer as JSON. Raises Refusal, BadRequest, and the errors of `Answering.answer_together` and `Repeats.answer`."""
         if (key := idempotency_key(headers)) is None:
             return await self._predict(headers, body, deadline)
         # Without a deadline: a retry gets the answer that comes too late.

@@ -37,13 +37,12 @@ def against(metric: str, measured: Interval, bound: float) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """One candidate: its evaluation, the rows behind it, and the model itself.
-
-    `rows` are the n test rows with all inputs; `truth`, and the outputs of `candidate` and `champion` (None without one), are
-    as the task defines them. `parity` is the newest comparison of served with recomputed features, None before the first,
-    and `served` the number of all answers in the predictions table.
-    `model` and `onnx` are the candidate, opened and in bytes. `training_rows` are the rows of all splits: `split`, the
-    label, event_timestamp and the inputs. `training` records how the candidate was made, as the blessing will sign it.
+    """One candidate: its evaluation, the rows behind it, and the model itself. `rows` are the n test rows with all inputs;
+    `truth`, and the outputs of `candidate` and `champion` (None without one), are as the task defines them. `parity` is the
+    newest comparison of served with recomputed features, None before the first, and `served` the number of all answers in the
+    predictions table. `model` and `onnx` are the candidate, opened and in bytes. `training_rows` are the rows of all splits:
+    `split`, the label, event_timestamp and the inputs. `training` records how the candidate was made, as the blessing will sign
+    it.
     """
 
     evaluation: Evaluation
@@ -71,9 +70,7 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """The result of one gate. `value` is nan where it is undefined (never a pass) or where there was nothing to measure.
-    `message` compares value and bound; `advice` follows it when the gate did not pass.
-    """
+    """One gate's result. `value` is nan where undefined (never a pass) or not measured; a failure's `advice` follows."""
 
     passed: bool
     bound: float

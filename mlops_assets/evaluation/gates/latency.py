@@ -49,9 +49,7 @@ def judge(gate: Latency, case: Case) -> Measurement:
 
 
 def timed(onnx: bytes, matrix: Array, *, rows: int, seconds: float = CALL_SECONDS, timeout: float = CHILD_SECONDS) -> Times:
-    """How long each call of the model with `rows` of the rows in `matrix` (n, inputs) took, in ms: core_ms and clock_ms. Raises
-    Untimed when the process crashes or takes longer than `timeout` seconds.
-    """
+    """The time of each call with `rows` rows of `matrix`: core_ms and clock_ms. Raises Untimed for a crash or a timeout."""
     with TemporaryDirectory() as folder:
         model, inputs = Path(folder) / "model.onnx", Path(folder) / "rows.npy"
         model.write_bytes(onnx)

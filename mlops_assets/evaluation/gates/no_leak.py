@@ -28,9 +28,7 @@ BLIND = 0.5  # the auc of an input without information
 
 
 class SplitGap(NamedTuple):
-    """auc on the same rows after training on rows drawn at random, and on those of the declared split, and the paired difference.
-    `by_time` is that of the declared split, also where it is by group.
-    """
+    """auc on the same rows after training on `random` ones and on those of the declared split (`by_time`), and the gap."""
 
     random: float
     by_time: float
@@ -63,11 +61,10 @@ class _Sign(NamedTuple):
 
 
 def judge(gate: NoLeak, case: Case) -> Measurement:
-    """Measures the largest used part of three bounds, so that more than 1 is a leak. nan, and no pass, where rows of one
-    class leave a part undefined. The interval is that of the largest part.
-
-    Of one input: (auc - 0.5) / (max_single_auc - 0.5). Of the splits, unless the declared one is random: (auc of the random
-    split - auc of the declared split) / max_split_gap. Of moments: 0, or 1 + the share of rows with a newer feature.
+    """Measures the largest used part of three bounds, so that more than 1 is a leak. nan, and no pass, where rows of one class
+    leave a part undefined. The interval is that of the largest part. Of one input: (auc - 0.5) / (max_single_auc - 0.5). Of the
+    splits, unless the declared one is random: (auc of the random split - auc of the declared split) / max_split_gap. Of moments:
+    0, or 1 + the share of rows with a newer feature.
     """
     signature, label = case.model.signature, case.use_case.label.name
     alone = explain_alone(case.rows, signature, case.task.binarized(case.truth).values(), seed=case.seed)
@@ -130,11 +127,9 @@ def explain_alone(rows: pl.DataFrame, signature: Signature, truths: Iterable[Arr
 
 
 def split_gap(rows: pl.DataFrame, signature: Signature, label: Label, *, seed: int) -> SplitGap:
-    """How much better a quick model is when it is also trained on the test window, on the same rows and on as many.
-
-    Half of the test rows are scored. One model is trained on the rows before the test window, the other on as many drawn
-    at random from these and the other half; together at most MOST_ROWS. nan where a part does not have FEWEST
-    of both classes.
+    """How much better a quick model is when it is also trained on the test window, on the same rows and on as many. Half of the
+    test rows are scored. One model is trained on the rows before the test window, the other on as many drawn at random from these
+    and the other half; together at most MOST_ROWS. nan where a part does not have FEWEST of both classes.
     """
     shuffled = rows.sample(fraction=1, shuffle=True, seed=seed)
     earlier, test = shuffled.filter(pl.col("split") != TEST), shuffled.filter(pl.col("split") == TEST)
@@ -166,10 +161,9 @@ def _scores(training: pl.DataFrame, scored: pl.DataFrame, signature: Signature, 
 
 
 def newer_features(rows: pl.DataFrame) -> NewerFeatures:
-    """Compares every other column `*_timestamp`, the event times of features, with prediction and label.
-
-    The row's own `event_timestamp` is the moment of the prediction, as of which features are joined, and `known_at` (where
-    the rows have it) that of the label. A label known before its prediction may have been in any feature.
+    """Compares every other column `*_timestamp`, the event times of features, with prediction and label. The row's own
+    `event_timestamp` is the moment of the prediction, as of which features are joined, and `known_at` (where the rows have it)
+    that of the label. A label known before its prediction may have been in any feature.
     """
     features = tuple(name for name in rows.columns if name.endswith("_timestamp") and name != EVENT_TIMESTAMP)
     known = [KNOWN_AT] if KNOWN_AT in rows.columns else []

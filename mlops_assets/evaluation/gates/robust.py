@@ -22,9 +22,7 @@ Draws = np.random.Generator
 
 
 def judge(gate: Robust, case: Case) -> Measurement:
-    """Measures the largest fall of the metric under one of the perturbations, with its paired bootstrap interval: inf when a
-    score is illegal, nan when the metric is undefined on the test rows.
-    """
+    """Measures the largest fall of the metric under a perturbation; inf where scores are illegal, nan where it is undefined."""
     metric = gate.metric or case.task.main_metric
     known, size = case.training_rows.filter(pl.col("split") != TEST), {"noise": gate.noise, "share": gate.missing}
     perturbed = perturb(case.rows, known, case.model.signature, seed=case.seed, **size)

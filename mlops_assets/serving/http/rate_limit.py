@@ -43,9 +43,7 @@ class _Lease:
 
 
 class RateLimiter:
-    """Counts the requests of each key in a sliding window. `scope` separates services that share one Redis, without which each
-    replica counts by itself; that is logged once. `clock` is monotonic, in seconds.
-    """
+    """Counts the requests of each key of a `scope` in a sliding window. While Redis is down each replica counts alone."""
 
     def __init__(self, max_rate: float, *, scope: str, redis_url: str | None, clock: Callable[[], float]) -> None:
         self._window, self._scope, self._clock = rate_window(max_rate), scope, clock

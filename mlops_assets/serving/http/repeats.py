@@ -51,9 +51,7 @@ class _Entry:
 
 
 class Repeats:
-    """The answers of one server process of `scope` and, with `redis_url`, of all its replicas. While Redis is down every
-    process knows its own only, which is logged. `clock` is monotonic, in seconds.
-    """
+    """The answers of one service, shared by its replicas through Redis. While that is down, every process knows its own only."""
 
     def __init__(self, *, scope: str, redis_url: str | None, clock: Callable[[], float]) -> None:
         self._scope, self._clock, self._retry_at = scope, clock, clock()

@@ -12,9 +12,7 @@ TRACE_ID = re.compile(rb"..-([0-9a-f]{32})")
 
 
 class Tracing:
-    """Every request of one use case belongs to a trace, that of its caller or a new one. With `is_on` there are spans, exported
-    to OTEL_EXPORTER_OTLP_ENDPOINT, which OpenTelemetry reads.
-    """
+    """Each request has its caller's trace or a new one. With `is_on` spans are sent to OTEL_EXPORTER_OTLP_ENDPOINT."""
 
     def __init__(self, new_id: Callable[[], str], *, use_case: str, is_on: bool) -> None:
         self._new_id, self._attributes, self._tracer = new_id, {"use_case": use_case}, None

@@ -21,8 +21,7 @@ class Unexplainable(RuntimeError):
 @dataclass(frozen=True)
 class Explanation:
     """`contributions` by input, the largest first; with the score of the baseline they add up to that of the row. An input that
-    is missing, or an unknown category, is left out. `standard_error` is the largest; None after a single pair that is not
-    exact.
+    is missing, or an unknown category, is left out. `standard_error` is the largest; None after a single pair that is not exact.
     """
 
     baseline: float
@@ -41,11 +40,10 @@ def explain(
     deadline: Callable[[], bool],
     max_permutations: int = MAX_PERMUTATIONS,
 ) -> Explanation:
-    """Explains `score(row)` against `score(baseline)`, both of shape (inputs,), the inputs called `names`.
-
-    Samples orderings, each with its reverse (Castro, Gómez and Tejada, 2009). `score` maps (rows, inputs) to the numbers,
-    (rows,), to which inputs add. Ends after `max_permutations` orderings (at least one pair), or at the first call of the model
-    after which `deadline` is True. Deterministic for one generator and number of orderings. Raises Unexplainable.
+    """Explains `score(row)` against `score(baseline)`, both of shape (inputs,), the inputs called `names`. Samples orderings,
+    each with its reverse (Castro, Gómez and Tejada, 2009). `score` maps (rows, inputs) to the numbers, (rows,), to which inputs
+    add. Ends after `max_permutations` orderings (at least one pair), or at the first call of the model after which `deadline` is
+    True. Deterministic for one generator and number of orderings. Raises Unexplainable.
     """
     known = np.flatnonzero((row != baseline) & ~(np.isnan(row) & np.isnan(baseline)))
     ends = _finite(score, np.stack([baseline, row]))

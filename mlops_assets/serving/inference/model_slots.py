@@ -35,9 +35,7 @@ class ModelLoadError(Exception):
 
 @dataclass
 class Pace:
-    """Of one version: `is_quick`, enough for the event loop, while its last QUICK_RUNS were. A slow model would block every use
-    case of the process, also as a challenger that scores one request of many.
-    """
+    """Whether a version is quick enough for the event loop, which it would block for all: its last QUICK_RUNS were."""
 
     _quick_in_a_row: int = 0
 

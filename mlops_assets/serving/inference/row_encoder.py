@@ -28,9 +28,7 @@ def readable_names(use_case: UseCase, signature: Signature) -> list[str]:
 
 
 class RowEncoder:
-    """Encodes rows whose values come in the order of `names`. An input that is no longer declared is missing in every row;
-    `warnings` name each. Raises ValueError where the signature reads none of `names`.
-    """
+    """Encodes rows with values in the order of `names`. An input that is no longer declared is missing, and has a warning."""
 
     # The same encoding as in training/signature.py without its frame, which costs some 0.3 ms before its first row is
     # encoded; one row of 29 inputs takes 6 µs here.

@@ -72,10 +72,9 @@ def answer_columns(use_case: UseCase) -> dict[str, pl.DataType]:
 
 
 def log_schema(use_case: UseCase) -> pl.Schema:
-    """The columns of every answer, with those of the task and, next to a shadow's own output, the champion's (else null); the
-    age of each view's features, the request columns, then the inputs that are no request columns. Personal data is text where
-    its contract hashes it, and absent where it is left out. Raises IllegalDeclaration where a name is one of the log's own
-    columns.
+    """The columns of every answer, with those of the task and, next to a shadow's own output, the champion's (else null); the age
+    of each view's features, the request columns, then the inputs that are no request columns. Personal data is text where its
+    contract hashes it, and absent where it is left out. Raises IllegalDeclaration where a name is one of the log's own columns.
     """
     features, columns = use_case.features, request_columns(use_case)
     request = {column.name: pl.String() if column.pii else stored_type(column) for column in columns}
