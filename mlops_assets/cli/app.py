@@ -2,6 +2,7 @@
 
 import shlex
 import signal
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -13,15 +14,13 @@ import typer
 from mlops_assets.cli import erasure, keys, ledger, promotion, provenance, trial
 from mlops_assets.cli.arguments import By, Commands, Name, declared, environment, open_resources
 from mlops_assets.cli.check import check
-from mlops_assets.cli.init import init
 from mlops_assets.cli.land import land
-from mlops_assets.cli.migrate import migrate
 from mlops_assets.cli.new import new
 from mlops_assets.cli.predict import predict
 from mlops_assets.cli.run import run
 from mlops_assets.cli.status import status, status_page
 from mlops_assets.cli.train import train
-from mlops_assets.foundation.home_lock import reading
+from mlops_assets.foundation.home_lock import reading, reserved_home
 from mlops_assets.foundation.interrupt import interrupted_at_once
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import USE_CASES
@@ -102,6 +101,38 @@ def waive(
         typer.echo(waive(declaration, table, partition, waiver, landing=landing, ledger=ledger, at=at))
     except IllegalWaiver as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def migrate(
+    use_case: Name, *, apply: Annotated[bool, typer.Option("--apply", help="Do it. Without this, only print it.")] = False
+) -> None:
+    """Convert stored tables to the declared names and types of their columns; exit code 1 if that would lose a value."""
+    from mlops_assets.features.migration import apply_changes, find_changes, require_lossless
+
+    with reserved_home(environment().home.root) if apply else nullcontext():
+        tables = open_resources()["warehouse"].open()
+        changes = find_changes(declared(use_case), tables)
+        for change in changes:
+            typer.echo(f"  {change}")
+        if not changes:
+            return typer.echo("Every stored table has the declared columns.")
+        if apply:
+            apply_changes(changes, tables)
+            return typer.echo(f"{len(changes)} columns were converted.")
+        require_lossless(changes)
+    typer.echo(f"{len(changes)} columns would be converted. Nothing was changed: repeat with --apply, while no platform runs.")
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the project, new or with other files.")],
+    package: Annotated[str | None, typer.Option(help="The name of its Python package; by default that of the folder.")] = None,
+) -> None:
+    """Write a small project with a use case of its own, which depends on this package as it is installed."""
+    from mlops_assets.local.new_project import write_project
+
+    for path in write_project(folder, package):
+        typer.echo(f"  {path.relative_to(folder.resolve())}")
+    typer.echo(f"A project of its own in {folder}: its README has the next commands.")
 
 
 def up() -> None:
