@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import RenderableType
@@ -15,10 +15,6 @@ from mlops_assets.promotion.ledger_chain import Record
 from mlops_assets.promotion.placed_versions import PlacedVersions
 from mlops_assets.promotion.promotion_state import PromotionState
 from mlops_assets.promotion.promotions import Cause, Promotions
-from mlops_assets.spec.use_case import UseCase
-
-if TYPE_CHECKING:
-    from mlops_assets.rollout.rollouts import Rollouts
 
 Reason = Annotated[str, typer.Option(help="The reason, for the ledger.")]
 
@@ -79,7 +75,10 @@ def route(
     if hand_over and (challenger, share, shadow) != (None, 0.0, None):
         raise typer.BadParameter("--hand-over is there with a version or a share; legal: alone. Set a route, or hand it over.")
     if hand_over:
-        plan = _open_rollouts(promotions.use_case).hand_over(by=by, at=at, why=f"handed over: {reason}")
+        from mlops_assets.graph.rollout import open_rollouts
+
+        rollouts = open_rollouts(promotions.use_case, open_resources()["rollout_stores"])
+        plan = rollouts.hand_over(by=by, at=at, why=f"handed over: {reason}")
     else:
         cause = Cause(reason=f"route: {reason}", by=by, at=at)
         plan = promotions.route(challenger=challenger, share=share, split=split, shadow=shadow, **cause)
@@ -102,21 +101,15 @@ def open_placed_versions(use_case: str) -> PlacedVersions:
     return PlacedVersions(use_case, resources["ledger"].open(), deployment, keys)
 
 
-def _open_rollouts(use_case: UseCase) -> "Rollouts":
-    from mlops_assets.graph.rollout import open_rollouts
-
-    return open_rollouts(use_case, open_resources()["rollout_stores"])
-
-
 def conclude(promotions: Promotions, message: str) -> None:
     """Shows what each server serves now, then `message`; exit code 1 where servers do not follow the ledger."""
-    from mlops_assets.serving.confirmation import confirm
+    from mlops_assets.serving.client import confirm
 
-    confirmation = confirm(promotions, open_resources()["live_services"].open(promotions.use_case.name))
-    for server in confirmation.servers:
+    servers, problem = confirm(promotions, open_resources()["live_services"].open(promotions.use_case.name))
+    for server in servers:
         typer.echo(describe_live(server.url, server.reported, promotions.state()))
-    if confirmation.problem:
-        typer.echo(confirmation.problem, err=True)
+    if problem:
+        typer.echo(problem, err=True)
         raise typer.Exit(1)
     typer.echo(message)
 

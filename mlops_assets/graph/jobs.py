@@ -188,8 +188,9 @@ def _report_step(context: dg.OpExecutionContext, promotions: "Promotions") -> No
 
 def _conclude(context: dg.OpExecutionContext, promotions: "Promotions", result: str, services: LiveServicesResource) -> None:
     """Fails the run where servers do not follow the change, which is recorded and is not made again."""
-    from mlops_assets.serving.confirmation import confirm
+    from mlops_assets.serving.client import confirm
 
     context.add_output_metadata({"result": result, **in_force(promotions.state())})
-    if problem := confirm(promotions, services.open(promotions.use_case.name)).problem:
+    _servers, problem = confirm(promotions, services.open(promotions.use_case.name))
+    if problem:
         raise dg.Failure(problem, allow_retries=False)

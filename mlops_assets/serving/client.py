@@ -2,11 +2,11 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import msgspec
@@ -14,7 +14,11 @@ import msgspec
 from mlops_assets.promotion.deployment import Plan
 from mlops_assets.serving.http.request import Answer
 
+if TYPE_CHECKING:
+    from mlops_assets.promotion.promotions import Promotions
+
 TIMEOUT_S, POLL_S = 60, 0.2
+TAKE_OVER_S = 10.0  # a server reads the plan four times a second, and loads a model within a few seconds
 PLAN_TIMEOUT_S = 2  # a server has its plan in memory: one that takes longer hangs
 EXPECTED = ("use_case", "plan", "champion", "last_load_error")  # what every service reports about its plan
 MAX_TRIES = 4
@@ -156,3 +160,27 @@ class LiveService(AbstractContextManager["LiveService"]):
             return response
         self._sleep(float(seconds))
         return self._post(content, tries - 1)
+
+
+def confirm(promotions: "Promotions", services: Iterable[LiveService]) -> tuple[list[Served], str]:
+    """What each server serves, and why that is not the ledger's newest change; empty where every one, and one at least, follows,
+    and before the first champion. Closes the `services`.
+    """
+    servers, name = list[Served](), promotions.use_case.name
+    for service in services:
+        with service:
+            servers.append(service.follows(name, lambda: promotions.state().plan, TAKE_OVER_S))
+    is_confirmed = any(server.in_force for server in servers)
+    problems = [server.problem for server in servers if not (server.in_force or (server.is_of_another and is_confirmed))]
+    problems += filter(None, [no_server(name, servers)])
+    if not problems or not promotions.state().plan:
+        return servers, ""
+    who = "not every server" if is_confirmed else "no server"
+    where = f"{name} · {_describe_newest(promotions)}, and {who} confirmed it"
+    return servers, f"{where} · {' '.join(problems)} `mlops status {name}` shows what servers serve."
+
+
+def _describe_newest(promotions: "Promotions") -> str:
+    record = promotions.ledger.records(promotions.use_case.name)[-1]
+    version = f" of version {record.body['version']}" if "version" in record.body else ""
+    return f"the ledger has the change: record {record.number}, {record.kind}{version} by {record.by}"

@@ -562,7 +562,7 @@ def test_a_change_shows_what_every_server_then_serves_and_fails_where_one_does_n
 
 
 def test_a_command_fails_where_a_server_does_not_follow(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("mlops_assets.serving.confirmation.TAKE_OVER_S", 3.0)
+    monkeypatch.setattr("mlops_assets.serving.client.TAKE_OVER_S", 3.0)
     promotions_of(home).promote(2, reason="better", by="ana", at=AT)
     with running(home) as (url, service):
         monkeypatch.setenv("MLOPS_SERVICE_URL", url)
