@@ -36,7 +36,8 @@ def predict(
         try:
             answers = service.predict(rows, explain=explain)
         except RequestRefused as refused:
-            raise typer.Exit(_show_refusal(use_case, refused)) from None
+            _show_refusal(use_case, refused)
+            raise typer.Exit(1) from None
     show(*_page(answers))
     key = "$MLOPS_API_KEY" if environment(creates_home=True).api_key else None
     typer.echo(f"\nThe same with curl:\n{curl_line(service.url, use_case, rows, explain=explain, key=key)}")
@@ -74,18 +75,16 @@ def _service(use_case: str) -> "LiveService":
     return service
 
 
-def _show_refusal(use_case: str, refused: "RequestRefused") -> int:
-    """Each problem by row and field, on stderr; returns the exit code."""
+def _show_refusal(use_case: str, refused: "RequestRefused") -> None:
+    """Each problem by row and field, on stderr."""
     try:
         content = json.loads(refused.body)
-        problems: list[dict[str, Any]] = content.get("errors") or [content["error"]]
-        lines = [_problem(problem) for problem in problems]
+        lines = [_problem(problem) for problem in content.get("errors") or [content["error"]]]
     except (ValueError, LookupError, TypeError, AttributeError):
-        problems, lines = [], [str(refused)]
+        lines = [str(refused)]
     typer.echo(f"{use_case} · the service refuses the request (HTTP {refused.status}):", err=True)
     for line in lines:
         typer.echo(f"  {line}", err=True)
-    return 1
 
 
 def _problem(problem: Mapping[str, Any]) -> str:
