@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import DDL, Column, Integer, MetaData, Select, Table, Text, create_engine, event, func, insert, inspect, select
-from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.pool import NullPool
 
@@ -168,7 +168,10 @@ class Ledger:
 
     @cached_property
     def _engine(self) -> Engine:
-        return _sqlite_engine(self._file) if self._file else _postgres_engine(self._url)
+        if self._file:
+            return _sqlite_engine(self._file)
+        url = self._url.set(drivername="postgresql+psycopg")
+        return create_engine(url, connect_args={"connect_timeout": CONNECT_S}, **ENGINE)
 
     @contextmanager
     def _connected(self, *, creates: bool = False) -> Generator[Connection]:
@@ -208,10 +211,6 @@ def _create_sqlite(file: Path) -> None:
 
 def _sqlite_engine(file: Path) -> Engine:
     return create_engine("sqlite://", creator=partial(connect, file), **ENGINE)
-
-
-def _postgres_engine(url: URL) -> Engine:
-    return create_engine(url.set(drivername="postgresql+psycopg"), connect_args={"connect_timeout": CONNECT_S}, **ENGINE)
 
 
 def _create_tables(engine: Engine) -> None:
