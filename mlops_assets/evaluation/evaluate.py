@@ -1,7 +1,5 @@
 """Evaluation: the evidence about one candidate on the test rows, and its stable JSON, whose digest a blessing signs."""
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -13,9 +11,11 @@ import numpy as np
 import polars as pl
 
 from mlops_assets.foundation.names import EVENT_TIMESTAMP
+from mlops_assets.promotion.ledger_chain import canonical_json
 from mlops_assets.spec.gate import LOWER_IS_BETTER
 from mlops_assets.statistics.metrics import Array, Comparison, Interval, comparisons, intervals, measure
 from mlops_assets.tasks.task import Task
+from mlops_assets.training.signature import digest
 
 Score = Callable[[pl.DataFrame], Array]
 SHUFFLES = 5  # of each input
@@ -73,12 +73,12 @@ class Evaluation:
 
     def to_json(self) -> str:
         """The same text for the same evidence, on every machine: sorted keys, no spaces, no nan."""
-        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return canonical_json(self.to_dict())
 
     @property
     def digest(self) -> str:
         """SHA-256 of `to_json`, in hex."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
+        return digest(self.to_json().encode())
 
 
 def plain(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """Placed model versions and the plan in force, on a file system for servers, which verify the blessings themselves."""
 
-import hashlib
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -138,7 +137,7 @@ class Deployment:
             is_newer = published is not None and published.number > plan.number
             if is_newer and replace_newer:
                 content = self._plan.read_bytes()
-                replace_file(self._folder / f"replaced-plan-{hashlib.sha256(content).hexdigest()[:12]}.json", content)
+                replace_file(self._folder / f"replaced-plan-{digest(content)[:12]}.json", content)
             if published != plan and (replace_newer or not is_newer):
                 replace_file(self._plan, plan.to_json().encode())
 
