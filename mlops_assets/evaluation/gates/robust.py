@@ -49,18 +49,13 @@ def judge(gate: Robust, case: Case) -> Measurement:
 
 def _measure(metric: str, case: Case, after: Array) -> dict[str, Any]:
     """The metric of the scores `after` a perturbation, its `drop` with interval, and how many scores are no probabilities."""
-    if invalid := _invalid(case, after):
+    if invalid := int((~case.task.are_legal(after)).sum()):
         return {metric: math.nan, "drop": Interval(math.inf, math.inf, math.inf), "illegal": invalid}
     gain = compare(
         metric, case.sample(after), case.sample(case.candidate), seed=case.seed, resamples=200, confidence=SIDE_CONFIDENCE
     )
     drop = Interval(-gain.difference, -gain.high, -gain.low)
     return {metric: measure(metric, case.sample(after)), "drop": drop, "illegal": 0}
-
-
-def _invalid(case: Case, scores: Array) -> int:
-    """How many scores are illegal."""
-    return int((~case.task.are_legal(scores)).sum())
 
 
 def _worst_input(metric: str, case: Case, perturbed: pl.DataFrame) -> tuple[str, float]:
@@ -72,7 +67,7 @@ def _worst_input(metric: str, case: Case, perturbed: pl.DataFrame) -> tuple[str,
     for name in case.model.signature.inputs:
         if not worse[name].equals(rows[name]):
             after = case.model.predict(rows.with_columns(worse[name]))
-            legal = not _invalid(case, after)
+            legal = case.task.are_legal(after).all()
             falls[name] = sign * (before - measure(metric, case.task.sample(truth, after))) if legal else math.inf
     return max(falls.items(), key=lambda fall: fall[1], default=("none", 0.0))
 

@@ -57,15 +57,12 @@ class ClientGone(Exception):
 PREDICT, PLAN, READY, METRICS = "/predict", "/plan", "/readyz", "/metrics"
 
 
-def _ignore(_status: int) -> None: ...
-
-
 class Route(NamedTuple):
     """One path of the fast path; `observe` gets the status of each reply."""
 
     method: str
     answer: Callable[[Message, Receive], Awaitable[Reply]]
-    observe: Callable[[int], None] = _ignore
+    observe: Callable[[int], None] | None = None
 
 
 def build_routes(services: Services) -> dict[str, Route]:
@@ -141,7 +138,8 @@ class ApiApp:
                 reply = _refuse(Refusal(405, NOT_ALLOWED, legal=route.method, next="Change the request.", headers=allow))
         except ClientGone:
             return
-        route.observe(reply.status)
+        if route.observe:
+            route.observe(reply.status)
         headers = [(b"content-type", reply.content_type), (b"content-length", b"%d" % len(reply.body)), *reply.headers]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
