@@ -1,6 +1,5 @@
 """The platform's own client of a running prediction service. Unlike Bento's, it waits and retries, and loads no Bento."""
 
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -27,7 +26,7 @@ RETRIED = (429, 503)
 
 
 class ServiceUnavailable(ConnectionError):
-    """The service is down, is another kind of service, or does not serve the version that was waited for."""
+    """The service is down, or is another kind of service."""
 
 
 class RequestRefused(ValueError):
@@ -112,15 +111,6 @@ class LiveService(AbstractContextManager["LiveService"]):
             return dict.fromkeys(EXPECTED) | {"use_case": ", ".join(others)}
         return reported if reported.keys() >= {*EXPECTED} else None
 
-    def wait_until_taken(self, number: int, timeout_s: float) -> dict[str, Any]:
-        """The plan, once the service serves the one of this number, or a newer one. Raises ServiceUnavailable after that time."""
-        plan = self._wait_until(lambda plan: (plan["plan"] or 0) >= number, timeout_s)
-        if plan and (plan["plan"] or 0) >= number:
-            return plan
-        served = plan and f"it serves version {plan['champion']}; last load error: {plan['last_load_error']}"
-        message = f"waited {timeout_s:g} s for plan {number}; {served or 'it does not answer'}. Look into the service's log."
-        raise ServiceUnavailable(f"{self.url} · {message}")
-
     def follows(self, use_case: str, plan_in_force: Callable[[], Plan | None], timeout_s: float) -> "Served":
         """Whether the service, once it answers for the use case, serves exactly `plan_in_force`, which may change meanwhile."""
 
@@ -128,20 +118,12 @@ class LiveService(AbstractContextManager["LiveService"]):
             plan = plan_in_force()
             return reported["use_case"] == use_case and (plan.is_served(reported) if plan else reported["plan"] is None)
 
-        reported = self.plan()
+        reported, deadline = self.plan(), self._clock() + timeout_s
         if reported and reported["use_case"] == use_case:
-            reported = self._wait_until(is_served, timeout_s)
+            while not (reported and is_served(reported)) and self._clock() < deadline:
+                self._sleep(POLL_S)
+                reported = self.plan()
         return Served(self.url, use_case, reported, reported is not None and is_served(reported))
-
-    def _wait_until(self, holds: Callable[[dict[str, Any]], bool], timeout_s: float) -> dict[str, Any] | None:
-        """What the service serves once that holds, or after `timeout_s` and the time of one request."""
-        plan, deadline = None, self._clock() + timeout_s
-        for _ in range(max(1, math.ceil(timeout_s / POLL_S))):
-            plan = self.plan()
-            if (plan and holds(plan)) or self._clock() >= deadline:
-                break
-            self._sleep(POLL_S)
-        return plan
 
     def __exit__(self, *_: object) -> None:
         self._client.close()

@@ -199,19 +199,6 @@ def unexpected(seconds: float) -> None:
     raise AssertionError(f"waited {seconds} s")
 
 
-def test_waiting_returns_the_plan_once_it_or_a_newer_one_serves(service: LiveService):
-    assert [service.wait_until_taken(number, timeout_s=1)["plan"] for number in (0, 1)] == [1, 1]
-
-
-def test_waiting_for_another_plan_gives_up_and_names_the_version_that_serves(home: Home):
-    slept = list[float]()
-    with running(home) as (url, answering), LiveService(url, sleep=slept.append) as client:
-        answering.answering.slots.poll()
-        with pytest.raises(ServiceUnavailable, match="waited 1 s for plan 2; it serves version 1; last load error: None"):
-            client.wait_until_taken(2, timeout_s=1)
-    assert sum(slept) == pytest.approx(1)
-
-
 @contextmanager
 def hanging_server() -> Iterator[str]:
     """It accepts connections and never answers."""
@@ -223,8 +210,6 @@ def hanging_server() -> Iterator[str]:
 def test_a_server_that_hangs_is_waited_for_no_longer_than_one_that_is_down():
     clock = count(step=60).__next__  # every look at the clock is a minute after the one before
     with hanging_server() as url, LiveService(url, sleep=unexpected, clock=clock) as client:
-        with pytest.raises(ServiceUnavailable, match="waited 20 s for plan 1; it does not answer"):
-            client.wait_until_taken(1, timeout_s=20)
         assert client.follows(NAME, lambda: None, timeout_s=20) == Served(url, NAME, None, False)
 
 
@@ -272,5 +257,3 @@ def test_without_a_server_there_is_no_plan_and_no_prediction(unreachable: LiveSe
     assert unreachable.plan() is None
     with pytest.raises(ServiceUnavailable, match="Start it with `mlops up`"):
         unreachable.predict([FLIGHT])
-    with pytest.raises(ServiceUnavailable, match="it does not answer"):
-        unreachable.wait_until_taken(1, timeout_s=0.2)

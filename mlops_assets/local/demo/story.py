@@ -16,7 +16,7 @@ from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.foundation.home import Environment
 from mlops_assets.foundation.terminal import show, table
 from mlops_assets.ingestion.landing import Landing
-from mlops_assets.local.demo.watching import PATIENCE_S, Watcher
+from mlops_assets.local.demo.watching import Watcher
 from mlops_assets.local.platform import running_platform
 from mlops_assets.promotion.deployment import Deployment
 from mlops_assets.promotion.ledger import Ledger
@@ -75,10 +75,10 @@ class Story:
         show(table(("table", "accepted", "quarantined"), rows, numbers=("accepted", "quarantined")))
         self.watcher.wait_until("a first champion", lambda: not self.watcher.is_running() and bool(self.watcher.trainings()))
         self._print_evaluation()
-        plan = self.watcher.deployment.plan()
-        if plan is None:
+        plan, name = self.watcher.deployment.plan, self.use_case.name
+        if plan() is None:
             raise SystemExit("The first candidate failed its gates, which are listed above, so nothing is served.")
-        self.live.wait_until_taken(plan.number, PATIENCE_S)
+        self.watcher.wait_until("a server with the first champion", lambda: self.live.follows(name, plan, 0).in_force)
         day = SPRING + timedelta(days=1)  # flights whose prediction moment is after everything that has landed
         self._print_live_predictions(next(self._requests(day, day)).head(3).to_dicts())
 
