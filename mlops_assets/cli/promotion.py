@@ -2,19 +2,19 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import RenderableType
 
 from mlops_assets.cli.arguments import By, Name, declared, open_resources
 from mlops_assets.foundation.terminal import moment, table
-from mlops_assets.promotion.deployment import Split
+from mlops_assets.promotion.deployment import Plan, Split
 from mlops_assets.promotion.ledger import LedgerDown
 from mlops_assets.promotion.ledger_chain import Record
 from mlops_assets.promotion.placed_versions import PlacedVersions
-from mlops_assets.promotion.promotion_state import PromotionState
 from mlops_assets.promotion.promotions import Cause, Promotions
+from mlops_assets.serving.client import Served, confirm
 
 Reason = Annotated[str, typer.Option(help="The reason, for the ledger.")]
 
@@ -103,11 +103,9 @@ def open_placed_versions(use_case: str) -> PlacedVersions:
 
 def conclude(promotions: Promotions, message: str) -> None:
     """Shows what each server serves now, then `message`; exit code 1 where servers do not follow the ledger."""
-    from mlops_assets.serving.client import confirm
-
     servers, problem = confirm(promotions, open_resources()["live_services"].open(promotions.use_case.name))
     for server in servers:
-        typer.echo(describe_live(server.url, server.reported, promotions.state()))
+        typer.echo(describe_live(server, promotions.state().plan))
     if problem:
         typer.echo(problem, err=True)
         raise typer.Exit(1)
@@ -126,17 +124,17 @@ def _mirror_to_mlflow(promotions: Promotions) -> None:
         typer.echo(f"The ledger has the change; MLflow does not show it yet: {error}. {remedy}", err=True)
 
 
-def describe_live(url: str, live: dict[str, Any] | None, state: PromotionState) -> str:
-    plan, another = state.plan, "(set MLOPS_SERVICE_URL to use another address)"
+def describe_live(server: Served, plan: Plan | None) -> str:
+    live, another = server.reported, "(set MLOPS_SERVICE_URL to use another address)"
     if live is None:
-        return f"live: no answer from {url} {another}"
-    if live["use_case"] != state.use_case:
-        return f"live: the server at {url} serves {live['use_case']}, not {state.use_case} {another}"
+        return f"live: no answer from {server.url} {another}"
+    if server.is_of_another:
+        return f"live: the server at {server.url} serves {live['use_case']}, not {server.use_case} {another}"
     champion = "no version" if live["champion"] is None else f"version {live['champion']}"
-    number = plan.number if plan else 0
-    is_served = plan.is_served(live) if plan else live["plan"] is None
-    late = "" if is_served else f", not yet plan {number}" if (live["plan"] or 0) < number else ", which is not the ledger's"
-    line = f"live: {champion} serves at {url} (plan {live['plan'] or 'none'}{late})"
+    number, late = plan.number if plan else 0, ""
+    if not server.in_force:
+        late = f", not yet plan {number}" if (live["plan"] or 0) < number else ", which is not the ledger's"
+    line = f"live: {champion} serves at {server.url} (plan {live['plan'] or 'none'}{late})"
     problems = filter(None, (live["last_load_error"], live.get("admission_error")))  # servers of earlier releases lack the second
     return "; ".join([line, *map(str, problems)])
 

@@ -90,7 +90,7 @@ def _show_status(use_case: str) -> None:
     services = open_resources()["live_services"].open(use_case)
     for service in services:
         with service:
-            typer.echo(describe_live(service.url, service.plan(), state))
+            typer.echo(describe_live(service.follows(use_case, lambda: state.plan, 0), state.plan))
     if problem := no_server(use_case, services):
         typer.echo(f"live: {problem}")
     if difference := promotions.difference():
