@@ -522,7 +522,6 @@ CHANGE_WHAT_SERVES: dict[tuple[str, ...], str] = {
     ("route", NAME): "record 5, promotion of version 2 by ana",
     ("ledger", "mirror", NAME): "record 5, promotion of version 2 by ana",
 }
-EACH_CHANGE = pytest.mark.parametrize("words", CHANGE_WHAT_SERVES, ids=" ".join)
 
 
 def change(run: Run, words: tuple[str, ...]) -> Result:
@@ -534,7 +533,7 @@ def test_the_table_has_every_command_that_changes_what_serves():
     assert {words[0] for words in CHANGE_WHAT_SERVES} == promoting | {"ledger"}
 
 
-@EACH_CHANGE
+@pytest.mark.parametrize("words", CHANGE_WHAT_SERVES, ids=" ".join)
 def test_a_change_that_no_server_confirms_is_recorded_and_fails(run: Run, home: Home, words: tuple[str, ...]):
     promotions_of(home).promote(2, reason="better", by="ana", at=AT)
     result = change(run, words)
@@ -547,7 +546,9 @@ def test_a_change_that_no_server_confirms_is_recorded_and_fails(run: Run, home: 
     assert f"record {records_of(home)[-1].number}," in confirmed and plan_in_force(home)
 
 
-@EACH_CHANGE
+@pytest.mark.parametrize(
+    "words", [words for words in CHANGE_WHAT_SERVES if words[0] in ("approve", "promote", "ledger")], ids=" ".join
+)
 def test_a_change_shows_what_every_server_then_serves_and_fails_where_one_does_not_answer_or_follow(
     run: Run, home: Home, server: str, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ):

@@ -168,9 +168,7 @@ class PredictionLog:
         return content[: content.rfind(b"\n") + 1]
 
     def find(self, prediction_id: str) -> pl.DataFrame:
-        """The one row of a prediction, in bounded memory: the log's own columns, and the inputs and request columns of its line,
-        also those that are no longer declared. Raises UnknownPrediction, AlteredLine.
-        """
+        """The row of a prediction, in bounded memory, with inputs no longer declared. Raises UnknownPrediction, AlteredLine."""
         # Quotes within a value are escaped, so this text occurs only at the start of a line.
         start = b'{"prediction_id":' + self._encode(prediction_id) + b","
         segments = self.segments()
