@@ -42,11 +42,10 @@ class Importance(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The evidence for gates and people. `first` and `last` bound the rows' event_timestamp. `counts` and `details` are those of
-    the task. `slices`: column, value, rows, counts, metrics (None where undefined); with a champion also its metrics (`champion`)
-    and the `comparison` with it by metric, whose bounds each have SLICE_CONFIDENCE. `comparison` is None without a champion and
-    for one that cannot be scored (`champion_problem` says why), `reference` without a second trainer. `importance`: the most
-    important input first.
+    """The evidence for gates and people. `first` and `last` bound the rows' event_timestamp. `slices`: column, value, rows,
+    counts, metrics (None where undefined); with a champion also its metrics (`champion`) and the `comparison` with it by metric,
+    whose bounds each have SLICE_CONFIDENCE. `comparison` is None without a champion and for one that cannot be scored
+    (`champion_problem` says why), `reference` without a second trainer.
     """
 
     candidate: str

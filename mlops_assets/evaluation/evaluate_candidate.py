@@ -63,10 +63,9 @@ def evaluate_candidate(
     served: int,
     seed: int,
 ) -> CandidateEvaluation:
-    """Scores the test rows with candidate, champion and reference trainer, and judges every gate. `rows` are those of all splits,
-    `training` records how the candidate was made, `parity` is the newest comparison of the features of `served` answers with
-    recomputed ones. A champion with the same model file as the candidate is ignored, and one that cannot be scored on these rows
-    is recorded as such.
+    """Scores the test rows with candidate, champion and reference trainer, and judges every gate. `rows` are those of all splits;
+    the other parameters are as in Case. A champion with the candidate's own model file is ignored, and one that cannot be scored
+    on these rows is recorded as such.
     """
     label, task = use_case.label.name, task_of(use_case.task)
     test = rows.filter(pl.col("split") == TEST)

@@ -56,9 +56,9 @@ def monitor_performance(
 
 
 def realised(task: Task[Any], outcomes: pl.DataFrame, *, every: str, label: str, min_rows: int) -> pl.DataFrame:
-    """One row per period and model version, and one for all versions together, in order: `rows`, the means of the task and its
-    metrics. `every` is 1d or 1mo, `period` the first day of the period of event_timestamp (UTC). Metrics are null under
-    `min_rows` rows and where undefined (auc of one class). Rows without label or prediction are left out.
+    """One row per period (its first day by event_timestamp, UTC; `every` is 1d or 1mo) and model version, and one for all
+    versions: `rows`, the means of the task and its metrics, which are null under `min_rows` rows and where undefined. Rows
+    without label or prediction are left out.
     """
     period = pl.col(EVENT_TIMESTAMP).dt.truncate(every).dt.date()
     known = _known(task, outcomes, label).with_columns(pl.col("model_version").cast(pl.String), period=period)

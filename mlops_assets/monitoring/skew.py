@@ -1,7 +1,6 @@
 """Skew between the served features and what the feature tables return now for the same requests and moments. A mismatch means one
-of: a fact arrived late, so that the prediction was served before it was known; the online store was behind its tables; a day was
-filled again with other rows or by another transform; or the log was altered. All of them count: in each the model was trained on
-features that its callers did not get.
+of: a fact arrived late; the online store was behind its tables; a day was filled again with other rows or by another transform;
+the log was altered. In each the model was trained on features that its callers did not get.
 """
 
 from collections.abc import Callable

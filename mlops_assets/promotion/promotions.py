@@ -77,9 +77,9 @@ class Promotions:
         return state
 
     def bless(self, version: int, onnx: bytes, blessing: str, *, by: str, at: datetime) -> None:
-        """Stores `version` for the servers and records that it may serve. A blessing that is recorded already, or is older than
-        the recorded one or than a refusal, changes nothing. Records of others meanwhile are read, and never raise. Raises
-        UnblessedModel, after recording the refusal; AlreadyPlaced.
+        """Stores `version` for the servers and records that it may serve. A blessing that is recorded already, or older than the
+        recorded one or a refusal, changes nothing; nor do others' records meanwhile. Raises AlreadyPlaced, and UnblessedModel
+        after recording the refusal.
         """
         self.ledger.create()  # first: a model without a ledger is that of a damaged home
         decide_again(lambda: self._bless(version, onnx, blessing, by=by, at=at))

@@ -37,12 +37,10 @@ def against(metric: str, measured: Interval, bound: float) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """One candidate: its evaluation, the rows behind it, and the model itself. `rows` are the n test rows with all inputs;
-    `truth`, and the outputs of `candidate` and `champion` (None without one), are as the task defines them. `parity` is the
-    newest comparison of served with recomputed features, None before the first, and `served` the number of all answers in the
-    predictions table. `model` and `onnx` are the candidate, opened and in bytes. `training_rows` are the rows of all splits:
-    `split`, the label, event_timestamp and the inputs. `training` records how the candidate was made, as the blessing will sign
-    it.
+    """One candidate: its evaluation, the rows behind it, and the model itself. `rows` are the n test rows; `truth`, and the
+    outputs of `candidate` and `champion` (None without one), are as the task defines them. `parity` is the newest comparison of
+    served with recomputed features, None before the first, and `served` the number of all answers. `onnx` is the model in bytes.
+    `training_rows` are those of all splits; `training` records how the candidate was made, as the blessing will sign it.
     """
 
     evaluation: Evaluation

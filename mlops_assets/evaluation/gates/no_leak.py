@@ -161,9 +161,8 @@ def _scores(training: pl.DataFrame, scored: pl.DataFrame, signature: Signature, 
 
 
 def newer_features(rows: pl.DataFrame) -> NewerFeatures:
-    """Compares every other column `*_timestamp`, the event times of features, with prediction and label. The row's own
-    `event_timestamp` is the moment of the prediction, as of which features are joined, and `known_at` (where the rows have it)
-    that of the label. A label known before its prediction may have been in any feature.
+    """Compares every other column `*_timestamp`, the event times of features, with prediction (`event_timestamp`) and label
+    (`known_at`, where the rows have it). A label known before its prediction may have been in any feature.
     """
     features = tuple(name for name in rows.columns if name.endswith("_timestamp") and name != EVENT_TIMESTAMP)
     known = [KNOWN_AT] if KNOWN_AT in rows.columns else []

@@ -19,9 +19,9 @@ log = logging.getLogger("bentoml.mlops_assets")
 
 
 class Admission:
-    """Admits requests to one use case of a server process. `clock` is monotonic, in seconds. Until the first key is made, every
-    request is `anonymous` and shares one rate (`is_open`), or none is admitted. While the keys cannot be read none is admitted
-    either: a request without a key, or with a revoked one, could not be refused.
+    """Admits requests to one use case of a server process. Until the first key is made, every request is `anonymous` and shares
+    one rate (`is_open`), or none is admitted. While the keys cannot be read none is admitted either: a revoked key could not be
+    refused.
     """
 
     def __init__(

@@ -71,8 +71,7 @@ class Answering:
 
     def answer_together(self, requests: Sequence[PredictRequest]) -> Sequence[Outcome]:
         """One outcome for each request; their features are looked up together. A failing request fails alone: by NotReady,
-        LogUnavailable, OnlineStoreDown, BadRequest, TimeoutError after the deadline, ValueError for an illegal output, or what
-        a model raises.
+        LogUnavailable, OnlineStoreDown, BadRequest, TimeoutError after the deadline, or what a model raises.
         """
         if not self.slots.lineup or not requests:
             return self._not_ready(requests)

@@ -40,10 +40,10 @@ def explain(
     deadline: Callable[[], bool],
     max_permutations: int = MAX_PERMUTATIONS,
 ) -> Explanation:
-    """Explains `score(row)` against `score(baseline)`, both of shape (inputs,), the inputs called `names`. Samples orderings,
-    each with its reverse (Castro, Gómez and Tejada, 2009). `score` maps (rows, inputs) to the numbers, (rows,), to which inputs
-    add. Ends after `max_permutations` orderings (at least one pair), or at the first call of the model after which `deadline` is
-    True. Deterministic for one generator and number of orderings. Raises Unexplainable.
+    """Explains `score(row)` against `score(baseline)`, both of shape (inputs,), the inputs called `names`, by sampled orderings,
+    each with its reverse (Castro, Gómez and Tejada, 2009). Ends after `max_permutations` orderings (at least one pair), or at the
+    first call of the model after which `deadline` is True. Deterministic for one generator and number of orderings. Raises
+    Unexplainable.
     """
     known = np.flatnonzero((row != baseline) & ~(np.isnan(row) & np.isnan(baseline)))
     ends = _finite(score, np.stack([baseline, row]))

@@ -264,8 +264,8 @@ def keyed_hash(value: object, secret: bytes) -> str:
 
 def log_secret(folder: Path) -> bytes:
     """The key of `keyed_hash`: 32 bytes in `folder`, made on first use; of several first users one wins. Its mode is 0600, or
-    0640 in a folder with the set-group-ID bit, by which the users of server and platform share it. Without the key a person's
-    answers cannot be found again; with it, names can be guessed from their hashes.
+    0640 in a folder with the set-group-ID bit, by which the users of server and platform share it. Without it a person's answers
+    cannot be found again; with it, names can be guessed from their hashes.
     """
     path = folder / "prediction_log.secret"
     if not path.exists():
