@@ -19,6 +19,7 @@ from mlops_assets.graph.kernel.asset_metadata import (
     rows_as_table,
     same_columns,
 )
+from mlops_assets.graph.kernel.assets import asset
 from mlops_assets.graph.kernel.conditions import CASCADE, LOOK_BACK_CASCADE, MADE
 from mlops_assets.graph.kernel.dagster_internals import At, newest_events
 from mlops_assets.graph.kernel.mlflow_run import publish
@@ -55,7 +56,7 @@ def build_features(use_case: UseCase) -> list[dg.AssetsDefinition]:
 def _feature(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
     calendar = view_calendar(use_case, view)
 
-    @dg.asset(
+    @asset(
         key=names.feature(use_case.name, view.name),
         ins={table: _rows(use_case, view, table) for table in view.tables},
         description=view.description,
@@ -80,9 +81,9 @@ def _feature(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
     return feature
 
 
-def _rows(use_case: UseCase, view: FeatureView, table: str) -> dg.AssetIn:
+def _rows(use_case: UseCase, view: FeatureView, table: str) -> dg.AssetDep:
     read = looking_back(view.lookback, view_calendar(use_case, view), table_calendar(use_case, table))
-    return dg.AssetIn(names.validated(use_case.name, table), partition_mapping=read, dagster_type=LazyFrame)
+    return dg.AssetDep(names.validated(use_case.name, table), partition_mapping=read)
 
 
 def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
@@ -90,7 +91,7 @@ def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
 
     # Without partitions, as only the newest values count: Dagster's SQLite storage takes 8 ms per materialized partition. Its
     # planned events stay one per partition of the run, whatever the asset, which costs less than a run of its own (15 s).
-    @dg.asset(
+    @asset(
         key=names.online(use_case.name, view.name),
         deps=[feature],
         description=f"The newest values, where the service reads them: {view.description}",
@@ -129,7 +130,7 @@ def only_outages_are_retried() -> Generator[None]:
 def _catalog(use_case: UseCase) -> dg.AssetsDefinition:
     views = [names.feature(use_case.name, view.name) for view in use_case.features.views]
 
-    @dg.asset(
+    @asset(
         key=names.stage(use_case.name, "feature_catalog"),
         deps=[*views, names.stage(use_case.name, "rollout")],
         description="Every feature with its owner, source columns, readers, freshness and recent distribution.",

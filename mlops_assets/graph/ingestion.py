@@ -20,6 +20,7 @@ from mlops_assets.graph.kernel.asset_metadata import (
     same_columns,
     table_schema,
 )  # fmt: skip
+from mlops_assets.graph.kernel.assets import asset, multi_asset
 from mlops_assets.graph.kernel.conditions import CASCADE
 from mlops_assets.graph.kernel.tables import (
     GRAIN,
@@ -67,7 +68,7 @@ def _raw(use_case: UseCase, contract: Contract, source: Files) -> dg.AssetsDefin
     table, landed = contract.table, names.landing(use_case.name, contract.table)
     calendar = calendar_of(source.grain)
 
-    @dg.asset(
+    @asset(
         key=names.raw(use_case.name, table),
         deps=[landed],
         description=f"Exactly as delivered, every value still text: {contract.description}",
@@ -109,30 +110,30 @@ def _raw(use_case: UseCase, contract: Contract, source: Files) -> dg.AssetsDefin
 def _validated(use_case: UseCase, contract: Contract, source: Files) -> dg.AssetsDefinition:
     raw_table, calendar = names.raw(use_case.name, contract.table), calendar_of(source.grain)
     good, bad = (dg.AssetKey(name(use_case.name, contract.table)) for name in (names.validated, names.quarantine))
-    common: dict[str, Any] = {
-        "io_manager_key": "tables",
-        "automation_condition": CASCADE,
-        **asset_metadata(use_case, "validated", "pandera", "deltalake", made_from="validated", tables=[contract.table]),
-    }
     stored, lineage = _stored(contract, calendar), same_columns(raw_table, contract.names)
     reasons = dg.TableColumn("reasons", "string", "Why the row breaks the contract.")
+    common: dict[str, Any] = {
+        "automation_condition": CASCADE,
+        "partitions_def": partitions_of(use_case, calendar),
+        **asset_metadata(use_case, "validated", "pandera", "deltalake", made_from="validated", tables=[contract.table]),
+    }
 
-    @dg.multi_asset(
+    @multi_asset(
         name=f"{use_case.name}__validate_{contract.table}",
-        ins={"raw": dg.AssetIn(raw_table)},
+        ins={"raw": raw_table},
         outs={
-            "validated": dg.AssetOut(
-                key=good, description=contract.description,
-                metadata={**stored, SCHEMA: table_schema(contract), **lineage}, **common,
-            ),
-            "quarantine": dg.AssetOut(
-                key=bad, description=f"Rows of {contract.table} that are not used, as delivered, with the reasons.",
-                metadata={**stored, SCHEMA: delivered_schema(contract, reasons), **lineage}, **common,
-            ),
+            "validated": {
+                "key": good, "description": contract.description,
+                "metadata": {**stored, SCHEMA: table_schema(contract), **lineage}, **common,
+            },
+            "quarantine": {
+                "key": bad, "description": f"Rows of {contract.table} that are not used, as delivered, with the reasons.",
+                "metadata": {**stored, SCHEMA: delivered_schema(contract, reasons), **lineage}, **common,
+            },
         },
         check_specs=_check_specs(contract, good, calendar),
-        partitions_def=partitions_of(use_case, calendar),
         backfill_policy=ONE_RUN,
+        io_manager_key="tables",
     )  # fmt: skip
     def validate(
         context: dg.AssetExecutionContext, raw: LazyFrame, *, landing: LandingResource, warehouse: WarehouseResource

@@ -19,6 +19,7 @@ from mlops_assets.graph.kernel.asset_metadata import (
     readable,
     rows_as_table,
 )  # fmt: skip
+from mlops_assets.graph.kernel.assets import asset
 from mlops_assets.graph.kernel.conditions import LOOK_BACK_CASCADE
 from mlops_assets.graph.kernel.mlflow_run import publish
 from mlops_assets.graph.kernel.run_clock import run_started
@@ -54,14 +55,14 @@ class _Arguments(AssetMetadata):
     """The arguments of @asset that all monitors share."""
 
     key: names.AssetPath
-    ins: dict[str, dg.AssetIn]
+    ins: dict[str, names.AssetPath]
     automation_condition: Any
 
 
 def _asset(use_case: UseCase, stage: str, *kinds: str, kind: str, reads: str) -> _Arguments:
     return {
         "key": names.stage(use_case.name, stage),
-        "ins": {reads: dg.AssetIn(names.stage(use_case.name, reads))},
+        "ins": {reads: names.stage(use_case.name, reads)},
         "automation_condition": LOOK_BACK_CASCADE,
         **asset_metadata(use_case, kind, *kinds, made_from="monitor"),
     }
@@ -70,7 +71,7 @@ def _asset(use_case: UseCase, stage: str, *kinds: str, kind: str, reads: str) ->
 def _drift(use_case: UseCase, stage: str, spec: Drift) -> dg.AssetsDefinition:
     key = dg.AssetKey(names.stage(use_case.name, stage))
 
-    @dg.asset(
+    @asset(
         description=f"How far the inputs served in {in_words(spec.window)} are from those that the champion was trained on.",
         check_specs=[dg.AssetCheckSpec(spec.CHECK, asset=key, description=f"At most {spec.max_share:.0%} of inputs drifted.")],
         **_asset(use_case, stage, "evidently", kind="drift", reads="predictions"),
@@ -132,7 +133,7 @@ def _performance(use_case: UseCase, stage: str, spec: Performance) -> dg.AssetsD
     key = dg.AssetKey(names.stage(use_case.name, stage))
     bounds = [trigger for trigger in use_case.triggers_of(stage) if isinstance(trigger, OnPerformance)]
 
-    @dg.asset(
+    @asset(
         description=f"The realised quality of the predictions by month and day, and of the last {in_words(spec.window)}.",
         check_specs=[dg.AssetCheckSpec(spec.CHECK, asset=key, description="; ".join(map(repr, bounds)) or "No bound.")],
         **_asset(use_case, stage, "polars", kind="performance", reads="outcomes"),
@@ -174,7 +175,7 @@ def _skew(use_case: UseCase, stage: str, spec: Skew) -> dg.AssetsDefinition:
     key = dg.AssetKey(names.stage(use_case.name, stage))
     bound = f"At most {spec.max_mismatch_rate:.2%} of the predictions used features that are recomputed differently."
 
-    @dg.asset(
+    @asset(
         description=f"Features served in {in_words(spec.window)}, next to what the feature tables return now for those moments.",
         check_specs=[dg.AssetCheckSpec(spec.CHECK, asset=key, description=bound)],
         dagster_type=cast(dg.DagsterType, DataFrame),  # which it is when Dagster reads it

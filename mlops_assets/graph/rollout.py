@@ -10,6 +10,7 @@ import dagster as dg
 
 from mlops_assets.foundation import names
 from mlops_assets.graph.kernel.asset_metadata import asset_metadata, rows_as_table
+from mlops_assets.graph.kernel.assets import asset, asset_check
 from mlops_assets.graph.kernel.automation import TICK_SECONDS
 from mlops_assets.graph.kernel.shared_sensors import SHARED
 from mlops_assets.graph.training import Candidate
@@ -36,9 +37,9 @@ def build_rollout(use_case: UseCase) -> dict[str, list[Any]]:
 
 
 def _rollout(use_case: UseCase) -> dg.AssetsDefinition:
-    @dg.asset(
+    @asset(
         key=names.stage(use_case.name, "rollout"),
-        ins={name: dg.AssetIn(names.stage(use_case.name, name)) for name in ("candidate", "blessing")},
+        ins={name: names.stage(use_case.name, name) for name in ("candidate", "blessing")},
         description="Which version serves which share of the requests, since when and why: one materialization per step.",
         **asset_metadata(use_case, "rollout", "onnx", "sqlalchemy"),
     )
@@ -114,7 +115,7 @@ def _watch(use_case: UseCase) -> dg.SensorDefinition:
 
 
 def _mirrored(use_case: UseCase) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
+    @asset_check(
         asset=names.stage(use_case.name, "rollout"),
         name=MIRRORED,
         description="MLflow's aliases and stages are those of the ledger.",
@@ -135,7 +136,7 @@ def _mirrored(use_case: UseCase) -> dg.AssetChecksDefinition:
 
 
 def _published(use_case: UseCase) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
+    @asset_check(
         asset=names.stage(use_case.name, "rollout"),
         name=PUBLISHED,
         description="The plan that servers read is that of the ledger.",
@@ -149,7 +150,7 @@ def _published(use_case: UseCase) -> dg.AssetChecksDefinition:
 
 
 def _whole(use_case: UseCase) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
+    @asset_check(
         asset=names.stage(use_case.name, "rollout"),
         name=WHOLE,
         description="No record of the ledger was altered or removed, and each placed model is the one that it blessed.",

@@ -11,6 +11,7 @@ import dagster as dg
 from mlops_assets.foundation import names
 from mlops_assets.foundation.grains import table_calendar
 from mlops_assets.graph.kernel.asset_metadata import UNREADABLE, asset_metadata, rows_as_table, same_columns
+from mlops_assets.graph.kernel.assets import asset
 from mlops_assets.graph.kernel.conditions import LOOK_BACK_CASCADE
 from mlops_assets.graph.kernel.run_clock import run_started
 from mlops_assets.graph.kernel.tables import DataFrame, LazyFrame
@@ -35,7 +36,7 @@ def build_serving(use_case: UseCase) -> list[dg.AssetSpec | dg.AssetsDefinition]
 def _service(use_case: UseCase) -> dg.AssetsDefinition:
     key = dg.AssetKey(names.stage(use_case.name, "service"))
 
-    @dg.asset(
+    @asset(
         key=key,
         deps=[names.stage(use_case.name, "rollout")],
         description="The versions that the live servers report they serve.",
@@ -90,7 +91,7 @@ def _prediction_log(use_case: UseCase) -> dg.AssetSpec:
 def _predictions(use_case: UseCase) -> dg.AssetsDefinition:
     log, key = names.stage(use_case.name, "prediction_log"), dg.AssetKey(names.stage(use_case.name, "predictions"))
 
-    @dg.asset(
+    @asset(
         key=key,
         deps=[log],
         description="Every served request, exactly once: its features, the model version and the answer.",
@@ -128,9 +129,9 @@ def _describe(faults: Sequence[str]) -> str:
 def _outcomes(use_case: UseCase) -> dg.AssetsDefinition:
     label, served = use_case.label, names.stage(use_case.name, "predictions")
 
-    @dg.asset(
+    @asset(
         key=names.stage(use_case.name, "outcomes"),
-        ins={"predictions": dg.AssetIn(served), "truths": dg.AssetIn(names.validated(use_case.name, label.table))},
+        ins={"predictions": served, "truths": names.validated(use_case.name, label.table)},
         description="Predictions joined with their labels, as far as these are known; a repeated request counts once.",
         automation_condition=LOOK_BACK_CASCADE,
         io_manager_key="tables",

@@ -14,6 +14,7 @@ from mlops_assets.graph.kernel.asset_metadata import (
     readable,
     rows_as_table,
 )  # fmt: skip
+from mlops_assets.graph.kernel.assets import asset
 from mlops_assets.graph.kernel.mlflow_run import link_of, publish, tracked_run
 from mlops_assets.graph.kernel.run_clock import run_started
 from mlops_assets.graph.kernel.tables import DataFrame, LazyFrame
@@ -60,17 +61,17 @@ def build_training(use_case: UseCase) -> list[dg.AssetsDefinition]:
     return [_training_set(use_case), _candidate(use_case), _evaluation(use_case), _blessing(use_case)]
 
 
-def _inputs(use_case: UseCase, *stages: str) -> dict[str, dg.AssetIn]:
-    return {name: dg.AssetIn(names.stage(use_case.name, name)) for name in stages}
+def _inputs(use_case: UseCase, *stages: str) -> dict[str, names.AssetPath]:
+    return {name: names.stage(use_case.name, name) for name in stages}
 
 
 def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
     # One input per table: requests and labels may be columns of one table.
     tables = dict.fromkeys((use_case.features.request_table, use_case.label.table))
 
-    @dg.asset(
+    @asset(
         key=names.stage(use_case.name, "training_set"),
-        ins={table: dg.AssetIn(names.validated(use_case.name, table), dagster_type=LazyFrame) for table in tables},
+        ins={table: names.validated(use_case.name, table) for table in tables},
         deps=[names.feature(use_case.name, view.name) for view in use_case.features.views],
         description="Past requests with their features as known at the prediction moment, their label, and their split.",
         io_manager_key="tables",
@@ -114,7 +115,7 @@ def _counts(use_case: UseCase, rows: DataFrame) -> dict[str, Any]:
 
 
 def _candidate(use_case: UseCase) -> dg.AssetsDefinition:
-    @dg.asset(
+    @asset(
         key=names.stage(use_case.name, "candidate"),
         ins=_inputs(use_case, "training_set"),
         description="A newly trained model version, tracked in MLflow and exported to ONNX, before its evaluation.",
@@ -155,7 +156,7 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
     key = dg.AssetKey(names.stage(use_case.name, "evaluation"))
     gates = zip(gate_names(use_case.gates), use_case.gates, strict=True)
 
-    @dg.asset(
+    @asset(
         key=key,
         ins=_inputs(use_case, "training_set", "candidate"),
         description="The evidence about the candidate on unseen rows, against the champion on the same rows, and the gates.",
@@ -254,7 +255,7 @@ def _check(key: dg.AssetKey, verdict: "Verdict") -> dg.AssetCheckResult:
 
 
 def _blessing(use_case: UseCase) -> dg.AssetsDefinition:
-    @dg.asset(
+    @asset(
         key=names.stage(use_case.name, "blessing"),
         ins=_inputs(use_case, "candidate", "evaluation"),
         description="The signed statement that exactly this candidate passed every gate on exactly this evidence.",

@@ -11,6 +11,7 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.calendars import Partition
 from mlops_assets.foundation.grains import calendar_of, declared_partitions
 from mlops_assets.graph.kernel.asset_metadata import UNREADABLE
+from mlops_assets.graph.kernel.assets import asset_check
 from mlops_assets.graph.kernel.automation import BY_EVENT, TICK_SECONDS
 from mlops_assets.graph.kernel.changes import read_changes
 from mlops_assets.graph.kernel.conditions import MADE, UNFINISHED
@@ -85,7 +86,7 @@ def _landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
 
 
 def _landed_check(use_case: UseCase, source: Files) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
+    @asset_check(
         asset=names.landing(use_case.name, source.table),
         name=ALL_READABLE,
         description="Every entry that looks like a delivery is a readable file of a declared time; none that was read is gone.",

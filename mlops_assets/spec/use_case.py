@@ -4,6 +4,8 @@ import hashlib
 import inspect
 from collections.abc import Iterator, Sequence
 from datetime import date
+from functools import cached_property
+from itertools import chain
 from typing import Annotated, Literal, Self, cast
 
 from pydantic import Field, InstanceOf, ValidationInfo, field_validator, model_validator
@@ -142,7 +144,7 @@ class UseCase(Spec):
 
     def fingerprint(self, stage: Stage) -> str:
         """Twelve hex digits over the fields (and the source of the transforms) that `stage` is made from."""
-        text = "\n".join(_stable_text(getattr(self, field)) for field in STAGE_FIELDS[stage])
+        text = "\n".join(self.texts[field] for field in STAGE_FIELDS[stage])
         text += self.task.learned if stage == "candidate" else ""
         text += own_sources(*self._modules(stage))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -154,6 +156,11 @@ class UseCase(Spec):
         yield from (trainer.modules if trainer else ())
         yield from (word.module for word in words.get(stage, ()))
         yield from [self.task.IMPLEMENTATION.partition(":")[0]] if stage == "evaluation" else []
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """Of the fields that a stage is made from."""
+        return {field: _stable_text(getattr(self, field)) for field in sorted({*chain(*STAGE_FIELDS.values())})}
 
     def columns(self, table: str) -> dict[str, Column]:
         """By name; none of an unknown table."""

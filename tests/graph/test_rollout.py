@@ -63,10 +63,12 @@ def look(line: ModelLine) -> str:
         return sensor.evaluate_tick(context).skip_message or ""
 
 
-def published(line: ModelLine, name: str = PUBLISHED) -> dg.AssetCheckResult:
+def published(line: ModelLine, name: str = PUBLISHED) -> dg.AssetCheckEvaluation:
     (check,) = (check for check in build_rollout(line.use_case)["checks"] if next(iter(check.check_keys)).name == name)
-    result: Any = check(rollout_stores=resources(line)["rollout_stores"])
-    return result
+    stores = {"rollout_stores": resources(line)["rollout_stores"]}
+    result = dg.materialize([check], selection=dg.AssetSelection.checks(check), resources=stores)
+    (evaluation,) = result.get_asset_check_evaluations()
+    return evaluation
 
 
 @pytest.mark.parametrize("share", [0.1, 1.0])

@@ -3,7 +3,7 @@ in 5 s. Each use case has a sensor that does nothing but stop the part of the ot
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, NamedTuple
@@ -100,19 +100,19 @@ class _Tick:
 def share_sensors(definitions: Mapping[str, dg.Definitions]) -> Iterator[dg.SensorDefinition]:
     """One sensor for each value of the tag, few automation sensors, and all others as they are; of each use case, its switch."""
     by_name: dict[str, dict[str, Member]] = {}
-    automated: list[tuple[Member, int]] = []
+    automated: list[tuple[Member, dg.Definitions]] = []
     for use_case, own in definitions.items():
         yield _switch(use_case)
         for sensor in own.sensors or ():
             if isinstance(sensor, dg.AutomationConditionSensorDefinition):
-                automated.append((Member(use_case, sensor), _count_entities(own)))
+                automated.append((Member(use_case, sensor), own))
             elif SHARED in sensor.tags:
                 by_name.setdefault(sensor.tags[SHARED], {})[sensor.name] = Member(use_case, sensor)
             else:
                 yield sensor
     yield from (_shared(name, members, use_cases=len(definitions)) for name, members in by_name.items())
-    for number, members in enumerate(_packs(automated), start=1):
-        yield SharedAutomation(f"automation_{number}", members, len(definitions))
+    for number, (members, keys) in enumerate(_packs(automated), start=1):
+        yield SharedAutomation(f"automation_{number}", members, keys, use_cases=len(definitions))
 
 
 def switch_of(use_case: str) -> str:
@@ -144,8 +144,9 @@ def _switch(use_case: str) -> dg.SensorDefinition:
 class SharedAutomation(dg.AutomationConditionSensorDefinition):
     """The automation sensors of some use cases, evaluated one by one."""
 
-    def __init__(self, name: str, members: Mapping[str, Member], use_cases: int) -> None:
-        target = dg.AssetSelection.key_prefixes(*(member.use_case for member in members.values()))
+    def __init__(self, name: str, members: Mapping[str, Member], keys: Sequence[dg.AssetKey], *, use_cases: int) -> None:
+        # Not by their prefixes, with each of which Dagster compares every asset, three times for a sensor.
+        target = dg.AssetSelection.assets(*keys)
         self._shared = _shared(name, members, use_cases=use_cases, selection=target)
         super().__init__(
             name,
@@ -159,19 +160,18 @@ class SharedAutomation(dg.AutomationConditionSensorDefinition):
         return self._shared.evaluate_tick(context)
 
 
-def _count_entities(definitions: dg.Definitions) -> int:
-    assets = [asset for asset in definitions.assets or () if isinstance(asset, dg.AssetsDefinition)]
-    return sum(len([*asset.keys, *asset.check_specs]) for asset in assets) + len([*(definitions.asset_checks or ())])
-
-
-def _packs(automated: Iterable[tuple[Member, int]]) -> list[dict[str, Member]]:
-    packs, size = list[dict[str, Member]](), MAX_ENTITIES
-    for member, count in automated:
+def _packs(automated: Iterable[tuple[Member, dg.Definitions]]) -> list[tuple[dict[str, Member], list[dg.AssetKey]]]:
+    """The members of each sensor, and their assets."""
+    packs, size = list[tuple[dict[str, Member], list[dg.AssetKey]]](), MAX_ENTITIES
+    for member, own in automated:
+        assets = [asset for asset in own.assets or () if isinstance(asset, dg.AssetsDefinition)]
+        count = sum(len([*asset.keys, *asset.check_specs]) for asset in assets) + len([*(own.asset_checks or ())])
         size += count
         if size > MAX_ENTITIES:
-            packs.append({})
+            packs.append(({}, []))
             size = count
-        packs[-1][member.sensor.name] = member
+        packs[-1][0][member.sensor.name] = member
+        packs[-1][1].extend(key for asset in assets for key in asset.keys)
     return packs
 
 
