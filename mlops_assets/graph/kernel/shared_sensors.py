@@ -18,7 +18,7 @@ from mlops_assets.graph.kernel.dagster_internals import set_cursor, share_engine
 SHARED = "mlops/shared"  # the tag of a sensor that is evaluated as part of the one that it names
 MAX_ENTITIES = 250  # assets and checks of one automation sensor: other sensors evaluate the other use cases meanwhile
 # The rest follows in the next tick: Dagster gives up a tick after 60 s.
-MAX_TICK_S, MAX_EVENTS = 20.0, 1000  # the daemon reports events one by one, in 17 ms each
+MAX_TICK_S, MAX_EVENTS = 20.0, 2000  # the daemon reports events one by one, in 3 ms each
 # Without a new event, what depends on the time is evaluated once a minute, less often where that takes more than this share of
 # the time, and with this many seconds in a tick: the conditions of a use case take 0.1 s.
 MAX_IDLE_S, MAX_IDLE_LOAD, IDLE_TICK_S = 60.0, 0.05, 0.1

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import combinations_with_replacement
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
+import psutil
 import pytest
 
 from mlops_assets.graph.kernel import dagster_internals as internals
@@ -131,6 +132,27 @@ def test_queries_and_opening_an_instance_make_no_engine_and_read_no_migration_ag
     finally:
         sys.setprofile(None)
     assert not made
+
+
+def test_the_files_of_events_stay_open_and_wait_for_no_disk_and_those_of_old_runs_are_closed(tmp_path: Path) -> None:
+    internals.share_engines()
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization(FILES))
+        with cast(Any, instance.event_log_storage).index_connection() as connection:
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1, "normal"
+        events = tmp_path / "history" / "runs"
+        before = _open_files(events)
+        assert before == {".db", ".db-wal", "index.db", "index.db-wal"}
+        for number in range(internals.MAX_ENGINES + 5):
+            instance.report_engine_event(f"event {number}", run_id=str(number), job_name="job")
+        after = _open_files(events)
+        assert not {"0.db", "1.db"} & after
+        assert f"{internals.MAX_ENGINES + 4}.db" in after
+
+
+def _open_files(folder: Path) -> set[str]:
+    files = (Path(file.path) for file in psutil.Process().open_files())
+    return {file.name for file in files if file.parent == folder and not file.name.endswith("-shm")}
 
 
 def test_the_newest_events_of_several_assets_are_those_of_each_and_none_of_a_wiped_one(instance: dg.DagsterInstance) -> None:
