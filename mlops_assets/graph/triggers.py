@@ -17,6 +17,7 @@ from mlops_assets.graph.kernel.changes import read_changes
 from mlops_assets.graph.kernel.conditions import MADE, UNFINISHED
 from mlops_assets.graph.kernel.dagster_internals import DATA_VERSION, data_versions, newest_check, newest_events, until_next_event
 from mlops_assets.graph.kernel.shared_sensors import MAX_EVENTS, SHARED
+from mlops_assets.graph.training_requests import describe_version
 from mlops_assets.graph.trainings import ONE_AT_A_TIME, REQUEST, read_trainings, training_tables
 from mlops_assets.resources import HomeLock, LandingResource, LedgerResource, PredictionLogResource, WarehouseResource
 from mlops_assets.spec.monitor import OnSchedule, endings
@@ -240,9 +241,11 @@ def _on_failed_check(use_case: UseCase, training: Any, monitor: str, check: str)
         job=training,
         default_status=RUNNING,
         minimum_interval_seconds=TICK_SECONDS,
-        description="Trains again when a monitor's check has failed since the last training.",
+        description="Trains again when a monitor's check has failed since the last training; not while a version is to follow.",
     )
-    def on_failed_check(context: dg.SensorEvaluationContext) -> Requests:
+    def on_failed_check(context: dg.SensorEvaluationContext, ledger: LedgerResource) -> Requests:
+        from mlops_assets.promotion.promotion_state import promotion_state_of
+
         record = newest_check(context.instance, key)
         evaluation = record.event.asset_check_evaluation if record and record.event else None
         if record is None or evaluation is None or evaluation.passed:
@@ -251,6 +254,10 @@ def _on_failed_check(use_case: UseCase, training: Any, monitor: str, check: str)
             return dg.SkipReason("The prediction log cannot be read, which training does not change.")
         if _trained_since(context, use_case, record.create_timestamp):
             return dg.SkipReason("A model has been trained, or is being trained, since the check failed.")
+        state = promotion_state_of(use_case.name, ledger.open().records(use_case.name))
+        if state.upcoming is not None:  # the monitors judge the champion, as long as it serves
+            upcoming = describe_version(use_case, state, state.upcoming)
+            return dg.SkipReason(f"{upcoming} Another training starts if the check still fails after its rollout.")
         return _train(use_case, f"{monitor}: {evaluation.description}", f"{monitor}-{record.id}")
 
     return on_failed_check

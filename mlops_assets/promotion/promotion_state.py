@@ -39,6 +39,11 @@ class PromotionState:
         """The version that runs next to the champion, as challenger or as shadow."""
         return (self.plan.challenger or self.plan.shadow) if self.plan else None
 
+    @property
+    def upcoming(self) -> int | None:
+        """The version that may become the next champion by itself or by an approval: it waits, or its rollout runs."""
+        return self.challenger_version if self.waiting is None and not self.by_hand else self.waiting
+
     def digest_of(self, version: int) -> str | None:
         """The digest of the model that was blessed as this version; None where none was."""
         return self.blessings[version].body["model_digest"] if version in self.blessings else None

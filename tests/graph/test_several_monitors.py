@@ -11,6 +11,7 @@ import pytest
 from mlops_assets.foundation import names
 from mlops_assets.graph.compile import build_use_case
 from mlops_assets.graph.triggers import build_triggers
+from mlops_assets.resources import build_resources
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.spec.monitor import Drift, Monitor, OnDrift, OnPerformance, Performance, Skew, stage_names
 from mlops_assets.spec.use_case import UseCase
@@ -102,5 +103,6 @@ def test_the_failed_check_of_another_monitor_trains_nothing(line: Line, failed: 
     evaluation = dg.AssetCheckEvaluation(dg.AssetKey([LINE.name, failed]), Drift.CHECK, passed=False, description="Drifted.")
     line.instance.report_runless_asset_event(evaluation)
     sensor = line.definitions.resolve_sensor_def("loans_on_drift_week")
-    context = dg.build_sensor_context(instance=line.instance, definitions=line.definitions)
+    ledger: Any = build_resources(line.environment)["ledger"]
+    context = dg.build_sensor_context(instance=line.instance, definitions=line.definitions, resources={"ledger": ledger})
     assert bool(sensor.evaluate_tick(context).run_requests) is is_due
