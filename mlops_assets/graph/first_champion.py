@@ -23,7 +23,7 @@ from mlops_assets.spec.use_case import UseCase
 if TYPE_CHECKING:
     from mlops_assets.promotion.deployment import Plan
 
-# Without an event: conditions wait for 12 s without a file, sensors tick every 5 s, and look at what is unchanged once a minute.
+# Without an event: conditions wait for 8 s without a file, sensors tick every 5 s, and look at what is unchanged once a minute.
 QUIET_S = 90.0
 POLL_S = 1.0
 TAKE_OVER_S = 60.0  # until a server loads the first version

@@ -29,8 +29,8 @@ from mlops_assets.graph.kernel.dagster_internals import (
 
 AC = dg.AutomationCondition
 UNFINISHED = [status for status in dg.DagsterRunStatus if status.name not in ("SUCCESS", "FAILURE", "CANCELED")]
-# The landing sensor looks again 5 s after it has reported files, and on a busy machine 10 s after.
-SETTLE = timedelta(seconds=12)
+# The landing sensor looks again 5 s after it has reported files; on a busy machine 10 s after: a delivery may then be two runs.
+SETTLE = timedelta(seconds=8)
 # While files never stop arriving, a cascade starts this often.
 LONGEST_WAIT = timedelta(minutes=5)
 # Its cause may be gone by then, such as a full disk. A failing run takes 10 s.
