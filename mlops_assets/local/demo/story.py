@@ -145,18 +145,22 @@ class Story:
         import bentoml
 
         typer.echo("  live predictions")
-        numbers = [f"{flight['carrier']}{flight['flight']}" for flight in flights]
-        for number, flight in zip(numbers, flights, strict=True):
-            began = time.perf_counter()
-            (prediction,) = self.live.predict([flight])
-            ms = (time.perf_counter() - began) * 1000
-            typer.echo(
-                f"    {number} {flight['origin']}-{flight['dest']} {flight['sched_dep']:%d %b %H:%M} UTC"
-                f" · late with {prediction['probability']:.1%} → {'late' if prediction['decision'] else 'on time'}"
-                f" · version {prediction['model_version']} · features {prediction['features_from']} · {ms:.1f} ms"
-            )
-        row = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in flights[0].items()}
+        # It connects in seconds, in which the platform would report the others, and monitor them, by themselves.
         with bentoml.SyncHTTPClient(self.live.url, token=self.live.api_key) as client:
+            numbers = [f"{flight['carrier']}{flight['flight']}" for flight in flights]
+            for number, flight in zip(numbers, flights, strict=True):
+                self._print_live_prediction(number, flight)
+            row = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in flights[0].items()}
             (answer,) = client.predict_flight_delay(rows=[row])["predictions"]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
         first = numbers[0]
         typer.echo(f"  bentoml.SyncHTTPClient: {first} late with {answer['probability']:.1%} · version {answer['model_version']}")
+
+    def _print_live_prediction(self, number: str, flight: dict[str, Any]) -> None:
+        began = time.perf_counter()
+        (prediction,) = self.live.predict([flight])
+        ms = (time.perf_counter() - began) * 1000
+        typer.echo(
+            f"    {number} {flight['origin']}-{flight['dest']} {flight['sched_dep']:%d %b %H:%M} UTC"
+            f" · late with {prediction['probability']:.1%} → {'late' if prediction['decision'] else 'on time'}"
+            f" · version {prediction['model_version']} · features {prediction['features_from']} · {ms:.1f} ms"
+        )
