@@ -12,22 +12,18 @@ from mlops_assets.features.featurize import IllegalFeatures, add_features, label
 from mlops_assets.features.lineage import column_types
 from mlops_assets.features.offline.joined_views import JoinedViews
 from mlops_assets.foundation import names
-from mlops_assets.foundation.calendars import DAY, Calendar, Days, Partition
+from mlops_assets.foundation.calendars import Partition
 from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.foundation.grains import table_calendar
 from mlops_assets.foundation.home import Home
-from mlops_assets.ingestion.forms import READERS
-from mlops_assets.ingestion.landed_values import typed
+from mlops_assets.ingestion.flat_file import choose_table
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.validate import split_rows
 from mlops_assets.inspection.inspected import Inspected
 from mlops_assets.spec.contract import Contract
-from mlops_assets.spec.form import Form
-from mlops_assets.spec.request_feature import PredictionMoment
 from mlops_assets.spec.use_case import UseCase
 
 MOST_REQUESTS = 500_000  # of a larger table some are drawn by their key: 20 columns of 500,000 rows are 80 MB
-MAX_BYTES = 10**11  # of a file that is passed by hand
 
 
 class NoRows(LookupError):
@@ -45,9 +41,9 @@ class Rows(NamedTuple):
 def read_rows(use_case: UseCase, *, home: Home, files: Mapping[str, Path], now: datetime) -> Inspected:
     """Each table from its file in `files`, or else from the tables of the home, or else from its landed files.
 
-    Raises NoRows, BrokenDelivery.
+    Raises NoRows, BrokenDelivery, IllegalFlatFile.
     """
-    read = {contract.table: _read(use_case, contract, home, files, now) for contract in use_case.contracts}
+    read = {contract.table: _read(use_case, contract, home, files) for contract in use_case.contracts}
     for table in dict.fromkeys((use_case.features.request_table, use_case.label.table)):
         if not len(read[table].accepted) + len(read[table].refused):
             nowhere = f"neither its validated table nor its landing folder in {home.root} has one"
@@ -88,11 +84,12 @@ def _drawn(use_case: UseCase, tables: Mapping[str, pl.DataFrame], most: int) -> 
     return requests if parts < 2 else requests.filter(pl.struct(unique).hash(names.SEED) % parts == 0)
 
 
-def _read(use_case: UseCase, contract: Contract, home: Home, files: Mapping[str, Path], now: datetime) -> Rows:
+def _read(use_case: UseCase, contract: Contract, home: Home, files: Mapping[str, Path]) -> Rows:
     """Of a table without any rows an empty one."""
     table, calendar = contract.table, table_calendar(use_case, contract.table)
     if table in files:
-        return _read_file(use_case, contract, files[table], now=now)
+        flat = choose_table(use_case, table, files[table])
+        return Rows(*split_rows(flat.read(), contract, flat.form, calendar), files[table].name)
     empty, tables = pl.DataFrame(schema=column_types(contract, calendar)), DeltaTables(home.tables)
     stored = {name(use_case.name, table)[-1]: name(use_case.name, table) for name in (names.validated, names.quarantine)}
     validated, quarantine = stored.values()
@@ -105,37 +102,3 @@ def _read(use_case: UseCase, contract: Contract, home: Home, files: Mapping[str,
     partitions = [*calendar.in_run(keys)] if keys else list[Partition]()
     raw = landing.read(use_case.name, contract, partitions, required=False, calendar=calendar, max_bytes=source.max_bytes)
     return Rows(*split_rows(raw, contract, source.form, calendar), "landed files")
-
-
-def _read_file(use_case: UseCase, contract: Contract, path: Path, *, now: datetime) -> Rows:
-    """A file of one partition, if it is named like one, or else of several. It may also have the columns of other tables."""
-    calendar, form = table_calendar(use_case, contract.table), _form_of(use_case.source(contract.table).form, path)
-    own = {column.header for column in contract.columns}
-    others = {column.header for other in use_case.contracts for column in other.columns} - own
-    widened = contract.but(dropped=(*contract.dropped, *sorted(others - {*contract.dropped})))
-    landing = Landing(path.resolve().parent, form=form)
-    key = landing.key_of(path.name, calendar)
-    partition = calendar.parse(key) if key else calendar.before(calendar.of(now))
-    raw = landing.read_file(path.resolve(), widened, partition, calendar=calendar, max_bytes=MAX_BYTES)
-    raw = raw if key else raw.with_columns(**_partitions(use_case, contract, form, calendar))
-    return Rows(*split_rows(raw, contract, form, calendar), path.name)
-
-
-def _form_of(declared: Form, path: Path) -> Form:
-    """The declared form, unless the name is one of another form."""
-    forms = [declared, *(form() for form in READERS)]
-    return next((form for form in forms if path.name.lower().endswith(form.suffixes)), declared)
-
-
-def _partitions(use_case: UseCase, contract: Contract, form: Form, calendar: Calendar) -> dict[str, pl.Expr]:
-    """The columns of the partition of each row by its moment; where it has none, those that it has."""
-    features, label = use_case.features, use_case.label
-    sources = [name for one in features.request_features if isinstance(one, PredictionMoment) for name in one.columns]
-    moments = [contract.day, *(sources * (contract.table == features.request_table))]
-    moments += [label.known_at] * (contract.table == label.table)
-    column = next((contract.column(name) for name in moments if name), None)
-    if column is None or column.dtype != "datetime" or not calendar.cron:
-        return {}
-    moment = typed(column, form)
-    columns = {DAY: Days(calendar.tz).of_column(moment)} | {calendar.column: calendar.of_column(moment)}
-    return {name: pl.coalesce(value, name) for name, value in columns.items()}

@@ -9,8 +9,10 @@ PRIVATE = 0o600
 SHARED = 0o666  # without the bits of the umask
 
 
-def replace_file(path: Path, content: bytes, *, mode: int | None = None) -> None:
-    """Without `mode` a replaced file keeps its mode, and a new one gets that of the umask."""
+def replace_file(path: Path, content: bytes, *, mode: int | None = None, syncs_folder: bool = True) -> None:
+    """Without `mode` a replaced file keeps its mode, and a new one gets that of the umask. Who replaces many files of one folder
+    may call `sync_folder` once, after the last one.
+    """
     aside = write_aside(path, content, mode=SHARED if mode is None else mode)
     try:
         if mode is None and path.exists():
@@ -18,7 +20,8 @@ def replace_file(path: Path, content: bytes, *, mode: int | None = None) -> None
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    if syncs_folder:
+        sync_folder(path.parent)
 
 
 def create_file(path: Path, content: bytes, *, mode: int = SHARED) -> None:

@@ -203,9 +203,9 @@ def _skew(use_case: UseCase, stage: str, spec: Skew) -> dg.AssetsDefinition:
 def _own(use_case: UseCase, stage: str, spec: OwnMonitor) -> dg.AssetsDefinition:
     key = dg.AssetKey(names.stage(use_case.name, stage))
     arguments = _asset(use_case, stage, "polars", kind="monitor", reads=spec.READS)
-    arguments["ins"] = {"rows": dg.AssetIn(names.stage(use_case.name, spec.READS))}
+    arguments["ins"] = {"rows": names.stage(use_case.name, spec.READS)}
 
-    @dg.asset(
+    @asset(
         description=f"{inspect.getdoc(type(spec))} Over the {spec.READS} of {in_words(spec.window)}.",
         check_specs=[dg.AssetCheckSpec(spec.CHECK, asset=key, description=repr(spec))],
         **arguments,

@@ -17,7 +17,7 @@ from mlops_assets.ingestion.csv_lines import columns_in, find_header_problem
 from mlops_assets.ingestion.forms import read_table
 from mlops_assets.ingestion.forms.table import PLACE, Table, UnreadableFile
 from mlops_assets.ingestion.landed_file import describe, opened
-from mlops_assets.ingestion.landed_values import typed
+from mlops_assets.ingestion.landed_values import landed_text, typed
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.spool import PARTITION
 from mlops_assets.spec.contract import Column, Contract
@@ -82,7 +82,7 @@ class Split:
 
     def _borrowed(self) -> Iterator[Column]:
         requests = self.use_case.contract(self.use_case.features.request_table)
-        has_time = any(column.dtype in TIMES for column in self.own.columns) or self._named is not None
+        has_time = any(column.dtype in TIMES for column in self.own.columns) or (self.named is not None and not self.own.day)
         if requests.day and not has_time and self.report.calendar.cron and requests.day not in self.own.names:
             yield requests.column(requests.day).but(since=date.max)  # a file may lack it
 
@@ -129,7 +129,7 @@ class Split:
     @cached_property
     def time(self) -> Column | None:
         """Of its partition; None where all rows are in one."""
-        if not self.report.calendar.cron or self._named is not None:
+        if not self.report.calendar.cron or (self.named is not None and not self.own.day):
             return None
         times = [column for column in self.contract.columns if column.name in self.names and column.dtype in TIMES]
         if self.own.day or len(times) == 1:
@@ -139,19 +139,53 @@ class Split:
         raise IllegalFlatFile(f"{self.path.name} · {found}. Declare Contract(day=...), {legal}.")
 
     @cached_property
-    def _named(self) -> Partition | None:
-        """Where the contract has no day: the partition that the file is named after."""
+    def named(self) -> Partition | None:
+        """The partition that the file is named after."""
         key = Landing(self.path.parent, form=self.form).key_of(self.path.name, self.report.calendar)
-        return self.report.calendar.parse(key) if key and not self.own.day else None
+        return self.report.calendar.parse(key) if key else None
 
     def place(self) -> pl.Expr:
         calendar = self.report.calendar
         if self.time is None:
-            return pl.lit(calendar.in_run([""])[0] if self._named is None else self._named)
+            return pl.lit(calendar.in_run([""])[0] if self.named is None else self.named)
         return calendar.of_column(typed(self.time, self.form))
 
     def rows(self) -> Iterator[pl.DataFrame]:
-        """The columns of the table as text, `problem`, `source_line` and PARTITION."""
+        """Of this table: its columns as text, `problem`, `source_line` and PARTITION. Those of other tables are counted."""
+        for rows in self._placed():
+            own = rows.filter(~self._is_of_others()) if self.is_dependent else rows
+            self.report.others += rows.height - own.height
+            yield own
+
+    def distinct(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Whole partitions, in which other tables may have repeated a row of this one: without these, which are counted."""
+        columns = (*self.own.names, "problem", PARTITION)
+        kept = rows.unique(columns, keep="first", maintain_order=True) if self.is_dependent else rows
+        self.report.others += rows.height - kept.height
+        return kept
+
+    def landed(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """As Landing.read returns them: with the columns of their partition."""
+        calendar, schema = self.report.calendar, {PARTITION: rows.schema[PARTITION]}
+        places = [{PARTITION: one} | calendar.stored(one) for one in rows[PARTITION].unique()]
+        stored = pl.DataFrame(places, schema=schema | calendar.types())
+        joined = rows.join(stored, on=PARTITION, how="left", maintain_order="left").drop(PARTITION)
+        return joined.with_columns(source_file=pl.lit(self.path.name))
+
+    def read(self) -> pl.DataFrame:
+        """All rows at once, as landed: in the partition that the file is named after, or else in their own."""
+        calendar = self.report.calendar
+        schema = dict.fromkeys(self.own.names, pl.String()) | PLACE | {PARTITION: calendar.types()[calendar.column]}
+        rows = pl.concat([pl.DataFrame(schema=schema), *self.rows()])
+        return self.landed(self.distinct(rows if self.named is None else rows.with_columns(pl.lit(self.named).alias(PARTITION))))
+
+    def _is_of_others(self) -> pl.Expr:
+        """Whether a row has no value that only this table has."""
+        requests = {column.header for column in self.use_case.columns(self.use_case.features.request_table)}
+        own = [column for column in self.columns if column.header not in requests] or self.columns
+        return pl.all_horizontal(landed_text(column, self.form).is_null() for column in own) & pl.col("problem").is_null()
+
+    def _placed(self) -> Iterator[pl.DataFrame]:
         schema = dict.fromkeys(filter(None, self.names), pl.String()) | PLACE
         absent = {name: pl.lit(None, pl.String()) for name in self.contract.names if name not in self.names}
         place, last = self.place().alias(PARTITION), None
@@ -188,6 +222,14 @@ def form_of(name: str, source: Files) -> Form:
             f"{name} · {problem}, in which the text of {form.SUFFIX} is not read. Convert the file to {declared.SUFFIX}."
         )
     return form
+
+
+def choose_table(use_case: UseCase, table: str, path: Path) -> Split:
+    """The part of the file that is of this table, from whatever source that is read. Raises IllegalFlatFile."""
+    split = Split(use_case, use_case.source(table), path, LandedTable(table, table_calendar(use_case, table)))
+    if problem := split.problem:
+        raise IllegalFlatFile(f"{path.name} · as {table}: {problem}. Correct the file, or the contract.")
+    return split
 
 
 def choose_tables(use_case: UseCase, path: Path, tables: Sequence[str]) -> list[Split]:

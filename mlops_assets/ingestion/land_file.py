@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import polars as pl
 
-from mlops_assets.foundation.atomic_file import replace_file
+from mlops_assets.foundation.atomic_file import replace_file, sync_folder
 from mlops_assets.foundation.calendars import DAY, Partition
 from mlops_assets.foundation.grains import declared_partitions
 from mlops_assets.ingestion.csv_lines import find_header_problem
@@ -17,7 +17,6 @@ from mlops_assets.ingestion.flat_file import IllegalFlatFile, LandedTable, Split
 from mlops_assets.ingestion.forms.decompressed import compressed
 from mlops_assets.ingestion.forms.table import too_large
 from mlops_assets.ingestion.forms.writers import WRITERS, Unwritable
-from mlops_assets.ingestion.landed_values import landed_text
 from mlops_assets.ingestion.landing import BrokenDelivery, Landing
 from mlops_assets.ingestion.spool import PARTITION, Spool
 from mlops_assets.ingestion.validate import split_rows
@@ -46,10 +45,8 @@ def _spooled(split: Split) -> Generator[Spool]:
     with tempfile.TemporaryDirectory(prefix="mlops-land-") as folder:
         spool = Spool(Path(folder))
         for rows in split.rows():
-            own = rows.filter(~_is_of_others(split)) if split.is_dependent else rows
-            inside = own.filter(_is_declared(first, last))
-            report.others += rows.height - own.height
-            report.outside += own.height - inside.height
+            inside = rows.filter(_is_declared(first, last))
+            report.outside += rows.height - inside.height
             spool.add(inside)
         spool.flush()
         if problem := spool.last and find_header_problem(split.header, split.contract, report.calendar.stored(spool.last)[DAY]):
@@ -62,29 +59,24 @@ def _is_declared(first: Partition | None, last: Partition | None) -> pl.Expr:
     return pl.lit(True) if first is None else (place >= first) & (True if last is None else place <= last)
 
 
-def _is_of_others(split: Split) -> pl.Expr:
-    """Whether a row has no value that only this table has."""
-    requests = {column.header for column in split.use_case.columns(split.use_case.features.request_table).values()}
-    own = [column for column in split.columns if column.header not in requests] or split.columns
-    return pl.all_horizontal(landed_text(column, split.form).is_null() for column in own) & pl.col("problem").is_null()
-
-
 def _land(split: Split, spool: Spool, landing: Landing, dry_run: bool) -> LandedTable:
-    report, names = split.report, [*split.own.names]
-    to = landing.of(split.source.form)
-    for partition, rows in spool.partitions():
-        kept = rows.unique((*names, "problem"), keep="first", maintain_order=True) if split.is_dependent else rows
-        report.others += rows.height - kept.height
+    report, to = split.report, landing.of(split.source.form)
+    for batch in spool.batches():
+        kept = split.distinct(batch)
         report.rows += kept.height
-        report.keys.append(report.calendar.key(partition))
-        target = to.path(split.use_case.name, report.table, partition, report.calendar)
-        content = _content(split, kept, target, is_whole=spool.rows == kept.height and not report.outside)
-        status = _compare(split, kept, content, target, to, partition)
-        report.status[status] += 1
+        parts = kept.partition_by(PARTITION, as_dict=True)
+        for (partition,), rows in sorted(parts.items(), key=lambda part: part[0]):
+            report.keys.append(report.calendar.key(partition))
+            target = to.path(split.use_case.name, report.table, partition, report.calendar)
+            content = _content(split, rows, target, is_whole=spool.rows == rows.height and not report.outside)
+            status = _compare(split, rows, content, target, to, partition)
+            report.status[status] += 1
+            if status != "same" and not dry_run:
+                replace_file(target, content, syncs_folder=False)
         if dry_run:
-            _judge(split, kept, partition)
-        elif status != "same":
-            replace_file(target, content)
+            _judge(split, kept)
+    if report.status["new"] + report.status["changed"] and not dry_run:
+        sync_folder(to.root / split.use_case.name / report.table)
     return report
 
 
@@ -129,17 +121,17 @@ def _compare(  # noqa: PLR0917
     return "same" if before.equals(after) else "changed"
 
 
-def _judge(split: Split, rows: pl.DataFrame, partition: Partition) -> None:
-    """Adds what the contract refuses to the report."""
-    report, contract = split.report, split.own
-    stored: dict[str, Any] = {name: pl.lit(value) for name, value in report.calendar.stored(partition).items()}
-    raw = rows.drop(PARTITION).with_columns(source_file=pl.lit(split.path.name), **stored)
-    refused = split_rows(raw, contract, split.form, report.calendar).quarantined
+def _judge(split: Split, rows: pl.DataFrame) -> None:
+    """Adds what the contract refuses of these partitions to the report."""
+    report, contract, place = split.report, split.own, split.report.calendar.column
+    refused = split_rows(raw := split.landed(rows), contract, split.form, report.calendar).quarantined
     if not refused.height:
         return
     report.refused += refused.height
-    if refused.height / rows.height > contract.max_bad_share:
-        report.refused_keys.append(report.calendar.key(partition))
+    bad, all_rows = (frame.group_by(place).len() for frame in (refused, raw))
+    shares = bad.join(all_rows, on=place, suffix="_of_all").sort(place)
+    failed = shares.filter(pl.col("len") / pl.col("len_of_all") > contract.max_bad_share)
+    report.refused_keys += map(report.calendar.key, failed[place])
     reasons = refused["reasons"].str.split("; ").explode().str.replace(VALUE, "… $1 ")
     report.reasons.update(dict(cast(Any, reasons.value_counts().iter_rows())))
     report.example = report.example or f"line {refused['source_line'][0]}: {refused['reasons'][0]}"

@@ -41,14 +41,12 @@ class Spool:
             frame.write_parquet(self._folder / f"{number:06}.parquet", row_group_size=ROWS_OF_GROUP, compression="lz4")
             self._waiting = []
 
-    def partitions(self) -> Iterator[tuple[Any, pl.DataFrame]]:
-        """The rows of each partition, in the order of their arrival."""
-        for first, last in self._batches():
-            rows = pl.scan_parquet(self._folder / "*.parquet").filter(pl.col(PARTITION).is_between(first, last)).collect()
-            parts = rows.partition_by(PARTITION, as_dict=True, include_key=True)
-            yield from ((partition, rows) for (partition,), rows in sorted(parts.items(), key=lambda part: part[0]))
+    def batches(self) -> Iterator[pl.DataFrame]:
+        """The rows of several whole partitions at a time, these in order, and within one in the order of arrival."""
+        for first, last in self._spans():
+            yield pl.scan_parquet(self._folder / "*.parquet").filter(pl.col(PARTITION).is_between(first, last)).collect()
 
-    def _batches(self) -> Iterator[tuple[Any, Any]]:
+    def _spans(self) -> Iterator[tuple[Any, Any]]:
         batch, size = list[Any](), 0
         for partition, count in sorted(self._counts.items()):
             if batch and size + count > self._rows_at_once:

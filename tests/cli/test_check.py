@@ -249,7 +249,7 @@ def test_without_data_a_named_use_case_is_checked_as_declared(project: Path, mon
 def test_a_file_that_cannot_be_read_has_its_remedy(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(orders().drop("city"), project / "orders.csv")
     code, lines = run_check(project, monkeypatch, "ORDERS", arguments=("orders", "--file", f"orders={file}"))
-    assert code == 1 and "orders.csv · 'city' is missing; found the columns" in lines[-1]
+    assert code == 1 and "orders.csv · as orders: 'city' is missing; found the columns" in lines[-1]
     code, lines = run_check(project, monkeypatch, "ORDERS", arguments=("orders", "--file", f"sales={file}"))
     assert code == 2 and "found table 'sales'; declared: orders. Use one of these." in " ".join(
         line.strip("│ ") for line in lines

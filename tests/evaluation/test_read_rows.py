@@ -15,9 +15,12 @@ from mlops_assets.foundation.home import Home
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.inspection.findings import find
 from mlops_assets.inspection.inspected import Inspected
+from mlops_assets.spec.feature import Label
 from mlops_assets.spec.grain import Hourly, Monthly, Snapshot, Weekly
 from mlops_assets.spec.source import Files
+from mlops_assets.spec.task import Binary
 from mlops_assets.spec.use_case import UseCase
+from tests.ingestion.test_land_file import WIDE, wide
 from tests.inspection.orders import COLUMNS, NOW, USE_CASE, orders, write
 
 ROWS = orders()
@@ -88,6 +91,15 @@ def test_a_file_that_is_named_like_a_landed_one_is_of_its_day(tmp_path: Path) ->
     data = read(tmp_path, orders=file)
     assert (len(data.tables["orders"]), len(data.refused["orders"])) == (20, 20)
     assert "is not in the day of its file" in data.refused["orders"]["reasons"][0]
+
+
+def test_a_wide_file_is_read_as_it_would_land(tmp_path: Path) -> None:
+    (tmp_path / "wide.csv").write_text(WIDE)
+    label = Label(name="returned", table="outcomes", key=("customer", "paid_at"))
+    use_case = wide().but(task=Binary(label=label))
+    data = read(tmp_path, use_case, **dict.fromkeys(("payments", "outcomes", "regions"), tmp_path / "wide.csv"))
+    assert {name: len(rows) for name, rows in data.tables.items()} == {"payments": 4, "outcomes": 3, "regions": 2}
+    assert data.refused == {}  # one outcome is not known yet, and a region has several payments
 
 
 def test_rows_without_a_moment_are_refused_with_their_reason(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import gzip
 import io
 import random
+import time
 import zipfile
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -82,6 +83,16 @@ def test_every_row_lands_in_its_own_partition_once(tmp_path: Path, grain: Grain)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "landing").rglob("*.csv")}
     assert land(use_case, file, tmp_path).status == {"same": len(landed.keys)}
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "landing").rglob("*.csv")} == before
+
+
+def test_the_dry_run_of_many_partitions_costs_little_more_than_their_rows(tmp_path: Path) -> None:
+    paid_at = pl.datetime_range(START, START + timedelta(hours=399), "1h", eager=True).dt.to_string("iso:strict")
+    file = tmp_path / "export.csv"
+    pl.DataFrame({"customer": "c1", "paid_at": paid_at.str.slice(0, 19) + "Z", "paid": "1"}).write_csv(file)
+    use_case, begin = payments(Files(table="payments", grain=Hourly()), day="paid_at").but(last_day=None), time.process_time()
+    landed = land(use_case, file, tmp_path, dry_run=True)
+    assert (landed.status, landed.refused) == ({"new": 400}, 0)
+    assert time.process_time() - begin < 4  # 0.4 s, and 7 s where each partition is validated by itself
 
 
 def flat_files(tmp_path: Path) -> dict[str, Path]:
@@ -299,7 +310,9 @@ def test_a_spool_returns_every_partition_once_in_the_order_of_arrival(tmp_path: 
     for start in range(0, 500, 10):
         spool.add(pl.DataFrame({"number": range(start, start + 10), PARTITION: places[start : start + 10]}))
     spool.flush()
-    partitions = dict(spool.partitions())
+    partitions = {
+        place: rows for batch in spool.batches() for (place,), rows in batch.partition_by(PARTITION, as_dict=True).items()
+    }
     assert (spool.rows, spool.last, [*partitions]) == (500, max(places), sorted({*places}))
     assert all(
         frame["number"].to_list() == [number for number in range(500) if places[number] == place]

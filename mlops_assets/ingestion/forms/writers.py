@@ -23,12 +23,14 @@ def write_csv(rows: pl.DataFrame, headers: Mapping[str, str], form: Csv) -> byte
     """A row with a problem has that as one more field, so that it is no row of the table: as rows that are pulled."""
     names = {header: name for name, header in headers.items()}
     columns = {one: pl.col(names[one]) if one in names else pl.lit(None, pl.String()) for one in form.names or names}
-    sound = rows.filter(pl.col("problem").is_null()).select(**columns)
+    has_problems = rows["problem"].null_count() < rows.height  # a filter costs as much as the writing of a small file
+    sound = (rows.filter(pl.col("problem").is_null()) if has_problems else rows).select(**columns)
     text = io.StringIO("\n" * form.skip_lines)
     text.seek(0, io.SEEK_END)
     text.write(sound.write_csv(separator=form.delimiter, quote_char=form.quote, include_header=not form.names))
-    writer = csv.writer(text, delimiter=form.delimiter, quotechar=form.quote, lineterminator="\n")
-    writer.writerows(rows.filter(pl.col("problem").is_not_null()).select(**columns, problem="problem").iter_rows())
+    if has_problems:
+        writer = csv.writer(text, delimiter=form.delimiter, quotechar=form.quote, lineterminator="\n")
+        writer.writerows(rows.filter(pl.col("problem").is_not_null()).select(**columns, problem="problem").iter_rows())
     try:
         return text.getvalue().encode(form.encoding)
     except UnicodeEncodeError as error:
