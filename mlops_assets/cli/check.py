@@ -46,6 +46,7 @@ def check(
 def _look_at_data(use_case: UseCase, files: list[str]) -> None:
     from mlops_assets.evaluation.read_rows import NoRows, read_rows
     from mlops_assets.inspection.findings import find
+    from mlops_assets.inspection.suspicious_columns import unread_identifiers
 
     home = environment(creates_home=True).home  # which none of this needs or changes
     try:
@@ -55,6 +56,8 @@ def _look_at_data(use_case: UseCase, files: list[str]) -> None:
         return
     findings = find(data)
     typer.echo(f"Data: {data.describe()}")
+    if identifiers := unread_identifiers(data):
+        typer.echo(f"Identifiers, which are no inputs, as it should be: {', '.join(identifiers)}.")
     for finding in findings:
         typer.echo(f"  {finding}")
     typer.echo(f"{len(findings) or 'No'} warning{'s' * (len(findings) != 1)}.")

@@ -41,7 +41,8 @@ def new(
     typer.echo("Assumed:")
     for sentence in made.assumptions:
         typer.echo(f"  - {sentence}.")
-    typer.echo(f"Next: mlops check {name}, then mlops land {name} {shlex.quote(str(made.file))}")
+    file = shlex.quote(str(made.file))
+    typer.echo(f"Next: mlops check {name} --file {file}, then mlops land {name} {file}")
 
 
 def _ask(question: str, answers: Sequence[str]) -> str:

@@ -12,7 +12,8 @@ from mlops_assets.spec.contract import Column
 NUMBERS = ("int", "float", "decimal")
 WIDER = 5  # times the largest number of the first file: a price may rise, and a unit be mistaken by 1000
 LARGEST_BOUND = 1e15
-MAX_ALLOWED, ROWS_A_LEVEL = 12, 20  # texts with more values, or with rarer ones, may have new ones tomorrow
+# Texts with more values, or with rarer ones, may have new ones tomorrow, and their rows would be refused.
+MAX_ALLOWED, ROWS_A_LEVEL, SHARE_A_LEVEL = 6, 20, 0.02
 NO_INPUT: dict[Kind, str] = {
     "identifier": "an identifier, of which every row has another one: no input of the model",
     "constant": "the same value in every row: no input of the model",
@@ -59,7 +60,7 @@ def round_up(number: float) -> float:
 def _allowed(column: InspectedColumn, *, is_whole: bool) -> tuple[Any, ...]:
     counts = column.levels.values()
     is_closed = is_whole and column.kind == "value" and not column.personal and 1 < len(counts) <= MAX_ALLOWED
-    return tuple(sorted(column.levels)) if is_closed and min(counts) >= ROWS_A_LEVEL else ()
+    return tuple(sorted(column.levels)) if is_closed and min(counts) >= max(ROWS_A_LEVEL, SHARE_A_LEVEL * sum(counts)) else ()
 
 
 def describe_values(column: InspectedColumn) -> str:

@@ -66,9 +66,10 @@ def propose(
         name=name, owner=owner, question=draft.task.question, sources=(source,), contracts=(contract,), task=draft.task.task,
         **declare_rest(draft, today=today),
     )  # fmt: skip
-    comments = {column.name: text for column in columns if (text := _comment(column, draft))}
-    assumptions = (*draft.assumptions, *_describe_file(table, form), *_describe_columns(columns, draft))
-    return Proposal(use_case, comments, draft.notes, assumptions)
+    closed = [one.name for one in contract.columns if one.allowed and one.name != draft.label.name]
+    comments = {one.name: text for one in columns if (text := _comment(one, draft, is_closed=one.name in closed))}
+    shown = (*_describe_file(table, form), *_describe_columns(columns, draft), *_describe_closed(closed))
+    return Proposal(use_case, comments, draft.notes, (*draft.assumptions, *shown))
 
 
 def _choose(table: TableFile, columns: tuple[InspectedColumn, ...], form: Form, *, wishes: Wishes, ask: Ask | None) -> Draft:
@@ -136,11 +137,12 @@ def _describe_key(key: Key) -> str:
     return f"{text}, as no column is an identifier: a number for each row is better" if key.is_made else text
 
 
-def _comment(column: InspectedColumn, draft: Draft) -> str:
+def _comment(column: InspectedColumn, draft: Draft, *, is_closed: bool) -> str:
     """Above the column in the contract."""
     lines = [f"Perhaps personal data, as {column.personal}: no input."] if column.personal and column is not draft.label else []
     is_free = column.kind in NO_INPUT and not column.personal and column not in (draft.label, *draft.key.columns)
     lines += [f"{NO_INPUT[column.kind].capitalize()}."] if is_free else []
+    lines += ["A row with another value is refused: remove `allowed` where new values may come."] * is_closed
     return " ".join([*lines, *(f"{remark[0].upper()}{remark[1:]}." for remark in column.remarks)])
 
 
@@ -152,6 +154,11 @@ def _describe_columns(columns: Sequence[InspectedColumn], draft: Draft) -> Itera
         elif column.kind in NO_INPUT and column not in (draft.label, *draft.key.columns):
             yield f"{column.shown} has {NO_INPUT[column.kind]}".replace(" has an ", " is an ").replace(" has free", " is free")
         yield from (f"{column.shown}: {remark}" for remark in column.remarks)
+
+
+def _describe_closed(names: Sequence[str]) -> Iterator[str]:
+    if names:
+        yield f"a later row with a new value of {', '.join(names)} goes to quarantine: remove `allowed` where new ones may come"
 
 
 def _describe_file(table: TableFile, form: Form) -> Iterator[str]:

@@ -32,6 +32,18 @@ def find_identifiers(data: Inspected) -> Iterator[Finding]:
             yield Finding("identifier", name, distinct / max(len(values), 1), DISTINCT, message, advice)
 
 
+def unread_identifiers(data: Inspected) -> list[str]:
+    """The columns of the requests that name rows or subjects, and that no model reads: as it should be."""
+    inputs, kinds = data.use_case.features.inputs, {"int": _numbers_rows, "string": _names_rows}
+    columns = [column for column in data.columns() if column.name not in inputs and column.dtype in kinds]
+    known = {column.name: data.requests[column.name].drop_nulls() for column in columns}
+    return [
+        column.name
+        for column in columns
+        if len(values := known[column.name]) >= MIN_ROWS and kinds[column.dtype](values, column.name)
+    ]
+
+
 def _names_rows(values: pl.Series, _name: str) -> bool:
     return values.n_unique() > DISTINCT * len(values)
 
@@ -63,7 +75,9 @@ def find_constants(data: Inspected) -> Iterator[Finding]:
             yield Finding("empty", name, 0, 1, f"`{name}` is missing in {rows}", "Correct the source, or remove the column.")
         elif not values.null_count():
             message = f"`{name}` has the same value in {rows}: {str(values[0])[:40]}"
-            yield Finding("constant", name, 1, 2, message, "A model learns nothing from it: remove it from the inputs.")
+            learns_nothing = "A model learns nothing from it: remove it from the inputs."
+            advice = learns_nothing if name in inputs else "It is no input. Ask its owner whether the source still fills it."
+            yield Finding("constant", name, 1, 2, message, advice)
 
 
 def find_missing(data: Inspected) -> Iterator[Finding]:

@@ -223,8 +223,9 @@ def test_the_data_of_a_named_use_case_is_looked_at_and_its_findings_are_warnings
     code, lines = run_check(project, monkeypatch, "TUMOR", "ORDERS", arguments=("orders", "--file", str(file)))
     assert (code, lines[0]) == (0, "orders is legal. Defaults of what it leaves out:")
     counts = "2,000 requests with a label (1,280 train, 200 validation, 400 test), of which 32.2% have returned"
-    assert lines[-4:] == [
+    assert lines[-5:] == [
         f"Data: {counts}: orders from all orders.csv.",
+        "Identifiers, which are no inputs, as it should be: number.",
         "  leak · `city` alone predicts the label with AUC 1.000 (bound 0.85). Is it known at prediction time? If not, remove it from the inputs; if so, raise NoLeak.max_single_auc.",
         "  identifier · `visits` has 2,000 distinct values in 2,000 rows, and is an input. It names rows or subjects, and a new one has another value: remove it from the inputs.",
         "2 warnings.",

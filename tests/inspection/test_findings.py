@@ -72,7 +72,7 @@ FAULTS: dict[str, tuple[pl.DataFrame, UseCase, str, str, str]] = {
     "a tagged subject": (CLEAN, features(categorical=("channel", "city", "shop")).but(contracts=(ORDERS.but(columns=tuple(one.but(identifies="shop" if one.name == "shop" else None) for one in ORDERS.columns)),)), "identifier", "shop", "20 distinct values"),
     "a constant input": (planted(city=pl.lit("Bonn")), USE_CASE, "constant", "city", "`city` has the same value in all 2,000 rows: Bonn. A model learns nothing from it"),
     "an empty input": (planted(amount=pl.lit(None, pl.Float64)), USE_CASE, "empty", "amount", "`amount` is missing in all 2,000 rows"),
-    "a constant column that is no input": (planted(shop=pl.lit("s1")), USE_CASE, "constant", "shop", "same value"),
+    "a constant column that is no input": (planted(shop=pl.lit("s1")), USE_CASE, "constant", "shop", "the same value in all 2,000 rows: s1. It is no input. Ask its owner"),
     "the label of the next row": (next_of_shop(-1), USE_CASE.but(task=SHOP_DAYS), "time travel", "visits", "equals the label of the row 1 later, which is not known yet in 100.0% of the rows"),
     "the label of the last row, too early": (next_of_shop(1).with_columns(closed_at=pl.col("closed_at") + timedelta(hours=30)), USE_CASE.but(task=SHOP_DAYS), "time travel", "visits", "the row 1 earlier"),
     "a text that is the next label": (planted(city=pl.col("returned").shift(-1)), USE_CASE, "time travel", "city", "row 1 later"),

@@ -85,6 +85,21 @@ def test_only_what_is_doubtful_is_asked(tmp_path: Path) -> None:
     assert proposal.use_case.task.label_name == "colour"
 
 
+def test_few_frequent_texts_are_closed_and_that_is_said_while_more_or_rare_ones_stay_open(tmp_path: Path) -> None:
+    header = ["id", "few", "many", "rare", "left"]
+    rows = [
+        [f"k{7 * n}", "abc"[n % 3], "abcdefgh"[n % 8], "b" if n % 60 == 0 else "a", "yes" if n % 2 else "no"] for n in range(1500)
+    ]
+    content = "".join(f"{','.join(row)}\n" for row in [header, *rows]).encode()
+    proposal = proposed(tmp_path, content, label="left")
+    closed = {one.name: one.allowed for one in proposal.use_case.contracts[0].columns if one.allowed}
+    assert closed == {"few": ("a", "b", "c")}
+    assert proposal.comments["few"] == "A row with another value is refused: remove `allowed` where new values may come."
+    assert (
+        "a later row with a new value of few goes to quarantine: remove `allowed` where new ones may come" in proposal.assumptions
+    )
+
+
 def test_names_are_legal_distinct_and_free() -> None:
     headers = ["Größe (m²)", "groesse m2", "2nd", "class", "day", "probability", "", "数", "customerID", "%"]
     names = (
