@@ -181,7 +181,7 @@ class Split:
 
     def _is_of_others(self) -> pl.Expr:
         """Whether a row has no value that only this table has."""
-        requests = {column.header for column in self.use_case.columns(self.use_case.features.request_table)}
+        requests = {column.header for column in self.use_case.columns(self.use_case.features.request_table).values()}
         own = [column for column in self.columns if column.header not in requests] or self.columns
         return pl.all_horizontal(landed_text(column, self.form).is_null() for column in own) & pl.col("problem").is_null()
 

@@ -35,6 +35,8 @@ SETTLE = timedelta(seconds=8)
 LONGEST_WAIT = timedelta(minutes=5)
 # Its cause may be gone by then, such as a full disk. A failing run takes 10 s.
 RETRY = timedelta(minutes=30)
+# Of a few bad partitions so many failed runs at most have several; of a fault of all of them 365 days would be 730 failed runs.
+FEW_RUNS, RUNS_A_RETRY = 4, 8
 
 
 class Attempt(NamedTuple):
@@ -49,7 +51,8 @@ class InputsStale(dg.AutomationCondition[dg.AssetKey]):
     """True for partitions that are missing, or whose newest run cannot have read the newest event of a parent.
 
     A run that failed for one partition is tried again after RETRY, or once a parent has changed: a broken delivery must not
-    start a storm of runs. One that failed for several is tried again at once, in two halves (automation.py).
+    start a storm of runs. One that failed for several is tried again at once, in two halves (automation.py), unless so many of
+    them have failed that the fault is not that of a few partitions: then the later, the more they are.
     """
 
     # Not `AC.execution_failed()`: one query per asset without partitions in each tick (dagster-io/dagster#34168). And not
@@ -67,7 +70,10 @@ class InputsStale(dg.AutomationCondition[dg.AssetKey]):
             context.asset_graph_view.instance, context.key, (one.run for one in attempts.values() if not one.is_made)
         )
         sizes, now = Counter(one.run for one in attempts.values()), context.evaluation_time.timestamp()
-        waiting = {run for run, end in failed.items() if sizes[run] == 1 and now - end < RETRY.total_seconds()}
+        together = sum(sizes[run] > 1 for run in failed)
+        pause = RETRY * together / RUNS_A_RETRY if together > FEW_RUNS else timedelta(0)
+        pauses = {run: (RETRY if sizes[run] == 1 else pause).total_seconds() for run in failed}
+        waiting = {run for run, end in failed.items() if now - end < pauses[run]}
         finished = [at for at, attempt in attempts.items() if attempt.is_made or attempt.run in waiting]
         stale = context.candidate_subset.compute_difference(_subset(context, context.key, finished))
         for parent in context.asset_graph_view.asset_graph.get(context.key).parent_keys:

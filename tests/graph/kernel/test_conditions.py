@@ -17,7 +17,15 @@ from mlops_assets.foundation.calendars import UTC_DAYS
 from mlops_assets.foundation.names import LANDING
 from mlops_assets.graph.kernel.asset_metadata import CADENCE, STAGE, WHEN_CHANGED
 from mlops_assets.graph.kernel.automation import build_automation
-from mlops_assets.graph.kernel.conditions import EVERY_PARENT, LANDED_PARENTS, LONGEST_WAIT, RETRY, SETTLE, build_cascade
+from mlops_assets.graph.kernel.conditions import (
+    EVERY_PARENT,
+    LANDED_PARENTS,
+    LONGEST_WAIT,
+    RETRY,
+    RUNS_A_RETRY,
+    SETTLE,
+    build_cascade,
+)
 from mlops_assets.graph.kernel.tables import ONE_RUN, looking_back
 
 NEWEST = dg.AssetKey("newest")
@@ -293,6 +301,20 @@ def test_days_that_failed_together_for_a_reason_that_is_gone_are_taken_up_by_the
     line.during = lambda: None
     assert [days for name, days in line.settle() if name == "child"] == [every_day(1, 2), every_day(3, 4)]
     assert line.tick() == []
+
+
+def test_a_fault_of_all_days_is_tried_the_later_the_more_runs_fail() -> None:
+    def fail() -> None:
+        raise OSError("the disk is full")
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        line = Line(instance, during=fail)
+        line.land(*range(1, 11))
+        runs = [len(days) for name, days in line.settle(10) if name == "child"]
+        assert runs == [10, 5, 5, 2, 2, 2, 2, 2]  # and not the ten single days
+        clock, pause = Clock(line), RETRY * 5 / RUNS_A_RETRY
+        assert clock.wanted(pause - 60 * SECOND) == {}
+        assert clock.wanted(pause + 60 * SECOND)["child"] == {*every_day(*range(1, 11))}
 
 
 def test_a_day_that_failed_is_tried_again_after_a_pause() -> None:

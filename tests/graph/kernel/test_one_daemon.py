@@ -1,8 +1,10 @@
 """Daemons that are started by hand, as real processes: one daemon an instance, one instance a home, one home an instance."""
 
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +12,11 @@ import dagster as dg
 import pytest
 from dagster._daemon.controller import create_daemons_from_instance
 from dagster._daemon.daemon import IntervalDaemon
+from dagster._daemon.types import DaemonHeartbeat
 
 from mlops_assets.foundation.home import PROJECT
 from mlops_assets.foundation.home_lock import HomeInUse
-from mlops_assets.graph.kernel.one_daemon import OneDaemon
+from mlops_assets.graph.kernel.one_daemon import MACHINE_KEY, SILENCE_S, OneDaemon, claim_instance
 from mlops_assets.resources import HomeLock, claim, event_log_id
 
 DAEMON = ["dagster._daemon", "run", "-m", "tests.integration.canary_line"]  # which `dagster dev` starts, too
@@ -48,6 +51,21 @@ def test_a_second_daemon_on_the_instance_or_on_the_home_ends_with_one_line(insta
     problem = f"another platform, with the event log {event_log_id(instance)}, writes to this home"
     expected = f"{home} · {problem}. Stop it, or set MLOPS_HOME to another folder.\n"
     assert (on_home.communicate(timeout=60)[1], on_home.returncode) == (expected, 1)
+
+
+def test_a_daemon_of_another_machine_on_one_database_is_refused_while_it_is_alive(instance: dg.DagsterInstance) -> None:
+    claim_instance(instance)
+    here = socket.gethostname()
+    assert instance.daemon_cursor_storage.get_cursor_values({MACHINE_KEY}) == {MACHINE_KEY: here}
+    beat = DaemonHeartbeat(time.time(), "SENSOR", "1", [])
+    instance.add_daemon_heartbeat(beat)
+    claim_instance(instance)  # a restart of its own
+    instance.daemon_cursor_storage.set_cursor_values({MACHINE_KEY: "another"})
+    with pytest.raises(HomeInUse, match=f"{here} · a dagster-daemon on another works on the same event log; its heart"):
+        claim_instance(instance)
+    instance.add_daemon_heartbeat(beat._replace(timestamp=time.time() - 2 * SILENCE_S))
+    claim_instance(instance)
+    assert instance.daemon_cursor_storage.get_cursor_values({MACHINE_KEY}) == {MACHINE_KEY: here}
 
 
 def test_what_a_web_server_and_a_liveness_check_read_of_the_queue_reserves_nothing(instance: dg.DagsterInstance, tmp_path: Path):
