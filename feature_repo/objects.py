@@ -3,7 +3,6 @@ the declared name, so that `view:feature` is the same in both.
 """
 
 import warnings
-from collections.abc import Sequence
 from typing import Any, cast
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
@@ -43,7 +42,7 @@ def build_objects(use_case: UseCase) -> dict[str, Any]:
 
 def _entity(use_case: UseCase, name: str, dtype: Any) -> Entity:
     tables = [contract.table for contract in use_case.contracts]
-    description, value_type = _described(use_case, tables, name), _value_type(dtype)
+    description, value_type = use_case.description_of(name, tables), _value_type(dtype)
     full_name = names.in_feast(use_case.name, name)
     return Entity(name=full_name, join_keys=[name], value_type=value_type, description=description, **_owned(use_case))
 
@@ -59,7 +58,7 @@ def _view(use_case: UseCase, view: feature.FeatureView, entities: list[Entity], 
         **owned,
     )
     fresh = f"Fresh rows of {view.name}, before the table of their partition is filled."
-    texts = {column: view.descriptions.get(column) or _described(use_case, view.tables, column) for column in columns}
+    texts = {column: view.descriptions.get(column) or use_case.description_of(column, view.tables) for column in columns}
     types = {column: from_value_type(_value_type(dtype)) for column, dtype in columns.items()}
     schema = [Field(name=column, dtype=types[column], description=text) for column, text in texts.items()]
     return FeatureView(
@@ -71,11 +70,6 @@ def _view(use_case: UseCase, view: feature.FeatureView, entities: list[Entity], 
         description=view.description,
         **owned,
     )
-
-
-def _described(use_case: UseCase, tables: Sequence[str], name: str) -> str:
-    """The description of the column of this name in any of these tables."""
-    return next((columns[name].description for table in tables if name in (columns := use_case.columns(table))), "")
 
 
 def _value_type(dtype: Any) -> ValueType:

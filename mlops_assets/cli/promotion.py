@@ -141,8 +141,5 @@ def describe_live(server: Served, plan: Plan | None) -> str:
 
 def records_table(records: Sequence[Record], title: str = "") -> RenderableType:
     """One line per record: number, moment, kind, version, author, reason."""
-    facts = (
-        (record, record.body.get("version", ""), record.body.get("reason") or record.body.get("why", "")) for record in records
-    )
-    rows = ((record.number, moment(record.at), record.kind, version, record.by, reason) for record, version, reason in facts)
+    rows = ((one.number, moment(one.at), one.kind, one.version or "", one.by, one.reason) for one in records)
     return table(("record", "at", "kind", "version", "by", "reason"), rows, title=title, numbers=("record", "version"))

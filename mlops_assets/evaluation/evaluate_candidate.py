@@ -21,6 +21,8 @@ from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.training.signature import digest
 from mlops_assets.training.train import fit, training_columns
 
+GATE_COLUMNS = ("gate", "passed", "message", "measured", "low", "high", "bound")  # the sentence before the numbers
+
 
 class ModelVersion(NamedTuple):
     """A registered version and its ONNX file."""
@@ -121,7 +123,7 @@ def _reference(use_case: UseCase, rows: pl.DataFrame, test: pl.DataFrame) -> Arr
 def _tables(evaluation: Evaluation, verdicts: tuple[Verdict, ...]) -> dict[str, list[dict[str, Any]]]:
     reference, comparison = evaluation.reference or {}, evaluation.comparison or {}
     return {
-        "gates": [{name: value for name, value in verdict._asdict().items() if name != "evidence"} for verdict in verdicts],
+        "gates": [{name: getattr(verdict, name) for name in GATE_COLUMNS} for verdict in verdicts],
         "metrics": [
             {"metric": name, "candidate": str(interval), "reference": str(reference.get(name, "none declared"))}
             for name, interval in evaluation.metrics.items()

@@ -9,6 +9,7 @@ import polars as pl
 import polars.selectors as cs
 from polars.io.plugins import register_io_source
 
+from mlops_assets.features.featurize import label_columns
 from mlops_assets.features.request_features import entity_rows
 from mlops_assets.foundation.calendars import PARTITION_COLUMNS, UTC_DAYS, Calendar
 from mlops_assets.foundation.conversions import stored_type
@@ -155,6 +156,13 @@ def request_lineage(use_case: UseCase) -> dict[str, Lineage]:
         for feature in features.request_features:
             read[feature.name] = frozenset[str]().union(*(read[column] for column in feature.columns))
     return {name: Lineage(sources) for name, sources in read.items()}
+
+
+def label_columns_read(use_case: UseCase) -> dict[str, Sources]:
+    """`columns_read` of the label, its key and `known_at` included."""
+    label, calendars = use_case.label, calendars_of(use_case)
+    table = use_case.contract(label.table)
+    return columns_read((table,), lambda tables: label_columns(label, tables[label.table], calendars[label.table]), calendars)
 
 
 def _transform(use_case: UseCase, view: FeatureView) -> tuple[tuple[Contract, ...], Transform]:

@@ -38,6 +38,11 @@ def type_of_sql(text: str) -> pl.DataType:
     return pl.Decimal(int(digits[1]), int(digits[2])) if digits else IN_SQL[text]
 
 
+def sql_of(dtype: pl.DataType) -> str:
+    """How people read a stored type: as Column.sql where a declared column can have it."""
+    return next((sql for sql, stored in IN_SQL.items() if stored == dtype), str(dtype))
+
+
 def convert(text: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """A float is the nearest one, and finite. A bool is true or false in any case. A datetime and a date are as in
     spec/moment.py. A decimal has no more digits than its type, but for zeros.

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.mistakes import is_correctable
-from mlops_assets.graph.rollout import in_force, open_rollouts
+from mlops_assets.foundation.wording import some
+from mlops_assets.graph.rollout import in_force, newest_records, open_rollouts
 from mlops_assets.graph.training_requests import ManualTraining
 from mlops_assets.resources import LandingResource, LedgerResource, LiveServicesResource, RolloutStoresResource, WarehouseResource
 from mlops_assets.spec.use_case import UseCase
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mlops_assets.promotion.promotions import Promotions
 
 
+SHOWN = 20  # use cases that the launchpad names
 UseCases = Mapping[str, UseCase]
 
 
@@ -82,9 +84,9 @@ def _chosen(config: Decision, use_cases: UseCases) -> UseCase:
 
 
 def _job(use_cases: UseCases, name: str, config: type[Decision], op: Any, description: str) -> dg.JobDefinition:
-    """With every field of `config` empty, so that the launchpad shows what to fill in."""
+    """With every field of `config` empty, so that the launchpad shows what to fill in, and which use cases there are."""
     empty = {field: 0 if info.annotation is int else "" for field, info in config.model_fields.items()}
-    empty |= {"use_case": next(iter(use_cases))} if len(use_cases) == 1 else {}
+    empty |= {"use_case": next(iter(use_cases)) if len(use_cases) == 1 else f"one of: {some(use_cases, SHOWN)}"}
 
     @dg.job(name=name, description=description, tags={"mlops/by_hand": name}, config={"ops": {op.name: {"config": empty}}})
     def by_hand() -> None:
@@ -183,7 +185,8 @@ def _waive(use_cases: UseCases) -> dg.JobDefinition:
 
 def _report_step(context: dg.OpExecutionContext, promotions: "Promotions") -> None:
     key = dg.AssetKey(names.stage(promotions.use_case.name, "rollout"))
-    context.log_event(dg.AssetMaterialization(key, metadata=in_force(promotions.state())))
+    ledger = newest_records(promotions.ledger.records(promotions.use_case.name))
+    context.log_event(dg.AssetMaterialization(key, metadata={**in_force(promotions.state()), "ledger": ledger}))
 
 
 def _conclude(context: dg.OpExecutionContext, promotions: "Promotions", result: str, services: LiveServicesResource) -> None:

@@ -24,13 +24,16 @@ from mlops_assets.spec.use_case import UseCase
 
 NONE, NOT_YET = "–", "not yet"
 THREADS = 16  # that wait for servers: one that hangs takes 2 s
+RECENT = timedelta(days=1)
 SHOWN = 15  # problems of a use case
 FAILED_RUNS = 200  # the newest ones, of all use cases, that are looked at
 
 
 @dataclass(frozen=True)
 class Overview:
-    """One use case. `problems` are sentences, the most urgent first: what is wrong and what to do."""
+    """One use case. `problems` are sentences, the most urgent first: what is wrong and what to do. `recent` are the decisions of
+    the last day, the newest first.
+    """
 
     use_case: str
     champion: int | None
@@ -42,6 +45,7 @@ class Overview:
     last_decision: str
     next_trigger: str
     problems: tuple[str, ...]
+    recent: tuple[str, ...] = ()
 
     @property
     def cells(self) -> list[object]:
@@ -50,7 +54,7 @@ class Overview:
         return [shown[name.replace(" ", "_")] for name in HEADS]
 
 
-HEADS = tuple(one.name.replace("_", " ") for one in fields(Overview) if one.name != "problems")
+HEADS = tuple(one.name.replace("_", " ") for one in fields(Overview) if one.name not in ("problems", "recent"))
 
 
 @dataclass(frozen=True)
@@ -152,12 +156,20 @@ def _overview(
         if trainings and trainings.is_running
         else _next_trigger(use_case, bool(plan) or state.waiting is not None, now),
         problems=tuple(problems),
+        recent=tuple(_recent(records, now)),
     )
 
 
+def _recent(records: Sequence[Any], now: datetime) -> Iterator[str]:
+    for record in reversed(records):
+        at = datetime.fromisoformat(record.at)
+        if now - at > RECENT:
+            return
+        yield f"{at:%Y-%m-%d %H:%M} UTC · {record}{f': {record.reason}' * bool(record.reason)}"
+
+
 def _decision(record: Any, now: datetime) -> str:
-    version = f" of version {record.body['version']}" if "version" in record.body else ""
-    return f"{record.kind}{version} by {record.by}, {_age(datetime.fromisoformat(record.at), now)} ago"
+    return f"{record}, {_age(datetime.fromisoformat(record.at), now)} ago"
 
 
 def _age(at: datetime, now: datetime) -> str:

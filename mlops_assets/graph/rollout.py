@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from mlops_assets.foundation import names
-from mlops_assets.graph.kernel.asset_metadata import asset_metadata, rows_as_table
+from mlops_assets.graph.kernel.asset_metadata import MAX_ROWS, asset_metadata, rows_as_table
 from mlops_assets.graph.kernel.assets import asset, asset_check
 from mlops_assets.graph.kernel.automation import TICK_SECONDS
 from mlops_assets.graph.kernel.shared_sensors import SHARED
@@ -18,10 +18,14 @@ from mlops_assets.resources import LedgerResource, RegistryResource, RolloutStor
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mlops_assets.promotion.ledger_chain import Record
     from mlops_assets.promotion.promotion_state import PromotionState
     from mlops_assets.rollout.rollouts import Rollouts, Step
 
 TEST_COLUMNS = ("test", "breached", "evidence", "needed", "message")  # the ledger keeps the rest
+RECORD_COLUMNS = ("number", "at", "kind", "version", "by", "reason")
 MIRRORED = "mlflow_shows_what_the_ledger_says"
 WHOLE = "the_ledger_is_intact"
 PUBLISHED = "servers_read_what_the_ledger_says"
@@ -75,7 +79,15 @@ def open_rollouts(use_case: UseCase, stores: RolloutStoresResource) -> "Rollouts
 def _metadata(rollouts: "Rollouts", step: "Step") -> dict[str, Any]:
     findings = [vars(finding) for finding in step.decision.findings] if step.decision else []
     tests = rows_as_table({name: finding[name] for name in TEST_COLUMNS} for finding in findings)
-    return {"verdict": step.message, **in_force(rollouts.promotions.state()), **({"tests": tests} if findings else {})}
+    promotions = rollouts.promotions
+    in_ledger = {"ledger": newest_records(promotions.ledger.records(promotions.use_case.name))}
+    return {"verdict": step.message, **in_force(promotions.state()), **({"tests": tests} if findings else {}), **in_ledger}
+
+
+def newest_records(records: "Sequence[Record]") -> dg.TableMetadataValue | dg.TextMetadataValue:
+    """Who decided what and why, the newest record first."""
+    newest = reversed(records[-MAX_ROWS:])
+    return rows_as_table({name: getattr(record, name) for name in RECORD_COLUMNS} for record in newest)
 
 
 def in_force(state: "PromotionState") -> dict[str, Any]:

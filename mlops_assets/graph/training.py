@@ -13,6 +13,7 @@ from mlops_assets.graph.kernel.asset_metadata import (
     pictures_as_metadata,
     readable,
     rows_as_table,
+    training_columns,
 )  # fmt: skip
 from mlops_assets.graph.kernel.assets import asset
 from mlops_assets.graph.kernel.mlflow_run import link_of, publish, tracked_run
@@ -86,7 +87,7 @@ def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
             rows = add_features(use_case, rows, feature_store.open(use_case.features.service), now=run_started(context))
         rows = rows.sort(names.EVENT_TIMESTAMP, *use_case.label.key)
         inputs = {"numeric": [*use_case.features.numeric], "categorical": [*use_case.features.categorical]}
-        context.add_output_metadata({**_counts(use_case, rows), **inputs})
+        context.add_output_metadata({**_counts(use_case, rows), **inputs, **training_columns(use_case, rows)})
         if warning := describe_constant_inputs(use_case, rows):
             context.log.warning(warning)
             context.add_output_metadata({"constant_inputs": warning})
@@ -194,7 +195,8 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
         links = publish(registry, use_case, candidate.version, {f"{name}.html": page for name, page in result.pages.items()})
         _record_refusal(context, Promotions(use_case, ledger.open(), deployed, signing_keys.open()), candidate, result.verdicts)
         verdicts = tuple(verdict.to_dict() for verdict in result.verdicts)
-        yield dg.Output(Judged(result.evaluation.digest, verdicts), metadata=_evaluation_metadata(result, links))
+        metadata = _evaluation_metadata(candidate, result, links)
+        yield dg.Output(Judged(result.evaluation.digest, verdicts), metadata=metadata)
         yield from (_check(key, verdict) for verdict in result.verdicts)
 
     return evaluation
@@ -220,12 +222,15 @@ def _parity(use_case: UseCase, warehouse: "DeltaTables") -> "tuple[Parity | None
     return max(parities, key=lambda parity: (parity.rows, parity.mismatch_rate), default=None), served
 
 
-def _evaluation_metadata(result: "CandidateEvaluation", links: dict[str, dg.MetadataValue]) -> dict[str, Any]:
+def _evaluation_metadata(
+    candidate: Candidate, result: "CandidateEvaluation", links: dict[str, dg.MetadataValue]
+) -> dict[str, Any]:
     """In the order in which people read: verdict, pictures, links, short tables, numbers to plot over versions."""
     parts = {"test": result.evaluation.metrics, "reference": result.evaluation.reference or {}}
     cut = {name: len(rows) for name, rows in result.tables.items() if len(rows) > MAX_ROWS}
     return {
         "verdict": result.summary,
+        "model_version": candidate.version,
         **pictures_as_metadata(result.pictures),
         **links,
         **{name: rows_as_table(rows[:MAX_ROWS]) for name, rows in result.tables.items() if rows},

@@ -32,6 +32,19 @@ class Record:
     previous: str
     digest: str
 
+    @property
+    def version(self) -> int | None:
+        """The version that it is about; None where it is about none."""
+        return self.body.get("version")
+
+    @property
+    def reason(self) -> str:
+        return self.body.get("reason") or self.body.get("why", "")
+
+    def __str__(self) -> str:
+        version = "" if self.version is None else f" of version {self.version}"
+        return f"{self.kind}{version} by {self.by}"
+
 
 def canonical_json(value: Any) -> str:
     """Sorted keys, no spaces, ASCII. Raises ValueError, TypeError or RecursionError for what JSON cannot express."""

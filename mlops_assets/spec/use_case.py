@@ -166,6 +166,10 @@ class UseCase(Spec):
         """By name; none of an unknown table."""
         return {column.name: column for contract in self.contracts if contract.table == table for column in contract.columns}
 
+    def description_of(self, column: str, tables: Sequence[str]) -> str:
+        """The description of the column of this name in any of these tables; empty where none has it."""
+        return next((one.description for table in tables for one in self.columns(table) if one.name == column), "")
+
     def contradictions(self) -> Iterator[str]:
         yield from find_contradictions(self)
 

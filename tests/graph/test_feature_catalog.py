@@ -65,7 +65,7 @@ def test_a_feature_table_shows_its_schema_and_the_columns_it_is_computed_from(pl
     result = platform.run(path, first=FIRST + dt.timedelta(days=1), last=LAST)
     event = result.asset_materializations_for_node("__".join(path))[-1]
     schema, lineage = (event.metadata[f"dagster/column_{name}"].value for name in ("schema", "lineage"))
-    assert {column.name: column.type for column in schema.columns}["temp"] == "Float64"
+    assert {column.name: column.type for column in schema.columns}["temp"] == "double"
     assert {(dep.asset_key.path[-1], dep.column_name) for dep in lineage.deps_by_column["temp"]} >= {
         (names.validated("flight_delay", "weather")[-1], "temp")
     }

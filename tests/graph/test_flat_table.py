@@ -3,14 +3,16 @@
 import datetime as dt
 import random
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
 import polars as pl
 import pytest
 
 from mlops_assets.features.featurize import label_rows
 from mlops_assets.foundation import names
 from tests.cli.loans import LOANS
-from tests.graph.loan_line import running_loans
+from tests.graph.loan_line import LoanLine, running_loans
 
 pytestmark = pytest.mark.integration
 
@@ -51,6 +53,42 @@ def test_a_flat_table_becomes_a_training_set_and_a_candidate(tmp_path: Path) -> 
         assert line.run(["loans", "training_set"], ["loans", "candidate"]).success
         applications = line.tables.scan(names.validated("loans", "applications"))
         rows = line.rows(names.stage("loans", "training_set"))
+        applied, features, trained = (
+            metadata_of(line, path)
+            for path in (
+                names.validated("loans", "applications"),
+                names.feature("loans", "last_payment"),
+                ["loans", "training_set"],
+            )
+        )
     assert len(rows) == applications.collect().height == label_rows(LOANS, applications, applications).collect().height == 400
     assert rows["defaulted"].to_list() == [int(number % 3 == 0) for _ in range(8) for number in range(50)]
     assert rows["last_paid"].to_list() == [1.5 * (number % 9) for _ in range(8) for number in range(50)]
+    of_contract, of_view, of_training = (
+        {column.name: column for column in metadata["dagster/column_schema"].schema.columns}
+        for metadata in (applied, features, trained)
+    )
+    assert of_contract["applied_at"].type == of_view["event_timestamp"].type == "timestamp (UTC)"
+    assert of_contract["amount"].constraints.other, "the bounds of the contract"
+    (amount,) = (column for column in LOANS.columns("applications") if column.name == "amount")
+    assert of_training["amount"].description == of_contract["amount"].description == amount.description
+    assert of_training["defaulted"].description == "1: it was not paid back."
+    assert of_training["last_paid"].description == of_view["last_paid"].description
+    deps = trained["dagster/column_lineage"].value.deps_by_column
+    parents = {
+        name: {(dep.asset_key.path[-1], dep.column_name) for dep in deps[name]} for name in ("last_paid", "defaulted", "amount")
+    }
+    assert parents == {
+        "last_paid": {("features_last_payment", "last_paid")},
+        "defaulted": {("validated_applications", "defaulted")},
+        "amount": {("validated_applications", "amount")},
+    }
+    for metadata in (applied, features, trained):
+        texts = [str(value.value) for value in metadata.values()]
+        assert not [text for text in texts if "c3" in text], "the event log keeps values of customers"
+
+
+def metadata_of(line: LoanLine, path: list[str]) -> Any:
+    event = line.instance.get_latest_materialization_event(dg.AssetKey(path))
+    assert event and event.asset_materialization
+    return event.asset_materialization.metadata

@@ -33,11 +33,11 @@ def trigger(tmp_path: Path) -> Generator[Trigger]:
         yield Trigger(home, instance, WATCHED)
 
 
-def read(home: Home) -> Platform:
+def read(home: Home, now: datetime | None = None) -> Platform:
     resources = build_resources(
         read_environment(variables(home.root) | {"MLOPS_SERVICE_URL": "loans=http://127.0.0.1:9"}, PROJECT)
     )
-    return read_overview([WATCHED, OTHER], home, resources, not_loaded=["b · does not load"], now=datetime.now(UTC))
+    return read_overview([WATCHED, OTHER], home, resources, not_loaded=["b · does not load"], now=now or datetime.now(UTC))
 
 
 def row(home: Home) -> Overview:
@@ -113,6 +113,11 @@ def test_age_next_trigger_and_last_decision_are_in_words(trigger: Trigger):
     line.promote(1)
     trigger.validate(applications(1))
     loans = row(trigger.home)
+    assert not loans.recent, "both records are years old"
+    loans_then = read(trigger.home, now=line.now()).use_cases[0]
+    assert [decision.partition(" UTC · ")[2].partition(" by ")[0] for decision in loans_then.recent] == [
+        "promotion of version 1", "blessing of version 1",
+    ]  # fmt: skip
     assert loans.champion == 1 and loans.data == "0 min" and loans.last_decision.startswith("promotion of version 1 by ")
     day, _, rest = loans.next_trigger.partition(" ")
     following = datetime.fromisoformat(day)
@@ -124,5 +129,6 @@ def test_the_page_names_what_concerns_all_and_escapes_what_others_wrote(trigger:
     trigger.validate(applications(1, 2, 3))
     trigger.fail("<script>")
     html = as_html(read(trigger.home), now=NOW, dagster_url="http://dagster:3001")
+    assert "by <code>mlops train loans --because …</code>" in html
     assert "not loaded: b · does not load" in html and "no heartbeat yet" in html
     assert 'href="http://dagster:3001/assets/loans/service"' in html and "<script>" not in html and "&lt;script&gt;" in html

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 import dagster as dg
 
 from mlops_assets.foundation import names
-from mlops_assets.foundation.calendars import Calendar
+from mlops_assets.foundation.calendars import PARTITION_COLUMNS, Calendar
 from mlops_assets.graph.kernel.tables import DataFrame, keys_in_run
 from mlops_assets.spec.column_type import bound_text
 from mlops_assets.spec.contract import Column, Contract
@@ -19,6 +19,12 @@ STAGE = "mlops/stage"
 CADENCE, WHEN_CHANGED = "mlops/cadence", "when_changed"
 SCHEMA, LINEAGE = "dagster/column_schema", "dagster/column_lineage"
 UNREADABLE = "unreadable_share"  # of the predictions: the part of the prediction log that they lack
+ADDED_COLUMNS = {  # of the platform's own columns
+    names.EVENT_TIMESTAMP: "When the values became known.",
+    "known_at": "When the label became known.",
+    "split": "The part of the rows: train, validation or test.",
+    **{name: f"The {name.removesuffix('_start')} that the row is stored under." for name in PARTITION_COLUMNS},
+}
 # What fits on a screen of the web UI; longer tables become a picture and a CSV file.
 MAX_ROWS = 20
 
@@ -79,20 +85,34 @@ def feature_columns(use_case: UseCase, view: FeatureView, rows: DataFrame) -> di
     """Schema of a feature table, and the validated columns that each of its columns is computed from."""
     from mlops_assets.features.lineage import view_columns_read
 
-    schema = [dg.TableColumn(name, str(dtype)) for name, dtype in rows.schema.items()]
-    return {SCHEMA: dg.TableSchema(schema), LINEAGE: _lineage(use_case, view_columns_read(use_case, view))}
+    texts = ADDED_COLUMNS | {name: _described(use_case, view, name) for name in rows.columns if name not in ADDED_COLUMNS}
+    return {SCHEMA: _schema(rows, texts), LINEAGE: _lineage(use_case, view_columns_read(use_case, view))}
 
 
-def training_columns(use_case: UseCase) -> dict[str, Any]:
-    """The feature table, or the validated request columns, that each input of the model comes from."""
-    from mlops_assets.features.lineage import request_lineage, view_columns_read
+def _described(use_case: UseCase, view: FeatureView, column: str) -> str:
+    return view.descriptions.get(column) or use_case.description_of(column, view.tables)
 
-    requests = {name: lineage.values for name, lineage in request_lineage(use_case).items()}
-    deps = dict(_lineage(use_case, requests).deps_by_column)
-    for view in use_case.features.views:
-        features = view_columns_read(use_case, view).keys() & {*use_case.features.inputs} - {*view.entity}
+
+def training_columns(use_case: UseCase, rows: DataFrame) -> dict[str, Any]:
+    """Schema of a training set, and the feature table, or the validated columns, that each of its columns comes from."""
+    from mlops_assets.features.lineage import label_columns_read, request_lineage, view_columns_read
+
+    label, views = use_case.label, use_case.features.views
+    read = label_columns_read(use_case) | {name: lineage.values for name, lineage in request_lineage(use_case).items()}
+    deps, texts = dict(_lineage(use_case, read).deps_by_column), {label.name: f"The label. {use_case.question}"}
+    texts |= {name: text for name in read if (text := use_case.description_of(name, [use_case.features.request_table]))}
+    for view in views:
+        features = [name for name in view_columns_read(use_case, view) if name in rows.columns and name not in deps]
         deps |= same_columns(names.feature(use_case.name, view.name), features)[LINEAGE].deps_by_column
-    return {LINEAGE: dg.TableColumnLineage(deps)}
+        texts |= {name: _described(use_case, view, name) for name in features}
+    texts |= ADDED_COLUMNS | {names.EVENT_TIMESTAMP: "The prediction moment: features are as known then."}
+    return {SCHEMA: _schema(rows, texts), LINEAGE: dg.TableColumnLineage({n: of for n, of in deps.items() if n in rows.columns})}
+
+
+def _schema(rows: DataFrame, descriptions: Mapping[str, str]) -> dg.TableSchema:
+    from mlops_assets.foundation.conversions import sql_of
+
+    return dg.TableSchema([dg.TableColumn(name, sql_of(dtype), descriptions.get(name)) for name, dtype in rows.schema.items()])
 
 
 def _lineage(use_case: UseCase, sources: Mapping[str, Iterable[str]]) -> dg.TableColumnLineage:

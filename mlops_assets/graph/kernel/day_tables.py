@@ -12,9 +12,9 @@ from deltalake import DeltaTable
 from upath import UPath
 
 from mlops_assets.foundation import names
-from mlops_assets.foundation.conversions import type_of_sql
+from mlops_assets.foundation.conversions import sql_of, type_of_sql
 from mlops_assets.foundation.delta_tables import NO_STATISTICS, Span, require_grain, require_migrated, write_span
-from mlops_assets.graph.kernel.asset_metadata import SCHEMA
+from mlops_assets.graph.kernel.asset_metadata import ADDED_COLUMNS, SCHEMA
 from mlops_assets.graph.kernel.tables import GRAIN, PARTITION_COLUMN, RENAMED
 
 # The parent's default is the text "overwrite", which it then compares with the enum.
@@ -35,6 +35,16 @@ class DayTables(PolarsDeltaIOManager):
         frame = obj.collect() if isinstance(obj, pl.LazyFrame) else obj
         self._overwrite(context, frame)
         context.add_output_metadata(self.get_metadata(context, frame))
+
+    def get_metadata(self, context: dg.OutputContext, obj: Any) -> dict[str, dg.MetadataValue]:
+        """Columns as the asset or its contract describes them, and the row count. The parent's sample rows and statistics take
+        seconds for millions of rows, and the event log would keep personal data for good.
+        """
+        frame = obj.lazy().collect()
+        count = "dagster/partition_row_count" if context.has_partition_key else "dagster/row_count"
+        megabytes = dg.MetadataValue.float(frame.estimated_size(unit="mb"))
+        schema = dg.MetadataValue.table_schema(_described(context, frame))
+        return {SCHEMA: schema, count: dg.MetadataValue.int(len(frame)), "estimated_size_mb": megabytes}
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> pl.LazyFrame:
         """Always lazy: the parent reads the asset's annotation, which is not a Polars class here (graph/kernel/tables.py)."""
@@ -63,6 +73,15 @@ class DayTables(PolarsDeltaIOManager):
         options = {"schema_mode": "overwrite", "configuration": NO_STATISTICS, "description": metadata.get(GRAIN)}
         df.write_delta(str(path), mode="overwrite", delta_write_options=options)
         context.add_output_metadata({"version": DeltaTable(str(path)).version()})
+
+
+def _described(context: dg.OutputContext, frame: pl.DataFrame) -> dg.TableSchema:
+    own, declared = context.output_metadata.get(SCHEMA), context.definition_metadata.get(SCHEMA)
+    if isinstance(own, dg.TableSchemaMetadataValue):
+        return own.schema
+    columns = {column.name: column for column in declared.columns} if declared else {}
+    types = {name: dg.TableColumn(name, sql_of(dtype), ADDED_COLUMNS.get(name)) for name, dtype in frame.schema.items()}
+    return dg.TableSchema([columns.get(name, column) for name, column in types.items()])
 
 
 def _require_as_declared(path: UPath, metadata: Mapping[str, Any], *, writes: bool = False) -> None:
