@@ -25,7 +25,10 @@ from mlops_assets.foundation.interrupt import interrupted_at_once
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import USE_CASES
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+# Click suggests commands by itself.
+app = typer.Typer(
+    cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, suggest_commands=False
+)
 
 
 @app.callback()

@@ -78,7 +78,7 @@ class Home:
         if any(mark.exists() for mark in (self.ledger, *(self.root / name for name in MARKS))):
             return
         problem = f"it has none of {', '.join(MARKS)}" if self.root.is_dir() else "it does not exist"
-        remedy = "Correct MLOPS_HOME; `mlops up`, `mlops demo` and `mlops land` create a home"
+        remedy = "Correct MLOPS_HOME; `mlops up`, `mlops run` and `mlops land` create a home"
         raise NotAHome(f"MLOPS_HOME · {self.root} is not a home of the platform: {problem}. {remedy}.")
 
 

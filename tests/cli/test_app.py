@@ -64,6 +64,11 @@ def test_an_error_is_one_line_on_stderr(command: str, code: int, message: str) -
     assert (result.exit_code, result.stderr, result.stdout) == (code, f"{message}\n", "")
 
 
+def test_a_command_with_a_typing_error_is_suggested_once() -> None:
+    for arguments, suggestion in ((["stauts"], "'status'"), (["ledger", "shwo"], "'show'")):
+        assert CliRunner().invoke(app, arguments).stderr.count(f"Did you mean {suggestion}?") == 1
+
+
 @pytest.mark.parametrize("arguments", [["--debug", "defect"], ["defect", "--debug"]])
 def test_debug_anywhere_on_the_line_shows_the_traceback(arguments: list[str]) -> None:
     assert isinstance(CliRunner().invoke(failing, arguments).exception, ValueError)
