@@ -62,8 +62,8 @@ class Served:
             remedy = f"Add a server of {self.use_case} to MLOPS_SERVICE_URL, or serve it there too (MLOPS_USE_CASE)"
             return f"{self.url} · it serves {self.reported['use_case']}, not {self.use_case}. {remedy}."
         served = f"version {self.reported['champion']} (plan {self.reported['plan']}), not the ledger's plan"
-        error = self.reported["last_load_error"]
-        return f"{self.url} · it serves {served}; last load error: {error}. Look into the service's log."
+        error = f"; last load error: {error}" if (error := self.reported["last_load_error"]) else ""
+        return f"{self.url} · it serves {served}{error}. Look into the service's log."
 
 
 def no_server(use_case: str, servers: Sequence[object]) -> str:

@@ -71,9 +71,11 @@ def test_a_flat_table_becomes_a_training_set_and_a_candidate(tmp_path: Path) -> 
     assert of_contract["applied_at"].type == of_view["event_timestamp"].type == "timestamp (UTC)"
     assert of_contract["amount"].constraints.other, "the bounds of the contract"
     (amount,) = (column for column in LOANS.columns("applications") if column.name == "amount")
-    assert of_training["amount"].description == of_contract["amount"].description == amount.description
-    assert of_training["defaulted"].description == "1: it was not paid back."
-    assert of_training["last_paid"].description == of_view["last_paid"].description
+    assert of_contract["amount"].description == amount.description
+    assert of_training["amount"].description == f"{amount.description} From validated_applications.amount."
+    assert of_training["defaulted"].description == "1: it was not paid back. From validated_applications.defaulted."
+    assert of_training["last_paid"].description.endswith("From features_last_payment.last_paid.")
+    assert of_view["last_paid"].description.endswith("validated_payments.paid_at.")
     deps = trained["dagster/column_lineage"].value.deps_by_column
     parents = {
         name: {(dep.asset_key.path[-1], dep.column_name) for dep in deps[name]} for name in ("last_paid", "defaulted", "amount")

@@ -9,6 +9,7 @@ import dagster as dg
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.calendars import PARTITION_COLUMNS, Calendar
+from mlops_assets.foundation.wording import some
 from mlops_assets.graph.kernel.tables import DataFrame, keys_in_run
 from mlops_assets.spec.column_type import bound_text
 from mlops_assets.spec.contract import Column, Contract
@@ -86,7 +87,7 @@ def feature_columns(use_case: UseCase, view: FeatureView, rows: DataFrame) -> di
     from mlops_assets.features.lineage import view_columns_read
 
     texts = ADDED_COLUMNS | {name: _described(use_case, view, name) for name in rows.columns if name not in ADDED_COLUMNS}
-    return {SCHEMA: _schema(rows, texts), LINEAGE: _lineage(use_case, view_columns_read(use_case, view))}
+    return _with_sources(rows, texts, _lineage(use_case, view_columns_read(use_case, view)).deps_by_column)
 
 
 def _described(use_case: UseCase, view: FeatureView, column: str) -> str:
@@ -106,13 +107,18 @@ def training_columns(use_case: UseCase, rows: DataFrame) -> dict[str, Any]:
         deps |= same_columns(names.feature(use_case.name, view.name), features)[LINEAGE].deps_by_column
         texts |= {name: _described(use_case, view, name) for name in features}
     texts |= ADDED_COLUMNS | {names.EVENT_TIMESTAMP: "The prediction moment: features are as known then."}
-    return {SCHEMA: _schema(rows, texts), LINEAGE: dg.TableColumnLineage({n: of for n, of in deps.items() if n in rows.columns})}
+    return _with_sources(rows, texts, deps)
 
 
-def _schema(rows: DataFrame, descriptions: Mapping[str, str]) -> dg.TableSchema:
+def _with_sources(rows: DataFrame, texts: Mapping[str, str], deps: Mapping[str, Sequence[dg.TableColumnDep]]) -> dict[str, Any]:
+    """Schema and lineage. Descriptions name the sources too, as the open-source web UI does not show the lineage of columns."""
     from mlops_assets.foundation.conversions import sql_of
 
-    return dg.TableSchema([dg.TableColumn(name, sql_of(dtype), descriptions.get(name)) for name, dtype in rows.schema.items()])
+    read = {name: of for name, of in deps.items() if name in rows.columns}
+    sources = {name: some([f"{dep.asset_key.path[-1]}.{dep.column_name}" for dep in of]) for name, of in read.items()}
+    whole = {name: " ".join(filter(None, [texts.get(name), f"From {of}."])) for name, of in sources.items()}
+    columns = [dg.TableColumn(name, sql_of(dtype), whole.get(name, texts.get(name))) for name, dtype in rows.schema.items()]
+    return {SCHEMA: dg.TableSchema(columns), LINEAGE: dg.TableColumnLineage(read)}
 
 
 def _lineage(use_case: UseCase, sources: Mapping[str, Iterable[str]]) -> dg.TableColumnLineage:
