@@ -58,7 +58,8 @@ class Line:
 
 
 def variables(home: Path) -> dict[str, str]:
-    return {"MLOPS_ENV": "test", "MLOPS_HOME": str(home)}
+    """Without a server: another program may answer at the default address."""
+    return {"MLOPS_ENV": "test", "MLOPS_HOME": str(home), "MLOPS_SERVICE_URL": "http://127.0.0.1:9"}
 
 
 def environment_of(root: Path, repo: Mapping[str, str]) -> Environment:
