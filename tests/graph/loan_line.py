@@ -62,8 +62,8 @@ class LoanLine(Line):
 
     def fill(self, first: int, last: int | None = None) -> None:
         view = self.use_case.features.views[0].name
-        for stage in (names.feature, names.online):
-            assert self.run(stage(self.use_case.name, view), first=first, last=last).success
+        stages = (stage(self.use_case.name, view) for stage in (names.feature, names.online))
+        assert self.run(*stages, first=first, last=last).success
 
     def training_set(self) -> pl.DataFrame:
         path = names.stage(self.use_case.name, "training_set")

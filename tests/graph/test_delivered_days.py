@@ -43,9 +43,8 @@ LINE = LOANS.but(
 def line(tmp_path: Path) -> Iterator[LoanLine]:
     with running_loans(tmp_path, LINE) as line:
         line.land_sound(*range(DAYS))
-        for table in ("applications", "payments"):
-            assert line.ingest(table, 0, DAYS - 1).success
-        line.fill(0, DAYS - 1)
+        features = (stage(LINE.name, VIEW.name) for stage in (names.feature, names.online))
+        assert line.run(*line.stages("applications", "payments"), *features, first=0, last=DAYS - 1).success
         yield line
 
 

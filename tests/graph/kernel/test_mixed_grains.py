@@ -14,9 +14,13 @@ from mlops_assets.graph.kernel.asset_metadata import STAGE
 from mlops_assets.graph.kernel.automation import build_automation
 from mlops_assets.graph.kernel.conditions import EVERY_PARENT, LANDED_PARENTS, build_cascade
 from mlops_assets.graph.kernel.tables import ONE_RUN, looking_back, partitions_of
-from mlops_assets.use_cases.flight_delay import USE_CASE
+from mlops_assets.spec.split import TimeSplit
+from mlops_assets.use_cases.flight_delay import USE_CASE as FLIGHT_DELAY
 
 NOW, LOOKBACK = dt.timedelta(0), dt.timedelta(hours=36)
+ONE_DAY = dt.timedelta(days=1)
+# A tick evaluates every declared hour.
+USE_CASE = FLIGHT_DELAY.but(last_day=dt.date(2013, 1, 31), split=TimeSplit(test=ONE_DAY, validation=ONE_DAY))
 TABLES: dict[str, Calendar] = {"by_hour": Hours(), "by_day": Days(), "by_week": Weeks(), "snapshot": WholeTable()}
 
 
@@ -119,9 +123,9 @@ def line() -> Iterator[Line]:
 
 
 def test_a_week_and_its_monday_have_one_key_and_runs_of_their_own(line: Line) -> None:
-    line.land("by_day", "2013-06-10")
-    line.land("by_week", "2013-06-10")
-    assert sorted(line.settle()) == [("by_day", ("2013-06-10",)), ("by_week", ("2013-06-10",))]
+    line.land("by_day", "2013-01-07")
+    line.land("by_week", "2013-01-07")
+    assert sorted(line.settle()) == [("by_day", ("2013-01-07",)), ("by_week", ("2013-01-07",))]
 
 
 def test_a_feature_of_several_grains_follows_each_of_its_tables(line: Line) -> None:
@@ -155,7 +159,7 @@ def test_a_feature_of_days_and_a_snapshot_waits_for_both_and_follows_both(line: 
 @pytest.mark.parametrize(("own", "upstream"), [*combinations_with_replacement([Hours, Days, Weeks, Months], 2)])
 def test_a_partition_reads_every_one_that_its_look_back_touches(own: type[Calendar], upstream: type[Calendar], zone: str) -> None:
     reader, table = own(zone), upstream(zone)
-    ours, theirs = partitions_of(USE_CASE, reader), partitions_of(USE_CASE, table)
+    ours, theirs = partitions_of(FLIGHT_DELAY, reader), partitions_of(FLIGHT_DELAY, table)
     assert ours and theirs
     partition = reader.of(dt.datetime(2013, 10, 27, 2, tzinfo=dt.UTC))
     mapping, subset = looking_back(LOOKBACK, reader, table), ours.empty_subset().with_partition_keys([reader.key(partition)])

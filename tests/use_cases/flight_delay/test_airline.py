@@ -102,14 +102,15 @@ def test_deliveries_have_the_columns_of_the_contracts(year: list[Delivery]) -> N
         assert tuple(rows_of(year, contract.table).drop("delivered").columns) == contract.names
 
 
-def test_a_wind_of_a_thousand_miles_an_hour_is_the_only_row_of_the_year_that_breaks_a_contract(
-    year: list[Delivery], tmp_path: Path
-) -> None:
+def test_a_wind_of_a_thousand_miles_an_hour_is_the_only_row_that_breaks_a_contract(year: list[Delivery], tmp_path: Path) -> None:
+    """Of all weather, planes, airports and airlines, and of the flights of every tenth day."""
     landing, quarantined = Landing(tmp_path), list[str]()
-    for item in year:
+    large = {"schedule", "outcomes"}
+    delivered = [item for item in year if item.table not in large or item.partition.toordinal() % 10 == 0]
+    for item in delivered:
         landing.put("flight_delay", item.table, day=item.partition, rows=item.rows)
     for contract in USE_CASE.contracts:
-        days = [item.partition for item in year if item.table == contract.table]
+        days = [item.partition for item in delivered if item.table == contract.table]
         split = split_rows(landing.read("flight_delay", contract, days, required=True), contract)
         assert check_bad_share(split, contract).passed
         quarantined += split.quarantined["reasons"].to_list()
