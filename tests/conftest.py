@@ -1,5 +1,6 @@
-"""Names the seed of the random order, and marks the tests of `make test-slow`: platforms, servers under load, simulations."""
+"""Names the seed of the random order, and gives each worker one core, and marks the folders of `make test-slow`."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,11 @@ from tests.servers.redis_server import RedisServer
 
 FOLDER = Path(__file__).parent
 SLOW_FOLDERS = {"integration", "decision_quality", "browser"}
+
+# Each worker has one core. On it the threads of OpenMP spin while they wait for one another: a small boosting took 3.8 s of CPU
+# with two threads and 0.4 s with one. Workers and processes that tests start inherit these.
+for name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS"):
+    os.environ.setdefault(name, "1")
 
 # A machine that runs something else as well may take any time for an example.
 hypothesis.settings.register_profile("shared_machine", deadline=None)
