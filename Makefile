@@ -34,7 +34,7 @@ up: $(READY) ## Dagster, prediction service and MLflow together; one Ctrl-C ends
 test: $(READY) ## the tests, in random order, on every core
 	@$(BIN)/python -m pytest -q -m "not slow" --numprocesses=auto --dist=worksteal
 
-test-slow: $(READY) ## the tests that start whole platforms and servers, or simulate for minutes, file by file in their order
+test-slow: $(READY) ## the tests that start platforms, servers or several processes, or simulate for minutes, in their order
 	@$(BIN)/python -m pytest -q -p no:randomly -m slow --numprocesses=auto --dist=loadfile
 
 check: $(READY) ## lint, format, types, import rules, definitions

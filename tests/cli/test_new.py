@@ -80,6 +80,7 @@ def test_a_file_is_downloaded_once_under_its_name(tmp_path: Path) -> None:
 CASES = ("german", "by day", "imbalanced text", "no identifier", "names twice and none", "personal data")
 
 
+@pytest.mark.slow  # ruff and pytest as processes
 def test_what_is_written_is_formatted_and_its_test_passes(tmp_path: Path) -> None:
     for case in CASES:
         folder = tmp_path / case.replace(" ", "_")

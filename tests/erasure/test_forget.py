@@ -226,6 +226,7 @@ def test_a_run_that_read_the_customer_before_does_not_bring_them_back(root: Path
     assert forget_subject(SHOP, subject, stores, **cause) == Forgotten(done.found._replace(rows={}), None, {}, True)
 
 
+@pytest.mark.slow  # two processes that load every store
 @pytest.mark.integration
 def test_the_next_call_completes_a_killed_erasure(root: Path) -> None:
     rows, lines = rows_of_the_others(root), lines_of_the_others(root)

@@ -23,7 +23,7 @@ from tests.graph.test_refused_days import run_cli
 BERLIN, FEATURE = "Europe/Berlin", names.feature("loans", "last_payment")
 STORED = [stage("loans", "payments") for stage in (names.raw, names.validated, names.quarantine)]
 CHANGES: list[tuple[Grain, Grain]] = [
-    (Daily(), Daily(tz=BERLIN)), (Daily(), Hourly()), (Hourly(), Daily()), (Weekly(), Monthly()), (Daily(), Snapshot()),
+    (Daily(), Daily(tz=BERLIN)), (Hourly(), Daily()), (Weekly(), Monthly()), (Daily(), Snapshot()),
     (Snapshot(), Daily()),
 ]  # fmt: skip
 

@@ -99,7 +99,7 @@ def filled(home: Path, use_case: UseCase, rows: pl.DataFrame) -> Iterator[DeltaT
 @example(lookback=6 * HOUR, at=[(8, 10), (7, 1430), (7, 1100), (7, 1000)])
 @example(lookback=36 * HOUR, at=[(8, 60), (7, 10), (6, 1430), (6, 780), (6, 781)])
 @example(lookback=DAY + dt.timedelta(microseconds=1), at=[(8, 0), (7, 0), (6, 1439)])
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=6)
 def test_the_run_of_one_day_sums_over_the_exact_duration(lookback: dt.timedelta, at: list[tuple[int, int]]) -> None:
     moments = [midnight(FIRST) + day * DAY + minutes * MINUTE for day, minutes in at]
     rows = arrivals([max(moment, midnight(FIRST)) for moment in [*moments, midnight(LAST), midnight(LAST) + 5 * MINUTE]])

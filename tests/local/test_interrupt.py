@@ -49,6 +49,7 @@ def interrupt(process: "subprocess.Popen[str]") -> tuple[int, str]:
     return process.returncode, written
 
 
+@pytest.mark.slow  # starts commands
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("command", "module"),
@@ -69,6 +70,7 @@ def test_ctrl_c_while_modules_load_ends_it_at_once(tmp_path: Path, command: str,
         assert code in (-signal.SIGINT, 130) and "Traceback" not in written and of_home(tmp_path) == []
 
 
+@pytest.mark.slow  # starts a platform
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("command", ["up", "demo"])
 def test_ctrl_c_while_processes_start_stops_every_one_of_them(tmp_path: Path, command: str):

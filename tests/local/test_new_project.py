@@ -46,6 +46,7 @@ def run(tmp_path: Path) -> Run:
     return installed(tmp_path)
 
 
+@pytest.mark.slow  # commands, 3 s of CPU each
 def test_a_new_project_has_its_own_home_and_a_use_case_that_a_broken_one_does_not_take_down(run: Run, tmp_path: Path) -> None:
     project = tmp_path / "churn"
     write_project(project)

@@ -72,6 +72,7 @@ def told(process: "subprocess.Popen[str]") -> dict[str, Any]:
     return json.loads(process.communicate(timeout=60)[0])
 
 
+@pytest.mark.slow  # two processes for each kind of ledger
 def test_of_two_promotions_at_once_one_wins_and_the_other_says_who_was_first(shared: tuple[ModelLine, str]):
     line, url = shared
     server = line.server()

@@ -258,6 +258,7 @@ def test_a_plan_comes_back_from_its_file_digit_by_digit(
     assert Deployment(root, "flight_delay").plan() == plan
 
 
+@pytest.mark.slow  # eight processes
 def test_a_writer_killed_at_any_moment_leaves_a_whole_plan(deployment: Deployment, tmp_path: Path):
     """The wait before each kill is a share of what one change takes here, so that a busy disk moves no kill out of the work."""
     chance, known = random.Random(7), 0

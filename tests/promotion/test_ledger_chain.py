@@ -107,7 +107,7 @@ def tampered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.mark.parametrize("tamper", TAMPER, ids=lambda each: each.__name__)
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much]
 )
 @given(data=st.data())
 def test_whatever_one_does_to_the_rows_is_found(tampered: Tampered, tamper: Callable[..., Any], data: st.DataObject):

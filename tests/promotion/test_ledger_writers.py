@@ -114,6 +114,7 @@ def writers(url: str, count: int, times: int) -> list[subprocess.Popen[bytes]]:
     return started
 
 
+@pytest.mark.slow  # several processes
 def test_processes_that_begin_at_once_lose_nothing_and_take_no_number_twice(ledger_url: str):
     told = [line for each in writers(ledger_url, 4, 15) for line in each.communicate(timeout=120)[0].decode().splitlines()]
     records = Ledger(ledger_url).records("flights")
@@ -124,6 +125,7 @@ def test_processes_that_begin_at_once_lose_nothing_and_take_no_number_twice(ledg
     assert Ledger(ledger_url).verify("flights") == []
 
 
+@pytest.mark.slow  # several processes
 def test_writers_killed_in_the_middle_leave_whole_records_or_none(ledger_url: str):
     killed, told = writers(ledger_url, 3, 1_000_000), []
     for process in killed:

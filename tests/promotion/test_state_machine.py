@@ -75,20 +75,21 @@ def failure(machine: type[PromotionMachine], chosen: settings) -> str:
 
 
 def test_no_order_of_events_lets_an_unblessed_version_serve():
-    assert failure(PromotionMachine, settings(UNHURRIED, max_examples=30)) == ""
+    assert failure(PromotionMachine, settings(UNHURRIED, max_examples=20)) == ""
 
 
 def test_no_order_of_rotating_signing_again_and_withdrawing_takes_a_version_away_that_may_serve():
-    assert failure(RevokingMachine, settings(UNHURRIED, max_examples=15)) == ""
+    assert failure(RevokingMachine, settings(UNHURRIED, max_examples=10)) == ""
 
 
 def test_no_edit_in_mlflow_changes_what_serves_or_stays_unreported(tmp_path: Path):
     class WithMlflow(MirroredMachine):
         registry = ModelRegistry(tmp_path)
 
-    assert failure(WithMlflow, settings(UNHURRIED, max_examples=5)) == ""
+    assert failure(WithMlflow, settings(UNHURRIED, max_examples=3)) == ""
 
 
+@pytest.mark.slow  # long searches
 @pytest.mark.parametrize(
     ("machine", "guards", "message"),
     [
@@ -109,8 +110,9 @@ def test_without_a_guard_the_machine_finds_what_the_guard_prevents(
     assert re.search(message, failure(machine, SEARCH))
 
 
+@pytest.mark.slow  # long searches
 @pytest.mark.parametrize("guard", [BEFORE_A_RECORD, SERVERS_OWN], ids=["before a record", "in servers"])
 def test_without_edited_files_either_of_the_two_guards_is_enough(monkeypatch: pytest.MonkeyPatch, guard: Guard):
     where, name, instead = guard
     monkeypatch.setattr(where, name, instead)
-    assert failure(InTraffic, settings(SEARCH, max_examples=25)) == ""
+    assert failure(InTraffic, settings(SEARCH, max_examples=15)) == ""

@@ -123,6 +123,7 @@ def test_bytes_that_are_not_the_digest_s_are_not_loaded(registry: ModelRegistry,
         registry.load("altered", version)
 
 
+@pytest.mark.slow  # processes that load MLflow, 2 s of CPU each
 def test_a_process_killed_between_file_and_version_leaves_no_version_and_the_next_one_makes_it(tmp_path: Path) -> None:
     killed = in_another_process(tmp_path, "onnx", "killed")
     killed.communicate(timeout=120)
@@ -156,6 +157,7 @@ def test_a_run_that_ends_while_it_is_looked_at_keeps_its_status(registry: ModelR
     assert stored(root, run_id).info.status == "FINISHED"
 
 
+@pytest.mark.slow  # as above
 def test_two_processes_may_create_the_database_and_register_at_the_same_time(tmp_path: Path) -> None:
     racers = [in_another_process(tmp_path, onnx, "lives") for onnx in ("one", "two")]
     answers = [racer.communicate(timeout=120) for racer in racers]
@@ -165,6 +167,7 @@ def test_two_processes_may_create_the_database_and_register_at_the_same_time(tmp
     assert {registry.load("race", version.version) for version in registry.versions("race")} == {b"one", b"two"}
 
 
+@pytest.mark.slow  # as above
 def test_the_database_is_the_one_that_mlflow_makes_also_after_a_killed_set_up(tmp_path: Path) -> None:
     client(tmp_path / "plain").search_experiments(max_results=1)
     killed = in_another_process(tmp_path, "onnx", "killed in set-up")

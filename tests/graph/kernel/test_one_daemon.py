@@ -41,6 +41,7 @@ def start(dagster_home: Path, home: Path) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-m", *DAEMON], env=environment, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow  # two daemons, 3 s of CPU each
 def test_a_second_daemon_on_the_instance_or_on_the_home_ends_with_one_line(instance: dg.DagsterInstance, tmp_path: Path):
     folder, home = tmp_path / "dagster", tmp_path / "home"
     (queue,) = (one for one in create_daemons_from_instance(instance) if one.daemon_type() == "QUEUED_RUN_COORDINATOR")

@@ -8,6 +8,8 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from mlops_assets.foundation.home import PROJECT
 from tests.ingestion.pulling.shop import SQL, Shop, day
 
@@ -22,6 +24,7 @@ print(shop.pull(), flush=True)
 """
 
 
+@pytest.mark.slow  # four processes that load dlt
 def test_killed_pulls_lose_and_double_nothing(tmp_path: Path) -> None:
     draw, database = random.Random(5), sqlite3.connect(tmp_path / "orders.db")
     database.execute("CREATE TABLE orders (number PRIMARY KEY, amount, note, paid, ordered_at, updated_at)")

@@ -29,7 +29,7 @@ UTC = pl.Datetime("us", "UTC")
 CARRIERS, ORIGINS, DESTS, TAILS = ("AA", "UA"), ("EWR", "JFK"), ("IAH", "LAX"), ("N1", "N2")
 Tables = dict[str, pl.DataFrame]
 
-PROPERTY = settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+PROPERTY = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 def at(minute: int) -> dt.datetime:
@@ -147,7 +147,7 @@ ROLLED = [
 
 @pytest.mark.parametrize(("name", "prefix", "every", "windows", "delays"), ROLLED, ids=[case[0] for case in ROLLED])
 @given(world=worlds(most=25))
-@settings(PROPERTY, max_examples=25)
+@settings(PROPERTY, max_examples=15)
 def test_rates_equal_a_count_by_hand(
     name: str, prefix: str, every: str, windows: dict[str, int], delays: tuple[str, ...], world: Tables
 ) -> None:
@@ -185,7 +185,7 @@ def _landed(view: Any, world: Tables, key: tuple[str, ...], moment: dt.datetime,
 
 @pytest.mark.parametrize("view", VIEWS, ids=[view.name for view in VIEWS])
 @given(world=worlds(most=25))
-@settings(PROPERTY, max_examples=25)
+@settings(PROPERTY, max_examples=15)
 def test_day_by_day_equals_a_range_at_once(view: Any, world: Tables) -> None:
     """Each run reads what the graph gives it: its own days and those of the look-back, nothing more."""
     days = [FIRST + dt.timedelta(days=offset) for offset in range(DAYS)]
