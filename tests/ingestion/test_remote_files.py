@@ -9,12 +9,14 @@ from typing import Any
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from s3fs import S3FileSystem
 
 from mlops_assets.ingestion.landing import Landing
-from mlops_assets.ingestion.remote_files import MAX_FILES, fetch
+from mlops_assets.ingestion.remote_files import MAX_FILES, CannotFetch, fetch, local_copy
 from mlops_assets.spec.form import Parquet
 from mlops_assets.spec.source import Files
 from mlops_assets.spec.spec import IllegalDeclaration
+from tests.servers.s3_server import S3Server
 
 
 class FlakyStore(MemoryFileSystem):
@@ -35,25 +37,29 @@ class FlakyStore(MemoryFileSystem):
         return super().glob(path, *args, **kwargs)
 
 
-class Buckets(MemoryFileSystem):
-    """Paths begin with a bucket, and a bucket that does not exist has no files, as in s3fs 2026.9 with S3 of moto 5.2."""
-
-    protocol = "buckets"
-
-    @classmethod
-    def _strip_protocol(cls, path: str) -> str:
-        return path.removeprefix("buckets://")
-
-    def glob(self, path: str, *args: Any, **kwargs: Any) -> Any:
-        return {}
-
-    def exists(self, path: str, *args: Any, **kwargs: Any) -> bool:
-        return path == "orders"
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[S3Server]:
+    server = S3Server()
+    server.start()
+    yield server
+    server.kill()
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    for name, value in s3_server.variables.items():
+        monkeypatch.setenv(name, value)
+    S3FileSystem.clear_instance_cache()  # whose client keeps the address of the first test
+    return s3_server
+
+
+@pytest.fixture(params=["file", "memory", "s3"])
 def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"memory://{uuid.uuid4().hex}" if request.param == "memory" else f"file://{tmp_path}/remote"
+    name = uuid.uuid4().hex
+    if request.param == "s3":
+        request.getfixturevalue("s3")
+        fsspec.filesystem("s3").mkdir(name)
+    return f"file://{tmp_path}/remote" if request.param == "file" else f"{request.param}://{name}"
 
 
 @pytest.fixture
@@ -139,13 +145,35 @@ def test_an_address_that_cannot_be_listed_is_one_fault(flaky: dict[str, Any], tm
     assert fault == f"it cannot be listed: {problem}. Correct the address, or the credentials of its store"
 
 
+@pytest.mark.usefixtures("s3")
 def test_a_bucket_that_does_not_exist_is_a_fault_and_an_empty_one_is_none(tmp_path: Path) -> None:
-    fsspec.register_implementation("buckets", Buckets, clobber=True)
-    assert get(tmp_path, "buckets://orders/2024/*.csv") == {}
-    assert get(tmp_path, "buckets://order/*.csv") == {
-        "buckets://order/*.csv": "it cannot be listed: FileNotFoundError: there is no bucket or container order. "
+    fsspec.filesystem("s3").mkdir("orders")
+    assert get(tmp_path, "s3://orders/2024/*.csv") == {}
+    assert get(tmp_path, "s3://order/*.csv") == {
+        "s3://order/*.csv": "it cannot be listed: FileNotFoundError: there is no bucket or container order. "
         "Correct the address, or the credentials of its store"
     }
+
+
+def test_credentials_that_the_store_does_not_know_are_named(s3: S3Server, tmp_path: Path) -> None:
+    put("s3://known/2024-03-01.csv")
+    s3.check_credentials()
+    try:
+        fault = get(tmp_path, "s3://known/*.csv")["s3://known/*.csv"]
+    finally:
+        s3.check_credentials(after=1_000_000)
+    assert "The AWS Access Key Id you provided does not exist in our records" in fault
+    assert fault.endswith("Correct the address, or the credentials of its store") and landed(tmp_path) == {}
+
+
+@pytest.mark.usefixtures("s3")
+def test_one_file_of_a_store_is_read_as_a_file_of_this_machine() -> None:
+    fsspec.filesystem("s3").mkdir("exports")
+    put("s3://exports/2024/orders.csv")
+    with local_copy("s3://exports/2024/orders.csv") as path:
+        assert path.name == "orders.csv" and path.read_bytes() == b"k\n1\n"
+    with pytest.raises(CannotFetch, match=r"^s3://exports/orders\.csv · it cannot be fetched: FileNotFoundError"), local_copy("s3://exports/orders.csv"):
+        pass
 
 
 def test_a_large_store_is_fetched_in_parts(bucket: str, tmp_path: Path) -> None:
