@@ -1,8 +1,9 @@
 """This service beside a hand-written FastAPI, plain @bentoml.api, `mlflow models serve` and MLServer: one model, one run.
 
-Each server in turn, over rounds; ratios compare servers of one round, and their median is judged. The peak is that of a
-closed loop of 8 connections; latencies under an open loop, at half of a peak, count from when a request was due. Then a
-soak of this service with features looked up. Generator and server share the machine, and nothing is pinned to a core.
+All servers run side by side and are asked in turn, over rounds of seconds; ratios compare servers of one round, and their
+median is judged. The peak is that of a closed loop of 8 connections; latencies under an open loop, at half of a peak, count
+from when a request was due. Then a soak of this service with features looked up. Generator and servers share the machine,
+and nothing is pinned to a core.
 It ends with code 1 when a bound is broken, and with 2 when none is but others kept the machine busy in most rounds: a peer
 that is disturbed makes this service look good. No round is ever left out; a peer that cannot be installed is left out, with the reason.
 """
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from tests.benchmarks.soak import soak
 from tests.servers.redis_server import RedisServer
 
 MIN_TO_FASTAPI, MIN_LOOKUP_TO_FASTAPI, MAX_P99_TO_FASTAPI, MIN_TO_BENTO, MAX_LOOKUP_P99_MS = 1.2, 0.9, 1.0, 5.0, 4.0
-ROUNDS, SECONDS, WARM_SECONDS, SOAK_SECONDS = 3, 4.0, 1.5, 60.0
+ROUNDS, SECONDS, WARM_SECONDS, SOAK_SECONDS = 9, 1.5, 1.5, 60.0
 CONNECTIONS, OPEN_CONNECTIONS = 8, 64
 JUDGED, MAX_OTHERS_CORES = (FASTAPI, GIVEN, LOOKED_UP, BENTO), 0.2  # alone on the machine it stays below 0.1
 PEERS = (contenders.bento, contenders.mlflow, contenders.mlserver)
@@ -80,15 +81,15 @@ class Report:
 
 
 def command(question: Question, seconds: float, rate: float | None = None, seed: int = 0) -> list[str]:
-    said = [sys.executable, "-m", "tests.benchmarks.load", question.url, str(question.bodies), f"--seconds={seconds}"]
-    said += [f"--seed={seed}", *(f"--header={header}" for header in question.headers)]
-    said.append(f"--connections={CONNECTIONS if rate is None else OPEN_CONNECTIONS}")
-    return said if rate is None else [*said, f"--rate={rate}"]
+    arguments = [sys.executable, "-m", "tests.benchmarks.load", question.url, str(question.bodies), f"--seconds={seconds}"]
+    arguments += [f"--seed={seed}", *(f"--header={header}" for header in question.headers)]
+    arguments.append(f"--connections={CONNECTIONS if rate is None else OPEN_CONNECTIONS}")
+    return arguments if rate is None else [*arguments, f"--rate={rate}"]
 
 
 def load(question: Question, seconds: float, rate: float | None = None, seed: int = 0) -> Found:
-    asked = command(question, seconds, rate, seed)
-    done = subprocess.run(asked, cwd=contenders.PROJECT, capture_output=True, text=True, check=False)
+    arguments = command(question, seconds, rate, seed)
+    done = subprocess.run(arguments, cwd=contenders.PROJECT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{question.name} · the generator ended with {done.returncode}: {done.stderr[-1000:]}")
     return json.loads(done.stdout)
@@ -107,45 +108,53 @@ def check(question: Question, expected: float) -> None:
         raise ValueError(f"{question.name} · found probability {found}, the model says {expected}. It serves another model.")
 
 
-def take(
-    contender: Contender, expected: float, rate: Callable[[str, float], float], said: Any, *, only: str = ""
-) -> dict[str, Taken]:
-    """Every question of one server (`only` this one), from its start to its end."""
-    taken: dict[str, Taken] = {}
-    with running([contender.child]):
-        for question in (question for question in contender.questions if only in ("", question.name)):
+def take(question: Question, rate: Callable[[str, float], float], seconds: float, seed: int) -> Taken:
+    bystanders = Bystanders()
+    peak = load(question, seconds, seed=seed)
+    steady_rate = rate(question.name, peak["rate"])
+    return Taken(peak, steady_rate, load(question, seconds, steady_rate, seed), bystanders.cores())
+
+
+def take_rounds(
+    entered: Sequence[Contender], expected: float, rate: Callable[[str, float], float], options: Any, only: Container[str]
+) -> Iterator[dict[str, Taken]]:
+    """One entry a round, of the questions in `only`. All servers run the whole time, and the order turns with each round, so
+    that what disturbs the machine for seconds meets both sides of a ratio.
+    """
+    questions = [question for contender in entered for question in contender.questions if question.name in only]
+    with running([contender.child for contender in entered]):
+        for question in questions:
             check(question, expected)
             load(question, WARM_SECONDS)
-            bystanders = Bystanders()
-            peak = load(question, said.seconds)
-            asked = rate(question.name, peak["rate"])
-            steady = load(question, said.seconds, asked)
-            taken[question.name] = Taken(peak, asked, steady, bystanders.cores())
-    return taken
+        for number in range(options.rounds):
+            yield {question.name: take(question, rate, options.seconds, number) for question in questions[:: (-1) ** number]}
+
+
+def shared_rate(*names: str) -> Callable[[str, float], float]:
+    """Half of FastAPI's first peak for these names, and half of the own peak for others."""
+    first: list[float] = []
+
+    def rate(name: str, peak: float) -> float:
+        if name == FASTAPI and not first:
+            first.append(peak / 2)
+        return first[0] if name in names else peak / 2
+
+    return rate
 
 
 # --- all of them ------------------------------------------------------------------------------------------------------
 
 
-def take_all(ground: Ground, said: Any) -> list[dict[str, Taken]]:
-    """One entry a round. FastAPI and this service with features given get one rate: half of FastAPI's first peak."""
-    shared: list[float] = []
-
-    def rate(name: str, peak: float) -> float:
-        if name == FASTAPI and not shared:
-            shared.append(peak / 2)
-        return shared[0] if name in (FASTAPI, GIVEN) else peak / 2
-
-    entered = [contenders.fastapi(ground), contenders.service(ground), *([] if said.no_peers else present(ground))]
+def take_all(ground: Ground, options: Any) -> list[dict[str, Taken]]:
+    """FastAPI and this service with features given get one rate."""
+    entered = [contenders.fastapi(ground), contenders.service(ground), *([] if options.no_peers else present(ground))]
+    names = {question.name for contender in entered for question in contender.questions}
     rounds: list[dict[str, Taken]] = []
     print("closed loop: rate, p50, p99; open loop: p50, p99, p99.9; cores that others used meanwhile")
-    for number in range(said.rounds):
-        rounds.append({})
-        for contender in entered[:: (-1) ** number]:
-            taken = take(contender, ground.flights.first_probability, rate, said)
-            rounds[-1] |= taken
-            for name, each in taken.items():
-                print(f"  round {number + 1}  {line(name, each)}", flush=True)
+    for taken in take_rounds(entered, ground.flights.first_probability, shared_rate(FASTAPI, GIVEN), options, names):
+        rounds.append(taken)
+        for name, of_question in taken.items():
+            print(f"  round {len(rounds)}  {line(name, of_question)}", flush=True)
     return rounds
 
 
@@ -192,24 +201,17 @@ def compare(rounds: list[dict[str, Taken]], report: Report) -> None:
     report.judge("requests of this service that failed", [sum(failed)], most=0, unit="")
 
 
-def take_other_tasks(folder: Path, redis_url: str, said: Any, report: Report) -> None:
+def take_other_tasks(folder: Path, redis_url: str, options: Any, report: Report) -> None:
     """FastAPI and this service with features given, on models of the other tasks."""
     for task in ("Multiclass", "Regression"):
         flights, home = Flights(task), Home(folder / task)
         (folder / f"of {task}").mkdir()
         ground = Ground(folder / f"of {task}", flights, home, redis_url, furnish(home, flights, redis_url))
-        ratios, p99s, shared = list[float](), list[float](), list[float]()
-
-        def rate(_name: str, peak: float, shared: list[float] = shared) -> float:
-            shared.append(peak / 2)
-            return shared[0]
-
-        for _ in range(said.rounds):
-            theirs = take(contenders.fastapi(ground), flights.first_probability, rate, said)[FASTAPI]
-            ours = take(contenders.service(ground), flights.first_probability, rate, said, only=GIVEN)[GIVEN]
-            ratios.append(ours.peak["rate"] / theirs.peak["rate"])
-            p99s.append(ours.open["p99_ms"] / theirs.open["p99_ms"])
-        report.judge(f"{task}: throughput, features given, to {FASTAPI}", ratios, least=MIN_TO_FASTAPI)
+        entered, rate = (contenders.fastapi(ground), contenders.service(ground)), shared_rate(FASTAPI, GIVEN)
+        rounds = list(take_rounds(entered, flights.first_probability, rate, options, (FASTAPI, GIVEN)))
+        peaks = [taken[GIVEN].peak["rate"] / taken[FASTAPI].peak["rate"] for taken in rounds]
+        report.judge(f"{task}: throughput, features given, to {FASTAPI}", peaks, least=MIN_TO_FASTAPI)
+        p99s = [taken[GIVEN].open["p99_ms"] / taken[FASTAPI].open["p99_ms"] for taken in rounds]
         report.judge(f"{task}: p99 at the same rate, to FastAPI's", p99s, most=MAX_P99_TO_FASTAPI)
 
 
@@ -245,7 +247,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each loop in each round")
     parser.add_argument("--no-peers", action="store_true", help="FastAPI alone next to this service")
     parser.add_argument("--soak-seconds", type=float, default=SOAK_SECONDS, help="0: no soak")
-    said = parser.parse_args()
+    options = parser.parse_args()
     report, started, flights = Report(), time.monotonic(), Flights()
     with tempfile.TemporaryDirectory() as folder:
         redis = RedisServer(Path(folder) / "redis", durable=False)
@@ -254,16 +256,16 @@ def main() -> int:
             home = Home(Path(folder) / "home")
             ground = Ground(Path(folder), flights, home, redis.url, furnish(home, flights, redis.url))
             print_generator(ground)
-            rounds = take_all(ground, said)
+            rounds = take_all(ground, options)
             compare(rounds, report)
             answered = sum(each[name].answered for each in rounds for name in (GIVEN, LOOKED_UP))
-            if said.soak_seconds:
+            if options.soak_seconds:
                 half = statistics.median(each[LOOKED_UP].rate for each in rounds)
                 answered += soak(
-                    contenders.service(ground), lambda question: command(question, said.soak_seconds, half), report.judge
+                    contenders.service(ground), lambda question: command(question, options.soak_seconds, half), report.judge
                 )
             report.judge("lines of the prediction log to answers counted", [logged(home) / answered], least=1.0)
-            take_other_tasks(Path(folder), redis.url, said, report)
+            take_other_tasks(Path(folder), redis.url, options, report)
         finally:
             redis.kill()
     noisy = is_noisy(rounds)

@@ -172,7 +172,10 @@ def test_one_file_of_a_store_is_read_as_a_file_of_this_machine() -> None:
     put("s3://exports/2024/orders.csv")
     with local_copy("s3://exports/2024/orders.csv") as path:
         assert path.name == "orders.csv" and path.read_bytes() == b"k\n1\n"
-    with pytest.raises(CannotFetch, match=r"^s3://exports/orders\.csv · it cannot be fetched: FileNotFoundError"), local_copy("s3://exports/orders.csv"):
+    with (
+        pytest.raises(CannotFetch, match=r"^s3://exports/orders\.csv · it cannot be fetched: FileNotFoundError"),
+        local_copy("s3://exports/orders.csv"),
+    ):
         pass
 
 
