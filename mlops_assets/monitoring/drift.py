@@ -52,7 +52,7 @@ def monitor_drift(
         share <= spec.max_share,
         f"{found} (at most {spec.max_share:.0%} may){worst}.{left_out}",
         {"rows": len(recent), "drifted_share": share, "max_psi": columns[0].psi},
-        {"columns": [column._asdict() for column in columns]},
+        {"columns": [column._asdict() | {"changed": " and ".join(column.changed)} for column in columns]},
         {"psi": plots.drift_bars(columns, spec.max_psi)},
         drift_report(
             window.sample, recent, **_by_kind(profiles), drifted=drifted, max_share=spec.max_share, seed=seed,

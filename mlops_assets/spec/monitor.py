@@ -35,7 +35,10 @@ class Suffixed(Spec):
 
 class Drift(Suffixed):
     """Served inputs of the last `window` against the champion's training window. An input has drifted when its PSI exceeds
-    `max_psi` and its KS statistic (numeric inputs) `max_ks`; the check fails when more than `max_share` of the inputs have.
+    `max_psi` and its KS statistic (numeric inputs) `max_ks`, when more than `max_new_share` of its values are new, or when its
+    share of missing values changed by more than `max_missing_change`. What chance explains is none of it: at most
+    `false_discovery_rate` of the reported changes are expected to be. The check fails when more than `max_share` of the
+    inputs have drifted.
     """
 
     CHECK: ClassVar[str] = "inputs_like_training"
@@ -43,6 +46,9 @@ class Drift(Suffixed):
     window: timedelta = Field(default=timedelta(days=30), gt=timedelta(0))  # shorter ones alarm on weather alone
     max_psi: float = Field(default=0.25, gt=0)
     max_ks: float = Field(default=0.2, gt=0, lt=1)
+    max_new_share: float = Field(default=0.05, ge=0, lt=1)
+    max_missing_change: float = Field(default=0.1, gt=0, lt=1)
+    false_discovery_rate: float = Field(default=0.01, gt=0, lt=1)
     max_share: float = Field(default=0.3, ge=0, le=1)
     min_rows: int = Field(default=1000, ge=1)
 

@@ -1,27 +1,41 @@
-"""Drift between two samples, computed from their profiles: PSI, Kolmogorov-Smirnov and Jensen-Shannon."""
+"""Drift between two samples, computed from their profiles.
+
+A change of a column is drift when it is larger than its declared bound (PSI, Kolmogorov-Smirnov, new values, missing values),
+and larger than chance explains in samples of this size.
+"""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import rel_entr
+from scipy.stats import chi2_contingency, false_discovery_control, fisher_exact
 
 from mlops_assets.spec.monitor import Drift
 from mlops_assets.statistics.metrics import Array
 from mlops_assets.statistics.profile import CategoricalProfile, ColumnProfile, NumericProfile
 
+MIN_EXPECTED, MAX_GROUPS = 5.0, 50
 FLOOR = 1e-4  # smallest share of a bin: without it, one unseen category would have infinite weight
 
 
 class ColumnDrift(NamedTuple):
-    """How one input moved. `ks` is None for a categorical input; `missing_change` is current minus reference share."""
+    """How one input moved, from the reference to the current sample. `ks` is None for a categorical input. `new_share` is the
+    share of values that the reference does not have, less what is expected of new values in any sample; `missing_change` is
+    current minus reference share. `changed` says what of it is drift: values, new values, missing values.
+    """
 
     name: str
     psi: float
     ks: float | None
     js: float
+    new_share: float
     missing_change: float
-    drifted: bool
+    changed: tuple[str, ...]
+
+    @property
+    def drifted(self) -> bool:
+        return bool(self.changed)
 
 
 def psi(p: Array, q: Array) -> float:
@@ -49,23 +63,106 @@ def ks(p: Array, q: Array) -> float:
     return float(np.abs(np.cumsum(p) - np.cumsum(q)).max())
 
 
+class Test(NamedTuple):
+    """One question about a column: whether the change is larger than its bound, and how probable such a change is by chance."""
+
+    subject: str
+    is_large: bool
+    p: float
+
+
 def compare_profiles(
     reference: Mapping[str, ColumnProfile], current: Mapping[str, ColumnProfile], spec: Drift
 ) -> list[ColumnDrift]:
     """One result per column of `reference`, in its order; none is drifted while a sample has fewer than `spec.min_rows` rows.
 
-    `current` has the bins of `reference`, as from profile_like.
+    `current` has the bins of `reference`, as from profile_like. Of the changes that chance would explain, at most
+    `spec.false_discovery_rate` of all changes that are reported are expected to remain (Benjamini and Hochberg 1995).
     """
-    return [_column_drift(name, profile, current[name], spec) for name, profile in reference.items()]
+    compared = [_compare(name, profile, current[name], spec) for name, profile in reference.items()]
+    if not compared:
+        return []
+    adjusted = iter(false_discovery_control([test.p for _, tests in compared for test in tests]))
+    return [
+        column._replace(
+            changed=tuple(test.subject for test in tests if next(adjusted) <= spec.false_discovery_rate and test.is_large)
+        )
+        for column, tests in compared
+    ]
 
 
-def _column_drift(name: str, reference: ColumnProfile, current: ColumnProfile, spec: Drift) -> ColumnDrift:
-    rows = count_bins(reference, current)
+def _compare(name: str, reference: ColumnProfile, current: ColumnProfile, spec: Drift) -> tuple[ColumnDrift, list[Test]]:
+    rows = comparable_bins(reference, current)
     p, q = shares(rows)
-    moved, distance = psi(p, q), None if isinstance(reference, CategoricalProfile) else ks(p, q)
-    enough = rows.sum(axis=1).min() >= spec.min_rows
-    drifted = bool(enough and moved > spec.max_psi and (distance is None or distance > spec.max_ks))
-    return ColumnDrift(name, moved, distance, js(p, q), missing_change=float(q[0] - p[0]), drifted=drifted)
+    sizes = rows.sum(axis=1)
+    enough = sizes.min() >= spec.min_rows
+    moved, distance = psi(p, q), ks(p, q) if isinstance(reference, NumericProfile) else None
+    by_chance = (rows.shape[1] - 1) * (1 / np.maximum(sizes, 1)).sum()
+    is_moved = moved - by_chance > spec.max_psi and (distance is None or distance > spec.max_ks)
+    new_share, p_new = _new_values(reference, current)
+    missing_change = float(q[0] - p[0])
+    tests = [
+        Test("values", enough and is_moved, _p_of_equal_shares(rows)),
+        Test("new values", enough and new_share > spec.max_new_share, p_new),
+        Test("missing values", enough and abs(missing_change) > spec.max_missing_change, _p_of_equal_missing(rows)),
+    ]
+    return ColumnDrift(name, moved, distance, js(p, q), new_share, missing_change, ()), tests
+
+
+def comparable_bins(reference: ColumnProfile, current: ColumnProfile) -> Array:
+    """Rows per bin, missing first, shape (2, bins). Categories are pooled in the order of their rows in both samples together:
+    1,000 categories of one row each are no drift of 1,000 bins, and an order by one sample alone would favour it.
+    """
+    rows = count_bins(reference, current)
+    if isinstance(reference, NumericProfile):
+        return rows
+    ranked = rows[:, 1:][:, np.argsort(-rows[:, 1:].sum(axis=0), kind="stable")]
+    return np.column_stack([rows[:, :1], pooled(ranked)])
+
+
+def pooled(rows: Array) -> Array:
+    """Neighbouring bins together, until each is expected to have 5 rows in the smaller sample, with fewer of which the
+    distribution of chi-square is wrong (Cochran 1954), and a fiftieth of it.
+    """
+    if not rows.any():
+        return rows[:, :0]
+    expected = rows.sum(axis=0) * rows.sum(axis=1).min() / rows.sum()
+    upto, least, starts = np.cumsum(expected), max(MIN_EXPECTED, expected.sum() / MAX_GROUPS), [0]
+    while (end := int(np.searchsorted(upto, upto[starts[-1]] - expected[starts[-1]] + least)) + 1) < len(expected):
+        starts.append(end)
+    if len(starts) > 1 and expected[starts[-1] :].sum() < MIN_EXPECTED:
+        starts.pop()
+    return np.add.reduceat(rows, starts, axis=1)
+
+
+def _p_of_equal_shares(rows: Array) -> float:
+    """Of Pearson's chi-square test of homogeneity, missing left out."""
+    groups = pooled(rows[:, 1:])
+    if groups.shape[1] < 2 or not groups.sum(axis=1).all():
+        return 1.0
+    test: Any = chi2_contingency(groups, correction=False)
+    return float(test.pvalue)
+
+
+def _p_of_equal_missing(rows: Array) -> float:
+    test: Any = fisher_exact(np.column_stack([rows[:, 0], rows[:, 1:].sum(axis=1)]))
+    return float(test.pvalue)
+
+
+def _new_values(reference: ColumnProfile, current: ColumnProfile) -> tuple[float, float]:
+    """The excess of rows with a value that the reference does not have, and its p by Fisher's exact test.
+
+    In a sample of the same distribution, the expected share of such rows is that of the values which the reference has only
+    once (Good 1953).
+    """
+    if isinstance(reference, NumericProfile) or isinstance(current, NumericProfile):
+        return 0.0, 1.0
+    before, now = sum(reference.counts.values()), sum(current.counts.values())
+    once = sum(count == 1 for count in reference.counts.values())
+    new = sum(count for value, count in current.counts.items() if value not in reference.counts)
+    excess = new / max(now, 1) - once / max(before, 1)
+    test: Any = fisher_exact([[new, now - new], [once, before - once]], alternative="greater")
+    return excess, float(test.pvalue)
 
 
 def count_bins(*profiles: ColumnProfile) -> Array:

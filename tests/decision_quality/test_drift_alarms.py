@@ -3,18 +3,35 @@
 One simulated month: 12 numbers of different shapes and 2 categories, 1,500 served rows against 6,000 training rows.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from mlops_assets.spec.monitor import Drift
-from mlops_assets.statistics.drift import compare_profiles
+from mlops_assets.statistics.drift import ColumnDrift, compare_profiles
 from mlops_assets.statistics.profile import profile_like, profile_reference
 
 SPEC = Drift()
+# Without bounds on the size of a change, chance alone decides.
+BY_CHANCE = Drift(max_psi=1e-12, max_ks=1e-12, max_new_share=0, max_missing_change=1e-12, min_rows=1)
+Sampler = Callable[[np.random.Generator, int], NDArray[Any]]
+KINDS: dict[str, tuple[Sampler, int, int]] = {  # with the rows of the reference and of a window
+    "few_categories": (lambda rng, rows: rng.choice(list("ABCDE"), rows, p=[0.6, 0.2, 0.1, 0.07, 0.03]), 5000, 1000),
+    "many_categories": (lambda rng, rows: rng.integers(0, 1000, rows).astype(str), 5000, 1000),
+    "long_tail": (lambda rng, rows: rng.zipf(1.3, rows).astype(str), 5000, 1000),
+    "nearly_unique": (lambda rng, rows: rng.integers(0, 20_000, rows).astype(str), 5000, 1000),
+    "heavy_tails": (lambda rng, rows: rng.standard_cauchy(rows), 5000, 1000),
+    "mostly_null": (lambda rng, rows: np.where(rng.uniform(size=rows) < 0.97, np.nan, rng.normal(size=rows)), 5000, 1000),
+    "constant": (lambda rng, rows: np.ones(rows), 5000, 1000),
+    "small": (lambda rng, rows: rng.normal(size=rows), 300, 60),
+    "huge": (lambda rng, rows: rng.normal(size=rows), 50_000, 5_000),
+}
+WINDOWS = 500
 TRIALS = 60
 NUMERIC = [f"{shape}_{index}" for shape in ("normal", "skewed", "rate", "mostly_zero") for index in range(3)]
 CATEGORICAL = ["carrier", "dest"]
@@ -83,3 +100,37 @@ def test_a_change_of_many_inputs_fails_the_month() -> None:
     rng = np.random.default_rng(3)
     change = pl.col([name for name in NUMERIC if name.startswith(("normal", "skewed"))]) * 3 + 1
     assert all(_drifted(change, rng)[1] > SPEC.max_share for _ in range(10))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_chance_is_reported_at_most_at_the_declared_rate(kind: str) -> None:
+    sampler, trained, served = KINDS[kind]
+    rng, alarms = np.random.default_rng(4), 0
+    for _ in range(WINDOWS):
+        alarms += _compared(sampler(rng, trained), sampler(rng, served), BY_CHANCE).drifted
+    assert alarms <= binom.ppf(0.999, WINDOWS, BY_CHANCE.false_discovery_rate)
+
+
+@pytest.mark.parametrize("kind", ["many_categories", "long_tail", "nearly_unique"])
+def test_a_column_of_other_categories_is_new_values(kind: str) -> None:
+    sampler, trained, served = KINDS[kind]
+    rng = np.random.default_rng(5)
+    replaced = np.char.add("other", sampler(rng, served).astype(str))
+    assert "new values" in _compared(sampler(rng, trained), replaced, SPEC).changed
+
+
+def test_a_column_that_comes_without_values_is_missing_values_and_one_in_another_unit_is_values() -> None:
+    rng = np.random.default_rng(6)
+    degrees = rng.normal(15, 8, 5000)
+    assert _compared(degrees, np.where(rng.uniform(size=1000) < 0.15, np.nan, degrees[:1000]), SPEC).changed == (
+        "missing values",
+    )
+    assert _compared(degrees, degrees[:1000] * 1.8 + 32, SPEC).changed == ("values",)
+
+
+def _compared(trained: NDArray[Any], served: NDArray[Any], spec: Drift) -> ColumnDrift:
+    numeric, categorical = ([], ["x"]) if trained.dtype.kind == "U" else (["x"], [])
+    before, now = (pl.DataFrame({"x": values}) for values in (trained, served))
+    bins = profile_reference(before, numeric, categorical)
+    (column,) = compare_profiles(bins, profile_like(bins, now), spec)
+    return column

@@ -31,7 +31,15 @@ def tallies(truth: NDArray[Any], probabilities: dict[str, NDArray[Any]]) -> dict
 
 def drifts(count: int) -> list[ColumnDrift]:
     return [
-        ColumnDrift(f"input_with_a_long_name_{n}", psi=n / 20, ks=None, js=0.1, missing_change=0, drifted=n > 5)
+        ColumnDrift(
+            f"input_with_a_long_name_{n}",
+            psi=n / 20,
+            ks=None,
+            js=0.1,
+            new_share=0,
+            missing_change=0,
+            changed=("values",) * (n > 5),
+        )
         for n in range(count)
     ]
 
