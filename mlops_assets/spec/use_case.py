@@ -168,7 +168,7 @@ class UseCase(Spec):
 
     def description_of(self, column: str, tables: Sequence[str]) -> str:
         """The description of the column of this name in any of these tables; empty where none has it."""
-        return next((one.description for table in tables for one in self.columns(table) if one.name == column), "")
+        return next((columns[column].description for table in tables if column in (columns := self.columns(table))), "")
 
     def contradictions(self) -> Iterator[str]:
         yield from find_contradictions(self)

@@ -4,6 +4,8 @@ A change of a column is drift when it is larger than its declared bound (PSI, Ko
 and larger than chance explains in samples of this size.
 """
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
