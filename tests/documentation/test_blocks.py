@@ -64,12 +64,6 @@ def is_run_elsewhere(block: Block) -> bool:
     return bool(block.file and block.page in FILES) or "bentoml" in block.text or block.page == "docs/own_model.md"
 
 
-@pytest.fixture(autouse=True)
-def one_use_case(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands that name no use case are about it."""
-    monkeypatch.setenv("MLOPS_USE_CASE", "flight_delay")
-
-
 @pytest.mark.parametrize("block", [one for one in all_blocks("python") if not is_run_elsewhere(one.values[0])])
 def test_a_declaration_is_legal(block: Block) -> None:
     if (block.page, block.text.partition("\n")[0]) == SHORTENED:

@@ -4,6 +4,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +223,18 @@ def test_the_servers_of_a_use_case_are_those_at_its_own_addresses(line: ModelLin
         none = check_servers(line, f"loans={own}")
     assert not swapped.passed and f"{other} · it serves loans, not flight_delay" in (swapped.description or "")
     assert not none.passed and (none.description or "").startswith("MLOPS_SERVICE_URL has no address of flight_delay.")
+
+
+def test_the_checks_of_the_ledger_run_every_hour_also_where_no_rollout_steps(line: ModelLine) -> None:
+    checks, rollout = build_rollout(LOANS)["checks"], dg.AssetSpec(names.stage(LOANS.name, "rollout"))
+    definitions = dg.Definitions([rollout], asset_checks=checks, resources=resources(line))
+    cursor, requested = None, list[int]()
+    at = datetime(2026, 3, 2, 10, 30, tzinfo=UTC)
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization(rollout.key))
+        for minutes in (0, 29, 31, 32, 89, 91, 92):
+            time = at + timedelta(minutes=minutes)
+            ticked = dg.evaluate_automation_conditions(definitions, instance, evaluation_time=time, cursor=cursor)
+            cursor = ticked.cursor
+            requested.append(ticked.total_requested)
+    assert requested == [0, 0, 3, 0, 0, 3, 0]
