@@ -1,1 +1,1 @@
-"""One declaration per use case becomes a living asset graph. README.md draws the house."""
+"""One declaration per use case becomes a living asset graph. README.md draws it."""

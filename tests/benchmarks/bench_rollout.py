@@ -166,11 +166,11 @@ production they come later, and a rollout sees of them what `step_for` waits for
    compared there: the shadow works in the background, and nobody acts on it.
 6. The wealth goes on from step to step: a is for the whole rollout, and is split evenly over the declared tests.
 7. The scores are compared as the shares above and below the champion's quartiles and the threshold, with a wide margin: another model
-   is supposed to answer otherwise. It finds what is broken (a feature always missing), not what is better or worse.
+   should give other scores. It finds what is broken (a feature always missing), not what is better or worse.
 8. What was drawn by the same key counts once, for a client that asks again stays in its arm; of rows that were scored
    together one counts for errors and latency, for they fail and wait together.
 9. A row whose challenger failed counts as the challenger's, though the champion answered it.
-10. A breach takes the rollout back at once; a step that has its answers and its time leads on; `give_up_after` ends what cannot decide.
+10. A breach rolls back at once; a step with enough answers and time leads to the next; `give_up_after` ends a rollout that cannot decide.
    A call that failed is no answer: where each call holds many rows, a few that fail prove little, and must not lead on either.
 
 What it cannot tell: harm that begins after full traffic; harm smaller than the margins, which are declared to be bearable; in the
