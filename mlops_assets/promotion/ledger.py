@@ -21,7 +21,7 @@ from mlops_assets.promotion import ledger_chain as chain
 from mlops_assets.promotion.ledger_chain import DamagedLedger, Kind, Record
 from mlops_assets.promotion.ledger_file import PLACED, TRAINED, Head, LedgerHeads, connect, describe_remedy, is_file_there
 
-CONNECT_S = 10
+CONNECT_S = 10  # libpq waits for ever by default, and a rollback must not
 CREATION_LOCK = 486_152_013  # the advisory lock that guards CREATE TABLE: any number that no other program on the server uses
 # No connection is kept between calls, so that a fork or a restarted server does no harm. Each statement is one transaction.
 ENGINE: dict[str, Any] = {"poolclass": NullPool, "isolation_level": "AUTOCOMMIT"}

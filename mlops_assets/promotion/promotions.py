@@ -18,7 +18,7 @@ from mlops_assets.training.signature import digest
 
 # The part of a plan that a record stores; number, time and reason are the record's own.
 ROUTE = ("champion", "previous", "challenger", "share", "split", "shadow")
-MAX_TRIES = 20
+MAX_TRIES = 20  # one that fails means that another writer has added a record meanwhile, so some writer always gets on
 T = TypeVar("T")
 # The state after the last call, by ledger and use case: sensors open the stores anew in each tick.
 _LAST: dict[tuple[str, str], PromotionState] = {}

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from pydantic import TypeAdapter
 
-BINS = 10
+BINS = 10  # deciles, for which the usual bounds of the PSI are stated: 0.1 for some change, 0.25 for a large one
 
 
 @dataclass(frozen=True)
