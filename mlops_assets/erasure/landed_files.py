@@ -24,32 +24,31 @@ COMPRESSED = (b"\x1f\x8b", b"PK\3\4")
 NO_LIMIT = 2**62
 
 
-class Unerasable(ValueError):
-    """A file that cannot be read, or has rows of the subject and cannot be edited."""
-
-
 class Kept(NamedTuple):
     content: bytes
     erased: int
 
 
-Eraser = Callable[[bytes, Any, Contract, Subject], Kept]
+Eraser = Callable[[bytes, Any, Contract, Subject], Kept | None]
 
 
-def erase_from_file(content: bytes, name: str, form: Form, contract: Contract, subject: Subject) -> Kept:
-    """Raises Unerasable."""
+def erase_from_file(content: bytes, name: str, form: Form, contract: Contract, subject: Subject) -> Kept | None:
+    """None of a file that cannot be read, or has rows of the subject and cannot be edited."""
     try:
         plain = read_all(decompressed(cast(BinaryIO, io.BytesIO(content)), name, NO_LIMIT), NO_LIMIT)
         kept = ERASERS[type(form)](plain, form, contract, subject)
-    except (UnreadableFile, UnicodeError) as error:
-        raise Unerasable(str(error)) from None
+    except (UnreadableFile, UnicodeError):
+        return None
+    if kept is None or not kept.erased:
+        return kept
     member = zipfile.ZipFile(io.BytesIO(content)).namelist()[-1] if PurePath(name).suffix == ".zip" else ""
-    return kept._replace(content=compressed(kept.content, name, member)) if kept.erased else kept
+    return kept._replace(content=compressed(kept.content, name, member))
 
 
-def _from_csv(content: bytes, form: Csv, contract: Contract, subject: Subject) -> Kept:
+def _from_csv(content: bytes, form: Csv, contract: Contract, subject: Subject) -> Kept | None:
     """A row may span lines."""
-    _require_text(content, form)
+    if not _is_text(content, form):
+        return None
     lines = [*parse_lines(read_lines(io.BytesIO(content), encoding=form.encoding), form)]
     header = [*form.names] or next((line.fields for line in lines if line.fields), list[str]())
     is_legal = find_header_problem(header, contract, delimiter=form.delimiter) is None
@@ -66,14 +65,15 @@ def _is_in_line(subject: Subject, line: Line, header: list[str] | None) -> bool:
     return line.fields != header and subject.is_in(dict(zip(header, line.fields, strict=False)))
 
 
-def _from_json_lines(content: bytes, _: JsonLines, contract: Contract, subject: Subject) -> Kept:
+def _from_json_lines(content: bytes, _: JsonLines, contract: Contract, subject: Subject) -> Kept | None:
     def is_in(line: bytes) -> bool:
         text = line.decode("utf-8-sig", "surrogateescape")
         row = parse_line(0, text, ())
         names = columns_in([*row.values], contract)
         return subject.is_in_text(text) if row.problem else subject.is_in(dict(zip(names, row.values.values(), strict=True)))
 
-    _require_text(content, Csv())
+    if not _is_text(content, Csv()):
+        return None
     lines = content.splitlines(keepends=True)
     kept = [line for line in lines if not is_in(line)]
     return Kept(b"".join(kept), len(lines) - len(kept))
@@ -89,10 +89,8 @@ def _from_parquet(content: bytes, form: Parquet, contract: Contract, subject: Su
     return Kept(buffer.getvalue(), int(is_subject.sum()))
 
 
-def _from_workbook(content: bytes, form: Excel, contract: Contract, subject: Subject) -> Kept:
-    if _find_rows(content, form, contract, subject).any():
-        raise Unerasable("it is a workbook")
-    return Kept(content, 0)
+def _from_workbook(content: bytes, form: Excel, contract: Contract, subject: Subject) -> Kept | None:
+    return None if _find_rows(content, form, contract, subject).any() else Kept(content, 0)
 
 
 def _find_rows(content: bytes, form: Form, contract: Contract, subject: Subject) -> pl.Series:
@@ -110,9 +108,8 @@ def _find_rows(content: bytes, form: Form, contract: Contract, subject: Subject)
     return pl.concat(frames).to_series()
 
 
-def _require_text(content: bytes, form: Csv) -> None:
-    if content.startswith(COMPRESSED) or (b"\0" in content[:8192] and form.encoding.lower().startswith("utf-8")):
-        raise Unerasable("it is no text")
+def _is_text(content: bytes, form: Csv) -> bool:
+    return not (content.startswith(COMPRESSED) or (b"\0" in content[:8192] and form.encoding.lower().startswith("utf-8")))
 
 
 ERASERS: dict[type[Form], Eraser] = {

@@ -22,7 +22,7 @@ import redis
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
-from mlops_assets.erasure.landed_files import Unerasable, erase_from_file
+from mlops_assets.erasure.landed_files import erase_from_file
 from mlops_assets.erasure.subject import PLACE, Subject
 from mlops_assets.erasure.texts import mask_texts
 from mlops_assets.features.feast.feast_internals import entity_key_prefix, entity_values
@@ -37,7 +37,6 @@ from mlops_assets.foundation.home import Home
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.serving.log.prediction_log import BLANK
 from mlops_assets.spec.contract import Contract
-from mlops_assets.spec.form import Form
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -234,9 +233,8 @@ def erase_from_landing(
     count = 0
     for file in landing.files(use_case, contract.table, calendar=calendar, leftovers=True):
         content = file.read_bytes()
-        try:
-            kept = erase_from_file(content, file.name, landing.form, contract, subject)
-        except Unerasable:  # find_strays lists it
+        kept = erase_from_file(content, file.name, landing.form, contract, subject)
+        if kept is None:  # find_strays lists it
             continue
         count += kept.erased
         if kept.erased and not dry_run:
@@ -256,17 +254,11 @@ def find_strays(landing: Landing, use_case: UseCase, subject: Subject) -> list[P
     for source in use_case.sources:
         contract, calendar = use_case.contract(source.table), calendar_of(source.grain)
         files = landing.of(source.form).files(use_case.name, source.table, calendar=calendar, leftovers=True)
-        searched |= {file for file in files if _is_erasable(file, source.form, contract, subject)}
+        for file in files:
+            if erase_from_file(file.read_bytes(), file.name, source.form, contract, subject) is not None:
+                searched.add(file)
     files = (file for file in (landing.root / use_case.name).rglob("*") if file.is_file() and file not in searched)
     return sorted(file for file in files if _may_contain(subject, file.read_bytes()))
-
-
-def _is_erasable(file: Path, form: Form, contract: Contract, subject: Subject) -> bool:
-    try:
-        erase_from_file(file.read_bytes(), file.name, form, contract, subject)
-    except Unerasable:
-        return False
-    return True
 
 
 def _may_contain(subject: Subject, content: bytes) -> bool:
