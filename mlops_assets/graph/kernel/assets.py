@@ -17,6 +17,18 @@ ANY, NOTHING = cast(dg.DagsterType, Any), cast(dg.DagsterType, dg.Nothing)
 OF_A_CHECK, AFTER = dg.Out(ANY), dg.In(NOTHING)
 
 
+class _FewResources(dg.AssetsDefinition):
+    """Gets the resources that it needs alone: Dagster goes through all that it gets, for every asset."""
+
+    def with_resources(self, resource_defs: Mapping[str, dg.ResourceDefinition]) -> dg.AssetsDefinition:
+        needed = self.required_resource_keys
+        return super().with_resources({key: one for key, one in resource_defs.items() if key in needed})
+
+
+class _Checks(_FewResources, dg.AssetChecksDefinition):
+    """Checks without the asset that they judge."""
+
+
 def asset(
     *,
     key: AssetPath | dg.AssetKey,
@@ -76,7 +88,7 @@ def multi_asset(
     }
 
     def build(function: Function) -> dg.AssetsDefinition:
-        return dg.AssetsDefinition(
+        return _FewResources(
             keys_by_input_name={name: parent.asset_key for name, parent in parents.items()},
             keys_by_output_name={output: spec["key"] for output, spec in outs.items()},
             node_def=_op(function, name, (ins, deps), {**results, **dict.fromkeys(checks, OF_A_CHECK)}, **op),
@@ -93,11 +105,11 @@ def asset_check(*, asset: AssetPath, name: str, **attributes: Any) -> Callable[[
     spec = dg.AssetCheckSpec(name, asset=dg.AssetKey(asset), **attributes)
 
     def build(function: Function) -> dg.AssetChecksDefinition:
-        return dg.AssetChecksDefinition.create(
+        return _Checks(
             keys_by_input_name=dict.fromkeys(_after([asset]), spec.asset_key),
+            keys_by_output_name={},
             node_def=_op(function, spec.get_python_identifier(), ({}, [asset]), {RESULT: OF_A_CHECK}),
             check_specs_by_output_name={RESULT: spec},
-            can_subset=False,
         )
 
     return build
