@@ -8,9 +8,10 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import yaml
 from filelock import Timeout
 
 from mlops_assets.foundation.home import Environment, EnvironmentName, Home, parse_service_urls
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 SERVICE = "deploy.service:Predictions"
 PORTS = {"dagster": 3001, "status": 3002, "mlflow": 5000}  # the page `status` is served by `mlops up` itself
 MODULE, LOCATION = "mlops_assets.definitions", "mlops_assets"  # as in workspace.yaml
+DEFAULT_LOCATION = {"module_name": MODULE, "location_name": LOCATION}
+PLAIN = {*DEFAULT_LOCATION, "working_directory"}
 CODE_SECONDS = 180.0  # until the definitions are loaded
 
 
@@ -60,16 +63,16 @@ def running_platform(
         # Before MLflow, so that a home with a model and no ledger is one that lost it. The service runs without the database.
         with suppress(LedgerDown):
             Ledger(environment.ledger_url).create()
-        # By itself the daemon loads the definitions in a new process every minute, which takes over a change, and 10 s of CPU.
-        # Without a web UI nobody works on them, and one process serves them.
-        ports |= PORTS if everything else {"code": 0}
+        # Without it daemon and web UI each load the definitions in other processes, the daemon every minute, in 10 s of CPU.
+        ports |= {"code": 0} if not everything or code_location(environment.project) else {}
+        ports |= PORTS if everything else {}
         paths = {"service": urlsplit(environment.service_url).path, "dagster": urlsplit(environment.dagster_url or "").path}
         addresses = {name: f"http://127.0.0.1:{free_port(port)}{paths.get(name, '').rstrip('/')}" for name, port in ports.items()}
         (home.dagster / "dagster.yaml").write_text(_settings_of_dagster(environment.project).read_text())
         move_event_log(home.dagster / "history")
         _take_over(home)
         with running(children(environment, addresses), on_restart=on_restart):
-            yield addresses
+            yield {name: url for name, url in addresses.items() if name != "code"}  # which no browser opens
 
 
 @contextmanager
@@ -169,16 +172,16 @@ def children(environment: Environment, addresses: Mapping[str, str]) -> Iterator
     def child(name: str, command: Sequence[str], ready_url: str | None = None, variables: Mapping[str, str] = variables) -> Child:
         return Child(name, command, variables, home.logs / f"{name}.log", environment.project, ready_url)
 
+    location = (code_location(environment.project) if "dagster" in addresses else None) or DEFAULT_LOCATION
     if code := ports.get("code"):
-        at = ["--host", "127.0.0.1", "--port", code, "--location-name", LOCATION, "--log-level", "warning"]
-        yield child("code", [f"{scripts}/dagster", "api", "grpc", "--module-name", MODULE, *at])
+        # Where there is a web UI, its button reloads the definitions, for the daemon too; that takes one more process.
+        start = ["code-server", "start"] if "dagster" in addresses else ["api", "grpc"]
+        at = ["--host", "127.0.0.1", "--port", code, "--location-name", location["location_name"], "--log-level", "warning"]
+        folder = ["--working-directory", str(environment.project)]
+        yield child("code", [f"{scripts}/dagster", *start, "--module-name", location["module_name"], *folder, *at])
         workspace = ["--workspace", str(home.dagster / "workspace.yaml")]
     serving = serve_environment(home, variables["MLOPS_USE_CASE"], environment=environment.name, inherited=variables)
     yield child("service", serve_command(int(ports["service"])), f"{addresses['service']}/livez", serving)
-    if url := addresses.get("dagster"):
-        prefix = ["--path-prefix", path] if (path := urlsplit(url).path) else []
-        command = [f"{scripts}/dagster-webserver", "--host", "127.0.0.1", "--port", ports["dagster"], *prefix, *workspace]
-        yield child("webserver", command, f"{url}/server_info")
     if url := addresses.get("mlflow"):
         from mlops_assets.training.model_registry import ModelRegistry  # opens mlflow
 
@@ -188,13 +191,27 @@ def children(environment: Environment, addresses: Mapping[str, str]) -> Iterator
         store = f"sqlite:///{home.mlflow / 'mlflow.db'}"
         yield child("mlflow", [sys.executable, "-m", "mlflow", "server", *options, "--backend-store-uri", store], f"{url}/health")
     if code:
-        _wait_for_code(int(code), home.dagster / "workspace.yaml")
+        _wait_for_code(int(code), home.dagster / "workspace.yaml", location["location_name"])
+    if url := addresses.get("dagster"):
+        prefix = ["--path-prefix", path] if (path := urlsplit(url).path) else []
+        command = [f"{scripts}/dagster-webserver", "--host", "127.0.0.1", "--port", ports["dagster"], *prefix, *workspace]
+        yield child("webserver", command, f"{url}/server_info")
     yield child("daemon", [f"{scripts}/dagster-daemon", "run", *workspace])
 
 
-def _wait_for_code(port: int, workspace: Path) -> None:
+def code_location(project: Path) -> dict[str, str] | None:
+    """Of a project with one code location, loaded by the Python and in the folder of this process; None for any other."""
+    path = project / "workspace.yaml"
+    entries: list[Any] = yaml.safe_load(path.read_text())["load_from"] if path.exists() else [{"python_module": DEFAULT_LOCATION}]
+    one: Any = entries[0] if len(entries) == 1 else {}
+    module: Any = one.get("python_module") if hasattr(one, "get") else None
+    is_plain = hasattr(module, "keys") and {"working_directory": ".", **module}.keys() == PLAIN
+    return module if is_plain and module.get("working_directory", ".") == "." else None
+
+
+def _wait_for_code(port: int, workspace: Path, location: str) -> None:
     """Points the daemon at the server of the definitions, once this has loaded them: it tries again only after a minute."""
-    workspace.write_text(f"load_from:\n- grpc_server: {{host: 127.0.0.1, port: {port}, location_name: {LOCATION}}}\n")
+    workspace.write_text(f"load_from:\n- grpc_server: {{host: 127.0.0.1, port: {port}, location_name: {location}}}\n")
     deadline = time.monotonic() + CODE_SECONDS
     while time.monotonic() < deadline:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port)):

@@ -1,5 +1,6 @@
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,6 +11,7 @@ from mlops_assets.local.platform import (
     MODULE,
     AlreadyRunning,
     children,
+    code_location,
     running_platform,
     serve_command,
     serve_environment,
@@ -75,6 +77,35 @@ def test_one_process_serves_the_definitions_where_no_web_ui_runs(tmp_path: Path)
     # The cursors of sensors are stored by the name of the location, and `mlops up` continues from those of the demo.
     (declared,) = yaml.safe_load((PROJECT / "workspace.yaml").read_text())["load_from"]
     assert declared == {"python_module": {"module_name": MODULE, "location_name": LOCATION}}
+
+
+def test_daemon_and_web_ui_read_the_definitions_of_one_process_which_reloads_them(tmp_path: Path):
+    environment = read_environment({"MLOPS_HOME": str(tmp_path)}, PROJECT)
+    environment.home.dagster.mkdir(parents=True)
+    with socket.create_server(("127.0.0.1", 0)) as definitions:
+        code = f"http://127.0.0.1:{definitions.getsockname()[1]}"
+        addresses = {"service": "http://127.0.0.1:3000", "dagster": "http://127.0.0.1:3001", "code": code}
+        started = {child.name: child for child in children(environment, addresses)}
+    assert [*started] == ["code", "service", "webserver", "daemon"]
+    assert started["code"].command[1:5] == ["code-server", "start", "--module-name", MODULE]
+    assert started["webserver"].command[-1] == started["daemon"].command[-1] == str(tmp_path / "dagster" / "workspace.yaml")
+
+
+@pytest.mark.parametrize(
+    ("entries", "is_served"),
+    [
+        ([{"python_module": {"module_name": "a.definitions", "location_name": "a", "working_directory": "."}}], True),
+        ([{"python_module": {"module_name": f"{name}.definitions", "location_name": name}} for name in "ab"], False),
+        ([{"python_module": {"module_name": "a.definitions", "location_name": "a", "executable_path": "b/python"}}], False),
+        ([{"python_module": {"module_name": "a.definitions", "location_name": "a", "working_directory": "../a"}}], False),
+        ([{"python_module": {"module_name": "a.definitions"}}], False),
+        (["definitions.py"], False),
+    ],
+    ids=["one", "two", "another Python", "another folder", "without a name", "a file"],
+)
+def test_dagster_loads_the_code_locations_that_one_process_here_cannot_serve(tmp_path: Path, entries: list[Any], is_served: bool):
+    (tmp_path / "workspace.yaml").write_text(yaml.safe_dump({"load_from": entries}))
+    assert bool(code_location(tmp_path)) is is_served
 
 
 def test_the_local_server_serves_every_use_case_at_the_first_address_and_others_keep_theirs(tmp_path: Path):
