@@ -12,6 +12,7 @@ import dagster as dg
 from mlops_assets.foundation.home import Environment
 from mlops_assets.graph.kernel.changes import read_changes
 from mlops_assets.graph.kernel.conditions import UNFINISHED
+from mlops_assets.graph.kernel.dagster_internals import share_engines
 from mlops_assets.graph.operations import describe_daemon
 from mlops_assets.graph.progress import Progress, all_stages
 from mlops_assets.graph.training_requests import BLESSED, FAILED, Outcome, describe_end, describe_version
@@ -45,11 +46,12 @@ class FirstChampion:
     def find_end(self) -> Outcome | None:
         """What serves, or what stops it and what to do; None while the platform goes on."""
         name, before = self.use_case.name, len(self.progress.stages)
-        self.progress.update()
+        newest, self.newest_event = self.newest_event, read_changes(self.instance).newest(name).event
+        if newest != self.newest_event:  # a dozen queries
+            self.progress.update()
         state = promotion_state_of(name, self.resources["ledger"].open().records(name))
         if state.plan:
             return self._served(state.plan)
-        newest, self.newest_event = self.newest_event, read_changes(self.instance).newest(name).event
         if len(self.progress.stages) < before or self._is_busy():
             self.quiet_since = monotonic()
             return None
@@ -114,6 +116,7 @@ def await_champions(
     """How each use case ends; `report` gets its name and a line for each stage, and for the end. The platform is running, and
     where it `is_new`, its daemon has no heartbeat yet.
     """
+    share_engines()
     resources, outcomes = build_resources(environment), list[Outcome]()
     with dg.DagsterInstance.from_config(str(environment.home.dagster)) as instance:
         for line in () if is_new else describe_daemon(instance, datetime.now(UTC)):
