@@ -59,7 +59,9 @@ class Trainings:
             return NextTraining(False, f"Version {self.state.waiting} is blessed.")
         if self.records and not (self._has_new_data and now >= self.retry_at):
             run = self.records[0].dagster_run.run_id[:8]
-            return NextTraining(False, f"Run {run} trained no version that may serve; the next starts when new data has come.")
+            by_hand = f"or by `mlops train {self.use_case.name} --because …` after a change of the declaration"
+            problem = f"Run {run} trained no version that may serve"
+            return NextTraining(False, f"{problem}; the next starts when new data has come, {by_hand}.")
         return NextTraining(True, "first model: there is enough data, and no version serves or waits")
 
     @property

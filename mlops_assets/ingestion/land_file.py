@@ -89,6 +89,8 @@ def _content(split: Split, rows: pl.DataFrame, target: Path, *, is_whole: bool) 
         and split.path.name.lower().endswith(suffix)
         and {*split.names} <= {*split.own.names}
     ):
+        if split.path.stat().st_size > source.max_bytes:
+            raise _too_large(split, target)
         content = plain = split.path.read_bytes()
     else:
         headers = {column.name: column.header for column in split.columns}
@@ -98,8 +100,13 @@ def _content(split: Split, rows: pl.DataFrame, target: Path, *, is_whole: bool) 
             raise IllegalFlatFile(f"{split.path.name} · as {source.table}: {error}.") from None
         content = compressed(plain, target.name)
     if max(len(plain), len(content)) > source.max_bytes:
-        raise IllegalFlatFile(f"{split.path.name} · the part {target.name} is too large: {too_large(source.max_bytes)}.")
+        raise _too_large(split, target)
     return content
+
+
+def _too_large(split: Split, target: Path) -> IllegalFlatFile:
+    problem = f"the part {target.name} is too large: {too_large(split.source.max_bytes)}"
+    return IllegalFlatFile(f"{split.path.name} · {problem}.")
 
 
 def _compare(  # noqa: PLR0917

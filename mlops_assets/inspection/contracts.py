@@ -1,6 +1,7 @@
 """The column of a contract for an inspected column: what is legal in later files, and not in the first one alone."""
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from mlops_assets.spec.contract import Column
 NUMBERS = ("int", "float", "decimal")
 WIDER = 5  # times the largest number of the first file: a price may rise, and a unit be mistaken by 1000
 LARGEST_BOUND = 1e15
+# What may be negative tomorrow, although no row of the first file is.
+SIGNED = re.compile(r"temp|celsius|balance|saldo|profit|gewinn|margin|change|delta|diff|growth|return|net_|latitude|longitude")
 # Texts with more values, or with rarer ones, may have new ones tomorrow, and their rows would be refused.
 MAX_ALLOWED, ROWS_A_LEVEL, SHARE_A_LEVEL = 6, 20, 0.02
 NO_INPUT: dict[Kind, str] = {
@@ -48,7 +51,7 @@ def _bounds(column: InspectedColumn, levels: Sequence[Any]) -> dict[str, Any]:
         return {}
     bound = round_up(WIDER * float(largest))
     bound = bound if column.dtype == "float" and bound < 1 else int(bound)
-    return {"min": 0 if low >= 0 else -bound, "max": bound}
+    return {"min": 0 if low >= 0 and not SIGNED.search(column.name) else -bound, "max": bound}
 
 
 def round_up(number: float) -> float:

@@ -89,6 +89,7 @@ def test_a_candidate_that_its_gates_refused_is_no_failure(trigger: Trigger):
     run = trigger.fail("a gate").dagster_run.run_id[:8]
     promotions = ModelLine(trigger.home.root, name=PLAIN.name).promotions
     promotions.refuse(1, reason="too weak", by=f"run {run}", at=datetime.now(UTC))
-    waits = f"Run {run} trained no version that may serve; the next starts when new data has come."
+    by_hand = "or by `mlops train loans --because …` after a change of the declaration"
+    waits = f"Run {run} trained no version that may serve; the next starts when new data has come, {by_hand}."
     assert lines(trigger) == [f"training: {waits}"]
     assert trigger.why_not() == waits

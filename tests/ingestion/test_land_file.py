@@ -4,6 +4,7 @@ import gzip
 import io
 import random
 import time
+import tracemalloc
 import zipfile
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -295,6 +296,19 @@ def test_what_cannot_be_written_in_the_declared_form_is_refused(tmp_path: Path) 
         land(payments(Files(table="payments", form=Parquet())), cut, tmp_path)
     with pytest.raises(IllegalFlatFile, match=r"the part 2024-03-02.csv is too large: it has more than 50 bytes"):
         land(payments(Files(table="payments", max_bytes=50)), written(tmp_path / "y.csv", rows(9).write_csv()), tmp_path)
+
+
+def test_a_file_that_is_too_large_is_refused_without_being_held_in_memory(tmp_path: Path) -> None:
+    use_case, large = payments(Files(table="payments", max_bytes=1000)), "x" * 30_000_000
+    file = written(tmp_path / "x.csv", f"{HEADER}c1,2024-03-01T10:00:00Z,1\n{large},2024-03-01T10:00:00Z,1\n")
+    del large
+    tracemalloc.start()
+    try:
+        with pytest.raises(IllegalFlatFile, match=r"the part 2024-03-01.csv is too large: it has more than 1,000 bytes"):
+            land(use_case, file, tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 15_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_dialect_of_the_declared_form_is_read_and_kept(tmp_path: Path) -> None:

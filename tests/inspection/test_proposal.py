@@ -100,6 +100,12 @@ def test_few_frequent_texts_are_closed_and_that_is_said_while_more_or_rare_ones_
     )
 
 
+def test_a_temperature_may_be_negative_tomorrow_and_a_price_not(tmp_path: Path) -> None:
+    rows = "".join(f"k{7 * n},{n % 30 + 1},{n % 9 + 1}.5,{'yes' if n % 2 else 'no'}\n" for n in range(300))
+    contract = proposed(tmp_path, f"id,Temperature,price,left\n{rows}".encode(), label="left").use_case.contracts[0]
+    assert [(contract.column(name).min, contract.column(name).max) for name in ("temperature", "price")] == [(-200, 200), (0, 50)]
+
+
 def test_names_are_legal_distinct_and_free() -> None:
     headers = ["Größe (m²)", "groesse m2", "2nd", "class", "day", "probability", "", "数", "customerID", "%"]
     names = (
