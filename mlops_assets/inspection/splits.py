@@ -10,6 +10,8 @@ from mlops_assets.spec.split import RandomSplit, TimeSplit
 
 ONE_DAY = timedelta(days=1)
 FEWEST = 45  # rows of each class in each part: NoLeak needs 30, and days differ
+SCORED = 2  # NoLeak compares a split by time with one at random on half of the test rows
+RARER_HALF = 0.35  # of numbers, which NoLeak halves at the median: in a season more are above it
 USUAL_SPAN_DAYS = 120  # from which the usual parts leave enough to train on
 MIN_SPAN_DAYS = 5
 MAX_HELD_OUT, MAX_TEST, USUAL_TEST = 0.6, 0.3, 0.2
@@ -23,10 +25,10 @@ class ProposedSplit(NamedTuple):
 
 
 def smallest_share(label: InspectedColumn) -> float:
-    """Of the classes; of numbers, which NoLeak halves, a half."""
+    """Of the classes; of numbers, of their rarer half."""
     known = label.values.drop_nulls()
     few = known.n_unique() <= 50 and label.dtype in ("bool", "string", "int")
-    return int(known.value_counts()["count"].to_numpy().min()) / len(known) if few else 0.5
+    return int(known.value_counts()["count"].to_numpy().min()) / len(known) if few else RARER_HALF
 
 
 def propose_split(rows: int, share: float, span: timedelta | None) -> ProposedSplit:
@@ -39,8 +41,8 @@ def propose_split(rows: int, share: float, span: timedelta | None) -> ProposedSp
         return ProposedSplit(wider or (RandomSplit() if span else None), is_enough)
     is_short = span.days < USUAL_SPAN_DAYS
     usual = TimeSplit(test=max(1, span.days // 4) * ONE_DAY, validation=max(1, span.days // 8) * ONE_DAY) if is_short else BY_TIME
-    days = math.ceil(needed * span.days / rows) * ONE_DAY
-    wider = TimeSplit(test=max(usual.test, days), validation=max(usual.validation, days))
+    tested, validated = (math.ceil(parts * needed * span.days / rows) * ONE_DAY for parts in (SCORED, 1))
+    wider = TimeSplit(test=max(usual.test, tested), validation=max(usual.validation, validated))
     is_enough = wider.test + wider.validation <= MAX_HELD_OUT * span
     split = wider if is_enough else usual
     return ProposedSplit(None if split == BY_TIME else split, is_enough)

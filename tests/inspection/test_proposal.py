@@ -11,7 +11,7 @@ from mlops_assets.inspection.contracts import round_up
 from mlops_assets.inspection.labels import find_typos
 from mlops_assets.inspection.proposal import Proposal, Wishes, propose
 from mlops_assets.inspection.source_code import to_code
-from mlops_assets.inspection.splits import propose_split
+from mlops_assets.inspection.splits import RARER_HALF, propose_split
 from mlops_assets.inspection.table_file import NoTable, numbered, read_table_file
 from mlops_assets.serving.log.prediction_log import ANSWERED, ROUTED
 from mlops_assets.spec.feature import ADDED
@@ -151,7 +151,15 @@ DAYS = timedelta(days=1)
         (100, 0.5, None, None, False),
         (10_000, 0.001, None, None, False),
         (100_000, 0.3, 365 * DAYS, None, True),
-        (1000, 0.25, 365 * DAYS, TimeSplit(test=66 * DAYS, validation=66 * DAYS), True),
+        (1000, 0.25, 365 * DAYS, TimeSplit(test=132 * DAYS, validation=66 * DAYS), True),
+        (
+            6000,
+            0.068,
+            221 * DAYS,
+            TimeSplit(test=49 * DAYS, validation=25 * DAYS),
+            True,
+        ),  # the half that is scored has 30 of each
+        (900, RARER_HALF, 900 * DAYS, TimeSplit(test=258 * DAYS, validation=129 * DAYS), True),
         (200, 0.5, 365 * DAYS, None, False),
         (5000, 0.5, 40 * DAYS, TimeSplit(test=10 * DAYS, validation=5 * DAYS), True),
         (5000, 0.5, 2 * DAYS, RandomSplit(), True),
