@@ -2,13 +2,13 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlops_assets.inspection.columns import InspectedColumn
 from mlops_assets.inspection.roles import MAX_CLASSES
 from mlops_assets.inspection.table_file import NoTable
-from mlops_assets.spec.gate import Floor
+from mlops_assets.spec.gate import Floor, NoLeak
 from mlops_assets.spec.task import Binary, Multiclass, Regression
 
 Level = Any
@@ -18,6 +18,9 @@ YES_WORDS = ("1", "true", "yes", "y", "ja", "positive", "pos", "bad", "fraud", "
 # Better than no model: an AUC of a coin is 0.5, and an r2 of the mean 0.
 FLOORS = {"Binary": Floor(metric="auc", bound=0.55), "Multiclass": Floor(metric="auc", bound=0.55)}
 BETTER_THAN_THE_MEAN = Floor(metric="r2", bound=0.0)
+CLASSES_LEAK = NoLeak()
+# One honest input may decide much of a number, as the size of a flat does of its price.
+NUMBERS_LEAK = NoLeak(max_single_auc=0.95)
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class ProposedTask:
     floor: Floor
     levels: tuple[Level, ...] = ()
     assumptions: tuple[str, ...] = ()
+    no_leak: NoLeak = CLASSES_LEAK
 
 
 def propose_task(label: InspectedColumn, wish: str = "") -> ProposedTask:
@@ -45,9 +49,7 @@ def propose_task(label: InspectedColumn, wish: str = "") -> ProposedTask:
     assumptions = [f"{label.shown} has misspelt values, whose {rows} rows go to quarantine: {shown}"] if typos else []
     if not wish:
         assumptions.append(f"the task is {type(proposed.task).__name__}: choose another one with --task")
-    return ProposedTask(
-        proposed.task, proposed.question, proposed.floor, proposed.levels, (*assumptions, *proposed.assumptions)
-    )  # fmt: skip
+    return replace(proposed, assumptions=(*assumptions, *proposed.assumptions))
 
 
 def find_typos(levels: Mapping[Level, int]) -> dict[Level, Level]:
@@ -115,7 +117,7 @@ def _multiclass(label: InspectedColumn, levels: Sequence[Level]) -> ProposedTask
 def _regression(label: InspectedColumn, _: Sequence[Level]) -> ProposedTask:
     if label.dtype not in ("int", "float", "decimal"):
         raise NoTable(f"--task · {label.header!r} is of type {label.dtype}, and regression needs numbers. Use another task.")
-    return ProposedTask(Regression(label=label.name), f"How much is {label.name}?", BETTER_THAN_THE_MEAN)
+    return ProposedTask(Regression(label=label.name), f"How much is {label.name}?", BETTER_THAN_THE_MEAN, no_leak=NUMBERS_LEAK)
 
 
 PROPOSALS = {"binary": _binary, "multiclass": _multiclass, "regression": _regression}

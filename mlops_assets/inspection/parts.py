@@ -13,7 +13,7 @@ from mlops_assets.inspection.table_file import USUAL_MAX_BYTES, NoTable, TableFi
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.feature import Features
 from mlops_assets.spec.form import Csv, Form
-from mlops_assets.spec.gate import BeatsChampion, Gate, NoLeak, NoPii
+from mlops_assets.spec.gate import BeatsChampion, Gate, NoPii
 from mlops_assets.spec.grain import Daily, Grain, Monthly, Snapshot
 from mlops_assets.spec.monitor import Drift, OnDrift, OnSchedule, Performance, Trigger
 from mlops_assets.spec.request_feature import Hour, Month, PredictionMoment, RequestFeature, Weekday
@@ -103,7 +103,7 @@ def declare_rest(draft: Draft, *, today: date) -> dict[str, Any]:
     split, is_enough = propose_split(known, smallest_share(draft.label), period.span if period else None)
     if not is_enough:
         draft.assumptions.append(NO_LEAK)
-    gates: tuple[Gate, ...] = (draft.task.floor, BeatsChampion(), *([NoLeak()] if is_enough else []), *personal)
+    gates: tuple[Gate, ...] = (draft.task.floor, BeatsChampion(), *([draft.task.no_leak] if is_enough else []), *personal)
     triggers: tuple[Trigger, ...] = (OnDrift(),)
     if period:
         fields |= {"first_day": period.first}

@@ -15,6 +15,7 @@ from mlops_assets.inspection.splits import RARER_HALF, propose_split
 from mlops_assets.inspection.table_file import NoTable, numbered, read_table_file
 from mlops_assets.serving.log.prediction_log import ANSWERED, ROUTED
 from mlops_assets.spec.feature import ADDED
+from mlops_assets.spec.gate import NoLeak
 from mlops_assets.spec.split import RandomSplit, TimeSplit
 from mlops_assets.spec.task import Binary, Multiclass, Regression
 from mlops_assets.tasks import task_of
@@ -98,6 +99,13 @@ def test_few_frequent_texts_are_closed_and_that_is_said_while_more_or_rare_ones_
     assert (
         "a later row with a new value of few goes to quarantine: remove `allowed` where new ones may come" in proposal.assumptions
     )
+
+
+def test_one_input_may_decide_more_of_a_number_than_of_a_class(tmp_path: Path) -> None:
+    rows = "".join(f"k{7 * n},{n % 37},{(n % 37) * 3 + n % 11}.5,{'yes' if n % 2 else 'no'}\n" for n in range(900))
+    content = f"id,size,price,left\n{rows}".encode()
+    gates = {label: proposed(tmp_path, content, label=label).use_case.gates for label in ("price", "left")}
+    assert NoLeak(max_single_auc=0.95) in gates["price"] and NoLeak() in gates["left"]
 
 
 def test_a_temperature_may_be_negative_tomorrow_and_a_price_not(tmp_path: Path) -> None:
