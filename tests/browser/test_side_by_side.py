@@ -1,20 +1,14 @@
 """The side-by-side page in headless Chromium: it fits a wide screen and a phone, and its colours are drawn."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.browser.web import CHROMIUM, NO_CHROMIUM, QUIET
 from tests.training.two_models import compare_models, pictures
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium"),
-]
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)]
 
 
 @pytest.fixture(scope="module")

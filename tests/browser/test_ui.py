@@ -1,9 +1,7 @@
 """What an analyst sees: the lineage and one asset page of a real web server, in headless Chromium."""
 
 import datetime as dt
-import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,19 +13,14 @@ from mlops_assets.definitions import defs
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import PROJECT, Home
 from mlops_assets.ingestion.landing import Landing
-from mlops_assets.local.processes import Child, free_port, running
 from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder
+from tests.browser.web import CHROMIUM, NO_CHROMIUM, chromium_page, web_server
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FIRST, LAST = dt.date(2013, 1, 1), dt.date(2013, 1, 4)
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 DRAWN = """() => [...document.querySelectorAll('canvas')].some(canvas =>
     canvas.width > 0 && canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(value => value > 0))"""
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium"),
-]
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)]
 
 
 @pytest.fixture(scope="module")
@@ -57,33 +50,14 @@ def _carry_weather(home: Home) -> None:
 
 @pytest.fixture(scope="module")
 def url(home: Home) -> Iterator[str]:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    command = [
-        str(Path(sys.executable).with_name("dagster-webserver")),
-        "-w",
-        "workspace.yaml",
-        "-h",
-        "127.0.0.1",
-        "-p",
-        str(port),
-    ]
-    said = {**os.environ, "DAGSTER_HOME": str(home.dagster), "MLOPS_HOME": str(home.root), "PYTHONWARNINGS": "ignore"}
-    child = Child("webserver", command, said, home.logs / "webserver.log", PROJECT, f"{url}/server_info")
-    with running([child]):
+    with web_server(home) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def page(url: str) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        page = browser.new_page(viewport={"width": 1500, "height": 950})
-        page.set_default_timeout(60_000)
+    with chromium_page(1500, 950) as page:
         yield page
-        browser.close()
 
 
 def test_the_lineage_shows_the_stages_by_name(page: Any, url: str, tmp_path: Path) -> None:
