@@ -116,5 +116,5 @@ def test_a_data_scientist_who_materializes_too_early_reads_what_comes_first(walk
     walk.open(f"{walk.dagster}/assets/{TUMOR}/drift", "Never materialized")
     walk.page.get_by_role("button", name="Materialize").first.click()
     walk.page.get_by_role("button", name="Confirm").click()  # Dagster itself warns of what is not materialized yet
-    walk.page.get_by_role("button", name="View", exact=True).click()
+    walk.page.get_by_text("View", exact=True).first.click()
     walk.read("the table does not exist. Materialize predictions first.")
