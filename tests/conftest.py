@@ -1,4 +1,4 @@
-"""Names the seed of the random order, and gives each worker one core, and marks the folders of `make test-slow`."""
+"""Names the seed of the random order, gives each worker one core, and marks the folders of `make test-slow`."""
 
 import os
 from collections.abc import Iterator

