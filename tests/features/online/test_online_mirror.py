@@ -202,15 +202,18 @@ def test_a_reader_never_sees_a_partial_write(blobs: KeyValueStore) -> None:
     mirror, origins = mirror_on(blobs), [f"O{number}" for number in range(300)]
     mirror.write("weather", weather(origins, 0.0))
     wrong: list[object] = []
-    stop = threading.Event()
+    stop, has_read = threading.Event(), threading.Event()
 
     def read() -> None:
         keys = {"origin": origins, "dest": ["ATL"] * len(origins)}
         while not stop.is_set():
             try:
                 found = mirror.read(keys, np.repeat(NOW, len(origins)))
+                has_read.set()
                 if found.features["temp"] != found.features["gust"] or len(set(found.features["temp"])) > 1:
                     wrong.append(set(found.features["temp"]))
+            except OnlineStoreDown:
+                pass  # on a busy machine Redis may answer too late
             except Exception as error:  # noqa: BLE001 - a thread's error must fail the test
                 wrong.append(error)
 
@@ -222,7 +225,7 @@ def test_a_reader_never_sees_a_partial_write(blobs: KeyValueStore) -> None:
     stop.set()
     for reader in readers:
         reader.join()
-    assert wrong == []
+    assert wrong == [] and has_read.is_set()
 
 
 # --- a Redis that is killed ---------------------------------------------------------------------------------------------
