@@ -41,8 +41,9 @@ def watch(line: Line, calls: int, rows: int) -> dg.ExecuteInProcessResult:
 
 def is_trained(line: Line) -> bool:
     sensor = line.definitions.resolve_sensor_def(names.job(line.use_case.name, "on_call_load"))
-    context = dg.build_sensor_context(instance=line.instance, definitions=line.definitions)
-    return bool(sensor.evaluate_tick(context).run_requests)
+    resources = {"ledger": (line.definitions.resources or {})["ledger"]}
+    with dg.build_sensor_context(instance=line.instance, definitions=line.definitions, resources=resources) as context:
+        return bool(sensor.evaluate_tick(context).run_requests)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_every_file_that_contains_the_value_afterwards_is_listed(tmp_path: Path)
     shop = Shop(tmp_path, is_recorded=True)
     shop.land()
     shop.materialize(*ORDERS, first=FIRST, last=FIRST)
-    for name in ("deployments/shop/model.onnx", "rollouts/notes"):
+    for name in ("deployments/shop/model.onnx", "rollouts/notes", "dagster/history/runs/of_an_earlier_release.db"):
         (shop.home.root / name).parent.mkdir(parents=True, exist_ok=True)
         (shop.home.root / name).write_bytes(b"\x00\x09" + ONE.encode() + b"\xff")
     left = next(text for text in forgotten(tmp_path).found.left if "as text" in text)

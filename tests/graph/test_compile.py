@@ -18,8 +18,15 @@ from mlops_assets.use_cases.flight_delay import USE_CASE
 BROKEN = (
     "team.churn · churn · UseCase · slices · 'city' is not an input of the model; inputs: age. Use one of these or declare it."
 )
-# A gate without a name is legal until its check gets one.
-UNCOMPILED = USE_CASE.but(name="other_line", gates=(Gate(),))
+
+
+class Misnamed(Gate):
+    """Its name needs a field that it does not have, which is legal until its check gets the name."""
+
+    NAME = "above_{bound}"
+
+
+UNCOMPILED = USE_CASE.but(name="other_line", gates=(Misnamed(),))
 
 
 @pytest.fixture
@@ -47,7 +54,7 @@ def test_the_other_use_cases_keep_their_graph_and_a_sensor_fails_with_the_reason
         definitions.resolve_sensor_def("illegal_declarations").evaluate_tick(context)
     broken, uncompiled, advice = str(raised.value).splitlines()
     assert broken == BROKEN
-    assert uncompiled.startswith("other_line · does not compile: ") and "'Gate' object has no attribute 'NAME'" in uncompiled
+    assert uncompiled.startswith("other_line · does not compile: ") and "'bound'" in uncompiled
     assert advice == "Run `mlops check`, correct them, and reload the code location."
 
 

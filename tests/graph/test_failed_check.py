@@ -9,6 +9,7 @@ import pytest
 from mlops_assets.foundation import names
 from mlops_assets.graph.triggers import build_triggers
 from mlops_assets.resources import LedgerResource
+from mlops_assets.spec.monitor import Performance
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.rollout.test_rollout_races import Line
 
@@ -26,7 +27,7 @@ def line(tmp_path: Path) -> Line:
 def failed() -> Iterator[dg.DagsterInstance]:
     """The check of the champion's performance has failed since the last training."""
     with dg.DagsterInstance.ephemeral() as instance:
-        instance.report_runless_asset_event(dg.AssetCheckEvaluation(KEY, names.GOOD_ENOUGH, passed=False, description="AUC 0.6"))
+        instance.report_runless_asset_event(dg.AssetCheckEvaluation(KEY, Performance.CHECK, passed=False, description="AUC 0.6"))
         yield instance
 
 

@@ -70,7 +70,7 @@ def test_a_flat_table_becomes_a_training_set_and_a_candidate(tmp_path: Path) -> 
     )
     assert of_contract["applied_at"].type == of_view["event_timestamp"].type == "timestamp (UTC)"
     assert of_contract["amount"].constraints.other, "the bounds of the contract"
-    (amount,) = (column for column in LOANS.columns("applications") if column.name == "amount")
+    amount = LOANS.columns("applications")["amount"]
     assert of_contract["amount"].description == amount.description
     assert of_training["amount"].description == f"{amount.description} From validated_applications.amount."
     assert of_training["defaulted"].description == "1: it was not paid back. From validated_applications.defaulted."

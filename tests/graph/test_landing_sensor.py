@@ -119,7 +119,10 @@ def test_a_tick_reports_so_many_files_and_the_oldest_days_of_every_table_first(t
 def test_the_check_can_be_run_by_hand(platform: Line) -> None:
     (platform.landing.root / USE_CASE.name / "weather" / "2013-02-01.csv").mkdir(parents=True)
     check = next(check for check in TRIGGERS["checks"] if check.check_key.asset_key.path[-1] == "landed_weather")
-    result = check(
-        landing=LandingResource(folder=str(platform.landing.root)), warehouse=WarehouseResource(folder=str(platform.home))
-    )
-    assert not result.passed and "weather/2013-02-01.csv · it is a folder" in result.description
+    stores = {
+        "landing": LandingResource(folder=str(platform.landing.root)),
+        "warehouse": WarehouseResource(folder=str(platform.home)),
+    }
+    result = dg.materialize([check], selection=dg.AssetSelection.checks(check), resources=stores)
+    (evaluation,) = result.get_asset_check_evaluations()
+    assert not evaluation.passed and "weather/2013-02-01.csv · it is a folder" in (evaluation.description or "")

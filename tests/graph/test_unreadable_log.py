@@ -33,8 +33,9 @@ def watch(line: Line) -> dict[str, str]:
 
 def is_retrained(line: Line) -> bool:
     sensor = line.definitions.resolve_sensor_def(names.job(LINE.name, "on_drift"))
-    context = dg.build_sensor_context(instance=line.instance, definitions=line.definitions)
-    return bool(sensor.evaluate_tick(context).run_requests)
+    resources = {"ledger": (line.definitions.resources or {})["ledger"]}
+    with dg.build_sensor_context(instance=line.instance, definitions=line.definitions, resources=resources) as context:
+        return bool(sensor.evaluate_tick(context).run_requests)
 
 
 def test_one_broken_line_is_an_alarm_of_the_table_alone(line: Line) -> None:

@@ -4,6 +4,8 @@ import hashlib
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
@@ -11,7 +13,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
@@ -45,8 +46,9 @@ def laid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home.mlflow.mkdir()
     ModelRegistry(home.mlflow).prepare()
     home.dagster.mkdir()
-    with dg.DagsterInstance.from_config(str(home.dagster), config_filename="none.yaml"):
-        pass
+    # In a process of its own, as this one may keep the files open.
+    code = f"import dagster; dagster.DagsterInstance.from_config({str(home.dagster)!r}, config_filename='none.yaml').dispose()"
+    subprocess.run([sys.executable, "-c", code], check=True)
     return home.root
 
 
