@@ -4,11 +4,14 @@ A failure after an upgrade: look for the new name or a public replacement in Dag
 graph/kernel/dagster_internals.py alone, and run tests/graph/kernel/test_conditions.py, which covers what is built on it.
 """
 
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import combinations_with_replacement
 from pathlib import Path
+from queue import Queue
 from typing import Any, cast
 
 import dagster as dg
@@ -148,6 +151,38 @@ def test_the_files_of_events_stay_open_and_wait_for_no_disk_and_those_of_old_run
         after = _open_files(events)
         assert not {"0.db", "1.db"} & after
         assert f"{internals.MAX_ENGINES + 4}.db" in after
+
+
+WRITER = """
+import sys, dagster
+from mlops_assets.graph.kernel.dagster_internals import share_engines
+share_engines()
+with dagster.DagsterInstance.from_config(sys.argv[1]) as instance:
+    for text in sys.stdin:
+        instance.report_engine_event(text.strip(), run_id="run", job_name="job")
+"""
+
+
+def test_the_web_server_shows_each_event_as_soon_as_the_process_of_the_run_has_written_it(tmp_path: Path) -> None:
+    shown = Queue[str]()
+
+    def show(entry: dg.EventLogEntry, _cursor: str) -> None:
+        shown.put(entry.message)
+
+    (tmp_path / "dagster.yaml").write_text("{}")
+    command = [sys.executable, "-c", WRITER, str(tmp_path)]
+    with (
+        dg.DagsterInstance.from_config(str(tmp_path)) as instance,
+        subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as writer,
+    ):
+        instance.watch_event_logs("run", None, show)
+        assert writer.stdin
+        for text in ("first", "second", "third"):
+            time.sleep(0.5)  # until the creation of the file reports no more
+            print(text, file=writer.stdin, flush=True)
+            assert shown.get(timeout=30) == text
+        writer.stdin.close()
+        instance.end_watch_event_logs("run", show)
 
 
 def _open_files(folder: Path) -> set[str]:
