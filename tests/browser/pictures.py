@@ -26,6 +26,8 @@ def take_pictures(page: Any, url: str, status_url: str, use_case: str, folder: P
     page.get_by_text("training_set").first.wait_for()
     page.wait_for_load_state("networkidle")
     page.wait_for_timeout(SETTLED_MS)  # the layout moves, and the nodes get their colours
+    page.get_by_label("zoom_out").click()  # until the whole graph is in the picture
+    page.wait_for_timeout(SETTLED_MS / 10)
     page.screenshot(path=folder / "lineage.png")
     page.goto(f"{url}/assets/{use_case}/evaluation")
     page.get_by_text("gates passed").first.wait_for()
