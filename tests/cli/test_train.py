@@ -171,6 +171,7 @@ def test_a_candidate_that_a_gate_refuses_is_named_with_the_gate_and_an_exit_code
     assert result.output.splitlines()[-1].startswith("tumor: Version 1 is refused by floor_log_loss: ")
 
 
+@pytest.mark.slow  # a whole platform
 def test_a_running_platform_starts_the_training_whose_failure_is_one_sentence_and_can_be_started_again(run: Run, home: Home):
     with event_log(home) as instance, platform_of(home, instance):
         for reason in ("new scanner", "the cause is removed"):
