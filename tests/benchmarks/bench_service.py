@@ -35,7 +35,7 @@ from tests.benchmarks.soak import soak
 from tests.servers.redis_server import RedisServer
 
 MIN_TO_FASTAPI, MIN_LOOKUP_TO_FASTAPI, MAX_P99_TO_FASTAPI, MIN_TO_BENTO, MAX_LOOKUP_P99_MS = 1.2, 0.9, 1.0, 5.0, 4.0
-ROUNDS, SECONDS, WARM_SECONDS, SOAK_SECONDS = 9, 1.5, 1.5, 60.0
+ROUNDS, SECONDS, WARM_SECONDS, SOAK_SECONDS = 5, 3.0, 1.5, 60.0
 CONNECTIONS, OPEN_CONNECTIONS = 8, 64
 JUDGED, MAX_OTHERS_CORES = (FASTAPI, GIVEN, LOOKED_UP, BENTO), 0.2  # alone on the machine it stays below 0.1
 PEERS = (contenders.bento, contenders.mlflow, contenders.mlserver)
