@@ -2,7 +2,7 @@
 
 from mlops_assets.evaluation.evaluate import plain
 from mlops_assets.evaluation.gates.case import Case, Measurement, Verdict
-from mlops_assets.foundation.implementation import function_of
+from mlops_assets.foundation.implementation import call
 from mlops_assets.spec.gate import Gate, gate_names
 from mlops_assets.tasks.task import as_text
 
@@ -12,7 +12,7 @@ def judge(gates: tuple[Gate, ...], case: Case) -> tuple[Verdict, ...]:
     verdicts: list[Verdict] = []
     constant = _constant(case)
     for index, (gate, name) in enumerate(zip(gates, gate_names(gates), strict=True)):
-        found = constant if constant and not index else function_of(gate)(gate, case)
+        found = constant if constant and not index else call(gate, Measurement, case)
         measured, advice = found.value, "" if found.passed or not found.advice else f" {found.advice}"
         message = f"{name} · {found.message.removesuffix('.')}.{advice}"
         bounds = (measured.value, measured.low, measured.high, found.bound)

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 from mlops_assets.spec.implemented import Implemented
 from mlops_assets.spec.spec import IllegalDeclaration
+
+Result = TypeVar("Result")
 
 
 def function_of(word: Implemented) -> Callable[..., Any]:
@@ -19,6 +21,15 @@ def function_of(word: Implemented) -> Callable[..., Any]:
     if not callable(function := getattr(module, word.FUNCTION, None)):
         raise IllegalDeclaration(f"{where} · {word.module} has no function {word.FUNCTION}. Add it ({word.PAGE}).")
     return function
+
+
+def call(word: Implemented, returns: type[Result], *arguments: Any, **options: Any) -> Result:
+    """What the function of `word` returns. Raises IllegalDeclaration as `function_of`, and where that is of another type."""
+    result = function_of(word)(word, *arguments, **options)
+    if not isinstance(result, returns):
+        problem = f"{word.module}.{word.FUNCTION} returned {type(result).__name__}; legal: {returns.__name__}"
+        raise IllegalDeclaration(f"{type(word).__name__} · {problem}. Return one ({word.PAGE}).")
+    return result
 
 
 def find_missing_functions(field: str, words: Iterable[Implemented]) -> Iterator[str]:

@@ -213,12 +213,13 @@ def _own(use_case: UseCase, stage: str, spec: OwnMonitor) -> dg.AssetsDefinition
     def own(
         context: dg.AssetExecutionContext, rows: LazyFrame, registry: RegistryResource, deployment: DeploymentResource
     ) -> dg.MaterializeResult:
-        from mlops_assets.foundation.implementation import function_of
+        from mlops_assets.foundation.implementation import call
+        from mlops_assets.monitoring.monitor_result import MonitorResult
         from mlops_assets.monitoring.window import recent
 
         plan, window = deployment.open(use_case.name).plan(), recent(rows, spec, now=run_started(context))
         champion = plan.champion if plan else None
-        result = function_of(spec)(spec, window, use_case=use_case, champion=champion, seed=names.SEED)
+        result = call(spec, MonitorResult, window, use_case=use_case, champion=champion, seed=names.SEED)
         links = publish(registry, use_case, champion, {f"{stage}.html": result.page} if result.page else {})
         check = _check(context, spec.CHECK, result, use_case)
         return dg.MaterializeResult(metadata=_metadata(result, links), check_results=[check])

@@ -36,9 +36,9 @@ class Suffixed(Spec):
 class Drift(Suffixed):
     """Served inputs of the last `window` against the champion's training window. An input has drifted when its PSI exceeds
     `max_psi` and its KS statistic (numeric inputs) `max_ks`, when more than `max_new_share` of its values are new, or when its
-    share of missing values changed by more than `max_missing_change`. What chance explains is none of it: at most
-    `false_discovery_rate` of the reported changes are expected to be. The check fails when more than `max_share` of the
-    inputs have drifted.
+    share of missing values changed by more than `max_missing_change`. A change that chance explains does not count: of those
+    that are reported, at most the share `false_discovery_rate` is expected to be chance. The check fails when more than
+    `max_share` of the inputs have drifted.
     """
 
     CHECK: ClassVar[str] = "inputs_like_training"

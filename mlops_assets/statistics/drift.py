@@ -66,7 +66,7 @@ def ks(p: Array, q: Array) -> float:
 
 
 class Test(NamedTuple):
-    """One question about a column: whether the change is larger than its bound, and how probable such a change is by chance."""
+    """Whether a change of a column is larger than its bound, and how probable one at least as large is by chance."""
 
     subject: str
     is_large: bool
@@ -78,8 +78,8 @@ def compare_profiles(
 ) -> list[ColumnDrift]:
     """One result per column of `reference`, in its order; none is drifted while a sample has fewer than `spec.min_rows` rows.
 
-    `current` has the bins of `reference`, as from profile_like. Of the changes that chance would explain, at most
-    `spec.false_discovery_rate` of all changes that are reported are expected to remain (Benjamini and Hochberg 1995).
+    `current` has the bins of `reference`, as from profile_like. Of the reported changes, at most the share
+    `spec.false_discovery_rate` is expected to be chance (Benjamini and Hochberg 1995).
     """
     compared = [_compare(name, profile, current[name], spec) for name, profile in reference.items()]
     if not compared:

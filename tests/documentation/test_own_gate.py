@@ -10,6 +10,7 @@ import pytest
 from mlops_assets.evaluation.judge import judge
 from mlops_assets.foundation.implementation import find_missing_functions
 from mlops_assets.spec.gate import BeatsChampion, Gate, NoLeak, gate_names
+from mlops_assets.spec.spec import IllegalDeclaration
 from tests.cli.loans import LOANS
 from tests.documentation.pages import package_of, run_file
 from tests.evaluation.gates.conftest import make_trial
@@ -52,3 +53,12 @@ def test_a_gate_without_its_function_or_module_is_named(acme: Path) -> None:
         "gates[1] · Silent · acme.silent has no function judge. Add it (docs/gates.md).",
         "gates[2] · Lost · acme.lost cannot be imported: No module named 'acme.lost'. Correct MODULE, or install it.",
     ]
+
+
+def test_a_result_of_another_type_is_named(acme: Path) -> None:
+    (acme / "loose.py").write_text(
+        "from mlops_assets.spec.gate import Gate\n\n\nclass Loose(Gate): ...\n\n\ndef judge(gate, case):\n    return True\n"
+    )
+    message = r"^Loose · acme\.loose\.judge returned bool; legal: Measurement\. Return one \(docs/gates\.md\)\.$"
+    with pytest.raises(IllegalDeclaration, match=message):
+        judge((import_module("acme.loose").Loose(),), make_trial(rows=40).case())

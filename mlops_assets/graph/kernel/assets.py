@@ -1,5 +1,5 @@
-"""Assets and checks, built from Dagster's classes: its decorators inspect the signature of the same function again for every use
-case, in 1 ms an asset in place of 0.2 ms. The parameters of a function are `context`, its `ins`, and resources.
+"""Assets and checks, built from Dagster's classes in 0.2 ms each. Dagster's decorators take 1 ms, as they inspect the signature
+of the same function again for every use case. The parameters of a function are `context`, its `ins`, and resources.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -49,7 +49,7 @@ def build_io_managers(tables: str, values: str) -> dict[str, Any]:
     def open_tables(context: dg.InitResourceContext) -> Generator[dg.IOManager]:
         from mlops_assets.graph.kernel.day_tables import NEW_SCHEMA, OVERWRITE, DayTables
 
-        share_engines()  # an event then takes a third of the CPU time (8 ms without it), and a landed day has 45
+        share_engines()  # a landed day has 45 events
         with lock.yield_for_execution(context):
             opened = DayTables(base_dir=tables, mode=OVERWRITE, schema_mode=NEW_SCHEMA)
             opened.setup_for_execution(context)
