@@ -25,7 +25,8 @@ from mlops_assets.graph.kernel.mlflow_run import publish
 from mlops_assets.graph.kernel.run_clock import run_started
 from mlops_assets.graph.kernel.tables import DataFrame, LazyFrame
 from mlops_assets.resources import DeploymentResource, FeatureStoreResource, RegistryResource
-from mlops_assets.spec.monitor import Drift, Monitor, OnPerformance, OwnMonitor, Performance, Skew
+from mlops_assets.spec.monitor import Drift, Monitor, OwnMonitor, Performance, Skew
+from mlops_assets.spec.trigger import OnPerformance
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:

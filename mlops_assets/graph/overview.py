@@ -19,7 +19,8 @@ from mlops_assets.graph.kernel.shared_sensors import why_stopped
 from mlops_assets.graph.operations import describe_daemon
 from mlops_assets.graph.trainings import error_of, read_trainings
 from mlops_assets.resources import Resources
-from mlops_assets.spec.monitor import Drift, OnSchedule, Performance
+from mlops_assets.spec.monitor import Drift, Performance
+from mlops_assets.spec.trigger import OnSchedule
 from mlops_assets.spec.use_case import UseCase
 
 NONE, NOT_YET = "–", "not yet"

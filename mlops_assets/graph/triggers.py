@@ -20,8 +20,9 @@ from mlops_assets.graph.kernel.shared_sensors import MAX_EVENTS, SHARED
 from mlops_assets.graph.training_requests import describe_version
 from mlops_assets.graph.trainings import ONE_AT_A_TIME, REQUEST, read_trainings, training_tables
 from mlops_assets.resources import HomeLock, LandingResource, LedgerResource, PredictionLogResource, WarehouseResource
-from mlops_assets.spec.monitor import OnSchedule, endings
 from mlops_assets.spec.source import Files
+from mlops_assets.spec.suffixed import endings
+from mlops_assets.spec.trigger import OnSchedule
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ from mlops_assets.spec.feature import Features
 from mlops_assets.spec.form import Csv, Form
 from mlops_assets.spec.gate import BeatsChampion, Gate, NoPii
 from mlops_assets.spec.grain import Daily, Grain, Monthly, Snapshot
-from mlops_assets.spec.monitor import Drift, OnDrift, OnSchedule, Performance, Trigger
+from mlops_assets.spec.monitor import Drift, Performance
 from mlops_assets.spec.request_feature import Hour, Month, PredictionMoment, RequestFeature, Weekday
 from mlops_assets.spec.source import Files
+from mlops_assets.spec.trigger import OnDrift, OnSchedule, Trigger
 
 MAX_DAILY, FEW_A_DAY = 1500, 10  # a file for each of more days than this is slow where it has few rows
 A_YEAR = timedelta(days=400)  # by which every month was there

@@ -11,7 +11,8 @@ from mlops_assets.foundation.durations import in_words
 from mlops_assets.foundation.names import EVENT_TIMESTAMP
 from mlops_assets.monitoring.monitor_result import MonitorResult, constant_answers, too_few
 from mlops_assets.spec.gate import LOWER_IS_BETTER
-from mlops_assets.spec.monitor import OnPerformance, Performance
+from mlops_assets.spec.monitor import Performance
+from mlops_assets.spec.trigger import OnPerformance
 from mlops_assets.statistics import plots
 from mlops_assets.statistics.metrics import Interval, intervals
 from mlops_assets.tasks.task import Task

@@ -7,21 +7,11 @@ from typing import TYPE_CHECKING
 from mlops_assets.spec.column_type import COLUMN_TYPES, DType
 from mlops_assets.spec.gate import FAIRNESS, EverySlice, Gate, NoSkew
 from mlops_assets.spec.grain import Snapshot
-from mlops_assets.spec.monitor import (
-    Drift,
-    Monitor,
-    OnAlarm,
-    OnDrift,
-    OnPerformance,
-    OwnMonitor,
-    Performance,
-    Skew,
-    Trigger,
-    stage_names,
-)
+from mlops_assets.spec.monitor import Drift, Monitor, OwnMonitor, Performance, Skew, stage_names
 from mlops_assets.spec.request_feature import RequestFeature
 from mlops_assets.spec.rollout import Canary
 from mlops_assets.spec.spec import Spec
+from mlops_assets.spec.trigger import OnAlarm, OnDrift, OnPerformance, Trigger
 
 if TYPE_CHECKING:
     from mlops_assets.spec.use_case import UseCase

@@ -15,21 +15,11 @@ from mlops_assets.spec.cross_checks import READS_MONITOR, find_contradictions
 from mlops_assets.spec.defaults import TRAINER, complete_features, complete_label, default_split
 from mlops_assets.spec.feature import Features, Label
 from mlops_assets.spec.form import AnyForm
+from mlops_assets.spec.freshness import Freshness
 from mlops_assets.spec.gate import BeatsChampion, Gate, NoLeak
 from mlops_assets.spec.implemented import Implemented, own_sources
 from mlops_assets.spec.moment import MAX_YEAR, MIN_YEAR
-from mlops_assets.spec.monitor import (
-    Freshness,
-    Monitor,
-    OnAlarm,
-    OnDrift,
-    OnPerformance,
-    OnSchedule,
-    OwnMonitor,
-    Skew,
-    Trigger,
-    stage_names,
-)
+from mlops_assets.spec.monitor import Monitor, OwnMonitor, Skew, stage_names
 from mlops_assets.spec.pulled_source import Http, Sql, Stream
 from mlops_assets.spec.rollout import AtOnce, Rollout
 from mlops_assets.spec.serving import Serving
@@ -38,6 +28,7 @@ from mlops_assets.spec.spec import Name, Spec, Text
 from mlops_assets.spec.split import GroupSplit, RandomSplit, TimeSplit
 from mlops_assets.spec.task import Binary, Multiclass, Regression
 from mlops_assets.spec.training import Search, Trainer
+from mlops_assets.spec.trigger import OnAlarm, OnDrift, OnPerformance, OnSchedule, Trigger
 
 # What each stage is made from: editing a field changes the code version of these stages and of no other.
 STAGE_FIELDS: dict[str, tuple[str, ...]] = {

@@ -3,7 +3,8 @@
 import os
 
 from mlops_assets import definitions, use_cases
-from mlops_assets.spec.monitor import Drift, OnDrift
+from mlops_assets.spec.monitor import Drift
+from mlops_assets.spec.trigger import OnDrift
 from tests.cli.loans import LOANS
 
 WATCHED = LOANS.but(monitors=(Drift(),), triggers=(OnDrift(),))

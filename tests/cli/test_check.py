@@ -17,12 +17,14 @@ from mlops_assets.spec.contract import *
 from mlops_assets.spec.feature import *
 from mlops_assets.spec.gate import *
 from mlops_assets.spec.grain import *
+from mlops_assets.spec.freshness import *
 from mlops_assets.spec.monitor import *
 from mlops_assets.spec.request_feature import *
 from mlops_assets.spec.serving import *
 from mlops_assets.spec.split import *
 from mlops_assets.spec.task import *
 from mlops_assets.spec.training import *
+from mlops_assets.spec.trigger import *
 from tests.cli.loans import *
 from tests.inspection.orders import USE_CASE as ORDERS
 from tests.spec.samples import TUMOR

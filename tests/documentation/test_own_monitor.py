@@ -11,8 +11,9 @@ import pytest
 from mlops_assets.foundation import names
 from mlops_assets.foundation.implementation import find_missing_functions
 from mlops_assets.serving.log.prediction_log import PredictionLog
-from mlops_assets.spec.monitor import Drift, OnAlarm, OnDrift
+from mlops_assets.spec.monitor import Drift
 from mlops_assets.spec.spec import IllegalDeclaration
+from mlops_assets.spec.trigger import OnAlarm, OnDrift
 from mlops_assets.spec.use_case import UseCase
 from tests.cli.loans import LOANS
 from tests.documentation.pages import package_of, run_file

@@ -10,8 +10,8 @@ import mlops_assets.use_cases
 from mlops_assets.definitions import defs
 from mlops_assets.graph.compile import build_use_case
 from mlops_assets.spec.gate import Gate
-from mlops_assets.spec.monitor import OnPerformance, OnSchedule
 from mlops_assets.spec.spec import IllegalDeclaration
+from mlops_assets.spec.trigger import OnPerformance, OnSchedule
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases.flight_delay import USE_CASE
 

@@ -13,7 +13,8 @@ from mlops_assets.graph.overview import Overview, Platform, as_html, read_overvi
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.refusals import Refusal
 from mlops_assets.resources import build_resources
-from mlops_assets.spec.monitor import Drift, OnDrift, OnSchedule, OwnMonitor, Performance
+from mlops_assets.spec.monitor import Drift, OwnMonitor, Performance
+from mlops_assets.spec.trigger import OnDrift, OnSchedule
 from tests.cli.loans import LOANS
 from tests.graph.line import variables
 from tests.graph.test_first_model import PLAIN, Trigger, applications

@@ -13,7 +13,8 @@ from mlops_assets.graph.compile import build_use_case
 from mlops_assets.graph.triggers import build_triggers
 from mlops_assets.resources import build_resources
 from mlops_assets.serving.log.prediction_log import PredictionLog
-from mlops_assets.spec.monitor import Drift, Monitor, OnDrift, OnPerformance, Performance, Skew, stage_names
+from mlops_assets.spec.monitor import Drift, Monitor, Performance, Skew, stage_names
+from mlops_assets.spec.trigger import OnDrift, OnPerformance
 from mlops_assets.spec.use_case import UseCase
 from tests.cli.loans import LOANS
 from tests.graph.line import Line, failure, running_line

@@ -9,7 +9,8 @@ import pytest
 from mlops_assets.foundation import names
 from mlops_assets.graph.serving import LOG_READABLE
 from mlops_assets.serving.log.prediction_log import PredictionLog
-from mlops_assets.spec.monitor import Drift, OnDrift
+from mlops_assets.spec.monitor import Drift
+from mlops_assets.spec.trigger import OnDrift
 from tests.cli.loans import LOANS
 from tests.graph.line import Line, failed_checks, failure, running_line
 

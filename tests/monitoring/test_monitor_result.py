@@ -9,7 +9,8 @@ import pytest
 
 from mlops_assets.monitoring.drift import TrainingWindow, monitor_drift
 from mlops_assets.monitoring.performance import monitor_performance
-from mlops_assets.spec.monitor import Drift, OnPerformance, Performance
+from mlops_assets.spec.monitor import Drift, Performance
+from mlops_assets.spec.trigger import OnPerformance
 from mlops_assets.statistics.profile import profile_reference
 from mlops_assets.tasks import task_of
 from mlops_assets.use_cases.flight_delay import USE_CASE

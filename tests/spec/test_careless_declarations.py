@@ -14,7 +14,7 @@ from mlops_assets.spec.feature import Features, FeatureView, Label
 from mlops_assets.spec.form import Csv
 from mlops_assets.spec.gate import Floor, NoLeak
 from mlops_assets.spec.grain import Daily, Hourly, Snapshot
-from mlops_assets.spec.monitor import Drift, OnSchedule, Performance, Skew
+from mlops_assets.spec.monitor import Drift, Performance, Skew
 from mlops_assets.spec.pulled_source import Http, NextCursor, PageNumber, Sql, Stream
 from mlops_assets.spec.request_feature import Bucket, Difference, HashedWords, Hour, PredictionMoment
 from mlops_assets.spec.rollout import BusinessFigure, Canary
@@ -24,6 +24,7 @@ from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.split import GroupSplit, RandomSplit, TimeSplit
 from mlops_assets.spec.task import Binary, Multiclass, Regression
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, SklearnEstimator
+from mlops_assets.spec.trigger import OnSchedule
 from mlops_assets.spec.use_case import UseCase
 from tests.cli.loans import DAY, LOANS, contract
 from tests.spec.samples import TUMOR

@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from mlops_assets.spec.contract import Column, Contract, MaxNullShare
+from mlops_assets.spec.freshness import Freshness
 from mlops_assets.spec.gate import BeatsChampion, Budget, EverySlice, Fair, Floor, Latency, NoLeak, NoPii
 from mlops_assets.spec.grain import Daily, Hourly, Snapshot
-from mlops_assets.spec.monitor import Drift, Freshness, OnSchedule
+from mlops_assets.spec.monitor import Drift
 from mlops_assets.spec.source import Files
 from mlops_assets.spec.spec import IllegalDeclaration, Spec
 from mlops_assets.spec.split import TimeSplit
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, Search
+from mlops_assets.spec.trigger import OnSchedule
 from mlops_assets.spec.use_case import STAGE_FIELDS, Stage, UseCase
 from mlops_assets.use_cases.flight_delay import PLANES, USE_CASE
 

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from mlops_assets.spec.gate import BeatsChampion, Calibrated, EverySlice, Fair, Floor, Gate, NoLeak, Robust
-from mlops_assets.spec.monitor import OnPerformance, Performance
+from mlops_assets.spec.monitor import Performance
 from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.task import Multiclass
+from mlops_assets.spec.trigger import OnPerformance
 from mlops_assets.spec.use_case import STAGE_FIELDS
 from tests.cli.loans import LOANS
 
