@@ -89,12 +89,12 @@ def push(
 def waive(
     use_case: Name,
     table: Annotated[str, typer.Argument(help="The table, such as outcomes.")],
-    partition: Annotated[str, typer.Argument(help="The refused day, hour, week, month or snapshot, as `mlops status` shows it.")],
+    partition: Annotated[str, typer.Argument(help="The day, hour, week, month or snapshot, as `mlops status` shows it.")],
     *,
     why: Annotated[str, typer.Option(help="The reason, for the ledger.")],
     by: By,
 ) -> None:
-    """Use a landed file although its checks fail, until it is delivered again."""
+    """Use a landed file although its checks fail, or go on without one that does not come, until it is delivered."""
     from mlops_assets.ingestion.refusals import Waiver
     from mlops_assets.promotion.waivers import IllegalWaiver, waive
 

@@ -36,6 +36,7 @@ from mlops_assets.resources import (
     DeploymentResource,
     FeatureStoreResource,
     FolderResource,
+    LandingResource,
     RegistryResource,
     WarehouseResource,
 )  # fmt: skip
@@ -65,17 +66,20 @@ def _feature(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
         partitions_def=partitions_of(use_case, calendar),
         backfill_policy=ONE_RUN,
         automation_condition=CASCADE,
-        freshness_policy=freshness(use_case.freshness.features, calendar),
+        freshness_policy=freshness(use_case.freshness.features, calendar) if use_case.is_due(*view.tables) else None,
         io_manager_key="tables",
         **asset_metadata(use_case, "feature", "polars", "feast", "deltalake", made_from="feature", tables=view.tables),
     )
-    def feature(context: dg.AssetExecutionContext, **tables: LazyFrame) -> DataFrame:
+    def feature(context: dg.AssetExecutionContext, landing: LandingResource, **tables: LazyFrame) -> DataFrame:
         from mlops_assets.features.featurize import fill_partitions
+        from mlops_assets.features.gaps import accepted_gaps
 
         partitions = partitions_in_run(context, calendar)
         rows = fill_partitions(use_case, view, tables, first=partitions[0], last=partitions[-1])
         count_by_partition(context, calendar, rows, moments=names.EVENT_TIMESTAMP)
         context.add_output_metadata(feature_columns(use_case, view, rows))
+        if gaps := accepted_gaps(use_case, view, landing.open(), first=partitions[0], last=partitions[-1]):
+            context.add_output_metadata({"accepted_gaps": ", ".join(gaps)})
         return rows
 
     return feature

@@ -144,7 +144,7 @@ def refused_files(use_case: UseCase, resources: Resources, *, waived: bool = Fal
                 continue
             can_waive = refusal.file and not refusal.waiver
             remedy = f" Or `mlops waive {use_case.name} {table} {key} --why …`." if can_waive else ""
-            yield f"{table} {key} failed. {refusal.message}{remedy}"
+            yield f"{table} {key}{'' if refusal.is_gap else ' failed'}. {refusal.message}{remedy}"
 
 
 def is_run_of(use_case: str, run: dg.DagsterRun) -> bool:

@@ -148,7 +148,7 @@ def _validated(use_case: UseCase, contract: Contract, source: Files) -> dg.Asset
         waived = [*map(calendar.parse, refusals.waived(digests))]
         audit = audit_partitions(rows, table, contract, partitions=partitions, waived=waived, form=source.form, calendar=calendar)
         failed = {calendar.key(partition): messages for partition, messages in audit.failed.items()}
-        refusals.record([*digests], {key: Refusal(digests[key], messages) for key, messages in failed.items()})
+        refusals.record(digests, {key: Refusal(digests[key], messages) for key, messages in failed.items()})
         count_by_partition(context, calendar, audit.accepted, key=good)
         count_by_partition(context, calendar, audit.quarantined, key=bad)
         yield dg.Output(audit.accepted, "validated")

@@ -185,7 +185,7 @@ def _waive(use_cases: UseCases) -> dg.JobDefinition:
             result = waive(use_case, config.table, config.partition, waiver, landing=landing.open(), ledger=ledger.open(), at=at)
         context.add_output_metadata({"result": result})
 
-    description = "Uses a landed file although its checks fail, until it is delivered again."
+    description = "Uses a landed file although its checks fail, or goes on without one that does not come, until it is delivered."
     return _job(use_cases, "waive", WaiverConfig, waive_partition, description)
 
 

@@ -18,7 +18,7 @@ from mlops_assets.ingestion.csv_lines import WHOLE_FILE, columns_in, escape, fin
 from mlops_assets.ingestion.forms import read_table
 from mlops_assets.ingestion.forms.table import UnreadableFile
 from mlops_assets.ingestion.landed_file import Hashed, content_digest, describe, opened, read_bytes
-from mlops_assets.ingestion.refusals import Refusals
+from mlops_assets.ingestion.refusals import NOTHING, Refusals
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.form import Csv, Form
 from mlops_assets.spec.source import Files
@@ -43,8 +43,8 @@ class MissingDelivery(FileNotFoundError):
 
 class Landed(NamedTuple):
     """The entries of one table's folder. `digests`: partition key -> 12 hex digits over the file's content, ending in WAIVED
-    where its failed checks are waived, in the order of the names. `faults`: name -> why an entry is not read although it looks
-    like a delivery; it concerns no other entry.
+    where its failed checks are waived, in the order of the names; NOTHING with that ending where a person has accepted that
+    none comes. `faults`: name -> why an entry is not read although it looks like a delivery; it concerns no other entry.
     """
 
     digests: dict[str, str]
@@ -110,6 +110,8 @@ class Landing:
                 if os.path.lexists(folder / name):  # it may have been removed meanwhile
                     landed.faults[escape(name)] = describe(error)
         for key, refusal in self.refusals(use_case, table).read().items():
+            if refusal.is_gap:
+                landed.digests.setdefault(key, NOTHING)
             if refusal.waiver and landed.digests.get(key) == refusal.file:
                 landed.digests[key] += WAIVED
         return landed
@@ -149,7 +151,9 @@ class Landing:
             key: self.digest(use_case, contract.table, key, max_bytes=max_bytes) if digest is None else digest
             for key, digest in digests.items()
         }
-        return dict.fromkeys(map(calendar.key, partitions), "") | stored
+        accepted = self.refusals(use_case, contract.table).gaps()
+        gaps = {key: NOTHING for key in accepted if not os.path.lexists(self._file(use_case, contract.table, key))}
+        return {key: stored.get(key) or gaps.get(key, "") for key in map(calendar.key, partitions)}
 
     def _digest(self, path: Path, max_bytes: int) -> str:
         stat = path.stat()
@@ -174,15 +178,18 @@ class Landing:
 
         An empty value is "", a missing one null; blank lines are skipped. A line without a line end has a problem: its
         last value may be incomplete. Of a broken file, and of an absent one of a `known` partition, there is one row, with the
-        problem of the whole file. Another absent file has no rows, or raises MissingDelivery if `required`.
+        problem of the whole file. Another absent file has no rows, or raises MissingDelivery if `required` and no person has
+        accepted the gap.
         """
         paths = {partition: self.path(use_case, contract.table, partition, calendar) for partition in partitions}
+        gaps = self.refusals(use_case, contract.table).gaps()
         for partition, path in paths.items():
-            if required and partition not in known and not os.path.lexists(path):
+            if required and partition not in known and calendar.key(partition) not in gaps and not os.path.lexists(path):
                 raise MissingDelivery(
                     f"{use_case} · {contract.table} · {calendar.key(partition)}: no file has landed; "
                     f"expected {self._relative(path)}. "
-                    f"Ask its owner to deliver it, then materialize raw_{contract.table} for that {calendar.noun} again."
+                    "Ask its owner to deliver it: its runs follow by themselves. Or, where nothing is to come, "
+                    f"`mlops waive {use_case} {contract.table} {calendar.key(partition)} --why …`."
                 )
         schema = dict.fromkeys((*contract.names, *LANDED), pl.String()) | calendar.types() | {"source_line": pl.Int64()}
         frames = [pl.DataFrame(schema=schema)]

@@ -1,7 +1,7 @@
 """The partitions of one table that failed a check and are not used, with the reasons and the waivers: one JSON file."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,8 @@ from typing import Any
 from filelock import FileLock
 
 from mlops_assets.foundation.atomic_file import replace_file
+
+NOTHING = "nothing"  # in place of the digest of a file: none is expected
 
 
 class NotRefused(LookupError):
@@ -24,8 +26,9 @@ class Waiver:
 
 @dataclass(frozen=True)
 class Refusal:
-    """`file` is the digest of the landed file that failed (empty: no file with rows to use), `failed` the message of each check
-    that it failed. A waiver holds for this file alone: the next delivery of the partition is judged again.
+    """`file` is the digest of the landed file that failed (empty: no file with rows to use; NOTHING: none landed, and none is
+    expected), `failed` the message of each check that it failed. A waiver holds for this file alone: the next delivery of the
+    partition is judged again.
     """
 
     file: str
@@ -35,9 +38,15 @@ class Refusal:
     @property
     def message(self) -> str:
         failures = " ".join(self.failed.values())
+        if self.is_gap and self.waiver:
+            return f"Nothing is expected, as accepted by {self.waiver.by} ({self.waiver.why})."
         if waiver := self.waiver:
             return f"Used, as waived by {waiver.by} ({waiver.why}): {failures}"
         return f"Not used, and what was accepted before stays: {failures}"
+
+    @property
+    def is_gap(self) -> bool:
+        return self.file == NOTHING
 
 
 @dataclass(frozen=True)
@@ -54,14 +63,19 @@ class Refusals:
             for key, one in sorted(stored.items())
         }
 
-    def record(self, judged: Collection[str], failed: Mapping[str, Refusal]) -> None:
-        """`failed` replaces what was recorded of the judged partitions; the waiver of a file stays as long as the file."""
+    def gaps(self) -> dict[str, Refusal]:
+        return {key: refusal for key, refusal in self.read().items() if refusal.is_gap}
+
+    def record(self, judged: Mapping[str, str], failed: Mapping[str, Refusal]) -> None:
+        """`failed` replaces what was recorded of the judged partitions, of whose files `judged` has the digests; the waiver of a
+        file stays as long as the file, and a gap as long as no file lands.
+        """
         if not failed and not self.path.exists():
             return
         with self._alone():
             before = self.read()
             waivers = {key: one.waiver for key, one in before.items() if key in failed and one.file == failed[key].file}
-            others = {key: refusal for key, refusal in before.items() if key not in judged}
+            others = {key: one for key, one in before.items() if key not in judged or (one.is_gap and judged[key] == NOTHING)}
             self._write(others | {key: replace(refusal, waiver=waivers.get(key)) for key, refusal in failed.items()})
 
     def find(self, key: str, file: str, where: str) -> Refusal:
@@ -84,7 +98,7 @@ class Refusals:
     def waive(self, key: str, refusal: Refusal, waiver: Waiver) -> None:
         """Does nothing where the partition has been judged again meanwhile."""
         with self._alone():
-            if (refusals := self.read()).get(key) == refusal:
+            if (refusals := self.read()).get(key) == (None if refusal.is_gap else refusal):
                 self._write(refusals | {key: replace(refusal, waiver=waiver)})
 
     def _write(self, refusals: Mapping[str, Refusal]) -> None:

@@ -67,7 +67,7 @@ def test_while_files_are_reported_it_goes_on(trigger: Trigger):
 
 def test_a_refused_file_is_named_before_the_lack_of_data(trigger: Trigger):
     refusals = Landing(trigger.home.landing).of(PLAIN.sources[0].form).refusals(PLAIN.name, "applications")
-    refusals.record(["2024-03-04"], {"2024-03-04": Refusal("a" * 8, {"row_count_band": "too few rows."})})
+    refusals.record({"2024-03-04": "a" * 8}, {"2024-03-04": Refusal("a" * 8, {"row_count_band": "too few rows."})})
     assert end_of(way_of(trigger, quiet_s=QUIET_S + 1)).startswith("applications 2024-03-04 failed. Not used")
 
 

@@ -87,7 +87,7 @@ def test_the_newest_failure_is_one_sentence_with_what_to_do_until_its_cause_is_r
     assert "failed: ValueError: the disk is full. It is tried again from 20" in failed
     assert "or by `mlops train loans --because …`" in failed
     refusals = Landing(trigger.home.landing).of(WATCHED.sources[0].form).refusals(WATCHED.name, "applications")
-    refusals.record(["2024-03-04"], {"2024-03-04": Refusal("a" * 8, {"row_count_band": "too few rows."})})
+    refusals.record({"2024-03-04": "a" * 8}, {"2024-03-04": Refusal("a" * 8, {"row_count_band": "too few rows."})})
     assert any(
         problem.startswith("applications 2024-03-04 failed. Not used") and "`mlops waive loans applications 2024-03-04" in problem
         for problem in row(trigger.home).problems
