@@ -130,13 +130,18 @@ def _describe_rollback(use_case: str, state: PromotionState) -> str:
 
 
 def _failed_files(use_case: UseCase) -> Iterator[str]:
-    """A line for each landed file that failed a check, and for each entry of the landing folder that is not read, or gone."""
+    """A line for each landed file that failed a check, for each table that lacks due files, and for each entry of the landing
+    folder that is not read, or gone.
+    """
     from mlops_assets.graph.first_champion import refused_files
-    from mlops_assets.graph.triggers import scan_landed
+    from mlops_assets.graph.landing import describe_missing, scan_landed
 
     resources = open_resources()
     landing, tables = resources["landing"].open(), resources["warehouse"].open()
     yield from (f"data: {line}" for line in refused_files(use_case, resources, waived=True))
     for source in use_case.sources:
-        for entry, fault in sorted(scan_landed(use_case, source, landing, tables).faults.items()):
+        landed = scan_landed(use_case, source, landing, tables)
+        if missing := describe_missing(use_case, source, landed.digests, now=datetime.now(UTC)):
+            yield f"data: {missing}"
+        for entry, fault in sorted(landed.faults.items()):
             yield f"data: {source.table}/{entry} · {fault}."

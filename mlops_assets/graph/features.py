@@ -100,6 +100,7 @@ def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
         deps=[feature],
         description=f"The newest values, where the service reads them: {view.description}",
         automation_condition=LOOK_BACK_CASCADE,
+        freshness_policy=freshness(use_case.freshness.features, calendar) if use_case.is_due(*view.tables) else None,
         retry_policy=OUTAGE,
         **asset_metadata(use_case, "online", "feast", made_from="feature", tables=view.tables),
     )

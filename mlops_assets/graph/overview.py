@@ -16,6 +16,7 @@ from mlops_assets.foundation.home import Home
 from mlops_assets.graph.first_champion import is_run_of, refused_files
 from mlops_assets.graph.kernel.dagster_internals import newest_checks, next_cron_time, share_engines, stopped_sensors
 from mlops_assets.graph.kernel.shared_sensors import why_stopped
+from mlops_assets.graph.landing import landing_check_keys
 from mlops_assets.graph.operations import describe_daemon
 from mlops_assets.graph.trainings import error_of, read_trainings
 from mlops_assets.resources import Resources
@@ -116,7 +117,7 @@ class _History:
         for entry in (record.asset_entry for record in instance.get_asset_records([*tables])):
             name, made = tables[entry.asset_key], entry.last_materialization_record
             accepted[name] = max(accepted.get(name, 0.0), made.timestamp if made else 0.0)
-        keys = [key for use_case in use_cases for _, key in _check_keys(use_case)]
+        keys = [key for one in use_cases for key in (*(key for _, key in _check_keys(one)), *landing_check_keys(one))]
         newest = instance.get_run_records(limit=FAILED_RUNS)
         failed = [record.dagster_run for record in newest if record.dagster_run.status is dg.DagsterRunStatus.FAILURE]
         return cls(instance, accepted, newest_checks(instance, keys), failed, stopped_sensors(instance))
@@ -142,7 +143,7 @@ def _overview(
     problems += filter(None, [why_stopped(name, history.stopped)])
     if waits:
         problems.append(f"Version {state.waiting} waits for `mlops approve {name} {state.waiting} --why …`.")
-    problems += [*_alarms(use_case, history), *_failed_run(use_case, history)]
+    problems += [*_alarms(use_case, history), *_landing_alarms(use_case, history), *_failed_run(use_case, history)]
     problems += [*refused_files(use_case, resources), *server_problems]
     return Overview(
         use_case=name,
@@ -204,6 +205,14 @@ def _alarms(use_case: UseCase, history: _History) -> Iterator[str]:
         result = record.event.asset_check_evaluation if record and record.event else None
         if result and not result.passed and not issubclass(kind, Drift | Performance):
             yield f"Monitor {key.asset_key.path[-1]}: {result.description}"
+
+
+def _landing_alarms(use_case: UseCase, history: _History) -> Iterator[str]:
+    """Files that do not come, and entries that cannot be read."""
+    for record in filter(None, map(history.checks.get, landing_check_keys(use_case))):
+        result = record.event.asset_check_evaluation
+        if not result.passed:
+            yield result.description
 
 
 def _next_trigger(use_case: UseCase, has_version: bool, now: datetime) -> str:

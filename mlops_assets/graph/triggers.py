@@ -1,54 +1,42 @@
-"""Sensors and schedules of one use case: landed files, the prediction log, and the triggers of a training."""
+"""Sensors and schedules of one use case: the prediction log and the triggers of a training."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
 from mlops_assets.foundation import names
-from mlops_assets.foundation.calendars import Partition
-from mlops_assets.foundation.grains import calendar_of, declared_partitions
 from mlops_assets.graph.kernel.asset_metadata import UNREADABLE
-from mlops_assets.graph.kernel.assets import asset_check
 from mlops_assets.graph.kernel.automation import BY_EVENT, TICK_SECONDS
-from mlops_assets.graph.kernel.changes import read_changes
 from mlops_assets.graph.kernel.conditions import MADE, UNFINISHED
-from mlops_assets.graph.kernel.dagster_internals import DATA_VERSION, data_versions, newest_check, newest_events, until_next_event
-from mlops_assets.graph.kernel.shared_sensors import MAX_EVENTS, SHARED
+from mlops_assets.graph.kernel.dagster_internals import DATA_VERSION, newest_check, newest_events
+from mlops_assets.graph.kernel.shared_sensors import SHARED
+from mlops_assets.graph.landing import landed_checks, landing_sensor
 from mlops_assets.graph.training_requests import describe_version
 from mlops_assets.graph.trainings import ONE_AT_A_TIME, REQUEST, read_trainings, training_tables
-from mlops_assets.resources import HomeLock, LandingResource, LedgerResource, PredictionLogResource, WarehouseResource
-from mlops_assets.spec.source import Files
+from mlops_assets.resources import HomeLock, LedgerResource, PredictionLogResource, WarehouseResource
 from mlops_assets.spec.suffixed import endings
 from mlops_assets.spec.trigger import OnSchedule
 from mlops_assets.spec.use_case import UseCase
 
-if TYPE_CHECKING:
-    from mlops_assets.foundation.delta_tables import DeltaTables
-    from mlops_assets.ingestion.landing import Landed, Landing
-
 RUNNING = dg.DefaultSensorStatus.RUNNING
 # Under steady traffic the log is reported every five minutes, so that monitors do not run back to back.
 TICKS_TO_A_PAUSE = 60  # five minutes
-ALL_READABLE, MAX_FAULTS = "landed_entries_readable", 20
 TRAINED = ("training_set", "candidate", "evaluation", "blessing", "rollout", "service")
-FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 Requests = dg.SensorResult | dg.SkipReason
+FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 
 def build_triggers(use_case: UseCase) -> dict[str, list[Any]]:
     """Sensors, schedules and the training job, as keyword arguments of Definitions."""
     training = _training_job(use_case)
-    sensors = [_landing_sensor(use_case), _log_sensor(use_case), _first_model(use_case, training)]
+    sensors = [landing_sensor(use_case), _log_sensor(use_case), _first_model(use_case, training)]
     # One sensor for every bound on the performance: its check fails when any of them is broken.
     for stage, monitor in use_case.monitor_stages.items():
         sensors += [_on_failed_check(use_case, training, stage, monitor.CHECK)] if use_case.triggers_of(stage) else []
     declared = [trigger for trigger in use_case.triggers if isinstance(trigger, OnSchedule)]
     schedules = [_schedule(use_case, training, *one) for one in zip(declared, endings(declared), strict=True)]
-    checks = [*map(partial(_landed_check, use_case), use_case.sources)]
-    return {"jobs": [training], "checks": checks, "sensors": sensors, "schedules": schedules}
+    return {"jobs": [training], "checks": landed_checks(use_case), "sensors": sensors, "schedules": schedules}
 
 
 def _training_job(use_case: UseCase) -> Any:
@@ -59,106 +47,6 @@ def _training_job(use_case: UseCase) -> Any:
         tags={ONE_AT_A_TIME: use_case.name},
         description="Train a candidate, evaluate it against the champion on the same rows, and roll it out if it is blessed.",
     )
-
-
-def _landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
-    @dg.sensor(
-        name=names.job(use_case.name, "landing"),
-        tags={SHARED: "landing"},
-        default_status=RUNNING,
-        minimum_interval_seconds=TICK_SECONDS,
-        description="Reports every file that has landed or changed; the automation sensor requests the runs.",
-    )
-    def report(context: dg.SensorEvaluationContext, landing: LandingResource, warehouse: WarehouseResource) -> Requests:
-        port, tables, instance = landing.open(), warehouse.open(), context.instance
-        newest = read_changes(instance).newest(use_case.name).event
-        events, alarms = list[dg.AssetMaterialization](), list[dg.AssetCheckEvaluation]()
-        for source in use_case.sources:
-            digests, faults = scan_landed(use_case, source, port, tables)
-            table = names.job(use_case.name, source.table)
-            reported, alarm = until_next_event(instance, table, newest, partial(_reported, instance, use_case.name, source))
-            events += _landed(reported, digests, use_case.name, source)
-            alarms += _changed_alarm(alarm, faults, use_case.name, source.table)
-        if not events and not alarms:
-            return dg.SkipReason("No file has landed or changed since the last report.")
-        # The oldest partitions come first.
-        return dg.SensorResult(asset_events=[*alarms, *sorted(events, key=lambda event: event.partition or "")[:MAX_EVENTS]])
-
-    return report
-
-
-def _landed_check(use_case: UseCase, source: Files) -> dg.AssetChecksDefinition:
-    @asset_check(
-        asset=names.landing(use_case.name, source.table),
-        name=ALL_READABLE,
-        description="Every entry that looks like a delivery is a readable file of a declared time; none that was read is gone.",
-    )
-    def readable(landing: LandingResource, warehouse: WarehouseResource) -> dg.AssetCheckResult:
-        faults = scan_landed(use_case, source, landing.open(), warehouse.open()).faults
-        return dg.AssetCheckResult(passed=not faults, description=_describe(faults, source.table))
-
-    return readable
-
-
-def scan_landed(use_case: UseCase, source: Files, landing: "Landing", tables: "DeltaTables") -> "Landed":
-    """The entries of one table's folder; a file outside the declared days is a fault, and so is a deleted one that was read."""
-    from mlops_assets.foundation.delta_tables import OtherGrain
-    from mlops_assets.ingestion.landed_file import DELETED
-    from mlops_assets.ingestion.landing import Landed
-    from mlops_assets.ingestion.remote_files import fetch
-
-    calendar, suffix, files = calendar_of(source.grain), source.form.SUFFIX, landing.of(source.form)
-    try:
-        stored = tables.partitions(names.raw(use_case.name, source.table), calendar)
-    except OtherGrain as error:
-        return Landed({}, {"*": str(error).partition(" · ")[2].removesuffix(".")})
-    unfetched = fetch(source, files, use_case.name)
-    landed = files.scan(use_case.name, source.table, calendar=calendar, max_bytes=source.max_bytes)
-    first, last = declared_partitions(use_case, calendar)
-
-    def is_declared(partition: Partition) -> bool:
-        return (first is None or first <= partition) and (last is None or partition <= last)
-
-    digests = {key: digest for key, digest in landed.digests.items() if is_declared(calendar.parse(key))}
-    legal = f"the declared days are {use_case.first_day} to {use_case.last_day or 'today'}. Correct the name or the declaration"
-    deleted = {f"{key}{suffix}": DELETED for key in {*map(calendar.key, filter(is_declared, stored))} - landed.digests.keys()}
-    outside = {f"{key}{suffix}": f"it is not read: {legal}" for key in landed.digests.keys() - digests.keys()}
-    return landed._replace(digests=digests, faults=unfetched | deleted | landed.faults | outside)
-
-
-def _describe(faults: Mapping[str, str], table: str) -> str:
-    shown = [f"{table}/{name} · {fault}." for name, fault in sorted(faults.items())[:MAX_FAULTS]]
-    more = [f"{len(faults) - MAX_FAULTS} more."] if len(faults) > MAX_FAULTS else []
-    return " ".join([*shown, *more]) or "Every entry can be read."
-
-
-def _reported(instance: dg.DagsterInstance, use_case: str, source: Files) -> tuple[dict[str | None, str], Any]:
-    """What the event log has of a table's files: the digest of each, and the newest result of their check."""
-    asset = dg.AssetKey(names.landing(use_case, source.table))
-    record = newest_check(instance, dg.AssetCheckKey(asset, ALL_READABLE))
-    check = record.event.asset_check_evaluation if record and record.event else None
-    return data_versions(instance, asset, partitioned=bool(calendar_of(source.grain).cron)), check
-
-
-def _changed_alarm(reported: Any, faults: Mapping[str, str], use_case: str, table: str) -> list[dg.AssetCheckEvaluation]:
-    """The result of the table's check where it is not the newest one in the event log; a first one without faults is none."""
-    key, description = dg.AssetKey(names.landing(use_case, table)), _describe(faults, table)
-    if reported.description == description if reported else not faults:
-        return []
-    return [dg.AssetCheckEvaluation(key, ALL_READABLE, passed=not faults, description=description)]
-
-
-def _landed(
-    reported: Mapping[str | None, str], digests: Mapping[str, str], use_case: str, source: Files
-) -> list[dg.AssetMaterialization]:
-    """Files whose content differs from the last report, which is read from the event log: a report cannot be lost."""
-    asset, has_partitions = dg.AssetKey(names.landing(use_case, source.table)), bool(calendar_of(source.grain).cron)
-    at = {key: key if has_partitions else None for key in digests}
-    return [
-        dg.AssetMaterialization(asset, partition=at[key], tags={DATA_VERSION: digest})
-        for key, digest in digests.items()
-        if reported.get(at[key]) != digest
-    ]
 
 
 def _log_sensor(use_case: UseCase) -> dg.SensorDefinition:

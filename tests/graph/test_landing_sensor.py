@@ -11,7 +11,9 @@ import pytest
 
 from mlops_assets.foundation import names
 from mlops_assets.graph.kernel.dagster_internals import data_versions, newest_check
-from mlops_assets.graph.triggers import ALL_READABLE, MAX_EVENTS, build_triggers
+from mlops_assets.graph.kernel.shared_sensors import MAX_EVENTS
+from mlops_assets.graph.landing import ALL_DELIVERED, ALL_READABLE
+from mlops_assets.graph.triggers import build_triggers
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.resources import LandingResource, WarehouseResource
 from mlops_assets.use_cases.flight_delay import USE_CASE
@@ -44,8 +46,8 @@ class Sensed:
         tables = [dg.AssetKey(names.landing(USE_CASE.name, source.table)) for source in USE_CASE.sources]
         return sum(len(data_versions(self.instance, key, partitioned=True)) for key in tables)
 
-    def alarm(self, table: str) -> Any:
-        key = dg.AssetCheckKey(dg.AssetKey(names.landing(USE_CASE.name, table)), ALL_READABLE)
+    def alarm(self, table: str, check: str = ALL_READABLE) -> Any:
+        key = dg.AssetCheckKey(dg.AssetKey(names.landing(USE_CASE.name, table)), check)
         record = newest_check(self.instance, key)
         return record and record.event.asset_check_evaluation
 
@@ -126,3 +128,18 @@ def test_the_check_can_be_run_by_hand(platform: Line) -> None:
     result = dg.materialize([check], selection=dg.AssetSelection.checks(check), resources=stores)
     (evaluation,) = result.get_asset_check_evaluations()
     assert not evaluation.passed and "weather/2013-02-01.csv · it is a folder" in (evaluation.description or "")
+
+
+def test_a_file_that_does_not_come_raises_an_alarm_until_it_does(line: Sensed, january: list[Any]) -> None:
+    missing = line.landing.root / USE_CASE.name / "weather" / "2013-01-02.csv"
+    content = missing.read_bytes()
+    missing.unlink()
+    line.tick()
+    alarm = line.alarm("weather", ALL_DELIVERED)
+    assert not alarm.passed and alarm.description == (
+        "weather · no file has landed for 2013-01-02, and what looks back on them waits. Deliver them, or, where nothing is to "
+        "come, `mlops waive flight_delay weather 2013-01-02 --why …`."
+    )
+    assert line.alarm("schedule", ALL_DELIVERED) is None and line.tick() == 0
+    missing.write_bytes(content)
+    assert line.tick() == 2 and line.alarm("weather", ALL_DELIVERED).passed

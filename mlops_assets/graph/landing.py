@@ -1,0 +1,171 @@
+"""Reports landed files to the event log, with alarms about entries that cannot be read and files that do not come."""
+
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from mlops_assets.foundation import names
+from mlops_assets.foundation.calendars import Partition
+from mlops_assets.foundation.durations import in_words
+from mlops_assets.foundation.grains import calendar_of, declared_partitions
+from mlops_assets.graph.kernel.assets import asset_check
+from mlops_assets.graph.kernel.automation import TICK_SECONDS
+from mlops_assets.graph.kernel.changes import read_changes
+from mlops_assets.graph.kernel.dagster_internals import DATA_VERSION, data_versions, newest_check, until_next_event
+from mlops_assets.graph.kernel.shared_sensors import MAX_EVENTS, SHARED
+from mlops_assets.ingestion.due import missing_partitions
+from mlops_assets.resources import LandingResource, WarehouseResource
+from mlops_assets.spec.source import Files
+from mlops_assets.spec.use_case import UseCase
+
+if TYPE_CHECKING:
+    from mlops_assets.foundation.delta_tables import DeltaTables
+    from mlops_assets.ingestion.landing import Landed, Landing
+
+ALL_READABLE, ALL_DELIVERED = "landed_entries_readable", "due_files_landed"
+ALL_LANDED, MAX_FAULTS = "Every file that is due has landed.", 20
+
+
+def landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=names.job(use_case.name, "landing"),
+        tags={SHARED: "landing"},
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=TICK_SECONDS,
+        description="Reports every file that has landed or changed; the automation sensor requests the runs.",
+    )
+    def report(
+        context: dg.SensorEvaluationContext, landing: LandingResource, warehouse: WarehouseResource
+    ) -> dg.SensorResult | dg.SkipReason:
+        port, tables, instance = landing.open(), warehouse.open(), context.instance
+        newest = read_changes(instance).newest(use_case.name).event
+        events, alarms = list[dg.AssetMaterialization](), list[dg.AssetCheckEvaluation]()
+        for source in use_case.sources:
+            digests, faults = scan_landed(use_case, source, port, tables)
+            table = names.job(use_case.name, source.table)
+            reported, results = until_next_event(instance, table, newest, partial(_reported, instance, use_case.name, source))
+            events += _landed(reported, digests, use_case.name, source)
+            missing = describe_missing(use_case, source, digests, now=datetime.now(UTC))
+            found = {
+                ALL_READABLE: (not faults, _describe(faults, source.table)),
+                ALL_DELIVERED: (not missing, missing or ALL_LANDED),
+            }
+            alarms += _changed_alarms(results, found, dg.AssetKey(names.landing(use_case.name, source.table)))
+        if not events and not alarms:
+            return dg.SkipReason("No file has landed or changed since the last report.")
+        # The oldest partitions come first.
+        return dg.SensorResult(asset_events=[*alarms, *sorted(events, key=lambda event: event.partition or "")[:MAX_EVENTS]])
+
+    return report
+
+
+def landing_check_keys(use_case: UseCase) -> list[dg.AssetCheckKey]:
+    tables = [dg.AssetKey(names.landing(use_case.name, source.table)) for source in use_case.sources]
+    return [dg.AssetCheckKey(table, name) for table in tables for name in (ALL_READABLE, ALL_DELIVERED)]
+
+
+def landed_checks(use_case: UseCase) -> list[dg.AssetChecksDefinition]:
+    return [build(use_case, source) for source in use_case.sources for build in (_readable_check, _delivered_check)]
+
+
+def _readable_check(use_case: UseCase, source: Files) -> dg.AssetChecksDefinition:
+    @asset_check(
+        asset=names.landing(use_case.name, source.table),
+        name=ALL_READABLE,
+        description="Every entry that looks like a delivery is a readable file of a declared time; none that was read is gone.",
+    )
+    def readable(landing: LandingResource, warehouse: WarehouseResource) -> dg.AssetCheckResult:
+        faults = scan_landed(use_case, source, landing.open(), warehouse.open()).faults
+        return dg.AssetCheckResult(passed=not faults, description=_describe(faults, source.table))
+
+    return readable
+
+
+def _delivered_check(use_case: UseCase, source: Files) -> dg.AssetChecksDefinition:
+    @asset_check(
+        asset=names.landing(use_case.name, source.table),
+        name=ALL_DELIVERED,
+        description=f"Every file has landed that is due: by {in_words(use_case.freshness.raw)} after its end.",
+    )
+    def delivered(landing: LandingResource, warehouse: WarehouseResource) -> dg.AssetCheckResult:
+        landed = scan_landed(use_case, source, landing.open(), warehouse.open()).digests
+        missing = describe_missing(use_case, source, landed, now=datetime.now(UTC))
+        return dg.AssetCheckResult(passed=not missing, description=missing or ALL_LANDED)
+
+    return delivered
+
+
+def scan_landed(use_case: UseCase, source: Files, landing: "Landing", tables: "DeltaTables") -> "Landed":
+    """The entries of one table's folder; a file outside the declared days is a fault, and so is a deleted one that was read."""
+    from mlops_assets.foundation.delta_tables import OtherGrain
+    from mlops_assets.ingestion.landed_file import DELETED
+    from mlops_assets.ingestion.landing import Landed
+    from mlops_assets.ingestion.remote_files import fetch
+
+    calendar, suffix, files = calendar_of(source.grain), source.form.SUFFIX, landing.of(source.form)
+    try:
+        stored = tables.partitions(names.raw(use_case.name, source.table), calendar)
+    except OtherGrain as error:
+        return Landed({}, {"*": str(error).partition(" · ")[2].removesuffix(".")})
+    unfetched = fetch(source, files, use_case.name)
+    landed = files.scan(use_case.name, source.table, calendar=calendar, max_bytes=source.max_bytes)
+    first, last = declared_partitions(use_case, calendar)
+
+    def is_declared(partition: Partition) -> bool:
+        return (first is None or first <= partition) and (last is None or partition <= last)
+
+    digests = {key: digest for key, digest in landed.digests.items() if is_declared(calendar.parse(key))}
+    legal = f"the declared days are {use_case.first_day} to {use_case.last_day or 'today'}. Correct the name or the declaration"
+    deleted = {f"{key}{suffix}": DELETED for key in {*map(calendar.key, filter(is_declared, stored))} - landed.digests.keys()}
+    outside = {f"{key}{suffix}": f"it is not read: {legal}" for key in landed.digests.keys() - digests.keys()}
+    return landed._replace(digests=digests, faults=unfetched | deleted | landed.faults | outside)
+
+
+def _describe(faults: Mapping[str, str], table: str) -> str:
+    shown = [f"{table}/{name} · {fault}." for name, fault in sorted(faults.items())[:MAX_FAULTS]]
+    more = [f"{len(faults) - MAX_FAULTS} more."] if len(faults) > MAX_FAULTS else []
+    return " ".join([*shown, *more]) or "Every entry can be read."
+
+
+def describe_missing(use_case: UseCase, source: Files, landed: Collection[str], *, now: datetime) -> str:
+    """The due files of a table that have not landed, and what to do; empty without any."""
+    missing = missing_partitions(use_case, source, landed, now=now)
+    if not missing:
+        return ""
+    shown = f"{', '.join(missing[:MAX_FAULTS])}{f' and {len(missing) - MAX_FAULTS} more' * (len(missing) > MAX_FAULTS)}"
+    remedy = f"Deliver them, or, where nothing is to come, `mlops waive {use_case.name} {source.table} {missing[0]} --why …`."
+    return f"{source.table} · no file has landed for {shown}, and what looks back on them waits. {remedy}"
+
+
+def _reported(instance: dg.DagsterInstance, use_case: str, source: Files) -> tuple[dict[str | None, str], dict[str, Any]]:
+    """What the event log has of a table's files: the digest of each, and the newest results of their checks."""
+    asset = dg.AssetKey(names.landing(use_case, source.table))
+    records = {name: newest_check(instance, dg.AssetCheckKey(asset, name)) for name in (ALL_READABLE, ALL_DELIVERED)}
+    results = {name: one.event.asset_check_evaluation for name, one in records.items() if one and one.event}
+    return data_versions(instance, asset, partitioned=bool(calendar_of(source.grain).cron)), results
+
+
+def _changed_alarms(
+    reported: Mapping[str, Any], found: Mapping[str, tuple[bool, str]], key: dg.AssetKey
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """The results of a table's checks that are not the newest ones in the event log; a first one that passes is none."""
+    for name, (passed, description) in found.items():
+        before = reported.get(name)
+        if before.description != description if before else not passed:
+            yield dg.AssetCheckEvaluation(key, name, passed=passed, description=description)
+
+
+def _landed(
+    reported: Mapping[str | None, str], digests: Mapping[str, str], use_case: str, source: Files
+) -> list[dg.AssetMaterialization]:
+    """Files whose content differs from the last report, which is read from the event log: a report cannot be lost."""
+    asset, has_partitions = dg.AssetKey(names.landing(use_case, source.table)), bool(calendar_of(source.grain).cron)
+    at = {key: key if has_partitions else None for key in digests}
+    return [
+        dg.AssetMaterialization(asset, partition=at[key], tags={DATA_VERSION: digest})
+        for key, digest in digests.items()
+        if reported.get(at[key]) != digest
+    ]
