@@ -3,6 +3,7 @@
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
 import inspect
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,6 +11,7 @@ import dagster as dg
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.durations import in_words
+from mlops_assets.foundation.verdict import Verdict
 from mlops_assets.graph.kernel.asset_metadata import (
     MAX_ROWS,
     UNREADABLE,
@@ -20,7 +22,9 @@ from mlops_assets.graph.kernel.asset_metadata import (
     rows_as_table,
 )  # fmt: skip
 from mlops_assets.graph.kernel.assets import asset
+from mlops_assets.graph.kernel.check_verdict import CheckVerdict
 from mlops_assets.graph.kernel.conditions import LOOK_BACK_CASCADE
+from mlops_assets.graph.kernel.dagster_internals import newest_check
 from mlops_assets.graph.kernel.mlflow_run import publish
 from mlops_assets.graph.kernel.run_clock import run_started
 from mlops_assets.graph.kernel.tables import DataFrame, LazyFrame
@@ -86,12 +90,13 @@ def _drift(use_case: UseCase, stage: str, spec: Drift) -> dg.AssetsDefinition:
 
         plan = deployment.open(use_case.name).plan()
         read_window = partial(_training_window, use_case, registry, plan.champion) if plan else None
-        rows = recent(predictions, spec, now=run_started(context))
+        now = run_started(context)
+        rows = recent(predictions, spec, now=now)
         result = monitor_drift(spec, rows, read_window, task=task_of(use_case.task), seed=names.SEED)
         files = {f"{stage}_report.html": result.page} if result.page else {}
         links = publish(registry, use_case, plan.champion, files) if plan else {}
         return dg.MaterializeResult(
-            metadata=_metadata(result, links), check_results=[_check(context, spec.CHECK, result, use_case)]
+            metadata=_metadata(result, links), check_results=[_check(context, spec, result, use_case, now=now)]
         )
 
     return drift
@@ -106,15 +111,18 @@ def _training_window(use_case: UseCase, registry: RegistryResource, version: int
     return TrainingWindow.from_artifacts(version, profiles, sample)
 
 
-def _check(context: dg.AssetExecutionContext, name: str, result: "MonitorResult", use_case: UseCase) -> dg.AssetCheckResult:
-    # A warning: an alarm is for people and sensors; the run itself has not failed.
-    warn, unreadable = dg.AssetCheckSeverity.WARN, _unreadable_share(context.instance, use_case)
-    lost = {UNREADABLE: unreadable} if unreadable > MAX_UNREADABLE_SHARE else {}
-    message = f"{unreadable:.1%} of the prediction log cannot be read; see the check of predictions. " if lost else ""
-    return dg.AssetCheckResult(
-        passed=result.passed and not lost, asset_key=context.asset_key, check_name=name, severity=warn,
-        description=message + result.message, metadata=lost,
-    )  # fmt: skip
+def _check(
+    context: dg.AssetExecutionContext, spec: Monitor, result: "MonitorResult", use_case: UseCase, *, now: datetime
+) -> dg.AssetCheckResult:
+    unreadable, key = _unreadable_share(context.instance, use_case), dg.AssetCheckKey(context.asset_key, spec.CHECK)
+    verdict = CheckVerdict(Verdict(result.verdict), result.message, float(result.verdict is Verdict.ALARM))
+    if unreadable > MAX_UNREADABLE_SHARE:  # which training does not change
+        lost = f"{unreadable:.1%} of the prediction log cannot be read; see the check of predictions. "
+        verdict = CheckVerdict(Verdict.ALARM, lost + result.message, reason_to_train=0.0)
+    if verdict.verdict is Verdict.NOT_ENOUGH_DATA:
+        before = CheckVerdict.of_record(newest_check(context.instance, key))
+        verdict = verdict._replace(since=before.since if before and before.since else now)
+    return verdict.result(spec, now=now, key=key)
 
 
 def _unreadable_share(instance: dg.DagsterInstance, use_case: UseCase) -> float:
@@ -127,7 +135,13 @@ def _metadata(result: "MonitorResult", links: dict[str, dg.MetadataValue]) -> di
     """In the order in which people read: verdict, pictures, links, numbers, short tables."""
     figures = {name: readable(value) for name, value in result.figures.items()}
     tables = {name: rows_as_table(rows) for name, rows in result.tables.items() if len(rows) <= MAX_ROWS or name not in links}
-    return {"verdict": result.message, **pictures_as_metadata(result.pictures), **links, **figures, **tables}
+    return {
+        "verdict": f"{result.verdict}: {result.message}",
+        **pictures_as_metadata(result.pictures),
+        **links,
+        **figures,
+        **tables,
+    }
 
 
 def _performance(use_case: UseCase, stage: str, spec: Performance) -> dg.AssetsDefinition:
@@ -151,7 +165,8 @@ def _performance(use_case: UseCase, stage: str, spec: Performance) -> dg.AssetsD
         plan = deployment.open(use_case.name).plan()
         # Only the champion's own predictions: those of earlier versions have had their consequence.
         champions = outcomes.filter(pl.col("model_version") == (plan.champion if plan else None))
-        rows = recent(champions, spec, now=run_started(context))
+        now = run_started(context)
+        rows = recent(champions, spec, now=now)
         result = monitor_performance(
             spec,
             bounds,
@@ -166,7 +181,7 @@ def _performance(use_case: UseCase, stage: str, spec: Performance) -> dg.AssetsD
         long = {f"{folder}{name}.csv": pl.DataFrame(rows).write_csv() for name, rows in cut.items()}
         links = publish(registry, use_case, plan.champion, long) if plan else {}
         return dg.MaterializeResult(
-            metadata=_metadata(result, links), check_results=[_check(context, spec.CHECK, result, use_case)]
+            metadata=_metadata(result, links), check_results=[_check(context, spec, result, use_case, now=now)]
         )
 
     return performance
@@ -192,10 +207,11 @@ def _skew(use_case: UseCase, stage: str, spec: Skew) -> dg.AssetsDefinition:
         from mlops_assets.monitoring.window import recent
 
         # Features that the caller sent are the caller's own.
-        looked_up = recent(predictions.filter(pl.col("features_from") != "request"), spec, now=run_started(context))
+        now = run_started(context)
+        looked_up = recent(predictions.filter(pl.col("features_from") != "request"), spec, now=now)
         parity = recompute(use_case, spec, looked_up, open_store=feature_store.open, seed=names.SEED)
         result = monitor_skew(spec, parity)
-        check = _check(context, spec.CHECK, result, use_case)
+        check = _check(context, spec, result, use_case, now=now)
         return dg.MaterializeResult(value=parity.to_table(), metadata=_metadata(result, {}), check_results=[check])
 
     return skew
@@ -218,11 +234,12 @@ def _own(use_case: UseCase, stage: str, spec: OwnMonitor) -> dg.AssetsDefinition
         from mlops_assets.monitoring.monitor_result import MonitorResult
         from mlops_assets.monitoring.window import recent
 
-        plan, window = deployment.open(use_case.name).plan(), recent(rows, spec, now=run_started(context))
+        plan, now = deployment.open(use_case.name).plan(), run_started(context)
+        window = recent(rows, spec, now=now)
         champion = plan.champion if plan else None
         result = call(spec, MonitorResult, window, use_case=use_case, champion=champion, seed=names.SEED)
         links = publish(registry, use_case, champion, {f"{stage}.html": result.page} if result.page else {})
-        check = _check(context, spec.CHECK, result, use_case)
+        check = _check(context, spec, result, use_case, now=now)
         return dg.MaterializeResult(metadata=_metadata(result, links), check_results=[check])
 
     return own

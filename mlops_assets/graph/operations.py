@@ -9,7 +9,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.foundation.home import Home
-from mlops_assets.graph.kernel.dagster_internals import stopped_sensors
+from mlops_assets.graph.kernel.check_verdict import check_keys, read_verdicts
+from mlops_assets.graph.kernel.dagster_internals import newest_checks, stopped_sensors
 from mlops_assets.graph.kernel.shared_sensors import why_stopped
 from mlops_assets.graph.trainings import read_trainings
 from mlops_assets.spec.use_case import UseCase
@@ -30,7 +31,8 @@ def describe_operations(use_case: UseCase, home: Home, state: "PromotionState", 
             training = _describe_training(use_case, home, instance, state, now)
             stopped = why_stopped(use_case.name, stopped_sensors(instance))
             described = {"automation": stopped, "training": training}
-            return [*describe_daemon(instance, now), *(f"{name}: {text}" for name, text in described.items() if text)]
+            lines = (f"{name}: {text}" for name, text in described.items() if text)
+            return [*describe_daemon(instance, now), *lines, *describe_monitors(use_case, instance, now)]
     except (OSError, SQLAlchemyError, dg.DagsterError) as error:
         return [f"runs: {home.dagster} cannot be read: {str(error).partition(chr(10))[0]}"]
 
@@ -42,6 +44,13 @@ def describe_daemon(instance: dg.DagsterInstance, now: datetime) -> Iterator[str
         since = f"since {at:%Y-%m-%d %H:%M:%S} UTC" if at else "yet"
         stopped = "no trigger, monitor or rollout runs, and nothing that lands is read"
         yield f"daemon: no heartbeat {since}: {stopped}. Start it with `mlops up`; its log is logs/daemon.log."
+
+
+def describe_monitors(use_case: UseCase, instance: dg.DagsterInstance, now: datetime) -> Iterator[str]:
+    """A line for each, with its newest verdict."""
+    checks = newest_checks(instance, [*check_keys(use_case).values()])
+    for one in read_verdicts(use_case, checks, now=now):
+        yield f"{one.stage}: {one.verdict.verdict} · {one.verdict.message}" if one.verdict else f"{one.stage}: not judged yet"
 
 
 def _describe_training(

@@ -13,14 +13,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from mlops_assets.foundation import names
 from mlops_assets.foundation.durations import in_words
 from mlops_assets.foundation.home import Home
+from mlops_assets.foundation.verdict import Verdict
 from mlops_assets.graph.first_champion import is_run_of, refused_files
+from mlops_assets.graph.kernel.check_verdict import Judged, check_keys, read_verdicts
 from mlops_assets.graph.kernel.dagster_internals import newest_checks, next_cron_time, share_engines, stopped_sensors
 from mlops_assets.graph.kernel.shared_sensors import why_stopped
 from mlops_assets.graph.landing import landing_check_keys
 from mlops_assets.graph.operations import describe_daemon
 from mlops_assets.graph.trainings import error_of, read_trainings
 from mlops_assets.resources import Resources
-from mlops_assets.spec.monitor import Drift, Performance
+from mlops_assets.spec.monitor import Drift, Monitor, Performance
 from mlops_assets.spec.trigger import OnSchedule
 from mlops_assets.spec.use_case import UseCase
 
@@ -29,6 +31,9 @@ THREADS = 16  # that wait for servers: one that hangs takes 2 s
 RECENT = timedelta(days=1)
 SHOWN = 15  # problems of a use case
 FAILED_RUNS = 200  # the newest ones, of all use cases, that are looked at
+VERDICTS = {  # the worst first
+    Verdict.ALARM: "ALARM", NOT_YET: NOT_YET, Verdict.NOT_ENOUGH_DATA: "not enough data", Verdict.HEALTHY: "healthy",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -117,15 +122,10 @@ class _History:
         for entry in (record.asset_entry for record in instance.get_asset_records([*tables])):
             name, made = tables[entry.asset_key], entry.last_materialization_record
             accepted[name] = max(accepted.get(name, 0.0), made.timestamp if made else 0.0)
-        keys = [key for one in use_cases for key in (*(key for _, key in _check_keys(one)), *landing_check_keys(one))]
+        keys = [key for one in use_cases for key in (*check_keys(one).values(), *landing_check_keys(one))]
         newest = instance.get_run_records(limit=FAILED_RUNS)
         failed = [record.dagster_run for record in newest if record.dagster_run.status is dg.DagsterRunStatus.FAILURE]
         return cls(instance, accepted, newest_checks(instance, keys), failed, stopped_sensors(instance))
-
-
-def _check_keys(use_case: UseCase) -> Iterator[tuple[type[Any], dg.AssetCheckKey]]:
-    for stage, monitor in use_case.monitor_stages.items():
-        yield type(monitor), dg.AssetCheckKey(dg.AssetKey(names.stage(use_case.name, stage)), monitor.CHECK)
 
 
 def _overview(
@@ -143,15 +143,16 @@ def _overview(
     problems += filter(None, [why_stopped(name, history.stopped)])
     if waits:
         problems.append(f"Version {state.waiting} waits for `mlops approve {name} {state.waiting} --why …`.")
-    problems += [*_alarms(use_case, history), *_landing_alarms(use_case, history), *_failed_run(use_case, history)]
+    judged = [*read_verdicts(use_case, history.checks, now=now)]
+    problems += [*_alarms(judged, now), *_landing_alarms(use_case, history), *_failed_run(use_case, history)]
     problems += [*refused_files(use_case, resources), *server_problems]
     return Overview(
         use_case=name,
         champion=plan.champion if plan else None,
         age=_age(datetime.fromisoformat(plan.at), now) if plan else NONE,
         rollout=plan.rollout or NONE if plan else f"version {state.waiting} waits" if state.waiting else NONE,
-        drift=_verdict(use_case, Drift, history),
-        performance=_verdict(use_case, Performance, history),
+        drift=_worst(judged, Drift),
+        performance=_worst(judged, Performance),
         data=_age(datetime.fromtimestamp(accepted, UTC), now) if accepted else NOT_YET,
         last_decision=_decision(newest, now) if newest else NONE,
         next_trigger="a training runs"
@@ -181,30 +182,16 @@ def _age(at: datetime, now: datetime) -> str:
     return in_words(passed // unit * unit) if unit else "0 min"
 
 
-def _verdict(use_case: UseCase, kind: type[Any], history: _History) -> str:
-    """The worst of all monitors of the kind; a lack of data is never healthy."""
-    from mlops_assets.monitoring.monitor_result import NOT_ENOUGH
-
-    keys = [key for declared, key in _check_keys(use_case) if declared is kind]
-    newest = [history.checks.get(key) for key in keys]
-    results = [record.event.asset_check_evaluation for record in newest if record and record.event]
-    results = [result for result in results if result]
-    if not keys:
-        return NONE
-    if any(not result.passed for result in results):
-        return "ALARM"
-    if len(results) < len(keys):
-        return NOT_YET
-    return "not enough data" if any(NOT_ENOUGH in (result.description or "") for result in results) else "healthy"
+def _worst(judged: Iterable[Judged], kind: type[Monitor]) -> str:
+    """Of all monitors of the kind; a lack of data is never healthy."""
+    found = [one.verdict.verdict if one.verdict else NOT_YET for one in judged if isinstance(one.monitor, kind)]
+    return next((text for verdict, text in VERDICTS.items() if verdict in found), NONE)
 
 
-def _alarms(use_case: UseCase, history: _History) -> Iterator[str]:
-    """Of the monitors that have no column of their own."""
-    for kind, key in _check_keys(use_case):
-        record = history.checks.get(key)
-        result = record.event.asset_check_evaluation if record and record.event else None
-        if result and not result.passed and not issubclass(kind, Drift | Performance):
-            yield f"Monitor {key.asset_key.path[-1]}: {result.description}"
+def _alarms(judged: Iterable[Judged], now: datetime) -> Iterator[str]:
+    for stage, monitor, verdict in judged:
+        if verdict and verdict.is_failure(monitor, now=now):
+            yield f"Monitor {stage}: {verdict.message}"
 
 
 def _landing_alarms(use_case: UseCase, history: _History) -> Iterator[str]:

@@ -6,8 +6,9 @@ from typing import Any
 import dagster as dg
 
 from mlops_assets.foundation import names
-from mlops_assets.graph.kernel.asset_metadata import UNREADABLE
+from mlops_assets.foundation.verdict import Verdict
 from mlops_assets.graph.kernel.automation import BY_EVENT, TICK_SECONDS
+from mlops_assets.graph.kernel.check_verdict import CheckVerdict
 from mlops_assets.graph.kernel.conditions import MADE, UNFINISHED
 from mlops_assets.graph.kernel.dagster_internals import DATA_VERSION, newest_check, newest_events
 from mlops_assets.graph.kernel.shared_sensors import SHARED
@@ -136,18 +137,18 @@ def _on_failed_check(use_case: UseCase, training: Any, monitor: str, check: str)
         from mlops_assets.promotion.promotion_state import promotion_state_of
 
         record = newest_check(context.instance, key)
-        evaluation = record.event.asset_check_evaluation if record and record.event else None
-        if record is None or evaluation is None or evaluation.passed:
-            return dg.SkipReason(f"{check} has not failed.")
-        if UNREADABLE in evaluation.metadata:
-            return dg.SkipReason("The prediction log cannot be read, which training does not change.")
+        verdict = CheckVerdict.of_record(record)
+        if verdict is None or verdict.verdict is not Verdict.ALARM:
+            return dg.SkipReason(f"{check} raises no alarm.")
+        if not verdict.reason_to_train:
+            return dg.SkipReason(f"{verdict.message} Training does not change that.")
         if _trained_since(context, use_case, record.create_timestamp):
             return dg.SkipReason("A model has been trained, or is being trained, since the check failed.")
         state = promotion_state_of(use_case.name, ledger.open().records(use_case.name))
         if state.upcoming is not None:  # the monitors judge the champion, as long as it serves
             upcoming = describe_version(use_case, state, state.upcoming)
             return dg.SkipReason(f"{upcoming} Another training starts if the check still fails after its rollout.")
-        return _train(use_case, f"{monitor}: {evaluation.description}", f"{monitor}-{record.id}")
+        return _train(use_case, f"{monitor}: {verdict.message}", f"{monitor}-{record.id}")
 
     return on_failed_check
 

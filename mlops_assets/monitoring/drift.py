@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Self
 
 import polars as pl
 
+from mlops_assets.foundation.verdict import Verdict
 from mlops_assets.foundation.wording import some
 from mlops_assets.monitoring.monitor_result import MonitorResult, constant_answers, too_few
 from mlops_assets.spec.monitor import Drift
@@ -30,7 +31,7 @@ class TrainingWindow(NamedTuple):
 def monitor_drift(
     spec: Drift, recent: pl.DataFrame, read_window: Callable[[], TrainingWindow] | None, *, task: Task[Any], seed: int
 ) -> MonitorResult:
-    """Compares profiles of `recent` with those of the champion's training window. Passes while there is too little data."""
+    """Compares profiles of `recent` with those of the champion's training window."""
     if read_window is None or len(recent) < spec.min_rows:
         return too_few(len(recent), spec.min_rows, "served requests")
     if constant := constant_answers(task, recent):
@@ -40,7 +41,9 @@ def monitor_drift(
     gone = some(sorted(window.profiles.keys() - profiles.keys()))
     left_out = "" if gone == "none" else f" Not compared, as the log no longer has them: {gone}."
     if not profiles:
-        return MonitorResult(False, f"No input of version {window.version} can be compared.{left_out}", {"rows": len(recent)})
+        return MonitorResult(
+            Verdict.ALARM, f"No input of version {window.version} can be compared.{left_out}", {"rows": len(recent)}
+        )
     from mlops_assets.evaluation.report import drift_report  # here, as Evidently takes 3 s of CPU
 
     compared = compare_profiles(profiles, profile_like(profiles, recent), spec)
@@ -49,7 +52,7 @@ def monitor_drift(
     share, worst = len(drifted) / len(columns), f": {', '.join(drifted[:4])}" if drifted else ""
     found = f"{len(drifted)} of {len(columns)} inputs have drifted from version {window.version}'s training window"
     return MonitorResult(
-        share <= spec.max_share,
+        Verdict.healthy_if(share <= spec.max_share),
         f"{found} (at most {spec.max_share:.0%} may){worst}.{left_out}",
         {"rows": len(recent), "drifted_share": share, "max_psi": columns[0].psi},
         {"columns": [column._asdict() | {"changed": " and ".join(column.changed)} for column in columns]},

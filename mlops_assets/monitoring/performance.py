@@ -9,6 +9,7 @@ import polars as pl
 from mlops_assets.evaluation.evaluate import plain
 from mlops_assets.foundation.durations import in_words
 from mlops_assets.foundation.names import EVENT_TIMESTAMP
+from mlops_assets.foundation.verdict import Verdict
 from mlops_assets.monitoring.monitor_result import MonitorResult, constant_answers, too_few
 from mlops_assets.spec.gate import LOWER_IS_BETTER
 from mlops_assets.spec.monitor import Performance
@@ -31,15 +32,15 @@ def monitor_performance(
     recent: pl.DataFrame,
     seed: int,
 ) -> MonitorResult:
-    """The metrics of `recent` against `bounds`. Passes while there is too little data."""
+    """The metrics of `recent` against `bounds`."""
     if len(recent) < spec.min_rows:
         return too_few(len(recent), spec.min_rows, "known outcomes")
     if constant := constant_answers(task, recent):
         return constant
     metric, metrics = task.main_metric, window_metrics(task, recent, label=label, seed=seed)
     if math.isnan(metrics[metric].value):
-        message = f"No verdict: {metric} is undefined on the {len(recent):,} known outcomes of the window (one class only)."
-        return MonitorResult(True, message, {"rows": len(known)})
+        message = f"{metric} is undefined on the {len(recent):,} known outcomes of the window (one class only)."
+        return MonitorResult(Verdict.NOT_ENOUGH_DATA, message, {"rows": len(known)})
     breaches: list[str] = []
     for trigger in bounds:
         side, sign = ("above", 1) if trigger.metric in LOWER_IS_BETTER else ("below", -1)
@@ -53,7 +54,7 @@ def monitor_performance(
     days, bound = daily.filter(model_version=ALL_VERSIONS), next((one.bound for one in bounds if one.metric == metric), None)
     values = days[metric].fill_null(float("nan")).to_list()
     plot = plots.metric_over_time(metric, days["period"].to_list(), values, bound=bound)
-    return MonitorResult(not breaches, message, figures, tables, {metric: plot})
+    return MonitorResult(Verdict.healthy_if(not breaches), message, figures, tables, {metric: plot})
 
 
 def realised(task: Task[Any], outcomes: pl.DataFrame, *, every: str, label: str, min_rows: int) -> pl.DataFrame:

@@ -10,6 +10,7 @@ import polars as pl
 
 from mlops_assets.features.parity import KEY, MOMENT, Parity, compare_features, sample_answers
 from mlops_assets.features.request_features import entity_rows
+from mlops_assets.foundation.verdict import Verdict
 from mlops_assets.monitoring.monitor_result import MonitorResult, too_few
 from mlops_assets.spec.monitor import Skew
 from mlops_assets.spec.use_case import UseCase
@@ -34,7 +35,6 @@ def recompute(
 
 
 def monitor_skew(spec: Skew, parity: Parity) -> MonitorResult:
-    """Passes while there is too little data."""
     if parity.rows < spec.min_rows:
         return too_few(parity.rows, spec.min_rows, "served requests")
     examples = [{"feature": feature.feature, **row} for feature in parity.mismatched for row in feature.examples]
@@ -45,7 +45,7 @@ def monitor_skew(spec: Skew, parity: Parity) -> MonitorResult:
     ]
     figures = {"mismatch_rate": parity.mismatch_rate, "rows": parity.rows, "differing_rows": parity.differing_rows}
     return MonitorResult(
-        parity.mismatch_rate <= spec.max_mismatch_rate,
+        Verdict.healthy_if(parity.mismatch_rate <= spec.max_mismatch_rate),
         parity.sentence(spec.max_mismatch_rate),
         figures | {"since": str(parity.since), "until": str(parity.until)},
         {"features": rows, "examples": examples},

@@ -10,7 +10,20 @@ from mlops_assets.spec.implemented import Implemented, snake_case
 from mlops_assets.spec.suffixed import Suffixed, endings
 
 
-class Drift(Suffixed):
+class Watching(Suffixed):
+    """A monitor judges the rows of the last `window`. Without enough of them for longer than `max_silence` (None: three windows)
+    its check fails, which trains nothing.
+    """
+
+    window: timedelta = Field(default=timedelta(days=30), gt=timedelta(0))
+    max_silence: timedelta | None = Field(default=None, gt=timedelta(0), repr=False)
+
+    @property
+    def longest_silence(self) -> timedelta:
+        return self.max_silence or 3 * self.window
+
+
+class Drift(Watching):
     """Served inputs of the last `window` against the champion's training window. An input has drifted when its PSI exceeds
     `max_psi` and its KS statistic (numeric inputs) `max_ks`, when more than `max_new_share` of its values are new, or when its
     share of missing values changed by more than `max_missing_change`. A change that chance explains does not count: of those
@@ -20,7 +33,6 @@ class Drift(Suffixed):
 
     CHECK: ClassVar[str] = "inputs_like_training"
 
-    window: timedelta = Field(default=timedelta(days=30), gt=timedelta(0))  # shorter ones alarm on weather alone
     max_psi: float = Field(default=0.25, gt=0)
     max_ks: float = Field(default=0.2, gt=0, lt=1)
     max_new_share: float = Field(default=0.05, ge=0, lt=1)
@@ -30,16 +42,15 @@ class Drift(Suffixed):
     min_rows: int = Field(default=1000, ge=1)
 
 
-class Performance(Suffixed):
+class Performance(Watching):
     """Realised quality of the answered requests, by day and month, once their labels are known."""
 
     CHECK: ClassVar[str] = "realised_metric_within_bound"
 
-    window: timedelta = Field(default=timedelta(days=30), gt=timedelta(0))
     min_rows: int = Field(default=1000, ge=1)
 
 
-class Skew(Suffixed):
+class Skew(Watching):
     """Training/serving skew: features that the answers of the last `window` used, against the same recomputed from the feature
     tables. Numbers agree within max(`relative` of the larger, `absolute`). The check fails when more than `max_mismatch_rate`
     of at least `min_rows` answers used any feature that is recomputed differently. At most `max_rows` of them are recomputed.
@@ -47,7 +58,6 @@ class Skew(Suffixed):
 
     CHECK: ClassVar[str] = "features_like_recomputed"
 
-    window: timedelta = Field(default=timedelta(days=30), gt=timedelta(0))
     # Rolling sums differ in their last digits when more days are filled at once, and a model reads 32 bits.
     relative: float = Field(default=1e-6, ge=0, lt=1)
     absolute: float = Field(default=1e-6, ge=0)
@@ -61,7 +71,7 @@ class Skew(Suffixed):
             yield f"{found}; legal: max_rows at least min_rows, or there are never enough. Raise or lower one."
 
 
-class OwnMonitor(Suffixed, Implemented):
+class OwnMonitor(Watching, Implemented):
     """A monitor of your own, in any package: a subclass, and a function `monitor` in its module, which gets the rows of the last
     `window` of the table READS. CHECK is the name of its check.
     """
@@ -71,7 +81,6 @@ class OwnMonitor(Suffixed, Implemented):
     CHECK: ClassVar[str] = "within_bounds"
     READS: ClassVar[Literal["predictions", "outcomes"]] = "predictions"
 
-    window: timedelta = Field(default=timedelta(days=30), gt=timedelta(0))
     min_rows: int = Field(default=1000, ge=1)
 
 

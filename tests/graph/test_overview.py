@@ -45,9 +45,11 @@ def row(home: Home) -> Overview:
     return read(home).use_cases[0]
 
 
-def report(trigger: Trigger, stage: str, check: str, description: str, *, passed: bool) -> None:
+def report(trigger: Trigger, stage: str, check: str, description: str, *, passed: bool, **metadata: str) -> None:
     key = dg.AssetKey(names.stage(WATCHED.name, stage))
-    trigger.instance.report_runless_asset_event(dg.AssetCheckEvaluation(key, check, passed=passed, description=description))
+    texts = {name: dg.MetadataValue.text(text) for name, text in metadata.items()}
+    evaluation = dg.AssetCheckEvaluation(key, check, passed=passed, description=description, metadata=texts)
+    trigger.instance.report_runless_asset_event(evaluation)
 
 
 def test_a_home_without_a_platform_of_its_own_shows_what_the_ledger_has(tmp_path: Path):
@@ -67,14 +69,22 @@ def test_a_home_without_a_platform_of_its_own_shows_what_the_ledger_has(tmp_path
 
 def test_a_monitor_without_enough_data_is_never_healthy_and_the_worst_of_several_counts(trigger: Trigger):
     assert (row(trigger.home).drift, row(trigger.home).performance) == ("not yet", "not yet")
-    report(trigger, "drift", Drift.CHECK, "12 rows in the window; a verdict needs 500.", passed=True)
+    report(trigger, "drift", Drift.CHECK, "12 rows in the window.", passed=True, verdict="not enough data")
     report(trigger, "performance", Performance.CHECK, "auc 0.9", passed=True)
     assert (row(trigger.home).drift, row(trigger.home).performance) == ("not enough data", "healthy")
     report(trigger, "drift", Drift.CHECK, "3 of 4 inputs drifted", passed=False)
     assert row(trigger.home).drift == "ALARM"
 
 
-def test_the_alarm_of_a_monitor_without_a_column_is_a_problem_until_it_passes(trigger: Trigger):
+def test_health_that_is_not_confirmed_for_a_whole_window_is_not_enough_data_and_then_a_problem(trigger: Trigger):
+    report(trigger, "drift", Drift.CHECK, "0 of 4 inputs have drifted", passed=True)
+    for days, verdict, is_named in ((29, "healthy", False), (31, "not enough data", False), (121, "not enough data", True)):
+        loans = read(trigger.home, now=NOW + timedelta(days=days)).use_cases[0]
+        assert loans.drift == verdict
+        assert any(one.startswith("Monitor drift: Not enough data: nothing has been") for one in loans.problems) is is_named
+
+
+def test_the_alarm_of_a_monitor_is_a_problem_until_it_passes(trigger: Trigger):
     for passed in (False, True):
         report(trigger, "own_monitor", OwnMonitor.CHECK, "60% are decided yes.", passed=passed)
         assert ("Monitor own_monitor: 60% are decided yes." in row(trigger.home).problems) is not passed

@@ -78,7 +78,7 @@ def test_each_monitor_measures_with_its_own_values(line: Line) -> None:
     result = line.run(*(names.stage(LINE.name, stage) for stage in ("predictions", "drift", "drift_week")))
     assert result.success, failure(result)
     needed = {check.asset_key.path[-1]: check.description or "" for check in result.get_asset_check_evaluations()}
-    assert "a verdict needs 1000" in needed["drift"] and "a verdict needs 20000" in needed["drift_week"]
+    assert "a verdict needs 1,000" in needed["drift"] and "a verdict needs 20,000" in needed["drift_week"]
 
 
 def sensors_of(use_case: UseCase) -> dict[str, Any]:

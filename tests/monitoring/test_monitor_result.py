@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
+from mlops_assets.foundation.verdict import Verdict
 from mlops_assets.monitoring.drift import TrainingWindow, monitor_drift
 from mlops_assets.monitoring.performance import monitor_performance
 from mlops_assets.spec.monitor import Drift, Performance
@@ -28,14 +29,14 @@ def window() -> TrainingWindow:
 
 def test_the_rows_it_was_trained_on_have_not_drifted() -> None:
     result = monitor_drift(DRIFT, ROWS, window, task=TASK, seed=0)
-    assert result.passed and result.figures["drifted_share"] == 0
+    assert result.verdict is Verdict.HEALTHY and result.figures["drifted_share"] == 0
     assert result.page and result.pictures["psi"].startswith(b"\x89PNG")
 
 
 def test_a_shifted_input_is_an_alarm_that_names_it() -> None:
     shifted = ROWS.with_columns(pl.col(name) * 3 + 50 for name in NUMERIC)
     result = monitor_drift(DRIFT, shifted, window, task=TASK, seed=0)
-    assert not result.passed
+    assert result.verdict is Verdict.ALARM
     assert "from version 3's training window" in result.message and NUMERIC[0] in result.message
     assert result.tables["columns"][0]["changed"] == "values"
 
@@ -45,10 +46,11 @@ def test_inputs_that_the_log_no_longer_has_are_named_and_the_others_compared() -
     recent = ROWS.drop(NUMERIC[0], CATEGORICAL[0]).with_columns(added=1.0)
     result = monitor_drift(DRIFT, recent, window, task=TASK, seed=0)
     gone = ", ".join(sorted([NUMERIC[0], CATEGORICAL[0]]))
-    assert result.passed and result.message.endswith(f"Not compared, as the log no longer has them: {gone}.")
+    assert result.verdict is Verdict.HEALTHY
+    assert result.message.endswith(f"Not compared, as the log no longer has them: {gone}.")
     assert len(result.tables["columns"]) == len(NUMERIC) + len(CATEGORICAL) - 2 and result.page
     nothing = monitor_drift(DRIFT, ROWS.select(added=1.0).sample(600, seed=0, with_replacement=True), window, task=TASK, seed=0)
-    assert not nothing.passed and nothing.message.startswith("No input of version 3 can be compared.")
+    assert nothing.verdict is Verdict.ALARM and nothing.message.startswith("No input of version 3 can be compared.")
 
 
 @pytest.mark.parametrize("rows", [0, DRIFT.min_rows - 1])
@@ -57,7 +59,8 @@ def test_too_few_rows_are_no_verdict_and_read_no_training_window(rows: int) -> N
         raise AssertionError("the training window was read")
 
     result = monitor_drift(DRIFT, ROWS.head(rows), unread, task=TASK, seed=0)
-    assert result.passed and f"{rows} served requests in the window; a verdict needs {DRIFT.min_rows}" in result.message
+    assert result.verdict is Verdict.NOT_ENOUGH_DATA
+    assert result.message == f"{rows} served requests in the window; a verdict needs {DRIFT.min_rows}."
 
 
 def test_evidently_is_loaded_only_for_a_page() -> None:
@@ -66,8 +69,8 @@ def test_evidently_is_loaded_only_for_a_page() -> None:
     assert done.stdout.strip() == "False"
 
 
-@pytest.mark.parametrize(("better", "passed"), [(True, True), (False, False)])
-def test_performance_is_judged_by_the_declared_bound(better: bool, passed: bool) -> None:
+@pytest.mark.parametrize(("better", "verdict"), [(True, Verdict.HEALTHY), (False, Verdict.ALARM)], ids=["better", "worse"])
+def test_performance_is_judged_by_the_declared_bound(better: bool, verdict: Verdict) -> None:
     truth = pl.int_range(400) % 2 == 0
     start = datetime(2013, 5, 1, tzinfo=UTC)
     known = pl.DataFrame({"n": range(400)}).with_columns(
@@ -78,9 +81,9 @@ def test_performance_is_judged_by_the_declared_bound(better: bool, passed: bool)
     )
     bounds, spec = [OnPerformance(metric="auc", bound=0.7)], Performance(window=timedelta(days=30), min_rows=100)
     result = monitor_performance(spec, bounds, task=TASK, label=CASE.label.name, known=known, recent=known, seed=0)
-    assert result.passed is passed
-    assert ("is below 0.7" in result.message) is not passed
-    assert ("over the last 30 days is" in result.message) is passed
+    assert result.verdict is verdict
+    assert ("is below 0.7" in result.message) is not better
+    assert ("over the last 30 days is" in result.message) is better
     assert len(result.tables["by_month"]) >= 1 and "auc" in result.pictures
 
 
@@ -93,22 +96,20 @@ def test_equal_answers_are_an_alarm_of_every_monitor_that_judges_them(answer: fl
         Performance(min_rows=100), [], task=TASK, label=CASE.label.name, known=known, recent=known, seed=0
     )
     for result in (drifted, judged):
-        assert not result.passed
+        assert result.verdict is Verdict.ALARM
         assert result.message.startswith(f"All 1,200 answers in the window are {answer:.4g}, whatever their inputs.")
 
 
 def test_one_other_answer_is_enough_for_a_verdict_on_the_inputs() -> None:
     two = ROWS.with_columns(probability=pl.when(pl.int_range(pl.len()) == 7).then(0.3).otherwise(0.2))
-    assert monitor_drift(DRIFT, two, window, task=TASK, seed=0).passed
+    assert monitor_drift(DRIFT, two, window, task=TASK, seed=0).verdict is Verdict.HEALTHY
 
 
-def test_outcomes_of_one_class_are_no_verdict_instead_of_within_bounds() -> None:
+def test_outcomes_of_one_class_are_not_enough_data() -> None:
     known = ROWS.with_columns(
         pl.lit(1).alias(CASE.label.name), probability=pl.int_range(pl.len()) / pl.len(), model_version=pl.lit(1)
     )
     bounds, spec = [OnPerformance(metric="auc", bound=0.7)], Performance(min_rows=100)
     result = monitor_performance(spec, bounds, task=TASK, label=CASE.label.name, known=known, recent=known, seed=0)
-    assert (
-        result.passed
-        and result.message == "No verdict: auc is undefined on the 1,200 known outcomes of the window (one class only)."
-    )
+    assert result.verdict is Verdict.NOT_ENOUGH_DATA
+    assert result.message == "auc is undefined on the 1,200 known outcomes of the window (one class only)."

@@ -191,13 +191,20 @@ def data_versions(instance: dg.DagsterInstance, key: dg.AssetKey, *, partitioned
 
 
 def newest_check(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> Any:
-    """The record of the newest execution of a check; None before the first."""
-    return instance.event_log_storage.get_latest_asset_check_execution_by_key([key]).get(key)
+    """The record of the newest result of a check; None before the first."""
+    return newest_checks(instance, [key]).get(key)
 
 
 def newest_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> dict[dg.AssetCheckKey, Any]:
-    """`newest_check` of many, in one query."""
-    return {**instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)}
+    """`newest_check` of many, in one query, and one for each whose newest execution has no result, as it runs or has crashed."""
+    from dagster._core.storage.asset_check_execution_record import COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES as ENDED
+
+    log = instance.event_log_storage
+    newest = log.get_latest_asset_check_execution_by_key(keys)
+    running = {
+        key: log.get_asset_check_execution_history(key, 1, status=ENDED) for key, one in newest.items() if one.status not in ENDED
+    }
+    return {key: record for key, one in newest.items() for record in running.get(key, [one])}
 
 
 def next_cron_time(cron: str, now: datetime) -> datetime:

@@ -76,8 +76,9 @@ class Watcher:
         at = {stage: self._materialized_at(names.stage(self.use_case.name, stage)) for stage in ("predictions", *reads)}
         in_order = all(at[read] < at[stage] for stage, read in reads.items())
         trained_at = max((record.end_time or 0.0 for record in self.trainings()), default=0.0)
-        # A check that has failed since the last training ended is due to cause one: its sensor has not looked yet.
-        is_due = any(checked_at > trained_at for _, checked_at, result in self._check_results() if not result.passed)
+        # An alarm since the last training ended is due to cause one: its sensor has not looked yet.
+        alarms = (at for _, at, result in self._check_results() if not result.passed and _word(result, "reason_to_train"))
+        is_due = any(at > trained_at for at in alarms)
         return in_order and not is_due and self.predicted_until() >= last
 
     def predicted_until(self) -> date:
@@ -100,12 +101,8 @@ class Watcher:
 
     def verdicts(self) -> dict[str, str]:
         """The newest result of each monitor's check."""
-        results = {name: result for name, _, result in self._check_results()}
-        sides = {name: "within bounds" if result.passed else "ALARM" for name, result in results.items()}
-        return {
-            name: f"{sides[name]} · {results[name].description}" if name in results else "not evaluated yet"
-            for name in self._monitors()
-        }
+        results = {name: f"{_word(result, 'verdict')} · {result.description}" for name, _, result in self._check_results()}
+        return {name: results.get(name, "not evaluated yet") for name in self._monitors()}
 
     def months(self) -> Iterator[tuple[str, ...]]:
         """Month, rows, versions, AUC served, and AUC of the first model on the same inputs, formatted."""
@@ -154,3 +151,8 @@ class Watcher:
             took = f" in {record.end_time - record.start_time:.0f} s" if record.end_time and record.start_time else ""
             target = f"{len(run.asset_selection)} assets" if run.asset_selection else run.job_name
             typer.echo(f"    run {run.run_id[:8]} {status}{took}: {target}{days} · {run.tags.get('mlops/reason', '')}")
+
+
+def _word(result: dg.AssetCheckEvaluation, name: str) -> Any:
+    """An entry of what a monitor stores with the result of its check."""
+    return result.metadata[name].value if name in result.metadata else None

@@ -228,3 +228,24 @@ def test_the_newest_results_of_many_checks_are_those_of_each(instance: dg.Dagste
     key = dg.AssetCheckKey(total.key, "fine")
     dg.materialize([total], instance=instance)
     assert internals.newest_checks(instance, [key])[key].id == internals.newest_check(instance, key).id
+
+
+def test_a_check_that_runs_or_has_crashed_keeps_its_last_result(instance: dg.DagsterInstance) -> None:
+    crashes = False
+
+    @dg.asset_check(asset="table", name="fine")
+    def fine() -> dg.AssetCheckResult:
+        if crashes:
+            raise SystemExit(1)
+        return dg.AssetCheckResult(passed=True)
+
+    table, key = dg.AssetKey("table"), dg.AssetCheckKey(dg.AssetKey("table"), "fine")
+    job = dg.Definitions([dg.AssetSpec(table)], asset_checks=[fine]).resolve_implicit_global_asset_job_def()
+    job.execute_in_process(instance=instance)
+    before = internals.newest_check(instance, key)
+    crashes = True
+    with pytest.raises(SystemExit):
+        job.execute_in_process(instance=instance)
+    log = instance.event_log_storage
+    assert log.get_latest_asset_check_execution_by_key([key])[key].id != before.id, "the crashed one is newer"
+    assert internals.newest_check(instance, key).id == before.id
