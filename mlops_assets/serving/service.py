@@ -50,7 +50,8 @@ class Service:
     def __init__(
         self, answering: Answering, admission: Admission, tracing: Tracing, *, repeats: Repeats, path_prefix: str
     ) -> None:
-        self.name, self.path_prefix, self.buffered = answering.use_case.name, path_prefix, 0  # bytes of bodies that arrive
+        self.name, self.path_prefix = answering.use_case.name, path_prefix
+        self.buffered = 0  # bytes of bodies that arrive, or wait for their answer
         self.answering, self.admission, self.tracing, self.telemetry = answering, admission, tracing, answering.telemetry
         self._repeats = repeats
         use_case, looks_up = answering.use_case, bool(answering.use_case.features.views)
@@ -93,6 +94,7 @@ class Service:
     async def _predict(self, headers: Headers, body: bytes, deadline: float) -> bytes:
         started = self.answering.clock()
         self.admission.enter()
+        self.buffered += len(body)
         try:
             with self.tracing.span(headers) as trace_id:
                 if len(body) <= INLINE_BYTES:
@@ -103,6 +105,7 @@ class Service:
                 blocks = is_slow or request.explain or len(request) > INLINE_ROWS
                 return await self.batching.submit(request, in_loop=not blocks)
         finally:
+            self.buffered -= len(body)
             self.admission.leave()
 
     def warn(self, error: Exception) -> None:
