@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+import mlops_assets
 from mlops_assets.foundation.atomic_file import replace_file
 from mlops_assets.inspection.proposal import Proposal
 from mlops_assets.inspection.source_code import INDENT, WIDTH, classes_in, fill, to_code, wrap
@@ -84,10 +85,15 @@ def _comment_lines(text: str, indent: int) -> list[str]:
 def _imports(use_case: UseCase) -> str:
     modules = defaultdict[str, set[str]](set)
     for one in classes_in(use_case):
-        modules[one.__module__].add(one.__name__)
-    lines = {module: f"from {module} import {', '.join(sorted(names))}" for module, names in modules.items()}
+        modules["mlops_assets" if one.__name__ in mlops_assets.__all__ else one.__module__].add(one.__name__)
+    lines = {module: _import(module, sorted(names)) for module, names in modules.items()}
     standard = lines.pop("datetime", "")
     return "\n".join([*([standard, ""] if standard else []), *(lines[module] for module in sorted(lines)), ""])
+
+
+def _import(module: str, names: list[str]) -> str:
+    line = f"from {module} import {', '.join(names)}"
+    return line if len(line) <= WIDTH else "\n".join([f"from {module} import (", *fill(names, INDENT), ")  # fmt: skip"])
 
 
 def _without_personal_data(sample: pl.DataFrame, use_case: UseCase) -> pl.DataFrame:

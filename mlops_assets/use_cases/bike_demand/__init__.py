@@ -2,18 +2,31 @@
 
 from datetime import date, timedelta
 
-from mlops_assets.spec.contract import Column, Contract
-from mlops_assets.spec.feature import Features, FeatureView, Label
-from mlops_assets.spec.gate import BeatsChampion, Budget, Floor, NoPii
-from mlops_assets.spec.grain import Hourly
-from mlops_assets.spec.monitor import Drift, Performance, Skew
-from mlops_assets.spec.request_feature import Hour, Month, PredictionMoment, Weekday
-from mlops_assets.spec.source import Files
-from mlops_assets.spec.split import TimeSplit
-from mlops_assets.spec.task import Regression
-from mlops_assets.spec.training import HistGradientBoosting
-from mlops_assets.spec.trigger import OnSchedule
-from mlops_assets.spec.use_case import UseCase
+from mlops_assets import (
+    BeatsChampion,
+    Budget,
+    Column,
+    Contract,
+    Drift,
+    Features,
+    FeatureView,
+    Files,
+    Floor,
+    HistGradientBoosting,
+    Hour,
+    Hourly,
+    Label,
+    Month,
+    NoPii,
+    OnSchedule,
+    Performance,
+    PredictionMoment,
+    Regression,
+    Skew,
+    TimeSplit,
+    UseCase,
+    Weekday,
+)  # fmt: skip
 from mlops_assets.use_cases.bike_demand import transforms
 
 ZONE = "America/New_York"

@@ -2,18 +2,43 @@
 
 from datetime import date, timedelta
 
-from mlops_assets.spec.contract import Column, Contract, MaxNovelShare, MaxNullShare, RowCountBand
-from mlops_assets.spec.feature import Features, FeatureView, Label
-from mlops_assets.spec.gate import BeatsChampion, Budget, Calibrated, EverySlice, Floor, Latency, NoLeak, NoPii, NoSkew, Robust
-from mlops_assets.spec.monitor import Drift, Performance, Skew
-from mlops_assets.spec.request_feature import MinuteOfDay, PredictionMoment, Weekday
-from mlops_assets.spec.rollout import Canary, Rollback
-from mlops_assets.spec.source import Files
-from mlops_assets.spec.split import TimeSplit
-from mlops_assets.spec.task import Binary
-from mlops_assets.spec.training import HistGradientBoosting, Lightning
-from mlops_assets.spec.trigger import OnDrift, OnPerformance, OnSchedule
-from mlops_assets.spec.use_case import UseCase
+from mlops_assets import (
+    BeatsChampion,
+    Binary,
+    Budget,
+    Calibrated,
+    Canary,
+    Column,
+    Contract,
+    Drift,
+    EverySlice,
+    Features,
+    FeatureView,
+    Files,
+    Floor,
+    HistGradientBoosting,
+    Label,
+    Latency,
+    Lightning,
+    MaxNovelShare,
+    MaxNullShare,
+    MinuteOfDay,
+    NoLeak,
+    NoPii,
+    NoSkew,
+    OnDrift,
+    OnPerformance,
+    OnSchedule,
+    Performance,
+    PredictionMoment,
+    Robust,
+    Rollback,
+    RowCountBand,
+    Skew,
+    TimeSplit,
+    UseCase,
+    Weekday,
+)  # fmt: skip
 from mlops_assets.use_cases.flight_delay import transforms
 
 CARRIER = Column(name="carrier", dtype="string", pattern=r"^[A-Z0-9]{2}$", example="UA", description="IATA code of the airline.")

@@ -1,13 +1,20 @@
 """Which digit is written here? From an image of 8 × 8 pixels: ten classes, a snapshot without a time."""
 
-from mlops_assets.spec.contract import Column, Contract
-from mlops_assets.spec.gate import BeatsChampion, Budget, Floor, Robust
-from mlops_assets.spec.grain import Snapshot
-from mlops_assets.spec.monitor import Drift, Performance
-from mlops_assets.spec.source import Files
-from mlops_assets.spec.task import Multiclass
-from mlops_assets.spec.training import SklearnEstimator
-from mlops_assets.spec.use_case import UseCase
+from mlops_assets import (
+    BeatsChampion,
+    Budget,
+    Column,
+    Contract,
+    Drift,
+    Files,
+    Floor,
+    Multiclass,
+    Performance,
+    Robust,
+    SklearnEstimator,
+    Snapshot,
+    UseCase,
+)  # fmt: skip
 
 DIGITS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
 SIDE = 8

@@ -2,18 +2,31 @@
 
 from datetime import date, timedelta
 
-from mlops_assets.spec.contract import Column, Contract, RowCountBand
-from mlops_assets.spec.feature import Features, Label
-from mlops_assets.spec.gate import BeatsChampion, Budget, Calibrated, Fair, Floor, NoLeak, NoPii
-from mlops_assets.spec.grain import Weekly
-from mlops_assets.spec.monitor import Drift, Performance
-from mlops_assets.spec.request_feature import PredictionMoment
-from mlops_assets.spec.rollout import Canary
-from mlops_assets.spec.source import Files
-from mlops_assets.spec.split import TimeSplit
-from mlops_assets.spec.task import Binary
-from mlops_assets.spec.trigger import OnDrift, OnPerformance
-from mlops_assets.spec.use_case import UseCase
+from mlops_assets import (
+    BeatsChampion,
+    Binary,
+    Budget,
+    Calibrated,
+    Canary,
+    Column,
+    Contract,
+    Drift,
+    Fair,
+    Features,
+    Files,
+    Floor,
+    Label,
+    NoLeak,
+    NoPii,
+    OnDrift,
+    OnPerformance,
+    Performance,
+    PredictionMoment,
+    RowCountBand,
+    TimeSplit,
+    UseCase,
+    Weekly,
+)  # fmt: skip
 from mlops_assets.use_cases.loan_default import transforms
 
 KNOWN_AFTER = timedelta(days=60)

@@ -1,13 +1,23 @@
 """Is this tumour malignant? From measurements of the cell nuclei in an image of a fine-needle aspirate."""
 
-from mlops_assets.spec.contract import Column, Contract
-from mlops_assets.spec.gate import BeatsChampion, Budget, Calibrated, Floor, NoLeak, NoPii, Robust
-from mlops_assets.spec.grain import Snapshot
-from mlops_assets.spec.monitor import Drift, Performance
-from mlops_assets.spec.source import Files
-from mlops_assets.spec.task import Binary
-from mlops_assets.spec.training import HistGradientBoosting
-from mlops_assets.spec.use_case import UseCase
+from mlops_assets import (
+    BeatsChampion,
+    Binary,
+    Budget,
+    Calibrated,
+    Column,
+    Contract,
+    Drift,
+    Files,
+    Floor,
+    HistGradientBoosting,
+    NoLeak,
+    NoPii,
+    Performance,
+    Robust,
+    Snapshot,
+    UseCase,
+)  # fmt: skip
 
 MEASURES = {
     "radius": "Distance from the centre to the perimeter, pixels.",
