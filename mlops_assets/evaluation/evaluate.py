@@ -18,6 +18,7 @@ from mlops_assets.tasks.task import Task
 from mlops_assets.training.signature import digest
 
 Score = Callable[[pl.DataFrame], Array]
+EVALUATION = "evaluation.json"  # an Evaluation among the artifacts of the version's run
 SHUFFLES = 5  # of each input
 MAX_SCORED_ROWS, MIN_SHUFFLED_ROWS = 250_000, 200  # of all shuffles together (1 s with 20 inputs), and of one
 SLICE_CONFIDENCE = 0.99  # of each bound: measured, 1 to 4 of 100 unchanged slices then look changed (with 0.95: 1 of 10)

@@ -20,6 +20,7 @@ with warnings.catch_warnings():  # eleven deprecation warnings of its dependenci
     from evidently.presets import DataDriftPreset
 
 ALWAYS, NEVER = 0.0, 1e9  # bounds of Evidently's PSI, which the page does not show
+ANY = 1e-9  # the share of drifted columns from which on Evidently calls the whole drifted
 MAX_ROWS = 5000  # of each sample; a drift report is then about 5 MB
 
 
@@ -30,7 +31,6 @@ def drift_report(
     numeric: Sequence[str],
     categorical: Sequence[str],
     drifted: Collection[str],
-    max_share: float,
     seed: int,
 ) -> str:
     """A table of the inputs, current next to reference, in which those in `drifted` are shown as such. Inputs without a value in
@@ -48,7 +48,7 @@ def drift_report(
     # The preset computes every column's drift three times (2 s instead of 1), but its one sortable table is readable;
     # per-column metrics make thirty screens of it.
     thresholds = {name: ALWAYS if name in drifted else NEVER for name in drawn}
-    preset = DataDriftPreset(columns=drawn, method="psi", per_column_threshold=thresholds, drift_share=max_share)
+    preset = DataDriftPreset(columns=drawn, method="psi", per_column_threshold=thresholds, drift_share=ANY)
     return _html(preset, definition, current=now.select(drawn), reference=before.select(drawn))
 
 

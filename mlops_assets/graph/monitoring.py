@@ -78,7 +78,7 @@ def _drift(use_case: UseCase, stage: str, spec: Drift) -> dg.AssetsDefinition:
 
     @asset(
         description=f"How far the inputs served in {in_words(spec.window)} are from those that the champion was trained on.",
-        check_specs=[dg.AssetCheckSpec(spec.CHECK, asset=key, description=f"At most {spec.max_share:.0%} of inputs drifted.")],
+        check_specs=[dg.AssetCheckSpec(spec.CHECK, asset=key, description="No input has drifted.")],
         **_asset(use_case, stage, "evidently", kind="drift", reads="predictions"),
     )
     def drift(
@@ -103,19 +103,21 @@ def _drift(use_case: UseCase, stage: str, spec: Drift) -> dg.AssetsDefinition:
 
 
 def _training_window(use_case: UseCase, registry: RegistryResource, version: int) -> "TrainingWindow":
+    from mlops_assets.evaluation.evaluate import EVALUATION
     from mlops_assets.monitoring.drift import TrainingWindow
     from mlops_assets.training.train_and_track import PROFILES, SAMPLE
 
     model, opened = names.registered_model(use_case.name), registry.open()
     profiles, sample = (opened.artifact(model, version, artifact) for artifact in (PROFILES, SAMPLE))
-    return TrainingWindow.from_artifacts(version, profiles, sample)
+    return TrainingWindow.from_artifacts(version, profiles, sample, opened.find_artifact(model, version, EVALUATION))
 
 
 def _check(
     context: dg.AssetExecutionContext, spec: Monitor, result: "MonitorResult", use_case: UseCase, *, now: datetime
 ) -> dg.AssetCheckResult:
     unreadable, key = _unreadable_share(context.instance, use_case), dg.AssetCheckKey(context.asset_key, spec.CHECK)
-    verdict = CheckVerdict(Verdict(result.verdict), result.message, float(result.verdict is Verdict.ALARM))
+    reason = result.reason_to_train if result.verdict is Verdict.ALARM else 0.0
+    verdict = CheckVerdict(Verdict(result.verdict), result.message, reason, tuple(result.symptoms))
     if unreadable > MAX_UNREADABLE_SHARE:  # which training does not change
         lost = f"{unreadable:.1%} of the prediction log cannot be read; see the check of predictions. "
         verdict = CheckVerdict(Verdict.ALARM, lost + result.message, reason_to_train=0.0)

@@ -176,6 +176,7 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
         ledger: LedgerResource,
         signing_keys: SigningKeysResource,
     ) -> Iterator[Any]:
+        from mlops_assets.evaluation.evaluate import EVALUATION
         from mlops_assets.evaluation.evaluate_candidate import ModelVersion, evaluate_candidate
         from mlops_assets.promotion.promotions import Promotions
 
@@ -192,7 +193,8 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
             served=served,
             seed=names.SEED,
         )
-        links = publish(registry, use_case, candidate.version, {f"{name}.html": page for name, page in result.pages.items()})
+        pages = {f"{name}.html": page for name, page in result.pages.items()}
+        links = publish(registry, use_case, candidate.version, {**pages, EVALUATION: result.evaluation.to_json()})
         _record_refusal(context, Promotions(use_case, ledger.open(), deployed, signing_keys.open()), candidate, result.verdicts)
         verdicts = tuple(verdict.to_dict() for verdict in result.verdicts)
         metadata = _evaluation_metadata(candidate, result, links)

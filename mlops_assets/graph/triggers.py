@@ -140,8 +140,8 @@ def _on_failed_check(use_case: UseCase, training: Any, monitor: str, check: str)
         verdict = CheckVerdict.of_record(record)
         if verdict is None or verdict.verdict is not Verdict.ALARM:
             return dg.SkipReason(f"{check} raises no alarm.")
-        if not verdict.reason_to_train:
-            return dg.SkipReason(f"{verdict.message} Training does not change that.")
+        if not any(trigger.is_reason(verdict.reason_to_train) for trigger in use_case.triggers_of(monitor)):
+            return dg.SkipReason(f"{verdict.message} This is reported, and no reason to train.")
         if _trained_since(context, use_case, record.create_timestamp):
             return dg.SkipReason("A model has been trained, or is being trained, since the check failed.")
         state = promotion_state_of(use_case.name, ledger.open().records(use_case.name))

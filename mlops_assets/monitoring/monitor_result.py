@@ -11,7 +11,9 @@ from mlops_assets.tasks.task import Task, as_text
 
 
 class MonitorResult(NamedTuple):
-    """`tables` are rows and `pictures` PNG bytes, by name; `page` is an HTML document."""
+    """`tables` are rows and `pictures` PNG bytes, by name; `page` is an HTML document. `reason_to_train` is how much an alarm is
+    a reason to train, from 0 to 1, and `symptoms` are the names of what it is about, such as inputs.
+    """
 
     verdict: Verdict
     message: str
@@ -19,6 +21,8 @@ class MonitorResult(NamedTuple):
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType({})
     pictures: Mapping[str, bytes] = MappingProxyType({})
     page: str | None = None
+    reason_to_train: float = 1.0
+    symptoms: Sequence[str] = ()
 
 
 def too_few(rows: int, needed: int, of: str) -> MonitorResult:

@@ -11,7 +11,7 @@ from mlops_assets.spec.monitor import Drift, Monitor, OwnMonitor, Performance, S
 from mlops_assets.spec.request_feature import RequestFeature
 from mlops_assets.spec.rollout import Canary
 from mlops_assets.spec.spec import Spec
-from mlops_assets.spec.trigger import OnAlarm, OnDrift, OnPerformance, Trigger
+from mlops_assets.spec.trigger import OnAlarm, OnCheck, OnDrift, OnPerformance, Trigger
 
 if TYPE_CHECKING:
     from mlops_assets.spec.use_case import UseCase
@@ -221,7 +221,7 @@ def _reader_problems(use_case: "UseCase", field: str, reader: Gate | Trigger) ->
         found = f"{type(reader).__name__} reads the result of the monitor {needed.__name__}"
         monitors = ", ".join(type(monitor).__name__ for monitor in use_case.monitors) or "none"
         yield f"{field} · {found}; monitors: {monitors}. Declare {needed.__name__}()."
-    elif isinstance(reader, OnDrift | OnPerformance | OnAlarm) and reader.monitor:
+    elif isinstance(reader, OnCheck) and reader.monitor:
         yield from _unknown(f"{field}.monitor", [reader.monitor], stages, f"is no {needed.__name__} monitor; legal")
 
 

@@ -27,8 +27,8 @@ class Drift(Watching):
     """Served inputs of the last `window` against the champion's training window. An input has drifted when its PSI exceeds
     `max_psi` and its KS statistic (numeric inputs) `max_ks`, when more than `max_new_share` of its values are new, or when its
     share of missing values changed by more than `max_missing_change`. A change that chance explains does not count: of those
-    that are reported, at most the share `false_discovery_rate` is expected to be chance. The check fails when more than
-    `max_share` of the inputs have drifted.
+    that are reported, at most the share `false_discovery_rate` is expected to be chance. The check fails when any input has
+    drifted; OnDrift says how many of them, by their importance, are a reason to train.
     """
 
     CHECK: ClassVar[str] = "inputs_like_training"
@@ -38,7 +38,6 @@ class Drift(Watching):
     max_new_share: float = Field(default=0.05, ge=0, lt=1)
     max_missing_change: float = Field(default=0.1, gt=0, lt=1)
     false_discovery_rate: float = Field(default=0.01, gt=0, lt=1)
-    max_share: float = Field(default=0.3, ge=0, le=1)
     min_rows: int = Field(default=1000, ge=1)
 
 

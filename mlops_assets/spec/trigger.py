@@ -62,24 +62,38 @@ def _cron_values(text: str, unit: str) -> set[int]:
     return values
 
 
-class OnDrift(Spec):
-    """Train when a drift check fails: that of `monitor`, such as drift_week, or of any Drift."""
+class OnCheck(Spec):
+    """Train on the alarm of a monitor."""
 
     monitor: str = Field(default="", repr=False)
 
+    def is_reason(self, share: float) -> bool:
+        """Whether `share`, from 0 to 1, of what is judged has changed enough: the `reason_to_train` of the monitor's check."""
+        return share > 0
 
-class OnPerformance(Spec):
+
+class OnDrift(OnCheck):
+    """Train when inputs have drifted that carry at least `min_importance` of the importance of all inputs for the champion, in
+    `monitor`, such as drift_week, or in any Drift. Where the importance is not known, all inputs have the same.
+    """
+
+    min_importance: float = Field(default=0.3, gt=0, le=1)
+
+    def is_reason(self, share: float) -> bool:
+        return share >= self.min_importance
+
+
+class OnPerformance(OnCheck):
     """Train when the realised metric of the window is worse than `bound`: in `monitor`, or in any Performance."""
 
     metric: Metric
     bound: float
-    monitor: str = Field(default="", repr=False)
 
     def contradictions(self) -> Iterator[str]:
         yield from bound_problems(self.metric, self.bound)
 
 
-class OnAlarm(Spec):
+class OnAlarm(OnCheck):
     """Train when the check of `monitor` fails, which is the name of an OwnMonitor, such as call_load."""
 
     monitor: str = Field(min_length=1)

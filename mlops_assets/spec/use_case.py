@@ -28,7 +28,7 @@ from mlops_assets.spec.spec import Name, Spec, Text
 from mlops_assets.spec.split import GroupSplit, RandomSplit, TimeSplit
 from mlops_assets.spec.task import Binary, Multiclass, Regression
 from mlops_assets.spec.training import Search, Trainer
-from mlops_assets.spec.trigger import OnAlarm, OnDrift, OnPerformance, OnSchedule, Trigger
+from mlops_assets.spec.trigger import OnCheck, Trigger
 
 # What each stage is made from: editing a field changes the code version of these stages and of no other.
 STAGE_FIELDS: dict[str, tuple[str, ...]] = {
@@ -113,9 +113,9 @@ class UseCase(Spec):
     def own_monitors(self) -> list[OwnMonitor]:
         return [monitor for monitor in self.monitors if isinstance(monitor, OwnMonitor)]
 
-    def triggers_of(self, stage: str) -> list[OnDrift | OnPerformance | OnAlarm]:
-        """The triggers that a failed check of this monitor fires."""
-        kind, readers = type(self.monitor_stages[stage]), [one for one in self.triggers if not isinstance(one, OnSchedule)]
+    def triggers_of(self, stage: str) -> list[OnCheck]:
+        """The triggers that an alarm of this monitor fires."""
+        kind, readers = type(self.monitor_stages[stage]), [one for one in self.triggers if isinstance(one, OnCheck)]
         return [reader for reader in readers if issubclass(kind, READS_MONITOR[type(reader)]) and reader.monitor in ("", stage)]
 
     @property

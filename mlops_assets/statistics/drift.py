@@ -6,7 +6,7 @@ and larger than chance explains in samples of this size.
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,8 @@ FLOOR = 1e-4  # smallest share of a bin: without it, one unseen category would h
 class ColumnDrift(NamedTuple):
     """How one input moved, from the reference to the current sample. `ks` is None for a categorical input. `new_share` is the
     share of values that the reference does not have, less what is expected of new values in any sample; `missing_change` is
-    current minus reference share. `changed` says what of it is drift: values, new values, missing values.
+    current minus reference share. `changed` says what of it is drift: values, new values, missing values. `excess` is the largest
+    change in multiples of its bound, of those that are drift where any is.
     """
 
     name: str
@@ -33,7 +34,8 @@ class ColumnDrift(NamedTuple):
     js: float
     new_share: float
     missing_change: float
-    changed: tuple[str, ...]
+    changed: tuple[str, ...] = ()
+    excess: float = 0.0
 
     @property
     def drifted(self) -> bool:
@@ -66,10 +68,10 @@ def ks(p: Array, q: Array) -> float:
 
 
 class Test(NamedTuple):
-    """Whether a change of a column is larger than its bound, and how probable one at least as large is by chance."""
+    """A change of a column in multiples of its bound, and how probable one at least as large is by chance."""
 
     subject: str
-    is_large: bool
+    excess: float
     p: float
 
 
@@ -85,30 +87,39 @@ def compare_profiles(
     if not compared:
         return []
     adjusted = iter(false_discovery_control([test.p for _, tests in compared for test in tests]))
-    return [
-        column._replace(
-            changed=tuple(test.subject for test in tests if next(adjusted) <= spec.false_discovery_rate and test.is_large)
-        )
-        for column, tests in compared
-    ]
+    return [_judged(column, tests, [next(adjusted) <= spec.false_discovery_rate for _ in tests]) for column, tests in compared]
+
+
+def _judged(column: ColumnDrift, tests: Sequence[Test], is_no_chance: Sequence[bool]) -> ColumnDrift:
+    changed = [test for test, counts in zip(tests, is_no_chance, strict=True) if counts and test.excess > 1]
+    return column._replace(changed=tuple(test.subject for test in changed), excess=max(test.excess for test in changed or tests))
 
 
 def _compare(name: str, reference: ColumnProfile, current: ColumnProfile, spec: Drift) -> tuple[ColumnDrift, list[Test]]:
     rows = comparable_bins(reference, current)
     p, q = shares(rows)
     sizes = rows.sum(axis=1)
-    enough = sizes.min() >= spec.min_rows
     moved, distance = psi(p, q), ks(p, q) if isinstance(reference, NumericProfile) else None
     by_chance = (rows.shape[1] - 1) * (1 / np.maximum(sizes, 1)).sum()
-    is_moved = moved - by_chance > spec.max_psi and (distance is None or distance > spec.max_ks)
+    excess = _multiple(moved - by_chance, spec.max_psi)
+    if distance is not None:
+        excess = min(excess, _multiple(distance, spec.max_ks))
     new_share, p_new = _new_values(reference, current)
     missing_change = float(q[0] - p[0])
     tests = [
-        Test("values", enough and is_moved, _p_of_equal_shares(rows)),
-        Test("new values", enough and new_share > spec.max_new_share, p_new),
-        Test("missing values", enough and abs(missing_change) > spec.max_missing_change, _p_of_equal_missing(rows)),
+        Test("values", excess, _p_of_equal_shares(rows)),
+        Test("new values", _multiple(new_share, spec.max_new_share), p_new),
+        Test("missing values", _multiple(abs(missing_change), spec.max_missing_change), _p_of_equal_missing(rows)),
     ]
-    return ColumnDrift(name, moved, distance, js(p, q), new_share, missing_change, ()), tests
+    column = ColumnDrift(name, moved, distance, js(p, q), new_share, missing_change)
+    return column, tests if sizes.min() >= spec.min_rows else [test._replace(excess=0.0) for test in tests]
+
+
+def _multiple(change: float, bound: float) -> float:
+    """Any change is infinitely more than a bound of 0."""
+    if change <= 0:
+        return 0.0
+    return float(change / bound) if bound else np.inf
 
 
 def comparable_bins(reference: ColumnProfile, current: ColumnProfile) -> Array:

@@ -144,10 +144,15 @@ class ModelRegistry:
     def artifact(self, model_name: str, version: int, name: str) -> bytes:
         """An artifact of the run that created the version. Raises NotRegistered."""
         folder = self.tracked(self.version(model_name, version).run_id).folder
-        if (folder / name).is_file():
-            return (folder / name).read_bytes()
+        if (content := self.find_artifact(model_name, version, name)) is not None:
+            return content
         found = ", ".join(sorted(path.name for path in folder.glob("*"))) or "none"
         raise NotRegistered(f"{model_name} · version {version} · no artifact {name!r}; its run has: {found}. Train it again.")
+
+    def find_artifact(self, model_name: str, version: int, name: str) -> bytes | None:
+        """None for a run without it. Raises NotRegistered for an unknown version."""
+        file = self.tracked(self.version(model_name, version).run_id).folder / name
+        return file.read_bytes() if file.is_file() else None
 
     def version(self, model_name: str, version: int) -> Version:
         """Raises NotRegistered."""

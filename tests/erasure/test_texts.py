@@ -24,7 +24,7 @@ def publish_drift_page(root: Path) -> Path:
     registry = opened(root)[1].registry
     rows = pl.DataFrame({"customer_id": [ONE, *OTHERS] * 10, "amount": [float(number) for number in range(100)]})
     columns = {"numeric": ["amount"], "categorical": ["customer_id"]}
-    page = drift_report(rows, rows, **columns, drifted=(), max_share=0.5, seed=names.SEED)
+    page = drift_report(rows, rows, **columns, drifted=(), seed=names.SEED)
     run = registry.tracked(registry.version(names.registered_model("shop"), 1).run_id)
     run.log_file("drift_report.html", page)
     return run.folder / "drift_report.html"

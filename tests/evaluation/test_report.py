@@ -30,10 +30,10 @@ def served(rows: int, shift: float = 0.0) -> pl.DataFrame:
     )
 
 
-def drift_page(*drifted: str, max_share: float = 0.3) -> str:
+def drift_page(*drifted: str) -> str:
     before, now = served(900), served(700, 2.0)
     columns = {"numeric": ["wind", "gust"], "categorical": ["origin"]}
-    return drift_report(before, now, drifted=drifted, max_share=max_share, seed=0, **columns)
+    return drift_report(before, now, drifted=drifted, seed=0, **columns)
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +71,14 @@ def test_an_input_without_values_is_left_out_instead_of_ending_the_report(page: 
     assert '"wind"' in page and '"gust"' not in page
 
 
-def test_the_page_uses_the_declared_share(page: str) -> None:
-    assert "Dataset drift detection threshold is 0.3" in page
-    assert "Dataset drift detection threshold is 0.9" in drift_page(max_share=0.9)
+def test_one_drifted_input_is_drift_of_the_whole(page: str, tmp_path: Path) -> None:
+    assert "Dataset Drift is detected" in shown(page, tmp_path)
+    assert "Dataset Drift is NOT detected" in shown(drift_page(), tmp_path)
 
 
 def test_nothing_to_draw_is_an_error() -> None:
     with pytest.raises(ValueError, match="no input has a value in both samples"):
-        drift_report(served(10), served(0), numeric=["wind"], categorical=[], drifted=[], max_share=0.3, seed=0)
+        drift_report(served(10), served(0), numeric=["wind"], categorical=[], drifted=[], seed=0)
 
 
 def test_a_classification_report_shows_quality_and_curves() -> None:

@@ -99,9 +99,14 @@ def performance_checks() -> dict[str, str | None]:
     return {spec.asset_key.path[-1]: spec.description for spec in specs}
 
 
-@pytest.mark.parametrize(("failed", "is_due"), [("drift_week", True), ("drift", False)])
-def test_the_failed_check_of_another_monitor_trains_nothing(line: Line, failed: str, is_due: bool) -> None:
-    evaluation = dg.AssetCheckEvaluation(dg.AssetKey([LINE.name, failed]), Drift.CHECK, passed=False, description="Drifted.")
+@pytest.mark.parametrize(
+    ("failed", "importance", "is_due"),
+    [("drift_week", 0.5, True), ("drift_week", 0.3, True), ("drift_week", 0.29, False), ("drift", 1.0, False)],
+)
+def test_only_enough_drift_of_the_trigger_s_own_monitor_trains(line: Line, failed: str, importance: float, is_due: bool) -> None:
+    metadata = {"verdict": dg.MetadataValue.text("alarm"), "reason_to_train": dg.MetadataValue.float(importance)}
+    key = dg.AssetKey([LINE.name, failed])
+    evaluation = dg.AssetCheckEvaluation(key, Drift.CHECK, passed=False, metadata=metadata, description="Drifted.")
     line.instance.report_runless_asset_event(evaluation)
     sensor = line.definitions.resolve_sensor_def("loans_on_drift_week")
     ledger: Any = build_resources(line.environment)["ledger"]

@@ -1,8 +1,10 @@
 """The monitors' verdicts over served predictions, as plain values."""
 
+import json
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 
 import polars as pl
 import pytest
@@ -12,7 +14,7 @@ from mlops_assets.monitoring.drift import TrainingWindow, monitor_drift
 from mlops_assets.monitoring.performance import monitor_performance
 from mlops_assets.spec.monitor import Drift, Performance
 from mlops_assets.spec.trigger import OnPerformance
-from mlops_assets.statistics.profile import profile_reference
+from mlops_assets.statistics.profile import profile_reference, profiles_to_json
 from mlops_assets.tasks import task_of
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.training.training_rows import CATEGORICAL, NUMERIC, training_rows
@@ -20,7 +22,7 @@ from tests.training.training_rows import CATEGORICAL, NUMERIC, training_rows
 CASE = USE_CASE.but(features=USE_CASE.features.but(numeric=NUMERIC, categorical=CATEGORICAL))
 ROWS = training_rows(1200)
 TASK = task_of(CASE.task)
-DRIFT = Drift(window=timedelta(days=30), min_rows=500, max_share=0.2)
+DRIFT = Drift(window=timedelta(days=30), min_rows=500)
 
 
 def window() -> TrainingWindow:
@@ -39,6 +41,39 @@ def test_a_shifted_input_is_an_alarm_that_names_it() -> None:
     assert result.verdict is Verdict.ALARM
     assert "from version 3's training window" in result.message and NUMERIC[0] in result.message
     assert result.tables["columns"][0]["changed"] == "values"
+
+
+def test_one_input_in_another_unit_is_an_alarm_with_its_evidence_whatever_the_others_do() -> None:
+    other_unit = ROWS.with_columns(pl.col(NUMERIC[1]) * 1.8 + 32)
+    result = monitor_drift(DRIFT, other_unit, window, task=TASK, seed=0)
+    assert result.verdict is Verdict.ALARM and result.symptoms == [NUMERIC[1]]
+    assert f"1 of {len(NUMERIC) + len(CATEGORICAL)} inputs have drifted" in result.message
+    assert f": {NUMERIC[1]} (values: PSI " in result.message and ", at most 0.25)." in result.message
+    (row,) = result.tables["drifted"]
+    assert row["name"] == NUMERIC[1] == result.tables["columns"][0]["name"] and row["excess"] > 1
+    assert "importance" not in result.message, "it is not known"
+    assert result.reason_to_train == pytest.approx(1 / (len(NUMERIC) + len(CATEGORICAL)))
+
+
+@pytest.mark.parametrize(
+    ("losses", "share"),
+    [({NUMERIC[1]: 0.06, NUMERIC[0]: 0.02}, 0.75), ({NUMERIC[0]: 0.02, NUMERIC[1]: -0.01}, 0.0), ({NUMERIC[1]: None}, None)],
+    ids=["important", "useless", "undefined"],
+)
+def test_the_importance_of_drifted_inputs_weighs_what_trains_and_not_what_is_reported(
+    losses: dict[str, float | None], share: float | None
+) -> None:
+    evaluation = json.dumps({"importance": [{"input": name, "loss": loss} for name, loss in losses.items()]}).encode()
+    parquet = BytesIO()
+    ROWS.write_parquet(parquet)
+    profiles = profiles_to_json(window().profiles).encode()
+    trained = TrainingWindow.from_artifacts(3, profiles, parquet.getvalue(), evaluation)
+    other_unit = ROWS.with_columns(pl.col(NUMERIC[1]) * 1.8 + 32)
+    result = monitor_drift(DRIFT, other_unit, lambda: trained, task=TASK, seed=0)
+    assert result.verdict is Verdict.ALARM and result.symptoms == [NUMERIC[1]]
+    assert result.reason_to_train == pytest.approx(share if share is not None else 1 / len(trained.profiles))
+    assert sum(trained.importance().values()) == pytest.approx(1)
+    assert (f"which carry {share or 0:.0%} of the importance" in result.message) is (share is not None)
 
 
 def test_inputs_that_the_log_no_longer_has_are_named_and_the_others_compared() -> None:

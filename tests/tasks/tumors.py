@@ -26,7 +26,7 @@ USE_CASE = TUMOR.but(
     ),
     slices=("laboratory", "stained"),
     search=Search(trials=2, folds=3),
-    monitors=(Performance(min_rows=20), Drift(min_rows=20, max_share=1.0)),
+    monitors=(Performance(min_rows=20), Drift(min_rows=20)),
 )
 Tumors = build_service((USE_CASE,), lambda: open_services(os.environ, (USE_CASE,)))
 

@@ -12,18 +12,19 @@ from mlops_assets.foundation.verdict import Verdict
 from mlops_assets.spec.monitor import Monitor, Watching
 from mlops_assets.spec.use_case import UseCase
 
-VERDICT, REASON_TO_TRAIN, SINCE = "verdict", "reason_to_train", "not_enough_data_since"
+VERDICT, REASON_TO_TRAIN, SYMPTOMS, SINCE = "verdict", "reason_to_train", "symptoms", "not_enough_data_since"
 REMEDY = "Look whether requests and labels arrive; widen the window or lower min_rows where there will never be more."
 
 
 class CheckVerdict(NamedTuple):
-    """`reason_to_train` is from 0, as for a lack of data, to 1. `since` is the time of the first of the results without a verdict
-    that follow one another.
+    """`reason_to_train` is from 0, as for a lack of data, to 1; `symptoms` name what an alarm is about. `since` is when the first
+    of the results without a verdict that follow one another was written.
     """
 
     verdict: Verdict
     message: str
     reason_to_train: float
+    symptoms: tuple[str, ...] = ()
     since: datetime | None = None
 
     @classmethod
@@ -39,7 +40,8 @@ class CheckVerdict(NamedTuple):
         verdict = Verdict(cast(str, stored.get(VERDICT, Verdict.healthy_if(evaluation.passed))))
         reason = cast(float, stored.get(REASON_TO_TRAIN, float(verdict is Verdict.ALARM)))
         since = datetime.fromtimestamp(cast(float, stored[SINCE]), UTC) if SINCE in stored else None
-        return cls(verdict, evaluation.description or "", reason, since)
+        symptoms = tuple(cast(list[str], stored.get(SYMPTOMS, [])))
+        return cls(verdict, evaluation.description or "", reason, symptoms, since)
 
     def at(self, now: datetime, *, judged_at: datetime, spec: Watching) -> Self:
         """Health that nothing has confirmed for a whole window is over: nothing was served or known in it."""
@@ -57,6 +59,7 @@ class CheckVerdict(NamedTuple):
     def result(self, spec: Watching, *, now: datetime, key: dg.AssetCheckKey) -> dg.AssetCheckResult:
         """A warning where it fails: an alarm is for people and sensors; the run itself has not failed."""
         metadata: dict[str, Any] = {VERDICT: str(self.verdict), REASON_TO_TRAIN: self.reason_to_train}
+        metadata |= {SYMPTOMS: dg.MetadataValue.json([*self.symptoms])} if self.symptoms else {}
         failed, message = self.is_failure(spec, now=now), self.message
         if self.since:
             metadata[SINCE] = dg.MetadataValue.timestamp(self.since)

@@ -77,8 +77,8 @@ USE_CASE = UseCase(
         NoLeak(max_single_auc=0.9), Budget(max_train_seconds=300, max_megabytes=5), NoPii(),
     ),
     # A week has 1,155 applications: without a change, no input has a PSI above 0.02 by chance.
-    monitors=(Drift(window=timedelta(days=7), max_psi=0.1, max_ks=0.15, max_share=0.2), Performance(window=timedelta(days=28))),
-    triggers=(OnDrift(), OnPerformance(metric="auc", bound=0.9)),
+    monitors=(Drift(window=timedelta(days=7), max_psi=0.1, max_ks=0.15), Performance(window=timedelta(days=28))),
+    triggers=(OnDrift(min_importance=0.2), OnPerformance(metric="auc", bound=0.9)),
     rollout=Canary(),
     example="mlops_assets.use_cases.loan_default.sample:example",
 )  # fmt: skip

@@ -28,15 +28,15 @@ def stored(verdict: CheckVerdict, spec: Monitor | None = None) -> dg.AssetCheckE
 @pytest.mark.parametrize("reason", [0.0, 0.25, 1.0])
 @pytest.mark.parametrize("since", [None, NOW - DAY], ids=["now", "for a day"])
 def test_what_is_stored_is_read(verdict: Verdict, reason: float, since: datetime | None) -> None:
-    read = CheckVerdict.of(stored(CheckVerdict(verdict, "A sentence.", reason, since)))
-    assert (read.verdict, read.reason_to_train, read.since) == (verdict, reason, since)
+    read = CheckVerdict.of(stored(CheckVerdict(verdict, "A sentence.", reason, ("amount", "purpose"), since)))
+    assert (read.verdict, read.reason_to_train, read.since, read.symptoms) == (verdict, reason, since, ("amount", "purpose"))
     assert "A sentence." in read.message
 
 
 @pytest.mark.parametrize(("passed", "verdict", "reason"), [(True, Verdict.HEALTHY, 0.0), (False, Verdict.ALARM, 1.0)])
 def test_a_result_without_these_entries_is_healthy_or_an_alarm(passed: bool, verdict: Verdict, reason: float) -> None:
     read = CheckVerdict.of(dg.AssetCheckEvaluation(KEY.asset_key, KEY.name, passed, {}, description="by hand"))
-    assert read == (verdict, "by hand", reason, None)
+    assert read == (verdict, "by hand", reason, (), None)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_result_without_these_entries_is_healthy_or_an_alarm(passed: bool, ver
     ids=["new", "three windows", "longer", "short window", "declared", "longer than declared"],
 )
 def test_a_lack_of_data_fails_once_it_lasts_longer_than_declared(spec: Monitor, silence: timedelta, fails: bool) -> None:
-    check = stored(CheckVerdict(Verdict.NOT_ENOUGH_DATA, "3 rows.", 0.0, NOW - silence), spec)
+    check = stored(CheckVerdict(Verdict.NOT_ENOUGH_DATA, "3 rows.", 0.0, since=NOW - silence), spec)
     assert check.passed is not fails and check.severity is dg.AssetCheckSeverity.WARN
     since = f"Not enough data since {NOW - silence:%Y-%m-%d %H:%M} UTC: 3 rows."
     assert check.description and check.description.startswith(since)
@@ -62,7 +62,7 @@ def test_a_lack_of_data_fails_once_it_lasts_longer_than_declared(spec: Monitor, 
 
 @pytest.mark.parametrize("verdict", [Verdict.ALARM, Verdict.NOT_ENOUGH_DATA])
 def test_only_health_grows_old(verdict: Verdict) -> None:
-    one = CheckVerdict(verdict, "", 0.0, NOW)
+    one = CheckVerdict(verdict, "", 0.0, since=NOW)
     assert one.at(NOW + 1000 * DAY, judged_at=NOW, spec=Drift()) == one
     old = one._replace(verdict=Verdict.HEALTHY).at(NOW + 31 * DAY, judged_at=NOW, spec=Drift())
     assert old.verdict is Verdict.NOT_ENOUGH_DATA and old.since == NOW + 30 * DAY
