@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         Robust,
     )  # fmt: skip
     from mlops_assets.spec.grain import Daily, Hourly, Monthly, Snapshot, Weekly
-    from mlops_assets.spec.monitor import Drift, OwnMonitor, Performance, Skew
+    from mlops_assets.spec.monitor import DataAge, Drift, OwnMonitor, Performance, Skew
     from mlops_assets.spec.pulled_source import Http, NextCursor, NextLink, PageNumber, Sql, Stream
     from mlops_assets.spec.request_feature import (
         Bucket,
@@ -64,7 +64,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnswerLog", "AtOnce", "BeatsChampion", "Binary", "Bucket", "Budget", "BusinessFigure", "Cache", "Calibrated", "Canary",
-    "Column", "Contract", "Csv", "Daily", "Difference", "Drift", "EverySlice", "Excel", "Fair", "FeatureView", "Features",
+    "Column", "Contract", "Csv", "Daily", "DataAge", "Difference", "Drift", "EverySlice", "Excel", "Fair", "FeatureView",
+    "Features",
     "Files", "Floor", "Freshness", "Gate", "GroupSplit", "HashedWords", "HistGradientBoosting", "Hour", "Hourly",
     "HoursBetween", "Http", "IsMissing", "JsonLines", "Label", "Latency", "LightGBM", "Lightning", "Limits", "Log",
     "MaxNovelShare", "MaxNullShare", "MinuteOfDay", "Month", "Monthly", "Multiclass", "NextCursor", "NextLink", "NoLeak",

@@ -201,8 +201,8 @@ def _rollout_problems(use_case: "UseCase") -> Iterator[str]:
 
 def _monitor_problems(use_case: "UseCase") -> Iterator[str]:
     stages = stage_names(use_case.monitors)
-    if use_case.skew and not use_case.features.views:
-        yield "monitors · Skew compares features of views with those served, and features.views is empty. Remove it."
+    for monitor in (one for one in use_case.monitors if one.READS_VIEWS and not use_case.features.views):
+        yield f"monitors · {type(monitor).__name__} judges features of views, and features.views is empty. Remove it."
     for name in (name for name in dict.fromkeys(stages) if stages.count(name) > 1):
         yield f"monitors · {stages.count(name)} are named {name!r}; legal: names of their own. Give each another suffix."
     for field, readers in {"gates": use_case.gates, "triggers": use_case.triggers}.items():

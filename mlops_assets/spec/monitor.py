@@ -15,6 +15,8 @@ class Watching(Suffixed):
     its check fails, which trains nothing.
     """
 
+    READS_VIEWS: ClassVar[bool] = False  # without feature views it has nothing to judge
+
     window: timedelta = Field(default=timedelta(days=30), gt=timedelta(0))
     max_silence: timedelta | None = Field(default=None, gt=timedelta(0), repr=False)
 
@@ -56,6 +58,7 @@ class Skew(Watching):
     """
 
     CHECK: ClassVar[str] = "features_like_recomputed"
+    READS_VIEWS: ClassVar[bool] = True
 
     # Rolling sums differ in their last digits when more days are filled at once, and a model reads 32 bits.
     relative: float = Field(default=1e-6, ge=0, lt=1)
@@ -81,6 +84,19 @@ class OwnMonitor(Watching, Implemented):
     READS: ClassVar[Literal["predictions", "outcomes"]] = "predictions"
 
     min_rows: int = Field(default=1000, ge=1)
+
+
+class DataAge(OwnMonitor):
+    """Freshness of the answers: of those that found values in a view, the share `min_share` used values that were at most
+    `max_age` old at the moment of the request.
+    """
+
+    MODULE: ClassVar[str] = "mlops_assets.monitoring.data_age"
+    CHECK: ClassVar[str] = "answers_from_fresh_data"
+    READS_VIEWS: ClassVar[bool] = True
+
+    max_age: timedelta = Field(gt=timedelta(0))
+    min_share: float = Field(default=0.99, gt=0, le=1)
 
 
 Monitor = Drift | Performance | Skew | OwnMonitor

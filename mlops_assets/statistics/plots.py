@@ -26,6 +26,7 @@ SQUARE, WIDE = 4.2, 2.7
 MOST_BARS, MOST_CELLS, MOST_LETTERS = 20, 10, 14
 DASHED: dict[str, Any] = {"linestyle": "--", "linewidth": 1}
 MEAN_BINS, MOST_POINTS = 20, 2000
+MIN_HOURS = 1 / 60
 SHOWN = (0.005, 0.995)  # of the numbers on an axis: a single one far away would leave no room for the others
 
 
@@ -158,6 +159,22 @@ def drift_bars(columns: Sequence[ColumnDrift], max_psi: float) -> bytes:
     figure, axes = _bars(values, colours, title, f"PSI (bound {max_psi:g}); red drifted")
     axes.axvline(max_psi, color=INK, **DASHED)
     axes.set_xlim(0, max(max_psi * 1.25, *(psi * 1.05 for psi in values.values()), 0.0))
+    return _png(figure)
+
+
+def age_curves(hours: Mapping[str, Array], max_hours: float) -> bytes:
+    """Of each view, the share of answers whose values were at most so old, (n,), with the declared bound."""
+    figure, axes = _figure(
+        SQUARE, "Age of the data behind the answers", x="hours, logarithmic", y="share of answers, at most so old"
+    )
+    shares = np.linspace(0, 1, 200)
+    for name, ages in hours.items():
+        if len(ages):
+            axes.plot(np.maximum(np.quantile(ages, shares), MIN_HOURS), shares, linewidth=1.6, label=_short(name))
+    axes.axvline(max_hours, color=ALARM, **DASHED)
+    axes.set(xscale="log", ylim=(0, 1.02))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
     return _png(figure)
 
 

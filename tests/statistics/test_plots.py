@@ -58,6 +58,8 @@ DRAWINGS: dict[str, Callable[[], bytes]] = {
     "importance of nothing": lambda: plots.importance([], "auc"),
     "drift": lambda: plots.drift_bars(drifts(29), 0.25),
     "drift of nothing": lambda: plots.drift_bars([], 0.25),
+    "ages": lambda: plots.age_curves({"weather": np.geomspace(0.1, 50, 500), "planes": np.array([])}, 24),
+    "ages of nothing": lambda: plots.age_curves({}, 24),
     "loss": lambda: plots.loss_curve(
         [{"epoch": n, "train_loss": 1 / n, "validation_loss": 0.1 + 1 / n} for n in (1.0, 2.0, 3.0)]
     ),
