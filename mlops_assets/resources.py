@@ -4,7 +4,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypedDict
 
@@ -160,13 +160,19 @@ class SigningKeysResource(dg.ConfigurableResource):
 
 
 class LedgerResource(dg.ConfigurableResource):
+    """The ledger, and the clock by which decisions are dated: the present, or in a backtest the moment `as_of`."""
+
     url: str
     heads: str  # the folder that remembers the newest records
+    as_of: str | None = None  # ISO 8601
 
     def open(self) -> "Ledger":
         from mlops_assets.promotion.ledger import Ledger
 
         return Ledger(_value(self.url) or "", Path(self.heads))
+
+    def now(self) -> datetime:
+        return datetime.fromisoformat(self.as_of) if self.as_of else datetime.now(UTC)
 
 
 class LiveServicesResource(dg.ConfigurableResource):
@@ -218,15 +224,19 @@ class Resources(TypedDict):
     reports: FolderResource
 
 
-def build_resources(environment: Environment) -> Resources:
-    """Every environment uses the embedded stores; their addresses and folders come from the environment."""
+def build_resources(environment: Environment, *, as_of: datetime | None = None) -> Resources:
+    """Every environment uses the embedded stores; their addresses and folders come from the environment. `as_of`: the time by
+    which decisions are dated, where it is not the present.
+    """
     home, key_file = environment.home, environment.signing_key
     landing = LandingResource(folder=str(home.landing))
     redis_url = _secret("MLOPS_ONLINE_STORE", environment.redis_url)
     urls = {use_case: [*own] for use_case, own in environment.service_urls.items()}
     rollout_stores = RolloutStoresResource(
         ledger=LedgerResource(
-            url=_secret("MLOPS_LEDGER", environment.postgres_url) or environment.ledger_url, heads=str(home.deployments)
+            url=_secret("MLOPS_LEDGER", environment.postgres_url) or environment.ledger_url,
+            heads=str(home.deployments),
+            as_of=as_of.isoformat() if as_of else None,
         ),
         deployment=DeploymentResource(folder=str(home.deployments)),
         signing_keys=SigningKeysResource(folder=str(home.keys), private_key_file=str(key_file) if key_file else None),

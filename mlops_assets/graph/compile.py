@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from datetime import datetime
 
 import dagster as dg
 
@@ -24,10 +25,10 @@ from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.use_case import UseCase
 
 
-def build_shared(environment: Environment) -> dg.Definitions:
-    """The resources of all use cases, and their executor."""
+def build_shared(environment: Environment, *, as_of: datetime | None = None) -> dg.Definitions:
+    """The resources of all use cases, and their executor. `as_of`: as build_resources."""
     home = environment.home
-    resources = {**build_resources(environment), **build_io_managers(str(home.tables), str(home.root / "values"))}
+    resources = {**build_resources(environment, as_of=as_of), **build_io_managers(str(home.tables), str(home.root / "values"))}
     # A step costs 0.04 s in one process, and 4.8 s in a process of its own.
     return dg.Definitions(resources=resources, executor=dg.in_process_executor)
 

@@ -58,7 +58,7 @@ def _rollout(use_case: UseCase) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         from mlops_assets.promotion.promotions import decide_again
 
-        rollouts, now = open_rollouts(use_case, rollout_stores), datetime.now(UTC)
+        rollouts, now = open_rollouts(use_case, rollout_stores), rollout_stores.ledger.now()
         onnx = registry.open().load(names.registered_model(use_case.name), candidate.version)
         by, why = f"run {context.run.run_id[:8]}", context.run.tags.get("mlops/reason", "materialized by hand")
         rollouts.promotions.bless(candidate.version, onnx, blessing, by=by, at=now)
@@ -117,7 +117,7 @@ def _watch(use_case: UseCase) -> dg.SensorDefinition:
         rollouts = open_rollouts(use_case, rollout_stores)
         rollouts.promotions.ledger.create()
         try:
-            step = rollouts.advance(by="the rollout sensor", at=datetime.now(UTC), why="it may begin now")
+            step = rollouts.advance(by="the rollout sensor", at=rollout_stores.ledger.now(), why="it may begin now")
         except ConcurrentWrite as error:
             return dg.SkipReason(str(error))
         if step.plan is None:

@@ -4,8 +4,16 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+AS_OF = "mlops/as_of"  # the tag of a run of another time than now, such as one of a backtest
+
 
 def run_started(context: dg.AssetExecutionContext) -> datetime:
     """When the run was created: the same for every asset of the run, and for a run that is retried."""
     record = context.instance.get_run_record_by_id(context.run.run_id)
-    return record.create_timestamp if record else datetime.now(UTC)
+    return run_time(record) if record else datetime.now(UTC)
+
+
+def run_time(record: dg.RunRecord) -> datetime:
+    """When a run was created, or the time that it was told to be of."""
+    as_of = record.dagster_run.tags.get(AS_OF)
+    return datetime.fromisoformat(as_of) if as_of else record.create_timestamp

@@ -1,0 +1,44 @@
+"""A run is of the time at which it was created, or of the time that its tag names."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+
+from mlops_assets.graph.kernel.run_clock import AS_OF, run_started, run_time
+from mlops_assets.resources import LedgerResource
+
+THEN = datetime(2013, 9, 1, 6, tzinfo=UTC)
+
+
+@dg.asset
+def clock(context: dg.AssetExecutionContext) -> str:
+    return run_started(context).isoformat()
+
+
+def started(instance: dg.DagsterInstance, **tags: str) -> tuple[datetime, datetime]:
+    """Of one run, as its asset saw it and as its record tells it."""
+    result = dg.materialize([clock], instance=instance, tags=tags)
+    record = instance.get_run_record_by_id(result.run_id)
+    assert record
+    return datetime.fromisoformat(result.output_for_node("clock")), run_time(record)
+
+
+def test_a_run_is_of_the_time_of_its_tag() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert started(instance, **{AS_OF: THEN.isoformat()}) == (THEN, THEN)
+
+
+def test_without_the_tag_a_run_is_of_the_time_at_which_it_was_created() -> None:
+    before = datetime.now(UTC)
+    with dg.DagsterInstance.ephemeral() as instance:
+        seen, recorded = started(instance)
+    assert seen == recorded
+    assert before <= seen <= datetime.now(UTC)
+
+
+def test_decisions_are_dated_by_the_present_or_by_the_time_of_the_resource(tmp_path: Path) -> None:
+    places = {"url": f"sqlite:///{tmp_path / 'ledger.db'}", "heads": str(tmp_path)}
+    before = datetime.now(UTC)
+    assert before <= LedgerResource(**places).now() <= datetime.now(UTC)
+    assert LedgerResource(**places, as_of=THEN.isoformat()).now() == THEN
