@@ -59,7 +59,7 @@ if TYPE_CHECKING:
         SklearnEstimator,
         Trainer,
     )  # fmt: skip
-    from mlops_assets.spec.trigger import OnAlarm, OnDrift, OnPerformance, OnSchedule
+    from mlops_assets.spec.trigger import OnAlarm, OnDrift, OnPerformance, OnSchedule, Trigger
     from mlops_assets.spec.use_case import UseCase
 
 __all__ = [
@@ -72,7 +72,7 @@ __all__ = [
     "NoPii", "NoSkew", "OnAlarm", "OnDrift", "OnPerformance", "OnSchedule", "OwnLightning", "OwnMonitor", "PageNumber",
     "Parquet", "Performance", "PredictionMoment", "RandomSplit", "Range", "Ratio", "Regression", "Renamed", "Robust",
     "Rollback", "RowCountBand", "Search", "Serving", "Skew", "SklearnEstimator", "Snapshot", "Sql", "Stream", "TextLength",
-    "TimeSplit", "Trainer", "UseCase", "Weekday", "Weekly",
+    "TimeSplit", "Trainer", "Trigger", "UseCase", "Weekday", "Weekly",
 ]  # fmt: skip
 
 

@@ -22,6 +22,7 @@ def _find(use_case: UseCase) -> list[str]:
         *find_trainer_problems(use_case),
         *find_missing_functions("gates", use_case.gates),
         *find_missing_functions("monitors", use_case.own_monitors),
+        *find_missing_functions("triggers", use_case.triggers),
     ]
     where = f"{use_case.name} · UseCase"
     return [*(f"{where} · {problem}" for problem in problems), *_log_problems(use_case), *compile_use_cases([use_case])[1]]

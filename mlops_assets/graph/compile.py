@@ -67,7 +67,7 @@ def compile_use_cases(use_cases: Sequence[UseCase]) -> tuple[dict[str, dg.Defini
 
 
 def _without_sensors(own: dg.Definitions) -> dg.Definitions:
-    return dg.Definitions(assets=own.assets, asset_checks=own.asset_checks, jobs=own.jobs, schedules=own.schedules)
+    return dg.Definitions(assets=own.assets, asset_checks=own.asset_checks, jobs=own.jobs)
 
 
 def _failing_sensor(problems: Sequence[str]) -> dg.SensorDefinition:
@@ -84,7 +84,7 @@ def _failing_sensor(problems: Sequence[str]) -> dg.SensorDefinition:
 
 
 def build_use_case(use_case: UseCase) -> dg.Definitions:
-    """Every asset, check, job, sensor and schedule of one use case; resources are bound by the caller."""
+    """Every asset, check, job and sensor of one use case; resources are bound by the caller."""
     parts = (build_ingestion, build_features, build_training, build_serving, build_monitoring)
     triggers, rollout, pulling = build_triggers(use_case), build_rollout(use_case), build_pulling(use_case)
     automation = build_automation(names.job(use_case.name, "automation"), dg.AssetSelection.key_prefixes(use_case.name))
@@ -92,6 +92,5 @@ def build_use_case(use_case: UseCase) -> dg.Definitions:
         assets=[*(asset for build in parts for asset in build(use_case)), *rollout["assets"], *pulling["assets"]],
         asset_checks=[*triggers["checks"], *rollout["checks"]],
         jobs=[*triggers["jobs"], *pulling["jobs"]],
-        schedules=triggers["schedules"],
         sensors=[*triggers["sensors"], *rollout["sensors"], *pulling["sensors"], automation],
     )

@@ -111,7 +111,7 @@ def _train(use_cases: UseCases) -> dg.JobDefinition:
         with _one_sentence(config):
             training.require_possible(datetime.now(UTC))
         training.submit()
-        result = f"Requested: the sensor first_model starts {names.job(use_case.name, 'training')} within seconds."
+        result = f"Requested: the sensor triggers starts {names.job(use_case.name, 'training')} within seconds."
         context.add_output_metadata({"result": result})
 
     description = "Trains a model now, also after a failure, then evaluates it and blesses it if it passes its gates."

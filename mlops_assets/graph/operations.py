@@ -12,7 +12,9 @@ from mlops_assets.foundation.home import Home
 from mlops_assets.graph.kernel.check_verdict import check_keys, read_verdicts
 from mlops_assets.graph.kernel.dagster_internals import newest_checks, stopped_sensors
 from mlops_assets.graph.kernel.shared_sensors import why_stopped
+from mlops_assets.graph.training_triggers import TrainingTriggers
 from mlops_assets.graph.trainings import read_trainings
+from mlops_assets.resources import WarehouseResource
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -32,7 +34,9 @@ def describe_operations(use_case: UseCase, home: Home, state: "PromotionState", 
             stopped = why_stopped(use_case.name, stopped_sensors(instance))
             described = {"automation": stopped, "training": training}
             lines = (f"{name}: {text}" for name, text in described.items() if text)
-            return [*describe_daemon(instance, now), *lines, *describe_monitors(use_case, instance, now)]
+            warehouse = WarehouseResource(folder=str(home.tables))
+            triggers = TrainingTriggers(use_case, instance, state, warehouse, now).describe()
+            return [*describe_daemon(instance, now), *lines, *triggers, *describe_monitors(use_case, instance, now)]
     except (OSError, SQLAlchemyError, dg.DagsterError) as error:
         return [f"runs: {home.dagster} cannot be read: {str(error).partition(chr(10))[0]}"]
 

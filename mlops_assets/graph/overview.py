@@ -20,10 +20,11 @@ from mlops_assets.graph.kernel.dagster_internals import newest_checks, next_cron
 from mlops_assets.graph.kernel.shared_sensors import why_stopped
 from mlops_assets.graph.landing import landing_check_keys
 from mlops_assets.graph.operations import describe_daemon
+from mlops_assets.graph.training_triggers import TrainingTriggers
 from mlops_assets.graph.trainings import error_of, read_trainings
 from mlops_assets.resources import Resources
 from mlops_assets.spec.monitor import Drift, Monitor, Performance
-from mlops_assets.spec.trigger import OnSchedule
+from mlops_assets.spec.trigger import OnSchedule, trigger_names
 from mlops_assets.spec.use_case import UseCase
 
 NONE, NOT_YET = "–", "not yet"
@@ -144,7 +145,10 @@ def _overview(
     if waits:
         problems.append(f"Version {state.waiting} waits for `mlops approve {name} {state.waiting} --why …`.")
     judged = [*read_verdicts(use_case, history.checks, now=now)]
-    problems += [*_alarms(judged, now), *_landing_alarms(use_case, history), *_failed_run(use_case, history)]
+    problems += _alarms(judged, now)
+    if history.instance and any(one.verdict and one.verdict.verdict is Verdict.ALARM for one in judged):
+        problems += TrainingTriggers(use_case, history.instance, state, resources["warehouse"], now).describe()
+    problems += [*_landing_alarms(use_case, history), *_failed_run(use_case, history)]
     problems += [*refused_files(use_case, resources), *server_problems]
     return Overview(
         use_case=name,
@@ -206,8 +210,9 @@ def _next_trigger(use_case: UseCase, has_version: bool, now: datetime) -> str:
     if not has_version:
         return "first model, with enough data"
     times = [next_cron_time(trigger.cron, now) for trigger in use_case.triggers if isinstance(trigger, OnSchedule)]
-    others = [type(trigger).__name__[2:].lower() for trigger in use_case.triggers if not isinstance(trigger, OnSchedule)]
-    parts = [f"{time:%Y-%m-%d %H:%M} UTC" for time in sorted(times)[:1]] + [f"on {other}" for other in dict.fromkeys(others)]
+    named = zip(trigger_names(use_case.triggers), use_case.triggers, strict=True)
+    others = [name.replace("_", " ") for name, trigger in named if not isinstance(trigger, OnSchedule)]
+    parts = [f"{time:%Y-%m-%d %H:%M} UTC" for time in sorted(times)[:1]] + others
     return ", ".join(parts) or "none: by hand"
 
 

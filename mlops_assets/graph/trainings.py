@@ -1,5 +1,6 @@
 """The training runs of a use case: when the first is due, when a failed one is tried again, and why it failed."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,13 +12,17 @@ import dagster as dg
 from mlops_assets.foundation import names
 from mlops_assets.graph.kernel.conditions import UNFINISHED
 from mlops_assets.spec.use_case import UseCase
+from mlops_assets.triggers.memory import PastTraining
 
 if TYPE_CHECKING:
     from mlops_assets.promotion.promotion_state import PromotionState
 
 ONE_AT_A_TIME = "mlops/training"  # the tag of every training; its value is the use case
+# What a training was requested for, and in which state: tags of its run, which the triggers remember it by.
+REASON, SYMPTOMS, DATA, CHAMPION = "mlops/reason", "mlops/symptoms", "mlops/data", "mlops/champion"
 REQUEST = "mlops/request"  # the tag of an observation of the training set that requests a training, and of its run
-NEWEST = 12  # failures in a row of which the pause is computed: from then on it is a day
+MAX_DOUBLED = 12  # failures: from then on the pause is a day
+NEWEST = 50  # trainings that are remembered: the pause after failures or in vain is longest with fewer
 # After the first failure; doubled by every further one, unless there is newer data.
 PAUSE, LONGEST_PAUSE = timedelta(minutes=5), timedelta(days=1)
 SHOWN = 300  # characters of an error
@@ -90,10 +95,27 @@ class Trainings:
     @property
     def retry_at(self) -> datetime:
         """After a pause that grows with every failure in a row, unless there is newer data."""
-        latest = self.records[0]
-        ended = datetime.fromtimestamp(latest.end_time, UTC) if latest.end_time else latest.update_timestamp
-        failures = 1 if self._has_new_data else self._failures_in_a_row
-        return ended + min(LONGEST_PAUSE, PAUSE * 2 ** (failures - 1))
+        failures = 1 if self._has_new_data else min(self._failures_in_a_row, MAX_DOUBLED)
+        return end_of(self.records[0]) + min(LONGEST_PAUSE, PAUSE * 2 ** (failures - 1))
+
+    @property
+    def past(self) -> list[PastTraining]:
+        """Those that came to a result, oldest first."""
+        outcomes = [(record, self._outcome_of(record.dagster_run)) for record in reversed(self.records)]
+        return [_past_training(record, outcome) for record, outcome in outcomes if outcome]
+
+    def _outcome_of(self, run: dg.DagsterRun) -> str:
+        """In words; empty where it runs, or an error ended it."""
+        by = f"run {run.run_id[:8]}"
+        for version, refusal in self.state.refusals.items():
+            if refusal.by == by:
+                gates = ", ".join(gate["gate"] for gate in refusal.body["evidence"].get("gates", ()))
+                return f"version {version} was refused by {gates or 'its verification'}"
+        for version, blessing in self.state.blessings.items():
+            if blessing.by == by:
+                return f"version {version} was blessed"
+        ends = {dg.DagsterRunStatus.CANCELED: "was canceled", dg.DagsterRunStatus.SUCCESS: "gave a version that was known"}
+        return f"{by} {ends[run.status]}" if run.status in ends else ""
 
     @property
     def outlook(self) -> str:
@@ -113,6 +135,24 @@ class Trainings:
         since = self.records[0].create_timestamp.timestamp()
         events = (self.instance.get_latest_materialization_event(key) for key in training_tables(self.use_case))
         return any(event and event.timestamp > since for event in events)
+
+
+def end_of(record: dg.RunRecord) -> datetime:
+    """When a finished run ended."""
+    return datetime.fromtimestamp(record.end_time, UTC) if record.end_time else record.update_timestamp
+
+
+def _past_training(record: dg.RunRecord, outcome: str) -> PastTraining:
+    tags = record.dagster_run.tags
+    champion = tags.get(CHAMPION, "")
+    return PastTraining(
+        frozenset(json.loads(tags.get(SYMPTOMS, "[]"))),
+        tags.get(DATA, ""),
+        int(champion) if champion else None,
+        record.create_timestamp,
+        end_of(record),
+        outcome,
+    )
 
 
 def read_trainings(use_case: UseCase, instance: dg.DagsterInstance, state: "PromotionState") -> Trainings:

@@ -11,7 +11,7 @@ from mlops_assets.spec.monitor import Drift, Monitor, OwnMonitor, Performance, S
 from mlops_assets.spec.request_feature import RequestFeature
 from mlops_assets.spec.rollout import Canary
 from mlops_assets.spec.spec import Spec
-from mlops_assets.spec.trigger import OnAlarm, OnCheck, OnDrift, OnPerformance, Trigger
+from mlops_assets.spec.trigger import OnAlarm, OnCheck, OnDrift, OnPerformance, Trigger, trigger_names
 
 if TYPE_CHECKING:
     from mlops_assets.spec.use_case import UseCase
@@ -200,11 +200,11 @@ def _rollout_problems(use_case: "UseCase") -> Iterator[str]:
 
 
 def _monitor_problems(use_case: "UseCase") -> Iterator[str]:
-    stages = stage_names(use_case.monitors)
     for monitor in (one for one in use_case.monitors if one.READS_VIEWS and not use_case.features.views):
         yield f"monitors · {type(monitor).__name__} judges features of views, and features.views is empty. Remove it."
-    for name in (name for name in dict.fromkeys(stages) if stages.count(name) > 1):
-        yield f"monitors · {stages.count(name)} are named {name!r}; legal: names of their own. Give each another suffix."
+    for field, stages in {"monitors": stage_names(use_case.monitors), "triggers": trigger_names(use_case.triggers)}.items():
+        for name in (name for name in dict.fromkeys(stages) if stages.count(name) > 1):
+            yield f"{field} · {stages.count(name)} are named {name!r}; legal: names of their own. Give each another suffix."
     for field, readers in {"gates": use_case.gates, "triggers": use_case.triggers}.items():
         for index, reader in enumerate(readers):
             yield from _reader_problems(use_case, f"{field}[{index}]", reader)

@@ -1,14 +1,17 @@
-"""Declared reasons to train again."""
+"""Declared reasons to train again. How each is found is in triggers/, one module for each kind."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import ClassVar
 
 from pydantic import Field
 
 from mlops_assets.spec.gate import Metric, bound_problems
-from mlops_assets.spec.spec import Spec
-from mlops_assets.spec.suffixed import Suffixed
+from mlops_assets.spec.implemented import Implemented, snake_case
+from mlops_assets.spec.suffixed import Suffixed, endings
 
+TRIGGERS = "mlops_assets.triggers"
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 MONTH_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 # The fields of a schedule: lowest and highest number, and the words for the lowest and the following numbers.
@@ -23,8 +26,24 @@ CRON: dict[str, tuple[int, int, tuple[str, ...]]] = {
 NAMED_DAYS = {"day of month": "l", "day of week": "l[0-7]|[0-7]#[1-5]"}  # the last day; the last or nth of a weekday
 
 
-class OnSchedule(Suffixed):
-    """Train at these times (cron, UTC)."""
+class Trigger(Suffixed, Implemented):
+    """A reason to train, also outside this package: a subclass, and a function `find_cause` in its module. No training that it
+    starts begins within `cool_down` after the end of the newest one, whatever started that.
+    """
+
+    FUNCTION = "find_cause"
+    PAGE = "docs/triggers.md"
+    # Whether it judges the champion, and so waits while another version is on its way to replace that.
+    JUDGES_CHAMPION: ClassVar[bool] = True
+
+    cool_down: timedelta = Field(default=timedelta(0), ge=timedelta(0), repr=False)
+
+
+class OnSchedule(Trigger):
+    """Train at these times (cron, UTC), or as soon as possible after one that was missed."""
+
+    MODULE = f"{TRIGGERS}.on_schedule"
+    JUDGES_CHAMPION = False
 
     cron: str = Field(pattern=r"^\S+ \S+ \S+ \S+ \S+$")
 
@@ -62,8 +81,10 @@ def _cron_values(text: str, unit: str) -> set[int]:
     return values
 
 
-class OnCheck(Spec):
+class OnCheck(Trigger):
     """Train on the alarm of a monitor."""
+
+    MODULE = f"{TRIGGERS}.on_check"
 
     monitor: str = Field(default="", repr=False)
 
@@ -99,4 +120,6 @@ class OnAlarm(OnCheck):
     monitor: str = Field(min_length=1)
 
 
-Trigger = OnSchedule | OnDrift | OnPerformance | OnAlarm
+def trigger_names(triggers: Sequence[Trigger]) -> list[str]:
+    """The name of each, such as on_drift. It does not depend on their order."""
+    return [f"{snake_case(type(one).__name__)}{ending}" for one, ending in zip(triggers, endings(triggers), strict=True)]

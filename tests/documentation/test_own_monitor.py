@@ -18,6 +18,7 @@ from mlops_assets.spec.use_case import UseCase
 from tests.cli.loans import LOANS
 from tests.documentation.pages import package_of, run_file
 from tests.graph.line import Line, failed_checks, failure, running_line
+from tests.graph.training_line import TrainingLine
 
 CHECK = "calls_within_bound"
 
@@ -41,10 +42,7 @@ def watch(line: Line, calls: int, rows: int) -> dg.ExecuteInProcessResult:
 
 
 def is_trained(line: Line) -> bool:
-    sensor = line.definitions.resolve_sensor_def(names.job(line.use_case.name, "on_call_load"))
-    resources = {"ledger": (line.definitions.resources or {})["ledger"]}
-    with dg.build_sensor_context(instance=line.instance, definitions=line.definitions, resources=resources) as context:
-        return bool(sensor.evaluate_tick(context).run_requests)
+    return not isinstance(TrainingLine(line.environment.home, line.instance, line.use_case).next(), str)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,8 @@ import pytest
 
 import mlops_assets.use_cases
 from mlops_assets.definitions import defs
-from mlops_assets.graph.compile import build_use_case
 from mlops_assets.spec.gate import Gate
 from mlops_assets.spec.spec import IllegalDeclaration
-from mlops_assets.spec.trigger import OnPerformance, OnSchedule
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
@@ -91,33 +89,3 @@ def test_dagsters_validation_fails_with_every_problem(load: Any, monkeypatch: py
 def test_dagsters_validation_passes_what_is_legal(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAGSTER_IS_DEFS_VALIDATION_CLI", "1")
     assert load((USE_CASE,), ()).sensors
-
-
-def schedules_of(definitions: dg.Definitions) -> dict[str, str]:
-    return {schedule.name: schedule.cron_schedule for schedule in definitions.schedules}
-
-
-def test_the_only_schedule_keeps_its_name(load: Any) -> None:
-    assert schedules_of(load((USE_CASE,), ())) == {"flight_delay_on_schedule": "0 6 * * 1"}
-
-
-def test_another_schedule_with_a_suffix_leaves_the_name_of_the_first(load: Any) -> None:
-    noon = OnSchedule(cron="0 12 * * *", suffix="noon")
-    definitions = load((USE_CASE.but(triggers=(noon, *USE_CASE.triggers)),), ())
-    assert schedules_of(definitions) == {"flight_delay_on_schedule": "0 6 * * 1", "flight_delay_on_schedule_noon": "0 12 * * *"}
-
-
-def test_several_triggers_of_a_kind_have_names_of_their_own(load: Any) -> None:
-    bounds = (OnPerformance(metric="auc", bound=0.7), OnPerformance(metric="brier", bound=0.2))
-    hours = tuple(OnSchedule(cron=f"0 {hour} * * *") for hour in (6, 12, 18))
-    definitions = load((USE_CASE.but(triggers=(*hours, *bounds)),), ())
-    dg.Definitions.validate_loadable(definitions)
-    assert schedules_of(definitions) == {
-        "flight_delay_on_schedule_cron_0_6_any_any_any": "0 6 * * *",
-        "flight_delay_on_schedule_cron_0_12_any_any_any": "0 12 * * *",
-        "flight_delay_on_schedule_cron_0_18_any_any_any": "0 18 * * *",
-    }
-    reordered = load((USE_CASE.but(triggers=(*bounds, *reversed(hours))),), ())
-    assert schedules_of(reordered) == schedules_of(definitions)
-    own = build_use_case(USE_CASE.but(triggers=bounds)).sensors or ()
-    assert [sensor.name for sensor in own].count("flight_delay_on_performance") == 1

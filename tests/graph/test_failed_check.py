@@ -1,4 +1,4 @@
-"""The sensor that trains again after a failed check: one cause starts one training."""
+"""An alarm of the champion starts no training while another version is on its way to replace that."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,14 +7,13 @@ import dagster as dg
 import pytest
 
 from mlops_assets.foundation import names
-from mlops_assets.graph.triggers import build_triggers
-from mlops_assets.resources import LedgerResource
 from mlops_assets.spec.monitor import Performance
 from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.graph.training_line import tick
 from tests.rollout.test_rollout_races import Line
 
 KEY = dg.AssetKey(names.stage(USE_CASE.name, "performance"))
-(SENSOR,) = (sensor for sensor in build_triggers(USE_CASE)["sensors"] if sensor.name.endswith("_on_performance"))
+WATCHED = USE_CASE.but(triggers=USE_CASE.triggers[1:])
 
 
 @pytest.fixture
@@ -33,15 +32,12 @@ def failed() -> Iterator[dg.DagsterInstance]:
 
 def why_not(line: Line, instance: dg.DagsterInstance) -> str:
     """Empty where a training starts."""
-    heads = line.folder.parent
-    resources = {"ledger": LedgerResource(url=f"sqlite:///{heads.parent / 'ledger.db'}", heads=str(heads))}
-    with dg.build_sensor_context(instance=instance, resources=resources) as context:
-        evaluated = SENSOR.evaluate_tick(context)
-    return evaluated.skip_message if not evaluated.run_requests else ""
+    due = tick(WATCHED, instance, line.folder.parent.parent)
+    return due if isinstance(due, str) else ""
 
 
 def test_no_training_starts_while_a_version_is_rolled_out_but_once_it_is_rolled_back(line: Line, failed: dg.DagsterInstance):
-    assert why_not(line, failed).startswith("Version 3 is blessed; shadow: version 3. Version 2 serves.")
+    assert "on_performance: performance: AUC 0.6. Version 3 is blessed; shadow: version 3. Version 2" in why_not(line, failed)
     line.promotions.roll_back(**line.said())
     assert not why_not(line, failed)
 
@@ -49,9 +45,14 @@ def test_no_training_starts_while_a_version_is_rolled_out_but_once_it_is_rolled_
 def test_no_training_starts_while_a_version_waits(line: Line, failed: dg.DagsterInstance):
     line.promotions.roll_back(**line.said())
     line.bless(4)
-    assert why_not(line, failed).startswith("Version 4 is blessed, and its rollout has not started.")
+    assert "Version 4 is blessed, and its rollout has not started." in why_not(line, failed)
 
 
 def test_a_route_by_hand_holds_no_training_up(line: Line, failed: dg.DagsterInstance):
     line.promotions.route(challenger=3, share=0.5, **line.said())
     assert not why_not(line, failed)
+
+
+def test_a_schedule_trains_while_a_version_is_rolled_out(line: Line, failed: dg.DagsterInstance):
+    due = tick(USE_CASE, failed, line.folder.parent.parent)
+    assert isinstance(due, dg.RunRequest) and due.tags["mlops/reason"] == "schedule: 0 6 * * 1"

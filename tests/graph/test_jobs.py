@@ -75,7 +75,7 @@ def test_train_now_lets_the_sensor_start_a_training_once(tmp_path: Path, instanc
     trigger.validate(applications(1, 2, 3))
     assert launch(root, instance, "train_now", by=" ", because="x")[0].startswith("by = ' '; legal: text on one line")
     reason, metadata = launch(root, instance, "train_now", by="ana", because="a new bank")
-    assert reason == "" and metadata["result"].startswith("Requested: the sensor first_model starts loans_training")
+    assert reason == "" and metadata["result"].startswith("Requested: the sensor triggers starts loans_training")
     (request,) = trigger.tick().run_requests
     assert request.tags["mlops/reason"] == "a new bank (requested by ana)"
     assert "requested already: a new bank (requested by ana)" in launch(root, instance, "train_now", by="bob", because="x")[0]

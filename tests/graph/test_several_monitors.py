@@ -10,14 +10,14 @@ import pytest
 
 from mlops_assets.foundation import names
 from mlops_assets.graph.compile import build_use_case
-from mlops_assets.graph.triggers import build_triggers
-from mlops_assets.resources import build_resources
+from mlops_assets.graph.training_triggers import Request
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.spec.monitor import Drift, Monitor, Performance, Skew, stage_names
 from mlops_assets.spec.trigger import OnDrift, OnPerformance
 from mlops_assets.spec.use_case import UseCase
 from tests.cli.loans import LOANS
 from tests.graph.line import Line, failure, running_line
+from tests.graph.training_line import TrainingLine
 
 WEEK, MONTH = timedelta(days=7), timedelta(days=30)
 LINE = LOANS.but(
@@ -81,13 +81,8 @@ def test_each_monitor_measures_with_its_own_values(line: Line) -> None:
     assert "a verdict needs 1,000" in needed["drift"] and "a verdict needs 20,000" in needed["drift_week"]
 
 
-def sensors_of(use_case: UseCase) -> dict[str, Any]:
-    return {sensor.name: sensor for sensor in build_triggers(use_case)["sensors"]}
-
-
 def test_a_trigger_watches_its_monitor_or_every_one_of_its_kind() -> None:
-    watching = {name.removeprefix("loans_on_") for name in sensors_of(LINE) if name.startswith("loans_on_")}
-    assert watching == {"drift_week", "performance", "performance_window_7_days"}
+    assert {stage for stage in STAGES if LINE.triggers_of(stage)} == {"drift_week", "performance", "performance_window_7_days"}
     checks = performance_checks()
     assert checks["performance"] == repr(LINE.triggers[2])
     assert checks["performance_window_7_days"] == f"{LINE.triggers[1]!r}; {LINE.triggers[2]!r}"
@@ -104,11 +99,7 @@ def performance_checks() -> dict[str, str | None]:
     [("drift_week", 0.5, True), ("drift_week", 0.3, True), ("drift_week", 0.29, False), ("drift", 1.0, False)],
 )
 def test_only_enough_drift_of_the_trigger_s_own_monitor_trains(line: Line, failed: str, importance: float, is_due: bool) -> None:
-    metadata = {"verdict": dg.MetadataValue.text("alarm"), "reason_to_train": dg.MetadataValue.float(importance)}
-    key = dg.AssetKey([LINE.name, failed])
-    evaluation = dg.AssetCheckEvaluation(key, Drift.CHECK, passed=False, metadata=metadata, description="Drifted.")
-    line.instance.report_runless_asset_event(evaluation)
-    sensor = line.definitions.resolve_sensor_def("loans_on_drift_week")
-    ledger: Any = build_resources(line.environment)["ledger"]
-    context = dg.build_sensor_context(instance=line.instance, definitions=line.definitions, resources={"ledger": ledger})
-    assert bool(sensor.evaluate_tick(context).run_requests) is is_due
+    metadata = {"verdict": "alarm", "reason_to_train": importance}
+    trainings = TrainingLine(line.environment.home, line.instance, LINE)
+    trainings.judge(failed, "Drifted.", **metadata)
+    assert isinstance(trainings.next(), Request) is is_due

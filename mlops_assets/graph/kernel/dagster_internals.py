@@ -207,11 +207,26 @@ def newest_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]
     return {key: record for key, one in newest.items() for record in running.get(key, [one])}
 
 
+def passed_checks(instance: dg.DagsterInstance, key: dg.AssetCheckKey, limit: int) -> list[Any]:
+    """The records of the newest executions of a check that passed, the newest first."""
+    from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
+    passed = {AssetCheckExecutionRecordStatus.SUCCEEDED}
+    return [*instance.event_log_storage.get_asset_check_execution_history(key, limit=limit, status=passed)]
+
+
 def next_cron_time(cron: str, now: datetime) -> datetime:
     """When a schedule in UTC ticks next."""
     from dagster._utils.schedules import cron_string_iterator
 
     return next(time for time in cron_string_iterator(now.timestamp(), cron, "UTC") if time > now)
+
+
+def last_cron_time(cron: str, now: datetime) -> datetime:
+    """When a schedule in UTC ticked last."""
+    from dagster._utils.schedules import reverse_cron_string_iterator
+
+    return next(time for time in reverse_cron_string_iterator(now.timestamp(), cron, "UTC") if time <= now)
 
 
 def until_next_event(instance: dg.DagsterInstance, name: str, newest: int, read: Callable[[], T]) -> T:

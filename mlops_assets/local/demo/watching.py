@@ -26,6 +26,7 @@ UNFINISHED = [status for status in dg.DagsterRunStatus if status not in ENDED]
 # The check of each monitor that triggers a training, and the asset that the monitor reads.
 CHECKS: dict[type[Monitor], tuple[str, str]] = {Drift: (Drift.CHECK, "predictions"), Performance: (Performance.CHECK, "outcomes")}
 PATIENCE_S = 600
+LOOKS_WITHIN_S = 30  # the sensor that starts trainings, which ticks every 5 s
 
 
 class StillWaiting(TimeoutError):
@@ -76,9 +77,10 @@ class Watcher:
         at = {stage: self._materialized_at(names.stage(self.use_case.name, stage)) for stage in ("predictions", *reads)}
         in_order = all(at[read] < at[stage] for stage, read in reads.items())
         trained_at = max((record.end_time or 0.0 for record in self.trainings()), default=0.0)
-        # An alarm since the last training ended is due to cause one: its sensor has not looked yet.
+        # An alarm since the last training ended may be due to cause one, where the sensor has not looked yet.
+        since = max(trained_at, time.time() - LOOKS_WITHIN_S)
         alarms = (at for _, at, result in self._check_results() if not result.passed and _word(result, "reason_to_train"))
-        is_due = any(at > trained_at for at in alarms)
+        is_due = any(at > since for at in alarms)
         return in_order and not is_due and self.predicted_until() >= last
 
     def predicted_until(self) -> date:

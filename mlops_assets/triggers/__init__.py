@@ -1,0 +1,1 @@
+"""Why to train again: what each declared trigger finds, and whether a training for that is due."""

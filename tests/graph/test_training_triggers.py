@@ -1,0 +1,161 @@
+"""The sensor that starts trainings, on a real event log and ledger: one training for a cause, and none in vain for ever."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from mlops_assets.foundation import names
+from mlops_assets.foundation.home import Home
+from mlops_assets.graph.training_triggers import Request
+from mlops_assets.spec.monitor import Drift, Performance
+from mlops_assets.spec.trigger import OnDrift, OnPerformance, OnSchedule, Trigger
+from mlops_assets.triggers.memory import PAUSE
+from tests.graph.test_first_model import PLAIN
+from tests.graph.training_line import TrainingLine, tick
+
+WATCHED = PLAIN.but(
+    monitors=(Drift(), Performance()),
+    triggers=(OnDrift(), OnPerformance(metric="auc", bound=0.7), OnPerformance(metric="brier", bound=0.2)),
+)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[TrainingLine]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield TrainingLine(Home(tmp_path / "home"), instance, WATCHED)
+
+
+def test_ten_failed_checks_with_one_cause_train_once(line: TrainingLine) -> None:
+    line.judge("drift", "3 of 9 inputs have drifted.")
+    assert line.train(refused=True).reason == "drift: 3 of 9 inputs have drifted"
+    for number in range(10):
+        line.waited += DAY
+        line.judge("drift", f"{number} of 9 inputs have drifted.")
+        assert "did not help: version 2 was refused by beats_champion. Another training starts when newer data" in line.why_not()
+
+
+def test_status_says_that_training_did_not_help(line: TrainingLine) -> None:
+    assert line.triggers().describe() == []
+    line.judge("drift", "3 of 9 inputs have drifted.")
+    assert line.triggers().describe() == ["on_drift: drift: 3 of 9 inputs have drifted"]
+    line.train(refused=True)
+    line.judge("drift", "3 of 9 inputs have drifted.")
+    (sentence,) = line.triggers().describe()
+    assert sentence.startswith("on_drift: drift: 3 of 9 inputs have drifted. A training since 20")
+
+
+def test_another_alarm_trains_again_once(line: TrainingLine) -> None:
+    line.judge("drift", "3 of 9 inputs have drifted.")
+    line.train(refused=True)
+    line.judge("performance", "auc 0.6")
+    assert line.train(refused=True).reason == "performance: auc 0.6"
+    for monitor in ("drift", "performance"):
+        line.judge(monitor, "still")
+    line.waited += DAY
+    assert line.why_not().count("starts when newer data has come") == 3
+
+
+def test_newer_data_trains_again_after_a_pause_that_grows_with_every_training_that_did_not_help(line: TrainingLine) -> None:
+    for attempt in range(4):
+        line.judge("drift", "3 of 9 inputs have drifted.")
+        if attempt:
+            due = line.ended + PAUSE * 2 ** (attempt - 1)
+            assert f"Another training starts from {due:%Y-%m-%d %H:%M} UTC." in line.why_not()
+            line.waited += PAUSE * 2 ** (attempt - 1) + timedelta(minutes=1)
+        assert ("did not help" in line.train(refused=True).reason) is bool(attempt)
+        line.waited = timedelta(0)
+        line.land()
+    line.judge("drift", "3 of 9 inputs have drifted.")
+    assert "4 trainings since 20" in line.why_not()
+
+
+def test_a_monitor_that_was_healthy_meanwhile_ends_the_count(line: TrainingLine) -> None:
+    line.judge("drift", "3 of 9 inputs have drifted.")
+    line.train(promoted=True)
+    line.judge("drift", "12 requests in the window; a verdict needs 1000.", passed=True, verdict="not enough data")
+    line.land()
+    line.judge("drift", "3 of 9 inputs have drifted.")
+    assert "A training since" in line.why_not(), "a lack of data is no health"
+    line.judge("drift", "1 of 9 inputs has drifted.", passed=True)
+    line.judge("drift", "4 of 9 inputs have drifted.")
+    assert line.train().reason == "drift: 4 of 9 inputs have drifted"
+
+
+def test_a_training_that_an_error_ended_is_tried_again_and_counts_as_one_that_did_not_help_only_once_it_has_ended(
+    line: TrainingLine,
+) -> None:
+    line.judge("drift", "3 of 9 inputs have drifted.")
+    line.train(error="the disk is full")
+    assert "the disk is full. It is tried again from 20" in line.why_not()
+    line.waited += timedelta(minutes=6)
+    again = line.next()
+    assert isinstance(again, Request) and again.reason.startswith("again: Run ")
+    line.train(refused=True)
+    line.judge("drift", "3 of 9 inputs have drifted.")
+    line.waited += DAY
+    assert "A training since" in line.why_not()
+
+
+def test_an_alarm_from_before_the_end_of_a_training_starts_none(line: TrainingLine) -> None:
+    line.judge("performance", "auc 0.6")
+    line.judge("drift", "3 of 9 inputs have drifted.")
+    line.train(refused=True)
+    line.land()
+    assert "on_drift: a model has been trained since the alarm of drift." in line.why_not()
+
+
+def test_a_log_that_cannot_be_read_is_no_reason(line: TrainingLine) -> None:
+    line.judge("drift", "36% of the log cannot be read.", reason_to_train=0.0)
+    assert "on_drift: the alarm of drift is no reason to train." in line.why_not()
+
+
+def test_no_training_starts_while_a_run_writes_the_tables_that_it_reads(line: TrainingLine) -> None:
+    line.judge("drift", "3 of 9 inputs have drifted.")
+    table = dg.AssetKey(names.validated(PLAIN.name, PLAIN.label.table))
+    job = dg.Definitions([dg.asset(key=table)(lambda: None)]).resolve_implicit_global_asset_job_def()
+    run = line.instance.create_run_for_job(job, asset_selection=frozenset([table]), status=dg.DagsterRunStatus.STARTED)
+    assert line.why_not() == "on_drift: drift: 3 of 9 inputs have drifted. A run writes the tables that a training reads."
+    line.instance.delete_run(run.run_id)
+    line.train()
+
+
+def test_the_sensor_requests_it_with_its_reason_and_what_it_is_remembered_by(line: TrainingLine) -> None:
+    line.judge("drift", "3 of 9 inputs have drifted.")
+    request = tick(WATCHED, line.instance, line.home.root)
+    assert isinstance(request, dg.RunRequest) and request.run_key == "first_model"
+    assert request.tags["mlops/reason"] == "drift: 3 of 9 inputs have drifted" and request.tags["mlops/training"] == PLAIN.name
+    assert (request.tags["mlops/symptoms"], request.tags["mlops/champion"]) == ('["drift"]', "1")
+
+
+def declare(line: TrainingLine, *triggers: Trigger) -> None:
+    line.use_case = WATCHED.but(triggers=triggers)
+
+
+def test_a_schedule_trains_once_at_each_of_its_times_also_at_one_that_was_missed(line: TrainingLine) -> None:
+    declare(line, OnSchedule(cron="0 6 * * *"))
+    line.judge("drift", "no trigger reads it")
+    assert line.train().reason == "schedule: 0 6 * * *"
+    assert "on_schedule: the next time is 20" in line.why_not()
+    line.waited += 3 * DAY
+    assert line.train(refused=True).reason == "schedule: 0 6 * * *"
+
+
+def test_a_trigger_waits_for_its_cool_down_after_any_training(line: TrainingLine) -> None:
+    declare(line, OnSchedule(cron="0 6 * * *"), OnDrift(cool_down=3 * HOUR))
+    line.train()
+    line.judge("drift", "3 of 9 inputs have drifted.")
+    until = line.ended + 3 * HOUR
+    assert f"3 of 9 inputs have drifted. Another training starts from {until:%Y-%m-%d %H:%M} UTC." in line.why_not()
+    line.waited += 3 * HOUR
+    due = line.next()
+    assert isinstance(due, Request) and due.reason.startswith(("drift: 3 of 9", "schedule"))
+
+
+def test_without_a_trigger_nothing_trains_but_what_a_person_requests(line: TrainingLine) -> None:
+    declare(line)
+    line.judge("drift", "3 of 9 inputs have drifted.")
+    assert line.why_not() == "Version 1 serves."
