@@ -97,7 +97,9 @@ def _show_status(use_case: str) -> None:
         typer.echo(f"plan and ledger disagree: {difference}")
     if alarm := open_placed_versions(use_case).alarm():
         typer.echo(f"ledger: {alarm}")
-    for line in describe_operations(promotions.use_case, environment().home, state, datetime.now(UTC)):
+    now = datetime.now(UTC)
+    paused = [f"automation: {pause}"] if (pause := state.pause_at(now)) else []
+    for line in [*paused, *describe_operations(promotions.use_case, environment().home, state, now)]:
         typer.echo(line)
     if plan := state.plan:
         typer.echo(f"serving: version {plan.champion}{f' ({plan.rollout})' if plan.rollout else ''} since {moment(plan.at)}")

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,6 +26,9 @@ from mlops_assets.resources import Resources
 from mlops_assets.spec.monitor import Drift, Monitor, Performance
 from mlops_assets.spec.trigger import OnSchedule, trigger_names
 from mlops_assets.spec.use_case import UseCase
+
+if TYPE_CHECKING:
+    from mlops_assets.promotion.promotion_state import PromotionState
 
 NONE, NOT_YET = "–", "not yet"
 THREADS = 16  # that wait for servers: one that hangs takes 2 s
@@ -141,7 +144,7 @@ def _overview(
     accepted = history.accepted_at.get(name)
     waits = state.waiting is not None and use_case.risk == "high" and state.waiting not in state.approvals
     problems = [f"{failure} {trainings.outlook}"] if trainings and (failure := trainings.failure) else []
-    problems += filter(None, [why_stopped(name, history.stopped)])
+    problems += map(str, filter(None, [why_stopped(name, history.stopped), state.pause_at(now)]))
     if waits:
         problems.append(f"Version {state.waiting} waits for `mlops approve {name} {state.waiting} --why …`.")
     judged = [*read_verdicts(use_case, history.checks, now=now)]
@@ -159,9 +162,7 @@ def _overview(
         performance=_worst(judged, Performance),
         data=_age(datetime.fromtimestamp(accepted, UTC), now) if accepted else NOT_YET,
         last_decision=_decision(newest, now) if newest else NONE,
-        next_trigger="a training runs"
-        if trainings and trainings.is_running
-        else _next_trigger(use_case, bool(plan) or state.waiting is not None, now),
+        next_trigger="a training runs" if trainings and trainings.is_running else _next_trigger(use_case, state, now),
         problems=tuple(problems),
         recent=tuple(_recent(records, now)),
     )
@@ -206,8 +207,10 @@ def _landing_alarms(use_case: UseCase, history: _History) -> Iterator[str]:
             yield result.description
 
 
-def _next_trigger(use_case: UseCase, has_version: bool, now: datetime) -> str:
-    if not has_version:
+def _next_trigger(use_case: UseCase, state: "PromotionState", now: datetime) -> str:
+    if pause := state.pause_at(now):
+        return f"paused until {pause.until:%Y-%m-%d %H:%M} UTC"
+    if state.plan is None and state.waiting is None:
         return "first model, with enough data"
     times = [next_cron_time(trigger.cron, now) for trigger in use_case.triggers if isinstance(trigger, OnSchedule)]
     named = zip(trigger_names(use_case.triggers), use_case.triggers, strict=True)

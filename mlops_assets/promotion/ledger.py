@@ -11,7 +11,22 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import DDL, Column, Integer, MetaData, Select, Table, Text, create_engine, event, func, insert, inspect, select
+from sqlalchemy import (
+    DDL,
+    Column,
+    Integer,
+    MetaData,
+    Select,
+    Table,
+    Text,
+    create_engine,
+    event,
+    func,
+    insert,
+    inspect,
+    select,
+    tuple_,
+)
 from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.pool import NullPool
@@ -130,6 +145,14 @@ class Ledger:
         """The records above number `after`, oldest first; `verify` checks their digests. Raises DamagedLedger."""
         with self._connected() as connection:
             return [chain.parse_row(row) for row in _rows(connection, use_case, after)]
+
+    def newest_of(self, *kinds: Kind) -> list[Record]:
+        """Of each use case the newest record of any of these kinds. Raises DamagedLedger."""
+        columns = _LEDGER.c.use_case, func.max(_LEDGER.c.number)
+        newest = select(*columns).where(_LEDGER.c.kind.in_(kinds)).group_by(_LEDGER.c.use_case)
+        query = select(_LEDGER).where(tuple_(_LEDGER.c.use_case, _LEDGER.c.number).in_(newest))
+        with self._connected() as connection:
+            return [chain.parse_row(Record(*row)) for row in connection.execute(query)]
 
     def use_cases(self) -> list[str]:
         """Every use case that has a record, sorted."""

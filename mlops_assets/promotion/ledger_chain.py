@@ -8,7 +8,8 @@ from itertools import groupby
 from typing import Any, Literal
 
 Kind = Literal[
-    "blessing", "approval", "plan", "step", "promotion", "rollback", "refusal", "reissue", "adoption", "erasure", "waiver"
+    "blessing", "approval", "plan", "step", "promotion", "rollback", "refusal", "reissue", "adoption", "erasure", "waiver",
+    "pause", "resume",
 ]  # fmt: skip
 GENESIS = 64 * "0"  # `previous` of the first record
 

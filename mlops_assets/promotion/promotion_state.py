@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from mlops_assets.promotion.deployment import Plan
 from mlops_assets.promotion.ledger_chain import GENESIS, Record
+from mlops_assets.promotion.pauses import PAUSE, RESUME, Pause, pause_in_force
 
 ByVersion = Mapping[Any, Record]
 # The field that has the newest record of a kind, by version.
@@ -19,6 +21,7 @@ class PromotionState:
     those one can roll back to, the present one last; `shares` the challenger's, by plan number, since the rollout started.
     `tried` is the number of the newest blessing that was put to serve or next to the champion: it supersedes the blessings
     before it. `by_hand`: a person set what runs next to the champion, so that no rollout changes it.
+    `pause` is the newest record of a pause, or of its end by hand.
     """
 
     use_case: str
@@ -33,6 +36,7 @@ class PromotionState:
     tried: int = 0
     by_hand: bool = False
     digest: str = GENESIS
+    pause: Record | None = None
 
     @property
     def challenger_version(self) -> int | None:
@@ -43,6 +47,10 @@ class PromotionState:
     def upcoming(self) -> int | None:
         """The version that may become the next champion by itself or by an approval: it waits, or its rollout runs."""
         return self.challenger_version if self.waiting is None and not self.by_hand else self.waiting
+
+    def pause_at(self, now: datetime) -> Pause | None:
+        """The pause that is in force."""
+        return pause_in_force(self.pause, now)
 
     def digest_of(self, version: int) -> str | None:
         """The digest of the model that was blessed as this version; None where none was."""
@@ -72,7 +80,9 @@ def promotion_state_of(use_case: str, records: Sequence[Record], since: Promotio
     state = since or PromotionState(use_case, 0, None, {}, {}, {}, {})
     newest = {kind: dict[int, Record](getattr(state, name)) for kind, name in NEWEST.items()}
     plan, champions, shares, tried, by_hand = state.plan, [*state.champions], state.shares, state.tried, state.by_hand
+    pause = state.pause
     for record in records:
+        pause = record if record.kind in (PAUSE, RESUME) else pause
         if record.kind in newest:
             newest[record.kind][record.body["version"]] = record
         if record.kind == "blessing":
@@ -96,7 +106,7 @@ def promotion_state_of(use_case: str, records: Sequence[Record], since: Promotio
         return state
     head, fields = records[-1], {NEWEST[kind]: by_version for kind, by_version in newest.items()}
     state = replace(state, head=head.number, digest=head.digest, plan=plan, **fields)
-    return replace(state, champions=tuple(champions), shares=shares, tried=tried, by_hand=by_hand)
+    return replace(state, champions=tuple(champions), shares=shares, tried=tried, by_hand=by_hand, pause=pause)
 
 
 def plan_of(record: Record, blessings: ByVersion) -> Plan:

@@ -61,7 +61,8 @@ class Rollouts:
 
     def advance(self, *, by: str, at: datetime, why: str) -> Step:
         """Starts the rollout of the waiting version, for the reason `why`, or takes the one in progress a step further where
-        its evidence allows it. A route by hand is left alone. Raises ConcurrentWrite and LedgerDown as `Promotions`.
+        its evidence allows it. A route by hand is left alone; during a pause a rollout may be rolled back, and nothing else.
+        Raises ConcurrentWrite and LedgerDown as `Promotions`.
         """
         state, rollout = self.promotions.state(), self.promotions.use_case.rollout
         in_progress = rollout if isinstance(rollout, Canary) and state.shares else None
@@ -71,8 +72,9 @@ class Rollouts:
                 self.promotions.publish(state.plan)
             if in_progress and not state.by_hand:
                 return self._continue(in_progress, state, by=by, at=at)
-            if state.by_hand or state.waiting is None:
-                return Step(self._left_alone(state) if state.by_hand else "No version waits for a rollout.")
+            if reason := self._why_left_alone(state, at):
+                return Step(reason)
+            assert state.waiting is not None
             plan = self._start(state, state.waiting, by=by, at=at, why=why)
             return Step(f"Version {plan.champion} serves{f'; {plan.rollout}' if plan.rollout else ''}.", plan)
         except (NotApproved, PlanDisagrees, DamagedLedger) as error:
@@ -92,11 +94,14 @@ class Rollouts:
             raise IllegalRoute(f"{where}, so nothing can be handed over. `mlops status` shows what runs next to the champion.")
         return self._start(state, state.challenger_version, by=by, at=at, why=why)
 
-    def _left_alone(self, state: PromotionState) -> str:
-        assert state.plan is not None
-        command, since = f"mlops route {self.promotions.use_case.name}", f"{state.plan.at} ({state.plan.reason})"
-        how = f"until `{command} --hand-over` hands it over; `{command}` ends it"
-        return f"{state.plan.rollout}, by hand since {since}: the declared rollout leaves it alone {how}."
+    def _why_left_alone(self, state: PromotionState, at: datetime) -> str:
+        """Why no rollout starts; empty where one does."""
+        if state.by_hand:
+            assert state.plan is not None
+            command, since = f"mlops route {self.promotions.use_case.name}", f"{state.plan.at} ({state.plan.reason})"
+            how = f"until `{command} --hand-over` hands it over; `{command}` ends it"
+            return f"{state.plan.rollout}, by hand since {since}: the declared rollout leaves it alone {how}."
+        return "No version waits for a rollout." if state.waiting is None else str(state.pause_at(at) or "")
 
     def _start(self, state: PromotionState, version: int, *, by: str, at: datetime, why: str) -> Plan:
         rollout, why = self.promotions.use_case.rollout, why.rstrip(".")  # a sentence, to which the next step is added
@@ -120,6 +125,8 @@ class Rollouts:
         decision = decide(rollout, gathered, task=task_of(self.promotions.use_case.task), now=at)
         if decision.kind == "hold":
             return Step(decision.reason, None, decision)
+        if decision.kind != "roll_back" and (pause := state.pause_at(at)):
+            return Step(f"{decision.reason} {pause}", None, decision)
         evidence = {"findings": [vars(finding) for finding in decision.findings], "answers": gathered.answers}
         # A person may have rolled back meanwhile: a second rollback would then hit the champion, so the state must be this one.
         cause = Cause(reason=decision.reason, by=by, at=at, evidence=evidence, decided_on=state)

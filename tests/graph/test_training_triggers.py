@@ -9,7 +9,10 @@ import pytest
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Home
+from mlops_assets.graph.training_requests import ManualTraining
 from mlops_assets.graph.training_triggers import Request
+from mlops_assets.promotion.pauses import pause
+from mlops_assets.resources import LedgerResource
 from mlops_assets.spec.monitor import Drift, Performance
 from mlops_assets.spec.trigger import OnDrift, OnPerformance, OnSchedule, Trigger
 from mlops_assets.triggers.memory import PAUSE
@@ -159,3 +162,20 @@ def test_without_a_trigger_nothing_trains_but_what_a_person_requests(line: Train
     declare(line)
     line.judge("drift", "3 of 9 inputs have drifted.")
     assert line.why_not() == "Version 1 serves."
+
+
+def test_a_pause_starts_nothing_and_what_was_due_follows_at_its_end(line: TrainingLine) -> None:
+    line.judge("drift", "3 of 9 inputs have drifted.")
+    pause(PLAIN.name, until=line.now + DAY, why="a move", by="ana", at=line.now, ledger=line.models.ledger)
+    assert line.why_not().startswith("Paused by ana until 20")
+    line.waited += DAY
+    assert line.train().reason == "drift: 3 of 9 inputs have drifted"
+
+
+def test_a_person_trains_during_a_pause(line: TrainingLine) -> None:
+    pause(PLAIN.name, until=line.now + DAY, why="a move", by="ana", at=line.now, ledger=line.models.ledger)
+    resources = line.triggers().warehouse
+    ledger = LedgerResource(url=f"sqlite:///{line.home.ledger}", heads=str(line.home.deployments))
+    ManualTraining(PLAIN, line.instance, ledger, resources, "bob", "I want it").submit()
+    due = line.next()
+    assert isinstance(due, Request) and due.reason == "I want it (requested by bob)"

@@ -20,6 +20,7 @@ SETTLED_SECONDS = SETTLE.total_seconds() + 2
 # The tag of a sensor whose result holds until the next event of its use case, or for a minute; the value is after how many
 # seconds without an event it does.
 BY_EVENT = "mlops/by_event"
+MUTED = "mlops/muted"  # the tag of a sensor that a pause of its use case stops
 
 
 class Wanted(NamedTuple):
@@ -52,7 +53,7 @@ def build_automation(name: str, target: dg.AssetSelection) -> dg.AutomationCondi
         use_user_code_server=True,  # without it, conditions of our own never run, silently
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=TICK_SECONDS,
-        tags={BY_EVENT: str(SETTLED_SECONDS)},
+        tags={BY_EVENT: str(SETTLED_SECONDS), MUTED: "by a pause"},
         run_tags={"mlops/reason": "a parent has newer data"},
     )
 

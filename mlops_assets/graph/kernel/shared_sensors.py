@@ -4,16 +4,21 @@ in 5 s. Each use case has a sensor that does nothing but stop the part of the ot
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
 
 from mlops_assets.foundation import names
-from mlops_assets.graph.kernel.automation import BY_EVENT, TICK_SECONDS
+from mlops_assets.graph.kernel.automation import BY_EVENT, MUTED, TICK_SECONDS
 from mlops_assets.graph.kernel.changes import Change, read_changes
 from mlops_assets.graph.kernel.dagster_internals import set_cursor, share_engines, stopped_sensors
+
+if TYPE_CHECKING:
+    from mlops_assets.promotion.pauses import Pause
 
 SHARED = "mlops/shared"  # the tag of a sensor that is evaluated as part of the one that it names
 MAX_ENTITIES = 250  # assets and checks of one automation sensor: other sensors evaluate the other use cases meanwhile
@@ -65,6 +70,7 @@ class _State:
     last: str = ""  # the sensor that was evaluated last
     problems: dict[str, Exception] = field(default_factory=dict[str, Exception])
     idle: dict[str, Idle] = field(default_factory=dict[str, Idle])
+    pauses: Sequence["Pause"] = ()
 
     def forget(self, name: str) -> None:
         self.problems.pop(name, None)
@@ -156,6 +162,10 @@ class SharedAutomation(dg.AutomationConditionSensorDefinition):
             minimum_interval_seconds=TICK_SECONDS,
         )
 
+    @property
+    def required_resource_keys(self) -> set[str]:
+        return self._shared.required_resource_keys
+
     def evaluate_tick(self, context: dg.SensorEvaluationContext) -> Any:
         return self._shared.evaluate_tick(context)
 
@@ -192,9 +202,26 @@ def _shared(
         asset_selection=selection,
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=TICK_SECONDS,
-        required_resource_keys={key for sensor in sensors for key in sensor.required_resource_keys},
+        required_resource_keys={key for sensor in sensors for key in _required_keys(sensor)},
         description=sensors[0].description,
     )
+
+
+def _required_keys(sensor: dg.SensorDefinition) -> set[str]:
+    return {*sensor.required_resource_keys, *(["ledger"] if MUTED in sensor.tags else [])}
+
+
+def _pauses(context: dg.SensorEvaluationContext, members: Mapping[str, Member], state: _State) -> dict[str, str]:
+    """Those that stop sensors of these use cases, in words. While the ledger does not answer, those that were read before."""
+    if not any(MUTED in member.sensor.tags for member in members.values()):
+        return {}
+    from mlops_assets.promotion.ledger import LedgerDown
+    from mlops_assets.promotion.pauses import pauses_in_force
+
+    now = datetime.now(UTC)
+    with suppress(LedgerDown):
+        state.pauses = [*pauses_in_force(context.resources.ledger.open(), now).values()]
+    return {pause.use_case: str(pause) for pause in state.pauses if now < pause.until}
 
 
 def _evaluate(
@@ -204,10 +231,11 @@ def _evaluate(
     started, idle_s, cursor = monotonic(), 0.0, context.cursor or ""
     tick = _Tick(state.cursors or (json.loads(cursor) if cursor.startswith("{") else {}))
     changes, stopped, state.cursors = read_changes(context.instance), stopped_sensors(context.instance), None
+    paused = _pauses(context, members, state)
     for name, member in _from(members, state.last):
         if monotonic() - started > MAX_TICK_S or len(tick.events) >= MAX_EVENTS:
             break
-        if reason := why_stopped(member.use_case, stopped):
+        if reason := why_stopped(member.use_case, stopped) or (MUTED in member.sensor.tags and paused.get(member.use_case)):
             tick.reasons[name] = reason
             state.forget(name)
             continue
