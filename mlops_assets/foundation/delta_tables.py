@@ -6,12 +6,13 @@ import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import polars as pl
 import polars.selectors as cs
-from deltalake import DeltaTable
+from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 from filelock import FileLock
@@ -23,6 +24,7 @@ from mlops_assets.foundation.stored_schema import IncompatibleRows, widened, wit
 
 # By default a table's log stores the least and greatest value of its first 32 columns, which an erasure would have to find.
 NO_STATISTICS = {"delta.dataSkippingNumIndexedCols": "0"}
+MAX_FILES, FILE_BYTES = 24, (0, 2**20, 2**27)
 
 
 class VersionGone(LookupError):
@@ -152,6 +154,31 @@ def _fitted(path: Path, rows: pl.DataFrame) -> pl.DataFrame:
         own = {name: types[name] for name in stored}
         rewrite(path, lambda kept: with_types(path.name, kept, own))
     return rows
+
+
+def open_table(path: Path) -> DeltaTable | None:
+    return DeltaTable(str(path)) if DeltaTable.is_deltatable(str(path)) else None
+
+
+def recorded(table: DeltaTable, key: str) -> str | None:
+    """The newest text that a commit recorded under `key`."""
+    for limit in (20, None):  # erasures commit, too, and record nothing
+        for commit in table.history(limit):
+            if key in commit:
+                return commit[key]
+    return None
+
+
+def compact(table: DeltaTable, facts: Mapping[str, str]) -> None:
+    """Merges the files of a table that is appended to often, as soon as MAX_FILES are of one size, so that a row is copied a few
+    times in all, however many others there are. Files that only older versions have are deleted after the table's retention.
+    Commits record `facts`.
+    """
+    sizes = pl.DataFrame(table.get_add_actions())["size_bytes"]
+    for least, most in pairwise(FILE_BYTES):
+        if sizes.is_between(least, most, closed="left").sum() > MAX_FILES:
+            table.optimize.compact(target_size=most, commit_properties=CommitProperties({**facts}))
+            table.vacuum(dry_run=False)
 
 
 def require_migrated(path: Path, renamed: Mapping[str, str]) -> None:

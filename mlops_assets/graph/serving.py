@@ -4,19 +4,33 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.grains import table_calendar
-from mlops_assets.graph.kernel.asset_metadata import UNREADABLE, asset_metadata, rows_as_table, same_columns
-from mlops_assets.graph.kernel.assets import asset
+from mlops_assets.graph.kernel.asset_metadata import (
+    ROW_COUNT,
+    SCHEMA,
+    UNREADABLE,
+    asset_metadata,
+    rows_as_table,
+    same_columns,
+    schema_of,
+)  # fmt: skip
+from mlops_assets.graph.kernel.assets import ANY, asset
 from mlops_assets.graph.kernel.conditions import LOOK_BACK_CASCADE
 from mlops_assets.graph.kernel.run_clock import run_started
 from mlops_assets.graph.kernel.tables import DataFrame, LazyFrame
 from mlops_assets.graph.rollout import open_rollouts
-from mlops_assets.resources import LiveServicesResource, PredictionLogResource, RegistryResource, RolloutStoresResource
+from mlops_assets.resources import (
+    LiveServicesResource,
+    PredictionLogResource,
+    RegistryResource,
+    RolloutStoresResource,
+    WarehouseResource,
+)
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -98,20 +112,22 @@ def _predictions(use_case: UseCase) -> dg.AssetsDefinition:
         check_specs=[dg.AssetCheckSpec(LOG_READABLE, asset=key, description="Every line of the log is a row of this table.")],
         automation_condition=LOOK_BACK_CASCADE,
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=use_case.freshness.predictions),
-        dagster_type=cast(dg.DagsterType, DataFrame),  # which it is when Dagster reads it
+        dagster_type=ANY,  # the table is appended to here, and read by the IO manager
         io_manager_key="tables",
         **asset_metadata(use_case, "predictions", "polars", "deltalake"),
     )
-    def predictions(prediction_log: PredictionLogResource) -> dg.MaterializeResult:
-        logged = prediction_log.open(use_case).scan()
-        rows = logged.rows.unique("prediction_id", keep="first", maintain_order=True)
-        read_at = dg.MetadataValue.timestamp(datetime.now(UTC))
-        metadata = {"segments": len(logged.positions), "read_at": read_at, UNREADABLE: logged.unreadable_share}
+    def predictions(prediction_log: PredictionLogResource, warehouse: WarehouseResource) -> dg.MaterializeResult:
+        from mlops_assets.serving.log.predictions_table import report_predictions
+
+        read_at, tables = dg.MetadataValue.timestamp(datetime.now(UTC)), warehouse.open()
+        logged = report_predictions(tables.path([*key.path]), prediction_log.open(use_case))
+        metadata = {"segments": len(logged.progress.segments), "read_at": read_at, UNREADABLE: logged.unreadable_share}
+        metadata |= {"new_rows": len(logged.rows), ROW_COUNT: tables.rows([*key.path]), SCHEMA: schema_of(logged.rows)}
         warn = dg.AssetCheckSeverity.WARN
         check = dg.AssetCheckResult(
             passed=not logged.faults, asset_key=key, check_name=LOG_READABLE, severity=warn, description=_describe(logged.faults)
         )
-        return dg.MaterializeResult(value=rows, metadata=metadata | same_columns(log, rows.columns), check_results=[check])
+        return dg.MaterializeResult(metadata=metadata | same_columns(log, logged.rows.columns), check_results=[check])
 
     return predictions
 

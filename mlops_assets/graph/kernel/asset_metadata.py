@@ -18,7 +18,7 @@ from mlops_assets.spec.use_case import Stage, UseCase
 
 STAGE = "mlops/stage"
 CADENCE, WHEN_CHANGED = "mlops/cadence", "when_changed"
-SCHEMA, LINEAGE = "dagster/column_schema", "dagster/column_lineage"
+SCHEMA, LINEAGE, ROW_COUNT = "dagster/column_schema", "dagster/column_lineage", "dagster/row_count"
 UNREADABLE = "unreadable_share"  # of the predictions: the part of the prediction log that they lack
 ADDED_COLUMNS = {  # of the platform's own columns
     names.EVENT_TIMESTAMP: "When the values became known.",
@@ -80,6 +80,12 @@ def _column(column: Column) -> dg.TableColumn:
 def same_columns(parent: names.AssetPath, columns: Iterable[str]) -> dict[str, Any]:
     """Each column comes from the column of the same name in `parent`."""
     return {LINEAGE: dg.TableColumnLineage({name: [dg.TableColumnDep(dg.AssetKey(parent), name)] for name in columns})}
+
+
+def schema_of(rows: DataFrame) -> dg.TableSchema:
+    from mlops_assets.foundation.conversions import sql_of
+
+    return dg.TableSchema([dg.TableColumn(name, sql_of(dtype), ADDED_COLUMNS.get(name)) for name, dtype in rows.schema.items()])
 
 
 def feature_columns(use_case: UseCase, view: FeatureView, rows: DataFrame) -> dict[str, Any]:

@@ -8,11 +8,11 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO
 
 import msgspec
 import polars as pl
@@ -57,15 +57,6 @@ class AlteredLine(ValueError):
     """A line that the log did not write."""
 
 
-class LogRows(NamedTuple):
-    """`positions` in bytes by segment, to read on from; `faults`: what could not be read, `unreadable_share` of the bytes."""
-
-    rows: pl.DataFrame
-    positions: dict[str, int]
-    faults: tuple[str, ...]
-    unreadable_share: float
-
-
 def answer_columns(use_case: UseCase) -> dict[str, pl.DataType]:
     """The columns of every answer: how it was routed, the prediction, how it was made."""
     return ROUTED | dict(task_of(use_case.task).COLUMNS) | ANSWERED
@@ -104,7 +95,7 @@ class PredictionLog:
         self._segment_bytes = segment_bytes
         self._secret = secret
         columns = {column.renamed_from: column.name for column in request_columns(use_case) if column.name in self.schema}
-        self._renamed = {old: new for old, new in columns.items() if old and old not in self.schema}
+        self.renamed = {old: new for old, new in columns.items() if old and old not in self.schema}
         self._hashed = [column.name for column in request_columns(use_case) if column.pii == "hashed"]
         self._encode = msgspec.json.Encoder().encode
         self._file: int | None = None
@@ -138,34 +129,26 @@ class PredictionLog:
         return {path.name: path.stat().st_size for path in sorted(self._folder.glob("*.jsonl"))}
 
     def read(self, after: Mapping[str, int] | None = None) -> tuple[pl.DataFrame, dict[str, int]]:
-        """The rows after the positions `after` (bytes by segment name), and the positions to continue from."""
-        return self.scan(after)[:2]
+        """The rows after the positions `after` (bytes by segment name), and the positions to continue from. Only whole lines
+        count: a process killed in a write doubles nothing. What cannot be read is left out; log_reader.py names it.
+        """
+        positions, frames = dict(after or {}), [pl.DataFrame(schema=self.schema)]
+        for name in self.segments():
+            with suppress(OSError), self.open_segment(name) as file:
+                lines = whole_lines(file, positions.get(name, 0))
+                positions[name] = positions.get(name, 0) + len(lines)
+                frames.append(self.parse(lines)[0])
+        return pl.concat(frames), positions
 
-    def scan(self, after: Mapping[str, int] | None = None) -> LogRows:
-        """As `read`, with what could not be read. Only whole lines count: a process killed in a write doubles nothing."""
-        positions, frames, faults = dict(after or {}), [pl.DataFrame(schema=self.schema)], list[str]()
-        total, lost = 0, 0
-        for name, size in self.segments().items():
-            position = positions.get(name, 0)
-            try:
-                lines = self._whole_lines(name, position)
-            except OSError as error:
-                faults.append(f"{name} cannot be read: {error.strerror}")
-                total, lost = total + size - position, lost + size - position
-                continue
-            positions[name] = position + len(lines)
-            rows, unreadable = parse_lines(without_erased(lines), self.schema, self._renamed)
-            frames.append(rows)
-            faults += [f"{name} · {_describe(line)}" for line in unreadable]
-            total, lost = total + len(lines), lost + sum(map(len, unreadable))
-        return LogRows(pl.concat(frames), positions, tuple(faults), lost / total if total else 0.0)
-
-    def _whole_lines(self, segment: str, position: int) -> bytes:
-        with (self._folder / segment).open("rb") as file:
+    @contextmanager
+    def open_segment(self, name: str) -> Generator[BinaryIO]:
+        with (self._folder / name).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH)  # redaction holds it exclusively; no reader waits for another
-            file.seek(position)
-            content = file.read()
-        return content[: content.rfind(b"\n") + 1]
+            yield file
+
+    def parse(self, lines: bytes) -> tuple[pl.DataFrame, list[bytes]]:
+        """The rows of whole lines but the erased ones, and the lines that cannot be read, in order."""
+        return parse_lines(without_erased(lines), self.schema, self.renamed)
 
     def find(self, prediction_id: str) -> pl.DataFrame:
         """The row of a prediction, in bounded memory, with inputs no longer declared. Raises UnknownPrediction, AlteredLine."""
@@ -176,7 +159,7 @@ class PredictionLog:
             if (line := _last_line(path, start)) is None:
                 continue
             where = f"{path} · answer {prediction_id} · its line"
-            row, unreadable = parse_lines(line, self.schema, self._renamed)
+            row, unreadable = parse_lines(line, self.schema, self.renamed)
             if unreadable:
                 raise AlteredLine(f"{where} cannot be read. It was altered, or a column has a narrower type than it had then.")
             if missing := [name for name in self._required if row[name][0] is None]:
@@ -188,8 +171,8 @@ class PredictionLog:
         )
 
     def _as_written(self, row: pl.DataFrame, fields: Mapping[str, Any]) -> pl.DataFrame:
-        present = {*self._answer, FEATURE_AGE_S, *fields, *(self._renamed[name] for name in fields if name in self._renamed)}
-        former = {name: [value] for name, value in fields.items() if name not in self.schema and name not in self._renamed}
+        present = {*self._answer, FEATURE_AGE_S, *fields, *(self.renamed[name] for name in fields if name in self.renamed)}
+        former = {name: [value] for name, value in fields.items() if name not in self.schema and name not in self.renamed}
         return row.select(name for name in self.schema if name in present).with_columns(pl.DataFrame(former))
 
     def _line(self, row: Mapping[str, object]) -> bytes:
@@ -233,17 +216,18 @@ class PredictionLog:
         sync_folder(self._folder)
 
 
+def whole_lines(file: BinaryIO, start: int) -> bytes:
+    """From `start` on."""
+    file.seek(start)
+    content = file.read()
+    return content[: content.rfind(b"\n") + 1]
+
+
 def without_erased(lines: bytes) -> bytes:
     """Whole lines except those that were erased, or whose erasure was killed half way."""
     if not lines.startswith(BLANK) and b"\n" + BLANK not in lines:
         return lines
     return b"".join(line + b"\n" for line in lines.split(b"\n")[:-1] if not line.startswith(BLANK))
-
-
-def _describe(line: bytes) -> str:
-    """Names a line without its values, which may be personal."""
-    match = START.match(line)
-    return f"answer {match[1].decode(errors='replace')}" if match else f"a line of {len(line):,} bytes that names no answer"
 
 
 def _last_line(path: Path, start: bytes) -> bytes | None:

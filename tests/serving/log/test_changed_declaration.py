@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.serving.http.request import BadRequest, RequestParser
+from mlops_assets.serving.log.log_reader import scan
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.spec.column_type import DType
 from mlops_assets.spec.use_case import UseCase
@@ -65,7 +66,7 @@ def test_lines_of_another_type_are_read_exactly_or_named(
 ) -> None:
     write(tmp_path, declared(before), *values)
     write(tmp_path, declared(after), kept[0])
-    logged = PredictionLog(tmp_path, declared(after)).scan()
+    logged = scan(PredictionLog(tmp_path, declared(after)))
     assert logged.rows["amount"].to_list() == [*kept, kept[0]]
     assert len(logged.faults) == len(values) - len(kept)
     assert all(fault.startswith("000001.jsonl · answer 0-") for fault in logged.faults)
@@ -86,10 +87,10 @@ def test_a_broken_line_is_named_and_hides_no_other(tmp_path: Path, broken: bytes
     segment = tmp_path / "loans" / "000001.jsonl"
     first, second = segment.read_bytes().splitlines()
     segment.write_bytes(b"\n".join([first, broken, broken, second, b""]))
-    rows, positions, faults, share = PredictionLog(tmp_path, use_case).scan()
+    rows, progress, faults, _, share = scan(PredictionLog(tmp_path, use_case))
     assert rows["amount"].to_list() == [1.0, 2.0]
     assert [*faults] == [f"000001.jsonl · a line of {len(broken)} bytes that names no answer"] * 2
-    assert 0 < share < 0.5 and positions == {"000001.jsonl": segment.stat().st_size}
+    assert 0 < share < 0.5 and progress.segments["000001.jsonl"].read == segment.stat().st_size
 
 
 def test_a_segment_that_cannot_be_opened_is_named_and_read_later(tmp_path: Path) -> None:
@@ -100,12 +101,12 @@ def test_a_segment_that_cannot_be_opened_is_named_and_read_later(tmp_path: Path)
     aside = segment.rename(tmp_path / "aside")
     segment.mkdir()
     log = PredictionLog(tmp_path, use_case)
-    rows, positions, faults, share = log.scan()
+    rows, progress, faults, _, share = scan(log)
     assert (rows["amount"].to_list(), [*faults]) == ([2.0], ["000001.jsonl cannot be read: Is a directory"])
     assert share > 0.5
     segment.rmdir()
     aside.rename(segment)
-    assert log.read(positions)[0]["amount"].to_list() == [1.0]
+    assert scan(log, progress).rows["amount"].to_list() == [1.0]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_what_is_accepted_as_a_feature_is_a_value_of_the_request_column_too(
     for value in legal:
         send(value)
         write(tmp_path, use_case, value)
-    assert not PredictionLog(tmp_path, use_case).scan().faults
+    assert not scan(PredictionLog(tmp_path, use_case)).faults
     for value in illegal:
         with pytest.raises(BadRequest):
             send(value)
@@ -152,7 +153,7 @@ def test_of_any_mixture_every_line_is_a_row_or_a_fault(
 ) -> None:
     folder = tmp_path_factory.mktemp("log")
     write(folder, declared("string"), *values)
-    logged = PredictionLog(folder, declared(dtype)).scan()
+    logged = scan(PredictionLog(folder, declared(dtype)))
     assert logged.rows.height + len(logged.faults) == len(values)
     assert logged.rows.schema == PredictionLog(folder, declared(dtype)).schema
     if dtype in ("int", "bool"):
