@@ -4,7 +4,7 @@ import codecs
 import csv
 import difflib
 import io
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from datetime import date
 from itertools import islice
@@ -18,6 +18,7 @@ SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertica
 MAX_LINE_CHARACTERS = 1_000_000
 WHOLE_FILE = 0  # the line of a problem that a file has as a whole
 MAX_SHOWN = 200  # characters of foreign text in a message
+MAX_COMPARED = 1000  # names of a header that are searched for one like a missing column: 20 µs each
 
 
 class Line(NamedTuple):
@@ -62,11 +63,13 @@ def find_header_problem(
         return f"the file is empty; expected a header and rows with the columns {', '.join(legal)}"
     header = _present(header, contract)
     missing = [column.header for column in contract.columns if column.header not in header and column.holds_on(day)]
-    unknown = [name for name in header if name not in (*legal, *contract.dropped)]
-    repeated = sorted({name for name in header if header.count(name) > 1} - set(unknown))
+    known = {*legal, *contract.dropped}
+    unknown = [name for name in header if name not in known]
+    repeated = sorted({name for name, count in Counter(header).items() if count > 1} & known)
     problems: list[str] = []
     for name in missing:
-        similar = difflib.get_close_matches(name, unknown, n=1) or (unknown if len(unknown) == len(missing) == 1 else [])
+        only = unknown if len(unknown) == len(missing) == 1 else []
+        similar = difflib.get_close_matches(name, unknown[:MAX_COMPARED], n=1) or only
         problems.append(f"{name!r} is missing{f' (renamed to {shorten(similar[0])!r}?)' if similar else ''}")
     problems += [f"{shorten(name)!r} is unknown" for name in unknown] + [f"{name!r} comes twice" for name in repeated]
     columns = f"found the columns {shorten(', '.join(header))}; expected {', '.join(legal)}"
@@ -99,15 +102,16 @@ def shorten(text: str) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
-def read_lines(file: BinaryIO, max_characters: int = -1, encoding: str = "utf-8") -> Iterator[str]:
-    """The physical lines with their ends; of a longer line its first `max_characters`.
+def read_lines(file: BinaryIO, max_characters: int = -1, encoding: str = "utf-8", ends: str = "\n\r") -> Iterator[str]:
+    """The physical lines with their ends, any of `ends`; of a longer line its first `max_characters`.
 
     A byte that is no text becomes a lone surrogate, so that none is lost. Raises UnicodeError for an encoding of two bytes.
     """
-    text = io.TextIOWrapper(file, "utf-8-sig" if is_utf_8(encoding) else encoding, "surrogateescape", newline="")
+    newline = ends if len(ends) == 1 else ""  # which is any
+    text = io.TextIOWrapper(file, "utf-8-sig" if is_utf_8(encoding) else encoding, "surrogateescape", newline=newline)
     while line := text.readline(max_characters):
         rest = line
-        while len(rest) == max_characters and not rest.endswith(("\n", "\r")):
+        while len(rest) == max_characters and rest[-1] not in ends:
             rest = text.readline(max_characters)
         yield line
 
@@ -152,9 +156,15 @@ def _parse_row(lines: Sequence[str], width: int | None, form: Csv) -> tuple[list
     return fields, reader.line_num, None
 
 
+def find_length_problem(text: str, ends: str = "\n\r") -> str | None:
+    """Of a line that `read_lines` may have cut."""
+    is_cut = len(text) >= MAX_LINE_CHARACTERS and text[-1] not in ends
+    return f"line has {MAX_LINE_CHARACTERS:,} characters or more; shown are the first" if is_cut else None
+
+
 def _find_problem(text: str, fields: list[str], width: int, encoding: str) -> str | None:
-    if len(text) >= MAX_LINE_CHARACTERS and not text.endswith(("\n", "\r")):
-        return f"line has {MAX_LINE_CHARACTERS:,} characters or more; shown are the first"
+    if problem := find_length_problem(text):
+        return problem
     if len(fields) > width:
         return f"line has {len(fields)} of {width} fields; beyond the last: {shorten(escape(', '.join(fields[width:])))!r}"
     if len(fields) < width:

@@ -152,13 +152,14 @@ def test_the_command_prints_first_and_converts_when_asked_to(tmp_path: Path, mon
 
 
 PEAK = """
-import resource, sys
+import sys
 from pathlib import Path
 import polars as pl
 from mlops_assets.foundation.delta_tables import rewrite
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+from tests.peak_memory import peak_bytes
+before = peak_bytes()
 rewrite(Path(sys.argv[1]), lambda rows: rows.with_columns(pl.col("paid").cast(pl.Int64)))
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+print((peak_bytes() - before) // 2**20)
 """
 
 

@@ -256,10 +256,11 @@ def test_nothing_is_lost_and_nothing_doubled(rows: list[dict[str, str | None]]) 
 
 
 MEASURE = """
-import resource, polars as pl
+import polars as pl
 from datetime import date
 from mlops_assets.ingestion.validate import split_rows
 from mlops_assets.spec.contract import Column, Contract
+from tests.peak_memory import peak_bytes
 count, names = 400_000, [f"x{n}" for n in range(10)]
 number = pl.int_range(count, eager=True)
 text = {name: (number % 997).cast(pl.String) + ".25 and a longer text" for name in names}
@@ -268,9 +269,9 @@ raw = pl.DataFrame({"number": number.cast(pl.String), **text, **place, "problem"
 columns = (Column(name="number", dtype="int", description="x"), *(Column(name=n, dtype="string", description="x") for n in names))
 contract = Contract(table="t", description="x", columns=columns, unique=("number",))
 split_rows(raw.head(10), contract)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_bytes()
 assert split_rows(raw, contract).accepted.height == count
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / raw.estimated_size())
+print((peak_bytes() - before) / raw.estimated_size())
 """
 
 

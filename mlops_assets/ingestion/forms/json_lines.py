@@ -1,21 +1,20 @@
 """Reads JSON lines: every line is a row or has a problem. A number is the text that the file has."""
 
-import io
 import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, cast
 
 import polars as pl
 
-from mlops_assets.ingestion.csv_lines import escape, shorten
+from mlops_assets.ingestion.csv_lines import MAX_LINE_CHARACTERS, escape, find_length_problem, read_lines, shorten
 from mlops_assets.ingestion.forms.table import PLACE, Table, UnreadableFile, in_parts
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.form import JsonLines
 
-OBJECT, KEY = "a JSON object", "="
+OBJECT, KEY, END = "a JSON object", "=", "\n"
 AS_TEXT = {True: "true", False: "false"}
 
 
@@ -37,12 +36,9 @@ def read_json_lines(file: BinaryIO, form: JsonLines, /, *, contract: Contract, m
     column is nullable.
     """
     known = {name for column in contract.columns for name in (column.header, column.renamed_from) if name}
-    text = io.TextIOWrapper(cast(Any, file), "utf-8-sig", "surrogateescape", newline="\n")
-    lines = enumerate(text, start=1)
+    lines = enumerate(read_lines(file, MAX_LINE_CHARACTERS, ends=END), start=1)
     first = next(lines, None)
-    parsed = (
-        parse_line(number, line, contract.dropped) for number, line in chain([first] if first else [], lines) if line.strip()
-    )
+    parsed = (_parse(number, line, contract.dropped) for number, line in chain([first] if first else [], lines) if line.strip())
     counts, parts, problem = Counter[str](), list[pl.DataFrame](), ""
     for rows in in_parts(parsed):
         counts.update(name for row in rows for name in ("", *row.values) if not row.problem)
@@ -85,6 +81,11 @@ def _with_known(row: Row, known: set[str]) -> Row:
     return row
 
 
+def _parse(number: int, line: str, dropped: Collection[str]) -> Row:
+    problem = find_length_problem(line, END)
+    return _refused(number, line, problem) if problem else parse_line(number, line, dropped)
+
+
 def parse_line(number: int, line: str, dropped: Collection[str]) -> Row:
     try:
         line.encode()
@@ -95,7 +96,11 @@ def parse_line(number: int, line: str, dropped: Collection[str]) -> Row:
         problem = str(error)
     except (ValueError, RecursionError) as error:
         problem = f"is not {OBJECT}: {shorten(str(error))}"
-    return Row(number, {}, f"line {problem}", escape(line.rstrip("\r\n")))
+    return _refused(number, line, f"line {problem}")
+
+
+def _refused(number: int, line: str, problem: str) -> Row:
+    return Row(number, {}, problem, escape(line.rstrip("\r\n")))
 
 
 def _values(line: str, dropped: Collection[str]) -> dict[str, str | None]:
