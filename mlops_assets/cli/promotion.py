@@ -47,9 +47,12 @@ def promote(
 
 
 def rollback(use_case: Name, *, reason: Reason = "by hand", by: By) -> None:
-    """Roll the challenger back, or without one return to the previous champion; its blessing is verified first."""
+    """Roll the challenger back, or without one return to the previous champion; its blessing is verified first.
+
+    Until `mlops route --hand-over`, or the approval or promotion of a version, nothing is trained or rolled out by itself.
+    """
     promotions = open_promotions(use_case)
-    plan = promotions.roll_back(reason=reason, by=by, at=datetime.now(UTC))
+    plan = promotions.roll_back(by_hand=True, reason=reason, by=by, at=datetime.now(UTC))
     version = promotions.ledger.records(use_case, after=plan.number - 1)[0].body["version"]
     _mirror_to_mlflow(promotions)
     done = f"version {version} is rolled back; version {plan.champion} serves all requests (plan {plan.number})"
@@ -63,7 +66,9 @@ def route(
     share: Annotated[float, typer.Option(help="That share, from 0 to 1.")] = 0.0,
     split: Annotated[Split, typer.Option(help="canary: by prediction; ab: by the declared sticky key.")] = "canary",
     shadow: Annotated[int | None, typer.Option(help="A version that scores every request and serves none.")] = None,
-    hand_over: Annotated[bool, typer.Option("--hand-over", help="Let the declared rollout go on, from its first step.")] = False,
+    hand_over: Annotated[
+        bool, typer.Option("--hand-over", help="Let the declared rollout start anew; after a rollback, the triggers go on too.")
+    ] = False,
     reason: Reason = "by hand",
     by: By,
 ) -> None:

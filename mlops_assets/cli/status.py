@@ -98,8 +98,8 @@ def _show_status(use_case: str) -> None:
     if alarm := open_placed_versions(use_case).alarm():
         typer.echo(f"ledger: {alarm}")
     now = datetime.now(UTC)
-    paused = [f"automation: {pause}"] if (pause := state.pause_at(now)) else []
-    for line in [*paused, *describe_operations(promotions.use_case, environment().home, state, now)]:
+    held_up = [f"automation: {reason}"] if (reason := state.held_up(now)) else []
+    for line in [*held_up, *describe_operations(promotions.use_case, environment().home, state, now)]:
         typer.echo(line)
     if plan := state.plan:
         typer.echo(f"serving: version {plan.champion}{f' ({plan.rollout})' if plan.rollout else ''} since {moment(plan.at)}")

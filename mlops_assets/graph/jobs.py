@@ -163,7 +163,7 @@ def _roll_back(use_cases: UseCases) -> dg.JobDefinition:
     ) -> None:
         promotions = open_rollouts(_chosen(config, use_cases), rollout_stores).promotions
         with _one_sentence(config):
-            plan = promotions.roll_back(reason=config.reason, by=config.by, at=datetime.now(UTC))
+            plan = promotions.roll_back(by_hand=True, reason=config.reason, by=config.by, at=datetime.now(UTC))
         _report_step(context, promotions)
         _conclude(context, promotions, f"Rolled back: version {plan.champion} serves all requests.", live_services)
 

@@ -144,7 +144,7 @@ def _overview(
     accepted = history.accepted_at.get(name)
     waits = state.waiting is not None and use_case.risk == "high" and state.waiting not in state.approvals
     problems = [f"{failure} {trainings.outlook}"] if trainings and (failure := trainings.failure) else []
-    problems += map(str, filter(None, [why_stopped(name, history.stopped), state.pause_at(now)]))
+    problems += map(str, filter(None, [why_stopped(name, history.stopped), state.held_up(now)]))
     if waits:
         problems.append(f"Version {state.waiting} waits for `mlops approve {name} {state.waiting} --why …`.")
     judged = [*read_verdicts(use_case, history.checks, now=now)]
@@ -210,6 +210,8 @@ def _landing_alarms(use_case: UseCase, history: _History) -> Iterator[str]:
 def _next_trigger(use_case: UseCase, state: "PromotionState", now: datetime) -> str:
     if pause := state.pause_at(now):
         return f"paused until {pause.until:%Y-%m-%d %H:%M} UTC"
+    if state.hold:
+        return "held after a rollback by hand"
     if state.plan is None and state.waiting is None:
         return "first model, with enough data"
     times = [next_cron_time(trigger.cron, now) for trigger in use_case.triggers if isinstance(trigger, OnSchedule)]

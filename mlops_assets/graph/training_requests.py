@@ -155,6 +155,8 @@ def describe_version(use_case: UseCase, state: "PromotionState", version: int) -
     if use_case.risk == "high" and version not in state.approvals:
         command = f'`mlops approve {use_case.name} {version} --why "…"`'
         return f"{blessed} and waits for an approval, as its risk is high. Read its evaluation, then run {command}."
+    if state.hold:
+        return f"{blessed} and waits. {state.why_held}"
     by_hand = f" The route by hand stays: `mlops route {use_case.name} --hand-over` ends it." if state.by_hand else ""
     return f"{blessed}, and its rollout has not started.{by_hand}"
 

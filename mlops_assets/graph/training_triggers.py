@@ -64,8 +64,8 @@ class TrainingTriggers:
         trainings = self.trainings
         if requested := trainings.requested:
             return Request(requested.reason, f"request {requested.at}", {REQUEST: requested.at})
-        if pause := self.state.pause_at(self.now):
-            return str(pause)
+        if held_up := self.state.held_up(self.now):
+            return held_up
         is_due, message = trainings.next(self.now)
         if is_due and not self.state.plan and (missing := self.missing):
             return f"The first training waits: {missing}"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 Kind = Literal[
     "blessing", "approval", "plan", "step", "promotion", "rollback", "refusal", "reissue", "adoption", "erasure", "waiver",
-    "pause", "resume",
+    "pause", "resume", "handover",
 ]  # fmt: skip
 GENESIS = 64 * "0"  # `previous` of the first record
 

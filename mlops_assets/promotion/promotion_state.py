@@ -12,6 +12,7 @@ from mlops_assets.promotion.pauses import PAUSE, RESUME, Pause, pause_in_force
 ByVersion = Mapping[Any, Record]
 # The field that has the newest record of a kind, by version.
 NEWEST = {"blessing": "blessings", "approval": "approvals", "refusal": "refusals", "rollback": "rollbacks"}
+DECIDED = ("promotion", "plan", "approval", "handover")  # what a person may decide after a rollback
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class PromotionState:
     those one can roll back to, the present one last; `shares` the challenger's, by plan number, since the rollout started.
     `tried` is the number of the newest blessing that was put to serve or next to the champion: it supersedes the blessings
     before it. `by_hand`: a person set what runs next to the champion, so that no rollout changes it.
-    `pause` is the newest record of a pause, or of its end by hand.
+    `pause` is the newest record of a pause, or of its end by hand; `hold` the rollback by a person since which nobody has decided
+    what follows: nothing is trained or rolled out by itself until then.
     """
 
     use_case: str
@@ -37,6 +39,7 @@ class PromotionState:
     by_hand: bool = False
     digest: str = GENESIS
     pause: Record | None = None
+    hold: Record | None = None
 
     @property
     def challenger_version(self) -> int | None:
@@ -51,6 +54,15 @@ class PromotionState:
     def pause_at(self, now: datetime) -> Pause | None:
         """The pause that is in force."""
         return pause_in_force(self.pause, now)
+
+    def held_up(self, now: datetime) -> str:
+        """Why nothing is trained or rolled out by itself: a pause or a hold; empty where it is."""
+        return str(self.pause_at(now) or self.why_held)
+
+    @property
+    def why_held(self) -> str:
+        """Who rolled back and who may go on; empty where nothing is held."""
+        return _describe_hold(self.hold) if self.hold else ""
 
     def digest_of(self, version: int) -> str | None:
         """The digest of the model that was blessed as this version; None where none was."""
@@ -80,8 +92,9 @@ def promotion_state_of(use_case: str, records: Sequence[Record], since: Promotio
     state = since or PromotionState(use_case, 0, None, {}, {}, {}, {})
     newest = {kind: dict[int, Record](getattr(state, name)) for kind, name in NEWEST.items()}
     plan, champions, shares, tried, by_hand = state.plan, [*state.champions], state.shares, state.tried, state.by_hand
-    pause = state.pause
+    pause, hold = state.pause, state.hold
     for record in records:
+        hold = record if record.body.get("by_hand") and record.kind == "rollback" else None if record.kind in DECIDED else hold
         pause = record if record.kind in (PAUSE, RESUME) else pause
         if record.kind in newest:
             newest[record.kind][record.body["version"]] = record
@@ -106,7 +119,7 @@ def promotion_state_of(use_case: str, records: Sequence[Record], since: Promotio
         return state
     head, fields = records[-1], {NEWEST[kind]: by_version for kind, by_version in newest.items()}
     state = replace(state, head=head.number, digest=head.digest, plan=plan, **fields)
-    return replace(state, champions=tuple(champions), shares=shares, tried=tried, by_hand=by_hand, pause=pause)
+    return replace(state, champions=tuple(champions), shares=shares, tried=tried, by_hand=by_hand, pause=pause, hold=hold)
 
 
 def plan_of(record: Record, blessings: ByVersion) -> Plan:
@@ -114,6 +127,13 @@ def plan_of(record: Record, blessings: ByVersion) -> Plan:
     plan = Plan(number=record.number, at=record.at, reason=record.body["reason"], record=record.digest, **record.body["plan"])
     blessed = {version: blessings[version].body["model_digest"] for version in plan.versions if version in blessings}
     return replace(plan, digests=blessed)
+
+
+def _describe_hold(rollback: Record) -> str:
+    name, why = rollback.use_case, rollback.reason.rstrip(".")
+    held = f"Held since {rollback.by} rolled back version {rollback.version} on {rollback.at[:16].replace('T', ' ')} UTC: {why}"
+    remedy = f"`mlops route {name} --hand-over` lets triggers and rollouts go on; `mlops train`, `approve` and `promote` work"
+    return f"{held}. Nothing is trained or rolled out by itself: {remedy}."
 
 
 def _is_by_hand(record: Record) -> bool:

@@ -169,18 +169,30 @@ class Promotions:
         goes_on = (version, by_hand) == (state.challenger_version, state.by_hand)
         return self._write(state, "step" if goes_on else "plan", version, plan, cause, by_hand=by_hand)
 
-    def roll_back(self, **cause: Unpack[Cause]) -> Plan:
-        """Rolls the challenger back, or else the champion; no rollout of it starts again. Raises IllegalRoute, UnblessedModel."""
+    def roll_back(self, *, by_hand: bool = False, **cause: Unpack[Cause]) -> Plan:
+        """Rolls the challenger back, or else the champion; no rollout of it starts again. After one that a person decides,
+        `by_hand`, nothing is trained or rolled out by itself until a person decides again. Raises IllegalRoute, UnblessedModel.
+        """
         state = cause.get("decided_on") or self.state()
         now, challenger, back = state.plan, state.challenger_version, state.previous_champion
+        facts = {"by_hand": True} if by_hand else {}
         if now and challenger is not None:
             alone = Plan(state.head + 1, now.champion, now.previous, at="", reason="")
-            return self._write(state, "rollback", challenger, alone, cause)
+            return self._write(state, "rollback", challenger, alone, cause, **facts)
         if now is None or back is None:
             where = f"{self.use_case.name} · no earlier champion is on record"
             raise IllegalRoute(f"{where}. `mlops status {self.use_case.name}` shows the history.")
         self.deployment.load_blessed(back, self.keys, recorded=self._blessing(state, back).body["model_digest"])
-        return self._write(state, "rollback", now.champion, Plan(state.head + 1, back, now.champion, at="", reason=""), cause)
+        alone = Plan(state.head + 1, back, now.champion, at="", reason="")
+        return self._write(state, "rollback", now.champion, alone, cause, **facts)
+
+    def hand_over(self, *, reason: str, by: str, at: datetime) -> None:
+        """Lets triggers and rollouts go on after a rollback by hand. Raises IllegalRoute where nothing is held."""
+        state = self.state()
+        if state.hold is None:
+            where = f"{self.use_case.name} · no rollback or route by hand is in force"
+            raise IllegalRoute(f"{where}, so nothing can be handed over. `mlops status` shows what runs next to the champion.")
+        self._append(state, "handover", {"reason": reason}, by=by, at=at)
 
     def publish(self, plan: Plan) -> Plan:
         """Lets servers read `plan`. Raises ConcurrentWrite where a later record replaced it, or PlanDisagrees."""

@@ -87,11 +87,15 @@ class Rollouts:
             return Step(str(error))
 
     def hand_over(self, *, by: str, at: datetime, why: str) -> Plan:
-        """Starts the declared rollout of the version that runs by hand. Raises IllegalRoute where there is none."""
+        """Starts the declared rollout of the version that runs by hand, or lets rollouts and triggers go on after a rollback by
+        hand. Raises IllegalRoute where there is neither.
+        """
         state = self.promotions.state()
-        if not state.by_hand or state.challenger_version is None:
-            where = f"{self.promotions.use_case.name} · no route by hand is in force"
-            raise IllegalRoute(f"{where}, so nothing can be handed over. `mlops status` shows what runs next to the champion.")
+        if state.plan and not (state.by_hand and state.challenger_version is not None):
+            self.promotions.hand_over(reason=why, by=by, at=at)
+            return state.plan
+        if state.challenger_version is None:
+            raise IllegalRoute(f"{self.promotions.use_case.name} · no champion serves yet. Train a version.")
         return self._start(state, state.challenger_version, by=by, at=at, why=why)
 
     def _why_left_alone(self, state: PromotionState, at: datetime) -> str:
@@ -101,7 +105,7 @@ class Rollouts:
             command, since = f"mlops route {self.promotions.use_case.name}", f"{state.plan.at} ({state.plan.reason})"
             how = f"until `{command} --hand-over` hands it over; `{command}` ends it"
             return f"{state.plan.rollout}, by hand since {since}: the declared rollout leaves it alone {how}."
-        return "No version waits for a rollout." if state.waiting is None else str(state.pause_at(at) or "")
+        return "No version waits for a rollout." if state.waiting is None else state.held_up(at)
 
     def _start(self, state: PromotionState, version: int, *, by: str, at: datetime, why: str) -> Plan:
         rollout, why = self.promotions.use_case.rollout, why.rstrip(".")  # a sentence, to which the next step is added

@@ -78,3 +78,14 @@ def test_what_makes_no_sense_is_refused_in_one_sentence(home: Home, run: Run, re
 def test_an_unknown_use_case_is_refused(run: Run) -> None:
     result = pause(run, name="lons")
     assert result.exit_code == 2 and "use case 'lons' is not declared; declared: loans." in result.stderr
+
+
+def test_after_a_rollback_status_says_that_it_holds_and_route_hands_over(home: Home, run: Run) -> None:
+    line = ModelLine(home.root, name=PLAIN.name)
+    line.bless(2)
+    line.promote(2)
+    run("rollback", "loans", "--reason", "Newark is slow", "--by", "ana")
+    held = "automation: Held since ana rolled back version 2 on 20"
+    assert held in run("status", "loans").stdout
+    run("route", "loans", "--hand-over", "--reason", "fast again")
+    assert held not in run("status", "loans").stdout and "handed over: fast again" in run("ledger", "show", "loans").stdout

@@ -179,3 +179,16 @@ def test_a_person_trains_during_a_pause(line: TrainingLine) -> None:
     ManualTraining(PLAIN, line.instance, ledger, resources, "bob", "I want it").submit()
     due = line.next()
     assert isinstance(due, Request) and due.reason == "I want it (requested by bob)"
+
+
+def test_after_a_rollback_by_hand_no_trigger_trains_until_it_is_handed_over(line: TrainingLine) -> None:
+    line.judge("drift", "3 of 9 inputs have drifted.")
+    line.train(promoted=True)
+    line.models.promotions.roll_back(by_hand=True, **line.models.said(reason="Version 2 is slow."))
+    line.judge("drift", "3 of 9 inputs have drifted.")
+    assert line.why_not().startswith("Held since ana rolled back version 2 on 2013-07-01 12:")
+    line.models.promotions.hand_over(reason="fast again", by="ana", at=line.models.now())
+    line.waited += DAY
+    assert "A training since" in line.why_not()
+    line.land()
+    assert isinstance(line.next(), Request)

@@ -82,7 +82,7 @@ def test_a_route_that_is_handed_over_to_a_rollout_at_once_serves(line: Line):
 
 def test_what_is_not_by_hand_is_not_handed_over(line: Line):
     for _ in range(2):
-        with line.unchanged(), pytest.raises(IllegalRoute, match="no route by hand is in force"):
+        with line.unchanged(), pytest.raises(IllegalRoute, match="no rollback or route by hand is in force"):
             line.rollouts.hand_over(by="ana", at=line.now(), why="it looks good")
         line.look()  # the declared rollout of version 4 starts
 
