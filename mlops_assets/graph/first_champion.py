@@ -12,7 +12,7 @@ import dagster as dg
 from mlops_assets.foundation.home import Environment
 from mlops_assets.graph.kernel.changes import read_changes
 from mlops_assets.graph.kernel.conditions import UNFINISHED
-from mlops_assets.graph.kernel.dagster_internals import share_engines
+from mlops_assets.graph.kernel.dagster_storage import share_engines
 from mlops_assets.graph.operations import describe_daemon
 from mlops_assets.graph.progress import Progress, all_stages
 from mlops_assets.graph.training_requests import BLESSED, FAILED, Outcome, describe_end, describe_version

@@ -16,7 +16,8 @@ from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.verdict import Verdict
 from mlops_assets.graph.first_champion import is_run_of, refused_files
 from mlops_assets.graph.kernel.check_verdict import Judged, check_keys, read_verdicts
-from mlops_assets.graph.kernel.dagster_internals import newest_checks, next_cron_time, share_engines, stopped_sensors
+from mlops_assets.graph.kernel.dagster_internals import newest_checks, next_cron_time, stopped_sensors
+from mlops_assets.graph.kernel.dagster_storage import share_engines
 from mlops_assets.graph.kernel.shared_sensors import why_stopped
 from mlops_assets.graph.landing import landing_check_keys
 from mlops_assets.graph.operations import describe_daemon

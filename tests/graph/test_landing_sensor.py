@@ -11,7 +11,6 @@ import pytest
 
 from mlops_assets.foundation import names
 from mlops_assets.graph.kernel.dagster_internals import data_versions, newest_check
-from mlops_assets.graph.kernel.shared_sensors import MAX_EVENTS
 from mlops_assets.graph.landing import ALL_DELIVERED, ALL_READABLE
 from mlops_assets.graph.triggers import build_triggers
 from mlops_assets.ingestion.landing import Landing
@@ -103,10 +102,14 @@ def test_a_file_above_the_declared_size_is_not_read(line: Sensed, january: list[
     assert line.reported() == len(january) - 1
 
 
-def test_a_tick_reports_so_many_files_and_the_oldest_days_of_every_table_first(tmp_path: Path) -> None:
-    days = [(USE_CASE.first_day + dt.timedelta(days=number)).isoformat() for number in range(360)]
+def test_a_tick_reports_so_many_files_and_the_oldest_days_of_every_table_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = 100
+    monkeypatch.setattr("mlops_assets.graph.landing.MAX_EVENTS", most)
+    days = [(USE_CASE.first_day + dt.timedelta(days=number)).isoformat() for number in range(30)]
     places = [(day, source.table) for source in USE_CASE.sources for day in days]
-    assert len(places) > MAX_EVENTS
+    assert len(places) > most
     for day, table in places:
         path = tmp_path / USE_CASE.name / table / f"{day}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,8 +117,8 @@ def test_a_tick_reports_so_many_files_and_the_oldest_days_of_every_table_first(t
     with dg.DagsterInstance.ephemeral() as instance:
         events = Sensed(tmp_path, instance).evaluate()
     reported = [(event.partition, event.asset_key.path[-1].removeprefix("landed_")) for event in events]
-    assert [day for day, _ in reported] == sorted(day for day, _ in places)[:MAX_EVENTS]
-    assert len({*reported}) == MAX_EVENTS
+    assert [day for day, _ in reported] == sorted(day for day, _ in places)[:most]
+    assert len({*reported}) == most
 
 
 def test_the_check_can_be_run_by_hand(platform: Line) -> None:

@@ -3,23 +3,16 @@
 tests/graph/kernel/test_dagster_internals.py fails when an upgrade of Dagster changes one of them, and explains what to do.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
-from functools import cache
-from threading import Lock
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from datetime import datetime
+from typing import Any, TypeVar, cast
 
 import dagster as dg
 from dagster_shared.record import replace  # pyright: ignore[reportUnknownVariableType]
 
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
 DATA_VERSION = "dagster/data_version"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+MAX_VARIABLES = 10_000  # of a query: SQLite has 32,766
 T = TypeVar("T")
 At = str | None  # a partition, or None for an asset without partitions
 MADE, PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
@@ -29,84 +22,8 @@ _RUN_OF: dict[tuple[str, dg.AssetKey, dg.DagsterEventType], dict[int, str]] = {}
 _FAILED: dict[tuple[str, dg.AssetKey], dict[str, float | None]] = {}
 _PLANNED: dict[tuple[str, dg.AssetKey], tuple[Any, dict[At, int]]] = {}
 
-_ENGINES: "dict[str, Engine]" = {}
-_ENGINES_LOCK, MAX_ENGINES = Lock(), 20
-
 # By instance and name: the newest event, and what was read after it.
 _READ: dict[tuple[str, str], tuple[int, Any]] = {}
-
-
-@cache
-def share_engines() -> None:
-    """Makes queries, events and the opening of an instance cheap, for all that this process opens, as each tick of a sensor does.
-
-    Dagster's SQLite storages create an engine and a connection for each statement, and read 88 migration scripts three times for
-    each opening: it takes 66 ms of CPU, and 16 ms with this. An event takes 4 ms of CPU instead of 8, and no write to the disk
-    is waited for, of which there were four.
-    A writer waits for another one for 30 s, as the event log's does, and not for 5 s until "database is locked".
-    """
-    from alembic.script import ScriptDirectory
-    from dagster._core.storage import sql
-    from dagster._core.storage.event_log.sqlite import sqlite_event_log
-    from dagster._core.storage.runs.sqlite import sqlite_run_storage
-    from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
-
-    storages: list[Any] = [sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage]
-    for storage in storages:
-        storage.create_engine = _engine_of
-    alembic: Any = sql
-    alembic.ScriptDirectory = SimpleNamespace(from_config=cache(ScriptDirectory.from_config))
-
-
-def _engine_of(url: str, **_options: Any) -> "Engine":
-    """One engine for each file, which keeps its connections open; each run has a file."""
-    with _ENGINES_LOCK:
-        engine = _ENGINES.pop(url, None) or _kept_engine(url)
-        _ENGINES[url] = engine  # the newest last
-        if len(_ENGINES) > MAX_ENGINES:
-            oldest = _ENGINES.pop(next(iter(_ENGINES)))
-            oldest.pool.dispose()
-    return engine
-
-
-def _kept_engine(url: str) -> "Engine":
-    from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
-    from sqlalchemy import QueuePool, create_engine, event
-
-    wait = {"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}
-    made = create_engine(url, connect_args=wait, poolclass=QueuePool, pool_size=2, max_overflow=-1)
-
-    # Without it each commit waits for the disk. A crash of a process loses nothing; one of the machine may lose the last events,
-    # and what they report is then made again. https://sqlite.org/pragma.html#pragma_synchronous
-    def set_up(connection: Any, _record: object) -> None:
-        connection.execute("PRAGMA synchronous = NORMAL")
-
-    # The web server shows the log of a run whenever its file changes, and a commit changes the file of the write-ahead log only.
-    def report_writes(connection: Any, record: Any) -> None:
-        if connection and record.info.get("changes", 0) != (changes := connection.total_changes):
-            record.info["changes"] = changes
-            with suppress(OSError):  # a deleted run
-                os.utime(made.url.database or "")
-
-    event.listen(made, "connect", set_up)
-    event.listen(made, "checkin", report_writes)
-    any_engine: Any = made
-    any_engine.dispose = lambda: None  # Dagster disposes of it after each statement
-    return made
-
-
-@cache
-def distinguish_repeated_hours() -> None:
-    """Dagster caches the partitions of a window by its local times, and those of an hour that the clock shows twice are equal:
-    a run over both hours then writes one of them, and loses the other.
-    """
-    keys_by_local_times = dg.TimeWindowPartitionsDefinition.get_partition_keys_in_time_window
-
-    def keys(definition: dg.TimeWindowPartitionsDefinition, time_window: dg.TimeWindow) -> Sequence[str]:
-        in_utc = dg.TimeWindow(time_window.start.astimezone(UTC), time_window.end.astimezone(UTC))
-        return keys_by_local_times(definition, in_utc)
-
-    dg.TimeWindowPartitionsDefinition.get_partition_keys_in_time_window = keys  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def newest_events(
@@ -161,11 +78,22 @@ def runs_of(
     """The run that wrote each of these events of `key`."""
     known, ids = _RUN_OF.get(place := (instance.root_directory, key, kind), {}), set(events)
     if unknown := [event for event in ids if event not in known]:
-        wanted = dg.EventRecordsFilter(kind, asset_key=key, storage_ids=unknown)
-        records = instance.event_log_storage.get_event_records(wanted)
-        known = known | {record.storage_id: record.run_id for record in records}
+        known = known | _read_runs(instance, unknown)
     _RUN_OF[place] = {event: known[event] for event in ids}
     return _RUN_OF[place]
+
+
+def _read_runs(instance: dg.DagsterInstance, events: Sequence[int]) -> dict[int, str]:
+    """Not as whole records, each of which takes 1 ms."""
+    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+    from sqlalchemy import select
+
+    event, runs = SqlEventLogStorageTable.c, dict[int, str]()
+    with cast(Any, instance.event_log_storage).index_connection() as connection:
+        for at in range(0, len(events), MAX_VARIABLES):
+            of_part = select(event.id, event.run_id).where(event.id.in_(events[at : at + MAX_VARIABLES]))
+            runs |= dict(connection.execute(of_part).all())
+    return runs
 
 
 def failed_runs(instance: dg.DagsterInstance, key: dg.AssetKey, runs: Iterable[str]) -> dict[str, float]:

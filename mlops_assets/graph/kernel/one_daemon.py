@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from mlops_assets.foundation.home import read_environment
 from mlops_assets.foundation.home_lock import HomeInUse
-from mlops_assets.graph.kernel.dagster_internals import share_engines
+from mlops_assets.graph.kernel.dagster_storage import share_engines
 from mlops_assets.resources import claim
 
 _LOCKS: dict[Path, FileLock] = {}  # held until the process ends

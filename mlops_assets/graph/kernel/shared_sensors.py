@@ -15,7 +15,8 @@ import dagster as dg
 from mlops_assets.foundation import names
 from mlops_assets.graph.kernel.automation import BY_EVENT, MUTED, TICK_SECONDS
 from mlops_assets.graph.kernel.changes import Change, read_changes
-from mlops_assets.graph.kernel.dagster_internals import set_cursor, share_engines, stopped_sensors
+from mlops_assets.graph.kernel.dagster_internals import set_cursor, stopped_sensors
+from mlops_assets.graph.kernel.dagster_storage import report_events, share_engines
 
 if TYPE_CHECKING:
     from mlops_assets.promotion.pauses import Pause
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 SHARED = "mlops/shared"  # the tag of a sensor that is evaluated as part of the one that it names
 MAX_ENTITIES = 250  # assets and checks of one automation sensor: other sensors evaluate the other use cases meanwhile
 # The rest follows in the next tick: Dagster gives up a tick after 60 s.
-MAX_TICK_S, MAX_EVENTS = 20.0, 2000  # the daemon reports events one by one, in 3 ms each
+MAX_TICK_S, MAX_EVENTS = 20.0, 10_000  # which take 4 s to report, and most of a tick on a busy machine
 # Without a new event, what depends on the time is evaluated once a minute, less often where that takes more than this share of
 # the time, and with this many seconds in a tick: the conditions of a use case take 0.1 s.
 MAX_IDLE_S, MAX_IDLE_LOAD, IDLE_TICK_S = 60.0, 0.05, 0.1
@@ -99,7 +100,7 @@ class _Tick:
         self.requests += [_request(name, member.sensor, request) for request in result.run_requests or ()]
         self.events += result.asset_events
         self.evaluations += result.automation_condition_evaluations
-        self.reasons[name] = result.skip_message or ""
+        self.reasons[name] = f"{len(result.asset_events):,} reported." if result.asset_events else result.skip_message or ""
         self.cursors |= {name: result.cursor} if result.cursor else {}
 
 
@@ -250,10 +251,11 @@ def _evaluate(
     if state.problems and tick.is_empty:
         state.cursors = tick.cursors
         raise SensorsFailed("\n".join(map(_describe, state.problems.items()))) from next(iter(state.problems.values()))
+    report_events(context.instance, tick.events)  # here, as the daemon reports them one by one, in 4 ms each
     context.update_cursor(json.dumps(tick.cursors))
-    if tick.is_empty:
+    if not tick.requests and not tick.evaluations:
         return dg.SkipReason(_summary(tick.reasons))
-    return dg.SensorResult(tick.requests, asset_events=tick.events, automation_condition_evaluations=tick.evaluations)
+    return dg.SensorResult(tick.requests, automation_condition_evaluations=tick.evaluations)
 
 
 def _evaluate_one(

@@ -9,7 +9,8 @@ import dagster as dg
 
 from mlops_assets.foundation.calendars import Calendar, Partition
 from mlops_assets.foundation.grains import declared_partitions
-from mlops_assets.graph.kernel.dagster_internals import distinguish_repeated_hours, share_engines
+from mlops_assets.graph.kernel.dagster_partitions import remember_partitions
+from mlops_assets.graph.kernel.dagster_storage import share_engines
 from mlops_assets.resources import HomeLock
 from mlops_assets.spec.use_case import UseCase
 
@@ -64,7 +65,7 @@ def partitions_of(use_case: UseCase, calendar: Calendar) -> dg.TimeWindowPartiti
     first, last = declared_partitions(use_case, calendar)
     if not calendar.cron or first is None:
         return None
-    distinguish_repeated_hours()
+    remember_partitions()
     return dg.TimeWindowPartitionsDefinition(
         start=calendar.key(first),
         end=None if last is None else calendar.key(calendar.next(last)),

@@ -4,18 +4,10 @@ A failure after an upgrade: look for the new name or a public replacement in Dag
 graph/kernel/dagster_internals.py alone, and run tests/graph/kernel/test_conditions.py, which covers what is built on it.
 """
 
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import combinations_with_replacement
-from pathlib import Path
-from queue import Queue
-from typing import Any, cast
 
 import dagster as dg
-import psutil
 import pytest
 
 from mlops_assets.graph.kernel import dagster_internals as internals
@@ -40,19 +32,6 @@ def total() -> dg.MaterializeResult:
 def instance() -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.ephemeral() as instance:
         yield instance
-
-
-def test_an_hour_that_the_clock_shows_twice_is_two_partitions() -> None:
-    """Without `distinguish_repeated_hours` it fails in Dagster 1.13, whose cache takes both hours for one."""
-    internals.distinguish_repeated_hours()
-    zone, form = "Europe/Berlin", "%Y-%m-%dT%H"
-    hours = dg.TimeWindowPartitionsDefinition(
-        "2024-10-01T00", form, timezone=zone, cron_schedule="0 * * * *", end="2024-11-01T00"
-    )
-    keys = [f"2024-10-27T{hour}" for hour in ("01", "02", "02+0100", "03")]
-    ranges = [*combinations_with_replacement(range(4), 2)]
-    for first, last in [*ranges, *reversed(ranges)]:
-        assert [*hours.get_partition_keys_in_range(dg.PartitionKeyRange(keys[first], keys[last]))] == keys[first : last + 1]
 
 
 def test_a_run_over_a_range_of_days_writes_a_planned_event_and_a_materialization_per_day(instance: dg.DagsterInstance) -> None:
@@ -115,79 +94,6 @@ def test_of_the_runs_of_an_asset_only_those_of_its_last_events_are_kept(instance
         assert set(internals.runs_of(instance, rows.key, newest.values()).values()) == {run.run_id}
     kept = internals._RUN_OF[instance.root_directory, rows.key, MADE]  # pyright: ignore[reportPrivateUsage]
     assert sorted(kept) == sorted(newest.values())
-
-
-def test_queries_and_opening_an_instance_make_no_engine_and_read_no_migration_again(tmp_path: Path) -> None:
-    internals.share_engines()
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        reference = instance.get_ref()
-    made = list[str]()
-
-    def count(frame: Any, event: str, _argument: Any) -> None:
-        if event == "call" and frame.f_code.co_name in {"create_engine", "_load_revisions"}:
-            made.append(frame.f_code.co_name)
-
-    sys.setprofile(count)
-    try:
-        with dg.DagsterInstance.from_ref(reference) as instance:
-            assert internals.newest_event_id(instance) is None
-            assert not instance.get_runs()
-    finally:
-        sys.setprofile(None)
-    assert not made
-
-
-def test_the_files_of_events_stay_open_and_wait_for_no_disk_and_those_of_old_runs_are_closed(tmp_path: Path) -> None:
-    internals.share_engines()
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        instance.report_runless_asset_event(dg.AssetMaterialization(FILES))
-        with cast(Any, instance.event_log_storage).index_connection() as connection:
-            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1, "normal"
-        events = tmp_path / "history" / "runs"
-        before = _open_files(events)
-        assert before == {".db", ".db-wal", "index.db", "index.db-wal"}
-        for number in range(internals.MAX_ENGINES + 5):
-            instance.report_engine_event(f"event {number}", run_id=str(number), job_name="job")
-        after = _open_files(events)
-        assert not {"0.db", "1.db"} & after
-        assert f"{internals.MAX_ENGINES + 4}.db" in after
-
-
-WRITER = """
-import sys, dagster
-from mlops_assets.graph.kernel.dagster_internals import share_engines
-share_engines()
-with dagster.DagsterInstance.from_config(sys.argv[1]) as instance:
-    for text in sys.stdin:
-        instance.report_engine_event(text.strip(), run_id="run", job_name="job")
-"""
-
-
-def test_the_web_server_shows_each_event_as_soon_as_the_process_of_the_run_has_written_it(tmp_path: Path) -> None:
-    shown = Queue[str]()
-
-    def show(entry: dg.EventLogEntry, _cursor: str) -> None:
-        shown.put(entry.message)
-
-    (tmp_path / "dagster.yaml").write_text("{}")
-    command = [sys.executable, "-c", WRITER, str(tmp_path)]
-    with (
-        dg.DagsterInstance.from_config(str(tmp_path)) as instance,
-        subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as writer,
-    ):
-        instance.watch_event_logs("run", None, show)
-        assert writer.stdin
-        for text in ("first", "second", "third"):
-            time.sleep(0.5)  # until the creation of the file reports no more
-            print(text, file=writer.stdin, flush=True)
-            assert shown.get(timeout=30) == text
-        writer.stdin.close()
-        instance.end_watch_event_logs("run", show)
-
-
-def _open_files(folder: Path) -> set[str]:
-    files = (Path(file.path) for file in psutil.Process().open_files())
-    return {file.name for file in files if file.parent == folder and not file.name.endswith("-shm")}
 
 
 def test_the_newest_events_of_several_assets_are_those_of_each_and_none_of_a_wiped_one(instance: dg.DagsterInstance) -> None:
