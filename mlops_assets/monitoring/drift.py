@@ -32,8 +32,8 @@ class TrainingWindow(NamedTuple):
 
     @classmethod
     def from_artifacts(cls, version: int, profiles: bytes, sample: bytes, evaluation: bytes | None) -> Self:
-        importance: list[dict[str, Any]] = json.loads(evaluation)["importance"] if evaluation else []
-        losses = {one["input"]: one["loss"] for one in importance}
+        importance: list[list[Any]] = json.loads(evaluation)["importance"] if evaluation else []
+        losses = {name: loss for name, loss, *_bounds in importance}  # each is an Importance, of which JSON keeps the values
         return cls(version, profiles_from_json(profiles.decode()), pl.read_parquet(BytesIO(sample)), losses)
 
     def importance(self) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """The monitors' verdicts over served predictions, as plain values."""
 
-import json
+import math
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -9,6 +9,7 @@ from io import BytesIO
 import polars as pl
 import pytest
 
+from mlops_assets.evaluation.evaluate import Evaluation, Importance
 from mlops_assets.foundation.verdict import Verdict
 from mlops_assets.monitoring.drift import TrainingWindow, monitor_drift
 from mlops_assets.monitoring.performance import monitor_performance
@@ -63,7 +64,9 @@ def test_one_input_in_another_unit_is_an_alarm_with_its_evidence_whatever_the_ot
 def test_the_importance_of_drifted_inputs_weighs_what_trains_and_not_what_is_reported(
     losses: dict[str, float | None], share: float | None
 ) -> None:
-    evaluation = json.dumps({"importance": [{"input": name, "loss": loss} for name, loss in losses.items()]}).encode()
+    importance = tuple(Importance(name, math.nan if loss is None else loss, 0.0, 0.0) for name, loss in losses.items())
+    moment = datetime(2013, 1, 1, tzinfo=UTC)
+    evaluation = Evaluation("3", 1, {}, moment, moment, {}, [], {}, importance=importance).to_json().encode()
     parquet = BytesIO()
     ROWS.write_parquet(parquet)
     profiles = profiles_to_json(window().profiles).encode()
