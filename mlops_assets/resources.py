@@ -20,6 +20,7 @@ from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
     from mlops_assets.features.feast.feature_store import FeatureStore
+    from mlops_assets.foundation.channels import Channels
     from mlops_assets.foundation.delta_tables import DeltaTables
     from mlops_assets.ingestion.landing import Landing
     from mlops_assets.ingestion.pulling.pull import Pulled
@@ -206,6 +207,20 @@ class FolderResource(dg.ConfigurableResource):
         return Path(self.folder)
 
 
+class ChannelsResource(dg.ConfigurableResource):
+    """Where people are told of alarms, and the web pages to which messages link."""
+
+    addresses: str | None
+    folder: str
+    dagster_url: str | None
+    status_url: str | None
+
+    def open(self) -> "Channels":
+        from mlops_assets.foundation.channels import LOG, Channels
+
+        return Channels((_value(self.addresses) or "").split(), Path(self.folder, LOG))
+
+
 class Resources(TypedDict):
     """The resources of one environment, under the parameter names that assets, checks, sensors and jobs use."""
 
@@ -222,6 +237,7 @@ class Resources(TypedDict):
     live_services: LiveServicesResource
     rollout_stores: RolloutStoresResource
     reports: FolderResource
+    channels: ChannelsResource
 
 
 def build_resources(environment: Environment, *, as_of: datetime | None = None) -> Resources:
@@ -263,6 +279,12 @@ def build_resources(environment: Environment, *, as_of: datetime | None = None) 
         ),
         rollout_stores=rollout_stores,
         reports=FolderResource(folder=str(home.reports)),
+        channels=ChannelsResource(
+            addresses=_secret("MLOPS_ALERTS", environment.alerts),
+            folder=str(home.logs),
+            dagster_url=environment.dagster_url,
+            status_url=environment.status_url,
+        ),
     )
 
 

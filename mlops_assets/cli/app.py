@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import typer
 
 from mlops_assets.cli import erasure, keys, ledger, promotion, provenance, trial
+from mlops_assets.cli.alerts import alerts
 from mlops_assets.cli.arguments import By, Commands, Name, declared, environment, open_resources
 from mlops_assets.cli.check import check
 from mlops_assets.cli.land import land
@@ -180,7 +181,7 @@ def demo() -> None:
 
 
 PANELS = {
-    "Run": (up, run, demo, pause, resume),
+    "Run": (up, run, demo, pause, resume, alerts),
     "Your own model": (init, new, check, trial.try_, train, predict),
     "Data and features": (land, push, waive, features, migrate),
     "Promotion": (status, promotion.approve, promotion.promote, promotion.route, promotion.rollback),

@@ -98,6 +98,7 @@ class Environment:
     dagster_url: str | None = None  # web pages of Dagster, of MLflow and of the status, for links; None: no links
     mlflow_url: str | None = None
     status_url: str | None = None
+    alerts: str | None = field(default=None, repr=False)  # addresses of people (channels.py), which may have secrets
     postgres_url: str | None = field(default=None, repr=False)  # has a password; None: the ledger is in SQLite under the home
 
     @property
@@ -160,6 +161,7 @@ def read_environment(variables: Mapping[str, str], project: Path | None = None) 
         dagster_url=read("MLOPS_DAGSTER_URL").rstrip("/") or None,
         mlflow_url=read("MLOPS_MLFLOW_URL").rstrip("/") or None,
         status_url=read("MLOPS_STATUS_URL").rstrip("/") or None,
+        alerts=read("MLOPS_ALERTS") or None,
         postgres_url=ledger or None,
     )
 

@@ -8,6 +8,7 @@ import dagster as dg
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Environment
+from mlops_assets.graph.alerts import build_alerts
 from mlops_assets.graph.features import build_features
 from mlops_assets.graph.ingestion import build_ingestion
 from mlops_assets.graph.jobs import build_jobs
@@ -88,9 +89,12 @@ def build_use_case(use_case: UseCase) -> dg.Definitions:
     parts = (build_ingestion, build_features, build_training, build_serving, build_monitoring)
     triggers, rollout, pulling = build_triggers(use_case), build_rollout(use_case), build_pulling(use_case)
     automation = build_automation(names.job(use_case.name, "automation"), dg.AssetSelection.key_prefixes(use_case.name))
+    assets = [*(asset for build in parts for asset in build(use_case)), *rollout["assets"], *pulling["assets"]]
+    checks = [*triggers["checks"], *rollout["checks"]]
+    checked = [key for one in (*assets, *checks) if isinstance(one, dg.AssetsDefinition) for key in one.check_keys]
     return dg.Definitions(
-        assets=[*(asset for build in parts for asset in build(use_case)), *rollout["assets"], *pulling["assets"]],
-        asset_checks=[*triggers["checks"], *rollout["checks"]],
+        assets=assets,
+        asset_checks=checks,
         jobs=[*triggers["jobs"], *pulling["jobs"]],
-        sensors=[*triggers["sensors"], *rollout["sensors"], *pulling["sensors"], automation],
+        sensors=[*triggers["sensors"], *rollout["sensors"], *pulling["sensors"], build_alerts(use_case, checked), automation],
     )

@@ -1,0 +1,105 @@
+"""The sensor that tells people of failed checks and trainings."""
+
+import base64
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from mlops_assets.foundation import names
+from mlops_assets.graph.kernel.automation import BY_EVENT, TICK_SECONDS
+from mlops_assets.graph.kernel.check_verdict import CheckVerdict
+from mlops_assets.graph.kernel.dagster_internals import newest_checks
+from mlops_assets.graph.kernel.shared_sensors import SHARED
+from mlops_assets.graph.trainings import read_trainings
+from mlops_assets.resources import ChannelsResource, LedgerResource
+from mlops_assets.spec.use_case import UseCase
+
+if TYPE_CHECKING:
+    from mlops_assets.monitoring.alerts import Alarm
+
+PICTURE = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
+TRAINING = "training"
+
+
+def build_alerts(use_case: UseCase, checks: Sequence[dg.AssetCheckKey]) -> dg.SensorDefinition:
+    """Of all `checks` of the use case."""
+
+    @dg.sensor(
+        name=names.job(use_case.name, "alerts"),
+        tags={SHARED: "alerts", BY_EVENT: "0"},
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=TICK_SECONDS,
+        description="Tells people of alarms: each cause once, and when it is over. MLOPS_ALERTS has the addresses.",
+    )
+    def alerts(context: dg.SensorEvaluationContext, channels: ChannelsResource, ledger: LedgerResource) -> dg.SkipReason:
+        from mlops_assets.monitoring.alerts import MAX_UNSENT, Told, news
+        from mlops_assets.promotion.promotion_state import promotion_state_of
+
+        told, now = Told.of_cursor(context.cursor), f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        alarms = [*_failed_checks(context.instance, checks, channels.dagster_url)]
+        state = promotion_state_of(use_case.name, ledger.open().records(use_case.name))
+        alarms += _failed_training(use_case, context.instance, state)
+        message, opened = news(use_case, alarms, told, status_url=channels.status_url), channels.open()
+        if message:
+            opened.write(message, now)
+        unsent = dict[str, Any]()
+        for address, target in opened.targets().items():
+            waiting = [*told.unsent.get(address, ()), *([(message.title, message.body)] if message else [])]
+            pictures = message.pictures if message else {}
+            unsent[address] = _send_all(target, waiting, pictures)[-MAX_UNSENT:]
+        context.update_cursor(Told(told.after(alarms), {at: left for at, left in unsent.items() if left}).to_cursor())
+        return dg.SkipReason(_describe(message, unsent))
+
+    return alerts
+
+
+def _send_all(target: Any, waiting: "Sequence[tuple[str, str]]", pictures: Any) -> "list[tuple[str, str]]":
+    """Oldest first; returns those from the first that is not taken on. The newest has the pictures."""
+    from mlops_assets.foundation.channels import Message, send
+
+    for number, (title, body) in enumerate(waiting):
+        is_newest = number == len(waiting) - 1
+        if not send(target, Message(title, body, pictures if is_newest else {})):
+            return [*waiting[number:]]
+    return []
+
+
+def _describe(message: Any, unsent: "dict[str, Any]") -> str:
+    told = f"Told: {message.title}." if message else "Nothing new to tell."
+    left = [f"{address} takes no message; {len(waiting)} wait" for address, waiting in unsent.items() if waiting]
+    return f"{told} {'; '.join(left)}{'. They are sent again within a minute.' if left else ''}".strip()
+
+
+def _failed_checks(
+    instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey], dagster_url: str | None
+) -> "Iterator[Alarm]":
+    from mlops_assets.monitoring.alerts import Alarm
+
+    for key, record in newest_checks(instance, checks).items():
+        evaluation = record.event.asset_check_evaluation if record.event else None
+        if evaluation is None or evaluation.passed:
+            continue
+        path, verdict = "/".join(key.asset_key.path), CheckVerdict.of(evaluation)
+        link = f"{dagster_url}/assets/{path}?view=checks&checkDetail={key.name}" if dagster_url else ""
+        name = f"{key.asset_key.path[-1]} · {key.name}"
+        yield Alarm(name, verdict.message, verdict.symptoms, link, _picture(instance, key.asset_key))
+
+
+def _picture(instance: dg.DagsterInstance, key: dg.AssetKey) -> bytes | None:
+    """The first one on the page of the asset."""
+    event = instance.get_latest_materialization_event(key)
+    metadata = event.asset_materialization.metadata if event and event.asset_materialization else {}
+    entry = metadata.get("pictures")
+    match = PICTURE.search(entry.md_str or "") if isinstance(entry, dg.MarkdownMetadataValue) else None
+    return base64.b64decode(match[1]) if match else None
+
+
+def _failed_training(use_case: UseCase, instance: dg.DagsterInstance, state: Any) -> "Iterator[Alarm]":
+    from mlops_assets.monitoring.alerts import Alarm
+
+    trainings = read_trainings(use_case, instance, state)
+    if trainings.failure:
+        yield Alarm(TRAINING, f"{trainings.failure} {trainings.outlook}")
