@@ -92,7 +92,7 @@ def commands(block: Block) -> list[list[str]]:
     for line in re.sub(r"\n +(?=\")", " ", block.text).splitlines():
         for command in re.split(r" && ", line) if "curl" not in line else [line]:
             words = shlex.split(command, comments=True)
-            while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+            while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
                 del words[0]
             found += [words] if words else []
     return found
