@@ -12,7 +12,9 @@ import dagster as dg
 from mlops_assets.foundation.home import Environment
 from mlops_assets.graph.kernel.changes import read_changes
 from mlops_assets.graph.kernel.conditions import UNFINISHED
+from mlops_assets.graph.kernel.dagster_internals import oldest_tick
 from mlops_assets.graph.kernel.dagster_storage import share_engines
+from mlops_assets.graph.kernel.shared_sensors import MAX_IDLE_S
 from mlops_assets.graph.operations import describe_daemon
 from mlops_assets.graph.progress import Progress, all_stages
 from mlops_assets.graph.training_requests import BLESSED, FAILED, Outcome, describe_end, describe_version
@@ -63,7 +65,7 @@ class FirstChampion:
             return Outcome(describe_version(self.use_case, state, state.waiting), BLESSED)
         if is_new:
             return describe_end(self.use_case, trainings.records[0], self.instance, state)
-        return self._stopped(state) if monotonic() - self.quiet_since > QUIET_S else None
+        return self._stopped(state) if monotonic() - self.quiet_since > QUIET_S and not self._is_behind() else None
 
     def _served(self, plan: "Plan") -> Outcome | None:
         """None while the servers load it."""
@@ -84,6 +86,12 @@ class FirstChampion:
         runs = self.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
         return any(is_run_of(self.use_case.name, run) for run in runs)
 
+    def _is_behind(self) -> bool:
+        """Whether the daemon works, and has not evaluated every sensor since then on a busy machine."""
+        now = datetime.now(UTC)
+        due = now.timestamp() - (monotonic() - self.quiet_since) + MAX_IDLE_S
+        return oldest_tick(self.instance, MAX_IDLE_S) < due and not [*describe_daemon(self.instance, now)]
+
     def _stopped(self, state: PromotionState) -> Outcome:
         trainings = read_trainings(self.use_case, self.instance, state)
         if trainings.records:
@@ -101,6 +109,7 @@ class FirstChampion:
         yield from refused_files(self.use_case, self.resources)
         if missing := describe_missing(self.use_case, self.resources["warehouse"].open(), now=datetime.now(UTC)):
             yield f"Not enough data: {missing} Land more: `mlops land {name}`, or files in landing/{name}/TABLE/ of the home."
+        yield from describe_daemon(self.instance, datetime.now(UTC))
         yield f"Nothing has run for {QUIET_S:g} s. Look at logs/daemon.log of the home, and at `mlops status {name}`."
 
 

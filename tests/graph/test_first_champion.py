@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Generator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
 
@@ -20,8 +21,10 @@ from mlops_assets.resources import build_resources
 from mlops_assets.spec.split import TimeSplit
 from mlops_assets.use_cases.tumor import USE_CASE as TUMOR
 from tests.cli.loans import LOANS
+from tests.graph.kernel.switching import tick
 from tests.graph.line import variables
 from tests.graph.test_first_model import PLAIN, Trigger, applications
+from tests.graph.test_operations import beat
 from tests.promotion.model_line import ModelLine
 
 
@@ -63,6 +66,27 @@ def test_while_files_are_reported_it_goes_on(trigger: Trigger):
     assert way.find_end() is None
     way.quiet_since -= QUIET_S + 1
     assert end_of(way).startswith("Not enough data")
+
+
+def test_while_the_daemon_of_a_busy_machine_has_not_looked_at_everything_it_goes_on(tmp_path: Path):
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        trigger, now = Trigger(Home(tmp_path / "home"), instance), time.time()
+        beat(trigger, datetime.now(UTC))
+        tick(instance, "landing", now - 5, "SKIPPED")
+        tick(instance, "automation_1", now - QUIET_S, "SKIPPED")
+        tick(instance, "automation_1", now - 50, "STARTED")
+        way = way_of(trigger, quiet_s=QUIET_S + 1)
+        assert way.find_end() is None, "a tick takes long"
+        tick(instance, "automation_1", now - 10, "SKIPPED")
+        assert end_of(way).startswith("Not enough data")
+
+
+def test_a_daemon_that_has_died_is_not_waited_for(tmp_path: Path):
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        trigger = Trigger(Home(tmp_path / "home"), instance)
+        beat(trigger, datetime.now(UTC) - timedelta(minutes=3))
+        tick(instance, "landing", time.time() - 300, "SKIPPED")
+        assert end_of(way_of(trigger, quiet_s=QUIET_S + 1)).startswith("Not enough data")
 
 
 def test_a_refused_file_is_named_before_the_lack_of_data(trigger: Trigger):

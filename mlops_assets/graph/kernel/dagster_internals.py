@@ -5,6 +5,7 @@ tests/graph/kernel/test_dagster_internals.py fails when an upgrade of Dagster ch
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from math import inf
 from typing import Any, TypeVar, cast
 
 import dagster as dg
@@ -212,6 +213,25 @@ def stopped_sensors(instance: dg.DagsterInstance) -> set[str]:
         return set()
     states = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR, instigator_statuses={InstigatorStatus.STOPPED})
     return {state.instigator_name for state in states}
+
+
+def oldest_tick(instance: dg.DagsterInstance, max_interval_s: float) -> float:
+    """Since when each running sensor with at most this interval has evaluated: the start, in seconds of the epoch, of the newest
+    completed tick of the one that is most behind. Infinite where the instance has no sensor.
+    """
+    from dagster._core.definitions.run_request import InstigatorType
+    from dagster._core.scheduler.instigation import InstigatorStatus, TickStatus
+
+    def newest(state: Any) -> float:
+        wanted = dict(limit=1, statuses=[TickStatus.SKIPPED, TickStatus.SUCCESS])
+        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, **wanted)
+        return max((tick.timestamp for tick in ticks), default=0.0)
+
+    if instance.schedule_storage is None:
+        return inf
+    states = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+    running = [state for state in states if state.status is not InstigatorStatus.STOPPED and state.instigator_data]
+    return min((newest(one) for one in running if one.instigator_data.min_interval <= max_interval_s), default=inf)
 
 
 def set_cursor(context: dg.SensorEvaluationContext, cursor: str | None) -> None:
