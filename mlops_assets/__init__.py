@@ -59,20 +59,19 @@ if TYPE_CHECKING:
         SklearnEstimator,
         Trainer,
     )  # fmt: skip
-    from mlops_assets.spec.trigger import OnAlarm, OnDrift, OnPerformance, OnSchedule, Trigger
+    from mlops_assets.spec.trigger import OnAlarm, OnCode, OnDrift, OnPerformance, OnSchedule, OnVolume, Trigger
     from mlops_assets.spec.use_case import UseCase
 
 __all__ = [
     "AnswerLog", "AtOnce", "BeatsChampion", "Binary", "Bucket", "Budget", "BusinessFigure", "Cache", "Calibrated", "Canary",
     "Column", "Contract", "Csv", "Daily", "DataAge", "Difference", "Drift", "EverySlice", "Excel", "Fair", "FeatureView",
-    "Features",
-    "Files", "Floor", "Freshness", "Gate", "GroupSplit", "HashedWords", "HistGradientBoosting", "Hour", "Hourly",
+    "Features", "Files", "Floor", "Freshness", "Gate", "GroupSplit", "HashedWords", "HistGradientBoosting", "Hour", "Hourly",
     "HoursBetween", "Http", "IsMissing", "JsonLines", "Label", "Latency", "LightGBM", "Lightning", "Limits", "Log",
     "MaxNovelShare", "MaxNullShare", "MinuteOfDay", "Month", "Monthly", "Multiclass", "NextCursor", "NextLink", "NoLeak",
-    "NoPii", "NoSkew", "OnAlarm", "OnDrift", "OnPerformance", "OnSchedule", "OwnLightning", "OwnMonitor", "PageNumber",
-    "Parquet", "Performance", "PredictionMoment", "RandomSplit", "Range", "Ratio", "Regression", "Renamed", "Robust",
-    "Rollback", "RowCountBand", "Search", "Serving", "Skew", "SklearnEstimator", "Snapshot", "Sql", "Stream", "TextLength",
-    "TimeSplit", "Trainer", "Trigger", "UseCase", "Weekday", "Weekly",
+    "NoPii", "NoSkew", "OnAlarm", "OnCode", "OnDrift", "OnPerformance", "OnSchedule", "OnVolume", "OwnLightning", "OwnMonitor",
+    "PageNumber", "Parquet", "Performance", "PredictionMoment", "RandomSplit", "Range", "Ratio", "Regression", "Renamed",
+    "Robust", "Rollback", "RowCountBand", "Search", "Serving", "Skew", "SklearnEstimator", "Snapshot", "Sql", "Stream",
+    "TextLength", "TimeSplit", "Trainer", "Trigger", "UseCase", "Weekday", "Weekly",
 ]  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -113,7 +113,7 @@ class TrainingTriggers:
 
     @cached_property
     def situation(self) -> EventLogSituation:
-        return EventLogSituation(self.use_case, self.instance, self.trainings, self.now)
+        return EventLogSituation(self.use_case, self.instance, self.trainings, self.warehouse, self.now)
 
     @cached_property
     def data(self) -> str:
@@ -161,8 +161,7 @@ class TrainingTriggers:
     @property
     def _repeated_symptoms(self) -> list[str]:
         """Those of the failed training that is to be repeated."""
-        tags = self.trainings.records[0].dagster_run.tags if self.trainings.failure else {}
-        return json.loads(tags.get(SYMPTOMS, "[]"))
+        return json.loads(self.trainings.records[0].dagster_run.tags.get(SYMPTOMS, "[]")) if self.trainings.failure else []
 
     def _request(self, reason: str, symptoms: list[str]) -> Request:
         tags = {SYMPTOMS: json.dumps(symptoms), DATA: self.data, CHAMPION: str(self._champion or "")}
@@ -186,7 +185,7 @@ def build_training_sensor(use_case: UseCase, training: Any) -> dg.SensorDefiniti
         from mlops_assets.promotion.promotion_state import promotion_state_of
 
         state = promotion_state_of(use_case.name, ledger.open().records(use_case.name))
-        due = TrainingTriggers(use_case, context.instance, state, warehouse, datetime.now(UTC)).next()
+        due = TrainingTriggers(use_case, context.instance, state, warehouse, ledger.now()).next()
         if isinstance(due, str):
             return dg.SkipReason(due)
         tags = {REASON: due.reason, ONE_AT_A_TIME: use_case.name, **due.tags}

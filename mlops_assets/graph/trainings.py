@@ -11,6 +11,7 @@ import dagster as dg
 
 from mlops_assets.foundation import names
 from mlops_assets.graph.kernel.conditions import UNFINISHED
+from mlops_assets.graph.kernel.run_clock import run_time
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.triggers.memory import PastTraining
 
@@ -138,8 +139,9 @@ class Trainings:
 
 
 def end_of(record: dg.RunRecord) -> datetime:
-    """When a finished run ended."""
-    return datetime.fromtimestamp(record.end_time, UTC) if record.end_time else record.update_timestamp
+    """When a finished run ended; of a run of another time than now, as long after that as it took."""
+    ended = datetime.fromtimestamp(record.end_time, UTC) if record.end_time else record.update_timestamp
+    return run_time(record) + (ended - record.create_timestamp)
 
 
 def _past_training(record: dg.RunRecord, outcome: str) -> PastTraining:
@@ -149,7 +151,7 @@ def _past_training(record: dg.RunRecord, outcome: str) -> PastTraining:
         frozenset(json.loads(tags.get(SYMPTOMS, "[]"))),
         tags.get(DATA, ""),
         int(champion) if champion else None,
-        record.create_timestamp,
+        run_time(record),
         end_of(record),
         outcome,
     )

@@ -221,8 +221,16 @@ def _reader_problems(use_case: "UseCase", field: str, reader: Gate | Trigger) ->
         found = f"{type(reader).__name__} reads the result of the monitor {needed.__name__}"
         monitors = ", ".join(type(monitor).__name__ for monitor in use_case.monitors) or "none"
         yield f"{field} · {found}; monitors: {monitors}. Declare {needed.__name__}()."
+    elif getattr(reader, "unless_performance_holds", False) and not _has_bound(use_case):
+        found = "unless_performance_holds reads the verdict of a Performance with a bound, and there is none"
+        yield f"{field} · {found}. Declare Performance() and an OnPerformance."
     elif isinstance(reader, OnCheck) and reader.monitor:
         yield from _unknown(f"{field}.monitor", [reader.monitor], stages, f"is no {needed.__name__} monitor; legal")
+
+
+def _has_bound(use_case: "UseCase") -> bool:
+    stages = [stage for stage, monitor in use_case.monitor_stages.items() if isinstance(monitor, Performance)]
+    return bool(stages) and all(use_case.triggers_of(stage) for stage in stages)
 
 
 def _unknown(field: str, names: Sequence[str], legal: Sequence[str], problem: str) -> Iterator[str]:

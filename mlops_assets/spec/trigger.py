@@ -95,10 +95,14 @@ class OnCheck(Trigger):
 
 class OnDrift(OnCheck):
     """Train when inputs have drifted that carry at least `min_importance` of the importance of all inputs for the champion, in
-    `monitor`, such as drift_week, or in any Drift. Where the importance is not known, all inputs have the same.
+    `monitor`, such as drift_week, or in any Drift. Where the importance is not known, all inputs have the same. With
+    `unless_performance_holds`, not while every Performance has enough outcomes and is healthy.
     """
 
+    MODULE = f"{TRIGGERS}.on_drift"
+
     min_importance: float = Field(default=0.3, gt=0, le=1)
+    unless_performance_holds: bool = Field(default=False, repr=False)
 
     def is_reason(self, share: float) -> bool:
         return share >= self.min_importance
@@ -118,6 +122,22 @@ class OnAlarm(OnCheck):
     """Train when the check of `monitor` fails, which is the name of an OwnMonitor, such as call_load."""
 
     monitor: str = Field(min_length=1)
+
+
+class OnVolume(Trigger):
+    """Train on every `rows` labelled rows that are new since the champion was trained."""
+
+    MODULE = f"{TRIGGERS}.on_volume"
+
+    rows: int = Field(ge=1)
+
+
+class OnCode(Trigger):
+    """Train when what a model is made by has changed since the champion was trained: features, label, split, trainer, search, the
+    modules of transforms and trainers, or the platform's training code.
+    """
+
+    MODULE = f"{TRIGGERS}.on_code"
 
 
 def trigger_names(triggers: Sequence[Trigger]) -> list[str]:

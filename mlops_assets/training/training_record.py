@@ -48,8 +48,8 @@ def record_rows(rows: pl.DataFrame) -> Record:
     return {"window.first": str(moments.min()), "window.last": str(moments.max()), "rows": str(len(rows))}
 
 
-def record_surroundings(use_case: UseCase, trainer: Trainer) -> Record:
-    """Fingerprints of the declaration and of the training code (12 hex digits of SHA-256), versions, machine."""
+def record_code(use_case: UseCase, trainer: Trainer) -> Record:
+    """Fingerprints of the declaration and of the training code: 12 hex digits of SHA-256."""
     sources = {f"source.{module}": (FOLDER / f"{module}.py").read_bytes() for module in SOURCES}
     for parent, _, name in (module.rpartition(".") for module in trainer.modules):
         if parent == TRAINERS:
@@ -60,6 +60,13 @@ def record_surroundings(use_case: UseCase, trainer: Trainer) -> Record:
         "code.training_set": use_case.fingerprint("training_set"),
         "code.candidate": use_case.fingerprint("candidate"),
         **{recorded: hashlib.sha256(code).hexdigest()[:12] for recorded, code in sources.items()},
+    }
+
+
+def record_surroundings(use_case: UseCase, trainer: Trainer) -> Record:
+    """The code, versions of libraries, and the machine."""
+    return {
+        **record_code(use_case, trainer),
         **{f"library.{name}": version(name) for name in (*LIBRARIES, *trainer.LIBRARIES)},
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -49,6 +49,24 @@ class Situation(Protocol):
         """When the monitor was healthy for the last time."""
         ...
 
+    @property
+    def champion(self) -> int | None: ...
+
+    @property
+    def champion_record(self) -> Mapping[str, str]:
+        """How the champion was made, as its blessing signs it."""
+        ...
+
+    @property
+    def code(self) -> Mapping[str, str]:
+        """The entries of such a record that are about code, as they are now."""
+        ...
+
+    @property
+    def new_rows(self) -> int | None:
+        """The labelled rows that the champion's training could not read; None where its record does not tell."""
+        ...
+
     def last_time(self, cron: str) -> datetime: ...
 
     def next_time(self, cron: str) -> datetime: ...
