@@ -18,6 +18,7 @@ from mlops_assets.cli.check import check
 from mlops_assets.cli.land import land
 from mlops_assets.cli.new import new
 from mlops_assets.cli.pause import pause, resume
+from mlops_assets.cli.plan import plan
 from mlops_assets.cli.predict import predict
 from mlops_assets.cli.run import run
 from mlops_assets.cli.status import status, status_page
@@ -181,7 +182,7 @@ def demo() -> None:
 
 
 PANELS = {
-    "Run": (up, run, demo, pause, resume, alerts),
+    "Run": (up, run, demo, plan, pause, resume, alerts),
     "Your own model": (init, new, check, trial.try_, train, predict),
     "Data and features": (land, push, waive, features, migrate),
     "Promotion": (status, promotion.approve, promotion.promote, promotion.route, promotion.rollback),
