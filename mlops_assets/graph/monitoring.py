@@ -105,11 +105,13 @@ def _drift(use_case: UseCase, stage: str, spec: Drift) -> dg.AssetsDefinition:
 def _training_window(use_case: UseCase, registry: RegistryResource, version: int) -> "TrainingWindow":
     from mlops_assets.evaluation.evaluate import EVALUATION
     from mlops_assets.monitoring.drift import TrainingWindow
-    from mlops_assets.training.train_and_track import PROFILES, SAMPLE
+    from mlops_assets.training.train_and_track import PERIODS, PROFILES, SAMPLE
 
     model, opened = names.registered_model(use_case.name), registry.open()
     profiles, sample = (opened.artifact(model, version, artifact) for artifact in (PROFILES, SAMPLE))
-    return TrainingWindow.from_artifacts(version, profiles, sample, opened.find_artifact(model, version, EVALUATION))
+    # Versions of earlier releases have only some of these.
+    evaluation, periods = (opened.find_artifact(model, version, artifact) for artifact in (EVALUATION, PERIODS))
+    return TrainingWindow.from_artifacts(version, profiles, sample, evaluation=evaluation, periods=periods)
 
 
 def _check(

@@ -15,6 +15,7 @@ from mlops_assets.spec.monitor import Drift
 from mlops_assets.statistics import plots
 from mlops_assets.statistics.drift import ColumnDrift, compare_profiles
 from mlops_assets.statistics.profile import ColumnProfile, NumericProfile, profile_like, profiles_from_json
+from mlops_assets.statistics.variation import bounds_from
 from mlops_assets.tasks.task import Task
 
 SHOWN = 4  # drifted inputs in a sentence
@@ -22,19 +23,24 @@ SHOWN = 4  # drifted inputs in a sentence
 
 class TrainingWindow(NamedTuple):
     """The log of the champion's training: profiles of its inputs, and a sample of its rows. `losses` are what its main metric
-    loses when an input is shuffled; empty for a version whose evaluation is not stored.
+    loses when an input is shuffled; empty for a version whose evaluation is not stored. `periods` are the counts by which its
+    windows are compared with one another; None for a version without them.
     """
 
     version: int
     profiles: dict[str, ColumnProfile]
     sample: pl.DataFrame
     losses: Mapping[str, float | None] = MappingProxyType({})
+    periods: pl.DataFrame | None = None
 
     @classmethod
-    def from_artifacts(cls, version: int, profiles: bytes, sample: bytes, evaluation: bytes | None) -> Self:
+    def from_artifacts(
+        cls, version: int, profiles: bytes, sample: bytes, *, evaluation: bytes | None, periods: bytes | None
+    ) -> Self:
         importance: list[list[Any]] = json.loads(evaluation)["importance"] if evaluation else []
         losses = {name: loss for name, loss, *_bounds in importance}  # each is an Importance, of which JSON keeps the values
-        return cls(version, profiles_from_json(profiles.decode()), pl.read_parquet(BytesIO(sample)), losses)
+        counted = pl.read_parquet(BytesIO(periods)) if periods else None
+        return cls(version, profiles_from_json(profiles.decode()), pl.read_parquet(BytesIO(sample)), losses, counted)
 
     def importance(self) -> dict[str, float]:
         """The share of each input in all losses; the same for all where none is known, or none is a loss."""
@@ -58,7 +64,8 @@ def monitor_drift(
     if not profiles:
         nothing = f"No input of version {window.version} can be compared.{left_out}"
         return MonitorResult(Verdict.ALARM, nothing, {"rows": len(recent)})
-    compared = compare_profiles(profiles, profile_like(profiles, recent), spec)
+    bounds = {} if window.periods is None else bounds_from(window.periods, profiles, spec)
+    compared = compare_profiles(profiles, profile_like(profiles, recent), spec, bounds)
     return _result(spec, window, recent, compared, left_out=left_out, seed=seed)
 
 
@@ -81,7 +88,7 @@ def _result(
         f"{found}{carry}{worst}.{left_out}",
         {"rows": len(recent), **figures, "max_psi": max(column.psi for column in columns)},
         {"drifted": rows[: len(drifted)], "columns": rows},
-        {"psi": plots.drift_bars(columns, spec.max_psi)},
+        {"psi": plots.drift_bars(columns)},
         drift_report(window.sample, recent, **inputs, drifted=drifted, seed=seed),
         reason_to_train=carried,
         symptoms=drifted,
@@ -95,7 +102,7 @@ def _row(column: ColumnDrift, importance: float) -> dict[str, Any]:
 def _evidence(column: ColumnDrift, spec: Drift) -> str:
     """Such as `temp (values: PSI 6.45, at most 0.25)`."""
     texts = {
-        "values": f"PSI {column.psi:.2f}, at most {spec.max_psi:g}",
+        "values": f"PSI {column.psi:.2f}, at most {column.max_psi:.4g}",
         "new values": f"{column.new_share:.1%}, at most {spec.max_new_share:.1%}",
         "missing values": f"{column.missing_change:+.1%}, at most {spec.max_missing_change:.1%}",
     }

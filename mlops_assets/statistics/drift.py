@@ -7,6 +7,7 @@ and larger than chance explains in samples of this size.
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,9 +24,10 @@ FLOOR = 1e-4  # smallest share of a bin: without it, one unseen category would h
 
 class ColumnDrift(NamedTuple):
     """How one input moved, from the reference to the current sample. `ks` is None for a categorical input. `new_share` is the
-    share of values that the reference does not have, less what is expected of new values in any sample; `missing_change` is
+    share of values that the reference does not have (numbers: out of its range), less what any sample has; `missing_change` is
     current minus reference share. `changed` says what of it is drift: values, new values, missing values. `excess` is the largest
-    change in multiples of its bound, of those that are drift where any is.
+    change in multiples of its bound, of those that are drift where any is. `psi_excess` is the PSI less what is expected of two
+    samples of this size, which is drift above `max_psi`.
     """
 
     name: str
@@ -36,6 +38,8 @@ class ColumnDrift(NamedTuple):
     missing_change: float
     changed: tuple[str, ...] = ()
     excess: float = 0.0
+    psi_excess: float = 0.0
+    max_psi: float = 0.0
 
     @property
     def drifted(self) -> bool:
@@ -75,15 +79,33 @@ class Test(NamedTuple):
     p: float
 
 
+class Bounds(NamedTuple):
+    """What a change of one column has to exceed to be drift."""
+
+    psi: float
+    new_share: float
+    missing_change: float
+
+
+def bounds_of(spec: Drift) -> Bounds:
+    """The declared ones."""
+    return Bounds(spec.max_psi, spec.max_new_share, spec.max_missing_change)
+
+
 def compare_profiles(
-    reference: Mapping[str, ColumnProfile], current: Mapping[str, ColumnProfile], spec: Drift
+    reference: Mapping[str, ColumnProfile],
+    current: Mapping[str, ColumnProfile],
+    spec: Drift,
+    bounds: Mapping[str, Bounds] = MappingProxyType({}),
 ) -> list[ColumnDrift]:
     """One result per column of `reference`, in its order; none is drifted while a sample has fewer than `spec.min_rows` rows.
+    `bounds` are those of columns that have others than the declared ones.
 
     `current` has the bins of `reference`, as from profile_like. Of the reported changes, at most the share
     `spec.false_discovery_rate` is expected to be chance (Benjamini and Hochberg 1995).
     """
-    compared = [_compare(name, profile, current[name], spec) for name, profile in reference.items()]
+    declared = bounds_of(spec)
+    compared = [_compare(name, one, current[name], spec, bounds.get(name, declared)) for name, one in reference.items()]
     if not compared:
         return []
     adjusted = iter(false_discovery_control([test.p for _, tests in compared for test in tests]))
@@ -95,24 +117,30 @@ def _judged(column: ColumnDrift, tests: Sequence[Test], is_no_chance: Sequence[b
     return column._replace(changed=tuple(test.subject for test in changed), excess=max(test.excess for test in changed or tests))
 
 
-def _compare(name: str, reference: ColumnProfile, current: ColumnProfile, spec: Drift) -> tuple[ColumnDrift, list[Test]]:
+def measure_change(name: str, reference: ColumnProfile, current: ColumnProfile) -> ColumnDrift:
+    """How large the changes are, not yet whether they are drift."""
     rows = comparable_bins(reference, current)
     p, q = shares(rows)
-    sizes = rows.sum(axis=1)
     moved, distance = psi(p, q), ks(p, q) if isinstance(reference, NumericProfile) else None
-    by_chance = (rows.shape[1] - 1) * (1 / np.maximum(sizes, 1)).sum()
-    excess = _multiple(moved - by_chance, spec.max_psi)
-    if distance is not None:
-        excess = min(excess, _multiple(distance, spec.max_ks))
-    new_share, p_new = _new_values(reference, current)
-    missing_change = float(q[0] - p[0])
+    by_chance = (np.count_nonzero(rows.any(axis=0)) - 1) * (1 / np.maximum(rows.sum(axis=1), 1)).sum()
+    new_share, missing_change = _new_share(reference, current), float(q[0] - p[0])
+    return ColumnDrift(name, moved, distance, js(p, q), new_share, missing_change, psi_excess=float(moved - by_chance))
+
+
+def _compare(
+    name: str, reference: ColumnProfile, current: ColumnProfile, spec: Drift, bounds: Bounds
+) -> tuple[ColumnDrift, list[Test]]:
+    rows, column = comparable_bins(reference, current), measure_change(name, reference, current)
+    values = _multiple(column.psi_excess, bounds.psi)
+    if column.ks is not None:
+        values = min(values, _multiple(column.ks, spec.max_ks))
     tests = [
-        Test("values", excess, _p_of_equal_shares(rows)),
-        Test("new values", _multiple(new_share, spec.max_new_share), p_new),
-        Test("missing values", _multiple(abs(missing_change), spec.max_missing_change), _p_of_equal_missing(rows)),
+        Test("values", values, _p_of_equal_shares(rows)),
+        Test("new values", _multiple(column.new_share, bounds.new_share), _p_of_new_values(reference, current)),
+        Test("missing values", _multiple(abs(column.missing_change), bounds.missing_change), _p_of_equal_missing(rows)),
     ]
-    column = ColumnDrift(name, moved, distance, js(p, q), new_share, missing_change)
-    return column, tests if sizes.min() >= spec.min_rows else [test._replace(excess=0.0) for test in tests]
+    enough = rows.sum(axis=1).min() >= spec.min_rows
+    return column._replace(max_psi=bounds.psi), tests if enough else [test._replace(excess=0.0) for test in tests]
 
 
 def _multiple(change: float, bound: float) -> float:
@@ -162,20 +190,27 @@ def _p_of_equal_missing(rows: Array) -> float:
     return float(test.pvalue)
 
 
-def _new_values(reference: ColumnProfile, current: ColumnProfile) -> tuple[float, float]:
-    """The excess of rows with a value that the reference does not have, and its p by Fisher's exact test.
+def _new_share(reference: ColumnProfile, current: ColumnProfile) -> float:
+    """The excess of rows with a value that the reference does not have, or that is out of its range.
 
     In a sample of the same distribution, the expected share of such rows is that of the values which the reference has only
-    once (Good 1953).
+    once (Good 1953), and 2 / (rows + 1) out of its range.
     """
-    if isinstance(reference, NumericProfile) or isinstance(current, NumericProfile):
-        return 0.0, 1.0
-    before, now = sum(reference.counts.values()), sum(current.counts.values())
-    once = sum(count == 1 for count in reference.counts.values())
-    new = sum(count for value, count in current.counts.items() if value not in reference.counts)
-    excess = new / max(now, 1) - once / max(before, 1)
-    test: Any = fisher_exact([[new, now - new], [once, before - once]], alternative="greater")
-    return excess, float(test.pvalue)
+    (new, others), (once, more) = _count_new(reference, current)
+    return new / max(new + others, 1) - once / max(once + more, 1)
+
+
+def _p_of_new_values(reference: ColumnProfile, current: ColumnProfile) -> float:
+    test: Any = fisher_exact(_count_new(reference, current), alternative="greater")
+    return float(test.pvalue)
+
+
+def _count_new(reference: ColumnProfile, current: ColumnProfile) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Rows of `current` with new and other values, and rows of `reference` that stand for new ones by chance, and others."""
+    before, now = count_bins(reference, current)[:, 1:]
+    new, rows = int(now[before == 0].sum()), int(before.sum())
+    once = min(2, rows) if isinstance(reference, NumericProfile) else int((before == 1).sum())
+    return (new, int(now.sum()) - new), (once, rows - once)
 
 
 def count_bins(*profiles: ColumnProfile) -> Array:

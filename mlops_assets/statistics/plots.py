@@ -150,15 +150,15 @@ def importance(drops: Sequence[tuple[str, float, float, float]], metric: str) ->
     return _png(figure)
 
 
-def drift_bars(columns: Sequence[ColumnDrift], max_psi: float) -> bytes:
-    """PSI of the inputs that moved most, drifted ones in red, with the declared bound."""
+def drift_bars(columns: Sequence[ColumnDrift]) -> bytes:
+    """PSI of the inputs that moved most, drifted ones in red, each with its bound."""
     shown = sorted(columns, key=lambda column: column.psi)[-MOST_BARS:]
     title = f"Drift: {sum(column.drifted for column in columns)} of {len(columns)} inputs"
     colours = [ALARM if column.drifted else REFERENCE for column in shown]
-    values = {column.name: column.psi for column in shown}
-    figure, axes = _bars(values, colours, title, f"PSI (bound {max_psi:g}); red drifted")
-    axes.axvline(max_psi, color=INK, **DASHED)
-    axes.set_xlim(0, max(max_psi * 1.25, *(psi * 1.05 for psi in values.values()), 0.0))
+    figure, axes = _bars({column.name: column.psi for column in shown}, colours, title, "PSI, with its bound; red drifted")
+    middles = np.arange(len(shown))
+    axes.vlines([column.max_psi for column in shown], middles - 0.45, middles + 0.45, color=INK, linewidth=1.6)
+    axes.set_xlim(0, max((1.05 * max(column.psi, column.max_psi) for column in shown), default=1.0))
     return _png(figure)
 
 

@@ -16,7 +16,7 @@ BINS = 10  # deciles, for which the usual bounds of the PSI are stated: 0.1 for 
 class NumericProfile:
     """Counts between fixed `edges` (rising, k of them, k + 1 bins): bin i holds edges[i-1] < x <= edges[i].
 
-    Null and nan are `missing`; infinities fall into the outer bins.
+    Null and nan are `missing`; infinities fall into the outer bins, which are those of numbers out of the reference's range.
     """
 
     edges: tuple[float, ...]
@@ -68,7 +68,7 @@ def profiles_from_json(text: str) -> dict[str, ColumnProfile]:
 
 
 def _edges(column: pl.Series) -> tuple[float, ...]:
-    """Inner quantiles as they occur in the data."""
+    """Inner quantiles as they occur in the data, and its range."""
     values = column.cast(pl.Float64)
     finite = values.filter(values.is_finite()).to_numpy()
     if not len(finite):
@@ -76,5 +76,6 @@ def _edges(column: pl.Series) -> tuple[float, ...]:
     inner = np.quantile(finite, np.linspace(0, 1, BINS + 1)[1:-1], method="inverted_cdf")
     # A value that fills several quantiles gets its own bin, or its mass (the dry hours in `precip`) hides the changes around it.
     distinct, times = np.unique(inner, return_counts=True)
-    edges = np.union1d(distinct, np.nextafter(distinct[times > 1], -np.inf))
+    lower = np.nextafter([finite.min(), *distinct[times > 1]], -np.inf)
+    edges = np.unique([*lower, *distinct, finite.max()])
     return tuple(edges[np.isfinite(edges)].tolist())

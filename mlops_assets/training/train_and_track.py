@@ -11,6 +11,7 @@ from mlops_assets.foundation import names
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics.plots import loss_curve
 from mlops_assets.statistics.profile import profile_reference, profiles_to_json
+from mlops_assets.statistics.variation import count_periods
 from mlops_assets.training.fitted import TRAIN, Progress
 from mlops_assets.training.model_registry import ModelRegistry, Tags, TrackedRun
 from mlops_assets.training.splits import split_of
@@ -23,7 +24,8 @@ from mlops_assets.training.training_record import (
     record_trainer,
 )
 
-PROFILES, SAMPLE, SAMPLE_ROWS = "training_profiles.json", "training_sample.parquet", 5000
+PROFILES, PERIODS = "training_profiles.json", "training_periods.parquet"
+SAMPLE, SAMPLE_ROWS = "training_sample.parquet", 5000
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,14 @@ def _log(run: TrackedRun, model: TrainedModel, rows: pl.DataFrame, use_case: Use
     for step, record in enumerate(model.history):
         run.log_metrics(record, step)
     features, train = use_case.features, rows.filter(pl.col("split") == TRAIN)
-    run.log_file(PROFILES, profiles_to_json(profile_reference(train, features.numeric, features.categorical)))
-    buffer = BytesIO()
+    profiles = profile_reference(train, features.numeric, features.categorical)
+    run.log_file(PROFILES, profiles_to_json(profiles))
+    run.log_file(PERIODS, _parquet(count_periods(train, profiles, names.EVENT_TIMESTAMP)))
     sample = train.sample(min(SAMPLE_ROWS, len(train)), seed=names.SEED)
-    sample.select(*features.inputs, use_case.label.name).write_parquet(buffer)
-    run.log_file(SAMPLE, buffer.getvalue())
+    run.log_file(SAMPLE, _parquet(sample.select(*features.inputs, use_case.label.name)))
+
+
+def _parquet(rows: pl.DataFrame) -> bytes:
+    buffer = BytesIO()
+    rows.write_parquet(buffer)
+    return buffer.getvalue()

@@ -6,6 +6,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -16,6 +17,7 @@ from mlops_assets.monitoring.performance import monitor_performance
 from mlops_assets.spec.monitor import Drift, Performance
 from mlops_assets.spec.trigger import OnPerformance
 from mlops_assets.statistics.profile import profile_reference, profiles_to_json
+from mlops_assets.statistics.variation import count_periods
 from mlops_assets.tasks import task_of
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.training.training_rows import CATEGORICAL, NUMERIC, training_rows
@@ -41,7 +43,7 @@ def test_a_shifted_input_is_an_alarm_that_names_it() -> None:
     result = monitor_drift(DRIFT, shifted, window, task=TASK, seed=0)
     assert result.verdict is Verdict.ALARM
     assert "from version 3's training window" in result.message and NUMERIC[0] in result.message
-    assert result.tables["columns"][0]["changed"] == "values"
+    assert result.tables["columns"][0]["changed"] == "values and new values"
 
 
 def test_one_input_in_another_unit_is_an_alarm_with_its_evidence_whatever_the_others_do() -> None:
@@ -70,13 +72,35 @@ def test_the_importance_of_drifted_inputs_weighs_what_trains_and_not_what_is_rep
     parquet = BytesIO()
     ROWS.write_parquet(parquet)
     profiles = profiles_to_json(window().profiles).encode()
-    trained = TrainingWindow.from_artifacts(3, profiles, parquet.getvalue(), evaluation)
+    trained = TrainingWindow.from_artifacts(3, profiles, parquet.getvalue(), evaluation=evaluation, periods=None)
     other_unit = ROWS.with_columns(pl.col(NUMERIC[1]) * 1.8 + 32)
     result = monitor_drift(DRIFT, other_unit, lambda: trained, task=TASK, seed=0)
     assert result.verdict is Verdict.ALARM and result.symptoms == [NUMERIC[1]]
     assert result.reason_to_train == pytest.approx(share if share is not None else 1 / len(trained.profiles))
     assert sum(trained.importance().values()) == pytest.approx(1)
     assert (f"which carry {share or 0:.0%} of the importance" in result.message) is (share is not None)
+
+
+def test_an_input_drifts_only_above_the_changes_between_windows_of_the_training_where_these_are_stored() -> None:
+    """Weeks of warm and cold days: a cold week differs from the whole, but not more than the weeks of the training do."""
+    rng, start, name = np.random.default_rng(0), datetime(2013, 1, 1, tzinfo=UTC), NUMERIC[0]
+    weeks = 8 * np.sin(np.arange(100 * 60) // (7 * 60))
+    trained = pl.DataFrame({"event_timestamp": [start + index * timedelta(minutes=24) for index in range(6000)]}).with_columns(
+        pl.Series(name, weeks + rng.normal(size=6000))
+    )
+    profiles, parquet, counts = profile_reference(trained, [name], []), BytesIO(), BytesIO()
+    trained.write_parquet(parquet)
+    count_periods(trained, profiles, "event_timestamp").write_parquet(counts)
+    cold, spec = trained.slice(4 * 7 * 60, 420), Drift(window=timedelta(days=7), min_rows=100)
+    results = [
+        monitor_drift(spec, rows, lambda stored=stored: TrainingWindow.from_artifacts(
+            3, profiles_to_json(profiles).encode(), parquet.getvalue(), evaluation=None, periods=stored
+        ), task=TASK, seed=0)
+        for stored, rows in ((None, cold), (counts.getvalue(), cold), (counts.getvalue(), cold.with_columns(pl.col(name) - 9)))
+    ]  # fmt: skip
+    assert [one.verdict for one in results] == [Verdict.ALARM, Verdict.HEALTHY, Verdict.ALARM]
+    before, after, _ = (one.tables["columns"][0]["max_psi"] for one in results)
+    assert before == spec.max_psi < after
 
 
 def test_inputs_that_the_log_no_longer_has_are_named_and_the_others_compared() -> None:

@@ -116,6 +116,17 @@ def test_too_few_rows_raise_no_alarm() -> None:
     assert compare_profiles({"x": one}, {"x": two}, Drift(min_rows=999))[0].drifted
 
 
+def test_a_number_out_of_the_range_of_the_reference_is_a_new_value() -> None:
+    rng = np.random.default_rng(0)
+    reference, current = rng.uniform(0, 1, 5000), rng.uniform(0, 1, 2000)
+    current[:300] = 1.5
+    one, two = profiled(reference, current)
+    (found,) = compare_profiles({"x": one}, {"x": two}, Drift())
+    assert found.changed == ("new values",) and found.new_share == pytest.approx(0.15, abs=0.005)
+    (same,) = compare_profiles({"x": one}, {"x": profiled(reference, rng.uniform(0, 1, 2000))[1]}, Drift())
+    assert not same.drifted and same.new_share < 0.005
+
+
 def test_an_empty_window_is_compared_without_harm() -> None:
     one, two = profiled(np.arange(2000.0), np.array([]))
     (found,) = compare_profiles({"x": one}, {"x": two}, Drift())

@@ -56,8 +56,8 @@ DRAWINGS: dict[str, Callable[[], bytes]] = {
     "confusion of nothing": lambda: plots.confusion(np.zeros_like(COUNTS), ("no", "yes")),
     "importance": lambda: plots.importance([(f"input_{n}", n / 100 - 0.01, n / 100 - 0.02, n / 100) for n in range(29)], "auc"),
     "importance of nothing": lambda: plots.importance([], "auc"),
-    "drift": lambda: plots.drift_bars(drifts(29), 0.25),
-    "drift of nothing": lambda: plots.drift_bars([], 0.25),
+    "drift": lambda: plots.drift_bars(drifts(29)),
+    "drift of nothing": lambda: plots.drift_bars([]),
     "ages": lambda: plots.age_curves({"weather": np.geomspace(0.1, 50, 500), "planes": np.array([])}, 24),
     "ages of nothing": lambda: plots.age_curves({}, 24),
     "loss": lambda: plots.loss_curve(

@@ -61,7 +61,8 @@ def test_counts_follow_the_edges_by_brute_force() -> None:
 
 
 def test_a_continuous_reference_falls_into_even_bins() -> None:
-    counts = numeric(np.random.default_rng(1).normal(size=1000).tolist()).counts
+    below, *counts, above = numeric(np.random.default_rng(1).normal(size=1000).tolist()).counts
+    assert below == above == 0
     assert len(counts) == 10 and set(counts) <= {99, 100, 101}
 
 
@@ -75,6 +76,17 @@ def test_null_and_nan_are_missing_and_infinities_lie_outside() -> None:
     found = numeric([1.0, 2.0, 3.0]).like(pl.Series([None, math.nan, math.inf, -math.inf], dtype=pl.Float64))
     assert found.missing == 2
     assert (found.counts[0], found.counts[-1]) == (1, 1)
+
+
+@given(st.lists(st.one_of(st.floats(-3, 3), st.integers(-3, 3).map(float)), min_size=1, max_size=30), st.floats(-5, 5))
+def test_only_a_number_out_of_the_range_of_the_reference_falls_into_an_outer_bin(
+    values: list[float | None], other: float
+) -> None:
+    found = numeric(values)
+    assert found.counts[0] == found.counts[-1] == 0
+    outer = found.like(pl.Series([other])).counts
+    known = [value for value in values if value is not None]
+    assert (outer[0], outer[-1]) == (int(other < min(known)), int(other > max(known)))
 
 
 def test_an_empty_or_missing_reference_still_counts_later_windows() -> None:
