@@ -8,12 +8,13 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable
 
 from mlops_assets.foundation.delta_tables import NO_STATISTICS, alone, compact, open_table, recorded
-from mlops_assets.foundation.names import PREDICTION_ID
+from mlops_assets.foundation.names import EVENT_TIMESTAMP, PREDICTION_ID
 from mlops_assets.foundation.stored_schema import with_types
 from mlops_assets.serving.log.log_reader import LogRows, Progress, scan
 from mlops_assets.serving.log.prediction_log import PredictionLog
 
 PROGRESS = "mlops/log_progress"  # of a commit: how far the log was read for the rows that the table has since
+DAYS = "mlops/days"  # of a commit that only adds rows: the days of their moments, in UTC
 # An earlier version serves nobody, and to open a table with the commits of a month, one each five minutes, takes 0.1 s.
 CONFIGURATION = {
     **NO_STATISTICS,
@@ -41,9 +42,14 @@ def report_predictions(path: Path, log: PredictionLog) -> LogRows:
             _write(str(path), rows, facts, mode="overwrite", schema_mode="overwrite", configuration=CONFIGURATION)
         elif before != logged.progress:
             logged = logged._replace(rows=_unknown(table, logged.rows))
-            _write(table, logged.rows, facts, mode="append")
-            compact(table, facts)
+            _write(table, logged.rows, facts | {DAYS: _days(logged.rows)}, mode="append")
+            compact(table, facts | {DAYS: "[]"})
     return logged
+
+
+def _days(rows: pl.DataFrame) -> str:
+    days = rows[EVENT_TIMESTAMP].dt.date().drop_nulls().unique().sort()
+    return msgspec.json.encode(days.to_list()).decode()
 
 
 def _unknown(table: DeltaTable, rows: pl.DataFrame) -> pl.DataFrame:
