@@ -200,8 +200,9 @@ class RolloutStoresResource(dg.ConfigurableResource):
     folder: str
 
 
-class FolderResource(dg.ConfigurableResource):
+class ReportsResource(dg.ConfigurableResource):
     folder: str
+    evidently_url: str | None = None
 
     def open(self) -> Path:
         return Path(self.folder)
@@ -236,7 +237,7 @@ class Resources(TypedDict):
     ledger: LedgerResource
     live_services: LiveServicesResource
     rollout_stores: RolloutStoresResource
-    reports: FolderResource
+    reports: ReportsResource
     channels: ChannelsResource
 
 
@@ -278,7 +279,7 @@ def build_resources(environment: Environment, *, as_of: datetime | None = None) 
             urls=urls, api_key=_secret("MLOPS_API_KEY", environment.api_key), status_url=environment.status_url
         ),
         rollout_stores=rollout_stores,
-        reports=FolderResource(folder=str(home.reports)),
+        reports=ReportsResource(folder=str(home.reports), evidently_url=environment.evidently_url),
         channels=ChannelsResource(
             addresses=_secret("MLOPS_ALERTS", environment.alerts),
             folder=str(home.logs),

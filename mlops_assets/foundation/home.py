@@ -95,9 +95,10 @@ class Environment:
     redis_url: str | None = None  # None: online values are in SQLite under the home
     api_key: str | None = field(default=None, repr=False)  # sent by the platform to the service
     signing_key: Path | None = None  # a file from a secret store; None: created under the home on first use
-    dagster_url: str | None = None  # web pages of Dagster, of MLflow and of the status, for links; None: no links
+    dagster_url: str | None = None  # web pages of Dagster, MLflow, the status and Evidently, for links; None: no links
     mlflow_url: str | None = None
     status_url: str | None = None
+    evidently_url: str | None = None
     alerts: str | None = field(default=None, repr=False)  # addresses of people (channels.py), which may have secrets
     postgres_url: str | None = field(default=None, repr=False)  # has a password; None: the ledger is in SQLite under the home
 
@@ -161,6 +162,7 @@ def read_environment(variables: Mapping[str, str], project: Path | None = None) 
         dagster_url=read("MLOPS_DAGSTER_URL").rstrip("/") or None,
         mlflow_url=read("MLOPS_MLFLOW_URL").rstrip("/") or None,
         status_url=read("MLOPS_STATUS_URL").rstrip("/") or None,
+        evidently_url=read("MLOPS_EVIDENTLY_URL").rstrip("/") or None,
         alerts=read("MLOPS_ALERTS") or None,
         postgres_url=ledger or None,
     )

@@ -87,5 +87,6 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 # Checks of landed partitions.
 BAD_SHARE, EXPECTATIONS = "bad_rows_within_bound", "rows_as_expected"
 # A column of lookups and of the prediction log: seconds from each view's event time to the prediction moment.
+EVIDENTLY = "evidently"  # a folder of the reports: its workspace
 FEATURE_AGE_S = "feature_age_s"
 SEED = 0  # of every sample, resample and shuffle, so that the same rows give the same evidence

@@ -35,9 +35,9 @@ from mlops_assets.graph.kernel.tables import (
 from mlops_assets.resources import (
     DeploymentResource,
     FeatureStoreResource,
-    FolderResource,
     LandingResource,
     RegistryResource,
+    ReportsResource,
     WarehouseResource,
 )  # fmt: skip
 from mlops_assets.spec.feature import FeatureView
@@ -148,7 +148,7 @@ def _catalog(use_case: UseCase) -> dg.AssetsDefinition:
         warehouse: WarehouseResource,
         deployment: DeploymentResource,
         registry: RegistryResource,
-        reports: FolderResource,
+        reports: ReportsResource,
     ) -> dg.MaterializeResult:
         from mlops_assets.features.catalogue import as_html, read_catalog
 

@@ -28,7 +28,7 @@ from mlops_assets.graph.kernel.dagster_internals import newest_check
 from mlops_assets.graph.kernel.mlflow_run import publish
 from mlops_assets.graph.kernel.run_clock import run_started
 from mlops_assets.graph.kernel.tables import DataFrame, LazyFrame
-from mlops_assets.resources import DeploymentResource, FeatureStoreResource, RegistryResource
+from mlops_assets.resources import DeploymentResource, FeatureStoreResource, RegistryResource, ReportsResource
 from mlops_assets.spec.monitor import Drift, Monitor, OwnMonitor, Performance, Skew
 from mlops_assets.spec.trigger import OnPerformance
 from mlops_assets.spec.use_case import UseCase
@@ -82,7 +82,11 @@ def _drift(use_case: UseCase, stage: str, spec: Drift) -> dg.AssetsDefinition:
         **_asset(use_case, stage, "evidently", kind="drift", reads="predictions"),
     )
     def drift(
-        context: dg.AssetExecutionContext, predictions: LazyFrame, registry: RegistryResource, deployment: DeploymentResource
+        context: dg.AssetExecutionContext,
+        predictions: LazyFrame,
+        registry: RegistryResource,
+        deployment: DeploymentResource,
+        reports: ReportsResource,
     ) -> dg.MaterializeResult:
         from mlops_assets.monitoring.drift import monitor_drift
         from mlops_assets.monitoring.window import recent
@@ -95,11 +99,20 @@ def _drift(use_case: UseCase, stage: str, spec: Drift) -> dg.AssetsDefinition:
         result = monitor_drift(spec, rows, read_window, task=task_of(use_case.task), seed=names.SEED)
         files = {f"{stage}_report.html": result.page} if result.page else {}
         links = publish(registry, use_case, plan.champion, files) if plan else {}
-        return dg.MaterializeResult(
-            metadata=_metadata(result, links), check_results=[_check(context, spec, result, use_case, now=now)]
-        )
+        metadata = _metadata(result, links | _over_time(use_case, stage, result, reports, at=now))
+        return dg.MaterializeResult(metadata=metadata, check_results=[_check(context, spec, result, use_case, now=now)])
 
     return drift
+
+
+def _over_time(
+    use_case: UseCase, stage: str, result: "MonitorResult", reports: ReportsResource, *, at: datetime
+) -> dict[str, dg.MetadataValue]:
+    """Adds the figures of the window to the monitor's dashboard; a link to it."""
+    from mlops_assets.monitoring.dashboard import record
+
+    project = record(reports.open() / names.EVIDENTLY, f"{use_case.name} · {stage}", result, at=at)
+    return {"over_time": dg.MetadataValue.url(f"{reports.evidently_url}/projects/{project}")} if reports.evidently_url else {}
 
 
 def _training_window(use_case: UseCase, registry: RegistryResource, version: int) -> "TrainingWindow":
@@ -158,7 +171,11 @@ def _performance(use_case: UseCase, stage: str, spec: Performance) -> dg.AssetsD
         **_asset(use_case, stage, "polars", kind="performance", reads="outcomes"),
     )
     def performance(
-        context: dg.AssetExecutionContext, outcomes: LazyFrame, registry: RegistryResource, deployment: DeploymentResource
+        context: dg.AssetExecutionContext,
+        outcomes: LazyFrame,
+        registry: RegistryResource,
+        deployment: DeploymentResource,
+        reports: ReportsResource,
     ) -> dg.MaterializeResult:
         import polars as pl
 
@@ -184,9 +201,8 @@ def _performance(use_case: UseCase, stage: str, spec: Performance) -> dg.AssetsD
         cut = {name: rows for name, rows in result.tables.items() if len(rows) > MAX_ROWS}
         long = {f"{folder}{name}.csv": pl.DataFrame(rows).write_csv() for name, rows in cut.items()}
         links = publish(registry, use_case, plan.champion, long) if plan else {}
-        return dg.MaterializeResult(
-            metadata=_metadata(result, links), check_results=[_check(context, spec, result, use_case, now=now)]
-        )
+        metadata = _metadata(result, links | _over_time(use_case, stage, result, reports, at=now))
+        return dg.MaterializeResult(metadata=metadata, check_results=[_check(context, spec, result, use_case, now=now)])
 
     return performance
 
@@ -203,7 +219,7 @@ def _skew(use_case: UseCase, stage: str, spec: Skew) -> dg.AssetsDefinition:
         **_asset(use_case, stage, "feast", "polars", "deltalake", kind="skew", reads="predictions"),
     )
     def skew(
-        context: dg.AssetExecutionContext, predictions: LazyFrame, feature_store: FeatureStoreResource
+        context: dg.AssetExecutionContext, predictions: LazyFrame, feature_store: FeatureStoreResource, reports: ReportsResource
     ) -> dg.MaterializeResult:
         import polars as pl
 
@@ -215,8 +231,9 @@ def _skew(use_case: UseCase, stage: str, spec: Skew) -> dg.AssetsDefinition:
         looked_up = recent(predictions.filter(pl.col("features_from") != "request"), spec, now=now)
         parity = recompute(use_case, spec, looked_up, open_store=feature_store.open, seed=names.SEED)
         result = monitor_skew(spec, parity)
+        metadata = _metadata(result, _over_time(use_case, stage, result, reports, at=now))
         check = _check(context, spec, result, use_case, now=now)
-        return dg.MaterializeResult(value=parity.to_table(), metadata=_metadata(result, {}), check_results=[check])
+        return dg.MaterializeResult(value=parity.to_table(), metadata=metadata, check_results=[check])
 
     return skew
 
@@ -232,7 +249,11 @@ def _own(use_case: UseCase, stage: str, spec: OwnMonitor) -> dg.AssetsDefinition
         **arguments,
     )
     def own(
-        context: dg.AssetExecutionContext, rows: LazyFrame, registry: RegistryResource, deployment: DeploymentResource
+        context: dg.AssetExecutionContext,
+        rows: LazyFrame,
+        registry: RegistryResource,
+        deployment: DeploymentResource,
+        reports: ReportsResource,
     ) -> dg.MaterializeResult:
         from mlops_assets.foundation.implementation import call
         from mlops_assets.monitoring.monitor_result import MonitorResult
@@ -243,7 +264,7 @@ def _own(use_case: UseCase, stage: str, spec: OwnMonitor) -> dg.AssetsDefinition
         champion = plan.champion if plan else None
         result = call(spec, MonitorResult, window, use_case=use_case, champion=champion, seed=names.SEED)
         links = publish(registry, use_case, champion, {f"{stage}.html": result.page} if result.page else {})
-        check = _check(context, spec, result, use_case, now=now)
-        return dg.MaterializeResult(metadata=_metadata(result, links), check_results=[check])
+        metadata = _metadata(result, links | _over_time(use_case, stage, result, reports, at=now))
+        return dg.MaterializeResult(metadata=metadata, check_results=[_check(context, spec, result, use_case, now=now)])
 
     return own

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import yaml
 from filelock import Timeout
 
+from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Environment, EnvironmentName, Home, parse_service_urls
 from mlops_assets.foundation.home_lock import lock_of, record_owner
 from mlops_assets.local.damage import find_damage
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
 SERVICE = "deploy.service:Predictions"
-PORTS = {"dagster": 3001, "status": 3002, "mlflow": 5000}  # the page `status` is served by `mlops up` itself
+PORTS = {"dagster": 3001, "status": 3002, "evidently": 3003, "mlflow": 5000}  # the page `status` is served by `mlops up` itself
 MODULE, LOCATION = "mlops_assets.definitions", "mlops_assets"  # as in workspace.yaml
 DEFAULT_LOCATION = {"module_name": MODULE, "location_name": LOCATION}
 PLAIN = {*DEFAULT_LOCATION, "working_directory"}
@@ -163,6 +164,7 @@ def children(environment: Environment, addresses: Mapping[str, str]) -> Iterator
         "MLOPS_HOME": str(home.root),
         "MLOPS_USE_CASE": ",".join(environment.use_cases),
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "1",  # Evidently's
         # Its job runner is eight more processes and 1 GB, for evaluations of language models.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "PYTHONWARNINGS": "ignore",
@@ -190,6 +192,10 @@ def children(environment: Environment, addresses: Mapping[str, str]) -> Iterator
         options = ["--host", "127.0.0.1", "--port", ports["mlflow"], "--workers", "1"]
         store = f"sqlite:///{home.mlflow / 'mlflow.db'}"
         yield child("mlflow", [sys.executable, "-m", "mlflow", "server", *options, "--backend-store-uri", store], f"{url}/health")
+    if url := addresses.get("evidently"):
+        (dashboards := home.reports / names.EVIDENTLY).mkdir(parents=True, exist_ok=True)
+        options = ["--workspace", str(dashboards), "--host", "127.0.0.1", "--port", ports["evidently"]]
+        yield child("evidently", [f"{scripts}/evidently", "ui", *options], f"{url}/api/version")
     if code:
         _wait_for_code(int(code), home.dagster / "workspace.yaml", location["location_name"])
     if url := addresses.get("dagster"):

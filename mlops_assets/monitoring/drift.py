@@ -92,6 +92,7 @@ def _result(
         drift_report(window.sample, recent, **inputs, drifted=drifted, seed=seed),
         reason_to_train=carried,
         symptoms=drifted,
+        lines=("PSI of each input", {column.name: column.psi for column in columns}),
     )
 
 

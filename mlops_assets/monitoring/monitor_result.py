@@ -12,7 +12,8 @@ from mlops_assets.tasks.task import Task, as_text
 
 class MonitorResult(NamedTuple):
     """`tables` are rows and `pictures` PNG bytes, by name; `page` is an HTML document. `reason_to_train` is how much an alarm is
-    a reason to train, from 0 to 1, and `symptoms` are the names of what it is about, such as inputs.
+    a reason to train, from 0 to 1, and `symptoms` are the names of what it is about, such as inputs. `lines` are a title and a
+    number for each part of what is judged, such as an input, for the dashboard over time.
     """
 
     verdict: Verdict
@@ -23,6 +24,7 @@ class MonitorResult(NamedTuple):
     page: str | None = None
     reason_to_train: float = 1.0
     symptoms: Sequence[str] = ()
+    lines: tuple[str, Mapping[str, float]] = ("", MappingProxyType({}))
 
 
 def too_few(rows: int, needed: int, of: str) -> MonitorResult:

@@ -54,7 +54,8 @@ def monitor_performance(
     days, bound = daily.filter(model_version=ALL_VERSIONS), next((one.bound for one in bounds if one.metric == metric), None)
     values = days[metric].fill_null(float("nan")).to_list()
     plot = plots.metric_over_time(metric, days["period"].to_list(), values, bound=bound)
-    return MonitorResult(Verdict.healthy_if(not breaches), message, figures, tables, {metric: plot})
+    lines = "Metrics of the window", {name: interval.value for name, interval in metrics.items()}
+    return MonitorResult(Verdict.healthy_if(not breaches), message, figures, tables, {metric: plot}, lines=lines)
 
 
 def realised(task: Task[Any], outcomes: pl.DataFrame, *, every: str, label: str, min_rows: int) -> pl.DataFrame:
