@@ -209,7 +209,7 @@ class ReportsResource(dg.ConfigurableResource):
 
 
 class ChannelsResource(dg.ConfigurableResource):
-    """Where people are told of alarms, and the web pages to which messages link."""
+    """Where alerts go, and the web pages to which messages link."""
 
     addresses: str | None
     folder: str

@@ -1,4 +1,4 @@
-"""`mlops alerts`: try the addresses at which people are told of alarms."""
+"""`mlops alerts`: try the addresses to which alerts go."""
 
 from datetime import UTC, datetime
 

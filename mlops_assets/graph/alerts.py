@@ -1,4 +1,4 @@
-"""The sensor that tells people of failed checks and trainings."""
+"""The sensor that alerts people to failed checks and trainings."""
 
 import base64
 import re
@@ -32,25 +32,25 @@ def build_alerts(use_case: UseCase, checks: Sequence[dg.AssetCheckKey]) -> dg.Se
         tags={SHARED: "alerts", BY_EVENT: "0"},
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=TICK_SECONDS,
-        description="Tells people of alarms: each cause once, and when it is over. MLOPS_ALERTS has the addresses.",
+        description="Sends alerts: each cause once, and when it is over. MLOPS_ALERTS has the addresses.",
     )
     def alerts(context: dg.SensorEvaluationContext, channels: ChannelsResource, ledger: LedgerResource) -> dg.SkipReason:
-        from mlops_assets.monitoring.alerts import MAX_UNSENT, Told, news
+        from mlops_assets.monitoring.alerts import MAX_UNSENT, Sent, find_news
         from mlops_assets.promotion.promotion_state import promotion_state_of
 
-        told, now = Told.of_cursor(context.cursor), f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        sent, now = Sent.of_cursor(context.cursor), f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
         alarms = [*_failed_checks(context.instance, checks, channels.dagster_url)]
         state = promotion_state_of(use_case.name, ledger.open().records(use_case.name))
         alarms += _failed_training(use_case, context.instance, state)
-        message, opened = news(use_case, alarms, told, status_url=channels.status_url), channels.open()
+        message, opened = find_news(use_case, alarms, sent, status_url=channels.status_url), channels.open()
         if message:
             opened.write(message, now)
         unsent = dict[str, Any]()
         for address, target in opened.targets().items():
-            waiting = [*told.unsent.get(address, ()), *([(message.title, message.body)] if message else [])]
+            waiting = [*sent.unsent.get(address, ()), *([(message.title, message.body)] if message else [])]
             pictures = message.pictures if message else {}
             unsent[address] = _send_all(target, waiting, pictures)[-MAX_UNSENT:]
-        context.update_cursor(Told(told.after(alarms), {at: left for at, left in unsent.items() if left}).to_cursor())
+        context.update_cursor(Sent(sent.after(alarms), {at: left for at, left in unsent.items() if left}).to_cursor())
         return dg.SkipReason(_describe(message, unsent))
 
     return alerts
@@ -68,9 +68,9 @@ def _send_all(target: Any, waiting: "Sequence[tuple[str, str]]", pictures: Any) 
 
 
 def _describe(message: Any, unsent: "dict[str, Any]") -> str:
-    told = f"Told: {message.title}." if message else "Nothing new to tell."
+    sent = f"Sent: {message.title}." if message else "Nothing new."
     left = [f"{address} takes no message; {len(waiting)} wait" for address, waiting in unsent.items() if waiting]
-    return f"{told} {'; '.join(left)}{'. They are sent again within a minute.' if left else ''}".strip()
+    return f"{sent} {'; '.join(left)}{'. They are sent again within a minute.' if left else ''}".strip()
 
 
 def _failed_checks(

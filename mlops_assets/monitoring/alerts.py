@@ -1,4 +1,4 @@
-"""What people are told of the alarms of one use case: each cause once, all at one time together, and when it is over."""
+"""The alerts of one use case: each cause once, all of one moment in one message, and a message when it is over."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +23,8 @@ class Alarm(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Told:
-    """What has been told: the symptoms of each alarm that is not over, and the messages that an address has not taken yet, by
+class Sent:
+    """What has been sent: the symptoms of each alarm that is not over, and the messages that an address has not taken yet, by
     address. The field names are keys of stored JSON.
     """
 
@@ -43,10 +43,10 @@ class Told:
         return {one.name: sorted({*self.alarms.get(one.name, ()), *one.symptoms}) for one in alarms}
 
 
-def news(use_case: UseCase, alarms: Sequence[Alarm], told: Told, *, status_url: str | None = None) -> Message | None:
-    """What has not been told; None where that is nothing."""
-    new = [one for one in alarms if one.name not in told.alarms or {*one.symptoms} - {*told.alarms[one.name]}]
-    over = sorted(told.alarms.keys() - {one.name for one in alarms})
+def find_news(use_case: UseCase, alarms: Sequence[Alarm], sent: Sent, *, status_url: str | None = None) -> Message | None:
+    """What has not been sent; None where that is nothing."""
+    new = [one for one in alarms if one.name not in sent.alarms or {*one.symptoms} - {*sent.alarms[one.name]}]
+    over = sorted(sent.alarms.keys() - {one.name for one in alarms})
     if not new and not over:
         return None
     lines = [f"**{one.name}**: {one.message}{f' [Evidence]({one.link})' if one.link else ''}" for one in new]

@@ -37,7 +37,7 @@ def _snapshot(figures: Mapping[str, float], lines: Mapping[str, float], at: date
 
     row = {**figures, **lines}
     rows = Dataset.from_pandas(pl.DataFrame([row]).to_pandas(), data_definition=DataDefinition(numerical_columns=[*row]))
-    # A panel selects by metric: of one row the least is the mean, and so lines and figures are told apart.
+    # A panel selects by metric: of one row the least is the mean, which distinguishes lines from figures.
     metrics: list[Any] = [*(MinValue(column=name) for name in figures), *(MeanValue(column=name) for name in lines)]
     return Report(metrics).run(rows, None, timestamp=at)
 

@@ -1,4 +1,4 @@
-"""People are told of alarms by real mail and web servers: each cause once, with its evidence, and when it is over."""
+"""Alerts arrive at real mail and web servers: each cause once, with its evidence, and when it is over."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,7 +56,7 @@ def watch(tmp_path: Path) -> Iterator[Watch]:
 
 
 def test_one_cause_is_told_once_with_picture_cause_and_link_and_when_it_is_over(watch: Watch) -> None:
-    assert watch.tick() == "Nothing new to tell."
+    assert watch.tick() == "Nothing new."
     key = dg.AssetKey(names.stage("loans", "drift"))
     picture = {"pictures": dg.MetadataValue.md(f"![psi](data:image/png;base64,{PNG})")}
     watch.instance.report_runless_asset_event(dg.AssetMaterialization(key, metadata=picture))
@@ -104,12 +104,12 @@ def test_what_an_address_does_not_take_is_sent_later_in_order_and_no_other_addre
     assert message.count("takes no message; 2 wait") == 1 and "sesame" not in message
     assert [post["title"] for post in watch.inbox.posts] == ["loans: 1 new alarm", "loans: 1 alarm is over, all is well"]
     assert [mail["Subject"] for mail in watch.inbox.mails] == [post["title"] for post in watch.inbox.posts]
-    assert "Nothing new to tell." in watch.tick() and len(watch.inbox.posts) == 2
+    assert "Nothing new." in watch.tick() and len(watch.inbox.posts) == 2
 
 
 def test_without_an_address_alarms_are_in_the_log(watch: Watch) -> None:
     watch.addresses = ""
     watch.judge("drift", Drift.CHECK)
-    assert watch.tick() == "Told: loans: 1 new alarm."
+    assert watch.tick() == "Sent: loans: 1 new alarm."
     assert watch.log()[0].endswith("UTC loans: 1 new alarm · **drift · inputs_like_training**: drift is bad. [Evidence]"
                                    "(http://d.example/assets/loans/drift?view=checks&checkDetail=inputs_like_training)")  # fmt: skip

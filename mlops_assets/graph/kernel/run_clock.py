@@ -14,6 +14,6 @@ def run_started(context: dg.AssetExecutionContext) -> datetime:
 
 
 def run_time(record: dg.RunRecord) -> datetime:
-    """When a run was created, or the time that it was told to be of."""
+    """When a run was created, or the time in its tag AS_OF."""
     as_of = record.dagster_run.tags.get(AS_OF)
     return datetime.fromisoformat(as_of) if as_of else record.create_timestamp
