@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from mlops_assets.monitoring.window import join_outcomes, recent
+from mlops_assets.monitoring.monitor_result import too_few
+from mlops_assets.monitoring.window import elsewhere, join_outcomes, recent
 from mlops_assets.spec.monitor import Drift, Monitor, Performance, Skew
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
@@ -59,6 +60,27 @@ def test_a_log_that_ended_long_ago_is_judged_by_its_last_window() -> None:
 def test_a_window_without_enough_rows_holds_those_there_are() -> None:
     assert len(recent(answers(NOW - HOUR), Skew(window=24 * HOUR, min_rows=100), now=NOW)) == 1
     assert len(recent(answers(), Skew(), now=NOW)) == 0
+
+
+def test_recent_answers_about_another_time_are_counted_and_named_with_their_times() -> None:
+    spec = Drift(window=24 * HOUR, min_rows=100)
+    live, result = answers(*LIVE), too_few(3, 100, "served requests")
+    assert elsewhere(live, spec, now=NOW) == (0, None, None) and elsewhere(live, spec, now=NOW).beside(result) == result
+    others = answers(datetime(2199, 1, 1, tzinfo=UTC), datetime(1950, 1, 1, tzinfo=UTC), NOW + HOUR, answered=NOW - HOUR)
+    found = elsewhere(pl.concat([live, others]), spec, now=NOW)
+    assert found == (2, datetime(1950, 1, 1, tzinfo=UTC), datetime(2199, 1, 1, tzinfo=UTC)), "the next hour is not another time"
+    named = found.beside(result)
+    assert named.message.endswith("Not judged, as they are about another time (1950-01-01 to 2199-01-01): 2 answers.")
+    assert named.figures["about_another_time"] == 2 and named.verdict is result.verdict
+    assert elsewhere(pl.concat([live, others]), spec, now=NOW + 25 * HOUR).rows == 0, "they are no longer recent"
+
+
+def test_of_a_replay_only_answers_about_the_future_are_about_another_time() -> None:
+    replay = answers(*LIVE, answered=YEARS_LATER)
+    future = answers(YEARS_LATER + 1000 * HOUR, answered=YEARS_LATER)
+    spec = Drift(window=24 * HOUR, min_rows=100)
+    assert elsewhere(replay, spec, now=YEARS_LATER + HOUR).rows == 0
+    assert elsewhere(pl.concat([replay, future]), spec, now=YEARS_LATER + HOUR).rows == 1
 
 
 FLIGHT = {"carrier": "UA", "flight": 1, "origin": "EWR", "sched_dep": NOW, "event_timestamp": NOW - 2 * HOUR}
