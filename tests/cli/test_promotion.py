@@ -358,7 +358,7 @@ def test_a_route_lets_others_run_beside_and_ends_by_a_route_to_nothing(run: Run,
     [
         (("--challenger", "9", "--share", "0.1"), 1, "version 9 has no blessing in the ledger; blessed: 1, 2, 3"),
         (("--challenger", "2", "--share", "5"), 1, "share is 5.0; legal: 0 to 1"),
-        (("--hand-over",), 1, "no route by hand is in force"),
+        (("--hand-over",), 1, "no rollback or route by hand is in force"),
         (("--hand-over", "--challenger", "2"), 2, "legal: alone"),
         (("--challenger", "2", "--split", "half"), 2, "is not one of 'canary', 'ab'"),
         (("--challenger", "2.5"), 2, "'2.5' is not a valid integer"),
