@@ -1,7 +1,7 @@
 """What would run for one use case now or next, why, what holds it up, and about what it costs."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
@@ -143,6 +143,6 @@ def _why(follows: Sequence[str], newer: Sequence[str], *, is_made: bool) -> str:
     return why if is_made else f"not made yet; {why}"
 
 
-def _in_words(partitions: set[str | None]) -> str:
+def _in_words(partitions: Collection[str | None]) -> str:
     keys = sorted(key for key in partitions if key is not None)
     return f"{len(keys):,} from {keys[0]} to {keys[-1]}" if len(keys) > 1 else "".join(keys)
