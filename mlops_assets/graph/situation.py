@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property, partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from mlops_assets.graph.kernel.dagster_internals import (
     passed_checks,
     until_next_event,
 )  # fmt: skip
-from mlops_assets.graph.kernel.run_clock import run_time
+from mlops_assets.graph.kernel.run_clock import event_time, run_time
 from mlops_assets.graph.trainings import Trainings, end_of, training_tables
 from mlops_assets.resources import WarehouseResource
 from mlops_assets.spec.use_case import UseCase
@@ -50,12 +50,12 @@ class EventLogSituation:
     def readings(self) -> Mapping[str, Reading]:
         keys = check_keys(self.use_case)
         records = newest_checks(self.instance, [*keys.values()])
-        read = {stage: reading_of(stage, records[key]) for stage, key in keys.items() if key in records}
+        read = {stage: self._reading(stage, records[key]) for stage, key in keys.items() if key in records}
         return {stage: reading for stage, reading in read.items() if reading}
 
     def healthy_at(self, monitor: str) -> datetime | None:
         records = passed_checks(self.instance, check_keys(self.use_case)[monitor], PASSED)
-        passed = (reading_of(monitor, record) for record in records)
+        passed = (self._reading(monitor, record) for record in records)
         return next((reading.judged_at for reading in passed if reading and reading.verdict is Verdict.HEALTHY), None)
 
     @property
@@ -94,11 +94,10 @@ class EventLogSituation:
     def next_time(self, cron: str) -> datetime:
         return next_cron_time(cron, self.now)
 
-
-def reading_of(monitor: str, record: Any) -> Reading | None:
-    """Of the record of a check; None before its first result."""
-    verdict = CheckVerdict.of_record(record)
-    if verdict is None:
-        return None
-    judged_at = datetime.fromtimestamp(record.event.timestamp, UTC)
-    return Reading(monitor, verdict.verdict, verdict.message, judged_at, verdict.reason_to_train, verdict.symptoms)
+    def _reading(self, monitor: str, record: Any) -> Reading | None:
+        """Of the record of a check; None before its first result."""
+        verdict = CheckVerdict.of_record(record)
+        if verdict is None:
+            return None
+        judged_at = event_time(self.instance, record.event)
+        return Reading(monitor, verdict.verdict, verdict.message, judged_at, verdict.reason_to_train, verdict.symptoms)

@@ -48,6 +48,10 @@ class Request(NamedTuple):
     key: str
     tags: Mapping[str, str] = {}
 
+    def run_tags(self, use_case: UseCase) -> dict[str, str]:
+        """Of its run."""
+        return {REASON: self.reason, ONE_AT_A_TIME: use_case.name, **self.tags}
+
 
 @dataclass(frozen=True)
 class TrainingTriggers:
@@ -188,7 +192,6 @@ def build_training_sensor(use_case: UseCase, training: Any) -> dg.SensorDefiniti
         due = TrainingTriggers(use_case, context.instance, state, warehouse, ledger.now()).next()
         if isinstance(due, str):
             return dg.SkipReason(due)
-        tags = {REASON: due.reason, ONE_AT_A_TIME: use_case.name, **due.tags}
-        return dg.SensorResult(run_requests=[dg.RunRequest(due.key, tags=tags)])
+        return dg.SensorResult(run_requests=[dg.RunRequest(due.key, tags=due.run_tags(use_case))])
 
     return triggers

@@ -17,3 +17,10 @@ def run_time(record: dg.RunRecord) -> datetime:
     """When a run was created, or the time in its tag AS_OF."""
     as_of = record.dagster_run.tags.get(AS_OF)
     return datetime.fromisoformat(as_of) if as_of else record.create_timestamp
+
+
+def event_time(instance: dg.DagsterInstance, entry: dg.EventLogEntry) -> datetime:
+    """When an event was logged, or the time of its run's tag."""
+    run = instance.get_run_by_id(entry.run_id)
+    as_of = run.tags.get(AS_OF) if run else None
+    return datetime.fromisoformat(as_of) if as_of else datetime.fromtimestamp(entry.timestamp, UTC)

@@ -1,11 +1,13 @@
 """A run is of the time at which it was created, or of the time that its tag names."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import pytest
 
-from mlops_assets.graph.kernel.run_clock import AS_OF, run_started, run_time
+from mlops_assets.graph.kernel.run_clock import AS_OF, event_time, run_started, run_time
+from mlops_assets.graph.trainings import end_of
 from mlops_assets.resources import LedgerResource
 
 THEN = datetime(2013, 9, 1, 6, tzinfo=UTC)
@@ -35,6 +37,17 @@ def test_without_the_tag_a_run_is_of_the_time_at_which_it_was_created() -> None:
         seen, recorded = started(instance)
     assert seen == recorded
     assert before <= seen <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize(("tags", "is_then"), [({AS_OF: THEN.isoformat()}, True), ({}, False)], ids=["of then", "of now"])
+def test_what_a_run_did_and_its_end_are_of_its_time(tags: dict[str, str], is_then: bool) -> None:
+    before = datetime.now(UTC)
+    with dg.DagsterInstance.ephemeral() as instance:
+        run_id = dg.materialize([clock], instance=instance, tags=tags).run_id
+        record, entry = instance.get_run_record_by_id(run_id), instance.get_latest_materialization_event(dg.AssetKey("clock"))
+        assert record and entry
+        for moment in (end_of(record), event_time(instance, entry)):
+            assert (moment - THEN < timedelta(minutes=5)) is is_then and moment >= (THEN if is_then else before)
 
 
 def test_decisions_are_dated_by_the_present_or_by_the_time_of_the_resource(tmp_path: Path) -> None:
