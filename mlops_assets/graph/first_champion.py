@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 # Without an event: conditions wait for 8 s without a file, sensors tick every 5 s, and look at what is unchanged once a minute.
 QUIET_S = 90.0
 POLL_S = 1.0
+WILL_RETRY = "dagster/will_retry"  # the tag of a failed run that the daemon starts again
 TAKE_OVER_S = 60.0  # until a server loads the first version
 
 
@@ -63,6 +65,8 @@ class FirstChampion:
         is_new = bool(trainings.records) and trainings.records[0].create_timestamp.timestamp() > self.began
         if state.waiting is not None and self.use_case.risk == "high" and state.waiting not in state.approvals:
             return Outcome(describe_version(self.use_case, state, state.waiting), BLESSED)
+        if is_new and trainings.records[0].dagster_run.tags.get(WILL_RETRY) == "true":  # such as one whose process was killed
+            return None
         if is_new:
             return describe_end(self.use_case, trainings.records[0], self.instance, state)
         return self._stopped(state) if monotonic() - self.quiet_since > QUIET_S and not self._is_behind() else None
@@ -146,9 +150,11 @@ def await_champions(
 
 def refused_files(use_case: UseCase, resources: Resources, *, waived: bool = False) -> Iterator[str]:
     """A line for each landed file that failed a check, with what to do; `waived`: also those that are used nevertheless."""
-    landing = resources["landing"].open()
+    from mlops_assets.ingestion.refusals import Refusals
+
+    landing = Path(resources["landing"].folder)
     for table in (source.table for source in use_case.sources):
-        for key, refusal in landing.refusals(use_case.name, table).read().items():
+        for key, refusal in Refusals.of(landing, use_case.name, table).read().items():
             if refusal.waiver and not waived:
                 continue
             can_waive = refusal.file and not refusal.waiver

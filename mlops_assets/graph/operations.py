@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from sqlalchemy.exc import SQLAlchemyError
 
-from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.foundation.home import Home
 from mlops_assets.graph.kernel.check_verdict import check_keys, read_verdicts
 from mlops_assets.graph.kernel.dagster_internals import newest_checks, stopped_sensors
@@ -68,6 +67,7 @@ def _describe_training(
     if not is_due:
         return message if trainings.is_running or not (state.plan or state.waiting) else ""
     from mlops_assets.features.enough_data import describe_missing
+    from mlops_assets.foundation.delta_tables import DeltaTables
 
     missing = describe_missing(use_case, DeltaTables(home.tables), now=now)
     return f"the first one waits: {missing}" if missing else "the first one is due: there is enough data"

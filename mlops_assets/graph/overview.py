@@ -1,5 +1,6 @@
 """Every use case at a glance: what serves, how good it is, what comes next, and what failed last and what to do about it."""
 
+from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -85,9 +86,18 @@ def read_overview(
     with _event_log(home) as (instance, unreadable), ThreadPoolExecutor(THREADS) as threads:
         served = {use_case.name: threads.submit(_server_problems, use_case, resources) for use_case in use_cases}
         history = _History.read(instance, use_cases)
-        rows = [_overview(use_case, history, resources, served[use_case.name].result(), now) for use_case in use_cases]
+        found = {name: one.result() for name, one in served.items()}
+        common = _common([*found.values()])
+        own = {name: [one for one in problems if one not in common] for name, problems in found.items()}
+        rows = [_overview(use_case, history, resources, own[use_case.name], now) for use_case in use_cases]
         daemon = describe_daemon(instance, now) if instance else ()
-        return Platform(rows, [*(f"not loaded: {problem}" for problem in not_loaded), *unreadable, *daemon])
+        return Platform(rows, [*(f"not loaded: {problem}" for problem in not_loaded), *unreadable, *daemon, *common])
+
+
+def _common(problems: Sequence[Collection[str]]) -> list[str]:
+    """What several use cases have, such as a server that does not answer, is stated once."""
+    counts = Counter(one for of_one in problems for one in {*of_one})
+    return [problem for problem, count in counts.items() if count > 1]
 
 
 @contextmanager
@@ -238,10 +248,12 @@ def _failed_run(use_case: UseCase, history: _History) -> Iterator[str]:
 
 def _server_problems(use_case: UseCase, resources: Resources) -> list[str]:
     """Which servers do not serve the plan of the ledger."""
-    from mlops_assets.graph.rollout import open_rollouts
+    from mlops_assets.promotion.promotions import Promotions
     from mlops_assets.serving.client import Served, no_server
 
-    promotions, servers = open_rollouts(use_case, resources["rollout_stores"]).promotions, list[Served]()
+    ledger, deployment, keys = resources["ledger"], resources["deployment"], resources["signing_keys"]
+    promotions = Promotions(use_case, ledger.open(), deployment.open(use_case.name), keys.open())
+    servers = list[Served]()
     plan = promotions.state().plan
     for service in resources["live_services"].open(use_case.name):
         with service:

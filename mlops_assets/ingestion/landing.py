@@ -117,7 +117,7 @@ class Landing:
         return landed
 
     def refusals(self, use_case: str, table: str) -> Refusals:
-        return Refusals(self.root / use_case / f".{table}.refused.json")
+        return Refusals.of(self.root, use_case, table)
 
     def digest(self, use_case: str, table: str, key: str, *, max_bytes: int = MAX_BYTES) -> str:
         """Of the landed file of one partition; empty without a readable file."""

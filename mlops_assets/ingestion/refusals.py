@@ -55,6 +55,11 @@ class Refusals:
 
     path: Path
 
+    @classmethod
+    def of(cls, landing: Path, use_case: str, table: str) -> "Refusals":
+        """Of one table in the landing folder."""
+        return cls(landing / use_case / f".{table}.refused.json")
+
     def read(self) -> dict[str, Refusal]:
         """In the order of the keys."""
         stored: dict[str, Any] = json.loads(self.path.read_bytes()) if self.path.exists() else {}

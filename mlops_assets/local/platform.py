@@ -163,6 +163,8 @@ def children(environment: Environment, addresses: Mapping[str, str]) -> Iterator
         "MLOPS_ENV": environment.name,
         "MLOPS_HOME": str(home.root),
         "MLOPS_USE_CASE": ",".join(environment.use_cases),
+        # To start a run, which a busy machine takes more than Dagster's 60 s for, and then fails; and for a tick of a sensor.
+        "DAGSTER_GRPC_TIMEOUT_SECONDS": "180",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "1",  # Evidently's
         # Its job runner is eight more processes and 1 GB, for evaluations of language models.

@@ -178,6 +178,13 @@ def test_status_as_json_has_the_same_for_programs(run: Run, home: Home, monkeypa
     assert flights["problems"] == [f"{NOBODY} · it does not answer. Look into the service's log."]
 
 
+def test_a_server_of_many_use_cases_that_does_not_answer_is_named_once(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("mlops_assets.cli.arguments.USE_CASES", (USE_CASE, LOANS))
+    platform = json.loads(run("status", "--json").output)
+    assert platform["problems"].count(f"{NOBODY} · it does not answer. Look into the service's log.") == 1
+    assert [one["problems"] for one in platform["use_cases"]] == [[], []]
+
+
 def test_a_change_without_an_address_of_the_use_case_is_in_the_ledger_and_not_confirmed(
     run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
 ):

@@ -104,6 +104,18 @@ def test_a_training_that_fails_meanwhile_ends_it_at_once(trigger: Trigger):
     assert "failed: ValueError: the disk is full. Remove the cause; `mlops train loans --because" in message
 
 
+def test_a_training_that_the_daemon_starts_again_does_not_end_it(trigger: Trigger):
+    trigger.validate(applications(1, 2, 3))
+    trigger.fail("the process was killed")
+    way = way_of(trigger)
+    assert way.find_end() is None  # a stage was complete since the last look
+    (record,) = trigger.instance.get_run_records(limit=1)
+    trigger.instance.add_run_tags(record.dagster_run.run_id, {"dagster/will_retry": "true"})
+    assert way.find_end() is None
+    trigger.instance.add_run_tags(record.dagster_run.run_id, {"dagster/will_retry": "false"})
+    assert "the process was killed" in end_of(way)
+
+
 def test_a_champion_that_no_server_loads_is_waited_for_and_then_named(trigger: Trigger):
     line = ModelLine(trigger.home.root, name=PLAIN.name)
     line.bless(1)
