@@ -42,11 +42,15 @@ def selected() -> list[str]:
     return [*read_environment(os.environ).use_cases] or [use_case.name for use_case in USE_CASES]
 
 
+def served_here() -> list[str]:
+    """The selected use cases that this home has served; all of them where it has served none."""
+    names = selected()
+    return [name for name in names if len(names) > 1 and (environment().home.deployments / name).exists()] or names
+
+
 def _use_case() -> str:
     """The only selected use case, or the only one of them that this home has served."""
-    if len(names := selected()) > 1:
-        names = [name for name in names if (environment().home.deployments / name).exists()] or names
-    if len(names) == 1:
+    if len(names := served_here()) == 1:
         return names[0]
     legal = ", ".join(names) or "none, as none loads"
     raise typer.BadParameter(f"no use case is named; legal: {legal}. Name one, or set MLOPS_USE_CASE to one.")

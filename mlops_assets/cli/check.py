@@ -9,6 +9,7 @@ import typer
 
 from mlops_assets.cli.arguments import FileOfRows, declared, environment, files_of
 from mlops_assets.foundation.durations import in_words
+from mlops_assets.foundation.wording import counted
 from mlops_assets.spec.spec import Spec
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import NOT_LOADED, USE_CASES
@@ -60,7 +61,7 @@ def _look_at_data(use_case: UseCase, files: list[str]) -> None:
         typer.echo(f"Identifiers, which are no inputs, as it should be: {', '.join(identifiers)}.")
     for finding in findings:
         typer.echo(f"  {finding}")
-    typer.echo(f"{len(findings) or 'No'} warning{'s' * (len(findings) != 1)}.")
+    typer.echo(f"{counted(len(findings), 'warning') if findings else 'No warnings'}.")
 
 
 def _defaults(use_case: UseCase) -> Iterator[tuple[str, object]]:

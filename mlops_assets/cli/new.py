@@ -2,16 +2,20 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import click
 import typer
 
 from mlops_assets.cli.arguments import account
 from mlops_assets.use_cases import new_use_cases
+
+if TYPE_CHECKING:
+    from mlops_assets.inspection.finding import Finding
+    from mlops_assets.inspection.new_use_case import NewUseCase
 
 
 def new(
@@ -41,8 +45,20 @@ def new(
     typer.echo("Assumed:")
     for sentence in made.assumptions:
         typer.echo(f"  - {sentence}.")
+    for leak in find_leaks_of(made):
+        typer.echo(f"Suspicious: {leak}")
     file = shlex.quote(str(made.file))
     typer.echo(f"Next: mlops check {name} --file {file}, then mlops land {name} {file}")
+
+
+def find_leaks_of(made: "NewUseCase") -> "Iterator[Finding]":
+    """What the gate NoLeak would refuse: a model of it looks perfect, and is wrong once it serves."""
+    from mlops_assets.evaluation.read_rows import inspect_tables
+    from mlops_assets.inspection.leaks import find_leaks
+
+    use_case = made.use_case
+    data = inspect_tables(use_case, {use_case.contracts[0].table: made.accepted}, {}, now=datetime.now(UTC))
+    return find_leaks(data)
 
 
 def _ask(question: str, answers: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import RenderableType
 
-from mlops_assets.cli.arguments import Json, OfUseCase, declared, open_resources
+from mlops_assets.cli.arguments import Json, OfUseCase, declared, open_resources, served_here
 from mlops_assets.cli.promotion import records_table
 from mlops_assets.foundation.terminal import facts, moment, show, table
+from mlops_assets.foundation.wording import some
 from mlops_assets.promotion.blessing import GateVerdict
 
 if TYPE_CHECKING:
@@ -28,20 +30,23 @@ TRAINING = {"tables": "table.", "declaration": "code.", "code": "source.", "libr
 AGE_UNITS = (("d", 86400), ("h", 3600), ("min", 60))  # with their length in seconds
 Page = list[RenderableType]
 PredictionId = Annotated[str, typer.Argument(help="The prediction_id of an answer.")]
+OfPrediction = Annotated[str, typer.Option("--use-case", help="The use case.", show_default="the one whose log has the answer")]
 
 
-def why(prediction_id: PredictionId, use_case: OfUseCase, as_json: Json = False) -> None:
+def why(prediction_id: PredictionId, use_case: OfPrediction = "", as_json: Json = False) -> None:
     """Show what one answer was computed from: features with their ages, model, gates, approvals, data and code."""
     from mlops_assets.provenance.why import why as gather
 
+    use_case = use_case or _use_case_of(prediction_id)
     result = gather(declared(use_case), prediction_id, _open_stores(use_case))
     show(*([why_json(result)] if as_json else why_page(result)))
 
 
-def replay(prediction_id: PredictionId, use_case: OfUseCase) -> None:
+def replay(prediction_id: PredictionId, use_case: OfPrediction = "") -> None:
     """Compute one answer again with the same model, and its features as of its moment; exit code 1 where either differs."""
     from mlops_assets.provenance.replay import replay as recompute
 
+    use_case = use_case or _use_case_of(prediction_id)
     stores = _open_stores(use_case)
     result = recompute(declared(use_case), stores.log.find(prediction_id), stores)
     show(*replay_page(result))
@@ -59,6 +64,24 @@ def reproduce(
     result = train_again(declaration, version, stores, registry=registry, progress=partial(typer.echo, err=True))
     show(*reproduce_page(result))
     raise typer.Exit(0 if result.is_good else 1)
+
+
+def _use_case_of(prediction_id: str) -> str:
+    """The only use case that has logged the answer. Of several that this home serves, none may have it, or more than one."""
+    from mlops_assets.serving.log.prediction_log import UnknownPrediction
+
+    resources, names, found = open_resources(), served_here(), list[str]()
+    if len(names) == 1:
+        return names[0]
+    for name in names:
+        with suppress(UnknownPrediction):
+            resources["prediction_log"].open(declared(name)).find(prediction_id)
+            found.append(name)
+    if not found:
+        raise UnknownPrediction(f"{prediction_id} · none of {some(names)} has logged this answer. Correct it, or set MLOPS_HOME.")
+    if len(found) > 1:
+        raise typer.BadParameter(f"{', '.join(found)} have logged an answer {prediction_id}. Name one with --use-case.")
+    return found[0]
 
 
 def _open_stores(use_case: str) -> "Stores":

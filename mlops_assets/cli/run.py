@@ -10,6 +10,7 @@ import typer
 from mlops_assets.cli.arguments import declared, environment, selected
 from mlops_assets.foundation.home import Environment
 from mlops_assets.foundation.interrupt import interrupted_at_once
+from mlops_assets.foundation.wording import counted
 from mlops_assets.spec.pulled_source import PulledSource
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import NOT_LOADED
@@ -72,6 +73,6 @@ def _land_first(use_case: UseCase, settings: Environment) -> bool:
         return False
     first, last = example_days(use_case)
     landed = land_example(use_case, Landing(settings.home.landing), first, last)
-    files = "file lands" if landed.files == 1 else "files land"
-    typer.echo(f"{name}: nothing had landed; {landed.files:,} example {files}.")
+    verb = "lands" if landed.files == 1 else "land"
+    typer.echo(f"{name}: nothing had landed; {counted(landed.files, 'example file')} {verb}.")
     return True

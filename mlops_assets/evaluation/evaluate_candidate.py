@@ -11,6 +11,7 @@ from mlops_assets.evaluation.judge import judge
 from mlops_assets.evaluation.report import quality_report
 from mlops_assets.evaluation.side_by_side import side_by_side
 from mlops_assets.features.parity import Parity
+from mlops_assets.foundation.wording import counted
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics import plots
 from mlops_assets.statistics.metrics import Array
@@ -45,7 +46,7 @@ class CandidateEvaluation(NamedTuple):
     def summary(self) -> str:
         """How many gates passed, which failed, and the main metric, in one sentence."""
         failed = [verdict.gate for verdict in self.verdicts if not verdict.passed]
-        gates = f"{len(self.verdicts) - len(failed)} of {len(self.verdicts)} gates passed"
+        gates = f"{len(self.verdicts) - len(failed)} of {counted(len(self.verdicts), 'gate')} passed"
         gates += f", {', '.join(failed)} failed" if failed else ""
         rival = f"champion {self.evaluation.champion}" if self.evaluation.champion else "no champion"
         rival += ", which cannot be scored" if self.evaluation.champion_problem else ""

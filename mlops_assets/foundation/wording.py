@@ -3,6 +3,11 @@
 from collections.abc import Collection
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 row`, `2,000 rows`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def some(values: Collection[object], limit: int = 8) -> str:
     """`1, 2, 3 and 40 others`: a message stays readable, however many values there are."""
     shown, others = [*values][:limit], len(values) - limit

@@ -7,7 +7,7 @@ from time import monotonic
 import dagster as dg
 
 from mlops_assets.foundation import names
-from mlops_assets.foundation.wording import some
+from mlops_assets.foundation.wording import counted, some
 from mlops_assets.spec.use_case import UseCase
 
 TRAINED = {
@@ -66,4 +66,4 @@ def _sentence(events: list[dg.EventLogEntry]) -> str:
 
 
 def _count(assets: list[names.AssetPath]) -> str:
-    return f"{len(assets)} asset{'s' * (len(assets) != 1)}: {some([asset[-1] for asset in assets], 4)}"
+    return f"{counted(len(assets), 'asset')}: {some([asset[-1] for asset in assets], 4)}"

@@ -10,6 +10,7 @@ import dagster as dg
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.grains import table_calendar
+from mlops_assets.foundation.wording import counted
 from mlops_assets.graph.kernel.asset_metadata import (
     ROW_COUNT,
     SCHEMA,
@@ -70,7 +71,7 @@ def _service(use_case: UseCase) -> dg.AssetsDefinition:
         mirror(registry.open(), state)
         number = state.plan.number if state.plan else 0
         own = [server for server in servers if server["use_case"] == use_case.name]
-        verdict = verdict or f"All {len(own)} servers of {use_case.name} serve plan {number}."
+        verdict = verdict or f"Every server of {use_case.name} serves plan {number}: {counted(len(own), 'server')}."
         warn = dg.AssetCheckSeverity.WARN
         check = dg.AssetCheckResult(passed=passed, asset_key=key, check_name=SERVING_THE_PLAN, severity=warn, description=verdict)
         page = live_services.status_url
@@ -137,7 +138,7 @@ def _describe(faults: Sequence[str]) -> str:
         return "Every line of the log is a row of this table."
     more = f", and {len(faults) - MAX_FAULTS:,} more" if len(faults) > MAX_FAULTS else ""
     return (
-        f"{len(faults):,} parts of the log cannot be read: {'; '.join(faults[:MAX_FAULTS])}{more}. All others are read. "
+        f"{counted(len(faults), 'part')} of the log cannot be read: {'; '.join(faults[:MAX_FAULTS])}{more}. All others are read. "
         "A line was altered, or has a value that its column's declared type cannot hold: declare a wider type."
     )
 

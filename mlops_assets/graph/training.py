@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from mlops_assets.foundation import names
+from mlops_assets.foundation.wording import counted
 from mlops_assets.graph.kernel.asset_metadata import (
     MAX_ROWS,
     asset_metadata,
@@ -134,7 +135,8 @@ def _candidate(use_case: UseCase) -> dg.AssetsDefinition:
                 use_case, rows, run=run, registry=registry.open(), made_from=made_from, progress=context.log.info
             )
         last = {f"last_{name}": readable(value) for name, value in model.last.items()}
-        summary = f"Version {model.version}: {use_case.trainer.kind}, {model.epochs} epochs on {len(rows):,} rows."
+        learned = f"{counted(model.epochs, 'epoch')} on {counted(len(rows), 'row')}"
+        summary = f"Version {model.version}: {use_case.trainer.kind}, {learned}."
         numbers = {"model_version": model.version, "epochs": model.epochs, **last, "digest": model.digest}
         pictures = pictures_as_metadata({"loss": model.loss})
         context.add_output_metadata({"summary": summary, **pictures, "mlflow_run": link_of(run, registry), **numbers})
@@ -289,7 +291,8 @@ def _blessing(use_case: UseCase) -> dg.AssetsDefinition:
             training=candidate.training,
             blessed_at=run_started(context).isoformat(),
         ).signed_by(signing_keys.open().private())
-        summary = f"Version {candidate.version} passed {len(evaluation.verdicts)} gates and was signed with key {signed.key_id}."
+        gates = counted(len(evaluation.verdicts), "gate")
+        summary = f"Version {candidate.version} passed {gates} and was signed with key {signed.key_id}."
         numbers = {"model_version": candidate.version, "digest": candidate.digest, "key": signed.key_id}
         context.add_output_metadata({"summary": summary, **numbers})
         return signed.to_json()

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from mlops_assets.foundation.names import SEED
+from mlops_assets.foundation.wording import counted
 from mlops_assets.spec.contract import Column
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics.metrics import Array
@@ -72,7 +73,7 @@ class Inspected:
         labels = self.task.describe_labels(self.task.truth(self.rows[self.label]))
         total = len(self.tables[self.use_case.features.request_table])
         origins += f", {len(self.requests):,} of {total:,} requests drawn" if len(self.requests) < total else ""
-        return f"{len(self.rows):,} request{'s' * (len(self.rows) != 1)} with a label ({parts}), {labels}: {origins}."
+        return f"{counted(len(self.rows), 'request')} with a label ({parts}), {labels}: {origins}."
 
     def part(self, *names: str) -> pl.DataFrame:
         """The rows of these parts of the split."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mlops_assets.foundation.wording import counted
 from mlops_assets.inspection.columns import InspectedColumn
 from mlops_assets.inspection.roles import MAX_CLASSES
 from mlops_assets.inspection.table_file import NoTable
@@ -46,7 +47,8 @@ def propose_task(label: InspectedColumn, wish: str = "") -> ProposedTask:
     proposed = PROPOSALS[kind](label, levels)
     rows = sum(label.levels[level] for level in typos)
     shown = ", ".join(f"{typo!r} ({label.levels[typo]}) for {right!r}" for typo, right in [*typos.items()][:5])
-    assumptions = [f"{label.shown} has misspelt values, whose {rows} rows go to quarantine: {shown}"] if typos else []
+    sent = f"which send {counted(rows, 'row')} to quarantine: {shown}"
+    assumptions = [f"{label.shown} has misspelt values, {sent}"] if typos else []
     if not wish:
         assumptions.append(f"the task is {type(proposed.task).__name__}: choose another one with --task")
     return replace(proposed, assumptions=(*assumptions, *proposed.assumptions))
@@ -100,7 +102,7 @@ def _binary(label: InspectedColumn, levels: Sequence[Level]) -> ProposedTask:
         return ProposedTask(Binary(label=label.name), f"Is {label.name} 1?", FLOORS["Binary"], (0, 1))
     words = [level for level in levels if str(level).lower() in YES_WORDS]
     positive = words[0] if len(words) == 1 else levels[-1]  # the rarer one
-    assumption = f"{positive!r} of {label.name} is what is predicted: change `positive` to turn it around"
+    assumption = f"{positive!r} of {label.shown} is what is predicted: change `positive` to turn it around"
     question, task = f"Is {label.name} {positive}?", Binary(label=label.name, positive=positive)
     return ProposedTask(task, question, FLOORS["Binary"], tuple(sorted(levels)), (assumption,))
 

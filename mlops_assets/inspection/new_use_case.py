@@ -27,12 +27,13 @@ TIMEOUT_S = 30
 
 @dataclass(frozen=True)
 class NewUseCase:
-    """`file` has its first rows. `files` were written. `assumptions` are a sentence each. `suffix`: how the name of a landed file
-    ends.
+    """`file` has its first rows, of which the contract accepts `accepted`. `files` were written. `assumptions` are a sentence
+    each. `suffix`: how the name of a landed file ends.
     """
 
     use_case: UseCase
     file: Path
+    accepted: pl.DataFrame
     files: tuple[Path, ...]
     assumptions: tuple[str, ...]
     rows: int
@@ -67,7 +68,8 @@ def make_use_case(
     assumptions = (*proposal.assumptions, *_describe_quarantine(split.quarantined, rows.height, proposal.use_case))
     accepted = rows[[*({*range(rows.height)} - {*split.quarantined["source_line"]})]]
     files = write_use_case(proposal, _sample(accepted, proposal.use_case), path.name, target)
-    return NewUseCase(proposal.use_case, path, files, assumptions, rows.height, split.quarantined.height, table.suffix)
+    quarantined = split.quarantined.height
+    return NewUseCase(proposal.use_case, path, split.accepted, files, assumptions, rows.height, quarantined, table.suffix)
 
 
 def require_free(name: str, target: Target) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from mlops_assets.foundation.wording import counted
 from mlops_assets.inspection.columns import InspectedColumn, inspect_columns
 from mlops_assets.inspection.contracts import NO_INPUT
 from mlops_assets.inspection.formats import find_formats
@@ -172,5 +173,5 @@ def _describe_file(table: TableFile, form: Form) -> Iterator[str]:
     if not table.is_whole:
         yield f"the first {table.rows.height:,} rows of the file were read: later ones may have other values"
     if table.problems:
-        count = f"{len(table.problems)} line{'s' * (len(table.problems) > 1)}"
+        count = counted(len(table.problems), "line")
         yield f"{count} of the file cannot be read as rows and go to quarantine, such as {table.problems[0]}"

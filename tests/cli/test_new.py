@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mlops_assets.cli.app import app
+from mlops_assets.cli.new import find_leaks_of
 from mlops_assets.foundation.home import PROJECT
 from mlops_assets.inspection.new_use_case import download
 from mlops_assets.inspection.table_file import NoTable
@@ -75,6 +76,16 @@ def test_a_file_is_downloaded_once_under_its_name(tmp_path: Path) -> None:
     with pytest.raises(NoTable, match="cannot be fetched: .*Correct the address, or download the file yourself."):
         download(f"{url}/u.csv", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.csv", "web"]
+
+
+def test_a_leak_is_named_and_nothing_else(tmp_path: Path) -> None:
+    def refund(row: dict[str, str]) -> str:
+        return "12.50" if row["churn"] == "yes" else "0.00"
+
+    (leak,) = find_leaks_of(made(tmp_path, "t.csv", csv(300, refund=refund), ["--label", "churn"]))
+    assert str(leak).startswith("leak · `refund` alone predicts the label with AUC 1.000"), leak
+    (tmp_path / "clean").mkdir()
+    assert not [*find_leaks_of(made(tmp_path / "clean", "t.csv", csv(300), ["--label", "churn"]))]
 
 
 CASES = ("german", "by day", "imbalanced text", "no identifier", "names twice and none", "personal data")

@@ -200,7 +200,7 @@ def test_a_command_that_needs_one_use_case_lists_them_where_none_is_named(run: R
     monkeypatch.setattr("mlops_assets.cli.arguments.USE_CASES", (USE_CASE, LOANS))
     assert "no use case is named" not in run("why", "p-1").output  # one of the two has served here
     (home.deployments / LOANS.name).mkdir()
-    refused = run("why", "p-1")
+    refused = run("reproduce", "1")
     assert refused.exit_code == 2 and "no use case is named; legal: flight_delay, loans. Name one" in refused.output
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlops_assets.foundation.wording import some
+from mlops_assets.foundation.wording import counted, some
 
 
 @pytest.mark.parametrize(
@@ -10,3 +10,8 @@ from mlops_assets.foundation.wording import some
 )
 def test_a_few_values_are_shown_and_the_others_counted(count: int, text: str) -> None:
     assert some(range(count), limit=3) == text
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (2000, "2,000 rows")])
+def test_a_number_agrees_with_its_noun(number: int, text: str) -> None:
+    assert counted(number, "row") == text

@@ -211,7 +211,7 @@ def test_a_server_of_another_use_case_counts_neither_for_nor_against_this_one(li
         alone = check_servers(line, other)
         assert not alone.passed and f"{other} · it serves loans, not flight_delay" in (alone.description or "")
         both = check_servers(line, own, other)
-    assert both.passed and both.description == "All 1 servers of flight_delay serve plan 3."
+    assert both.passed and both.description == "Every server of flight_delay serves plan 3: 1 server."
 
 
 def test_the_servers_of_a_use_case_are_those_at_its_own_addresses(line: ModelLine):

@@ -38,7 +38,7 @@ def test_one_broken_line_is_an_alarm_of_the_table_alone(line: Line) -> None:
     segment = line.home / "prediction_log" / LINE.name / "000001.jsonl"
     segment.write_bytes(segment.read_bytes() + b"{\n")
     after = watch(line)
-    assert after.pop(LOG_READABLE).startswith("1 parts of the log cannot be read: 000001.jsonl · a line of 1 bytes")
+    assert after.pop(LOG_READABLE).startswith("1 part of the log cannot be read: 000001.jsonl · a line of 1 bytes")
     assert after == before
     assert line.rows(names.stage(LINE.name, "predictions")).height == 300
 

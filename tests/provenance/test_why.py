@@ -122,9 +122,22 @@ def test_the_json_contains_everything(line: Line, answered: list[dict[str, Any]]
 def test_an_unknown_id_is_reported_with_the_searched_log(line: Line, answered: list[dict[str, Any]], run: Callable[..., Result]):
     result = run("why", "nobody")
     assert result.exit_code == 1 and answered
-    assert f"{line.home.prediction_log / SMALL.name} · no answer 'nobody' in its 1 segments (0.0 MB)." in result.output
+    assert f"{line.home.prediction_log / SMALL.name} · no answer 'nobody' in its 1 segment (0.0 MB)." in result.output
     other = run("why", answered[0]["prediction_id"], "--use-case", "churn")
     assert other.exit_code == 2 and "is not declared; declared: " in " ".join(other.output.split())
+
+
+def test_of_several_use_cases_the_one_that_logged_the_answer_is_found(
+    line: Line, answered: list[dict[str, Any]], run: Callable[..., Result]
+):
+    other = line.home.deployments / "tumor"
+    other.mkdir()
+    try:
+        found, unknown = run("why", answered[0]["prediction_id"], "--json"), run("replay", "nobody")
+    finally:
+        other.rmdir()
+    assert json.loads(found.stdout)["use_case"] == SMALL.name
+    assert unknown.exit_code == 1 and "none of flight_delay, tumor has logged this answer" in " ".join(unknown.output.split())
 
 
 def test_columns_that_the_log_hides_stay_hidden(line: Line, answered: list[dict[str, Any]], tmp_path: Path):

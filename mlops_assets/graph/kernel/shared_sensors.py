@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import dagster as dg
 
 from mlops_assets.foundation import names
+from mlops_assets.foundation.wording import some
 from mlops_assets.graph.kernel.automation import BY_EVENT, MUTED, TICK_SECONDS
 from mlops_assets.graph.kernel.changes import Change, read_changes
 from mlops_assets.graph.kernel.dagster_internals import set_cursor, stopped_sensors
@@ -155,12 +156,14 @@ class SharedAutomation(dg.AutomationConditionSensorDefinition):
         # Not by their prefixes, with each of which Dagster compares every asset, three times for a sensor.
         target = dg.AssetSelection.assets(*keys)
         self._shared = _shared(name, members, use_cases=use_cases, selection=target)
+        used = [member.use_case for member in members.values()]
         super().__init__(
             name,
             target=target,
             use_user_code_server=True,
             default_status=self._shared.default_status,
             minimum_interval_seconds=TICK_SECONDS,
+            description=f"Requests the runs that make what is missing or behind its parents, of {some(used, 3)}.",
         )
 
     @property

@@ -20,6 +20,7 @@ import polars as pl
 from mlops_assets.foundation.atomic_file import PRIVATE, create_file, sync_folder
 from mlops_assets.foundation.conversions import TYPES, UTC, stored_type
 from mlops_assets.foundation.names import FEATURE_AGE_S
+from mlops_assets.foundation.wording import counted
 from mlops_assets.serving.http.request import request_columns
 from mlops_assets.serving.log.logged_lines import parse_lines
 from mlops_assets.spec.spec import IllegalDeclaration
@@ -166,7 +167,7 @@ class PredictionLog:
                 raise AlteredLine(f"{where} lacks {', '.join(missing)}, which the log never leaves out. It was altered.")
             return self._as_written(row, msgspec.json.decode(line, type=dict[str, Any]))
         raise UnknownPrediction(
-            f"{self._folder} · no answer {prediction_id!r} in its {len(segments)} segments "
+            f"{self._folder} · no answer {prediction_id!r} in its {counted(len(segments), 'segment')} "
             f"({sum(segments.values()) / 1e6:,.1f} MB). Look for the id in another use case or home, or among what was erased."
         )
 

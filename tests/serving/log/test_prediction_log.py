@@ -232,7 +232,7 @@ def test_an_id_that_was_never_given_is_told_with_where_was_looked(log: Predictio
     with pytest.raises(UnknownPrediction, match=r"no answer .* in its 0 segments \(0\.0 MB\)"):
         log.find(name)
     log.append(whole_answers(10).to_dicts())
-    with pytest.raises(UnknownPrediction, match=f"{USE_CASE.name} · no answer .* in its 1 segments"):
+    with pytest.raises(UnknownPrediction, match=f"{USE_CASE.name} · no answer .* in its 1 segment "):
         log.find(name)
 
 
