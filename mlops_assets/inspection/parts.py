@@ -56,8 +56,8 @@ class Draft:
 
     @property
     def _readable(self) -> list[InspectedColumn]:
-        """What a model reads by default. The columns of a key that is made of values are inputs, too."""
-        taken = (self.label, *(() if self.key.is_made else self.key.columns))
+        """What a model reads by default, and the values that are part of a key, such as the shop of a day in this shop."""
+        taken = (self.label, *(one for one in self.key.columns if one.kind != "value" or len(self.key.columns) == 1))
         return [one for one in self.columns if one not in taken and one.dtype not in ("date", "datetime") and not one.personal]
 
 
@@ -122,7 +122,7 @@ def _features(draft: Draft) -> Features | None:
     if not draft.inputs and not any(feature.RETURNS != "datetime" for feature in words):
         raise NoTable("the file has no column to learn from besides label, key and time. Add columns, or name another --label.")
     fields: dict[str, Any] = {"request_features": words} if words else {}
-    if draft.key.is_made:
+    if any(column in draft.key.columns for column in draft.inputs):
         numeric = [column.name for column in draft.inputs if column.dtype != "string"]
         numeric += [feature.name for feature in words if feature.RETURNS == "float"]
         categorical = [column.name for column in draft.inputs if column.dtype == "string"]

@@ -19,7 +19,7 @@ from mlops_assets.spec.gate import NoLeak
 from mlops_assets.spec.split import RandomSplit, TimeSplit
 from mlops_assets.spec.task import Binary, Multiclass, Regression
 from mlops_assets.tasks import task_of
-from tests.inspection.messy_tables import CLEAN, csv, day
+from tests.inspection.messy_tables import CLEAN, FIRST, csv, day, text
 
 
 def proposed(folder: Path, content: bytes, **options: str | tuple[str, ...]) -> Proposal:
@@ -202,3 +202,11 @@ def test_the_days_of_rows_that_are_not_inspected_count(tmp_path: Path, file: str
     assert "the first 50 rows of the file were read: later ones may have other values" in proposal.assumptions
     assert not proposal.use_case.sources[0].only_when_changed, "every day has a row"
     assert proposal.use_case.contracts[0].column("amount").nullable, "a later row may have no value"
+
+
+def test_a_value_that_is_part_of_a_key_is_an_input(tmp_path: Path) -> None:
+    days = [(FIRST + timedelta(days=number)).date() for number in range(60)]
+    rows = [[f"{one}", shop, f"{10 * number + one.day}.5"] for one in days for number, shop in enumerate(("north", "south"))]
+    use_case = proposed(tmp_path, text([["date", "shop", "sales"], *rows]).encode(), label="sales").use_case
+    assert use_case.contracts[0].unique == ("shop", "date")
+    assert "shop" in use_case.features.categorical and "shop" in use_case.features.request
