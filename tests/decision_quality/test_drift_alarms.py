@@ -3,7 +3,6 @@
 One simulated month: 12 numbers of different shapes and 2 categories, 1,500 served rows against 6,000 training rows.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,23 +14,15 @@ from scipy.stats import binom
 from mlops_assets.spec.monitor import Drift
 from mlops_assets.statistics.drift import ColumnDrift, compare_profiles
 from mlops_assets.statistics.profile import profile_like, profile_reference
+from tests.benchmarks.detectors import ours
+from tests.evaluation import census as census_rows
+from tests.statistics.column_kinds import KINDS
 
 SPEC = Drift()
 # Without bounds on the size of a change, chance alone decides.
 BY_CHANCE = Drift(max_psi=1e-12, max_ks=1e-12, max_new_share=0, max_missing_change=1e-12, min_rows=1)
-Sampler = Callable[[np.random.Generator, int], NDArray[Any]]
-KINDS: dict[str, tuple[Sampler, int, int]] = {  # with the rows of the reference and of a window
-    "few_categories": (lambda rng, rows: rng.choice(list("ABCDE"), rows, p=[0.6, 0.2, 0.1, 0.07, 0.03]), 5000, 1000),
-    "many_categories": (lambda rng, rows: rng.integers(0, 1000, rows).astype(str), 5000, 1000),
-    "long_tail": (lambda rng, rows: rng.zipf(1.3, rows).astype(str), 5000, 1000),
-    "nearly_unique": (lambda rng, rows: rng.integers(0, 20_000, rows).astype(str), 5000, 1000),
-    "heavy_tails": (lambda rng, rows: rng.standard_cauchy(rows), 5000, 1000),
-    "mostly_null": (lambda rng, rows: np.where(rng.uniform(size=rows) < 0.97, np.nan, rng.normal(size=rows)), 5000, 1000),
-    "constant": (lambda rng, rows: np.ones(rows), 5000, 1000),
-    "small": (lambda rng, rows: rng.normal(size=rows), 300, 60),
-    "huge": (lambda rng, rows: rng.normal(size=rows), 50_000, 5_000),
-}
-WINDOWS = 500
+WINDOWS, REFERENCES = 500, 5
+MOST_BY_CHANCE = binom.ppf(0.999, WINDOWS, SPEC.false_discovery_rate)
 TRIALS = 60
 NUMERIC = [f"{shape}_{index}" for shape in ("normal", "skewed", "rate", "mostly_zero") for index in range(3)]
 CATEGORICAL = ["carrier", "dest"]
@@ -61,20 +52,16 @@ def _values(name: str, rng: np.random.Generator, rows: int) -> NDArray[Any]:
             return np.where(rng.uniform(size=rows) < 0.9, 0.0, rng.exponential(size=rows))
 
 
-def _drifted(change: pl.Expr | None, rng: np.random.Generator) -> tuple[set[str], float]:
+def _drifted(change: pl.Expr | None, rng: np.random.Generator) -> set[str]:
     bins = profile_reference(_month(rng, 6000), NUMERIC, CATEGORICAL)
     served = _month(rng, 1500)
     found = compare_profiles(bins, profile_like(bins, served if change is None else served.with_columns(change)), SPEC)
-    drifted = {column.name for column in found if column.drifted}
-    return drifted, len(drifted) / len(found)
+    return {column.name for column in found if column.drifted}
 
 
 def test_an_unchanged_month_never_alarms() -> None:
     rng = np.random.default_rng(1)
-    found = [_drifted(None, rng) for _ in range(TRIALS)]
-    columns = TRIALS * len([*NUMERIC, *CATEGORICAL])
-    assert sum(len(names) for names, _ in found) <= 0.001 * columns
-    assert not any(share > SPEC.max_share for _, share in found)
+    assert not any(_drifted(None, rng) for _ in range(TRIALS))
 
 
 @pytest.mark.parametrize(
@@ -91,32 +78,47 @@ def test_an_unchanged_month_never_alarms() -> None:
 )
 def test_a_planted_change_is_nearly_always_detected_and_only_there(column: str, change: pl.Expr) -> None:
     rng = np.random.default_rng(2)
-    found = [_drifted(change, rng)[0] for _ in range(20)]
+    found = [_drifted(change, rng) for _ in range(20)]
     assert sum(column in names for names in found) >= 19
     assert sum(len(names - {column}) for names in found) == 0
 
 
-def test_a_change_of_many_inputs_fails_the_month() -> None:
-    rng = np.random.default_rng(3)
-    change = pl.col([name for name in NUMERIC if name.startswith(("normal", "skewed"))]) * 3 + 1
-    assert all(_drifted(change, rng)[1] > SPEC.max_share for _ in range(10))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_chance_is_reported_at_most_at_the_declared_rate(kind: str) -> None:
-    sampler, trained, served = KINDS[kind]
-    rng, alarms = np.random.default_rng(4), 0
+@pytest.mark.parametrize("name", [name for name in KINDS if name != "seasonal"])
+def test_chance_is_reported_at_most_at_the_declared_rate(name: str) -> None:
+    kind, rng, alarms = KINDS[name], np.random.default_rng(4), 0
     for _ in range(WINDOWS):
-        alarms += _compared(sampler(rng, trained), sampler(rng, served), BY_CHANCE).drifted
-    assert alarms <= binom.ppf(0.999, WINDOWS, BY_CHANCE.false_discovery_rate)
+        alarms += _compared(kind.sample(rng, kind.rows), kind.sample(rng, kind.window_rows), BY_CHANCE).drifted
+    assert alarms <= MOST_BY_CHANCE
 
 
-@pytest.mark.parametrize("kind", ["many_categories", "long_tail", "nearly_unique"])
-def test_a_column_of_other_categories_is_new_values(kind: str) -> None:
-    sampler, trained, served = KINDS[kind]
-    rng = np.random.default_rng(5)
-    replaced = np.char.add("other", sampler(rng, served).astype(str))
-    assert "new values" in _compared(sampler(rng, trained), replaced, SPEC).changed
+@pytest.mark.parametrize("name", KINDS)
+def test_the_monitor_alarms_at_most_at_the_declared_rate_also_where_every_window_differs_from_the_whole(name: str) -> None:
+    kind, rng, alarms = KINDS[name], np.random.default_rng(7), 0
+    for _ in range(REFERENCES):
+        reference = kind.reference(rng)
+        detect = ours(kind, reference)
+        alarms += sum(detect(reference, kind.window(rng)) for _ in range(WINDOWS // REFERENCES))
+    assert alarms <= MOST_BY_CHANCE
+
+
+def test_no_input_of_the_census_has_drifted_in_any_window_of_three_years() -> None:
+    inputs = {"numeric": census_rows.NUMERIC, "categorical": census_rows.CATEGORICAL}
+    trained, spec = profile_reference(census_rows.census(2015), **inputs), Drift()
+    # The files are in the order of households.
+    years = [census_rows.census(year).sample(fraction=1, shuffle=True, seed=0) for year in (2016, 2017, 2018)]
+    windows = [part for year in years for part in year.iter_slices(3000)]
+    assert len(windows) > 60
+    drifted = [
+        column for one in windows for column in compare_profiles(trained, profile_like(trained, one), spec) if column.drifted
+    ]
+    assert not drifted
+
+
+@pytest.mark.parametrize("name", ["many categories", "long tail", "nearly unique"])
+def test_a_column_of_other_categories_is_new_values(name: str) -> None:
+    kind, rng = KINDS[name], np.random.default_rng(5)
+    replaced = np.char.add("other", kind.sample(rng, kind.window_rows).astype(str))
+    assert "new values" in _compared(kind.sample(rng, kind.rows), replaced, SPEC).changed
 
 
 def test_a_column_that_comes_without_values_is_missing_values_and_one_in_another_unit_is_values() -> None:
@@ -125,7 +127,7 @@ def test_a_column_that_comes_without_values_is_missing_values_and_one_in_another
     assert _compared(degrees, np.where(rng.uniform(size=1000) < 0.15, np.nan, degrees[:1000]), SPEC).changed == (
         "missing values",
     )
-    assert _compared(degrees, degrees[:1000] * 1.8 + 32, SPEC).changed == ("values",)
+    assert "values" in _compared(degrees, degrees[:1000] * 1.8 + 32, SPEC).changed
 
 
 def _compared(trained: NDArray[Any], served: NDArray[Any], spec: Drift) -> ColumnDrift:
