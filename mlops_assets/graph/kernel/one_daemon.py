@@ -14,8 +14,10 @@ from mlops_assets.graph.kernel.dagster_storage import share_engines
 from mlops_assets.resources import claim
 
 _LOCKS: dict[Path, FileLock] = {}  # held until the process ends
-MACHINE_KEY = "mlops/daemon_machine"  # of the newest daemon
+MACHINE_KEY = "mlops/daemon_machine"  # of the newest daemon, and its DAGSTER_HOME, which an earlier release left out
+CLAIMED_KEY = "mlops/daemon_claimed_at"  # in seconds since the epoch: its first heartbeat comes some seconds later
 SILENCE_S = 90.0  # a heartbeat is due every 30 s
+SETTLE_S = 1.0  # of two daemons that claim one database at the same time, the later claim is in force
 
 
 class OneDaemon(dg.QueuedRunCoordinator):
@@ -40,17 +42,29 @@ def claim_instance(instance: dg.DagsterInstance) -> None:
         lock.acquire(blocking=False)
     except Timeout:
         raise HomeInUse(f"{folder} · another dagster-daemon runs on this DAGSTER_HOME. Use it, or stop it.") from None
-    _require_silence(instance, socket.gethostname(), time.time())
+    _claim_event_log(instance, f"{socket.gethostname()} {folder}")
     claim(read_environment(os.environ).home.root, instance)
 
 
-def _require_silence(instance: dg.DagsterInstance, machine: str, now: float) -> None:
-    """No daemon of another machine works on the event log, which may be a database: a lock is a file. Raises HomeInUse."""
-    storage = instance.daemon_cursor_storage
-    other = storage.get_cursor_values({MACHINE_KEY}).get(MACHINE_KEY, machine)
-    age = now - max((one.timestamp for one in instance.get_daemon_heartbeats().values()), default=0.0)
-    if other != machine and age < SILENCE_S:
-        problem = f"a dagster-daemon on {other} works on the same event log; its heartbeat is {max(age, 0):.0f} s old"
-        raise HomeInUse(f"{machine} · {problem}. Use that one, or stop it and start this one {SILENCE_S:.0f} s later.")
-    if other != machine or not storage.get_cursor_values({MACHINE_KEY}):
-        storage.set_cursor_values({MACHINE_KEY: machine})
+def _claim_event_log(instance: dg.DagsterInstance, place: str) -> None:
+    """No daemon of another place works on the event log, which may be a database: a lock is a file. Raises HomeInUse."""
+    is_taken_over = _is_taken_over(instance, place, time.time())
+    instance.daemon_cursor_storage.set_cursor_values({MACHINE_KEY: place, CLAIMED_KEY: str(time.time())})
+    if is_taken_over:
+        time.sleep(SETTLE_S)
+        _is_taken_over(instance, place, time.time())
+
+
+def _is_taken_over(instance: dg.DagsterInstance, place: str, now: float) -> bool:
+    """Whether the newest daemon was one of another place, which is silent. Raises HomeInUse where it is not."""
+    newest = instance.daemon_cursor_storage.get_cursor_values({MACHINE_KEY, CLAIMED_KEY})
+    other = newest.get(MACHINE_KEY, "")
+    if other in (place, place.partition(" ")[0]):
+        return False
+    signs = [float(newest.get(CLAIMED_KEY, 0)), *(one.timestamp for one in instance.get_daemon_heartbeats().values())]
+    if other and (age := now - max(signs)) < SILENCE_S:
+        machine, _, folder = other.partition(" ")
+        where = f"{machine}, whose DAGSTER_HOME is {folder}," if folder else machine
+        problem = f"a dagster-daemon on {where} works on the same event log; its last sign of life is {max(age, 0):.0f} s old"
+        raise HomeInUse(f"{place} · {problem}. Use that one, or stop it and start this one {SILENCE_S:.0f} s later.")
+    return True

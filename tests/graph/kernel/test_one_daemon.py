@@ -16,7 +16,8 @@ from dagster._daemon.types import DaemonHeartbeat
 
 from mlops_assets.foundation.home import PROJECT
 from mlops_assets.foundation.home_lock import HomeInUse
-from mlops_assets.graph.kernel.one_daemon import MACHINE_KEY, SILENCE_S, OneDaemon, claim_instance
+from mlops_assets.graph.kernel import one_daemon
+from mlops_assets.graph.kernel.one_daemon import CLAIMED_KEY, MACHINE_KEY, SILENCE_S, OneDaemon, claim_instance
 from mlops_assets.resources import HomeLock, claim, event_log_id
 
 DAEMON = ["dagster._daemon", "run", "-m", "tests.integration.canary_line"]  # which `dagster dev` starts, too
@@ -56,17 +57,38 @@ def test_a_second_daemon_on_the_instance_or_on_the_home_ends_with_one_line(insta
 
 def test_a_daemon_of_another_machine_on_one_database_is_refused_while_it_is_alive(instance: dg.DagsterInstance) -> None:
     claim_instance(instance)
-    here = socket.gethostname()
-    assert instance.daemon_cursor_storage.get_cursor_values({MACHINE_KEY}) == {MACHINE_KEY: here}
+    here, storage = f"{socket.gethostname()} {instance.root_directory}", instance.daemon_cursor_storage
+    assert storage.get_cursor_values({MACHINE_KEY}) == {MACHINE_KEY: here}
     beat = DaemonHeartbeat(time.time(), "SENSOR", "1", [])
     instance.add_daemon_heartbeat(beat)
     claim_instance(instance)  # a restart of its own
-    instance.daemon_cursor_storage.set_cursor_values({MACHINE_KEY: "another"})
-    with pytest.raises(HomeInUse, match=f"{here} · a dagster-daemon on another works on the same event log; its heart"):
+    storage.set_cursor_values({MACHINE_KEY: socket.gethostname()})  # of an earlier release, on this machine
+    claim_instance(instance)
+    storage.set_cursor_values({MACHINE_KEY: "another /dagster"})
+    where = "a dagster-daemon on another, whose DAGSTER_HOME is /dagster, works on the same event log"
+    with pytest.raises(HomeInUse, match=f"{here} · {where}; its last sign of life is 0 s old"):
         claim_instance(instance)
     instance.add_daemon_heartbeat(beat._replace(timestamp=time.time() - 2 * SILENCE_S))
+    with pytest.raises(HomeInUse, match=where):  # it has claimed the event log, and has no heartbeat yet
+        claim_instance(instance)
+    storage.set_cursor_values({CLAIMED_KEY: str(time.time() - 2 * SILENCE_S)})
     claim_instance(instance)
-    assert instance.daemon_cursor_storage.get_cursor_values({MACHINE_KEY}) == {MACHINE_KEY: here}
+    assert storage.get_cursor_values({MACHINE_KEY}) == {MACHINE_KEY: here}
+
+
+def test_of_two_daemons_that_claim_one_database_at_the_same_time_one_goes_on(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = instance.daemon_cursor_storage
+
+    def claim_by_the_other(_seconds: float) -> None:
+        storage.set_cursor_values({MACHINE_KEY: "another /dagster", CLAIMED_KEY: str(time.time())})
+
+    monkeypatch.setattr(one_daemon.time, "sleep", claim_by_the_other)
+    with pytest.raises(HomeInUse, match="a dagster-daemon on another, whose DAGSTER_HOME is /dagster, works"):
+        claim_instance(instance)
+    monkeypatch.undo()
+    assert storage.get_cursor_values({MACHINE_KEY}) == {MACHINE_KEY: "another /dagster"}
 
 
 def test_what_a_web_server_and_a_liveness_check_read_of_the_queue_reserves_nothing(instance: dg.DagsterInstance, tmp_path: Path):
