@@ -14,6 +14,7 @@ import typer
 from mlops_assets.cli import erasure, keys, ledger, promotion, provenance, trial
 from mlops_assets.cli.alerts import alerts
 from mlops_assets.cli.arguments import By, Commands, Name, declared, environment, open_resources
+from mlops_assets.cli.backtest import backtest
 from mlops_assets.cli.check import check
 from mlops_assets.cli.land import land
 from mlops_assets.cli.new import new
@@ -183,7 +184,7 @@ def demo() -> None:
 
 PANELS = {
     "Run": (up, run, demo, plan, pause, resume, alerts),
-    "Your own model": (init, new, check, trial.try_, train, predict),
+    "Your own model": (init, new, check, trial.try_, train, predict, backtest),
     "Data and features": (land, push, waive, features, migrate),
     "Promotion": (status, promotion.approve, promotion.promote, promotion.route, promotion.rollback),
     "Provenance and erasure": (provenance.why, provenance.replay, provenance.reproduce, erasure.forget),

@@ -5,7 +5,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count
@@ -163,8 +163,12 @@ def assemble(
     look_up_async: AsyncLookUp | None = None,
     *,
     traced: bool = False,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    new_id: Callable[[], str] | None = None,
 ) -> Service:
-    """The service of one use case; it is not started yet. Without `look_up_async`, `look_up` may block: it runs in a thread."""
+    """The service of one use case; it is not started yet. Without `look_up_async`, `look_up` may block: it runs in a thread.
+    Answers are dated by `now`, the present in UTC, and their ids are those of `new_id`, or else random.
+    """
     home, telemetry, limits = environment.home, Telemetry(), use_case.serving.limits
     secret, clock = log_secret(home.keys), time.perf_counter
     shadow_log = PredictionLog(home.shadow_log, use_case, secret=secret)
@@ -177,9 +181,9 @@ def assemble(
         shadowing=Shadowing(shadow_log, use_case, telemetry, clock),
         scorer=Scorer(use_case, telemetry, clock),
         telemetry=telemetry,
-        now=lambda: datetime.now(UTC),
+        now=now,
         clock=clock,
-        new_id=_new_id,
+        new_id=new_id or _new_id,
         next_call=count(int.from_bytes(os.urandom(5)) << 22).__next__,  # 62 bits, different on each replica
     )
     rates = None

@@ -151,7 +151,7 @@ class UseCase(Spec):
     @cached_property
     def texts(self) -> dict[str, str]:
         """Of the fields that a stage is made from."""
-        return {field: _stable_text(getattr(self, field)) for field in sorted({*chain(*STAGE_FIELDS.values())})}
+        return {field: stable_text(getattr(self, field)) for field in sorted({*chain(*STAGE_FIELDS.values())})}
 
     def columns(self, table: str) -> dict[str, Column]:
         """By name; none of an unknown table."""
@@ -165,13 +165,13 @@ class UseCase(Spec):
         yield from find_contradictions(self)
 
 
-def _stable_text(value: object) -> str:
+def stable_text(value: object) -> str:
     """A text that changes exactly when the declaration does; functions count by their module's source."""
     if isinstance(value, Spec):
-        fields = (f"{name}={_stable_text(getattr(value, name))}" for name in type(value).model_fields)
+        fields = (f"{name}={stable_text(getattr(value, name))}" for name in type(value).model_fields)
         return f"{type(value).__name__}({', '.join(fields)})"
     if isinstance(value, tuple):
-        return f"({', '.join(map(_stable_text, cast(tuple[object, ...], value)))})"
+        return f"({', '.join(map(stable_text, cast(tuple[object, ...], value)))})"
     if callable(value):
         return inspect.getsource(inspect.getmodule(value) or type(value))
     return repr(value)
