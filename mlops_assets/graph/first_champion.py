@@ -20,6 +20,7 @@ from mlops_assets.graph.operations import describe_daemon
 from mlops_assets.graph.progress import Progress, all_stages
 from mlops_assets.graph.training_requests import BLESSED, FAILED, Outcome, describe_end, describe_version
 from mlops_assets.graph.trainings import ONE_AT_A_TIME, error_of, read_trainings
+from mlops_assets.ingestion.refusals import UnreadableRefusals
 from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
 from mlops_assets.resources import Resources, build_resources
 from mlops_assets.spec.use_case import UseCase
@@ -154,7 +155,12 @@ def refused_files(use_case: UseCase, resources: Resources, *, waived: bool = Fal
 
     landing = Path(resources["landing"].folder)
     for table in (source.table for source in use_case.sources):
-        for key, refusal in Refusals.of(landing, use_case.name, table).read().items():
+        try:
+            refusals = Refusals.of(landing, use_case.name, table).read()
+        except UnreadableRefusals as error:
+            yield f"{table} · {error}"
+            continue
+        for key, refusal in refusals.items():
             if refusal.waiver and not waived:
                 continue
             can_waive = refusal.file and not refusal.waiver

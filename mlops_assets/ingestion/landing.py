@@ -18,7 +18,7 @@ from mlops_assets.ingestion.csv_lines import WHOLE_FILE, columns_in, escape, fin
 from mlops_assets.ingestion.forms import read_table
 from mlops_assets.ingestion.forms.table import UnreadableFile
 from mlops_assets.ingestion.landed_file import Hashed, content_digest, describe, opened, read_bytes
-from mlops_assets.ingestion.refusals import NOTHING, Refusals
+from mlops_assets.ingestion.refusals import NOTHING, Refusals, UnreadableRefusals
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.form import Csv, Form
 from mlops_assets.spec.source import Files
@@ -109,11 +109,15 @@ class Landing:
             except OSError as error:
                 if os.path.lexists(folder / name):  # it may have been removed meanwhile
                     landed.faults[escape(name)] = describe(error)
-        for key, refusal in self.refusals(use_case, table).read().items():
-            if refusal.is_gap:
-                landed.digests.setdefault(key, NOTHING)
-            if refusal.waiver and landed.digests.get(key) == refusal.file:
-                landed.digests[key] += WAIVED
+        try:
+            for key, refusal in self.refusals(use_case, table).read().items():
+                if refusal.is_gap:
+                    landed.digests.setdefault(key, NOTHING)
+                if refusal.waiver and landed.digests.get(key) == refusal.file:
+                    landed.digests[key] += WAIVED
+        except UnreadableRefusals as error:
+            name, _, problem = str(error).removesuffix(".").partition(" · ")
+            landed.faults[f"../{name}"] = problem
         return landed
 
     def refusals(self, use_case: str, table: str) -> Refusals:
@@ -206,7 +210,7 @@ class Landing:
     def files(self, use_case: str, table: str, *, calendar: Calendar = UTC_DAYS, leftovers: bool = False) -> list[Path]:
         """The landed files in the order of their names, with `leftovers` also those of killed processes."""
         folder = self.root / use_case / table
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file()) if folder.is_dir() else []
+        names = sorted(entry.name for entry in os.scandir(folder) if os.path.isfile(entry)) if folder.is_dir() else []
         return [folder / name for name in names if self.key_of(name, calendar) or (leftovers and LEFTOVER.fullmatch(name))]
 
     def read_file(

@@ -1,6 +1,7 @@
 """The partitions of one table that failed a check and are not used, with the reasons and the waivers: one JSON file."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +16,10 @@ NOTHING = "nothing"  # in place of the digest of a file: none is expected
 
 class NotRefused(LookupError):
     """No check refuses the partition's landed file, so there is nothing to waive."""
+
+
+class UnreadableRefusals(ValueError):
+    """The file is damaged: which partitions are refused is not known, and nothing is recorded over it."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,17 @@ class Refusals:
         return cls(landing / use_case / f".{table}.refused.json")
 
     def read(self) -> dict[str, Refusal]:
-        """In the order of the keys."""
-        stored: dict[str, Any] = json.loads(self.path.read_bytes()) if self.path.exists() else {}
-        return {
-            key: Refusal(one["file"], one["failed"], Waiver(**one["waiver"]) if one["waiver"] else None)
-            for key, one in sorted(stored.items())
-        }
+        """In the order of the keys. Raises UnreadableRefusals."""
+        try:
+            stored: dict[str, Any] = json.loads(self.path.read_bytes()) if os.path.lexists(self.path) else {}
+            return {
+                key: Refusal(one["file"], {**one["failed"]}, Waiver(**one["waiver"]) if one["waiver"] else None)
+                for key, one in sorted(stored.items())
+            }
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            problem = f"the record of the refused files is damaged: {error}"
+            remedy = "Restore it from its backup, or remove it and land the refused files again"
+            raise UnreadableRefusals(f"{self.path.name} · {problem}. {remedy}.") from None
 
     def gaps(self) -> dict[str, Refusal]:
         return {key: refusal for key, refusal in self.read().items() if refusal.is_gap}
@@ -75,7 +85,7 @@ class Refusals:
         """`failed` replaces what was recorded of the judged partitions, of whose files `judged` has the digests; the waiver of a
         file stays as long as the file, and a gap as long as no file lands.
         """
-        if not failed and not self.path.exists():
+        if not failed and not os.path.lexists(self.path):
             return
         with self._alone():
             before = self.read()

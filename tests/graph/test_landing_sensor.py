@@ -74,6 +74,17 @@ def test_bad_entries_raise_an_alarm_once_and_every_other_file_is_reported(line: 
     assert line.tick() == 0
 
 
+def test_a_damaged_record_of_refused_files_is_an_alarm_of_its_table_and_every_file_is_reported(
+    line: Sensed, january: list[Any]
+) -> None:
+    record = line.landing.refusals(USE_CASE.name, "weather").path
+    record.write_bytes(b"{")
+    assert (line.tick(), line.reported()) == (len(january) + 1, len(january))
+    assert line.alarm("weather").description.startswith("weather/../.weather.refused.json · the record of the refused files is")
+    record.unlink()
+    assert line.tick() == 1 and line.alarm("weather").passed
+
+
 def test_the_alarm_ends_when_the_entry_is_corrected(line: Sensed, january: list[Any]) -> None:
     entry = line.landing.root / USE_CASE.name / "weather" / "2013-02-01.csv"
     entry.symlink_to("nowhere")

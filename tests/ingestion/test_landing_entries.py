@@ -12,6 +12,7 @@ import pytest
 
 from mlops_assets.ingestion.csv_lines import WHOLE_FILE
 from mlops_assets.ingestion.landing import SETTLED_S, BrokenDelivery, Landing, describe_broken
+from mlops_assets.ingestion.refusals import Refusal, UnreadableRefusals
 from mlops_assets.spec.contract import Column, Contract
 
 DAY, NAME = date(2013, 7, 1), "2013-07-01.csv"
@@ -131,6 +132,32 @@ def test_a_link_to_a_file_is_read(landing: Landing, tmp_path: Path) -> None:
     (folder(landing) / NAME).symlink_to(tmp_path / "elsewhere")
     assert "2013-07-01" in landing.digests("demo", "flights")
     assert landing.read("demo", FLIGHTS, [DAY], required=True)["carrier"].to_list() == ["UA"]
+
+
+@pytest.mark.parametrize("spoil", [spoil for spoil, _ in SPOILT.values()], ids=[*SPOILT])
+def test_an_entry_that_is_no_file_ends_no_erasure(landing: Landing, spoil: Callable[[Path], object]) -> None:
+    spoil(folder(landing) / NAME)
+    assert {path.name for path in landing.files("demo", "flights")} >= {"2013-06-30.csv", "2013-07-02.csv"}
+
+
+DAMAGES = {
+    "half": b'{"2013-07-02": ', "empty": b"", "no text": b"\xff\0", "a list": b"[]", "a number": b'{"2013-07-02": 3}',
+    "no file": b'{"2013-07-02": {"failed": {}, "waiver": null}}', "a word": b'{"2013-07-02": {"file": "a", "failed": "b", "waiver": null}}',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, "a folder"])
+def test_a_damaged_record_of_refused_files_is_a_fault_of_its_table_and_is_not_written_over(landing: Landing, damage: str) -> None:
+    refusals = landing.refusals("demo", "flights")
+    refusals.path.mkdir() if damage == "a folder" else refusals.path.write_bytes(DAMAGES[damage])
+    digests, faults = landing.scan("demo", "flights")
+    assert [*digests] == ["2013-06-30", "2013-07-02"] and [*faults] == ["../.flights.refused.json"]
+    assert faults["../.flights.refused.json"].startswith("the record of the refused files is damaged: ")
+    remedy = r"Restore it from its backup, or remove it and land the refused files again\.$"
+    with pytest.raises(UnreadableRefusals, match=remedy):
+        refusals.record({"2013-07-02": ""}, {"2013-07-02": Refusal("", {"check": "failed"})})
+    assert damage == "a folder" or refusals.path.read_bytes() == DAMAGES[damage]
+    assert landing.scan("demo", "outcomes") == ({}, {})
 
 
 def reads() -> int:
