@@ -20,7 +20,7 @@ from mlops_assets.graph.operations import describe_daemon
 from mlops_assets.graph.progress import Progress, all_stages
 from mlops_assets.graph.training_requests import BLESSED, FAILED, Outcome, describe_end, describe_version
 from mlops_assets.graph.trainings import ONE_AT_A_TIME, error_of, read_trainings
-from mlops_assets.ingestion.refusals import UnreadableRefusals
+from mlops_assets.ingestion.refusals import Refusals, UnreadableRefusals
 from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
 from mlops_assets.resources import Resources, build_resources
 from mlops_assets.spec.use_case import UseCase
@@ -151,8 +151,6 @@ def await_champions(
 
 def refused_files(use_case: UseCase, resources: Resources, *, waived: bool = False) -> Iterator[str]:
     """A line for each landed file that failed a check, with what to do; `waived`: also those that are used nevertheless."""
-    from mlops_assets.ingestion.refusals import Refusals
-
     landing = Path(resources["landing"].folder)
     for table in (source.table for source in use_case.sources):
         try:
