@@ -61,8 +61,8 @@ def evidently(reference: pl.DataFrame, current: pl.DataFrame) -> None:
     from evidently.presets import DataDriftPreset
 
     definition = DataDefinition(numerical_columns=NUMERIC, categorical_columns=CATEGORICAL)
-    sides = [Dataset.from_pandas(rows.to_pandas(), data_definition=definition) for rows in (current, reference)]
-    Report([DataDriftPreset(num_method="psi", cat_method="psi")]).run(*sides)
+    now, before = (Dataset.from_pandas(rows.to_pandas(), data_definition=definition) for rows in (current, reference))
+    Report([DataDriftPreset(num_method="psi", cat_method="psi")]).run(now, before)
 
 
 def compare_s(side: Profile, now: Callable[[], float]) -> float:

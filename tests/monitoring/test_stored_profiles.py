@@ -42,9 +42,9 @@ class Served:
     def check(self, first: int, last: int, profiles: StoredProfiles | None = None) -> None:
         """Against a profile of the rows."""
         profiles = profiles or self.profiles
-        bounds = [FIRST + timedelta(days=day) for day in (first, last)]
-        merged = profiles.window(*bounds)
-        rows = pl.scan_delta(str(self.table)).filter(pl.col("event_timestamp").dt.date().is_between(*bounds))
+        begin, end = FIRST + timedelta(days=first), FIRST + timedelta(days=last)
+        merged = profiles.window(begin, end)
+        rows = pl.scan_delta(str(self.table)).filter(pl.col("event_timestamp").dt.date().is_between(begin, end))
         slow = profiles.bins.profile(rows)
         assert merged.columns() == slow.columns() and merged.new == slow.new
         np.testing.assert_allclose(merged.vector, slow.vector)

@@ -1,4 +1,7 @@
 """Merged profiles are the profile of all rows, and every distance is that of scipy, pandas or Evidently on the same bins."""
+# scipy, pandas and Evidently leave types open.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownLambdaType=false
 
 import math
 from collections import Counter
@@ -99,15 +102,15 @@ def test_distances_are_scipys_on_the_same_bins(shift: float) -> None:
     reference, current = flights(1), flights(2, 3000, shift)
     found = distances(reference, current)
     for name, column in found.items():
-        one = profile_like(profile_reference(reference, NUMERIC, CATEGORICAL), reference)[name]
-        other = profile_like(profile_reference(reference, NUMERIC, CATEGORICAL), current)[name]
+        one: Any = profile_like(profile_reference(reference, NUMERIC, CATEGORICAL), reference)[name]
+        other: Any = profile_like(profile_reference(reference, NUMERIC, CATEGORICAL), current)[name]
         values = [*one.counts] if isinstance(one.counts, dict) else range(len(one.counts))
         counts = [[side.missing, *(side.counts[value] for value in values)] for side in (one, other)]
         p, q = (np.array(side) / sum(side) for side in counts)
         assert column.js == pytest.approx(jensenshannon(p, q, base=2), abs=1e-9)
         assert column.kl == pytest.approx(stats.entropy(q, p), rel=0.01, abs=1e-6)
         assert column.psi == pytest.approx(stats.entropy(p, q) + stats.entropy(q, p), rel=0.01, abs=1e-6)
-        chi = stats.chi2_contingency([side[1:] for side in counts], correction=False)
+        chi: Any = stats.chi2_contingency([side[1:] for side in counts], correction=False)
         assert (column.chi_square, column.chi_square_p) == pytest.approx((chi.statistic, chi.pvalue))
         assert column.missing == pytest.approx(current[name].null_count() / len(current))
 
@@ -117,13 +120,13 @@ def test_wasserstein_is_evidentlys_of_rows_at_the_means_of_their_bins(shift: flo
     reference, current = flights(1), flights(2, 3000, shift)
     bins, found = bins_of(reference), distances(reference, current)
     for name in NUMERIC:
-        sides = []
+        sides = list[Any]()
         for rows in (reference, current):
             values = rows[name].drop_nulls().to_numpy()
             place = np.searchsorted(bins.numeric[name].edges, values, side="left")
             sides.append(pd.Series(pd.Series(values).groupby(place).transform("mean")))
-        test = get_stattest(*sides, ColumnType.Numerical, "wasserstein")
-        expected = test.func(*sides, ColumnType.Numerical, 0.1)[0] * np.std(sides[0]) / reference[name].std(ddof=0)
+        test: Any = get_stattest(sides[0], sides[1], ColumnType.Numerical, "wasserstein")
+        expected = test.func(sides[0], sides[1], ColumnType.Numerical, 0.1)[0] * np.std(sides[0]) / reference[name].std(ddof=0)
         assert found[name].wasserstein == pytest.approx(expected, rel=1e-6)
         exact = stats.wasserstein_distance(*(rows[name].drop_nulls() for rows in (reference, current)))
         assert found[name].wasserstein == pytest.approx(exact / reference[name].std(ddof=0), abs=0.05), "bins lose little"
