@@ -2,8 +2,9 @@
 
 import base64
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 PICTURE = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
 TRAINING = "training"
+NO_PICTURES = MappingProxyType[str, bytes]({})
 
 
 def build_alerts(use_case: UseCase, checks: Sequence[dg.AssetCheckKey]) -> dg.SensorDefinition:
@@ -48,21 +50,20 @@ def build_alerts(use_case: UseCase, checks: Sequence[dg.AssetCheckKey]) -> dg.Se
         unsent = dict[str, Any]()
         for address, target in opened.targets().items():
             waiting = [*sent.unsent.get(address, ()), *([(message.title, message.body)] if message else [])]
-            pictures = message.pictures if message else {}
-            unsent[address] = _send_all(target, waiting, pictures)[-MAX_UNSENT:]
+            unsent[address] = _send_all(target, waiting, message.pictures if message else NO_PICTURES)[-MAX_UNSENT:]
         context.update_cursor(Sent(sent.after(alarms), {at: left for at, left in unsent.items() if left}).to_cursor())
         return dg.SkipReason(_describe(message, unsent))
 
     return alerts
 
 
-def _send_all(target: Any, waiting: "Sequence[tuple[str, str]]", pictures: Any) -> "list[tuple[str, str]]":
+def _send_all(target: Any, waiting: "Sequence[tuple[str, str]]", pictures: Mapping[str, bytes]) -> "list[tuple[str, str]]":
     """Oldest first; returns those from the first that is not taken on. The newest has the pictures."""
     from mlops_assets.foundation.channels import Message, send
 
     for number, (title, body) in enumerate(waiting):
         is_newest = number == len(waiting) - 1
-        if not send(target, Message(title, body, pictures if is_newest else {})):
+        if not send(target, Message(title, body, pictures if is_newest else NO_PICTURES)):
             return [*waiting[number:]]
     return []
 
@@ -91,8 +92,8 @@ def _failed_checks(
 def _picture(instance: dg.DagsterInstance, key: dg.AssetKey) -> bytes | None:
     """The first one on the page of the asset."""
     event = instance.get_latest_materialization_event(key)
-    metadata = event.asset_materialization.metadata if event and event.asset_materialization else {}
-    entry = metadata.get("pictures")
+    made = event.asset_materialization if event else None
+    entry = made.metadata.get("pictures") if made else None
     match = PICTURE.search(entry.md_str or "") if isinstance(entry, dg.MarkdownMetadataValue) else None
     return base64.b64decode(match[1]) if match else None
 

@@ -20,8 +20,9 @@ def missing_partitions(use_case: UseCase, source: Files, landed: Collection[str]
     due = calendar.of(now - use_case.freshness.raw)  # the first one that is not
     there = sorted(map(calendar.parse, landed))
     missing = [one for before, after in pairwise(there) for one in _between(calendar, before, min(after, due))]
-    later = [] if use_case.last_day else _between(calendar, there[-1], due)
-    return [*map(calendar.key, (*missing, *later))]
+    if use_case.last_day is None:
+        missing += _between(calendar, there[-1], due)
+    return [*map(calendar.key, missing)]
 
 
 def _between(calendar: Calendar, before: Partition, after: Partition) -> Iterator[Partition]:

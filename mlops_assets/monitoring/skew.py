@@ -49,5 +49,5 @@ def monitor_skew(spec: Skew, parity: Parity) -> MonitorResult:
         parity.sentence(spec.max_mismatch_rate),
         figures | {"since": str(parity.since), "until": str(parity.until)},
         {"features": rows, "examples": examples},
-        lines=("Mismatch rate of each feature", {row["feature"]: row["mismatch_rate"] for row in rows}),
+        lines=("Mismatch rate of each feature", {feature.feature: parity.rate(feature) for feature in parity.features}),
     )

@@ -223,13 +223,13 @@ def oldest_tick(instance: dg.DagsterInstance, max_interval_s: float) -> float:
     from dagster._core.scheduler.instigation import InstigatorStatus, TickStatus
 
     def newest(state: Any) -> float:
-        wanted = dict(limit=1, statuses=[TickStatus.SKIPPED, TickStatus.SUCCESS])
-        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, **wanted)
+        completed = [TickStatus.SKIPPED, TickStatus.SUCCESS]
+        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1, statuses=completed)
         return max((tick.timestamp for tick in ticks), default=0.0)
 
     if instance.schedule_storage is None:
         return inf
-    states = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+    states: Any = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
     running = [state for state in states if state.status is not InstigatorStatus.STOPPED and state.instigator_data]
     return min((newest(one) for one in running if one.instigator_data.min_interval <= max_interval_s), default=inf)
 
