@@ -26,6 +26,7 @@ telemetry: {enabled: false}
 compute_logs: {module: dagster._core.storage.noop_compute_log_manager, class: NoOpComputeLogManager}
 """
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}  # the event log has it all
+INTERRUPTED = dg.DagsterExecutionInterruptedError.__name__
 # Of the training job: no server of this process has an address, and the catalogue is for people.
 NOT_HERE = ("service", "feature_catalog")
 
@@ -109,14 +110,14 @@ class InProcess:
             return dg.Definitions.merge(build_shared(self.environment, as_of=at), self.assets)
 
     def _run(self, job: dg.JobDefinition, keys: Sequence[dg.AssetKey], tags: Mapping[str, str]) -> Ran:
-        try:
-            ran = job.execute_in_process(QUIET, self.instance, asset_selection=keys, tags=tags, raise_on_error=False)
-        except dg.DagsterExecutionInterruptedError:
-            raise KeyboardInterrupt from None
+        ran = job.execute_in_process(QUIET, self.instance, asset_selection=keys, tags=tags, raise_on_error=False)
+        failures = [event.step_failure_data.error for event in ran.all_events if event.is_step_failure]
+        if any(INTERRUPTED in str(failure) for failure in failures):  # Ctrl-C, which Dagster makes the failure of a step
+            raise KeyboardInterrupt
         checks = tuple(map(_check, ran.get_asset_check_evaluations()))
         made = [event for event in ran.all_events if event.is_step_materialization]
         metadata = {event.asset_key.path[-1]: _plain(event.materialization.metadata) for event in made if event.asset_key}
-        error = error_of(self.instance, ran.run_id) if any(event.is_step_failure for event in ran.all_events) else ""
+        error = error_of(self.instance, ran.run_id) if failures else ""
         return Ran(ran.run_id, ran.success, checks, metadata, error)
 
 
