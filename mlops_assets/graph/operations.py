@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from mlops_assets.foundation.home import Home
 from mlops_assets.graph.kernel.check_verdict import check_keys, read_verdicts
 from mlops_assets.graph.kernel.dagster_internals import newest_checks, stopped_sensors
-from mlops_assets.graph.kernel.shared_sensors import why_stopped
+from mlops_assets.graph.kernel.switch import why_stopped
 from mlops_assets.graph.training_triggers import TrainingTriggers
 from mlops_assets.graph.trainings import read_trainings
 from mlops_assets.resources import WarehouseResource

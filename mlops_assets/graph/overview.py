@@ -19,7 +19,7 @@ from mlops_assets.graph.first_champion import is_run_of, refused_files
 from mlops_assets.graph.kernel.check_verdict import Judged, check_keys, read_verdicts
 from mlops_assets.graph.kernel.dagster_internals import newest_checks, next_cron_time, stopped_sensors
 from mlops_assets.graph.kernel.dagster_storage import share_engines
-from mlops_assets.graph.kernel.shared_sensors import why_stopped
+from mlops_assets.graph.kernel.switch import why_stopped
 from mlops_assets.graph.landing import landing_check_keys
 from mlops_assets.graph.operations import describe_daemon
 from mlops_assets.graph.training_triggers import TrainingTriggers

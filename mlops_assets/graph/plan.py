@@ -14,7 +14,7 @@ from mlops_assets.foundation.wording import some
 from mlops_assets.graph.compile import build_shared, build_use_case
 from mlops_assets.graph.kernel.conditions import MADE, SETTLE, UNFINISHED
 from mlops_assets.graph.kernel.dagster_internals import newest_events, stopped_sensors
-from mlops_assets.graph.kernel.shared_sensors import why_stopped
+from mlops_assets.graph.kernel.switch import why_stopped
 from mlops_assets.graph.training_triggers import Request, TrainingTriggers
 from mlops_assets.graph.trainings import ONE_AT_A_TIME
 from mlops_assets.resources import Resources, build_resources

@@ -10,7 +10,7 @@ from mlops_assets.foundation import names
 from mlops_assets.graph.kernel.asset_metadata import asset_metadata
 from mlops_assets.graph.kernel.conditions import UNFINISHED
 from mlops_assets.graph.kernel.dagster_internals import stopped_sensors
-from mlops_assets.graph.kernel.shared_sensors import why_stopped
+from mlops_assets.graph.kernel.switch import why_stopped
 from mlops_assets.resources import HomeLock, PullingResource
 from mlops_assets.spec.pulled_source import PulledSource
 from mlops_assets.spec.use_case import UseCase

@@ -3,7 +3,7 @@ in 5 s. Each use case has a sensor that does nothing but stop the part of the ot
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
 
-from mlops_assets.foundation import names
 from mlops_assets.foundation.wording import some
 from mlops_assets.graph.kernel.automation import BY_EVENT, MUTED, TICK_SECONDS
 from mlops_assets.graph.kernel.changes import Change, read_changes
 from mlops_assets.graph.kernel.dagster_internals import set_cursor, stopped_sensors
 from mlops_assets.graph.kernel.dagster_storage import report_events, share_engines
+from mlops_assets.graph.kernel.switch import build_switch, why_stopped
 
 if TYPE_CHECKING:
     from mlops_assets.promotion.pauses import Pause
@@ -30,7 +30,6 @@ MAX_TICK_S, MAX_EVENTS = 20.0, 10_000  # which take 4 s to report, and most of a
 # the time, and with this many seconds in a tick: the conditions of a use case take 0.1 s.
 MAX_IDLE_S, MAX_IDLE_LOAD, IDLE_TICK_S = 60.0, 0.05, 0.1
 MAX_NAMES = 3  # use cases named with a reason
-NEVER_S = 10 * 365 * 24 * 3600
 
 
 class SensorsFailed(RuntimeError):
@@ -110,7 +109,7 @@ def share_sensors(definitions: Mapping[str, dg.Definitions]) -> Iterator[dg.Sens
     by_name: dict[str, dict[str, Member]] = {}
     automated: list[tuple[Member, dg.Definitions]] = []
     for use_case, own in definitions.items():
-        yield _switch(use_case)
+        yield build_switch(use_case)
         for sensor in own.sensors or ():
             if isinstance(sensor, dg.AutomationConditionSensorDefinition):
                 automated.append((Member(use_case, sensor), own))
@@ -121,32 +120,6 @@ def share_sensors(definitions: Mapping[str, dg.Definitions]) -> Iterator[dg.Sens
     yield from (_shared(name, members, use_cases=len(definitions)) for name, members in by_name.items())
     for number, (members, keys) in enumerate(_packs(automated), start=1):
         yield SharedAutomation(f"automation_{number}", members, keys, use_cases=len(definitions))
-
-
-def switch_of(use_case: str) -> str:
-    """The name of the sensor that stops all others of a use case."""
-    return names.job(use_case, "automation")
-
-
-def why_stopped(use_case: str, stopped: Collection[str]) -> str:
-    """Empty where the switch of the use case is on."""
-    name = switch_of(use_case)
-    return f"Nothing runs by itself for {use_case}, as the sensor {name} is stopped: start it." if name in stopped else ""
-
-
-def _is_on(_context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    return dg.SkipReason("Stop this sensor to stop what runs by itself for this use case.")
-
-
-def _switch(use_case: str) -> dg.SensorDefinition:
-    return dg.SensorDefinition(
-        name=switch_of(use_case),
-        evaluation_fn=_is_on,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=NEVER_S,
-        description=f"While this sensor is stopped, nothing runs by itself for {use_case}: no file is reported, no asset made,"
-        " no model trained, no rollout advances or is rolled back. Once it is started again, all of it follows.",
-    )
 
 
 class SharedAutomation(dg.AutomationConditionSensorDefinition):

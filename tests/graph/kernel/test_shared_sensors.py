@@ -14,15 +14,8 @@ from mlops_assets.graph.kernel.automation import BY_EVENT, WholeRuns, build_auto
 from mlops_assets.graph.kernel.changes import Change
 from mlops_assets.graph.kernel.conditions import EVERY_PARENT, build_cascade
 from mlops_assets.graph.kernel.dagster_internals import DATA_VERSION
-from mlops_assets.graph.kernel.shared_sensors import (
-    MAX_ENTITIES,
-    MAX_IDLE_S,
-    SHARED,
-    Idle,
-    SensorsFailed,
-    share_sensors,
-    switch_of,
-)
+from mlops_assets.graph.kernel.shared_sensors import MAX_ENTITIES, MAX_IDLE_S, SHARED, Idle, SensorsFailed, share_sensors
+from mlops_assets.graph.kernel.switch import switch_of
 from tests.graph.kernel.switching import switch
 
 Look = Callable[[dg.SensorEvaluationContext], Any]
