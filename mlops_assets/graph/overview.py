@@ -15,7 +15,8 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.durations import in_words
 from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.verdict import Verdict
-from mlops_assets.graph.first_champion import is_run_of, refused_files
+from mlops_assets.graph.failed_runs import find_failed_run, read_failed_runs
+from mlops_assets.graph.first_champion import refused_files
 from mlops_assets.graph.kernel.check_verdict import Judged, check_keys, read_verdicts
 from mlops_assets.graph.kernel.dagster_internals import newest_checks, next_cron_time, stopped_sensors
 from mlops_assets.graph.kernel.dagster_storage import share_engines
@@ -23,7 +24,7 @@ from mlops_assets.graph.kernel.switch import why_stopped
 from mlops_assets.graph.landing import landing_check_keys
 from mlops_assets.graph.operations import describe_daemon
 from mlops_assets.graph.training_triggers import TrainingTriggers
-from mlops_assets.graph.trainings import error_of, read_trainings
+from mlops_assets.graph.trainings import read_trainings
 from mlops_assets.resources import Resources
 from mlops_assets.spec.monitor import Drift, Monitor, Performance
 from mlops_assets.spec.trigger import OnSchedule, trigger_names
@@ -36,7 +37,6 @@ NONE, NOT_YET = "–", "not yet"
 THREADS = 16  # that wait for servers: one that hangs takes 2 s
 RECENT = timedelta(days=1)
 SHOWN = 15  # problems of a use case
-FAILED_RUNS = 200  # the newest ones, of all use cases, that are looked at
 VERDICTS = {  # the worst first
     Verdict.ALARM: "ALARM", NOT_YET: NOT_YET, Verdict.NOT_ENOUGH_DATA: "not enough data", Verdict.HEALTHY: "healthy",
 }  # fmt: skip
@@ -138,9 +138,7 @@ class _History:
             name, made = tables[entry.asset_key], entry.last_materialization_record
             accepted[name] = max(accepted.get(name, 0.0), made.timestamp if made else 0.0)
         keys = [key for one in use_cases for key in (*check_keys(one).values(), *landing_check_keys(one))]
-        newest = instance.get_run_records(limit=FAILED_RUNS)
-        failed = [record.dagster_run for record in newest if record.dagster_run.status is dg.DagsterRunStatus.FAILURE]
-        return cls(instance, accepted, newest_checks(instance, keys), failed, stopped_sensors(instance))
+        return cls(instance, accepted, newest_checks(instance, keys), read_failed_runs(instance), stopped_sensors(instance))
 
 
 def _overview(
@@ -162,7 +160,9 @@ def _overview(
     problems += _alarms(judged, now)
     if history.instance and any(one.verdict and one.verdict.verdict is Verdict.ALARM for one in judged):
         problems += TrainingTriggers(use_case, history.instance, state, resources["warehouse"], now).describe()
-    problems += [*_landing_alarms(use_case, history), *_failed_run(use_case, history)]
+    problems += _landing_alarms(use_case, history)
+    if history.instance and (failed := find_failed_run(name, history.instance, history.failed)):
+        problems.append(failed.message)
     problems += [*refused_files(use_case, resources), *server_problems]
     return Overview(
         use_case=name,
@@ -230,20 +230,6 @@ def _next_trigger(use_case: UseCase, state: "PromotionState", now: datetime) -> 
     others = [name.replace("_", " ") for name, trigger in named if not isinstance(trigger, OnSchedule)]
     parts = [f"{time:%Y-%m-%d %H:%M} UTC" for time in sorted(times)[:1]] + others
     return ", ".join(parts) or "none: by hand"
-
-
-def _failed_run(use_case: UseCase, history: _History) -> Iterator[str]:
-    """The newest failed run that no later run of its assets has followed; trainings are reported elsewhere."""
-    for run in history.failed if history.instance else ():
-        keys = run.asset_selection or set()
-        if not is_run_of(use_case.name, run) or not keys or any("mlops/training" in tag for tag in run.tags):
-            continue
-        records = history.instance.get_asset_records([*keys]) if history.instance else ()
-        if all(record.asset_entry.last_run_id == run.run_id for record in records):
-            error = error_of(history.instance, run.run_id) if history.instance else ""
-            table = ", ".join(sorted(key.path[-1] for key in keys)[:2])
-            yield f"Run {run.run_id[:8]} of {table} failed: {error} Remove the cause: it is tried again after half an hour."
-            return
 
 
 def _server_problems(use_case: UseCase, resources: Resources) -> list[str]:

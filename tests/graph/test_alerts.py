@@ -113,3 +113,20 @@ def test_without_an_address_alarms_are_in_the_log(watch: Watch) -> None:
     assert watch.tick() == "Sent: loans: 1 new alarm."
     assert watch.log()[0].endswith("UTC loans: 1 new alarm · **drift · inputs_like_training**: drift is bad. [Evidence]"
                                    "(http://d.example/assets/loans/drift?view=checks&checkDetail=inputs_like_training)")  # fmt: skip
+
+
+def test_a_run_that_failed_is_an_alarm_until_its_assets_are_made(watch: Watch) -> None:
+    outcome = {"fails": True}
+
+    @dg.asset(key=names.validated("loans", "payments"))
+    def validated() -> None:
+        if outcome["fails"]:
+            raise OSError("No space left on device")
+
+    job = dg.Definitions(assets=[validated]).resolve_implicit_global_asset_job_def()
+    for fails in (True, True, False):
+        outcome["fails"] = fails
+        job.execute_in_process(instance=watch.instance, asset_selection=[validated.key], raise_on_error=False)
+        watch.tick()
+    assert [post["title"] for post in watch.inbox.posts] == ["loans: 1 new alarm", "loans: 1 alarm is over, all is well"]
+    assert "No space left on device" in watch.inbox.posts[0]["text"]

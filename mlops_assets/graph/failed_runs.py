@@ -1,0 +1,35 @@
+"""Runs that have failed and that nothing has made good."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import dagster as dg
+
+from mlops_assets.graph.first_champion import is_run_of
+from mlops_assets.graph.trainings import error_of
+
+NEWEST = 200  # runs, of all use cases, that are looked at
+
+
+class FailedRun(NamedTuple):
+    tables: str  # a few that it was to make
+    message: str
+
+
+def read_failed_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    """Of the newest runs, newest first."""
+    runs = (record.dagster_run for record in instance.get_run_records(limit=NEWEST))
+    return [run for run in runs if run.status is dg.DagsterRunStatus.FAILURE]
+
+
+def find_failed_run(use_case: str, instance: dg.DagsterInstance, failed: Sequence[dg.DagsterRun]) -> FailedRun | None:
+    """The newest one that no later run of its assets has followed; trainings are reported elsewhere."""
+    for run in failed:
+        keys = run.asset_selection or set()
+        if not is_run_of(use_case, run) or not keys or any("mlops/training" in tag for tag in run.tags):
+            continue
+        if all(record.asset_entry.last_run_id == run.run_id for record in instance.get_asset_records([*keys])):
+            tables = ", ".join(sorted(key.path[-1] for key in keys)[:2])
+            remedy = "Remove the cause: it is tried again after half an hour."
+            return FailedRun(tables, f"Run {run.run_id[:8]} of {tables} failed: {error_of(instance, run.run_id)} {remedy}")
+    return None
