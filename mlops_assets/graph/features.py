@@ -20,7 +20,7 @@ from mlops_assets.graph.kernel.asset_metadata import (
     same_columns,
 )
 from mlops_assets.graph.kernel.assets import asset
-from mlops_assets.graph.kernel.conditions import CASCADE, LOOK_BACK_CASCADE, MADE
+from mlops_assets.graph.kernel.conditions import CASCADE, DAILY, LOOK_BACK_CASCADE, MADE
 from mlops_assets.graph.kernel.dagster_internals import At, newest_events
 from mlops_assets.graph.kernel.mlflow_run import publish
 from mlops_assets.graph.kernel.tables import (
@@ -139,7 +139,7 @@ def _catalog(use_case: UseCase) -> dg.AssetsDefinition:
         key=names.stage(use_case.name, "feature_catalog"),
         deps=[*views, names.stage(use_case.name, "rollout")],
         description="Every feature with its owner, source columns, readers, freshness and recent distribution.",
-        automation_condition=dg.AutomationCondition.on_cron("@daily"),
+        automation_condition=DAILY,
         **asset_metadata(use_case, "feature_catalog", "feast", "polars", "html", made_from="feature"),
     )
     def feature_catalog(

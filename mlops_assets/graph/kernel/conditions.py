@@ -248,3 +248,5 @@ CASCADE = build_cascade(EVERY_PARENT)
 # Assets that read every day landed so far cannot wait for the days that have not landed yet.
 LANDED_PARENTS = AC.all_deps_match(~AC.missing() | AC.will_be_requested()) | ParentsRequested()
 LOOK_BACK_CASCADE = build_cascade(LANDED_PARENTS)
+# What depends on the time, such as the ages on a page. Dagster's on_cron waits until every parent has changed since midnight.
+DAILY = AC.cron_tick_passed("@daily").since_last_handled() & ~AC.in_progress() & ~AC.missing()

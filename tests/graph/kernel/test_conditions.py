@@ -18,6 +18,7 @@ from mlops_assets.foundation.names import LANDING
 from mlops_assets.graph.kernel.asset_metadata import CADENCE, STAGE, WHEN_CHANGED
 from mlops_assets.graph.kernel.automation import build_automation
 from mlops_assets.graph.kernel.conditions import (
+    DAILY,
     EVERY_PARENT,
     LANDED_PARENTS,
     LONGEST_WAIT,
@@ -396,3 +397,27 @@ def test_an_asset_without_partitions_follows_once_where_its_parent_takes_two_run
         line.settle()
         assert sorted(line.made[:-1]) == [("child", every_day(1, 2)), ("child", every_day(4, 5)), ("grandchild", every_day(1, 2))]
         assert line.made[-1] == ("newest", [])
+
+
+def test_a_daily_asset_is_made_once_a_day_whatever_its_parents_do() -> None:
+    @dg.asset
+    def parent() -> None: ...
+
+    @dg.asset(deps=[parent], automation_condition=DAILY)
+    def page() -> None: ...
+
+    def requested(hours: int, cursor: Any = None) -> tuple[int, Any]:
+        at = dt.datetime(2013, 1, 1, tzinfo=dt.UTC) + dt.timedelta(hours=hours)
+        result = dg.evaluate_automation_conditions([parent, page], instance=instance, cursor=cursor, evaluation_time=at)
+        return result.total_requested, result.cursor
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        _, cursor = requested(1)
+        count, cursor = requested(25, cursor)
+        assert count == 0, "it has never been made"
+        dg.materialize([parent, page], instance=instance)
+        found: list[int] = []
+        for hours in (26, 30, 49, 50, 73, 74):
+            count, cursor = requested(hours, cursor)
+            found.append(count)
+        assert found == [0, 0, 1, 0, 1, 0]
