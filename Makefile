@@ -27,7 +27,7 @@ help: ## this list
 demo: $(READY) ## the whole loop on real data, with a short report
 	@$(BIN)/mlops demo
 
-up: $(READY) ## Dagster, prediction service and MLflow together; one Ctrl-C ends them
+up: $(READY) ## Dagster, prediction service, MLflow and Evidently together; one Ctrl-C ends them
 	@exec $(BIN)/mlops up
 
 # worksteal keeps neighbours on one core, so that a module's fixtures are set up once.

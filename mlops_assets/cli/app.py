@@ -143,7 +143,7 @@ def init(
 
 
 def up() -> None:
-    """Run web UI, daemon, prediction service and MLflow until Ctrl-C."""
+    """Run web UI, daemon, prediction service, MLflow and Evidently until Ctrl-C."""
     with interrupted_at_once():
         _run_platform()
 
@@ -154,7 +154,7 @@ def _run_platform() -> None:
     from mlops_assets.local.web_page import served_page
 
     settings, warn = environment(creates_home=True), partial(typer.echo, err=True)
-    typer.echo("Starting web UI, daemon, prediction service and MLflow …")
+    typer.echo("Starting web UI, daemon, prediction service, MLflow and Evidently …")
     with (
         running_platform(settings, everything=True, on_restart=warn) as addresses,
         served_page(addresses["status"], status_page(settings, addresses)),
