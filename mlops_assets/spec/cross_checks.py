@@ -202,7 +202,11 @@ def _rollout_problems(use_case: "UseCase") -> Iterator[str]:
 def _monitor_problems(use_case: "UseCase") -> Iterator[str]:
     for monitor in (one for one in use_case.monitors if one.READS_VIEWS and not use_case.features.views):
         yield f"monitors · {type(monitor).__name__} judges features of views, and features.views is empty. Remove it."
-    for field, stages in {"monitors": stage_names(use_case.monitors), "triggers": trigger_names(use_case.triggers)}.items():
+    monitors, triggers = (
+        dict.fromkeys(use_case.monitors),
+        dict.fromkeys(use_case.triggers),
+    )  # one declared twice is found elsewhere
+    for field, stages in {"monitors": stage_names([*monitors]), "triggers": trigger_names([*triggers])}.items():
         for name in (name for name in dict.fromkeys(stages) if stages.count(name) > 1):
             yield f"{field} · {stages.count(name)} are named {name!r}; legal: names of their own. Give each another suffix."
     for field, readers in {"gates": use_case.gates, "triggers": use_case.triggers}.items():

@@ -90,7 +90,7 @@ def test_a_second_use_case_shares_no_name_with_the_first() -> None:
     assert not set(specs_of(second)) & set(SPECS)
     first, other = build_use_case(USE_CASE), build_use_case(second)
     for kind in ("jobs", "sensors", "schedules"):
-        assert not {each.name for each in getattr(first, kind)} & {each.name for each in getattr(other, kind)}
+        assert not {each.name for each in getattr(first, kind) or ()} & {each.name for each in getattr(other, kind) or ()}
 
 
 def test_code_versions_follow_the_declaration() -> None:

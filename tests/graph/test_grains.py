@@ -19,6 +19,7 @@ from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.foundation.grains import calendar_of, view_calendar
 from mlops_assets.graph.features import build_features
 from mlops_assets.graph.kernel.tables import build_io_managers
+from mlops_assets.resources import LandingResource
 from mlops_assets.spec.grain import Daily, Grain, Hourly, Monthly, Snapshot, Weekly
 from mlops_assets.spec.source import Files
 from mlops_assets.spec.use_case import UseCase
@@ -273,7 +274,8 @@ def fill(home: Path, use_case: UseCase, stored: pl.DataFrame, partition: Any, in
     calendar, feature = view_calendar(use_case, use_case.features.views[0]), build_features(use_case)[0]
     metadata = {"partition_by": calendar.column}
     validated = dg.AssetSpec(asset, partitions_def=feature.partitions_def, metadata=metadata).with_io_manager_key("tables")
-    resources = build_io_managers(str(home / "tables"), str(home / "values"))
+    landing = LandingResource(folder=str(home / "landing"))
+    resources = {**build_io_managers(str(home / "tables"), str(home / "values")), "landing": landing}
     key, assets = calendar.key(partition), [validated, feature]
     assert dg.materialize(assets, instance=instance, resources=resources, partition_key=key, selection=[feature]).success
     return tables

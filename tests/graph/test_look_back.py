@@ -22,6 +22,7 @@ from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.foundation.home import PROJECT, Home
 from mlops_assets.graph.features import build_features
 from mlops_assets.graph.kernel.tables import PARTITION_COLUMN, build_io_managers, looking_back, partitions_of
+from mlops_assets.resources import LandingResource
 from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.use_case import UseCase
@@ -87,7 +88,8 @@ def filled(home: Path, use_case: UseCase, rows: pl.DataFrame) -> Iterator[DeltaT
     validated = dg.AssetSpec(
         asset, partitions_def=partitions_of(use_case, UTC_DAYS), metadata={PARTITION_COLUMN: "day"}
     ).with_io_manager_key("tables")
-    resources = build_io_managers(str(home / "tables"), str(home / "values"))
+    landing = LandingResource(folder=str(home / "landing"))
+    resources = {**build_io_managers(str(home / "tables"), str(home / "values")), "landing": landing}
     with dg.DagsterInstance.ephemeral(tempdir=str(home)) as instance:
         assert dg.materialize(
             [validated, feature], instance=instance, resources=resources, partition_key=LAST.isoformat(), selection=[feature]

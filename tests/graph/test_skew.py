@@ -93,7 +93,8 @@ def answers(line: Line, environment: Environment) -> pl.DataFrame:
 
 def watch(line: Line, environment: Environment, answered: pl.DataFrame) -> dg.ExecuteInProcessResult:
     """The log holds these answers and no others, and the skew of them has been looked at."""
-    shutil.rmtree(environment.home.prediction_log, ignore_errors=True)
+    for folder in (environment.home.prediction_log, line.tables.path(names.stage(LINE.name, "predictions"))):
+        shutil.rmtree(folder, ignore_errors=True)
     log = PredictionLog(environment.home.prediction_log, LINE)
     if len(answered):
         log.append(answered.to_dicts())

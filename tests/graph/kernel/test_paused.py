@@ -80,8 +80,9 @@ def test_what_was_missed_follows_at_its_end_without_another_event(daemon: Pausin
     daemon.tick()
     daemon.pause("a", 0.5)
     daemon.deliver()
-    while (requested := daemon.requested()) == {"b"}:
-        assert datetime.now(UTC) < datetime.fromisoformat(daemon.ledger.records("a")[0].body["until"])
+    until = datetime.fromisoformat(daemon.ledger.records("a")[0].body["until"])
+    while (began := datetime.now(UTC)) and (requested := daemon.requested()) == {"b"}:
+        assert began < until
     assert requested == {"a", "b"}
 
 
