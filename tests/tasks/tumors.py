@@ -26,7 +26,7 @@ USE_CASE = TUMOR.but(
     ),
     slices=("laboratory", "stained"),
     search=Search(trials=2, folds=3),
-    monitors=(Performance(min_rows=20), Drift(min_rows=20)),
+    monitors=(Performance(min_rows=20), Drift(min_rows=20, max_psi=100, max_new_share=0.99)),
 )
 Tumors = build_service((USE_CASE,), lambda: open_services(os.environ, (USE_CASE,)))
 
