@@ -219,7 +219,11 @@ USE_CASE = UseCase(
         Latency(p99_ms=2), Budget(max_train_seconds=900, max_megabytes=5), NoPii(),
     ),
     # Scores of a model trained on summer differ from those of one trained on spring as much as the shares of late flights do.
-    rollout=Canary(shadow_rows=4000, steps=(0.5, 1.0), step_rows=2000, rollback=Rollback(max_score_shift=0.4)),
+    # With 900 flights a day the shadow takes four to five days, and the step at one half as long.
+    rollout=Canary(
+        shadow_rows=4000, steps=(0.5, 1.0), step_rows=2000, give_up_after=timedelta(days=14),
+        rollback=Rollback(max_score_shift=0.4),
+    ),
     example="mlops_assets.use_cases.flight_delay.airline:example",
     monitors=(Drift(), Performance(), Skew()),
     triggers=(OnSchedule(cron="0 6 * * 1"), OnDrift(), OnPerformance(metric="auc", bound=0.72)),
