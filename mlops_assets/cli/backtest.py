@@ -39,12 +39,17 @@ def backtest(
     cost = Cost(training_cost, point_cost)
     settings = Settings(declared(use_case), _day("--from", first), _day("--to", last), timedelta(days=step_days), cost)
     page = report or Path(f"backtest-{use_case}.html")
-    with warnings.catch_warnings(action="ignore"), _progress(len(settings.steps)) as show:
+    with warnings.catch_warnings(), _progress(len(settings.steps)) as show:
+        warnings.showwarning = _ignore  # not a filter: libraries set their own when they load
         results = Backtest(settings, environment(creates_home=True), show).run(keep)
     page.write_text(to_html(results))
     verdict = verdict_of(results)
     typer.echo(f"{verdict.title}\n{verdict.text}")
     typer.echo(f"Regret over the best schedule in hindsight: {results.costs.regret:.1f}. The page: {page}")
+
+
+def _ignore(*_warning: object, **_options: object) -> None:
+    pass
 
 
 def _day(option: str, text: str) -> date:
