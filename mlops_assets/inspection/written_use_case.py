@@ -93,7 +93,7 @@ def _imports(use_case: UseCase) -> str:
 
 def _import(module: str, names: list[str]) -> str:
     line = f"from {module} import {', '.join(names)}"
-    return line if len(line) <= WIDTH else "\n".join([f"from {module} import (", *fill(names, INDENT), ")  # fmt: skip"])
+    return line if len(line) <= WIDTH else "\n".join([f"from {module} import (", *(f"{INDENT}{name}," for name in names), ")"])
 
 
 def _without_personal_data(sample: pl.DataFrame, use_case: UseCase) -> pl.DataFrame:

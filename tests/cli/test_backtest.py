@@ -21,15 +21,20 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def files_of(project: Path) -> list[Path]:
+    """Without bytecode, which Python may store."""
+    return sorted(path for path in project.rglob("*") if "__pycache__" not in path.parts)
+
+
 def refused(project: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str, home: str = "home") -> str:
     """What the command says."""
     monkeypatch.setattr(mlops_assets.cli.arguments, "USE_CASES", DECLARED)
     monkeypatch.chdir(project)
     (project / "pyproject.toml").write_text('[tool.mlops]\nuse_cases = "tests.cli"\n')
-    before = sorted(project.rglob("*"))
+    before = files_of(project)
     result = CliRunner().invoke(app, ["backtest", *arguments], env=variables(project / home))
     assert result.exit_code in (1, 2)
-    assert sorted(project.rglob("*")) == before, "nothing is left behind"
+    assert files_of(project) == before, "nothing is left behind"
     return " ".join(result.output.replace("│", " ").split())
 
 
@@ -65,5 +70,5 @@ def test_a_home_without_files_says_where_to_put_them(project: Path, monkeypatch:
 @pytest.mark.slow
 def test_too_little_history_says_what_is_missing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     message = refused(project, monkeypatch, "loans", "--from", "2024-03-03", "--to", "2024-03-10")
-    assert "loans · the history before --from 2024-03-03 is too short for a first model:" in message
+    assert "loans · the history before --from 2024-03-03 is too short for a first model. The first training waits: " in message
     assert message.endswith("Choose a later day.")

@@ -271,14 +271,26 @@ class StoryLine(Line):
         self.server.check(state.plan.versions)
         assert not self.server.failures, self.server.failures
 
+    def missing_days(self) -> set[dt.date]:
+        """Without a file, between days of the same table that have one."""
+        landed = [{day for table, day in self.delivered if table == source.table} for source in self.use_case.sources]
+        return {day for days in landed if days for day in days_between(min(days), max(days)) - days}
+
     def check_status(self) -> None:
         output = self.command("status", self.name)
         plan = self.promotions.state().plan
         assert (f"serving: version {plan.champion}" if plan else "nothing serves yet") in output, output
-        shown = {line.split("failed.")[0] for line in output.splitlines() if line.startswith("data: ")}
+        lines = [line for line in output.splitlines() if line.startswith("data: ")]
+        missing = [line for line in lines if "no file has landed for" in line]
         expected = {f"data: {table} {day} " for table, day in self.refused_days() | self.waived}
-        assert shown == expected, output
+        assert {line.split("failed.")[0] for line in lines if line not in missing} == expected, output
+        assert all(f" {day}" in " ".join(missing).replace(",", "") for day in self.missing_days()), output
+        assert bool(missing) == bool(self.missing_days()), output
         assert "disagree" not in output and "not loaded" not in output, output
+
+
+def days_between(first: dt.date, last: dt.date) -> set[dt.date]:
+    return {first + dt.timedelta(days=number) for number in range((last - first).days)}
 
 
 def cause() -> Cause:
