@@ -97,7 +97,7 @@ def _drift(use_case: UseCase, stage: str, spec: Drift) -> dg.AssetsDefinition:
         now = run_started(context)
         rows = recent(predictions, spec, now=now)
         result = monitor_drift(spec, rows, read_window, task=task_of(use_case.task), seed=names.SEED)
-        result = elsewhere(predictions, spec, now=now).beside(result)
+        result = elsewhere(predictions, spec, now=now).added_to(result)
         files = {f"{stage}_report.html": result.page} if result.page else {}
         links = publish(registry, use_case, plan.champion, files) if plan else {}
         metadata = _metadata(result, links | _over_time(use_case, stage, result, reports, at=now))
@@ -198,7 +198,7 @@ def _performance(use_case: UseCase, stage: str, spec: Performance) -> dg.AssetsD
             recent=rows,
             seed=names.SEED,
         )  # fmt: skip
-        result = elsewhere(champions, spec, now=now).beside(result)
+        result = elsewhere(champions, spec, now=now).added_to(result)
         folder = "" if stage == "performance" else f"{stage}/"  # the files of every monitor are stored with the champion
         cut = {name: rows for name, rows in result.tables.items() if len(rows) > MAX_ROWS}
         long = {f"{folder}{name}.csv": pl.DataFrame(rows).write_csv() for name, rows in cut.items()}
@@ -232,7 +232,7 @@ def _skew(use_case: UseCase, stage: str, spec: Skew) -> dg.AssetsDefinition:
         now = run_started(context)
         looked_up = predictions.filter(pl.col("features_from") != "request")
         parity = recompute(use_case, spec, recent(looked_up, spec, now=now), open_store=feature_store.open, seed=names.SEED)
-        result = elsewhere(looked_up, spec, now=now).beside(monitor_skew(spec, parity))
+        result = elsewhere(looked_up, spec, now=now).added_to(monitor_skew(spec, parity))
         metadata = _metadata(result, _over_time(use_case, stage, result, reports, at=now))
         check = _check(context, spec, result, use_case, now=now)
         return dg.MaterializeResult(value=parity.to_table(), metadata=metadata, check_results=[check])
@@ -265,7 +265,7 @@ def _own(use_case: UseCase, stage: str, spec: OwnMonitor) -> dg.AssetsDefinition
         window = recent(rows, spec, now=now)
         champion = plan.champion if plan else None
         result = call(spec, MonitorResult, window, use_case=use_case, champion=champion, seed=names.SEED)
-        result = elsewhere(rows, spec, now=now).beside(result)
+        result = elsewhere(rows, spec, now=now).added_to(result)
         links = publish(registry, use_case, champion, {f"{stage}.html": result.page} if result.page else {})
         metadata = _metadata(result, links | _over_time(use_case, stage, result, reports, at=now))
         return dg.MaterializeResult(metadata=metadata, check_results=[_check(context, spec, result, use_case, now=now)])

@@ -27,7 +27,7 @@ class Elsewhere(NamedTuple):
     first: datetime | None
     last: datetime | None
 
-    def beside(self, result: MonitorResult) -> MonitorResult:
+    def added_to(self, result: MonitorResult) -> MonitorResult:
         """The result, with these named where there are any."""
         if not self.rows:
             return result
