@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import dagster as dg
 
-from mlops_assets.graph.first_champion import is_run_of
-from mlops_assets.graph.trainings import error_of
+from mlops_assets.graph.trainings import error_of, is_run_of
 
 NEWEST = 200  # runs, of all use cases, that are looked at
 

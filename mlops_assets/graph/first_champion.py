@@ -19,7 +19,7 @@ from mlops_assets.graph.kernel.shared_sensors import MAX_IDLE_S
 from mlops_assets.graph.operations import describe_daemon
 from mlops_assets.graph.progress import Progress, all_stages
 from mlops_assets.graph.training_requests import BLESSED, FAILED, Outcome, describe_end, describe_version
-from mlops_assets.graph.trainings import ONE_AT_A_TIME, error_of, read_trainings
+from mlops_assets.graph.trainings import error_of, is_run_of, read_trainings
 from mlops_assets.ingestion.refusals import Refusals, UnreadableRefusals
 from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
 from mlops_assets.resources import Resources, build_resources
@@ -164,7 +164,3 @@ def refused_files(use_case: UseCase, resources: Resources, *, waived: bool = Fal
             can_waive = refusal.file and not refusal.waiver
             remedy = f" Or `mlops waive {use_case.name} {table} {key} --why …`." if can_waive else ""
             yield f"{table} {key}{'' if refusal.is_gap else ' failed'}. {refusal.message}{remedy}"
-
-
-def is_run_of(use_case: str, run: dg.DagsterRun) -> bool:
-    return run.tags.get(ONE_AT_A_TIME) == use_case or any(key.path[0] == use_case for key in run.asset_selection or ())

@@ -167,6 +167,10 @@ def training_tables(use_case: UseCase) -> list[dg.AssetKey]:
     return [dg.AssetKey(names.validated(use_case.name, table)) for table in tables]
 
 
+def is_run_of(use_case: str, run: dg.DagsterRun) -> bool:
+    return run.tags.get(ONE_AT_A_TIME) == use_case or any(key.path[0] == use_case for key in run.asset_selection or ())
+
+
 def error_of(instance: dg.DagsterInstance, run_id: str) -> str:
     """The error of the step that failed, on one line; of a process that died, what Dagster reports."""
     kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
