@@ -1,4 +1,4 @@
-"""The sensor that alerts people to failed checks and trainings."""
+"""The sensor that alerts people to failed checks, runs and trainings, and to a ledger that does not answer."""
 
 import base64
 import re
@@ -39,17 +39,15 @@ def build_alerts(use_case: UseCase, checks: Sequence[dg.AssetCheckKey]) -> dg.Se
     )
     def alerts(context: dg.SensorEvaluationContext, channels: ChannelsResource, ledger: LedgerResource) -> dg.SkipReason:
         from mlops_assets.monitoring.alerts import MAX_UNSENT, Sent, find_news
-        from mlops_assets.promotion.promotion_state import promotion_state_of
 
         sent, now = Sent.of_cursor(context.cursor), f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-        alarms = [*_failed_checks(context.instance, checks, channels.dagster_url)]
-        state = promotion_state_of(use_case.name, ledger.open().records(use_case.name))
-        alarms += [*_failed_training(use_case, context.instance, state), *_failed_run(use_case, context.instance)]
+        alarms = [*_failed_checks(context.instance, checks, channels.dagster_url), *_failed_run(use_case, context.instance)]
+        alarms += _failed_training(use_case, context.instance, ledger, is_known=TRAINING in sent.alarms)
         message, opened = find_news(use_case, alarms, sent, status_url=channels.status_url), channels.open()
+        targets, unsent = opened.targets(), dict[str, Any]()  # before the log, which would get the message again after an error
         if message:
             opened.write(message, now)
-        unsent = dict[str, Any]()
-        for address, target in opened.targets().items():
+        for address, target in targets.items():
             waiting = [*sent.unsent.get(address, ()), *([(message.title, message.body)] if message else [])]
             unsent[address] = _send_all(target, waiting, message.pictures if message else NO_PICTURES)[-MAX_UNSENT:]
         context.update_cursor(Sent(sent.after(alarms), {at: left for at, left in unsent.items() if left}).to_cursor())
@@ -109,9 +107,20 @@ def _failed_run(use_case: UseCase, instance: dg.DagsterInstance) -> "Iterator[Al
         yield Alarm(f"run of {run.tables}", run.message)
 
 
-def _failed_training(use_case: UseCase, instance: dg.DagsterInstance, state: Any) -> "Iterator[Alarm]":
+def _failed_training(
+    use_case: UseCase, instance: dg.DagsterInstance, ledger: LedgerResource, *, is_known: bool
+) -> "Iterator[Alarm]":
     from mlops_assets.monitoring.alerts import Alarm
+    from mlops_assets.promotion.ledger import LedgerDown
+    from mlops_assets.promotion.promotion_state import promotion_state_of
 
+    try:
+        state = promotion_state_of(use_case.name, ledger.open().records(use_case.name))
+    except LedgerDown as error:
+        yield Alarm("ledger", str(error))
+        if is_known:  # whether it is over cannot be read now
+            yield Alarm(TRAINING, "")
+        return
     trainings = read_trainings(use_case, instance, state)
     if trainings.failure:
         yield Alarm(TRAINING, f"{trainings.failure} {trainings.outlook}")

@@ -16,7 +16,7 @@ from mlops_assets.graph.kernel.conditions import MADE, SETTLE, UNFINISHED
 from mlops_assets.graph.kernel.dagster_internals import newest_events, stopped_sensors
 from mlops_assets.graph.kernel.switch import why_stopped
 from mlops_assets.graph.training_triggers import Request, TrainingTriggers
-from mlops_assets.graph.trainings import ONE_AT_A_TIME
+from mlops_assets.graph.trainings import ONE_AT_A_TIME, is_run_of
 from mlops_assets.resources import Resources, build_resources
 from mlops_assets.spec.use_case import UseCase
 
@@ -106,11 +106,7 @@ def plan_of(
 
 def _runs(use_case: UseCase, instance: dg.DagsterInstance) -> list[dg.RunRecord]:
     """The newest of the use case, the newest first."""
-    return [one for one in instance.get_run_records(limit=RECENT_RUNS) if _is_of(use_case.name, one.dagster_run)]
-
-
-def _is_of(use_case: str, run: dg.DagsterRun) -> bool:
-    return run.tags.get(ONE_AT_A_TIME) == use_case or any(key.path[0] == use_case for key in run.asset_selection or ())
+    return [one for one in instance.get_run_records(limit=RECENT_RUNS) if is_run_of(use_case.name, one.dagster_run)]
 
 
 def _makes(record: dg.RunRecord, tables: Sequence[Stale]) -> bool:

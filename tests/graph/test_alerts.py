@@ -8,6 +8,7 @@ import pytest
 
 from mlops_assets import Drift, Performance
 from mlops_assets.foundation import names
+from mlops_assets.foundation.channels import IllegalAddress
 from mlops_assets.graph.compile import build_use_case
 from mlops_assets.resources import ChannelsResource, LedgerResource
 from tests.cli.loans import LOANS
@@ -23,7 +24,7 @@ class Watch:
 
     def __init__(self, home: Path, inbox: Inbox, instance: dg.DagsterInstance) -> None:
         self.home, self.inbox, self.instance, self.cursor = home, inbox, instance, ""
-        self.addresses = f"{inbox.mail_address} {inbox.web_address}"
+        self.addresses, self.ledger = f"{inbox.mail_address} {inbox.web_address}", f"sqlite:///{home / 'ledger.db'}"
 
     def judge(self, stage: str, check: str, *, symptoms: tuple[str, ...] = (), passed: bool = False) -> None:
         metadata = {"symptoms": dg.MetadataValue.json([*symptoms])} if symptoms else {}
@@ -37,7 +38,7 @@ class Watch:
                 addresses=self.addresses, folder=str(self.home / "logs"),
                 dagster_url="http://d.example", status_url="http://s.example",
             ),
-            "ledger": LedgerResource(url=f"sqlite:///{self.home / 'ledger.db'}", heads=str(self.home)),
+            "ledger": LedgerResource(url=self.ledger, heads=str(self.home)),
         }  # fmt: skip
         with dg.build_sensor_context(instance=self.instance, cursor=self.cursor or None, resources=resources) as context:
             data = SENSOR.evaluate_tick(context)
@@ -130,3 +131,24 @@ def test_a_run_that_failed_is_an_alarm_until_its_assets_are_made(watch: Watch) -
         watch.tick()
     assert [post["title"] for post in watch.inbox.posts] == ["loans: 1 new alarm", "loans: 1 alarm is over, all is well"]
     assert "No space left on device" in watch.inbox.posts[0]["text"]
+
+
+def test_a_ledger_that_does_not_answer_is_an_alarm_itself(watch: Watch) -> None:
+    answering, watch.ledger = watch.ledger, "postgresql://ana:sesame@127.0.0.1:9/ledger"  # nothing listens there
+    for _ in range(2):
+        watch.tick()
+    watch.ledger = answering
+    watch.tick()
+    assert [post["title"] for post in watch.inbox.posts] == ["loans: 1 new alarm", "loans: 1 alarm is over, all is well"]
+    assert "**ledger**" in watch.inbox.posts[0]["text"] and "sesame" not in watch.inbox.posts[0]["text"]
+
+
+def test_an_illegal_address_fails_the_tick_and_writes_nothing_twice(watch: Watch) -> None:
+    legal, watch.addresses = watch.addresses, "pigeon://sesame"
+    watch.judge("drift", Drift.CHECK)
+    for _ in range(2):
+        with pytest.raises(IllegalAddress, match="address 1 begins with 'pigeon'"):
+            watch.tick()
+    watch.addresses = legal
+    watch.tick()
+    assert len(watch.inbox.posts) == 1 and sum("is bad." in line for line in watch.log()) == 1
