@@ -1,0 +1,65 @@
+"""Realised quality of the answers, as an asset with a check."""
+# Dagster takes a bare MaterializeResult only; its type argument cannot be written.
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+
+import dagster as dg
+
+from mlops_assets.foundation import names
+from mlops_assets.foundation.durations import in_words
+from mlops_assets.graph.kernel.asset_metadata import MAX_ROWS  # fmt: skip
+from mlops_assets.graph.kernel.assets import asset
+from mlops_assets.graph.kernel.mlflow_run import publish
+from mlops_assets.graph.kernel.run_clock import run_started
+from mlops_assets.graph.kernel.tables import LazyFrame
+from mlops_assets.graph.monitors.asset import check_result, monitor_arguments, monitor_metadata, over_time
+from mlops_assets.resources import DeploymentResource, RegistryResource, ReportsResource
+from mlops_assets.spec.monitor import Performance
+from mlops_assets.spec.trigger import OnPerformance
+from mlops_assets.spec.use_case import UseCase
+
+
+def build_performance(use_case: UseCase, stage: str, spec: Performance) -> dg.AssetsDefinition:
+    key = dg.AssetKey(names.stage(use_case.name, stage))
+    bounds = [trigger for trigger in use_case.triggers_of(stage) if isinstance(trigger, OnPerformance)]
+
+    @asset(
+        description=f"The realised quality of the predictions by month and day, and of the last {in_words(spec.window)}.",
+        check_specs=[dg.AssetCheckSpec(spec.CHECK, asset=key, description="; ".join(map(repr, bounds)) or "No bound.")],
+        **monitor_arguments(use_case, stage, "polars", kind="performance", reads="outcomes"),
+    )
+    def performance(
+        context: dg.AssetExecutionContext,
+        outcomes: LazyFrame,
+        registry: RegistryResource,
+        deployment: DeploymentResource,
+        reports: ReportsResource,
+    ) -> dg.MaterializeResult:
+        import polars as pl
+
+        from mlops_assets.monitoring.performance import monitor_performance
+        from mlops_assets.monitoring.window import elsewhere, recent
+        from mlops_assets.tasks import task_of
+
+        plan = deployment.open(use_case.name).plan()
+        # Only the champion's own predictions: those of earlier versions have had their consequence.
+        champions = outcomes.filter(pl.col("model_version") == (plan.champion if plan else None))
+        now = run_started(context)
+        rows = recent(champions, spec, now=now)
+        result = monitor_performance(
+            spec,
+            bounds,
+            task=task_of(use_case.task),
+            label=use_case.label.name,
+            known=outcomes.collect(),
+            recent=rows,
+            seed=names.SEED,
+        )  # fmt: skip
+        result = elsewhere(champions, spec, now=now).added_to(result)
+        folder = "" if stage == "performance" else f"{stage}/"  # the files of every monitor are stored with the champion
+        cut = {name: rows for name, rows in result.tables.items() if len(rows) > MAX_ROWS}
+        long = {f"{folder}{name}.csv": pl.DataFrame(rows).write_csv() for name, rows in cut.items()}
+        links = publish(registry, use_case, plan.champion, long) if plan else {}
+        metadata = monitor_metadata(result, links | over_time(use_case, stage, result, reports, at=now))
+        return dg.MaterializeResult(metadata=metadata, check_results=[check_result(context, spec, result, use_case, now=now)])
+
+    return performance
