@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from mlops_assets.foundation import names
-from mlops_assets.foundation.grains import table_calendar
 from mlops_assets.foundation.wording import counted
 from mlops_assets.graph.kernel.asset_metadata import (
     ROW_COUNT,
@@ -23,7 +22,7 @@ from mlops_assets.graph.kernel.asset_metadata import (
 from mlops_assets.graph.kernel.assets import ANY, asset
 from mlops_assets.graph.kernel.conditions import LOOK_BACK_CASCADE
 from mlops_assets.graph.kernel.run_clock import run_started
-from mlops_assets.graph.kernel.tables import DataFrame, LazyFrame
+from mlops_assets.graph.kernel.tables import LazyFrame
 from mlops_assets.graph.rollout import open_rollouts
 from mlops_assets.resources import (
     LiveServicesResource,
@@ -146,22 +145,27 @@ def _describe(faults: Sequence[str]) -> str:
 def _outcomes(use_case: UseCase) -> dg.AssetsDefinition:
     label, served = use_case.label, names.stage(use_case.name, "predictions")
 
+    table, truths_table = names.stage(use_case.name, "outcomes"), names.validated(use_case.name, label.table)
+
     @asset(
-        key=names.stage(use_case.name, "outcomes"),
-        ins={"predictions": served, "truths": names.validated(use_case.name, label.table)},
+        key=table,
+        ins={"predictions": served, "truths": truths_table},
         description="Predictions joined with their labels, as far as these are known; a repeated request counts once.",
         automation_condition=LOOK_BACK_CASCADE,
+        dagster_type=ANY,  # days of the table are replaced here, and it is read by the IO manager
         io_manager_key="tables",
         **asset_metadata(use_case, "outcomes", "polars", "deltalake", made_from="training_set"),
     )
-    def outcomes(context: dg.AssetExecutionContext, predictions: LazyFrame, truths: LazyFrame) -> DataFrame:
-        from mlops_assets.features.versions import as_known
-        from mlops_assets.monitoring.window import join_outcomes
+    def outcomes(
+        context: dg.AssetExecutionContext, predictions: LazyFrame, truths: LazyFrame, warehouse: WarehouseResource
+    ) -> dg.MaterializeResult:
+        from mlops_assets.monitoring.outcomes import OutcomesTable, Source
 
-        newest = as_known(truths, use_case.contract(label.table).unique, calendar=table_calendar(use_case, label.table))
-        outcomes = join_outcomes(use_case, predictions, newest, now=run_started(context))
-        counts = {"known": len(outcomes.known), "waiting": outcomes.waiting, "repeated": outcomes.repeated}
-        context.add_output_metadata({**counts, **same_columns(served, predictions.collect_schema().names())})
-        return outcomes.known
+        tables, now = warehouse.open(), run_started(context)
+        sources = Source(tables.path(served), predictions), Source(tables.path(truths_table), truths)
+        days = OutcomesTable(use_case, tables.path(table), *sources).report(now=now).days.values()
+        counts = {name: sum(getattr(day, name) for day in days) for name in ("known", "waiting", "repeated")}
+        metadata = {**counts, ROW_COUNT: counts["known"], SCHEMA: schema_of(tables.scan(table).head(0).collect())}
+        return dg.MaterializeResult(metadata=metadata | same_columns(served, predictions.collect_schema().names()))
 
     return outcomes

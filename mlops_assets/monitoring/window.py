@@ -1,15 +1,13 @@
-"""The rows that monitors judge: those of the last window, and one judged answer for each key and moment."""
+"""The rows that monitors judge: those of the last window."""
 
 from datetime import datetime, timedelta
 from typing import NamedTuple, cast
 
 import polars as pl
 
-from mlops_assets.features.featurize import known_labels
-from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT, PREDICTION_ID
+from mlops_assets.foundation.names import EVENT_TIMESTAMP
 from mlops_assets.monitoring.monitor_result import MonitorResult
 from mlops_assets.spec.monitor import Monitor
-from mlops_assets.spec.use_case import UseCase
 
 
 def recent(rows: pl.LazyFrame, spec: Monitor, *, now: datetime) -> pl.DataFrame:
@@ -58,22 +56,3 @@ def _clock(served: pl.LazyFrame, spec: Monitor, *, now: datetime) -> datetime:
         return now
     newest = answers.filter(answered >= answers["answered_at"].top_k(spec.min_rows).min())
     return cast(datetime, newest[EVENT_TIMESTAMP].median())
-
-
-class Outcomes(NamedTuple):
-    """The predictions with a `known` label, and how many others wait for theirs or repeat an earlier one."""
-
-    known: pl.DataFrame
-    waiting: int
-    repeated: int
-
-
-def join_outcomes(use_case: UseCase, predictions: pl.LazyFrame, truths: pl.LazyFrame, *, now: datetime) -> Outcomes:
-    """The labels known by `now`. A key that was requested again for the same moment counts once, with its first answer."""
-    label = use_case.label
-    labels = known_labels(use_case, truths).filter(pl.col(KNOWN_AT) <= now)
-    joined = predictions.join(labels, on=list(label.key), how="left").collect()
-    # Of several labels of one key, the newest.
-    known = joined.drop_nulls(label.name).sort("answered_at", PREDICTION_ID, KNOWN_AT, descending=[False, False, True])
-    first = known.unique([*label.key, EVENT_TIMESTAMP], keep="first", maintain_order=True)
-    return Outcomes(first, len(joined) - len(known), len(known) - len(first))

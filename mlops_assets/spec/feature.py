@@ -88,6 +88,9 @@ class Label(Spec):
     By default `table` is the request table, and `key` what the table's contract declares as `unique`.
 
     A row without a value (null or NaN) or without `known_at` is not known yet: neither training nor outcomes use it.
+
+    With `by_row`, the transform makes the same of a row whatever other rows there are (no grouping, join or window). Outcomes
+    then make only the labels that have changed; otherwise all, at every change of the table.
     """
 
     name: Name
@@ -95,6 +98,7 @@ class Label(Spec):
     key: tuple[str, ...] = ()
     transform: RowTransform | None = None
     known_at: str | None = None
+    by_row: bool = Field(default=False, exclude=True, repr=False)  # changes how fast outcomes are joined, not what they are
 
     def contradictions(self) -> Iterator[str]:
         if self.name in (*self.key, *ADDED):

@@ -168,7 +168,8 @@ class UseCase(Spec):
 def stable_text(value: object) -> str:
     """A text that changes exactly when the declaration does; functions count by their module's source."""
     if isinstance(value, Spec):
-        fields = (f"{name}={stable_text(getattr(value, name))}" for name in type(value).model_fields)
+        made_from = (name for name, info in type(value).model_fields.items() if not info.exclude)
+        fields = (f"{name}={stable_text(getattr(value, name))}" for name in made_from)
         return f"{type(value).__name__}({', '.join(fields)})"
     if isinstance(value, tuple):
         return f"({', '.join(map(stable_text, cast(tuple[object, ...], value)))})"

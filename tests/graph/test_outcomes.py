@@ -13,6 +13,7 @@ from mlops_assets.foundation.calendars import DAY, UTC_DAYS
 from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.graph.kernel.tables import PARTITION_COLUMN, build_io_managers, partitions_of
 from mlops_assets.graph.serving import build_serving
+from mlops_assets.resources import WarehouseResource
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
 NOON = datetime(2013, 1, 1, 12, tzinfo=UTC)
@@ -64,7 +65,8 @@ def _outcomes(use_case: Any, truths: pl.DataFrame, folder: Path) -> pl.DataFrame
             validated, partitions_def=partitions_of(use_case, UTC_DAYS), metadata={PARTITION_COLUMN: DAY}
         ).with_io_manager_key("tables"),
     ]
-    resources = build_io_managers(str(folder / "tables"), str(folder / "values"))
+    warehouse = {"warehouse": WarehouseResource(folder=str(folder / "tables"))}
+    resources = build_io_managers(str(folder / "tables"), str(folder / "values")) | warehouse
     with dg.DagsterInstance.ephemeral(tempdir=str(folder)) as instance:
         result = dg.materialize([*read, outcomes], selection=[outcomes], instance=instance, resources=resources)
     waiting = result.asset_materializations_for_node(outcomes.op.name)[0].metadata["waiting"].value

@@ -1,4 +1,4 @@
-"""No caller's clock decides which answers are judged, and a repeated request is judged once."""
+"""No caller's clock decides which answers are judged."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,9 +6,8 @@ import polars as pl
 import pytest
 
 from mlops_assets.monitoring.monitor_result import too_few
-from mlops_assets.monitoring.window import elsewhere, join_outcomes, recent
+from mlops_assets.monitoring.window import elsewhere, recent
 from mlops_assets.spec.monitor import Drift, Monitor, Performance, Skew
-from mlops_assets.use_cases.flight_delay import USE_CASE
 
 NOW = datetime(2013, 7, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -81,34 +80,3 @@ def test_of_a_replay_only_answers_about_the_future_are_about_another_time() -> N
     spec = Drift(window=24 * HOUR, min_rows=100)
     assert elsewhere(replay, spec, now=YEARS_LATER + HOUR).rows == 0
     assert elsewhere(pl.concat([replay, future]), spec, now=YEARS_LATER + HOUR).rows == 1
-
-
-FLIGHT = {"carrier": "UA", "flight": 1, "origin": "EWR", "sched_dep": NOW, "event_timestamp": NOW - 2 * HOUR}
-
-
-def served(*rows: dict[str, object]) -> pl.LazyFrame:
-    schema = {"sched_dep": UTC_US, "event_timestamp": UTC_US, "answered_at": UTC_US}
-    return pl.LazyFrame([FLIGHT | row for row in rows], schema_overrides=schema)
-
-
-def arrived(*rows: dict[str, object]) -> pl.LazyFrame:
-    truth = {name: FLIGHT[name] for name in USE_CASE.label.key} | {"arr_time": NOW, "arr_delay": 60}
-    return pl.LazyFrame([truth | row for row in rows], schema_overrides={"sched_dep": UTC_US, "arr_time": UTC_US})
-
-
-def test_a_key_requested_again_for_the_same_moment_is_judged_once_with_its_first_answer() -> None:
-    retried = served(
-        {"prediction_id": "retry", "answered_at": NOW - HOUR},
-        {"prediction_id": "first", "answered_at": NOW - 2 * HOUR},
-        {"prediction_id": "earlier moment", "answered_at": NOW - HOUR, "event_timestamp": NOW - 3 * HOUR},
-    )
-    outcomes = join_outcomes(USE_CASE, retried, arrived({}), now=NOW)
-    assert sorted(outcomes.known["prediction_id"]) == ["earlier moment", "first"]
-    assert (outcomes.waiting, outcomes.repeated) == (0, 1)
-
-
-def test_an_outcome_dated_after_the_run_is_not_known_yet() -> None:
-    answered = served({"prediction_id": "a", "answered_at": NOW}, {"prediction_id": "b", "answered_at": NOW, "flight": 2})
-    truths = arrived({}, {"flight": 2, "arr_time": datetime(2099, 1, 1, tzinfo=UTC)})
-    outcomes = join_outcomes(USE_CASE, answered, truths, now=NOW)
-    assert outcomes.known["prediction_id"].to_list() == ["a"] and (outcomes.waiting, outcomes.repeated) == (1, 0)

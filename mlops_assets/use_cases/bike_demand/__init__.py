@@ -94,7 +94,8 @@ USE_CASE = UseCase(
         categorical=("weather", "weekday"),
     ),
     task=Regression(
-        label=Label(name="bikes", table="rentals", key=("starts_at",), transform=transforms.rented_bikes), unit="bikes",
+        label=Label(name="bikes", table="rentals", key=("starts_at",), transform=transforms.rented_bikes, by_row=True),
+        unit="bikes",
     ),
     split=TimeSplit(test=timedelta(days=28), validation=timedelta(days=14), label_delay=timedelta(hours=2)),
     trainer=HistGradientBoosting(max_iter=300, min_samples_leaf=20),

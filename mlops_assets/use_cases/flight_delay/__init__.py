@@ -200,7 +200,7 @@ USE_CASE = UseCase(
         categorical=("carrier", "origin", "dest", "weekday"),
     ),
     task=Binary(
-        label=Label(name="late", table="outcomes", key=FLIGHT_KEY, transform=transforms.late_label), threshold=0.35,
+        label=Label(name="late", table="outcomes", key=FLIGHT_KEY, transform=transforms.late_label, by_row=True), threshold=0.35,
     ),
     split=TimeSplit(test=timedelta(days=30), validation=timedelta(days=14)),
     trainer=Lightning(), reference=HistGradientBoosting(), slices=("carrier", "origin"),

@@ -68,7 +68,7 @@ USE_CASE = UseCase(
         request_table="applications",
         request_features=(PredictionMoment(column="applied_at"),),
     ),
-    task=Binary(label=Label(name="defaulted", table="loan_outcomes", key=("loan",), transform=transforms.defaulted)),
+    task=Binary(label=Label(name="defaulted", table="loan_outcomes", key=("loan",), transform=transforms.defaulted, by_row=True)),
     split=TimeSplit(test=timedelta(days=28), validation=timedelta(days=28), label_delay=KNOWN_AFTER),
     gates=(
         Floor(metric="auc", bound=0.9), BeatsChampion(), Calibrated(max_ece=0.05),
