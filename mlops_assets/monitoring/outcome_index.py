@@ -17,7 +17,7 @@ from mlops_assets.foundation.stored_frame import read_frame, write_frame
 from mlops_assets.spec.use_case import UseCase
 
 SERVED, LABELS, ROWS = range(3)  # keys of predictions, of labels, and unique columns of the rows that labels are made from
-SCHEMA = pl.Schema({"side": pl.Int8(), DAY: pl.Date(), "hash": pl.Int32()})
+SCHEMA = pl.Schema({"side": pl.Int8(), DAY: pl.Date(), "hash": pl.List(pl.Int32())})
 Days = Collection[date]
 
 
@@ -47,8 +47,8 @@ class MadeFrom(msgspec.Struct, frozen=True):
 
 
 class OutcomeIndex(NamedTuple):
-    """One row for each key, with 4 bytes of it, so that a year is read in some milliseconds. A wrong match by a hash adds a day
-    or a partition to what is joined, which changes no result.
+    """The hashes of each day and partition, 4 bytes a key, so that a year is read in some milliseconds. A wrong match by a hash
+    adds a day or a partition to what is joined, which changes no result.
     """
 
     hashes: pl.DataFrame
@@ -72,14 +72,17 @@ class OutcomeIndex(NamedTuple):
         is_old = pl.col("side") == side
         if days is not None:
             is_old &= pl.col(DAY).is_in([*days])
-        new = hashes.select(pl.lit(side, SCHEMA["side"]).alias("side"), DAY, "hash").unique()
+        new = hashes.unique().group_by(DAY).agg("hash").select(pl.lit(side, SCHEMA["side"]).alias("side"), DAY, "hash")
         return self._replace(hashes=pl.concat([self.hashes.filter(~is_old), new]))
 
     def hashes_of(self, side: int, days: Days) -> pl.Series:
-        return self.hashes.filter(pl.col("side") == side, pl.col(DAY).is_in([*days]))["hash"].unique()
+        return self.hashes.filter(pl.col("side") == side, pl.col(DAY).is_in([*days]))["hash"].explode().unique()
 
     def days_of(self, side: int, hashes: pl.Series) -> set[date]:
-        return {*self.hashes.filter(pl.col("side") == side, pl.col("hash").is_in(hashes.implode()))[DAY].unique()}
+        if hashes.is_empty():
+            return set()
+        keys = self.hashes.filter(pl.col("side") == side).select(DAY, "hash").explode("hash")
+        return {*keys.filter(pl.col("hash").is_in(hashes.implode()))[DAY].unique()}
 
     def versions_of(self, partitions: Days) -> set[date]:
         """These partitions of labels, and those with another version of any of their rows."""
@@ -99,11 +102,10 @@ def hash_served(use_case: UseCase, predictions: pl.LazyFrame) -> pl.DataFrame:
 def hash_labels(use_case: UseCase, truths: pl.LazyFrame, types: pl.Schema, partitions: Days) -> pl.DataFrame:
     """Of the labels that the rows of each partition alone have, by the `types` of the predictions."""
     keys = [pl.col(name).cast(types[name], strict=False) for name in use_case.label.key]
-    frames = [
-        known_labels(use_case, truths.filter(pl.col(DAY) == day)).select(pl.lit(day).alias(DAY), key_hash(keys))
-        for day in sorted(partitions)
-    ]
-    return pl.concat([SCHEMA.to_frame().drop("side"), *pl.collect_all(frames)])
+    parts = truths.filter(pl.col(DAY).is_in([*partitions])).collect().partition_by(DAY, as_dict=True)
+    labels = {day: known_labels(use_case, rows.lazy()).select(key_hash(keys)).collect() for (day,), rows in parts.items()}
+    frames = [hashes.select(pl.lit(day).alias(DAY), "hash") for day, hashes in labels.items()]
+    return pl.concat([pl.DataFrame(schema={DAY: pl.Date(), "hash": pl.Int32()}), *frames])
 
 
 def hash_rows(unique: Sequence[str], truths: pl.LazyFrame) -> pl.DataFrame:

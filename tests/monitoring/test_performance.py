@@ -1,14 +1,21 @@
 """Realised performance: the right rows in each period, per version and together, and a window with exact edges."""
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
+from deltalake import CommitProperties
 from sklearn.metrics import roc_auc_score
 
-from mlops_assets.monitoring.performance import realised, window_metrics
+from mlops_assets.monitoring.performance import window_metrics
+from mlops_assets.monitoring.stored_periods import StoredPeriods, realised
+from mlops_assets.serving.log.predictions_table import DAYS
+from mlops_assets.spec.monitor import Performance
 from mlops_assets.tasks import task_of
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
@@ -86,3 +93,42 @@ def test_the_metrics_of_a_window_are_sklearns_within_their_intervals() -> None:
     auc = window_metrics(TASK, rows, label="late", seed=0)["auc"]
     assert auc.value == pytest.approx(roc_auc_score(rows["late"], rows["probability"]))
     assert auc.low < auc.value < auc.high
+
+
+def test_periods_with_a_changed_outcome_alone_are_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = StoredPeriods(tmp_path / "periods.parquet", Performance(min_rows=100), TASK, "late")
+    path, measured = tmp_path / "outcomes.delta", list[tuple[str, int]]()
+
+    def counted(task: Any, rows: pl.DataFrame, **options: Any) -> pl.DataFrame:
+        measured.append((options["every"], len(rows)))
+        return realised(task, rows, **options)
+
+    monkeypatch.setattr("mlops_assets.monitoring.stored_periods.realised", counted)
+
+    def refresh(changed: Sequence[date] | None = None) -> None:
+        measured.clear()
+        frame = rows if changed is None else rows.filter(pl.col("day").is_in(changed))
+        facts = {} if changed is None else {DAYS: msgspec.json.encode(changed).decode()}
+        names = ", ".join(f"DATE '{day}'" for day in changed or ())
+        options = {"predicate": f"day IN ({names})"} if changed else {"schema_mode": "overwrite", "partition_by": "day"}
+        options |= {"commit_properties": CommitProperties(facts)}
+        frame.write_delta(path, mode="overwrite", delta_write_options=options)
+        found = stored.refresh(path)
+        order = [*found.by_day.columns[:2]]
+        for periods, every, min_rows in ((found.by_day, "1d", 50), (found.by_month, "1mo", 100)):
+            whole = realised(TASK, rows, every=every, label="late", min_rows=min_rows)  # type: ignore[arg-type]
+            assert periods.sort(order).equals(whole.sort(order))
+        assert found.rows == len(rows.drop_nulls("late"))
+
+    rows = outcomes().with_columns(day=pl.col("event_timestamp").dt.date())
+    refresh()
+    assert sorted(measured) == [*[("1d", 240)] * 4, *[("1mo", 480)] * 2]
+    rows = rows.with_columns(late=pl.when(pl.col("day") == date(2013, 4, 1)).then(1 - pl.col("late")).otherwise("late"))
+    refresh([date(2013, 4, 1)])
+    assert sorted(measured) == [("1d", 240), ("1mo", 480)]
+    rows = rows.filter(pl.col("day") != date(2013, 3, 30))
+    refresh([date(2013, 3, 30)])
+    stored.refresh(path)
+    assert measured == [("1d", 0), ("1mo", 240)], "and nothing more once it is stored"
+    stored = stored._replace(spec=Performance(min_rows=99))
+    assert len(stored.refresh(path).by_day) == 6 and len(measured) == 2 + 3 + 2, "another declaration"

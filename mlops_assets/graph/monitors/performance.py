@@ -12,7 +12,7 @@ from mlops_assets.graph.kernel.mlflow_run import publish
 from mlops_assets.graph.kernel.run_clock import run_started
 from mlops_assets.graph.kernel.tables import LazyFrame
 from mlops_assets.graph.monitors.asset import check_result, monitor_arguments, monitor_metadata, over_time
-from mlops_assets.resources import DeploymentResource, RegistryResource, ReportsResource
+from mlops_assets.resources import DeploymentResource, RegistryResource, ReportsResource, WarehouseResource
 from mlops_assets.spec.monitor import Performance
 from mlops_assets.spec.trigger import OnPerformance
 from mlops_assets.spec.use_case import UseCase
@@ -30,13 +30,16 @@ def build_performance(use_case: UseCase, stage: str, spec: Performance) -> dg.As
     def performance(
         context: dg.AssetExecutionContext,
         outcomes: LazyFrame,
+        *,
         registry: RegistryResource,
         deployment: DeploymentResource,
         reports: ReportsResource,
+        warehouse: WarehouseResource,
     ) -> dg.MaterializeResult:
         import polars as pl
 
         from mlops_assets.monitoring.performance import monitor_performance
+        from mlops_assets.monitoring.stored_periods import StoredPeriods
         from mlops_assets.monitoring.window import elsewhere, recent
         from mlops_assets.tasks import task_of
 
@@ -45,12 +48,15 @@ def build_performance(use_case: UseCase, stage: str, spec: Performance) -> dg.As
         champions = outcomes.filter(pl.col("model_version") == (plan.champion if plan else None))
         now = run_started(context)
         rows = recent(champions, spec, now=now)
+        task, label, tables = task_of(use_case.task), use_case.label.name, warehouse.open()
+        file = tables.path([*key.path]).with_suffix(".periods.parquet")
+        periods = StoredPeriods(file, spec, task, label).refresh(tables.path(names.stage(use_case.name, "outcomes")))
         result = monitor_performance(
             spec,
             bounds,
-            task=task_of(use_case.task),
-            label=use_case.label.name,
-            known=outcomes.collect(),
+            task=task,
+            label=label,
+            periods=periods,
             recent=rows,
             seed=names.SEED,
         )  # fmt: skip
