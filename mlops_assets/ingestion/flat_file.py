@@ -15,6 +15,7 @@ from mlops_assets.foundation.calendars import Calendar, Partition
 from mlops_assets.foundation.grains import table_calendar
 from mlops_assets.ingestion.csv_lines import columns_in, find_header_problem
 from mlops_assets.ingestion.forms import read_table
+from mlops_assets.ingestion.forms.kind import name_by_content
 from mlops_assets.ingestion.forms.table import PLACE, Table, UnreadableFile
 from mlops_assets.ingestion.landed_file import describe, opened
 from mlops_assets.ingestion.landed_values import landed_text, typed
@@ -66,7 +67,13 @@ class Split:
 
     @property
     def form(self) -> Form:
-        return form_of(self.path.name, self.source)
+        return form_of(self.name, self.source)
+
+    @cached_property
+    def name(self) -> str:
+        """Of a file with this content."""
+        with self._refusing(), opened(self.path, NO_LIMIT) as file:
+            return name_by_content(file, self.path)
 
     @property
     def own(self) -> Contract:
@@ -88,10 +95,13 @@ class Split:
 
     @contextmanager
     def opened(self) -> Generator[Table]:
+        with self._refusing(), opened(self.path, NO_LIMIT) as file:
+            yield read_table(cast(BinaryIO, file), self.name, self.form, contract=self.contract, max_bytes=NO_LIMIT)
+
+    @contextmanager
+    def _refusing(self) -> Generator[None]:
         try:
-            with opened(self.path, NO_LIMIT) as file:
-                name = self.path.name.lower()
-                yield read_table(cast(BinaryIO, file), name, self.form, contract=self.contract, max_bytes=NO_LIMIT)
+            yield
         except UnreadableFile as error:
             raise IllegalFlatFile(f"{self.path.name} · {error}.") from None
         except OSError as error:
@@ -208,12 +218,12 @@ class Split:
 
 
 def form_of(name: str, source: Files) -> Form:
-    """The declared form, where the file is named as one of it or as none; else that of its name. Raises IllegalFlatFile where
-    the same text would mean another value in the declared form.
+    """The declared form, where the file is named (in lower case) as one of it or as none; else that of its name. Raises
+    IllegalFlatFile where the same text would mean another value in the declared form.
     """
     declared = source.form
-    kinds = [kind for kind in FORMS if name.lower().endswith(kind().suffixes)]
-    if name.lower().endswith(declared.suffixes) or not kinds:
+    kinds = [kind for kind in FORMS if name.endswith(kind().suffixes)]
+    if name.endswith(declared.suffixes) or not kinds:
         return declared
     form = kinds[0](missing=declared.missing, time_zone=declared.time_zone, doubled=declared.doubled)
     if declared.date_format or declared.datetime_format or declared.number_marks != form.number_marks:

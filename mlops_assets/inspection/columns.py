@@ -142,13 +142,13 @@ def _describe_text(words: pl.Series, dtype: DType) -> list[str]:
         return []
     if share_matching(some, r"^\s|\s$"):
         return ["some of its values begin or end with a blank, which is a part of the value. Remove the blanks in the file"]
-    if share_matching(some, UNIT) >= NEARLY and not share_matching(some, INTEGER):
-        return ["it is read as text, as its numbers have a unit or other marks. Deliver plain numbers to use them as such"]
-    if share_matching(some, DAY_LIKE) >= NEARLY:
-        return ["it is read as text, as its dates have several forms, or another one than other columns. Deliver one form"]
     others = some.filter(~some.str.contains(NUMBER))
     if 0 < len(others) < len(some) / 2:
         return [
             f"it is read as text, as it has numbers and others, such as {others[0]!r}. Deliver numbers alone to use them as such"
         ]
+    if share_matching(some, UNIT) >= NEARLY and not share_matching(some, INTEGER):
+        return ["it is read as text, as its numbers have a unit or other marks. Deliver plain numbers to use them as such"]
+    if share_matching(some, DAY_LIKE) >= NEARLY:
+        return ["it is read as text, as its dates have several forms, or another one than other columns. Deliver one form"]
     return []

@@ -10,21 +10,11 @@ from contextlib import suppress
 from itertools import takewhile
 
 from mlops_assets.ingestion.csv_lines import SEPARATORS
-from mlops_assets.ingestion.forms.excel import OLD
+from mlops_assets.ingestion.forms.kind import MARKS, OLD_WORKBOOK, binary_kind, is_workbook
 from mlops_assets.ingestion.forms.table import UnreadableFile
 from mlops_assets.spec.form import Csv, Excel, Form, JsonLines, Parquet
 
 LEGAL = "legal: CSV, Parquet, JSON lines or Excel"
-FOREIGN = {
-    b"Obj\x01": "an Avro file", b"SQLite format 3": "a SQLite database", b"ARROW1": "an Arrow file", b"ORC": "an ORC file",
-    b"\x89HDF": "an HDF5 file", b"%PDF": "a PDF", b"\x1f\x8b": "compressed twice", b"PK\x03\x04": "an archive in an archive",
-    b"\x80\x04": "a pickle", b"\x93NUMPY": "a NumPy file",
-}  # fmt: skip
-# UTF-32 first: its mark begins with that of UTF-16.
-MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF8: "utf-8",
-    codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
-}  # fmt: skip
 NUMBER = re.compile(r"[+-]?[\d.,]*\d")
 YEAR = re.compile(r"(19|20)\d\d")
 MAX_LINES = 500
@@ -37,19 +27,14 @@ def find_form(head: bytes, *, is_whole: bool) -> Form:
         raise UnreadableFile("it is empty. Export it again")
     if head.startswith(b"PAR1"):
         return Parquet()
-    if head.startswith(OLD) or is_workbook(head):
+    if head.startswith(OLD_WORKBOOK) or is_workbook(head):
         return Excel()
-    for mark, kind in FOREIGN.items():
-        if head.startswith(mark):
-            raise UnreadableFile(f"it is {kind}; {LEGAL}. Export it as one of these")
+    if kind := binary_kind(head):
+        raise UnreadableFile(f"it is {kind}; {LEGAL}. Export it as one of these")
     encoding = find_encoding(head, is_whole=is_whole)
     text = head.decode("utf-8-sig" if encoding == "utf-8" else encoding, "ignore")
     lines = text.splitlines(keepends=True)
     return _json_form(text) or find_csv((lines if is_whole else lines[:-1] or lines)[:MAX_LINES], encoding)
-
-
-def is_workbook(head: bytes) -> bool:
-    return head.startswith(b"PK") and (b"[Content_Types].xml" in head or b"xl/" in head)
 
 
 def find_encoding(head: bytes, *, is_whole: bool) -> str:
@@ -143,9 +128,13 @@ def _is_title(row: Sequence[str], width: int) -> bool:
 
 
 def has_header(header: Sequence[str], body: Sequence[Sequence[str]]) -> bool:
-    """Not where the first row has a number in every column that has numbers below. Years may be names."""
+    """Not where the first row has a number in every column that has numbers below. Years may be names, and so are the places of
+    the columns, which pandas writes.
+    """
     numeric = [place for place in range(len(header)) if body and all(NUMBER.fullmatch(row[place].strip()) for row in body)]
     if not numeric or any(not NUMBER.fullmatch(header[place].strip()) for place in numeric):
+        return True
+    if len(header) > 2 and [*header] in [[str(start + place) for place in range(len(header))] for start in (0, 1)]:
         return True
     return all(YEAR.fullmatch(header[place]) for place in numeric)
 

@@ -15,6 +15,7 @@ MISSING = ("NA", "N/A", "n/a", "#N/A", "NULL", "null", "Null", "NaN", "nan", "<N
 MAYBE_MISSING = (
     "-", "--", "?", ".", "*", "none", "None", "NONE", "unknown", "Unknown", "missing", "Missing", "k.A.", "k. A.", "keine Angabe",
     "n.a.", "nil", "ND", "(null)", "not available", "PrivacySuppressed",
+    "inf", "-inf", "Inf", "-Inf", "Infinity", "-Infinity", "#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NAME?",
 )  # fmt: skip
 NUMBER_MARKS = ((".", ""), (",", ""), (",", "."), (".", ","), (",", " "), (",", "\xa0"), (",", "\u202f"), (".", " "), (".", "'"))
 DATES = (

@@ -164,12 +164,13 @@ def _describe_closed(names: Sequence[str]) -> Iterator[str]:
 
 def _describe_file(table: TableFile, form: Form) -> Iterator[str]:
     if isinstance(form, Csv | Excel) and form.skip_lines and not getattr(form, "names", ()):
-        yield f"the first {form.skip_lines} lines of the file are titles"
+        lines = "line of the file is a title" if form.skip_lines == 1 else f"{form.skip_lines} lines of the file are titles"
+        yield f"the first {lines}"
     if isinstance(form, Csv) and form.names:
         why = "has no header, or not a name of its own for each column"
         yield f"the file {why}: columns have the names and the order in form.names, in later files, too"
     if form.missing:
-        yield f"{', '.join(map(repr, form.missing))} mean that a value is missing"
+        yield f"{', '.join(map(repr, form.missing))} mean{'s' * (len(form.missing) == 1)} that a value is missing"
     if not table.is_whole:
         yield f"the first {table.rows.height:,} rows of the file were read: later ones may have other values"
     if table.problems:

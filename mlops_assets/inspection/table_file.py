@@ -10,11 +10,12 @@ from typing import Any, BinaryIO, cast
 
 import polars as pl
 
-from mlops_assets.ingestion.csv_lines import read_lines
+from mlops_assets.ingestion.csv_lines import read_lines, shorten
 from mlops_assets.ingestion.forms import read_table
 from mlops_assets.ingestion.forms.decompressed import decompressed
+from mlops_assets.ingestion.forms.kind import compression
 from mlops_assets.ingestion.forms.table import PLACE, UnreadableFile
-from mlops_assets.inspection.dialect import distinct_names, find_form, is_workbook
+from mlops_assets.inspection.dialect import distinct_names, find_form
 from mlops_assets.spec.contract import Column, Contract
 from mlops_assets.spec.form import Csv, Excel, Form, JsonLines
 from mlops_assets.spec.source import Files
@@ -60,8 +61,9 @@ def read_table_file(path: Path, *, max_rows: int = MAX_ROWS) -> TableFile:
     try:
         if not path.is_file():
             raise NoTable(f"{path} · {'it is a folder' if path.is_dir() else 'there is no such file'}. Name a file with a table.")
-        suffix = _compression(path)
         with path.open("rb") as file:
+            suffix = compression(file.read(4096))  # the reader goes by the name that the file is going to have
+            file.seek(0)
             head = _content(file, suffix).read(HEAD_BYTES)
             form = find_form(head, is_whole=len(head) < HEAD_BYTES)
         table = _read(path, form, form.SUFFIX + suffix, max_rows)
@@ -85,15 +87,6 @@ def numbered(table: TableFile, path: Path) -> TableFile:
         raise NoTable(f"{path} · it exists, and would be replaced by the rows of {table.name} with a number each. Move it.")
     path.write_bytes(content)
     return read_table_file(path)
-
-
-def _compression(path: Path) -> str:
-    """By content: the reader goes by the name that the file is going to have."""
-    with path.open("rb") as file:
-        start = file.read(4096)
-    if start.startswith(b"\x1f\x8b"):
-        return ".gz"
-    return ".zip" if start.startswith(b"PK\x03\x04") and not is_workbook(start) else ""
 
 
 def _content(file: BinaryIO, suffix: str) -> BinaryIO:
@@ -168,7 +161,7 @@ def _any_contract(headers: Sequence[str]) -> Contract:
 
 def _require_rows(table: TableFile) -> None:
     if len(table.headers) < 2:
-        found = f"it has the columns {', '.join(table.headers) or 'none'}"
+        found = f"it has the columns {shorten(', '.join(table.headers)) or 'none'}"
         raise NoTable(f"{table.name} · {found}; legal: two or more, one of them the label. Export it as a table.")
     if not isinstance(table.form, Csv) and (repeated := [n for n in table.headers if not n or table.headers.count(n) > 1]):
         named = ", ".join(repr(name) for name in distinct_names(repeated)) if "" in repeated else repr(repeated[0])

@@ -270,7 +270,7 @@ REFUSED = [
     ("x.csv.gz", b"\x1f\x8b\x08half", {}, "x.csv.gz · it cannot be decompressed"),
     ("x.parquet", b"PAR1half", {}, "x.parquet · it is no readable Parquet file"),
     ("x.jsonl", "[1]\n", {}, "x.jsonl · no line is a JSON object"),
-    ("x.xlsx", b"none", {}, "x.xlsx · it is no readable workbook"),
+    ("x.xlsx", b"PK\x03\x04xl/", {}, "x.xlsx · it is no readable workbook"),
 ]  # fmt: skip
 
 

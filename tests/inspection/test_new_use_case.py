@@ -9,6 +9,7 @@ import pytest
 
 from mlops_assets.foundation.calendars import WHOLE_TABLE, WholeTable
 from mlops_assets.graph.check import find_problems
+from mlops_assets.ingestion.land_file import land_file
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.validate import split_rows
 from mlops_assets.inspection.new_use_case import NewUseCase, make_use_case
@@ -60,6 +61,8 @@ def test_a_clean_table_gets_a_declaration_that_accepts_every_row(tmp_path: Path,
     assert written(new) == new.use_case
     assert not find_problems([new.use_case])
     assert quarantined(tmp_path / "landing", new) == []
+    (landed,) = land_file(new.use_case, new.file, landing=Landing(tmp_path / "home"), dry_run=True)
+    assert (landed.rows, landed.refused) == (new.rows, 0)
 
 
 @pytest.mark.parametrize("case", QUARANTINED)

@@ -10,11 +10,10 @@ from zipfile import ZipFile
 import polars as pl
 
 from mlops_assets.ingestion.forms.decompressed import AGAIN, DAMAGES, Limited
+from mlops_assets.ingestion.forms.kind import OLD_WORKBOOK
 from mlops_assets.ingestion.forms.table import PLACE, Table, UnreadableFile, float_text, read_all
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.form import Excel
-
-OLD = b"\xd0\xcf\x11\xe0"  # how .xls files begin, and workbooks with a password
 
 
 def read_excel(file: BinaryIO, form: Excel, /, *, contract: Contract, max_bytes: int) -> Table:
@@ -36,7 +35,7 @@ def read_excel(file: BinaryIO, form: Excel, /, *, contract: Contract, max_bytes:
 
 def _check_workbook(content: bytes, max_bytes: int) -> None:
     """Reads every part once, so that a damaged or very large one is known before it is parsed."""
-    if content.startswith(OLD):
+    if content.startswith(OLD_WORKBOOK):
         raise UnreadableFile("it is a workbook with a password, or of before 2007; legal: .xlsx. Save it without a password")
     try:
         archive = ZipFile(BytesIO(content))

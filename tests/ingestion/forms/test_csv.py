@@ -1,6 +1,7 @@
 """CSV dialects: the declared marks mean what they mean, and nothing else is accepted."""
 
 import csv
+import gzip
 import io
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -201,3 +202,21 @@ def test_what_another_library_writes_in_any_dialect_is_read_exactly(
     read = deliver(tmp_path_factory.mktemp("home"), buffer.getvalue().encode(encoding), form, contract(*columns))
     expected = [(key, *row[:5], None if row[5] in ("", "?") else row[5]) for key, row in enumerate(rows)]
     assert read == (expected, {})
+
+
+@pytest.mark.parametrize(
+    ("content", "form", "kind", "encoding"),
+    [
+        (b"PAR1\x15\x04", Csv(), "a Parquet file", "UTF-8"),
+        (gzip.compress(b"number\n1\n", mtime=0), Csv(), "compressed once more than its name says", "UTF-8"),
+        ("number\n1\n".encode("utf-16"), Csv(), "UTF-16 text", "UTF-8"),
+        ("\ufeffnumber\n1\n".encode(), Csv(encoding="utf-16"), "UTF-8 text", "UTF-16"),
+        ("number\n1\n".encode("utf-32"), Csv(encoding="utf-16"), "UTF-32 text", "UTF-16"),
+    ],
+    ids=["parquet", "gzip", "utf-16", "utf-8", "utf-32"],
+)
+def test_a_file_of_another_kind_is_one_clear_error(tmp_path: Path, content: bytes, form: Csv, kind: str, encoding: str) -> None:
+    read = deliver(tmp_path, content, form, contract(column("number", "int")))
+    assert not read.rows
+    legal = f"legal: {encoding} text, as the form of .csv files is declared. Deliver that, or declare another form"
+    assert read.reasons == {0: f"line/t/2024-03-01.csv · it is {kind}; {legal}."}

@@ -84,7 +84,7 @@ def test_a_last_line_without_an_end_is_a_row_if_it_is_whole(tmp_path: Path) -> N
         (b'{"key": 1}\n{"key": 2}\n', "'k' is missing (renamed to 'key'?)"),
         (b'{"k": 1, "x": 1}\n{"k": 2, "x": 1}\n', "'x' is unknown"),
         (b"k,f\n1,2\n", "no line is a JSON object; the first is not a JSON object: Expecting value"),
-        (b"PAR1\0\xff", "no line is a JSON object"),
+        (b"PAR1\0\xff", "it is a Parquet file; legal: UTF-8 text, as the form of .jsonl files is declared"),
     ],
 )
 def test_a_file_that_no_row_can_be_read_of_is_one_clear_error(tmp_path: Path, content: bytes, problem: str) -> None:
