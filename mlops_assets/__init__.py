@@ -7,6 +7,7 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mlops_assets.spec.compute import Compute, Pod
     from mlops_assets.spec.contract import Column, Contract, MaxNovelShare, MaxNullShare, RowCountBand
     from mlops_assets.spec.feature import Features, FeatureView, Label
     from mlops_assets.spec.form import Csv, Excel, JsonLines, Parquet
@@ -64,12 +65,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnswerLog", "AtOnce", "BeatsChampion", "Binary", "Bucket", "Budget", "BusinessFigure", "Cache", "Calibrated", "Canary",
-    "Column", "Contract", "Csv", "Daily", "DataAge", "Difference", "Drift", "EverySlice", "Excel", "Fair", "FeatureView",
-    "Features", "Files", "Floor", "Freshness", "Gate", "GroupSplit", "HashedWords", "HistGradientBoosting", "Hour", "Hourly",
-    "HoursBetween", "Http", "IsMissing", "JsonLines", "Label", "Latency", "LightGBM", "Lightning", "Limits", "Log",
-    "MaxNovelShare", "MaxNullShare", "MinuteOfDay", "Month", "Monthly", "Multiclass", "NextCursor", "NextLink", "NoLeak",
+    "Column", "Compute", "Contract", "Csv", "Daily", "DataAge", "Difference", "Drift", "EverySlice", "Excel", "Fair",
+    "FeatureView", "Features", "Files", "Floor", "Freshness", "Gate", "GroupSplit", "HashedWords", "HistGradientBoosting",
+    "Hour", "Hourly", "HoursBetween", "Http", "IsMissing", "JsonLines", "Label", "Latency", "LightGBM", "Lightning", "Limits",
+    "Log", "MaxNovelShare", "MaxNullShare", "MinuteOfDay", "Month", "Monthly", "Multiclass", "NextCursor", "NextLink", "NoLeak",
     "NoPii", "NoSkew", "OnAlarm", "OnCode", "OnDrift", "OnPerformance", "OnSchedule", "OnVolume", "OwnLightning", "OwnMonitor",
-    "PageNumber", "Parquet", "Performance", "PredictionMoment", "RandomSplit", "Range", "Ratio", "Regression", "Renamed",
+    "PageNumber", "Parquet", "Performance", "Pod", "PredictionMoment", "RandomSplit", "Range", "Ratio", "Regression", "Renamed",
     "Robust", "Rollback", "RowCountBand", "Search", "Serving", "Skew", "SklearnEstimator", "Snapshot", "Sql", "Stream",
     "TextLength", "TimeSplit", "Trainer", "Trigger", "UseCase", "Weekday", "Weekly",
 ]  # fmt: skip

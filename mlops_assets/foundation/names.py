@@ -36,9 +36,14 @@ def stage(use_case: str, name: str) -> AssetPath:
     return [use_case, name]
 
 
+def part(stage: str) -> str:
+    """The part of the model line that a stage belongs to, for example training of "candidate"."""
+    return next(name for name, stages in GROUPS.items() if stage in stages)
+
+
 def group(use_case: str, stage: str) -> str:
     """The group of an asset by its stage, for example loans_training of "candidate"."""
-    return next(f"{use_case}_{name}" for name, stages in GROUPS.items() if stage in stages)
+    return f"{use_case}_{part(stage)}"
 
 
 def table_path(asset: AssetPath) -> PurePosixPath:

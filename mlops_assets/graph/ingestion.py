@@ -18,6 +18,7 @@ from mlops_assets.graph.kernel.asset_metadata import (
     readable,
     rows_as_table,
     same_columns,
+    spec_metadata,
     table_schema,
 )  # fmt: skip
 from mlops_assets.graph.kernel.assets import asset, multi_asset
@@ -60,7 +61,7 @@ def _landing(use_case: UseCase, contract: Contract, source: Files) -> dg.AssetSp
         description=f"Files as delivered: {contract.description}",
         metadata={SCHEMA: delivered_schema(contract)},
         partitions_def=partitions_of(use_case, calendar_of(source.grain)),
-        **asset_metadata(use_case, names.LANDING, *source.logos),
+        **spec_metadata(use_case, names.LANDING, *source.logos),
     )
 
 

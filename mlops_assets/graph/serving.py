@@ -18,6 +18,7 @@ from mlops_assets.graph.kernel.asset_metadata import (
     rows_as_table,
     same_columns,
     schema_of,
+    spec_metadata,
 )  # fmt: skip
 from mlops_assets.graph.kernel.assets import ANY, asset
 from mlops_assets.graph.kernel.conditions import LOOK_BACK_CASCADE
@@ -98,7 +99,7 @@ def _prediction_log(use_case: UseCase) -> dg.AssetSpec:
     return dg.AssetSpec(
         names.stage(use_case.name, "prediction_log"),
         description="The log that the live service writes before it responds.",
-        **asset_metadata(use_case, "prediction_log", "bentoml", "json"),
+        **spec_metadata(use_case, "prediction_log", "bentoml", "json"),
     )
 
 

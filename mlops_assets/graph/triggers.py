@@ -7,6 +7,7 @@ import dagster as dg
 from mlops_assets.foundation import names
 from mlops_assets.graph.kernel.automation import TICK_SECONDS
 from mlops_assets.graph.kernel.dagster_internals import DATA_VERSION
+from mlops_assets.graph.kernel.pods import PER_STEP, pod_per_step
 from mlops_assets.graph.kernel.shared_sensors import SHARED
 from mlops_assets.graph.landing import landed_checks, landing_sensor
 from mlops_assets.graph.training_triggers import build_training_sensor
@@ -30,10 +31,12 @@ def build_triggers(use_case: UseCase) -> dict[str, list[Any]]:
 
 def _training_job(use_case: UseCase) -> Any:
     stages = (*TRAINED, *(["feature_catalog"] if use_case.features.views else []))
+    per_step = use_case.compute.pod_per_step
     return dg.define_asset_job(
         names.job(use_case.name, "training"),
         selection=dg.AssetSelection.assets(*(names.stage(use_case.name, name) for name in stages)),
-        tags={ONE_AT_A_TIME: use_case.name},
+        tags={ONE_AT_A_TIME: use_case.name, **({PER_STEP: "true"} if per_step else {})},
+        executor_def=pod_per_step if per_step else None,
         description="Train a candidate, evaluate it against the champion on the same rows, and roll it out if it is blessed.",
     )
 

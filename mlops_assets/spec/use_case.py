@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self, cast
 
 from pydantic import Field, InstanceOf, ValidationInfo, field_validator, model_validator
 
+from mlops_assets.spec.compute import Compute
 from mlops_assets.spec.contract import Column, Contract
 from mlops_assets.spec.cross_checks import READS_MONITOR, find_contradictions
 from mlops_assets.spec.defaults import TRAINER, complete_features, complete_label, default_split
@@ -72,6 +73,7 @@ class UseCase(Spec):
     freshness: Freshness = Freshness()
     serving: Serving = Serving()
     rollout: Rollout = AtOnce()
+    compute: Compute = Compute()
     example: str = Field(default="", pattern=r"^([\w.]+:\w+)?$")
 
     @field_validator("gates")

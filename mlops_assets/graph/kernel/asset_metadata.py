@@ -10,6 +10,7 @@ import dagster as dg
 from mlops_assets.foundation import names
 from mlops_assets.foundation.calendars import PARTITION_COLUMNS, Calendar
 from mlops_assets.foundation.wording import some
+from mlops_assets.graph.kernel.pods import pod_tags
 from mlops_assets.graph.kernel.tables import DataFrame, keys_in_run
 from mlops_assets.spec.column_type import bound_text
 from mlops_assets.spec.contract import Column, Contract
@@ -30,8 +31,8 @@ ADDED_COLUMNS = {  # of the platform's own columns
 MAX_ROWS = 20
 
 
-class AssetMetadata(TypedDict):
-    """The descriptive keyword arguments of @asset, AssetOut and AssetSpec."""
+class SpecMetadata(TypedDict):
+    """The descriptive keyword arguments of an AssetSpec."""
 
     owners: list[str]
     group_name: str
@@ -40,9 +41,23 @@ class AssetMetadata(TypedDict):
     code_version: str
 
 
+class AssetMetadata(SpecMetadata):
+    """Those of @asset, with the tags of its step."""
+
+    op_tags: dict[str, Any]
+
+
 def asset_metadata(
     use_case: UseCase, stage: str, *kinds: str, made_from: Stage | None = None, tables: Sequence[str] = ()
 ) -> AssetMetadata:
+    """As spec_metadata, with the pod that the stage is declared to get."""
+    described = spec_metadata(use_case, stage, *kinds, made_from=made_from, tables=tables)
+    return {**described, "op_tags": pod_tags(use_case, stage)}
+
+
+def spec_metadata(
+    use_case: UseCase, stage: str, *kinds: str, made_from: Stage | None = None, tables: Sequence[str] = ()
+) -> SpecMetadata:
     """Owner, group, kinds, lifecycle tags and code version. Assets of `tables` that land only when changed are tagged so."""
     cadence = {CADENCE: WHEN_CHANGED} if tables and not use_case.is_due(*tables) else {}
     return {

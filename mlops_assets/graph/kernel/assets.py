@@ -74,7 +74,10 @@ def multi_asset(
     dagster_type: Any = ANY,
     **op: Any,
 ) -> Callable[[Function], dg.AssetsDefinition]:
-    """As @dg.multi_asset; `outs` has the attributes of an AssetSpec for every output."""
+    """As @dg.multi_asset; `outs` has the attributes of an AssetSpec for every output, and `op_tags`."""
+    tags: dict[str, Any] = {}
+    for spec in outs.values():
+        tags |= spec.pop("op_tags", {})
     checks, parents = {spec.get_python_identifier(): spec for spec in check_specs}, _parents({**ins, **_after(deps)})
     results = {
         output: dg.Out(
@@ -91,7 +94,7 @@ def multi_asset(
         return _FewResources(
             keys_by_input_name={name: parent.asset_key for name, parent in parents.items()},
             keys_by_output_name={output: spec["key"] for output, spec in outs.items()},
-            node_def=_op(function, name, (ins, deps), {**results, **dict.fromkeys(checks, OF_A_CHECK)}, **op),
+            node_def=_op(function, name, (ins, deps), {**results, **dict.fromkeys(checks, OF_A_CHECK)}, tags=tags, **op),
             specs=[dg.AssetSpec(**spec, deps=parents.values()) for spec in outs.values()],
             check_specs_by_output_name=checks,
             backfill_policy=backfill_policy,
