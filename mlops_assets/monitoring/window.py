@@ -1,6 +1,6 @@
 """The rows that monitors judge: those of the last window."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple, cast
 
 import polars as pl
@@ -10,12 +10,24 @@ from mlops_assets.monitoring.monitor_result import MonitorResult
 from mlops_assets.spec.monitor import Monitor
 
 
+class Window(NamedTuple):
+    """Of moments after `first` up to `last`."""
+
+    first: datetime
+    last: datetime
+
+    def of(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows.filter(pl.col(EVENT_TIMESTAMP).is_between(*self, closed="right"))
+
+
+def window_of(rows: pl.LazyFrame, spec: Monitor, *, now: datetime) -> Window:
+    """The last window before `now`. Moments are the callers' own: rows of another time do not move it."""
+    clock = _clock(rows, spec, now=now)
+    return Window(clock - spec.window, min(now, clock + spec.window))
+
+
 def recent(rows: pl.LazyFrame, spec: Monitor, *, now: datetime) -> pl.DataFrame:
-    """The rows of the last window before `now`. Moments are the callers' own: rows of another time do not move the window."""
-    moment = pl.col(EVENT_TIMESTAMP)
-    served = rows.filter(moment <= now)
-    clock = _clock(served, spec, now=now)
-    return served.filter(moment.is_between(clock - spec.window, clock + spec.window, closed="right")).collect()
+    return window_of(rows, spec, now=now).of(rows).collect()
 
 
 class Elsewhere(NamedTuple):
@@ -40,19 +52,22 @@ def elsewhere(rows: pl.LazyFrame, spec: Monitor, *, now: datetime) -> Elsewhere:
     """
     moment, answered = pl.col(EVENT_TIMESTAMP), pl.col("answered_at")
     lately = rows.filter(answered.is_between(now - spec.window, now, closed="right"))
-    is_far = (moment - answered).dt.total_microseconds().abs() > spec.window / timedelta(microseconds=1)
-    answers = lately.select(moment, is_far=is_far).collect()
-    is_replay = _clock(rows.filter(moment <= now), spec, now=now) != now
-    others = answers.filter(moment > now if is_replay else pl.col("is_far"))[EVENT_TIMESTAMP]
-    return Elsewhere(len(others), cast(datetime | None, others.min()), cast(datetime | None, others.max()))
+    is_far = (moment - answered).abs() > spec.window
+    others = lately.filter(moment > now if _clock(rows, spec, now=now) != now else is_far)
+    return Elsewhere(*others.select(pl.len(), first=moment.min(), last=moment.max()).collect().row(0))
 
 
-def _clock(served: pl.LazyFrame, spec: Monitor, *, now: datetime) -> datetime:
-    """`now`, or in a replay, whose answers are about another time, the moment that half of the newest have reached."""
+def _clock(rows: pl.LazyFrame, spec: Monitor, *, now: datetime) -> datetime:
+    """`now`, or in a replay, whose answers are about another time, the moment that half of the newest have reached. Of a long log
+    it reads the newest answers alone, unless these are fewer than a verdict needs.
+    """
     moment, answered = pl.col(EVENT_TIMESTAMP), pl.col("answered_at")
-    answers = served.select(moment, answered, is_live=answered - moment < spec.window).collect()
-    lately = answers.filter(answered > now - spec.window)
-    if answers.is_empty() or (live := lately["is_live"].sum()) * 2 > len(lately) or live >= spec.min_rows:
+    served = rows.filter(moment <= now)
+    lately = served.filter(answered > now - spec.window)
+    count, live = lately.select(pl.len(), live=(answered - moment < spec.window).sum()).collect().row(0)
+    if live * 2 > count or live >= spec.min_rows:
         return now
-    newest = answers.filter(answered >= answers["answered_at"].top_k(spec.min_rows).min())
-    return cast(datetime, newest[EVENT_TIMESTAMP].median())
+    newest = lately if count >= spec.min_rows else served
+    least = answered.top_k(spec.min_rows).min()
+    # None where there is no answer.
+    return cast(datetime | None, newest.filter(answered >= least).select(moment.median()).collect().item()) or now

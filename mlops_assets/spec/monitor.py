@@ -9,6 +9,8 @@ from pydantic import Field
 from mlops_assets.spec.implemented import Implemented, snake_case
 from mlops_assets.spec.suffixed import Suffixed, endings
 
+Season = Literal["training", "same_weekdays", "same_months"]
+
 
 class Watching(Suffixed):
     """A monitor judges the rows of the last `window`. Without enough of them for longer than `max_silence` (None: three windows)
@@ -31,6 +33,10 @@ class Drift(Watching):
     share of missing values changed by more than `max_missing_change`. A change that chance explains does not count: of those
     that are reported, at most the share `false_discovery_rate` is expected to be chance. The check fails when any input has
     drifted; OnDrift says how many of them, by their importance, are a reason to train.
+
+    The same is judged of the predictions and, where they are known, the labels. The check fails when these have drifted, which
+    trains only with `trains_on_answers`. `max_correlation_change` is a bound for the correlation of each pair of numeric inputs.
+    `reference` are the rows of the training that are compared: all, or those of the weekdays or the months of the window.
     """
 
     CHECK: ClassVar[str] = "inputs_like_training"
@@ -41,6 +47,9 @@ class Drift(Watching):
     max_missing_change: float = Field(default=0.1, gt=0, lt=1)
     false_discovery_rate: float = Field(default=0.01, gt=0, lt=1)
     min_rows: int = Field(default=1000, ge=1)
+    max_correlation_change: float | None = Field(default=None, gt=0, lt=2, repr=False)
+    trains_on_answers: bool = Field(default=False, repr=False)
+    reference: Season = Field(default="training", repr=False)
 
 
 class Performance(Watching):

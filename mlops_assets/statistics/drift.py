@@ -11,29 +11,32 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import rel_entr
-from scipy.stats import chi2_contingency, false_discovery_control, fisher_exact
+from scipy.stats import false_discovery_control, fisher_exact
 
 from mlops_assets.spec.monitor import Drift
+from mlops_assets.statistics.distances import chi_square_p, js, kl, ks, psi, shares, wasserstein
 from mlops_assets.statistics.metrics import Array
-from mlops_assets.statistics.profile import CategoricalProfile, ColumnProfile, NumericProfile
+from mlops_assets.statistics.profile import BUCKETS, CategoricalProfile, ColumnProfile, NumericProfile, in_buckets
 
 MIN_EXPECTED, MAX_GROUPS = 5.0, 50
-FLOOR = 1e-4  # smallest share of a bin: without it, one unseen category would have infinite weight
 
 
 class ColumnDrift(NamedTuple):
-    """How one input moved, from the reference to the current sample. `ks` is None for a categorical input. `new_share` is the
-    share of values that the reference does not have (numbers: out of its range), less what any sample has; `missing_change` is
-    current minus reference share. `changed` says what of it is drift: values, new values, missing values. `excess` is the largest
-    change in multiples of its bound, of those that are drift where any is. `psi_excess` is the PSI less what is expected of two
-    samples of this size, which is drift above `max_psi`.
+    """How one column moved, from the reference to the current sample. `ks` and `wasserstein` (in standard deviations) are None
+    for a categorical column, `kl` is in nats. `chi_square_p` is the probability of such a change of the values by chance.
+    `new_share` is the share of values that the reference does not have (numbers: out of its range), less what any sample has;
+    `missing_change` is current minus reference share. `changed` says what of it is drift: values, new values, missing values.
+    `excess` is the largest change in multiples of its bound, of those that are drift where any is. `psi_excess` is the PSI less
+    what is expected of two samples of this size, which is drift above `max_psi`.
     """
 
     name: str
     psi: float
     ks: float | None
     js: float
+    kl: float
+    wasserstein: float | None
+    chi_square_p: float
     new_share: float
     missing_change: float
     changed: tuple[str, ...] = ()
@@ -44,31 +47,6 @@ class ColumnDrift(NamedTuple):
     @property
     def drifted(self) -> bool:
         return bool(self.changed)
-
-
-def psi(p: Array, q: Array) -> float:
-    """Population stability index in nats: sum of (q - p) ln(q / p) over the bins, missing being one of them.
-
-    Two samples of one distribution give about (bins - 1) * (1 / n + 1 / m) by chance alone.
-    """
-    floored = np.maximum((p, q), FLOOR)
-    p, q = floored / floored.sum(axis=1, keepdims=True)
-    return float((q - p) @ np.log(q / p))
-
-
-def js(p: Array, q: Array) -> float:
-    """Jensen-Shannon distance to base 2, from 0 (equal shares) to 1 (no bin in common)."""
-    middle = (p + q) / 2
-    return float(np.sqrt((rel_entr(p, middle).sum() + rel_entr(q, middle).sum()) / np.log(4)))
-
-
-def ks(p: Array, q: Array) -> float:
-    """Kolmogorov-Smirnov distance at the bins' edges, a missing value ranking below every number.
-
-    With p and q the shares of a bin: ks <= exact distance <= ks + max over bins of min(p, q), which is about 0.1
-    for ten bins at worst and far less for a smooth shift. A bin of a single value adds no error.
-    """
-    return float(np.abs(np.cumsum(p) - np.cumsum(q)).max())
 
 
 class Test(NamedTuple):
@@ -121,10 +99,20 @@ def measure_change(name: str, reference: ColumnProfile, current: ColumnProfile) 
     """How large the changes are, not yet whether they are drift."""
     rows = comparable_bins(reference, current)
     p, q = shares(rows)
-    moved, distance = psi(p, q), ks(p, q) if isinstance(reference, NumericProfile) else None
     by_chance = (np.count_nonzero(rows.any(axis=0)) - 1) * (1 / np.maximum(rows.sum(axis=1), 1)).sum()
-    new_share, missing_change = _new_share(reference, current), float(q[0] - p[0])
-    return ColumnDrift(name, moved, distance, js(p, q), new_share, missing_change, psi_excess=float(moved - by_chance))
+    numbers = (reference, current) if isinstance(reference, NumericProfile) and isinstance(current, NumericProfile) else None
+    return ColumnDrift(
+        name,
+        psi=(moved := psi(p, q)),
+        ks=ks(p, q) if numbers else None,
+        js=js(p, q),
+        kl=kl(p, q),
+        wasserstein=wasserstein(*numbers) if numbers else None,
+        chi_square_p=_p_of_equal_shares(rows),
+        new_share=_new_share(reference, current),
+        missing_change=float(q[0] - p[0]),
+        psi_excess=float(moved - by_chance),
+    )
 
 
 def _compare(
@@ -135,7 +123,7 @@ def _compare(
     if column.ks is not None:
         values = min(values, _multiple(column.ks, spec.max_ks))
     tests = [
-        Test("values", values, _p_of_equal_shares(rows)),
+        Test("values", values, column.chi_square_p),
         Test("new values", _multiple(column.new_share, bounds.new_share), _p_of_new_values(reference, current)),
         Test("missing values", _multiple(abs(column.missing_change), bounds.missing_change), _p_of_equal_missing(rows)),
     ]
@@ -151,14 +139,30 @@ def _multiple(change: float, bound: float) -> float:
 
 
 def comparable_bins(reference: ColumnProfile, current: ColumnProfile) -> Array:
-    """Rows per bin, missing first, shape (2, bins). Categories are pooled in the order of their rows in both samples together:
-    1,000 categories of one row each are no drift of 1,000 bins, and an order by one sample alone would favour it.
+    """Rows per bin, missing first, shape (2, bins). Categories are pooled in the order of their rows in both samples together,
+    and those with few rows in buckets: 1,000 categories of one row each are no drift of 1,000 bins, and an order by one sample
+    alone would favour it.
     """
-    rows = count_bins(reference, current)
-    if isinstance(reference, NumericProfile):
-        return rows
-    ranked = rows[:, 1:][:, np.argsort(-rows[:, 1:].sum(axis=0), kind="stable")]
-    return np.column_stack([rows[:, :1], pooled(ranked)])
+    missing = np.array([[reference.missing], [current.missing]])
+    if isinstance(reference, NumericProfile) or isinstance(current, NumericProfile):
+        return np.column_stack([missing, np.array([[*one.counts] for one in (reference, current)])])
+    frequent = _frequent(reference, current)
+    rows = np.array([_by_value(one, frequent) for one in (reference, current)])
+    return np.column_stack([missing, pooled(rows[:, np.argsort(-rows.sum(axis=0), kind="stable")])])
+
+
+def _frequent(reference: CategoricalProfile, current: CategoricalProfile) -> list[str]:
+    """The values with a bin of their own of which 5 rows are expected in the smaller sample; all others are in buckets."""
+    sizes = [sum(one.counts.values()) + sum(one.rest) for one in (reference, current)]
+    least = MIN_EXPECTED * sum(sizes) / max(min(sizes), 1)
+    return [value for value in sorted(current.counts) if reference.counts.get(value, 0) + current.counts[value] >= least]
+
+
+def _by_value(profile: CategoricalProfile, frequent: Sequence[str]) -> Array:
+    """Rows of each frequent value, then of each bucket."""
+    others = {value: rows for value, rows in profile.counts.items() if value not in {*frequent}}
+    rest = in_buckets(others) + np.array(profile.rest or [0] * BUCKETS)
+    return np.array([*(profile.counts.get(value, 0) for value in frequent), *rest])
 
 
 def pooled(rows: Array) -> Array:
@@ -177,12 +181,8 @@ def pooled(rows: Array) -> Array:
 
 
 def _p_of_equal_shares(rows: Array) -> float:
-    """Of Pearson's chi-square test of homogeneity, missing left out."""
-    groups = pooled(rows[:, 1:])
-    if groups.shape[1] < 2 or not groups.sum(axis=1).all():
-        return 1.0
-    test: Any = chi2_contingency(groups, correction=False)
-    return float(test.pvalue)
+    """Of Pearson's chi-square test of homogeneity on bins of enough rows, missing left out."""
+    return chi_square_p(pooled(rows[:, 1:]))
 
 
 def _p_of_equal_missing(rows: Array) -> float:
@@ -207,21 +207,11 @@ def _p_of_new_values(reference: ColumnProfile, current: ColumnProfile) -> float:
 
 def _count_new(reference: ColumnProfile, current: ColumnProfile) -> tuple[tuple[int, int], tuple[int, int]]:
     """Rows of `current` with new and other values, and rows of `reference` that stand for new ones by chance, and others."""
-    before, now = count_bins(reference, current)[:, 1:]
-    new, rows = int(now[before == 0].sum()), int(before.sum())
-    once = min(2, rows) if isinstance(reference, NumericProfile) else int((before == 1).sum())
-    return (new, int(now.sum()) - new), (once, rows - once)
-
-
-def count_bins(*profiles: ColumnProfile) -> Array:
-    """Rows per bin, missing first, shape (profiles, bins); zero for a category that only another profile has."""
-    values = sorted({value for one in profiles if isinstance(one, CategoricalProfile) for value in one.counts})
-    return np.array([
-        [one.missing, *(one.counts if isinstance(one, NumericProfile) else (one.counts.get(value, 0) for value in values))]
-        for one in profiles
-    ])  # fmt: skip
-
-
-def shares(rows: Array) -> Array:
-    """Of the rows per bin, shape (profiles, bins); an empty sample has zeros."""
-    return rows / np.maximum(rows.sum(axis=1, keepdims=True), 1)
+    if isinstance(reference, CategoricalProfile) and isinstance(current, CategoricalProfile):
+        new = current.new + sum(rows for value, rows in current.counts.items() if not reference.counts.get(value))
+        once = [*reference.counts.values()].count(1)
+    else:
+        before, served = comparable_bins(reference, current)[:, 1:]
+        new, once = int(served[before == 0].sum()), min(2, int(before.sum()))
+    rows, now = (one.rows - one.missing for one in (reference, current))
+    return (new, now - new), (once, rows - once)

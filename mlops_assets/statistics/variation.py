@@ -18,6 +18,7 @@ from mlops_assets.statistics.profile import ColumnProfile, NumericProfile
 PERIODS = tuple(timedelta(hours=hours) for hours in (1, 24, 7 * 24, 28 * 24))
 MICROSECOND = timedelta(microseconds=1)
 MAX_PERIODS, MAX_WINDOWS = 500, 200  # of one reference, and of those the windows that are compared
+MAX_HOURS = {"weekdays": 24, "months": 7 * 24}  # of a period that is all in one, about
 MAX_CATEGORIES = 1000  # a column with more keeps its declared bounds
 SCHEMA = pl.Schema(
     {"start": pl.Datetime("us", "UTC"), "hours": pl.Int64(), "column": pl.String(), "bin": pl.Int64(), "rows": pl.Int64()}
@@ -37,21 +38,13 @@ def count_periods(frame: pl.DataFrame, profiles: Mapping[str, ColumnProfile], mo
     start = first.replace(minute=0, second=0, microsecond=0)
     number = dated.select(number=(pl.col(moment) - start).dt.total_microseconds() // (period // MICROSECOND))["number"]
     counted = [
-        pl.DataFrame({"number": number, "bin": _bins(dated[name], profile)})
+        pl.DataFrame({"number": number, "bin": profile.places(dated[name])})
         .group_by("number", "bin").agg(rows=pl.len())
         .select(start=start + pl.col("number") * period, hours=period // PERIODS[0], column=pl.lit(name), bin="bin", rows="rows")
         for name, profile in profiles.items()
         if isinstance(profile, NumericProfile) or len(profile.counts) <= MAX_CATEGORIES
     ]  # fmt: skip
     return pl.concat([pl.DataFrame(schema=SCHEMA), *(one.cast(SCHEMA) for one in counted)]).sort("column", "start", "bin")
-
-
-def _bins(column: pl.Series, profile: ColumnProfile) -> pl.Series:
-    """The number of each value's bin in the order of the profile's counts, from 1; 0 where it is missing."""
-    if isinstance(profile, NumericProfile):
-        values = column.cast(pl.Float64).fill_nan(None)
-        return pl.Series(np.searchsorted(profile.edges, values.to_numpy()) + 1).set(values.is_null(), 0)
-    return column.cast(pl.String).replace_strict({value: bin for bin, value in enumerate(profile.counts, 1)}, default=0)
 
 
 def bounds_from(periods: pl.DataFrame, profiles: Mapping[str, ColumnProfile], spec: Drift) -> dict[str, Bounds]:
@@ -65,6 +58,20 @@ def bounds_from(periods: pl.DataFrame, profiles: Mapping[str, ColumnProfile], sp
         name: _raised(counted[(name,)], profile, spec) if (name,) in counted else bounds_of(spec)
         for name, profile in profiles.items()
     }
+
+
+def season(
+    periods: pl.DataFrame, profiles: Mapping[str, ColumnProfile], unit: str, days: Sequence[datetime]
+) -> tuple[pl.DataFrame, dict[str, ColumnProfile]]:
+    """The periods of the reference in the weekdays or months (`unit`, in UTC) of the days, and the profiles of their rows. None
+    of columns that are not counted, or in periods that are too long for the unit.
+    """
+    phases = {"weekdays": pl.col("start").dt.weekday(), "months": pl.col("start").dt.month()}
+    served = pl.DataFrame({"start": days}, schema={"start": SCHEMA["start"]}).select(phases[unit]).to_series()
+    like = periods.filter(phases[unit].is_in(served.implode()), pl.col("hours") <= MAX_HOURS[unit])
+    parts: Mapping[Any, pl.DataFrame] = like.partition_by("column", as_dict=True)
+    counts = {name: _matrix(parts[(name,)], 1 + len(one.counts)) for name, one in profiles.items() if (name,) in parts}
+    return like, {name: profiles[name].counted(rows.sum(axis=0).tolist()) for name, rows in counts.items()}
 
 
 def _raised(counted: pl.DataFrame, profile: ColumnProfile, spec: Drift) -> Bounds:
@@ -87,7 +94,7 @@ def _windows(counted: pl.DataFrame, profile: ColumnProfile, spec: Drift) -> Iter
     for start in np.unique(np.linspace(0, len(rows) - length, MAX_WINDOWS).round().astype(int)):
         part = upto[start + length] - upto[start]
         if min(part.sum(), (total - part).sum()) >= spec.min_rows:
-            yield _profile(profile, part), _profile(profile, total - part)
+            yield profile.counted(part.tolist()), profile.counted((total - part).tolist())
 
 
 def _matrix(counted: pl.DataFrame, bins: int) -> Array:
@@ -97,10 +104,3 @@ def _matrix(counted: pl.DataFrame, bins: int) -> Array:
     rows = np.zeros((numbers.max() + 1, bins), dtype=np.int64)
     rows[numbers, counted["bin"].to_numpy()] = counted["rows"].to_numpy()
     return rows
-
-
-def _profile(like: ColumnProfile, rows: Sequence[int] | Array) -> ColumnProfile:
-    missing, *counts = (int(count) for count in rows)
-    if isinstance(like, NumericProfile):
-        return NumericProfile(like.edges, tuple(counts), missing)
-    return type(like)({value: count for value, count in zip(like.counts, counts, strict=True) if count}, missing)

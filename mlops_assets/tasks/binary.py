@@ -27,6 +27,7 @@ class BinaryTask(Task[Binary]):
     }
     COLUMNS: Mapping[str, pl.DataType] = {"probability": pl.Float64(), "decision": pl.Boolean()}
     SCORES = ("probability",)
+    SUMMARY = "probability"
     MEANS = ("label_rate", "mean_probability")
     LOSS = "Brier score"
 

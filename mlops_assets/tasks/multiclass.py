@@ -31,6 +31,7 @@ class MulticlassTask(Task[Multiclass]):
         "probabilities": Annotated[dict[str, float], Meta(description="The probability of each class, by its name.")],
     }
     SCORES = ("probabilities",)
+    SUMMARY = "decision"
     MEANS = ("share_right", "mean_confidence")
     LOSS = "Brier score"
 

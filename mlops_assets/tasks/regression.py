@@ -32,6 +32,7 @@ class RegressionTask(Task[Regression]):
     }
     COLUMNS: Mapping[str, pl.DataType] = dict.fromkeys(ANSWER, pl.Float64())
     SCORES = ("prediction", "low", "high")
+    SUMMARY = "prediction"
     MEANS = ("mean_label", "mean_prediction")
     LOSS = "absolute error, relative to the spread of predictions,"
 
@@ -144,6 +145,9 @@ class RegressionTask(Task[Regression]):
 
     def shown_truth(self, truth: Array) -> pl.Series:
         return pl.Series([*map(self._text, truth)], dtype=pl.String)
+
+    def watched_truth(self, truth: Array) -> pl.Series:
+        return pl.Series(truth)
 
     def facts_of(self, counts: Mapping[str, int], rows: int) -> list[str]:
         return [f"intervals that are to hold {self.declared.coverage:.0%} of {self.name}"]

@@ -54,7 +54,8 @@ class DecisionChange(NamedTuple):
 class Task(ABC, Generic[D]):
     """One declared task. An output is what a model gives for n rows, of shape (n,), or (n, k) with k numbers a row; a truth is
     the label as numbers, of shape (n,). `ANSWER` are the fields of an answer, with their types and descriptions as msgspec
-    annotations, and `COLUMNS` the same in the prediction log. `SCORES` are the columns that hold the output.
+    annotations, and `COLUMNS` the same in the prediction log. `SCORES` are the columns that hold the output, and `SUMMARY` is the
+    one number or text by which the distribution of the answers is watched.
     """
 
     ACTIVATION: ClassVar[Activation]  # of the last layer of a network
@@ -63,6 +64,7 @@ class Task(ABC, Generic[D]):
     ANSWER: ClassVar[Mapping[str, Any]]
     COLUMNS: Mapping[str, pl.DataType]
     SCORES: ClassVar[tuple[str, ...]]
+    SUMMARY: ClassVar[str]
     MEANS: ClassVar[tuple[str, ...]]  # the names of `means`
     LOSS: ClassVar[str]  # the name of `losses`
 
@@ -206,6 +208,10 @@ class Task(ABC, Generic[D]):
     @abstractmethod
     def shown_truth(self, truth: Array) -> pl.Series:
         """The truth of each row as text."""
+
+    def watched_truth(self, truth: Array) -> pl.Series:
+        """The truth of each row, by which the distribution of the labels is watched."""
+        return self.shown_truth(truth)
 
     @abstractmethod
     def facts_of(self, counts: Mapping[str, int], rows: int) -> list[str]:

@@ -12,7 +12,8 @@ from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics.plots import loss_curve
 from mlops_assets.statistics.profile import profile_reference, profiles_to_json
 from mlops_assets.statistics.variation import count_periods
-from mlops_assets.training.fitted import TRAIN, Progress
+from mlops_assets.tasks import task_of
+from mlops_assets.training.fitted import TEST, TRAIN, Progress
 from mlops_assets.training.model_registry import ModelRegistry, Tags, TrackedRun
 from mlops_assets.training.splits import split_of
 from mlops_assets.training.train import TrainedModel, fit, training_columns
@@ -26,6 +27,7 @@ from mlops_assets.training.training_record import (
 
 PROFILES, PERIODS = "training_profiles.json", "training_periods.parquet"
 SAMPLE, SAMPLE_ROWS = "training_sample.parquet", 5000
+ANSWERS = "test_answers.parquet"  # what the version answers for rows that it was not trained on: of others it knows too much
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,18 @@ def _log(run: TrackedRun, model: TrainedModel, rows: pl.DataFrame, use_case: Use
     run.log_file(PERIODS, _parquet(count_periods(train, profiles, names.EVENT_TIMESTAMP)))
     sample = train.sample(min(SAMPLE_ROWS, len(train)), seed=names.SEED)
     run.log_file(SAMPLE, _parquet(sample.select(*features.inputs, use_case.label.name)))
+    test = rows.filter(pl.col("split") == TEST)
+    run.log_file(ANSWERS, _parquet(_answers(model, test.sample(min(SAMPLE_ROWS, len(test)), seed=names.SEED), use_case)))
+
+
+def _answers(model: TrainedModel, rows: pl.DataFrame, use_case: UseCase) -> pl.DataFrame:
+    """As the service gives them, with their moments."""
+    from mlops_assets.training.onnx_model import OnnxModel
+
+    opened, task = OnnxModel.from_bytes(model.onnx), task_of(use_case.task)
+    read, columns = task.reader(opened.signature.facts), {name: task.COLUMNS[name] for name in task.ANSWER}
+    answers = pl.DataFrame([read(score) for score in opened.predict(rows).tolist()], schema=columns, orient="row")
+    return answers.select(task.SUMMARY, rows[names.EVENT_TIMESTAMP])
 
 
 def _parquet(rows: pl.DataFrame) -> bytes:

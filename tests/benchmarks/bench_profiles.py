@@ -15,13 +15,17 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from mlops_assets.spec.monitor import Drift
+from mlops_assets.statistics.distances import compare_correlations
+from mlops_assets.statistics.drift import compare_profiles
 from mlops_assets.statistics.mergeable_profile import Bins, Profile
 from mlops_assets.statistics.profile import profile_reference, profiles_from_json, profiles_to_json
-from mlops_assets.statistics.profile_distances import measure_correlations, measure_distances
 
 NUMERIC, CATEGORICAL = [f"n{number}" for number in range(15)], [f"c{number}" for number in range(5)]
 PART_ROWS = 1_000_000
+Numbers = NDArray[np.float64]
 MAX_PROFILE_S, MAX_GB, MAX_COMPARE_S, MIN_TIMES = 30.0, 1.0, 0.05, 50.0
 
 
@@ -65,8 +69,12 @@ def evidently(reference: pl.DataFrame, current: pl.DataFrame) -> None:
     Report([DataDriftPreset(num_method="psi", cat_method="psi")]).run(now, before)
 
 
-def compare_s(side: Profile, now: Callable[[], float]) -> float:
-    return min(clock(lambda: (measure_distances(side, side), measure_correlations(side, side)), now) for _ in range(5))
+def compare(before: Profile, now: Profile) -> None:
+    compare_profiles(before.columns(), now.columns(), Drift())
+
+
+def compare_s(side: Profile, sample: Numbers, now: Callable[[], float]) -> float:
+    return min(clock(lambda: (compare(side, side), compare_correlations(side, side, sample)), now) for _ in range(5))
 
 
 def run(parts: int, folder: Path, now: Callable[[], float]) -> int:
@@ -78,14 +86,15 @@ def run(parts: int, folder: Path, now: Callable[[], float]) -> int:
     gb = peak_gb(bins, folder)
     seconds = clock(lambda: found.append(bins.profile(rows)), now)
     large, small = found[0], bins.profile(part(99, 1000, 0.3).lazy())
-    compared = [compare_s(side, now) for side in (large, small)]
+    sample = reference.select(NUMERIC).head(5000).to_numpy()
+    compared = [compare_s(side, sample, now) for side in (large, small)]
     print(f"{large.rows:,} rows × {len(bins.reference)} columns: {seconds:.1f} s, peak {gb:.2f} GB more")
     print(
         f"two windows of {large.rows:,} rows compared in {compared[0] * 1000:.1f} ms, of {small.rows:,} in {compared[1] * 1000:.1f} ms"
     )
     one, other = part(1), part(2, shift=0.1)
-    ours = clock(lambda: measure_distances(*(bins.profile(side.lazy()) for side in (one, other))), now)
-    once = clock(lambda: measure_distances(large, bins.profile(other.lazy())), now)
+    ours = clock(lambda: compare(*(bins.profile(side.lazy()) for side in (one, other))), now)
+    once = clock(lambda: compare(large, bins.profile(other.lazy())), now)
     theirs = clock(lambda: evidently(one, other), now)
     print(f"{PART_ROWS:,} rows a side: {ours:.2f} s, {once:.2f} s with the reference's profile stored; Evidently's preset {theirs:.1f} s: "
           f"{theirs / ours:.0f} and {theirs / once:.0f} times")  # fmt: skip

@@ -15,7 +15,8 @@ from sklearn.model_selection import cross_val_predict  # pyright: ignore[reportU
 from sklearn.tree import DecisionTreeClassifier
 
 from mlops_assets.spec.monitor import Drift
-from mlops_assets.statistics.drift import Bounds, compare_profiles, psi, shares
+from mlops_assets.statistics.distances import psi, shares
+from mlops_assets.statistics.drift import Bounds, compare_profiles
 from mlops_assets.statistics.profile import profile_like, profile_reference
 from mlops_assets.statistics.variation import bounds_from, count_periods
 from tests.statistics.column_kinds import COLUMN, DAYS, MOMENT, Kind, is_categorical

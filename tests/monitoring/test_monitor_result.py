@@ -3,8 +3,10 @@
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,9 +14,13 @@ import pytest
 
 from mlops_assets.evaluation.evaluate import Evaluation, Importance
 from mlops_assets.foundation.verdict import Verdict
-from mlops_assets.monitoring.drift import TrainingWindow, monitor_drift
+from mlops_assets.monitoring.drift import Served
+from mlops_assets.monitoring.drift import monitor_drift as judge
+from mlops_assets.monitoring.monitor_result import MonitorResult
 from mlops_assets.monitoring.performance import monitor_performance
 from mlops_assets.monitoring.stored_periods import Periods, realised
+from mlops_assets.monitoring.training_window import TrainingWindow
+from mlops_assets.monitoring.window import Window
 from mlops_assets.spec.monitor import Drift, Performance
 from mlops_assets.spec.trigger import OnPerformance
 from mlops_assets.statistics.profile import profile_reference, profiles_to_json
@@ -27,6 +33,17 @@ CASE = USE_CASE.but(features=USE_CASE.features.but(numeric=NUMERIC, categorical=
 ROWS = training_rows(1200)
 TASK = task_of(CASE.task)
 DRIFT = Drift(window=timedelta(days=30), min_rows=500)
+
+
+def monitor_drift(
+    spec: Drift, rows: pl.DataFrame, read: Callable[[], TrainingWindow] | None, *, labels: pl.Series | None = None, **options: Any
+) -> MonitorResult:
+    """As the asset, of rows in memory and by default no known label."""
+    label = pl.Series(CASE.label.name, []) if labels is None else labels
+    end = datetime(2013, 7, 1, tzinfo=UTC)
+    return judge(
+        spec, Served(Window(end - spec.window, end), rows.lazy(), lambda bins: bins.profile(rows.lazy()), label), read, **options
+    )
 
 
 def window() -> TrainingWindow:
