@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         Robust,
     )  # fmt: skip
     from mlops_assets.spec.grain import Daily, Hourly, Monthly, Snapshot, Weekly
-    from mlops_assets.spec.monitor import DataAge, Drift, OwnMonitor, Performance, Skew
+    from mlops_assets.spec.monitor import DataAge, Drift, Operations, OwnMonitor, Performance, Skew
     from mlops_assets.spec.pulled_source import Http, NextCursor, NextLink, PageNumber, Sql, Stream
     from mlops_assets.spec.request_feature import (
         Bucket,
@@ -69,10 +69,10 @@ __all__ = [
     "FeatureView", "Features", "Files", "Floor", "Freshness", "Gate", "GroupSplit", "HashedWords", "HistGradientBoosting",
     "Hour", "Hourly", "HoursBetween", "Http", "IsMissing", "JsonLines", "Label", "Latency", "LightGBM", "Lightning", "Limits",
     "Log", "MaxNovelShare", "MaxNullShare", "MinuteOfDay", "Month", "Monthly", "Multiclass", "NextCursor", "NextLink", "NoLeak",
-    "NoPii", "NoSkew", "OnAlarm", "OnCode", "OnDrift", "OnPerformance", "OnSchedule", "OnVolume", "OwnLightning", "OwnMonitor",
-    "PageNumber", "Parquet", "Performance", "Pod", "PredictionMoment", "RandomSplit", "Range", "Ratio", "Regression", "Renamed",
-    "Robust", "Rollback", "RowCountBand", "Search", "Serving", "Skew", "SklearnEstimator", "Snapshot", "Sql", "Stream",
-    "TextLength", "TimeSplit", "Trainer", "Trigger", "UseCase", "Weekday", "Weekly",
+    "NoPii", "NoSkew", "OnAlarm", "OnCode", "OnDrift", "OnPerformance", "OnSchedule", "OnVolume", "Operations", "OwnLightning",
+    "OwnMonitor", "PageNumber", "Parquet", "Performance", "Pod", "PredictionMoment", "RandomSplit", "Range", "Ratio",
+    "Regression", "Renamed", "Robust", "Rollback", "RowCountBand", "Search", "Serving", "Skew", "SklearnEstimator", "Snapshot",
+    "Sql", "Stream", "TextLength", "TimeSplit", "Trainer", "Trigger", "UseCase", "Weekday", "Weekly",
 ]  # fmt: skip
 
 

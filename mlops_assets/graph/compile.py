@@ -15,7 +15,7 @@ from mlops_assets.graph.jobs import build_jobs
 from mlops_assets.graph.kernel.automation import build_automation
 from mlops_assets.graph.kernel.shared_sensors import share_sensors
 from mlops_assets.graph.kernel.tables import build_io_managers
-from mlops_assets.graph.monitoring import build_monitoring
+from mlops_assets.graph.monitoring import build_monitoring, build_monitoring_sensors
 from mlops_assets.graph.pulling import build_pulling
 from mlops_assets.graph.rollout import build_rollout
 from mlops_assets.graph.serving import build_serving
@@ -92,9 +92,10 @@ def build_use_case(use_case: UseCase) -> dg.Definitions:
     assets = [*(asset for build in parts for asset in build(use_case)), *rollout["assets"], *pulling["assets"]]
     checks = [*triggers["checks"], *rollout["checks"]]
     checked = [key for one in (*assets, *checks) if isinstance(one, dg.AssetsDefinition) for key in one.check_keys]
+    sensors = [*triggers["sensors"], *rollout["sensors"], *pulling["sensors"], *build_monitoring_sensors(use_case)]
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,
         jobs=[*triggers["jobs"], *pulling["jobs"]],
-        sensors=[*triggers["sensors"], *rollout["sensors"], *pulling["sensors"], build_alerts(use_case, checked), automation],
+        sensors=[*sensors, build_alerts(use_case, checked), automation],
     )

@@ -3,15 +3,21 @@
 import dagster as dg
 
 from mlops_assets.graph.monitors.drift import build_drift
+from mlops_assets.graph.monitors.operations import build_operations, build_operations_sensor
 from mlops_assets.graph.monitors.own import build_own
 from mlops_assets.graph.monitors.performance import build_performance
 from mlops_assets.graph.monitors.skew import build_skew
-from mlops_assets.spec.monitor import Drift, Monitor, OwnMonitor, Performance, Skew
+from mlops_assets.spec.monitor import Drift, Monitor, Operations, OwnMonitor, Performance, Skew
 from mlops_assets.spec.use_case import UseCase
 
 
 def build_monitoring(use_case: UseCase) -> list[dg.AssetsDefinition]:
     return [_monitor(use_case, stage, monitor) for stage, monitor in use_case.monitor_stages.items()]
+
+
+def build_monitoring_sensors(use_case: UseCase) -> list[dg.SensorDefinition]:
+    monitors = use_case.monitor_stages.items()
+    return [build_operations_sensor(use_case, stage, one) for stage, one in monitors if isinstance(one, Operations)]
 
 
 def _monitor(use_case: UseCase, stage: str, monitor: Monitor) -> dg.AssetsDefinition:
@@ -22,5 +28,7 @@ def _monitor(use_case: UseCase, stage: str, monitor: Monitor) -> dg.AssetsDefini
             return build_performance(use_case, stage, monitor)
         case Skew():
             return build_skew(use_case, stage, monitor)
+        case Operations():
+            return build_operations(use_case, stage, monitor)
         case OwnMonitor():
             return build_own(use_case, stage, monitor)

@@ -7,7 +7,7 @@ import polars as pl
 
 from mlops_assets.foundation.names import EVENT_TIMESTAMP
 from mlops_assets.monitoring.monitor_result import MonitorResult
-from mlops_assets.spec.monitor import Monitor
+from mlops_assets.spec.monitor import JudgedByRows
 
 
 class Window(NamedTuple):
@@ -20,13 +20,13 @@ class Window(NamedTuple):
         return rows.filter(pl.col(EVENT_TIMESTAMP).is_between(*self, closed="right"))
 
 
-def window_of(rows: pl.LazyFrame, spec: Monitor, *, now: datetime) -> Window:
+def window_of(rows: pl.LazyFrame, spec: JudgedByRows, *, now: datetime) -> Window:
     """The last window before `now`. Moments are the callers' own: rows of another time do not move it."""
     clock = _clock(rows, spec, now=now)
     return Window(clock - spec.window, min(now, clock + spec.window))
 
 
-def recent(rows: pl.LazyFrame, spec: Monitor, *, now: datetime) -> pl.DataFrame:
+def recent(rows: pl.LazyFrame, spec: JudgedByRows, *, now: datetime) -> pl.DataFrame:
     return window_of(rows, spec, now=now).of(rows).collect()
 
 
@@ -46,7 +46,7 @@ class Elsewhere(NamedTuple):
         return result._replace(message=message, figures={**result.figures, "about_another_time": self.rows})
 
 
-def elsewhere(rows: pl.LazyFrame, spec: Monitor, *, now: datetime) -> Elsewhere:
+def elsewhere(rows: pl.LazyFrame, spec: JudgedByRows, *, now: datetime) -> Elsewhere:
     """Of the answers of the last window before `now`: those about a moment that is further from theirs than a window. Where most
     are, it is a replay, of which only moments after `now` are of another time.
     """
@@ -57,7 +57,7 @@ def elsewhere(rows: pl.LazyFrame, spec: Monitor, *, now: datetime) -> Elsewhere:
     return Elsewhere(*others.select(pl.len(), first=moment.min(), last=moment.max()).collect().row(0))
 
 
-def _clock(rows: pl.LazyFrame, spec: Monitor, *, now: datetime) -> datetime:
+def _clock(rows: pl.LazyFrame, spec: JudgedByRows, *, now: datetime) -> datetime:
     """`now`, or in a replay, whose answers are about another time, the moment that half of the newest have reached. Of a long log
     it reads the newest answers alone, unless these are fewer than a verdict needs.
     """

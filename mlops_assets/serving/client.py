@@ -121,6 +121,14 @@ class LiveService(AbstractContextManager["LiveService"]):
             return dict.fromkeys(EXPECTED) | {"use_case": ", ".join(others)}
         return reported if reported.keys() >= {*EXPECTED} else None
 
+    def metrics(self) -> str | None:
+        """The page of all use cases there, in the text format of Prometheus; None without an answer."""
+        try:
+            response = self._client.get(f"{self.url.rstrip('/')}/metrics", timeout=PLAN_TIMEOUT_S)
+        except httpx.RequestError:
+            return None
+        return response.text if response.is_success else None
+
     def follows(self, use_case: str, plan_in_force: Callable[[], Plan | None], timeout_s: float) -> "Served":
         """Whether the service, once it answers for the use case, serves exactly `plan_in_force`, which may change meanwhile."""
 

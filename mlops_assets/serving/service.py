@@ -32,6 +32,7 @@ from mlops_assets.serving.inference.scoring import Scorer
 from mlops_assets.serving.inference.shadowing import Shadowing
 from mlops_assets.serving.log.prediction_log import PredictionLog, log_secret
 from mlops_assets.serving.telemetry import Telemetry
+from mlops_assets.spec.monitor import Operations
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -169,7 +170,8 @@ def assemble(
     """The service of one use case; it is not started yet. Without `look_up_async`, `look_up` may block: it runs in a thread.
     Answers are dated by `now`, the present in UTC, and their ids are those of `new_id`, or else random.
     """
-    home, telemetry, limits = environment.home, Telemetry(), use_case.serving.limits
+    edges_s = [edge for monitor in use_case.monitors if isinstance(monitor, Operations) for edge in monitor.edges_s]
+    home, telemetry, limits = environment.home, Telemetry(edges_s), use_case.serving.limits
     secret, clock = log_secret(home.keys), time.perf_counter
     shadow_log = PredictionLog(home.shadow_log, use_case, secret=secret)
     answering = Answering(

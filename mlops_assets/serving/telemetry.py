@@ -1,11 +1,12 @@
 """The Prometheus metrics of a server."""
 
+import time
 from collections import Counter as Counts
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector, generate_latest, values
 from prometheus_client.registry import Collector
 
 from mlops_assets.features.online.online_mirror import Missing
@@ -17,20 +18,23 @@ AGE_S = (1, 60, 600, 3600, 6 * 3600, 86400, 7 * 86400, 30 * 86400)
 
 
 class Telemetry:
-    """The metrics of one use case in a server process, all in one registry."""
+    """The metrics of one use case in a server process, all in one registry. `edges_s` are further edges of the latency's
+    buckets, so that a declared bound divides the answers exactly.
+    """
 
     # Bento's own metrics are off: they miss some of the requests that end in 400 or 500
     # (https://github.com/bentoml/BentoML/issues/2052), and cost more than an inference.
 
-    def __init__(self) -> None:
+    def __init__(self, edges_s: Collection[float] = ()) -> None:
         # Bento sets PROMETHEUS_MULTIPROC_DIR, which makes every metric of a process a slot in files that all registries
         # share. `values.ValueClass` is undocumented; tests/serving/test_telemetry.py fails when it has no effect.
         values.ValueClass = values.MutexValue
         own = self.registry = CollectorRegistry()
         # A child looked up by its labels costs as much as the counting itself.
         requests = Counter("mlops_requests", "Requests to /predict by HTTP status.", ["status"], registry=own)
+        edges = sorted({*LATENCY_S, *edges_s})
         answers = Histogram(
-            "mlops_answer_seconds", "From the whole request to the answer.", ["arm", "version"], buckets=LATENCY_S, registry=own
+            "mlops_answer_seconds", "From the whole request to the answer.", ["arm", "version"], buckets=edges, registry=own
         )
         predictions = Counter("mlops_predictions", "Answered rows.", ["arm", "version", "features_from"], registry=own)
         ages = Histogram("mlops_feature_age_seconds", "Age of a view's features.", ["view"], buckets=AGE_S, registry=own)
@@ -42,6 +46,9 @@ class Telemetry:
         self.not_loaded = Counter("mlops_model_load_failures", "Plans that were not taken, at each attempt.", registry=own)
         self.cache = Counter("mlops_cache_reads", "Lookups in the cache of scores.", ["result"], registry=own)
         self.plan = Gauge("mlops_plan", "Number of the plan in force.", registry=own)
+        # Which process counts: of two replicas behind one address, or before and after a restart, it is never the same.
+        started = Gauge("mlops_started_seconds", "When this process began to count, in Unix time.", registry=own)
+        started.set(time.time())
         self.in_flight = Gauge("mlops_in_flight", "Requests being answered.", registry=own)
         self.queue = Gauge("mlops_queue_requests", "Requests that wait for the feature lookup.", registry=own)
         self.unlogged = Counter("mlops_unlogged", "Rows answered without a log, as declared for a full disk.", registry=own)
@@ -73,7 +80,9 @@ class Telemetry:
 
 @dataclass(frozen=True)
 class _OfUseCases(Collector):
-    """The metrics of several use cases; the label is added when they are read, so that counting costs no more."""
+    """The metrics of several use cases, and those of their process, which have no such label. It is added when they are read, so
+    that counting costs no more.
+    """
 
     telemetries: Mapping[str, Telemetry]
 
@@ -85,6 +94,7 @@ class _OfUseCases(Collector):
                 family.samples = [*families[family.name].samples, *samples] if family.name in families else samples
                 families[family.name] = family
         yield from families.values()
+        yield from ProcessCollector(registry=None).collect()
 
 
 def page(telemetries: Mapping[str, Telemetry]) -> bytes:

@@ -108,7 +108,46 @@ class DataAge(OwnMonitor):
     min_share: float = Field(default=0.99, gt=0, le=1)
 
 
-Monitor = Drift | Performance | Skew | OwnMonitor
+class Operations(Watching):
+    """How the live servers run, from their metrics every `interval`: latency of the answers, share of the requests that ended in
+    500 or above, CPU time, resident memory, and what 1,000 predictions cost. A bound that is None is not judged; more slow or
+    failed requests than a bound allows count where chance does not explain them. A server that does not answer is an alarm.
+    Costs are in the currency of the prices: of an hour of CPU time that is used, and of an hour of a server, used or not.
+    """
+
+    CHECK: ClassVar[str] = "servers_within_bounds"
+
+    window: timedelta = Field(default=timedelta(hours=1), gt=timedelta(0))
+    interval: timedelta = Field(default=timedelta(minutes=5), ge=timedelta(seconds=10))
+    max_latency_p95_ms: float | None = Field(default=None, gt=0)
+    max_latency_p99_ms: float | None = Field(default=None, gt=0)
+    max_error_rate: float | None = Field(default=None, ge=0, lt=1)
+    max_resident_mb: float | None = Field(default=None, gt=0)
+    max_cost_per_1000: float | None = Field(default=None, gt=0)
+    cost_per_cpu_hour: float | None = Field(default=None, gt=0)
+    cost_per_server_hour: float | None = Field(default=None, gt=0)
+    min_requests: int = Field(default=100, ge=1)
+
+    @property
+    def max_latency_ms(self) -> dict[int, float]:
+        """The bounds by percentile."""
+        bounds = {95: self.max_latency_p95_ms, 99: self.max_latency_p99_ms}
+        return {percentile: bound for percentile, bound in bounds.items() if bound is not None}
+
+    @property
+    def edges_s(self) -> list[float]:
+        return [bound / 1000 for bound in self.max_latency_ms.values()]
+
+    def contradictions(self) -> Iterator[str]:
+        if self.window < 2 * self.interval:
+            yield f"interval is {self.interval}, and window {self.window}; legal: a window of two intervals or more. Widen it."
+        if self.max_cost_per_1000 and not (self.cost_per_cpu_hour or self.cost_per_server_hour):
+            legal = "cost_per_cpu_hour, cost_per_server_hour, or both"
+            yield f"max_cost_per_1000 is a bound on a cost without a price; legal: {legal}. Declare one."
+
+
+JudgedByRows = Drift | Performance | Skew | OwnMonitor
+Monitor = JudgedByRows | Operations
 
 
 def stage_names(monitors: Sequence[Monitor]) -> list[str]:

@@ -3,7 +3,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
@@ -197,6 +197,20 @@ def metric_over_time(metric: str, periods: Sequence[date], values: Sequence[floa
     axes.plot(days, values, color=CHAMPION, marker="o", markersize=3.5, linewidth=1.6, label=metric)
     if bound is not None:
         axes.axhline(bound, color=ALARM, label=f"bound {bound:g}", **DASHED)
+    return _over_time(figure, axes)
+
+
+def latency_over_time(moments: Sequence[datetime], milliseconds: Mapping[str, Sequence[float]]) -> bytes:
+    """Of each percentile one point per moment; an undefined value leaves a gap."""
+    figure, axes = _figure(WIDE, "Latency", y="milliseconds")
+    times = np.array([moment.replace(tzinfo=None) for moment in moments], dtype="datetime64[us]")
+    for (name, values), colour in zip(milliseconds.items(), (REFERENCE, CANDIDATE, CHAMPION), strict=False):
+        axes.plot(times, values, color=colour, marker="o", markersize=2.5, linewidth=1.4, label=name)
+    axes.set_ylim(bottom=0)
+    return _over_time(figure, axes)
+
+
+def _over_time(figure: Figure, axes: Axes) -> bytes:
     locator = AutoDateLocator(maxticks=8)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))

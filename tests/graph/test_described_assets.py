@@ -75,6 +75,7 @@ def test_the_line_is_whole() -> None:
         "drift",
         "performance",
         "skew",
+        "operations",
         "feature_catalog",
     )
     expected = [

@@ -13,7 +13,7 @@ from mlops_assets.spec.monitor import Monitor, Watching
 from mlops_assets.spec.use_case import UseCase
 
 VERDICT, REASON_TO_TRAIN, SYMPTOMS, SINCE = "verdict", "reason_to_train", "symptoms", "not_enough_data_since"
-REMEDY = "Look whether requests and labels arrive; widen the window or lower min_rows where there will never be more."
+REMEDY = "Look whether requests and labels arrive; declare a wider window or fewer rows where there will never be more."
 
 
 class CheckVerdict(NamedTuple):

@@ -59,16 +59,36 @@ def over_time(
 def check_result(
     context: dg.AssetExecutionContext, spec: Monitor, result: "MonitorResult", use_case: UseCase, *, now: datetime
 ) -> dg.AssetCheckResult:
+    """Of a monitor that judges rows of the prediction log."""
     unreadable, key = _unreadable_share(context.instance, use_case), dg.AssetCheckKey(context.asset_key, spec.CHECK)
-    reason = result.reason_to_train if result.verdict is Verdict.ALARM else 0.0
-    verdict = CheckVerdict(Verdict(result.verdict), result.message, reason, tuple(result.symptoms))
     if unreadable > MAX_UNREADABLE_SHARE:  # which training does not change
         lost = f"{unreadable:.1%} of the prediction log cannot be read; see the check of predictions. "
-        verdict = CheckVerdict(Verdict.ALARM, lost + result.message, reason_to_train=0.0)
+        result = result._replace(verdict=Verdict.ALARM, message=lost + result.message, reason_to_train=0.0, symptoms=())
+    return store_verdict(context.instance, key, spec, result, now=now)
+
+
+def store_verdict(
+    instance: dg.DagsterInstance, key: dg.AssetCheckKey, spec: Monitor, result: "MonitorResult", *, now: datetime
+) -> dg.AssetCheckResult:
+    """The result of the check; since when there is not enough data is read from the one before."""
+    reason = result.reason_to_train if result.verdict is Verdict.ALARM else 0.0
+    verdict = CheckVerdict(Verdict(result.verdict), result.message, reason, tuple(result.symptoms))
     if verdict.verdict is Verdict.NOT_ENOUGH_DATA:
-        before = CheckVerdict.of_record(newest_check(context.instance, key))
+        before = CheckVerdict.of_record(newest_check(instance, key))
         verdict = verdict._replace(since=before.since if before and before.since else now)
     return verdict.result(spec, now=now, key=key)
+
+
+def as_event(check: dg.AssetCheckResult, key: dg.AssetCheckKey) -> dg.AssetCheckEvaluation:
+    """The result of a check outside a run, as sensors report it."""
+    return dg.AssetCheckEvaluation(
+        key.asset_key,
+        key.name,
+        passed=check.passed,
+        metadata=check.metadata,
+        severity=check.severity,
+        description=check.description,
+    )
 
 
 def _unreadable_share(instance: dg.DagsterInstance, use_case: UseCase) -> float:

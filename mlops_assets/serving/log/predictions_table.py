@@ -7,7 +7,7 @@ import msgspec
 import polars as pl
 from deltalake import CommitProperties, DeltaTable
 
-from mlops_assets.foundation.delta_tables import NO_STATISTICS, alone, compact, open_table, recorded
+from mlops_assets.foundation.delta_tables import APPENDED_OFTEN, alone, compact, open_table, recorded
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, PREDICTION_ID
 from mlops_assets.foundation.stored_schema import with_types
 from mlops_assets.serving.log.log_reader import LogRows, Progress, scan
@@ -15,13 +15,6 @@ from mlops_assets.serving.log.prediction_log import PredictionLog
 
 PROGRESS = "mlops/log_progress"  # of a commit: how far the log was read for the rows that the table has since
 DAYS = "mlops/days"  # of a commit that only adds rows: the days of their moments, in UTC
-# An earlier version serves nobody, and to open a table with the commits of a month, one each five minutes, takes 0.1 s.
-CONFIGURATION = {
-    **NO_STATISTICS,
-    "delta.checkpointInterval": "20",
-    "delta.logRetentionDuration": "interval 1 days",
-    "delta.deletedFileRetentionDuration": "interval 1 days",
-}
 
 
 def report_predictions(path: Path, log: PredictionLog) -> LogRows:
@@ -39,7 +32,7 @@ def report_predictions(path: Path, log: PredictionLog) -> LogRows:
         if table is None or before.types != logged.progress.types:
             rows = pl.concat([_rows_of_no_line(table, log, logged), logged.rows])
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write(str(path), rows, facts, mode="overwrite", schema_mode="overwrite", configuration=CONFIGURATION)
+            _write(str(path), rows, facts, mode="overwrite", schema_mode="overwrite", configuration=APPENDED_OFTEN)
         elif before != logged.progress:
             logged = logged._replace(rows=_unknown(table, logged.rows))
             _write(table, logged.rows, facts | {DAYS: _days(logged.rows)}, mode="append")

@@ -29,6 +29,7 @@ from mlops_assets import (
     OnDrift,
     OnPerformance,
     OnSchedule,
+    Operations,
     Performance,
     PredictionMoment,
     Robust,
@@ -225,6 +226,6 @@ USE_CASE = UseCase(
         rollback=Rollback(max_score_shift=0.4),
     ),
     example="mlops_assets.use_cases.flight_delay.airline:example",
-    monitors=(Drift(), Performance(), Skew()),
+    monitors=(Drift(), Performance(), Skew(), Operations(max_latency_p99_ms=50, max_error_rate=0.01, cost_per_cpu_hour=0.05)),
     triggers=(OnSchedule(cron="0 6 * * 1"), OnDrift(), OnPerformance(metric="auc", bound=0.72)),
 )  # fmt: skip
