@@ -4,8 +4,9 @@ from datetime import datetime
 from typing import NamedTuple, cast
 
 import polars as pl
+import polars.selectors as cs
 
-from mlops_assets.foundation.names import EVENT_TIMESTAMP
+from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT
 from mlops_assets.monitoring.monitor_result import MonitorResult
 from mlops_assets.spec.monitor import JudgedByRows
 
@@ -58,14 +59,17 @@ def elsewhere(rows: pl.LazyFrame, spec: JudgedByRows, *, now: datetime) -> Elsew
 
 
 def _clock(rows: pl.LazyFrame, spec: JudgedByRows, *, now: datetime) -> datetime:
-    """`now`, or in a replay, whose answers are about another time, the moment that half of the newest have reached. Of a long log
-    it reads the newest answers alone, unless these are fewer than a verdict needs.
+    """`now`, or in a replay, whose answers are about another time, the moment that half of the newest have reached. A replay is
+    over once nothing, neither an answer nor a label, has arrived for a window. Of a long log it reads the newest answers alone,
+    unless these are fewer than a verdict needs.
     """
     moment, answered = pl.col(EVENT_TIMESTAMP), pl.col("answered_at")
-    served = rows.filter(moment <= now)
-    lately = served.filter(answered > now - spec.window)
+    arrived = pl.max_horizontal(cs.by_name("answered_at", KNOWN_AT, require_all=False))
+    served, since = rows.filter(moment <= now), now - spec.window
+    lately = served.filter(answered > since)
     count, live = lately.select(pl.len(), live=(answered - moment < spec.window).sum()).collect().row(0)
-    if live * 2 > count or live >= spec.min_rows:
+    is_over = count == 0 and not served.select((arrived > since).any()).collect().item()
+    if is_over or live * 2 > count or live >= spec.min_rows:
         return now
     newest = lately if count >= spec.min_rows else served
     least = answered.top_k(spec.min_rows).min()

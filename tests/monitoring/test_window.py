@@ -7,12 +7,12 @@ import pytest
 
 from mlops_assets.monitoring.monitor_result import too_few
 from mlops_assets.monitoring.window import elsewhere, recent
-from mlops_assets.spec.monitor import Drift, Monitor, Performance, Skew
+from mlops_assets.spec.monitor import Drift, JudgedByRows, Performance, Skew
 
 NOW = datetime(2013, 7, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 UTC_US = pl.Datetime("us", "UTC")
-MONITORS: list[Monitor] = [kind(window=24 * HOUR, min_rows=100) for kind in (Drift, Performance, Skew)]
+MONITORS: list[JudgedByRows] = [kind(window=24 * HOUR, min_rows=100) for kind in (Drift, Performance, Skew)]
 
 
 def answers(*moments: datetime, answered: datetime | None = None) -> pl.LazyFrame:
@@ -28,7 +28,7 @@ YEARS_LATER = NOW + timedelta(days=4000)
 @pytest.mark.parametrize("monitor", MONITORS, ids=lambda monitor: type(monitor).__name__)
 @pytest.mark.parametrize("other", [datetime(2099, 1, 1, tzinfo=UTC), NOW + HOUR, datetime(1950, 1, 1, tzinfo=UTC)], ids=str)
 @pytest.mark.parametrize("many", [1, 100])
-def test_rows_of_another_time_are_not_in_the_window_and_do_not_move_it(monitor: Monitor, other: datetime, many: int) -> None:
+def test_rows_of_another_time_are_not_in_the_window_and_do_not_move_it(monitor: JudgedByRows, other: datetime, many: int) -> None:
     fakes = answers(*[other] * many, answered=NOW)
     rows = recent(pl.concat([answers(*LIVE), fakes]), monitor, now=NOW)
     assert rows.equals(recent(answers(*LIVE), monitor, now=NOW)) and len(rows) == 240
@@ -52,8 +52,18 @@ def test_a_live_window_is_not_moved_by_more_requests_about_the_past() -> None:
     assert rows.equals(recent(answers(*LIVE), Skew(window=24 * HOUR, min_rows=100), now=NOW)) and len(rows) == 240
 
 
-def test_a_log_that_ended_long_ago_is_judged_by_its_last_window() -> None:
-    assert 240 <= len(recent(answers(*LIVE), Skew(window=24 * HOUR, min_rows=100), now=YEARS_LATER)) <= 300
+@pytest.mark.parametrize("ended", [25 * HOUR, YEARS_LATER - NOW], ids=str)
+@pytest.mark.parametrize("about", [timedelta(0), timedelta(days=1000)], ids=["live", "replayed"])
+def test_once_nothing_has_arrived_for_a_window_it_is_empty(about: timedelta, ended: timedelta) -> None:
+    rows = answers(*LIVE).with_columns(pl.col("event_timestamp") - about)
+    assert recent(rows, Skew(window=24 * HOUR, min_rows=100), now=NOW + ended).is_empty()
+
+
+def test_labels_that_take_longer_than_a_window_are_judged_by_the_newest_of_them() -> None:
+    known = answers(*LIVE).with_columns(known_at=pl.col("answered_at") + timedelta(days=60))
+    spec = Performance(window=24 * HOUR, min_rows=100)
+    assert 240 <= len(recent(known, spec, now=NOW + timedelta(days=60))) <= 300
+    assert recent(known, spec, now=NOW + timedelta(days=61, hours=1)).is_empty(), "no label has become known for a window"
 
 
 def test_a_window_without_enough_rows_holds_those_there_are() -> None:

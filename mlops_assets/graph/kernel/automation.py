@@ -54,7 +54,7 @@ def build_automation(name: str, target: dg.AssetSelection) -> dg.AutomationCondi
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=TICK_SECONDS,
         tags={BY_EVENT: str(SETTLED_SECONDS), MUTED: "by a pause"},
-        run_tags={"mlops/reason": "a parent has newer data"},
+        run_tags={"mlops/reason": "a parent has newer data, or a window has passed"},
     )
 
 

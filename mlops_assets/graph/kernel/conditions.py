@@ -116,6 +116,25 @@ class ParentsRequested(dg.AutomationCondition[dg.AssetKey]):
 
 
 @dataclass(frozen=True)
+class Aged(dg.AutomationCondition[dg.AssetKey]):
+    """True for an asset without partitions whose newest run began `age` ago or earlier, whether or not it made the asset: what is
+    judged by the clock changes although no parent does.
+    """
+
+    age: timedelta
+
+    @property
+    def name(self) -> str:
+        return f"aged_{self.age / timedelta(hours=1):g}_hours"
+
+    def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
+        attempt = None if context.candidate_subset.is_empty else _attempts(context).get(None)
+        record = attempt and context.asset_graph_view.instance.get_run_record_by_id(attempt.run)
+        is_due = record is not None and context.evaluation_time - record.create_timestamp >= self.age
+        return dg.AutomationResult(context, context.candidate_subset if is_due else context.get_empty_subset())
+
+
+@dataclass(frozen=True)
 class Settled(dg.AutomationCondition[dg.AssetKey]):
     """True once no file of the use case has been reported for `settle`, so that one delivery becomes one cascade, and at the
     latest `longest` after the first tick that waited. Only an asset that reads files waits; the others follow their parents.
@@ -248,5 +267,12 @@ CASCADE = build_cascade(EVERY_PARENT)
 # Assets that read every day landed so far cannot wait for the days that have not landed yet.
 LANDED_PARENTS = AC.all_deps_match(~AC.missing() | AC.will_be_requested()) | ParentsRequested()
 LOOK_BACK_CASCADE = build_cascade(LANDED_PARENTS)
+
+
+def build_watch(age: timedelta) -> Any:
+    """Of an asset that is behind its parents, or was not looked at for `age`."""
+    return LOOK_BACK_CASCADE | (Quiet() & ~AC.missing() & Aged(age) & LANDED_PARENTS)
+
+
 # What depends on the time, such as the ages on a page. Dagster's on_cron waits until every parent has changed since midnight.
 DAILY = AC.cron_tick_passed("@daily").since_last_handled() & ~AC.in_progress() & ~AC.missing()

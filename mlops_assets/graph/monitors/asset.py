@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 import dagster as dg
 
 from mlops_assets.foundation import names
+from mlops_assets.foundation.durations import ONE_DAY
 from mlops_assets.foundation.verdict import Verdict
 from mlops_assets.graph.kernel.asset_metadata import (
     MAX_ROWS,
@@ -17,7 +18,7 @@ from mlops_assets.graph.kernel.asset_metadata import (
     rows_as_table,
 )  # fmt: skip
 from mlops_assets.graph.kernel.check_verdict import CheckVerdict
-from mlops_assets.graph.kernel.conditions import LOOK_BACK_CASCADE
+from mlops_assets.graph.kernel.conditions import build_watch
 from mlops_assets.graph.kernel.dagster_internals import newest_check
 from mlops_assets.resources import ReportsResource
 from mlops_assets.spec.monitor import Monitor
@@ -38,10 +39,12 @@ class MonitorArguments(AssetMetadata):
 
 
 def monitor_arguments(use_case: UseCase, stage: str, *kinds: str, kind: str, reads: str) -> MonitorArguments:
+    """It runs again once a window has passed since its newest run: where nothing is served any more, no parent changes."""
+    window = use_case.monitor_stages[stage].window
     return {
         "key": names.stage(use_case.name, stage),
         "ins": {reads: names.stage(use_case.name, reads)},
-        "automation_condition": LOOK_BACK_CASCADE,
+        "automation_condition": build_watch(min(window, ONE_DAY)),
         **asset_metadata(use_case, kind, *kinds, made_from="monitor"),
     }
 
