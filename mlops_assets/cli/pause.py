@@ -25,7 +25,6 @@ def pause(
 
     declared(use_case)
     now, ledger = datetime.now(UTC), open_resources()["ledger"].open()
-    ledger.require_if_trained()
     typer.echo(f"{use_case}: {pauses.pause(use_case, until=pauses.parse_until(until), why=why, by=by, at=now, ledger=ledger)}")
 
 
@@ -36,4 +35,4 @@ def resume(use_case: Name, *, why: Why, by: By) -> None:
     declared(use_case)
     ledger = open_resources()["ledger"].open()
     pauses.resume(use_case, why=why, by=by, at=datetime.now(UTC), ledger=ledger)
-    typer.echo(f"{use_case}: the pause has ended; what was missed follows within a minute.")
+    typer.echo(f"{use_case}: {pauses.ENDED}")

@@ -83,7 +83,7 @@ def route(
         from mlops_assets.graph.rollout import open_rollouts
 
         rollouts = open_rollouts(promotions.use_case, open_resources()["rollout_stores"])
-        plan = rollouts.hand_over(by=by, at=at, why=f"handed over: {reason}")
+        plan = rollouts.hand_over(by=by, at=at, why=reason)
     else:
         cause = Cause(reason=f"route: {reason}", by=by, at=at)
         plan = promotions.route(challenger=challenger, share=share, split=split, shadow=shadow, **cause)

@@ -49,6 +49,19 @@ class RollbackConfig(Decision):
     reason: str = Field(description="The reason, for the ledger.")
 
 
+class PauseConfig(Decision):
+    until: str = Field(description="When it ends by itself, such as 2026-12-01T06:00, in UTC.")
+    why: str = Field(description="The reason, for the ledger.")
+
+
+class ResumeConfig(Decision):
+    why: str = Field(description="The reason, for the ledger.")
+
+
+class HandOverConfig(Decision):
+    reason: str = Field(description="The reason, for the ledger.")
+
+
 class WaiverConfig(Decision):
     table: str = Field(description="The table, such as outcomes.")
     partition: str = Field(description="The refused day, hour, week, month or snapshot, as `mlops status` shows it.")
@@ -56,9 +69,9 @@ class WaiverConfig(Decision):
 
 
 def build_jobs(use_cases: Sequence[UseCase]) -> list[dg.JobDefinition]:
-    """Of all use cases: five jobs of each would take a third of the time in which 100 use cases load."""
+    """Of all use cases: eight jobs of each would take a third of the time in which 100 use cases load."""
     named = {use_case.name: use_case for use_case in use_cases}
-    return [build(named) for build in (_train, _approve, _promote, _roll_back, _waive)] if named else []
+    return [build(named) for build in BY_HAND] if named else []
 
 
 @contextmanager
@@ -171,6 +184,53 @@ def _roll_back(use_cases: UseCases) -> dg.JobDefinition:
     return _job(use_cases, "rollback", RollbackConfig, go_back, description)
 
 
+def _hand_over(use_cases: UseCases) -> dg.JobDefinition:
+    @dg.op(name="hand_over_rollout")
+    def hand_over(
+        context: dg.OpExecutionContext,
+        config: HandOverConfig,
+        rollout_stores: RolloutStoresResource,
+        live_services: LiveServicesResource,
+    ) -> None:
+        rollouts = open_rollouts(_chosen(config, use_cases), rollout_stores)
+        with _one_sentence(config):
+            plan = rollouts.hand_over(by=config.by, at=datetime.now(UTC), why=config.reason)
+        _report_step(context, rollouts.promotions)
+        serves = f"Handed over: version {plan.champion} serves; {plan.rollout or 'no challenger, no shadow'}."
+        _conclude(context, rollouts.promotions, serves, live_services)
+
+    description = "Lets the declared rollout start anew; after a rollback by hand, the triggers go on too."
+    return _job(use_cases, "hand_over", HandOverConfig, hand_over, description)
+
+
+def _pause(use_cases: UseCases) -> dg.JobDefinition:
+    @dg.op(name="pause_use_case")
+    def pause_use_case(context: dg.OpExecutionContext, config: PauseConfig, ledger: LedgerResource) -> None:
+        from mlops_assets.promotion.pauses import parse_until, pause
+
+        name, at = _chosen(config, use_cases).name, datetime.now(UTC)
+        with _one_sentence(config):
+            paused = pause(name, until=parse_until(config.until), why=config.why, by=config.by, at=at, ledger=ledger.open())
+        context.add_output_metadata({"result": str(paused)})
+
+    description = "Lets nothing run by itself for a use case until a moment: no cascade, training or rollout step."
+    return _job(use_cases, "pause", PauseConfig, pause_use_case, description)
+
+
+def _resume(use_cases: UseCases) -> dg.JobDefinition:
+    @dg.op(name="resume_use_case")
+    def resume_use_case(context: dg.OpExecutionContext, config: ResumeConfig, ledger: LedgerResource) -> None:
+        from mlops_assets.promotion.pauses import ENDED, resume
+
+        use_case = _chosen(config, use_cases)
+        with _one_sentence(config):
+            resume(use_case.name, why=config.why, by=config.by, at=datetime.now(UTC), ledger=ledger.open())
+        context.add_output_metadata({"result": f"{ENDED[0].upper()}{ENDED[1:]}"})
+
+    description = "Ends a pause now; what was missed follows by itself."
+    return _job(use_cases, "resume", ResumeConfig, resume_use_case, description)
+
+
 def _waive(use_cases: UseCases) -> dg.JobDefinition:
     @dg.op(name="waive_partition")
     def waive_partition(
@@ -187,6 +247,9 @@ def _waive(use_cases: UseCases) -> dg.JobDefinition:
 
     description = "Uses a landed file although its checks fail, or goes on without one that does not come, until it is delivered."
     return _job(use_cases, "waive", WaiverConfig, waive_partition, description)
+
+
+BY_HAND = (_train, _approve, _promote, _roll_back, _hand_over, _pause, _resume, _waive)
 
 
 def _report_step(context: dg.OpExecutionContext, promotions: "Promotions") -> None:

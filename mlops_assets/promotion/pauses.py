@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 PAUSE: Kind = "pause"
 RESUME: Kind = "resume"
+ENDED = "the pause has ended; what was missed follows within a minute."
 
 
 class IllegalPause(ValueError):
@@ -48,6 +49,7 @@ def pauses_in_force(ledger: "Ledger", now: datetime) -> dict[str, Pause]:
 
 def pause(use_case: str, *, until: datetime, why: str, by: str, at: datetime, ledger: "Ledger") -> Pause:
     """From now on, in place of a pause that is in force. Raises IllegalPause, and as `Ledger.append`."""
+    ledger.require_if_trained()
     _require_reason(use_case, why)
     if until <= at:
         problem = f"until = {until:%Y-%m-%dT%H:%M}, and it is {at:%Y-%m-%dT%H:%M} UTC; legal: a moment to come"

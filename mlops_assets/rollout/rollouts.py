@@ -90,6 +90,7 @@ class Rollouts:
         """Starts the declared rollout of the version that runs by hand, or lets rollouts and triggers go on after a rollback by
         hand. Raises IllegalRoute where there is neither.
         """
+        why = f"handed over: {why}"
         state = self.promotions.state()
         if state.plan and not (state.by_hand and state.challenger_version is not None):
             self.promotions.hand_over(reason=why, by=by, at=at)

@@ -1,5 +1,6 @@
 """The jobs that people launch in Dagster's UI: what they record, and the one sentence of a run that cannot do what it should."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.home import PROJECT, Home, read_environment
 from mlops_assets.graph.compile import build_use_cases
 from mlops_assets.graph.jobs import build_jobs
+from mlops_assets.promotion.pauses import pauses_in_force
 from mlops_assets.resources import build_resources
 from mlops_assets.spec.use_case import UseCase
 from tests.graph.test_described_assets import SPECS
@@ -18,7 +20,7 @@ from tests.promotion.model_line import ModelLine
 from tests.serving.test_client import running
 
 NOBODY = "http://127.0.0.1:9"
-BY_HAND = ("train_now", "approve", "promote", "rollback", "waive")
+BY_HAND = ("train_now", "approve", "promote", "rollback", "hand_over", "pause", "resume", "waive")
 
 
 def launch(
@@ -103,6 +105,10 @@ def test_promote_puts_a_blessed_version_in_force_and_says_so(tmp_path: Path, ins
         ("approve", {"version": 1, "why": " "}, "why = ' '; legal: text on one line"),
         ("promote", {"version": 9, "why": "urgent"}, "version 9"),
         ("rollback", {"reason": "slow"}, "no earlier champion is on record"),
+        ("hand_over", {"reason": "go on"}, "no champion serves yet. Train a version."),
+        ("pause", {"until": "tomorrow", "why": "a move"}, "until = 'tomorrow'; legal: a moment such as 2026-12-01T06:00, in UTC."),
+        ("pause", {"until": "2020-01-01", "why": "a move"}, "legal: a moment to come. Name a later end."),
+        ("resume", {"why": "it has moved"}, "loans · no pause is in force; `mlops status loans` shows what holds it up."),
         ("waive", {"table": "x", "partition": "2024-03-04", "why": "a strike"}, "found table 'x'; declared: applications."),
         ("waive", {"table": "applications", "partition": "4 March", "why": "a strike"}, "Use one that `mlops status` shows."),
         ("waive", {"table": "applications", "partition": "2024-02-29", "why": "a strike"}, "applications 2024-02-29 has no file; declared: 2024-03-01 to"),
@@ -117,3 +123,34 @@ def test_what_is_not_possible_ends_the_run_with_one_sentence_and_changes_nothing
     reason, _ = launch(tmp_path, instance, job, by="ana", **config)
     assert message in reason and "\n" not in reason and "Traceback" not in reason
     assert line.state() == before
+
+
+def test_a_pause_is_in_force_until_it_is_resumed_and_each_is_on_record(tmp_path: Path, instance: dg.DagsterInstance):
+    line = ModelLine(Home(tmp_path).root, name=PLAIN.name)
+    line.bless(1)
+    line.promote(1)
+    reason, metadata = launch(tmp_path, instance, "pause", by="ana", until="2099-12-01T06:00", why="the bank moves")
+    assert reason == "" and metadata["result"].startswith("Paused by ana until 2099-12-01 06:00 UTC: the bank moves.")
+    assert {*pauses_in_force(line.promotions.ledger, datetime.now(UTC))} == {PLAIN.name}
+    reason, metadata = launch(tmp_path, instance, "resume", by="bob", why="it has moved")
+    assert reason == "" and metadata["result"] == "The pause has ended; what was missed follows within a minute."
+    assert not pauses_in_force(line.promotions.ledger, datetime.now(UTC))
+    newest = line.promotions.ledger.records(PLAIN.name)[-2:]
+    assert [(record.kind, record.by, record.reason) for record in newest] == [
+        ("pause", "ana", "the bank moves"), ("resume", "bob", "it has moved"),
+    ]  # fmt: skip
+
+
+def test_a_rollback_by_hand_is_handed_over_in_the_words_of_the_command(tmp_path: Path, instance: dg.DagsterInstance):
+    line = ModelLine(Home(tmp_path).root)
+    line.bless(1, 2)
+    line.promote(1, 2)
+    with running(Home(tmp_path)) as (url, service):
+        service.answering.slots.start()
+        assert launch(tmp_path, instance, "rollback", of=line.use_case, url=url, by="ana", reason="slow")[0] == ""
+        reason, metadata = launch(tmp_path, instance, "hand_over", of=line.use_case, url=url, by="ana", reason="fast again")
+        again, _ = launch(tmp_path, instance, "hand_over", of=line.use_case, url=url, by="ana", reason="twice")
+        service.answering.slots.stop()
+    assert reason == "" and metadata["result"] == "Handed over: version 1 serves; no challenger, no shadow."
+    assert "nothing can be handed over" in again
+    assert line.promotions.ledger.records(line.use_case.name)[-1].reason == "handed over: fast again"

@@ -68,7 +68,7 @@ def test_a_rollout_that_a_person_takes_over_is_by_hand_even_at_the_same_share(tm
 def test_a_route_that_is_handed_over_starts_the_declared_rollout_which_then_goes_on(line: Line):
     line.promotions.route(challenger=4, share=0.75, **line.said())
     plan = line.rollouts.hand_over(by="ana", at=line.now(), why="it looks good")
-    assert (plan.rollout, plan.reason) == ("shadow: version 4", "it looks good; a rollout begins")
+    assert (plan.rollout, plan.reason) == ("shadow: version 4", "handed over: it looks good; a rollout begins")
     assert not line.state().by_hand and dict(line.state().shares) == {plan.number: 0.0}
     line.score()
     assert line.look().plan.rollout == "canary: 50% to version 4"
