@@ -12,7 +12,7 @@ from deltalake import CommitProperties, DeltaTable
 from mlops_assets.features.featurize import known_labels
 from mlops_assets.features.versions import as_known
 from mlops_assets.foundation.calendars import DAY
-from mlops_assets.foundation.delta_tables import alone, open_table
+from mlops_assets.foundation.delta_tables import APPENDED_OFTEN, alone, open_table
 from mlops_assets.foundation.grains import table_calendar
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT, PREDICTION_ID
 from mlops_assets.monitoring.outcome_index import (
@@ -29,7 +29,7 @@ from mlops_assets.monitoring.outcome_index import (
     partition_files,
 )
 from mlops_assets.monitoring.stored_profiles import changed_days
-from mlops_assets.serving.log.predictions_table import CONFIGURATION, DAYS
+from mlops_assets.serving.log.predictions_table import DAYS
 from mlops_assets.spec.use_case import UseCase
 
 
@@ -160,7 +160,7 @@ class OutcomesTable(NamedTuple):
         table = open_table(self.path)
         if days is None or table is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            options = {"schema_mode": "overwrite", "partition_by": DAY, "configuration": CONFIGURATION}
+            options = {"schema_mode": "overwrite", "partition_by": DAY, "configuration": APPENDED_OFTEN}
             rows.write_delta(str(self.path), mode="overwrite", delta_write_options=options)
         elif changed := self._differing(table, rows, days):
             some = ", ".join(f"DATE '{day}'" for day in changed)

@@ -15,11 +15,11 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable
 
 from mlops_assets.foundation.calendars import DAY
-from mlops_assets.foundation.delta_tables import alone, open_table, recorded
+from mlops_assets.foundation.delta_tables import APPENDED_OFTEN, alone, open_table, recorded
 from mlops_assets.foundation.durations import ONE_DAY
 from mlops_assets.foundation.names import EVENT_TIMESTAMP
 from mlops_assets.monitoring.window import Window
-from mlops_assets.serving.log.predictions_table import CONFIGURATION, DAYS
+from mlops_assets.serving.log.predictions_table import DAYS
 from mlops_assets.statistics.mergeable_profile import Bins, Profile
 
 SOURCE = "mlops/profiled"  # of a commit: in which bins, up to which version of the rows
@@ -72,7 +72,7 @@ class StoredProfiles(NamedTuple):
         """In place of those of `days`, of which there may be none; where that is None, of all."""
         texts = ", ".join(f"DATE '{day}'" for day in sorted(days or ()))
         options = {"schema_mode": "overwrite"} if days is None else {"predicate": f"{DAY} IN ({texts})"} if days else {}
-        options |= {"partition_by": DAY, "configuration": CONFIGURATION, "commit_properties": CommitProperties({**facts})}
+        options |= {"partition_by": DAY, "configuration": APPENDED_OFTEN, "commit_properties": CommitProperties({**facts})}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         rows = pl.DataFrame([*profiles], schema=SCHEMA, orient="row")
         mode = "overwrite" if days is None or days else "append"
