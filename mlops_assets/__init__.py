@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         Robust,
     )  # fmt: skip
     from mlops_assets.spec.grain import Daily, Hourly, Monthly, Snapshot, Weekly
-    from mlops_assets.spec.monitor import DataAge, Drift, Operations, OwnMonitor, Performance, Skew
+    from mlops_assets.spec.monitor import DataAge, Drift, Estimation, Operations, OwnMonitor, Performance, Skew
     from mlops_assets.spec.pulled_source import Http, NextCursor, NextLink, PageNumber, Sql, Stream
     from mlops_assets.spec.request_feature import (
         Bucket,
@@ -65,14 +65,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnswerLog", "AtOnce", "BeatsChampion", "Binary", "Bucket", "Budget", "BusinessFigure", "Cache", "Calibrated", "Canary",
-    "Column", "Compute", "Contract", "Csv", "Daily", "DataAge", "Difference", "Drift", "EverySlice", "Excel", "Fair",
-    "FeatureView", "Features", "Files", "Floor", "Freshness", "Gate", "GroupSplit", "HashedWords", "HistGradientBoosting",
-    "Hour", "Hourly", "HoursBetween", "Http", "IsMissing", "JsonLines", "Label", "Latency", "LightGBM", "Lightning", "Limits",
-    "Log", "MaxNovelShare", "MaxNullShare", "MinuteOfDay", "Month", "Monthly", "Multiclass", "NextCursor", "NextLink", "NoLeak",
-    "NoPii", "NoSkew", "OnAlarm", "OnCode", "OnDrift", "OnPerformance", "OnSchedule", "OnVolume", "Operations", "OwnLightning",
-    "OwnMonitor", "PageNumber", "Parquet", "Performance", "Pod", "PredictionMoment", "RandomSplit", "Range", "Ratio",
-    "Regression", "Renamed", "Robust", "Rollback", "RowCountBand", "Search", "Serving", "Skew", "SklearnEstimator", "Snapshot",
-    "Sql", "Stream", "TextLength", "TimeSplit", "Trainer", "Trigger", "UseCase", "Weekday", "Weekly",
+    "Column", "Compute", "Contract", "Csv", "Daily", "DataAge", "Difference", "Drift", "Estimation", "EverySlice", "Excel",
+    "Fair", "FeatureView", "Features", "Files", "Floor", "Freshness", "Gate", "GroupSplit", "HashedWords",
+    "HistGradientBoosting", "Hour", "Hourly", "HoursBetween", "Http", "IsMissing", "JsonLines", "Label", "Latency", "LightGBM",
+    "Lightning", "Limits", "Log", "MaxNovelShare", "MaxNullShare", "MinuteOfDay", "Month", "Monthly", "Multiclass",
+    "NextCursor", "NextLink", "NoLeak", "NoPii", "NoSkew", "OnAlarm", "OnCode", "OnDrift", "OnPerformance", "OnSchedule",
+    "OnVolume", "Operations", "OwnLightning", "OwnMonitor", "PageNumber", "Parquet", "Performance", "Pod", "PredictionMoment",
+    "RandomSplit", "Range", "Ratio", "Regression", "Renamed", "Robust", "Rollback", "RowCountBand", "Search", "Serving", "Skew",
+    "SklearnEstimator", "Snapshot", "Sql", "Stream", "TextLength", "TimeSplit", "Trainer", "Trigger", "UseCase", "Weekday",
+    "Weekly",
 ]  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Evaluates one candidate on the test rows: evidence, gates, pictures, tables and report pages, as plain values."""
 
+from io import BytesIO
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -11,6 +12,7 @@ from mlops_assets.evaluation.judge import judge
 from mlops_assets.evaluation.report import quality_report
 from mlops_assets.evaluation.side_by_side import side_by_side
 from mlops_assets.features.parity import Parity
+from mlops_assets.foundation.names import SEED
 from mlops_assets.foundation.wording import counted
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics import plots
@@ -22,6 +24,7 @@ from mlops_assets.training.onnx_model import OnnxModel
 from mlops_assets.training.signature import digest
 from mlops_assets.training.train import fit, training_columns
 
+SCORED, MAX_SCORED = "scored.parquet", 100_000  # among the artifacts of the version's run
 GATE_COLUMNS = ("gate", "passed", "message", "measured", "low", "high", "bound")  # the sentence before the numbers
 
 
@@ -41,6 +44,7 @@ class CandidateEvaluation(NamedTuple):
     pictures: dict[str, bytes]
     tables: dict[str, list[dict[str, Any]]]
     pages: dict[str, str]
+    scored: bytes
 
     @property
     def summary(self) -> str:
@@ -95,7 +99,16 @@ def evaluate_candidate(
     if reference is not None:
         curves["reference"] = reference
     pictures = {**task.curves(truth, curves), **task.pictures(evaluation.details), **bars}
-    return CandidateEvaluation(task.main_metric, evaluation, verdicts, pictures, _tables(evaluation, verdicts), pages)
+    tables, scored = _tables(evaluation, verdicts), scored_rows(truth, scores)
+    return CandidateEvaluation(task.main_metric, evaluation, verdicts, pictures, tables, pages, scored)
+
+
+def scored_rows(truth: Array, output: Array) -> bytes:
+    """Truth and output of the test rows, at most MAX_SCORED of them, as Parquet, from which later metrics are estimated."""
+    rows = pl.DataFrame({"truth": truth}).hstack(pl.DataFrame(output.reshape(len(truth), -1)))
+    buffer = BytesIO()
+    rows.sample(min(len(rows), MAX_SCORED), seed=SEED).write_parquet(buffer)
+    return buffer.getvalue()
 
 
 def _score_champion(task: Task[Any], candidate: ModelVersion, champion: ModelVersion | None, test: pl.DataFrame) -> Rival | None:

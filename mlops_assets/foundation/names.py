@@ -15,7 +15,7 @@ GROUPS = {
     "training": ("training_set", "candidate", "evaluation", "blessing"),
     "serving": ("rollout", "service", "prediction_log", "predictions"),
     # The catalogue names the champion that reads a feature: in "features" it would make the folded graph a cycle.
-    "monitoring": ("outcomes", "drift", "performance", "skew", "operations", "monitor", "feature_catalog"),
+    "monitoring": ("outcomes", "drift", "performance", "estimation", "skew", "operations", "monitor", "feature_catalog"),
 }
 
 

@@ -3,11 +3,12 @@
 import dagster as dg
 
 from mlops_assets.graph.monitors.drift import build_drift
+from mlops_assets.graph.monitors.estimation import build_estimation
 from mlops_assets.graph.monitors.operations import build_operations, build_operations_sensor
 from mlops_assets.graph.monitors.own import build_own
 from mlops_assets.graph.monitors.performance import build_performance
 from mlops_assets.graph.monitors.skew import build_skew
-from mlops_assets.spec.monitor import Drift, Monitor, Operations, OwnMonitor, Performance, Skew
+from mlops_assets.spec.monitor import Drift, Estimation, Monitor, Operations, OwnMonitor, Performance, Skew
 from mlops_assets.spec.use_case import UseCase
 
 
@@ -26,6 +27,8 @@ def _monitor(use_case: UseCase, stage: str, monitor: Monitor) -> dg.AssetsDefini
             return build_drift(use_case, stage, monitor)
         case Performance():
             return build_performance(use_case, stage, monitor)
+        case Estimation():
+            return build_estimation(use_case, stage, monitor)
         case Skew():
             return build_skew(use_case, stage, monitor)
         case Operations():

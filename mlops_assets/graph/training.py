@@ -179,7 +179,7 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
         signing_keys: SigningKeysResource,
     ) -> Iterator[Any]:
         from mlops_assets.evaluation.evaluate import EVALUATION
-        from mlops_assets.evaluation.evaluate_candidate import ModelVersion, evaluate_candidate
+        from mlops_assets.evaluation.evaluate_candidate import SCORED, ModelVersion, evaluate_candidate
         from mlops_assets.promotion.promotions import Promotions
 
         deployed = deployment.open(use_case.name)
@@ -197,6 +197,7 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
         )
         pages = {f"{name}.html": page for name, page in result.pages.items()}
         links = publish(registry, use_case, candidate.version, {**pages, EVALUATION: result.evaluation.to_json()})
+        publish(registry, use_case, candidate.version, {SCORED: result.scored})
         _record_refusal(context, Promotions(use_case, ledger.open(), deployed, signing_keys.open()), candidate, result.verdicts)
         verdicts = tuple(verdict.to_dict() for verdict in result.verdicts)
         metadata = _evaluation_metadata(candidate, result, links)

@@ -94,7 +94,7 @@ class OutcomesTable(NamedTuple):
             index, files = OutcomeIndex.read(self.file), partition_files(self.truths.path)
             before, served = index.made_from, DeltaTable(str(self.predictions.path))
             new = self._new_days(before, served)
-            source = MadeFrom(self._code(), served.metadata().id, served.version(), files or {}, before.days)
+            source = MadeFrom(self._code(), str(served.metadata().id), served.version(), files or {}, before.days)
             if new == set() and files == before.partitions and not before.due(now):
                 return before
             if new is None or files is None or not self._is_by_row:
@@ -120,7 +120,7 @@ class OutcomesTable(NamedTuple):
 
     def _new_days(self, before: MadeFrom, served: DeltaTable) -> set[date] | None:
         """The days with new predictions; None where all are to be joined."""
-        table, is_same = open_table(self.path), (before.code, before.table) == (self._code(), served.metadata().id)
+        table, is_same = open_table(self.path), (before.code, before.table) == (self._code(), str(served.metadata().id))
         if not (table and table.metadata().partition_columns == [DAY] and is_same and before.version <= served.version()):
             return None
         return changed_days(served, before.version)
@@ -172,7 +172,7 @@ class OutcomesTable(NamedTuple):
     @staticmethod
     def _differing(table: DeltaTable, rows: pl.DataFrame, days: Days) -> list[date]:
         stored = Source(Path(), pl.scan_delta(table)).of(pl.col(DAY), days).select(rows.columns).collect()
-        rows = rows.cast(dict(stored.schema))  # such as a number without a sign, which Delta Lake does not have
+        rows = rows.cast(stored.schema)  # such as a number without a sign, which Delta Lake does not have
         order = ["answered_at", PREDICTION_ID, EVENT_TIMESTAMP]
         pairs = ((day, (frame.filter(pl.col(DAY) == day).sort(order) for frame in (rows, stored))) for day in sorted(days))
         return [day for day, (new, old) in pairs if not new.equals(old)]

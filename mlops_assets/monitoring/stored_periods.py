@@ -30,7 +30,7 @@ class Periods(NamedTuple):
 
     @property
     def rows(self) -> int:
-        return self.by_day.filter(model_version=ALL_VERSIONS)["rows"].sum()
+        return int(self.by_day.filter(model_version=ALL_VERSIONS)["rows"].sum())
 
 
 class _MadeFrom(msgspec.Struct, frozen=True):
@@ -54,7 +54,7 @@ class StoredPeriods(NamedTuple):
         table, stored = DeltaTable(str(outcomes)), read_frame(self.file)
         before = msgspec.json.decode(stored[1], type=_MadeFrom) if stored else _MadeFrom()
         code = "\n".join(map(repr, (self.spec, self.task.declared, pl.scan_delta(table).collect_schema())))
-        source = _MadeFrom(code, table.metadata().id, table.version())
+        source = _MadeFrom(code, str(table.metadata().id), table.version())
         is_same = (before.code, before.table) == (source.code, source.table) and before.version <= source.version
         changed = changed_days(table, before.version) if is_same else None
         if stored and changed == set():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mlops_assets.spec.column_type import COLUMN_TYPES, DType
 from mlops_assets.spec.gate import FAIRNESS, EverySlice, Gate, NoSkew
 from mlops_assets.spec.grain import Snapshot
-from mlops_assets.spec.monitor import Drift, Monitor, OwnMonitor, Performance, Skew, stage_names
+from mlops_assets.spec.monitor import Drift, Estimation, Monitor, OwnMonitor, Performance, Skew, stage_names
 from mlops_assets.spec.request_feature import RequestFeature
 from mlops_assets.spec.rollout import Canary
 from mlops_assets.spec.spec import Spec
@@ -16,7 +16,9 @@ from mlops_assets.spec.trigger import OnAlarm, OnCheck, OnDrift, OnPerformance, 
 if TYPE_CHECKING:
     from mlops_assets.spec.use_case import UseCase
 
-READS_MONITOR: dict[type[Spec], type[Monitor]] = {NoSkew: Skew, OnDrift: Drift, OnPerformance: Performance, OnAlarm: OwnMonitor}
+READS_MONITOR: dict[type[Spec], tuple[type[Monitor], ...]] = {
+    NoSkew: (Skew,), OnDrift: (Drift,), OnPerformance: (Performance,), OnAlarm: (OwnMonitor, Estimation),
+}  # fmt: skip
 # The types of request columns that a model cannot read: a day or a moment has no level that comes back.
 NO_INPUT: dict[str, tuple[DType, ...]] = {"numeric": ("datetime", "date"), "categorical": ("datetime", "date", "decimal")}
 
@@ -209,6 +211,10 @@ def _monitor_problems(use_case: "UseCase") -> Iterator[str]:
     for field, stages in {"monitors": stage_names([*monitors]), "triggers": trigger_names([*triggers])}.items():
         for name in (name for name in dict.fromkeys(stages) if stages.count(name) > 1):
             yield f"{field} · {stages.count(name)} are named {name!r}; legal: names of their own. Give each another suffix."
+    for index, one in enumerate(use_case.monitors):
+        if isinstance(one, Estimation) and one.metric not in (None, *use_case.task.METRICS):
+            found = f"Estimation reads {one.metric}, which {type(use_case.task).__name__} does not measure"
+            yield f"monitors[{index}] · {found}; legal: {', '.join(use_case.task.METRICS)}. Use one of these."
     for field, readers in {"gates": use_case.gates, "triggers": use_case.triggers}.items():
         for index, reader in enumerate(readers):
             yield from _reader_problems(use_case, f"{field}[{index}]", reader)
@@ -221,18 +227,21 @@ def _reader_problems(use_case: "UseCase", field: str, reader: Gate | Trigger) ->
         yield f"{field} · {found}; legal: {', '.join(legal)}. Use one of these."
     if not (needed := READS_MONITOR.get(type(reader))):
         return
+    kinds = " or ".join(one.__name__ for one in needed)
     if not (stages := [name for name, monitor in use_case.monitor_stages.items() if isinstance(monitor, needed)]):
-        found = f"{type(reader).__name__} reads the result of the monitor {needed.__name__}"
+        found = f"{type(reader).__name__} reads the result of the monitor {kinds}"
         monitors = ", ".join(type(monitor).__name__ for monitor in use_case.monitors) or "none"
-        yield f"{field} · {found}; monitors: {monitors}. Declare {needed.__name__}()."
+        yield f"{field} · {found}; monitors: {monitors}. Declare {needed[0].__name__}()."
     elif getattr(reader, "unless_performance_holds", False) and not _has_bound(use_case):
-        found = "unless_performance_holds reads the verdict of a Performance with a bound, and there is none"
-        yield f"{field} · {found}. Declare Performance() and an OnPerformance."
+        found = "unless_performance_holds reads the verdict of an Estimation, or of a Performance with a bound, and there is none"
+        yield f"{field} · {found}. Declare Estimation(), or Performance() and an OnPerformance."
     elif isinstance(reader, OnCheck) and reader.monitor:
-        yield from _unknown(f"{field}.monitor", [reader.monitor], stages, f"is no {needed.__name__} monitor; legal")
+        yield from _unknown(f"{field}.monitor", [reader.monitor], stages, f"is no {kinds} monitor; legal")
 
 
 def _has_bound(use_case: "UseCase") -> bool:
+    if any(isinstance(monitor, Estimation) for monitor in use_case.monitors):
+        return True
     stages = [stage for stage, monitor in use_case.monitor_stages.items() if isinstance(monitor, Performance)]
     return bool(stages) and all(use_case.triggers_of(stage) for stage in stages)
 

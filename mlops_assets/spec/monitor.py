@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from mlops_assets.spec.gate import Metric, bound_problems
 from mlops_assets.spec.implemented import Implemented, snake_case
 from mlops_assets.spec.suffixed import Suffixed, endings
 
@@ -58,6 +59,26 @@ class Performance(Watching):
     CHECK: ClassVar[str] = "realised_metric_within_bound"
 
     min_rows: int = Field(default=1000, ge=1)
+
+
+class Estimation(Watching):
+    """Quality of the answers of the last `window` before their labels are known, from the rows on which the champion was
+    evaluated (statistics/estimation.py). The check fails when the whole interval of the estimated `metric` (None: the main one of
+    the task) is worse than `bound` (None: the worse end of its interval in the evaluation). An estimate that missed most of the
+    realised values is not enough data.
+    """
+
+    CHECK: ClassVar[str] = "estimated_metric_within_bound"
+
+    metric: Metric | None = None
+    bound: float | None = None
+    min_rows: int = Field(default=1000, ge=1)
+
+    def contradictions(self) -> Iterator[str]:
+        if self.bound is not None and self.metric is None:
+            yield f"bound · {self.bound:g} is declared without its metric. Declare metric, too."
+        elif self.bound is not None and self.metric is not None:
+            yield from bound_problems(self.metric, self.bound)
 
 
 class Skew(Watching):
@@ -146,7 +167,7 @@ class Operations(Watching):
             yield f"max_cost_per_1000 is a bound on a cost without a price; legal: {legal}. Declare one."
 
 
-JudgedByRows = Drift | Performance | Skew | OwnMonitor
+JudgedByRows = Drift | Performance | Estimation | Skew | OwnMonitor
 Monitor = JudgedByRows | Operations
 
 

@@ -96,7 +96,8 @@ class OnCheck(Trigger):
 class OnDrift(OnCheck):
     """Train when inputs have drifted that carry at least `min_importance` of the importance of all inputs for the champion, in
     `monitor`, such as drift_week, or in any Drift. Where the importance is not known, all inputs have the same. With
-    `unless_performance_holds`, not while every Performance has enough outcomes and is healthy.
+    `unless_performance_holds`, not while every Estimation is healthy and no Performance raises an alarm; without an Estimation,
+    not while every Performance has enough outcomes and is healthy.
     """
 
     MODULE = f"{TRIGGERS}.on_drift"
@@ -119,7 +120,7 @@ class OnPerformance(OnCheck):
 
 
 class OnAlarm(OnCheck):
-    """Train when the check of `monitor` fails, which is the name of an OwnMonitor, such as call_load."""
+    """Train when the check of `monitor` fails, which is the name of an OwnMonitor or of an Estimation, such as call_load."""
 
     monitor: str = Field(min_length=1)
 

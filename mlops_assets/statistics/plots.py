@@ -16,7 +16,7 @@ from PIL import Image
 
 from mlops_assets.statistics.binary import Tally
 from mlops_assets.statistics.drift import ColumnDrift
-from mlops_assets.statistics.metrics import Array
+from mlops_assets.statistics.metrics import Array, Interval
 
 INK, FAINT, ALARM = "#334155", "#cbd5e1", "#dc2626"
 CANDIDATE, CHAMPION, REFERENCE = "#2563eb", "#ea580c", "#64748b"
@@ -214,6 +214,25 @@ def _over_time(figure: Figure, axes: Axes) -> bytes:
     locator = AutoDateLocator(maxticks=8)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    figure.legend(frameon=False, ncols=3, loc="outside lower left", fontsize=9)
+    return _png(figure)
+
+
+def estimated_and_realised(metric: str, record: Sequence[Mapping[str, Any]], newest: Interval) -> bytes:
+    """Of each past period its estimate with the interval, and what the labels say since; the newest estimate as a band."""
+    figure, axes = _figure(WIDE, f"{metric}: estimated, and realised since", y=metric)
+    days = np.array([row["period"] for row in record], dtype="datetime64[D]")
+    values = {
+        name: np.array([row[name] for row in record], dtype=np.float64) for name in ("estimated", "low", "high", "realised")
+    }
+    axes.axhspan(newest.low, newest.high, color=FAINT, alpha=0.45, linewidth=0, label="now")
+    axes.vlines(days, values["low"], values["high"], color=REFERENCE, linewidth=1.2)
+    axes.plot(days, values["estimated"], color=REFERENCE, marker="_", linestyle="none", label="estimated")
+    axes.plot(days, values["realised"], color=CHAMPION, marker="o", markersize=3.5, linestyle="none", label="realised")
+    if len(days):
+        locator = AutoDateLocator(maxticks=8)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     figure.legend(frameon=False, ncols=3, loc="outside lower left", fontsize=9)
     return _png(figure)
 

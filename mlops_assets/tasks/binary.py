@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from mlops_assets.spec.task import Binary
 from mlops_assets.statistics.binary import BinarySample
+from mlops_assets.statistics.estimation import Draw, likely_binary
 from mlops_assets.statistics.metrics import BINS, Array
 from mlops_assets.tasks.task import DecisionChange, Facts, IllegalLabels, Task
 
@@ -75,6 +76,9 @@ class BinaryTask(Task[Binary]):
 
     def baseline(self, value: float) -> dict[str, float]:
         return {"baseline_probability": 1 / (1 + math.exp(-value))}
+
+    def likely_labels(self, truth: Array, output: Array) -> Draw:
+        return likely_binary(truth, output)
 
     def decisions(self, output: Array) -> Array:
         return output >= self.declared.threshold

@@ -9,6 +9,7 @@ import polars as pl
 from msgspec import Meta
 
 from mlops_assets.spec.task import Multiclass
+from mlops_assets.statistics.estimation import Draw, likely_classes
 from mlops_assets.statistics.metrics import BINS, Array
 from mlops_assets.statistics.multiclass import MulticlassSample, half_brier
 from mlops_assets.tasks.binary import calibration_table, log_odds
@@ -121,6 +122,9 @@ class MulticlassTask(Task[Multiclass]):
             for name in self.classes
         ).to_numpy()
         return np.where(column.is_null().to_numpy()[:, None], np.nan, output)
+
+    def likely_labels(self, truth: Array, output: Array) -> Draw:
+        return likely_classes(truth, output)
 
     def sample(self, truth: Array, output: Array, *, bins: int = BINS) -> MulticlassSample:
         return MulticlassSample(truth, output, bins=bins)

@@ -9,6 +9,7 @@ import polars as pl
 from msgspec import Meta
 
 from mlops_assets.spec.task import Regression
+from mlops_assets.statistics.estimation import Draw, likely_numbers
 from mlops_assets.statistics.metrics import BINS, Array
 from mlops_assets.statistics.regression import RegressionSample
 from mlops_assets.tasks.task import DecisionChange, Facts, IllegalLabels, Offsets, Task
@@ -97,6 +98,10 @@ class RegressionTask(Task[Regression]):
 
     def logged(self, rows: pl.DataFrame, prefix: str = "") -> Array:
         return rows.select(pl.col(prefix + name).cast(pl.Float64) for name in self.SCORES).to_numpy()
+
+    def likely_labels(self, truth: Array, output: Array) -> Draw:
+        draw = likely_numbers(truth, output[:, 0])
+        return lambda output, rng: draw(output[:, 0], rng)
 
     def sample(self, truth: Array, output: Array, *, bins: int = BINS) -> RegressionSample:
         return RegressionSample(truth, output)

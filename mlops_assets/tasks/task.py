@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from mlops_assets.spec.task import Task as Declared
+from mlops_assets.statistics.estimation import Draw
 from mlops_assets.statistics.metrics import BINS, Array, Sample
 
 D = TypeVar("D", bound=Declared)
@@ -160,6 +161,10 @@ class Task(ABC, Generic[D]):
     def offsets(self, truth: Array, prediction: Array) -> Offsets:
         """From predictions of rows that the model was not trained on; only of a task that CALIBRATES."""
         raise TypeError(f"{type(self.declared).__name__} adds nothing to a prediction")
+
+    def likely_labels(self, truth: Array, output: Array) -> Draw:
+        """What the labels of other rows are likely to be, learned from the truth and the output of these."""
+        raise TypeError(f"{type(self.declared).__name__} does not say what labels are likely; no Estimation can be declared")
 
     def decisions(self, output: Array) -> Array:
         """Booleans, (n,); only of a task that DECIDES."""

@@ -1,7 +1,7 @@
 """Finds drift as any alarm of a monitor, and whether the performance holds nevertheless."""
 
 from mlops_assets.foundation.verdict import Verdict
-from mlops_assets.spec.monitor import Performance
+from mlops_assets.spec.monitor import Estimation, Monitor, Performance
 from mlops_assets.spec.trigger import OnDrift
 from mlops_assets.triggers import on_check
 from mlops_assets.triggers.cause import Cause
@@ -17,8 +17,17 @@ def find_cause(trigger: OnDrift, situation: Situation) -> Cause:
 
 
 def _holding(situation: Situation) -> list[Reading]:
-    """The verdicts of every Performance, where all are healthy."""
-    monitors = situation.use_case.monitor_stages
-    readings = [situation.readings.get(stage) for stage, monitor in monitors.items() if isinstance(monitor, Performance)]
+    """The verdicts of every Estimation, or without one of every Performance, where all are healthy; none where labels that have
+    come since say otherwise.
+    """
+    estimated, realised = (_read(situation, kind) for kind in (Estimation, Performance))
+    if any(one and one.verdict is Verdict.ALARM for one in realised):
+        return []
+    readings = estimated or realised
     healthy = [one for one in readings if one and one.verdict is Verdict.HEALTHY]
     return healthy if len(healthy) == len(readings) else []
+
+
+def _read(situation: Situation, kind: type[Monitor]) -> list[Reading | None]:
+    stages = situation.use_case.monitor_stages
+    return [situation.readings.get(stage) for stage, monitor in stages.items() if isinstance(monitor, kind)]

@@ -99,5 +99,7 @@ def test_drift_trains_nothing_while_the_performance_holds(line: TrainingLine) ->
 
 def test_a_performance_without_a_bound_holds_nothing() -> None:
     for fields in ({"monitors": (Drift(),)}, {}):
-        with pytest.raises(IllegalDeclaration, match=r"triggers\[0\] · unless_performance_holds reads the verdict of a Perf"):
+        with pytest.raises(
+            IllegalDeclaration, match=r"triggers\[0\] · unless_performance_holds reads the verdict of an Estimation"
+        ):
             HOLDS.but(triggers=HOLDS.triggers[:1], **fields)

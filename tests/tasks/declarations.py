@@ -9,7 +9,7 @@ import polars as pl
 from mlops_assets.spec.contract import Column
 from mlops_assets.spec.feature import Label
 from mlops_assets.spec.gate import BeatsChampion, Budget, EverySlice, Floor, Latency, Metric, Robust
-from mlops_assets.spec.monitor import Drift, Performance, Skew
+from mlops_assets.spec.monitor import Drift, Estimation, Performance, Skew
 from mlops_assets.spec.task import Binary, Multiclass, Regression, Task
 from mlops_assets.spec.training import (
     HistGradientBoosting,
@@ -96,7 +96,7 @@ def use_case(kind: str, trainer: Trainer = FIRST) -> UseCase:
             EverySlice(column="purpose", metric=metric, bound=0 if weak else bound - 0.2, min_rows=10), Latency(p99_ms=500), Budget(max_megabytes=5),
         ),
         # Payments grow from day to day, beyond the range of the training.
-        monitors=(Performance(min_rows=15), Drift(min_rows=15, max_psi=100, max_new_share=0.99), Skew(min_rows=15)),
+        monitors=(Performance(min_rows=15), Estimation(min_rows=15), Drift(min_rows=15, max_psi=100, max_new_share=0.99), Skew(min_rows=15)),
     )  # fmt: skip
 
 
