@@ -15,8 +15,10 @@ GROUPS = {
     "training": ("training_set", "candidate", "evaluation", "blessing"),
     "serving": ("rollout", "service", "prediction_log", "predictions"),
     # The catalogue names the champion that reads a feature: in "features" it would make the folded graph a cycle.
-    "monitoring": ("outcomes", "drift", "performance", "estimation", "skew", "operations", "monitor", "feature_catalog"),
-}
+    "monitoring": (
+        "outcomes", "drift", "performance", "estimation", "skew", "operations", "monitor", "investigation", "feature_catalog",
+    ),
+}  # fmt: skip
 
 
 def _build_layer(prefix: str) -> Callable[[str, str], AssetPath]:

@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,10 @@ import dagster as dg
 from mlops_assets.foundation import names
 from mlops_assets.graph.failed_runs import find_failed_run, read_failed_runs
 from mlops_assets.graph.kernel.automation import BY_EVENT, TICK_SECONDS
-from mlops_assets.graph.kernel.check_verdict import CheckVerdict
+from mlops_assets.graph.kernel.check_verdict import CheckVerdict, check_keys
 from mlops_assets.graph.kernel.dagster_internals import newest_checks, newest_event_id, until_next_event
 from mlops_assets.graph.kernel.shared_sensors import SHARED
+from mlops_assets.graph.monitors.investigation import read_top_cause, with_cause
 from mlops_assets.graph.trainings import read_trainings
 from mlops_assets.resources import ChannelsResource, LedgerResource
 from mlops_assets.spec.use_case import UseCase
@@ -41,7 +42,8 @@ def build_alerts(use_case: UseCase, checks: Sequence[dg.AssetCheckKey]) -> dg.Se
         from mlops_assets.monitoring.alerts import MAX_UNSENT, Sent, find_news
 
         sent, now = Sent.of_cursor(context.cursor), f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-        alarms = [*_failed_checks(context.instance, checks, channels.dagster_url), *_failed_run(use_case, context.instance)]
+        checked = _failed_checks(use_case, context.instance, checks, channels.dagster_url, known=sent.alarms)
+        alarms = [*checked, *_failed_run(use_case, context.instance)]
         alarms += _failed_training(use_case, context.instance, ledger, is_known=TRAINING in sent.alarms)
         message, opened = find_news(use_case, alarms, sent, status_url=channels.status_url), channels.open()
         targets, unsent = opened.targets(), dict[str, Any]()  # before the log, which would get the message again after an error
@@ -74,18 +76,38 @@ def _describe(message: Any, unsent: "dict[str, Any]") -> str:
 
 
 def _failed_checks(
-    instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey], dagster_url: str | None
+    use_case: UseCase,
+    instance: dg.DagsterInstance,
+    checks: Sequence[dg.AssetCheckKey],
+    dagster_url: str | None,
+    *,
+    known: Container[str],
 ) -> "Iterator[Alarm]":
+    """The alarm of a monitor names its cause: a new one waits for the investigation, which is part of the same run."""
     from mlops_assets.monitoring.alerts import Alarm
 
-    for key, record in newest_checks(instance, checks).items():
-        evaluation = record.event.asset_check_evaluation if record.event else None
-        if evaluation is None or evaluation.passed:
-            continue
-        path, verdict = "/".join(key.asset_key.path), CheckVerdict.of(evaluation)
+    monitors = {key: stage for stage, key in check_keys(use_case).items()}
+    failed = {key: record for key, record in newest_checks(instance, checks).items() if _is_failed(record)}
+    top = read_top_cause(instance, use_case.name) if failed.keys() & monitors.keys() else None
+    for key, record in failed.items():
+        path, verdict = "/".join(key.asset_key.path), CheckVerdict.of(record.event.asset_check_evaluation)
+        name, message = f"{key.asset_key.path[-1]} · {key.name}", verdict.message
+        if top and key in monitors:
+            if name not in known and top.at < record.event.timestamp and _is_running(instance, record.run_id):
+                continue
+            message = with_cause(message, monitors[key], top)
         link = f"{dagster_url}/assets/{path}?view=checks&checkDetail={key.name}" if dagster_url else ""
-        name = f"{key.asset_key.path[-1]} · {key.name}"
-        yield Alarm(name, verdict.message, verdict.symptoms, link, _picture(instance, key.asset_key))
+        yield Alarm(name, message, verdict.symptoms, link, _picture(instance, key.asset_key))
+
+
+def _is_failed(record: Any) -> bool:
+    evaluation = record.event.asset_check_evaluation if record.event else None
+    return evaluation is not None and not evaluation.passed
+
+
+def _is_running(instance: dg.DagsterInstance, run_id: str) -> bool:
+    run = instance.get_run_by_id(run_id)
+    return run is not None and not run.is_finished
 
 
 def _picture(instance: dg.DagsterInstance, key: dg.AssetKey) -> bytes | None:

@@ -1,9 +1,10 @@
-"""Monitors of what is served, as assets with checks."""
+"""Monitors of what is served, as assets with checks, and the investigation of their alarms."""
 
 import dagster as dg
 
 from mlops_assets.graph.monitors.drift import build_drift
 from mlops_assets.graph.monitors.estimation import build_estimation
+from mlops_assets.graph.monitors.investigation import build_investigation
 from mlops_assets.graph.monitors.operations import build_operations, build_operations_sensor
 from mlops_assets.graph.monitors.own import build_own
 from mlops_assets.graph.monitors.performance import build_performance
@@ -13,7 +14,8 @@ from mlops_assets.spec.use_case import UseCase
 
 
 def build_monitoring(use_case: UseCase) -> list[dg.AssetsDefinition]:
-    return [_monitor(use_case, stage, monitor) for stage, monitor in use_case.monitor_stages.items()]
+    monitors = [_monitor(use_case, stage, monitor) for stage, monitor in use_case.monitor_stages.items()]
+    return [*monitors, *([build_investigation(use_case)] if monitors else [])]
 
 
 def build_monitoring_sensors(use_case: UseCase) -> list[dg.SensorDefinition]:

@@ -11,6 +11,7 @@ from mlops_assets.foundation.home import Home
 from mlops_assets.graph.kernel.check_verdict import check_keys, read_verdicts
 from mlops_assets.graph.kernel.dagster_internals import newest_checks, stopped_sensors
 from mlops_assets.graph.kernel.switch import why_stopped
+from mlops_assets.graph.monitors.investigation import read_top_cause, with_cause
 from mlops_assets.graph.training_triggers import TrainingTriggers
 from mlops_assets.graph.trainings import read_trainings
 from mlops_assets.resources import WarehouseResource
@@ -51,9 +52,9 @@ def describe_daemon(instance: dg.DagsterInstance, now: datetime) -> Iterator[str
 
 def describe_monitors(use_case: UseCase, instance: dg.DagsterInstance, now: datetime) -> Iterator[str]:
     """A line for each, with its newest verdict."""
-    checks = newest_checks(instance, [*check_keys(use_case).values()])
-    for one in read_verdicts(use_case, checks, now=now):
-        yield f"{one.stage}: {one.verdict.verdict} · {one.verdict.message}" if one.verdict else f"{one.stage}: not judged yet"
+    checks, top = newest_checks(instance, [*check_keys(use_case).values()]), read_top_cause(instance, use_case.name)
+    for stage, _, verdict in read_verdicts(use_case, checks, now=now):
+        yield f"{stage}: {verdict.verdict} · {with_cause(verdict.message, stage, top)}" if verdict else f"{stage}: not judged yet"
 
 
 def _describe_training(

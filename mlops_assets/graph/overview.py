@@ -22,6 +22,7 @@ from mlops_assets.graph.kernel.dagster_internals import newest_checks, next_cron
 from mlops_assets.graph.kernel.dagster_storage import share_engines
 from mlops_assets.graph.kernel.switch import why_stopped
 from mlops_assets.graph.landing import landing_check_keys
+from mlops_assets.graph.monitors.investigation import TopCause, read_top_cause, with_cause
 from mlops_assets.graph.operations import describe_daemon
 from mlops_assets.graph.training_triggers import TrainingTriggers
 from mlops_assets.graph.trainings import read_trainings
@@ -157,7 +158,7 @@ def _overview(
     if waits:
         problems.append(f"Version {state.waiting} waits for `mlops approve {name} {state.waiting} --why …`.")
     judged = [*read_verdicts(use_case, history.checks, now=now)]
-    problems += _alarms(judged, now)
+    problems += _alarms(judged, now, read_top_cause(history.instance, name) if history.instance else None)
     if history.instance and any(one.verdict and one.verdict.verdict is Verdict.ALARM for one in judged):
         problems += TrainingTriggers(use_case, history.instance, state, resources["warehouse"], now).describe()
     problems += _landing_alarms(use_case, history)
@@ -204,10 +205,10 @@ def _worst(judged: Iterable[Judged], kind: type[Monitor]) -> str:
     return next((text for verdict, text in VERDICTS.items() if verdict in found), NONE)
 
 
-def _alarms(judged: Iterable[Judged], now: datetime) -> Iterator[str]:
+def _alarms(judged: Iterable[Judged], now: datetime, top: TopCause | None) -> Iterator[str]:
     for stage, monitor, verdict in judged:
         if verdict and verdict.is_failure(monitor, now=now):
-            yield f"Monitor {stage}: {verdict.message}"
+            yield f"Monitor {stage}: {with_cause(verdict.message, stage, top) if top else verdict.message}"
 
 
 def _landing_alarms(use_case: UseCase, history: _History) -> Iterator[str]:

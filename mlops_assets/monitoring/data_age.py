@@ -35,6 +35,7 @@ def monitor(spec: DataAge, rows: pl.DataFrame, *, use_case: UseCase, champion: i
         {"rows": len(looked_up), "least_in_time": least, "max_age_hours": max_hours},
         {"views": table},
         {"ages": plots.age_curves({view: ages.to_numpy() for view, ages in hours.items()}, max_hours)},
+        symptoms=[row["view"] for row in late],
         lines=("Answers in time, by view", {row["view"]: row["in_time"] for row in table}),
     )
 

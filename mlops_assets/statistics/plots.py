@@ -190,13 +190,17 @@ def loss_curve(history: Sequence[Mapping[str, float]]) -> bytes:
     return _png(figure)
 
 
-def metric_over_time(metric: str, periods: Sequence[date], values: Sequence[float], *, bound: float | None = None) -> bytes:
-    """One point per period; an undefined value leaves a gap."""
+def metric_over_time(
+    metric: str, periods: Sequence[date], values: Sequence[float], *, bound: float | None = None, since: datetime | None = None
+) -> bytes:
+    """One point per period, and where something began; an undefined value leaves a gap."""
     figure, axes = _figure(WIDE, f"{metric} over time", y=metric)
     days = np.array(periods, dtype="datetime64[D]")
     axes.plot(days, values, color=CHAMPION, marker="o", markersize=3.5, linewidth=1.6, label=metric)
     if bound is not None:
         axes.axhline(bound, color=ALARM, label=f"bound {bound:g}", **DASHED)
+    if since is not None:
+        axes.axvline(np.datetime64(since.replace(tzinfo=None)), color=ALARM, label=f"since {since:%d %b %H:%M}", **DASHED)  # pyright: ignore
     return _over_time(figure, axes)
 
 
@@ -229,12 +233,7 @@ def estimated_and_realised(metric: str, record: Sequence[Mapping[str, Any]], new
     axes.vlines(days, values["low"], values["high"], color=REFERENCE, linewidth=1.2)
     axes.plot(days, values["estimated"], color=REFERENCE, marker="_", linestyle="none", label="estimated")
     axes.plot(days, values["realised"], color=CHAMPION, marker="o", markersize=3.5, linestyle="none", label="realised")
-    if len(days):
-        locator = AutoDateLocator(maxticks=8)
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    figure.legend(frameon=False, ncols=3, loc="outside lower left", fontsize=9)
-    return _png(figure)
+    return _over_time(figure, axes)
 
 
 def _short(name: str) -> str:

@@ -88,7 +88,8 @@ class LoanLine(Line):
             events = sensor.evaluate_tick(context).asset_events
         for event in events:
             self.instance.report_runless_asset_event(event)
-        return [f"{event.asset_key.path[-1]} {event.partition} {event.tags['dagster/data_version']}" for event in events]
+        landed = [event for event in events if isinstance(event, dg.AssetMaterialization)]
+        return [f"{event.asset_key.path[-1]} {event.partition} {event.tags['dagster/data_version']}" for event in landed]
 
     def store(self) -> FeatureStore:
         store = FeatureStore(self.environment.home, service=self.use_case.features.service)

@@ -4,7 +4,7 @@ tests/graph/kernel/test_dagster_internals.py fails when an upgrade of Dagster ch
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from math import inf
 from typing import Any, TypeVar, cast
 
@@ -117,6 +117,20 @@ def data_versions(instance: dg.DagsterInstance, key: dg.AssetKey, *, partitioned
     kind = dg.DagsterEventType.ASSET_MATERIALIZATION
     tags = instance.event_log_storage.get_latest_tags_by_partition(key, kind, [DATA_VERSION])
     return {partition: of_partition[DATA_VERSION] for partition, of_partition in tags.items()}
+
+
+def first_made(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, datetime]:
+    """When each partition was materialized for the first time."""
+    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+    from sqlalchemy import func, select
+
+    event = SqlEventLogStorageTable.c
+    of_key = event.asset_key == key.to_string(), event.dagster_event_type == MADE.value, event.partition.is_not(None)
+    with cast(Any, instance.event_log_storage).index_connection() as connection:
+        rows = connection.execute(
+            select(event.partition, func.min(event.timestamp)).where(*of_key).group_by(event.partition)
+        ).all()
+    return {partition: first.replace(tzinfo=UTC) for partition, first in rows}
 
 
 def newest_check(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> Any:
