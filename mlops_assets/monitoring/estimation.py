@@ -14,7 +14,7 @@ from mlops_assets.foundation.verdict import Verdict
 from mlops_assets.monitoring.monitor_result import MonitorResult, constant_answers, too_few
 from mlops_assets.spec.gate import LOWER_IS_BETTER
 from mlops_assets.spec.monitor import Estimation
-from mlops_assets.statistics import plots
+from mlops_assets.statistics import time_plots
 from mlops_assets.statistics.estimation import Labelled, estimate
 from mlops_assets.statistics.metrics import Array, Interval
 from mlops_assets.tasks.task import Task
@@ -68,7 +68,7 @@ def monitor_estimation(
         message,
         {"record": _describe(record), **figures},
         {"track_record": record[::-1], "estimates": rows},
-        {"track_record": plots.estimated_and_realised(metric, record, found[metric])},
+        {"track_record": time_plots.estimated_and_realised(metric, record, found[metric])},
         lines=("Estimated metrics", {name: one.value for name, one in found.items()}),
     )
 

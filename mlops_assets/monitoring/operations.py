@@ -174,7 +174,7 @@ def _statuses(load: Load) -> Iterator[dict[str, Any]]:
 
 def pictures(spec: Operations, samples: Sequence[Sample], *, now: datetime) -> dict[str, bytes]:
     """The latency between samples over the window. Imports matplotlib."""
-    from mlops_assets.statistics.plots import latency_over_time
+    from mlops_assets.statistics.time_plots import latency_over_time
 
     moments = sorted({sample.sampled_at for sample in samples if now - spec.window <= sample.sampled_at <= now})
     moments = moments[:: max(1, len(moments) // POINTS)]

@@ -13,7 +13,7 @@ from mlops_assets.monitoring.stored_periods import ALL_VERSIONS, Periods, known_
 from mlops_assets.spec.gate import LOWER_IS_BETTER
 from mlops_assets.spec.monitor import Performance
 from mlops_assets.spec.trigger import OnPerformance
-from mlops_assets.statistics import plots
+from mlops_assets.statistics import time_plots
 from mlops_assets.statistics.metrics import Interval, intervals
 from mlops_assets.tasks.task import Task
 
@@ -50,7 +50,7 @@ def monitor_performance(
         next((one.bound for one in bounds if one.metric == metric), None),
     )
     values = days[metric].fill_null(float("nan")).to_list()
-    plot = plots.metric_over_time(metric, days["period"].to_list(), values, bound=bound)
+    plot = time_plots.metric_over_time(metric, days["period"].to_list(), values, bound=bound)
     lines = "Metrics of the window", {name: interval.value for name, interval in metrics.items()}
     return MonitorResult(Verdict.healthy_if(not breaches), message, figures, tables, {metric: plot}, lines=lines)
 

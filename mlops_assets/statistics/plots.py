@@ -3,20 +3,18 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from mlops_assets.statistics.binary import Tally
 from mlops_assets.statistics.drift import ColumnDrift
-from mlops_assets.statistics.metrics import Array, Interval
+from mlops_assets.statistics.metrics import Array
 
 INK, FAINT, ALARM = "#334155", "#cbd5e1", "#dc2626"
 CANDIDATE, CHAMPION, REFERENCE = "#2563eb", "#ea580c", "#64748b"
@@ -32,7 +30,7 @@ SHOWN = (0.005, 0.995)  # of the numbers on an axis: a single one far away would
 
 def roc_curve(tallies: Mapping[str, Tally]) -> bytes:
     """True against false positive rate of each tally, named by its role, with its auc."""
-    figure, axes = _figure(SQUARE, "ROC", x="false positive rate", y="true positive rate")
+    figure, axes = new_figure(SQUARE, "ROC", x="false positive rate", y="true positive rate")
     axes.plot([0, 1], [0, 1], color=FAINT, **DASHED)
     for name, tally in tallies.items():
         # Falling thresholds, thinned to what 480 pixels can show.
@@ -41,12 +39,12 @@ def roc_curve(tallies: Mapping[str, Tally]) -> bytes:
         axes.plot(*rates, color=_colour(name), linewidth=1.8, label=f"{name} · {tally.auc():.3f}")
     axes.set(xlim=(0, 1), ylim=(0, 1.01), aspect="equal")
     axes.legend(loc="lower right", frameon=False, title="AUC", alignment="left")
-    return _png(figure)
+    return png(figure)
 
 
 def reliability(tallies: Mapping[str, Tally]) -> bytes:
     """Share of positives against mean probability in equal-count bins, with the expected calibration error."""
-    figure, axes = _figure(SQUARE, "Reliability", x="mean predicted probability", y="observed share")
+    figure, axes = new_figure(SQUARE, "Reliability", x="mean predicted probability", y="observed share")
     highest = 0.05
     for name, tally in tallies.items():
         mean, share, _ = tally.calibration()
@@ -57,21 +55,21 @@ def reliability(tallies: Mapping[str, Tally]) -> bytes:
     limits = (0, min(highest * 1.08, 1))
     axes.set(xlim=limits, ylim=limits, aspect="equal")
     axes.legend(loc="upper left", frameon=False, title="ECE", alignment="left")
-    return _png(figure)
+    return png(figure)
 
 
 def score_distribution(probabilities: Mapping[str, Array], threshold: float) -> bytes:
     """How often each named (n,) probability falls into each of 40 equal bins, with the decision threshold."""
-    figure, axes = _figure(WIDE, "Scores", x="predicted probability", y="share of rows")
+    figure, axes = new_figure(WIDE, "Scores", x="predicted probability", y="share of rows")
     axes.axvline(threshold, color=INK, label=f"threshold {threshold:g}", **DASHED)
     _histograms(axes, probabilities, (0, 1))
-    return _png(figure)
+    return png(figure)
 
 
 def confusion(counts: Array, names: Sequence[str]) -> bytes:
     """Rows by truth and decision, (k, k), of the classes with these names; above MOST_CELLS classes in colour alone."""
     places, many = range(len(names)), len(names) > MOST_CELLS
-    figure, axes = _figure(3.2 if len(names) == 2 else SQUARE, "Confusion, with shares of each truth", x="decided", y="truly")
+    figure, axes = new_figure(3.2 if len(names) == 2 else SQUARE, "Confusion, with shares of each truth", x="decided", y="truly")
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.8, aspect="auto")  # pale enough for dark text
     for row, column in () if many else np.ndindex(*counts.shape):
@@ -81,13 +79,13 @@ def confusion(counts: Array, names: Sequence[str]) -> bytes:
     axes.tick_params(axis="x", rotation=90 if many else 0)
     axes.grid(False)
     axes.spines[:].set_visible(False)
-    return _png(figure)
+    return png(figure)
 
 
 def predicted_and_true(truth: Array, predictions: Mapping[str, Array], name: str) -> bytes:
     """The truth against each (n,) prediction, named by its role: the rows of the first one as points, and of each the mean truth
     in bins of equally many rows, which is on the diagonal for a model without bias."""
-    figure, axes = _figure(SQUARE, f"Predicted and true {name}", x="predicted", y="true")
+    figure, axes = new_figure(SQUARE, f"Predicted and true {name}", x="predicted", y="true")
     limits = _limits(truth, *predictions.values())
     axes.plot(limits, limits, color=FAINT, zorder=0, **DASHED)
     _points(axes, next(iter(predictions.values())), truth)
@@ -96,13 +94,13 @@ def predicted_and_true(truth: Array, predictions: Mapping[str, Array], name: str
         axes.plot(*np.array(means).T, color=_colour(role), marker="o", markersize=4, linewidth=1.6, label=role)
     axes.set(xlim=limits, ylim=limits, aspect="equal")
     axes.legend(loc="upper left", frameon=False, title="mean truth", alignment="left")
-    return _png(figure)
+    return png(figure)
 
 
 def residuals(truth: Array, outputs: Mapping[str, Array], name: str) -> bytes:
     """truth - prediction over the prediction: the rows of the first of the (n, 3) outputs as points with its intervals, and of
     each the mean in bins of equally many rows."""
-    figure, axes = _figure(WIDE, f"Residuals of {name}", x="predicted", y="true - predicted")
+    figure, axes = new_figure(WIDE, f"Residuals of {name}", x="predicted", y="true - predicted")
     prediction, low, high = next(iter(outputs.values())).T
     errors = truth - prediction
     axes.axhline(0, color=INK, **DASHED)
@@ -116,21 +114,21 @@ def residuals(truth: Array, outputs: Mapping[str, Array], name: str) -> bytes:
     bottom, top = _limits(errors, *bounds)
     axes.set(xlim=_limits(prediction), ylim=(bottom, top + 0.25 * (top - bottom)))  # with room for the legend
     axes.legend(loc="upper left", frameon=False, fontsize=9, ncols=len(outputs) + 1)
-    return _png(figure)
+    return png(figure)
 
 
 def distributions(numbers: Mapping[str, Array], name: str) -> bytes:
     """How often each named (n,) falls into each of 40 equal bins, over the range of them all."""
-    figure, axes = _figure(WIDE, f"Distribution of {name}", x=name, y="share of rows")
+    figure, axes = new_figure(WIDE, f"Distribution of {name}", x=name, y="share of rows")
     _histograms(axes, numbers, _limits(*numbers.values()))
-    return _png(figure)
+    return png(figure)
 
 
 def recall_bars(names: Sequence[str], recalls: Mapping[str, Array]) -> bytes:
     """The share of each class's rows that is decided right, (k,) by role, the first class on top."""
     shown = names[:MOST_BARS]
     title = "Recall by class" + f", the first {MOST_BARS} of {len(names)}" * (len(names) > MOST_BARS)
-    figure, axes = _figure(1.3 + 0.14 * len(shown) * (1 + len(recalls)), title, x="share of the class's rows decided right")
+    figure, axes = new_figure(1.3 + 0.14 * len(shown) * (1 + len(recalls)), title, x="share of the class's rows decided right")
     height, places = 0.8 / max(len(recalls), 1), np.arange(len(shown))
     for number, (name, values) in enumerate(recalls.items()):
         middles = places + height * (number - (len(recalls) - 1) / 2)
@@ -138,7 +136,7 @@ def recall_bars(names: Sequence[str], recalls: Mapping[str, Array]) -> bytes:
     axes.set(yticks=places, yticklabels=map(_short, shown), xlim=(0, 1), ylim=(len(shown) - 0.4, -0.6))
     axes.grid(visible=False, axis="y")
     figure.legend(frameon=False, ncols=3, loc="outside lower left", fontsize=9)
-    return _png(figure)
+    return png(figure)
 
 
 def importance(drops: Sequence[tuple[str, float, float, float]], metric: str) -> bytes:
@@ -147,7 +145,7 @@ def importance(drops: Sequence[tuple[str, float, float, float]], metric: str) ->
     values = {name: mean for name, mean, _, _ in shown}
     figure, axes = _bars(values, CANDIDATE, "Permutation importance", f"loss of {metric} when shuffled")
     axes.hlines(range(len(shown)), [low for _, _, low, _ in shown], [high for _, _, _, high in shown], colors=INK, linewidth=1.6)
-    return _png(figure)
+    return png(figure)
 
 
 def drift_bars(columns: Sequence[ColumnDrift]) -> bytes:
@@ -159,12 +157,12 @@ def drift_bars(columns: Sequence[ColumnDrift]) -> bytes:
     middles = np.arange(len(shown))
     axes.vlines([column.max_psi for column in shown], middles - 0.45, middles + 0.45, color=INK, linewidth=1.6)
     axes.set_xlim(0, max((1.05 * max(column.psi, column.max_psi) for column in shown), default=1.0))
-    return _png(figure)
+    return png(figure)
 
 
 def age_curves(hours: Mapping[str, Array], max_hours: float) -> bytes:
     """Of each view, the share of answers whose values were at most so old, (n,), with the declared bound."""
-    figure, axes = _figure(
+    figure, axes = new_figure(
         SQUARE, "Age of the data behind the answers", x="hours, logarithmic", y="share of answers, at most so old"
     )
     shares = np.linspace(0, 1, 200)
@@ -175,72 +173,14 @@ def age_curves(hours: Mapping[str, Array], max_hours: float) -> bytes:
     axes.set(xscale="log", ylim=(0, 1.02))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.legend(frameon=False, fontsize=8, loc="upper left")
-    return _png(figure)
-
-
-def loss_curve(history: Sequence[Mapping[str, float]]) -> bytes:
-    """Every loss of `history`, one record per epoch; a loss that is not finite leaves a gap."""
-    figure, axes = _figure(WIDE, "Loss", x="epoch", y="loss")
-    for name in [name for name in history[0] if name.endswith("_loss")]:
-        losses = [record.get(name, np.nan) for record in history]
-        colour = CANDIDATE if name == "train_loss" else CHAMPION
-        axes.plot(range(1, len(losses) + 1), losses, color=colour, marker="o", markersize=3.5, label=name.replace("_", " "))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="upper right", frameon=False, fontsize=9)
-    return _png(figure)
-
-
-def metric_over_time(
-    metric: str, periods: Sequence[date], values: Sequence[float], *, bound: float | None = None, since: datetime | None = None
-) -> bytes:
-    """One point per period, and where something began; an undefined value leaves a gap."""
-    figure, axes = _figure(WIDE, f"{metric} over time", y=metric)
-    days = np.array(periods, dtype="datetime64[D]")
-    axes.plot(days, values, color=CHAMPION, marker="o", markersize=3.5, linewidth=1.6, label=metric)
-    if bound is not None:
-        axes.axhline(bound, color=ALARM, label=f"bound {bound:g}", **DASHED)
-    if since is not None:
-        axes.axvline(np.datetime64(since.replace(tzinfo=None)), color=ALARM, label=f"since {since:%d %b %H:%M}", **DASHED)  # pyright: ignore
-    return _over_time(figure, axes)
-
-
-def latency_over_time(moments: Sequence[datetime], milliseconds: Mapping[str, Sequence[float]]) -> bytes:
-    """Of each percentile one point per moment; an undefined value leaves a gap."""
-    figure, axes = _figure(WIDE, "Latency", y="milliseconds")
-    times = np.array([moment.replace(tzinfo=None) for moment in moments], dtype="datetime64[us]")
-    for (name, values), colour in zip(milliseconds.items(), (REFERENCE, CANDIDATE, CHAMPION), strict=False):
-        axes.plot(times, values, color=colour, marker="o", markersize=2.5, linewidth=1.4, label=name)
-    axes.set_ylim(bottom=0)
-    return _over_time(figure, axes)
-
-
-def _over_time(figure: Figure, axes: Axes) -> bytes:
-    locator = AutoDateLocator(maxticks=8)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    figure.legend(frameon=False, ncols=3, loc="outside lower left", fontsize=9)
-    return _png(figure)
-
-
-def estimated_and_realised(metric: str, record: Sequence[Mapping[str, Any]], newest: Interval) -> bytes:
-    """Of each past period its estimate with the interval, and what the labels say since; the newest estimate as a band."""
-    figure, axes = _figure(WIDE, f"{metric}: estimated, and realised since", y=metric)
-    days = np.array([row["period"] for row in record], dtype="datetime64[D]")
-    values = {
-        name: np.array([row[name] for row in record], dtype=np.float64) for name in ("estimated", "low", "high", "realised")
-    }
-    axes.axhspan(newest.low, newest.high, color=FAINT, alpha=0.45, linewidth=0, label="now")
-    axes.vlines(days, values["low"], values["high"], color=REFERENCE, linewidth=1.2)
-    axes.plot(days, values["estimated"], color=REFERENCE, marker="_", linestyle="none", label="estimated")
-    axes.plot(days, values["realised"], color=CHAMPION, marker="o", markersize=3.5, linestyle="none", label="realised")
-    return _over_time(figure, axes)
+    return png(figure)
 
 
 def _short(name: str) -> str:
     return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…"
 
 
-def _figure(height_inches: float, title: str, *, x: str = "", y: str = "") -> tuple[Figure, Axes]:
+def new_figure(height_inches: float, title: str, *, x: str = "", y: str = "") -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH_INCHES, height_inches), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
@@ -256,7 +196,7 @@ def _figure(height_inches: float, title: str, *, x: str = "", y: str = "") -> tu
 
 def _bars(values: Mapping[str, float], colours: str | list[str], title: str, x: str) -> tuple[Figure, Axes]:
     """One horizontal bar per name, the last on top."""
-    figure, axes = _figure(1.0 + 0.19 * max(len(values), 6), title, x=x)
+    figure, axes = new_figure(1.0 + 0.19 * max(len(values), 6), title, x=x)
     axes.barh(range(len(values)), list(values.values()), color=colours, height=0.7)
     axes.set_yticks(range(len(values)), list(values))
     axes.tick_params(axis="y", labelsize=8)
@@ -266,7 +206,7 @@ def _bars(values: Mapping[str, float], colours: str | list[str], title: str, x: 
     return figure, axes
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     buffer = io.BytesIO()

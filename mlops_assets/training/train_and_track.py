@@ -9,8 +9,8 @@ import polars as pl
 
 from mlops_assets.foundation import names
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.statistics.plots import loss_curve
 from mlops_assets.statistics.profile import profile_reference, profiles_to_json
+from mlops_assets.statistics.time_plots import loss_curve
 from mlops_assets.statistics.variation import count_periods
 from mlops_assets.tasks import task_of
 from mlops_assets.training.fitted import TEST, TRAIN, Progress

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mlops_assets.statistics import plots
+from mlops_assets.statistics import plots, time_plots
 from mlops_assets.statistics.binary import BinarySample, Tally
 from mlops_assets.statistics.drift import ColumnDrift
 
@@ -63,12 +63,14 @@ DRAWINGS: dict[str, Callable[[], bytes]] = {
     "drift of nothing": lambda: plots.drift_bars([]),
     "ages": lambda: plots.age_curves({"weather": np.geomspace(0.1, 50, 500), "planes": np.array([])}, 24),
     "ages of nothing": lambda: plots.age_curves({}, 24),
-    "loss": lambda: plots.loss_curve(
+    "loss": lambda: time_plots.loss_curve(
         [{"epoch": n, "train_loss": 1 / n, "validation_loss": 0.1 + 1 / n} for n in (1.0, 2.0, 3.0)]
     ),
-    "loss of one fit": lambda: plots.loss_curve([{"iterations": 5.0, "train_loss": 0.3}]),
-    "time": lambda: plots.metric_over_time("auc", [date(2013, month, 1) for month in range(1, 7)], [0.7, NAN] * 3, bound=0.68),
-    "time of one month": lambda: plots.metric_over_time("auc", [date(2013, 1, 1)], [NAN]),
+    "loss of one fit": lambda: time_plots.loss_curve([{"iterations": 5.0, "train_loss": 0.3}]),
+    "time": lambda: time_plots.metric_over_time(
+        "auc", [date(2013, month, 1) for month in range(1, 7)], [0.7, NAN] * 3, bound=0.68
+    ),
+    "time of one month": lambda: time_plots.metric_over_time("auc", [date(2013, 1, 1)], [NAN]),
 }
 
 

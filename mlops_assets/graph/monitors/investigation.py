@@ -119,7 +119,7 @@ def _pictures(evidence: "Evidence", causes: "Sequence[Cause]") -> dict[str, byte
     """The median of an input that the cause explains, day by day, with the moment at which it began."""
     import polars as pl
 
-    from mlops_assets.statistics import plots
+    from mlops_assets.statistics import time_plots
 
     numbers = [name for cause in causes for name in sorted(cause.symptoms & evidence.changes.keys())]
     numbers = [name for name in numbers if evidence.served.schema[name].is_numeric()]
@@ -128,7 +128,7 @@ def _pictures(evidence: "Evidence", causes: "Sequence[Cause]") -> dict[str, byte
     day = pl.col(names.EVENT_TIMESTAMP).dt.date().alias("day")
     days = evidence.served.group_by(day).agg(pl.col(numbers[0]).cast(pl.Float64).median()).sort("day").fill_null(float("nan"))
     values = days[numbers[0]].to_list()
-    return {numbers[0]: plots.metric_over_time(numbers[0], days["day"].to_list(), values, since=causes[0].since)}
+    return {numbers[0]: time_plots.metric_over_time(numbers[0], days["day"].to_list(), values, since=causes[0].since)}
 
 
 class TopCause(NamedTuple):
