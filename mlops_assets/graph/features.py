@@ -40,6 +40,7 @@ from mlops_assets.resources import (
     ReportsResource,
     WarehouseResource,
 )  # fmt: skip
+from mlops_assets.spec.code_version import feature_code
 from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.use_case import UseCase
 
@@ -68,7 +69,7 @@ def _feature(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
         automation_condition=CASCADE,
         freshness_policy=freshness(use_case.freshness.features, calendar) if use_case.is_due(*view.tables) else None,
         io_manager_key="tables",
-        **asset_metadata(use_case, "feature", "polars", "feast", "deltalake", made_from="feature", tables=view.tables),
+        **asset_metadata(use_case, "feature", "polars", "feast", "deltalake", code=feature_code(view), tables=view.tables),
     )
     def feature(context: dg.AssetExecutionContext, landing: LandingResource, **tables: LazyFrame) -> DataFrame:
         from mlops_assets.features.featurize import fill_partitions
@@ -102,7 +103,7 @@ def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
         automation_condition=LOOK_BACK_CASCADE,
         freshness_policy=freshness(use_case.freshness.features, calendar) if use_case.is_due(*view.tables) else None,
         retry_policy=OUTAGE,
-        **asset_metadata(use_case, "online", "feast", made_from="feature", tables=view.tables),
+        **asset_metadata(use_case, "online", "feast", code=feature_code(view), tables=view.tables),
     )
     def online(context: dg.AssetExecutionContext, feature_store: FeatureStoreResource) -> dg.MaterializeResult:
         from mlops_assets.features.lineage import view_columns_read
@@ -140,7 +141,7 @@ def _catalog(use_case: UseCase) -> dg.AssetsDefinition:
         deps=[*views, names.stage(use_case.name, "rollout")],
         description="Every feature with its owner, source columns, readers, freshness and recent distribution.",
         automation_condition=DAILY,
-        **asset_metadata(use_case, "feature_catalog", "feast", "polars", "html", made_from="feature"),
+        **asset_metadata(use_case, "feature_catalog", "feast", "polars", "html"),
     )
     def feature_catalog(
         *,

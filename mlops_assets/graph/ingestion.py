@@ -34,6 +34,7 @@ from mlops_assets.graph.kernel.tables import (
     partitions_of,
 )
 from mlops_assets.resources import LandingResource, WarehouseResource
+from mlops_assets.spec.code_version import raw_code, validated_code
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.pulled_source import PulledSource
 from mlops_assets.spec.source import Files
@@ -83,7 +84,7 @@ def _raw(use_case: UseCase, contract: Contract, source: Files) -> dg.AssetsDefin
         automation_condition=CASCADE,
         freshness_policy=freshness(use_case.freshness.raw, calendar) if use_case.is_due(table) else None,
         io_manager_key="tables",
-        **asset_metadata(use_case, "raw", *source.logos, "deltalake", made_from="raw", tables=[table]),
+        **asset_metadata(use_case, "raw", *source.logos, "deltalake", code=raw_code(source, contract), tables=[table]),
     )
     def raw(context: dg.AssetExecutionContext, landing: LandingResource, warehouse: WarehouseResource) -> DataFrame:
         from mlops_assets.ingestion.landing import describe_broken
@@ -116,7 +117,9 @@ def _validated(use_case: UseCase, contract: Contract, source: Files) -> dg.Asset
     common: dict[str, Any] = {
         "automation_condition": CASCADE,
         "partitions_def": partitions_of(use_case, calendar),
-        **asset_metadata(use_case, "validated", "pandera", "deltalake", made_from="validated", tables=[contract.table]),
+        **asset_metadata(
+            use_case, "validated", "pandera", "deltalake", code=validated_code(source, contract), tables=[contract.table]
+        ),
     }
 
     @multi_asset(

@@ -14,6 +14,7 @@ from mlops_assets.foundation.wording import some
 from mlops_assets.graph.compile import build_shared, build_use_case
 from mlops_assets.graph.kernel.conditions import MADE, SETTLE, UNFINISHED
 from mlops_assets.graph.kernel.dagster_internals import newest_events, stopped_sensors
+from mlops_assets.graph.kernel.dagster_runs import is_made_by_other_code
 from mlops_assets.graph.kernel.switch import why_stopped
 from mlops_assets.graph.training_triggers import Request, TrainingTriggers
 from mlops_assets.graph.trainings import ONE_AT_A_TIME, is_run_of
@@ -130,7 +131,10 @@ def _stale(instance: dg.DagsterInstance, definitions: dg.Definitions, now: datet
             parents = sorted(graph.get(key).parent_keys)
             follows = [parent.path[-1] for parent in parents if wanted[parent]]
             newer = [parent.path[-1] for parent in parents if newest[parent] > newest[key]]
-            yield Stale(key.path[-1], _in_words(partitions), _why(follows, newer, is_made=bool(newest[key])))
+            asset = graph.get(key)
+            is_behind = is_made_by_other_code(instance, key, asset.code_version, partitioned=asset.is_partitioned)
+            why = "its code has changed" if is_behind else _why(follows, newer, is_made=bool(newest[key]))
+            yield Stale(key.path[-1], _in_words(partitions), why)
 
 
 def _why(follows: Sequence[str], newer: Sequence[str], *, is_made: bool) -> str:

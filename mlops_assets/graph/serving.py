@@ -32,6 +32,7 @@ from mlops_assets.resources import (
     RolloutStoresResource,
     WarehouseResource,
 )
+from mlops_assets.spec.code_version import code_version
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def _outcomes(use_case: UseCase) -> dg.AssetsDefinition:
         automation_condition=LOOK_BACK_CASCADE,
         dagster_type=ANY,  # days of the table are replaced here, and it is read by the IO manager
         io_manager_key="tables",
-        **asset_metadata(use_case, "outcomes", "polars", "deltalake", made_from="training_set"),
+        **asset_metadata(use_case, "outcomes", "polars", "deltalake", code=code_version(label)),
     )
     def outcomes(
         context: dg.AssetExecutionContext, predictions: LazyFrame, truths: LazyFrame, warehouse: WarehouseResource

@@ -77,7 +77,7 @@ def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
         deps=[names.feature(use_case.name, view.name) for view in use_case.features.views],
         description="Past requests with their features as known at the prediction moment, their label, and their split.",
         io_manager_key="tables",
-        **asset_metadata(use_case, "training_set", "feast", "polars", "deltalake", made_from="training_set"),
+        **asset_metadata(use_case, "training_set", "feast", "polars", "deltalake", code=use_case.fingerprint("training_set")),
     )
     def training_set(context: dg.AssetExecutionContext, feature_store: FeatureStoreResource, **tables: LazyFrame) -> DataFrame:
         from mlops_assets.features.featurize import add_features, describe_constant_inputs, training_rows
@@ -122,7 +122,7 @@ def _candidate(use_case: UseCase) -> dg.AssetsDefinition:
         ins=_inputs(use_case, "training_set"),
         description="A newly trained model version, tracked in MLflow and exported to ONNX, before its evaluation.",
         io_manager_key="values",
-        **asset_metadata(use_case, "candidate", use_case.trainer.logo, "mlflow", "onnx", made_from="candidate"),
+        **asset_metadata(use_case, "candidate", use_case.trainer.logo, "mlflow", "onnx", code=use_case.fingerprint("candidate")),
     )
     def candidate(
         context: dg.AssetExecutionContext, training_set: LazyFrame, *, registry: RegistryResource, warehouse: WarehouseResource
@@ -165,7 +165,7 @@ def _evaluation(use_case: UseCase) -> dg.AssetsDefinition:
         description="The evidence about the candidate on unseen rows, against the champion on the same rows, and the gates.",
         check_specs=[dg.AssetCheckSpec(name, asset=key, blocking=True, description=repr(gate)) for name, gate in gates],
         io_manager_key="values",
-        **asset_metadata(use_case, "evaluation", "evidently", "onnx", made_from="evaluation"),
+        **asset_metadata(use_case, "evaluation", "evidently", "onnx", code=use_case.fingerprint("evaluation")),
     )
     def evaluation(
         context: dg.AssetExecutionContext,

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import dagster as dg
 
 from mlops_assets.foundation import names
+from mlops_assets.foundation.grains import calendar_of, view_calendar
 from mlops_assets.foundation.implementation import call
+from mlops_assets.foundation.wording import some
 from mlops_assets.graph.kernel.automation import BY_EVENT, TICK_SECONDS
 from mlops_assets.graph.kernel.conditions import MADE, UNFINISHED
 from mlops_assets.graph.kernel.dagster_internals import newest_events, until_next_event
+from mlops_assets.graph.kernel.dagster_runs import assets_of, is_made_by_other_code
 from mlops_assets.graph.kernel.shared_sensors import SHARED
 from mlops_assets.graph.situation import EventLogSituation
 from mlops_assets.graph.training_requests import describe_version
@@ -30,6 +33,7 @@ from mlops_assets.graph.trainings import (  # fmt: skip
     training_tables,
 )
 from mlops_assets.resources import HomeLock, LedgerResource, WarehouseResource
+from mlops_assets.spec.code_version import feature_code, raw_code, validated_code
 from mlops_assets.spec.trigger import Trigger, trigger_names
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.triggers.cause import Cause
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from mlops_assets.promotion.promotion_state import PromotionState
 
 FIRST_MODEL = "first_model"
+SHOWN = 3  # tables that a message names
 
 
 class Request(NamedTuple):
@@ -83,8 +88,11 @@ class TrainingTriggers:
         due = next((name for name, outlook in outlooks.items() if outlook.is_due), None)
         if due is None:
             return " ".join([message, *(f"{name}: {outlook.message}" for name, outlook in outlooks.items())])
+        cause = f"{due}: {outlooks[due].message.rstrip('.')}."
         if self._is_being_written():
-            return f"{due}: {outlooks[due].message.rstrip('.')}. A run writes the tables that a training reads."
+            return f"{cause} A run writes the tables that a training reads."
+        if behind := [*self._made_by_other_code()]:
+            return f"{cause} Their code has changed, and they are made again first: {some(behind, SHOWN)}."
         return self._request(outlooks[due].message, sorted(self.causes[due].symptoms))
 
     def describe(self) -> list[str]:
@@ -159,8 +167,20 @@ class TrainingTriggers:
         return [newest_events(self.instance, key, MADE, partitioned=False).get(None, 0) for key in self._tables]
 
     def _is_being_written(self) -> bool:
-        runs = self.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
-        return any(not (run.asset_selection or set()).isdisjoint(self._tables) for run in runs)
+        unfinished = self.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+        return not assets_of(self.instance, unfinished).isdisjoint(self._tables)
+
+    def _made_by_other_code(self) -> Iterator[str]:
+        """The tables that a training reads, directly or not, of which any partition is."""
+        name, views = self.use_case.name, self.use_case.features.views
+        codes = [(names.feature(name, view.name), feature_code(view), view_calendar(self.use_case, view)) for view in views]
+        for source in self.use_case.sources:
+            contract, calendar = self.use_case.contract(source.table), calendar_of(source.grain)
+            codes.append((names.raw(name, source.table), raw_code(source, contract), calendar))
+            codes.append((names.validated(name, source.table), validated_code(source, contract), calendar))
+        for path, code, calendar in codes:
+            if is_made_by_other_code(self.instance, dg.AssetKey(path), code, partitioned=bool(calendar.cron)):
+                yield path[-1]
 
     @property
     def _repeated_symptoms(self) -> list[str]:

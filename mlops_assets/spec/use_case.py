@@ -15,10 +15,9 @@ from mlops_assets.spec.contract import Column, Contract
 from mlops_assets.spec.cross_checks import READS_MONITOR, find_contradictions
 from mlops_assets.spec.defaults import TRAINER, complete_features, complete_label, default_split
 from mlops_assets.spec.feature import Features, Label
-from mlops_assets.spec.form import AnyForm
 from mlops_assets.spec.freshness import Freshness
 from mlops_assets.spec.gate import BeatsChampion, Gate, NoLeak
-from mlops_assets.spec.implemented import Implemented, own_sources
+from mlops_assets.spec.implemented import own_sources
 from mlops_assets.spec.moment import MAX_YEAR, MIN_YEAR
 from mlops_assets.spec.monitor import Monitor, OwnMonitor, Skew, stage_names
 from mlops_assets.spec.pulled_source import Http, Sql, Stream
@@ -31,18 +30,15 @@ from mlops_assets.spec.task import Binary, Multiclass, Regression
 from mlops_assets.spec.training import Search, Trainer
 from mlops_assets.spec.trigger import OnCheck, Trigger
 
-# What each stage is made from: editing a field changes the code version of these stages and of no other.
+# What each stage of a training is made from: editing a field changes the code version of these stages and of no other. Those of
+# the tables, which are made again by themselves, are in code_version.py.
 STAGE_FIELDS: dict[str, tuple[str, ...]] = {
-    "raw": ("sources",),
-    "validated": ("contracts", "forms"),
-    "feature": ("features",),
     "training_set": ("features", "label", "split"),
     "candidate": ("trainer", "search"),
     "evaluation": ("reference", "slices", "task", "gates"),
-    "monitor": ("monitors",),
 }
 Day = Annotated[date, Field(ge=date(MIN_YEAR, 1, 1), lt=date(MAX_YEAR, 1, 1))]
-Stage = Literal["raw", "validated", "feature", "training_set", "candidate", "evaluation", "monitor"]
+Stage = Literal["training_set", "candidate", "evaluation"]
 
 
 class UseCase(Spec):
@@ -90,11 +86,6 @@ class UseCase(Spec):
         if "split" not in self.model_fields_set:
             object.__setattr__(self, "split", default_split(self))
         return self
-
-    @property
-    def forms(self) -> tuple[AnyForm, ...]:
-        """What the text of a file means."""
-        return tuple(source.form for source in self.sources)
 
     def contract(self, table: str) -> Contract:
         return next(contract for contract in self.contracts if contract.table == table)
@@ -144,11 +135,10 @@ class UseCase(Spec):
 
     def _modules(self, stage: Stage) -> Iterator[str]:
         """Those whose source is part of the code version of a stage."""
-        words: dict[str, Sequence[Implemented]] = {"evaluation": self.gates, "monitor": self.own_monitors}
         trainer = {"candidate": self.trainer, "evaluation": self.reference}.get(stage)
         yield from (trainer.modules if trainer else ())
-        yield from (word.module for word in words.get(stage, ()))
-        yield from [self.task.IMPLEMENTATION.partition(":")[0]] if stage == "evaluation" else []
+        if stage == "evaluation":
+            yield from (*(gate.module for gate in self.gates), self.task.IMPLEMENTATION.partition(":")[0])
 
     @cached_property
     def texts(self) -> dict[str, str]:

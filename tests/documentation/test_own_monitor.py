@@ -11,6 +11,7 @@ import pytest
 from mlops_assets.foundation import names
 from mlops_assets.foundation.implementation import find_missing_functions
 from mlops_assets.serving.log.prediction_log import PredictionLog
+from mlops_assets.spec.code_version import code_version
 from mlops_assets.spec.monitor import Drift
 from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.trigger import OnAlarm, OnDrift
@@ -64,9 +65,11 @@ def test_it_gives_a_verdict_and_an_alarm_trains(tmp_path: Path, use_case: UseCas
 
 def test_its_function_is_there_and_part_of_the_code_version_of_monitors(tmp_path: Path, use_case: UseCase) -> None:
     assert not [*find_missing_functions("monitors", use_case.own_monitors)]
-    before, code = use_case.fingerprint("monitor"), tmp_path / "acme" / "call_load.py"
-    code.write_text(code.read_text() + "# another line\n")
-    assert use_case.fingerprint("monitor") != before
+    before, code = code_version(*use_case.own_monitors), tmp_path / "acme" / "call_load.py"
+    code.write_text(code.read_text() + "# a comment\n")
+    assert code_version(*use_case.own_monitors) == before
+    code.write_text(code.read_text() + "BOUND = 1\n")
+    assert code_version(*use_case.own_monitors) != before
 
 
 def test_an_alarm_of_no_monitor_is_refused(use_case: UseCase) -> None:

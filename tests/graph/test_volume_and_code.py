@@ -10,8 +10,11 @@ from deltalake import write_deltalake
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables
+from mlops_assets.foundation.grains import calendar_of
 from mlops_assets.foundation.home import Home
+from mlops_assets.graph.kernel.tables import partitions_of
 from mlops_assets.graph.training_triggers import Request
+from mlops_assets.spec.code_version import validated_code
 from mlops_assets.spec.monitor import Drift, Performance
 from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.training import HistGradientBoosting
@@ -79,6 +82,21 @@ def test_a_change_of_the_code_trains_once_and_says_what_changed(line: TrainingLi
     line.land()
     assert "code: trainer or search changed since version 2 was trained. A training since" in line.why_not()
     line.use_case = line.use_case.but(trainer=HistGradientBoosting(max_iter=5))
+    assert isinstance(line.next(), Request)
+
+
+def test_a_change_of_the_code_trains_once_the_tables_are_made_by_it(line: TrainingLine) -> None:
+    def made_by(code: str) -> None:
+        days = partitions_of(PLAIN, calendar_of(source.grain))
+        made = dg.asset(key=TABLE, code_version=code, partitions_def=days)(lambda: None)
+        assert dg.materialize([made], instance=line.instance, partition_key=PLAIN.first_day.isoformat()).success
+
+    promote(line, 2, **record_code(PLAIN, PLAIN.trainer))
+    line.use_case = PLAIN.but(triggers=(OnCode(),), trainer=HistGradientBoosting(max_iter=4))
+    source = PLAIN.source("applications")
+    made_by(validated_code(source, PLAIN.contract(source.table).but(max_bad_share=0.5)))
+    assert "Their code has changed, and they are made again first: validated_" in line.why_not()
+    made_by(validated_code(source, PLAIN.contract(source.table)))
     assert isinstance(line.next(), Request)
 
 

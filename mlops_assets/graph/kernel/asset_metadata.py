@@ -12,10 +12,11 @@ from mlops_assets.foundation.calendars import PARTITION_COLUMNS, Calendar
 from mlops_assets.foundation.wording import some
 from mlops_assets.graph.kernel.pods import pod_tags
 from mlops_assets.graph.kernel.tables import DataFrame, keys_in_run
+from mlops_assets.spec.code_version import UNCHANGING
 from mlops_assets.spec.column_type import bound_text
 from mlops_assets.spec.contract import Column, Contract
 from mlops_assets.spec.feature import FeatureView
-from mlops_assets.spec.use_case import Stage, UseCase
+from mlops_assets.spec.use_case import UseCase
 
 STAGE = "mlops/stage"
 CADENCE, WHEN_CHANGED = "mlops/cadence", "when_changed"
@@ -48,16 +49,14 @@ class AssetMetadata(SpecMetadata):
 
 
 def asset_metadata(
-    use_case: UseCase, stage: str, *kinds: str, made_from: Stage | None = None, tables: Sequence[str] = ()
+    use_case: UseCase, stage: str, *kinds: str, code: str = UNCHANGING, tables: Sequence[str] = ()
 ) -> AssetMetadata:
     """As spec_metadata, with the pod that the stage is declared to get."""
-    described = spec_metadata(use_case, stage, *kinds, made_from=made_from, tables=tables)
+    described = spec_metadata(use_case, stage, *kinds, code=code, tables=tables)
     return {**described, "op_tags": pod_tags(use_case, stage)}
 
 
-def spec_metadata(
-    use_case: UseCase, stage: str, *kinds: str, made_from: Stage | None = None, tables: Sequence[str] = ()
-) -> SpecMetadata:
+def spec_metadata(use_case: UseCase, stage: str, *kinds: str, code: str = UNCHANGING, tables: Sequence[str] = ()) -> SpecMetadata:
     """Owner, group, kinds, lifecycle tags and code version. Assets of `tables` that land only when changed are tagged so."""
     cadence = {CADENCE: WHEN_CHANGED} if tables and not use_case.is_due(*tables) else {}
     return {
@@ -65,7 +64,7 @@ def spec_metadata(
         "group_name": names.group(use_case.name, stage),
         "kinds": set(kinds),
         "tags": {STAGE: stage, **cadence},
-        "code_version": use_case.fingerprint(made_from) if made_from else "1",
+        "code_version": code,
     }
 
 

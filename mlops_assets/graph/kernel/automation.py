@@ -20,6 +20,7 @@ SETTLED_SECONDS = SETTLE.total_seconds() + 2
 # The tag of a sensor whose result holds until the next event of its use case, or for a minute; the value is after how many
 # seconds without an event it does.
 BY_EVENT = "mlops/by_event"
+MAX_PARTITIONS = 1000  # of a run, which holds their rows in memory: after a change of code it is the whole history of a table
 MUTED = "mlops/muted"  # the tag of a sensor that a pause of its use case stops
 
 
@@ -69,7 +70,7 @@ def _whole_runs(
     for use_case, wanted in dict.fromkeys(of_a_run.values()):
         keys = [key for key in together if of_a_run[key] == (use_case, wanted)]
         partitioned = [key for key in keys if graph.get(key).is_partitioned]
-        longest = min((longest_retry(instance, key, wanted.keys) for key in partitioned), default=1)
+        longest = min([MAX_PARTITIONS, *(longest_retry(instance, key, wanted.keys) for key in partitioned)])
         if longest < len(wanted.keys):  # a child may look back on a partition of another run: it waits for the next tick
             keys = [key for key in keys if graph.get(key).parent_keys.isdisjoint(keys)]
         checks = [*graph.get_check_keys_for_assets(set(keys))]

@@ -19,13 +19,13 @@ from mlops_assets.graph.kernel.dagster_internals import (
     MADE,
     PLANNED,
     At,
-    failed_runs,
     is_requested,
     newest_events,
     newest_partitioned,
     newest_unpartitioned,
-    runs_of,
 )  # fmt: skip
+from mlops_assets.graph.kernel.dagster_runs import assets_of, begins_of, codes_of, failed_runs, runs_of
+from mlops_assets.spec.code_version import is_outdated
 
 AC = dg.AutomationCondition
 UNFINISHED = [status for status in dg.DagsterRunStatus if status.name not in ("SUCCESS", "FAILURE", "CANCELED")]
@@ -40,15 +40,19 @@ FEW_RUNS, RUNS_A_RETRY = 4, 8
 
 
 class Attempt(NamedTuple):
-    """The newest run that was to make a partition, the event before which it had read nothing, and whether it made it."""
+    """The newest run that was to make a partition, the event before which it had read nothing, and whether it made it, by which
+    version of the code.
+    """
 
     run: str
     began: int
     is_made: bool
+    code: str | None = None
 
 
 class InputsStale(dg.AutomationCondition[dg.AssetKey]):
-    """True for partitions that are missing, or whose newest run cannot have read the newest event of a parent.
+    """True for partitions that are missing, or whose newest run cannot have read the newest event of a parent, or has made them
+    by another version of the code.
 
     A run that failed for one partition is tried again after RETRY, or once a parent has changed: a broken delivery must not
     start a storm of runs. One that failed for several is tried again at once, in two halves (automation.py), unless so many of
@@ -75,7 +79,9 @@ class InputsStale(dg.AutomationCondition[dg.AssetKey]):
         pauses = {run: (RETRY if sizes[run] == 1 else pause).total_seconds() for run in failed}
         waiting = {run for run, end in failed.items() if now - end < pauses[run]}
         finished = [at for at, attempt in attempts.items() if attempt.is_made or attempt.run in waiting]
-        stale = context.candidate_subset.compute_difference(_subset(context, context.key, finished))
+        code = context.asset_graph_view.asset_graph.get(context.key).code_version
+        current = [at for at in finished if not is_outdated(attempts[at].code, code)]
+        stale = context.candidate_subset.compute_difference(_subset(context, context.key, current))
         for parent in context.asset_graph_view.asset_graph.get(context.key).parent_keys:
             stale = stale.compute_union(_behind(context, parent, attempts))
         return dg.AutomationResult(context, context.candidate_subset.compute_intersection(stale))
@@ -176,8 +182,7 @@ def _touched(view: Any) -> set[dg.AssetKey]:
     """The assets of the unfinished runs, read before any event of the tick."""
     read = _READ.setdefault(view, {})
     if Quiet not in read:
-        runs = view.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
-        read[Quiet] = {key for run in runs for key in run.asset_selection or ()}
+        read[Quiet] = assets_of(view.instance, view.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)))
     return read[Quiet]
 
 
@@ -209,7 +214,13 @@ def _attempts_of(
 ) -> dict[At, Attempt]:
     unmade = {at: event for at, event in planned.items() if event > made.get(at, 0)}
     made_by, planned_by = runs_of(instance, key, made.values()), runs_of(instance, key, unmade.values(), PLANNED)
-    attempts = {at: Attempt(made_by[event], planned.get(at, event), True) for at, event in made.items() if at not in unmade}
+    # Not the newest planned event of a partition: that may be of a run by hand, which has ended first and was overwritten.
+    begins, codes = begins_of(instance, key, made_by.values()), codes_of(instance, key, made_by)
+    attempts = {
+        at: Attempt(run := made_by[event], begins.get(run, event), True, codes[run])
+        for at, event in made.items()
+        if at not in unmade
+    }
     return attempts | {at: Attempt(planned_by[event], event, False) for at, event in unmade.items()}
 
 

@@ -3,7 +3,7 @@
 tests/graph/kernel/test_dagster_internals.py fails when an upgrade of Dagster changes one of them, and explains what to do.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from math import inf
 from typing import Any, TypeVar, cast
@@ -13,14 +13,10 @@ from dagster_shared.record import replace  # pyright: ignore[reportUnknownVariab
 
 DATA_VERSION = "dagster/data_version"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
-MAX_VARIABLES = 10_000  # of a query: SQLite has 32,766
 T = TypeVar("T")
 At = str | None  # a partition, or None for an asset without partitions
 MADE, PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
-# What never changes is read once, and what the last call did not need is dropped: by instance, asset and kind of event, the run
-# of an event; by instance and asset, when a finished run failed, and the newest planned event with what it was read for.
-_RUN_OF: dict[tuple[str, dg.AssetKey, dg.DagsterEventType], dict[int, str]] = {}
-_FAILED: dict[tuple[str, dg.AssetKey], dict[str, float | None]] = {}
+# By instance and asset, the newest planned event with what it was read for; what the last call did not need is dropped.
 _PLANNED: dict[tuple[str, dg.AssetKey], tuple[Any, dict[At, int]]] = {}
 
 # By instance and name: the newest event, and what was read after it.
@@ -71,41 +67,6 @@ def newest_unpartitioned(
             _PLANNED[place] = at, newest_events(instance, key, PLANNED, partitioned=False)
         newest[key, PLANNED] = _PLANNED[place][1]
     return newest
-
-
-def runs_of(
-    instance: dg.DagsterInstance, key: dg.AssetKey, events: Iterable[int], kind: dg.DagsterEventType = MADE
-) -> dict[int, str]:
-    """The run that wrote each of these events of `key`."""
-    known, ids = _RUN_OF.get(place := (instance.root_directory, key, kind), {}), set(events)
-    if unknown := [event for event in ids if event not in known]:
-        known = known | _read_runs(instance, unknown)
-    _RUN_OF[place] = {event: known[event] for event in ids}
-    return _RUN_OF[place]
-
-
-def _read_runs(instance: dg.DagsterInstance, events: Sequence[int]) -> dict[int, str]:
-    """Not as whole records, each of which takes 1 ms."""
-    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
-    from sqlalchemy import select
-
-    event, runs = SqlEventLogStorageTable.c, dict[int, str]()
-    with cast(Any, instance.event_log_storage).index_connection() as connection:
-        for at in range(0, len(events), MAX_VARIABLES):
-            of_part = select(event.id, event.run_id).where(event.id.in_(events[at : at + MAX_VARIABLES]))
-            runs |= dict(connection.execute(of_part).all())
-    return runs
-
-
-def failed_runs(instance: dg.DagsterInstance, key: dg.AssetKey, runs: Iterable[str]) -> dict[str, float]:
-    """Those of the finished runs of `key` that failed, and when they ended."""
-    known, ids = _FAILED.get(place := (instance.root_directory, key), {}), set(runs)
-    if unknown := [run for run in ids if run not in known]:
-        filter_ = dg.RunsFilter(run_ids=unknown, statuses=[dg.DagsterRunStatus.FAILURE])
-        failed = {record.dagster_run.run_id: record.end_time or 0.0 for record in instance.get_run_records(filter_)}
-        known = known | {run: failed.get(run) for run in unknown}
-    _FAILED[place] = {run: known[run] for run in ids}
-    return {run: end for run in ids if (end := known[run]) is not None}
 
 
 def data_versions(instance: dg.DagsterInstance, key: dg.AssetKey, *, partitioned: bool) -> dict[At, str]:

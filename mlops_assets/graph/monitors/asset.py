@@ -21,6 +21,7 @@ from mlops_assets.graph.kernel.check_verdict import CheckVerdict
 from mlops_assets.graph.kernel.conditions import build_watch
 from mlops_assets.graph.kernel.dagster_internals import newest_check
 from mlops_assets.resources import ReportsResource
+from mlops_assets.spec.code_version import code_version
 from mlops_assets.spec.monitor import Monitor
 from mlops_assets.spec.use_case import UseCase
 
@@ -45,7 +46,7 @@ def monitor_arguments(use_case: UseCase, stage: str, *kinds: str, kind: str, rea
         "key": names.stage(use_case.name, stage),
         "ins": {reads: names.stage(use_case.name, reads)},
         "automation_condition": build_watch(min(window, ONE_DAY)),
-        **asset_metadata(use_case, kind, *kinds, made_from="monitor"),
+        **asset_metadata(use_case, kind, *kinds, code=code_version(use_case.monitor_stages[stage])),
     }
 
 

@@ -37,7 +37,7 @@ def build_investigation(use_case: UseCase) -> dg.AssetsDefinition:
         deps=[names.stage(use_case.name, stage) for stage in use_case.monitor_stages],
         description="Why monitors are in alarm: what is wrong, since when, where in the graph, how sure that is, what to do.",
         automation_condition=LOOK_BACK_CASCADE,
-        **asset_metadata(use_case, STAGE, "polars", "deltalake", made_from="monitor"),
+        **asset_metadata(use_case, STAGE, "polars", "deltalake"),
     )
     def investigation(
         context: dg.AssetExecutionContext,

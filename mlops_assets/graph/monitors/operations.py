@@ -15,6 +15,7 @@ from mlops_assets.graph.kernel.automation import TICK_SECONDS
 from mlops_assets.graph.kernel.shared_sensors import SHARED
 from mlops_assets.graph.monitors.asset import as_event, monitor_metadata, store_verdict
 from mlops_assets.resources import DeploymentResource, LiveServicesResource, WarehouseResource
+from mlops_assets.spec.code_version import code_version
 from mlops_assets.spec.monitor import Operations
 from mlops_assets.spec.use_case import UseCase
 
@@ -31,7 +32,7 @@ def build_operations(use_case: UseCase, stage: str, spec: Operations) -> dg.Asse
         description=f"Latency, throughput, errors, CPU, memory and cost of the live servers in {in_words(spec.window)}.",
         check_specs=[dg.AssetCheckSpec(spec.CHECK, asset=dg.AssetKey(path), description=repr(spec))],
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=spec.window),
-        **asset_metadata(use_case, "operations", "prometheus", "deltalake", made_from="monitor"),
+        **asset_metadata(use_case, "operations", "prometheus", "deltalake", code=code_version(spec)),
     )
     def operations(
         context: dg.AssetExecutionContext,

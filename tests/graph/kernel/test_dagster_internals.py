@@ -1,7 +1,7 @@
-"""Canary: the parts of Dagster outside its public API that graph/kernel/dagster_internals.py uses still behave as assumed.
+"""Canary: the parts of Dagster outside its public API that graph/kernel/dagster_internals.py and dagster_runs.py use still behave
+as assumed.
 
-A failure after an upgrade: look for the new name or a public replacement in Dagster's changelog, change
-graph/kernel/dagster_internals.py alone, and run tests/graph/kernel/test_conditions.py, which covers what is built on it.
+A failure after an upgrade: look for the new name or a public replacement in Dagster's changelog, change these two files alone, and run tests/graph/kernel/test_conditions.py, which covers what is built on it.
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from mlops_assets.graph.kernel import dagster_internals as internals
+from mlops_assets.graph.kernel import dagster_runs as runs
 
 MADE, PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
 DAYS = dg.DailyPartitionsDefinition("2013-01-01", end_date="2013-01-04")
@@ -39,7 +40,7 @@ def test_a_run_over_a_range_of_days_writes_a_planned_event_and_a_materialization
     made, planned = (internals.newest_events(instance, rows.key, kind, partitioned=True) for kind in (MADE, PLANNED))
     assert sorted(made) == sorted(planned) == ["2013-01-01", "2013-01-02"]
     assert max(planned.values()) < min(made.values()), "planned before the run reads anything"
-    assert set(internals.runs_of(instance, rows.key, made.values()).values()) == {run.run_id}
+    assert set(runs.runs_of(instance, rows.key, made.values()).values()) == {run.run_id}
 
 
 def test_an_asset_without_partitions_has_one_newest_event_and_check(instance: dg.DagsterInstance) -> None:
@@ -66,7 +67,7 @@ def test_the_newest_events_of_all_assets_without_partitions_are_read_together(in
         assert (newest[total.key, PLANNED][None] > newest[total.key, MADE][None]) is bool(again)
         assert (FILES, MADE) not in newest
         run = dg.materialize([broken], instance=instance, raise_on_error=False).run_id
-    failed = internals.failed_runs(instance, total.key, [run, "another"])
+    failed = runs.failed_runs(instance, total.key, [run, "another"])
     assert [*failed] == [run] and failed[run] > 0
 
 
@@ -91,9 +92,37 @@ def test_of_the_runs_of_an_asset_only_those_of_its_last_events_are_kept(instance
     for _ in range(3):
         run = dg.materialize([rows], instance=instance, tags=RANGE)
         newest = internals.newest_events(instance, rows.key, MADE, partitioned=True)
-        assert set(internals.runs_of(instance, rows.key, newest.values()).values()) == {run.run_id}
-    kept = internals._RUN_OF[instance.root_directory, rows.key, MADE]  # pyright: ignore[reportPrivateUsage]
+        assert set(runs.runs_of(instance, rows.key, newest.values()).values()) == {run.run_id}
+    kept = runs._RUN_OF[instance.root_directory, rows.key, MADE]  # pyright: ignore[reportPrivateUsage]
     assert sorted(kept) == sorted(newest.values())
+
+
+def test_the_code_of_what_a_run_has_made_is_in_its_events_and_what_no_run_has_made_has_none(instance: dg.DagsterInstance) -> None:
+    @dg.asset(name="rows", code_version="2", partitions_def=DAYS, backfill_policy=dg.BackfillPolicy.single_run())
+    def newer() -> None: ...
+
+    by_run = {dg.materialize([one], instance=instance, tags=RANGE).run_id: code for one, code in ((rows, None), (newer, "2"))}
+    instance.report_runless_asset_event(dg.AssetMaterialization(rows.key, partition="2013-01-03"))
+    made = instance.fetch_materializations(rows.key, limit=9).records
+    codes = runs.codes_of(instance, rows.key, {one.storage_id: one.run_id for one in made})
+    (of_none,) = codes.keys() - by_run.keys()
+    assert codes == {run: code or run for run, code in by_run.items()} | {of_none: None}
+    assert not runs.is_made_by_other_code(instance, rows.key, "a-3", partitioned=True), "these are of another release"
+
+
+def test_a_run_begins_with_the_first_event_that_plans_an_asset(instance: dg.DagsterInstance) -> None:
+    first, second = (dg.materialize([rows], instance=instance, tags=RANGE).run_id for _ in range(2))
+    planned = internals.newest_events(instance, rows.key, PLANNED, partitioned=True)
+    begins = runs.begins_of(instance, rows.key, [first, second, ""])
+    assert begins.keys() == {first, second} and begins[first] < begins[second] == min(planned.values())
+
+
+def test_the_run_of_a_whole_job_makes_what_it_has_planned(instance: dg.DagsterInstance) -> None:
+    job = dg.Definitions([rows, total], jobs=[dg.define_asset_job("both")]).resolve_job_def("both")
+    unfinished = instance.create_run_for_job(job)
+    assert not unfinished.asset_selection
+    selected = dg.DagsterRun("by_hand", asset_selection=frozenset([FILES]))
+    assert runs.assets_of(instance, [unfinished, selected]) == {rows.key, total.key, FILES}
 
 
 def test_the_newest_events_of_several_assets_are_those_of_each_and_none_of_a_wiped_one(instance: dg.DagsterInstance) -> None:
