@@ -93,7 +93,8 @@ def _show_status(use_case: str) -> None:
             typer.echo(describe_live(service.follows(use_case, lambda: state.plan, 0), state.plan))
     if problem := no_server(use_case, services):
         typer.echo(f"live: {problem}")
-    if difference := promotions.difference():
+    difference = promotions.difference()
+    if difference:
         typer.echo(f"plan and ledger disagree: {difference}")
     if alarm := open_placed_versions(use_case).alarm():
         typer.echo(f"ledger: {alarm}")
@@ -108,8 +109,8 @@ def _show_status(use_case: str) -> None:
             command = f"mlops route {use_case}"
             typer.echo(f"by hand: no rollout changes this until `{command} --hand-over` hands it over; `{command}` ends it")
     else:
-        first = ": the first version that passes its gates will (train one in the web UI of `mlops up`)"
-        typer.echo(f"nothing serves yet{first if state.waiting is None else ''}")
+        first = "" if state.waiting is not None else f": {promotions.describe_first(state)}"
+        typer.echo("no champion is in the ledger: restore it from its backup" if difference else f"nothing serves yet{first}")
     if (waiting := state.waiting) is not None:
         needs_approval = promotions.use_case.risk == "high" and waiting not in state.approvals
         command = f"waits for `mlops approve {use_case} {waiting} --why …`"

@@ -126,4 +126,7 @@ def _converted(change: Change, stored: list[str]) -> pl.Expr:
 def _differs(stored: pl.DataType, declared: pl.DataType) -> bool:
     """Whether the types mean other values: the sizes of numbers and the units of datetimes do not."""
     both_whole, both_float = (stored.is_integer() and declared.is_integer()), (stored.is_float() and declared.is_float())
-    return stored != declared and not (both_whole or both_float or (stored.is_temporal() and declared.is_temporal()))
+    both_moments = (
+        isinstance(stored, pl.Datetime) and isinstance(declared, pl.Datetime) and stored.time_zone == declared.time_zone
+    )
+    return stored != declared and not (both_whole or both_float or both_moments)

@@ -61,7 +61,7 @@ def converted(name: str, old: pl.DataType, new: pl.DataType) -> pl.Expr:
     if old == pl.String():
         return convert(column, new)
     if new == pl.String():
-        return column.dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ") if old.is_temporal() else column.cast(new)
+        return column.dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ") if isinstance(old, pl.Datetime) else column.cast(new)
     cast = column.cast(new, strict=False)
     if old.is_temporal() == new.is_temporal():
         return pl.when(cast.cast(old, strict=False) == column).then(cast).alias(name)

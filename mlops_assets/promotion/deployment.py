@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -17,6 +17,7 @@ from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.spec.rollout import Split
 from mlops_assets.training.signature import digest
 
+SHOWN_CHARACTERS = 80  # of a value in a message
 REPORTED = ("champion", "challenger", "share", "split", "shadow")  # the fields of a plan by which a server reports what it serves
 
 
@@ -44,7 +45,7 @@ class Plan:
     are those that the ledger blessed, by version: servers, which do not read the ledger, load no other model under the number.
     """
 
-    number: Annotated[int, Field(alias="plan")]
+    number: Annotated[int, Field(alias="plan", ge=1)]
     champion: int
     previous: int | None
     at: str
@@ -84,6 +85,13 @@ class Plan:
     def title(self) -> str:
         return f"plan {self.number} (version {self.champion}{f'; {self.rollout}' if self.rollout else ''})"
 
+    def differences(self, recorded: "Plan") -> str:
+        """The fields that are not those of the recorded plan, with both values. Plans of an earlier release lack the digests."""
+        names = [one.name for one in fields(self) if one.name != "digests" or self.digests]
+        values = {name: (getattr(self, name), getattr(recorded, name)) for name in names}
+        different = {name: [*map(_shorten, pair)] for name, pair in values.items() if pair[0] != pair[1]}
+        return ", ".join(f"{name} {ours} instead of {theirs}" for name, (ours, theirs) in different.items())
+
     def is_served(self, reported: Mapping[str, Any]) -> bool:
         """Whether a server that reports this serves this plan with the blessed model: another home has the numbers, too."""
         expected = {"plan": self.number, **{name: getattr(self, name) for name in REPORTED}}
@@ -95,6 +103,11 @@ class Plan:
 
 
 _PLAN = TypeAdapter(Plan)
+
+
+def _shorten(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
 class Deployment:
@@ -149,7 +162,8 @@ class Deployment:
             return None
         except ValidationError as error:
             detail = error.errors()[0]
-            problem = f"{str(detail['input'])[:80]!r}: {'.'.join(map(str, detail['loc'])) or 'document'} · {detail['msg']}"
+            reason = detail["msg"].removeprefix("Value error, ").rstrip(".")
+            problem = f"{_shorten(detail['input'])}: {'.'.join(map(str, detail['loc'])) or 'document'} · {reason}"
             raise UnreadablePlan(f"plan · found {problem}. `mlops ledger mirror {self._use_case}` writes it again.") from None
 
     def load(self, version: int) -> tuple[bytes, str]:

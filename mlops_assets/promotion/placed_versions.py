@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from mlops_assets.promotion.blessing import Blessing, UnblessedModel, verify
-from mlops_assets.promotion.deployment import Deployment, UnreadablePlan
+from mlops_assets.promotion.deployment import Deployment, Plan, UnreadablePlan
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.ledger_chain import DamagedLedger, Record
-from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
+from mlops_assets.promotion.promotion_state import PromotionState, how_to_train, promotion_state_of
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.training.signature import digest
 
@@ -36,24 +36,43 @@ class PlacedVersions:
         return [version for version in self.signed_with(key_id) if version in state.needed and self._is_valid(state, version)]
 
     def faults(self) -> list[str]:
-        """Of the chain, also against the remembered record and the plan that servers read; of a sound chain, where the model of
-        a placed version is not the one that the ledger blessed. A sentence each.
+        """Of the chain, also against the remembered record and the one that the servers' plan names; of that plan against its
+        record; of a sound chain, where the model of a placed version is not the one that the ledger blessed. A sentence each.
         """
-        try:
-            plan = self.deployment.plan()
-        except UnreadablePlan as error:
-            return [*self.ledger.verify(self.use_case), f"{self.use_case} · {error}"]
-        # The plan names the newest record that changed it.
-        mirrored = (plan.number, plan.record) if plan and plan.record else None
-        return self.ledger.verify(self.use_case, mirrored=mirrored) or [*self._swapped()]
+        chain, plan = self._find_faults()
+        return [*chain, *plan] or [*self._swapped()]
 
     def alarm(self) -> str:
         """The faults in one line, with what to do; empty where there is none."""
-        if not (faults := self.faults()):
+        (chain, plan), shown = self._find_faults(), self.faults()
+        if not shown:
             return ""
-        more = f" {len(faults) - SHOWN:,} more: `mlops ledger verify {self.use_case}`." if len(faults) > SHOWN else ""
+        more = f" {len(shown) - SHOWN:,} more: `mlops ledger verify {self.use_case}`." if len(shown) > SHOWN else ""
         accept = f"`mlops ledger mirror {self.use_case} --replace` goes on without records that were cut off"
-        return f"{' '.join(faults[:SHOWN])}{more} Restore the newest backup; {accept}."
+        remedy = "" if plan and not chain else f" Restore the newest backup; {accept}."
+        return f"{' '.join(shown[:SHOWN])}{more}{remedy}"
+
+    def _find_faults(self) -> tuple[list[str], list[str]]:
+        """Of the chain, and of the plan that servers read."""
+        try:
+            plan = self.deployment.plan()
+        except UnreadablePlan as error:
+            return self.ledger.verify(self.use_case), [f"{self.use_case} · {error}"]
+        chain = self.ledger.verify(self.use_case)
+        if chain or plan is None or not plan.record:  # the last of an earlier release
+            return chain, []
+        if edited := self._find_edits(plan):
+            how = " --replace" if plan.number > self._state().head else ""
+            remedy = f"`mlops ledger mirror {self.use_case}{how}` writes it again"
+            return [], [f"{self.use_case} · plan.json was edited: it has {edited}. {remedy}."]
+        return self.ledger.verify(self.use_case, mirrored=(plan.number, plan.record)), []
+
+    def _find_edits(self, plan: Plan) -> str:
+        """Where a plan is not what the record with its digest put in force. Without such a record, the ledger may lack it."""
+        records = self.ledger.records(self.use_case)
+        count = next((count for count, record in enumerate(records, start=1) if record.digest == plan.record), 0)
+        recorded = promotion_state_of(self.use_case, records[:count]).plan
+        return plan.differences(recorded) if recorded else ""
 
     def _swapped(self) -> Iterator[str]:
         if not (versions := self.deployment.versions()):
@@ -79,7 +98,7 @@ class PlacedVersions:
         state, (onnx, placed) = self._state(), self.deployment.load(version)
         if (recorded := state.blessings.get(version)) is None:
             problem = "has no blessing in the ledger, so there is nothing to sign again"
-            raise UnblessedModel(f"{self.use_case} · version {version} {problem}. Materialize its evaluation and blessing.")
+            raise UnblessedModel(f"{self.use_case} · version {version} {problem}. {how_to_train(self.use_case)}.")
         numbered = replace(Blessing.from_json(recorded.body["blessing"]), version=version)
         signed = numbered.signed_by(self.keys.private())
         keys, blessed = self.keys.public(), state.digest_of(version)

@@ -122,6 +122,11 @@ def promotion_state_of(use_case: str, records: Sequence[Record], since: Promotio
     return replace(state, champions=tuple(champions), shares=shares, tried=tried, by_hand=by_hand, pause=pause, hold=hold)
 
 
+def how_to_train(use_case: str) -> str:
+    """The remedy where no blessed version is there."""
+    return f"`mlops train {use_case} --because …` trains a version, judges it, and blesses it if it passes"
+
+
 def plan_of(record: Record, blessings: ByVersion) -> Plan:
     """The plan that a record puts in force, of versions that `blessings` recorded."""
     plan = Plan(number=record.number, at=record.at, reason=record.body["reason"], record=record.digest, **record.body["plan"])

@@ -11,7 +11,7 @@ from mlops_assets.promotion.blessing import Blessing, UnblessedModel, verify
 from mlops_assets.promotion.deployment import AlreadyPlaced, Deployment, IllegalRoute, Plan, Split, UnreadablePlan
 from mlops_assets.promotion.ledger import ConcurrentWrite, Ledger
 from mlops_assets.promotion.ledger_chain import Kind, Record
-from mlops_assets.promotion.promotion_state import PromotionState, plan_of, promotion_state_of
+from mlops_assets.promotion.promotion_state import PromotionState, how_to_train, plan_of, promotion_state_of
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.training.signature import digest
@@ -152,7 +152,7 @@ class Promotions:
         now, version = state.plan, challenger or shadow
         if now is None:
             where = f"{self.use_case.name} · no champion serves yet, so nothing can run next to it"
-            raise IllegalRoute(f"{where}. Train a version: the first blessed one serves.")
+            raise IllegalRoute(f"{where}. {self.describe_first(state)}.")
         plan = replace(now, challenger=challenger, share=float(share), split=split, shadow=shadow)
         if shadow == now.champion:
             raise IllegalRoute(f"plan · the shadow is the champion, version {shadow}; legal: any other version. Name another.")
@@ -206,6 +206,15 @@ class Promotions:
             raise PlanDisagrees(f"{where} · {difference}")
         raise ConcurrentWrite(f"{where}: it is recorded, and then came {replaced}. Read it and decide again.")
 
+    def describe_first(self, state: PromotionState) -> str:
+        """What brings the first champion."""
+        name, version = self.use_case.name, state.waiting
+        if version is None:
+            return f"The first version that passes its gates will serve; `mlops run {name}` makes it"
+        if self.use_case.risk == "high" and version not in state.approvals:
+            return f"Version {version} is blessed and waits for `mlops approve {name} {version} --why …`"
+        return f"Version {version} is blessed: a running platform lets it serve, or `mlops promote {name} {version} --why …`"
+
     def difference(self) -> str | None:
         """How the plan that servers read differs from the ledger's, and the remedy; None where it is the same."""
         name = self.use_case.name
@@ -214,12 +223,14 @@ class Promotions:
         except UnreadablePlan as error:
             return str(error)
         plan = self.state().plan  # read last, as a record is written before its plan is published
-        if published == plan or (published and plan and published == replace(plan, digests={})):  # of an earlier release
+        edited = published.differences(plan) if published and plan else ""
+        if (published is None) == (plan is None) and not edited:
             return None
         is_ahead = plan is not None and published is not None and published.number > plan.number
         first, how = (f"Run `mlops ledger verify {name}`; then ", " --replace") if is_ahead else ("", "")
         remedy = f"{first}`mlops ledger mirror {name}{how}` lets servers read the ledger's plan."
         ours, theirs = (one.title if one else "no plan" for one in (plan, published))
+        theirs += f", with {edited}" if ours == theirs else ""
         return f"servers read {theirs}; in the ledger it is {ours}. {remedy if plan else 'Restore the ledger from its backup.'}"
 
     def _write(self, state: PromotionState, kind: Kind, version: int, plan: Plan, cause: Cause, **facts: bool) -> Plan:
@@ -256,7 +267,7 @@ class Promotions:
     def _blessing(self, state: PromotionState, version: int) -> Record:
         if version not in state.blessings:
             problem = f"has no blessing in the ledger; blessed: {some(sorted(state.blessings))}"
-            raise UnblessedModel(f"{self.use_case.name} · version {version} {problem}. Materialize its evaluation and blessing.")
+            raise UnblessedModel(f"{self.use_case.name} · version {version} {problem}. {how_to_train(self.use_case.name)}.")
         return state.blessings[version]
 
 

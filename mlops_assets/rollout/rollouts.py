@@ -96,7 +96,8 @@ class Rollouts:
             self.promotions.hand_over(reason=why, by=by, at=at)
             return state.plan
         if state.challenger_version is None:
-            raise IllegalRoute(f"{self.promotions.use_case.name} · no champion serves yet. Train a version.")
+            first = self.promotions.describe_first(state)
+            raise IllegalRoute(f"{self.promotions.use_case.name} · no champion serves yet. {first}.")
         return self._start(state, state.challenger_version, by=by, at=at, why=why)
 
     def _why_left_alone(self, state: PromotionState, at: datetime) -> str:

@@ -230,7 +230,7 @@ def test_status_of_a_new_home_says_that_nothing_serves_yet_and_creates_nothing(r
     assert result.exit_code == 0
     assert result.output.splitlines() == [
         f"live: no answer from {NOBODY} (set MLOPS_SERVICE_URL to use another address)",
-        "nothing serves yet: the first version that passes its gates will (train one in the web UI of `mlops up`)",
+        "nothing serves yet: The first version that passes its gates will serve; `mlops run flight_delay` makes it",
     ]
 
 
@@ -329,7 +329,7 @@ def test_an_approval_names_the_account_that_gives_it(run: Run, home: Home):
         (
             ("4", "--why", "read"),
             1,
-            "version 4 has no blessing in the ledger; blessed: 1, 2, 3. Materialize its evaluation and blessing.",
+            "version 4 has no blessing in the ledger; blessed: 1, 2, 3. `mlops train flight_delay --because …` trains a version",
         ),
         (("2",), 2, "Missing option '--why'"),
         (("2", "--why", ""), 1, "why = ''; legal: the reason for the approval"),
@@ -394,6 +394,20 @@ def test_status_says_that_a_route_is_by_hand_until_it_is_handed_over(run: Run, h
     assert (record.kind, record.by, record.body["by_hand"]) == ("plan", "ana", False)
     assert record.body["reason"] == "handed over: it looks good; a rollout begins"
     assert "by hand:" not in run("status").output
+
+
+def test_before_the_first_champion_the_way_to_it_is_named(run: Run, new_home: Home, monkeypatch: pytest.MonkeyPatch):
+    words = ("route", NAME, "--challenger", "1", "--share", "0.1")
+    where = "flight_delay · no champion serves yet, so nothing can run next to it. "
+    first = "The first version that passes its gates will serve; `mlops run flight_delay` makes it.\n"
+    assert run(*words).output == where + first
+    bless(new_home, 1)
+    blessed = "Version 1 is blessed: a running platform lets it serve, or `mlops promote flight_delay 1 --why …`.\n"
+    assert run(*words).output == where + blessed
+    monkeypatch.setattr("mlops_assets.cli.arguments.USE_CASES", (USE_CASE.but(risk="high"),))
+    waiting = "Version 1 is blessed and waits for `mlops approve flight_delay 1 --why …`.\n"
+    assert run(*words).output == where + waiting
+    assert run("route", NAME, "--hand-over").output == f"flight_delay · no champion serves yet. {waiting}"
 
 
 # --- rollback ---------------------------------------------------------------------------------------------------------
@@ -475,6 +489,55 @@ def test_a_plan_file_newer_than_the_ledger_is_not_overwritten_by_itself(run: Run
     assert plan_in_force(home) == plan
     assert [kept.read_text() for kept in file.parent.glob("replaced-plan-*.json")] == [forged]
     assert run("ledger", "verify", NAME).exit_code == 0
+
+
+EDITS: dict[str, tuple[dict[str, object], str]] = {
+    "number": ({"plan": 999}, "number 999 instead of 4"),
+    "lower number": ({"plan": 2}, "number 2 instead of 4"),
+    "champion": ({"champion": 2}, "champion 2 instead of 1"),
+    "rollout": ({"challenger": 3, "share": 0.5}, "challenger 3 instead of None, share 0.5 instead of 0.0"),
+    "reason": ({"reason": "x" * 999}, f"reason '{'x' * 79}… instead of 'the first'"),
+    "digest": ({"digests": {"1": "f" * 64}}, "digests {1: 'ffff"),
+}
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_field_of_the_plan_is_named_and_the_ledger_is_not_accused(run: Run, home: Home, edit: str):
+    fields, difference = EDITS[edit]
+    plan, file = plan_in_force(home), home.deployments / NAME / "plan.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+    command = f"`mlops ledger mirror flight_delay{' --replace' if edit == 'number' else ''}`"
+    verified = run("ledger", "verify", NAME)
+    assert verified.exit_code == 1 and verified.output.startswith(f"flight_delay · plan.json was edited: it has {difference}")
+    assert f"{command} writes it again." in verified.output
+    (alarm,) = (line for line in run("status").output.splitlines() if line.startswith("ledger: "))
+    assert alarm.endswith(f"{command} writes it again.")
+    (disagree,) = (line for line in run("status").output.splitlines() if line.startswith("plan and ledger disagree: "))
+    assert edit not in ("reason", "digest") or f"servers read plan 4 (version 1), with {difference}" in disagree
+    assert run(*command.strip("`").split()[1:]).exit_code == 0 and plan_in_force(home) == plan
+    assert run("ledger", "verify", NAME).exit_code == 0
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_a_number_that_no_record_can_have_is_no_plan(run: Run, home: Home, number: int):
+    file = home.deployments / NAME / "plan.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"plan": number}))
+    message = f"flight_delay · plan · found {number}: plan · Input should be greater than or equal to 1"
+    assert run("ledger", "verify", NAME).output.startswith(message)
+    alarm = next(line for line in run("status").output.splitlines() if line.startswith("ledger: "))
+    assert "Restore" not in alarm and "`mlops ledger mirror flight_delay` writes it again." in alarm
+
+
+def test_a_ledger_that_lacks_the_plan_is_no_home_in_which_nothing_serves(run: Run, home: Home):
+    cut_off(f"sqlite:///{home.ledger}", after=0)
+    lines = run("status").output.splitlines()
+    assert any(
+        line.startswith("plan and ledger disagree: servers read plan 4 (version 1); in the ledger it is no plan. ")
+        for line in lines
+    )
+    (nothing,) = (line for line in lines if line.startswith("no champion is in the ledger"))
+    assert nothing == "no champion is in the ledger: restore it from its backup" and "nothing serves yet" not in "".join(lines)
 
 
 def test_a_model_that_mlflow_lost_is_told_plainly(run: Run, home: Home):

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -95,12 +95,23 @@ def test_a_value_that_would_be_lost_keeps_every_table_as_it_is(tmp_path: Path) -
         ("true", "bool", True),
         (1, "bool", True),
         (True, "int", 1),
+        (date(2024, 3, 5), "datetime", datetime(2024, 3, 5, tzinfo=UTC)),
+        (datetime(2024, 3, 5, tzinfo=UTC), "date", date(2024, 3, 5)),
+        (date(2024, 3, 5), "string", "2024-03-05"),
+        (datetime(2024, 3, 5, 14, 5, tzinfo=UTC), "string", "2024-03-05T14:05:00.000000Z"),
+        ("2024-03-05", "date", date(2024, 3, 5)),
     ],
 )
 def test_types_of_another_kind_are_converted(tmp_path: Path, stored: Any, dtype: Any, kept: Any) -> None:
     tables = fill(tmp_path, VALIDATED, "paid", stored)
     migrated(declared(PAID.but(dtype=dtype)), tables)
     assert read(tables, VALIDATED) == {"paid": [kept]}
+
+
+def test_a_moment_within_a_day_is_no_day(tmp_path: Path) -> None:
+    tables = fill(tmp_path, VALIDATED, "paid", datetime(2024, 3, 5, 14, 5, tzinfo=UTC))
+    (change,) = find_changes(declared(PAID.but(dtype="date")), tables)
+    assert str(change).endswith("1 values would be lost, the first on 2024-03-01: each has no equal Date")
 
 
 def test_a_column_is_renamed_in_every_table_of_its_contract(tmp_path: Path) -> None:
