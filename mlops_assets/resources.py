@@ -123,13 +123,14 @@ class RegistryResource(dg.ConfigurableResource):
     """MLflow. The URLs of the web pages of MLflow and Dagster are for links between them, where they are known."""
 
     folder: str
+    database: str | None
     mlflow_url: str | None
     dagster_url: str | None
 
     def open(self) -> "ModelRegistry":
         from mlops_assets.training.model_registry import ModelRegistry
 
-        return ModelRegistry(Path(self.folder))
+        return ModelRegistry(Path(self.folder), _value(self.database))
 
 
 class DeploymentResource(dg.ConfigurableResource):
@@ -242,12 +243,12 @@ class Resources(TypedDict):
 
 
 def build_resources(environment: Environment, *, as_of: datetime | None = None) -> Resources:
-    """Every environment uses the embedded stores; their addresses and folders come from the environment. `as_of`: the time by
-    which decisions are dated, where it is not the present.
-    """
+    """`as_of`: the time by which decisions are dated, where it is not the present."""
     home, key_file = environment.home, environment.signing_key
     landing = LandingResource(folder=str(home.landing))
     redis_url = _secret("MLOPS_ONLINE_STORE", environment.redis_url)
+    mlflow_store = _secret("MLOPS_MLFLOW_STORE", environment.mlflow_store)
+    links = {"mlflow_url": environment.mlflow_url, "dagster_url": environment.dagster_url}
     urls = {use_case: [*own] for use_case, own in environment.service_urls.items()}
     rollout_stores = RolloutStoresResource(
         ledger=LedgerResource(
@@ -268,9 +269,7 @@ def build_resources(environment: Environment, *, as_of: datetime | None = None) 
         pulling=PullingResource(landing=landing, warehouse=rollout_stores.warehouse),
         warehouse=rollout_stores.warehouse,
         feature_store=FeatureStoreResource(home=str(home.root), project=str(environment.project), redis_url=redis_url),
-        registry=RegistryResource(
-            folder=str(home.mlflow), mlflow_url=environment.mlflow_url, dagster_url=environment.dagster_url
-        ),
+        registry=RegistryResource(folder=str(home.mlflow), database=mlflow_store, **links),
         deployment=rollout_stores.deployment,
         prediction_log=rollout_stores.prediction_log,
         signing_keys=rollout_stores.signing_keys,

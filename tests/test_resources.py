@@ -15,6 +15,7 @@ from mlops_assets.resources import LiveServicesResource, build_resources, event_
 SECRETS = {
     "MLOPS_API_KEY": "mlops_sesame ",
     "MLOPS_LEDGER": "postgresql://mlops:sesame@127.0.0.1:1/mlops",
+    "MLOPS_MLFLOW_STORE": "postgresql://mlops:sesame@127.0.0.1:1/mlflow",
     "MLOPS_ONLINE_STORE": "redis://:sesame@127.0.0.1:1/0",
 }
 

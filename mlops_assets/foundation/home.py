@@ -100,7 +100,9 @@ class Environment:
     status_url: str | None = None
     evidently_url: str | None = None
     alerts: str | None = field(default=None, repr=False)  # addresses of people (channels.py), which may have secrets
-    postgres_url: str | None = field(default=None, repr=False)  # has a password; None: the ledger is in SQLite under the home
+    # Databases, with their passwords; None: SQLite under the home.
+    postgres_url: str | None = field(default=None, repr=False)  # of the ledger
+    mlflow_store: str | None = field(default=None, repr=False)
 
     @property
     def service_url(self) -> str:
@@ -126,8 +128,9 @@ def read_environment(variables: Mapping[str, str], project: Path | None = None) 
     """Parses the MLOPS_* variables that docs/operating.md lists. The default home of the local environment is `.mlops` of the
     project, which is found if it is not passed.
 
-    Raises IllegalEnvironment for an illegal MLOPS_ENV, MLOPS_ONLINE_STORE, MLOPS_LEDGER or MLOPS_SERVICE_URL, an MLOPS_HOME that
-    is or is in a file, a test or production environment without MLOPS_HOME, or a local one without a project, too.
+    Raises IllegalEnvironment for an illegal MLOPS_ENV, MLOPS_ONLINE_STORE, MLOPS_LEDGER, MLOPS_MLFLOW_STORE or MLOPS_SERVICE_URL,
+    an MLOPS_HOME that is or is in a file, a test or production environment without MLOPS_HOME, or a local one without a project,
+    too.
     """
 
     def read(variable: str, default: str = "") -> str:
@@ -138,13 +141,14 @@ def read_environment(variables: Mapping[str, str], project: Path | None = None) 
         raise IllegalEnvironment(f"MLOPS_ENV · found {name!r}; legal: {', '.join(LEGAL)}. Set one of these.")
     if name != "local" and "MLOPS_HOME" not in variables:
         raise IllegalEnvironment(f"MLOPS_HOME · not set, and MLOPS_ENV={name} has no default. Set it to a folder.")
-    store, ledger = variables.get("MLOPS_ONLINE_STORE", SQLITE), read("MLOPS_LEDGER")
+    store = variables.get("MLOPS_ONLINE_STORE", SQLITE)
+    databases = {variable: read(variable) for variable in ("MLOPS_LEDGER", "MLOPS_MLFLOW_STORE")}
     if store != SQLITE and not store.startswith(("redis://", "rediss://")):
         raise IllegalEnvironment(f"MLOPS_ONLINE_STORE · found {store!r}; legal: {SQLITE}, redis://host:port/0. Set one of these.")
-    if ledger and not ledger.startswith("postgresql://"):
+    if illegal := next((name for name, url in databases.items() if url and not url.startswith("postgresql://")), None):
         found = "found another address, not shown as it may contain a password"
         legal = "postgresql://user:password@host/database, or not set (SQLite under MLOPS_HOME)"
-        raise IllegalEnvironment(f"MLOPS_LEDGER · {found}; legal: {legal}. Set one of these.")
+        raise IllegalEnvironment(f"{illegal} · {found}; legal: {legal}. Set one of these.")
     project = project or _project(variables)
     # Relative to the project and not to the working folder, so that every process has the same home.
     root = (project / variables.get("MLOPS_HOME", ".mlops")).resolve()
@@ -164,7 +168,8 @@ def read_environment(variables: Mapping[str, str], project: Path | None = None) 
         status_url=read("MLOPS_STATUS_URL").rstrip("/") or None,
         evidently_url=read("MLOPS_EVIDENTLY_URL").rstrip("/") or None,
         alerts=read("MLOPS_ALERTS") or None,
-        postgres_url=ledger or None,
+        postgres_url=databases["MLOPS_LEDGER"] or None,
+        mlflow_store=databases["MLOPS_MLFLOW_STORE"] or None,
     )
 
 

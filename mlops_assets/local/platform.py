@@ -190,10 +190,11 @@ def children(environment: Environment, addresses: Mapping[str, str]) -> Iterator
         from mlops_assets.training.model_registry import ModelRegistry  # opens mlflow
 
         # The server would create the database in place: slower, and unsafe while a run creates it too.
-        ModelRegistry(home.mlflow).prepare()
-        options = ["--host", "127.0.0.1", "--port", ports["mlflow"], "--workers", "1"]
-        store = f"sqlite:///{home.mlflow / 'mlflow.db'}"
-        yield child("mlflow", [sys.executable, "-m", "mlflow", "server", *options, "--backend-store-uri", store], f"{url}/health")
+        registry = ModelRegistry(home.mlflow, environment.mlflow_store)
+        registry.prepare()
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", ports["mlflow"], "--workers", "1"]
+        # Not in the command, which every user of the machine can list.
+        yield child("mlflow", command, f"{url}/health", {**variables, "MLFLOW_BACKEND_STORE_URI": registry.uri})
     if url := addresses.get("evidently"):
         (dashboards := home.reports / names.EVIDENTLY).mkdir(parents=True, exist_ok=True)
         options = ["--workspace", str(dashboards), "--host", "127.0.0.1", "--port", ports["evidently"]]

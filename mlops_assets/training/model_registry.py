@@ -1,4 +1,4 @@
-"""MLflow on SQLite: tracked runs, artifacts and registered versions."""
+"""MLflow on SQLite or Postgres: tracked runs, artifacts and registered versions."""
 
 import hashlib
 import logging
@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlparse
 from filelock import FileLock
 from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Metric, Param, Run, RunTag
+from sqlalchemy import NullPool, create_engine, text
 
 from mlops_assets.foundation.atomic_file import replace_file
 from mlops_assets.foundation.wording import some
@@ -74,13 +75,13 @@ class TrackedRun:
 
 
 class ModelRegistry:
-    """MLflow under `root`: `mlflow.db` and `artifacts/`, created on first use. Safe for concurrent processes. A folder that was
-    moved or copied reads and writes its own artifacts.
+    """MLflow under `root`: `artifacts/`, and `mlflow.db` unless the runs are in a database of Postgres; both are created on first
+    use. Safe for concurrent processes. A folder that was moved or copied reads and writes its own artifacts.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root.resolve()
-        self.uri = f"sqlite:///{self._root / 'mlflow.db'}"
+    def __init__(self, root: Path, database_url: str | None = None) -> None:
+        self._root, self._database_url = root.resolve(), database_url
+        self.uri = database_url or f"sqlite:///{self._root / 'mlflow.db'}"
 
     def prepare(self) -> None:
         """Creates the database, whole or not at all, for processes that open the file themselves; in a moved or copied folder,
@@ -88,9 +89,11 @@ class ModelRegistry:
         """
         database = self._root / "mlflow.db"
         with FileLock(self._root / "create.lock"):
-            if not database.exists():
+            if self._database_url:
+                _migrate(self._database_url)
+            elif not database.exists():
                 replace_file(database, _empty_database())
-            _relocate(database, self.artifacts())
+            _relocate(self.uri, self.artifacts())
 
     def experiment(self, name: str) -> str:
         """The id of the experiment, created with its artifact folder if it does not exist."""
@@ -182,23 +185,30 @@ class ModelRegistry:
 
 def _empty_database() -> bytes:
     """The file of a migrated database: MLflow cannot resume migrations that a kill has cut short."""
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it prints every migration to the terminal
     # In memory: on a disk each of the 69 migrations waits for its own syncs (5.5 s; 1.5 to 2 s in /dev/shm).
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         database = f"{folder}/mlflow.db"
-        MlflowClient(tracking_uri=f"sqlite:///{database}").search_experiments(max_results=1)
+        _migrate(f"sqlite:///{database}")
         with closing(sqlite3.connect(database)) as connection:
             return connection.serialize()
 
 
-def _relocate(database: Path, artifacts: Path) -> None:
+def _migrate(url: str) -> None:
+    """Creates the tables of an empty database; Postgres does that whole or not at all."""
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it prints every migration to the terminal
+    MlflowClient(tracking_uri=url).search_experiments(max_results=1)
+
+
+def _relocate(url: str, artifacts: Path) -> None:
     """Replaces the addresses of another folder: by these MLflow's pages show files, and its `gc` deletes them."""
-    with closing(sqlite3.connect(database, timeout=BUSY_S)) as connection, connection:
-        located = connection.execute("SELECT experiment_id, name, artifact_location FROM experiments").fetchall()
+    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_S} if url.startswith("sqlite") else {})
+    with engine.begin() as connection:
+        located = connection.execute(text("SELECT experiment_id, name, artifact_location FROM experiments")).fetchall()
         for experiment, name, before in located:
             now = (artifacts / name).as_uri()
             if before == now or not before.endswith(f"/{artifacts.name}/{name}"):
                 continue
-            connection.execute("UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (now, experiment))
-            of_runs = "UPDATE runs SET artifact_uri = replace(artifact_uri, ?, ?) WHERE experiment_id = ?"
-            connection.execute(of_runs, (f"{before}/", f"{now}/", experiment))
+            values = {"before": f"{before}/", "now": f"{now}/", "location": now, "id": experiment}
+            connection.execute(text("UPDATE experiments SET artifact_location = :location WHERE experiment_id = :id"), values)
+            of_runs = "UPDATE runs SET artifact_uri = replace(artifact_uri, :before, :now) WHERE experiment_id = :id"
+            connection.execute(text(of_runs), values)

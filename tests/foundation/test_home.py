@@ -44,6 +44,10 @@ def test_an_api_key_is_read_as_secrets_are_mounted_and_never_printed(tmp_path: P
         ({"MLOPS_ENV": "production"}, "MLOPS_HOME · not set"),
         ({"MLOPS_ONLINE_STORE": "postgres://x"}, "legal: sqlite, redis://host:port/0"),
         (
+            {"MLOPS_MLFLOW_STORE": "mysql://user:sesame@host/db"},
+            "MLOPS_MLFLOW_STORE · found another address, not shown as it may contain a password; legal: postgresql://",
+        ),
+        (
             {"MLOPS_LEDGER": "mysql://user:sesame@host/db"},
             "MLOPS_LEDGER · found another address, .*legal: postgresql://user:password@host/database",
         ),

@@ -24,25 +24,21 @@ JOBS = re.compile(r"/apis/batch/v1/namespaces/([^/?]+)/jobs(?:/([^/?]+))?(?:/sta
 PODS = re.compile(r"/api/v1/namespaces/([^/?]+)/pods(?:/([^/?]+))?(/log)?(?:\?.*)?$")
 EVENTS = re.compile(r"/api/v1/namespaces/[^/?]+/events")
 FAILURE = {"kind": "Status", "apiVersion": "v1", "status": "Failure"}
-# By the reason that kubectl shows: the state of the container, and of its pod.
+# By the reason that kubectl shows: the status of a pod that ended so.
 FAULTS: dict[str, dict[str, Any]] = {
-    "OOMKilled": {"phase": "Failed", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}},
-    "Evicted": {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."},
-    "NodeLost": {"phase": "Failed", "reason": "NodeLost", "message": "Node node-1 which was running the pod is unresponsive."},
-    "ImagePullBackOff": {
-        "phase": "Pending",
-        "state": {"waiting": {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "platform:gone"'}},
-    },
-}  # fmt: skip
+    "OOMKilled": {"state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}},
+    "Evicted": {"reason": "Evicted", "message": "The node was low on resource: memory."},
+    "NodeLost": {"reason": "NodeLost", "message": "Node node-1 which was running the pod is unresponsive."},
+}
 
 
 @dataclass
 class Job:
-    """One posted job. `fault` is what happens to its pod instead of its command."""
+    """One posted job."""
 
     body: dict[str, Any]
-    fault: str | None
     folder: Path
+    fault: str | None = None  # that ended its pod
     process: "subprocess.Popen[bytes] | None" = None
     started: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
 
@@ -60,25 +56,35 @@ class Job:
         return self.folder / f"{self.name}.log"
 
     def run(self) -> None:
-        if self.fault is None:
-            command = [*(self.container.get("command") or ()), *self.container["args"]]
-            given = {one["name"]: one.get("value", "") for one in self.container.get("env", ())}
-            own = {name: value for name, value in os.environ.items() if not name.startswith(("MLOPS_", "DAGSTER_"))}
-            path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-            with self.log.open("wb") as log:
-                self.process = subprocess.Popen(command, env={**own, "PATH": path, **given}, stdout=log, stderr=log)
+        command = [*(self.container.get("command") or ()), *self.container["args"]]
+        given = {one["name"]: one.get("value", "") for one in self.container.get("env", ())}
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("MLOPS_", "DAGSTER_"))}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, env={**own, "PATH": path, **given}, stdout=log, stderr=log)
+
+    def fail(self, fault: str) -> None:
+        """Ends the pod at once, as its node does."""
+        assert self.process is not None
+        self.fault = fault
+        self.process.kill()
 
     def status(self) -> dict[str, Any]:
         code = self.process.poll() if self.process else None
-        if FAULTS.get(self.fault or "", {}).get("phase") == "Failed" or code:
+        if self.fault or code:
             return {"startTime": self.started, "failed": 1, "active": 0}
         return {"startTime": self.started, "succeeded" if code == 0 else "active": 1}
 
     def pod(self) -> dict[str, Any]:
-        fault = dict(FAULTS.get(self.fault or "", {}))
+        fault = {**FAULTS.get(self.fault or "", {})}
         state = fault.pop("state", {"running": {"startedAt": self.started}})
         container = {"name": self.container["name"], "image": "platform", "imageID": "", "ready": False, "restartCount": 0}
-        status = {"phase": "Running", **fault, "startTime": self.started, "containerStatuses": [{**container, "state": state}]}
+        status = {
+            "phase": "Failed" if self.fault else "Running",
+            **fault,
+            "startTime": self.started,
+            "containerStatuses": [{**container, "state": state}],
+        }
         labels = self.body["spec"]["template"]["metadata"].get("labels", {}) | {"job-name": self.name}
         metadata = {"name": f"{self.name}-pod", "labels": labels, "creationTimestamp": self.started}
         return {
@@ -92,12 +98,14 @@ class Job:
 
 @dataclass
 class KubernetesServer:
-    """`jobs` are those that were accepted, by name, in their order; `refused` the reasons of the others."""
+    """`jobs` are those that were accepted, by name, in their order; `refused` the reasons of the others. In an outage nothing is
+    answered but 503, and the pods go on.
+    """
 
     folder: Path
     jobs: dict[str, Job] = field(default_factory=dict[str, Job])
     refused: list[str] = field(default_factory=list[str])
-    faults: list[str] = field(default_factory=list[str])  # of the next jobs
+    is_out: bool = False
     url: str = ""
 
     @property
@@ -116,7 +124,7 @@ class KubernetesServer:
         except kubernetes_validate.ValidationError as error:
             self.refused.append(error.message)
             return 422, {**FAILURE, "code": 422, "message": error.message}
-        job = Job(body, self.faults.pop(0) if self.faults else None, self.folder)
+        job = Job(body, self.folder)
         self.jobs[job.name] = job
         job.run()
         return 201, self.read(job)
@@ -125,6 +133,8 @@ class KubernetesServer:
         return {**job.body, "status": job.status()}
 
     def answer(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, Any]:
+        if self.is_out:
+            return 503, {**FAILURE, "code": 503, "message": "the server is currently unable to handle the request"}
         if at := JOBS.match(path):
             job = self.jobs.get(at[2] or "")
             if method == "POST" and body is not None:

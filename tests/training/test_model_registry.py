@@ -1,10 +1,11 @@
-"""The model registry on a real SQLite file, with real processes where a kill or a race is the point."""
+"""The model registry on a real SQLite file and a real Postgres, with real processes where a kill or a race is the point."""
 
 import hashlib
 import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from signal import SIGKILL
@@ -14,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from mlops_assets.training.model_registry import MODEL, ModelAltered, ModelRegistry, NotRegistered
+from tests.servers.postgres_server import PostgresServer, running_postgres
 from tests.training.mlflow_runs import new_run
 
 REGISTER = """
@@ -37,10 +39,9 @@ def register(registry: ModelRegistry, model: str, onnx: bytes, **tags: str) -> i
     return registry.register(model, onnx, run_id=new_run(registry, model).run_id, tags=tags, description="a model")
 
 
-def client(root: Path) -> MlflowClient:
-    root.mkdir(exist_ok=True)
-    uri = f"sqlite:///{root / 'mlflow.db'}"
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+def client(registry: ModelRegistry) -> MlflowClient:
+    """MLflow's own, beside the registry's."""
+    return MlflowClient(tracking_uri=registry.uri, registry_uri=registry.uri)
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +50,19 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def registry(root: Path) -> ModelRegistry:
-    return ModelRegistry(root)
+def postgres() -> Iterator[PostgresServer]:
+    with running_postgres() as server:
+        yield server
 
 
-def stored(root: Path, run_id: str) -> Run:
-    return client(root).get_run(run_id)
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+def registry(request: pytest.FixtureRequest, root: Path) -> ModelRegistry:
+    server = request.getfixturevalue("postgres") if request.param == "postgres" else None
+    return ModelRegistry(root / request.param, server.new_database() if server else None)
+
+
+def stored(registry: ModelRegistry, run_id: str) -> Run:
+    return client(registry).get_run(run_id)
 
 
 def in_another_process(root: Path, onnx: str, ending: str) -> "subprocess.Popen[str]":
@@ -62,7 +70,7 @@ def in_another_process(root: Path, onnx: str, ending: str) -> "subprocess.Popen[
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_a_run_keeps_its_tags_parameters_metrics_and_files(registry: ModelRegistry, root: Path) -> None:
+def test_a_run_keeps_its_tags_parameters_metrics_and_files(registry: ModelRegistry) -> None:
     parameters = {f"p{number}": number for number in range(130)}
     run = new_run(registry, "kept")
     run.log(tags={"dagster_run_id": "d1"}, params=parameters)
@@ -70,31 +78,31 @@ def test_a_run_keeps_its_tags_parameters_metrics_and_files(registry: ModelRegist
     run.log_metrics({"loss": 0.25}, step=1)
     run.log_file("window.txt", "January to March")
     run.log_file("plots/curve.png", b"a curve")
-    found = stored(root, run.run_id)
+    found = stored(registry, run.run_id)
     assert found.data.params == {key: str(value) for key, value in parameters.items()}
-    assert [point.value for point in client(root).get_metric_history(run.run_id, "loss")] == [0.5, 0.25]
+    assert [point.value for point in client(registry).get_metric_history(run.run_id, "loss")] == [0.5, 0.25]
     assert found.data.tags["dagster_run_id"] == "d1"
-    assert Path(client(root).download_artifacts(run.run_id, "window.txt")).read_text() == "January to March"
-    assert Path(client(root).download_artifacts(run.run_id, "plots/curve.png")).read_bytes() == b"a curve"
+    assert Path(client(registry).download_artifacts(run.run_id, "window.txt")).read_text() == "January to March"
+    assert Path(client(registry).download_artifacts(run.run_id, "plots/curve.png")).read_bytes() == b"a curve"
 
 
-def test_values_longer_than_mlflow_takes_are_shortened(registry: ModelRegistry, root: Path) -> None:
+def test_values_longer_than_mlflow_takes_are_shortened(registry: ModelRegistry) -> None:
     vocabulary = ",".join(f"N{number}" for number in range(3000))
     run = new_run(registry, "long")
     run.log(tags={"vocabulary": vocabulary}, params={"v": vocabulary})
-    found = stored(root, run.run_id).data
+    found = stored(registry, run.run_id).data
     assert (found.params["v"], found.tags["vocabulary"]) == (vocabulary[:6000], vocabulary[:8000])
 
 
-def test_a_registered_model_comes_back_byte_for_byte(registry: ModelRegistry, root: Path) -> None:
+def test_a_registered_model_comes_back_byte_for_byte(registry: ModelRegistry) -> None:
     onnx = bytes(range(256)) * 4
     version = register(registry, "bytes", onnx, window="2013-01")
     assert registry.load("bytes", version) == registry.artifact("bytes", version, MODEL) == onnx
     (only,) = registry.versions("bytes")
     assert (only.version, only.digest) == (version, hashlib.sha256(onnx).hexdigest())
     assert only.tags["window"] == "2013-01"
-    assert MODEL in [file.path for file in client(root).list_artifacts(only.run_id)]
-    assert client(root).get_model_version_download_uri("bytes", str(version)).endswith(f"{only.run_id}/{MODEL}")
+    assert MODEL in [file.path for file in client(registry).list_artifacts(only.run_id)]
+    assert client(registry).get_model_version_download_uri("bytes", str(version)).endswith(f"{only.run_id}/{MODEL}")
 
 
 def test_versions_are_numbered_by_digest_and_the_same_digest_is_the_same_version(registry: ModelRegistry) -> None:
@@ -134,19 +142,19 @@ def test_a_process_killed_between_file_and_version_leaves_no_version_and_the_nex
     assert registry.load("race", 1) == b"onnx"
 
 
-def test_only_running_runs_whose_dagster_run_is_over_are_stale(registry: ModelRegistry, root: Path) -> None:
+def test_only_running_runs_whose_dagster_run_is_over_are_stale(registry: ModelRegistry) -> None:
     over, lasting, ended, by_hand = (
         new_run(registry, "stale", **tags).run_id
         for tags in ({"dagster_run_id": "over"}, {"dagster_run_id": "lasts"}, {"dagster_run_id": "over"}, {})
     )
     registry.client.set_terminated(ended, "FAILED")
     assert registry.close_stale_runs("stale", is_over=lambda run_id: run_id == "over") == [over]
-    statuses = [stored(root, run_id).info.status for run_id in (over, lasting, ended, by_hand)]
+    statuses = [stored(registry, run_id).info.status for run_id in (over, lasting, ended, by_hand)]
     assert statuses == ["KILLED", "RUNNING", "FAILED", "RUNNING"]
     assert registry.close_stale_runs("no such experiment", is_over=lambda _: True) == []
 
 
-def test_a_run_that_ends_while_it_is_looked_at_keeps_its_status(registry: ModelRegistry, root: Path) -> None:
+def test_a_run_that_ends_while_it_is_looked_at_keeps_its_status(registry: ModelRegistry) -> None:
     run_id = new_run(registry, "ending", dagster_run_id="d1").run_id
 
     def ends_now(_run_id: str) -> bool:
@@ -154,7 +162,7 @@ def test_a_run_that_ends_while_it_is_looked_at_keeps_its_status(registry: ModelR
         return True
 
     assert registry.close_stale_runs("ending", is_over=ends_now) == []
-    assert stored(root, run_id).info.status == "FINISHED"
+    assert stored(registry, run_id).info.status == "FINISHED"
 
 
 @pytest.mark.slow  # as above
@@ -169,7 +177,8 @@ def test_two_processes_may_create_the_database_and_register_at_the_same_time(tmp
 
 @pytest.mark.slow  # as above
 def test_the_database_is_the_one_that_mlflow_makes_also_after_a_killed_set_up(tmp_path: Path) -> None:
-    client(tmp_path / "plain").search_experiments(max_results=1)
+    (tmp_path / "plain").mkdir()
+    MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'plain' / 'mlflow.db'}").search_experiments(max_results=1)
     killed = in_another_process(tmp_path, "onnx", "killed in set-up")
     killed.communicate(timeout=120)
     assert killed.returncode == -SIGKILL
