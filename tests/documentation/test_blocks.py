@@ -43,6 +43,7 @@ NOT_PARSED = {
     "venv/bin/bentoml": "tests/integration/bento_trial.py does the same",
     "pip": "installs; tests/local/test_new_project.py does the same",
     "docker": "no Docker daemon where the tests run",
+    "kubectl": "tests/deploy/test_kubernetes.py renders and checks every overlay",
     "bentoml": "its containerize needs a Docker daemon",
 }
 LANGUAGES = {"", "sh", "bash", "python", "toml", "yaml", "nginx"}  # a drawing has none; nginx is not installed for tests
