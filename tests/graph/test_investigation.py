@@ -31,7 +31,11 @@ TRAINED, LAST, A_DAY = 10, 19, 60  # days; loans of one
 CUSTOMERS = 7
 LINE: UseCase = LOANS.but(
     last_day=None,
-    monitors=(Drift(window=10 * DAY, min_rows=200), DataAge(window=10 * DAY, max_age=2 * DAY, min_share=0.9, min_rows=200)),
+    # Seven payments a day are other ones in every window.
+    monitors=(
+        Drift(window=10 * DAY, min_rows=200, max_psi=2.0, max_ks=0.5, max_new_share=0.3),
+        DataAge(window=10 * DAY, max_age=2 * DAY, min_share=0.9, min_rows=200),
+    ),
 )
 STAGE = names.stage(LINE.name, "investigation")
 

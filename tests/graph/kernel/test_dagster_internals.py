@@ -43,6 +43,15 @@ def test_a_run_over_a_range_of_days_writes_a_planned_event_and_a_materialization
     assert set(runs.runs_of(instance, rows.key, made.values()).values()) == {run.run_id}
 
 
+def test_each_partition_has_the_moment_of_its_first_materialization(instance: dg.DagsterInstance) -> None:
+    before = datetime.now(UTC)
+    dg.materialize([rows], instance=instance, tags=RANGE)
+    first = internals.first_made(instance, rows.key)
+    dg.materialize([rows], instance=instance, tags=RANGE)
+    assert internals.first_made(instance, rows.key) == first
+    assert sorted(first) == ["2013-01-01", "2013-01-02"] and all(before < at < datetime.now(UTC) for at in first.values())
+
+
 def test_an_asset_without_partitions_has_one_newest_event_and_check(instance: dg.DagsterInstance) -> None:
     check = dg.AssetCheckKey(total.key, "fine")
     assert internals.newest_events(instance, total.key, MADE, partitioned=False) == {}
