@@ -15,7 +15,7 @@ from tests.monitoring.investigation.faults import FAULTS
 from tests.monitoring.investigation.small_line import LINE, World, investigated
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-SEED, NULLS = 1000, 24
+SEED, NULLS = 5000, 24
 NOTHING = "no likely cause"
 Confusion = Counter[tuple[str, str]]
 

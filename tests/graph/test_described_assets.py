@@ -76,6 +76,7 @@ def test_the_line_is_whole() -> None:
         "performance",
         "skew",
         "operations",
+        "investigation",
         "feature_catalog",
     )
     expected = [

@@ -18,6 +18,7 @@ from mlops_assets.ingestion.due import missing_partitions
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.monitoring.investigation.evidence import Delivery, Refill
 from mlops_assets.monitoring.investigation.gather import compare_code
+from mlops_assets.spec.code_version import feature_code, is_outdated
 from mlops_assets.spec.feature import FeatureView, Tables
 from mlops_assets.spec.source import Files
 from mlops_assets.spec.use_case import UseCase
@@ -88,8 +89,8 @@ class Records(NamedTuple):
         """Of the views whose code changed since a partition was filled, or since the champion was trained."""
         for view in self.use_case.features.views:
             calendar, key = view_calendar(self.use_case, view), dg.AssetKey(names.feature(self.use_case.name, view.name))
-            fills, present = _fills(self.instance, key) if calendar.cron else {}, self.use_case.fingerprint("feature")
-            new = {partition: at for partition, (version, at) in fills.items() if version == present}
+            fills, present = _fills(self.instance, key) if calendar.cron else {}, feature_code(view)
+            new = {partition: at for partition, (version, at) in fills.items() if not is_outdated(version, present)}
             if new and (before := self._before(view, calendar, [calendar.parse(one) for one in fills.keys() - new])):
                 partition, rows = before
                 at = datetime.fromtimestamp(min(new.values()), UTC)
@@ -119,11 +120,11 @@ class Records(NamedTuple):
             return None
 
 
-def _fills(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, tuple[str, float]]:
+def _fills(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, tuple[str | None, float]]:
     """By partition the code that has made it last, and when, in seconds of the epoch."""
-    fills = dict[str, tuple[str, float]]()
+    fills = dict[str, tuple[str | None, float]]()
     for record in instance.fetch_materializations(key, limit=MOST_FILLS).records:  # the newest first
         made = record.asset_materialization
         if made and made.partition:
-            fills.setdefault(made.partition, ((made.tags or {}).get(CODE_VERSION, ""), record.timestamp))
+            fills.setdefault(made.partition, ((made.tags or {}).get(CODE_VERSION), record.timestamp))
     return fills

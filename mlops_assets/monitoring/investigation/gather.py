@@ -15,6 +15,7 @@ from mlops_assets.foundation.conversions import UTC, by_value
 from mlops_assets.foundation.grains import table_calendar
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, SEED
 from mlops_assets.monitoring.investigation.evidence import AT, Alarm, Delivery, Evidence, Origin, Refill
+from mlops_assets.spec.code_version import feature_code
 from mlops_assets.spec.feature import FeatureView, Tables
 from mlops_assets.spec.use_case import UseCase
 
@@ -106,7 +107,7 @@ def compare_code(
     pairs = before.join(after, on=key, how="full", suffix=" now", coalesce=True)
     equal = {name: pl.col(name).eq_missing(pl.col(f"{name} now")) | _close(after, name) for name in features}
     shares = pairs.select(**{name: 1 - is_equal.mean() for name, is_equal in equal.items()})
-    return Refill(view.name, at, use_case.fingerprint("feature"), len(pairs), shares.row(0, named=True) if len(pairs) else {})
+    return Refill(view.name, at, feature_code(view), len(pairs), shares.row(0, named=True) if len(pairs) else {})
 
 
 def _close(rows: pl.DataFrame, name: str) -> pl.Expr:
