@@ -9,13 +9,14 @@ from mlops_assets.graph.monitors.operations import build_operations, build_opera
 from mlops_assets.graph.monitors.own import build_own
 from mlops_assets.graph.monitors.performance import build_performance
 from mlops_assets.graph.monitors.skew import build_skew
-from mlops_assets.spec.monitor import Drift, Estimation, Monitor, Operations, OwnMonitor, Performance, Skew
+from mlops_assets.spec.monitor import Drift, Estimation, JudgedByRows, Monitor, Operations, OwnMonitor, Performance, Skew
 from mlops_assets.spec.use_case import UseCase
 
 
 def build_monitoring(use_case: UseCase) -> list[dg.AssetsDefinition]:
     monitors = [_monitor(use_case, stage, monitor) for stage, monitor in use_case.monitor_stages.items()]
-    return [*monitors, *([build_investigation(use_case)] if monitors else [])]
+    has_rows = any(isinstance(one, JudgedByRows) for one in use_case.monitors)
+    return [*monitors, *([build_investigation(use_case)] if has_rows else [])]
 
 
 def build_monitoring_sensors(use_case: UseCase) -> list[dg.SensorDefinition]:

@@ -18,7 +18,7 @@ from mlops_assets.graph.kernel.dagster_internals import newest_checks
 from mlops_assets.graph.kernel.run_clock import run_started
 from mlops_assets.graph.kernel.tables import LazyFrame
 from mlops_assets.resources import DeploymentResource, FeatureStoreResource, LandingResource, RegistryResource, WarehouseResource
-from mlops_assets.spec.monitor import OwnMonitor, Performance
+from mlops_assets.spec.monitor import JudgedByRows, OwnMonitor, Performance
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ def build_investigation(use_case: UseCase) -> dg.AssetsDefinition:
     @asset(
         key=names.stage(use_case.name, STAGE),
         ins={"predictions": names.stage(use_case.name, "predictions")},
-        deps=[names.stage(use_case.name, stage) for stage in use_case.monitor_stages],
+        deps=[
+            names.stage(use_case.name, stage) for stage, one in use_case.monitor_stages.items() if isinstance(one, JudgedByRows)
+        ],
         description="Why monitors are in alarm: what is wrong, since when, where in the graph, how sure that is, what to do.",
         automation_condition=LOOK_BACK_CASCADE,
         **asset_metadata(use_case, STAGE, "polars", "deltalake"),
@@ -73,7 +75,9 @@ def _newest(use_case: UseCase, instance: dg.DagsterInstance) -> Mapping[dg.Asset
 
 
 def _is_open(one: Judged) -> bool:
-    return one.verdict is not None and one.verdict.verdict is not Verdict.HEALTHY
+    """What is wrong with a server, the data does not say."""
+    has_reason = one.verdict is not None and one.verdict.verdict is not Verdict.HEALTHY
+    return has_reason and isinstance(one.monitor, JudgedByRows)
 
 
 def _gather(
@@ -84,7 +88,8 @@ def _gather(
     from mlops_assets.monitoring.investigation.gather import BEFORE, Facts, gather
     from mlops_assets.monitoring.window import recent
 
-    spec = max((one.monitor for one in judged), key=lambda monitor: monitor.window)
+    specs = [one.monitor for one in judged if isinstance(one.monitor, JudgedByRows)]
+    spec = max(specs, key=lambda monitor: monitor.window)
     served = recent(predictions, spec, now=now)
     start = cast(datetime, served[names.EVENT_TIMESTAMP].max() if len(served) else now) - spec.window
     return gather(
