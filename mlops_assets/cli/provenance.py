@@ -143,7 +143,7 @@ def _answer(result: "Why") -> dict[str, object]:
 def _gate(gate: GateVerdict) -> tuple[str, ...]:
     measured = "nothing to measure" if gate.measured is None else f"{gate.measured:.4g}"
     interval = "" if gate.low is None or gate.high is None else f"{gate.low:.4g} to {gate.high:.4g}"
-    return gate.name, "passed" if gate.passed else "FAILED", measured, interval, f"{gate.bound:g}"
+    return gate.name, gate.result, measured, interval, f"{gate.bound:g}"
 
 
 def _training(training: Mapping[str, str]) -> dict[str, str]:

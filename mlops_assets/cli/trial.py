@@ -65,7 +65,7 @@ def _metrics(trial: "Trial") -> "RenderableType":
 
 
 def _gates(trial: "Trial", *, title: str) -> "RenderableType":
-    rows = ((one.gate, "passed" if one.passed else "failed", f"{one.measured:.4g}", f"{one.bound:.4g}") for one in trial.judged)
+    rows = ((one.gate, one.result, f"{one.measured:.4g}", f"{one.bound:.4g}") for one in trial.judged)
     return table(("gate", "", "measured", "bound"), rows, title=title, numbers=("measured", "bound"))
 
 

@@ -25,7 +25,7 @@ from mlops_assets.training.signature import digest
 from mlops_assets.training.train import fit, training_columns
 
 SCORED, MAX_SCORED = "scored.parquet", 100_000  # among the artifacts of the version's run
-GATE_COLUMNS = ("gate", "passed", "message", "measured", "low", "high", "bound")  # the sentence before the numbers
+GATE_COLUMNS = ("gate", "result", "message", "measured", "low", "high", "bound")  # the sentence before the numbers
 
 
 class ModelVersion(NamedTuple):
@@ -48,9 +48,11 @@ class CandidateEvaluation(NamedTuple):
 
     @property
     def summary(self) -> str:
-        """How many gates passed, which failed, and the main metric, in one sentence."""
+        """How many gates passed, which had not enough data, which failed, and the main metric, in one sentence."""
         failed = [verdict.gate for verdict in self.verdicts if not verdict.passed]
         gates = f"{len(self.verdicts) - len(failed)} of {counted(len(self.verdicts), 'gate')} passed"
+        lacking = [verdict.gate for verdict in self.verdicts if verdict.passed and verdict.lacks_data]
+        gates += f", {len(lacking)} of them without enough data ({', '.join(lacking)})" if lacking else ""
         gates += f", {', '.join(failed)} failed" if failed else ""
         rival = f"champion {self.evaluation.champion}" if self.evaluation.champion else "no champion"
         rival += ", which cannot be scored" if self.evaluation.champion_problem else ""

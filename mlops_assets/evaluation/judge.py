@@ -3,8 +3,11 @@
 from mlops_assets.evaluation.evaluate import plain
 from mlops_assets.evaluation.gates.case import Case, Measurement, Verdict
 from mlops_assets.foundation.implementation import call
+from mlops_assets.foundation.verdict import Verdict as Word
 from mlops_assets.spec.gate import Gate, gate_names
 from mlops_assets.tasks.task import as_text
+
+NOT_ENOUGH_DATA = Word.NOT_ENOUGH_DATA
 
 
 def judge(gates: tuple[Gate, ...], case: Case) -> tuple[Verdict, ...]:
@@ -14,9 +17,10 @@ def judge(gates: tuple[Gate, ...], case: Case) -> tuple[Verdict, ...]:
     for index, (gate, name) in enumerate(zip(gates, gate_names(gates), strict=True)):
         found = constant if constant and not index else call(gate, Measurement, case)
         measured, advice = found.value, "" if found.passed or not found.advice else f" {found.advice}"
-        message = f"{name} · {found.message.removesuffix('.')}.{advice}"
+        lacks = f"{NOT_ENOUGH_DATA}: " if NOT_ENOUGH_DATA in found.result else ""
+        message = f"{name} · {lacks}{found.message.removesuffix('.')}.{advice}"
         bounds = (measured.value, measured.low, measured.high, found.bound)
-        verdicts.append(Verdict(name, found.passed, *bounds, message, evidence=plain(found.evidence)))
+        verdicts.append(Verdict(name, found.passed, *bounds, message, evidence=plain(found.evidence), result=found.result))
     return tuple(verdicts)
 
 

@@ -260,7 +260,11 @@ def _check(key: dg.AssetKey, verdict: "Verdict") -> dg.AssetCheckResult:
     measured = {name: readable(getattr(verdict, name)) for name in ("measured", "low", "high", "bound")}
     evidence = {"evidence": dg.MetadataValue.json(verdict.evidence)}
     return dg.AssetCheckResult(
-        passed=verdict.passed, asset_key=key, check_name=verdict.gate, metadata=measured | evidence, description=verdict.message
+        passed=verdict.passed,
+        asset_key=key,
+        check_name=verdict.gate,
+        metadata={"result": verdict.result, **measured, **evidence},
+        description=verdict.message,
     )
 
 
@@ -292,8 +296,10 @@ def _blessing(use_case: UseCase) -> dg.AssetsDefinition:
             training=candidate.training,
             blessed_at=run_started(context).isoformat(),
         ).signed_by(signing_keys.open().private())
+        lacking = [gate.name for gate in signed.gates if gate.lacks_data]
+        without = f", {len(lacking)} of them without enough data ({', '.join(lacking)})," if lacking else ""
         gates = counted(len(evaluation.verdicts), "gate")
-        summary = f"Version {candidate.version} passed {gates} and was signed with key {signed.key_id}."
+        summary = f"Version {candidate.version} passed {gates}{without} and was signed with key {signed.key_id}."
         numbers = {"model_version": candidate.version, "digest": candidate.digest, "key": signed.key_id}
         context.add_output_metadata({"summary": summary, **numbers})
         return signed.to_json()

@@ -9,6 +9,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import TypeAdapter, ValidationError
 
+from mlops_assets.foundation.verdict import gate_result
 from mlops_assets.promotion.ledger_chain import canonical_json
 from mlops_assets.promotion.signing_keys import key_id
 from mlops_assets.training.signature import digest
@@ -28,6 +29,15 @@ class GateVerdict:
     bound: float
     low: float | None = None
     high: float | None = None
+
+    @property
+    def lacks_data(self) -> bool:
+        """Whether there was too little to judge: a blessing has only gates that passed."""
+        return self.measured is None
+
+    @property
+    def result(self) -> str:
+        return gate_result(passed=self.passed, lacks_data=self.lacks_data)
 
 
 @dataclass(frozen=True)

@@ -100,13 +100,15 @@ class EverySlice(Gate):
 
 class NoSkew(Gate):
     """Training/serving skew: of the answers in the Skew monitor's last comparison, at most `max_mismatch_rate` used a feature
-    that is recomputed differently. Passes below `min_rows` answers. Of several Skew, it reads the one that compared most.
+    that is recomputed differently. Below `min_rows` of them there is not enough data: it then passes, or refuses (`without_data`)
+    once anything has been served; before, no version could ever serve. Of several Skew, it reads the one that compared most.
     """
 
     MODULE = f"{GATES}.no_skew"
     NAME = "no_skew"
     max_mismatch_rate: float = Field(default=0.001, ge=0, lt=1)
     min_rows: int = Field(default=100, ge=1)
+    without_data: Literal["pass", "refuse"] = "pass"
 
 
 class Robust(Gate):

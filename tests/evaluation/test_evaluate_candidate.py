@@ -116,7 +116,9 @@ def test_a_champion_that_cannot_be_scored_is_a_verdict_and_the_other_gates_judge
     assert result.evaluation.comparison is None and result.evaluation.slices[0].keys().isdisjoint({"champion", "comparison"})
     floor, beats, slices = result.verdicts
     assert floor.passed and beats.passed
-    assert beats.message.startswith(f"beats_champion_auc · champion 41 cannot be scored on these rows ({problem}")
+    assert beats.message.startswith(
+        f"beats_champion_auc · not enough data: champion 41 cannot be scored on these rows ({problem}"
+    )
     assert beats.message.endswith("so this gate passes.")
     assert [verdict.evidence["champion_problem"] for verdict in (beats, slices)] == 2 * [result.evaluation.champion_problem]
     assert result.summary.endswith("against champion 41, which cannot be scored.")

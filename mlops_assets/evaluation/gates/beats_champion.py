@@ -30,6 +30,7 @@ def judge(gate: BeatsChampion, case: Case) -> Measurement:
         passed=gain.better,
         value=Interval(gain.low, gain.low, gain.high),
         bound=0.0,
+        lacks_data=math.isnan(gain.difference),
         message=message,
         advice=advice,
         evidence={

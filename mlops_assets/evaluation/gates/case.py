@@ -9,6 +9,7 @@ import polars as pl
 
 from mlops_assets.evaluation.evaluate import Evaluation, plain
 from mlops_assets.features.parity import Parity
+from mlops_assets.foundation.verdict import gate_result
 from mlops_assets.spec.gate import LOWER_IS_BETTER
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics.metrics import ALL_ROWS, Array, Interval, Sample
@@ -68,7 +69,9 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """One gate's result. `value` is nan where undefined (never a pass) or not measured; a failure's `advice` follows."""
+    """One gate's result. `value` is nan where undefined (never a pass) or not measured; a failure's `advice` follows. A gate that
+    passes without a value, or that sets `lacks_data`, has not enough data, whatever it then decides.
+    """
 
     passed: bool
     bound: float
@@ -76,6 +79,11 @@ class Measurement:
     evidence: dict[str, Any]
     value: Interval = field(default_factory=Interval)
     advice: str = ""
+    lacks_data: bool = False
+
+    @property
+    def result(self) -> str:
+        return gate_result(passed=self.passed, lacks_data=self.lacks_data or (self.passed and math.isnan(self.value.value)))
 
 
 class Verdict(NamedTuple):
@@ -89,6 +97,11 @@ class Verdict(NamedTuple):
     bound: float
     message: str
     evidence: dict[str, Any]
+    result: str
+
+    @property
+    def lacks_data(self) -> bool:
+        return self.result != gate_result(passed=self.passed, lacks_data=False)
 
     def to_dict(self) -> dict[str, Any]:
         """An undefined number is None."""

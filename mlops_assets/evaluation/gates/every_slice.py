@@ -19,7 +19,8 @@ def judge(gate: EverySlice, case: Case) -> Measurement:
         evidence["champion_problem"] = problem
     if not judged:
         message = f"none of {len(slices)} values of {gate.column} has {gate.min_rows} rows of both classes"
-        return Measurement(passed=False, bound=gate.bound, message=message, advice="Widen split.test.", evidence=evidence)
+        advice = "Widen split.test."
+        return Measurement(passed=False, bound=gate.bound, message=message, advice=advice, evidence=evidence, lacks_data=True)
     sign = -1 if gate.metric in LOWER_IS_BETTER else 1
     worst = min(judged, key=lambda part: sign * part["metrics"][gate.metric])
     inside = (case.rows[gate.column].cast(pl.String) == worst["value"]).fill_null(False).to_numpy()

@@ -32,7 +32,8 @@ def judge(gate: Fair, case: Case) -> Measurement:
     if len(names) < 2:
         both = " of both classes" if gate.metric == "equalized_odds" else ""
         message = f"fewer than two of {len(every)} values of {gate.column} have {gate.min_rows} rows{both}"
-        return Measurement(passed=False, bound=gate.max_gap, message=message, advice="Widen split.test.", evidence=evidence)
+        advice = "Widen split.test."
+        return Measurement(passed=False, bound=gate.max_gap, message=message, advice=advice, evidence=evidence, lacks_data=True)
     rates = group_rates(cells)
     rate = max(RATES[gate.metric], key=lambda name: np.ptp(rates[name]))
     lowest, highest = int(rates[rate].argmin()), int(rates[rate].argmax())

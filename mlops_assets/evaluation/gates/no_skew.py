@@ -10,9 +10,16 @@ def judge(gate: NoSkew, case: Case) -> Measurement:
     """Measures the share of the compared answers that used a feature with another recomputed value."""
     parity = case.parity
     if parity is None or parity.rows < gate.min_rows or not parity.features:
-        message = f"{_missing(parity, case.served)}; {gate.min_rows} are needed for a verdict, so this gate passes"
-        evidence = {"rows": parity.rows if parity else 0, "served": case.served}
-        return Measurement(passed=True, bound=gate.max_mismatch_rate, message=message, evidence=evidence)
+        passed = gate.without_data == "pass" or not case.served
+        missing, decided = _missing(parity, case.served), "passes" if passed else "refuses, as declared"
+        return Measurement(
+            passed=passed,
+            bound=gate.max_mismatch_rate,
+            message=f"{missing}; {gate.min_rows} are needed for a verdict, so this gate {decided}",
+            advice="Wait for the next comparison, or lower min_rows.",
+            evidence={"rows": parity.rows if parity else 0, "served": case.served},
+            lacks_data=True,
+        )
     return Measurement(
         passed=parity.mismatch_rate <= gate.max_mismatch_rate,
         value=Interval(parity.mismatch_rate),

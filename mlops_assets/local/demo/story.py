@@ -135,7 +135,7 @@ class Story:
         if reference := self.use_case.reference:
             typer.echo(f"            {reference.kind:<24} {metadata.get('reference_auc', 'none')}")
         for gate in getattr(metadata.get("gates"), "records", ()):
-            typer.echo(f"    {'passed ' if gate.data['passed'] else 'FAILED '} {gate.data['message']}")
+            typer.echo(f"    {gate.data['result']:<7} {gate.data['message']}")
         plan = self.watcher.deployment.plan()
         rollout = f", {plan.rollout}" if plan and plan.rollout else ""
         typer.echo(f"  champion: version {plan.champion}{rollout} ({plan.reason})" if plan else "  champion: none")

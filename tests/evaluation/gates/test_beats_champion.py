@@ -14,7 +14,7 @@ AUC = BeatsChampion(metric="auc")
 def test_without_a_champion_it_passes_and_says_so(trial: Any) -> None:
     verdict = trial().verdict(AUC)
     assert verdict.passed
-    assert verdict.message == "beats_champion_auc · there is no champion to beat yet, so this gate passes."
+    assert verdict.message == "beats_champion_auc · not enough data: there is no champion to beat yet, so this gate passes."
     json.dumps(verdict.to_dict(), allow_nan=False)
 
 

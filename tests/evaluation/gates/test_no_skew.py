@@ -40,6 +40,7 @@ def test_without_enough_answers_it_passes_and_reports_what_is_missing(
     verdict = trial().verdict(NoSkew(min_rows=min_rows), parity=stored, served=served)
     assert verdict.passed
     assert math.isnan(verdict.measured)
+    assert verdict.message.startswith("no_skew · not enough data: ") and verdict.result == "passed, not enough data"
     assert message in verdict.message and "so this gate passes" in verdict.message
     json.dumps(verdict.to_dict(), allow_nan=False)
 
@@ -67,3 +68,12 @@ def test_a_refusal_carries_what_was_measured_and_where(trial: Any) -> None:
         "until": "2013-06-30 00:00:00+00:00",
         "mismatch_rates": {"temp": 0.025},
     }
+
+
+@pytest.mark.parametrize(("served", "passed"), [(0, True), (1, False), (56_000, False)])
+def test_declared_so_it_refuses_for_want_of_answers_but_never_before_the_first_one(trial: Any, served: int, passed: bool) -> None:
+    verdict = trial().verdict(NoSkew(without_data="refuse"), parity=None, served=served)
+    assert verdict.passed is passed and verdict.lacks_data
+    assert verdict.result == ("passed, not enough data" if passed else "FAILED, not enough data")
+    assert ("this gate refuses, as declared. Wait for the next comparison" in verdict.message) is not passed
+    assert trial().verdict(NoSkew(without_data="refuse"), parity=parity(1000, 0), served=1000).result == "passed"
