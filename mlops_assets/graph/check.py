@@ -1,6 +1,7 @@
 """Finds what a declaration alone does not show: its transforms' columns, its prediction log, its graph."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from importlib import import_module
 
 from mlops_assets.graph.compile import compile_use_cases
 from mlops_assets.spec.spec import IllegalDeclaration
@@ -23,9 +24,20 @@ def _find(use_case: UseCase) -> list[str]:
         *find_missing_functions("gates", use_case.gates),
         *find_missing_functions("monitors", use_case.own_monitors),
         *find_missing_functions("triggers", use_case.triggers),
+        *_example_problems(use_case.example),
     ]
     where = f"{use_case.name} · UseCase"
     return [*(f"{where} · {problem}" for problem in problems), *_log_problems(use_case), *compile_use_cases([use_case])[1]]
+
+
+def _example_problems(example: str) -> Iterator[str]:
+    """Why `mlops land` and `mlops run` could not land the example deliveries."""
+    module, _, function = example.partition(":")
+    try:
+        if module and not callable(getattr(import_module(module), function, None)):
+            yield f"example · {module} has no function {function!r}. Add it, or correct the name."
+    except ImportError as error:
+        yield f"example · {module} cannot be imported: {error}. Correct the name, or leave it out."
 
 
 def _log_problems(use_case: UseCase) -> list[str]:

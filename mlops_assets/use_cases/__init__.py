@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from mlops_assets.foundation.project import IllegalProject, find_project
 from mlops_assets.spec.spec import IllegalDeclaration
@@ -65,10 +66,10 @@ def load_use_cases(modules: Sequence[str]) -> tuple[tuple[UseCase, ...], tuple[s
     problems: list[str] = []
     for module in modules:
         try:
-            use_case: UseCase = import_module(module).USE_CASE
+            use_case = _declared_in(import_module(module))
         except IllegalDeclaration as error:
             problems += [f"{module} · {line}" for line in str(error).splitlines()]
-        except Exception as error:  # noqa: BLE001 - a module may fail in any way
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may fail in any way
             problems.append(f"{module} · does not load: {type(error).__name__}: {' '.join(str(error).split())}. Correct it.")
         else:
             if shared := _shared(use_case, loaded.values()):
@@ -76,6 +77,14 @@ def load_use_cases(modules: Sequence[str]) -> tuple[tuple[UseCase, ...], tuple[s
             else:
                 loaded[use_case.name] = use_case
     return tuple(loaded.values()), tuple(problems)
+
+
+def _declared_in(module: ModuleType) -> UseCase:
+    declared: object = getattr(module, "USE_CASE", None)
+    if isinstance(declared, UseCase):
+        return declared
+    found = f"is of type {type(declared).__name__}" if hasattr(module, "USE_CASE") else "is missing"
+    raise IllegalDeclaration(f"USE_CASE {found}; legal: a UseCase(...). Declare it, or move the folder out of the use cases.")
 
 
 def _shared(use_case: UseCase, others: Iterable[UseCase]) -> str | None:

@@ -69,7 +69,7 @@ ILLEGAL: list[tuple[str, str]] = [
     ('LOANS.but(monitors=(Drift(),), triggers=(OnDrift(monitor="drift_week"),))', "loans · UseCase · triggers[0].monitor · 'drift_week' is no Drift monitor; legal: drift. Use one of these or declare it."),
     ('LOANS.but(serving=Serving(sticky_key=("client",)))', "loans · UseCase · serving.sticky_key · 'client' is not a request column; request: number, customer, amount, purpose, applied_at. Use one of these or declare it."),
     ('LOANS.but(owner="somebody")', "loans · UseCase · owner = 'somebody' · String should match pattern '^(team:[\\w-]+|[^@\\s]+@[^@\\s]+)$'. Correct it."),
-    ("LOANS.but(gate=())", "loans · UseCase · field 'gate' does not exist; legal: name, owner, question, risk, first_day, last_day, sources, contracts, features, task, split, trainer, search, reference, slices, gates, monitors, triggers, freshness, serving, rollout, example. Remove or rename it."),
+    ("LOANS.but(gate=())", "loans · UseCase · field 'gate' does not exist; legal: name, owner, question, risk, first_day, last_day, sources, contracts, features, task, split, trainer, search, reference, slices, gates, monitors, triggers, freshness, serving, rollout, compute, example. Remove or rename it."),
     ('features(request=("number", "customer", "amout", "purpose", "applied_at"))', "loans · UseCase · features.request · 'amout' is not a column of its table; columns: number, customer, amount, purpose, insured, applied_at, ended_at, defaulted. Use one of these or declare it."),
     ('features(request=(*LOANS.features.request, "defaulted"))', "loans · UseCase · features.request · 'defaulted' is the label, which is unknown when a request is made. Remove it."),
     ('features(request_table="requests")', "loans · UseCase · features.request_table · 'requests' has no contract; contracts: applications, payments. Use one of these or declare it."),
@@ -134,6 +134,8 @@ ILLEGAL: list[tuple[str, str]] = [
     ('LOANS.but(trainer=SklearnEstimator(estimator="sklearn.linear_model:LogisticRegresion"))', "loans · UseCase · trainer · SklearnEstimator · sklearn.linear_model:LogisticRegresion · sklearn.linear_model has no LogisticRegresion. Correct the path."),
     ('LOANS.but(reference=SklearnEstimator(estimator="sklearn.naive_bayes:GaussianNB", arguments={"C": 1}))', "loans · UseCase · reference · SklearnEstimator · sklearn.naive_bayes:GaussianNB · got an unexpected keyword argument 'C'; it has: priors, var_smoothing. Correct it."),
     ('LOANS.but(trainer=Trainer(kind="mine"))', "loans · UseCase · trainer · Trainer · mlops_assets.spec.training has no function train. Add it (docs/trainers.md)."),
+    ('LOANS.but(example="no_such_module:rows")', "loans · UseCase · example · no_such_module cannot be imported: No module named 'no_such_module'. Correct the name, or leave it out."),
+    ('LOANS.but(example="tests.cli.loans:no_rows")', "loans · UseCase · example · tests.cli.loans has no function 'no_rows'. Add it, or correct the name."),
     ("LOANS.but(gates=(Gate(),))", "loans · UseCase · gates[0] · Gate · mlops_assets.spec.gate has no function judge. Add it (docs/gates.md)."),
     ('label(name="probability", transform=lambda rows: rows.select("number", probability="defaulted", known_at="ended_at"))', "loans · features · probability is a column of the prediction log. Rename it."),
 ]  # fmt: skip
@@ -234,6 +236,21 @@ def test_the_data_of_a_named_use_case_is_looked_at_and_its_findings_are_warnings
         "2 warnings.",
     ]
     assert not (project / "home").exists()
+
+
+def test_what_is_no_use_case_is_named_and_takes_down_no_other(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    legal = "legal: a UseCase(...). Declare it, or move the folder out of the use cases."
+    declared = ("LOANS", "5", "LOANS.__class__", "__import__('sys').exit(3)", "1\ndel USE_CASE")
+    assert run_check(project, monkeypatch, *declared) == (
+        1,
+        [
+            f"USE_CASE is of type int; {legal}",
+            f"USE_CASE is of type ModelMetaclass; {legal}",
+            "does not load: SystemExit: 3. Correct it.",
+            f"USE_CASE is missing; {legal}",
+        ],
+    )
+    assert [use_case.name for use_case in mlops_assets.cli.check.USE_CASES] == ["loans"]
 
 
 def test_without_data_a_named_use_case_is_checked_as_declared(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
