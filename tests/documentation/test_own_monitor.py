@@ -73,5 +73,7 @@ def test_its_function_is_there_and_part_of_the_code_version_of_monitors(tmp_path
 
 
 def test_an_alarm_of_no_monitor_is_refused(use_case: UseCase) -> None:
-    with pytest.raises(IllegalDeclaration, match=r"triggers\[0\].monitor · 'calls' is no OwnMonitor or Estimation monitor; legal: call_load\."):
+    with pytest.raises(
+        IllegalDeclaration, match=r"triggers\[0\].monitor · 'calls' is no OwnMonitor or Estimation monitor; legal: call_load\."
+    ):
         use_case.but(triggers=(OnAlarm(monitor="calls"),))
