@@ -46,7 +46,7 @@ def name_by_content(file: BinaryIO, path: Path) -> str:
     file.seek(0)
     name, packed = path.name.lower(), compression(head)
     plain = name.removesuffix(".gz").removesuffix(".zip")
-    for form, is_of in {Parquet(): head.startswith(b"PAR1"), Excel(): is_workbook(head)}.items():
+    for form, is_of in ((Parquet(), head.startswith(b"PAR1")), (Excel(), is_workbook(head))):
         if is_of:
             return plain if plain.endswith(form.suffixes) else plain + form.SUFFIX
         plain = plain if packed or binary_kind(head) else plain.removesuffix(form.SUFFIX)
