@@ -1,15 +1,16 @@
 """Realised quality of the served predictions whose labels are known. Imports matplotlib."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from mlops_assets.foundation.durations import in_words
 from mlops_assets.foundation.verdict import Verdict
+from mlops_assets.monitoring.changed_quality import changed_since
 from mlops_assets.monitoring.monitor_result import MonitorResult, constant_answers, too_few
-from mlops_assets.monitoring.stored_periods import ALL_VERSIONS, Periods, known_rows
+from mlops_assets.monitoring.stored_periods import ALL_VERSIONS, Periods, figure_of, known_rows
 from mlops_assets.spec.gate import LOWER_IS_BETTER
 from mlops_assets.spec.monitor import Performance
 from mlops_assets.spec.trigger import OnPerformance
@@ -26,9 +27,10 @@ def monitor_performance(
     label: str,
     periods: Periods,
     recent: pl.DataFrame,
+    evaluation: Mapping[str, Any] | None,
     seed: int,
 ) -> MonitorResult:
-    """The metrics of `recent` against `bounds`; `periods` are those of all outcomes."""
+    """The metrics of `recent` against `bounds`, and against the `evaluation` of the champion; `periods` are of all outcomes."""
     if len(recent) < spec.min_rows:
         return too_few(len(recent), spec.min_rows, "known outcomes")
     if constant := constant_answers(task, recent):
@@ -44,7 +46,11 @@ def monitor_performance(
             breaches.append(f"{trigger.metric} {metrics[trigger.metric]} of the window is {side} {trigger.bound}")
     message = "; ".join(breaches) or f"{metric} {metrics[metric]} over the last {in_words(spec.window)} is within its bound."
     figures = {"rows": periods.rows} | {f"window_{name}": interval.value for name, interval in metrics.items()}
-    tables = {"by_month": periods.by_month.to_dicts(), "by_day": periods.by_day.tail(31).to_dicts()}
+    known = known_rows(task, recent, label)
+    changes = changed_since(evaluation or {}, task, known, label=label, metrics=metrics)
+    message += "".join(f" {change}" for change in changes.messages)
+    figures |= {f"window_{one.name}": known.select(figure_of(one, known).mean()).item() for one in spec.figures}
+    tables = {**changes.tables, "by_month": periods.by_month.to_dicts(), "by_day": periods.by_day.tail(31).to_dicts()}
     days, bound = (
         periods.by_day.filter(model_version=ALL_VERSIONS),
         next((one.bound for one in bounds if one.metric == metric), None),

@@ -1,6 +1,6 @@
 """Realised metrics by day and month. Only periods with a changed outcome are computed again."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -15,6 +15,8 @@ from mlops_assets.foundation.names import EVENT_TIMESTAMP
 from mlops_assets.foundation.stored_frame import read_frame, write_frame
 from mlops_assets.monitoring.stored_profiles import changed_days
 from mlops_assets.spec.monitor import Performance
+from mlops_assets.spec.rollout import BusinessFigure
+from mlops_assets.spec.use_case import stable_text
 from mlops_assets.tasks.task import Task
 
 ALL_VERSIONS = "all"
@@ -53,7 +55,7 @@ class StoredPeriods(NamedTuple):
         """`outcomes` is their table, by day."""
         table, stored = DeltaTable(str(outcomes)), read_frame(self.file)
         before = msgspec.json.decode(stored[1], type=_MadeFrom) if stored else _MadeFrom()
-        code = "\n".join(map(repr, (self.spec, self.task.declared, pl.scan_delta(table).collect_schema())))
+        code = "\n".join([*map(stable_text, (self.spec, self.task.declared)), str(pl.scan_delta(table).collect_schema())])
         source = _MadeFrom(code, str(table.metadata().id), table.version())
         is_same = (before.code, before.table) == (source.code, source.table) and before.version <= source.version
         changed = changed_days(table, before.version) if is_same else None
@@ -70,12 +72,17 @@ class StoredPeriods(NamedTuple):
     def _measure(self, table: DeltaTable, every: Every, changed: Collection[date] | None) -> Iterator[pl.DataFrame]:
         """Of one period after the other, so that no more is in memory at once."""
         every_day = pl.DataFrame(table.partitions(), schema={DAY: pl.String()})[DAY].str.to_date()
-        for period in _periods_of(every, every_day if changed is None else changed)["period"]:
-            rows = pl.scan_delta(table).filter(pl.col(DAY).dt.truncate(every) == period).collect()
-            min_rows = self.spec.min_rows if every == "1mo" else DAY_ROWS
-            yield realised(self.task, rows, every=every, label=self.label, min_rows=min_rows).insert_column(
-                0, pl.lit(every).alias("every")
+        periods = _periods_of(every, every_day if changed is None else changed)
+        outcomes, min_rows = pl.scan_delta(table), self.spec.min_rows if every == "1mo" else DAY_ROWS
+        parts = (
+            outcomes.filter(pl.col(DAY).is_between(start, end, closed="left"))
+            for start, end in periods.select("period", end=pl.col("period").dt.offset_by(every)).iter_rows()
+        )
+        for part in (outcomes.head(0), *parts):
+            measured = realised(
+                self.task, part.collect(), every=every, label=self.label, min_rows=min_rows, figures=self.spec.figures
             )
+            yield measured.insert_column(0, pl.lit(every).alias("every"))
 
 
 def _periods_of(every: Every, days: Iterable[date]) -> pl.DataFrame:
@@ -87,23 +94,32 @@ def _split(rows: pl.DataFrame) -> Periods:
     return Periods(*(rows.filter(every=every).drop("every") for every in ("1d", "1mo")))
 
 
-def realised(task: Task[Any], outcomes: pl.DataFrame, *, every: Every, label: str, min_rows: int) -> pl.DataFrame:
+def realised(
+    task: Task[Any], outcomes: pl.DataFrame, *, every: Every, label: str, min_rows: int, figures: Sequence[BusinessFigure] = ()
+) -> pl.DataFrame:
     """One row per period (its first day by event_timestamp, UTC; `every` is 1d or 1mo) and model version, and one for all
-    versions: `rows`, the means of the task and its metrics, which are null under `min_rows` rows and where undefined. Rows
-    without label or prediction are left out.
+    versions: `rows`, the means of the task and of the `figures`, and the metrics of the task, which are null under `min_rows`
+    rows and where undefined. Rows without label or prediction are left out.
     """
     period = pl.col(EVENT_TIMESTAMP).dt.truncate(every).dt.date()
     known = known_rows(task, outcomes, label).with_columns(pl.col("model_version").cast(pl.String), period=period)
+    known = known.with_columns(figure_of(figure, known) for figure in figures)
     groups = pl.concat([known, known.with_columns(model_version=pl.lit(ALL_VERSIONS))]).group_by("period", "model_version")
     rows: list[dict[str, Any]] = []
     for (day, version), group in groups:
         truth, output = task.truth(group[label]), task.logged(group)
         enough = len(group) >= min_rows
         metrics = plain(task.sample(truth, output).measure(task.metrics)) if enough else dict.fromkeys(task.metrics)
-        rows.append({"period": day, "model_version": version, "rows": len(group), **task.means(truth, output), **metrics})
-    numbers = [*task.MEANS, *task.metrics]
+        means = task.means(truth, output) | {figure.name: group[figure.name].mean() for figure in figures}
+        rows.append({"period": day, "model_version": version, "rows": len(group), **means, **metrics})
+    numbers = [*task.MEANS, *(figure.name for figure in figures), *task.metrics]
     schema = {"period": pl.Date(), "model_version": pl.String(), "rows": pl.Int64(), **dict.fromkeys(numbers, pl.Float64())}
     return pl.DataFrame(rows, schema=schema).sort("period", pl.col("model_version") == ALL_VERSIONS, "model_version")
+
+
+def figure_of(figure: BusinessFigure, outcomes: pl.DataFrame) -> pl.Expr:
+    """Of every row."""
+    return figure.of(outcomes).cast(pl.Float64).clip(figure.low, figure.high).alias(figure.name)
 
 
 def known_rows(task: Task[Any], outcomes: pl.DataFrame, label: str) -> pl.DataFrame:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from mlops_assets.spec.gate import Metric, bound_problems
 from mlops_assets.spec.implemented import Implemented, snake_case
+from mlops_assets.spec.rollout import BusinessFigure
 from mlops_assets.spec.suffixed import Suffixed, endings
 
 Season = Literal["training", "same_weekdays", "same_months"]
@@ -54,10 +55,13 @@ class Drift(Watching):
 
 
 class Performance(Watching):
-    """Realised quality of the answered requests, by day and month, once their labels are known."""
+    """Realised quality of the answered requests, by day and month, once their labels are known, and next to it the mean of each
+    of the `figures`.
+    """
 
     CHECK: ClassVar[str] = "realised_metric_within_bound"
 
+    figures: tuple[BusinessFigure, ...] = Field(default=(), repr=False)
     min_rows: int = Field(default=1000, ge=1)
 
 

@@ -104,6 +104,14 @@ class BinaryTask(Task[Binary]):
             "calibration": calibration_table(truth, output),
         }
 
+    def cells(self, details: Mapping[str, Any]) -> Mapping[str, tuple[int, int]]:
+        cells: Mapping[str, int] = details["confusion"]
+        missed, alarms = cells["false_negative"], cells["false_positive"]
+        return {
+            f"{self.name}, decided not": (missed, missed + cells["true_positive"]),
+            f"not {self.name}, decided {self.name}": (alarms, alarms + cells["true_negative"]),
+        }
+
     def curves(self, truth: Array, outputs: Mapping[str, Array]) -> dict[str, bytes]:
         from mlops_assets.statistics import plots
 

@@ -159,6 +159,17 @@ class MulticlassTask(Task[Multiclass]):
             "calibration": calibration_table(*_top(truth, output)),
         }
 
+    def cells(self, details: Mapping[str, Any]) -> Mapping[str, tuple[int, int]]:
+        """By the classes of the details, which may be those of an earlier version."""
+        classes = [part["class"] for part in details["by_class"]]
+        rows = zip(classes, details["confusion"], strict=True)
+        return {
+            f"{true}, decided {decided}": (count, sum(counts))
+            for true, counts in rows
+            for decided, count in zip(classes, counts, strict=True)
+            if decided != true
+        }
+
     def curves(self, truth: Array, outputs: Mapping[str, Array]) -> dict[str, bytes]:
         from mlops_assets.statistics import plots
 

@@ -192,6 +192,12 @@ class Task(ABC, Generic[D]):
     def details(self, truth: Array, output: Array) -> dict[str, Any]:
         """The evidence about a candidate that only this task has, as plain JSON-able values."""
 
+    def cells(self, details: Mapping[str, Any]) -> Mapping[str, tuple[int, int]]:
+        """How many rows of a truth are decided in each way, and the rows of that truth, from `details`; none where nothing is
+        decided.
+        """
+        return {}
+
     @abstractmethod
     def curves(self, truth: Array, outputs: Mapping[str, Array]) -> dict[str, bytes]:
         """Pictures that compare outputs, which are named by their role, as PNG bytes by name. Imports matplotlib."""

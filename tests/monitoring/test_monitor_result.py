@@ -164,7 +164,9 @@ def test_performance_is_judged_by_the_declared_bound(better: bool, verdict: Verd
         model_version=pl.lit(1),
     )
     bounds, spec = [OnPerformance(metric="auc", bound=0.7)], Performance(window=timedelta(days=30), min_rows=100)
-    result = monitor_performance(spec, bounds, task=TASK, label=CASE.label.name, periods=periods(known), recent=known, seed=0)
+    result = monitor_performance(
+        spec, bounds, task=TASK, label=CASE.label.name, periods=periods(known), recent=known, evaluation=None, seed=0
+    )
     assert result.verdict is verdict
     assert ("is below 0.7" in result.message) is not better
     assert ("over the last 30 days is" in result.message) is better
@@ -177,7 +179,14 @@ def test_equal_answers_are_an_alarm_of_every_monitor_that_judges_them(answer: fl
     drifted = monitor_drift(DRIFT, same, window, task=TASK, seed=0)
     known = same.with_columns(pl.int_range(pl.len()).mod(2).alias(CASE.label.name), model_version=pl.lit(1))
     judged = monitor_performance(
-        Performance(min_rows=100), [], task=TASK, label=CASE.label.name, periods=periods(known), recent=known, seed=0
+        Performance(min_rows=100),
+        [],
+        task=TASK,
+        label=CASE.label.name,
+        periods=periods(known),
+        recent=known,
+        evaluation=None,
+        seed=0,
     )
     for result in (drifted, judged):
         assert result.verdict is Verdict.ALARM
@@ -194,6 +203,8 @@ def test_outcomes_of_one_class_are_not_enough_data() -> None:
         pl.lit(1).alias(CASE.label.name), probability=pl.int_range(pl.len()) / pl.len(), model_version=pl.lit(1)
     )
     bounds, spec = [OnPerformance(metric="auc", bound=0.7)], Performance(min_rows=100)
-    result = monitor_performance(spec, bounds, task=TASK, label=CASE.label.name, periods=periods(known), recent=known, seed=0)
+    result = monitor_performance(
+        spec, bounds, task=TASK, label=CASE.label.name, periods=periods(known), recent=known, evaluation=None, seed=0
+    )
     assert result.verdict is Verdict.NOT_ENOUGH_DATA
     assert result.message == "auc is undefined on the 1,200 known outcomes of the window (one class only)."

@@ -12,10 +12,11 @@ import pytest
 from deltalake import CommitProperties
 from sklearn.metrics import roc_auc_score
 
-from mlops_assets.monitoring.performance import window_metrics
-from mlops_assets.monitoring.stored_periods import StoredPeriods, realised
+from mlops_assets.monitoring.performance import monitor_performance, window_metrics
+from mlops_assets.monitoring.stored_periods import Periods, StoredPeriods, realised
 from mlops_assets.serving.log.predictions_table import DAYS
 from mlops_assets.spec.monitor import Performance
+from mlops_assets.spec.rollout import BusinessFigure
 from mlops_assets.tasks import task_of
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
@@ -100,7 +101,7 @@ def test_periods_with_a_changed_outcome_alone_are_computed_again(tmp_path: Path,
     path, measured = tmp_path / "outcomes.delta", list[tuple[str, int]]()
 
     def counted(task: Any, rows: pl.DataFrame, **options: Any) -> pl.DataFrame:
-        measured.append((options["every"], len(rows)))
+        measured.extend([(options["every"], len(rows))] if len(rows) else [])
         return realised(task, rows, **options)
 
     monkeypatch.setattr("mlops_assets.monitoring.stored_periods.realised", counted)
@@ -129,6 +130,28 @@ def test_periods_with_a_changed_outcome_alone_are_computed_again(tmp_path: Path,
     rows = rows.filter(pl.col("day") != date(2013, 3, 30))
     refresh([date(2013, 3, 30)])
     stored.refresh(path)
-    assert measured == [("1d", 0), ("1mo", 240)], "and nothing more once it is stored"
+    assert measured == [("1mo", 240)], "and nothing more once it is stored"
     stored = stored._replace(spec=Performance(min_rows=99))
-    assert len(stored.refresh(path).by_day) == 6 and len(measured) == 2 + 3 + 2, "another declaration"
+    assert len(stored.refresh(path).by_day) == 6 and len(measured) == 1 + 3 + 2, "another declaration"
+
+
+def test_a_declared_figure_has_its_mean_by_period_and_of_the_window() -> None:
+    cost = BusinessFigure(
+        name="cost", low=0, high=5, max_loss=1, higher_is_better=False,
+        of=lambda rows: 9 * ((pl.col("probability") < 0.5) & (pl.col("late") == 1)).cast(pl.Int64),
+    )  # fmt: skip
+    rows = outcomes()
+    missed = ((rows["probability"] < 0.5) & (rows["late"] == 1)).to_numpy()
+    days = realised(TASK, rows, every="1d", label="late", min_rows=10, figures=[cost]).filter(model_version="all")
+    assert days["cost"].to_list() == pytest.approx([5 * missed[start : start + 240].mean() for start in range(0, 960, 240)])
+    periods = Periods(days, days)
+    spec = Performance(min_rows=100, figures=(cost,))
+    found = monitor_performance(spec, [], task=TASK, label="late", periods=periods, recent=rows, evaluation=None, seed=0)
+    assert found.figures["window_cost"] == pytest.approx(5 * missed.mean())
+
+
+def test_a_table_without_an_outcome_has_no_period(tmp_path: Path) -> None:
+    empty = outcomes().head(0).with_columns(day=pl.col("event_timestamp").dt.date())
+    empty.write_delta(tmp_path / "outcomes.delta", delta_write_options={"partition_by": "day"})
+    stored = StoredPeriods(tmp_path / "periods.parquet", Performance(), TASK, "late")
+    assert stored.refresh(tmp_path / "outcomes.delta").rows == stored.refresh(tmp_path / "outcomes.delta").rows == 0

@@ -1,5 +1,6 @@
 """What the assets of all monitors share: arguments, metadata, check, dashboard."""
 
+import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,7 +21,7 @@ from mlops_assets.graph.kernel.asset_metadata import (
 from mlops_assets.graph.kernel.check_verdict import CheckVerdict
 from mlops_assets.graph.kernel.conditions import build_watch
 from mlops_assets.graph.kernel.dagster_internals import newest_check
-from mlops_assets.resources import ReportsResource
+from mlops_assets.resources import RegistryResource, ReportsResource
 from mlops_assets.spec.code_version import code_version
 from mlops_assets.spec.monitor import Monitor
 from mlops_assets.spec.use_case import UseCase
@@ -58,6 +59,15 @@ def over_time(
 
     project = record(reports.open() / names.EVIDENTLY, f"{use_case.name} · {stage}", result, at=at)
     return {"over_time": dg.MetadataValue.url(f"{reports.evidently_url}/projects/{project}")} if reports.evidently_url else {}
+
+
+def read_evaluation(use_case: UseCase, registry: RegistryResource, version: int | None) -> dict[str, Any] | None:
+    """As plain JSON; None for a version of an earlier release, which stored none."""
+    from mlops_assets.evaluation.evaluate import EVALUATION
+
+    name = names.registered_model(use_case.name)
+    stored = registry.open().find_artifact(name, version, EVALUATION) if version is not None else None
+    return json.loads(stored) if stored else None
 
 
 def check_result(

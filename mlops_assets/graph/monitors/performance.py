@@ -11,7 +11,7 @@ from mlops_assets.graph.kernel.assets import asset
 from mlops_assets.graph.kernel.mlflow_run import publish
 from mlops_assets.graph.kernel.run_clock import run_started
 from mlops_assets.graph.kernel.tables import LazyFrame
-from mlops_assets.graph.monitors.asset import check_result, monitor_arguments, monitor_metadata, over_time
+from mlops_assets.graph.monitors.asset import check_result, monitor_arguments, monitor_metadata, over_time, read_evaluation
 from mlops_assets.resources import DeploymentResource, RegistryResource, ReportsResource, WarehouseResource
 from mlops_assets.spec.monitor import Performance
 from mlops_assets.spec.trigger import OnPerformance
@@ -58,6 +58,7 @@ def build_performance(use_case: UseCase, stage: str, spec: Performance) -> dg.As
             label=label,
             periods=periods,
             recent=rows,
+            evaluation=read_evaluation(use_case, registry, plan.champion if plan else None),
             seed=names.SEED,
         )  # fmt: skip
         result = elsewhere(champions, spec, now=now).added_to(result)
