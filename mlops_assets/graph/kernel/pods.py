@@ -33,5 +33,6 @@ def pod_per_step(init: dg.InitExecutorContext) -> dg.Executor:
 
     on_cluster = isinstance(init.instance.run_launcher, K8sRunLauncher)
     chosen = k8s_job_executor if on_cluster else dg.in_process_executor
-    config = {"retries": {"enabled": {}}, "marker_to_close": None}
-    return chosen.executor_creation_fn(dg.InitExecutorContext(init.job, chosen, config, init.instance))
+    config: dict[str, object] = {"retries": {"enabled": {}}, "marker_to_close": None}
+    create: Any = chosen.executor_creation_fn  # typed as if it could be missing
+    return create(dg.InitExecutorContext(init.job, chosen, config, init.instance))

@@ -1,4 +1,6 @@
 """Runs as Kubernetes jobs. Only an instance's dagster.yaml names this module: dagster-k8s takes 4 s to import."""
+# dagster-k8s and kubernetes leave types open.
+# pyright: reportUnknownVariableType=false
 
 import json
 import time
@@ -77,7 +79,8 @@ class DeclaredPods(K8sRunLauncher):
 
     def _pods(self, run: dg.DagsterRun) -> list[Any]:
         namespace = self.get_container_context_for_run(run).namespace
-        return self._api_client.get_pods_in_job(get_job_name_from_run_id(run.run_id), namespace)
+        client: Any = self._api_client
+        return client.get_pods_in_job(get_job_name_from_run_id(run.run_id), namespace)
 
     def _reasons(self, run: dg.DagsterRun) -> Iterator[tuple[str, str]]:
         """What Kubernetes says about each pod of the run, with what to do; nothing while the API server does not answer."""
@@ -86,10 +89,10 @@ class DeclaredPods(K8sRunLauncher):
                 states = [one.state for one in pod.status.container_statuses or ()]
                 details = [detail for state in states for detail in (state.terminated, state.waiting) if detail]
                 for reason in {pod.status.reason, *(detail.reason for detail in details)} & REMEDIES.keys():
-                    (container,) = pod.spec.containers
-                    limits = (container.resources and container.resources.limits) or {}
-                    facts = {"memory": limits.get("memory", "the node"), "image": container.image, "message": pod.status.message}
-                    yield (
-                        reason,
-                        f"{reason} · the pod {pod.metadata.name} ended or cannot start: {REMEDIES[reason].format(**facts)}.",
-                    )
+                    yield reason, f"{reason} · the pod {pod.metadata.name} ended or cannot start: {_remedy(reason, pod)}."
+
+
+def _remedy(reason: str, pod: Any) -> str:
+    (container,) = pod.spec.containers
+    limits: dict[str, str] = (container.resources and container.resources.limits) or {}
+    return REMEDIES[reason].format(memory=limits.get("memory", "the node"), image=container.image, message=pod.status.message)
