@@ -78,6 +78,7 @@ def test_a_monitor_is_made_again_though_no_parent_has_changed_once_a_day_or_its_
     """Time alone takes rows out of its window."""
     assert not wanted(quiet, timedelta(hours=23)) and wanted(quiet, timedelta(hours=25))
     quiet.declare(QUIET.but(monitors=(Drift(window=timedelta(hours=2)),)))
+    assert wanted(quiet, timedelta()) and quiet.run(DRIFT).success  # its declaration is its code
     assert not wanted(quiet, timedelta(hours=1)) and wanted(quiet, timedelta(hours=3))
 
 
