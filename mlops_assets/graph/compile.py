@@ -9,6 +9,7 @@ import dagster as dg
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Environment
 from mlops_assets.graph.alerts import build_alerts
+from mlops_assets.graph.evaluation import build_evaluation
 from mlops_assets.graph.features import build_features
 from mlops_assets.graph.ingestion import build_ingestion
 from mlops_assets.graph.jobs import build_jobs
@@ -86,7 +87,7 @@ def _failing_sensor(problems: Sequence[str]) -> dg.SensorDefinition:
 
 def build_use_case(use_case: UseCase) -> dg.Definitions:
     """Every asset, check, job and sensor of one use case; resources are bound by the caller."""
-    parts = (build_ingestion, build_features, build_training, build_serving, build_monitoring)
+    parts = (build_ingestion, build_features, build_training, build_evaluation, build_serving, build_monitoring)
     triggers, rollout, pulling = build_triggers(use_case), build_rollout(use_case), build_pulling(use_case)
     automation = build_automation(names.job(use_case.name, "automation"), dg.AssetSelection.key_prefixes(use_case.name))
     assets = [*(asset for build in parts for asset in build(use_case)), *rollout["assets"], *pulling["assets"]]

@@ -84,7 +84,7 @@ def _texts_of_function(function: Callable[..., Any]) -> Iterator[str]:
     function = inspect.unwrap(function)
     named = function if hasattr(function, "__qualname__") else type(function)
     module, name = named.__module__, named.__qualname__.partition(".")[0]
-    own = _reach(module, ANY if name.startswith("<") else name, _root(module), seen={})
+    own = _reach(module, ANY if name.startswith("<") else name, _root(module), visited={})
     yield from own or [f"{module}.{named.__qualname__}"]
     for cell in getattr(function, "__closure__", None) or ():
         yield text_of(cell.cell_contents)
@@ -95,24 +95,24 @@ def _root(module: str) -> str:
     return module.rpartition(".")[0] if module.startswith(f"{PLATFORM}.use_cases.") else module.partition(".")[0]
 
 
-def _reach(module: str, name: str, root: str, seen: dict[tuple[str, str], None]) -> list[str]:
+def _reach(module: str, name: str, root: str, visited: dict[tuple[str, str], None]) -> list[str]:
     """The texts of the statements that bind a name of a module, and of those that they use, in the order of their first use."""
-    if (module, name) in seen or not f"{module}.".startswith(f"{root}.") or root in sys.stdlib_module_names:
+    if (module, name) in visited or not f"{module}.".startswith(f"{root}.") or root in sys.stdlib_module_names:
         return []
-    seen[module, name] = None
+    visited[module, name] = None
     names, texts = _names(_source(module)), list[str]()
     for statement in dict.fromkeys(one for bound in (names if name == ANY else [name]) for one in names.get(bound, ())):
         texts.append(_text(statement))
         for target, imported in _imported(statement, module, name):
-            texts += _reach(target, imported, root, seen)
+            texts += _reach(target, imported, root, visited)
         used = [node.id for node in ast.walk(statement) if isinstance(node, ast.Name)]
         for one in dict.fromkeys([SIDE_EFFECTS, ANY, *used]):
-            texts += _reach(module, one, root, seen) if one in names else []
+            texts += _reach(module, one, root, visited) if one in names else []
     return texts
 
 
 def _imported(statement: ast.stmt, module: str, name: str) -> Iterator[tuple[str, str]]:
-    """The modules, and the names in them, that a statement imports; of an import by itself, those that `name` stands for."""
+    """The modules, and the names in them, that a statement imports; of an import by itself, those that `name` refers to."""
     for node in ast.walk(statement):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             wanted = [one for one in node.names if node is not statement or name in (ANY, _local(one))]

@@ -13,6 +13,7 @@ import polars as pl
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Environment, read_environment
+from mlops_assets.graph.evaluation import build_evaluation
 from mlops_assets.graph.features import build_features
 from mlops_assets.graph.ingestion import build_ingestion
 from mlops_assets.graph.kernel.tables import build_io_managers
@@ -177,7 +178,8 @@ class Shop:
         self._dagster.mkdir(parents=True)
         (root / "feature_repo").mkdir()
         (root / "feature_repo" / "declared.py").write_text(REPO)
-        assets = [*build_ingestion(SHOP), *build_features(SHOP), *build_training(SHOP), *build_serving(SHOP)]
+        assets = [*build_ingestion(SHOP), *build_features(SHOP), *build_training(SHOP), *build_evaluation(SHOP)]
+        assets += build_serving(SHOP)
         between = build_io_managers(str(self.home.tables), str(self.home.root / "values"))
         resources = {**build_resources(self.environment), **between}
         self._definitions = dg.Definitions(assets=assets, resources=resources, executor=dg.in_process_executor)
