@@ -30,6 +30,7 @@ from mlops_assets.monitoring.outcome_index import (
 )
 from mlops_assets.monitoring.stored_profiles import changed_days
 from mlops_assets.serving.log.predictions_table import DAYS
+from mlops_assets.spec.code_version import code_version
 from mlops_assets.spec.use_case import UseCase
 
 
@@ -114,9 +115,9 @@ class OutcomesTable(NamedTuple):
 
     def _code(self) -> str:
         """By what the rows are joined and hashed."""
-        unique = self.use_case.contract(self.use_case.label.table).unique
+        label = self.use_case.label
         schemas = [str(source.rows.collect_schema()) for source in (self.predictions, self.truths)]
-        return "\n".join([self.use_case.fingerprint("training_set"), str(unique), pl.__version__, *schemas])
+        return "\n".join([code_version(label, self.use_case.contract(label.table).unique), pl.__version__, *schemas])
 
     def _new_days(self, before: MadeFrom, served: DeltaTable) -> set[date] | None:
         """The days with new predictions; None where all are to be joined."""

@@ -14,9 +14,9 @@ from mlops_assets.foundation.calendars import DAY
 from mlops_assets.foundation.names import EVENT_TIMESTAMP
 from mlops_assets.foundation.stored_frame import read_frame, write_frame
 from mlops_assets.monitoring.stored_profiles import changed_days
+from mlops_assets.spec.code_version import text_of
 from mlops_assets.spec.monitor import Performance
 from mlops_assets.spec.rollout import BusinessFigure
-from mlops_assets.spec.use_case import stable_text
 from mlops_assets.tasks.task import Task
 
 ALL_VERSIONS = "all"
@@ -55,7 +55,7 @@ class StoredPeriods(NamedTuple):
         """`outcomes` is their table, by day."""
         table, stored = DeltaTable(str(outcomes)), read_frame(self.file)
         before = msgspec.json.decode(stored[1], type=_MadeFrom) if stored else _MadeFrom()
-        code = "\n".join([*map(stable_text, (self.spec, self.task.declared)), str(pl.scan_delta(table).collect_schema())])
+        code = "\n".join([*map(text_of, (self.spec, self.task.declared)), str(pl.scan_delta(table).collect_schema())])
         source = _MadeFrom(code, str(table.metadata().id), table.version())
         is_same = (before.code, before.table) == (source.code, source.table) and before.version <= source.version
         changed = changed_days(table, before.version) if is_same else None
