@@ -7,8 +7,8 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import rel_entr
-from scipy.stats import chi2_contingency, entropy, norm, wasserstein_distance
+from scipy.special import ndtr, rel_entr
+from scipy.stats import chi2_contingency, entropy, wasserstein_distance
 
 from mlops_assets.statistics.mergeable_profile import Profile
 from mlops_assets.statistics.metrics import Array
@@ -96,28 +96,37 @@ def compare_correlations(reference: Profile, current: Profile, rows: Array) -> S
     with np.errstate(divide="ignore"):
         error = _spread(rows, before) * np.sqrt(1 / reference.pair_rows() + 1 / counts)
     pairs = [pair for pair in combinations(range(len(columns)), 2) if np.isfinite([before[pair], now[pair], error[pair]]).all()]
-    changes = [
-        PairChange((columns[one], columns[other]), float(before[one, other]), float(now[one, other]), 1.0) for one, other in pairs
-    ]
-    by_chance = (_p(change.change, error[pair]) * len(pairs) for change, pair in zip(changes, pairs, strict=True))
-    return sorted((one._replace(p=min(p, 1.0)) for one, p in zip(changes, by_chance, strict=True)), key=lambda one: -one.change)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        by_chance = np.nan_to_num(2 * ndtr(-np.abs(now - before) / error), nan=1.0) * len(pairs)
+    changes = (
+        PairChange((columns[one], columns[other]), *(float(of[one, other]) for of in (before, now, np.minimum(by_chance, 1))))
+        for one, other in pairs
+    )
+    return sorted(changes, key=lambda one: -one.change)
 
 
 def _spread(rows: Array, correlations: Array) -> Array:
     """The standard deviation of sqrt(n) times the correlation of n such rows, whatever their distribution: that of its influence
     function (Devlin, Gnanadesikan and Kettenring 1975). Fisher's z holds for normal columns only.
     """
-    finite = np.where(np.isfinite(rows), rows, np.nan)
+    is_there = np.isfinite(rows)
     with warnings.catch_warnings():  # of columns without two values
         warnings.simplefilter("ignore", RuntimeWarning)
-        z = (finite - np.nanmean(finite, axis=0)) / np.nanstd(finite, axis=0)
-        influence = [np.nanvar(z * one[:, None] - row / 2 * (z**2 + one[:, None] ** 2), axis=0)
-                     for one, row in zip(z.T, correlations, strict=True)]  # fmt: skip
-    return np.sqrt(np.reshape(influence, correlations.shape))
+        finite = np.where(is_there, rows, np.nan)
+        z = np.where(is_there, (finite - np.nanmean(finite, axis=0)) / np.nanstd(finite, axis=0), 0.0)
+    present = is_there.astype(float)
+    powers = [present, z, z * z, z * z * z, z * z * z * z]
+    with np.errstate(divide="ignore"):
+        weight = 1 / (present.T @ present)
 
+    def mean(one: int, other: int) -> Array:
+        """Of the product of these powers of both columns, over the rows that have both; (k, k)."""
+        return powers[one].T @ powers[other] * weight
 
-def _p(change: float, error: float) -> float:
-    return float(2 * norm.sf(change / error)) if error else float(change == 0)
+    # Of z_x z_y - r (z_x^2 + z_y^2) / 2.
+    r, expected = correlations, mean(1, 1) - correlations / 2 * (mean(2, 0) + mean(0, 2))
+    squared = mean(2, 2) - r * (mean(3, 1) + mean(1, 3)) + r**2 / 4 * (mean(4, 0) + 2 * mean(2, 2) + mean(0, 4))
+    return np.sqrt(np.maximum(squared - expected**2, 0.0))
 
 
 def _floored(p: Array, q: Array) -> Array:

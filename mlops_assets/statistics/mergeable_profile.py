@@ -52,7 +52,7 @@ class Bins:
     def _profile_chunk(self, rows: pl.DataFrame) -> "Profile":
         measures = [one.measure(rows[name]) for name, one in self.reference.items()]
         numbers = [as_numbers(rows[name]) - one.middle for name, one in self.numeric.items()]
-        pairs = _co_moments(np.column_stack(numbers)).ravel() if numbers else np.empty(0)
+        pairs = _co_moments(np.stack(numbers)).ravel() if numbers else np.empty(0)
         return Profile(self, np.concatenate([[len(rows)], *measures, pairs]))
 
 
@@ -92,7 +92,17 @@ class Profile:
 
 
 def _co_moments(numbers: Array) -> Array:
-    """Of each pair of columns, over the rows where both are finite: rows, sums and squares of the one, products; (4, k, k)."""
-    is_there = np.isfinite(numbers)
+    """Of each pair of columns, over the rows where both are finite: rows, sums and squares of the one, products; (k, n) to
+    (4, k, k).
+    """
+    is_there, products = np.isfinite(numbers), np.zeros((4, len(numbers), len(numbers)))
+    if is_there.all():  # then two of the three products of matrices are sums
+        for place, one in enumerate((np.ones_like(numbers[:1]), numbers, np.square(numbers))):
+            products[place] = one.sum(axis=1, keepdims=True)
+        products[3] = numbers @ numbers.T
+        return products
     present, values = is_there.astype(float), np.where(is_there, numbers, 0.0)
-    return np.stack([present.T @ present, values.T @ present, (values**2).T @ present, values.T @ values])
+    for place, one in enumerate((present, values, np.square(values))):
+        products[place] = one @ present.T
+    products[3] = values @ values.T
+    return products
