@@ -57,7 +57,7 @@ def build_operations_sensor(use_case: UseCase, stage: str, spec: Operations) -> 
     path = names.stage(use_case.name, stage)
     key = dg.AssetCheckKey(dg.AssetKey(path), spec.CHECK)
 
-    # It looks itself instead of requesting a run, which takes 8 s of CPU time. It draws nothing: each event is kept.
+    # It looks itself instead of requesting a run, which imports the platform anew. It draws nothing: each event is kept.
     @dg.sensor(
         name=names.job(use_case.name, stage),
         tags={SHARED: "operations"},
