@@ -4,7 +4,7 @@
 # (dagster-io/dagster#24650, #33586). The event log records when a run was planned, which is before the run reads anything;
 # a later event of a parent from another run may not have been read.
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,6 +25,7 @@ from mlops_assets.graph.kernel.dagster_internals import (
     newest_unpartitioned,
 )  # fmt: skip
 from mlops_assets.graph.kernel.dagster_runs import assets_of, begins_of, codes_of, failed_runs, runs_of
+from mlops_assets.graph.kernel.reads import newest_reads
 from mlops_assets.spec.code_version import is_outdated
 
 AC = dg.AutomationCondition
@@ -236,27 +237,12 @@ def longest_retry(instance: dg.DagsterInstance, key: dg.AssetKey, partitions: Co
 
 def _behind(context: Any, parent: dg.AssetKey, attempts: Mapping[At, Attempt]) -> Any:
     """The partitions whose run began before an event of `parent` that another run wrote."""
-    events = _newest_events(context, parent, MADE)
+    events, graph = _newest_events(context, parent, MADE), context.asset_graph_view.asset_graph
     run_of = runs_of(context.asset_graph_view.instance, parent, events.values())
-    by_run: defaultdict[str, list[At]] = defaultdict(list)
-    for at, attempt in attempts.items():
-        by_run[attempt.run].append(at)
-    behind, newest = context.get_empty_subset(), max(events.values(), default=0)
-    for run, partitions in by_run.items():
-        began = min(attempts[at].began for at in partitions)
-        if began >= newest:
-            continue
-        made = _subset(context, context.key, partitions)
-        newer = [at for at in _read_by(made, parent) if events.get(at, 0) > began and run_of[events[at]] != run]
-        if newer:
-            reached = _subset(context, parent, newer).compute_child_subset(context.key)
-            behind = behind.compute_union(reached.compute_intersection(made))
-    return behind
-
-
-def _read_by(made: Any, parent: dg.AssetKey) -> Iterable[At]:
-    read = made.compute_parent_subset(parent)
-    return read.expensively_compute_partition_keys() if read.is_partitioned else [None]
+    definitions = graph.get(context.key).partitions_def, graph.get(parent).partitions_def
+    newest = newest_reads(definitions, graph.get_partition_mapping(context.key, parent), events, run_of)
+    behind = [at for at, attempt in attempts.items() if newest(at).but_of(attempt.run) > attempt.began]
+    return _subset(context, context.key, behind)
 
 
 def _subset(context: Any, key: dg.AssetKey, partitions: Iterable[At]) -> Any:

@@ -105,6 +105,15 @@ def _partitions_of(definition: Definition, timestamp: float) -> Partitions | Non
     return known if known.reach(timestamp) else None
 
 
+def known_partitions(definition: Definition) -> Partitions:
+    """At least those up to now, or up to the declared end."""
+    last = definition.get_last_partition_window()
+    known = _partitions_of(definition, last.end.timestamp() if last else definition.start_timestamp)
+    if known is None:
+        raise NotImplementedError(f"{definition} · more than {MAX_PARTITIONS:,} partitions, or some are left out.")
+    return known
+
+
 def _iterate(definition: Definition, start_timestamp: float, ignore_exclusions: bool = False) -> Iterator[dg.TimeWindow]:
     known, after = _partitions_of(definition, start_timestamp), start_timestamp
     if known:

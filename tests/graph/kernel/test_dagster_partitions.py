@@ -21,7 +21,7 @@ HOUR = "%Y-%m-%dT%H"
 CALENDARS = [
     ("UTC", "0 * * * *", HOUR),
     ("America/New_York", "0 * * * *", HOUR),
-    ("Australia/Lord_Howe", "0 * * * *", HOUR),  # its clock changes by half an hour
+    ("Australia/Lord_Howe", "0 0 * * *", "%Y-%m-%d"),  # its clock changes by half an hour: Hourly refuses it
     ("Europe/Berlin", "0 0 * * *", "%Y-%m-%d"),
     ("UTC", "0 0 * * 1", "%Y-%m-%d"),
     ("Europe/Berlin", "0 0 1 * *", "%Y-%m"),
