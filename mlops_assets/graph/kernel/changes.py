@@ -6,10 +6,8 @@ from typing import NamedTuple
 
 import dagster as dg
 
-from mlops_assets.graph.kernel.dagster_internals import newest_by_asset, newest_event_id
+from mlops_assets.graph.kernel.dagster_internals import OVERLAP, newest_by_asset, newest_event_id
 
-# With Postgres, an event may become visible after those with a higher id, which were written at the same time.
-OVERLAP = 100
 RECENT = 5000  # the events before the first look among which those of the last seconds are
 
 

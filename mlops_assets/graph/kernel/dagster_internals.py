@@ -3,6 +3,7 @@
 tests/graph/kernel/test_dagster_internals.py fails when an upgrade of Dagster changes one of them, and explains what to do.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from math import inf
@@ -18,6 +19,11 @@ At = str | None  # a partition, or None for an asset without partitions
 MADE, PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
 # By instance and asset, the newest planned event with what it was read for; what the last call did not need is dropped.
 _PLANNED: dict[tuple[str, dg.AssetKey], tuple[Any, dict[At, int]]] = {}
+Newest = defaultdict[tuple[dg.AssetKey, dg.DagsterEventType], dict[At, int]]
+# By instance and assets, the newest events up to an event, as long as the same assets have been wiped.
+_NEWEST: dict[tuple[str, tuple[dg.AssetKey, ...]], tuple[Any, int, Newest]] = {}
+# With Postgres, an event may become visible after those with a higher id, which were written at the same time.
+OVERLAP = 100
 
 # By instance and name: the newest event, and what was read after it.
 _READ: dict[tuple[str, str], tuple[int, Any]] = {}
@@ -34,23 +40,27 @@ def newest_events(
     return {None: records[0].storage_id} if records else {}
 
 
-def newest_partitioned(
-    instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey]
-) -> dict[tuple[dg.AssetKey, dg.DagsterEventType], dict[At, int]]:
-    """`newest_events` of both kinds of these assets, in two queries."""
+def newest_partitioned(instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey]) -> Newest:
+    """`newest_events` of both kinds of these assets, in three queries. Those up to the last call are remembered, until any of the
+    assets is wiped: 9,000 partitions of nine assets take 0.6 s of CPU.
+    """
     from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
     from sqlalchemy import func, select
 
     event, log = SqlEventLogStorageTable.c, cast(Any, instance.event_log_storage)
+    place, last, details = (instance.root_directory, tuple(keys)), newest_event_id(instance) or 0, log._get_assets_details(keys)
+    wiped, read_until, newest = _NEWEST.get(place, (None, 0, None))
+    if newest is None or wiped != details or last < read_until:
+        read_until, newest = 0, Newest(dict)
     columns = event.asset_key, event.dagster_event_type, event.partition
     of_keys = event.asset_key.in_([key.to_string() for key in keys]), event.dagster_event_type.in_([MADE.value, PLANNED.value])
-    query = select(*columns, func.max(event.id)).where(*of_keys, event.partition.is_not(None)).group_by(*columns)
-    not_wiped = log._add_assets_wipe_filter_to_query(query, log._get_assets_details(keys), keys)
-    newest: dict[tuple[dg.AssetKey, dg.DagsterEventType], dict[At, int]] = {}
-    by_name = {key.to_string(): key for key in keys}
+    new = *of_keys, event.partition.is_not(None), event.id > read_until - OVERLAP
+    not_wiped = log._add_assets_wipe_filter_to_query(select(*columns, func.max(event.id)).where(*new), details, keys)
+    places = {(key.to_string(), kind.value): (key, kind) for key in keys for kind in (MADE, PLANNED)}
     with log.index_connection() as connection:
-        for asset, kind, partition, last in connection.execute(not_wiped):
-            newest.setdefault((by_name[asset], dg.DagsterEventType(kind)), {})[partition] = last
+        for asset, kind, partition, number in connection.execute(not_wiped.group_by(*columns)).all():
+            newest[places[asset, kind]][partition] = number
+    _NEWEST[place] = details, last, newest
     return newest
 
 

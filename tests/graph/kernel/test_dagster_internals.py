@@ -143,6 +143,8 @@ def test_the_newest_events_of_several_assets_are_those_of_each_and_none_of_a_wip
     assert internals.newest_partitioned(instance, both) == one_by_one
     instance.wipe_assets([FILES])
     assert internals.newest_partitioned(instance, both) == {(rows.key, MADE): one_by_one[rows.key, MADE]}
+    instance.report_runless_asset_event(dg.AssetMaterialization(FILES, partition="2013-01-03"))
+    assert internals.newest_partitioned(instance, both)[FILES, MADE].keys() == {"2013-01-03"}
 
 
 def test_an_event_is_of_its_asset_and_one_without_an_asset_of_those_of_its_run(instance: dg.DagsterInstance) -> None:
