@@ -109,5 +109,5 @@ def test_the_command_prints_what_was_refused_learned_and_leaked(tmp_path: Path, 
     assert any(re.match(r"auc +1\.000 \[.*\] +0\.500 \[0\.500, 0\.500\]", line) for line in lines)
     assert any(re.match(r"city +\+0\.\d{4}", line) for line in lines)
     assert "Leaks: 1." in lines and any(line.startswith("  leak · `city` alone predicts the label") for line in lines)
-    assert any(line.startswith("Not judged: beats_champion_auc · there is no champion") for line in lines)
+    assert any(line.startswith("Not judged: beats_champion_auc · not enough data: there is no champion") for line in lines)
     assert not (tmp_path / "home").exists()

@@ -105,7 +105,7 @@ def test_promote_puts_a_blessed_version_in_force_and_says_so(tmp_path: Path, ins
         ("approve", {"version": 1, "why": " "}, "why = ' '; legal: text on one line"),
         ("promote", {"version": 9, "why": "urgent"}, "version 9"),
         ("rollback", {"reason": "slow"}, "no earlier champion is on record"),
-        ("hand_over", {"reason": "go on"}, "no champion serves yet. Train a version."),
+        ("hand_over", {"reason": "go on"}, "no champion serves yet. Version 1 is blessed: a running platform lets it serve"),
         ("pause", {"until": "tomorrow", "why": "a move"}, "until = 'tomorrow'; legal: a moment such as 2026-12-01T06:00, in UTC."),
         ("pause", {"until": "2020-01-01", "why": "a move"}, "legal: a moment to come. Name a later end."),
         ("resume", {"why": "it has moved"}, "loans · no pause is in force; `mlops status loans` shows what holds it up."),

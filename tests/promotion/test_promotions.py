@@ -455,5 +455,5 @@ def test_the_state_reads_new_records_only_and_all_of_them_after_a_restored_backu
 
 def test_a_message_lists_a_few_of_many_blessed_versions(line: ModelLine):
     line.bless(*range(1, 12))
-    with pytest.raises(UnblessedModel, match=r"blessed: 1, 2, 3, 4, 5, 6, 7, 8 and 3 others\. Materialize"):
+    with pytest.raises(UnblessedModel, match=r"blessed: 1, 2, 3, 4, 5, 6, 7, 8 and 3 others\. `mlops train"):
         line.promote(99)
