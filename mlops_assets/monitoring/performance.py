@@ -44,11 +44,11 @@ def monitor_performance(
         side, sign = ("above", 1) if trigger.metric in LOWER_IS_BETTER else ("below", -1)
         if sign * (metrics[trigger.metric].value - trigger.bound) > 0:
             breaches.append(f"{trigger.metric} {metrics[trigger.metric]} of the window is {side} {trigger.bound}")
-    message = "; ".join(breaches) or f"{metric} {metrics[metric]} over the last {in_words(spec.window)} is within its bound."
+    message = "; ".join(breaches) or f"{metric} {metrics[metric]} over the last {in_words(spec.window)} is within its bound"
     figures = {"rows": periods.rows} | {f"window_{name}": interval.value for name, interval in metrics.items()}
     known = known_rows(task, recent, label)
     changes = changed_since(evaluation or {}, task, known, label=label, metrics=metrics)
-    message += "".join(f" {change}" for change in changes.messages)
+    message += "".join(f". {change.removesuffix('.')}" for change in changes.messages) + "."
     figures |= {f"window_{one.name}": known.select(figure_of(one, known).mean()).item() for one in spec.figures}
     tables = {**changes.tables, "by_month": periods.by_month.to_dicts(), "by_day": periods.by_day.tail(31).to_dicts()}
     days, bound = (

@@ -22,7 +22,7 @@ def find_cause(trigger: OnCheck, situation: Situation) -> Cause:
     healthy = [situation.healthy_at(one.monitor) for one in judged]
     return Cause(
         frozenset(symptom for one in judged for symptom in _symptoms(one)),
-        "; ".join(f"{one.monitor}: {one.message.rstrip('.')}" for one in judged),
+        "; ".join(f"{one.monitor}: {one.message.partition('. ')[0].rstrip('.')}" for one in judged),  # the first sentence
         is_renewed_by_data=True,
         healthy_at=min((at for at in healthy if at), default=None) if all(healthy) else None,
     )

@@ -63,6 +63,14 @@ def test_an_estimate_alone_is_enough_and_without_one_the_realised_metric_decides
     assert trains((Drift(), Performance()), performance=UNKNOWN)
 
 
+def test_the_reason_is_the_first_sentence_of_the_alarm() -> None:
+    """It becomes a tag of the run, and a line of the plan and of the ledger."""
+    use_case = LOANS.but(monitors=(Drift(),), triggers=(OnDrift(),))
+    reading = Reading("drift", ALARM, "1 of 3 inputs has drifted: age (PSI 0.31). Labels have not. More.", NOW, 1.0, ("age",))
+    situation: Any = Situation(use_case, {"drift": reading})
+    assert find_cause(OnDrift(), situation).message == "drift: 1 of 3 inputs has drifted: age (PSI 0.31)"
+
+
 def test_nothing_that_says_whether_the_performance_holds_is_no_declaration() -> None:
     with pytest.raises(IllegalDeclaration, match="Declare Estimation"):
         LOANS.but(monitors=(Drift(),), triggers=(OnDrift(unless_performance_holds=True),))
