@@ -75,7 +75,7 @@ def season(
 
 
 def _raised(counted: pl.DataFrame, profile: ColumnProfile, spec: Drift) -> Bounds:
-    changes = [measure_change("", rest, part) for part, rest in _windows(counted, profile, spec)]
+    changes = [measure_change(rest, part) for part, rest in _windows(counted, profile, spec)]
     declared = bounds_of(spec)
     return Bounds(
         max([declared.psi, *(change.psi_excess for change in changes)]),

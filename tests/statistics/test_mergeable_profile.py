@@ -19,7 +19,7 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 from mlops_assets.statistics.distances import FLOOR, chi_square_p, compare_correlations
-from mlops_assets.statistics.drift import ColumnDrift, comparable_bins, measure_change
+from mlops_assets.statistics.drift import ColumnDrift, comparable_bins, measure_column
 from mlops_assets.statistics.mergeable_profile import Bins, Profile
 from mlops_assets.statistics.profile import BUCKETS, CategoricalProfile, NumericProfile, bucket, profile_like, profile_reference
 
@@ -52,7 +52,7 @@ def flights(seed: int, rows: int = 4000, shift: float = 0.0) -> pl.DataFrame:
 
 def distances(reference: pl.DataFrame, current: pl.DataFrame) -> dict[str, ColumnDrift]:
     bins = bins_of(reference)
-    return {name: measure_change(name, bins.reference[name], now) for name, now in bins.profile(current.lazy()).columns().items()}
+    return {name: measure_column(name, bins.reference[name], now) for name, now in bins.profile(current.lazy()).columns().items()}
 
 
 @given(WINDOW, st.lists(WINDOW, max_size=4))

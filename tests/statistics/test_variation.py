@@ -59,7 +59,7 @@ def test_the_bounds_are_the_largest_changes_of_any_window_against_the_rest(days:
         for start in range(int(frame["number"].max()) + 2 - days):  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
             inside = pl.col("number").is_between(start, start + days - 1)
             part, rest = (profile.like(frame.filter(rows)[name]) for rows in (inside, ~inside))
-            one = measure_change(name, rest, part)
+            one = measure_change(rest, part)
             changes.append((one.psi_excess, one.new_share, abs(one.missing_change)))
         assert found[name] == pytest.approx(np.maximum(np.max(changes, axis=0), bounds_of(spec)))
 
