@@ -31,6 +31,7 @@ MAX_ERROR, LARGE = 0.06, 5.0  # of a fit, in standard deviations; a factor of no
 KNOWN_UNIT, MODERATE_UNIT, OTHER_FACTOR, RENAMED, SAME_TEXTS, EMPTY = 0.88, 0.7, 0.75, 0.75, 0.9, 0.85
 GRADUAL = 0.4  # the weight of a change that is none of a moment
 MIN_ROWS = 20
+MIN_DISTINCT = 5  # quantiles: rain is 0 in most hours, and two points are always on a line
 REMEDY = "Ask the supplier; correct the contract or convert the column in the transform, and fill again from that moment."
 
 
@@ -91,6 +92,8 @@ def _unit(before: Array, after: Array, *, chance: float) -> Finding | None:
     mean, in standard deviations; that of an outer quantile is about twice as large.
     """
     x, y = (np.quantile(one, LEVELS) for one in (before, after))
+    if min(len(np.unique(one)) for one in (x, y)) < MIN_DISTINCT:
+        return None
     errors = {name: _error(factor * x + offset, y) for name, (factor, offset) in UNITS.items()}
     name = min(errors, key=lambda name: errors[name])
     (factor, offset), bound = UNITS[name], MAX_ERROR + 1.5 * chance

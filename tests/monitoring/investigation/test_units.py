@@ -1,0 +1,24 @@
+"""A unit is recognised by quantiles, of which there have to be several."""
+
+import numpy as np
+import pytest
+
+from mlops_assets.monitoring.investigation.columns import UNITS, _unit
+
+TEMPERATURES = np.random.default_rng(0).normal(12.0, 6.0, 4000)
+
+
+@pytest.mark.parametrize("name", ["°C to °F", "hundreds, such as cents or percent", "the other sign"])
+def test_another_unit_is_named(name: str) -> None:
+    factor, offset = UNITS[name]
+    finding = _unit(TEMPERATURES, factor * TEMPERATURES + offset, chance=0.02)
+    assert finding and finding.evidence.endswith(name)
+
+
+@pytest.mark.parametrize("share", [0.8, 0.93, 0.99])
+def test_a_column_of_one_value_nearly_everywhere_is_in_no_other_unit(share: float) -> None:
+    """Such as rain, which has the same two quantiles in any season."""
+    draws = np.random.default_rng(1)
+    rain = np.where(draws.random(4000) < share, 0.0, draws.exponential(0.1, 4000))
+    more = np.where(draws.random(4000) < share, 0.0, draws.exponential(0.3, 4000))
+    assert _unit(rain, more, chance=0.02) is None
