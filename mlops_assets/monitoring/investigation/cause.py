@@ -55,13 +55,14 @@ class Cause(NamedTuple):
 
 
 def rank(causes: Sequence[Cause]) -> list[Cause]:
-    """The most probable first. A cause is explained away by those before it in the graph, by as much as they are probable and
-    cover its symptoms: stale features look like drift, and it is the missing file that made them stale.
+    """First the one that is probable and explains most of what has changed. A cause is explained away by those before it in the
+    graph, by as much as they are probable and cover its symptoms: stale features look like drift, and it is the missing file that
+    made them stale.
     """
     adjusted = [one._replace(confidence=one.confidence * _unexplained(one, causes)) for one in causes]
-    return sorted(
-        (one for one in adjusted if one.confidence >= NEGLIGIBLE), key=lambda one: (-one.confidence, ORDER[one.kind], one.where)
-    )
+    whole = Cause(Kind.POPULATION, "", None, 0.0, "", "", frozenset[str]().union(*(one.symptoms for one in causes)))
+    kept = [one for one in adjusted if one.confidence >= NEGLIGIBLE]
+    return sorted(kept, key=lambda one: (-one.confidence * _covered(whole, one), ORDER[one.kind], one.where))
 
 
 def _unexplained(cause: Cause, causes: Sequence[Cause]) -> float:

@@ -28,6 +28,11 @@ def test_half_of_the_symptoms_explain_half() -> None:
     assert (first.confidence, round(second.confidence, 3)) == (0.8, 0.3)
 
 
+def test_a_cause_of_one_of_many_symptoms_comes_after_one_of_all() -> None:
+    segment, shift = cause(Kind.SEGMENT, 0.7, "rate"), cause(Kind.POPULATION, 0.6, "temp", "dew", "rate", "rain")
+    assert [one.kind for one in rank([segment, shift])] == [Kind.POPULATION, Kind.SEGMENT]
+
+
 def test_a_weak_cause_is_not_claimed() -> None:
     assert Investigation(("drift",), (cause(Kind.SKEW, 0.4),)).brief.startswith("No cause stands out")
     strong = Investigation(("drift",), (cause(Kind.SKEW, 0.85),))
