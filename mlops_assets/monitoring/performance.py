@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from mlops_assets.foundation.durations import in_words
+from mlops_assets.foundation.names import EVENT_TIMESTAMP
 from mlops_assets.foundation.verdict import Verdict
 from mlops_assets.monitoring.changed_quality import changed_since
 from mlops_assets.monitoring.monitor_result import MonitorResult, constant_answers, too_few
@@ -35,6 +36,8 @@ def monitor_performance(
         return too_few(len(recent), spec.min_rows, "known outcomes")
     if constant := constant_answers(task, recent):
         return constant
+    # In an order of its own, as intervals are drawn by row, and the table has the rows as they became known.
+    recent = recent.sort(EVENT_TIMESTAMP, *task.SCORES, label)
     metric, metrics = task.main_metric, window_metrics(task, recent, label=label, seed=seed)
     if math.isnan(metrics[metric].value):
         message = f"{metric} is undefined on the {len(recent):,} known outcomes of the window (one class only)."

@@ -135,7 +135,7 @@ class Stories(RuleBasedStateMachine):
 @pytest.mark.slow
 def test_outcomes_are_those_of_one_join_in_any_story(tmp_path_factory: pytest.TempPathFactory) -> None:
     Stories.folder = tmp_path_factory  # type: ignore[attr-defined]
-    Stories.TestCase.settings = settings(max_examples=100, stateful_step_count=20, deadline=None)
+    Stories.TestCase.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
     Stories.TestCase().runTest()
 
 

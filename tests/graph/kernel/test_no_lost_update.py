@@ -161,7 +161,7 @@ TestUpdates.settings = settings(SHARED, max_examples=1, stateful_step_count=6)
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 class TestManyUpdates(Updates.TestCase):
-    settings = settings(SHARED, max_examples=15, stateful_step_count=25)
+    settings = settings(SHARED, max_examples=8, stateful_step_count=25)
 
 
 # --- pinned stories -----------------------------------------------------------------------------------------------------------
