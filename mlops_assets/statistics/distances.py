@@ -116,8 +116,8 @@ def _spread(rows: Array, correlations: Array) -> Array:
         z = np.where(is_there, (finite - np.nanmean(finite, axis=0)) / np.nanstd(finite, axis=0), 0.0)
     present = is_there.astype(float)
     powers = [present, z, z * z, z * z * z, z * z * z * z]
-    with np.errstate(divide="ignore"):
-        weight = 1 / (present.T @ present)
+    both = present.T @ present
+    weight = np.divide(1.0, both, out=np.full_like(both, np.nan), where=both > 0)
 
     def mean(one: int, other: int) -> Array:
         """Of the product of these powers of both columns, over the rows that have both; (k, k)."""
