@@ -46,7 +46,7 @@ class Served(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """One of the two distributions beside the inputs: of the predictions, or of the labels."""
+    """One of the two distributions next to the inputs: of the predictions, or of the labels."""
 
     of: str
     verdict: Verdict

@@ -18,7 +18,7 @@ class Pod(Spec):
     NVIDIA, `node_selector` has labels of the nodes on which the pod may run.
     """
 
-    cpu: float = Field(ge=0.001)  # what Kubernetes can tell from none
+    cpu: float = Field(ge=0.001)  # the smallest that Kubernetes takes
     memory_gib: float = Field(ge=1 / 1024)
     gpus: int = Field(default=0, ge=0)
     node_selector: Mapping[LabelKey, LabelValue] = {}

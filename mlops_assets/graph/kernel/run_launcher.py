@@ -47,7 +47,7 @@ class DeclaredPods(K8sRunLauncher):
         return super().get_container_context_for_run(dagster_run.with_tags({**dagster_run.tags, **declared}))
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Dagster fails a run whose health cannot be told: an API server that is gone for a moment would end every run."""
+        """Dagster fails a run of unknown health: an API server that is gone for a moment would end every run."""
         result = super().check_run_worker_health(run)
         if result.status is WorkerStatus.UNKNOWN and self._is_outage(run, time.monotonic()):
             return CheckRunHealthResult(WorkerStatus.RUNNING)

@@ -122,7 +122,7 @@ class Evidence:
 
     @property
     def is_silent(self) -> bool:
-        """No monitor has seen anything: they have too little to judge."""
+        """Every monitor has too little to judge."""
         return all(alarm.is_silent for alarm in self.alarms)
 
     @cached_property

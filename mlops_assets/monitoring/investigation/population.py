@@ -1,4 +1,4 @@
-"""A real shift: what is asked has changed, and nothing in the data's way explains it."""
+"""A real shift: requests have changed, and nothing in the data's way explains it."""
 
 from collections.abc import Iterator
 
