@@ -108,9 +108,6 @@ class FeatureStoreResource(dg.ConfigurableResource):
 
     def open(self, service: str) -> "FeatureStore":
         """The store of one feature service, with feature_repo applied: the project's, or else that of this package."""
-        from mlops_assets.features.feast.feast_internals import import_feast
-
-        import_feast()
         from mlops_assets.features.feast.feature_store import FeatureStore
 
         store = FeatureStore(Home(Path(self.home)), service=service, redis_url=_value(self.redis_url))

@@ -25,7 +25,6 @@ from deltalake.exceptions import CommitFailedError
 from mlops_assets.erasure.landed_files import erase_from_file
 from mlops_assets.erasure.subject import PLACE, Subject
 from mlops_assets.erasure.texts import mask_texts
-from mlops_assets.features.feast.feast_internals import entity_key_prefix, entity_values
 from mlops_assets.features.online.key_value_stores import glob_literal, leave_no_trace, unavailable_when_down
 from mlops_assets.features.online.online_mirror import entity_parts
 from mlops_assets.foundation import names
@@ -183,6 +182,8 @@ def _is_in_json(subject: Subject, line: bytes, decode: Callable[[bytes], dict[st
 
 def erase_online(store: "FeatureStore", views: Sequence[str], subject: Subject, *, dry_run: bool) -> int:
     """Entities of `views` in Feast's online store: SQLite or Redis."""
+    from mlops_assets.features.feast.feast_internals import entity_key_prefix, entity_values
+
     join_keys = {view.name: view.join_keys for view in map(store.view, views) if subject.columns & {*view.join_keys}}
     if url := store.redis_url:
         prefixes = {entity_key_prefix(keys) for keys in join_keys.values()}

@@ -148,9 +148,6 @@ def open_service(variables: Mapping[str, str], use_case: UseCase) -> Service:
 
 
 def _open_features(use_case: UseCase, environment: Environment) -> "FeatureStore":
-    from mlops_assets.features.feast.feast_internals import import_feast
-
-    import_feast()
     from mlops_assets.features.feast.feature_store import FeatureStore
 
     features = use_case.features

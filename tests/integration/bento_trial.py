@@ -20,7 +20,6 @@ import httpx
 import psutil
 import pytest
 
-from mlops_assets.features.feast.feast_internals import import_feast
 from mlops_assets.foundation.home import Home
 from mlops_assets.serving.client import LiveService, RequestRefused
 from mlops_assets.serving.http.api_keys import ApiKeys
@@ -44,7 +43,6 @@ def build(folder: Path, archive: Path) -> None:
 
 def prepare_home(home: Home) -> str:
     """One blessed champion, features of one moment, and an API key, which is returned."""
-    import_feast()
     from mlops_assets.features.feast.feature_store import FeatureStore
     from tests.features.feast.test_feature_store import KEYS, features_of, fill
 

@@ -6,15 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mlops_assets.features.feast.feast_internals import import_feast, registration_of
+from mlops_assets.features.feast.feast_internals import registration_of
 from mlops_assets.features.offline.point_in_time import NO_ENTITY, NO_ENTITY_VALUE
 
 CODE = """
 import json, sys
-from mlops_assets.features.feast.feast_internals import import_feast
 import typeguard
 checked = typeguard.typechecked
-import_feast()
+import mlops_assets.features.feast
 import feast
 loaded = "torch" in sys.modules
 import torch
@@ -29,7 +28,6 @@ def test_feast_comes_without_torch_which_can_be_imported_later() -> None:
 
 def test_the_undocumented_symbols_of_feast_have_the_shape_that_we_use() -> None:
     """When this fails after an upgrade, adapt features/feast/feast_internals.py, the only module that names these symbols."""
-    import_feast()
     from feast import feature_view
     from feast.infra.provider import Provider, get_provider
     from feast.repo_operations import extract_objects_for_apply_delete, parse_repo
@@ -42,7 +40,6 @@ def test_the_undocumented_symbols_of_feast_have_the_shape_that_we_use() -> None:
 
 
 def test_a_view_has_another_registration_once_it_is_applied_with_other_features(tmp_path: Path) -> None:
-    import_feast()
     from feast import FeatureStore, FeatureView, Field, FileSource, RepoConfig
     from feast.types import Float64
 
