@@ -2,9 +2,7 @@
 # Dagster takes a bare MaterializeResult only; its type argument cannot be written.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
-from sqlite3 import OperationalError
+from collections.abc import Mapping
 from typing import cast
 
 import dagster as dg
@@ -45,8 +43,6 @@ from mlops_assets.spec.feature import FeatureView
 from mlops_assets.spec.use_case import UseCase
 
 LAST_EVENT = "last_event"  # metadata of an online asset: the newest event of its feature table that it has read
-# An online store that restarts is back within minutes; writing again is always safe. 5 + 10 + 20 + 40 + 80 + 160 s.
-OUTAGE = dg.RetryPolicy(max_retries=6, delay=5, backoff=dg.Backoff.EXPONENTIAL)
 CATALOG_COLUMNS = ("view", "name", "type", "used_by", "sources", "newest", "rows", "missing", "min", "median", "max")
 
 
@@ -102,7 +98,6 @@ def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
         description=f"The newest values, where the service reads them: {view.description}",
         automation_condition=LOOK_BACK_CASCADE,
         freshness_policy=freshness(use_case.freshness.features, calendar) if use_case.is_due(*view.tables) else None,
-        retry_policy=OUTAGE,
         **asset_metadata(use_case, "online", "feast", code=feature_code(view), tables=view.tables),
     )
     def online(context: dg.AssetExecutionContext, feature_store: FeatureStoreResource) -> dg.MaterializeResult:
@@ -112,25 +107,11 @@ def _online(use_case: UseCase, view: FeatureView) -> dg.AssetsDefinition:
         events = newest_events(context.instance, dg.AssetKey(feature), MADE, partitioned=bool(calendar.cron))
         changed = calendar.in_run(keys_to_write(context.instance, context.asset_key, events))
         start = calendar.start(changed[0] if changed else declared_partitions(use_case, calendar)[0])
-        with only_outages_are_retried():
-            written = feature_store.open(use_case.features.service).materialize(view.name, start)
+        written = feature_store.open(use_case.features.service).materialize(view.name, start)
         state = {"entities_written": written, LAST_EVENT: max(events.values(), default=0)}
         return dg.MaterializeResult(metadata=state | same_columns(feature, view_columns_read(use_case, view)))
 
     return online
-
-
-@contextmanager
-def only_outages_are_retried() -> Generator[None]:
-    """Ends the run at once on every other error, such as a view that Feast does not know: waiting does not help."""
-    from mlops_assets.features.online.key_value_stores import OnlineStoreDown
-
-    try:
-        yield
-    except (OnlineStoreDown, OperationalError):  # SQLite: locked, or its disk is full
-        raise
-    except Exception as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def _catalog(use_case: UseCase) -> dg.AssetsDefinition:

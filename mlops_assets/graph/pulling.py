@@ -10,6 +10,7 @@ from mlops_assets.foundation import names
 from mlops_assets.graph.kernel.asset_metadata import asset_metadata
 from mlops_assets.graph.kernel.conditions import UNFINISHED
 from mlops_assets.graph.kernel.dagster_internals import stopped_sensors
+from mlops_assets.graph.kernel.outages import tried_again
 from mlops_assets.graph.kernel.switch import why_stopped
 from mlops_assets.resources import HomeLock, PullingResource
 from mlops_assets.spec.pulled_source import PulledSource
@@ -47,7 +48,8 @@ def _pulled(use_case: UseCase, source: PulledSource) -> dg.AssetsDefinition:
     def pulled(
         context: dg.AssetExecutionContext, config: PullConfig, pulling: PullingResource, home_lock: HomeLock
     ) -> dg.MaterializeResult[Any]:
-        result = pulling.pull(source, use_case, now=datetime.now(UTC), anew=config.anew)
+        with tried_again(context):
+            result = pulling.pull(source, use_case, now=datetime.now(UTC), anew=config.anew)
         if result.outside:
             context.log.warning(f"{result.outside:,} rows are of days that are not declared; they have not landed.")
         counts = {"rows_read": result.read, "rows_outside": result.outside, "files_changed": len(result.files)}

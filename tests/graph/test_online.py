@@ -1,15 +1,12 @@
-"""Which days of a feature table an online asset reads: those that changed since it read last. Which errors it retries."""
+"""Which days of a feature table an online asset reads: those that changed since it read last."""
 
 from pathlib import Path
-from sqlite3 import OperationalError
 
 import dagster as dg
-import pytest
 
-from mlops_assets.features.online.key_value_stores import OnlineStoreDown
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import PROJECT
-from mlops_assets.graph.features import LAST_EVENT, OUTAGE, build_features, keys_to_write, only_outages_are_retried
+from mlops_assets.graph.features import LAST_EVENT, build_features, keys_to_write
 from mlops_assets.resources import FeatureStoreResource
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.graph.line import failure
@@ -50,18 +47,3 @@ def test_a_view_that_feast_does_not_know_ends_the_run_at_once(tmp_path: Path) ->
         result = dg.materialize([online], instance=instance, resources={"feature_store": store}, raise_on_error=False)
     assert "feature view 'unregistered' · not in the registry" in failure(result)
     assert not [event for event in result.all_events if event.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY]
-
-
-@pytest.mark.parametrize("outage", [OnlineStoreDown("Redis does not answer"), OperationalError("database is locked")])
-def test_an_outage_is_raised_as_it_is_for_the_retry_policy(outage: Exception) -> None:
-    with pytest.raises(type(outage)), only_outages_are_retried():
-        raise outage
-    retried = next(asset for asset in build_features(USE_CASE) if asset.key.path[-1].startswith("online_"))
-    assert retried.op.retry_policy == OUTAGE
-
-
-@pytest.mark.parametrize("error", [LookupError("no such view"), ValueError("a column is missing")])
-def test_any_other_error_is_not_retried(error: Exception) -> None:
-    with pytest.raises(dg.Failure, match=str(error)) as raised, only_outages_are_retried():
-        raise error
-    assert not raised.value.allow_retries

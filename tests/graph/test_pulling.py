@@ -23,6 +23,7 @@ from tests.graph.kernel.switching import switch
 from tests.graph.line import Line, failed_checks, failure, running_line
 from tests.graph.test_refused_days import run_cli
 from tests.ingestion.pulling.shop import FIRST, SQL, shop
+from tests.servers.postgres_server import running_postgres
 
 USE_CASE = shop(SQL.but(every=timedelta(minutes=7)))
 PULLED, LANDED = names.pulled("shop", "orders"), names.landing("shop", "orders")
@@ -139,8 +140,9 @@ def test_the_libraries_of_a_source_load_when_it_is_read(line: Line) -> None:
 def test_a_failed_pull_fails_its_run_and_names_the_cause_without_the_password(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ORDERS_URL", "postgresql://me:se%40cret@127.0.0.1:1/db")
-    result = pull(line)
+    with running_postgres() as server:  # one that does not answer would be tried again
+        monkeypatch.setenv("ORDERS_URL", server.url().replace("postgres:p%40ss%3Aw%2Frd%25", "me:se%40cret"))
+        result = pull(line)
     assert not result.success
     assert "CannotPull: shop · orders · ORDERS_URL · the database refuses: " in failure(result)
     logged = "".join(str(record) for record in line.instance.all_logs(result.run_id))

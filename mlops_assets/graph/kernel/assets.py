@@ -9,6 +9,7 @@ from typing import Any, cast
 import dagster as dg
 
 from mlops_assets.foundation.names import AssetPath
+from mlops_assets.graph.kernel.outages import tried_again
 
 Function = Callable[..., Any]
 Inputs = Mapping[str, AssetPath | dg.AssetDep]
@@ -37,7 +38,6 @@ def asset(
     check_specs: Sequence[dg.AssetCheckSpec] = (),
     io_manager_key: str | None = None,
     dagster_type: dg.DagsterType | None = None,
-    retry_policy: dg.RetryPolicy | None = None,
     backfill_policy: dg.BackfillPolicy | None = None,
     **attributes: Any,
 ) -> Callable[[Function], dg.AssetsDefinition]:
@@ -55,7 +55,6 @@ def asset(
             io_manager_key=io_manager_key,
             backfill_policy=backfill_policy,
             description=attributes["description"],
-            retry_policy=retry_policy,
             code_version=attributes["code_version"],
         )(function)
 
@@ -156,10 +155,11 @@ def _compute(function: Function, resources: set[str], *, takes_context: bool) ->
     def compute(*arguments: Any) -> Iterator[Any]:
         context, inputs = arguments
         values = {**inputs, **{name: getattr(context.resources, name) for name in resources}}
-        result = function(context, **values) if takes_context else function(**values)
-        if isgenerator(result):
-            yield from result
-        else:
-            yield result if isinstance(result, (dg.MaterializeResult, dg.AssetCheckResult)) else dg.Output(result)
+        with tried_again(context):
+            result = function(context, **values) if takes_context else function(**values)
+            if isgenerator(result):
+                yield from result
+            else:
+                yield result if isinstance(result, (dg.MaterializeResult, dg.AssetCheckResult)) else dg.Output(result)
 
     return compute
