@@ -16,10 +16,13 @@ from mlops_assets.backtest.settings import IllegalBacktest, Settings
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Environment
 from mlops_assets.foundation.names import EVENT_TIMESTAMP
-from mlops_assets.graph.in_process import InProcess, Ran
+from mlops_assets.graph.in_process import Check, InProcess, Ran
+from mlops_assets.graph.monitors.investigation import STAGE as INVESTIGATION
+from mlops_assets.graph.monitors.investigation import read_top_cause
 from mlops_assets.graph.rollout import open_rollouts
 from mlops_assets.graph.training_triggers import Request
 from mlops_assets.ingestion.landing import Landing
+from mlops_assets.spec.monitor import JudgedByRows
 
 RECORD = "backtest.json"  # in the home of the backtest
 BY = "the backtest"
@@ -105,10 +108,12 @@ class Replayer:
 
     def _monitor(self, at: datetime) -> list[Alarm]:
         use_case = self.settings.use_case
-        stages = [names.stage(use_case.name, name) for name in ("predictions", "outcomes", *use_case.monitor_stages)]
-        ran = self._require(self.platform.materialize(stages, at=at))
+        investigated = [INVESTIGATION] if any(isinstance(one, JudgedByRows) for one in use_case.monitors) else []
+        watched = ("predictions", "outcomes", *use_case.monitor_stages, *investigated)
+        ran = self._require(self.platform.materialize([names.stage(use_case.name, name) for name in watched], at=at))
         failed = [check for check in ran.checks if not check.passed and check.asset in use_case.monitor_stages]
-        return [Alarm(at, check.asset, check.message, _tables(ran, check.asset)) for check in failed]
+        explained = read_top_cause(self.platform.instance, use_case.name).monitors
+        return [_alarm(ran, check, at, is_explained=check.asset in explained) for check in failed]
 
     def _train(self, due: Request, at: datetime) -> Training:
         ran = self.platform.train(due, at=at)
@@ -133,6 +138,15 @@ class Replayer:
         if not ran.succeeded and ran.error:
             raise ReplayFailed(f"{self.settings.use_case.name} · run {ran.run_id[:8]} failed: {ran.error}")
         return ran
+
+
+def _alarm(ran: Ran, check: Check, at: datetime, *, is_explained: bool) -> Alarm:
+    """With what the investigation of the same run says about it."""
+    tables = _tables(ran, check.asset)
+    if not is_explained:
+        return Alarm(at, check.asset, check.message, tables)
+    causes = {f"{INVESTIGATION}: causes": _tables(ran, INVESTIGATION).get("causes", [])}
+    return Alarm(at, check.asset, f"{check.message} {ran.metadata[INVESTIGATION]['verdict']}", tables | causes)
 
 
 def _tables(ran: Ran, asset: str) -> dict[str, list[dict[str, Any]]]:

@@ -81,6 +81,19 @@ def test_a_changed_relation_raises_an_alarm_and_the_next_model_recovers(done: Do
     assert done.results.gains[FROZEN]["auc"].low > 0
 
 
+def test_each_alarm_is_investigated_as_of_its_time(done: Done) -> None:
+    for alarm in done.results.replay.alarms:
+        causes = alarm.tables["investigation: causes"]
+        assert causes and all(cause["remedy"] for cause in causes), alarm.message
+        assert causes[0]["where"] in alarm.message or "No cause stands out." in alarm.message
+        assert [
+            cause["since"]
+            for cause in causes
+            if str(cause["since"])[:4].isdecimal() and str(cause["since"])[:10] > f"{alarm.at:%Y-%m-%d}"
+        ] == []
+    assert to_html(done.results).count("<h3>investigation: causes</h3>") >= 1
+
+
 def test_everything_is_dated_by_the_past(done: Done) -> None:
     answers, ends = done.answers, [end for _start, end in SETTINGS.steps]
     assert len(answers) == sum(step.requests for step in done.results.replay.steps) == 60 * (LAST - FIRST + 1)
