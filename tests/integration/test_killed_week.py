@@ -5,7 +5,7 @@ order drawn by a seed. It ends with the tables, online features and records of a
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -109,7 +109,7 @@ class Requests(threading.Thread):
 
 
 @contextmanager
-def requests(url: str) -> Iterator[Requests]:
+def requests(url: str) -> Generator[Requests]:
     sent = Requests(url)
     sent.start()
     try:

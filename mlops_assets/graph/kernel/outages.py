@@ -112,6 +112,14 @@ def _status(error: BaseException) -> int | None:
     return of_urllib or getattr(response, "status_code", None)
 
 
+def _is_rate(error: BaseException) -> bool:
+    return _status(error) == 429
+
+
+def _is_service(error: BaseException) -> bool:
+    return (_status(error) or 0) in range(500, 600)
+
+
 def _is_network(error: BaseException) -> bool:
     is_lookup = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
     return is_lookup or _errno(error) in _UNREACHABLE or _named(error, _NETWORK)
@@ -133,8 +141,8 @@ def _is_storage(error: BaseException) -> bool:
 
 
 OUTAGES = (
-    Outage("the server limits the rate of requests", (15, 30, 60, 120), lambda error: _status(error) == 429),
-    Outage("the server is out of service", (2, 4, 8, 16, 32, 64, 128), lambda error: (_status(error) or 0) in range(500, 600)),
+    Outage("the server limits the rate of requests", (15, 30, 60, 120), _is_rate),
+    Outage("the server is out of service", (2, 4, 8, 16, 32, 64, 128), _is_service),
     Outage("a lock is held", (1, 2, 4, 8, 16, 32), _is_lock),
     Outage("the disk is full or fails", (15, 30, 60, 120), _is_storage),
     Outage("the database does not answer", (2, 4, 8, 16, 32, 64, 128), _is_database),

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread, Timer
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import boto3
 import dagster as dg
@@ -77,7 +77,7 @@ def from_error(call: Caller) -> None:
 
 def read_bucket(url: str) -> None:
     keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
-    client = boto3.client("s3", endpoint_url=url, config=Config(retries={"total_max_attempts": 1}), **keys)
+    client = cast(Any, boto3).client("s3", endpoint_url=url, config=Config(retries={"total_max_attempts": 1}), **keys)
     client.get_object(Bucket=url.rpartition("/")[2], Key="file")
 
 
@@ -159,7 +159,9 @@ def test_a_full_disk_is_tried_again() -> None:
 
 
 WRONG: dict[str, Caller] = {
-    "a declaration": lambda: UseCase(name="No name", owner="me", question="?", sources=(), task=Binary(label="a", positive=1)),
+    "a declaration": lambda: UseCase(
+        name="No name", owner="me", question="?", sources=(), contracts=(), task=Binary(label="a", positive=1)
+    ),
     "a missing file": lambda: Path("/nowhere").read_text(),
     "a folder in place of a file": lambda: Path("/").read_text(),
     "a value": lambda: int("x"),
