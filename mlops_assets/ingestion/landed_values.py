@@ -13,7 +13,9 @@ from mlops_assets.spec.form import Form, format_pattern
 from mlops_assets.spec.moment import MAX_YEAR, MIN_YEAR
 
 OFFSET = r"(Z|[+-][0-9]{2}:[0-9]{2})$"
+FINER_THAN_MICROSECONDS = r":\d\d\.\d{7,}"
 MIDNIGHT = r"[T ]00:00(:00(\.0+)?)?$"  # spreadsheets and pandas write a date with it
+FINER = "is finer than a microsecond; round it to at most six digits of a second"
 DOUBLED: dict[str, Literal["null", "earliest", "latest"]] = {"refuse": "null", "earlier": "earliest", "later": "latest"}
 TEXT = Form()  # of which every value is text
 Conversion = Callable[[pl.Expr, Column, Form], pl.Expr]
@@ -33,7 +35,11 @@ def typed(column: Column, form: Form) -> pl.Expr:
 def fault(column: Column, form: Form) -> pl.Expr:
     """What is wrong with a value that has no equal in the column's type."""
     is_not = pl.lit(f"is not {_legal(column, form)}")
-    if column.dtype != "datetime" or form.time_zone == "UTC":
+    if column.dtype != "datetime":
+        return is_not
+    is_finer = landed_text(column, form).str.contains(FINER_THAN_MICROSECONDS)
+    is_not = pl.when(is_finer).then(pl.lit(FINER)).otherwise(is_not)
+    if form.time_zone == "UTC":
         return is_not
     local = _local(landed_text(column, form), form)
     is_doubled = _in_zone(local, form.but(doubled="earlier")).is_not_null()

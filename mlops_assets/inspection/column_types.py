@@ -16,8 +16,10 @@ BOOLEANS = (
     (("ano",), ("ne",)), (("áno",), ("nie",)), (("igen",), ("nem",)), (("da",), ("nu", "ne")), (("да",), ("нет",)),
     (("evet",), ("hayır",)), (("kyllä",), ("ei",)), (("ναι",), ("όχι",)), (("是",), ("否",)), (("はい",), ("いいえ",)),  # noqa: RUF001
     (("예",), ("아니요",)), (("on",), ("off",)), (("1.0",), ("0.0",)), (("verdadero",), ("falso",)),
+    (("yes", "y", "true", "t", "1"), ("no", "n", "false", "f", "0")),
 )  # fmt: skip
 INTEGER, LEADING_ZERO = r"^[+-]?\d+$", r"^[+-]?0\d"
+MAX_SPELLINGS = 40
 NEARLY = 0.99  # of the values have a type: the others go to quarantine
 FLOAT_DIGITS, MAX_DIGITS = 15, 36
 
@@ -41,14 +43,20 @@ def find_type(words: pl.Series, values: pl.Series, form: Form) -> tuple[DType, d
 
 def _booleans(words: pl.Series) -> dict[str, Any] | None:
     """The words that mean yes and no, where true and false are not enough; None: it is no boolean."""
-    if not 2 <= len(words) <= 8:
+    if not 2 <= len(words) <= MAX_SPELLINGS:
         return None
-    found = {str(word).lower() for word in words}
+    found = sorted({str(word).lower() for word in words})
+    plain = {word.strip() for word in found}
     for yes, no in BOOLEANS:
-        if found <= {*yes, *no} and found & {*yes} and found & {*no}:
-            own = {"yes": tuple(word for word in yes if word in found), "no": tuple(word for word in no if word in found)}
-            return {} if found == {"true", "false"} else own
+        if plain <= {*yes, *no} and plain & {*yes} and plain & {*no} and not plain <= {"0", "1"}:
+            # A word with blanks is a word of its own, as no blank is removed from a landed value.
+            own = {"yes": _spelled(found, yes), "no": _spelled(found, no)}
+            return {} if found == ["false", "true"] else own
     return None
+
+
+def _spelled(found: list[str], words: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(one for word in words for one in found if one.strip() == word)
 
 
 def _has_days_of_digits(words: pl.Series, form: Form) -> bool:

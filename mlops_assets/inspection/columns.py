@@ -7,12 +7,14 @@ from typing import Any, Literal, cast
 
 import polars as pl
 
-from mlops_assets.ingestion.landed_values import landed_text, typed
+from mlops_assets.ingestion.landed_values import FINER_THAN_MICROSECONDS, landed_text, typed
 from mlops_assets.inspection.column_names import column_names
 from mlops_assets.inspection.column_types import INTEGER, NEARLY, find_type
 from mlops_assets.inspection.formats import share_matching
 from mlops_assets.inspection.personal_data import personal_data
+from mlops_assets.inspection.spellings import find_spellings
 from mlops_assets.inspection.table_file import TableFile
+from mlops_assets.inspection.unix_times import describe_unix_times
 from mlops_assets.spec.column_type import DType
 from mlops_assets.spec.contract import Column
 from mlops_assets.spec.form import Form
@@ -30,6 +32,7 @@ MAX_SHOWN = 3
 FREE_TEXT_CHARACTERS = 25  # on average
 NUMBER = r"^[+-]?[\d.,]+$"
 DAY_LIKE = r"^\D{0,9}\d{1,4}[-./ ]\w{1,9}[-./ ,]+\d{2,4}"
+ISO_MOMENT = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d"
 UNIT = r"^\s*([€$£]\s*)?[+-]?\d[\d.,]*\s*(%|€|\$|£|[a-zA-Z]{1,4})?\s*$"
 
 
@@ -82,7 +85,9 @@ def _inspect(place: int, header: str, name: str, text: pl.Series, form: Form) ->
     dtype, fields = find_type(words, landed.drop_nulls(), form)
     column = as_text.but(dtype=dtype, **fields)
     values = pl.DataFrame({"value": text}).select(typed(column, form)).to_series()
-    remarks = [*_describe_faults(landed, values, dtype), *_describe_text(words, dtype)]
+    remarks = [*_describe_faults(landed, values, dtype), *_describe_text(words, dtype, form)]
+    remarks += [moments] if (moments := describe_unix_times(name, values)) else []
+    remarks += [_describe_words(column)] if len(column.yes) + len(column.no) > 2 else []
     kind = _kind(header, values, dtype)
     counts = values.drop_nulls().value_counts(sort=True).head(MAX_LEVELS) if dtype in ("string", "int", "bool") else None
     digits = (column.precision or 0, column.scale or 0) if dtype == "decimal" else None
@@ -135,20 +140,42 @@ def _describe_faults(landed: pl.Series, values: pl.Series, dtype: DType) -> list
     return [f"it is read as {dtype}, which other values are not, such as {shown}. Correct them in the file"]
 
 
-def _describe_text(words: pl.Series, dtype: DType) -> list[str]:
-    """Why a column that looks like numbers or days is text."""
-    some = words.head(SAMPLE)
+def _describe_words(column: Column) -> str:
+    yes, no = (", ".join(map(repr, words)) for words in (column.yes, column.no))
+    return f"{yes} mean true and {no} false, in any case: other words go to quarantine"
+
+
+def _describe_text(words: pl.Series, dtype: DType, form: Form) -> list[str]:
+    """Why a column that looks like numbers or days is text, and which of its texts probably mean the same."""
     if dtype != "string":
         return []
-    if share_matching(some, r"^\s|\s$"):
-        return ["some of its values begin or end with a blank, which is a part of the value. Remove the blanks in the file"]
+    sentence = _describe_fraction(words) or _describe_spellings(words, form) or _describe_marks(words.head(SAMPLE))
+    return [sentence] if sentence else []
+
+
+def _describe_fraction(words: pl.Series) -> str:
+    is_finer = share_matching(words, ISO_MOMENT) == 1 and share_matching(words, FINER_THAN_MICROSECONDS)
+    reason = "it is read as text, as its moments are finer than a microsecond"
+    return f"{reason}. Deliver at most six digits of a second" if is_finer else ""
+
+
+def _describe_spellings(words: pl.Series, form: Form) -> str:
+    if not (found := find_spellings(words).describe()):
+        return ""
+    stripped = words.str.strip_chars()
+    read, _ = find_type(stripped, stripped, form)
+    as_text = f"it is read as text and not as {read}, as " if read != "string" else ""
+    return f"{as_text}{found}. Deliver one spelling, without blanks at the ends"
+
+
+def _describe_marks(some: pl.Series) -> str:
     others = some.filter(~some.str.contains(NUMBER))
     if 0 < len(others) < len(some) / 2:
-        return [
+        return (
             f"it is read as text, as it has numbers and others, such as {others[0]!r}. Deliver numbers alone to use them as such"
-        ]
+        )
     if share_matching(some, UNIT) >= NEARLY and not share_matching(some, INTEGER):
-        return ["it is read as text, as its numbers have a unit or other marks. Deliver plain numbers to use them as such"]
+        return "it is read as text, as its numbers have a unit or other marks. Deliver plain numbers to use them as such"
     if share_matching(some, DAY_LIKE) >= NEARLY:
-        return ["it is read as text, as its dates have several forms, or another one than other columns. Deliver one form"]
-    return []
+        return "it is read as text, as its dates have several forms, or another one than other columns. Deliver one form"
+    return ""

@@ -14,13 +14,14 @@ from mlops_assets.inspection.suspicious_rows import (
     find_unlabelled,
     find_untrainable,
 )
+from mlops_assets.inspection.suspicious_values import find_spelled_twice, find_stand_ins, find_unix_times
 from mlops_assets.inspection.time_travel import find_dates_ahead, find_early_labels, find_late_moments, find_shifted_labels
 
 # The most serious first.
 CHECKS: tuple[Check, ...] = (
     find_untrainable, find_leaks, find_early_labels, find_late_moments, find_dates_ahead, find_shifted_labels,
     find_identifiers, find_constants, find_repeated, find_refused, find_few_rows, find_small_parts, find_imbalance,
-    find_unlabelled, find_missing, find_rare_categories, find_late_labels,
+    find_unlabelled, find_missing, find_stand_ins, find_unix_times, find_spelled_twice, find_rare_categories, find_late_labels,
 )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from mlops_assets.inspection.roles import (
     label_choice,
     time_choice,
 )
+from mlops_assets.inspection.sentinels import declare_sentinels
 from mlops_assets.inspection.table_file import NoTable, TableFile
 from mlops_assets.spec.form import Csv, Excel, Form
 from mlops_assets.spec.use_case import UseCase
@@ -59,9 +60,10 @@ def propose(
     """`ask(question, answers)` returns one of the answers; None: the likeliest is taken. Raises NoTable."""
     names = [f"c{place}" for place in range(len(table.headers))]
     form, alternatives = find_formats(table.rows, names, table.form)
+    form, sentinels = declare_sentinels(table.rows, dict(zip(names, table.distinct_headers, strict=True)), form)
     columns = inspect_columns(table, form)
     draft = _choose(table, columns, form, wishes=wishes, ask=ask)
-    draft.assumptions += alternatives
+    draft.assumptions += (*alternatives, *sentinels)
     source, contract = declare_source(table, table_name, form, draft), declare_contract(table, table_name, draft)
     use_case = UseCase(
         name=name, owner=owner, question=draft.task.question, sources=(source,), contracts=(contract,), task=draft.task.task,

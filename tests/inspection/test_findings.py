@@ -93,6 +93,10 @@ FAULTS: dict[str, tuple[pl.DataFrame, UseCase, str, str, str]] = {
     "no label at all": (planted(returned=pl.lit(None, pl.String)), USE_CASE, "label missing", "returned", "`returned` is missing in all 2,000 rows of orders"),
     "missing values": (of_some(pl.col("number") % 2 == 0, None, "amount"), USE_CASE, "missing values", "amount", "`amount` is missing in 50.0% of the rows (bound 30%)"),
     "more missing values than declared": (of_some(pl.col("number") % 10 == 0, None, "amount"), USE_CASE.but(contracts=(ORDERS.but(expectations=(MaxNullShare(column="amount", share=0.05),)),)), "missing values", "amount", "10.0% of the rows (bound 5%)"),
+    "a number for missing": (of_some(pl.col("number") % 10 == 0, -999, "visits"), USE_CASE, "stand-in", "visits", "`visits` is -999 in 10.0% of the rows, and 0 to "),
+    "moments as numbers": (planted(visits=pl.lit(1_700_000_000_000) + pl.col("number").hash(3) % 10**10), USE_CASE, "unix time", "visits", "`visits`: its numbers are probably moments in Unix milliseconds, of 2023-11-1"),
+    "a text with blanks": (of_some(pl.col("number") % 3 == 0, " Bonn ", "city"), USE_CASE, "spelling", "city", "are different values, although they differ by blanks alone. Deliver one spelling"),
+    "a label in two spellings": (of_some((pl.col("number") % 3 == 0) & ~YES, "NO", "returned"), USE_CASE, "spelling", "returned", "differ by case alone"),
     "rare categories": (planted(city=pl.format("c{}", pl.col("number") % 400)), USE_CASE, "rare categories", "city", "`city` has in 100.0% of the rows a value of fewer than 20 rows"),
     "new categories": (of_some(pl.col("number") % 5 == 0, "Ulm", "city").with_columns(city=pl.when(pl.col("number") > 1600).then("city").otherwise(pl.lit("Bonn")).alias("city")), USE_CASE, "unseen categories", "city", "of the test rows a value that no earlier row has"),
 }  # fmt: skip
@@ -100,6 +104,7 @@ FAULTS: dict[str, tuple[pl.DataFrame, UseCase, str, str, str]] = {
 COMPANIONS = {
     "a leak of few positives": {"imbalance", "short part"}, "few positives": {"short part"}, "a rare class": {"short part"},
     "no label at all": {"training set"}, "few rows": {"short part"}, "missing only with one label": {"missing values"}, "labels that are late": {"short part"},
+    "moments as numbers": {"identifier"},
 }  # fmt: skip
 
 
