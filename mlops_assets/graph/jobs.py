@@ -9,8 +9,8 @@ import dagster as dg
 from pydantic import Field
 
 from mlops_assets.foundation import names
-from mlops_assets.foundation.mistakes import is_correctable
 from mlops_assets.foundation.wording import some
+from mlops_assets.graph.kernel.failures import one_sentence
 from mlops_assets.graph.rollout import in_force, newest_records, open_rollouts
 from mlops_assets.graph.training_requests import ManualTraining
 from mlops_assets.resources import LandingResource, LedgerResource, LiveServicesResource, RolloutStoresResource, WarehouseResource
@@ -75,18 +75,14 @@ def build_jobs(use_cases: Sequence[UseCase]) -> list[dg.JobDefinition]:
 
 
 @contextmanager
-def _one_sentence(config: Decision) -> Generator[None]:
-    """A mistake of the person ends the run with its message, without the traceback, and is not tried again."""
+def _recorded(config: Decision) -> Generator[None]:
+    """A decision as text on one line. A mistake of the person is not tried again."""
     for name, value in config:
         if isinstance(value, str) and not (value.strip() and value.isprintable()):
             problem = f"{name} = {value!r}; legal: text on one line, as it is recorded. Launch the job again with it"
             raise dg.Failure(f"{problem}.", allow_retries=False)
-    try:
+    with one_sentence():
         yield
-    except Exception as error:
-        if not is_correctable(error):
-            raise
-        raise dg.Failure(str(error), allow_retries=False) from None
 
 
 def _chosen(config: Decision, use_cases: UseCases) -> UseCase:
@@ -121,7 +117,7 @@ def _train(use_cases: UseCases) -> dg.JobDefinition:
     ) -> None:
         use_case = _chosen(config, use_cases)
         training = ManualTraining(use_case, context.instance, ledger, warehouse, config.by, config.because)
-        with _one_sentence(config):
+        with _recorded(config):
             training.require_possible(datetime.now(UTC))
         training.submit()
         result = f"Requested: the sensor triggers starts {names.job(use_case.name, 'training')} within seconds."
@@ -140,7 +136,7 @@ def _approve(use_cases: UseCases) -> dg.JobDefinition:
         live_services: LiveServicesResource,
     ) -> None:
         promotions = open_rollouts(_chosen(config, use_cases), rollout_stores).promotions
-        with _one_sentence(config):
+        with _recorded(config):
             promotions.approve(config.version, why=config.why, by=config.by, at=datetime.now(UTC))
         _conclude(context, promotions, f"Version {config.version} is approved by {config.by}.", live_services)
 
@@ -157,7 +153,7 @@ def _promote(use_cases: UseCases) -> dg.JobDefinition:
         live_services: LiveServicesResource,
     ) -> None:
         promotions = open_rollouts(_chosen(config, use_cases), rollout_stores).promotions
-        with _one_sentence(config):
+        with _recorded(config):
             plan = promotions.promote(config.version, reason=config.why, by=config.by, at=datetime.now(UTC))
         _report_step(context, promotions)
         _conclude(context, promotions, f"Version {plan.champion} serves all requests.", live_services)
@@ -175,7 +171,7 @@ def _roll_back(use_cases: UseCases) -> dg.JobDefinition:
         live_services: LiveServicesResource,
     ) -> None:
         promotions = open_rollouts(_chosen(config, use_cases), rollout_stores).promotions
-        with _one_sentence(config):
+        with _recorded(config):
             plan = promotions.roll_back(by_hand=True, reason=config.reason, by=config.by, at=datetime.now(UTC))
         _report_step(context, promotions)
         _conclude(context, promotions, f"Rolled back: version {plan.champion} serves all requests.", live_services)
@@ -193,7 +189,7 @@ def _hand_over(use_cases: UseCases) -> dg.JobDefinition:
         live_services: LiveServicesResource,
     ) -> None:
         rollouts = open_rollouts(_chosen(config, use_cases), rollout_stores)
-        with _one_sentence(config):
+        with _recorded(config):
             plan = rollouts.hand_over(by=config.by, at=datetime.now(UTC), why=config.reason)
         _report_step(context, rollouts.promotions)
         serves = f"Handed over: version {plan.champion} serves; {plan.rollout or 'no challenger, no shadow'}."
@@ -209,7 +205,7 @@ def _pause(use_cases: UseCases) -> dg.JobDefinition:
         from mlops_assets.promotion.pauses import parse_until, pause
 
         name, at = _chosen(config, use_cases).name, datetime.now(UTC)
-        with _one_sentence(config):
+        with _recorded(config):
             paused = pause(name, until=parse_until(config.until), why=config.why, by=config.by, at=at, ledger=ledger.open())
         context.add_output_metadata({"result": str(paused)})
 
@@ -223,7 +219,7 @@ def _resume(use_cases: UseCases) -> dg.JobDefinition:
         from mlops_assets.promotion.pauses import ENDED, resume
 
         use_case = _chosen(config, use_cases)
-        with _one_sentence(config):
+        with _recorded(config):
             resume(use_case.name, why=config.why, by=config.by, at=datetime.now(UTC), ledger=ledger.open())
         context.add_output_metadata({"result": f"{ENDED[0].upper()}{ENDED[1:]}"})
 
@@ -241,7 +237,7 @@ def _waive(use_cases: UseCases) -> dg.JobDefinition:
 
         use_case, at = _chosen(config, use_cases), datetime.now(UTC)
         waiver = Waiver(config.why, config.by, at.isoformat())
-        with _one_sentence(config):
+        with _recorded(config):
             result = waive(use_case, config.table, config.partition, waiver, landing=landing.open(), ledger=ledger.open(), at=at)
         context.add_output_metadata({"result": result})
 

@@ -175,6 +175,8 @@ def error_of(instance: dg.DagsterInstance, run_id: str) -> str:
     """The error of the step that failed, on one line; of a process that died, what Dagster reports."""
     kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
     for event in (entry.dagster_event for entry in instance.all_logs(run_id, of_type=kinds)):
+        if event and event.is_step_failure and (sentence := event.step_failure_data.user_failure_data):
+            return _shorten(sentence.description or "")
         if event and event.is_step_failure and (error := event.step_failure_data.error):
             return _shorten((error.cause or error).message)
         if event:

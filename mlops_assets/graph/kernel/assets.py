@@ -9,6 +9,7 @@ from typing import Any, cast
 import dagster as dg
 
 from mlops_assets.foundation.names import AssetPath
+from mlops_assets.graph.kernel.failures import one_sentence
 from mlops_assets.graph.kernel.outages import tried_again
 
 Function = Callable[..., Any]
@@ -155,7 +156,7 @@ def _compute(function: Function, resources: set[str], *, takes_context: bool) ->
     def compute(*arguments: Any) -> Iterator[Any]:
         context, inputs = arguments
         values = {**inputs, **{name: getattr(context.resources, name) for name in resources}}
-        with tried_again(context):
+        with one_sentence(), tried_again(context):
             result = function(context, **values) if takes_context else function(**values)
             if isgenerator(result):
                 yield from result

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import dagster as dg
 
+from mlops_assets.graph.kernel.failures import one_sentence
+
 
 class Outage(NamedTuple):
     """A class of errors, and the pauses before the tries that follow the first one."""
@@ -50,11 +52,11 @@ class TriedAgain(dg.IOManager):
         self._manager = manager
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        with tried_again(context):
+        with one_sentence(), tried_again(context):
             self._manager.handle_output(context, obj)
 
     def load_input(self, context: dg.InputContext) -> Any:
-        with tried_again(context):
+        with one_sentence(), tried_again(context):
             return self._manager.load_input(context)
 
 
