@@ -137,8 +137,7 @@ def _failed_files(use_case: UseCase) -> Iterator[str]:
     folder that is not read, or gone.
     """
     from mlops_assets.graph.first_champion import refused_files
-    from mlops_assets.graph.landing import describe_missing, scan_landed
-    from mlops_assets.ingestion.misplaced import find_misplaced
+    from mlops_assets.graph.landing import describe_missing, read_misplaced, scan_landed
 
     resources = open_resources()
     landing, tables = resources["landing"].open(), resources["warehouse"].open()
@@ -149,4 +148,4 @@ def _failed_files(use_case: UseCase) -> Iterator[str]:
             yield f"data: {missing}"
         for entry, fault in sorted(landed.faults.items()):
             yield f"data: {source.table}/{entry} · {fault}."
-    yield from (f"data: {line}." for line in find_misplaced(use_case, landing.root, [one.name for one in USE_CASES]))
+    yield from (f"data: {one.sentence}." for one in read_misplaced(use_case, landing))

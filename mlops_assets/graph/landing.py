@@ -1,6 +1,6 @@
 """Reports landed files to the event log, with alarms about entries that cannot be read and files that do not come."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,9 +24,10 @@ from mlops_assets.spec.use_case import UseCase
 if TYPE_CHECKING:
     from mlops_assets.foundation.delta_tables import DeltaTables
     from mlops_assets.ingestion.landing import Landed, Landing
+    from mlops_assets.ingestion.misplaced import Misplaced
 
 ALL_READABLE, ALL_DELIVERED = "landed_entries_readable", "due_files_landed"
-ALL_LANDED, MAX_FAULTS = "Every file that is due has landed.", 20
+ALL_READ, ALL_LANDED, MAX_FAULTS = "Every entry can be read.", "Every file that is due has landed.", 20
 
 
 def landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
@@ -42,6 +43,7 @@ def landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
     ) -> dg.SensorResult | dg.SkipReason:
         port, tables, instance = landing.open(), warehouse.open(), context.instance
         newest = read_changes(instance).newest(use_case.name).event
+        misplaced = [*read_misplaced(use_case, port)]
         events, alarms = list[dg.AssetMaterialization](), list[dg.AssetCheckEvaluation]()
         for source in use_case.sources:
             digests, faults = scan_landed(use_case, source, port, tables)
@@ -49,10 +51,8 @@ def landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
             reported, results = until_next_event(instance, table, newest, partial(_reported, instance, use_case.name, source))
             events += _landed(reported, digests, use_case.name, source)
             missing = describe_missing(use_case, source, digests, now=datetime.now(UTC))
-            found = {
-                ALL_READABLE: (not faults, _describe(faults, source.table)),
-                ALL_DELIVERED: (not missing, missing or ALL_LANDED),
-            }
+            unread = _describe(faults, misplaced, source.table)
+            found = {ALL_READABLE: (not unread, unread or ALL_READ), ALL_DELIVERED: (not missing, missing or ALL_LANDED)}
             alarms += _changed_alarms(results, found, dg.AssetKey(names.landing(use_case.name, source.table)))
         if not events and not alarms:
             return dg.SkipReason("No file has landed or changed since the last report.")
@@ -75,11 +75,14 @@ def _readable_check(use_case: UseCase, source: Files) -> dg.AssetChecksDefinitio
     @asset_check(
         asset=names.landing(use_case.name, source.table),
         name=ALL_READABLE,
-        description="Every entry that looks like a delivery is a readable file of a declared time; none that was read is gone.",
+        description="Every entry that looks like a delivery is a readable file of a declared time, in the folder of its table; "
+        "none that was read is gone.",
     )
     def readable(landing: LandingResource, warehouse: WarehouseResource) -> dg.AssetCheckResult:
-        faults = scan_landed(use_case, source, landing.open(), warehouse.open()).faults
-        return dg.AssetCheckResult(passed=not faults, description=_describe(faults, source.table))
+        port = landing.open()
+        faults = scan_landed(use_case, source, port, warehouse.open()).faults
+        unread = _describe(faults, read_misplaced(use_case, port), source.table)
+        return dg.AssetCheckResult(passed=not unread, description=unread or ALL_READ)
 
     return readable
 
@@ -124,10 +127,20 @@ def scan_landed(use_case: UseCase, source: Files, landing: "Landing", tables: "D
     return landed._replace(digests=digests, faults=unfetched | deleted | landed.faults | outside)
 
 
-def _describe(faults: Mapping[str, str], table: str) -> str:
-    shown = [f"{table}/{name} · {fault}." for name, fault in sorted(faults.items())[:MAX_FAULTS]]
-    more = [f"{len(faults) - MAX_FAULTS} more."] if len(faults) > MAX_FAULTS else []
-    return " ".join([*shown, *more]) or "Every entry can be read."
+def read_misplaced(use_case: UseCase, landing: "Landing") -> "Iterator[Misplaced]":
+    """The entries of the landing folder that this use case probably was to read."""
+    from mlops_assets.ingestion.misplaced import find_misplaced
+    from mlops_assets.use_cases import USE_CASES
+
+    return find_misplaced(use_case, landing.root, {use_case.name, *(one.name for one in USE_CASES)})
+
+
+def _describe(faults: Mapping[str, str], misplaced: "Iterable[Misplaced]", table: str) -> str:
+    """Empty where there is nothing to tell."""
+    sentences = [f"{table}/{name} · {fault}." for name, fault in sorted(faults.items())]
+    sentences += [f"{one.sentence}." for one in misplaced if one.table == table]
+    more = [f"{len(sentences) - MAX_FAULTS} more."] if len(sentences) > MAX_FAULTS else []
+    return " ".join([*sentences[:MAX_FAULTS], *more])
 
 
 def describe_missing(use_case: UseCase, source: Files, landed: Collection[str], *, now: datetime) -> str:

@@ -21,7 +21,7 @@ from mlops_assets.graph.kernel.check_verdict import Judged, check_keys, read_ver
 from mlops_assets.graph.kernel.dagster_internals import newest_checks, next_cron_time, stopped_sensors
 from mlops_assets.graph.kernel.dagster_storage import share_engines
 from mlops_assets.graph.kernel.switch import why_stopped
-from mlops_assets.graph.landing import landing_check_keys
+from mlops_assets.graph.landing import landing_check_keys, read_misplaced
 from mlops_assets.graph.monitors.investigation import TopCause, read_top_cause, with_cause
 from mlops_assets.graph.operations import describe_daemon
 from mlops_assets.graph.training_triggers import TrainingTriggers
@@ -161,7 +161,7 @@ def _overview(
     problems += _alarms(judged, now, read_top_cause(history.instance, name) if history.instance else None)
     if history.instance and any(one.verdict and one.verdict.verdict is Verdict.ALARM for one in judged):
         problems += TrainingTriggers(use_case, history.instance, state, resources["warehouse"], now).describe()
-    problems += _landing_alarms(use_case, history)
+    problems += _landing_alarms(use_case, history, resources)
     if history.instance and (failed := find_failed_run(name, history.instance, history.failed)):
         problems.append(failed.message)
     problems += [*refused_files(use_case, resources), *server_problems]
@@ -211,12 +211,13 @@ def _alarms(judged: Iterable[Judged], now: datetime, top: TopCause | None) -> It
             yield f"Monitor {stage}: {with_cause(verdict.message, stage, top) if top else verdict.message}"
 
 
-def _landing_alarms(use_case: UseCase, history: _History) -> Iterator[str]:
-    """Files that do not come, and entries that cannot be read."""
-    for record in filter(None, map(history.checks.get, landing_check_keys(use_case))):
-        result = record.event.asset_check_evaluation
-        if not result.passed:
-            yield result.description
+def _landing_alarms(use_case: UseCase, history: _History, resources: Resources) -> list[str]:
+    """Files that do not come, entries that cannot be read, and those that no table reads, also before the sensor has run."""
+    records = filter(None, map(history.checks.get, landing_check_keys(use_case)))
+    results = [record.event.asset_check_evaluation for record in records]
+    alarms = [result.description for result in results if not result.passed]
+    misplaced = (f"{one.sentence}." for one in read_misplaced(use_case, resources["landing"].open()))
+    return alarms + [one for one in misplaced if not any(one in alarm for alarm in alarms)]
 
 
 def _next_trigger(use_case: UseCase, state: "PromotionState", now: datetime) -> str:

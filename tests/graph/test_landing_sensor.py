@@ -94,6 +94,24 @@ def test_the_alarm_ends_when_the_entry_is_corrected(line: Sensed, january: list[
     assert line.alarm("weather").passed and line.reported() == len(january)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "table"), [("flight_delay/wether", "weather"), ("flight_delays/weather", USE_CASE.sources[0].table)]
+)
+def test_a_folder_with_nearly_the_right_name_is_an_alarm_until_it_is_renamed(
+    line: Sensed, january: list[Any], wrong: str, table: str
+) -> None:
+    folder = line.landing.root / wrong
+    folder.mkdir(parents=True)
+    (folder / "2013-02-01.csv").write_bytes(b"")
+    line.tick()
+    meant, found = ("weather", wrong) if table == "weather" else ("flight_delay", "flight_delays")
+    assert f"so nothing in it is read. Is it {meant}? Rename it." in line.alarm(table).description
+    assert line.alarm(table).description.startswith(f"{found}/ is the folder of no ")
+    assert (line.tick(), line.reported()) == (0, len(january))
+    (line.landing.root / found).rename(line.landing.root / "archive")
+    assert line.tick() == 1 and line.alarm(table).passed
+
+
 @pytest.mark.parametrize("day", ["2012-12-31", "2013-12-31"])
 def test_a_day_outside_the_declared_ones_raises_an_alarm(line: Sensed, january: list[Any], day: str) -> None:
     (line.landing.root / USE_CASE.name / "weather" / f"{day}.csv").write_bytes(b"")

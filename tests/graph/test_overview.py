@@ -9,6 +9,7 @@ import pytest
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import PROJECT, Home, read_environment
+from mlops_assets.graph.landing import ALL_READABLE
 from mlops_assets.graph.overview import Overview, Platform, as_html, read_overview
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.refusals import Refusal
@@ -116,6 +117,18 @@ def test_a_run_of_a_table_that_failed_is_named_until_a_later_one_of_the_same_ass
         job.execute_in_process(config, trigger.instance, asset_selection=[table.key], raise_on_error=False)
         named = [problem for problem in row(trigger.home).problems if "of validated_applications failed: ValueError" in problem]
         assert len(named) == fails
+
+
+def test_a_misspelt_landing_folder_is_named_once_before_and_after_its_alarm(trigger: Trigger):
+    name, table = WATCHED.name, WATCHED.sources[0].table
+    where = f"{name}/{table}_/"
+    (trigger.home.landing / where).mkdir(parents=True)
+    sentence = f"{where} is the folder of no table, so nothing in it is read. Is it {table}? Rename it."
+    assert [one for one in row(trigger.home).problems if where in one] == [sentence]
+    description = f"{table}/x.csv · gone. {sentence}"
+    key = dg.AssetKey(names.landing(name, table))
+    trigger.instance.report_runless_asset_event(dg.AssetCheckEvaluation(key, ALL_READABLE, passed=False, description=description))
+    assert [one for one in row(trigger.home).problems if where in one] == [description]
 
 
 def test_age_next_trigger_and_last_decision_are_in_words(trigger: Trigger):
