@@ -1,12 +1,15 @@
 """What `mlops` does on a folder that is no home, and on a home that lost its ledger."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
+import click
 import pytest
+import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -27,8 +30,33 @@ READING = [
     ("status",), ("approve", NAME, "1", "--why", "read"), ("route", NAME), ("rollback", NAME), ("features",), ("migrate", NAME),
     ("why", "0" * 32), ("replay", "0" * 32), ("reproduce", "1"), ("forget", NAME, "tailnum=N1"),
     ("forget", NAME, "tailnum=N1", "--dry-run"), ("ledger", "show", NAME), ("ledger", "verify"), ("ledger", "mirror", NAME),
+    ("status", NAME), ("status", "--json"), ("promote", NAME, "1", "--why", "read"), ("train", NAME, "--because", "new data"), ("plan", NAME),
+    ("pause", NAME, "--until", "2099-01-01", "--why", "read"), ("resume", NAME, "--why", "read"), ("alerts",),
+    ("waive", NAME, "weather", "2013-01-01", "--why", "read"), ("signing", "reissue", "0" * 16),
     ("keys", "list"), ("keys", "revoke", "shop"), ("signing", "list"), ("signing", "withdraw", "0" * 16), ("signing", "rotate"), ("push", NAME, "outcomes", __file__),
 ]  # fmt: skip
+
+CREATING = [("land", NAME, "2013-01-01", "2013-01-01"), ("keys", "add", "shop"), ("up",), ("run",), ("demo",)]
+# They look at files or a server, and not at a home alone.
+WITHOUT_A_HOME = [("check", NAME), ("try", NAME), ("predict", NAME, "--sample", "1"), ("init",), ("new",), ("backtest",)]
+
+
+def commands(group: click.Group, *before: str) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        yield from commands(command, *before, name) if isinstance(command, click.Group) else [(*before, name)]
+
+
+def test_every_command_is_known_to_need_a_home_to_create_one_or_neither() -> None:
+    every = {*commands(cast(click.Group, typer.main.get_command(app)))}
+    known = {name for name in every for case in (*READING, *CREATING, *WITHOUT_A_HOME) if case[: len(name)] == name}
+    assert known == every
+
+
+@pytest.mark.parametrize("command", WITHOUT_A_HOME[:3], ids=" ".join)
+def test_a_command_that_looks_at_files_or_a_server_creates_no_home(run: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
+    result = run(*command)
+    assert not [*tmp_path.iterdir()]
+    assert str(tmp_path / "home") in result.output or "http://127.0.0.1:9 · no prediction service answers" in result.output
 
 
 @pytest.fixture
@@ -74,7 +102,7 @@ def test_a_file_is_no_home(run: Run, tmp_path: Path, command: str) -> None:
     assert result.exit_code == 1 and "it is not a folder. Correct MLOPS_HOME" in result.stderr
 
 
-@pytest.mark.parametrize("command", [("land", "flight_delay", "2013-01-01", "2013-01-01"), ("keys", "add", "shop")])
+@pytest.mark.parametrize("command", CREATING[:2], ids=" ".join)
 def test_a_command_that_stores_something_creates_the_home(run: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
     assert run(*command).exit_code == 0
     Home(tmp_path / "home").require()
