@@ -36,8 +36,8 @@ NO_HEADER = Line(1, "", [])
 
 def columns_in(header: list[str], contract: Contract) -> list[str]:
     """The columns of a header by their names in the contract; others by a name that no column has."""
-    names = {column.header: column.name for column in contract.columns}
-    return [names.get(name, f"({name})" if name in contract.names else name) for name in _present(header, contract)]
+    names, declared = {column.header: column.name for column in contract.columns}, {*contract.names}
+    return [names.get(name, f"({name})" if name in declared else name) for name in _present(header, contract)]
 
 
 def _present(header: list[str], contract: Contract) -> list[str]:

@@ -119,12 +119,13 @@ class Split:
         delimiter = self.form.delimiter if isinstance(self.form, Csv) else None
         return find_header_problem(self.header, self.contract, delimiter=delimiter)
 
-    @property
+    @cached_property
     def names(self) -> list[str | None]:
         """The contract's name of each column of the file."""
-        return [name if name in self.contract.names else None for name in columns_in(self.header, self.contract)]
+        declared = {*self.contract.names}
+        return [name if name in declared else None for name in columns_in(self.header, self.contract)]
 
-    @property
+    @cached_property
     def columns(self) -> list[Column]:
         return [column for column in self.own.columns if column.name in self.names]
 

@@ -231,7 +231,8 @@ class Landing:
                 header_problem = find_header_problem(table.header, contract, partition[DAY], delimiter=table.delimiter)
                 if problem := header_problem or table.cut:
                     raise BrokenDelivery(f"{where} · {problem}. Correct the file and land it again, or change the contract.")
-                needed = [name if name in contract.names else None for name in columns_in(table.header, contract)]
+                declared = {*contract.names}
+                needed = [name if name in declared else None for name in columns_in(table.header, contract)]
                 columns, parts = [name for name in needed if name], [*table.rows(needed)]
                 file.drain()
         except UnreadableFile as error:
