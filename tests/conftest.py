@@ -1,5 +1,6 @@
 """Names the seed of the random order, gives each worker one core, and marks the folders of `make test-slow`."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     is_slow = collection_path.relative_to(FOLDER).parts[0] in SLOW_FOLDERS
     has_selected = not is_slow if config.option.markexpr == "not slow" else is_slow or "mark.slow" in collection_path.read_text()
     return None if has_selected else True
+
+
+def pytest_collection_finish() -> None:
+    """A server collects all garbage when it takes a plan: in a worker with all libraries that takes a second each time."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

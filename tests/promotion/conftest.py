@@ -1,6 +1,5 @@
 """A model line for each test, and one Postgres for all."""
 
-import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,13 +18,6 @@ def line(tmp_path: Path) -> ModelLine:
 def risky(tmp_path: Path) -> ModelLine:
     """Its use case is of high risk."""
     return ModelLine(tmp_path, risk="high")
-
-
-@pytest.fixture(autouse=True)
-def thawed() -> Iterator[None]:
-    """A server freezes the heap when it takes a plan; what the next test makes shall not pile up on it."""
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

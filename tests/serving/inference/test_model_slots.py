@@ -1,9 +1,7 @@
-import gc
 import logging
 import pickle
 import time
 import weakref
-from collections.abc import Generator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -52,9 +50,8 @@ def watcher(home: Home) -> Watcher:
 
 
 @pytest.fixture
-def empty(home: Home, watcher: Watcher) -> Generator[ModelSlots]:
-    yield ModelSlots(USE_CASE, watcher, SigningKeys(home.keys), watcher.telemetry)
-    gc.unfreeze()
+def empty(home: Home, watcher: Watcher) -> ModelSlots:
+    return ModelSlots(USE_CASE, watcher, SigningKeys(home.keys), watcher.telemetry)
 
 
 @pytest.fixture
@@ -170,8 +167,6 @@ def test_at_most_four_models_are_kept_the_last_champions_first(slots: ModelSlots
         deployment.point(version, AT, "")
         slots.poll()
         observed.append(weakref.ref(lineup_of(slots).champion))
-    gc.unfreeze()
-    gc.collect()
     assert [number for number, kept in enumerate(observed, 1) if kept()] == [5, 6, 7, 8]
     for version in (5, 6, 7, 8):
         deployment.point(version, AT, "")
