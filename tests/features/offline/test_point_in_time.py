@@ -146,7 +146,7 @@ def other_process() -> Iterator[ProcessPoolExecutor]:
         yield executor
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(asked.filter(bool), facts_of("k"), facts_of("k", "k2"), st.sampled_from([0, 1, 5]), st.tuples(forms, forms, forms))
 def test_the_store_answers_as_brute_force_does_and_as_feast_on_duckdb_does(
     folder: Path,

@@ -229,6 +229,7 @@ print(fit(trainers("binary")[{name!r}], training_rows(600), **INPUTS).digest)
 TORCH, TREES, LGBM = ("torch", "pytorch_lightning", "onnxscript"), ("sklearn", "skl2onnx"), ("lightgbm", "onnxmltools")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "libraries"),
     [("lightgbm", (*TORCH, "skl2onnx")), ("hist_gradient_boosting", (*TORCH, *LGBM)), ("lightning", (*TREES, *LGBM)), ("sklearn_estimator", (*TORCH, *LGBM))],
