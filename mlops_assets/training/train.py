@@ -21,12 +21,16 @@ TOLERANCE = 1e-3  # of float32 sums against those of a library in float64, relat
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model file, the trainer that made it, and one record of named numbers per epoch."""
+    """A model file, the trainer that made it, and the model in its library, which has one record of named numbers per epoch."""
 
     onnx: bytes
     signature: Signature
     trainer: Trainer
-    history: History
+    fitted: Fitted
+
+    @property
+    def history(self) -> History:
+        return self.fitted.history
 
     @property
     def digest(self) -> str:
@@ -49,9 +53,9 @@ def fit(trainer: Trainer, rows: pl.DataFrame, *, progress: Progress = silent, **
     The same rows in the same order give the same bytes on one machine. Raises UntrainableRows, UnreadableRows, UnusableTrainer.
     """
     fitted, signature = fit_in_library(trainer, rows, progress=progress, **columns)
-    model = TrainedModel(fitted.to_onnx(), signature, trainer, fitted.history)
+    model = TrainedModel(fitted.to_onnx(), signature, trainer, fitted)
     known = rows.filter(pl.col("split") == VALIDATION).head(CHECKED_ROWS)
-    _require_same(model, fitted, signature.encode(known), columns["task"])
+    _require_same(model, signature.encode(known), columns["task"])
     return model
 
 
@@ -66,7 +70,7 @@ def fit_in_library(
     return implementation(trainer).train(trainer, task, **parts, progress=progress), signature
 
 
-def _require_same(model: TrainedModel, fitted: Fitted, features: NDArray[np.float32], task: Task[Any]) -> None:
+def _require_same(model: TrainedModel, features: NDArray[np.float32], task: Task[Any]) -> None:
     """Raises UnusableTrainer where the model file does not answer what the library does, or nothing legal."""
     from mlops_assets.training.onnx_model import NotAModel, OnnxModel
 
@@ -75,7 +79,7 @@ def _require_same(model: TrainedModel, fitted: Fitted, features: NDArray[np.floa
         served = OnnxModel.from_bytes(model.onnx).score(features)
     except NotAModel as error:
         raise UnusableTrainer(f"{where} · {error}") from error
-    expected = np.asarray(fitted.predict(features))
+    expected = np.asarray(model.fitted.predict(features))
     if served.shape != expected.shape:
         raise UnusableTrainer(f"{where} · its model file gives {served.shape}, predict {expected.shape}. Correct its export.")
     differ = ~(np.abs(served - expected) <= TOLERANCE * max(1.0, float(np.ptp(expected)), float(np.abs(expected).max())))

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from mlops_assets.spec.training import HistGradientBoosting
 from mlops_assets.tasks.task import Activation, Task
-from mlops_assets.training.fitted import THREADS, Examples, Progress
+from mlops_assets.training.fitted import THREADS, Examples, History, Progress
 from mlops_assets.training.signature import INPUT, Signature
 from mlops_assets.training.trainers.estimator import FittedEstimator, convert_estimator, offsets_of, rounded_down, training_loss
 
@@ -37,9 +37,12 @@ def train(
         offsets = offsets_of(task, part, validation=validation, progress=progress)
         progress(f"boosting · {trainer.max_iter} iterations on {len(rows)} rows")
         fitted = replace(_fit(trainer, task, signature, rows), offsets=offsets)
-        loss = training_loss(fitted, rows)
-    progress(f"boosting · training loss {loss:.4f}")
-    return replace(fitted, history=[{"iterations": float(trainer.max_iter), "train_loss": loss}])
+    return replace(fitted, measured=partial(_history, fitted, rows, trainer.max_iter))
+
+
+def _history(fitted: FittedEstimator, rows: Examples, iterations: int) -> History:
+    with threadpool_limits(limits=THREADS, user_api="openmp"):
+        return [{"iterations": float(iterations), "train_loss": training_loss(fitted, rows)}]
 
 
 def _fit(trainer: HistGradientBoosting, task: Task[Any], signature: Signature, rows: Examples) -> FittedEstimator:

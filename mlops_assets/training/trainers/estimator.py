@@ -3,7 +3,8 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -26,7 +27,7 @@ Raw = Callable[[NDArray[np.float32]], NDArray[np.float64]]
 @dataclass(frozen=True)
 class FittedEstimator:
     """See training/fitted.py. `raw` gives the probabilities of all classes, (rows, classes), or the number, (rows,); `convert`
-    the ONNX graph with the same as its last output. `offsets` are those of a task that CALIBRATES.
+    the ONNX graph with the same as its last output. `offsets` are those of a task that CALIBRATES. `measured` gives the history.
     """
 
     model: Any
@@ -35,7 +36,12 @@ class FittedEstimator:
     raw: Raw
     convert: Callable[[], onnx.ModelProto]
     offsets: Offsets | None = None
-    history: History = field(default_factory=History)
+    measured: Callable[[], History] = History
+
+    @cached_property
+    def history(self) -> History:
+        # Once it is read: a loss over all rows takes a seventh of the training, and a gate's quick model needs none.
+        return self.measured()
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         output = self.raw(features)

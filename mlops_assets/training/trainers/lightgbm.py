@@ -50,7 +50,7 @@ def train(
     rows = train + validation
     progress(f"lightgbm · best iteration {best}; training on all {len(rows)} rows")
     fitted = _fitted(_boost(trainer, task, rows, iterations=best), task, signature)
-    return replace(fitted, offsets=offsets, history=_history(curve, OBJECTIVES[task.ACTIVATION][1]))
+    return replace(fitted, offsets=offsets, measured=partial(_history, curve, OBJECTIVES[task.ACTIVATION][1]))
 
 
 def _boost(

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from mlops_assets.spec.training import SklearnEstimator
 from mlops_assets.tasks.task import Task
-from mlops_assets.training.fitted import THREADS, Examples, Progress
+from mlops_assets.training.fitted import THREADS, Examples, History, Progress
 from mlops_assets.training.imported import UnusableTrainer, build
 from mlops_assets.training.signature import INPUT, Signature
 from mlops_assets.training.trainers.estimator import OPSET, FittedEstimator, convert_estimator, offsets_of, training_loss
@@ -97,9 +97,12 @@ def train(
         offsets = offsets_of(task, part, validation=validation, progress=progress)
         progress(f"{trainer.estimator} on {len(rows)} rows")
         fitted = replace(_fit(trainer, task, signature, rows), offsets=offsets)
-        loss = training_loss(fitted, rows)
-    progress(f"{trainer.estimator} · training loss {loss:.4f}")
-    return replace(fitted, history=[{"train_loss": loss}])
+    return replace(fitted, measured=partial(_history, fitted, rows))
+
+
+def _history(fitted: FittedEstimator, rows: Examples) -> History:
+    with threadpool_limits(limits=THREADS):
+        return [{"train_loss": training_loss(fitted, rows)}]
 
 
 def _fit(trainer: SklearnEstimator, task: Task[Any], signature: Signature, rows: Examples) -> FittedEstimator:

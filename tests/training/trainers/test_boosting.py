@@ -113,6 +113,21 @@ def test_the_history_has_iterations_and_loss(fitted: FittedEstimator) -> None:
     assert 0 < record["train_loss"] < np.log(2)
 
 
+def test_a_model_whose_history_nobody_reads_predicts_no_training_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    predicted: list[int] = []
+    own = HistGradientBoostingClassifier.predict_proba
+
+    def counted(model: HistGradientBoostingClassifier, rows: np.ndarray) -> np.ndarray:
+        predicted.append(len(rows))
+        return own(model, rows)
+
+    monkeypatch.setattr(HistGradientBoostingClassifier, "predict_proba", counted)
+    trees = fitted_trees()
+    assert predicted == []
+    assert trees.history is trees.history
+    assert len(predicted) == 1, "it is measured once"
+
+
 @pytest.mark.parametrize("rows", [133, 300])
 def test_the_defaults_do_not_answer_the_same_for_every_row_of_a_small_table(rows: int) -> None:
     frame = training_rows(rows)
