@@ -79,6 +79,29 @@ def test_a_tally_of_repeated_rows_measures_what_the_repeated_rows_do(
     assert quick == pytest.approx(measure(metric, BinarySample(truth[picked], probability[picked])), nan_ok=True)
 
 
+@given(st.integers(0, 400), st.integers(1, 3), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_calibration_is_to_the_last_bit_that_of_a_count_for_each_bin(rows: int, digits: int, bins: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    probability, truth = rng.random(rows).round(digits), rng.integers(0, 2, rows)
+    tally = BinarySample(truth, probability).tally(rng.integers(0, rows, rows) if rows else slice(None))
+    middle = np.cumsum(tally.rows) - tally.rows / 2
+    place = np.minimum((bins * middle / max(tally.rows.sum(), 1)).astype(int), bins - 1)
+    parts = (tally.rows, tally.rows * tally.probability, tally.positive)
+    counted, expected, positive = (np.bincount(place, weights=part, minlength=bins) for part in parts)
+    full = counted > 0
+    for found, count in zip(
+        tally.calibration(bins), (expected[full] / counted[full], positive[full] / counted[full], counted[full]), strict=True
+    ):
+        np.testing.assert_array_equal(found, count)
+
+
+def test_the_losses_of_a_sample_are_computed_once_for_all_resamples() -> None:
+    sample = BinarySample(np.array([0, 1, 1]), np.array([0.2, 0.7, 0.9]))
+    first, second = sample.tally(np.array([0, 1, 1])), sample.tally(np.array([2, 2, 0]))
+    assert first.losses.log_loss is second.losses.log_loss
+    assert first.log_loss() != second.log_loss()
+
+
 def test_calibration_keeps_every_row_once() -> None:
     truth, probability = simulated(1003, seed=1)
     mean, share, rows = BinarySample(truth, probability).tally().calibration(bins=10)
