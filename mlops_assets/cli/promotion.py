@@ -14,6 +14,7 @@ from mlops_assets.promotion.ledger import LedgerDown
 from mlops_assets.promotion.ledger_chain import Record
 from mlops_assets.promotion.placed_versions import PlacedVersions
 from mlops_assets.promotion.promotions import Cause, Promotions
+from mlops_assets.promotion.replaced_plan import reporting_replaced
 from mlops_assets.serving.client import Served, confirm
 
 Reason = Annotated[str, typer.Option(help="The reason, for the ledger.")]
@@ -41,7 +42,8 @@ def promote(
 ) -> None:
     """Let a blessed version serve all requests now, without its rollout."""
     promotions = open_promotions(use_case)
-    plan = promotions.promote(version, reason=why, by=by, at=datetime.now(UTC))
+    with reporting_replaced(promotions, _warn):
+        plan = promotions.promote(version, reason=why, by=by, at=datetime.now(UTC))
     _mirror_to_mlflow(promotions)
     conclude(promotions, f"{use_case}: version {plan.champion} serves all requests (plan {plan.number}).")
 
@@ -52,7 +54,8 @@ def rollback(use_case: Name, *, reason: Reason = "by hand", by: By) -> None:
     Until `mlops route --hand-over`, or the approval or promotion of a version, nothing is trained or rolled out by itself.
     """
     promotions = open_promotions(use_case)
-    plan = promotions.roll_back(by_hand=True, reason=reason, by=by, at=datetime.now(UTC))
+    with reporting_replaced(promotions, _warn):
+        plan = promotions.roll_back(by_hand=True, reason=reason, by=by, at=datetime.now(UTC))
     version = promotions.ledger.records(use_case, after=plan.number - 1)[0].body["version"]
     _mirror_to_mlflow(promotions)
     done = f"version {version} is rolled back; version {plan.champion} serves all requests (plan {plan.number})"
@@ -83,13 +86,19 @@ def route(
         from mlops_assets.graph.rollout import open_rollouts
 
         rollouts = open_rollouts(promotions.use_case, open_resources()["rollout_stores"])
-        plan = rollouts.hand_over(by=by, at=at, why=reason)
+        with reporting_replaced(promotions, _warn):
+            plan = rollouts.hand_over(by=by, at=at, why=reason)
     else:
         cause = Cause(reason=f"route: {reason}", by=by, at=at)
-        plan = promotions.route(challenger=challenger, share=share, split=split, shadow=shadow, **cause)
+        with reporting_replaced(promotions, _warn):
+            plan = promotions.route(challenger=challenger, share=share, split=split, shadow=shadow, **cause)
     _mirror_to_mlflow(promotions)
     serves = f"version {plan.champion} serves; {plan.rollout or 'no challenger, no shadow'} (plan {plan.number})"
     conclude(promotions, f"{use_case}: {serves}.")
+
+
+def _warn(message: str) -> None:
+    typer.echo(message, err=True)
 
 
 def open_promotions(use_case: str) -> Promotions:

@@ -152,8 +152,10 @@ def _promote(use_cases: UseCases) -> dg.JobDefinition:
         rollout_stores: RolloutStoresResource,
         live_services: LiveServicesResource,
     ) -> None:
+        from mlops_assets.promotion.replaced_plan import reporting_replaced
+
         promotions = open_rollouts(_chosen(config, use_cases), rollout_stores).promotions
-        with _recorded(config):
+        with _recorded(config), reporting_replaced(promotions, context.log.warning):
             plan = promotions.promote(config.version, reason=config.why, by=config.by, at=datetime.now(UTC))
         _report_step(context, promotions)
         _conclude(context, promotions, f"Version {plan.champion} serves all requests.", live_services)
@@ -170,8 +172,10 @@ def _roll_back(use_cases: UseCases) -> dg.JobDefinition:
         rollout_stores: RolloutStoresResource,
         live_services: LiveServicesResource,
     ) -> None:
+        from mlops_assets.promotion.replaced_plan import reporting_replaced
+
         promotions = open_rollouts(_chosen(config, use_cases), rollout_stores).promotions
-        with _recorded(config):
+        with _recorded(config), reporting_replaced(promotions, context.log.warning):
             plan = promotions.roll_back(by_hand=True, reason=config.reason, by=config.by, at=datetime.now(UTC))
         _report_step(context, promotions)
         _conclude(context, promotions, f"Rolled back: version {plan.champion} serves all requests.", live_services)
@@ -188,8 +192,10 @@ def _hand_over(use_cases: UseCases) -> dg.JobDefinition:
         rollout_stores: RolloutStoresResource,
         live_services: LiveServicesResource,
     ) -> None:
+        from mlops_assets.promotion.replaced_plan import reporting_replaced
+
         rollouts = open_rollouts(_chosen(config, use_cases), rollout_stores)
-        with _recorded(config):
+        with _recorded(config), reporting_replaced(rollouts.promotions, context.log.warning):
             plan = rollouts.hand_over(by=config.by, at=datetime.now(UTC), why=config.reason)
         _report_step(context, rollouts.promotions)
         serves = f"Handed over: version {plan.champion} serves; {plan.rollout or 'no challenger, no shadow'}."

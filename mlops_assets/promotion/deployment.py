@@ -105,6 +105,15 @@ class Plan:
 _PLAN = TypeAdapter(Plan)
 
 
+def describe_difference(published: Plan | None, recorded: Plan | None) -> str:
+    """Empty where servers read the recorded plan."""
+    edited = published.differences(recorded) if published and recorded else ""
+    if (published is None) == (recorded is None) and not edited:
+        return ""
+    ours, theirs = (one.title if one else "no plan" for one in (recorded, published))
+    return f"servers read {theirs}{f', with {edited}' if ours == theirs else ''}; in the ledger it is {ours}"
+
+
 def _shorten(value: object) -> str:
     text = repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
@@ -149,10 +158,19 @@ class Deployment:
                 published = self.plan()
             is_newer = published is not None and published.number > plan.number
             if is_newer and replace_newer:
-                content = self._plan.read_bytes()
-                replace_file(self._folder / f"replaced-plan-{digest(content)[:12]}.json", content)
+                self.keep(self.content())
             if published != plan and (replace_newer or not is_newer):
                 replace_file(self._plan, plan.to_json().encode())
+
+    def content(self) -> bytes:
+        """Of the plan file, whatever that is; empty before the first."""
+        return self._plan.read_bytes() if self._plan.exists() else b""
+
+    def keep(self, content: bytes) -> Path:
+        """Stores what a plan file had, for whoever looks for its author."""
+        kept = self._folder / f"replaced-plan-{digest(content)[:12]}.json"
+        replace_file(kept, content)
+        return kept
 
     def plan(self) -> Plan | None:
         """The published plan; None before the first. Raises UnreadablePlan."""

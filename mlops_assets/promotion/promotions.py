@@ -8,7 +8,15 @@ from typing import Any, NotRequired, TypedDict, TypeVar, Unpack
 
 from mlops_assets.foundation.wording import some
 from mlops_assets.promotion.blessing import Blessing, UnblessedModel, verify
-from mlops_assets.promotion.deployment import AlreadyPlaced, Deployment, IllegalRoute, Plan, Split, UnreadablePlan
+from mlops_assets.promotion.deployment import (
+    AlreadyPlaced,
+    Deployment,
+    IllegalRoute,
+    Plan,
+    Split,
+    UnreadablePlan,
+    describe_difference,
+)
 from mlops_assets.promotion.ledger import ConcurrentWrite, Ledger
 from mlops_assets.promotion.ledger_chain import Kind, Record
 from mlops_assets.promotion.promotion_state import PromotionState, how_to_train, plan_of, promotion_state_of
@@ -223,15 +231,12 @@ class Promotions:
         except UnreadablePlan as error:
             return str(error)
         plan = self.state().plan  # read last, as a record is written before its plan is published
-        edited = published.differences(plan) if published and plan else ""
-        if (published is None) == (plan is None) and not edited:
+        if not (found := describe_difference(published, plan)):
             return None
         is_ahead = plan is not None and published is not None and published.number > plan.number
         first, how = (f"Run `mlops ledger verify {name}`; then ", " --replace") if is_ahead else ("", "")
         remedy = f"{first}`mlops ledger mirror {name}{how}` lets servers read the ledger's plan."
-        ours, theirs = (one.title if one else "no plan" for one in (plan, published))
-        theirs += f", with {edited}" if ours == theirs else ""
-        return f"servers read {theirs}; in the ledger it is {ours}. {remedy if plan else 'Restore the ledger from its backup.'}"
+        return f"{found}. {remedy if plan else 'Restore the ledger from its backup.'}"
 
     def _write(self, state: PromotionState, kind: Kind, version: int, plan: Plan, cause: Cause, **facts: bool) -> Plan:
         self._require_newest(state)
