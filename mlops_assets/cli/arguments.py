@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from mlops_assets.foundation.home import Environment, read_environment
 from mlops_assets.foundation.interrupt import end
-from mlops_assets.foundation.mistakes import is_correctable
+from mlops_assets.foundation.mistakes import describe_mistake, is_correctable
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import NOT_LOADED, USE_CASES
 
@@ -113,7 +113,7 @@ class Commands(TyperGroup):
                 raise
             correctable = is_correctable(error)
             defect = f"internal error · {type(error).__name__}: {error}. Run the same with --debug to see where."
-            typer.echo(str(error) if correctable else defect, err=True)
+            typer.echo(describe_mistake(error) if correctable else defect, err=True)
             raise typer.Exit(1 if correctable else INTERNAL_ERROR) from None
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from mlops_assets.foundation.mistakes import is_correctable
+from mlops_assets.foundation.mistakes import describe_mistake, is_correctable
 
 
 @contextmanager
@@ -16,4 +16,4 @@ def one_sentence() -> Generator[None]:
     except Exception as error:
         if not is_correctable(error):
             raise
-        raise dg.Failure(str(error), allow_retries=False) from None
+        raise dg.Failure(describe_mistake(error), allow_retries=False) from None

@@ -76,7 +76,10 @@ class ApiKeys:
             return msgspec.json.decode(self._file.read_bytes(), type=list[ApiKey])
         except FileNotFoundError:
             return []
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            remedy = "Let the user of this process read it, or restore it from a backup"
+            raise UnreadableApiKeys(f"{self._file} · cannot be read as API keys: {error.strerror}. {remedy}.") from None
+        except ValueError as error:
             raise UnreadableApiKeys(f"{self._file} · cannot be read as API keys: {error}. Restore it from a backup.") from None
 
     def active(self) -> dict[bytes, ApiKey] | None:

@@ -110,9 +110,10 @@ def test_a_damaged_file_is_one_clear_error_and_stays_as_it_is(tmp_path: Path, co
     assert (tmp_path / "api_keys.json").read_bytes() == content
 
 
-def test_a_folder_in_place_of_the_file_is_the_same_clear_error(tmp_path: Path):
+def test_a_folder_in_place_of_the_file_is_an_error_about_access(tmp_path: Path):
     (tmp_path / "api_keys.json").mkdir()
-    with pytest.raises(UnreadableApiKeys, match=r"api_keys\.json"):
+    remedy = "Let the user of this process read it, or restore it from a backup"
+    with pytest.raises(UnreadableApiKeys, match=rf"api_keys\.json · cannot be read as API keys: Is a directory\. {remedy}\."):
         ApiKeys(tmp_path).active()
 
 

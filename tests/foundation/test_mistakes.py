@@ -1,0 +1,43 @@
+"""What a person reads of a file or a disk that refuses."""
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlops_assets.foundation.mistakes import ACCESS, REMEDIES, describe_mistake
+
+WRITE = "from pathlib import Path; from mlops_assets.foundation.atomic_file import replace_file; from mlops_assets.foundation.mistakes import describe_mistake\ntry: replace_file(Path({path!r}), b'x' * 10)\nexcept OSError as error: print(describe_mistake(error))"
+
+
+@pytest.mark.parametrize("code", REMEDIES, ids=errno.errorcode.__getitem__)
+def test_it_names_the_file_the_reason_and_the_remedy(code: int) -> None:
+    error = OSError(code, os.strerror(code), "/home/keys/private.pem")
+    assert describe_mistake(error) == f"/home/keys/private.pem · {os.strerror(code).lower()}. {REMEDIES[code]}."
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("the lock is held"),
+        OSError(errno.EACCES, "denied"),
+        FileNotFoundError(2, "No such file", "a.csv"),
+        ValueError("bad"),
+    ],
+    ids=str,
+)
+def test_every_other_error_keeps_its_message(error: Exception) -> None:
+    assert describe_mistake(error) == str(error) and ACCESS not in str(error)
+
+
+def test_a_write_beyond_the_limit_of_the_disk_is_named_with_its_file(tmp_path: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    command = [sys.executable, "-c", WRITE.format(path=str(tmp_path / "plan.json"))]
+    ran = subprocess.run(command, preexec_fn=limit, capture_output=True, text=True, check=True)
+    assert ran.stdout == f"{tmp_path / 'plan.json'} · file too large. Free space there, or raise the limit.\n"
