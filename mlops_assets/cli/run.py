@@ -61,7 +61,7 @@ def _run(use_cases: Sequence[UseCase]) -> list[int]:
 
 def _land_first(use_case: UseCase, settings: Environment) -> bool:
     """Whether there is anything to read: what has landed, example files, or a source that is read. Entries that no table reads
-    are named; no examples land beside them.
+    are named; no examples land next to them.
     """
     from mlops_assets.graph.landing import read_misplaced
     from mlops_assets.ingestion.examples import example_days, land_example

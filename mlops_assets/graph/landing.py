@@ -136,7 +136,7 @@ def read_misplaced(use_case: UseCase, landing: "Landing") -> "Iterator[Misplaced
 
 
 def _describe(faults: Mapping[str, str], misplaced: "Iterable[Misplaced]", table: str) -> str:
-    """Empty where there is nothing to tell."""
+    """Empty where there is no fault."""
     sentences = [f"{table}/{name} · {fault}." for name, fault in sorted(faults.items())]
     sentences += [f"{one.sentence}." for one in misplaced if one.table == table]
     more = [f"{len(sentences) - MAX_FAULTS} more."] if len(sentences) > MAX_FAULTS else []

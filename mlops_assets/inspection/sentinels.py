@@ -1,4 +1,4 @@
-"""Numbers that stand for a missing value, such as -999: they are far from all other values of their column."""
+"""Numbers that mean a missing value, such as -999: they are far from all other values of their column."""
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -80,4 +80,4 @@ def _describe(header: str, one: Sentinel, words: tuple[str, ...], rows: int, *, 
     if is_declared:
         return f"{where}, so it is read as missing: remove it from form.missing if it is a value"
     remedy = f"deliver an empty value, or add {named} to form.missing, which holds for every column"
-    return f"{where}: if it stands for a missing value, {remedy}"
+    return f"{where}: if it means a missing value, {remedy}"

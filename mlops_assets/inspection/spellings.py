@@ -15,7 +15,7 @@ class Spellings(NamedTuple):
     padded: str
 
     def describe(self) -> str:
-        """As a clause about a column; empty where there is nothing to tell."""
+        """As a clause about a column; empty where there is no fault."""
         if self.pairs:
             one, other = self.pairs[0]
             by = "blanks" if one.strip() == other.strip() else "case" if one.casefold() == other.casefold() else "blanks and case"

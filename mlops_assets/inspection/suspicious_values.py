@@ -1,4 +1,4 @@
-"""Values that stand for another one: numbers for a missing value or for a moment, and several spellings of one text."""
+"""Values that mean another one: numbers for a missing value or for a moment, and several spellings of one text."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ def find_stand_ins(data: Inspected) -> Iterator[Finding]:
         for one in find_sentinels(values) if values.dtype.is_numeric() else ():
             measured, number = share(values == one.number), f"{one.number:.0f}"
             found = f"`{name}` is {number} in {measured:.1%} of the rows, and {one.low:g} to {one.high:g} in the others"
-            advice = f"If it stands for a missing value, deliver an empty one, or add '{number}' to `missing` of the form."
+            advice = f"If it means a missing value, deliver an empty one, or add '{number}' to `missing` of the form."
             yield Finding("stand-in", name, measured, 0, found, advice)
 
 

@@ -167,7 +167,7 @@ class Deployment:
         return self._plan.read_bytes() if self._plan.exists() else b""
 
     def keep(self, content: bytes) -> Path:
-        """Stores what a plan file had, for whoever looks for its author."""
+        """Stores what a plan file had, for a person who looks for its author."""
         kept = self._folder / f"replaced-plan-{digest(content)[:12]}.json"
         replace_file(kept, content)
         return kept

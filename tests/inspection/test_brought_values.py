@@ -41,7 +41,7 @@ NAMED: dict[str, tuple[str, Change, str]] = {
     "a category with blanks": ("colour", every(5, " red ", "colour"), "colour: ' red ' and 'red' are different values, although they differ by blanks alone. Deliver one spelling, without blanks at the ends"),
     "a category in two cases": ("colour", every(5, "RED", "colour"), "colour: 'RED' and 'red' are different values, although they differ by case alone. Deliver one spelling, without blanks at the ends"),
     "keys with blanks": ("id", lambda row: f" {row['id']} ", "id: it is read as text and not as int, as some of its values begin or end with a blank, which is a part of the value, such as ' 1000 '. Deliver one spelling, without blanks at the ends"),
-    "a number for missing": ("amount", every(9, "-1", "amount"), "amount: -1 in 23 of 200 rows is apart from the other values, 19.08 to 76.39: if it stands for a missing value, deliver an empty value, or add '-1' to form.missing, which holds for every column"),
+    "a number for missing": ("amount", every(9, "-1", "amount"), "amount: -1 in 23 of 200 rows is apart from the other values, 19.08 to 76.39: if it means a missing value, deliver an empty value, or add '-1' to form.missing, which holds for every column"),
     "seconds": ("visited_at", lambda row: str(1_700_000_000 + 3600 * place(row)), "visited_at: its numbers are probably moments in Unix seconds, of 2023-11-14 to 2023-11-23, which no time is read from. Deliver them as text such as 2023-11-14T22:13:20Z to use them as a time"),
     "milliseconds": ("visited", lambda row: str(1_700_000_000_123 + 3_600_000 * place(row)), "visited: its numbers are probably moments in Unix milliseconds, of 2023-11-14 to 2023-11-23, which no time is read from. Deliver them as text such as 2023-11-14T22:13:20Z to use them as a time"),
     "nanoseconds": ("moment", lambda row: f"{row['moment']}:00.123456789", "moment: it is read as text, as its moments are finer than a microsecond. Deliver at most six digits of a second"),
@@ -74,7 +74,7 @@ def test_a_number_that_is_no_value_of_any_column_is_proposed_as_missing(tmp_path
 def test_a_number_that_another_column_has_as_a_value_stays_one(tmp_path: Path) -> None:
     proposal = proposed(tmp_path, changed(age=every(9, "9999", "age"), colour=every(50, "9999", "colour")))
     assert proposal.use_case.sources[0].form.missing == ()
-    assert any("if it stands for a missing value" in one for one in proposal.assumptions)
+    assert any("if it means a missing value" in one for one in proposal.assumptions)
 
 
 @pytest.mark.parametrize("numbers", [
