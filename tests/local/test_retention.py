@@ -39,7 +39,8 @@ def test_removed_files_of_runs_take_nothing_but_their_log(tmp_path: Path) -> Non
         old = dg.materialize([number], instance=instance).run_id
         assert instance.all_logs(old)
     subprocess.run(f"{command[1]} -delete", shell=True, check=True, cwd=tmp_path)
-    with dg.DagsterInstance.from_config(str(folder)) as instance:
+    later = folder.rename(tmp_path / "later")  # in this process the removed files of the first folder are still open
+    with dg.DagsterInstance.from_config(str(later)) as instance:
         event = instance.get_latest_materialization_event(number.key)
         assert event and event.run_id == old and [run.run_id for run in instance.get_runs()] == [old]
         assert not instance.all_logs(old)
