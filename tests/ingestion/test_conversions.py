@@ -149,7 +149,7 @@ def test_a_decimal_is_text_in_a_request_since_a_number_would_be_read_as_the_near
     assert in_request(column_of("decimal", precision=34, scale=2), "12.50") == REFUSED
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.decimals(-1000, 1000, places=3), st.sampled_from([0.1, 12, -0.05, 999.999]))
 @example(Decimal("0.100"), 0.1)
 def test_a_bound_is_exact_for_decimals(number: Decimal, bound: float) -> None:
@@ -160,7 +160,7 @@ def test_a_bound_is_exact_for_decimals(number: Decimal, bound: float) -> None:
         assert in_file(column, text) == in_request(column, json.dumps(text)) == (number if is_legal else REFUSED)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.integers(-(2**65), 2**65))
 @example(2**63)
 def test_every_whole_number_is_exact_or_refused(number: int) -> None:
@@ -168,7 +168,7 @@ def test_every_whole_number_is_exact_or_refused(number: int) -> None:
     assert in_file(column_of("int"), str(number)) == in_request(column_of("int"), str(number)) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(2**53 - 3, 2**53 + 3), st.sampled_from([2**53, 2**53 - 1, 2**53 + 2, 2**53 - 0.5]))
 @example(2**53 + 1, 2**53)
 def test_a_bound_is_exact_for_whole_numbers(number: int, bound: float) -> None:
@@ -177,7 +177,7 @@ def test_a_bound_is_exact_for_whole_numbers(number: int, bound: float) -> None:
         assert in_file(column, str(number)) == in_request(column, str(number)) == (number if is_legal else REFUSED)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_every_finite_float_is_exact(number: float) -> None:
     assert in_file(column_of("float"), repr(number)) == in_request(column_of("float"), repr(number)) == number
@@ -186,7 +186,7 @@ def test_every_finite_float_is_exact(number: float) -> None:
 offsets = st.none() | st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.datetimes(datetime(1900, 1, 2), datetime(2199, 12, 30), timezones=offsets), st.sampled_from("T "))
 def test_every_moment_is_exact(moment: datetime, separator: str) -> None:
     text = moment.isoformat(separator)
@@ -194,7 +194,7 @@ def test_every_moment_is_exact(moment: datetime, separator: str) -> None:
     assert in_file(column_of("datetime"), text) == in_request(column_of("datetime"), json.dumps(text)) == expected
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.from_regex(r"\A(19|20|22)[0-9]{2}-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-6][0-9](:[0-6][0-9])?(\.[0-9]{1,7})?Z?\Z"))
 def test_what_is_nearly_a_moment_is_refused_alike(text: str) -> None:
     assert in_file(column_of("datetime"), text) == in_request(column_of("datetime"), json.dumps(text))
@@ -203,7 +203,7 @@ def test_what_is_nearly_a_moment_is_refused_alike(text: str) -> None:
 PATTERNS = [r"\d+", r"^[A-Z]{2}$", r"A|B", r"\w{1,3}", r"(?=A)\w+", r"(\w)\1", r"[a-z]*", r"\bA\b", r".+", r"a{,2}", r"\S+"]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.sampled_from(PATTERNS), st.text(st.sampled_from("aAB1٣\u00e9\u0301 \u2028_"), min_size=1, max_size=3))
 @example(r"[A-Z]{2}", "UAX")
 @example(r"A|B", "AB")
