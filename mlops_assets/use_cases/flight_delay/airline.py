@@ -3,6 +3,7 @@
 import zipfile
 from collections.abc import Iterator
 from datetime import date, timedelta
+from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -34,13 +35,19 @@ def deliveries(folder: Path, first: date, last: date) -> Iterator[Delivery]:
     names for the first time, and, on 2013-01-01, airports and airlines. A table without rows has no delivery. The day of a
     schedule is that of departure, of other tables that of delivery.
     """
-    days = {table: rows.partition_by("day", as_dict=True, include_key=False) for table, rows in _tables(folder)}
+    days = _days(folder)
     for day in (first + n * ONE_DAY for n in range((last - first).days + 1)):
         for table, rows in days.items():
             due = [day] if table != "schedule" else [day, day + ONE_DAY] if day == FIRST_DAY else [day + ONE_DAY]
             for covered in due:
                 if (covered,) in rows:
                     yield Delivery(table, covered, rows[covered,])
+
+
+@cache  # 0.1 GB; reading takes seconds, and the demo lands three parts of the year
+def _days(folder: Path) -> dict[str, dict[tuple[object, ...], pl.DataFrame]]:
+    """The rows of every table by the day that they are delivered for."""
+    return {table: rows.partition_by("day", as_dict=True, include_key=False) for table, rows in _tables(folder)}
 
 
 def _tables(folder: Path) -> Iterator[tuple[str, pl.DataFrame]]:
