@@ -57,6 +57,10 @@ class Line:
         return self.tables.scan(path).collect() if self.tables.exists(path) else pl.DataFrame()
 
 
+# Of a platform with a server: two tests at a time may have one.
+ON_ANY_PORT = {"MLOPS_SERVICE_URL": "http://127.0.0.1:0"}
+
+
 def variables(home: Path) -> dict[str, str]:
     """Without a server: another program may answer at the default address."""
     return {"MLOPS_ENV": "test", "MLOPS_HOME": str(home), "MLOPS_SERVICE_URL": "http://127.0.0.1:9"}

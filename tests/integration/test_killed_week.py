@@ -32,7 +32,7 @@ from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.resources import build_resources
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from tests.backtest.past_loans import DAY, PAST_LOANS, REPO, day_of, land
-from tests.graph.line import environment_of, variables
+from tests.graph.line import ON_ANY_PORT, environment_of, variables
 from tests.integration.test_kill import tables_of
 from tests.integration.test_platform import processes_of
 
@@ -172,7 +172,7 @@ def test_a_week_in_which_every_process_is_killed_ends_as_one_without(tmp_path: P
     land(files := Landing(tmp_path / "files"), range(LAST + 1))
     trained(calm, files)
     shutil.copytree(calm.home.root, tmp_path / "killed")
-    killed = read_environment(variables(tmp_path / "killed"), tmp_path)
+    killed = read_environment(variables(tmp_path / "killed") | ON_ANY_PORT, tmp_path)
     replayed(calm, files)
     expected, messages = week_of(calm), list[str]()
     with (

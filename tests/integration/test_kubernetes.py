@@ -18,7 +18,7 @@ import yaml
 from mlops_assets.foundation.home import PROJECT, read_environment
 from mlops_assets.local.new_project import write_project
 from mlops_assets.local.platform import running_platform
-from tests.graph.line import variables
+from tests.graph.line import ON_ANY_PORT, variables
 from tests.servers.kubernetes_server import Job, KubernetesServer, running_kubernetes
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
@@ -64,7 +64,7 @@ def platform(root: Path, kubernetes: KubernetesServer, *, per_step: bool = False
         },
     }
     (project / "dagster.yaml").write_text(yaml.safe_dump(settings))
-    own = {**variables(root / "home"), "MLOPS_PROJECT": str(project), "PYTHONPATH": f"{project}:{PROJECT}"}
+    own = {**variables(root / "home"), **ON_ANY_PORT, "MLOPS_PROJECT": str(project), "PYTHONPATH": f"{project}:{PROJECT}"}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in own.items():
             patch.setenv(name, value)

@@ -30,7 +30,7 @@ QUERY = """{
 
 
 def environment(home: Path) -> Environment:
-    return Environment(name="test", project=PROJECT, home=Home(home), service_urls={SHARED: ("http://127.0.0.1:9",)})
+    return Environment(name="test", project=PROJECT, home=Home(home), service_urls={SHARED: ("http://127.0.0.1:0",)})
 
 
 def processes_of(home: Path) -> list[str]:
@@ -80,7 +80,7 @@ def test_all_are_ready_and_no_process_outlives_the_block(tmp_path: Path) -> None
 
 
 @contextmanager
-def mlops_up(home: Path, *, before: str = "", url: str = "http://127.0.0.1:9") -> Iterator["subprocess.Popen[str]"]:
+def mlops_up(home: Path, *, before: str = "", url: str = "http://127.0.0.1:0") -> Iterator["subprocess.Popen[str]"]:
     """`mlops up` of a shell that ran `before`, once everything is ready."""
     command = ["sh", "-c", f'{before} exec "$@"', "sh", sys.executable, "-m", "mlops_assets", "up"]
     variables = {**os.environ, "MLOPS_ENV": "test", "MLOPS_HOME": str(home), "MLOPS_SERVICE_URL": url}
