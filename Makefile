@@ -35,7 +35,8 @@ test: $(READY) ## the tests, in random order, on every core
 	@$(BIN)/python -m pytest -q -m "not slow" --numprocesses=auto --dist=worksteal
 
 test-slow: $(READY) ## the tests that start platforms, servers or several processes, or simulate for minutes, in their order
-	@$(BIN)/python -m pytest -q -p no:randomly -m slow --numprocesses=auto --dist=loadfile
+	@$(BIN)/python -m pytest -q -p no:randomly -m slow --numprocesses=auto --dist=loadfile \
+	    --no-loadscope-reorder
 
 check: $(READY) ## lint, format, types, import rules, definitions
 	$(BIN)/ruff check

@@ -44,8 +44,13 @@ def pytest_collection_finish() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.relative_to(FOLDER).parts[0] in SLOW_FOLDERS:
+        if folder_of(item) in SLOW_FOLDERS:
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: folder_of(item) != "integration")  # its files take minutes: begun last, they would run alone
+
+
+def folder_of(item: pytest.Item) -> str:
+    return item.path.relative_to(FOLDER).parts[0]
 
 
 @pytest.fixture
