@@ -119,20 +119,19 @@ def test_a_port_that_another_program_uses_is_named_with_the_address_that_is_used
             process.communicate(timeout=60)
 
 
-@pytest.mark.parametrize("name", ["bentoml", "dagster-daemon"])
-def test_a_service_or_daemon_that_dies_is_reported_and_started_again_while_the_others_run_on(tmp_path: Path, name: str) -> None:
+def test_a_service_or_daemon_that_dies_is_reported_and_started_again_while_the_others_run_on(tmp_path: Path) -> None:
     with mlops_up(tmp_path) as process:
-        children = psutil.Process(process.pid).children()
-        (victim,) = [child for child in children if any(name in word for word in child.cmdline())]
-        victim.kill()
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        assert re.match(rf"(service|daemon) exited with code -9; it starts again in 1 s\. Its log is {tmp_path}/logs/", line)
-        deadline = time.monotonic() + 60
-        while not any(name in command for command in processes_of(tmp_path)) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        assert any(name in command for command in processes_of(tmp_path))
-        assert all(child.is_running() for child in children if child != victim)
+        for name, command in (("service", "bentoml"), ("daemon", "dagster-daemon")):
+            children = psutil.Process(process.pid).children()
+            (victim,) = [child for child in children if any(command in word for word in child.cmdline())]
+            victim.kill()
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            assert re.match(rf"{name} exited with code -9; it starts again in 1 s\. Its log is {tmp_path}/logs/", line)
+            deadline = time.monotonic() + 60
+            while not (is_back := any(command in one for one in processes_of(tmp_path))) and time.monotonic() < deadline:
+                time.sleep(0.2)
+            assert is_back and all(child.is_running() for child in children if child != victim)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
         assert processes_of(tmp_path) == []
