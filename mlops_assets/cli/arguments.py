@@ -91,8 +91,7 @@ def files_of(use_case: UseCase, files: list[str]) -> dict[str, Path]:
 class Commands(TyperGroup):
     """Shows every error as one message on stderr; with --debug, which is legal anywhere on the line, as a traceback.
 
-    Errors of this package, of MLflow and of the operating system are the caller's to correct: exit code 1. Every other error
-    is a defect: exit code 70.
+    An error that is the caller's to correct (foundation/mistakes.py) has exit code 1. Every other one is a defect: exit code 70.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import dagster as dg
 
+from mlops_assets.foundation.mistakes import sqlite_code
 from mlops_assets.graph.kernel.failures import one_sentence
 
 
@@ -100,11 +101,6 @@ def _errno(error: BaseException) -> int | None:
     return int(in_text[1]) if in_text else error.errno if isinstance(error, OSError) else None
 
 
-def _sqlite(error: BaseException) -> int | None:
-    """Without the extended part of the code."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF if isinstance(error, sqlite3.Error) else None
-
-
 def _status(error: BaseException) -> int | None:
     """The status of the HTTP response, as httpx, requests, botocore and urllib have it."""
     response: Any = getattr(error, "response", None)
@@ -135,11 +131,11 @@ def _is_database(error: BaseException) -> bool:
 
 
 def _is_lock(error: BaseException) -> bool:
-    return _sqlite(error) in _BUSY or _named(error, _LOCK)
+    return sqlite_code(error) in _BUSY or _named(error, _LOCK)
 
 
 def _is_storage(error: BaseException) -> bool:
-    return _sqlite(error) in _FULL or _errno(error) in _DISK
+    return sqlite_code(error) in _FULL or _errno(error) in _DISK
 
 
 OUTAGES = (
