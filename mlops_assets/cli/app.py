@@ -165,7 +165,8 @@ def _run_platform() -> None:
             warn(line)
         if (port := urlsplit(settings.service_url).port) not in (None, urlsplit(addresses["service"]).port):
             urls = settings.with_service_url(addresses["service"])
-            warn(f"Another program uses port {port}. For other commands set MLOPS_SERVICE_URL={shlex.quote(urls)}.")
+            reason = f"Another program uses port {port}" if port else "Port 0 is any free one"
+            warn(f"{reason}. For other commands set MLOPS_SERVICE_URL={shlex.quote(urls)}.")
         try:
             typer.echo("Press Ctrl-C to stop them all.")
             while True:

@@ -18,6 +18,7 @@ import pytest
 
 from mlops_assets.foundation.home import SHARED, Environment, Home
 from mlops_assets.local.platform import running_platform
+from mlops_assets.local.processes import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -80,8 +81,9 @@ def test_all_are_ready_and_no_process_outlives_the_block(tmp_path: Path) -> None
 
 
 @contextmanager
-def mlops_up(home: Path, *, before: str = "", url: str = "http://127.0.0.1:0") -> Iterator["subprocess.Popen[str]"]:
-    """`mlops up` of a shell that ran `before`, once everything is ready."""
+def mlops_up(home: Path, *, before: str = "", port: int | None = None) -> Iterator["subprocess.Popen[str]"]:
+    """`mlops up` of a shell that ran `before`, once everything is ready. `port` of its service: a free one."""
+    url = f"http://127.0.0.1:{free_port() if port is None else port}"
     command = ["sh", "-c", f'{before} exec "$@"', "sh", sys.executable, "-m", "mlops_assets", "up"]
     variables = {**os.environ, "MLOPS_ENV": "test", "MLOPS_HOME": str(home), "MLOPS_SERVICE_URL": url}
     with subprocess.Popen(
@@ -110,7 +112,7 @@ def test_one_signal_ends_mlops_up_and_every_process_of_it(tmp_path: Path, before
 def test_a_port_that_another_program_uses_is_named_with_the_address_that_is_used_instead(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with mlops_up(tmp_path, url=f"http://127.0.0.1:{port}") as process:
+        with mlops_up(tmp_path, port=port) as process:
             assert process.stderr is not None
             line = process.stderr.readline()
             match = re.fullmatch(rf"Another program uses port {port}. For other commands set MLOPS_SERVICE_URL=(\S+)\.\n", line)
@@ -120,12 +122,13 @@ def test_a_port_that_another_program_uses_is_named_with_the_address_that_is_used
 
 
 def test_a_service_or_daemon_that_dies_is_reported_and_started_again_while_the_others_run_on(tmp_path: Path) -> None:
-    with mlops_up(tmp_path) as process:
+    with mlops_up(tmp_path, port=0) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("Port 0 is any free one. For other commands set MLOPS_SERVICE_URL=http")
         for name, command in (("service", "bentoml"), ("daemon", "dagster-daemon")):
             children = psutil.Process(process.pid).children()
             (victim,) = [child for child in children if any(command in word for word in child.cmdline())]
             victim.kill()
-            assert process.stderr is not None
             line = process.stderr.readline()
             assert re.match(rf"{name} exited with code -9; it starts again in 1 s\. Its log is {tmp_path}/logs/", line)
             deadline = time.monotonic() + 60
