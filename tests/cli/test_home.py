@@ -1,9 +1,8 @@
 """What `mlops` does on a folder that is no home, and on a home that lost its ledger."""
 
-import resource
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -22,6 +21,7 @@ from mlops_assets.promotion.ledger_chain import DamagedLedger
 from mlops_assets.promotion.promotions import Promotions
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.foundation.disks import full
 from tests.serving.flights import blessed, tiny_model
 
 Run = Callable[..., Result]
@@ -96,22 +96,11 @@ def test_a_command_that_needs_a_home_refuses_another_folder_and_creates_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@contextmanager
-def no_file_can_grow() -> Iterator[None]:
-    """As on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize("command", READING, ids=" ".join)
 def test_a_command_on_a_full_disk_works_or_says_why_and_leaves_the_champion(
     run: Run, served: Home, command: tuple[str, ...]
 ) -> None:
-    with no_file_can_grow():
+    with full(served.root):
         result = run(*command)
     assert result.exit_code in (0, 1) and isinstance(result.exception, SystemExit | None), result.output
     assert result.output and "Traceback" not in result.output

@@ -1,12 +1,11 @@
 """A ledger on a full or read-only disk: it is read, and a write says what to do."""
 
 import os
-import resource
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,40 +17,10 @@ from mlops_assets.foundation.atomic_file import replace_file
 from mlops_assets.foundation.home import Home
 from mlops_assets.promotion.ledger import Ledger, LedgerDown
 from mlops_assets.use_cases.flight_delay import USE_CASE
+from tests.foundation.disks import full, read_only
 
 AT = datetime(2013, 6, 1, 12, 30, tzinfo=UTC)
-NOBODY = 65534
 Disk = Callable[[Path], AbstractContextManager[None]]
-
-
-@contextmanager
-def full(_folder: Path) -> Generator[None]:
-    """No file can grow."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@contextmanager
-def read_only(folder: Path) -> Generator[None]:
-    """Nothing can be written, also not by root."""
-    user, paths = os.geteuid(), [folder, *folder.rglob("*")]
-    modes = {path: path.stat().st_mode for path in paths}
-    for path in paths:
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    if user == 0:
-        os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
-        for path, mode in modes.items():
-            path.chmod(mode)
-
-
 disks = pytest.mark.parametrize("disk", [full, read_only])
 
 

@@ -13,7 +13,7 @@ def one_sentence() -> Generator[None]:
     """Every asset, check and IO manager runs in it. A defect keeps its traceback."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # what is no mistake goes on as it is
         if not is_correctable(error):
             raise
         raise dg.Failure(describe_mistake(error), allow_retries=False) from None

@@ -36,7 +36,7 @@ def tried_again(context: Any) -> Generator[None]:
         yield
     except (dg.RetryRequested, dg.Failure):
         raise
-    except Exception as error:
+    except Exception as error:  # any library's may be an outage; what is none goes on as it is
         if not (outage := outage_of(error)):
             raise
         number, tries = _tries_before(context), len(outage.pauses_s) + 1
