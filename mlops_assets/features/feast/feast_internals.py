@@ -66,6 +66,17 @@ def read_repo(repo: Path) -> "RepoContents":
         return parse_repo(Path.cwd())
 
 
+def without_times(proto: Any) -> Any:
+    """The message without its moments: Feast writes into each object when this process built it."""
+    for field, value in proto.ListFields():
+        if field.message_type and field.message_type.full_name == "google.protobuf.Timestamp":
+            proto.ClearField(field.name)
+        elif field.message_type and not field.message_type.GetOptions().map_entry:  # maps are of texts: tags
+            for one in value if field.is_repeated else [value]:
+                without_times(one)
+    return proto
+
+
 @contextmanager
 def _as_working_folder(repo: Path) -> Generator[None]:
     """Feast names the modules of a repo relative to the working folder and imports them from there, as its command does."""

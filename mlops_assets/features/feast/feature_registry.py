@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 import feast
 import polars as pl
 from feast import FeatureView, ValueType
+from feast.repo_config import RegistryConfig
 from filelock import FileLock
 
-from mlops_assets.features.feast.feast_internals import apply_repo, read_repo
+from mlops_assets.features.feast.feast_internals import apply_repo, read_repo, without_times
 from mlops_assets.features.offline.point_in_time import UTC_MICROSECONDS
 from mlops_assets.features.offline.polars_offline_store import CLASS_PATH
 from mlops_assets.features.online.layout import ServiceView
@@ -25,6 +26,8 @@ from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.names import FEAST_PROJECT
 
 T = TypeVar("T")
+# Feast imports it by name, when it opens the registry.
+REGISTRY_STORE = "mlops_assets.features.feast.registry_file.AtomicRegistryStore"
 POLARS_TYPE: dict[ValueType, pl.DataType] = {
     ValueType.DOUBLE: pl.Float64(),
     ValueType.FLOAT: pl.Float32(),
@@ -125,7 +128,7 @@ def feast_config(home: Home, redis_url: str | None) -> feast.RepoConfig:
     return feast.RepoConfig(
         project=FEAST_PROJECT,
         provider="local",
-        registry=str(home.feast / "registry.db"),
+        registry=RegistryConfig(registry_store_type=REGISTRY_STORE, path=str(home.feast / "registry.db")),
         offline_store={"type": CLASS_PATH, "root": str(home.tables)},
         online_store=_redis(redis_url) if redis_url else {"type": "sqlite", "path": str(home.feast / "online.db")},
         entity_key_serialization_version=3,
@@ -150,8 +153,8 @@ def _digest(repo: Path, files: str) -> str:
     kinds: tuple[list[Any], ...] = (
         declared.entities, declared.data_sources, declared.feature_views, declared.feature_services
     )  # fmt: skip
-    protos = (one.to_proto() for kind in kinds for one in kind)
-    texts = sorted(str(getattr(proto, "spec", proto)) for proto in protos)  # without times, which Feast writes into objects
+    protos = (without_times(one.to_proto()) for kind in kinds for one in kind)
+    texts = sorted(str(getattr(proto, "spec", proto)) for proto in protos)
     return sha256("".join([files, *texts]).encode()).hexdigest()
 
 

@@ -1,14 +1,21 @@
 """Feast's registry: a repo is applied once per change, and unknown names are errors that list the known ones."""
 
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import feast
 import polars as pl
 import pytest
 
-from mlops_assets.features.feast.feature_registry import UnknownFeatures
+import mlops_assets.features.feast  # noqa: F401  # imports Feast the light way
+from mlops_assets.features.feast.feature_registry import UnknownFeatures, feast_config
 from mlops_assets.features.feast.feature_store import FeatureStore, NoPushSource
 from mlops_assets.foundation.home import Home
+from mlops_assets.foundation.names import FEAST_PROJECT
 from mlops_assets.foundation.stored_schema import IncompatibleRows
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.features.feast.lookups import lookup
@@ -77,6 +84,42 @@ def test_a_fraction_is_never_cut_to_the_whole_number_that_the_repo_declares(sale
 def test_a_view_without_a_push_source_is_not_pushed_to(sales: FeatureStore) -> None:
     with pytest.raises(NoPushSource, match="feature view 'daily' · it has no push source. Declare one"):
         sales.push("daily", pl.DataFrame({"shop": [1], "at": [START], "sold": [7]}))
+
+
+def test_another_process_with_the_same_repo_applies_nothing(applied: FeatureStore) -> None:
+    """Feast writes the moment at which a process built an object into it."""
+    registry = applied.registry.open().config.registry_config.path
+    before = Path(registry).read_bytes()
+    program = """
+import sys
+from pathlib import Path
+from mlops_assets.features.feast.feature_store import FeatureStore
+from mlops_assets.foundation.home import Home
+FeatureStore(Home(Path(sys.argv[1])), service="any").apply(Path(sys.argv[2]))
+"""
+    home = Path(registry).parents[1]
+    subprocess.run([sys.executable, "-c", program, str(home), str(FEATURE_REPO)], check=True)
+    assert Path(registry).read_bytes() == before
+
+
+def test_who_reads_the_registry_while_it_is_written_finds_every_view(tmp_path: Path) -> None:
+    home, counts, written = Home(tmp_path), set[int](), threading.Event()
+    store = FeatureStore(home, service=USE_CASE.features.service)
+    store.apply(FEATURE_REPO)
+    declared = len(store.registry.open().registry.list_feature_views(FEAST_PROJECT))
+
+    def write() -> None:
+        for _ in range(300):
+            store.registry.open().registry.commit()
+        written.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        while not written.is_set() and not writing.done():
+            views = feast.FeatureStore(config=feast_config(home, None)).registry.list_feature_views(FEAST_PROJECT)
+            counts.add(len(views))
+        writing.result()
+    assert counts == {declared}
 
 
 def test_the_registry_has_the_owner_entities_and_ttl_of_a_view(applied: FeatureStore) -> None:
