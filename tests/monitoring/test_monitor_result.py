@@ -121,6 +121,17 @@ def test_an_input_drifts_only_above_the_changes_between_windows_of_the_training_
     assert before == spec.max_psi < after
 
 
+def test_evidentlys_page_draws_the_inputs_that_moved_most() -> None:
+    """It takes time and space for each: a page of 400 inputs is 80 MB, which nobody reads."""
+    inputs = [f"input_{number:02}" for number in range(20)]
+    rows = pl.DataFrame({name: np.random.default_rng(number).normal(size=800) for number, name in enumerate(inputs)})
+    trained = TrainingWindow(3, profile_reference(rows, inputs, []), rows)
+    result = monitor_drift(DRIFT, rows.with_columns(pl.col("input_19") + 5), lambda: trained, task=TASK, seed=0)
+    drawn = {name for name in inputs if name in (result.page or "")}
+    assert len(result.tables["columns"]) == len(inputs) and drawn == {row["name"] for row in result.tables["columns"][:12]}
+    assert "input_19" in drawn
+
+
 def test_inputs_that_the_log_no_longer_has_are_named_and_the_others_compared() -> None:
     """A feature was removed from the declaration, and another one added, while the champion that reads the former serves."""
     recent = ROWS.drop(NUMERIC[0], CATEGORICAL[0]).with_columns(added=1.0)

@@ -54,7 +54,9 @@ def monitor_arguments(use_case: UseCase, stage: str, *kinds: str, kind: str, rea
 def over_time(
     use_case: UseCase, stage: str, result: "MonitorResult", reports: ReportsResource, *, at: datetime
 ) -> dict[str, dg.MetadataValue]:
-    """Adds the figures of the window to the monitor's dashboard; a link to it."""
+    """Adds the figures of the window to the monitor's dashboard, where there are enough data for any; a link to it."""
+    if result.verdict is Verdict.NOT_ENOUGH_DATA:  # importing Evidently for an empty point takes 5 s of CPU
+        return {}
     from mlops_assets.monitoring.dashboard import record
 
     project = record(reports.open() / names.EVIDENTLY, f"{use_case.name} · {stage}", result, at=at)
