@@ -22,7 +22,7 @@ from mlops_assets.cli.pause import pause, resume
 from mlops_assets.cli.plan import plan
 from mlops_assets.cli.predict import predict
 from mlops_assets.cli.run import run
-from mlops_assets.cli.status import status, status_page
+from mlops_assets.cli.status import status, status_pages
 from mlops_assets.cli.train import train
 from mlops_assets.foundation.home_lock import reading, reserved_home
 from mlops_assets.foundation.interrupt import interrupted_at_once
@@ -157,7 +157,7 @@ def _run_platform() -> None:
     typer.echo("Starting web UI, daemon, prediction service, MLflow and Evidently …")
     with (
         running_platform(settings, everything=True, on_restart=warn) as addresses,
-        served_page(addresses["status"], status_page(settings, addresses)),
+        served_page(addresses["status"], *status_pages(settings, addresses)),
     ):
         for name, url in addresses.items():
             typer.echo(f"  {name:<10} {url}")

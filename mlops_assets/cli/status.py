@@ -1,6 +1,7 @@
 """`mlops status`: every use case at a glance, or one with all that serves it, and what to do."""
 
 import json
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -27,8 +28,13 @@ def status(
     use_case: Annotated[str | None, typer.Argument(help="The use case; without one a line for each.")] = None,
     *,
     as_json: Json = False,
+    serve: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Serve the page of every use case there, and /metrics for Prometheus.")
+    ] = None,
 ) -> None:
     """Show what serves, how good it is, what comes next, and what failed last and what to do about it."""
+    if serve:
+        return _serve(serve)
     from mlops_assets.graph.compile import compile_use_cases
 
     names = [use_case] if use_case else selected()
@@ -42,9 +48,13 @@ def status(
     typer.echo(json.dumps(asdict(platform), indent=1, ensure_ascii=False)) if as_json else _show_overview(platform)
 
 
-def status_page(settings: Environment, addresses: Mapping[str, str]) -> Callable[[], str]:
-    """Renders the overview of the platform at these addresses, of the declarations as this process has loaded them."""
+def status_pages(settings: Environment, addresses: Mapping[str, str]) -> tuple[Callable[[], str], Callable[[], str]]:
+    """What renders the overview, and the metrics, of the platform at these addresses, of the declarations as this process has
+    loaded them.
+    """
     from mlops_assets.graph.overview import as_html, read_overview
+    from mlops_assets.graph.platform_metrics import read_metrics
+    from mlops_assets.observability.metrics import as_page
     from mlops_assets.resources import build_resources
 
     use_cases, problems = select_use_cases(settings.use_cases)
@@ -56,7 +66,26 @@ def status_page(settings: Environment, addresses: Mapping[str, str]) -> Callable
         platform = read_overview(use_cases, settings.home, resources, not_loaded=problems, now=now)
         return as_html(platform, now=now, dagster_url=addresses.get("dagster"))
 
-    return render
+    def metrics() -> str:
+        now = datetime.now(UTC)
+        return as_page(read_metrics(use_cases, settings.home, resources, not_loaded=problems, now=now)).decode()
+
+    return render, metrics
+
+
+def _serve(address: str) -> None:
+    from mlops_assets.foundation.interrupt import interrupted_at_once
+    from mlops_assets.local.web_page import served_page
+
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise typer.BadParameter(f"--serve · found {address!r}; legal: HOST:PORT, such as 127.0.0.1:3002. Correct it.")
+    settings = environment()
+    addresses = {"service": settings.service_url} | ({"dagster": settings.dagster_url} if settings.dagster_url else {})
+    with interrupted_at_once(), served_page(f"http://{address}", *status_pages(settings, addresses)):
+        typer.echo(f"Status and /metrics at http://{address}. Press Ctrl-C to stop.")
+        while True:
+            signal.pause()
 
 
 def _read(names: list[str], problems: list[str]) -> "Platform":

@@ -41,9 +41,14 @@ def describe_operations(use_case: UseCase, home: Home, state: "PromotionState", 
         return [f"runs: {home.dagster} cannot be read: {str(error).partition(chr(10))[0]}"]
 
 
-def describe_daemon(instance: dg.DagsterInstance, now: datetime) -> Iterator[str]:
+def newest_heartbeat(instance: dg.DagsterInstance) -> datetime | None:
+    """Of the daemon; None before its first."""
     heartbeat = instance.get_daemon_statuses([DAEMON])[DAEMON].last_heartbeat
-    at = datetime.fromtimestamp(heartbeat.timestamp, UTC) if heartbeat else None
+    return datetime.fromtimestamp(heartbeat.timestamp, UTC) if heartbeat else None
+
+
+def describe_daemon(instance: dg.DagsterInstance, now: datetime) -> Iterator[str]:
+    at = newest_heartbeat(instance)
     if at is None or now - at > SILENCE:
         since = f"since {at:%Y-%m-%d %H:%M:%S} UTC" if at else "yet"
         stopped = "no trigger, monitor or rollout runs, and nothing that lands is read"

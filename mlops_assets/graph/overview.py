@@ -1,24 +1,20 @@
 """Every use case at a glance: what serves, how good it is, what comes next, and what failed last and what to do about it."""
 
 from collections import Counter
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import dagster as dg
-from sqlalchemy.exc import SQLAlchemyError
-
-from mlops_assets.foundation import names
 from mlops_assets.foundation.durations import in_words
 from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.verdict import Verdict
-from mlops_assets.graph.failed_runs import find_failed_run, read_failed_runs
+from mlops_assets.graph.failed_runs import find_failed_run
 from mlops_assets.graph.first_champion import refused_files
-from mlops_assets.graph.kernel.check_verdict import Judged, check_keys, read_verdicts
-from mlops_assets.graph.kernel.dagster_internals import newest_checks, next_cron_time, stopped_sensors
+from mlops_assets.graph.history import THREADS, History, read_servers, readable_event_log
+from mlops_assets.graph.kernel.check_verdict import Judged, read_verdicts
+from mlops_assets.graph.kernel.dagster_internals import next_cron_time
 from mlops_assets.graph.kernel.dagster_storage import share_engines
 from mlops_assets.graph.kernel.switch import why_stopped
 from mlops_assets.graph.landing import landing_check_keys, read_misplaced
@@ -35,7 +31,6 @@ if TYPE_CHECKING:
     from mlops_assets.promotion.promotion_state import PromotionState
 
 NONE, NOT_YET = "–", "not yet"
-THREADS = 16  # that wait for servers: one that hangs takes 2 s
 RECENT = timedelta(days=1)
 SHOWN = 15  # problems of a use case
 VERDICTS = {  # the worst first
@@ -84,10 +79,10 @@ def read_overview(
 ) -> Platform:
     """Reads the ledger, the event log and, all at once, what servers report; writes nothing."""
     share_engines()
-    with _event_log(home) as (instance, unreadable), ThreadPoolExecutor(THREADS) as threads:
-        served = {use_case.name: threads.submit(_server_problems, use_case, resources) for use_case in use_cases}
-        history = _History.read(instance, use_cases)
-        found = {name: one.result() for name, one in served.items()}
+    with readable_event_log(home) as (instance, unreadable), ThreadPoolExecutor(THREADS) as threads:
+        served = {use_case.name: threads.submit(read_servers, use_case, resources) for use_case in use_cases}
+        history = History.read(instance, use_cases)
+        found = {name: one.result().problems for name, one in served.items()}
         common = _common([*found.values()])
         own = {name: [one for one in problems if one not in common] for name, problems in found.items()}
         rows = [_overview(use_case, history, resources, own[use_case.name], now) for use_case in use_cases]
@@ -101,49 +96,8 @@ def _common(problems: Sequence[Collection[str]]) -> list[str]:
     return [problem for problem, count in counts.items() if count > 1]
 
 
-@contextmanager
-def _event_log(home: Home) -> Generator[tuple[dg.DagsterInstance | None, list[str]]]:
-    """None for a home on which no platform of its own has run, and where it cannot be read."""
-    instance, problems = None, list[str]()
-    if (home.dagster / "dagster.yaml").exists():
-        try:
-            instance = dg.DagsterInstance.from_config(str(home.dagster))
-            instance.get_run_records(limit=1)
-        except (OSError, SQLAlchemyError, dg.DagsterError) as error:
-            problems.append(f"runs: {home.dagster} cannot be read: {str(error).partition(chr(10))[0]}")
-            instance = None
-    try:
-        yield instance, problems
-    finally:
-        if instance:
-            instance.dispose()
-
-
-@dataclass(frozen=True)
-class _History:
-    """What the event log has of all use cases, read at once."""
-
-    instance: dg.DagsterInstance | None
-    accepted_at: Mapping[str, float]  # by use case
-    checks: Mapping[dg.AssetCheckKey, Any]
-    failed: Sequence[dg.DagsterRun]
-    stopped: Collection[str]  # sensors
-
-    @classmethod
-    def read(cls, instance: dg.DagsterInstance | None, use_cases: Sequence[UseCase]) -> "_History":
-        if instance is None:
-            return cls(None, {}, {}, (), ())
-        tables = {dg.AssetKey(names.validated(one.name, source.table)): one.name for one in use_cases for source in one.sources}
-        accepted = dict[str, float]()
-        for entry in (record.asset_entry for record in instance.get_asset_records([*tables])):
-            name, made = tables[entry.asset_key], entry.last_materialization_record
-            accepted[name] = max(accepted.get(name, 0.0), made.timestamp if made else 0.0)
-        keys = [key for one in use_cases for key in (*check_keys(one).values(), *landing_check_keys(one))]
-        return cls(instance, accepted, newest_checks(instance, keys), read_failed_runs(instance), stopped_sensors(instance))
-
-
 def _overview(
-    use_case: UseCase, history: _History, resources: Resources, server_problems: Iterable[str], now: datetime
+    use_case: UseCase, history: History, resources: Resources, server_problems: Iterable[str], now: datetime
 ) -> Overview:
     from mlops_assets.promotion.promotion_state import promotion_state_of
 
@@ -151,7 +105,7 @@ def _overview(
     state, name = promotion_state_of(use_case.name, records), use_case.name
     plan, trainings = state.plan, read_trainings(use_case, history.instance, state) if history.instance else None
     newest = records[-1] if records else None
-    accepted = history.accepted_at.get(name)
+    accepted = history.newest_accepted(name)
     waits = state.waiting is not None and use_case.risk == "high" and state.waiting not in state.approvals
     problems = [f"{failure} {trainings.outlook}"] if trainings and (failure := trainings.failure) else []
     problems += map(str, filter(None, [why_stopped(name, history.stopped), state.held_up(now)]))
@@ -211,7 +165,7 @@ def _alarms(judged: Iterable[Judged], now: datetime, top: TopCause | None) -> It
             yield f"Monitor {stage}: {with_cause(verdict.message, stage, top) if top else verdict.message}"
 
 
-def _landing_alarms(use_case: UseCase, history: _History, resources: Resources) -> list[str]:
+def _landing_alarms(use_case: UseCase, history: History, resources: Resources) -> list[str]:
     """Files that do not come, entries that cannot be read, and those that no table reads, also before the sensor has run."""
     records = filter(None, map(history.checks.get, landing_check_keys(use_case)))
     results = [record.event.asset_check_evaluation for record in records]
@@ -232,22 +186,6 @@ def _next_trigger(use_case: UseCase, state: "PromotionState", now: datetime) -> 
     others = [name.replace("_", " ") for name, trigger in named if not isinstance(trigger, OnSchedule)]
     parts = [f"{time:%Y-%m-%d %H:%M} UTC" for time in sorted(times)[:1]] + others
     return ", ".join(parts) or "none: by hand"
-
-
-def _server_problems(use_case: UseCase, resources: Resources) -> list[str]:
-    """Which servers do not serve the plan of the ledger."""
-    from mlops_assets.promotion.promotions import Promotions
-    from mlops_assets.serving.client import Served, no_server
-
-    ledger, deployment, keys = resources["ledger"], resources["deployment"], resources["signing_keys"]
-    promotions = Promotions(use_case, ledger.open(), deployment.open(use_case.name), keys.open())
-    servers = list[Served]()
-    plan = promotions.state().plan
-    for service in resources["live_services"].open(use_case.name):
-        with service:
-            servers.append(service.follows(use_case.name, lambda: plan, 0))
-    problems = [*(server.problem for server in servers), no_server(use_case.name, servers), promotions.difference()]
-    return [problem for problem in problems if problem]
 
 
 def as_html(platform: Platform, *, now: datetime, dagster_url: str | None) -> str:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mlops_assets.cli.status import status_page
+from mlops_assets.cli.status import status_pages
 from mlops_assets.foundation.home import PROJECT, Environment, read_environment
 from mlops_assets.local.processes import free_port
 from mlops_assets.local.web_page import served_page
@@ -40,7 +40,7 @@ def main(use_case: str, folder: Path) -> None:
     status_url = f"http://127.0.0.1:{free_port()}"
     with web_server(environment.home, MLOPS_USE_CASE=use_case) as url, chromium_page() as page:
         addresses = {"service": environment.service_url, "dagster": url, "status": status_url}
-        with served_page(status_url, status_page(environment, addresses)):
+        with served_page(status_url, *status_pages(environment, addresses)):
             take_pictures(page, url, status_url, use_case, folder)
 
 

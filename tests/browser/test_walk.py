@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from mlops_assets.cli.status import status_page
+from mlops_assets.cli.status import status_pages
 from mlops_assets.definitions import defs
 from mlops_assets.foundation import names
 from mlops_assets.foundation.grains import table_calendar
@@ -87,7 +87,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 def walk(home: Home) -> Iterator[Walk]:
     settings, status = read_environment(os.environ, PROJECT), f"http://127.0.0.1:{free_port()}"
     with web_server(home) as url, chromium_page() as page:
-        render = status_page(settings, {"service": settings.service_url, "dagster": url, "status": status})
+        render, _metrics = status_pages(settings, {"service": settings.service_url, "dagster": url, "status": status})
         with served_page(status, render):
             yield Walk(page, url, status)
 

@@ -69,6 +69,12 @@ def test_a_command_with_a_typing_error_is_suggested_once() -> None:
         assert CliRunner().invoke(app, arguments).stderr.count(f"Did you mean {suggestion}?") == 1
 
 
+@pytest.mark.parametrize("address", ["3002", ":3002", "127.0.0.1:http"])
+def test_a_page_is_served_at_a_host_and_a_port_alone(address: str) -> None:
+    result = CliRunner().invoke(app, ["status", "--serve", address])
+    assert result.exit_code == 2 and "legal: HOST:PORT" in result.stderr
+
+
 @pytest.mark.parametrize("arguments", [["--debug", "defect"], ["defect", "--debug"]])
 def test_debug_anywhere_on_the_line_shows_the_traceback(arguments: list[str]) -> None:
     assert isinstance(CliRunner().invoke(failing, arguments).exception, ValueError)

@@ -18,3 +18,12 @@ def test_the_page_is_served_on_this_machine_until_the_end_of_the_block():
         failed = client.get("/")
         assert failed.status_code == 500 and failed.text == "IndexError: pop from empty list"
         assert "text/plain" in failed.headers["content-type"]
+
+
+def test_metrics_are_next_to_the_page_as_prometheus_reads_them():
+    url = f"http://127.0.0.1:{free_port(0)}"
+    with served_page(url, lambda: "", lambda: "up 1\n"), httpx.Client(base_url=url, trust_env=False) as client:
+        metrics = client.get("/metrics")
+        assert (metrics.status_code, metrics.text) == (200, "up 1\n")
+        assert metrics.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+        assert client.get("/keys").text == "Not found. There is / and /metrics."
