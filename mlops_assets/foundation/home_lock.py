@@ -100,7 +100,7 @@ def record_owner(root: Path, platform: str) -> None:
         replace_file(root / "platform.id", platform.encode())
 
 
-def require_event_log(root: Path, folder: Path, recorded: str) -> str:
+def require_event_log(root: Path, folder: Path, recorded: str, *, creates_id: bool = True) -> str:
     """What an event log with this DAGSTER_HOME `folder` records of its home: an id, which moves with the home, and the place.
     Raises HomeInUse where it has recorded another home: by its events, tables would be made that this home does not have.
     """
@@ -108,7 +108,7 @@ def require_event_log(root: Path, folder: Path, recorded: str) -> str:
     if recorded_id and recorded_id != _read(root / "home.id") and not folder.is_relative_to(root):
         problem = f"the event log in {folder} is that of another home, {place}"
         raise HomeInUse(f"{root} · {problem}. Set MLOPS_HOME to that home, or DAGSTER_HOME to another folder.")
-    if not (root / "home.id").exists():
+    if creates_id and not (root / "home.id").exists():
         create_file(root / "home.id", uuid.uuid4().hex.encode())
     return f"{_read(root / 'home.id')} {root}"
 

@@ -1,8 +1,10 @@
 """What the ledger, the event log and the live servers have of all use cases, read at once: for people and for Prometheus."""
 
+import os
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
@@ -10,11 +12,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Home
+from mlops_assets.foundation.home_lock import HomeInUse, require_event_log
 from mlops_assets.graph.failed_runs import read_failed_runs
 from mlops_assets.graph.kernel.check_verdict import check_keys
 from mlops_assets.graph.kernel.dagster_internals import newest_checks, stopped_sensors
 from mlops_assets.graph.landing import landing_check_keys
-from mlops_assets.resources import Resources
+from mlops_assets.resources import HOME_KEY, Resources
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -26,20 +29,35 @@ THREADS = 16  # that wait for servers: one that hangs takes 2 s
 
 @contextmanager
 def readable_event_log(home: Home) -> Generator[tuple[dg.DagsterInstance | None, list[str]]]:
-    """None for a home on which no platform of its own has run, and where it cannot be read."""
-    instance, problems = None, list[str]()
-    if (home.dagster / "dagster.yaml").exists():
+    """That of the home's own platform, or else of DAGSTER_HOME, as in a pod. None where neither has one, and with the problem
+    where it cannot be read.
+    """
+    instance, problems, folder = None, list[str](), _event_log_folder(home)
+    if folder:
         try:
-            instance = dg.DagsterInstance.from_config(str(home.dagster))
+            instance = dg.DagsterInstance.from_config(str(folder))
             instance.get_run_records(limit=1)
-        except (OSError, SQLAlchemyError, dg.DagsterError) as error:
-            problems.append(f"runs: {home.dagster} cannot be read: {str(error).partition(chr(10))[0]}")
+            _require_own(home, instance)
+        except (OSError, SQLAlchemyError, dg.DagsterError, HomeInUse) as error:
+            problems.append(f"runs: {folder} cannot be read: {str(error).partition(chr(10))[0]}")
             instance = None
     try:
         yield instance, problems
     finally:
         if instance:
             instance.dispose()
+
+
+def _event_log_folder(home: Home) -> Path | None:
+    elsewhere = os.environ.get("DAGSTER_HOME")
+    folders = [home.dagster, *([Path(elsewhere)] if elsewhere else [])]
+    return next((folder for folder in folders if (folder / "dagster.yaml").exists()), None)
+
+
+def _require_own(home: Home, instance: dg.DagsterInstance) -> None:
+    """Raises HomeInUse where the event log has the runs of another home."""
+    if recorded := instance.daemon_cursor_storage.get_cursor_values({HOME_KEY}).get(HOME_KEY):
+        require_event_log(home.root, Path(instance.root_directory).resolve(), recorded, creates_id=False)
 
 
 @dataclass(frozen=True)

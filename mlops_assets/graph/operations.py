@@ -8,6 +8,7 @@ import dagster as dg
 from sqlalchemy.exc import SQLAlchemyError
 
 from mlops_assets.foundation.home import Home
+from mlops_assets.graph.history import readable_event_log
 from mlops_assets.graph.kernel.check_verdict import check_keys, read_verdicts
 from mlops_assets.graph.kernel.dagster_internals import newest_checks, stopped_sensors
 from mlops_assets.graph.kernel.switch import why_stopped
@@ -25,11 +26,11 @@ SILENCE = timedelta(minutes=2)  # a heartbeat is due every 30 s
 
 
 def describe_operations(use_case: UseCase, home: Home, state: "PromotionState", now: datetime) -> list[str]:
-    """Nothing for a home on which no platform of its own has run, such as one whose event log is elsewhere."""
-    if not (home.dagster / "dagster.yaml").exists():
-        return []
-    try:
-        with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+    """Nothing where there is no event log."""
+    with readable_event_log(home) as (instance, problems):
+        if instance is None:
+            return problems
+        try:
             training = _describe_training(use_case, home, instance, state, now)
             stopped = why_stopped(use_case.name, stopped_sensors(instance))
             described = {"automation": stopped, "training": training}
@@ -37,8 +38,8 @@ def describe_operations(use_case: UseCase, home: Home, state: "PromotionState", 
             warehouse = WarehouseResource(folder=str(home.tables))
             triggers = TrainingTriggers(use_case, instance, state, warehouse, now).describe()
             return [*describe_daemon(instance, now), *lines, *triggers, *describe_monitors(use_case, instance, now)]
-    except (OSError, SQLAlchemyError, dg.DagsterError) as error:
-        return [f"runs: {home.dagster} cannot be read: {str(error).partition(chr(10))[0]}"]
+        except (OSError, SQLAlchemyError, dg.DagsterError) as error:
+            return [f"runs: {instance.root_directory} cannot be read: {str(error).partition(chr(10))[0]}"]
 
 
 def newest_heartbeat(instance: dg.DagsterInstance) -> datetime | None:

@@ -1,8 +1,10 @@
 """The platform's metrics, on a real ledger, event log and tables."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mlops_assets.foundation import names
@@ -10,7 +12,7 @@ from mlops_assets.foundation.home import PROJECT, Home, read_environment
 from mlops_assets.graph.landing import ALL_DELIVERED
 from mlops_assets.graph.platform_metrics import read_metrics
 from mlops_assets.observability.metrics import Metric, as_page
-from mlops_assets.resources import build_resources
+from mlops_assets.resources import build_resources, claim
 from mlops_assets.spec.monitor import Drift, Performance
 from tests.graph.line import variables
 from tests.graph.test_first_model import Trigger, applications
@@ -105,3 +107,21 @@ def test_an_event_log_that_cannot_be_read_is_counted_and_hides_nothing_else(trig
     (trigger.home.dagster / "dagster.yaml").write_text("storage: {sqlite: {base_dir: 5}}\n")
     values = scrape(trigger.home)
     assert values[Metric.EVENT_LOG,] == 0 and (Metric.HEARTBEAT,) not in values and values[Metric.AGREES,] == 1
+
+
+def test_a_pod_reads_the_event_log_of_dagster_home_unless_it_is_that_of_another_home(
+    trigger: Trigger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    elsewhere, home, other = tmp_path / "dagster", Home(tmp_path / "pod"), Home(tmp_path / "other")
+    for folder in (elsewhere, home.root, other.root):
+        folder.mkdir()
+    (elsewhere / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    assert (Metric.HEARTBEAT,) not in scrape(home) and scrape(home)[Metric.EVENT_LOG,] == 1, "there is none"
+    monkeypatch.setenv("DAGSTER_HOME", str(elsewhere))
+    assert scrape(home)[Metric.HEARTBEAT,] == 0 and not [*home.root.glob("home.id")], "nothing is written"
+    with dg.DagsterInstance.from_config(str(elsewhere)) as instance:
+        claim(other.root, instance)
+    values = scrape(home)
+    assert values[Metric.EVENT_LOG,] == 0 and (Metric.HEARTBEAT,) not in values
+    assert scrape(other)[Metric.HEARTBEAT,] == 0
+    assert scrape(trigger.home)[Metric.EVENT_LOG,] == 1, "which has its own"
