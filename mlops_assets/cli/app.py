@@ -18,6 +18,7 @@ from mlops_assets.cli.backtest import backtest
 from mlops_assets.cli.check import check
 from mlops_assets.cli.land import land
 from mlops_assets.cli.new import new
+from mlops_assets.cli.observability import observability
 from mlops_assets.cli.pause import pause, resume
 from mlops_assets.cli.plan import plan
 from mlops_assets.cli.predict import predict
@@ -184,7 +185,7 @@ def demo() -> None:
 
 
 PANELS = {
-    "Run": (up, run, demo, plan, pause, resume, alerts),
+    "Run": (up, run, demo, plan, pause, resume, alerts, observability),
     "Your own model": (init, new, check, trial.try_, train, predict, backtest),
     "Data and features": (land, push, waive, features, migrate),
     "Promotion": (status, promotion.approve, promotion.promote, promotion.route, promotion.rollback),

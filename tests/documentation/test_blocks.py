@@ -44,6 +44,8 @@ NOT_PARSED = {
     "pip": "installs; tests/local/test_new_project.py does the same",
     "docker": "no Docker daemon where the tests run",
     "kubectl": "tests/deploy/test_kubernetes.py renders and checks every overlay",
+    "prometheus": "tests/integration/test_observability.py does the same",
+    "alertmanager": "tests/integration/test_observability.py does the same",
     "bentoml": "its containerize needs a Docker daemon",
 }
 LANGUAGES = {"", "sh", "bash", "python", "toml", "yaml", "nginx"}  # a drawing has none; nginx is not installed for tests
