@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 from mlops_assets.foundation.home import PROJECT, read_environment
+from mlops_assets.observability.alerts import PLATFORM_JOB, SERVICE_JOB
 from tests.servers.kubernetes_server import VERSION
 
 OVERLAYS = ("dev", "staging", "production")
-CUSTOM = {"HTTPRoute"}  # of the Gateway API, whose schema is in no package
+CUSTOM = {"HTTPRoute", "PodMonitor"}  # of the Gateway API and of Prometheus' operator: Kubernetes has no schema of them
 SECRETS = {"platform", "predictions", "signing", "sign-in"}  # which docs/kubernetes.md tells people to make
 Objects = list[dict[str, Any]]
 
@@ -93,6 +94,28 @@ def test_services_budgets_and_routes_reach_a_pod_at_a_port_that_it_opens(objects
     services = {one["metadata"]["name"] for one in of_kind(objects, "Service")}
     for route in of_kind(objects, "HTTPRoute"):
         assert {end["name"] for rule in route["spec"]["rules"] for end in rule["backendRefs"]} <= services
+
+
+@pytest.mark.parametrize("overlay", ["staging", "production"])
+def test_prometheus_reads_the_pods_that_have_metrics_under_the_jobs_that_the_rules_name(overlay: str) -> None:
+    objects = rendered(overlay)
+    jobs = dict[str, str]()
+    for monitor in of_kind(objects, "PodMonitor"):
+        pod = pods(objects)[monitor["spec"]["selector"]["matchLabels"]["app"]]
+        assert monitor["spec"].keys() == {"selector", "podMetricsEndpoints"}
+        (end,) = monitor["spec"]["podMetricsEndpoints"]
+        assert end.keys() == {"targetPort", "path", "interval", "relabelings"}
+        assert {"containerPort": end["targetPort"]} in pod["spec"]["containers"][0]["ports"] and end["path"] == "/metrics"
+        jobs |= {
+            one["replacement"]: pod["metadata"]["labels"]["app"] for one in end["relabelings"] if one["targetLabel"] == "job"
+        }
+        (policy,) = (
+            one for one in of_kind(objects, "NetworkPolicy") if one["metadata"]["name"] == pod["metadata"]["labels"]["app"]
+        )
+        (rule,) = policy["spec"]["ingress"]
+        assert {"namespaceSelector": {"matchLabels": {"role": "monitoring"}}} in rule["from"]
+        assert rule["ports"] == [{"port": end["targetPort"]}]
+    assert jobs == {SERVICE_JOB: "predictions", PLATFORM_JOB: "status"}
 
 
 def test_runs_get_the_image_and_the_settings_of_the_daemon(objects: Objects) -> None:
