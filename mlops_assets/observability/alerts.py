@@ -40,6 +40,7 @@ class Alert:
 
 
 UNLOGGED = "increase(mlops_log_failures_total[WINDOW]) + increase(mlops_unlogged_total[WINDOW])"
+LAST_KNOWN = 'mlops_predictions_total{features_from="last_known"}'
 STATUS = "Run `mlops status {{ $labels.use_case }}`"
 ALERTS = (
     Alert(
@@ -72,6 +73,17 @@ ALERTS = (
         "AnswersNotLogged", f"sum by (use_case) ({UNLOGGED}) > 0",
         "critical", "The prediction log of {{ $labels.use_case }} cannot be written.",
         "Free the disk of the home, or let the service write the folder prediction_log.", INCIDENTS, is_lasting=False,
+    ),
+    Alert(
+        "PlanNotTaken", "sum by (use_case) (increase(mlops_model_load_failures_total[WINDOW])) > 0",
+        "warning", "A server of {{ $labels.use_case }} cannot load a version; the previous one serves.",
+        f"{STATUS}: it has the last load error. Restore the version's folder, or `mlops rollback {{{{ $labels.use_case }}}}`.",
+        INCIDENTS, is_lasting=False,
+    ),
+    Alert(
+        "OnlineStoreDown", f"sum by (use_case) (rate({LAST_KNOWN}[WINDOW])) > 0",
+        "warning", "Answers of {{ $labels.use_case }} use the last known features: the online store does not answer.",
+        "Start the online store (MLOPS_ONLINE_STORE), or free the load on it.", "serving.md", is_lasting=False,
     ),
     Alert(
         "MonitorAlarm", f'{Metric.VERDICT}{{verdict="alarm"}} == 1',
