@@ -30,6 +30,9 @@ pulled, landing, raw, validated, quarantine = map(_build_layer, ("pulled", "land
 feature, online = map(_build_layer, ("features", "online"))
 
 
+# The processes that a platform starts, and their descendants, inherit this variable: it identifies one whose parent died first,
+# also in a session of its own.
+PROCESS_GROUP = "MLOPS_PROCESS_GROUP"
 LANDING = "landing"  # the stage of landed files
 
 

@@ -16,11 +16,11 @@ from typing import Any, NoReturn
 import httpx
 import psutil
 
+from mlops_assets.foundation.names import PROCESS_GROUP
+
 READY_SECONDS, GRACE_SECONDS, POLL_SECONDS = 180.0, 12.0, 0.2
 START_GRACE_S = 1.0  # of children that are not ready: they have nothing to end
 FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S = 1.0, 60.0, 600.0  # before a restart: doubled until the process has run steadily
-# Descendants inherit this variable: it identifies a process whose parent died first, also in a session of its own.
-GROUP = "MLOPS_PROCESS_GROUP"
 LOST_S = 0.1  # until a signal whose exception was lost is sent again
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -94,7 +94,7 @@ class _Group:
         with child.log.open("ab") as log:
             # A session of its own: Ctrl-C in the terminal reaches this process only, which then stops the children.
             process = subprocess.Popen(
-                [*child.command], env={**child.environment, GROUP: f"{self.name} {child.name}"}, cwd=child.working_folder,
+                [*child.command], env={**child.environment, PROCESS_GROUP: f"{self.name} {child.name}"}, cwd=child.working_folder,
                 start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
         self.started.append((child, process))
@@ -188,7 +188,7 @@ class _Group:
 
         def is_ours(process: psutil.Process) -> bool:
             environment: dict[str, str] = process.info["environ"] or {}
-            mark = environment.get(GROUP, "")
+            mark = environment.get(PROCESS_GROUP, "")
             return mark == f"{self.name} {child}" if child else mark.startswith(self.name)
 
         return [process for process in psutil.process_iter(["environ"]) if is_ours(process)]

@@ -1,0 +1,103 @@
+"""The run launcher of dagster.yaml on one machine: runs are forked from a process that has imported what runs need."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from ipaddress import ip_address
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import Any
+
+import dagster as dg
+import psutil
+from dagster._core.launcher.base import LaunchRunContext
+from dagster._grpc.types import ExecuteRunArgs
+from dagster._serdes import serialize_value
+
+from mlops_assets.foundation.names import PROCESS_GROUP
+from mlops_assets.graph.kernel import warm_process
+
+PROCESS = "mlops/process"  # tag of a run: machine, process id, and when the process started
+
+
+class WarmRunLauncher(dg.DefaultRunLauncher):
+    """Dagster's default starts a new Python for each run, which imports for 3 to 15 s of CPU; it stays in use for code on other
+    machines and of other Python environments.
+    """
+
+    _server: "tuple[subprocess.Popen[bytes], Connection] | None" = None
+    _lock = threading.Lock()
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        run, origin = context.dagster_run, context.job_code_origin
+        if origin is None or not _is_here(run):
+            super().launch_run(context)
+            return
+        arguments = ExecuteRunArgs(
+            job_origin=origin, run_id=run.run_id, instance_ref=self._instance.get_ref(), set_exit_code_on_failure=False
+        )
+        pid = self._fork(serialize_value(arguments))
+        self._instance.add_run_tags(run.run_id, {PROCESS: _identity(pid)})
+
+    def terminate(self, run_id: str) -> bool:
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished or PROCESS not in run.tags:
+            return super().terminate(run_id)
+        self._instance.report_run_canceling(run)
+        machine, pid, _ = run.tags[PROCESS].split()
+        if run.tags[PROCESS] != _identity(int(pid)):
+            message = f"Process {pid} on {machine} does not run here."
+            self._instance.report_engine_event(message, run, cls=type(self))
+            return False
+        psutil.Process(int(pid)).send_signal(2)
+        return True
+
+    def _fork(self, argument: str) -> int:
+        """The id of the new process."""
+        with self._lock:
+            for is_last in (False, True):
+                try:
+                    commands = self._commands()
+                    commands.send(argument)
+                    return commands.recv()
+                except (OSError, EOFError):  # it ends by itself where nothing runs for long
+                    self._server = None
+                    if is_last:
+                        raise
+        raise AssertionError
+
+    def _commands(self) -> Connection:
+        if self._server is None or self._server[0].poll() is not None:
+            ours, theirs = Pipe()
+            number = theirs.fileno()
+            process = subprocess.Popen(
+                [sys.executable, "-m", warm_process.__name__, str(number)],
+                pass_fds=[number], env={**os.environ, **_own_group()}, stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+            theirs.close()
+            self._server = process, ours
+        return self._server[1]
+
+
+def _is_here(run: dg.DagsterRun) -> bool:
+    """Whether its code location is of this Python environment, on this machine."""
+    code, remote = run.job_code_origin, run.remote_job_origin
+    location: Any = remote and remote.repository_origin.code_location_origin
+    host = getattr(location, "host", None) or "localhost"
+    is_local = host == "localhost" or (host.replace(".", "").isdigit() and ip_address(host).is_loopback)
+    return bool(code and location) and is_local and code.repository_origin.executable_path == sys.executable
+
+
+def _identity(pid: int) -> str:
+    try:
+        return f"{socket.gethostname()} {pid} {psutil.Process(pid).create_time()}"
+    except psutil.NoSuchProcess:
+        return f"{socket.gethostname()} {pid} ended"
+
+
+def _own_group() -> dict[str, str]:
+    """The runs end with the platform, but go on where the daemon alone is started again."""
+    platform, _, _ = os.environ.get(PROCESS_GROUP, "").partition(" ")
+    return {PROCESS_GROUP: f"{platform} runs"} if platform else {}

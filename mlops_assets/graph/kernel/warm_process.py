@@ -1,0 +1,143 @@
+"""A process that forks the processes of runs. It has imported what earlier runs imported, which a new process would take 3 to 15 s
+of CPU for; so a run starts in one second.
+
+It is started by warm_launcher.py with a connection to it, and loads nothing itself but what runs have reported. Of these, it
+loads modules of installed packages only, so that each run reads the project's own code from disk.
+"""
+
+import gc
+import importlib
+import os
+import signal
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+POLL_S = 0.5
+IDLE_S = 1800.0  # without a run it ends, which frees about 0.9 GB; the next run starts a new one
+INSTALLED = tuple(sysconfig.get_paths()[name] for name in ("purelib", "platlib"))
+
+
+@dataclass
+class Run:
+    """A forked process: what Dagster's own `execute_run` reads, and where it reports the modules that it has loaded."""
+
+    argument: str
+    modules: Connection
+
+
+@dataclass
+class WarmProcess:
+    """Single-threaded, as forking needs. The commands are arguments of `execute_run`; the reply is the id of the process."""
+
+    commands: Connection
+    is_open: bool = True  # until the daemon, at the other end, has ended
+    runs: dict[int, Run] = field(default_factory=dict[int, Run])
+    pending: dict[str, None] = field(default_factory=dict[str, None])  # modules, in the order in which a run has loaded them
+
+    def serve(self) -> None:
+        """Returns when the daemon has ended, or nothing has run for IDLE_S, and no run is left."""
+        idle_since = time.monotonic()
+        while self.runs or (self.is_open and time.monotonic() - idle_since < IDLE_S):
+            is_loading = bool(self.pending) and not self.runs  # a run needs the core more
+            connections = [self.commands] * self.is_open + [run.modules for run in self.runs.values() if not run.modules.closed]
+            ready = wait(connections, 0 if is_loading else POLL_S)
+            self._learn(ready)
+            self._reap()
+            if self.commands in ready:
+                self._fork()
+            elif is_loading:
+                _load(self.pending)
+            idle_since = time.monotonic() if self.runs or is_loading else idle_since
+
+    def _fork(self) -> None:
+        try:
+            argument: str = self.commands.recv()
+        except EOFError:
+            self.is_open = False
+            return
+        reader, writer = Pipe(duplex=False)
+        gc.freeze()  # no collection in the run copies pages of what is loaded here
+        if pid := os.fork():
+            writer.close()
+            self.runs[pid] = Run(argument, reader)
+            self.commands.send(pid)
+        else:
+            self.commands.close()
+            _execute(argument, writer)
+
+    def _learn(self, ready: list[Any]) -> None:
+        for run in self.runs.values():
+            if run.modules in ready:
+                with suppress(EOFError):
+                    self.pending |= dict.fromkeys(name for name in run.modules.recv() if name not in sys.modules)
+                run.modules.close()
+
+    def _reap(self) -> None:
+        for pid in [*self.runs]:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                run = self.runs.pop(pid)
+                if status and not os.fork():
+                    _report_end(run.argument, os.waitstatus_to_exitcode(status))
+
+
+def _load(pending: dict[str, None]) -> None:
+    """Imports the next module. One that fails here would fail, or not, in a run."""
+    name = next(iter(pending))
+    del pending[name]
+    if name == "feast":
+        importlib.import_module("mlops_assets.features.feast")  # which imports it in a third of the time and memory
+    with suppress(BaseException):
+        importlib.import_module(name)
+
+
+def _execute(argument: str, modules: Connection) -> None:
+    """As `dagster api execute_run` does, with new random states."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    from dagster._cli.api import execute_run_command
+
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed()  # Python's own generator does this itself
+    try:
+        execute_run_command.main([argument], standalone_mode=False)
+    finally:
+        with suppress(OSError):  # where nobody reads any more
+            modules.send([*_installed_modules()])
+    raise SystemExit
+
+
+def _installed_modules() -> Iterator[str]:
+    for name, module in [*sys.modules.items()]:
+        if (getattr(module, "__file__", None) or "").startswith(INSTALLED):
+            yield name
+
+
+def _report_end(argument: str, code: int) -> None:
+    """Of a process that has ended before its run: killed, or out of memory."""
+    import dagster as dg
+    from dagster._grpc.types import ExecuteRunArgs
+    from dagster._serdes import deserialize_value
+
+    arguments = deserialize_value(argument, ExecuteRunArgs)
+    if reference := arguments.instance_ref:
+        with dg.DagsterInstance.from_ref(reference) as instance:
+            run = instance.get_run_by_id(arguments.run_id)
+            if run and not run.is_finished:
+                how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
+                remedy = (
+                    "The machine may lack memory." if code == -signal.SIGKILL else "The log of the daemon has its last words."
+                )
+                instance.report_run_failed(run, f"The process of the run ended before the run, {how}. {remedy}")
+    raise SystemExit
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: it ends with the daemon
+    WarmProcess(Connection(int(sys.argv[1]))).serve()
