@@ -25,6 +25,7 @@ from mlops_assets.backtest.settings import Settings
 from mlops_assets.foundation.home import Environment, read_environment
 from mlops_assets.graph.in_process import InProcess
 from mlops_assets.graph.kernel.conditions import UNFINISHED
+from mlops_assets.graph.kernel.warm_launcher import PROCESS
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.local.platform import running_platform
 from mlops_assets.promotion.deployment import Deployment
@@ -40,8 +41,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900
 
 SEED, FIRST, LAST = 7, 8, 14  # the week
 SETTINGS = Settings(PAST_LOANS, day_of(FIRST), day_of(LAST), (LAST - FIRST + 1) * DAY)
-# In the command line of a process. A run's is started by the server of the definitions.
-DAEMON, SERVICE, CODE, WORKER = "dagster-daemon", "bentoml", "grpc", "spawn_main"
+DAEMON, SERVICE, WORKER = "dagster-daemon", "bentoml", "the worker of a run"  # the first two: in the command line
 OF_THE_WEEK = ("raw", "validated", "quarantine", "feature")
 PATIENCE_S = 400.0  # of a busy machine
 
@@ -119,15 +119,20 @@ def requests(url: str) -> Generator[Requests]:
         sent.join()
 
 
-def processes(word: str, under: psutil.Process | None = None) -> list[psutil.Process]:
-    found = (under or psutil.Process()).children(recursive=True)
+def processes(word: str) -> list[psutil.Process]:
     matching = list[psutil.Process]()
-    for process in found:
+    for process in psutil.Process().children(recursive=True):
         try:
             matching += [process] if any(word in part for part in process.cmdline()) else []
         except psutil.Error:
             continue
     return matching
+
+
+def workers(instance: dg.DagsterInstance) -> list[psutil.Process]:
+    runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    pids = [int(run.tags[PROCESS].split()[1]) for run in runs if PROCESS in run.tags]
+    return [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> Any:
@@ -138,25 +143,20 @@ def wait_until(condition: Callable[[], Any], what: str) -> Any:
     return result
 
 
-def kill(word: str) -> None:
+def kill(word: str, instance: dg.DagsterInstance) -> None:
     """Once there is one; the worker of a run as soon as the run has begun."""
-
-    def victims() -> list[psutil.Process]:
-        return [one for server in processes(CODE) for one in processes(word, server)] if word == WORKER else processes(word)
-
-    victim = wait_until(victims, f"no process of {word}")[0]
-    time.sleep(2 if word == WORKER else 0)  # within its run
+    victim = wait_until(lambda: workers(instance) if word == WORKER else processes(word), f"no process of {word}")[0]
     victim.kill()
 
 
-def disturb(landing: Landing, chance: Random) -> None:
+def disturb(landing: Landing, instance: dg.DagsterInstance, chance: Random) -> None:
     """The days land one by one, and a process is killed after some of them."""
     victims = chance.sample([DAEMON, WORKER, SERVICE], 3)
     after = chance.sample(range(FIRST, LAST + 1), len(victims))
     for day in range(FIRST, LAST + 1):
         land(landing, range(day, day + 1))
         if day in after:
-            kill(victims[after.index(day)])
+            kill(victims[after.index(day)], instance)
         time.sleep(chance.uniform(0.2, 1))
 
 
@@ -181,7 +181,7 @@ def test_a_week_in_which_every_process_is_killed_ends_as_one_without(tmp_path: P
         requests(addresses["service"]) as sent,
     ):
         wait_until(lambda: sent.answered, "the service does not answer")
-        disturb(Landing(killed.home.landing), Random(SEED))
+        disturb(Landing(killed.home.landing), instance, Random(SEED))
         wait_until(lambda: is_over(instance, killed, expected), "the tables of the week differ")
         count = len(sent.answered)
         wait_until(lambda: len(sent.answered) > count, "the service does not answer after the week")

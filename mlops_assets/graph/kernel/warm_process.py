@@ -1,4 +1,4 @@
-"""A process that forks the processes of runs. It has imported what earlier runs imported, which a new process would take 3 to 15 s
+"""A process that forks the processes of runs. It has imported what earlier runs imported, which a new one takes 3 to 15 s
 of CPU for; so a run starts in one second.
 
 It is started by warm_launcher.py with a connection to it, and loads nothing itself but what runs have reported. Of these, it
