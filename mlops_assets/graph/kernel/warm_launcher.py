@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 import psutil
 from dagster._core.launcher.base import LaunchRunContext
+from dagster._core.origin import JobPythonOrigin
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import serialize_value
 
@@ -32,7 +33,7 @@ class WarmRunLauncher(dg.DefaultRunLauncher):
 
     def launch_run(self, context: LaunchRunContext) -> None:
         run, origin = context.dagster_run, context.job_code_origin
-        if origin is None or not _is_here(run):
+        if origin is None or not _is_here(run, origin):
             super().launch_run(context)
             return
         arguments = ExecuteRunArgs(
@@ -81,13 +82,12 @@ class WarmRunLauncher(dg.DefaultRunLauncher):
         return self._server[1]
 
 
-def _is_here(run: dg.DagsterRun) -> bool:
+def _is_here(run: dg.DagsterRun, code: JobPythonOrigin) -> bool:
     """Whether its code location is of this Python environment, on this machine."""
-    code, remote = run.job_code_origin, run.remote_job_origin
-    location: Any = remote and remote.repository_origin.code_location_origin
+    location: Any = run.remote_job_origin and run.remote_job_origin.repository_origin.code_location_origin
     host = getattr(location, "host", None) or "localhost"
     is_local = host == "localhost" or (host.replace(".", "").isdigit() and ip_address(host).is_loopback)
-    return bool(code and location) and is_local and code.repository_origin.executable_path == sys.executable
+    return location is not None and is_local and code.repository_origin.executable_path == sys.executable
 
 
 def _identity(pid: int) -> str:
