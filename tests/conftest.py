@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,11 @@ SLOW_FOLDERS = {"integration", "decision_quality", "browser"}
 # with two threads and 0.4 s with one. Workers and processes that tests start inherit these.
 for name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(name, "1")
+
+# A background job of a script ignores SIGINT. Where a thread runs a job, Dagster then ignores SIGTERM as well
+# (dagster/_utils/interrupts.py), and waits 60 s for each step's log processes, which inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A machine that runs something else as well may take any time for an example.
 hypothesis.settings.register_profile("shared_machine", deadline=None)

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -104,15 +103,6 @@ def test_days_in_reverse_are_refused_and_nothing_lands(tmp_path: Path, monkeypat
     assert not (tmp_path / "home").exists()
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """A shell starts background commands with SIGINT ignored, and children inherit that."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_while_the_modules_load_shows_no_traceback() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "mlops_assets", "--help"]
     with subprocess.Popen(command, cwd=PROJECT, env=os.environ, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
