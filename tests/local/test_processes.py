@@ -205,7 +205,7 @@ def test_a_child_that_never_becomes_ready_is_an_error(tmp_path: Path) -> None:
     [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGHUP, 128 + signal.SIGHUP)],
 )
 def test_a_signal_to_the_supervisor_ends_its_children_first(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    with supervised(tmp_path, PARENT) as (process, ids):
+    with supervised(tmp_path, PARENT, grace_s=0.5) as (process, ids):
         process.send_signal(number)
         assert process.wait(timeout=60) == code
         assert alive(ids) == []
