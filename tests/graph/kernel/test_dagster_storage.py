@@ -8,6 +8,8 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
 from typing import Any, cast
@@ -79,23 +81,38 @@ def test_events_in_batches_are_stored_as_dagster_stores_them_one_by_one(
     assert len(together["index event_logs"]) > 2 * 2 * 2 * 8 + 7, "of two runs, kinds and assets on eight days, and of files"
 
 
-def test_queries_and_opening_an_instance_make_no_engine_and_read_no_migration_again(tmp_path: Path) -> None:
-    storage.share_engines()
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        reference = instance.get_ref()
+@contextmanager
+def calls_of(*functions: str) -> Iterator[list[str]]:
+    """The names of those that were called in the block."""
     made = list[str]()
 
     def count(frame: Any, event: str, _argument: Any) -> None:
-        if event == "call" and frame.f_code.co_name in {"create_engine", "_load_revisions"}:
+        if event == "call" and frame.f_code.co_name in functions:
             made.append(frame.f_code.co_name)
 
     sys.setprofile(count)
     try:
-        with dg.DagsterInstance.from_ref(reference) as instance:
-            assert not instance.get_event_records(dg.EventRecordsFilter(MADE))
-            assert not instance.get_runs()
+        yield made
     finally:
         sys.setprofile(None)
+
+
+def test_queries_and_opening_an_instance_make_no_engine_and_read_no_migration_again(tmp_path: Path) -> None:
+    storage.share_engines()
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        reference = instance.get_ref()
+    with calls_of("create_engine", "_load_revisions") as made, dg.DagsterInstance.from_ref(reference) as instance:
+        assert not instance.get_event_records(dg.EventRecordsFilter(MADE))
+        assert not instance.get_runs()
+    assert not made
+
+
+def test_the_file_of_a_new_run_reads_no_migration_again(tmp_path: Path) -> None:
+    storage.share_engines()
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        instance.report_engine_event("first", run_id="first", job_name="job")
+        with calls_of("_load_revisions") as made:
+            instance.report_engine_event("second", run_id="second", job_name="job")
     assert not made
 
 
