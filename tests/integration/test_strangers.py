@@ -77,13 +77,10 @@ def test_the_operator_reads_the_cause_of_a_crash_in_the_log(crashing: Server):
     assert "10.1.2.3:6379" in crashing.last_words()
 
 
-@pytest.mark.parametrize(
-    "damage", [Path.unlink, flip_a_bit, lambda path: path.write_bytes(b"")], ids=["missing", "altered", "empty"]
-)
-def test_a_server_whose_model_file_is_damaged_starts_and_says_why(tmp_path: Path, damage: object):
+def test_a_server_whose_model_file_is_damaged_starts_and_says_why(tmp_path: Path):
     server = Server(Home(tmp_path / "my home"))
     place_blessed(server.home, 1, bias=-1).point(1, AT, "first")
-    damage(next(server.home.deployments.rglob("model.onnx")))  # type: ignore[operator]
+    flip_a_bit(next(server.home.deployments.rglob("model.onnx")))
     with started(server):
         status, text = response_text(server, "GET", "/readyz", b"")
         assert status == 503 and "no champion serves yet: plan 1 is not taken · version 1 is not served" in text

@@ -2,6 +2,7 @@ import logging
 import pickle
 import time
 import weakref
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -20,6 +21,10 @@ from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.serving.flights import DirectDeployment, blessed, flip_a_bit, model_bytes_of_another_shape, place_blessed, tiny_model
 
 AT = "2013-07-01T12:00:00+00:00"
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(b"")
 
 
 class Watcher(Deployment):
@@ -124,10 +129,11 @@ def test_a_version_in_two_slots_is_loaded_once(slots: ModelSlots, home: Home, wa
 
 
 @pytest.mark.parametrize("broken", [2, 3])
-def test_a_plan_is_taken_whole_or_not_at_all(slots: ModelSlots, home: Home, broken: int):
+@pytest.mark.parametrize("damage", [Path.unlink, flip_a_bit, truncate], ids=["missing", "altered", "empty"])
+def test_a_plan_is_taken_whole_or_not_at_all(slots: ModelSlots, home: Home, broken: int, damage: Callable[[Path], None]):
     for version in (2, 3):
         deployment = place_blessed(home, version, bias=1)
-    flip_a_bit(model_file(home, broken))
+    damage(model_file(home, broken))
     before = slots.lineup
     deployment.route(challenger=2, share=0.1, shadow=3, at=AT, reason="")
     slots.poll()
