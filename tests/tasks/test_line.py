@@ -1,4 +1,4 @@
-"""Each task with each trainer, from landed files to served answers, their outcomes, the monitors, and back to the version before.
+"""Each task and each trainer, from landed files to served answers, their outcomes, the monitors, and back to the version before.
 
 The trainers of one task share its landed days, its first version and its server, which takes each new version while it runs.
 """
@@ -30,6 +30,8 @@ from tests.integration.running_service import Server, started, wait_for_plan
 from tests.tasks.declarations import CASES, DAYS, FIRST, ROWS, TRAINERS, applications, payments, trainers, use_case
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(600)]
+# Of each task two trainers, together all: test_every_trainer.py fits every trainer for every task.
+PAIRS = [(kind, TRAINERS[(2 * number + offset) % len(TRAINERS)]) for number, kind in enumerate(CASES) for offset in range(2)]
 REQUEST = ("number", "customer", "amount", "purpose", "applied_at")
 
 
@@ -108,8 +110,7 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield line_of
 
 
-@pytest.mark.parametrize("trainer", TRAINERS)
-@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize(("kind", "trainer"), PAIRS)
 def test_a_line_from_landed_files_to_monitors_and_back(kind: str, trainer: str, lines: Any) -> None:
     served: Served = lines(kind)
     task, line = task_of(CASES[kind].task), served.line
