@@ -10,26 +10,18 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
-from sqlalchemy import make_url
 
 from mlops_assets.foundation.home import PROJECT
 from mlops_assets.graph.kernel.one_daemon import CLAIMED_KEY, MACHINE_KEY
 from tests.integration.small_line import NO_SERVER
-from tests.servers.postgres_server import running_postgres
+from tests.servers.postgres_server import dagster_storage, running_postgres
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 
-def storage(url: str) -> dict[str, object]:
-    """Of dagster.yaml. Without the scheme, SQLAlchemy 2.1 looks for another driver than that of dagster-postgres."""
-    parts = make_url(url)
-    database = {"hostname": parts.host, "port": parts.port, "username": parts.username, "password": parts.password}
-    return {"postgres": {"postgres_db": database | {"db_name": parts.database, "scheme": "postgresql+psycopg2"}}}
-
-
 def dagster_home(folder: Path, event_log: str) -> Path:
     folder.mkdir()
-    settings = yaml.safe_load((PROJECT / "dagster.yaml").read_text()) | {"storage": storage(event_log)}
+    settings = yaml.safe_load((PROJECT / "dagster.yaml").read_text()) | {"storage": dagster_storage(event_log)}
     (folder / "dagster.yaml").write_text(yaml.safe_dump(settings))
     return folder
 

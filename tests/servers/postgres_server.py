@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 import psycopg
+from sqlalchemy import make_url
 
 from mlops_assets.local.processes import free_port
 
@@ -104,6 +105,13 @@ class PostgresServer:
     def _as_user(self) -> dict[str, Any]:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": self._folder}
         return quiet | ({"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {})
+
+
+def dagster_storage(url: str) -> dict[str, object]:
+    """Of dagster.yaml. Without the scheme, SQLAlchemy 2.1 looks for another driver than that of dagster-postgres."""
+    parts = make_url(url)
+    database = {"hostname": parts.host, "port": parts.port, "username": parts.username, "password": parts.password}
+    return {"postgres": {"postgres_db": database | {"db_name": parts.database, "scheme": "postgresql+psycopg2"}}}
 
 
 @contextmanager
