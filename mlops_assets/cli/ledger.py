@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from mlops_assets.cli.promotion import conclude, open_placed_versions, open_prom
 from mlops_assets.foundation.terminal import show
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.ledger_chain import DamagedLedger
+from mlops_assets.promotion.replaced_plan import reporting_replaced
 from mlops_assets.use_cases import USE_CASES
 
 app = typer.Typer(no_args_is_help=True, help="Read and verify the append-only record of every change to what serves.")
@@ -73,7 +75,8 @@ def mirror(
     typer.echo(promotions.difference() or "Servers read the ledger's plan.")
     if state.plan:
         # A newer plan is replaced on demand only: it can be the only trace of records that were cut off.
-        promotions.deployment.publish(state.plan, replace_newer=replace)
+        with reporting_replaced(promotions, partial(typer.echo, err=True)):
+            promotions.deployment.publish(state.plan, replace_newer=replace)
     if difference := promotions.difference():
         typer.echo(f"{use_case} · {difference}", err=True)
         raise typer.Exit(1)

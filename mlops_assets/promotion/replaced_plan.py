@@ -4,26 +4,36 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from mlops_assets.promotion.deployment import UnreadablePlan, describe_difference
+from mlops_assets.promotion.promotion_state import plan_of
 from mlops_assets.promotion.promotions import Promotions
 
 
 @contextmanager
 def reporting_replaced(promotions: Promotions, report: Callable[[str], object]) -> Generator[None]:
     """Around a change, which goes ahead, as the person on call needs it now. Afterwards it keeps the file of the replaced plan
-    and reports what it was.
+    and reports what it was, also where the change failed later.
     """
     deployment = promotions.deployment
     content, found = deployment.content(), _difference(promotions)
-    yield
-    if found:
-        kept = f"; {deployment.keep(content)} has its file. Ask who can write to it" if content else ""
-        where = f"{promotions.use_case.name} · plan and ledger disagreed before this change"
-        report(f"{where}: {found}. The change replaced that plan{kept}.")
+    try:
+        yield
+    finally:
+        if found and deployment.content() != content:
+            kept = f"; {deployment.keep(content)} has its file. Ask who can write to it" if content else ""
+            where = f"{promotions.use_case.name} · plan and ledger disagreed before this change"
+            report(f"{where}: {found}. The change replaced that plan{kept}.")
 
 
 def _difference(promotions: Promotions) -> str:
+    """Empty where a plan of the ledger is read, be it an older one: the process that wrote a newer one may have died."""
     try:
         published = promotions.deployment.plan()
     except UnreadablePlan as error:
         return str(error).partition(". ")[0]
-    return describe_difference(published, promotions.state().plan)
+    state = promotions.state()
+    found = describe_difference(published, state.plan)
+    if not (found and published):
+        return found
+    newer = promotions.ledger.records(promotions.use_case.name, after=published.number - 1)
+    recorded = [plan_of(one, state.blessings) for one in newer if one.number == published.number and "plan" in one.body]
+    return "" if recorded and not published.differences(recorded[0]) else found

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from mlops_assets.promotion.deployment import IllegalRoute, Plan
 from mlops_assets.promotion.ledger_chain import DamagedLedger
 from mlops_assets.promotion.promotion_state import PromotionState, plan_of
 from mlops_assets.promotion.promotions import Cause, NotApproved, PlanDisagrees, Promotions
+from mlops_assets.promotion.replaced_plan import reporting_replaced
 from mlops_assets.rollout.decision import Decision, decide
 from mlops_assets.rollout.evidence import RolloutState, add_answers, add_outcomes, unit
 from mlops_assets.serving.log.prediction_log import PredictionLog
@@ -64,6 +65,12 @@ class Rollouts:
         its evidence allows it. A route by hand is left alone; during a pause a rollout may be rolled back, and nothing else.
         Raises ConcurrentWrite and LedgerDown as `Promotions`.
         """
+        replaced = list[str]()
+        with reporting_replaced(self.promotions, replaced.append):
+            step = self._advance(by=by, at=at, why=why)
+        return replace(step, message=" ".join([step.message, *replaced]))
+
+    def _advance(self, *, by: str, at: datetime, why: str) -> Step:
         state, rollout = self.promotions.state(), self.promotions.use_case.rollout
         in_progress = rollout if isinstance(rollout, Canary) and state.shares else None
         try:

@@ -12,7 +12,7 @@ from tests.cli.test_promotion import NAME, Run, home, laid, plan_in_force, run
 __all__ = ["home", "laid", "run"]  # fixtures
 COMMANDS = {
     "promote": ("promote", NAME, "2", "--why", "now"), "promote the champion": ("promote", NAME, "1", "--why", "now"),
-    "route": ("route", NAME, "--challenger", "2", "--share", "0.1"), "end a route": ("route", NAME),
+    "route": ("route", NAME, "--challenger", "2", "--share", "0.1"), "end a route": ("route", NAME), "mirror": ("ledger", "mirror", NAME),
 }  # fmt: skip
 EDITS: dict[str, tuple[Callable[[str], str], str]] = {
     "another champion": (lambda text: json.dumps(json.loads(text) | {"champion": 3}), "servers read plan 4 (version 3); in the ledger it is plan 4 (version 1)"),
