@@ -13,7 +13,7 @@ import typer
 
 from mlops_assets.cli import erasure, keys, ledger, promotion, provenance, trial
 from mlops_assets.cli.alerts import alerts
-from mlops_assets.cli.arguments import By, Commands, Name, declared, environment, open_resources
+from mlops_assets.cli.arguments import By, Commands, Name, declared, environment, features_to_read, open_resources
 from mlops_assets.cli.backtest import backtest
 from mlops_assets.cli.check import check
 from mlops_assets.cli.land import land
@@ -56,9 +56,9 @@ def _show_features(use_case: UseCase) -> None:
     if not use_case.features.views:
         return show(f"{use_case.name}: no feature views; everything that the model reads is in the request.", "")
     heads = ("view", "feature", "type", "used by", *statistics)
-    store = resources["feature_store"].open(use_case.features.service)
     champion = resources["deployment"].open(use_case.name).champion()
-    catalog = read_catalog(use_case, store=store, tables=resources["warehouse"].open(), champion=champion)
+    with features_to_read(resources["feature_store"], use_case.features.service) as store:
+        catalog = read_catalog(use_case, store=store, tables=resources["warehouse"].open(), champion=champion)
     views = table(("view", "owner", "entities", "expiry", "newest row"), ((view.name, *view.facts) for view in catalog.views))
     rows = [
         (row["view"], row["name"], row["type"], row["used_by"] or "no model",

@@ -3,21 +3,25 @@
 import os
 import pwd
 import signal
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 import typer
 from typer.core import TyperGroup
 
-from mlops_assets.foundation.home import Environment, read_environment
+from mlops_assets.foundation.home import Environment, Home, read_environment
 from mlops_assets.foundation.interrupt import end
 from mlops_assets.foundation.mistakes import describe_mistake, is_correctable
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import NOT_LOADED, USE_CASES
 
 if TYPE_CHECKING:
-    from mlops_assets.resources import Resources
+    from mlops_assets.features.feast.feature_store import FeatureStore
+    from mlops_assets.resources import FeatureStoreResource, Resources
 
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
 
@@ -138,3 +142,15 @@ def declared(name: str) -> UseCase:
     legal = ", ".join(use_case.name for use_case in USE_CASES)
     problems = "".join(f"\n{problem}" for problem in NOT_LOADED)
     raise typer.BadParameter(f"use case {name!r} is not declared; declared: {legal}. Use one of these.{problems}")
+
+
+@contextmanager
+def features_to_read(resource: "FeatureStoreResource", service: str) -> "Generator[FeatureStore]":
+    """As `open` of the resource. Where nothing was applied yet, of a temporary folder: who reads creates nothing in the home."""
+    home = Home(Path(resource.home))
+    if (home.feast / "registry.db").exists():
+        yield resource.open(service)
+        return
+    with TemporaryDirectory() as folder:
+        Home(Path(folder)).tables.symlink_to(home.tables)
+        yield type(resource)(home=folder, project=resource.project, redis_url=None).open(service)

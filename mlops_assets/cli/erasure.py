@@ -1,17 +1,21 @@
 """`mlops forget`: erase every row of one subject, such as a customer."""
 
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import Annotated
 
 import typer
 
-from mlops_assets.cli.arguments import By, Name, declared, environment, open_resources
+from mlops_assets.cli.arguments import By, Name, declared, environment, features_to_read, open_resources
 from mlops_assets.erasure.forget import forget_subject, look_for
 from mlops_assets.erasure.stores import Stores
 from mlops_assets.erasure.subject import find_subject
+from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.wording import some
-from mlops_assets.serving.log.prediction_log import log_secret
+from mlops_assets.serving.log.prediction_log import known_secret
+from mlops_assets.spec.use_case import UseCase
 
 
 def forget(
@@ -25,17 +29,16 @@ def forget(
 ) -> None:
     """Erase every row of one subject from tables, online stores, logs and landed files, and record it in the ledger."""
     declaration, home = declared(use_case), environment().home
-    identified, resources = find_subject(declaration, subject, secret=log_secret(home.keys)), open_resources()
-    features = resources["feature_store"].open(declaration.features.service)
-    stores = Stores(home, features, resources["registry"].open(), resources["ledger"].open())
+    identified = find_subject(declaration, subject, secret=known_secret(home.keys))
     waits = lru_cache(partial(typer.echo, "Waiting for runs that began before, which may write rows again.", err=True))  # once
     done = None
-    if not dry_run:
-        done = forget_subject(
-            declaration, identified, stores,
-            why=because, by=by, at=datetime.now(UTC), patience_s=wait, on_wait=waits,
-        )  # fmt: skip
-    found = done.found if done else look_for(declaration, identified, stores)
+    with _open_stores(declaration, home, dry_run=dry_run) as stores:
+        if not dry_run:
+            done = forget_subject(
+                declaration, identified, stores,
+                why=because, by=by, at=datetime.now(UTC), patience_s=wait, on_wait=waits,
+            )  # fmt: skip
+        found = done.found if done else look_for(declaration, identified, stores)
     if not (found.rows or (done and (done.still or not done.is_final))):
         for text in ("No row was found anywhere.", *(f"Left: {text}" for text in found.left)):
             typer.echo(text)
@@ -60,3 +63,11 @@ def forget(
     if done.still or not done.is_final:
         typer.echo("Run the same again once those runs have ended (a write that was interrupted counts as ended after an hour).")
         raise typer.Exit(1)
+
+
+@contextmanager
+def _open_stores(use_case: UseCase, home: Home, *, dry_run: bool) -> Generator[Stores]:
+    resources, service = open_resources(), use_case.features.service
+    features = resources["feature_store"]
+    with features_to_read(features, service) if dry_run else nullcontext(features.open(service)) as opened:
+        yield Stores(home, opened, resources["registry"].open(), resources["ledger"].open())

@@ -166,7 +166,9 @@ class ModelRegistry:
         raise NotRegistered(f"{model_name} · no version {version}; registered are: {known}. Use one of these, or train.")
 
     def versions(self, model_name: str) -> list[Version]:
-        """All versions, oldest first; none for an unknown model."""
+        """All versions, oldest first; none for an unknown model. Reading creates no database."""
+        if not (self._database_url or (self._root / "mlflow.db").exists()):
+            return []
         page = self.client.search_model_versions(f"name='{model_name}'", max_results=MAX_VERSIONS)
         versions = [
             Version(int(model.version), model.tags.get(DIGEST, ""), str(model.run_id), dict(model.tags)) for model in page

@@ -37,6 +37,20 @@ READING = [
     ("keys", "list"), ("keys", "revoke", "shop"), ("signing", "list"), ("signing", "withdraw", "0" * 16), ("signing", "rotate"), ("push", NAME, "outcomes", __file__),
 ]  # fmt: skip
 
+# The others change something, also where they are refused: they may leave locks.
+READING_ONLY = {
+    "status",
+    "features",
+    "plan",
+    "why",
+    "replay",
+    "reproduce",
+    "ledger show",
+    "ledger verify",
+    "keys list",
+    "signing list",
+    "migrate",
+}
 CREATING = [("land", NAME, "2013-01-01", "2013-01-01"), ("keys", "add", "shop"), ("up",), ("run",), ("demo",)]
 # They look at files or a server, and not at a home alone.
 WITHOUT_A_HOME = [("check", NAME), ("try", NAME), ("predict", NAME, "--sample", "1"), ("init",), ("new",), ("backtest",)]
@@ -105,6 +119,17 @@ def test_a_command_on_a_full_disk_works_or_says_why_and_leaves_the_champion(
     assert result.exit_code in (0, 1) and isinstance(result.exception, SystemExit | None), result.output
     assert result.output and "Traceback" not in result.output
     assert "version 1" in run("status", NAME).output
+
+
+@pytest.mark.parametrize(
+    "command", [case for case in READING if {case[0], " ".join(case[:2]), case[-1]} & {*READING_ONLY, "--dry-run"}], ids=" ".join
+)
+def test_a_command_that_reads_creates_and_changes_nothing(run: Run, served: Home, command: tuple[str, ...]) -> None:
+    """A home that has a ledger alone."""
+    before = {path: path.stat().st_mtime_ns for path in served.root.rglob("*")}
+    result = run(*command)
+    assert isinstance(result.exception, SystemExit | None), result.output
+    assert {path: path.stat().st_mtime_ns for path in served.root.rglob("*")} == before
 
 
 @pytest.mark.parametrize("command", ["status", "up"])

@@ -47,6 +47,7 @@ ANSWERED: dict[str, pl.DataType] = {
 REQUIRED = ("answered_at", "event_timestamp", "plan", "model_version", "model_digest")
 SEGMENT_BYTES = 256 * 1024 * 1024
 START = re.compile(rb'\{"prediction_id":"([^"\\]{1,80})"')
+SECRET = "prediction_log.secret"  # of a home's keys
 BLANK = b" "  # the start of an erased line, and of no line of JSON; an erased line keeps its length, and so readers' positions
 
 
@@ -252,9 +253,15 @@ def log_secret(folder: Path) -> bytes:
     0640 in a folder with the set-group-ID bit, by which the users of server and platform share it. Without it a person's answers
     cannot be found again; with it, names can be guessed from their hashes.
     """
-    path = folder / "prediction_log.secret"
+    path = folder / SECRET
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         is_shared = bool(folder.stat().st_mode & stat.S_ISGID)
         create_file(path, secrets.token_bytes(32), mode=PRIVATE | (stat.S_IRGRP if is_shared else 0))
     return path.read_bytes()
+
+
+def known_secret(folder: Path) -> bytes:
+    """As `log_secret`, and creates nothing: before the first answer no value is stored as a hash, and any key finds none."""
+    path = folder / SECRET
+    return path.read_bytes() if path.exists() else secrets.token_bytes(32)
