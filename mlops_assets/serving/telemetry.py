@@ -17,6 +17,13 @@ LOAD_S = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60)
 AGE_S = (1, 60, 600, 3600, 6 * 3600, 86400, 7 * 86400, 30 * 86400)
 
 
+Origins = Counts[tuple[str, int, str]]  # rows by arm, version and source of features
+
+
+def origins_of(answer: Answer) -> Origins:
+    return Counts((row.arm, row.model_version, row.features_from) for row in answer.predictions)
+
+
 class Telemetry:
     """The metrics of one use case in a server process, all in one registry. `edges_s` are further edges of the latency's
     buckets, so that a declared bound divides the answers exactly.
@@ -61,11 +68,10 @@ class Telemetry:
     def responded(self, status: int) -> None:
         self._request(str(status)).inc()
 
-    def answered(self, answer: Answer) -> None:
-        """One request, by arm, version and source of features of each row; the latency counts once an arm."""
-        counts = Counts((row.arm, row.model_version, row.features_from) for row in answer.predictions)
+    def answered(self, counts: Origins, latency_ms: float) -> None:
+        """One request; its latency counts once an arm."""
         for arm, version in {(arm, version) for arm, version, _source in counts}:
-            self._latency_of(arm, str(version)).observe(answer.latency_ms / 1000)
+            self._latency_of(arm, str(version)).observe(latency_ms / 1000)
         for (arm, version, source), count in counts.items():
             self._prediction(arm, str(version), source).inc(count)
 

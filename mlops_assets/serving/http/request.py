@@ -4,21 +4,19 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
-from datetime import datetime
 from itertools import islice
 from keyword import iskeyword
 from typing import Annotated, Any, cast
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
 from mlops_assets.features.online.online_mirror import REQUEST
+from mlops_assets.serving.http.row_blocks import BLOCK_ROWS, RowsOfText
 from mlops_assets.serving.http.value_types import legal_values, read_value, value_type
 from mlops_assets.spec.column_type import DType
 from mlops_assets.spec.contract import Column
-from mlops_assets.spec.moment import in_utc
-from mlops_assets.spec.serving import Limits
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.tasks import task_of
 
@@ -30,7 +28,6 @@ MAX_EXPLAINED = 10  # rows of one request, at 50 ms each
 SHOWN_CHARACTERS, MESSAGE_CHARACTERS = 80, 200
 BODY = "a JSON object with a list of rows, a list of features, or both"
 CORRECT = "Correct the value."
-MOMENT = "Correct the row's times: the moment follows from them. The legal range is declared (Limits.max_ahead, max_past)."
 # How msgspec ends a message that belongs to one row or field: the message, the part of the request, the row, the field.
 PLACE = re.compile(r"(.*?) - at `\$\.(\w+)(?:\[(\d+)\](?:\.(\w+))?)?`")
 # The categories of an input that is a request column of another type as well.
@@ -64,6 +61,12 @@ class BadRequest(ValueError):
         self.problems, self.total = tuple(problems[:MAX_PROBLEMS]), len(problems)
         super().__init__(f"{self.total} problems; the first: {self.problems[0]}")
 
+    def after(self, rows: int) -> "BadRequest":
+        """The same of rows that follow so many others."""
+        shifted = BadRequest([replace(one, row=None if one.row is None else one.row + rows) for one in self.problems])
+        shifted.total = self.total
+        return shifted
+
     def to_dict(self) -> dict[str, Any]:
         return {"error": self.problems[0], "errors": self.problems, "total_errors": self.total}
 
@@ -92,6 +95,11 @@ class PredictRequest(msgspec.Struct, frozen=True):
 
     def __len__(self) -> int:
         return len(self.rows or self.inputs or ())
+
+    def block(self, at: int) -> "PredictRequest":
+        """BLOCK_ROWS rows from that one on. Raises BadRequest, as rows that are text are parsed."""
+        rows, inputs = (part and part[at : at + BLOCK_ROWS] for part in (self.rows, self.inputs))
+        return replace(self, rows=rows, inputs=inputs)
 
 
 class Answer(msgspec.Struct):
@@ -131,6 +139,9 @@ class RequestParser:
         parts = [(part, cast(Any, Annotated[list[struct], length]) | None, None) for part, struct in self._structs.items()]
         request = msgspec.defstruct("Request", [*parts, (EXPLAIN, bool, False)], forbid_unknown_fields=True)
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(request, dec_hook=read_value)
+        texts = [(part, cast(Any, Annotated[list[msgspec.Raw], length]) | None, None) for part in self._structs]
+        outline = msgspec.defstruct("Outline", [*texts, (EXPLAIN, bool, False)], forbid_unknown_fields=True)
+        self._outline: msgspec.json.Decoder[Any] = msgspec.json.Decoder(outline)
 
     def _struct(self, part: str, types: Mapping[Column, Any]) -> type[msgspec.Struct]:
         """Other columns of the table, also dropped ones, are ignored: a client may send what is no request column any more."""
@@ -140,16 +151,34 @@ class RequestParser:
         return msgspec.defstruct(part, fields, forbid_unknown_fields=True, gc=False)
 
     def __call__(self, body: bytes, *, started: float = 0.0, deadline: float = math.inf, trace_id: str = "") -> PredictRequest:
-        """Raises BadRequest with all that is wrong, or with the first problem of a body above MAX_DETAILED_BYTES."""
+        """Raises BadRequest with all that is wrong, or with the first problem of a body above MAX_DETAILED_BYTES, whose rows
+        are parsed, and refused, when they are read: as values they take several times the memory of their text.
+        """
+        is_large = len(body) > MAX_DETAILED_BYTES
         try:
-            parsed = self._decoder.decode(body)
+            parsed = (self._outline if is_large else self._decoder).decode(body)
         except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
             raise BadRequest(self._problems(body, error)) from None
-        rows, inputs = self._values(parsed.rows, ROWS), self._values(parsed.features, INPUTS)
+        read = self._later if is_large else self._values
+        rows, inputs = read(parsed.rows, ROWS), read(parsed.features, INPUTS)
         request = PredictRequest(rows, inputs, parsed.explain, started, deadline, trace_id)
         if problems := [*_count_problems(request.rows, request.inputs, explain=request.explain)]:
             raise BadRequest(problems)
         return request
+
+    def _later(self, texts: list[msgspec.Raw] | None, part: str) -> Sequence[tuple[Any, ...]] | None:
+        """Few rows at once, as they may be answered in the event loop."""
+        if texts is None:
+            return None
+        rows = RowsOfText(texts, lambda few, at: self._parse_rows(few, part, at))
+        return rows if len(rows) > BLOCK_ROWS else rows[:]
+
+    def _parse_rows(self, texts: Sequence[msgspec.Raw], part: str, at: int) -> list[tuple[Any, ...]]:
+        body = b'{"%s":[%s]}' % (part.encode(), b",".join(texts))
+        try:
+            return self._values(getattr(self._decoder.decode(body), part), part) or []
+        except (ValueError, RecursionError) as error:
+            raise BadRequest([_first_problem(error)]).after(at) from None
 
     def _values(self, rows: list[Any] | None, part: str) -> list[tuple[Any, ...]] | None:
         width = len(self._types[part])
@@ -215,20 +244,6 @@ def _input(name: str, dtype: DType, requested: Column | None) -> Column:
     if dtype == "float":
         return column.but(dtype=requested.dtype, precision=requested.precision, scale=requested.scale)
     return column.but(allowed=BOOLEANS) if requested.dtype == "bool" else column.but(pattern=NUMBERS.get(requested.dtype))
-
-
-def refuse_moments(moments: Sequence[datetime | None], now: datetime, limits: Limits) -> None:
-    """Raises BadRequest where the prediction moment of a row is missing, or further from `now` than `limits` allow."""
-    if far := [row for row, moment in enumerate(moments) if moment is None or not _is_near(moment, now, limits)]:
-        first, last = (now - limits.max_past).isoformat() if limits.max_past else "any time", (now + limits.max_ahead).isoformat()
-        legal = f"a prediction moment from {first} to {last}"
-        values = [(row, moment.isoformat() if (moment := moments[row]) else "none") for row in far[:MAX_COUNTED]]
-        raise BadRequest([Problem(row, "event_timestamp", value, legal, MOMENT) for row, value in values])
-
-
-def _is_near(moment: datetime, now: datetime, limits: Limits) -> bool:
-    ahead = in_utc(moment) - now
-    return ahead <= limits.max_ahead and (limits.max_past is None or -ahead <= limits.max_past)
 
 
 def _count_problems(rows: Sequence[object] | None, inputs: Sequence[object] | None, *, explain: bool) -> Iterator[Problem]:

@@ -9,27 +9,25 @@ from typing import Any, cast
 
 import msgspec
 import polars as pl
-from msgspec import UNSET
 
 from mlops_assets.features.online.key_value_stores import OnlineStoreDown
 from mlops_assets.features.online.online_mirror import REQUEST, LookupResult
 from mlops_assets.features.request_features import Columns, entity_columns
-from mlops_assets.foundation.names import EVENT_TIMESTAMP, FEATURE_AGE_S
-from mlops_assets.serving.http.request import Answer, PredictRequest, prediction_type, refuse_moments
-from mlops_assets.serving.inference.model_slots import Lineup, ModelSlots
+from mlops_assets.foundation.names import EVENT_TIMESTAMP
+from mlops_assets.serving.http.moments import refuse_moments
+from mlops_assets.serving.http.request import Answer, BadRequest, PredictRequest
+from mlops_assets.serving.http.row_blocks import BLOCK_ROWS
+from mlops_assets.serving.inference.composing import Composer
+from mlops_assets.serving.inference.model_slots import Lineup, LoadedModel, ModelSlots
 from mlops_assets.serving.inference.row_encoder import other_columns
-from mlops_assets.serving.inference.scoring import RowScore, Scorer, ScoringRow
+from mlops_assets.serving.inference.scoring import Scorer, ScoringRow
 from mlops_assets.serving.inference.shadowing import Shadowing
 from mlops_assets.serving.log.prediction_log import PredictionLog
-from mlops_assets.serving.telemetry import Telemetry
+from mlops_assets.serving.telemetry import Origins, Telemetry, origins_of
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.tasks import task_of
 
-UNSEEN = "was not in the training data; the model treats it as unknown"
 # Of absolute paths, which strangers need not know: in quotes, where they may have blanks, or outside.
 FOLDERS = re.compile(r"(?<=['\"])/[^'\"\n]*/|(?<![\w:/.…])/(?:[^/\s'\"]+/)+")
-TREATED = "at the moment of the prediction; the model treats its features as missing"
-MISSING = {"unknown": f"has no value for this entity {TREATED}", "expired": f"has only expired values for this entity {TREATED}"}
 LookUp = Callable[[Columns], LookupResult]  # every feature as known at each row's `event_timestamp`, in the same order
 AsyncLookUp = Callable[[Columns], Awaitable[LookupResult]]
 Outcome = bytes | Exception  # the answer as JSON, or the error of a request
@@ -61,13 +59,9 @@ class Answering:
     next_call: Callable[[], int]
 
     def __post_init__(self) -> None:
-        features = self.use_case.features
-        self._task, self._prediction = task_of(self.use_case.task), prediction_type(self.use_case)
         self._entity_columns = entity_columns(self.use_case)
-        # The request columns in the log of a request without rows, except those that are inputs as well.
-        self._no_rival = dict.fromkeys(self._task.rival_columns())
         self._others = other_columns(self.use_case)
-        self._no_request = dict.fromkeys(name for name in features.request if name not in features.inputs)
+        self._composer = Composer(self.use_case, self.scorer, now=self.now, clock=self.clock, new_id=self.new_id)
 
     def answer_together(self, requests: Sequence[PredictRequest]) -> Sequence[Outcome]:
         """One outcome for each request; their features are looked up together. A failing request fails alone: by NotReady,
@@ -76,6 +70,8 @@ class Answering:
         if not self.slots.lineup or not requests:
             return self._not_ready(requests)
         try:
+            if len(requests[0]) > BLOCK_ROWS:  # a large request comes alone
+                return [self._answer_large(self.slots.lineup, requests[0])]
             prepared = self._prepare(requests)
         except OnlineStoreDown as error:
             complete = iter(self.answer_together([request for request in requests if request.inputs is not None]))
@@ -181,11 +177,10 @@ class Answering:
         answers, scored, logged = list[Answer](), list[ScoringRow](), list[dict[str, Any]]()
         for request, rows in zip(requests, prepared, strict=True):
             scores = list(islice(all_scores, len(rows)))
-            if illegal := next((score for score in scores if not self._task.is_legal(score.output)), None):
-                problem = f"version {illegal.loaded.version} gave {illegal.output}, which is no {self._task.SCORES[0]}"
-                outcomes.append(ValueError(f"{self.use_case.name} · {problem}."))
+            if problem := self._composer.illegal(scores):
+                outcomes.append(problem)
                 continue
-            answer, lines = self._compose(lineup, request, rows, scores, call)
+            answer, lines = self._composer.compose(lineup, request, rows, scores, call)
             if self.clock() > request.deadline:  # just before the log, which must not have what its client did not get
                 outcomes.append(TimeoutError())
                 continue
@@ -194,63 +189,81 @@ class Answering:
             logged += lines
             outcomes.append(msgspec.json.encode(answer))
         self._write_log(logged)
-        for row in scored:
-            self.telemetry.looked_up(row.ages or {}, row.missing)
+        self._count_lookups(scored)
         for answer in answers:
-            self.telemetry.answered(answer)
+            self.telemetry.answered(origins_of(answer), answer.latency_ms)
         if lineup.shadow:
             self.shadowing.put(lineup.shadow, scored, logged)
         return outcomes
 
-    def _compose(
-        self, lineup: Lineup, request: PredictRequest, rows: Sequence[ScoringRow], scores: Sequence[RowScore], call: int
-    ) -> tuple[Answer, list[dict[str, Any]]]:
-        """The answer of one request, and its rows of the log."""
-        features, moment, logged = self.use_case.features, self.now(), list[dict[str, Any]]()
-        answer = Answer([], lineup.plan.number, round((self.clock() - request.started) * 1000, 3))
-        for row, score in zip(rows, scores, strict=True):
-            encoder, values, prediction_id = score.loaded.encoder, score.loaded.answer(score.output), self.new_id()
-            prediction = self._prediction(
-                prediction_id, *values, score.loaded.version, score.arm, row.features_from,
-                [
-                    *encoder.warnings,
-                    *(f"{name} {value!r} {UNSEEN}" for name, value in encoder.unseen(row.inputs)),
-                    *(f"{view} {MISSING[reason]}" for view, reason in row.missing),
-                ],
-                self.scorer.explain(score, row) if request.explain else UNSET,
-            )  # fmt: skip
-            answer.predictions.append(prediction)
-            line: dict[str, Any] = {
-                "prediction_id": prediction_id,
-                "answered_at": moment,
-                "event_timestamp": row.moment,
-                "trace_id": request.trace_id,
-                "plan": answer.plan,
-                "arm": score.arm,
-                "model_version": score.loaded.version,
-                "model_digest": score.loaded.blessing.model_digest,
-                **dict(zip(self._task.COLUMNS, values, strict=True)),
-                "features_from": row.features_from,
-                "latency_ms": answer.latency_ms,
-                "call": call,
-                "model_ms": score.model_ms,
-                "challenger_failed": score.challenger_failed,
-                **self._no_rival,
-                FEATURE_AGE_S: row.ages,
-                **dict(zip(features.inputs, row.inputs, strict=False)),
-                **(dict(zip(features.request, row.request, strict=True)) if row.request else self._no_request),
-            }
-            logged.append(line)
-        return answer, logged
+    def _answer_large(self, lineup: Lineup, request: PredictRequest) -> bytes:
+        """Without all rows in memory as values; with a shadow, which may lag, they are nevertheless."""
+        shadowed = list[tuple[Sequence[ScoringRow], list[dict[str, Any]]]]()
+
+        def keep(rows: Sequence[ScoringRow], lines: list[dict[str, Any]]) -> None:
+            if lineup.shadow:
+                shadowed.append((rows, lines))
+
+        try:
+            with self.log.spool() as file:
+
+                def write(rows: Sequence[ScoringRow], lines: list[dict[str, Any]]) -> None:
+                    file.write(self.log.lines(lines))
+                    keep(rows, lines)
+
+                content, origins = self._answer_blocks(lineup, request, write)
+                self.log.append_file(file)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            self._refuse_without_log(error, len(request))
+            shadowed.clear()
+            content, origins = self._answer_blocks(lineup, request, keep)
+        self.telemetry.answered(origins, self._composer.latency_ms(request))
+        for rows, lines in shadowed:
+            self.shadowing.put(cast(LoadedModel, lineup.shadow), rows, lines)
+        return content
+
+    def _answer_blocks(
+        self, lineup: Lineup, request: PredictRequest, use: Callable[[Sequence[ScoringRow], list[dict[str, Any]]], object]
+    ) -> tuple[bytes, Origins]:
+        """The answer, and where its rows come from. Each block of rows is one call of the model."""
+        parts, origins = [b'{"predictions":'], Origins()
+        for at in range(0, len(request), BLOCK_ROWS):
+            block = request.block(at)
+            try:
+                (rows,) = self._prepare([block])
+            except BadRequest as error:  # of a moment
+                raise error.after(at) from None
+            scores = self.scorer.score(lineup, rows)
+            if problem := self._composer.illegal(scores):
+                raise problem
+            answer, lines = self._composer.compose(lineup, block, rows, scores, self.next_call())
+            use(rows, lines)
+            self._count_lookups(rows)
+            parts += [b"," if at else b"[", msgspec.json.encode(answer.predictions)[1:-1]]
+            origins += origins_of(answer)
+            if self.clock() > request.deadline:  # before anything is logged
+                raise TimeoutError
+        end = msgspec.json.encode(Answer([], lineup.plan.number, self._composer.latency_ms(request))).partition(b"[")[2]
+        return b"".join([*parts, end]), origins
+
+    def _count_lookups(self, rows: Sequence[ScoringRow]) -> None:
+        for row in rows:
+            self.telemetry.looked_up(row.ages or {}, row.missing)
 
     def _write_log(self, rows: list[dict[str, Any]]) -> None:
         try:
             self.log.append(rows)
         except OSError as error:
-            self.telemetry.log_failures.inc()
-            if self.use_case.serving.log.when_full == "refuse":
-                raise LogUnavailable(str(error)) from error
-            self.telemetry.unlogged.inc(len(rows))
+            self._refuse_without_log(error, len(rows))
+
+    def _refuse_without_log(self, error: OSError, rows: int) -> None:
+        """Raises LogUnavailable, unless the declaration has it that rows are answered all the same."""
+        self.telemetry.log_failures.inc()
+        if self.use_case.serving.log.when_full == "refuse":
+            raise LogUnavailable(str(error)) from error
+        self.telemetry.unlogged.inc(rows)
 
 
 def _texts(values: Sequence[Any]) -> Sequence[str | None]:

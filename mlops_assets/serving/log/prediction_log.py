@@ -8,9 +8,11 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from threading import Lock
 from typing import Any, BinaryIO
 
@@ -48,6 +50,7 @@ REQUIRED = ("answered_at", "event_timestamp", "plan", "model_version", "model_di
 SEGMENT_BYTES = 256 * 1024 * 1024
 START = re.compile(rb'\{"prediction_id":"([^"\\]{1,80})"')
 SECRET = "prediction_log.secret"  # of a home's keys
+COPIED_BYTES = 1024 * 1024
 BLANK = b" "  # the start of an erased line, and of no line of JSON; an erased line keeps its length, and so readers' positions
 
 
@@ -113,6 +116,25 @@ class PredictionLog:
                 self._write([*self._waiting, *lines])
             else:
                 self._waiting += lines
+
+    @contextmanager
+    def spool(self) -> Generator[BinaryIO]:
+        """A file without a name for the lines of rows that are appended together at the end. Raises OSError."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=self._folder) as file:
+            yield file
+
+    def lines(self, rows: Sequence[Mapping[str, object]]) -> bytes:
+        """As `append` writes them."""
+        return b"\n".join([*(self._line(row) for row in rows), b""])
+
+    def append_file(self, file: BinaryIO) -> None:
+        """All `lines` of a file. Raises OSError; none of them is logged then."""
+        with self._lock:
+            if self._waiting:
+                self._write(self._waiting)
+            file.seek(0)
+            self._write_parts(iter(partial(file.read, COPIED_BYTES), b""))
 
     def flush(self) -> None:
         """Syncs everything to disk. Raises OSError; rows that waited then still wait."""
@@ -184,21 +206,26 @@ class PredictionLog:
         return self._encode(kept)
 
     def _write(self, lines: list[bytes]) -> None:
-        """All of `lines` or none: what a full disk took in part is truncated, and its segment ends there."""
+        self._write_parts([b"\n".join([*lines, b""])])
+        self._waiting = []
+
+    def _write_parts(self, parts: Iterable[bytes]) -> None:
+        """All parts or none: what a full disk took of them is truncated, and its segment ends there."""
         if self._file is None or self._written >= self._segment_bytes:
             self._open_segment()
         assert self._file is not None
-        content = b"\n".join([*lines, b""])
+        written = self._written
         try:
-            if os.write(self._file, content) < len(content):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._folder))
+            for content in parts:
+                if os.write(self._file, content) < len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._folder))
+                written += len(content)
         except OSError:
             if os.fstat(self._file).st_size > self._written:
                 os.ftruncate(self._file, self._written)
                 self._close_segment()  # a reader may have read the part, and its position must not point into other lines
             raise
-        self._written += len(content)
-        self._waiting = []
+        self._written = written
 
     def _close_segment(self) -> None:
         if self._file is not None:

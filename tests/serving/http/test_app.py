@@ -12,7 +12,8 @@ from starlette.testclient import TestClient
 
 from mlops_assets.foundation.home import SHARED, Environment, Home
 from mlops_assets.serving.http.app import ApiApp
-from mlops_assets.serving.http.request import BadRequest, refuse_moments
+from mlops_assets.serving.http.moments import refuse_moments
+from mlops_assets.serving.http.request import BadRequest
 from mlops_assets.serving.service import Service, assemble
 from mlops_assets.serving.services import Services
 from mlops_assets.spec.serving import Limits
