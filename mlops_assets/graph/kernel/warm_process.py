@@ -7,7 +7,7 @@ loads modules of installed packages only, so that each run reads the project's o
 
 import gc
 import importlib
-import os
+import multiprocessing
 import signal
 import sys
 import sysconfig
@@ -15,13 +15,15 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 POLL_S = 0.5
 IDLE_S = 1800.0  # without a run it ends, which frees about 0.9 GB; the next run starts a new one
 INSTALLED = tuple(sysconfig.get_paths()[name] for name in ("purelib", "platlib"))
+# Its processes end without destructors of native libraries: that of ONNX Runtime waits for a thread which a fork does not have.
+FORK = multiprocessing.get_context("fork")
 
 
 @dataclass
@@ -29,6 +31,7 @@ class Run:
     """A forked process: what Dagster's own `execute_run` reads, and where it reports the modules that it has loaded."""
 
     argument: str
+    process: BaseProcess
     modules: Connection
 
 
@@ -38,7 +41,7 @@ class WarmProcess:
 
     commands: Connection
     is_open: bool = True  # until the daemon, at the other end, has ended
-    runs: dict[int, Run] = field(default_factory=dict[int, Run])
+    runs: list[Run] = field(default_factory=list[Run])
     pending: dict[str, None] = field(default_factory=dict[str, None])  # modules, in the order in which a run has loaded them
 
     def serve(self) -> None:
@@ -46,14 +49,14 @@ class WarmProcess:
         idle_since = time.monotonic()
         while self.runs or (self.is_open and time.monotonic() - idle_since < IDLE_S):
             is_loading = bool(self.pending) and not self.runs  # a run needs the core more
-            connections = [self.commands] * self.is_open + [run.modules for run in self.runs.values() if not run.modules.closed]
-            ready = wait(connections, 0 if is_loading else POLL_S)
+            events = [*[self.commands] * self.is_open, *(run.process.sentinel for run in self.runs)]
+            ready = wait([*events, *(run.modules for run in self.runs if not run.modules.closed)], 0 if is_loading else POLL_S)
             self._learn(ready)
-            self._reap()
+            self._let_go()
             if self.commands in ready:
                 self._fork()
             elif is_loading:
-                _load(self.pending)
+                self._load()
             idle_since = time.monotonic() if self.runs or is_loading else idle_since
 
     def _fork(self) -> None:
@@ -62,44 +65,41 @@ class WarmProcess:
         except EOFError:
             self.is_open = False
             return
-        reader, writer = Pipe(duplex=False)
+        reader, writer = FORK.Pipe(duplex=False)
         gc.freeze()  # no collection in the run copies pages of what is loaded here
-        if pid := os.fork():
-            writer.close()
-            self.runs[pid] = Run(argument, reader)
-            self.commands.send(pid)
-        else:
-            self.commands.close()
-            _execute(argument, writer)
+        process = FORK.Process(target=_execute, args=(argument, writer, self.commands))
+        process.start()
+        writer.close()
+        self.runs.append(Run(argument, process, reader))
+        self.commands.send(process.pid)
 
     def _learn(self, ready: list[Any]) -> None:
-        for run in self.runs.values():
+        for run in self.runs:
             if run.modules in ready:
                 with suppress(EOFError):
                     self.pending |= dict.fromkeys(name for name in run.modules.recv() if name not in sys.modules)
                 run.modules.close()
 
-    def _reap(self) -> None:
-        for pid in [*self.runs]:
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                run = self.runs.pop(pid)
-                if status and not os.fork():
-                    _report_end(run.argument, os.waitstatus_to_exitcode(status))
+    def _let_go(self) -> None:
+        """Of runs whose process has ended."""
+        for run in [run for run in self.runs if run.process.exitcode is not None]:
+            self.runs.remove(run)
+            if code := run.process.exitcode:
+                FORK.Process(target=_report_end, args=(run.argument, code)).start()
+
+    def _load(self) -> None:
+        """Imports the next module. One that fails here would fail, or not, in a run."""
+        name = next(iter(self.pending))
+        del self.pending[name]
+        if name.partition(".")[0] == "feast":
+            importlib.import_module("mlops_assets.features.feast")  # which imports it in a third of the time and memory
+        with suppress(BaseException):
+            importlib.import_module(name)
 
 
-def _load(pending: dict[str, None]) -> None:
-    """Imports the next module. One that fails here would fail, or not, in a run."""
-    name = next(iter(pending))
-    del pending[name]
-    if name == "feast":
-        importlib.import_module("mlops_assets.features.feast")  # which imports it in a third of the time and memory
-    with suppress(BaseException):
-        importlib.import_module(name)
-
-
-def _execute(argument: str, modules: Connection) -> None:
+def _execute(argument: str, modules: Connection, commands: Connection) -> None:
     """As `dagster api execute_run` does, with new random states."""
+    commands.close()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from dagster._cli.api import execute_run_command
 
@@ -110,7 +110,6 @@ def _execute(argument: str, modules: Connection) -> None:
     finally:
         with suppress(OSError):  # where nobody reads any more
             modules.send([*_installed_modules()])
-    raise SystemExit
 
 
 def _installed_modules() -> Iterator[str]:
@@ -132,10 +131,9 @@ def _report_end(argument: str, code: int) -> None:
             if run and not run.is_finished:
                 how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
                 remedy = (
-                    "The machine may lack memory." if code == -signal.SIGKILL else "The log of the daemon has its last words."
+                    "The machine may lack memory." if code == -signal.SIGKILL else "Its last words are in the log of the daemon."
                 )
                 instance.report_run_failed(run, f"The process of the run ended before the run, {how}. {remedy}")
-    raise SystemExit
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ import dagster as dg
 @dg.op
 def look():
     is_loaded = "polars" in sys.modules
-    import numpy, polars
+    import numpy, onnxruntime, polars
     with open({found!r}, "a") as file:
         file.write(f"{{is_loaded}} {word} {{numpy.random.random()}}\\n")
     while Path({wait!r}).exists():
@@ -100,7 +100,10 @@ def test_a_later_run_starts_with_the_installed_modules_of_an_earlier_one_and_wit
     (server,) = psutil.Process().children()
     wait_for(lambda: any("polars" in file.path for file in server.memory_maps()))
     wait_for(lambda: server.cpu_percent(interval=1.0) < 10)  # it has imported all
-    assert runs.end(runs.launch("second")) is dg.DagsterRunStatus.SUCCESS
+    second = runs.launch("second")
+    process = runs.process(second)
+    assert runs.end(second) is dg.DagsterRunStatus.SUCCESS
+    wait_for(lambda: not process.is_running())
     assert [(loaded, word) for loaded, word, _ in runs.lines()] == [("False", "first"), ("True", "second")]
     assert len({random for _, _, random in runs.lines()}) == 2
 
