@@ -29,8 +29,8 @@ Rule = dict[str, Any]
 
 @dataclass(frozen=True)
 class Pace:
-    """How soon Prometheus notices and tells, as its durations. Errors count in the `window` and in the `long` one, so that a
-    burst tells within minutes and ends its alert when it is over.
+    """How soon Prometheus notices and alerts, as its durations. Errors count in the `window` and in the `long` one, so that a
+    burst alerts within minutes and ends its alert when it is over.
     """
 
     scrape: str = "15s"

@@ -11,7 +11,7 @@ from mlops_assets.foundation.atomic_file import replace_file
 
 
 class AtomicRegistryStore(FileRegistryStore):
-    """Feast's own empties the file before it writes: whoever reads it then finds no view, or not all."""
+    """Feast's own empties the file before it writes: a reader at that moment finds no view, or some of them."""
 
     def __init__(self, registry_config: Any, repo_path: Any) -> None:
         super().__init__(registry_config, repo_path)

@@ -108,7 +108,7 @@ def _execute(argument: str, modules: Connection, commands: Connection) -> None:
     try:
         execute_run_command.main([argument], standalone_mode=False)
     finally:
-        with suppress(OSError):  # where nobody reads any more
+        with suppress(OSError):  # without a reader
             modules.send([*_installed_modules()])
 
 

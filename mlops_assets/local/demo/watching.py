@@ -26,7 +26,7 @@ UNFINISHED = [status for status in dg.DagsterRunStatus if status not in ENDED]
 # The check of each monitor that triggers a training, and the asset that the monitor reads.
 CHECKS: dict[type[Monitor], tuple[str, str]] = {Drift: (Drift.CHECK, "predictions"), Performance: (Performance.CHECK, "outcomes")}
 PATIENCE_S = 600
-LOOKS_WITHIN_S = 30  # the sensor that starts trainings, which ticks every 5 s
+LOOKS_WITHIN_S = 12  # the sensor that starts trainings, which ticks every 5 s
 
 
 class StillWaiting(TimeoutError):
