@@ -124,13 +124,18 @@ class Environment:
         return self.postgres_url or f"sqlite:///{quote(str(self.home.ledger))}"
 
 
+# Besides what a URL leaves as it is. Polars opens the files of a table by the URL of its folder, in which other characters have
+# become %20 and such (polars 2.1.0, deltalake 1.6.6).
+LEGAL_IN_PATHS = "/+&=,@~:'()!$;"
+
+
 def read_environment(variables: Mapping[str, str], project: Path | None = None) -> Environment:
     """Parses the MLOPS_* variables that docs/operating.md lists. The default home of the local environment is `.mlops` of the
     project, which is found if it is not passed.
 
     Raises IllegalEnvironment for an illegal MLOPS_ENV, MLOPS_ONLINE_STORE, MLOPS_LEDGER, MLOPS_MLFLOW_STORE or MLOPS_SERVICE_URL,
-    an MLOPS_HOME that is or is in a file, a test or production environment without MLOPS_HOME, or a local one without a project,
-    too.
+    an MLOPS_HOME that is or is in a file or whose path no Delta table can have, a test or production environment without
+    MLOPS_HOME, or a local one without a project, too.
     """
 
     def read(variable: str, default: str = "") -> str:
@@ -150,14 +155,10 @@ def read_environment(variables: Mapping[str, str], project: Path | None = None) 
         legal = "postgresql://user:password@host/database, or not set (SQLite under MLOPS_HOME)"
         raise IllegalEnvironment(f"{illegal} · {found}; legal: {legal}. Set one of these.")
     project = project or _project(variables)
-    # Relative to the project and not to the working folder, so that every process has the same home.
-    root = (project / variables.get("MLOPS_HOME", ".mlops")).resolve()
-    if file := next((path for path in (root, *root.parents) if path.is_file()), None):
-        raise IllegalEnvironment(f"MLOPS_HOME · {root}: {file} is a file, it is not a folder. Correct MLOPS_HOME.")
     return Environment(
         name=name,
         project=project,
-        home=Home(root),
+        home=Home(_home_folder(project, variables.get("MLOPS_HOME", ".mlops"))),
         service_urls=parse_service_urls(read("MLOPS_SERVICE_URL").strip("; ") or SERVICE_URL),
         use_cases=tuple(dict.fromkeys(filter(None, map(str.strip, read("MLOPS_USE_CASE").split(","))))),
         redis_url=None if store == SQLITE else store,
@@ -171,6 +172,19 @@ def read_environment(variables: Mapping[str, str], project: Path | None = None) 
         postgres_url=databases["MLOPS_LEDGER"] or None,
         mlflow_store=databases["MLOPS_MLFLOW_STORE"] or None,
     )
+
+
+def _home_folder(project: Path, declared: str) -> Path:
+    """Relative to the project and not to the working folder, so that every process has the same home."""
+    root = (project / declared).resolve()
+    if file := next((path for path in (root, *root.parents) if path.is_file()), None):
+        raise IllegalEnvironment(f"MLOPS_HOME · {root}: {file} is a file, it is not a folder. Correct MLOPS_HOME.")
+    if illegal := sorted({letter for letter in str(root) if quote(letter, safe=LEGAL_IN_PATHS) != letter}):
+        found = " ".join(map(repr, illegal))
+        legal = f"letters a to z and A to Z, digits and {' '.join(LEGAL_IN_PATHS + '-._')}"
+        problem = f"{root}: its path contains {found}, with which Delta tables cannot be read; legal: {legal}"
+        raise IllegalEnvironment(f"MLOPS_HOME · {problem}. Set MLOPS_HOME to another folder.")
+    return root
 
 
 def _project(variables: Mapping[str, str]) -> Path:

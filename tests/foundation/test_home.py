@@ -1,8 +1,10 @@
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from mlops_assets.foundation.home import (
+    LEGAL_IN_PATHS,
     PROJECT,
     Home,
     IllegalEnvironment,
@@ -61,7 +63,7 @@ def test_an_illegal_environment_is_refused_with_what_is_legal(tmp_path: Path, va
 
 def test_the_ledger_is_stored_under_the_home_unless_a_postgres_is_configured(tmp_path: Path):
     assert read_environment({"MLOPS_HOME": str(tmp_path)}).ledger_url == f"sqlite:///{tmp_path / 'ledger.db'}"
-    assert read_environment({"MLOPS_HOME": "/a b", "MLOPS_LEDGER": ""}).ledger_url == "sqlite:////a%20b/ledger.db"
+    assert read_environment({"MLOPS_HOME": "/a+b", "MLOPS_LEDGER": ""}).ledger_url == "sqlite:////a%2Bb/ledger.db"
 
 
 def test_the_address_of_a_postgres_is_read_as_secrets_are_mounted_and_never_printed(tmp_path: Path):
@@ -114,3 +116,27 @@ def test_a_server_has_the_prefix_of_the_addresses_of_its_use_case(tmp_path: Path
 def test_use_cases_are_listed_or_all_are_meant(tmp_path: Path):
     read = [read_environment({"MLOPS_USE_CASE": text}, tmp_path).use_cases for text in ("", " ,", "loans", "a, b,a")]
     assert read == [(), (), ("loans",), ("a", "b")]
+
+
+@pytest.mark.parametrize("name", ["my home", "jörg", "50%", "a#b", "[x]"])
+def test_a_home_whose_path_no_table_can_have_is_refused_before_anything_is_written(tmp_path: Path, name: str) -> None:
+    with pytest.raises(IllegalEnvironment, match="its path contains .*, with which Delta tables cannot be read; legal: letters"):
+        read_environment({"MLOPS_HOME": str(tmp_path / name)}, tmp_path)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_tables_are_read_from_a_path_with_every_legal_character(tmp_path: Path) -> None:
+    rows, folder = pl.DataFrame({"a": [1]}), tmp_path / f"aZ9-._~{LEGAL_IN_PATHS}"
+    assert read_environment({"MLOPS_HOME": str(folder)}, tmp_path).home.root == folder
+    folder.mkdir(parents=True)
+    rows.write_delta(str(folder / "table.delta"))
+    assert pl.scan_delta(str(folder / "table.delta")).collect().equals(rows)
+
+
+@pytest.mark.parametrize("name", ["my home", "jörg", "50%"])
+def test_polars_cannot_read_tables_of_such_paths_yet(tmp_path: Path, name: str) -> None:
+    """When this fails, the path is legal: remove it from what read_environment refuses."""
+    (tmp_path / name).mkdir()
+    pl.DataFrame({"a": [1]}).write_delta(str(tmp_path / name / "table.delta"))
+    with pytest.raises(FileNotFoundError):
+        pl.scan_delta(str(tmp_path / name / "table.delta")).collect()
