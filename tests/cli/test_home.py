@@ -53,7 +53,15 @@ READING_ONLY = {
 }
 CREATING = [("land", NAME, "2013-01-01", "2013-01-01"), ("keys", "add", "shop"), ("up",), ("run",), ("demo",)]
 # They look at files or a server, and not at a home alone.
-WITHOUT_A_HOME = [("check", NAME), ("try", NAME), ("predict", NAME, "--sample", "1"), ("init",), ("new",), ("backtest",)]
+WITHOUT_A_HOME = [
+    ("check", NAME),
+    ("try", NAME),
+    ("predict", NAME, "--sample", "1"),
+    ("init",),
+    ("new",),
+    ("backtest",),
+    ("observability",),
+]
 
 
 def commands(group: click.Group, *before: str) -> Iterator[tuple[str, ...]]:

@@ -67,7 +67,8 @@ class WarmProcess:
             return
         reader, writer = FORK.Pipe(duplex=False)
         gc.freeze()  # no collection in the run copies pages of what is loaded here
-        process = FORK.Process(target=_execute, args=(argument, writer, self.commands))
+        inherited = [self.commands, reader, *(run.modules for run in self.runs)]
+        process = FORK.Process(target=_execute, args=(argument, writer, inherited))
         process.start()
         writer.close()
         self.runs.append(Run(argument, process, reader))
@@ -97,9 +98,10 @@ class WarmProcess:
             importlib.import_module(name)
 
 
-def _execute(argument: str, modules: Connection, commands: Connection) -> None:
-    """As `dagster api execute_run` does, with new random states."""
-    commands.close()
+def _execute(argument: str, modules: Connection, inherited: list[Connection]) -> None:
+    """As `dagster api execute_run` does, with new random states. What is `inherited` would seem to have a reader for ever."""
+    for connection in inherited:
+        connection.close()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from dagster._cli.api import execute_run_command
 
