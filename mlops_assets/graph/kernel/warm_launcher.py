@@ -1,6 +1,7 @@
 """The run launcher of dagster.yaml on one machine: runs are forked from a process that has imported what runs need."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -24,8 +25,8 @@ PROCESS = "mlops/process"  # tag of a run: machine, process id, and when the pro
 
 
 class WarmRunLauncher(dg.DefaultRunLauncher):
-    """Dagster's default starts a new Python for each run, which imports for 3 to 15 s of CPU; it stays in use for code on other
-    machines and of other Python environments.
+    """Dagster's default starts a new Python for each run, which imports for 3 to 15 s of CPU (`bench_run_start`: the ratio); it
+    stays in use for code on other machines and of other Python environments, and on other systems than Linux.
     """
 
     _server: "tuple[subprocess.Popen[bytes], Connection] | None" = None
@@ -52,7 +53,7 @@ class WarmRunLauncher(dg.DefaultRunLauncher):
             message = f"Process {pid} on {machine} does not run here."
             self._instance.report_engine_event(message, run, cls=type(self))
             return False
-        psutil.Process(int(pid)).send_signal(2)
+        psutil.Process(int(pid)).send_signal(signal.SIGINT)
         return True
 
     def _fork(self, argument: str) -> int:
@@ -83,11 +84,14 @@ class WarmRunLauncher(dg.DefaultRunLauncher):
 
 
 def _is_here(run: dg.DagsterRun, code: JobPythonOrigin) -> bool:
-    """Whether its code location is of this Python environment, on this machine."""
+    """Whether its code location is of this Python environment, on this machine, which forks safely: on macOS, system libraries
+    crash in a fork (https://docs.python.org/3/library/multiprocessing.html#contexts-and-start-methods).
+    """
     location: Any = run.remote_job_origin and run.remote_job_origin.repository_origin.code_location_origin
+    if sys.platform != "linux" or location is None or code.repository_origin.executable_path != sys.executable:
+        return False
     host = getattr(location, "host", None) or "localhost"
-    is_local = host == "localhost" or (host.replace(".", "").isdigit() and ip_address(host).is_loopback)
-    return location is not None and is_local and code.repository_origin.executable_path == sys.executable
+    return host == "localhost" or (host.replace(".", "").isdigit() and ip_address(host).is_loopback)
 
 
 def _identity(pid: int) -> str:

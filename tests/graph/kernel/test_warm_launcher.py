@@ -96,6 +96,12 @@ def test_a_new_server_is_started_where_the_last_one_is_gone(runs: Runs) -> None:
     assert runs.end(runs.launch()) is dg.DagsterRunStatus.SUCCESS
 
 
-def test_code_of_another_environment_is_run_by_dagsters_own_launcher(runs: Runs) -> None:
-    with pytest.raises(Exception, match="requires a workspace"):  # to ask the code server
+def test_code_of_another_environment_or_system_is_run_by_dagsters_own_launcher(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asks_the_code_server = pytest.raises(Exception, match="requires a workspace")
+    with asks_the_code_server:
         runs.launch(python="/other/python")
+    monkeypatch.setattr("sys.platform", "darwin")
+    with asks_the_code_server:
+        runs.launch()
