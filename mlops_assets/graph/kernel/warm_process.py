@@ -17,9 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
 
 POLL_S = 0.5
+QUIET_S = 3.0  # without a run until it loads modules: the runs of one cascade need the core more
 IDLE_S = 1800.0  # without a run it ends, which frees about 0.9 GB; the next run starts a new one
 INSTALLED = tuple(sysconfig.get_paths()[name] for name in ("purelib", "platlib"))
 # Its processes end without destructors of native libraries: that of ONNX Runtime waits for a thread which a fork does not have.
@@ -48,16 +48,15 @@ class WarmProcess:
         """Returns when the daemon has ended, or nothing has run for IDLE_S, and no run is left."""
         idle_since = time.monotonic()
         while self.runs or (self.is_open and time.monotonic() - idle_since < IDLE_S):
-            is_loading = bool(self.pending) and not self.runs  # a run needs the core more
+            idle_since = time.monotonic() if self.runs else idle_since
+            is_loading = bool(self.pending) and time.monotonic() - idle_since > QUIET_S
             events = [*[self.commands] * self.is_open, *(run.process.sentinel for run in self.runs)]
             ready = wait([*events, *(run.modules for run in self.runs if not run.modules.closed)], 0 if is_loading else POLL_S)
-            self._learn(ready)
             self._let_go()
             if self.commands in ready:
                 self._fork()
             elif is_loading:
                 self._load()
-            idle_since = time.monotonic() if self.runs or is_loading else idle_since
 
     def _fork(self) -> None:
         try:
@@ -74,19 +73,21 @@ class WarmProcess:
         self.runs.append(Run(argument, process, reader))
         self.commands.send(process.pid)
 
-    def _learn(self, ready: list[Any]) -> None:
-        for run in self.runs:
-            if run.modules in ready:
-                with suppress(EOFError):
-                    self.pending |= dict.fromkeys(name for name in run.modules.recv() if name not in sys.modules)
-                run.modules.close()
-
     def _let_go(self) -> None:
-        """Of runs whose process has ended."""
-        for run in [run for run in self.runs if run.process.exitcode is not None]:
+        """Of runs whose process has ended, after all have reported."""
+        ended = [run for run in self.runs if run.process.exitcode is not None]
+        self._learn()
+        for run in ended:
             self.runs.remove(run)
             if code := run.process.exitcode:
                 FORK.Process(target=_report_end, args=(run.argument, code)).start()
+
+    def _learn(self) -> None:
+        for run in self.runs:
+            if not run.modules.closed and run.modules.poll():
+                with suppress(EOFError):
+                    self.pending |= dict.fromkeys(name for name in run.modules.recv() if name not in sys.modules)
+                run.modules.close()
 
     def _load(self) -> None:
         """Imports the next module. One that fails here would fail, or not, in a run."""
