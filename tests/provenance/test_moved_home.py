@@ -19,7 +19,7 @@ from mlops_assets.serving.services import Services
 from tests.integration.small_line import SMALL
 from tests.provenance.conftest import TREES, Line
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(400)]
 IN_MEMORY = Path("/dev/shm")
 
 

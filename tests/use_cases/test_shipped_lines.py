@@ -38,6 +38,8 @@ from mlops_assets.use_cases.loan_default import USE_CASE as LOAN_DEFAULT
 from mlops_assets.use_cases.tumor import USE_CASE as TUMOR
 from tests.graph.line import Line, failed_checks, failure, running_line, variables
 
+pytestmark = pytest.mark.slow
+
 DAY = timedelta(days=1)
 TREES = HistGradientBoosting(max_iter=30, min_samples_leaf=10)
 AT_MOST = 200  # rows of a request
