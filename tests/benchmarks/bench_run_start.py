@@ -29,7 +29,7 @@ def main() -> int:
             first = seconds(runs)
             runs.wait_until_loaded()
             later = min(seconds(runs) for _ in range(3))
-        runs.server().kill()
+        runs.stop()
     print(f"first run {first:.1f} s, later runs {later:.1f} s: {later / first:.2f} of it, at most {MAX_RATIO}")
     return int(later / first > MAX_RATIO)
 

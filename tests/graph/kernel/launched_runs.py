@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
@@ -12,6 +13,7 @@ from dagster._core.launcher.base import LaunchRunContext
 from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
+from mlops_assets.graph.kernel import warm_process
 from mlops_assets.graph.kernel.warm_launcher import PROCESS, WarmRunLauncher
 
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
@@ -79,8 +81,15 @@ class Runs:
 
     def server(self) -> psutil.Process:
         """That runs are forked from."""
-        (server,) = psutil.Process().children()
-        return server
+        return next(
+            process
+            for process in psutil.Process().children()
+            if process.status() != psutil.STATUS_ZOMBIE and warm_process.__name__ in process.cmdline()
+        )
+
+    def stop(self) -> None:
+        with suppress(StopIteration):
+            self.server().kill()
 
     def wait_until_loaded(self) -> None:
         """Until the server has imported what the runs have reported."""

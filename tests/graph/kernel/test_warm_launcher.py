@@ -20,9 +20,7 @@ def runs(tmp_path: Path) -> Iterator[Runs]:
     runs = Runs(tmp_path)
     with runs.instance:
         yield runs
-    for process in psutil.Process().children():
-        process.kill()
-        process.wait()
+    runs.stop()
 
 
 def test_a_later_run_starts_with_the_installed_modules_of_an_earlier_one_and_with_the_newest_code(runs: Runs) -> None:
