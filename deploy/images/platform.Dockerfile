@@ -16,7 +16,8 @@ COPY deploy deploy
 RUN uv pip install --python /venv/bin/python --no-cache --no-deps --editable .
 
 FROM ${PYTHON}
-RUN useradd --uid 1034 --create-home --shell /usr/sbin/nologin mlops
+# A new volume of Docker at /mlops belongs to whom the folder here belongs to.
+RUN useradd --uid 1034 --create-home --shell /usr/sbin/nologin mlops && install --directory --owner=mlops --group=mlops /mlops
 COPY --from=build /venv /venv
 COPY --from=build /app /app
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1

@@ -7,7 +7,8 @@ COPY deploy/requirements.txt /requirements.txt
 RUN uv pip install --python /venv/bin/python --no-cache --compile-bytecode -r /requirements.txt
 
 FROM ${PYTHON}
-RUN useradd --uid 1034 --create-home --shell /usr/sbin/nologin mlops
+# As platform.Dockerfile.
+RUN useradd --uid 1034 --create-home --shell /usr/sbin/nologin mlops && install --directory --owner=mlops --group=mlops /mlops
 COPY --from=build /venv /venv
 WORKDIR /app
 COPY pyproject.toml ./

@@ -1,0 +1,3 @@
+-- Next to `dagster`, which Postgres makes by itself.
+CREATE DATABASE mlflow;
+CREATE DATABASE ledger;
