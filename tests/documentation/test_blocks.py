@@ -47,6 +47,7 @@ NOT_PARSED = {
     "pip": "installs; tests/local/test_new_project.py does the same",
     "docker": "no Docker daemon where the tests run",
     "kubectl": "tests/deploy/test_kubernetes.py renders and checks every overlay",
+    "terraform": "tests/deploy/test_terraform.py",
     "prometheus": "tests/integration/test_observability.py does the same",
     "alertmanager": "tests/integration/test_observability.py does the same",
     "bentoml": "its containerize needs a Docker daemon",
