@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,13 +32,18 @@ def status(
     serve: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Serve the page of every use case there, and /metrics for Prometheus.")
     ] = None,
+    evaluation: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write the newest evaluation there, as Markdown and pictures.")
+    ] = None,
 ) -> None:
     """Show what serves, how good it is, what comes next, and what failed last and what to do about it."""
     if serve:
         return _serve(serve)
+    names = [use_case] if use_case else selected()
+    if evaluation:
+        return _write_evaluation(names, evaluation)
     from mlops_assets.graph.compile import compile_use_cases
 
-    names = [use_case] if use_case else selected()
     problems = [*NOT_LOADED, *compile_use_cases(USE_CASES)[1]]
     if len(names) == 1 and not as_json:
         for problem in problems:
@@ -46,6 +52,14 @@ def status(
         return
     platform = _read(names, problems)
     typer.echo(json.dumps(asdict(platform), indent=1, ensure_ascii=False)) if as_json else _show_overview(platform)
+
+
+def _write_evaluation(names: list[str], folder: Path) -> None:
+    from mlops_assets.graph.evaluation_page import write_evaluation
+
+    if len(names) != 1:
+        raise typer.BadParameter(f"--evaluation · found {len(names)} use cases; legal: one, such as {names[0]}. Name it.")
+    typer.echo(write_evaluation(declared(names[0]).name, environment().home, folder))
 
 
 def status_pages(settings: Environment, addresses: Mapping[str, str]) -> tuple[Callable[[], str], Callable[[], str]]:

@@ -171,6 +171,23 @@ def test_a_candidate_that_a_gate_refuses_is_named_with_the_gate_and_an_exit_code
     assert result.output.splitlines()[-1].startswith("tumor: Version 1 is refused by floor_log_loss: ")
 
 
+def test_the_newest_evaluation_is_written_as_markdown_with_its_pictures(run: Run, home: Home, tmp_path: Path):
+    folder = tmp_path / "review"
+    before = CliRunner().invoke(app, ["status", SMALL.name, "--evaluation", str(folder)])
+    assert before.exit_code == 1 and "tumor · no candidate has been evaluated. Train one: `mlops train tumor" in before.output
+    assert not folder.exists() and run("--because", "new scanner").exit_code == 0
+    result = CliRunner().invoke(app, ["status", SMALL.name, "--evaluation", str(folder)])
+    page = folder / "evaluation.md"
+    assert (result.exit_code, result.output) == (0, f"{page}\n")
+    lines = page.read_text().splitlines()
+    assert lines[0] == "### tumor: version 1" and lines[2].startswith("1 of 1 gate passed")
+    assert lines[4:6] == ["| gate | result | message | measured | low | high | bound |", f"|{' --- |' * 7}"]
+    assert lines[6].startswith("| floor_auc | passed | floor_auc · ") and lines[6].endswith(" | 0.6 |")
+    pictures = [line[2:].partition("](")[2].rstrip(")") for line in lines if line.startswith("![")]
+    assert pictures and all((folder / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+    assert {path.name for path in folder.iterdir()} == {"evaluation.md", *pictures}
+
+
 @pytest.mark.slow  # a whole platform
 def test_a_running_platform_starts_the_training_whose_failure_is_one_sentence_and_can_be_started_again(run: Run, home: Home):
     with event_log(home) as instance, platform_of(home, instance):
