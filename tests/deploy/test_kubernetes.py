@@ -22,7 +22,11 @@ Objects = list[dict[str, Any]]
 
 @cache
 def rendered(overlay: str) -> Objects:
-    command = [Path(sys.executable).parent / "kubectl", "kustomize", PROJECT / "deploy" / "k8s" / "overlays" / overlay]
+    return rendered_from(PROJECT / "deploy" / "k8s" / "overlays" / overlay)
+
+
+def rendered_from(folder: Path) -> Objects:
+    command = [Path(sys.executable).parent / "kubectl", "kustomize", folder]
     return [*yaml.safe_load_all(subprocess.run(command, check=True, capture_output=True, text=True).stdout)]
 
 
