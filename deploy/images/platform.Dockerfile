@@ -1,6 +1,8 @@
 # Web UI, daemon, code location, runs and MLflow; deploy/k8s starts each by its own command. From the root of the project:
 #     docker build -f deploy/images/platform.Dockerfile -t platform .
 # PYTHON by digest makes two builds the same. PIP_FIND_LINKS is a folder of wheels, such as that of torch's CPU build.
+#checkov:skip=CKV_DOCKER_2: Compose and Kubernetes check the health of each process by its own means
+#checkov:skip=CKV_DOCKER_7: PYTHON has a tag, or a digest
 ARG PYTHON=python:3.11-slim-bookworm
 FROM ${PYTHON} AS build
 ARG PIP_FIND_LINKS=https://download.pytorch.org/whl/cpu/torch/

@@ -1,5 +1,7 @@
 # The prediction service alone: no Dagster, no MLflow, no torch. `make bento` and `bentoml containerize` build the same server.
 #     docker build -f deploy/images/predictions.Dockerfile -t predictions .
+#checkov:skip=CKV_DOCKER_2: Compose and Kubernetes check the health of each process by its own means
+#checkov:skip=CKV_DOCKER_7: PYTHON has a tag, or a digest
 ARG PYTHON=python:3.11-slim-bookworm
 FROM ${PYTHON} AS build
 RUN pip install --no-cache-dir uv && uv venv /venv

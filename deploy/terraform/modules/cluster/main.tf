@@ -39,6 +39,7 @@ resource "aws_cloudwatch_log_group" "this" {
 
 resource "aws_eks_cluster" "this" {
   #checkov:skip=CKV_AWS_39: people reach the API server from admin_cidrs, which may not be the internet
+  #checkov:skip=CKV_AWS_38: the same
   name                          = var.name
   version                       = var.kubernetes_version
   role_arn                      = aws_iam_role.this["cluster"].arn
