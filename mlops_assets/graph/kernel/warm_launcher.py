@@ -21,7 +21,8 @@ from dagster._serdes import serialize_value
 from mlops_assets.foundation.names import PROCESS_GROUP
 from mlops_assets.graph.kernel import warm_process
 
-PROCESS = "mlops/process"  # tag of a run: machine, process id, and when the process started
+# Tag of a run: machine, process id, and when the process started. The web UI hides tags of this prefix.
+PROCESS = ".dagster/mlops_process"
 
 
 class WarmRunLauncher(dg.DefaultRunLauncher):
