@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import astuple, replace
 
 from mlops_assets.features.online.online_mirror import REQUEST
-from mlops_assets.serving.http.row_blocks import BLOCK_ROWS, RowsOfText
+from mlops_assets.serving.http.row_blocks import BLOCK_ROWS, RowsOfText, has_many_rows
 from mlops_assets.serving.http.value_types import legal_values, read_value, value_type
 from mlops_assets.spec.column_type import DType
 from mlops_assets.spec.contract import Column
@@ -28,7 +28,6 @@ MAX_EXPLAINED = 10  # rows of one request, at 50 ms each
 SHOWN_CHARACTERS, MESSAGE_CHARACTERS = 80, 200
 BODY = "a JSON object with a list of rows, a list of features, or both"
 CORRECT = "Correct the value."
-FEWEST_BYTES = 8  # of a field with its name, in a row
 # How msgspec ends a message that belongs to one row or field: the message, the part of the request, the row, the field.
 PLACE = re.compile(r"(.*?) - at `\$\.(\w+)(?:\[(\d+)\](?:\.(\w+))?)?`")
 # The categories of an input that is a request column of another type as well.
@@ -155,7 +154,7 @@ class RequestParser:
         """Raises BadRequest with all that is wrong, or with the first problem of a body above MAX_DETAILED_BYTES, whose rows
         are parsed, and refused, when they are read: as values they take several times the memory of their text.
         """
-        is_large = self._has_many_rows(body)
+        is_large = len(body) > MAX_DETAILED_BYTES and has_many_rows(body, self._max_rows)
         try:
             parsed = (self._outline if is_large else self._decoder).decode(body)
         except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
@@ -166,14 +165,6 @@ class RequestParser:
         if problems := [*_count_problems(request.rows, request.inputs, explain=request.explain)]:
             raise BadRequest(problems)
         return request
-
-    def _has_many_rows(self, body: bytes) -> bool:
-        """Whether it can be legal and is better read in blocks. Any other is refused at its first illegal row: as texts, sixteen
-        megabytes of `{},` are 5 million rows, and half a gigabyte.
-        """
-        if len(body) <= MAX_DETAILED_BYTES or body.count(b",") * FEWEST_BYTES > len(body):
-            return False
-        return BLOCK_ROWS < body.count(b"{") <= 2 * self._max_rows + 1  # rows, features, and the request itself
 
     def _later(self, texts: list[msgspec.Raw] | None, part: str) -> Sequence[tuple[Any, ...]] | None:
         """Few rows at once, as they may be answered in the event loop."""

@@ -6,7 +6,17 @@ from typing import Any, overload
 import msgspec
 
 BLOCK_ROWS = 5000  # as values, with their answers and lines of the log, some 20 MB
+FEWEST_BYTES = 8  # of a field with its name, in a row
 Row = tuple[Any, ...]
+
+
+def has_many_rows(body: bytes, max_rows: int) -> bool:
+    """Whether a request can be legal and is better read in blocks. Any other is refused at its first illegal row: as texts,
+    sixteen megabytes of `{},` are 5 million rows, and half a gigabyte.
+    """
+    objects = body.count(b"{")
+    is_legal = objects <= 2 * max_rows + 1  # rows, features, and the request itself
+    return is_legal and objects > BLOCK_ROWS and body.count(b",") * FEWEST_BYTES <= len(body)
 
 
 class RowsOfText(Sequence[Row]):
