@@ -91,6 +91,13 @@ def test_what_is_named_is_there_and_secrets_come_from_files_outside_of_the_proje
     assert all(file.startswith("/etc/mlops/") for file in files)
 
 
+def test_one_process_makes_the_tables_of_dagster_before_another_reads_them() -> None:
+    readers = [name for name, service in SERVICES.items() if any("dagster" in str(one) for one in service.get("configs", ()))]
+    waiting = [name for name in readers if name in OURS and name != "code"]
+    assert {*waiting} == {"dagster-daemon", "dagster-ui", "status"}
+    assert all(SERVICES[name]["depends_on"]["code"] == {"condition": "service_healthy"} for name in waiting)
+
+
 def test_the_key_that_signs_models_is_in_the_code_location_alone() -> None:
     assert [name for name, service in SERVICES.items() if "signing" in str(service.get("secrets"))] == ["code"]
 
