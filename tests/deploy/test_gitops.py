@@ -56,3 +56,11 @@ def test_it_leaves_replicas_to_the_autoscaler_and_keeps_volumes(overlay: str, ap
     assert "RespectIgnoreDifferences=true" in application["spec"]["syncPolicy"]["syncOptions"]
     options = [one["metadata"].get("annotations", {}) for one in of_kind(rendered(overlay), "PersistentVolumeClaim")]
     assert {one.get("argocd.argoproj.io/sync-options") for one in options} == {"Prune=false,Delete=false"}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_what_reads_the_tables_of_dagster_starts_after_the_code_location_which_makes_them(overlay: str) -> None:
+    waves = {one["metadata"]["name"]: one["metadata"].get("annotations", {}) for one in of_kind(rendered(overlay), "Deployment")}
+    later = {name for name, annotations in waves.items() if annotations.get("argocd.argoproj.io/sync-wave") == "1"}
+    readers = {"dagster-ui", "dagster-daemon", "status"} & waves.keys()
+    assert later == readers and not waves["code"]
