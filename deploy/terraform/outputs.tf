@@ -11,7 +11,7 @@ output "publisher_role" {
 output "platform_secret" {
   description = "Entries of the secret `platform`. PASSWORD is in database_password; of Redis, it is redis_password."
   value = {
-    MLOPS_DAGSTER_STORAGE = "postgresql://mlops:PASSWORD@${module.database.address}/dagster"
+    MLOPS_DAGSTER_STORAGE = "postgresql+psycopg2://mlops:PASSWORD@${module.database.address}/dagster"
     MLOPS_LEDGER          = "postgresql://mlops:PASSWORD@${module.database.address}/ledger"
     MLOPS_MLFLOW_STORE    = "postgresql://mlops:PASSWORD@${module.database.address}/mlflow"
     MLOPS_ONLINE_STORE    = "rediss://:PASSWORD@${module.cache.address}:6379/0"

@@ -27,7 +27,9 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 def databases(postgres: PostgresServer) -> dict[str, str]:
-    return {f"MLOPS_{name}": postgres.new_database() for name in ("LEDGER", "MLFLOW_STORE", "DAGSTER_STORAGE")}
+    """As docs/kubernetes.md has them."""
+    dagster = postgres.new_database().replace("postgresql:", "postgresql+psycopg2:")
+    return {f"MLOPS_{name}": postgres.new_database() for name in ("LEDGER", "MLFLOW_STORE")} | {"MLOPS_DAGSTER_STORAGE": dagster}
 
 
 def run(script: str, *folders: Path, **variables: str) -> "subprocess.CompletedProcess[str]":

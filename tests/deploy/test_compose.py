@@ -114,8 +114,11 @@ def test_its_instance_of_dagster_opens_and_is_that_of_a_laptop_but_for_what_cont
     }
     (tmp_path / "dagster.yaml").write_text(text.replace("/mlops/", f"{tmp_path}/"))
     with running_postgres() as server:
-        monkeypatch.setenv("MLOPS_DAGSTER_STORAGE", server.new_database())
+        (scheme,) = {*re.findall(r"MLOPS_DAGSTER_STORAGE=([\w+]+)://", (PROJECT / "docs" / "kubernetes.md").read_text())}
+        monkeypatch.setenv("MLOPS_DAGSTER_STORAGE", server.new_database().replace("postgresql", scheme, 1))
         with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+            instance.report_runless_asset_event(dg.AssetMaterialization("landed"))
+            assert instance.get_latest_materialization_event(dg.AssetKey("landed"))
             assert isinstance(instance.run_launcher, dg.DefaultRunLauncher) and isinstance(instance.run_coordinator, OneDaemon)
 
 

@@ -4,8 +4,8 @@ set -euo pipefail
 home=$1 folder=$2/$(date -u +%Y-%m-%dT%H%M%SZ)
 mkdir -p "$folder.part"
 for name in LEDGER MLFLOW_STORE DAGSTER_STORAGE; do
-    url=MLOPS_$name
-    pg_dump --format=custom --file="$folder.part/$name.dump" "${!url}"
+    url=MLOPS_$name  # Dagster's names its driver, which Postgres' own tools do not know
+    pg_dump --format=custom --file="$folder.part/$name.dump" "${!url/+psycopg2/}"
 done
 tar --create --gzip --file="$folder.part/home.tar.gz" --exclude=./dagster/compute_logs --directory="$home" .
 mv "$folder.part" "$folder"  # a folder without .part is whole

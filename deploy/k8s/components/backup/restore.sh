@@ -8,8 +8,8 @@ if [ -n "$(ls -A "$home")" ]; then
     exit 1
 fi
 for name in LEDGER MLFLOW_STORE DAGSTER_STORAGE; do
-    url=MLOPS_$name
-    pg_restore --no-owner --exit-on-error --single-transaction --dbname="${!url}" "$folder/$name.dump"
+    url=MLOPS_$name  # Dagster's names its driver, which Postgres' own tools do not know
+    pg_restore --no-owner --exit-on-error --single-transaction --dbname="${!url/+psycopg2/}" "$folder/$name.dump"
 done
 tar --extract --gzip --file="$folder/home.tar.gz" --directory="$home"
 echo "$home · restored. Run \`mlops ledger verify\` before you start the servers."
