@@ -29,13 +29,18 @@ class OneDaemon(dg.QueuedRunCoordinator):
         share_engines()  # the daemon writes the event of each landed file, and plans each partition of each run
         try:
             claim_instance(self._instance)
-        except HomeInUse as error:
+        except (HomeInUse, NoEventStored) as error:
             raise SystemExit(str(error)) from None
         return super().dequeue_interval_seconds
 
 
+class NoEventStored(RuntimeError):
+    """By its address, the event log would store nothing of what happens."""
+
+
 def claim_instance(instance: dg.DagsterInstance) -> None:
-    """Reserves the instance and the home of the environment for this process. Raises HomeInUse."""
+    """Reserves the instance and the home of the environment for this process. Raises HomeInUse and NoEventStored."""
+    _check_driver(instance)
     folder = Path(instance.root_directory)
     lock = _LOCKS.setdefault(folder, FileLock(folder / "daemon.lock", thread_local=False))
     try:
@@ -44,6 +49,16 @@ def claim_instance(instance: dg.DagsterInstance) -> None:
         raise HomeInUse(f"{folder} · another dagster-daemon runs on this DAGSTER_HOME. Use it, or stop it.") from None
     _claim_event_log(instance, f"{socket.gethostname()} {folder}")
     claim(read_environment(os.environ).home.root, instance)
+
+
+def _check_driver(instance: dg.DagsterInstance) -> None:
+    """Dagster announces each event with psycopg2. By `postgresql://` SQLAlchemy 2.1 takes psycopg 3, and the event is lost."""
+    from sqlalchemy import make_url
+
+    address: str | None = getattr(instance.event_log_storage, "postgres_url", None)
+    if address and (driver := make_url(address).get_driver_name()) != "psycopg2":
+        legal = "legal: psycopg2, by an address that begins with postgresql+psycopg2://"
+        raise NoEventStored(f"dagster.yaml · the address of `storage` names the driver {driver}; {legal}. Correct the address.")
 
 
 def _claim_event_log(instance: dg.DagsterInstance, place: str) -> None:

@@ -16,6 +16,7 @@ import yaml
 from sqlalchemy import Engine, event
 
 from mlops_assets.graph.kernel import dagster_storage as storage
+from mlops_assets.graph.kernel.one_daemon import NoEventStored, claim_instance
 from tests.graph.kernel.test_dagster_storage import CHANGING, FILES, RANGE, validate
 from tests.servers.postgres_server import PostgresServer, dagster_storage, running_postgres
 
@@ -24,6 +25,7 @@ CONNECTS = """
 import sys
 import dagster
 from sqlalchemy import Engine, event
+from mlops_assets.graph.kernel.one_daemon import NoEventStored, claim_instance
 from mlops_assets.graph.kernel.dagster_storage import share_engines
 connects = []
 with dagster.DagsterInstance.from_config(sys.argv[1]) as before:
@@ -118,3 +120,16 @@ def test_a_restarted_postgres_fails_no_query(postgres: PostgresServer, tmp_path:
         postgres.kill()
         postgres.start()
         assert instance.get_asset_keys() == [FILES] and not instance.get_runs()
+
+
+def test_no_daemon_starts_on_an_address_by_which_no_event_is_stored(postgres: PostgresServer, tmp_path: Path) -> None:
+    tmp_path.joinpath("dagster.yaml").write_text(
+        yaml.safe_dump({"storage": {"postgres": {"postgres_url": postgres.new_database()}}})
+    )
+    with (
+        dg.DagsterInstance.from_config(str(tmp_path)) as instance,
+        pytest.raises(
+            NoEventStored, match=r"names the driver psycopg; legal: psycopg2, by an address .* postgresql\+psycopg2://"
+        ),
+    ):
+        claim_instance(instance)
