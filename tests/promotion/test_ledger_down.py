@@ -93,7 +93,7 @@ def test_a_writer_waits_for_a_locked_file_and_a_reader_does_not(tmp_path: Path, 
 
 
 def test_a_new_ledger_leaves_nothing_else_in_its_folder(tmp_path: Path):
-    home = tmp_path / "a b%20c#d?e"
+    home = tmp_path / "a+b&c=d;e"
     ledger = Ledger(read_environment({"MLOPS_HOME": str(home)}, tmp_path).ledger_url)
     assert not [*tmp_path.iterdir()], "nothing is opened before it is used"
     wrote(ledger)
