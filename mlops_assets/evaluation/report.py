@@ -21,7 +21,7 @@ with warnings.catch_warnings():  # eleven deprecation warnings of its dependenci
 
 ALWAYS, NEVER = 0.0, 1e9  # bounds of Evidently's PSI, which the page does not show
 ANY = 1e-9  # the share of drifted columns from which on Evidently calls the whole drifted
-MAX_ROWS = 5000  # of each sample; a drift report is then about 5 MB
+MAX_ROWS = 5000  # of each sample
 
 
 def drift_report(

@@ -21,7 +21,7 @@ from mlops_assets.statistics.mergeable_profile import Bins, Profile
 from mlops_assets.statistics.profile import ColumnProfile, NumericProfile, profile_reference
 from mlops_assets.tasks.task import IllegalLabels, Task
 
-PAGE_INPUTS = 12  # those that moved most: Evidently takes 0.25 s and 0.2 MB for each, and hundreds of pictures are not read
+PAGE_INPUTS = 12  # those that moved most: the page takes time and space for each, and hundreds of pictures are not read
 SHOWN, SHOWN_PAIRS = 4, 10  # drifted inputs in a sentence, pairs of inputs in a table
 SAMPLE_ROWS = 5000  # as many as Evidently's page has
 PREDICTION, LABEL = "predictions", "labels"

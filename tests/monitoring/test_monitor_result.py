@@ -122,7 +122,7 @@ def test_an_input_drifts_only_above_the_changes_between_windows_of_the_training_
 
 
 def test_evidentlys_page_draws_the_inputs_that_moved_most() -> None:
-    """It takes time and space for each: a page of 400 inputs is 80 MB, which nobody reads."""
+    """It takes time and space for each, and hundreds of pictures are not read."""
     inputs = [f"input_{number:02}" for number in range(20)]
     rows = pl.DataFrame({name: np.random.default_rng(number).normal(size=800) for number, name in enumerate(inputs)})
     trained = TrainingWindow(3, profile_reference(rows, inputs, []), rows)

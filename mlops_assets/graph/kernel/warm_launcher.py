@@ -26,7 +26,7 @@ PROCESS = ".dagster/mlops_process"
 
 
 class WarmRunLauncher(dg.DefaultRunLauncher):
-    """Dagster's default starts a new Python for each run, which imports for 3 to 15 s of CPU (`bench_run_start`: the ratio); it
+    """Dagster's default starts a new Python for each run, which imports for seconds (`bench_run_start` prints the ratio); it
     stays in use for code on other machines and of other Python environments, and on other systems than Linux.
     """
 

@@ -1,5 +1,5 @@
-"""A process that forks the processes of runs. It has imported what earlier runs imported, which a new one takes 3 to 15 s
-of CPU for; so a run starts in one second.
+"""A process that forks the processes of runs. It has imported what earlier runs imported, which a new one does for
+seconds; tests/benchmarks/bench_run_start.py prints the ratio.
 
 It is started by warm_launcher.py with a connection to it, and loads nothing itself but what runs have reported. Of these, it
 loads modules of installed packages only, so that each run reads the project's own code from disk.
