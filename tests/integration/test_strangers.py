@@ -78,7 +78,7 @@ def test_the_operator_reads_the_cause_of_a_crash_in_the_log(crashing: Server):
 
 
 def test_a_server_whose_model_file_is_damaged_starts_and_says_why(tmp_path: Path):
-    server = Server(Home(tmp_path / "my home"))
+    server = Server(Home(tmp_path / "my-home"))
     place_blessed(server.home, 1, bias=-1).point(1, AT, "first")
     flip_a_bit(next(server.home.deployments.rglob("model.onnx")))
     with started(server):
