@@ -28,6 +28,8 @@ UNITS = CONVERSIONS | {
 }
 LEVELS = np.linspace(0.05, 0.95, 19)
 MAX_ERROR, LARGE = 0.06, 5.0  # of a fit, in standard deviations; a factor of no population
+UNEXPLAINED = 0.2  # of the difference at most: a week of storms delays flights nearly as °F in place of °C would, up to 0.37
+DECIMALS, MOSTLY, NEARLY = 6, 0.5, 0.1  # shares of values
 KNOWN_UNIT, MODERATE_UNIT, OTHER_FACTOR, RENAMED, SAME_TEXTS, EMPTY = 0.88, 0.7, 0.75, 0.75, 0.9, 0.85
 GRADUAL = 0.4  # the weight of a change that is none of a moment
 MIN_ROWS = 20
@@ -96,15 +98,28 @@ def _unit(before: Array, after: Array, *, chance: float) -> Finding | None:
         return None
     errors = {name: _error(factor * x + offset, y) for name, (factor, offset) in UNITS.items()}
     name = min(errors, key=lambda name: errors[name])
-    (factor, offset), bound = UNITS[name], MAX_ERROR + 1.5 * chance
+    (factor, offset), bound = UNITS[name], min(MAX_ERROR + 1.5 * chance, UNEXPLAINED * _error(x, y))
     if errors[name] < bound:
         written = f"{factor:.4g} times the earlier ones{f' {offset:+.4g}' if offset else ''}"
         confidence = KNOWN_UNIT if offset or not 1 / LARGE < factor < LARGE else MODERATE_UNIT
-        return Finding(confidence, f"Its values are {written}: {name}")
+        return (
+            Finding(confidence, f"Its values are {written}: {name}") if _can_be(factor * before + offset, before, after) else None
+        )
     factor, offset = np.polyfit(x, y, 1)
     if _error(factor * x + offset, y) < bound and not 1 / LARGE < factor < LARGE:
         return Finding(OTHER_FACTOR, f"All its quantiles are {factor:.4g} times the earlier ones, which no population is")
     return None
+
+
+def _can_be(mapped: Array, before: Array, after: Array) -> bool:
+    """Whether the values are rather those that a conversion gives than those that there have always been: 37.04 °F is a measured
+    temperature, and 1.8 times no whole minutes gives most whole minutes. Values that are hardly ever repeated tell nothing.
+    """
+    decimals = next(
+        (places for places in range(DECIMALS) if np.allclose(after, np.round(after, places), rtol=0, atol=1e-9)), DECIMALS
+    )
+    converted, old = (np.isin(np.round(after, decimals), np.round(one, decimals)).mean() for one in (mapped, before))
+    return bool(old < max(MOSTLY, converted + NEARLY))
 
 
 def _error(mapped: Array, quantiles: Array) -> float:

@@ -8,15 +8,13 @@ from typing import NamedTuple
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.durations import in_words
+from mlops_assets.foundation.wording import counted
 from mlops_assets.monitoring.investigation.cause import Cause, Kind
 from mlops_assets.monitoring.investigation.evidence import Delivery, Evidence
 
 MISSING, REFUSED, LATE, SHORT, DIRTY = 0.9, 0.9, 0.85, 0.8, 0.7
-ELSEWHERE, ANOTHER_TIME, NOT_NEAR = (
-    0.2,
-    0.3,
-    0.7,
-)  # the weight of a fault that the alarm does not read, or that is of another time, or does not begin with it
+# The weight of a fault that the alarm does not read, or that is of another time, or does not begin with it.
+ELSEWHERE, ANOTHER_TIME, NOT_NEAR = 0.2, 0.3, 0.7
 MIN_SHARE, MAX_QUARANTINED = 0.6, 0.05  # of the usual rows; of the rows
 LAND = "Have the file delivered again, or accept it: `mlops waive {use_case} {table} {key} --why …`."
 
@@ -63,7 +61,7 @@ def _faults(evidence: Evidence, table: str, deliveries: Sequence[Delivery]) -> I
             late = f"{one.key} landed {in_words(_rounded(delay))} after its end, usually {in_words(_rounded(usual))}"
             yield Fault(one, late, LATE, one.end)
         elif one.rows < MIN_SHARE * usual_rows:
-            yield Fault(one, f"{one.key} has {one.rows:,} rows, usually {usual_rows:,.0f}", SHORT, one.landed_at)
+            yield Fault(one, f"{one.key} has {counted(one.rows, 'row')}, usually {usual_rows:,.0f}", SHORT, one.landed_at)
         elif one.quarantined > MAX_QUARANTINED * (one.rows + one.quarantined):
             yield Fault(one, f"{one.quarantined:,} of the rows of {one.key} are quarantined", DIRTY, one.landed_at)
 
