@@ -47,10 +47,12 @@ class AlreadyRunning(RuntimeError):
 
 @contextmanager
 def running_platform(
-    environment: Environment, *, everything: bool, on_restart: Callable[[str], None] | None = None
-) -> Generator[dict[str, str]]:
+    environment: Environment, *, everything: bool, on_restart: Callable[[str], None] | None = None,
+    prepare: Callable[[], None] = lambda: None,
+) -> Generator[dict[str, str]]:  # fmt: skip
     """Yields the addresses by name while all processes run. With `on_restart`, which gets a message, a process that ends is
-    started again. Raises AlreadyRunning, ProcessFailed, and DamagedHome before anything is written.
+    started again. `prepare` is called before the first process starts, when no other platform can start. Raises AlreadyRunning,
+    ProcessFailed, and DamagedHome before anything is written.
     """
     if damage := find_damage(environment):
         raise DamagedHome("\n".join(damage))
@@ -72,6 +74,7 @@ def running_platform(
         (home.dagster / "dagster.yaml").write_text(_settings_of_dagster(environment.project).read_text())
         move_event_log(home.dagster / "history")
         _take_over(home)
+        prepare()
         with running(children(environment, addresses), on_restart=on_restart):
             yield {name: url for name, url in addresses.items() if name != "code"}  # which no browser opens
 

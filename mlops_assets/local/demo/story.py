@@ -38,14 +38,21 @@ def run_demo(environment: Environment) -> None:
     home, use_case = environment.home, USE_CASE
     environment = replace(environment, use_cases=(use_case.name,))
     typer.echo(f"{use_case.question} Everything is stored under {home.root}.")
+    landing = Landing(home.landing)
     with (
-        running_platform(environment, everything=False) as addresses,
+        running_platform(environment, everything=False, prepare=lambda: _land(landing, FIRST, SPRING)) as addresses,
         dg.DagsterInstance.from_config(str(home.dagster)) as instance,
         LiveService(addresses["service"], environment.api_key, use_case.name) as live,
     ):
         deployment, ledger = Deployment(home.deployments, use_case.name), Ledger(environment.ledger_url)
         watcher = Watcher(use_case, instance, DeltaTables(home.tables), deployment, ledger)
-        Story(use_case, Landing(home.landing), live, watcher).run()
+        Story(use_case, landing, live, watcher).run()
+
+
+def _land(landing: Landing, first: date, last: date) -> None:
+    delivered = [*deliveries(package_folder(), first, last)]
+    landed = sum(landing.put(USE_CASE.name, file.table, day=file.partition, rows=file.rows) for file in delivered)
+    typer.echo(f"{first} to {last}: {landed} files landed" if landed else f"{first} to {last}: landed before")
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,6 @@ class Story:
         typer.echo(f"Go back:  `mlops rollback {self.use_case.name}` serves the previous champion again.")
 
     def _spring(self) -> None:
-        self._land(FIRST, SPRING)
         self.watcher.wait_until("features until spring", lambda: self.watcher.features_reach(SPRING))
         tables = [contract.table for contract in self.use_case.contracts]
         paths = [[kind(self.use_case.name, name) for kind in (names.validated, names.quarantine)] for name in tables]
@@ -84,7 +90,7 @@ class Story:
 
     def _summer(self, first: date, last: date) -> None:
         trained = len(self.watcher.trainings())
-        self._land(first, last)
+        _land(self.landing, first, last)
         self.watcher.wait_until(f"features until {last}", lambda: self.watcher.features_reach(last))
         if self.watcher.predicted_until() < last:
             self._send_requests(first, last)
@@ -97,11 +103,6 @@ class Story:
             typer.echo(f"  retrained ({result}) because of {run.tags.get('mlops/reason', '')}")
         if recent:
             self._print_evaluation()
-
-    def _land(self, first: date, last: date) -> None:
-        delivered = [*deliveries(package_folder(), first, last)]
-        landed = sum(self.landing.put(self.use_case.name, file.table, day=file.partition, rows=file.rows) for file in delivered)
-        typer.echo(f"{first} to {last}: {landed} files landed" if landed else f"{first} to {last}: landed before")
 
     def _send_requests(self, first: date, last: date) -> None:
         typer.echo(f"  requesting a live prediction for every flight of {first} to {last}")
