@@ -29,6 +29,8 @@ from tests.erasure.shop import DAYS, FIRST, LAST, ONE, OTHERS, SHOP, environment
 from tests.features.feast.lookups import lookup
 from tests.servers.redis_server import RedisServer
 
+pytestmark = pytest.mark.slow
+
 NOW = dt.datetime.now(dt.UTC)
 SCRIPT = Path(__file__).with_name("killed_forget.py")
 TABLES = sorted([

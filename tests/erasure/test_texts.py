@@ -30,6 +30,7 @@ def publish_drift_page(root: Path) -> Path:
     return run.folder / "drift_report.html"
 
 
+@pytest.mark.slow
 def test_pages_and_logs_lose_the_value_and_nothing_else(root: Path) -> None:
     page, log = publish_drift_page(root), Home(root / "home").logs / "service.log"
     log.parent.mkdir()

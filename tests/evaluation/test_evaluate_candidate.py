@@ -17,6 +17,8 @@ from mlops_assets.training.train import fit
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.training.training_rows import CATEGORICAL, INPUTS, NUMERIC, training_rows
 
+pytestmark = pytest.mark.slow
+
 CASE = USE_CASE.but(
     features=USE_CASE.features.but(numeric=NUMERIC, categorical=CATEGORICAL),
     slices=("carrier",),

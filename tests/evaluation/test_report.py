@@ -15,6 +15,8 @@ from mlops_assets.evaluation.report import drift_report, quality_report
 from mlops_assets.tasks import task_of
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
+pytestmark = pytest.mark.slow
+
 
 def served(rows: int, shift: float = 0.0) -> pl.DataFrame:
     rng = np.random.default_rng(rows)

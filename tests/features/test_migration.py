@@ -174,6 +174,7 @@ print((peak_bytes() - before) // 2**20)
 """
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_migration_does_not_grow_with_the_table(tmp_path: Path) -> None:
     peaks_mb = list[int]()
     for days in (4, 40):

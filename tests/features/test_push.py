@@ -189,6 +189,7 @@ write_span(Path(sys.argv[1]), pl.read_parquet(sys.argv[3]), Span("day", day, day
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_writes_the_day_during_a_push_has_the_last_word(line: Line, tmp_path: Path) -> None:
     """The push has read older rows than the run; added to those of the run, its values would stay until the day lands again."""
     (view,) = (view for view in USE_CASE.features.views if view.name == "tail_delays")

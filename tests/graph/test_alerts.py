@@ -93,6 +93,7 @@ def test_a_new_symptom_is_another_cause_and_one_that_comes_back_is_not(watch: Wa
     assert [post["title"] for post in watch.inbox.posts] == ["loans: 1 new alarm"] * 2
 
 
+@pytest.mark.slow
 def test_what_an_address_does_not_take_is_sent_later_in_order_and_no_other_address_waits(watch: Watch) -> None:
     watch.addresses += f" json://127.0.0.1:{watch.inbox.web_port}1/x"  # where nobody answers
     watch.inbox.is_down = True

@@ -29,6 +29,8 @@ from tests.graph.line import failed_checks
 from tests.graph.loan_line import PAYMENT, LoanLine, applications, payments, running_loans
 from tests.graph.test_refused_days import run_cli
 
+pytestmark = pytest.mark.slow
+
 BERLIN, HOUR, DAY = "Europe/Berlin", dt.timedelta(hours=1), dt.timedelta(days=1)
 GRAINS: tuple[Grain, ...] = (Hourly(tz=BERLIN), Daily(tz=BERLIN), Weekly(tz=BERLIN), Monthly(tz=BERLIN), Snapshot())
 CHANGES = (dt.datetime(2024, 3, 31, 1, tzinfo=dt.UTC), dt.datetime(2024, 10, 27, 1, tzinfo=dt.UTC))

@@ -17,7 +17,7 @@ from mlops_assets.promotion.ledger import Ledger
 from tests.graph.line import Line, failed_checks, variables
 from tests.graph.loan_line import LoanLine, applications, day_of, payments, running_loans
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.slow, pytest.mark.integration]
 
 BAD = 3
 DAYS = range(7)

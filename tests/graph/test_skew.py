@@ -24,7 +24,7 @@ from tests.features.feast.lookups import lookup
 from tests.graph.conftest import land
 from tests.graph.line import Line, failed_checks, failure
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(400)]
 
 FIRST, LAST, DAY = dt.date(2013, 1, 1), dt.date(2013, 1, 4), dt.timedelta(days=1)
 ANSWERS = 400

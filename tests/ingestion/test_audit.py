@@ -11,6 +11,8 @@ from mlops_assets.foundation.names import BAD_SHARE, EXPECTATIONS
 from mlops_assets.ingestion.audit import Audit, audit_partitions
 from mlops_assets.spec.contract import Column, Contract, RowCountBand
 
+pytestmark = pytest.mark.slow
+
 FIRST = dt.date(2024, 3, 1)
 CONTRACT = Contract(
     table="sales",

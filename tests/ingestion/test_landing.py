@@ -288,6 +288,7 @@ def test_a_line_of_many_megabytes_is_one_row_with_a_problem_and_is_not_held_in_m
     assert rows["source_line"].to_list() == [2, 3]
 
 
+@pytest.mark.slow
 def test_a_file_is_parsed_in_parts(landing: Landing) -> None:
     land(landing, HEADER + b"UA,17,,1400\n" * 200_000)
     tracemalloc.start()

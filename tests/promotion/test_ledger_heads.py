@@ -20,6 +20,7 @@ AT = datetime(2013, 6, 1, 12, 30, tzinfo=UTC)
 KINDS = st.sampled_from(["blessing", "approval", "refusal", "waiver", "step", "promotion", "rollback", "reissue", "erasure"])
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kinds=st.lists(KINDS, min_size=1, max_size=8), cut=st.integers(1, 8), later=st.lists(KINDS, max_size=10))
 def test_a_ledger_that_was_cut_after_any_record_and_written_to_again_is_noticed(

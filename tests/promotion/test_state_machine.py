@@ -26,6 +26,8 @@ from tests.promotion.machine import PromotionMachine
 from tests.promotion.mirrored_machine import MirroredMachine
 from tests.promotion.revoking_machine import RevokingMachine
 
+pytestmark = pytest.mark.slow
+
 UNHURRIED = settings(deadline=None, suppress_health_check=[*HealthCheck], stateful_step_count=25)
 # Where a fault must be found: always the same search, without shrinking.
 SEARCH = settings(

@@ -25,7 +25,7 @@ from mlops_assets.spec.use_case import UseCase
 from tests.integration.small_line import SMALL
 from tests.provenance.conftest import TREES, Line
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(400)]
 
 Alter = Callable[[Path, bytes, bytes], None]
 

@@ -32,7 +32,7 @@ from mlops_assets.training.training_record import NotRecorded, read_trainer
 from tests.integration.small_line import SMALL
 from tests.provenance.conftest import LINES, NETWORK, NOW, SEARCHED, TREES, Line
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(400)]
 
 TRAINING_SET = names.stage(SMALL.name, "training_set")
 REPRODUCE_ALL = """

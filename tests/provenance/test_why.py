@@ -22,7 +22,7 @@ from tests.integration.small_line import SMALL
 from tests.provenance.conftest import NETWORK, PERSON, TREES, Line
 from tests.serving.flights import blessed, unnumbered
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(400)]
 
 Alter = Callable[[Path, bytes, bytes], None]
 

@@ -16,6 +16,8 @@ from mlops_assets.statistics.estimation import Calibration, Labelled, estimate
 from mlops_assets.tasks import task_of
 from mlops_assets.tasks.task import Task
 
+pytestmark = pytest.mark.slow
+
 TASKS: list[Task[Any]] = [
     task_of(Binary(label="y")), task_of(Multiclass(label="y", classes=("a", "b", "c"))), task_of(Regression(label="y")),
 ]  # fmt: skip

@@ -21,7 +21,7 @@ from tests.graph.line import environment_of
 from tests.stories.declarations import BAD, CUSTOMERS, DAYS, TABLES, VIEWS, Declared, feature_repo, rows_of
 from tests.stories.story_line import AFTER, StoryLine, cause
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 LINES, TABLE, DAY, SEEDS = st.integers(0, 1), st.sampled_from(TABLES), st.sampled_from(DAYS), st.integers(0, 99)
 

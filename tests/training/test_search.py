@@ -39,6 +39,7 @@ def found() -> Found:
     return searched()
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 500), min_size=200, max_size=400), st.integers(2, 5))
 def test_no_row_of_a_fold_is_judged_by_a_model_that_saw_its_moment_or_a_later_one(hours: list[int], folds: int) -> None:
     moments = [START + timedelta(hours=hour) for hour in hours]

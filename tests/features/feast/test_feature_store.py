@@ -228,6 +228,7 @@ instants = st.one_of(moments, moments.map(lambda at: at + timedelta(microseconds
 entity = st.fixed_dictionaries({key: st.sampled_from([*legal, "?", None]) for key, legal in LEGAL.items()})
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(entity, instants), max_size=20))
 def test_a_lookup_at_any_moment_equals_history_as_of_then(

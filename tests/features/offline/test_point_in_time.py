@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from mlops_assets.features.offline.point_in_time import EntityFrameMismatch, Facts, event_timestamp_of, join_facts, time_span
 from mlops_assets.features.offline.polars_offline_store import CLASS_PATH, PolarsOfflineStore
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2013, 3, 10, 6, 54, tzinfo=UTC)  # in New York the clocks jump within the drawn minutes
 MOMENT = pl.Datetime("us", "UTC")
 KEYS = st.sampled_from(["a", "b", None])

@@ -292,6 +292,7 @@ def values_of(mirror: OnlineMirror, origins: list[str]) -> list[tuple[float, flo
     return values
 
 
+@pytest.mark.slow
 def test_a_write_that_is_killed_loses_nothing_and_is_completed_by_repeating_it(mortal: RedisServer) -> None:
     mirror = mirror_on(RedisStore(mortal.url, name="t"))
     origins = [f"O{number}" for number in range(60_000)]

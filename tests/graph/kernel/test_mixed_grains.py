@@ -128,6 +128,7 @@ def test_a_week_and_its_monday_have_one_key_and_runs_of_their_own(line: Line) ->
     assert sorted(line.settle()) == [("by_day", ("2013-01-07",)), ("by_week", ("2013-01-07",))]
 
 
+@pytest.mark.slow
 def test_a_feature_of_several_grains_follows_each_of_its_tables(line: Line) -> None:
     for name, key in (("by_day", "2013-01-02"), ("by_week", "2012-12-31"), ("by_hour", "2013-01-02T05"), ("snapshot", None)):
         line.land(name, key)

@@ -12,6 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from tests.graph.kernel.story import DAYS, OURS, PARENTS, TICK, Conditions, Story, running_story
 
+pytestmark = pytest.mark.slow
+
 LAST = DAYS[4]  # the newest that has landed
 DAY, ASSET, VALUE = st.sampled_from(DAYS), st.sampled_from([*PARENTS]), st.integers(1, 9)
 EAGER = dg.AutomationCondition.eager()

@@ -108,6 +108,7 @@ def test_only_records_since_the_last_run_are_read(shop: Shop, api: Api) -> None:
     assert shop.accepted()[100] == 100
 
 
+@pytest.mark.slow
 def test_random_changes_and_faults_end_in_the_records_of_the_api(shop: Shop, api: Api) -> None:
     draw = random.Random(3)
     shop.source = shop.source.but(cursor="updated_at", since_param="since", lag=timedelta(minutes=1))

@@ -20,6 +20,7 @@ def line(*values: Any, contract: Contract = ORDERS) -> tuple[str, ...]:
     return *row.values, row.problem
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(
     st.lists(

@@ -19,6 +19,8 @@ from mlops_assets.spec.pulled_source import Stream
 from tests.ingestion.pulling.shop import ORDERS, Shop, day
 from tests.servers.kafka_cluster import KafkaCluster, running_kafka
 
+pytestmark = pytest.mark.slow
+
 SOURCE = Stream(table="orders", brokers_variable="KAFKA", topic="orders", group="shop", time="ordered_at")
 FETCH, METADATA, OFFSET_COMMIT = 1, 3, 8  # kinds of requests
 GROUP_NOT_ALLOWED = 30

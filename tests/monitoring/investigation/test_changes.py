@@ -23,6 +23,7 @@ def normal(seed: int, rows: int = ROWS) -> Any:
     return np.random.default_rng(seed).normal(size=rows)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 1000), st.integers(60, ROWS - 60))
 def test_a_change_of_all_values_is_found_to_the_row(seed: int, first: int) -> None:
     trained = normal(seed + 1)  # a value beyond its range right before the change would look like the first of it

@@ -150,6 +150,7 @@ print(status, (peak_bytes() - before) / size)
 """
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_large_request_is_a_few_times_its_body(tmp_path: Path) -> None:
     """Of 200,000 rows with all values in memory it was 55 times the body."""
     command = [sys.executable, "-W", "ignore", "-c", MEMORY, str(tmp_path)]

@@ -277,6 +277,7 @@ def _utc(text: str) -> datetime:
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+@pytest.mark.slow
 def test_a_body_with_far_more_rows_than_are_legal_is_refused_in_little_more_memory_than_its_own():
     """131,000 rows in 16 MB: parsed as plain values they would take some 100 MB."""
     row = json.dumps(FLIGHT).encode()

@@ -67,6 +67,7 @@ def test_another_challenger_or_use_case_draws_anew(other_challenger: int, other_
     assert low <= sum(one and other for one, other in zip(here, there, strict=True)) <= high
 
 
+@pytest.mark.slow
 def test_every_process_draws_the_same():
     command = [sys.executable, "-c", ON_ANOTHER_REPLICA]
     drawn = {

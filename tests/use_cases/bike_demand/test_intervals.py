@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
+import pytest
 from numpy.typing import NDArray
 
 from mlops_assets.foundation.delivery import Delivery
@@ -47,6 +48,7 @@ def held(rows: pl.DataFrame, end: datetime) -> NDArray[np.float64]:
     return np.array([inside.mean(), *(inside[third == place].mean() for place in range(3))])
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_declared_share_of_quiet_and_of_rush_hours() -> None:
     """One width for all hours held 99%, 93% and 79% of the thirds, of the same months and with wider intervals."""
     rows = hours()
