@@ -63,7 +63,8 @@ class Served:
         if self.is_of_another:
             remedy = f"Add a server of {self.use_case} to MLOPS_SERVICE_URL, or serve it there too (MLOPS_USE_CASE)"
             return f"{self.url} · it serves {self.reported['use_case']}, not {self.use_case}. {remedy}."
-        served = f"version {self.reported['champion']} (plan {self.reported['plan']}), not the ledger's plan"
+        version, plan = self.reported["champion"], self.reported["plan"]
+        served = f"version {version} (plan {plan}), not the ledger's plan" if version else "no version yet"
         error = f"; last load error: {error}" if (error := self.reported["last_load_error"]) else ""
         return f"{self.url} · it serves {served}{error}. Look into the service's log."
 

@@ -38,7 +38,7 @@ def take_pictures(page: Any, url: str, status_url: str, use_case: str, folder: P
 def main(use_case: str, folder: Path) -> None:
     environment: Environment = read_environment(os.environ, PROJECT)
     status_url = f"http://127.0.0.1:{free_port()}"
-    with web_server(environment.home, MLOPS_USE_CASE=use_case) as url, chromium_page() as page:
+    with web_server(environment.home, MLOPS_USE_CASE=use_case) as url, chromium_page(1800, 1200) as page:
         addresses = {"service": environment.service_url, "dagster": url, "status": status_url}
         with served_page(status_url, *status_pages(environment, addresses)):
             take_pictures(page, url, status_url, use_case, folder)

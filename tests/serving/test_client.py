@@ -223,6 +223,7 @@ def test_a_service_follows_exactly_the_plan_in_force_and_not_a_newer_one(home: H
     deployment, clock = DirectDeployment(home.deployments, USE_CASE.name), count(step=0.4).__next__
     first = deployment.plan()
     with running(home) as (url, answering), LiveService(url, sleep=lambda _: None, clock=clock) as client:
+        assert client.follows(NAME, lambda: first, 0).problem == f"{url} · it serves no version yet. Look into the service's log."
         answering.answering.slots.poll()
         assert client.follows(NAME, lambda: first, 1).in_force and not client.follows(NAME, lambda: None, 1).in_force
         deployment.point(1, AT, "again")
