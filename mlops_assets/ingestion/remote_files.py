@@ -31,9 +31,11 @@ def fetch(source: Files, landing: Landing, use_case: str) -> dict[str, str]:
     try:
         system, pattern = fsspec.core.url_to_fs(source.path)
         system.invalidate_cache()
-        found: dict[str, Any] = system.glob(pattern, detail=True)
+        found: dict[str, Any] = {}
+        with suppress(FileNotFoundError):
+            found = system.glob(pattern, detail=True)
         bucket = pattern.partition("/")[0]
-        # s3fs finds no files in a bucket that does not exist.
+        # s3fs finds no files in a bucket that does not exist, and gcsfs names a request to the store.
         if not found and bucket and ":" not in bucket and not system.exists(bucket):
             raise FileNotFoundError(f"there is no bucket or container {bucket}")
     except Exception as error:  # noqa: BLE001 - each store has errors of its own

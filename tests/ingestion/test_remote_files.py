@@ -2,21 +2,25 @@
 
 import gzip
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
-from s3fs import S3FileSystem
 
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.remote_files import MAX_FILES, CannotFetch, fetch, local_copy
 from mlops_assets.spec.form import Parquet
 from mlops_assets.spec.source import Files
 from mlops_assets.spec.spec import IllegalDeclaration
+from tests.servers.other_stores import AZURITE, NO_AZURITE, AzureStore, GoogleStore
 from tests.servers.s3_server import S3Server
+
+Store = S3Server | GoogleStore | AzureStore
+STORES: dict[str, type[Store]] = {"s3": S3Server, "gs": GoogleStore, "abfs": AzureStore}
+REMOTE = ["s3", "gs", pytest.param("abfs", marks=pytest.mark.skipif(not AZURITE, reason=NO_AZURITE))]
 
 
 class FlakyStore(MemoryFileSystem):
@@ -38,27 +42,46 @@ class FlakyStore(MemoryFileSystem):
 
 
 @pytest.fixture(scope="module")
-def s3_server() -> Iterator[S3Server]:
-    server = S3Server()
-    server.start()
-    yield server
-    server.kill()
+def started() -> Iterator[Callable[[str], Store]]:
+    """The store of a scheme, which starts when it is first asked for."""
+    running: dict[str, Store] = {}
+
+    def store(scheme: str) -> Store:
+        if scheme not in running:
+            running[scheme] = STORES[scheme]()
+            running[scheme].start()
+        return running[scheme]
+
+    yield store
+    for one in running.values():
+        one.kill()
 
 
 @pytest.fixture
-def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
-    for name, value in s3_server.variables.items():
-        monkeypatch.setenv(name, value)
-    S3FileSystem.clear_instance_cache()  # whose client keeps the address of the first test
-    return s3_server
+def connect(started: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Store]:
+    """Lets this process use the store of a scheme."""
+
+    def connected(scheme: str) -> Store:
+        for name, value in started(scheme).variables.items():
+            monkeypatch.setenv(name, value)
+        fsspec.get_filesystem_class(scheme).clear_instance_cache()  # whose client keeps the address of the first test
+        return started(scheme)
+
+    return connected
 
 
-@pytest.fixture(params=["file", "memory", "s3"])
-def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(params=REMOTE)
+def scheme(request: pytest.FixtureRequest, connect: Callable[[str], Store]) -> str:
+    connect(request.param)
+    return request.param
+
+
+@pytest.fixture(params=["file", "memory", *REMOTE])
+def bucket(request: pytest.FixtureRequest, connect: Callable[[str], Store], tmp_path: Path) -> str:
     name = uuid.uuid4().hex
-    if request.param == "s3":
-        request.getfixturevalue("s3")
-        fsspec.filesystem("s3").mkdir(name)
+    if request.param in STORES:
+        connect(request.param)
+        fsspec.filesystem(request.param).mkdir(name)
     return f"file://{tmp_path}/remote" if request.param == "file" else f"{request.param}://{name}"
 
 
@@ -145,17 +168,18 @@ def test_an_address_that_cannot_be_listed_is_one_fault(flaky: dict[str, Any], tm
     assert fault == f"it cannot be listed: {problem}. Correct the address, or the credentials of its store"
 
 
-@pytest.mark.usefixtures("s3")
-def test_a_bucket_that_does_not_exist_is_a_fault_and_an_empty_one_is_none(tmp_path: Path) -> None:
-    fsspec.filesystem("s3").mkdir("orders")
-    assert get(tmp_path, "s3://orders/2024/*.csv") == {}
-    assert get(tmp_path, "s3://order/*.csv") == {
-        "s3://order/*.csv": "it cannot be listed: FileNotFoundError: there is no bucket or container order. "
+def test_a_bucket_that_does_not_exist_is_a_fault_and_an_empty_one_is_none(scheme: str, tmp_path: Path) -> None:
+    fsspec.filesystem(scheme).mkdir("orders")
+    assert get(tmp_path, f"{scheme}://orders/2024/*.csv") == {}
+    assert get(tmp_path, f"{scheme}://order/*.csv") == {
+        f"{scheme}://order/*.csv": "it cannot be listed: FileNotFoundError: there is no bucket or container order. "
         "Correct the address, or the credentials of its store"
     }
 
 
-def test_credentials_that_the_store_does_not_know_are_named(s3: S3Server, tmp_path: Path) -> None:
+def test_credentials_that_the_store_does_not_know_are_named(connect: Callable[[str], Store], tmp_path: Path) -> None:
+    s3 = connect("s3")
+    assert isinstance(s3, S3Server)
     put("s3://known/2024-03-01.csv")
     s3.check_credentials()
     try:
@@ -166,15 +190,14 @@ def test_credentials_that_the_store_does_not_know_are_named(s3: S3Server, tmp_pa
     assert fault.endswith("Correct the address, or the credentials of its store") and landed(tmp_path) == {}
 
 
-@pytest.mark.usefixtures("s3")
-def test_one_file_of_a_store_is_read_as_a_file_of_this_machine() -> None:
-    fsspec.filesystem("s3").mkdir("exports")
-    put("s3://exports/2024/orders.csv")
-    with local_copy("s3://exports/2024/orders.csv") as path:
+def test_one_file_of_a_store_is_read_as_a_file_of_this_machine(scheme: str) -> None:
+    fsspec.filesystem(scheme).mkdir("exports")
+    put(f"{scheme}://exports/2024/orders.csv")
+    with local_copy(f"{scheme}://exports/2024/orders.csv") as path:
         assert path.name == "orders.csv" and path.read_bytes() == b"k\n1\n"
     with (
-        pytest.raises(CannotFetch, match=r"^s3://exports/orders\.csv · it cannot be fetched: FileNotFoundError"),
-        local_copy("s3://exports/orders.csv"),
+        pytest.raises(CannotFetch, match=rf"^{scheme}://exports/orders\.csv · it cannot be fetched: FileNotFoundError"),
+        local_copy(f"{scheme}://exports/orders.csv"),
     ):
         pass
 
