@@ -18,7 +18,7 @@ from mlops_assets.serving.http.moments import refuse_moments
 from mlops_assets.serving.http.request import Answer, BadRequest, PredictRequest
 from mlops_assets.serving.http.row_blocks import BLOCK_ROWS
 from mlops_assets.serving.inference.composing import Composer
-from mlops_assets.serving.inference.model_slots import Lineup, LoadedModel, ModelSlots
+from mlops_assets.serving.inference.model_slots import Lineup, ModelSlots
 from mlops_assets.serving.inference.row_encoder import other_columns
 from mlops_assets.serving.inference.scoring import Scorer, ScoringRow
 from mlops_assets.serving.inference.shadowing import Shadowing
@@ -197,32 +197,28 @@ class Answering:
         return outcomes
 
     def _answer_large(self, lineup: Lineup, request: PredictRequest) -> bytes:
-        """Without all rows in memory as values; with a shadow, which may lag, they are nevertheless."""
-        shadowed = list[tuple[Sequence[ScoringRow], list[dict[str, Any]]]]()
-
-        def keep(rows: Sequence[ScoringRow], lines: list[dict[str, Any]]) -> None:
-            if lineup.shadow:
-                shadowed.append((rows, lines))
-
+        """Without all rows in memory as values."""
         try:
-            with self.log.spool() as file:
-
-                def write(rows: Sequence[ScoringRow], lines: list[dict[str, Any]]) -> None:
-                    file.write(self.log.lines(lines))
-                    keep(rows, lines)
-
-                content, origins = self._answer_blocks(lineup, request, write)
-                self.log.append_file(file)
+            content, origins = self._answer_and_log(lineup, request)
         except TimeoutError:
             raise
         except OSError as error:
             self._refuse_without_log(error, len(request))
-            shadowed.clear()
-            content, origins = self._answer_blocks(lineup, request, keep)
+            with self.shadowing.large_request(lineup.shadow) as shadow:
+                content, origins = self._answer_blocks(lineup, request, shadow)
         self.telemetry.answered(origins, self._composer.latency_ms(request))
-        for rows, lines in shadowed:
-            self.shadowing.put(cast(LoadedModel, lineup.shadow), rows, lines)
         return content
+
+    def _answer_and_log(self, lineup: Lineup, request: PredictRequest) -> tuple[bytes, Origins]:
+        with self.log.spool() as file, self.shadowing.large_request(lineup.shadow) as shadow:
+
+            def write(rows: Sequence[ScoringRow], lines: list[dict[str, Any]]) -> None:
+                file.write(self.log.lines(lines))
+                shadow(rows, lines)
+
+            result = self._answer_blocks(lineup, request, write)
+            self.log.append_file(file)
+        return result
 
     def _answer_blocks(
         self, lineup: Lineup, request: PredictRequest, use: Callable[[Sequence[ScoringRow], list[dict[str, Any]]], object]

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from threading import Lock
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import msgspec
 import polars as pl
@@ -117,12 +117,10 @@ class PredictionLog:
             else:
                 self._waiting += lines
 
-    @contextmanager
-    def spool(self) -> Generator[BinaryIO]:
-        """A file without a name for the lines of rows that are appended together at the end. Raises OSError."""
+    def spool(self) -> BinaryIO:
+        """A file without a name, next to the segments: for rows that wait. Raises OSError."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=self._folder) as file:
-            yield file
+        return cast(BinaryIO, TemporaryFile(dir=self._folder))
 
     def lines(self, rows: Sequence[Mapping[str, object]]) -> bytes:
         """As `append` writes them."""

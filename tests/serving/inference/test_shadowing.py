@@ -10,7 +10,7 @@ from mlops_assets.foundation.home import Home
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.serving.inference.model_slots import LoadedModel, ModelSlots
 from mlops_assets.serving.inference.scoring import ScoringRow
-from mlops_assets.serving.inference.shadowing import MAX_WAITING, Shadowing
+from mlops_assets.serving.inference.shadowing import MAX_WAITING_LARGE, MAX_WAITING_ROWS, Shadowing
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.serving.telemetry import Telemetry
 from mlops_assets.use_cases.flight_delay import USE_CASE
@@ -84,9 +84,17 @@ def test_where_the_shadow_gives_no_probability_the_log_says_so_beside_what_was_a
 def test_a_shadow_that_lags_drops_rows_and_counts_them(tmp_path: Path, loaded: LoadedModel):
     log, telemetry = PredictionLog(tmp_path / "log", USE_CASE), Telemetry()
     shadowing = shadowing_into(log, telemetry)
-    for number in range(MAX_WAITING + 3):
-        shadowing.put(loaded, [ROW, ROW], [answered(log, number)] * 2)
-    assert "mlops_shadow_dropped_total 6.0" in generate_latest(telemetry.registry).decode()
+    for number in range(3 + 3):
+        shadowing.put(loaded, [ROW] * (MAX_WAITING_ROWS // 3), [answered(log, number)] * (MAX_WAITING_ROWS // 3))
+    dropped = 3 * (MAX_WAITING_ROWS // 3)
+    assert telemetry.registry.get_sample_value("mlops_shadow_dropped_total") == dropped
+    for number in range(MAX_WAITING_LARGE + 1):  # they wait on the disk
+        with shadowing.large_request(loaded) as add:
+            add([ROW] * 7, [answered(log, number)] * 7)
+    assert telemetry.registry.get_sample_value("mlops_shadow_dropped_total") == dropped + 7
+    shadowing.start()
+    shadowing.stop()
+    assert len(log.read()[0]) == dropped + 7 * MAX_WAITING_LARGE
 
 
 def test_a_shadow_whose_log_fails_drops_rows_and_goes_on(tmp_path: Path, loaded: LoadedModel):
