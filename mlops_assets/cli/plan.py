@@ -20,6 +20,8 @@ def plan(use_case: Name, *, as_json: Json = False) -> None:
         return typer.echo(json.dumps(asdict(planned), indent=1, ensure_ascii=False, default=str))
     for line in filter(None, [planned.held_up, planned.running and f"in progress: run {planned.running}"]):
         typer.echo(line)
+    for line in planned.unread:
+        typer.echo(f"data: {line}")
     if planned.tables:
         show(table(("table", "partitions", "why"), ((one.table, one.partitions, one.why) for one in planned.tables)))
         typer.echo(f"tables: {planned.tables_cost}")

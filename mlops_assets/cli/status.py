@@ -180,11 +180,15 @@ def _failed_files(use_case: UseCase) -> Iterator[str]:
     folder that is not read, or gone.
     """
     from mlops_assets.graph.first_champion import refused_files
-    from mlops_assets.graph.landing import describe_missing, read_misplaced, scan_landed
+    from mlops_assets.graph.history import readable_event_log
+    from mlops_assets.graph.landing import describe_missing, describe_unread, read_misplaced, scan_landed
 
     resources = open_resources()
     landing, tables = resources["landing"].open(), resources["warehouse"].open()
     yield from (f"data: {line}" for line in refused_files(use_case, resources, waived=True))
+    with readable_event_log(environment().home) as (instance, _):
+        if instance:
+            yield from (f"data: {line}" for line in describe_unread(use_case, instance, landing, tables))
     for source in use_case.sources:
         landed = scan_landed(use_case, source, landing, tables)
         if missing := describe_missing(use_case, source, landed.digests, now=datetime.now(UTC)):

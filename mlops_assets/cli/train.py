@@ -24,6 +24,7 @@ def train(
     Exit code 0: blessed; 3: refused by its gates; 1: it failed, or nothing was trained.
     """
     from mlops_assets.graph.compile import build_training_job
+    from mlops_assets.graph.landing import describe_unread
     from mlops_assets.graph.operations import describe_daemon
     from mlops_assets.graph.training_requests import CannotTrain, ManualTraining
     from mlops_assets.local.platform import opened_event_log
@@ -33,6 +34,8 @@ def train(
         ledger, warehouse = resources["ledger"], resources["warehouse"]
         training = ManualTraining(declaration, instance, ledger, warehouse, by, because, typer.echo)
         training.require_possible(now)
+        for line in describe_unread(declaration, instance, resources["landing"].open(), warehouse.open()):
+            typer.echo(f"{use_case}: not part of this training: {line}", err=True)
         if is_alone and not wait:
             raise CannotTrain(f"{use_case} · --no-wait without a running platform; legal: with one. Start it with `mlops up`.")
         if is_alone:

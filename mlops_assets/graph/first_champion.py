@@ -16,6 +16,7 @@ from mlops_assets.graph.kernel.conditions import UNFINISHED
 from mlops_assets.graph.kernel.dagster_internals import oldest_tick
 from mlops_assets.graph.kernel.dagster_storage import share_engines
 from mlops_assets.graph.kernel.shared_sensors import MAX_IDLE_S
+from mlops_assets.graph.landing import describe_unread, is_raw_behind
 from mlops_assets.graph.operations import describe_daemon
 from mlops_assets.graph.progress import Progress, all_stages
 from mlops_assets.graph.training_requests import BLESSED, FAILED, Outcome, describe_end, describe_version
@@ -56,7 +57,7 @@ class FirstChampion:
             self.progress.update()
         state = promotion_state_of(name, self.resources["ledger"].open().records(name))
         if state.plan:
-            return self._served(state.plan)
+            return None if self._must_read() else self._served(state.plan)
         if len(self.progress.stages) < before or self._is_busy():
             self.quiet_since = monotonic()
             return None
@@ -86,6 +87,14 @@ class FirstChampion:
         if monotonic() - self.planned_at < TAKE_OVER_S:
             return None
         return Outcome(f"Version {plan.champion} is the champion, and no server follows: {' '.join(problems)}", FAILED)
+
+    def _must_read(self) -> bool:
+        """Whether the tables of a champion do not have all that has landed yet, and the platform works on it."""
+        landing, tables = self.resources["landing"].open(), self.resources["warehouse"].open()
+        if monotonic() - self.quiet_since > QUIET_S:
+            return False
+        is_unread = any(describe_unread(self.use_case, self.instance, landing, tables))
+        return is_unread or is_raw_behind(self.use_case, self.instance) or self._is_busy()
 
     def _is_busy(self) -> bool:
         runs = self.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))

@@ -11,10 +11,18 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.calendars import Partition
 from mlops_assets.foundation.durations import in_words
 from mlops_assets.foundation.grains import calendar_of, declared_partitions
+from mlops_assets.foundation.wording import counted, some
 from mlops_assets.graph.kernel.assets import asset_check
 from mlops_assets.graph.kernel.automation import TICK_SECONDS
 from mlops_assets.graph.kernel.changes import read_changes
-from mlops_assets.graph.kernel.dagster_internals import DATA_VERSION, data_versions, newest_check, until_next_event
+from mlops_assets.graph.kernel.dagster_internals import (
+    DATA_VERSION,
+    MADE,
+    data_versions,
+    newest_check,
+    newest_events,
+    until_next_event,
+)
 from mlops_assets.graph.kernel.shared_sensors import MAX_EVENTS, SHARED
 from mlops_assets.ingestion.due import missing_partitions
 from mlops_assets.resources import LandingResource, WarehouseResource
@@ -27,6 +35,7 @@ if TYPE_CHECKING:
     from mlops_assets.ingestion.misplaced import Misplaced
 
 ALL_READABLE, ALL_DELIVERED = "landed_entries_readable", "due_files_landed"
+SHOWN_UNREAD = 3
 ALL_READ, ALL_LANDED, MAX_FAULTS = "Every entry can be read.", "Every file that is due has landed.", 20
 
 
@@ -151,6 +160,29 @@ def describe_missing(use_case: UseCase, source: Files, landed: Collection[str], 
     shown = f"{', '.join(missing[:MAX_FAULTS])}{f' and {len(missing) - MAX_FAULTS} more' * (len(missing) > MAX_FAULTS)}"
     remedy = f"Deliver them, or, where nothing is to come, `mlops waive {use_case.name} {source.table} {missing[0]} --why …`."
     return f"{source.table} · no file has landed for {shown}, and what looks back on them waits. {remedy}"
+
+
+def describe_unread(use_case: UseCase, instance: dg.DagsterInstance, landing: "Landing", tables: "DeltaTables") -> Iterator[str]:
+    """A sentence for each table of which files have landed, or changed, since the landing sensor last looked."""
+    for source in use_case.sources:
+        digests = scan_landed(use_case, source, landing, tables).digests
+        key, has_partitions = dg.AssetKey(names.landing(use_case.name, source.table)), bool(calendar_of(source.grain).cron)
+        unread = _landed(data_versions(instance, key, partitioned=has_partitions), digests, use_case.name, source)
+        if unread:
+            partitions = sorted(filter(None, (event.partition for event in unread)))
+            which = f" ({some(partitions, SHOWN_UNREAD)})" if partitions else ""
+            has = f"{counted(len(unread), 'landed file')}{which} {'has' if len(unread) == 1 else 'have'}"
+            yield f"{source.table} · {has} not been read yet. A running platform reads them within seconds: `mlops up`."
+
+
+def is_raw_behind(use_case: UseCase, instance: dg.DagsterInstance) -> bool:
+    """Whether a landed file has been reported, and its table has not been made since then."""
+
+    def newest(key: str) -> int:
+        return newest_events(instance, dg.AssetKey(key), MADE, partitioned=False).get(None, 0)
+
+    tables = [source.table for source in use_case.sources]
+    return any(newest(names.landing(use_case.name, one)) > newest(names.raw(use_case.name, one)) for one in tables)
 
 
 def _reported(instance: dg.DagsterInstance, use_case: str, source: Files) -> tuple[dict[str | None, str], dict[str, Any]]:

@@ -16,6 +16,7 @@ from mlops_assets.graph.kernel.conditions import MADE, SETTLE, UNFINISHED
 from mlops_assets.graph.kernel.dagster_internals import newest_events, stopped_sensors
 from mlops_assets.graph.kernel.dagster_runs import is_made_by_other_code
 from mlops_assets.graph.kernel.switch import why_stopped
+from mlops_assets.graph.landing import describe_unread
 from mlops_assets.graph.training_triggers import Request, TrainingTriggers
 from mlops_assets.graph.trainings import ONE_AT_A_TIME, is_run_of
 from mlops_assets.resources import Resources, build_resources
@@ -55,13 +56,15 @@ class Cost:
 
 @dataclass(frozen=True)
 class Plan:
-    """`held_up` says why nothing runs by itself, and `running` which runs are in progress. `training` is the reason of a training
+    """`held_up` says why nothing runs by itself, and `running` which runs are in progress; `unread` are landed
+    files that make more tables due. `training` is the reason of a training
     that is due, or `waiting` what the first one waits for. `triggers` are what each found. All may be empty.
     """
 
     use_case: str
     held_up: str
     running: str
+    unread: Sequence[str]
     tables: Sequence[Stale]
     tables_cost: Cost
     training: str
@@ -96,6 +99,7 @@ def plan_of(
         use_case=use_case.name,
         held_up=why_stopped(use_case.name, stopped_sensors(instance)) or state.held_up(now),
         running=some(unfinished, RUNS) if unfinished else "",
+        unread=[*describe_unread(use_case, instance, resources["landing"].open(), resources["warehouse"].open())],
         tables=tables,
         tables_cost=_cost([run for run in runs if ONE_AT_A_TIME not in run.dagster_run.tags and _makes(run, tables)]),
         training=due.reason if isinstance(due, Request) else "",

@@ -1,6 +1,7 @@
 """A training that a person requests: recorded for the daemon, or run in this process; and how it ended."""
 
 import threading
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -92,7 +93,8 @@ class ManualTraining:
     def run_here(self, job: dg.JobDefinition) -> Outcome:
         """Runs the training job in this process; nothing else may write to the home meanwhile."""
         tags = {"mlops/reason": self.reason, ONE_AT_A_TIME: self.use_case.name}
-        with _updated(self._progress(datetime.now(UTC).timestamp())):
+        quiet = warnings.catch_warnings(action="ignore")  # Dagster's, about its own MLflow resource
+        with _updated(self._progress(datetime.now(UTC).timestamp())), quiet:
             result = job.execute_in_process(run_config=QUIET, instance=self.instance, tags=tags, raise_on_error=False)
         record = self.instance.get_run_records(dg.RunsFilter(run_ids=[result.run_id]), limit=1)[0]
         return describe_end(self.use_case, record, self.instance, self._state())

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 
 import dagster as dg
@@ -12,11 +13,13 @@ from typer.testing import CliRunner
 
 from mlops_assets.cli.app import app
 from mlops_assets.foundation import names
+from mlops_assets.foundation.calendars import UTC_DAYS
 from mlops_assets.foundation.home import Home
+from mlops_assets.ingestion.landing import Landing
 from mlops_assets.spec.monitor import Drift
 from mlops_assets.spec.trigger import OnDrift, OnSchedule
 from tests.graph.line import variables
-from tests.graph.test_first_model import PLAIN
+from tests.graph.test_first_model import PLAIN, applications
 from tests.graph.training_line import TrainingLine
 
 WATCHED = PLAIN.but(monitors=(Drift(),), triggers=(OnSchedule(cron="0 6 * * 1"), OnDrift()))
@@ -94,3 +97,18 @@ def test_a_pause_is_named_first(home: Home, instance: dg.DagsterInstance, run: R
     TrainingLine(home, instance, WATCHED)
     CliRunner().invoke(app, ["pause", WATCHED.name, "--until", "2099-01-01", "--why", "a move", "--by", "ana"])
     assert run().stdout.startswith("Paused by ana until 2099-01-01 00:00 UTC: a move. Nothing runs by itself")
+
+
+def test_what_has_landed_and_was_not_reported_is_named_by_plan_and_status(
+    home: Home, instance: dg.DagsterInstance, run: Run
+) -> None:
+    landing = Landing(home.landing)
+    for day in (1, 2):
+        landing.put(PLAIN.name, "applications", day=date(2024, 3, day), rows=applications(day))
+    unread = "applications · 2 landed files (2024-03-01, 2024-03-02) have not been read yet. "
+    assert run().stdout.startswith(f"data: {unread}")
+    assert f"data: {unread}" in CliRunner().invoke(app, ["status", WATCHED.name]).stdout
+    for key, digest in landing.scan(PLAIN.name, "applications", calendar=UTC_DAYS, max_bytes=10**6).digests.items():
+        tags = {"dagster/data_version": digest}
+        instance.report_runless_asset_event(dg.AssetMaterialization(LANDED, partition=key, tags=tags))
+    assert "read yet" not in run().stdout + CliRunner().invoke(app, ["status", WATCHED.name]).stdout

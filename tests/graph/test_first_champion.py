@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Generator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from time import monotonic
 
@@ -11,8 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from mlops_assets.cli.app import app
+from mlops_assets.foundation.calendars import UTC_DAYS
 from mlops_assets.foundation.home import PROJECT, Home, read_environment
 from mlops_assets.graph.first_champion import QUIET_S, TAKE_OVER_S, FirstChampion
+from mlops_assets.graph.kernel.dagster_internals import DATA_VERSION
 from mlops_assets.graph.progress import Progress, all_stages
 from mlops_assets.ingestion.examples import example_days
 from mlops_assets.ingestion.landing import Landing
@@ -125,6 +127,28 @@ def test_a_champion_that_no_server_loads_is_waited_for_and_then_named(trigger: T
     assert way.find_end() is None
     way.planned_at = monotonic() - TAKE_OVER_S - 1
     assert end_of(way).startswith("Version 1 is the champion, and no server follows: http://127.0.0.1:9 · it does not answer.")
+
+
+def test_a_champion_whose_tables_lack_what_has_landed_is_waited_for(trigger: Trigger):
+    line = ModelLine(trigger.home.root, name=PLAIN.name)
+    line.bless(1)
+    line.promote(1)
+    way, table = way_of(trigger), [PLAIN.name, "landed_applications"]
+    way.planned_at = monotonic() - TAKE_OVER_S - 1  # the end is that no server follows
+    Landing(trigger.home.landing).put(PLAIN.name, "applications", day=date(2024, 3, 4), rows=applications(1))
+    assert way.find_end() is None, "the file is not reported"
+    (digest,) = (
+        Landing(trigger.home.landing).scan(PLAIN.name, "applications", calendar=UTC_DAYS, max_bytes=10**6).digests.values()
+    )
+    tags = {DATA_VERSION: digest}
+    trigger.instance.report_runless_asset_event(dg.AssetMaterialization(table, partition="2024-03-04", tags=tags))
+    assert way.find_end() is None, "the file is not read"
+    trigger.instance.report_runless_asset_event(dg.AssetMaterialization([PLAIN.name, "raw_applications"], partition="2024-03-04"))
+    assert end_of(way).startswith("Version 1 is the champion")
+    Landing(trigger.home.landing).put(PLAIN.name, "applications", day=date(2024, 3, 5), rows=applications(2))
+    assert way.find_end() is None
+    way.quiet_since -= QUIET_S + 1
+    assert end_of(way).startswith("Version 1 is the champion"), "nothing reads it"
 
 
 def test_the_example_days_are_enough_for_the_split_and_within_the_declared_ones():
