@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 ADDRESS = re.compile(r"[a-z][a-z0-9+]*://", re.IGNORECASE)
 MAX_REASONS = 5
-PICKED_UP = "The landing sensor picks them up."
+UNDECLARED = "Change first_day or last_day of the declaration, and land the file again."
+PICKED_UP = "A platform that runs reads them within seconds. Where none runs: `mlops run {}`, or `mlops up`."
 
 
 def land(
@@ -76,17 +77,20 @@ def _land_file(use_case: UseCase, address: str, tables: list[str], dry_run: bool
             with reading(home.root):  # an erasure waits for it
                 landed = land_file(use_case, file, landing=Landing(home.landing), tables=tables)
         for table in landed:
-            for line in _describe(table, dry_run):
+            for line in _describe(use_case, table, dry_run):
                 typer.echo(line)
     if dry_run:
         typer.echo("Nothing was written. The same without --dry-run lands it.")
+    elif any(table.status["new"] + table.status["changed"] for table in landed):
+        typer.echo(PICKED_UP.format(use_case.name))
+    elif any(table.outside for table in landed) and not any(table.rows for table in landed):
+        typer.echo("Nothing landed.")
+        raise typer.Exit(1)
     else:
-        typer.echo(
-            PICKED_UP if any(table.status["new"] + table.status["changed"] for table in landed) else "Nothing has changed."
-        )
+        typer.echo("Nothing has changed.")
 
 
-def _describe(landed: "LandedTable", dry_run: bool) -> Iterator[str]:
+def _describe(use_case: UseCase, landed: "LandedTable", dry_run: bool) -> Iterator[str]:
     noun, keys, status = landed.calendar.noun, landed.keys, landed.status
     span = f"{keys[0]} to {keys[-1]}, " if len(keys) > 1 else "".join(f"{key}, " for key in keys)
     files = ", ".join(f"{status[name]} {name}" for name in ("new", "changed", "same"))
@@ -94,7 +98,8 @@ def _describe(landed: "LandedTable", dry_run: bool) -> Iterator[str]:
     if landed.others:
         yield f"  {landed.others:,} rows have no values of this table, or the same as another one, and do not land in it"
     if landed.outside:
-        yield f"  {landed.outside:,} rows are of {noun}s that are not declared, and do not land: first_day and last_day"
+        legal = f"{use_case.first_day} to {use_case.last_day}" if use_case.last_day else f"from {use_case.first_day} on"
+        yield f"  {landed.outside:,} rows do not land: they are of other {noun}s than the declared ones, {legal}. {UNDECLARED}"
     if landed.retracted:
         yield f"  {landed.retracted:,} landed rows of changed {noun}s are not in the file, and are replaced with them"
     if dry_run:
@@ -120,7 +125,7 @@ def _land_declared(declaration: UseCase, first: date | None, last: date | None, 
         typer.echo(f"{source.table}: {result.read:,} rows read{outside}; files new or changed: {len(result.files)}.")
     if declaration.example:
         _land_examples(declaration, first, last)
-    typer.echo(PICKED_UP)
+    typer.echo(PICKED_UP.format(use_case))
 
 
 def _land_examples(declaration: UseCase, first: date | None, last: date | None) -> None:

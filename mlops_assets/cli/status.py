@@ -181,7 +181,7 @@ def _failed_files(use_case: UseCase) -> Iterator[str]:
     """
     from mlops_assets.graph.first_champion import refused_files
     from mlops_assets.graph.history import readable_event_log
-    from mlops_assets.graph.landing import describe_missing, describe_unread, read_misplaced, scan_landed
+    from mlops_assets.graph.landing import describe_faults, describe_missing, describe_unread, read_misplaced, scan_landed
 
     resources = open_resources()
     landing, tables = resources["landing"].open(), resources["warehouse"].open()
@@ -193,6 +193,5 @@ def _failed_files(use_case: UseCase) -> Iterator[str]:
         landed = scan_landed(use_case, source, landing, tables)
         if missing := describe_missing(use_case, source, landed.digests, now=datetime.now(UTC)):
             yield f"data: {missing}"
-        for entry, fault in sorted(landed.faults.items()):
-            yield f"data: {source.table}/{entry} · {fault}."
+        yield from (f"data: {line}" for line in describe_faults(landed.faults, source.table))
     yield from (f"data: {one.sentence}." for one in read_misplaced(use_case, landing))

@@ -146,10 +146,18 @@ def read_misplaced(use_case: UseCase, landing: "Landing") -> "Iterator[Misplaced
 
 def _describe(faults: Mapping[str, str], misplaced: "Iterable[Misplaced]", table: str) -> str:
     """Empty where there is no fault."""
-    sentences = [f"{table}/{name} · {fault}." for name, fault in sorted(faults.items())]
-    sentences += [f"{one.sentence}." for one in misplaced if one.table == table]
+    sentences = [*describe_faults(faults, table), *(f"{one.sentence}." for one in misplaced if one.table == table)]
     more = [f"{len(sentences) - MAX_FAULTS} more."] if len(sentences) > MAX_FAULTS else []
     return " ".join([*sentences[:MAX_FAULTS], *more])
+
+
+def describe_faults(faults: Mapping[str, str], table: str) -> Iterator[str]:
+    """A sentence for each fault, however many entries have it."""
+    entries: dict[str, list[str]] = {}
+    for name, fault in sorted(faults.items()):
+        entries.setdefault(fault, []).append(name)
+    for fault, (first, *others) in entries.items():
+        yield f"{table}/{first}{f' and {len(others)} more' * bool(others)} · {fault}."
 
 
 def describe_missing(use_case: UseCase, source: Files, landed: Collection[str], *, now: datetime) -> str:

@@ -36,10 +36,22 @@ def test_a_file_is_shown_first_and_then_lands(run: Run, tmp_path: Path) -> None:
         "Nothing was written. The same without --dry-run lands it.",
     ]
     assert not (tmp_path / "home").exists()
-    assert run(file, "--table", "schedule").output.endswith("The landing sensor picks them up.\n")
+    assert run(file, "--table", "schedule").output.endswith("Where none runs: `mlops run flight_delay`, or `mlops up`.\n")
     assert run(file).output.endswith("Nothing has changed.\n")
     file.write_text(HEADER + ROWS.replace("EWR", "JFK").splitlines(keepends=True)[0])
     assert "  1 landed rows of changed days are not in the file, and are replaced with them\n" in run(file).output
+
+
+def test_a_file_of_undeclared_days_says_which_are_declared_and_fails(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "flights.csv"
+    file.write_text(HEADER + ROWS.replace("2013-", "2014-"))
+    result = run(file)
+    assert result.exit_code == 1 and result.output.endswith("Nothing landed.\n")
+    assert (
+        "  2 rows do not land: they are of other days than the declared ones, 2013-01-01 to 2013-12-30. Change" in result.output
+    )
+    file.write_text(HEADER + ROWS.replace("2013-01-02", "2014-01-02"))
+    assert run(file).exit_code == 0, "the rows of the declared day land"
 
 
 def test_a_file_at_an_address_lands(run: Run, tmp_path: Path) -> None:

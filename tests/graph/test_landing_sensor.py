@@ -123,6 +123,14 @@ def test_a_day_outside_the_declared_ones_raises_an_alarm(line: Sensed, january: 
     assert line.reported() == len(january)
 
 
+def test_many_entries_with_one_fault_are_one_sentence(line: Sensed) -> None:
+    for day in range(1, 30):
+        (line.landing.root / USE_CASE.name / "weather" / f"2014-01-{day:02}.csv").write_bytes(b"")
+    line.tick()
+    text = line.alarm("weather").description
+    assert text.startswith("weather/2014-01-01.csv and 28 more · it is not read: the declared days are") and len(text) < 200
+
+
 def test_a_file_above_the_declared_size_is_not_read(line: Sensed, january: list[Any]) -> None:
     path = line.landing.path(USE_CASE.name, "weather", january[0].partition)
     os.truncate(path, 2_000_000_000)

@@ -76,7 +76,7 @@ def test_rows_of_a_database_reach_the_validated_table_and_a_changed_row_corrects
 
 def test_an_engineer_reads_a_source_now(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     execute(line, CREATE, UNIQUE, *insert(*range(40), amount=1.0, updated="2024-03-01 11:00:00"))
-    sensor = "The landing sensor picks them up.\n"
+    sensor = "A platform that runs reads them within seconds. Where none runs: `mlops run shop`, or `mlops up`.\n"
     for arguments, files in (((), 1), ((), 0), (("--anew",), 0)):
         result = run_cli(line, monkeypatch, "land", "shop", *arguments)
         assert (result.exit_code, result.output) == (0, f"orders: 40 rows read; files new or changed: {files}.\n{sensor}")
