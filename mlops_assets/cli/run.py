@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mlops_assets.cli.arguments import declared, environment, selected
+from mlops_assets.cli.arguments import account, declared, environment, selected
 from mlops_assets.foundation.home import Environment
 from mlops_assets.foundation.interrupt import interrupted_at_once
 from mlops_assets.foundation.wording import counted
@@ -53,7 +53,7 @@ def _run(use_cases: Sequence[UseCase]) -> list[int]:
     typer.echo("Starting daemon and prediction service, or using those that run …")
     wanted = replace(settings, use_cases=tuple(use_case.name for use_case in ready))
     with any_platform(wanted) as (running, is_ours):
-        outcomes = await_champions(ready, running, report=report, began=began, is_new=is_ours, pause=time.sleep)
+        outcomes = await_champions(ready, running, report=report, began=began, by=account(), is_new=is_ours, pause=time.sleep)
     if is_ours:
         typer.echo("The platform has stopped again; `mlops up` runs it, with its web pages, until Ctrl-C.")
     return codes + [outcome.exit_code for outcome in outcomes]

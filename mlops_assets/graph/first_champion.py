@@ -1,7 +1,7 @@
 """A use case on its way from landed files to a served champion: what the platform has done, and what stops it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,9 +18,17 @@ from mlops_assets.graph.kernel.dagster_storage import share_engines
 from mlops_assets.graph.kernel.shared_sensors import MAX_IDLE_S
 from mlops_assets.graph.landing import describe_unread, is_raw_behind
 from mlops_assets.graph.operations import describe_daemon
-from mlops_assets.graph.progress import Progress, all_stages
-from mlops_assets.graph.training_requests import BLESSED, FAILED, Outcome, describe_end, describe_version
-from mlops_assets.graph.trainings import error_of, is_run_of, read_trainings
+from mlops_assets.graph.progress import Progress, all_stages, training_stages
+from mlops_assets.graph.training_requests import (
+    BLESSED,
+    FAILED,
+    CannotTrain,
+    ManualTraining,
+    Outcome,
+    describe_end,
+    describe_version,
+)
+from mlops_assets.graph.trainings import Trainings, error_of, is_run_of, read_trainings
 from mlops_assets.ingestion.refusals import Refusals, UnreadableRefusals
 from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
 from mlops_assets.resources import Resources, build_resources
@@ -31,6 +39,7 @@ if TYPE_CHECKING:
 
 # Without an event: conditions wait for 8 s without a file, sensors tick every 5 s, and look at what is unchanged once a minute.
 QUIET_S = 90.0
+SETTLED_S = 20.0  # in which what has landed or was declared anew has started a run
 POLL_S = 1.0
 WILL_RETRY = "dagster/will_retry"  # the tag of a failed run that the daemon starts again
 TAKE_OVER_S = 60.0  # until a server loads the first version
@@ -38,13 +47,15 @@ TAKE_OVER_S = 60.0  # until a server loads the first version
 
 @dataclass
 class FirstChampion:
-    """`began` is the time of the epoch since which the platform has worked on it."""
+    """`began` is the time of the epoch since which the platform has worked on it, as `by` wants it."""
 
     use_case: UseCase
     instance: dg.DagsterInstance
     resources: Resources
     progress: Progress
     began: float
+    by: str
+    has_requested: bool = False
     quiet_since: float = field(default_factory=monotonic)
     planned_at: float | None = None
     newest_event: int = 0
@@ -71,7 +82,26 @@ class FirstChampion:
             return None
         if is_new:
             return describe_end(self.use_case, trainings.records[0], self.instance, state)
-        return self._stopped(state) if monotonic() - self.quiet_since > QUIET_S and not self._is_behind() else None
+        quiet_s = monotonic() - self.quiet_since
+        goes_on = (quiet_s > SETTLED_S and self._request_again(trainings)) or quiet_s <= QUIET_S or self._is_behind()
+        return None if goes_on else self._stopped(state)
+
+    def _request_again(self, trainings: Trainings) -> bool:
+        """Whether it requests a training, once: the daemon repeats one only after a pause, or with new data."""
+        if self.has_requested or not (why := trainings.why_again):
+            return False
+        because = f"`mlops run`, as {why}"
+        training = ManualTraining(
+            self.use_case, self.instance, self.resources["ledger"], self.resources["warehouse"], self.by, because
+        )
+        try:
+            training.require_possible(datetime.now(UTC))
+        except CannotTrain:  # the outcome has the reason
+            return False
+        at, self.has_requested, self.quiet_since = training.submit(), True, monotonic()
+        self.progress.report(f"  A training is requested: {why}.")
+        self.progress = replace(self.progress, stages=training_stages(self.use_case), since=float(at))
+        return True
 
     def _served(self, plan: "Plan") -> Outcome | None:
         """None while the servers load it."""
@@ -133,6 +163,7 @@ def await_champions(
     *,
     report: Callable[[str, str], None],
     began: float,
+    by: str,
     is_new: bool,
     pause: Callable[[float], None],
 ) -> list[Outcome]:
@@ -145,7 +176,7 @@ def await_champions(
         for line in () if is_new else describe_daemon(instance, datetime.now(UTC)):
             report("", line)
         ways = [
-            FirstChampion(one, instance, resources, Progress(instance, all_stages(one), partial(report, one.name)), began)
+            FirstChampion(one, instance, resources, Progress(instance, all_stages(one), partial(report, one.name)), began, by)
             for one in use_cases
         ]
         while ways:

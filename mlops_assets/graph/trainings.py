@@ -11,8 +11,9 @@ import dagster as dg
 
 from mlops_assets.foundation import names
 from mlops_assets.graph.kernel.conditions import UNFINISHED
+from mlops_assets.graph.kernel.dagster_runs import is_made_by_other_code
 from mlops_assets.graph.kernel.run_clock import run_time
-from mlops_assets.spec.use_case import UseCase
+from mlops_assets.spec.use_case import Stage, UseCase
 from mlops_assets.triggers.memory import PastTraining
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ MAX_DOUBLED = 12  # failures: from then on the pause is a day
 NEWEST = 50  # trainings that are remembered: the pause after failures or in vain is longest with fewer
 # After the first failure; doubled by every further one, unless there is newer data.
 PAUSE, LONGEST_PAUSE = timedelta(minutes=5), timedelta(days=1)
+STAGES: tuple[Stage, ...] = ("training_set", "candidate", "evaluation")
 SHOWN = 300  # characters of an error
 
 
@@ -117,6 +119,23 @@ class Trainings:
                 return f"version {version} was blessed"
         ends = {dg.DagsterRunStatus.CANCELED: "was canceled", dg.DagsterRunStatus.SUCCESS: "gave a version that was known"}
         return f"{by} {ends[run.status]}" if run.status in ends else ""
+
+    @property
+    def why_again(self) -> str:
+        """What has changed since the newest training, which ended without a version; empty where nothing has."""
+        if not self.records or self.is_running or self.state.plan or self.state.waiting is not None:
+            return ""
+        run = self.records[0].dagster_run.run_id[:8]
+        if self.failure:
+            return f"run {run} failed"
+        if self._is_of_other_code:
+            return f"the declaration has changed since run {run}"
+        return f"new data has come since run {run}" if self._has_new_data else ""
+
+    @property
+    def _is_of_other_code(self) -> bool:
+        codes = ((dg.AssetKey(names.stage(self.use_case.name, stage)), self.use_case.fingerprint(stage)) for stage in STAGES)
+        return any(is_made_by_other_code(self.instance, key, code, partitioned=False) for key, code in codes)
 
     @property
     def outlook(self) -> str:

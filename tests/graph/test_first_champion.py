@@ -11,14 +11,17 @@ import pytest
 from typer.testing import CliRunner
 
 from mlops_assets.cli.app import app
+from mlops_assets.foundation import names
 from mlops_assets.foundation.calendars import UTC_DAYS
 from mlops_assets.foundation.home import PROJECT, Home, read_environment
-from mlops_assets.graph.first_champion import QUIET_S, TAKE_OVER_S, FirstChampion
+from mlops_assets.graph.first_champion import QUIET_S, SETTLED_S, TAKE_OVER_S, FirstChampion
 from mlops_assets.graph.kernel.dagster_internals import DATA_VERSION
 from mlops_assets.graph.progress import Progress, all_stages
+from mlops_assets.graph.trainings import ONE_AT_A_TIME, RequestedTraining, read_trainings
 from mlops_assets.ingestion.examples import example_days
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.refusals import Refusal
+from mlops_assets.promotion.promotion_state import promotion_state_of
 from mlops_assets.resources import build_resources
 from mlops_assets.spec.split import TimeSplit
 from mlops_assets.use_cases.tumor import USE_CASE as TUMOR
@@ -36,12 +39,12 @@ def trigger(tmp_path: Path) -> Generator[Trigger]:
         yield Trigger(Home(tmp_path / "home"), instance)
 
 
-def way_of(trigger: Trigger, *, quiet_s: float = 0.0) -> FirstChampion:
-    """It began a minute ago, and nothing has run for `quiet_s`."""
+def way_of(trigger: Trigger, *, quiet_s: float = 0.0, ago_s: float = 60.0) -> FirstChampion:
+    """It began `ago_s` ago, and nothing has run for `quiet_s`."""
     urls = {"MLOPS_SERVICE_URL": "http://127.0.0.1:9"}
     resources = build_resources(read_environment(variables(trigger.home.root) | urls, PROJECT))
     progress = Progress(trigger.instance, all_stages(PLAIN), lambda _line: None)
-    way = FirstChampion(PLAIN, trigger.instance, resources, progress, began=time.time() - 60)
+    way = FirstChampion(PLAIN, trigger.instance, resources, progress, began=time.time() - ago_s, by="ana")
     way.quiet_since = monotonic() - quiet_s
     return way
 
@@ -116,6 +119,57 @@ def test_a_training_that_the_daemon_starts_again_does_not_end_it(trigger: Trigge
     assert way.find_end() is None
     trigger.instance.add_run_tags(record.dagster_run.run_id, {"dagster/will_retry": "false"})
     assert "the process was killed" in end_of(way)
+
+
+def test_after_a_training_that_has_failed_before_it_requests_another_once(trigger: Trigger):
+    trigger.validate(applications(1, 2, 3))
+    run = trigger.fail("the disk was full").dagster_run.run_id[:8]
+    way = way_of(trigger, ago_s=0)
+    assert way.find_end() is None, "a stage was complete before"
+    way.quiet_since -= SETTLED_S + 1
+    assert way.find_end() is None
+    requested = requested_of(trigger)
+    assert requested and requested.reason == f"`mlops run`, as run {run} failed (requested by ana)"
+    assert way.find_end() is None, "the request is an event"
+    way.quiet_since -= QUIET_S + 1
+    assert "the disk was full" in end_of(way) and requested_of(trigger) == requested
+
+
+def test_a_refused_candidate_is_trained_again_after_a_change_of_the_declaration_alone(trigger: Trigger):
+    trigger.validate(applications(1, 2, 3))
+    record_refused(trigger, code=PLAIN.fingerprint("candidate"))
+    same = way_of(trigger, ago_s=0, quiet_s=QUIET_S + 1)
+    same.find_end()
+    same.quiet_since -= QUIET_S + 1
+    assert same.find_end() and not requested_of(trigger)
+    run = record_refused(trigger, code="0" * 12)
+    changed = way_of(trigger, ago_s=0, quiet_s=QUIET_S + 1)
+    changed.find_end()
+    changed.quiet_since -= SETTLED_S + 1
+    assert changed.find_end() is None
+    requested = requested_of(trigger)
+    assert requested and requested.reason.startswith(f"`mlops run`, as the declaration has changed since run {run}")
+
+
+def requested_of(trigger: Trigger) -> RequestedTraining | None:
+    return read_trainings(PLAIN, trigger.instance, promotion_state_of(PLAIN.name, ())).requested
+
+
+def record_refused(trigger: Trigger, *, code: str) -> str:
+    """A training that ended without a version, whose candidate was made by `code`; the first characters of its run's id."""
+
+    @dg.op
+    def fit(context: dg.OpExecutionContext) -> None:
+        tags = {"dagster/code_version": code}
+        key = names.stage(PLAIN.name, "candidate")
+        context.log_event(dg.AssetMaterialization(key, metadata={"model_version": "none"}, tags=tags))
+
+    @dg.job
+    def training() -> None:
+        fit()
+
+    result = training.execute_in_process(instance=trigger.instance, tags={ONE_AT_A_TIME: PLAIN.name})
+    return result.run_id[:8]
 
 
 def test_a_champion_that_no_server_loads_is_waited_for_and_then_named(trigger: Trigger):
