@@ -5,8 +5,11 @@ from typing import NamedTuple
 
 import dagster as dg
 
+from mlops_assets.graph.kernel.lasting_failures import has_mistake
 from mlops_assets.graph.trainings import error_of, is_run_of
 
+PASSES = "Remove the cause: it is tried again after half an hour, then after pauses that double, up to a day."
+LASTS = "Correct the file, the code or the declaration: what has failed is tried again then, and not before."
 NEWEST = 200  # runs, of all use cases, that are looked at
 
 
@@ -29,6 +32,6 @@ def find_failed_run(use_case: str, instance: dg.DagsterInstance, failed: Sequenc
             continue
         if all(record.asset_entry.last_run_id == run.run_id for record in instance.get_asset_records([*keys])):
             tables = ", ".join(sorted(key.path[-1] for key in keys)[:2])
-            remedy = "Remove the cause: it is tried again after half an hour."
+            remedy = LASTS if has_mistake(run.tags) else PASSES
             return FailedRun(tables, f"Run {run.run_id[:8]} of {tables} failed: {error_of(instance, run.run_id)} {remedy}")
     return None

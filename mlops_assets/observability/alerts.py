@@ -113,7 +113,7 @@ ALERTS = (
     Alert(
         "RunFailed", f"{Metric.RUN_FAILED} == 1",
         "warning", "A run of {{ $labels.use_case }} has failed, and no later run has made its tables.",
-        f"{STATUS}: it has the error. Remove the cause; the run is tried again after half an hour.", INCIDENTS,
+        f"{STATUS}: it has the error, and what the run waits for: a pause, or a correction.", INCIDENTS,
     ),
     Alert(
         "DaemonDead", f"time() - {Metric.HEARTBEAT} > {SILENCE_S}",

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from mlops_assets.foundation import names
-from mlops_assets.graph.failed_runs import find_failed_run, read_failed_runs
+from mlops_assets.graph.failed_runs import LASTS, find_failed_run, read_failed_runs
 from mlops_assets.spec.contract import Column
 from tests.cli.loans import LOANS, PAYMENTS, VIEW
 from tests.graph.line import Line, failure, running_line
@@ -71,6 +71,7 @@ def test_a_mistake_is_shown_as_its_sentence_alone(line: Line, case: str) -> None
     assert failed.error.cause is failed.error.context is None
     shown = find_failed_run("loans", line.instance, read_failed_runs(line.instance))
     assert shown and f"failed: {' '.join(description.split())}"[:200] in shown.message
+    assert shown.message.endswith(LASTS)
 
 
 def broken(tables: dict[str, Any], start: object, end: object) -> Any:

@@ -9,8 +9,7 @@ from typing import Any, cast
 import dagster as dg
 
 from mlops_assets.foundation.names import AssetPath
-from mlops_assets.graph.kernel.failures import one_sentence
-from mlops_assets.graph.kernel.outages import tried_again
+from mlops_assets.graph.kernel.lasting_failures import failing_by_rule
 
 Function = Callable[..., Any]
 Inputs = Mapping[str, AssetPath | dg.AssetDep]
@@ -156,7 +155,7 @@ def _compute(function: Function, resources: set[str], *, takes_context: bool) ->
     def compute(*arguments: Any) -> Iterator[Any]:
         context, inputs = arguments
         values = {**inputs, **{name: getattr(context.resources, name) for name in resources}}
-        with one_sentence(), tried_again(context):
+        with failing_by_rule(context):
             result = function(context, **values) if takes_context else function(**values)
             if isgenerator(result):
                 yield from result

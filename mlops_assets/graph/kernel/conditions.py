@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from math import inf
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -24,7 +25,7 @@ from mlops_assets.graph.kernel.dagster_internals import (
     newest_partitioned,
     newest_unpartitioned,
 )  # fmt: skip
-from mlops_assets.graph.kernel.dagster_runs import assets_of, begins_of, codes_of, failed_runs, runs_of
+from mlops_assets.graph.kernel.dagster_runs import assets_of, begins_of, codes_of, failed_runs, failing_since, runs_of
 from mlops_assets.graph.kernel.reads import newest_reads
 from mlops_assets.spec.code_version import is_outdated
 
@@ -34,8 +35,8 @@ UNFINISHED = [status for status in dg.DagsterRunStatus if status.name not in ("S
 SETTLE = timedelta(seconds=8)
 # While files never stop arriving, a cascade starts this often.
 LONGEST_WAIT = timedelta(minutes=5)
-# Its cause may be gone by then, such as a full disk. A failing run takes 10 s.
-RETRY = timedelta(minutes=30)
+# Its cause may be gone by then, such as a full disk. A failing run takes 10 s. Then after as long as it has been failing.
+RETRY, LONGEST_RETRY = timedelta(minutes=30), timedelta(days=1)
 # Of a few bad partitions so many failed runs at most have several; of a fault of all of them 365 days would be 730 failed runs.
 FEW_RUNS, RUNS_A_RETRY = 4, 8
 
@@ -55,9 +56,10 @@ class InputsStale(dg.AutomationCondition[dg.AssetKey]):
     """True for partitions that are missing, or whose newest run cannot have read the newest event of a parent, or has made them
     by another version of the code.
 
-    A run that failed for one partition is tried again after RETRY, or once a parent has changed: a broken delivery must not
-    start a storm of runs. One that failed for several is tried again at once, in two halves (automation.py), unless so many of
-    them have failed that the fault is not that of a few partitions: then the later, the more they are.
+    A run that failed for one partition is tried again once a parent or the code has changed. Where its failure does not last
+    (lasting_failures.py), also after RETRY, and then after pauses that double: a fault must not start a storm of runs. One that
+    failed for several is tried again at once, in two halves (automation.py), unless so many of them have failed that the fault is
+    not that of a few partitions: then the later, the more they are.
     """
 
     # Not `AC.execution_failed()`: one query per asset without partitions in each tick (dagster-io/dagster#34168). And not
@@ -70,17 +72,9 @@ class InputsStale(dg.AutomationCondition[dg.AssetKey]):
     def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
         if context.candidate_subset.is_empty:  # while a run is near; reading the events takes half of a tick's CPU time
             return dg.AutomationResult(context, context.candidate_subset)
-        attempts = _attempts(context)
-        failed = failed_runs(
-            context.asset_graph_view.instance, context.key, (one.run for one in attempts.values() if not one.is_made)
-        )
-        sizes, now = Counter(one.run for one in attempts.values()), context.evaluation_time.timestamp()
-        together = sum(sizes[run] > 1 for run in failed)
-        pause = RETRY * together / RUNS_A_RETRY if together > FEW_RUNS else timedelta(0)
-        pauses = {run: (RETRY if sizes[run] == 1 else pause).total_seconds() for run in failed}
-        waiting = {run for run, end in failed.items() if now - end < pauses[run]}
+        attempts, code = _attempts(context), context.asset_graph_view.asset_graph.get(context.key).code_version
+        waiting = _waiting(context, attempts, code or "")
         finished = [at for at, attempt in attempts.items() if attempt.is_made or attempt.run in waiting]
-        code = context.asset_graph_view.asset_graph.get(context.key).code_version
         current = [at for at in finished if not is_outdated(attempts[at].code, code)]
         stale = context.candidate_subset.compute_difference(_subset(context, context.key, current))
         for parent in context.asset_graph_view.asset_graph.get(context.key).parent_keys:
@@ -223,6 +217,25 @@ def _attempts_of(
         if at not in unmade
     }
     return attempts | {at: Attempt(planned_by[event], event, False) for at, event in unmade.items()}
+
+
+def _waiting(context: Any, attempts: Mapping[At, Attempt], code: str) -> set[str]:
+    """The failed runs that are not tried again yet, or not with this code."""
+    instance, now, waiting = context.asset_graph_view.instance, context.evaluation_time.timestamp(), set[str]()
+    failed = failed_runs(instance, context.key, (one.run for one in attempts.values() if not one.is_made))
+    sizes = Counter(one.run for one in attempts.values())
+    together = sum(sizes[run] > 1 for run in failed)
+    shared = RETRY.total_seconds() * together / RUNS_A_RETRY if together > FEW_RUNS else 0.0
+    for at, run in ((at, one.run) for at, one in attempts.items() if one.run in failed):
+        end, mistake = failed[run]
+        if mistake not in (None, code):
+            continue
+        pause_s = shared if sizes[run] > 1 else inf if mistake == code else RETRY.total_seconds()
+        if sizes[run] == 1 and now - end >= pause_s:  # a query, which most failures do not need
+            made = _newest_events(context, context.key, MADE).get(at, 0)
+            pause_s = min(end - failing_since(instance, context.key, at, made), LONGEST_RETRY.total_seconds())
+        waiting |= {run} if now - end < pause_s else set()
+    return waiting
 
 
 def longest_retry(instance: dg.DagsterInstance, key: dg.AssetKey, partitions: Collection[str]) -> int:

@@ -5,11 +5,13 @@ tests/graph/kernel/test_dagster_internals.py fails when an upgrade of Dagster ch
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from datetime import UTC
+from typing import Any, NamedTuple, cast
 
 import dagster as dg
 
-from mlops_assets.graph.kernel.dagster_internals import MADE, PLANNED, newest_events
+from mlops_assets.graph.kernel.dagster_internals import MADE, PLANNED, At, newest_events
+from mlops_assets.graph.kernel.lasting_failures import mistake_in
 from mlops_assets.spec.code_version import is_outdated
 
 CODE_VERSION = re.compile(r'"dagster/code_version": "([^"]+)"')  # a tag in the text of an event
@@ -19,7 +21,14 @@ MAX_VARIABLES = 10_000  # of a query: SQLite has 32,766
 _RUN_OF: dict[tuple[str, dg.AssetKey, dg.DagsterEventType], dict[int, str]] = {}
 _BEGAN: dict[tuple[str, dg.AssetKey], dict[str, int]] = {}
 _CODE: dict[tuple[str, dg.AssetKey], dict[str, str | None]] = {}
-_FAILED: dict[tuple[str, dg.AssetKey], dict[str, float | None]] = {}
+_FAILED: dict[tuple[str, dg.AssetKey], dict[str, "FailedRun | None"]] = {}
+
+
+class FailedRun(NamedTuple):
+    """When it ended, and for an asset whose failure in it lasts, the version of the code that has failed."""
+
+    end: float
+    mistake: str | None
 
 
 def runs_of(
@@ -114,12 +123,29 @@ def assets_of(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> se
     return selected | {key for one in planned if (key := dg.AssetKey.from_db_string(one))}
 
 
-def failed_runs(instance: dg.DagsterInstance, key: dg.AssetKey, runs: Iterable[str]) -> dict[str, float]:
-    """Those of the finished runs of `key` that failed or were canceled, and when they ended."""
+def failed_runs(instance: dg.DagsterInstance, key: dg.AssetKey, runs: Iterable[str]) -> dict[str, FailedRun]:
+    """Those of the finished runs of `key` that failed or were canceled."""
     known, ids = _FAILED.get(place := (instance.root_directory, key), {}), set(runs)
     if unknown := [run for run in ids if run not in known]:
         filter_ = dg.RunsFilter(run_ids=unknown, statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED])
-        failed = {record.dagster_run.run_id: record.end_time or 0.0 for record in instance.get_run_records(filter_)}
+        failed = {
+            record.dagster_run.run_id: FailedRun(record.end_time or 0.0, mistake_in(key, record.dagster_run.tags))
+            for record in instance.get_run_records(filter_)
+        }
         known = known | {run: failed.get(run) for run in unknown}
     _FAILED[place] = {run: known[run] for run in ids}
-    return {run: end for run in ids if (end := known[run]) is not None}
+    return {run: failed for run in ids if (failed := known[run]) is not None}
+
+
+def failing_since(instance: dg.DagsterInstance, key: dg.AssetKey, partition: At, made: int) -> float:
+    """When the first run of a partition was planned after the event that has made it last, which is 0 where none has."""
+    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+    from sqlalchemy import func, select
+
+    event = SqlEventLogStorageTable.c
+    of_key = event.asset_key == key.to_string(), event.dagster_event_type == PLANNED.value
+    # The event of an asset without partitions has that of its run.
+    of_partition = () if partition is None else (event.partition == partition,)
+    query = select(func.min(event.timestamp)).where(*of_key, *of_partition, event.id > made)
+    with cast(Any, instance.event_log_storage).index_connection() as connection:
+        return connection.execute(query).scalar_one().replace(tzinfo=UTC).timestamp()

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import dagster as dg
 
 from mlops_assets.foundation.mistakes import sqlite_code
-from mlops_assets.graph.kernel.failures import one_sentence
 
 
 class Outage(NamedTuple):
@@ -26,7 +25,7 @@ class Outage(NamedTuple):
 
 def outage_of(error: BaseException) -> Outage | None:
     """The class of an error, or else of the errors that it comes from."""
-    return next((outage for one in _chain(error) for outage in OUTAGES if outage.has(one)), None)
+    return next((outage for one in chain_of(error) for outage in OUTAGES if outage.has(one)), None)
 
 
 @contextmanager
@@ -46,27 +45,12 @@ def tried_again(context: Any) -> Generator[None]:
         raise dg.RetryRequested(tries - 1, seconds_to_wait=pause_s) from error
 
 
-class TriedAgain(dg.IOManager):
-    """Stores and loads as another IO manager does, and tries the step again after an outage."""
-
-    def __init__(self, manager: dg.IOManager) -> None:
-        self._manager = manager
-
-    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        with one_sentence(), tried_again(context):
-            self._manager.handle_output(context, obj)
-
-    def load_input(self, context: dg.InputContext) -> Any:
-        with one_sentence(), tried_again(context):
-            return self._manager.load_input(context)
-
-
 def _tries_before(context: Any) -> int:
     is_of_io_manager = isinstance(context, (dg.InputContext, dg.OutputContext))
     return context.step_context.previous_attempt_count if is_of_io_manager else context.retry_number
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain_of(error: BaseException) -> Iterator[BaseException]:
     """Also what `from None` hides from people: our own errors have one sentence, and the cause decides."""
     known = list[BaseException]()
     while error not in known:
@@ -96,7 +80,7 @@ def _named(error: BaseException, names: set[str]) -> bool:
     return any(f"{one.__module__}.{one.__qualname__}" in names for one in type(error).__mro__)
 
 
-def _errno(error: BaseException) -> int | None:
+def errno_of(error: BaseException) -> int | None:
     in_text = _OS_ERROR.search(str(error))
     return int(in_text[1]) if in_text else error.errno if isinstance(error, OSError) else None
 
@@ -120,7 +104,7 @@ def _is_service(error: BaseException) -> bool:
 
 def _is_network(error: BaseException) -> bool:
     is_lookup = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
-    return is_lookup or _errno(error) in _UNREACHABLE or _named(error, _NETWORK)
+    return is_lookup or errno_of(error) in _UNREACHABLE or _named(error, _NETWORK)
 
 
 def _is_database(error: BaseException) -> bool:
@@ -135,7 +119,7 @@ def _is_lock(error: BaseException) -> bool:
 
 
 def _is_storage(error: BaseException) -> bool:
-    return sqlite_code(error) in _FULL or _errno(error) in _DISK
+    return sqlite_code(error) in _FULL or errno_of(error) in _DISK
 
 
 OUTAGES = (

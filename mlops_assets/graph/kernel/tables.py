@@ -11,7 +11,7 @@ from mlops_assets.foundation.calendars import Calendar, Partition
 from mlops_assets.foundation.grains import declared_partitions
 from mlops_assets.graph.kernel.dagster_partitions import remember_partitions
 from mlops_assets.graph.kernel.dagster_storage import share_engines
-from mlops_assets.graph.kernel.outages import TriedAgain
+from mlops_assets.graph.kernel.lasting_failures import FailingByRule
 from mlops_assets.resources import HomeLock
 from mlops_assets.spec.use_case import UseCase
 
@@ -55,10 +55,10 @@ def build_io_managers(tables: str, values: str) -> dict[str, Any]:
         with lock.yield_for_execution(context):
             opened = DayTables(base_dir=tables, mode=OVERWRITE, schema_mode=NEW_SCHEMA)
             opened.setup_for_execution(context)
-            yield TriedAgain(opened)
+            yield FailingByRule(opened)
 
     def open_values(context: dg.InitResourceContext) -> dg.IOManager:
-        return TriedAgain(dg.FilesystemIOManager(base_dir=values).create_io_manager(context))
+        return FailingByRule(dg.FilesystemIOManager(base_dir=values).create_io_manager(context))
 
     files = dg.IOManagerDefinition(cast(Any, open_values))
     return {"tables": dg.IOManagerDefinition(cast(Any, open_tables)), "values": files, "io_manager": files}

@@ -23,7 +23,7 @@ from mlops_assets.foundation.names import LANDING
 from mlops_assets.graph.kernel import changes, dagster_internals, dagster_runs, shared_sensors
 from mlops_assets.graph.kernel.asset_metadata import STAGE
 from mlops_assets.graph.kernel.automation import build_automation
-from mlops_assets.graph.kernel.conditions import CASCADE, LOOK_BACK_CASCADE, RETRY
+from mlops_assets.graph.kernel.conditions import CASCADE, LONGEST_RETRY, LOOK_BACK_CASCADE
 from mlops_assets.graph.kernel.dagster_internals import DATA_VERSION, data_versions
 from mlops_assets.graph.kernel.tables import ONE_RUN, looking_back
 from mlops_assets.resources import LedgerResource
@@ -221,7 +221,7 @@ class Story:
         before, quiet = self.runs, 0
         self.report()
         for _ in range(most):
-            requests = self.tick(RETRY + TICK if quiet else 3 * TICK)
+            requests = self.tick(LONGEST_RETRY + TICK if quiet else 3 * TICK)
             for request in requests:
                 self.run(request)
             self.report()

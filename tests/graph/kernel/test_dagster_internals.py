@@ -77,7 +77,8 @@ def test_the_newest_events_of_all_assets_without_partitions_are_read_together(in
         assert (FILES, MADE) not in newest
         run = dg.materialize([broken], instance=instance, raise_on_error=False).run_id
     failed = runs.failed_runs(instance, total.key, [run, "another"])
-    assert [*failed] == [run] and failed[run] > 0
+    assert [*failed] == [run] and failed[run].end > 0
+    assert runs.failing_since(instance, total.key, None, newest[total.key, MADE][None] or 0) <= failed[run].end
 
 
 def test_the_newest_data_version_is_read_back_by_partition(instance: dg.DagsterInstance) -> None:

@@ -25,7 +25,8 @@ from redis.retry import Retry
 
 from mlops_assets.features.online.key_value_stores import unavailable_when_down
 from mlops_assets.graph.kernel.assets import asset
-from mlops_assets.graph.kernel.outages import OUTAGES, Outage, TriedAgain, outage_of, tried_again
+from mlops_assets.graph.kernel.lasting_failures import FailingByRule
+from mlops_assets.graph.kernel.outages import OUTAGES, Outage, outage_of, tried_again
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.spec.task import Binary
 from mlops_assets.spec.use_case import UseCase
@@ -185,7 +186,7 @@ def test_the_pauses_grow_and_end_within_five_minutes(outage: Outage) -> None:
 def run(function: Callable[..., Any], **resources: Any) -> tuple[dg.ExecuteInProcessResult, list[float]]:
     """One run of an asset, and the pauses before it was tried again."""
     made = asset(key=["any", "asset"], description="", code_version="1", io_manager_key="values")(function)
-    values = {"values": TriedAgain(dg.InMemoryIOManager())}
+    values = {"values": FailingByRule(dg.InMemoryIOManager())}
     result = dg.materialize([made], resources=values | resources, raise_on_error=False)
     again = [event for event in result.all_events if event.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY]
     return result, [event.step_retry_data.seconds_to_wait or 0 for event in again]
@@ -219,7 +220,7 @@ def test_a_run_waits_for_a_lock_of_its_io_manager(tmp_path: Path) -> None:
     def number() -> int:
         return 1
 
-    result, pauses = run(number, values=TriedAgain(Locked()))
+    result, pauses = run(number, values=FailingByRule(Locked()))
     assert (result.success, pauses) == (True, [1])
 
 

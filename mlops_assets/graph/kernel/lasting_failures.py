@@ -1,0 +1,88 @@
+"""Which failures last until the data, the code or the declaration changes. They are tags of their run; any other failure, such as
+one of a disk, a server or a killed process, may pass by itself.
+"""
+
+import errno
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+
+from mlops_assets.foundation.mistakes import OF_SQLITE, REMEDIES, sqlite_code
+from mlops_assets.graph.kernel.failures import one_sentence
+from mlops_assets.graph.kernel.outages import chain_of, errno_of, outage_of, tried_again
+
+MISTAKE = "mlops/mistake_in_"  # with the asset; the value is the version of its code
+# A person corrects these outside of the platform, which notices nothing: a permission, a size, a password.
+OUTSIDE = {*REMEDIES, errno.EMFILE, errno.ENFILE}
+
+
+@contextmanager
+def failing_by_rule(context: Any) -> Generator[None]:
+    """Every asset, check and IO manager runs in it: what a person can correct is one sentence, an outage is tried again in the
+    run, and what lasts is recorded, so that automation does not try it again (conditions.py).
+    """
+    with one_sentence(), tried_again(context), _mistakes_recorded(context):
+        yield
+
+
+class FailingByRule(dg.IOManager):
+    """Stores and loads as another IO manager does, and fails by rule."""
+
+    def __init__(self, manager: dg.IOManager) -> None:
+        self._manager = manager
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        with failing_by_rule(context):
+            self._manager.handle_output(context, obj)
+
+    def load_input(self, context: dg.InputContext) -> Any:
+        with failing_by_rule(context):
+            return self._manager.load_input(context)
+
+
+def mistake_in(key: dg.AssetKey, tags: Mapping[str, str]) -> str | None:
+    """The version of the code of an asset whose failure in a run with these tags lasts; None where it does not."""
+    return tags.get(_tag(key))
+
+
+def has_mistake(tags: Mapping[str, str]) -> bool:
+    return any(tag.startswith(MISTAKE) for tag in tags)
+
+
+def lasts(error: BaseException) -> bool:
+    if isinstance(error, dg.Failure):
+        return not error.allow_retries
+    is_own = type(error).__module__.partition(".")[0] == "mlops_assets"
+    return outage_of(error) is None and not any(map(_is_outside, chain_of(error))) and (is_own or not isinstance(error, OSError))
+
+
+def _is_outside(error: BaseException) -> bool:
+    is_of_database = any(one.__name__ == "OperationalError" for one in type(error).__mro__)
+    return is_of_database or isinstance(error, MemoryError) or errno_of(error) in OUTSIDE or sqlite_code(error) in OF_SQLITE
+
+
+@contextmanager
+def _mistakes_recorded(context: Any) -> Generator[None]:
+    try:
+        yield
+    except dg.RetryRequested:
+        raise
+    except Exception as error:
+        if lasts(error):
+            _record(context)
+        raise
+
+
+def _record(context: Any) -> None:
+    """What this step makes has no newer code to be tried with. A check makes nothing."""
+    is_of_io_manager = isinstance(context, (dg.InputContext, dg.OutputContext))
+    step = context.step_context if is_of_io_manager else context.get_step_execution_context()
+    made = step.job_def.asset_layer.get_assets_def_for_node(step.node_handle)
+    if tags := {_tag(spec.key): spec.code_version or "" for spec in (made.specs if made else ())}:
+        step.instance.add_run_tags(step.run_id, tags)
+
+
+def _tag(key: dg.AssetKey) -> str:
+    return MISTAKE + key.to_python_identifier()
