@@ -72,8 +72,8 @@ class Table:
 
     def run(self) -> bool:
         job = self.definitions().resolve_implicit_global_asset_job_def()
-        kept = {"asset_selection": [TABLE], "instance": self.instance, "raise_on_error": False}
-        return job.execute_in_process(partition_key=DAY, **kept).success
+        result = job.execute_in_process(asset_selection=[TABLE], instance=self.instance, partition_key=DAY, raise_on_error=False)
+        return result.success
 
     def is_requested(self, after: dt.timedelta = SECOND, now: dt.datetime | None = None) -> bool:
         """So long after now."""
