@@ -11,6 +11,7 @@ from mlops_assets.foundation.names import EVENT_TIMESTAMP
 from mlops_assets.foundation.verdict import Verdict
 from mlops_assets.monitoring.changed_quality import changed_since
 from mlops_assets.monitoring.monitor_result import MonitorResult, constant_answers, too_few
+from mlops_assets.monitoring.risk import Risk
 from mlops_assets.monitoring.stored_periods import ALL_VERSIONS, Periods, figure_of, known_rows
 from mlops_assets.spec.gate import LOWER_IS_BETTER
 from mlops_assets.spec.monitor import Performance
@@ -29,11 +30,15 @@ def monitor_performance(
     periods: Periods,
     recent: pl.DataFrame,
     evaluation: Mapping[str, Any] | None,
+    risk: Risk | None = None,
     seed: int,
 ) -> MonitorResult:
-    """The metrics of `recent` against `bounds`, and against the `evaluation` of the champion; `periods` are of all outcomes."""
+    """The metrics of `recent` against `bounds`, and against the `evaluation` of the champion; `periods` are of all outcomes. Of
+    too few, its `risk` is the evidence.
+    """
     if len(recent) < spec.min_rows:
-        return too_few(len(recent), spec.min_rows, "known outcomes")
+        result = too_few(len(recent), spec.min_rows, "known outcomes")
+        return risk.added_to(result) if risk else result
     if constant := constant_answers(task, recent):
         return constant
     # In an order of its own, as intervals are drawn by row, and the table has the rows as they became known.

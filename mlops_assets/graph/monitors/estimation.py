@@ -46,7 +46,7 @@ def build_estimation(use_case: UseCase, stage: str, spec: Estimation) -> dg.Asse
         from mlops_assets.tasks import task_of
 
         plan, now = deployment.open(use_case.name).plan(), run_started(context)
-        evaluated = _evaluated(use_case, registry, plan.champion) if plan else None
+        evaluated = read_evaluated(use_case, registry, plan.champion) if plan else None
         own = pl.col("model_version") == (plan.champion if plan else None)
         result = monitor_estimation(
             spec,
@@ -64,7 +64,7 @@ def build_estimation(use_case: UseCase, stage: str, spec: Estimation) -> dg.Asse
     return estimation
 
 
-def _evaluated(use_case: UseCase, registry: RegistryResource, version: int) -> "Evaluated | None":
+def read_evaluated(use_case: UseCase, registry: RegistryResource, version: int) -> "Evaluated | None":
     """None for a version of an earlier release, which stored no scored rows."""
     from mlops_assets.evaluation.evaluate import EVALUATION
     from mlops_assets.evaluation.evaluate_candidate import SCORED

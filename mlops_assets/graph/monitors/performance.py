@@ -2,6 +2,8 @@
 # Dagster takes a bare MaterializeResult only; its type argument cannot be written.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from mlops_assets.foundation import names
@@ -12,10 +14,17 @@ from mlops_assets.graph.kernel.mlflow_run import publish
 from mlops_assets.graph.kernel.run_clock import run_started
 from mlops_assets.graph.kernel.tables import LazyFrame
 from mlops_assets.graph.monitors.asset import check_result, monitor_arguments, monitor_metadata, over_time, read_evaluation
+from mlops_assets.graph.monitors.estimation import read_evaluated
 from mlops_assets.resources import DeploymentResource, RegistryResource, ReportsResource, WarehouseResource
 from mlops_assets.spec.monitor import Performance
 from mlops_assets.spec.trigger import OnPerformance
 from mlops_assets.spec.use_case import UseCase
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mlops_assets.foundation.delta_tables import DeltaTables
+    from mlops_assets.monitoring.risk import Risk
 
 
 def build_performance(use_case: UseCase, stage: str, spec: Performance) -> dg.AssetsDefinition:
@@ -50,6 +59,7 @@ def build_performance(use_case: UseCase, stage: str, spec: Performance) -> dg.As
         rows = recent(champions, spec, now=now)
         task, label, tables = task_of(use_case.task), use_case.label.name, warehouse.open()
         file = tables.path([*key.path]).with_suffix(".periods.parquet")
+        risk = _risk(use_case, registry, plan.champion, tables, champions) if plan and len(rows) < spec.min_rows else None
         periods = StoredPeriods(file, spec, task, label).refresh(tables.path(names.stage(use_case.name, "outcomes")))
         result = monitor_performance(
             spec,
@@ -59,6 +69,7 @@ def build_performance(use_case: UseCase, stage: str, spec: Performance) -> dg.As
             periods=periods,
             recent=rows,
             evaluation=read_evaluation(use_case, registry, plan.champion if plan else None),
+            risk=risk,
             seed=names.SEED,
         )  # fmt: skip
         result = elsewhere(champions, spec, now=now).added_to(result)
@@ -70,3 +81,18 @@ def build_performance(use_case: UseCase, stage: str, spec: Performance) -> dg.As
         return dg.MaterializeResult(metadata=metadata, check_results=[check_result(context, spec, result, use_case, now=now)])
 
     return performance
+
+
+def _risk(
+    use_case: UseCase, registry: RegistryResource, champion: int, tables: "DeltaTables", outcomes: "pl.LazyFrame"
+) -> "Risk | None":
+    import polars as pl
+
+    from mlops_assets.monitoring.risk import find_risk
+    from mlops_assets.tasks import task_of
+
+    evaluated = read_evaluated(use_case, registry, champion)
+    answers = pl.scan_delta(str(tables.path(names.stage(use_case.name, "predictions")))).filter(model_version=champion)
+    return evaluated and find_risk(
+        evaluated, task=task_of(use_case.task), label=use_case.label.name, answers=answers, outcomes=outcomes
+    )
