@@ -25,6 +25,7 @@ from mlops_assets.cli.predict import predict
 from mlops_assets.cli.run import run
 from mlops_assets.cli.status import status, status_pages
 from mlops_assets.cli.train import train
+from mlops_assets.cli.transfer import export, import_
 from mlops_assets.foundation.home_lock import reading, reserved_home
 from mlops_assets.foundation.interrupt import interrupted_at_once
 from mlops_assets.spec.use_case import UseCase
@@ -188,11 +189,11 @@ PANELS = {
     "Run": (up, run, demo, plan, pause, resume, alerts, observability),
     "Your own model": (init, new, check, trial.try_, train, predict, backtest),
     "Data and features": (land, push, waive, features, migrate),
-    "Promotion": (status, promotion.approve, promotion.promote, promotion.route, promotion.rollback),
+    "Promotion": (status, promotion.approve, promotion.promote, promotion.route, promotion.rollback, export, import_),
     "Provenance and erasure": (provenance.why, provenance.replay, provenance.reproduce, erasure.forget),
 }
 for _panel, _commands in PANELS.items():
     for _command in _commands:
-        app.command(_command.__name__.rstrip("_"), rich_help_panel=_panel)(_command)  # try is a keyword
+        app.command(_command.__name__.rstrip("_"), rich_help_panel=_panel)(_command)  # try and import are keywords
 for _name, _group in {"ledger": ledger.app, "keys": keys.app, "signing": keys.signing}.items():
     app.add_typer(_group, name=_name, rich_help_panel="Administration")

@@ -101,8 +101,8 @@ def _warn(message: str) -> None:
     typer.echo(message, err=True)
 
 
-def open_promotions(use_case: str) -> Promotions:
-    declaration, resources = declared(use_case), open_resources()
+def open_promotions(use_case: str, *, creates_home: bool = False) -> Promotions:
+    declaration, resources = declared(use_case), open_resources(creates_home=creates_home)
     ledger, deployment = resources["ledger"].open(), resources["deployment"].open(use_case)
     ledger.require_if_trained()
     return Promotions(declaration, ledger, deployment, resources["signing_keys"].open())

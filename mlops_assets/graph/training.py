@@ -164,7 +164,7 @@ def _blessing(use_case: UseCase) -> dg.AssetsDefinition:
             model_digest=digest(registry.open().load(names.registered_model(use_case.name), candidate.version)),
             evaluation_digest=evaluation.evaluation_digest,
             gates=tuple(GateVerdict(*(verdict[name] for name in fields)) for verdict in evaluation.verdicts),
-            training=candidate.training,
+            training=candidate.training | {"code.evaluation": use_case.fingerprint("evaluation")},
             blessed_at=run_started(context).isoformat(),
         ).signed_by(signing_keys.open().private())
         lacking = [gate.name for gate in signed.gates if gate.lacks_data]

@@ -259,12 +259,18 @@ class Promotions:
     def _append(self, state: PromotionState, kind: Kind, body: dict[str, Any], *, by: str, at: datetime) -> Record:
         return self.ledger.append(self.use_case.name, kind, body, by=by, at=at, after=state.head)
 
-    def _require_servable(self, state: PromotionState, version: int) -> None:
-        """Blessed by signature and by record, not refused since, approved where the risk is high."""
+    def require_blessed(self, state: PromotionState, version: int) -> Record:
+        """By signature and by record, and not refused since. Returns the record. Raises UnblessedModel."""
         where, blessing = f"{self.use_case.name} · version {version}", self._blessing(state, version)
         if refusal := state.refusals.get(version):
             raise UnblessedModel(f"{where} was refused by record {refusal.number}: {refusal.body['reason']} Evaluate it again.")
         self.deployment.load_blessed(version, self.keys, recorded=blessing.body["model_digest"])
+        return blessing
+
+    def _require_servable(self, state: PromotionState, version: int) -> None:
+        """Blessed, and approved where the risk is high."""
+        self.require_blessed(state, version)
+        where = f"{self.use_case.name} · version {version}"
         if self.use_case.risk == "high" and version not in state.approvals:
             command = f"`mlops approve {self.use_case.name} {version} --why …`"
             raise NotApproved(f"{where} waits for an approval, as its risk is high. Read its evaluation, then run {command}.")

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from mlops_assets.foundation.atomic_file import PRIVATE, create_file, replace_file, sync_folder
 
 Key = TypeVar("Key")
+RESTORE = "Restore the file, or correct MLOPS_SIGNING_KEY."
 
 
 class UnusableKey(ValueError):
@@ -75,6 +76,11 @@ class SigningKeys:
             create_file(path, key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
 
 
+def read_public(path: Path) -> Ed25519PublicKey:
+    """The public key of another environment. Raises UnusableKey."""
+    return _read(path, serialization.load_pem_public_key, Ed25519PublicKey, "Pass a file of its keys/public.")
+
+
 def key_id(key: Ed25519PublicKey) -> str:
     """Sixteen hex digits that identify a public key."""
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
@@ -84,7 +90,7 @@ def _to_pem(key: Ed25519PrivateKey) -> bytes:
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
-def _read(path: Path, parse: Callable[[bytes], object], kind: type[Key]) -> Key:
+def _read(path: Path, parse: Callable[[bytes], object], kind: type[Key], remedy: str = RESTORE) -> Key:
     try:
         key = parse(path.read_bytes())
         if isinstance(key, kind):
@@ -94,4 +100,4 @@ def _read(path: Path, parse: Callable[[bytes], object], kind: type[Key]) -> Key:
         problem = "the file is missing"
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
         problem = str(error)
-    raise UnusableKey(f"{path} · {problem}; legal: an Ed25519 key in PEM. Restore the file, or correct MLOPS_SIGNING_KEY.")
+    raise UnusableKey(f"{path} · {problem}; legal: an Ed25519 key in PEM. {remedy}")

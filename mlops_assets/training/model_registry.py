@@ -135,6 +135,22 @@ class ModelRegistry:
             )
             return int(created.version)
 
+    def take_over(self, model_name: str, onnx: bytes, files: Mapping[str, bytes], *, tags: Tags, description: str) -> int:
+        """As `register`, of a model that was trained elsewhere, with a run of its own that has the artifacts of the other one."""
+        if known := [one.version for one in self.versions(model_name) if one.digest == hashlib.sha256(onnx).hexdigest()]:
+            return known[0]
+        run = self.tracked(self.client.create_run(self.experiment(model_name), tags=tags).info.run_id)
+        for name, content in files.items():
+            run.log_file(name, content)
+        version = self.register(model_name, onnx, run_id=run.run_id, tags=tags, description=description)
+        self.client.set_terminated(run.run_id)
+        return version
+
+    def files(self, model_name: str, version: int) -> dict[str, bytes]:
+        """The artifacts of the run that created the version. Raises NotRegistered."""
+        folder = self.tracked(self.version(model_name, version).run_id).folder
+        return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
     def load(self, model_name: str, version: int) -> bytes:
         """The ONNX bytes of a version. Raises NotRegistered; ModelAltered when their digest is not the version's."""
         onnx, recorded = self.artifact(model_name, version, MODEL), self.version(model_name, version).digest

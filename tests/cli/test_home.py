@@ -33,7 +33,7 @@ READING = [
     ("forget", NAME, "tailnum=N1", "--dry-run"), ("ledger", "show", NAME), ("ledger", "verify"), ("ledger", "mirror", NAME),
     ("status", NAME), ("status", "--json"), ("promote", NAME, "1", "--why", "read"), ("train", NAME, "--because", "new data"), ("plan", NAME),
     ("pause", NAME, "--until", "2099-01-01", "--why", "read"), ("resume", NAME, "--why", "read"), ("alerts",),
-    ("waive", NAME, "weather", "2013-01-01", "--why", "read"), ("signing", "reissue", "0" * 16),
+    ("waive", NAME, "weather", "2013-01-01", "--why", "read"), ("export", NAME, "/nowhere/model.export"), ("signing", "reissue", "0" * 16),
     ("keys", "list"), ("keys", "revoke", "shop"), ("signing", "list"), ("signing", "withdraw", "0" * 16), ("signing", "rotate"), ("push", NAME, "outcomes", __file__),
 ]  # fmt: skip
 
@@ -61,6 +61,7 @@ WITHOUT_A_HOME = [
     ("new",),
     ("backtest",),
     ("observability",),
+    ("import",),
 ]
 
 
