@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import dagster as dg
 import polars as pl
 
+from mlops_assets.features.parity import sample_answers
 from mlops_assets.foundation import names
 from mlops_assets.foundation.calendars import Calendar
 from mlops_assets.foundation.delta_tables import DeltaTables, VersionGone
@@ -16,18 +17,24 @@ from mlops_assets.foundation.names import EVENT_TIMESTAMP
 from mlops_assets.graph.kernel.dagster_internals import first_made
 from mlops_assets.ingestion.due import missing_partitions
 from mlops_assets.ingestion.landing import Landing
-from mlops_assets.monitoring.investigation.evidence import Delivery, Refill
+from mlops_assets.monitoring.investigation.evidence import Delivery, Refill, Relation
 from mlops_assets.monitoring.investigation.gather import compare_code
+from mlops_assets.monitoring.investigation.relation import Sample, find_relation
+from mlops_assets.monitoring.stored_periods import known_rows
 from mlops_assets.spec.code_version import feature_code, is_outdated
 from mlops_assets.spec.feature import FeatureView, Tables
 from mlops_assets.spec.source import Files
 from mlops_assets.spec.use_case import UseCase
+from mlops_assets.tasks import task_of
+from mlops_assets.tasks.task import IllegalLabels
 from mlops_assets.training.train_and_track import SAMPLE
 
 if TYPE_CHECKING:
+    from mlops_assets.monitoring.estimation import Evaluated
     from mlops_assets.training.model_registry import ModelRegistry
 
 MOST_FILLS, CODE_VERSION = 1000, "dagster/code_version"  # 1 ms a record
+MOST_LABELLED = 50_000
 FEATURE_CODE = "code.training_set"  # of the record of a training: features, label and split
 
 
@@ -57,6 +64,21 @@ class Records(NamedTuple):
         """The tables that there are, by name."""
         paths = {one.table: names.validated(self.use_case.name, one.table) for one in self.use_case.contracts}
         return {table: self.tables.scan(path) for table, path in paths.items() if self.tables.exists(path)}
+
+    def relation(self, evaluated: "Evaluated", *, start: datetime, now: datetime) -> Relation | None:
+        """Of inputs and label in the outcomes of the champion; None where there are too few, or the label is another one."""
+        path, label, task = names.stage(self.use_case.name, "outcomes"), self.use_case.label.name, task_of(self.use_case.task)
+        if self.champion is None or not self.tables.exists(path) or label not in self.champion.sample.columns:
+            return None
+        own = (pl.col("model_version") == evaluated.version) & pl.col(EVENT_TIMESTAMP).is_between(start, now)
+        known = known_rows(task, self.tables.scan(path).filter(own).collect(), label)
+        known = sample_answers(known, max_rows=MOST_LABELLED, seed=names.SEED)
+        trained = self.champion.sample.drop_nulls(label)
+        try:
+            training, served = (Sample(task.truth(rows[label]), rows.drop(label)) for rows in (trained, known))
+        except IllegalLabels:  # of a version with other classes
+            return None
+        return find_relation(task, evaluated.rows, training=training, known=served)
 
     def deliveries(self, *, since: datetime, now: datetime) -> Iterator[Delivery]:
         """Of the partitions that end after `since`."""

@@ -17,6 +17,7 @@ from mlops_assets.graph.kernel.conditions import LOOK_BACK_CASCADE
 from mlops_assets.graph.kernel.dagster_internals import newest_checks
 from mlops_assets.graph.kernel.run_clock import run_started
 from mlops_assets.graph.kernel.tables import LazyFrame
+from mlops_assets.graph.monitors.estimation import read_evaluated
 from mlops_assets.resources import DeploymentResource, FeatureStoreResource, LandingResource, RegistryResource, WarehouseResource
 from mlops_assets.spec.monitor import JudgedByRows, OwnMonitor, Performance
 from mlops_assets.spec.use_case import UseCase
@@ -24,6 +25,7 @@ from mlops_assets.spec.use_case import UseCase
 if TYPE_CHECKING:
     from mlops_assets.features.feast.feature_store import FeatureStore
     from mlops_assets.graph.monitors.evidence import Records
+    from mlops_assets.monitoring.estimation import Evaluated
     from mlops_assets.monitoring.investigation.cause import Cause
     from mlops_assets.monitoring.investigation.evidence import Alarm, Evidence
 
@@ -61,7 +63,8 @@ def build_investigation(use_case: UseCase) -> dg.AssetsDefinition:
         champion = Champion.read(use_case, registry.open(), plan.champion) if plan else None
         records = Records(use_case, instance, landing.open(), warehouse.open(), champion)
         store = feature_store.open(use_case.features.service) if use_case.features.views else None
-        evidence = _gather(judged, predictions, records, store, now=now)
+        evaluated = read_evaluated(use_case, registry, plan.champion) if plan else None
+        evidence = _gather(judged, predictions, records, store, evaluated, now=now)
         result = investigate(evidence)
         facts = {"verdict": result.sentence, **pictures_as_metadata(_pictures(evidence, result.causes[:1]))}
         facts |= {"causes": rows_as_table(map(_row, result.causes)), TOP: result.brief}
@@ -81,7 +84,13 @@ def _is_open(one: Judged) -> bool:
 
 
 def _gather(
-    judged: Sequence[Judged], predictions: LazyFrame, records: "Records", store: "FeatureStore | None", *, now: datetime
+    judged: Sequence[Judged],
+    predictions: LazyFrame,
+    records: "Records",
+    store: "FeatureStore | None",
+    evaluated: "Evaluated | None",
+    *,
+    now: datetime,
 ) -> "Evidence":
     import polars as pl
 
@@ -99,7 +108,11 @@ def _gather(
         reference=records.champion.sample if records.champion else pl.DataFrame(),
         tables=records.validated(),
         store=store,
-        facts=Facts([*records.deliveries(since=start - BEFORE, now=now)], [*records.refills()]),
+        facts=Facts(
+            [*records.deliveries(since=start - BEFORE, now=now)],
+            [*records.refills()],
+            records.relation(evaluated, start=start, now=now) if evaluated else None,
+        ),
         start=start,
         now=now,
     )

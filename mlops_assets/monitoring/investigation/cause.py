@@ -19,6 +19,7 @@ class Kind(StrEnum):
     STALE_VIEW = "stale feature view"
     SKEW = "training/serving skew"
     SEGMENT = "one segment"
+    RELATION = "changed relation"
     POPULATION = "population shift"
     TOO_FEW = "too few rows"
 

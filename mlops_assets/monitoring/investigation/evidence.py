@@ -69,11 +69,23 @@ class Origin(NamedTuple):
         return frozenset(column.partition(".")[0] for column in self.columns)
 
 
+class Relation(NamedTuple):
+    """Of the inputs and a label, as the champion has learned it: by how much the share of the label differs among answers with
+    the same output since a moment (None: before the window), and the PSI of the inputs that differ among rows of the same label.
+    """
+
+    label: str
+    is_changed: bool
+    change: float
+    since: datetime | None
+    within: Mapping[str, float]
+
+
 @dataclass(frozen=True)
 class Evidence:
     """`served` are the answers since `start`, by moment. `reference` is a sample of the champion's training rows, `sources` are
     the validated rows of each table with the start AT of their partition, also those before `start`. `recomputed` has the
-    features of a sample of the answers as the tables give them now.
+    features of a sample of the answers as the tables give them now. Without enough labels no `relation` is known.
     """
 
     use_case: UseCase
@@ -87,6 +99,7 @@ class Evidence:
     recomputed: pl.DataFrame
     deliveries: Sequence[Delivery] = ()
     refills: Sequence[Refill] = ()
+    relation: Relation | None = None
 
     @cached_property
     def changes(self) -> Mapping[str, Change]:

@@ -14,7 +14,7 @@ from mlops_assets.foundation.calendars import Partition
 from mlops_assets.foundation.conversions import UTC, by_value
 from mlops_assets.foundation.grains import table_calendar
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, SEED
-from mlops_assets.monitoring.investigation.evidence import AT, Alarm, Delivery, Evidence, Origin, Refill
+from mlops_assets.monitoring.investigation.evidence import AT, Alarm, Delivery, Evidence, Origin, Refill, Relation
 from mlops_assets.spec.code_version import feature_code
 from mlops_assets.spec.feature import FeatureView, Tables
 from mlops_assets.spec.use_case import UseCase
@@ -24,10 +24,11 @@ MOST_RECOMPUTED, MOST_ROWS = 5000, 50_000
 
 
 class Facts(NamedTuple):
-    """What is known of deliveries and code besides the rows."""
+    """What is known of deliveries, code and labels besides the rows."""
 
     deliveries: Sequence[Delivery] = ()
     refills: Sequence[Refill] = ()
+    relation: Relation | None = None
 
 
 def gather(

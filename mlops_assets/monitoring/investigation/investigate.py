@@ -3,12 +3,22 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from mlops_assets.monitoring.investigation import columns, counts, partitions, population, segments, skew, staleness, transforms
+from mlops_assets.monitoring.investigation import (
+    columns,
+    counts,
+    partitions,
+    population,
+    relation,
+    segments,
+    skew,
+    staleness,
+    transforms,
+)
 from mlops_assets.monitoring.investigation.cause import LIKELY, Cause, rank
 from mlops_assets.monitoring.investigation.evidence import Evidence
 
 FINDERS: tuple[Callable[[Evidence], Iterator[Cause]], ...] = tuple(
-    module.find_causes for module in (partitions, columns, transforms, staleness, skew, segments, population, counts)
+    module.find_causes for module in (partitions, columns, transforms, staleness, skew, segments, relation, population, counts)
 )
 NOTHING = "Nothing to investigate: no monitor is in alarm."
 

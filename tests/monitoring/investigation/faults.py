@@ -9,7 +9,7 @@ import polars as pl
 from mlops_assets.foundation.verdict import Verdict
 from mlops_assets.monitoring.investigation.cause import Kind
 from mlops_assets.monitoring.investigation.evidence import Alarm
-from tests.monitoring.investigation.small_line import CHANNELS, DAYS, HOUR, World, load, midnight, weather
+from tests.monitoring.investigation.small_line import CHANNELS, DAYS, HOUR, World, come_late, load, midnight, weather
 
 Inject = Callable[[World], None]
 NO_LABELS = Alarm(
@@ -174,7 +174,12 @@ def customers_change(column: str, day: int, growth: float, more: float) -> Injec
     """At once where `more`, else over the days."""
     age = (pl.col("day") - midnight(day).date()).dt.total_days().cast(pl.Float64()) / 4
     new = pl.col(column) + more if more else pl.col(column) * (growth * age.clip(0, 1)).exp()
-    return lambda world: change(world, "orders", column, day, new)
+
+    def inject(world: World) -> None:
+        change(world, "orders", column, day, new)
+        world.orders = come_late(world.orders)
+
+    return inject
 
 
 @fault(Kind.POPULATION, ("temp", 46, 9.0), ("temp", 48, -8.0))
@@ -188,6 +193,17 @@ def other_mix(day: int) -> Inject:
     """Channels change places, so that no single one explains it."""
     draws = np.random.default_rng(day).choice(CHANNELS, DAYS * 120, p=[0.1, 0.2, 0.3, 0.4])
     return lambda world: change(world, "orders", "channel", day, pl.Series(draws))
+
+
+@fault(Kind.RELATION, (46, 1.0), (50, 1.0), (44, 0.5), (48, 0.6))
+def large_orders_come_in_time(day: int, share: float) -> Inject:
+    is_hit = (pl.int_range(pl.len()) * 7919 % 100) < 100 * share
+    return lambda world: change(world, "orders", "late", day, 1 - pl.col("late"), is_hit)
+
+
+@fault(Kind.RELATION, (45,), (49,))
+def all_orders_come_late(day: int) -> Inject:
+    return lambda world: change(world, "orders", "late", day, pl.lit(1), (pl.int_range(pl.len()) % 10) < 9)
 
 
 def _stop(day: int, share: float) -> Callable[[pl.DataFrame], pl.DataFrame]:

@@ -19,8 +19,9 @@ from mlops_assets.features.parity import compare_features
 from mlops_assets.features.request_features import entity_rows
 from mlops_assets.foundation.verdict import Verdict
 from mlops_assets.monitoring.data_age import monitor as judge_age
-from mlops_assets.monitoring.investigation.evidence import Alarm, Delivery, Evidence, Refill
+from mlops_assets.monitoring.investigation.evidence import Alarm, Delivery, Evidence, Refill, Relation
 from mlops_assets.monitoring.investigation.gather import Facts, compare_code, gather
+from mlops_assets.monitoring.investigation.relation import Sample, find_relation
 from mlops_assets.monitoring.skew import monitor_skew
 from mlops_assets.spec.contract import Column, Contract
 from mlops_assets.spec.feature import Features, FeatureView, Label
@@ -30,7 +31,9 @@ from mlops_assets.spec.source import Files
 from mlops_assets.spec.task import Binary
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics.drift import compare_profiles
+from mlops_assets.statistics.estimation import Labelled
 from mlops_assets.statistics.profile import profile_like, profile_reference
+from mlops_assets.tasks import task_of
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 FIRST, DAYS, LIVE = date(2024, 3, 1), 60, 40  # the model is trained on the days before LIVE
@@ -110,15 +113,33 @@ def midnight(day: int) -> datetime:
     return datetime.combine(FIRST, time(), UTC) + day * DAY
 
 
+def champion() -> pl.Expr:
+    """What it answers: large orders come late."""
+    return (1 / (1 + (3 * (3.5 - pl.col("amount").log())).exp())).fill_null(0.5).fill_nan(0.5)
+
+
+def come_late(orders: pl.DataFrame) -> pl.DataFrame:
+    """As often as the champion has learned it, by draws of their own."""
+    draws = pl.Series(np.random.default_rng(0).random(len(orders)))
+    return orders.with_columns(late=(draws < champion()).cast(pl.Int64))
+
+
 def make_orders(rng: Rng, days: int = DAYS) -> pl.DataFrame:
     size = days * ORDERS
     days_of = np.repeat(np.arange(days), ORDERS)
     seconds = rng.integers(8 * 3600, 20 * 3600, size)
-    rows = pl.DataFrame({
-        "number": np.arange(size), "site": rng.choice(SITES, size, p=np.arange(6, 18) / np.arange(6, 18).sum()),
-        "channel": rng.choice(CHANNELS, size, p=[0.4, 0.3, 0.2, 0.1]), "amount": np.round(rng.lognormal(3.5, 0.7, size), 2),
-        "weight": np.round(rng.gamma(3.0, 1.5, size), 3), "seconds": days_of * 86_400 + seconds, "late": rng.integers(0, 2, size),
-    })  # fmt: skip
+    rows = pl.DataFrame(
+        {
+            "number": np.arange(size),
+            "site": rng.choice(SITES, size, p=np.arange(6, 18) / np.arange(6, 18).sum()),
+            "channel": rng.choice(CHANNELS, size, p=[0.4, 0.3, 0.2, 0.1]),
+            "amount": np.round(rng.lognormal(3.5, 0.7, size), 2),
+            "weight": np.round(rng.gamma(3.0, 1.5, size), 3),
+            "seconds": days_of * 86_400 + seconds,
+            "late": rng.integers(0, 2, size),
+        }
+    )
+    rows = come_late(rows)  # fmt: skip
     at = (pl.lit(midnight(0)) + pl.duration(seconds="seconds")).cast(pl.Datetime("us", "UTC"))
     return rows.with_columns(ordered_at=at, day=at.dt.date()).drop("seconds").sort("ordered_at")
 
@@ -244,12 +265,25 @@ def serve(world: World, now: datetime) -> pl.DataFrame:
 
 
 def train(world: World) -> pl.DataFrame:
-    """A sample of the inputs of the champion's training rows."""
+    """A sample of the champion's training rows."""
     before = World(**{**vars(world), "code": {}})
     orders = before.orders.filter(pl.col("ordered_at").is_between(midnight(3), midnight(LIVE), closed="left"))
     rows = entity_rows(LINE.features, orders.lazy().select(*LINE.features.request)).collect()
     features = {view.name: before.features(view, midnight(LIVE)) for view in LINE.features.views}
-    return Store(features).historical(rows).select(*LINE.features.inputs)
+    return (
+        Store(features).historical(rows).join(orders.select("number", "late"), on="number").select(*LINE.features.inputs, "late")
+    )
+
+
+def relation(served: pl.DataFrame, trained: pl.DataFrame, world: World, now: datetime) -> Relation | None:
+    """As the outcomes show it, of which a label is known after a day."""
+    task, known = task_of(LINE.task), served.join(world.orders.select("number", "late"), on="number", maintain_order="left")
+    if world.no_labels:
+        return None
+    known = known.filter(pl.col("event_timestamp") < now - DAY).with_columns(probability=champion())
+    training, answered = (Sample(rows["late"].to_numpy(), rows.drop("late")) for rows in (trained, known))
+    evaluated = Labelled(training.truth, trained.select(champion().alias("output"))["output"].to_numpy())
+    return find_relation(task, evaluated, training=training, known=answered)
 
 
 def deliveries(world: World, now: datetime) -> list[Delivery]:
@@ -308,11 +342,12 @@ def judge(reference: pl.DataFrame, served: pl.DataFrame, store: Store, *, is_sil
 def investigated(world: World, *, now_day: int = 55) -> Evidence:
     """Of the alarms on a day, at noon; where no monitor sees anything, of an alarm of the performance."""
     now = midnight(now_day) + 21 * HOUR
-    served, reference = serve(world, now), train(world)
+    served, trained = serve(world, now), train(world)
+    reference = trained.drop("late")
     store = Store({view.name: world.features(view, now) for view in LINE.features.views})
     alarms = [*world.alarms] or judge(reference, served, store, is_silent=False)
     alarms = alarms or [Alarm("performance", Verdict.ALARM, "auc 0.61 is below 0.7.", labelled=True)]
     return gather(
         LINE, alarms, served, reference=reference, tables=world.tables(now), store=store,
-        facts=Facts(deliveries(world, now), refills(world, now)), start=midnight(LIVE), now=now,
+        facts=Facts(deliveries(world, now), refills(world, now), relation(served, trained, world, now)), start=midnight(LIVE), now=now,
     )  # fmt: skip
