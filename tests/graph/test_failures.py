@@ -1,6 +1,7 @@
 """A run that ends for a cause that a person can remove shows one sentence; a defect shows its traceback."""
 
 import datetime as dt
+import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import dagster as dg
 import pytest
 
 from mlops_assets.foundation import names
-from mlops_assets.graph.failed_runs import LASTS, find_failed_run, read_failed_runs
+from mlops_assets.graph.failed_runs import LASTS, PASSES, find_failed_run, read_failed_runs
 from mlops_assets.spec.contract import Column
 from tests.cli.loans import LOANS, PAYMENTS, VIEW
 from tests.graph.line import Line, failure, running_line
@@ -78,9 +79,21 @@ def broken(tables: dict[str, Any], start: object, end: object) -> Any:
     return tables["paid"]
 
 
+def denied(tables: dict[str, Any], start: object, end: object) -> Any:
+    raise PermissionError(errno.EACCES, "Permission denied", "/a/folder")
+
+
 def test_a_defect_keeps_its_traceback(line: Line) -> None:
     line.declare(LOANS.but(features=LOANS.features.but(views=(VIEW.but(transform=broken),))))
     result = line.run(FEATURE, first=FIRST)
     failed = next(event.step_failure_data for event in result.all_events if event.is_step_failure)
     assert failed.user_failure_data is None and failed.error and failed.error.cause
     assert "in broken" in failed.error.cause.to_string() and "KeyError" in failed.error.cause.to_string()
+
+
+def test_the_message_of_a_fault_that_may_pass_says_when_it_is_tried_again(line: Line) -> None:
+    """A folder that is not writable is no mistake in the data."""
+    line.declare(LOANS.but(features=LOANS.features.but(views=(VIEW.but(transform=denied),))))
+    assert not line.run(FEATURE, first=FIRST).success
+    shown = find_failed_run("loans", line.instance, read_failed_runs(line.instance))
+    assert shown and shown.message.endswith(PASSES)
