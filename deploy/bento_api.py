@@ -10,8 +10,9 @@ import msgspec
 from bentoml.exceptions import BentoMLException
 from pydantic import ConfigDict, Field, WithJsonSchema, create_model
 
+from mlops_assets.serving.http.answer import prediction_type
 from mlops_assets.serving.http.app import respond
-from mlops_assets.serving.http.request import EXPLAIN, INPUTS, MAX_EXPLAINED, ROWS, prediction_type, request_parts
+from mlops_assets.serving.http.request import EXPLAIN, INPUTS, MAX_EXPLAINED, ROWS, request_parts
 from mlops_assets.serving.http.value_types import value_schema
 from mlops_assets.serving.service import Service
 from mlops_assets.spec.use_case import UseCase

@@ -4,18 +4,17 @@ from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import lru_cache, partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlops_assets.cli.arguments import By, Name, declared, environment, features_to_read, open_resources
-from mlops_assets.erasure.forget import forget_subject, look_for
-from mlops_assets.erasure.stores import Stores
-from mlops_assets.erasure.subject import find_subject
 from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.wording import some
-from mlops_assets.serving.log.prediction_log import known_secret
 from mlops_assets.spec.use_case import UseCase
+
+if TYPE_CHECKING:
+    from mlops_assets.erasure.stores import Stores
 
 
 def forget(
@@ -28,6 +27,10 @@ def forget(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only.")] = False,
 ) -> None:
     """Erase every row of one subject from tables, online stores, logs and landed files, and record it in the ledger."""
+    from mlops_assets.erasure.forget import forget_subject, look_for
+    from mlops_assets.erasure.subject import find_subject
+    from mlops_assets.serving.log.prediction_log import known_secret
+
     declaration, home = declared(use_case), environment().home
     identified = find_subject(declaration, subject, secret=known_secret(home.keys))
     waits = lru_cache(partial(typer.echo, "Waiting for runs that began before, which may write rows again.", err=True))  # once
@@ -66,7 +69,9 @@ def forget(
 
 
 @contextmanager
-def _open_stores(use_case: UseCase, home: Home, *, dry_run: bool) -> Generator[Stores]:
+def _open_stores(use_case: UseCase, home: Home, *, dry_run: bool) -> "Generator[Stores]":
+    from mlops_assets.erasure.stores import Stores
+
     resources, service = open_resources(), use_case.features.service
     features = resources["feature_store"]
     with features_to_read(features, service) if dry_run else nullcontext(features.open(service)) as opened:

@@ -67,7 +67,7 @@ def _land_first(use_case: UseCase, settings: Environment) -> bool:
     from mlops_assets.ingestion.examples import example_days, land_example
     from mlops_assets.ingestion.landing import Landing
 
-    name, misplaced = use_case.name, [*read_misplaced(use_case, Landing(settings.home.landing))]
+    name, misplaced = use_case.name, [*read_misplaced(use_case, settings.home.landing)]
     for one in misplaced:
         typer.echo(f"{name}: {one.sentence}.", err=True)
     if _has_landed(use_case, settings) or any(isinstance(one, PulledSource) for one in use_case.sources):

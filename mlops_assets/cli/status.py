@@ -194,4 +194,4 @@ def _failed_files(use_case: UseCase) -> Iterator[str]:
         if missing := describe_missing(use_case, source, landed.digests, now=datetime.now(UTC)):
             yield f"data: {missing}"
         yield from (f"data: {line}" for line in describe_faults(landed.faults, source.table))
-    yield from (f"data: {one.sentence}." for one in read_misplaced(use_case, landing))
+    yield from (f"data: {one.sentence}." for one in read_misplaced(use_case, landing.root))

@@ -15,7 +15,7 @@ from mlops_assets.promotion.ledger_chain import canonical_json
 from mlops_assets.spec.gate import LOWER_IS_BETTER
 from mlops_assets.statistics.metrics import Array, Comparison, Interval, comparisons, intervals, measure
 from mlops_assets.tasks.task import Task
-from mlops_assets.training.signature import digest
+from mlops_assets.training.digest import digest
 
 Score = Callable[[pl.DataFrame], Array]
 EVALUATION = "evaluation.json"  # an Evaluation among the artifacts of the version's run

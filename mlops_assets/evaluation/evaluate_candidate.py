@@ -19,9 +19,9 @@ from mlops_assets.statistics import plots
 from mlops_assets.statistics.metrics import Array
 from mlops_assets.tasks import task_of
 from mlops_assets.tasks.task import Task
+from mlops_assets.training.digest import digest
 from mlops_assets.training.fitted import TEST
 from mlops_assets.training.onnx_model import OnnxModel
-from mlops_assets.training.signature import digest
 from mlops_assets.training.train import fit, training_columns
 
 SCORED, MAX_SCORED = "scored.parquet", 100_000  # among the artifacts of the version's run

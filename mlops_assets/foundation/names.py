@@ -94,6 +94,7 @@ KNOWN_AT = "known_at"  # when the label became known
 PREDICTION_ID = "prediction_id"
 FEAST_PROJECT = "mlops_assets"
 CHAMPION, CHALLENGER = "champion", "challenger"
+REQUEST = "request"  # of a row's features: they came with the request, and from no store
 # Checks of landed partitions.
 BAD_SHARE, EXPECTATIONS = "bad_rows_within_bound", "rows_as_expected"
 # A column of lookups and of the prediction log: seconds from each view's event time to the prediction moment.

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -52,7 +53,7 @@ def landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
     ) -> dg.SensorResult | dg.SkipReason:
         port, tables, instance = landing.open(), warehouse.open(), context.instance
         newest = read_changes(instance).newest(use_case.name).event
-        misplaced = [*read_misplaced(use_case, port)]
+        misplaced = [*read_misplaced(use_case, port.root)]
         events, alarms = list[dg.AssetMaterialization](), list[dg.AssetCheckEvaluation]()
         for source in use_case.sources:
             digests, faults = scan_landed(use_case, source, port, tables)
@@ -90,7 +91,7 @@ def _readable_check(use_case: UseCase, source: Files) -> dg.AssetChecksDefinitio
     def readable(landing: LandingResource, warehouse: WarehouseResource) -> dg.AssetCheckResult:
         port = landing.open()
         faults = scan_landed(use_case, source, port, warehouse.open()).faults
-        unread = _describe(faults, read_misplaced(use_case, port), source.table)
+        unread = _describe(faults, read_misplaced(use_case, port.root), source.table)
         return dg.AssetCheckResult(passed=not unread, description=unread or ALL_READ)
 
     return readable
@@ -136,12 +137,12 @@ def scan_landed(use_case: UseCase, source: Files, landing: "Landing", tables: "D
     return landed._replace(digests=digests, faults=unfetched | deleted | landed.faults | outside)
 
 
-def read_misplaced(use_case: UseCase, landing: "Landing") -> "Iterator[Misplaced]":
+def read_misplaced(use_case: UseCase, landing: Path) -> "Iterator[Misplaced]":
     """The entries of the landing folder that this use case probably was to read."""
     from mlops_assets.ingestion.misplaced import find_misplaced
     from mlops_assets.use_cases import USE_CASES
 
-    return find_misplaced(use_case, landing.root, {use_case.name, *(one.name for one in USE_CASES)})
+    return find_misplaced(use_case, landing, {use_case.name, *(one.name for one in USE_CASES)})
 
 
 def _describe(faults: Mapping[str, str], misplaced: "Iterable[Misplaced]", table: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_assets.foundation.durations import in_words
@@ -170,7 +171,7 @@ def _landing_alarms(use_case: UseCase, history: History, resources: Resources) -
     records = filter(None, map(history.checks.get, landing_check_keys(use_case)))
     results = [record.event.asset_check_evaluation for record in records]
     alarms = [result.description for result in results if not result.passed]
-    misplaced = (f"{one.sentence}." for one in read_misplaced(use_case, resources["landing"].open()))
+    misplaced = (f"{one.sentence}." for one in read_misplaced(use_case, Path(resources["landing"].folder)))
     return alarms + [one for one in misplaced if not any(one in alarm for alarm in alarms)]
 
 

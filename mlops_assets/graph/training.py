@@ -155,7 +155,7 @@ def _blessing(use_case: UseCase) -> dg.AssetsDefinition:
         signing_keys: SigningKeysResource,
     ) -> str:
         from mlops_assets.promotion.blessing import Blessing, GateVerdict
-        from mlops_assets.training.signature import digest
+        from mlops_assets.training.digest import digest
 
         fields = ("gate", "passed", "measured", "bound", "low", "high")
         signed = Blessing(

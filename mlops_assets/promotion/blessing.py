@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from mlops_assets.foundation.verdict import gate_result
 from mlops_assets.promotion.ledger_chain import canonical_json
 from mlops_assets.promotion.signing_keys import key_id
-from mlops_assets.training.signature import digest
+from mlops_assets.training.digest import digest
 
 
 class UnblessedModel(ValueError):

@@ -15,7 +15,7 @@ from mlops_assets.foundation.wording import some
 from mlops_assets.promotion.blessing import Blessing, UnblessedModel, verify
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.spec.rollout import Split
-from mlops_assets.training.signature import digest
+from mlops_assets.training.digest import digest
 
 SHOWN_CHARACTERS = 80  # of a value in a message
 REPORTED = ("champion", "challenger", "share", "split", "shadow")  # the fields of a plan by which a server reports what it serves

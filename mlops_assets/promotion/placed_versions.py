@@ -11,7 +11,7 @@ from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.ledger_chain import DamagedLedger, Record
 from mlops_assets.promotion.promotion_state import PromotionState, how_to_train, promotion_state_of
 from mlops_assets.promotion.signing_keys import SigningKeys
-from mlops_assets.training.signature import digest
+from mlops_assets.training.digest import digest
 
 SHOWN = 3
 UNUSABLE = (UnblessedModel, FileNotFoundError)  # what no server loads

@@ -22,7 +22,7 @@ from mlops_assets.promotion.ledger_chain import Kind, Record
 from mlops_assets.promotion.promotion_state import PromotionState, how_to_train, plan_of, promotion_state_of
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.training.signature import digest
+from mlops_assets.training.digest import digest
 
 # The part of a plan that a record stores; number, time and reason are the record's own.
 ROUTE = ("champion", "previous", "challenger", "share", "split", "shadow")

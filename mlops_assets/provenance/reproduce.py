@@ -14,10 +14,11 @@ from mlops_assets.provenance.why import Stores
 from mlops_assets.spec.gate import IN_UNITS
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.training import training_record
+from mlops_assets.training.digest import digest
 from mlops_assets.training.fitted import TEST, Progress
 from mlops_assets.training.model_registry import ModelRegistry
 from mlops_assets.training.onnx_model import OnnxModel
-from mlops_assets.training.signature import Columns, digest
+from mlops_assets.training.signature import Columns
 from mlops_assets.training.train import fit, training_columns
 from mlops_assets.training.training_record import Changed, NotRecorded
 

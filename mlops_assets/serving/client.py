@@ -13,7 +13,7 @@ import httpx
 import msgspec
 
 from mlops_assets.promotion.deployment import Plan
-from mlops_assets.serving.http.request import Answer
+from mlops_assets.serving.http.answer import Answer
 
 if TYPE_CHECKING:
     from mlops_assets.promotion.promotions import Promotions

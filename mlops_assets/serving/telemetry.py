@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.registry import Collector
 
 from mlops_assets.features.online.online_mirror import Missing
-from mlops_assets.serving.http.request import Answer
+from mlops_assets.serving.http.answer import Answer
 
 LATENCY_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 LOAD_S = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60)

@@ -3,7 +3,6 @@
 The service encodes every request with it, so it imports polars and numpy only.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -81,11 +80,6 @@ def learn(frame: pl.DataFrame, **columns: Unpack[Columns]) -> Signature:
     truth = pl.Series("label", columns["task"].truth(frame[label]), pl.Float64)
     categories = {name: _vocabulary(frame.select(pl.col(name).alias("value"), truth)) for name in categorical}
     return Signature(numeric, categories, columns["task"].facts)
-
-
-def digest(onnx: bytes) -> str:
-    """The SHA-256 of a model's bytes, in hex."""
-    return hashlib.sha256(onnx).hexdigest()
 
 
 def _require(frame: pl.DataFrame, names: Sequence[str]) -> None:

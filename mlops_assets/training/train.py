@@ -11,9 +11,10 @@ from mlops_assets.spec.training import Trainer
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.tasks import task_of
 from mlops_assets.tasks.task import Task
+from mlops_assets.training.digest import digest
 from mlops_assets.training.fitted import TRAIN, VALIDATION, Examples, Fitted, History, Progress, UntrainableRows, examples, silent
 from mlops_assets.training.imported import UnusableTrainer, implementation
-from mlops_assets.training.signature import Columns, Signature, digest, learn
+from mlops_assets.training.signature import Columns, Signature, learn
 
 CHECKED_ROWS = 1000
 TOLERANCE = 1e-3  # of float32 sums against those of a library in float64, relative to the spread of the outputs

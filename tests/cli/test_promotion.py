@@ -24,8 +24,8 @@ from mlops_assets.promotion.ledger_chain import Record
 from mlops_assets.promotion.mlflow_aliases import mirror
 from mlops_assets.promotion.promotions import Promotions
 from mlops_assets.promotion.signing_keys import SigningKeys
+from mlops_assets.training.digest import digest
 from mlops_assets.training.model_registry import ModelRegistry
-from mlops_assets.training.signature import digest
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.cli.loans import LOANS
 from tests.promotion.ledger_tamper import cut_off

@@ -21,7 +21,7 @@ from mlops_assets.promotion.ledger import ConcurrentWrite
 from mlops_assets.promotion.promotion_state import plan_of
 from mlops_assets.promotion.promotions import NotApproved
 from mlops_assets.serving.inference.model_slots import RETRY_POLLS, LoadedModel
-from mlops_assets.training.signature import digest
+from mlops_assets.training.digest import digest
 from tests.promotion.audit import Audit
 from tests.promotion.model_line import FORGERIES, Killed, ModelLine, model
 from tests.serving.flights import tiny_model

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mlops_assets.promotion.blessing import Blessing, GateVerdict, UnblessedModel, verify
 from mlops_assets.promotion.signing_keys import key_id
-from mlops_assets.training.signature import digest
+from mlops_assets.training.digest import digest
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 OTHER = Ed25519PrivateKey.from_private_bytes(b"o" * 32)

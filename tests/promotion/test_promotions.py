@@ -11,7 +11,7 @@ from mlops_assets.promotion.deployment import AlreadyPlaced, IllegalRoute, Plan,
 from mlops_assets.promotion.ledger import ConcurrentWrite
 from mlops_assets.promotion.promotion_state import promotion_state_of
 from mlops_assets.promotion.promotions import NotApproved
-from mlops_assets.training.signature import digest
+from mlops_assets.training.digest import digest
 from tests.promotion.model_line import FORGERIES, Killed, ModelLine, model
 from tests.serving.flights import flip_a_bit, tiny_model
 

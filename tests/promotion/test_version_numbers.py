@@ -7,7 +7,7 @@ import pytest
 
 from mlops_assets.promotion.blessing import UnblessedModel
 from mlops_assets.promotion.deployment import AlreadyPlaced
-from mlops_assets.training.signature import digest
+from mlops_assets.training.digest import digest
 from tests.promotion.model_line import ModelLine, model
 from tests.serving.flights import tiny_model
 

@@ -35,8 +35,8 @@ from mlops_assets.serving.service import open_service
 from mlops_assets.serving.services import Services
 from mlops_assets.spec.training import HistGradientBoosting, Lightning, Search
 from mlops_assets.spec.use_case import UseCase
+from mlops_assets.training.digest import digest
 from mlops_assets.training.model_registry import ModelRegistry
-from mlops_assets.training.signature import digest
 from mlops_assets.training.train_and_track import train_and_track
 from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder
 from tests.graph.conftest import land

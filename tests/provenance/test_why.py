@@ -17,7 +17,7 @@ from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.provenance.why import Why, why
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.training.signature import digest
+from mlops_assets.training.digest import digest
 from tests.integration.small_line import SMALL
 from tests.provenance.conftest import NETWORK, PERSON, TREES, Line
 from tests.serving.flights import blessed, unnumbered

@@ -12,7 +12,7 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Home
 from mlops_assets.promotion.deployment import Deployment, Plan
 from mlops_assets.rollout.decision import Decision
-from mlops_assets.training.signature import digest
+from mlops_assets.training.digest import digest
 from tests.promotion.model_line import model
 from tests.rollout.test_rollout_races import QUICK, Line
 

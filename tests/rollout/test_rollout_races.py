@@ -13,7 +13,7 @@ from mlops_assets.rollout.rollouts import Rollouts
 from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.spec.rollout import Canary
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.training.signature import digest
+from mlops_assets.training.digest import digest
 from tests.promotion.model_line import ModelLine, model
 
 QUICK = Canary(shadow_rows=1, steps=(0.5, 1.0), step_rows=1)

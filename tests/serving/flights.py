@@ -17,8 +17,9 @@ from mlops_assets.foundation.home import Home
 from mlops_assets.promotion.blessing import Blessing, GateVerdict
 from mlops_assets.promotion.deployment import Deployment, Plan, Split
 from mlops_assets.promotion.signing_keys import SigningKeys
+from mlops_assets.training.digest import digest
 from mlops_assets.training.onnx_file import seal
-from mlops_assets.training.signature import INPUT, OUTPUT, Signature, digest
+from mlops_assets.training.signature import INPUT, OUTPUT, Signature
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
 MOMENT = datetime(2013, 7, 1, 12, tzinfo=UTC)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_assets.training.signature import MIN_ROWS, UNKNOWN, Signature, UnreadableRows, digest, learn
+from mlops_assets.training.digest import digest
+from mlops_assets.training.signature import MIN_ROWS, UNKNOWN, Signature, UnreadableRows, learn
 from tests.training.training_rows import INPUTS, training_rows, unlabelled_rows
 
 ROWS = training_rows(400)

@@ -7,9 +7,10 @@ import polars as pl
 import pytest
 
 from mlops_assets.spec.training import HistGradientBoosting, Trainer
+from mlops_assets.training.digest import digest
 from mlops_assets.training.fitted import UntrainableRows
 from mlops_assets.training.onnx_model import OnnxModel
-from mlops_assets.training.signature import UnreadableRows, digest
+from mlops_assets.training.signature import UnreadableRows
 from mlops_assets.training.train import TrainedModel, fit
 from tests.training.training_rows import INPUTS, training_rows
 

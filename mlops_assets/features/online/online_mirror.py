@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from mlops_assets.features.online.key_value_stores import KeyValueStore, Read
 from mlops_assets.features.online.layout import NEVER, Layout, ServiceView
+from mlops_assets.foundation.names import REQUEST
 
 Moments = NDArray[np.int64]  # microseconds since 1970, UTC
 Ages = dict[str, float | None]
 Missing = Sequence[tuple[str, Literal["unknown", "expired"]]]
-POINT_IN_TIME, REQUEST = "point_in_time", "request"  # where the features of a row come from
+POINT_IN_TIME = "point_in_time"  # where the features of a row come from, as REQUEST
 PREFIX_LETTERS = 8
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

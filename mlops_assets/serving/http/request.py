@@ -1,4 +1,4 @@
-"""Requests, parsed into structs that are built from the declaration or refused with every problem named, and their answers."""
+"""Requests, parsed into structs that are built from the declaration or refused with every problem named."""
 
 import json
 import math
@@ -9,16 +9,14 @@ from keyword import iskeyword
 from typing import Annotated, Any, cast
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import Meta
 from msgspec.structs import astuple, replace
 
-from mlops_assets.features.online.online_mirror import REQUEST
 from mlops_assets.serving.http.row_blocks import BLOCK_ROWS, RowsOfText, has_many_rows
 from mlops_assets.serving.http.value_types import legal_values, read_value, value_type
 from mlops_assets.spec.column_type import DType
 from mlops_assets.spec.contract import Column
 from mlops_assets.spec.use_case import UseCase
-from mlops_assets.tasks import task_of
 
 ROWS, INPUTS, EXPLAIN = "rows", "features", "explain"
 MAX_PROBLEMS = 20
@@ -32,15 +30,6 @@ CORRECT = "Correct the value."
 PLACE = re.compile(r"(.*?) - at `\$\.(\w+)(?:\[(\d+)\](?:\.(\w+))?)?`")
 # The categories of an input that is a request column of another type as well.
 BOOLEANS, NUMBERS = ("true", "false"), {"int": "-?[0-9]{1,18}", "float": r"-?[0-9]{1,18}(\.[0-9]{1,18})?"}
-# What the API says of an answer's fields.
-ARMS = {"enum": ["champion", "challenger"]}
-SOURCES = {"enum": ["online", "last_known", "point_in_time", REQUEST]}
-SOURCE = (
-    "The online store, its last known values while it is down, point-in-time retrieval where that store is ahead of the "
-    "prediction moment, or the request itself: its `features`, or its `rows` where no view is declared."
-)
-EXPLANATION = "With explain: what each input adds, compared with no known input."
-
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -100,28 +89,6 @@ class PredictRequest(msgspec.Struct, frozen=True):
         """BLOCK_ROWS rows from that one on. Raises BadRequest, as rows that are text are parsed."""
         rows, inputs = (part and part[at : at + BLOCK_ROWS] for part in (self.rows, self.inputs))
         return replace(self, rows=rows, inputs=inputs)
-
-
-class Answer(msgspec.Struct):
-    """`predictions` are of the `prediction_type` of the use case."""
-
-    predictions: list[Any]
-    plan: int
-    latency_ms: float
-
-
-def prediction_type(use_case: UseCase) -> type[Any]:
-    """The answer for one row. The annotations become the schema of the answer; a server does not check values against them."""
-    fields: list[Any] = [
-        ("prediction_id", Annotated[str, Meta(description="Finds features, model, data and gates of this prediction later.")]),
-        *task_of(use_case.task).ANSWER.items(),
-        ("model_version", int),
-        ("arm", Annotated[str, Meta(description="Which side of a rollout served it.", extra_json_schema=ARMS)]),
-        ("features_from", Annotated[str, Meta(description=SOURCE, extra_json_schema=SOURCES)]),
-        ("warnings", list[str]),
-        ("explanation", Annotated[dict[str, Any], Meta(description=EXPLANATION)] | UnsetType, UNSET),
-    ]
-    return msgspec.defstruct("Prediction", fields)
 
 
 class RequestParser:

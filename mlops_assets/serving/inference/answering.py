@@ -11,11 +11,12 @@ import msgspec
 import polars as pl
 
 from mlops_assets.features.online.key_value_stores import OnlineStoreDown
-from mlops_assets.features.online.online_mirror import REQUEST, LookupResult
+from mlops_assets.features.online.online_mirror import LookupResult
 from mlops_assets.features.request_features import Columns, entity_columns
-from mlops_assets.foundation.names import EVENT_TIMESTAMP
+from mlops_assets.foundation.names import EVENT_TIMESTAMP, REQUEST
+from mlops_assets.serving.http.answer import Answer
 from mlops_assets.serving.http.moments import refuse_moments
-from mlops_assets.serving.http.request import Answer, BadRequest, PredictRequest
+from mlops_assets.serving.http.request import BadRequest, PredictRequest
 from mlops_assets.serving.http.row_blocks import BLOCK_ROWS
 from mlops_assets.serving.inference.composing import Composer
 from mlops_assets.serving.inference.model_slots import Lineup, ModelSlots

@@ -7,7 +7,8 @@ from typing import Any
 from msgspec import UNSET
 
 from mlops_assets.foundation.names import FEATURE_AGE_S
-from mlops_assets.serving.http.request import Answer, PredictRequest, prediction_type
+from mlops_assets.serving.http.answer import Answer, prediction_type
+from mlops_assets.serving.http.request import PredictRequest
 from mlops_assets.serving.inference.model_slots import Lineup
 from mlops_assets.serving.inference.scoring import RowScore, Scorer, ScoringRow
 from mlops_assets.spec.use_case import UseCase

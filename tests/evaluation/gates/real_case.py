@@ -9,8 +9,8 @@ from mlops_assets.evaluation.evaluate import evaluate
 from mlops_assets.evaluation.gates.case import Case
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.tasks import task_of
+from mlops_assets.training.digest import digest
 from mlops_assets.training.onnx_model import OnnxModel
-from mlops_assets.training.signature import digest
 from mlops_assets.use_cases.flight_delay import USE_CASE
 
 
