@@ -55,7 +55,7 @@ def _run(use_cases: Sequence[UseCase]) -> list[int]:
     with any_platform(wanted) as (running, is_ours):
         outcomes = await_champions(ready, running, report=report, began=began, by=account(), is_new=is_ours, pause=time.sleep)
     if is_ours:
-        typer.echo("The platform has stopped again; `mlops up` runs it, with its web pages, until Ctrl-C.")
+        typer.echo("The platform has stopped again, so nothing serves now. `mlops up` runs it, with its web pages, until Ctrl-C.")
     return codes + [outcome.exit_code for outcome in outcomes]
 
 

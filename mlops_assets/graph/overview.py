@@ -22,7 +22,7 @@ from mlops_assets.graph.landing import landing_check_keys, read_misplaced
 from mlops_assets.graph.monitors.investigation import TopCause, read_top_cause, with_cause
 from mlops_assets.graph.operations import describe_daemon
 from mlops_assets.graph.training_triggers import TrainingTriggers
-from mlops_assets.graph.trainings import read_trainings
+from mlops_assets.graph.trainings import Trainings, read_trainings
 from mlops_assets.resources import Resources
 from mlops_assets.spec.monitor import Drift, Monitor, Performance
 from mlops_assets.spec.trigger import OnSchedule, trigger_names
@@ -108,7 +108,7 @@ def _overview(
     newest = records[-1] if records else None
     accepted = history.newest_accepted(name)
     waits = state.waiting is not None and use_case.risk == "high" and state.waiting not in state.approvals
-    problems = [f"{failure} {trainings.outlook}"] if trainings and (failure := trainings.failure) else []
+    problems = [*_without_version(trainings, state, now)] if trainings else []
     problems += map(str, filter(None, [why_stopped(name, history.stopped), state.held_up(now)]))
     if waits:
         problems.append(f"Version {state.waiting} waits for `mlops approve {name} {state.waiting} --why …`.")
@@ -129,7 +129,7 @@ def _overview(
         performance=_worst(judged, Performance),
         data=_age(datetime.fromtimestamp(accepted, UTC), now) if accepted else NOT_YET,
         last_decision=_decision(newest, now) if newest else NONE,
-        next_trigger="a training runs" if trainings and trainings.is_running else _next_trigger(use_case, state, now),
+        next_trigger="a training runs" if trainings and trainings.is_running else _next_trigger(use_case, state, trainings, now),
         problems=tuple(problems),
         recent=tuple(_recent(records, now)),
     )
@@ -175,13 +175,22 @@ def _landing_alarms(use_case: UseCase, history: History, resources: Resources) -
     return alarms + [one for one in misplaced if not any(one in alarm for alarm in alarms)]
 
 
-def _next_trigger(use_case: UseCase, state: "PromotionState", now: datetime) -> str:
+def _without_version(trainings: Trainings, state: "PromotionState", now: datetime) -> Iterator[str]:
+    """Why the newest training ended without a version, and what to do; of a refused one, only while no version is blessed."""
+    if trainings.failure:
+        yield f"{trainings.failure} {trainings.outlook}"
+    elif trainings.records and not (trainings.is_running or state.plan or state.waiting is not None):
+        refused = [f"Version {version} is refused: {state.refusals[version].reason}" for version in sorted(state.refusals)]
+        yield " ".join([*refused[-1:], trainings.next(now).message])
+
+
+def _next_trigger(use_case: UseCase, state: "PromotionState", trainings: Trainings | None, now: datetime) -> str:
     if pause := state.pause_at(now):
         return f"paused until {pause.until:%Y-%m-%d %H:%M} UTC"
     if state.hold:
         return "held after a rollback by hand"
     if state.plan is None and state.waiting is None:
-        return "first model, with enough data"
+        return "new data, or mlops train" if trainings and trainings.records else "first model, with enough data"
     times = [next_cron_time(trigger.cron, now) for trigger in use_case.triggers if isinstance(trigger, OnSchedule)]
     named = zip(trigger_names(use_case.triggers), use_case.triggers, strict=True)
     others = [name.replace("_", " ") for name, trigger in named if not isinstance(trigger, OnSchedule)]

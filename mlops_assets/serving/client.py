@@ -59,7 +59,7 @@ class Served:
         if self.in_force:
             return ""
         if self.reported is None:
-            return f"{self.url} · it does not answer. Look into the service's log."
+            return f"{self.url} · it does not answer. Start it with `mlops up`, or look into the service's log."
         if self.is_of_another:
             remedy = f"Add a server of {self.use_case} to MLOPS_SERVICE_URL, or serve it there too (MLOPS_USE_CASE)"
             return f"{self.url} · it serves {self.reported['use_case']}, not {self.use_case}. {remedy}."

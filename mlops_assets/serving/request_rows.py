@@ -83,7 +83,8 @@ def _example(use_case: UseCase, columns: Sequence[Column]) -> Row:
     examples = {one.name: next(iter(one.allowed), None) if one.example is None else one.example for one in columns}
     if missing := [column.name for column in columns if examples[column.name] is None and not column.nullable]:
         problem = f"no rows of {use_case.features.request_table} are validated yet, and these columns have no example"
-        raise IllegalRow(f"{use_case.name} · {problem}: {', '.join(missing)}. Land rows first, or use --row.")
+        remedy = f"Land rows and use `mlops run {use_case.name}`, or use --row"
+        raise IllegalRow(f"{use_case.name} · {problem}: {', '.join(missing)}. {remedy}.")
     return examples
 
 

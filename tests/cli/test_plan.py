@@ -93,6 +93,16 @@ def test_triggers_have_their_cause_and_what_holds_them_up_and_trainings_their_co
     assert re.search(r"training: about \d+ s, as the last such run took", text)
 
 
+def test_without_a_name_it_shows_every_use_case(instance: dg.DagsterInstance, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = (WATCHED, WATCHED.but(name="other"))
+    for module in ("mlops_assets.cli.arguments", "mlops_assets.use_cases"):
+        monkeypatch.setattr(f"{module}.USE_CASES", both)
+    lines = CliRunner().invoke(app, ["plan"]).stdout.splitlines()
+    assert [line for line in lines if line.endswith(":") and " " not in line] == ["loans:", "other:"]
+    plans = json.loads(CliRunner().invoke(app, ["plan", "--json"]).stdout)
+    assert [one["use_case"] for one in plans] == ["loans", "other"]
+
+
 def test_a_pause_is_named_first(home: Home, instance: dg.DagsterInstance, run: Run) -> None:
     TrainingLine(home, instance, WATCHED)
     CliRunner().invoke(app, ["pause", WATCHED.name, "--until", "2099-01-01", "--why", "a move", "--by", "ana"])

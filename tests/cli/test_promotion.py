@@ -175,13 +175,16 @@ def test_status_as_json_has_the_same_for_programs(run: Run, home: Home, monkeypa
     assert platform["problems"] == ["not loaded: use_cases.b · does not load: ImportError: no c. Correct it."]
     (flights,) = platform["use_cases"]
     assert flights["use_case"] == NAME and flights["champion"] == 1
-    assert flights["problems"] == [f"{NOBODY} · it does not answer. Look into the service's log."]
+    assert flights["problems"] == [f"{NOBODY} · it does not answer. Start it with `mlops up`, or look into the service's log."]
 
 
 def test_a_server_of_many_use_cases_that_does_not_answer_is_named_once(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("mlops_assets.cli.arguments.USE_CASES", (USE_CASE, LOANS))
     platform = json.loads(run("status", "--json").output)
-    assert platform["problems"].count(f"{NOBODY} · it does not answer. Look into the service's log.") == 1
+    assert (
+        platform["problems"].count(f"{NOBODY} · it does not answer. Start it with `mlops up`, or look into the service's log.")
+        == 1
+    )
     assert [one["problems"] for one in platform["use_cases"]] == [[], []]
 
 
@@ -610,7 +613,7 @@ def test_a_change_that_no_server_confirms_is_recorded_and_fails(run: Run, home: 
     confirmed = f"flight_delay · the ledger has the change: {CHANGE_WHAT_SERVES[words]}, and no server confirmed it"
     assert result.exit_code == 1 and "Traceback" not in result.output
     assert result.stderr == (
-        f"{confirmed} · {NOBODY} · it does not answer. Look into the service's log. "
+        f"{confirmed} · {NOBODY} · it does not answer. Start it with `mlops up`, or look into the service's log. "
         "`mlops status flight_delay` shows what servers serve.\n"
     )
     assert f"record {records_of(home)[-1].number}," in confirmed and plan_in_force(home)

@@ -91,6 +91,18 @@ def test_the_alarm_of_a_monitor_is_a_problem_until_it_passes(trigger: Trigger):
         assert ("Monitor own_monitor: 60% are decided yes." in row(trigger.home).problems) is not passed
 
 
+def test_a_refused_first_candidate_is_a_problem_with_its_reason_and_what_starts_the_next_training(trigger: Trigger):
+    trigger.validate(applications(1, 2, 3))
+    run = trigger.fail("a gate").dagster_run.run_id[:8]
+    promotions = ModelLine(trigger.home.root, name=WATCHED.name).promotions
+    promotions.refuse(1, reason="it reads the label.", by=f"run {run}", at=NOW, evidence={"gates": [{"gate": "no_leak"}]})
+    loans = row(trigger.home)
+    assert loans.next_trigger == "new data, or mlops train"
+    assert loans.problems[0].startswith(
+        f"Version 1 is refused: it reads the label. Run {run} trained no version that may serve; the next starts when"
+    )
+
+
 def test_the_newest_failure_is_one_sentence_with_what_to_do_until_its_cause_is_removed(trigger: Trigger):
     trigger.validate(applications(1, 2, 3))
     trigger.fail("the disk is\nfull")
