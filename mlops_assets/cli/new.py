@@ -16,6 +16,7 @@ from mlops_assets.use_cases import new_use_cases
 if TYPE_CHECKING:
     from mlops_assets.inspection.finding import Finding
     from mlops_assets.inspection.new_use_case import NewUseCase
+    from mlops_assets.inspection.proposal import Question
 
 
 def new(
@@ -61,14 +62,14 @@ def find_leaks_of(made: "NewUseCase") -> "Iterator[Finding]":
     return find_leaks(data)
 
 
-def _ask(question: str, answers: Sequence[str]) -> str:
+def _ask(question: "Question", answers: Sequence[str]) -> str:
     """The first is the likeliest."""
     if not sys.stdin.isatty():
         options = ", ".join(answers)
         raise typer.BadParameter(
-            f"{question}? It may be {options}. Name one with --label or --time, or use --yes for {answers[0]}."
+            f"{question.text}? It may be {options}. Name one with {question.option}, or use --yes for {answers[0]}."
         )
-    return typer.prompt(question, default=answers[0], type=click.Choice(answers))
+    return typer.prompt(question.text, default=answers[0], type=click.Choice(answers))
 
 
 def _owner() -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 from mlops_assets.foundation.wording import counted
 from mlops_assets.inspection.columns import InspectedColumn, inspect_columns
@@ -25,7 +26,15 @@ from mlops_assets.inspection.table_file import NoTable, TableFile
 from mlops_assets.spec.form import Csv, Excel, Form
 from mlops_assets.spec.use_case import UseCase
 
-Ask = Callable[[str, Sequence[str]], str]
+
+class Question(NamedTuple):
+    """`option` answers it in the command."""
+
+    text: str
+    option: str
+
+
+Ask = Callable[[Question, Sequence[str]], str]
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,7 @@ def _chosen_label(
     if not choice.candidates:
         raise NoTable("--label · no column can be a label: all are constant, empty, identifiers or days. Name one with --label.")
     if ask and not choice.is_sure:
-        return _asked("Which column is to be predicted", choice, columns, ask), False
+        return _asked(Question("Which column is to be predicted", "--label"), choice, columns, ask), False
     return choice.candidates[0], True
 
 
@@ -119,11 +128,15 @@ def _chosen_time(columns: Sequence[InspectedColumn], wishes: Wishes, ask: Ask | 
     choice = time_choice([column for column in columns if wishes.label not in (column.header, column.name)])
     if not choice.candidates:
         return None
-    return _asked("When does a row happen", choice, columns, ask) if ask and not choice.is_sure else choice.candidates[0]
+    return (
+        _asked(Question("When does a row happen", "--time"), choice, columns, ask)
+        if ask and not choice.is_sure
+        else choice.candidates[0]
+    )
 
 
-def _asked(question: str, choice: Choice, columns: Sequence[InspectedColumn], ask: Ask) -> InspectedColumn:
-    return find_column(columns, ask(question, [column.header for column in choice.candidates]), question)
+def _asked(question: Question, choice: Choice, columns: Sequence[InspectedColumn], ask: Ask) -> InspectedColumn:
+    return find_column(columns, ask(question, [column.header for column in choice.candidates]), question.text)
 
 
 def _chosen_key(columns: Sequence[InspectedColumn], time: InspectedColumn | None, wishes: Wishes) -> Key:

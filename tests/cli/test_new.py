@@ -51,7 +51,7 @@ def test_without_a_terminal_a_doubtful_label_must_be_named(tmp_path: Path) -> No
     (tmp_path / "t.csv").write_bytes(csv(header=["id", "moment", "amount", "age", "colour", "left"]))
     code, output = run("kunden", "--from", str(tmp_path / "t.csv"))
     assert code == 2 and not (new_use_cases()[0] / "kunden").exists()
-    assert "It may be left, colour, age, amount. Name one with --label or --time, or use --yes for left." in output
+    assert "It may be left, colour, age, amount. Name one with --label, or use --yes for left." in output
 
 
 @contextmanager
