@@ -17,7 +17,7 @@ from mlops_assets.promotion.promotions import Cause, Promotions
 from mlops_assets.promotion.replaced_plan import reporting_replaced
 from mlops_assets.serving.client import Served, confirm
 
-Reason = Annotated[str, typer.Option(help="The reason, for the ledger.")]
+Why = Annotated[str, typer.Option(help="The reason, for the ledger.")]
 
 
 def approve(
@@ -48,14 +48,14 @@ def promote(
     conclude(promotions, f"{use_case}: version {plan.champion} serves all requests (plan {plan.number}).")
 
 
-def rollback(use_case: Name, *, reason: Reason = "by hand", by: By) -> None:
+def rollback(use_case: Name, *, why: Why = "by hand", by: By) -> None:
     """Roll the challenger back, or without one return to the previous champion; its blessing is verified first.
 
     Until `mlops route --hand-over`, or the approval or promotion of a version, nothing is trained or rolled out by itself.
     """
     promotions = open_promotions(use_case)
     with reporting_replaced(promotions, _warn):
-        plan = promotions.roll_back(by_hand=True, reason=reason, by=by, at=datetime.now(UTC))
+        plan = promotions.roll_back(by_hand=True, reason=why, by=by, at=datetime.now(UTC))
     version = promotions.ledger.records(use_case, after=plan.number - 1)[0].body["version"]
     _mirror_to_mlflow(promotions)
     done = f"version {version} is rolled back; version {plan.champion} serves all requests (plan {plan.number})"
@@ -72,7 +72,7 @@ def route(
     hand_over: Annotated[
         bool, typer.Option("--hand-over", help="Let the declared rollout start anew; after a rollback, the triggers go on too.")
     ] = False,
-    reason: Reason = "by hand",
+    why: Why = "by hand",
     by: By,
 ) -> None:
     """Run a challenger or a shadow next to the champion, their blessings verified first; without options, end them.
@@ -87,9 +87,9 @@ def route(
 
         rollouts = open_rollouts(promotions.use_case, open_resources()["rollout_stores"])
         with reporting_replaced(promotions, _warn):
-            plan = rollouts.hand_over(by=by, at=at, why=reason)
+            plan = rollouts.hand_over(by=by, at=at, why=why)
     else:
-        cause = Cause(reason=f"route: {reason}", by=by, at=at)
+        cause = Cause(reason=f"route: {why}", by=by, at=at)
         with reporting_replaced(promotions, _warn):
             plan = promotions.route(challenger=challenger, share=share, split=split, shadow=shadow, **cause)
     _mirror_to_mlflow(promotions)

@@ -84,8 +84,8 @@ def test_after_a_rollback_status_says_that_it_holds_and_route_hands_over(home: H
     line = ModelLine(home.root, name=PLAIN.name)
     line.bless(2)
     line.promote(2)
-    run("rollback", "loans", "--reason", "Newark is slow", "--by", "ana")
+    run("rollback", "loans", "--why", "Newark is slow", "--by", "ana")
     held = "automation: Held since ana rolled back version 2 on 20"
     assert held in run("status", "loans").stdout
-    run("route", "loans", "--hand-over", "--reason", "fast again")
+    run("route", "loans", "--hand-over", "--why", "fast again")
     assert held not in run("status", "loans").stdout and "handed over: fast again" in run("ledger", "show", "loans").stdout

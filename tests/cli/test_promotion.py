@@ -256,7 +256,7 @@ def test_status_tells_what_serves_why_what_waits_what_was_and_how_to_go_back(run
 
 
 def test_status_of_a_rollout_names_the_version_on_trial(run: Run, home: Home):
-    run("route", NAME, "--challenger", "2", "--share", "0.05", "--reason", "try")
+    run("route", NAME, "--challenger", "2", "--share", "0.05", "--why", "try")
     lines = run("status").output.splitlines()
     assert lines[1].startswith("serving: version 1 (canary: 5% to version 2) since 20")
     assert lines[-1] == "to roll back: `mlops rollback flight_delay` ends the rollout of version 2"
@@ -351,7 +351,7 @@ def test_an_approval_that_cannot_be_is_refused(run: Run, home: Home, said: tuple
 
 
 def test_a_route_lets_others_run_beside_and_ends_by_a_route_to_nothing(run: Run, home: Home, server: str):
-    result = run("route", NAME, "--challenger", "2", "--share", "0.05", "--split", "ab", "--shadow", "3", "--reason", "try")
+    result = run("route", NAME, "--challenger", "2", "--share", "0.05", "--split", "ab", "--shadow", "3", "--why", "try")
     done = "flight_delay: version 1 serves; ab: 5% to version 2, shadow: version 3 (plan 5).\n"
     assert result.output == live(server, 1, 5) + done
     plan = plan_in_force(home)
@@ -391,7 +391,7 @@ def test_status_says_that_a_route_is_by_hand_until_it_is_handed_over(run: Run, h
     assert by_hand not in run("status").output
     run("route", NAME, "--challenger", "3", "--share", "0.1")
     assert records_of(home)[-1].body["by_hand"] is True and by_hand in run("status").output.splitlines()
-    result = run("route", NAME, "--hand-over", "--reason", "it looks good", "--by", "ana")
+    result = run("route", NAME, "--hand-over", "--why", "it looks good", "--by", "ana")
     assert result.output == live(server, 1, 6) + "flight_delay: version 1 serves; shadow: version 3 (plan 6).\n"
     record = records_of(home)[-1]
     assert (record.kind, record.by, record.body["by_hand"]) == ("plan", "ana", False)
@@ -419,11 +419,11 @@ def test_before_the_first_champion_the_way_to_it_is_named(run: Run, new_home: Ho
 def test_what_is_on_trial_is_taken_back_first_and_then_the_champion(run: Run, home: Home, server: str):
     promotions_of(home).promote(2, reason="better", by="ana", at=AT)
     run("route", NAME, "--challenger", "3", "--share", "0.1")
-    result = run("rollback", NAME, "--reason", "slow")
+    result = run("rollback", NAME, "--why", "slow")
     done = "flight_delay: version 3 is rolled back; version 2 serves all requests (plan 7).\n"
     assert result.output == live(server, 2, 7) + done
     assert (plan_in_force(home).champion, alias(home), alias(home, names.CHALLENGER)) == (2, 2, None)
-    result = run("rollback", NAME, "--reason", "wrong", "--by", "ben")
+    result = run("rollback", NAME, "--why", "wrong", "--by", "ben")
     done = "flight_delay: version 2 is rolled back; version 1 serves all requests (plan 8).\n"
     assert result.output == live(server, 1, 8) + done
     assert (plan_in_force(home).champion, alias(home)) == (1, 1)
