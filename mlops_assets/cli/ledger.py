@@ -3,17 +3,22 @@
 import json
 from dataclasses import asdict
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlops_assets.cli.arguments import Json, Name, open_resources
 from mlops_assets.cli.promotion import conclude, open_placed_versions, open_promotions, records_table
+from mlops_assets.foundation import names
 from mlops_assets.foundation.terminal import show
+from mlops_assets.promotion.blessing import UnblessedModel
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.ledger_chain import DamagedLedger
 from mlops_assets.promotion.replaced_plan import reporting_replaced
 from mlops_assets.use_cases import USE_CASES
+
+if TYPE_CHECKING:
+    from mlops_assets.training.model_registry import ModelRegistry
 
 app = typer.Typer(no_args_is_help=True, help="Read and verify the append-only record of every change to what serves.")
 
@@ -45,8 +50,9 @@ def verify(use_case: Annotated[str | None, typer.Argument(help="Every use case w
     faults = {name: open_placed_versions(name).faults() for name in ([use_case] if use_case else known)}
     for name, lines in faults.items():
         typer.echo("\n".join(lines) or f"{name} · intact: {len(ledger.records(name))} records.")
-    if any(faults.values()):
+    if any(open_placed_versions(name).chain_faults() for name in faults):
         typer.echo("Compare the ledger with its newest backup, and ask who can write to the database.", err=True)
+    if any(faults.values()):
         raise typer.Exit(1)
 
 
@@ -73,6 +79,7 @@ def mirror(
     state = promotions.state()
     typer.echo("\n".join(differences(registry, state)) or "MLflow matches the ledger.")
     typer.echo(promotions.difference() or "Servers read the ledger's plan.")
+    is_restored = _restore_models(use_case, registry)
     if state.plan:
         # A newer plan is replaced on demand only: it can be the only trace of records that were cut off.
         with reporting_replaced(promotions, partial(typer.echo, err=True)):
@@ -82,6 +89,24 @@ def mirror(
         raise typer.Exit(1)
     write_aliases(registry, state)
     conclude(promotions, "Servers and MLflow now match the ledger.")
+    if not is_restored:
+        raise typer.Exit(1)
+
+
+def _restore_models(use_case: str, registry: "ModelRegistry") -> bool:
+    """Places what the ledger blessed and servers lack, from the registry; whether all of it is there now."""
+    from mlops_assets.training.model_registry import ModelAltered, NotRegistered, RegistryError
+
+    placed, problems = open_placed_versions(use_case), 0
+    for version in placed.misplaced():
+        try:
+            placed.restore(version, registry.load(names.registered_model(use_case), version))
+            typer.echo(f"Version {version} is placed again, as it was blessed.")
+        except (RegistryError, NotRegistered, ModelAltered, UnblessedModel, OSError) as error:
+            problems += 1
+            remedy = f"Restore deployments/{use_case}/models/{version} of the home from a backup"
+            typer.echo(f"{use_case} · version {version} cannot be placed again: {error} {remedy}.", err=True)
+    return not problems
 
 
 def _open_ledger() -> Ledger:

@@ -142,6 +142,13 @@ class Deployment:
             elif self.load(version) != (onnx, blessing):
                 raise AlreadyPlaced(f"{self._use_case} · version {version} is placed with other bytes. Use a new version number.")
 
+    def restore(self, version: int, onnx: bytes, blessing: str) -> None:
+        """Stores them in place of whatever is stored as this version. Servers load neither half of it."""
+        with self._lock():
+            folder = self._models / str(version)
+            replace_file(folder / "model.onnx", onnx)
+            replace_file(folder / "blessing.json", blessing.encode())
+
     def replace_blessing(self, version: int, blessing: str) -> None:
         """Another signature for a placed model; servers read the old one or the new. Raises UnknownVersion."""
         with self._lock():
@@ -214,8 +221,8 @@ class Deployment:
 
     def _require(self, version: int) -> None:
         if version not in (placed := self.versions()):
-            legal = some(placed)
-            raise UnknownVersion(f"{self._use_case} · version {version} is not placed; placed: {legal}. Place it first.")
+            remedy = f"If the ledger blessed it, `mlops ledger mirror {self._use_case}` places it again"
+            raise UnknownVersion(f"{self._use_case} · version {version} is not placed; placed: {some(placed)}. {remedy}.")
 
     def _lock(self) -> FileLock:
         self._folder.mkdir(parents=True, exist_ok=True)

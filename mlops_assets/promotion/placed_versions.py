@@ -1,6 +1,5 @@
 """What is placed for servers, and the ledger, against each other; and signing recorded blessings with another key."""
 
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -37,19 +36,36 @@ class PlacedVersions:
 
     def faults(self) -> list[str]:
         """Of the chain, also against the remembered record and the one that the servers' plan names; of that plan against its
-        record; of a sound chain, where the model of a placed version is not the one that the ledger blessed. A sentence each.
+        record; of a sound chain, where the model of a placed or needed version is not the one that the ledger blessed. A sentence
+        each.
         """
         chain, plan = self._find_faults()
-        return [*chain, *plan] or [*self._swapped()]
+        return [*chain, *plan] or [*self._misplaced().values()]
+
+    def chain_faults(self) -> list[str]:
+        """Those of the ledger itself."""
+        return self._find_faults()[0]
+
+    def misplaced(self) -> list[int]:
+        """Versions whose placed model is not the one that the ledger blessed, or that are needed and not placed."""
+        return [*self._misplaced()]
+
+    def restore(self, version: int, onnx: bytes) -> None:
+        """Places a model again under the newest blessing that the ledger has of it. Raises UnblessedModel."""
+        records = [record for record in self.ledger.records(self.use_case) if "blessing" in record.body]
+        text = next(record.body["blessing"] for record in reversed(records) if record.body["version"] == version)
+        recorded, keys = self._state().digest_of(version), self.keys.public()
+        verify(Blessing.from_json(text), use_case=self.use_case, version=version, onnx=onnx, public_keys=keys, recorded=recorded)
+        self.deployment.restore(version, onnx, text)
 
     def alarm(self) -> str:
         """The faults in one line, with what to do; empty where there is none."""
-        (chain, plan), shown = self._find_faults(), self.faults()
+        chain, shown = self.chain_faults(), self.faults()
         if not shown:
             return ""
         more = f" {len(shown) - SHOWN:,} more: `mlops ledger verify {self.use_case}`." if len(shown) > SHOWN else ""
         accept = f"`mlops ledger mirror {self.use_case} --replace` goes on without records that were cut off"
-        remedy = "" if plan and not chain else f" Restore the newest backup; {accept}."
+        remedy = f" Restore the newest backup; {accept}." if chain else ""
         return f"{' '.join(shown[:SHOWN])}{more}{remedy}"
 
     def _find_faults(self) -> tuple[list[str], list[str]]:
@@ -74,19 +90,22 @@ class PlacedVersions:
         recorded = promotion_state_of(self.use_case, records[:count]).plan
         return plan.differences(recorded) if recorded else ""
 
-    def _swapped(self) -> Iterator[str]:
-        if not (versions := self.deployment.versions()):
-            return
+    def _misplaced(self) -> dict[int, str]:
+        """A sentence for each version."""
+        placed = self.deployment.versions()
         state = self._state()
-        for version in versions:
-            blessed, where = state.digest_of(version), f"{self.use_case} · version {version}"
-            try:
-                placed = digest(self.deployment.load(version)[0])
-            except OSError as error:
-                yield f"{where} cannot be read: {error.strerror}, {error.filename}."
-                continue
-            if blessed not in (None, placed):
-                yield f"{where} has digest {placed[:12]}…; the ledger blessed {blessed[:12]}…."
+        needed = [version for version in sorted(state.needed - {*placed}) if version in state.blessings]
+        problems = {version: "is not placed, and it serves, waits or can be rolled back to" for version in needed}
+        problems |= {version: problem for version in placed if (problem := self._compare(version, state.digest_of(version)))}
+        remedy = f"`mlops ledger mirror {self.use_case}` places the model that the ledger blessed"
+        return {version: f"{self.use_case} · version {version} {problem}. {remedy}." for version, problem in problems.items()}
+
+    def _compare(self, version: int, blessed: str | None) -> str:
+        try:
+            placed = digest(self.deployment.load(version)[0])
+        except OSError as error:
+            return f"cannot be read: {error.strerror}, {error.filename}"
+        return "" if blessed in (None, placed) else f"has digest {placed[:12]}…; the ledger blessed {blessed[:12]}…"
 
     def reissue(self, version: int, *, by: str, at: datetime) -> Record:
         """Signs the recorded blessing of a placed version with the current key: the same evidence, recorded, then placed. The

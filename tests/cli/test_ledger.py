@@ -40,7 +40,7 @@ def file(tmp_path: Path) -> Path:
     for turn in range(25):
         at = AT + timedelta(days=turn)
         ledger.append("flights", "promotion", {"version": turn, "why": "bessere Güte"}, by="ana", at=at)
-    ledger.append("census", "refusal", {}, by="gate", at=AT)
+    ledger.append("census", "refusal", {"version": 1}, by="gate", at=AT)
     return file
 
 
@@ -69,6 +69,7 @@ def test_the_newest_records_are_shown_oldest_first_one_a_line_with_who_when_and_
         "12:30:00",
         "UTC",
         "refusal",
+        "1",
         "gate",
     ]
 

@@ -476,6 +476,30 @@ def test_a_plan_file_that_was_edited_is_told_and_put_right(run: Run, home: Home,
     assert plan_in_force(home) == plan
 
 
+@pytest.mark.parametrize("entry", ["", "model.onnx", "blessing.json"])
+def test_a_model_whose_files_are_gone_is_in_the_status_and_placed_again_from_mlflow(
+    run: Run, home: Home, server: str, entry: str
+):
+    models = home.deployments / NAME / "models"
+    (models / "1" / entry).rename(models / "kept")
+    lacks = (
+        "ledger: flight_delay · version 1 is not placed, and" if not entry else "ledger: flight_delay · version 1 cannot be read"
+    )
+    status, mirrored = run("status", NAME).output, run("ledger", "mirror", NAME)
+    assert lacks in status and "`mlops ledger mirror flight_delay`" in status
+    assert mirrored.exit_code == 0, mirrored.output
+    assert "Version 1 is placed again, as it was blessed." in mirrored.output
+    assert "ledger: " not in run("status", NAME).output and run("ledger", "verify", NAME).exit_code == 0
+
+
+def test_a_model_whose_files_are_gone_in_mlflow_too_is_named_with_what_to_restore(run: Run, home: Home, server: str):
+    shutil.rmtree(home.deployments / NAME / "models" / "1")
+    shutil.rmtree(home.mlflow / "artifacts")
+    result = run("ledger", "mirror", NAME)
+    restore = "Restore deployments/flight_delay/models/1 of the home from a backup."
+    assert result.exit_code == 1 and restore in result.output and "no artifact 'model.onnx'" in result.output
+
+
 def test_a_plan_file_newer_than_the_ledger_is_not_overwritten_by_itself(run: Run, home: Home, server: str):
     """It may be the only trace of records that somebody cut off."""
     plan, file = plan_in_force(home), home.deployments / NAME / "plan.json"

@@ -143,7 +143,7 @@ def test_a_plan_that_somebody_edited_under_its_number_is_put_right(deployment: D
 def test_a_plan_with_a_version_that_is_not_placed_is_refused(deployment: Deployment, slot: str):
     deployment.publish(FIRST)
     wrong: dict[str, Any] = {slot: 9}
-    with pytest.raises(UnknownVersion, match="flight_delay · version 9 is not placed; placed: 1, 2, 3, 4. Place it first."):
+    with pytest.raises(UnknownVersion, match="flight_delay · version 9 is not placed; placed: 1, 2, 3, 4. If the ledger"):
         deployment.publish(replace(FIRST, number=2, **wrong))
     assert deployment.plan() == FIRST
 

@@ -1,5 +1,6 @@
 """Revoking a signing key: what needs its signature, signing again, and that servers start at every moment of it."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -165,3 +166,28 @@ def test_a_placed_model_that_the_ledger_did_not_bless_is_named(line: ModelLine):
     line.copy_files(2, 1)
     (fault,) = placed_versions(line).faults()
     assert fault.startswith("flight_delay · version 1 has digest ") and "; the ledger blessed " in fault
+
+
+def test_a_needed_model_whose_files_are_gone_is_named_and_placed_again(line: ModelLine):
+    line.bless(1, 2, 3)
+    line.promote(1)
+    line.promote(3)
+    old = rotate(line)
+    reissue(line, 1, 2, 3)
+    withdraw(line, old)
+    shutil.rmtree(line.folder / "models" / "1")
+    shutil.rmtree(line.folder / "models" / "2")  # superseded: nothing needs it
+    (line.folder / "models" / "3" / "model.onnx").unlink()
+    gone, unreadable = sorted(placed_versions(line).faults())
+    assert "version 1 is not placed, and it serves, waits or can be rolled back to. `mlops ledger mirror flight_delay`" in gone
+    assert "version 3 cannot be read: No such file or directory" in unreadable
+    alarm = placed_versions(line).alarm()
+    assert gone in alarm and "newest backup" not in alarm, "the ledger itself is whole"
+    assert placed_versions(line).misplaced() == [1, 3]
+    with pytest.raises(UnblessedModel):
+        placed_versions(line).restore(1, model(2))
+    for version in (1, 3):
+        placed_versions(line).restore(version, model(version))
+    assert placed_versions(line).faults() == [] and serves(line) == 3
+    line.promotions.roll_back(**line.said())
+    assert serves(line) == 1
