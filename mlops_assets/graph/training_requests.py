@@ -13,7 +13,7 @@ import dagster as dg
 
 from mlops_assets.foundation import names
 from mlops_assets.graph.progress import Progress, training_stages
-from mlops_assets.graph.trainings import ONE_AT_A_TIME, REQUEST, read_trainings
+from mlops_assets.graph.trainings import ONE_AT_A_TIME, REQUEST, read_trainings, version_of
 from mlops_assets.resources import LedgerResource, WarehouseResource
 from mlops_assets.spec.use_case import UseCase
 
@@ -130,19 +130,19 @@ def _updated(progress: Progress) -> Generator[None]:
 def describe_end(use_case: UseCase, record: dg.RunRecord, instance: dg.DagsterInstance, state: "PromotionState") -> Outcome:
     """How the training ended, in one sentence, and what to do next."""
     run = record.dagster_run
-    version = _version_of(use_case, instance, run.run_id)
+    version = version_of(use_case, instance, run.run_id)
     serves_on = f" Version {state.plan.champion} serves on." if state.plan and state.plan.champion != version else ""
-    if version in state.refusals:
-        refusal = state.refusals[version].body
-        gates = ", ".join(gate["gate"] for gate in refusal["evidence"].get("gates", ())) or "its verification"
-        return Outcome(f"Version {version} is refused by {gates}: {refusal['reason']}{serves_on}", REFUSED)
+    trainings = read_trainings(use_case, instance, state)
+    if refusal := trainings.refusal_of(run):
+        gates = ", ".join(gate["gate"] for gate in refusal.body["evidence"].get("gates", ())) or "its verification"
+        return Outcome(f"Version {refusal.version} is refused by {gates}: {refusal.body['reason']}{serves_on}", REFUSED)
     if run.status is dg.DagsterRunStatus.SUCCESS and version is not None:
         is_known = state.blessings[version].by != f"run {run.run_id[:8]}"
         known = "Same data and declaration as before, and so the same model. " if is_known else ""
         return Outcome(known + describe_version(use_case, state, version), BLESSED)
     if run.status is dg.DagsterRunStatus.CANCELED:
         return Outcome(f"Run {run.run_id[:8]} was canceled.{serves_on}", FAILED)
-    failure = read_trainings(use_case, instance, state).failure
+    failure = trainings.failure
     again = f'`mlops train {use_case.name} --because "…"` tries again.'
     return Outcome(f"{failure or f'Run {run.run_id[:8]} trained no version.'} Remove the cause; {again}{serves_on}", FAILED)
 
@@ -161,14 +161,3 @@ def describe_version(use_case: UseCase, state: "PromotionState", version: int) -
         return f"{blessed} and waits. {state.why_held}"
     by_hand = f" The route by hand stays: `mlops route {use_case.name} --hand-over` ends it." if state.by_hand else ""
     return f"{blessed}, and its rollout has not started.{by_hand}"
-
-
-def _version_of(use_case: UseCase, instance: dg.DagsterInstance, run_id: str) -> int | None:
-    """The candidate that a run has trained."""
-    key = dg.AssetKey(names.stage(use_case.name, "candidate"))
-    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION):
-        made = entry.asset_materialization
-        if made and made.asset_key == key:
-            version = made.metadata["model_version"].value
-            return version if isinstance(version, int) else None
-    return None

@@ -17,6 +17,7 @@ from mlops_assets.spec.use_case import Stage, UseCase
 from mlops_assets.triggers.memory import PastTraining
 
 if TYPE_CHECKING:
+    from mlops_assets.promotion.ledger_chain import Record
     from mlops_assets.promotion.promotion_state import PromotionState
 
 ONE_AT_A_TIME = "mlops/training"  # the tag of every training; its value is the use case
@@ -90,10 +91,17 @@ class Trainings:
         """Of the newest training, where an error ended it; a candidate that the gates refused has not failed."""
         if not self.records or self.records[0].dagster_run.status is not dg.DagsterRunStatus.FAILURE:
             return ""
-        run = self.records[0].dagster_run.run_id
-        if any(refusal.by == f"run {run[:8]}" for refusal in self.state.refusals.values()):
-            return ""
-        return f"Run {run[:8]} failed: {error_of(self.instance, run)}"
+        run = self.records[0].dagster_run
+        return "" if self.refusal_of(run) else f"Run {run.run_id[:8]} failed: {error_of(self.instance, run.run_id)}"
+
+    def refusal_of(self, run: dg.DagsterRun) -> "Record | None":
+        """Of the version that it trained. The same version, refused again for the same reason, adds no record to the ledger."""
+        own = [refusal for refusal in self.state.refusals.values() if refusal.by == f"run {run.run_id[:8]}"]
+        if own or run.status is not dg.DagsterRunStatus.FAILURE:
+            return next(iter(own), None)
+        if not is_stopped_by_gate(self.use_case, self.instance, run.run_id):
+            return None
+        return self.state.refusals.get(version_of(self.use_case, self.instance, run.run_id) or 0)
 
     @property
     def retry_at(self) -> datetime:
@@ -110,10 +118,9 @@ class Trainings:
     def _outcome_of(self, run: dg.DagsterRun) -> str:
         """In words; empty where it runs, or an error ended it."""
         by = f"run {run.run_id[:8]}"
-        for version, refusal in self.state.refusals.items():
-            if refusal.by == by:
-                gates = ", ".join(gate["gate"] for gate in refusal.body["evidence"].get("gates", ()))
-                return f"version {version} was refused by {gates or 'its verification'}"
+        if refusal := self.refusal_of(run):
+            gates = ", ".join(gate["gate"] for gate in refusal.body["evidence"].get("gates", ()))
+            return f"version {refusal.version} was refused by {gates or 'its verification'}"
         for version, blessing in self.state.blessings.items():
             if blessing.by == by:
                 return f"version {version} was blessed"
@@ -206,3 +213,21 @@ def error_of(instance: dg.DagsterInstance, run_id: str) -> str:
 def _shorten(text: str) -> str:
     line = " ".join(text.split())
     return f"{line.rstrip('.')}." if len(line) <= SHOWN else f"{line[:SHOWN]}…"
+
+
+def version_of(use_case: UseCase, instance: dg.DagsterInstance, run_id: str) -> int | None:
+    """The candidate that a run has trained."""
+    key = dg.AssetKey(names.stage(use_case.name, "candidate"))
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION):
+        made = entry.asset_materialization
+        if made and made.asset_key == key:
+            version = made.metadata["model_version"].value
+            return version if isinstance(version, int) else None
+    return None
+
+
+def is_stopped_by_gate(use_case: UseCase, instance: dg.DagsterInstance, run_id: str) -> bool:
+    key = dg.AssetKey(names.stage(use_case.name, "evaluation"))
+    events = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    results = [entry.dagster_event.asset_check_evaluation_data for entry in events if entry.dagster_event]
+    return any(result.asset_key == key and not result.passed for result in results)

@@ -9,8 +9,9 @@ import pytest
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Home
-from mlops_assets.graph.training_requests import ManualTraining
+from mlops_assets.graph.training_requests import ManualTraining, describe_end
 from mlops_assets.graph.training_triggers import Request
+from mlops_assets.graph.trainings import read_trainings
 from mlops_assets.promotion.pauses import pause
 from mlops_assets.resources import LedgerResource
 from mlops_assets.spec.monitor import Drift, Performance
@@ -49,6 +50,28 @@ def test_status_says_that_training_did_not_help(line: TrainingLine) -> None:
     line.judge("drift", "3 of 9 inputs have drifted.")
     (sentence,) = line.triggers().describe()
     assert sentence.startswith("on_drift: drift: 3 of 9 inputs have drifted. A training since 20")
+
+
+def test_a_version_that_is_refused_again_for_the_same_reason_has_not_failed_and_is_not_trained_once_more(
+    line: TrainingLine,
+) -> None:
+    line.judge("drift", "3 of 9 inputs have drifted.")
+    line.train(refused=True)
+    line.refuse_again()
+    trainings = read_trainings(line.use_case, line.instance, line.state)
+    assert trainings.failure == ""
+    assert [past.outcome for past in trainings.past] == ["version 2 was refused by beats_champion"] * 2
+    line.waited += DAY
+    assert "Run " not in line.why_not(), "no failure is tried again"
+
+
+def test_an_error_in_a_training_of_a_refused_version_is_an_error(line: TrainingLine) -> None:
+    line.judge("drift", "3 of 9 inputs have drifted.")
+    line.train(refused=True)
+    line.refuse_again(error="the disk is full")
+    (newest, *_), trainings = line.instance.get_run_records(limit=1), read_trainings(line.use_case, line.instance, line.state)
+    assert "the disk is full" in trainings.failure
+    assert "the disk is full" in describe_end(line.use_case, newest, line.instance, line.state).message
 
 
 def test_another_alarm_trains_again_once(line: TrainingLine) -> None:

@@ -78,6 +78,12 @@ class TrainingLine:
         table = names.validated(self.use_case.name, self.use_case.label.table)
         self.instance.report_runless_asset_event(dg.AssetMaterialization(dg.AssetKey(table)))
 
+    def refuse_again(self, *, error: str = "") -> None:
+        """A person trains the newest version again, and its gates refuse it for the same reason, or an error ends it first."""
+        stages = (dg.AssetKey(names.stage(self.use_case.name, stage)) for stage in ("candidate", "evaluation"))
+        job = _refused_again(*stages, self.versions, error)
+        job.execute_in_process(instance=self.instance, raise_on_error=False, tags={ONE_AT_A_TIME: self.use_case.name})
+
     def train(self, *, refused: bool = False, promoted: bool = False, error: str = "") -> Request:
         """The training that is due runs: its version is refused or promoted, or an error ends it."""
         due = self.next()
@@ -104,5 +110,21 @@ def _job(problem: str) -> dg.JobDefinition:
     @dg.job
     def training() -> None:
         fit()
+
+    return training
+
+
+def _refused_again(candidate: dg.AssetKey, evaluation: dg.AssetKey, version: int, error: str) -> dg.JobDefinition:
+    @dg.op
+    def judge(context: dg.OpExecutionContext) -> None:
+        context.log_event(dg.AssetMaterialization(candidate, metadata={"model_version": version}))
+        if error:
+            raise ValueError(error)
+        context.log_event(dg.AssetCheckEvaluation(evaluation, "beats_champion", passed=False))
+        raise RuntimeError("1 blocking asset check failed with ERROR severity")
+
+    @dg.job
+    def training() -> None:
+        judge()
 
     return training
