@@ -187,7 +187,7 @@ def describe_unread(use_case: UseCase, instance: dg.DagsterInstance, landing: "L
 def is_raw_behind(use_case: UseCase, instance: dg.DagsterInstance) -> bool:
     """Whether a landed file has been reported, and its table has not been made since then."""
 
-    def newest(key: str) -> int:
+    def newest(key: names.AssetPath) -> int:
         return newest_events(instance, dg.AssetKey(key), MADE, partitioned=False).get(None, 0)
 
     tables = [source.table for source in use_case.sources]
