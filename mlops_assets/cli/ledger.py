@@ -63,7 +63,7 @@ def mirror(
         bool, typer.Option("--replace", help="Also a plan newer than the ledger's, and go on without lost records.")
     ] = False,
 ) -> None:
-    """List where servers and MLflow differ from the ledger, and write the ledger's plan, aliases and stages to them."""
+    """List where servers and MLflow differ from the ledger, and write its plan, models, aliases and stages to them."""
     from mlops_assets.promotion.mlflow_aliases import differences
     from mlops_assets.promotion.mlflow_aliases import mirror as write_aliases
 
