@@ -20,8 +20,8 @@ from mlops_assets.promotion.mlflow_aliases import STAGE
 from mlops_assets.promotion.promotions import Promotions
 from mlops_assets.promotion.signing_keys import key_id
 from mlops_assets.spec.use_case import Stage, UseCase
+from mlops_assets.training.digest import digest
 from mlops_assets.training.model_registry import MODEL, ModelRegistry
-from mlops_assets.training.signature import digest
 
 MANIFEST, SIGNATURE, BLESSING = "manifest.json", "manifest.signature", "blessing.json"
 FORMAT = 1
