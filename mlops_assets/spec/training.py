@@ -94,7 +94,7 @@ def _around(value: int, least: int) -> Range:
 
 
 class Lightning(Trainer):
-    """A PyTorch Lightning network with embeddings for the categories."""
+    """A PyTorch Lightning network with embeddings for the categories, trained by a process on each of `devices`."""
 
     MODULES = (f"{TRAINERS}.lightning", f"{TRAINERS}.network")
     LIBRARIES = ("torch", "pytorch-lightning", "onnxscript")
@@ -108,6 +108,7 @@ class Lightning(Trainer):
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     dropout: float = Field(default=0.2, ge=0, lt=1)
+    devices: int = Field(default=1, ge=1)
     seed: Seed = 0
 
     def space(self) -> Space:
@@ -221,7 +222,9 @@ class SklearnEstimator(Imported):
 
 
 class OwnLightning(Imported):
-    """A LightningModule of your own: `"my_package.net:Net"`, or the class. docs/trainers.md has what it gets and returns."""
+    """A LightningModule of your own: `"my_package.net:Net"`, or the class. docs/trainers.md has what it gets and returns.
+    It is trained by a process on each of `devices`.
+    """
 
     MODULES = (f"{TRAINERS}.own_lightning", f"{TRAINERS}.lightning", f"{TRAINERS}.network")
     LIBRARIES = ("torch", "pytorch-lightning", "onnxscript")
@@ -233,6 +236,7 @@ class OwnLightning(Imported):
     max_epochs: int = Field(default=8, ge=1)
     patience: int = Field(default=2, ge=1)
     batch_size: int = Field(default=1024, ge=1)
+    devices: int = Field(default=1, ge=1)
     seed: Seed = 0
 
 

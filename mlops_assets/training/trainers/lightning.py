@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import numpy as np
@@ -16,11 +18,13 @@ import pytorch_lightning as lightning
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.distributed import get_rank, get_world_size, is_initialized
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from mlops_assets.spec.training import Lightning
 from mlops_assets.tasks.task import Offsets, Task
-from mlops_assets.training.fitted import THREADS, Examples, History, Progress, UntrainableRows
+from mlops_assets.training.fitted import THREADS, Examples, History, Progress, UntrainableRows, silent
+from mlops_assets.training.imported import UnusableTrainer
 from mlops_assets.training.onnx_file import seal
 from mlops_assets.training.signature import INPUT, OUTPUT, Signature
 from mlops_assets.training.trainers.network import HEADS, Head, Network, Trainable
@@ -63,13 +67,18 @@ class Watch(lightning.Callback):
         self.history: History = []
         self.lowest, self.best = math.inf, dict[str, Tensor]()
         self.waited = 0
+        self.file: Path | None = None  # in which it comes back from another process
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "progress": silent}  # which belongs to this process
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if outputs is not None:  # a module that optimizes by hand returns no loss
             self.losses.append((outputs["loss"] if isinstance(outputs, dict) else outputs).detach())
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        measured = {"train_loss": float(torch.stack(self.losses).mean()) if self.losses else math.nan}
+        mean = torch.stack(self.losses).mean() if self.losses else torch.tensor(math.nan)
+        measured = {"train_loss": float(trainer.strategy.reduce(mean, reduce_op="mean"))}  # over all processes
         self.losses.clear()
         epoch = len(self.history) + 1
         if self.validation:
@@ -82,6 +91,10 @@ class Watch(lightning.Callback):
         trainer.should_stop = trainer.should_stop or epoch >= self.epochs or self.waited >= self.patience
         shown = " · ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in measured.items())
         self.progress(f"epoch {epoch} of {self.epochs} · {shown}")
+
+    def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self.file and trainer.is_global_zero:
+            torch.save((self.history, self.best), self.file)
 
     def _validate(self, module: lightning.LightningModule, rows: Examples) -> float:
         network = self.network.to(module.device)
@@ -158,7 +171,7 @@ def train(
                 loader(rows, trainer.batch_size, seed=trainer.seed),
             )
             watch = Watch(network, parts, epochs=epochs, patience=trainer.patience, progress=progress)
-            loop(epochs, watch).fit(Learner(network, trainer, batches=len(batches)), batches)
+            learn_on(trainer.devices, Learner(network, trainer, batches=len(batches)), batches, epochs=epochs, watch=watch)
         return watch
 
     return fit_network(
@@ -206,41 +219,63 @@ def _learn_twice(
     return first.network.cpu().eval(), last.network.cpu().eval(), first.history
 
 
-def loop(epochs: int, watch: Watch) -> lightning.Trainer:
-    """Lightning's loop, without files, bars and logs."""
+def learn_on(devices: int, module: lightning.LightningModule, batches: DataLoader[Any], *, epochs: int, watch: Watch) -> None:
+    """Trains the module by Lightning's loop, without files, bars and logs: in this process, or on several devices in a process
+    each (GPUs where there are any, else CPU cores), which share every batch and average their gradients. Raises UnusableTrainer.
+    """
+    if devices == 1:
+        _loop(epochs, watch, devices=1).fit(module, batches)
+        return
+    if 0 < torch.accelerator.device_count() < devices:
+        found = f"devices is {devices}, and this machine has {torch.accelerator.device_count()}"
+        raise UnusableTrainer(f"lightning · {found}. Declare as many, or train on a machine with more.")
+    with TemporaryDirectory() as folder:
+        watch.file = Path(folder) / "watch.pt"
+        # Not forked: a process that has used torch or OpenMP may hang in a copy of itself.
+        _loop(epochs, watch, devices=devices, strategy="ddp_spawn", use_distributed_sampler=False).fit(module, batches)
+        watch.history, watch.best = torch.load(watch.file)
+
+
+def _loop(epochs: int, watch: Watch, **options: Any) -> lightning.Trainer:
     return lightning.Trainer(
         max_epochs=epochs,
         callbacks=[watch],
         accelerator="auto",
-        devices=1,
         deterministic="warn",  # some GPU kernels have no deterministic variant; all CPU ones have
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        **options,
     )
 
 
 class Batches(Sampler[Tensor]):
-    """Row numbers in whole batches, in order, or shuffled anew for each epoch where a seed is given."""
+    """Row numbers in whole batches, in order; where a seed is given, shuffled anew for each epoch, and of several processes that
+    train together each gets its share of every batch that is large enough.
+    """
 
     # Recorded models are trained again to the same digest: the order of the random draws must not change.
     def __init__(self, rows: int, size: int, seed: int | None) -> None:
-        self.rows, self.size = rows, size
-        self.generator = None if seed is None else torch.Generator().manual_seed(seed)
+        self.rows, self.size, self.seed = rows, size, seed
+        self.generator: torch.Generator | None = None  # in the process that draws: another one cannot have it
 
     def __iter__(self) -> Iterator[Tensor]:
-        order = torch.randperm(self.rows, generator=self.generator) if self.generator else torch.arange(self.rows)
-        yield from order.split(self.size)
+        if self.seed is None:
+            yield from torch.arange(self.rows).split(self.size)
+            return
+        self.generator = self.generator or torch.Generator().manual_seed(self.seed)
+        first, step = (get_rank(), get_world_size()) if is_initialized() else (0, 1)
+        for batch in torch.randperm(self.rows, generator=self.generator).split(self.size):
+            yield batch[first::step] if len(batch) >= step else batch
 
     def __len__(self) -> int:
         return math.ceil(self.rows / self.size)
 
 
 def loader(rows: Examples, size: int, *, seed: int | None = None, split: Split | None = None) -> DataLoader[Any]:
-    """Batches of features and labels; `split` makes several tensors of the features. A whole batch at a time: collating row by
-    row takes longer than the network itself."""
+    """`split` makes several tensors of the features. A whole batch at a time: to collate row by row takes longer than a step."""
     features = torch.from_numpy(rows.features)
     data = TensorDataset(*(split(features) if split else (features,)), torch.from_numpy(rows.label))
     return DataLoader(data, sampler=Batches(len(rows), size, seed), batch_size=None, num_workers=0)

@@ -20,8 +20,8 @@ from mlops_assets.training.trainers.lightning import (
     accelerator,
     fit_network,
     head_of,
+    learn_on,
     loader,
-    loop,
     repeatable,
 )  # fmt: skip
 from mlops_assets.training.trainers.network import CLIP, Head, Trainable, statistics_of
@@ -73,7 +73,7 @@ def train(
             watch = Watch(network, parts, epochs=epochs, patience=trainer.patience, progress=progress)
             batches = loader(rows, trainer.batch_size, seed=trainer.seed, split=network.split)
             # Always as many epochs: a learning rate that falls until the last one must fall alike in both trainings.
-            loop(trainer.max_epochs, watch).fit(network.module, batches)
+            learn_on(trainer.devices, network.module, batches, epochs=trainer.max_epochs, watch=watch)
         return watch
 
     return fit_network(
