@@ -9,7 +9,7 @@ import pytest
 from mlops_assets.inspection.column_names import LOGGED, column_names
 from mlops_assets.inspection.contracts import round_up
 from mlops_assets.inspection.labels import find_typos
-from mlops_assets.inspection.proposal import Proposal, Wishes, propose
+from mlops_assets.inspection.proposal import Proposal, Question, Wishes, propose
 from mlops_assets.inspection.source_code import to_code
 from mlops_assets.inspection.splits import RARER_HALF, propose_split
 from mlops_assets.inspection.table_file import NoTable, numbered, read_table_file
@@ -71,9 +71,9 @@ def test_of_two_forms_the_one_with_the_shorter_span_is_taken_and_named(tmp_path:
 
 
 def test_only_what_is_doubtful_is_asked(tmp_path: Path) -> None:
-    asked: list[tuple[str, list[str]]] = []
+    asked: list[tuple[Question, list[str]]] = []
 
-    def answer(question: str, answers: Sequence[str]) -> str:
+    def answer(question: Question, answers: Sequence[str]) -> str:
         asked.append((question, [*answers]))
         return answers[1]
 
@@ -82,7 +82,7 @@ def test_only_what_is_doubtful_is_asked(tmp_path: Path) -> None:
     table = read_table_file(tmp_path / "t.csv")
     today = date(2013, 12, 1)
     proposal = propose(table, name="model", table_name="t", owner="team:data", wishes=Wishes(), today=today, ask=answer)
-    assert asked == [("Which column is to be predicted", ["left", "colour", "age", "amount"])]
+    assert asked == [(Question("Which column is to be predicted", "--label"), ["left", "colour", "age", "amount"])]
     assert proposal.use_case.task.label_name == "colour"
 
 
