@@ -48,7 +48,7 @@ class LogRows(NamedTuple):
 
 
 class _Scanned(NamedTuple):
-    rows: pl.DataFrame
+    rows: pl.DataFrame | None
     progress: SegmentProgress
     unreadable: Sequence[bytes] = ()
 
@@ -73,7 +73,7 @@ def scan(log: PredictionLog, before: Progress | None = None) -> LogRows:
             faults.append(f"{name} cannot be read: {error.strerror}")
             total, lost = total + size, lost + size - former.read
             continue
-        frames.append(scanned.rows)
+        frames += [] if scanned.rows is None else [scanned.rows]
         if scanned.progress.read:
             progress[name] = scanned.progress
         matches = [(line, START.match(line)) for line in scanned.unreadable]
@@ -90,8 +90,8 @@ def _scan_segment(log: PredictionLog, name: str, former: SegmentProgress) -> _Sc
         parts = [(start, _read(file, start, length)) for start, length in former.unreadable]
         new = whole_lines(file, former.read)
     parts.append((former.read, new))
-    if not (new or former.unreadable):  # a month of the log has many such segments, and Polars takes 1.5 ms to parse nothing
-        return _Scanned(pl.DataFrame(schema=log.schema), former)
+    if not (new or former.unreadable):  # nearly all segments, and Polars takes 0.5 ms to make an empty table of as many columns
+        return _Scanned(None, former)
     rows, unreadable = log.parse(b"".join(lines for _, lines in parts))
     places = tuple(_places(parts, set(unreadable)))
     return _Scanned(rows, SegmentProgress(former.read + len(new), former.first, places), unreadable)
