@@ -10,12 +10,12 @@ from mlops_assets.inspection.labels import ProposedTask
 from mlops_assets.inspection.roles import Key, Period
 from mlops_assets.inspection.splits import propose_split, smallest_share
 from mlops_assets.inspection.table_file import USUAL_MAX_BYTES, NoTable, TableFile
+from mlops_assets.inspection.windows import propose_monitors
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.feature import Features
 from mlops_assets.spec.form import Csv, Form
 from mlops_assets.spec.gate import BeatsChampion, Gate, NoPii
 from mlops_assets.spec.grain import Daily, Grain, Monthly, Snapshot
-from mlops_assets.spec.monitor import Drift, Performance
 from mlops_assets.spec.request_feature import Hour, Month, PredictionMoment, RequestFeature, Weekday
 from mlops_assets.spec.source import Files
 from mlops_assets.spec.trigger import OnDrift, OnSchedule, Trigger
@@ -113,7 +113,9 @@ def declare_rest(draft: Draft, *, today: date) -> dict[str, Any]:
             draft.notes["last_day"] = "The last day of the file: remove it once newer rows are delivered."
         triggers = (OnSchedule(cron=MONDAY_MORNING), OnDrift())
     fields |= {"split": split} if split else {}
-    return fields | {"gates": gates, "monitors": (Drift(), Performance()), "triggers": triggers}
+    monitors, note = propose_monitors(period)
+    draft.notes |= {"monitors": note} if note else {}
+    return fields | {"gates": gates, "monitors": monitors, "triggers": triggers}
 
 
 def _features(draft: Draft) -> Features | None:

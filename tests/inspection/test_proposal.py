@@ -10,9 +10,11 @@ from mlops_assets.inspection.column_names import LOGGED, column_names
 from mlops_assets.inspection.contracts import round_up
 from mlops_assets.inspection.labels import find_typos
 from mlops_assets.inspection.proposal import Proposal, Question, Wishes, propose
+from mlops_assets.inspection.roles import Period
 from mlops_assets.inspection.source_code import to_code
 from mlops_assets.inspection.splits import RARER_HALF, propose_split
 from mlops_assets.inspection.table_file import NoTable, numbered, read_table_file
+from mlops_assets.inspection.windows import propose_monitors
 from mlops_assets.serving.log.prediction_log import ANSWERED, ROUTED
 from mlops_assets.spec.feature import ADDED
 from mlops_assets.spec.gate import NoLeak
@@ -210,3 +212,20 @@ def test_a_value_that_is_part_of_a_key_is_an_input(tmp_path: Path) -> None:
     use_case = proposed(tmp_path, text([["date", "shop", "sales"], *rows]).encode(), label="sales").use_case
     assert use_case.contracts[0].unique == ("shop", "date")
     assert "shop" in use_case.features.categorical and "shop" in use_case.features.request
+
+
+@pytest.mark.parametrize(
+    ("rows_a_day", "days", "min_rows"), [(1, 90, 45), (3, 90, 135), (10, 30, 150), (66, 30, 990), (67, 30, 1000), (900, 30, 1000)]
+)
+def test_a_monitor_can_judge_from_the_rows_that_its_window_has(rows_a_day: int, days: int, min_rows: int) -> None:
+    period = Period(date(2024, 1, 1), date(2024, 12, 30), days=365, rows=365 * rows_a_day)
+    monitors, note = propose_monitors(period)
+    assert {(monitor.window.days, monitor.min_rows) for monitor in monitors} == {(days, min_rows)}
+    assert bool(note) == (min_rows < 1000) and (not note or f"a verdict needs {min_rows}." in note)
+    assert min_rows <= max(rows_a_day * days, 1000)
+
+
+def test_a_proposal_for_one_row_a_day_says_from_how_many_rows_monitors_judge(tmp_path: Path) -> None:
+    proposal = proposed(tmp_path, CLEAN["by day"][1])
+    assert {monitor.min_rows for monitor in proposal.use_case.monitors} == {45}
+    assert proposal.notes["monitors"] == "The file has about 90 rows in 90 days: a verdict needs 45."
