@@ -194,15 +194,35 @@ class _Group:
         return [process for process in psutil.process_iter(["environ"]) if is_ours(process)]
 
 
+# Held until this process ends. UDP, so that the server itself can have the TCP port.
+_claims: dict[int, socket.socket] = {}
+
+
 def free_port(preferred: int = 0) -> int:
-    """An unused loopback port: `preferred` if it is free."""
+    """An unused loopback port: `preferred` if it is free, and no other process is about to start a server there."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: just after one has stopped, its port is free
         try:
             probe.bind(("127.0.0.1", preferred))
         except OSError:
             return free_port()
+        if preferred and not _claim(preferred):
+            return free_port()
         return int(probe.getsockname()[1])
+
+
+def _claim(port: int) -> bool:
+    """Whether this process has it from now on: two platforms that start at once would both see that nobody listens yet."""
+    if port in _claims:
+        return True
+    claim = socket.socket(type=socket.SOCK_DGRAM)
+    try:
+        claim.bind(("127.0.0.1", port))
+    except OSError:
+        claim.close()
+        return False
+    _claims[port] = claim
+    return True
 
 
 @contextlib.contextmanager

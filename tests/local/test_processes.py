@@ -273,6 +273,17 @@ def test_a_second_interrupt_cuts_the_grace_period_short(tmp_path: Path) -> None:
         assert alive(ids) == []
 
 
+def test_two_processes_that_prefer_a_port_at_once_get_different_ones_until_the_first_has_ended() -> None:
+    """Neither listens yet, as a server takes seconds to start."""
+    port = free_port()
+    code = f"from mlops_assets.local.processes import free_port; print(free_port({port}), free_port({port}), flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout and other.stdout.readline().split() == [f"{port}"] * 2, "it keeps the port that it has"
+        assert free_port(port) != port
+        other.communicate("\n")
+    assert free_port(port) == port
+
+
 def test_a_free_port_accepts_a_listener() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", free_port()))
