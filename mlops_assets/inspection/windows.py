@@ -18,6 +18,5 @@ def propose_monitors(period: Period | None) -> tuple[tuple[Monitor, ...], str]:
         return (Drift(), Performance()), ""
     window = USUAL if a_day * USUAL.days / 2 >= FEW else LONG
     min_rows = max(FEWEST, min(int(a_day * window.days / 2), Drift().min_rows))
-    fields = {"min_rows": min_rows} | ({} if window == USUAL else {"window": window})
     note = f"The file has about {a_day * window.days:,.0f} rows in {window.days} days: a verdict needs {min_rows:,}."
-    return (Drift(**fields), Performance(**fields)), note
+    return (Drift(window=window, min_rows=min_rows), Performance(window=window, min_rows=min_rows)), note
