@@ -42,7 +42,7 @@ def import_(
     key: Annotated[Path, typer.Option(dir_okay=False, help="The public key of the environment that wrote it.")],
     by: By,
 ) -> None:
-    """Take over a blessed version of another environment; its rollout then starts automatically, where needed once approved."""
+    """Take over a blessed version of another environment; its rollout starts by itself, of a high risk once it is approved."""
     from mlops_assets.promotion.signing_keys import read_public
     from mlops_assets.promotion.transfer import Export, take_over
 
