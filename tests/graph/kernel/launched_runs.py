@@ -92,8 +92,9 @@ class Runs:
             self.server().kill()
 
     def wait_until_loaded(self) -> None:
-        """Until the server has imported what the runs have reported."""
+        """Until the server has imported what the runs have reported, which it begins when none has run for QUIET_S."""
         server = self.server()
+        time.sleep(warm_process.QUIET_S + 1)
         wait_for(lambda: server.cpu_percent(interval=1.0) < 10)
 
     def lines(self) -> list[list[str]]:
