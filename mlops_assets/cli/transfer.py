@@ -30,9 +30,8 @@ def export(
     content = exported(promotions, resources["registry"].open(), number, environment=environment().name).to_bytes(keys.private())
     replace_file(file, content)
     key = environment().home.keys / "public" / f"{keys.current()}.pem"
-    typer.echo(
-        f"{use_case}: version {number} is in {file}, {len(content):,} bytes. Its receiver needs {key}, by a way of its own."
-    )
+    typer.echo(f"{use_case}: version {number} was written to {file} ({len(content):,} bytes).")
+    typer.echo(f"`mlops import` also needs the public key {key}. Send it separately.")
 
 
 def import_(
@@ -42,7 +41,7 @@ def import_(
     key: Annotated[Path, typer.Option(dir_okay=False, help="The public key of the environment that wrote it.")],
     by: By,
 ) -> None:
-    """Take over a blessed version of another environment; its rollout starts by itself, of a high risk once it is approved."""
+    """Take over a blessed version of another environment. Its rollout starts automatically; at high risk, once approved."""
     from mlops_assets.promotion.signing_keys import read_public
     from mlops_assets.promotion.transfer import Export, take_over
 
@@ -52,4 +51,4 @@ def import_(
     version = take_over(exported, promotions, registry, by=by, at=datetime.now(UTC))
     origin = f"version {exported.manifest['version']} of {exported.manifest['environment']}"
     approval = f" It waits for `mlops approve {use_case} {version} --why …`." if promotions.use_case.risk == "high" else ""
-    typer.echo(f"{use_case}: {origin} is version {version} here, blessed.{approval}")
+    typer.echo(f"{use_case}: {origin} is blessed here as version {version}.{approval}")

@@ -6,7 +6,7 @@ from mlops_assets.inspection.roles import Period
 from mlops_assets.spec.monitor import Drift, Monitor, Performance
 
 USUAL, LONG = Drift().window, timedelta(days=90)
-FEW, FEWEST = 100, 30  # rows: a longer window is better than a verdict from fewer; from fewer still there is none
+FEW, FEWEST = 100, 30  # rows for a verdict: with less than FEW the window is LONG, and FEWEST are always needed
 
 
 def propose_monitors(period: Period | None) -> tuple[tuple[Monitor, ...], str]:

@@ -77,7 +77,7 @@ def test_a_version_is_taken_over_with_its_evidence_and_serves_by_the_rules_of_th
 ) -> None:
     other = tmp_path / "staging"
     result = take_over(other, file, key_of(trained))
-    assert (result.exit_code, result.output) == (0, "tumor: version 1 of test is version 1 here, blessed.\n")
+    assert (result.exit_code, result.output) == (0, "tumor: version 1 of test is blessed here as version 1.\n")
     registry, origin = ModelRegistry(Home(other).mlflow), ModelRegistry(Home(trained).mlflow)
     assert registry.load(MODEL, 1) == origin.load(MODEL, 1) and registry.files(MODEL, 1) == origin.files(MODEL, 1)
     (record,) = records(other)
@@ -104,7 +104,7 @@ def test_it_gets_a_number_of_its_own_next_to_the_versions_that_are_there(
         declare(SMALL.but(trainer=HistGradientBoosting(max_iter=9)), patch)
         assert command(other, "train", NAME, "--because", "its own").exit_code == 0
     result = take_over(other, file, key_of(trained))
-    assert result.output == "tumor: version 1 of test is version 2 here, blessed.\n"
+    assert result.output == "tumor: version 1 of test is blessed here as version 2.\n"
     assert Deployment(Home(other).deployments, NAME).load(2)[0] == ModelRegistry(Home(trained).mlflow).load(MODEL, 1)
     plan, state = Deployment(Home(other).deployments, NAME).plan(), promotion_state_of(NAME, records(other))
     assert plan is not None and plan.champion == 1 and state.waiting == 2, "its rollout begins at the next look of the platform"
