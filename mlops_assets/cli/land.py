@@ -3,15 +3,14 @@
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlops_assets.cli.arguments import Name, declared, environment, open_resources
-from mlops_assets.foundation.grains import table_calendar
 from mlops_assets.foundation.home_lock import reading
+from mlops_assets.foundation.wording import counted
 from mlops_assets.spec.pulled_source import PulledSource
 from mlops_assets.spec.use_case import UseCase
 
@@ -113,6 +112,10 @@ def _describe(use_case: UseCase, landed: "LandedTable", dry_run: bool) -> Iterat
 
 
 def _land_declared(declaration: UseCase, first: date | None, last: date | None, anew: bool) -> None:
+    from mlops_assets.ingestion.delivery import complete
+    from mlops_assets.ingestion.examples import land_example
+    from mlops_assets.ingestion.landing import Landing
+
     use_case = declaration.name
     pulled = [source for source in declaration.sources if isinstance(source, PulledSource)]
     if not declaration.example and not pulled:
@@ -123,19 +126,10 @@ def _land_declared(declaration: UseCase, first: date | None, last: date | None, 
         result = open_resources(creates_home=True)["pulling"].pull(source, declaration, now=datetime.now(UTC), anew=anew)
         outside = f", {result.outside:,} of undeclared days" if result.outside else ""
         typer.echo(f"{source.table}: {result.read:,} rows read{outside}; files new or changed: {len(result.files)}.")
+    landing = Landing(environment(creates_home=True).home.landing)
+    complete(landing.root, use_case)
     if declaration.example:
-        _land_examples(declaration, first, last)
+        begin = first or declaration.first_day or date.min
+        landed = land_example(declaration, landing, begin, last or begin)
+        typer.echo(f"{counted(landed.files, 'file')}, {landed.changed} new or changed.")
     typer.echo(PICKED_UP.format(use_case))
-
-
-def _land_examples(declaration: UseCase, first: date | None, last: date | None) -> None:
-    from mlops_assets.ingestion.landing import Landing
-
-    use_case, (module, _, function) = declaration.name, declaration.example.partition(":")
-    begin = first or declaration.first_day or date.min
-    landing, files, new = Landing(environment(creates_home=True).home.landing), 0, 0
-    for file in getattr(import_module(module), function)(begin, last or begin):
-        calendar = table_calendar(declaration, file.table)
-        new += landing.put(use_case, file.table, day=file.partition, rows=file.rows, calendar=calendar)
-        files += 1
-    typer.echo(f"{files} file{'s' * (files != 1)}, {new} new or changed.")

@@ -22,6 +22,7 @@ from mlops_assets.graph.kernel.dagster_internals import (
     data_versions,
     newest_check,
     newest_events,
+    newest_observation,
     until_next_event,
 )
 from mlops_assets.graph.kernel.shared_sensors import MAX_EVENTS, SHARED
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from mlops_assets.ingestion.misplaced import Misplaced
 
 ALL_READABLE, ALL_DELIVERED = "landed_entries_readable", "due_files_landed"
+COMPLETED = "mlops/delivery_completed"  # the tag of an observation: the time of the file that says so, in nanoseconds
 SHOWN_UNREAD = 3
 ALL_READ, ALL_LANDED, MAX_FAULTS = "Every entry can be read.", "Every file that is due has landed.", 20
 
@@ -51,10 +53,13 @@ def landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
     def report(
         context: dg.SensorEvaluationContext, landing: LandingResource, warehouse: WarehouseResource
     ) -> dg.SensorResult | dg.SkipReason:
+        from mlops_assets.ingestion.delivery import completed_at
+
         port, tables, instance = landing.open(), warehouse.open(), context.instance
         newest = read_changes(instance).newest(use_case.name).event
         misplaced = [*read_misplaced(use_case, port.root)]
         events, alarms = list[dg.AssetMaterialization](), list[dg.AssetCheckEvaluation]()
+        completed = completed_at(port.root, use_case.name)  # before the files are read, as others may land meanwhile
         for source in use_case.sources:
             digests, faults = scan_landed(use_case, source, port, tables)
             table = names.job(use_case.name, source.table)
@@ -64,12 +69,32 @@ def landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
             unread = _describe(faults, misplaced, source.table)
             found = {ALL_READABLE: (not unread, unread or ALL_READ), ALL_DELIVERED: (not missing, missing or ALL_LANDED)}
             alarms += _changed_alarms(results, found, dg.AssetKey(names.landing(use_case.name, source.table)))
-        if not events and not alarms:
+        whole = until_next_event(instance, names.job(use_case.name, "whole"), newest, partial(_newest_whole, instance, use_case))
+        ended = [*_whole(use_case, port.root, completed)] if completed != whole and len(events) <= MAX_EVENTS else []
+        if not events and not alarms and not ended:
             return dg.SkipReason("No file has landed or changed since the last report.")
-        # The oldest partitions come first.
-        return dg.SensorResult(asset_events=[*alarms, *sorted(events, key=lambda event: event.partition or "")[:MAX_EVENTS]])
+        oldest_first = sorted(events, key=lambda event: event.partition or "")[:MAX_EVENTS]
+        return dg.SensorResult(asset_events=[*alarms, *oldest_first, *ended])
 
     return report
+
+
+def _newest_whole(instance: dg.DagsterInstance, use_case: UseCase) -> int:
+    newest = newest_observation(instance, _first_table(use_case))
+    return int((newest.tags or {}).get(COMPLETED, 0)) if newest else 0
+
+
+def _whole(use_case: UseCase, landing: Path, at: int) -> Iterator[dg.AssetObservation]:
+    """That the delivery which ended at a moment is whole, where no file has landed since."""
+    from mlops_assets.ingestion.delivery import has_changed
+
+    if not has_changed(landing, use_case.name, [source.table for source in use_case.sources], at):
+        whole = "Every file of a delivery has landed."
+        yield dg.AssetObservation(_first_table(use_case), description=whole, tags={COMPLETED: str(at)})
+
+
+def _first_table(use_case: UseCase) -> dg.AssetKey:
+    return dg.AssetKey(names.landing(use_case.name, use_case.sources[0].table))
 
 
 def landing_check_keys(use_case: UseCase) -> list[dg.AssetCheckKey]:

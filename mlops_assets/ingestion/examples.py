@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from mlops_assets.foundation.grains import table_calendar
+from mlops_assets.ingestion.delivery import complete
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.spec.split import TimeSplit
 from mlops_assets.spec.use_case import UseCase
@@ -24,6 +25,7 @@ def land_example(use_case: UseCase, landing: Landing, first: date, last: date) -
         landing.put(use_case.name, file.table, day=file.partition, rows=file.rows, calendar=table_calendar(use_case, file.table))
         for file in getattr(import_module(module), function)(first, last)
     ]
+    complete(landing.root, use_case.name)
     return Landed(len(changed), sum(changed))
 
 

@@ -13,6 +13,7 @@ from mlops_assets.foundation.atomic_file import replace_file, sync_folder
 from mlops_assets.foundation.calendars import DAY, Partition
 from mlops_assets.foundation.grains import declared_partitions
 from mlops_assets.ingestion.csv_lines import find_header_problem
+from mlops_assets.ingestion.delivery import complete
 from mlops_assets.ingestion.flat_file import IllegalFlatFile, LandedTable, Split, choose_tables
 from mlops_assets.ingestion.forms.decompressed import compressed
 from mlops_assets.ingestion.forms.table import too_large
@@ -35,7 +36,10 @@ def land_file(
     with ExitStack() as stack:
         # All is read before anything is written.
         spools = [stack.enter_context(_spooled(split)) for split in splits]
-        return [_land(split, spool, landing, dry_run) for split, spool in zip(splits, spools, strict=True)]
+        reports = [_land(split, spool, landing, dry_run) for split, spool in zip(splits, spools, strict=True)]
+    if not dry_run:
+        complete(landing.root, use_case.name)
+    return reports
 
 
 @contextmanager

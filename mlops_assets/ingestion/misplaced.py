@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
+from mlops_assets.ingestion.delivery import SUCCESS
 from mlops_assets.spec.use_case import UseCase
 
 
@@ -22,7 +23,7 @@ def find_misplaced(use_case: UseCase, root: Path, declared: Collection[str]) -> 
         if entry.is_dir() and get_close_matches(entry.name.lower(), declared, n=1) == [use_case.name]:
             found = f"{entry.name}/ is the folder of no use case, so nothing in it is read. Is it {use_case.name}? Rename it"
             yield Misplaced(tables[0], found)
-    for entry in _entries(root / use_case.name, tables):
+    for entry in _entries(root / use_case.name, [*tables, SUCCESS]):
         where = f"{use_case.name}/{entry.name}"
         if not entry.is_dir():
             found = f"{where} is in the folder of no table, so it is not read. Move it to that of {' or '.join(tables)}"

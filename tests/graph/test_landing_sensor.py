@@ -13,6 +13,7 @@ from mlops_assets.foundation import names
 from mlops_assets.graph.kernel.dagster_internals import data_versions, newest_check
 from mlops_assets.graph.landing import ALL_DELIVERED, ALL_READABLE
 from mlops_assets.graph.triggers import build_triggers
+from mlops_assets.ingestion.delivery import complete
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.resources import LandingResource, WarehouseResource
 from mlops_assets.use_cases.flight_delay import USE_CASE
@@ -72,6 +73,22 @@ def test_bad_entries_raise_an_alarm_once_and_every_other_file_is_reported(line: 
     )
     assert line.alarm("schedule") is None
     assert line.tick() == 0
+
+
+def test_a_complete_delivery_is_reported_once_and_only_while_no_file_has_landed_since(line: Sensed, january: list[Any]) -> None:
+    weather = line.landing.root / USE_CASE.name / "weather"
+    complete(line.landing.root, USE_CASE.name)
+    *files, whole = line.evaluate()
+    assert len(files) == len(january) and isinstance(whole, dg.AssetObservation)
+    assert line.tick() == len(january) + 1 and line.tick() == 0
+
+    complete(line.landing.root, USE_CASE.name)
+    (weather / "2013-01-01.csv").write_bytes((weather / "2013-01-01.csv").read_bytes())  # in place, by the next delivery
+    assert line.tick() == 0
+    complete(line.landing.root, USE_CASE.name)
+    assert line.tick() == 1
+    (weather / "2013-02-01.csv").write_bytes(b"")
+    assert not any(isinstance(event, dg.AssetObservation) for event in line.evaluate())
 
 
 def test_a_damaged_record_of_refused_files_is_an_alarm_of_its_table_and_every_file_is_reported(

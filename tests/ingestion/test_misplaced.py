@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mlops_assets.ingestion.delivery import complete
 from mlops_assets.ingestion.misplaced import find_misplaced
 from tests.cli.loans import LOANS
 
@@ -19,6 +20,7 @@ def test_folders_with_nearly_the_right_name_and_files_without_a_folder_are_named
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "loans" / "2024-03-01.csv").touch()
     (tmp_path / "loans" / ".DS_Store").touch()
+    complete(tmp_path, "loans")
     assert [one.sentence for one in find_misplaced(LOANS, tmp_path, ["loans", "flights"])] == [
         "loan/ is the folder of no use case, so nothing in it is read. Is it loans? Rename it",
         "loans/2024-03-01.csv is in the folder of no table, so it is not read. Move it to that of applications or payments",

@@ -137,8 +137,9 @@ class Aged(dg.AutomationCondition[dg.AssetKey]):
 
 @dataclass(frozen=True)
 class Settled(dg.AutomationCondition[dg.AssetKey]):
-    """True once no file of the use case has been reported for `settle`, so that one delivery becomes one cascade, and at the
-    latest `longest` after the first tick that waited. Only an asset that reads files waits; the others follow their parents.
+    """True once no file of the use case has been reported for `settle`, or the delivery is known to be whole, so that it becomes
+    one cascade, and at the latest `longest` after the first tick that waited. Only an asset that reads files waits; the others
+    follow their parents.
     """
 
     settle: timedelta
@@ -165,8 +166,15 @@ class Settled(dg.AutomationCondition[dg.AssetKey]):
         ]
         if graph.get(context.key).parent_keys.isdisjoint(files):
             return False
-        newest = (view.instance.get_latest_materialization_event(key) for key in files)
-        return any(event and now - event.timestamp < self.settle.total_seconds() for event in newest)
+        events = [view.instance.get_latest_materialization_event(key) for key in files]
+        newest = max((event.timestamp for event in events if event), default=0.0)
+        return now - newest < self.settle.total_seconds() and not any(_observed(view, key, newest) for key in files)
+
+
+def _observed(view: Any, key: dg.AssetKey, since: float) -> bool:
+    """Whether the landing sensor has noticed the end of a delivery, and no file after it."""
+    records = view.instance.fetch_observations(key, limit=1).records
+    return bool(records) and records[0].timestamp >= since
 
 
 # What was read in a tick, by the view that Dagster makes for it: an asset is the parent of several others.

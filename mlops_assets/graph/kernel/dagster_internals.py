@@ -104,6 +104,11 @@ def first_made(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, date
     return {partition: first.replace(tzinfo=UTC) for partition, first in rows}
 
 
+def newest_observation(instance: dg.DagsterInstance, key: dg.AssetKey) -> dg.AssetObservation | None:
+    records = instance.fetch_observations(key, limit=1).records
+    return records[0].asset_observation if records else None
+
+
 def newest_check(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> Any:
     """The record of the newest result of a check; None before the first."""
     return newest_checks(instance, [key]).get(key)

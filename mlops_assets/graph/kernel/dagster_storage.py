@@ -189,16 +189,16 @@ def _store_together(storage: Any, events: Sequence[Any]) -> None:
 
 
 def report_events(instance: dg.DagsterInstance, events: Sequence[Any]) -> None:
-    """Events of assets that no run has made, materializations in batches."""
+    """Events of assets that no run has made: materializations in batches, then the others."""
     from dagster._core.events import DagsterEvent, DagsterEventBatchMetadata, StepMaterializationData, generate_event_batch_id
     from dagster._core.instance.utils import RUNLESS_JOB_NAME, RUNLESS_RUN_ID
 
     made = [event for event in events if isinstance(event, dg.AssetMaterialization)]
-    for event in events:
-        if not isinstance(event, dg.AssetMaterialization):
-            instance.report_runless_asset_event(event)
     kind, batch = dg.DagsterEventType.ASSET_MATERIALIZATION.value, generate_event_batch_id()
     for number, event in enumerate(made, start=1):
         reported = DagsterEvent(kind, RUNLESS_JOB_NAME, event_specific_data=StepMaterializationData(event))
         of_batch = DagsterEventBatchMetadata(batch, is_end=number == len(made))
         instance.report_dagster_event(reported, RUNLESS_RUN_ID, batch_metadata=of_batch)
+    for event in events:
+        if not isinstance(event, dg.AssetMaterialization):
+            instance.report_runless_asset_event(event)

@@ -15,6 +15,7 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.foundation.home import Environment
 from mlops_assets.foundation.terminal import show, table
+from mlops_assets.ingestion.delivery import complete
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.local.demo.watching import Watcher
 from mlops_assets.local.platform import running_platform
@@ -52,6 +53,7 @@ def run_demo(environment: Environment) -> None:
 def _land(landing: Landing, first: date, last: date) -> None:
     delivered = [*deliveries(package_folder(), first, last)]
     landed = sum(landing.put(USE_CASE.name, file.table, day=file.partition, rows=file.rows) for file in delivered)
+    complete(landing.root, USE_CASE.name)
     typer.echo(f"{first} to {last}: {landed} files landed" if landed else f"{first} to {last}: landed before")
 
 

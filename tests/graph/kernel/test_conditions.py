@@ -172,6 +172,17 @@ def test_a_burst_of_deliveries_becomes_one_cascade_once_it_has_ended() -> None:
         assert clock.wanted(SETTLE + SECOND) == both(1, 2, 3, 4, 5, 6)
 
 
+def test_a_delivery_that_is_known_to_be_whole_does_not_wait_until_the_next_file_lands() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        clock = Clock(Line(instance, settle_for=SETTLE))
+        clock.land(1, 2)
+        instance.report_runless_asset_event(dg.AssetObservation(PARENT))
+        assert clock.wanted(0 * SECOND) == both(1, 2)
+        clock.land(3)
+        assert clock.wanted(SECOND) == {}
+        assert clock.wanted(SETTLE + SECOND).keys() == {"child", "grandchild"}
+
+
 def test_a_stream_of_deliveries_that_never_ends_postpones_a_cascade_by_a_bounded_time() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         clock = Clock(Line(instance, settle_for=dt.timedelta(days=1)))
