@@ -88,7 +88,7 @@ def mirror(
         typer.echo(f"{use_case} · {difference}", err=True)
         raise typer.Exit(1)
     write_aliases(registry, state)
-    conclude(promotions, "Servers and MLflow now match the ledger.")
+    conclude(promotions, "Servers and MLflow now match the ledger.", before=state.head)
     if not is_restored:
         raise typer.Exit(1)
 

@@ -29,8 +29,10 @@ def approve(
 ) -> None:
     """Approve a version of a high-risk use case; its rollout then starts automatically."""
     promotions = open_promotions(use_case)
+    before = promotions.state().head
     promotions.approve(version, why=why, by=by, at=datetime.now(UTC))
-    conclude(promotions, f"{use_case}: version {version} is approved, with the model and evidence of its blessing.")
+    done = f"version {version} is approved, with the model and evidence of its blessing"
+    conclude(promotions, f"{use_case}: {done}.", before=before)
 
 
 def promote(
@@ -42,10 +44,15 @@ def promote(
 ) -> None:
     """Let a blessed version serve all requests now, without its rollout."""
     promotions = open_promotions(use_case)
+    before = promotions.state().head
     with reporting_replaced(promotions, _warn):
         plan = promotions.promote(version, reason=why, by=by, at=datetime.now(UTC))
     _mirror_to_mlflow(promotions)
-    conclude(promotions, f"{use_case}: version {plan.champion} serves all requests (plan {plan.number}).")
+    conclude(
+        promotions,
+        f"{use_case}: version {plan.champion} serves all requests (plan {plan.number}{_unchanged(promotions, before)}).",
+        before=before,
+    )
 
 
 def rollback(use_case: Name, *, why: Why = "by hand", by: By) -> None:
@@ -54,12 +61,13 @@ def rollback(use_case: Name, *, why: Why = "by hand", by: By) -> None:
     Until `mlops route --hand-over`, or the approval or promotion of a version, nothing is trained or rolled out by itself.
     """
     promotions = open_promotions(use_case)
+    before = promotions.state().head
     with reporting_replaced(promotions, _warn):
         plan = promotions.roll_back(by_hand=True, reason=why, by=by, at=datetime.now(UTC))
     version = promotions.ledger.records(use_case, after=plan.number - 1)[0].body["version"]
     _mirror_to_mlflow(promotions)
     done = f"version {version} is rolled back; version {plan.champion} serves all requests (plan {plan.number})"
-    conclude(promotions, f"{use_case}: {done}.")
+    conclude(promotions, f"{use_case}: {done}.", before=before)
 
 
 def route(
@@ -80,6 +88,7 @@ def route(
     No rollout changes what was set by hand until it is handed over.
     """
     promotions, at = open_promotions(use_case), datetime.now(UTC)
+    before = promotions.state().head
     if hand_over and (challenger, share, shadow) != (None, 0.0, None):
         raise typer.BadParameter("--hand-over is there with a version or a share; legal: alone. Set a route, or hand it over.")
     if hand_over:
@@ -93,8 +102,14 @@ def route(
         with reporting_replaced(promotions, _warn):
             plan = promotions.route(challenger=challenger, share=share, split=split, shadow=shadow, **cause)
     _mirror_to_mlflow(promotions)
-    serves = f"version {plan.champion} serves; {plan.rollout or 'no challenger, no shadow'} (plan {plan.number})"
-    conclude(promotions, f"{use_case}: {serves}.")
+    serves = f"version {plan.champion} serves; {plan.rollout or 'no challenger, no shadow'}"
+    in_force = f"plan {plan.number}{_unchanged(promotions, before)}"
+    conclude(promotions, f"{use_case}: {serves} ({in_force}).", before=before)
+
+
+def _unchanged(promotions: Promotions, before: int) -> str:
+    """Words for a command that wrote no record after `before`; empty otherwise."""
+    return "" if promotions.state().head > before else ", as before: nothing has changed"
 
 
 def _warn(message: str) -> None:
@@ -115,9 +130,12 @@ def open_placed_versions(use_case: str) -> PlacedVersions:
     return PlacedVersions(use_case, resources["ledger"].open(), deployment, keys)
 
 
-def conclude(promotions: Promotions, message: str) -> None:
-    """Shows what each server serves now, then `message`; exit code 1 where servers do not follow the ledger."""
-    servers, problem = confirm(promotions, open_resources()["live_services"].open(promotions.use_case.name))
+def conclude(promotions: Promotions, message: str, *, before: int) -> None:
+    """Shows what each server serves now, then `message`; exit code 1 where servers do not follow the ledger. `before` is the
+    number of its newest record before the command.
+    """
+    services = open_resources()["live_services"].open(promotions.use_case.name)
+    servers, problem = confirm(promotions, services, before=before)
     for server in servers:
         typer.echo(describe_live(server, promotions.state().plan))
     if problem:

@@ -136,9 +136,12 @@ def _approve(use_cases: UseCases) -> dg.JobDefinition:
         live_services: LiveServicesResource,
     ) -> None:
         promotions = open_rollouts(_chosen(config, use_cases), rollout_stores).promotions
+        before = promotions.state().head
         with _recorded(config):
             promotions.approve(config.version, why=config.why, by=config.by, at=datetime.now(UTC))
-        _conclude(context, promotions, f"Version {config.version} is approved by {config.by}.", live_services)
+        _conclude(
+            context, promotions, f"Version {config.version} is approved by {config.by}.", services=live_services, before=before
+        )
 
     description = "Approves a blessed version of a high-risk use case; its rollout then starts."
     return _job(use_cases, "approve", ApprovalConfig, approve, description)
@@ -155,10 +158,11 @@ def _promote(use_cases: UseCases) -> dg.JobDefinition:
         from mlops_assets.promotion.replaced_plan import reporting_replaced
 
         promotions = open_rollouts(_chosen(config, use_cases), rollout_stores).promotions
+        before = promotions.state().head
         with _recorded(config), reporting_replaced(promotions, context.log.warning):
             plan = promotions.promote(config.version, reason=config.why, by=config.by, at=datetime.now(UTC))
         _report_step(context, promotions)
-        _conclude(context, promotions, f"Version {plan.champion} serves all requests.", live_services)
+        _conclude(context, promotions, f"Version {plan.champion} serves all requests.", services=live_services, before=before)
 
     description = "Lets a blessed version serve all requests now, without its rollout."
     return _job(use_cases, "promote", PromotionConfig, promote, description)
@@ -175,10 +179,17 @@ def _roll_back(use_cases: UseCases) -> dg.JobDefinition:
         from mlops_assets.promotion.replaced_plan import reporting_replaced
 
         promotions = open_rollouts(_chosen(config, use_cases), rollout_stores).promotions
+        before = promotions.state().head
         with _recorded(config), reporting_replaced(promotions, context.log.warning):
             plan = promotions.roll_back(by_hand=True, reason=config.reason, by=config.by, at=datetime.now(UTC))
         _report_step(context, promotions)
-        _conclude(context, promotions, f"Rolled back: version {plan.champion} serves all requests.", live_services)
+        _conclude(
+            context,
+            promotions,
+            f"Rolled back: version {plan.champion} serves all requests.",
+            services=live_services,
+            before=before,
+        )
 
     description = "Rolls back the challenger, or else the champion."
     return _job(use_cases, "rollback", RollbackConfig, go_back, description)
@@ -195,11 +206,12 @@ def _hand_over(use_cases: UseCases) -> dg.JobDefinition:
         from mlops_assets.promotion.replaced_plan import reporting_replaced
 
         rollouts = open_rollouts(_chosen(config, use_cases), rollout_stores)
+        before = rollouts.promotions.state().head
         with _recorded(config), reporting_replaced(rollouts.promotions, context.log.warning):
             plan = rollouts.hand_over(by=config.by, at=datetime.now(UTC), why=config.reason)
         _report_step(context, rollouts.promotions)
         serves = f"Handed over: version {plan.champion} serves; {plan.rollout or 'no challenger, no shadow'}."
-        _conclude(context, rollouts.promotions, serves, live_services)
+        _conclude(context, rollouts.promotions, serves, services=live_services, before=before)
 
     description = "Lets the declared rollout start anew; after a rollback by hand, the triggers go on too."
     return _job(use_cases, "hand_over", HandOverConfig, hand_over, description)
@@ -260,11 +272,13 @@ def _report_step(context: dg.OpExecutionContext, promotions: "Promotions") -> No
     context.log_event(dg.AssetMaterialization(key, metadata={**in_force(promotions.state()), "ledger": ledger}))
 
 
-def _conclude(context: dg.OpExecutionContext, promotions: "Promotions", result: str, services: LiveServicesResource) -> None:
-    """Fails the run where servers do not follow the change, which is recorded and is not made again."""
+def _conclude(
+    context: dg.OpExecutionContext, promotions: "Promotions", result: str, *, services: LiveServicesResource, before: int
+) -> None:
+    """Fails the run where servers do not follow the change, which is recorded after record `before` and is not made again."""
     from mlops_assets.serving.client import confirm
 
     context.add_output_metadata({"result": result, **in_force(promotions.state())})
-    _servers, problem = confirm(promotions, services.open(promotions.use_case.name))
+    _servers, problem = confirm(promotions, services.open(promotions.use_case.name), before=before)
     if problem:
         raise dg.Failure(problem, allow_retries=False)

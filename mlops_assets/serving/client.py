@@ -163,9 +163,9 @@ class LiveService(AbstractContextManager["LiveService"]):
         return self._post(content, tries - 1)
 
 
-def confirm(promotions: "Promotions", services: Iterable[LiveService]) -> tuple[list[Served], str]:
-    """What each server serves, and why that is not the ledger's newest change; empty where every one, and one at least, follows,
-    and before the first champion. Closes the `services`.
+def confirm(promotions: "Promotions", services: Iterable[LiveService], *, before: int) -> tuple[list[Served], str]:
+    """What each server serves, and why that is not the ledger's newest change, which came after record `before`; empty where
+    every one, and one at least, follows, and before the first champion. Closes the `services`.
     """
     servers, name = list[Served](), promotions.use_case.name
     for service in services:
@@ -174,14 +174,15 @@ def confirm(promotions: "Promotions", services: Iterable[LiveService]) -> tuple[
     is_confirmed = any(server.in_force for server in servers)
     problems = [server.problem for server in servers if not (server.in_force or (server.is_of_another and is_confirmed))]
     problems += filter(None, [no_server(name, servers)])
-    if not problems or not promotions.state().plan:
+    if not problems or not (plan := promotions.state().plan):
         return servers, ""
     who = "not every server" if is_confirmed else "no server"
-    where = f"{name} · {_describe_newest(promotions)}, and {who} confirmed it"
+    changed = _describe_changed(promotions, before) or f"nothing has changed in the ledger, where {plan.title} is in force"
+    where = f"{name} · {changed}, and {who} confirmed it"
     return servers, f"{where} · {' '.join(problems)} `mlops status {name}` shows what servers serve."
 
 
-def _describe_newest(promotions: "Promotions") -> str:
-    record = promotions.ledger.records(promotions.use_case.name)[-1]
-    version = f" of version {record.body['version']}" if "version" in record.body else ""
-    return f"the ledger has the change: record {record.number}, {record.kind}{version} by {record.by}"
+def _describe_changed(promotions: "Promotions", before: int) -> str:
+    """The newest record after `before`; empty where there is none."""
+    *_, record = promotions.ledger.records(promotions.use_case.name, after=before) or [None]
+    return f"the ledger has the change: record {record.number}, {record}" if record else ""

@@ -609,15 +609,15 @@ def test_no_command_claims_success_while_servers_read_a_plan_that_the_ledger_doe
     assert "disagree" not in run("status").output
 
 
-# Every command that changes what serves, and the record that it leaves.
+# Every command that changes what serves, and the record that it leaves; these two have nothing to change.
 CHANGE_WHAT_SERVES: dict[tuple[str, ...], str] = {
     ("approve", NAME, "3", "--why", "read"): "record 6, approval of version 3 by ana",
     ("promote", NAME, "3", "--why", "urgent"): "record 6, promotion of version 3 by ana",
     ("rollback", NAME): "record 6, rollback of version 2 by ana",
     ("route", NAME, "--challenger", "3", "--share", "0.1"): "record 6, plan of version 3 by ana",
     ("route", NAME, "--shadow", "3"): "record 6, plan of version 3 by ana",
-    ("route", NAME): "record 5, promotion of version 2 by ana",
-    ("ledger", "mirror", NAME): "record 5, promotion of version 2 by ana",
+    ("route", NAME): "",
+    ("ledger", "mirror", NAME): "",
 }
 
 
@@ -634,13 +634,26 @@ def test_the_table_has_every_command_that_changes_what_serves():
 def test_a_change_that_no_server_confirms_is_recorded_and_fails(run: Run, home: Home, words: tuple[str, ...]):
     promotions_of(home).promote(2, reason="better", by="ana", at=AT)
     result = change(run, words)
-    confirmed = f"flight_delay · the ledger has the change: {CHANGE_WHAT_SERVES[words]}, and no server confirmed it"
+    unchanged = "nothing has changed in the ledger, where plan 5 (version 2) is in force"
+    what = f"the ledger has the change: {record}" if (record := CHANGE_WHAT_SERVES[words]) else unchanged
+    confirmed = f"flight_delay · {what}, and no server confirmed it"
     assert result.exit_code == 1 and "Traceback" not in result.output
     assert result.stderr == (
         f"{confirmed} · {NOBODY} · it does not answer. Start it with `mlops up`, or look into the service's log. "
         "`mlops status flight_delay` shows what servers serve.\n"
     )
-    assert f"record {records_of(home)[-1].number}," in confirmed and plan_in_force(home)
+    assert records_of(home)[-1].number == 5 + bool(record) and plan_in_force(home)
+
+
+@pytest.mark.parametrize("words", [("promote", NAME, "1", "--why", "again"), ("route", NAME)], ids=" ".join)
+def test_a_command_that_has_nothing_to_change_says_so_and_names_no_other_record(
+    run: Run, home: Home, server: str, words: tuple[str, ...]
+):
+    promotions_of(home).refuse(4, reason="It leaks.", by="the gates", at=AT)
+    before = records_of(home)
+    result = change(run, words)
+    assert result.exit_code == 0 and result.output.endswith("(plan 4, as before: nothing has changed).\n"), result.output
+    assert records_of(home) == before and "refusal" not in result.output
 
 
 @pytest.mark.parametrize(
