@@ -13,6 +13,7 @@ from mlops_assets.foundation.calendars import ONE_MICROSECOND, Calendar, Partiti
 from mlops_assets.foundation.conversions import UTC as MOMENT
 from mlops_assets.foundation.conversions import by_value
 from mlops_assets.foundation.grains import calendars_of, table_calendar, view_calendar
+from mlops_assets.foundation.mistakes import OfEveryPartition
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT
 from mlops_assets.foundation.wording import some
 from mlops_assets.spec.feature import FeatureView, Label, Tables
@@ -32,7 +33,7 @@ class History(Protocol):
         ...
 
 
-class IllegalFeatures(ValueError):
+class IllegalFeatures(OfEveryPartition):
     """A transform returned what its view does not declare, or there are no rows to train on."""
 
 

@@ -19,8 +19,9 @@ from filelock import FileLock
 
 from mlops_assets.foundation.calendars import DAY, HOUR_START, Calendar, Partition
 from mlops_assets.foundation.durations import ONE_DAY
+from mlops_assets.foundation.mistakes import OfEveryPartition
 from mlops_assets.foundation.names import AssetPath, table_path
-from mlops_assets.foundation.stored_schema import IncompatibleRows, widened, with_types
+from mlops_assets.foundation.stored_schema import MustMigrate, widened, with_types
 
 # By default a table's log stores the least and greatest value of its first 32 columns, which an erasure would have to find.
 NO_STATISTICS = {"delta.dataSkippingNumIndexedCols": "0"}
@@ -38,7 +39,7 @@ class VersionGone(LookupError):
     """The rows of a version of a table were removed."""
 
 
-class OtherGrain(ValueError):
+class OtherGrain(OfEveryPartition):
     """A table whose rows are stored by the partitions of another grain than the declared one."""
 
 
@@ -189,10 +190,10 @@ def compact(table: DeltaTable, facts: Mapping[str, str]) -> None:
 
 
 def require_migrated(path: Path, renamed: Mapping[str, str]) -> None:
-    """Raises IncompatibleRows where the table has a column by its former name: rows by the new one would hide its values."""
+    """Raises MustMigrate where the table has a column by its former name: rows by the new one would hide its values."""
     stored = pl.scan_delta(str(path)).collect_schema() if renamed and DeltaTable.is_deltatable(str(path)) else pl.Schema()
     if former := ", ".join(f"{old} (now {new})" for old, new in renamed.items() if old in stored):
-        raise IncompatibleRows(f"{path.name} · the table still has {former}. Run `mlops migrate` first.")
+        raise MustMigrate(f"{path.name} · the table still has {former}. Run `mlops migrate` first.")
 
 
 def require_grain(path: Path, grain: str | None, *, writes: bool = False) -> None:

@@ -17,6 +17,10 @@ OF_SQLITE = {
 }  # fmt: skip
 
 
+class OfEveryPartition(ValueError):
+    """A mistake in the declaration, in the code or of a table, which every partition of it has, whatever the rows."""
+
+
 def is_correctable(error: BaseException) -> bool:
     """Errors of this package, of MLflow, of the operating system and of a database file that refuses are; every other one is a
     defect.

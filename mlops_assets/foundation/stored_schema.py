@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from mlops_assets.foundation.conversions import convert
+from mlops_assets.foundation.mistakes import OfEveryPartition
 
 Types = Mapping[str, pl.DataType]
 WIDENS = "the type of the table, or float where the table has int"
@@ -14,12 +15,16 @@ class IncompatibleRows(ValueError):
     """Rows that a table cannot hold without changing a value."""
 
 
+class MustMigrate(IncompatibleRows, OfEveryPartition):
+    """A table whose columns have other types or names than the declared ones."""
+
+
 def widened(table: str, stored: Types, rows: pl.DataFrame) -> dict[str, pl.DataType]:
-    """The types that a table needs for new rows: its own columns, then new ones. Raises IncompatibleRows for a narrower type."""
+    """The types that a table needs for new rows: its own columns, then new ones. Raises MustMigrate for a narrower type."""
     types = {name: _widest(dtype, rows[name]) if name in rows.columns else dtype for name, dtype in stored.items()}
     if narrower := [name for name, dtype in types.items() if dtype is None]:
         found = ", ".join(f"{name} is {rows.schema[name]} in new rows and {stored[name]} in the table" for name in narrower)
-        raise IncompatibleRows(
+        raise MustMigrate(
             f"{table} · {found}; legal: {WIDENS}. Nothing was written. "
             "Declare the earlier type again, or convert the table: `mlops migrate` shows what that changes."
         )

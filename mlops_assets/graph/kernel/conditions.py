@@ -58,8 +58,8 @@ class InputsStale(dg.AutomationCondition[dg.AssetKey]):
 
     A run that failed for one partition is tried again once a parent or the code has changed. Where its failure does not last
     (lasting_failures.py), also after RETRY, and then after pauses that double: a fault must not start a storm of runs. One that
-    failed for several is tried again at once, in two halves (automation.py), unless so many of them have failed that the fault is
-    not that of a few partitions: then the later, the more they are.
+    failed for several is tried again at once, in two halves (automation.py), unless the mistake is one that every partition has,
+    or so many of them have failed that the fault is not that of a few partitions: then the later, the more they are.
     """
 
     # Not `AC.execution_failed()`: one query per asset without partitions in each tick (dagster-io/dagster#34168). And not
@@ -232,13 +232,14 @@ def _waiting(context: Any, attempts: Mapping[At, Attempt], code: str) -> set[str
     instance, now, waiting = context.asset_graph_view.instance, context.evaluation_time.timestamp(), set[str]()
     failed = failed_runs(instance, context.key, (one.run for one in attempts.values() if not one.is_made))
     sizes = Counter(one.run for one in attempts.values())
-    together = sum(sizes[run] > 1 for run in failed)
+    together = sum(sizes[run] > 1 and not one.is_of_every_partition for run, one in failed.items())
     shared = RETRY.total_seconds() * together / RUNS_A_RETRY if together > FEW_RUNS else 0.0
     for at, run in ((at, one.run) for at, one in attempts.items() if one.run in failed):
-        end, mistake = failed[run]
+        end, mistake, is_of_every, _ = failed[run]
         if mistake not in (None, code):
             continue
-        pause_s = shared if sizes[run] > 1 else inf if mistake == code else RETRY.total_seconds()
+        is_waiting = mistake == code and (sizes[run] == 1 or is_of_every)
+        pause_s = inf if is_waiting else shared if sizes[run] > 1 else RETRY.total_seconds()
         if sizes[run] == 1 and now - end >= pause_s:  # a query, which most failures do not need
             made = _newest_events(context, context.key, MADE).get(at, 0)
             pause_s = min(end - failing_since(instance, context.key, at, made), LONGEST_RETRY.total_seconds())
@@ -247,13 +248,14 @@ def _waiting(context: Any, attempts: Mapping[At, Attempt], code: str) -> set[str
 
 
 def longest_retry(instance: dg.DagsterInstance, key: dg.AssetKey, partitions: Collection[str]) -> int:
-    """How many of these partitions one run may make: half of those that failed together."""
+    """How many of these partitions one run may make: half of those that failed together, where not every one had to fail."""
     made, planned = (newest_events(instance, key, kind, partitioned=True) for kind in (MADE, PLANNED))
     attempts = _attempts_of(instance, key, made, planned)
     failed = failed_runs(instance, key, (one.run for one in attempts.values() if not one.is_made))
     sizes = Counter(one.run for one in attempts.values())
     wanted = {attempts[at].run for at in partitions if at in attempts}
-    return min((sizes[run] // 2 for run in wanted & failed.keys() if sizes[run] > 1), default=len(partitions))
+    halved = [run for run in wanted & failed.keys() if sizes[run] > 1 and failed[run].has_parts]
+    return min((sizes[run] // 2 for run in halved), default=len(partitions))
 
 
 def _behind(context: Any, parent: dg.AssetKey, attempts: Mapping[At, Attempt]) -> Any:

@@ -6,12 +6,12 @@ tests/graph/kernel/test_dagster_internals.py fails when an upgrade of Dagster ch
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Self, cast
 
 import dagster as dg
 
 from mlops_assets.graph.kernel.dagster_internals import MADE, PLANNED, At, newest_events
-from mlops_assets.graph.kernel.lasting_failures import mistake_in
+from mlops_assets.graph.kernel.lasting_failures import is_of_every_partition, mistake_in
 from mlops_assets.spec.code_version import is_outdated
 
 CODE_VERSION = re.compile(r'"dagster/code_version": "([^"]+)"')  # a tag in the text of an event
@@ -25,10 +25,20 @@ _FAILED: dict[tuple[str, dg.AssetKey], dict[str, "FailedRun | None"]] = {}
 
 
 class FailedRun(NamedTuple):
-    """When it ended, and for an asset whose failure in it lasts, the version of the code that has failed."""
+    """When it ended, and for an asset whose failure in it lasts, the version of the code that has failed, and whether every
+    partition fails so. `has_parts`: a part of its partitions may be made where all were not.
+    """
 
     end: float
     mistake: str | None
+    is_of_every_partition: bool
+    has_parts: bool
+
+    @classmethod
+    def of(cls, record: dg.RunRecord, key: dg.AssetKey) -> Self:
+        tags = record.dagster_run.tags
+        mistake, is_of_every = mistake_in(key, tags), is_of_every_partition(tags, key)
+        return cls(record.end_time or 0.0, mistake, is_of_every, not is_of_every_partition(tags))
 
 
 def runs_of(
@@ -128,10 +138,7 @@ def failed_runs(instance: dg.DagsterInstance, key: dg.AssetKey, runs: Iterable[s
     known, ids = _FAILED.get(place := (instance.root_directory, key), {}), set(runs)
     if unknown := [run for run in ids if run not in known]:
         filter_ = dg.RunsFilter(run_ids=unknown, statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED])
-        failed = {
-            record.dagster_run.run_id: FailedRun(record.end_time or 0.0, mistake_in(key, record.dagster_run.tags))
-            for record in instance.get_run_records(filter_)
-        }
+        failed = {record.dagster_run.run_id: FailedRun.of(record, key) for record in instance.get_run_records(filter_)}
         known = known | {run: failed.get(run) for run in unknown}
     _FAILED[place] = {run: known[run] for run in ids}
     return {run: failed for run in ids if (failed := known[run]) is not None}

@@ -3,17 +3,19 @@ one of a disk, a server or a killed process, may pass by itself.
 """
 
 import errno
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
 
-from mlops_assets.foundation.mistakes import OF_SQLITE, REMEDIES, sqlite_code
+from mlops_assets.foundation.mistakes import OF_SQLITE, REMEDIES, OfEveryPartition, sqlite_code
 from mlops_assets.graph.kernel.failures import one_sentence
 from mlops_assets.graph.kernel.outages import chain_of, errno_of, outage_of, tried_again
 
 MISTAKE = "mlops/mistake_in_"  # with the asset; the value is the version of its code
+# As MISTAKE, of one that every partition has: a part of them fails, too, and none is tried.
+OF_EVERY_PARTITION = "mlops/mistake_of_every_partition_in_"
 # A person corrects these outside of the platform, which notices nothing: a permission, a size, a password.
 OUTSIDE = {*REMEDIES, errno.EMFILE, errno.ENFILE}
 
@@ -47,6 +49,11 @@ def mistake_in(key: dg.AssetKey, tags: Mapping[str, str]) -> str | None:
     return tags.get(_tag(key))
 
 
+def is_of_every_partition(tags: Mapping[str, str], key: dg.AssetKey | None = None) -> bool:
+    """Whether the mistake of an asset, or of any in a run with these tags, is one that every partition has."""
+    return _tag(key, OF_EVERY_PARTITION) in tags if key else any(tag.startswith(OF_EVERY_PARTITION) for tag in tags)
+
+
 def has_mistake(tags: Mapping[str, str]) -> bool:
     return any(tag.startswith(MISTAKE) for tag in tags)
 
@@ -71,18 +78,27 @@ def _mistakes_recorded(context: Any) -> Generator[None]:
         raise
     except Exception as error:
         if lasts(error):
-            _record(context)
+            _record(context, [MISTAKE, OF_EVERY_PARTITION] if _is_of_every_partition(error) else [MISTAKE])
         raise
 
 
-def _record(context: Any) -> None:
+def _is_of_every_partition(error: BaseException) -> bool:
+    """Those of code are raised whatever the rows are; a column that a transform does not find is one of no row."""
+    from polars.exceptions import ColumnNotFoundError, SchemaError
+
+    cause = error.__context__ if isinstance(error, dg.Failure) else error  # what a sentence describes
+    return isinstance(cause, (OfEveryPartition, NameError, ImportError, SyntaxError, ColumnNotFoundError, SchemaError))
+
+
+def _record(context: Any, prefixes: Sequence[str]) -> None:
     """What this step makes has no newer code to be tried with. A check makes nothing."""
     is_of_io_manager = isinstance(context, (dg.InputContext, dg.OutputContext))
     step = context.step_context if is_of_io_manager else context.get_step_execution_context()
     made = step.job_def.asset_layer.get_assets_def_for_node(step.node_handle)
-    if tags := {_tag(spec.key): spec.code_version or "" for spec in (made.specs if made else ())}:
+    specs = made.specs if made else ()
+    if tags := {_tag(spec.key, prefix): spec.code_version or "" for spec in specs for prefix in prefixes}:
         step.instance.add_run_tags(step.run_id, tags)
 
 
-def _tag(key: dg.AssetKey) -> str:
-    return MISTAKE + key.to_python_identifier()
+def _tag(key: dg.AssetKey, prefix: str = MISTAKE) -> str:
+    return prefix + key.to_python_identifier()

@@ -11,16 +11,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from mlops_assets.foundation.calendars import UTC_DAYS
+from mlops_assets.foundation.delta_tables import OtherGrain
 from mlops_assets.foundation.names import LANDING
+from mlops_assets.foundation.stored_schema import MustMigrate
 from mlops_assets.graph.kernel.asset_metadata import CADENCE, STAGE, WHEN_CHANGED
+from mlops_assets.graph.kernel.assets import asset
 from mlops_assets.graph.kernel.automation import build_automation
 from mlops_assets.graph.kernel.conditions import (
     DAILY,
     EVERY_PARENT,
     LANDED_PARENTS,
+    LONGEST_RETRY,
     LONGEST_WAIT,
     RETRY,
     RUNS_A_RETRY,
@@ -48,6 +53,7 @@ class Line:
     during: Callable[[], None] = lambda: None
     settle_for: dt.timedelta = dt.timedelta(0)
     with_newest: bool = False
+    code: str = "child-1"
     cursor: str | None = None
     made: list[tuple[str, list[str]]] = field(default_factory=list)
 
@@ -59,10 +65,11 @@ class Line:
             "tags": self.tags,
         }
 
-        @dg.asset(deps=["parent"], **said)
-        def child(context: dg.AssetExecutionContext) -> None:
+        @asset(key=CHILD, deps=[["parent"]], description="", code_version=self.code, **said)
+        def child(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
             self.made.append(("child", sorted(context.partition_keys)))
             self.during()
+            return dg.MaterializeResult()
 
         @dg.asset(deps=[dg.AssetDep("child", partition_mapping=looking_back(dt.timedelta(days=2), UTC_DAYS, UTC_DAYS))], **said)
         def grandchild(context: dg.AssetExecutionContext) -> None:
@@ -327,6 +334,41 @@ def test_a_fault_of_all_days_is_tried_the_later_the_more_runs_fail() -> None:
         clock, pause = Clock(line), RETRY * 5 / RUNS_A_RETRY
         assert clock.wanted(pause - 60 * SECOND) == {}
         assert clock.wanted(pause + 60 * SECOND)["child"] == {*every_day(*range(1, 11))}
+
+
+OF_EVERY_DAY: dict[str, Exception] = {
+    "the transform uses a name that is not defined": NameError("name 'amuont' is not defined"),
+    "a library is not installed": ModuleNotFoundError("No module named 'holidays'"),
+    "no row has the column": pl.exceptions.ColumnNotFoundError("amuont"),
+    "the table has another type": MustMigrate("the table has another type. Run `mlops migrate` first."),
+    "the table has another grain": OtherGrain("its rows are stored by days"),
+}
+
+
+@pytest.mark.parametrize("name", OF_EVERY_DAY)
+def test_a_mistake_that_every_day_has_waits_as_one_run_until_the_code_has_changed(name: str) -> None:
+    def fail() -> None:
+        raise OF_EVERY_DAY[name]
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        line = Line(instance, during=fail)
+        line.land(*range(1, 11))
+        assert [len(days) for _, days in line.settle()] == [10]
+        assert Clock(line).wanted(30 * LONGEST_RETRY) == {}
+        corrected = Line(instance, code="child-2")
+        assert corrected.settle() == [("child", every_day(*range(1, 11))), ("grandchild", every_day(*range(1, 11)))]
+
+
+def test_a_corrected_file_is_tried_alone_while_the_other_days_wait_for_the_code() -> None:
+    def fail() -> None:
+        raise OF_EVERY_DAY["no row has the column"]
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        line = Line(instance, during=fail)
+        line.land(*range(1, 11))
+        line.settle()
+        line.land(4)
+        assert line.settle() == [("child", [day(4)])]
 
 
 def test_a_day_that_failed_is_tried_again_after_a_pause() -> None:
