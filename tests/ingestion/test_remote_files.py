@@ -10,11 +10,13 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from mlops_assets.ingestion import remote_files
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.remote_files import MAX_FILES, CannotFetch, fetch, local_copy
 from mlops_assets.spec.form import Parquet
 from mlops_assets.spec.source import Files
 from mlops_assets.spec.spec import IllegalDeclaration
+from tests.servers.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.servers.other_stores import AZURITE, NO_AZURITE, AzureStore, GoogleStore
 from tests.servers.s3_server import S3Server
 
@@ -188,6 +190,42 @@ def test_credentials_that_the_store_does_not_know_are_named(connect: Callable[[s
         s3.check_credentials(after=1_000_000)
     assert "The AWS Access Key Id you provided does not exist in our records" in fault
     assert fault.endswith("Correct the address, or the credentials of its store") and landed(tmp_path) == {}
+
+
+@pytest.fixture
+def faulty(connect: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
+    """Before the S3 server, whose bucket `faulty` has two files."""
+    with faulty_proxy(connect("s3").url) as proxy:
+        for day in (1, 2):
+            put(f"s3://faulty/2024-03-0{day}.csv")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        yield proxy
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+SLOW_DOWN = "OSError: [Errno 16] Please reduce your request rate. It is tried again by itself, as the server is out of service"
+SILENT = "FSTimeoutError: no reply. It is tried again by itself, as the network or a server does not answer"
+
+
+@pytest.mark.parametrize(("fault", "problem"), [("503", SLOW_DOWN), ("hang", SILENT)])
+def test_a_store_that_is_out_of_order_is_named_within_seconds_and_its_files_land_once_it_is_back(
+    faulty: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, problem: str
+) -> None:
+    monkeypatch.setattr(remote_files, "LISTED_S", 1.0 if fault == "hang" else remote_files.LISTED_S)
+    faulty.fault = lambda _path: fault
+    assert get(tmp_path, "s3://faulty/*.csv") == {"s3://faulty/*.csv": f"it cannot be listed: {problem}"}
+    assert 0 < faulty.refused.total() <= 5, "one request is made again a few times, and not by each of two libraries"
+    faulty.end()
+    assert get(tmp_path, "s3://faulty/*.csv") == {} and len(landed(tmp_path)) == 2
+
+
+def test_where_a_store_does_not_give_one_file_no_other_one_is_waited_for(faulty: FaultyProxy, tmp_path: Path) -> None:
+    faulty.fault = lambda path: "503" if ".csv" in path else None
+    assert get(tmp_path, "s3://faulty/*.csv") == {"2024-03-01.csv": f"it cannot be fetched: {SLOW_DOWN}"}
+    assert faulty.refused.keys() == {"/faulty/2024-03-01.csv"} and landed(tmp_path) == {}
+    faulty.end()
+    assert get(tmp_path, "s3://faulty/*.csv") == {} and len(landed(tmp_path)) == 2
 
 
 def test_one_file_of_a_store_is_read_as_a_file_of_this_machine(scheme: str) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import dagster as dg
 
 from mlops_assets.foundation.mistakes import OF_SQLITE, REMEDIES, OfEveryPartition, sqlite_code
+from mlops_assets.foundation.outages import chain_of, errno_of, outage_of
 from mlops_assets.graph.kernel.failures import one_sentence
-from mlops_assets.graph.kernel.outages import chain_of, errno_of, outage_of, tried_again
+from mlops_assets.graph.kernel.outages import tried_again
 
 MISTAKE = "mlops/mistake_in_"  # with the asset; the value is the version of its code
 # As MISTAKE, of one that every partition has: a part of them fails, too, and none is tried.

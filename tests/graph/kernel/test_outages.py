@@ -24,9 +24,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from mlops_assets.features.online.key_value_stores import unavailable_when_down
+from mlops_assets.foundation.outages import OUTAGES, Outage, outage_of
 from mlops_assets.graph.kernel.assets import asset
 from mlops_assets.graph.kernel.lasting_failures import FailingByRule
-from mlops_assets.graph.kernel.outages import OUTAGES, Outage, outage_of, tried_again
+from mlops_assets.graph.kernel.outages import tried_again
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.spec.task import Binary
 from mlops_assets.spec.use_case import UseCase
