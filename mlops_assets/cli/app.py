@@ -123,13 +123,27 @@ def migrate(
         changes = find_changes(declared(use_case), tables)
         for change in changes:
             typer.echo(f"  {change}")
+        if apply:
+            apply_changes(changes, tables)
+            _let_follow(use_case)
         if not changes:
             return typer.echo("Every stored table has the declared columns.")
         if apply:
-            apply_changes(changes, tables)
-            return typer.echo(f"{len(changes)} columns were converted.")
+            return typer.echo(f"{len(changes)} columns were converted. What waits for them is made once a platform runs.")
         require_lossless(changes)
     typer.echo(f"{len(changes)} columns would be converted. Nothing was changed: repeat with --apply, while no platform runs.")
+
+
+def _let_follow(use_case: str) -> None:
+    """What failed as a table was not migrated is tried again, also after a migration that was killed after its last table."""
+    from mlops_assets.graph.history import readable_event_log
+    from mlops_assets.graph.kernel.dagster_runs import record_correction
+
+    with readable_event_log(environment().home) as (instance, problems):
+        for problem in problems:
+            typer.echo(f"{use_case}: {problem}. Materialize again what has failed there.", err=True)
+        if instance:
+            record_correction(instance, use_case)
 
 
 def init(

@@ -157,7 +157,7 @@ def test_the_command_prints_first_and_converts_when_asked_to(tmp_path: Path, mon
     fill(tmp_path / "tables", VALIDATED, "paid", 12.0)
     assert run() == (0, "1 columns would be converted. Nothing was changed: repeat with --apply, while no platform runs.")
     assert read(tables, VALIDATED) == {"paid": [12.0]}
-    assert run("--apply") == (0, "1 columns were converted.")
+    assert run("--apply") == (0, "1 columns were converted. What waits for them is made once a platform runs.")
     assert read(tables, VALIDATED) == {"paid": [12]}
     assert run() == (0, "Every stored table has the declared columns.")
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self, cast
 import dagster as dg
 
 from mlops_assets.graph.kernel.dagster_internals import MADE, PLANNED, At, newest_events
-from mlops_assets.graph.kernel.lasting_failures import is_of_every_partition, mistake_in
+from mlops_assets.graph.kernel.lasting_failures import CORRECTED, is_of_every_partition, mistake_in, tag_of
 from mlops_assets.spec.code_version import is_outdated
 
 CODE_VERSION = re.compile(r'"dagster/code_version": "([^"]+)"')  # a tag in the text of an event
@@ -142,6 +142,17 @@ def failed_runs(instance: dg.DagsterInstance, key: dg.AssetKey, runs: Iterable[s
         known = known | {run: failed.get(run) for run in unknown}
     _FAILED[place] = {run: known[run] for run in ids}
     return {run: failed for run in ids if (failed := known[run]) is not None}
+
+
+def record_correction(instance: dg.DagsterInstance, use_case: str) -> None:
+    """What mistakes have ended in a use case is tried again at the next look, as after a change of its code. For a correction
+    that is no event of a table, such as a migration.
+    """
+    tags = [tag_of(key) for key in instance.get_asset_keys(prefix=[use_case])]
+    for tag, codes in instance.get_run_tags(tag_keys=tags) if tags else []:
+        for run in instance.get_runs(dg.RunsFilter(tags={tag: [*codes]})):
+            instance.add_run_tags(run.run_id, {tag: CORRECTED})
+    _FAILED.clear()
 
 
 def failing_since(instance: dg.DagsterInstance, key: dg.AssetKey, partition: At, made: int) -> float:

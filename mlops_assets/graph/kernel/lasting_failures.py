@@ -17,6 +17,7 @@ from mlops_assets.graph.kernel.outages import tried_again
 MISTAKE = "mlops/mistake_in_"  # with the asset; the value is the version of its code
 # As MISTAKE, of one that every partition has: a part of them fails, too, and none is tried.
 OF_EVERY_PARTITION = "mlops/mistake_of_every_partition_in_"
+CORRECTED = "corrected"  # the value of MISTAKE once a person has corrected what no version of the code shows
 # A person corrects these outside of the platform, which notices nothing: a permission, a size, a password.
 OUTSIDE = {*REMEDIES, errno.EMFILE, errno.ENFILE}
 
@@ -47,12 +48,12 @@ class FailingByRule(dg.IOManager):
 
 def mistake_in(key: dg.AssetKey, tags: Mapping[str, str]) -> str | None:
     """The version of the code of an asset whose failure in a run with these tags lasts; None where it does not."""
-    return tags.get(_tag(key))
+    return tags.get(tag_of(key))
 
 
 def is_of_every_partition(tags: Mapping[str, str], key: dg.AssetKey | None = None) -> bool:
     """Whether the mistake of an asset, or of any in a run with these tags, is one that every partition has."""
-    return _tag(key, OF_EVERY_PARTITION) in tags if key else any(tag.startswith(OF_EVERY_PARTITION) for tag in tags)
+    return tag_of(key, OF_EVERY_PARTITION) in tags if key else any(tag.startswith(OF_EVERY_PARTITION) for tag in tags)
 
 
 def has_mistake(tags: Mapping[str, str]) -> bool:
@@ -92,14 +93,16 @@ def _is_of_every_partition(error: BaseException) -> bool:
 
 
 def _record(context: Any, prefixes: Sequence[str]) -> None:
-    """What this step makes has no newer code to be tried with. A check makes nothing."""
+    """What this step makes, and what follows from it in the run, has no newer code to be tried with. A check makes nothing."""
     is_of_io_manager = isinstance(context, (dg.InputContext, dg.OutputContext))
     step = context.step_context if is_of_io_manager else context.get_step_execution_context()
-    made = step.job_def.asset_layer.get_assets_def_for_node(step.node_handle)
-    specs = made.specs if made else ()
-    if tags := {_tag(spec.key, prefix): spec.code_version or "" for spec in specs for prefix in prefixes}:
+    layer = step.job_def.asset_layer
+    if made := layer.get_assets_def_for_node(step.node_handle):
+        keys = dg.AssetSelection.assets(*made.keys).downstream().resolve(layer.asset_graph)
+        codes = {key: layer.asset_graph.get(key).code_version or "" for key in keys & {*layer.executable_asset_keys}}
+        tags = {tag_of(key, prefix): code for key, code in codes.items() for prefix in prefixes}
         step.instance.add_run_tags(step.run_id, tags)
 
 
-def _tag(key: dg.AssetKey, prefix: str = MISTAKE) -> str:
+def tag_of(key: dg.AssetKey, prefix: str = MISTAKE) -> str:
     return prefix + key.to_python_identifier()

@@ -359,6 +359,18 @@ def test_a_mistake_that_every_day_has_waits_as_one_run_until_the_code_has_change
         assert corrected.settle() == [("child", every_day(*range(1, 11))), ("grandchild", every_day(*range(1, 11)))]
 
 
+def test_what_follows_from_a_table_that_a_mistake_has_ended_waits_with_it() -> None:
+    def fail() -> None:
+        raise OF_EVERY_DAY["no row has the column"]
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        line = Line(instance)
+        line.land(1, 2)
+        line.settle()
+        assert Line(instance, code="child-2", during=fail).settle() == [("child", every_day(1, 2))]
+        assert Line(instance, code="child-3").settle() == [("child", every_day(1, 2)), ("grandchild", every_day(1, 2))]
+
+
 def test_a_corrected_file_is_tried_alone_while_the_other_days_wait_for_the_code() -> None:
     def fail() -> None:
         raise OF_EVERY_DAY["no row has the column"]
