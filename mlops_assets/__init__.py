@@ -60,7 +60,7 @@ if TYPE_CHECKING:
         SklearnEstimator,
         Trainer,
     )  # fmt: skip
-    from mlops_assets.spec.trigger import OnAlarm, OnCode, OnDrift, OnPerformance, OnSchedule, OnVolume, Trigger
+    from mlops_assets.spec.trigger import OnAlarm, OnCode, OnDrift, OnLoss, OnPerformance, OnSchedule, OnVolume, Trigger
     from mlops_assets.spec.use_case import UseCase
 
 __all__ = [
@@ -69,11 +69,11 @@ __all__ = [
     "Fair", "FeatureView", "Features", "Files", "Floor", "Freshness", "Gate", "GroupSplit", "HashedWords",
     "HistGradientBoosting", "Hour", "Hourly", "HoursBetween", "Http", "IsMissing", "JsonLines", "Label", "Latency", "LightGBM",
     "Lightning", "Limits", "Log", "MaxNovelShare", "MaxNullShare", "MinuteOfDay", "Month", "Monthly", "Multiclass",
-    "NextCursor", "NextLink", "NoLeak", "NoPii", "NoSkew", "OnAlarm", "OnCode", "OnDrift", "OnPerformance", "OnSchedule",
-    "OnVolume", "Operations", "OwnLightning", "OwnMonitor", "PageNumber", "Parquet", "Performance", "Pod", "PredictionMoment",
-    "RandomSplit", "Range", "Ratio", "Regression", "Renamed", "Robust", "Rollback", "RowCountBand", "Search", "Serving", "Skew",
-    "SklearnEstimator", "Snapshot", "Sql", "Stream", "TextLength", "TimeSplit", "Trainer", "Trigger", "UseCase", "Weekday",
-    "Weekly",
+    "NextCursor", "NextLink", "NoLeak", "NoPii", "NoSkew", "OnAlarm", "OnCode", "OnDrift", "OnLoss", "OnPerformance",
+    "OnSchedule", "OnVolume", "Operations", "OwnLightning", "OwnMonitor", "PageNumber", "Parquet", "Performance", "Pod",
+    "PredictionMoment", "RandomSplit", "Range", "Ratio", "Regression", "Renamed", "Robust", "Rollback", "RowCountBand",
+    "Search", "Serving", "Skew", "SklearnEstimator", "Snapshot", "Sql", "Stream", "TextLength", "TimeSplit", "Trainer",
+    "Trigger", "UseCase", "Weekday", "Weekly",
 ]  # fmt: skip
 
 

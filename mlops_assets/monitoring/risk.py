@@ -8,6 +8,7 @@ from mlops_assets.foundation.verdict import Verdict
 from mlops_assets.monitoring.estimation import Evaluated
 from mlops_assets.monitoring.monitor_result import MonitorResult
 from mlops_assets.monitoring.stored_periods import known_rows
+from mlops_assets.spec.trigger import MORE_LOSS
 from mlops_assets.statistics.risk import Bounds, ExpectedLoss, mean_bounds, risk_bounds
 from mlops_assets.tasks.task import Task
 
@@ -27,7 +28,7 @@ class Risk(NamedTuple):
     answers: int
 
     def added_to(self, result: MonitorResult) -> MonitorResult:
-        """An alarm where the answers lose more than the rows of the evaluation. It trains nothing: there are few labels."""
+        """An alarm where the answers lose more than the rows of the evaluation; with so few labels OnLoss alone trains on it."""
         rows = f"by {self.labels:,} labels and {self.answers:,} answers"
         message = (
             f"{self.loss} of version {self.version} is {self.bounds} since it serves, {rows}; {self.evaluated} in its evaluation"
@@ -35,7 +36,7 @@ class Risk(NamedTuple):
         figures = {**result.figures, "risk_low": self.bounds.low, "risk_high": self.bounds.high}
         result = result._replace(message=f"{result.message} The mean {message}.", figures=figures)
         is_worse = self.bounds.low > self.evaluated.high
-        return result._replace(verdict=Verdict.ALARM, reason_to_train=0.0) if is_worse else result
+        return result._replace(verdict=Verdict.ALARM, symptoms=[MORE_LOSS]) if is_worse else result
 
 
 def find_risk(evaluated: Evaluated, *, task: Task[Any], label: str, answers: pl.LazyFrame, outcomes: pl.LazyFrame) -> Risk | None:

@@ -11,13 +11,14 @@ from mlops_assets.spec.monitor import Drift, Estimation, Monitor, OwnMonitor, Pe
 from mlops_assets.spec.request_feature import RequestFeature
 from mlops_assets.spec.rollout import Canary
 from mlops_assets.spec.spec import Spec
-from mlops_assets.spec.trigger import OnAlarm, OnCheck, OnDrift, OnPerformance, Trigger, trigger_names
+from mlops_assets.spec.trigger import OnAlarm, OnCheck, OnDrift, OnLoss, OnPerformance, Trigger, trigger_names
 
 if TYPE_CHECKING:
     from mlops_assets.spec.use_case import UseCase
 
 READS_MONITOR: dict[type[Spec], tuple[type[Monitor], ...]] = {
-    NoSkew: (Skew,), OnDrift: (Drift,), OnPerformance: (Performance,), OnAlarm: (OwnMonitor, Estimation),
+    NoSkew: (Skew,), OnDrift: (Drift,), OnPerformance: (Performance,), OnLoss: (Performance,),
+    OnAlarm: (OwnMonitor, Estimation),
 }  # fmt: skip
 # The types of request columns that a model cannot read: a day or a moment has no level that comes back.
 NO_INPUT: dict[str, tuple[DType, ...]] = {"numeric": ("datetime", "date"), "categorical": ("datetime", "date", "decimal")}
@@ -243,7 +244,8 @@ def _has_bound(use_case: "UseCase") -> bool:
     if any(isinstance(monitor, Estimation) for monitor in use_case.monitors):
         return True
     stages = [stage for stage, monitor in use_case.monitor_stages.items() if isinstance(monitor, Performance)]
-    return bool(stages) and all(use_case.triggers_of(stage) for stage in stages)
+    bounds = (any(isinstance(one, OnPerformance) for one in use_case.triggers_of(stage)) for stage in stages)
+    return bool(stages) and all(bounds)
 
 
 def _unknown(field: str, names: Sequence[str], legal: Sequence[str], problem: str) -> Iterator[str]:

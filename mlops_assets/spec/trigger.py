@@ -14,6 +14,7 @@ from mlops_assets.spec.suffixed import Suffixed, endings
 TRIGGERS = "mlops_assets.triggers"
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 MONTH_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+MORE_LOSS = "mean loss by few labels"  # the symptom of a Performance that has too few for its metrics
 # The fields of a schedule: lowest and highest number, and the words for the lowest and the following numbers.
 CRON: dict[str, tuple[int, int, tuple[str, ...]]] = {
     "minute": (0, 59, ()),
@@ -88,8 +89,10 @@ class OnCheck(Trigger):
 
     monitor: str = Field(default="", repr=False)
 
-    def is_reason(self, share: float) -> bool:
-        """Whether `share`, from 0 to 1, of what is judged has changed enough: the `reason_to_train` of the monitor's check."""
+    def is_reason(self, share: float, symptoms: Sequence[str]) -> bool:
+        """Whether `share`, from 0 to 1, of what is judged has changed enough: the `reason_to_train` of the monitor's check, which
+        is about these symptoms.
+        """
         return share > 0
 
 
@@ -105,7 +108,7 @@ class OnDrift(OnCheck):
     min_importance: float = Field(default=0.3, gt=0, le=1)
     unless_performance_holds: bool = Field(default=False, repr=False)
 
-    def is_reason(self, share: float) -> bool:
+    def is_reason(self, share: float, symptoms: Sequence[str]) -> bool:
         return share >= self.min_importance
 
 
@@ -117,6 +120,18 @@ class OnPerformance(OnCheck):
 
     def contradictions(self) -> Iterator[str]:
         yield from bound_problems(self.metric, self.bound)
+
+    def is_reason(self, share: float, symptoms: Sequence[str]) -> bool:
+        return share > 0 and MORE_LOSS not in symptoms
+
+
+class OnLoss(OnCheck):
+    """Train when labels that are too few for OnPerformance show that the champion's answers lose more than the rows of its
+    evaluation: in `monitor`, or in any Performance.
+    """
+
+    def is_reason(self, share: float, symptoms: Sequence[str]) -> bool:
+        return share > 0 and MORE_LOSS in symptoms
 
 
 class OnAlarm(OnCheck):

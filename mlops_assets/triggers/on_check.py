@@ -1,7 +1,7 @@
 """Finds the alarms of monitors that judge what is served now: none that a training has followed."""
 
 from mlops_assets.foundation.verdict import Verdict
-from mlops_assets.spec.trigger import OnCheck
+from mlops_assets.spec.trigger import MORE_LOSS, OnCheck
 from mlops_assets.triggers.cause import Cause
 from mlops_assets.triggers.situation import Reading, Situation
 
@@ -13,8 +13,9 @@ def find_cause(trigger: OnCheck, situation: Situation) -> Cause:
     raised = [one for one in readings if one and one.verdict is Verdict.ALARM]
     if not raised:
         return Cause.none(f"no alarm of {', '.join(stages)}.")
-    if not (alarms := [one for one in raised if trigger.is_reason(one.reason_to_train)]):
-        return Cause.none(f"the alarm of {', '.join(one.monitor for one in raised)} is no reason to train.")
+    if not (alarms := [one for one in raised if trigger.is_reason(one.reason_to_train, one.symptoms)]):
+        few = ": it is by few labels, on which OnLoss() trains" if any(MORE_LOSS in one.symptoms for one in raised) else ""
+        return Cause.none(f"the alarm of {', '.join(one.monitor for one in raised)} is no reason to train{few}.")
     # One alarm causes one training, however many monitors raised it before or during that: they judged the model before.
     trained = situation.trained_until
     if not (judged := [one for one in alarms if trained is None or one.judged_at > trained]):

@@ -11,11 +11,11 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Home
 from mlops_assets.graph.training_requests import ManualTraining, describe_end
 from mlops_assets.graph.training_triggers import Request
-from mlops_assets.graph.trainings import read_trainings
+from mlops_assets.graph.trainings import SYMPTOMS, read_trainings
 from mlops_assets.promotion.pauses import pause
 from mlops_assets.resources import LedgerResource
 from mlops_assets.spec.monitor import Drift, Performance
-from mlops_assets.spec.trigger import OnDrift, OnPerformance, OnSchedule, Trigger
+from mlops_assets.spec.trigger import MORE_LOSS, OnDrift, OnLoss, OnPerformance, OnSchedule, Trigger
 from mlops_assets.triggers.memory import PAUSE
 from tests.graph.test_first_model import PLAIN
 from tests.graph.training_line import TrainingLine, tick
@@ -40,6 +40,45 @@ def test_ten_failed_checks_with_one_cause_train_once(line: TrainingLine) -> None
         line.waited += DAY
         line.judge("drift", f"{number} of 9 inputs have drifted.")
         assert "did not help: version 2 was refused by beats_champion. Another training starts when newer data" in line.why_not()
+
+
+FEW_LABELS = "The mean Brier score is 0.4 to 0.6 since it serves, by 40 labels."
+
+
+@pytest.fixture
+def with_few_labels(tmp_path: Path) -> Iterator[TrainingLine]:
+    triggers = (OnLoss(), OnPerformance(metric="auc", bound=0.7))
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield TrainingLine(Home(tmp_path / "home"), instance, PLAIN.but(monitors=(Performance(),), triggers=triggers))
+
+
+def judge_few_labels(line: TrainingLine) -> None:
+    line.judge("performance", FEW_LABELS, reason_to_train=1.0, symptoms=dg.MetadataValue.json([MORE_LOSS]))
+
+
+def test_few_labels_train_once_where_on_loss_is_declared_and_again_with_newer_data(with_few_labels: TrainingLine) -> None:
+    line = with_few_labels
+    judge_few_labels(line)
+    assert line.train(refused=True).reason == "performance: The mean Brier score is 0.4 to 0.6 since it serves, by 40 labels"
+    for _ in range(3):
+        line.waited += DAY
+        judge_few_labels(line)
+        assert "Another training starts when newer data has come" in line.why_not()
+    line.land()
+    assert line.train(promoted=True).tags[SYMPTOMS] == f'["performance: {MORE_LOSS}"]'
+
+
+def test_the_plan_names_the_trigger_that_trains_on_few_labels(with_few_labels: TrainingLine) -> None:
+    judge_few_labels(with_few_labels)
+    outlooks = {name: outlook.message for name, outlook in with_few_labels.triggers().outlooks().items()}
+    no_reason = "the alarm of performance is no reason to train: it is by few labels, on which OnLoss() trains."
+    assert outlooks == {"on_loss": f"performance: {FEW_LABELS.rstrip('.')}", "on_performance": no_reason}
+
+
+def test_enough_labels_below_the_bound_are_no_cause_of_on_loss(with_few_labels: TrainingLine) -> None:
+    with_few_labels.judge("performance", "auc 0.6 of the window is below 0.7.", reason_to_train=1.0)
+    outlooks = with_few_labels.triggers().outlooks()
+    assert (outlooks["on_performance"].is_due, outlooks["on_loss"].is_due) == (True, False)
 
 
 def test_status_says_that_training_did_not_help(line: TrainingLine) -> None:

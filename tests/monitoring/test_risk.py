@@ -15,6 +15,7 @@ from mlops_assets.monitoring.risk import Risk, find_risk
 from mlops_assets.monitoring.stored_periods import Periods
 from mlops_assets.spec.monitor import Performance
 from mlops_assets.spec.task import Binary, Multiclass, Regression
+from mlops_assets.spec.trigger import MORE_LOSS, OnLoss, OnPerformance
 from mlops_assets.statistics.estimation import Labelled
 from mlops_assets.tasks import task_of
 from mlops_assets.tasks.task import Task
@@ -62,10 +63,12 @@ def test_few_labels_that_lose_what_is_expected_are_shown_and_are_not_enough_for_
     assert (result.figures["risk_low"], result.figures["risk_high"]) == risk.bounds
 
 
-def test_few_labels_that_lose_more_than_the_evaluation_are_an_alarm_that_trains_nothing() -> None:
+def test_few_labels_that_lose_more_than_the_evaluation_are_an_alarm_on_which_only_on_loss_trains() -> None:
     rows = served(5000, relation=0.0, seed=1)
     result = judged(risk_of(rows, 100), rows.head(100))
-    assert (result.verdict, result.reason_to_train) == (Verdict.ALARM, 0.0), result.message
+    assert (result.verdict, result.symptoms) == (Verdict.ALARM, [MORE_LOSS]), result.message
+    assert OnLoss().is_reason(result.reason_to_train, result.symptoms)
+    assert not OnPerformance(metric="auc", bound=0.6).is_reason(result.reason_to_train, result.symptoms)
 
 
 def test_a_version_that_is_as_good_as_in_its_evaluation_raises_no_alarm_at_any_look() -> None:

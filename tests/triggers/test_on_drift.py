@@ -9,7 +9,7 @@ import pytest
 from mlops_assets.foundation.verdict import Verdict
 from mlops_assets.spec.monitor import Drift, Estimation, Monitor, Performance
 from mlops_assets.spec.spec import IllegalDeclaration
-from mlops_assets.spec.trigger import OnDrift, OnPerformance
+from mlops_assets.spec.trigger import OnDrift, OnLoss, OnPerformance
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.triggers.on_drift import find_cause
 from mlops_assets.triggers.situation import Reading
@@ -74,6 +74,8 @@ def test_the_reason_is_the_first_sentence_of_the_alarm() -> None:
 def test_nothing_that_says_whether_the_performance_holds_is_no_declaration() -> None:
     with pytest.raises(IllegalDeclaration, match="Declare Estimation"):
         LOANS.but(monitors=(Drift(),), triggers=(OnDrift(unless_performance_holds=True),))
+    with pytest.raises(IllegalDeclaration, match="Declare Estimation"):
+        LOANS.but(monitors=(Drift(), Performance()), triggers=(OnDrift(unless_performance_holds=True), OnLoss()))
     assert LOANS.but(monitors=(Drift(), Estimation()), triggers=(OnDrift(unless_performance_holds=True),))
 
 
