@@ -9,13 +9,20 @@ from mlops_assets.graph.kernel.lasting_failures import has_mistake
 from mlops_assets.graph.trainings import error_of, is_run_of
 
 PASSES = "Remove the cause: it is tried again after half an hour, then after pauses that double, up to a day."
+RETRIED = "It is tried again at once."
 LASTS = "Correct the file, the code or the declaration: what has failed is tried again then, and not before."
+WILL_RETRY = "dagster/will_retry"  # the tag of a failed run that the daemon starts again
 NEWEST = 200  # runs, of all use cases, that are looked at
 
 
 class FailedRun(NamedTuple):
     tables: str  # a few that it was to make
     message: str
+
+
+def is_retried(run: dg.DagsterRun) -> bool:
+    """Whether the daemon starts it again, as its process ended before the run was over."""
+    return run.tags.get(WILL_RETRY) == "true"
 
 
 def read_failed_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
@@ -32,6 +39,6 @@ def find_failed_run(use_case: str, instance: dg.DagsterInstance, failed: Sequenc
             continue
         if all(record.asset_entry.last_run_id == run.run_id for record in instance.get_asset_records([*keys])):
             tables = ", ".join(sorted(key.path[-1] for key in keys)[:2])
-            remedy = LASTS if has_mistake(run.tags) else PASSES
+            remedy = LASTS if has_mistake(run.tags) else RETRIED if is_retried(run) else PASSES
             return FailedRun(tables, f"Run {run.run_id[:8]} of {tables} failed: {error_of(instance, run.run_id)} {remedy}")
     return None

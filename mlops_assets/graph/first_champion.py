@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from mlops_assets.foundation.home import Environment
+from mlops_assets.graph.failed_runs import is_retried
 from mlops_assets.graph.kernel.changes import read_changes
 from mlops_assets.graph.kernel.conditions import UNFINISHED
 from mlops_assets.graph.kernel.dagster_internals import oldest_tick
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 QUIET_S = 90.0
 SETTLED_S = 20.0  # in which what has landed or was declared anew has started a run
 POLL_S = 1.0
-WILL_RETRY = "dagster/will_retry"  # the tag of a failed run that the daemon starts again
 TAKE_OVER_S = 60.0  # until a server loads the first version
 
 
@@ -78,7 +78,7 @@ class FirstChampion:
         is_new = bool(trainings.records) and trainings.records[0].create_timestamp.timestamp() > self.began
         if state.waiting is not None and self.use_case.risk == "high" and state.waiting not in state.approvals:
             return Outcome(describe_version(self.use_case, state, state.waiting), BLESSED)
-        if is_new and trainings.records[0].dagster_run.tags.get(WILL_RETRY) == "true":  # such as one whose process was killed
+        if is_new and is_retried(trainings.records[0].dagster_run):  # such as one whose process was killed
             return None
         if is_new:
             return describe_end(self.use_case, trainings.records[0], self.instance, state)

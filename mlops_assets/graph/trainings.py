@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
 
@@ -205,9 +205,18 @@ def error_of(instance: dg.DagsterInstance, run_id: str) -> str:
             return _shorten(sentence.description or "")
         if event and event.is_step_failure and (error := event.step_failure_data.error):
             return _shorten((error.cause or error).message)
+        if event and event.is_failure and not event.is_step_failure and (error := event.job_failure_data.error):
+            return _shorten(_first_cause(error).message)  # such as that of an event log that does not answer
         if event:
             return _shorten(event.message or "its process ended")
     return _shorten("its process ended")
+
+
+def _first_cause(error: Any) -> Any:
+    """Dagster and SQLAlchemy wrap the error of a driver, each in its own words."""
+    while error.cause:
+        error = error.cause
+    return error
 
 
 def _shorten(text: str) -> str:

@@ -10,7 +10,8 @@ import dagster as dg
 import pytest
 
 from mlops_assets.foundation import names
-from mlops_assets.graph.failed_runs import LASTS, PASSES, find_failed_run, read_failed_runs
+from mlops_assets.graph.compile import build_use_case
+from mlops_assets.graph.failed_runs import LASTS, PASSES, RETRIED, WILL_RETRY, find_failed_run, read_failed_runs
 from mlops_assets.spec.contract import Column
 from tests.cli.loans import LOANS, PAYMENTS, VIEW
 from tests.graph.line import Line, failure, running_line
@@ -97,3 +98,18 @@ def test_the_message_of_a_fault_that_may_pass_says_when_it_is_tried_again(line: 
     assert not line.run(FEATURE, first=FIRST).success
     shown = find_failed_run("loans", line.instance, read_failed_runs(line.instance))
     assert shown and shown.message.endswith(PASSES)
+
+
+def refuse(_context: dg.InitResourceContext) -> dg.IOManager:
+    raise RuntimeError("too many retries") from ConnectionRefusedError("the database refused the connection")
+
+
+def test_a_run_that_ends_outside_of_its_steps_shows_the_first_cause_and_that_it_is_retried(line: Line) -> None:
+    resources = {**line.definitions.resources, "tables": dg.IOManagerDefinition(refuse)}
+    broken = dg.Definitions(resources=resources, executor=dg.in_process_executor)
+    line.job = dg.Definitions.merge(broken, build_use_case(LOANS)).resolve_implicit_global_asset_job_def()
+    assert not line.run(FEATURE, first=FIRST).success
+    (failed,) = read_failed_runs(line.instance)
+    line.instance.add_run_tags(failed.run_id, {WILL_RETRY: "true"})
+    shown = find_failed_run("loans", line.instance, read_failed_runs(line.instance))
+    assert shown and "the database refused the connection" in shown.message and shown.message.endswith(RETRIED), shown
