@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_assets.foundation.durations import in_words
 from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.verdict import Verdict
+from mlops_assets.foundation.wording import some
 from mlops_assets.graph.failed_runs import find_failed_run
 from mlops_assets.graph.first_champion import refused_files
 from mlops_assets.graph.history import THREADS, History, read_servers, readable_event_log
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 NONE, NOT_YET = "–", "not yet"
 RECENT = timedelta(days=1)
-SHOWN = 15  # problems of a use case
+SHOWN, SHOWN_CHANGED = 15, 3  # problems of a use case; names in one of them
 VERDICTS = {  # the worst first
     Verdict.ALARM: "ALARM", NOT_YET: NOT_YET, Verdict.NOT_ENOUGH_DATA: "not enough data", Verdict.HEALTHY: "healthy",
 }  # fmt: skip
@@ -113,6 +114,7 @@ def _overview(
     if waits:
         problems.append(f"Version {state.waiting} waits for `mlops approve {name} {state.waiting} --why …`.")
     judged = [*read_verdicts(use_case, history.checks, now=now)]
+    problems += _changed_code(use_case, state)
     problems += _alarms(judged, now, read_top_cause(history.instance, name) if history.instance else None)
     if history.instance and any(one.verdict and one.verdict.verdict is Verdict.ALARM for one in judged):
         problems += TrainingTriggers(use_case, history.instance, state, resources["warehouse"], now).describe()
@@ -173,6 +175,18 @@ def _landing_alarms(use_case: UseCase, history: History, resources: Resources) -
     alarms = [result.description for result in results if not result.passed]
     misplaced = (f"{one.sentence}." for one in read_misplaced(use_case, Path(resources["landing"].folder)))
     return alarms + [one for one in misplaced if not any(one in alarm for alarm in alarms)]
+
+
+def _changed_code(use_case: UseCase, state: "PromotionState") -> Iterator[str]:
+    """That the champion's features are computed by another code now than in its training."""
+    from mlops_assets.promotion.blessing import Blessing
+    from mlops_assets.training.feature_code import changed_features
+
+    blessed = state.blessings.get(state.plan.champion) if state.plan else None
+    training = Blessing.from_json(blessed.body["blessing"]).training if blessed else {}
+    if changed := [*changed_features(use_case, training, use_case.features.inputs)]:
+        found = f"The champion was trained with another code of {some(changed, SHOWN_CHANGED)} than the present one"
+        yield f"{found}, and its answers say so. `mlops train {use_case.name} --because …` trains one with the present code."
 
 
 def _without_version(trainings: Trainings, state: "PromotionState", now: datetime) -> Iterator[str]:

@@ -13,6 +13,7 @@ from mlops_assets.statistics.profile import profile_reference, profiles_to_json
 from mlops_assets.statistics.time_plots import loss_curve
 from mlops_assets.statistics.variation import count_periods
 from mlops_assets.tasks import task_of
+from mlops_assets.training.feature_code import record_feature_code
 from mlops_assets.training.fitted import TEST, TRAIN, Progress
 from mlops_assets.training.model_registry import ModelRegistry, Tags, TrackedRun
 from mlops_assets.training.splits import split_of
@@ -50,7 +51,8 @@ def train_and_track(
 ) -> TrackedModel:
     """`made_from` records the origin of the rows. The same rows give the same version, found by its digest."""
     rows = in_training_order(rows, use_case)
-    made_from = {**record_rows(rows), **made_from, **record_surroundings(use_case, use_case.trainer)}
+    made_from = {**record_rows(rows), **made_from, **record_feature_code(use_case)}
+    made_from |= record_surroundings(use_case, use_case.trainer)
     run.log(tags=made_from, params=use_case.trainer.model_dump())
     started, trainer = perf_counter(), use_case.trainer
     if use_case.search:

@@ -17,6 +17,8 @@ from mlops_assets.foundation.home import Home
 from mlops_assets.promotion.blessing import Blessing, GateVerdict
 from mlops_assets.promotion.deployment import Deployment, Plan, Split
 from mlops_assets.promotion.signing_keys import SigningKeys
+from mlops_assets.spec.request_feature import MinuteOfDay
+from mlops_assets.spec.use_case import UseCase
 from mlops_assets.training.digest import digest
 from mlops_assets.training.onnx_file import seal
 from mlops_assets.training.signature import INPUT, OUTPUT, Signature
@@ -28,6 +30,13 @@ WhenHot = float | Literal["raises"] | None
 FLIGHT: dict[str, Any] = {
     "carrier": "UA", "flight": 1545, "tailnum": "N14228", "origin": "EWR", "dest": "IAH", "sched_dep": "2013-07-01T14:05:00Z",
 }  # fmt: skip
+
+
+def with_zone(zone: str) -> UseCase:
+    """The minute of the day is that of another time zone, in the same inputs."""
+    features = USE_CASE.features
+    changed = (one.but(zone=zone) if isinstance(one, MinuteOfDay) else one for one in features.request_features)
+    return USE_CASE.but(features=features.but(request_features=tuple(changed)))
 
 
 class DirectDeployment(Deployment):
@@ -158,11 +167,11 @@ def unnumbered(blessing: Blessing, keys: SigningKeys) -> Blessing:
     return replace(blessing, version=None).signed_by(keys.private())
 
 
-def place_blessed(home: Home, version: int, bias: float, when_hot: WhenHot = None) -> DirectDeployment:
+def place_blessed(home: Home, version: int, bias: float, when_hot: WhenHot = None, **changes: Any) -> DirectDeployment:
     """Version `version` on the deployment target, properly blessed, not yet pointed to."""
     deployment = DirectDeployment(home.deployments, USE_CASE.name)
     model = tiny_model(bias, when_hot)
-    deployment.place(version, model, blessed(version, model, SigningKeys(home.keys)).to_json())
+    deployment.place(version, model, blessed(version, model, SigningKeys(home.keys), **changes).to_json())
     return deployment
 
 

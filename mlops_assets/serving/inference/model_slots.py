@@ -141,6 +141,7 @@ class ModelSlots:
         return Lineup(plan, loaded[plan.champion], loaded.get(plan.challenger), loaded.get(plan.shadow))
 
     def _load(self, version: int, recorded: str | None) -> LoadedModel:
+        from mlops_assets.training.feature_code import changed_features
         from mlops_assets.training.onnx_model import OnnxModel
 
         started = time.perf_counter()
@@ -148,7 +149,8 @@ class ModelSlots:
             onnx, blessing = self._deployment.load_blessed(version, self._keys, recorded=recorded)
             model = OnnxModel.from_bytes(onnx)
             names = readable_names(self._use_case, model.signature)
-            encoder = RowEncoder(model.signature, names)
+            changed = changed_features(self._use_case, blessing.training, model.signature.inputs)
+            encoder = RowEncoder(model.signature, names, changed)
             # A first row, without values: the model is warm, and one that gives no legal output never serves.
             output = model.score(encoder.encode([[None] * len(names)])).tolist()[0]
             if not self._task.is_legal(output):

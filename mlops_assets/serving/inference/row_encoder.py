@@ -1,6 +1,6 @@
 """Encodes rows of plain values as the matrix that a model reads."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,18 +28,21 @@ def readable_names(use_case: UseCase, signature: Signature) -> list[str]:
 
 
 class RowEncoder:
-    """Encodes rows with values in the order of `names`. An input that is no longer declared is missing, and has a warning."""
+    """Encodes rows with values in the order of `names`. An input that is no longer declared is missing, and has a warning, as has
+    what is `changed`: it is computed by another code than in the training.
+    """
 
     # The same encoding as in training/signature.py without its frame, which costs some 0.3 ms before its first row is
     # encoded; one row of 29 inputs takes 6 µs here.
 
-    def __init__(self, signature: Signature, names: Sequence[str]) -> None:
+    def __init__(self, signature: Signature, names: Sequence[str], changed: Iterable[str] = ()) -> None:
         places = {name: place for place, name in enumerate(names)}
         self.undeclared = [name for name in signature.inputs if name not in places]
         if len(self.undeclared) == len(signature.inputs):
             read, declared = ", ".join(signature.inputs), ", ".join(names)
             raise ValueError(f"the model reads {read}; the declared inputs are {declared}. Train it again.")
         self.warnings = [f"{name} is no longer declared; the model treats it as missing" for name in self.undeclared]
+        self.warnings += [f"{name} is computed by another code than in the training of this version" for name in changed]
         self._declared = [place for place, name in enumerate(signature.inputs) if name in places]
         self._missing = np.array([np.nan] * len(signature.numeric) + [UNKNOWN] * len(signature.categories), dtype=np.float32)
         self._numeric = [places[name] for name in signature.numeric if name in places]

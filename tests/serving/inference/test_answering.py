@@ -18,8 +18,9 @@ from mlops_assets.foundation.home import Environment, Home
 from mlops_assets.serving.http.request import BadRequest
 from mlops_assets.serving.inference.answering import LookUp, Outcome
 from mlops_assets.serving.service import assemble
+from mlops_assets.training.feature_code import record_feature_code
 from mlops_assets.use_cases.flight_delay import USE_CASE
-from tests.serving.flights import FLIGHT, MOMENT, place_blessed, temperatures
+from tests.serving.flights import FLIGHT, MOMENT, place_blessed, temperatures, with_zone
 
 
 class Unreachable:
@@ -73,6 +74,22 @@ def test_a_version_serves_on_after_one_of_its_inputs_was_removed_and_every_answe
     assert plain["warnings"] == ["temp is no longer declared; the model treats it as missing"]
     assert unseen["warnings"][0] == plain["warnings"][0] and "carrier 'ZZ' was not in the training data" in unseen["warnings"][1]
     assert plain["probability"] == pytest.approx(1 / (1 + math.e))
+
+
+def test_a_version_whose_features_are_computed_by_another_code_serves_on_and_every_answer_says_so(tmp_path: Path):
+    home = Home(tmp_path)
+    placed = place_blessed(home, 1, bias=-1, training=record_feature_code(USE_CASE))
+    placed.point(1, MOMENT.isoformat(), "first")
+    body = msgspec.json.encode({"features": [dict.fromkeys(USE_CASE.features.inputs)]})
+    for use_case, warnings in (
+        (USE_CASE, []),
+        (with_zone("UTC"), ["minute_of_day is computed by another code than in the training of this version"]),
+    ):
+        service = assemble(use_case, Environment("local", Path(), home), Unreachable().look_up)
+        service.answering.slots.poll()
+        (answer,) = service.answering.answer_together([service.parse(body)])
+        assert isinstance(answer, bytes)
+        assert msgspec.json.decode(answer)["predictions"][0]["warnings"] == warnings
 
 
 def test_a_version_reads_a_request_column_that_is_no_input_any_more_from_the_request(tmp_path: Path):
