@@ -46,9 +46,13 @@ def find_late_moments(data: Inspected) -> Iterator[Finding]:
 
 def find_dates_ahead(data: Inspected) -> Iterator[Finding]:
     """Rows that have a label before they have happened, and dates so far ahead that they stand for something else."""
-    late = data.rows.filter((pl.col(EVENT_TIMESTAMP) > data.now) | (pl.col(KNOWN_AT) > data.now))
+    label = data.use_case.label
+    # Undeclared, a label is known by the end of its partition, which is ahead while the partition goes on.
+    moments = (EVENT_TIMESTAMP, KNOWN_AT) if label.known_at or label.transform else (EVENT_TIMESTAMP,)
+    newest_of_row = pl.max_horizontal(moments)
+    late = data.rows.filter(newest_of_row > data.now)
     if len(late):
-        newest = late.select(pl.max_horizontal(EVENT_TIMESTAMP, KNOWN_AT).max()).item()
+        newest = late.select(newest_of_row.max()).item()
         rows = f"{len(late):,} row{'s' * (len(late) > 1)} with a label"
         message = f"{rows} dated in the future, the latest {newest:%Y-%m-%d %H:%M} UTC (bound 0)"
         yield Finding(KIND, data.label, len(late), 0, message, "Correct their dates or the declared time zone.")

@@ -16,8 +16,10 @@ from mlops_assets.inspection.leaks import find_leaks, measure_alone
 from mlops_assets.spec.contract import MaxNullShare
 from mlops_assets.spec.feature import Label
 from mlops_assets.spec.gate import BeatsChampion, NoLeak
+from mlops_assets.spec.grain import Monthly
 from mlops_assets.spec.monitor import Performance
 from mlops_assets.spec.request_feature import Hour, PredictionMoment
+from mlops_assets.spec.source import Files
 from mlops_assets.spec.split import TimeSplit
 from mlops_assets.spec.task import Binary, Multiclass, Regression
 from mlops_assets.spec.use_case import UseCase
@@ -143,6 +145,15 @@ def test_a_declared_bound_of_the_leak_is_the_one_of_the_gate() -> None:
     (auc,) = (one.measured for one in find(inspected(rows)))
     assert 0.85 < auc < 0.95
     assert find(inspected(rows, USE_CASE.but(gates=(NoLeak(max_single_auc=0.95),)))) == ()
+
+
+def test_rows_of_a_month_that_goes_on_are_not_dated_in_the_future() -> None:
+    """Undeclared, their label is known by the end of the month."""
+    label = Label(name="returned", key=("number",))
+    use_case = USE_CASE.but(task=Binary(label=label, positive="yes"), sources=(Files(table="orders", grain=Monthly()),))
+    rows = CLEAN.with_columns(ordered_at=pl.col("ordered_at") + (NOW - pl.col("ordered_at").max()))
+    rows = rows.with_columns(day=pl.col("ordered_at").dt.truncate("1mo").dt.date())
+    assert [one for one in find(inspected(rows, use_case)) if one.kind == "time travel"] == []
 
 
 def test_the_last_known_label_of_a_slow_series_is_no_time_travel() -> None:
