@@ -123,7 +123,7 @@ class FirstChampion:
         landing, tables = self.resources["landing"].open(), self.resources["warehouse"].open()
         if monotonic() - self.quiet_since > QUIET_S:
             return False
-        is_unread = any(describe_unread(self.use_case, self.instance, landing, tables))
+        is_unread = any(describe_unread(self.use_case, self.instance, landing, tables, fetches=True))
         return is_unread or is_raw_behind(self.use_case, self.instance) or self._is_busy()
 
     def _is_busy(self) -> bool:

@@ -16,6 +16,7 @@ from mlops_assets.foundation.home_lock import HomeInUse, require_event_log
 from mlops_assets.graph.failed_runs import read_failed_runs
 from mlops_assets.graph.kernel.check_verdict import check_keys
 from mlops_assets.graph.kernel.dagster_internals import newest_checks, stopped_sensors
+from mlops_assets.graph.kernel.dagster_storage import share_engines
 from mlops_assets.graph.landing import landing_check_keys
 from mlops_assets.resources import HOME_KEY, Resources
 from mlops_assets.spec.use_case import UseCase
@@ -33,6 +34,7 @@ def readable_event_log(home: Home) -> Generator[tuple[dg.DagsterInstance | None,
     where it cannot be read.
     """
     instance, problems, folder = None, list[str](), _event_log_folder(home)
+    share_engines()
     if folder:
         try:
             instance = dg.DagsterInstance.from_config(str(folder))

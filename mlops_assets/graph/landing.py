@@ -61,7 +61,7 @@ def landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
         events, alarms = list[dg.AssetMaterialization](), list[dg.AssetCheckEvaluation]()
         completed = completed_at(port.root, use_case.name)  # before the files are read, as others may land meanwhile
         for source in use_case.sources:
-            digests, faults = scan_landed(use_case, source, port, tables)
+            digests, faults = scan_landed(use_case, source, port, tables, fetches=True)
             table = names.job(use_case.name, source.table)
             reported, results = until_next_event(instance, table, newest, partial(_reported, instance, use_case.name, source))
             events += _landed(reported, digests, use_case.name, source)
@@ -115,7 +115,7 @@ def _readable_check(use_case: UseCase, source: Files) -> dg.AssetChecksDefinitio
     )
     def readable(landing: LandingResource, warehouse: WarehouseResource) -> dg.AssetCheckResult:
         port = landing.open()
-        faults = scan_landed(use_case, source, port, warehouse.open()).faults
+        faults = scan_landed(use_case, source, port, warehouse.open(), fetches=True).faults
         unread = _describe(faults, read_misplaced(use_case, port.root), source.table)
         return dg.AssetCheckResult(passed=not unread, description=unread or ALL_READ)
 
@@ -129,15 +129,19 @@ def _delivered_check(use_case: UseCase, source: Files) -> dg.AssetChecksDefiniti
         description=f"Every file has landed that is due: by {in_words(use_case.freshness.raw)} after its end.",
     )
     def delivered(landing: LandingResource, warehouse: WarehouseResource) -> dg.AssetCheckResult:
-        landed = scan_landed(use_case, source, landing.open(), warehouse.open()).digests
+        landed = scan_landed(use_case, source, landing.open(), warehouse.open(), fetches=True).digests
         missing = describe_missing(use_case, source, landed, now=datetime.now(UTC))
         return dg.AssetCheckResult(passed=not missing, description=missing or ALL_LANDED)
 
     return delivered
 
 
-def scan_landed(use_case: UseCase, source: Files, landing: "Landing", tables: "DeltaTables") -> "Landed":
-    """The entries of one table's folder; a file outside the declared days is a fault, and so is a deleted one that was read."""
+def scan_landed(
+    use_case: UseCase, source: Files, landing: "Landing", tables: "DeltaTables", *, fetches: bool = False
+) -> "Landed":
+    """The entries of one table's folder; a file outside the declared days is a fault, and so is a deleted one that was read.
+    `fetches`: those of another address are copied into it first.
+    """
     from mlops_assets.foundation.delta_tables import OtherGrain
     from mlops_assets.ingestion.landed_file import DELETED
     from mlops_assets.ingestion.landing import Landed
@@ -148,7 +152,7 @@ def scan_landed(use_case: UseCase, source: Files, landing: "Landing", tables: "D
         stored = tables.partitions(names.raw(use_case.name, source.table), calendar)
     except OtherGrain as error:
         return Landed({}, {"*": str(error).partition(" · ")[2].removesuffix(".")})
-    unfetched = fetch(source, files, use_case.name)
+    unfetched = fetch(source, files, use_case.name, copies=fetches)
     landed = files.scan(use_case.name, source.table, calendar=calendar, max_bytes=source.max_bytes)
     first, last = declared_partitions(use_case, calendar)
 
@@ -196,10 +200,12 @@ def describe_missing(use_case: UseCase, source: Files, landed: Collection[str], 
     return f"{source.table} · no file has landed for {shown}, and what looks back on them waits. {remedy}"
 
 
-def describe_unread(use_case: UseCase, instance: dg.DagsterInstance, landing: "Landing", tables: "DeltaTables") -> Iterator[str]:
+def describe_unread(
+    use_case: UseCase, instance: dg.DagsterInstance, landing: "Landing", tables: "DeltaTables", *, fetches: bool = False
+) -> Iterator[str]:
     """A sentence for each table of which files have landed, or changed, since the landing sensor last looked."""
     for source in use_case.sources:
-        digests = scan_landed(use_case, source, landing, tables).digests
+        digests = scan_landed(use_case, source, landing, tables, fetches=fetches).digests
         key, has_partitions = dg.AssetKey(names.landing(use_case.name, source.table)), bool(calendar_of(source.grain).cron)
         unread = _landed(data_versions(instance, key, partitioned=has_partitions), digests, use_case.name, source)
         if unread:

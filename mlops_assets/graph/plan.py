@@ -13,8 +13,9 @@ from mlops_assets.foundation.home import Environment
 from mlops_assets.foundation.wording import some
 from mlops_assets.graph.compile import build_shared, build_use_case
 from mlops_assets.graph.kernel.conditions import MADE, SETTLE, UNFINISHED
-from mlops_assets.graph.kernel.dagster_internals import newest_events, stopped_sensors
+from mlops_assets.graph.kernel.dagster_internals import keep_status_cache, newest_events, stopped_sensors
 from mlops_assets.graph.kernel.dagster_runs import is_made_by_other_code
+from mlops_assets.graph.kernel.dagster_storage import share_engines
 from mlops_assets.graph.kernel.switch import why_stopped
 from mlops_assets.graph.landing import describe_unread
 from mlops_assets.graph.training_triggers import Request, TrainingTriggers
@@ -74,14 +75,16 @@ class Plan:
 
 
 def read_plan(use_case: UseCase, environment: Environment, *, now: datetime) -> Plan:
-    """Starts nothing. Raises NothingHasRun."""
+    """Starts and writes nothing. Raises NothingHasRun."""
     folder = environment.home.dagster
     if not (folder / "dagster.yaml").exists():
         remedy = f"Start one: `mlops up`, or `mlops run {use_case.name}`"
         raise NothingHasRun(f"{folder} · no platform of its own has run on this home. {remedy}.")
+    share_engines()
     with warnings.catch_warnings(action="ignore"):  # Dagster's, about its own parameters
         definitions = dg.Definitions.merge(build_shared(environment), build_use_case(use_case))
         with dg.DagsterInstance.from_config(str(folder)) as instance:
+            keep_status_cache(instance)
             return plan_of(use_case, instance, build_resources(environment), definitions, now=now)
 
 

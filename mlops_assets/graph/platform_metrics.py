@@ -15,7 +15,6 @@ from mlops_assets.foundation.verdict import Verdict
 from mlops_assets.graph.failed_runs import find_failed_run
 from mlops_assets.graph.history import THREADS, History, Servers, read_servers, readable_event_log
 from mlops_assets.graph.kernel.check_verdict import read_verdicts
-from mlops_assets.graph.kernel.dagster_storage import share_engines
 from mlops_assets.graph.landing import ALL_DELIVERED, ALL_READABLE
 from mlops_assets.graph.operations import newest_heartbeat
 from mlops_assets.graph.trainings import is_run_of, read_trainings
@@ -34,7 +33,6 @@ def read_metrics(
     use_cases: Sequence[UseCase], home: Home, resources: Resources, *, not_loaded: Sequence[str], now: datetime
 ) -> list[Measure]:
     """Reads the ledger, the event log, the tables' logs and, all at once, what servers report; writes nothing."""
-    share_engines()
     with readable_event_log(home) as (instance, unreadable), ThreadPoolExecutor(THREADS) as threads:
         read = {one.name: threads.submit(read_servers, one, resources) for one in use_cases}
         history = History.read(instance, use_cases)

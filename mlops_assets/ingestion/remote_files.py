@@ -28,9 +28,9 @@ LISTED_S = 10.0
 OPTIONS: dict[str, dict[str, Any]] = {"s3": {"config_kwargs": {"retries": {"total_max_attempts": 1}}}}
 
 
-def fetch(source: Files, landing: Landing, use_case: str) -> dict[str, str]:
+def fetch(source: Files, landing: Landing, use_case: str, *, copies: bool = True) -> dict[str, str]:
     """Copies new and changed files, of which at most MAX_FILES, the oldest names first. Returns what cannot be fetched, and why,
-    by name; the other files are fetched nevertheless.
+    by name; the other files are fetched nevertheless. Without `copies` it only lists them.
     """
     if source.path is None:
         return {}
@@ -47,8 +47,10 @@ def fetch(source: Files, landing: Landing, use_case: str) -> dict[str, str]:
         version, is_there = system.ukey(path), (folder / name).exists()
         if not landing.key_of(name, calendar) or fetched >= MAX_FILES or (is_there and versions.get(name) == version):
             continue
+        is_only = names.count(name) == 1
+        if is_only and not copies:
+            continue
         try:
-            is_only = names.count(name) == 1
             problem = _copy(system, path, found[path]["size"], folder / name, source.max_bytes) if is_only else SEVERAL
         except StoreDown as error:  # each of the others would wait as long
             return faults | {escape(name): str(error)}

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from mlops_assets.foundation import sqlite_file
 from mlops_assets.foundation.atomic_file import replace_file
+from mlops_assets.foundation.sqlite_file import REFUSES_FILES
 from mlops_assets.promotion.ledger_chain import DamagedLedger
 
 BUSY_S = 30  # how long a writer on SQLite waits for its turn
-# The codes of SQLite where a file cannot be created, extended or written.
-REFUSES_FILES = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
 # What a home has only after its ledger: a version is placed when the ledger is there, and a plan copies a record.
 PLACED = ("deployments/*/plan.json", "deployments/*/models/[0-9]*", "deployments/*/ledger_head")
 TRAINED = "mlflow/artifacts/**/model.onnx"
@@ -42,23 +42,7 @@ def _has_file(file: Path) -> bool:
 
 
 def connect(file: Path) -> sqlite3.Connection:
-    # rw: a file that is gone is an error, not a new and empty ledger.
-    connection = _open(file, "mode=rw")
-    try:
-        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        # The first reader creates a file next to the database, which a full or read-only disk refuses. Without it the database
-        # can be read alone, but only where its write-ahead log has no record. https://sqlite.org/wal.html#readonly
-        log = file.with_name(f"{file.name}-wal")
-        if error.sqlite_errorcode & 0xFF not in REFUSES_FILES or (log.exists() and log.stat().st_size):
-            raise
-        connection = _open(file, "mode=ro&immutable=1")
-    return connection
-
-
-def _open(file: Path, options: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{file.as_uri()}?{options}", uri=True, timeout=BUSY_S, check_same_thread=False)
+    connection = sqlite_file.connect(file, busy_s=BUSY_S)
     # Bytes that are not UTF-8 were edited by hand; `verify` reports them instead of failing.
     connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
     return connection

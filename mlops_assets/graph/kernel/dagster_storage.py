@@ -7,12 +7,15 @@ import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from itertools import groupby
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+
+from mlops_assets.foundation.sqlite_file import ImmutableFile, connect
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -88,10 +91,10 @@ def _engine_of(url: str, **_options: Any) -> "Engine":
 
 def _kept_engine(url: str) -> "Engine":
     from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
-    from sqlalchemy import QueuePool, create_engine, event
+    from sqlalchemy import QueuePool, create_engine, event, make_url
 
-    wait = {"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}
-    made = create_engine(url, connect_args=wait, poolclass=QueuePool, pool_size=2, max_overflow=-1)
+    opened = partial(connect, Path(make_url(url).database or ""), busy_s=SQLITE_BUSY_TIMEOUT_SECONDS, mode="rwc")
+    made = create_engine(url, creator=opened, poolclass=QueuePool, pool_size=2, max_overflow=-1)
 
     # Without it each commit waits for the disk. A crash of a process loses nothing; one of the machine may lose the last events,
     # and what they report is then made again. https://sqlite.org/pragma.html#pragma_synchronous
@@ -100,7 +103,9 @@ def _kept_engine(url: str) -> "Engine":
 
     # The web server shows the log of a run whenever its file changes, and a commit changes the file of the write-ahead log only.
     def report_writes(connection: Any, record: Any) -> None:
-        if connection and record.info.get("changes", 0) != (changes := connection.total_changes):
+        if isinstance(connection, ImmutableFile):
+            record.invalidate()  # its disk may be writable by the next time
+        elif connection and record.info.get("changes", 0) != (changes := connection.total_changes):
             record.info["changes"] = changes
             with suppress(OSError):  # a deleted run
                 os.utime(made.url.database or "")
