@@ -17,9 +17,8 @@ from mlops_assets.graph.first_champion import refused_files
 from mlops_assets.graph.history import THREADS, History, read_servers, readable_event_log
 from mlops_assets.graph.kernel.check_verdict import Judged, read_verdicts
 from mlops_assets.graph.kernel.dagster_internals import next_cron_time
-from mlops_assets.graph.kernel.dagster_storage import share_engines
 from mlops_assets.graph.kernel.switch import why_stopped
-from mlops_assets.graph.landing import landing_check_keys, read_misplaced
+from mlops_assets.graph.landing import describe_unread, landing_check_keys, read_misplaced
 from mlops_assets.graph.monitors.investigation import TopCause, read_top_cause, with_cause
 from mlops_assets.graph.operations import describe_daemon
 from mlops_assets.graph.training_triggers import TrainingTriggers
@@ -80,7 +79,6 @@ def read_overview(
     use_cases: Sequence[UseCase], home: Home, resources: Resources, *, not_loaded: Sequence[str], now: datetime
 ) -> Platform:
     """Reads the ledger, the event log and, all at once, what servers report; writes nothing."""
-    share_engines()
     with readable_event_log(home) as (instance, unreadable), ThreadPoolExecutor(THREADS) as threads:
         served = {use_case.name: threads.submit(read_servers, use_case, resources) for use_case in use_cases}
         history = History.read(instance, use_cases)
@@ -119,6 +117,7 @@ def _overview(
     if history.instance and any(one.verdict and one.verdict.verdict is Verdict.ALARM for one in judged):
         problems += TrainingTriggers(use_case, history.instance, state, resources["warehouse"], now).describe()
     problems += _landing_alarms(use_case, history, resources)
+    problems += filter(None, [_placed_alarm(use_case, resources)])
     if history.instance and (failed := find_failed_run(name, history.instance, history.failed)):
         problems.append(failed.message)
     problems += [*refused_files(use_case, resources), *server_problems]
@@ -169,12 +168,25 @@ def _alarms(judged: Iterable[Judged], now: datetime, top: TopCause | None) -> It
 
 
 def _landing_alarms(use_case: UseCase, history: History, resources: Resources) -> list[str]:
-    """Files that do not come, entries that cannot be read, and those that no table reads, also before the sensor has run."""
+    """Files that do not come or have not been read yet, entries that cannot be read, and those that no table reads, also before
+    the sensor has run.
+    """
     records = filter(None, map(history.checks.get, landing_check_keys(use_case)))
     results = [record.event.asset_check_evaluation for record in records]
     alarms = [result.description for result in results if not result.passed]
     misplaced = (f"{one.sentence}." for one in read_misplaced(use_case, Path(resources["landing"].folder)))
-    return alarms + [one for one in misplaced if not any(one in alarm for alarm in alarms)]
+    alarms += [one for one in misplaced if not any(one in alarm for alarm in alarms)]
+    if history.instance:
+        landing, tables = resources["landing"].open(), resources["warehouse"].open()
+        alarms += describe_unread(use_case, history.instance, landing, tables)
+    return alarms
+
+
+def _placed_alarm(use_case: UseCase, resources: Resources) -> str:
+    from mlops_assets.promotion.placed_versions import PlacedVersions
+
+    deployment, keys = resources["deployment"].open(use_case.name), resources["signing_keys"].open()
+    return PlacedVersions(use_case.name, resources["ledger"].open(), deployment, keys).alarm()
 
 
 def _changed_code(use_case: UseCase, state: "PromotionState") -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Every use case at a glance, on a real ledger and event log."""
 
+import shutil
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -156,6 +157,23 @@ def test_a_misspelt_landing_folder_is_named_once_before_and_after_its_alarm(trig
     key = dg.AssetKey(names.landing(name, table))
     trigger.instance.report_runless_asset_event(dg.AssetCheckEvaluation(key, ALL_READABLE, passed=False, description=description))
     assert [one for one in row(trigger.home).problems if where in one] == [description]
+
+
+def test_files_that_have_not_been_read_yet_and_models_that_are_gone_are_a_problem_each(trigger: Trigger):
+    line = ModelLine(trigger.home.root, name=WATCHED.name)
+    line.bless(1)
+    line.promote(1)
+    assert not [one for one in row(trigger.home).problems if "not been read" in one or "not placed" in one]
+    Landing(trigger.home.landing).put(WATCHED.name, "applications", day=WATCHED.first_day, rows=applications(1))
+    shutil.rmtree(trigger.home.deployments / WATCHED.name / "models" / "1")
+    unread, gone = (one for one in row(trigger.home).problems if "not been read" in one or "not placed" in one)
+    assert unread == (
+        "applications · 1 landed file (2024-03-01) has not been read yet. A running platform reads them within seconds: `mlops up`."
+    )
+    assert gone == (
+        "loans · version 1 is not placed, and it serves, waits or can be rolled back to. "
+        "`mlops ledger mirror loans` places the model that the ledger blessed."
+    )
 
 
 def test_age_next_trigger_and_last_decision_are_in_words(trigger: Trigger):
