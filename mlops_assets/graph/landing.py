@@ -197,7 +197,20 @@ def describe_missing(use_case: UseCase, source: Files, landed: Collection[str], 
         return ""
     shown = f"{', '.join(missing[:MAX_FAULTS])}{f' and {len(missing) - MAX_FAULTS} more' * (len(missing) > MAX_FAULTS)}"
     remedy = f"Deliver them, or, where nothing is to come, `mlops waive {use_case.name} {source.table} {missing[0]} --why …`."
-    return f"{source.table} · no file has landed for {shown}, and what looks back on them waits. {remedy}"
+    ended = _describe_open_end(use_case, source, landed, missing)
+    return f"{source.table} · no file has landed for {shown}, and what looks back on them waits. {remedy}{ended}"
+
+
+def _describe_open_end(use_case: UseCase, source: Files, landed: Collection[str], missing: Collection[str]) -> str:
+    """Empty where a few files are late, or where the declaration says which day is the last."""
+    calendar = calendar_of(source.grain)
+    newest = max(map(calendar.parse, landed))
+    late = sum(calendar.parse(key) > newest for key in missing)
+    if use_case.last_day is not None or late <= MAX_FAULTS:
+        return ""
+    last_day = calendar.known_at(newest).astimezone(calendar.zone).date()
+    found = f"{late:,} of them are after the newest file, as without a last_day every {calendar.noun} up to now is due"
+    return f" {found}. Where no more come, declare last_day=date{last_day.timetuple()[:3]}."
 
 
 def describe_unread(

@@ -110,7 +110,9 @@ def declare_rest(draft: Draft, *, today: date) -> dict[str, Any]:
         fields |= {"first_day": period.first}
         if today - period.last > OLD:
             fields |= {"last_day": period.last}
-            draft.notes["last_day"] = "The last day of the file: remove it once newer rows are delivered."
+            draft.notes["last_day"] = (
+                "The last day of the file. Remove it once every day up to now is delivered: each of them is due then."
+            )
         triggers = (OnSchedule(cron=MONDAY_MORNING), OnDrift())
     fields |= {"split": split} if split else {}
     monitors, note = propose_monitors(period)

@@ -11,11 +11,13 @@ import pytest
 
 from mlops_assets.foundation import names
 from mlops_assets.graph.kernel.dagster_internals import data_versions, newest_check
-from mlops_assets.graph.landing import ALL_DELIVERED, ALL_READABLE
+from mlops_assets.graph.landing import ALL_DELIVERED, ALL_READABLE, describe_missing
 from mlops_assets.graph.triggers import build_triggers
 from mlops_assets.ingestion.delivery import complete
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.resources import LandingResource, WarehouseResource
+from mlops_assets.spec.grain import Daily, Grain, Hourly, Monthly, Weekly
+from mlops_assets.spec.source import Files
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.graph.line import Line
 
@@ -200,3 +202,28 @@ def test_a_file_that_does_not_come_raises_an_alarm_until_it_does(line: Sensed, j
     assert line.alarm("schedule", ALL_DELIVERED) is None and line.tick() == 0
     missing.write_bytes(content)
     assert line.tick() == 2 and line.alarm("weather", ALL_DELIVERED).passed
+
+
+@pytest.mark.parametrize(
+    ("grain", "newest", "last_day"),
+    [
+        (Daily(), "2013-01-02", "date(2013, 1, 2)"),
+        (Daily(tz="America/New_York"), "2013-01-02", "date(2013, 1, 2)"),
+        (Hourly(tz="America/New_York"), "2013-01-02T23", "date(2013, 1, 2)"),
+        (Weekly(), "2012-12-31", "date(2013, 1, 6)"),
+        (Monthly(), "2013-01", "date(2013, 1, 31)"),
+    ],
+    ids=repr,
+)
+def test_deliveries_that_have_ended_need_a_last_day_which_the_message_names(grain: Grain, newest: str, last_day: str) -> None:
+    source, now = Files(table="weather", grain=grain), dt.datetime(2016, 1, 1, tzinfo=dt.UTC)
+    message = describe_missing(USE_CASE.but(last_day=None), source, [newest], now=now)
+    assert message.endswith(f"up to now is due. Where no more come, declare last_day={last_day}."), message
+    assert describe_missing(USE_CASE, source, [newest], now=now) == ""
+
+
+def test_a_few_late_files_and_a_hole_in_the_past_do_not_ask_for_a_last_day() -> None:
+    use_case, source = USE_CASE.but(last_day=None), Files(table="weather")
+    now = dt.datetime(2013, 3, 4, 13, tzinfo=dt.UTC)
+    message = describe_missing(use_case, source, ["2013-01-02", "2013-03-01"], now=now)
+    assert "no file has landed for 2013-01-03," in message and "last_day" not in message
