@@ -66,12 +66,14 @@ def status_pages(settings: Environment, addresses: Mapping[str, str]) -> tuple[C
     """What renders the overview, and the metrics, of the platform at these addresses, of the declarations as this process has
     loaded them.
     """
+    from mlops_assets.graph.compile import compile_use_cases
     from mlops_assets.graph.overview import as_html, read_overview
     from mlops_assets.graph.platform_metrics import read_metrics
     from mlops_assets.observability.metrics import as_page
     from mlops_assets.resources import build_resources
 
-    use_cases, problems = select_use_cases(settings.use_cases)
+    use_cases, not_loaded = select_use_cases(settings.use_cases)
+    problems = [*not_loaded, *compile_use_cases(use_cases)[1]]
     urls = parse_service_urls(settings.with_service_url(addresses["service"]))
     resources = build_resources(replace(settings, service_urls=urls))
 

@@ -127,7 +127,7 @@ ALERTS = (
     ),
     Alert(
         "DeclarationNotLoaded", f"{Metric.NOT_LOADED} > 0",
-        "warning", "{{ $value }} problems keep declarations from loading; their use cases are not in the graph.",
+        "warning", "{{ $value }} problems keep declarations from loading or compiling; their use cases are not in the graph.",
         "`mlops check` has a line for each problem.", INCIDENTS, is_of_use_case=False,
     ),
     Alert(

@@ -37,7 +37,7 @@ class Metric(StrEnum):
     RUN_SECONDS = "mlops_day_run_seconds", "How long the runs that began in the last 24 hours have taken together."
     HEARTBEAT = "mlops_daemon_heartbeat_timestamp_seconds", "The daemon's newest heartbeat, in Unix time; 0 before the first."
     EVENT_LOG = "mlops_event_log_readable", "0 where Dagster's event log cannot be read."
-    NOT_LOADED = "mlops_declarations_not_loaded", "Declarations that do not load."
+    NOT_LOADED = "mlops_declarations_not_loaded", "Problems that keep declarations from loading or compiling."
     DISK_FREE = "mlops_home_free_bytes", "Free bytes of the disk with the home."
     DISK_SIZE = "mlops_home_size_bytes", "Size of the disk with the home."
 
