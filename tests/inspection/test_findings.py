@@ -156,6 +156,19 @@ def test_rows_of_a_month_that_goes_on_are_not_dated_in_the_future() -> None:
     assert [one for one in find(inspected(rows, use_case)) if one.kind == "time travel"] == []
 
 
+def test_rows_of_few_whole_numbers_that_are_equal_by_chance_are_no_copies() -> None:
+    rng = np.random.default_rng(0)
+    warmth = pl.Series(rng.normal(12, 7, len(CLEAN)).round(0))
+    visits = (400 + 18 * warmth + pl.Series(rng.normal(0, 120, len(CLEAN)))).round(0).cast(pl.Int64)
+    same = {"shop": "s", "paid_at": NOW, "closed_at": NOW, "channel": "web", "city": "Bonn"}
+    rows = planted(**{name: pl.lit(value) for name, value in same.items()}, amount=pl.lit(warmth), visits=pl.lit(visits))
+    contract = USE_CASE.contracts[0]
+    use_case = USE_CASE.but(contracts=(contract.but(unique=("number", "ordered_at")),))
+    assert [one for one in find(inspected(rows, use_case)) if one.kind == "duplicates"] == []
+    copies = pl.concat([rows, rows.head(60).with_columns(number=pl.col("number") + 10_000)])
+    assert [one.kind for one in find(inspected(copies, use_case)) if one.kind == "duplicates"] == ["duplicates"]
+
+
 def test_the_last_known_label_of_a_slow_series_is_no_time_travel() -> None:
     state = pl.when(pl.col("day").dt.ordinal_day() // 60 % 2 == 0).then(pl.lit("yes")).otherwise(pl.lit("no"))
     rows = CLEAN.with_columns(returned=state, closed_at=pl.col("ordered_at") + timedelta(hours=23)).sort("ordered_at")
