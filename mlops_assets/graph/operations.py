@@ -50,7 +50,7 @@ def newest_heartbeat(instance: dg.DagsterInstance) -> datetime | None:
 
 def describe_daemon(instance: dg.DagsterInstance, now: datetime) -> Iterator[str]:
     at = newest_heartbeat(instance)
-    if at is None or now - at > SILENCE:
+    if at is None or abs(now - at) > SILENCE:  # a heartbeat to come is that of a clock that was set back since
         since = f"since {at:%Y-%m-%d %H:%M:%S} UTC" if at else "yet"
         stopped = "no trigger, monitor or rollout runs, and nothing that lands is read"
         yield f"daemon: no heartbeat {since}: {stopped}. Start it with `mlops up`; its log is logs/daemon.log."

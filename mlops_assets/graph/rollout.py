@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from mlops_assets.foundation import names
+from mlops_assets.foundation.durations import is_over
 from mlops_assets.graph.kernel.asset_metadata import MAX_ROWS, asset_metadata, rows_as_table
 from mlops_assets.graph.kernel.assets import asset, asset_check
 from mlops_assets.graph.kernel.automation import TICK_SECONDS
@@ -140,7 +141,7 @@ def _mirrored(use_case: UseCase) -> dg.AssetChecksDefinition:
         from mlops_assets.promotion.promotion_state import promotion_state_of
 
         records = ledger.open().records(use_case.name)
-        if records and datetime.now(UTC) - datetime.fromisoformat(records[-1].at) < COPIED_WITHIN:
+        if records and not is_over(datetime.now(UTC) - datetime.fromisoformat(records[-1].at), COPIED_WITHIN):
             return dg.AssetCheckResult(passed=True, description=f"Record {records[-1].number} is being copied to MLflow.")
         wrong = differences(registry.open(), promotion_state_of(use_case.name, records))
         message = f"{'; '.join(wrong)}. Run `mlops ledger mirror {use_case.name}`." if wrong else "They are the same."

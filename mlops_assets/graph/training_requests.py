@@ -63,7 +63,7 @@ class ManualTraining:
                 f"run {run.run_id[:8]} ({run.tags.get('mlops/reason', 'materialized by hand')}) is {run.status.value.lower()}"
             )
             raise CannotTrain(f"{name} · a training is in progress: {problem}. Wait for its end; `mlops status {name}` shows it.")
-        if requested := trainings.requested:
+        if requested := trainings.requested(now):
             raise CannotTrain(
                 f"{name} · a training is requested already: {requested.reason}. The daemon starts it within seconds."
             )

@@ -71,7 +71,7 @@ class TrainingTriggers:
     def next(self) -> Request | str:
         """The training that is due, or why none is."""
         trainings = self.trainings
-        if requested := trainings.requested:
+        if requested := trainings.requested(self.now):
             return Request(requested.reason, f"request {requested.at}", {REQUEST: requested.at})
         if held_up := self.state.held_up(self.now):
             return held_up

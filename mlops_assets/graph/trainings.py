@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import dagster as dg
 
 from mlops_assets.foundation import names
+from mlops_assets.foundation.durations import SKEW, is_over
 from mlops_assets.graph.kernel.conditions import UNFINISHED
 from mlops_assets.graph.kernel.dagster_runs import is_made_by_other_code
 from mlops_assets.graph.kernel.run_clock import run_time
@@ -60,23 +61,23 @@ class Trainings:
         if self.is_running:
             return NextTraining(False, "A training runs or is queued.")
         if self.failure:
-            is_due = now >= self.retry_at
+            is_due = self._has_paused(now)
             return NextTraining(is_due, f"again: {self.failure}" if is_due else f"{self.failure} {self.outlook}")
         if self.state.plan:
             return NextTraining(False, f"Version {self.state.plan.champion} serves.")
         if self.state.waiting is not None:
             return NextTraining(False, f"Version {self.state.waiting} is blessed.")
-        if self.records and not (self._has_new_data and now >= self.retry_at):
+        if self.records and not (self._has_new_data and self._has_paused(now)):
             run = self.records[0].dagster_run.run_id[:8]
             by_hand = f"or by `mlops train {self.use_case.name} --because …` after a change of the declaration"
             problem = f"Run {run} trained no version that may serve"
             return NextTraining(False, f"{problem}; the next starts when new data has come, {by_hand}.")
         return NextTraining(True, "first model: there is enough data, and no version serves or waits")
 
-    @property
-    def requested(self) -> RequestedTraining | None:
+    def requested(self, now: datetime) -> RequestedTraining | None:
         """What a person requested after the newest training was created, and not while one runs."""
         newest = self.records[0].create_timestamp.timestamp() if self.records else 0.0
+        newest = newest if newest < (now + SKEW).timestamp() else 0.0  # by a clock that was set back since
         events = self.instance.fetch_observations(dg.AssetKey(names.stage(self.use_case.name, "training_set")), limit=1).records
         observed = events[0].asset_observation if events and events[0].timestamp > newest and not self.is_running else None
         at = (observed.tags or {}).get(REQUEST) if observed else None
@@ -106,8 +107,15 @@ class Trainings:
     @property
     def retry_at(self) -> datetime:
         """After a pause that grows with every failure in a row, unless there is newer data."""
+        return end_of(self.records[0]) + self._pause
+
+    def _has_paused(self, now: datetime) -> bool:
+        return is_over(now - end_of(self.records[0]), self._pause)
+
+    @property
+    def _pause(self) -> timedelta:
         failures = 1 if self._has_new_data else min(self._failures_in_a_row, MAX_DOUBLED)
-        return end_of(self.records[0]) + min(LONGEST_PAUSE, PAUSE * 2 ** (failures - 1))
+        return min(LONGEST_PAUSE, PAUSE * 2 ** (failures - 1))
 
     @property
     def past(self) -> list[PastTraining]:

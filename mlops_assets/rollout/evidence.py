@@ -52,6 +52,10 @@ class RolloutState:
         wealth = {test: one.counted_anew() for test, one in self.wealth.items()}
         return replace(self, share=share, stepped=at, answers=0, wealth=wealth)
 
+    def not_after(self, now: datetime) -> Self:
+        """Times to come are those of a clock that was set back since: the rollout, or its step, counts from now on."""
+        return replace(self, began=min(self.began, now), stepped=min(self.stepped, now))
+
     def to_json(self) -> str:
         fields = vars(self) | {"began": self.began.isoformat(), "stepped": self.stepped.isoformat(), "seen": self.seen.to_text()}
         return json.dumps(fields | {"wealth": {test: one.to_dict() for test, one in self.wealth.items()}})

@@ -134,7 +134,7 @@ class Rollouts:
 
     def _continue(self, rollout: Canary, state: PromotionState, *, by: str, at: datetime) -> Step:
         assert state.challenger_version is not None
-        gathered = self._gather(rollout, state)
+        gathered = self._gather(rollout, state, at)
         decision = decide(rollout, gathered, task=task_of(self.promotions.use_case.task), now=at)
         if decision.kind == "hold":
             return Step(decision.reason, None, decision)
@@ -152,7 +152,7 @@ class Rollouts:
                 plan = self._route(rollout, state.challenger_version, decision.share, cause)
         return Step(decision.reason, plan, decision)
 
-    def _gather(self, rollout: Canary, promotion: PromotionState) -> RolloutState:
+    def _gather(self, rollout: Canary, promotion: PromotionState, at: datetime) -> RolloutState:
         """The evidence in all logs and outcomes up to now; stored for the next step."""
         assert promotion.plan is not None
         plans, task = self._plans(promotion), task_of(self.promotions.use_case.task)
@@ -160,11 +160,12 @@ class Rollouts:
         state = RolloutState.from_json(progress.state)
         if state.share != promotion.plan.share:
             state = state.entering(promotion.plan.share, datetime.fromisoformat(promotion.plan.at))
+        state = state.not_after(at)
         answers, progress.answers = self.log.read(progress.answers)
         shadows, progress.shadows = self.shadow_log.read(progress.shadows)
-        for share, rows in self._by_share(rollout, plans, [answers, shadows]):
+        for share, rows in self._by_share(rollout, plans, [answers, shadows], since=state.stepped):
             state = add_answers(rollout, state, rows, task=task, share=share)
-        for share, rows in self._by_share(rollout, plans, self._new_outcomes(progress)):
+        for share, rows in self._by_share(rollout, plans, self._new_outcomes(progress), since=state.stepped):
             state = add_outcomes(rollout, state, rows, task=task, share=share, label=self.promotions.use_case.label.name)
         progress.state = state.to_json()
         self._store(progress)
@@ -175,13 +176,15 @@ class Rollouts:
         records = self.promotions.ledger.records(self.promotions.use_case.name, after=min(promotion.shares) - 1)
         return [plan_of(record, promotion.blessings) for record in records if record.number in promotion.shares]
 
-    def _by_share(self, canary: Canary, plans: list[Plan], parts: list[pl.DataFrame]) -> Iterator[tuple[float, pl.DataFrame]]:
-        """The rows that `plans` served, by the challenger's share in them."""
+    def _by_share(
+        self, canary: Canary, plans: list[Plan], parts: list[pl.DataFrame], *, since: datetime
+    ) -> Iterator[tuple[float, pl.DataFrame]]:
+        """The rows that `plans` served, by the challenger's share in them; the newest plan began at `since`."""
         if not any(map(len, parts)):
             return
         rows = pl.concat(parts, how="diagonal_relaxed").with_columns(unit=unit(self.promotions.use_case, canary.split))
         for share in sorted({plan.share for plan in plans}):
-            is_served = [_is_served_by(plan) for plan in plans if plan.share == share]
+            is_served = [_is_served_by(plan, since) for plan in plans if plan.share == share]
             if len(served := rows.filter(pl.any_horizontal(is_served))):
                 yield share, served
 
@@ -222,11 +225,13 @@ class Rollouts:
         return self.folder / self.promotions.use_case.name / "rollout.json"
 
 
-def _is_served_by(plan: Plan) -> pl.Expr:
+def _is_served_by(plan: Plan, newest: datetime) -> pl.Expr:
     """Whether a logged row is of this plan. A ledger that was restored from a backup uses numbers again: the models and the
-    moment must be the plan's, too. A row that the challenger failed names the champion's model alone.
+    moment must be the plan's, too. A row that the challenger failed names the champion's model alone. A plan that began later
+    than the newest one did so by a clock that was set back since.
     """
+    began = min(newest, datetime.fromisoformat(plan.at))
     versions = {"champion": plan.champion, "challenger": plan.challenger, "shadow": plan.shadow}
     digests = {arm: plan.digests.get(version) for arm, version in versions.items() if version is not None}
     is_of_its_model = pl.col("model_digest") == pl.col("arm").replace_strict(digests, default=None, return_dtype=pl.String())
-    return (pl.col("plan") == plan.number) & (pl.col("answered_at") >= datetime.fromisoformat(plan.at)) & is_of_its_model
+    return (pl.col("plan") == plan.number) & (pl.col("answered_at") >= began) & is_of_its_model

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from mlops_assets.foundation.durations import SKEW
 from mlops_assets.foundation.wording import some
 from mlops_assets.triggers.cause import Cause
 
@@ -52,7 +53,7 @@ class Memory:
         if cause.symptoms <= _symptoms(tried):
             until = "newer data has come" if cause.is_renewed_by_data else "the cause has changed"
             return Outlook(False, f"{sentence} Another training starts when {until}.")
-        not_before = self._not_before(cause, cool_down)
+        not_before = self._not_before(cause, cool_down, now)
         if not_before and now < not_before:
             return Outlook(False, f"{sentence} Another training starts from {not_before:%Y-%m-%d %H:%M} UTC.", not_before)
         return Outlook(True, message)
@@ -65,12 +66,14 @@ class Memory:
     def _is_same_state(self, one: PastTraining, cause: Cause) -> bool:
         return one.champion == self.champion and (one.data == self.data or not cause.is_renewed_by_data)
 
-    def _not_before(self, cause: Cause, cool_down: timedelta) -> datetime | None:
-        same = self._same(cause)
+    def _not_before(self, cause: Cause, cool_down: timedelta, now: datetime) -> datetime | None:
+        """Nothing waits for a training that has ended by a clock which was set back since."""
+        same = [one for one in self._same(cause) if one.ended <= now + SKEW]
+        until = self.trained_until if self.trained_until and self.trained_until <= now + SKEW else None
         # Symptoms that no training was for yet are another cause.
         doubled = len(same) - 1 if cause.symptoms <= _symptoms(same) else 0
         paused = [same[-1].ended + min(LONGEST_PAUSE, PAUSE * 2 ** min(doubled, 30))] if same else []
-        cooled = [self.trained_until + cool_down] if self.trained_until and cool_down else []
+        cooled = [until + cool_down] if until and cool_down else []
         return max([*paused, *cooled], default=None)
 
     def _message(self, cause: Cause) -> str:

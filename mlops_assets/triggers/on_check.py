@@ -1,5 +1,8 @@
 """Finds the alarms of monitors that judge what is served now: none that a training has followed."""
 
+from datetime import datetime
+
+from mlops_assets.foundation.durations import SKEW
 from mlops_assets.foundation.verdict import Verdict
 from mlops_assets.spec.trigger import MORE_LOSS, OnCheck
 from mlops_assets.triggers.cause import Cause
@@ -17,8 +20,7 @@ def find_cause(trigger: OnCheck, situation: Situation) -> Cause:
         few = ": it is by few labels, on which OnLoss() trains" if any(MORE_LOSS in one.symptoms for one in raised) else ""
         return Cause.none(f"the alarm of {', '.join(one.monitor for one in raised)} is no reason to train{few}.")
     # One alarm causes one training, however many monitors raised it before or during that: they judged the model before.
-    trained = situation.trained_until
-    if not (judged := [one for one in alarms if trained is None or one.judged_at > trained]):
+    if not (judged := [one for one in alarms if _is_later(one.judged_at, situation)]):
         return Cause.none(f"a model has been trained since the alarm of {', '.join(one.monitor for one in alarms)}.")
     healthy = [situation.healthy_at(one.monitor) for one in judged]
     return Cause(
@@ -27,6 +29,12 @@ def find_cause(trigger: OnCheck, situation: Situation) -> Cause:
         is_renewed_by_data=True,
         healthy_at=min((at for at in healthy if at), default=None) if all(healthy) else None,
     )
+
+
+def _is_later(judged_at: datetime, situation: Situation) -> bool:
+    """Than the newest training. One that is to come has ended by a clock which was set back since."""
+    trained, now = situation.trained_until, situation.now + SKEW
+    return trained is None or judged_at > trained or judged_at <= now < trained
 
 
 def _symptoms(alarm: Reading) -> list[str]:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from deltalake import write_deltalake
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import PROJECT, Home, read_environment
-from mlops_assets.graph.trainings import LONGEST_PAUSE, PAUSE, Trainings, read_trainings
+from mlops_assets.graph.trainings import LONGEST_PAUSE, PAUSE, REQUEST, RequestedTraining, Trainings, read_trainings
 from mlops_assets.graph.triggers import build_triggers
 from mlops_assets.promotion.promotion_state import promotion_state_of
 from mlops_assets.resources import build_resources
@@ -145,6 +145,21 @@ def test_a_failed_training_is_tried_again_after_a_growing_pause_or_with_newer_da
     trigger.validate(applications(4))
     newer = Trainings(PLAIN, trigger.instance, state, [first] * 12)
     assert newer.retry_at == at + PAUSE
+
+
+def test_a_failed_training_is_tried_again_and_a_request_is_met_after_the_clock_was_set_back(trigger: Trigger):
+    trigger.validate(applications(1, 2, 3))
+    ended = datetime.fromtimestamp(trigger.fail("the disk is full").end_time or 0.0, UTC)
+    trainings = read_trainings(PLAIN, trigger.instance, promotion_state_of(PLAIN.name, []))
+    assert not trainings.next(ended + timedelta(seconds=1)).is_due
+    assert trainings.next(ended - timedelta(days=1)).is_due
+    observed = dg.AssetObservation(names.stage(PLAIN.name, "training_set"), description="again", tags={REQUEST: "1"})
+    later, request = trainings.records[0].create_timestamp + timedelta(days=1), RequestedTraining("1", "again")
+    trigger.instance.report_runless_asset_event(observed)
+    in_future = replace(trainings, records=[trainings.records[0]._replace(create_timestamp=later)])
+    assert in_future.requested(ended) == request, "the training was created by a clock that was a day ahead"
+    assert in_future.requested(later) is None
+    assert trainings.requested(ended) == request
 
 
 def test_where_a_version_serves_no_first_model_is_trained_whatever_the_event_log_holds(trigger: Trigger):

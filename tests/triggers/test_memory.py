@@ -126,3 +126,10 @@ def test_a_cause_that_stays_is_trained_for_again_and_again_but_ever_more_rarely(
     story = Story()
     story.live([(what, True)] * hours)
     assert 1 + math.log2(1 + hours) / 2 - 1 <= len(story.trainings) <= 2 + math.log2(1 + hours) + hours / 720
+
+
+def test_nothing_waits_for_a_training_of_a_clock_that_was_set_back() -> None:
+    trained, drift = past("drift"), cause("drift")
+    assert not look(trained, of=drift, data="b", cool_down=HOUR, after=timedelta(0)).is_due
+    assert look(trained, of=drift, data="b", cool_down=HOUR, after=-24 * HOUR).is_due
+    assert not look(trained, of=drift, data="a", after=-24 * HOUR).is_due, "tried in the same state"

@@ -7,13 +7,14 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import dagster as dg
 
+from mlops_assets.foundation.durations import is_over
 from mlops_assets.foundation.names import LANDING
 from mlops_assets.graph.kernel.asset_metadata import STAGE
 from mlops_assets.graph.kernel.dagster_internals import (
@@ -131,7 +132,7 @@ class Aged(dg.AutomationCondition[dg.AssetKey]):
     def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
         attempt = None if context.candidate_subset.is_empty else _attempts(context).get(None)
         record = attempt and context.asset_graph_view.instance.get_run_record_by_id(attempt.run)
-        is_due = record is not None and context.evaluation_time - record.create_timestamp >= self.age
+        is_due = record is not None and is_over(context.evaluation_time - record.create_timestamp, self.age)
         return dg.AutomationResult(context, context.candidate_subset if is_due else context.get_empty_subset())
 
 
@@ -150,15 +151,15 @@ class Settled(dg.AutomationCondition[dg.AssetKey]):
         return "settled"
 
     def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
-        now = context.evaluation_time.timestamp()
+        now = context.evaluation_time
         if context.candidate_subset.is_empty or not self._is_arriving(context, now):
             return dg.AutomationResult(context, context.candidate_subset)
-        since = float(context.cursor or now)
-        if now - since >= self.longest.total_seconds():
+        since = datetime.fromtimestamp(float(context.cursor or now.timestamp()), UTC)
+        if is_over(now - since, self.longest):
             return dg.AutomationResult(context, context.candidate_subset)
-        return dg.AutomationResult(context, context.get_empty_subset(), cursor=str(since))
+        return dg.AutomationResult(context, context.get_empty_subset(), cursor=str(since.timestamp()))
 
-    def _is_arriving(self, context: dg.AutomationContext[dg.AssetKey], now: float) -> bool:
+    def _is_arriving(self, context: dg.AutomationContext[dg.AssetKey], now: datetime) -> bool:
         view, graph = context.asset_graph_view, context.asset_graph_view.asset_graph
         prefix = context.key.path[:-1]  # the use case
         files = [
@@ -168,7 +169,8 @@ class Settled(dg.AutomationCondition[dg.AssetKey]):
             return False
         events = [view.instance.get_latest_materialization_event(key) for key in files]
         newest = max((event.timestamp for event in events if event), default=0.0)
-        return now - newest < self.settle.total_seconds() and not any(_observed(view, key, newest) for key in files)
+        since = now - datetime.fromtimestamp(newest, UTC)
+        return not is_over(since, self.settle) and not any(_observed(view, key, newest) for key in files)
 
 
 def _observed(view: Any, key: dg.AssetKey, since: float) -> bool:
@@ -243,7 +245,9 @@ def _waiting(context: Any, attempts: Mapping[At, Attempt], code: str) -> set[str
         if sizes[run] == 1 and now - end >= pause_s:  # a query, which most failures do not need
             made = _newest_events(context, context.key, MADE).get(at, 0)
             pause_s = min(end - failing_since(instance, context.key, at, made), LONGEST_RETRY.total_seconds())
-        waiting |= {run} if now - end < pause_s else set()
+        # A clock that was set back ends every pause but that of a mistake.
+        is_waiting = pause_s == inf or not is_over(timedelta(seconds=now - end), timedelta(seconds=pause_s))
+        waiting |= {run} if is_waiting else set()
     return waiting
 
 

@@ -244,3 +244,17 @@ def keep_status_cache(instance: dg.DagsterInstance) -> None:
     """Lets conditions be evaluated without a write: Dagster stores which partitions are there as soon as it has counted them."""
     storage: Any = instance.event_log_storage
     storage.can_write_asset_status_cache = lambda: False
+
+
+def forget_ticks_to_come(instance: dg.DagsterInstance, now: float) -> None:
+    """Lets sensors tick again whose last tick is after `now`, for which Dagster would wait: the clock was set back since."""
+    from dagster._core.definitions.run_request import InstigatorType
+
+    if instance.schedule_storage is None:
+        return
+    states: Any = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+    for state in (one for one in states if one.instigator_data):
+        last = state.instigator_data.last_tick_timestamp, state.instigator_data.last_tick_start_timestamp
+        if max(one or 0.0 for one in last) > now:
+            anew = state.instigator_data._replace(last_tick_timestamp=None, last_tick_start_timestamp=None)
+            instance.update_instigator_state(state.with_data(anew))

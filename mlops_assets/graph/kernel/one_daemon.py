@@ -1,15 +1,23 @@
-"""The run queue of dagster.yaml: one daemon at a time works on an instance of Dagster, and one instance on a home."""
+"""The run queue of dagster.yaml: one daemon at a time works on an instance of Dagster, and one instance on a home. It starts anew
+where the clock was set back.
+"""
 
 import os
+import signal
 import socket
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 import dagster as dg
 from filelock import FileLock, Timeout
 
+from mlops_assets.foundation.durations import SKEW
 from mlops_assets.foundation.home import read_environment
 from mlops_assets.foundation.home_lock import HomeInUse
+from mlops_assets.graph.kernel.dagster_internals import forget_ticks_to_come
 from mlops_assets.graph.kernel.dagster_storage import share_engines
 from mlops_assets.resources import claim
 
@@ -17,6 +25,7 @@ _LOCKS: dict[Path, FileLock] = {}  # held until the process ends
 MACHINE_KEY = "mlops/daemon_machine"  # of the newest daemon, and its DAGSTER_HOME, which an earlier release left out
 CLAIMED_KEY = "mlops/daemon_claimed_at"  # in seconds since the epoch: its first heartbeat comes some seconds later
 SILENCE_S = 90.0  # a heartbeat is due every 30 s
+WATCH_S = 5.0  # between two looks at the clock
 SETTLE_S = 1.0  # of two daemons that claim one database at the same time, the later claim is in force
 
 
@@ -31,7 +40,27 @@ class OneDaemon(dg.QueuedRunCoordinator):
             claim_instance(self._instance)
         except (HomeInUse, NoEventStored) as error:
             raise SystemExit(str(error)) from None
+        Thread(target=_end_where_clock_is_set_back, daemon=True).start()
         return super().dequeue_interval_seconds
+
+
+def _end_where_clock_is_set_back() -> None:
+    """Dagster's threads wait for times of the clock before, such as the next tick and heartbeat; what starts a daemon again ends
+    that.
+    """
+    set_back_s = await_set_back(time.time, time.monotonic, time.sleep)
+    sys.stderr.write(f"The clock was set back by {set_back_s:,.0f} s: the daemon ends, to start anew by the new time.\n")
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def await_set_back(now: Callable[[], float], steady: Callable[[], float], pause: Callable[[float], None]) -> float:
+    """Returns once `now` is set back against a `steady` clock by more than clocks usually differ, and by how many seconds."""
+    ahead, set_back_s = now() - steady(), 0.0
+    while set_back_s <= SKEW.total_seconds():
+        pause(WATCH_S)
+        before, ahead = ahead, now() - steady()
+        set_back_s = before - ahead
+    return set_back_s
 
 
 class NoEventStored(RuntimeError):
@@ -49,6 +78,7 @@ def claim_instance(instance: dg.DagsterInstance) -> None:
         raise HomeInUse(f"{folder} · another dagster-daemon runs on this DAGSTER_HOME. Use it, or stop it.") from None
     _claim_event_log(instance, f"{socket.gethostname()} {folder}")
     claim(read_environment(os.environ).home.root, instance)
+    forget_ticks_to_come(instance, time.time() + SKEW.total_seconds())
 
 
 def _check_driver(instance: dg.DagsterInstance) -> None:

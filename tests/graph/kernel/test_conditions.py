@@ -383,6 +383,20 @@ def test_a_corrected_file_is_tried_alone_while_the_other_days_wait_for_the_code(
         assert line.settle() == [("child", [day(4)])]
 
 
+def test_nothing_waits_for_times_of_a_clock_that_was_set_back() -> None:
+    def fail() -> None:
+        raise OSError("the disk is full")
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        clock = Clock(Line(instance, settle_for=SETTLE, during=fail))
+        clock.land(1)
+        assert clock.wanted(SECOND) == {}
+        assert clock.wanted(-dt.timedelta(days=1)) == both(1)
+        assert not clock.line.run(dg.RunRequest(asset_selection=[CHILD, GRANDCHILD], partition_key=day(1)))
+        assert clock.wanted(SETTLE + SECOND) == {}
+        assert clock.wanted(-dt.timedelta(days=1)) == both(1)
+
+
 def test_a_day_that_failed_is_tried_again_after_a_pause() -> None:
     def fail() -> None:
         raise OSError("the disk is full")

@@ -7,17 +7,23 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, InstigatorType, SensorInstigatorData
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._daemon.controller import create_daemons_from_instance
 from dagster._daemon.daemon import IntervalDaemon
+from dagster._daemon.sensor import is_under_min_interval
 from dagster._daemon.types import DaemonHeartbeat
 
 from mlops_assets.foundation.home import PROJECT
 from mlops_assets.foundation.home_lock import HomeInUse
 from mlops_assets.graph.kernel import one_daemon
-from mlops_assets.graph.kernel.one_daemon import CLAIMED_KEY, MACHINE_KEY, SILENCE_S, OneDaemon, claim_instance
+from mlops_assets.graph.kernel.one_daemon import CLAIMED_KEY, MACHINE_KEY, SILENCE_S, OneDaemon, await_set_back, claim_instance
 from mlops_assets.resources import HomeLock, claim, event_log_id
 
 DAEMON = ["dagster._daemon", "run", "-m", "tests.integration.canary_line"]  # which `dagster dev` starts, too
@@ -124,3 +130,39 @@ def test_an_event_log_in_the_home_is_that_of_the_home_also_in_a_copy_without_its
         claim(home, instance)
         with pytest.raises(HomeInUse, match=f"another home, {home}"):
             claim(tmp_path / "other", instance)
+
+
+def test_a_daemon_notices_that_the_clock_is_set_back_and_nothing_less() -> None:
+    moments = [(0, 0), (5, 5), (3605, 10), (3580, 15), (3585, 20), (-82_800, 25), (-82_795, 30)]  # wall clock, steady clock
+    look = iter(moments)
+    at = list(next(look))
+
+    def pause(_seconds: float) -> None:
+        at[:] = next(look)
+
+    set_back_s = await_set_back(lambda: at[0], lambda: at[1], pause)
+    assert (set_back_s, at) == (86_390, [-82_800, 25])
+
+
+def test_sensors_tick_again_after_the_clock_was_set_back(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    def is_waiting() -> bool:
+        state = instance.get_instigator_state(origin.get_id(), selector)
+        assert state
+        return is_under_min_interval(state, sensor)
+
+    sensor: Any = SimpleNamespace(min_interval_seconds=5)
+    origin, selector = remote_origin(tmp_path), ""
+    for ahead_s, waits in ((86_400.0, True), (2.0, True), (-10.0, False)):
+        data = SensorInstigatorData(min_interval=5, cursor="7", last_tick_start_timestamp=time.time() + ahead_s)
+        state = InstigatorState(origin, InstigatorType.SENSOR, InstigatorStatus.DECLARED_IN_CODE, data)
+        (instance.update_instigator_state if ahead_s < 86_400 else instance.add_instigator_state)(state)
+        selector = state.selector_id
+        assert is_waiting() is waits
+        claim_instance(instance)
+        assert is_waiting() is (waits and ahead_s < 86_400)
+        assert instance.get_instigator_state(origin.get_id(), selector).instigator_data.cursor == "7"  # type: ignore[union-attr]
+
+
+def remote_origin(folder: Path) -> RemoteInstigatorOrigin:
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(LoadableTargetOrigin(working_directory=str(folder)), "here")
+    return RemoteInstigatorOrigin(RemoteRepositoryOrigin(location, "repository"), "look")
