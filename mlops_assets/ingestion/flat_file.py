@@ -119,6 +119,15 @@ class Split:
         delimiter = self.form.delimiter if isinstance(self.form, Csv) else None
         return find_header_problem(self.header, self.contract, delimiter=delimiter)
 
+    @property
+    def remedy(self) -> str:
+        """Of its problem."""
+        absent = [self.own.column(name).header for name in self.own.unique if name not in self.names]
+        if not absent or not self.columns:
+            return "Correct the file, or the contract."
+        named = f"{' and '.join(absent)} identif{'y' if absent[1:] else 'ies'} a row"
+        return f"Add what is missing: {named}, and a corrected row has the same there as before."
+
     @cached_property
     def names(self) -> list[str | None]:
         """The contract's name of each column of the file."""
@@ -239,7 +248,7 @@ def choose_table(use_case: UseCase, table: str, path: Path) -> Split:
     """The part of the file that is of this table, from whatever source that is read. Raises IllegalFlatFile."""
     split = Split(use_case, use_case.source(table), path, LandedTable(table, table_calendar(use_case, table)))
     if problem := split.problem:
-        raise IllegalFlatFile(f"{path.name} · as {table}: {problem}. Correct the file, or the contract.")
+        raise IllegalFlatFile(f"{path.name} · as {table}: {problem}. {split.remedy}")
     return split
 
 
@@ -261,7 +270,7 @@ def choose_tables(use_case: UseCase, path: Path, tables: Sequence[str]) -> list[
     chosen = [split for split in splits if not split.problem]
     if not chosen or (tables and len(chosen) < len(splits)):
         nearest = max((split for split in splits if split.problem), key=lambda split: len(split.columns))
-        raise IllegalFlatFile(f"{path.name} · as {nearest.source.table}: {nearest.problem}. Correct the file, or the contract.")
+        raise IllegalFlatFile(f"{path.name} · as {nearest.source.table}: {nearest.problem}. {nearest.remedy}")
     if not tables:
         _require_all_used(path, splits, chosen)
     return chosen

@@ -76,13 +76,17 @@ def read_table_file(path: Path, *, max_rows: int = MAX_ROWS) -> TableFile:
 
 
 def numbered(table: TableFile, path: Path) -> TableFile:
-    """The rows with their numbers in a first column, written to a CSV file. Raises NoTable where another file has its name."""
+    """The rows with their numbers in a first column, written to a CSV file, of the form of the table where it is one: its later
+    files are. Raises NoTable where another file has its name.
+    """
     if not table.is_whole:
         found = f"no column identifies a row, and of more than {table.rows.height:,} rows no copy is made"
         raise NoTable(f"{table.name} · {found}. Name the columns that identify a row with --key, or add one with its number.")
     headers = (ROW_NUMBER, *table.distinct_headers)
     rows = table.rows.drop("source_line").with_row_index("row", offset=1).cast(pl.String())
-    content = rows.rename(dict(zip(rows.columns, headers, strict=True))).write_csv().encode()
+    form = table.form if isinstance(table.form, Csv) else Csv()
+    text = rows.rename(dict(zip(rows.columns, headers, strict=True))).write_csv(separator=form.delimiter)
+    content = text.encode(form.encoding)
     if path.exists() and path.read_bytes() != content:
         raise NoTable(f"{path} · it exists, and would be replaced by the rows of {table.name} with a number each. Move it.")
     path.write_bytes(content)

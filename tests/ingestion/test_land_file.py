@@ -267,6 +267,7 @@ REFUSED = [
     ("x.csv", HEADER + "c1,01.03.2024,1\nc2,02.03.2024,1\n", {}, "no paid_at of the first 2 rows can be read; line 2 has '01.03.2024'; legal: a datetime"),
     ("x.csv", HEADER + "c1,2024-03-01T10:00:00Z,1\n", {"tables": ["payment"]}, "--table payment · it is not declared; declared: applications, payments. Use one of these."),
     ("x.csv", HEADER + "c1,2024-03-01T10:00:00Z,1\n", {"tables": ["applications"]}, "x.csv · as applications: 'number' is missing"),
+    ("x.csv", "customer,paid\nc1,2\n", {}, "Add what is missing: paid_at identifies a row, and a corrected row has the same there as before."),
     ("x.csv.gz", b"\x1f\x8b\x08half", {}, "x.csv.gz · it cannot be decompressed"),
     ("x.parquet", b"PAR1half", {}, "x.parquet · it is no readable Parquet file"),
     ("x.jsonl", "[1]\n", {}, "x.jsonl · no line is a JSON object"),

@@ -193,6 +193,23 @@ def test_a_copy_with_numbers_has_every_row_or_is_not_made(tmp_path: Path) -> Non
     assert (tmp_path / "numbered.csv").read_text() == "mine"
 
 
+@pytest.mark.parametrize(("delimiter", "encoding"), [(",", "utf-8"), (";", "cp1252"), ("\t", "utf-16")])
+def test_a_copy_with_numbers_has_the_form_of_the_file_so_that_its_numbers_are_read(
+    tmp_path: Path, delimiter: str, encoding: str
+) -> None:
+    decimal = "." if delimiter == "," else ","
+    lines = [
+        delimiter.join((f"{row % 9}{decimal}5", "grün" if row % 2 else "rot", "yes" if row % 3 else "no")) for row in range(200)
+    ]
+    (tmp_path / "t.csv").write_bytes("\n".join([delimiter.join(("größe", "farbe", "churn")), *lines, ""]).encode(encoding))
+    original = read_table_file(tmp_path / "t.csv")
+    copy = numbered(original, tmp_path / "numbered.csv")
+    assert copy.form == original.form
+    wishes = Wishes(keys=("row_number",))
+    proposal = propose(copy, name="model", table_name="t", owner="team:data", wishes=wishes, today=date(2013, 12, 1))
+    assert proposal.use_case.columns("t")["groesse"].dtype == "float"
+
+
 @pytest.mark.parametrize("file", ["plain", "json lines", "parquet named csv"])
 def test_the_days_of_rows_that_are_not_inspected_count(tmp_path: Path, file: str) -> None:
     (tmp_path / "t").write_bytes(CLEAN[file][1])
