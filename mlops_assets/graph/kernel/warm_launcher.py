@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import suppress
+from functools import cached_property
 from ipaddress import ip_address
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -13,7 +15,7 @@ from typing import Any
 
 import dagster as dg
 import psutil
-from dagster._core.launcher.base import LaunchRunContext
+from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._core.origin import JobPythonOrigin
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import serialize_value
@@ -23,6 +25,10 @@ from mlops_assets.graph.kernel import warm_process
 
 # Tag of a run: machine, process id, and when the process started. The web UI hides tags of this prefix.
 PROCESS = ".dagster/mlops_process"
+NOT_REPORTED = (
+    "The process of the run has ended and the event log has no end of the run: "
+    "it could not be written, as in an outage of its database, or what reports a killed process was killed too."
+)
 
 
 class WarmRunLauncher(dg.DefaultRunLauncher):
@@ -32,6 +38,11 @@ class WarmRunLauncher(dg.DefaultRunLauncher):
 
     _server: "tuple[subprocess.Popen[bytes], Connection] | None" = None
     _lock = threading.Lock()
+
+    @cached_property
+    def _without_process(self) -> set[str]:
+        """Runs that had no process at the last look, which may be about to be reported."""
+        return set()
 
     def launch_run(self, context: LaunchRunContext) -> None:
         run, origin = context.dagster_run, context.job_code_origin
@@ -56,6 +67,21 @@ class WarmRunLauncher(dg.DefaultRunLauncher):
             return False
         psutil.Process(int(pid)).send_signal(signal.SIGINT)
         return True
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        return True
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Whether the process of a forked run is there; of any other run it is not known, and the code server reports its end.
+        The daemon ends a run without a process where nothing else has done so by its next look.
+        """
+        if not _has_lost_its_process(run):
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        if run.run_id not in self._without_process:
+            self._without_process.add(run.run_id)
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        return CheckRunHealthResult(WorkerStatus.FAILED, NOT_REPORTED)
 
     def _fork(self, argument: str) -> int:
         """The id of the new process."""
@@ -93,6 +119,16 @@ def _is_here(run: dg.DagsterRun, code: JobPythonOrigin) -> bool:
         return False
     host = getattr(location, "host", None) or "localhost"
     return host == "localhost" or (host.replace(".", "").isdigit() and ip_address(host).is_loopback)
+
+
+def _has_lost_its_process(run: dg.DagsterRun) -> bool:
+    """Whether it was forked on this machine and its process has ended."""
+    machine, pid, _ = run.tags.get(PROCESS, "- 0 -").split()
+    if machine != socket.gethostname():
+        return False
+    with suppress(psutil.NoSuchProcess):  # a container may have nothing that waits for processes without a parent
+        return run.tags[PROCESS] != _identity(int(pid)) or psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE
+    return True
 
 
 def _identity(pid: int) -> str:

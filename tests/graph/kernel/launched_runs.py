@@ -4,7 +4,9 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from logging import getLogger
 from pathlib import Path
+from typing import Any, cast
 
 import dagster as dg
 import psutil
@@ -12,6 +14,7 @@ from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.launcher.base import LaunchRunContext
 from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 
 from mlops_assets.graph.kernel import warm_process
 from mlops_assets.graph.kernel.warm_launcher import PROCESS, WarmRunLauncher
@@ -77,6 +80,13 @@ class Runs:
 
     def end(self, run_id: str) -> dg.DagsterRunStatus:
         wait_for(lambda: self.get(run_id).status in ENDED)
+        return self.get(run_id).status
+
+    def look(self, run_id: str) -> dg.DagsterRunStatus:
+        """As the daemon does for a run that has started."""
+        (record,) = self.instance.get_run_records(dg.RunsFilter([run_id]))
+        if record.dagster_run.status is dg.DagsterRunStatus.STARTED:
+            monitor_started_run(self.instance, cast(Any, None), record, getLogger())
         return self.get(run_id).status
 
     def server(self) -> psutil.Process:

@@ -9,7 +9,7 @@ import dagster as dg
 import psutil
 import pytest
 
-from mlops_assets.graph.kernel.warm_launcher import WarmRunLauncher
+from mlops_assets.graph.kernel.warm_launcher import NOT_REPORTED, WarmRunLauncher
 from tests.graph.kernel.launched_runs import Runs, wait_for
 
 pytestmark = pytest.mark.slow
@@ -50,6 +50,21 @@ def test_a_run_that_is_killed_before_it_starts_fails_too(runs: Runs) -> None:
     run_id = runs.launch()
     runs.process(run_id).kill()
     assert runs.end(run_id) is dg.DagsterRunStatus.FAILURE
+
+
+def test_a_run_whose_end_nothing_reports_is_ended_by_the_second_look_of_the_daemon(runs: Runs) -> None:
+    """As where the event log is out of order while the process of the run ends."""
+    runs.wait.touch()
+    run_id = runs.launch()
+    wait_for(lambda: bool(runs.lines()))
+    process = runs.process(run_id)
+    assert runs.look(run_id) is dg.DagsterRunStatus.STARTED, "it runs"
+    runs.server().kill()
+    process.kill()
+    wait_for(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+    assert [runs.look(run_id) for _ in range(2)] == [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE]
+    (event,) = runs.instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+    assert NOT_REPORTED in event.message
 
 
 def test_a_run_is_terminated_by_any_process(runs: Runs) -> None:
