@@ -2,7 +2,7 @@
 # Dagster generates the classes with their type argument left open.
 # pyright: reportMissingTypeArgument=false
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,6 +114,13 @@ class FeatureStoreResource(dg.ConfigurableResource):
         own = Path(self.project) / "feature_repo"
         store.apply(own if own.is_dir() else PROJECT / "feature_repo")
         return store
+
+    def is_filled(self, views: Sequence[str]) -> bool:
+        """Whether these views of Feast have been materialized since the store was emptied. Raises OnlineStoreDown."""
+        from mlops_assets.features.online.key_value_stores import open_values, state_key
+
+        values = open_values(Home(Path(self.home)), _value(self.redis_url))
+        return None not in values.read([*map(state_key, views)]).values
 
 
 class RegistryResource(dg.ConfigurableResource):

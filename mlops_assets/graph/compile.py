@@ -18,6 +18,7 @@ from mlops_assets.graph.kernel.shared_sensors import share_sensors
 from mlops_assets.graph.kernel.tables import build_io_managers
 from mlops_assets.graph.monitoring import build_monitoring, build_monitoring_sensors
 from mlops_assets.graph.pulling import build_pulling
+from mlops_assets.graph.refill import build_refill
 from mlops_assets.graph.rollout import build_rollout
 from mlops_assets.graph.serving import build_serving
 from mlops_assets.graph.training import build_training
@@ -88,15 +89,16 @@ def _failing_sensor(problems: Sequence[str]) -> dg.SensorDefinition:
 def build_use_case(use_case: UseCase) -> dg.Definitions:
     """Every asset, check, job and sensor of one use case; resources are bound by the caller."""
     parts = (build_ingestion, build_features, build_training, build_evaluation, build_serving, build_monitoring)
-    triggers, rollout, pulling = build_triggers(use_case), build_rollout(use_case), build_pulling(use_case)
+    triggers, rollout = build_triggers(use_case), build_rollout(use_case)
+    pulling, refill = build_pulling(use_case), build_refill(use_case)
     automation = build_automation(names.job(use_case.name, "automation"), dg.AssetSelection.key_prefixes(use_case.name))
     assets = [*(asset for build in parts for asset in build(use_case)), *rollout["assets"], *pulling["assets"]]
     checks = [*triggers["checks"], *rollout["checks"]]
     checked = [key for one in (*assets, *checks) if isinstance(one, dg.AssetsDefinition) for key in one.check_keys]
-    sensors = [*triggers["sensors"], *rollout["sensors"], *pulling["sensors"], *build_monitoring_sensors(use_case)]
+    sensors = [sensor for part in (triggers, rollout, pulling, refill) for sensor in part["sensors"]]
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,
-        jobs=[*triggers["jobs"], *pulling["jobs"]],
-        sensors=[*sensors, build_alerts(use_case, checked), automation],
+        jobs=[*triggers["jobs"], *pulling["jobs"], *refill["jobs"]],
+        sensors=[*sensors, *build_monitoring_sensors(use_case), build_alerts(use_case, checked), automation],
     )

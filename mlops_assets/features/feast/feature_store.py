@@ -28,8 +28,8 @@ from mlops_assets.features.online.key_value_stores import (
     KeyValueStore,
     LastKnown,
     OnlineStoreDown,
-    RedisStore,
-    SqliteStore,
+    open_values,
+    state_key,
     unavailable_when_down,
 )  # fmt: skip
 from mlops_assets.features.online.layout import ServiceView
@@ -45,7 +45,7 @@ from mlops_assets.features.online.online_mirror import (
 )  # fmt: skip
 from mlops_assets.features.request_features import ONE_MICROSECOND, Columns
 from mlops_assets.foundation.home import Home
-from mlops_assets.foundation.names import EVENT_TIMESTAMP, FEAST_PROJECT
+from mlops_assets.foundation.names import EVENT_TIMESTAMP
 from mlops_assets.foundation.stored_schema import IncompatibleRows
 from mlops_assets.spec.feature import WhenDown
 from mlops_assets.spec.moment import in_utc
@@ -70,7 +70,7 @@ class FeatureStore:
         self.redis_url = redis_url
         self.registry = FeatureRegistry(home, redis_url)
         self._mirrors: dict[str, OnlineMirror] = {}
-        values = RedisStore(redis_url, name=f"{FEAST_PROJECT}/mirror") if redis_url else SqliteStore(home.feast / "mirror.db")
+        values = open_values(home, redis_url)
         self.online_values: KeyValueStore = LastKnown(values, clock=time.monotonic) if when_down == "last_known" else values
 
     def apply(self, repo: Path) -> None:
@@ -107,7 +107,7 @@ class FeatureStore:
         """
         feature_view = self.view(view)
         with self.registry.alone(feature_view.name):
-            key, state = f"feast/{feature_view.name}", registration_of(feature_view)
+            key, state = state_key(feature_view.name), registration_of(feature_view)
             if self.online_values.read([key]).values != [state]:
                 start = BEGINNING  # Feast's own store has no values of this view, or none of its new features
             # Up to the newest row: Feast overwrites blindly, and refilling a day must not replace newer values.

@@ -23,6 +23,8 @@ from redis.exceptions import ConnectionError, LockError, TimeoutError
 from redis.retry import Retry
 
 from mlops_assets.features.online.tracked_reads import TrackedReads
+from mlops_assets.foundation.home import Home
+from mlops_assets.foundation.names import FEAST_PROJECT
 
 KEYS_PER_STATEMENT = 30_000  # SQLite binds at most 32,766 values
 KEYS_PER_COMMAND = 10_000  # an HSET of this size blocks Redis for about 10 ms
@@ -231,3 +233,13 @@ class LastKnown:
 
 
 KeyValueStore = SqliteStore | RedisStore | LastKnown
+
+
+def open_values(home: Home, redis_url: str | None) -> SqliteStore | RedisStore:
+    """Where the values of all feature views of a home are."""
+    return RedisStore(redis_url, name=f"{FEAST_PROJECT}/mirror") if redis_url else SqliteStore(home.feast / "mirror.db")
+
+
+def state_key(view: str) -> str:
+    """Of the value that says how a view was registered when it was last materialized; an emptied store has none."""
+    return f"feast/{view}"
