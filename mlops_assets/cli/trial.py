@@ -53,7 +53,7 @@ def _describe(data: "Inspected", trial: "Trial") -> "list[RenderableType]":
         *(f"  {verdict.message}" for verdict in trial.judged if not verdict.passed),
         *(f"Not judged: {verdict.message}" for verdict in trial.not_judged), "",
         f"Leaks: {len(leaks) or 'none'}.", *(f"  {leak}" for leak in leaks),
-        *(f"Warning: {warning}" for warning in trial.warnings),
+        *([f"Warning: {trial.warning}"] if trial.warning else []),
         f"Other warnings, which `mlops check {data.use_case.name}` lists: {len(findings) - len(leaks)}.",
     ]  # fmt: skip
 

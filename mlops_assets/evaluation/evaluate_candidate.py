@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import polars as pl
 from threadpoolctl import threadpool_limits
 
+from mlops_assets.evaluation.blind_answer import answer_blind, describe_little
 from mlops_assets.evaluation.evaluate import Evaluation, Rival, evaluate, permutation_importance
 from mlops_assets.evaluation.gates.case import Case, Verdict
 from mlops_assets.evaluation.judge import judge
@@ -36,7 +37,9 @@ class ModelVersion(NamedTuple):
 
 
 class CandidateEvaluation(NamedTuple):
-    """`metric` is the task's main one, `pictures` are PNG bytes, `tables` rows, and `pages` HTML documents, each by name."""
+    """`metric` is the task's main one, `pictures` are PNG bytes, `tables` rows, and `pages` HTML documents, each by name.
+    `warning` says where the candidate has learned little.
+    """
 
     metric: str
     evaluation: Evaluation
@@ -45,6 +48,7 @@ class CandidateEvaluation(NamedTuple):
     tables: dict[str, list[dict[str, Any]]]
     pages: dict[str, str]
     scored: bytes
+    warning: str
 
     @property
     def summary(self) -> str:
@@ -102,7 +106,8 @@ def evaluate_candidate(
         curves["reference"] = reference
     pictures = {**task.curves(truth, curves), **task.pictures(evaluation.details), **bars}
     tables, scored = _tables(evaluation, verdicts), scored_rows(truth, scores)
-    return CandidateEvaluation(task.main_metric, evaluation, verdicts, pictures, tables, pages, scored)
+    warning = describe_little(task, truth, scores, answer_blind(use_case, rows, test))
+    return CandidateEvaluation(task.main_metric, evaluation, verdicts, pictures, tables, pages, scored, warning)
 
 
 def scored_rows(truth: Array, output: Array) -> bytes:

@@ -3,35 +3,31 @@
 import math
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 import polars as pl
 from threadpoolctl import threadpool_limits
 
+from mlops_assets.evaluation.blind_answer import answer_blind, describe_little
 from mlops_assets.evaluation.evaluate import Evaluation, evaluate, permutation_importance
 from mlops_assets.evaluation.gates.case import Case, Verdict
 from mlops_assets.evaluation.judge import judge
 from mlops_assets.foundation.names import SEED
 from mlops_assets.inspection.inspected import Inspected
 from mlops_assets.inspection.suspicious_rows import find_unlabelled, find_untrainable
-from mlops_assets.spec.training import HistGradientBoosting, Trainer
-from mlops_assets.spec.use_case import UseCase
-from mlops_assets.statistics.metrics import Array, compare
-from mlops_assets.tasks.task import as_text
+from mlops_assets.spec.training import Trainer
 from mlops_assets.training.fitted import TEST, TRAIN, VALIDATION, UntrainableRows
 from mlops_assets.training.onnx_model import OnnxModel
-from mlops_assets.training.train import fit, fit_in_library, training_columns
+from mlops_assets.training.train import fit, training_columns
 from mlops_assets.training.training_record import TRAIN_SECONDS, in_training_order
 
 MOST_ROWS = {TRAIN: 20_000, VALIDATION: 5_000, TEST: 10_000}
 MOST_STEPS = {"max_iter": 100, "max_iterations": 100, "max_epochs": 3}  # fields of a trainer
-BLIND = "no_input"
 
 
 @dataclass(frozen=True)
 class Trial:
     """`evaluation` has the model's metrics on the test rows, and as `reference` those of the best answer that reads no input.
-    `rows` are those that it was trained on, and `warnings` say where it has learned little.
+    `rows` are those that it was trained on, and `warning` says where it has learned little.
     """
 
     trainer: Trainer
@@ -39,7 +35,7 @@ class Trial:
     seconds: float
     evaluation: Evaluation
     verdicts: tuple[Verdict, ...]
-    warnings: tuple[str, ...]
+    warning: str
 
     def shortened(self, declared: Trainer) -> dict[str, tuple[int, int]]:
         """The steps of this model and of the declared one, by field, where they differ."""
@@ -64,7 +60,7 @@ def run_trial(data: Inspected) -> Trial:
     rows, trainer, started = _bounded(data), _quick(data.use_case.trainer), perf_counter()
     model = fit(trainer, rows, **training_columns(use_case))
     seconds, test, onnx = perf_counter() - started, rows.filter(pl.col("split") == TEST), OnnxModel.from_bytes(model.onnx)
-    truth, output, blind = task.truth(test[label]), onnx.predict(test), _without_inputs(use_case, rows, test)
+    truth, output, blind = task.truth(test[label]), onnx.predict(test), answer_blind(use_case, rows, test)
     importance = permutation_importance(onnx.predict, test, task=task, inputs=use_case.features.inputs, label=label, seed=SEED)
     evaluation = evaluate(
         test, output, task=task, candidate=model.digest, label=label, slices=use_case.slices, seed=SEED, reference=blind,
@@ -74,8 +70,7 @@ def run_trial(data: Inspected) -> Trial:
         evaluation, truth, output, None, test, parity=None, served=0, model=onnx, onnx=model.onnx, training_rows=rows,
         use_case=use_case, training={TRAIN_SECONDS: str(seconds)}, seed=SEED,
     ))  # fmt: skip
-    warnings = tuple(filter(None, [_describe_little(data, truth, output, blind)]))
-    return Trial(trainer, len(rows) - len(test), seconds, evaluation, verdicts, warnings)
+    return Trial(trainer, len(rows) - len(test), seconds, evaluation, verdicts, describe_little(task, truth, output, blind))
 
 
 def _bounded(data: Inspected) -> pl.DataFrame:
@@ -90,24 +85,3 @@ def _bounded(data: Inspected) -> pl.DataFrame:
 def _quick(trainer: Trainer) -> Trainer:
     steps = {name: min(getattr(trainer, name), most) for name, most in MOST_STEPS.items() if name in type(trainer).model_fields}
     return trainer.but(**steps)
-
-
-def _without_inputs(use_case: UseCase, rows: pl.DataFrame, test: pl.DataFrame) -> Array:
-    """The output of a model that reads nothing: the same for every row."""
-    columns: Any = training_columns(use_case) | {"numeric": [BLIND], "categorical": []}
-    nothing = pl.lit(0.0).alias(BLIND)
-    fitted, signature = fit_in_library(HistGradientBoosting(max_iter=1), rows.with_columns(nothing), **columns)
-    return fitted.predict(signature.encode(test.with_columns(nothing)))
-
-
-def _describe_little(data: Inspected, truth: Array, output: Array, blind: Array) -> str:
-    """Why the model is no use; empty where it has learned something."""
-    task, metric = data.task, data.task.main_metric
-    remedy = "Land more rows, look for inputs that say more, or change the trainer's settings."
-    if (output == output[0]).all():
-        return f"The model gives one answer for all {len(output):,} test rows: {as_text(output[0])}. {remedy}"
-    gain = compare(metric, task.sample(truth, output), task.sample(truth, blind), seed=SEED)
-    if gain.better:
-        return ""
-    least = f"{metric} {gain.difference:+.3f}, at least {gain.low:+.3f}"
-    return f"The model is not certainly better than one answer for all rows: {least}. {remedy}"

@@ -8,6 +8,7 @@ import dagster as dg
 from mlops_assets.foundation import names
 from mlops_assets.graph.kernel.asset_metadata import (
     MAX_ROWS,
+    WARNING,
     asset_metadata,
     pictures_as_metadata,
     readable,
@@ -118,6 +119,7 @@ def _evaluation_metadata(
     cut = {name: len(rows) for name, rows in result.tables.items() if len(rows) > MAX_ROWS}
     return {
         "verdict": result.summary,
+        **({WARNING: result.warning} if result.warning else {}),
         "model_version": candidate.version,
         **pictures_as_metadata(result.pictures),
         **links,

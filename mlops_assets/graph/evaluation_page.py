@@ -12,6 +12,7 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.terminal import one_line
 from mlops_assets.graph.history import readable_event_log
+from mlops_assets.graph.kernel.asset_metadata import WARNING
 
 PAGE, TABLES = "evaluation.md", ("gates", "metrics", "comparison", "slices")
 PICTURE = re.compile(r"!\[([^\]]+)\]\(data:image/png;base64,([A-Za-z0-9+/=]+)\)")
@@ -30,6 +31,8 @@ def write_evaluation(use_case: str, home: Home, folder: Path) -> Path:
     for name, png in drawn:
         (folder / f"{name}.png").write_bytes(base64.b64decode(png))
     heads = [f"### {use_case}: version {metadata['model_version'].value}", str(metadata["verdict"].value)]
+    if WARNING in metadata:
+        heads.append(f"Warning: {metadata[WARNING].value}")
     tables = ("\n".join(_table(metadata[name])) for name in TABLES if name in metadata)
     page = folder / PAGE
     page.write_text("\n\n".join([*heads, *tables, *(f"![{name}]({name}.png)" for name, _ in drawn)]) + "\n")

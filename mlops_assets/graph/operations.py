@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from sqlalchemy.exc import SQLAlchemyError
 
+from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Home
 from mlops_assets.graph.history import readable_event_log
+from mlops_assets.graph.kernel.asset_metadata import WARNING
 from mlops_assets.graph.kernel.check_verdict import check_keys, read_verdicts
 from mlops_assets.graph.kernel.dagster_internals import newest_checks, stopped_sensors
 from mlops_assets.graph.kernel.switch import why_stopped
@@ -33,7 +35,7 @@ def describe_operations(use_case: UseCase, home: Home, state: "PromotionState", 
         try:
             training = _describe_training(use_case, home, instance, state, now)
             stopped = why_stopped(use_case.name, stopped_sensors(instance))
-            described = {"automation": stopped, "training": training}
+            described = {"automation": stopped, "training": training, "warning": _describe_warning(use_case, instance)}
             lines = (f"{name}: {text}" for name, text in described.items() if text)
             warehouse = WarehouseResource(folder=str(home.tables))
             triggers = TrainingTriggers(use_case, instance, state, warehouse, now).describe()
@@ -61,6 +63,13 @@ def describe_monitors(use_case: UseCase, instance: dg.DagsterInstance, now: date
     checks, top = newest_checks(instance, [*check_keys(use_case).values()]), read_top_cause(instance, use_case.name)
     for stage, _, verdict in read_verdicts(use_case, checks, now=now):
         yield f"{stage}: {verdict.verdict} · {with_cause(verdict.message, stage, top)}" if verdict else f"{stage}: not judged yet"
+
+
+def _describe_warning(use_case: UseCase, instance: dg.DagsterInstance) -> str:
+    """Of the newest evaluation."""
+    event = instance.get_latest_materialization_event(dg.AssetKey(names.stage(use_case.name, "evaluation")))
+    metadata = event.asset_materialization.metadata if event and event.asset_materialization else {}
+    return f"version {metadata['model_version'].value} · {metadata[WARNING].value}" if WARNING in metadata else ""
 
 
 def _describe_training(

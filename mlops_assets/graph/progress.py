@@ -8,6 +8,7 @@ import dagster as dg
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.wording import counted, some
+from mlops_assets.graph.kernel.asset_metadata import WARNING
 from mlops_assets.spec.use_case import UseCase
 
 TRAINED = {
@@ -61,8 +62,10 @@ class Progress:
 def _sentence(events: list[dg.EventLogEntry]) -> str:
     """Of a stage of one asset."""
     made = events[0].asset_materialization if len(events) == 1 else None
-    found = [made.metadata[name].value for name in SENTENCES if made and name in made.metadata]
-    return str(found[0]) if found else ""
+    metadata = made.metadata if made else {}
+    found = [str(metadata[name].value) for name in SENTENCES if name in metadata]
+    warning = f" Warning: {metadata[WARNING].value}" if WARNING in metadata else ""
+    return found[0] + warning if found else ""
 
 
 def _count(assets: list[names.AssetPath]) -> str:

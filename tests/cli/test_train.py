@@ -190,6 +190,23 @@ def test_the_newest_evaluation_is_written_as_markdown_with_its_pictures(run: Run
     assert {path.name for path in folder.iterdir()} == {"evaluation.md", *pictures}
 
 
+def test_a_candidate_that_has_learned_nothing_is_named_by_the_command_the_page_and_the_status(
+    run: Run, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    inputs = SMALL.features.but(numeric=("stained",), categorical=("laboratory",))
+    declare(SMALL.but(features=inputs, gates=(Floor(metric="auc", bound=0.1),)), monkeypatch)
+    warning = "The model is not certainly better than one answer for all rows: auc "
+    trained = run("--because", "new scanner")
+    assert trained.exit_code == 0, trained.output
+    (gates,) = (line for line in trained.stdout.splitlines() if line.startswith("  gates"))
+    assert f" Warning: {warning}" in gates
+    folder = tmp_path / "review"
+    assert CliRunner().invoke(app, ["status", SMALL.name, "--evaluation", str(folder)]).exit_code == 0
+    assert f"\n\nWarning: {warning}" in (folder / "evaluation.md").read_text()
+    status = CliRunner().invoke(app, ["status", SMALL.name]).stdout
+    assert f"\nwarning: version 1 · {warning}" in status
+
+
 @pytest.mark.slow  # a whole platform
 def test_a_running_platform_starts_the_training_whose_failure_is_one_sentence_and_can_be_started_again(run: Run, home: Home):
     with event_log(home) as instance, platform_of(home, instance):

@@ -22,6 +22,7 @@ STAGE = "mlops/stage"
 CADENCE, WHEN_CHANGED = "mlops/cadence", "when_changed"
 SCHEMA, LINEAGE, ROW_COUNT = "dagster/column_schema", "dagster/column_lineage", "dagster/row_count"
 UNREADABLE = "unreadable_share"  # of the predictions: the part of the prediction log that they lack
+WARNING = "warning"  # of the evaluation: that the candidate has learned little
 ADDED_COLUMNS = {  # of the platform's own columns
     names.EVENT_TIMESTAMP: "When the values became known.",
     "known_at": "When the label became known.",
