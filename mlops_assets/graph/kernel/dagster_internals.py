@@ -1,4 +1,4 @@
-"""Every use of Dagster beyond its public API: the event log by partition, and the requests of an automation tick.
+"""Reads of Dagster beyond its public API: the event log by partition, and the requests of an automation tick.
 
 tests/graph/kernel/test_dagster_internals.py fails when an upgrade of Dagster changes one of them, and explains what to do.
 """
