@@ -111,7 +111,7 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             typer.echo("Interrupted.", err=True)
             raise typer.Exit(130) from None
-        except Exception as error:
+        except Exception as error:  # whatever a command raises, the user reads one sentence
             if ctx.params.get("debug"):
                 raise
             correctable = is_correctable(error)

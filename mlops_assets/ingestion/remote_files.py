@@ -93,7 +93,7 @@ def _copy(system: Any, path: str, size: int, to: Path, max_bytes: int) -> str:
         return f"it has {size:,} bytes; legal: at most {max_bytes:,}. Deliver fewer rows, or raise max_bytes of the source"
     try:
         content = system.cat_file(path)
-    except Exception as error:  # noqa: BLE001 - as above
+    except Exception as error:  # noqa: BLE001 - each store has errors of its own
         problem = f"it cannot be fetched: {_describe(error)}"
         if later := _why_later(error):
             raise StoreDown(f"{problem}. {later}") from None
@@ -131,7 +131,7 @@ def local_copy(address: str) -> Generator[Path]:
         try:
             with fsspec.open(address, "rb") as remote, path.open("wb") as file:
                 shutil.copyfileobj(cast(Any, remote), file, 1 << 20)
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - each store has errors of its own
             shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
             problem = hide(_describe(error).replace(address, shown), filter(None, (parts.query, parts.password)))
             raise CannotFetch(f"{shown} · it cannot be fetched: {problem}. Correct the address, or its credentials.") from None

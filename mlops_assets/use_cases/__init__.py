@@ -49,7 +49,7 @@ def _load_project() -> tuple[tuple[UseCase, ...], tuple[str, ...]]:
     for package in packages:
         try:
             modules += [module for folder in _folders(package) for module in find_modules(folder, package)]
-        except Exception as error:  # noqa: BLE001 - as below
+        except Exception as error:  # noqa: BLE001 - a package may fail in any way, and the others load
             problems.append(_unloaded(package, error))
     loaded, others = load_use_cases(modules)
     return loaded, (*problems, *others)

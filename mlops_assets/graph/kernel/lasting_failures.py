@@ -78,7 +78,7 @@ def _mistakes_recorded(context: Any) -> Generator[None]:
         yield
     except dg.RetryRequested:
         raise
-    except Exception as error:
+    except Exception as error:  # of a library or the user's code; raised again, so that the step fails by it
         if lasts(error):
             _record(context, [MISTAKE, OF_EVERY_PARTITION] if _is_of_every_partition(error) else [MISTAKE])
         raise

@@ -95,7 +95,7 @@ class WarmProcess:
         del self.pending[name]
         if name.partition(".")[0] == "feast":
             importlib.import_module("mlops_assets.features.feast")  # which imports it in a third of the time and memory
-        with suppress(BaseException):
+        with suppress(BaseException):  # a module may raise anything, SystemExit too, and the runs go on
             importlib.import_module(name)
 
 

@@ -198,7 +198,7 @@ async def respond(service: Service, headers: Headers, read_body: Callable[[], Aw
     except tuple(UNAVAILABLE) as error:
         service.warn(error)
         return _refuse(Refusal(503, UNAVAILABLE[type(error)], headers=retry_after(RETRY_AFTER_S)))
-    except Exception:
+    except Exception:  # a defect, or what a model raises: the client gets an answer, and the log has the cause
         log.exception("request failed")
         return _refuse(Refusal(500, "the service could not answer; its log has the cause"))
 

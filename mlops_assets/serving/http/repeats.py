@@ -83,7 +83,7 @@ class Repeats:
             return _stored_answer(stored, digest)
         try:
             answer = await predict()
-        except BaseException:
+        except BaseException:  # also where the client is gone: its next try must find no claim without an answer
             await self._ask(lambda redis: redis.delete(name))
             raise
         await self._ask(lambda redis: redis.set(name, digest + answer, ex=KEPT_S))

@@ -77,8 +77,7 @@ class Answering:
         except OnlineStoreDown as error:
             complete = iter(self.answer_together([request for request in requests if request.inputs is not None]))
             return [error if request.inputs is None else next(complete) for request in requests]
-        # An exception becomes an outcome, because this may be the event loop's thread.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - becomes an outcome: this may be the event loop's thread
             if len(requests) == 1:
                 return [error]
             return [outcome for request in requests for outcome in self.answer_together([request])]
@@ -94,7 +93,7 @@ class Answering:
             looked_up = iter(self._scoring_rows(rows, columns, await self.look_up_async(columns)))
         except OnlineStoreDown as error:  # common to all: one by one they would wait for it again
             return [error] * len(requests)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - of one request, which fails alone; others get their answer
             if len(requests) == 1:
                 return [error]
             return [outcome for request in requests for outcome in await self.answer_async([request])]
@@ -109,7 +108,7 @@ class Answering:
             return self._answer(lineup, requests, prepared)
         except LogUnavailable as error:  # common to all
             return [error] * len(requests)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - a model may raise anything; a request fails alone
             if len(requests) == 1:
                 return [error]
             pairs = zip(requests, prepared, strict=True)

@@ -105,8 +105,7 @@ class ModelSlots:
         """Takes the plan in force, unless it is taken already; a plan that cannot be taken changes nothing."""
         try:
             plan = self._deployment.plan()
-        # Nothing may end the thread that would bring the next plan.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - nothing may end the thread that would bring the next plan
             self._record(f"{self._use_case.name} · {error}")
             return
         if self.lineup and self.lineup.plan == plan:
@@ -155,9 +154,7 @@ class ModelSlots:
             output = model.score(encoder.encode([[None] * len(names)])).tolist()[0]
             if not self._task.is_legal(output):
                 raise ValueError(f"the model gives an empty row {output}, which is no {self._task.SCORES[0]}. Export it again.")
-        # A file from outside can fail in any way its runtime knows (onnxruntime's errors share no parent but Exception),
-        # and none may end the thread that would bring the next plan.
-        except Exception as error:
+        except Exception as error:  # onnxruntime's errors share no parent but Exception, and none may end the thread of the plans
             raise ModelLoadError(f"version {version} is not served · {error}") from error
         for warning in encoder.warnings:
             log.warning("%s · version %s · %s", self._use_case.name, version, warning)

@@ -65,7 +65,7 @@ class Shadowing:
         request = _LargeRequest(self.log)
         try:
             yield request.add
-        except BaseException:
+        except BaseException:  # a canceled request too frees its space on the disk
             request.close()
             raise
         self._put_large(loaded, request)
@@ -91,8 +91,7 @@ class Shadowing:
             for rows, logged in job.blocks:
                 self._score(job.loaded, rows, logged)
                 left -= len(rows)
-        # Such as a full disk. Whatever it is, the thread goes on: the next shadow may be a good one.
-        except Exception as error:
+        except Exception as error:  # such as a full disk; the thread goes on, as the next shadow may be a good one
             self._telemetry.shadow_dropped.inc(left)
             if str(error) != self._last_error:
                 log.exception("the shadow, version %s, did not score %d rows", job.loaded.version, left)
