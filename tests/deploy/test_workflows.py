@@ -4,12 +4,14 @@ import re
 import shlex
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 import yaml
+from packaging.specifiers import SpecifierSet
 
 from mlops_assets.cli.app import app
 from mlops_assets.foundation.home import PROJECT
@@ -55,8 +57,9 @@ def test_a_script_is_parsed_and_values_from_outside_reach_it_as_variables_alone(
 def test_what_a_script_asks_of_the_platform_exists(job: dict[str, Any]) -> None:
     for line in re.findall(r"\.venv/bin/mlops (.+?) \|\|", "\n".join(scripts(job))):
         parse(typer.main.get_command(app), shlex.split(line))
+    makefile = (PROJECT / "Makefile").read_text()
     for target in re.findall(r"^make (\S+)", "\n".join(scripts(job)), re.MULTILINE):
-        assert f"READY := {target}\n" in (PROJECT / "Makefile").read_text()
+        assert f"\n{target}: " in makefile or f"READY := {target}\n" in makefile
 
 
 def test_nothing_is_pushed_before_every_image_is_scanned_and_the_scan_blocks() -> None:
@@ -72,6 +75,15 @@ def test_only_a_job_that_runs_no_code_of_a_pull_request_may_write() -> None:
     assert "permissions" not in train and train["steps"][0]["with"]["persist-credentials"] == "false"
     assert comment["permissions"] == {"contents": "write", "pull-requests": "write"}
     assert comment["steps"][0]["with"]["ref"] == "${{ github.event.pull_request.base.sha }}" and ".venv" not in str(comment)
+
+
+def test_ci_runs_the_tests_on_every_python_that_the_package_supports() -> None:
+    jobs = WORKFLOWS["ci.yml"]["jobs"].values()
+    set_up = [step["with"]["python-version"] for job in jobs for step in job["steps"] if "setup-python" in step.get("uses", "")]
+    matrix = [version for job in jobs for version in job.get("strategy", {}).get("matrix", {}).get("python-version", ())]
+    supported = SpecifierSet(tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["requires-python"])
+    tested = [version for version in [*set_up, *matrix] if "matrix" not in version]
+    assert sorted(tested) == [version for minor in range(100) if supported.contains(version := f"3.{minor}")]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

@@ -1,6 +1,7 @@
 """The same model is trained again from its record, in another process; where that fails, the message has the cause."""
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -102,17 +103,19 @@ def test_a_search_is_not_repeated_but_its_result_trained(line: Line):
     assert not [text for text in lines if text.startswith("search")]
 
 
-def test_another_library_platform_and_declaration_are_named(line: Line, recorded: Any):
-    recorded(**{"library.numpy": "1.0.0", "platform": "Amiga", "cpu": None})
+def test_another_python_library_platform_and_declaration_are_named(line: Line, recorded: Any):
+    recorded(**{"python": "3.10.4", "library.numpy": "1.0.0", "platform": "Amiga", "cpu": None})
     longer = SMALL.split.but(validation=SMALL.split.validation * 2)
     result = again(line, use_case=SMALL.but(split=longer))
     assert {change.name: change.then for change in result.changed} == {
         "code.training_set": SMALL.fingerprint("training_set"),
+        "python": "3.10.4",
         "library.numpy": "1.0.0",
         "platform": "Amiga",
         "cpu": None,
     }
     text = as_text(*reproduce_page(result))
+    assert re.search(rf"^python +3\.10\.4 +{re.escape(platform.python_version())}$", text, re.MULTILINE)
     assert re.search(rf"^library numpy +1\.0\.0 +{re.escape(np.__version__)}$", text, re.MULTILINE)
     assert re.search(r"^cpu +not recorded  ", text, re.MULTILINE)
     assert re.search(r"^declared features, label, split +[0-9a-f]{12} +[0-9a-f]{12}$", text, re.MULTILINE)
