@@ -12,10 +12,11 @@ from mlops_assets.foundation.durations import in_words
 from mlops_assets.foundation.home import Environment
 from mlops_assets.foundation.wording import some
 from mlops_assets.graph.compile import build_shared, build_use_case
-from mlops_assets.graph.kernel.conditions import MADE, SETTLE, UNFINISHED
+from mlops_assets.graph.kernel.conditions import MADE, UNFINISHED
 from mlops_assets.graph.kernel.dagster_internals import keep_status_cache, newest_events, stopped_sensors
 from mlops_assets.graph.kernel.dagster_runs import is_made_by_other_code
 from mlops_assets.graph.kernel.dagster_storage import share_engines
+from mlops_assets.graph.kernel.settled import SETTLE
 from mlops_assets.graph.kernel.switch import why_stopped
 from mlops_assets.graph.landing import describe_unread
 from mlops_assets.graph.training_triggers import Request, TrainingTriggers

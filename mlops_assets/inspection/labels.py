@@ -20,8 +20,8 @@ YES_WORDS = ("1", "true", "yes", "y", "ja", "positive", "pos", "bad", "fraud", "
 FLOORS = {"Binary": Floor(metric="auc", bound=0.55), "Multiclass": Floor(metric="auc", bound=0.55)}
 BETTER_THAN_THE_MEAN = Floor(metric="r2", bound=0.0)
 CLASSES_LEAK = NoLeak()
-# One honest input may decide much of a number, as the size of a flat does of its price: of two normal variables, one that explains
-# 85% of the other has an AUC of 0.95, and one that explains 95% has this one.
+# One honest input may decide much of a number, as the size of a flat does of its price: a normal variable that explains 85% of
+# another one has an AUC of 0.95, and one that explains 95% has this one.
 NUMBERS_LEAK = NoLeak(max_single_auc=0.985)
 
 

@@ -121,8 +121,8 @@ def find_repeated(data: Inspected) -> Iterator[Finding]:
 
 
 def _copies_by_chance(rows: pl.DataFrame) -> int:
-    """As many rows of a few whole numbers equal another one: of each the most different value is replaced with one nearby, so that
-    nothing is copied and the columns depend on each other as before.
+    """How many rows of a few whole numbers equal another one: values of the most varied column are replaced with ones nearby, so
+    that nothing is copied and the columns depend on each other as before.
     """
     widest = max(rows.columns, key=lambda name: rows[name].n_unique())
     moved = rows.sort(widest, maintain_order=True).with_columns(pl.col(widest).shift(steps := len(rows) // NEARBY))[steps:]

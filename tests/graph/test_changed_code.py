@@ -14,7 +14,7 @@ from dagster._core.test_utils import freeze_time
 from mlops_assets.features.migration import apply_changes, find_changes
 from mlops_assets.foundation import names
 from mlops_assets.graph.compile import build_use_case
-from mlops_assets.graph.kernel.conditions import SETTLE
+from mlops_assets.graph.kernel.settled import SETTLE
 from mlops_assets.spec.use_case import UseCase
 from tests.cli.loans import APPLICATIONS, LOANS, PAYMENTS, VIEW, last_payment
 from tests.graph.loan_line import LoanLine, running_loans

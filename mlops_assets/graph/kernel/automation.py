@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import dagster as dg
 
 from mlops_assets.graph.kernel.asset_metadata import CADENCE, WHEN_CHANGED
-from mlops_assets.graph.kernel.conditions import SETTLE, longest_retry
+from mlops_assets.graph.kernel.conditions import longest_retry
 from mlops_assets.graph.kernel.dagster_internals import RANGE_END, RANGE_START, requested_subset, with_run_requests  # fmt: skip
+from mlops_assets.graph.kernel.settled import SETTLE
 
 # The daemon looks every 5 s for sensors whose interval has passed. With an interval of 5 s it comes a moment too early each
 # second time: ticks are then 10.0 s apart, and 5.0 s with this one.

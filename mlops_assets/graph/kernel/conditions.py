@@ -7,7 +7,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from math import inf
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -15,8 +15,6 @@ from weakref import WeakKeyDictionary
 import dagster as dg
 
 from mlops_assets.foundation.durations import is_over
-from mlops_assets.foundation.names import LANDING
-from mlops_assets.graph.kernel.asset_metadata import STAGE
 from mlops_assets.graph.kernel.dagster_internals import (
     MADE,
     PLANNED,
@@ -28,12 +26,11 @@ from mlops_assets.graph.kernel.dagster_internals import (
 )  # fmt: skip
 from mlops_assets.graph.kernel.dagster_runs import assets_of, begins_of, codes_of, failed_runs, failing_since, runs_of
 from mlops_assets.graph.kernel.reads import newest_reads
+from mlops_assets.graph.kernel.settled import SETTLE, Settled
 from mlops_assets.spec.code_version import is_outdated
 
 AC = dg.AutomationCondition
 UNFINISHED = [status for status in dg.DagsterRunStatus if status.name not in ("SUCCESS", "FAILURE", "CANCELED")]
-# The landing sensor looks again 5 s after it has reported files; on a busy machine 10 s after: a delivery may then be two runs.
-SETTLE = timedelta(seconds=8)
 # While files never stop arriving, a cascade starts this often.
 LONGEST_WAIT = timedelta(minutes=5)
 # Its cause may be gone by then, such as a full disk. A failing run takes 10 s. Then after as long as it has been failing.
@@ -134,49 +131,6 @@ class Aged(dg.AutomationCondition[dg.AssetKey]):
         record = attempt and context.asset_graph_view.instance.get_run_record_by_id(attempt.run)
         is_due = record is not None and is_over(context.evaluation_time - record.create_timestamp, self.age)
         return dg.AutomationResult(context, context.candidate_subset if is_due else context.get_empty_subset())
-
-
-@dataclass(frozen=True)
-class Settled(dg.AutomationCondition[dg.AssetKey]):
-    """True once no file of the use case has been reported for `settle`, or the delivery is known to be whole, so that it becomes
-    one cascade, and at the latest `longest` after the first tick that waited. Only an asset that reads files waits; the others
-    follow their parents.
-    """
-
-    settle: timedelta
-    longest: timedelta
-
-    @property
-    def name(self) -> str:
-        return "settled"
-
-    def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
-        now = context.evaluation_time
-        if context.candidate_subset.is_empty or not self._is_arriving(context, now):
-            return dg.AutomationResult(context, context.candidate_subset)
-        since = datetime.fromtimestamp(float(context.cursor or now.timestamp()), UTC)
-        if is_over(now - since, self.longest):
-            return dg.AutomationResult(context, context.candidate_subset)
-        return dg.AutomationResult(context, context.get_empty_subset(), cursor=str(since.timestamp()))
-
-    def _is_arriving(self, context: dg.AutomationContext[dg.AssetKey], now: datetime) -> bool:
-        view, graph = context.asset_graph_view, context.asset_graph_view.asset_graph
-        prefix = context.key.path[:-1]  # the use case
-        files = [
-            key for key in graph.external_asset_keys if key.path[:-1] == prefix and graph.get(key).tags.get(STAGE) == LANDING
-        ]
-        if graph.get(context.key).parent_keys.isdisjoint(files):
-            return False
-        events = [view.instance.get_latest_materialization_event(key) for key in files]
-        newest = max((event.timestamp for event in events if event), default=0.0)
-        since = now - datetime.fromtimestamp(newest, UTC)
-        return not is_over(since, self.settle) and not any(_observed(view, key, newest) for key in files)
-
-
-def _observed(view: Any, key: dg.AssetKey, since: float) -> bool:
-    """Whether the landing sensor has noticed the end of a delivery, and no file after it."""
-    records = view.instance.fetch_observations(key, limit=1).records
-    return bool(records) and records[0].timestamp >= since
 
 
 # What was read in a tick, by the view that Dagster makes for it: an asset is the parent of several others.
