@@ -194,7 +194,9 @@ class Ledger:
         if self._file:
             return _sqlite_engine(self._file)
         url = self._url.set(drivername="postgresql+psycopg")
-        return create_engine(url, connect_args={"connect_timeout": CONNECT_S}, **ENGINE)
+        # None is prepared: behind pgbouncer, the next statement may come to another connection, which does not know it.
+        options = {"connect_timeout": CONNECT_S, "prepare_threshold": None}
+        return create_engine(url, connect_args=options, **ENGINE)
 
     @contextmanager
     def _connected(self, *, creates: bool = False) -> Generator[Connection]:

@@ -81,7 +81,9 @@ class ModelRegistry:
 
     def __init__(self, root: Path, database_url: str | None = None) -> None:
         self._root, self._database_url = root.resolve(), database_url
-        self.uri = database_url or f"sqlite:///{self._root / 'mlflow.db'}"
+        # SQLAlchemy's default, psycopg 3, prepares statements: behind pgbouncer, the next may come to another connection.
+        of_postgres = (database_url or "").replace("postgresql://", "postgresql+psycopg2://", 1)
+        self.uri = of_postgres or f"sqlite:///{self._root / 'mlflow.db'}"
 
     def prepare(self) -> None:
         """Creates the database, whole or not at all, for processes that open the file themselves; in a moved or copied folder,
@@ -90,7 +92,7 @@ class ModelRegistry:
         database = self._root / "mlflow.db"
         with FileLock(self._root / "create.lock"):
             if self._database_url:
-                _migrate(self._database_url)
+                _migrate(self.uri)
             elif not database.exists():
                 replace_file(database, _empty_database())
             _relocate(self.uri, self.artifacts())
