@@ -213,7 +213,7 @@ def error_of(instance: dg.DagsterInstance, run_id: str) -> str:
             return _shorten(sentence.description or "")
         if event and event.is_step_failure and (error := event.step_failure_data.error):
             return _shorten((error.cause or error).message)
-        if event and event.is_failure and not event.is_step_failure and (error := event.job_failure_data.error):
+        if event and not event.is_step_failure and (error := getattr(event.event_specific_data, "error", None)):
             return _shorten(_first_cause(error).message)  # such as that of an event log that does not answer
         if event:
             return _shorten(event.message or "its process ended")

@@ -12,6 +12,7 @@ import pytest
 from mlops_assets.foundation import names
 from mlops_assets.graph.compile import build_use_case
 from mlops_assets.graph.failed_runs import LASTS, PASSES, RETRIED, WILL_RETRY, find_failed_run, read_failed_runs
+from mlops_assets.graph.trainings import error_of
 from mlops_assets.spec.contract import Column
 from tests.cli.loans import LOANS, PAYMENTS, VIEW
 from tests.graph.line import Line, failure, running_line
@@ -113,3 +114,9 @@ def test_a_run_that_ends_outside_of_its_steps_shows_the_first_cause_and_that_it_
     line.instance.add_run_tags(failed.run_id, {WILL_RETRY: "true"})
     shown = find_failed_run("loans", line.instance, read_failed_runs(line.instance))
     assert shown and "the database refused the connection" in shown.message and shown.message.endswith(RETRIED), shown
+
+
+def test_a_run_that_the_daemon_ended_shows_why(line: Line) -> None:
+    run = line.instance.create_run_for_job(line.job, asset_selection=frozenset({dg.AssetKey(FEATURE)}))
+    line.instance.report_run_failed(run, "Its process has ended.")
+    assert error_of(line.instance, run.run_id) == "Its process has ended."
