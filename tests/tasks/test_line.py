@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,7 @@ from tests.integration.running_service import Server, started, wait_for_plan
 from tests.tasks.declarations import CASES, DAYS, FIRST, ROWS, TRAINERS, applications, payments, trainers, use_case
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(600)]
-# Of each task two trainers, together all: test_every_trainer.py fits every trainer for every task.
-PAIRS = [(kind, TRAINERS[(2 * number + offset) % len(TRAINERS)]) for number, kind in enumerate(CASES) for offset in range(2)]
+PAIRS = [*product(CASES, TRAINERS)]
 REQUEST = ("number", "customer", "amount", "purpose", "applied_at")
 
 
