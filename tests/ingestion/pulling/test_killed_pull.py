@@ -24,7 +24,7 @@ print(shop.pull(), flush=True)
 """
 
 
-@pytest.mark.slow  # four processes that load dlt
+@pytest.mark.slow  # four processes that load Polars and SQLAlchemy
 def test_killed_pulls_lose_and_double_nothing(tmp_path: Path) -> None:
     draw, database = random.Random(5), sqlite3.connect(tmp_path / "orders.db")
     database.execute("CREATE TABLE orders (number PRIMARY KEY, amount, note, paid, ordered_at, updated_at)")
