@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 AssetPath = list[str]
 
-# Tables keep the folder that they had before asset keys named their stage: raw_planes is stored in raw/planes.delta.
+# Tables keep the folder that they had before asset keys named their stage: raw_orders is stored in raw/orders.delta.
 FOLDERS = {"raw": "raw", "validated": "validated", "quarantined": "quarantine", "features": "feature"}
 # The lineage folds by group: one per use case and stage of the model line.
 GROUPS = {
@@ -61,7 +61,7 @@ def table_path(asset: AssetPath) -> PurePosixPath:
 
 
 def table_tag(asset: AssetPath) -> str:
-    """The MLflow tag that holds the version of a table, for example table.validated.planes."""
+    """The MLflow tag that holds the version of a table, for example table.validated.orders."""
     return ".".join(["table", *table_path(asset).with_suffix("").parts[1:]])
 
 

@@ -141,7 +141,7 @@ class Split:
     @property
     def is_dependent(self) -> bool:
         """Whether a row of the file may have no row of this table, or one that other rows have, too: as that of an outcome which
-        is not known yet, and of one hour's weather for many flights.
+        is not known yet, and of one customer with many orders.
         """
         has_others = any(name is None for name in self.names)
         return has_others and self.source.table != self.use_case.features.request_table

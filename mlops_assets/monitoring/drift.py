@@ -196,12 +196,12 @@ def _pair(pair: PairChange) -> dict[str, Any]:
 
 
 def _changed(pair: PairChange) -> str:
-    """Such as `temp and wind (0.62, was 0.11)`."""
+    """Such as `amount and age (0.62, was 0.11)`."""
     return f"{' and '.join(pair.columns)} ({pair.current:.2f}, was {pair.reference:.2f})"
 
 
 def _evidence(column: ColumnDrift, spec: Drift) -> str:
-    """Such as `temp (values: PSI 6.45, at most 0.25)`."""
+    """Such as `amount (values: PSI 6.45, at most 0.25)`."""
     texts = {
         "values": f"PSI {column.psi:.2f}, at most {column.max_psi:.4g}",
         "new values": f"{column.new_share:.1%}, at most {spec.max_new_share:.1%}",

@@ -32,7 +32,7 @@ class TimeSplit(Split):
     every other part `label_delay` before the next one begins, so that labels that take this long to become known are used.
     """
 
-    # Never at random: that would leak the day's weather and delays into training.
+    # Never at random: that would leak what the rows of a day share into training.
     test: timedelta = Field(gt=timedelta(0))
     validation: timedelta = Field(gt=timedelta(0))
     max_train: timedelta | None = Field(default=None, gt=timedelta(0))

@@ -202,7 +202,7 @@ def _edges(column: pl.Series) -> tuple[float, ...]:
     if not len(finite):
         return ()
     inner = np.quantile(finite, np.linspace(0, 1, BINS + 1)[1:-1], method="inverted_cdf")
-    # A value that fills several quantiles gets its own bin, or its mass (the dry hours in `precip`) hides the changes around it.
+    # A value that fills several quantiles gets its own bin, or its mass (the hours without rain) hides the changes around it.
     distinct, times = np.unique(inner, return_counts=True)
     lower = np.nextafter([finite.min(), *distinct[times > 1]], -np.inf)
     edges = np.unique([*lower, *distinct, finite.max()])

@@ -36,7 +36,7 @@ class Change(NamedTuple):
 def find_change(reference: pl.Series, values: pl.Series, moments: pl.Series, *, is_certain: bool = False) -> Change | None:
     """The split of `values`, which are in the order of their `moments`, with the greatest likelihood ratio of two multinomial
     distributions, the earlier one with the reference. None without one that is large and no chance, unless it
-    `is_certain` that there is one. Rows of a day share facts, such as its weather: the ratio is divided by the dispersion of days
+    `is_certain` that there is one. Rows of a day share facts, such as a holiday: the ratio is divided by the dispersion of days
     (McCullagh and Nelder 1989, section 4.5).
     """
     rows, size = len(values), len(reference)

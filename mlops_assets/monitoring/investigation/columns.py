@@ -112,8 +112,8 @@ def _unit(before: Array, after: Array, *, chance: float) -> Finding | None:
 
 
 def _can_be(mapped: Array, before: Array, after: Array) -> bool:
-    """Whether the values are rather those that a conversion gives than those that there have always been: 37.04 °F is a measured
-    temperature, and 1.8 times no whole minutes gives most whole minutes. Values that are hardly ever repeated tell nothing.
+    """Whether the values are rather those that a conversion gives than those that there have always been: 37.04 °F can be
+    measured, and 1.8 times no whole minutes gives most whole minutes. Values that are hardly ever repeated tell nothing.
     """
     decimals = next(
         (places for places in range(DECIMALS) if np.allclose(after, np.round(after, places), rtol=0, atol=1e-9)), DECIMALS

@@ -20,7 +20,7 @@ from mlops_assets.training.signature import INPUT, Signature
 from mlops_assets.training.trainers.estimator import OPSET, FittedEstimator, convert_estimator, offsets_of, training_loss
 
 PROBE_ROWS = 200
-MOST_FLAGS = 64  # of one category: the flags of 50,000 airports would not fit into memory
+MOST_FLAGS = 64  # of one category: the flags of 50,000 places would not fit into memory
 LEGAL = {
     True: "LogisticRegression, RandomForestClassifier, ExtraTreesClassifier, MLPClassifier, GaussianNB, KNeighborsClassifier",
     False: "Ridge, ElasticNet, RandomForestRegressor, ExtraTreesRegressor, MLPRegressor, KNeighborsRegressor",
