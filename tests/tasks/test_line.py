@@ -3,6 +3,7 @@
 The trainers of one task share its landed days, its first version and its server, which takes each new version while it runs.
 """
 
+import base64
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,11 +18,13 @@ import polars as pl
 import pytest
 
 from mlops_assets.foundation import names
+from mlops_assets.graph.evaluation_page import PICTURE
 from mlops_assets.promotion.deployment import Deployment
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.promotions import Promotions
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.spec.training import Trainer
+from mlops_assets.statistics.plots import importance
 from mlops_assets.tasks import task_of
 from mlops_assets.training.model_registry import ModelRegistry
 from mlops_assets.training.onnx_model import OnnxModel
@@ -116,6 +119,7 @@ def test_a_line_from_landed_files_to_monitors_and_back(kind: str, trainer: str, 
     task, line = task_of(CASES[kind].task), served.line
     version = served.train(trainers(kind)[trainer])
     assert version > 1
+    assert_importance_is_shown(line, version)
     served.wait()
 
     # Its own rows: an outcome counts for the first prediction about its row.
@@ -148,6 +152,19 @@ def test_a_line_from_landed_files_to_monitors_and_back(kind: str, trainer: str, 
     served.promotions().roll_back(reason="a test", by="ana", at=datetime.now(UTC))
     served.wait()
     assert {answer["model_version"] for answer in served.predict(rows)} == {1}
+
+
+def assert_importance_is_shown(line: Line, version: int) -> None:
+    """On the evaluation page: the picture, drawn from the evidence, which knows what makes the labels."""
+    event = line.instance.get_latest_materialization_event(dg.AssetKey(names.stage("loans", "evaluation")))
+    assert event and event.asset_materialization
+    metadata: Any = event.asset_materialization.metadata
+    assert metadata["model_version"].value == version
+    pictures = {name: base64.b64decode(png) for name, png in PICTURE.findall(metadata["pictures"].md_str)}
+    found = [tuple(one) for one in metadata["evidence"].data["importance"]]
+    assert {name for name, *_ in found} == {*line.use_case.features.inputs}
+    assert found[0][0] == "amount" and found[0][1] > 0
+    assert pictures["importance"] == importance(found, task_of(line.use_case.task).main_metric)
 
 
 def assert_same(expected: dict[str, Any], answer: dict[str, Any]) -> None:
