@@ -91,7 +91,8 @@ def erase_rows(table: Path, subject: Subject, *, dry_run: bool) -> int:
     rows = scanned.filter(subject.is_in_rows(schema)).select(keys).collect()
     if len(rows) and not dry_run:
         same = " AND ".join(f'(old."{name}" IS NOT DISTINCT FROM erased."{name}")' for name in keys)
-        # A merge and not a delete: the log stores the predicate of a delete, and with it the value.
+        # A merge and not DeltaTable.delete (1.6): the log stores the predicate of a delete, and with it the value, and
+        # cleanup_metadata leaves that commit for 30 days.
         merge = DeltaTable(str(table)).merge(rows.unique(), same, source_alias="erased", target_alias="old", streamed_exec=True)
         with alone(table), suppress(CommitFailedError):
             merge.when_matched_delete().execute()

@@ -78,6 +78,8 @@ def running(
             group.stop(grace_s if group.is_ready else min(grace_s, START_GRACE_S))
 
 
+# Not honcho 2.0: it ends all processes when one exits, and starts none again. While a descendant in a session of its own is
+# alive, it does not end on SIGTERM within 30 s, nor end the descendant.
 @dataclass
 class _Group:
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
