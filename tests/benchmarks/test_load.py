@@ -44,7 +44,7 @@ def generator(replies: dict[int, bytes], connections: int, stall_at: int | None 
         server.shutdown()
 
 
-def test_a_stall_is_seen_by_every_request_that_fell_due_in_it():
+def test_a_stall_delays_every_request_that_was_due_in_it():
     """One connection: without the correction only the one request under way would have seen the stall."""
     with generator({}, connections=1, stall_at=50) as asking:
         found = asking.open_loop(2.0, 200, random.Random(0))

@@ -22,7 +22,7 @@ def browser() -> Any:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "light"), (1280, "dark")])
-def test_the_page_fits_the_screen_and_tells_better_from_worse_by_colour(
+def test_the_page_fits_the_screen_and_better_and_worse_have_their_own_colours(
     browser: Any, tmp_path: Path, width: int, scheme: str
 ) -> None:
     file = tmp_path / "side_by_side.html"

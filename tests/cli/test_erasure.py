@@ -55,7 +55,7 @@ def test_a_customer_is_counted_then_erased_and_then_not_found(run: Run, tmp_path
         (("store", "customer_id=1"), "use case 'store' is not declared"),
     ],
 )
-def test_what_cannot_be_asked_is_told_with_what_can(run: Run, tmp_path: Path, said: tuple[str, str], problem: str) -> None:
+def test_an_illegal_subject_is_refused_with_the_legal_ones(run: Run, tmp_path: Path, said: tuple[str, str], problem: str) -> None:
     refused = run(*said)
     assert refused.exit_code != 0
     assert problem in " ".join(refused.output.replace("│", " ").split())

@@ -86,7 +86,7 @@ def test_what_a_record_says_stays_on_its_line_and_gives_no_orders_to_the_termina
     assert line.endswith("ana  one 99 promotion [2J two three") and line.isprintable()
 
 
-def test_a_use_case_without_records_is_told_with_those_that_have_some(run: Run, file: Path):
+def test_a_use_case_without_records_is_named_with_those_that_have_some(run: Run, file: Path):
     said = "flight · the ledger has no record of it; known: census, flights. Use one of these.\n"
     result = run("show", "flight")
     assert (result.exit_code, result.output) == (1, said)
@@ -94,7 +94,7 @@ def test_a_use_case_without_records_is_told_with_those_that_have_some(run: Run, 
     assert (result.exit_code, result.output) == (1, said.replace("census,", "census, flight_delay,"))
 
 
-def test_a_whole_ledger_is_said_to_be_whole(run: Run, file: Path):
+def test_a_whole_ledger_is_reported_as_whole(run: Run, file: Path):
     result = run("verify")
     said = ["census · intact: 1 records.", "flight_delay · intact: 0 records.", "flights · intact: 25 records."]
     assert (result.exit_code, result.output.splitlines()) == (0, said)
@@ -160,7 +160,7 @@ def test_every_problem_has_its_line_and_the_exit_code_is_1(run: Run, file: Path)
     assert run("verify", "flights").exit_code == 1
 
 
-def test_what_cannot_be_done_is_told_in_one_line(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_cannot_be_done_is_reported_in_one_line(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch):
     edit(file, "UPDATE mlops_ledger SET body = '{' WHERE use_case = 'flights' AND number = 7")
     told = [run("show", "flights")]
     for address in ("mysql://u:sesame@h/d", "postgresql://u:sesame@127.0.0.1:1/d", "postgresql://u:sesame@h:x/d"):
@@ -195,6 +195,6 @@ def test_records_that_only_the_servers_still_know_are_missed(run: Run, file: Pat
     assert run("verify").exit_code == 1
 
 
-def test_an_unknown_use_case_is_not_said_to_be_whole(run: Run, file: Path):
+def test_an_unknown_use_case_is_not_reported_as_whole(run: Run, file: Path):
     result = run("verify", "flight")
     assert result.exit_code == 1 and "known: census, flight_delay, flights. Use one of these." in result.output

@@ -237,7 +237,7 @@ def test_status_of_a_new_home_says_that_nothing_serves_yet_and_creates_nothing(r
     ]
 
 
-def test_status_tells_what_serves_why_what_waits_what_was_and_how_to_go_back(run: Run, home: Home):
+def test_status_shows_what_serves_and_why_what_waits_what_was_and_how_to_go_back(run: Run, home: Home):
     promotions_of(home).promote(2, reason="better\nby far", by="run 12345678", at=AT)
     lines = [" ".join(line.split()) for line in run("status", NAME).output.splitlines()]
     assert lines[1:] == [
@@ -255,7 +255,7 @@ def test_status_tells_what_serves_why_what_waits_what_was_and_how_to_go_back(run
     ]
 
 
-def test_status_of_a_rollout_names_the_version_on_trial(run: Run, home: Home):
+def test_status_of_a_rollout_names_the_challenger(run: Run, home: Home):
     run("route", NAME, "--challenger", "2", "--share", "0.05", "--why", "try")
     lines = run("status").output.splitlines()
     assert lines[1].startswith("serving: version 1 (canary: 5% to version 2) since 20")
@@ -270,7 +270,7 @@ def test_status_shows_the_newest_records_of_many(run: Run, home: Home):
     assert [line.split("  ")[-1] for line in lines if " approval " in line] == [f"turn {turn}" for turn in range(39, 24, -1)]
 
 
-def test_status_tells_what_each_live_server_serves(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch):
+def test_status_shows_what_each_live_server_serves(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch):
     with running(home) as (url, service):
         monkeypatch.setenv("MLOPS_SERVICE_URL", f"{url},{NOBODY}")
         before = run("status").output.splitlines()[0]
@@ -312,7 +312,7 @@ def test_an_approval_is_recorded_with_who_why_and_on_what_and_status_asks_for_it
 
 
 @pytest.mark.usefixtures("high_risk", "server")
-def test_what_nobody_approved_is_not_tried_and_the_remedy_is_said(run: Run, home: Home):
+def test_a_version_without_approval_gets_no_traffic_and_the_message_has_the_remedy(run: Run, home: Home):
     before = plan_in_force(home)
     result = run("route", NAME, "--challenger", "2", "--share", "0.1")
     assert result.exit_code == 1 and "`mlops approve flight_delay 2 --why …`" in result.output
@@ -350,7 +350,7 @@ def test_an_approval_that_cannot_be_is_refused(run: Run, home: Home, said: tuple
 # --- route ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_route_lets_others_run_beside_and_ends_by_a_route_to_nothing(run: Run, home: Home, server: str):
+def test_a_route_lets_others_run_next_to_the_champion_and_ends_by_a_route_to_nothing(run: Run, home: Home, server: str):
     result = run("route", NAME, "--challenger", "2", "--share", "0.05", "--split", "ab", "--shadow", "3", "--why", "try")
     done = "flight_delay: version 1 serves; ab: 5% to version 2, shadow: version 3 (plan 5).\n"
     assert result.output == live(server, 1, 5) + done
@@ -374,7 +374,7 @@ def test_a_route_lets_others_run_beside_and_ends_by_a_route_to_nothing(run: Run,
         (("--challenger", "2.5"), 2, "'2.5' is not a valid integer"),
     ],
 )
-def test_a_refused_route_is_told_plainly_and_changes_nothing(
+def test_a_refused_route_has_a_plain_message_and_changes_nothing(
     run: Run, home: Home, options: tuple[str, ...], code: int, because: str
 ):
     before = records_of(home)
@@ -416,7 +416,7 @@ def test_before_the_first_champion_the_way_to_it_is_named(run: Run, new_home: Ho
 # --- rollback ---------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_on_trial_is_taken_back_first_and_then_the_champion(run: Run, home: Home, server: str):
+def test_the_challenger_is_rolled_back_first_and_then_the_champion(run: Run, home: Home, server: str):
     promotions_of(home).promote(2, reason="better", by="ana", at=AT)
     run("route", NAME, "--challenger", "3", "--share", "0.1")
     result = run("rollback", NAME, "--why", "slow")
@@ -447,7 +447,7 @@ def test_going_back_does_not_wait_for_mlflow(run: Run, home: Home, server: str):
 # --- ledger mirror ----------------------------------------------------------------------------------------------------
 
 
-def test_a_mirror_that_is_right_is_said_to_be(run: Run, home: Home, server: str):
+def test_a_correct_mirror_is_reported_as_correct(run: Run, home: Home, server: str):
     assert run("ledger", "mirror", NAME).output.splitlines() == [
         "MLflow matches the ledger.",
         "Servers read the ledger's plan.",
@@ -457,7 +457,7 @@ def test_a_mirror_that_is_right_is_said_to_be(run: Run, home: Home, server: str)
     assert len(records_of(home)) == 4
 
 
-def test_an_alias_that_was_moved_is_told_and_put_right(run: Run, home: Home, server: str):
+def test_an_alias_that_was_moved_is_reported_and_reconciled(run: Run, home: Home, server: str):
     move_alias(home, 2)
     result = run("ledger", "mirror", NAME)
     assert result.output.splitlines()[0] == "alias champion is 2; the ledger has 1"
@@ -466,7 +466,7 @@ def test_an_alias_that_was_moved_is_told_and_put_right(run: Run, home: Home, ser
 
 @pytest.mark.usefixtures("server")
 @pytest.mark.parametrize("edit", [lambda plan: replace(plan, champion=4).to_json(), lambda _plan: "{", lambda _plan: ""])
-def test_a_plan_file_that_was_edited_is_told_and_put_right(run: Run, home: Home, edit: Callable[[Plan], str]):
+def test_a_plan_file_that_was_edited_is_reported_and_reconciled(run: Run, home: Home, edit: Callable[[Plan], str]):
     plan, file = plan_in_force(home), home.deployments / NAME / "plan.json"
     Deployment(home.deployments, NAME).place(4, b"", "")
     file.write_text(edit(plan))
@@ -567,7 +567,7 @@ def test_a_ledger_that_lacks_the_plan_is_no_home_in_which_nothing_serves(run: Ru
     assert nothing == "no champion is in the ledger: restore it from its backup" and "nothing serves yet" not in "".join(lines)
 
 
-def test_a_model_that_mlflow_lost_is_told_plainly(run: Run, home: Home):
+def test_a_model_that_mlflow_lost_is_reported_plainly(run: Run, home: Home):
     shutil.rmtree(home.mlflow)
     result = run("ledger", "mirror", NAME)
     assert result.exit_code == 1 and "flight_delay" in result.output.splitlines()[-1] and "Traceback" not in result.output
@@ -725,7 +725,7 @@ EVERY = pytest.mark.parametrize("said", [("status", NAME), ("rollback", NAME), (
 
 
 @EVERY
-def test_a_ledger_that_does_not_answer_is_told_in_one_line(
+def test_a_ledger_that_does_not_answer_is_reported_in_one_line(
     run: Run, home: Home, monkeypatch: pytest.MonkeyPatch, said: tuple[str, ...]
 ):
     monkeypatch.setenv("MLOPS_LEDGER", "postgresql://mlops:sesame@127.0.0.1:1/mlops")
@@ -735,7 +735,7 @@ def test_a_ledger_that_does_not_answer_is_told_in_one_line(
 
 
 @EVERY
-def test_a_record_that_cannot_be_read_is_told_in_one_line(run: Run, home: Home, said: tuple[str, ...]):
+def test_a_record_that_cannot_be_read_is_reported_in_one_line(run: Run, home: Home, said: tuple[str, ...]):
     with closing(sqlite3.connect(home.root / "ledger.db", isolation_level=None)) as connection:
         connection.execute("DROP TRIGGER mlops_ledger_no_update")
         connection.execute("UPDATE mlops_ledger SET body = '{' WHERE number = 2")
@@ -745,14 +745,14 @@ def test_a_record_that_cannot_be_read_is_told_in_one_line(run: Run, home: Home, 
 
 
 @EVERY
-def test_a_use_case_that_nobody_declared_is_told_with_the_declared_ones(run: Run, said: tuple[str, ...]):
+def test_a_use_case_that_is_not_declared_is_reported_with_the_declared_ones(run: Run, said: tuple[str, ...]):
     result = run(*(each.replace(NAME, "flight_dely") for each in said))
     assert result.exit_code == 2
     assert "use case 'flight_dely' is not declared; declared: flight_delay. Use one of these." in result.output
 
 
 @EVERY
-def test_an_environment_that_cannot_be_is_told_in_one_line(run: Run, monkeypatch: pytest.MonkeyPatch, said: tuple[str, ...]):
+def test_an_illegal_environment_is_reported_in_one_line(run: Run, monkeypatch: pytest.MonkeyPatch, said: tuple[str, ...]):
     monkeypatch.setenv("MLOPS_ENV", "staging")
     result = run(*said)
     assert (result.exit_code, result.output) == (

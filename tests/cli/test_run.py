@@ -14,7 +14,7 @@ NOT_READ = {
 
 
 @pytest.mark.parametrize("folder", NOT_READ)
-def test_a_misspelt_folder_has_not_landed_and_no_example_lands_beside_it(
+def test_a_misspelt_folder_has_not_landed_and_no_example_lands_next_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
     landing = tmp_path / "home" / "landing"

@@ -54,7 +54,7 @@ def evaluation(rows: pl.DataFrame | None = None, **changes: Any) -> Evaluation:
     return evaluate(rows, score(rows), **{**options, "resamples": 30, **changes})
 
 
-def test_the_evaluation_tells_rows_window_and_every_metric_with_its_bounds() -> None:
+def test_the_evaluation_has_rows_window_and_every_metric_with_its_bounds() -> None:
     found = evaluation()
     assert (found.rows, found.first, found.last) == (600, datetime(2013, 4, 1), datetime(2013, 4, 25, 23))
     assert set(found.metrics) == set(METRICS)
@@ -78,7 +78,7 @@ def test_a_slice_of_one_class_has_no_auc_but_a_brier() -> None:
     assert found["metrics"]["brier"] > 0
 
 
-def test_beside_a_champion_each_slice_carries_its_metrics_and_the_paired_difference() -> None:
+def test_with_a_champion_each_slice_has_its_metrics_and_the_paired_difference() -> None:
     rows, theirs = flights(), np.random.default_rng(5).uniform(size=600)
     united = (rows["carrier"] == "UA").to_numpy()
     found = evaluation(champion=Rival("7", theirs)).slices[1]

@@ -200,7 +200,7 @@ def test_the_page_needs_nothing_besides_itself() -> None:
     assert {"script", "link"} & {tag for tag, _ in page.tags} == set()
 
 
-def test_an_interval_is_drawn_on_the_side_of_zero_on_which_it_lies() -> None:
+def test_an_interval_is_drawn_on_its_own_side_of_zero() -> None:
     page = Page(compare_models().to_html({}))
     circles = [float(str(attrs["cx"])) for tag, attrs in page.tags if tag == "circle"]
     changes = [*compare_models().metrics, *compare_models().groups]

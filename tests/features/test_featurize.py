@@ -42,7 +42,7 @@ def known(hours: list[tuple[int, int]]) -> pl.DataFrame:
 
 @given(HOURS)
 @settings(deadline=None)
-def test_train_lies_before_validation_and_validation_before_test(hours: list[tuple[int, int]]) -> None:
+def test_train_is_before_validation_and_validation_before_test(hours: list[tuple[int, int]]) -> None:
     rows = split_by_time(known(hours), SPLIT, end=END)
     spans = {part: rows.filter(pl.col("split") == part)["event_timestamp"] for part in ("train", "validation", "test")}
     assert all(moment < VALIDATION_START for moment in spans["train"])

@@ -139,7 +139,7 @@ def test_added_and_dropped_columns_need_nothing(tmp_path: Path) -> None:
     assert find_changes(declared(PAID, dropped=("gone",)), tables) == []
 
 
-def test_the_command_prints_first_and_converts_when_asked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_changes_tables_with_apply_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLOPS_ENV", "test")
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
     monkeypatch.setattr(mlops_assets.cli.arguments, "USE_CASES", [declared(PAID.but(dtype="int"))])

@@ -56,7 +56,7 @@ def watch(tmp_path: Path) -> Iterator[Watch]:
         yield Watch(tmp_path, inbox, instance)
 
 
-def test_one_cause_is_told_once_with_picture_cause_and_link_and_when_it_is_over(watch: Watch) -> None:
+def test_one_cause_is_one_message_with_picture_cause_and_link_and_one_when_it_is_over(watch: Watch) -> None:
     assert watch.tick() == "Nothing new."
     key = dg.AssetKey(names.stage("loans", "drift"))
     picture = {"pictures": dg.MetadataValue.md(f"![psi](data:image/png;base64,{PNG})")}

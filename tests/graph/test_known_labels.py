@@ -93,7 +93,7 @@ def test_few_labels_show_how_much_the_champion_loses(tmp_path: Path, probability
 @pytest.mark.parametrize(
     ("follows", "cause"), [(1, "Likely: population shift in predictions"), (-1, "Likely: changed relation in outcomes")]
 )
-def test_labels_tell_whether_inputs_mean_what_they_did(tmp_path: Path, follows: int, cause: str) -> None:
+def test_labels_show_whether_inputs_mean_what_they_did(tmp_path: Path, follows: int, cause: str) -> None:
     """Payments grow in both; then the small loans default instead of the large ones."""
     bound = OnPerformance(metric="auc", bound=0.99)
     use_case = LINE.but(monitors=(Performance(window=dt.timedelta(days=10), min_rows=100),), triggers=(bound,))

@@ -168,7 +168,7 @@ def test_a_difference_in_the_last_digits_is_none(line: Line, environment: Enviro
     assert found["differing_rows"] == 0
 
 
-def test_without_answers_there_is_nothing_to_tell(line: Line, environment: Environment, answers: pl.DataFrame) -> None:
+def test_without_answers_there_is_nothing_to_report(line: Line, environment: Environment, answers: pl.DataFrame) -> None:
     result = watch(line, environment, answers.clear())
     assert failed_checks(result) == {}
     assert metadata(result)["rows"] == 0

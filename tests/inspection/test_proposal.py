@@ -72,7 +72,7 @@ def test_of_two_forms_the_one_with_the_shorter_span_is_taken_and_named(tmp_path:
     assert "dates are read as %m/%d/%Y; %d/%m/%Y would fit as well: correct date_format if so" in proposal.assumptions
 
 
-def test_only_what_is_doubtful_is_asked(tmp_path: Path) -> None:
+def test_only_doubtful_fields_are_questions(tmp_path: Path) -> None:
     asked: list[tuple[Question, list[str]]] = []
 
     def answer(question: Question, answers: Sequence[str]) -> str:
@@ -88,7 +88,7 @@ def test_only_what_is_doubtful_is_asked(tmp_path: Path) -> None:
     assert proposal.use_case.task.label_name == "colour"
 
 
-def test_few_frequent_texts_are_closed_and_that_is_said_while_more_or_rare_ones_stay_open(tmp_path: Path) -> None:
+def test_few_frequent_texts_are_closed_with_a_note_while_more_or_rare_ones_stay_open(tmp_path: Path) -> None:
     header = ["id", "few", "many", "rare", "left"]
     rows = [
         [f"k{7 * n}", "abc"[n % 3], "abcdefgh"[n % 8], "b" if n % 60 == 0 else "a", "yes" if n % 2 else "no"] for n in range(1500)

@@ -99,7 +99,9 @@ def launch(url: str, *assets: str) -> None:
     assert answer["data"]["launchPipelineExecution"]["__typename"] == "LaunchRunSuccess", answer
 
 
-def test_every_run_is_a_valid_job_with_its_declared_pod_whoever_started_it(tmp_path: Path, kubernetes: KubernetesServer) -> None:
+def test_every_run_is_a_valid_job_with_its_declared_pod_however_it_was_started(
+    tmp_path: Path, kubernetes: KubernetesServer
+) -> None:
     with platform(tmp_path, kubernetes) as (instance, url):
         wait_for("the first training", lambda: ended(instance, "diabetes_training"))
         (training,) = ended(instance, "diabetes_training")

@@ -151,7 +151,7 @@ def test_an_error_burst_alerts_the_owner_and_ends_and_every_dashboard_has_data(w
             assert any(value != "NaN" for one in series for _, value in one["values"]), f"{board.title}: {query}"
 
 
-def test_a_dead_server_alerts_that_nobody_serves(watched: Watched) -> None:
+def test_a_dead_server_alerts_that_no_server_serves(watched: Watched) -> None:
     watched.server.kill()
     wait_until(lambda: watched.messages().keys() >= {"NobodyServes", "TargetDown"}, FIRES_S, watched.prometheus.firing)
     assert watched.messages()["NobodyServes"]["labels"]["owner"] == USE_CASE.owner

@@ -85,7 +85,7 @@ def test_any_window_after_any_rows_is_the_profile_of_its_rows(served: Served, se
         served.check(*sorted(rng.uniform(-1, 7, 2)))
 
 
-def test_a_day_that_changed_outside_the_window_is_profiled_when_it_is_asked_for(served: Served) -> None:
+def test_a_day_that_changed_outside_the_window_is_profiled_on_request(served: Served) -> None:
     served.serve(0.5, 1.0)
     served.serve(1.5, 2.0)
     served.refresh(0, 1)

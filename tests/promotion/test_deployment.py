@@ -125,14 +125,14 @@ def test_publishing_what_servers_see_touches_nothing(deployment: Deployment, tmp
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_who_comes_late_takes_nothing_back_and_is_told(deployment: Deployment):
+def test_a_late_writer_reverts_nothing_and_gets_an_error(deployment: Deployment):
     newer = replace(FIRST, number=3, champion=2, previous=1)
     deployment.publish(newer)
     deployment.publish(FIRST)
     assert deployment.plan() == newer
 
 
-def test_a_plan_that_somebody_edited_under_its_number_is_put_right(deployment: Deployment, tmp_path: Path):
+def test_a_plan_that_somebody_edited_under_its_number_is_reconciled(deployment: Deployment, tmp_path: Path):
     deployment.publish(FIRST)
     plan_file(tmp_path).write_text(replace(FIRST, champion=4).to_json())
     deployment.publish(FIRST)
@@ -208,7 +208,7 @@ def test_an_illegal_plan_file_is_unreadable_until_a_plan_is_published(deployment
         ({"challenger": 3, "shadow": 4}, "canary: 0% to version 3, shadow: version 4"),
     ],
 )
-def test_a_plan_tells_people_what_runs_beside_the_champion(beside: dict[str, Any], said: str):
+def test_a_plan_shows_people_what_runs_next_to_the_champion(beside: dict[str, Any], said: str):
     assert Plan(1, 1, None, AT, "", **beside).rollout == said
 
 
@@ -274,7 +274,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_plan(deployment: Deploymen
         known = plan.number
 
 
-def test_a_reader_beside_a_busy_writer_never_sees_a_torn_plan_or_an_older_one(deployment: Deployment, tmp_path: Path):
+def test_a_reader_never_gets_a_torn_or_older_plan_during_busy_writes(deployment: Deployment, tmp_path: Path):
     deployment.publish(published_on(1))
     seen = [1]
     with publishing(tmp_path):

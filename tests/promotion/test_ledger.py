@@ -118,7 +118,7 @@ def test_a_unique_number_is_kept_by_the_database(ledger_url: str):
         connection.execute(f"INSERT INTO mlops_ledger ({NAMES}) VALUES ({values})")
 
 
-def test_a_record_that_somebody_made_unreadable_is_told(ledger_url: str):
+def test_a_record_that_somebody_made_unreadable_is_reported(ledger_url: str):
     ledger = Ledger(ledger_url)
     wrote(ledger, 3)
     rows = stored(ledger_url)

@@ -143,7 +143,7 @@ def test_a_gap_names_what_is_missing(tampered: Tampered):
     assert tampered.found(replaced(tampered, 1, number=0))[0] == "flights · record 0 cannot be: numbers begin at 1."
 
 
-def test_a_fork_is_told_even_where_both_records_are_rightly_made(tampered: Tampered):
+def test_a_fork_is_reported_even_where_both_records_are_valid(tampered: Tampered):
     second = sealed(tampered.rows[at(tampered, 3)] | {"body": '{"champion":9}'})
     assert tampered.found([*tampered.rows, second]) == ["flights · record 3 is there 2 times: the chain forks."]
 
@@ -156,7 +156,7 @@ def test_a_record_made_anew_no_longer_leads_to_the_next(tampered: Tampered):
 
 
 @pytest.mark.parametrize("body", ["{", '{"champion":NaN}', 100_000 * "[", "", "1e999"])
-def test_a_body_that_is_not_what_json_says_is_told_and_no_stumbling_block(tampered: Tampered, body: str):
+def test_a_body_that_is_no_json_object_is_reported_and_stops_no_check(tampered: Tampered, body: str):
     (told,) = tampered.found(replaced(tampered, 3, body=body))
     assert told.startswith(("flights · record 3 cannot be read: ", "flights · record 3 was altered: "))
 
@@ -178,7 +178,7 @@ def test_a_chain_made_anew_to_its_end_is_found_by_what_another_place_knows(tampe
     assert tampered.ledger.verify("flights") == [], "the chain alone cannot tell"
 
 
-def test_bytes_that_are_no_text_are_told_and_no_stumbling_block(tmp_path: Path):
+def test_bytes_that_are_no_text_are_reported_and_stop_no_check(tmp_path: Path):
     file = tmp_path / "ledger.db"
     ledger = Ledger(f"sqlite:///{file}")
     ledger.append("flights", "plan", {"champion": 1}, by="ana", at=AT)

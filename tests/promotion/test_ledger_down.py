@@ -24,7 +24,7 @@ def wrote(ledger: Ledger, times: int = 1, use_case: str = "flights", **said: Any
     return record[-1]
 
 
-def test_a_database_that_is_down_is_told_without_its_password_and_back_again(postgres: PostgresServer):
+def test_a_database_that_is_down_is_reported_without_its_password_and_used_again_later(postgres: PostgresServer):
     url = postgres.new_database()
     ledger = Ledger(url)
     first = wrote(ledger)
@@ -48,7 +48,7 @@ def test_a_database_that_is_down_is_told_without_its_password_and_back_again(pos
     assert wrote(ledger).previous == first.digest
 
 
-def test_a_wrong_password_is_told_and_not_shown(postgres: PostgresServer):
+def test_a_wrong_password_is_reported_and_not_shown(postgres: PostgresServer):
     with pytest.raises(LedgerDown, match="password authentication failed") as told:
         Ledger(postgres.url().replace("p%40ss", "sesame")).use_cases()
     assert "sesame" not in str(told.value)

@@ -34,7 +34,7 @@ def wrote(ledger: Ledger, times: int = 1, use_case: str = "flights", **said: Any
     return record[-1]
 
 
-def test_who_read_too_little_is_told_what_came_meanwhile(ledger_url: str):
+def test_a_writer_who_read_too_little_gets_the_records_that_came_meanwhile(ledger_url: str):
     ledger = Ledger(ledger_url)
     wrote(ledger)
     ledger.append("flights", "rollback", {}, by="bob", at=AT + timedelta(hours=1))
@@ -71,7 +71,7 @@ def test_a_rival_between_reading_and_writing_wins_once(ledger_url: str):
     assert ledger.verify("flights") == []
 
 
-def test_of_two_writers_who_read_the_same_exactly_one_wins_and_the_other_is_told_who(ledger_url: str):
+def test_of_two_writers_who_read_the_same_exactly_one_wins_and_the_other_gets_its_name(ledger_url: str):
     ledgers = {"ana": Ledger(ledger_url), "bob": Ledger(ledger_url)}
     start = Barrier(2)
 

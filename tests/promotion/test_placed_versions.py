@@ -45,7 +45,7 @@ def serves(line: ModelLine) -> int:
 
 
 @pytest.mark.parametrize("bless", [ModelLine.bless, ModelLine.bless_unnumbered], ids=["numbered", "of an earlier release"])
-def test_a_key_is_revoked_and_at_no_moment_nobody_serves(bless: Callable[..., None], line: ModelLine):
+def test_a_key_is_revoked_while_a_version_always_serves(bless: Callable[..., None], line: ModelLine):
     bless(line, 1, 2, 3)
     line.promote(1, 2)
     running, old = line.server(), rotate(line)
@@ -89,7 +89,7 @@ def test_signing_again_keeps_approvals_and_refusals(risky: ModelLine):
         risky.promote(2)
 
 
-def test_what_serves_runs_beside_waits_or_can_be_rolled_back_to_needs_its_key_and_nothing_else(line: ModelLine):
+def test_versions_that_serve_run_wait_or_can_be_rolled_back_to_need_their_key_and_no_others(line: ModelLine):
     line.bless(1, 2, 3, 4, 5)
     line.promote(1, 2)
     line.promotions.route(challenger=3, share=0.5, **line.said())

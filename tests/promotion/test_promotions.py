@@ -44,7 +44,7 @@ def test_promoting_the_champion_again_changes_nothing(line: ModelLine):
         assert line.promote(1) == plan
 
 
-def test_promoting_what_is_on_trial_ends_the_trial(line: ModelLine):
+def test_promoting_the_challenger_ends_its_rollout(line: ModelLine):
     line.bless(1, 2)
     line.promote(1)
     line.promotions.route(challenger=2, share=0.5, **line.said())
@@ -53,7 +53,7 @@ def test_promoting_what_is_on_trial_ends_the_trial(line: ModelLine):
     assert line.state().challenger_version is None and line.state().shares == {}
 
 
-def test_what_nobody_blessed_is_neither_promoted_nor_tried(line: ModelLine):
+def test_a_version_without_blessing_is_neither_promoted_nor_a_challenger(line: ModelLine):
     line.bless(1)
     line.promote(1)
     with line.unchanged(), pytest.raises(UnblessedModel, match="version 2 has no blessing in the ledger; blessed: 1"):
@@ -260,7 +260,7 @@ def test_the_same_step_again_changes_nothing(line: ModelLine):
         assert line.promotions.route(challenger=2, share=0.05, **line.said()) == plan
 
 
-def test_with_nothing_named_what_is_on_trial_is_taken_back(line: ModelLine):
+def test_without_a_version_the_challenger_is_rolled_back(line: ModelLine):
     line.bless(1, 2)
     line.promote(1)
     line.promotions.route(shadow=2, **line.said())
@@ -269,7 +269,7 @@ def test_with_nothing_named_what_is_on_trial_is_taken_back(line: ModelLine):
 
 
 @pytest.mark.parametrize("split", ["canary", "ab"])
-def test_with_nothing_named_and_nothing_on_trial_nothing_changes(line: ModelLine, split: Any):
+def test_without_a_version_and_without_a_challenger_nothing_changes(line: ModelLine, split: Any):
     line.bless(1)
     plan = line.promote(1)
     with line.unchanged():
@@ -300,7 +300,7 @@ def test_illegal_words_leave_no_record(line: ModelLine, words: dict[str, Any], o
         line.promotions.route(**words, **line.said())
 
 
-def test_nothing_runs_beside_nobody(line: ModelLine):
+def test_nothing_runs_without_a_champion(line: ModelLine):
     line.bless(1)
     with line.unchanged(), pytest.raises(IllegalRoute, match="no champion serves yet"):
         line.promotions.route(shadow=1, **line.said())
@@ -309,7 +309,7 @@ def test_nothing_runs_beside_nobody(line: ModelLine):
 # --- going back
 
 
-def test_going_back_takes_first_what_is_on_trial(line: ModelLine):
+def test_going_back_ends_the_challenger_first(line: ModelLine):
     line.bless(1, 2, 3)
     line.promote(1, 2)
     line.promotions.route(challenger=3, share=0.5, **line.said())
@@ -332,13 +332,13 @@ def test_before_the_first_champion_there_is_nowhere_to_go_back(line: ModelLine):
         line.promotions.roll_back(**line.said())
 
 
-def test_the_champion_taken_back_stays_warm(line: ModelLine):
+def test_a_champion_that_is_rolled_back_stays_warm(line: ModelLine):
     line.bless(1, 2)
     line.promote(1, 2)
     assert line.promotions.roll_back(**line.said()).previous == 2
 
 
-def test_what_was_taken_back_waits_no_more_even_when_refused_and_blessed_anew(line: ModelLine):
+def test_a_version_that_was_rolled_back_waits_no_more_even_when_refused_and_blessed_again(line: ModelLine):
     line.bless(1, 2)
     line.promote(1, 2)
     line.promotions.roll_back(**line.said())
@@ -372,7 +372,7 @@ def test_going_back_needs_the_very_bytes(line: ModelLine):
 # --- others, and deaths
 
 
-def test_who_was_outrun_is_told_by_whom_and_has_changed_nothing(line: ModelLine):
+def test_the_later_of_two_writers_gets_the_name_of_the_first_and_has_changed_nothing(line: ModelLine):
     line.bless(1, 2, 3)
     line.promote(1)
     line.ledger.before = lambda: line.promotions.promote(3, **line.said(by="bob"))

@@ -75,7 +75,7 @@ def test_a_breach_is_rolled_back_and_says_what_was_found(test: str, harm: Harm, 
     assert re.search(said, decision.reason), decision.reason
 
 
-def test_the_business_figure_is_told_in_its_own_units() -> None:
+def test_the_business_figure_has_its_own_units() -> None:
     canary = SMALL.but(rollback=Rollback(figure=REVENUE))
     rng = np.random.default_rng(1)
     rows = traffic(rng, 2000, share=0.5, harm=Harm())
@@ -109,7 +109,7 @@ def test_evidence_of_earlier_steps_still_counts() -> None:
     assert decide(SMALL, first.entering(0.5, _at(1)), task=TASK, now=_at(2)).kind == "roll_back"
 
 
-def test_nothing_known_is_told_as_none_and_all_of_it_is_json() -> None:
+def test_what_is_not_known_is_none_and_all_of_it_is_json() -> None:
     decision = decide(SMALL, begin(SMALL, np.random.default_rng(0)), task=TASK, now=_at(0))
     assert [(found.challenger, found.champion, found.evidence) for found in decision.findings] == [(None, None, 1.0)] * 4
     assert json.loads(json.dumps([vars(found) for found in decision.findings], allow_nan=False))[0]["test"] == "errors"

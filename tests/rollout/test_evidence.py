@@ -239,7 +239,7 @@ ASKED = {
 }  # fmt: skip
 
 
-def test_a_unit_is_what_was_asked_whatever_its_features_were() -> None:
+def test_a_unit_is_identified_by_the_request_whatever_its_features_were() -> None:
     number = USE_CASE.features.numeric[0]
     rows = [ASKED, ASKED | {number: 3.0}, ASKED | {"flight": 1546}, ASKED | {"tailnum": "N2"}]
     units = _logged(rows).select(unit(USE_CASE, "canary")).to_series().to_list()

@@ -86,7 +86,7 @@ def test_what_a_person_took_back_does_not_step_on(trial: Line):
     assert trial.state().challenger_version is None and trial.look().plan is None
 
 
-def test_what_was_refused_while_on_trial_is_taken_back_instead_of_stepping_on(trial: Line):
+def test_a_challenger_that_was_refused_is_rolled_back_instead_of_advanced(trial: Line):
     trial.score()
     trial.promotions.refuse(3, reason="It leaks.", by="judge", at=trial.now())
     step = trial.look()

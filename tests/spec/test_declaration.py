@@ -30,7 +30,7 @@ A_DAY = timedelta(days=1)
     [USE_CASE, USE_CASE.features, USE_CASE.label, PLANES, PLANES.columns[0], *USE_CASE.gates, *USE_CASE.triggers],
     ids=lambda word: type(word).__name__,
 )
-def test_a_word_cannot_be_changed_once_it_is_said(word: Spec) -> None:
+def test_a_declaration_cannot_be_changed_once_it_is_built(word: Spec) -> None:
     field = next(iter(type(word).model_fields), "name")
     with pytest.raises(ValueError, match="frozen"):
         setattr(word, field, None)

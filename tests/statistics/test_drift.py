@@ -60,7 +60,7 @@ def test_distances_are_zero_only_for_equal_shares_and_symmetric(p: list[int], q:
 
 
 @given(st.integers(0, 99), st.floats(-1, 1), st.integers(20, 400), st.integers(20, 400), st.integers(0, 2))
-def test_ks_lies_below_the_exact_distance_by_at_most_the_shared_mass_of_one_bin(
+def test_ks_is_below_the_exact_distance_by_at_most_the_shared_mass_of_one_bin(
     seed: int, shift: float, rows: int, others: int, digits: int
 ) -> None:
     rng = np.random.default_rng(seed)

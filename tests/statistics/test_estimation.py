@@ -89,7 +89,7 @@ def test_probabilities_that_are_too_low_are_corrected_by_the_labels(seed: int) -
     assert (np.diff(learned[np.argsort(low.output)]) > -0.02).all()
 
 
-def test_what_few_labelled_rows_do_not_tell_makes_intervals_wider() -> None:
+def test_few_labelled_rows_make_intervals_wider() -> None:
     rng = np.random.default_rng(0)
     served = drawn(TASKS[0], 3000, rng).output
     few, many = (estimated(TASKS[0], drawn(TASKS[0], rows, rng), served)["brier"] for rows in (150, 15_000))

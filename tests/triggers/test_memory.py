@@ -71,7 +71,7 @@ def test_one_more_symptom_waits_for_the_shortest_pause_only() -> None:
     assert not look(*trainings, of=cause("drift: age"), data="new", after=PAUSE).is_due
 
 
-def test_health_ends_the_count_and_the_message_tells_it() -> None:
+def test_health_ends_the_count_and_the_message_has_the_count() -> None:
     trainings = [past("drift", data=str(number), at=BEGAN + number * HOUR) for number in range(3)]
     message = look(*trainings, of=cause("drift"), data="new").message
     why = "version 2 was refused by floor_auc, version 2 was refused by floor_auc and 1 other"

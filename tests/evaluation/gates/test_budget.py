@@ -51,7 +51,7 @@ def test_a_candidate_without_its_time_is_no_pass_however_small(trial: Any) -> No
     json.dumps(verdict.to_dict(), allow_nan=False)
 
 
-def test_its_time_is_not_asked_for_where_only_the_size_is_bounded(trial: Any) -> None:
+def test_a_training_without_a_measured_time_passes_where_only_the_size_is_bounded(trial: Any) -> None:
     assert judged(trial, Budget(max_megabytes=100), seconds=None).passed
 
 

@@ -106,7 +106,7 @@ def test_an_input_that_names_the_day_makes_a_random_split_far_better() -> None:
     assert found.gap == pytest.approx(found.random - found.by_time)
 
 
-def test_rows_that_do_not_tell_of_each_other_leave_no_gap() -> None:
+def test_rows_that_do_not_predict_each_other_leave_no_gap() -> None:
     found = gap(training_rows(6000))
     assert abs(found.gap) < 0.03
     assert found.low < 0.02 and found.high > -0.02

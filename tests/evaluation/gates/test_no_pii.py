@@ -35,7 +35,7 @@ def moment_of(requests: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def test_features_by_a_tagged_key_pass_and_the_key_is_told(trial: Any) -> None:
+def test_features_by_a_tagged_key_pass_and_the_message_names_the_key(trial: Any) -> None:
     verdict = judged(trial, shop(numeric=("spent", "payments", "basket")))
     assert verdict.passed
     assert (verdict.measured, verdict.bound) == (0, 0)

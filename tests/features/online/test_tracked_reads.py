@@ -104,7 +104,7 @@ def test_what_is_kept_ends_with_the_connection(server: RedisServer) -> None:
     in_loop(test())
 
 
-def test_a_redis_that_hangs_is_noticed_and_its_late_reply_is_for_nobody(server: RedisServer) -> None:
+def test_a_redis_that_hangs_is_noticed_and_its_late_reply_is_dropped(server: RedisServer) -> None:
     (hanging,) = (child for child in psutil.Process().children() if "redis-server" in child.name())
 
     async def test() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from mlops_assets.graph.kernel.asset_metadata import rows_as_table
 
 
-def test_numbers_that_are_none_are_said_in_words() -> None:
+def test_nan_and_infinity_become_words() -> None:
     """JSON has no NaN, and the page shows no table that holds one."""
     table: Any = rows_as_table({"measured": value} for value in (0.123456, math.nan, math.inf, -math.inf))
     assert [record.data["measured"] for record in table.records] == [0.1235, "undefined", "undefined", "undefined"]

@@ -221,7 +221,7 @@ def test_a_delivery_after_a_failed_run_is_tried_once_it_has_settled() -> None:
         assert clock.wanted(SETTLE + SECOND) == both(1)
 
 
-def test_nothing_is_asked_for_while_nothing_has_landed(line: Line) -> None:
+def test_nothing_is_requested_while_nothing_has_landed(line: Line) -> None:
     assert line.tick() == []
 
 
@@ -410,7 +410,7 @@ def test_a_day_that_failed_is_tried_again_after_a_pause() -> None:
 
 
 @pytest.mark.parametrize("near", [CHILD, PARENT])
-def test_nothing_is_asked_for_while_a_run_touches_the_asset_or_its_parent(line: Line, near: dg.AssetKey) -> None:
+def test_nothing_is_requested_while_a_run_makes_the_asset_or_its_parent(line: Line, near: dg.AssetKey) -> None:
     unfinished = dg.DagsterRun(
         job_name="by_hand",
         run_id="0d000000-0000-4000-8000-000000000001",

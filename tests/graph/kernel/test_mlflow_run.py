@@ -98,7 +98,7 @@ def empty() -> dg.JobDefinition:
     return nothing
 
 
-def test_without_addresses_the_id_stands_for_the_link(
+def test_without_addresses_the_id_replaces_the_link(
     registry: ModelRegistry, environment: Environment, instance: dg.DagsterInstance
 ):
     alone = replace(environment, dagster_url=None, mlflow_url=None)

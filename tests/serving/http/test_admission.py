@@ -130,7 +130,7 @@ def test_the_file_is_looked_at_once_a_second_at_most(tmp_path: Path):
 
 
 @pytest.mark.parametrize("how", ["torn", "removed", "a folder"])
-def test_a_file_that_cannot_be_read_any_more_admits_nobody_and_is_logged_once(
+def test_a_file_that_cannot_be_read_any_more_admits_no_request_and_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str
 ):
     server = Server(tmp_path)
@@ -158,7 +158,7 @@ def test_a_file_that_cannot_be_read_any_more_admits_nobody_and_is_logged_once(
 
 
 @pytest.mark.parametrize("is_folder", [True, False])
-def test_an_open_server_that_cannot_read_the_first_key_admits_nobody(tmp_path: Path, is_folder: bool):
+def test_an_open_server_that_cannot_read_the_first_key_admits_no_request(tmp_path: Path, is_folder: bool):
     server = Server(tmp_path, names="")
     assert server.admit([]) == ANONYMOUS
     if is_folder:
@@ -180,7 +180,7 @@ def test_trouble_that_comes_again_is_logged_again(tmp_path: Path, caplog: pytest
 
 
 @pytest.mark.parametrize("is_open", [True, False])
-def test_a_server_that_starts_without_reading_its_keys_admits_nobody_until_it_can(tmp_path: Path, is_open: bool):
+def test_a_server_that_starts_without_reading_its_keys_admits_no_request_until_it_can(tmp_path: Path, is_open: bool):
     (tmp_path / "api_keys.json").write_text("[")
     server = Server(tmp_path, names="", is_open=is_open)
     assert [server.refused(headers).status for headers in (SHOP, APP, [])] == [503, 503, 503]

@@ -33,7 +33,7 @@ def names_by_digest(keys: ApiKeys) -> dict[bytes, str]:
     return {digest: key.name for digest, key in (keys.active() or {}).items()}
 
 
-def test_a_token_is_told_once_and_only_its_hash_is_kept(tmp_path: Path):
+def test_a_token_is_returned_once_and_only_its_hash_is_kept(tmp_path: Path):
     token = ApiKeys(tmp_path).add("shop", MONDAY, lambda: "secret-bits")
     assert token == "mlops_secret-bits"
     for path in tmp_path.iterdir():

@@ -151,7 +151,7 @@ def test_no_request_fails_with_a_challenger_that_does(ready: TestClient, service
     )
 
 
-def test_a_shadow_of_a_live_service_bears_what_the_champion_answered(ready: TestClient, service: Service, home: Home):
+def test_a_row_of_a_shadow_has_the_answer_of_the_champion(ready: TestClient, service: Service, home: Home):
     place_blessed(home, 3, bias=1).route(shadow=3)
     service.answering.slots.poll()
     served = {each["prediction_id"]: each["probability"] for each in predict(ready, FLIGHT, FLIGHT).json()["predictions"]}
@@ -203,7 +203,7 @@ def unreadable_keys(home: Home) -> Path:
     return home.keys
 
 
-def test_while_the_keys_cannot_be_read_nobody_is_let_in_and_the_plan_says_why(
+def test_while_the_keys_cannot_be_read_no_request_is_admitted_and_the_plan_has_the_reason(
     unreadable_keys: Path, ready: TestClient, service: Service
 ):
     response = predict(ready, FLIGHT)
@@ -351,7 +351,7 @@ def test_a_request_belongs_to_the_trace_of_its_caller(ready: TestClient, service
     assert traces[0] == trace and len(set(traces)) == 3 and {len(each) for each in traces} == {32}
 
 
-def test_what_was_asked_is_counted_by_status_and_arm(ready: TestClient):
+def test_requests_are_counted_by_status_and_arm(ready: TestClient):
     predict(ready, FLIGHT, FLIGHT)
     predict(ready, {})
     ready.get("/predict")

@@ -58,7 +58,7 @@ def test_what_goes_wrong_with_one_is_raised_for_it_alone():
     assert outcomes[::2] == [b"0", b"2"] and [str(each) for each in outcomes[1::2]] == ["1", "3"]
 
 
-def test_a_large_request_holds_nobody_up():
+def test_a_large_request_delays_no_other():
     release = threading.Event()
 
     def large_waits(asks: Sequence[PredictRequest]) -> list[Outcome]:

@@ -154,7 +154,7 @@ def test_a_new_champion_with_a_broken_challenger_waits_for_a_plan_without_it(slo
     assert champion_of(slots) == 2 and slots.last_error is None
 
 
-def test_loaded_models_stay_warm_and_what_lies_on_the_disk_no_longer_matters(slots: ModelSlots, home: Home, watcher: Watcher):
+def test_loaded_models_stay_warm_and_what_is_on_the_disk_no_longer_matters(slots: ModelSlots, home: Home, watcher: Watcher):
     deployment = place_blessed(home, 2, bias=1)
     first = lineup_of(slots).champion
     deployment.point(2, AT, "")
@@ -285,7 +285,7 @@ def test_going_back_from_a_failed_version_clears_its_error(slots: ModelSlots, ho
     assert lineup_of(slots).plan == deployment.plan() and slots.last_error is None
 
 
-def test_the_time_of_a_load_is_told(empty: ModelSlots, home: Home, watcher: Watcher, monkeypatch: pytest.MonkeyPatch):
+def test_the_time_of_a_load_is_measured(empty: ModelSlots, home: Home, watcher: Watcher, monkeypatch: pytest.MonkeyPatch):
     place_blessed(home, 1, bias=-1).point(1, AT, "first")
     monkeypatch.setattr(time, "perf_counter", count(10.0, 2.5).__next__)
     empty.poll()

@@ -90,7 +90,7 @@ def test_the_sticky_key_decides_in_an_ab_rollout_and_the_whole_request_in_a_cana
     assert arms_by_carrier(replace(lineup, plan=replace(lineup.plan, split="ab"))) == [1] * 5
 
 
-def test_a_score_seen_before_is_not_computed_again_and_models_do_not_share_scores(lineup: Lineup):
+def test_a_score_of_the_same_row_is_not_computed_again_and_models_do_not_share_scores(lineup: Lineup):
     telemetry = Telemetry()
     cached = scorer(Cache(), telemetry)
     plain = [each.output for each in scorer().score(lineup, flights(10))]
@@ -152,7 +152,7 @@ def test_a_failing_challenger_is_found_through_the_cache_as_well(tmp_path: Path)
     assert {failed for _arm, _probability, failed in plain} == {True, False}
 
 
-def test_the_time_of_a_model_is_told_to_each_row_that_it_scored(lineup: Lineup):
+def test_each_row_has_the_time_of_the_model_that_scored_it(lineup: Lineup):
     """The challenger is asked first, for 2 s by this clock, then the champion, for 3 s."""
     ticks = iter((10.0, 12.0, 20.0, 23.0))
     scored = Scorer(STICKY, Telemetry(), lambda: next(ticks)).score(lineup, flights(50))

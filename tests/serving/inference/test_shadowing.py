@@ -64,7 +64,7 @@ def test_the_shadow_scores_what_others_answered_under_the_same_ids(tmp_path: Pat
 
 
 @pytest.mark.parametrize("when_hot", [float("nan"), 2.0, -0.5, "raises"])
-def test_where_the_shadow_gives_no_probability_the_log_says_so_beside_what_was_answered(tmp_path: Path, when_hot: WhenHot):
+def test_where_the_shadow_gives_no_probability_the_log_has_that_next_to_the_answer(tmp_path: Path, when_hot: WhenHot):
     loaded, log = loaded_in(Home(tmp_path / "home"), when_hot), PredictionLog(tmp_path / "log", USE_CASE)
     hot = ROW._replace(inputs=tuple(HOT + 10 if name == "temp" else None for name in USE_CASE.features.inputs))
     telemetry = Telemetry()

@@ -184,7 +184,7 @@ def test_a_label_that_would_join_on_hidden_data_is_refused():
         USE_CASE.but(contracts=contracts)
 
 
-def test_every_said_answer_is_in_the_log_exactly_once_after_kill_9(tmp_path: Path, log: PredictionLog):
+def test_every_confirmed_answer_is_in_the_log_exactly_once_after_kill_9(tmp_path: Path, log: PredictionLog):
     printed: list[str] = []
     for start in range(3):
         command = [sys.executable, "-c", APPEND_AND_SAY, str(tmp_path), str(start)]
@@ -228,7 +228,7 @@ def test_one_answer_is_found_by_its_id_in_whichever_segment(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["id", "id-", "id-10", 'U"', "", '","'])
-def test_an_id_that_was_never_given_is_told_with_where_was_looked(log: PredictionLog, tmp_path: Path, name: str):
+def test_an_unknown_id_is_refused_with_the_places_that_were_searched(log: PredictionLog, tmp_path: Path, name: str):
     with pytest.raises(UnknownPrediction, match=r"no answer .* in its 0 segments \(0\.0 MB\)"):
         log.find(name)
     log.append(whole_answers(10).to_dicts())

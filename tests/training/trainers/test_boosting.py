@@ -113,7 +113,7 @@ def test_the_history_has_iterations_and_loss(fitted: FittedEstimator) -> None:
     assert 0 < record["train_loss"] < np.log(2)
 
 
-def test_a_model_whose_history_nobody_reads_predicts_no_training_row(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_whose_history_is_not_read_predicts_no_training_row(monkeypatch: pytest.MonkeyPatch) -> None:
     predicted: list[int] = []
     own = HistGradientBoostingClassifier.predict_proba
 

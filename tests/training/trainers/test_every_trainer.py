@@ -266,7 +266,7 @@ def test_lightgbm_splits_as_its_model_file_next_to_every_split() -> None:
 
 
 @pytest.mark.parametrize("rows", [133, 300])
-def test_the_defaults_of_lightgbm_tell_the_rows_of_a_small_table_apart(rows: int) -> None:
+def test_the_defaults_of_lightgbm_distinguish_the_rows_of_a_small_table(rows: int) -> None:
     model = OnnxModel.from_bytes(fit(LightGBM(), training_rows(rows), **INPUTS).onnx)
     assert len(np.unique(model.predict(training_rows(rows)))) > 5
 

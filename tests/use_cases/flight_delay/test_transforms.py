@@ -219,7 +219,7 @@ def test_the_change_of_pressure_spans_three_hours_whatever_is_missing() -> None:
         ("2013-01-01T10:15", 315, "Tue"),
     ],
 )
-def test_a_request_is_predicted_two_hours_ahead_and_told_in_the_time_of_new_york(
+def test_a_request_is_predicted_two_hours_ahead_with_inputs_in_the_time_of_new_york(
     sched_dep: str, minute: int, weekday: str
 ) -> None:
     departure = dt.datetime.fromisoformat(sched_dep).replace(tzinfo=dt.UTC)
