@@ -125,14 +125,16 @@ def application_rows(day: dt.date, chance: random.Random) -> list[Row]:
     keys = [100 * (DAYS.index(day) + 1) + number for number in chance.sample(range(14), 12)]
     if day != DAYS[0] and chance.random() < 0.5:
         keys[0] = 100 * DAYS.index(day) + chance.randrange(14)
+    # Some are made on the day itself: the last part of the split is the newest day.
+    made = [chance.randrange(-39, 23) for _ in keys]
     return [
         {
             "number": key, "customer": chance.choice(CUSTOMERS), "amount": chance.randrange(1, 900) / 2,
             "purpose": chance.choice(("car", "home")), "insured": chance.random() < 0.5, "branch": chance.choice("NS"),
-            "applied_at": start - chance.randrange(1, 40) * HOUR, "ended_at": start + chance.randrange(0, 24) * HOUR,
+            "applied_at": start + hour * HOUR, "ended_at": start + chance.randrange(max(hour + 1, 0), 24) * HOUR,
             "defaulted": index % 2,
         }
-        for index, key in enumerate(keys)
+        for index, (key, hour) in enumerate(zip(keys, made, strict=True))
     ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -23,6 +24,7 @@ from tests.stories.story_line import AFTER, StoryLine, cause
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
+NO_SERVER = 1  # the exit code of a command where no server confirms: the one of a story has no address
 LINES, TABLE, DAY, SEEDS = st.integers(0, 1), st.sampled_from(TABLES), st.sampled_from(DAYS), st.integers(0, 99)
 
 
@@ -84,10 +86,11 @@ class Stories(RuleBasedStateMachine):
         self.line(line).break_file(table, day)
 
     @precondition(lambda self: any(line.can_waive() for line in self.lines))
-    @rule(data=st.data())
-    def a_refused_day_is_waived(self, data: st.DataObject) -> None:
-        line, table, day = data.draw(st.sampled_from([(line, *place) for line in self.lines for place in line.can_waive()]))
-        self.line(self.lines.index(line)).waive(table, day)
+    @rule(place=st.integers(0, 99))
+    def a_refused_day_is_waived(self, place: int) -> None:
+        refused = [(number, *one) for number, line in enumerate(self.lines) for one in line.can_waive()]
+        number, table, day = refused[place % len(refused)]
+        self.line(number).waive(table, day)
 
     # --- declarations -----------------------------------------------------------------------------------------------------
 
@@ -188,10 +191,10 @@ class Stories(RuleBasedStateMachine):
                 with pytest.raises(PlanDisagrees):
                     line.roll_back()
                 assert "plan and ledger disagree" in line.command("status", line.name)
-                line.command("ledger", "mirror", line.name, "--replace")
+                line.command("ledger", "mirror", line.name, "--replace", exit_code=NO_SERVER)
             elif line.ledger.verify(line.name):  # records above the newest plan are gone
                 assert "ledger: " in line.command("status", line.name)
-                line.command("ledger", "mirror", line.name, "--replace")
+                line.command("ledger", "mirror", line.name, "--replace", exit_code=NO_SERVER)
             assert line.deployment.plan() == line.promotions.state().plan
         self.changed |= {0, 1}
 
@@ -240,10 +243,55 @@ class Stories(RuleBasedStateMachine):
 
 # A step takes about a second, so that shrinking would take hours.
 SHARED = settings(deadline=None, suppress_health_check=[*HealthCheck], phases=[Phase.explicit, Phase.generate])
-TestStories = Stories.TestCase
-TestStories.settings = settings(SHARED, max_examples=2, stateful_step_count=10)
+
+
+# Drawn stories seldom have all of it: two thirds of the steps that the fixed draw of CI takes rotate keys or deliver a day.
+WHOLE_STORY: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("a_day_comes_late_or_is_corrected", {"line": 0, "table": "applications", "day": DAYS[1], "seed": 5, "bad": 1}),
+    ("a_day_fails_its_checks", {"line": 0, "table": "payments", "day": DAYS[2], "seed": 7}),
+    ("a_refused_day_is_waived", {"place": 0}),
+    ("rows_are_retracted_all_or_almost_all", {"line": 1, "table": "applications", "day": DAYS[0], "kept": 2}),
+    ("a_file_cannot_be_read", {"line": 1, "table": "payments", "day": DAYS[2]}),
+    ("models_are_trained", {}),
+    ("a_number_becomes_wider_or_narrower", {"line": 0, "column": "whole_payments"}),
+    ("a_number_becomes_wider_or_narrower", {"line": 0, "column": "whole_payments"}),
+    ("a_column_comes", {"line": 0, "since": DAYS[1]}),
+    ("a_day_comes_late_or_is_corrected", {"line": 0, "table": "applications", "day": DAYS[2], "seed": 8, "bad": 0}),
+    ("an_input_is_added_or_removed", {"line": 0, "column": "branch"}),
+    ("models_are_trained", {}),
+    ("servers_restart", {"line": 0}),
+    ("answers_are_joined_with_their_labels", {"line": 0}),
+    ("the_version_before_runs_next_to_the_champion", {"line": 0}),
+    ("what_serves_is_rolled_back", {"line": 0}),
+    ("the_ledger_is_backed_up", {}),
+    ("what_serves_is_rolled_back", {"line": 0}),
+    ("the_ledger_is_restored", {}),
+    ("a_feature_view_is_added_or_removed", {"line": 1}),
+    ("a_column_is_renamed", {"line": 1}),
+    ("a_column_goes", {"line": 1, "column": "insured"}),
+    ("a_day_comes_late_or_is_corrected", {"line": 1, "table": "payments", "day": DAYS[2], "seed": 9, "bad": 0}),
+    ("models_are_trained", {}),
+    ("keys_are_rotated_and_the_old_one_is_revoked", {}),
+    ("servers_restart", {"line": 1}),
+)
+
+
+def test_a_story_in_which_all_of_it_happens() -> None:
+    assert {name for name, _ in WHOLE_STORY} == {one.function.__name__ for one in Stories.setup_state().rules}
+    stories = Stories()
+    try:
+        stories.the_first_days_have_landed(seed=2, landed=len(DAYS))
+        for name, arguments in (("the first days", {}), *WHOLE_STORY):
+            happen: Any = getattr(stories, name, None)
+            if happen:
+                happen(**arguments)
+            for invariant_ in Stories.setup_state().invariants:
+                invariant_.function(stories)
+        assert all(line.promotions.state().plan for line in stories.lines)
+    finally:
+        stories.teardown()
 
 
 @pytest.mark.slow
 class TestLongStories(Stories.TestCase):
-    settings = settings(SHARED, max_examples=3, stateful_step_count=20)
+    settings = settings(SHARED, max_examples=1, stateful_step_count=20)
