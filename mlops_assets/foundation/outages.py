@@ -6,10 +6,10 @@ import errno
 import re
 import socket
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mlops_assets.foundation.mistakes import sqlite_code
+from mlops_assets.foundation.mistakes import chain_of, errno_of, sqlite_code
 
 
 class Outage(NamedTuple):
@@ -23,15 +23,6 @@ class Outage(NamedTuple):
 def outage_of(error: BaseException) -> Outage | None:
     """The class of an error, or else of the errors that it comes from."""
     return next((outage for one in chain_of(error) for outage in OUTAGES if outage.has(one)), None)
-
-
-def chain_of(error: BaseException) -> Iterator[BaseException]:
-    """Also what `from None` hides from people: our own errors have one sentence, and the cause decides."""
-    known = list[BaseException]()
-    while error not in known:
-        yield error
-        known.append(error)
-        error = error.__cause__ or error.__context__ or error
 
 
 # Known by name, as none of these libraries is loaded for this.
@@ -48,16 +39,10 @@ _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 _FULL = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}
 # Of Postgres and MySQL, whose classes do not separate a wrong address from a server that is down.
 _ILLEGAL = re.compile(r"authentication failed|does not exist|no pg_hba\.conf entry|no password supplied|access denied", re.I)
-_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # in the text of an error of a library in Rust, such as Polars
 
 
 def _named(error: BaseException, names: set[str]) -> bool:
     return any(f"{one.__module__}.{one.__qualname__}" in names for one in type(error).__mro__)
-
-
-def errno_of(error: BaseException) -> int | None:
-    in_text = _OS_ERROR.search(str(error))
-    return int(in_text[1]) if in_text else error.errno if isinstance(error, OSError) else None
 
 
 def _status(error: BaseException) -> int | None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import dagster as dg
 
-from mlops_assets.foundation.mistakes import OF_SQLITE, REMEDIES, OfEveryPartition, sqlite_code
-from mlops_assets.foundation.outages import chain_of, errno_of, outage_of
+from mlops_assets.foundation.mistakes import OF_SQLITE, REMEDIES, OfEveryPartition, chain_of, errno_of, sqlite_code
+from mlops_assets.foundation.outages import outage_of
 from mlops_assets.graph.kernel.failures import one_sentence
 from mlops_assets.graph.kernel.outages import tried_again
 

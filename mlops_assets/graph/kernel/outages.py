@@ -20,9 +20,10 @@ def tried_again(context: Any) -> Generator[None]:
         if not (outage := outage_of(error)):
             raise
         number, tries = _tries_before(context), len(outage.pauses_s) + 1
-        pause_s = outage.pauses_s[number] if number + 1 < tries else 0
-        if pause_s:
-            context.log.warning(f"Try {number + 2} of {tries} follows in {pause_s} s, as {outage.noun}: {error}")
+        if number + 1 >= tries:  # what Dagster shows of one more request is that there were too many
+            raise
+        pause_s = outage.pauses_s[number]
+        context.log.warning(f"Try {number + 2} of {tries} follows in {pause_s} s, as {outage.noun}: {error}")
         raise dg.RetryRequested(tries - 1, seconds_to_wait=pause_s) from error
 
 
