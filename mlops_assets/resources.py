@@ -117,10 +117,9 @@ class FeatureStoreResource(dg.ConfigurableResource):
 
     def is_filled(self, views: Sequence[str]) -> bool:
         """Whether these views of Feast have been materialized since the store was emptied. Raises OnlineStoreDown."""
-        from mlops_assets.features.online.key_value_stores import open_values, state_key
+        from mlops_assets.features.online.key_value_stores import is_filled
 
-        values = open_values(Home(Path(self.home)), _value(self.redis_url))
-        return None not in values.read([*map(state_key, views)]).values
+        return is_filled(Home(Path(self.home)), _value(self.redis_url), views)
 
 
 class RegistryResource(dg.ConfigurableResource):
@@ -252,14 +251,11 @@ def build_resources(environment: Environment, *, as_of: datetime | None = None) 
     landing = LandingResource(folder=str(home.landing))
     redis_url = _secret("MLOPS_ONLINE_STORE", environment.redis_url)
     mlflow_store = _secret("MLOPS_MLFLOW_STORE", environment.mlflow_store)
+    ledger_url = _secret("MLOPS_LEDGER", environment.postgres_url) or environment.ledger_url
     links = {"mlflow_url": environment.mlflow_url, "dagster_url": environment.dagster_url}
     urls = {use_case: [*own] for use_case, own in environment.service_urls.items()}
     rollout_stores = RolloutStoresResource(
-        ledger=LedgerResource(
-            url=_secret("MLOPS_LEDGER", environment.postgres_url) or environment.ledger_url,
-            heads=str(home.deployments),
-            as_of=as_of.isoformat() if as_of else None,
-        ),
+        ledger=LedgerResource(url=ledger_url, heads=str(home.deployments), as_of=as_of.isoformat() if as_of else None),
         deployment=DeploymentResource(folder=str(home.deployments)),
         signing_keys=SigningKeysResource(folder=str(home.keys), private_key_file=str(key_file) if key_file else None),
         prediction_log=PredictionLogResource(folder=str(home.prediction_log)),

@@ -243,3 +243,8 @@ def open_values(home: Home, redis_url: str | None) -> SqliteStore | RedisStore:
 def state_key(view: str) -> str:
     """Of the value that says how a view was registered when it was last materialized; an emptied store has none."""
     return f"feast/{view}"
+
+
+def is_filled(home: Home, redis_url: str | None, views: Sequence[str]) -> bool:
+    """Whether these views have been materialized since the store was emptied."""
+    return None not in open_values(home, redis_url).read([*map(state_key, views)]).values
