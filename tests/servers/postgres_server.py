@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psutil
 import psycopg
 from sqlalchemy import make_url
 
@@ -67,6 +68,22 @@ class PostgresServer:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait()
             self._process = None
+
+    def suspend(self) -> None:
+        """It takes connections and replies to nothing, until `resume`."""
+        for process in self._processes():
+            with contextlib.suppress(psutil.NoSuchProcess):  # one of its workers has just ended
+                process.suspend()
+
+    def resume(self) -> None:
+        for process in self._processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+
+    def _processes(self) -> list[psutil.Process]:
+        assert self._process is not None, "it was never started"
+        parent = psutil.Process(self._process.pid)
+        return [parent, *parent.children()]
 
     def remove(self) -> None:
         self.kill()
