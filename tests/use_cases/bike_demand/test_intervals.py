@@ -1,57 +1,66 @@
-"""The intervals of held-out days: they hold what they declare of quiet hours and of rush hours alike."""
+"""The intervals of held-out months: they hold what they declare of quiet hours and of rush hours alike, while demand is stable."""
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
 
 import numpy as np
 import polars as pl
 import pytest
 from numpy.typing import NDArray
 
+from mlops_assets.evaluation.read_rows import inspect_tables
 from mlops_assets.foundation.delivery import Delivery
-from mlops_assets.spec.training import HistGradientBoosting
-from mlops_assets.tasks import task_of
+from mlops_assets.foundation.grains import table_calendar
+from mlops_assets.training.fitted import TEST
 from mlops_assets.training.onnx_model import OnnxModel
-from mlops_assets.training.train import fit
+from mlops_assets.training.train import fit, training_columns
 from mlops_assets.use_cases.bike_demand import USE_CASE
 from mlops_assets.use_cases.bike_demand.sample import example
 
-TRAINER = HistGradientBoosting(max_iter=60, learning_rate=0.15, min_samples_leaf=20)
-NUMERIC = ("is_working_day", "temperature", "humidity", "wind_speed", "hour", "weekday", "before_2h", "before_168h")
+MONTHS = range(5, 13)  # before, there are too few days for training, validation and test
 
 
-def hours() -> pl.DataFrame:
-    """A row for each hour of the year, with the rentals of two earlier hours."""
-
-    def table(name: str) -> pl.DataFrame:
-        return pl.concat(file.rows for file in files if file.table == name)
-
-    files: list[Delivery] = [*example(datetime(2011, 1, 1).date(), datetime(2011, 12, 31).date())]
-    demand = table("rentals").select("starts_at", "bikes")
-    local = pl.col("starts_at").dt.convert_time_zone("America/New_York").dt
-    rows = table("conditions").join(demand, on="starts_at").with_columns(hour=local.hour(), weekday=local.weekday())
-    for lag in (2, 168):
-        earlier = demand.select(pl.col("starts_at") + timedelta(hours=lag), pl.col("bikes").alias(f"before_{lag}h"))
-        rows = rows.join(earlier, on="starts_at", how="left")
-    return rows.with_columns(pl.col("is_working_day").cast(pl.Int8))
+def tables() -> dict[str, pl.DataFrame]:
+    """The accepted rows of the year, with the columns of their partition."""
+    files: list[Delivery] = [*example(date(2011, 1, 1), date(2011, 12, 31))]
+    found = {
+        contract.table: pl.concat(file.rows for file in files if file.table == contract.table) for contract in USE_CASE.contracts
+    }
+    columns = {table: table_calendar(USE_CASE, table).column for table in found}
+    return {table: rows.with_columns(pl.col("starts_at").alias(columns[table])) for table, rows in found.items()}
 
 
-def held(rows: pl.DataFrame, end: datetime) -> NDArray[np.float64]:
-    """Which share of the truths of the four weeks before `end` is inside, of all hours and of each third of the predictions."""
-    starts = [end - timedelta(days=days) for days in (28, 42)]
-    split = pl.when(pl.col("starts_at") >= starts[0]).then(pl.lit("test")).when(pl.col("starts_at") >= starts[1])
-    known = rows.filter(pl.col("starts_at") < end).with_columns(split=split.then(pl.lit("validation")).otherwise(pl.lit("train")))
-    model = fit(TRAINER, known, numeric=NUMERIC, categorical=(), label="bikes", task=task_of(USE_CASE.task))
-    test = known.filter(split="test")
+def held(known: dict[str, pl.DataFrame], now: datetime) -> Iterator[float]:
+    """Which share of the truths of the declared test part is inside, of all hours and of each third of the predictions."""
+    known = {table: rows.filter(pl.col("starts_at") < now) for table, rows in known.items()}
+    rows = inspect_tables(USE_CASE, known, {}, now=now).rows.filter(pl.col("split").is_not_null())
+    model = fit(USE_CASE.trainer, rows, **training_columns(USE_CASE))
+    test = rows.filter(split=TEST)
     prediction, low, high = OnnxModel.from_bytes(model.onnx).predict(test).T
     inside = test["bikes"].is_between(pl.Series(low), pl.Series(high)).to_numpy()
     third = np.digitize(prediction, np.quantile(prediction, [1 / 3, 2 / 3]))
-    return np.array([inside.mean(), *(inside[third == place].mean() for place in range(3))])
+    yield inside.mean()
+    yield from (inside[third == place].mean() for place in range(3))
+
+
+@pytest.fixture(scope="module")
+def shares() -> NDArray[np.float64]:
+    """A row for each month."""
+    known = tables()
+    return np.array([[*held(known, datetime(2011, month, 28, tzinfo=UTC))] for month in MONTHS])
 
 
 @pytest.mark.slow
-def test_intervals_hold_the_declared_share_of_quiet_and_of_rush_hours() -> None:
-    """One width for all hours held 99%, 93% and 79% of the thirds, of the same months and with wider intervals."""
-    rows = hours()
-    shares = np.mean([held(rows, datetime(2011, month, 28, tzinfo=UTC)) for month in range(5, 13)], axis=0)
-    # 300 hours a month and 168 ranked ones, which are not independent, and a demand that changes with the season.
-    assert 0.87 < shares[0] < 0.94 and (abs(shares[1:] - 0.9) < 0.06).all(), shares
+def test_intervals_of_eight_months_hold_the_declared_share_of_quiet_and_of_rush_hours(shares: NDArray[np.float64]) -> None:
+    """One width for all hours held 99%, 93% and 79% of the thirds of the same months, with a smaller model and wider intervals."""
+    mean = shares.mean(axis=0)
+    assert 0.87 < mean[0] < 0.94 and (abs(mean[1:] - 0.9) < 0.06).all(), mean
+
+
+@pytest.mark.slow
+def test_intervals_of_each_month_hold_nearly_the_declared_share(shares: NDArray[np.float64]) -> None:
+    """Measured: 86% to 95% of the hours, and 82% to 99% of a third of them. Were the hours exchangeable, the standard deviation
+    of a month would be 2.6 points: of 168 ranked rows, and of 672 test rows. A third, whose scale is a line, may be off by more.
+    """
+    assert (abs(shares[:, 0] - 0.9) < 0.065).all(), shares[:, 0]
+    assert (shares[:, 1:] > 0.78).all(), shares[:, 1:]
