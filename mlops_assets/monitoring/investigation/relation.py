@@ -46,6 +46,8 @@ def find_relation(task: Task[Any], evaluated: Labelled, *, training: Sample, kno
     """Of the question whose share has changed most: `evaluated` and `training` are rows of the champion's evaluation and
     training, `known` answers by moment. None for too few of these.
     """
+    if known.rows.is_empty():  # such as labels that become known months later
+        return None
     truths = [evaluated.truth, training.truth, known.truth]
     ends = np.cumsum([len(one) for one in truths])[:-1]
     # Together, as the median of numbers is to be the same for all.

@@ -51,6 +51,15 @@ def relation_of(declared: Any, served: pl.DataFrame) -> Relation:
 
 
 @pytest.mark.parametrize("task", TASKS)
+def test_without_a_known_label_nothing_is_said_of_the_relation(task: str) -> None:
+    declared, rows = TASKS[task], rows_of(TASKS[task], 1)
+    none, inputs = rows.clear(), rows.select("amount", "channel")
+    truth = task_of(declared).truth
+    evaluated, training = Labelled(truth(rows["late"]), task_of(declared).logged(rows)), Sample(truth(rows["late"]), inputs)
+    assert find_relation(task_of(declared), evaluated, training=training, known=Sample(truth(none["late"]), none)) is None
+
+
+@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("mean", [0.0, 0.8])
 def test_inputs_that_change_alone_are_no_changed_relation(task: str, mean: float) -> None:
     assert not relation_of(TASKS[task], rows_of(TASKS[task], 2, mean=mean)).is_changed
