@@ -12,6 +12,8 @@ from typing import cast
 
 import polars as pl
 
+from mlops_assets.foundation.names import EVENT_TIMESTAMP
+
 UTC_MICROSECONDS = pl.Datetime("us", "UTC")
 
 _AT, _ROW, _PLACE, _SINCE, _CREATED = "__at", "__row", "__place", "__since", "__created"
@@ -51,8 +53,8 @@ NO_ENTITY, NO_ENTITY_VALUE = "__dummy_id", ""
 
 def event_timestamp_of(entities: pl.DataFrame) -> str:
     """`event_timestamp`, or the only datetime column; raises EntityFrameMismatch when there is none or more than one."""
-    if "event_timestamp" in entities.columns:
-        return "event_timestamp"
+    if EVENT_TIMESTAMP in entities.columns:
+        return EVENT_TIMESTAMP
     moments = [name for name, dtype in entities.schema.items() if isinstance(dtype, pl.Datetime)]
     if len(moments) != 1:
         columns = ", ".join(moments) or "none"

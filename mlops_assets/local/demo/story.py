@@ -129,7 +129,7 @@ class Story:
         features = self.use_case.features
         flights = self.watcher.tables.scan(names.validated(self.use_case.name, features.request_table))
         flights = flights.filter(pl.col("day").is_between(first, last + timedelta(days=1))).select(*features.request).collect()
-        moments = entity_rows(features, flights.lazy()).collect()["event_timestamp"]
+        moments = entity_rows(features, flights.lazy()).collect()[names.EVENT_TIMESTAMP]
         yield from flights.filter(moments.dt.date().is_between(first, last)).sort("sched_dep").iter_slices(ROWS_PER_REQUEST)
 
     def _print_evaluation(self) -> None:

@@ -88,7 +88,7 @@ class Watcher:
         path = names.stage(self.use_case.name, "predictions")
         if not self.tables.exists(path):
             return date.min
-        newest = self.tables.scan(path).select(pl.col("event_timestamp").max()).collect().item()
+        newest = self.tables.scan(path).select(pl.col(names.EVENT_TIMESTAMP).max()).collect().item()
         return newest.date() if newest else date.min
 
     def count_rows(self, path: names.AssetPath) -> str:
@@ -110,7 +110,7 @@ class Watcher:
         """Month, rows, versions, AUC served, and AUC of the first model on the same inputs, formatted."""
         outcomes = self.tables.scan(names.stage(self.use_case.name, "outcomes")).collect()
         first_model = OnnxModel.from_bytes(self.deployment.load(self.deployment.versions()[0])[0])
-        month = pl.col("event_timestamp").dt.strftime("%Y-%m")
+        month = pl.col(names.EVENT_TIMESTAMP).dt.strftime("%Y-%m")
         scored = outcomes.with_columns(month=month, first_model=pl.Series(first_model.predict(outcomes))).sort("month")
         for (name,), rows in scored.group_by("month", maintain_order=True):
             labels = rows[self.use_case.label.name].to_numpy()

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from mlops_assets.foundation.names import FEATURE_AGE_S
+from mlops_assets.foundation.names import EVENT_TIMESTAMP, FEATURE_AGE_S
 from mlops_assets.serving.http.answer import Answer, prediction_type
 from mlops_assets.serving.http.request import PredictRequest
 from mlops_assets.serving.inference.model_slots import Lineup
@@ -58,7 +58,7 @@ class Composer:
             line: dict[str, Any] = {
                 "prediction_id": prediction_id,
                 "answered_at": moment,
-                "event_timestamp": row.moment,
+                EVENT_TIMESTAMP: row.moment,
                 "trace_id": request.trace_id,
                 "plan": answer.plan,
                 "arm": score.arm,

@@ -21,7 +21,7 @@ import polars as pl
 
 from mlops_assets.foundation.atomic_file import PRIVATE, create_file, sync_folder
 from mlops_assets.foundation.conversions import TYPES, UTC, stored_type
-from mlops_assets.foundation.names import FEATURE_AGE_S
+from mlops_assets.foundation.names import EVENT_TIMESTAMP, FEATURE_AGE_S
 from mlops_assets.foundation.wording import counted
 from mlops_assets.serving.http.request import request_columns
 from mlops_assets.serving.log.logged_lines import parse_lines
@@ -32,7 +32,7 @@ from mlops_assets.tasks import task_of
 ROUTED: dict[str, pl.DataType] = {
     "prediction_id": pl.String(),
     "answered_at": UTC,
-    "event_timestamp": UTC,  # the prediction moment: nothing newer was used
+    EVENT_TIMESTAMP: UTC,  # the prediction moment: nothing newer was used
     "trace_id": pl.String(),
     "plan": pl.Int64(),
     "arm": pl.String(),  # champion, challenger or shadow
@@ -46,7 +46,7 @@ ANSWERED: dict[str, pl.DataType] = {
     "model_ms": pl.Float64(),  # of the model, for all rows of the call
     "challenger_failed": pl.Boolean(),  # it gave no legal output, so the champion scored the row
 }
-REQUIRED = ("answered_at", "event_timestamp", "plan", "model_version", "model_digest")
+REQUIRED = ("answered_at", EVENT_TIMESTAMP, "plan", "model_version", "model_digest")
 SEGMENT_BYTES = 256 * 1024 * 1024
 START = re.compile(rb'\{"prediction_id":"([^"\\]{1,80})"')
 SECRET = "prediction_log.secret"  # of a home's keys
