@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import typer
 
 from mlops_assets.cli.arguments import open_resources
+from mlops_assets.foundation.moments import to_second
 
 
 def alerts() -> None:
@@ -13,7 +14,7 @@ def alerts() -> None:
 
     channels = open_resources()["channels"].open()
     message = Message("mlops-assets: a test", "This is what an alarm would look like. Nothing is wrong.")
-    channels.write(message, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
+    channels.write(message, to_second(datetime.now(UTC)))
     typer.echo(f"logs/{LOG} of the home: written")
     if not channels.addresses:
         typer.echo(f"MLOPS_ALERTS is not set, so alarms are only in that log; legal: {LEGAL}.")

@@ -9,7 +9,7 @@ import typer
 from mlops_assets.cli.arguments import By, declared, environment, open_resources, selected
 from mlops_assets.cli.promotion import open_placed_versions
 from mlops_assets.foundation.home import urls_of
-from mlops_assets.foundation.terminal import moment
+from mlops_assets.foundation.moments import to_second
 from mlops_assets.promotion.blessing import UnblessedModel
 from mlops_assets.promotion.signing_keys import UnusableKey
 from mlops_assets.serving.http.api_keys import ApiKeys
@@ -59,8 +59,8 @@ def list_keys() -> None:
         effect = "refused" if settings.name == "production" else "served without a key"
         typer.echo(f"No keys. With MLOPS_ENV={settings.name} every /predict is {effect}. Create one: `mlops keys add NAME`.")
     for key in entries:
-        status = f"revoked {moment(key.revoked_at)}" if key.revoked_at else "active"
-        typer.echo(f"{key.name:<24} created {moment(key.made_at)} · {status} · {key.scope} · SHA-256 {key.sha256[:8]}…")
+        status = f"revoked {to_second(key.revoked_at)}" if key.revoked_at else "active"
+        typer.echo(f"{key.name:<24} created {to_second(key.made_at)} · {status} · {key.scope} · SHA-256 {key.sha256[:8]}…")
 
 
 @app.command()

@@ -8,7 +8,8 @@ import typer
 from rich.console import RenderableType
 
 from mlops_assets.cli.arguments import By, Name, declared, open_resources
-from mlops_assets.foundation.terminal import moment, table
+from mlops_assets.foundation.moments import to_second
+from mlops_assets.foundation.terminal import table
 from mlops_assets.promotion.deployment import Plan, Split
 from mlops_assets.promotion.ledger import LedgerDown
 from mlops_assets.promotion.ledger_chain import Record
@@ -173,5 +174,5 @@ def describe_live(server: Served, plan: Plan | None) -> str:
 
 def records_table(records: Sequence[Record], title: str = "") -> RenderableType:
     """One line per record: number, moment, kind, version, author, reason."""
-    rows = ((one.number, moment(one.at), one.kind, one.version or "", one.by, one.reason) for one in records)
+    rows = ((one.number, to_second(one.at), one.kind, one.version or "", one.by, one.reason) for one in records)
     return table(("record", "at", "kind", "version", "by", "reason"), rows, title=title, numbers=("record", "version"))

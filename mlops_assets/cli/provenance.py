@@ -13,7 +13,9 @@ from rich.console import RenderableType
 
 from mlops_assets.cli.arguments import Json, OfUseCase, declared, open_resources, served_here
 from mlops_assets.cli.promotion import records_table
-from mlops_assets.foundation.terminal import facts, moment, show, table
+from mlops_assets.foundation.moments import to_second
+from mlops_assets.foundation.names import EVENT_TIMESTAMP
+from mlops_assets.foundation.terminal import facts, show, table
 from mlops_assets.foundation.wording import some
 from mlops_assets.promotion.blessing import GateVerdict
 
@@ -120,7 +122,7 @@ def why_page(result: "Why") -> Page:
     ledger = records_table(result.records[-LAST_RECORDS:], title="LEDGER")
     if blessing is None:
         return [*page, facts("MODEL", model | {"NOT VERIFIED": result.objection}), ledger]
-    signed = f"{moment(blessing.blessed_at)} by key {blessing.key_id}; signature and digest verified"
+    signed = f"{to_second(blessing.blessed_at)} by key {blessing.key_id}; signature and digest verified"
     model |= {"blessed": signed, "evidence": f"evaluation {blessing.evaluation_digest}"}
     gates = table(("gate", "result", "measured", "interval", "bound"), map(_gate, blessing.gates), title="GATES")
     return [*page, facts("MODEL", model), gates, ledger, facts("TRAINING", _training(blessing.training))]
@@ -129,11 +131,11 @@ def why_page(result: "Why") -> Page:
 def _answer(result: "Why") -> dict[str, object]:
     answer, plan = result.answer, result.plan
     arm = f"{answer['arm']} after the challenger failed" if answer.get("challenger_failed") else answer["arm"]
-    source = f"{plan.kind} by {plan.by}, {moment(plan.at)}" if plan else "not in the ledger"
+    source = f"{plan.kind} by {plan.by}, {to_second(plan.at)}" if plan else "not in the ledger"
     return {
         "prediction": result.prediction,
-        "answered": f"{moment(answer['answered_at'])}, in {answer['latency_ms']:g} ms",
-        "prediction moment": f"{moment(answer['event_timestamp'])}: no newer value was used",
+        "answered": f"{to_second(answer['answered_at'])}, in {answer['latency_ms']:g} ms",
+        "prediction moment": f"{to_second(answer[EVENT_TIMESTAMP])}: no newer value was used",
         "model": f"{arm}, version {answer['model_version']}, plan {answer['plan']} ({source})",
         "prediction id": answer["prediction_id"],
         "trace id": answer["trace_id"],
@@ -234,5 +236,5 @@ def _output(output: "Output") -> str:
 
 def _value(value: object) -> str:
     if isinstance(value, datetime):
-        return moment(value)
+        return to_second(value)
     return "missing" if value is None else f"{value:.7g}" if isinstance(value, float) else str(value)

@@ -13,7 +13,8 @@ import typer
 from mlops_assets.cli.arguments import Json, declared, environment, open_resources, selected
 from mlops_assets.cli.promotion import describe_live, open_placed_versions, open_promotions, records_table
 from mlops_assets.foundation.home import Environment, parse_service_urls
-from mlops_assets.foundation.terminal import moment, one_line, show, table
+from mlops_assets.foundation.moments import to_second
+from mlops_assets.foundation.terminal import one_line, show, table
 from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
 from mlops_assets.serving.client import no_server
 from mlops_assets.spec.use_case import UseCase
@@ -148,7 +149,7 @@ def _show_status(use_case: str) -> None:
     for line in [*held_up, *describe_operations(promotions.use_case, environment().home, state, now)]:
         typer.echo(line)
     if plan := state.plan:
-        typer.echo(f"serving: version {plan.champion}{f' ({plan.rollout})' if plan.rollout else ''} since {moment(plan.at)}")
+        typer.echo(f"serving: version {plan.champion}{f' ({plan.rollout})' if plan.rollout else ''} since {to_second(plan.at)}")
         typer.echo(f"why: {one_line(plan.reason)}")
         if state.by_hand:
             command = f"mlops route {use_case}"

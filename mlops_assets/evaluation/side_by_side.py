@@ -8,6 +8,7 @@ import polars as pl
 import polars.selectors as cs
 
 from mlops_assets.evaluation.evaluate import Evaluation, plain
+from mlops_assets.foundation.moments import MINUTE
 from mlops_assets.foundation.page import render
 from mlops_assets.spec.gate import BeatsChampion
 from mlops_assets.spec.use_case import UseCase
@@ -136,5 +137,5 @@ def _public_facts(use_case: UseCase, rows: pl.DataFrame) -> pl.DataFrame:
     contract = use_case.contract(use_case.features.request_table)
     hidden = {column.name for column in contract.columns if column.pii}
     shown = [name for name in use_case.features.request if name in rows.columns and name not in hidden]
-    texts = [cs.datetime().dt.strftime("%Y-%m-%d %H:%M"), (~cs.datetime()).cast(pl.String)]
+    texts = [cs.datetime().dt.strftime(MINUTE), (~cs.datetime()).cast(pl.String)]
     return rows.select(shown).with_columns(texts).fill_null("unknown")

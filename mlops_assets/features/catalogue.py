@@ -11,6 +11,7 @@ import polars as pl
 from mlops_assets.features.lineage import view_columns_read
 from mlops_assets.foundation import names
 from mlops_assets.foundation.durations import in_words
+from mlops_assets.foundation.moments import to_minute
 from mlops_assets.foundation.page import render
 from mlops_assets.training.onnx_model import OnnxModel
 
@@ -55,7 +56,7 @@ class View:
     @property
     def facts(self) -> list[str]:
         expiry = f"expires after {in_words(self.ttl)}" if self.ttl else "never expires"
-        newest = f"newest row {self.newest:%Y-%m-%d %H:%M} UTC" if self.newest else "no rows yet"
+        newest = f"newest row {to_minute(self.newest)}" if self.newest else "no rows yet"
         by = f"by {' and '.join(self.entities)}" if self.entities else "for every request"
         return [self.owner, by, expiry, newest]
 

@@ -3,7 +3,6 @@
 import io
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 
 import typer
 from rich.console import Console, Group, RenderableType
@@ -54,9 +53,3 @@ def as_text(*parts: RenderableType) -> str:
 def one_line(text: object) -> str:
     """Text without line breaks and control characters."""
     return " ".join("".join(character if character.isprintable() else " " for character in str(text)).split())
-
-
-def moment(at: datetime | str) -> str:
-    """In UTC, to the second."""
-    parsed = datetime.fromisoformat(at) if isinstance(at, str) else at
-    return parsed.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

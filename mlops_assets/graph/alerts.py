@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from mlops_assets.foundation import names
+from mlops_assets.foundation.moments import to_second
 from mlops_assets.graph.failed_runs import find_failed_run, read_failed_runs
 from mlops_assets.graph.kernel.automation import BY_EVENT, TICK_SECONDS
 from mlops_assets.graph.kernel.check_verdict import CheckVerdict, check_keys
@@ -41,7 +42,7 @@ def build_alerts(use_case: UseCase, checks: Sequence[dg.AssetCheckKey]) -> dg.Se
     def alerts(context: dg.SensorEvaluationContext, channels: ChannelsResource, ledger: LedgerResource) -> dg.SkipReason:
         from mlops_assets.monitoring.alerts import MAX_UNSENT, Sent, find_news
 
-        sent, now = Sent.of_cursor(context.cursor), f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        sent, now = Sent.of_cursor(context.cursor), to_second(datetime.now(UTC))
         checked = _failed_checks(use_case, context.instance, checks, channels.dagster_url, known=sent.alarms)
         alarms = [*checked, *_failed_run(use_case, context.instance)]
         alarms += _failed_training(use_case, context.instance, ledger, is_known=TRAINING in sent.alarms)

@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Home
+from mlops_assets.foundation.moments import to_second
 from mlops_assets.graph.history import readable_event_log
 from mlops_assets.graph.kernel.asset_metadata import WARNING
 from mlops_assets.graph.kernel.check_verdict import check_keys, read_verdicts
@@ -53,7 +54,7 @@ def newest_heartbeat(instance: dg.DagsterInstance) -> datetime | None:
 def describe_daemon(instance: dg.DagsterInstance, now: datetime) -> Iterator[str]:
     at = newest_heartbeat(instance)
     if at is None or abs(now - at) > SILENCE:  # a heartbeat to come is that of a clock that was set back since
-        since = f"since {at:%Y-%m-%d %H:%M:%S} UTC" if at else "yet"
+        since = f"since {to_second(at)}" if at else "yet"
         stopped = "no trigger, monitor or rollout runs, and nothing that lands is read"
         yield f"daemon: no heartbeat {since}: {stopped}. Start it with `mlops up`; its log is logs/daemon.log."
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_assets.foundation.durations import in_words
 from mlops_assets.foundation.home import Home
+from mlops_assets.foundation.moments import to_minute, to_second
 from mlops_assets.foundation.verdict import Verdict
 from mlops_assets.foundation.wording import some
 from mlops_assets.graph.failed_runs import find_failed_run
@@ -141,7 +142,7 @@ def _recent(records: Sequence[Any], now: datetime) -> Iterator[str]:
         at = datetime.fromisoformat(record.at)
         if now - at > RECENT:
             return
-        yield f"{at:%Y-%m-%d %H:%M} UTC · {record}{f': {record.reason}' * bool(record.reason)}"
+        yield f"{to_minute(at)} · {record}{f': {record.reason}' * bool(record.reason)}"
 
 
 def _decision(record: Any, now: datetime) -> str:
@@ -212,7 +213,7 @@ def _without_version(trainings: Trainings, state: "PromotionState", now: datetim
 
 def _next_trigger(use_case: UseCase, state: "PromotionState", trainings: Trainings | None, now: datetime) -> str:
     if pause := state.pause_at(now):
-        return f"paused until {pause.until:%Y-%m-%d %H:%M} UTC"
+        return f"paused until {to_minute(pause.until)}"
     if state.hold:
         return "held after a rollback by hand"
     if state.plan is None and state.waiting is None:
@@ -220,12 +221,12 @@ def _next_trigger(use_case: UseCase, state: "PromotionState", trainings: Trainin
     times = [next_cron_time(trigger.cron, now) for trigger in use_case.triggers if isinstance(trigger, OnSchedule)]
     named = zip(trigger_names(use_case.triggers), use_case.triggers, strict=True)
     others = [name.replace("_", " ") for name, trigger in named if not isinstance(trigger, OnSchedule)]
-    parts = [f"{time:%Y-%m-%d %H:%M} UTC" for time in sorted(times)[:1]] + others
+    parts = [to_minute(time) for time in sorted(times)[:1]] + others
     return ", ".join(parts) or "none: by hand"
 
 
 def as_html(platform: Platform, *, now: datetime, dagster_url: str | None) -> str:
     from mlops_assets.foundation.page import render
 
-    at = f"{now:%Y-%m-%d %H:%M:%S} UTC"
+    at = to_second(now)
     return render("status", title="Status", platform=platform, heads=HEADS, at=at, shown=SHOWN, dagster_url=dagster_url)

@@ -11,6 +11,7 @@ import dagster as dg
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.durations import SKEW, is_over
+from mlops_assets.foundation.moments import to_minute
 from mlops_assets.graph.kernel.conditions import UNFINISHED
 from mlops_assets.graph.kernel.dagster_runs import is_made_by_other_code
 from mlops_assets.graph.kernel.run_clock import run_time
@@ -156,7 +157,7 @@ class Trainings:
     def outlook(self) -> str:
         """What happens after a failure."""
         champion = f"; version {self.state.plan.champion} serves on" if self.state.plan else ""
-        again = f"It is tried again from {self.retry_at:%Y-%m-%d %H:%M} UTC, earlier with newer data"
+        again = f"It is tried again from {to_minute(self.retry_at)}, earlier with newer data"
         return f"{again} or by `mlops train {self.use_case.name} --because …`{champion}."
 
     @property

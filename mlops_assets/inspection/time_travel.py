@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from mlops_assets.foundation.moments import to_minute
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, KNOWN_AT
 from mlops_assets.inspection.finding import Finding, share
 from mlops_assets.inspection.inspected import MOST_ROWS, Inspected
@@ -54,7 +55,7 @@ def find_dates_ahead(data: Inspected) -> Iterator[Finding]:
     if len(late):
         newest = late.select(newest_of_row.max()).item()
         rows = f"{len(late):,} row{'s' * (len(late) > 1)} with a label"
-        message = f"{rows} dated in the future, the latest {newest:%Y-%m-%d %H:%M} UTC (bound 0)"
+        message = f"{rows} dated in the future, the latest {to_minute(newest)} (bound 0)"
         yield Finding(KIND, data.label, len(late), 0, message, "Correct their dates or the declared time zone.")
     for column in (column for column in data.columns() if column.dtype in ("datetime", "date")):
         values, horizon = data.requests[column.name].drop_nulls(), data.now + A_YEAR

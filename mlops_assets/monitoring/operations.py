@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlops_assets.foundation.durations import in_words
+from mlops_assets.foundation.moments import to_second
 from mlops_assets.foundation.verdict import Verdict
 from mlops_assets.monitoring.monitor_result import MonitorResult
 from mlops_assets.monitoring.server_load import FAILED, HOUR_S, Load
@@ -141,7 +142,7 @@ def silent_since(samples: Sequence[Sample]) -> dict[str, datetime]:
 
 
 def _describe_silence(server: str, since: datetime) -> str:
-    return f"{server} has not answered since {since:%Y-%m-%d %H:%M:%S} UTC. Look into the service's log."
+    return f"{server} has not answered since {to_second(since)}. Look into the service's log."
 
 
 def _sentence(spec: Operations, load: Load) -> str:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from mlops_assets.foundation.moments import to_minute
 from mlops_assets.promotion.ledger_chain import Kind, Record
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Pause(NamedTuple):
 
     def __str__(self) -> str:
         """Who paused what until when and why, and what to do."""
-        paused = f"Paused by {self.by} until {self.until:%Y-%m-%d %H:%M} UTC: {self.why.rstrip('.')}"
+        paused = f"Paused by {self.by} until {to_minute(self.until)}: {self.why.rstrip('.')}"
         return (
             f"{paused}. Nothing runs by itself, and all of it follows then; `mlops resume {self.use_case} --why …` ends it now."
         )

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from mlops_assets.foundation.calendars import IllegalKey
 from mlops_assets.foundation.grains import calendar_of, declared_partitions
+from mlops_assets.foundation.moments import to_minute
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.ingestion.refusals import NOTHING, Refusal, Waiver
 from mlops_assets.promotion.ledger import Ledger
@@ -53,4 +54,4 @@ def _require_due(use_case: UseCase, source: Files, key: str, *, at: datetime) ->
     if (first is not None and partition < first) or (last is not None and partition > last):
         raise IllegalWaiver(f"{where}; declared: {use_case.first_day} to {use_case.last_day or 'today'}. Use one of these.")
     if calendar.end(partition) > at:
-        raise IllegalWaiver(f"{where} yet, as it ends at {calendar.end(partition):%Y-%m-%d %H:%M} UTC. Wait for its end.")
+        raise IllegalWaiver(f"{where} yet, as it ends at {to_minute(calendar.end(partition))}. Wait for its end.")

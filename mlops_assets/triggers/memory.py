@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from mlops_assets.foundation.durations import SKEW
+from mlops_assets.foundation.moments import to_minute
 from mlops_assets.foundation.wording import some
 from mlops_assets.triggers.cause import Cause
 
@@ -55,7 +56,7 @@ class Memory:
             return Outlook(False, f"{sentence} Another training starts when {until}.")
         not_before = self._not_before(cause, cool_down, now)
         if not_before and now < not_before:
-            return Outlook(False, f"{sentence} Another training starts from {not_before:%Y-%m-%d %H:%M} UTC.", not_before)
+            return Outlook(False, f"{sentence} Another training starts from {to_minute(not_before)}.", not_before)
         return Outlook(True, message)
 
     def _same(self, cause: Cause) -> list[PastTraining]:
@@ -82,7 +83,7 @@ class Memory:
             return cause.message
         count = "A training" if len(same) == 1 else f"{len(same)} trainings"
         outcomes = some([one.outcome for one in same[::-1]], 2)
-        return f"{cause.message.rstrip('.')}. {count} since {same[0].began:%Y-%m-%d %H:%M} UTC did not help: {outcomes}."
+        return f"{cause.message.rstrip('.')}. {count} since {to_minute(same[0].began)} did not help: {outcomes}."
 
 
 def _symptoms(trainings: Sequence[PastTraining]) -> frozenset[str]:

@@ -1,5 +1,6 @@
 """Finds whether a training has begun since the last declared time."""
 
+from mlops_assets.foundation.moments import MINUTE, to_minute
 from mlops_assets.spec.trigger import OnSchedule
 from mlops_assets.triggers.cause import Cause
 from mlops_assets.triggers.situation import Situation
@@ -8,5 +9,5 @@ from mlops_assets.triggers.situation import Situation
 def find_cause(trigger: OnSchedule, situation: Situation) -> Cause:
     due, began = situation.last_time(trigger.cron), situation.trained_from
     if began and began >= due:
-        return Cause.none(f"the next time is {situation.next_time(trigger.cron):%Y-%m-%d %H:%M} UTC.")
-    return Cause(frozenset({f"schedule: {due:%Y-%m-%d %H:%M}"}), f"schedule: {trigger.cron}")
+        return Cause.none(f"the next time is {to_minute(situation.next_time(trigger.cron))}.")
+    return Cause(frozenset({f"schedule: {due:{MINUTE}}"}), f"schedule: {trigger.cron}")

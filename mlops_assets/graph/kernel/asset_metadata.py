@@ -9,6 +9,7 @@ import dagster as dg
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.calendars import PARTITION_COLUMNS, Calendar
+from mlops_assets.foundation.moments import MINUTE
 from mlops_assets.foundation.wording import some
 from mlops_assets.graph.kernel.pods import pod_tags
 from mlops_assets.graph.kernel.tables import DataFrame, keys_in_run
@@ -184,5 +185,5 @@ def readable(value: Any) -> str | int | float | bool:
     if isinstance(value, float):
         return float(f"{value:.4g}") if math.isfinite(value) else "undefined"
     if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M}"
+        return f"{value:{MINUTE}}"
     return value if isinstance(value, (str, int, bool)) else "" if value is None else str(value)

@@ -8,6 +8,7 @@ import dagster as dg
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.durations import in_words
+from mlops_assets.foundation.moments import to_minute
 from mlops_assets.foundation.verdict import Verdict
 from mlops_assets.spec.monitor import Monitor, Watching
 from mlops_assets.spec.use_case import UseCase
@@ -47,7 +48,7 @@ class CheckVerdict(NamedTuple):
         """Health that nothing has confirmed for a whole window is over: nothing was served or known in it."""
         if self.verdict is not Verdict.HEALTHY or now - judged_at <= spec.window:
             return self
-        message = f"nothing has been judged since {judged_at:%Y-%m-%d %H:%M} UTC. {REMEDY}"
+        message = f"nothing has been judged since {to_minute(judged_at)}. {REMEDY}"
         return self._replace(
             verdict=Verdict.NOT_ENOUGH_DATA, message=f"Not enough data: {message}", since=judged_at + spec.window
         )
@@ -64,7 +65,7 @@ class CheckVerdict(NamedTuple):
         if self.since:
             metadata[SINCE] = dg.MetadataValue.timestamp(self.since)
             remedy = f" That is longer than {in_words(spec.longest_silence)}. {REMEDY}" if failed else ""
-            message = f"Not enough data since {self.since:%Y-%m-%d %H:%M} UTC: {message}{remedy}"
+            message = f"Not enough data since {to_minute(self.since)}: {message}{remedy}"
         return dg.AssetCheckResult(
             passed=not failed, severity=dg.AssetCheckSeverity.WARN, description=message, metadata=metadata,
             asset_key=key.asset_key, check_name=key.name,

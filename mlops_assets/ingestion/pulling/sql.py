@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
+from mlops_assets.foundation.moments import SECOND
 from mlops_assets.ingestion.pulling.pull import Part
 from mlops_assets.ingestion.pulling.rows import CannotPull, read_moment, row_builder
 from mlops_assets.spec.contract import Contract
@@ -138,7 +139,7 @@ def _bound(value: Any, lag: timedelta | int) -> Any:
     try:
         if is_text and isinstance(lag, timedelta):
             # SQLite has moments as text. To the second and with a space, the text is before all forms of the same moment.
-            return (datetime.fromisoformat(value) - lag).strftime("%Y-%m-%d %H:%M:%S")
+            return (datetime.fromisoformat(value) - lag).strftime(SECOND)
         # A date has no hours: rounded up to whole days.
         return value - (timedelta(days=-(-lag // ONE_DAY)) if is_date and isinstance(lag, timedelta) else lag)
     except (TypeError, ValueError):
@@ -151,5 +152,5 @@ def _not_after(value: Any, now: datetime) -> Any:
     moment = read_moment(value) if isinstance(value, str) else in_utc(value) if isinstance(value, datetime) else None
     if moment and moment > now:
         present = now.astimezone(UTC) if getattr(value, "tzinfo", None) else now.astimezone(UTC).replace(tzinfo=None)
-        return present if isinstance(value, datetime) else present.strftime("%Y-%m-%d %H:%M:%S")
+        return present if isinstance(value, datetime) else present.strftime(SECOND)
     return min(value, now.date()) if type(value) is date else value

@@ -6,6 +6,8 @@ from enum import StrEnum
 from math import prod
 from typing import NamedTuple
 
+from mlops_assets.foundation.moments import to_minute
+
 LIKELY, VERY_LIKELY = 0.5, 0.8
 NEGLIGIBLE = 0.05
 
@@ -47,7 +49,7 @@ class Cause(NamedTuple):
 
     @property
     def brief(self) -> str:
-        began = f"since {self.since:%Y-%m-%d %H:%M} UTC" if self.since else "since before the window"
+        began = f"since {to_minute(self.since)}" if self.since else "since before the window"
         return f"{self.sure}: {self.kind} in {self.where}, {began}."
 
     @property
