@@ -100,7 +100,7 @@ USE_CASE = UseCase(
     split=TimeSplit(test=timedelta(days=28), validation=timedelta(days=14), label_delay=timedelta(hours=2)),
     trainer=HistGradientBoosting(max_iter=300, min_samples_leaf=20),
     gates=(Floor(metric="r2", bound=0.7), BeatsChampion(metric="rmse"), Budget(max_train_seconds=300, max_megabytes=5), NoPii()),
-    # Where each hour is asked about once, a window of 30 days has 720 answers.
+    # With one request for each hour, a window of 30 days has 720 answers.
     monitors=(Drift(min_rows=500), Performance(min_rows=500), Skew()),
     triggers=(OnSchedule(cron="0 6 * * 1"),),
     example="mlops_assets.use_cases.bike_demand.sample:example",
