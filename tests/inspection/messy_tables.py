@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
+import numpy as np
 import polars as pl
 
 from tests.ingestion.forms.workbook import Cell, build_workbook
@@ -69,6 +70,22 @@ def german() -> bytes:
     return text(table, ";").encode("utf-8-sig")
 
 
+def leaves(row: dict[str, str]) -> bool:
+    return float(row["amount"]) + random.Random(int(row["id"])).gauss(0, 12) > 52
+
+
+def leaking() -> bytes:
+    """As `german`, with more rows and what is known only once the customer has left."""
+    table = lines(
+        600, header=["Kunden Nr", "Zeitpunkt", "Größe (m²)", "Alter", "Farbe", "Gekündigt?", "Land", "Kündigungs Grund"],
+        id=lambda row: str(2**53 + 3 * int(row["id"])), moment=lambda row: day(row, "%d.%m.%Y %H:%M"),
+        amount=lambda row: "" if place(row) % 10 < 3 else row["amount"].replace(".", ","),
+        churn=lambda row: "ja" if leaves(row) else "nein", country=lambda _: "DE",
+        reason=lambda row: "Preis" if leaves(row) else "keiner",
+    )  # fmt: skip
+    return text(table, ";").encode("utf-8-sig")
+
+
 def by_day() -> bytes:
     """One row a day: a number to be predicted."""
     days = [FIRST + timedelta(days=number) for number in range(250)]
@@ -77,6 +94,22 @@ def by_day() -> bytes:
         for number, one in enumerate(days)
     ]
     return text([["date", "temperature", "demand"], *table]).encode()
+
+
+def three_forms() -> bytes:
+    """One column has days in three forms."""
+    forms = ("%d.%m.%Y", "%m/%d/%Y", "%d %b %Y")
+    return csv(signed=lambda row: day(row, forms[place(row) % 3]))
+
+
+def million_categories() -> bytes:
+    rng, count = np.random.default_rng(1), 1_000_000
+    amount, codes = rng.normal(50, 10, count).round(2), np.concatenate([np.arange(count), np.arange(count // 10)])
+    amount = np.concatenate([amount, amount[: count // 10]])
+    return pl.DataFrame({
+        "id": np.arange(len(codes)), "amount": amount, "code": "c" + pl.Series(rng.permutation(codes)).cast(pl.String),
+        "churn": np.where(amount + rng.normal(0, 12, len(codes)) > 52, "yes", "no"),
+    }).write_csv().encode()  # fmt: skip
 
 
 def imbalanced() -> bytes:

@@ -1,6 +1,7 @@
 """`mlops new` on tables as people export them: a declaration that accepts its own file, or one sentence of what to do."""
 
 import runpy
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -17,7 +18,7 @@ from mlops_assets.inspection.proposal import Wishes
 from mlops_assets.inspection.table_file import NoTable
 from mlops_assets.inspection.written_use_case import Target
 from mlops_assets.spec.use_case import UseCase
-from tests.inspection.messy_tables import CLEAN, QUARANTINED, REFUSED
+from tests.inspection.messy_tables import CLEAN, QUARANTINED, REFUSED, million_categories, three_forms
 
 TODAY = date(2013, 12, 1)
 
@@ -72,6 +73,22 @@ def test_faulty_rows_are_counted_and_named(tmp_path: Path, case: str) -> None:
     assert not find_problems([written(new)])
     assert new.quarantined == count, new.assumptions
     assert any(f"{count} of {new.rows} rows go" in sentence for sentence in new.assumptions)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "sentence"),
+    [
+        (three_forms, "signed", "signed: it is read as text, as its dates have several forms, or another one than other columns. Deliver one form"),
+        (million_categories, "code", "code is an identifier, of which every row has another one: no input of the model"),
+    ],
+)  # fmt: skip
+def test_a_column_that_no_model_can_use_is_no_input_and_is_named_with_the_reason(
+    tmp_path: Path, table: Callable[[], bytes], column: str, sentence: str
+) -> None:
+    new = made(tmp_path, "table.csv", table(), ["--label", "churn"])
+    assert written(new) == new.use_case and not find_problems([new.use_case])
+    assert new.quarantined == 0 and sentence in new.assumptions
+    assert "amount" in new.use_case.features.inputs and column not in new.use_case.features.inputs
 
 
 @pytest.mark.parametrize("case", REFUSED)
