@@ -1,8 +1,8 @@
 """What `mlops status` shows of a platform's Dagster: a daemon or an automation that is stopped, and trainings."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from sqlalchemy.exc import SQLAlchemyError
@@ -69,7 +69,8 @@ def describe_monitors(use_case: UseCase, instance: dg.DagsterInstance, now: date
 def _describe_warning(use_case: UseCase, instance: dg.DagsterInstance) -> str:
     """Of the newest evaluation."""
     event = instance.get_latest_materialization_event(dg.AssetKey(names.stage(use_case.name, "evaluation")))
-    metadata = event.asset_materialization.metadata if event and event.asset_materialization else {}
+    made = event.asset_materialization if event else None
+    metadata: Mapping[str, dg.MetadataValue[Any]] = made.metadata if made else {}
     return f"version {metadata['model_version'].value} · {metadata[WARNING].value}" if WARNING in metadata else ""
 
 

@@ -1,8 +1,9 @@
 """How far a use case is on its way to a champion: a line for each stage that is complete, read from the event log."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import Any
 
 import dagster as dg
 
@@ -62,7 +63,7 @@ class Progress:
 def _sentence(events: list[dg.EventLogEntry]) -> str:
     """Of a stage of one asset."""
     made = events[0].asset_materialization if len(events) == 1 else None
-    metadata = made.metadata if made else {}
+    metadata: Mapping[str, dg.MetadataValue[Any]] = made.metadata if made else {}
     found = [str(metadata[name].value) for name in SENTENCES if name in metadata]
     warning = f" Warning: {metadata[WARNING].value}" if WARNING in metadata else ""
     return found[0] + warning if found else ""
