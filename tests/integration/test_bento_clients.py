@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import bentoml
+import httpx
 import pytest
 from bentoml.exceptions import BentoMLException, InvalidArgument
 
 from mlops_assets.foundation.home import Home
 from mlops_assets.serving.http.api_keys import ApiKeys
+from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.integration.running_service import AT, Server, started
 from tests.integration.traffic import flights
 from tests.serving.flights import FLIGHT, place_blessed
@@ -45,15 +47,21 @@ def test_the_synchronous_client_gets_one_row_many_rows_and_our_errors(place: tup
 def test_the_asynchronous_client_gets_the_same(place: tuple[str, str | None]):
     url, token = place
 
-    async def main() -> Any:
+    async def main() -> tuple[Any, list[Any], str]:
         async with bentoml.AsyncHTTPClient(url, token=token) as client:
             predict: Any = client.predict  # pyright: ignore[reportUnknownMemberType]
-            answers = await asyncio.gather(*(predict(rows=flights(turn, 2)) for turn in range(5)))
+            one = await predict(rows=[FLIGHT])
+            many = await asyncio.gather(*(predict(rows=flights(turn, 2)) for turn in range(5)))
             with pytest.raises(InvalidArgument, match="Send at least one row"):
                 await predict(rows=[])
-            return answers
+            with pytest.raises(InvalidArgument, match="one of EWR, JFK, LGA") as refused:
+                await predict(rows=[FLIGHT, FLIGHT | {"origin": "BOS"}])
+            return one, many, str(refused.value)
 
-    assert [len(answer["predictions"]) for answer in asyncio.run(main())] == [2] * 5
+    one, many, problem = asyncio.run(main())
+    assert [row["model_version"] for row in one["predictions"]] == [1]
+    assert [len(answer["predictions"]) for answer in many] == [2] * 5
+    assert '"row":1,"field":"origin"' in problem
 
 
 def test_without_its_key_the_client_raises_bento_s_error(place: tuple[str, str | None]):
@@ -65,3 +73,28 @@ def test_without_its_key_the_client_raises_bento_s_error(place: tuple[str, str |
         else:
             with pytest.raises(BentoMLException, match="no API key"):
                 predict(rows=[FLIGHT])
+
+
+def test_without_its_key_the_asynchronous_client_raises_bento_s_error(place: tuple[str, str | None]):
+    url, token = place
+
+    async def send() -> Any:
+        async with bentoml.AsyncHTTPClient(url) as client:
+            predict: Any = client.predict  # pyright: ignore[reportUnknownMemberType]
+            return await predict(rows=[FLIGHT])
+
+    if token is None:
+        assert len(asyncio.run(send())["predictions"]) == 1
+    else:
+        with pytest.raises(BentoMLException, match="no API key"):
+            asyncio.run(send())
+
+
+def test_the_schema_names_inputs_and_outputs_with_and_without_a_key(place: tuple[str, str | None]):
+    url, _ = place
+    (route, *_) = httpx.get(f"{url}/schema.json").raise_for_status().json()["routes"]
+    assert (route["name"], route["route"]) == ("predict", "/predict")
+    inputs, outputs = route["input"]["properties"], route["output"]["properties"]
+    assert [*inputs["rows"]["items"]["properties"]] == [*USE_CASE.features.request]
+    assert [*inputs["features"]["items"]["properties"]] == [*USE_CASE.features.inputs]
+    assert {"prediction_id", "probability", "decision"} <= {*outputs["predictions"]["items"]["properties"]}
