@@ -17,7 +17,8 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.grains import table_calendar
 from mlops_assets.foundation.home import PROJECT, Home, read_environment
 from mlops_assets.ingestion.landing import Landing
-from mlops_assets.local.processes import free_port
+from mlops_assets.local.platform import serve_command, serve_environment
+from mlops_assets.local.processes import Child, free_port, running
 from mlops_assets.local.web_page import served_page
 from mlops_assets.use_cases.tumor import USE_CASE
 from mlops_assets.use_cases.tumor.sample import example
@@ -102,6 +103,19 @@ def test_an_analyst_reads_what_waits_how_good_it_is_and_where_an_input_comes_fro
     walk.open(f"{walk.dagster}/assets/{TUMOR}/training_set", "From validated_samples.mean_radius.", "timestamp (UTC)")
     take_pictures(walk.page, walk.dagster, walk.status, TUMOR, tmp_path)
     assert {file.name for file in tmp_path.glob("*.png")} == {"status.png", "lineage.png", "evaluation.png"}
+
+
+def test_a_data_scientist_reads_how_to_send_a_request_and_what_the_servers_serve(walk: Walk, home: Home, tmp_path: Path) -> None:
+    port = free_port()
+    url, environment = f"http://127.0.0.1:{port}", serve_environment(home, TUMOR, environment="test", inherited=os.environ)
+    bento = Child("service", serve_command(port), environment, home.logs / "service.log", PROJECT, f"{url}/livez")
+    with running([bento]):
+        walk.open(url, "/tumor/predict", "Is this tumour malignant?", "PredictRequest_tumor")
+        walk.page.screenshot(path=tmp_path / "bento.png")
+    walk.open(f"{walk.dagster}/assets/{TUMOR}/service?view=checks", "serves_the_plan")
+    walk.open(f"{walk.dagster}/assets/{TUMOR}/service", "oncology")
+    walk.page.screenshot(path=tmp_path / "service.png")
+    assert {file.name for file in tmp_path.glob("*.png")} == {"bento.png", "service.png"}
 
 
 def test_a_data_scientist_decides_from_the_launchpad_and_reads_what_is_not_possible(walk: Walk) -> None:
