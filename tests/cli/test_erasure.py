@@ -27,7 +27,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("MLOPS_ENV", "test")
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "home"))
     Landing(tmp_path / "home" / "landing").put("shop", "orders", day=FIRST, rows=orders(FIRST))
-    return lambda *said: CliRunner().invoke(app, ["forget", *said])
+    return lambda *arguments: CliRunner().invoke(app, ["forget", *arguments])
 
 
 def test_a_customer_is_counted_then_erased_and_then_not_found(run: Run, tmp_path: Path) -> None:
@@ -48,15 +48,17 @@ def test_a_customer_is_counted_then_erased_and_then_not_found(run: Run, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("said", "problem"),
+    ("arguments", "problem"),
     [
         (("shop", "city=Ulm"), f"column 'city' identifies nothing; legal: {CUSTOMER.name}=<customer>. Use one of these"),
         (("shop", "customer_id="), "the value is missing"),
         (("store", "customer_id=1"), "use case 'store' is not declared"),
     ],
 )
-def test_an_illegal_subject_is_refused_with_the_legal_ones(run: Run, tmp_path: Path, said: tuple[str, str], problem: str) -> None:
-    refused = run(*said)
+def test_an_illegal_subject_is_refused_with_the_legal_ones(
+    run: Run, tmp_path: Path, arguments: tuple[str, str], problem: str
+) -> None:
+    refused = run(*arguments)
     assert refused.exit_code != 0
     assert problem in " ".join(refused.output.replace("│", " ").split())
     assert Ledger(environment_of(tmp_path).ledger_url).records("shop") == []

@@ -29,7 +29,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("MLOPS_ENV", "test")
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
     monkeypatch.delenv("MLOPS_LEDGER", raising=False)
-    return lambda *said: CliRunner().invoke(app, ["ledger", *said])
+    return lambda *arguments: CliRunner().invoke(app, ["ledger", *arguments])
 
 
 @pytest.fixture
@@ -87,17 +87,17 @@ def test_what_a_record_says_stays_on_its_line_and_gives_no_orders_to_the_termina
 
 
 def test_a_use_case_without_records_is_named_with_those_that_have_some(run: Run, file: Path):
-    said = "flight · the ledger has no record of it; known: census, flights. Use one of these.\n"
+    message = "flight · the ledger has no record of it; known: census, flights. Use one of these.\n"
     result = run("show", "flight")
-    assert (result.exit_code, result.output) == (1, said)
+    assert (result.exit_code, result.output) == (1, message)
     result = run("verify", "flight")
-    assert (result.exit_code, result.output) == (1, said.replace("census,", "census, flight_delay,"))
+    assert (result.exit_code, result.output) == (1, message.replace("census,", "census, flight_delay,"))
 
 
 def test_a_whole_ledger_is_reported_as_whole(run: Run, file: Path):
     result = run("verify")
-    said = ["census · intact: 1 records.", "flight_delay · intact: 0 records.", "flights · intact: 25 records."]
-    assert (result.exit_code, result.output.splitlines()) == (0, said)
+    lines = ["census · intact: 1 records.", "flight_delay · intact: 0 records.", "flights · intact: 25 records."]
+    assert (result.exit_code, result.output.splitlines()) == (0, lines)
     assert run("verify", "census").output == "census · intact: 1 records.\n"
 
 
@@ -115,8 +115,8 @@ def test_records_that_were_cut_off_are_found_by_what_servers_see(run: Run, file:
     assert run("verify", "flights").exit_code == 0
     edit(file, "DELETE FROM mlops_ledger WHERE use_case = 'flights' AND number > 20")
     result = run("verify")
-    said = "flights · record 25 is known elsewhere and not here, where the newest is 20: the newest records were cut off."
-    assert result.exit_code == 1 and said in result.output.splitlines()
+    message = "flights · record 25 is known elsewhere and not here, where the newest is 20: the newest records were cut off."
+    assert result.exit_code == 1 and message in result.output.splitlines()
     edit(file, "DELETE FROM mlops_ledger WHERE use_case = 'flights'")
     assert run("verify", "flights").exit_code == 1
 
@@ -162,14 +162,19 @@ def test_every_problem_has_its_line_and_the_exit_code_is_1(run: Run, file: Path)
 
 def test_what_cannot_be_done_is_reported_in_one_line(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch):
     edit(file, "UPDATE mlops_ledger SET body = '{' WHERE use_case = 'flights' AND number = 7")
-    told = [run("show", "flights")]
+    results = [run("show", "flights")]
     for address in ("mysql://u:sesame@h/d", "postgresql://u:sesame@127.0.0.1:1/d", "postgresql://u:sesame@h:x/d"):
         monkeypatch.setenv("MLOPS_LEDGER", address)
-        told.append(run("verify"))
-    assert [(result.exit_code, len(result.output.splitlines())) for result in told] == 4 * [(1, 1)]
-    said = ["body cannot be read", "MLOPS_LEDGER · found another address", "does not answer", "ledger · address · cannot be read"]
-    assert all(part in result.output for part, result in zip(said, told, strict=True))
-    assert not any("sesame" in result.output for result in told)
+        results.append(run("verify"))
+    assert [(result.exit_code, len(result.output.splitlines())) for result in results] == 4 * [(1, 1)]
+    problems = [
+        "body cannot be read",
+        "MLOPS_LEDGER · found another address",
+        "does not answer",
+        "ledger · address · cannot be read",
+    ]
+    assert all(part in result.output for part, result in zip(problems, results, strict=True))
+    assert not any("sesame" in result.output for result in results)
 
 
 def test_a_placed_model_that_the_ledger_did_not_bless_is_a_fault(run: Run, tmp_path: Path):

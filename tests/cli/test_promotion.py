@@ -90,7 +90,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         monkeypatch.setenv(name, value)
     for name in ("MLOPS_LEDGER", "MLOPS_API_KEY"):
         monkeypatch.delenv(name, raising=False)
-    return lambda *said: CliRunner().invoke(app, [*said])
+    return lambda *arguments: CliRunner().invoke(app, [*arguments])
 
 
 @pytest.fixture
@@ -327,7 +327,7 @@ def test_an_approval_names_the_account_that_gives_it(run: Run, home: Home):
 
 
 @pytest.mark.parametrize(
-    ("said", "code", "because"),
+    ("arguments", "code", "because"),
     [
         (
             ("4", "--why", "read"),
@@ -340,9 +340,9 @@ def test_an_approval_names_the_account_that_gives_it(run: Run, home: Home):
         (("2", "--why", "read", "--by", "ana\neve"), 2, "legal: printable text, on one line"),
     ],
 )
-def test_an_approval_that_cannot_be_is_refused(run: Run, home: Home, said: tuple[str, ...], code: int, because: str):
+def test_an_approval_that_cannot_be_is_refused(run: Run, home: Home, arguments: tuple[str, ...], code: int, because: str):
     before = records_of(home)
-    result = run("approve", NAME, *said)
+    result = run("approve", NAME, *arguments)
     assert result.exit_code == code and because in result.output and "Traceback" not in result.output
     assert records_of(home) == before
 
@@ -721,40 +721,40 @@ def test_after_the_ledger_s_plan_replaced_a_forged_one_servers_serve_it(run: Run
 
 # --- what stands in the way of all of them ------------------------------------------------------------------------------
 
-EVERY = pytest.mark.parametrize("said", [("status", NAME), ("rollback", NAME), ("ledger", "mirror", NAME)], ids=" ".join)
+EVERY = pytest.mark.parametrize("arguments", [("status", NAME), ("rollback", NAME), ("ledger", "mirror", NAME)], ids=" ".join)
 
 
 @EVERY
 def test_a_ledger_that_does_not_answer_is_reported_in_one_line(
-    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch, said: tuple[str, ...]
+    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ):
     monkeypatch.setenv("MLOPS_LEDGER", "postgresql://mlops:sesame@127.0.0.1:1/mlops")
-    result = run(*said)
+    result = run(*arguments)
     assert (result.exit_code, len(result.output.splitlines())) == (1, 1)
     assert "does not answer" in result.output and "sesame" not in result.output
 
 
 @EVERY
-def test_a_record_that_cannot_be_read_is_reported_in_one_line(run: Run, home: Home, said: tuple[str, ...]):
+def test_a_record_that_cannot_be_read_is_reported_in_one_line(run: Run, home: Home, arguments: tuple[str, ...]):
     with closing(sqlite3.connect(home.root / "ledger.db", isolation_level=None)) as connection:
         connection.execute("DROP TRIGGER mlops_ledger_no_update")
         connection.execute("UPDATE mlops_ledger SET body = '{' WHERE number = 2")
-    result = run(*said)
+    result = run(*arguments)
     assert (result.exit_code, len(result.output.splitlines())) == (1, 1)
     assert "record 2 · body cannot be read" in result.output and "Run `mlops ledger verify flight_delay`." in result.output
 
 
 @EVERY
-def test_a_use_case_that_is_not_declared_is_reported_with_the_declared_ones(run: Run, said: tuple[str, ...]):
-    result = run(*(each.replace(NAME, "flight_dely") for each in said))
+def test_a_use_case_that_is_not_declared_is_reported_with_the_declared_ones(run: Run, arguments: tuple[str, ...]):
+    result = run(*(argument.replace(NAME, "flight_dely") for argument in arguments))
     assert result.exit_code == 2
     assert "use case 'flight_dely' is not declared; declared: flight_delay. Use one of these." in result.output
 
 
 @EVERY
-def test_an_illegal_environment_is_reported_in_one_line(run: Run, monkeypatch: pytest.MonkeyPatch, said: tuple[str, ...]):
+def test_an_illegal_environment_is_reported_in_one_line(run: Run, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]):
     monkeypatch.setenv("MLOPS_ENV", "staging")
-    result = run(*said)
+    result = run(*arguments)
     assert (result.exit_code, result.output) == (
         1,
         "MLOPS_ENV · found 'staging'; legal: local, test, production. Set one of these.\n",

@@ -56,7 +56,7 @@ def deployment(tmp_path: Path) -> Deployment:
 def publishing(root: Path, *, first: int = 1, every: int = 1) -> Iterator[IO[bytes]]:
     """A process that publishes plans `first`, `first + every` and so on, as fast as it can, until it is killed at the end.
 
-    Each number is said once its plan is published. Even plans have champion 1, odd ones 2, and the other before.
+    Each number is printed once its plan is published. Even plans have champion 1, odd ones 2, and the other before.
     """
     command = [sys.executable, "-c", PUBLISH_ON, str(root), str(every), str(first)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
@@ -199,7 +199,7 @@ def test_an_illegal_plan_file_is_unreadable_until_a_plan_is_published(deployment
 
 
 @pytest.mark.parametrize(
-    ("beside", "said"),
+    ("others", "text"),
     [
         ({}, ""),
         ({"challenger": 3, "share": 0.07}, "canary: 7% to version 3"),
@@ -208,8 +208,8 @@ def test_an_illegal_plan_file_is_unreadable_until_a_plan_is_published(deployment
         ({"challenger": 3, "shadow": 4}, "canary: 0% to version 3, shadow: version 4"),
     ],
 )
-def test_a_plan_shows_people_what_runs_next_to_the_champion(beside: dict[str, Any], said: str):
-    assert Plan(1, 1, None, AT, "", **beside).rollout == said
+def test_a_plan_shows_people_what_runs_next_to_the_champion(others: dict[str, Any], text: str):
+    assert Plan(1, 1, None, AT, "", **others).rollout == text
 
 
 PLANS = st.builds(
@@ -263,10 +263,10 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_plan(deployment: Deploymen
     """The wait before each kill is a share of what one change takes here, so that a busy disk moves no kill out of the work."""
     chance, known = random.Random(7), 0
     for _ in range(8):
-        with publishing(tmp_path, first=known + 1) as said:
-            said.readline()
+        with publishing(tmp_path, first=known + 1) as output:
+            output.readline()
             started = time.perf_counter()
-            known = int(said.readline())
+            known = int(output.readline())
             time.sleep(chance.uniform(0, time.perf_counter() - started))
         plan = deployment.plan()
         assert plan is not None and plan == published_on(plan.number) and plan.number >= known
@@ -288,9 +288,9 @@ def test_a_reader_never_gets_a_torn_or_older_plan_during_busy_writes(deployment:
 
 def test_of_writers_in_several_processes_none_takes_the_plan_of_another_back(deployment: Deployment, tmp_path: Path):
     with ExitStack() as writers:
-        said = [writers.enter_context(publishing(tmp_path, first=first, every=3)) for first in (1, 2, 3)]
+        outputs = [writers.enter_context(publishing(tmp_path, first=first, every=3)) for first in (1, 2, 3)]
         for _ in range(15):
-            newest = max(int(each.readline()) for each in said)
+            newest = max(int(output.readline()) for output in outputs)
             plan = deployment.plan()
             assert plan is not None and plan == published_on(plan.number) and plan.number >= newest
 

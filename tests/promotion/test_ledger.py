@@ -25,8 +25,8 @@ JSON = st.recursive(
 )
 
 
-def wrote(ledger: Ledger, times: int = 1, use_case: str = "flights", **said: Any) -> Record:
-    record = [ledger.append(use_case, "plan", {"champion": turn}, by="ana", at=AT, **said) for turn in range(times)]
+def wrote(ledger: Ledger, times: int = 1, use_case: str = "flights", **fields: Any) -> Record:
+    record = [ledger.append(use_case, "plan", {"champion": turn}, by="ana", at=AT, **fields) for turn in range(times)]
     return record[-1]
 
 
@@ -63,10 +63,10 @@ def test_any_json_comes_back_as_it_was_and_the_chain_is_whole(
 
 
 def test_a_body_is_kept_as_it_was_when_it_was_written(ledger_url: str):
-    said: dict[str, Any] = {"steps": (0.05, 1.0)}
+    body: dict[str, Any] = {"steps": (0.05, 1.0)}
     ledger = Ledger(ledger_url)
-    record = ledger.append("flights", "plan", said, by="ana", at=AT)
-    said["steps"] = ()
+    record = ledger.append("flights", "plan", body, by="ana", at=AT)
+    body["steps"] = ()
     assert record.body == {"steps": [0.05, 1.0]} and ledger.records("flights") == [record]
 
 
@@ -85,9 +85,9 @@ def test_a_body_is_kept_as_it_was_when_it_was_written(ledger_url: str):
 )
 def test_what_cannot_be_kept_is_refused_and_leaves_nothing(tmp_path: Path, changed: dict[str, Any], message: str):
     ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    said: dict[str, Any] = {"use_case": "flights", "kind": "plan", "body": {}, "by": "ana", "at": AT}
+    fields: dict[str, Any] = {"use_case": "flights", "kind": "plan", "body": {}, "by": "ana", "at": AT}
     with pytest.raises(ValueError, match=message):
-        ledger.append(**said | changed)
+        ledger.append(**fields | changed)
     assert ledger.use_cases() == []
 
 
@@ -133,7 +133,7 @@ def test_ten_thousand_records_are_read_and_verified_in_seconds(ledger_url: str):
     ledger, rows, previous = Ledger(ledger_url), [], 64 * "0"
     wrote(ledger)
     (row,) = stored(ledger_url)
-    body = json.dumps({"plan": {"champion": 3, "share": 0.25}, "said": 300 * "x"}, sort_keys=True, separators=(",", ":"))
+    body = json.dumps({"plan": {"champion": 3, "share": 0.25}, "note": 300 * "x"}, sort_keys=True, separators=(",", ":"))
     for number in range(1, 10_001):
         rows.append(sealed(row | {"number": number, "previous": previous, "body": body}))
         previous = rows[-1]["digest"]

@@ -89,8 +89,8 @@ class Tampered:
 
     def found(self, rows: list[Stored]) -> list[str]:
         overwrite(self.url, rows)
-        told = [line for use_case in KEPT if use_case in self.newest for line in self._verify(use_case)]
-        return told + [line for other in {*self.ledger.use_cases()} - {*KEPT} for line in self.ledger.verify(other)]
+        problems = [line for use_case in KEPT if use_case in self.newest for line in self._verify(use_case)]
+        return problems + [line for other in {*self.ledger.use_cases()} - {*KEPT} for line in self.ledger.verify(other)]
 
     def _verify(self, use_case: str) -> list[str]:
         known = self.newest[use_case]
@@ -131,10 +131,10 @@ def replaced(tampered: Tampered, number: int, /, **fields: Any) -> list[Stored]:
 
 
 def test_an_edit_names_its_record_alone(tampered: Tampered):
-    (told,) = tampered.found(replaced(tampered, 3, by="eve"))
-    assert told.startswith("flights · record 3 was altered: its digest is ")
-    (told,) = tampered.found(replaced(tampered, 3, body='{"champion": 2}'))  # the same JSON in another text
-    assert "record 3 was altered" in told
+    (problem,) = tampered.found(replaced(tampered, 3, by="eve"))
+    assert problem.startswith("flights · record 3 was altered: its digest is ")
+    (problem,) = tampered.found(replaced(tampered, 3, body='{"champion": 2}'))  # the same JSON in another text
+    assert "record 3 was altered" in problem
 
 
 def test_a_gap_names_what_is_missing(tampered: Tampered):
@@ -151,14 +151,14 @@ def test_a_fork_is_reported_even_where_both_records_are_valid(tampered: Tampered
 def test_a_record_made_anew_no_longer_leads_to_the_next(tampered: Tampered):
     rows = replaced(tampered, 3, by="eve")
     rows[at(tampered, 3)] = sealed(rows[at(tampered, 3)])
-    (told,) = tampered.found(rows)
-    assert told.startswith("flights · record 4 does not follow the one before: it names ")
+    (problem,) = tampered.found(rows)
+    assert problem.startswith("flights · record 4 does not follow the one before: it names ")
 
 
 @pytest.mark.parametrize("body", ["{", '{"champion":NaN}', 100_000 * "[", "", "1e999"])
 def test_a_body_that_is_no_json_object_is_reported_and_stops_no_check(tampered: Tampered, body: str):
-    (told,) = tampered.found(replaced(tampered, 3, body=body))
-    assert told.startswith(("flights · record 3 cannot be read: ", "flights · record 3 was altered: "))
+    (problem,) = tampered.found(replaced(tampered, 3, body=body))
+    assert problem.startswith(("flights · record 3 cannot be read: ", "flights · record 3 was altered: "))
 
 
 def test_cut_off_newest_records_are_found_by_what_another_place_knows(tampered: Tampered):
@@ -173,8 +173,8 @@ def test_a_chain_made_anew_to_its_end_is_found_by_what_another_place_knows(tampe
     for place in (at(tampered, number) for number in range(3, 7)):
         rows[place] = sealed(rows[place] | {"previous": previous})
         previous = rows[place]["digest"]
-    (told,) = tampered.found(rows)
-    assert told.startswith("flights · record 6 differs from the one known elsewhere: ")
+    (problem,) = tampered.found(rows)
+    assert problem.startswith("flights · record 6 differs from the one known elsewhere: ")
     assert tampered.ledger.verify("flights") == [], "the chain alone cannot tell"
 
 
@@ -185,5 +185,5 @@ def test_bytes_that_are_no_text_are_reported_and_stop_no_check(tmp_path: Path):
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute("DROP TRIGGER mlops_ledger_no_update")
         connection.execute("UPDATE mlops_ledger SET by = CAST(x'61ff' AS TEXT)")
-    (told,) = ledger.verify("flights")
-    assert "record 1 was altered" in told
+    (problem,) = ledger.verify("flights")
+    assert "record 1 was altered" in problem

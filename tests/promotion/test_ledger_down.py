@@ -19,8 +19,8 @@ from tests.servers.postgres_server import PASSWORD, PostgresServer
 AT = datetime(2013, 6, 1, 12, 30, tzinfo=UTC)
 
 
-def wrote(ledger: Ledger, times: int = 1, use_case: str = "flights", **said: Any) -> Record:
-    record = [ledger.append(use_case, "plan", {"champion": turn}, by="ana", at=AT, **said) for turn in range(times)]
+def wrote(ledger: Ledger, times: int = 1, use_case: str = "flights", **fields: Any) -> Record:
+    record = [ledger.append(use_case, "plan", {"champion": turn}, by="ana", at=AT, **fields) for turn in range(times)]
     return record[-1]
 
 
@@ -39,19 +39,19 @@ def test_a_database_that_is_down_is_reported_without_its_password_and_used_again
         for call in calls:
             with pytest.raises(
                 LedgerDown, match=r"ledger · postgresql://postgres:\*\*\*@127.0.0.1:\d+/db\d+ · does not answer"
-            ) as told:
+            ) as refused:
                 call()
-            assert "correct MLOPS_LEDGER" in str(told.value) and PASSWORD not in str(told.value)
-            assert told.value.__suppress_context__
+            assert "correct MLOPS_LEDGER" in str(refused.value) and PASSWORD not in str(refused.value)
+            assert refused.value.__suppress_context__
     finally:
         postgres.start()
     assert wrote(ledger).previous == first.digest
 
 
 def test_a_wrong_password_is_reported_and_not_shown(postgres: PostgresServer):
-    with pytest.raises(LedgerDown, match="password authentication failed") as told:
+    with pytest.raises(LedgerDown, match="password authentication failed") as refused:
         Ledger(postgres.url().replace("p%40ss", "sesame")).use_cases()
-    assert "sesame" not in str(told.value)
+    assert "sesame" not in str(refused.value)
 
 
 def test_a_role_that_may_only_read_and_insert_is_enough_once_the_table_is_there(postgres: PostgresServer):
@@ -106,6 +106,6 @@ def test_a_new_ledger_leaves_nothing_else_in_its_folder(tmp_path: Path):
      "postgres://u:sesame@host/db"],
 )  # fmt: skip
 def test_an_address_at_which_no_ledger_can_lie_is_refused_without_its_password(url: str):
-    with pytest.raises(LedgerDown, match=r"ledger · address · .*legal: sqlite:///<file>, postgresql://") as told:
+    with pytest.raises(LedgerDown, match=r"ledger · address · .*legal: sqlite:///<file>, postgresql://") as refused:
         Ledger(url)
-    assert "sesame" not in str(told.value)
+    assert "sesame" not in str(refused.value)

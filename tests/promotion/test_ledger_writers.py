@@ -29,8 +29,8 @@ for turn in range(times):
 """
 
 
-def wrote(ledger: Ledger, times: int = 1, use_case: str = "flights", **said: Any) -> Record:
-    record = [ledger.append(use_case, "plan", {"champion": turn}, by="ana", at=AT, **said) for turn in range(times)]
+def wrote(ledger: Ledger, times: int = 1, use_case: str = "flights", **fields: Any) -> Record:
+    record = [ledger.append(use_case, "plan", {"champion": turn}, by="ana", at=AT, **fields) for turn in range(times)]
     return record[-1]
 
 
@@ -39,8 +39,10 @@ def test_a_writer_who_read_too_little_gets_the_records_that_came_meanwhile(ledge
     wrote(ledger)
     ledger.append("flights", "rollback", {}, by="bob", at=AT + timedelta(hours=1))
     wrote(ledger)
-    told = r"flights · ledger · after record 1 came record 2 \(rollback by bob at 2013-06-01T13:30:00\+00:00\), record 3 \(plan"
-    with pytest.raises(ConcurrentWrite, match=told):
+    message = (
+        r"flights · ledger · after record 1 came record 2 \(rollback by bob at 2013-06-01T13:30:00\+00:00\), record 3 \(plan"
+    )
+    with pytest.raises(ConcurrentWrite, match=message):
         wrote(ledger, after=1)
     with pytest.raises(ConcurrentWrite, match=r"after record 0 came record 1 \(plan by ana"):
         wrote(ledger, after=0)
@@ -85,9 +87,9 @@ def test_of_two_writers_who_read_the_same_exactly_one_wins_and_the_other_gets_it
     with ThreadPoolExecutor(2) as pool:
         for after in range(12):
             ended = [*pool.map(promote, ledgers, [after, after])]
-            ((won, told),) = [(a, b) for a in ended for b in ended if isinstance(a, Record) and isinstance(b, ConcurrentWrite)]
+            ((won, refused),) = [(a, b) for a in ended for b in ended if isinstance(a, Record) and isinstance(b, ConcurrentWrite)]
             assert won.number == after + 1
-            assert f"record {won.number} (promotion by {won.by} at {won.at})" in str(told)
+            assert f"record {won.number} (promotion by {won.by} at {won.at})" in str(refused)
     assert len(ledgers["ana"].records("flights")) == 12 and ledgers["ana"].verify("flights") == []
 
 
@@ -116,9 +118,9 @@ def writers(url: str, count: int, times: int) -> list[subprocess.Popen[bytes]]:
 
 @pytest.mark.slow  # several processes
 def test_processes_that_begin_at_once_lose_nothing_and_take_no_number_twice(ledger_url: str):
-    told = [line for each in writers(ledger_url, 4, 15) for line in each.communicate(timeout=120)[0].decode().splitlines()]
+    printed = [line for writer in writers(ledger_url, 4, 15) for line in writer.communicate(timeout=120)[0].decode().splitlines()]
     records = Ledger(ledger_url).records("flights")
-    assert sorted(told) == sorted(f"{record.number} {record.digest}" for record in records)
+    assert sorted(printed) == sorted(f"{record.number} {record.digest}" for record in records)
     assert [record.number for record in records] == [*range(1, 61)]
     for writer in range(4):
         assert [record.body["turn"] for record in records if record.by == f"writer-{writer}"] == [*range(15)]
@@ -127,15 +129,15 @@ def test_processes_that_begin_at_once_lose_nothing_and_take_no_number_twice(ledg
 
 @pytest.mark.slow  # several processes
 def test_writers_killed_in_the_middle_leave_whole_records_or_none(ledger_url: str):
-    killed, told = writers(ledger_url, 3, 1_000_000), []
+    killed, printed = writers(ledger_url, 3, 1_000_000), []
     for process in killed:
         assert process.stdout is not None
-        told += [process.stdout.readline().decode().strip() for _ in range(3)]
+        printed += [process.stdout.readline().decode().strip() for _ in range(3)]
         process.kill()
-        told += process.communicate()[0].decode().splitlines()
+        printed += process.communicate()[0].decode().splitlines()
         assert process.returncode == -signal.SIGKILL
     ledger = Ledger(ledger_url)
     records = ledger.records("flights")
-    assert {*told} <= {f"{record.number} {record.digest}" for record in records}
-    assert len(records) <= len(told) + len(killed), "each may have died between writing and telling, no more"
+    assert {*printed} <= {f"{record.number} {record.digest}" for record in records}
+    assert len(records) <= len(printed) + len(killed), "each may have died between writing and printing, no more"
     assert wrote(ledger) in ledger.records("flights") and ledger.verify("flights") == []

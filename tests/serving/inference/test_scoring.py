@@ -65,15 +65,15 @@ def scorer(cache: Cache | None = None, telemetry: Telemetry | None = None) -> Sc
 def test_each_row_is_scored_by_the_model_of_its_arm_and_keeps_its_place(lineup: Lineup):
     scored = scorer().score(lineup, flights(400))
     versions = {"champion": (1, 0.2689), "challenger": (2, 0.7311)}
-    assert {each.arm for each in scored} == set(versions)
-    for each in scored:
-        version, probability = versions[each.arm]
-        assert each.loaded.version == version and each.output == pytest.approx(probability, abs=1e-4)
+    assert {score.arm for score in scored} == set(versions)
+    for score in scored:
+        version, probability = versions[score.arm]
+        assert score.loaded.version == version and score.output == pytest.approx(probability, abs=1e-4)
 
 
 def test_a_row_stays_in_its_arm_whatever_comes_with_it(lineup: Lineup):
     rows = flights(100)
-    together = [each.arm for each in scorer().score(lineup, rows)]
+    together = [score.arm for score in scorer().score(lineup, rows)]
     assert together == [scorer().score(lineup, [row])[0].arm for row in rows]
 
 
@@ -81,10 +81,10 @@ def test_the_sticky_key_decides_in_an_ab_rollout_and_the_whole_request_in_a_cana
     def arms_by_carrier(lineup: Lineup) -> list[int]:
         rows = flights(400)
         arms: dict[str, set[str]] = {}
-        for row, each in zip(rows, scorer().score(lineup, rows), strict=True):
+        for row, score in zip(rows, scorer().score(lineup, rows), strict=True):
             assert row.request
-            arms.setdefault(row.request[0], set()).add(each.arm)
-        return [len(each) for each in arms.values()]
+            arms.setdefault(row.request[0], set()).add(score.arm)
+        return [len(names) for names in arms.values()]
 
     assert arms_by_carrier(lineup) == [2] * 5
     assert arms_by_carrier(replace(lineup, plan=replace(lineup.plan, split="ab"))) == [1] * 5
@@ -93,9 +93,9 @@ def test_the_sticky_key_decides_in_an_ab_rollout_and_the_whole_request_in_a_cana
 def test_a_score_of_the_same_row_is_not_computed_again_and_models_do_not_share_scores(lineup: Lineup):
     telemetry = Telemetry()
     cached = scorer(Cache(), telemetry)
-    plain = [each.output for each in scorer().score(lineup, flights(10))]
+    plain = [score.output for score in scorer().score(lineup, flights(10))]
     for _ in range(3):
-        assert [each.output for each in cached.score(lineup, flights(10))] == plain
+        assert [score.output for score in cached.score(lineup, flights(10))] == plain
     counted = generate_latest(telemetry.registry).decode()
     assert 'mlops_cache_reads_total{result="hit"} 20.0' in counted
     assert 'mlops_cache_reads_total{result="miss"} 10.0' in counted
@@ -103,7 +103,7 @@ def test_a_score_of_the_same_row_is_not_computed_again_and_models_do_not_share_s
 
 def test_an_explanation_is_the_same_each_time_and_for_the_arm_that_answered(lineup: Lineup):
     warm = warmed(flights(1)[0], 80.0)
-    explanations: Sequence[dict[str, object]] = [scorer().explain(each, warm) for each in scorer().score(lineup, [warm]) * 2]
+    explanations: Sequence[dict[str, object]] = [scorer().explain(score, warm) for score in scorer().score(lineup, [warm]) * 2]
     assert explanations[0] == explanations[1] and explanations[0]["contributions"] == {"temp": pytest.approx(0.8, abs=1e-5)}
 
 
@@ -116,17 +116,17 @@ def test_where_the_challenger_gives_no_probability_the_champion_answers_and_the_
     rows = [warmed(row, HOT + 10 if number % 3 == 0 else 0.0) for number, row in enumerate(flights(300))]
     # The answers of a challenger that never fails, and of a champion on his own.
     sound, alone = (
-        scorer().score(each, rows) for each in (lineup_in(Home(tmp_path / "sound")), replace(lineup, challenger=None))
+        scorer().score(variant, rows) for variant in (lineup_in(Home(tmp_path / "sound")), replace(lineup, challenger=None))
     )
-    found = scorer(telemetry=telemetry).score(lineup, rows)
-    theirs = [each.arm == "challenger" for each in sound]
+    mixed = scorer(telemetry=telemetry).score(lineup, rows)
+    theirs = [score.arm == "challenger" for score in sound]
     # One hot row makes the whole run of the model raise; otherwise a failure is its row's own.
     failed = [tried and (when_hot == "raises" or number % 3 == 0) for number, tried in enumerate(theirs)]
-    assert 10 < sum(failed) <= sum(theirs) and all(TASK.is_legal(each.output) for each in found)
-    assert [each.challenger_failed for each in found] == failed
-    for each, has_failed, champion, challenger in zip(found, failed, alone, sound, strict=True):
+    assert 10 < sum(failed) <= sum(theirs) and all(TASK.is_legal(score.output) for score in mixed)
+    assert [score.challenger_failed for score in mixed] == failed
+    for score, has_failed, champion, challenger in zip(mixed, failed, alone, sound, strict=True):
         expected = champion if has_failed or challenger.arm == "champion" else challenger
-        assert (each.arm, each.loaded.version, each.output) == (expected.arm, expected.loaded.version, expected.output)
+        assert (score.arm, score.loaded.version, score.output) == (expected.arm, expected.loaded.version, expected.output)
     assert f"mlops_challenger_failures_total {float(sum(failed))}" in generate_latest(telemetry.registry).decode()
 
 
@@ -140,15 +140,15 @@ def test_a_champion_that_gives_no_probability_is_not_answered_for(tmp_path: Path
         with pytest.raises(Exception, match="indices element out of data bounds"):
             scorer().score(alone, rows)
     else:
-        assert [TASK.is_legal(each.output) for each in scorer().score(alone, rows)] == [False, False]
+        assert [TASK.is_legal(score.output) for score in scorer().score(alone, rows)] == [False, False]
 
 
 def test_a_failing_challenger_is_found_through_the_cache_as_well(tmp_path: Path):
     lineup = lineup_in(Home(tmp_path), float("nan"))
     cached, rows = scorer(Cache()), [warmed(row, HOT + 10) for row in flights(20)]
-    plain = [(each.arm, each.output, each.challenger_failed) for each in scorer().score(lineup, rows)]
+    plain = [(score.arm, score.output, score.challenger_failed) for score in scorer().score(lineup, rows)]
     for _ in range(2):
-        assert [(each.arm, each.output, each.challenger_failed) for each in cached.score(lineup, rows)] == plain
+        assert [(score.arm, score.output, score.challenger_failed) for score in cached.score(lineup, rows)] == plain
     assert {failed for _arm, _probability, failed in plain} == {True, False}
 
 
@@ -156,7 +156,7 @@ def test_each_row_has_the_time_of_the_model_that_scored_it(lineup: Lineup):
     """The challenger is asked first, for 2 s by this clock, then the champion, for 3 s."""
     ticks = iter((10.0, 12.0, 20.0, 23.0))
     scored = Scorer(STICKY, Telemetry(), lambda: next(ticks)).score(lineup, flights(50))
-    assert {(each.arm, each.model_ms) for each in scored} == {("challenger", 2000.0), ("champion", 3000.0)}
+    assert {(score.arm, score.model_ms) for score in scored} == {("challenger", 2000.0), ("champion", 3000.0)}
 
 
 # In QUICK_RUN_S, and rows: whether that is quick.
