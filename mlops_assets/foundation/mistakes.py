@@ -37,7 +37,7 @@ def describe_mistake(error: BaseException) -> str:
     """The message, with what to do about a file or disk that refuses, of which the operating system says only that it does."""
     if type(error).__module__.partition(".")[0] == "mlops_assets":
         return str(error)
-    return next(filter(None, map(_describe_refusal, chain_of(error))), str(error))
+    return next((words for one in chain_of(error) if (words := _describe_refusal(one))), str(error))
 
 
 def _describe_refusal(error: BaseException) -> str:

@@ -149,7 +149,8 @@ def record_correction(instance: dg.DagsterInstance, use_case: str) -> None:
     that is no event of a table, such as a migration.
     """
     tags = [tag_of(key) for key in instance.get_asset_keys(prefix=[use_case])]
-    for tag, codes in instance.get_run_tags(tag_keys=tags) if tags else []:
+    recorded: Any = instance.get_run_tags(tag_keys=tags) if tags else []
+    for tag, codes in recorded:
         for run in instance.get_runs(dg.RunsFilter(tags={tag: [*codes]})):
             instance.add_run_tags(run.run_id, {tag: CORRECTED})
     _FAILED.clear()
