@@ -13,7 +13,7 @@ from mlops_assets.features.push import IllegalPush, push_file
 from mlops_assets.foundation import names
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.spec.contract import Contract
-from mlops_assets.spec.grain import Grain
+from mlops_assets.spec.grain import Daily, Grain
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.training.model_registry import ModelRegistry
 from tests.cli.loans import REPO
@@ -90,3 +90,23 @@ def test_a_push_replaces_what_landed_of_its_partition_and_a_subject_is_forgotten
         landed = running.landing.path("loans", "payments", partition, calendar).read_text()
         assert "c1" not in landed and landed.count("c0") == 3
         assert online(line, at)[1] is None
+
+
+def test_a_pushed_correction_of_an_earlier_day_counts_once(tmp_path: Path) -> None:
+    """Of a table whose rows may come on any day."""
+    lookback, calendar = 1.5 * DAY, calendar_of(Daily())
+    use_case = use_case_of(Daily(), lookback)
+    payments = use_case.contract("payments").but(day=None)
+    with running_loans(tmp_path, use_case.but(contracts=(use_case.contracts[0], payments))) as running:
+        (tmp_path / "feature_repo" / "loans_objects.py").write_text(PUSHABLE)
+        line = GrainLine(running, calendar, CHANGES[1], lookback)
+        line.accepted[line.partitions[2]] = earlier = line.payments(2, 20.0)
+        line.deliver(2, earlier)
+        (customer, at, _), *others = reversed(earlier)
+        so_far = [*line.payments(3, 30.0), (customer, at, 99.0)]
+        file = write(tmp_path / f"{calendar.key(line.partitions[3])}.csv", so_far)
+        pushed = push_file(running.use_case, "payments", file, now=NOW, store=running.store(), tables=running.tables)
+        assert (pushed.accepted, pushed.refused.height) == (len(so_far), 0)
+        newest = {one: value for one, _, value in sums([*others, *so_far], lookback)}
+        at = max(at for _, at, _ in so_far) + dt.timedelta(hours=1)
+        assert online(line, at) == [newest[one] for one in CUSTOMERS]
