@@ -55,6 +55,10 @@ def test_a_new_project_has_its_own_home_and_a_use_case_that_a_broken_one_does_no
     file.write_text(file.read_text().replace("bound=0.1", 'bound="high"'))
     checked = run(project, "check")
     assert checked.startswith("churn.use_cases.broken · Floor · bound = 'high' · "), checked
+    check, environment = [str(Path(sys.executable).with_name("dg")), "check", "defs"], clean_environment(tmp_path)
+    refused = subprocess.run(check, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert refused.returncode, "the platform itself goes on without a broken use case"
+    assert "churn.use_cases.broken · Floor · bound = 'high' · " in refused.stdout + refused.stderr
     landed = run(project / "churn" / "use_cases", "land", "diabetes")
     assert landed.startswith("1 file, 1 new or changed."), landed
     assert (project / ".mlops" / "landing" / "diabetes" / "patients" / "snapshot.csv").exists()
