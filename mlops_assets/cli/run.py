@@ -63,14 +63,14 @@ def _land_first(use_case: UseCase, settings: Environment) -> bool:
     """Whether there is anything to read: what has landed, example files, or a source that is read. Entries that no table reads
     are named; no examples land next to them.
     """
-    from mlops_assets.graph.landing import read_misplaced
+    from mlops_assets.graph.landing import has_landed, read_misplaced
     from mlops_assets.ingestion.examples import example_days, land_example
     from mlops_assets.ingestion.landing import Landing
 
     name, misplaced = use_case.name, [*read_misplaced(use_case, settings.home.landing)]
     for one in misplaced:
         typer.echo(f"{name}: {one.sentence}.", err=True)
-    if _has_landed(use_case, settings) or any(isinstance(one, PulledSource) for one in use_case.sources):
+    if has_landed(use_case, settings.home.landing) or any(isinstance(one, PulledSource) for one in use_case.sources):
         return True
     if misplaced:
         return False
@@ -83,8 +83,3 @@ def _land_first(use_case: UseCase, settings: Environment) -> bool:
     verb = "lands" if landed.files == 1 else "land"
     typer.echo(f"{name}: nothing had landed; {counted(landed.files, 'example file')} {verb}.")
     return True
-
-
-def _has_landed(use_case: UseCase, settings: Environment) -> bool:
-    folder = settings.home.landing / use_case.name
-    return any(next((folder / source.table).glob("*"), None) for source in use_case.sources)

@@ -213,6 +213,11 @@ def _describe_open_end(use_case: UseCase, source: Files, landed: Collection[str]
     return f" {found}. Where no more come, declare last_day=date{last_day.timetuple()[:3]}."
 
 
+def has_landed(use_case: UseCase, landing: Path) -> bool:
+    """Whether the folder of any table has an entry: without one, no library that reads tables needs to be loaded."""
+    return any(next((landing / use_case.name / source.table).glob("*"), None) for source in use_case.sources)
+
+
 def describe_unread(
     use_case: UseCase, instance: dg.DagsterInstance, landing: "Landing", tables: "DeltaTables", *, fetches: bool = False
 ) -> Iterator[str]:

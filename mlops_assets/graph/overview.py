@@ -19,7 +19,7 @@ from mlops_assets.graph.history import THREADS, History, read_servers, readable_
 from mlops_assets.graph.kernel.check_verdict import Judged, read_verdicts
 from mlops_assets.graph.kernel.dagster_internals import next_cron_time
 from mlops_assets.graph.kernel.switch import why_stopped
-from mlops_assets.graph.landing import describe_unread, landing_check_keys, read_misplaced
+from mlops_assets.graph.landing import describe_unread, has_landed, landing_check_keys, read_misplaced
 from mlops_assets.graph.monitors.investigation import TopCause, read_top_cause, with_cause
 from mlops_assets.graph.operations import describe_daemon
 from mlops_assets.graph.training_triggers import TrainingTriggers
@@ -175,9 +175,10 @@ def _landing_alarms(use_case: UseCase, history: History, resources: Resources) -
     records = filter(None, map(history.checks.get, landing_check_keys(use_case)))
     results = [record.event.asset_check_evaluation for record in records]
     alarms = [result.description for result in results if not result.passed]
-    misplaced = (f"{one.sentence}." for one in read_misplaced(use_case, Path(resources["landing"].folder)))
+    folder = Path(resources["landing"].folder)
+    misplaced = (f"{one.sentence}." for one in read_misplaced(use_case, folder))
     alarms += [one for one in misplaced if not any(one in alarm for alarm in alarms)]
-    if history.instance:
+    if history.instance and has_landed(use_case, folder):
         landing, tables = resources["landing"].open(), resources["warehouse"].open()
         alarms += describe_unread(use_case, history.instance, landing, tables)
     return alarms

@@ -152,7 +152,7 @@ def test_a_refused_candidate_is_trained_again_after_a_change_of_the_declaration_
 
 
 def requested_of(trigger: Trigger) -> RequestedTraining | None:
-    return read_trainings(PLAIN, trigger.instance, promotion_state_of(PLAIN.name, ())).requested
+    return read_trainings(PLAIN, trigger.instance, promotion_state_of(PLAIN.name, ())).requested(datetime.now(UTC))
 
 
 def record_refused(trigger: Trigger, *, code: str) -> str:

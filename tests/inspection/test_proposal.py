@@ -107,7 +107,7 @@ def test_one_input_may_decide_more_of_a_number_than_of_a_class(tmp_path: Path) -
     rows = "".join(f"k{7 * n},{n % 37},{(n % 37) * 3 + n % 11}.5,{'yes' if n % 2 else 'no'}\n" for n in range(900))
     content = f"id,size,price,left\n{rows}".encode()
     gates = {label: proposed(tmp_path, content, label=label).use_case.gates for label in ("price", "left")}
-    assert NoLeak(max_single_auc=0.95) in gates["price"] and NoLeak() in gates["left"]
+    assert NoLeak(max_single_auc=0.985) in gates["price"] and NoLeak() in gates["left"]
 
 
 def test_a_temperature_may_be_negative_tomorrow_and_a_price_not(tmp_path: Path) -> None:
