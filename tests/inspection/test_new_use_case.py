@@ -54,7 +54,8 @@ def quarantined(folder: Path, new: NewUseCase) -> list[str]:
     return split.quarantined["reasons"].to_list()
 
 
-@pytest.mark.parametrize("case", CLEAN)
+# 400 columns take 16 s.
+@pytest.mark.parametrize("case", [pytest.param(one, marks=[pytest.mark.slow] if one == "400 columns" else []) for one in CLEAN])
 def test_a_clean_table_gets_a_declaration_that_accepts_every_row(tmp_path: Path, case: str) -> None:
     file, content, options = CLEAN[case]
     new = made(tmp_path, file, content, options)
