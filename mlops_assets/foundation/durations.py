@@ -3,8 +3,6 @@
 from datetime import timedelta
 
 ONE_DAY = timedelta(days=1)
-
-
 SKEW = timedelta(minutes=1)  # by which the clocks of two machines may differ
 
 

@@ -192,15 +192,15 @@ def _placed_alarm(use_case: UseCase, resources: Resources) -> str:
 
 
 def _changed_code(use_case: UseCase, state: "PromotionState") -> Iterator[str]:
-    """That the champion's features are computed by another code now than in its training."""
+    """That the code of features has changed since the champion was trained."""
     from mlops_assets.promotion.blessing import Blessing
     from mlops_assets.training.feature_code import changed_features
 
     blessed = state.blessings.get(state.plan.champion) if state.plan else None
     training = Blessing.from_json(blessed.body["blessing"]).training if blessed else {}
     if changed := [*changed_features(use_case, training, use_case.features.inputs)]:
-        found = f"The champion was trained with another code of {some(changed, SHOWN_CHANGED)} than the present one"
-        yield f"{found}, and its answers say so. `mlops train {use_case.name} --because …` trains one with the present code."
+        found = f"The code of {some(changed, SHOWN_CHANGED)} has changed since the champion was trained, as its answers warn"
+        yield f"{found}. `mlops train {use_case.name} --because …` trains a version with the present code."
 
 
 def _without_version(trainings: Trainings, state: "PromotionState", now: datetime) -> Iterator[str]:

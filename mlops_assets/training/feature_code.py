@@ -1,4 +1,4 @@
-"""By which code the features of a version were computed, so that one which is computed otherwise now is named."""
+"""The code of the features of a version at its training, so that a feature whose code has changed since is named."""
 
 from collections.abc import Collection, Iterator, Mapping
 
@@ -20,7 +20,7 @@ def record_feature_code(use_case: UseCase) -> dict[str, str]:
 
 
 def changed_features(use_case: UseCase, training: Mapping[str, str], inputs: Collection[str]) -> Iterator[str]:
-    """What a version with these inputs reads and is computed by another code now than in its `training`, as recorded."""
+    """What a version with these inputs reads and whose code has changed since its `training`, as recorded."""
     read = {*inputs, *(view.name for view in use_case.features.views), EVENT_TIMESTAMP, OF_ROWS}
     for recorded, code in record_feature_code(use_case).items():
         if (name := recorded.removeprefix(PREFIX)) in read and is_outdated(training.get(recorded), code):

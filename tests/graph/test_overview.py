@@ -70,18 +70,18 @@ def test_a_home_without_a_platform_of_its_own_shows_what_the_ledger_has(tmp_path
     assert other.rollout == "version 1 waits"
 
 
-def test_a_champion_whose_features_are_computed_by_another_code_is_a_problem_with_what_to_do(tmp_path: Path):
+def test_changed_code_of_the_champions_features_is_a_problem_with_what_to_do(tmp_path: Path):
     line, code = ModelLine(Home(tmp_path).root, name=WATCHED.name), record_feature_code(WATCHED)
     (feature,) = (name for name in code if name.endswith("event_timestamp"))
     line.bless(1, training=code)
     line.bless(2, training=code | {feature: "a-000000000000"})
     for version, problems in (
         (1, []),
-        (2, ["The champion was trained with another code of event_timestamp than the present one, and its answers say so. "
-             f"`mlops train {WATCHED.name} --because …` trains one with the present code."]),
+        (2, ["The code of event_timestamp has changed since the champion was trained, as its answers warn. "
+             f"`mlops train {WATCHED.name} --because …` trains a version with the present code."]),
     ):  # fmt: skip
         line.promote(version)
-        assert [one for one in row(Home(tmp_path)).problems if "another code" in one] == problems
+        assert [one for one in row(Home(tmp_path)).problems if "has changed since the champion" in one] == problems
 
 
 def test_a_monitor_without_enough_data_is_never_healthy_and_the_worst_of_several_counts(trigger: Trigger):

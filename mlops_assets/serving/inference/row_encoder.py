@@ -29,7 +29,7 @@ def readable_names(use_case: UseCase, signature: Signature) -> list[str]:
 
 class RowEncoder:
     """Encodes rows with values in the order of `names`. An input that is no longer declared is missing, and has a warning, as has
-    what is `changed`: it is computed by another code than in the training.
+    what is `changed`: its code is another one than in the training.
     """
 
     # The same encoding as in training/signature.py without its frame, which costs some 0.3 ms before its first row is
@@ -42,7 +42,7 @@ class RowEncoder:
             read, declared = ", ".join(signature.inputs), ", ".join(names)
             raise ValueError(f"the model reads {read}; the declared inputs are {declared}. Train it again.")
         self.warnings = [f"{name} is no longer declared; the model treats it as missing" for name in self.undeclared]
-        self.warnings += [f"{name} is computed by another code than in the training of this version" for name in changed]
+        self.warnings += [f"the code of {name} has changed since this version was trained" for name in changed]
         self._declared = [place for place, name in enumerate(signature.inputs) if name in places]
         self._missing = np.array([np.nan] * len(signature.numeric) + [UNKNOWN] * len(signature.categories), dtype=np.float32)
         self._numeric = [places[name] for name in signature.numeric if name in places]

@@ -76,14 +76,14 @@ def test_a_version_serves_on_after_one_of_its_inputs_was_removed_and_every_answe
     assert plain["probability"] == pytest.approx(1 / (1 + math.e))
 
 
-def test_a_version_whose_features_are_computed_by_another_code_serves_on_and_every_answer_says_so(tmp_path: Path):
+def test_a_version_serves_on_after_the_code_of_a_feature_has_changed_and_every_answer_says_so(tmp_path: Path):
     home = Home(tmp_path)
     placed = place_blessed(home, 1, bias=-1, training=record_feature_code(USE_CASE))
     placed.point(1, MOMENT.isoformat(), "first")
     body = msgspec.json.encode({"features": [dict.fromkeys(USE_CASE.features.inputs)]})
     for use_case, warnings in (
         (USE_CASE, []),
-        (with_zone("UTC"), ["minute_of_day is computed by another code than in the training of this version"]),
+        (with_zone("UTC"), ["the code of minute_of_day has changed since this version was trained"]),
     ):
         service = assemble(use_case, Environment("local", Path(), home), Unreachable().look_up)
         service.answering.slots.poll()
