@@ -30,8 +30,8 @@ def build() -> dg.Definitions:
         from mlops_assets.graph.check import find_problems
         from mlops_assets.spec.spec import IllegalDeclaration
 
-        if found := [*problems, *find_problems(use_cases)]:
-            raise IllegalDeclaration("\n".join(found))
+        if illegal := [*problems, *find_problems(use_cases)]:
+            raise IllegalDeclaration("\n".join(illegal))
     return dg.Definitions.merge(build_shared(environment), *build_use_cases(use_cases, problems))
 
 

@@ -86,8 +86,8 @@ class History:
         raw = self.landing.of(source.form).read(
             self.use_case.name, contract, partitions, required=False, calendar=calendar, max_bytes=source.max_bytes
         )
-        asked = _asked(self.use_case, contract)
-        rows = split_rows(raw, asked, source.form, calendar).accepted
+        of_requests = _request_contract(self.use_case, contract)
+        rows = split_rows(raw, of_requests, source.form, calendar).accepted
         moment = pl.col(EVENT_TIMESTAMP)
         made = request_rows(self.use_case, rows.lazy()).filter((moment >= first) & (moment < last))
         return (
@@ -95,7 +95,7 @@ class History:
         )
 
 
-def _asked(use_case: UseCase, contract: Contract) -> Contract:
+def _request_contract(use_case: UseCase, contract: Contract) -> Contract:
     """The contract without the columns that a request has not: the outcome must not decide whether it is answered."""
     needed = {*use_case.features.request, *use_case.split.columns, *contract.unique, contract.day}
     return contract.but(columns=tuple(column for column in contract.columns if column.name in needed), expectations=())

@@ -81,15 +81,15 @@ FileOfRows = Annotated[
 
 def files_of(use_case: UseCase, files: list[str]) -> dict[str, Path]:
     """By table."""
-    legal, found = [contract.table for contract in use_case.contracts], dict[str, Path]()
+    legal, by_table = [contract.table for contract in use_case.contracts], dict[str, Path]()
     for text in files:
         table, _, name = text.rpartition("=")
         if table and table not in legal:
             raise typer.BadParameter(f"--file · found table {table!r}; declared: {', '.join(legal)}. Use one of these.")
         if not Path(name).is_file():
             raise typer.BadParameter(f"--file · {name} is no file. Correct the path.")
-        found |= dict.fromkeys([table] if table else [use_case.features.request_table, use_case.label.table], Path(name))
-    return found
+        by_table |= dict.fromkeys([table] if table else [use_case.features.request_table, use_case.label.table], Path(name))
+    return by_table
 
 
 class Commands(TyperGroup):

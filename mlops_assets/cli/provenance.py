@@ -72,18 +72,18 @@ def _use_case_of(prediction_id: str) -> str:
     """The only use case that has logged the answer. Of several that this home serves, none may have it, or more than one."""
     from mlops_assets.serving.log.prediction_log import UnknownPrediction
 
-    resources, names, found = open_resources(), served_here(), list[str]()
+    resources, names, owners = open_resources(), served_here(), list[str]()
     if len(names) == 1:
         return names[0]
     for name in names:
         with suppress(UnknownPrediction):
             resources["prediction_log"].open(declared(name)).find(prediction_id)
-            found.append(name)
-    if not found:
+            owners.append(name)
+    if not owners:
         raise UnknownPrediction(f"{prediction_id} · none of {some(names)} has logged this answer. Correct it, or set MLOPS_HOME.")
-    if len(found) > 1:
-        raise typer.BadParameter(f"{', '.join(found)} have logged an answer {prediction_id}. Name one with --use-case.")
-    return found[0]
+    if len(owners) > 1:
+        raise typer.BadParameter(f"{', '.join(owners)} have logged an answer {prediction_id}. Name one with --use-case.")
+    return owners[0]
 
 
 def _open_stores(use_case: str) -> "Stores":

@@ -157,10 +157,10 @@ def permutation_importance(
     sample = rows.sample(most, seed=seed) if len(rows) > most else rows
     truth, metric = task.truth(sample[label]), task.main_metric
     base, sign = measure(metric, task.sample(truth, score(sample))), -1 if metric in LOWER_IS_BETTER else 1
-    found: list[Importance] = []
+    importance: list[Importance] = []
     for name in inputs:
         stream = np.random.default_rng([seed, *name.encode()])  # one per input: adding an input does not change the others
         shuffled = (sample.with_columns(sample[name].gather(stream.permutation(len(sample)))) for _ in range(SHUFFLES))
         losses = [sign * (base - measure(metric, task.sample(truth, score(one)))) for one in shuffled]
-        found.append(Importance(name, float(np.mean(losses)), min(losses), max(losses)))
-    return sorted(found, key=lambda one: (-np.nan_to_num(one.loss), one.input))
+        importance.append(Importance(name, float(np.mean(losses)), min(losses), max(losses)))
+    return sorted(importance, key=lambda one: (-np.nan_to_num(one.loss), one.input))

@@ -15,12 +15,14 @@ def judge(gates: tuple[Gate, ...], case: Case) -> tuple[Verdict, ...]:
     verdicts: list[Verdict] = []
     constant = _constant(case)
     for index, (gate, name) in enumerate(zip(gates, gate_names(gates), strict=True)):
-        found = constant if constant and not index else call(gate, Measurement, case)
-        measured, advice = found.value, "" if found.passed or not found.advice else f" {found.advice}"
-        lacks = f"{NOT_ENOUGH_DATA}: " if NOT_ENOUGH_DATA in found.result else ""
-        message = f"{name} · {lacks}{found.message.removesuffix('.')}.{advice}"
-        bounds = (measured.value, measured.low, measured.high, found.bound)
-        verdicts.append(Verdict(name, found.passed, *bounds, message, evidence=plain(found.evidence), result=found.result))
+        measurement = constant if constant and not index else call(gate, Measurement, case)
+        measured, advice = measurement.value, "" if measurement.passed or not measurement.advice else f" {measurement.advice}"
+        lacks = f"{NOT_ENOUGH_DATA}: " if NOT_ENOUGH_DATA in measurement.result else ""
+        message = f"{name} · {lacks}{measurement.message.removesuffix('.')}.{advice}"
+        bounds = (measured.value, measured.low, measured.high, measurement.bound)
+        verdicts.append(
+            Verdict(name, measurement.passed, *bounds, message, evidence=plain(measurement.evidence), result=measurement.result)
+        )
     return tuple(verdicts)
 
 

@@ -26,6 +26,6 @@ def describe_missing(use_case: UseCase, tables: DeltaTables, *, now: datetime) -
         return f"{span} {error}".strip()
     task = task_of(use_case.task)
     learned = {split: task.truth(rows.filter(split=split)[use_case.label.name]) for split in LEARNED_FROM}
-    found = [f"the {len(truth):,} labelled requests of {split} {problem}" for split, truth in learned.items()
+    problems = [f"the {len(truth):,} labelled requests of {split} {problem}" for split, truth in learned.items()
              if (problem := task.untrainable(truth))]  # fmt: skip
-    return f"training_set · {' '.join(found)}" if found else ""
+    return f"training_set · {' '.join(problems)}" if problems else ""

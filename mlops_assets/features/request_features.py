@@ -155,7 +155,7 @@ def _count_words(buckets: int, bucket: int, text: str) -> float:
 
 @lru_cache(maxsize=1024)  # the next bucket of the same text follows at once
 def _buckets_of(text: str, buckets: int) -> tuple[int, ...]:
-    return tuple(crc32(found.encode("utf-8", "surrogatepass")) % buckets for found in WORD.findall(text.lower()))
+    return tuple(crc32(word.encode("utf-8", "surrogatepass")) % buckets for word in WORD.findall(text.lower()))
 
 
 def _is_missing(feature: word.IsMissing) -> pl.Expr:

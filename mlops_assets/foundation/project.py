@@ -35,8 +35,8 @@ def find_project(variables: Mapping[str, str]) -> Project:
         folder = Path.cwd()
     except FileNotFoundError:  # it was removed
         folder = PROJECT
-    found = (project for parent in (folder, *folder.parents) if (project := _read(parent)))
-    return next(found, Project(PROJECT, is_own=(PROJECT / "pyproject.toml").is_file()))
+    projects = (project for parent in (folder, *folder.parents) if (project := _read(parent)))
+    return next(projects, Project(PROJECT, is_own=(PROJECT / "pyproject.toml").is_file()))
 
 
 def _read(folder: Path) -> Project | None:

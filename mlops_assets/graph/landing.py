@@ -67,8 +67,8 @@ def landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
             events += _landed(reported, digests, use_case.name, source)
             missing = describe_missing(use_case, source, digests, now=datetime.now(UTC))
             unread = _describe(faults, misplaced, source.table)
-            found = {ALL_READABLE: (not unread, unread or ALL_READ), ALL_DELIVERED: (not missing, missing or ALL_LANDED)}
-            alarms += _changed_alarms(results, found, dg.AssetKey(names.landing(use_case.name, source.table)))
+            checks = {ALL_READABLE: (not unread, unread or ALL_READ), ALL_DELIVERED: (not missing, missing or ALL_LANDED)}
+            alarms += _changed_alarms(results, checks, dg.AssetKey(names.landing(use_case.name, source.table)))
         whole = until_next_event(instance, names.job(use_case.name, "whole"), newest, partial(_newest_whole, instance, use_case))
         ended = [*_whole(use_case, port.root, completed)] if completed != whole and len(events) <= MAX_EVENTS else []
         if not events and not alarms and not ended:
@@ -252,10 +252,10 @@ def _reported(instance: dg.DagsterInstance, use_case: str, source: Files) -> tup
 
 
 def _changed_alarms(
-    reported: Mapping[str, Any], found: Mapping[str, tuple[bool, str]], key: dg.AssetKey
+    reported: Mapping[str, Any], checks: Mapping[str, tuple[bool, str]], key: dg.AssetKey
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """The results of a table's checks that are not the newest ones in the event log; a first one that passes is none."""
-    for name, (passed, description) in found.items():
+    for name, (passed, description) in checks.items():
         before = reported.get(name)
         if before.description != description if before else not passed:
             yield dg.AssetCheckEvaluation(key, name, passed=passed, description=description)

@@ -83,9 +83,9 @@ def read_overview(
     with readable_event_log(home) as (instance, unreadable), ThreadPoolExecutor(THREADS) as threads:
         served = {use_case.name: threads.submit(read_servers, use_case, resources) for use_case in use_cases}
         history = History.read(instance, use_cases)
-        found = {name: one.result().problems for name, one in served.items()}
-        common = _common([*found.values()])
-        own = {name: [one for one in problems if one not in common] for name, problems in found.items()}
+        problems_of = {name: one.result().problems for name, one in served.items()}
+        common = _common([*problems_of.values()])
+        own = {name: [one for one in problems if one not in common] for name, problems in problems_of.items()}
         rows = [_overview(use_case, history, resources, own[use_case.name], now) for use_case in use_cases]
         daemon = describe_daemon(instance, now) if instance else ()
         return Platform(rows, [*(f"not loaded: {problem}" for problem in not_loaded), *unreadable, *daemon, *common])
@@ -158,8 +158,8 @@ def _age(at: datetime, now: datetime) -> str:
 
 def _worst(judged: Iterable[Judged], kind: type[Monitor]) -> str:
     """Of all monitors of the kind; a lack of data is never healthy."""
-    found = [one.verdict.verdict if one.verdict else NOT_YET for one in judged if isinstance(one.monitor, kind)]
-    return next((text for verdict, text in VERDICTS.items() if verdict in found), NONE)
+    verdicts = [one.verdict.verdict if one.verdict else NOT_YET for one in judged if isinstance(one.monitor, kind)]
+    return next((text for verdict, text in VERDICTS.items() if verdict in verdicts), NONE)
 
 
 def _alarms(judged: Iterable[Judged], now: datetime, top: TopCause | None) -> Iterator[str]:

@@ -120,8 +120,8 @@ def _figures(use_case: UseCase, instance: dg.DagsterInstance | None) -> Mapping[
 
 
 def _numbers(metadata: Mapping[str, Any]) -> dict[str, float]:
-    found = {name: entry.value for name, entry in metadata.items()}
-    return {name: float(value) for name, value in found.items() if isinstance(value, int | float) and "/" not in name}
+    values = {name: entry.value for name, entry in metadata.items()}
+    return {name: float(value) for name, value in values.items() if isinstance(value, int | float) and "/" not in name}
 
 
 def _of_failures(use_case: UseCase, history: History, servers: Servers) -> Iterator[Measure]:

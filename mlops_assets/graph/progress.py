@@ -64,9 +64,9 @@ def _sentence(events: list[dg.EventLogEntry]) -> str:
     """Of a stage of one asset."""
     made = events[0].asset_materialization if len(events) == 1 else None
     metadata: Mapping[str, dg.MetadataValue[Any]] = made.metadata if made else {}
-    found = [str(metadata[name].value) for name in SENTENCES if name in metadata]
+    sentences = [str(metadata[name].value) for name in SENTENCES if name in metadata]
     warning = f" Warning: {metadata[WARNING].value}" if WARNING in metadata else ""
-    return found[0] + warning if found else ""
+    return sentences[0] + warning if sentences else ""
 
 
 def _count(assets: list[names.AssetPath]) -> str:

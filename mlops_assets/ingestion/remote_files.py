@@ -35,15 +35,15 @@ def fetch(source: Files, landing: Landing, use_case: str, *, copies: bool = True
     if source.path is None:
         return {}
     try:
-        system, found = _list(source.path)
+        system, entries = _list(source.path)
     except Exception as error:  # noqa: BLE001 - each store has errors of its own
         remedy = _why_later(error) or "Correct the address, or the credentials of its store"
         return {source.path: f"it cannot be listed: {_describe(error)}. {remedy}"}
     calendar = calendar_of(source.grain)
     folder, faults, fetched = landing.root / use_case / source.table, dict[str, str](), 0
     versions = _read(state := landing.root / use_case / f".{source.table}.fetched.json")
-    names = [PurePosixPath(path).name for path in found]
-    for name, path in sorted(zip(names, found, strict=True)):
+    names = [PurePosixPath(path).name for path in entries]
+    for name, path in sorted(zip(names, entries, strict=True)):
         version, is_there = system.ukey(path), (folder / name).exists()
         if not landing.key_of(name, calendar) or fetched >= MAX_FILES or (is_there and versions.get(name) == version):
             continue
@@ -51,7 +51,7 @@ def fetch(source: Files, landing: Landing, use_case: str, *, copies: bool = True
         if is_only and not copies:
             continue
         try:
-            problem = _copy(system, path, found[path]["size"], folder / name, source.max_bytes) if is_only else SEVERAL
+            problem = _copy(system, path, entries[path]["size"], folder / name, source.max_bytes) if is_only else SEVERAL
         except StoreDown as error:  # each of the others would wait as long
             return faults | {escape(name): str(error)}
         if problem:
@@ -67,14 +67,14 @@ def _list(path: str) -> tuple[Any, dict[str, Any]]:
     system, pattern = fsspec.core.url_to_fs(path, **OPTIONS.get(path.partition("://")[0], {}))
     limit = {"timeout": LISTED_S} if system.async_impl else {}
     system.invalidate_cache()
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     with suppress(FileNotFoundError):
-        found = system.glob(pattern, detail=True, **limit)
+        entries = system.glob(pattern, detail=True, **limit)
     bucket = pattern.partition("/")[0]
     # s3fs finds no files in a bucket that does not exist, and gcsfs names a request to the store.
-    if not found and bucket and ":" not in bucket and not system.exists(bucket, **limit):
+    if not entries and bucket and ":" not in bucket and not system.exists(bucket, **limit):
         raise FileNotFoundError(f"there is no bucket or container {bucket}")
-    return system, found
+    return system, entries
 
 
 class StoreDown(RuntimeError):

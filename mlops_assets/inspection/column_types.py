@@ -45,18 +45,18 @@ def _booleans(words: pl.Series) -> dict[str, Any] | None:
     """The words that mean yes and no, where true and false are not enough; None: it is no boolean."""
     if not 2 <= len(words) <= MAX_SPELLINGS:
         return None
-    found = sorted({str(word).lower() for word in words})
-    plain = {word.strip() for word in found}
+    spellings = sorted({str(word).lower() for word in words})
+    plain = {word.strip() for word in spellings}
     for yes, no in BOOLEANS:
         if plain <= {*yes, *no} and plain & {*yes} and plain & {*no} and not plain <= {"0", "1"}:
             # A word with blanks is a word of its own, as no blank is removed from a landed value.
-            own = {"yes": _spelled(found, yes), "no": _spelled(found, no)}
-            return {} if found == ["false", "true"] else own
+            own = {"yes": _spelled(spellings, yes), "no": _spelled(spellings, no)}
+            return {} if spellings == ["false", "true"] else own
     return None
 
 
-def _spelled(found: list[str], words: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(one for word in words for one in found if one.strip() == word)
+def _spelled(spellings: list[str], words: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(one for word in words for one in spellings if one.strip() == word)
 
 
 def _has_days_of_digits(words: pl.Series, form: Form) -> bool:

@@ -160,12 +160,12 @@ def _describe_fraction(words: pl.Series) -> str:
 
 
 def _describe_spellings(words: pl.Series, form: Form) -> str:
-    if not (found := find_spellings(words).describe()):
+    if not (description := find_spellings(words).describe()):
         return ""
     stripped = words.str.strip_chars()
     read, _ = find_type(stripped, stripped, form)
     as_text = f"it is read as text and not as {read}, as " if read != "string" else ""
-    return f"{as_text}{found}. Deliver one spelling, without blanks at the ends"
+    return f"{as_text}{description}. Deliver one spelling, without blanks at the ends"
 
 
 def _describe_marks(some: pl.Series) -> str:

@@ -112,7 +112,7 @@ def _chosen_label(
     if not choice.candidates:
         raise NoTable("--label · no column can be a label: all are constant, empty, identifiers or days. Name one with --label.")
     if ask and not choice.is_sure:
-        return _asked(Question("Which column is to be predicted", "--label"), choice, columns, ask), False
+        return _ask_for_column(Question("Which column is to be predicted", "--label"), choice, columns, ask), False
     return choice.candidates[0], True
 
 
@@ -129,13 +129,13 @@ def _chosen_time(columns: Sequence[InspectedColumn], wishes: Wishes, ask: Ask | 
     if not choice.candidates:
         return None
     return (
-        _asked(Question("When does a row happen", "--time"), choice, columns, ask)
+        _ask_for_column(Question("When does a row happen", "--time"), choice, columns, ask)
         if ask and not choice.is_sure
         else choice.candidates[0]
     )
 
 
-def _asked(question: Question, choice: Choice, columns: Sequence[InspectedColumn], ask: Ask) -> InspectedColumn:
+def _ask_for_column(question: Question, choice: Choice, columns: Sequence[InspectedColumn], ask: Ask) -> InspectedColumn:
     return find_column(columns, ask(question, [column.header for column in choice.candidates]), question.text)
 
 

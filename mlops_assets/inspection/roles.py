@@ -112,11 +112,11 @@ class Period(NamedTuple):
 def find_period(table: TableFile, time: InspectedColumn, form: Form) -> Period:
     """Of all rows of the file, also of those that were not inspected."""
     parts = [time.values] if table.is_whole else (converted(part, time.dtype, form) for part in read_column(table, time.place))
-    found, rows = set[date](), 0
+    days, rows = set[date](), 0
     for part in parts:
-        found |= {*part.drop_nulls().cast(pl.Date()).unique()}
+        days |= {*part.drop_nulls().cast(pl.Date()).unique()}
         rows += len(part)
-    return Period(min(found), max(found), len(found), rows)
+    return Period(min(days), max(days), len(days), rows)
 
 
 def find_key(columns: Sequence[InspectedColumn], time: InspectedColumn | None) -> Key | None:

@@ -47,15 +47,15 @@ def _is_far(number: float, low: float, high: float) -> bool:
 
 def declare_sentinels(rows: pl.DataFrame, headers: Mapping[str, str], form: Form) -> Formats:
     """The form with the sure ones as missing, where no other column has them as values. `headers`: by column of the rows."""
-    found = {name: [*_with_words(rows[name], form)] for name in headers}
-    words = {name: {word for one, own in sentinels if one.is_sure for word in own} for name, sentinels in found.items()}
+    stand_ins = {name: [*_with_words(rows[name], form)] for name in headers}
+    words = {name: {word for one, own in sentinels if one.is_sure for word in own} for name, sentinels in stand_ins.items()}
     wanted = {word for own in words.values() for word in own}
     values = {word for name in headers for word in _present(rows[name], wanted - words[name])}
     missing = sorted(wanted - values)
     sentences = [
         _describe(header, one, own, rows.height, is_declared={*own} <= {*missing})
         for name, header in headers.items()
-        for one, own in found[name]
+        for one, own in stand_ins[name]
     ]
     return Formats(form.but(missing=(*form.missing, *missing)) if missing else form, tuple(sentences))
 

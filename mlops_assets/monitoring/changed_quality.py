@@ -32,8 +32,8 @@ def changed_since(
     decided = [*_compare_shares(task.cells(evaluation), task.cells(details))]
     changed = [f"{row['metric']} {row['evaluated']} to {row['window']}" for row in compared if row["changed"]]
     wrong = [f"{row['decided']} {row['evaluated']:.1%} to {row['window']:.1%}" for row in decided if row["changed"]]
-    found = {"Changed since the evaluation": changed, "Shares of wrong decisions that changed": wrong}
-    messages = [f"{title}: {some(texts, SHOWN)}." for title, texts in found.items() if texts]
+    sentences = {"Changed since the evaluation": changed, "Shares of wrong decisions that changed": wrong}
+    messages = [f"{title}: {some(texts, SHOWN)}." for title, texts in sentences.items() if texts]
     return Changes(messages, {"against_evaluation": compared} | ({"wrong_decisions": decided} if decided else {}))
 
 

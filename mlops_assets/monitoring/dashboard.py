@@ -17,8 +17,8 @@ def record(workspace: Path, name: str, result: MonitorResult, *, at: datetime) -
     from evidently.ui.workspace import Workspace
 
     opened = Workspace.create(str(workspace))
-    found = opened.search_project(name)
-    project = found[0] if found else opened.create_project(name)
+    projects = opened.search_project(name)
+    project = projects[0] if projects else opened.create_project(name)
     title, lines = result.lines
     figures = {f"{figure} (window)": value for figure, value in _numbers(result.figures)}
     _add_panels(project, [*figures], title)

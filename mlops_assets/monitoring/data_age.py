@@ -27,11 +27,11 @@ def monitor(spec: DataAge, rows: pl.DataFrame, *, use_case: UseCase, champion: i
     table = sorted(described, key=lambda row: row["in_time"])
     late, least = [row for row in table if row["in_time"] < spec.min_share], table[0]["in_time"]
     bound = f"values of at most {in_words(spec.max_age)} (at least {spec.min_share:.1%} must)"
-    found = ", ".join(f"{row['in_time']:.1%} of {row['view']}" for row in late) or f"{least:.1%} or more in every view"
+    shares = ", ".join(f"{row['in_time']:.1%} of {row['view']}" for row in late) or f"{least:.1%} or more in every view"
     remedy = " Look whether files land (due_files_landed), and at the runs of these views." if late else ""
     return MonitorResult(
         Verdict.healthy_if(not late),
-        f"Of the {len(looked_up):,} answers, {found} used {bound}.{remedy}",
+        f"Of the {len(looked_up):,} answers, {shares} used {bound}.{remedy}",
         {"rows": len(looked_up), "least_in_time": least, "max_age_hours": max_hours},
         {"views": table},
         {"ages": plots.age_curves({view: ages.to_numpy() for view, ages in hours.items()}, max_hours)},

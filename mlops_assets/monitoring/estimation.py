@@ -56,20 +56,21 @@ def monitor_estimation(
         return constant
     estimator = _Estimator(task, evaluated.rows, seed)
     metric, record = spec.metric or task.main_metric, estimator.record(outcomes, label, spec.metric or task.main_metric)
-    found = estimator.estimate(task.logged(recent.drop_nulls(task.SCORES)), task.metrics)
+    estimates = estimator.estimate(task.logged(recent.drop_nulls(task.SCORES)), task.metrics)
     reference = evaluated.metrics.get(metric, Interval())
-    verdict, message = _judge(spec, metric, found[metric], reference, record)
-    figures = {"rows": len(recent)} | {f"estimated_{name}": one.value for name, one in found.items()}
+    verdict, message = _judge(spec, metric, estimates[metric], reference, record)
+    figures = {"rows": len(recent)} | {f"estimated_{name}": one.value for name, one in estimates.items()}
     rows = [
-        {"metric": name, "estimated": str(one), "evaluated": str(evaluated.metrics.get(name, ""))} for name, one in found.items()
+        {"metric": name, "estimated": str(one), "evaluated": str(evaluated.metrics.get(name, ""))}
+        for name, one in estimates.items()
     ]
     return MonitorResult(
         verdict,
         message,
         {"record": _describe(record), **figures},
         {"track_record": record[::-1], "estimates": rows},
-        {"track_record": time_plots.estimated_and_realised(metric, record, found[metric])},
-        lines=("Estimated metrics", {name: one.value for name, one in found.items()}),
+        {"track_record": time_plots.estimated_and_realised(metric, record, estimates[metric])},
+        lines=("Estimated metrics", {name: one.value for name, one in estimates.items()}),
     )
 
 
@@ -98,25 +99,25 @@ class _Estimator(NamedTuple):
 
     def _compare(self, rows: pl.DataFrame, label: str, metric: str) -> dict[str, Any]:
         output = self.task.logged(rows)
-        found = self.estimate(output, [metric], draws=50)[metric]
+        estimate = self.estimate(output, [metric], draws=50)[metric]
         realised = self.task.sample(self.task.truth(rows[label]), output).measure([metric])[metric]
-        numbers = {"estimated": found.value, "low": found.low, "high": found.high, "realised": realised}
-        return {"period": rows["period"][0], "rows": len(rows), **numbers, "held": found.low <= realised <= found.high}
+        numbers = {"estimated": estimate.value, "low": estimate.low, "high": estimate.high, "realised": realised}
+        return {"period": rows["period"][0], "rows": len(rows), **numbers, "held": estimate.low <= realised <= estimate.high}
 
 
 def _judge(
-    spec: Estimation, metric: str, found: Interval, evaluated: Interval, record: Sequence[Mapping[str, Any]]
+    spec: Estimation, metric: str, interval: Interval, evaluated: Interval, record: Sequence[Mapping[str, Any]]
 ) -> tuple[Verdict, str]:
     """An alarm where the whole interval is worse than the bound."""
     is_lower_better = metric in LOWER_IS_BETTER
     bound = spec.bound if spec.bound is not None else evaluated.high if is_lower_better else evaluated.low
-    estimate = f"{metric} is estimated at {found} over the last {in_words(spec.window)}. {_describe(record)}"
-    if math.isnan(found.value) or math.isnan(bound):
+    estimate = f"{metric} is estimated at {interval} over the last {in_words(spec.window)}. {_describe(record)}"
+    if math.isnan(interval.value) or math.isnan(bound):
         return Verdict.NOT_ENOUGH_DATA, f"{metric} cannot be estimated: it is undefined on these answers or in the evaluation."
     held = [row["held"] for row in record]
     if len(held) >= MIN_PERIODS and sum(held) < MIN_COVERAGE * len(held):
         return Verdict.NOT_ENOUGH_DATA, f"{estimate} So it is no evidence: labels no longer follow outputs as they did."
-    is_worse = found.low > bound if is_lower_better else found.high < bound
+    is_worse = interval.low > bound if is_lower_better else interval.high < bound
     side = f"{'above' if is_lower_better else 'below'} {bound:.4g}" if is_worse else f"not worse than {bound:.4g}"
     whose = "the declared bound" if spec.bound is not None else "the end of its interval in the evaluation"
     return Verdict.healthy_if(not is_worse), f"{estimate} That is {side}, {whose}."

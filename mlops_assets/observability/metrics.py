@@ -60,8 +60,8 @@ def as_page(measures: Iterable[Measure]) -> bytes:
 
     registry = CollectorRegistry()
     for metric, values in groupby(sorted(measures, key=lambda one: one.metric), lambda one: one.metric):
-        found = [*values]
-        gauge = Gauge(metric, metric.help_text, [name for name, _ in found[0].labels], registry=registry)
-        for one in found:
+        series = [*values]
+        gauge = Gauge(metric, metric.help_text, [name for name, _ in series[0].labels], registry=registry)
+        for one in series:
             (gauge.labels(**dict(one.labels)) if one.labels else gauge).set(one.value)
     return generate_latest(registry)

@@ -231,12 +231,12 @@ class Promotions:
         except UnreadablePlan as error:
             return str(error)
         plan = self.state().plan  # read last, as a record is written before its plan is published
-        if not (found := describe_difference(published, plan)):
+        if not (difference := describe_difference(published, plan)):
             return None
         is_ahead = plan is not None and published is not None and published.number > plan.number
         first, how = (f"Run `mlops ledger verify {name}`; then ", " --replace") if is_ahead else ("", "")
         remedy = f"{first}`mlops ledger mirror {name}{how}` lets servers read the ledger's plan."
-        return f"{found}. {remedy if plan else 'Restore the ledger from its backup.'}"
+        return f"{difference}. {remedy if plan else 'Restore the ledger from its backup.'}"
 
     def _write(self, state: PromotionState, kind: Kind, version: int, plan: Plan, cause: Cause, **facts: bool) -> Plan:
         self._require_newest(state)

@@ -14,14 +14,14 @@ def reporting_replaced(promotions: Promotions, report: Callable[[str], object]) 
     and reports what it was, also where the change failed later.
     """
     deployment = promotions.deployment
-    content, found = deployment.content(), _difference(promotions)
+    content, difference = deployment.content(), _difference(promotions)
     try:
         yield
     finally:
-        if found and deployment.content() != content:
+        if difference and deployment.content() != content:
             kept = f"; {deployment.keep(content)} has its file. Ask who can write to it" if content else ""
             where = f"{promotions.use_case.name} · plan and ledger disagreed before this change"
-            report(f"{where}: {found}. The change replaced that plan{kept}.")
+            report(f"{where}: {difference}. The change replaced that plan{kept}.")
 
 
 def _difference(promotions: Promotions) -> str:
@@ -31,9 +31,9 @@ def _difference(promotions: Promotions) -> str:
     except UnreadablePlan as error:
         return str(error).partition(". ")[0]
     state = promotions.state()
-    found = describe_difference(published, state.plan)
-    if not (found and published):
-        return found
+    difference = describe_difference(published, state.plan)
+    if not (difference and published):
+        return difference
     newer = promotions.ledger.records(promotions.use_case.name, after=published.number - 1)
     recorded = [plan_of(one, state.blessings) for one in newer if one.number == published.number and "plan" in one.body]
-    return "" if recorded and not published.differences(recorded[0]) else found
+    return "" if recorded and not published.differences(recorded[0]) else difference

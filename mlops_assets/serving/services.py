@@ -62,9 +62,9 @@ def served_use_cases(
     served = [by_name[name] for name in dict.fromkeys(named) if name in by_name]
     unknown = [name for name in named if name not in by_name]
     if not served or (unknown and not not_loaded):
-        found = ",".join(unknown or named) or "none"
+        names = ",".join(unknown or named) or "none"
         legal = f"legal: one or several of {', '.join(by_name) or 'none'}, or none for all of them"
-        raise IllegalEnvironment("\n".join([f"MLOPS_USE_CASE · found {found!r}; {legal}. Set one of these.", *not_loaded]))
+        raise IllegalEnvironment("\n".join([f"MLOPS_USE_CASE · found {names!r}; {legal}. Set one of these.", *not_loaded]))
     return served, dict.fromkeys(unknown, NOT_DECLARED)
 
 

@@ -26,10 +26,10 @@ class Pod(Spec):
     @classmethod
     def largest(cls, pods: Iterable[Self]) -> Self | None:
         """The least pod in which all of these fit, one after the other; None of none."""
-        if not (found := [*pods]):
+        if not (declared := [*pods]):
             return None
-        sizes = {name: max(getattr(pod, name) for pod in found) for name in ("cpu", "memory_gib", "gpus")}
-        return cls(**sizes, node_selector={label: value for pod in found for label, value in pod.node_selector.items()})
+        sizes = {name: max(getattr(pod, name) for pod in declared) for name in ("cpu", "memory_gib", "gpus")}
+        return cls(**sizes, node_selector={label: value for pod in declared for label, value in pod.node_selector.items()})
 
 
 class Compute(Spec):

@@ -135,11 +135,11 @@ def format_pattern(text: str) -> str:
 
 
 def _format_problems(field: str, text: str, needed: tuple[str, ...]) -> Iterator[str]:
-    found = DIRECTIVE.findall(text)
-    if unknown := [code for code in found if code not in DIRECTIVES]:
+    directives = DIRECTIVE.findall(text)
+    if unknown := [code for code in directives if code not in DIRECTIVES]:
         yield f"{field} · {unknown[0]!r} is no directive; legal: {', '.join(DIRECTIVES)}. Correct it."
         return
-    if lacking := [part for part in needed if not {*part.split(" or ")} & {*found}]:
+    if lacking := [part for part in needed if not {*part.split(" or ")} & {*directives}]:
         yield f"{field} · {text!r} has no {', no '.join(lacking)}; needed: {', '.join(needed)}. Add it."
-    if "%I" in found and "%p" not in found:
+    if "%I" in directives and "%p" not in directives:
         yield f"{field} · {text!r} has %I without %p, so that morning and evening are the same. Add it."

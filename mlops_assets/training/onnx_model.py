@@ -71,11 +71,11 @@ def output_shapes(signature: Signature) -> dict[str, str]:
 
 
 def _require_shape(session: Any, signature: Signature) -> None:
-    found = {(port.name, port.type, len(port.shape)) for port in (*session.get_inputs(), *session.get_outputs())}
+    ports = {(port.name, port.type, len(port.shape)) for port in (*session.get_inputs(), *session.get_outputs())}
     outputs = [(name, "tensor(float)", 1 + shape.count(",")) for name, shape in output_shapes(signature).items()]
-    if found not in [{(INPUT, "tensor(float)", 2), output} for output in outputs]:
+    if ports not in [{(INPUT, "tensor(float)", 2), output} for output in outputs]:
         legal = " or ".join(f"{name} {shape}" for name, shape in output_shapes(signature).items())
-        raise NotAModel(f"it has {sorted(found)} instead of {INPUT} [rows, inputs] and {legal}")
+        raise NotAModel(f"it has {sorted(ports)} instead of {INPUT} [rows, inputs] and {legal}")
     width = session.get_inputs()[0].shape[1]
     if width != len(signature.inputs):
         raise NotAModel(f"it reads {width} inputs and its signature names {len(signature.inputs)}")

@@ -83,7 +83,7 @@ def table_schema(contract: Contract) -> dg.TableSchema:
 
 def delivered_schema(contract: Contract, *added: dg.TableColumn) -> dg.TableSchema:
     """The columns as delivered: text, without constraints."""
-    return dg.TableSchema([*(dg.TableColumn(each.name, "string", each.description) for each in contract.columns), *added])
+    return dg.TableSchema([*(dg.TableColumn(column.name, "string", column.description) for column in contract.columns), *added])
 
 
 def _column(column: Column) -> dg.TableColumn:

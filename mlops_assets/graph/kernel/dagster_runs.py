@@ -113,7 +113,7 @@ def _read_codes(instance: dg.DagsterInstance, events: Sequence[int]) -> dict[int
     with cast(Any, instance.event_log_storage).index_connection() as connection:
         for at in range(0, len(events), MAX_VARIABLES):
             of_part = select(event.id, event.event).where(event.id.in_(events[at : at + MAX_VARIABLES]))
-            codes |= {number: found[1] for number, text in connection.execute(of_part) if (found := CODE_VERSION.search(text))}
+            codes |= {number: match[1] for number, text in connection.execute(of_part) if (match := CODE_VERSION.search(text))}
     return codes
 
 

@@ -84,8 +84,8 @@ class Records(NamedTuple):
         """Of the partitions that end after `since`."""
         for source in self.use_case.sources:
             calendar = calendar_of(source.grain)
-            found = self._deliveries(source, calendar, now) if calendar.cron else ()
-            yield from (one for one in found if one.end > since)
+            deliveries = self._deliveries(source, calendar, now) if calendar.cron else ()
+            yield from (one for one in deliveries if one.end > since)
 
     def _deliveries(self, source: Files, calendar: Calendar, now: datetime) -> Iterator[Delivery]:
         name, table = self.use_case.name, source.table

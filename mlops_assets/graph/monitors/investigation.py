@@ -163,8 +163,8 @@ def read_top_cause(instance: dg.DagsterInstance, use_case: str) -> TopCause:
     made = event.asset_materialization if event else None
     if event is None or made is None:
         return TopCause("", frozenset(), 0.0)
-    found: dict[str, Any] = {name: entry.value for name, entry in made.metadata.items()}
-    return TopCause(found.get(TOP, ""), frozenset(found.get(MONITORS, ())), event.timestamp)
+    metadata: dict[str, Any] = {name: entry.value for name, entry in made.metadata.items()}
+    return TopCause(metadata.get(TOP, ""), frozenset(metadata.get(MONITORS, ())), event.timestamp)
 
 
 def with_cause(message: str, stage: str, top: TopCause) -> str:

@@ -106,11 +106,11 @@ class SqlReader:
 
     def _require_columns(self, connection: sa.Connection, rows_from: Any) -> None:
         # Before the rows: SQLite reads the quoted name of a missing column as a text.
-        found = [*connection.execute(sa.select(sa.text("*")).select_from(rows_from).limit(0)).keys()]
+        columns = [*connection.execute(sa.select(sa.text("*")).select_from(rows_from).limit(0)).keys()]
         needed = (*self._names, *filter(None, [self.source.cursor]))
-        if missing := [name for name in needed if name not in found]:
+        if missing := [name for name in needed if name not in columns]:
             where = self.source.from_table or "the query"
-            problem = f"{where} has no column {', '.join(missing)}; its columns: {', '.join(found)}"
+            problem = f"{where} has no column {', '.join(missing)}; its columns: {', '.join(columns)}"
             raise CannotPull(f"{problem}. Correct the contract or the source, or ask the owner of the database.")
 
 

@@ -136,10 +136,12 @@ class StreamReader:
 
     def _ends(self, consumer: Consumer) -> Ends:
         topic = self.source.topic
-        found = consumer.list_topics(topic, self.timeout_s).topics[topic]
-        if found.error is not None:
-            raise KafkaException(found.error)
-        return {one: consumer.get_watermark_offsets(TopicPartition(topic, one), self.timeout_s) for one in found.partitions}
+        topic_metadata = consumer.list_topics(topic, self.timeout_s).topics[topic]
+        if topic_metadata.error is not None:
+            raise KafkaException(topic_metadata.error)
+        return {
+            one: consumer.get_watermark_offsets(TopicPartition(topic, one), self.timeout_s) for one in topic_metadata.partitions
+        }
 
     def _gaps(self, offsets: Mapping[int, int], ends: Ends) -> Iterator[str]:
         for partition, offset in offsets.items():

@@ -107,10 +107,10 @@ class Evidence:
         moments = self.served[EVENT_TIMESTAMP]
         names = [name for name in self.origins if name in self.served.columns and name in self.reference.columns]
         # What a monitor has named is no chance any more.
-        found = {
+        changes = {
             name: find_change(self.reference[name], self.served[name], moments, is_certain=name in self.named) for name in names
         }
-        return {name: change for name, change in found.items() if change}
+        return {name: change for name, change in changes.items() if change}
 
     @cached_property
     def compared(self) -> pl.DataFrame:
@@ -124,8 +124,8 @@ class Evidence:
         """Since when a feature is served differently from what its tables give."""
         sound = pl.Series([False]).new_from_index(0, max(len(self.compared), 1))
         names = [name for name in self.compared.columns if name != EVENT_TIMESTAMP]
-        found = {name: find_change(sound, self.compared[name], self.compared[EVENT_TIMESTAMP]) for name in names}
-        return {name: change for name, change in found.items() if change}
+        changes = {name: find_change(sound, self.compared[name], self.compared[EVENT_TIMESTAMP]) for name in names}
+        return {name: change for name, change in changes.items() if change}
 
     @cached_property
     def named(self) -> frozenset[str]:

@@ -29,13 +29,13 @@ class Segment(NamedTuple):
 
 
 def find_causes(evidence: Evidence) -> Iterator[Cause]:
-    found: dict[tuple[str, str], dict[str, Segment]] = {}
+    by_segment: dict[tuple[str, str], dict[str, Segment]] = {}
     for name in sorted(evidence.origins.keys() & {*evidence.reference.columns}) if not evidence.is_silent else ():
         change = evidence.changes.get(name)
         segments = _explaining(evidence, name, change) if change else _hidden(evidence, name)
         if best := max(segments, key=lambda one: one.explained, default=None):
-            found.setdefault((best.column, best.value), {})[name] = best
-    for (column, value), of_inputs in found.items():
+            by_segment.setdefault((best.column, best.value), {})[name] = best
+    for (column, value), of_inputs in by_segment.items():
         cause = _cause(evidence, f"predictions where {column} = {value}", of_inputs)
         if cause.confidence > MIN_EXPLAINED * UNPROVEN * CONFIDENCE:
             yield cause

@@ -92,8 +92,10 @@ class Scorer:
             return self._task.additive(model.score(rows), score.output)
 
         try:
-            found = asdict(explain(additive, inputs, baseline, names=names, rng=rng, deadline=lambda: self._clock() > until))
-            return self._task.baseline(found.pop("baseline")) | found
+            explanation = asdict(
+                explain(additive, inputs, baseline, names=names, rng=rng, deadline=lambda: self._clock() > until)
+            )
+            return self._task.baseline(explanation.pop("baseline")) | explanation
         except Unexplainable as error:  # the prediction itself is good
             return {"problem": str(error)}
 

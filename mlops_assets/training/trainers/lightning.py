@@ -147,10 +147,10 @@ class FittedNetwork:
 
 def accelerator() -> str:
     """The accelerator that Lightning trains on here: cpu, or its kind with its name."""
-    found = torch.accelerator.current_accelerator(check_available=True)
-    if found is None:
+    device = torch.accelerator.current_accelerator(check_available=True)
+    if device is None:
         return "cpu"
-    return f"{found.type} {torch.cuda.get_device_name()}" if found.type == "cuda" else found.type
+    return f"{device.type} {torch.cuda.get_device_name()}" if device.type == "cuda" else device.type
 
 
 def train(
