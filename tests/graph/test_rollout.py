@@ -158,7 +158,7 @@ def execute(line: ModelLine, job: str, url: str, **config: Any) -> str:
     own, (op,) = resources(line, url), definition.nodes
     result = definition.execute_in_process(
         run_config={"ops": {op.name: {"config": {"use_case": line.use_case.name} | config}}},
-        resources={name: own[name] for name in ("rollout_stores", "live_services")},
+        resources={name: own[name] for name in ("rollout_stores", "live_services", "landing")},
         raise_on_error=False,
     )
     (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure] or [None]
