@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 ALL_READABLE, ALL_DELIVERED = "landed_entries_readable", "due_files_landed"
 COMPLETED = "mlops/delivery_completed"  # the tag of an observation: the time of the file that says so, in nanoseconds
 SHOWN_UNREAD = 3
-ALL_READ, ALL_LANDED, MAX_FAULTS = "Every entry can be read.", "Every file that is due has landed.", 20
+SOUND = {ALL_READABLE: "Every entry can be read.", ALL_DELIVERED: "Every file that is due has landed."}
+MAX_FAULTS = 20
 
 
 def landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
@@ -61,14 +62,12 @@ def landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
         events, alarms = list[dg.AssetMaterialization](), list[dg.AssetCheckEvaluation]()
         completed = completed_at(port.root, use_case.name)  # before the files are read, as others may land meanwhile
         for source in use_case.sources:
-            digests, faults = scan_landed(use_case, source, port, tables, fetches=True)
+            landed = scan_landed(use_case, source, port, tables, fetches=True)
             table = names.job(use_case.name, source.table)
             reported, results = until_next_event(instance, table, newest, partial(_reported, instance, use_case.name, source))
-            events += _landed(reported, digests, use_case.name, source)
-            missing = describe_missing(use_case, source, digests, now=datetime.now(UTC))
-            unread = _describe(faults, misplaced, source.table)
-            checks = {ALL_READABLE: (not unread, unread or ALL_READ), ALL_DELIVERED: (not missing, missing or ALL_LANDED)}
-            alarms += _changed_alarms(results, checks, dg.AssetKey(names.landing(use_case.name, source.table)))
+            events += _landed(reported, landed.digests, use_case.name, source)
+            problems = _find_problems(use_case, source, landed, misplaced)
+            alarms += _changed_alarms(results, problems, dg.AssetKey(names.landing(use_case.name, source.table)))
         whole = until_next_event(instance, names.job(use_case.name, "whole"), newest, partial(_newest_whole, instance, use_case))
         ended = [*_whole(use_case, port.root, completed)] if completed != whole and len(events) <= MAX_EVENTS else []
         if not events and not alarms and not ended:
@@ -99,41 +98,34 @@ def _first_table(use_case: UseCase) -> dg.AssetKey:
 
 def landing_check_keys(use_case: UseCase) -> list[dg.AssetCheckKey]:
     tables = [dg.AssetKey(names.landing(use_case.name, source.table)) for source in use_case.sources]
-    return [dg.AssetCheckKey(table, name) for table in tables for name in (ALL_READABLE, ALL_DELIVERED)]
+    return [dg.AssetCheckKey(table, name) for table in tables for name in SOUND]
 
 
 def landed_checks(use_case: UseCase) -> list[dg.AssetChecksDefinition]:
-    return [build(use_case, source) for source in use_case.sources for build in (_readable_check, _delivered_check)]
-
-
-def _readable_check(use_case: UseCase, source: Files) -> dg.AssetChecksDefinition:
-    @asset_check(
-        asset=names.landing(use_case.name, source.table),
-        name=ALL_READABLE,
-        description="Every entry that looks like a delivery is a readable file of a declared time, in the folder of its table; "
+    rules = {
+        ALL_READABLE: "Every entry that looks like a delivery is a readable file of a declared time, in the folder of its table; "
         "none that was read is gone.",
-    )
-    def readable(landing: LandingResource, warehouse: WarehouseResource) -> dg.AssetCheckResult:
+        ALL_DELIVERED: f"Every file has landed that is due: by {in_words(use_case.freshness.raw)} after its end.",
+    }
+    return [_check(use_case, source, name, rule) for source in use_case.sources for name, rule in rules.items()]
+
+
+def _check(use_case: UseCase, source: Files, name: str, rule: str) -> dg.AssetChecksDefinition:
+    @asset_check(asset=names.landing(use_case.name, source.table), name=name, description=rule)
+    def landed(landing: LandingResource, warehouse: WarehouseResource) -> dg.AssetCheckResult:
         port = landing.open()
-        faults = scan_landed(use_case, source, port, warehouse.open(), fetches=True).faults
-        unread = _describe(faults, read_misplaced(use_case, port.root), source.table)
-        return dg.AssetCheckResult(passed=not unread, description=unread or ALL_READ)
+        entries = scan_landed(use_case, source, port, warehouse.open(), fetches=True)
+        problem = _find_problems(use_case, source, entries, read_misplaced(use_case, port.root))[name]
+        return dg.AssetCheckResult(passed=not problem, description=problem or SOUND[name])
 
-    return readable
+    return landed
 
 
-def _delivered_check(use_case: UseCase, source: Files) -> dg.AssetChecksDefinition:
-    @asset_check(
-        asset=names.landing(use_case.name, source.table),
-        name=ALL_DELIVERED,
-        description=f"Every file has landed that is due: by {in_words(use_case.freshness.raw)} after its end.",
-    )
-    def delivered(landing: LandingResource, warehouse: WarehouseResource) -> dg.AssetCheckResult:
-        landed = scan_landed(use_case, source, landing.open(), warehouse.open(), fetches=True).digests
-        missing = describe_missing(use_case, source, landed, now=datetime.now(UTC))
-        return dg.AssetCheckResult(passed=not missing, description=missing or ALL_LANDED)
-
-    return delivered
+def _find_problems(use_case: UseCase, source: Files, landed: "Landed", misplaced: "Iterable[Misplaced]") -> dict[str, str]:
+    """By the name of a check; empty where it passes."""
+    unread = _describe(landed.faults, misplaced, source.table)
+    missing = describe_missing(use_case, source, landed.digests, now=datetime.now(UTC))
+    return {ALL_READABLE: unread, ALL_DELIVERED: missing}
 
 
 def scan_landed(
@@ -246,19 +238,19 @@ def is_raw_behind(use_case: UseCase, instance: dg.DagsterInstance) -> bool:
 def _reported(instance: dg.DagsterInstance, use_case: str, source: Files) -> tuple[dict[str | None, str], dict[str, Any]]:
     """What the event log has of a table's files: the digest of each, and the newest results of their checks."""
     asset = dg.AssetKey(names.landing(use_case, source.table))
-    records = {name: newest_check(instance, dg.AssetCheckKey(asset, name)) for name in (ALL_READABLE, ALL_DELIVERED)}
+    records = {name: newest_check(instance, dg.AssetCheckKey(asset, name)) for name in SOUND}
     results = {name: one.event.asset_check_evaluation for name, one in records.items() if one and one.event}
     return data_versions(instance, asset, partitioned=bool(calendar_of(source.grain).cron)), results
 
 
 def _changed_alarms(
-    reported: Mapping[str, Any], checks: Mapping[str, tuple[bool, str]], key: dg.AssetKey
+    reported: Mapping[str, Any], problems: Mapping[str, str], key: dg.AssetKey
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """The results of a table's checks that are not the newest ones in the event log; a first one that passes is none."""
-    for name, (passed, description) in checks.items():
-        before = reported.get(name)
-        if before.description != description if before else not passed:
-            yield dg.AssetCheckEvaluation(key, name, passed=passed, description=description)
+    for name, problem in problems.items():
+        before, description = reported.get(name), problem or SOUND[name]
+        if before.description != description if before else problem:
+            yield dg.AssetCheckEvaluation(key, name, passed=not problem, description=description)
 
 
 def _landed(
