@@ -11,11 +11,10 @@ WIDTH, INDENT = 128, "    "
 
 def to_code(value: Any) -> str:
     """On one line."""
-    if isinstance(value, Spec):
-        return f"{type(value).__name__}({', '.join(_fields(value))})"
-    if isinstance(value, tuple):
-        items = [to_code(item) for item in cast(tuple[Any, ...], value)]
-        return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
+    if isinstance(value, Spec | tuple):
+        opening, items = _parts(value)
+        last = "," if isinstance(value, tuple) and len(items) == 1 else ""
+        return f"{opening}{', '.join(prefix + to_code(item) for prefix, item in items)}{last})"
     if isinstance(value, timedelta):
         return f"timedelta(days={value.days})"
     if isinstance(value, date):
@@ -23,59 +22,34 @@ def to_code(value: Any) -> str:
     return _quoted(value) if isinstance(value, str) else repr(value)
 
 
-def wrap(value: Any, *, name: str = "", indent: int = 1) -> str:
-    """The value, as the field `name` of a call, over as many lines as it needs; the first one is not indented."""
-    prefix, code, margin = f"{name}=" if name else "", to_code(value), INDENT * indent
-    if len(margin) + len(prefix) + len(code) < WIDTH or not isinstance(value, Spec | tuple):
-        return f"{prefix}{code}"
-    value = cast(Spec | tuple[Any, ...], value)
-    opening = f"{type(value).__name__}(" if isinstance(value, Spec) else "("
-    items = [*_wrapped(value, indent + 1)]
-    if isinstance(value, Spec) and not any("\n" in item for item in items):
-        aligned = " " * (len(margin) + len(prefix) + len(opening))
-        return f"{prefix}{opening}" + "\n".join(fill(items, aligned)).strip().removesuffix(",") + ")"
-    return f"{prefix}{opening}\n" + "\n".join(fill(items, margin + INDENT)) + f"\n{margin})"
+def wrap(value: Any, prefix: str = "", *, indent: int = 1) -> str:
+    """After `prefix`, with a line for each item of what is longer than a line; the first line is not indented."""
+    code, margin = prefix + to_code(value), INDENT * indent
+    if len(margin) + len(code) < WIDTH or not isinstance(value, Spec | tuple):
+        return code
+    opening, items = _parts(value)
+    lines = (f"{margin}{INDENT}{wrap(item, name, indent=indent + 1)}," for name, item in items)
+    return "\n".join([f"{prefix}{opening}", *lines, f"{margin})"])
 
 
 def classes_in(value: Any) -> Iterator[type[Any]]:
     """What the source of the value must import."""
-    if isinstance(value, Spec):
+    if isinstance(value, Spec | date | timedelta):
         yield type(value)
-        yield from (one for name in _declared(value) for one in classes_in(getattr(value, name)))
-    elif isinstance(value, tuple):
-        yield from (one for item in cast(tuple[Any, ...], value) for one in classes_in(item))
-    elif isinstance(value, date | timedelta):
-        yield type(value)
+    if isinstance(value, Spec | tuple):
+        yield from (one for _, item in _parts(value)[1] for one in classes_in(item))
 
 
-def _declared(spec: Spec) -> list[str]:
-    """The fields with another value than the default, in the order of the class; what describes the others comes last."""
-    fields = type(spec).model_fields
-    names = [name for name in fields if name in spec.model_fields_set and getattr(spec, name) != fields[name].default]
-    return sorted(names, key=lambda name: name == "description")
-
-
-def _fields(spec: Spec) -> Iterator[str]:
-    yield from (f"{name}={to_code(getattr(spec, name))}" for name in _declared(spec))
-
-
-def _wrapped(value: Spec | tuple[Any, ...], indent: int) -> Iterator[str]:
-    if isinstance(value, Spec):
-        yield from (wrap(getattr(value, name), name=name, indent=indent) for name in _declared(value))
-    else:
-        yield from (wrap(item, indent=indent) for item in value)
-
-
-def fill(items: list[str], margin: str) -> Iterator[str]:
-    """As many items a line as there is room; one of several lines has its own."""
-    line = ""
-    for item in items:
-        if line and ("\n" in item or "\n" in line or len(margin) + len(line) + len(item) + 2 >= WIDTH):
-            yield f"{margin}{line}"
-            line = ""
-        line = f"{line} {item}," if line else f"{item},"
-    if line:
-        yield f"{margin}{line}"
+def _parts(value: Any) -> tuple[str, list[tuple[str, Any]]]:
+    """The opening parenthesis with what is before it, and each item with the text before it. Of a declaration the items are the
+    fields with another value than the default, in the order of the class; what describes the others comes last.
+    """
+    if not isinstance(value, Spec):
+        return "(", [("", item) for item in cast(tuple[Any, ...], value)]
+    fields = type(value).model_fields
+    names = [name for name in fields if name in value.model_fields_set and getattr(value, name) != fields[name].default]
+    ordered = sorted(names, key=lambda name: name == "description")
+    return f"{type(value).__name__}(", [(f"{name}=", getattr(value, name)) for name in ordered]
 
 
 def _quoted(text: str) -> str:

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 import mlops_assets
 from mlops_assets.foundation.atomic_file import replace_file
 from mlops_assets.inspection.proposal import Proposal
-from mlops_assets.inspection.source_code import INDENT, WIDTH, classes_in, fill, to_code, wrap
+from mlops_assets.inspection.source_code import INDENT, WIDTH, classes_in, to_code, wrap
 from mlops_assets.spec.use_case import UseCase
 
 ANY_DAY = datetime(2000, 1, 1)
@@ -54,28 +54,19 @@ def write_use_case(proposal: Proposal, sample: pl.DataFrame, origin: str, target
 def declaration_source(proposal: Proposal, origin: str) -> str:
     use_case, contract = proposal.use_case, proposal.use_case.contracts[0]
     constant = contract.table.upper()
-    rest = [
-        wrap(getattr(contract, name), name=name)
-        for name in type(contract).model_fields
-        if name in contract.model_fields_set and name not in CONTRACT_HEAD
-    ]
+    names = [name for name in type(contract).model_fields if name in contract.model_fields_set and name not in CONTRACT_HEAD]
     comments = {name: _comment_lines(proposal.comments.get(name, ""), 2) for name in contract.names}
-    source = _template("use_case").render(
+    return _template("use_case").render(
         question=use_case.question, origin=origin, imports=_imports(use_case), constant=constant, contract=contract,
-        comments=comments, rest=[*fill(rest, "")], fields=[*_fields(proposal, constant)],
+        comments=comments, rest=[wrap(getattr(contract, name), f"{name}=") for name in names], fields=_fields(proposal, constant),
     )  # fmt: skip
-    return source
 
 
 def _fields(proposal: Proposal, constant: str) -> Iterator[str]:
-    use_case, items = proposal.use_case, list[str]()
+    use_case = proposal.use_case
     for name in (name for name in type(use_case).model_fields if name in use_case.model_fields_set):
-        if name in proposal.notes:
-            yield from fill(items, INDENT)
-            yield from (f"{INDENT}# {line}" for line in _comment_lines(proposal.notes[name], 1))
-            items = []
-        items.append(f"contracts=({constant},)" if name == "contracts" else wrap(getattr(use_case, name), name=name))
-    yield from fill(items, INDENT)
+        yield from (f"# {line}" for line in _comment_lines(proposal.notes.get(name, ""), 1))
+        yield f"contracts=({constant},)," if name == "contracts" else f"{wrap(getattr(use_case, name), f'{name}=')},"
 
 
 def _comment_lines(text: str, indent: int) -> list[str]:
