@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from mlops_assets.foundation import names
 from mlops_assets.foundation.moments import to_second
 from mlops_assets.graph.failed_runs import find_failed_run, read_failed_runs
-from mlops_assets.graph.kernel.automation import BY_EVENT, TICK_SECONDS
 from mlops_assets.graph.kernel.check_verdict import CheckVerdict, check_keys
 from mlops_assets.graph.kernel.dagster_internals import newest_checks, newest_event_id, until_next_event
-from mlops_assets.graph.kernel.shared_sensors import SHARED
+from mlops_assets.graph.kernel.shared_sensors import shared_sensor
 from mlops_assets.graph.monitors.investigation import read_top_cause, with_cause
 from mlops_assets.graph.trainings import read_trainings
 from mlops_assets.resources import ChannelsResource, LedgerResource
@@ -32,11 +30,10 @@ NO_PICTURES = MappingProxyType[str, bytes]({})
 def build_alerts(use_case: UseCase, checks: Sequence[dg.AssetCheckKey]) -> dg.SensorDefinition:
     """Of all `checks` of the use case."""
 
-    @dg.sensor(
-        name=names.job(use_case.name, "alerts"),
-        tags={SHARED: "alerts", BY_EVENT: "0"},
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=TICK_SECONDS,
+    @shared_sensor(
+        use_case,
+        "alerts",
+        by_event=True,
         description="Sends alerts: each cause once, and when it is over. MLOPS_ALERTS has the addresses.",
     )
     def alerts(context: dg.SensorEvaluationContext, channels: ChannelsResource, ledger: LedgerResource) -> dg.SkipReason:

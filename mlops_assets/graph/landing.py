@@ -14,7 +14,6 @@ from mlops_assets.foundation.durations import in_words
 from mlops_assets.foundation.grains import calendar_of, declared_partitions
 from mlops_assets.foundation.wording import counted, some
 from mlops_assets.graph.kernel.assets import asset_check
-from mlops_assets.graph.kernel.automation import TICK_SECONDS
 from mlops_assets.graph.kernel.changes import read_changes
 from mlops_assets.graph.kernel.dagster_internals import (
     DATA_VERSION,
@@ -25,7 +24,7 @@ from mlops_assets.graph.kernel.dagster_internals import (
     newest_observation,
     until_next_event,
 )
-from mlops_assets.graph.kernel.shared_sensors import MAX_EVENTS, SHARED
+from mlops_assets.graph.kernel.shared_sensors import MAX_EVENTS, shared_sensor
 from mlops_assets.ingestion.due import missing_partitions
 from mlops_assets.resources import LandingResource, WarehouseResource
 from mlops_assets.spec.source import Files
@@ -44,12 +43,8 @@ MAX_FAULTS = 20
 
 
 def landing_sensor(use_case: UseCase) -> dg.SensorDefinition:
-    @dg.sensor(
-        name=names.job(use_case.name, "landing"),
-        tags={SHARED: "landing"},
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=TICK_SECONDS,
-        description="Reports every file that has landed or changed; the automation sensor requests the runs.",
+    @shared_sensor(
+        use_case, "landing", description="Reports every file that has landed or changed; the automation sensor requests the runs."
     )
     def report(
         context: dg.SensorEvaluationContext, landing: LandingResource, warehouse: WarehouseResource

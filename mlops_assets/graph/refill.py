@@ -5,8 +5,7 @@ from typing import Any
 import dagster as dg
 
 from mlops_assets.foundation import names
-from mlops_assets.graph.kernel.automation import BY_EVENT, TICK_SECONDS
-from mlops_assets.graph.kernel.shared_sensors import SHARED
+from mlops_assets.graph.kernel.shared_sensors import shared_sensor
 from mlops_assets.resources import FeatureStoreResource
 from mlops_assets.spec.use_case import UseCase
 
@@ -24,12 +23,11 @@ def build_refill(use_case: UseCase) -> dict[str, list[Any]]:
         description="Write the newest values of every feature view into an online store that was emptied.",
     )
 
-    @dg.sensor(
-        name=job.name,
+    @shared_sensor(
+        use_case,
+        "refill_online",
         job=job,
-        tags={SHARED: "refill_online", BY_EVENT: "0"},  # once a minute, and after an event
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=TICK_SECONDS,
+        by_event=True,
         description="Requests a run that fills the online store again where it was emptied.",
     )
     def refill(context: dg.SensorEvaluationContext, feature_store: FeatureStoreResource) -> dg.RunRequest | dg.SkipReason:

@@ -12,8 +12,7 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.durations import is_over
 from mlops_assets.graph.kernel.asset_metadata import MAX_ROWS, asset_metadata, rows_as_table
 from mlops_assets.graph.kernel.assets import asset, asset_check
-from mlops_assets.graph.kernel.automation import TICK_SECONDS
-from mlops_assets.graph.kernel.shared_sensors import SHARED
+from mlops_assets.graph.kernel.shared_sensors import shared_sensor
 from mlops_assets.graph.training import Candidate
 from mlops_assets.resources import LedgerResource, RegistryResource, RolloutStoresResource
 from mlops_assets.spec.use_case import UseCase
@@ -105,11 +104,9 @@ def in_force(state: "PromotionState") -> dict[str, Any]:
 def _watch(use_case: UseCase) -> dg.SensorDefinition:
     # The sensor advances the rollout itself instead of requesting a run: a run takes seconds to start, and a bad challenger
     # serves meanwhile.
-    @dg.sensor(
-        name=names.job(use_case.name, "rollout"),
-        tags={SHARED: "rollout"},
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=TICK_SECONDS,
+    @shared_sensor(
+        use_case,
+        "rollout",
         description="Advances a rollout or rolls it back as soon as its evidence decides; starts approved ones.",
     )
     def rollout(context: dg.SensorEvaluationContext, rollout_stores: RolloutStoresResource) -> dg.SensorResult | dg.SkipReason:

@@ -14,11 +14,10 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.grains import calendar_of, view_calendar
 from mlops_assets.foundation.implementation import call
 from mlops_assets.foundation.wording import some
-from mlops_assets.graph.kernel.automation import BY_EVENT, TICK_SECONDS
 from mlops_assets.graph.kernel.conditions import MADE, UNFINISHED
 from mlops_assets.graph.kernel.dagster_internals import newest_events, until_next_event
 from mlops_assets.graph.kernel.dagster_runs import assets_of, is_made_by_other_code
-from mlops_assets.graph.kernel.shared_sensors import SHARED
+from mlops_assets.graph.kernel.shared_sensors import shared_sensor
 from mlops_assets.graph.situation import EventLogSituation
 from mlops_assets.graph.training_requests import describe_version
 from mlops_assets.graph.trainings import (  # fmt: skip
@@ -194,12 +193,11 @@ class TrainingTriggers:
 
 
 def build_training_sensor(use_case: UseCase, training: Any) -> dg.SensorDefinition:
-    @dg.sensor(
-        name=names.job(use_case.name, "triggers"),
-        tags={SHARED: "triggers", BY_EVENT: "0"},
+    @shared_sensor(
+        use_case,
+        "triggers",
         job=training,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=TICK_SECONDS,
+        by_event=True,
         description="Starts trainings: the first once there is enough data, those of the declared triggers, once for a cause,"
         " failed ones again after a pause that grows, and requested ones.",
     )

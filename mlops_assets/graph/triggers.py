@@ -5,17 +5,15 @@ from typing import Any
 import dagster as dg
 
 from mlops_assets.foundation import names
-from mlops_assets.graph.kernel.automation import TICK_SECONDS
 from mlops_assets.graph.kernel.dagster_internals import DATA_VERSION
 from mlops_assets.graph.kernel.pods import PER_STEP, pod_per_step
-from mlops_assets.graph.kernel.shared_sensors import SHARED
+from mlops_assets.graph.kernel.shared_sensors import shared_sensor
 from mlops_assets.graph.landing import landed_checks, landing_sensor
 from mlops_assets.graph.training_triggers import build_training_sensor
 from mlops_assets.graph.trainings import ONE_AT_A_TIME
 from mlops_assets.resources import PredictionLogResource
 from mlops_assets.spec.use_case import UseCase
 
-RUNNING = dg.DefaultSensorStatus.RUNNING
 # Under steady traffic the log is reported every five minutes, so that monitors do not run back to back.
 TICKS_TO_A_PAUSE = 60  # five minutes
 TRAINED = ("training_set", "candidate", "evaluation", "blessing", "rollout", "service")
@@ -44,11 +42,9 @@ def _training_job(use_case: UseCase) -> Any:
 def _log_sensor(use_case: UseCase) -> dg.SensorDefinition:
     key = dg.AssetKey(names.stage(use_case.name, "prediction_log"))
 
-    @dg.sensor(
-        name=names.job(use_case.name, "prediction_log"),
-        tags={SHARED: "prediction_log"},
-        default_status=RUNNING,
-        minimum_interval_seconds=TICK_SECONDS,
+    @shared_sensor(
+        use_case,
+        "prediction_log",
         description="Reports new rows of the prediction log, at the next pause in traffic or after five minutes without one.",
     )
     def report(context: dg.SensorEvaluationContext, prediction_log: PredictionLogResource) -> Requests:

@@ -3,7 +3,7 @@ in 5 s. Each use case has a sensor that does nothing but stop the part of the ot
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
 
+from mlops_assets.foundation import names
 from mlops_assets.foundation.wording import some
 from mlops_assets.graph.kernel.automation import BY_EVENT, MUTED, TICK_SECONDS
 from mlops_assets.graph.kernel.changes import Change, read_changes
 from mlops_assets.graph.kernel.dagster_internals import set_cursor, stopped_sensors
 from mlops_assets.graph.kernel.dagster_storage import report_events, share_engines
 from mlops_assets.graph.kernel.switch import build_switch, why_stopped
+from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:
     from mlops_assets.promotion.pauses import Pause
@@ -30,6 +32,20 @@ MAX_TICK_S, MAX_EVENTS = 20.0, 10_000  # which take 4 s to report, and most of a
 # the time, and with this many seconds in a tick: the conditions of a use case take 0.1 s.
 MAX_IDLE_S, MAX_IDLE_LOAD, IDLE_TICK_S = 60.0, 0.05, 0.1
 MAX_NAMES = 3  # use cases named with a reason
+
+
+def shared_sensor(
+    use_case: UseCase, kind: str, *, description: str, stage: str = "", by_event: bool = False, job: Any = None
+) -> Callable[[Callable[..., Any]], dg.SensorDefinition]:
+    """As @dg.sensor, of one use case. `by_event`: it looks after an event, or once a minute, and not at each tick."""
+    return dg.sensor(
+        name=names.job(use_case.name, stage or kind),
+        job=job,
+        tags={SHARED: kind, **({BY_EVENT: "0"} if by_event else {})},
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=TICK_SECONDS,
+        description=description,
+    )
 
 
 class SensorsFailed(RuntimeError):

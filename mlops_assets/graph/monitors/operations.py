@@ -11,8 +11,7 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.durations import in_words
 from mlops_assets.graph.kernel.asset_metadata import asset_metadata
 from mlops_assets.graph.kernel.assets import asset
-from mlops_assets.graph.kernel.automation import TICK_SECONDS
-from mlops_assets.graph.kernel.shared_sensors import SHARED
+from mlops_assets.graph.kernel.shared_sensors import shared_sensor
 from mlops_assets.graph.monitors.asset import as_event, monitor_metadata, store_verdict
 from mlops_assets.resources import DeploymentResource, LiveServicesResource, WarehouseResource
 from mlops_assets.spec.code_version import code_version
@@ -58,11 +57,10 @@ def build_operations_sensor(use_case: UseCase, stage: str, spec: Operations) -> 
     key = dg.AssetCheckKey(dg.AssetKey(path), spec.CHECK)
 
     # It looks itself instead of requesting a run, which imports the platform anew. It draws nothing: each event is kept.
-    @dg.sensor(
-        name=names.job(use_case.name, stage),
-        tags={SHARED: "operations"},
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=TICK_SECONDS,
+    @shared_sensor(
+        use_case,
+        "operations",
+        stage=stage,
         description="Reads what the live servers have counted, at the declared interval, and judges it.",
     )
     def operations(
