@@ -17,13 +17,20 @@ if TYPE_CHECKING:
     from mlops_assets.erasure.stores import Stores
 
 
+WAITING = "Waiting for runs and answers that began before, which may write rows again."
+AGAIN = (
+    "Run the same again once those runs have ended, and no client sends requests about the subject "
+    "(a write that was interrupted counts as ended after an hour)."
+)
+
+
 def forget(
     use_case: Name,
     subject: Annotated[str, typer.Argument(metavar="COLUMN=VALUE", help="An identifying column and its value: customer_id=42.")],
     *,
     because: Annotated[str, typer.Option(help="The reason, for the ledger.")] = "on request",
     by: By,
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait at most for runs that began before.")] = 600,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait at most for runs and answers that began before.")] = 600,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only.")] = False,
 ) -> None:
     """Erase every row of one subject from tables, online stores, logs and landed files, and record it in the ledger."""
@@ -33,7 +40,7 @@ def forget(
 
     declaration, home = declared(use_case), environment().home
     identified = find_subject(declaration, subject, secret=known_secret(home.keys))
-    waits = lru_cache(partial(typer.echo, "Waiting for runs that began before, which may write rows again.", err=True))  # once
+    waits = lru_cache(partial(typer.echo, WAITING, err=True))  # once
     done = None
     with _open_stores(declaration, home, dry_run=dry_run) as stores:
         if not dry_run:
@@ -60,11 +67,11 @@ def forget(
     if done.record:
         typer.echo(f"Ledger record {done.record.number}. Older versions of tables that held the rows can no longer be read.")
     for name, rows in done.still.items():
-        typer.echo(f"  {name}: {rows} rows are left, of a run or an answer that began before.")
+        typer.echo(f"  {name}: {rows} rows are left, of a run that began before or a request that came since.")
     if not done.is_final:
-        typer.echo(f"After {wait:g} s, a run that began before has not ended. It may write rows again.")
+        typer.echo(f"After {wait:g} s, a run or an answer that began before may not have ended. It may write rows again.")
     if done.still or not done.is_final:
-        typer.echo("Run the same again once those runs have ended (a write that was interrupted counts as ended after an hour).")
+        typer.echo(AGAIN)
         raise typer.Exit(1)
 
 

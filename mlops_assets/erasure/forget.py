@@ -1,8 +1,10 @@
 """Forgets one subject: counts its rows in every store, records that in the ledger, erases them, and counts again."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import datetime
+from math import inf
 from typing import NamedTuple
 
 from deltalake import DeltaTable
@@ -19,6 +21,9 @@ from mlops_assets.ingestion.landing import Landing
 from mlops_assets.promotion.ledger_chain import Record
 from mlops_assets.spec.use_case import UseCase
 
+LATELY_S = 300
+MAX_ROUNDS = 3
+
 
 class Found(NamedTuple):
     """`rows` above 0 by store; model versions that were trained on them, and those whose training table is gone, so that
@@ -33,7 +38,7 @@ class Found(NamedTuple):
 
 class Forgotten(NamedTuple):
     """`record` is None where no row was found. `still` are rows by store that were written meanwhile, and `is_final` is False
-    where a run that may have read rows before has not ended: forget again.
+    where a run or an answer that may have read rows before has not ended: forget again.
     """
 
     found: Found
@@ -60,23 +65,41 @@ def forget_subject(
 ) -> Forgotten:  # fmt: skip
     """Erases every row of the subject; versions of a table that contained one can no longer be read.
 
-    Runs, and pushes, that began before may write rows that they read before: it waits `patience_s` at most for their end, and
-    erases again. After a kill the next call completes it, and records what it still finds. Raises LedgerDown, and as
-    erase_everywhere.
+    Runs, and pushes, that began before may write rows that they read before, and a server logs answers that it has begun: it
+    waits `patience_s` at most for their end, and erases again. After a kill the next call completes it, and records what it
+    still finds. Raises LedgerDown, and as erase_everywhere.
     """
+    answers_s = _longest_answer_s(use_case, stores)
     found, record = look_for(use_case, subject, stores), None
     if found.rows:  # the record comes first, so that nothing is erased without one
         body = {"tag": subject.tag, "entity": subject.entity, "subject": subject.digest, **found._asdict()}
         # A reason, or the name of a file, may contain the value, and the ledger never loses a word.
         body |= {"why": subject.mask(why), "left": [subject.mask(text) for text in found.left]}
         record = stores.ledger.append(use_case.name, "erasure", body, by=by, at=at)
-    still = found.rows
-    while True:
-        _erase(use_case, subject, stores)
-        have_ended = await_readers(stores.home.root, seconds=patience_s, on_wait=on_wait)
+    _erase(use_case, subject, stores)
+    have_ended = await_readers(stores.home.root, seconds=patience_s, on_wait=on_wait)
+    if answers_s and found.rows:
+        on_wait()
+        time.sleep(min(answers_s, patience_s))
+        have_ended = have_ended and patience_s >= answers_s
+    still: dict[str, int] | None = None
+    for _ in range(MAX_ROUNDS):  # a client that goes on sending the subject is logged anew each time
         before, still = still, erase_everywhere(use_case, subject, stores, dry_run=True)
         if not (still and have_ended) or still == before:
-            return Forgotten(found, record, still, have_ended)
+            break
+        _erase(use_case, subject, stores)
+    return Forgotten(found, record, still or {}, have_ended)
+
+
+def _longest_answer_s(use_case: UseCase, stores: Stores) -> float:
+    """After so many seconds a server has logged, or given up, what it answers now from features that it has read; 0 where no
+    server has logged anything lately.
+    """
+    serving, log = use_case.serving, stores.home.prediction_log / use_case.name
+    waiting_s = serving.log.flush_every.total_seconds() if serving.log.max_lost_rows else 0
+    newest = max((segment.stat().st_mtime for segment in log.glob("*.jsonl")), default=-inf)
+    is_served = waiting_s or time.time() - newest < LATELY_S
+    return serving.limits.timeout.total_seconds() + waiting_s if is_served else 0
 
 
 def _erase(use_case: UseCase, subject: Subject, stores: Stores) -> None:

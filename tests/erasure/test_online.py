@@ -10,7 +10,7 @@ import redis
 from mlops_assets.erasure.stores import erase_from_mirrors, erase_online
 from mlops_assets.erasure.subject import Subject
 from mlops_assets.features.feast.feature_store import FeatureStore
-from mlops_assets.features.online.key_value_stores import LastKnown, SqliteStore, glob_literal
+from mlops_assets.features.online.key_value_stores import glob_literal
 from mlops_assets.features.online.online_mirror import entity_parts
 from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.names import FEAST_PROJECT
@@ -133,16 +133,6 @@ def test_keys_of_an_unused_layout_are_erased_too(store: FeatureStore) -> None:
 )
 def test_a_mirror_key_is_parsed_into_its_parts(key: str, parts: tuple[str, list[str]] | None) -> None:
     assert entity_parts(key) == parts
-
-
-def test_the_memory_of_last_known_values_is_erased_too(tmp_path: Path) -> None:
-    blobs = LastKnown(SqliteStore(tmp_path / "mirror.db"), clock=lambda: 0.0)
-    blobs.change(["a", "b"], lambda values: [b"1"] * len(values))
-    blobs.read(["a", "b"])
-    assert blobs.keys("a") == ["a"]
-    blobs.erase(["a"])
-    assert list(blobs._last) == ["b"]
-    assert blobs.read(["a", "b"]).values == [None, b"1"]
 
 
 def test_a_literal_pattern_matches_itself_alone() -> None:

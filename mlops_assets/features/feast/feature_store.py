@@ -4,6 +4,7 @@ import asyncio
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,6 +46,7 @@ from mlops_assets.features.online.online_mirror import (
 )  # fmt: skip
 from mlops_assets.features.request_features import ONE_MICROSECOND, Columns
 from mlops_assets.foundation.home import Home
+from mlops_assets.foundation.home_lock import erasure_mark
 from mlops_assets.foundation.names import EVENT_TIMESTAMP
 from mlops_assets.foundation.stored_schema import IncompatibleRows
 from mlops_assets.spec.feature import WhenDown
@@ -71,7 +73,9 @@ class FeatureStore:
         self.registry = FeatureRegistry(home, redis_url)
         self._mirrors: dict[str, OnlineMirror] = {}
         values = open_values(home, redis_url)
-        self.online_values: KeyValueStore = LastKnown(values, clock=time.monotonic) if when_down == "last_known" else values
+        self.online_values: KeyValueStore = values
+        if when_down == "last_known":
+            self.online_values = LastKnown(values, clock=time.monotonic, mark=partial(erasure_mark, home.root))
 
     def apply(self, repo: Path) -> None:
         """As FeatureRegistry.apply. A mirror whose layout that changed is filled from the tables, before a server misses it."""

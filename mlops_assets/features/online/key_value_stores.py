@@ -185,51 +185,58 @@ class RedisStore:
 class LastKnown:
     """Reads through `store`; while that is down, returns what this process read last, with its age.
 
-    A key that this process has never read raises OnlineStoreDown. Values keep their event times, so a view's TTL alone ends
-    the use of old ones. `clock` gives monotonic seconds.
+    A key that this process has never read raises OnlineStoreDown, and so does one that it read before an erasure: `mark` is
+    another value after each. Values keep their event times, so a view's TTL alone ends the use of old ones. `clock` gives
+    monotonic seconds.
     """
 
-    def __init__(self, store: SqliteStore | RedisStore, *, clock: Callable[[], float]) -> None:
-        self._store, self._clock = store, clock
-        self.change, self.keys = store.change, store.keys
+    def __init__(self, store: SqliteStore | RedisStore, *, clock: Callable[[], float], mark: Callable[[], object]) -> None:
+        self._store, self._clock, self._mark = store, clock, mark
+        self.change, self.keys, self.erase = store.change, store.keys, store.erase
         self._last: OrderedDict[str, tuple[Value, float]] = OrderedDict()
+        self._read_under = mark()
         self._lock = threading.Lock()
 
     def read(self, keys: Sequence[str]) -> Read:
+        mark = self._mark()
         try:
-            return self._remember(keys, self._store.read(keys))
+            return self._remember(keys, self._store.read(keys), mark)
         except OnlineStoreDown as error:
             return self._recall(keys, error)
 
     async def read_async(self, keys: Sequence[str]) -> Read:
+        mark = self._mark()
         try:
-            return self._remember(keys, await self._store.read_async(keys))
+            return self._remember(keys, await self._store.read_async(keys), mark)
         except OnlineStoreDown as error:
             return self._recall(keys, error)
 
     def _recall(self, keys: Sequence[str], error: OnlineStoreDown) -> Read:
         with self._lock:
+            self._forget_erased(self._mark())
             known = [self._last[key] for key in keys if key in self._last]
         if len(known) < len(keys):
             raise error
         return Read([value for value, _ in known], max((self._clock() - read_at for _, read_at in known), default=0.0))
 
-    def _remember(self, keys: Sequence[str], result: Read) -> Read:
+    def _remember(self, keys: Sequence[str], result: Read, mark: object) -> Read:
+        """`mark` is that of before the read: what was read during an erasure is not remembered after it."""
         now = self._clock()
         with self._lock:
-            # A value that disappears means that the store was emptied: the last known one stays.
+            self._forget_erased(self._mark())
+            if mark != self._read_under:
+                return result
+            # A value that disappears without an erasure means that the store was emptied: the last known one stays.
             pairs = zip(keys, result.values, strict=True)
             self._last.update((key, (value, now)) for key, value in pairs if value is not None or key not in self._last)
             while len(self._last) > REMEMBERED_KEYS:
                 self._last.popitem(last=False)
         return result
 
-    def erase(self, keys: Sequence[str]) -> None:
-        """Also in this process; another process keeps what it has read until it ends."""
-        self._store.erase(keys)
-        with self._lock:
-            for key in keys:
-                self._last.pop(key, None)
+    def _forget_erased(self, mark: object) -> None:
+        if mark != self._read_under:
+            self._last.clear()
+            self._read_under = mark
 
 
 KeyValueStore = SqliteStore | RedisStore | LastKnown

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from mlops_assets.features.online.key_value_stores import KeyValueStore, LastKnown, OnlineStoreDown, RedisStore, SqliteStore
 from mlops_assets.features.online.layout import NEVER, ServiceView
 from mlops_assets.features.online.online_mirror import NotFilled, OnlineMirror, OnlineValues
+from mlops_assets.foundation.home_lock import await_readers, erasure_mark
 from tests.servers.redis_server import RedisServer
 
 START = datetime(2013, 3, 1, tzinfo=UTC)
@@ -242,7 +243,7 @@ def mortal(tmp_path: Path) -> Iterator[RedisServer]:
 def test_while_the_store_is_down_a_reader_fails_or_returns_what_it_read_last_and_recovers_afterwards(mortal: RedisServer) -> None:
     clock = iter(range(1000)).__next__
     straight = mirror_on(RedisStore(mortal.url, name="t"))
-    remembering = mirror_on(LastKnown(RedisStore(mortal.url, name="t"), clock=clock))
+    remembering = mirror_on(LastKnown(RedisStore(mortal.url, name="t"), clock=clock, mark=lambda: 0))
     straight.write("weather", weather(["JFK", "EWR"], 4.0))
     assert ask(remembering, "JFK").age_s == 0
     mortal.kill()
@@ -255,6 +256,20 @@ def test_while_the_store_is_down_a_reader_fails_or_returns_what_it_read_last_and
     mortal.start()
     assert eventually(lambda: ask(straight, "JFK")).features["temp"] == [4.0]
     assert eventually(lambda: ask(remembering, "EWR")).age_s == 0
+
+
+def test_what_was_read_before_an_erasure_is_not_remembered_after_it(mortal: RedisServer, tmp_path: Path) -> None:
+    store, mark = RedisStore(mortal.url, name="t"), partial(erasure_mark, tmp_path)
+    server = mirror_on(LastKnown(store, clock=time.monotonic, mark=mark))
+    mirror_on(store).write("weather", weather(["JFK", "EWR"], 4.0))
+    assert ask(server, "JFK").features["temp"] == ask(server, "EWR").features["temp"] == [4.0]
+    store.erase([key for key in store.keys("JFK")])
+    await_readers(tmp_path, seconds=0, on_wait=lambda: None)  # as an erasure does, in another process
+    assert ask(server, "EWR").features["temp"] == [4.0]
+    mortal.kill()
+    assert ask(server, "EWR").age_s > 0
+    with pytest.raises(OnlineStoreDown):
+        ask(server, "JFK")
 
 
 def test_a_store_that_restarts_empty_is_not_filled(tmp_path: Path) -> None:

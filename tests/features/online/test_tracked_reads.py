@@ -85,7 +85,8 @@ def test_no_read_mixes_two_states_of_the_store(server: RedisServer) -> None:
 
 def test_what_is_kept_ends_with_the_connection(server: RedisServer) -> None:
     async def test() -> None:
-        plain, known = RedisStore(server.url, name="t"), LastKnown(RedisStore(server.url, name="t"), clock=lambda: 7.0)
+        plain = RedisStore(server.url, name="t")
+        known = LastKnown(RedisStore(server.url, name="t"), clock=lambda: 7.0, mark=lambda: 0)
         write(server, b"old", "a")
         for store in (plain, known):
             assert (await store.read_async(["a"])).values == [b"old"]
