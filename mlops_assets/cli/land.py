@@ -81,7 +81,7 @@ def _land_file(use_case: UseCase, address: str, tables: list[str], dry_run: bool
     if dry_run:
         typer.echo("Nothing was written. The same without --dry-run lands it.")
     elif any(table.status["new"] + table.status["changed"] for table in landed):
-        typer.echo(PICKED_UP.format(use_case.name))
+        typer.echo(_what_follows(use_case.name))
     elif any(table.outside for table in landed) and not any(table.rows for table in landed):
         typer.echo("Nothing landed.")
         raise typer.Exit(1)
@@ -132,4 +132,12 @@ def _land_declared(declaration: UseCase, first: date | None, last: date | None, 
         begin = first or declaration.first_day or date.min
         landed = land_example(declaration, landing, begin, last or begin)
         typer.echo(f"{counted(landed.files, 'file')}, {landed.changed} new or changed.")
-    typer.echo(PICKED_UP.format(use_case))
+    typer.echo(_what_follows(use_case))
+
+
+def _what_follows(use_case: str) -> str:
+    """Who reads the landed files, and when; during a pause, what ends it."""
+    from mlops_assets.promotion.pauses import pauses_in_force
+
+    pause = pauses_in_force(open_resources()["ledger"].open(), datetime.now(UTC)).get(use_case)
+    return f"Nothing reads them by itself now. {pause}" if pause else PICKED_UP.format(use_case)

@@ -20,20 +20,21 @@ class IllegalPause(ValueError):
 
 class Pause(NamedTuple):
     use_case: str
+    since: datetime
     until: datetime
     by: str
     why: str
 
     @classmethod
     def of(cls, record: Record) -> Self:
-        return cls(record.use_case, datetime.fromisoformat(record.body["until"]).astimezone(UTC), record.by, record.reason)
+        since, until = (datetime.fromisoformat(text).astimezone(UTC) for text in (record.at, record.body["until"]))
+        return cls(record.use_case, since, until, record.by, record.reason)
 
     def __str__(self) -> str:
-        """Who paused what until when and why, and what to do."""
+        """Who paused what until when and why, what to do, and since when."""
         paused = f"Paused by {self.by} until {to_minute(self.until)}: {self.why.rstrip('.')}"
-        return (
-            f"{paused}. Nothing runs by itself, and all of it follows then; `mlops resume {self.use_case} --why …` ends it now."
-        )
+        follows = f"Nothing runs by itself, and all of it follows then; `mlops resume {self.use_case} --why …` ends it now"
+        return f"{paused}. {follows}. It began at {to_minute(self.since)}."
 
 
 def pause_in_force(newest: Record | None, now: datetime) -> Pause | None:

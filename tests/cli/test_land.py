@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import fsspec
@@ -10,6 +11,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from mlops_assets.cli.app import app
+from mlops_assets.promotion.ledger import Ledger
+from mlops_assets.promotion.pauses import pause, resume
 
 Run = Callable[..., Result]
 HEADER = "carrier,flight,tailnum,origin,dest,sched_dep,distance\n"
@@ -40,6 +43,22 @@ def test_a_file_is_shown_first_and_then_lands(run: Run, tmp_path: Path) -> None:
     assert run(file).output.endswith("Nothing has changed.\n")
     file.write_text(HEADER + ROWS.replace("EWR", "JFK").splitlines(keepends=True)[0])
     assert "  1 landed rows of changed days are not in the file, and are replaced with them\n" in run(file).output
+
+
+def test_during_a_pause_it_says_that_nothing_reads_the_files_and_what_ends_it(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "flights.csv"
+    file.write_text(HEADER + ROWS)
+    begun = datetime.now(UTC)
+    ledger = Ledger(f"sqlite:///{tmp_path / 'home' / 'ledger.db'}")
+    (tmp_path / "home").mkdir()
+    pause("flight_delay", until=begun + timedelta(hours=1), why="a move", by="ana", at=begun, ledger=ledger)
+    last = run(file, "--table", "schedule").output.splitlines()[-1]
+    assert last.startswith("Nothing reads them by itself now. Paused by ana until ") and "within seconds" not in last
+    assert last.endswith(f"`mlops resume flight_delay --why …` ends it now. It began at {begun:%Y-%m-%d %H:%M} UTC.")
+    assert run("2013-01-01", "2013-01-01").output.splitlines()[-1] == last
+    resume("flight_delay", why="moved", by="ana", at=datetime.now(UTC), ledger=ledger)
+    file.write_text(HEADER + ROWS.replace("EWR", "JFK"))
+    assert "A platform that runs reads them within seconds." in run(file, "--table", "schedule").output
 
 
 def test_a_file_of_undeclared_days_says_which_are_declared_and_fails(run: Run, tmp_path: Path) -> None:

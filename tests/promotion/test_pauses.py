@@ -29,7 +29,10 @@ def test_it_is_in_force_until_its_end_and_says_who_why_and_how_it_ends(ledger: L
     sentence = (
         "Paused by ana until 2026-12-01 06:00 UTC: The bank moves its database. Nothing runs by itself, and all of it follows"
     )
-    assert str(in_force.pop("loans")) == f"{sentence} then; `mlops resume loans --why …` ends it now."
+    assert (
+        str(in_force.pop("loans"))
+        == f"{sentence} then; `mlops resume loans --why …` ends it now. It began at 2026-12-01 05:00 UTC."
+    )
     assert not in_force and pauses_in_force(ledger, NOW + HOUR) == {}
 
 
