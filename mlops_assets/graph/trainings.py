@@ -12,7 +12,8 @@ import dagster as dg
 from mlops_assets.foundation import names
 from mlops_assets.foundation.durations import SKEW, is_over
 from mlops_assets.foundation.moments import to_minute
-from mlops_assets.graph.kernel.conditions import UNFINISHED
+from mlops_assets.graph.kernel.conditions import MADE, UNFINISHED
+from mlops_assets.graph.kernel.dagster_internals import newest_events
 from mlops_assets.graph.kernel.dagster_runs import is_made_by_other_code
 from mlops_assets.graph.kernel.run_clock import run_time
 from mlops_assets.spec.use_case import Stage, UseCase
@@ -167,10 +168,13 @@ class Trainings:
 
     @cached_property
     def _has_new_data(self) -> bool:
-        """Whether requests or labels were validated since the newest training was requested."""
-        since = self.records[0].create_timestamp.timestamp()
-        events = (self.instance.get_latest_materialization_event(key) for key in training_tables(self.use_case))
-        return any(event and event.timestamp > since for event in events)
+        """Whether requests or labels were validated since the newest training was requested. Events are compared by their ids, as
+        their times are of a clock that may be set back.
+        """
+        requested = self.instance.get_records_for_run(self.records[0].dagster_run.run_id, limit=1).records
+        since = requested[0].storage_id if requested else 0
+        newest = (newest_events(self.instance, key, MADE, partitioned=False) for key in training_tables(self.use_case))
+        return any(event.get(None, 0) > since for event in newest)
 
 
 def end_of(record: dg.RunRecord) -> datetime:

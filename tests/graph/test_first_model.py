@@ -16,7 +16,7 @@ from deltalake import write_deltalake
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import PROJECT, Home, read_environment
-from mlops_assets.graph.trainings import LONGEST_PAUSE, PAUSE, REQUEST, RequestedTraining, Trainings, read_trainings
+from mlops_assets.graph.trainings import LONGEST_PAUSE, PAUSE, REQUEST, RequestedTraining, Trainings, end_of, read_trainings
 from mlops_assets.graph.triggers import build_triggers
 from mlops_assets.promotion.promotion_state import promotion_state_of
 from mlops_assets.resources import build_resources
@@ -160,6 +160,10 @@ def test_a_failed_training_is_tried_again_and_a_request_is_met_after_the_clock_w
     assert in_future.requested(ended) == request, "the training was created by a clock that was a day ahead"
     assert in_future.requested(later) is None
     assert trainings.requested(ended) == request
+    trigger.validate(applications(4))
+    (record,) = in_future.records
+    with_newer_data = replace(trainings, records=[record] * 12)
+    assert with_newer_data.retry_at == end_of(record) + PAUSE
 
 
 def test_where_a_version_serves_no_first_model_is_trained_whatever_the_event_log_holds(trigger: Trigger):

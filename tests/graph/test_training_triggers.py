@@ -207,6 +207,9 @@ def test_a_schedule_trains_once_at_each_of_its_times_also_at_one_that_was_missed
     assert "on_schedule: the next time is 20" in line.why_not()
     line.waited += 3 * DAY
     assert line.train(refused=True).reason == "schedule: 0 6 * * *"
+    line.waited -= 10 * DAY
+    due = line.next()
+    assert isinstance(due, Request) and due.reason.startswith("schedule: 0 6 * * *"), "the clock was set back"
 
 
 def test_a_trigger_waits_for_its_cool_down_after_any_training(line: TrainingLine) -> None:
