@@ -168,7 +168,8 @@ def describe_live(server: Served, plan: Plan | None) -> str:
     if not server.in_force:
         late = f", not yet plan {number}" if (live["plan"] or 0) < number else ", which is not the ledger's"
     line = f"live: {champion} serves at {server.url} (plan {live['plan'] or 'none'}{late})"
-    problems = filter(None, (live["last_load_error"], live.get("admission_error")))  # servers of earlier releases lack the second
+    # Servers of earlier releases lack the others.
+    problems = filter(None, (live["last_load_error"], live.get("admission_error"), live.get("log_error")))
     return "; ".join([line, *map(str, problems)])
 
 

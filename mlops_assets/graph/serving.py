@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
 LOG_READABLE, MAX_FAULTS = "log_is_readable", 3
 SERVING_THE_PLAN = "serves_the_plan"
-REPORTED = ("use_case", "plan", "champion", "challenger", "share", "shadow", "last_load_error", "admission_error")
+ERRORS = ("last_load_error", "admission_error", "log_error")
+REPORTED = ("use_case", "plan", "champion", "challenger", "share", "shadow", *ERRORS)
 TAKE_OVER_SECONDS = 20.0
 
 

@@ -82,8 +82,8 @@ class Service:
         return ": ".join(filter(None, (NO_CHAMPION, self.answering.load_error)))
 
     def plan(self) -> dict[str, Any]:
-        """What serves, why a newer plan was not taken, and why no request is admitted."""
-        return self.answering.plan() | {"admission_error": self.admission.problem}
+        """What serves, why a newer plan was not taken, why no request is admitted, and what the log lacks."""
+        return self.answering.plan() | {"admission_error": self.admission.problem, "log_error": self.answering.log_error}
 
     async def predict(self, headers: Headers, body: bytes, *, client: str, deadline: float) -> bytes:
         """The answer as JSON. Raises Refusal, BadRequest, and the errors of `Answering.answer_together` and `Repeats.answer`."""

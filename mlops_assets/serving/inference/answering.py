@@ -14,6 +14,7 @@ from mlops_assets.features.online.key_value_stores import OnlineStoreDown
 from mlops_assets.features.online.online_mirror import LookupResult
 from mlops_assets.features.request_features import Columns, entity_columns
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, REQUEST
+from mlops_assets.foundation.wording import counted
 from mlops_assets.serving.http.answer import Answer
 from mlops_assets.serving.http.moments import refuse_moments
 from mlops_assets.serving.http.request import BadRequest, PredictRequest
@@ -62,6 +63,7 @@ class Answering:
     def __post_init__(self) -> None:
         self._entity_columns = entity_columns(self.use_case)
         self._others = other_columns(self.use_case)
+        self._unlogged = 0
         self._composer = Composer(self.use_case, self.scorer, now=self.now, clock=self.clock, new_id=self.new_id)
 
     def answer_together(self, requests: Sequence[PredictRequest]) -> Sequence[Outcome]:
@@ -131,6 +133,13 @@ class Answering:
         """Why the newest plan was not taken, without folders; complete in the log."""
         error = self.slots.last_error
         return error and FOLDERS.sub("…/", error)
+
+    @property
+    def log_error(self) -> str | None:
+        """Why the prediction log cannot be written now, and how many rows of this process it lacks."""
+        lost = f"{counted(self._unlogged, 'row')} answered without a log entry since this server process started"
+        parts = [f"it cannot be written: {self.log.problem}"] * bool(self.log.problem) + [lost] * bool(self._unlogged)
+        return f"prediction log: {'; '.join(parts)}" if parts else None
 
     def _prepare(self, requests: Sequence[PredictRequest]) -> list[list[ScoringRow]]:
         """The rows of each request with their features, from the request itself or from the feature store."""
@@ -260,6 +269,7 @@ class Answering:
         if self.use_case.serving.log.when_full == "refuse":
             raise LogUnavailable(str(error)) from error
         self.telemetry.unlogged.inc(rows)
+        self._unlogged += rows
 
 
 def _texts(values: Sequence[Any]) -> Sequence[str | None]:

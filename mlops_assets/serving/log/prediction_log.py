@@ -106,6 +106,7 @@ class PredictionLog:
         self._file: int | None = None
         self._written = 0
         self._waiting: list[bytes] = []
+        self.problem = ""  # why the newest write failed
         self._lock = Lock()
 
     def append(self, rows: Sequence[Mapping[str, object]]) -> None:
@@ -208,6 +209,14 @@ class PredictionLog:
         self._waiting = []
 
     def _write_parts(self, parts: Iterable[bytes]) -> None:
+        try:
+            self._write_all(parts)
+        except OSError as error:
+            self.problem = error.strerror or str(error)
+            raise
+        self.problem = ""
+
+    def _write_all(self, parts: Iterable[bytes]) -> None:
         """All parts or none: what a full disk took of them is truncated, and its segment ends there."""
         if self._file is None or self._written >= self._segment_bytes:
             self._open_segment()
