@@ -137,6 +137,7 @@ def _record_refusal(
     if failed:
         reason = " ".join(verdict.message for verdict in failed)
         evidence = {"model_digest": candidate.digest, "gates": [verdict.to_dict() for verdict in failed]}
+        evidence["code.evaluation"] = promotions.use_case.fingerprint("evaluation")
         by = f"run {context.run.run_id[:8]}"
         promotions.refuse(candidate.version, reason=reason, by=by, at=run_started(context), evidence=evidence)
 

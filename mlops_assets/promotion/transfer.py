@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from mlops_assets.foundation import names
+from mlops_assets.foundation.moments import to_minute
 from mlops_assets.promotion.blessing import Blessing
 from mlops_assets.promotion.ledger_chain import canonical_json
 from mlops_assets.promotion.mlflow_aliases import STAGE
@@ -23,13 +24,14 @@ from mlops_assets.spec.use_case import Stage, UseCase
 from mlops_assets.training.digest import digest
 from mlops_assets.training.model_registry import MODEL, ModelRegistry
 
+GATES = "code.evaluation"  # in the evidence of a refusal by gates: their fingerprint
 MANIFEST, SIGNATURE, BLESSING = "manifest.json", "manifest.signature", "blessing.json"
 FORMAT = 1
 MAX_BYTES = 2 << 30  # unpacked: a few kilobytes of a ZIP file can be as many gigabytes
 # What a version reads and what judged it: where a blessing has the fingerprint, and the stage that it is of.
 CODES: dict[str, tuple[str, Stage]] = {
     "features, label and split": ("code.training_set", "training_set"),
-    "gates, slices and task": ("code.evaluation", "evaluation"),
+    "gates, slices and task": (GATES, "evaluation"),
 }
 BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, RuntimeError)  # of what is no ZIP file
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same version is the same file
@@ -115,9 +117,10 @@ def export(promotions: Promotions, registry: ModelRegistry, version: int, *, env
 def take_over(exported: Export, promotions: Promotions, registry: ModelRegistry, *, by: str, at: datetime) -> int:
     """Registers the version here, signs its blessing for the number that it has here, and records it, as if it had been trained
     here: its rollout, and an approval where the risk is high, are this environment's. The same file again changes nothing.
-    Returns the number. Raises UnusableExport, UnblessedModel, AlreadyPlaced.
+    Returns the number. Raises UnusableExport, also where this model was refused here, UnblessedModel, AlreadyPlaced.
     """
     _require_fitting(exported, promotions.use_case)
+    _require_not_refused(exported, promotions)
     use_case, origin, blessing = promotions.use_case, exported.manifest, exported.blessing
     onnx, name = exported.files[MODEL], names.registered_model(use_case.name)
     source = {f"imported.{key}": str(origin[key]) for key in ("environment", "version")}
@@ -142,3 +145,20 @@ def _require_fitting(exported: Export, use_case: UseCase) -> None:
     if different := [part for part, (_, stage) in CODES.items() if there[part] != use_case.fingerprint(stage)]:
         remedy = "Deploy the declaration and the release that it was blessed by, or train it by those of this environment"
         raise UnusableExport(f"{where} · declared otherwise here: {' and '.join(different)}. {remedy}.")
+
+
+def _require_not_refused(exported: Export, promotions: Promotions) -> None:
+    """A refusal here holds for the same model until there is newer evidence, or it was refused by gates that are others now."""
+    state, model, use_case = promotions.state(), exported.blessing.model_digest, promotions.use_case
+    gates = use_case.fingerprint("evaluation")
+    for version, refusal in state.refusals.items():
+        evidence = refusal.body["evidence"]
+        is_older = datetime.fromisoformat(exported.blessing.blessed_at) <= datetime.fromisoformat(refusal.at)
+        if evidence.get("model_digest", state.digest_of(version)) == model and evidence.get(GATES, gates) == gates and is_older:
+            where = f"{use_case.name} · version {exported.manifest['version']} of {exported.manifest['environment']}"
+            problem = f"this model is version {version} here, which {refusal.by} refused at {to_minute(refusal.at)}"
+            reason = f"{refusal.body['reason'].rstrip('.')}. Its evaluation there is older than this refusal"
+            remedy = (
+                "Evaluate it there again on newer data and export it anew, change the gates in both, or train another version"
+            )
+            raise UnusableExport(f"{where} · {problem}: {reason}. {remedy}.")

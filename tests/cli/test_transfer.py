@@ -4,6 +4,7 @@
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from mlops_assets.promotion.deployment import Deployment
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.ledger_chain import Record
 from mlops_assets.promotion.promotion_state import promotion_state_of
+from mlops_assets.promotion.promotions import Promotions
 from mlops_assets.promotion.signing_keys import SigningKeys, read_public
 from mlops_assets.promotion.transfer import Export, UnusableExport
 from mlops_assets.spec.gate import Floor
@@ -163,6 +165,47 @@ def test_what_is_declared_otherwise_there_is_named(
     declare(SMALL.but(**change), monkeypatch)
     result = take_over(tmp_path / "staging", file, key_of(trained))
     assert result.exit_code == 1 and f"tumor · version 1 of test · declared otherwise here: {part}. Deploy" in result.output
+
+
+def refuse(home: Path, at: datetime, **evidence: str) -> None:
+    keys, deployment = SigningKeys(Home(home).keys), Deployment(Home(home).deployments, NAME)
+    promotions = Promotions(SMALL, Ledger(f"sqlite:///{Home(home).ledger}"), deployment, keys)
+    promotions.refuse(1, reason="auc is 0.4, below 0.9.", by="run 12345678", at=at, evidence=evidence)
+
+
+def test_a_model_that_was_refused_is_not_blessed_by_a_second_import_of_the_same_file(
+    trained: Path, file: Path, tmp_path: Path
+) -> None:
+    other, key = tmp_path / "staging", key_of(trained)
+    take_over(other, file, key)
+    at = datetime.now(UTC)
+    refuse(other, at)
+    again = take_over(other, file, key)
+    assert again.exit_code == 1 and [record.kind for record in records(other)] == ["blessing", "refusal"]
+    assert again.output == (
+        f"tumor · version 1 of test · this model is version 1 here, which run 12345678 refused at {at:%Y-%m-%d %H:%M} UTC: auc is "
+        "0.4, below 0.9. Its evaluation there is older than this refusal. Evaluate it again there, on newer data, and export it "
+        "anew, change the gates in both, or train another version.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("age", "evidence"),
+    [
+        (timedelta(days=1), {}),
+        (timedelta(), {"code.evaluation": "of other gates"}),
+        (timedelta(), {"model_digest": "of another model"}),
+    ],
+    ids=["evaluated since", "other gates", "another model"],
+)
+def test_a_refusal_of_other_evidence_does_not_hold(
+    trained: Path, file: Path, tmp_path: Path, age: timedelta, evidence: dict[str, str]
+) -> None:
+    other, key = tmp_path / "staging", key_of(trained)
+    take_over(other, file, key)
+    refuse(other, datetime.now(UTC) - age, **evidence)
+    assert take_over(other, file, key).exit_code == 0
+    assert [record.kind for record in records(other)] == ["blessing", "refusal", "blessing"]
 
 
 def test_only_a_blessed_version_is_exported(trained: Path, tmp_path: Path) -> None:
