@@ -14,7 +14,7 @@ from typing import Any, cast
 import httpx
 
 from mlops_assets.ingestion.pulling.pull import Part
-from mlops_assets.ingestion.pulling.rows import CannotPull, Row, read_moment, row_builder, unreadable
+from mlops_assets.ingestion.pulling.rows import CannotPull, Row, fields_of, read_moment, row_builder, unreadable
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.pulled_source import Http, NextCursor, NextLink, PageNumber
 
@@ -61,8 +61,7 @@ class HttpReader:
     def _row(self, record: Any, build: Callable[[Sequence[object]], Row]) -> Row:
         if not isinstance(record, dict):
             return unreadable(record, self.contract, None, "is not a JSON object")
-        fields = cast(dict[str, Any], record)
-        return build([fields.get(column.header) for column in self.contract.columns])
+        return build(fields_of(cast(dict[str, Any], record), self.contract))
 
     def _pages(self, position: Any | None) -> Iterator[list[Any]]:
         address: httpx.URL | None = httpx.URL(self.source.url).copy_merge_params({**self.source.params, **self._since(position)})

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
@@ -57,6 +57,14 @@ def row_builder(contract: Contract, time: str) -> Callable[[Sequence[object]], R
         return Row(texts)
 
     return build
+
+
+def fields_of(record: Mapping[str, object], contract: Contract) -> list[object]:
+    """The values of the contract's columns. A record from before a column was renamed has its former key."""
+    return [
+        record.get(column.renamed_from if column.renamed_from and column.header not in record else column.header)
+        for column in contract.columns
+    ]
 
 
 def unreadable(original: object, contract: Contract, moment: datetime | None, problem: str) -> Row:

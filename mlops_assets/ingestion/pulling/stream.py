@@ -13,7 +13,7 @@ from typing import Any, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from mlops_assets.ingestion.pulling.pull import Part
-from mlops_assets.ingestion.pulling.rows import CannotPull, Row, row_builder, unreadable
+from mlops_assets.ingestion.pulling.rows import CannotPull, Row, fields_of, row_builder, unreadable
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.pulled_source import Stream
 
@@ -164,5 +164,4 @@ class StreamReader:
             return unreadable(
                 (value or b"").decode(errors="backslashreplace"), self.contract, sent, f"{where} is not a JSON object"
             )
-        values = cast(dict[str, Any], fields)
-        return build([values.get(column.header) for column in self.contract.columns])._replace(moment=sent)
+        return build(fields_of(cast(dict[str, Any], fields), self.contract))._replace(moment=sent)

@@ -183,3 +183,25 @@ def test_a_record_that_changes_its_moment_is_a_new_version_on_its_day(shop: Shop
     shop.pull()
     api.records = [order(1, 2, at=day(2))]
     assert shop.pull().files == ["2024-03-03"]
+
+
+def test_records_keep_their_values_while_the_api_renames_and_adds_and_retypes_keys(shop: Shop, api: Api) -> None:
+    """Old records stay as they were written, new ones come in the new form; the declaration follows a day later."""
+    shop.source = shop.source.but(cursor="updated_at", since_param="since", lag=timedelta(0))
+    column = {one.name: one for one in ORDERS.columns}
+    whole = column["amount"].but(dtype="int", nullable=False)
+    shop.contract = ORDERS.but(columns=(column["number"], whole, column["ordered_at"]))
+    api.records = [order(1, 5), order(2, 7)]
+    shop.pull()
+    changed = order(3, "7.25", updated=day(5)) | {"note": "new"}
+    changed["total"] = changed.pop("amount")
+    api.records.append(changed)
+    shop.pull()
+    assert shop.accepted() == {1: 5, 2: 7}
+    assert shop.reasons() == ["amount: missing"]
+    renamed = column["amount"].but(name="total", renamed_from="amount")
+    shop.contract = ORDERS.but(columns=(column["number"], renamed, column["note"], column["ordered_at"]))
+    shop.pull()
+    rows = shop.rows()
+    assert sorted(rows.accepted.select("number", "total", "note").rows()) == [(1, 5, None), (2, 7, None), (3, 7.25, "new")]
+    assert not rows.quarantined.height

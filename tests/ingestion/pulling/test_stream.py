@@ -239,3 +239,13 @@ def test_a_missing_topic_is_named(shop: Shop) -> None:
         "shop · orders · nothing · the brokers refuse: Broker: Unknown topic or partition. "
         "Correct KAFKA or the declaration, or ask the owner of the brokers."
     )
+
+
+def test_messages_from_before_a_key_was_renamed_keep_their_values(shop: Shop, kafka: KafkaCluster) -> None:
+    later = json.loads(order(2, 7))
+    later["total"] = later.pop("amount")
+    kafka.send("orders", order(1, 5), json.dumps(later).encode())
+    columns = tuple(one.but(name="total", renamed_from="amount") if one.name == "amount" else one for one in ORDERS.columns)
+    shop.contract = ORDERS.but(columns=columns)
+    shop.pull()
+    assert sorted(shop.rows().accepted.select("number", "total").rows()) == [(1, 5.0), (2, 7.0)]
