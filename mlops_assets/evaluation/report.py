@@ -36,8 +36,9 @@ def drift_report(
     """A table of the inputs, current next to reference, in which those in `drifted` are shown as such. Inputs without a value in
     one of the samples are left out: Evidently cannot draw them. Raises ValueError when none is left.
     """
-    booleans = (cs.by_name(numeric) & cs.boolean()).cast(pl.Int8)  # as in profiles: Evidently subtracts values
-    before, now = (_sample(rows, seed).with_columns(booleans) for rows in (reference, current))
+    as_numbers = cs.by_name(numeric).cast(pl.Float64)  # as in profiles: Evidently takes no decimals, and subtracts booleans
+    texts = (cs.by_name(categorical) & cs.decimal()).cast(pl.String)
+    before, now = (_sample(rows, seed).with_columns(as_numbers, texts) for rows in (reference, current))
     numbers, categories = (
         [name for name in names if before[name].count() and now[name].count()] for names in (numeric, categorical)
     )

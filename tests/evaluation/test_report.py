@@ -73,6 +73,16 @@ def test_an_input_without_values_is_left_out_instead_of_ending_the_report(page: 
     assert '"wind"' in page and '"gust"' not in page
 
 
+def test_decimals_and_booleans_with_missing_values_are_drawn_as_numbers() -> None:
+    rows = served(60).select(
+        price=pl.col("probability").cast(pl.Decimal(8, 2)),
+        paid=pl.when(pl.col("late") == 1).then(pl.col("probability") > 0.5),
+        grade=pl.col("probability").cast(pl.Decimal(4, 1)),
+    )
+    page = drift_report(rows, rows, numeric=["price", "paid"], categorical=["grade"], drifted=["price"], seed=0)
+    assert '"price"' in page and '"paid"' in page and '"grade"' in page
+
+
 def test_one_drifted_input_is_drift_of_the_whole(page: str, tmp_path: Path) -> None:
     assert "Dataset Drift is detected" in shown(page, tmp_path)
     assert "Dataset Drift is NOT detected" in shown(drift_page(), tmp_path)
