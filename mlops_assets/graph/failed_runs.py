@@ -32,13 +32,22 @@ def read_failed_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
 
 
 def find_failed_run(use_case: str, instance: dg.DagsterInstance, failed: Sequence[dg.DagsterRun]) -> FailedRun | None:
-    """The newest one that no later run of its assets has followed; trainings are reported elsewhere."""
+    """The newest one whose failed assets no later run has made again; trainings are reported elsewhere."""
     for run in failed:
         keys = run.asset_selection or set()
         if not is_run_of(use_case, run) or not keys or any("mlops/training" in tag for tag in run.tags):
             continue
-        if all(record.asset_entry.last_run_id == run.run_id for record in instance.get_asset_records([*keys])):
-            tables = ", ".join(sorted(key.path[-1] for key in keys)[:2])
+        failures = _failed_assets(instance, run.run_id) or keys
+        if all(record.asset_entry.last_run_id == run.run_id for record in instance.get_asset_records([*failures])):
+            tables = ", ".join(sorted(key.path[-1] for key in failures)[:2])
             remedy = LASTS if has_mistake(run.tags) else RETRIED if is_retried(run) else PASSES
             return FailedRun(tables, f"Run {run.run_id[:8]} of {tables} failed: {error_of(instance, run.run_id)} {remedy}")
     return None
+
+
+def _failed_assets(instance: dg.DagsterInstance, run_id: str) -> set[dg.AssetKey]:
+    """Those of the steps that failed; none where the run ended outside of its steps."""
+    planned, failure = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, dg.DagsterEventType.STEP_FAILURE
+    events = [entry.dagster_event for entry in instance.all_logs(run_id, of_type={planned, failure}) if entry.dagster_event]
+    steps = {event.step_key for event in events if event.is_step_failure}
+    return {event.asset_key for event in events if event.asset_key and not event.is_step_failure and event.step_key in steps}

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.moments import to_second
+from mlops_assets.graph.failed_runs import find_failed_run, read_failed_runs
 from mlops_assets.graph.history import readable_event_log
 from mlops_assets.graph.kernel.asset_metadata import WARNING
 from mlops_assets.graph.kernel.check_verdict import check_keys, read_verdicts
@@ -36,7 +37,9 @@ def describe_operations(use_case: UseCase, home: Home, state: "PromotionState", 
         try:
             training = _describe_training(use_case, home, instance, state, now)
             stopped = why_stopped(use_case.name, stopped_sensors(instance))
+            failed = find_failed_run(use_case.name, instance, read_failed_runs(instance))
             described = {"automation": stopped, "training": training, "warning": _describe_warning(use_case, instance)}
+            described["failed"] = failed.message if failed else ""
             lines = (f"{name}: {text}" for name, text in described.items() if text)
             warehouse = WarehouseResource(folder=str(home.tables))
             triggers = TrainingTriggers(use_case, instance, state, warehouse, now).describe()

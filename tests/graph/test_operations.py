@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 from dagster._daemon.types import DaemonHeartbeat  # what the daemon writes
 
+from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Home
 from mlops_assets.graph.operations import describe_operations
 from mlops_assets.promotion.ledger import Ledger
@@ -61,6 +62,16 @@ def test_a_use_case_that_is_stopped_is_named_until_it_is_started_again(trigger: 
     assert lines(trigger)[0] == f"automation: {reason}"
     switch(trigger.instance, f"{PLAIN.name}_automation", on=True)
     assert not any(line.startswith("automation") for line in lines(trigger))
+
+
+def test_a_run_of_a_monitor_that_failed_is_named(trigger: Trigger):
+    @dg.asset(key=names.stage(PLAIN.name, "drift"))
+    def drift() -> None:
+        raise ValueError("no page can be drawn")
+
+    job = dg.Definitions([drift]).resolve_implicit_global_asset_job_def()
+    job.execute_in_process(instance=trigger.instance, asset_selection=[drift.key], raise_on_error=False)
+    assert any(line.startswith("failed: Run ") and "of drift failed: ValueError: no page" in line for line in lines(trigger))
 
 
 def test_the_first_training_says_what_it_waits_for_then_that_it_is_due(trigger: Trigger):

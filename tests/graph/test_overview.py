@@ -147,6 +147,19 @@ def test_a_run_of_a_table_that_failed_is_named_until_a_later_one_of_the_same_ass
         assert len(named) == fails
 
 
+def test_a_monitor_that_failed_stays_named_while_what_it_reads_is_made_again(trigger: Trigger):
+    predictions = dg.asset(key=names.stage(WATCHED.name, "predictions"))(lambda: None)
+
+    @dg.asset(key=names.stage(WATCHED.name, "drift"), deps=[predictions])
+    def drift() -> None:
+        raise ValueError("no page can be drawn")
+
+    job = dg.Definitions([predictions, drift]).resolve_implicit_global_asset_job_def()
+    for keys in ([predictions.key, drift.key], [predictions.key]):
+        job.execute_in_process(instance=trigger.instance, asset_selection=keys, raise_on_error=False)
+        assert any("of drift failed: ValueError: no page can be drawn" in problem for problem in row(trigger.home).problems)
+
+
 def test_a_misspelt_landing_folder_is_named_once_before_and_after_its_alarm(trigger: Trigger):
     name, table = WATCHED.name, WATCHED.sources[0].table
     where = f"{name}/{table}_/"
