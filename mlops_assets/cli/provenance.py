@@ -155,7 +155,8 @@ def _training(training: Mapping[str, str]) -> dict[str, str]:
     }
     parts["machine"] = {name: training[name] for name in MACHINE if name in training}
     parts["trainer"] = json.loads(training.get("trainer", "{}"))
-    window = f"{training.get('window.first')} to {training.get('window.last')}, {training.get('rows')} rows"
+    rows = f"of {training.get('rows')} rows with those of validation and test"
+    window = f"{training.get('window.first')} to {training.get('window.last')}, {rows}"
     run = {name: training[name] for name in ("dagster_run_id", "dagster_reason") if name in training}
     return {"window": window, **{label: _joined(values) for label, values in parts.items()}, **run}
 

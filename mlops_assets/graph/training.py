@@ -119,7 +119,8 @@ def _candidate(use_case: UseCase) -> dg.AssetsDefinition:
                 use_case, rows, run=run, registry=registry.open(), made_from=made_from, progress=context.log.info
             )
         last = {f"last_{name}": readable(value) for name, value in model.last.items()}
-        learned = f"{counted(model.epochs, 'epoch')} on {counted(len(rows), 'row')}"
+        epochs = f" in {counted(model.epochs, 'epoch')}" if model.epochs > 1 else ""
+        learned = f"trained on {counted(model.rows, 'row')}{epochs}"
         summary = f"Version {model.version}: {use_case.trainer.kind}, {learned}."
         numbers = {"model_version": model.version, "epochs": model.epochs, **last, "digest": model.digest}
         pictures = pictures_as_metadata({"loss": model.loss})

@@ -33,7 +33,8 @@ ANSWERS = "test_answers.parquet"  # what the version answers for rows that it wa
 
 @dataclass(frozen=True)
 class TrackedModel:
-    """A registered candidate. `training` is what a blessing signs about its origin; `last` are its last metrics.
+    """A registered candidate. `training` is what a blessing signs about its origin; `rows` are those that it learned, without
+    the test rows; `last` are its last metrics.
 
     `loss` is the loss of each epoch as PNG bytes.
     """
@@ -41,6 +42,7 @@ class TrackedModel:
     version: int
     digest: str
     training: Tags
+    rows: int
     epochs: int
     last: dict[str, float]
     loss: bytes
@@ -66,7 +68,8 @@ def train_and_track(
     _log(run, model, rows, use_case)
     name, history = names.registered_model(use_case.name), model.history
     version = registry.register(name, model.onnx, run_id=run.run_id, tags=training, description=use_case.question)
-    return TrackedModel(version, model.digest, training, len(history), dict(history[-1]), loss_curve(history))
+    learned = rows.filter(pl.col("split") != TEST).height
+    return TrackedModel(version, model.digest, training, learned, len(history), dict(history[-1]), loss_curve(history))
 
 
 def _log(run: TrackedRun, model: TrainedModel, rows: pl.DataFrame, use_case: UseCase) -> None:

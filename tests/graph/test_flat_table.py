@@ -51,6 +51,7 @@ def test_a_flat_table_becomes_a_training_set_and_a_candidate(tmp_path: Path) -> 
             *line.stages("applications", "payments"), names.feature("loans", "last_payment"), first=FIRST, last=LAST
         ).success
         assert line.run(["loans", "training_set"], ["loans", "candidate"]).success
+        candidate = metadata_of(line, ["loans", "candidate"])
         applications = line.tables.scan(names.validated("loans", "applications"))
         rows = line.rows(names.stage("loans", "training_set"))
         applied, features, trained = (
@@ -62,6 +63,8 @@ def test_a_flat_table_becomes_a_training_set_and_a_candidate(tmp_path: Path) -> 
             )
         )
     assert len(rows) == applications.collect().height == label_rows(LOANS, applications, applications).collect().height == 400
+    learned = rows.filter(pl.col("split") != "test").height
+    assert f"trained on {learned} rows" in str(candidate["summary"].value) and learned < len(rows)
     assert rows["defaulted"].to_list() == [int(number % 3 == 0) for _ in range(8) for number in range(50)]
     assert rows["last_paid"].to_list() == [1.5 * (number % 9) for _ in range(8) for number in range(50)]
     of_contract, of_view, of_training = (

@@ -90,7 +90,7 @@ def test_the_page_shows_data_and_code(line: Line, page: str):
     rows = line.training_set()
     train = rows.filter(split="train")["event_timestamp"]
     text = " ".join(page.split())
-    assert f"window {train.min()} to {train.max()}, {len(rows)} rows" in text
+    assert f"window {train.min()} to {train.max()}, of {len(rows)} rows with those of validation and test" in text
     assert "tables training_set 0 · validated.weather 0" in text
     assert f"candidate {SMALL.fingerprint('candidate')}" in text
     assert "train_boosting " in text and "scikit-learn " in text and "python 3.11" in text
