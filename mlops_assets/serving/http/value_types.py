@@ -20,7 +20,7 @@ NAMES = {
     "category": "text",
     "int": "a whole number",
     "float": "a number",
-    "decimal": "a decimal number as text, such as '12.50'",
+    "decimal": "a decimal number as text, of up to {precision} digits, {scale} of them after the point,",
     "bool": "true or false",
     "datetime": f"a moment in ISO 8601, {MIN_YEAR} to {MAX_YEAR - 1}, UTC where it has no offset",
     "date": f"a date such as 2013-07-01, {MIN_YEAR} to {MAX_YEAR - 1}",
@@ -98,7 +98,7 @@ def value_schema(column: Column) -> dict[str, Any]:
 
 def legal_values(column: Column) -> str:
     """What a column accepts, for people."""
-    legal = NAMES[column.dtype]
+    legal = NAMES[column.dtype].format(precision=column.precision, scale=column.scale)
     if column.allowed:
         legal = f"one of {', '.join(column.allowed)}"
     if column.pattern:

@@ -206,6 +206,12 @@ def test_a_client_may_still_send_what_is_no_request_column_or_no_column_any_more
         ("carrier", {"allowed": ("UA", "B6")}, ["UA", "B6"], ["long", "AA"]),
         ("carrier", {"pattern": "A|B"}, ["A", "B"], ["AB", "A\n", "xB"]),
         ("flight", {"dtype": "float", "min": 0.25, "max": 1}, [0.25, 1], [0.2, 2, True, "1"]),
+        (
+            "flight",
+            {"dtype": "decimal", "precision": 4, "scale": 2, "min": None, "max": None},
+            [],
+            [12.5, "12.505", "123.4", "1,5"],
+        ),
         ("flight", {"dtype": "bool", "min": None, "max": None}, [True, False], [0, "true", None]),
     ],
 )
