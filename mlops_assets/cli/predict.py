@@ -38,7 +38,7 @@ def predict(
         except RequestRefused as refused:
             _show_refusal(use_case, refused)
             raise typer.Exit(1) from None
-    show(*_page(answers))
+    show(*_page(answers, declaration))
     key = "$MLOPS_API_KEY" if environment(creates_home=True).api_key else None
     typer.echo(f"\nThe same with curl:\n{curl_line(service.url, use_case, rows, explain=explain, key=key)}")
 
@@ -93,7 +93,10 @@ def _problem(problem: Mapping[str, Any]) -> str:
     return f"{place}{': ' if place else ''}found {problem['found']}; legal: {problem['legal']}. {problem['next']}"
 
 
-def _page(answers: list[dict[str, Any]]) -> Iterator[RenderableType]:
+def _page(answers: list[dict[str, Any]], use_case: UseCase) -> Iterator[RenderableType]:
+    from mlops_assets.tasks import task_of
+
+    added = f"what each input adds to the baseline, in {task_of(use_case.task).ADDED_IN}"
     plain = [{name: value for name, value in answer.items() if name not in ("warnings", "explanation")} for answer in answers]
     heads = ["row", *plain[0]]
     rows = ([number, *map(_shown, answer.values())] for number, answer in enumerate(plain, start=1))
@@ -103,9 +106,9 @@ def _page(answers: list[dict[str, Any]]) -> Iterator[RenderableType]:
         if explanation := answer.get("explanation"):
             yield ""
             start = {name: value for name, value in explanation.items() if name.startswith("baseline")}
-            added = start | explanation["contributions"]
-            texts = {name: f"{value:+.4f}" for name, value in added.items()}
-            yield facts(f"Row {number}: what each input adds to the baseline", texts)
+            texts = {name: f"{value:.4f}" for name, value in start.items()}
+            texts |= {name: f"{value:+.4f}" for name, value in explanation["contributions"].items()}
+            yield facts(f"Row {number}: {added}", texts)
 
 
 def _shown(value: Any) -> str:

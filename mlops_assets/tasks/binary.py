@@ -31,6 +31,7 @@ class BinaryTask(Task[Binary]):
     SUMMARY = "probability"
     MEANS = ("label_rate", "mean_probability")
     LOSS = "Brier score"
+    ADDED_IN = "log-odds of yes"
 
     def truth(self, labels: pl.Series) -> Array:
         if (positive := self.declared.positive) is not None:

@@ -35,6 +35,7 @@ class MulticlassTask(Task[Multiclass]):
     SUMMARY = "decision"
     MEANS = ("share_right", "mean_confidence")
     LOSS = "Brier score"
+    ADDED_IN = "log-odds of the decided class"
 
     def __init__(self, declared: Multiclass) -> None:
         super().__init__(declared)

@@ -36,6 +36,7 @@ class RegressionTask(Task[Regression]):
     SUMMARY = "prediction"
     MEANS = ("mean_label", "mean_prediction")
     LOSS = "absolute error, relative to the spread of predictions,"
+    ADDED_IN = "the unit of the label"
 
     def truth(self, labels: pl.Series) -> Array:
         if not labels.dtype.is_numeric():

@@ -68,6 +68,7 @@ class Task(ABC, Generic[D]):
     SUMMARY: ClassVar[str]
     MEANS: ClassVar[tuple[str, ...]]  # the names of `means`
     LOSS: ClassVar[str]  # the name of `losses`
+    ADDED_IN: ClassVar[str]  # the unit of `additive`
 
     def __init__(self, declared: D) -> None:
         self.declared = declared

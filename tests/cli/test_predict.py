@@ -48,7 +48,7 @@ def test_the_answer_is_shown_and_the_curl_line_gives_the_same(run: Run) -> None:
     quoted = {**FLIGHT, "tailnum": None}
     result = run("--row", json.dumps(quoted), "--explain")
     assert result.exit_code == 0, result.output
-    assert "probability" in result.output and "what each input adds to the baseline" in result.output
+    assert "probability" in result.output and "what each input adds to the baseline, in log-odds of yes" in result.output
     curl = result.output.splitlines()[-1]
     assert "$MLOPS_API_KEY" not in curl
     answered = json.loads(subprocess.run(["bash", "-c", curl], capture_output=True, text=True, check=True).stdout)

@@ -15,7 +15,6 @@ SOURCE = (
     "The online store, its last known values while it is down, point-in-time retrieval where that store is ahead of the "
     "prediction moment, or the request itself: its `features`, or its `rows` where no view is declared."
 )
-EXPLANATION = "With explain: what each input adds, compared with no known input."
 
 
 class Answer(msgspec.Struct):
@@ -30,13 +29,15 @@ def prediction_type(use_case: UseCase) -> type[Any]:
     """The answer for one row. The annotations become the schema of the answer; a server does not check values against them."""
     from mlops_assets.tasks import task_of
 
+    task = task_of(use_case.task)
+    explanation = f"With explain: what each input adds, in {task.ADDED_IN}, compared with no known input."
     fields: list[Any] = [
         ("prediction_id", Annotated[str, Meta(description="Finds features, model, data and gates of this prediction later.")]),
-        *task_of(use_case.task).ANSWER.items(),
+        *task.ANSWER.items(),
         ("model_version", int),
         ("arm", Annotated[str, Meta(description="Which side of a rollout served it.", extra_json_schema=ARMS)]),
         ("features_from", Annotated[str, Meta(description=SOURCE, extra_json_schema=SOURCES)]),
         ("warnings", list[str]),
-        ("explanation", Annotated[dict[str, Any], Meta(description=EXPLANATION)] | UnsetType, UNSET),
+        ("explanation", Annotated[dict[str, Any], Meta(description=explanation)] | UnsetType, UNSET),
     ]
     return msgspec.defstruct("Prediction", fields)
