@@ -36,7 +36,7 @@ def forget(
     """Erase every row of one subject from tables, online stores, logs and landed files, and record it in the ledger."""
     from mlops_assets.erasure.forget import forget_subject, look_for
     from mlops_assets.erasure.subject import find_subject
-    from mlops_assets.serving.log.prediction_log import known_secret
+    from mlops_assets.serving.log.keyed_hash import known_secret
 
     declaration, home = declared(use_case), environment().home
     identified = find_subject(declaration, subject, secret=known_secret(home.keys))

@@ -10,7 +10,7 @@ from html import escape
 
 import polars as pl
 
-from mlops_assets.serving.log.prediction_log import keyed_hash
+from mlops_assets.serving.log.keyed_hash import keyed_hash
 from mlops_assets.spec.request_feature import Renamed
 from mlops_assets.spec.use_case import UseCase
 

@@ -30,7 +30,8 @@ from mlops_assets.serving.inference.batching import Batching
 from mlops_assets.serving.inference.model_slots import INLINE_ROWS, ModelSlots
 from mlops_assets.serving.inference.scoring import Scorer
 from mlops_assets.serving.inference.shadowing import Shadowing
-from mlops_assets.serving.log.prediction_log import PredictionLog, log_secret
+from mlops_assets.serving.log.keyed_hash import log_secret
+from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.serving.telemetry import Telemetry
 from mlops_assets.spec.monitor import Operations
 from mlops_assets.spec.use_case import UseCase

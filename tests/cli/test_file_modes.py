@@ -16,7 +16,8 @@ from mlops_assets.foundation.home import Home, read_environment
 from mlops_assets.promotion.deployment import Deployment
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.serving.http.api_keys import ApiKeys
-from mlops_assets.serving.log.prediction_log import PredictionLog, log_secret
+from mlops_assets.serving.log.keyed_hash import log_secret
+from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.cli.test_promotion import bless, promotions_of
 from tests.serving.flights import MOMENT

@@ -10,7 +10,7 @@ from mlops_assets.erasure.forget import forget_subject
 from mlops_assets.erasure.stores import Stores
 from mlops_assets.erasure.subject import Subject, find_subject
 from mlops_assets.resources import build_resources
-from mlops_assets.serving.log.prediction_log import log_secret
+from mlops_assets.serving.log.keyed_hash import log_secret
 from tests.erasure.shop import ONE, SHOP, environment_of
 
 CHANGES = ("os.rename", "os.remove", "fcntl.flock", "sqlite3.connect")

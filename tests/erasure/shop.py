@@ -21,7 +21,8 @@ from mlops_assets.graph.serving import build_serving
 from mlops_assets.graph.training import build_training
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.resources import build_resources
-from mlops_assets.serving.log.prediction_log import PredictionLog, log_secret
+from mlops_assets.serving.log.keyed_hash import log_secret
+from mlops_assets.serving.log.prediction_log import PredictionLog
 from mlops_assets.spec.contract import Column, Contract
 from mlops_assets.spec.feature import Features, FeatureView, Label, Tables
 from mlops_assets.spec.gate import Floor

@@ -23,7 +23,8 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables, VersionGone
 from mlops_assets.ingestion.landing import Landing
 from mlops_assets.promotion.ledger import Ledger
-from mlops_assets.serving.log.prediction_log import PredictionLog, keyed_hash, log_secret
+from mlops_assets.serving.log.keyed_hash import keyed_hash, log_secret
+from mlops_assets.serving.log.prediction_log import PredictionLog
 from tests.erasure.killed_forget import opened
 from tests.erasure.shop import DAYS, FIRST, LAST, ONE, OTHERS, SHOP, environment_of, orders
 from tests.features.feast.lookups import lookup

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.erasure.stores import erase_from_log
-from mlops_assets.serving.log.prediction_log import PredictionLog, keyed_hash, without_erased
+from mlops_assets.serving.log.keyed_hash import keyed_hash
+from mlops_assets.serving.log.prediction_log import PredictionLog, without_erased
 from mlops_assets.use_cases.flight_delay import USE_CASE
 from tests.erasure.subjects import build_subject
 from tests.serving.log.test_prediction_log import answers

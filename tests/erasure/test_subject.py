@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_assets.erasure.subject import Subject, UnknownSubject, find_subject
-from mlops_assets.serving.log.prediction_log import keyed_hash
+from mlops_assets.serving.log.keyed_hash import keyed_hash
 from mlops_assets.spec.contract import Column
 from mlops_assets.spec.request_feature import Renamed
 from mlops_assets.spec.spec import IllegalDeclaration

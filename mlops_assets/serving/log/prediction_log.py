@@ -2,12 +2,9 @@
 
 import errno
 import fcntl
-import hashlib
 import mmap
 import os
 import re
-import secrets
-import stat
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -19,11 +16,12 @@ from typing import Any, BinaryIO, cast
 import msgspec
 import polars as pl
 
-from mlops_assets.foundation.atomic_file import PRIVATE, create_file, sync_folder
+from mlops_assets.foundation.atomic_file import sync_folder
 from mlops_assets.foundation.conversions import TYPES, UTC, stored_type
 from mlops_assets.foundation.names import EVENT_TIMESTAMP, FEATURE_AGE_S
 from mlops_assets.foundation.wording import counted
 from mlops_assets.serving.http.request import request_columns
+from mlops_assets.serving.log.keyed_hash import keyed_hash
 from mlops_assets.serving.log.logged_lines import parse_lines
 from mlops_assets.spec.spec import IllegalDeclaration
 from mlops_assets.spec.use_case import UseCase
@@ -49,7 +47,6 @@ ANSWERED: dict[str, pl.DataType] = {
 REQUIRED = ("answered_at", EVENT_TIMESTAMP, "plan", "model_version", "model_digest")
 SEGMENT_BYTES = 256 * 1024 * 1024
 START = re.compile(rb'\{"prediction_id":"([^"\\]{1,80})"')
-SECRET = "prediction_log.secret"  # of a home's keys
 COPIED_BYTES = 1024 * 1024
 BLANK = b" "  # the start of an erased line, and of no line of JSON; an erased line keeps its length, and so readers' positions
 
@@ -273,29 +270,3 @@ def _last_line(path: Path, start: bytes) -> bytes | None:
         end = content.rfind(b"\n") + 1
         at = content.rfind(start, 0, end)
         return None if at < 0 else content[at : content.find(b"\n", at) + 1]
-
-
-def keyed_hash(value: object, secret: bytes) -> str:
-    """32 hex digits in place of personal data. The key keeps others from hashing every possible name and number."""
-    if not secret:
-        raise ValueError("prediction log · it hashes personal data, and no key is given. Pass `secret`.")
-    return hashlib.blake2b(str(value).encode(), key=secret, digest_size=16).hexdigest()
-
-
-def log_secret(folder: Path) -> bytes:
-    """The key of `keyed_hash`: 32 bytes in `folder`, made on first use; of several first users one wins. Its mode is 0600, or
-    0640 in a folder with the set-group-ID bit, by which the users of server and platform share it. Without it a person's answers
-    cannot be found again; with it, names can be guessed from their hashes.
-    """
-    path = folder / SECRET
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        is_shared = bool(folder.stat().st_mode & stat.S_ISGID)
-        create_file(path, secrets.token_bytes(32), mode=PRIVATE | (stat.S_IRGRP if is_shared else 0))
-    return path.read_bytes()
-
-
-def known_secret(folder: Path) -> bytes:
-    """As `log_secret`, and creates nothing: before the first answer no value is stored as a hash, and any key finds none."""
-    path = folder / SECRET
-    return path.read_bytes() if path.exists() else secrets.token_bytes(32)

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from mlops_assets.serving.log.keyed_hash import log_secret
 from mlops_assets.serving.log.prediction_log import (
     FEATURE_AGE_S,
     AlteredLine,
@@ -16,7 +17,6 @@ from mlops_assets.serving.log.prediction_log import (
     UnknownPrediction,
     answer_columns,
     log_schema,
-    log_secret,
 )
 from mlops_assets.spec.serving import AnswerLog, Serving
 from mlops_assets.spec.spec import IllegalDeclaration
