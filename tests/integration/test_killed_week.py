@@ -89,9 +89,10 @@ def online_of(environment: Environment) -> Any:
 class Requests(threading.Thread):
     """Sends one request after the other, to whatever server is up, and keeps the ids of the answers."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, use_case: str = PAST_LOANS.name) -> None:
         super().__init__(daemon=True)
-        self.url, self.ended, self.answered = f"{url}/{PAST_LOANS.name}/predict", threading.Event(), list[str]()
+        self.url, self.use_case, self.ended = f"{url}/{use_case}/predict", use_case, threading.Event()
+        self.answered = list[str]()
 
     def run(self) -> None:
         with httpx.Client(trust_env=False, timeout=5) as client:
