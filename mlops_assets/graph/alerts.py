@@ -132,10 +132,9 @@ def _failed_training(
 ) -> "Iterator[Alarm]":
     from mlops_assets.monitoring.alerts import Alarm
     from mlops_assets.promotion.ledger import LedgerDown
-    from mlops_assets.promotion.promotion_state import promotion_state_of
 
     try:
-        state = promotion_state_of(use_case.name, ledger.open().records(use_case.name))
+        state = ledger.open().state(use_case.name)
     except LedgerDown as error:
         yield Alarm("ledger", str(error))
         if is_known:  # whether it is over cannot be read now

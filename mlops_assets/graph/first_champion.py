@@ -31,7 +31,7 @@ from mlops_assets.graph.training_requests import (
 )
 from mlops_assets.graph.trainings import Trainings, error_of, is_run_of, read_trainings
 from mlops_assets.ingestion.refusals import Refusals, UnreadableRefusals
-from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
+from mlops_assets.promotion.promotion_state import PromotionState
 from mlops_assets.resources import Resources, build_resources
 from mlops_assets.spec.use_case import UseCase
 
@@ -66,7 +66,7 @@ class FirstChampion:
         newest, self.newest_event = self.newest_event, read_changes(self.instance).newest(name).event
         if newest != self.newest_event:  # a dozen queries
             self.progress.update()
-        state = promotion_state_of(name, self.resources["ledger"].open().records(name))
+        state = self.resources["ledger"].open().state(name)
         if state.plan:
             return None if self._must_read() else self._served(state.plan)
         if len(self.progress.stages) < before or self._is_busy():

@@ -85,10 +85,8 @@ class InProcess:
 
     def due_training(self, *, at: datetime) -> Request | str:
         """The training that is due, or why none is: as the sensor of the triggers decides."""
-        from mlops_assets.promotion.promotion_state import promotion_state_of
-
-        resources, name = self.resources(at), self.use_case.name
-        state = promotion_state_of(name, resources["ledger"].open().records(name))
+        resources = self.resources(at)
+        state = resources["ledger"].open().state(self.use_case.name)
         return TrainingTriggers(self.use_case, self.instance, state, resources["warehouse"], at).next()
 
     def advance_rollout(self, *, at: datetime) -> None:

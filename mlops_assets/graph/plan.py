@@ -93,9 +93,7 @@ def plan_of(
     use_case: UseCase, instance: dg.DagsterInstance, resources: Resources, definitions: dg.Definitions, *, now: datetime
 ) -> Plan:
     """From the event log, the ledger and the declared conditions; `definitions` are those of the use case."""
-    from mlops_assets.promotion.promotion_state import promotion_state_of
-
-    state = promotion_state_of(use_case.name, resources["ledger"].open().records(use_case.name))
+    state = resources["ledger"].open().state(use_case.name)
     triggers, runs = TrainingTriggers(use_case, instance, state, resources["warehouse"], now), _runs(use_case, instance)
     tables, due, has_version = [*_stale(instance, definitions, now)], triggers.next(), state.plan is not None
     unfinished = [run.dagster_run.run_id[:8] for run in runs if run.dagster_run.status in UNFINISHED]

@@ -103,9 +103,7 @@ class ManualTraining:
         return Progress(self.instance, training_stages(self.use_case), self.report, since=since)
 
     def _state(self) -> "PromotionState":
-        from mlops_assets.promotion.promotion_state import promotion_state_of
-
-        return promotion_state_of(self.use_case.name, self.ledger.open().records(self.use_case.name))
+        return self.ledger.open().state(self.use_case.name)
 
 
 @contextmanager

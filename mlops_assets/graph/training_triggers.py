@@ -204,9 +204,7 @@ def build_training_sensor(use_case: UseCase, training: Any) -> dg.SensorDefiniti
     def triggers(
         context: dg.SensorEvaluationContext, ledger: LedgerResource, warehouse: WarehouseResource, home_lock: HomeLock
     ) -> dg.SensorResult | dg.SkipReason:
-        from mlops_assets.promotion.promotion_state import promotion_state_of
-
-        state = promotion_state_of(use_case.name, ledger.open().records(use_case.name))
+        state = ledger.open().state(use_case.name)
         due = TrainingTriggers(use_case, context.instance, state, warehouse, ledger.now()).next()
         if isinstance(due, str):
             return dg.SkipReason(due)

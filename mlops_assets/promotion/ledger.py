@@ -35,6 +35,7 @@ from mlops_assets.foundation.atomic_file import create_file
 from mlops_assets.promotion import ledger_chain as chain
 from mlops_assets.promotion.ledger_chain import DamagedLedger, Kind, Record
 from mlops_assets.promotion.ledger_file import PLACED, TRAINED, Head, LedgerHeads, connect, describe_remedy, is_file_there
+from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
 
 CONNECT_S = 10  # libpq waits for ever by default, and a rollback must not
 CREATION_LOCK = 486_152_013  # the advisory lock that guards CREATE TABLE: any number that no other program on the server uses
@@ -145,6 +146,10 @@ class Ledger:
         """The records above number `after`, oldest first; `verify` checks their digests. Raises DamagedLedger."""
         with self._connected() as connection:
             return [chain.parse_row(row) for row in _rows(connection, use_case, after)]
+
+    def state(self, use_case: str) -> PromotionState:
+        """What the records decide. Raises DamagedLedger."""
+        return promotion_state_of(use_case, self.records(use_case))
 
     def newest_of(self, *kinds: Kind) -> list[Record]:
         """Of each use case the newest record of any of these kinds. Raises DamagedLedger."""

@@ -31,7 +31,7 @@ class PlacedVersions:
 
     def needing(self, key_id: str) -> list[int]:
         """Those that serve, could be rolled back to or wait, and are valid by the signature of this key alone."""
-        state = self._state()
+        state = self.ledger.state(self.use_case)
         return [version for version in self.signed_with(key_id) if version in state.needed and self._is_valid(state, version)]
 
     def faults(self) -> list[str]:
@@ -54,7 +54,7 @@ class PlacedVersions:
         """Places a model again under the newest blessing that the ledger has of it. Raises UnblessedModel."""
         records = [record for record in self.ledger.records(self.use_case) if "blessing" in record.body]
         text = next(record.body["blessing"] for record in reversed(records) if record.body["version"] == version)
-        recorded, keys = self._state().digest_of(version), self.keys.public()
+        recorded, keys = self.ledger.state(self.use_case).digest_of(version), self.keys.public()
         verify(Blessing.from_json(text), use_case=self.use_case, version=version, onnx=onnx, public_keys=keys, recorded=recorded)
         self.deployment.restore(version, onnx, text)
 
@@ -78,7 +78,7 @@ class PlacedVersions:
         if chain or plan is None or not plan.record:  # the last of an earlier release
             return chain, []
         if edited := self._find_edits(plan):
-            how = " --replace" if plan.number > self._state().head else ""
+            how = " --replace" if plan.number > self.ledger.state(self.use_case).head else ""
             remedy = f"`mlops ledger mirror {self.use_case}{how}` writes it again"
             return [], [f"{self.use_case} · plan.json was edited: it has {edited}. {remedy}."]
         return self.ledger.verify(self.use_case, mirrored=(plan.number, plan.record)), []
@@ -93,7 +93,7 @@ class PlacedVersions:
     def _misplaced(self) -> dict[int, str]:
         """A sentence for each version."""
         placed = self.deployment.versions()
-        state = self._state()
+        state = self.ledger.state(self.use_case)
         needed = [version for version in sorted(state.needed - {*placed}) if version in state.blessings]
         problems = {version: "is not placed, and it serves, waits or can be rolled back to" for version in needed}
         problems |= {version: problem for version in placed if (problem := self._compare(version, state.digest_of(version)))}
@@ -114,7 +114,7 @@ class PlacedVersions:
         """
         if faults := self.ledger.verify(self.use_case):
             raise DamagedLedger(f"{' '.join(faults)} Restore the ledger from its backup before signing what it records.")
-        state, (onnx, placed) = self._state(), self.deployment.load(version)
+        state, (onnx, placed) = self.ledger.state(self.use_case), self.deployment.load(version)
         if (recorded := state.blessings.get(version)) is None:
             problem = "has no blessing in the ledger, so there is nothing to sign again"
             raise UnblessedModel(f"{self.use_case} · version {version} {problem}. {how_to_train(self.use_case)}.")
@@ -128,9 +128,6 @@ class PlacedVersions:
         record = self.ledger.append(self.use_case, "reissue", body, by=by, at=at, after=state.head)
         self.deployment.replace_blessing(version, signed.to_json())
         return record
-
-    def _state(self) -> PromotionState:
-        return promotion_state_of(self.use_case, self.ledger.records(self.use_case))
 
     def _is_valid(self, state: PromotionState, version: int) -> bool:
         try:

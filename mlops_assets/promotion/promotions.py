@@ -79,7 +79,7 @@ class Promotions:
         if since and [(record.number, record.digest) for record in records[:1]] == [(since.head, since.digest)]:
             state = promotion_state_of(name, records[1:], since)
         else:
-            state = promotion_state_of(name, self.ledger.records(name))
+            state = self.ledger.state(name)
         if state.head:
             _LAST[place] = state
         return state

@@ -10,7 +10,6 @@ from mlops_assets.promotion.blessing import Blessing, UnblessedModel
 from mlops_assets.promotion.deployment import Deployment, UnknownVersion
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.ledger_chain import Record
-from mlops_assets.promotion.promotion_state import promotion_state_of
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.serving.log.prediction_log import PredictionLog, answer_columns
 from mlops_assets.spec.use_case import UseCase
@@ -114,7 +113,7 @@ def features_of_views(use_case: UseCase, tables: DeltaTables) -> dict[str, tuple
 def load_blessed_model(use_case: UseCase, row: dict[str, Any], stores: Stores) -> tuple[bytes, Blessing] | str:
     """The model that computed a logged prediction, or why the deployed one is not that model."""
     version = row["model_version"]
-    recorded = promotion_state_of(use_case.name, stores.ledger.records(use_case.name)).digest_of(version)
+    recorded = stores.ledger.state(use_case.name).digest_of(version)
     try:
         onnx, blessing = stores.deployment.load_blessed(version, stores.keys, recorded=recorded)
     except (UnknownVersion, UnblessedModel) as error:

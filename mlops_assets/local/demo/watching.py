@@ -14,7 +14,7 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.delta_tables import DeltaTables
 from mlops_assets.promotion.deployment import Deployment
 from mlops_assets.promotion.ledger import Ledger
-from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
+from mlops_assets.promotion.promotion_state import PromotionState
 from mlops_assets.spec.monitor import Drift, Monitor, Performance
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.statistics.binary import BinarySample
@@ -55,7 +55,7 @@ class Watcher:
         self._report_runs()
 
     def state(self) -> PromotionState:
-        return promotion_state_of(self.use_case.name, self.ledger.records(self.use_case.name))
+        return self.ledger.state(self.use_case.name)
 
     def features_reach(self, day: date) -> bool:
         """Every daily feature view is online up to `day`, and nothing runs."""
