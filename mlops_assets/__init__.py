@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Renamed,
         TextLength,
         Weekday,
+        hashed_words,
     )  # fmt: skip
     from mlops_assets.spec.rollout import AtOnce, BusinessFigure, Canary, Rollback
     from mlops_assets.spec.serving import AnswerLog, Cache, Limits, Serving
@@ -73,7 +74,7 @@ __all__ = [
     "OnSchedule", "OnVolume", "Operations", "OwnLightning", "OwnMonitor", "PageNumber", "Parquet", "Performance", "Pod",
     "PredictionMoment", "RandomSplit", "Range", "Ratio", "Regression", "Renamed", "Robust", "Rollback", "RowCountBand",
     "Search", "Serving", "Skew", "SklearnEstimator", "Snapshot", "Sql", "Stream", "TextLength", "TimeSplit", "Trainer",
-    "Trigger", "UseCase", "Weekday", "Weekly",
+    "Trigger", "UseCase", "Weekday", "Weekly", "hashed_words",
 ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from mlops_assets.cli.app import app
 from mlops_assets.evaluation.trial import run_trial
 from mlops_assets.spec.feature import Label
 from mlops_assets.spec.gate import BeatsChampion, Floor, NoLeak
+from mlops_assets.spec.request_feature import hashed_words
 from mlops_assets.spec.split import TimeSplit
 from mlops_assets.spec.task import Multiclass, Regression
 from mlops_assets.spec.training import HistGradientBoosting, LightGBM, SklearnEstimator
@@ -52,6 +53,16 @@ def test_other_tasks_have_a_model_and_an_answer_without_inputs(use_case: UseCase
     rows = rows.with_columns(returned=pl.when(pl.col("number") % 5 == 0).then(pl.lit("lost")).otherwise("returned"))
     trial = run_trial(inspected(rows, use_case))
     assert trial.evaluation.reference and trial.evaluation.metrics.keys() == trial.evaluation.reference.keys()
+
+
+def test_the_words_of_a_text_are_learned() -> None:
+    words = hashed_words("city", 8)
+    use_case = features(
+        request=("number", "ordered_at", "city"), request_features=words, numeric=[one.name for one in words], categorical=()
+    )
+    text = pl.when(pl.col("returned") == "yes").then(pl.lit("it arrived Damaged")).otherwise(pl.lit("it arrived well"))
+    spoken = pl.concat_str(text, pl.lit(" on day "), pl.col("number").cast(pl.String))
+    assert run_trial(inspected(orders().with_columns(city=spoken), use_case)).evaluation.metrics["auc"].value > 0.99
 
 
 def test_inputs_that_say_nothing_give_a_warning() -> None:
