@@ -17,6 +17,7 @@ from mlops_assets.tasks.task import DecisionChange, Facts, IllegalLabels, Offset
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of the champion's predictions; the first and the last bound their spread
 MIN_FITTED = 100  # rows from which the scale of the errors is learned
 MIN_SCALE = 0.2  # of the mean error: a line falls to zero somewhere
+MIN_SPREAD = 1e-5  # of the largest prediction: 100 times what the 32 bits of a served one round
 DIGITS = 4  # significant ones, in tables for people
 
 
@@ -194,10 +195,12 @@ def _least_rows(coverage: float) -> int:
 
 def _learn_scale(errors: Array, prediction: Array) -> Offsets:
     """The mean error as a line in the prediction, by least squares; no row counts with more than the 95% quantile."""
+    if np.ptp(prediction) <= MIN_SPREAD * np.abs(prediction).max():
+        return Offsets(())
     errors = np.minimum(errors, np.quantile(errors, 0.95))
     level, center = float(errors.mean()), float(prediction.mean())
     distance = prediction - center
-    with np.errstate(all="ignore"):  # of equal or of huge predictions
+    with np.errstate(all="ignore"):  # of huge predictions
         slope = float(distance @ errors / (distance @ distance))
     return Offsets((), level, slope, center, MIN_SCALE * level) if level > 0 and math.isfinite(slope) else Offsets(())
 

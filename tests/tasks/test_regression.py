@@ -95,6 +95,17 @@ def test_intervals_of_equal_and_of_huge_predictions_are_finite(prediction: Any) 
     assert np.isfinite(TASK.offsets(truth, prediction).added(np.array([7.0, 1e6]))).all()
 
 
+@pytest.mark.parametrize("offset", [0.0, 300.735, -1e6])
+def test_intervals_of_one_prediction_for_all_rows_hold_the_declared_share(offset: float) -> None:
+    """Its rounding is not a spread: a served prediction is rounded to 32 bits."""
+    rng = np.random.default_rng(4)
+    truth = offset + rng.normal(0, 80, 4000)
+    learned = np.full(1001, truth[:1001].mean()) + rng.normal(0, 1e-9, 1001)
+    served = np.full(2999, learned[0], dtype=np.float32).astype(float)
+    _, low, high = TASK.offsets(truth[:1001], learned).added(served).T
+    assert ((low <= truth[1001:]) & (truth[1001:] <= high)).mean() == pytest.approx(0.9, abs=0.02)
+
+
 def test_a_model_without_an_error_has_intervals_without_a_width() -> None:
     truth = np.arange(300.0)
     assert (TASK.offsets(truth, truth).added(truth) == truth[:, None]).all()
