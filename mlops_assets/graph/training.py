@@ -82,19 +82,20 @@ def _training_set(use_case: UseCase) -> dg.AssetsDefinition:
 
 
 def _counts(use_case: UseCase, rows: DataFrame) -> dict[str, Any]:
-
     from mlops_assets.tasks import task_of
+    from mlops_assets.training.fitted import TEST, TRAIN, VALIDATION
 
     task, label = task_of(use_case.task), use_case.label.name
+    parts = {str(part["split"][0]): part for part in rows.partition_by("split")}
     splits = [
         {"split": part["split"][0], "rows": len(part)} | task.label_means(task.truth(part[label]))
         | {"first": part[names.EVENT_TIMESTAMP].min(), "last": part[names.EVENT_TIMESTAMP].max()}
-        for part in rows.sort(names.EVENT_TIMESTAMP).partition_by("split", maintain_order=True)
+        for part in (parts[name] for name in (TRAIN, VALIDATION, TEST) if name in parts)
     ]  # fmt: skip
     truth = task.truth(rows[label])
-    parts = [f"{part['rows']:,} {part['split']}" for part in splits]
+    counts = [f"{part['rows']:,} {part['split']}" for part in splits]
     return {
-        "summary": f"{len(rows):,} labelled requests ({', '.join(parts)}), {task.describe_labels(truth)}.",
+        "summary": f"{len(rows):,} labelled requests ({', '.join(counts)}), {task.describe_labels(truth)}.",
         "splits": rows_as_table(splits),
         **{name: readable(value) for name, value in task.label_means(truth).items()},
     }

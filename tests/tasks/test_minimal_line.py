@@ -1,5 +1,6 @@
 """The minimal declaration, from landed files to served answers and their outcomes: no views, no times, nothing of Feast."""
 
+import math
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -29,6 +30,10 @@ def must(result: dg.ExecuteInProcessResult) -> dg.ExecuteInProcessResult:
     return result
 
 
+def log_odds(probability: float) -> float:
+    return math.log(probability / (1 - probability))
+
+
 def champion_of(line: Line) -> int:
     home, name = line.environment.home, line.use_case.name
     promotions = Promotions(
@@ -54,6 +59,10 @@ def test_a_table_without_times_is_trained_on_judged_served_and_joined_with_its_o
         gates = {check.check_name: check.description or "" for check in trained.get_asset_check_evaluations()}
         assert "the declared split is at random, so that none is easier" in gates["no_leak"]
         rows = line.rows(names.stage("tumor", "training_set"))
+        made = instance.get_latest_materialization_event(dg.AssetKey(names.stage("tumor", "training_set")))
+        assert made and made.asset_materialization
+        counts = ", ".join(f"{rows.filter(split=part).height} {part}" for part in ("train", "validation", "test"))
+        assert counts in str(made.asset_materialization.metadata["summary"].value)
         shares = rows.group_by("diagnosis", "split").len().with_columns(share=pl.col("len") / pl.sum("len").over("diagnosis"))
         for split, share in (("train", 0.6), ("validation", 0.2), ("test", 0.2)):
             assert shares.filter(split=split)["share"].to_list() == pytest.approx([share] * 2, abs=0.01)
@@ -64,9 +73,13 @@ def test_a_table_without_times_is_trained_on_judged_served_and_joined_with_its_o
             predict: Any = client.predict  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
             sent = samples(DAYS - 1)
             answers = predict(rows=sent.select(USE_CASE.features.request).to_dicts())["predictions"]
+            explained = predict(rows=sent.select(USE_CASE.features.request).head(3).to_dicts(), explain=True)["predictions"]
         assert {(answer["model_version"], answer["features_from"]) for answer in answers} == {(version, "request")}
         right = [answer["decision"] == (label == "M") for answer, label in zip(answers, sent["diagnosis"], strict=True)]
         assert sum(right) > 0.85 * ROWS
+        for answer, explanation in ((one, one["explanation"]) for one in explained):
+            odds = log_odds(explanation["baseline_probability"]) + sum(explanation["contributions"].values())
+            assert odds == pytest.approx(log_odds(answer["probability"]), rel=1e-3)
 
         stages = ("predictions", "outcomes", *USE_CASE.monitor_stages)
         result = must(line.run(*(names.stage("tumor", stage) for stage in stages)))
