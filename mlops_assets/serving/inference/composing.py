@@ -13,8 +13,9 @@ from mlops_assets.serving.inference.model_slots import Lineup
 from mlops_assets.serving.inference.scoring import RowScore, Scorer, ScoringRow
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.tasks import task_of
+from mlops_assets.training.signature import MIN_ROWS
 
-UNSEEN = "was not in the training data; the model treats it as unknown"
+UNSEEN = f"is in fewer than {MIN_ROWS} training rows, or in none; the model treats it as unknown"
 TREATED = "at the moment of the prediction; the model treats its features as missing"
 MISSING = {"unknown": f"has no value for this entity {TREATED}", "expired": f"has only expired values for this entity {TREATED}"}
 
