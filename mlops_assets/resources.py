@@ -121,6 +121,17 @@ class FeatureStoreResource(dg.ConfigurableResource):
 
         return is_filled(Home(Path(self.home)), _value(self.redis_url), views)
 
+    def outage(self, use_case: UseCase) -> str:
+        """Why the Redis that serves its features does not answer; empty where it does, or where there is none."""
+        from mlops_assets.features.online.key_value_stores import OnlineStoreDown
+
+        try:
+            if _value(self.redis_url) and use_case.features.views:
+                self.is_filled([view.name for view in use_case.features.views])
+        except OnlineStoreDown as error:
+            return str(error)
+        return ""
+
 
 class RegistryResource(dg.ConfigurableResource):
     """MLflow. The URLs of the web pages of MLflow and Dagster are for links between them, where they are known."""

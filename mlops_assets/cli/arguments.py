@@ -1,5 +1,6 @@
 """What all commands share: arguments, the environment, the account, and how errors are shown."""
 
+import logging
 import os
 import pwd
 import signal
@@ -16,6 +17,7 @@ from typer.core import TyperGroup
 from mlops_assets.foundation.home import Environment, Home, read_environment
 from mlops_assets.foundation.interrupt import end
 from mlops_assets.foundation.mistakes import describe_mistake, is_correctable
+from mlops_assets.foundation.outages import describe_outage
 from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import NOT_LOADED, USE_CASES
 
@@ -95,7 +97,8 @@ def files_of(use_case: UseCase, files: list[str]) -> dict[str, Path]:
 class Commands(TyperGroup):
     """Shows every error as one message on stderr; with --debug, which is legal anywhere on the line, as a traceback.
 
-    An error that is the caller's to correct (foundation/mistakes.py) has exit code 1. Every other one is a defect: exit code 70.
+    An error that is the caller's to correct (foundation/mistakes.py), and an outage, has exit code 1. Every other one is a
+    defect: exit code 70.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -104,6 +107,8 @@ class Commands(TyperGroup):
     def invoke(self, ctx: click.Context) -> Any:
         if signal.getsignal(signal.SIGINT) is end:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        if not ctx.params.get("debug"):
+            logging.getLogger().addFilter(_is_no_retry)
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.Abort, click.exceptions.Exit):
@@ -114,10 +119,15 @@ class Commands(TyperGroup):
         except Exception as error:  # whatever a command raises, the user reads one sentence
             if ctx.params.get("debug"):
                 raise
-            correctable = is_correctable(error)
+            message = describe_mistake(error) if is_correctable(error) else describe_outage(error)
             defect = f"internal error · {type(error).__name__}: {error}. Run the same with --debug to see where."
-            typer.echo(describe_mistake(error) if correctable else defect, err=True)
-            raise typer.Exit(1 if correctable else INTERNAL_ERROR) from None
+            typer.echo(message or defect, err=True)
+            raise typer.Exit(1 if message else INTERNAL_ERROR) from None
+
+
+def _is_no_retry(record: logging.LogRecord) -> bool:
+    """Dagster logs each try to connect to Postgres, with the same three lines; the error that follows has them once."""
+    return not record.getMessage().startswith("Retrying failed database")
 
 
 def environment(*, creates_home: bool = False) -> Environment:

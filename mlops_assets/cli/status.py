@@ -145,7 +145,8 @@ def _show_status(use_case: str) -> None:
     if alarm := open_placed_versions(use_case).alarm():
         typer.echo(f"ledger: {alarm}")
     now = datetime.now(UTC)
-    held_up = [f"automation: {reason}"] if (reason := state.held_up(now)) else []
+    causes = {"features": open_resources()["feature_store"].outage(promotions.use_case), "automation": state.held_up(now)}
+    held_up = (f"{name}: {cause}" for name, cause in causes.items() if cause)
     for line in [*held_up, *describe_operations(promotions.use_case, environment().home, state, now)]:
         typer.echo(line)
     if plan := state.plan:

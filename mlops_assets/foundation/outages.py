@@ -25,6 +25,15 @@ def outage_of(error: BaseException) -> Outage | None:
     return next((outage for one in chain_of(error) for outage in OUTAGES if outage.has(one)), None)
 
 
+def describe_outage(error: BaseException) -> str:
+    """What does not answer, in the words of the library that tried; empty where it is no outage."""
+    for one in chain_of(error):
+        if outage := next((outage for outage in OUTAGES if outage.has(one)), None):
+            words = str(one).strip().partition("\n")[0].rstrip(".")
+            return f"{outage.noun} · {words}. Run the same again once that is over."
+    return ""
+
+
 # Known by name, as none of these libraries is loaded for this.
 _NETWORK = {
     "builtins.ConnectionError", "builtins.TimeoutError", "httpx.TransportError", "aiohttp.client_exceptions.ClientOSError",

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.home_lock import HomeInUse, require_event_log
+from mlops_assets.foundation.outages import describe_outage
 from mlops_assets.graph.failed_runs import read_failed_runs
 from mlops_assets.graph.kernel.check_verdict import check_keys
 from mlops_assets.graph.kernel.dagster_internals import newest_checks, stopped_sensors
@@ -40,8 +41,11 @@ def readable_event_log(home: Home) -> Generator[tuple[dg.DagsterInstance | None,
             instance = dg.DagsterInstance.from_config(str(folder))
             instance.get_run_records(limit=1)
             _require_own(home, instance)
-        except (OSError, SQLAlchemyError, dg.DagsterError, HomeInUse) as error:
-            problems.append(f"runs: {folder} cannot be read: {str(error).partition(chr(10))[0]}")
+        except Exception as error:
+            outage = describe_outage(error)  # dagster-postgres raises an error of its own
+            if not outage and not isinstance(error, (OSError, SQLAlchemyError, dg.DagsterError, HomeInUse)):
+                raise
+            problems.append(f"runs: {folder} cannot be read: {outage or str(error).partition(chr(10))[0]}")
             instance = None
     try:
         yield instance, problems
@@ -113,5 +117,6 @@ def read_servers(use_case: UseCase, resources: Resources) -> Servers:
         with service:
             served.append(service.follows(use_case.name, lambda: state.plan, 0))
     difference = promotions.difference() or ""
-    problems = [*(server.problem for server in served), no_server(use_case.name, served), difference]
+    store = resources["feature_store"].outage(use_case)
+    problems = [*(server.problem for server in served), no_server(use_case.name, served), difference, store]
     return Servers(state, served, difference, [problem for problem in problems if problem])
