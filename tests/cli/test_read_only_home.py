@@ -1,9 +1,10 @@
 """Commands that only read, on a home on which nothing can be written, and what they write where they could."""
 
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import dagster as dg
@@ -40,8 +41,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
         report(instance, 1, 2)
         Trigger(home, instance, WATCHED).validate(applications(1, 2))
-    for engine in dagster_storage._ENGINES.values():  # a new process has no open files
-        engine.pool.dispose()
+    close_files()
     (folder := home.landing / NAME / "applications").mkdir(parents=True)
     applications(3).write_csv(folder / "2024-03-03.csv")
     monkeypatch.setattr("mlops_assets.cli.arguments.USE_CASES", (WATCHED,))
@@ -49,6 +49,12 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
         monkeypatch.setenv(name, value)
     yield home
     shutil.rmtree(root)
+
+
+def close_files() -> None:
+    """A new process has no open files."""
+    for engine in dagster_storage._ENGINES.values():
+        engine.pool.dispose()
 
 
 def run(*words: str) -> Result:
@@ -64,6 +70,25 @@ def test_a_command_that_reads_shows_as_much_as_elsewhere(
         result = run(*words)
     assert result.exit_code == 0, result.output
     assert all(text in result.output for text in READING[words]), result.output
+
+
+def test_records_that_no_checkpoint_has_taken_are_read_from_a_read_only_disk(home: Home) -> None:
+    for words in READING:  # imports what another user cannot read
+        run(*words)
+    close_files()
+    folder, file = home.dagster / "history", "runs.db"
+    with closing(sqlite3.connect(folder / file, isolation_level=None)) as writer:
+        writer.execute("PRAGMA journal_mode=WAL")
+        writer.execute("CREATE TABLE of_a_killed_process (id INTEGER)")
+        copies = {name: (folder / name).read_bytes() for name in (file, f"{file}-wal")}
+    assert copies[f"{file}-wal"]
+    for name, content in copies.items():
+        (folder / name).write_bytes(content)
+    with read_only(home.root):
+        for words, texts in READING.items():
+            result = run(*words)
+            assert result.exit_code == 0, result.output
+            assert all(text in result.output for text in texts), result.output
 
 
 def test_a_command_that_reads_copies_no_file_of_another_address(
