@@ -37,7 +37,7 @@ def platform_words() -> dict[str, set[str]]:
 def test_no_platform_file_has_a_name_of_a_use_case(use_case: UseCase) -> None:
     names = own_words(use_case) - ORDINARY
     assert len(names) > 1
-    assert {path: found for path, words in platform_words().items() if (found := words & names)} == {}
+    assert {path: names_in_file for path, words in platform_words().items() if (names_in_file := words & names)} == {}
 
 
 def test_the_files_are_those_of_the_whole_platform() -> None:
@@ -46,5 +46,5 @@ def test_the_files_are_those_of_the_whole_platform() -> None:
 
 
 def test_every_ordinary_word_is_still_a_name_and_a_word_of_the_platform() -> None:
-    names, words = (set[str]().union(*found) for found in (map(own_words, USE_CASES), platform_words().values()))
+    names, words = (set[str]().union(*word_sets) for word_sets in (map(own_words, USE_CASES), platform_words().values()))
     assert names & words >= ORDINARY

@@ -197,7 +197,7 @@ def test_an_illegal_declaration_is_named_with_its_remedy(
     assert run_check(project, monkeypatch, declared) == (1, message.splitlines())
 
 
-def test_there_are_forty_illegal_declarations() -> None:
+def test_at_least_forty_kinds_of_illegal_declarations_are_tested() -> None:
     assert len({declared for declared, _ in ILLEGAL}) == len({message for _, message in ILLEGAL}) >= 40
 
 
@@ -214,7 +214,7 @@ def test_every_problem_of_every_use_case_is_one_line(project: Path, monkeypatch:
     ]
 
 
-def test_what_this_project_declares_is_legal() -> None:
+def test_the_shipped_declarations_are_legal() -> None:
     result = CliRunner().invoke(app, ["check"])
     lines = result.stdout.splitlines()
     legal = [line for line in lines if line.endswith("is legal. Defaults of what it leaves out:")]
@@ -238,7 +238,7 @@ def test_the_data_of_a_named_use_case_is_looked_at_and_its_findings_are_warnings
     assert not (project / "home").exists()
 
 
-def test_what_is_no_use_case_is_named_and_takes_down_no_other(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_that_is_no_use_case_is_named_and_takes_down_no_other(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     legal = "legal: a UseCase(...). Declare it, or move the folder out of the use cases."
     declared = ("LOANS", "5", "LOANS.__class__", "__import__('sys').exit(3)", "1\ndel USE_CASE")
     assert run_check(project, monkeypatch, *declared) == (

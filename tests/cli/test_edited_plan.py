@@ -1,4 +1,4 @@
-"""A change by hand over a plan file that somebody edited goes ahead, and names what it replaced."""
+"""A change by hand replaces an edited plan file and names what it replaced."""
 
 import json
 from collections.abc import Callable
@@ -33,12 +33,12 @@ def kept(home: Home) -> list[Path]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("how", EDITS)
-def test_what_was_replaced_is_named_and_its_file_is_kept(run: Run, home: Home, command: str, how: str) -> None:
-    change, found = EDITS[how]
+def test_the_replaced_plan_is_named_and_its_file_is_kept(run: Run, home: Home, command: str, how: str) -> None:
+    change, difference = EDITS[how]
     content = edit(home, change)
     result = run(*COMMANDS[command])
     warning = result.stderr.splitlines()[0]
-    assert warning.startswith(f"{NAME} · plan and ledger disagreed before this change: {found}"), result.output
+    assert warning.startswith(f"{NAME} · plan and ledger disagreed before this change: {difference}"), result.output
     (file,) = kept(home)
     assert warning.endswith(f". The change replaced that plan; {file} has its file. Ask who can write to it.")
     assert file.read_bytes() == content and plan_in_force(home).number >= 4

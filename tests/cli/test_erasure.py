@@ -32,10 +32,14 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def test_a_customer_is_counted_then_erased_and_then_not_found(run: Run, tmp_path: Path) -> None:
     ledger = Ledger(environment_of(tmp_path).ledger_url)
-    asked = run("shop", f"customer_id={ONE}", "--dry-run")
-    assert asked.exit_code == 0, asked.output
-    assert asked.output.splitlines() == ["3 rows would be erased:", "  landing/orders        3", *asked.output.splitlines()[2:]]
-    assert asked.output.splitlines()[-1] == "Nothing was changed: --dry-run."
+    dry_run = run("shop", f"customer_id={ONE}", "--dry-run")
+    assert dry_run.exit_code == 0, dry_run.output
+    assert dry_run.output.splitlines() == [
+        "3 rows would be erased:",
+        "  landing/orders        3",
+        *dry_run.output.splitlines()[2:],
+    ]
+    assert dry_run.output.splitlines()[-1] == "Nothing was changed: --dry-run."
     assert ledger.records("shop") == []
     done = run("shop", f"customer_id={ONE}", "--because", "letter of 3 May", "--by", "Ada")
     assert done.exit_code == 0, done.output

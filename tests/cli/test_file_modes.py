@@ -104,7 +104,7 @@ def test_every_rewrite_stays_readable_for_the_group_and_the_private_key_for_its_
     assert stat.S_IMODE((home.keys / "private.pem").stat().st_mode) == 0o600
 
 
-def test_what_the_server_writes_can_be_read_and_erased_by_the_platform(home: Home):
+def test_the_log_of_the_server_can_be_read_and_erased_by_the_platform(home: Home):
     as_user(lambda: promote(home))
     as_user(lambda: write_a_log(home), uid=SERVER, gid=GROUP)
     (segment,) = home.prediction_log.rglob("*.jsonl")

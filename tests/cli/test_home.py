@@ -142,7 +142,7 @@ def test_a_command_that_reads_creates_and_changes_nothing(run: Run, served: Home
 
 
 @pytest.mark.parametrize("command", ["status", "up"])
-def test_a_file_is_no_home(run: Run, tmp_path: Path, command: str) -> None:
+def test_a_home_that_is_a_file_is_refused(run: Run, tmp_path: Path, command: str) -> None:
     (tmp_path / "home").write_text("")
     result = run(command)
     assert result.exit_code == 1 and "it is not a folder. Correct MLOPS_HOME" in result.stderr
@@ -155,7 +155,7 @@ def test_a_command_that_stores_something_creates_the_home(run: Run, tmp_path: Pa
 
 
 @pytest.mark.parametrize("mark", [*MARKS, "ledger.db"])
-def test_whatever_was_stored_first_makes_the_home(tmp_path: Path, mark: str) -> None:
+def test_a_folder_is_a_home_whichever_part_was_stored_first(tmp_path: Path, mark: str) -> None:
     with pytest.raises(NotAHome, match="does not exist"):
         Home(tmp_path / "home").require()
     (tmp_path / "home" / mark).mkdir(parents=True)

@@ -43,7 +43,7 @@ def admit(home: Path, token: str) -> str:
     return asyncio.run(admission.admit([(b"authorization", f"Bearer {token}".encode())]))
 
 
-def test_a_token_that_was_shown_is_let_in_until_its_key_is_revoked(run: Run, tmp_path: Path):
+def test_a_printed_token_is_accepted_until_its_key_is_revoked(run: Run, tmp_path: Path):
     shop, app_ = added(run, "shop"), added(run, "app")
     assert len(shop) == len("mlops_") + 43
     assert (admit(tmp_path, shop), admit(tmp_path, app_)) == ("shop", "app")
@@ -98,16 +98,16 @@ def test_revoking_the_last_key_says_that_every_request_is_refused(run: Run):
 
 
 @pytest.mark.parametrize(
-    ("said", "problem"),
+    ("arguments", "problem"),
     [
         (["add", "shop"], "the name 'shop' is in use"),
         (["add", "My Shop"], "legal: 1 to 63"),
         (["revoke", "app"], "no active key has the name 'app'; active: shop"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_on_stderr(run: Run, said: list[str], problem: str):
+def test_an_impossible_change_is_one_line_on_stderr(run: Run, arguments: list[str], problem: str):
     added(run, "shop")
-    result = run(*said)
+    result = run(*arguments)
     assert result.exit_code == 1
     assert problem in result.output
     assert len(result.output.splitlines()) == 1
@@ -118,8 +118,8 @@ def test_a_damaged_file_and_an_illegal_environment_are_one_line_on_stderr(
 ):
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys" / "api_keys.json").write_text("[")
-    for said in (["add", "shop"], ["list"], ["revoke", "shop"]):
-        result = run(*said)
+    for arguments in (["add", "shop"], ["list"], ["revoke", "shop"]):
+        result = run(*arguments)
         assert (result.exit_code, len(result.output.splitlines())) == (1, 1)
         assert "cannot be read as API keys" in result.output
     monkeypatch.setenv("MLOPS_ENV", "staging")

@@ -76,10 +76,10 @@ def test_the_newest_records_are_shown_oldest_first_one_a_line_with_who_when_and_
 
 def test_whole_records_are_shown_for_programs(run: Run, file: Path):
     shown = [json.loads(line) for line in run("show", "flights", "--last", "3", "--json").output.splitlines()]
-    assert shown == [asdict(each) for each in Ledger(f"sqlite:///{file}").records("flights")[-3:]]
+    assert shown == [asdict(record) for record in Ledger(f"sqlite:///{file}").records("flights")[-3:]]
 
 
-def test_what_a_record_says_stays_on_its_line_and_gives_no_orders_to_the_terminal(run: Run, file: Path):
+def test_a_reason_stays_on_its_line_and_sends_no_control_characters_to_the_terminal(run: Run, file: Path):
     hostile = "one\n   99  promotion\r\x1b[2J two\t\u2028three"
     Ledger(f"sqlite:///{file}").append("flights", "rollback", {"version": 3, "reason": hostile}, by="ana", at=AT)
     _, line = run("show", "flights", "--last", "1").output.splitlines()
@@ -160,7 +160,7 @@ def test_every_problem_has_its_line_and_the_exit_code_is_1(run: Run, file: Path)
     assert run("verify", "flights").exit_code == 1
 
 
-def test_what_cannot_be_done_is_reported_in_one_line(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_impossible_command_is_reported_in_one_line(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch):
     edit(file, "UPDATE mlops_ledger SET body = '{' WHERE use_case = 'flights' AND number = 7")
     results = [run("show", "flights")]
     for address in ("mysql://u:sesame@h/d", "postgresql://u:sesame@127.0.0.1:1/d", "postgresql://u:sesame@h:x/d"):

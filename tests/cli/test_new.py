@@ -92,7 +92,7 @@ CASES = ("german", "by day", "imbalanced text", "no identifier", "names twice an
 
 
 @pytest.mark.slow  # ruff and pytest as processes
-def test_what_is_written_is_formatted_and_its_test_passes(tmp_path: Path) -> None:
+def test_the_written_use_case_is_formatted_and_its_test_passes(tmp_path: Path) -> None:
     for case in CASES:
         folder = tmp_path / case.replace(" ", "_")
         folder.mkdir()

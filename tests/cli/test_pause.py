@@ -43,7 +43,7 @@ def pause(run: Run, until: str = UNTIL, why: str = "the bank moves", name: str =
     return run("pause", name, "--until", until, "--why", why, "--by", "ana")
 
 
-def test_it_is_on_record_and_shown_until_it_is_ended(home: Home, run: Run) -> None:
+def test_a_pause_is_recorded_and_shown_until_it_is_ended(home: Home, run: Run) -> None:
     assert pause(run).stdout.startswith(f"loans: {PAUSED}; `mlops resume loans")
     assert f"automation: {PAUSED}" in run("status", "loans").stdout
     record = Ledger(f"sqlite:///{home.ledger}").records("loans")[-1]
@@ -68,7 +68,7 @@ def test_it_is_on_record_and_shown_until_it_is_ended(home: Home, run: Run) -> No
     ],
     ids=["past", "no moment", "no reason", "nothing to end"],
 )
-def test_what_makes_no_sense_is_refused_in_one_sentence(home: Home, run: Run, refused: Callable[[Run], Result], message: str):
+def test_an_illegal_pause_is_refused_in_one_sentence(home: Home, run: Run, refused: Callable[[Run], Result], message: str):
     before = len(Ledger(f"sqlite:///{home.ledger}").records("loans"))
     result = refused(run)
     assert result.exit_code == 1 and result.stderr.startswith(message) and result.stderr.count("\n") == 1

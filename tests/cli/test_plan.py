@@ -109,9 +109,7 @@ def test_a_pause_is_named_first(home: Home, instance: dg.DagsterInstance, run: R
     assert run().stdout.startswith("Paused by ana until 2099-01-01 00:00 UTC: a move. Nothing runs by itself")
 
 
-def test_what_has_landed_and_was_not_reported_is_named_by_plan_and_status(
-    home: Home, instance: dg.DagsterInstance, run: Run
-) -> None:
+def test_unreported_files_are_named_by_plan_and_status(home: Home, instance: dg.DagsterInstance, run: Run) -> None:
     landing = Landing(home.landing)
     for day in (1, 2):
         landing.put(PLAIN.name, "applications", day=date(2024, 3, day), rows=applications(day))

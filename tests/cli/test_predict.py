@@ -90,32 +90,32 @@ def test_a_refusal_names_every_row_and_field(run: Run) -> None:
         (["--row", "flight=1", "flight=2"], "flight comes twice; legal: once in a row."),
     ],
 )  # fmt: skip
-def test_what_is_no_row_is_refused_before_anything_is_sent(home: Home, arguments: list[str], message: str) -> None:
+def test_an_illegal_row_is_refused_before_anything_is_sent(home: Home, arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(app, ["predict", NAME, *arguments])
     assert result.exit_code in (1, 2) and message in result.output
 
 
 def test_without_an_answer_the_message_names_the_cause(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    def asked(url: str) -> str:
+    def warning(url: str) -> str:
         monkeypatch.setenv("MLOPS_SERVICE_URL", url)
         return CliRunner().invoke(app, ["predict", NAME, "--row", PAIRS[0], *PAIRS[1:]]).stderr
 
-    assert asked("http://127.0.0.1:9") == (
+    assert warning("http://127.0.0.1:9") == (
         "http://127.0.0.1:9 · no prediction service answers there. Start it with `mlops up`, or set MLOPS_SERVICE_URL to its address.\n"
     )
     assert (
-        asked("loans=http://127.0.0.1:9")
+        warning("loans=http://127.0.0.1:9")
         == "MLOPS_SERVICE_URL has no address of flight_delay. Add flight_delay=http://host:port to it.\n"
     )
     with running(home) as (url, _):
         assert (
             f"{url} · flight_delay is not served: no version is champion yet. `mlops status flight_delay` says what is next.\n"
-            == asked(url)
+            == warning(url)
         )
     with running(home, LOANS.but(features=LOANS.features.but(views=(), numeric=("amount",)))) as (url, _):
-        assert f"{url} · it serves loans, not flight_delay. Add a server of flight_delay to MLOPS_SERVICE_URL" in asked(url)
+        assert f"{url} · it serves loans, not flight_delay. Add a server of flight_delay to MLOPS_SERVICE_URL" in warning(url)
     with fixed_server(200, {}, b"<html>another program</html>") as (url, _):
-        assert f"{url} · no prediction service answers there." in asked(url)
+        assert f"{url} · no prediction service answers there." in warning(url)
 
 
 def test_a_sample_is_of_the_newest_rows_or_else_of_the_examples(tmp_path: Path) -> None:

@@ -360,7 +360,7 @@ def test_a_route_lets_others_run_next_to_the_champion_and_ends_by_a_route_to_not
     done = "flight_delay: version 1 serves; no challenger, no shadow (plan 6).\n"
     assert run("route", NAME).output == live(server, 1, 6) + done
     assert plan_in_force(home).rollout == "" and alias(home, names.CHALLENGER) is None
-    assert [each.kind for each in records_of(home)[-2:]] == ["plan", "rollback"]
+    assert [record.kind for record in records_of(home)[-2:]] == ["plan", "rollback"]
 
 
 @pytest.mark.parametrize(
@@ -501,7 +501,7 @@ def test_a_model_whose_files_are_gone_in_mlflow_too_is_named_with_what_to_restor
 
 
 def test_a_plan_file_newer_than_the_ledger_is_not_overwritten_by_itself(run: Run, home: Home, server: str):
-    """It may be the only trace of records that somebody cut off."""
+    """It may be the only trace of removed records."""
     plan, file = plan_in_force(home), home.deployments / NAME / "plan.json"
     file.write_text(replace(plan, number=9, champion=2, previous=1).to_json())
     result = run("ledger", "mirror", NAME)
@@ -719,7 +719,7 @@ def test_after_the_ledger_s_plan_replaced_a_forged_one_servers_serve_it(run: Run
     ]
 
 
-# --- what stands in the way of all of them ------------------------------------------------------------------------------
+# --- errors of all of them ----------------------------------------------------------------------------------------------
 
 EVERY = pytest.mark.parametrize("arguments", [("status", NAME), ("rollback", NAME), ("ledger", "mirror", NAME)], ids=" ".join)
 

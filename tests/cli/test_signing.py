@@ -64,7 +64,7 @@ def test_a_key_that_versions_need_is_withdrawn_once_they_are_signed_again(run: R
     assert run("reissue", first).output == f"No placed version has a blessing that '{first}' signed.\n"
 
 
-def test_what_cannot_be_signed_again_is_named_and_the_others_are_done(run: Run, tmp_path: Path):
+def test_a_version_that_cannot_be_signed_again_is_named_and_the_others_are_signed(run: Run, tmp_path: Path):
     line = ModelLine(tmp_path)
     line.bless(1, 2)
     first = line.keys.current()

@@ -240,7 +240,7 @@ def test_a_training_in_progress_is_not_doubled(run: Run, home: Home):
         )
 
 
-def test_what_cannot_be_trained_is_one_sentence(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch):
+def test_an_impossible_training_is_reported_in_one_sentence(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch):
     blank = run("--because", " ")
     assert blank.exit_code == 1 and "legal: the reason for the training" in blank.output
     alone = run("--because", "x", "--no-wait")

@@ -98,7 +98,7 @@ def test_a_version_is_taken_over_with_its_evidence_and_serves_by_the_rules_of_th
     assert plan is not None and plan.digests == {1: blessing.model_digest}
 
 
-def test_it_gets_a_number_of_its_own_next_to_the_versions_that_are_there(
+def test_an_imported_version_gets_the_next_number_of_its_environment(
     trained: Path, file: Path, laid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = Path(shutil.copytree(laid, tmp_path / "staging"))
@@ -112,7 +112,7 @@ def test_it_gets_a_number_of_its_own_next_to_the_versions_that_are_there(
     assert plan is not None and plan.champion == 1 and state.waiting == 2, "its rollout begins at the next look of the platform"
 
 
-def test_where_the_risk_is_high_it_waits_for_an_approval_of_this_environment(
+def test_an_imported_version_of_high_risk_waits_for_an_approval_of_this_environment(
     trained: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     declare(SMALL.but(risk="high"), monkeypatch)
@@ -122,7 +122,7 @@ def test_where_the_risk_is_high_it_waits_for_an_approval_of_this_environment(
     assert refused.exit_code == 1 and "version 1 waits for an approval, as its risk is high" in refused.output
 
 
-def test_whatever_is_altered_is_noticed_and_nothing_is_created(trained: Path, file: Path, tmp_path: Path) -> None:
+def test_an_altered_export_is_refused_and_nothing_is_created(trained: Path, file: Path, tmp_path: Path) -> None:
     content, key, draw = file.read_bytes(), read_public(key_of(trained)), random.Random(5)
     whole = Export.from_bytes(content, key)
     noticed = 0
@@ -159,7 +159,7 @@ def test_a_file_of_another_environment_than_the_key_is_refused(trained: Path, fi
         ({"split": RandomSplit(seed=9)}, "features, label and split"),
     ],
 )
-def test_what_is_declared_otherwise_there_is_named(
+def test_a_difference_between_the_declarations_is_named(
     trained: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, object], part: str
 ) -> None:
     declare(SMALL.but(**change), monkeypatch)
