@@ -59,7 +59,7 @@ def test_a_backup_is_restored_into_an_empty_home_elsewhere(tmp_path: Path, postg
     assert again.returncode == 1 and "it is not empty; legal: an empty folder" in again.stderr
 
 
-def test_a_backup_that_fails_is_not_taken_for_a_whole_one(tmp_path: Path, postgres: PostgresServer) -> None:
+def test_a_failed_backup_is_not_mistaken_for_a_complete_one(tmp_path: Path, postgres: PostgresServer) -> None:
     home, folder = tmp_path / "home", tmp_path / "backups"
     home.mkdir()
     done = run("backup.sh", home, folder, **databases(postgres) | {"MLOPS_MLFLOW_STORE": postgres.url("gone")})

@@ -26,7 +26,7 @@ def settings(name: str) -> dict[str, str]:
     return SERVICES[name]["environment"]
 
 
-def test_its_services_are_those_of_the_cluster_and_the_stores() -> None:
+def test_the_services_are_those_of_the_cluster_and_the_stores() -> None:
     assert {*SERVICES} == {*OURS, *STORES} == {*pods(rendered("production"))} - {"sign-in", "backup"} | {*STORES}
 
 
@@ -77,7 +77,7 @@ def test_ports_do_not_clash_and_only_this_machine_reaches_them() -> None:
     assert all(SERVICES[name]["networks"] == ["stores"] and "ports" not in SERVICES[name] for name in STORES)
 
 
-def test_what_is_named_is_there_and_secrets_come_from_files_outside_of_the_project() -> None:
+def test_every_reference_has_its_target_and_secrets_come_from_files_outside_of_the_project() -> None:
     for kind in ("configs", "secrets"):
         named = [one if isinstance(one, str) else one["source"] for service in SERVICES.values() for one in service.get(kind, ())]
         assert {*named} == {*FILE[kind]}

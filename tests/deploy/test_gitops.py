@@ -47,7 +47,7 @@ def test_an_application_is_well_formed_and_its_project_lets_it_make_what_its_ove
 
 
 @pytest.mark.parametrize(("overlay", "application"), zip(OVERLAYS, APPLICATIONS, strict=True))
-def test_it_leaves_replicas_to_the_autoscaler_and_keeps_volumes(overlay: str, application: dict[str, Any]) -> None:
+def test_an_application_leaves_replicas_to_the_autoscaler_and_keeps_volumes(overlay: str, application: dict[str, Any]) -> None:
     scaled = [one["spec"]["scaleTargetRef"] for one in of_kind(rendered(overlay), "HorizontalPodAutoscaler")]
     ignored = application["spec"]["ignoreDifferences"]
     assert [(one["kind"], one["name"], one["jsonPointers"]) for one in ignored] == [

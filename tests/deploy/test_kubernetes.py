@@ -50,7 +50,7 @@ def test_every_object_is_valid_and_none_has_an_unknown_field(objects: Objects) -
     assert len(checked) == len(objects) - len(of_kind(objects, *CUSTOM)) > 20
 
 
-def test_all_is_in_one_namespace_which_restricts_pods(objects: Objects) -> None:
+def test_all_objects_are_in_one_namespace_which_restricts_pods(objects: Objects) -> None:
     (namespace,) = of_kind(objects, "Namespace")
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     others = [one for one in objects if one is not namespace]
@@ -69,7 +69,7 @@ def test_containers_are_unprivileged_bounded_and_read_only(objects: Objects) -> 
         assert pod["spec"]["automountServiceAccountToken"] == ("serviceAccountName" in pod["spec"]), name
 
 
-def test_what_is_named_is_there(objects: Objects) -> None:
+def test_every_volume_and_variable_of_a_pod_has_its_source(objects: Objects) -> None:
     names = {kind: {one["metadata"]["name"] for one in of_kind(objects, kind)} for kind in ("ConfigMap", "PersistentVolumeClaim")}
     for pod in pods(objects).values():
         (container,) = pod["spec"]["containers"]

@@ -54,7 +54,7 @@ def test_a_script_is_parsed_and_values_from_outside_reach_it_as_variables_alone(
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_what_a_script_asks_of_the_platform_exists(job: dict[str, Any]) -> None:
+def test_every_command_of_a_script_exists(job: dict[str, Any]) -> None:
     for line in re.findall(r"\.venv/bin/mlops (.+?) \|\|", "\n".join(scripts(job))):
         parse(typer.main.get_command(app), shlex.split(line))
     makefile = (PROJECT / "Makefile").read_text()
@@ -96,15 +96,15 @@ def test_an_overlay_gets_an_image_by_its_digest_and_runs_get_it_too(tmp_path: Pa
     assert {"name": "DAGSTER_CURRENT_IMAGE", "value": DIGEST} in daemon["env"]
 
 
-def test_what_is_no_digest_or_no_image_changes_nothing(tmp_path: Path) -> None:
+def test_an_illegal_digest_or_an_unknown_image_changes_nothing(tmp_path: Path) -> None:
     shutil.copytree(PROJECT / "deploy", tmp_path / "deploy", ignore=shutil.ignore_patterns("terraform", "__pycache__"))
     file = tmp_path / "deploy" / "k8s" / "overlays" / "dev" / "kustomization.yaml"
     before = file.read_text()
-    for image, found, message in (
+    for image, value, message in (
         ("platform", "mlops/platform:latest", "found mlops/platform:latest; legal: REPOSITORY@sha256:DIGEST"),
         ("platforms", DIGEST, "it has no image platforms"),
     ):
-        done = set_image(tmp_path, "dev", image, found)
+        done = set_image(tmp_path, "dev", image, value)
         assert done.returncode == 1 and message in done.stderr
     assert file.read_text() == before
 

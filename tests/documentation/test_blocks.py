@@ -95,14 +95,14 @@ def test_a_configuration_is_read(block: Block) -> None:
 
 def commands(block: Block) -> list[list[str]]:
     """The words of each command, without variables before it."""
-    found: list[list[str]] = []
+    words_of_commands: list[list[str]] = []
     for line in re.sub(r"\n +(?=\")", " ", block.text).splitlines():
         for command in re.split(r" && ", line) if "curl" not in line else [line]:
             words = shlex.split(command, comments=True)
             while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
                 del words[0]
-            found += [words] if words else []
-    return found
+            words_of_commands += [words] if words else []
+    return words_of_commands
 
 
 @pytest.mark.parametrize("block", all_blocks("sh", "bash"))

@@ -28,7 +28,7 @@ def documented(acme: Path) -> tuple[Gate, ...]:
 
 
 @pytest.mark.parametrize(("probability", "passes"), [(0.1, True), (0.9, False)])
-def test_it_judges_and_advises(acme: Path, probability: float, passes: bool) -> None:
+def test_the_documented_gate_judges_and_advises(acme: Path, probability: float, passes: bool) -> None:
     trial = make_trial(rows=40)
     *_, gate = documented(acme)
     row = np.where(np.arange(40) % 4, probability, 1 - probability)

@@ -54,7 +54,9 @@ def is_trained(line: Line) -> bool:
         (30, 60, "50.0% of 60 predictions are decided yes; at most 30.0% may be."),
     ],
 )
-def test_it_gives_a_verdict_and_an_alarm_trains(tmp_path: Path, use_case: UseCase, calls: int, rows: int, verdict: str) -> None:
+def test_the_documented_monitor_gives_a_verdict_and_its_alarm_trains(
+    tmp_path: Path, use_case: UseCase, calls: int, rows: int, verdict: str
+) -> None:
     with running_line(tmp_path, use_case) as line:
         result = watch(line, calls, rows)
         (check,) = [one for one in result.get_asset_check_evaluations() if one.check_name == CHECK]
@@ -63,7 +65,7 @@ def test_it_gives_a_verdict_and_an_alarm_trains(tmp_path: Path, use_case: UseCas
         assert (CHECK in failed_checks(result)) is is_trained(line) is (calls == 30)
 
 
-def test_its_function_is_there_and_part_of_the_code_version_of_monitors(tmp_path: Path, use_case: UseCase) -> None:
+def test_its_function_exists_and_is_part_of_the_code_version_of_monitors(tmp_path: Path, use_case: UseCase) -> None:
     assert not [*find_missing_functions("monitors", use_case.own_monitors)]
     before, code = code_version(*use_case.own_monitors), tmp_path / "acme" / "call_load.py"
     code.write_text(code.read_text() + "# a comment\n")

@@ -22,7 +22,7 @@ def line(tmp_path: Path) -> Iterator[TrainingLine]:
         yield TrainingLine(Home(tmp_path / "home"), instance, PLAIN.but(triggers=(trigger,)))
 
 
-def test_it_trains_once_for_each_cause(line: TrainingLine) -> None:
+def test_the_documented_trigger_trains_once_for_each_cause(line: TrainingLine) -> None:
     assert not [*find_missing_functions("triggers", line.use_case.triggers)]
     assert line.train(refused=True).reason == "release of 2020-05-01"
     assert "after_release: release of 2020-05-01. A training since" in line.why_not()

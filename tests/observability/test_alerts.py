@@ -174,7 +174,7 @@ def test_rules_and_dashboards_read_metrics_that_exist() -> None:
     assert named - exported - recorded == {"mlops_platform", "mlops_service"}, "which are jobs"
 
 
-def test_what_an_alert_links_to_is_a_page_of_the_documentation() -> None:
+def test_every_link_of_an_alert_is_a_page_of_the_documentation() -> None:
     for alert in ALERTS:
         page, _, anchor = alert.page.partition("#")
         titles = re.findall(r"^#+ (.*)$", (PROJECT / "docs" / page).read_text(), re.MULTILINE)
