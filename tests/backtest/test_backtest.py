@@ -161,7 +161,7 @@ def test_no_label_of_the_future_changes_anything_before_it(done: Done, tmp_path:
     before = pl.col("event_timestamp").dt.date() < day_of(since)
     assert again.answers.filter(before).equals(done.answers.filter(before))
     assert [again.results.replay.steps[number] for number in steps] == [done.results.replay.steps[number] for number in steps]
-    assert not again.answers.equals(done.answers), "the poison was seen later"
+    assert not again.answers.equals(done.answers), "the poisoned rows were read later"
 
 
 IN_A_PROCESS = """

@@ -35,7 +35,7 @@ def test_every_point_is_in_the_drawing_and_a_higher_value_is_higher() -> None:
     assert all(ours[1] < theirs[1] for ours, theirs in zip(served.dots, frozen.dots, strict=True))
 
 
-def test_nothing_that_is_defined_and_a_constant_are_drawn_all_the_same() -> None:
+def test_undefined_and_constant_metrics_are_drawn_without_error() -> None:
     assert [line.stretches for line in chart(part(0, math.nan, math.nan, math.nan)).lines] == [(), (), ()]
     assert all(math.isfinite(y) for line in chart(part(0, 0.5, 0.5, 0.5)).lines for _x, y in line.dots)
 

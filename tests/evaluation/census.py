@@ -30,7 +30,7 @@ WHITE = "1"  # of RAC1P, race
 
 
 def census(year: int) -> pl.DataFrame:
-    """The people asked in `year`: inputs, `employed` (0 or 1), `race` (white, other) and a moment in that year."""
+    """The people surveyed in `year`: inputs, `employed` (0 or 1), `race` (white, other) and a moment in that year."""
     rows = _first_year() if year == 2015 else _later_years()
     race = pl.when(pl.col("RAC1P").cast(pl.String) == WHITE).then(pl.lit("white")).otherwise(pl.lit("other"))
     rows = rows.filter(pl.col("year") == year).select(

@@ -19,7 +19,7 @@ CUSTOMER = Column(name="customer", dtype="string", pii="hashed", description="Nu
 EMAIL = Column(name="email", dtype="string", pii="left_out", description="Where to write to.")
 ORDERS = Contract(
     table="orders",
-    description="What is asked about.",
+    description="What is predicted.",
     columns=(
         Column(name="number", dtype="int", description="Of the order."),
         CUSTOMER,
@@ -95,7 +95,7 @@ def shop(
     tags: bool = True,
 ) -> UseCase:
     """The use case with these inputs."""
-    contracts = (ORDERS, CUSTOMERS, PAYMENTS) if tags else tuple(untagged(each) for each in (ORDERS, CUSTOMERS, PAYMENTS))
+    contracts = (ORDERS, CUSTOMERS, PAYMENTS) if tags else tuple(untagged(table) for table in (ORDERS, CUSTOMERS, PAYMENTS))
     return UseCase(
         name="shop",
         owner="team:shop",

@@ -55,37 +55,37 @@ def evaluation(rows: pl.DataFrame | None = None, **changes: Any) -> Evaluation:
 
 
 def test_the_evaluation_has_rows_window_and_every_metric_with_its_bounds() -> None:
-    found = evaluation()
-    assert (found.rows, found.first, found.last) == (600, datetime(2013, 4, 1), datetime(2013, 4, 25, 23))
-    assert set(found.metrics) == set(METRICS)
-    assert all(one.low <= one.value <= one.high for one in found.metrics.values())
+    result = evaluation()
+    assert (result.rows, result.first, result.last) == (600, datetime(2013, 4, 1), datetime(2013, 4, 25, 23))
+    assert set(result.metrics) == set(METRICS)
+    assert all(metric.low <= metric.value <= metric.high for metric in result.metrics.values())
 
 
 def test_slices_divide_the_rows_and_measure_each_part() -> None:
     rows = flights()
-    found = evaluation(rows).slices
-    assert [one["value"] for one in found] == ["AA", "UA"]
-    assert sum(one["rows"] for one in found) == 600
+    slices = evaluation(rows).slices
+    assert [part["value"] for part in slices] == ["AA", "UA"]
+    assert sum(part["rows"] for part in slices) == 600
     united = rows.filter(pl.col("carrier") == "UA")
-    assert found[1]["metrics"]["auc"] == pytest.approx(measure("auc", BinarySample(united["late"].to_numpy(), score(united))))
+    assert slices[1]["metrics"]["auc"] == pytest.approx(measure("auc", BinarySample(united["late"].to_numpy(), score(united))))
 
 
 def test_a_slice_of_one_class_has_no_auc_but_a_brier() -> None:
     rows = flights().with_columns(late=pl.when(pl.col("carrier") == "AA").then(0).otherwise(pl.col("late")))
-    found = evaluation(rows).slices[0]
-    assert found["positives"] == 0
-    assert found["metrics"]["auc"] is None
-    assert found["metrics"]["brier"] > 0
+    part = evaluation(rows).slices[0]
+    assert part["positives"] == 0
+    assert part["metrics"]["auc"] is None
+    assert part["metrics"]["brier"] > 0
 
 
 def test_with_a_champion_each_slice_has_its_metrics_and_the_paired_difference() -> None:
     rows, theirs = flights(), np.random.default_rng(5).uniform(size=600)
     united = (rows["carrier"] == "UA").to_numpy()
-    found = evaluation(champion=Rival("7", theirs)).slices[1]
+    part = evaluation(champion=Rival("7", theirs)).slices[1]
     truth = rows["late"].to_numpy()[united]
-    assert found["champion"]["auc"] == pytest.approx(roc_auc_score(truth, theirs[united]))
-    compared, samples = found["comparison"]["brier"], [BinarySample(truth, scores[united]) for scores in (score(rows), theirs)]
-    assert compared["difference"] == pytest.approx(brier_score_loss(truth, theirs[united]) - found["metrics"]["brier"])
+    assert part["champion"]["auc"] == pytest.approx(roc_auc_score(truth, theirs[united]))
+    compared, samples = part["comparison"]["brier"], [BinarySample(truth, scores[united]) for scores in (score(rows), theirs)]
+    assert compared["difference"] == pytest.approx(brier_score_loss(truth, theirs[united]) - part["metrics"]["brier"])
     assert compared == plain(vars(compare("brier", *samples, seed=1, resamples=30, confidence=0.99)))
     assert compared["better"] and 0 < compared["low"] < compared["difference"] < compared["high"]
 
@@ -102,25 +102,25 @@ def test_a_slice_of_one_class_compares_its_brier_and_not_its_auc() -> None:
 
 
 def test_without_rival_or_yardstick_there_is_nothing_to_compare() -> None:
-    found = evaluation()
-    assert (found.champion, found.comparison, found.reference) == (None, None, None)
+    result = evaluation()
+    assert (result.champion, result.comparison, result.reference) == (None, None, None)
 
 
 def test_champion_and_reference_are_measured_on_the_same_rows() -> None:
     blind = np.random.default_rng(5).uniform(size=600)
-    found = evaluation(champion=Rival("7", blind), reference=blind)
-    assert found.champion == "7"
-    assert found.comparison is not None and found.comparison["auc"].better
-    assert found.reference is not None and found.reference["auc"].value == pytest.approx(0.5, abs=0.1)
+    result = evaluation(champion=Rival("7", blind), reference=blind)
+    assert result.champion == "7"
+    assert result.comparison is not None and result.comparison["auc"].better
+    assert result.reference is not None and result.reference["auc"].value == pytest.approx(0.5, abs=0.1)
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), min_size=1, max_size=40), st.floats(0.01, 0.99))
 def test_the_confusion_matrix_agrees_with_sklearn(rows: list[tuple[int, float]], threshold: float) -> None:
     truth, probability = (np.array(column) for column in zip(*rows, strict=True))
-    found = confusion_matrix(truth, probability, threshold)
+    matrix = confusion_matrix(truth, probability, threshold)
     expected = oracle(truth, probability >= threshold, labels=[0, 1])
     names = ("true_negative", "false_positive", "false_negative", "true_positive")
-    assert [found[name] for name in names] == expected.ravel().tolist()
+    assert [matrix[name] for name in names] == expected.ravel().tolist()
 
 
 def test_the_calibration_table_counts_every_row() -> None:
@@ -158,26 +158,26 @@ def test_no_rows_are_refused_with_the_remedy() -> None:
 
 
 def test_importance_finds_the_input_that_the_model_uses_and_no_other() -> None:
-    found = permutation_importance(score, flights(), inputs=("noise", "wind", "carrier"), task=TASK, label="late", seed=0)
-    assert [one.input for one in found] == ["wind", "carrier", "noise"]
-    assert 0.2 < found[0].low < found[0].loss < found[0].high
-    assert found[1].loss == found[2].high == 0
+    importances = permutation_importance(score, flights(), inputs=("noise", "wind", "carrier"), task=TASK, label="late", seed=0)
+    assert [importance.input for importance in importances] == ["wind", "carrier", "noise"]
+    assert 0.2 < importances[0].low < importances[0].loss < importances[0].high
+    assert importances[1].loss == importances[2].high == 0
 
 
 def test_importance_is_seeded_bounded_and_independent_of_the_other_inputs() -> None:
-    seen: list[int] = []
+    row_counts: list[int] = []
 
     def watched(rows: pl.DataFrame) -> Array:
-        seen.append(len(rows))
+        row_counts.append(len(rows))
         return score(rows)
 
     both = permutation_importance(watched, flights(), inputs=("noise", "wind"), task=TASK, label="late", seed=3, max_rows=100)
     alone = permutation_importance(watched, flights(), inputs=("wind",), task=TASK, label="late", seed=3, max_rows=100)
-    assert set(seen) == {100}
+    assert set(row_counts) == {100}
     assert both[0] == alone[0]
-    seen.clear()
+    row_counts.clear()
     permutation_importance(watched, flights(300), inputs=("wind",) * 300, task=TASK, label="late", seed=3)
-    assert set(seen) == {MIN_SHUFFLED_ROWS}, "fewer rows of a table with many inputs"
+    assert set(row_counts) == {MIN_SHUFFLED_ROWS}, "fewer rows of a table with many inputs"
 
 
 @pytest.mark.parametrize("estimator", ["classes", "number"])
@@ -197,9 +197,9 @@ def test_importance_is_that_of_scikit_learn(estimator: str) -> None:
         outputs, scoring = fitted.predict_proba, "accuracy"
     rows = pl.DataFrame(x, schema=["a", "b", "c"]).with_columns(y=truth)
     expected: Any = sklearn_importance(fitted, x, truth, scoring=scoring, n_repeats=20, random_state=1)
-    found = permutation_importance(
+    importances = permutation_importance(
         lambda rows: outputs(rows.select("a", "b", "c").to_numpy()), rows, task=task, inputs=("a", "b", "c"), label="y", seed=0
     )
-    assert [one.input for one in found] == ["a", "b", "c"]
-    for one, mean, spread in zip(found, expected.importances_mean, expected.importances_std, strict=True):
-        assert one.loss == pytest.approx(mean, abs=4 * spread + 1e-9)
+    assert [importance.input for importance in importances] == ["a", "b", "c"]
+    for importance, mean, spread in zip(importances, expected.importances_mean, expected.importances_std, strict=True):
+        assert importance.loss == pytest.approx(mean, abs=4 * spread + 1e-9)

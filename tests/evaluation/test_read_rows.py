@@ -119,7 +119,7 @@ def test_without_rows_the_remedy_is_named(tmp_path: Path) -> None:
         read(tmp_path, orders=write(ROWS.clear(), tmp_path / "empty.csv"))
 
 
-def test_of_very_many_requests_some_are_drawn_and_none_is_called_unlabelled_for_it() -> None:
+def test_a_sample_of_very_many_requests_is_read_and_the_others_are_not_reported_as_unlabelled() -> None:
     data = inspect_tables(USE_CASE, {"orders": ROWS}, {}, now=NOW, most_requests=1000)
     assert 900 < len(data.rows) == len(data.requests) < 1100
     assert find(data) == () and f"{len(data.rows):,} of 2,000 requests drawn" in data.describe()

@@ -106,5 +106,5 @@ def test_a_classification_report_shows_quality_and_curves() -> None:
 
 def test_the_usage_logging_of_evidently_is_never_loaded() -> None:
     code = "import sys, mlops_assets.evaluation.report; print({'evidently.telemetry', 'iterative_telemetry'} & set(sys.modules))"
-    found = subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "set()"
+    process = subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "set()"

@@ -17,8 +17,8 @@ from tests.training.two_models import THRESHOLD, compare_models, flights, guesse
 HOSTILE = '<script>alert("x")</script>&\'"'
 
 
-def named(found: SideBySide) -> dict[str, Change]:
-    return {change.name: change for change in found.groups}
+def named(comparison: SideBySide) -> dict[str, Change]:
+    return {change.name: change for change in comparison.groups}
 
 
 def test_each_metric_has_both_values_and_the_difference() -> None:
@@ -33,16 +33,16 @@ def test_each_metric_has_both_values_and_the_difference() -> None:
 
 
 def test_groups_are_better_or_worse_and_the_largest_change_comes_first() -> None:
-    found = compare_models()
-    assert {name: change.outcome for name, change in named(found).items()} == {
+    comparison = compare_models()
+    assert {name: change.outcome for name, change in named(comparison).items()} == {
         "carrier AA": "better", "carrier B6": "worse", "carrier UA": "better", "origin EWR": "better", "origin JFK": "better",
     }  # fmt: skip
-    sizes = [abs(change.difference or 0) for change in found.groups]
+    sizes = [abs(change.difference or 0) for change in comparison.groups]
     assert sizes == sorted(sizes, reverse=True)
     ours, theirs = guesses(flights(), seed=1)
     inside = (flights()["carrier"] == "B6").to_numpy()
     truth = flights()["late"].to_numpy()[inside]
-    worse = named(found)["carrier B6"]
+    worse = named(comparison)["carrier B6"]
     assert worse.note == f"{inside.sum():,} rows, {truth.mean():.1%} late"
     assert worse.informative == min(truth.sum(), len(truth) - truth.sum())
     assert worse.difference == pytest.approx(roc_auc_score(truth, ours[inside]) - roc_auc_score(truth, theirs[inside]))
@@ -52,9 +52,9 @@ def test_groups_without_a_difference_follow_and_small_ones_come_last() -> None:
     rows = flights().with_columns(carrier=pl.when(pl.int_range(pl.len()) < 10).then(pl.lit("ZZ")).otherwise("carrier"))
     ours, theirs = guesses(rows, seed=1)
     alike = (rows["carrier"] == "UA").to_numpy()
-    found = compare_models(rows, both=(np.where(alike, theirs, ours), theirs))
-    assert [change.outcome for change in found.groups][-2:] == ["no difference", "not enough data"]
-    assert [change.name for change in found.groups][-2:] == ["carrier UA", "carrier ZZ"]
+    comparison = compare_models(rows, both=(np.where(alike, theirs, ours), theirs))
+    assert [change.outcome for change in comparison.groups][-2:] == ["no difference", "not enough data"]
+    assert [change.name for change in comparison.groups][-2:] == ["carrier UA", "carrier ZZ"]
 
 
 def test_groups_use_the_metric_that_must_beat_the_champion() -> None:
@@ -68,15 +68,15 @@ def test_groups_use_the_metric_that_must_beat_the_champion() -> None:
 @given(seed=st.integers(0, 9999), rows=st.integers(40, 80))
 def test_the_decisions_that_change_agree_with_a_walk_over_the_rows(seed: int, rows: int) -> None:
     frame = flights(rows=rows)
-    ours, theirs = (np.random.default_rng([seed, each]).random(rows).round(2) for each in (0, 1))
-    found = compare_models(frame, both=(ours, theirs))
+    ours, theirs = (np.random.default_rng([seed, stream]).random(rows).round(2) for stream in (0, 1))
+    comparison = compare_models(frame, both=(ours, theirs))
     walked = {"late": [0, 0], "not late": [0, 0]}
     for truth, now, before in zip(frame["late"], ours, theirs, strict=True):
         if (now >= THRESHOLD) != (before >= THRESHOLD):
             decision = "late" if now >= THRESHOLD else "not late"
             walked[decision][0] += 1
             walked[decision][1] += int((now >= THRESHOLD) == truth)
-    assert {change.decision: [change.rows, change.right] for change in found.changes} == walked
+    assert {change.decision: [change.rows, change.right] for change in comparison.changes} == walked
 
 
 def test_the_examples_are_the_rows_that_moved_most_with_their_request() -> None:
@@ -84,14 +84,14 @@ def test_the_examples_are_the_rows_that_moved_most_with_their_request() -> None:
     ours, theirs = guesses(rows, seed=1)
     truth = rows["late"].to_numpy()
     gain = (theirs - truth) ** 2 - (ours - truth) ** 2
-    found = compare_models(rows)
+    comparison = compare_models(rows)
     order = np.argsort(-gain, kind="stable")
-    for shown, places in ((found.gained, order[:EXAMPLES]), (found.lost, order[::-1][:EXAMPLES])):
+    for shown, places in ((comparison.gained, order[:EXAMPLES]), (comparison.lost, order[::-1][:EXAMPLES])):
         assert [one["truth"] for one in shown] == ["late" if truth[place] else "not late" for place in places]
         for side, scores in (("champion", theirs), ("candidate", ours)):
             assert [one[side] for one in shown] == pytest.approx(scores[places].round(2))
     first = rows.row(int(np.argmax(gain)), named=True)
-    assert found.gained[0]["facts"] == {
+    assert comparison.gained[0]["facts"] == {
         "carrier": first["carrier"], "flight": str(first["flight"]), "tailnum": "unknown", "origin": first["origin"],
         "dest": "IAH", "sched_dep": f"{first['sched_dep']:%Y-%m-%d %H:%M}",
     }  # fmt: skip
@@ -107,13 +107,13 @@ def test_personal_data_is_left_out_of_the_examples() -> None:
 
 
 def test_the_verdict_is_one_sentence_and_the_details_count_groups_and_decisions() -> None:
-    found = compare_models()
-    auc = found.decisive
-    flipped, right = sum(change.rows for change in found.changes), sum(change.right for change in found.changes)
-    assert found.verdict == (
+    comparison = compare_models()
+    auc = comparison.decisive
+    flipped, right = sum(change.rows for change in comparison.changes), sum(change.right for change in comparison.changes)
+    assert comparison.verdict == (
         f"The candidate is better: auc {auc.candidate:.3f} against {auc.champion:.3f} ({auc.difference:+.3f})."
     )
-    assert found.details == (
+    assert comparison.details == (
         "Of 5 groups, 4 better and 1 worse (carrier B6). "
         f"{flipped} of 1,200 decisions change ({flipped / 1200:.1%}): {right} become right, {flipped - right} wrong."
     )
@@ -121,11 +121,11 @@ def test_the_verdict_is_one_sentence_and_the_details_count_groups_and_decisions(
 
 def test_a_candidate_that_answers_alike_is_no_better_and_changes_no_decision() -> None:
     alike = guesses(flights(), seed=1)[0]
-    found = compare_models(both=(alike, alike))
-    assert found.verdict.startswith("The candidate is no better: auc ")
-    assert found.details == "Of 5 groups, 0 better and 0 worse. No decision changes."
-    assert found.gained == found.lost == []
-    Page(found.to_html({}))
+    comparison = compare_models(both=(alike, alike))
+    assert comparison.verdict.startswith("The candidate is no better: auc ")
+    assert comparison.details == "Of 5 groups, 0 better and 0 worse. No decision changes."
+    assert comparison.gained == comparison.lost == []
+    Page(comparison.to_html({}))
 
 
 def test_a_worse_candidate_is_called_so() -> None:
@@ -134,9 +134,9 @@ def test_a_worse_candidate_is_called_so() -> None:
 
 
 def test_rows_of_one_class_have_no_verdict() -> None:
-    found = compare_models(flights().with_columns(late=pl.lit(0)))
-    assert found.verdict == "auc is undefined on these rows: they have one class only."
-    assert "not enough data" in Page(found.to_html({})).text
+    comparison = compare_models(flights().with_columns(late=pl.lit(0)))
+    assert comparison.verdict == "auc is undefined on these rows: they have one class only."
+    assert "not enough data" in Page(comparison.to_html({})).text
 
 
 class Page(HTMLParser):
@@ -168,12 +168,12 @@ class Page(HTMLParser):
 
 
 def test_the_page_shows_everything_in_words_and_in_colour() -> None:
-    found = compare_models()
-    page = Page(found.to_html(pictures()))
+    comparison = compare_models()
+    page = Page(comparison.to_html(pictures()))
     assert "flight_delay: candidate 8 against champion 7" in page.text
     for text in (
-        found.verdict,
-        found.details,
+        comparison.verdict,
+        comparison.details,
         USE_CASE.question,
         "1,200 test rows",
         "2013-04-01 to 2013-05-20",
@@ -181,11 +181,11 @@ def test_the_page_shows_everything_in_words_and_in_colour() -> None:
         "brier",
     ):
         assert text in page.text
-    for flip in found.changes:
+    for flip in comparison.changes:
         assert (
             f"{flip.right:,} become right ({flip.right / flip.rows:.0%}), {flip.rows - flip.right:,} become wrong." in page.text
         )
-    outcomes = [change.outcome for change in (*found.metrics, *found.groups)]
+    outcomes = [change.outcome for change in (*comparison.metrics, *comparison.groups)]
     assert [name for name in page.classes("span") if name.startswith("mark")] == [f"mark {outcome}" for outcome in outcomes]
     assert page.classes("svg") == outcomes
     assert {"better", "worse"} <= set(outcomes)

@@ -1,4 +1,4 @@
-"""Under 200 rows: a candidate that is evaluated learns what is there, or is said not to, whatever the task."""
+"""Under 200 rows: an evaluated candidate learns the signal, or its evaluation warns that it has not, whatever the task."""
 
 from datetime import timedelta
 
@@ -46,7 +46,7 @@ def evaluated(use_case: UseCase, rows: pl.DataFrame) -> CandidateEvaluation:
 
 @pytest.mark.parametrize("rows", [60, 199])
 @pytest.mark.parametrize("case", [(BINARY, "no"), (CLASSES, "lost"), (NUMBERS, "no")], ids=["binary", "multiclass", "regression"])
-def test_it_learns_what_is_there_and_a_warning_says_where_there_is_nothing(case: tuple[UseCase, str], rows: int) -> None:
+def test_a_small_table_with_a_signal_is_learned_and_one_without_gets_a_warning(case: tuple[UseCase, str], rows: int) -> None:
     use_case, third = case
     label = pl.col("returned").replace("third", third)
     learned = evaluated(use_case, small(rows, learnable=True).with_columns(label))

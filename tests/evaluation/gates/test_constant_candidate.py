@@ -20,7 +20,9 @@ GATES: list[Gate] = [
 
 @pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("gate", GATES, ids=repr)
-def test_it_is_refused_whatever_the_first_gate_is(trial: Callable[..., Any], gate: Gate, probability: float) -> None:
+def test_a_constant_candidate_is_refused_whatever_the_first_gate_is(
+    trial: Callable[..., Any], gate: Gate, probability: float
+) -> None:
     some = trial()
     constant = replace(some, probability=np.full(len(some.truth), probability))
     first, *others = constant.verdicts(gate, *(other for other in GATES if other != gate))

@@ -135,9 +135,9 @@ def test_the_gap_is_the_one_of_fairlearn_over_single_rows(groups: dict[str, Any]
 
 
 def test_each_rate_is_its_own_share_of_rows() -> None:
-    found = group_rates(counted(people(UNEQUAL)))
+    rates_by_metric = group_rates(counted(people(UNEQUAL)))
     for place, (refused, wrong, missed, right) in enumerate(UNEQUAL.values()):
-        rates = {name: values[place] for name, values in found.items()}
+        rates = {name: values[place] for name, values in rates_by_metric.items()}
         assert rates["selection_rate"] == pytest.approx((wrong + right) / (refused + wrong + missed + right))
         assert rates["true_positive_rate"] == pytest.approx(right / (missed + right))
         assert rates["false_positive_rate"] == pytest.approx(wrong / (refused + wrong))
@@ -148,8 +148,8 @@ def test_the_interval_is_that_of_resampled_rows(metric: str) -> None:
     rows, rng = people(UNEQUAL), np.random.default_rng(1)
     slow = [_gap_by_hand(rows[rng.integers(0, len(rows), len(rows))], metric) for _ in range(400)]
     low, high = np.quantile(np.array(slow) - np.mean(slow) + _gap_by_hand(rows, metric), (0.025, 0.975))
-    found = gap_interval(counted(rows), metric, seed=2)
-    assert (found.low, found.high) == pytest.approx((low, high), abs=0.012)  # 400 draws place a bound of ±0.05 within 0.01
+    interval = gap_interval(counted(rows), metric, seed=2)
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=0.012)  # 400 draws place a bound of ±0.05 within 0.01
 
 
 def _gap_by_hand(rows: pl.DataFrame, metric: str) -> float:
@@ -162,8 +162,8 @@ def test_the_interval_holds_the_true_gap_about_as_often_as_it_says() -> None:
     rng, held, rounds = np.random.default_rng(5), 0, 200
     for seed in range(rounds):
         drawn = {"a": rng.multinomial(1500, (0.3, 0.2, 0.2, 0.3)), "b": rng.multinomial(700, (0.36, 0.14, 0.2, 0.3))}
-        found = gap_interval(np.array([*drawn.values()]).reshape(2, 2, 2), "demographic_parity", seed=seed)
-        held += found.low <= 0.06 <= found.high
+        interval = gap_interval(np.array([*drawn.values()]).reshape(2, 2, 2), "demographic_parity", seed=seed)
+        held += interval.low <= 0.06 <= interval.high
     assert held / rounds == pytest.approx(0.95, abs=0.045)  # three standard errors
 
 
@@ -213,7 +213,7 @@ def test_a_model_that_reads_race_is_stopped_on_the_census_of_2015_to_2017(by_yea
     assert "for white and" in verdicts[2015].message and "for other: gap" in verdicts[2015].message
 
 
-def test_a_model_without_race_and_what_stands_in_for_it_passes_in_every_year(by_year: Any) -> None:
+def test_a_model_without_race_and_its_proxies_passes_in_every_year(by_year: Any) -> None:
     verdicts = by_year(NO_STAND_INS)
     assert [year for year in YEARS if not verdicts[year].passed] == []
     assert max(verdicts[year].high for year in YEARS) < 0.05

@@ -128,16 +128,16 @@ def test_the_names_inside_a_model_file_are_those_of_the_signature() -> None:
 def test_the_interval_is_the_narrowest_pair_of_times_that_leaves_a_fortieth_on_each_side(count: int) -> None:
     below = np.cumsum([comb(count, k) * 0.99**k * 0.01 ** (count - k) for k in range(count)])
     """P(fewer than r of the times lie below the percentile), r from 1."""
-    found = latency.p99(np.arange(1, count + 1)[::-1].astype(float))  # the time of rank r is r
+    interval = latency.p99(np.arange(1, count + 1)[::-1].astype(float))  # the time of rank r is r
     lowest = max(rank for rank in range(1, count + 1) if rank == 1 or below[rank - 1] <= 0.025)
     highest = [rank for rank in range(1, count + 1) if below[rank - 1] >= 0.975]
-    assert found.low == lowest
-    assert found.high == highest[0] if highest else math.isnan(found.high)
-    assert math.isnan(found.high) == (count < 368)
-    assert found.value == math.ceil(0.99 * count)
+    assert interval.low == lowest
+    assert interval.high == highest[0] if highest else math.isnan(interval.high)
+    assert math.isnan(interval.high) == (count < 368)
+    assert interval.value == math.ceil(0.99 * count)
 
 
 def test_the_interval_holds_the_true_percentile_as_often_as_it_says() -> None:
     rng, truth = np.random.default_rng(0), -math.log(0.01)
-    found = [latency.p99(rng.exponential(size=600)) for _ in range(500)]
-    assert np.mean([one.low <= truth <= one.high for one in found]) >= 0.94
+    intervals = [latency.p99(rng.exponential(size=600)) for _ in range(500)]
+    assert np.mean([interval.low <= truth <= interval.high for interval in intervals]) >= 0.94

@@ -30,8 +30,8 @@ TREES = HistGradientBoosting(max_iter=30, learning_rate=0.1, min_samples_leaf=50
 def flights() -> pl.DataFrame:
     """Every sixth flight of January to March 2013, with the weather two hours before; March's second half is the test."""
     tables: dict[str, list[pl.DataFrame]] = {}
-    for each in deliveries(package_folder(), date(2013, 1, 1), date(2013, 3, 31)):
-        tables.setdefault(each.table, []).append(each.rows)
+    for delivery in deliveries(package_folder(), date(2013, 1, 1), date(2013, 3, 31)):
+        tables.setdefault(delivery.table, []).append(delivery.rows)
     schedule, weather, outcomes = (pl.concat(tables[table]) for table in ("schedule", "weather", "outcomes"))
     truths = (
         late_label(outcomes.lazy())
@@ -61,27 +61,27 @@ def candidate(rows: pl.DataFrame, *more: str, categorical: tuple[str, ...] = CAT
 
 
 def verdict(case: Case, gate: NoLeak = GATE) -> Verdict:
-    found = judge((gate,), case)[0]
-    json.dumps(found.to_dict(), allow_nan=False)
-    assert found.passed == (found.measured <= found.bound == 1)
-    return found
+    result = judge((gate,), case)[0]
+    json.dumps(result.to_dict(), allow_nan=False)
+    assert result.passed == (result.measured <= result.bound == 1)
+    return result
 
 
 def test_a_candidate_that_reads_the_delay_of_the_departure_is_stopped(flights: pl.DataFrame) -> None:
-    found = verdict(candidate(flights, "dep_delay"))
-    assert not found.passed
-    assert found.message.startswith("no_leak · dep_delay alone has auc 0.9")
-    assert "above 0.85. Is dep_delay known at the moment of the prediction?" in found.message
-    assert found.low < found.measured < found.high
-    assert found.measured == pytest.approx((found.evidence["inputs"]["dep_delay"] - 0.5) / 0.35)
+    result = verdict(candidate(flights, "dep_delay"))
+    assert not result.passed
+    assert result.message.startswith("no_leak · dep_delay alone has auc 0.9")
+    assert "above 0.85. Is dep_delay known at the moment of the prediction?" in result.message
+    assert result.low < result.measured < result.high
+    assert result.measured == pytest.approx((result.evidence["inputs"]["dep_delay"] - 0.5) / 0.35)
 
 
 def test_the_same_candidate_without_it_passes(flights: pl.DataFrame) -> None:
-    found = verdict(candidate(flights))
-    assert found.passed
-    assert found.measured < 1
-    assert "a random split has auc" in found.message and "were not checked" in found.message
-    assert set(found.evidence["inputs"]) == {*NUMERIC, *CATEGORICAL}
+    result = verdict(candidate(flights))
+    assert result.passed
+    assert result.measured < 1
+    assert "a random split has auc" in result.message and "were not checked" in result.message
+    assert set(result.evidence["inputs"]) == {*NUMERIC, *CATEGORICAL}
 
 
 def test_the_defaults_stop_it_as_well(flights: pl.DataFrame) -> None:
@@ -90,9 +90,9 @@ def test_the_defaults_stop_it_as_well(flights: pl.DataFrame) -> None:
 
 def test_a_delay_that_is_hidden_in_a_category_is_stopped_too(flights: pl.DataFrame) -> None:
     rows = flights.with_columns(gate_closed=(pl.col("dep_delay") // 10).cast(pl.String))
-    found = verdict(candidate(rows, categorical=(*CATEGORICAL, "gate_closed")))
-    assert not found.passed
-    assert "gate_closed alone has auc" in found.message
+    result = verdict(candidate(rows, categorical=(*CATEGORICAL, "gate_closed")))
+    assert not result.passed
+    assert "gate_closed alone has auc" in result.message
 
 
 def test_an_input_that_names_the_day_is_stopped_by_the_random_split(flights: pl.DataFrame) -> None:
@@ -100,28 +100,28 @@ def test_an_input_that_names_the_day_is_stopped_by_the_random_split(flights: pl.
     day = pl.col("event_timestamp").dt.epoch("d")
     late_days = np.flatnonzero(np.random.default_rng(1).random(20_000) < 0.35).tolist()
     rows = flights.with_columns(day=day.cast(pl.Float64), late=day.is_in(late_days).cast(pl.Int8))
-    found = verdict(candidate(rows, "day"))
-    assert not found.passed
-    assert "Rows of one moment resemble each other" in found.message
-    assert found.measured == pytest.approx(found.evidence["splits"]["gap"] / GATE.max_split_gap)
+    result = verdict(candidate(rows, "day"))
+    assert not result.passed
+    assert "Rows of one moment resemble each other" in result.message
+    assert result.measured == pytest.approx(result.evidence["splits"]["gap"] / GATE.max_split_gap)
 
 
 def test_features_newer_than_the_prediction_fail_however_few(flights: pl.DataFrame) -> None:
     newer = pl.when(pl.int_range(pl.len()) == 7).then(pl.col("dep_time") + timedelta(days=1)).otherwise("event_timestamp")
-    found = verdict(candidate(flights.with_columns(weather_timestamp=newer)))
-    assert not found.passed
-    assert found.measured == pytest.approx(1 + 1 / len(flights))
-    assert "have a feature newer than the prediction or the label (by weather_timestamp). Join features as of" in found.message
+    result = verdict(candidate(flights.with_columns(weather_timestamp=newer)))
+    assert not result.passed
+    assert result.measured == pytest.approx(1 + 1 / len(flights))
+    assert "have a feature newer than the prediction or the label (by weather_timestamp). Join features as of" in result.message
 
 
 def test_every_sign_that_fails_is_reported(flights: pl.DataFrame) -> None:
     newer = flights.with_columns(weather_timestamp="dep_time")
-    found = verdict(candidate(newer, "dep_delay"))
-    assert "dep_delay alone" in found.message and "(by weather_timestamp)" in found.message
+    result = verdict(candidate(newer, "dep_delay"))
+    assert "dep_delay alone" in result.message and "(by weather_timestamp)" in result.message
 
 
 def test_rows_of_one_class_never_pass(flights: pl.DataFrame) -> None:
     one = flights.with_columns(late=pl.when(pl.col("split") == "test").then(0).otherwise("late"))
-    found = verdict(candidate(one))
-    assert math.isnan(found.measured)
-    assert "no input could be tried alone" in found.message and "the splits could not be compared" in found.message
+    result = verdict(candidate(one))
+    assert math.isnan(result.measured)
+    assert "no input could be tried alone" in result.message and "the splits could not be compared" in result.message

@@ -25,8 +25,8 @@ def reading(numeric: tuple[str, ...], categorical: tuple[str, ...]) -> Signature
 
 
 def alone(rows: pl.DataFrame, numeric: tuple[str, ...] = (), categorical: tuple[str, ...] = ()) -> dict[str, float]:
-    found = explain_alone(rows, reading(numeric, categorical), [rows["late"].to_numpy()], seed=0)
-    return {name: auc.value for name, auc in found.items()}
+    aucs = explain_alone(rows, reading(numeric, categorical), [rows["late"].to_numpy()], seed=0)
+    return {name: auc.value for name, auc in aucs.items()}
 
 
 @settings(max_examples=25, deadline=None)
@@ -75,10 +75,10 @@ def test_a_name_of_each_row_explains_nothing_alone() -> None:
 
 
 def test_the_strongest_input_comes_first_and_each_has_its_interval() -> None:
-    found = explain_alone(training_rows(), reading(NUMERIC, CATEGORICAL), [training_rows()["late"].to_numpy()], seed=0)
-    assert next(iter(found)) == "delay"
-    assert set(found) == {*NUMERIC, *CATEGORICAL}
-    assert all(auc.low <= auc.value <= auc.high for auc in found.values() if not math.isnan(auc.value))
+    aucs = explain_alone(training_rows(), reading(NUMERIC, CATEGORICAL), [training_rows()["late"].to_numpy()], seed=0)
+    assert next(iter(aucs)) == "delay"
+    assert set(aucs) == {*NUMERIC, *CATEGORICAL}
+    assert all(auc.low <= auc.value <= auc.high for auc in aucs.values() if not math.isnan(auc.value))
 
 
 def test_few_rows_of_a_class_explain_nothing() -> None:
@@ -87,7 +87,7 @@ def test_few_rows_of_a_class_explain_nothing() -> None:
 
 
 def of_one_day(rows: pl.DataFrame, seed: int = 5) -> pl.DataFrame:
-    """Late as the day is, at random from day to day: only who has seen the same day can know."""
+    """Late as the day is, at random from day to day: only a model that was trained on the same day can know."""
     day = pl.Series(np.arange(len(rows)) // 30)
     late = np.random.default_rng(seed).random(len(rows) // 30 + 1) < 0.5
     flip = np.random.default_rng(seed + 1).random(len(rows)) < 0.1
@@ -99,18 +99,18 @@ def gap(rows: pl.DataFrame, *more: str) -> Any:
 
 
 def test_an_input_that_names_the_day_makes_a_random_split_far_better() -> None:
-    found = gap(of_one_day(training_rows(6000)), "day")
-    assert found.by_time == pytest.approx(0.5, abs=0.1)
-    assert found.gap > 0.2 and found.low > 0.1
-    assert found.low < found.gap < found.high
-    assert found.gap == pytest.approx(found.random - found.by_time)
+    comparison = gap(of_one_day(training_rows(6000)), "day")
+    assert comparison.by_time == pytest.approx(0.5, abs=0.1)
+    assert comparison.gap > 0.2 and comparison.low > 0.1
+    assert comparison.low < comparison.gap < comparison.high
+    assert comparison.gap == pytest.approx(comparison.random - comparison.by_time)
 
 
 def test_rows_that_do_not_predict_each_other_leave_no_gap() -> None:
-    found = gap(training_rows(6000))
-    assert abs(found.gap) < 0.03
-    assert found.low < 0.02 and found.high > -0.02
-    assert found.rows == 600  # half of a fifth
+    comparison = gap(training_rows(6000))
+    assert abs(comparison.gap) < 0.03
+    assert comparison.low < 0.02 and comparison.high > -0.02
+    assert comparison.rows == 600  # half of a fifth
 
 
 def test_a_seed_finds_the_same_gap_again() -> None:
@@ -119,22 +119,25 @@ def test_a_seed_finds_the_same_gap_again() -> None:
 
 def test_test_rows_of_one_class_leave_the_gap_undefined() -> None:
     rows = training_rows().with_columns(late=pl.when(pl.col("split") == "test").then(0).otherwise("late"))
-    found = gap(rows)
-    assert math.isnan(found.gap)
+    comparison = gap(rows)
+    assert math.isnan(comparison.gap)
 
 
 def moments(**hours: list[int | None]) -> pl.DataFrame:
     """Columns of moments, in hours from the start."""
     return pl.DataFrame(
-        {name: [None if hour is None else START + timedelta(hours=hour) for hour in each] for name, each in hours.items()},
+        {
+            name: [None if hour is None else START + timedelta(hours=hour) for hour in hours_of_column]
+            for name, hours_of_column in hours.items()
+        },
         schema=dict.fromkeys(hours, pl.Datetime("us", "UTC")),
     )
 
 
 def test_without_moments_of_features_the_sentence_reports_that_they_were_not_checked() -> None:
-    found = newer_features(moments(event_timestamp=[1, 2], known_at=[3, 4]))
-    assert found == NewerFeatures(0.0, 2, ())
-    assert "were not checked" in found.sentence()
+    newer = newer_features(moments(event_timestamp=[1, 2], known_at=[3, 4]))
+    assert newer == NewerFeatures(0.0, 2, ())
+    assert "were not checked" in newer.sentence()
 
 
 def test_a_feature_newer_than_its_prediction_is_found_and_counted() -> None:
@@ -164,5 +167,5 @@ def test_the_share_agrees_with_a_walk_over_the_rows(hours: list[tuple[int, int, 
         return moment > known or any(feature is not None and feature > min(moment, known) for feature in features)
 
     names = ("event_timestamp", "known_at", "a_timestamp", "b_timestamp")
-    rows = moments(**{name: list(each) for name, each in zip(names, zip(*hours, strict=True), strict=True)})
+    rows = moments(**{name: list(column) for name, column in zip(names, zip(*hours, strict=True), strict=True)})
     assert newer_features(rows).share == pytest.approx(sum(newer(*row) for row in hours) / len(hours))

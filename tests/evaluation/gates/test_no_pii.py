@@ -29,7 +29,7 @@ def domain_too(requests: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def moment_of(requests: pl.LazyFrame) -> pl.LazyFrame:
-    """A prediction moment that tells who asked."""
+    """A prediction moment that identifies the person."""
     return orders(requests).with_columns(
         event_timestamp=pl.col("ordered_at") + pl.duration(microseconds=pl.col("customer").str.len_chars())
     )

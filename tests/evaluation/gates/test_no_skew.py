@@ -22,7 +22,7 @@ UNCOMPARED = Parity(60, 0, None, None, ())
 
 
 @pytest.mark.parametrize(
-    ("served", "found", "message"),
+    ("served", "comparison", "message"),
     [
         (0, None, "nothing has been served yet"),
         (0, Parity(0, 0, None, None, ()), "nothing has been served yet"),
@@ -34,9 +34,9 @@ UNCOMPARED = Parity(60, 0, None, None, ())
 )
 @pytest.mark.parametrize("min_rows", [100, 1000])
 def test_without_enough_answers_it_passes_and_reports_what_is_missing(
-    trial: Any, served: int, found: Parity | None, message: str, min_rows: int
+    trial: Any, served: int, comparison: Parity | None, message: str, min_rows: int
 ) -> None:
-    stored = found and Parity.from_table(found.to_table())
+    stored = comparison and Parity.from_table(comparison.to_table())
     verdict = trial().verdict(NoSkew(min_rows=min_rows), parity=stored, served=served)
     assert verdict.passed
     assert math.isnan(verdict.measured)

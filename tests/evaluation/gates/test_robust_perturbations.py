@@ -133,5 +133,5 @@ def test_a_column_more_changes_nothing_about_the_others() -> None:
 
 def test_the_spread_is_that_of_the_finite_values() -> None:
     numbers = [1.0, 4.0, None, float("nan"), float("inf"), 10.0]
-    found = spread_of(pl.DataFrame({"wind": numbers}), ("wind",))["wind"]
-    assert found == (pytest.approx(np.std([1, 4, 10])), 1.0, 10.0)
+    spread = spread_of(pl.DataFrame({"wind": numbers}), ("wind",))["wind"]
+    assert spread == (pytest.approx(np.std([1, 4, 10])), 1.0, 10.0)
